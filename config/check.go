@@ -9,7 +9,7 @@ import (
 // without effect if one of its settings is invalid.
 var combinationRules = []func(*loader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
-	checkTokens, checkCallback,
+	checkTokens, checkCallbackPair,
 	warnAboutPasswordFlag, warnAboutThresholds,
 }
 
@@ -106,7 +106,7 @@ func checkTokens(l *loader, s *Settings) {
 	}
 }
 
-func checkCallback(l *loader, s *Settings) {
+func checkCallbackPair(l *loader, s *Settings) {
 	switch {
 	case l.anyInvalid("callback_url", "callback_secret", "callback_secret_file"):
 	case s.CallbackURL != "" && !s.CallbackSecret.IsSet():

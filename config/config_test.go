@@ -88,7 +88,7 @@ func TestLoad_ValidFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			if err := s.Show(&out); err != nil {
+			if err := s.WriteYAML(&out); err != nil {
 				t.Fatal(err)
 			}
 			compareGolden(t, path, out.String())
@@ -122,7 +122,7 @@ func TestShow_RoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, again strings.Builder
-	if err := first.Show(&out); err != nil {
+	if err := first.WriteYAML(&out); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "shown.yaml")
@@ -133,7 +133,7 @@ func TestShow_RoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Show(&again); err != nil {
+	if err := second.WriteYAML(&again); err != nil {
 		t.Fatal(err)
 	}
 	if a, b := stripSources(out.String()), stripSources(again.String()); a != b {
@@ -162,7 +162,7 @@ func TestExampleFile_CompleteAndEqualsDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	var a, b strings.Builder
-	if err := errors.Join(example.Show(&a), defaults.Show(&b)); err != nil {
+	if err := errors.Join(example.WriteYAML(&a), defaults.WriteYAML(&b)); err != nil {
 		t.Fatal(err)
 	}
 	if stripSources(a.String()) != stripSources(b.String()) {

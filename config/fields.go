@@ -16,7 +16,7 @@ type field struct {
 	usage       string // for --help
 	env         string // "" for HOLDD_ and the key
 	secret      bool   // has no flag, and is never shown
-	value
+	codec
 }
 
 func (f *field) flagName() string { return strings.ReplaceAll(f.key, "_", "-") }
@@ -31,8 +31,8 @@ func (f *field) envName() string {
 
 func (f *field) isBool() bool { return f.defaultText == "true" || f.defaultText == "false" }
 
-// value reads and writes one value of the settings.
-type value struct {
+// codec reads and writes one value of the settings.
+type codec struct {
 	split  func(string) []string // splits the text of a list; nil for a single value
 	parse  func(texts []string) error
 	format func() []string
@@ -43,62 +43,62 @@ const day = 24 * time.Hour
 // newFields returns the table of all settings, in the order in which they are
 // shown. Its values read and write s.
 func newFields(s *Settings) []*field {
-	return slices.Concat(connectionFields(s), engineFields(s), alertFields(s), scheduleFields(s))
+	return slices.Concat(connectionFields(s), workerFields(s), alertFields(s), cronAndLogFields(s))
 }
 
 func connectionFields(s *Settings) []*field {
 	return []*field{
 		{key: "stripe_api_key", env: "STRIPE_API_KEY", secret: true,
 			usage: "secret or restricted key of the Stripe account",
-			value: secret(&s.StripeAPIKey, checkStripeKey)},
+			codec: secret(&s.StripeAPIKey, validateStripeKey)},
 		{key: "stripe_api_key_file", env: "STRIPE_API_KEY_FILE",
-			usage: "file with the Stripe key", value: text(&s.StripeAPIKeyFile, nil)},
+			usage: "file with the Stripe key", codec: text(&s.StripeAPIKeyFile, nil)},
 		{key: "stripe_context", env: "STRIPE_CONTEXT",
 			usage: "account that an organization key (sk_org_…) acts for, acct_…",
-			value: text(&s.StripeContext, parseAccountID)},
+			codec: text(&s.StripeContext, parseAccountID)},
 		{key: "stripe_api_base", env: "STRIPE_API_BASE", defaultText: "https://api.stripe.com",
-			usage: "address of Stripe's API", value: text(&s.StripeAPIBase, parseWebURL)},
+			usage: "address of Stripe's API", codec: text(&s.StripeAPIBase, parseWebURL)},
 		{key: "stripe_webhook_secrets", env: "STRIPE_WEBHOOK_SECRETS", secret: true,
 			usage: "signing secrets of the webhook endpoint",
-			value: secrets(&s.StripeWebhookSecrets, splitComma, checkWebhookSecret)},
+			codec: secrets(&s.StripeWebhookSecrets, splitComma, validateWebhookSecret)},
 		{key: "redis_url", env: "REDIS_URL", defaultText: "redis://127.0.0.1:6379/0",
 			usage: "address of Redis: " + strings.Join(redisSchemes, ":// ") + "://",
-			value: redisURL(&s.RedisURL)},
+			codec: redisURL(&s.RedisURL)},
 		{key: "allow_unsafe_redis", defaultText: "false",
 			usage: "run on a Redis that may evict holds or keeps nothing on disk",
-			value: boolean(&s.AllowUnsafeRedis)},
+			codec: boolean(&s.AllowUnsafeRedis)},
 
 		{key: "listen", defaultText: "127.0.0.1:8420",
 			usage: "address of the API: host:port, or unix:///path",
-			value: text(&s.Listen, parseListenAddress)},
+			codec: text(&s.Listen, parseListenAddress)},
 		{key: "tokens_file",
 			usage: "file with the API's tokens; required for any address but loopback",
-			value: text(&s.TokensFile, nil)},
+			codec: text(&s.TokensFile, nil)},
 	}
 }
 
-func engineFields(s *Settings) []*field {
+func workerFields(s *Settings) []*field {
 	return []*field{
 		{key: "partitions", defaultText: "1",
 			usage: "number of partitions of the holds; fixed once there are holds",
-			value: number(&s.Partitions, 1, 1024)},
+			codec: number(&s.Partitions, 1, 1024)},
 		{key: "concurrency", defaultText: "64", usage: "calls to Stripe at a time",
-			value: number(&s.Concurrency, 1, 4096)},
+			codec: number(&s.Concurrency, 1, 4096)},
 		{key: "lease", defaultText: "30s",
 			usage: "how long a claim lasts after its replica dies",
-			value: duration(&s.Lease, 5*time.Second, 10*time.Minute)},
+			codec: duration(&s.Lease, 5*time.Second, 10*time.Minute)},
 		{key: "call_timeout", defaultText: "10s",
 			usage: "time limit of one call to Stripe; less than half of lease",
-			value: duration(&s.CallTimeout, time.Second, 5*time.Minute)},
+			codec: duration(&s.CallTimeout, time.Second, 5*time.Minute)},
 		{key: "rate", defaultText: "25",
 			usage: "captures and cancels a second, per account, of all replicas together",
-			value: number(&s.Rate, 1, 100_000)},
+			codec: number(&s.Rate, 1, 100_000)},
 		{key: "rate_read", defaultText: "25",
 			usage: "reads a second, per account, of all replicas together",
-			value: number(&s.RateRead, 1, 100_000)},
+			codec: number(&s.RateRead, 1, 100_000)},
 		{key: "shutdown_grace", defaultText: "20s",
 			usage: "time limit of calls in flight when holdd stops",
-			value: duration(&s.ShutdownGrace, time.Second, 10*time.Minute)},
+			codec: duration(&s.ShutdownGrace, time.Second, 10*time.Minute)},
 	}
 }
 
@@ -106,79 +106,79 @@ func alertFields(s *Settings) []*field {
 	return []*field{
 		{key: "expiry_margin", defaultText: "1h",
 			usage: "how long before its deadline an open hold's on_expiry acts",
-			value: duration(&s.ExpiryMargin, time.Minute, 7*day)},
+			codec: duration(&s.ExpiryMargin, time.Minute, 7*day)},
 		{key: "cancellation_reason", defaultText: "requested_by_customer",
 			usage: "reason that a release gives to Stripe, unless its request names one",
-			value: choice(&s.CancellationReason, "requested_by_customer", "abandoned", "duplicate",
+			codec: choice(&s.CancellationReason, "requested_by_customer", "abandoned", "duplicate",
 				"fraudulent")},
 		{key: "alert_thresholds", defaultText: "72h,24h,6h,1h",
 			usage: "how long before a deadline holdd alerts, once each",
-			value: durations(&s.AlertThresholds, time.Minute, 30*day)},
+			codec: durations(&s.AlertThresholds, time.Minute, 30*day)},
 		{key: "notify_urls", secret: true,
 			usage: "chat, mail and pager addresses for alerts, such as slack://… or smtp://…; " +
 				"the parameter severity=critical limits one to critical alerts",
-			value: secrets(&s.NotifyURLs, splitURLs, checkNotifyURL)},
+			codec: secrets(&s.NotifyURLs, splitURLs, validateNotifyURL)},
 		{key: "alert_time_zone", defaultText: "UTC",
 			usage: "time zone of times in alerts, such as Europe/Paris",
-			value: text(&s.AlertTimeZone, parseTimeZone)},
+			codec: text(&s.AlertTimeZone, parseTimeZone)},
 		{key: "runbook_url",
 			defaultText: "https://github.com/holdd/holdd/blob/main/deploy/runbook.md",
 			usage:       "page that alerts link to, with a section for each kind",
-			value:       text(&s.RunbookURL, parseWebURL)},
+			codec:       text(&s.RunbookURL, parseWebURL)},
 		{key: "ping_url", secret: true,
 			usage: "dead man's switch: requested while this replica is healthy, " +
 				"with /fail appended while it is not",
-			value: secret(&s.PingURL, checkPingURL)},
+			codec: secret(&s.PingURL, validatePingURL)},
 		{key: "callback_url", usage: "where events are posted, signed as Standard Webhooks",
-			value: text(&s.CallbackURL, parseWebURL)},
+			codec: text(&s.CallbackURL, parseWebURL)},
 		{key: "callback_severity", defaultText: "all",
 			usage: "all posts every event; info, warning or critical posts the alerts of at least " +
 				"this severity",
-			value: choice(&s.CallbackSeverity, "all", "info", "warning", "critical")},
+			codec: choice(&s.CallbackSeverity, "all", "info", "warning", "critical")},
 		{key: "callback_secret", secret: true,
 			usage: "secret that signs the events: whsec_ and base64",
-			value: secret(&s.CallbackSecret, checkCallbackSecret)},
+			codec: secret(&s.CallbackSecret, validateCallbackSecret)},
 		{key: "callback_secret_file", usage: "file with the callback secret",
-			value: text(&s.CallbackSecretFile, nil)},
+			codec: text(&s.CallbackSecretFile, nil)},
 		{key: "mirror_terms", defaultText: "true",
 			usage: "write a hold's terms to its intent's metadata, so that a lost Redis can be rebuilt",
-			value: boolean(&s.MirrorTerms)},
+			codec: boolean(&s.MirrorTerms)},
 		{key: "retention", defaultText: "90d", usage: "how long settled holds are kept",
-			value: duration(&s.Retention, time.Hour, 3650*day)},
+			codec: duration(&s.Retention, time.Hour, 3650*day)},
 		{key: "events_max", defaultText: "50000",
 			usage: "length to which a partition's event stream is trimmed",
-			value: number(&s.EventsMax, 100, 10_000_000)},
+			codec: number(&s.EventsMax, 100, 10_000_000)},
 	}
 }
 
-func scheduleFields(s *Settings) []*field {
+func cronAndLogFields(s *Settings) []*field {
 	return []*field{
 		{key: "schedule_capture", defaultText: "@every 1s",
 			usage: "when to act on due holds; deadlines do not depend on it",
-			value: text(&s.ScheduleCapture, parseCronSpec)},
+			codec: text(&s.ScheduleCapture, parseCronSpec)},
 		{key: "schedule_expiry", defaultText: "@every 1s", usage: "when to check deadlines",
-			value: text(&s.ScheduleExpiry, parseCronSpec)},
+			codec: text(&s.ScheduleExpiry, parseCronSpec)},
 		{key: "schedule_reconcile", defaultText: "@every 15m", usage: "when to compare with Stripe",
-			value: text(&s.ScheduleReconcile, parseCronSpec)},
+			codec: text(&s.ScheduleReconcile, parseCronSpec)},
 		{key: "schedule_report", defaultText: "@every 15s",
 			usage: "when to report gauges and the heartbeat",
-			value: text(&s.ScheduleReport, parseCronSpec)},
+			codec: text(&s.ScheduleReport, parseCronSpec)},
 		{key: "schedule_purge", defaultText: "@hourly",
 			usage: "when to delete settled holds older than retention",
-			value: text(&s.SchedulePurge, parseCronSpec)},
+			codec: text(&s.SchedulePurge, parseCronSpec)},
 
 		{key: "log_level", defaultText: "info",
 			usage: "least level that is logged; outcomes are info",
-			value: choice(&s.LogLevel, "debug", "info", "warn", "error")},
+			codec: choice(&s.LogLevel, "debug", "info", "warn", "error")},
 		{key: "log_format", defaultText: "auto",
 			usage: "json, console, or auto: json unless on a terminal",
-			value: choice(&s.LogFormat, "json", "console", "auto")},
+			codec: choice(&s.LogFormat, "json", "console", "auto")},
 	}
 }
 
 // single is a setting of one value.
-func single[T any](to *T, parse func(string) (T, error), format func(T) string) value {
-	return value{
+func single[T any](to *T, parse func(string) (T, error), format func(T) string) codec {
+	return codec{
 		parse: func(texts []string) (err error) {
 			*to, err = parse(texts[0])
 			return err
@@ -197,8 +197,8 @@ const maxListEntries = 16
 // list is a setting of several values.
 func list[T any](
 	to *[]T, split func(string) []string, parse func(string) (T, error), format func(T) string,
-) value {
-	return value{
+) codec {
+	return codec{
 		split: split,
 		parse: func(texts []string) error {
 			if len(texts) > maxListEntries {
@@ -226,28 +226,28 @@ func list[T any](
 }
 
 // text is a string. A nil check accepts every text.
-func text(to *string, check func(string) (string, error)) value {
+func text(to *string, check func(string) (string, error)) codec {
 	if check == nil {
 		check = func(s string) (string, error) { return s, nil }
 	}
 	return single(to, check, func(s string) string { return s })
 }
 
-func choice(to *string, of ...string) value { return text(to, parseOneOf(of)) }
+func choice(to *string, of ...string) codec { return text(to, choiceParser(of)) }
 
-func boolean(to *bool) value { return single(to, parseBool, strconv.FormatBool) }
+func boolean(to *bool) codec { return single(to, parseBool, strconv.FormatBool) }
 
-func number(to *int, low, high int) value {
-	return single(to, parseIntInRange(low, high), strconv.Itoa)
+func number(to *int, low, high int) codec {
+	return single(to, intParser(low, high), strconv.Itoa)
 }
 
-func duration(to *time.Duration, low, high time.Duration) value {
-	return single(to, parseDurationInRange(low, high), FormatDuration)
+func duration(to *time.Duration, low, high time.Duration) codec {
+	return single(to, durationParser(low, high), FormatDuration)
 }
 
 // durations is a list of durations, longest first and without duplicates.
-func durations(to *[]time.Duration, low, high time.Duration) value {
-	v := list(to, splitComma, parseDurationInRange(low, high), FormatDuration)
+func durations(to *[]time.Duration, low, high time.Duration) codec {
+	v := list(to, splitComma, durationParser(low, high), FormatDuration)
 	parse := v.parse
 	v.parse = func(texts []string) error {
 		err := parse(texts)
@@ -258,16 +258,16 @@ func durations(to *[]time.Duration, low, high time.Duration) value {
 	return v
 }
 
-func secret(to *Secret, check func(string) error) value {
+func secret(to *Secret, check func(string) error) codec {
 	return single(to, secretParser(check), Secret.Reveal)
 }
 
-func secrets(to *[]Secret, split func(string) []string, check func(string) error) value {
+func secrets(to *[]Secret, split func(string) []string, check func(string) error) codec {
 	return list(to, split, secretParser(check), Secret.Reveal)
 }
 
 // redisURL is a secret that is shown with its password masked.
-func redisURL(to *Secret) value {
-	return single(to, secretParser(checkRedisURL),
+func redisURL(to *Secret) codec {
+	return single(to, secretParser(validateRedisURL),
 		func(s Secret) string { return maskPassword(s.Reveal()) })
 }

@@ -106,9 +106,9 @@ func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error
 		l.loadFlags(flags)
 	}
 	l.parse()
-	l.readSecretFile("stripe_api_key", s.StripeAPIKeyFile, &s.StripeAPIKey, checkStripeKey)
-	l.readSecretFile("callback_secret", s.CallbackSecretFile,
-		&s.CallbackSecret, checkCallbackSecret)
+	l.loadSecretFile("stripe_api_key", s.StripeAPIKeyFile, &s.StripeAPIKey, validateStripeKey)
+	l.loadSecretFile("callback_secret", s.CallbackSecretFile,
+		&s.CallbackSecret, validateCallbackSecret)
 	l.checkCombinations()
 	if len(l.problems) > 0 {
 		return nil, &Error{l.problems}
@@ -198,7 +198,7 @@ func (l *loader) loadEnvironment(environ []string) {
 	}
 	slices.Sort(unknown)
 	for _, name := range slices.Compact(unknown) {
-		l.addProblemAt(name, "environment", "unknown setting: %s", suggestName(name, names))
+		l.addProblemAt(name, "environment", "unknown setting: %s", spellingHint(name, names))
 	}
 }
 
@@ -237,7 +237,7 @@ func (l *loader) parse() {
 		texts := l.texts[f.key]
 		if f.split == nil && texts[0] == "" {
 			l.addProblem(f.key, "%s", noValue)
-		} else if err := f.value.parse(texts); err != nil {
+		} else if err := f.codec.parse(texts); err != nil {
 			l.addProblem(f.key, "%v", err)
 		}
 	}
@@ -245,9 +245,9 @@ func (l *loader) parse() {
 
 const noValue = "no value: set one, or remove the setting"
 
-// readSecretFile sets a secret to the text of the file of its setting with
+// loadSecretFile sets a secret to the text of the file of its setting with
 // _file.
-func (l *loader) readSecretFile(key, path string, to *Secret, check func(string) error) {
+func (l *loader) loadSecretFile(key, path string, to *Secret, check func(string) error) {
 	fileKey := key + "_file"
 	if path == "" || l.invalid[fileKey] {
 		return
@@ -256,7 +256,7 @@ func (l *loader) readSecretFile(key, path string, to *Secret, check func(string)
 		l.addProblem(fileKey, "%s is set as well (%s): set one of them", key, direct)
 		return
 	}
-	text, err := l.readSecret(fileKey, path)
+	text, err := l.readSecretText(fileKey, path)
 	if err == nil {
 		err = check(text)
 	}
@@ -269,7 +269,7 @@ func (l *loader) readSecretFile(key, path string, to *Secret, check func(string)
 	l.settings.sources[key] = source{"file", path, 1}
 }
 
-func (l *loader) readSecret(key, path string) (string, error) {
+func (l *loader) readSecretText(key, path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("cannot read: %v", fileErrorReason(err))

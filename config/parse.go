@@ -57,7 +57,7 @@ func FormatDuration(d time.Duration) string {
 	return s
 }
 
-func parseDurationInRange(low, high time.Duration) func(string) (time.Duration, error) {
+func durationParser(low, high time.Duration) func(string) (time.Duration, error) {
 	return func(s string) (time.Duration, error) {
 		d, err := ParseDuration(s)
 		if err == nil && (d < low || d > high) {
@@ -68,7 +68,7 @@ func parseDurationInRange(low, high time.Duration) func(string) (time.Duration, 
 	}
 }
 
-func parseIntInRange(low, high int) func(string) (int, error) {
+func intParser(low, high int) func(string) (int, error) {
 	return func(s string) (int, error) {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < low || n > high {
@@ -86,7 +86,7 @@ func parseBool(s string) (bool, error) {
 	return s == "true", nil
 }
 
-func parseOneOf(of []string) func(string) (string, error) {
+func choiceParser(of []string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		if !slices.Contains(of, s) {
 			return "", fmt.Errorf("invalid value %.40q: want one of %s", s, strings.Join(of, ", "))
@@ -158,9 +158,9 @@ func parseListenAddress(s string) (string, error) {
 var redisSchemes = []string{"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel",
 	"redis+cluster", "rediss+cluster"}
 
-// checkRedisURL checks the form alone. net/url cannot parse several hosts; the
+// validateRedisURL checks the form alone. net/url cannot parse several hosts; the
 // store parses the rest.
-func checkRedisURL(s string) error {
+func validateRedisURL(s string) error {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !slices.Contains(redisSchemes, scheme) {
 		return fmt.Errorf("invalid address: want one of %s://…",
@@ -220,7 +220,7 @@ func parseAccountID(s string) (string, error) {
 	return s, nil
 }
 
-func checkStripeKey(s string) error {
+func validateStripeKey(s string) error {
 	const want = "want a secret key (sk_…), a restricted key (rk_…) or an organization's key " +
 		"(sk_org_…) from the Dashboard"
 	switch {
@@ -237,7 +237,7 @@ func checkStripeKey(s string) error {
 	return errors.New("invalid key: " + want)
 }
 
-func checkWebhookSecret(s string) error {
+func validateWebhookSecret(s string) error {
 	if rest, ok := strings.CutPrefix(s, "whsec_"); !ok || rest == "" ||
 		strings.ContainsAny(rest, " \t\r\n") {
 		return errors.New(
@@ -246,7 +246,7 @@ func checkWebhookSecret(s string) error {
 	return nil
 }
 
-func checkCallbackSecret(s string) error {
+func validateCallbackSecret(s string) error {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s, "whsec_"))
 	if err != nil || len(key) < 24 || len(key) > 64 {
 		return errors.New("invalid Standard Webhooks secret: want whsec_ and the base64 of 24 to " +
@@ -255,7 +255,7 @@ func checkCallbackSecret(s string) error {
 	return nil
 }
 
-func checkPingURL(s string) error {
+func validatePingURL(s string) error {
 	_, err := parseWebURL(s)
 	return err
 }
@@ -267,7 +267,7 @@ func parseTimeZone(s string) (string, error) {
 	return s, nil
 }
 
-func checkNotifyURL(s string) error {
+func validateNotifyURL(s string) error {
 	if scheme, rest, ok := strings.Cut(s, "://"); !ok || scheme == "" || rest == "" {
 		return errors.New("invalid address: want service://…, such as slack://… or smtp://…")
 	}

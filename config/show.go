@@ -9,10 +9,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Show writes the settings in effect as a YAML file, each with its source. A
+// WriteYAML writes the settings in effect as a YAML file, each with its source. A
 // secret is a comment without its text. A Redis address with a masked password
 // is a comment as well, because it would not work.
-func (s *Settings) Show(w io.Writer) error {
+func (s *Settings) WriteYAML(w io.Writer) error {
 	var b strings.Builder
 	for _, f := range newFields(s) {
 		values := f.format()

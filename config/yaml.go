@@ -44,7 +44,7 @@ func (l *loader) loadYAML(path string, b []byte) error {
 		switch first, twice := lines[key.Value]; {
 		case f == nil:
 			l.addProblemAt(fmt.Sprintf("%.60s", key.Value), src.String(), "unknown setting: %s",
-				suggestName(key.Value, known))
+				spellingHint(key.Value, known))
 		case twice:
 			l.addProblemAt(f.key, src.String(), "set twice: remove this line or line %d", first)
 		default:
@@ -85,8 +85,8 @@ func (l *loader) setNode(f *field, src source, n *yaml.Node) {
 	}
 }
 
-// suggestName returns a hint with the known name that is nearest to name.
-func suggestName(name string, known []string) string {
+// spellingHint returns a hint with the known name that is nearest to name.
+func spellingHint(name string, known []string) string {
 	const all = `"holdd config show" lists all`
 	if len(name) > 60 {
 		return all

@@ -23,14 +23,14 @@ var (
 // Stripe guarantees to keep an idempotency key.
 const attemptTTL = 72 * time.Hour
 
-// BeginAuthorization records an attempt, or resumes the stored one with its id,
-// under a lease for the caller with this token. If a has no state, it only
-// resumes. If a has no digest, it resumes the attempt of any request, even a
-// finished one. It returns the stored attempt and the time of Redis. The
+// BeginOrResumeAuthorization records an attempt, or resumes the stored one with
+// its id, under a lease for the caller with this token. If a has no state, it
+// only resumes. If a has no digest, it resumes the attempt of any request, even
+// a finished one. It returns the stored attempt and the time of Redis. The
 // attempt is due for a check after checkIn.
-func (s *AuthorizationAttempts) BeginAuthorization(
+func (s *AuthorizationAttempts) BeginOrResumeAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, checkIn time.Duration,
-) (hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error) {
+) (hold.AuthorizationAttempt, hold.LookupResult, time.Time, error) {
 	record := ""
 	if a.State != 0 {
 		b, err := json.Marshal(a)
@@ -40,11 +40,11 @@ func (s *AuthorizationAttempts) BeginAuthorization(
 		record = string(b)
 	}
 	keys := []string{keyAttempt + a.ID, keyOpenAttempts}
-	r := newReply(s.conn.runScriptOnce(ctx, authorizeBeginScript, keys,
+	r := newReply(s.conn.callScript(ctx, authorizeBeginScript, keys,
 		a.ID, a.Digest, token, lease.Milliseconds(), attemptTTL.Milliseconds(),
 		checkIn.Milliseconds(), record, flagArg(a.Digest == "")))
 	now := r.time()
-	lookup, stored, begunAt := hold.AttemptLookup(r.int()), r.str(), r.time()
+	lookup, stored, begunAt := hold.LookupResult(r.int()), r.str(), r.time()
 	if r.err != nil {
 		return a, 0, now, r.err
 	}
@@ -87,18 +87,18 @@ func (s *AuthorizationAttempts) save(
 	release bool, next time.Time,
 ) (bool, error) {
 	keys := []string{keyAttempt + a.ID, keyOpenAttempts}
-	n, err := s.conn.runScriptOnce(ctx, authorizeSaveScript, keys,
+	n, err := s.conn.callScript(ctx, authorizeSaveScript, keys,
 		a.ID, token, record, flagArg(a.State.Finished()), flagArg(release),
 		scoreArg(next), a.Digest, attemptTTL.Milliseconds()).Int64()
 	return n == 1, err
 }
 
-// DueAuthorizations returns up to n attempts whose next check is due.
-func (s *AuthorizationAttempts) DueAuthorizations(
+// DueAuthorizationIDs returns up to n attempts whose next check is due.
+func (s *AuthorizationAttempts) DueAuthorizationIDs(
 	ctx context.Context, n int,
 ) (ids []string, now time.Time, err error) {
 	keys := []string{keyOpenAttempts}
-	r := newReply(s.conn.runScriptOnce(ctx, authorizeDueScript, keys, clampBatchSize(n)))
+	r := newReply(s.conn.callScript(ctx, authorizeDueScript, keys, clampBatchSize(n)))
 	now = r.time()
 	for r.hasMore() {
 		ids = append(ids, r.str())

@@ -18,7 +18,7 @@ func storeWithPendingHolds(b *testing.B, n int) *testStore {
 	b.Helper()
 	e := startRedis(b, store.Options{})
 	for from := 0; from < n; from += 1000 {
-		var writes []hold.RecordWrite
+		var writes []hold.HoldWrite
 		for i := from; i < min(from+1000, n); i++ {
 			w := newScheduledWrite(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
 				farFuture.Add(time.Duration(i)*time.Second),
@@ -44,8 +44,8 @@ func benchmarkSizes(b *testing.B, f func(b *testing.B, e *testStore)) {
 }
 
 // hundredReadyHolds returns writes that create a hundred due holds.
-func hundredReadyHolds(round int) []hold.RecordWrite {
-	writes := make([]hold.RecordWrite, 100)
+func hundredReadyHolds(round int) []hold.HoldWrite {
+	writes := make([]hold.HoldWrite, 100)
 	for i := range writes {
 		writes[i] = newReadyWrite(fmt.Sprintf("pi_3PxYzA2eZvNew%06d%04d", round, i), hold.OpCapture,
 			"",
@@ -59,11 +59,11 @@ func hundredReadyHolds(round int) []hold.RecordWrite {
 
 func (e *testStore) deleteHolds(ids ...string) {
 	e.Helper()
-	holds, _, err := e.store.Read(e.Context(), ids...)
+	holds, _, err := e.store.ReadHolds(e.Context(), ids...)
 	if err != nil {
 		e.Fatal(err)
 	}
-	var writes []hold.RecordWrite
+	var writes []hold.HoldWrite
 	for _, h := range holds {
 		w := newUpdateWrite(*h)
 		w.Drop = true
@@ -115,7 +115,7 @@ func BenchmarkCommit_100SettledHolds(b *testing.B) {
 			b.StopTimer()
 			e.mustCommit(hundredReadyHolds(round)...)
 			claims, _ := e.mustClaim(captureLane, 100, time.Minute)
-			ends := make([]hold.RecordWrite, len(claims))
+			ends := make([]hold.HoldWrite, len(claims))
 			for i := range claims {
 				ends[i] = capturedWrite(claims[i].Hold, changedTime)
 				ends[i].Events = [][]byte{
@@ -197,7 +197,7 @@ func BenchmarkPromoteClaimCommit(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		e := startRedis(b, store.Options{}, "--appendonly", "yes")
-		var writes []hold.RecordWrite
+		var writes []hold.HoldWrite
 		for i := range n {
 			w := newScheduledWrite(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
 				baseTime.Add(time.Duration(i)*time.Second),
@@ -215,7 +215,7 @@ func BenchmarkPromoteClaimCommit(b *testing.B) {
 			e.mustPromoteDue(true)
 			for range 4 {
 				claims, _ := e.mustClaim(captureLane, at64, time.Minute)
-				ends := make([]hold.RecordWrite, len(claims))
+				ends := make([]hold.HoldWrite, len(claims))
 				for i := range claims {
 					h := claims[i].Hold
 					h.History = append(h.History, hold.HistoryEntry{At: changedTime,

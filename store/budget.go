@@ -43,7 +43,7 @@ func burstSize(rate, divisor int) int { return max(1, rate/divisor) }
 // next try. With an error, it returns the reservations that succeeded.
 func (s *Budget) Reserve(
 	ctx context.Context, wants ...hold.BudgetRequest,
-) ([]hold.Reservation, error) {
+) ([]hold.BudgetReservation, error) {
 	calls := make([]scriptCall, len(wants))
 	for i, w := range wants {
 		rate, divisor := s.rates.Write, writeBurstDivisor
@@ -51,8 +51,8 @@ func (s *Budget) Reserve(
 		case w.Op == hold.OpRead:
 			rate, divisor = s.rates.Read, otherBurstDivisor
 		case w.Op == hold.OpUpdate && rate > 0:
-			// Updates leave room in the total for the other kinds: no caller waits
-			// for an update.
+			// Updates leave room in the total for the other kinds: no caller
+			// waits for an update.
 			rate, divisor = max(1, rate/2), otherBurstDivisor
 		}
 		k := newBudgetKeys(w.Account, w.Op)
@@ -65,12 +65,12 @@ func (s *Budget) Reserve(
 			},
 		}
 	}
-	reserved := make([]hold.Reservation, len(wants))
+	reserved := make([]hold.BudgetReservation, len(wants))
 	var failed error
-	for i, cmd := range s.conn.runScript(ctx, reserveScript, calls) {
+	for i, cmd := range s.conn.callScriptBatch(ctx, reserveScript, calls) {
 		r := newReply(cmd)
-		got := hold.Reservation{
-			Requests: int(r.int()), Wait: r.duration(), First: r.duration(), Step: r.duration(),
+		got := hold.BudgetReservation{
+			Requests: int(r.int()), Wait: r.micros(), First: r.micros(), Step: r.micros(),
 		}
 		if failed = errors.Join(failed, r.err); r.err == nil {
 			reserved[i] = got
@@ -79,14 +79,14 @@ func (s *Budget) Reserve(
 	return reserved, failed
 }
 
-// PauseAccount pauses requests of one kind on all replicas for d, after Stripe
+// PauseRequests pauses requests of one kind on all replicas for d, after Stripe
 // rejected one for its rate or its permission.
-func (s *Budget) PauseAccount(
+func (s *Budget) PauseRequests(
 	ctx context.Context, account string, op hold.Op, d time.Duration,
 ) error {
 	if d < time.Millisecond {
 		return nil
 	}
 	keys := []string{newBudgetKeys(account, op).pause}
-	return s.conn.runScriptOnce(ctx, pauseScript, keys, d.Milliseconds()).Err()
+	return s.conn.callScript(ctx, pauseScript, keys, d.Milliseconds()).Err()
 }

@@ -49,7 +49,7 @@ func (s *Queue) Claim(
 		scripts[i] = c.scriptCall
 	}
 	claims = make([]hold.ShareClaims, len(shares))
-	for i, cmd := range s.conn.runScript(ctx, claimScript, scripts) {
+	for i, cmd := range s.conn.callScriptBatch(ctx, claimScript, scripts) {
 		err = errors.Join(err, readClaims(newReply(cmd), calls[i].shares, claims))
 	}
 	return claims, err

@@ -11,8 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func captureLaneOf(account string) hold.Lane {
-	return hold.Lane{Op: hold.OpCapture, Account: account}
+func captureLaneOf(account string) hold.RateLimitLane {
+	return hold.RateLimitLane{Op: hold.OpCapture, Account: account}
 }
 
 // One call claims from many lanes, each within its own bounds.
@@ -29,7 +29,7 @@ func TestClaim_ManyLanes(t *testing.T) {
 			{Lane: captureLaneOf("acct_b"), Holds: 2},
 			{Lane: captureLaneOf("acct_none"), Holds: 2},
 			{Lane: captureLaneOf("acct_a"), Holds: 3, Until: nearDeadline},
-			{Lane: hold.Lane{Op: hold.OpCancel}, Holds: 0},
+			{Lane: hold.RateLimitLane{Op: hold.OpCancel}, Holds: 0},
 			{Lane: captureLaneOf(""), Holds: 9},
 		}, time.Minute)
 		if err != nil {
@@ -91,7 +91,7 @@ func TestClaim_DividesIntoCalls(t *testing.T) {
 			t.Parallel()
 			e := startRedis(t, store.Options{Partitions: partitions})
 			const accounts, each = 300, 2
-			var writes []hold.RecordWrite
+			var writes []hold.HoldWrite
 			for i := range accounts * each {
 				writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture,
 					fmt.Sprintf("acct_%d", i%accounts), nearDeadline))
@@ -131,7 +131,7 @@ func TestPromoteDue_SkipsLanes(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		const accounts = 10
-		lane := func(i int) hold.Lane { return captureLaneOf(fmt.Sprintf("acct_%d", i)) }
+		lane := func(i int) hold.RateLimitLane { return captureLaneOf(fmt.Sprintf("acct_%d", i)) }
 		for i := range accounts {
 			e.mustCommit(newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, lane(i).Account,
 				nearDeadline.Add(time.Duration(i)*time.Hour)))

@@ -38,7 +38,7 @@ func newClient(o Options) (redis.UniversalClient, error) {
 	if t, k, ok := strings.Cut(scheme, "+"); ok {
 		kind, transport = k, t
 	}
-	plain, err := normalizeHosts(transport+"://"+rest, kind != "")
+	plain, err := toGoRedisURL(transport+"://"+rest, kind != "")
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func newServerClient(plain string, o Options) (redis.UniversalClient, error) {
 		return nil, invalidURLError(err)
 	}
 	c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = noRetries, 1, true
-	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, disabledNotifications()
+	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, disabledMaintNotifications()
 	setDefaultTimeouts(&c.ReadTimeout, &c.WriteTimeout, &c.DialTimeout)
 	return redis.NewClient(c), nil
 }
@@ -86,12 +86,12 @@ func newClusterClient(plain string, o Options) (redis.UniversalClient, error) {
 		return nil, invalidURLError(err)
 	}
 	c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = noRetries, 1, true
-	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, disabledNotifications()
+	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, disabledMaintNotifications()
 	setDefaultTimeouts(&c.ReadTimeout, &c.WriteTimeout, &c.DialTimeout)
 	return redis.NewClusterClient(c), nil
 }
 
-func disabledNotifications() *maintnotifications.Config {
+func disabledMaintNotifications() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
@@ -103,9 +103,9 @@ func setDefaultTimeouts(timeouts ...*time.Duration) {
 	}
 }
 
-// normalizeHosts converts a list of hosts to the form that go-redis parses: the
+// toGoRedisURL converts a list of hosts to the form that go-redis parses: the
 // first host, and the others as addr parameters.
-func normalizeHosts(raw string, many bool) (string, error) {
+func toGoRedisURL(raw string, many bool) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil && many {
 		return moveHostsToQuery(raw), nil // url.Parse rejects several host:port pairs

@@ -86,7 +86,7 @@ const keepScore = "="
 // was lost, is committed once and reported as committed both times. After an
 // error each write may or may not be committed. A hold must have at most one of
 // the writes.
-func (s *Holds) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
+func (s *Holds) Commit(ctx context.Context, writes []hold.HoldWrite) (ok []bool, err error) {
 	batches := s.conn.splitByPartition(len(writes), func(i int) string { return writes[i].Hold.ID })
 	calls := make([]scriptCall, len(batches))
 	for n, b := range batches {
@@ -101,7 +101,7 @@ func (s *Holds) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []boo
 		calls[n] = scriptCall{keys: keys, args: args}
 	}
 	ok = make([]bool, len(writes))
-	for n, cmd := range s.conn.runScript(ctx, commitScript, calls) {
+	for n, cmd := range s.conn.callScriptBatch(ctx, commitScript, calls) {
 		r := newReply(cmd)
 		for _, i := range batches[n].indexes {
 			ok[i] = r.int() == 1
@@ -114,14 +114,14 @@ func (s *Holds) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []boo
 }
 
 // appendWriteArgs appends the arguments and the events of a write.
-func appendWriteArgs(args []any, w *hold.RecordWrite) []any {
+func appendWriteArgs(args []any, w *hold.HoldWrite) []any {
 	h := w.Hold
 	var a [writeSize]string
 	a[writeID], a[writeVersion] = h.ID, versionArg(w.Version)
 	a[writeDeadline] = scoreArg(h.ExpiresAt)
 	if !w.Drop {
 		h.Version = w.Version + 1
-		a[writeRecord] = string(encodeRecord(make([]byte, 0, 256), &h))
+		a[writeRecord] = string(appendRecord(make([]byte, 0, 256), &h))
 		setPlacementArgs(&a, w)
 	}
 	setReferenceArgs(&a, w)
@@ -136,7 +136,7 @@ func appendWriteArgs(args []any, w *hold.RecordWrite) []any {
 }
 
 // setPlacementArgs sets the arguments for the sets of the hold after a write.
-func setPlacementArgs(a *[writeSize]string, w *hold.RecordWrite) {
+func setPlacementArgs(a *[writeSize]string, w *hold.HoldWrite) {
 	p := &w.Placement
 	switch {
 	case p.DueAt.IsZero():
@@ -170,7 +170,7 @@ func setPlacementArgs(a *[writeSize]string, w *hold.RecordWrite) {
 }
 
 // setReferenceArgs sets the arguments for the change of references in a write.
-func setReferenceArgs(a *[writeSize]string, w *hold.RecordWrite) {
+func setReferenceArgs(a *[writeSize]string, w *hold.HoldWrite) {
 	id, before, after := w.Hold.ID, w.PreviousReference, w.Hold.Reference
 	if before != "" && (w.Drop || before != after) {
 		a[writeReferenceRemove] = referenceMember(before, id)

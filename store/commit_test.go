@@ -17,7 +17,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-var captureLane = hold.Lane{Op: hold.OpCapture}
+var captureLane = hold.RateLimitLane{Op: hold.OpCapture}
 
 // publishedEvents returns the events in the streams of all partitions, in no
 // order over the partitions.
@@ -79,7 +79,7 @@ func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "acct_x", nearDeadline))
-		old, _ := e.mustClaim(hold.Lane{Op: hold.OpCapture, Account: "acct_x"}, 1, time.Millisecond)
+		old, _ := e.mustClaim(hold.RateLimitLane{Op: hold.OpCapture, Account: "acct_x"}, 1, time.Millisecond)
 		e.awaitExpiredLeases(1)
 		e.mustCommit(capturedWrite(old[0].Hold, changedTime))
 		e.checkInvariants(1)
@@ -157,13 +157,13 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	s, lose := openWithLossyConn(t, r, store.Options{Partitions: 3})
 	e := &testStore{TB: t, store: s, rdb: c}
 	ctx := t.Context()
-	var births []hold.RecordWrite
+	var births []hold.HoldWrite
 	for i := range 40 {
 		w := newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", nearDeadline)
 		w.Events = [][]byte{fmt.Appendf(nil, "born %d", i)}
 		births = append(births, w)
 	}
-	lossy := func(writes []hold.RecordWrite) {
+	lossy := func(writes []hold.HoldWrite) {
 		t.Helper()
 		if _, err := s.PromoteDue(ctx, hold.PromoteRequest{Holds: 1}); err != nil {
 			// the connection is open: the next read is the reply
@@ -179,9 +179,9 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 		}
 	}
 	lossy(births)
-	var ends []hold.RecordWrite
+	var ends []hold.HoldWrite
 	for p := range 3 {
-		claims, _ := e.mustClaim(hold.Lane{Partition: p, Op: hold.OpCapture}, 100, time.Minute)
+		claims, _ := e.mustClaim(hold.RateLimitLane{Partition: p, Op: hold.OpCapture}, 100, time.Minute)
 		for _, c := range claims {
 			w := capturedWrite(c.Hold, changedTime)
 			w.Events = [][]byte{[]byte("end " + c.Hold.ID)}
@@ -197,7 +197,7 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	if len(ev) != 80 || len(slices.Compact(ev)) != 80 {
 		t.Fatalf("%d events, %d different ones, of 80", len(ev), len(slices.Compact(ev)))
 	}
-	var drops []hold.RecordWrite
+	var drops []hold.HoldWrite
 	for _, w := range ends {
 		d := newUpdateWrite(*e.mustRead(w.Hold.ID))
 		d.Drop = true
@@ -250,7 +250,7 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 	var wg sync.WaitGroup
 	for r := range racers {
 		wg.Go(func() {
-			var writes []hold.RecordWrite
+			var writes []hold.HoldWrite
 			for i := range holds {
 				h := newScheduledWrite(fmt.Sprintf("pi_%d", i), futureDue, nearDeadline).Hold
 				h.Version = 1
@@ -314,7 +314,7 @@ func TestCommit_ManyWithConflicts(t *testing.T) {
 	for _, partitions := range []int{1, 7} {
 		e := startRedis(t, store.Options{Partitions: partitions})
 		const n = 700 // several pieces in one partition
-		var first, second []hold.RecordWrite
+		var first, second []hold.HoldWrite
 		for i := range n {
 			first = append(first, newScheduledWrite(fmt.Sprintf("pi_%d", i),
 				futureDue, nearDeadline))
@@ -373,12 +373,12 @@ func TestCommit_OutOfMemoryChangesNothing(t *testing.T) {
 	e.rdb.ConfigSet(ctx, "maxmemory", "1")
 	w := newScheduledWrite("pi_b", futureDue, nearDeadline)
 	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("no")}
-	if ok, err := e.store.Commit(ctx, []hold.RecordWrite{w}); err == nil || ok[0] ||
+	if ok, err := e.store.Commit(ctx, []hold.HoldWrite{w}); err == nil || ok[0] ||
 		!strings.Contains(err.Error(), "OOM") {
 		t.Errorf("a new hold without room: %v, %v", ok, err)
 	}
 	captured := capturedWrite(claimed[0].Hold, changedTime)
-	if ok, err := e.store.Commit(ctx, []hold.RecordWrite{captured}); err == nil || ok[0] {
+	if ok, err := e.store.Commit(ctx, []hold.HoldWrite{captured}); err == nil || ok[0] {
 		t.Errorf("an end without room: %v, %v", ok, err)
 	}
 	r := hold.PromoteRequest{Scheduled: true, Holds: 10}

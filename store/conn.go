@@ -57,9 +57,9 @@ func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
 	return batches
 }
 
-// readDue returns up to n holds per partition of a set whose score is at most
+// readByScore returns up to n holds per partition of a set whose score is at most
 // highest ("": now), lowest score first, and the time of Redis.
-func (c *conn) readDue(
+func (c *conn) readByScore(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
 ) ([]hold.DueHold, time.Time, error) {
 	calls := make([]scriptCall, len(c.partitions))
@@ -73,7 +73,7 @@ func (c *conn) readDue(
 	var found []hold.DueHold
 	var failed error
 	now := time.Time{}
-	for _, cmd := range c.runScript(ctx, readDueScript, calls) {
+	for _, cmd := range c.callScriptBatch(ctx, readDueScript, calls) {
 		r := newReply(cmd)
 		if t := r.time(); !t.IsZero() {
 			now = t
@@ -98,9 +98,9 @@ func (c *conn) readDue(
 	return found, now, failed
 }
 
-// hasMembers reports whether a set has members in any partition. While a set is
-// empty, ZCARD costs Redis less than a script.
-func (c *conn) hasMembers(ctx context.Context, set func(*partitionKeys) string) (bool, error) {
+// hasAnyMembers reports whether a set has members in any partition. While a set
+// is empty, ZCARD costs Redis less than a script.
+func (c *conn) hasAnyMembers(ctx context.Context, set func(*partitionKeys) string) (bool, error) {
 	pipe := c.client.Pipeline()
 	counts := make([]*redis.IntCmd, len(c.partitions))
 	for p := range c.partitions {

@@ -60,7 +60,7 @@ func TestRedis_PausedCallsTimeOut(t *testing.T) {
 	w.Events = [][]byte{[]byte("once")}
 	r.Pause()
 	began := time.Now()
-	if _, err := s.Commit(t.Context(), []hold.RecordWrite{w}); err == nil {
+	if _, err := s.Commit(t.Context(), []hold.HoldWrite{w}); err == nil {
 		t.Fatal("a stopped Redis has committed")
 	}
 	if took := time.Since(began); took > 5*time.Second {
@@ -68,7 +68,7 @@ func TestRedis_PausedCallsTimeOut(t *testing.T) {
 	}
 	r.Resume()
 	storetest.WaitUntil(t, 10*time.Second, "it answers again",
-		func() bool { return s.Ping(t.Context()) == nil })
+		func() bool { return s.CheckWritable(t.Context()) == nil })
 	e.mustCommit(w)
 	if ev := e.publishedEvents(1); len(ev) != 1 {
 		t.Errorf("events: %v", ev)
@@ -84,7 +84,7 @@ func TestRedis_PausedCallsTimeOut(t *testing.T) {
 func TestScript_HalfWrittenToFile(t *testing.T) {
 	t.Parallel()
 	const n, lease = 3, 50 * time.Millisecond
-	captured := func(claims []hold.Claim) (ends []hold.RecordWrite) {
+	captured := func(claims []hold.Claim) (ends []hold.HoldWrite) {
 		for _, c := range claims {
 			ends = append(ends, capturedWrite(c.Hold, changedTime))
 		}

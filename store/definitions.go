@@ -84,10 +84,10 @@ func functionDefinitions(src string) []luaDefinition {
 	return out
 }
 
-// addDefinitions puts the definitions that a script needs before the script. It
-// leaves out the others, because Redis creates each function again for every
-// call.
-func addDefinitions(script string) string {
+// prependDefinitions puts the definitions that a script needs before the
+// script. It leaves out the others, because Redis creates each function again
+// for every call.
+func prependDefinitions(script string) string {
 	for i := len(luaDefinitions) - 1; i >= 0; i-- {
 		if d := luaDefinitions[i]; strings.Contains(script, d.name) {
 			script = d.source + "\n" + script

@@ -72,8 +72,8 @@ var baseTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 var farFuture = time.Now().Add(90 * 24 * time.Hour).UTC().Truncate(time.Second)
 
 // newScheduledWrite returns the write that creates a hold to capture at due.
-func newScheduledWrite(id string, due, deadline time.Time) hold.RecordWrite {
-	return hold.RecordWrite{
+func newScheduledWrite(id string, due, deadline time.Time) hold.HoldWrite {
+	return hold.HoldWrite{
 		Hold: hold.Hold{
 			ID: id, PaymentIntent: id, Amount: 12_300, Currency: "eur", CaptureAt: due,
 			ExpiresAt: deadline, ExpiresSource: hold.SourceCharge,
@@ -87,7 +87,7 @@ func newScheduledWrite(id string, due, deadline time.Time) hold.RecordWrite {
 }
 
 // newReadyWrite returns the write that creates a due hold.
-func newReadyWrite(id string, op hold.Op, account string, deadline time.Time) hold.RecordWrite {
+func newReadyWrite(id string, op hold.Op, account string, deadline time.Time) hold.HoldWrite {
 	w := newScheduledWrite(id, baseTime, deadline)
 	w.Hold.NextOp, w.Hold.Account = op, account
 	w.Placement.Ready = true
@@ -96,12 +96,12 @@ func newReadyWrite(id string, op hold.Op, account string, deadline time.Time) ho
 
 // newUpdateWrite returns a write that changes a hold that was read or claimed.
 // The caller sets its Hold and Placement.
-func newUpdateWrite(h hold.Hold) hold.RecordWrite {
-	return hold.RecordWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference}
+func newUpdateWrite(h hold.Hold) hold.HoldWrite {
+	return hold.HoldWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference}
 }
 
 // capturedWrite returns the write that settles a claimed hold as captured.
-func capturedWrite(h hold.Hold, end time.Time) hold.RecordWrite {
+func capturedWrite(h hold.Hold, end time.Time) hold.HoldWrite {
 	w := newUpdateWrite(h)
 	w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt, w.Hold.CapturedAmount = hold.Captured,
 		0, time.Time{}, end, h.Amount
@@ -109,7 +109,7 @@ func capturedWrite(h hold.Hold, end time.Time) hold.RecordWrite {
 	return w
 }
 
-func (e *testStore) tryCommit(writes ...hold.RecordWrite) []bool {
+func (e *testStore) tryCommit(writes ...hold.HoldWrite) []bool {
 	e.Helper()
 	ok, err := e.store.Commit(e.Context(), writes)
 	if err != nil {
@@ -119,7 +119,7 @@ func (e *testStore) tryCommit(writes ...hold.RecordWrite) []bool {
 }
 
 // mustCommit commits writes, and fails the test if one is not committed.
-func (e *testStore) mustCommit(writes ...hold.RecordWrite) {
+func (e *testStore) mustCommit(writes ...hold.HoldWrite) {
 	e.Helper()
 	for i, ok := range e.tryCommit(writes...) {
 		if !ok {
@@ -130,7 +130,7 @@ func (e *testStore) mustCommit(writes ...hold.RecordWrite) {
 
 func (e *testStore) mustRead(id string) *hold.Hold {
 	e.Helper()
-	h, _, err := e.store.Read(e.Context(), id)
+	h, _, err := e.store.ReadHolds(e.Context(), id)
 	if err != nil {
 		e.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func (e *testStore) mustPromoteDue(promote bool) hold.PromoteResult {
 	return d
 }
 
-func (e *testStore) mustClaim(l hold.Lane, n int, lease time.Duration) ([]hold.Claim, time.Time) {
+func (e *testStore) mustClaim(l hold.RateLimitLane, n int, lease time.Duration) ([]hold.Claim, time.Time) {
 	e.Helper()
 	c, now, err := claimLane(e.Context(), e.store, l, n, lease, time.Time{})
 	if err != nil {
@@ -158,7 +158,7 @@ func (e *testStore) mustClaim(l hold.Lane, n int, lease time.Duration) ([]hold.C
 // claimLane claims up to n holds of one lane. It also returns when the leases
 // began.
 func claimLane(
-	ctx context.Context, s *store.Store, l hold.Lane, n int, lease time.Duration, until time.Time,
+	ctx context.Context, s *store.Store, l hold.RateLimitLane, n int, lease time.Duration, until time.Time,
 ) ([]hold.Claim, time.Time, error) {
 	c, err := s.Claim(ctx, []hold.Share{{Lane: l, Holds: n, Until: until}}, lease)
 	return c[0].Claims, c[0].LeasedAt, err
@@ -401,11 +401,11 @@ func callReaders(e *testStore) {
 			e.Error(err)
 		}
 	}
-	holds, _, err := e.store.Read(ctx, "pi_b", "pi_none", "pi_a")
+	holds, _, err := e.store.ReadHolds(ctx, "pi_b", "pi_none", "pi_a")
 	if err != nil || holds[0].ID != "pi_b" || holds[1] != nil || holds[2].ID != "pi_a" {
 		e.Errorf("read: %v, %v", holds, err)
 	}
-	if _, now, err := e.store.Read(ctx); err != nil || now.IsZero() {
+	if _, now, err := e.store.ReadHolds(ctx); err != nil || now.IsZero() {
 		e.Errorf("Read without ids: time %v, %v", now, err)
 	}
 	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {

@@ -13,10 +13,10 @@ type Holds struct{ conn *conn }
 
 var readScript = newScript("read")
 
-// Read returns the holds with these ids, nil for a hold that does not exist,
+// ReadHolds returns the holds with these ids, nil for a hold that does not exist,
 // and the time of Redis. With [hold.ErrUnreadableRecord], it also returns the
 // readable holds.
-func (s *Holds) Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error) {
+func (s *Holds) ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error) {
 	batches := s.conn.splitByPartition(len(ids), func(i int) string { return ids[i] })
 	if len(ids) == 0 {
 		batches = []batch{{}} // reads only the time
@@ -31,7 +31,7 @@ func (s *Holds) Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Tim
 	holds := make([]*hold.Hold, len(ids))
 	now := time.Time{}
 	var unreadable error
-	for n, cmd := range s.conn.runScript(ctx, readScript, calls) {
+	for n, cmd := range s.conn.callScriptBatch(ctx, readScript, calls) {
 		r := newReply(cmd)
 		now = r.time()
 		for _, i := range batches[n].indexes {

@@ -37,7 +37,7 @@ func (s *Inbox) ReadInbox(
 	if length, err := s.conn.client.XLen(ctx, keyInbox).Result(); err != nil || length == 0 {
 		return nil, time.Time{}, err
 	}
-	r := newReply(s.conn.runScriptOnce(ctx, inboxScript, []string{keyInbox},
+	r := newReply(s.conn.callScript(ctx, inboxScript, []string{keyInbox},
 		inboxGroup, consumer, clampBatchSize(n), idle.Milliseconds(), maxBytes))
 	now := r.time()
 	var entries []hold.InboxEntry

@@ -115,7 +115,7 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 					Revision: 1, Generation: 1, OnExpiry: hold.PolicyCancel,
 					ExpiresAt: at, CreatedAt: at}
 				ok, err := s.Commit(t.Context(),
-					[]hold.RecordWrite{{Hold: h, Placement: hold.Placement{NextMilestone: at,
+					[]hold.HoldWrite{{Hold: h, Placement: hold.Placement{NextMilestone: at,
 						MirrorAt: at.Add(-2 * time.Hour)}}})
 				if err != nil || !ok[0] {
 					t.Fatal(ok, err)

@@ -47,7 +47,7 @@ func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 	}
 	_, in.Cluster = client.(*redis.ClusterClient)
 	var mu sync.Mutex
-	err = forEachServer(ctx, client, func(ctx context.Context, c *redis.Client) error {
+	err = forEachMaster(ctx, client, func(ctx context.Context, c *redis.Client) error {
 		s := inspectServer(ctx, c)
 		s.checkPermissions(ctx, c)
 		err := s.measureClockOffset(ctx, c)
@@ -60,13 +60,16 @@ func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 		return in, fmt.Errorf("cannot examine every Redis server: %w", err)
 	}
 	slices.SortFunc(in.Servers, func(a, b Server) int { return cmp.Compare(a.Address, b.Address) })
-	if err := in.readRecorded(ctx, client); err != nil {
+	if err := in.readDaemonState(ctx, client); err != nil {
 		return in, fmt.Errorf("cannot read from Redis: %w", err)
 	}
 	return in, nil
 }
 
-func (in *Inspection) readRecorded(ctx context.Context, client redis.UniversalClient) (err error) {
+func (in *Inspection) readDaemonState(
+	ctx context.Context,
+	client redis.UniversalClient,
+) (err error) {
 	for key, to := range map[string]*string{keyPartitions: &in.Partitions, keyMode: &in.Mode} {
 		if *to, err = client.Get(ctx, key).Result(); err != nil && !errors.Is(err, redis.Nil) {
 			return err
@@ -88,9 +91,9 @@ func (in *Inspection) readRecorded(ctx context.Context, client redis.UniversalCl
 	return nil
 }
 
-// forEachServer calls f for the server, or for each master of a Cluster,
+// forEachMaster calls f for the server, or for each master of a Cluster,
 // concurrently.
-func forEachServer(
+func forEachMaster(
 	ctx context.Context, client redis.UniversalClient, f func(context.Context, *redis.Client) error,
 ) error {
 	switch c := client.(type) {
@@ -102,11 +105,11 @@ func forEachServer(
 	return nil
 }
 
-// inspectServers returns the faults with which Redis can lose holds, and
+// checkServers returns the faults with which Redis can lose holds, and
 // warnings about properties that could not be read.
-func (c *conn) inspectServers(ctx context.Context) (faults, warnings []string) {
+func (c *conn) checkServers(ctx context.Context) (faults, warnings []string) {
 	var mu sync.Mutex
-	err := forEachServer(ctx, c.client, func(ctx context.Context, client *redis.Client) error {
+	err := forEachMaster(ctx, c.client, func(ctx context.Context, client *redis.Client) error {
 		s := inspectServer(ctx, client)
 		mu.Lock()
 		defer mu.Unlock()

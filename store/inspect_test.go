@@ -26,7 +26,7 @@ func (e *testStore) callEveryMethod() {
 	if n, _, err := tryReserve(e.Context(), e.store, "acct_a", 1, 5); err != nil || n == 0 {
 		e.Errorf("reserve: %d, %v", n, err)
 	}
-	if err := e.store.PauseAccount(e.Context(), "acct_a", 1, time.Second); err != nil {
+	if err := e.store.PauseRequests(e.Context(), "acct_a", 1, time.Second); err != nil {
 		e.Error(err)
 	}
 	if alive, err := e.store.Heartbeat(e.Context(), "one", time.Minute); err != nil ||
@@ -34,7 +34,7 @@ func (e *testStore) callEveryMethod() {
 		e.Errorf("heartbeat: %v, %v", alive, err)
 	}
 	if err := errors.Join(e.store.Deregister(e.Context(), "one"),
-		e.store.Ping(e.Context())); err != nil {
+		e.store.CheckWritable(e.Context())); err != nil {
 		e.Error(err)
 	}
 	if _, err := e.store.AdvanceMilestones(e.Context(), nil); err != nil {
@@ -79,24 +79,24 @@ func (e *testStore) callEveryMethod() {
 	if _, e1 := e.store.ShareAccounts(ctx, []string{"acct_a"}); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if token, _, e1 := e.store.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute,
+	if token, _, e1 := e.store.BeginReconcileRun(ctx, []byte("{}"), time.Minute, time.Minute,
 		0); e1 != nil || token == 0 {
 		e.Errorf("reconcile: %d, %v", token, e1)
-	} else if _, e1 := e.store.SaveReconcile(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0,
+	} else if _, e1 := e.store.SaveReconcileRun(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0,
 		true); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, _, _, e1 := e.store.ReadReconcile(ctx, 1); e1 != nil {
+	if _, _, _, _, e1 := e.store.ReadReconcileRun(ctx, 1); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	a := hold.AuthorizationAttempt{ID: "a", Digest: "d", State: hold.AttemptBegun, Generation: 1}
-	if _, _, _, e1 := e.store.BeginAuthorization(ctx, a, "t", time.Minute, time.Minute); e1 != nil {
+	if _, _, _, e1 := e.store.BeginOrResumeAuthorization(ctx, a, "t", time.Minute, time.Minute); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, e1 := e.store.SaveAuthorization(ctx, a, "t", true, farFuture); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, e1 := e.store.DueAuthorizations(ctx, 1); e1 != nil {
+	if _, _, e1 := e.store.DueAuthorizationIDs(ctx, 1); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if err = errors.Join(err, e.store.ForgetAuthorization(ctx, a, "t")); err != nil {
@@ -129,16 +129,16 @@ func (e *testStore) callOutboxMethods() {
 	did("lock", err)
 	_, err = e.store.DueHistogram(ctx, time.Now(), time.Hour, 2)
 	did("due histogram", err)
-	_, err = e.store.ReadLanePage(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
+	_, err = e.store.ReadLanePage(ctx, hold.RateLimitLane{Op: hold.OpCapture}, hold.Position{}, 10)
 	did("page of a lane", err)
 	token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "one", time.Minute)
 	did("begin", err)
 	events, _, err := e.store.ReadEvents(ctx, 0, "0-0", 10)
 	did("events", err)
-	_, _, err = e.store.StreamLength(ctx, 0)
+	_, _, err = e.store.StreamCounts(ctx, 0)
 	did("stream", err)
 	ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, token,
-		hold.SinkProgress{State: []byte("{}"),
+		hold.SinkWrite{State: []byte("{}"),
 			Park:        map[string][]byte{"pi_a": []byte("{}")},
 			DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
 	did("save", err)
@@ -154,16 +154,16 @@ func (e *testStore) callOutboxMethods() {
 	did("requeue", err)
 	_, err = e.store.RequeueDeadLetters(ctx, "callback", nil)
 	did("requeue all", err)
-	again, err := e.store.RequeuedDeadLetters(ctx, "callback", 0, 10)
+	again, err := e.store.ReadRequeued(ctx, "callback", 0, 10)
 	did("requeued", err)
 	if n != 1 || len(again) != 1 {
 		e.Fatalf("%d were requeued, %d wait", n, len(again))
 	}
 	_, err = e.store.SaveSinkProgress(ctx, "callback", 0, token,
-		hold.SinkProgress{State: []byte("{}"),
+		hold.SinkWrite{State: []byte("{}"),
 			Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
 	did("save", err)
-	_, err = e.store.SinkStates(ctx, "callback")
+	_, err = e.store.SinkPartitionStates(ctx, "callback")
 	did("states", err)
 }
 

@@ -66,7 +66,7 @@ func partitionPrefix(partition int) string { return "holdd:{" + strconv.Itoa(par
 func (k *partitionKeys) lane(name string) string { return k.ready + ":" + name }
 
 // sortedSet returns the key of a set. [hold.SetReady] has several, see
-// [conn.laneKeys].
+// [conn.readLaneKeys].
 func (k *partitionKeys) sortedSet(s hold.SortedSet) string {
 	switch s {
 	case hold.SetScheduled:
@@ -131,7 +131,7 @@ func laneName(op hold.Op, account string) string {
 	return strconv.Itoa(int(op)) + ":" + account
 }
 
-func parseLane(name string) (op hold.Op, account string, ok bool) {
+func parseLaneName(name string) (op hold.Op, account string, ok bool) {
 	number, account, ok := strings.Cut(name, ":")
 	n, err := strconv.Atoi(number)
 	return hold.Op(n), account, ok && err == nil && n > 0 && n < 256

@@ -26,7 +26,7 @@ func onEachLua(t *testing.T, f func(t *testing.T, c redis.UniversalClient)) {
 		t.Parallel()
 		m := storetest.StartInProcess(t)
 		c := redis.NewClient(&redis.Options{
-			Dialer: m.Dial, MaintNotificationsConfig: disabledNotifications(),
+			Dialer: m.Dial, MaintNotificationsConfig: disabledMaintNotifications(),
 		})
 		defer c.Close()
 		f(t, c)
@@ -36,7 +36,7 @@ func onEachLua(t *testing.T, f func(t *testing.T, c redis.UniversalClient)) {
 // evalWithDefinitions runs a script with the definitions that newScript adds.
 func evalWithDefinitions(t testing.TB, c redis.UniversalClient, script string, args ...any) *reply {
 	t.Helper()
-	r := newReply(redis.NewScript(addDefinitions(script)).Eval(t.Context(), c, nil, args...))
+	r := newReply(redis.NewScript(prependDefinitions(script)).Eval(t.Context(), c, nil, args...))
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
@@ -147,7 +147,7 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 			claimed_record(rec, record_state(rec), record_version_number(rec), encode_uint48(now))}`
 	now := time.Date(2026, 3, 1, 12, 0, 0, 7e6, time.UTC)
 	check := func(t *rapid.T, c redis.UniversalClient, tb testing.TB, h hold.Hold) {
-		rec := string(encodeRecord(nil, &h))
+		rec := string(appendRecord(nil, &h))
 		r := evalWithDefinitions(tb, c, script, rec, now.UnixMilli())
 		got := fmt.Sprint(r.str(), r.str(), r.int(), r.int(), r.int(),
 			[]byte(r.str()), []byte(r.str()),
@@ -166,7 +166,7 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 			t.Fatalf("claimed at %v: %v\n%+v", claimedAt, err, claimed)
 		}
 		claimed.State, claimed.PreviousState = h.State, h.PreviousState
-		if back := string(encodeRecord(nil, &claimed)); back != rec {
+		if back := string(appendRecord(nil, &claimed)); back != rec {
 			t.Fatalf("the claim changed more than the claim:\n%x\n%x", back, rec)
 		}
 	}
@@ -192,7 +192,7 @@ func TestIsFinal_LuaAndGoAgree(t *testing.T) {
 func TestIsReadable_LuaAndGoAgree(t *testing.T) {
 	t.Parallel()
 	h := fullHold()
-	rec := string(encodeRecord(nil, &h))
+	rec := string(appendRecord(nil, &h))
 	records := []string{"", "x", rec, "\x02" + rec[1:]}
 	for size := range headerSize + len(h.Account) + 1 {
 		records = append(records, rec[:size])

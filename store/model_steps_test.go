@@ -13,7 +13,7 @@ import (
 )
 
 func (m *storeModel) stepCommit(t *rapid.T) {
-	var writes []hold.RecordWrite
+	var writes []hold.HoldWrite
 	for _, id := range rapid.SliceOfNDistinct(modelIDs, 1, 5, rapid.ID).Draw(t, "ids") {
 		writes = append(writes, m.drawWrite(t, id))
 	}
@@ -75,21 +75,21 @@ func (m *storeModel) stepPromoteDue(t *rapid.T) {
 	}
 }
 
-func compareLanes(a, b hold.Lane) int {
+func compareLanes(a, b hold.RateLimitLane) int {
 	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Op, b.Op),
 		cmp.Compare(a.Account, b.Account))
 }
 
 // wantLanes returns the lanes that have ready holds, by name.
-func (m *storeModel) wantLanes() []hold.Lane {
-	found := map[hold.Lane]bool{}
+func (m *storeModel) wantLanes() []hold.RateLimitLane {
+	found := map[hold.RateLimitLane]bool{}
 	for id, h := range m.holds {
 		if h.ready {
-			found[hold.Lane{Partition: m.partition(id), Account: h.hold.Account,
+			found[hold.RateLimitLane{Partition: m.partition(id), Account: h.hold.Account,
 				Op: h.hold.NextOp}] = true
 		}
 	}
-	var out []hold.Lane
+	var out []hold.RateLimitLane
 	for l := range found {
 		in := m.holdsInLane(l)
 		l.NearestDeadline, l.Ready = in[0].hold.ExpiresAt, len(in)
@@ -101,7 +101,7 @@ func (m *storeModel) wantLanes() []hold.Lane {
 
 func (m *storeModel) stepClaim(t *rapid.T) {
 	var shares []hold.Share
-	named := map[hold.Lane]bool{}
+	named := map[hold.RateLimitLane]bool{}
 	for range rapid.IntRange(1, 3).Draw(t, "shares") {
 		s := m.drawShare(t)
 		if s.Lane.NearestDeadline, s.Lane.Ready = (time.Time{}), 0; named[s.Lane] {
@@ -126,7 +126,7 @@ func (m *storeModel) stepClaim(t *rapid.T) {
 
 // drawShare returns a share of a lane that has ready holds, if there is one.
 func (m *storeModel) drawShare(t *rapid.T) hold.Share {
-	l := hold.Lane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"),
+	l := hold.RateLimitLane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"),
 		Op: hold.Op(rapid.IntRange(1, 3).Draw(t, "op")), Account: accounts.Draw(t, "account")}
 	if all := m.wantLanes(); len(all) > 0 {
 		l = rapid.SampledFrom(all).Draw(t, "lane")
@@ -200,10 +200,10 @@ func (m *storeModel) readDueSets(t *rapid.T) {
 }
 
 func (m *storeModel) advanceMilestones(t *rapid.T) {
-	var advances []hold.MilestoneAdvance
+	var advances []hold.MilestoneWrite
 	var want []bool
 	for range rapid.IntRange(1, 4).Draw(t, "advances") {
-		advance := hold.MilestoneAdvance{ID: modelIDs.Draw(t, "id"), From: instants.Draw(t, "was"),
+		advance := hold.MilestoneWrite{ID: modelIDs.Draw(t, "id"), From: instants.Draw(t, "was"),
 			To: instants.Draw(t, "new")}
 		h := m.holds[advance.ID]
 		if h != nil && rapid.Bool().Draw(t, "right") {
@@ -290,7 +290,7 @@ func (m *storeModel) checkState(t *rapid.T) {
 		names = append(names, id)
 	}
 	names = append(names, "pi_never")
-	holds, _, err := m.store.Read(m.Context(), names...)
+	holds, _, err := m.store.ReadHolds(m.Context(), names...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func settledAt(h *modelHold) time.Time   { return h.settled }
 func attentionAt(h *modelHold) time.Time { return h.attention }
 func verifyAt(h *modelHold) time.Time    { return h.verify }
 
-func (m *storeModel) holdsInLane(l hold.Lane) []*modelHold {
+func (m *storeModel) holdsInLane(l hold.RateLimitLane) []*modelHold {
 	return m.holdsIn(l.Partition, func(h *modelHold) time.Time {
 		if !h.ready || h.hold.NextOp != l.Op || h.hold.Account != l.Account {
 			return time.Time{}
@@ -79,7 +79,7 @@ func (m *storeModel) holdsInLane(l hold.Lane) []*modelHold {
 }
 
 // applyWrite applies a write to the model as Commit must.
-func (m *storeModel) applyWrite(w hold.RecordWrite) bool {
+func (m *storeModel) applyWrite(w hold.HoldWrite) bool {
 	h := m.holds[w.Hold.ID]
 	same := w.Hold
 	same.Version = w.Version + 1
@@ -150,8 +150,8 @@ var (
 
 // drawWrite draws a write to a hold, about half of the time on the right
 // version.
-func (m *storeModel) drawWrite(t *rapid.T, id string) hold.RecordWrite {
-	w := hold.RecordWrite{Hold: newScheduledWrite(id, baseTime, instants.Draw(t, "deadline")).Hold}
+func (m *storeModel) drawWrite(t *rapid.T, id string) hold.HoldWrite {
+	w := hold.HoldWrite{Hold: newScheduledWrite(id, baseTime, instants.Draw(t, "deadline")).Hold}
 	if h := m.holds[id]; h != nil {
 		w.Hold, w.Version, w.PreviousReference = h.hold, h.hold.Version, h.hold.Reference
 		w.Drop = rapid.IntRange(0, 5).Draw(t, "drop") == 0

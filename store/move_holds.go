@@ -24,11 +24,11 @@ func (k *partitionKeys) moveKeys() []string {
 // finds no hold to move, unless a replica still writes.
 const maxScanPasses = 5
 
-// emptyPartition moves the holds and refreshes that belong to another partition
+// moveMisplaced moves the holds and refreshes that belong to another partition
 // out of p.
-func (m *repartitioner) emptyPartition(ctx context.Context, p int) error {
+func (m *repartitioner) moveMisplaced(ctx context.Context, p int) error {
 	for pass := range maxScanPasses {
-		left, err := m.scanPartition(ctx, p, pass == 0)
+		left, err := m.moveMisplacedHolds(ctx, p, pass == 0)
 		if err != nil {
 			return err
 		}
@@ -39,9 +39,9 @@ func (m *repartitioner) emptyPartition(ctx context.Context, p int) error {
 	return fmt.Errorf("replicas still write to partition %d: stop all of them", p)
 }
 
-// scanPartition reads all holds of a partition, and moves those that belong to
-// another one. It returns their number.
-func (m *repartitioner) scanPartition(
+// moveMisplacedHolds reads all holds of a partition, and moves those that
+// belong to another one. It returns their number.
+func (m *repartitioner) moveMisplacedHolds(
 	ctx context.Context, p int, first bool,
 ) (moved int, err error) {
 	cursor := uint64(0)
@@ -87,7 +87,7 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 		args[i] = id
 	}
 	keys := append([]string{source.holds, source.ready}, source.sortedSetsByHoldID()...)
-	r := newReply(m.conn.runScriptOnce(ctx, moveReadScript, keys, args...))
+	r := newReply(m.conn.callScript(ctx, moveReadScript, keys, args...))
 	var toWrite, toDelete []any
 	for _, id := range ids {
 		rec, lane, score := r.str(), r.str(), r.str()
@@ -106,11 +106,11 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 	if r.err != nil {
 		return fmt.Errorf("cannot read holds: %w", r.err)
 	}
-	err := m.conn.runScriptOnce(ctx, moveWriteScript, target.moveKeys(), toWrite...).Err()
+	err := m.conn.callScript(ctx, moveWriteScript, target.moveKeys(), toWrite...).Err()
 	if err != nil {
 		return fmt.Errorf("cannot write holds: %w", err)
 	}
-	n, err := m.conn.runScriptOnce(ctx, moveDeleteScript, source.moveKeys(), toDelete...).Int64()
+	n, err := m.conn.callScript(ctx, moveDeleteScript, source.moveKeys(), toDelete...).Int64()
 	if err != nil {
 		return fmt.Errorf("cannot remove holds from the partition that they moved from: %w", err)
 	}

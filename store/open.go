@@ -104,7 +104,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, nil, unreachableError(o.URL, err)
 	}
-	faults, warnings := c.inspectServers(ctx)
+	faults, warnings := c.checkServers(ctx)
 	if len(faults) > 0 && !o.AllowUnsafe {
 		return nil, nil, fmt.Errorf(
 			"this Redis can lose holds: %s (or set allow_unsafe_redis to accept that)",
@@ -172,9 +172,9 @@ func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
 	return lost, nil
 }
 
-// Ping returns an error if Redis does not accept writes, as when it is down,
-// full, read-only or cannot write to its disk.
-func (s *Store) Ping(ctx context.Context) error {
+// CheckWritable returns an error if Redis does not accept writes, as when it is
+// down, full, read-only or cannot write to its disk.
+func (s *Store) CheckWritable(ctx context.Context) error {
 	if err := s.conn.client.Set(ctx, keyPing, 1, time.Minute).Err(); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
 	}

@@ -33,7 +33,7 @@ func TestOpen_URLForms(t *testing.T) {
 		}
 		e := &testStore{TB: t, store: s}
 		e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline))
-		if err := errors.Join(s.Ping(t.Context()), s.Close()); err != nil {
+		if err := errors.Join(s.CheckWritable(t.Context()), s.Close()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -115,7 +115,7 @@ func TestOpen_RedisDoesNotAnswer(t *testing.T) {
 	r.Resume()
 	s := mustOpen(t, store.Options{URL: r.URL()})
 	r.Kill()
-	if err := s.Ping(ctx); err == nil || !strings.Contains(err.Error(), "Redis") {
+	if err := s.CheckWritable(ctx); err == nil || !strings.Contains(err.Error(), "Redis") {
 		t.Errorf("%v", err)
 	}
 	if _, err := s.PromoteDue(ctx, hold.PromoteRequest{Scheduled: true, Holds: 1}); err == nil {
@@ -123,7 +123,7 @@ func TestOpen_RedisDoesNotAnswer(t *testing.T) {
 	}
 	r.Restart()
 	storetest.WaitUntil(t, 10*time.Second, "the store works again by itself",
-		func() bool { return s.Ping(ctx) == nil })
+		func() bool { return s.CheckWritable(ctx) == nil })
 }
 
 func TestOpen_RefusesUnsafeRedis(t *testing.T) {

@@ -42,7 +42,7 @@ func (s *Outbox) Partitions() int { return len(s.conn.partitions) }
 func (s *Outbox) PublishOnce(
 	ctx context.Context, subject string, event []byte,
 ) (first bool, err error) {
-	r := newReply(s.conn.runScriptOnce(ctx, publishScript,
+	r := newReply(s.conn.callScript(ctx, publishScript,
 		[]string{keyPublishedSubjects, s.conn.partitions[0].events},
 		subject, event, publishedSubjectTTL.Milliseconds(), maxPublishedSubjects,
 		s.conn.maxEvents))
@@ -88,7 +88,7 @@ func (s *Outbox) ReportConditions(
 		args = append(args, a[:]...)
 	}
 	keys := []string{keyEpisodes, s.conn.partitions[0].events, keyCondition}
-	r := newReply(s.conn.runScriptOnce(ctx, conditionsScript, keys, args...))
+	r := newReply(s.conn.callScript(ctx, conditionsScript, keys, args...))
 	changes := make([]hold.ConditionChange, len(list))
 	for i := range changes {
 		changes[i] = hold.ConditionChange(r.int())
@@ -124,10 +124,10 @@ func convertStreamEntries(found []redis.XMessage) []hold.StreamEvent {
 	return out
 }
 
-// StreamLength returns the number of events in a partition's stream, and the
+// StreamCounts returns the number of events in a partition's stream, and the
 // number ever added: -1 before Redis 7.0, which does not count them.
-func (s *Outbox) StreamLength(ctx context.Context, partition int) (length, added int64, err error) {
-	r := newReply(s.conn.runScriptOnce(ctx, streamLengthScript,
+func (s *Outbox) StreamCounts(ctx context.Context, partition int) (length, added int64, err error) {
+	r := newReply(s.conn.callScript(ctx, streamLengthScript,
 		[]string{s.conn.partitions[partition].events}))
 	length, added = r.int(), r.int()
 	return length, added, r.err
@@ -141,7 +141,7 @@ func (s *Outbox) AcquireSinkLease(
 ) (token int64, state []byte, start string, parked map[string][]byte, err error) {
 	k := newSinkKeys(sink, partition)
 	keys := []string{k.sink, k.parked, s.conn.partitions[partition].events}
-	r := newReply(s.conn.runScriptOnce(ctx, sinkBeginScript, keys,
+	r := newReply(s.conn.callScript(ctx, sinkBeginScript, keys,
 		lease.Milliseconds(), holder, sinkTTL.Milliseconds()))
 	token = r.int()
 	if r.err != nil || token == 0 {
@@ -166,7 +166,7 @@ func (s *Outbox) AcquireSinkLease(
 // has the lease and the caller must stop.
 func (s *Outbox) SaveSinkProgress(
 	ctx context.Context, sink string, partition int, token int64,
-	p hold.SinkProgress, lease time.Duration,
+	p hold.SinkWrite, lease time.Duration,
 ) (ok bool, err error) {
 	args := []any{token, lease.Milliseconds(), p.State, sinkTTL.Milliseconds(), maxDeadLetters}
 	args = append(args, len(p.Park))
@@ -187,13 +187,13 @@ func (s *Outbox) SaveSinkProgress(
 	}
 	k := newSinkKeys(sink, partition)
 	keys := []string{k.sink, k.parked, k.deadLetters, k.requeued}
-	r := newReply(s.conn.runScriptOnce(ctx, sinkSaveScript, keys, args...))
+	r := newReply(s.conn.callScript(ctx, sinkSaveScript, keys, args...))
 	return r.int() == 1, r.err
 }
 
-// SinkStates returns the state of a sink in each partition, empty if it has
-// none there.
-func (s *Outbox) SinkStates(ctx context.Context, sink string) ([][]byte, error) {
+// SinkPartitionStates returns the state of a sink in each partition, empty if
+// it has none there.
+func (s *Outbox) SinkPartitionStates(ctx context.Context, sink string) ([][]byte, error) {
 	pipe := s.conn.client.Pipeline()
 	cmds := make([]*redis.StringCmd, len(s.conn.partitions))
 	for p := range s.conn.partitions {

@@ -35,7 +35,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 		if err != nil || token == 0 {
 			t.Fatal("another sink is held as well:", token, err)
 		}
-		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
+		p := hold.SinkWrite{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
 			"pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"),
 			Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
 		ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, p, 50*time.Millisecond)
@@ -52,12 +52,12 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 			string(parked["pi_2"]) != "b" {
 			t.Fatal(second, first, string(state), parked, err)
 		}
-		late := hold.SinkProgress{State: []byte("late"), Unpark: []string{"pi_1"}}
+		late := hold.SinkWrite{State: []byte("late"), Unpark: []string{"pi_1"}}
 		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, first, late, time.Minute)
 		if err != nil || ok {
 			t.Fatal("who lost the lease wrote:", ok, err)
 		}
-		last := hold.SinkProgress{State: []byte("s2"), Unpark: []string{"pi_1"}}
+		last := hold.SinkWrite{State: []byte("s2"), Unpark: []string{"pi_1"}}
 		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, second, last, 0)
 		if err != nil || !ok {
 			t.Fatal(ok, err)
@@ -77,7 +77,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 		if n, err := e.store.RequeueDeadLetters(ctx, "callback", ids); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
-		again, err := e.store.RequeuedDeadLetters(ctx, "callback", 0, 10)
+		again, err := e.store.ReadRequeued(ctx, "callback", 0, 10)
 		if err != nil || len(again) != 1 || string(again[0].Event) != "e1" {
 			t.Fatal(again, err)
 		}
@@ -91,7 +91,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 }
 
 // ReadEvents reports whether the last entry of the reader is still in the
-// stream. StreamLength counts all events that were ever added.
+// stream. StreamCounts counts all events that were ever added.
 func TestReadEvents_ReportsGap(t *testing.T) {
 	e := startRedis(t, store.Options{MaxEvents: 100})
 	ctx := t.Context()
@@ -118,7 +118,7 @@ func TestReadEvents_ReportsGap(t *testing.T) {
 	if _, gap, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil || !gap {
 		t.Fatal("what was trimmed isn't noticed:", gap, err)
 	}
-	length, added, err := e.store.StreamLength(ctx, 0)
+	length, added, err := e.store.StreamCounts(ctx, 0)
 	if err != nil || added != 1004 || length >= 400 {
 		t.Fatal(length, added, err)
 	}

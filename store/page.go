@@ -25,7 +25,7 @@ func (s *Holds) ReadPage(
 	q := pageQuery{after: after, n: clampBatchSize(n), descending: set == hold.SetSettled}
 	var calls []scriptCall
 	if set == hold.SetReady {
-		lanes, err := s.conn.laneKeys(ctx)
+		lanes, err := s.conn.readLaneKeys(ctx)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
@@ -48,7 +48,7 @@ func (s *Holds) ReadPage(
 
 // ReadLanePage is [Holds.ReadPage] for one lane, nearest deadline first.
 func (s *Queue) ReadLanePage(
-	ctx context.Context, lane hold.Lane, after hold.Position, n int,
+	ctx context.Context, lane hold.RateLimitLane, after hold.Position, n int,
 ) ([]hold.ListedHold, error) {
 	q := pageQuery{after: after, n: clampBatchSize(n)}
 	k := &s.conn.partitions[lane.Partition]
@@ -76,7 +76,7 @@ func (c *conn) readPage(
 ) ([]hold.ListedHold, time.Time, error) {
 	var all []hold.ListedHold
 	now := time.Time{}
-	for _, cmd := range c.runScript(ctx, pageScript, calls) {
+	for _, cmd := range c.callScriptBatch(ctx, pageScript, calls) {
 		r := newReply(cmd)
 		now = r.time()
 		for r.hasMore() {
@@ -112,9 +112,9 @@ func (c *conn) readPage(
 	return all[:min(len(all), q.n)], now, nil
 }
 
-// laneKeys returns the keys of the ready lanes of each partition, at most
+// readLaneKeys returns the keys of the ready lanes of each partition, at most
 // maxLanes of each.
-func (c *conn) laneKeys(ctx context.Context) ([][]string, error) {
+func (c *conn) readLaneKeys(ctx context.Context) ([][]string, error) {
 	pipe := c.client.Pipeline()
 	cmds := make([]*redis.StringSliceCmd, len(c.partitions))
 	for p := range c.partitions {

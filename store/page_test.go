@@ -41,7 +41,7 @@ func TestReadPage_EqualScores(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := startRedis(t, store.Options{Partitions: partitions})
-		var writes []hold.RecordWrite
+		var writes []hold.HoldWrite
 		var want []string
 		for i := range 500 {
 			id := fmt.Sprintf("pi_%03d", i)
@@ -100,7 +100,7 @@ func TestReadPage_SettledNewestFirst(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := startRedis(t, store.Options{Partitions: partitions})
-		var writes []hold.RecordWrite
+		var writes []hold.HoldWrite
 		for i := range 300 {
 			w := newScheduledWrite(fmt.Sprintf("pi_%03d", i), futureDue, nearDeadline)
 			// ten at each time
@@ -204,7 +204,7 @@ func onBothPartitioned(t *testing.T, partitions int, f func(t *testing.T, e *tes
 func TestReadPage_MergesPartitions(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{Partitions: 5})
-	var writes []hold.RecordWrite
+	var writes []hold.HoldWrite
 	for i := range 200 {
 		w := newScheduledWrite(fmt.Sprintf("pi_%03d", (i*73)%200),
 			futureDue.Add(time.Duration(i)*time.Second),

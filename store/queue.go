@@ -51,17 +51,17 @@ func (s *Queue) PromoteDue(
 	}
 	var result hold.PromoteResult
 	var failed error
-	for p, cmd := range s.conn.runScript(ctx, promoteScript, calls) {
-		failed = errors.Join(failed, addPromoted(&result, p, newReply(cmd)))
+	for p, cmd := range s.conn.callScriptBatch(ctx, promoteScript, calls) {
+		failed = errors.Join(failed, addPromoteReply(&result, p, newReply(cmd)))
 	}
-	slices.SortStableFunc(result.Lanes, func(a, b hold.Lane) int {
+	slices.SortStableFunc(result.Lanes, func(a, b hold.RateLimitLane) int {
 		return a.NearestDeadline.Compare(b.NearestDeadline)
 	})
 	return result, failed
 }
 
-// addPromoted adds the reply of a partition to result.
-func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
+// addPromoteReply adds the reply of a partition to result.
+func addPromoteReply(result *hold.PromoteResult, partition int, r *reply) error {
 	if now := r.time(); !now.IsZero() {
 		result.Now = now
 	}
@@ -74,8 +74,8 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 	result.More = r.flag() || result.More
 	result.MoreLanes = r.flag() || result.MoreLanes
 	for r.hasMore() {
-		op, account, ok := parseLane(r.str())
-		lane := hold.Lane{
+		op, account, ok := parseLaneName(r.str())
+		lane := hold.RateLimitLane{
 			Partition:       partition,
 			Account:         account,
 			Op:              op,
@@ -92,14 +92,14 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 // DueMilestones returns up to n holds per partition whose next deadline
 // milestone is due.
 func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
-	return s.conn.readDue(ctx, func(k *partitionKeys) string { return k.expiring }, n, "")
+	return s.conn.readByScore(ctx, func(k *partitionKeys) string { return k.expiring }, n, "")
 }
 
 // Unverified returns up to n holds per partition that must be checked against
 // Stripe, most urgent first.
 func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	unverified := func(k *partitionKeys) string { return k.unverified }
-	found, now, err := s.conn.readDue(ctx, unverified, n, "+inf")
+	found, now, err := s.conn.readByScore(ctx, unverified, n, "+inf")
 	sortByDueTime(found)
 	return found, now, err
 }
@@ -108,10 +108,10 @@ func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Tim
 // their intents.
 func (s *Queue) Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	mirror := func(k *partitionKeys) string { return k.mirror }
-	if found, err := s.conn.hasMembers(ctx, mirror); err != nil || !found {
+	if found, err := s.conn.hasAnyMembers(ctx, mirror); err != nil || !found {
 		return nil, time.Time{}, err
 	}
-	found, now, err := s.conn.readDue(ctx, mirror, n, "")
+	found, now, err := s.conn.readByScore(ctx, mirror, n, "")
 	sortByDueTime(found)
 	return found, now, err
 }
@@ -127,7 +127,7 @@ func (s *Queue) SettledBefore(
 ) ([]hold.DueHold, error) {
 	settled := func(k *partitionKeys) string { return k.settled }
 	highest := strconv.FormatInt(before.UnixMilli(), 10)
-	found, _, err := s.conn.readDue(ctx, settled, n, highest)
+	found, _, err := s.conn.readByScore(ctx, settled, n, highest)
 	return found, err
 }
 
@@ -170,7 +170,7 @@ func appendAdvanceArgs(args []any, id, version string, from, to time.Time, event
 // milestone only if the milestone and the version of its hold are the ones that
 // the caller read; otherwise moved[i] is false.
 func (s *Queue) AdvanceMilestones(
-	ctx context.Context, advances []hold.MilestoneAdvance,
+	ctx context.Context, advances []hold.MilestoneWrite,
 ) (moved []bool, err error) {
 	batches := s.conn.splitByPartition(len(advances), func(i int) string { return advances[i].ID })
 	calls := make([]scriptCall, len(batches))
@@ -184,7 +184,7 @@ func (s *Queue) AdvanceMilestones(
 		calls[n] = scriptCall{keys: []string{k.expiring, k.events, k.holds}, args: args}
 	}
 	moved = make([]bool, len(advances))
-	for n, cmd := range s.conn.runScript(ctx, advanceScript, calls) {
+	for n, cmd := range s.conn.callScriptBatch(ctx, advanceScript, calls) {
 		r := newReply(cmd)
 		for _, i := range batches[n].indexes {
 			moved[i] = r.int() == 1

@@ -97,7 +97,7 @@ func TestClaim_StopsAtDeadlineBound(t *testing.T) {
 func TestPromoteDue_BoundsEachCall(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{})
-	var writes []hold.RecordWrite
+	var writes []hold.HoldWrite
 	for i := range 600 {
 		writes = append(writes, newScheduledWrite(fmt.Sprintf("pi_%03d", i), pastDue,
 			nearDeadline.Add(-time.Duration(i)*time.Second)))
@@ -172,7 +172,7 @@ func TestLanes_AreIndependent(t *testing.T) {
 		if e.rdb.Exists(t.Context(), "holdd:{0}:lanes").Val() != 0 {
 			t.Error("lanes without work")
 		}
-		none := hold.Lane{Op: hold.OpCapture, Account: "acct_none"}
+		none := hold.RateLimitLane{Op: hold.OpCapture, Account: "acct_none"}
 		if c, _ := e.mustClaim(none, 5, time.Minute); len(c) != 0 {
 			t.Errorf("claimed from nowhere: %v", claimedIDs(c))
 		}
@@ -185,7 +185,7 @@ func TestPromoteDue_ListsEveryLaneOfMany(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{})
 	const accounts = 300
-	var writes []hold.RecordWrite
+	var writes []hold.HoldWrite
 	for i := range accounts {
 		id, account := fmt.Sprintf("pi_%d", i), fmt.Sprintf("acct_%d", i)
 		deadline := nearDeadline.Add(time.Duration(i) * time.Second)
@@ -313,7 +313,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				if seen != 1 {
 					t.Errorf("%d settled holds were listed of 1", seen)
 				}
-				holds, _, err := e.store.Read(ctx, "pi_a", "pi_0", "pi_b")
+				holds, _, err := e.store.ReadHolds(ctx, "pi_a", "pi_0", "pi_b")
 				if len(holds) != 3 || holds[0] == nil || holds[2] == nil || holds[1] != nil {
 					t.Errorf("read: %v, %v", holds, err)
 				}

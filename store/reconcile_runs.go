@@ -22,15 +22,15 @@ const (
 
 var reconcileKeys = []string{keyReconcileRun, keyReconcileFindings}
 
-// BeginReconcile acquires the lock and begins a run with the given state. If an
-// unfinished run began less than maxAge ago and its lock has ended, it resumes
-// that run: resumed is its state. Token 0 means that another replica holds the
-// lock, or that a finished run began less than minInterval ago. The lock ends
-// after lease unless [ReconcileRuns.SaveReconcile] extends it.
-func (s *ReconcileRuns) BeginReconcile(
+// BeginReconcileRun acquires the lock and begins a run with the given state. If
+// an unfinished run began less than maxAge ago and its lock has ended, it
+// resumes that run: resumed is its state. Token 0 means that another replica
+// holds the lock, or that a finished run began less than minInterval ago. The
+// lock ends after lease unless [ReconcileRuns.SaveReconcileRun] extends it.
+func (s *ReconcileRuns) BeginReconcileRun(
 	ctx context.Context, state []byte, lease, maxAge, minInterval time.Duration,
 ) (token int64, resumed []byte, err error) {
-	r := newReply(s.conn.runScriptOnce(ctx, reconcileBeginScript, reconcileKeys,
+	r := newReply(s.conn.callScript(ctx, reconcileBeginScript, reconcileKeys,
 		lease.Milliseconds(), state, maxAge.Milliseconds(), minInterval.Milliseconds()))
 	token = r.int()
 	if saved := r.str(); saved != "" {
@@ -39,10 +39,10 @@ func (s *ReconcileRuns) BeginReconcile(
 	return token, resumed, r.err
 }
 
-// SaveReconcile saves the progress of the run with this token and extends the
+// SaveReconcileRun saves the progress of the run with this token and extends the
 // lock; a lease of 0 releases it. It adds findings, up to 1,000 per run. If ok
 // is false, another replica holds the lock and the caller must stop.
-func (s *ReconcileRuns) SaveReconcile(
+func (s *ReconcileRuns) SaveReconcileRun(
 	ctx context.Context, token int64, state []byte, findings [][]byte,
 	lease time.Duration, done bool,
 ) (ok bool, err error) {
@@ -51,16 +51,16 @@ func (s *ReconcileRuns) SaveReconcile(
 	for _, f := range findings {
 		args = append(args, f)
 	}
-	r := newReply(s.conn.runScriptOnce(ctx, reconcileSaveScript, reconcileKeys, args...))
+	r := newReply(s.conn.callScript(ctx, reconcileSaveScript, reconcileKeys, args...))
 	return r.int() == 1, r.err
 }
 
-// ReadReconcile reads the current or last run: its state, nil if there was no
+// ReadReconcileRun reads the current or last run: its state, nil if there was no
 // run, and up to n findings. locked says that a replica works on the run.
-func (s *ReconcileRuns) ReadReconcile(
+func (s *ReconcileRuns) ReadReconcileRun(
 	ctx context.Context, n int,
 ) (state []byte, findings [][]byte, locked, done bool, err error) {
-	r := newReply(s.conn.runScriptOnce(ctx, reconcileReadScript, reconcileKeys,
+	r := newReply(s.conn.callScript(ctx, reconcileReadScript, reconcileKeys,
 		max(0, min(n, maxFindings))))
 	if !r.hasMore() {
 		return nil, nil, false, false, r.err

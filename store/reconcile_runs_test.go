@@ -18,13 +18,13 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 	}
 	defer s.Close()
 	ctx := t.Context()
-	if state, _, locked, done, err := s.ReadReconcile(ctx, 10); err != nil ||
+	if state, _, locked, done, err := s.ReadReconcileRun(ctx, 10); err != nil ||
 		state != nil || locked || done {
 		t.Fatal(string(state), locked, done, err)
 	}
 	begin := func(lease, stale, gap time.Duration) (int64, string) {
 		t.Helper()
-		token, found, err := s.BeginReconcile(ctx, []byte("new"), lease, stale, gap)
+		token, found, err := s.BeginReconcileRun(ctx, []byte("new"), lease, stale, gap)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +38,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 		for _, f := range findings {
 			list = append(list, []byte(f))
 		}
-		ok, err := s.SaveReconcile(ctx, token, []byte(state), list, lease, done)
+		ok, err := s.SaveReconcileRun(ctx, token, []byte(state), list, lease, done)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 	if !save(second, "page 2", 0, true, "c") {
 		t.Error("the holder was refused")
 	}
-	state, findings, locked, done, err := s.ReadReconcile(ctx, 2)
+	state, findings, locked, done, err := s.ReadReconcileRun(ctx, 2)
 	if err != nil || string(state) != "page 2" || locked || !done || len(findings) != 2 ||
 		string(findings[0]) != "a" {
 		t.Error(string(state), len(findings), locked, done, err)
@@ -81,7 +81,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 	if third <= second || found != "" {
 		t.Error(third, found)
 	}
-	if _, findings, _, _, _ := s.ReadReconcile(ctx, 10); len(findings) != 0 {
+	if _, findings, _, _, _ := s.ReadReconcileRun(ctx, 10); len(findings) != 0 {
 		t.Error("findings of the run before are left")
 	}
 	// An unfinished run that is too old is not taken over.
@@ -97,7 +97,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 		many := make([]string, 100)
 		save(third, "x", time.Minute, false, many...)
 	}
-	if _, findings, _, _, _ := s.ReadReconcile(ctx, 5000); len(findings) != 1000 {
+	if _, findings, _, _, _ := s.ReadReconcileRun(ctx, 5000); len(findings) != 1000 {
 		t.Errorf("%d findings", len(findings))
 	}
 }
@@ -131,14 +131,14 @@ func TestDetectDataLoss_ReportedToOneReplica(t *testing.T) {
 	if n := replicasTold(); n != 0 {
 		t.Errorf("%d say that it was emptied", n)
 	}
-	token, _, err := stores[0].BeginReconcile(t.Context(), []byte("x"), time.Minute, time.Hour, 0)
+	token, _, err := stores[0].BeginReconcileRun(t.Context(), []byte("x"), time.Minute, time.Hour, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := raw.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	ok, err := stores[0].SaveReconcile(t.Context(), token, []byte("y"), nil, time.Minute, false)
+	ok, err := stores[0].SaveReconcileRun(t.Context(), token, []byte("y"), nil, time.Minute, false)
 	if ok || err != nil {
 		t.Error("a run that Redis has forgotten goes on", err)
 	}

@@ -164,13 +164,13 @@ func versionArg(n uint64) string {
 	return string(b[:])
 }
 
-// encodeRecord appends the record of h to b. Equal holds have equal records, so
+// appendRecord appends the record of h to b. Equal holds have equal records, so
 // a repeated commit recognizes its own record.
-func encodeRecord(b []byte, h *hold.Hold) []byte {
-	return encodeBody(encodeHeader(b, h), h)
+func appendRecord(b []byte, h *hold.Hold) []byte {
+	return appendBody(appendHeader(b, h), h)
 }
 
-func encodeHeader(b []byte, h *hold.Hold) []byte {
+func appendHeader(b []byte, h *hold.Hold) []byte {
 	start := len(b)
 	b = append(b, make([]byte, headerSize)...)
 	header := b[start:]
@@ -187,7 +187,7 @@ func encodeHeader(b []byte, h *hold.Hold) []byte {
 	return append(b, h.Account...)
 }
 
-func encodeBody(b []byte, h *hold.Hold) []byte {
+func appendBody(b []byte, h *hold.Hold) []byte {
 	if h.PaymentIntent != h.ID {
 		b = appendTextField(b, fieldIntent, h.PaymentIntent)
 	}
@@ -202,14 +202,14 @@ func encodeBody(b []byte, h *hold.Hold) []byte {
 		b = appendNumberField(b, fieldOnExpiry, uint64(h.OnExpiry))
 	}
 	b = appendNumberField(b, fieldRevision, h.Revision-1)
-	b = appendPairs(b, fieldMetadata, h.Metadata)
+	b = appendMapField(b, fieldMetadata, h.Metadata)
 	b = appendNumberField(b, fieldFlags, recordFlags(h))
 	b = appendNumberField(b, fieldCreatedAt, toMillis(h.CreatedAt))
 	b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
 	b = appendNumberField(b, fieldCapturedAmount, uint64(h.CapturedAmount))
 	last := h.CreatedAt
 	for i := range h.History {
-		b = appendBytesField(b, fieldHistory, encodeHistoryEntry(&h.History[i], last))
+		b = appendRepeatedField(b, fieldHistory, encodeHistoryEntry(&h.History[i], last))
 		last = h.History[i].At
 	}
 	b = appendNumberField(b, fieldHistoryDropped, uint64(h.HistoryDropped))
@@ -245,7 +245,7 @@ func appendTextField(b []byte, f protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, f, protowire.BytesType), s)
 }
 
-func appendBytesField(b []byte, f protowire.Number, v []byte) []byte {
+func appendRepeatedField(b []byte, f protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, f, protowire.BytesType), v)
 }
 
@@ -290,9 +290,9 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	err = forEachField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case fieldMetadata:
-			return decodePair(&h.Metadata, v)
+			return decodeMapEntry(&h.Metadata, v)
 		case fieldCaptureMetadata:
-			return decodePair(&h.CaptureParams.CaptureMetadata, v)
+			return decodeMapEntry(&h.CaptureParams.CaptureMetadata, v)
 		case fieldHistory:
 			e, err := decodeHistoryEntry(v, last)
 			if err != nil {

@@ -7,14 +7,14 @@ func BenchmarkEncodeRecord(b *testing.B) {
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = encodeRecord(buf[:0], &h)
+		buf = appendRecord(buf[:0], &h)
 	}
 	b.ReportMetric(float64(len(buf)), "B/record")
 }
 
 func BenchmarkDecodeRecord(b *testing.B) {
 	h := typicalHold()
-	rec := string(encodeRecord(nil, &h))
+	rec := string(appendRecord(nil, &h))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := decodeRecord(h.ID, rec); err != nil {

@@ -12,14 +12,14 @@ func appendCaptureParams(b []byte, p *hold.CaptureParams) []byte {
 	b = appendNumberField(b, fieldApplicationFee, uint64(p.ApplicationFeeAmount))
 	b = appendNumberField(b, fieldTransferAmount, uint64(p.TransferData.Amount))
 	b = appendTextField(b, fieldDescriptorSuffix, p.StatementDescriptorSuffix)
-	return appendPairs(b, fieldCaptureMetadata, p.CaptureMetadata)
+	return appendMapField(b, fieldCaptureMetadata, p.CaptureMetadata)
 }
 
-// appendPairs appends a field for each pair, sorted by key.
-func appendPairs(b []byte, f protowire.Number, pairs map[string]string) []byte {
+// appendMapField appends a field for each pair, sorted by key.
+func appendMapField(b []byte, f protowire.Number, pairs map[string]string) []byte {
 	for _, k := range slices.Sorted(maps.Keys(pairs)) {
 		pair := protowire.AppendString(protowire.AppendString(nil, k), pairs[k])
-		b = appendBytesField(b, f, pair)
+		b = appendRepeatedField(b, f, pair)
 	}
 	return b
 }
@@ -36,8 +36,8 @@ func setCaptureParam(p *hold.CaptureParams, f protowire.Number, n uint64, v []by
 	}
 }
 
-// decodePair adds a pair to m.
-func decodePair(m *map[string]string, pair []byte) error {
+// decodeMapEntry adds a pair to m.
+func decodeMapEntry(m *map[string]string, pair []byte) error {
 	key, size := protowire.ConsumeString(pair)
 	if size < 0 {
 		return hold.ErrUnreadableRecord

@@ -53,7 +53,7 @@ func fullHold() hold.Hold {
 		true, true
 	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9,
 		day(3), 4, 5, 6, 1<<47+3
-	h.Sent = hold.SentRequests{Count: 2, FirstAt: day(4), Unknown: true}
+	h.Sent = hold.KeyUsage{Count: 2, FirstAt: day(4), Unknown: true}
 	h.History = []hold.HistoryEntry{
 		{At: day(0), Kind: hold.HistoryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k",
 			RequestID: "req_1", Answer: hold.AnswerReplayedError,
@@ -65,7 +65,7 @@ func fullHold() hold.Hold {
 
 func encodeAndDecode(t testing.TB, h hold.Hold) hold.Hold {
 	t.Helper()
-	got, since, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
+	got, since, err := decodeRecord(h.ID, string(appendRecord(nil, &h)))
 	if err != nil || !since.IsZero() {
 		t.Fatalf("%v, claimed since %v", err, since)
 	}
@@ -132,7 +132,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			NextOp:         hold.Op(rapid.Byte().Draw(t, "next")), NextAt: drawTime("next at"),
 			Reason:     hold.Cause(rapid.Byte().Draw(t, "reason")),
 			Generation: number.Draw(t, "generation"),
-			Sent: hold.SentRequests{Count: number.Draw(t, "attempts"), FirstAt: drawTime("first"),
+			Sent: hold.KeyUsage{Count: number.Draw(t, "attempts"), FirstAt: drawTime("first"),
 				Unknown: rapid.Bool().Draw(t, "unknown")},
 			ReadFirst:         rapid.Bool().Draw(t, "read first"),
 			InconclusiveReads: number.Draw(t, "misses"),
@@ -177,14 +177,14 @@ func TestRecord_AnyHoldRoundTrips(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		h := anyHold().Draw(t, "hold")
-		got, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
+		got, _, err := decodeRecord(h.ID, string(appendRecord(nil, &h)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(got, h) {
 			t.Fatalf("\n got %+v\nwant %+v", got, h)
 		}
-		a, b := encodeRecord(nil, &h), encodeRecord([]byte("before"), &got)
+		a, b := appendRecord(nil, &h), appendRecord([]byte("before"), &got)
 		if string(a) != string(b[6:]) {
 			t.Fatal("the same hold has two records: a repeated commit would not find its own")
 		}
@@ -194,7 +194,7 @@ func TestRecord_AnyHoldRoundTrips(t *testing.T) {
 func TestDecodeRecord_SkipsUnknownFields(t *testing.T) {
 	t.Parallel()
 	h := fullHold()
-	rec := encodeRecord(nil, &h)
+	rec := appendRecord(nil, &h)
 	split := headerSize + len(h.Account)
 	extra := protowire.AppendVarint(protowire.AppendTag(nil, 900, protowire.VarintType), 1<<60)
 	extra = protowire.AppendString(protowire.AppendTag(extra, 901, protowire.BytesType),
@@ -215,7 +215,7 @@ func TestDecodeRecord_SkipsUnknownFields(t *testing.T) {
 	// A missing field has the value that all holds had before the field
 	// existed.
 	got, _, err := decodeRecord("pi_12345678",
-		string(encodeRecord(nil, &hold.Hold{State: hold.Waiting,
+		string(appendRecord(nil, &hold.Hold{State: hold.Waiting,
 			ID: "pi_12345678", PaymentIntent: "pi_12345678", OnExpiry: hold.PolicyCancel,
 			Generation: 1,
 			Revision:   1})))
@@ -250,7 +250,7 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v\n got %+v\nwant %+v", file, err, got, want)
 		}
-		if now := encodeRecord(nil, &want); encodingVersion == 1 && string(now) != string(rec) {
+		if now := appendRecord(nil, &want); encodingVersion == 1 && string(now) != string(rec) {
 			t.Errorf("%s: encoding 1 has changed to\n%x", file, now)
 		}
 	}
@@ -267,9 +267,9 @@ func TestRecord_CaptureParamsHaveTheirOwnEncoding(t *testing.T) {
 		"metadata": {CaptureMetadata: map[string]string{"a": "b"}},
 	} {
 		h := typicalHold()
-		plain := encodeRecord(nil, &h)
+		plain := appendRecord(nil, &h)
 		h.CaptureParams = p
-		rec := encodeRecord(nil, &h)
+		rec := appendRecord(nil, &h)
 		if plain[encodingOffset] != 1 || rec[encodingOffset] != 2 {
 			t.Errorf("%s: encoding %d without and %d with it", name, plain[encodingOffset],
 				rec[encodingOffset])
@@ -283,7 +283,7 @@ func TestRecord_CaptureParamsHaveTheirOwnEncoding(t *testing.T) {
 
 func FuzzDecodeRecord(f *testing.F) {
 	for _, h := range []hold.Hold{typicalHold(), fullHold()} {
-		f.Add(string(encodeRecord(nil, &h)))
+		f.Add(string(appendRecord(nil, &h)))
 	}
 	f.Add("")
 	f.Add("\x01")
@@ -296,11 +296,11 @@ func FuzzDecodeRecord(f *testing.F) {
 			return
 		}
 		// Decoding an encoded record gives the same hold.
-		again, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
+		again, _, err := decodeRecord(h.ID, string(appendRecord(nil, &h)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		third, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &again)))
+		third, _, err := decodeRecord(h.ID, string(appendRecord(nil, &again)))
 		if err != nil || !reflect.DeepEqual(again, third) {
 			t.Fatalf("%v\n%+v\n%+v", err, again, third)
 		}
@@ -314,7 +314,7 @@ func FuzzDecodeRecord(f *testing.F) {
 func TestRecord_Size(t *testing.T) {
 	t.Parallel()
 	h := typicalHold()
-	rec := encodeRecord(nil, &h)
+	rec := appendRecord(nil, &h)
 	t.Logf("a typical pending hold's record: %d bytes, %d of them header", len(rec), headerSize)
 	if len(rec) > 100 {
 		t.Errorf("a typical pending hold's record has grown to %d bytes", len(rec))

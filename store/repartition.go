@@ -60,11 +60,11 @@ func Repartition(
 		m.total += n
 	}
 	for p := range m.from {
-		if err := m.emptyPartition(ctx, p); err != nil {
+		if err := m.moveMisplaced(ctx, p); err != nil {
 			return m.moved, fmt.Errorf("%w; nothing is lost: run the same command again", err)
 		}
 	}
-	return m.moved, m.replacePartitions(ctx, m.progressMarker(), strconv.Itoa(to))
+	return m.moved, m.compareAndSetPartitions(ctx, m.progressMarker(), strconv.Itoa(to))
 }
 
 // repartitioner moves holds to their partitions under another number of
@@ -108,7 +108,7 @@ func (m *repartitioner) start(ctx context.Context, rawURL string) (from int, err
 		return 0, err
 	}
 	if !continues {
-		if err := m.replacePartitions(ctx, recorded, m.progressMarker()); err != nil {
+		if err := m.compareAndSetPartitions(ctx, recorded, m.progressMarker()); err != nil {
 			return 0, err
 		}
 	}
@@ -117,7 +117,7 @@ func (m *repartitioner) start(ctx context.Context, rawURL string) (from int, err
 	}
 	if err := m.checkNoReplicas(ctx); err != nil {
 		if !continues {
-			err = errors.Join(err, m.replacePartitions(ctx, m.progressMarker(), current))
+			err = errors.Join(err, m.compareAndSetPartitions(ctx, m.progressMarker(), current))
 		}
 		return 0, err
 	}
@@ -142,7 +142,7 @@ func (m *repartitioner) checkNoReplicas(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	alive, err := aliveReplicas(ctx, m.conn.client, now, 10).Result()
+	alive, err := readAliveReplicas(ctx, m.conn.client, now, 10).Result()
 	if err != nil {
 		return err
 	}
@@ -154,8 +154,8 @@ func (m *repartitioner) checkNoReplicas(ctx context.Context) error {
 	return nil
 }
 
-// replacePartitions sets holdd:partitions, if it has the expected value.
-func (m *repartitioner) replacePartitions(ctx context.Context, expected, value string) error {
+// compareAndSetPartitions sets holdd:partitions, if it has the expected value.
+func (m *repartitioner) compareAndSetPartitions(ctx context.Context, expected, value string) error {
 	err := m.conn.client.Watch(ctx, func(tx *redis.Tx) error {
 		got, err := tx.Get(ctx, keyPartitions).Result()
 		if err != nil {

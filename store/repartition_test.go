@@ -69,7 +69,7 @@ func readContents(
 func populate(t *testing.T, s *store.Store, n int) {
 	t.Helper()
 	d := rand.New(rand.NewPCG(1, 2))
-	var writes []hold.RecordWrite
+	var writes []hold.HoldWrite
 	for i := range n {
 		id := fmt.Sprintf("pi_%06d", i)
 		w := newScheduledWrite(id, farFuture.Add(time.Duration(d.IntN(1000))*time.Second),
@@ -140,7 +140,7 @@ func TestRepartition_MovesEveryHold(t *testing.T) {
 			t.Fatal(err)
 		}
 		ids := []string{"pi_000000", "pi_000001", "pi_002999"}
-		holds, _, err := s.Read(t.Context(), ids...)
+		holds, _, err := s.ReadHolds(t.Context(), ids...)
 		if err != nil || holds[0] == nil || holds[1] == nil || holds[2] == nil {
 			t.Fatalf("%v %v", holds, err)
 		}

@@ -30,7 +30,7 @@ func (s *Replicas) Heartbeat(
 	}
 	pipe := s.conn.client.Pipeline()
 	pipe.ZAdd(ctx, keyReplicas, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: replica})
-	alive := aliveReplicas(ctx, pipe, now, maxReplicas)
+	alive := readAliveReplicas(ctx, pipe, now, maxReplicas)
 	forgotten := strconv.FormatInt(now.Add(-deadReplicaTTL).UnixMilli(), 10)
 	pipe.ZRemRangeByScore(ctx, keyReplicas, "-inf", forgotten)
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -39,7 +39,7 @@ func (s *Replicas) Heartbeat(
 	return alive.Val(), nil
 }
 
-func aliveReplicas(
+func readAliveReplicas(
 	ctx context.Context, c redis.Cmdable, now time.Time, n int64,
 ) *redis.StringSliceCmd {
 	return c.ZRangeByScore(ctx, keyReplicas, &redis.ZRangeBy{

@@ -64,7 +64,7 @@ func (r *reply) int() int64 {
 	case int64:
 		return v
 	case string:
-		return r.parseScore(v)
+		return r.scoreToInt(v)
 	default:
 		if r.err == nil {
 			r.err = errUnexpectedReply
@@ -73,7 +73,7 @@ func (r *reply) int() int64 {
 	}
 }
 
-func (r *reply) parseScore(s string) int64 {
+func (r *reply) scoreToInt(s string) int64 {
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil {
 		r.err = fmt.Errorf("%w (score %q)", errUnexpectedReply, s)
@@ -98,8 +98,8 @@ func (r *reply) optionalTime() time.Time {
 	if s == "" || r.err != nil {
 		return time.Time{}
 	}
-	return time.UnixMilli(r.parseScore(s)).UTC()
+	return time.UnixMilli(r.scoreToInt(s)).UTC()
 }
 
-// duration returns the next item, in microseconds, as a duration.
-func (r *reply) duration() time.Duration { return time.Duration(r.int()) * time.Microsecond }
+// micros returns the next item, in microseconds, as a duration.
+func (r *reply) micros() time.Duration { return time.Duration(r.int()) * time.Microsecond }

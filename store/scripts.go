@@ -31,7 +31,7 @@ func readLua(name string) string {
 // newScript returns the script in lua/NAME.lua with the definitions that it
 // needs.
 func newScript(name string) *redis.Script {
-	return redis.NewScript(addDefinitions(readLua(name)))
+	return redis.NewScript(prependDefinitions(readLua(name)))
 }
 
 // scriptCall is one call of a script.
@@ -40,10 +40,11 @@ type scriptCall struct {
 	args []any
 }
 
-// runScript sends calls of one script in one round trip to each server. The
-// calls are independent, and each command has its own error. runScript sends
-// the source to a server that does not have the script yet.
-func (c *conn) runScript(
+// callScriptBatch sends calls of one script in one round trip to each server.
+// The calls are independent, and each command has its own error.
+// callScriptBatch sends the source to a server that does not have the script
+// yet.
+func (c *conn) callScriptBatch(
 	ctx context.Context, script *redis.Script, calls []scriptCall,
 ) []*redis.Cmd {
 	cmds := make([]*redis.Cmd, len(calls))
@@ -57,7 +58,8 @@ func (c *conn) runScript(
 	}
 	missing := c.pipelineScript(ctx, script, calls, all, cmds)
 	for len(missing) > 0 {
-		// One call sends the source to its server. The others would send it again.
+		// One call sends the source to its server. The others would send it
+		// again.
 		first, call := missing[0], calls[missing[0]]
 		cmds[first] = script.Eval(ctx, c.client, call.keys, call.args...)
 		missing = c.pipelineScript(ctx, script, calls, missing[1:], cmds)
@@ -89,11 +91,11 @@ func (c *conn) pipelineScript(
 	return missing
 }
 
-// runScriptOnce is runScript for a single call.
-func (c *conn) runScriptOnce(
+// callScript is callScriptBatch for a single call.
+func (c *conn) callScript(
 	ctx context.Context, script *redis.Script, keys []string, args ...any,
 ) *redis.Cmd {
-	return c.runScript(ctx, script, []scriptCall{{keys: keys, args: args}})[0]
+	return c.callScriptBatch(ctx, script, []scriptCall{{keys: keys, args: args}})[0]
 }
 
 // scoreArg returns a time as the score of a sorted set, in milliseconds; "" for

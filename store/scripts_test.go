@@ -26,7 +26,7 @@ var (
 // holdd:partitions and holdd:mode.
 func TestScripts_BeforeAndAfter(t *testing.T) {
 	t.Parallel()
-	lane := hold.Lane{Op: hold.OpCapture}
+	lane := hold.RateLimitLane{Op: hold.OpCapture}
 	cases := []struct {
 		name   string
 		before func(e *testStore)
@@ -170,7 +170,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				stale.Events, born.Events = [][]byte{[]byte("no")}, [][]byte{[]byte("no")}
 				gone := newScheduledWrite("pi_b", futureDue, nearDeadline)
 				gone.Version = 4
-				for _, w := range []hold.RecordWrite{stale, born, gone} {
+				for _, w := range []hold.HoldWrite{stale, born, gone} {
 					if e.tryCommit(w)[0] {
 						e.Errorf("%s, version %d, was committed", w.Hold.ID, w.Version)
 					}
@@ -276,7 +276,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				claims, _ := e.mustClaim(lane, 1, time.Minute)
 				w := newUpdateWrite(claims[0].Hold)
 				w.Hold.NextAt, w.Hold.Sent = futureDue,
-					hold.SentRequests{Count: 1, FirstAt: claims[0].Since, Unknown: true}
+					hold.KeyUsage{Count: 1, FirstAt: claims[0].Since, Unknown: true}
 				w.Placement = hold.Placement{DueAt: futureDue, Urgent: true, KeepMilestone: true}
 				e.mustCommit(w)
 			},
@@ -341,7 +341,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				scheduled pi_a soon
 				scheduled pi_b soon`,
 			act: func(e *testStore, _ map[time.Time]string) {
-				advances := []hold.MilestoneAdvance{
+				advances := []hold.MilestoneWrite{
 					{ID: "pi_b", Version: 2, From: milestoneTime, To: changedTime,
 						Events: [][]byte{[]byte("no")}},
 					{ID: "pi_b", From: milestoneTime, To: changedTime,

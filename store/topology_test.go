@@ -47,7 +47,7 @@ func (c *workload) failed(err error) bool {
 // schedule creates n holds in batches, each repeated until it is acknowledged.
 func (c *workload) schedule(from, n int) {
 	for i := from; i < from+n && c.Context().Err() == nil; i += 20 {
-		var writes []hold.RecordWrite
+		var writes []hold.HoldWrite
 		for j := i; j < min(i+20, from+n); j++ {
 			id := fmt.Sprintf("pi_%05d", j)
 			w := newScheduledWrite(id, baseTime, nearDeadline.Add(time.Duration(j)*time.Second))
@@ -87,7 +87,7 @@ func (c *workload) drain(lease time.Duration) {
 		for _, l := range d.Lanes {
 			claims, _, err := claimLane(c.Context(), c.store, l, 20, lease, time.Time{})
 			c.failed(err)
-			var ends []hold.RecordWrite
+			var ends []hold.HoldWrite
 			for _, cl := range claims {
 				if rand.IntN(10) == 0 {
 					continue // as a replica that dies with its claim
@@ -266,7 +266,7 @@ func TestCluster_DeadMasterLeavesOthersWorking(t *testing.T) {
 	}
 	s := mustOpen(t, store.Options{URL: cluster.URL(), Partitions: 8})
 	e := &testStore{TB: t, store: s}
-	var writes []hold.RecordWrite
+	var writes []hold.HoldWrite
 	for i := range 80 {
 		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i),
 			hold.OpCapture, "", nearDeadline))

@@ -35,7 +35,7 @@ func (s *Webhooks) RequestRefresh(
 		member = unknownIntentMember(id, account)
 	}
 	keys := []string{k.holds, k.refresh, k.unmatched}
-	return s.conn.runScriptOnce(ctx, requestRefreshScript, keys,
+	return s.conn.callScript(ctx, requestRefreshScript, keys,
 		id, member, unmatchedTTL.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
 }
 
@@ -45,10 +45,10 @@ func (s *Webhooks) PendingRefreshes(
 	ctx context.Context, n int,
 ) ([]hold.PendingRefresh, time.Time, error) {
 	refresh := func(k *partitionKeys) string { return k.refresh }
-	if found, err := s.conn.hasMembers(ctx, refresh); err != nil || !found {
+	if found, err := s.conn.hasAnyMembers(ctx, refresh); err != nil || !found {
 		return nil, time.Time{}, err
 	}
-	found, now, err := s.conn.readDue(ctx, refresh, n, "")
+	found, now, err := s.conn.readByScore(ctx, refresh, n, "")
 	pending := make([]hold.PendingRefresh, len(found))
 	for i := range found {
 		p := hold.PendingRefresh{Hold: found[i].Hold, RequestedAt: found[i].DueAt}
@@ -76,5 +76,5 @@ func (s *Webhooks) FinishRefresh(
 	args := []any{s.conn.maxEvents}
 	args = appendAdvanceArgs(args, member, anyVersion, p.RequestedAt, retryAt, nil)
 	keys := []string{k.refresh, k.events, k.holds}
-	return s.conn.runScriptOnce(ctx, advanceScript, keys, args...).Err()
+	return s.conn.callScript(ctx, advanceScript, keys, args...).Err()
 }

@@ -43,8 +43,8 @@ func TestAuthorize_CreateFaults(t *testing.T) {
 					}
 					time.Sleep(3 * time.Minute) // the job has looked after what was left
 					if id := w.mustOneAuthorization(); id != a.PaymentIntent ||
-						len(w.StripeEffects(id)) != 0 {
-						t.Errorf("%v", w.StripeEffects(id))
+						len(w.IntentEffects(id)) != 0 {
+						t.Errorf("%v", w.IntentEffects(id))
 					}
 				}, pollEvery5s)
 			})
@@ -84,8 +84,8 @@ func TestConfirmAuthorization_Faults(t *testing.T) {
 					}
 					time.Sleep(3 * time.Minute) // the job has looked after what was left
 					if id := w.mustOneAuthorization(); id != a.PaymentIntent ||
-						len(w.StripeEffects(id)) != 0 {
-						t.Errorf("%v", w.StripeEffects(id))
+						len(w.IntentEffects(id)) != 0 {
+						t.Errorf("%v", w.IntentEffects(id))
 					}
 				}, pollEvery5s)
 			})
@@ -123,7 +123,7 @@ func TestAuthorize_CrashAtEveryStep(t *testing.T) {
 					done <- result{a, err}
 				}()
 				first := <-done
-				finished = !r.Killed()
+				finished = !r.IsKilled()
 				second := w.startReplica()
 				if repeats {
 					a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {
@@ -356,11 +356,11 @@ func (s *crashingStore) wrapCall(err *error) func() {
 	}
 }
 
-func (s *crashingStore) BeginAuthorization(
+func (s *crashingStore) BeginOrResumeAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, resumeIn time.Duration,
-) (rec hold.AuthorizationAttempt, b hold.AttemptLookup, now time.Time, err error) {
+) (rec hold.AuthorizationAttempt, b hold.LookupResult, now time.Time, err error) {
 	defer s.wrapCall(&err)()
-	return s.Store.BeginAuthorization(ctx, a, token, lease, resumeIn)
+	return s.Store.BeginOrResumeAuthorization(ctx, a, token, lease, resumeIn)
 }
 
 func (s *crashingStore) SaveAuthorization(
@@ -371,7 +371,7 @@ func (s *crashingStore) SaveAuthorization(
 }
 
 func (s *crashingStore) Commit(
-	ctx context.Context, writes []hold.RecordWrite,
+	ctx context.Context, writes []hold.HoldWrite,
 ) (ok []bool, err error) {
 	defer s.wrapCall(&err)()
 	return s.Store.Commit(ctx, writes)

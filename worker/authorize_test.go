@@ -169,8 +169,8 @@ func TestAuthorize_ThreeDSecure(t *testing.T) {
 		}
 		// the one that looks after what was abandoned finds nothing to do
 		time.Sleep(65 * time.Minute)
-		if id := w.mustOneAuthorization(); len(w.StripeEffects(id)) != 0 {
-			t.Errorf("%v", w.StripeEffects(id))
+		if id := w.mustOneAuthorization(); len(w.IntentEffects(id)) != 0 {
+			t.Errorf("%v", w.IntentEffects(id))
 		}
 		for _, s := range []string{st.ClientSecret, "_secret_"} {
 			w.checkNotLeaked(s)
@@ -287,8 +287,8 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 			t.Errorf("reported %d times", n)
 		}
 		if id := w.mustOneAuthorization(); id != confirmed.PaymentIntent ||
-			len(w.StripeEffects(id)) != 0 {
-			t.Errorf("%v", w.StripeEffects(id))
+			len(w.IntentEffects(id)) != 0 {
+			t.Errorf("%v", w.IntentEffects(id))
 		}
 		if _, err := r.Authorize(w.Ctx, callerKey, req, "api"); problemCode(
 			err) != hold.AuthorizationAbandoned {

@@ -26,7 +26,7 @@ type DeadlineStore interface {
 // MilestoneCommitter commits decisions about milestones. [commit.Committer]
 // implements it.
 type MilestoneCommitter interface {
-	PassMilestones(ctx context.Context, passed []commit.PassedMilestone) (advanced int, err error)
+	PassMilestones(ctx context.Context, passed []commit.MilestoneChange) (advanced int, err error)
 }
 
 // DeadlineOptions configure a [DeadlineJob].
@@ -62,7 +62,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 		if len(found) == 0 {
 			return
 		}
-		j.o.Clock.Sync(now)
+		j.o.Clock.AdjustTo(now)
 		if j.passMilestones(ctx, found, now) == 0 || len(found) < jobBatchSize {
 			return
 		}
@@ -72,7 +72,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 // passMilestones passes milestones and returns how many this replica passed. If
 // several replicas find the same milestone, one of them passes it.
 func (j *DeadlineJob) passMilestones(ctx context.Context, found []hold.DueHold, now time.Time) int {
-	passed := make([]commit.PassedMilestone, len(found))
+	passed := make([]commit.MilestoneChange, len(found))
 	for i := range found {
 		h := &found[i].Hold
 		m := &passed[i]

@@ -55,7 +55,7 @@ type Queue interface {
 	// the lanes that have ready holds.
 	PromoteDue(ctx context.Context, r hold.PromoteRequest) (hold.PromoteResult, error)
 	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.Reservation, error)
+	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 	// Claim leases holds of many lanes, in one round trip. The result has the
 	// claims of each share.
 	Claim(
@@ -161,7 +161,7 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 		due.Lanes = append(due.Lanes, d.waiting.takeEnded(time.Now())...)
 		if countReady(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
-			if !d.promoteDue(ctx, promote, &due) {
+			if !d.poll(ctx, promote, &due) {
 				return
 			}
 		}
@@ -195,9 +195,9 @@ func (d *Dispatcher) limitToNextDue(wait time.Duration, nextDueAt time.Time) tim
 	return max(next, time.Millisecond)
 }
 
-// promoteDue polls the store: it promotes holds and reads the lanes of ready
+// poll polls the store: it promotes holds and reads the lanes of ready
 // holds into due. It returns false if Redis failed and returned no lanes.
-func (d *Dispatcher) promoteDue(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
+func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, hold.PromoteRequest{
 		Scheduled: promote, Holds: promoteLimit,
@@ -210,13 +210,13 @@ func (d *Dispatcher) promoteDue(ctx context.Context, promote bool, due *hold.Pro
 	} else {
 		d.o.Health.ReportSuccess()
 	}
-	d.o.Clock.Sync(due.Now)
+	d.o.Clock.AdjustTo(due.Now)
 	due.Lanes = d.waiting.absorb(due.Lanes)
 	return true
 }
 
 // countReady counts the unclaimed holds of the lanes.
-func countReady(lanes []hold.Lane) (n int) {
+func countReady(lanes []hold.RateLimitLane) (n int) {
 	for i := range lanes {
 		n += lanes[i].Ready
 	}

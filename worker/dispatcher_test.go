@@ -35,19 +35,19 @@ func (q *fakeQueue) PromoteDue(
 
 func (q *fakeQueue) Reserve(
 	_ context.Context, wants ...hold.BudgetRequest,
-) ([]hold.Reservation, error) {
+) ([]hold.BudgetReservation, error) {
 	q.reserves = append(q.reserves, wants...)
-	reserved := make([]hold.Reservation, len(wants))
+	reserved := make([]hold.BudgetReservation, len(wants))
 	for i, w := range wants {
 		n := w.Requests
 		if granted, ok := q.granted[w.Account]; ok {
 			n = min(n, granted)
 		}
-		reserved[i] = hold.Reservation{
+		reserved[i] = hold.BudgetReservation{
 			Requests: n, First: 10 * time.Millisecond, Step: 40 * time.Millisecond,
 		}
 		if n == 0 {
-			reserved[i] = hold.Reservation{Wait: q.wait}
+			reserved[i] = hold.BudgetReservation{Wait: q.wait}
 		}
 	}
 	return reserved, nil
@@ -87,8 +87,8 @@ func testDispatcher(q Queue, limit int, concurrency int) (*Dispatcher, chan clai
 		}), claims
 }
 
-func testLane(account string, partition, ready int) hold.Lane {
-	return hold.Lane{Account: account, Partition: partition, Op: hold.OpCapture,
+func testLane(account string, partition, ready int) hold.RateLimitLane {
+	return hold.RateLimitLane{Account: account, Partition: partition, Op: hold.OpCapture,
 		Ready: ready, NearestDeadline: time.Unix(1_800_000_000, 0)}
 }
 
@@ -99,50 +99,50 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 		queue fakeQueue
 		limit int
 		busy  int // claims that await Stripe already
-		lanes []hold.Lane
+		lanes []hold.RateLimitLane
 		more  bool // lanes beside the listed ones
 		// what comes of it
 		claims []string
 		passResult
 	}{
-		{name: "nothing is ready", limit: -1, lanes: []hold.Lane{lane("a", 0, 0)}},
-		{name: "Stripe unavailable", limit: 0, lanes: []hold.Lane{lane("a", 0, 5)}},
+		{name: "nothing is ready", limit: -1, lanes: []hold.RateLimitLane{lane("a", 0, 0)}},
+		{name: "Stripe unavailable", limit: 0, lanes: []hold.RateLimitLane{lane("a", 0, 5)}},
 		{name: "one call tries an unavailable Stripe", limit: 1,
-			lanes:      []hold.Lane{lane("a", 0, 5), lane("b", 0, 5)},
+			lanes:      []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 5)},
 			claims:     []string{"a/0: 1 for 28s, bounded false"},
 			passResult: passResult{claimed: 1}},
-		{name: "all lanes fit", limit: -1, lanes: []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+		{name: "all lanes fit", limit: -1, lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims:     []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
 			passResult: passResult{claimed: 8}},
 		{name: "accounts share the room", limit: -1,
-			lanes: []hold.Lane{lane("a", 0, 100), lane("b", 0, 30), lane("c", 0, 2)},
+			lanes: []hold.RateLimitLane{lane("a", 0, 100), lane("b", 0, 30), lane("c", 0, 2)},
 			claims: []string{"a/0: 9 for 28s, bounded false", "b/0: 9 for 28s, bounded false",
 				"c/0: 2 for 28s, bounded false"},
 			passResult: passResult{claimed: 20}},
 		{name: "partitions share an account's room", limit: -1,
-			lanes: []hold.Lane{lane("a", 0, 15), lane("a", 1, 30)},
+			lanes: []hold.RateLimitLane{lane("a", 0, 15), lane("a", 1, 30)},
 			claims: []string{"a/0: 10 for 28s, bounded false",
 				"a/1: 10 for 28s, bounded false"},
 			passResult: passResult{claimed: 20}},
 		{name: "too little room for a round trip", limit: -1, busy: 16,
-			lanes:      []hold.Lane{lane("a", 0, 15)},
+			lanes:      []hold.RateLimitLane{lane("a", 0, 15)},
 			passResult: passResult{wait: claimRetryInterval}},
 		{name: "no budget", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0},
 			wait: 30 * time.Millisecond},
-			lanes:      []hold.Lane{lane("a", 0, 5)},
+			lanes:      []hold.RateLimitLane{lane("a", 0, 5)},
 			passResult: passResult{wait: 30 * time.Millisecond}},
 		{name: "no budget, other lanes wait behind", limit: -1, more: true,
 			queue:      fakeQueue{granted: map[string]int{"a": 0}, wait: time.Millisecond},
-			lanes:      []hold.Lane{lane("a", 0, 5)},
+			lanes:      []hold.RateLimitLane{lane("a", 0, 5)},
 			passResult: passResult{wait: minBudgetWait, again: true}},
 		{name: "no budget for one account", limit: -1,
 			queue:      fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second},
-			lanes:      []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			lanes:      []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims:     []string{"b/0: 3 for 28s, bounded false"},
 			passResult: passResult{claimed: 3}},
 		{name: "short budget stops at the next partition's deadline", limit: -1,
 			queue: fakeQueue{granted: map[string]int{"a": 4}, left: 1},
-			lanes: []hold.Lane{lane("a", 0, 5), lane("a", 1, 5)},
+			lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("a", 1, 5)},
 			claims: []string{"a/0: 4 for 28s, bounded true", "a/1: 1 for 28s, bounded true",
 				"a/0: 1 for 28s, bounded true", "a/1: 1 for 28s, bounded true",
 				"a/0: 1 for 28s, bounded true", "a/1: 1 for 28s, bounded true",
@@ -150,12 +150,12 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 			passResult: passResult{claimed: 3}},
 		{name: "Redis fails", limit: -1,
 			queue:      fakeQueue{err: errors.New("refused"), noAnswer: true},
-			lanes:      []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			lanes:      []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims:     []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
 			passResult: passResult{stale: true}},
 		{name: "unreadable records don't stop the others", limit: -1,
 			queue:      fakeQueue{err: hold.ErrUnreadableRecord},
-			lanes:      []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			lanes:      []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims:     []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
 			passResult: passResult{claimed: 8}},
 	} {
@@ -183,7 +183,7 @@ func TestDispatcher_OneRoundTripForAllAccounts(t *testing.T) {
 	for _, accounts := range []int{1, 10, 256} {
 		q := &fakeQueue{}
 		d, out := testDispatcher(q, -1, 64)
-		lanes := make([]hold.Lane, accounts)
+		lanes := make([]hold.RateLimitLane, accounts)
 		for i := range lanes {
 			lanes[i] = testLane(fmt.Sprintf("acct_%d", i), 0, 1000)
 		}
@@ -206,13 +206,13 @@ func TestDispatcher_LaneWithoutBudgetWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &fakeQueue{granted: map[string]int{"a": 0}, wait: 80 * time.Millisecond}
 		d, _ := testDispatcher(q, -1, 10)
-		due := hold.PromoteResult{Lanes: []hold.Lane{testLane("a", 0, 7), testLane("b", 0, 1)}}
+		due := hold.PromoteResult{Lanes: []hold.RateLimitLane{testLane("a", 0, 7), testLane("b", 0, 1)}}
 		d.claimReady(t.Context(), &due)
 		if got := d.waiting.list(); len(got) != 1 || got[0] != testLane("a", 0, 7) {
 			t.Errorf("waiting: %+v", got)
 		}
 		// The next poll finds a lane of the same account in another partition.
-		listed := []hold.Lane{testLane("a", 1, 2), testLane("c", 1, 2)}
+		listed := []hold.RateLimitLane{testLane("a", 1, 2), testLane("c", 1, 2)}
 		if got := d.waiting.absorb(listed); len(got) != 1 || got[0].Account != "c" {
 			t.Errorf("not absorbed: %+v", got)
 		}
@@ -236,10 +236,10 @@ func TestDispatcher_BoundsWaitingLanes(t *testing.T) {
 		d, _ := testDispatcher(q, -1, 10)
 		for i := range maxWaitingLanes + 10 {
 			lane := testLane(fmt.Sprintf("acct_%d", i), 0, 1)
-			d.waiting.add(groupLanes([]hold.Lane{lane})[0], time.Now().Add(time.Second))
+			d.waiting.add(groupLanes([]hold.RateLimitLane{lane})[0], time.Now().Add(time.Second))
 		}
 		r := d.claimReady(t.Context(), &hold.PromoteResult{
-			Lanes: []hold.Lane{testLane("a", 0, 1)}, MoreLanes: true,
+			Lanes: []hold.RateLimitLane{testLane("a", 0, 1)}, MoreLanes: true,
 		})
 		if n := len(d.waiting.list()); n != maxWaitingLanes || r.again || r.wait != time.Second {
 			t.Errorf("%d lanes wait, want %d; %+v", n, maxWaitingLanes, r)
@@ -270,7 +270,7 @@ func TestDispatcher_SpacesRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, out := testDispatcher(&fakeQueue{}, -1, 10)
 		d.claimReady(t.Context(),
-			&hold.PromoteResult{Lanes: []hold.Lane{{Op: hold.OpCancel, Ready: 3}}})
+			&hold.PromoteResult{Lanes: []hold.RateLimitLane{{Op: hold.OpCancel, Ready: 3}}})
 		for _, want := range []time.Duration{10, 50, 90} {
 			c := <-out
 			if got := time.Until(c.sendAt); got != want*time.Millisecond ||

@@ -166,7 +166,7 @@ type fakeCaller struct {
 	calls       []hold.Op
 }
 
-func (c *fakeCaller) Reserve(context.Context, hold.Call, time.Duration) error { return c.reserve }
+func (c *fakeCaller) WaitForBudget(context.Context, hold.Call, time.Duration) error { return c.reserve }
 
 func (c *fakeCaller) Do(_ context.Context, call hold.Call) (hold.Answer, error) {
 	if c.do != nil {

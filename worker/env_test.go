@@ -33,7 +33,7 @@ type parts struct {
 	*intake.Scheduler
 	*intake.Changer
 	*query.Reader
-	*query.PlanReader
+	*query.Planner
 	*authorize.Authorizer
 	*reconcile.Reconciler
 }

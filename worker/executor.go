@@ -100,7 +100,7 @@ func (e *Executor) execute(
 ) outcome {
 	*m = holdMachine{hold: c.claim.Hold}
 	defer func() { *m = holdMachine{} }()
-	m.hold.RecordClaim(c.claim.Since, c.claim.TakenOver)
+	m.hold.BeginClaim(c.claim.Since, c.claim.TakenOver)
 	if d := time.Until(c.sendAt); d > minSendWait {
 		execute.Sleep(stopping, d)
 	}
@@ -109,7 +109,7 @@ func (e *Executor) execute(
 		BudgetWait: maxBudgetWait, Reserved: c.reserved,
 	})
 	if err != nil {
-		m.suspend(deferralAfter(err), e.o.Clock.Now())
+		m.releaseOrDefer(deferralAfter(err), e.o.Clock.Now())
 	}
 	return outcome{before: c.claim.Hold, decision: m.decision, call: m.call, answer: m.answer,
 		at: m.at}
@@ -154,15 +154,15 @@ func (m *holdMachine) Apply(_ context.Context, call hold.Call, a hold.Answer, no
 	m.hold = m.decision.Hold
 }
 
-// suspend ends the claim before the hold is done and defers the hold by wait.
-// If no call was sent, the hold is released unchanged.
-func (m *holdMachine) suspend(wait time.Duration, now time.Time) {
+// releaseOrDefer ends the claim before the hold is done and defers the hold by
+// wait. If no call was sent, the hold is released unchanged.
+func (m *holdMachine) releaseOrDefer(wait time.Duration, now time.Time) {
 	m.at = now
 	sent := m.call.Op != 0
 	if !sent {
 		m.decision = m.hold.ReleaseUnsent()
 	}
 	if sent || wait > 0 {
-		m.decision = m.decision.DeferUntil(now.Add(wait))
+		m.decision = m.decision.ReleaseClaimUntil(now.Add(wait))
 	}
 }

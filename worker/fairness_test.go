@@ -17,7 +17,7 @@ func (w *testEnv) scheduleDue(
 	w.T.Helper()
 	reqs := make([]hold.ScheduleRequest, n)
 	for i := range reqs {
-		id := w.CreateIntent(func(h *stripesim.Hold) { h.Account = account })
+		id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Account = account })
 		reqs[i] = hold.ScheduleRequest{PaymentIntent: id, Account: account, Amount: 10_000,
 			Currency: "eur", CaptureAt: due.Format(time.RFC3339Nano),
 			ExpiresAt: deadline.Format(time.RFC3339Nano)}
@@ -102,7 +102,7 @@ func TestDispatcher_PausedAccountsHideNoOther(t *testing.T) {
 		for i := range pausedAccounts {
 			account := fmt.Sprintf("acct_fairpaused%04d", i)
 			w.scheduleDue(r, account, 1, due, due.Add(5*24*time.Hour))
-			err := r.store.PauseAccount(w.Ctx, account, hold.OpCapture, 2*time.Minute)
+			err := r.store.PauseRequests(w.Ctx, account, hold.OpCapture, 2*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -47,14 +47,14 @@ func (w *testEnv) streamEntries(key string) []string {
 }
 
 func enableInbox(w *testEnv, _ *stripesim.Options) {
-	w.opts.DecodeRequest = api.ParseScheduleRequest
+	w.opts.DecodeRequest = api.DecodeScheduleRequest
 }
 
 func TestInbox_SchedulesAndRejects(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		var ids []string
 		for range 10 {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			ids = append(ids, id)
 			req := fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q,"reference":"BK"}`, id,
 				envtest.In(30*time.Second))
@@ -109,7 +109,7 @@ func TestInbox_SchedulesAndRejects(t *testing.T) {
 func TestInbox_RetriesTransientFailures(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		missing := w.CreateIntent()
+		missing := w.AuthorizeIntent()
 		w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Times: 1,
 			Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.addInboxEntry(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, missing,
@@ -122,7 +122,7 @@ func TestInbox_RetriesTransientFailures(t *testing.T) {
 
 		w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 			Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
-		unverified := w.CreateIntent()
+		unverified := w.AuthorizeIntent()
 		w.addInboxEntry(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, unverified,
 			envtest.In(10*time.Minute)))
 		if h := w.waitForHold(r, unverified, hold.Scheduled, 10*time.Second); h.Verified {
@@ -144,7 +144,7 @@ func TestInbox_RetriesTransientFailures(t *testing.T) {
 func TestInbox_TakesOverFromDeadReplica(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		dead := w.startReplica()
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.addInboxEntry(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, id,
 			envtest.In(10*time.Minute)))
 		entries, _, err := dead.store.ReadInbox(w.Ctx, "replica-0", 10, 30*time.Second,
@@ -168,10 +168,10 @@ func TestInbox_TakesOverFromDeadReplica(t *testing.T) {
 func TestMirror_WritesTermsToMetadata(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id, withoutTime, noRoom := w.CreateIntent(),
-			w.CreateIntent(
+		id, withoutTime, noRoom := w.AuthorizeIntent(),
+			w.AuthorizeIntent(
 				func(h *stripesim.Hold) { h.Metadata = map[string]string{"room": "12"} }),
-			w.CreateIntent(func(h *stripesim.Hold) {
+			w.AuthorizeIntent(func(h *stripesim.Hold) {
 				h.Metadata = map[string]string{}
 				for i := range 50 {
 					h.Metadata[fmt.Sprint("k", i)] = "v"
@@ -247,7 +247,7 @@ func TestMirror_YieldsToCaptures(t *testing.T) {
 		var due, later []hold.ScheduleRequest
 		at := envtest.In(20 * time.Second)
 		for i := range 250 {
-			h := hold.ScheduleRequest{PaymentIntent: w.CreateIntent(), Amount: 10_000,
+			h := hold.ScheduleRequest{PaymentIntent: w.AuthorizeIntent(), Amount: 10_000,
 				Currency: "eur", ExpiresAt: envtest.In(5 * 24 * time.Hour), CaptureAt: at}
 			if i >= 150 {
 				h.CaptureAt = envtest.In(time.Hour)

@@ -15,15 +15,15 @@ type budgetKey struct {
 	op      hold.Op
 }
 
-func budgetOf(lane *hold.Lane) budgetKey { return budgetKey{lane.Account, lane.Op} }
+func budgetOf(lane *hold.RateLimitLane) budgetKey { return budgetKey{lane.Account, lane.Op} }
 
 // laneGroup is the ready lanes that share a budget, in one pass of the
 // dispatcher.
 type laneGroup struct {
 	budgetKey
-	lanes    []*hold.Lane // in different partitions
-	want     int          // holds to claim in this pass, at most
-	reserved hold.Reservation
+	lanes    []*hold.RateLimitLane // in different partitions
+	want     int                   // holds to claim in this pass, at most
+	reserved hold.BudgetReservation
 	unused   int       // reserved requests for which no hold is claimed yet
 	sendAt   time.Time // of the first reserved request, by this machine's clock
 	claims   []claimedHold
@@ -31,8 +31,8 @@ type laneGroup struct {
 
 // groupLanes returns the lanes that have ready holds, by their budget. The
 // group with the nearest deadline is first.
-func groupLanes(lanes []hold.Lane) (groups []*laneGroup) {
-	ready := make([]*hold.Lane, 0, len(lanes))
+func groupLanes(lanes []hold.RateLimitLane) (groups []*laneGroup) {
+	ready := make([]*hold.RateLimitLane, 0, len(lanes))
 	for i := range lanes {
 		if lanes[i].Ready > 0 {
 			ready = append(ready, &lanes[i])
@@ -52,8 +52,8 @@ func groupLanes(lanes []hold.Lane) (groups []*laneGroup) {
 	return groups
 }
 
-func sortByDeadline(lanes []*hold.Lane) {
-	slices.SortStableFunc(lanes, func(a, b *hold.Lane) int {
+func sortByDeadline(lanes []*hold.RateLimitLane) {
+	slices.SortStableFunc(lanes, func(a, b *hold.RateLimitLane) int {
 		return a.NearestDeadline.Compare(b.NearestDeadline)
 	})
 }
@@ -101,14 +101,14 @@ func divide(n int, wanted []int) []int {
 }
 
 // useReservation records what the budget allows the group.
-func (g *laneGroup) useReservation(r hold.Reservation, now time.Time) {
+func (g *laneGroup) useReservation(r hold.BudgetReservation, now time.Time) {
 	g.reserved, g.unused, g.sendAt = r, r.Requests, now.Add(r.First)
 }
 
 // laneShare is a [hold.Share] of a group's lane.
 type laneShare struct {
 	group *laneGroup
-	lane  *hold.Lane
+	lane  *hold.RateLimitLane
 	holds int
 	until time.Time
 }
@@ -121,7 +121,7 @@ type laneShare struct {
 // reserved request: it takes as many holds of each lane.
 func (g *laneGroup) appendShares(shares []laneShare, last bool) []laneShare {
 	lanes := slices.DeleteFunc(slices.Clone(g.lanes),
-		func(lane *hold.Lane) bool { return lane.Ready <= 0 })
+		func(lane *hold.RateLimitLane) bool { return lane.Ready <= 0 })
 	if g.unused <= 0 || len(lanes) == 0 {
 		return shares
 	}
@@ -185,7 +185,7 @@ type waitingLanes struct {
 
 type waitingBudget struct {
 	until time.Time
-	lanes []hold.Lane
+	lanes []hold.RateLimitLane
 }
 
 // add makes the lanes of a group wait until a time. If too many lanes wait
@@ -211,8 +211,8 @@ func (w *waitingLanes) add(g *laneGroup, until time.Time) bool {
 }
 
 // absorb removes from lanes those whose budget is waiting already.
-func (w *waitingLanes) absorb(lanes []hold.Lane) []hold.Lane {
-	return slices.DeleteFunc(lanes, func(lane hold.Lane) bool {
+func (w *waitingLanes) absorb(lanes []hold.RateLimitLane) []hold.RateLimitLane {
+	return slices.DeleteFunc(lanes, func(lane hold.RateLimitLane) bool {
 		b := w.budgets[budgetOf(&lane)]
 		if b == nil {
 			return false
@@ -226,7 +226,7 @@ func (w *waitingLanes) absorb(lanes []hold.Lane) []hold.Lane {
 }
 
 // takeEnded removes and returns the lanes whose wait has ended.
-func (w *waitingLanes) takeEnded(now time.Time) (ended []hold.Lane) {
+func (w *waitingLanes) takeEnded(now time.Time) (ended []hold.RateLimitLane) {
 	for key, b := range w.budgets {
 		if !b.until.After(now) {
 			ended = append(ended, b.lanes...)
@@ -234,7 +234,7 @@ func (w *waitingLanes) takeEnded(now time.Time) (ended []hold.Lane) {
 			delete(w.budgets, key)
 		}
 	}
-	slices.SortFunc(ended, func(a, b hold.Lane) int { // a map has no order
+	slices.SortFunc(ended, func(a, b hold.RateLimitLane) int { // a map has no order
 		return cmp.Or(a.NearestDeadline.Compare(b.NearestDeadline),
 			cmp.Compare(a.Account, b.Account), cmp.Compare(a.Op, b.Op),
 			cmp.Compare(a.Partition, b.Partition))
@@ -243,8 +243,8 @@ func (w *waitingLanes) takeEnded(now time.Time) (ended []hold.Lane) {
 }
 
 // list returns the waiting lanes.
-func (w *waitingLanes) list() []hold.Lane {
-	all := make([]hold.Lane, 0, w.lanes)
+func (w *waitingLanes) list() []hold.RateLimitLane {
+	all := make([]hold.RateLimitLane, 0, w.lanes)
 	for _, b := range w.budgets {
 		all = append(all, b.lanes...)
 	}

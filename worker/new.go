@@ -25,7 +25,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 	b.publisher = event.NewPublisher(s.Events, b.clock.Now)
 	b.buildStages(w)
 	w.Reader = query.NewReader(s.Holds, b.clock, o.Health)
-	w.Planner = query.NewPlanReader(s.Holds, o.Rules, o.Health)
+	w.Planner = query.NewPlanner(s.Holds, o.Rules, o.Health)
 	refresher, inbox := b.buildIntake(w)
 	resumer := b.buildAuthorize(w)
 	verifier, mirror := b.buildReconcile(w)
@@ -106,10 +106,15 @@ func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.RequestInbo
 	})
 	refresher := intake.NewRefresher(s.Refresh, b.stripe, b.committer, rejector,
 		intake.RefresherOptions{Clock: b.clock, Health: o.Health, Logger: o.Logger})
-	inbox := intake.NewRequestInboxConsumer(s.Inbox, w.Scheduler, rejector, intake.RequestInboxOptions{
-		Replica: o.Replica, Lease: o.Lease, DecodeRequest: o.DecodeRequest,
-		Clock: b.clock, Health: o.Health, Logger: o.Logger,
-	})
+	inbox := intake.NewRequestInboxConsumer(
+		s.Inbox,
+		w.Scheduler,
+		rejector,
+		intake.RequestInboxOptions{
+			Replica: o.Replica, Lease: o.Lease, DecodeRequest: o.DecodeRequest,
+			Clock: b.clock, Health: o.Health, Logger: o.Logger,
+		},
+	)
 	return refresher, inbox
 }
 
@@ -136,7 +141,7 @@ func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Met
 	verifier := reconcile.NewVerifier(s.Unverified, b.stripe, b.committer,
 		reconcile.VerifierOptions{Wake: b.wake, Clock: b.clock, Health: o.Health})
 	mirror := reconcile.NewMetadataMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,
-		reconcile.MirrorOptions{
+		reconcile.MetadataMirrorOptions{
 			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.WaitedForBudget,
 			Clock: b.clock, Health: o.Health, Logger: o.Logger,
 		})

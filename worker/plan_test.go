@@ -19,7 +19,7 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 		r := w.startReplica()
 		schedule := func(req hold.ScheduleRequest, amount int64,
 			currency string, ends time.Duration) {
-			req.PaymentIntent = w.CreateIntent(func(h *stripesim.Hold) {
+			req.PaymentIntent = w.AuthorizeIntent(func(h *stripesim.Hold) {
 				h.Amount,
 					h.Currency = amount, currency
 			})

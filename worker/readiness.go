@@ -8,12 +8,12 @@ import (
 
 // Pinger pings Redis. store.Store implements it.
 type Pinger interface {
-	Ping(ctx context.Context) error
+	CheckWritable(ctx context.Context) error
 }
 
-// StripeHealth reports whether Stripe answers and accepts the key.
+// StripeHealthReader reports whether Stripe answers and accepts the key.
 // gateway.Caller implements it.
-type StripeHealth interface {
+type StripeHealthReader interface {
 	KeyRejected() bool
 	BreakerOpen() bool
 }
@@ -22,22 +22,22 @@ type StripeHealth interface {
 // checks.
 type Readiness struct {
 	redis   Pinger
-	stripe  StripeHealth
-	running func() bool           // whether Worker.Run runs
-	extra   func() []health.Check // [reconcile]
+	stripe  StripeHealthReader
+	running func() bool                 // whether Worker.Run runs
+	extra   func() []health.CheckResult // [reconcile]
 }
 
 // Check returns a check of Redis, one of Stripe and one of the scheduler. A
 // check of the schedule follows while the schedule is rebuilt after a data
 // loss.
-func (r *Readiness) Check(ctx context.Context) []health.Check {
-	redis := health.Check{Name: "redis", OK: true}
-	if err := r.redis.Ping(ctx); err != nil {
+func (r *Readiness) Check(ctx context.Context) []health.CheckResult {
+	redis := health.CheckResult{Name: "redis", OK: true}
+	if err := r.redis.CheckWritable(ctx); err != nil {
 		redis.OK = false
 		redis.Detail = "Redis does not answer: due holds wait; " +
 			"check that Redis runs and is reachable"
 	}
-	stripe := health.Check{Name: "stripe", OK: true}
+	stripe := health.CheckResult{Name: "stripe", OK: true}
 	switch {
 	case r.stripe.KeyRejected():
 		stripe.OK, stripe.Detail = false,
@@ -46,9 +46,9 @@ func (r *Readiness) Check(ctx context.Context) []health.Check {
 		stripe.OK, stripe.Detail = false,
 			"Stripe does not answer: due holds wait, and captures resume when Stripe answers"
 	}
-	scheduler := health.Check{Name: "scheduler", OK: r.running()}
+	scheduler := health.CheckResult{Name: "scheduler", OK: r.running()}
 	if !scheduler.OK {
 		scheduler.Detail = "this replica is starting or stopping"
 	}
-	return append([]health.Check{redis, stripe, scheduler}, r.extra()...)
+	return append([]health.CheckResult{redis, stripe, scheduler}, r.extra()...)
 }

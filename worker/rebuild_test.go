@@ -83,7 +83,7 @@ func TestReconcile_RebuildsThousandsOfHolds(t *testing.T) {
 		t.Errorf("%+v", run.Counts)
 	}
 	w.checkSameHolds(r, before)
-	again, _, err := wk.Reconciler.Reconcile(t.Context(), false, nil, "test")
+	again, _, err := wk.Reconciler.StartRun(t.Context(), false, nil, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,8 +129,8 @@ func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 		time.Sleep(time.Hour)
 		for id, h := range before {
 			if h.State == hold.Scheduled {
-				if got := len(w.StripeEffects(id)); got < 1 || got > 2 {
-					t.Errorf("%s: %v", id, w.StripeEffects(id))
+				if got := len(w.IntentEffects(id)); got < 1 || got > 2 {
+					t.Errorf("%s: %v", id, w.IntentEffects(id))
 				}
 			}
 		}
@@ -149,7 +149,7 @@ func newMixedRequests(w *testEnv, n int, unit time.Duration) []hold.ScheduleRequ
 		if i%7 == 0 {
 			account = "acct_00000001"
 		}
-		req := hold.ScheduleRequest{PaymentIntent: w.CreateIntent(withAccount(account)),
+		req := hold.ScheduleRequest{PaymentIntent: w.AuthorizeIntent(withAccount(account)),
 			Account: account}
 		at := envtest.In(time.Duration(10+i%30) * unit)
 		switch i % 10 {

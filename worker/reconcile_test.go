@@ -24,7 +24,7 @@ func (w *testEnv) reconcileAndWait(
 	r *replica, dryRun bool, accounts ...string,
 ) reconcile.Reconciliation {
 	w.T.Helper()
-	run, _, err := r.Reconcile(w.Ctx, dryRun, accounts, "test")
+	run, _, err := r.StartRun(w.Ctx, dryRun, accounts, "test")
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -107,13 +107,13 @@ func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 		r := w.startReplica()
 		time.Sleep(time.Minute)
 		at := time.Now().Add(40 * time.Minute).UTC().Truncate(time.Second)
-		id := w.CreateIntent(withMetadata(hold.MetaCaptureAt, at.Format(time.RFC3339),
+		id := w.AuthorizeIntent(withMetadata(hold.MetaCaptureAt, at.Format(time.RFC3339),
 			hold.MetaReference, "BK-7", hold.MetaCaptureAmount, "4200"))
-		late := w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(3*time.Minute)))
-		pausedID := w.CreateIntent(withMetadata(hold.MetaPaused, "true", hold.MetaCancelAt,
+		late := w.AuthorizeIntent(withMetadata(hold.MetaCaptureAt, envtest.In(3*time.Minute)))
+		pausedID := w.AuthorizeIntent(withMetadata(hold.MetaPaused, "true", hold.MetaCancelAt,
 			envtest.In(20*time.Minute)))
-		orphan := w.CreateIntent(withMetadata("order", "17"))
-		invalidID := w.CreateIntent(withMetadata(hold.MetaCaptureAt, "soon"))
+		orphan := w.AuthorizeIntent(withMetadata("order", "17"))
+		invalidID := w.AuthorizeIntent(withMetadata(hold.MetaCaptureAt, "soon"))
 		time.Sleep(16 * time.Minute)
 		h := w.mustGet(r, id)
 		if h.State != hold.Scheduled || !h.CaptureAt.Equal(at) || h.Reference != "BK-7" ||
@@ -158,13 +158,13 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 		r := w.startReplica()
 		var ids []string
 		for range 6 {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			ids = append(ids, id)
 			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 				CaptureAt: envtest.In(6 * time.Hour), Reference: "BK"})
 			time.Sleep(time.Second) // the budget lets each be checked
 		}
-		connected := w.CreateIntent(withAccount("acct_00000001"))
+		connected := w.AuthorizeIntent(withAccount("acct_00000001"))
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: connected, Account: "acct_00000001",
 			CaptureAt: envtest.In(6 * time.Hour)})
 		time.Sleep(time.Minute)
@@ -224,10 +224,10 @@ func TestReconcile_OverdueHolds(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		first := w.startReplica()
 		hour := func(n int) string { return envtest.In(time.Duration(n) * time.Hour) }
-		withinGrace, pastGrace := w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(30))),
-			w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(20), hold.MetaReference, "BK-9"))
-		release := w.CreateIntent(withMetadata(hold.MetaCancelAt, hour(2)))
-		afterDeadline := w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(24*20)))
+		withinGrace, pastGrace := w.AuthorizeIntent(withMetadata(hold.MetaCaptureAt, hour(30))),
+			w.AuthorizeIntent(withMetadata(hold.MetaCaptureAt, hour(20), hold.MetaReference, "BK-9"))
+		release := w.AuthorizeIntent(withMetadata(hold.MetaCancelAt, hour(2)))
+		afterDeadline := w.AuthorizeIntent(withMetadata(hold.MetaCaptureAt, hour(24*20)))
 		first.stopAndWait()
 		time.Sleep(50 * time.Hour)
 		w.Redis.FlushAll()
@@ -261,12 +261,12 @@ func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 		r := w.startReplica()
 		w.Sim.SetRateLimits(-1, -1)
 		for range 6_000 {
-			w.CreateIntent(withMetadata("order", "1"))
+			w.AuthorizeIntent(withMetadata("order", "1"))
 		}
 		at := time.Now().Add(time.Minute)
 		var due []string
 		for range 100 {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			due = append(due, id)
 			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000,
 				Currency: "eur", ExpiresAt: envtest.In(100 * time.Hour),
@@ -276,7 +276,7 @@ func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 		w.Sim.SetRateLimits(25, 100)
 		before := w.Sim.Stats()
 		began := time.Now()
-		run, started, err := r.Reconcile(w.Ctx, false, nil, "test")
+		run, started, err := r.StartRun(w.Ctx, false, nil, "test")
 		if err != nil || !started {
 			t.Fatal(started, err)
 		}
@@ -311,7 +311,7 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		var ids []string
 		for i := range 1_000 {
 			ids = append(
-				ids, w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(48*time.Hour),
+				ids, w.AuthorizeIntent(withMetadata(hold.MetaCaptureAt, envtest.In(48*time.Hour),
 					hold.MetaReference, fmt.Sprint("BK-", i))))
 		}
 		lists.Store(0)
@@ -372,17 +372,17 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 func TestReconcile_IgnoresStaleList(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.CreateIntent(func(h *stripesim.Hold) { h.Incremental = true })
+		id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Incremental = true })
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 			CaptureAt: envtest.In(6 * time.Hour)})
-		fresh := w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(50*time.Hour)))
+		fresh := w.AuthorizeIntent(withMetadata(hold.MetaCaptureAt, envtest.In(50*time.Hour)))
 		time.Sleep(time.Minute)
 		// The reply to the list is made, and on its way for five seconds.
 		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1,
 			Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}
-		run, _, err := r.Reconcile(w.Ctx, false, nil, "test")
+		run, _, err := r.StartRun(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -38,7 +38,7 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
-				id := w.CreateIntent(multicapture)
+				id := w.AuthorizeIntent(multicapture)
 				if tt.req.PaymentIntent, tt.req.CaptureAt = id,
 					envtest.In(time.Minute); tt.req.ExpiresAt != "" {
 					tt.req.ExpiresAt = envtest.In(7 * 24 * time.Hour)
@@ -65,7 +65,7 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 func TestCapture_SingleCaptureNeedsNoRead(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 			CaptureAt: envtest.In(time.Minute), CaptureAmount: 5_000})
 		before := w.Sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve,

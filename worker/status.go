@@ -59,10 +59,10 @@ type StatusStore interface {
 	) ([]hold.ConditionChange, error)
 }
 
-// StripeStatus reports Stripe's state to the report job. gateway.Caller
+// StripeStatusReader reports Stripe's state to the report job. gateway.Caller
 // implements it.
-type StripeStatus interface {
-	StripeHealth
+type StripeStatusReader interface {
+	StripeHealthReader
 	// TakeRateLimitedCount returns how many calls Stripe has answered with 429
 	// since the last TakeRateLimitedCount.
 	TakeRateLimitedCount() int64
@@ -84,10 +84,11 @@ type EventPublisher interface {
 // StatusObserver records every report, for metrics. daemon.workerObserver
 // implements it.
 type StatusObserver interface {
-	HoldsCounted(c hold.Counts, alive int, nearest time.Time)
-	ReadinessChecked(checks []health.Check)
-	// CapacityChecked records a forecast. Its Holds is 0 if no hold is at risk.
-	CapacityChecked(c event.CapacityRisk)
+	StatusReported(c hold.Counts, alive int, nearest time.Time)
+	ReadinessChecked(checks []health.CheckResult)
+	// CapacityRiskComputed records a forecast. Its Holds is 0 if no hold is at
+	// risk.
+	CapacityRiskComputed(c event.CapacityRisk)
 }
 
 // StatusOptions configure a [StatusJob].
@@ -106,7 +107,7 @@ type StatusOptions struct {
 // replicas.
 type StatusJob struct {
 	store     StatusStore
-	stripe    StripeStatus
+	stripe    StripeStatusReader
 	capacity  CapacityForecaster
 	publisher EventPublisher
 	readiness *Readiness
@@ -127,7 +128,7 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 		j.o.Health.ReportError(ctx, "send the heartbeat", err)
 		return false
 	}
-	if err := j.countHolds(ctx, len(alive)); err != nil {
+	if err := j.reportHoldCounts(ctx, len(alive)); err != nil {
 		j.o.Health.ReportError(ctx, "count holds", err)
 		return false
 	}
@@ -147,7 +148,7 @@ func (j *StatusJob) heartbeatTTL() time.Duration {
 	return max(minHeartbeatTTL, 3*s.Next(next).Sub(next))
 }
 
-func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
+func (j *StatusJob) reportHoldCounts(ctx context.Context, alive int) error {
 	counts, err := j.store.CountHolds(ctx)
 	if err != nil {
 		return err
@@ -164,7 +165,7 @@ func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
 		zap.Int64("settled", counts.Settled), zap.Int64("unverified", counts.Unverified),
 		zap.Int("replicas", alive), zap.Time("nearest_deadline", nearest))
 	if j.o.Observer != nil {
-		j.o.Observer.HoldsCounted(counts, alive, nearest)
+		j.o.Observer.StatusReported(counts, alive, nearest)
 	}
 	return nil
 }
@@ -188,7 +189,7 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 	} else if checked {
 		list = append(list, j.newCapacityCondition(&risk))
 		if j.o.Observer != nil {
-			j.o.Observer.CapacityChecked(risk)
+			j.o.Observer.CapacityRiskComputed(risk)
 		}
 	}
 	changes, err := j.store.ReportConditions(ctx, j.o.Replica, ttl, conditionClearAfter, list)

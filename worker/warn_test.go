@@ -18,7 +18,7 @@ import (
 // ending places a hold whose authorization ends after d.
 func (w *testEnv) ending(d time.Duration, f ...func(*stripesim.Hold)) string {
 	w.T.Helper()
-	id := w.CreateIntent(f...)
+	id := w.AuthorizeIntent(f...)
 	if err := w.Sim.SetCaptureBefore(id, time.Now().Add(d)); err != nil {
 		w.T.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 				var ids []string
 				w.Sim.SetRateLimits(-1, -1)
 				for i := range holds {
-					ids = append(ids, w.CreateIntent(func(h *stripesim.Hold) {
+					ids = append(ids, w.AuthorizeIntent(func(h *stripesim.Hold) {
 						h.Incremental = true
 						if i%3 == 0 {
 							h.Metadata = map[string]string{

@@ -23,7 +23,7 @@ const signingSecret = "whsec_of_the_world"
 // newWebhookHandler is the webhook's handler in front of a replica.
 func newWebhookHandler(t *testing.T, r *replica, secrets ...string) http.Handler {
 	t.Helper()
-	a, err := api.New(api.Options{Holds: api.HoldService{Scheduler: r, Changer: r, Reader: r,
+	a, err := api.New(api.Options{Holds: api.HoldServices{Scheduler: r, Changer: r, Reader: r,
 		Planner: r, ReadinessChecker: r.Readiness}, Webhook: &api.WebhookOptions{
 		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature, gateway.EventOptions{Secrets: secrets})
@@ -107,15 +107,15 @@ func runWebhookEnv(
 
 func TestWebhook_SchedulesFromMetadata(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.CreateIntent(func(h *stripesim.Hold) {
+		id := w.AuthorizeIntent(func(h *stripesim.Hold) {
 			h.Metadata = map[string]string{"holdd_capture_at": envtest.In(4 * time.Minute),
 				"holdd_capture_amount": "7000", "holdd_reference": "BK-7", "room": "12"}
 		})
-		paused := w.CreateIntent(func(h *stripesim.Hold) {
+		paused := w.AuthorizeIntent(func(h *stripesim.Hold) {
 			h.Metadata = map[string]string{"holdd_capture_at": envtest.In(2 * time.Minute),
 				"holdd_paused": "true"}
 		})
-		other := w.CreateIntent(
+		other := w.AuthorizeIntent(
 			func(h *stripesim.Hold) { h.Metadata = map[string]string{"room": "12"} })
 		w.deliverPending()
 		time.Sleep(3 * time.Second)
@@ -148,7 +148,7 @@ func TestWebhook_RejectsInvalidMetadata(t *testing.T) {
 			{"holdd_capture_at": envtest.In(time.Hour), "holdd_metadata": "["},
 			{"holdd_capture_at": envtest.In(time.Hour), "holdd_capture_amount": "99999"},
 		} {
-			w.CreateIntent(func(h *stripesim.Hold) { h.Metadata = m })
+			w.AuthorizeIntent(func(h *stripesim.Hold) { h.Metadata = m })
 		}
 		w.deliverPending()
 		time.Sleep(3 * time.Second)
@@ -170,7 +170,7 @@ func TestWebhook_RejectsInvalidMetadata(t *testing.T) {
 
 func TestWebhook_SettledElsewhere(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		ids := []string{w.CreateIntent(), w.CreateIntent(), w.CreateIntent(), w.CreateIntent()}
+		ids := []string{w.AuthorizeIntent(), w.AuthorizeIntent(), w.AuthorizeIntent(), w.AuthorizeIntent()}
 		for _, id := range ids[:3] {
 			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 				CaptureAt: envtest.In(10 * time.Minute)})
@@ -212,7 +212,7 @@ func TestWebhook_SettledElsewhere(t *testing.T) {
 // A lost answer does not make holdd's own capture one of another system.
 func TestWebhook_OwnCaptureAfterLostReply(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 			CaptureAt: envtest.In(time.Minute)})
 		w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Times: 1,
@@ -241,7 +241,7 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-				id, fraudulent := w.CreateIntent(), w.CreateIntent()
+				id, fraudulent := w.AuthorizeIntent(), w.AuthorizeIntent()
 				for _, id := range []string{id, fraudulent} {
 					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 						CaptureAt: envtest.In(2 * time.Minute)})
@@ -279,7 +279,7 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 // it, even if the request declared everything.
 func TestWebhook_EventBeforeHold(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.Sim.Dashboard().Cancel(id, "")
 		w.deliverPending()
 		time.Sleep(time.Minute)
@@ -294,7 +294,7 @@ func TestWebhook_EventBeforeHold(t *testing.T) {
 
 func TestWebhook_VerifiesSignature(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour)})
 		w.Sim.Dashboard().Cancel(id, "")
 		payload := w.takeEvents("payment_intent.canceled")[0].Payload
@@ -352,7 +352,7 @@ func asLivemode(payload []byte) []byte {
 // accepted.
 func TestWebhook_RedisUnavailable(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour)})
 		w.Sim.Dashboard().Cancel(id, "")
 		w.Redis.SetError("LOADING away")

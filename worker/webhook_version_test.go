@@ -81,7 +81,7 @@ func applyEventsInVersion(t *testing.T, version string, backwards bool) (out []s
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		ids := make([]string, len(versionScenario))
 		for i, s := range versionScenario {
-			ids[i] = w.CreateIntent(func(h *stripesim.Hold) {
+			ids[i] = w.AuthorizeIntent(func(h *stripesim.Hold) {
 				h.Multicapture, h.Incremental = s.name == "shared", s.name == "incremented"
 				h.Metadata = map[string]string{"holdd_capture_at": envtest.In(time.Hour)}
 			})

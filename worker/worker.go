@@ -44,17 +44,17 @@ type Stores struct {
 // Stripe sends calls to Stripe and reports its state. gateway.Caller implements
 // both.
 type Stripe struct {
-	StripeCalls
-	StripeState
+	StripeCaller
+	StripeMonitor
 }
 
-// StripeCalls sends calls. An error is a *[hold.NotSentError]: no request was
+// StripeCaller sends calls. An error is a *[hold.NotSentError]: no request was
 // sent. gateway.Caller implements it.
-type StripeCalls interface {
+type StripeCaller interface {
 	execute.Caller
-	// ReserveAndDo reserves a request, waiting at most maxWait for the budget,
+	// WaitAndDo reserves a request, waiting at most maxWait for the budget,
 	// and sends the call.
-	ReserveAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(
@@ -63,13 +63,13 @@ type StripeCalls interface {
 	) (unsent []int)
 }
 
-// StripeState reports whether Stripe answers, accepts the key, and limits the
+// StripeMonitor reports whether Stripe answers, accepts the key, and limits the
 // rate. gateway.Caller implements it.
-type StripeState interface {
-	StripeStatus
+type StripeMonitor interface {
+	StripeStatusReader
 	CallLimiter
-	// Available reports whether Stripe answers and accepts the key.
-	Available() bool
+	// IsAvailable reports whether Stripe answers and accepts the key.
+	IsAvailable() bool
 	// Probe sends a harmless read if Stripe is unavailable. It reports whether
 	// it sent one.
 	Probe(ctx context.Context) bool
@@ -94,7 +94,7 @@ type Worker struct {
 	Changer    *intake.Changer
 	Webhooks   *intake.Webhooks
 	Reader     *query.Reader
-	Planner    *query.PlanReader
+	Planner    *query.Planner
 	Authorizer *authorize.Authorizer
 	Reconciler *reconcile.Reconciler
 	Readiness  *Readiness
@@ -127,7 +127,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	completer.Go(func() { w.completer.Run(ctx) })
 	dispatcher.Go(func() { w.Dispatcher.Run(ctx) })
 	w.running.Store(true)
-	w.Reconciler.Start(ctx)
+	w.Reconciler.AllowRuns(ctx)
 	c.Start()
 	w.runReport(ctx)
 
@@ -135,7 +135,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.running.Store(false)
 	ticks := c.Stop()
 	dispatcher.Wait()
-	w.Reconciler.Stop()
+	w.Reconciler.StopRuns()
 	close(w.claims)
 	grace := time.AfterFunc(w.o.Grace, cancelCalls)
 	defer grace.Stop()
@@ -162,6 +162,6 @@ func (w *Worker) deregister(ctx context.Context) {
 // data loss in Redis.
 func (w *Worker) runReport(ctx context.Context) {
 	if w.status.Run(ctx) {
-		w.Reconciler.StartIfNeeded(ctx)
+		w.Reconciler.StartRunIfNeeded(ctx)
 	}
 }

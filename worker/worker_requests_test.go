@@ -18,7 +18,7 @@ func TestWorker_GracefulStop(t *testing.T) {
 		a := w.startReplica()
 		var ids []string
 		for range 100 {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			ids = append(ids, id)
 			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000,
 				Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour),
@@ -63,7 +63,7 @@ func TestWorker_CaptureWindow(t *testing.T) {
 		r := w.startReplica()
 		// The bubble begins at midnight UTC on 2000-01-01; the window opens at
 		// 09:00.
-		inWindow, urgent, requested := w.CreateIntent(), w.CreateIntent(), w.CreateIntent()
+		inWindow, urgent, requested := w.AuthorizeIntent(), w.AuthorizeIntent(), w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: inWindow,
 			CaptureAt: envtest.In(time.Hour)})
 		if err := w.Sim.SetCaptureBefore(urgent, time.Now().Add(5*time.Hour)); err != nil {
@@ -91,7 +91,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 	skipIfShort(t)
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(10 * time.Minute)})
 		later := envtest.In(30 * time.Minute)
 		h, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &later}, 1, "test")
@@ -118,7 +118,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 
 		// A cancel that is accepted is for good, even if Stripe can't be
 		// reached for hours.
-		id = w.CreateIntent()
+		id = w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(10 * time.Minute)})
 		out, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCancel,
 			Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
@@ -143,7 +143,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 func TestSchedule_RepeatedRequest(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute),
 			Reference: "BK-7"}
 		w.mustSchedule(r, req)
@@ -168,7 +168,7 @@ func TestListAndPlan_Counts(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		for i := range 30 {
-			req := hold.ScheduleRequest{PaymentIntent: w.CreateIntent(), Amount: 10_000,
+			req := hold.ScheduleRequest{PaymentIntent: w.AuthorizeIntent(), Amount: 10_000,
 				Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour),
 				Reference: []string{"A-", "B-"}[i%2] + string(rune('a'+i))}
 			switch i % 3 {
@@ -238,7 +238,7 @@ func TestWorker_PurgesSettledHolds(t *testing.T) {
 	skipIfShort(t)
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 			CaptureAt: envtest.In(time.Second), Reference: "BK"})
 		w.waitForState(r, id, hold.Captured, time.Minute)

@@ -16,7 +16,7 @@ import (
 func TestWorker_CapturesOnTime(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		at := time.Now().Add(2*time.Minute + 345*time.Millisecond)
 		h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Reference: "BK-1",
 			CaptureAt: at.Format(time.RFC3339Nano)})
@@ -71,7 +71,7 @@ func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				runTestEnv(t, func(w *testEnv) {
 					r := w.startReplica()
-					id, released := w.CreateIntent(), w.CreateIntent()
+					id, released := w.AuthorizeIntent(), w.AuthorizeIntent()
 					for _, class := range []stripesim.EndpointClass{stripesim.ClassCapture,
 						stripesim.ClassCancel} {
 						if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: class,
@@ -89,7 +89,7 @@ func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 					if h.CapturedAmount != 7_000 || h.Reason != hold.CauseSchedule {
 						t.Errorf("captured %d because of %s", h.CapturedAmount, h.Reason)
 					}
-					if got := w.StripeEffects(released); len(got) != 1 {
+					if got := w.IntentEffects(released); len(got) != 1 {
 						t.Errorf("released by %q", got)
 					}
 				}, pollEvery5s)
@@ -102,7 +102,7 @@ func TestWorker_NeverReusesExpiredKey(t *testing.T) {
 	skipIfShort(t)
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 			CaptureAt: envtest.In(time.Minute), CaptureAmount: 4_000})
 		// The reply is lost after the effect, and then nothing gets through for
@@ -149,7 +149,7 @@ func TestWorker_SettledElsewhere(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
 				for _, releases := range []bool{false, true} {
-					id := w.CreateIntent()
+					id := w.AuthorizeIntent()
 					req := hold.ScheduleRequest{PaymentIntent: id}
 					if at := envtest.In(time.Minute); releases {
 						req.CancelAt = at
@@ -186,7 +186,7 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 		t.Run("on_expiry "+tt.policy, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
-				id := w.CreateIntent()
+				id := w.AuthorizeIntent()
 				deadline := time.Now().Add(7 * time.Hour)
 				if err := w.Sim.SetCaptureBefore(id, deadline); err != nil {
 					t.Fatal(err)
@@ -249,7 +249,7 @@ func pollEvery5s(w *testEnv, _ *stripesim.Options) {
 func TestSchedule_RejectsTimeAfterDeadline(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		s := r.Schedule(w.Ctx,
 			[]hold.ScheduleRequest{{PaymentIntent: id, CaptureAt: envtest.In(8 * 24 * time.Hour)}},
 			"test")[0]
@@ -268,7 +268,7 @@ func TestWorker_TakesOverAfterCrash(t *testing.T) {
 		a := w.startReplica()
 		var ids []string
 		for range 40 {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			ids = append(ids, id)
 			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000,
 				Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour),
@@ -299,7 +299,7 @@ func TestWorker_KeepsBudgetNearestDeadlineFirst(t *testing.T) {
 		const n = 300
 		ids := make([]string, n)
 		for i := range ids {
-			ids[i] = w.CreateIntent()
+			ids[i] = w.AuthorizeIntent()
 			// Scheduled in the reverse order of their deadlines.
 			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: ids[i], Amount: 10_000,
 				Currency: "eur", ExpiresAt: envtest.In(6*24*time.Hour - time.Duration(
@@ -336,7 +336,7 @@ func TestWorker_KeepsBudgetNearestDeadlineFirst(t *testing.T) {
 func TestWorker_StripeUnavailable(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 			CaptureAt: envtest.In(time.Minute)})
 		out, err := w.Sim.AddFaultRule(
@@ -346,7 +346,7 @@ func TestWorker_StripeUnavailable(t *testing.T) {
 		}
 		var others []string
 		for range 20 {
-			other := w.CreateIntent()
+			other := w.AuthorizeIntent()
 			h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: other,
 				CaptureAt: envtest.In(20 * time.Minute)})
 			if h.Verified {
@@ -381,7 +381,7 @@ func TestWorker_StripeUnavailable(t *testing.T) {
 	})
 }
 
-func checkPassed(checks []health.Check, name string) bool {
+func checkPassed(checks []health.CheckResult, name string) bool {
 	for _, c := range checks {
 		if c.Name == name {
 			return c.OK
@@ -395,7 +395,7 @@ func TestWorker_RejectedAPIKeyPausesClaims(t *testing.T) {
 		r := w.startReplica()
 		var ids []string
 		for range 10 {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			ids = append(ids, id)
 			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 				CaptureAt: envtest.In(time.Minute)})

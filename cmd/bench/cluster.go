@@ -167,14 +167,18 @@ func settleAll(ctx context.Context, st *store.Store, n int) error {
 
 // claimLane claims up to n holds of a lane.
 func claimLane(
-	ctx context.Context, st *store.Store, lane hold.Lane, n int,
+	ctx context.Context, st *store.Store, lane hold.RateLimitLane, n int,
 ) ([]hold.Claim, error) {
 	claims, err := st.Claim(ctx, []hold.Share{{Lane: lane, Holds: n}}, time.Minute)
 	return claims[0].Claims, err
 }
 
 // settleLane settles the ready holds of a lane, and returns how many.
-func settleLane(ctx context.Context, st *store.Store, lane hold.Lane) (settled int64, err error) {
+func settleLane(
+	ctx context.Context,
+	st *store.Store,
+	lane hold.RateLimitLane,
+) (settled int64, err error) {
 	for {
 		claims, err := claimLane(ctx, st, lane, scaleBatch)
 		if err != nil || len(claims) == 0 {

@@ -59,11 +59,11 @@ func (e holddEngine) scheduler(
 	}
 	// Mark the schedule as reconciled, because a worker reconciles a new Redis
 	// at once.
-	if token, _, err := st.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute,
+	if token, _, err := st.BeginReconcileRun(ctx, []byte("{}"), time.Minute, time.Minute,
 		time.Hour); err != nil {
 		return nil, nil, errors.Join(err, st.Close())
 	} else if token > 0 {
-		if _, err := st.SaveReconcile(ctx, token, []byte("{}"), nil, 0, true); err != nil {
+		if _, err := st.SaveReconcileRun(ctx, token, []byte("{}"), nil, 0, true); err != nil {
 			return nil, nil, errors.Join(err, st.Close())
 		}
 	}

@@ -273,13 +273,13 @@ func (r *scaleRun) dropHolds(ctx context.Context, claims []hold.Claim) error {
 	for i := range claims {
 		ids[i] = claims[i].Hold.ID
 	}
-	holds, _, err := r.store.Read(ctx, ids...)
+	holds, _, err := r.store.ReadHolds(ctx, ids...)
 	if err != nil {
 		return err
 	}
-	drops := make([]hold.RecordWrite, len(claims))
+	drops := make([]hold.HoldWrite, len(claims))
 	for i, h := range holds {
-		drops[i] = hold.RecordWrite{Version: h.Version, Hold: *h, PreviousReference: h.Reference,
+		drops[i] = hold.HoldWrite{Version: h.Version, Hold: *h, PreviousReference: h.Reference,
 			Drop: true}
 	}
 	_, err = r.store.Commit(ctx, drops)
@@ -287,7 +287,7 @@ func (r *scaleRun) dropHolds(ctx context.Context, claims []hold.Claim) error {
 }
 
 // commitAll commits every write, or returns an error.
-func commitAll(ctx context.Context, st *store.Store, writes []hold.RecordWrite) error {
+func commitAll(ctx context.Context, st *store.Store, writes []hold.HoldWrite) error {
 	ok, err := st.Commit(ctx, writes)
 	if err == nil && slices.Contains(ok, false) {
 		err = errors.New("a hold changed between claim and commit")
@@ -296,18 +296,20 @@ func commitAll(ctx context.Context, st *store.Store, writes []hold.RecordWrite) 
 }
 
 // captureWrites returns the writes that settle claims as captured.
-func captureWrites(claims []hold.Claim) []hold.RecordWrite {
+func captureWrites(claims []hold.Claim) []hold.HoldWrite {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	out := make([]hold.RecordWrite, len(claims))
+	out := make([]hold.HoldWrite, len(claims))
 	for i := range claims {
 		h := claims[i].Hold
-		out[i] = hold.RecordWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference,
+		out[i] = hold.HoldWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference,
 			Placement: hold.Placement{SettledAt: now}}
 		g := &out[i].Hold
 		g.State, g.NextOp, g.NextAt, g.SettledAt, g.CapturedAmount = hold.Captured, 0,
 			time.Time{}, now, h.Amount
 		out[i].Events = [][]byte{
-			[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
+			[]byte(
+				`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`,
+			)}
 	}
 	return out
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newCallbacksCommand(out *console, env environment) *cobra.Command {
+func newCallbacksCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "callbacks", Short: "Show the state of callbacks and notifications",
 		Args: cobra.NoArgs,
@@ -24,7 +24,7 @@ lists dead letters, and "holdd callbacks replay" sends them again.`,
   holdd callbacks replay`,
 	}
 	c := addConnectionFlags(cmd, out, env)
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
 		s, err := client.SinkStatuses(ctx)
 		if err != nil {
 			return err
@@ -36,7 +36,7 @@ lists dead letters, and "holdd callbacks replay" sends them again.`,
 }
 
 func printSinks(out *console, s *api.SinkList) {
-	out.printLiveMode(s.Livemode)
+	out.printLiveModeNotice(s.Livemode)
 	if len(s.Sinks) == 0 {
 		out.printNote("no events are delivered: set callback_url or notify_urls")
 		return
@@ -52,9 +52,11 @@ func printSinks(out *console, s *api.SinkList) {
 		case k.ParkedHolds > 0:
 			state, color = "parking", yellow
 		}
-		t.AppendRow([]any{k.Sink, out.color(color, state), formatOptionalTime(k.FailingSince),
-			formatOptionalTime(k.OldestAt), k.ParkedHolds, k.DeadLetters, k.EventsLost,
-			sanitize(k.Reason)})
+		t.AppendRow(
+			[]any{k.Sink, out.colorizeStdout(color, state), formatOptionalTime(k.FailingSince),
+				formatOptionalTime(k.OldestAt), k.ParkedHolds, k.DeadLetters, k.EventsLost,
+				sanitize(k.Reason)},
+		)
 	}
 	t.Render()
 }
@@ -66,7 +68,7 @@ func formatOptionalTime(t *time.Time) string {
 	return t.Local().Format("2006-01-02 15:04")
 }
 
-func newDeadLettersCommand(out *console, env environment) *cobra.Command {
+func newDeadLettersCommand(out *console, env envVars) *cobra.Command {
 	var sink string
 	var limit int
 	cmd := &cobra.Command{Use: "dead",
@@ -75,7 +77,7 @@ func newDeadLettersCommand(out *console, env environment) *cobra.Command {
 	c := addConnectionFlags(cmd, out, env)
 	addSinkFlag(cmd, &sink)
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many")
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
 		d, err := client.DeadLetters(ctx, sink, limit)
 		if err != nil {
 			return err
@@ -100,7 +102,7 @@ func newDeadLettersCommand(out *console, env environment) *cobra.Command {
 // rejected at once returns to the list.
 const maxReplayRequests = 100
 
-func newReplayCommand(out *console, env environment) *cobra.Command {
+func newReplayCommand(out *console, env envVars) *cobra.Command {
 	var sink string
 	cmd := &cobra.Command{Use: "replay [ID …]",
 		Short: "Send dead letters again: these, or all",
@@ -112,7 +114,7 @@ accepted again returns to the dead letters.`,
   holdd callbacks replay 0:1795858200000-0`}
 	c := addConnectionFlags(cmd, out, env)
 	addSinkFlag(cmd, &sink)
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, ids []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, ids []string) error {
 		var total api.ReplayResult
 		for range maxReplayRequests {
 			r, err := client.ReplayDeadLetters(ctx, sink, ids)

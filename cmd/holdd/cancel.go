@@ -11,7 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newCancelCommand(out *console, env environment) *cobra.Command {
+func newCancelCommand(out *console, env envVars) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use: "cancel HOLD", Short: "Release a hold now",
@@ -22,7 +22,7 @@ code 0 means canceled.`,
 		Example: `  holdd cancel BK-2071
   holdd cancel BK-2071 --reason duplicate`,
 	}
-	c := addChangeFlags(cmd, out, env)
+	c := initChangeCommand(cmd, out, env)
 	c.addYesFlag(cmd)
 	c.addWaitFlag(cmd)
 	reasons := hold.CancellationReasons()
@@ -30,7 +30,7 @@ code 0 means canceled.`,
 		strings.Join(reasons, ", ")+" (default: the setting cancellation_reason)")
 	_ = cmd.RegisterFlagCompletionFunc("reason",
 		cobra.FixedCompletions(reasons, cobra.ShellCompDirectiveNoFileComp))
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		return c.apply(ctx, client, args[0], holdChange{
 			question: cancelQuestion,
 			request: func(id string, _ bool) (hold.View, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newCaptureCommand(out *console, env environment) *cobra.Command {
+func newCaptureCommand(out *console, env envVars) *cobra.Command {
 	var amount int64
 	var params captureParamFlags
 	cmd := &cobra.Command{
@@ -23,13 +23,13 @@ code 0 means captured.`,
 		Example: `  holdd capture BK-2071
   holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 12500 --yes`,
 	}
-	c := addChangeFlags(cmd, out, env)
+	c := initChangeCommand(cmd, out, env)
 	c.addYesFlag(cmd)
 	c.addWaitFlag(cmd)
 	cmd.Flags().Int64Var(&amount, "amount", 0,
 		"capture only this much, in minor units: 1250 is 12.50 (default: the amount of the terms)")
 	params.addTo(cmd)
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		if cmd.Flags().Changed("amount") && amount <= 0 {
 			return usageErrorf("leave --amount out to capture the amount of the terms",
 				"invalid --amount %d: want minor units above zero, such as 1250 for 12.50", amount)
@@ -42,7 +42,7 @@ code 0 means captured.`,
 		return c.apply(ctx, client, args[0], holdChange{
 			question: func(v *hold.View) ([]labeledValue, string) {
 				details, question := captureQuestion(v, amount)
-				return append(details, describeNewFee(&patch, v.Currency)...), question
+				return append(details, feeAndTransferLines(&patch, v.Currency)...), question
 			},
 			request: func(id string, _ bool) (hold.View, error) {
 				return client.Capture(ctx, id, req, c.revision)

@@ -34,8 +34,8 @@ func (p *captureParamFlags) params() (hold.CaptureParams, error) {
 		StatementDescriptorSuffix: p.descriptorSuffix, CaptureMetadata: pairs}, err
 }
 
-// describeNewFee describes the fee and the transfer that a capture changes.
-func describeNewFee(p *hold.CaptureParamsPatch, currency string) (f []labeledValue) {
+// feeAndTransferLines describes the fee and the transfer that a capture changes.
+func feeAndTransferLines(p *hold.CaptureParamsPatch, currency string) (f []labeledValue) {
 	if p.ApplicationFeeAmount != nil {
 		f = append(f, labeledValue{"new fee", hold.FormatAmount(*p.ApplicationFeeAmount, currency)})
 	}

@@ -13,14 +13,14 @@ import (
 
 // changeFlags is the flags of the commands that change one hold.
 type changeFlags struct {
-	*connection
+	*connectionFlags
 	prompt
 	revision uint64
 	wait     time.Duration
 }
 
-func addChangeFlags(cmd *cobra.Command, out *console, env environment) *changeFlags {
-	c := &changeFlags{connection: addConnectionFlags(cmd, out, env), prompt: prompt{out: out}}
+func initChangeCommand(cmd *cobra.Command, out *console, env envVars) *changeFlags {
+	c := &changeFlags{connectionFlags: addConnectionFlags(cmd, out, env), prompt: prompt{out: out}}
 	cmd.Args = requireOneHold
 	cmd.ValidArgsFunction = c.completeHolds
 	cmd.Flags().Uint64Var(&c.revision, "revision", 0,
@@ -51,7 +51,7 @@ func (c *changeFlags) apply(
 		if err != nil {
 			return "", nil, err
 		}
-		about, err := c.describeForConfirmation(&shown)
+		about, err := c.describeAndPinRevision(&shown)
 		return holdName(&shown), about, err
 	}
 	err = c.send(ctx, client, describe, func(confirmed bool) (err error) {
@@ -59,10 +59,10 @@ func (c *changeFlags) apply(
 		return err
 	})
 	if err != nil {
-		return addExitCode(err, id)
+		return toExitError(err, id)
 	}
 	if change.outcome != "" && c.wait > 0 {
-		return c.waitForOutcome(ctx, client, v, change.outcome)
+		return c.waitAndPrintOutcome(ctx, client, v, change.outcome)
 	}
 	return c.printHold(&v)
 }
@@ -72,9 +72,9 @@ func (c *changeFlags) confirmChange(
 	ctx context.Context, client *api.Client, name string, change holdChange,
 ) (string, error) {
 	if c.yes || change.question == nil {
-		return findHoldID(ctx, client, name)
+		return resolveHoldID(ctx, client, name)
 	}
-	v, err := getHold(ctx, client, name)
+	v, err := findHold(ctx, client, name)
 	if err != nil {
 		return "", err
 	}
@@ -82,17 +82,17 @@ func (c *changeFlags) confirmChange(
 	if question == "" || v.SettledAt != nil || v.State == "working" {
 		return v.ID, nil // nothing moves at once, or holdd rejects the request
 	}
-	about, err := c.describeForConfirmation(&v)
+	about, err := c.describeAndPinRevision(&v)
 	if err != nil {
 		return "", err
 	}
 	return v.ID, c.ask(ctx, client, append(about, details...), question)
 }
 
-// describeForConfirmation describes a hold for a question. It keeps the hold's
+// describeAndPinRevision describes a hold for a question. It keeps the hold's
 // revision for the request, so that holdd rejects the request if the hold
 // changes before the operator answers.
-func (c *changeFlags) describeForConfirmation(v *hold.View) ([]labeledValue, error) {
+func (c *changeFlags) describeAndPinRevision(v *hold.View) ([]labeledValue, error) {
 	times, err := c.newTimeFormatter(time.Now())
 	if err != nil {
 		return nil, err
@@ -100,19 +100,19 @@ func (c *changeFlags) describeForConfirmation(v *hold.View) ([]labeledValue, err
 	if c.revision == 0 {
 		c.revision = v.Revision
 	}
-	return holdSummary(v, times), nil
+	return holdSummaryLines(v, times), nil
 }
 
 // printHold prints a hold after a change.
-func (c *connection) printHold(v *hold.View) error {
+func (c *connectionFlags) printHold(v *hold.View) error {
 	return c.print(v, func(times timeFormatter) {
 		w := c.out.stdout
-		c.out.printLiveMode(v.Livemode)
+		c.out.printLiveModeNotice(v.Livemode)
 		fmt.Fprint(w, holdName(v)+" ")
 		if v.Amount > 0 {
 			fmt.Fprint(w, formatHoldAmount(v)+" ")
 		}
-		fmt.Fprint(w, c.out.color(stateColors[v.State], v.State))
+		fmt.Fprint(w, c.out.colorizeStdout(stateColors[v.State], v.State))
 		if n := describeNext(v, times); n != "" && n != v.State {
 			fmt.Fprintf(w, ": %s", sanitize(n))
 		}

@@ -11,18 +11,18 @@ import (
 
 // addSettingsFlags adds --config and a flag for each setting. It returns a
 // function that loads the settings.
-func addSettingsFlags(cmd *cobra.Command, env environment) func() (*config.Settings, error) {
+func addSettingsFlags(cmd *cobra.Command, env envVars) func() (*config.Settings, error) {
 	var path string
 	cmd.Flags().StringVar(&path, "config", "", "settings file, YAML (HOLDD_CONFIG)")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	config.AddFlags(cmd.Flags())
 	return func() (*config.Settings, error) {
 		s, err := config.Load(cmd.Flags(), env, cmp.Or(path, env.get("HOLDD_CONFIG")))
-		return s, addExitCode(err, "")
+		return s, toExitError(err, "")
 	}
 }
 
-func newConfigCommand(out *console, env environment) *cobra.Command {
+func newConfigCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config", Short: "Check or show the daemon's settings", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -31,7 +31,7 @@ func newConfigCommand(out *console, env environment) *cobra.Command {
 	return cmd
 }
 
-func newConfigCheckCommand(out *console, env environment) *cobra.Command {
+func newConfigCheckCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check the settings without starting the daemon",
 		Args: cobra.NoArgs,
@@ -49,7 +49,7 @@ that the settings are valid.`,
 		printWarnings(out, s)
 		mode := "test mode"
 		if s.Livemode() {
-			mode = out.color(boldRed, liveModeNotice)
+			mode = out.colorizeStdout(boldRed, liveModeNotice)
 		}
 		fmt.Fprintf(out.stdout, "The settings are valid. %s.\n", mode)
 		return nil
@@ -57,7 +57,7 @@ that the settings are valid.`,
 	return cmd
 }
 
-func newConfigShowCommand(out *console, env environment) *cobra.Command {
+func newConfigShowCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the settings in effect with their sources, without secrets",
 		Args: cobra.NoArgs,
@@ -71,7 +71,7 @@ left out.`,
 			return err
 		}
 		printWarnings(out, s)
-		return s.Show(out.stdout)
+		return s.WriteYAML(out.stdout)
 	}
 	return cmd
 }

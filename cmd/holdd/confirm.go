@@ -37,7 +37,7 @@ func (p *prompt) ask(
 	}
 	info, err := client.Health(ctx)
 	if err != nil {
-		return addExitCode(err, "")
+		return toExitError(err, "")
 	}
 	return p.out.confirm(ctx, info.Livemode != nil && *info.Livemode, about, question)
 }
@@ -52,7 +52,7 @@ func (p *prompt) send(
 ) error {
 	err := request(p.yes)
 	refusal, ok := errors.AsType[*api.Problem](err)
-	if !ok || !needsConfirmation(refusal) || p.yes {
+	if !ok || !isConfirmationProblem(refusal) || p.yes {
 		return err
 	}
 	if !p.out.interactive {
@@ -85,9 +85,9 @@ const (
 	releaseIsFinal = "It cannot be captured afterwards."
 )
 
-// needsConfirmation reports whether holdd refused because the hold's on_expiry
-// would move its money at once.
-func needsConfirmation(p *api.Problem) bool {
+// isConfirmationProblem reports whether holdd refused because the hold's
+// on_expiry would move its money at once.
+func isConfirmationProblem(p *api.Problem) bool {
 	return p != nil && (p.Code == hold.WouldCancelNow || p.Code == hold.WouldCaptureNow)
 }
 

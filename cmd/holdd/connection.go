@@ -19,10 +19,10 @@ const (
 	maxTokenFileBytes = 4096
 )
 
-// connection is the flags of the commands that call a running holdd.
-type connection struct {
+// connectionFlags is the flags of the commands that call a running holdd.
+type connectionFlags struct {
 	out *console
-	env environment
+	env envVars
 
 	url       string
 	tokenFile string
@@ -30,8 +30,8 @@ type connection struct {
 	asJSON    bool
 }
 
-func addConnectionFlags(cmd *cobra.Command, out *console, env environment) *connection {
-	c := &connection{out: out, env: env}
+func addConnectionFlags(cmd *cobra.Command, out *console, env envVars) *connectionFlags {
+	c := &connectionFlags{out: out, env: env}
 	f := cmd.Flags()
 	f.StringVar(&c.url, "url", "", "address of holdd (HOLDD_URL; default "+defaultURL+")")
 	f.StringVar(&c.tokenFile, "token-file", "", "file with the token (HOLDD_TOKEN_FILE)")
@@ -43,7 +43,7 @@ func addConnectionFlags(cmd *cobra.Command, out *console, env environment) *conn
 	return c
 }
 
-func (c *connection) newClient() (*api.Client, error) {
+func (c *connectionFlags) newClient() (*api.Client, error) {
 	url := cmp.Or(c.url, c.env.get("HOLDD_URL"), defaultURL)
 	token, err := c.readToken()
 	if err != nil {
@@ -57,8 +57,8 @@ func (c *connection) newClient() (*api.Client, error) {
 	return client.WithClientName("cli"), nil
 }
 
-// withClient returns a cobra RunE that calls run with a client.
-func (c *connection) withClient(
+// clientRunE returns a cobra RunE that calls run with a client.
+func (c *connectionFlags) clientRunE(
 	run func(ctx context.Context, client *api.Client, args []string) error,
 ) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
@@ -67,11 +67,11 @@ func (c *connection) withClient(
 			return err
 		}
 		defer client.Close()
-		return addExitCode(run(cmd.Context(), client, args), "")
+		return toExitError(run(cmd.Context(), client, args), "")
 	}
 }
 
-func (c *connection) readToken() (string, error) {
+func (c *connectionFlags) readToken() (string, error) {
 	path, direct := c.tokenFile, c.env.get("HOLDD_TOKEN")
 	if path == "" {
 		path = c.env.get("HOLDD_TOKEN_FILE")
@@ -85,8 +85,11 @@ func (c *connection) readToken() (string, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", usageErrorf("set --token-file or HOLDD_TOKEN_FILE to a file with the token alone",
-			"cannot read the token file: %w", err)
+		return "", usageErrorf(
+			"set --token-file or HOLDD_TOKEN_FILE to a file with the token alone",
+			"cannot read the token file: %w",
+			err,
+		)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxTokenFileBytes+1))
@@ -104,11 +107,11 @@ func (c *connection) readToken() (string, error) {
 }
 
 // timeZoneName returns the time zone of the flag or the environment, or "".
-func (c *connection) timeZoneName() string {
+func (c *connectionFlags) timeZoneName() string {
 	return cmp.Or(c.timeZone, c.env.get("HOLDD_TIME_ZONE"))
 }
 
-func (c *connection) newTimeFormatter(now time.Time) (timeFormatter, error) {
+func (c *connectionFlags) newTimeFormatter(now time.Time) (timeFormatter, error) {
 	name := c.timeZoneName()
 	if name == "" {
 		return timeFormatter{time.Local, now}, nil
@@ -123,7 +126,7 @@ func (c *connection) newTimeFormatter(now time.Time) (timeFormatter, error) {
 }
 
 // print writes v as JSON with --json. Otherwise it calls printText.
-func (c *connection) print(v any, printText func(times timeFormatter)) error {
+func (c *connectionFlags) print(v any, printText func(times timeFormatter)) error {
 	if c.asJSON {
 		return c.out.printJSONLine(v)
 	}
@@ -135,18 +138,21 @@ func (c *connection) print(v any, printText func(times timeFormatter)) error {
 	return nil
 }
 
-// parseTimeFlag turns "now" and "+36h" into the times that the API takes. It
+// resolveTimeFlag turns "now" and "+36h" into the times that the API takes. It
 // returns everything else unchanged.
-func parseTimeFlag(s string, now time.Time) (string, error) {
+func resolveTimeFlag(s string, now time.Time) (string, error) {
 	s = strings.TrimSpace(s)
 	if s == "now" {
 		return now.UTC().Format(time.RFC3339), nil
 	}
 	if span, ok := strings.CutPrefix(s, "+"); ok {
-		d, err := api.ParseDuration(span)
+		d, err := api.ParseLookahead(span)
 		if err != nil {
-			return "", usageErrorf("", "invalid time %.40q: want a duration from now such as +36h or +3d",
-				s)
+			return "", usageErrorf(
+				"",
+				"invalid time %.40q: want a duration from now such as +36h or +3d",
+				s,
+			)
 		}
 		return now.Add(d).UTC().Format(time.RFC3339), nil
 	}

@@ -51,7 +51,7 @@ type console struct {
 	width int
 }
 
-func newConsole(env environment, stdin io.Reader, stdout, stderr io.Writer) *console {
+func newConsole(env envVars, stdin io.Reader, stdout, stderr io.Writer) *console {
 	plain := env.get("NO_COLOR") != "" || env.get("TERM") == "dumb"
 	return &console{
 		stdin: stdin, stdout: &stickyWriter{w: stdout}, stderr: stderr,
@@ -87,7 +87,7 @@ func isTerminal(stream any) bool {
 // terminalWidth returns the columns of the terminal, or COLUMNS if the terminal
 // reports none. It returns 0 for a dumb terminal and for a locale without
 // UTF-8, which cannot show a chart.
-func terminalWidth(env environment, stdout io.Writer) int {
+func terminalWidth(env envVars, stdout io.Writer) int {
 	if !isTerminal(stdout) || env.get("TERM") == "dumb" {
 		return 0
 	}
@@ -123,8 +123,12 @@ func colorize(on bool, color, s string) string {
 	return "\x1b[" + color + "m" + s + "\x1b[0m"
 }
 
-// color colours text for standard output.
-func (c *console) color(color, s string) string { return colorize(c.colorStdout, color, s) }
+// colorizeStdout colours text for standard output.
+func (c *console) colorizeStdout(
+	color, s string,
+) string {
+	return colorize(c.colorStdout, color, s)
+}
 
 // sanitize replaces control characters and marks of the writing direction,
 // which a terminal would interpret.
@@ -162,10 +166,11 @@ func (c *console) printNote(format string, args ...any) {
 
 const liveModeNotice = "LIVE mode: real money"
 
-// printLiveMode prints the notice that precedes all output about real money.
-func (c *console) printLiveMode(live bool) {
+// printLiveModeNotice prints the notice that precedes all output about real
+// money.
+func (c *console) printLiveModeNotice(live bool) {
 	if live {
-		fmt.Fprintln(c.stdout, c.color(boldRed, liveModeNotice))
+		fmt.Fprintln(c.stdout, c.colorizeStdout(boldRed, liveModeNotice))
 	}
 }
 

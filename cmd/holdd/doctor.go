@@ -66,7 +66,7 @@ type doctorReport struct {
 	Checks   []checkResult `json:"checks"`
 }
 
-func newDoctorCommand(out *console, env environment) *cobra.Command {
+func newDoctorCommand(out *console, env envVars) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check settings, Redis and Stripe, with a hint for each fault",
@@ -88,7 +88,7 @@ Exit code 0 means that no check is wrong; 1 means that a check is wrong.`,
 		s, err := load()
 		d := runDoctor(cmd.Context(), s, err)
 		if ctxErr := cmd.Context().Err(); ctxErr != nil {
-			return addExitCode(ctxErr, "")
+			return toExitError(ctxErr, "")
 		}
 		if asJSON {
 			if err := out.printJSONLine(d); err != nil {
@@ -121,7 +121,7 @@ func runDoctor(ctx context.Context, s *config.Settings, settingsErr error) docto
 	d := doctorReport{Status: statusOK, Checks: checkSettings(s, settingsErr)}
 	if s != nil {
 		d.Livemode = s.Livemode()
-		d.Checks = append(d.Checks, checkServices(ctx, s)...)
+		d.Checks = append(d.Checks, runServiceChecks(ctx, s)...)
 	}
 	for _, f := range d.Checks {
 		d.Status = max(d.Status, f.Status)
@@ -129,9 +129,9 @@ func runDoctor(ctx context.Context, s *config.Settings, settingsErr error) docto
 	return d
 }
 
-// checkServices inspects Redis and Stripe at the same time and checks what it
+// runServiceChecks inspects Redis and Stripe at the same time and checks what it
 // finds.
-func checkServices(ctx context.Context, s *config.Settings) (out []checkResult) {
+func runServiceChecks(ctx context.Context, s *config.Settings) (out []checkResult) {
 	// go-redis logs each failed connection to standard error.
 	logging.Disable()
 	var (
@@ -168,7 +168,7 @@ var statusColors = map[checkStatus]string{statusOK: green,
 	statusWarning: yellow, statusError: boldRed}
 
 func printDoctorReport(out *console, d doctorReport) {
-	out.printLiveMode(d.Livemode)
+	out.printLiveModeNotice(d.Livemode)
 	width := 0
 	for _, f := range d.Checks {
 		width = max(width, len(f.Check))
@@ -179,7 +179,7 @@ func printDoctorReport(out *console, d doctorReport) {
 		if f.Hint != "" {
 			lines = append(lines, "-> "+sanitize(f.Hint))
 		}
-		fmt.Fprintf(out.stdout, "%s  %-*s  %s\n", out.color(statusColors[f.Status],
+		fmt.Fprintf(out.stdout, "%s  %-*s  %s\n", out.colorizeStdout(statusColors[f.Status],
 			fmt.Sprintf("%-*s", status, f.Status)), width, f.Check, lines[0])
 		for _, l := range lines[1:] {
 			fmt.Fprintf(out.stdout, "%*s  %*s  %s\n", status, "", width, "", l)
@@ -188,13 +188,13 @@ func printDoctorReport(out *console, d doctorReport) {
 	var parts []string
 	for _, v := range []checkStatus{statusError, statusWarning, statusOK} {
 		if n := d.countStatus(v); n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, statusLabel(n, v)))
+			parts = append(parts, fmt.Sprintf("%d %s", n, pluralizeStatus(n, v)))
 		}
 	}
 	fmt.Fprintf(out.stdout, "\n%s.\n", strings.Join(parts, ", "))
 }
 
-func statusLabel(n int, v checkStatus) string {
+func pluralizeStatus(n int, v checkStatus) string {
 	if v == statusWarning && n > 1 {
 		return "warnings"
 	}

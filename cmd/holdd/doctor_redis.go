@@ -46,18 +46,18 @@ func checkRedis(s *config.Settings, in store.Inspection, err error) []checkResul
 		},
 		checkRedisMemory, checkRedisRole, checkRedisPermissions,
 	} {
-		out = append(out, checkRedisServers(in.Servers, check)...)
+		out = append(out, checkEachRedisServer(in.Servers, check)...)
 	}
 	if err != nil {
 		return append(out, errorResult("redis", "", "%v", err))
 	}
 	out = append(out, checkMode(s, in.Mode), checkPartitions(s, &in))
-	return append(out, checkReplicas(&in)...)
+	return append(out, checkDaemonReplicas(&in)...)
 }
 
-// checkRedisServers checks each server. It returns the results that are not ok,
-// or one result for all servers.
-func checkRedisServers(
+// checkEachRedisServer checks each server. It returns the results that are not
+// ok, or one result for all servers.
+func checkEachRedisServer(
 	servers []store.Server, check func(*store.Server) checkResult,
 ) (out []checkResult) {
 	var first *checkResult
@@ -196,7 +196,8 @@ func checkPartitions(s *config.Settings, in *store.Inspection) checkResult {
 		return warningResult(check,
 			fmt.Sprintf(
 				"set partitions to a multiple of %d before the first hold: only holdd repartition changes it later",
-				len(in.Servers)),
+				len(in.Servers),
+			),
 			"%d, fewer than the Cluster's masters (%d): some would have no work",
 			s.Partitions, len(in.Servers))
 	case in.Partitions == "":
@@ -205,7 +206,7 @@ func checkPartitions(s *config.Settings, in *store.Inspection) checkResult {
 	return okResult(check, "%d, as in this Redis", s.Partitions)
 }
 
-func checkReplicas(in *store.Inspection) (out []checkResult) {
+func checkDaemonReplicas(in *store.Inspection) (out []checkResult) {
 	const check = "replicas"
 	var alive []string
 	for _, r := range in.Replicas {

@@ -77,9 +77,9 @@ func usageErrorf(hint, format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), hint: hint}
 }
 
-// addExitCode adds an exit code and a hint to an error of the API, the settings
+// toExitError adds an exit code and a hint to an error of the API, the settings
 // or the daemon. id is the hold that the request named, or "".
-func addExitCode(err error, id string) error {
+func toExitError(err error, id string) error {
 	if err == nil {
 		return nil
 	}

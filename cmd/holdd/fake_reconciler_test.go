@@ -17,7 +17,7 @@ type fakeReconciler struct {
 	run         reconcile.Reconciliation
 }
 
-func (c *fakeReconciler) Reconcile(_ context.Context, dryRun bool, accounts []string, by string) (reconcile.Reconciliation, bool, error) {
+func (c *fakeReconciler) StartRun(_ context.Context, dryRun bool, accounts []string, by string) (reconcile.Reconciliation, bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.unavailable {

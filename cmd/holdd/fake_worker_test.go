@@ -56,14 +56,14 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			continue
 		}
 		if old, ok := m.holds[d.ID]; ok {
-			if out[i].Hold = old; !old.SameTerms(d) {
+			if out[i].Hold = old; !old.HasTermsOf(d) {
 				out[i] = intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
 			}
 			continue
 		}
 		c, err := hold.New(d, nil, by, time.Now())
 		if err == nil {
-			c, err = c.RequireConfirmation(&hold.Hold{}, d.Confirm, time.Now(), hold.Rules{ExpiryMargin: time.Hour})
+			c, err = c.RefuseUnconfirmed(&hold.Hold{}, d.Confirm, time.Now(), hold.Rules{ExpiryMargin: time.Hour})
 		}
 		if err != nil {
 			out[i].Err = err
@@ -156,7 +156,7 @@ func (m *fakeWorker) changeHold(id string, revision uint64, confirmed bool, do f
 	}
 	c, err := do(h)
 	if err == nil {
-		c, err = c.RequireConfirmation(&h, confirmed, now, hold.Rules{ExpiryMargin: time.Hour})
+		c, err = c.RefuseUnconfirmed(&h, confirmed, now, hold.Rules{ExpiryMargin: time.Hour})
 	}
 	if err != nil {
 		return h, now, err
@@ -205,8 +205,8 @@ func (m *fakeWorker) Plan(_ context.Context, next time.Duration) (query.Plan, er
 	return p, nil
 }
 
-func (m *fakeWorker) Check(context.Context) []health.Check {
-	return []health.Check{{Name: "redis", OK: true}}
+func (m *fakeWorker) Check(context.Context) []health.CheckResult {
+	return []health.CheckResult{{Name: "redis", OK: true}}
 }
 
 // parts is the interfaces of the API's hold service.
@@ -214,10 +214,10 @@ type parts interface {
 	api.Scheduler
 	api.Changer
 	api.Reader
-	api.PlanReader
+	api.Planner
 	api.ReadinessChecker
 }
 
-func holdsOf(p parts) api.HoldService {
-	return api.HoldService{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
+func holdsOf(p parts) api.HoldServices {
+	return api.HoldServices{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
 }

@@ -13,18 +13,18 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// getHold returns the hold with this id or reference.
-func getHold(ctx context.Context, client *api.Client, name string) (hold.View, error) {
-	id, err := findHoldID(ctx, client, name)
+// findHold returns the hold with this id or reference.
+func findHold(ctx context.Context, client *api.Client, name string) (hold.View, error) {
+	id, err := resolveHoldID(ctx, client, name)
 	if err != nil {
 		return hold.View{}, err
 	}
 	return client.Get(ctx, id)
 }
 
-// findHoldID returns the id of the hold with this id or reference. Open holds
+// resolveHoldID returns the id of the hold with this id or reference. Open holds
 // have precedence, because a booking may have had others before.
-func findHoldID(ctx context.Context, client *api.Client, name string) (string, error) {
+func resolveHoldID(ctx context.Context, client *api.Client, name string) (string, error) {
 	if strings.HasPrefix(name, "pi_") {
 		return name, nil
 	}
@@ -68,10 +68,10 @@ func findHoldID(ctx context.Context, client *api.Client, name string) (string, e
 
 // completeHolds offers the ids and references of holds, if the daemon answers
 // within a second.
-func (c *connection) completeHolds(
+func (c *connectionFlags) completeHolds(
 	cmd *cobra.Command, args []string, typed string,
 ) (out []string, _ cobra.ShellCompDirective) {
-	views := c.findCompletions(cmd.Context(), args, typed)
+	views := c.listCompletionHolds(cmd.Context(), args, typed)
 	for i := range views {
 		v := &views[i]
 		if v.SettledAt != nil && cmd.Name() != "show" {
@@ -90,7 +90,7 @@ func (c *connection) completeHolds(
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (c *connection) findCompletions(
+func (c *connectionFlags) listCompletionHolds(
 	ctx context.Context, args []string, typed string,
 ) []hold.View {
 	client, err := c.newClient()

@@ -104,8 +104,8 @@ func describeNext(v *hold.View, c timeFormatter) string {
 	return ""
 }
 
-// holdSummary describes a hold in questions and at the head of `holdd show`.
-func holdSummary(v *hold.View, c timeFormatter) []labeledValue {
+// holdSummaryLines describes a hold in questions and at the head of `holdd show`.
+func holdSummaryLines(v *hold.View, c timeFormatter) []labeledValue {
 	f := []labeledValue{
 		{"booking", sanitize(v.Reference)},
 		{"hold", v.ID},

@@ -20,7 +20,7 @@ type listFlags struct {
 	all           bool
 }
 
-func newListCommand(out *console, env environment) *cobra.Command {
+func newListCommand(out *console, env envVars) *cobra.Command {
 	var l listFlags
 	cmd := &cobra.Command{
 		Use: "list", Short: "List holds", Args: cobra.NoArgs,
@@ -43,8 +43,8 @@ arrives.`,
 	cmd.MarkFlagsMutuallyExclusive("limit", "all")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),
 		cobra.ShellCompDirectiveNoFileComp))
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
-		if err := l.resolveQuery(); err != nil {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
+		if err := l.completeQuery(); err != nil {
 			return err
 		}
 		return printHolds(ctx, c, client, l.query, l.limit)
@@ -59,8 +59,8 @@ func stateNames() (names []string) {
 	return names
 }
 
-// resolveQuery checks the flags and completes the query. A limit of 0 is none.
-func (l *listFlags) resolveQuery() (err error) {
+// completeQuery checks the flags and completes the query. A limit of 0 is none.
+func (l *listFlags) completeQuery() (err error) {
 	if l.state != "" {
 		var ok bool
 		if l.query.State, ok = hold.ParseState(l.state); !ok {
@@ -69,7 +69,7 @@ func (l *listFlags) resolveQuery() (err error) {
 		}
 	}
 	if l.within != "" {
-		if l.query.ExpiringWithin, err = api.ParseDuration(l.within); err != nil {
+		if l.query.ExpiringWithin, err = api.ParseLookahead(l.within); err != nil {
 			return usageErrorf("", "invalid --expiring-within: %w", err)
 		}
 	}
@@ -86,7 +86,7 @@ func (l *listFlags) resolveQuery() (err error) {
 }
 
 func printHolds(
-	ctx context.Context, c *connection, client *api.Client, q api.ListQuery, limit int,
+	ctx context.Context, c *connectionFlags, client *api.Client, q api.ListQuery, limit int,
 ) error {
 	times, err := c.newTimeFormatter(time.Now())
 	if err != nil {
@@ -128,7 +128,9 @@ func printHolds(
 }
 
 func printHoldTable(out *console, views []hold.View, times timeFormatter) {
-	out.printLiveMode(slices.ContainsFunc(views, func(v hold.View) bool { return v.Livemode }))
+	out.printLiveModeNotice(
+		slices.ContainsFunc(views, func(v hold.View) bool { return v.Livemode }),
+	)
 	t := out.newTable("booking", "hold", "account", "amount", "state", "next", "expires")
 	for i := range views {
 		v := &views[i]
@@ -137,7 +139,10 @@ func printHoldTable(out *console, views []hold.View, times timeFormatter) {
 			expires = times.formatWithRelative(v.ExpiresAt)
 		}
 		t.AppendRow([]any{sanitize(v.Reference), v.ID, v.Account, formatHoldAmount(v),
-			out.color(stateColors[v.State], v.State), sanitize(describeNext(v, times)), expires})
+			out.colorizeStdout(
+				stateColors[v.State],
+				v.State,
+			), sanitize(describeNext(v, times)), expires})
 	}
 	t.Render()
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newLogLevelCommand(out *console, env environment) *cobra.Command {
+func newLogLevelCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:       "log-level [debug|info|warn|error]",
 		Short:     "Show or change what the daemon logs",
@@ -22,7 +22,7 @@ changed the level.`,
 		Example: "  holdd log-level debug",
 	}
 	c := addConnectionFlags(cmd, out, env)
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		var l api.LogLevel
 		var err error
 		if len(args) == 0 {

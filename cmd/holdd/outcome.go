@@ -17,9 +17,10 @@ func (c *changeFlags) addWaitFlag(cmd *cobra.Command) {
 		"how long to wait for the outcome; 0: return as soon as holdd has accepted the request")
 }
 
-// waitForOutcome waits until an accepted capture or cancel has the state want,
-// and prints the hold. An outcome that does not arrive in time is exit code 6.
-func (c *changeFlags) waitForOutcome(
+// waitAndPrintOutcome waits until an accepted capture or cancel has the state
+// want, and prints the hold. An outcome that does not arrive in time is exit
+// code 6.
+func (c *changeFlags) waitAndPrintOutcome(
 	ctx context.Context, client *api.Client, v hold.View, want string,
 ) error {
 	v, err := pollHold(ctx, client, v, c.wait)

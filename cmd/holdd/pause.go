@@ -10,14 +10,14 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newPauseCommand(out *console, env environment) *cobra.Command {
+func newPauseCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause HOLD",
 		Short: "Suspend a hold's scheduled action until it is resumed; its deadline still applies",
 	}
-	c := addChangeFlags(cmd, out, env)
+	c := initChangeCommand(cmd, out, env)
 	c.addYesFlag(cmd)
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, confirmed bool) (hold.View, error) {
 			return client.Pause(ctx, id, c.revision, confirmed)
 		}
@@ -26,14 +26,14 @@ func newPauseCommand(out *console, env environment) *cobra.Command {
 	return cmd
 }
 
-func newResumeCommand(out *console, env environment) *cobra.Command {
+func newResumeCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume HOLD",
 		Short: "Resume a paused hold; asks for confirmation if its time has passed",
 	}
-	c := addChangeFlags(cmd, out, env)
+	c := initChangeCommand(cmd, out, env)
 	c.addYesFlag(cmd)
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, confirmed bool) (hold.View, error) {
 			return client.Resume(ctx, id, c.revision, confirmed)
 		}
@@ -55,13 +55,13 @@ func resumeQuestion(v *hold.View) ([]labeledValue, string) {
 	return nil, ""
 }
 
-func newAcknowledgeCommand(out *console, env environment) *cobra.Command {
+func newAcknowledgeCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "acknowledge HOLD",
 		Short: "Acknowledge a hold's deadline and silence further warnings of it",
 	}
-	c := addChangeFlags(cmd, out, env)
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+	c := initChangeCommand(cmd, out, env)
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, _ bool) (hold.View, error) {
 			return client.Acknowledge(ctx, id, c.revision)
 		}

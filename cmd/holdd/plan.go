@@ -13,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newPlanCommand(out *console, env environment) *cobra.Command {
+func newPlanCommand(out *console, env envVars) *cobra.Command {
 	var next string
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Show upcoming captures and releases, and holds at risk",
@@ -28,8 +28,8 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.Flags().StringVar(&next, "next", "24h", "the time ahead: 24h, 7d")
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
-		span, err := api.ParseDuration(next)
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
+		span, err := api.ParseLookahead(next)
 		if err != nil {
 			return usageErrorf("", "invalid --next: %w", err)
 		}
@@ -46,19 +46,22 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 }
 
 func printPlan(out *console, p *api.Plan, times timeFormatter) {
-	out.printLiveMode(p.Livemode)
+	out.printLiveModeNotice(p.Livemode)
 	if len(p.Hours) == 0 {
 		fmt.Fprintf(out.stdout, "Nothing is due until %s.\n", times.formatMinute(p.Until))
 	} else {
 		printPlanHours(out, p, times)
 	}
 	if len(p.AtRisk) > 0 {
-		fmt.Fprintf(out.stdout, "\n%s\n", out.color(boldRed, "At risk:"))
+		fmt.Fprintf(out.stdout, "\n%s\n", out.colorizeStdout(boldRed, "At risk:"))
 		t := out.newTable("booking", "hold", "amount", "state", "expires", "why")
 		for i := range p.AtRisk {
 			v := &p.AtRisk[i].Hold
 			t.AppendRow([]any{sanitize(v.Reference), v.ID, formatHoldAmount(v),
-				out.color(stateColors[v.State], v.State), times.formatWithRelative(v.ExpiresAt),
+				out.colorizeStdout(
+					stateColors[v.State],
+					v.State,
+				), times.formatWithRelative(v.ExpiresAt),
 				sanitize(p.AtRisk[i].Reason)})
 		}
 		t.Render()
@@ -71,8 +74,8 @@ func printPlan(out *console, p *api.Plan, times timeFormatter) {
 func printPlanHours(out *console, p *api.Plan, times timeFormatter) {
 	t := out.newTable("hour", "captures", "to capture", "releases", "to release")
 	addRow := func(name string, capture, cancel []api.CurrencyTotal) {
-		captures, toCapture := formatSums(capture)
-		releases, toRelease := formatSums(cancel)
+		captures, toCapture := formatCurrencyTotals(capture)
+		releases, toRelease := formatCurrencyTotals(cancel)
 		t.AppendRow([]any{name, captures, toCapture, releases, toRelease})
 	}
 	for _, h := range p.Hours {
@@ -87,7 +90,7 @@ func printPlanHours(out *console, p *api.Plan, times timeFormatter) {
 	}
 }
 
-func formatSums(in []api.CurrencyTotal) (count, money string) {
+func formatCurrencyTotals(in []api.CurrencyTotal) (count, money string) {
 	n := 0
 	var parts []string
 	for _, s := range in {
@@ -122,8 +125,8 @@ func drawPlanChart(out *console, p *api.Plan, times timeFormatter) {
 	captures, releases := make([]int, columns), make([]int, columns)
 	for _, h := range p.Hours {
 		i := min(int(h.Start.Sub(first)/time.Hour)/each, columns-1)
-		captures[i] += countHolds(h.Capture)
-		releases[i] += countHolds(h.Cancel)
+		captures[i] += sumCounts(h.Capture)
+		releases[i] += sumCounts(h.Cancel)
 	}
 	top := max(slices.Max(captures), slices.Max(releases))
 	unit := "an hour"
@@ -137,23 +140,23 @@ func drawPlanChart(out *console, p *api.Plan, times timeFormatter) {
 	}{{"captures", green, captures}, {"releases", blue, releases}} {
 		if slices.Max(row.numbers) > 0 {
 			fmt.Fprintf(out.stdout, "%-*s%s\n", margin, row.name,
-				out.color(row.color, drawBars(row.numbers, top)))
+				out.colorizeStdout(row.color, formatSparkline(row.numbers, top)))
 		}
 	}
 	fmt.Fprintf(out.stdout, "%*s%s\n%*sholds %s, at most %d\n", margin, "",
-		drawTimeAxis(first, each, columns, times), margin, "", unit, top)
+		formatTimeAxis(first, each, columns, times), margin, "", unit, top)
 }
 
-func countHolds(sums []api.CurrencyTotal) (n int) {
+func sumCounts(sums []api.CurrencyTotal) (n int) {
 	for _, s := range sums {
 		n += s.Count
 	}
 	return n
 }
 
-// drawBars draws numbers as eighths of a line's height, at least one eighth for
-// a number above zero.
-func drawBars(numbers []int, top int) string {
+// formatSparkline draws numbers as eighths of a line's height, at least one
+// eighth for a number above zero.
+func formatSparkline(numbers []int, top int) string {
 	const eighths = "▁▂▃▄▅▆▇█"
 	levels := []rune(eighths)
 	var b strings.Builder
@@ -167,9 +170,9 @@ func drawBars(numbers []int, top int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// drawTimeAxis labels the columns, as many as fit: with days for plans of more
+// formatTimeAxis labels the columns, as many as fit: with days for plans of more
 // than two days, with hours otherwise.
-func drawTimeAxis(first time.Time, each, columns int, times timeFormatter) string {
+func formatTimeAxis(first time.Time, each, columns int, times timeFormatter) string {
 	line := []byte(strings.Repeat(" ", columns))
 	free := 0
 	for i := range columns {

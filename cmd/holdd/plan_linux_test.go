@@ -67,7 +67,7 @@ func TestDrawBars(t *testing.T) {
 		for _, n := range row.numbers {
 			top = max(top, n)
 		}
-		if got := drawBars(row.numbers, top); got != row.want {
+		if got := formatSparkline(row.numbers, top); got != row.want {
 			t.Errorf("%v: %q, want %q", row.numbers, got, row.want)
 		}
 	}
@@ -85,7 +85,7 @@ func TestDrawTimeAxis(t *testing.T) {
 	}{
 		{1, 25, "10:00   18:00 00:00 06:00"}, {1, 3, "10:00"}, {3, 24, "Dec 1        Dec 3"}, {24, 14, "Dec 1 Dec 7"},
 	} {
-		if got := drawTimeAxis(first, row.each, row.columns, timeFormatter{location: paris}); got != row.want {
+		if got := formatTimeAxis(first, row.each, row.columns, timeFormatter{location: paris}); got != row.want {
 			t.Errorf("%d h in each of %d: %q, want %q", row.each, row.columns, got, row.want)
 		}
 	}

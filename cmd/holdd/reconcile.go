@@ -23,7 +23,7 @@ const (
 	maxFailedPolls = 20
 )
 
-func newReconcileCommand(out *console, env environment) *cobra.Command {
+func newReconcileCommand(out *console, env envVars) *cobra.Command {
 	var dryRun bool
 	var accounts []string
 	cmd := &cobra.Command{
@@ -43,7 +43,7 @@ If a run is in progress, the command shows its progress and findings.`,
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list differences and change nothing")
 	cmd.Flags().StringArrayVar(&accounts, "account", nil,
 		"a connected account to compare besides those with open holds; may be repeated")
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
 		run, started, err := client.Reconcile(ctx, dryRun, accounts)
 		if err != nil {
 			return err
@@ -106,7 +106,7 @@ var findingColors = map[string]string{"unreadable": boldRed, "rejected": red, "o
 	"attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
 
 func printReconciliation(out *console, r *api.Reconciliation) {
-	out.printLiveMode(r.Livemode)
+	out.printLiveModeNotice(r.Livemode)
 	slices.SortStableFunc(r.Findings, func(x, y api.Finding) int {
 		return cmp.Compare(cmp.Or(findingOrder[x.Kind], 9), cmp.Or(findingOrder[y.Kind], 9))
 	})
@@ -117,8 +117,10 @@ func printReconciliation(out *console, r *api.Reconciliation) {
 			if f.Currency != "" {
 				amount = hold.FormatAmount(f.Amount, f.Currency)
 			}
-			t.AppendRow([]any{out.color(findingColors[f.Kind], f.Kind), sanitize(f.Reference),
-				f.PaymentIntent, f.Account, amount, sanitize(f.Detail)})
+			t.AppendRow(
+				[]any{out.colorizeStdout(findingColors[f.Kind], f.Kind), sanitize(f.Reference),
+					f.PaymentIntent, f.Account, amount, sanitize(f.Detail)},
+			)
 		}
 		t.Render()
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/holdd/holdd/store"
 )
 
-func newRepartitionCommand(out *console, env environment) *cobra.Command {
+func newRepartitionCommand(out *console, env envVars) *cobra.Command {
 	var to int
 	cmd := &cobra.Command{
 		Use: "repartition --to N", Short: "Change the number of partitions, while no daemon runs",
@@ -45,7 +45,7 @@ The command reads the daemon's settings file and environment to find the Redis.`
 			})
 		bar.stop(err == nil)
 		if err != nil {
-			return addExitCode(err, "")
+			return toExitError(err, "")
 		}
 		out.printNote("%d holds moved, this Redis has %d partitions now: set partitions "+
 			"(HOLDD_PARTITIONS) to %d and start the replicas", moved, to, to)

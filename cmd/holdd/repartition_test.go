@@ -25,7 +25,7 @@ func TestRepartitionCommand(t *testing.T) {
 	due := time.Now().Add(time.Hour)
 	for i := range 20 {
 		id := fmt.Sprintf("pi_%08d", i)
-		if ok, err := s.Commit(t.Context(), []hold.RecordWrite{{
+		if ok, err := s.Commit(t.Context(), []hold.HoldWrite{{
 			Hold: hold.Hold{ID: id, PaymentIntent: id, Amount: 100, Currency: "eur", CaptureAt: due, ExpiresAt: due.Add(time.Hour), State: hold.Scheduled,
 				OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1, NextOp: hold.OpCapture, NextAt: due, Reason: hold.CauseSchedule},
 			Placement: hold.Placement{DueAt: due, NextMilestone: due},

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newRescheduleCommand(out *console, env environment) *cobra.Command {
+func newRescheduleCommand(out *console, env envVars) *cobra.Command {
 	var t termFlags
 	cmd := &cobra.Command{
 		Use:   "reschedule HOLD",
@@ -23,10 +23,10 @@ The command then shows booking and amount and asks for confirmation.`,
 		Example: `  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' --time-zone Europe/Paris
   holdd reschedule BK-2071 --capture-at +6h --capture-amount 9900`,
 	}
-	c := addChangeFlags(cmd, out, env)
+	c := initChangeCommand(cmd, out, env)
 	c.addYesFlag(cmd)
 	t.addTo(cmd)
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		now := time.Now()
 		if err := t.resolveTimes(now); err != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newScheduleCommand(out *console, env environment) *cobra.Command {
+func newScheduleCommand(out *console, env envVars) *cobra.Command {
 	var t termFlags
 	var req hold.ScheduleRequest
 	var file string
@@ -38,13 +38,13 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	p := &prompt{out: out}
 	p.addYesFlag(cmd)
 	t.addTo(cmd)
-	addScheduleFlags(cmd, &req)
+	addAuthorizationFlags(cmd, &req)
 	cmd.Flags().StringVarP(&file, "file", "f", "",
 		"schedule many holds: a file of one JSON object a line, or - for standard input")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		return checkScheduleArgs(cmd.Flags().Changed, file, args)
 	}
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		if file != "" {
 			return scheduleFile(ctx, c, p, client, file)
 		}
@@ -61,12 +61,16 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	return cmd
 }
 
-// addScheduleFlags adds the flags that describe the authorization.
-func addScheduleFlags(cmd *cobra.Command, req *hold.ScheduleRequest) {
+// addAuthorizationFlags adds the flags that describe the authorization.
+func addAuthorizationFlags(cmd *cobra.Command, req *hold.ScheduleRequest) {
 	f := cmd.Flags()
 	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it is not your own")
-	f.Int64Var(&req.Amount, "amount", 0,
-		"authorized amount in minor units; with --currency and --expires-at it saves a read at Stripe")
+	f.Int64Var(
+		&req.Amount,
+		"amount",
+		0,
+		"authorized amount in minor units; with --currency and --expires-at it saves a read at Stripe",
+	)
 	f.StringVar(&req.Currency, "currency", "", "ISO 4217, such as eur")
 	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, if you know it")
 }
@@ -93,7 +97,11 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 }
 
 func scheduleOne(
-	ctx context.Context, c *connection, p *prompt, client *api.Client, req *hold.ScheduleRequest,
+	ctx context.Context,
+	c *connectionFlags,
+	p *prompt,
+	client *api.Client,
+	req *hold.ScheduleRequest,
 ) error {
 	about := []labeledValue{{"booking", sanitize(req.Reference)},
 		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}

@@ -33,7 +33,7 @@ type lineFailure struct {
 
 // fileScheduler runs one schedule --file.
 type fileScheduler struct {
-	*connection
+	*connectionFlags
 	*prompt
 	client   *api.Client
 	progress *progressBar
@@ -56,7 +56,7 @@ type fileScheduler struct {
 // scheduleFile reads line by line and schedules in batches, so that a file of
 // any size needs little memory.
 func scheduleFile(
-	ctx context.Context, c *connection, p *prompt, client *api.Client, path string,
+	ctx context.Context, c *connectionFlags, p *prompt, client *api.Client, path string,
 ) error {
 	in, total := c.out.stdin, int64(0)
 	if path != "-" {
@@ -70,7 +70,7 @@ func scheduleFile(
 		}
 		in = f
 	}
-	s := &fileScheduler{connection: c, prompt: p, client: client,
+	s := &fileScheduler{connectionFlags: c, prompt: p, client: client,
 		progress: c.out.newProgressBar("scheduling", total)}
 	err := s.scheduleLines(ctx, in)
 	s.progress.stop(err == nil)
@@ -145,9 +145,9 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	}
 	results, err := s.client.ScheduleBatch(ctx, s.reqs)
 	if err != nil {
-		return addExitCode(err, "")
+		return toExitError(err, "")
 	}
-	confirmErr := s.confirmRefused(ctx, results)
+	confirmErr := s.confirmAndResend(ctx, results)
 	for i, r := range results {
 		if r.Hold != nil && len(r.Hold.Warnings) > 0 {
 			s.warned++
@@ -184,14 +184,14 @@ func (s *fileScheduler) confirmDueNow(ctx context.Context) error {
 	return s.askOnce(ctx, "due now", due, "Their money moves at once.")
 }
 
-// confirmRefused asks about the holds whose on_expiry would act at once, and
+// confirmAndResend asks about the holds whose on_expiry would act at once, and
 // schedules them if the operator confirms. Without a terminal they stay
 // rejected.
-func (s *fileScheduler) confirmRefused(ctx context.Context, results []api.BatchResult) error {
+func (s *fileScheduler) confirmAndResend(ctx context.Context, results []api.BatchResult) error {
 	var refused []int
 	var again []hold.ScheduleRequest
 	for i, r := range results {
-		if needsConfirmation(r.Problem) {
+		if isConfirmationProblem(r.Problem) {
 			req := s.reqs[i]
 			req.Confirm = true
 			refused, again = append(refused, i), append(again, req)
@@ -206,7 +206,7 @@ func (s *fileScheduler) confirmRefused(ctx context.Context, results []api.BatchR
 	}
 	confirmed, err := s.client.ScheduleBatch(ctx, again)
 	if err != nil {
-		return addExitCode(err, "")
+		return toExitError(err, "")
 	}
 	for n, i := range refused {
 		results[i] = confirmed[n]
@@ -233,13 +233,13 @@ func (s *fileScheduler) askOnce(
 
 func (s *fileScheduler) recordFailure(f lineFailure) error {
 	s.failed++
-	if needsConfirmation(f.Problem) {
+	if isConfirmationProblem(f.Problem) {
 		s.unconfirmed++
 	}
 	code, _ := exitCodeForProblem(f.Problem, "")
 	s.worstExitCode = max(s.worstExitCode, code)
 	if s.asJSON {
-		return s.connection.out.printJSONLine(f)
+		return s.connectionFlags.out.printJSONLine(f)
 	}
 	if len(s.failures) < maxListedFailures {
 		s.failures = append(s.failures, f)
@@ -250,7 +250,7 @@ func (s *fileScheduler) recordFailure(f lineFailure) error {
 // printSummary prints the rejected lines and the counts. err is what stopped
 // the run.
 func (s *fileScheduler) printSummary(err error) error {
-	out := s.connection.out
+	out := s.connectionFlags.out
 	if len(s.failures) > 0 {
 		slices.SortFunc(s.failures, func(x, y lineFailure) int {
 			return cmp.Compare(x.Line, y.Line)

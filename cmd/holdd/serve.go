@@ -15,7 +15,7 @@ import (
 	"github.com/holdd/holdd/config"
 )
 
-func newServeCommand(out *console, env environment) *cobra.Command {
+func newServeCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
 		Long: `Run the daemon. Flags override environment variables, which override the settings
@@ -33,7 +33,7 @@ SIGINT the daemon finishes the calls in flight and exits.`,
 		log, level := newLogger(s, out.stderr)
 		// Standard error cannot always be synced.
 		defer func() { _ = log.Sync() }()
-		return addExitCode(runDaemon(cmd.Context(), s, log, level), "")
+		return toExitError(runDaemon(cmd.Context(), s, log, level), "")
 	}
 	return cmd
 }
@@ -44,7 +44,7 @@ func runDaemon(
 	runtime.MemProfileRate = 0 // nothing here reads the memory profile
 	memoryCtx, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
-	go daemon.TuneGC(memoryCtx)
+	go daemon.RunGCTuner(memoryCtx)
 	release, _ := buildVersion()
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,

@@ -13,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newShowCommand(out *console, env environment) *cobra.Command {
+func newShowCommand(out *console, env envVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show HOLD", Short: "Show one hold with its history", Args: requireOneHold,
 		Example: `  holdd show BK-2071
@@ -21,27 +21,27 @@ func newShowCommand(out *console, env environment) *cobra.Command {
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.ValidArgsFunction = c.completeHolds
-	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-		v, err := getHold(ctx, client, args[0])
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+		v, err := findHold(ctx, client, args[0])
 		if err != nil {
 			return err
 		}
 		return c.print(v, func(times timeFormatter) {
-			out.printLiveMode(v.Livemode)
-			printLabeledValues(out.stdout, holdDetails(out, &v, times))
+			out.printLiveModeNotice(v.Livemode)
+			printLabeledValues(out.stdout, holdDetailLines(out, &v, times))
 			printHistory(out, &v, times)
 		})
 	})
 	return cmd
 }
 
-func holdDetails(out *console, v *hold.View, times timeFormatter) []labeledValue {
-	details := holdSummary(v, times)
+func holdDetailLines(out *console, v *hold.View, times timeFormatter) []labeledValue {
+	details := holdSummaryLines(v, times)
 	for i := range details {
 		if details[i].label != "state" {
 			continue
 		}
-		details[i].value = out.color(stateColors[v.State], v.State)
+		details[i].value = out.colorizeStdout(stateColors[v.State], v.State)
 		if v.Cause != "" && v.Cause != "schedule" {
 			details[i].value += " (" + v.Cause + ")"
 		}

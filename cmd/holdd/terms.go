@@ -37,10 +37,10 @@ func (t *termFlags) addTo(cmd *cobra.Command) {
 
 // resolveTimes turns "now" and "+36h" into times.
 func (t *termFlags) resolveTimes(now time.Time) (err error) {
-	if t.captureAt, err = parseTimeFlag(t.captureAt, now); err != nil {
+	if t.captureAt, err = resolveTimeFlag(t.captureAt, now); err != nil {
 		return err
 	}
-	t.cancelAt, err = parseTimeFlag(t.cancelAt, now)
+	t.cancelAt, err = resolveTimeFlag(t.cancelAt, now)
 	return err
 }
 

@@ -96,8 +96,8 @@ type RenderOptions struct {
 	Livemode   bool
 }
 
-// FromJSON is [FromEvent] for an encoded event.
-func FromJSON(data []byte, o RenderOptions) (a Alert, ok bool) {
+// FromEventJSON is [FromEvent] for an encoded event.
+func FromEventJSON(data []byte, o RenderOptions) (a Alert, ok bool) {
 	var e event.Envelope
 	if json.Unmarshal(data, &e) != nil {
 		return a, false

@@ -176,11 +176,11 @@ func TestReadinessChecked_PingsAndAlertsRedisOutage(t *testing.T) {
 	b := newRedisFixture(t, store.Options{})
 	a, _ := b.startNotifier(alert.Options{PingURL: server.URL + "/uuid/",
 		NotifyURLs: []string{newChatServer(t).notifyURL("")}})
-	a.ReadinessChecked([]health.Check{{Name: "redis", OK: true}})
+	a.ReadinessChecked([]health.CheckResult{{Name: "redis", OK: true}})
 	if got := <-pings; got != "GET /uuid/" {
 		t.Error(got)
 	}
-	a.ReadinessChecked([]health.Check{{Name: "redis", OK: true},
+	a.ReadinessChecked([]health.CheckResult{{Name: "redis", OK: true},
 		{Name: "stripe", Detail: "Stripe does not answer"}})
 	if got := <-pings; got != "POST /uuid/fail" {
 		t.Error(got)

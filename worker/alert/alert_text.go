@@ -37,8 +37,8 @@ func (w *alertText) addAccount(account string) {
 	}
 }
 
-// finish sets the title and the text of a.
-func (w *alertText) finish(a *Alert, summary string) {
+// setTitleAndText sets the title and the text of a.
+func (w *alertText) setTitleAndText(a *Alert, summary string) {
 	label := a.Severity.String()
 	if a.Resolved {
 		label = "resolved"
@@ -53,8 +53,8 @@ func (w *alertText) finish(a *Alert, summary string) {
 	a.Text = strings.Join(w.lines, "\n")
 }
 
-// formatBooking names a hold by its booking and its amount.
-func formatBooking(h *hold.View) string {
+// formatHold names a hold by its booking and its amount.
+func formatHold(h *hold.View) string {
 	name := sanitizeText(h.Reference, 80)
 	if name == "" {
 		name = h.ID

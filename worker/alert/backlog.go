@@ -27,17 +27,17 @@ type backlog struct {
 
 func (b *backlog) restore(s *deliveryState, parked map[string][]byte) {
 	b.reader.restore(s.streamPosition)
-	b.parked = newParkedHolds(parked)
-	b.dead.loadProgress(s.DeadLetters)
+	b.parked = decodeParkedHolds(parked)
+	b.dead.restore(s.DeadLetters)
 }
 
-// changed reports whether there is progress to save.
-func (b *backlog) changed() bool {
-	return b.reader.changed || b.parked.changed() || b.dead.changed()
+// hasUnsaved reports whether there is progress to save.
+func (b *backlog) hasUnsaved() bool {
+	return b.reader.unsaved || b.parked.hasUnsaved() || b.dead.hasUnsaved()
 }
 
 func (b *backlog) clearUnsaved() {
-	b.reader.changed = false
+	b.reader.unsaved = false
 	b.parked.clearUnsaved()
 	b.dead.clearUnsaved()
 }
@@ -57,7 +57,7 @@ func (b *backlog) oldest(rest []hold.StreamEvent) time.Time {
 func (b *backlog) collectGroups(
 	ctx context.Context, batch []hold.StreamEvent, probe bool, now time.Time,
 ) ([]*messageGroup, error) {
-	groups := b.groupByHold(batch)
+	groups := b.routeBatch(batch)
 	if probe {
 		groups = groups[:min(len(groups), maxProbeGroups)]
 		for _, g := range groups {
@@ -65,7 +65,7 @@ func (b *backlog) collectGroups(
 		}
 		return groups, nil
 	}
-	requeued, err := b.dead.requeued(ctx, now)
+	requeued, err := b.dead.pollRequeued(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -89,10 +89,10 @@ func (b *backlog) collectGroups(
 	return groups, nil
 }
 
-// groupByHold groups the events of a batch that are to be sent. Events that the
+// routeBatch groups the events of a batch that are to be sent. Events that the
 // sink does not take are done, and so are events that are parked behind others
 // of their hold.
-func (b *backlog) groupByHold(batch []hold.StreamEvent) (groups []*messageGroup) {
+func (b *backlog) routeBatch(batch []hold.StreamEvent) (groups []*messageGroup) {
 	byKey := map[string]*messageGroup{}
 	for _, e := range batch {
 		if b.reader.isDone(e.ID) {
@@ -129,7 +129,7 @@ func (b *backlog) recordDelivered(groups []*messageGroup) (anyDelivered bool) {
 			switch g.source {
 			case fromStream:
 				b.reader.setDone(m.entryID)
-				b.reader.changed = true
+				b.reader.unsaved = true
 			case fromRequeued:
 				b.dead.finishRequeued(m.entryID)
 			}
@@ -160,9 +160,9 @@ func (b *backlog) deferParked(g *messageGroup, now time.Time) {
 	}
 }
 
-// deadLetterExpired gives up events that a failing sink has not accepted for
+// deadLetterOldEvents gives up events that a failing sink has not accepted for
 // [deadLetterAfter], and returns how many.
-func (b *backlog) deadLetterExpired(
+func (b *backlog) deadLetterOldEvents(
 	batch []hold.StreamEvent, reason string, now time.Time,
 ) (n int64) {
 	for _, e := range batch {

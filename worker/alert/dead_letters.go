@@ -17,7 +17,7 @@ const (
 // RequeuedStore reads the dead letters that the operator requeued. store.Outbox
 // implements it.
 type RequeuedStore interface {
-	RequeuedDeadLetters(ctx context.Context, sink string, partition, n int) (
+	ReadRequeued(ctx context.Context, sink string, partition, n int) (
 		[]hold.StreamEvent, error)
 }
 
@@ -35,12 +35,12 @@ type deadLetters struct {
 	checkedAt time.Time // when requeued ones were last read
 }
 
-func (d *deadLetters) loadProgress(total int64) {
+func (d *deadLetters) restore(total int64) {
 	d.total, d.checkedAt = total, time.Time{}
 	d.clearUnsaved()
 }
 
-func (d *deadLetters) changed() bool { return len(d.given) > 0 || len(d.finished) > 0 }
+func (d *deadLetters) hasUnsaved() bool { return len(d.given) > 0 || len(d.finished) > 0 }
 
 func (d *deadLetters) clearUnsaved() { d.given, d.finished = nil, nil }
 
@@ -58,12 +58,12 @@ func (d *deadLetters) add(event []byte, reason string) {
 // finishRequeued removes a requeued entry.
 func (d *deadLetters) finishRequeued(entry string) { d.finished = append(d.finished, entry) }
 
-// requeued returns the dead letters to send again, every
+// pollRequeued returns the dead letters to send again, every
 // [requeuedCheckInterval].
-func (d *deadLetters) requeued(ctx context.Context, now time.Time) ([]hold.StreamEvent, error) {
+func (d *deadLetters) pollRequeued(ctx context.Context, now time.Time) ([]hold.StreamEvent, error) {
 	if now.Sub(d.checkedAt) < requeuedCheckInterval {
 		return nil, nil
 	}
 	d.checkedAt = now
-	return d.store.RequeuedDeadLetters(ctx, d.sink, d.partition, eventBatchSize)
+	return d.store.ReadRequeued(ctx, d.sink, d.partition, eventBatchSize)
 }

@@ -53,7 +53,7 @@ func newDeliverer(sendCtx context.Context, o *Options, s *sink, partition int) *
 		backlog: &backlog{
 			sink: s, render: o.renderOptions(), log: log,
 			reader: &streamReader{store: o.Stores.Events, partition: partition},
-			parked: newParkedHolds(nil),
+			parked: decodeParkedHolds(nil),
 			dead: &deadLetters{store: o.Stores.Requeued, sink: s.name, partition: partition,
 				log: log},
 		},
@@ -83,13 +83,13 @@ func (d *deliverer) run(ctx context.Context) {
 func (d *deliverer) standbyInterval() time.Duration { return 10 * d.pollInterval }
 
 // restore continues from what the last holder of the lease saved.
-func (d *deliverer) restore(ctx context.Context, saved savedDelivery) {
-	state := deliveryState{streamPosition: streamPosition{Cursor: saved.start, Position: -1}}
+func (d *deliverer) restore(ctx context.Context, saved savedProgress) {
+	state := deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
 	if saved.state == nil {
-		state.Position = d.backlog.reader.positionOfEnd(ctx)
+		state.EntriesRead = d.backlog.reader.entriesAdded(ctx)
 	} else if err := json.Unmarshal(saved.state, &state); err != nil {
 		d.log.Error("saved progress unreadable: delivery starts anew", zap.Error(err))
-		state = deliveryState{streamPosition: streamPosition{Cursor: saved.start, Position: -1}}
+		state = deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
 	}
 	d.backlog.restore(&state, saved.parked)
 	d.health, d.oldestPending = state.sinkHealth, state.OldestPending
@@ -106,7 +106,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			defer cancel()
 			if p, err := d.progress(); err == nil {
-				_ = d.lease.release(last, p) // it ends by itself
+				_ = d.lease.saveAndRelease(last, p) // it ends by itself
 			}
 		}
 	}()
@@ -133,7 +133,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 
 // deliverRound delivers one batch. It returns how long to wait before the next.
 func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
-	if d.unsaved() || d.lease.endsWithin(minLeaseLeft+2*d.pollInterval) {
+	if d.hasUnsaved() || d.lease.endsWithin(minLeaseLeft+2*d.pollInterval) {
 		if err := d.save(ctx); err != nil {
 			return 0, err
 		}
@@ -143,20 +143,20 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 		return d.standbyInterval(), nil
 	}
 	if wait := d.health.NextAttemptAt.Sub(now); wait > 0 {
-		return min(wait, d.standbyInterval()), d.reportFailing(ctx, now)
+		return min(wait, d.standbyInterval()), d.reportHealth(ctx, now)
 	}
 	batch, err := d.readBatch(ctx)
 	if err != nil {
 		return 0, err
 	}
-	groups, err := d.backlog.collectGroups(ctx, batch, d.health.isProbed(), now)
+	groups, err := d.backlog.collectGroups(ctx, batch, d.health.isFailing(), now)
 	if err != nil {
 		return 0, err
 	}
-	if d.sink.takesDigests && !d.health.isProbed() {
+	if d.sink.takesDigests && !d.health.isFailing() {
 		d.sender.sendDigests(ctx, groups)
 	} else {
-		d.sender.sendInOrder(ctx, groups)
+		d.sender.sendGroups(ctx, groups)
 	}
 	delivered := d.backlog.recordDelivered(groups)
 	if ctx.Err() != nil {
@@ -164,7 +164,7 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 		d.backlog.reader.advance(batch)
 		return 0, nil
 	}
-	d.handleFailures(ctx, groups, batch, delivered)
+	d.handleOutcomes(ctx, groups, batch, delivered)
 	return d.finishRound(ctx, batch)
 }
 
@@ -175,7 +175,7 @@ func (d *deliverer) readBatch(ctx context.Context) ([]hold.StreamEvent, error) {
 	if err != nil || !trimmed {
 		return batch, err
 	}
-	lost, err := reader.skipTrimmed(ctx, d.health.isProbed())
+	lost, err := reader.skipTrimmed(ctx, d.health.isFailing())
 	if err != nil {
 		return nil, err
 	}
@@ -192,21 +192,21 @@ func (d *deliverer) finishRound(
 ) (time.Duration, error) {
 	rest := d.backlog.reader.advance(batch)
 	d.oldestPending = d.backlog.oldest(rest)
-	if d.unsaved() {
+	if d.hasUnsaved() {
 		if err := d.save(ctx); err != nil {
 			return 0, err
 		}
 	}
-	if err := d.reportFailing(ctx, utcNow()); err != nil {
+	if err := d.reportHealth(ctx, utcNow()); err != nil {
 		return 0, err
 	}
-	if len(batch) == eventBatchSize && !d.health.isProbed() {
+	if len(batch) == eventBatchSize && !d.health.isFailing() {
 		return 0, nil
 	}
 	return d.pollInterval, nil
 }
 
-func (d *deliverer) unsaved() bool { return d.healthChanged || d.backlog.changed() }
+func (d *deliverer) hasUnsaved() bool { return d.healthChanged || d.backlog.hasUnsaved() }
 
 func (d *deliverer) save(ctx context.Context) error {
 	p, err := d.progress()
@@ -222,9 +222,9 @@ func (d *deliverer) save(ctx context.Context) error {
 }
 
 // progress returns what to save.
-func (d *deliverer) progress() (p hold.SinkProgress, err error) {
+func (d *deliverer) progress() (p hold.SinkWrite, err error) {
 	b := d.backlog
-	p = hold.SinkProgress{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
+	p = hold.SinkWrite{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
 		Requeued: b.dead.finished}
 	p.State, err = json.Marshal(d.state())
 	return p, err
@@ -236,13 +236,13 @@ func (d *deliverer) state() deliveryState {
 		DeadLetters: d.backlog.dead.total}
 }
 
-// reportFailing publishes that the sink fails or has recovered, if that is new.
-func (d *deliverer) reportFailing(ctx context.Context, now time.Time) error {
-	failing, needed := d.health.needsReport(now)
+// reportHealth publishes that the sink fails or has recovered, if that is new.
+func (d *deliverer) reportHealth(ctx context.Context, now time.Time) error {
+	failing, needed := d.health.pendingReport(now)
 	if !needed {
 		return nil
 	}
-	if err := d.reporter.reportFailing(ctx, failing, d.health.Reason, now); err != nil {
+	if err := d.reporter.reportHealth(ctx, failing, d.health.Reason, now); err != nil {
 		return err
 	}
 	d.health.FailureReported, d.healthChanged = failing, true

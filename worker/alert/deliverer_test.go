@@ -246,7 +246,7 @@ func TestCallback_DisabledByGone(t *testing.T) {
 	a, stop := b.startNotifier(o)
 	storetest.WaitUntil(t, 10*time.Second, "both sinks to start",
 		func() bool {
-			s, err := b.store.SinkStates(t.Context(), "callback")
+			s, err := b.store.SinkPartitionStates(t.Context(), "callback")
 			return err == nil &&
 				len(s[0]) > 0
 		})

@@ -9,9 +9,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// handleFailures acts on each group that was not delivered, and then on the
+// handleOutcomes acts on each group that was not delivered, and then on the
 // sink: if it accepted an event of another hold, the failure is the event's.
-func (d *deliverer) handleFailures(
+func (d *deliverer) handleOutcomes(
 	ctx context.Context, groups []*messageGroup, batch []hold.StreamEvent, delivered bool,
 ) {
 	now := utcNow()
@@ -39,10 +39,10 @@ func (d *deliverer) handleFailures(
 				zap.String("reason", failure.reason))
 		}
 		d.healthChanged = true
-		if n := d.backlog.deadLetterExpired(batch, failure.reason, now); n > 0 {
+		if n := d.backlog.deadLetterOldEvents(batch, failure.reason, now); n > 0 {
 			d.reporter.publishDeadLetters(ctx, now, n)
 		}
-	case delivered && d.health.isProbed():
+	case delivered && d.health.isFailing():
 		d.log.Info("sink recovered", zap.Duration("after", now.Sub(d.health.FailingSince)))
 		d.health.recordRecovery()
 		d.healthChanged = true

@@ -11,7 +11,7 @@ import (
 )
 
 // holdAlert is the alert of an event about a hold. Its texts may contain
-// placeholders of [holdPlaceholders].
+// placeholders of [holdReplacer].
 type holdAlert struct {
 	eventType hold.EventType
 	causes    []hold.Cause                 // of the event; empty means every cause
@@ -29,7 +29,7 @@ type holdAlert struct {
 var holdAlerts = []holdAlert{
 	{
 		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseExpired},
-		kind: DeadlinePassed, severity: always(Critical),
+		kind: DeadlinePassed, severity: fixedSeverity(Critical),
 		summary: "should have expired {expires_at} and is still open",
 		next:    "holdd reads the payment at Stripe every few minutes and reports the result.",
 		action: "check the payment in the Stripe Dashboard; " +
@@ -37,13 +37,13 @@ var holdAlerts = []holdAlert{
 	},
 	{
 		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseOnExpiry},
-		kind: OnExpiryPolicy, severity: always(Critical),
+		kind: OnExpiryPolicy, severity: fixedSeverity(Critical),
 		summary: "expires {expires_in} and holdd will not act",
 		next:    "holdd does nothing (on_expiry is {on_expiry}, the hold is {state}).",
 	},
 	{
 		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseAfterDeadline},
-		kind: ExpiresBeforeDue, severity: atLeastWarning,
+		kind: ExpiresBeforeDue, severity: severityAtLeastWarning,
 		summary: "expires {expires_in}, before the hold is due", due: true,
 	},
 	{
@@ -59,29 +59,29 @@ var holdAlerts = []holdAlert{
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseRefused,
 			hold.CauseAmountTooLarge, hold.CauseNotCapturable, hold.CauseKeyConflict},
-		kind: CaptureRefused, severity: always(Critical),
+		kind: CaptureRefused, severity: fixedSeverity(Critical),
 		summary: "Stripe refused the capture or the release ({cause})",
 	},
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNoOutcome},
-		kind: AttentionRequired, severity: atLeastWarning,
+		kind: AttentionRequired, severity: severityAtLeastWarning,
 		summary: "has no outcome after many calls to Stripe",
 		next: "holdd continues, at most every few minutes; " +
 			"holdd show {hold} lists Stripe's answers.",
 	},
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseAfterDeadline},
-		kind: ExpiresBeforeDue, severity: atLeastWarning,
+		kind: ExpiresBeforeDue, severity: severityAtLeastWarning,
 		summary: "expires {expires_in}, before the hold is due", due: true,
 	},
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseInsideMargin},
-		kind: AttentionRequired, severity: atLeastWarning,
+		kind: AttentionRequired, severity: severityAtLeastWarning,
 		summary: "expires {expires_in}, too soon for on_expiry to act without a warning",
 	},
 	{
 		eventType: hold.EventAttention,
-		kind:      AttentionRequired, severity: atLeastWarning,
+		kind:      AttentionRequired, severity: severityAtLeastWarning,
 		summary: "needs the operator ({cause})",
 	},
 	{
@@ -94,13 +94,13 @@ var holdAlerts = []holdAlert{
 	},
 	{
 		eventType: hold.EventCanceled, causes: []hold.Cause{hold.CauseOnExpiry},
-		kind: OnExpiryPolicy, severity: always(Warning),
+		kind: OnExpiryPolicy, severity: fixedSeverity(Warning),
 		summary: "was released because its deadline was near", next: onExpiryActed,
 		action: checkOnExpiry,
 	},
 	{
 		eventType: hold.EventCaptured, causes: []hold.Cause{hold.CauseOnExpiry},
-		kind: OnExpiryPolicy, severity: always(Info),
+		kind: OnExpiryPolicy, severity: fixedSeverity(Info),
 		summary: "was captured because its deadline was near", next: onExpiryActed,
 		action: checkOnExpiry,
 	},
@@ -119,7 +119,7 @@ func describeHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
 		return a, false
 	}
 	r, h := &holdAlerts[i], &e.Data.Hold
-	fill := w.holdPlaceholders(e)
+	fill := w.holdReplacer(e)
 	w.addHold(h)
 	if r.due {
 		w.addLine("Due: %s.", w.formatTimeAndLeft(holdDueTime(h)))
@@ -127,7 +127,7 @@ func describeHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
 	w.addLine("Next: %s", fill.Replace(cmp.Or(r.next, w.automaticAction(h))))
 	w.addLine("Action: %s", fill.Replace(cmp.Or(r.action, operatorAction(h))))
 	a = Alert{Kind: r.kind, Severity: r.severity(e)}
-	w.finish(&a, formatBooking(h)+": "+fill.Replace(r.summary))
+	w.setTitleAndText(&a, formatHold(h)+": "+fill.Replace(r.summary))
 	return a, true
 }
 
@@ -138,8 +138,8 @@ func (r *holdAlert) matchesEvent(e *event.Envelope) bool {
 		}))
 }
 
-// holdPlaceholders are the placeholders in texts about a hold.
-func (w *alertText) holdPlaceholders(e *event.Envelope) *strings.Replacer {
+// holdReplacer are the placeholders in texts about a hold.
+func (w *alertText) holdReplacer(e *event.Envelope) *strings.Replacer {
 	h := &e.Data.Hold
 	return strings.NewReplacer(
 		"{hold}", h.ID,
@@ -152,7 +152,7 @@ func (w *alertText) holdPlaceholders(e *event.Envelope) *strings.Replacer {
 	)
 }
 
-func always(s Severity) func(*event.Envelope) Severity {
+func fixedSeverity(s Severity) func(*event.Envelope) Severity {
 	return func(*event.Envelope) Severity { return s }
 }
 
@@ -168,7 +168,11 @@ func severityByTimeLeft(e *event.Envelope) Severity {
 	return Critical
 }
 
-func atLeastWarning(e *event.Envelope) Severity { return max(severityByTimeLeft(e), Warning) }
+func severityAtLeastWarning(
+	e *event.Envelope,
+) Severity {
+	return max(severityByTimeLeft(e), Warning)
+}
 
 // severityOfExpiring is lower where holdd acts before the deadline, and higher
 // where it does not.
@@ -176,7 +180,7 @@ func severityOfExpiring(e *event.Envelope) Severity {
 	h := &e.Data.Hold
 	switch {
 	case h.State == "attention" || h.State == "paused":
-		return atLeastWarning(e)
+		return severityAtLeastWarning(e)
 	case actsBeforeExpiry(h) && h.NextAt.After(e.Timestamp.Add(-maxActionDelay)):
 		return Info
 	}

@@ -36,7 +36,7 @@ func (s *sink) newMessage(e hold.StreamEvent, o RenderOptions) (m message, ok bo
 	if s.minSeverity == 0 {
 		return m, true
 	}
-	a, ok := FromJSON(e.Event, o)
+	a, ok := FromEventJSON(e.Event, o)
 	if !ok || a.Severity < s.minSeverity {
 		return m, false
 	}

@@ -162,11 +162,11 @@ func (n *Notifier) Run(ctx context.Context) {
 
 // ReadinessChecked takes the result of a readiness check, for the dead man's
 // switch and for alerts about Redis. It does not block.
-func (n *Notifier) ReadinessChecked(checks []health.Check) {
+func (n *Notifier) ReadinessChecked(checks []health.CheckResult) {
 	if n.pinger != nil {
-		n.pinger.update(checks)
+		n.pinger.setChecks(checks)
 	}
-	n.redisOutage.update(checks)
+	n.redisOutage.setChecks(checks)
 }
 
 // replaceLatest puts v into a channel of one place, instead of an older value

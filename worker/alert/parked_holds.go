@@ -28,8 +28,8 @@ type parkedHolds struct {
 	unpark []string
 }
 
-// newParkedHolds continues with saved ones.
-func newParkedHolds(saved map[string][]byte) *parkedHolds {
+// decodeParkedHolds continues with saved ones.
+func decodeParkedHolds(saved map[string][]byte) *parkedHolds {
 	p := &parkedHolds{holds: map[string]*parkedHold{}}
 	for key, data := range saved {
 		var h parkedHold
@@ -45,7 +45,7 @@ func (p *parkedHolds) has(key string) bool { return p.holds[key] != nil }
 
 func (p *parkedHolds) isFull() bool { return len(p.holds) >= maxParkedHolds }
 
-func (p *parkedHolds) changed() bool { return len(p.park) > 0 || len(p.unpark) > 0 }
+func (p *parkedHolds) hasUnsaved() bool { return len(p.park) > 0 || len(p.unpark) > 0 }
 
 func (p *parkedHolds) clearUnsaved() { p.park, p.unpark = map[string][]byte{}, nil }
 

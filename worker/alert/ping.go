@@ -39,7 +39,7 @@ func newPinger(o *Options) (*pinger, error) {
 		failureURL: fail.String(), updates: make(chan string, 1)}, nil
 }
 
-func (p *pinger) update(checks []health.Check) {
+func (p *pinger) setChecks(checks []health.CheckResult) {
 	var failures []string
 	for _, c := range checks {
 		if !c.OK {

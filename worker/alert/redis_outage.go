@@ -36,7 +36,7 @@ func newRedisOutageNotifier(o *Options, sinks []*sink) *redisOutageNotifier {
 		observer: o.Observer, log: o.Logger, updates: make(chan bool, 1)}
 }
 
-func (r *redisOutageNotifier) update(checks []health.Check) {
+func (r *redisOutageNotifier) setChecks(checks []health.CheckResult) {
 	unavailable := false
 	for _, c := range checks {
 		unavailable = unavailable || c.Name == "redis" && !c.OK
@@ -93,7 +93,7 @@ func (r *redisOutageNotifier) sendToAll(ctx context.Context, sending *sync.WaitG
 func (s *sender) sendWithRetry(a *Alert) {
 	m := []message{{eventID: a.ID, orderKey: systemEventKey, alert: a}}
 	for n := 1; ; n++ {
-		out := s.send(m)
+		out := s.sendOnce(m)
 		if out.result == resultDelivered || s.ctx.Err() != nil {
 			return
 		}

@@ -24,9 +24,9 @@ type sender struct {
 	log      *zap.Logger
 }
 
-// sendInOrder delivers several groups at once, each in order up to its first
+// sendGroups delivers several groups at once, each in order up to its first
 // failure.
-func (s *sender) sendInOrder(ctx context.Context, groups []*messageGroup) {
+func (s *sender) sendGroups(ctx context.Context, groups []*messageGroup) {
 	end := time.Now().Add(roundTimeout)
 	slots := make(chan struct{}, max(1, s.sink.maxConcurrent))
 	var sending sync.WaitGroup
@@ -39,7 +39,7 @@ func (s *sender) sendInOrder(ctx context.Context, groups []*messageGroup) {
 					return
 				}
 				g.attempted = true
-				g.lastOutcome = s.send(g.messages[i : i+1])
+				g.lastOutcome = s.sendOnce(g.messages[i : i+1])
 				if g.lastOutcome.result != resultDelivered {
 					return
 				}
@@ -60,7 +60,7 @@ func (s *sender) sendDigests(ctx context.Context, groups []*messageGroup) {
 		if len(digest) == 0 {
 			return true
 		}
-		out := s.send(digest)
+		out := s.sendOnce(digest)
 		for _, g := range groupOf {
 			g.attempted, g.lastOutcome = true, out
 			if out.result == resultDelivered {
@@ -85,8 +85,8 @@ func (s *sender) sendDigests(ctx context.Context, groups []*messageGroup) {
 	flush()
 }
 
-// send makes one attempt.
-func (s *sender) send(messages []message) deliveryOutcome {
+// sendOnce makes one attempt.
+func (s *sender) sendOnce(messages []message) deliveryOutcome {
 	ctx, cancel := context.WithTimeout(s.ctx, sendTimeout)
 	defer cancel()
 	out := s.sink.send(ctx, messages)

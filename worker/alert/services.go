@@ -16,12 +16,12 @@ var errIncompleteAddress = errors.New("a part is missing")
 func newJSONSender(
 	c *http.Client, to string, header http.Header, body func(n *notification) any,
 ) sendFunc {
-	return newJSONSenderTo(c, header, func(n *notification) (string, any) { return to, body(n) })
+	return newJSONSenderFunc(c, header, func(n *notification) (string, any) { return to, body(n) })
 }
 
-// newJSONSenderTo is [newJSONSender] for an address that depends on the
+// newJSONSenderFunc is [newJSONSender] for an address that depends on the
 // notification.
-func newJSONSenderTo(
+func newJSONSenderFunc(
 	c *http.Client, header http.Header, request func(n *notification) (to string, body any),
 ) sendFunc {
 	return func(ctx context.Context, n *notification) deliveryOutcome {
@@ -163,7 +163,7 @@ func newOpsgenieSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		return nil, errIncompleteAddress
 	}
 	alerts := "https://" + u.Host + "/v2/alerts"
-	return newJSONSenderTo(c, http.Header{"Authorization": {"GenieKey " + key}},
+	return newJSONSenderFunc(c, http.Header{"Authorization": {"GenieKey " + key}},
 		func(n *notification) (string, any) {
 			if n.resolved {
 				return alerts + "/" + url.PathEscape(n.incidentKey()) +

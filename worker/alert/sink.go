@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// deliveryResult is the result of one attempt. The set is closed.
-type deliveryResult uint8
+// resultCode is the result of one attempt. The set is closed.
+type resultCode uint8
 
 const (
-	resultDelivered  deliveryResult = iota + 1
-	resultRejected                  // because of this message; others may be accepted
-	resultFailed                    // because of the message or of the sink
-	resultRetryLater                // too many requests
-	resultGone                      // the receiver asked for no more events
+	resultDelivered  resultCode = iota + 1
+	resultRejected              // because of this message; others may be accepted
+	resultFailed                // because of the message or of the sink
+	resultRetryLater            // too many requests
+	resultGone                  // the receiver asked for no more events
 )
 
 var resultNames = [...]string{"", "delivered", "rejected", "failed", "retry_later", "gone"}
@@ -23,7 +23,7 @@ var resultNames = [...]string{"", "delivered", "rejected", "failed", "retry_late
 // deliveryOutcome is the outcome of one attempt. Its reason is safe for logs:
 // it has no address and no secret.
 type deliveryOutcome struct {
-	result     deliveryResult
+	result     resultCode
 	retryAfter time.Duration // as the receiver asked
 	reason     string
 }

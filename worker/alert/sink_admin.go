@@ -15,7 +15,7 @@ import (
 // implements it.
 type SinkStore interface {
 	Partitions() int
-	SinkStates(ctx context.Context, sink string) ([][]byte, error)
+	SinkPartitionStates(ctx context.Context, sink string) ([][]byte, error)
 	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
 		err error)
 	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (n int64, err error)
@@ -31,27 +31,27 @@ type SinkAdmin struct {
 func (d *SinkAdmin) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
 	var out []event.SinkStatus
 	for _, s := range d.sinks {
-		states, err := d.store.SinkStates(ctx, s.name)
+		states, err := d.store.SinkPartitionStates(ctx, s.name)
 		if err != nil {
-			return nil, unavailable(err)
+			return nil, unavailableError(err)
 		}
 		status := event.SinkStatus{Sink: s.name}
 		for _, data := range states {
 			var state deliveryState
 			if json.Unmarshal(data, &state) == nil {
-				addState(&status, &state, s.addressDigest)
+				addPartitionState(&status, &state, s.addressDigest)
 			}
 		}
 		if _, status.DeadLetters, err = d.store.DeadLetters(ctx, s.name, 1); err != nil {
-			return nil, unavailable(err)
+			return nil, unavailableError(err)
 		}
 		out = append(out, status)
 	}
 	return out, nil
 }
 
-// addState adds the state of a partition.
-func addState(s *event.SinkStatus, p *deliveryState, addressDigest string) {
+// addPartitionState adds the state of a partition.
+func addPartitionState(s *event.SinkStatus, p *deliveryState, addressDigest string) {
 	s.Failing = earlierTime(s.Failing, p.FailingSince)
 	s.Oldest = earlierTime(s.Oldest, p.OldestPending)
 	s.Disabled = s.Disabled || p.DisabledAddress == addressDigest
@@ -69,7 +69,7 @@ func (d *SinkAdmin) DeadLetters(
 ) ([]hold.DeadLetter, int64, error) {
 	list, total, err := d.store.DeadLetters(ctx, sink, n)
 	if err != nil {
-		return nil, 0, unavailable(err)
+		return nil, 0, unavailableError(err)
 	}
 	return list, total, nil
 }
@@ -81,7 +81,7 @@ func (d *SinkAdmin) ReplayDeadLetters(
 ) (int64, error) {
 	n, err := d.store.RequeueDeadLetters(ctx, sink, ids)
 	if err != nil {
-		return n, unavailable(err)
+		return n, unavailableError(err)
 	}
 	return n, nil
 }
@@ -105,7 +105,7 @@ func (d *SinkAdmin) SinkNames() []string {
 	return names
 }
 
-func unavailable(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
+func unavailableError(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
 
 // earlierTime returns the earlier of two times that are not zero.
 func earlierTime(a, b time.Time) time.Time {

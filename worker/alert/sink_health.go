@@ -22,8 +22,8 @@ type sinkHealth struct {
 	FailureReported bool   `json:"failure_reported,omitempty"` // as sink.failing
 }
 
-// isProbed reports whether a sink that failed is tried with few events.
-func (h *sinkHealth) isProbed() bool { return h.Attempts > 0 }
+// isFailing reports whether a sink that failed is tried with few events.
+func (h *sinkHealth) isFailing() bool { return h.Attempts > 0 }
 
 // recordFailure sets when a failed sink is tried again. began is true for the
 // first failure in a row.
@@ -50,9 +50,9 @@ func (h *sinkHealth) recordRecovery() {
 	h.Attempts, h.FailingSince, h.NextAttemptAt, h.Reason = 0, time.Time{}, time.Time{}, ""
 }
 
-// needsReport reports whether the sink has failed, or has recovered, for so
+// pendingReport reports whether the sink has failed, or has recovered, for so
 // long that the operator must know.
-func (h *sinkHealth) needsReport(now time.Time) (failing, needed bool) {
+func (h *sinkHealth) pendingReport(now time.Time) (failing, needed bool) {
 	failing = !h.FailingSince.IsZero() && now.Sub(h.FailingSince) >= reportFailingAfter
 	return failing, failing != h.FailureReported
 }

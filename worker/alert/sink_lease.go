@@ -23,7 +23,7 @@ type LeaseStore interface {
 	// SaveSinkProgress saves all of p or nothing, and extends the lease; a
 	// lease of 0 ends it. ok is false if another replica has the lease.
 	SaveSinkProgress(ctx context.Context, sink string, partition int, token int64,
-		p hold.SinkProgress, lease time.Duration) (ok bool, err error)
+		p hold.SinkWrite, lease time.Duration) (ok bool, err error)
 }
 
 var errLeaseLost = errors.New("another replica delivers to this sink")
@@ -40,14 +40,14 @@ type sinkLease struct {
 	until time.Time // by this machine's clock, counted from before the request
 }
 
-// savedDelivery is what an earlier holder of the lease saved.
-type savedDelivery struct {
+// savedProgress is what an earlier holder of the lease saved.
+type savedProgress struct {
 	state  []byte // nil for a new sink
 	start  string // where a new sink begins
 	parked map[string][]byte
 }
 
-func (l *sinkLease) acquire(ctx context.Context) (saved savedDelivery, err error) {
+func (l *sinkLease) acquire(ctx context.Context) (saved savedProgress, err error) {
 	asked := time.Now()
 	l.token, saved.state, saved.start, saved.parked, err = l.store.AcquireSinkLease(ctx,
 		l.sink, l.partition, l.replica, l.duration)
@@ -68,16 +68,16 @@ func (l *sinkLease) endsWithin(d time.Duration) bool { return time.Until(l.until
 func (l *sinkLease) drop() { l.token = 0 }
 
 // save writes p and extends the lease.
-func (l *sinkLease) save(ctx context.Context, p hold.SinkProgress) error {
+func (l *sinkLease) save(ctx context.Context, p hold.SinkWrite) error {
 	return l.saveFor(ctx, p, l.duration)
 }
 
-// release writes p and ends the lease.
-func (l *sinkLease) release(ctx context.Context, p hold.SinkProgress) error {
+// saveAndRelease writes p and ends the lease.
+func (l *sinkLease) saveAndRelease(ctx context.Context, p hold.SinkWrite) error {
 	return l.saveFor(ctx, p, 0)
 }
 
-func (l *sinkLease) saveFor(ctx context.Context, p hold.SinkProgress, d time.Duration) error {
+func (l *sinkLease) saveFor(ctx context.Context, p hold.SinkWrite, d time.Duration) error {
 	asked := time.Now()
 	ok, err := l.store.SaveSinkProgress(ctx, l.sink, l.partition, l.token, p, d)
 	if err != nil {

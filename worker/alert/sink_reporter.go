@@ -62,9 +62,9 @@ func (r *sinkReporter) publishOnce(
 	}
 }
 
-// reportFailing publishes that the sink fails or has recovered. Each partition
+// reportHealth publishes that the sink fails or has recovered. Each partition
 // reports for itself, and the episode is published once.
-func (r *sinkReporter) reportFailing(
+func (r *sinkReporter) reportHealth(
 	ctx context.Context, failing bool, reason string, now time.Time,
 ) error {
 	c := hold.Condition{Name: "sink_" + r.sink, Active: failing,

@@ -16,9 +16,9 @@ type EventStore interface {
 	// entry is no longer in the stream.
 	ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent,
 		trimmed bool, err error)
-	// StreamLength returns how many events a stream has and ever had; the
+	// StreamCounts returns how many events a stream has and ever had; the
 	// latter is -1 if Redis does not count them.
-	StreamLength(ctx context.Context, partition int) (length, added int64, err error)
+	StreamCounts(ctx context.Context, partition int) (length, added int64, err error)
 }
 
 // streamPosition is how far a sink has read a stream.
@@ -27,9 +27,10 @@ type streamPosition struct {
 	// dead letter. DoneAhead are entries after it of which the same is true.
 	Cursor    string   `json:"cursor"`
 	DoneAhead []string `json:"done_ahead,omitempty"`
-	// Position counts the events of the stream up to the cursor; -1 is unknown.
-	Position   int64 `json:"position"`
-	EventsLost int64 `json:"events_lost,omitempty"` // trimmed before they were read
+	// EntriesRead counts the events of the stream up to the cursor; -1 is
+	// unknown.
+	EntriesRead int64 `json:"position"`
+	EventsLost  int64 `json:"events_lost,omitempty"` // trimmed before they were read
 }
 
 // streamReader reads one partition's events from the cursor of a sink.
@@ -38,21 +39,21 @@ type streamReader struct {
 	partition int
 	pos       streamPosition
 	done      map[string]bool // entries after the cursor
-	changed   bool            // since the position was saved
+	unsaved   bool            // since the position was saved
 }
 
 // restore continues from a saved position.
 func (r *streamReader) restore(pos streamPosition) {
-	r.pos, r.done, r.changed = pos, map[string]bool{}, true
+	r.pos, r.done, r.unsaved = pos, map[string]bool{}, true
 	for _, entry := range pos.DoneAhead {
 		r.done[entry] = true
 	}
 }
 
-// positionOfEnd returns the position of a new sink, which gets no events from
+// entriesAdded returns the position of a new sink, which gets no events from
 // before it was added.
-func (r *streamReader) positionOfEnd(ctx context.Context) int64 {
-	length, added, err := r.store.StreamLength(ctx, r.partition)
+func (r *streamReader) entriesAdded(ctx context.Context) int64 {
+	length, added, err := r.store.StreamCounts(ctx, r.partition)
 	if err == nil && (added >= 0 || length == 0) {
 		return max(added, 0)
 	}
@@ -75,23 +76,23 @@ func (r *streamReader) read(ctx context.Context) (
 // skipTrimmed moves the position past trimmed events. It returns how many of
 // them the sink missed, -1 for an unknown number.
 func (r *streamReader) skipTrimmed(ctx context.Context, failing bool) (lost int64, err error) {
-	length, added, err := r.store.StreamLength(ctx, r.partition)
+	length, added, err := r.store.StreamCounts(ctx, r.partition)
 	if err != nil {
 		return 0, err
 	}
 	lost = -1
 	if added >= 0 {
 		trimmed := added - length
-		if r.pos.Position >= 0 && added >= r.pos.Position {
-			lost = trimmed - r.pos.Position
+		if r.pos.EntriesRead >= 0 && added >= r.pos.EntriesRead {
+			lost = trimmed - r.pos.EntriesRead
 		}
-		r.pos.Position = trimmed
+		r.pos.EntriesRead = trimmed
 	} else if !failing {
 		lost = 0 // the sink was up to date, and this Redis does not count
 	}
 	if lost != 0 {
 		r.pos.EventsLost += max(lost, 0)
-		r.changed = true
+		r.unsaved = true
 	}
 	return lost, nil
 }
@@ -116,9 +117,9 @@ func (r *streamReader) advance(batch []hold.StreamEvent) (rest []hold.StreamEven
 			return batch[i:]
 		}
 		delete(r.done, e.ID)
-		r.pos.Cursor, r.changed = e.ID, true
-		if r.pos.Position >= 0 {
-			r.pos.Position++
+		r.pos.Cursor, r.unsaved = e.ID, true
+		if r.pos.EntriesRead >= 0 {
+			r.pos.EntriesRead++
 		}
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 )
 
 // systemAlert is the alert of a system event. Its texts may contain
-// placeholders of [systemPlaceholders].
+// placeholders of [systemReplacer].
 type systemAlert struct {
 	kind     Kind
 	severity Severity
@@ -186,7 +186,7 @@ func describeSystemEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
 	if e.Data.Intent != nil {
 		w.addAccount(e.Data.Intent.Account)
 	}
-	return r.render(w, w.systemPlaceholders(&e.Data)), true
+	return r.render(w, w.systemReplacer(&e.Data)), true
 }
 
 func (r *systemAlert) render(w *alertText, fill *strings.Replacer) Alert {
@@ -200,12 +200,12 @@ func (r *systemAlert) render(w *alertText, fill *strings.Replacer) Alert {
 		w.addLine("Action: %s", fill.Replace(r.action))
 	}
 	a := Alert{Kind: r.kind, Severity: r.severity, Resolved: r.resolved}
-	w.finish(&a, fill.Replace(r.summary))
+	w.setTitleAndText(&a, fill.Replace(r.summary))
 	return a
 }
 
-// systemPlaceholders are the placeholders in texts about the daemon.
-func (w *alertText) systemPlaceholders(d *event.Data) *strings.Replacer {
+// systemReplacer are the placeholders in texts about the daemon.
+func (w *alertText) systemReplacer(d *event.Data) *strings.Replacer {
 	values := []string{
 		"{sink}", sanitizeText(d.Sink, 40),
 		"{detail}", sanitizeText(d.Detail, 200),

@@ -250,11 +250,11 @@ type readinessObserver struct{ notifier *alert.Notifier }
 
 func (readinessObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
 func (readinessObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
-func (readinessObserver) HoldsCounted(hold.Counts, int, time.Time)             {}
+func (readinessObserver) StatusReported(hold.Counts, int, time.Time)           {}
 func (readinessObserver) ReconcileFinished(reconcile.Reconciliation)           {}
 func (readinessObserver) RequestRejected(string, hold.Code)                    {}
-func (readinessObserver) CapacityChecked(event.CapacityRisk)                   {}
-func (r readinessObserver) ReadinessChecked(checks []health.Check) {
+func (readinessObserver) CapacityRiskComputed(event.CapacityRisk)              {}
+func (r readinessObserver) ReadinessChecked(checks []health.CheckResult) {
 	r.notifier.ReadinessChecked(checks)
 }
 

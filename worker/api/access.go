@@ -23,8 +23,8 @@ func newAccessControl(t *Tokens) *accessControl {
 	return &accessControl{tokens: t, crossOrigin: http.NewCrossOriginProtection()}
 }
 
-// check rejects a request, or records its caller in c.
-func (a *accessControl) check(r *http.Request, c *requestInfo) *Problem {
+// authenticate rejects a request, or records its caller in c.
+func (a *accessControl) authenticate(r *http.Request, c *requestInfo) *Problem {
 	c.by = "api"
 	if r.Header.Get(clientNameHeader) == "cli" {
 		c.by = "cli"
@@ -42,10 +42,10 @@ func (a *accessControl) check(r *http.Request, c *requestInfo) *Problem {
 	if a.tokens == nil {
 		return nil
 	}
-	return a.checkToken(r, c)
+	return a.authenticateToken(r, c)
 }
 
-func (a *accessControl) checkToken(r *http.Request, c *requestInfo) *Problem {
+func (a *accessControl) authenticateToken(r *http.Request, c *requestInfo) *Problem {
 	given, ok := bearerToken(r)
 	caller, role := a.tokens.find(given)
 	switch {

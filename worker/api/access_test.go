@@ -30,7 +30,7 @@ func parseTestTokens(t testing.TB) *api.Tokens {
 
 func TestAccess_TokensAndRoles(t *testing.T) {
 	m := newFakeHolds()
-	m.checks = []health.Check{{Name: "redis", Detail: "10.0.0.7:6379 does not answer"}}
+	m.checks = []health.CheckResult{{Name: "redis", Detail: "10.0.0.7:6379 does not answer"}}
 	m.addHold(t, testHoldID)
 	before := m.lastBy
 	s, a := startServer(t, api.Options{Holds: holdsOf(m), Tokens: parseTestTokens(t), Version: "1.2.3", Metrics: http.NotFoundHandler()})

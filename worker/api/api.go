@@ -14,21 +14,21 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// HoldService names the parts of the worker that serve holds. Their errors are
+// HoldServices names the parts of the worker that serve holds. Their errors are
 // *[hold.Problem] if the caller is at fault, and wrap [health.ErrUnavailable]
 // if the same request may succeed later. A time that they return is Redis'
 // time. Revision 0 accepts any revision.
-type HoldService struct {
+type HoldServices struct {
 	Scheduler        Scheduler
 	Changer          Changer
 	Reader           Reader
-	Planner          PlanReader
+	Planner          Planner
 	ReadinessChecker ReadinessChecker
 }
 
 // Options configure an API. Only Holds is required.
 type Options struct {
-	Holds HoldService
+	Holds HoldServices
 	// Reconciler compares the schedule with Stripe. Nil: its routes answer 503.
 	Reconciler Reconciler
 	// Authorizer authorizes cards. Nil: its routes answer 503.
@@ -57,8 +57,8 @@ type Options struct {
 	RequestTimeout    time.Duration // of one request, waiting included; 0: 30 s
 }
 
-// setDefaults checks o and fills in what is not set.
-func (o *Options) setDefaults() error {
+// checkAndSetDefaults checks o and fills in what is not set.
+func (o *Options) checkAndSetDefaults() error {
 	h := &o.Holds
 	if h.Scheduler == nil || h.Changer == nil || h.Reader == nil || h.Planner == nil ||
 		h.ReadinessChecker == nil {
@@ -95,20 +95,20 @@ type API struct {
 	log            *zap.Logger
 }
 
-// handler serves the routes of one concern.
-type handler interface {
+// routeGroup serves the routes of one concern.
+type routeGroup interface {
 	register(doc huma.API)
 }
 
 // New returns an API with all its routes.
 func New(o Options) (*API, error) {
-	if err := o.setDefaults(); err != nil {
+	if err := o.checkAndSetDefaults(); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	doc := newHumaAPI(mux, o.Version)
 	r := responder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
-	for _, h := range []handler{
+	for _, h := range []routeGroup{
 		&scheduleHandler{r, o.Holds.Scheduler, o.MaxBatchBodyBytes},
 		&readHandler{r, o.Holds.Reader},
 		&changeHandler{r, o.Holds.Changer},
@@ -121,7 +121,7 @@ func New(o Options) (*API, error) {
 	} {
 		h.register(doc)
 	}
-	if err := serveDocuments(mux, doc.OpenAPI(), o.Tokens != nil); err != nil {
+	if err := registerDocuments(mux, doc.OpenAPI(), o.Tokens != nil); err != nil {
 		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
 	}
 	if o.Metrics != nil {
@@ -147,7 +147,7 @@ func (a *API) InvalidSignatures() uint64 { return a.webhook.invalidSignatures.Lo
 
 // ServeHTTP checks access, limits the requests in flight, and routes.
 func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
-	w := &trackingWriter{ResponseWriter: unwrapped}
+	w := &startRecorder{ResponseWriter: unwrapped}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -158,7 +158,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		a.webhook.serve(w, unwrapped, r)
 		return
 	}
-	if p := a.access.check(r, c); p != nil {
+	if p := a.access.authenticate(r, c); p != nil {
 		p.write(w)
 		return
 	}
@@ -189,7 +189,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 
 // recoverPanic logs a panic and answers 500. It closes the connection instead
 // if the response has begun, so that the client does not take it for complete.
-func (a *API) recoverPanic(w *trackingWriter, c *requestInfo) {
+func (a *API) recoverPanic(w *startRecorder, c *requestInfo) {
 	p := recover()
 	if p == nil {
 		return
@@ -202,7 +202,7 @@ func (a *API) recoverPanic(w *trackingWriter, c *requestInfo) {
 	if w.started {
 		panic(http.ErrAbortHandler)
 	}
-	newInternalError().write(w)
+	newInternalProblem().write(w)
 }
 
 // isExemptFromInFlightLimit reports whether a route must answer while all

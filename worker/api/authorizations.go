@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Authorizer authorizes cards. Its errors are like those of [HoldService].
+// Authorizer authorizes cards. Its errors are like those of [HoldServices].
 // authorize.Authorizer implements it.
 type Authorizer interface {
 	Authorize(ctx context.Context, key string, req hold.AuthorizeRequest, by string) (

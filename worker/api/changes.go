@@ -35,8 +35,8 @@ type cancelRequest struct {
 	CancellationReason string `json:"cancellation_reason,omitempty" enum:"abandoned,duplicate,fraudulent,requested_by_customer" doc:"The reason that Stripe keeps. Default: the setting cancellation_reason" example:"duplicate"`
 }
 
-// confirmBody is the body of POST /v1/holds/{id}/pause and resume.
-type confirmBody struct {
+// pauseResumeRequest is the body of POST /v1/holds/{id}/pause and resume.
+type pauseResumeRequest struct {
 	Confirm bool `json:"confirm,omitempty" doc:"Accept the request although on_expiry then captures or releases the money at once"`
 }
 
@@ -170,7 +170,7 @@ func (h *changeHandler) cancel(
 func (h *changeHandler) pause(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	var body confirmBody
+	var body pauseResumeRequest
 	if err := requestInfoFrom(ctx).decodeOptionalBody(&body); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
@@ -180,7 +180,7 @@ func (h *changeHandler) pause(
 func (h *changeHandler) resume(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	var body confirmBody
+	var body pauseResumeRequest
 	if err := requestInfoFrom(ctx).decodeOptionalBody(&body); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}

@@ -37,7 +37,7 @@ func (c authorizationsClient) sendWithKey(
 ) (out Authorization, err error) {
 	var invalid *hold.Problem
 	if _, e := hold.AttemptID(key); errors.As(e, &invalid) {
-		return out, problemFromHold(invalid)
+		return out, problemFromHoldProblem(invalid)
 	}
 	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost, path: path,
 		idempotencyKey: key, body: body}, &out)

@@ -148,7 +148,7 @@ func (c holdsClient) Pause(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
 	return c.sendForHold(ctx, id, "/pause", clientRequest{method: http.MethodPost,
-		revision: revision, body: confirmBody{Confirm: confirm}})
+		revision: revision, body: pauseResumeRequest{Confirm: confirm}})
 }
 
 // Resume returns a paused hold to its own time. With confirm the deadline's
@@ -157,7 +157,7 @@ func (c holdsClient) Resume(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
 	return c.sendForHold(ctx, id, "/resume", clientRequest{method: http.MethodPost,
-		revision: revision, body: confirmBody{Confirm: confirm}})
+		revision: revision, body: pauseResumeRequest{Confirm: confirm}})
 }
 
 // Acknowledge silences the remaining warnings about the hold's deadline.
@@ -184,7 +184,7 @@ func (c holdsClient) sendForHold(
 func checkIntentID(id string) error {
 	var invalid *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &invalid) {
-		return problemFromHold(invalid)
+		return problemFromHoldProblem(invalid)
 	}
 	return nil
 }

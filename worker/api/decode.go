@@ -18,7 +18,7 @@ import (
 // amount must not be ignored.
 func decodeStrict(body []byte, into any) error {
 	if err := json.Unmarshal(body, into, json.RejectUnknownMembers(true)); err != nil {
-		return jsonProblem(err)
+		return problemFromJSON(err)
 	}
 	if k := jsontext.Value(body).Kind(); k != '{' { // the library accepts null
 		return notAnObjectProblem(k)
@@ -26,9 +26,9 @@ func decodeStrict(body []byte, into any) error {
 	return nil
 }
 
-// ParseScheduleRequest decodes a request from another source, as strictly as
+// DecodeScheduleRequest decodes a request from another source, as strictly as
 // the API does. Errors are *[hold.Problem].
-func ParseScheduleRequest(text []byte) (hold.ScheduleRequest, error) {
+func DecodeScheduleRequest(text []byte) (hold.ScheduleRequest, error) {
 	var req hold.ScheduleRequest
 	err := decodeStrict(text, &req)
 	var p *Problem
@@ -43,8 +43,8 @@ func notAnObjectProblem(k jsontext.Kind) *Problem {
 		fmt.Sprintf("invalid body: it is %s, want a JSON object", describeJSONKind(k)))
 }
 
-// jsonProblem converts an error of the JSON library to a problem.
-func jsonProblem(err error) *Problem {
+// problemFromJSON converts an error of the JSON library to a problem.
+func problemFromJSON(err error) *Problem {
 	var syntax *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	switch {
@@ -221,13 +221,13 @@ func decodeBatch(body []byte) (reqs []hold.ScheduleRequest, problems []*Problem,
 
 func (d *batchDecoder) readObject() error {
 	if _, err := d.ReadToken(); err != nil { // {
-		return jsonProblem(err)
+		return problemFromJSON(err)
 	}
 	seen := false
 	for d.PeekKind() == '"' {
 		name, err := d.ReadToken()
 		if err != nil {
-			return jsonProblem(err)
+			return problemFromJSON(err)
 		}
 		switch field := name.String(); {
 		case field != "holds":
@@ -242,7 +242,7 @@ func (d *batchDecoder) readObject() error {
 		}
 	}
 	if _, err := d.ReadToken(); err != nil { // }
-		return jsonProblem(err)
+		return problemFromJSON(err)
 	}
 	return nil
 }
@@ -250,18 +250,18 @@ func (d *batchDecoder) readObject() error {
 func (d *batchDecoder) readHolds() error {
 	if k := d.PeekKind(); k != '[' {
 		if err := d.SkipValue(); err != nil {
-			return jsonProblem(err)
+			return problemFromJSON(err)
 		}
 		return newProblem(InvalidType, "holds",
 			fmt.Sprintf("invalid type: it is %s, want an array of holds", describeJSONKind(k)))
 	}
 	if _, err := d.ReadToken(); err != nil { // [
-		return jsonProblem(err)
+		return problemFromJSON(err)
 	}
 	for d.PeekKind() != ']' {
 		raw, err := d.ReadValue()
 		if err != nil {
-			return jsonProblem(err)
+			return problemFromJSON(err)
 		}
 		if len(d.reqs) == MaxBatchHolds {
 			return newProblem(InvalidBatch, "holds",
@@ -275,7 +275,7 @@ func (d *batchDecoder) readHolds() error {
 		d.reqs, d.problems = append(d.reqs, req), append(d.problems, p)
 	}
 	if _, err := d.ReadToken(); err != nil { // ]
-		return jsonProblem(err)
+		return problemFromJSON(err)
 	}
 	return nil
 }

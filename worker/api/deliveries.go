@@ -15,7 +15,7 @@ import (
 )
 
 // DeliveryService shows and replays deliveries to sinks. Its errors are like
-// those of [HoldService]. alert.Notifier implements it.
+// those of [HoldServices]. alert.Notifier implements it.
 type DeliveryService interface {
 	SinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
 	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// ParseDuration parses a duration such as 24h, 90m, 3d or 1d12h: Go's syntax,
+// ParseLookahead parses a duration such as 24h, 90m, 3d or 1d12h: Go's syntax,
 // after an optional number of 24-hour days. The result is above zero and at
 // most 90 days.
-func ParseDuration(s string) (time.Duration, error) {
+func ParseLookahead(s string) (time.Duration, error) {
 	invalid := fmt.Errorf(
 		"invalid duration %.40q: want one above zero and up to 90d, such as 24h, 90m or 3d", s)
 	var total time.Duration

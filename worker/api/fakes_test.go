@@ -25,12 +25,12 @@ type parts interface {
 	api.Scheduler
 	api.Changer
 	api.Reader
-	api.PlanReader
+	api.Planner
 	api.ReadinessChecker
 }
 
-func holdsOf(p parts) api.HoldService {
-	return api.HoldService{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
+func holdsOf(p parts) api.HoldServices {
+	return api.HoldServices{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
 }
 
 // fakeHolds keeps holds in memory. Package hold makes every decision.
@@ -42,7 +42,7 @@ type fakeHolds struct {
 	err           error                          // what everything answers
 	lastBy        string                         // of the last change
 	blockGet      chan struct{}                  // Get waits for it
-	checks        []health.Check
+	checks        []health.CheckResult
 	lastQuery     query.Query
 	lastPlanAhead time.Duration
 }
@@ -75,7 +75,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 		return intake.ScheduleResult{Err: err}
 	}
 	if h, ok := m.holds[d.ID]; ok {
-		if !h.SameTerms(d) {
+		if !h.HasTermsOf(d) {
 			return intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " +
 				d.ID + " is scheduled with other terms: change it instead"}}
 		}
@@ -83,7 +83,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 	}
 	c, err := hold.New(d, m.stripeIntents[d.ID], by, m.now)
 	if err == nil {
-		c, err = c.RequireConfirmation(&hold.Hold{}, d.Confirm, m.now, rules)
+		c, err = c.RefuseUnconfirmed(&hold.Hold{}, d.Confirm, m.now, rules)
 	}
 	if err != nil {
 		return intake.ScheduleResult{Err: err}
@@ -132,7 +132,7 @@ func (m *fakeHolds) changeHold(
 	}
 	c, err := f(h)
 	if err == nil {
-		c, err = c.RequireConfirmation(&h, confirmed, m.now, rules)
+		c, err = c.RefuseUnconfirmed(&h, confirmed, m.now, rules)
 	}
 	if err != nil {
 		return h, m.now, err
@@ -229,7 +229,7 @@ func (m *fakeHolds) Plan(_ context.Context, next time.Duration) (query.Plan, err
 	return p, m.err
 }
 
-func (m *fakeHolds) Check(context.Context) []health.Check { return m.checks }
+func (m *fakeHolds) Check(context.Context) []health.CheckResult { return m.checks }
 
 // addHold schedules a hold for an hour from now.
 func (m *fakeHolds) addHold(t testing.TB, id string) hold.Hold {

@@ -12,7 +12,7 @@ import (
 // ReadinessChecker checks what this replica needs to work. worker.Readiness
 // implements it.
 type ReadinessChecker interface {
-	Check(ctx context.Context) []health.Check
+	Check(ctx context.Context) []health.CheckResult
 }
 
 // Readiness answers GET /readyz.

@@ -90,10 +90,10 @@ func (h *readHandler) list(ctx context.Context, in *listHoldsInput) (*listHoldsO
 	q.State, _ = hold.ParseState(in.State) // huma has checked it against the enum
 	var p *hold.Problem
 	if errors.As(hold.CheckAccountID(in.Account), &p) {
-		return nil, problemFromHold(p)
+		return nil, problemFromHoldProblem(p)
 	}
 	if in.ExpiringWithin != "" {
-		d, err := ParseDuration(in.ExpiringWithin)
+		d, err := ParseLookahead(in.ExpiringWithin)
 		if err != nil {
 			return nil, newProblem(InvalidParameter, "expiring_within", err.Error())
 		}
@@ -114,7 +114,7 @@ func (h *readHandler) list(ctx context.Context, in *listHoldsInput) (*listHoldsO
 func checkPathID(id string) error {
 	var p *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &p) {
-		q := problemFromHold(p)
+		q := problemFromHoldProblem(p)
 		q.Field = "id"
 		return q
 	}

@@ -134,7 +134,7 @@ func TestParseDuration(t *testing.T) {
 		"24h": 24 * time.Hour, "90m": 90 * time.Minute, "3d": 72 * time.Hour, "1d12h": 36 * time.Hour, "90d": 90 * 24 * time.Hour, "2160h0m0s": 90 * 24 * time.Hour, "0d1h": time.Hour,
 		"": 0, "0": 0, "0h": 0, "-1h": 0, "1d-1h": 0, "91d": 0, "90d1s": 0, "d": 0, "1.5d": 0, "-1d": 0, "3": 0, "1d2d": 0, "soon": 0, "99999999999h": 0, "+1d": 0, "P1D": 0,
 	} {
-		if d, err := api.ParseDuration(s); d != want || (err == nil) != (want > 0) {
+		if d, err := api.ParseLookahead(s); d != want || (err == nil) != (want > 0) {
 			t.Errorf("%q: %v %v", s, d, err)
 		}
 	}

@@ -52,7 +52,7 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[hold.Warning]():          "Warning",
 	reflect.TypeFor[hold.CaptureRequest]():   "Capture",
 	reflect.TypeFor[cancelRequest]():         "Cancel",
-	reflect.TypeFor[confirmBody]():           "Confirm",
+	reflect.TypeFor[pauseResumeRequest]():    "Confirm",
 	reflect.TypeFor[batchRequest]():          "ScheduleRequests",
 	reflect.TypeFor[reconcileRequest]():      "Reconcile",
 	reflect.TypeFor[replayRequest]():         "Replay",
@@ -71,14 +71,14 @@ func schemaName(t reflect.Type, hint string) string {
 	return huma.DefaultSchemaNamer(t, hint)
 }
 
-// serveDocuments adds the OpenAPI document and the documentation page to mux.
-func serveDocuments(mux *http.ServeMux, o *huma.OpenAPI, tokens bool) error {
-	document, err := buildOpenAPI(o, tokens)
+// registerDocuments adds the OpenAPI document and the documentation page to mux.
+func registerDocuments(mux *http.ServeMux, o *huma.OpenAPI, tokens bool) error {
+	document, err := completeAndEncodeOpenAPI(o, tokens)
 	if err != nil {
 		return err
 	}
 	page := renderDocsPage(o)
-	dropResponses(o)
+	freeResponses(o)
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(document) // fails only if the caller has disconnected
@@ -89,13 +89,13 @@ func serveDocuments(mux *http.ServeMux, o *huma.OpenAPI, tokens bool) error {
 	return nil
 }
 
-// buildOpenAPI completes the document that huma derived from Go types, and
-// encodes it.
-func buildOpenAPI(o *huma.OpenAPI, tokens bool) ([]byte, error) {
+// completeAndEncodeOpenAPI completes the document that huma derived from Go
+// types, and encodes it.
+func completeAndEncodeOpenAPI(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	if err := addOperationDocs(o); err != nil {
 		return nil, err
 	}
-	addPlainRoutes(o)
+	addPlainRouteDocs(o)
 	schemas := o.Components.Schemas.Map()
 	for name, s := range schemas {
 		if !slices.Contains(requestSchemas, name) {
@@ -137,8 +137,8 @@ func addOperationDocs(o *huma.OpenAPI) error {
 	return nil
 }
 
-// addPlainRoutes adds the routes that huma does not serve.
-func addPlainRoutes(o *huma.OpenAPI) {
+// addPlainRouteDocs adds the routes that huma does not serve.
+func addPlainRouteDocs(o *huma.OpenAPI) {
 	for _, r := range []struct{ path, operationID, summary, contentType string }{
 		{"/metrics", "getMetrics", "Prometheus metrics", "text/plain"},
 		{"/openapi.json", "getOpenAPI", "This document", "application/json"},
@@ -151,9 +151,9 @@ func addPlainRoutes(o *huma.OpenAPI) {
 	}
 }
 
-// dropResponses frees half a megabyte that huma does not need once the document
+// freeResponses frees half a megabyte that huma does not need once the document
 // is encoded.
-func dropResponses(o *huma.OpenAPI) {
+func freeResponses(o *huma.OpenAPI) {
 	for _, item := range o.Paths {
 		for _, op := range operationsOf(item) {
 			op.Responses = nil

@@ -89,10 +89,10 @@ func changeDocs() map[string]operationDoc {
 		"cancelHold": {body: cancelRequest{CancellationReason: hold.ReasonDuplicate}, response: h,
 			problems: withProblems([][]hold.Code{bodyProblems, changeProblems},
 				hold.InvalidField)},
-		"pauseHold": {body: confirmBody{}, response: h,
+		"pauseHold": {body: pauseResumeRequest{}, response: h,
 			problems: withProblems([][]hold.Code{bodyProblems, changeProblems, confirmProblems},
 				hold.AlreadyPaused)},
-		"resumeHold": {body: confirmBody{}, response: h,
+		"resumeHold": {body: pauseResumeRequest{}, response: h,
 			problems: withProblems([][]hold.Code{bodyProblems, changeProblems, confirmProblems},
 				hold.NotPaused)},
 		"acknowledgeHold": {response: h,
@@ -186,7 +186,7 @@ func examplePlan(h *hold.View) Plan {
 		Hours: []PlanHour{{Start: h.CreatedAt.Truncate(time.Hour),
 			Capture: capture, Cancel: cancel}},
 		Capture: capture, Cancel: cancel,
-		AtRisk: []Risk{{Hold: *h, Reason: "paused"}}}
+		AtRisk: []AtRiskHold{{Hold: *h, Reason: "paused"}}}
 }
 
 func exampleReconciliation() Reconciliation {

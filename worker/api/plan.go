@@ -12,8 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// PlanReader forecasts what the worker will do. query.Planner implements it.
-type PlanReader interface {
+// Planner forecasts what the worker will do. query.Planner implements it.
+type Planner interface {
 	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
@@ -24,7 +24,7 @@ type Plan struct {
 	Hours     []PlanHour      `json:"hours" nullable:"false" doc:"Hours in which holds are captured or released, at their own time or by on_expiry. Overdue holds count in the first"`
 	Capture   []CurrencyTotal `json:"capture" nullable:"false" doc:"Captures of all hours"`
 	Cancel    []CurrencyTotal `json:"cancel" nullable:"false" doc:"Releases of all hours"`
-	AtRisk    []Risk          `json:"at_risk" nullable:"false" doc:"Holds that may expire, nearest deadline first, at most 100"`
+	AtRisk    []AtRiskHold    `json:"at_risk" nullable:"false" doc:"Holds that may expire, nearest deadline first, at most 100"`
 	Truncated bool            `json:"truncated,omitempty" doc:"There are more holds than were examined"`
 	Livemode  bool            `json:"livemode" doc:"Whether the holds are of Stripe's live mode"`
 }
@@ -43,8 +43,8 @@ type CurrencyTotal struct {
 	Amount   int64  `json:"amount" doc:"In minor units"`
 }
 
-// Risk is a hold that may expire, and the reason.
-type Risk struct {
+// AtRiskHold is a hold that may expire, and the reason.
+type AtRiskHold struct {
 	Hold   hold.View `json:"hold"`
 	Reason string    `json:"reason"`
 }
@@ -60,7 +60,7 @@ type planOutput struct {
 // planHandler shows the plan.
 type planHandler struct {
 	responder
-	planner PlanReader
+	planner Planner
 }
 
 func (h *planHandler) register(doc huma.API) {
@@ -73,7 +73,7 @@ func (h *planHandler) register(doc huma.API) {
 func (h *planHandler) get(ctx context.Context, in *planInput) (*planOutput, error) {
 	next := 24 * time.Hour
 	if in.Next != "" {
-		d, err := ParseDuration(in.Next)
+		d, err := ParseLookahead(in.Next)
 		if err != nil {
 			return nil, newProblem(InvalidParameter, "next", err.Error())
 		}
@@ -88,10 +88,10 @@ func (h *planHandler) get(ctx context.Context, in *planInput) (*planOutput, erro
 
 func (h *planHandler) planResponse(p *query.Plan) Plan {
 	out := Plan{From: p.From.UTC(), Until: p.Until.UTC(), Hours: make([]PlanHour, 0, len(p.Hours)),
-		AtRisk: make([]Risk, 0, len(p.AtRisk)), Truncated: p.Truncated, Livemode: h.livemode}
+		AtRisk: make([]AtRiskHold, 0, len(p.AtRisk)), Truncated: p.Truncated, Livemode: h.livemode}
 	var capture, cancel []hold.Sum
 	for _, hour := range p.Hours {
-		capture, cancel = addTotals(capture, hour.Capture), addTotals(cancel, hour.Cancel)
+		capture, cancel = mergeSums(capture, hour.Capture), mergeSums(cancel, hour.Cancel)
 		out.Hours = append(out.Hours, PlanHour{
 			Start:   hour.Start.UTC(),
 			Capture: currencyTotals(hour.Capture),
@@ -102,7 +102,7 @@ func (h *planHandler) planResponse(p *query.Plan) Plan {
 	for i := range p.AtRisk {
 		r := &p.AtRisk[i]
 		out.AtRisk = append(out.AtRisk,
-			Risk{Hold: h.holdView(&r.Hold, p.From, false), Reason: r.Reason})
+			AtRiskHold{Hold: h.holdView(&r.Hold, p.From, false), Reason: r.Reason})
 	}
 	return out
 }
@@ -115,8 +115,8 @@ func currencyTotals(in []hold.Sum) []CurrencyTotal {
 	return out
 }
 
-// addTotals adds sums to sums, currency by currency.
-func addTotals(all, more []hold.Sum) []hold.Sum {
+// mergeSums adds sums to sums, currency by currency.
+func mergeSums(all, more []hold.Sum) []hold.Sum {
 	for _, m := range more {
 		i := slices.IndexFunc(all, func(s hold.Sum) bool { return s.Currency == m.Currency })
 		if i < 0 {

@@ -93,11 +93,11 @@ func newProblem(code hold.Code, field, detail string) *Problem {
 		Code: code, Field: field}
 }
 
-func newInternalError() *Problem {
+func newInternalProblem() *Problem {
 	return newProblem(InternalError, "", "internal error: see holdd's log for the cause")
 }
 
-func problemFromHold(p *hold.Problem) *Problem {
+func problemFromHoldProblem(p *hold.Problem) *Problem {
 	out := newProblem(p.Code, p.Field, p.Detail)
 	out.DeclineCode, out.PaymentIntent = p.DeclineCode, p.PaymentIntent
 	if !p.Deadline.IsZero() {
@@ -115,13 +115,13 @@ func problemFromError(err error) (p *Problem, callerError bool) {
 	case errors.As(err, &p):
 		return p, true
 	case errors.As(err, &holdProblem):
-		return problemFromHold(holdProblem), true
+		return problemFromHoldProblem(holdProblem), true
 	case errors.Is(err, health.ErrUnavailable), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, context.Canceled):
 		return newProblem(Unavailable, "", "outcome unknown: send the same request again in a few "+
 			"seconds; a repeated request takes effect once"), false
 	}
-	return newInternalError(), false
+	return newInternalProblem(), false
 }
 
 // convertHumaError converts huma's errors about parameters to problems.
@@ -131,7 +131,7 @@ func convertHumaError(_ huma.Context, _ string, v any) (any, error) {
 		return v, nil
 	}
 	if m.Status >= http.StatusInternalServerError { // its details are not for callers
-		return newInternalError(), nil
+		return newInternalProblem(), nil
 	}
 	p := newProblem(InvalidParameter, "", m.Detail)
 	for i, e := range m.Errors {

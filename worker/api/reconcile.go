@@ -13,10 +13,10 @@ import (
 )
 
 // Reconciler compares the schedule with Stripe. Its errors are like those of
-// [HoldService]. reconcile.Reconciler implements it.
+// [HoldServices]. reconcile.Reconciler implements it.
 type Reconciler interface {
-	// Reconcile starts a run in the background, or joins the one in progress.
-	Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (
+	// StartRun starts a run in the background, or joins the one in progress.
+	StartRun(ctx context.Context, dryRun bool, accounts []string, by string) (
 		run reconcile.Reconciliation, started bool, err error)
 	// Reconciliation returns a run by its id; an empty id means the newest.
 	Reconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool,
@@ -113,7 +113,7 @@ func (h *reconcileHandler) start(ctx context.Context, _ *noInput) (*reconcileOut
 	if h.reconciler == nil {
 		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
 	}
-	run, started, err := h.reconciler.Reconcile(ctx, in.DryRun, in.Accounts, c.by)
+	run, started, err := h.reconciler.StartRun(ctx, in.DryRun, in.Accounts, c.by)
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}

@@ -19,7 +19,7 @@ type fakeReconciler struct {
 	err      error
 }
 
-func (r *fakeReconciler) Reconcile(_ context.Context, dryRun bool, accounts []string, by string) (reconcile.Reconciliation, bool, error) {
+func (r *fakeReconciler) StartRun(_ context.Context, dryRun bool, accounts []string, by string) (reconcile.Reconciliation, bool, error) {
 	for _, a := range accounts {
 		if err := hold.CheckAccountID(a); err != nil {
 			return reconcile.Reconciliation{}, false, err

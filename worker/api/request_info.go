@@ -30,26 +30,26 @@ func (c *requestInfo) logFields() []zap.Field {
 		zap.String("by", c.by)}
 }
 
-// trackingWriter records whether the response has begun.
-type trackingWriter struct {
+// startRecorder records whether the response has begun.
+type startRecorder struct {
 	http.ResponseWriter
 	started bool
 }
 
 // WriteHeader implements [http.ResponseWriter].
-func (w *trackingWriter) WriteHeader(status int) {
+func (w *startRecorder) WriteHeader(status int) {
 	w.started = true
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements [http.ResponseWriter].
-func (w *trackingWriter) Write(b []byte) (int, error) {
+func (w *startRecorder) Write(b []byte) (int, error) {
 	w.started = true
 	return w.ResponseWriter.Write(b)
 }
 
 // Unwrap is for [http.ResponseController].
-func (w *trackingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *startRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // headerRecorder keeps the status and header of a response and drops its body.
 type headerRecorder struct {

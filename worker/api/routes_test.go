@@ -288,7 +288,7 @@ func TestListAndPlan(t *testing.T) {
 
 func TestHealthAndReadiness(t *testing.T) {
 	m := newFakeHolds()
-	m.checks = []health.Check{{Name: "redis", OK: true}, {Name: "stripe", Detail: "the key is refused: set STRIPE_API_KEY"}}
+	m.checks = []health.CheckResult{{Name: "redis", OK: true}, {Name: "stripe", Detail: "the key is refused: set STRIPE_API_KEY"}}
 	s, _ := startServer(t, api.Options{Holds: holdsOf(m), Version: "1.2.3", Livemode: true, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "holdd_up 1\n") })})
 	c := newTestClient(t, s.URL, "")
 	if a := sendRequest(t, "GET", s.URL+"/readyz", ""); a.status != 503 {

@@ -90,7 +90,7 @@ func (s *scheduleHandler) schedule(ctx context.Context, _ *noInput) (*holdOutput
 	if r.Err != nil {
 		return nil, s.logAndConvertError(ctx, r.Err)
 	}
-	out := s.holdResponse(&r.Hold, viewTime(r), http.StatusOK, false)
+	out := s.holdResponse(&r.Hold, resultTime(r), http.StatusOK, false)
 	if r.Created {
 		out.Status, out.Location = http.StatusCreated, "/v1/holds/"+r.Hold.ID
 	}
@@ -126,7 +126,7 @@ func (s *scheduleHandler) scheduleBatch(
 		return nil, s.logAndConvertError(ctx, errResultCount)
 	}
 	results := make([]BatchResult, len(problems))
-	var failures batchFailures
+	var failures batchFailureStats
 	for i, p := range problems {
 		if p != nil {
 			results[i] = BatchResult{Status: p.Status, Problem: p}
@@ -144,7 +144,7 @@ func (s *scheduleHandler) scheduleBatch(
 }
 
 func (s *scheduleHandler) batchResult(
-	r *intake.ScheduleResult, failures *batchFailures,
+	r *intake.ScheduleResult, failures *batchFailureStats,
 ) BatchResult {
 	if r.Err != nil {
 		p, callerError := problemFromError(r.Err)
@@ -153,21 +153,21 @@ func (s *scheduleHandler) batchResult(
 		}
 		return BatchResult{Status: p.Status, Problem: p}
 	}
-	v := s.holdView(&r.Hold, viewTime(r), false)
+	v := s.holdView(&r.Hold, resultTime(r), false)
 	if r.Created {
 		return BatchResult{Status: http.StatusCreated, Hold: &v}
 	}
 	return BatchResult{Status: http.StatusOK, Hold: &v}
 }
 
-// batchFailures counts the holds of a batch that failed through no fault of the
-// caller. A batch logs one line, however many of its holds failed.
-type batchFailures struct {
+// batchFailureStats counts the holds of a batch that failed through no fault of
+// the caller. A batch logs one line, however many of its holds failed.
+type batchFailureStats struct {
 	holds, unavailable int
 	lastErr            error
 }
 
-func (f *batchFailures) add(p *Problem, err error) {
+func (f *batchFailureStats) add(p *Problem, err error) {
 	f.holds++
 	f.lastErr = err
 	if p.Code == Unavailable {
@@ -175,7 +175,7 @@ func (f *batchFailures) add(p *Problem, err error) {
 	}
 }
 
-func (f *batchFailures) log(log *zap.Logger, c *requestInfo) {
+func (f *batchFailureStats) log(log *zap.Logger, c *requestInfo) {
 	if f.holds == 0 {
 		return
 	}
@@ -183,10 +183,10 @@ func (f *batchFailures) log(log *zap.Logger, c *requestInfo) {
 		append(c.logFields(), zap.Int("holds", f.holds), zap.Error(f.lastErr))...)
 }
 
-// viewTime is the time at which a scheduled hold is shown. For a hold that
+// resultTime is the time at which a scheduled hold is shown. For a hold that
 // existed before, the time decides only whether it is shown as scheduled or
 // ready, so the local clock is good enough.
-func viewTime(r *intake.ScheduleResult) time.Time {
+func resultTime(r *intake.ScheduleResult) time.Time {
 	if r.Created {
 		return r.Hold.CreatedAt
 	}

@@ -85,12 +85,12 @@ func (h *webhookHandler) serve(
 	_ = http.NewResponseController(unwrapped).SetReadDeadline(time.Now().Add(webhookReadTimeout))
 	c := &requestInfo{method: r.Method, path: r.URL.Path, w: unwrapped, r: r.WithContext(ctx)}
 	err := c.readRawBody(maxWebhookBodyBytes, func(body []byte) error {
-		return h.applyBody(ctx, w, body, signature)
+		return h.applyAndRespond(ctx, w, body, signature)
 	})
 	h.writeError(w, err)
 }
 
-func (h *webhookHandler) applyBody(
+func (h *webhookHandler) applyAndRespond(
 	ctx context.Context, w http.ResponseWriter, body []byte, signature string,
 ) error {
 	event, err := h.VerifyAndParse(body, signature)

@@ -175,7 +175,7 @@ func FuzzParseScheduleRequest(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		w, err := api.ParseScheduleRequest(text)
+		w, err := api.DecodeScheduleRequest(text)
 		var p *hold.Problem
 		if err != nil {
 			if !errors.As(err, &p) || p.Code == "" || p.Detail == "" {

@@ -79,7 +79,7 @@ func (w *world) authorizedIntent() string {
 // holdOf is the hold of an intent, which must be there.
 func (w *world) holdOf(p *process, id string) *hold.Hold {
 	w.T.Helper()
-	holds, _, err := p.store.Read(w.Ctx, id)
+	holds, _, err := p.store.ReadHolds(w.Ctx, id)
 	if err != nil || holds[0] == nil {
 		w.T.Fatalf("no hold of %q: %v", id, err)
 	}

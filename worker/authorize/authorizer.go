@@ -60,7 +60,11 @@ func (a *Authorizer) Authorize(
 			return hold.AuthorizationResult{}, err
 		}
 	}
-	return a.driveToResult(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
+	return a.driveToResult(
+		ctx,
+		r,
+		hold.NewAuthorizationMachine(begun, lookup, call, a.o.Clock.Now()),
+	)
 }
 
 // Confirm confirms the intent of an authorization after the cardholder has
@@ -77,11 +81,15 @@ func (a *Authorizer) Confirm(
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	r, lookup, begun, err := a.beginAttempt(ctx, hold.NewConfirmationAttempt(id, intent, &req, by))
+	r, lookup, begun, err := a.beginAttempt(ctx, hold.NewConfirmAttempt(id, intent, &req, by))
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	return a.driveToResult(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
+	return a.driveToResult(
+		ctx,
+		r,
+		hold.NewAuthorizationMachine(begun, lookup, call, a.o.Clock.Now()),
+	)
 }
 
 // beginAttempt records the attempt, or resumes the recorded one with the same
@@ -89,8 +97,8 @@ func (a *Authorizer) Confirm(
 // duplicateWait.
 func (a *Authorizer) beginAttempt(
 	ctx context.Context, attempt hold.AuthorizationAttempt,
-) (*attemptRun, hold.AttemptLookup, hold.AuthorizationAttempt, error) {
-	none := func(err error) (*attemptRun, hold.AttemptLookup, hold.AuthorizationAttempt, error) {
+) (*attemptRun, hold.LookupResult, hold.AuthorizationAttempt, error) {
+	none := func(err error) (*attemptRun, hold.LookupResult, hold.AuthorizationAttempt, error) {
 		return nil, 0, hold.AuthorizationAttempt{}, err
 	}
 	r := &attemptRun{o: &a.o, token: rand.Text()}
@@ -98,9 +106,9 @@ func (a *Authorizer) beginAttempt(
 	failed := false
 	for wait := minBeginWait; ; wait = min(2*wait, maxBeginWait) {
 		r.leaseEnd = time.Now().Add(a.o.Lease - leaseSlack)
-		begun, lookup, now, err := a.o.Attempts.BeginAuthorization(ctx, attempt, r.token, a.o.Lease,
-			hold.ResumeAttemptAfter)
-		a.o.Clock.Sync(now)
+		begun, lookup, now, err := a.o.Attempts.BeginOrResumeAuthorization(
+			ctx, attempt, r.token, a.o.Lease, hold.ResumeAttemptAfter)
+		a.o.Clock.AdjustTo(now)
 		switch {
 		case err != nil && (failed || ctx.Err() != nil):
 			return none(a.o.Health.ReportUnavailable(ctx, "record an authorization attempt", err))
@@ -128,7 +136,7 @@ func (a *Authorizer) driveToResult(
 ) (hold.AuthorizationResult, error) {
 	r.machine = m
 	r.driveToEnd(context.WithoutCancel(ctx))
-	if answer := m.ForeignAnswer(); answer != nil {
+	if answer := m.MismatchedAnswer(); answer != nil {
 		a.o.Logger.Error(
 			"Stripe answered with the intent of another authorization; intent not used",
 			zap.String("payment_intent", answer.Intent.ID),

@@ -91,7 +91,7 @@ func TestAuthorize_CrashAnywhere(t *testing.T) {
 				first := w.start(dieAt)
 				req := booking()
 				_, _ = first.Authorize(w.Ctx, callerKey, req, "api")
-				finished = !first.Killed()
+				finished = !first.IsKilled()
 				second := w.start(0)
 				if repeats {
 					a, err := untilKnown(t, func() (hold.AuthorizationResult, error) {

@@ -18,11 +18,11 @@ const maxPlaceTries = 5
 
 // readHold returns a hold, or nil if it does not exist.
 func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
-	holds, now, err := o.Holds.Read(ctx, id)
+	holds, now, err := o.Holds.ReadHolds(ctx, id)
 	if err != nil {
 		return nil, o.Health.ReportUnavailable(ctx, "read a hold", err)
 	}
-	o.Clock.Sync(now)
+	o.Clock.AdjustTo(now)
 	return holds[0], nil
 }
 
@@ -60,10 +60,10 @@ func placeHold(
 // draftFromMetadata returns the terms in an intent's metadata. If they are
 // invalid, it returns terms without a time: the hold waits for the operator,
 // and on_expiry releases the money.
-func draftFromMetadata(o *Options, in *hold.PaymentIntent, account string) *hold.Draft {
+func draftFromMetadata(o *Options, in *hold.PaymentIntent, account string) *hold.ValidRequest {
 	req, paused, _, err := hold.RequestFromMetadata(in, account)
 	if err == nil {
-		var draft *hold.Draft
+		var draft *hold.ValidRequest
 		if draft, err = req.ValidateRecovered(paused, o.Clock.Now()); err == nil {
 			return draft
 		}
@@ -71,7 +71,7 @@ func draftFromMetadata(o *Options, in *hold.PaymentIntent, account string) *hold
 	o.Logger.Error("invalid terms in the metadata of an authorized intent; its hold has no time: "+
 		"set one with PATCH /v1/holds/"+in.ID,
 		zap.String("payment_intent", in.ID), zap.String("account", account), zap.Error(err))
-	return &hold.Draft{ID: in.ID, Account: account, OnExpiry: hold.PolicyCancel}
+	return &hold.ValidRequest{ID: in.ID, Account: account, OnExpiry: hold.PolicyCancel}
 }
 
 // publishAbandoned publishes an abandoned authorization, once over all

@@ -21,12 +21,12 @@ func NewResumer(o Options) *Resumer { return &Resumer{o: o} }
 
 // Run resumes the attempts that are due.
 func (r *Resumer) Run(ctx context.Context) {
-	ids, now, err := r.o.Attempts.DueAuthorizations(ctx, maxResumedPerRun)
+	ids, now, err := r.o.Attempts.DueAuthorizationIDs(ctx, maxResumedPerRun)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "list due authorization attempts", err)
 		return
 	}
-	r.o.Clock.Sync(now)
+	r.o.Clock.AdjustTo(now)
 	for _, id := range ids {
 		if ctx.Err() != nil || r.o.Caller.KeyRejected() {
 			return
@@ -40,9 +40,9 @@ func (r *Resumer) resumeAttempt(ctx context.Context, id string) {
 	run := &attemptRun{o: &r.o, token: rand.Text(),
 		leaseEnd: time.Now().Add(r.o.Lease - leaseSlack)}
 	unknown := hold.AuthorizationAttempt{ID: id}
-	attempt, lookup, now, err := r.o.Attempts.BeginAuthorization(
+	attempt, lookup, now, err := r.o.Attempts.BeginOrResumeAuthorization(
 		ctx, unknown, run.token, r.o.Lease, hold.ResumeAttemptAfter)
-	r.o.Clock.Sync(now)
+	r.o.Clock.AdjustTo(now)
 	switch {
 	case err != nil:
 		r.o.Health.ReportError(ctx, "resume an authorization attempt", err)
@@ -56,9 +56,9 @@ func (r *Resumer) resumeAttempt(ctx context.Context, id string) {
 		return
 	}
 	attempt.ID = id
-	run.machine = hold.NewResumption(attempt)
+	run.machine = hold.NewResumptionMachine(attempt)
 	run.driveToEnd(ctx)
-	if c := run.machine.Canceled(); c != nil {
+	if c := run.machine.CanceledIntent(); c != nil {
 		logCanceled(&r.o, c, attempt.Account)
 	}
 }

@@ -59,7 +59,7 @@ func TestResumer_CrashAnywhere(t *testing.T) {
 			time.Sleep(hold.AbandonIntentAfter + time.Second)
 			second := w.start(dieAt)
 			second.resumer.Run(w.Ctx)
-			finished = !second.Killed()
+			finished = !second.IsKilled()
 			third := w.start(0)
 			time.Sleep(5 * time.Minute)
 			st, _ := w.Sim.Intent(a.PaymentIntent)

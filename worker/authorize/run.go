@@ -16,13 +16,13 @@ import (
 
 // AttemptStore keeps the records of attempts. store.Store implements it.
 type AttemptStore interface {
-	// BeginAuthorization records an attempt, or resumes the recorded one, under
-	// a lease. An attempt without a state is only resumed. token identifies the
-	// owner of the lease.
-	BeginAuthorization(
+	// BeginOrResumeAuthorization records an attempt, or resumes the recorded
+	// one, under a lease. An attempt without a state is only resumed. token
+	// identifies the owner of the lease.
+	BeginOrResumeAuthorization(
 		ctx context.Context, a hold.AuthorizationAttempt, token string,
 		lease, resumeAfter time.Duration,
-	) (hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error)
+	) (hold.AuthorizationAttempt, hold.LookupResult, time.Time, error)
 	// SaveAuthorization saves an attempt unless another token has its lease.
 	// With release, it ends the lease. resumeAt is when the Resumer resumes the
 	// attempt; zero means never.
@@ -33,14 +33,14 @@ type AttemptStore interface {
 	// ForgetAuthorization deletes an attempt unless another token has its
 	// lease.
 	ForgetAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
-	// DueAuthorizations returns the ids of up to n attempts to resume now.
-	DueAuthorizations(ctx context.Context, n int) (ids []string, now time.Time, err error)
+	// DueAuthorizationIDs returns the ids of up to n attempts to resume now.
+	DueAuthorizationIDs(ctx context.Context, n int) (ids []string, now time.Time, err error)
 }
 
 // HoldReader reads holds; a hold that does not exist is nil. store.Store
 // implements it.
 type HoldReader interface {
-	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
 // Caller sends calls to Stripe. gateway.Caller implements it.
@@ -100,7 +100,7 @@ type attemptRun struct {
 // with the lease or with ctx.
 func (r *attemptRun) driveToEnd(ctx context.Context) {
 	o := r.o
-	driver := execute.Driver{Caller: apiKeyCheckingCaller{o.Caller}, Now: o.Clock.Now,
+	driver := execute.Driver{Caller: keyRejectedGuard{o.Caller}, Now: o.Clock.Now,
 		CallTimeout: o.CallTimeout}
 	bounded, cancel := context.WithDeadline(ctx, r.leaseEnd)
 	defer cancel()
@@ -163,7 +163,7 @@ func (r *attemptRun) doLocalSteps(ctx context.Context) hold.Step {
 func (r *attemptRun) doStep(ctx context.Context, step hold.Step) (result hold.StepResult) {
 	attempt, in := r.machine.Attempt(), step.Intent
 	switch step.Kind {
-	case hold.StepSave, hold.StepRelease:
+	case hold.StepSave, hold.StepReleaseLease:
 		result.Err = r.saveAttempt(ctx, attempt, step)
 	case hold.StepForget:
 		result.Err = r.o.Attempts.ForgetAuthorization(ctx, attempt, r.token)
@@ -187,7 +187,7 @@ func (r *attemptRun) doStep(ctx context.Context, step hold.Step) (result hold.St
 func (r *attemptRun) saveAttempt(
 	ctx context.Context, attempt hold.AuthorizationAttempt, step hold.Step,
 ) error {
-	release := step.Kind == hold.StepRelease
+	release := step.Kind == hold.StepReleaseLease
 	saved, err := r.o.Attempts.SaveAuthorization(ctx, attempt, r.token, release, step.ResumeAt)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "save an authorization attempt", err)
@@ -199,13 +199,17 @@ func (r *attemptRun) saveAttempt(
 	return nil
 }
 
-// apiKeyCheckingCaller sends nothing while Stripe rejects the key.
-type apiKeyCheckingCaller struct{ Caller }
+// keyRejectedGuard sends nothing while Stripe rejects the key.
+type keyRejectedGuard struct{ Caller }
 
-// Reserve implements [execute.Caller].
-func (c apiKeyCheckingCaller) Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error {
+// WaitForBudget implements [execute.Caller].
+func (c keyRejectedGuard) WaitForBudget(
+	ctx context.Context,
+	call hold.Call,
+	maxWait time.Duration,
+) error {
 	if c.KeyRejected() {
 		return &hold.NotSentError{Reason: "Stripe rejects the key"}
 	}
-	return c.Caller.Reserve(ctx, call, maxWait)
+	return c.Caller.WaitForBudget(ctx, call, maxWait)
 }

@@ -116,18 +116,18 @@ type storeOf struct {
 func (s storeOf) around(err *error) func() {
 	s.p.countStep()
 	return func() {
-		if s.p.countStep(); s.p.Killed() {
+		if s.p.countStep(); s.p.IsKilled() {
 			*err = envtest.ErrKilled
 		}
 	}
 }
 
-func (s storeOf) BeginAuthorization(
+func (s storeOf) BeginOrResumeAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease,
 	resumeAfter time.Duration,
-) (found hold.AuthorizationAttempt, l hold.AttemptLookup, now time.Time, err error) {
+) (found hold.AuthorizationAttempt, l hold.LookupResult, now time.Time, err error) {
 	defer s.around(&err)()
-	return s.Store.BeginAuthorization(ctx, a, token, lease, resumeAfter)
+	return s.Store.BeginOrResumeAuthorization(ctx, a, token, lease, resumeAfter)
 }
 
 func (s storeOf) SaveAuthorization(
@@ -138,7 +138,7 @@ func (s storeOf) SaveAuthorization(
 	return s.Store.SaveAuthorization(ctx, a, token, release, resumeAt)
 }
 
-func (s storeOf) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
+func (s storeOf) Commit(ctx context.Context, writes []hold.HoldWrite) (ok []bool, err error) {
 	defer s.around(&err)()
 	return s.Store.Commit(ctx, writes)
 }

@@ -21,9 +21,9 @@ func (r *RedisClock) Now() time.Time {
 	return time.Now().Add(time.Duration(r.offset.Load())).UTC().Truncate(time.Millisecond)
 }
 
-// Sync sets the clock to the time in a reply that has just arrived. It ignores
-// a zero time.
-func (r *RedisClock) Sync(now time.Time) {
+// AdjustTo sets the clock to the time in a reply that has just arrived. It
+// ignores a zero time.
+func (r *RedisClock) AdjustTo(now time.Time) {
 	if !now.IsZero() {
 		r.offset.Store(int64(time.Until(now)))
 	}

@@ -15,9 +15,9 @@ func TestRedis_FollowsLastReply(t *testing.T) {
 			t.Errorf("before a reply: %s", got)
 		}
 		redisTime := time.Now().Add(-90*time.Minute + 300*time.Microsecond)
-		c.Sync(redisTime)
+		c.AdjustTo(redisTime)
 		time.Sleep(2 * time.Second)
-		c.Sync(time.Time{})
+		c.AdjustTo(time.Time{})
 		want := redisTime.Add(2 * time.Second).Truncate(time.Millisecond)
 		if got := c.Now(); !got.Equal(want) || got.Location() != time.UTC {
 			t.Errorf("got %s, want %s", got, want)

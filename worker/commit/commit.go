@@ -23,9 +23,9 @@ type Store interface {
 	// Commit reports per record whether it is written; false means that another
 	// writer was first. After an error any record may be written. Writing the
 	// same again is safe: it is reported as written.
-	Commit(ctx context.Context, writes []hold.RecordWrite) ([]bool, error)
+	Commit(ctx context.Context, writes []hold.HoldWrite) ([]bool, error)
 	// AdvanceMilestones moves milestones without rewriting their records.
-	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneAdvance) ([]bool, error)
+	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneWrite) ([]bool, error)
 }
 
 // Observer records every committed event, for metrics.
@@ -85,7 +85,7 @@ func (c *Committer) CommitWithRetry(ctx context.Context, changes []Change) ([]bo
 func (c *Committer) commit(
 	ctx context.Context, changes []Change, attempts int,
 ) (written []bool, err error) {
-	writes := make([]hold.RecordWrite, len(changes))
+	writes := make([]hold.HoldWrite, len(changes))
 	for i := range changes {
 		writes[i] = c.prepareWrite(&changes[i])
 	}
@@ -97,7 +97,7 @@ func (c *Committer) commit(
 	if err != nil {
 		return nil, err
 	}
-	c.reportWritten(changes, written)
+	c.notifyWritten(changes, written)
 	return written, nil
 }
 
@@ -105,16 +105,16 @@ func (c *Committer) commit(
 // were written. A decision that does not change the record only moves the
 // milestone, so that a concurrent claim stays valid.
 func (c *Committer) PassMilestones(
-	ctx context.Context, passed []PassedMilestone,
+	ctx context.Context, passed []MilestoneChange,
 ) (advanced int, err error) {
-	var advances []hold.MilestoneAdvance
-	var writes []hold.RecordWrite
+	var advances []hold.MilestoneWrite
+	var writes []hold.HoldWrite
 	var advancing, writing []Change
 	for i := range passed {
 		m := &passed[i]
 		now := c.at(&m.Change)
 		if m.Decision.Unchanged {
-			advances = append(advances, hold.MilestoneAdvance{
+			advances = append(advances, hold.MilestoneWrite{
 				ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
 				Events: event.EncodePassedMilestone(&m.Decision, c.o.Livemode, now)})
 			advancing = append(advancing, m.Change)
@@ -130,7 +130,7 @@ func (c *Committer) PassMilestones(
 		if e != nil {
 			err = e
 		} else {
-			advanced += c.reportWritten(advancing, ok)
+			advanced += c.notifyWritten(advancing, ok)
 		}
 	}
 	if len(writes) > 0 {
@@ -138,13 +138,13 @@ func (c *Committer) PassMilestones(
 		if e != nil {
 			return advanced, e
 		}
-		advanced += c.reportWritten(writing, ok)
+		advanced += c.notifyWritten(writing, ok)
 	}
 	return advanced, err
 }
 
-// PassedMilestone is a passed milestone and the decision that follows.
-type PassedMilestone struct {
+// MilestoneChange is a passed milestone and the decision that follows.
+type MilestoneChange struct {
 	Change
 	DueAt time.Time // when the passed milestone was due
 	Next  time.Time // when the following one is due, zero for none
@@ -153,9 +153,9 @@ type PassedMilestone struct {
 // DeleteSettled deletes holds, each if it still has its version. It publishes
 // no events.
 func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (deleted int, err error) {
-	writes := make([]hold.RecordWrite, len(holds))
+	writes := make([]hold.HoldWrite, len(holds))
 	for i := range holds {
-		writes[i] = hold.RecordWrite{Version: holds[i].Version, Hold: holds[i],
+		writes[i] = hold.HoldWrite{Version: holds[i].Version, Hold: holds[i],
 			PreviousReference: holds[i].Reference, Drop: true}
 	}
 	written, err := c.store.Commit(ctx, writes)
@@ -170,7 +170,7 @@ func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (delet
 // RecordCommitted logs and counts a change that was written although its commit
 // returned an error.
 func (c *Committer) RecordCommitted(change Change) {
-	c.reportWritten([]Change{change}, []bool{true})
+	c.notifyWritten([]Change{change}, []bool{true})
 }
 
 func (c *Committer) at(ch *Change) time.Time {
@@ -184,21 +184,21 @@ func (c *Committer) at(ch *Change) time.Time {
 // in ch. It alerts if a deadline that was just learned comes too early for the
 // capture, hands the hold over to the operator if that deadline makes on_expiry
 // act without a warning, and records the reason that a cancel will send.
-func (c *Committer) prepareWrite(ch *Change) hold.RecordWrite {
+func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 	now := c.at(ch)
-	ch.Decision.AlertTooLateToCapture(ch.Before, now, c.o.Rules)
-	ch.Decision.HandOver(ch.Before, now, c.o.Rules)
-	ch.Decision.RecordCancellationReason(ch.Before, c.o.Rules)
-	return hold.RecordWrite{
+	ch.Decision.RequireAttentionIfTooLate(ch.Before, now, c.o.Rules)
+	ch.Decision.RequireAttentionIfPolicyDue(ch.Before, now, c.o.Rules)
+	ch.Decision.SetDefaultCancellationReason(ch.Before, c.o.Rules)
+	return hold.HoldWrite{
 		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
 		Placement: ch.Decision.Placement(ch.Before, now, c.o.Rules),
 		Events:    event.Encode(&ch.Decision, ch.Before.Version+1, c.o.Livemode, now),
 	}
 }
 
-// reportWritten logs and counts the written changes, and wakes the dispatcher
+// notifyWritten logs and counts the written changes, and wakes the dispatcher
 // if a hold is due soon.
-func (c *Committer) reportWritten(changes []Change, written []bool) (n int) {
+func (c *Committer) notifyWritten(changes []Change, written []bool) (n int) {
 	wake := false
 	for i := range changes {
 		if !written[i] {

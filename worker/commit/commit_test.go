@@ -35,7 +35,7 @@ type memoryStore struct {
 
 var errTimeout = errors.New("i/o timeout")
 
-func (s *memoryStore) Commit(_ context.Context, writes []hold.RecordWrite) ([]bool, error) {
+func (s *memoryStore) Commit(_ context.Context, writes []hold.HoldWrite) ([]bool, error) {
 	s.calls++
 	if s.calls <= s.failCalls {
 		return nil, errTimeout
@@ -62,7 +62,7 @@ func (s *memoryStore) Commit(_ context.Context, writes []hold.RecordWrite) ([]bo
 }
 
 func (s *memoryStore) AdvanceMilestones(
-	_ context.Context, advances []hold.MilestoneAdvance,
+	_ context.Context, advances []hold.MilestoneWrite,
 ) ([]bool, error) {
 	s.calls++
 	if s.calls <= s.failCalls {
@@ -249,11 +249,11 @@ func TestPassMilestones(t *testing.T) {
 	f := newFixture()
 	c := f.paused(t)
 	warning := []hold.Event{{Type: hold.EventExpiring, Threshold: time.Hour}}
-	unchanged := commit.PassedMilestone{DueAt: now, Change: commit.Change{Before: c.Before,
+	unchanged := commit.MilestoneChange{DueAt: now, Change: commit.Change{Before: c.Before,
 		Decision: hold.Decision{Hold: *c.Before, Events: warning, Unchanged: true}}}
 	for want, version := range []uint64{4, 3} { // another writer was first, and then not
 		f.store.versions[c.Before.ID] = version
-		if n, err := f.PassMilestones(t.Context(), []commit.PassedMilestone{unchanged}); err != nil ||
+		if n, err := f.PassMilestones(t.Context(), []commit.MilestoneChange{unchanged}); err != nil ||
 			n != want {
 			t.Error(n, err)
 		}
@@ -263,7 +263,7 @@ func TestPassMilestones(t *testing.T) {
 		t.Error("the record was written:", f.store.versions, f.wakes)
 	}
 	if n, err := f.PassMilestones(t.Context(),
-		[]commit.PassedMilestone{{Change: c, DueAt: now}}); err != nil || n != 1 {
+		[]commit.MilestoneChange{{Change: c, DueAt: now}}); err != nil || n != 1 {
 		t.Error(n, err)
 	}
 	if f.store.versions[c.Before.ID] != 4 {

@@ -72,8 +72,8 @@ func (e *Env) OnStop(stop func()) { e.stops = append(e.stops, stop) }
 // In returns the time after d in RFC 3339.
 func In(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339Nano) }
 
-// CreateIntent places a hold of 100.00 EUR at Stripe.
-func (e *Env) CreateIntent(f ...func(*stripesim.Hold)) string {
+// AuthorizeIntent places a hold of 100.00 EUR at Stripe.
+func (e *Env) AuthorizeIntent(f ...func(*stripesim.Hold)) string {
 	e.T.Helper()
 	h := stripesim.Hold{Amount: 10_000, Currency: "eur", PaymentMethod: "pm_card_visa"}
 	for _, f := range f {
@@ -106,8 +106,8 @@ func (e *Env) CountCalls(class stripesim.EndpointClass) (n int64) {
 	return n
 }
 
-// StripeEffects returns what happened to an intent after its authorization.
-func (e *Env) StripeEffects(id string) (effects []string) {
+// IntentEffects returns what happened to an intent after its authorization.
+func (e *Env) IntentEffects(id string) (effects []string) {
 	for _, x := range e.Sim.Ledger() {
 		if x.Intent == id && x.Kind != stripesim.EffectAuthorized {
 			effects = append(effects, fmt.Sprintf("%v %d by %v", x.Kind, x.Amount, x.Actor))
@@ -119,7 +119,7 @@ func (e *Env) StripeEffects(id string) (effects []string) {
 // CheckEffects checks that exactly these effects happened to an intent.
 func (e *Env) CheckEffects(id string, want ...string) {
 	e.T.Helper()
-	if got := e.StripeEffects(id); !slices.Equal(got, want) {
+	if got := e.IntentEffects(id); !slices.Equal(got, want) {
 		e.T.Fatalf("%s: effects %q, want %q", id, got, want)
 	}
 }

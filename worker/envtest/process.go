@@ -72,8 +72,8 @@ func (p *Process) Kill() {
 	p.conns = nil
 }
 
-// Killed reports whether the process was killed.
-func (p *Process) Killed() bool { return p.killed.Load() }
+// IsKilled reports whether the process was killed.
+func (p *Process) IsKilled() bool { return p.killed.Load() }
 
 func (p *Process) dialRedis(ctx context.Context, network, addr string) (net.Conn, error) {
 	if p.killed.Load() {
@@ -97,11 +97,11 @@ type stripeTransport struct {
 }
 
 func (t *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !t.proceed() {
+	if !t.aliveAfterIO() {
 		return nil, ErrKilled
 	}
 	res, err := t.next.RoundTrip(req)
-	if !t.proceed() {
+	if !t.aliveAfterIO() {
 		if err == nil {
 			res.Body.Close()
 		}
@@ -110,8 +110,8 @@ func (t *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// proceed reports whether the process is alive after onIO.
-func (t *stripeTransport) proceed() bool {
+// aliveAfterIO reports whether the process is alive after onIO.
+func (t *stripeTransport) aliveAfterIO() bool {
 	if t.onIO != nil {
 		t.onIO()
 	}

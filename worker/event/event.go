@@ -134,8 +134,10 @@ func EncodePassedMilestone(d *hold.Decision, livemode bool, now time.Time) [][]b
 
 // EncodeSystem encodes a system event with a random id.
 func EncodeSystem(t hold.EventType, now time.Time, data Data) []byte {
-	return marshal(Envelope{ID: "evt_" + strings.ToLower(rand.Text()[:20]), Type: t, Timestamp: now,
-		Data: data})
+	return mustMarshal(
+		Envelope{ID: "evt_" + strings.ToLower(rand.Text()[:20]), Type: t, Timestamp: now,
+			Data: data},
+	)
 }
 
 func encodeAll(
@@ -158,12 +160,12 @@ func encodeAll(
 		if e.Type == hold.EventExpiring {
 			env.Data.Threshold = e.Threshold.String()
 		}
-		out = append(out, marshal(env))
+		out = append(out, mustMarshal(env))
 	}
 	return out
 }
 
-func marshal(e Envelope) []byte {
+func mustMarshal(e Envelope) []byte {
 	b, err := json.Marshal(e)
 	if err != nil {
 		panic(err) // only strings, numbers and times of bounded years

@@ -32,9 +32,9 @@ type Machine interface {
 // Caller sends calls to Stripe. gateway.Caller implements it. An error of
 // either method is a *[hold.NotSentError]: no request was sent.
 type Caller interface {
-	// Reserve takes one request from the budget and waits until it may be sent,
-	// at most maxWait.
-	Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error
+	// WaitForBudget takes one request from the budget and waits until it may be
+	// sent, at most maxWait.
+	WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error
 	// Do sends a call whose request is reserved.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
 }
@@ -90,7 +90,7 @@ func (d *Driver) Drive(stopping, ctx context.Context, m Machine, l Limits) (sent
 			Sleep(stopping, wait)
 			continue // the next call may have changed, and the lease is shorter
 		case reserved[call.Op] == 0:
-			if err := d.Caller.Reserve(stopping, call, l.BudgetWait); err != nil {
+			if err := d.Caller.WaitForBudget(stopping, call, l.BudgetWait); err != nil {
 				if stopping.Err() != nil {
 					return sent, ErrStopping
 				}

@@ -41,7 +41,7 @@ type caller struct {
 	doOK      func() error
 }
 
-func (c *caller) Reserve(ctx context.Context, call hold.Call, _ time.Duration) error {
+func (c *caller) WaitForBudget(ctx context.Context, call hold.Call, _ time.Duration) error {
 	if c.reserveOK != nil {
 		if err := c.reserveOK(); err != nil {
 			return err

@@ -29,15 +29,15 @@ func (g *Gateway) authorizeIntent(ctx context.Context, c hold.Call) hold.Answer 
 		ReturnURL:            optionalString(au.ReturnURL),
 		PaymentMethodOptions: cardOptions(au),
 		Metadata:             maps.Clone(au.Metadata),
-		Expand:               expandChargeAndReview(),
+		Expand:               intentExpansions(),
 	}
 	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(au)
-	r := requestInfo{mutation: true}
+	r := classifyOptions{mutation: true}
 	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.New(p)
 	}
-	return g.sendCardholderRequest(ctx, r, send)
+	return g.sendWithCardholderAction(ctx, r, send)
 }
 
 // confirmIntent confirms an intent again, after the cardholder has completed
@@ -47,28 +47,30 @@ func (g *Gateway) confirmIntent(ctx context.Context, c hold.Call) hold.Answer {
 		PaymentMethod:        optionalString(c.Authorize.PaymentMethod),
 		ReturnURL:            optionalString(c.Authorize.ReturnURL),
 		PaymentMethodOptions: cardOptions(c.Authorize),
-		Expand:               expandChargeAndReview(),
+		Expand:               intentExpansions(),
 	}
 	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(c.Authorize)
-	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
+	r := classifyOptions{intentID: c.PaymentIntent, mutation: true}
 	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Confirm(c.PaymentIntent, p)
 	}
-	return g.sendCardholderRequest(ctx, r, send)
+	return g.sendWithCardholderAction(ctx, r, send)
 }
 
-// sendCardholderRequest sends a request for one PaymentIntent, and adds to the
+// sendWithCardholderAction sends a request for one PaymentIntent, and adds to the
 // answer the values that the cardholder's browser needs. Only [hold.AnswerOK]
 // has them: after a decline, the caller asks for another card.
-func (g *Gateway) sendCardholderRequest(
-	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
+func (g *Gateway) sendWithCardholderAction(
+	ctx context.Context,
+	r classifyOptions,
+	send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var ch *hold.CardholderAction
 	a := g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		pi, err := send(ctx)
 		if err == nil && pi != nil {
-			ch = convertCardholder(g.scrubber, pi)
+			ch = convertCardholderAction(g.scrubber, pi)
 		}
 		return pi, err
 	})
@@ -78,9 +80,9 @@ func (g *Gateway) sendCardholderRequest(
 	return a
 }
 
-// convertCardholder returns the values of a PaymentIntent that its cardholder
-// needs, and the reason why the last payment failed.
-func convertCardholder(s *scrubber, pi *stripe.PaymentIntent) *hold.CardholderAction {
+// convertCardholderAction returns the values of a PaymentIntent that its
+// cardholder needs, and the reason why the last payment failed.
+func convertCardholderAction(s *scrubber, pi *stripe.PaymentIntent) *hold.CardholderAction {
 	ch := &hold.CardholderAction{ClientSecret: hold.NewSecret(pi.ClientSecret)}
 	if n := pi.NextAction; n != nil {
 		ch.NextAction = identifierOrEmpty(string(n.Type))

@@ -26,7 +26,7 @@ func (c *Caller) DoEach(
 	deadline := time.Now().Add(b.MaxWait)
 	for queues := groupByBudget(calls); len(queues) > 0; {
 		var wait time.Duration
-		queues, wait = run.sendReserved(ctx, queues)
+		queues, wait = run.reserveAndStart(ctx, queues)
 		noTime := b.MaxWait <= 0 || time.Now().Add(wait).After(deadline)
 		if len(queues) > 0 && (noTime || !execute.Sleep(ctx, wait)) {
 			for _, q := range queues {
@@ -81,10 +81,10 @@ type batchRun struct {
 	unsent []int
 }
 
-// sendReserved starts the calls that the budgets allow now. It returns the
+// reserveAndStart starts the calls that the budgets allow now. It returns the
 // queues that still have calls, and the time until the next try. wait is 0 if
 // every budget allowed a call.
-func (r *batchRun) sendReserved(
+func (r *batchRun) reserveAndStart(
 	ctx context.Context, queues []*budgetQueue,
 ) (rest []*budgetQueue, wait time.Duration) {
 	wants := make([]hold.BudgetRequest, len(queues))

@@ -44,15 +44,15 @@ type tokens struct {
 	used      map[string]int
 }
 
-func (b *tokens) reserve(account string, _ hold.Op, n int) (hold.Reservation, error) {
+func (b *tokens) reserve(account string, _ hold.Op, n int) (hold.BudgetReservation, error) {
 	elapsed := time.Since(b.start)
 	refills := int(elapsed/b.interval) + 1
 	granted := min(n, refills*b.perRefill[account]-b.used[account])
 	b.used[account] += granted
 	if granted == 0 {
-		return hold.Reservation{Wait: b.interval - elapsed%b.interval}, nil
+		return hold.BudgetReservation{Wait: b.interval - elapsed%b.interval}, nil
 	}
-	return hold.Reservation{Requests: granted}, nil
+	return hold.BudgetReservation{Requests: granted}, nil
 }
 
 func TestDoEach_SendsReservedCalls(t *testing.T) {
@@ -149,11 +149,11 @@ func TestDoEach_StopsWaiting(t *testing.T) {
 
 func TestDoEach_StoreDown(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
-		e.reserve = func(account string, _ hold.Op, n int) (hold.Reservation, error) {
+		e.reserve = func(account string, _ hold.Op, n int) (hold.BudgetReservation, error) {
 			if account == "a" {
-				return hold.Reservation{}, errStoreDown
+				return hold.BudgetReservation{}, errStoreDown
 			}
-			return hold.Reservation{Requests: n}, nil
+			return hold.BudgetReservation{Requests: n}, nil
 		}
 		var got collector
 		calls := slices.Concat(readsOf("a", 2), readsOf("b", 2))

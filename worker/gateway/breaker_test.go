@@ -13,10 +13,10 @@ func TestBreaker_LimitsCallsDuringOutage(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		check := func(when string, available bool, maxInFlight int) {
 			t.Helper()
-			if e.Available() != available || e.BreakerOpen() == available ||
+			if e.IsAvailable() != available || e.BreakerOpen() == available ||
 				e.MaxInFlight() != maxInFlight {
 				t.Errorf("%s: available %t, open %t, %d in flight",
-					when, e.Available(), e.BreakerOpen(), e.MaxInFlight())
+					when, e.IsAvailable(), e.BreakerOpen(), e.MaxInFlight())
 			}
 		}
 		e.answerAlways(hold.AnswerUnknown)
@@ -99,7 +99,7 @@ func TestBreaker_IgnoresCanceledCalls(t *testing.T) {
 		}
 		e.answerAlways(hold.AnswerOK)
 		e.do(t)
-		if !e.Available() {
+		if !e.IsAvailable() {
 			t.Error("unavailable after an answer")
 		}
 	})

@@ -18,10 +18,10 @@ import (
 // request. store.Budget implements it.
 type Budget interface {
 	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.Reservation, error)
-	// PauseAccount pauses one kind of request of an account on all replicas for
+	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
+	// PauseRequests pauses one kind of request of an account on all replicas for
 	// d.
-	PauseAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error
+	PauseRequests(ctx context.Context, account string, op hold.Op, d time.Duration) error
 }
 
 // Client sends one request to Stripe. [Gateway] implements it.
@@ -36,8 +36,8 @@ type CallObserver interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 
-// StoreHealth receives the errors of the budget. health.Redis implements it.
-type StoreHealth interface {
+// ErrorReporter receives the errors of the budget. health.Redis implements it.
+type ErrorReporter interface {
 	ReportError(ctx context.Context, doing string, err error)
 }
 
@@ -45,7 +45,7 @@ type StoreHealth interface {
 type CallerOptions struct {
 	Timeout  time.Duration // of one call
 	Observer CallObserver  // may be nil
-	Health   StoreHealth
+	Health   ErrorReporter
 	Logger   *zap.Logger
 }
 
@@ -120,20 +120,20 @@ func (c *Caller) Do(ctx context.Context, call hold.Call) (hold.Answer, error) {
 	return c.send(ctx, call, c.o.Timeout)
 }
 
-// ReserveAndDo reserves a request, waiting at most maxWait for the budget, and
+// WaitAndDo reserves a request, waiting at most maxWait for the budget, and
 // sends the call.
-func (c *Caller) ReserveAndDo(
+func (c *Caller) WaitAndDo(
 	ctx context.Context, call hold.Call, maxWait time.Duration,
 ) (hold.Answer, error) {
-	if err := c.Reserve(ctx, call, maxWait); err != nil {
+	if err := c.WaitForBudget(ctx, call, maxWait); err != nil {
 		return hold.Answer{}, err
 	}
 	return c.send(ctx, call, c.o.Timeout)
 }
 
-// Reserve reserves one request and waits until it may be sent. It returns an
-// error if the budget allows none within maxWait.
-func (c *Caller) Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error {
+// WaitForBudget reserves one request and waits until it may be sent. It returns
+// an error if the budget allows none within maxWait.
+func (c *Caller) WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error {
 	deadline := time.Now().Add(maxWait)
 	for {
 		reserved, err := c.budget.Reserve(ctx, hold.BudgetRequest{
@@ -251,13 +251,13 @@ func (c *Caller) pauseIfRefused(ctx context.Context, call hold.Call, a hold.Answ
 	default:
 		return
 	}
-	if err := c.budget.PauseAccount(ctx, call.Account, call.Op.Bucket(), d); err != nil {
+	if err := c.budget.PauseRequests(ctx, call.Account, call.Op.Bucket(), d); err != nil {
 		c.o.Health.ReportError(ctx, "pause an account", err)
 	}
 }
 
-// Available reports whether Stripe answers and accepts the key.
-func (c *Caller) Available() bool { return !c.KeyRejected() && !c.BreakerOpen() }
+// IsAvailable reports whether Stripe answers and accepts the key.
+func (c *Caller) IsAvailable() bool { return !c.KeyRejected() && !c.BreakerOpen() }
 
 // KeyRejected reports whether Stripe rejects the key.
 func (c *Caller) KeyRejected() bool { return c.keyRejected.Load() }
@@ -288,15 +288,15 @@ func (c *Caller) TakeRateLimitedCount() int64 { return c.rateLimited.Swap(0) }
 // no other call is sent. It reports whether it sent one. It probes a rejected
 // key at most every 30 seconds.
 func (c *Caller) Probe(ctx context.Context) bool {
-	if c.Available() || !c.probeDue() {
+	if c.IsAvailable() || !c.takeProbeTurn() {
 		return false
 	}
 	_, err := c.send(ctx, hold.Call{Op: hold.OpCheck}, c.o.Timeout)
 	return err == nil
 }
 
-// probeDue reports whether a probe is due, and if so records it as sent.
-func (c *Caller) probeDue() bool {
+// takeProbeTurn reports whether a probe is due, and if so records it as sent.
+func (c *Caller) takeProbeTurn() bool {
 	c.probeMu.Lock()
 	defer c.probeMu.Unlock()
 	if c.KeyRejected() && time.Since(c.lastProbe) < keyProbeInterval {

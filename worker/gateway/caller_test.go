@@ -27,7 +27,7 @@ type callerEnv struct {
 	// answer answers a call, and reserve a request for budget. Without them
 	// every call is OK and every request is reserved.
 	answer  func(ctx context.Context, c hold.Call) hold.Answer
-	reserve func(account string, op hold.Op, n int) (hold.Reservation, error)
+	reserve func(account string, op hold.Op, n int) (hold.BudgetReservation, error)
 
 	mu       sync.Mutex
 	sent     []hold.Call
@@ -90,10 +90,10 @@ type recordingBudget struct{ e *callerEnv }
 
 func (b recordingBudget) Reserve(
 	_ context.Context, wants ...hold.BudgetRequest,
-) ([]hold.Reservation, error) {
+) ([]hold.BudgetReservation, error) {
 	b.e.mu.Lock()
 	defer b.e.mu.Unlock()
-	reserved := make([]hold.Reservation, len(wants))
+	reserved := make([]hold.BudgetReservation, len(wants))
 	var failed error
 	for i, w := range wants {
 		b.e.reserved = append(b.e.reserved, reserveCall{w.Account, w.Op, w.Requests, w.Ahead})
@@ -109,7 +109,7 @@ func (b recordingBudget) Reserve(
 	return reserved, failed
 }
 
-func (b recordingBudget) PauseAccount(
+func (b recordingBudget) PauseRequests(
 	_ context.Context, account string, op hold.Op, d time.Duration,
 ) error {
 	b.e.mu.Lock()
@@ -207,31 +207,31 @@ func TestReserveAndDo_WaitsForBudget(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
 		name         string
-		reservations []hold.Reservation
+		reservations []hold.BudgetReservation
 		maxWait      time.Duration
 		sentAt       time.Duration // -1: not sent
 		retryAfter   time.Duration
 	}{
-		{"reserved for now", []hold.Reservation{{Requests: 1}}, 0, 0, 0},
-		{"reserved for later", []hold.Reservation{{Requests: 1, First: 150 * ms}}, 0, 150 * ms, 0},
-		{"used up", []hold.Reservation{{Wait: 700 * ms}}, 0, -1, 700 * ms},
+		{"reserved for now", []hold.BudgetReservation{{Requests: 1}}, 0, 0, 0},
+		{"reserved for later", []hold.BudgetReservation{{Requests: 1, First: 150 * ms}}, 0, 150 * ms, 0},
+		{"used up", []hold.BudgetReservation{{Wait: 700 * ms}}, 0, -1, 700 * ms},
 		{"used up for too long",
-			[]hold.Reservation{{Wait: 3001 * ms}},
+			[]hold.BudgetReservation{{Wait: 3001 * ms}},
 			3 * time.Second, -1, 3001 * ms},
 		{"used up for a while",
-			[]hold.Reservation{{Wait: 2 * time.Second}, {Requests: 1, First: 100 * ms}},
+			[]hold.BudgetReservation{{Wait: 2 * time.Second}, {Requests: 1, First: 100 * ms}},
 			3 * time.Second, 2100 * ms, 0},
 		{"used up again after the wait",
-			[]hold.Reservation{{Wait: 2 * time.Second}, {Wait: 2 * time.Second}},
+			[]hold.BudgetReservation{{Wait: 2 * time.Second}, {Wait: 2 * time.Second}},
 			3 * time.Second, -1, 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			runWithCaller(t, func(t *testing.T, e *callerEnv) {
-				e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
+				e.reserve = func(string, hold.Op, int) (hold.BudgetReservation, error) {
 					return tt.reservations[len(e.reserved)-1], nil
 				}
 				call := hold.Call{Op: hold.OpList, Account: testAccountID}
-				_, err := e.ReserveAndDo(t.Context(), call, tt.maxWait)
+				_, err := e.WaitAndDo(t.Context(), call, tt.maxWait)
 				checkNotSent(t, err, tt.retryAfter)
 				if want := tt.sentAt >= 0; (err == nil) != want || (len(e.sent) == 1) != want {
 					t.Fatalf("%v, sent %v", err, e.sent)
@@ -255,10 +255,10 @@ func TestReserveAndDo_WaitsForBudget(t *testing.T) {
 func TestReserveAndDo_NotSent(t *testing.T) {
 	t.Run("store down", func(t *testing.T) {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
-			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
-				return hold.Reservation{}, errStoreDown
+			e.reserve = func(string, hold.Op, int) (hold.BudgetReservation, error) {
+				return hold.BudgetReservation{}, errStoreDown
 			}
-			_, err := e.ReserveAndDo(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.WaitAndDo(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || len(e.reported) != 1 {
 				t.Errorf("%v, sent %v, reported %q", err, e.sent, e.reported)
@@ -267,12 +267,12 @@ func TestReserveAndDo_NotSent(t *testing.T) {
 	})
 	t.Run("caller cancels while it waits", func(t *testing.T) {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
-			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
-				return hold.Reservation{Wait: 30 * time.Second}, nil
+			e.reserve = func(string, hold.Op, int) (hold.BudgetReservation, error) {
+				return hold.BudgetReservation{Wait: 30 * time.Second}, nil
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := e.ReserveAndDo(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.WaitAndDo(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || time.Since(e.start) != time.Second {
 				t.Errorf("%v after %s, sent %v", err, time.Since(e.start), e.sent)
@@ -305,17 +305,17 @@ func TestCaller_KeyRejectedAndAcceptedAgain(t *testing.T) {
 		for range 10 {
 			e.do(t)
 		}
-		if !e.KeyRejected() || e.Available() || e.BreakerOpen() || e.MaxInFlight() != 0 {
+		if !e.KeyRejected() || e.IsAvailable() || e.BreakerOpen() || e.MaxInFlight() != 0 {
 			t.Errorf("rejected %t, available %t, open %t, %d in flight",
-				e.KeyRejected(), e.Available(), e.BreakerOpen(), e.MaxInFlight())
+				e.KeyRejected(), e.IsAvailable(), e.BreakerOpen(), e.MaxInFlight())
 		}
 		e.answerAlways(hold.AnswerUnknown) // says nothing about the key
 		if e.do(t); !e.KeyRejected() {
 			t.Error("accepted without an answer")
 		}
 		e.answerAlways(hold.AnswerForbidden)
-		if e.do(t); e.KeyRejected() || !e.Available() || e.MaxInFlight() != -1 {
-			t.Errorf("rejected %t after an answer, available %t", e.KeyRejected(), e.Available())
+		if e.do(t); e.KeyRejected() || !e.IsAvailable() || e.MaxInFlight() != -1 {
+			t.Errorf("rejected %t after an answer, available %t", e.KeyRejected(), e.IsAvailable())
 		}
 		if e.logs.FilterMessageSnippet("Stripe rejects the key").Len() != 1 ||
 			e.logs.FilterMessage("Stripe accepts the key again").Len() != 1 {
@@ -412,8 +412,8 @@ func TestProbe(t *testing.T) {
 			}
 			e.answerAlways(hold.AnswerOK)
 			time.Sleep(5*time.Second + 1)
-			if !e.Probe(t.Context()) || !e.Available() || probes(e) != 7 {
-				t.Errorf("available %t after %d probes", e.Available(), probes(e))
+			if !e.Probe(t.Context()) || !e.IsAvailable() || probes(e) != 7 {
+				t.Errorf("available %t after %d probes", e.IsAvailable(), probes(e))
 			}
 		})
 	})
@@ -429,7 +429,7 @@ func TestProbe(t *testing.T) {
 				t.Errorf("%d probes in a minute, want one every 30 seconds", probes(e))
 			}
 			e.answerAlways(hold.AnswerOK)
-			if !e.Probe(t.Context()) || !e.Available() {
+			if !e.Probe(t.Context()) || !e.IsAvailable() {
 				t.Error("unavailable although Stripe accepts the key")
 			}
 		})

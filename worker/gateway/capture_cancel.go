@@ -87,7 +87,7 @@ func (g *Gateway) sendCaptureOrCancel(
 	ctx context.Context, c hold.Call, action string,
 	params func(context.Context) stripe.ParamsContainer,
 ) hold.Answer {
-	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
+	r := classifyOptions{intentID: c.PaymentIntent, mutation: true}
 	return g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		trace := ctx.Value(callTraceKey{}).(*callTrace)
 		trace.bodyBuffer = bodyBuffers.Get().(*bytes.Buffer)
@@ -102,14 +102,14 @@ func (g *Gateway) sendCaptureOrCancel(
 		if err != nil || !trace.bodyComplete {
 			return nil, err
 		}
-		return decodeIntent(trace.bodyBuffer.Bytes())
+		return decodeStripeIntent(trace.bodyBuffer.Bytes())
 	})
 }
 
-// decodeIntent decodes a PaymentIntent. It is as lenient as encoding/json, so
-// that an invalid byte in a description does not make a successful capture
-// unknown.
-func decodeIntent(body []byte) (*stripe.PaymentIntent, error) {
+// decodeStripeIntent decodes a PaymentIntent. It is as lenient as
+// encoding/json, so that an invalid byte in a description does not make a
+// successful capture unknown.
+func decodeStripeIntent(body []byte) (*stripe.PaymentIntent, error) {
 	var s intentJSON
 	lenient := json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 	if err := json.Unmarshal(body, &s, lenient); err != nil {

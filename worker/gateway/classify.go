@@ -18,7 +18,7 @@ import (
 // classifyFailure classifies every response but the expected 200. It never uses
 // the text of an error of stripe-go, which may contain client secrets and parts
 // of the body.
-func (g *Gateway) classifyFailure(t *callTrace, err error, r requestInfo) hold.Answer {
+func (g *Gateway) classifyFailure(t *callTrace, err error, r classifyOptions) hold.Answer {
 	a := t.answer(0)
 	var se *stripe.Error
 	switch {
@@ -161,8 +161,8 @@ func inconclusiveKind(t *callTrace, mutation bool) hold.AnswerKind {
 // errorCode returns the decline code of an error, otherwise its code. It
 // returns "" if neither is valid.
 func errorCode(s *scrubber, e *stripe.Error) string {
-	declineCode := s.validErrorCode(string(e.DeclineCode))
-	return cmp.Or(declineCode, s.validErrorCode(string(e.Code)))
+	declineCode := s.errorCodeOrEmpty(string(e.DeclineCode))
+	return cmp.Or(declineCode, s.errorCodeOrEmpty(string(e.Code)))
 }
 
 // describeUnreadableBody returns a fixed text that says why a response cannot

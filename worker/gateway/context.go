@@ -21,17 +21,17 @@ func validateContext(k APIKey, account string) error {
 	return hold.CheckAccountID(account)
 }
 
-// contextTransport sends the header Stripe-Context, which an organization key
-// needs on every request. It takes the place of Stripe-Account: the context of
-// a connected account is the path from the organization's account to it.
-type contextTransport struct {
+// stripeContextTransport sends the header Stripe-Context, which an organization
+// key needs on every request. It takes the place of Stripe-Account: the context
+// of a connected account is the path from the organization's account to it.
+type stripeContextTransport struct {
 	next    http.RoundTripper
 	account string // of the organization
 }
 
 // RoundTrip sends a copy of the request, because a transport must not change
 // the original.
-func (t *contextTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t *stripeContextTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	path := t.account
 	if a := req.Header.Get("Stripe-Account"); a != "" && a != t.account {
 		path += "/" + a

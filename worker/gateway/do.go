@@ -19,7 +19,7 @@ import (
 // HTTPStatus 0.
 func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	if reason := validateCall(&c); reason != "" {
-		return answerNotSent(reason)
+		return invalidCallAnswer(reason)
 	}
 	switch c.Op {
 	case hold.OpCapture:
@@ -43,17 +43,17 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 
 // retrieveIntent retrieves an intent with its charge and its review.
 func (g *Gateway) retrieveIntent(ctx context.Context, c hold.Call) hold.Answer {
-	p := &stripe.PaymentIntentParams{Expand: expandChargeAndReview()}
-	r := requestInfo{intentID: c.PaymentIntent}
+	p := &stripe.PaymentIntentParams{Expand: intentExpansions()}
+	r := classifyOptions{intentID: c.PaymentIntent}
 	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, "")
 		return g.paymentIntents.Get(c.PaymentIntent, p)
 	}
-	return g.sendCardholderRequest(ctx, r, send)
+	return g.sendWithCardholderAction(ctx, r, send)
 }
 
-// requestInfo is the part of a request on which the classification depends.
-type requestInfo struct {
+// classifyOptions is the part of a request on which the classification depends.
+type classifyOptions struct {
 	intentID string // the PaymentIntent that the response must have; empty accepts any
 	mutation bool   // the request may change an object at Stripe
 	maxBody  int64  // maximum size of the response's body in bytes; 0 means maxBodyBytes
@@ -61,7 +61,9 @@ type requestInfo struct {
 
 // sendIntentRequest sends a request for one PaymentIntent.
 func (g *Gateway) sendIntentRequest(
-	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
+	ctx context.Context,
+	r classifyOptions,
+	send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var in *hold.PaymentIntent
 	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
@@ -81,7 +83,7 @@ func (g *Gateway) sendIntentRequest(
 // response. send returns expected if the body has the object that the request
 // asks for.
 func (g *Gateway) sendAndClassify(
-	ctx context.Context, r requestInfo, send func(context.Context) (expected bool, err error),
+	ctx context.Context, r classifyOptions, send func(context.Context) (expected bool, err error),
 ) (a hold.Answer) {
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
@@ -121,13 +123,13 @@ func requestParams(ctx context.Context, account, key string) stripe.Params {
 	return p
 }
 
-// expandChargeAndReview returns the fields that a request for one intent
+// intentExpansions returns the fields that a request for one intent
 // expands. The charge has the deadline. The review says whether it is open.
-func expandChargeAndReview() []*string {
+func intentExpansions() []*string {
 	return []*string{stripe.String("latest_charge"), stripe.String("review")}
 }
 
-// answerNotSent returns the answer to a call that is not sent.
-func answerNotSent(reason string) hold.Answer {
+// invalidCallAnswer returns the answer to a call that is not sent.
+func invalidCallAnswer(reason string) hold.Answer {
 	return hold.Answer{Kind: hold.AnswerInvalid, Message: "not sent: " + reason}
 }

@@ -68,7 +68,7 @@ type eventObject struct {
 	Currency           string            `json:"currency"`
 	Created            int64             `json:"created"`
 	CaptureMethod      string            `json:"capture_method"`
-	MethodOptions      methodOptions     `json:"payment_method_options"`
+	MethodOptions      methodOptionsJSON `json:"payment_method_options"`
 	CancellationReason string            `json:"cancellation_reason"`
 	Metadata           map[string]string `json:"metadata"`
 	PaymentIntent      expandableID      `json:"payment_intent"` // of a charge or a review
@@ -78,8 +78,8 @@ type eventObject struct {
 	ClosedReason       string            `json:"closed_reason"`
 }
 
-// methodOptions are the options of an intent by payment method type.
-type methodOptions map[string]struct {
+// methodOptionsJSON are the options of an intent by payment method type.
+type methodOptionsJSON map[string]struct {
 	CaptureMethod string `json:"capture_method"`
 }
 
@@ -89,7 +89,7 @@ type methodOptions map[string]struct {
 // is a hold whatever its parameters say.
 func (s *eventObject) capturesAutomatically() bool {
 	if s.CaptureMethod == "" || s.CaptureMethod == "manual" ||
-		hold.Status(s.Status) == hold.StatusRequiresCapture {
+		hold.PaymentIntentStatus(s.Status) == hold.StatusRequiresCapture {
 		return false
 	}
 	for _, o := range s.MethodOptions {
@@ -163,7 +163,7 @@ func parseSnapshotEvent(body []byte, ownAccount string) (hold.StripeEvent, error
 		Account:        account,
 		Created:        time.Unix(raw.Created, 0).UTC(),
 		Livemode:       raw.Livemode,
-		IdempotencyKey: requestIdempotencyKey(raw.Request),
+		IdempotencyKey: eventIdempotencyKey(raw.Request),
 	}
 	if !known || !isHoldEventType(raw.Type) {
 		return e, nil
@@ -173,7 +173,7 @@ func parseSnapshotEvent(body []byte, ownAccount string) (hold.StripeEvent, error
 		return hold.StripeEvent{}, ErrNotAnEvent
 	}
 	if s.Object == "charge" && e.PaymentIntent != "" {
-		e.Authorized = authorizedByCharge(raw.Data.Object, e.PaymentIntent)
+		e.Authorized = authorizedIntentFromCharge(raw.Data.Object, e.PaymentIntent)
 	}
 	return e, nil
 }
@@ -238,7 +238,7 @@ func (s *eventObject) isValidIntent() bool {
 
 // intent converts the object, which must be a PaymentIntent.
 func (s *eventObject) intent(livemode bool) *hold.PaymentIntent {
-	status, reason := statusAndReason(s.Status, s.CancellationReason)
+	status, reason := normalizeStatus(s.Status, s.CancellationReason)
 	return &hold.PaymentIntent{
 		ID:                 s.ID,
 		Status:             status,
@@ -278,9 +278,9 @@ func verifySignature(
 	return ErrInvalidSignature
 }
 
-// requestIdempotencyKey returns the idempotency key of the request that caused
+// eventIdempotencyKey returns the idempotency key of the request that caused
 // an event, or "".
-func requestIdempotencyKey(request json.RawMessage) string {
+func eventIdempotencyKey(request json.RawMessage) string {
 	var r struct {
 		Key string `json:"idempotency_key"`
 	}

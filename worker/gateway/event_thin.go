@@ -66,16 +66,16 @@ func parseThinEvent(body []byte, ownAccount string) (hold.StripeEvent, error) {
 // one of the path.
 func thinEventAccount(path, ownAccount string) (account string, known bool) {
 	if ownAccount == "" { // the path begins at the account of the key
-		account = lastAccount(path)
+		account = lastContextAccount(path)
 		return account, account == path
 	}
 	switch rest, connected := strings.CutPrefix(path, ownAccount+"/"); {
 	case path == "", path == ownAccount:
 		return "", true
-	case connected && rest == lastAccount(path):
+	case connected && rest == lastContextAccount(path):
 		return rest, true
 	}
-	return lastAccount(path), false
+	return lastContextAccount(path), false
 }
 
 // snapshotEventAccount returns the connected account of a snapshot event like
@@ -93,9 +93,9 @@ func snapshotEventAccount(
 	return thinEventAccount(path, ownAccount)
 }
 
-// lastAccount returns the last account of a context, or "" if that is no
+// lastContextAccount returns the last account of a context, or "" if that is no
 // account's id.
-func lastAccount(path string) string {
+func lastContextAccount(path string) string {
 	id := path[strings.LastIndexByte(path, '/')+1:]
 	if hold.CheckAccountID(id) != nil {
 		return ""

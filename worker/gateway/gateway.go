@@ -109,7 +109,7 @@ func New(o Options) (*Gateway, error) {
 func newBackend(base string, transport http.RoundTripper, stripeContext string) stripe.Backend {
 	_, reportsConns := transport.(*http.Transport)
 	if stripeContext != "" {
-		transport = &contextTransport{next: transport, account: stripeContext}
+		transport = &stripeContextTransport{next: transport, account: stripeContext}
 	}
 	return stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: stripe.String(base),

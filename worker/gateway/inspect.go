@@ -80,7 +80,7 @@ func (g *Gateway) listWebhookEndpoints(ctx context.Context) (all []WebhookEndpoi
 	p := &stripe.WebhookEndpointListParams{}
 	p.Limit = stripe.Int64(maxPageSize)
 	p.Single = true
-	a = g.sendAndClassify(ctx, requestInfo{}, func(ctx context.Context) (bool, error) {
+	a = g.sendAndClassify(ctx, classifyOptions{}, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
 		client := webhookendpoint.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}
 		it := client.List(p)

@@ -27,7 +27,7 @@ func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.Payme
 		Created:          time.Unix(pi.Created, 0).UTC(),
 		Livemode:         pi.Livemode,
 	}
-	in.Status, in.CancellationReason = statusAndReason(string(pi.Status),
+	in.Status, in.CancellationReason = normalizeStatus(string(pi.Status),
 		string(pi.CancellationReason))
 	if len(pi.Metadata) > 0 {
 		in.Metadata = make(map[string]string, len(pi.Metadata))
@@ -65,13 +65,13 @@ func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.Payme
 // that the card network ended. Other versions use canceled with a reason.
 const statusExpired = "expired"
 
-// statusAndReason returns an intent's status and cancellation reason as every
+// normalizeStatus returns an intent's status and cancellation reason as every
 // API version means them.
-func statusAndReason(status, reason string) (hold.Status, string) {
+func normalizeStatus(status, reason string) (hold.PaymentIntentStatus, string) {
 	if status == statusExpired {
 		return hold.StatusCanceled, hold.ReasonExpired
 	}
-	return hold.Status(status), identifierOrEmpty(reason)
+	return hold.PaymentIntentStatus(status), identifierOrEmpty(reason)
 }
 
 // isValidIntent reports whether a decoded body is a PaymentIntent with all

@@ -41,9 +41,9 @@ func (g *Gateway) checkKey(ctx context.Context) hold.Answer {
 
 func (g *Gateway) sendList(
 	ctx context.Context, p *stripe.PaymentIntentListParams,
-) (page hold.Page, a hold.Answer) {
+) (page hold.IntentPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget
-	r := requestInfo{maxBody: maxListBodyBytes}
+	r := classifyOptions{maxBody: maxListBodyBytes}
 	a = g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
 		it := g.paymentIntents.List(p)
@@ -54,7 +54,7 @@ func (g *Gateway) sendList(
 		if l.Data == nil || len(l.Data) > maxPageSize || l.HasMore && len(l.Data) == 0 {
 			return false, nil // has_more on an empty page would never end
 		}
-		page = hold.Page{Intents: make([]hold.PaymentIntent, 0, len(l.Data)), More: l.HasMore}
+		page = hold.IntentPage{Intents: make([]hold.PaymentIntent, 0, len(l.Data)), More: l.HasMore}
 		for _, pi := range l.Data {
 			in := convertIntent(g.scrubber, pi, "")
 			if in == nil {

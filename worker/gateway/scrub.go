@@ -72,9 +72,9 @@ func (s *scrubber) redactMessage(text string) string {
 	return truncateUTF8(strings.TrimSpace(text), hold.MaxNoteBytes)
 }
 
-// validErrorCode returns c if it has the form of an error code and contains no
+// errorCodeOrEmpty returns c if it has the form of an error code and contains no
 // secret, otherwise "".
-func (s *scrubber) validErrorCode(c string) string {
+func (s *scrubber) errorCodeOrEmpty(c string) string {
 	if !errorCodePattern.matches(c) || s.redactSecrets(c) != c {
 		return ""
 	}

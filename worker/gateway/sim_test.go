@@ -247,7 +247,7 @@ func TestSim_LostRequest(t *testing.T) {
 // TestSim_StoredServerError replays a stored 500, with and without an effect.
 // Only a read shows the effect.
 func TestSim_StoredServerError(t *testing.T) {
-	for kind, want := range map[stripesim.FaultKind]hold.Status{
+	for kind, want := range map[stripesim.FaultKind]hold.PaymentIntentStatus{
 		stripesim.FaultErrorAfter:  hold.StatusSucceeded,
 		stripesim.FaultErrorBefore: hold.StatusRequiresCapture,
 	} {

@@ -14,9 +14,9 @@ import (
 // charge.
 func (g *Gateway) updateMetadata(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{
-		Metadata: maps.Clone(c.Metadata), Expand: expandChargeAndReview(),
+		Metadata: maps.Clone(c.Metadata), Expand: intentExpansions(),
 	}
-	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
+	r := classifyOptions{intentID: c.PaymentIntent, mutation: true}
 	return g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Update(c.PaymentIntent, p)

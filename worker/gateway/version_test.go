@@ -28,7 +28,7 @@ func TestGateway_SendsItsVersionToNewAccount(t *testing.T) {
 		}
 		return a
 	}
-	authorize := func(key, method string, want hold.Status) string {
+	authorize := func(key, method string, want hold.PaymentIntentStatus) string {
 		t.Helper()
 		in := do(authorizeWith(hold.AuthorizeCall{Amount: 1000, Currency: "eur",
 			PaymentMethod: method}, "", key), hold.AnswerOK).Intent

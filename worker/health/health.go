@@ -73,8 +73,8 @@ func (r *RedisReporter) ReportUnavailable(ctx context.Context, operation string,
 	return fmt.Errorf("%w (%s)", ErrUnavailable, operation)
 }
 
-// Check is one line of the readiness report.
-type Check struct {
+// CheckResult is one line of the readiness report.
+type CheckResult struct {
 	Name string // redis, stripe or scheduler; schedule while it is rebuilt
 	OK   bool
 	// Detail says what failed and what to do. A check that is OK may have a

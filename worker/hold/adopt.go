@@ -9,10 +9,14 @@ import (
 // on the intent.
 var ErrNoTerms = errors.New("no terms in the PaymentIntent's metadata")
 
-// DraftFromMetadata validates the terms in an intent's metadata, as
+// ValidRequestFromMetadata validates the terms in an intent's metadata, as
 // [ScheduleRequest.ValidateRecovered] does. The error is [ErrNoTerms] if there
 // are none, and a *[Problem] if one of them is invalid.
-func DraftFromMetadata(in *PaymentIntent, account string, now time.Time) (*Draft, error) {
+func ValidRequestFromMetadata(
+	in *PaymentIntent,
+	account string,
+	now time.Time,
+) (*ValidRequest, error) {
 	req, paused, found, err := RequestFromMetadata(in, account)
 	if !found {
 		return nil, ErrNoTerms
@@ -23,11 +27,11 @@ func DraftFromMetadata(in *PaymentIntent, account string, now time.Time) (*Draft
 	return req.ValidateRecovered(paused, now)
 }
 
-// Adopt makes a hold of an intent by the terms in its metadata. by is the
-// source of the history entry. Errors are those of [DraftFromMetadata] and
-// [New].
-func Adopt(in *PaymentIntent, account, by string, now time.Time) (Decision, error) {
-	draft, err := DraftFromMetadata(in, account, now)
+// NewFromMetadata makes a hold of an intent by the terms in its metadata. by is
+// the source of the history entry. Errors are those of
+// [ValidRequestFromMetadata] and [New].
+func NewFromMetadata(in *PaymentIntent, account, by string, now time.Time) (Decision, error) {
+	draft, err := ValidRequestFromMetadata(in, account, now)
 	if err != nil {
 		return Decision{}, err
 	}

@@ -2,24 +2,24 @@ package hold
 
 import "time"
 
-// Status is a PaymentIntent's status at Stripe.
-type Status string
+// PaymentIntentStatus is a PaymentIntent's status at Stripe.
+type PaymentIntentStatus string
 
 const (
-	StatusRequiresPaymentMethod Status = "requires_payment_method"
-	StatusRequiresConfirmation  Status = "requires_confirmation"
-	StatusRequiresAction        Status = "requires_action"
-	StatusProcessing            Status = "processing"
-	StatusRequiresCapture       Status = "requires_capture"
-	StatusCanceled              Status = "canceled"
-	StatusSucceeded             Status = "succeeded"
+	StatusRequiresPaymentMethod PaymentIntentStatus = "requires_payment_method"
+	StatusRequiresConfirmation  PaymentIntentStatus = "requires_confirmation"
+	StatusRequiresAction        PaymentIntentStatus = "requires_action"
+	StatusProcessing            PaymentIntentStatus = "processing"
+	StatusRequiresCapture       PaymentIntentStatus = "requires_capture"
+	StatusCanceled              PaymentIntentStatus = "canceled"
+	StatusSucceeded             PaymentIntentStatus = "succeeded"
 )
 
 // PaymentIntent is a PaymentIntent as Stripe described it at one moment.
 // Amounts are in minor units.
 type PaymentIntent struct {
 	ID               string
-	Status           Status
+	Status           PaymentIntentStatus
 	Amount           int64
 	AmountCapturable int64
 	// AmountReceived is what was captured so far. Above zero while the status
@@ -43,9 +43,9 @@ func (in *PaymentIntent) expiredByNetwork() bool {
 	return in.CancellationReason == ReasonAutomatic || in.CancellationReason == ReasonExpired
 }
 
-// holds reports whether amount is what the intent holds: the whole authorized
-// amount, or what is left of it.
-func (in *PaymentIntent) holds(amount int64) bool {
+// holdsAmount reports whether amount is what the intent holds: the whole
+// authorized amount, or what is left of it.
+func (in *PaymentIntent) holdsAmount(amount int64) bool {
 	return amount == in.AmountCapturable || amount == in.AmountCapturable+in.AmountReceived
 }
 
@@ -109,12 +109,12 @@ type Answer struct {
 	// Retransmitted says that the request was sent more than once, so an
 	// earlier try may have had its effect.
 	Retransmitted bool
-	Page          *Page             // of a list
+	Page          *IntentPage       // of a list
 	Cardholder    *CardholderAction // of an authorization, a confirmation or a read
 }
 
-// Page is one page of a list, newest first.
-type Page struct {
+// IntentPage is one page of a list, newest first.
+type IntentPage struct {
 	Intents []PaymentIntent
 	More    bool // there are older ones
 }

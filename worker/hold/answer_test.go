@@ -239,7 +239,7 @@ func TestApplyAnswer(t *testing.T) {
 				now := due.Add(time.Second)
 				h.Generation, h.InconclusiveReads, h.ReadFirst = tt.was.generation, tt.was.misses, tt.was.readFirst
 				if tt.was.unknown {
-					h.State, h.PreviousState, h.Sent = stateWorking, stateScheduled, hold.SentRequests{Count: 1, FirstAt: now, Unknown: true}
+					h.State, h.PreviousState, h.Sent = stateWorking, stateScheduled, hold.KeyUsage{Count: 1, FirstAt: now, Unknown: true}
 				}
 				h = claimHold(h, now)
 				call := h.NextCall(now)
@@ -299,7 +299,7 @@ func TestNextCall_IdempotencyKey(t *testing.T) {
 	// What does not change the effect does not change the key: retries,
 	// take-overs, terms that aren't parameters.
 	for name, e := range map[string]func(*hold.Hold){
-		"retry":     func(h *hold.Hold) { h.Retries, h.Sent = 7, hold.SentRequests{Count: 3, FirstAt: due, Unknown: true} },
+		"retry":     func(h *hold.Hold) { h.Retries, h.Sent = 7, hold.KeyUsage{Count: 3, FirstAt: due, Unknown: true} },
 		"metadata":  func(h *hold.Hold) { h.Metadata = map[string]string{"a": "b"} },
 		"reference": func(h *hold.Hold) { h.Reference = "BK-1" },
 		"version":   func(h *hold.Hold) { h.Version, h.Revision = 99, 99 },
@@ -340,13 +340,13 @@ func TestNextCall_ReadsFirstWhenKeyExpired(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		age  time.Duration
-		sent hold.SentRequests
+		sent hold.KeyUsage
 		want hold.Op
 	}{
-		{"fresh", 23*time.Hour - time.Millisecond, hold.SentRequests{Count: 1}, opCapture},
-		{"old", 23 * time.Hour, hold.SentRequests{Count: 1}, opRead},
-		{"old and lost", 23 * time.Hour, hold.SentRequests{Unknown: true}, opRead},
-		{"old, never used", 100 * time.Hour, hold.SentRequests{}, opCapture},
+		{"fresh", 23*time.Hour - time.Millisecond, hold.KeyUsage{Count: 1}, opCapture},
+		{"old", 23 * time.Hour, hold.KeyUsage{Count: 1}, opRead},
+		{"old and lost", 23 * time.Hour, hold.KeyUsage{Unknown: true}, opRead},
+		{"old, never used", 100 * time.Hour, hold.KeyUsage{}, opCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := claimHold(newHold(t, heldIntent(), withCaptureAt(due)), due)

@@ -95,7 +95,7 @@ func applyUnexpectedState(h Hold, call Call, a Answer, now time.Time) Decision {
 // moment, so the hold requires attention only after the second one.
 func applyNotFoundAnswer(h Hold, a Answer, now time.Time) Decision {
 	if h.Sent.Unknown {
-		return keepIndeterminate(h, CauseNotFound, a, now)
+		return retryInconclusive(h, CauseNotFound, a, now)
 	}
 	h.InconclusiveReads++
 	if h.InconclusiveReads < 2 {
@@ -125,7 +125,7 @@ func applyRefusal(h Hold, call Call, cause Cause, a Answer, now time.Time) Decis
 		return Decision{Hold: h, Again: true}
 	}
 	if h.Sent.Unknown {
-		return keepIndeterminate(h, cause, a, now)
+		return retryInconclusive(h, cause, a, now)
 	}
 	return requireAttention(h, cause, a.historyNote(), now)
 }
@@ -139,18 +139,18 @@ func keepOutcomeUnknown(h Hold, call Call, now time.Time) Decision {
 	return scheduleRetry(h, now, time.Second, time.Minute)
 }
 
-// maxIndeterminateReads bounds the reads of an intent whose answer says nothing
+// maxInconclusiveReads bounds the reads of an intent whose answer says nothing
 // about a request that was sent: about a day at one read every five minutes.
-const maxIndeterminateReads = 300
+const maxInconclusiveReads = 300
 
-// keepIndeterminate handles an answer that says nothing about a request that
+// retryInconclusive handles an answer that says nothing about a request that
 // was sent: Stripe does not find the intent, or refuses to be read. The wrong
 // key may be set, so that proves nothing, and the hold stays closed to changes.
 // An alert goes out at the second such answer. After a day the hold requires
 // attention, and a later request begins with a read.
-func keepIndeterminate(h Hold, cause Cause, a Answer, now time.Time) Decision {
+func retryInconclusive(h Hold, cause Cause, a Answer, now time.Time) Decision {
 	h.InconclusiveReads++
-	if h.InconclusiveReads > maxIndeterminateReads {
+	if h.InconclusiveReads > maxInconclusiveReads {
 		return requireAttention(h, cause, a.historyNote(), now)
 	}
 	if h.InconclusiveReads == 2 {
@@ -216,7 +216,7 @@ func (d Decision) alertOnManyCalls(before *Hold, a Answer, now time.Time) Decisi
 		h.Refusals = 0
 	}
 	h.Calls = before.Calls + 1
-	// keepIndeterminate has published its alert and counts on its own.
+	// retryInconclusive has published its alert and counts on its own.
 	counted := h.InconclusiveReads > max(1, before.InconclusiveReads)
 	if h.Calls < MaxCallsBeforeAlert || !isPowerOfTwo(h.Calls) || counted || h.State == Attention {
 		return d

@@ -67,8 +67,8 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 	if refused {
 		h.Refusals++
 	}
-	h.Sent, h.ReadFirst, h.InconclusiveReads = SentRequests{}, false, 0
-	d := applyStillHeld(h, in, now)
+	h.Sent, h.ReadFirst, h.InconclusiveReads = KeyUsage{}, false, 0
+	d := applyHeldIntent(h, in, now)
 	switch {
 	case refused && d.Again && h.Refusals >= maxRefusals:
 		cause := CauseRefused
@@ -78,11 +78,11 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 		note := last.Note + ": refused again, and the intent is " + string(in.Status)
 		return d.FollowedBy(requireAttention(d.Hold, cause, note, now))
 	case refused && d.Again:
-		return d.DeferUntil(now.Add(retryBackoff(&h, 5*time.Second, maxBackoff)))
+		return d.ReleaseClaimUntil(now.Add(retryBackoff(&h, 5*time.Second, maxBackoff)))
 	case sent && d.Again && h.Retries > 1:
 		// More than one request came to nothing: back off instead of a tight
 		// loop.
-		return d.DeferUntil(now.Add(retryBackoff(&h, time.Second, time.Minute)))
+		return d.ReleaseClaimUntil(now.Add(retryBackoff(&h, time.Second, time.Minute)))
 	}
 	return d
 }
@@ -159,32 +159,33 @@ func elsewhereNote(h *Hold, ours bool, want int64, in *PaymentIntent) string {
 	return note
 }
 
-// sharedNote describes an open hold of which another system captured a part.
-func sharedNote(h *Hold) string {
+// partlyCapturedNote describes an open hold of which another system captured a
+// part.
+func partlyCapturedNote(h *Hold) string {
 	return FormatAmount(h.CapturedElsewhere, h.Currency) + " captured by another system, " +
 		FormatAmount(h.Amount, h.Currency) + " left"
 }
 
-// applyStillHeld updates a hold whose money Stripe still holds with the amount
+// applyHeldIntent updates a hold whose money Stripe still holds with the amount
 // and the deadline of the intent.
-func applyStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
+func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	old := h
 	if truth := h; h.Reason == CauseOnExpiry {
 		// on_expiry is early if the authorization lasts longer than was known.
-		if adoptIntent(&truth, in, now); truth.ExpiresAt.After(h.ExpiresAt) {
+		if updateFromIntent(&truth, in, now); truth.ExpiresAt.After(h.ExpiresAt) {
 			revertPolicy(&h, now)
 		}
 	}
 	releases := h.CancelWanted || h.NextOp == OpCancel // needs no amount
 	if !h.Verified && !releases && differsFromCaller(&h, in) {
 		stated := FormatAmount(h.Amount, h.Currency)
-		adoptIntent(&h, in, now)
+		updateFromIntent(&h, in, now)
 		d := requireAttention(h, CauseMismatch, "the caller stated "+stated+", the intent holds "+
 			FormatAmount(in.AmountCapturable, in.Currency), now)
 		d.NewDeadline = true
 		return d
 	}
-	adoptIntent(&h, in, now)
+	updateFromIntent(&h, in, now)
 	moved := !h.ExpiresAt.Equal(old.ExpiresAt)
 	d := Decision{NewDeadline: moved || !old.Verified}
 	if h.State == Attention && old.Reason == CauseOnExpiry {
@@ -193,7 +194,7 @@ func applyStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 	recordObservedChange(&h, &old, &d, now)
 
 	late := checkBeforeDeadline(&h) != nil && h.ActionTime().After(now)
-	excess, note := exceedsHeld(&h)
+	excess, note := excessCause(&h)
 	inAttention := h.State == Attention || h.State == Working && h.PreviousState == Attention
 	switch {
 	case excess != 0 && inAttention: // already published
@@ -210,10 +211,10 @@ func applyStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 	return d
 }
 
-// exceedsHeld returns the cause for attention if the terms ask for more than
+// excessCause returns the cause for attention if the terms ask for more than
 // Stripe holds: the amount to capture, or a fee or a transfer above what a
 // capture would take. 0 if they do not.
-func exceedsHeld(h *Hold) (cause Cause, note string) {
+func excessCause(h *Hold) (cause Cause, note string) {
 	if h.CaptureAmount > authorizedTotal(h) {
 		return CauseAmountTooLarge, "wanted " + FormatAmount(h.CaptureAmount, h.Currency) +
 			", holds " + FormatAmount(authorizedTotal(h), h.Currency)
@@ -227,7 +228,8 @@ func exceedsHeld(h *Hold) (cause Cause, note string) {
 // differsFromCaller reports whether the intent contradicts the amount or the
 // currency that the caller stated.
 func differsFromCaller(h *Hold, in *PaymentIntent) bool {
-	return h.Amount != 0 && !in.holds(h.Amount) || h.Currency != "" && h.Currency != in.Currency
+	return h.Amount != 0 && !in.holdsAmount(h.Amount) ||
+		h.Currency != "" && h.Currency != in.Currency
 }
 
 func endsAtNote(h *Hold) string { return "ends at " + h.ExpiresAt.Format(time.RFC3339) }
@@ -244,7 +246,7 @@ func recordObservedChange(h, old *Hold, d *Decision, now time.Time) {
 	e := HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
 		Note: FormatAmount(h.Amount, h.Currency) + until}
 	if shared {
-		e.Cause, e.Note = CauseElsewhere, sharedNote(h)+until
+		e.Cause, e.Note = CauseElsewhere, partlyCapturedNote(h)+until
 		if len(d.Events) == 0 {
 			d.addEvent(EventChanged, CauseElsewhere)
 		}
@@ -263,7 +265,7 @@ func resumeAfterRead(h *Hold, now time.Time) (again bool) {
 		h.State, h.NextOp, h.NextAt = h.PreviousState, 0, time.Time{}
 	default:
 		reason := h.Reason
-		planNext(h, now)
+		planFromTerms(h, now)
 		if h.State == Waiting {
 			h.Reason = reason
 		}
@@ -284,7 +286,7 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 		return settleAs(h, in, false, nil, now)
 	case StatusRequiresCapture:
 		old := h
-		d := applyStillHeld(h, in, now)
+		d := applyHeldIntent(h, in, now)
 		d.Unchanged = len(d.Events) == 0 && old.Verified && d.Hold.Revision == old.Revision &&
 			d.Hold.SingleCapture == old.SingleCapture && d.Hold.ExpiresAt.Equal(old.ExpiresAt)
 		return d.pauseForReview(in, now)

@@ -46,16 +46,16 @@ type AuthorizationAttempt struct {
 	InconclusiveRuns uint32 `json:"r,omitempty"`
 }
 
-// AttemptLookup is what the store found when an attempt was begun.
-type AttemptLookup uint8
+// LookupResult is what the store found when an attempt was begun.
+type LookupResult uint8
 
 const (
-	LookupCreated   AttemptLookup = iota + 1 // no such attempt: it is recorded now
-	LookupResumed                            // recorded before and not finished
-	LookupFinished                           // recorded before and finished
-	LookupBusy                               // another process works on it
-	LookupKeyReused                          // the same key came with another request
-	LookupNotFound                           // no such attempt, and none was to be recorded
+	LookupCreated   LookupResult = iota + 1 // no such attempt: it is recorded now
+	LookupResumed                           // recorded before and not finished
+	LookupFinished                          // recorded before and finished
+	LookupBusy                              // another process works on it
+	LookupKeyReused                         // the same key came with another request
+	LookupNotFound                          // no such attempt, and none was to be recorded
 )
 
 const (
@@ -91,8 +91,9 @@ func (a *AuthorizationAttempt) IdempotencyKey() string {
 	return "holdd-" + verb + "-" + a.ID + "-" + strconv.FormatUint(uint64(a.Generation), 10)
 }
 
-// abandonKey is the idempotency key of the cancel of an abandoned intent.
-func (a *AuthorizationAttempt) abandonKey() string {
+// cancelIdempotencyKey is the idempotency key of the cancel of an abandoned
+// intent.
+func (a *AuthorizationAttempt) cancelIdempotencyKey() string {
 	return "holdd-abandon-" + a.PaymentIntent + "-" + strconv.FormatUint(uint64(a.Generation), 10)
 }
 
@@ -102,9 +103,12 @@ var callerKeyPattern = regexp.MustCompile(`^[!-~]{8,}$`)
 // idempotency key.
 func AttemptID(key string) (string, error) {
 	if len(key) > 128 || !callerKeyPattern.MatchString(key) {
-		return "", problem(InvalidIdempotencyKey, "Idempotency-Key",
+		return "", problem(
+			InvalidIdempotencyKey,
+			"Idempotency-Key",
 			"send 8 to 128 visible ASCII characters that are new for each authorization, such as a UUID, "+
-				"and the same again when you repeat it")
+				"and the same again when you repeat it",
+		)
 	}
 	sum := sha256.Sum256([]byte("holdd authorization\x00" + key))
 	return hex.EncodeToString(sum[:16]), nil
@@ -125,9 +129,9 @@ func NewAuthorizeAttempt(id string, req *AuthorizeRequest, by string) Authorizat
 		Account: req.Account, Generation: 1, By: by}
 }
 
-// NewConfirmationAttempt returns the record of an attempt that confirms an
+// NewConfirmAttempt returns the record of an attempt that confirms an
 // intent.
-func NewConfirmationAttempt(
+func NewConfirmAttempt(
 	id, intent string, req *ConfirmRequest, by string,
 ) AuthorizationAttempt {
 	return AuthorizationAttempt{ID: id, Digest: req.Digest(intent), State: AttemptBegun,

@@ -2,10 +2,10 @@ package hold
 
 import "time"
 
-// applyCheck decides by the intent whether to confirm it: only an intent that
-// holdd created, within the [ConfirmWindow], and only if there is something to
-// confirm.
-func applyCheck(m *AuthorizationMachine, r StepResult, now time.Time) {
+// applyCheckConfirmable decides by the intent whether to confirm it: only an
+// intent that holdd created, within the [ConfirmWindow], and only if there is
+// something to confirm.
+func applyCheckConfirmable(m *AuthorizationMachine, r StepResult, now time.Time) {
 	a := r.Answer
 	switch {
 	case r.notSent():
@@ -50,10 +50,10 @@ func (in *PaymentIntent) confirmable() bool {
 		in.Status == StatusRequiresPaymentMethod
 }
 
-// retryCheck reads the intent again: it tells whether there is still something
-// to confirm.
-func retryCheck(m *AuthorizationMachine, now time.Time) {
-	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheck
+// retryCheckConfirmable reads the intent again: it tells whether there is still
+// something to confirm.
+func retryCheckConfirmable(m *AuthorizationMachine, now time.Time) {
+	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheckConfirmable
 }
 
 func nextSaveBeforeConfirm(m *AuthorizationMachine, now time.Time) Step {
@@ -107,14 +107,14 @@ func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 			renewConfirmKey(m)
 			return
 		}
-		retryCheck(m, now)
+		retryCheckConfirmable(m, now)
 	case AnswerDeclined:
-		m.decline(a)
+		m.endDeclined(a)
 	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
 		m.unknown = true
-		retryCheck(m, now)
+		retryCheckConfirmable(m, now)
 	case AnswerUnexpectedState, AnswerUnreachable:
-		retryCheck(m, now)
+		retryCheckConfirmable(m, now)
 	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
 		m.endUnanswered(now)
 	case AnswerIdempotencyError:
@@ -126,10 +126,10 @@ func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 		renewConfirmKey(m)
 	default:
 		if !m.unknown {
-			m.refuse(a)
+			m.endRefused(a)
 			return
 		}
-		retryCheck(m, now)
+		retryCheckConfirmable(m, now)
 	}
 }
 
@@ -145,5 +145,5 @@ func applySaveConfirmKey(m *AuthorizationMachine, r StepResult, now time.Time) {
 		m.endUnknown(now)
 		return
 	}
-	retryCheck(m, now)
+	retryCheckConfirmable(m, now)
 }

@@ -12,7 +12,7 @@ const lostAttemptWindow = 48 * time.Hour
 func tryCreate(m *AuthorizationMachine, now time.Time) {
 	switch {
 	case m.spent, m.unknown && !m.attempt.IdempotencyKeyFresh(now):
-		startSearch(m, stateSearchForKey)
+		startSearch(m, stateSearchBeforeNewKey)
 	case m.tries >= maxAuthorizeTries:
 		m.endUnanswered(now)
 	default:
@@ -42,13 +42,13 @@ func applyCreate(m *AuthorizationMachine, r StepResult, now time.Time) {
 		// Stripe knows the key of an attempt that Redis does not know: Redis
 		// has lost it.
 		m.attempt.IntentNotBefore = m.attempt.BegunAt.Add(-lostAttemptWindow)
-		m.answer, m.state = r.Answer, stateSaveLost
+		m.answer, m.state = r.Answer, stateSaveLostAttempt
 		return
 	}
 	applyCreateAnswer(m, r.Answer, now)
 }
 
-func applySaveLost(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applySaveLostAttempt(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.Err != nil {
 		m.endUnknown(now)
 		return
@@ -62,7 +62,7 @@ func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 	case AnswerOK:
 		m.applyIntent(a, now)
 	case AnswerDeclined:
-		m.decline(a)
+		m.endDeclined(a)
 	case AnswerReplayedError:
 		if a.RateLimited {
 			m.endUnanswered(now)
@@ -91,16 +91,16 @@ func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 		retryCreate(m, now)
 	default:
 		if !m.unknown {
-			m.refuse(a)
+			m.endRefused(a)
 			return
 		}
 		// An earlier request may have been accepted all the same.
 		m.answer = a
-		startSearch(m, stateSearchRefused)
+		startSearch(m, stateSearchAfterRefusal)
 	}
 }
 
-func applySearchForKey(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applySearchBeforeNewKey(m *AuthorizationMachine, r StepResult, now time.Time) {
 	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
@@ -122,13 +122,13 @@ func applySaveKey(m *AuthorizationMachine, r StepResult, now time.Time) {
 	tryCreate(m, now)
 }
 
-func applySearchRefused(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applySearchAfterRefusal(m *AuthorizationMachine, r StepResult, now time.Time) {
 	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
 	case searchUnsure:
 		m.endUnknown(now)
 	case searchNone:
-		m.refuse(m.answer)
+		m.endRefused(m.answer)
 	}
 }

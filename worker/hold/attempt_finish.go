@@ -26,32 +26,32 @@ func declinedProblem(code, message, id string) *Problem {
 	return &Problem{Code: CardDeclined, DeclineCode: code, PaymentIntent: id, Detail: message}
 }
 
-// answerFinished starts a run for an attempt that has ended: the response is
+// startFinished starts a run for an attempt that has ended: the response is
 // its outcome and the current hold.
-func answerFinished(m *AuthorizationMachine) {
+func startFinished(m *AuthorizationMachine) {
 	a := &m.attempt
 	switch a.State {
 	case AttemptDeclined:
-		m.done(declinedProblem(a.FailureCode, a.FailureMessage, a.PaymentIntent))
+		m.endWithoutSaving(declinedProblem(a.FailureCode, a.FailureMessage, a.PaymentIntent))
 	case AttemptAbandoned:
-		m.done(abandonedProblem(a.PaymentIntent))
+		m.endWithoutSaving(abandonedProblem(a.PaymentIntent))
 	default:
-		m.state = stateReadFinished
+		m.state = stateReadHoldOfFinished
 	}
 }
 
 func nextReadHold(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepReadHold} }
 
-func applyReadFinished(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyReadHoldOfFinished(m *AuthorizationMachine, r StepResult, now time.Time) {
 	switch {
 	case r.Err != nil:
-		m.done(r.Err)
+		m.endWithoutSaving(r.Err)
 	case r.Hold == nil: // Redis lost it
 		m.state = stateRetrieve
 	default:
 		m.result = AuthorizationResult{PaymentIntent: r.Hold.ID, Status: AuthorizationDone,
 			Hold: r.Hold, Now: now}
-		m.done(nil)
+		m.endWithoutSaving(nil)
 	}
 }
 
@@ -90,18 +90,18 @@ func (m *AuthorizationMachine) applyIntent(a Answer, now time.Time) {
 	case StatusRequiresCapture:
 		m.state = statePlace
 	case StatusSucceeded:
-		m.state = stateReadCaptured
+		m.state = stateReadHoldOfCaptured
 	case StatusCanceled:
-		m.end(abandonedProblem(in.ID))
-		m.releaseAs(AttemptAbandoned, time.Time{})
+		m.setError(abandonedProblem(in.ID))
+		m.endAs(AttemptAbandoned, time.Time{})
 	case StatusRequiresPaymentMethod:
 		c := cardholderOf(&a)
 		m.attempt.FailureCode, m.attempt.FailureMessage = c.FailureCode, c.FailureMessage
-		m.end(declinedProblem(c.FailureCode, c.FailureMessage, in.ID))
-		m.releaseAs(AttemptDeclined, in.Created.Add(AbandonIntentAfter))
+		m.setError(declinedProblem(c.FailureCode, c.FailureMessage, in.ID))
+		m.endAs(AttemptDeclined, in.Created.Add(AbandonIntentAfter))
 	case StatusProcessing:
 		m.result.Status = AuthorizationProcessing
-		m.releaseAs(AttemptAwaitsCardholder, now.Add(ResumeAttemptAfter))
+		m.endAs(AttemptAwaitsCardholder, now.Add(ResumeAttemptAfter))
 	default:
 		awaitCardholder(m, a)
 	}
@@ -116,7 +116,7 @@ func awaitCardholder(m *AuthorizationMachine, a Answer) {
 	if a.Intent.Status == StatusRequiresConfirmation {
 		m.result.Status = AuthorizationRequiresConfirmation
 	}
-	m.releaseAs(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
+	m.endAs(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
 }
 
 // cardholderOf returns the cardholder's part of an answer; it may be empty.
@@ -127,19 +127,19 @@ func cardholderOf(a *Answer) CardholderAction {
 	return *a.Cardholder
 }
 
-// decline ends the run because the bank declined.
-func (m *AuthorizationMachine) decline(a Answer) {
+// endDeclined ends the run because the bank declined.
+func (m *AuthorizationMachine) endDeclined(a Answer) {
 	resumeAt := time.Time{}
 	if a.Intent != nil {
 		m.attempt.PaymentIntent, resumeAt = a.Intent.ID, a.Intent.Created.Add(AbandonIntentAfter)
 	}
 	m.attempt.FailureCode, m.attempt.FailureMessage = a.Code, a.Message
-	m.end(declinedProblem(a.Code, a.Message, m.attempt.PaymentIntent))
-	m.releaseAs(AttemptDeclined, resumeAt)
+	m.setError(declinedProblem(a.Code, a.Message, m.attempt.PaymentIntent))
+	m.endAs(AttemptDeclined, resumeAt)
 }
 
-// end sets the error that the caller gets.
-func (m *AuthorizationMachine) end(err error) { m.result, m.err = AuthorizationResult{}, err }
+// setError sets the error that the caller gets.
+func (m *AuthorizationMachine) setError(err error) { m.result, m.err = AuthorizationResult{}, err }
 
 func nextPlaceHold(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepPlaceHold, Intent: m.intent}
@@ -148,23 +148,23 @@ func nextPlaceHold(m *AuthorizationMachine, _ time.Time) Step {
 func applyPlaceHold(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.Err != nil {
 		m.result = AuthorizationResult{}
-		m.release(r.Err, now)
+		m.endWithError(r.Err, now)
 		return
 	}
 	m.result.Status, m.result.Hold, m.result.Created = AuthorizationDone, r.Hold, r.Created
-	m.releaseAs(AttemptAuthorized, time.Time{})
+	m.endAs(AttemptAuthorized, time.Time{})
 }
 
-// applyReadCaptured ends the run of an intent that was captured before.
-func applyReadCaptured(m *AuthorizationMachine, r StepResult, now time.Time) {
+// applyReadHoldOfCaptured ends the run of an intent that was captured before.
+func applyReadHoldOfCaptured(m *AuthorizationMachine, r StepResult, now time.Time) {
 	switch {
 	case r.Err != nil:
-		m.end(r.Err)
+		m.setError(r.Err)
 	case r.Hold == nil:
-		m.end(problem(AlreadyCaptured, "", "authorization %s was already captured",
+		m.setError(problem(AlreadyCaptured, "", "authorization %s was already captured",
 			m.attempt.PaymentIntent))
 	default:
 		m.result.Status, m.result.Hold, m.result.Now = AuthorizationDone, r.Hold, now
 	}
-	m.releaseAs(AttemptAuthorized, time.Time{})
+	m.endAs(AttemptAuthorized, time.Time{})
 }

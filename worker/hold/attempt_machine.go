@@ -48,14 +48,14 @@ const (
 //     that was not sent. Runs without an outcome are alerted at
 //     [MaxRunsBeforeAlert].
 //
-// A new state needs a constant below, a row in attemptStates, a function that
+// A new state needs a constant below, a row in machineStates, a function that
 // names its step and one that applies the result. Only the latter changes the
 // machine. Tests fail for a state without a row and for one that no sequence of
 // answers reaches.
 type AuthorizationMachine struct {
 	attempt AuthorizationAttempt
 	request AuthorizeCall // what creates or confirms the intent, without its key
-	state   attemptState
+	state   machineState
 
 	fresh     bool      // no attempt of this id was known
 	unknown   bool      // the outcome of a request with the present key is unknown
@@ -110,88 +110,88 @@ type CanceledIntent struct {
 	Declined       bool // the attempt was answered with a decline before
 }
 
-// attemptState is what an [AuthorizationMachine] waits for.
-type attemptState uint8
+// machineState is what an [AuthorizationMachine] waits for.
+type machineState uint8
 
 const (
 	// the answer to the request that creates the intent
-	stateCreate         attemptState = iota + 1
-	stateSaveLost                    // a save: Redis had lost the attempt
-	stateSearchForKey                // a search, before a new key is used
-	stateSaveKey                     // a save of the new key
-	stateSearchRefused               // a search, after Stripe refused a repetition
-	stateRetrieve                    // the intent, to answer by it
-	stateCheck                       // the intent, to see whether it can be confirmed
-	stateSaveConfirm                 // a save, before the first request to confirm
-	stateConfirm                     // the answer to the request that confirms it
-	stateSaveConfirmKey              // a save of a new key
-	statePlace                       // the hold of the authorized intent
-	stateReadCaptured                // the hold of an intent that is captured already
-	stateReadFinished                // the hold of an attempt that had ended
+	stateCreate             machineState = iota + 1
+	stateSaveLostAttempt                 // a save: Redis had lost the attempt
+	stateSearchBeforeNewKey              // a search, before a new key is used
+	stateSaveKey                         // a save of the new key
+	stateSearchAfterRefusal              // a search, after Stripe refused a repetition
+	stateRetrieve                        // the intent, to answer by it
+	stateCheckConfirmable                // the intent, to see whether it can be confirmed
+	stateSaveConfirm                     // a save, before the first request to confirm
+	stateConfirm                         // the answer to the request that confirms it
+	stateSaveConfirmKey                  // a save of a new key
+	statePlace                           // the hold of the authorized intent
+	stateReadHoldOfCaptured              // the hold of an intent that is captured already
+	stateReadHoldOfFinished              // the hold of an attempt that had ended
 	// a search for the intent of an unfinished attempt
 	stateResumeSearch
 	stateResumeRetrieve    // the intent of an unfinished attempt
 	stateResumePlace       // the hold of its authorized intent
 	stateCancel            // the cancel of an abandoned intent
-	statePublish           // the event that an intent was abandoned
+	statePublishAbandoned  // the event that an intent was abandoned
 	statePublishUnresolved // the event that many runs had no outcome
-	stateRelease           // the last save
+	stateReleaseLease      // the last save
 	stateForget            // the deletion of the record
 	stateDone              // nothing
 )
 
-// attemptStates has for each state the step that it needs and the handler of
+// machineStates has for each state the step that it needs and the handler of
 // its result.
-var attemptStates = [...]struct {
+var machineStates = [...]struct {
 	name  string
 	next  func(m *AuthorizationMachine, now time.Time) Step
 	apply func(m *AuthorizationMachine, r StepResult, now time.Time)
 }{
-	stateCreate:         {"create", nextCreate, applyCreate},
-	stateSaveLost:       {"save_lost", nextSave, applySaveLost},
-	stateSearchForKey:   {"search_for_key", nextSearch, applySearchForKey},
-	stateSaveKey:        {"save_key", nextSave, applySaveKey},
-	stateSearchRefused:  {"search_refused", nextSearch, applySearchRefused},
-	stateRetrieve:       {"retrieve", nextRetrieve, applyRetrieve},
-	stateCheck:          {"check", nextRetrieve, applyCheck},
-	stateSaveConfirm:    {"save_confirm", nextSaveBeforeConfirm, applySaveBeforeConfirm},
-	stateConfirm:        {"confirm", nextConfirm, applyConfirm},
-	stateSaveConfirmKey: {"save_confirm_key", nextSave, applySaveConfirmKey},
-	statePlace:          {"place", nextPlaceHold, applyPlaceHold},
-	stateReadCaptured:   {"read_captured", nextReadHold, applyReadCaptured},
-	stateReadFinished:   {"read_finished", nextReadHold, applyReadFinished},
-	stateResumeSearch:   {"resume_search", nextSearch, applyResumeSearch},
-	stateResumeRetrieve: {"resume_retrieve", nextRetrieve, applyResumeRetrieve},
-	stateResumePlace:    {"resume_place", nextPlaceHold, applyResumePlace},
-	stateCancel:         {"cancel", nextCancel, applyCancel},
-	statePublish:        {"publish", nextPublish, applyPublish},
+	stateCreate:             {"create", nextCreate, applyCreate},
+	stateSaveLostAttempt:    {"save_lost", nextSave, applySaveLostAttempt},
+	stateSearchBeforeNewKey: {"search_for_key", nextSearch, applySearchBeforeNewKey},
+	stateSaveKey:            {"save_key", nextSave, applySaveKey},
+	stateSearchAfterRefusal: {"search_refused", nextSearch, applySearchAfterRefusal},
+	stateRetrieve:           {"retrieve", nextRetrieve, applyRetrieve},
+	stateCheckConfirmable:   {"check", nextRetrieve, applyCheckConfirmable},
+	stateSaveConfirm:        {"save_confirm", nextSaveBeforeConfirm, applySaveBeforeConfirm},
+	stateConfirm:            {"confirm", nextConfirm, applyConfirm},
+	stateSaveConfirmKey:     {"save_confirm_key", nextSave, applySaveConfirmKey},
+	statePlace:              {"place", nextPlaceHold, applyPlaceHold},
+	stateReadHoldOfCaptured: {"read_captured", nextReadHold, applyReadHoldOfCaptured},
+	stateReadHoldOfFinished: {"read_finished", nextReadHold, applyReadHoldOfFinished},
+	stateResumeSearch:       {"resume_search", nextSearch, applyResumeSearch},
+	stateResumeRetrieve:     {"resume_retrieve", nextRetrieve, applyResumeRetrieve},
+	stateResumePlace:        {"resume_place", nextPlaceHold, applyResumePlace},
+	stateCancel:             {"cancel", nextCancel, applyCancel},
+	statePublishAbandoned:   {"publish", nextPublishAbandoned, applyPublishAbandoned},
 	statePublishUnresolved: {"publish_unresolved", nextPublishUnresolved,
 		applyPublishUnresolved},
-	stateRelease: {"release", nextRelease, applyRelease},
-	stateForget:  {"forget", nextForget, applyRelease},
-	stateDone:    {"done", nextDone, applyDone},
+	stateReleaseLease: {"release", nextReleaseLease, applyReleaseLease},
+	stateForget:       {"forget", nextForget, applyReleaseLease},
+	stateDone:         {"done", nextDone, applyDone},
 }
 
-func (s attemptState) String() string {
-	if int(s) >= len(attemptStates) || attemptStates[s].name == "" {
+func (s machineState) String() string {
+	if int(s) >= len(machineStates) || machineStates[s].name == "" {
 		return "unknown"
 	}
-	return attemptStates[s].name
+	return machineStates[s].name
 }
 
-// NewAuthorization returns the machine of an attempt that a caller asks for.
-// attempt is the record as the store has it, lookup what the store found, and
-// call what creates or confirms the intent.
-func NewAuthorization(
-	attempt AuthorizationAttempt, lookup AttemptLookup, call AuthorizeCall, now time.Time,
+// NewAuthorizationMachine returns the machine of an attempt that a caller asks
+// for. attempt is the record as the store has it, lookup what the store found,
+// and call what creates or confirms the intent.
+func NewAuthorizationMachine(
+	attempt AuthorizationAttempt, lookup LookupResult, call AuthorizeCall, now time.Time,
 ) *AuthorizationMachine {
 	m := &AuthorizationMachine{attempt: attempt, request: call}
 	m.fresh, m.unknown = lookup == LookupCreated, lookup != LookupCreated
 	switch {
 	case lookup == LookupFinished:
-		answerFinished(m)
+		startFinished(m)
 	case attempt.Confirm:
-		m.state = stateCheck
+		m.state = stateCheckConfirmable
 	case attempt.PaymentIntent != "":
 		m.state = stateRetrieve
 	default:
@@ -200,8 +200,9 @@ func NewAuthorization(
 	return m
 }
 
-// NewResumption returns the machine of an attempt that was left unfinished.
-func NewResumption(attempt AuthorizationAttempt) *AuthorizationMachine {
+// NewResumptionMachine returns the machine of an attempt that was left
+// unfinished.
+func NewResumptionMachine(attempt AuthorizationAttempt) *AuthorizationMachine {
 	m := &AuthorizationMachine{attempt: attempt, unknown: true, state: stateResumeRetrieve}
 	if attempt.PaymentIntent == "" {
 		startSearch(m, stateResumeSearch)
@@ -214,7 +215,7 @@ func (m *AuthorizationMachine) Attempt() AuthorizationAttempt { return m.attempt
 
 // Next names the step that is needed now. It changes nothing.
 func (m *AuthorizationMachine) Next(now time.Time) Step {
-	step := attemptStates[m.state].next(m, now)
+	step := machineStates[m.state].next(m, now)
 	if step.Kind == StepCall {
 		step.Wait = max(0, min(m.notBefore.Sub(now), authorizeRetryPause))
 	}
@@ -226,7 +227,7 @@ func (m *AuthorizationMachine) Apply(r StepResult, now time.Time) {
 	if r.Answer.Kind == AnswerOK && r.Answer.Intent == nil && r.Answer.Page == nil {
 		r.Answer.Kind = AnswerUnknown // an answer that tells nothing
 	}
-	attemptStates[m.state].apply(m, r, now)
+	machineStates[m.state].apply(m, r, now)
 }
 
 // Result is what the caller of the API gets, once the step is [StepDone]. An
@@ -234,12 +235,13 @@ func (m *AuthorizationMachine) Apply(r StepResult, now time.Time) {
 // of a step.
 func (m *AuthorizationMachine) Result() (AuthorizationResult, error) { return m.result, m.err }
 
-// ForeignAnswer is an answer with the intent of another attempt, nil if there
+// MismatchedAnswer is an answer with the intent of another attempt, nil if there
 // was none.
-func (m *AuthorizationMachine) ForeignAnswer() *Answer { return m.foreign }
+func (m *AuthorizationMachine) MismatchedAnswer() *Answer { return m.foreign }
 
-// Canceled is the abandoned intent that this run canceled, nil if it did not.
-func (m *AuthorizationMachine) Canceled() *CanceledIntent { return m.canceled }
+// CanceledIntent is the abandoned intent that this run canceled, nil if it did
+// not.
+func (m *AuthorizationMachine) CanceledIntent() *CanceledIntent { return m.canceled }
 
 // errNotAsked is the answer where no request was sent, or surely none had an
 // effect.
@@ -251,7 +253,7 @@ func (m *AuthorizationMachine) applyNotSent(r StepResult, now time.Time) {
 		m.endUnanswered(now)
 		return
 	}
-	m.release(r.Err, now)
+	m.endWithError(r.Err, now)
 }
 
 // endUnanswered ends the run without an answer of Stripe's.
@@ -260,20 +262,23 @@ func (m *AuthorizationMachine) endUnanswered(now time.Time) {
 		m.endUnknown(now)
 		return
 	}
-	m.release(errNotAsked, now)
+	m.endWithError(errNotAsked, now)
 }
 
 // endUnknown ends the run because it is unknown whether the card was
 // authorized.
 func (m *AuthorizationMachine) endUnknown(now time.Time) {
-	m.release(problem(OutcomeUnknown, "", "Stripe's answer was lost, so it is unknown whether the card "+
-		"was authorized: repeat the same request with the same Idempotency-Key, which authorizes at most "+
-		"once"), now)
+	m.endWithError(
+		problem(OutcomeUnknown, "", "Stripe's answer was lost, so it is unknown whether the card "+
+			"was authorized: repeat the same request with the same Idempotency-Key, which authorizes at most "+
+			"once"),
+		now,
+	)
 }
 
-// refuse ends the run because Stripe refused the request. Nothing happened, so
-// the record is deleted: if the key is spent, Stripe says so next time.
-func (m *AuthorizationMachine) refuse(a Answer) {
+// endRefused ends the run because Stripe refused the request. Nothing happened,
+// so the record is deleted: if the key is spent, Stripe says so next time.
+func (m *AuthorizationMachine) endRefused(a Answer) {
 	code, message := a.Code, a.Message
 	if code == "" {
 		code = a.Kind.String()
@@ -286,38 +291,38 @@ func (m *AuthorizationMachine) refuse(a Answer) {
 	m.endAndDeleteRecord(p)
 }
 
-// release ends the run with an error and leaves the attempt to a repetition, or
-// to the job that resumes it.
-func (m *AuthorizationMachine) release(err error, now time.Time) {
-	m.err, m.resumeAt, m.state = err, now.Add(ResumeAttemptAfter), stateRelease
+// endWithError ends the run with an error and leaves the attempt to a
+// repetition, or to the job that resumes it.
+func (m *AuthorizationMachine) endWithError(err error, now time.Time) {
+	m.err, m.resumeAt, m.state = err, now.Add(ResumeAttemptAfter), stateReleaseLease
 }
 
-// releaseAs ends the run with the attempt in a state. A zero resumeAt says that
+// endAs ends the run with the attempt in a state. A zero resumeAt says that
 // nothing is left to do.
-func (m *AuthorizationMachine) releaseAs(s AttemptState, resumeAt time.Time) {
-	m.attempt.State, m.resumeAt, m.state = s, resumeAt, stateRelease
+func (m *AuthorizationMachine) endAs(s AttemptState, resumeAt time.Time) {
+	m.attempt.State, m.resumeAt, m.state = s, resumeAt, stateReleaseLease
 }
 
 // endAndDeleteRecord ends the run with an error and deletes the record.
 func (m *AuthorizationMachine) endAndDeleteRecord(err error) { m.err, m.state = err, stateForget }
 
-// done ends the run without touching the record.
-func (m *AuthorizationMachine) done(err error) { m.err, m.state = err, stateDone }
+// endWithoutSaving ends the run without touching the record.
+func (m *AuthorizationMachine) endWithoutSaving(err error) { m.err, m.state = err, stateDone }
 
 // nextSave saves the record before something is done that it has to tell of.
 func nextSave(_ *AuthorizationMachine, now time.Time) Step {
 	return Step{Kind: StepSave, ResumeAt: now.Add(ResumeAttemptAfter)}
 }
 
-func nextRelease(m *AuthorizationMachine, _ time.Time) Step {
-	return Step{Kind: StepRelease, ResumeAt: m.resumeAt}
+func nextReleaseLease(m *AuthorizationMachine, _ time.Time) Step {
+	return Step{Kind: StepReleaseLease, ResumeAt: m.resumeAt}
 }
 
 func nextForget(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepForget} }
 
-// applyRelease ends the run whether or not the record was saved. An attempt
+// applyReleaseLease ends the run whether or not the record was saved. An attempt
 // that is not saved is resumed, and its intent at Stripe tells how it ended.
-func applyRelease(m *AuthorizationMachine, _ StepResult, _ time.Time) { m.state = stateDone }
+func applyReleaseLease(m *AuthorizationMachine, _ StepResult, _ time.Time) { m.state = stateDone }
 
 func nextDone(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepDone} }
 

@@ -39,7 +39,7 @@ func inAttemptState(s AttemptState) func(*AuthorizationAttempt) {
 	return func(a *AuthorizationAttempt) { a.State = s }
 }
 
-func attemptIntentIn(s Status, edit ...func(*PaymentIntent)) *PaymentIntent {
+func attemptIntentIn(s PaymentIntentStatus, edit ...func(*PaymentIntent)) *PaymentIntent {
 	in := &PaymentIntent{ID: attemptIntent, Status: s, Amount: 100, Currency: "eur",
 		Created:  attemptNow.Add(-time.Minute),
 		Metadata: map[string]string{MetaAuthorization: attemptID}}
@@ -56,7 +56,7 @@ func overdue(in *PaymentIntent)    { in.Created = attemptNow.Add(-AbandonIntentA
 func abandoned(in *PaymentIntent)  { in.CancellationReason = "abandoned" }
 func longAgo(in *PaymentIntent)    { in.Created, in.Metadata = attemptNow.Add(-72*time.Hour), nil }
 
-var attemptStatuses = []Status{StatusRequiresPaymentMethod, StatusRequiresConfirmation,
+var attemptStatuses = []PaymentIntentStatus{StatusRequiresPaymentMethod, StatusRequiresConfirmation,
 	StatusRequiresAction,
 	StatusProcessing, StatusRequiresCapture, StatusCanceled, StatusSucceeded, "new_at_stripe"}
 
@@ -82,8 +82,8 @@ var attemptIntents = func() (all []struct {
 	return all
 }()
 
-var pageOfOthers = func() *Page {
-	p := &Page{More: true}
+var pageOfOthers = func() *IntentPage {
+	p := &IntentPage{More: true}
 	for i := range 3 {
 		in := attemptIntentIn(StatusSucceeded, unmarked)
 		in.ID = fmt.Sprintf("pi_other%08d", i)
@@ -94,15 +94,15 @@ var pageOfOthers = func() *Page {
 
 var attemptPages = []struct {
 	name string
-	page *Page
+	page *IntentPage
 	none bool // it proves that there is no such intent
 }{
 	{"nothing to read", nil, false},
-	{"empty", &Page{}, true},
-	{"last", &Page{Intents: pageOfOthers.Intents}, true},
+	{"empty", &IntentPage{}, true},
+	{"last", &IntentPage{Intents: pageOfOthers.Intents}, true},
 	{"more", pageOfOthers, false},
-	{"older", &Page{More: true, Intents: []PaymentIntent{*attemptIntentIn(StatusSucceeded, longAgo)}}, true},
-	{"found", &Page{More: true, Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}},
+	{"older", &IntentPage{More: true, Intents: []PaymentIntent{*attemptIntentIn(StatusSucceeded, longAgo)}}, true},
+	{"found", &IntentPage{More: true, Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}},
 		false},
 }
 
@@ -186,7 +186,7 @@ type attemptNode struct {
 // attemptFacet is all of a node that may decide what follows. The time is the
 // same everywhere.
 type attemptFacet struct {
-	state                             attemptState
+	state                             machineState
 	attempt                           AttemptState
 	generation, savedGeneration, runs uint32
 	intent, answerIntent, readIntent  string
@@ -213,12 +213,12 @@ func (n *attemptNode) facet() attemptFacet {
 		spent: m.spent, resumes: !m.resumeAt.IsZero(), tries: m.tries, search: m.search,
 		status: m.result.Status, open: n.open, shown: n.shown}
 	switch m.state {
-	case stateSaveLost:
+	case stateSaveLostAttempt:
 		f.answer, f.replayed, f.answerIntent = m.answer.Kind, m.answer.Replayed, "none"
 		if m.answer.Intent != nil {
 			f.answerIntent = nameOfIntent(m.answer.Intent)
 		}
-	case statePlace, stateResumePlace, stateReadCaptured, stateCancel, statePublish:
+	case statePlace, stateResumePlace, stateReadHoldOfCaptured, stateCancel, statePublishAbandoned:
 		f.readIntent = nameOfIntent(m.intent)
 	}
 	if p, ok := m.err.(*Problem); ok {
@@ -232,7 +232,7 @@ func (n *attemptNode) facet() attemptFacet {
 // attemptPath is the way to a node, the last result first.
 type attemptPath struct {
 	before *attemptPath
-	state  attemptState
+	state  machineState
 	result string
 }
 
@@ -248,7 +248,7 @@ func (p *attemptPath) String() string {
 
 // appliedResult is a result and the state that it was applied in.
 type appliedResult struct {
-	state  attemptState
+	state  machineState
 	result string
 }
 
@@ -294,7 +294,7 @@ func (n *attemptNode) judge(op Op, a Answer) {
 	}
 }
 
-func provesNone(page *Page) bool {
+func provesNone(page *IntentPage) bool {
 	for _, p := range attemptPages {
 		if p.page == page {
 			return p.none
@@ -306,13 +306,13 @@ func provesNone(page *Page) bool {
 // attemptStarts are all ways in which a run begins.
 func attemptStarts() map[string]attemptNode {
 	starts := map[string]attemptNode{}
-	add := func(name string, a AuthorizationAttempt, lookup AttemptLookup) {
+	add := func(name string, a AuthorizationAttempt, lookup LookupResult) {
 		call := AuthorizeCall{Amount: 100, Currency: "eur",
 			PaymentMethod: "pm_1", Account: a.Account}
 		if strings.Contains(name, "same card") {
 			call.PaymentMethod = ""
 		}
-		m := NewAuthorization(a, lookup, call, attemptNow)
+		m := NewAuthorizationMachine(a, lookup, call, attemptNow)
 		starts[name] = attemptNode{m: *m, saved: a, open: lookup == LookupResumed}
 	}
 	add("create", attemptRecord(), LookupCreated)
@@ -336,7 +336,7 @@ func attemptStarts() map[string]attemptNode {
 				}
 				a.InconclusiveRuns = runs
 				starts[fmt.Sprint("resume ", s, known, runs)] = attemptNode{
-					m: *NewResumption(a), saved: a, open: true}
+					m: *NewResumptionMachine(a), saved: a, open: true}
 			}
 		}
 	}
@@ -348,7 +348,7 @@ type attemptExplorer struct {
 	t *testing.T
 	// calls that may follow, by facet; -1 while its successors are explored
 	longest map[attemptFacet]int
-	states  map[attemptState]bool
+	states  map[machineState]bool
 	applied map[appliedResult]bool
 }
 
@@ -405,7 +405,7 @@ func (e *attemptExplorer) checkStep(n *attemptNode, step Step, path *attemptPath
 		if n.open {
 			fail("an attempt is forgotten whose outcome is unknown")
 		}
-	case step.Kind == StepRelease:
+	case step.Kind == StepReleaseLease:
 		if step.ResumeAt.IsZero() && !m.attempt.State.Finished() && n.open {
 			fail("an attempt is left for good whose outcome is unknown")
 		}
@@ -446,7 +446,7 @@ func (e *attemptExplorer) checkApply(
 		proven := false
 		switch step.Call.Op {
 		case OpList:
-			proven = from.m.state == stateSearchForKey && provesNone(a.Page)
+			proven = from.m.state == stateSearchBeforeNewKey && provesNone(a.Page)
 		case OpConfirm:
 			proven = a.Replayed || a.Kind == AnswerIdempotencyError
 		case OpCancel:
@@ -460,7 +460,7 @@ func (e *attemptExplorer) checkApply(
 	runs := to.m.attempt.InconclusiveRuns
 	if resumed := from.m.state == stateResumeSearch || from.m.state == stateResumeRetrieve ||
 		from.m.state == stateCancel; resumed && !r.notSent() &&
-		to.m.state == stateRelease && to.m.resumeAt.Equal(attemptNow.Add(resumeRetryAfter)) &&
+		to.m.state == stateReleaseLease && to.m.resumeAt.Equal(attemptNow.Add(resumeRetryAfter)) &&
 		runs != from.m.attempt.InconclusiveRuns+1 {
 		e.t.Fatalf("a run without an outcome is not counted: %s", path)
 	}
@@ -476,7 +476,7 @@ func (e *attemptExplorer) checkApply(
 // TestAuthorizationMachine_EveryAnswer goes through every answer in every
 // state, from every beginning.
 func TestAuthorizationMachine_EveryAnswer(t *testing.T) {
-	e := &attemptExplorer{t: t, longest: map[attemptFacet]int{}, states: map[attemptState]bool{},
+	e := &attemptExplorer{t: t, longest: map[attemptFacet]int{}, states: map[machineState]bool{},
 		applied: map[appliedResult]bool{}}
 	most := 0
 	for name, n := range attemptStarts() {
@@ -497,11 +497,11 @@ func TestAuthorizationMachine_EveryAnswer(t *testing.T) {
 // TestAuthorizationMachine_EveryStateHasARow names a state that was added and
 // not described.
 func TestAuthorizationMachine_EveryStateHasARow(t *testing.T) {
-	if len(attemptStates) != int(stateDone)+1 {
-		t.Errorf("%d rows for %d states", len(attemptStates)-1, stateDone)
+	if len(machineStates) != int(stateDone)+1 {
+		t.Errorf("%d rows for %d states", len(machineStates)-1, stateDone)
 	}
 	for s := stateCreate; s <= stateDone; s++ {
-		row := attemptStates[s]
+		row := machineStates[s]
 		if row.name == "" || row.next == nil || row.apply == nil {
 			t.Errorf("state %d has no row in attemptStates", s)
 		}

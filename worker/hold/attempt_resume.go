@@ -9,7 +9,7 @@ func applyResumeSearch(m *AuthorizationMachine, r StepResult, now time.Time) {
 	case searchUnsure:
 		m.resumeLater(r, now)
 	case searchNone: // the request had no effect
-		m.releaseAs(m.attempt.State, time.Time{})
+		m.endAs(m.attempt.State, time.Time{})
 	}
 }
 
@@ -26,7 +26,7 @@ func (m *AuthorizationMachine) resumeLater(r StepResult, now time.Time) {
 	}
 	alert := n > m.attempt.InconclusiveRuns && n >= MaxRunsBeforeAlert && isPowerOfTwo(n)
 	m.attempt.InconclusiveRuns = n
-	m.releaseAs(m.attempt.State, now.Add(wait))
+	m.endAs(m.attempt.State, now.Add(wait))
 	if alert {
 		m.state = statePublishUnresolved
 	}
@@ -40,7 +40,7 @@ func applyPublishUnresolved(m *AuthorizationMachine, r StepResult, _ time.Time) 
 	if r.Err != nil {
 		m.attempt.InconclusiveRuns-- // the next run publishes it
 	}
-	m.state = stateRelease
+	m.state = stateReleaseLease
 }
 
 // settle ends the attempt. One that was declined stays declined: another
@@ -49,7 +49,7 @@ func (m *AuthorizationMachine) settle(s AttemptState) {
 	if m.attempt.State == AttemptDeclined {
 		s = AttemptDeclined
 	}
-	m.releaseAs(s, time.Time{})
+	m.endAs(s, time.Time{})
 }
 
 // applyResumeRetrieve decides by the intent how an unfinished attempt
@@ -70,20 +70,20 @@ func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 		if in.CancellationReason == ReasonAbandoned {
 			// A process of holdd may have canceled it and died before it
 			// published.
-			m.state = statePublish
+			m.state = statePublishAbandoned
 			return
 		}
 		m.settle(AttemptAbandoned)
 	case StatusProcessing:
 		m.resumeLater(r, now)
 	default:
-		resumeUnfinished(m, in, now)
+		cancelIfAbandoned(m, in, now)
 	}
 }
 
-// resumeUnfinished waits for the cardholder until the intent counts as
+// cancelIfAbandoned waits for the cardholder until the intent counts as
 // abandoned, and cancels it then.
-func resumeUnfinished(m *AuthorizationMachine, in *PaymentIntent, now time.Time) {
+func cancelIfAbandoned(m *AuthorizationMachine, in *PaymentIntent, now time.Time) {
 	due := in.Created.Add(AbandonIntentAfter)
 	if !now.Before(due) {
 		m.state = stateCancel
@@ -94,7 +94,7 @@ func resumeUnfinished(m *AuthorizationMachine, in *PaymentIntent, now time.Time)
 		s = AttemptAwaitsCardholder
 	}
 	m.attempt.InconclusiveRuns = 0
-	m.releaseAs(s, due)
+	m.endAs(s, due)
 }
 
 func applyResumePlace(m *AuthorizationMachine, r StepResult, now time.Time) {
@@ -110,7 +110,7 @@ func applyResumePlace(m *AuthorizationMachine, r StepResult, now time.Time) {
 func nextCancel(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpCancel,
 		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,
-		CancellationReason: ReasonAbandoned, Key: m.attempt.abandonKey()}}
+		CancellationReason: ReasonAbandoned, Key: m.attempt.cancelIdempotencyKey()}}
 }
 
 func applyCancel(m *AuthorizationMachine, r StepResult, now time.Time) {
@@ -123,18 +123,22 @@ func applyCancel(m *AuthorizationMachine, r StepResult, now time.Time) {
 		m.resumeLater(r, now)
 		return
 	}
-	m.canceled = &CanceledIntent{Intent: *m.intent, IdempotencyKey: m.attempt.abandonKey(),
-		RequestID: a.RequestID, Declined: m.attempt.State == AttemptDeclined}
-	m.state = statePublish
+	m.canceled = &CanceledIntent{
+		Intent:         *m.intent,
+		IdempotencyKey: m.attempt.cancelIdempotencyKey(),
+		RequestID:      a.RequestID,
+		Declined:       m.attempt.State == AttemptDeclined,
+	}
+	m.state = statePublishAbandoned
 }
 
-// nextPublish comes before the attempt is settled: if the process dies in
-// between, the next run finds the intent canceled and publishes.
-func nextPublish(m *AuthorizationMachine, _ time.Time) Step {
+// nextPublishAbandoned comes before the attempt is settled: if the process dies
+// in between, the next run finds the intent canceled and publishes.
+func nextPublishAbandoned(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepPublishAbandoned, Intent: m.intent}
 }
 
-func applyPublish(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyPublishAbandoned(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.Err != nil {
 		m.canceled = nil
 		m.resumeLater(r, now)

@@ -27,7 +27,7 @@ func play(t *testing.T, m *AuthorizationMachine, results ...StepResult) string {
 		}
 		steps = append(steps, name)
 		r := StepResult{}
-		if step.Kind != StepSave && step.Kind != StepRelease && step.Kind != StepForget {
+		if step.Kind != StepSave && step.Kind != StepReleaseLease && step.Kind != StepForget {
 			if len(results) == 0 {
 				t.Fatalf("no result for %s", strings.Join(steps, " "))
 			}
@@ -69,13 +69,13 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 	}
 	replayed := func(a *Answer) { a.Replayed = true }
 	limited := func(a *Answer) { a.RateLimited = true }
-	in := func(s Status, edit ...func(*PaymentIntent)) func(*Answer) {
+	in := func(s PaymentIntentStatus, edit ...func(*PaymentIntent)) func(*Answer) {
 		return func(a *Answer) { a.Intent = attemptIntentIn(s, edit...) }
 	}
-	page := func(p Page) StepResult { return answer(AnswerOK, func(a *Answer) { a.Page = &p }) }
-	found := page(Page{Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}})
-	none := page(Page{})
-	is := func(s Status, edit ...func(*PaymentIntent)) StepResult {
+	page := func(p IntentPage) StepResult { return answer(AnswerOK, func(a *Answer) { a.Page = &p }) }
+	found := page(IntentPage{Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}})
+	none := page(IntentPage{})
+	is := func(s PaymentIntentStatus, edit ...func(*PaymentIntent)) StepResult {
 		return answer(AnswerOK, in(s, edit...))
 	}
 	authorized := is(StatusRequiresCapture)
@@ -90,7 +90,7 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		attempt AuthorizationAttempt
-		lookup  AttemptLookup // 0: resume
+		lookup  LookupResult // 0: resume
 		results []StepResult
 		steps   string
 		want    string
@@ -228,9 +228,9 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 			"read publish_abandoned release", "", AttemptBegun},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := NewResumption(tt.attempt)
+			m := NewResumptionMachine(tt.attempt)
 			if tt.lookup != 0 {
-				m = NewAuthorization(tt.attempt, tt.lookup, call, attemptNow)
+				m = NewAuthorizationMachine(tt.attempt, tt.lookup, call, attemptNow)
 			}
 			steps := play(t, m, tt.results...)
 			if steps != tt.steps || outcome(m) != tt.want || m.Attempt().State != tt.state {
@@ -245,7 +245,7 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 // first request to confirm is not begun: a repetition would otherwise take the
 // old decline for its own.
 func TestAuthorizationMachine_ConfirmTooLate(t *testing.T) {
-	m := NewAuthorization(attemptRecord(confirming), LookupCreated,
+	m := NewAuthorizationMachine(attemptRecord(confirming), LookupCreated,
 		AuthorizeCall{PaymentMethod: "pm_1"}, attemptNow)
 	declined := Answer{Kind: AnswerOK, Intent: attemptIntentIn(StatusRequiresPaymentMethod)}
 	m.Apply(StepResult{Answer: declined}, attemptNow)
@@ -262,7 +262,7 @@ func TestAuthorizationMachine_ConfirmTooLate(t *testing.T) {
 // TestAuthorizationMachine_Waits lets some time pass between two tries, however
 // the clock is set.
 func TestAuthorizationMachine_Waits(t *testing.T) {
-	m := NewAuthorization(attemptRecord(), LookupCreated, AuthorizeCall{}, attemptNow)
+	m := NewAuthorizationMachine(attemptRecord(), LookupCreated, AuthorizeCall{}, attemptNow)
 	if w := m.Next(attemptNow).Wait; w != 0 {
 		t.Errorf("the first call waits %s", w)
 	}
@@ -275,7 +275,7 @@ func TestAuthorizationMachine_Waits(t *testing.T) {
 	if w := m.Next(attemptNow.Add(authorizeRetryPause)).Wait; w != 0 {
 		t.Errorf("after the pause: waits %s", w)
 	}
-	if s := fmt.Sprint(stateDone+1, attemptState(0)); s != "unknown unknown" {
+	if s := fmt.Sprint(stateDone+1, machineState(0)); s != "unknown unknown" {
 		t.Error(s)
 	}
 }

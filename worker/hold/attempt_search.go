@@ -28,7 +28,7 @@ const (
 	searchUnsure                         // the list could not be read to its end
 )
 
-func startSearch(m *AuthorizationMachine, s attemptState) { m.search, m.state = search{}, s }
+func startSearch(m *AuthorizationMachine, s machineState) { m.search, m.state = search{}, s }
 
 func nextSearch(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepCall, Call: Call{Op: OpList, Account: m.attempt.Account,

@@ -107,8 +107,11 @@ func checkCVC(token string, offSession bool) error {
 			"invalid cvc_token: want a token of Stripe.js that starts with cvctok_")
 	}
 	if offSession {
-		return problem(InvalidField, "cvc_token",
-			"cvc_token and off_session exclude each other: an absent cardholder enters no security code")
+		return problem(
+			InvalidField,
+			"cvc_token",
+			"cvc_token and off_session exclude each other: an absent cardholder enters no security code",
+		)
 	}
 	return nil
 }
@@ -143,8 +146,8 @@ func checkReceiptEmail(s string) error {
 // *[Problem].
 func (req *AuthorizeRequest) Validate(
 	attempt string, now time.Time,
-) (*Draft, AuthorizeCall, error) {
-	draft, pairs, err := req.validate(attempt, now)
+) (*ValidRequest, AuthorizeCall, error) {
+	draft, pairs, err := req.requestAndMetadata(attempt, now)
 	if err != nil {
 		return nil, AuthorizeCall{}, err
 	}
@@ -159,9 +162,9 @@ func (req *AuthorizeRequest) Validate(
 	}, nil
 }
 
-func (req *AuthorizeRequest) validate(
+func (req *AuthorizeRequest) requestAndMetadata(
 	attempt string, now time.Time,
-) (*Draft, map[string]string, error) {
+) (*ValidRequest, map[string]string, error) {
 	if err := checkPaymentMethod(req.PaymentMethod); err != nil {
 		return nil, nil, err
 	}
@@ -179,8 +182,8 @@ func (req *AuthorizeRequest) validate(
 	}
 	for _, check := range []func() error{
 		func() error { return checkMinAmount(draft.Amount, draft.Currency) },
-		func() error { return checkOwnMetadata(draft.Metadata) },
-		req.checkOptions,
+		func() error { return checkReservedKeys(draft.Metadata) },
+		req.checkCustomerAndDescription,
 		func() error { return checkCVC(req.CVCToken, req.OffSession) },
 		func() error { return checkReturnURL(req.ReturnURL) },
 		func() error { return checkReceiptEmail(req.ReceiptEmail) },
@@ -193,19 +196,24 @@ func (req *AuthorizeRequest) validate(
 	return draft, pairs, err
 }
 
-// checkOwnMetadata keeps the caller's pairs apart from those of holdd.
-func checkOwnMetadata(pairs map[string]string) error {
+// checkReservedKeys keeps the caller's pairs apart from those of holdd.
+func checkReservedKeys(pairs map[string]string) error {
 	for k := range pairs {
 		if strings.HasPrefix(k, "holdd_") || strings.ContainsAny(k, "[]") {
-			return problem(InvalidMetadata, "metadata",
-				"invalid key %.60q: keys that begin with holdd_ are reserved, and Stripe accepts no brackets", k)
+			return problem(
+				InvalidMetadata,
+				"metadata",
+				"invalid key %.60q: keys that begin with holdd_ are reserved, and Stripe accepts no brackets",
+				k,
+			)
 		}
 	}
 	return nil
 }
 
-// checkOptions checks the customer, what depends on one, and the description.
-func (req *AuthorizeRequest) checkOptions() error {
+// checkCustomerAndDescription checks the customer, what depends on one, and the
+// description.
+func (req *AuthorizeRequest) checkCustomerAndDescription() error {
 	switch id, use := req.Customer, req.SetupFutureUsage; {
 	case id != "" && (len(id) > maxIDLength || !customerPattern.MatchString(id)):
 		return problem(InvalidField, "customer",
@@ -228,15 +236,18 @@ func (req *AuthorizeRequest) checkOptions() error {
 
 // authorizeMetadata is the metadata of the intent: the caller's pairs, the
 // terms and the attempt.
-func authorizeMetadata(d *Draft, attempt string) (map[string]string, error) {
+func authorizeMetadata(d *ValidRequest, attempt string) (map[string]string, error) {
 	h := Hold{Reference: d.Reference, CaptureAt: d.CaptureAt, CancelAt: d.CancelAt,
 		CaptureAmount: d.CaptureAmount, OnExpiry: d.OnExpiry, Metadata: d.Metadata}
 	pairs, fits := MetadataDiff(&h, d.Metadata)
 	maps.Copy(pairs, d.Metadata)
 	pairs[MetaAuthorization] = attempt
 	if !fits || len(pairs) > stripeMetadataKeys {
-		return nil, problem(InvalidMetadata, "metadata",
-			"the pairs and the hold's terms exceed the metadata of a PaymentIntent: send fewer or shorter pairs")
+		return nil, problem(
+			InvalidMetadata,
+			"metadata",
+			"the pairs and the hold's terms exceed the metadata of a PaymentIntent: send fewer or shorter pairs",
+		)
 	}
 	return pairs, nil
 }
@@ -267,7 +278,7 @@ func isSingleLine(s string) bool {
 // NewAuthorized makes the hold of an intent that holdd authorized, with the
 // terms in its metadata. Terms that cannot act in time lead to attention, never
 // to a refusal, because the money is held already.
-func NewAuthorized(d *Draft, in *PaymentIntent, by string, now time.Time) (Decision, error) {
+func NewAuthorized(d *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision, error) {
 	draft := *d
 	draft.ID, draft.Amount, draft.Currency, draft.FromMetadata = in.ID, 0, "", true
 	return New(&draft, in, by, now)

@@ -64,7 +64,7 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 			break
 		}
 		if n == 3 {
-			c = c.DeferUntil(l.now.Add(time.Second))
+			c = c.ReleaseClaimUntil(l.now.Add(time.Second))
 		}
 	}
 	l.recordAlerts(c.Events)

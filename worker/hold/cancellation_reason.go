@@ -43,10 +43,10 @@ func cancellationReasonToSend(h *Hold) string {
 	return cmp.Or(h.CancellationReason, ReasonAbandoned)
 }
 
-// RecordCancellationReason writes the setting down as the reason of a cancel
+// SetDefaultCancellationReason writes the setting down as the reason of a cancel
 // that is now planned, unless a request chose one. Every replica then sends the
 // same reason, whatever its own setting is.
-func (d *Decision) RecordCancellationReason(before *Hold, r Rules) {
+func (d *Decision) SetDefaultCancellationReason(before *Hold, r Rules) {
 	h := &d.Hold
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	switch {

@@ -13,7 +13,7 @@ var reasonRules = hold.Rules{ExpiryMargin: time.Hour,
 
 // recorded is the hold of a decision as the committer writes it.
 func recorded(d hold.Decision, before hold.Hold) hold.Hold {
-	d.RecordCancellationReason(&before, reasonRules)
+	d.SetDefaultCancellationReason(&before, reasonRules)
 	return d.Hold
 }
 
@@ -37,7 +37,7 @@ func TestCancel_SendsTheRecordedReason(t *testing.T) {
 	scheduled := newHold(t, heldIntent(), withCancelAt(t0.Add(day)))
 	duplicate := recorded(accept(waiting.RequestCancel("duplicate", "api", t0)), waiting)
 	old := scheduled
-	old.Sent = hold.SentRequests{Count: 1, Unknown: true}
+	old.Sent = hold.KeyUsage{Count: 1, Unknown: true}
 	for name, tt := range map[string]struct {
 		h    hold.Hold
 		want string

@@ -38,10 +38,10 @@ func capturesTooLate(h *Hold, r Rules) bool {
 		h.CaptureAt.After(h.ExpiresAt.Add(-r.CaptureInterval))
 }
 
-// RequireTimeToCapture refuses a request that sets a capture_at which would
+// RefuseTooLateToCapture refuses a request that sets a capture_at which would
 // lapse. A time that has passed means now, and is accepted. before is the hold
 // as it was, the zero Hold if it is new. Errors are *[Problem].
-func (d Decision) RequireTimeToCapture(before *Hold, now time.Time, r Rules) (Decision, error) {
+func (d Decision) RefuseTooLateToCapture(before *Hold, now time.Time, r Rules) (Decision, error) {
 	h := &d.Hold
 	if d.Unchanged || h.CaptureAt.Equal(before.CaptureAt) || !h.CaptureAt.After(now) ||
 		!capturesTooLate(h, r) {
@@ -55,10 +55,10 @@ func (d Decision) RequireTimeToCapture(before *Hold, now time.Time, r Rules) (De
 	return Decision{}, p
 }
 
-// AlertTooLateToCapture requires attention for a hold whose capture would lapse
-// by a deadline that became known only now: from terms found at Stripe, or from
-// the first read of a hold that was accepted unverified.
-func (d *Decision) AlertTooLateToCapture(before *Hold, now time.Time, r Rules) {
+// RequireAttentionIfTooLate requires attention for a hold whose capture would
+// lapse by a deadline that became known only now: from terms found at Stripe,
+// or from the first read of a hold that was accepted unverified.
+func (d *Decision) RequireAttentionIfTooLate(before *Hold, now time.Time, r Rules) {
 	h := &d.Hold
 	if d.Unchanged || before.State != 0 && before.Verified || !h.Verified || h.State != Scheduled ||
 		h.Reason != CauseSchedule || !h.CaptureAt.After(now) || !capturesTooLate(h, r) {

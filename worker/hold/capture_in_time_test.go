@@ -29,12 +29,12 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 	} {
 		requests := map[string]func() (hold.Decision, error){
 			"new": func() (hold.Decision, error) {
-				d, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel,
+				d, err := hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel,
 					CaptureAt: tt.at}, in, "api", t0)
 				if err != nil {
 					return d, err
 				}
-				return d.RequireTimeToCapture(&hold.Hold{}, t0, timeRules)
+				return d.RefuseTooLateToCapture(&hold.Hold{}, t0, timeRules)
 			},
 			"patch": func() (hold.Decision, error) {
 				h := newHold(t, in)
@@ -42,7 +42,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 				if err != nil {
 					return d, err
 				}
-				return d.RequireTimeToCapture(&h, t0, timeRules)
+				return d.RefuseTooLateToCapture(&h, t0, timeRules)
 			},
 		}
 		for request, decide := range requests {
@@ -72,10 +72,10 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 func TestCaptureAt_NowIsAcceptedUntilTheDeadline(t *testing.T) {
 	end := t0.Add(500 * time.Millisecond)
 	in := heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = end })
-	d, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyAlert, CaptureAt: t0}, in,
+	d, err := hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyAlert, CaptureAt: t0}, in,
 		"api", t0)
 	if err == nil {
-		_, err = d.RequireTimeToCapture(&hold.Hold{}, t0, timeRules)
+		_, err = d.RefuseTooLateToCapture(&hold.Hold{}, t0, timeRules)
 	}
 	wantCode(t, err, "")
 }
@@ -86,7 +86,7 @@ func TestCaptureAt_UnchangedByAPatchStays(t *testing.T) {
 		withCaptureAt(end.Add(-time.Millisecond)))
 	d, err := h.ApplyPatch(&hold.Patch{Reference: ptr("BK-9")}, "api", t0)
 	if err == nil {
-		_, err = d.RequireTimeToCapture(&h, t0, timeRules)
+		_, err = d.RefuseTooLateToCapture(&h, t0, timeRules)
 	}
 	wantCode(t, err, "")
 }
@@ -96,7 +96,7 @@ func TestCaptureAt_TooLateByALearnedDeadline(t *testing.T) {
 	in := heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = end })
 	late, early := end.Add(-time.Millisecond), end.Add(-time.Second)
 	recovered := func(at time.Time) hold.Decision {
-		d, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: at,
+		d, err := hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: at,
 			FromMetadata: true}, in, "stripe", t0)
 		if err != nil {
 			t.Fatal(err)
@@ -117,7 +117,7 @@ func TestCaptureAt_TooLateByALearnedDeadline(t *testing.T) {
 		"verified before": {newHold(t, in, withCaptureAt(late)),
 			newHold(t, in, withCaptureAt(late)).ApplyPaymentIntent(in, t0), hold.Scheduled},
 	} {
-		tt.d.AlertTooLateToCapture(&tt.before, t0, timeRules)
+		tt.d.RequireAttentionIfTooLate(&tt.before, t0, timeRules)
 		if tt.d.Hold.State != tt.want {
 			t.Errorf("%s: %s, want %s", name, tt.d.Hold.State, tt.want)
 		}

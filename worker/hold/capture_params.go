@@ -60,9 +60,9 @@ func (p *CaptureParams) hasFeeOrTransfer() bool {
 	return p.ApplicationFeeAmount > 0 || p.TransferData.Amount > 0
 }
 
-// digest returns the parameters as text for the idempotency key. Equal
+// canonicalJSON returns the parameters as text for the idempotency key. Equal
 // parameters have equal texts.
-func (p *CaptureParams) digest() []byte {
+func (p *CaptureParams) canonicalJSON() []byte {
 	b, err := json.Marshal(p) // sorts the metadata by key
 	if err != nil {
 		panic(err) // numbers and strings always encode
@@ -76,8 +76,8 @@ func (c *CaptureParamsPatch) Empty() bool {
 		c.StatementDescriptorSuffix == nil && len(c.CaptureMetadata) == 0
 }
 
-// applyTo returns p with the changes, validated without the captured amount.
-func (c *CaptureParamsPatch) applyTo(p CaptureParams) (CaptureParams, error) {
+// appliedTo returns p with the changes, validated without the captured amount.
+func (c *CaptureParamsPatch) appliedTo(p CaptureParams) (CaptureParams, error) {
 	if c.ApplicationFeeAmount != nil {
 		p.ApplicationFeeAmount = *c.ApplicationFeeAmount
 	}
@@ -145,9 +145,13 @@ func checkDescriptorSuffix(s string) error {
 	}
 	if len(s) > maxStatementDescriptor || strings.ContainsFunc(s, notAllowed) ||
 		!strings.ContainsFunc(s, isLetter) || strings.TrimSpace(s) != s {
-		return problem(InvalidField, "statement_descriptor_suffix",
+		return problem(
+			InvalidField,
+			"statement_descriptor_suffix",
 			`invalid statement_descriptor_suffix %.60q: want at most %d ASCII characters, at least one letter, and none of < > \ ' " *`,
-			s, maxStatementDescriptor)
+			s,
+			maxStatementDescriptor,
+		)
 	}
 	return nil
 }

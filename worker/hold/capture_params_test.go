@@ -17,8 +17,8 @@ func allParams() hold.CaptureParams {
 		CaptureMetadata:           map[string]string{"room": "41", "ü": "ß"}}
 }
 
-func withParams(p hold.CaptureParams) func(*hold.Draft) {
-	return func(d *hold.Draft) { d.CaptureParams = p }
+func withParams(p hold.CaptureParams) func(*hold.ValidRequest) {
+	return func(d *hold.ValidRequest) { d.CaptureParams = p }
 }
 
 func TestCaptureParams_Validated(t *testing.T) {
@@ -82,9 +82,9 @@ func TestCaptureParams_Validated(t *testing.T) {
 // The fee is compared with the amount of the capture as soon as it is known.
 func TestCaptureParams_FeeAboveCaptureRefused(t *testing.T) {
 	at := withCaptureAt(t0.Add(day))
-	refuse := func(in *hold.PaymentIntent, edit ...func(*hold.Draft)) func() error {
+	refuse := func(in *hold.PaymentIntent, edit ...func(*hold.ValidRequest)) func() error {
 		return func() error {
-			d := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel}
+			d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel}
 			for _, e := range append(edit, at) {
 				e(d)
 			}
@@ -135,7 +135,7 @@ func TestCaptureParams_FeeAboveWhatIsLeftRequiresAttention(t *testing.T) {
 		t.Fatalf("first %s, want a read", got)
 	}
 	read := c.ApplyAnswer(c.NextCall(due), hold.Answer{Kind: hold.AnswerOK, Intent: taken}, due)
-	recovered := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: due,
+	recovered := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: due,
 		FromMetadata: true, CaptureParams: hold.CaptureParams{ApplicationFeeAmount: 400}}
 	adopted, err := hold.New(recovered, taken, "stripe", t0)
 	if err != nil {
@@ -218,12 +218,12 @@ const keyDigestBefore = "0eb1eaef46651361"
 
 func TestSameTerms_CaptureParams(t *testing.T) {
 	h := newHold(t, heldIntent(), withParams(allParams()))
-	draft := func(edit func(p *hold.CaptureParams)) *hold.Draft {
+	draft := func(edit func(p *hold.CaptureParams)) *hold.ValidRequest {
 		p := allParams()
 		edit(&p)
-		return &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureParams: p}
+		return &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureParams: p}
 	}
-	if !h.SameTerms(draft(func(*hold.CaptureParams) {})) {
+	if !h.HasTermsOf(draft(func(*hold.CaptureParams) {})) {
 		t.Error("the same request has other terms")
 	}
 	for name, edit := range map[string]func(p *hold.CaptureParams){
@@ -232,7 +232,7 @@ func TestSameTerms_CaptureParams(t *testing.T) {
 		"suffix":   func(p *hold.CaptureParams) { p.StatementDescriptorSuffix = "" },
 		"metadata": func(p *hold.CaptureParams) { delete(p.CaptureMetadata, "room") },
 	} {
-		if h.SameTerms(draft(edit)) {
+		if h.HasTermsOf(draft(edit)) {
 			t.Errorf("%s: other terms count as the same", name)
 		}
 	}
@@ -276,7 +276,7 @@ func TestMetadata_CaptureParamsSurvive(t *testing.T) {
 		t.Fatal("the terms do not fit")
 	}
 	in := heldIntent(func(in *hold.PaymentIntent) { in.Metadata = pairs })
-	draft, err := hold.DraftFromMetadata(in, "", t0)
+	draft, err := hold.ValidRequestFromMetadata(in, "", t0)
 	if err != nil || !reflect.DeepEqual(draft.CaptureParams, p) {
 		t.Errorf("%v, %+v", err, draft)
 	}
@@ -294,7 +294,7 @@ func TestMetadata_CaptureParamsSurvive(t *testing.T) {
 		hold.MetaTransferAmount:  "-1",
 		hold.MetaCaptureMetadata: "[]", hold.MetaDescriptorSuffix: "1*2"} {
 		in.Metadata = map[string]string{key: value}
-		if _, err := hold.DraftFromMetadata(in, "", t0); err == nil || err == hold.ErrNoTerms {
+		if _, err := hold.ValidRequestFromMetadata(in, "", t0); err == nil || err == hold.ErrNoTerms {
 			t.Errorf("%s=%s: %v", key, value, err)
 		}
 	}

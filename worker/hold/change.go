@@ -9,7 +9,7 @@ import (
 func checkChangeable(h *Hold) error {
 	switch {
 	case h.State.Final():
-		return alreadySettled(h)
+		return alreadySettledProblem(h)
 	case h.State == Working:
 		return problem(TooLate, "", "hold %s is being processed (%s): try again in a moment", h.ID,
 			h.NextOp)
@@ -17,7 +17,7 @@ func checkChangeable(h *Hold) error {
 	return nil
 }
 
-func cancelAccepted(h *Hold, action string) *Problem {
+func cancelAcceptedProblem(h *Hold, action string) *Problem {
 	return problem(CancelAccepted, "", "cannot %s hold %s: a cancel was accepted", action, h.ID)
 }
 
@@ -44,7 +44,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 		h.CaptureAt.IsZero() != old.CaptureAt.IsZero()
 	money := timed || !haveSameCapture(&h, &old)
 	if old.CancelWanted && (money || timeSent) {
-		return Decision{}, cancelAccepted(&h, "reschedule")
+		return Decision{}, cancelAcceptedProblem(&h, "reschedule")
 	}
 	late, known := checkBeforeDeadline(&h), h.Verified || h.ExpiresSource == SourceCaller
 	if timed && late != nil && known {
@@ -60,7 +60,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	switch {
 	case again || timed && old.State != Paused:
 		readFirstAfterAttention(&h)
-		planNext(&h, now)
+		planFromTerms(&h, now)
 	case h.OnExpiry != old.OnExpiry && old.State == Scheduled && old.Reason == CauseOnExpiry:
 		revertPolicy(&h, now)
 		if late != nil && h.State == Scheduled {
@@ -72,7 +72,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryChanged, By: by})
 	d := Decision{Hold: h, NewDeadline: timed || again || old.Acknowledged ||
 		h.OnExpiry != old.OnExpiry}
-	d.recordTermsChanged()
+	d.markUnmirrored()
 	d.addEvent(EventChanged, 0)
 	if h.State == Attention && old.State != Attention {
 		d.addEvent(EventAttention, h.Reason)
@@ -90,7 +90,7 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 		return Decision{}, err
 	}
 	if h.CancelWanted {
-		return Decision{}, cancelAccepted(&h, "capture")
+		return Decision{}, cancelAcceptedProblem(&h, "capture")
 	}
 	if h.State == Paused {
 		return Decision{}, problem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
@@ -103,7 +103,7 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 		return Decision{}, err
 	}
 	var err error
-	if h.CaptureParams, err = req.CaptureParamsPatch.applyTo(h.CaptureParams); err != nil {
+	if h.CaptureParams, err = req.CaptureParamsPatch.appliedTo(h.CaptureParams); err != nil {
 		return Decision{}, err
 	}
 	if err := checkHoldCaptureParams(&h); err != nil {
@@ -169,13 +169,13 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 		return Decision{}, problem(TooLate, "",
 			"cannot pause hold %s: it needs attention and has no scheduled action", h.ID)
 	case h.CancelWanted:
-		return Decision{}, cancelAccepted(&h, "pause")
+		return Decision{}, cancelAcceptedProblem(&h, "pause")
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason = Paused, 0, time.Time{}, cause
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})
 	d := Decision{Hold: h, NewDeadline: true}
-	d.recordTermsChanged()
+	d.markUnmirrored()
 	d.addEvent(EventPaused, cause)
 	return d, nil
 }
@@ -190,11 +190,11 @@ func (h Hold) Resume(by string, now time.Time) (Decision, error) {
 	if h.State != Paused {
 		return Decision{}, problem(NotPaused, "", "hold %s is not paused", h.ID)
 	}
-	planNext(&h, now)
+	planFromTerms(&h, now)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryResumed, By: by})
 	d := Decision{Hold: h, NewDeadline: true}
-	d.recordTermsChanged()
+	d.markUnmirrored()
 	d.addEvent(EventResumed, 0)
 	return d, nil
 }

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// policyNow returns what on_expiry does with the hold at once, 0 for nothing.
-// It does nothing by a deadline that is assumed and not verified: that one is
-// read first.
-func policyNow(h *Hold, now time.Time, r Rules) Op {
+// policyActionNow returns what on_expiry does with the hold at once, 0 for
+// nothing. It does nothing by a deadline that is assumed and not verified: that
+// one is read first.
+func policyActionNow(h *Hold, now time.Time, r Rules) Op {
 	if h.State == 0 || h.State.Final() || h.State == Working || actsInTime(h) ||
 		h.ExpiresSource == SourceAssumed && !h.Verified ||
 		!h.ExpiresAt.After(now) || policyTime(h, r).After(now) {
@@ -17,13 +17,18 @@ func policyNow(h *Hold, now time.Time, r Rules) Op {
 	return policyAction(h)
 }
 
-// RequireConfirmation refuses a request that makes on_expiry act at once,
+// RefuseUnconfirmed refuses a request that makes on_expiry act at once,
 // unless the caller confirmed that. before is the hold as it was, the zero Hold
 // if it is new. Errors are *[Problem].
-func (d Decision) RequireConfirmation(before *Hold, confirmed bool, now time.Time, r Rules) (Decision, error) {
+func (d Decision) RefuseUnconfirmed(
+	before *Hold,
+	confirmed bool,
+	now time.Time,
+	r Rules,
+) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	op := policyNow(&d.Hold, now, r)
-	if d.Unchanged || op == 0 || op == policyNow(before, now, r) {
+	op := policyActionNow(&d.Hold, now, r)
+	if d.Unchanged || op == 0 || op == policyActionNow(before, now, r) {
 		return d, nil
 	}
 	if confirmed {
@@ -35,10 +40,15 @@ func (d Decision) RequireConfirmation(before *Hold, confirmed bool, now time.Tim
 	if op == OpCapture {
 		code, verb = WouldCaptureNow, "capture"
 	}
-	p := problem(code, "confirm",
+	p := problem(
+		code,
+		"confirm",
 		`the authorization ends at %s, within the expiry margin of %s: on_expiry %s would %s the money at once; send "confirm": true to do that, or a time before the end, or another on_expiry`,
-		d.Hold.ExpiresAt.Format(time.RFC3339), formatDuration(r.ExpiryMargin), d.Hold.OnExpiry,
-		verb)
+		d.Hold.ExpiresAt.Format(time.RFC3339),
+		formatDuration(r.ExpiryMargin),
+		d.Hold.OnExpiry,
+		verb,
+	)
 	p.Deadline = d.Hold.ExpiresAt
 	return Decision{}, p
 }
@@ -47,20 +57,22 @@ func (d Decision) RequireConfirmation(before *Hold, confirmed bool, now time.Tim
 // confirm.
 const confirmedNote = "confirmed"
 
-// HandOver requires attention for a hold on which on_expiry would act at once
-// because its deadline became known only now: from terms found at Stripe, or
-// from a read that shows an earlier end. No caller could confirm it and no
-// warning was published. The confirmation of a request covers the first read.
-func (d *Decision) HandOver(before *Hold, now time.Time, r Rules) {
+// RequireAttentionIfPolicyDue requires attention for a hold on which on_expiry
+// would act at once because its deadline became known only now: from terms
+// found at Stripe, or from a read that shows an earlier end. No caller could
+// confirm it and no warning was published. The confirmation of a request covers
+// the first read.
+func (d *Decision) RequireAttentionIfPolicyDue(before *Hold, now time.Time, r Rules) {
 	h := &d.Hold
 	learned := before.State == 0 || h.Verified != before.Verified ||
 		!h.ExpiresAt.Equal(before.ExpiresAt)
-	op := policyNow(h, now, r)
+	op := policyActionNow(h, now, r)
 	if before.State != 0 && !before.Verified && len(h.History) > 0 &&
 		h.History[0].Note == confirmedNote {
 		return
 	}
-	if d.Confirmed || !d.NewDeadline || !learned || op == 0 || op == policyNow(before, now, r) {
+	if d.Confirmed || !d.NewDeadline || !learned || op == 0 ||
+		op == policyActionNow(before, now, r) {
 		return
 	}
 	next := requireAttention(*h, CauseInsideMargin, endsAtNote(h), now)

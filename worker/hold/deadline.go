@@ -133,7 +133,7 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 	case op == 0 && !reached(act):
 		return d, next
 	case op == 0:
-		d.warnPolicyDue(now)
+		d.warnPolicyDoesNothing(now)
 		return d, next
 	default:
 		startPolicy(&h, op, now)
@@ -165,9 +165,10 @@ func reachedThresholdEvents(
 	return events
 }
 
-// warnPolicyDue warns of a hold on which on_expiry does nothing. A warning of a
-// threshold that was reached at the same time gets the cause instead.
-func (d *Decision) warnPolicyDue(now time.Time) {
+// warnPolicyDoesNothing warns of a hold on which on_expiry does nothing. A
+// warning of a threshold that was reached at the same time gets the cause
+// instead.
+func (d *Decision) warnPolicyDoesNothing(now time.Time) {
 	if d.Hold.Acknowledged {
 		return
 	}
@@ -196,7 +197,7 @@ func startPolicy(h *Hold, op Op, now time.Time) {
 // had an effect.
 func revertPolicy(h *Hold, now time.Time) {
 	state, reason := stateBeforePolicy(h)
-	planNext(h, now)
+	planFromTerms(h, now)
 	if state != 0 {
 		h.State, h.NextOp, h.NextAt, h.Reason = state, 0, time.Time{}, reason
 	}

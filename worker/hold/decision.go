@@ -88,8 +88,8 @@ func (d *Decision) addExpiresBeforeDue(now time.Time) {
 		Threshold: d.Hold.ExpiresAt.Sub(now)})
 }
 
-// planNext sets the next operation from the hold's own terms.
-func planNext(h *Hold, now time.Time) {
+// planFromTerms sets the next operation from the hold's own terms.
+func planFromTerms(h *Hold, now time.Time) {
 	resetCounters(h)
 	switch {
 	case h.CancelWanted:

@@ -256,7 +256,7 @@ func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) 
 			})
 		}
 		visitDecision("unsent", h.ReleaseUnsent(), nil, func(s *transition) { s.claimed = false })
-		visitDecision("parked", hold.Decision{Hold: h, Again: true}.DeferUntil(
+		visitDecision("parked", hold.Decision{Hold: h, Again: true}.ReleaseClaimUntil(
 			now.Add(time.Second)), nil, func(s *transition) { s.claimed = false })
 	}
 }

@@ -171,7 +171,7 @@ func TestPolicy_DeadlineLearnedInsideMargin(t *testing.T) {
 		}
 		return c
 	}
-	newInMargin := mustDecide(hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCapture},
+	newInMargin := mustDecide(hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCapture},
 		heldIntent(), "api", inMargin))
 	cleared := mustDecide(newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute)),
 		withOnExpiry(hold.PolicyCapture)).ApplyPatch(&hold.Patch{CaptureAt: ptr("")}, "api",
@@ -282,7 +282,7 @@ func TestApplyAnswer_LimitsCallsDuringOutage(t *testing.T) {
 }
 
 func TestApplyAnswer_AcceptedButNotDone(t *testing.T) {
-	for _, status := range []hold.Status{hold.StatusProcessing, hold.StatusRequiresCapture} {
+	for _, status := range []hold.PaymentIntentStatus{hold.StatusProcessing, hold.StatusRequiresCapture} {
 		t.Run(string(status), func(t *testing.T) {
 			now := t0.Add(time.Hour)
 			h := claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now)
@@ -526,7 +526,7 @@ func TestApplyAnswer_ReadTooSoonAfterLostRequest(t *testing.T) {
 	}
 	c := h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent()}, now)
 	if c.Again {
-		c = c.DeferUntil(now.Add(time.Second)) // no budget
+		c = c.ReleaseClaimUntil(now.Add(time.Second)) // no budget
 	}
 	_, err := c.Hold.RequestCancel("", "api", now)
 	wantCode(t, err, hold.TooLate)
@@ -544,7 +544,7 @@ func TestApplyAnswer_ReadTooSoonAfterLostRequest(t *testing.T) {
 func TestApplyAnswer_RetransmittedRequest(t *testing.T) {
 	h := newHold(t, heldIntent(), withCaptureAt(t0.Add(time.Hour)))
 	h.PreviousState, h.State = h.State, hold.Working
-	h.RecordClaim(t0.Add(time.Hour), false)
+	h.BeginClaim(t0.Add(time.Hour), false)
 	for _, kind := range []hold.AnswerKind{hold.AnswerLockTimeout, hold.AnswerRateLimited,
 		hold.AnswerUnauthorized, hold.AnswerForbidden} {
 		now := t0.Add(time.Hour)

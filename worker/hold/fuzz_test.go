@@ -55,7 +55,7 @@ func FuzzScheduleRequest(f *testing.F) {
 				h.ExpiresAt.IsZero() || h.OnExpiry == 0 {
 				t.Fatalf("%+v", h)
 			}
-			if !h.SameTerms(d) {
+			if !h.HasTermsOf(d) {
 				t.Fatal("the same wish again is another wish")
 			}
 			if p := c.Placement(&hold.Hold{}, t0, testRules); p.NextMilestone.IsZero() {

@@ -23,7 +23,7 @@ var (
 
 // newIntent is what Stripe says of an intent made at t0, whose authorization
 // ends after seven days.
-func newIntent(status hold.Status, edit ...func(*hold.PaymentIntent)) *hold.PaymentIntent {
+func newIntent(status hold.PaymentIntentStatus, edit ...func(*hold.PaymentIntent)) *hold.PaymentIntent {
 	in := &hold.PaymentIntent{ID: testIntentID, Status: status, Amount: amount, Currency: "eur",
 		Created: t0, CaptureBefore: t0.Add(7 * day), PaymentMethodType: "card", SingleCapture: true}
 	switch status {
@@ -62,9 +62,9 @@ func canceledIntent(reason string) *hold.PaymentIntent {
 }
 
 // newHold is a new hold, verified unless in is nil.
-func newHold(t testing.TB, in *hold.PaymentIntent, edit ...func(*hold.Draft)) hold.Hold {
+func newHold(t testing.TB, in *hold.PaymentIntent, edit ...func(*hold.ValidRequest)) hold.Hold {
 	t.Helper()
-	d := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel}
+	d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel}
 	for _, e := range edit {
 		e(d)
 	}
@@ -75,23 +75,23 @@ func newHold(t testing.TB, in *hold.PaymentIntent, edit ...func(*hold.Draft)) ho
 	return c.Hold
 }
 
-func withCaptureAt(at time.Time) func(*hold.Draft) {
-	return func(d *hold.Draft) { d.CaptureAt = at }
+func withCaptureAt(at time.Time) func(*hold.ValidRequest) {
+	return func(d *hold.ValidRequest) { d.CaptureAt = at }
 }
-func withCancelAt(at time.Time) func(*hold.Draft) {
-	return func(d *hold.Draft) { d.CancelAt = at }
+func withCancelAt(at time.Time) func(*hold.ValidRequest) {
+	return func(d *hold.ValidRequest) { d.CancelAt = at }
 }
-func withOnExpiry(p hold.ExpiryPolicy) func(*hold.Draft) {
-	return func(d *hold.Draft) { d.OnExpiry = p }
+func withOnExpiry(p hold.ExpiryPolicy) func(*hold.ValidRequest) {
+	return func(d *hold.ValidRequest) { d.OnExpiry = p }
 }
-func withCaptureAmount(n int64) func(*hold.Draft) {
-	return func(d *hold.Draft) { d.CaptureAmount = n }
+func withCaptureAmount(n int64) func(*hold.ValidRequest) {
+	return func(d *hold.ValidRequest) { d.CaptureAmount = n }
 }
-func withFee(n int64) func(*hold.Draft) {
-	return func(d *hold.Draft) { d.CaptureParams.ApplicationFeeAmount = n }
+func withFee(n int64) func(*hold.ValidRequest) {
+	return func(d *hold.ValidRequest) { d.CaptureParams.ApplicationFeeAmount = n }
 }
-func withAmount(n int64, c string) func(*hold.Draft) {
-	return func(d *hold.Draft) { d.Amount, d.Currency = n, c }
+func withAmount(n int64, c string) func(*hold.ValidRequest) {
+	return func(d *hold.ValidRequest) { d.Amount, d.Currency = n, c }
 }
 
 // claimHold does what the store does when it leases a hold, then what the
@@ -102,7 +102,7 @@ func claimHold(h hold.Hold, now time.Time) hold.Hold {
 		h.PreviousState, h.State = h.State, hold.Working
 	}
 	h.Version++
-	h.RecordClaim(now, takenOver)
+	h.BeginClaim(now, takenOver)
 	return h
 }
 

@@ -155,9 +155,9 @@ const (
 	MaxNoteBytes      = 300 // bytes of the note of one history entry
 )
 
-// SentRequests counts the requests sent under the current generation of the
+// KeyUsage counts the requests sent under the current generation of the
 // idempotency key.
-type SentRequests struct {
+type KeyUsage struct {
 	Count   uint32
 	FirstAt time.Time // when the first may have left: Stripe may forget the key 24 h later
 	Unknown bool      // the outcome of at least one is unknown
@@ -207,7 +207,7 @@ type Hold struct {
 	NextAt     time.Time
 	Reason     Cause  // of NextOp, or of the outcome
 	Generation uint32 // of the idempotency key
-	Sent       SentRequests
+	Sent       KeyUsage
 	ReadFirst  bool // Stripe must be read before the key is used again
 
 	// Counters of consecutive events.

@@ -41,7 +41,7 @@ func idempotencyKey(h *Hold, c Call) string {
 		d.Write([]byte(c.CancellationReason))
 	}
 	if !c.CaptureParams.Empty() {
-		d.Write(c.CaptureParams.digest())
+		d.Write(c.CaptureParams.canonicalJSON())
 	}
 	sum := d.Sum(nil)
 	return keyPrefix + h.ID + "-" + c.Op.String() + "-" + hex.EncodeToString(sum[:8]) + "-" +

@@ -46,7 +46,7 @@ type effect struct {
 // was answered, or after more time than this.
 const lateEffectWindow = 3 * time.Second
 
-func (w *fakeStripe) endIntent(status hold.Status, received int64, reason string) {
+func (w *fakeStripe) endIntent(status hold.PaymentIntentStatus, received int64, reason string) {
 	in := *w.intent
 	in.Status, in.AmountCapturable, in.AmountReceived, in.CancellationReason = status, 0, received,
 		reason
@@ -242,7 +242,7 @@ func (l *lifecycle) claimAndCall() {
 	l.h.Version++
 	l.leasedUntil = l.now.Add(30 * time.Second)
 	h := l.h
-	h.RecordClaim(l.claimedAt, takenOver)
+	h.BeginClaim(l.claimedAt, takenOver)
 	// What follows from several answers under one claim is written once, in the
 	// end.
 	var c hold.Decision
@@ -277,7 +277,7 @@ func (l *lifecycle) claimAndCall() {
 		switch fault {
 		case "unsent":
 			if sent {
-				l.commit(c.DeferUntil(l.now))
+				l.commit(c.ReleaseClaimUntil(l.now))
 			} else {
 				l.commit(h.ReleaseUnsent())
 			}
@@ -331,7 +331,7 @@ func (l *lifecycle) claimAndCall() {
 			return
 		}
 		if l.injectFaults && l.drawChoice("budget", "there", "there", "spent") == "spent" {
-			l.commit(c.DeferUntil(l.now.Add(2 * time.Second)))
+			l.commit(c.ReleaseClaimUntil(l.now.Add(2 * time.Second)))
 			l.leasedUntil = time.Time{}
 			return
 		}
@@ -340,7 +340,7 @@ func (l *lifecycle) claimAndCall() {
 	if !l.injectFaults {
 		l.fatalf("six calls under one claim and no end: %s next %s", l.h.State, l.h.NextOp)
 	}
-	l.commit(c.DeferUntil(l.now.Add(time.Second)))
+	l.commit(c.ReleaseClaimUntil(l.now.Add(time.Second)))
 	l.leasedUntil = time.Time{}
 }
 
@@ -415,7 +415,7 @@ func TestHold_RandomLifecycle(t *testing.T) {
 		if l.stripe.multi = rapid.Bool().Draw(rt, "multicapture"); l.stripe.multi {
 			l.stripe.intent.SingleCapture = false
 		}
-		d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom(
+		d := &hold.ValidRequest{ID: testIntentID, OnExpiry: rapid.SampledFrom(
 			[]hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(
 			rt, "policy")}
 		switch l.drawChoice("own time", "none", "capture", "release", "near the end") {

@@ -69,10 +69,10 @@ func RequestFromMetadata(
 			return req, false, true, err
 		}
 	}
-	if req.Metadata, err = joinPieces(m, MetaMetadata); err != nil {
+	if req.Metadata, err = readPairs(m, MetaMetadata); err != nil {
 		return req, false, true, err
 	}
-	if req.CaptureMetadata, err = joinPieces(m, MetaCaptureMetadata); err != nil {
+	if req.CaptureMetadata, err = readPairs(m, MetaCaptureMetadata); err != nil {
 		return req, false, true, err
 	}
 	return req, m[MetaPaused] == "true", true, nil
@@ -90,8 +90,8 @@ func parseMetadataAmount(key, s string) (int64, error) {
 	return n, nil
 }
 
-// joinPieces decodes the pairs that [splitPieces] has written under key.
-func joinPieces(m map[string]string, key string) (pairs map[string]string, err error) {
+// readPairs decodes the pairs that [writePairs] has written under key.
+func readPairs(m map[string]string, key string) (pairs map[string]string, err error) {
 	var text strings.Builder
 	for i := 1; ; i++ {
 		piece, there := m[metadataPieceKey(key, i)]
@@ -109,8 +109,8 @@ func joinPieces(m map[string]string, key string) (pairs map[string]string, err e
 	return pairs, nil
 }
 
-// splitPieces adds pairs to m as JSON, in pieces that each fit a value.
-func splitPieces(m map[string]string, key string, pairs map[string]string) error {
+// writePairs adds pairs to m as JSON, in pieces that each fit a value.
+func writePairs(m map[string]string, key string, pairs map[string]string) error {
 	if len(pairs) == 0 {
 		return nil
 	}
@@ -200,8 +200,8 @@ func termPairs(h *Hold) (map[string]string, error) {
 	amount(MetaApplicationFee, h.CaptureParams.ApplicationFeeAmount)
 	amount(MetaTransferAmount, h.CaptureParams.TransferData.Amount)
 	set(MetaDescriptorSuffix, h.CaptureParams.StatementDescriptorSuffix)
-	if err := splitPieces(want, MetaMetadata, h.Metadata); err != nil {
+	if err := writePairs(want, MetaMetadata, h.Metadata); err != nil {
 		return nil, err
 	}
-	return want, splitPieces(want, MetaCaptureMetadata, h.CaptureParams.CaptureMetadata)
+	return want, writePairs(want, MetaCaptureMetadata, h.CaptureParams.CaptureMetadata)
 }

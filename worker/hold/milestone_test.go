@@ -30,7 +30,7 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 			time.Duration(rapid.IntRange(1, 30*24*60).Draw(
 				t, "minutes to the deadline")) * time.Minute),
 	}
-	d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom(
+	d := &hold.ValidRequest{ID: testIntentID, OnExpiry: rapid.SampledFrom(
 		[]hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(
 		t, "policy")}
 	c.ownTime = rapid.SampledFrom([]string{"none", "early", "inside", "beyond"}).Draw(t, "own time")

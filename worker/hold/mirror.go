@@ -40,8 +40,8 @@ func MetadataUpdate(
 	return pairs, key, ok
 }
 
-// RecordMirrored records that the terms were written, or that they cannot be.
-func RecordMirrored(h Hold, written bool) Decision {
+// RecordMirrorResult records that the terms were written, or that they cannot be.
+func RecordMirrorResult(h Hold, written bool) Decision {
 	h.Mirrored, h.Unmirrorable = written, !written
 	return Decision{Hold: h}
 }

@@ -8,14 +8,14 @@ import (
 // New makes a hold of a draft. in is the intent as Stripe has it, or nil if it
 // could not be read: the hold is then accepted as the caller described it and
 // verified later. Errors are *[Problem].
-func New(d *Draft, in *PaymentIntent, by string, now time.Time) (Decision, error) {
+func New(d *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	h := holdFromDraft(d, now)
+	h := holdFromRequest(d, now)
 	if in != nil {
 		if err := checkIntentMatches(d, in); err != nil {
 			return Decision{}, err
 		}
-		adoptIntent(&h, in, now)
+		updateFromIntent(&h, in, now)
 	}
 	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
 		return Decision{}, err
@@ -29,7 +29,7 @@ func New(d *Draft, in *PaymentIntent, by string, now time.Time) (Decision, error
 	if late != nil && known && !d.FromMetadata {
 		return Decision{}, late
 	}
-	planNext(&h, now)
+	planFromTerms(&h, now)
 	scheduled := HistoryEntry{At: now, Kind: HistoryScheduled, By: by}
 	if d.Confirm {
 		scheduled.Note = confirmedNote
@@ -37,7 +37,7 @@ func New(d *Draft, in *PaymentIntent, by string, now time.Time) (Decision, error
 	appendHistory(&h, scheduled)
 	if h.CapturedElsewhere > 0 {
 		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
-			Cause: CauseElsewhere, Note: sharedNote(&h)})
+			Cause: CauseElsewhere, Note: partlyCapturedNote(&h)})
 	}
 	created := Decision{Hold: h, NewDeadline: true}
 	created.addEvent(EventScheduled, 0)
@@ -48,7 +48,7 @@ func New(d *Draft, in *PaymentIntent, by string, now time.Time) (Decision, error
 	if !known {
 		late = nil
 	}
-	next, follows, err := afterCreation(h, d, tooLarge, late, by, now)
+	next, follows, err := decideRecovered(h, d, tooLarge, late, by, now)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -61,10 +61,10 @@ func New(d *Draft, in *PaymentIntent, by string, now time.Time) (Decision, error
 	return next, nil
 }
 
-// afterCreation returns what follows at once for a hold with recovered terms:
+// decideRecovered returns what follows at once for a hold with recovered terms:
 // it is paused, or its terms cannot act. tooLarge and late say why.
-func afterCreation(
-	h Hold, d *Draft, tooLarge, late error, by string, now time.Time,
+func decideRecovered(
+	h Hold, d *ValidRequest, tooLarge, late error, by string, now time.Time,
 ) (next Decision, follows bool, err error) {
 	switch {
 	case tooLarge != nil:
@@ -81,7 +81,7 @@ func afterCreation(
 	return Decision{}, false, nil
 }
 
-func holdFromDraft(d *Draft, now time.Time) Hold {
+func holdFromRequest(d *ValidRequest, now time.Time) Hold {
 	h := Hold{
 		ID: d.ID, PaymentIntent: d.ID, Account: d.Account, Reference: d.Reference,
 		Amount: d.Amount, Currency: d.Currency, CaptureAmount: d.CaptureAmount,
@@ -97,7 +97,7 @@ func holdFromDraft(d *Draft, now time.Time) Hold {
 }
 
 // checkIntentMatches compares what the caller stated with the intent.
-func checkIntentMatches(d *Draft, in *PaymentIntent) error {
+func checkIntentMatches(d *ValidRequest, in *PaymentIntent) error {
 	if in.Status != StatusRequiresCapture {
 		return problem(NotCapturable, "payment_intent",
 			"%s is %s at Stripe: want a PaymentIntent that is requires_capture", d.ID, in.Status)
@@ -106,7 +106,7 @@ func checkIntentMatches(d *Draft, in *PaymentIntent) error {
 		return problem(CurrencyMismatch, "currency", "%s is in %s, not in %s", d.ID,
 			in.Currency, d.Currency)
 	}
-	if d.Amount != 0 && !in.holds(d.Amount) {
+	if d.Amount != 0 && !in.holdsAmount(d.Amount) {
 		return problem(AmountMismatch, "amount", "%s holds %d %s, not %d", d.ID,
 			in.AmountCapturable, in.Currency, d.Amount)
 	}
@@ -115,19 +115,19 @@ func checkIntentMatches(d *Draft, in *PaymentIntent) error {
 
 // setMirroredFrom records whether a new hold's terms are in the intent's
 // metadata: those that were read from there are.
-func (d *Decision) setMirroredFrom(draft *Draft) {
-	d.recordTermsChanged()
+func (d *Decision) setMirroredFrom(draft *ValidRequest) {
+	d.markUnmirrored()
 	d.Hold.Mirrored, d.NewTerms = draft.FromMetadata, !draft.FromMetadata
 }
 
-// recordTermsChanged records that the intent's metadata has other terms.
-func (d *Decision) recordTermsChanged() {
+// markUnmirrored records that the intent's metadata has other terms.
+func (d *Decision) markUnmirrored() {
 	d.Hold.Mirrored, d.Hold.Unmirrorable, d.NewTerms = false, false, true
 }
 
-// SameTerms reports whether scheduling d again would ask for the terms that h
+// HasTermsOf reports whether scheduling d again would ask for the terms that h
 // has.
-func (h *Hold) SameTerms(d *Draft) bool {
+func (h *Hold) HasTermsOf(d *ValidRequest) bool {
 	if len(d.Metadata) != len(h.Metadata) {
 		return false
 	}
@@ -146,10 +146,12 @@ func (h *Hold) SameTerms(d *Draft) bool {
 
 // HaveSameTerms reports whether two states of one hold have the same terms.
 func HaveSameTerms(h, other *Hold) bool {
-	return h.SameTerms(&Draft{ID: other.ID, Account: other.Account, Reference: other.Reference,
-		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
-		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
-		CaptureParams: other.CaptureParams})
+	return h.HasTermsOf(
+		&ValidRequest{ID: other.ID, Account: other.Account, Reference: other.Reference,
+			CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
+			CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
+			CaptureParams: other.CaptureParams},
+	)
 }
 
 // DescendsFrom reports whether h descends from wanted: its history has wanted's

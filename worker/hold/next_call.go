@@ -2,10 +2,10 @@ package hold
 
 import "time"
 
-// RecordClaim records that a worker has claimed the hold. since is when this
+// BeginClaim records that a worker has claimed the hold. since is when this
 // claim, or the unfinished one before it, began. takenOver says that an earlier
 // claim did not report: the outcome of what it sent is unknown.
-func (h *Hold) RecordClaim(since time.Time, takenOver bool) {
+func (h *Hold) BeginClaim(since time.Time, takenOver bool) {
 	if h.Sent.FirstAt.IsZero() {
 		h.Sent.FirstAt = since
 	}
@@ -31,9 +31,9 @@ func (h Hold) ReleaseUnsent() Decision {
 	return Decision{Hold: h, Again: true}
 }
 
-// DeferUntil ends a claim that cannot continue now ([Decision].Again). The hold
-// is due again at the given time.
-func (d Decision) DeferUntil(at time.Time) Decision {
+// ReleaseClaimUntil ends a claim that cannot continue now ([Decision].Again).
+// The hold is due again at the given time.
+func (d Decision) ReleaseClaimUntil(at time.Time) Decision {
 	d.Hold.NextAt = at.UTC().Truncate(time.Millisecond)
 	releaseClaim(&d.Hold)
 	d.Again = false

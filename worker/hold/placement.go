@@ -47,7 +47,7 @@ func (d *Decision) Placement(before *Hold, now time.Time, r Rules) Placement {
 				p.NextMilestone = now // thresholds between act and now were published
 			}
 		}
-		p.warnAtOnce(before, h, now, r)
+		p.backdateMilestone(before, h, now, r)
 	}
 	if h.NextOp != 0 {
 		p.DueAt = h.NextAt
@@ -85,11 +85,11 @@ func nearestPassedThreshold(h *Hold, now time.Time, r Rules) time.Duration {
 	return nearest
 }
 
-// warnAtOnce sets the milestone back to the nearest threshold that has passed,
-// so that the expiry job warns at once of a hold that is new or whose deadline
-// has moved. A threshold that was published for the old deadline is not
-// published again.
-func (p *Placement) warnAtOnce(before, h *Hold, now time.Time, r Rules) {
+// backdateMilestone sets the milestone back to the nearest threshold that has
+// passed, so that the expiry job warns at once of a hold that is new or whose
+// deadline has moved. A threshold that was published for the old deadline is
+// not published again.
+func (p *Placement) backdateMilestone(before, h *Hold, now time.Time, r Rules) {
 	d := nearestPassedThreshold(h, now, r)
 	if d == 0 || h.Acknowledged {
 		return

@@ -86,8 +86,8 @@ func problem(code Code, field, format string, args ...any) *Problem {
 	return &Problem{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
 }
 
-// alreadySettled refuses a request for a hold that is settled.
-func alreadySettled(h *Hold) *Problem {
+// alreadySettledProblem refuses a request for a hold that is settled.
+func alreadySettledProblem(h *Hold) *Problem {
 	at := h.SettledAt.UTC().Format(time.RFC3339)
 	switch h.State {
 	case Captured:

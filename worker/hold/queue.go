@@ -10,8 +10,8 @@ import (
 var ErrUnreadableRecord = errors.New(
 	"unreadable record: written by another program or by a newer holdd")
 
-// RecordWrite is one hold's change. The store writes all of it or nothing.
-type RecordWrite struct {
+// HoldWrite is one hold's change. The store writes all of it or nothing.
+type HoldWrite struct {
 	// Version is the version on which the decision was made; 0 means that the
 	// hold must not exist yet. The new version is one more.
 	Version   uint64
@@ -30,8 +30,8 @@ type Claim struct {
 	TakenOver bool      // an earlier claim ended without a report
 }
 
-// Lane is the set of ready holds that share one of Stripe's rate limits.
-type Lane struct {
+// RateLimitLane is the set of ready holds that share one of Stripe's rate limits.
+type RateLimitLane struct {
 	Partition       int
 	Account         string
 	Op              Op
@@ -41,7 +41,7 @@ type Lane struct {
 
 // Share is the part of a pass that goes to one lane.
 type Share struct {
-	Lane  Lane
+	Lane  RateLimitLane
 	Holds int       // claim at most
 	Until time.Time // claim no hold whose deadline is later; zero: any hold
 }
@@ -58,21 +58,21 @@ type ShareClaims struct {
 
 // PromoteRequest says what to promote and what to list, in each partition.
 type PromoteRequest struct {
-	Scheduled bool   // promote scheduled holds that are due, not only ended leases
-	Holds     int    // promote at most, of each of the two
-	Lanes     int    // list at most; 0: the store's maximum
-	SkipLanes []Lane // do not list them; only their partition, account and op count
+	Scheduled bool            // promote scheduled holds that are due, not only ended leases
+	Holds     int             // promote at most, of each of the two
+	Lanes     int             // list at most; 0: the store's maximum
+	SkipLanes []RateLimitLane // do not list them; only their partition, account and op count
 }
 
 // PromoteResult is the result of promoting due holds.
 type PromoteResult struct {
-	Now           time.Time // Redis' time
-	PromotedHolds int       // holds that became ready
-	ExpiredLeases int       // leases that ended without a report
-	NextDueAt     time.Time // when the next hold is due, zero if none is scheduled
-	More          bool      // the limit was reached and more holds are due
-	Lanes         []Lane    // nearest deadline first
-	MoreLanes     bool      // other lanes may have ready holds, beside these and the skipped ones
+	Now           time.Time       // Redis' time
+	PromotedHolds int             // holds that became ready
+	ExpiredLeases int             // leases that ended without a report
+	NextDueAt     time.Time       // when the next hold is due, zero if none is scheduled
+	More          bool            // the limit was reached and more holds are due
+	Lanes         []RateLimitLane // nearest deadline first
+	MoreLanes     bool            // other lanes may have ready holds, beside these and the skipped ones
 }
 
 // DueHold is a hold whose next milestone is due.
@@ -81,9 +81,9 @@ type DueHold struct {
 	DueAt time.Time // when the milestone was due
 }
 
-// MilestoneAdvance moves a hold's milestone without changing its record. It
+// MilestoneWrite moves a hold's milestone without changing its record. It
 // applies only if milestone and version are still those that were read.
-type MilestoneAdvance struct {
+type MilestoneWrite struct {
 	ID       string
 	Version  uint64 // of the record that was read, 0 if there was none
 	From, To time.Time
@@ -103,10 +103,10 @@ type BudgetRequest struct {
 	Ahead    time.Duration // how far ahead of their sending they may be reserved
 }
 
-// Reservation is the number of requests that a budget allows. The first may be
-// sent after First, each further one a Step later. If Requests is 0, Wait is
-// how long to wait before asking again.
-type Reservation struct {
+// BudgetReservation is the number of requests that a budget allows. The first
+// may be sent after First, each further one a Step later. If Requests is 0,
+// Wait is how long to wait before asking again.
+type BudgetReservation struct {
 	Requests          int
 	Wait, First, Step time.Duration
 }

@@ -38,8 +38,8 @@ type ScheduleRequest struct {
 	CaptureParams
 }
 
-// Draft is a validated request. It is not compared with Stripe yet.
-type Draft struct {
+// ValidRequest is a validated request. It is not compared with Stripe yet.
+type ValidRequest struct {
 	ID                           string
 	Account, Reference, Currency string
 	Amount, CaptureAmount        int64
@@ -62,7 +62,7 @@ type Draft struct {
 
 // NeedsRead reports whether the request lacks something that a read at Stripe
 // would show.
-func (d *Draft) NeedsRead() bool {
+func (d *ValidRequest) NeedsRead() bool {
 	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero()
 }
 
@@ -114,7 +114,7 @@ func CheckAccountID(id string) error {
 
 // Validate checks the request as far as possible without Stripe. Errors are
 // *[Problem].
-func (req *ScheduleRequest) Validate(now time.Time) (*Draft, error) {
+func (req *ScheduleRequest) Validate(now time.Time) (*ValidRequest, error) {
 	if err := CheckPaymentIntentID(req.PaymentIntent); err != nil {
 		return nil, err
 	}
@@ -123,8 +123,8 @@ func (req *ScheduleRequest) Validate(now time.Time) (*Draft, error) {
 
 // validateTerms checks everything except the intent's id, which an
 // authorization does not have yet.
-func (req *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
-	d := &Draft{ID: req.PaymentIntent, Account: req.Account, Reference: req.Reference,
+func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) {
+	d := &ValidRequest{ID: req.PaymentIntent, Account: req.Account, Reference: req.Reference,
 		Amount: req.Amount, CaptureAmount: req.CaptureAmount, Confirm: req.Confirm}
 	if err := CheckAccountID(req.Account); err != nil {
 		return nil, err
@@ -148,13 +148,13 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 		return nil, err
 	}
 	var err error
-	if d.CaptureParams, err = req.validateCaptureParams(); err != nil {
+	if d.CaptureParams, err = req.checkedCaptureParams(); err != nil {
 		return nil, err
 	}
-	if d.Metadata, err = checkMetadata(req.Metadata); err != nil {
+	if d.Metadata, err = checkedMetadata(req.Metadata); err != nil {
 		return nil, err
 	}
-	if d.OnExpiry, err = checkPolicy(req.OnExpiry); err != nil {
+	if d.OnExpiry, err = parseOnExpiry(req.OnExpiry); err != nil {
 		return nil, err
 	}
 	if req.CaptureAt != "" && req.CancelAt != "" {
@@ -174,9 +174,9 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 	return d, nil
 }
 
-// validateCaptureParams compares a fee and a transfer with the amount to
+// checkedCaptureParams compares a fee and a transfer with the amount to
 // capture, if the request names one.
-func (req *ScheduleRequest) validateCaptureParams() (CaptureParams, error) {
+func (req *ScheduleRequest) checkedCaptureParams() (CaptureParams, error) {
 	p := req.CaptureParams
 	if p.CaptureMetadata = maps.Clone(p.CaptureMetadata); len(p.CaptureMetadata) == 0 {
 		p.CaptureMetadata = nil
@@ -219,7 +219,7 @@ const RecoveredCaptureGrace = 24 * time.Hour
 // since does not invalidate them. A capture up to [RecoveredCaptureGrace] late
 // is made now. A later one requires attention, because the cardholder no longer
 // expects it. A release is never too late.
-func (req *ScheduleRequest) ValidateRecovered(paused bool, now time.Time) (*Draft, error) {
+func (req *ScheduleRequest) ValidateRecovered(paused bool, now time.Time) (*ValidRequest, error) {
 	d, err := req.Validate(now)
 	own, field := req.CaptureAt, "capture_at"
 	if own == "" {
@@ -256,7 +256,7 @@ type Patch struct {
 	CaptureParamsPatch
 }
 
-// applyTo applies the patch to h's terms and validates the result. It does not
+// appliedTo applies the patch to h's terms and validates the result. It does not
 // check whether h may change.
 func (p *Patch) applyTo(h *Hold, now time.Time) error {
 	if err := p.applyTimes(h, now); err != nil {
@@ -269,14 +269,14 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		return err
 	}
 	var err error
-	if h.CaptureParams, err = p.CaptureParamsPatch.applyTo(h.CaptureParams); err != nil {
+	if h.CaptureParams, err = p.CaptureParamsPatch.appliedTo(h.CaptureParams); err != nil {
 		return err
 	}
 	if err := checkHoldCaptureParams(h); err != nil {
 		return err
 	}
 	if p.OnExpiry != nil {
-		policy, err := checkPolicy(*p.OnExpiry)
+		policy, err := parseOnExpiry(*p.OnExpiry)
 		if err != nil {
 			return err
 		}
@@ -289,7 +289,7 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		h.Reference = *p.Reference
 	}
 	if len(p.Metadata) > 0 {
-		checked, err := checkMetadata(mergePairs(h.Metadata, p.Metadata))
+		checked, err := checkedMetadata(mergePairs(h.Metadata, p.Metadata))
 		if err != nil {
 			return err
 		}

@@ -172,7 +172,7 @@ func TestApplyPatch_PolicyChangedWhileActing(t *testing.T) {
 				"api", t0)), to: "capture", state: hold.Waiting, acts: hold.OpCapture},
 		{name: "a time behind the deadline",
 			h: newHold(t, heldIntent(), withCaptureAt(t0.Add(8*day)),
-				func(d *hold.Draft) { d.FromMetadata = true }), to: "capture",
+				func(d *hold.ValidRequest) { d.FromMetadata = true }), to: "capture",
 			state: hold.Attention, why: hold.CauseAfterDeadline, acts: hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestPolicy_WaitsForLaterDeadline(t *testing.T) {
 		{"paused", mustAccept(t)(newHold(t, nil, withCaptureAt(t0.Add(day))).Pause(0, "api", t0)),
 			hold.Paused, 0, 0, hold.OpCancel},
 		{"in attention", newHold(t, heldIntent(), withCaptureAt(t0.Add(8*day)),
-			func(d *hold.Draft) { d.FromMetadata = true }), hold.Attention, 0,
+			func(d *hold.ValidRequest) { d.FromMetadata = true }), hold.Attention, 0,
 			hold.CauseAfterDeadline, hold.OpCancel},
 		{"its own time lies between the two", newHold(t, nil, withCaptureAt(t0.Add(20*day))),
 			hold.Scheduled, hold.OpCapture, hold.CauseSchedule, 0},
@@ -390,56 +390,56 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 	ends := t0.Add(7 * day)
 	for _, tt := range []struct {
 		name  string
-		d     hold.Draft
+		d     hold.ValidRequest
 		in    *hold.PaymentIntent
 		code  hold.Code
 		state hold.State
 		ends  time.Time
 		from  hold.DeadlineSource
 	}{
-		{"no time", hold.Draft{}, heldIntent(), "", hold.Waiting, ends, hold.SourceCharge},
-		{"time to capture", hold.Draft{CaptureAt: t0.Add(day)}, heldIntent(), "", hold.Scheduled,
+		{"no time", hold.ValidRequest{}, heldIntent(), "", hold.Waiting, ends, hold.SourceCharge},
+		{"time to capture", hold.ValidRequest{CaptureAt: t0.Add(day)}, heldIntent(), "", hold.Scheduled,
 			ends, hold.SourceCharge},
-		{"time to release", hold.Draft{CancelAt: t0.Add(day)}, heldIntent(), "", hold.Scheduled,
+		{"time to release", hold.ValidRequest{CancelAt: t0.Add(day)}, heldIntent(), "", hold.Scheduled,
 			ends, hold.SourceCharge},
-		{"amount and currency agree", hold.Draft{Amount: amount, Currency: "eur"}, heldIntent(), "",
+		{"amount and currency agree", hold.ValidRequest{Amount: amount, Currency: "eur"}, heldIntent(), "",
 			hold.Waiting, ends, hold.SourceCharge},
-		{"other amount", hold.Draft{Amount: amount - 1, Currency: "eur"}, heldIntent(),
+		{"other amount", hold.ValidRequest{Amount: amount - 1, Currency: "eur"}, heldIntent(),
 			hold.AmountMismatch, 0, ends, 0},
-		{"other currency", hold.Draft{Amount: amount, Currency: "usd"}, heldIntent(),
+		{"other currency", hold.ValidRequest{Amount: amount, Currency: "usd"}, heldIntent(),
 			hold.CurrencyMismatch, 0, ends, 0},
-		{"too much", hold.Draft{CaptureAmount: amount + 1}, heldIntent(),
+		{"too much", hold.ValidRequest{CaptureAmount: amount + 1}, heldIntent(),
 			hold.AmountTooLarge, 0, ends, 0},
-		{"all of it", hold.Draft{CaptureAmount: amount}, heldIntent(), "", hold.Waiting,
+		{"all of it", hold.ValidRequest{CaptureAmount: amount}, heldIntent(), "", hold.Waiting,
 			ends, hold.SourceCharge},
-		{"captured already", hold.Draft{}, capturedIntent(amount), hold.NotCapturable, 0, ends, 0},
-		{"canceled already", hold.Draft{}, canceledIntent(""), hold.NotCapturable, 0, ends, 0},
-		{"3-D Secure to come", hold.Draft{}, newIntent(hold.StatusRequiresAction),
+		{"captured already", hold.ValidRequest{}, capturedIntent(amount), hold.NotCapturable, 0, ends, 0},
+		{"canceled already", hold.ValidRequest{}, canceledIntent(""), hold.NotCapturable, 0, ends, 0},
+		{"3-D Secure to come", hold.ValidRequest{}, newIntent(hold.StatusRequiresAction),
 			hold.NotCapturable, 0, ends, 0},
-		{"at the deadline", hold.Draft{CaptureAt: ends}, heldIntent(), hold.AfterDeadline, 0, ends,
+		{"at the deadline", hold.ValidRequest{CaptureAt: ends}, heldIntent(), hold.AfterDeadline, 0, ends,
 			0},
-		{"just before the deadline", hold.Draft{CaptureAt: ends.Add(-time.Millisecond)},
+		{"just before the deadline", hold.ValidRequest{CaptureAt: ends.Add(-time.Millisecond)},
 			heldIntent(), "", hold.Scheduled, ends, hold.SourceCharge},
-		{"release after the deadline", hold.Draft{CancelAt: ends.Add(time.Hour)}, heldIntent(),
+		{"release after the deadline", hold.ValidRequest{CancelAt: ends.Add(time.Hour)}, heldIntent(),
 			hold.AfterDeadline, 0, ends, 0},
-		{"the charge knows better than the caller", hold.Draft{CaptureAt: t0.Add(6 * day),
+		{"the charge knows better than the caller", hold.ValidRequest{CaptureAt: t0.Add(6 * day),
 			ExpiresAt: t0.Add(20 * day)},
 			heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = t0.Add(2 * day) }),
 			hold.AfterDeadline, 0, t0.Add(2 * day), 0},
-		{"the caller's deadline, unchecked", hold.Draft{CaptureAt: t0.Add(3 * day),
+		{"the caller's deadline, unchecked", hold.ValidRequest{CaptureAt: t0.Add(3 * day),
 			ExpiresAt: t0.Add(4 * day)}, nil, "", hold.Scheduled,
 			t0.Add(4 * day), hold.SourceCaller},
-		{"beyond the caller's deadline", hold.Draft{CaptureAt: t0.Add(4 * day),
+		{"beyond the caller's deadline", hold.ValidRequest{CaptureAt: t0.Add(4 * day),
 			ExpiresAt: t0.Add(4 * day)}, nil, hold.AfterDeadline, 0, t0.Add(4 * day), 0},
-		{"beyond an assumption: Stripe will tell", hold.Draft{CaptureAt: t0.Add(20 * day)}, nil, "",
+		{"beyond an assumption: Stripe will tell", hold.ValidRequest{CaptureAt: t0.Add(20 * day)}, nil, "",
 			hold.Scheduled, ends, hold.SourceAssumed},
-		{"assumed by the method", hold.Draft{},
+		{"assumed by the method", hold.ValidRequest{},
 			heldIntent(func(in *hold.PaymentIntent) {
 				in.CaptureBefore,
 					in.PaymentMethodType = time.Time{}, "klarna"
 			}), "", hold.Waiting, time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC),
 			hold.SourceAssumed},
-		{"assumed from the intent's making", hold.Draft{},
+		{"assumed from the intent's making", hold.ValidRequest{},
 			heldIntent(func(in *hold.PaymentIntent) {
 				in.CaptureBefore, in.Created = time.Time{},
 					t0.Add(-3*day)
@@ -464,7 +464,7 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 				t.Errorf("%s until %v (%s), verified %v, revision %d", h.State, h.ExpiresAt,
 					h.ExpiresSource, h.Verified, h.Revision)
 			}
-			if !h.SameTerms(&d) {
+			if !h.HasTermsOf(&d) {
 				t.Error("the same wish again is another wish")
 			}
 			if p := c.Placement(&hold.Hold{}, t0, testRules); p.VerifyAt.IsZero() == (tt.in == nil && !(tt.d.Amount > 0 && !tt.d.ExpiresAt.IsZero())) {
@@ -488,14 +488,14 @@ func TestNew_WarnsOfTimeAfterAssumedDeadline(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name string
-		d    hold.Draft
+		d    hold.ValidRequest
 		want int
 	}{
-		{"beyond", hold.Draft{CaptureAt: t0.Add(20 * day)}, 1},
-		{"beyond and paused", hold.Draft{CaptureAt: t0.Add(20 * day), Paused: true}, 1},
-		{"at it", hold.Draft{CaptureAt: t0.Add(7 * day)}, 1},
-		{"before", hold.Draft{CaptureAt: t0.Add(day)}, 0},
-		{"nothing is lost", hold.Draft{CancelAt: t0.Add(20 * day)}, 0},
+		{"beyond", hold.ValidRequest{CaptureAt: t0.Add(20 * day)}, 1},
+		{"beyond and paused", hold.ValidRequest{CaptureAt: t0.Add(20 * day), Paused: true}, 1},
+		{"at it", hold.ValidRequest{CaptureAt: t0.Add(7 * day)}, 1},
+		{"before", hold.ValidRequest{CaptureAt: t0.Add(day)}, 0},
+		{"nothing is lost", hold.ValidRequest{CancelAt: t0.Add(20 * day)}, 0},
 	} {
 		d := tt.d
 		d.ID, d.OnExpiry = testIntentID, hold.PolicyCancel
@@ -504,7 +504,7 @@ func TestNew_WarnsOfTimeAfterAssumedDeadline(t *testing.T) {
 			t.Errorf("%s: %+v, %v", tt.name, c.Events, err)
 		}
 	}
-	h := newHold(t, nil, func(d *hold.Draft) { d.CaptureAt = t0.Add(day) })
+	h := newHold(t, nil, func(d *hold.ValidRequest) { d.CaptureAt = t0.Add(day) })
 	for at, want := range map[time.Time]int{t0.Add(2 * day): 0, t0.Add(30 * day): 1} {
 		text := at.Format(time.RFC3339)
 		c, err := h.ApplyPatch(&hold.Patch{CaptureAt: &text}, "api", t0)
@@ -512,7 +512,7 @@ func TestNew_WarnsOfTimeAfterAssumedDeadline(t *testing.T) {
 			t.Errorf("moved to %s: %+v, %v", at, c.Events, err)
 		}
 	}
-	h = newHold(t, nil, func(d *hold.Draft) { d.CaptureAt = t0.Add(20 * day) })
+	h = newHold(t, nil, func(d *hold.ValidRequest) { d.CaptureAt = t0.Add(20 * day) })
 	if c := h.ApplyPaymentIntent(heldIntent(),
 		t0.Add(time.Minute)); c.Hold.State != hold.Attention ||
 		c.Hold.Reason != hold.CauseAfterDeadline {
@@ -710,7 +710,7 @@ func TestScheduleRequest_Validate(t *testing.T) {
 
 func TestApplyPatch_Metadata(t *testing.T) {
 	h := newHold(t, heldIntent(),
-		func(d *hold.Draft) { d.Metadata = map[string]string{"a": "1", "b": "2"} })
+		func(d *hold.ValidRequest) { d.Metadata = map[string]string{"a": "1", "b": "2"} })
 	original := maps.Clone(h.Metadata)
 	g := mustAccept(t)(h.ApplyPatch(&hold.Patch{Metadata: map[string]string{"a": "", "c": "3"}},
 		"api", t0))

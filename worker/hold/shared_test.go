@@ -14,7 +14,7 @@ import (
 // capturable is a hold whose capture is due now, with a total wanted; 0:
 // everything.
 func capturable(
-	t *testing.T, in *hold.PaymentIntent, total int64, edit ...func(*hold.Draft),
+	t *testing.T, in *hold.PaymentIntent, total int64, edit ...func(*hold.ValidRequest),
 ) hold.Hold {
 	t.Helper()
 	return claimHold(newHold(t, in, append(edit, withCaptureAt(t0), withCaptureAmount(total))...),
@@ -41,7 +41,7 @@ func TestCall_CapturesWhatIsMissing(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		known   *hold.PaymentIntent // when it was scheduled; nil: not read
-		edit    []func(*hold.Draft)
+		edit    []func(*hold.ValidRequest)
 		then    *hold.PaymentIntent // when it is due
 		total   int64
 		amount  int64
@@ -55,7 +55,7 @@ func TestCall_CapturesWhatIsMissing(t *testing.T) {
 			false},
 		{"not verified, nothing said", nil, nil, shared(4_000), 5_000, 1_000, false},
 		{"not verified, the amount authorized said", nil,
-			[]func(*hold.Draft){withAmount(amount, "eur")}, shared(4_000), 5_000, 1_000, false},
+			[]func(*hold.ValidRequest){withAmount(amount, "eur")}, shared(4_000), 5_000, 1_000, false},
 		{"more wanted than is left", shared(40_000), nil, shared(40_000), 41_000, 1_000, false},
 		{"the total is reached", heldIntent(multi), nil, shared(5_000), 5_000, 0, true},
 		{"the total is exceeded", heldIntent(multi), nil, shared(6_000), 5_000, 0, true},
@@ -77,7 +77,7 @@ func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
 		name  string
 		in    *hold.PaymentIntent
 		total int64
-		edit  []func(*hold.Draft)
+		edit  []func(*hold.ValidRequest)
 		want  hold.Op
 	}{
 		{"captured once only", heldIntent(), 5_000, nil, hold.OpCapture},
@@ -85,9 +85,9 @@ func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
 		{"multicapture", heldIntent(multi), 5_000, nil, hold.OpRead},
 		{"multicapture, everything: takes only what is left", heldIntent(multi),
 			0, nil, hold.OpCapture},
-		{"not verified", nil, 5_000, []func(*hold.Draft){withAmount(amount, "eur")}, hold.OpRead},
+		{"not verified", nil, 5_000, []func(*hold.ValidRequest){withAmount(amount, "eur")}, hold.OpRead},
 		{"not verified, everything: names all that was said to be held", nil, 0,
-			[]func(*hold.Draft){withAmount(amount, "eur")}, hold.OpCapture},
+			[]func(*hold.ValidRequest){withAmount(amount, "eur")}, hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := capturable(t, tt.in, tt.total, tt.edit...)
@@ -224,9 +224,9 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	}
 	_, err := h.RequestCapture(hold.CaptureRequest{Amount: amount + 1}, "api", t0)
 	wantCode(t, err, hold.AmountTooLarge)
-	d := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day),
+	d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day),
 		CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
-	if !h.SameTerms(d) {
+	if !h.HasTermsOf(d) {
 		t.Error("the schedule request with the amount authorized is another one now")
 	}
 	// A new hold with a part taken, and an amount that is neither what was

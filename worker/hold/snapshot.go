@@ -19,22 +19,22 @@ const maxSnapshotAge = 5 * time.Minute
 // snapshot verifies it, as a read at the time of the event would have, if that
 // changes nothing but amount, currency and deadline. Any other event, in either
 // order, differs from what the hold then knows and leads to a read.
-func applySnapshot(h Hold, e *StripeEvent, now time.Time) (Decision, EventAction) {
+func applySnapshot(h Hold, e *StripeEvent, now time.Time) (Decision, StripeEventAction) {
 	in := e.snapshot()
 	same := Decision{Hold: h, Unchanged: true}
 	switch {
-	case in == nil || !in.isUntouched() || !acceptsSnapshot(&h):
-		return same, EventNeedsRead
-	case h.Verified && agreesWith(&h, in) && h.ExpiresAt.After(now):
-		return same, EventNeedsNothing
+	case in == nil || !in.isFullyHeld() || !acceptsSnapshot(&h):
+		return same, StripeEventNeedsRead
+	case h.Verified && matchesIntent(&h, in) && h.ExpiresAt.After(now):
+		return same, StripeEventNeedsNothing
 	case h.Verified || !in.CaptureBefore.After(now) || now.Sub(e.Created).Abs() > maxSnapshotAge:
-		return same, EventNeedsRead
+		return same, StripeEventNeedsRead
 	}
 	d := h.ApplyPaymentIntent(in, now)
 	if d.Hold.State != h.State || len(d.Events) > 0 {
-		return same, EventNeedsRead
+		return same, StripeEventNeedsRead
 	}
-	return d, EventNeedsNothing
+	return d, StripeEventNeedsNothing
 }
 
 // snapshot returns what the event shows of its intent, nil if that is nothing.
@@ -45,9 +45,9 @@ func (e *StripeEvent) snapshot() *PaymentIntent {
 	return e.Intent
 }
 
-// isUntouched reports whether the intent holds the whole authorization: there
+// isFullyHeld reports whether the intent holds the whole authorization: there
 // is no review, and no system has captured a part.
-func (in *PaymentIntent) isUntouched() bool {
+func (in *PaymentIntent) isFullyHeld() bool {
 	return in.Status == StatusRequiresCapture && in.AmountCapturable > 0 &&
 		in.AmountReceived == 0 && in.Review == ""
 }
@@ -59,9 +59,9 @@ func acceptsSnapshot(h *Hold) bool {
 		h.State == Paused && h.Reason != CauseReview
 }
 
-// agreesWith reports whether the record says the same as the intent. An intent
+// matchesIntent reports whether the record says the same as the intent. An intent
 // without a deadline says nothing about it.
-func agreesWith(h *Hold, in *PaymentIntent) bool {
+func matchesIntent(h *Hold, in *PaymentIntent) bool {
 	return h.Amount == in.AmountCapturable && h.CapturedElsewhere == in.AmountReceived &&
 		h.Currency == in.Currency && (in.CaptureBefore.IsZero() ||
 		h.ExpiresSource == SourceCharge && h.ExpiresAt.Equal(in.CaptureBefore))

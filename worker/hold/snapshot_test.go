@@ -73,7 +73,7 @@ func TestApplyStripeEvent_Snapshots(t *testing.T) {
 	} {
 		e := &hold.StripeEvent{PaymentIntent: eventIntentID, Created: c.at, Authorized: c.in}
 		d, action := c.h.ApplyStripeEvent(e, now)
-		if (action == hold.EventNeedsRead) != c.read || action == hold.EventRetryLater {
+		if (action == hold.StripeEventNeedsRead) != c.read || action == hold.StripeEventRetryLater {
 			t.Errorf("%s: action %d", name, action)
 		}
 		if written := !d.Unchanged; written != (!c.read && !c.h.Verified) {

@@ -9,7 +9,7 @@ type StepKind uint8
 const (
 	StepCall              StepKind = iota + 1 // send Step.Call to Stripe
 	StepSave                                  // save the record and keep the lease
-	StepRelease                               // save the record and end the lease
+	StepReleaseLease                          // save the record and end the lease
 	StepForget                                // delete the record
 	StepReadHold                              // read the hold of the record's PaymentIntent
 	StepPlaceHold                             // store the hold of Step.Intent, unless it exists

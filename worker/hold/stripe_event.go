@@ -29,14 +29,14 @@ type Review struct {
 	Reason string // of the close, such as approved
 }
 
-// EventAction is what an event asks for besides the change that it makes.
-type EventAction uint8
+// StripeEventAction is what an event asks for besides the change that it makes.
+type StripeEventAction uint8
 
 // The actions that an event asks for.
 const (
-	EventNeedsNothing EventAction = iota + 1
-	EventNeedsRead                // a read at Stripe, because the event may be stale
-	EventRetryLater               // the same event later, because the hold is claimed
+	StripeEventNeedsNothing StripeEventAction = iota + 1
+	StripeEventNeedsRead                      // a read at Stripe, because the event may be stale
+	StripeEventRetryLater                     // the same event later, because the hold is claimed
 )
 
 // ApplyStripeEvent decides what an event changes about its hold.
@@ -47,32 +47,43 @@ const (
 // sum. A closed review is final as well. A snapshot of an authorization can
 // save a read, see applySnapshot. Everything else may be stale and needs a
 // read. A claimed hold is left to its worker, which reads the same state.
-func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAction) {
+func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeEventAction) {
 	now = now.UTC().Truncate(time.Millisecond)
 	same := Decision{Hold: h, Unchanged: true}
 	if h.State.Final() || h.PaymentIntent != e.PaymentIntent || h.Account != e.Account {
-		return same, EventNeedsNothing
+		return same, StripeEventNeedsNothing
 	}
 	if h.State == Working {
 		if e.closesReview() && h.PreviousState == Paused {
-			return same, EventRetryLater // no read shows how it was closed
+			return same, StripeEventRetryLater // no read shows how it was closed
 		}
-		return same, EventNeedsRead
+		return same, StripeEventNeedsRead
 	}
 	switch {
 	case e.Intent != nil && (e.Intent.Status == StatusSucceeded ||
 		e.Intent.Status == StatusCanceled):
-		return settleAs(h, e.Intent, ownsKey(&h, e.IdempotencyKey), nil, now), EventNeedsNothing
+		return settleAs(
+			h,
+			e.Intent,
+			ownsIdempotencyKey(&h, e.IdempotencyKey),
+			nil,
+			now,
+		), StripeEventNeedsNothing
 	case e.closesReview():
-		return applyReviewClosed(h, e.Review, now), EventNeedsRead
+		return applyReviewClosed(h, e.Review, now), StripeEventNeedsRead
 	}
 	return applySnapshot(h, e, now)
 }
 
 func (e *StripeEvent) closesReview() bool { return e.Review != nil && !e.Review.Open }
 
-// ownsKey reports whether an idempotency key belongs to this hold.
-func ownsKey(h *Hold, key string) bool { return strings.HasPrefix(key, keyPrefix+h.ID+"-") }
+// ownsIdempotencyKey reports whether an idempotency key belongs to this hold.
+func ownsIdempotencyKey(
+	h *Hold,
+	key string,
+) bool {
+	return strings.HasPrefix(key, keyPrefix+h.ID+"-")
+}
 
 // reviewApproved is the reason of a closed review that lets the payment
 // continue.

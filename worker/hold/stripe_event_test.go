@@ -46,40 +46,40 @@ func TestApplyStripeEvent(t *testing.T) {
 	for name, c := range map[string]struct {
 		h     hold.Hold
 		e     hold.StripeEvent
-		want  hold.EventAction
+		want  hold.StripeEventAction
 		state hold.State
 		cause hold.Cause
 	}{
 		"captured elsewhere": {scheduled, hold.StripeEvent{Intent: succeeded},
-			hold.EventNeedsNothing, hold.Captured, hold.CauseElsewhere},
+			hold.StripeEventNeedsNothing, hold.Captured, hold.CauseElsewhere},
 		"captured by our own key": {scheduled,
 			hold.StripeEvent{Intent: &hold.PaymentIntent{Status: hold.StatusSucceeded,
 				AmountReceived: 500, Currency: "eur"}, IdempotencyKey: "holdd-" + eventIntentID +
-				"-capture-0-1"}, hold.EventNeedsNothing, hold.Captured, hold.CauseSchedule},
+				"-capture-0-1"}, hold.StripeEventNeedsNothing, hold.Captured, hold.CauseSchedule},
 		"by another hold's key": {scheduled, hold.StripeEvent{Intent: succeeded,
-			IdempotencyKey: "holdd-pi_another001-capture-0-1"}, hold.EventNeedsNothing,
+			IdempotencyKey: "holdd-pi_another001-capture-0-1"}, hold.StripeEventNeedsNothing,
 			hold.Captured, hold.CauseElsewhere},
 		"lapsed": {scheduled, hold.StripeEvent{Intent: expired},
-			hold.EventNeedsNothing, hold.Expired, hold.CauseExpired},
+			hold.StripeEventNeedsNothing, hold.Expired, hold.CauseExpired},
 		"a snapshot may be stale": {scheduled, hold.StripeEvent{Intent: stale},
-			hold.EventNeedsRead, hold.Scheduled, hold.CauseSchedule},
-		"a charge's event": {scheduled, hold.StripeEvent{}, hold.EventNeedsRead,
+			hold.StripeEventNeedsRead, hold.Scheduled, hold.CauseSchedule},
+		"a charge's event": {scheduled, hold.StripeEvent{}, hold.StripeEventNeedsRead,
 			hold.Scheduled, hold.CauseSchedule},
 		"an open review": {scheduled,
-			hold.StripeEvent{Review: &hold.Review{ID: "prv_1", Open: true}}, hold.EventNeedsRead,
+			hold.StripeEvent{Review: &hold.Review{ID: "prv_1", Open: true}}, hold.StripeEventNeedsRead,
 			hold.Scheduled, hold.CauseSchedule},
 		"under work": {working, hold.StripeEvent{Intent: succeeded},
-			hold.EventNeedsRead, hold.Working, hold.CauseSchedule},
+			hold.StripeEventNeedsRead, hold.Working, hold.CauseSchedule},
 		"under work, review closed": {working, hold.StripeEvent{Review: closed},
-			hold.EventNeedsRead, hold.Working, hold.CauseSchedule},
+			hold.StripeEventNeedsRead, hold.Working, hold.CauseSchedule},
 		"read while paused": {readingPaused, hold.StripeEvent{Review: closed},
-			hold.EventRetryLater, hold.Working, hold.CauseSchedule},
+			hold.StripeEventRetryLater, hold.Working, hold.CauseSchedule},
 		"of an earlier intent": {other, hold.StripeEvent{Intent: expired},
-			hold.EventNeedsNothing, hold.Scheduled, hold.CauseSchedule},
+			hold.StripeEventNeedsNothing, hold.Scheduled, hold.CauseSchedule},
 		"of an account that isn't's": {scheduled, hold.StripeEvent{Intent: expired,
-			Account: "acct_12345678"}, hold.EventNeedsNothing, hold.Scheduled, hold.CauseSchedule},
+			Account: "acct_12345678"}, hold.StripeEventNeedsNothing, hold.Scheduled, hold.CauseSchedule},
 		"after its end": {final, hold.StripeEvent{Intent: expired},
-			hold.EventNeedsNothing, hold.Captured, hold.CauseSchedule},
+			hold.StripeEventNeedsNothing, hold.Captured, hold.CauseSchedule},
 	} {
 		c.e.PaymentIntent = eventIntentID
 		got, action := c.h.ApplyStripeEvent(&c.e, now)

@@ -49,12 +49,23 @@ func checkAmount(field string, n int64, currency string) error {
 		limit = maxAmount
 	}
 	if n > limit {
-		return problem(InvalidAmount, field,
-			"%d is above Stripe's maximum of %d: want minor units, such as 1250 for 12.50", n, limit)
+		return problem(
+			InvalidAmount,
+			field,
+			"%d is above Stripe's maximum of %d: want minor units, such as 1250 for 12.50",
+			n,
+			limit,
+		)
 	}
 	if step := amountStep(currency); n%step != 0 {
-		return problem(InvalidAmount, field, "invalid amount %d: in %s Stripe accepts multiples of %d",
-			n, strings.ToUpper(currency), step)
+		return problem(
+			InvalidAmount,
+			field,
+			"invalid amount %d: in %s Stripe accepts multiples of %d",
+			n,
+			strings.ToUpper(currency),
+			step,
+		)
 	}
 	return nil
 }
@@ -90,7 +101,7 @@ func checkCaptureAmount(n, authorized int64, currency string) error {
 	return nil
 }
 
-func checkPolicy(s string) (ExpiryPolicy, error) {
+func parseOnExpiry(s string) (ExpiryPolicy, error) {
 	if s == "" {
 		return PolicyCancel, nil
 	}
@@ -102,7 +113,7 @@ func checkPolicy(s string) (ExpiryPolicy, error) {
 	return p, nil
 }
 
-func checkMetadata(m map[string]string) (map[string]string, error) {
+func checkedMetadata(m map[string]string) (map[string]string, error) {
 	if len(m) > MaxMetadataPairs {
 		return nil, problem(InvalidMetadata, "metadata", "%d pairs: want at most %d",
 			len(m), MaxMetadataPairs)

@@ -4,15 +4,15 @@ import "time"
 
 const day = 24 * time.Hour
 
-// windows is how long an authorization lasts if its charge has no
+// authorizationWindows is how long an authorization lasts if its charge has no
 // capture_before. Japan's 30 days and extended authorizations are not listed,
 // because only capture_before shows them.
-var windows = map[string]time.Duration{
+var authorizationWindows = map[string]time.Duration{
 	"affirm":            30 * day,
 	"afterpay_clearpay": 13 * day,
 	"card_present":      2 * day, // Visa has 4 days 18 hours, but the brand is not known here
 	"cashapp":           7 * day,
-	"klarna":            28 * day, // back to midnight: see alignEnd
+	"klarna":            28 * day, // back to midnight: see truncateKlarnaEnd
 	"paypal":            10 * day, // Stripe extends it to 20 days, unless PayPal refuses
 }
 
@@ -21,21 +21,22 @@ var windows = map[string]time.Duration{
 // intent does not say who initiated it.
 const assumedWindow = 7 * day
 
-// windowEnd returns when the window of the intent's payment method ends. It
-// counts from the intent's creation, because the charge is never older.
-func windowEnd(in *PaymentIntent) time.Time {
-	w, ok := windows[in.PaymentMethodType]
+// authorizationWindowEnd returns when the window of the intent's payment method
+// ends. It counts from the intent's creation, because the charge is never
+// older.
+func authorizationWindowEnd(in *PaymentIntent) time.Time {
+	w, ok := authorizationWindows[in.PaymentMethodType]
 	if !ok {
 		w = assumedWindow
 	}
-	return alignEnd(in.PaymentMethodType, in.Created.Add(w))
+	return truncateKlarnaEnd(in.PaymentMethodType, in.Created.Add(w))
 }
 
-// alignEnd moves the end of a Klarna window back to midnight UTC. "Midnight of
-// the 28th day" could mean the start or the end of that day: the start is the
-// one in Stripe's example (1 October 14:00 to 29 October 00:00), and it is safe
-// for both.
-func alignEnd(method string, end time.Time) time.Time {
+// truncateKlarnaEnd moves the end of a Klarna window back to midnight UTC.
+// "Midnight of the 28th day" could mean the start or the end of that day: the
+// start is the one in Stripe's example (1 October 14:00 to 29 October 00:00),
+// and it is safe for both.
+func truncateKlarnaEnd(method string, end time.Time) time.Time {
 	if method == "klarna" {
 		return end.UTC().Truncate(day)
 	}
@@ -45,17 +46,17 @@ func alignEnd(method string, end time.Time) time.Time {
 // assumedDeadline returns the deadline of an authorization whose charge has no
 // capture_before.
 func assumedDeadline(in *PaymentIntent, now time.Time) time.Time {
-	if end := windowEnd(in); end.After(now) {
+	if end := authorizationWindowEnd(in); end.After(now) {
 		return end
 	}
 	// Stripe still has the hold, so the window is longer than assumed, by an
 	// unknown time.
-	return alignEnd(in.PaymentMethodType, now.Add(day))
+	return truncateKlarnaEnd(in.PaymentMethodType, now.Add(day))
 }
 
-// adoptIntent sets amount, currency and deadline from an intent that still
+// updateFromIntent sets amount, currency and deadline from an intent that still
 // holds money.
-func adoptIntent(h *Hold, in *PaymentIntent, now time.Time) {
+func updateFromIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	// A verified deadline is not assumed anew: it would move away with each
 	// read.
 	known := h.Verified
@@ -72,7 +73,7 @@ func adoptIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	case h.ExpiresSource == SourceAssumed && in.PaymentMethodType != "":
 		// The record may have a later end than the method's window. Acting
 		// early is safe.
-		if end := windowEnd(in); end.After(now) {
+		if end := authorizationWindowEnd(in); end.After(now) {
 			h.ExpiresAt = minTime(h.ExpiresAt, end)
 		}
 	}

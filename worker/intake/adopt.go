@@ -34,8 +34,8 @@ func (a *adopter) adoptFromMetadata(
 	if err != nil {
 		return err
 	}
-	a.clock.Sync(now)
-	d, err := hold.Adopt(in, account, sourceStripe, now)
+	a.clock.AdjustTo(now)
+	d, err := hold.NewFromMetadata(in, account, sourceStripe, now)
 	var problem *hold.Problem
 	switch {
 	case errors.Is(err, hold.ErrNoTerms), // a thin event does not show the metadata

@@ -41,9 +41,9 @@ func (c *Changer) Patch(
 		if err != nil {
 			return d, err
 		}
-		return d.RequireTimeToCapture(&h, now, c.o.Rules)
+		return d.RefuseTooLateToCapture(&h, now, c.o.Rules)
 	}
-	return c.changeHold(ctx, id, revision, c.requireConfirmation(p.Confirm, decide))
+	return c.changeHold(ctx, id, revision, c.withConfirmation(p.Confirm, decide))
 }
 
 // Capture requests a capture now. The executor captures the hold later, and the
@@ -72,7 +72,7 @@ func (c *Changer) Pause(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Pause(0, by, now) }
-	return c.changeHold(ctx, id, revision, c.requireConfirmation(confirmed, decide))
+	return c.changeHold(ctx, id, revision, c.withConfirmation(confirmed, decide))
 }
 
 // Resume schedules a paused hold by its terms again.
@@ -80,7 +80,7 @@ func (c *Changer) Resume(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Resume(by, now) }
-	return c.changeHold(ctx, id, revision, c.requireConfirmation(confirmed, decide))
+	return c.changeHold(ctx, id, revision, c.withConfirmation(confirmed, decide))
 }
 
 // Acknowledge stops further warnings about the hold's deadline.
@@ -95,15 +95,15 @@ func (c *Changer) Acknowledge(
 // decideFunc decides a change to a hold at Redis' time.
 type decideFunc func(h hold.Hold, now time.Time) (hold.Decision, error)
 
-// requireConfirmation wraps decide. It refuses a decision after which on_expiry
+// withConfirmation wraps decide. It refuses a decision after which on_expiry
 // would act at once, unless the request confirms that.
-func (c *Changer) requireConfirmation(confirmed bool, decide decideFunc) decideFunc {
+func (c *Changer) withConfirmation(confirmed bool, decide decideFunc) decideFunc {
 	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		d, err := decide(h, now)
 		if err != nil {
 			return d, err
 		}
-		return d.RequireConfirmation(&h, confirmed, now, c.o.Rules)
+		return d.RefuseUnconfirmed(&h, confirmed, now, c.o.Rules)
 	}
 }
 
@@ -124,7 +124,7 @@ func (c *Changer) changeHold(
 			// The terms differ: another request changed the hold again, or left
 			// the same entry in the same millisecond.
 			if !hold.HaveSameTerms(&h, &tried.Decision.Hold) {
-				return h, now, errConflict(id)
+				return h, now, conflictError(id)
 			}
 			c.committer.RecordCommitted(*tried)
 			return h, now, nil
@@ -149,7 +149,7 @@ func (c *Changer) changeHold(
 		}
 		tried = &change
 	}
-	return hold.Hold{}, time.Time{}, errConflict(id)
+	return hold.Hold{}, time.Time{}, conflictError(id)
 }
 
 func (c *Changer) getHold(ctx context.Context, id string) (hold.Hold, time.Time, error) {

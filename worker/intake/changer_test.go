@@ -11,7 +11,7 @@ import (
 
 func TestChanger_EachRequest(t *testing.T) {
 	inWorld(t, func(w *world) {
-		c, id := w.changer, w.CreateIntent()
+		c, id := w.changer, w.AuthorizeIntent()
 		h := w.schedule(captureIn(time.Hour, id))
 		reference := "BK-7"
 		check := func(name string, state hold.State) func(hold.Hold, time.Time, error) {
@@ -56,7 +56,7 @@ func TestChanger_EachRequest(t *testing.T) {
 
 func TestChanger_Refusals(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		h := w.schedule(captureIn(time.Hour, id))
 		if _, _, err := w.changer.Pause(w.Ctx, "pi_x", 0, false,
 			"test"); !isProblem(err, hold.InvalidID) {
@@ -86,7 +86,7 @@ func TestChanger_Refusals(t *testing.T) {
 // wrote.
 func TestChanger_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		h := w.schedule(captureIn(time.Hour, id))
 		pause := func() {
 			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "other"); err != nil {
@@ -114,7 +114,7 @@ func TestChanger_Conflict(t *testing.T) {
 
 func TestChanger_ConflictsWithoutEnd(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.schedule(captureIn(time.Hour, id))
 		references := []string{"a", "b", "c", "d", "e", "f", "g"}
 		var interfere func()
@@ -145,7 +145,7 @@ func TestChanger_ConflictsWithoutEnd(t *testing.T) {
 func TestChanger_LostReply(t *testing.T) {
 	t.Run("written once more", func(t *testing.T) {
 		inWorld(t, func(w *world) {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			w.schedule(captureIn(time.Hour, id))
 			w.commits.loseReply = 1
 			h, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test")
@@ -159,7 +159,7 @@ func TestChanger_LostReply(t *testing.T) {
 	})
 	t.Run("claimed meanwhile", func(t *testing.T) {
 		inWorld(t, func(w *world) {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			w.schedule(captureIn(time.Hour, id))
 			w.commits.loseReply = 1
 			w.commits.afterLoss = func() { w.claim(id) }
@@ -171,7 +171,7 @@ func TestChanger_LostReply(t *testing.T) {
 	})
 	t.Run("other terms meanwhile", func(t *testing.T) {
 		inWorld(t, func(w *world) {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			w.schedule(captureIn(time.Hour, id))
 			w.commits.loseReply = 1
 			w.commits.afterLoss = func() {
@@ -193,7 +193,7 @@ func TestChanger_LostReply(t *testing.T) {
 // confirmation.
 func TestChanger_Confirm(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
 			t.Fatal(err)
 		}

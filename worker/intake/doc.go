@@ -59,7 +59,8 @@
 // # Terms in metadata
 //
 // An intent that holds money and has terms in its metadata becomes a hold
-// ([hold.Adopt]). The refresher uses the metadata at the time of the read.
+// ([hold.NewFromMetadata]). The refresher uses the metadata at the time of the
+// read.
 //
 // # The inbox
 //

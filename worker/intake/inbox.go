@@ -100,7 +100,7 @@ func (b *RequestInboxConsumer) Run(ctx context.Context) {
 			b.o.Health.ReportError(ctx, "read the inbox", err)
 			return
 		}
-		b.o.Clock.Sync(now)
+		b.o.Clock.AdjustTo(now)
 		if len(entries) == 0 {
 			return
 		}
@@ -131,7 +131,7 @@ func (b *RequestInboxConsumer) scheduleEntries(
 	}
 	if len(reqs) > 0 {
 		for i, result := range b.scheduler.Schedule(ctx, reqs, sourceInbox) {
-			if b.finishEntry(ctx, of[i], result.Err, reqs[i].Account, now) {
+			if b.rejectOrRetry(ctx, of[i], result.Err, reqs[i].Account, now) {
 				handled = append(handled, of[i].ID)
 			}
 		}
@@ -144,9 +144,9 @@ func (b *RequestInboxConsumer) scheduleEntries(
 	return len(handled) == len(entries)
 }
 
-// finishEntry rejects an entry if err is a problem of its request. It returns
+// rejectOrRetry rejects an entry if err is a problem of its request. It returns
 // false if the entry must be read again.
-func (b *RequestInboxConsumer) finishEntry(
+func (b *RequestInboxConsumer) rejectOrRetry(
 	ctx context.Context, entry *hold.InboxEntry, err error, account string, now time.Time,
 ) bool {
 	var problem *hold.Problem

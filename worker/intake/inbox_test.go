@@ -37,7 +37,7 @@ func (w *world) putRequest(req hold.ScheduleRequest) {
 
 func TestInbox_SchedulesAndRejects(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour),
 			Reference: "BK-1"}
 		other := req
@@ -74,7 +74,7 @@ func TestInbox_SchedulesAndRejects(t *testing.T) {
 func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 	t.Run("both replies of the commit lost", func(t *testing.T) {
 		inWorld(t, func(w *world) {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			w.putRequest(captureIn(time.Hour, id))
 			w.commits.loseReply = 2
 			w.inbox.Run(w.Ctx)
@@ -92,7 +92,7 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 	})
 	t.Run("intent unknown to Stripe", func(t *testing.T) {
 		inWorld(t, func(w *world) {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			notFound := stripesim.FaultRule{Intent: id, Times: 1,
 				Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}}
 			w.AddFault(notFound)
@@ -128,7 +128,7 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 
 func TestInbox_DecoderPanics(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.put("hold", "poison")
 		w.putRequest(captureIn(time.Hour, id))
 		w.newInbox(func(text []byte) (hold.ScheduleRequest, error) {
@@ -151,7 +151,7 @@ func TestInbox_ManyBatches(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var ids []string
 		for range 300 {
-			id := w.CreateIntent()
+			id := w.AuthorizeIntent()
 			ids = append(ids, id)
 			w.putRequest(captureIn(time.Hour, id))
 		}

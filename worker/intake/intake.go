@@ -13,9 +13,9 @@ import (
 
 // HoldReader reads holds. store.Store implements it.
 type HoldReader interface {
-	// Read returns the holds in the order of ids and Redis' time. A hold that
-	// does not exist is nil.
-	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+	// ReadHolds returns the holds in the order of ids and Redis' time. A hold
+	// that does not exist is nil.
+	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
 // Committer writes decisions. [commit.Committer] implements it.
@@ -37,8 +37,8 @@ type StripeCaller interface {
 		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
 		done func(i int, a hold.Answer),
 	) (unsent []int)
-	// Available reports whether Stripe answers and accepts the key.
-	Available() bool
+	// IsAvailable reports whether Stripe answers and accepts the key.
+	IsAvailable() bool
 	// KeyRejected reports whether Stripe rejects the key.
 	KeyRejected() bool
 }
@@ -47,9 +47,9 @@ type StripeCaller interface {
 // writer changed the hold first.
 const maxConflictRetries = 5
 
-// errConflict returns the error of a request that still conflicts with other
+// conflictError returns the error of a request that still conflicts with other
 // writers after maxConflictRetries.
-func errConflict(id string) error {
+func conflictError(id string) error {
 	return fmt.Errorf("concurrent changes to hold %s: %w", id, health.ErrUnavailable)
 }
 
@@ -58,7 +58,7 @@ func errConflict(id string) error {
 func readHold(
 	ctx context.Context, holds HoldReader, h *health.RedisReporter, id string,
 ) (*hold.Hold, time.Time, error) {
-	found, now, err := holds.Read(ctx, id)
+	found, now, err := holds.ReadHolds(ctx, id)
 	if err != nil {
 		return nil, now, h.ReportUnavailable(ctx, "read a hold", err)
 	}
@@ -83,7 +83,11 @@ func commitChange(
 // queueRefresh queues an intent for the [Refresher]. An error wraps
 // [health.ErrUnavailable].
 func queueRefresh(
-	ctx context.Context, s WebhookStore, h *health.RedisReporter, id, account string, adoptUnknown bool,
+	ctx context.Context,
+	s WebhookStore,
+	h *health.RedisReporter,
+	id, account string,
+	adoptUnknown bool,
 ) error {
 	if err := s.RequestRefresh(ctx, id, account, adoptUnknown); err != nil {
 		return h.ReportUnavailable(ctx, "queue a refresh", err)

@@ -21,7 +21,7 @@ func TestCaptureAt_TooLateFromEverySource(t *testing.T) {
 			at := deadline(id).Add(-time.Millisecond).Format(time.RFC3339Nano)
 			return hold.ScheduleRequest{PaymentIntent: id, CaptureAt: at}
 		}
-		api, batch, inbox := w.CreateIntent(), w.CreateIntent(), w.CreateIntent()
+		api, batch, inbox := w.AuthorizeIntent(), w.AuthorizeIntent(), w.AuthorizeIntent()
 		reqs := []hold.ScheduleRequest{lateRequest(api), lateRequest(batch)}
 		for _, r := range w.scheduler.Schedule(w.Ctx, reqs, "test") {
 			if !isProblem(r.Err, hold.AfterDeadline) {
@@ -35,7 +35,7 @@ func TestCaptureAt_TooLateFromEverySource(t *testing.T) {
 			t.Errorf("rejected %q", w.rejected)
 		}
 		time.Sleep(time.Second)
-		patched := w.schedule(hold.ScheduleRequest{PaymentIntent: w.CreateIntent()}).ID
+		patched := w.schedule(hold.ScheduleRequest{PaymentIntent: w.AuthorizeIntent()}).ID
 		late := deadline(patched).Add(-time.Millisecond).Format(time.RFC3339Nano)
 		patch := hold.Patch{CaptureAt: &late}
 		if _, _, err := w.changer.Patch(w.Ctx, patched, patch, 0, "test"); !isProblem(err,
@@ -51,7 +51,7 @@ func TestCaptureAt_TooLateFromEverySource(t *testing.T) {
 		time.Sleep(time.Second)
 		// Terms in metadata have no caller to refuse, so the hold alerts.
 		at := time.Now().Add(7*24*time.Hour - time.Millisecond).Format(time.RFC3339Nano)
-		inMetadata := w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": at}))
+		inMetadata := w.AuthorizeIntent(withMetadata(map[string]string{"holdd_capture_at": at}))
 		w.applyAll()
 		w.refresh()
 		if h := w.hold(inMetadata); h == nil || h.State != hold.Attention ||
@@ -62,7 +62,7 @@ func TestCaptureAt_TooLateFromEverySource(t *testing.T) {
 		// So does a hold whose deadline becomes known later.
 		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 			Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
-		unverified := w.schedule(lateRequest(w.CreateIntent()))
+		unverified := w.schedule(lateRequest(w.AuthorizeIntent()))
 		if unverified.State != hold.Scheduled {
 			t.Fatalf("%+v", unverified)
 		}

@@ -68,14 +68,14 @@ func NewRefresher(
 // refreshTimeBudget.
 func (r *Refresher) Run(ctx context.Context) {
 	for end := time.Now().Add(refreshTimeBudget); ctx.Err() == nil && time.Now().Before(end); {
-		if !r.stripe.Available() {
+		if !r.stripe.IsAvailable() {
 			return
 		}
 		pending, now, err := r.store.PendingRefreshes(ctx, refreshBatch)
 		if err != nil { // other partitions may have answered
 			r.o.Health.ReportError(ctx, "read pending refreshes", err)
 		}
-		r.o.Clock.Sync(now)
+		r.o.Clock.AdjustTo(now)
 		if len(pending) == 0 || !r.refreshIntents(ctx, pending, end) {
 			return
 		}
@@ -107,14 +107,14 @@ func (r *Refresher) refreshIntents(
 	}
 	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end)}
 	unsent := r.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
-		r.refreshIntent(ctx, of[i], a)
+		r.applyAnswer(ctx, of[i], a)
 	})
 	return len(unsent) == 0
 }
 
-// refreshIntent applies the answer to the read of an intent to its hold. If the
-// intent has no hold, refreshIntent schedules it by the terms in its metadata.
-func (r *Refresher) refreshIntent(ctx context.Context, p hold.PendingRefresh, a hold.Answer) {
+// applyAnswer applies the answer to the read of an intent to its hold. If the
+// intent has no hold, applyAnswer schedules it by the terms in its metadata.
+func (r *Refresher) applyAnswer(ctx context.Context, p hold.PendingRefresh, a hold.Answer) {
 	var err error
 	switch {
 	case a.Kind == hold.AnswerOK && a.Intent != nil && p.AdoptUnknown:
@@ -123,7 +123,7 @@ func (r *Refresher) refreshIntent(ctx context.Context, p hold.PendingRefresh, a 
 		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyPaymentIntent(
 			a.Intent, r.o.Clock.Now()))
 	case a.Kind == hold.AnswerNotFound && p.AdoptUnknown:
-		err = r.rejectUnknownIntent(ctx, &p.Hold)
+		err = r.rejectIntentNotFound(ctx, &p.Hold)
 	case a.Kind == hold.AnswerNotFound:
 		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyNotFound(r.o.Clock.Now()))
 	default:
@@ -139,9 +139,9 @@ func (r *Refresher) refreshIntent(ctx context.Context, p hold.PendingRefresh, a 
 	r.finishRefresh(ctx, p, time.Time{})
 }
 
-// rejectUnknownIntent rejects the terms of an event whose intent Stripe does
+// rejectIntentNotFound rejects the terms of an event whose intent Stripe does
 // not find under this key. h names the intent.
-func (r *Refresher) rejectUnknownIntent(ctx context.Context, h *hold.Hold) error {
+func (r *Refresher) rejectIntentNotFound(ctx context.Context, h *hold.Hold) error {
 	return r.rejector.Reject(ctx, hold.RejectedRequest{
 		Source: sourceStripe, ID: h.ID, Code: hold.IntentNotFound, Field: "payment_intent",
 		Reason: "Stripe sent an event about this intent but does not find it under this key: " +

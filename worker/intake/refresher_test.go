@@ -49,7 +49,7 @@ func (w *world) applyAll() (results []string) {
 
 func TestRefresher_ReadsEachIntentOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent(func(h *stripesim.Hold) { h.Incremental = true })
+		id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Incremental = true })
 		w.schedule(captureIn(time.Hour, id))
 		w.events = nil
 		for _, amount := range []int64{11_000, 12_000, 13_000} {
@@ -77,14 +77,14 @@ func TestRefresher_ReadsEachIntentOnce(t *testing.T) {
 func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
 	inWorld(t, func(w *world) {
 		at := envtest.In(time.Hour)
-		good := w.CreateIntent(withMetadata(map[string]string{
+		good := w.AuthorizeIntent(withMetadata(map[string]string{
 			"holdd_capture_at": at, "holdd_reference": "BK-7", "room": "12"}))
-		paused := w.CreateIntent(
+		paused := w.AuthorizeIntent(
 			withMetadata(map[string]string{"holdd_cancel_at": at, "holdd_paused": "true"}))
-		bad := w.CreateIntent(
+		bad := w.AuthorizeIntent(
 			withMetadata(map[string]string{"holdd_capture_at": "tomorrow", "room": "12"}))
-		none := w.CreateIntent(withMetadata(map[string]string{"room": "12"}))
-		over := w.CreateIntent(
+		none := w.AuthorizeIntent(withMetadata(map[string]string{"room": "12"}))
+		over := w.AuthorizeIntent(
 			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
 		if err := w.Sim.Dashboard().Cancel(over, ""); err != nil {
@@ -125,7 +125,7 @@ func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
 // the request says everything.
 func TestRefresher_EventBeforeRequest(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.events = nil
 		if err := w.Sim.Dashboard().Capture(id, 0); err != nil {
 			t.Fatal(err)
@@ -143,7 +143,7 @@ func TestRefresher_EventBeforeRequest(t *testing.T) {
 // more, as a hold.
 func TestRefresher_ScheduledMeanwhile(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent(
+		id := w.AuthorizeIntent(
 			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
 		w.schedule(captureIn(2*time.Hour, id))
@@ -160,7 +160,7 @@ func TestRefresher_ScheduledMeanwhile(t *testing.T) {
 // A refresh that loses to another writer stays pending.
 func TestRefresher_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent(func(h *stripesim.Hold) { h.Incremental = true })
+		id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Incremental = true })
 		w.schedule(captureIn(time.Hour, id))
 		w.events = nil
 		if err := w.Sim.Dashboard().Increment(id, 12_000); err != nil {
@@ -186,7 +186,7 @@ func TestRefresher_Conflict(t *testing.T) {
 
 func TestRefresher_StripeUnavailable(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.schedule(captureIn(time.Hour, id))
 		w.events = nil
 		if err := w.Sim.Dashboard().OpenReview(id); err != nil {
@@ -197,11 +197,11 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 		for range 10 { // enough to open the breaker
 			w.refresh()
 			time.Sleep(6 * time.Second)
-			if !w.caller.Available() {
+			if !w.caller.IsAvailable() {
 				break
 			}
 		}
-		if w.caller.Available() {
+		if w.caller.IsAvailable() {
 			t.Fatal("the breaker did not open")
 		}
 		before := w.countRetrieves()
@@ -221,7 +221,7 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 
 func TestRefresher_UnseenIntent(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent(
+		id := w.AuthorizeIntent(
 			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
 		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
@@ -244,7 +244,7 @@ func TestRefresher_WaitsForBudget(t *testing.T) {
 		var ids []string
 		for range 60 {
 			ids = append(
-				ids, w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)})))
+				ids, w.AuthorizeIntent(withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)})))
 		}
 		w.applyAll()
 		began := time.Now()
@@ -265,7 +265,7 @@ func TestRefresher_WaitsForBudget(t *testing.T) {
 
 func TestRefresher_RejectionFails(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": "tomorrow"}))
+		w.AuthorizeIntent(withMetadata(map[string]string{"holdd_capture_at": "tomorrow"}))
 		w.applyAll()
 		w.newRefresher(failingRejector{errors.New("no reply")}).Run(w.Ctx)
 		if pending := w.pendingAfter(6 * time.Second); len(pending) != 1 {
@@ -276,7 +276,7 @@ func TestRefresher_RejectionFails(t *testing.T) {
 
 func TestRefresher_RedisUnavailable(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent(
+		id := w.AuthorizeIntent(
 			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
 		w.Redis.SetError("LOADING")

@@ -21,9 +21,9 @@ type RejectionStore interface {
 	RecordRejection(ctx context.Context, r hold.RejectedRequest) error
 }
 
-// SystemEventPublisher publishes system events. [event.Publisher] implements
+// EventPublisher publishes system events. [event.Publisher] implements
 // it.
-type SystemEventPublisher interface {
+type EventPublisher interface {
 	PublishOnce(
 		ctx context.Context, t hold.EventType, about string, data event.Data,
 	) (first bool, err error)
@@ -45,14 +45,14 @@ type RejectorOptions struct {
 // for their answer, so it records them for the operator.
 type Rejector struct {
 	store     RejectionStore
-	publisher SystemEventPublisher
+	publisher EventPublisher
 	o         RejectorOptions
 }
 
 // NewRejector returns a rejector that records rejections in store and publishes
 // them.
 func NewRejector(
-	store RejectionStore, publisher SystemEventPublisher, o RejectorOptions,
+	store RejectionStore, publisher EventPublisher, o RejectorOptions,
 ) *Rejector {
 	return &Rejector{store: store, publisher: publisher, o: o}
 }

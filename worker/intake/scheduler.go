@@ -78,7 +78,7 @@ func (s *Scheduler) Schedule(
 		}
 		if round >= len(reqs)+maxConflictRetries {
 			for _, i := range todo {
-				results[i] = ScheduleResult{Err: errConflict(reqs[i].PaymentIntent)}
+				results[i] = ScheduleResult{Err: conflictError(reqs[i].PaymentIntent)}
 			}
 			break
 		}
@@ -116,13 +116,13 @@ func (s *Scheduler) answerDuplicate(
 	if earlier.Err != nil || earlier.Hold.ID == "" {
 		return ScheduleResult{}, false
 	}
-	return compareTerms(draft, &earlier.Hold), true
+	return answerExisting(draft, &earlier.Hold), true
 }
 
 // candidate is a validated request for an intent that has no hold yet.
 type candidate struct {
 	index  int // of its result
-	draft  *hold.Draft
+	draft  *hold.ValidRequest
 	answer hold.Answer // to the retrieve of the intent; zero if none was sent
 }
 
@@ -137,7 +137,7 @@ func (s *Scheduler) scheduleOnce(
 	for n, i := range todo {
 		ids[n] = reqs[i].PaymentIntent
 	}
-	existing, now, err := s.holds.Read(ctx, ids...)
+	existing, now, err := s.holds.ReadHolds(ctx, ids...)
 	if err != nil { // an unreadable record may belong to any of these holds
 		err = s.o.Health.ReportUnavailable(ctx, "read holds", err)
 		for _, i := range todo {
@@ -145,10 +145,10 @@ func (s *Scheduler) scheduleOnce(
 		}
 		return nil
 	}
-	s.o.Clock.Sync(now)
+	s.o.Clock.AdjustTo(now)
 	var candidates []candidate
 	for n, i := range todo {
-		draft, result := checkRequest(&reqs[i], existing[n], now)
+		draft, result := draftOrResult(&reqs[i], existing[n], now)
 		if draft == nil {
 			results[i] = result
 			continue
@@ -162,10 +162,15 @@ func (s *Scheduler) scheduleOnce(
 		c := &candidates[i]
 		decision, err := decideHold(c, by, now)
 		if err == nil {
-			decision, err = decision.RequireTimeToCapture(&hold.Hold{}, now, s.o.Rules)
+			decision, err = decision.RefuseTooLateToCapture(&hold.Hold{}, now, s.o.Rules)
 		}
 		if err == nil {
-			decision, err = decision.RequireConfirmation(&hold.Hold{}, c.draft.Confirm, now, s.o.Rules)
+			decision, err = decision.RefuseUnconfirmed(
+				&hold.Hold{},
+				c.draft.Confirm,
+				now,
+				s.o.Rules,
+			)
 		}
 		if err != nil {
 			results[c.index] = ScheduleResult{Err: err}
@@ -177,20 +182,20 @@ func (s *Scheduler) scheduleOnce(
 	return s.commitHolds(ctx, changes, indices, results)
 }
 
-// checkRequest validates a request. It returns the draft if the intent has no
+// draftOrResult validates a request. It returns the draft if the intent has no
 // hold yet, the result otherwise.
-func checkRequest(
+func draftOrResult(
 	req *hold.ScheduleRequest, existing *hold.Hold, now time.Time,
-) (*hold.Draft, ScheduleResult) {
+) (*hold.ValidRequest, ScheduleResult) {
 	draft, err := req.Validate(now)
 	switch {
 	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
 		// The request may repeat an accepted one after its times have passed.
-		return nil, compareRepetition(req, existing, err)
+		return nil, answerExistingInThePast(req, existing, err)
 	case err != nil:
 		return nil, ScheduleResult{Err: err}
 	case existing != nil:
-		return nil, compareTerms(draft, existing)
+		return nil, answerExisting(draft, existing)
 	}
 	return draft, ScheduleResult{}
 }
@@ -255,9 +260,9 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 	})
 }
 
-// compareTerms answers a request for an intent that has a hold.
-func compareTerms(draft *hold.Draft, h *hold.Hold) ScheduleResult {
-	if h.SameTerms(draft) {
+// answerExisting answers a request for an intent that has a hold.
+func answerExisting(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
+	if h.HasTermsOf(draft) {
 		return ScheduleResult{Hold: *h}
 	}
 	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists,
@@ -266,11 +271,12 @@ func compareTerms(draft *hold.Draft, h *hold.Hold) ScheduleResult {
 			"change it with PATCH /v1/holds/%s", h.ID, h.ID)}}
 }
 
-// compareRepetition answers a request whose times have passed. The request is
-// accepted if it was valid when h was created and has the terms of h.
-func compareRepetition(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
+// answerExistingInThePast answers a request whose times have passed. The
+// request is accepted if it was valid when h was created and has the terms of
+// h.
+func answerExistingInThePast(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	draft, err := req.Validate(h.CreatedAt)
-	if err != nil || !h.SameTerms(draft) {
+	if err != nil || !h.HasTermsOf(draft) {
 		return ScheduleResult{Err: past}
 	}
 	return ScheduleResult{Hold: *h}

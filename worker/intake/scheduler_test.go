@@ -13,7 +13,7 @@ import (
 
 func TestSchedule_Batch(t *testing.T) {
 	inWorld(t, func(w *world) {
-		first, second := w.CreateIntent(), w.CreateIntent()
+		first, second := w.AuthorizeIntent(), w.AuthorizeIntent()
 		at := envtest.In(time.Hour)
 		results := w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{
 			{PaymentIntent: first, CaptureAt: at},
@@ -63,7 +63,7 @@ func TestSchedule_UnknownIntent(t *testing.T) {
 
 func TestSchedule_Repetition(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		req := captureIn(time.Minute, id)
 		w.schedule(req)
 		time.Sleep(3 * time.Hour)
@@ -85,13 +85,13 @@ func TestSchedule_Unverified(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 			Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
-		if h := w.schedule(captureIn(time.Hour, w.CreateIntent())); h.Verified ||
+		if h := w.schedule(captureIn(time.Hour, w.AuthorizeIntent())); h.Verified ||
 			h.State != hold.Scheduled {
 			t.Errorf("Stripe unavailable: %+v", h)
 		}
 		w.Sim.ClearFaultRules()
 		before := w.countRetrieves()
-		h := w.schedule(completeRequest(w.CreateIntent()))
+		h := w.schedule(completeRequest(w.AuthorizeIntent()))
 		if h.Verified || w.countRetrieves() != before {
 			t.Errorf("a request that says everything: verified %v, %d reads", h.Verified,
 				w.countRetrieves()-before)
@@ -102,9 +102,9 @@ func TestSchedule_Unverified(t *testing.T) {
 func TestSchedule_KeyRejected(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.AddFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnauthorized}})
-		w.schedule(captureIn(time.Hour, w.CreateIntent()))
+		w.schedule(captureIn(time.Hour, w.AuthorizeIntent()))
 		before := w.countRetrieves()
-		w.schedule(captureIn(time.Hour, w.CreateIntent()))
+		w.schedule(captureIn(time.Hour, w.AuthorizeIntent()))
 		if n := w.countRetrieves() - before; n != 0 {
 			t.Errorf("%d requests with a rejected key", n)
 		}
@@ -115,7 +115,7 @@ func TestSchedule_BudgetSpent(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var reqs []hold.ScheduleRequest
 		for range 60 {
-			reqs = append(reqs, captureIn(time.Hour, w.CreateIntent()))
+			reqs = append(reqs, captureIn(time.Hour, w.AuthorizeIntent()))
 		}
 		began := time.Now()
 		verified := 0
@@ -139,7 +139,7 @@ func TestSchedule_BudgetSpent(t *testing.T) {
 func TestSchedule_RedisUnavailable(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.Redis.SetError("LOADING")
-		req := captureIn(time.Hour, w.CreateIntent())
+		req := captureIn(time.Hour, w.AuthorizeIntent())
 		for i, r := range w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{req, req}, "test") {
 			if !errors.Is(r.Err, health.ErrUnavailable) {
 				t.Errorf("request %d: %v", i, r.Err)
@@ -155,12 +155,12 @@ func TestSchedule_RedisUnavailable(t *testing.T) {
 func TestSchedule_LostReply(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.commits.loseReply = 1
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		if h := w.schedule(captureIn(time.Hour, id)); h.Version != w.hold(id).Version {
 			t.Errorf("version %d, stored %d", h.Version, w.hold(id).Version)
 		}
 		w.commits.loseReply = 2
-		reqs := []hold.ScheduleRequest{captureIn(time.Hour, w.CreateIntent())}
+		reqs := []hold.ScheduleRequest{captureIn(time.Hour, w.AuthorizeIntent())}
 		r := w.scheduler.Schedule(w.Ctx, reqs, "test")[0]
 		if !errors.Is(r.Err, health.ErrUnavailable) {
 			t.Errorf("both replies lost: %+v", r)
@@ -172,7 +172,7 @@ func TestSchedule_LostReply(t *testing.T) {
 // could be compared with.
 func TestSchedule_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		ours := captureIn(time.Hour, id)
 		w.commits.before = func() {
 			w.schedule(hold.ScheduleRequest{PaymentIntent: id, CancelAt: envtest.In(2 * time.Hour)})
@@ -190,11 +190,11 @@ func TestSchedule_Conflict(t *testing.T) {
 
 func TestSchedule_WakesDispatcher(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.schedule(captureIn(time.Hour, w.CreateIntent()))
+		w.schedule(captureIn(time.Hour, w.AuthorizeIntent()))
 		if n := w.wakes.Load(); n != 0 {
 			t.Errorf("%d wake-ups for a hold that is due in an hour", n)
 		}
-		w.schedule(captureIn(-time.Minute, w.CreateIntent()))
+		w.schedule(captureIn(-time.Minute, w.AuthorizeIntent()))
 		if n := w.wakes.Load(); n != 1 {
 			t.Errorf("%d wake-ups for a hold that is due", n)
 		}
@@ -203,7 +203,7 @@ func TestSchedule_WakesDispatcher(t *testing.T) {
 
 func TestSchedule_Confirm(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
 			t.Fatal(err)
 		}

@@ -24,7 +24,7 @@ func withIncrements(h *stripesim.Hold) { h.Incremental, h.Multicapture = true, t
 
 func TestApplyStripeEvent_ChargeVerifiesWithoutRead(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		charge := w.takeEvents(id, "charge.succeeded")[0]
 		w.scheduleUnread(captureIn(time.Hour, id))
 		before := w.countRetrieves()
@@ -50,7 +50,7 @@ func TestApplyStripeEvent_ChargeVerifiesWithoutRead(t *testing.T) {
 
 func TestApplyStripeEvent_AgreeingSnapshotNeedsNoRead(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		events := w.takeEvents(id, "charge.succeeded", "payment_intent.amount_capturable_updated")
 		h := w.schedule(captureIn(time.Hour, id))
 		time.Sleep(10 * time.Minute) // the age of a snapshot that agrees does not matter
@@ -106,7 +106,7 @@ func TestApplyStripeEvent_UncertainSnapshotNeedsRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				id := w.CreateIntent(withIncrements)
+				id := w.AuthorizeIntent(withIncrements)
 				if c.change != nil {
 					if err := c.change(w.Sim.Dashboard(), id); err != nil {
 						t.Fatal(err)

@@ -85,15 +85,15 @@ func (w *Webhooks) ApplyStripeEvent(
 		if err != nil {
 			return "", err
 		}
-		w.o.Clock.Sync(now)
+		w.o.Clock.AdjustTo(now)
 		if h == nil {
 			return w.queueUnknownIntent(ctx, &e)
 		}
 		d, action := h.ApplyStripeEvent(&e, now)
 		switch action {
-		case hold.EventRetryLater:
+		case hold.StripeEventRetryLater:
 			return "", fmt.Errorf("hold %s is being worked on: %w", h.ID, health.ErrUnavailable)
-		case hold.EventNeedsRead:
+		case hold.StripeEventNeedsRead:
 			// Queued before the commit, so that a refresh follows if the commit
 			// fails.
 			if err := queueRefresh(ctx, w.store, w.o.Health, h.ID, h.Account, false); err != nil {
@@ -115,7 +115,7 @@ func (w *Webhooks) ApplyStripeEvent(
 			return EventChanged, nil
 		}
 	}
-	return "", errConflict(e.PaymentIntent)
+	return "", conflictError(e.PaymentIntent)
 }
 
 // mayConcernHold reports whether an event can concern a hold. It returns an

@@ -14,7 +14,7 @@ import (
 
 func TestApplyStripeEvent_NotOurs(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.schedule(captureIn(time.Hour, id))
 		const unknown = "pi_unknownunknown"
 		for _, test := range []struct {
@@ -54,7 +54,7 @@ func TestApplyStripeEvent_NotOurs(t *testing.T) {
 
 func TestApplyStripeEvent_Settles(t *testing.T) {
 	inWorld(t, func(w *world) {
-		captured, canceled := w.CreateIntent(), w.CreateIntent()
+		captured, canceled := w.AuthorizeIntent(), w.AuthorizeIntent()
 		for _, id := range []string{captured, canceled} {
 			w.schedule(captureIn(time.Hour, id))
 		}
@@ -105,7 +105,7 @@ func (w *world) applyThin(intent string, types ...string) (results []string) {
 
 func TestApplyStripeEvent_ThinEventNeedsRead(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.schedule(captureIn(time.Hour, id))
 		w.takeEvents("")
 		if err := w.Sim.Dashboard().Capture(id, 4_000); err != nil {
@@ -129,7 +129,7 @@ func TestApplyStripeEvent_ThinEventNeedsRead(t *testing.T) {
 func TestApplyStripeEvent_ThinEventAdoptsTermsInMetadata(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const authorized = "payment_intent.amount_capturable_updated"
-		id := w.CreateIntent(withMetadata(map[string]string{
+		id := w.AuthorizeIntent(withMetadata(map[string]string{
 			"holdd_capture_at": envtest.In(time.Hour), "holdd_reference": "BK-7"}))
 		if results := w.applyThin(id, authorized); !slices.Equal(
 			results, []string{intake.EventQueued}) {
@@ -145,7 +145,7 @@ func TestApplyStripeEvent_ThinEventAdoptsTermsInMetadata(t *testing.T) {
 		}
 		// An intent without terms, and one that has ended, are read once and
 		// then remembered until their holds are scheduled.
-		none, over := w.CreateIntent(), w.CreateIntent()
+		none, over := w.AuthorizeIntent(), w.AuthorizeIntent()
 		events := w.events
 		w.applyThin(none, authorized)
 		w.events = events
@@ -173,7 +173,7 @@ func TestApplyStripeEvent_ThinEventAdoptsTermsInMetadata(t *testing.T) {
 // Stripe must send an event again unless what it means is in the store.
 func TestApplyStripeEvent_NotWritten(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		h := w.schedule(captureIn(time.Hour, id))
 		w.takeEvents("")
 		if err := w.Sim.Dashboard().Cancel(id, ""); err != nil {
@@ -201,7 +201,7 @@ func TestApplyStripeEvent_NotWritten(t *testing.T) {
 
 func TestApplyStripeEvent_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.schedule(captureIn(time.Hour, id))
 		w.takeEvents("")
 		if err := w.Sim.Dashboard().Cancel(id, ""); err != nil {
@@ -223,7 +223,7 @@ func TestApplyStripeEvent_Conflict(t *testing.T) {
 // A claimed hold is left to its executor, and read after the claim.
 func TestApplyStripeEvent_Working(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.schedule(captureIn(-time.Second, id))
 		claimed := w.claim(id)
 		w.takeEvents("")
@@ -247,7 +247,7 @@ func TestApplyStripeEvent_Working(t *testing.T) {
 
 func TestApplyStripeEvent_Review(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent()
+		id := w.AuthorizeIntent()
 		w.schedule(captureIn(time.Hour, id))
 		w.takeEvents("")
 		if err := w.Sim.Dashboard().OpenReview(id); err != nil {

@@ -57,7 +57,7 @@ type commitStore struct {
 
 var errLostReply = errors.New("connection reset by peer")
 
-func (s *commitStore) Commit(ctx context.Context, writes []hold.RecordWrite) ([]bool, error) {
+func (s *commitStore) Commit(ctx context.Context, writes []hold.HoldWrite) ([]bool, error) {
 	run(&s.before)
 	ok, err := s.Store.Commit(ctx, writes)
 	if s.loseReply > 0 {
@@ -172,7 +172,7 @@ func (w *world) schedule(req hold.ScheduleRequest) hold.Hold {
 // hold returns the stored hold, nil if there is none.
 func (w *world) hold(id string) *hold.Hold {
 	w.T.Helper()
-	found, _, err := w.store.Read(w.Ctx, id)
+	found, _, err := w.store.ReadHolds(w.Ctx, id)
 	if err != nil {
 		w.T.Fatal(err)
 	}

@@ -36,7 +36,7 @@ type CapacityStore interface {
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 	) ([]hold.ListedHold, time.Time, error)
 	ReadLanePage(
-		ctx context.Context, lane hold.Lane, after hold.Position, n int,
+		ctx context.Context, lane hold.RateLimitLane, after hold.Position, n int,
 	) ([]hold.ListedHold, error)
 	Partitions() int
 }
@@ -194,7 +194,11 @@ func (f *Forecaster) readQueue(
 	return nil
 }
 
-func (f *Forecaster) readLane(ctx context.Context, q *simulatedQueue, lane hold.Lane) error {
+func (f *Forecaster) readLane(
+	ctx context.Context,
+	q *simulatedQueue,
+	lane hold.RateLimitLane,
+) error {
 	if lane.Op != hold.OpCapture && lane.Op != hold.OpCancel {
 		return nil
 	}

@@ -38,21 +38,21 @@ type Risk struct {
 	Reason string
 }
 
-// PlanReader forecasts what the worker will do.
-type PlanReader struct {
+// Planner forecasts what the worker will do.
+type Planner struct {
 	store  Store
 	rules  hold.Rules
 	health *health.RedisReporter
 }
 
-// NewPlanReader returns a planner that reads store and applies rules.
-func NewPlanReader(store Store, rules hold.Rules, h *health.RedisReporter) *PlanReader {
-	return &PlanReader{store: store, rules: rules, health: h}
+// NewPlanner returns a planner that reads store and applies rules.
+func NewPlanner(store Store, rules hold.Rules, h *health.RedisReporter) *Planner {
+	return &Planner{store: store, rules: rules, health: h}
 }
 
 // Plan forecasts what the worker will do within next, and which holds may
 // expire within it. Errors wrap [health.ErrUnavailable].
-func (p *PlanReader) Plan(ctx context.Context, next time.Duration) (Plan, error) {
+func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 	b := planBuilder{planner: p, next: next, hours: map[time.Time]*PlanHour{},
 		seen: map[string]bool{}}
 	// A hold is in one of the first three sets, or is acted on by the policy of
@@ -69,7 +69,7 @@ func (p *PlanReader) Plan(ctx context.Context, next time.Duration) (Plan, error)
 
 // planBuilder builds one plan.
 type planBuilder struct {
-	planner *PlanReader
+	planner *Planner
 	next    time.Duration
 	plan    Plan
 	hours   map[time.Time]*PlanHour

@@ -1,7 +1,7 @@
 // Package query reads the schedule without changing it.
 //
 //   - [Reader] finds one hold, and lists holds page by page.
-//   - [PlanReader] forecasts hour by hour what the worker will do, and which
+//   - [Planner] forecasts hour by hour what the worker will do, and which
 //     holds are at risk.
 //   - [Forecaster] forecasts whether the rate that Stripe allows is enough for
 //     the captures that fall due within a day.
@@ -36,7 +36,7 @@ const (
 
 // Store reads holds. store.Holds implements it.
 type Store interface {
-	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// ReadPage returns up to n holds of a set that come after a position.
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
@@ -61,7 +61,7 @@ func (r *Reader) Get(ctx context.Context, id string) (hold.Hold, time.Time, erro
 	if err := hold.CheckPaymentIntentID(id); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	holds, now, err := r.store.Read(ctx, id)
+	holds, now, err := r.store.ReadHolds(ctx, id)
 	if err != nil {
 		return hold.Hold{}, now, r.health.ReportUnavailable(ctx, "read a hold", err)
 	}
@@ -112,7 +112,7 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 		if err != nil {
 			return Page{}, r.health.ReportUnavailable(ctx, "list holds", err)
 		}
-		r.clock.Sync(now)
+		r.clock.AdjustTo(now)
 		page.Now = now
 		endOfSet := len(found) < n
 		for i := range found {

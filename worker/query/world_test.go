@@ -28,7 +28,7 @@ type world struct {
 	store     *store.Store
 	committer *commit.Committer
 	reader    *query.Reader
-	planner   *query.PlanReader
+	planner   *query.Planner
 	start     time.Time
 }
 
@@ -66,7 +66,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 		w.committer = commit.New(w.store, commit.Options{Rules: rules, DueSoon: time.Second,
 			Now: redisClock.Now, Wake: func() {}, Logger: zap.NewNop()})
 		w.reader = query.NewReader(w.store, redisClock, redisHealth)
-		w.planner = query.NewPlanReader(w.store, rules, redisHealth)
+		w.planner = query.NewPlanner(w.store, rules, redisHealth)
 		f(w)
 	})
 }

@@ -62,7 +62,7 @@ type fencedStore struct {
 	saves int
 }
 
-func (s *fencedStore) SaveReconcile(
+func (s *fencedStore) SaveReconcileRun(
 	context.Context, int64, []byte, [][]byte, time.Duration, bool,
 ) (bool, error) {
 	s.saves++
@@ -114,7 +114,7 @@ func TestFindingReporter_LogsOnceADay(t *testing.T) {
 			t.Errorf("%d lines, %v", logs.Len(), p.events)
 		}
 		for i := range maxLoggedFindings {
-			r.shouldLog(Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
+			r.markLogged(Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
 		}
 		if len(r.logged) > maxLoggedFindings {
 			t.Errorf("%d findings are remembered", len(r.logged))
@@ -143,14 +143,14 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 func TestReadPace_SpacesReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &readPacer{step: 80 * time.Millisecond}
-		if wait := p.reserveNext(); wait != 0 {
+		if wait := p.tryReserve(); wait != 0 {
 			t.Error(wait)
 		}
-		if wait := p.reserveNext(); wait != p.step {
+		if wait := p.tryReserve(); wait != p.step {
 			t.Error(wait)
 		}
 		time.Sleep(p.step)
-		if wait := p.reserveNext(); wait != 0 {
+		if wait := p.tryReserve(); wait != 0 {
 			t.Error(wait)
 		}
 	})

@@ -17,15 +17,15 @@ type proposedChange struct {
 	finding  Finding // its kind is empty if there is nothing to report
 }
 
-// adoptIntent decides about an intent that holds money and has no hold. ok is
+// proposeAdoption decides about an intent that holds money and has no hold. ok is
 // false if it changes nothing.
-func (c *comparison) adoptIntent(
+func (c *comparison) proposeAdoption(
 	ctx context.Context, account string, in *hold.PaymentIntent, now time.Time,
 ) (ch proposedChange, ok bool) {
 	f := Finding{
 		PaymentIntent: in.ID, Account: account, Amount: in.AmountCapturable, Currency: in.Currency,
 	}
-	d, err := hold.Adopt(in, account, "reconcile", now)
+	d, err := hold.NewFromMetadata(in, account, "reconcile", now)
 	switch {
 	case errors.Is(err, hold.ErrNoTerms):
 		if now.Sub(in.Created) > orphanAge {
@@ -41,7 +41,7 @@ func (c *comparison) adoptIntent(
 	}
 	// The committer does the same. It is done here for the finding, also in a
 	// dry run.
-	d.HandOver(&hold.Hold{}, now, c.o.Rules)
+	d.RequireAttentionIfPolicyDue(&hold.Hold{}, now, c.o.Rules)
 	h := &d.Hold
 	f.Kind, f.Reference, f.Detail = FoundScheduled, h.Reference, describeNextAction(h)
 	if h.State == hold.Attention {
@@ -50,16 +50,16 @@ func (c *comparison) adoptIntent(
 	return proposedChange{decision: d, finding: f}, true
 }
 
-// applyIntent updates a hold to the state of its intent at Stripe. ok is false
+// proposeUpdate updates a hold to the state of its intent at Stripe. ok is false
 // if it changes nothing.
-func (c *comparison) applyIntent(
+func (c *comparison) proposeUpdate(
 	h *hold.Hold, in *hold.PaymentIntent, now time.Time,
 ) (ch proposedChange, ok bool) {
 	d := h.ApplyPaymentIntent(in, now)
 	if d.Unchanged {
 		return proposedChange{}, false
 	}
-	d.HandOver(h, now, c.o.Rules)
+	d.RequireAttentionIfPolicyDue(h, now, c.o.Rules)
 	after := &d.Hold
 	f := Finding{PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,
 		Amount: after.Amount, Currency: after.Currency}
@@ -87,9 +87,9 @@ func (c *comparison) applyIntent(
 	return proposedChange{before: *h, decision: d, finding: f}, true
 }
 
-// applyNotFound makes a hold require attention because Stripe does not find its
+// proposeNotFound makes a hold require attention because Stripe does not find its
 // intent. ok is false if it changes nothing.
-func applyNotFound(h *hold.Hold, now time.Time) (ch proposedChange, ok bool) {
+func proposeNotFound(h *hold.Hold, now time.Time) (ch proposedChange, ok bool) {
 	d := h.ApplyNotFound(now)
 	if d.Unchanged {
 		return proposedChange{}, false

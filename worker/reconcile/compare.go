@@ -51,8 +51,8 @@ type comparison struct {
 	unanswered     int // reads in a row without an answer
 }
 
-// continueRun takes over the run of another replica.
-func (c *comparison) continueRun(left checkpoint, replica string) {
+// restoreRun takes over the run of another replica.
+func (c *comparison) restoreRun(left checkpoint, replica string) {
 	left.Replica, left.State, left.Error = replica, RunRunning, ""
 	left.Takeovers++
 	left.initMaps()
@@ -140,7 +140,7 @@ func (c *comparison) compareLists(ctx context.Context) error {
 		}
 		c.run.updateCheckpoint(func(s *checkpoint) {
 			s.AccountIndex, s.AfterIntent = s.AccountIndex+1, ""
-			s.estimatePercent(0)
+			s.updatePercent(0)
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
@@ -151,7 +151,7 @@ func (c *comparison) compareLists(ctx context.Context) error {
 // collectAccounts returns the platform's own account, the accounts of open
 // holds, and the [KnownAccounts].
 func (c *comparison) collectAccounts(ctx context.Context) ([]string, error) {
-	err := c.eachOpenHold(ctx, func(page []hold.ListedHold) error {
+	err := c.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
 		for i := range page {
 			c.o.Accounts.Add(page[i].Hold.Account)
 		}
@@ -185,18 +185,18 @@ func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
 	return len(c.run.state.AccountOrder) > before, nil
 }
 
-// eachOpenHold calls visit with each page of the open holds.
-func (c *comparison) eachOpenHold(
+// eachOpenHoldPage calls visit with each page of the open holds.
+func (c *comparison) eachOpenHoldPage(
 	ctx context.Context, visit func(page []hold.ListedHold) error,
 ) error {
 	after := hold.Position{}
 	for range maxOpenHoldsPages {
-		page, now, err := c.stores.Schedule.ReadPage(ctx, hold.SetExpiring,
+		page, now, err := c.stores.Holds.ReadPage(ctx, hold.SetExpiring,
 			after, openHoldsPageSize)
 		if err != nil {
 			return fmt.Errorf("read the schedule: %w", err)
 		}
-		c.o.Clock.Sync(now)
+		c.o.Clock.AdjustTo(now)
 		if err := visit(page); err != nil {
 			return err
 		}
@@ -232,7 +232,7 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 		}
 		c.run.updateCheckpoint(func(s *checkpoint) {
 			s.AfterIntent = last.ID
-			s.estimatePercent(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
+			s.updatePercent(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
@@ -249,7 +249,7 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 // one.
 func (c *comparison) listPage(
 	ctx context.Context, account string,
-) (page *hold.Page, requestedAt time.Time, err error) {
+) (page *hold.IntentPage, requestedAt time.Time, err error) {
 	for unanswered := 1; ; unanswered++ {
 		if err := c.reader.reserveRead(ctx, account); err != nil {
 			return nil, requestedAt, err
@@ -312,7 +312,7 @@ func (c *comparison) comparePage(
 		listed++
 		if h == nil {
 			if in.Status == hold.StatusRequiresCapture {
-				if ch, ok := c.adoptIntent(ctx, account, in, now); ok {
+				if ch, ok := c.proposeAdoption(ctx, account, in, now); ok {
 					changes = append(changes, ch)
 				}
 			}
@@ -326,7 +326,7 @@ func (c *comparison) comparePage(
 		if stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)) {
 			continue
 		}
-		if ch, ok := c.applyIntent(h, in, now); ok {
+		if ch, ok := c.proposeUpdate(h, in, now); ok {
 			changes = append(changes, ch)
 		}
 	}
@@ -342,9 +342,9 @@ func (c *comparison) comparePage(
 func (c *comparison) readHolds(
 	ctx context.Context, ids []string,
 ) (holds []*hold.Hold, unreadable map[int]bool, err error) {
-	holds, now, err := c.stores.Schedule.Read(ctx, ids...)
+	holds, now, err := c.stores.Holds.ReadHolds(ctx, ids...)
 	if err == nil {
-		c.o.Clock.Sync(now)
+		c.o.Clock.AdjustTo(now)
 		return holds, nil, nil
 	}
 	if !errors.Is(err, hold.ErrUnreadableRecord) {
@@ -356,7 +356,7 @@ func (c *comparison) readHolds(
 		if h != nil {
 			continue
 		}
-		_, _, err := c.stores.Schedule.Read(ctx, ids[i])
+		_, _, err := c.stores.Holds.ReadHolds(ctx, ids[i])
 		switch {
 		case errors.Is(err, hold.ErrUnreadableRecord):
 			unreadable[i] = true

@@ -91,7 +91,7 @@ type findingReporter struct {
 // report logs and publishes a finding unless it was logged within
 // [findingLogInterval]. It returns whether it did.
 func (r *findingReporter) report(ctx context.Context, f Finding) bool {
-	if !r.shouldLog(f) {
+	if !r.markLogged(f) {
 		return false
 	}
 	r.publish(ctx, f)
@@ -137,9 +137,9 @@ func (r *findingReporter) publish(ctx context.Context, f Finding) {
 	}
 }
 
-// shouldLog reports whether the finding was not logged within
+// markLogged reports whether the finding was not logged within
 // [findingLogInterval], and remembers it as logged.
-func (r *findingReporter) shouldLog(f Finding) bool {
+func (r *findingReporter) markLogged(f Finding) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := string(f.Kind) + " " + f.Account + " " + f.PaymentIntent + " " + f.Detail

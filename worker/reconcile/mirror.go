@@ -55,17 +55,17 @@ type UnmirroredStore interface {
 // MetadataMirrorCaller sends metadata updates to Stripe. gateway.Caller
 // implements it. An error of Reserve or Do means that no request was sent.
 type MetadataMirrorCaller interface {
-	// Reserve takes one request from the budget and waits until it may be sent,
-	// at most maxWait.
-	Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error
+	// WaitForBudget takes one request from the budget and waits until it may be
+	// sent, at most maxWait.
+	WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error
 	// Do sends a call whose request is reserved.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
-	// Available reports whether Stripe answers and accepts the key.
-	Available() bool
+	// IsAvailable reports whether Stripe answers and accepts the key.
+	IsAvailable() bool
 }
 
-// MirrorOptions configure a [MetadataMirror].
-type MirrorOptions struct {
+// MetadataMirrorOptions configure a [MetadataMirror].
+type MetadataMirrorOptions struct {
 	Enabled bool
 	// WaitedForBudget reports whether due holds have waited for the budget
 	// within the given time. worker.Dispatcher implements it.
@@ -82,14 +82,14 @@ type MetadataMirror struct {
 	store     UnmirroredStore
 	budget    Budget
 	caller    MetadataMirrorCaller
-	committer DecisionCommitter
-	o         MirrorOptions
+	committer NoRetryCommitter
+	o         MetadataMirrorOptions
 }
 
 // NewMetadataMirror returns a mirror.
 func NewMetadataMirror(
-	store UnmirroredStore, budget Budget, caller MetadataMirrorCaller, committer DecisionCommitter,
-	o MirrorOptions,
+	store UnmirroredStore, budget Budget, caller MetadataMirrorCaller, committer NoRetryCommitter,
+	o MetadataMirrorOptions,
 ) *MetadataMirror {
 	return &MetadataMirror{store: store, budget: budget, caller: caller, committer: committer, o: o}
 }
@@ -105,7 +105,7 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 		if err != nil {
 			m.o.Health.ReportError(ctx, "read unmirrored holds", err)
 		}
-		m.o.Clock.Sync(now)
+		m.o.Clock.AdjustTo(now)
 		var todo []hold.DueHold
 		for _, due := range found {
 			h := &due.Hold
@@ -121,14 +121,14 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 	}
 }
 
-// mayMirror reports whether Stripe is available and no due hold waits for the
-// budget.
-func (m *MetadataMirror) mayMirror() bool {
-	return m.caller.Available() && !m.o.WaitedForBudget(budgetShortPause)
+// canSendUpdates reports whether Stripe is available and no due hold waits for
+// the budget.
+func (m *MetadataMirror) canSendUpdates() bool {
+	return m.caller.IsAvailable() && !m.o.WaitedForBudget(budgetShortPause)
 }
 
-// lockName names the lock of these terms of a hold, and of this try.
-func lockName(due *hold.DueHold) string {
+// mirrorLockName names the lock of these terms of a hold, and of this try.
+func mirrorLockName(due *hold.DueHold) string {
 	return fmt.Sprintf("mirror:%s:%d:%d", due.Hold.ID, due.Hold.Revision, due.DueAt.UnixMilli())
 }
 
@@ -146,16 +146,16 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, e
 		if left[account] {
 			continue
 		}
-		if !m.mayMirror() {
+		if !m.canSendUpdates() {
 			return false
 		}
-		mine, err := m.store.AcquireLock(ctx, lockName(&todo[i]), mirrorLockTime)
+		mine, err := m.store.AcquireLock(ctx, mirrorLockName(&todo[i]), mirrorLockTime)
 		if err != nil {
 			m.o.Health.ReportError(ctx, "lock an unmirrored hold", err)
 			return false
 		}
 		for mine && !left[account] {
-			if !m.mayMirror() || ctx.Err() != nil || time.Now().After(end) {
+			if !m.canSendUpdates() || ctx.Err() != nil || time.Now().After(end) {
 				return false
 			}
 			reserved, err := m.budget.Reserve(ctx,
@@ -200,18 +200,23 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 		pairs, key, fits := hold.MetadataUpdate(h, known, due.DueAt)
 		switch {
 		case !fits:
-			return m.recordTermsUnwritable(ctx, h, hold.Answer{},
+			return m.giveUpMirror(ctx, h, hold.Answer{},
 				"more than the 50 pairs that Stripe keeps")
 		case len(pairs) == 0:
-			return m.commitOutcome(ctx, h, hold.RecordMirrored(*h, true))
+			return m.commitOutcome(ctx, h, hold.RecordMirrorResult(*h, true))
 		case try == 2:
-			return m.recordTermsUnwritable(ctx, h, hold.Answer{}, "Stripe shows other terms than sent")
+			return m.giveUpMirror(
+				ctx,
+				h,
+				hold.Answer{},
+				"Stripe shows other terms than sent",
+			)
 		}
 		update := hold.Call{
 			Op: hold.OpUpdate, PaymentIntent: h.PaymentIntent, Account: h.Account,
 			Metadata: pairs, Key: key,
 		}
-		if try == 1 && m.caller.Reserve(ctx, update, secondUpdateWait) != nil {
+		if try == 1 && m.caller.WaitForBudget(ctx, update, secondUpdateWait) != nil {
 			return m.deferMirror(ctx, h, mirrorQuietPeriod)
 		}
 		a, err := m.caller.Do(ctx, update)
@@ -230,7 +235,7 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			return m.recordTermsUnwritable(ctx, h, a, "Stripe refuses the update")
+			return m.giveUpMirror(ctx, h, a, "Stripe refuses the update")
 		default:
 			return m.deferMirror(ctx, h, mirrorRetryAfter)
 		}
@@ -242,9 +247,9 @@ func (m *MetadataMirror) deferMirror(ctx context.Context, h *hold.Hold, d time.D
 	return m.commitOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(d)))
 }
 
-// recordTermsUnwritable marks a hold whose terms cannot be mirrored, so that
+// giveUpMirror marks a hold whose terms cannot be mirrored, so that
 // the mirror skips it.
-func (m *MetadataMirror) recordTermsUnwritable(
+func (m *MetadataMirror) giveUpMirror(
 	ctx context.Context, h *hold.Hold, a hold.Answer, reason string,
 ) bool {
 	m.o.Logger.Warn(
@@ -253,7 +258,7 @@ func (m *MetadataMirror) recordTermsUnwritable(
 		zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", reason), zap.String("code", a.Code),
 		zap.String("message", a.Message), zap.String("request_id", a.RequestID))
-	return m.commitOutcome(ctx, h, hold.RecordMirrored(*h, false))
+	return m.commitOutcome(ctx, h, hold.RecordMirrorResult(*h, false))
 }
 
 // commitOutcome writes the outcome. If the hold was changed or claimed

@@ -13,7 +13,7 @@ import (
 // newMirror returns the mirror of a replica.
 func (r *replica) newMirror() *reconcile.MetadataMirror {
 	return reconcile.NewMetadataMirror(r.store, r.store, r.caller, r.committer,
-		reconcile.MirrorOptions{Enabled: true, Clock: r.clock, Health: r.health, Logger: r.w.Log,
+		reconcile.MetadataMirrorOptions{Enabled: true, Clock: r.clock, Health: r.health, Logger: r.w.Log,
 			WaitedForBudget: func(time.Duration) bool { return false }})
 }
 

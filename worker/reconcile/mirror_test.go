@@ -58,28 +58,28 @@ func (w *mirrorWorld) Do(_ context.Context, call hold.Call) (hold.Answer, error)
 		Metadata: maps.Clone(m)}}, nil
 }
 
-func (w *mirrorWorld) Available() bool { return !w.unavailable }
+func (w *mirrorWorld) IsAvailable() bool { return !w.unavailable }
 
 // mirrorBudget is the two ways in which a mirror reserves requests.
 type mirrorBudget struct{ *mirrorWorld }
 
 func (b mirrorBudget) Reserve(
 	_ context.Context, wants ...hold.BudgetRequest,
-) ([]hold.Reservation, error) {
-	reserved := make([]hold.Reservation, len(wants))
+) ([]hold.BudgetReservation, error) {
+	reserved := make([]hold.BudgetReservation, len(wants))
 	if len(wants) != 1 || wants[0].Op != hold.OpUpdate || wants[0].Requests != 1 {
 		return reserved, errors.New("no single update")
 	}
 	reserved[0].Requests = 1
 	if wait := b.waits[wants[0].Account]; wait > 0 {
-		reserved[0] = hold.Reservation{Wait: wait}
+		reserved[0] = hold.BudgetReservation{Wait: wait}
 	}
 	return reserved, nil
 }
 
 type mirrorCaller struct{ *mirrorWorld }
 
-func (c mirrorCaller) Reserve(context.Context, hold.Call, time.Duration) error {
+func (c mirrorCaller) WaitForBudget(context.Context, hold.Call, time.Duration) error {
 	if c.noSecond {
 		return &hold.NotSentError{Reason: "used up"}
 	}
@@ -116,7 +116,7 @@ func inMirrorWorld(t *testing.T, w *mirrorWorld, holds []hold.Hold, check func(t
 			}
 		}
 		m := reconcile.NewMetadataMirror(w, mirrorBudget{w}, mirrorCaller{w}, w,
-			reconcile.MirrorOptions{
+			reconcile.MetadataMirrorOptions{
 				Enabled: true, WaitedForBudget: func(time.Duration) bool { return w.budgetShort },
 				Clock: &clock.RedisClock{}, Health: health.NewRedisReporter(zap.NewNop()),
 				Logger: zap.NewNop(),

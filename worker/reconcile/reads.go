@@ -33,9 +33,9 @@ type readPacer struct {
 	next time.Time // when the next read may be sent
 }
 
-// reserveNext returns how long to wait before the next read. If it returns 0,
+// tryReserve returns how long to wait before the next read. If it returns 0,
 // the caller may read now.
-func (p *readPacer) reserveNext() time.Duration {
+func (p *readPacer) tryReserve() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -63,7 +63,7 @@ func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 		if err := r.run.renewLock(ctx); err != nil {
 			return err
 		}
-		wait := r.pace.reserveNext()
+		wait := r.pace.tryReserve()
 		if wait <= 0 {
 			reserved, err := r.budget.Reserve(ctx,
 				hold.BudgetRequest{Account: account, Op: hold.OpRead, Requests: 1})
@@ -116,7 +116,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]hold.Answer, error) {
 	answers := make([]hold.Answer, len(holds))
 	all := func(int) bool { return true }
-	if err := r.retrieveEach(ctx, holds, answers, all); err != nil {
+	if err := r.retrieveSelected(ctx, holds, answers, all); err != nil {
 		return nil, err
 	}
 	notFound := func(i int) bool { return answers[i].Kind == hold.AnswerNotFound }
@@ -128,15 +128,15 @@ func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]h
 			break
 		}
 	}
-	if err := r.retrieveEach(ctx, holds, answers, notFound); err != nil {
+	if err := r.retrieveSelected(ctx, holds, answers, notFound); err != nil {
 		return nil, err
 	}
 	return answers, nil
 }
 
-// retrieveEach reads the intents of the selected holds as the budget allows,
+// retrieveSelected reads the intents of the selected holds as the budget allows,
 // and returns when all reads are answered.
-func (r *pacedReader) retrieveEach(
+func (r *pacedReader) retrieveSelected(
 	ctx context.Context, holds []hold.Hold, answers []hold.Answer, selected func(i int) bool,
 ) error {
 	var wg sync.WaitGroup

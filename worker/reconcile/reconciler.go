@@ -36,11 +36,11 @@ var (
 	errNotRunning = fmt.Errorf("%w (this replica is starting or stopping)", health.ErrUnavailable)
 )
 
-// ScheduleStore reads holds. store.Store implements it.
-type ScheduleStore interface {
-	// Read returns the holds in the order of ids. A hold that does not exist is
-	// nil.
-	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+// HoldReader reads holds. store.Store implements it.
+type HoldReader interface {
+	// ReadHolds returns the holds in the order of ids. A hold that does not
+	// exist is nil.
+	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// ReadPage returns up to n holds of a sorted set after a position.
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
@@ -63,7 +63,7 @@ type AccountStore interface {
 // store.Store implements it.
 type Budget interface {
 	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.Reservation, error)
+	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 }
 
 // Caller sends calls to Stripe whose request is reserved. gateway.Caller
@@ -71,8 +71,8 @@ type Budget interface {
 type Caller interface {
 	// Do returns a *[hold.NotSentError] if no request was sent.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
-	// Available reports whether Stripe answers and accepts the key.
-	Available() bool
+	// IsAvailable reports whether Stripe answers and accepts the key.
+	IsAvailable() bool
 }
 
 // Committer writes decisions. [commit.Committer] implements it.
@@ -90,7 +90,7 @@ type Observer interface {
 // Stores are the interfaces that a [Reconciler] needs of the store.
 type Stores struct {
 	Runs     RunStore
-	Schedule ScheduleStore
+	Holds    HoldReader
 	Accounts AccountStore
 	Budget   Budget
 }
@@ -111,8 +111,8 @@ type Options struct {
 }
 
 // Reconciler compares Stripe with the schedule, both ways, and continues
-// interrupted runs of other replicas. It works between [Reconciler.Start] and
-// [Reconciler.Stop] and is safe for concurrent use.
+// interrupted runs of other replicas. It works between [Reconciler.AllowRuns] and
+// [Reconciler.StopRuns] and is safe for concurrent use.
 type Reconciler struct {
 	stores   Stores
 	caller   Caller
@@ -130,7 +130,7 @@ type Reconciler struct {
 }
 
 // NewReconciler returns a reconciler. It starts no comparison before
-// [Reconciler.Start].
+// [Reconciler.AllowRuns].
 func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
 	return &Reconciler{
 		stores: s, caller: caller, o: o,
@@ -141,42 +141,42 @@ func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
 	}
 }
 
-// Start allows comparisons. They are interrupted when ctx ends.
-func (r *Reconciler) Start(ctx context.Context) {
+// AllowRuns allows comparisons. They are interrupted when ctx ends.
+func (r *Reconciler) AllowRuns(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.startComparison = func(c *comparison) { r.running.Go(func() { c.runAndLog(ctx) }) }
 	r.stopped = ctx.Done()
 }
 
-// Stop disallows comparisons and waits for the one under way. The context of
-// [Reconciler.Start] must have ended.
-func (r *Reconciler) Stop() {
+// StopRuns disallows comparisons and waits for the one under way. The context of
+// [Reconciler.AllowRuns] must have ended.
+func (r *Reconciler) StopRuns() {
 	r.mu.Lock()
 	r.startComparison = nil
 	r.mu.Unlock()
 	r.running.Wait()
 }
 
-// tryStart runs a comparison in the background. It returns false if the replica
-// is starting or stopping.
-func (r *Reconciler) tryStart(c *comparison) bool {
+// startUnlessStopped runs a comparison in the background. It returns false if
+// the replica is starting or stopping.
+func (r *Reconciler) startUnlessStopped(c *comparison) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.isRunningLocked() {
+	if !r.canStartLocked() {
 		return false
 	}
 	r.startComparison(c)
 	return true
 }
 
-func (r *Reconciler) isRunning() bool {
+func (r *Reconciler) canStart() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.isRunningLocked()
+	return r.canStartLocked()
 }
 
-func (r *Reconciler) isRunningLocked() bool {
+func (r *Reconciler) canStartLocked() bool {
 	select {
 	case <-r.stopped:
 		return false
@@ -185,12 +185,12 @@ func (r *Reconciler) isRunningLocked() bool {
 	}
 }
 
-// Reconcile starts a run in the background, or returns the run under way;
+// StartRun starts a run in the background, or returns the run under way;
 // started is true if it started one. accounts are added to the [KnownAccounts];
 // a run under way may not compare them. A dry run changes nothing. Only this
 // replica knows it, and other runs may start beside it. Errors are
 // *[hold.Problem] or wrap [health.ErrUnavailable].
-func (r *Reconciler) Reconcile(
+func (r *Reconciler) StartRun(
 	ctx context.Context, dryRun bool, accounts []string, by string,
 ) (run Reconciliation, started bool, err error) {
 	for _, a := range accounts {
@@ -204,7 +204,7 @@ func (r *Reconciler) Reconcile(
 	if dryRun {
 		return r.startDryRun(by)
 	}
-	c, err := r.beginRun(ctx, by, 0)
+	c, err := r.startOrContinueRun(ctx, by, 0)
 	if err != nil {
 		return run, false, err
 	}
@@ -229,7 +229,7 @@ func (r *Reconciler) Reconciliation(
 			return run, true, nil
 		}
 	}
-	state, findings, held, done, err := r.stores.Runs.ReadReconcile(ctx, maxFindings)
+	state, findings, held, done, err := r.stores.Runs.ReadReconcileRun(ctx, maxFindings)
 	if err != nil {
 		return run, false, r.o.Health.ReportUnavailable(ctx, "read the newest run", err)
 	}
@@ -255,7 +255,7 @@ func (r *Reconciler) Reconciliation(
 // ticks meanwhile. Every replica has the job; it starts no run if another
 // replica started one within nine tenths of the interval.
 func (r *Reconciler) RunJob(ctx context.Context) {
-	if !r.caller.Available() {
+	if !r.caller.IsAvailable() {
 		return
 	}
 	gap := time.Duration(0)
@@ -263,7 +263,7 @@ func (r *Reconciler) RunJob(ctx context.Context) {
 		now := time.Now()
 		gap = s.Next(now.Add(time.Second)).Sub(now) * 9 / 10
 	}
-	if c, err := r.beginRun(ctx, "schedule", gap); err == nil && c != nil {
+	if c, err := r.startOrContinueRun(ctx, "schedule", gap); err == nil && c != nil {
 		<-c.done
 	}
 }
@@ -272,7 +272,7 @@ func (r *Reconciler) RunJob(ctx context.Context) {
 func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.isRunningLocked() {
+	if !r.canStartLocked() {
 		return Reconciliation{}, false, errNotRunning
 	}
 	if r.dryRun != nil {
@@ -287,12 +287,13 @@ func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
 	return run, true, nil
 }
 
-// beginRun acquires the lock and starts a run, or continues an interrupted one.
-// It returns nil if another replica has the lock or a run began within gap.
-func (r *Reconciler) beginRun(
+// startOrContinueRun acquires the lock and starts a run, or continues an
+// interrupted one. It returns nil if another replica has the lock or a run
+// began within gap.
+func (r *Reconciler) startOrContinueRun(
 	ctx context.Context, by string, gap time.Duration,
 ) (*comparison, error) {
-	if !r.isRunning() {
+	if !r.canStart() {
 		return nil, errNotRunning
 	}
 	c := r.newComparison(by)
@@ -300,7 +301,7 @@ func (r *Reconciler) beginRun(
 	if err != nil {
 		return nil, fmt.Errorf("encode the run: %w", err)
 	}
-	token, found, err := r.stores.Runs.BeginReconcile(ctx, state, runLease, resumeWithin, gap)
+	token, found, err := r.stores.Runs.BeginReconcileRun(ctx, state, runLease, resumeWithin, gap)
 	if err != nil {
 		return nil, r.o.Health.ReportUnavailable(ctx, "begin a comparison with Stripe", err)
 	}
@@ -310,11 +311,11 @@ func (r *Reconciler) beginRun(
 	c.run.token, c.run.saved = token, time.Now()
 	var left checkpoint
 	if found != nil && json.Unmarshal(found, &left) == nil {
-		c.continueRun(left, r.o.Replica)
+		c.restoreRun(left, r.o.Replica)
 	}
 	// The mutex is not held during the call to Redis, so that a slow Redis
 	// delays neither a report nor the stop.
-	if !r.tryStart(c) {
+	if !r.startUnlessStopped(c) {
 		c.saveEnd(ctx, errNotRunning) // releases the lock, so that another replica can continue
 		return nil, errNotRunning
 	}
@@ -341,10 +342,10 @@ func (r *Reconciler) newComparison(by string) *comparison {
 	}
 }
 
-// StartIfNeeded starts a comparison if Redis has lost its data or has never
+// StartRunIfNeeded starts a comparison if Redis has lost its data or has never
 // seen one, and continues an interrupted run. It also shares the known accounts
 // with the other replicas. The worker calls it after every report.
-func (r *Reconciler) StartIfNeeded(ctx context.Context) {
+func (r *Reconciler) StartRunIfNeeded(ctx context.Context) {
 	lost, err := r.stores.Accounts.DetectDataLoss(ctx)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "detect data loss", err)
@@ -360,7 +361,7 @@ func (r *Reconciler) StartIfNeeded(ctx context.Context) {
 	for _, a := range all {
 		r.o.Accounts.Add(a) // any replica may compare after a data loss
 	}
-	state, _, held, done, err := r.stores.Runs.ReadReconcile(ctx, 0)
+	state, _, held, done, err := r.stores.Runs.ReadReconcileRun(ctx, 0)
 	switch {
 	case err != nil:
 		r.o.Health.ReportError(ctx, "read the newest run", err)
@@ -370,10 +371,10 @@ func (r *Reconciler) StartIfNeeded(ctx context.Context) {
 	case done:
 		r.clearDataLoss(state)
 		return
-	case !r.caller.Available():
+	case !r.caller.IsAvailable():
 		return
 	}
-	if _, err := r.beginRun(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
+	if _, err := r.startOrContinueRun(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
 		r.o.Logger.Warn("comparison with Stripe not started; retrying with the next report",
 			zap.Error(err))
 	}
@@ -407,12 +408,12 @@ func (r *Reconciler) clearDataLoss(state []byte) {
 
 // ReadinessChecks returns a check named schedule while the schedule is rebuilt
 // after a data loss.
-func (r *Reconciler) ReadinessChecks() []health.Check {
+func (r *Reconciler) ReadinessChecks() []health.CheckResult {
 	at := r.dataLostAt.Load()
 	if at == 0 {
 		return nil
 	}
-	return []health.Check{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " +
+	return []health.CheckResult{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " +
 		time.UnixMilli(at).UTC().Format(time.RFC3339) +
 		": the schedule is being rebuilt from Stripe; " +
 		"run holdd reconcile for the findings, and find out why Redis lost its data"}}

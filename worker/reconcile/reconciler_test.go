@@ -168,7 +168,7 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 		// The list is made now and arrives five seconds later.
 		late := stripesim.Fault{ReplyDelay: 5 * time.Second}
 		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1, Fault: late})
-		run, _, err := r.Reconcile(w.Ctx, false, nil, "test")
+		run, _, err := r.StartRun(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,19 +216,19 @@ func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 		}
 		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 4,
 			Fault: stripesim.Fault{RequestDelay: time.Hour}})
-		run, started, err := first.Reconcile(w.Ctx, false, nil, "test")
+		run, started, err := first.StartRun(w.Ctx, false, nil, "test")
 		if err != nil || !started {
 			t.Fatal(started, err)
 		}
 		time.Sleep(3 * time.Second)
-		joined, started, err := second.Reconcile(w.Ctx, false, nil, "test")
+		joined, started, err := second.StartRun(w.Ctx, false, nil, "test")
 		if err != nil || started || joined.ID != run.ID || joined.Pages != 3 {
 			t.Fatalf("%v %v %+v", started, err, joined)
 		}
 		w.checkCounts(joined, counts{reconcile.FoundScheduled: 300})
 		first.Kill()
 		for range 6 {
-			second.StartIfNeeded(w.Ctx)
+			second.StartRunIfNeeded(w.Ctx)
 			time.Sleep(15 * time.Second)
 		}
 		done := second.await(run.ID, reconcile.RunFinished)
@@ -246,7 +246,7 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 		id := w.authorize("", hold.MetaCaptureAt, envtest.In(48*time.Hour))
 		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList,
 			Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
-		run, _, err := r.Reconcile(w.Ctx, false, nil, "test")
+		run, _, err := r.StartRun(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -257,15 +257,15 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 			"no answer from Stripe") {
 			t.Errorf("after %s: %+v", took, left)
 		}
-		r.StartIfNeeded(w.Ctx)
-		if n := w.Logs.FilterMessage("reconcile.resumed").Len(); n != 0 || r.caller.Available() {
+		r.StartRunIfNeeded(w.Ctx)
+		if n := w.Logs.FilterMessage("reconcile.resumed").Len(); n != 0 || r.caller.IsAvailable() {
 			t.Errorf("continued %d times while Stripe is unavailable", n)
 		}
 		w.Sim.ClearFaultRules()
 		time.Sleep(10 * time.Second)
 		r.caller.Probe(w.Ctx)
 		r.retrieve(id, "")
-		r.StartIfNeeded(w.Ctx)
+		r.StartRunIfNeeded(w.Ctx)
 		done := r.await(run.ID, reconcile.RunFinished)
 		if done.Takeovers != 1 || done.Error != "" {
 			t.Errorf("%+v", done)
@@ -280,7 +280,7 @@ func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
 		check := func() {
 			t.Helper()
 			for _, dry := range []bool{true, false} {
-				if _, _, err := r.Reconcile(w.Ctx, dry, nil, "test"); !errors.Is(
+				if _, _, err := r.StartRun(w.Ctx, dry, nil, "test"); !errors.Is(
 					err, health.ErrUnavailable) {
 					t.Errorf("dry %v: %v", dry, err)
 				}
@@ -291,7 +291,7 @@ func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
 		}
 		check()
 		running := w.start()
-		_, _, err := running.Reconcile(w.Ctx, false, []string{"no account"}, "test")
+		_, _, err := running.StartRun(w.Ctx, false, []string{"no account"}, "test")
 		if !errors.Is(err, &hold.Problem{Code: hold.InvalidID}) {
 			t.Error(err)
 		}
@@ -307,14 +307,14 @@ func TestStop_InterruptsTheRun(t *testing.T) {
 		first, second := w.start(), w.start()
 		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 1,
 			Fault: stripesim.Fault{RequestDelay: time.Hour}})
-		run, _, err := first.Reconcile(w.Ctx, false, nil, "test")
+		run, _, err := first.StartRun(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
 		first.stop()
-		first.Stop()
-		second.StartIfNeeded(w.Ctx)
+		first.StopRuns()
+		second.StartRunIfNeeded(w.Ctx)
 		if done := second.await(run.ID, reconcile.RunFinished); done.Takeovers != 1 {
 			t.Errorf("%+v", done)
 		}
@@ -326,17 +326,17 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		r, other := w.start(), w.start()
 		connected := w.authorize("acct_00000001", hold.MetaCaptureAt, envtest.In(48*time.Hour))
 		other.accounts.Add("acct_00000001")
-		other.StartIfNeeded(w.Ctx)
+		other.StartRunIfNeeded(w.Ctx)
 		first, ok, err := r.Reconciliation(w.Ctx, "")
 		if err != nil || !ok {
 			t.Fatal("a Redis without a run was not compared", err)
 		}
 		r.await(first.ID, reconcile.RunFinished)
-		r.StartIfNeeded(w.Ctx)
+		r.StartRunIfNeeded(w.Ctx)
 		w.Redis.FlushAll()
 		time.Sleep(time.Second)
-		r.StartIfNeeded(w.Ctx)
-		other.StartIfNeeded(w.Ctx)
+		r.StartRunIfNeeded(w.Ctx)
+		other.StartRunIfNeeded(w.Ctx)
 		if checks := r.ReadinessChecks(); len(checks) != 1 || !checks[0].OK ||
 			checks[0].Name != "schedule" {
 			t.Errorf("%+v", checks)
@@ -356,7 +356,7 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		if n := w.Logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
 			t.Errorf("%d lines tell of the data loss", n)
 		}
-		r.StartIfNeeded(w.Ctx)
+		r.StartRunIfNeeded(w.Ctx)
 		if checks := r.ReadinessChecks(); checks != nil {
 			t.Errorf("%+v", checks)
 		}

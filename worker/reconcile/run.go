@@ -28,7 +28,7 @@ var errTokenOutdated = errors.New("another replica continues the run, or Redis h
 // RunState is the state of a run.
 type RunState string
 
-// States of a run. [Reconciler.StartIfNeeded] of any replica continues an
+// States of a run. [Reconciler.StartRunIfNeeded] of any replica continues an
 // interrupted run.
 const (
 	RunRunning     RunState = "running"
@@ -87,9 +87,9 @@ func (s *checkpoint) initMaps() {
 	}
 }
 
-// estimatePercent sets Percent. The lists count for nine tenths of a run.
+// updatePercent sets Percent. The lists count for nine tenths of a run.
 // ofAccount is the listed part of the current account, 0 to 1.
-func (s *checkpoint) estimatePercent(ofAccount float64) {
+func (s *checkpoint) updatePercent(ofAccount float64) {
 	if len(s.AccountOrder) > 0 {
 		done := float64(s.AccountIndex) + min(max(ofAccount, 0), 1)
 		s.Percent = int(90 * done / float64(len(s.AccountOrder)))
@@ -99,23 +99,23 @@ func (s *checkpoint) estimatePercent(ofAccount float64) {
 // RunStore keeps the newest run that is no dry run, and its lock. store.Store
 // implements it.
 type RunStore interface {
-	// BeginReconcile acquires the lock and starts a run with state. If an
+	// BeginReconcileRun acquires the lock and starts a run with state. If an
 	// unfinished run is younger than stale, it continues that one and returns
 	// its state as found. Token 0 means that another replica has the lock, or
 	// that a run began less than gap ago and has finished.
-	BeginReconcile(
+	BeginReconcileRun(
 		ctx context.Context, state []byte, lease, stale, gap time.Duration,
 	) (token int64, found []byte, err error)
-	// SaveReconcile saves the run of this token, adds findings, and renews the
+	// SaveReconcileRun saves the run of this token, adds findings, and renews the
 	// lock. A lease of 0 releases the lock. ok is false if the token is
 	// outdated.
-	SaveReconcile(
+	SaveReconcileRun(
 		ctx context.Context, token int64, state []byte, findings [][]byte,
 		lease time.Duration, done bool,
 	) (ok bool, err error)
-	// ReadReconcile reads the newest run and up to n of its findings. state is
+	// ReadReconcileRun reads the newest run and up to n of its findings. state is
 	// nil if there was no run.
-	ReadReconcile(
+	ReadReconcileRun(
 		ctx context.Context, n int,
 	) (state []byte, findings [][]byte, held, done bool, err error)
 }
@@ -225,7 +225,7 @@ func (r *run) save(ctx context.Context, lease time.Duration, done bool) error {
 		}
 		findings = append(findings, b)
 	}
-	ok, err := r.store.SaveReconcile(ctx, r.token, state, findings, lease, done)
+	ok, err := r.store.SaveReconcileRun(ctx, r.token, state, findings, lease, done)
 	switch {
 	case err != nil:
 		return fmt.Errorf("save the run: %w", err)

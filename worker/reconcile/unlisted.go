@@ -15,15 +15,15 @@ const maxUnansweredReads = 2 * maxConcurrentReads
 // compareUnlisted reads the intents of open holds that no list contained. These
 // intents are older than listWindow, or Stripe does not find them.
 func (c *comparison) compareUnlisted(ctx context.Context) error {
-	counts, err := c.stores.Schedule.CountHolds(ctx)
+	counts, err := c.stores.Holds.CountHolds(ctx)
 	if err != nil {
 		return fmt.Errorf("count holds: %w", err)
 	}
 	passed := int64(0)
-	return c.eachOpenHold(ctx, func(page []hold.ListedHold) error {
+	return c.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
 		var unlisted []hold.Hold
 		for i := range page {
-			if c.isUnlisted(&page[i].Hold) {
+			if c.needsRetrieve(&page[i].Hold) {
 				unlisted = append(unlisted, page[i].Hold)
 			}
 		}
@@ -40,9 +40,9 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 	})
 }
 
-// isUnlisted reports whether the intent of an open hold must be read. A hold
+// needsRetrieve reports whether the intent of an open hold must be read. A hold
 // that changed since the run began is left to the next run.
-func (c *comparison) isUnlisted(h *hold.Hold) bool {
+func (c *comparison) needsRetrieve(h *hold.Hold) bool {
 	_, seen := c.seen[h.PaymentIntent]
 	switch {
 	case seen, h.State == 0, h.State.Final(), h.State == hold.Working:
@@ -69,12 +69,12 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 		switch {
 		case a.Kind == hold.AnswerOK && a.Intent != nil:
 			c.unanswered = 0
-			if ch, ok := c.applyIntent(h, a.Intent, now); ok {
+			if ch, ok := c.proposeUpdate(h, a.Intent, now); ok {
 				changes = append(changes, ch)
 			}
 		case a.Kind == hold.AnswerNotFound:
 			c.unanswered = 0
-			if ch, ok := applyNotFound(h, now); ok {
+			if ch, ok := proposeNotFound(h, now); ok {
 				changes = append(changes, ch)
 			}
 		case a.Kind == hold.AnswerUnauthorized:

@@ -35,25 +35,25 @@ type UnverifiedStore interface {
 // VerifierCaller sends the verifier's reads to Stripe. gateway.Caller
 // implements it.
 type VerifierCaller interface {
-	// ReserveAndDo reserves a request, waiting at most maxWait for the budget,
+	// WaitAndDo reserves a request, waiting at most maxWait for the budget,
 	// and sends the call. An error means that no request was sent.
-	ReserveAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(
 		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
 		done func(i int, a hold.Answer),
 	) (unsent []int)
-	// Available reports whether Stripe answers and accepts the key.
-	Available() bool
+	// IsAvailable reports whether Stripe answers and accepts the key.
+	IsAvailable() bool
 	// Probe sends a harmless read if Stripe is unavailable. It reports whether
 	// it sent one.
 	Probe(ctx context.Context) bool
 }
 
-// DecisionCommitter writes decisions without a retry. [commit.Committer]
+// NoRetryCommitter writes decisions without a retry. [commit.Committer]
 // implements it.
-type DecisionCommitter interface {
+type NoRetryCommitter interface {
 	Commit(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
 
@@ -70,13 +70,13 @@ type VerifierOptions struct {
 type Verifier struct {
 	store     UnverifiedStore
 	caller    VerifierCaller
-	committer DecisionCommitter
+	committer NoRetryCommitter
 	o         VerifierOptions
 }
 
 // NewVerifier returns a verifier.
 func NewVerifier(
-	store UnverifiedStore, caller VerifierCaller, committer DecisionCommitter, o VerifierOptions,
+	store UnverifiedStore, caller VerifierCaller, committer NoRetryCommitter, o VerifierOptions,
 ) *Verifier {
 	return &Verifier{store: store, caller: caller, committer: committer, o: o}
 }
@@ -85,7 +85,7 @@ func NewVerifier(
 // first pages of its list, because most were authorized recently. It reads the
 // others one by one.
 func (v *Verifier) Run(ctx context.Context) {
-	if !v.caller.Available() {
+	if !v.caller.IsAvailable() {
 		if v.caller.Probe(ctx) {
 			v.o.Wake()
 		}
@@ -95,7 +95,7 @@ func (v *Verifier) Run(ctx context.Context) {
 	if err != nil {
 		v.o.Health.ReportError(ctx, "read unverified holds", err)
 	}
-	v.o.Clock.Sync(now)
+	v.o.Clock.AdjustTo(now)
 	byAccount := map[string][]hold.Hold{}
 	var accounts []string
 	for _, due := range found[:min(len(found), verifyBatch)] {
@@ -128,7 +128,7 @@ func (v *Verifier) verifyByList(
 	}
 	list := hold.Call{Op: hold.OpList, Account: account, Limit: listPageSize}
 	for range maxVerifyPages {
-		a, err := v.caller.ReserveAndDo(ctx, list, 0)
+		a, err := v.caller.WaitAndDo(ctx, list, 0)
 		if err != nil || a.Kind != hold.AnswerOK || a.Page == nil || len(a.Page.Intents) == 0 {
 			break
 		}

@@ -96,7 +96,7 @@ func TestVerifier_ProbesAnUnavailableStripe(t *testing.T) {
 		w.Sim.RevokeKey(envtest.APIKey)
 		v := r.newVerifier()
 		v.Run(w.Ctx)
-		if r.caller.Available() {
+		if r.caller.IsAvailable() {
 			t.Fatal("the key is not rejected")
 		}
 		reads := w.CountCalls(stripesim.ClassRetrieve)

@@ -66,7 +66,7 @@ func (w *world) newReplica() *replica {
 		Wake: func() { r.wakes.Add(1) }, RecordAccount: r.accounts.Add, Logger: w.Log,
 	})
 	w.replicas = append(w.replicas, r)
-	stores := reconcile.Stores{Runs: r.store, Schedule: r.store, Accounts: r.store, Budget: r.store}
+	stores := reconcile.Stores{Runs: r.store, Holds: r.store, Accounts: r.store, Budget: r.store}
 	r.Reconciler = reconcile.NewReconciler(stores, r.caller, reconcile.Options{
 		Replica: fmt.Sprint("replica-", len(w.replicas)), Schedule: "@every 15m", ReadRate: 25,
 		Accounts: r.accounts, Committer: r.committer,
@@ -82,14 +82,14 @@ func (w *world) start() *replica {
 	r := w.newReplica()
 	ctx, stop := context.WithCancel(w.Ctx)
 	r.stop = stop
-	r.Start(ctx)
+	r.AllowRuns(ctx)
 	return r
 }
 
 func (r *replica) end() {
 	if r.stop != nil {
 		r.stop()
-		r.Stop()
+		r.StopRuns()
 	}
 	r.store.Close()
 }
@@ -97,7 +97,7 @@ func (r *replica) end() {
 // authorize places a hold of 100.00 EUR at Stripe, with pairs of metadata.
 func (w *world) authorize(account string, pairs ...string) string {
 	w.T.Helper()
-	return w.CreateIntent(func(h *stripesim.Hold) {
+	return w.AuthorizeIntent(func(h *stripesim.Hold) {
 		h.Account, h.Metadata = account, map[string]string{}
 		for i := 0; i < len(pairs); i += 2 {
 			h.Metadata[pairs[i]] = pairs[i+1]
@@ -131,7 +131,7 @@ func (r *replica) mustCommit(before *hold.Hold, d hold.Decision) {
 // retrieve reads an intent at Stripe.
 func (r *replica) retrieve(id, account string) *hold.PaymentIntent {
 	r.w.T.Helper()
-	a, err := r.caller.ReserveAndDo(r.w.Ctx, hold.Call{Op: hold.OpRead, PaymentIntent: id,
+	a, err := r.caller.WaitAndDo(r.w.Ctx, hold.Call{Op: hold.OpRead, PaymentIntent: id,
 		Account: account}, time.Minute)
 	if err != nil || a.Kind != hold.AnswerOK {
 		r.w.T.Fatal(a, err)
@@ -142,7 +142,7 @@ func (r *replica) retrieve(id, account string) *hold.PaymentIntent {
 // hold returns a hold as it is stored, or one without a state.
 func (r *replica) hold(id string) hold.Hold {
 	r.w.T.Helper()
-	holds, _, err := r.store.Read(r.w.Ctx, id)
+	holds, _, err := r.store.ReadHolds(r.w.Ctx, id)
 	if err != nil {
 		r.w.T.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func (r *replica) hold(id string) hold.Hold {
 // reconcile makes one run and waits for its end.
 func (r *replica) reconcile(dry bool, accounts ...string) reconcile.Reconciliation {
 	r.w.T.Helper()
-	run, started, err := r.Reconcile(r.w.Ctx, dry, accounts, "test")
+	run, started, err := r.StartRun(r.w.Ctx, dry, accounts, "test")
 	if err != nil || !started {
 		r.w.T.Fatal(started, err)
 	}

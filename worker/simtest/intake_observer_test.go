@@ -53,11 +53,11 @@ type reconcileObserver struct {
 	replica *replica
 }
 
-func (reconcileObserver) ReadinessChecked([]health.Check)                      {}
-func (reconcileObserver) CapacityChecked(event.CapacityRisk)                   {}
+func (reconcileObserver) ReadinessChecked([]health.CheckResult)                {}
+func (reconcileObserver) CapacityRiskComputed(event.CapacityRisk)              {}
 func (reconcileObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
 func (reconcileObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
-func (reconcileObserver) HoldsCounted(hold.Counts, int, time.Time)             {}
+func (reconcileObserver) StatusReported(hold.Counts, int, time.Time)           {}
 func (reconcileObserver) RequestRejected(string, hold.Code)                    {}
 func (e reconcileObserver) ReconcileFinished(r reconcile.Reconciliation) {
 	e.world.mu.Lock()

@@ -230,7 +230,7 @@ func (w *world) requestReconcile(i int, a reconcileRequest) {
 		return
 	}
 	r := rs[d.IntN(len(rs))]
-	run, started, err := r.Reconcile(w.ctx, a.dryRun, nil, "people")
+	run, started, err := r.StartRun(w.ctx, a.dryRun, nil, "people")
 	w.trace.add(false, "people: a comparison asked for at %s, dry %v: %v, %v %s", r.name, a.dryRun,
 		run.DryRun, started, errText(err))
 }

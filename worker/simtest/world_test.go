@@ -87,7 +87,7 @@ type parts struct {
 	*intake.Scheduler
 	*intake.Changer
 	*query.Reader
-	*query.PlanReader
+	*query.Planner
 	*authorize.Authorizer
 	*reconcile.Reconciler
 }
@@ -331,7 +331,7 @@ func (w *world) startReplica(slot int) {
 	wo := worker.Options{}
 	if w.plan.intake.enabled {
 		wo.Observer, wo.DecodeRequest = reconcileObserver{world: w, replica: r},
-			api.ParseScheduleRequest
+			api.DecodeScheduleRequest
 	}
 	log := zap.New(zapcore.NewTee(cores...))
 	r.Worker, err = wiring.NewWorker(r.store, shortPages{g, w.plan.intake.listPageSize},

@@ -33,7 +33,7 @@ func NewWorkerWithStores(
 		callerOptions.Observer = o.Observer
 	}
 	caller := gateway.NewCaller(client, budget, callerOptions)
-	return worker.New(s, worker.Stripe{StripeCalls: caller, StripeState: caller}, o)
+	return worker.New(s, worker.Stripe{StripeCaller: caller, StripeMonitor: caller}, o)
 }
 
 // Stores returns s as each of the interfaces that a worker needs.
@@ -52,7 +52,7 @@ func Stores(s *store.Store) worker.Stores {
 		Rejections: s,
 		Refresh:    s,
 		Attempts:   s,
-		Reconcile:  reconcile.Stores{Runs: s, Schedule: s, Accounts: s, Budget: s},
+		Reconcile:  reconcile.Stores{Runs: s, Holds: s, Accounts: s, Budget: s},
 		Unverified: s,
 		Unmirrored: s,
 	}

@@ -31,7 +31,7 @@ func run() (err error) {
 	runtime.MemProfileRate = 16 << 10
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	go daemon.TuneGC(context.WithoutCancel(ctx))
+	go daemon.RunGCTuner(context.WithoutCancel(ctx))
 	settings, err := config.Load(nil, os.Environ(), "")
 	if err != nil {
 		return err

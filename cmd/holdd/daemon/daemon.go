@@ -82,10 +82,10 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	m.initSinkSeries(notifier.SinkNames())
-	m.registerBuildInfo(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
-	m.registerCounts(handler)
+	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
+	m.registerAPICounters(handler)
 	m.registry.MustRegister(
-		collectorFunc((&forecast{readiness: w.Readiness, planner: w.Planner}).collect))
+		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner}).collect))
 	listener, err := api.Listen(o.Settings.Listen)
 	if err != nil {
 		return err

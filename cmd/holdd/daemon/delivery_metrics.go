@@ -74,8 +74,8 @@ func (m *metrics) collectBacklogs(send sendGauge) {
 	}
 }
 
-// CapacityChecked implements [worker.Observer].
-func (m *metrics) CapacityChecked(c event.CapacityRisk) {
+// CapacityRiskComputed implements [worker.Observer].
+func (m *metrics) CapacityRiskComputed(c event.CapacityRisk) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.capacity, m.capacityCheckedAt = c, time.Now()
@@ -85,8 +85,8 @@ func (m *metrics) CapacityChecked(c event.CapacityRisk) {
 // replicas makes it every 50 seconds; an older one of another replica is stale.
 const capacityMaxAge = 3 * time.Minute
 
-// collectCapacity reports the capacity at risk while it is current.
-func (m *metrics) collectCapacity(send sendGauge) {
+// collectCapacityRisk reports the capacity at risk while it is current.
+func (m *metrics) collectCapacityRisk(send sendGauge) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.capacityCheckedAt.IsZero() || time.Since(m.capacityCheckedAt) > capacityMaxAge {

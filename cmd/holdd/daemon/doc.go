@@ -15,8 +15,8 @@
 //
 // options.go copies the settings into the options of each part.
 //
-// [TuneGC] bounds the memory of the process. It is separate from [Run], because
-// a process that runs more than a daemon has its own needs.
+// [RunGCTuner] bounds the memory of the process. It is separate from [Run],
+// because a process that runs more than a daemon has its own needs.
 //
 // The package is separate from the command line so that other programs, such as
 // the development server and the tests, run the same daemon.

@@ -12,9 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// registerBuildInfo registers the metrics that are constant: the build, and the
-// budget of requests to Stripe.
-func (m *metrics) registerBuildInfo(version string, livemode bool, b store.Rates) {
+// registerConstMetrics registers the metrics that are constant: the build, and
+// the budget of requests to Stripe.
+func (m *metrics) registerConstMetrics(version string, livemode bool, b store.Rates) {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_build_info",
 		Help: "Always 1, with the version and the mode."},
 		[]string{"version", "livemode"})
@@ -46,7 +46,7 @@ var atRiskHorizons = []struct {
 
 // readinessChecker checks whether this replica can work.
 type readinessChecker interface {
-	Check(ctx context.Context) []health.Check
+	Check(ctx context.Context) []health.CheckResult
 }
 
 // planner lists the holds at risk.
@@ -67,9 +67,9 @@ var (
 		"currency")
 )
 
-// forecast reports readiness and holds at risk. It leaves out what it cannot
-// read, because an old number would look like good news.
-type forecast struct {
+// healthCollector reports readiness and holds at risk. It leaves out what it
+// cannot read, because an old number would look like good news.
+type healthCollector struct {
 	readiness readinessChecker
 	planner   planner
 
@@ -78,7 +78,7 @@ type forecast struct {
 	plannedAt time.Time // zero: there is no plan
 }
 
-func (f *forecast) collect(send sendGauge) {
+func (f *healthCollector) collect(send sendGauge) {
 	ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 	defer cancel()
 	redis := true
@@ -119,7 +119,7 @@ func (f *forecast) collect(send sendGauge) {
 
 // cachedPlan returns a plan that is at most forecastMaxAge old. Simultaneous
 // scrapes share it.
-func (f *forecast) cachedPlan(ctx context.Context) (query.Plan, bool) {
+func (f *healthCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.plannedAt.IsZero() && time.Since(f.plannedAt) < forecastMaxAge {

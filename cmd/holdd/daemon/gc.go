@@ -24,28 +24,28 @@ const (
 	busyGarbageBytes = 24 << 20
 )
 
-// TuneGC adjusts the garbage collector of this process until ctx ends.
+// RunGCTuner adjusts the garbage collector of this process until ctx ends.
 //
 // A sidecar at rest has to be small, and Go keeps the memory of a burst for
 // minutes. At work, frequent collections are the largest cost of a capture
-// after the request itself. TuneGC therefore allows a fixed amount of garbage
-// while the process allocates, and returns memory to the system once it is at
-// rest. Only a collection wakes TuneGC, about once in minutes at rest. It does
-// not change a GOGC that the operator set.
-func TuneGC(ctx context.Context) {
+// after the request itself. RunGCTuner therefore allows a fixed amount of
+// garbage while the process allocates, and returns memory to the system once it
+// is at rest. Only a collection wakes RunGCTuner, about once in minutes at
+// rest. It does not change a GOGC that the operator set.
+func RunGCTuner(ctx context.Context) {
 	initialGOGC := debug.SetGCPercent(idleGOGC)
 	tunable := initialGOGC == 100 // Go's default: the operator set none
 	if !tunable {
 		debug.SetGCPercent(initialGOGC)
 	}
-	collected := notifyCollections(ctx)
+	collected := notifyGCs(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-collected:
 		}
-		if !waitForRest(ctx, collected, tunable) {
+		if !tuneUntilIdle(ctx, collected, tunable) {
 			return
 		}
 		if tunable {
@@ -64,10 +64,10 @@ func TuneGC(ctx context.Context) {
 	}
 }
 
-// waitForRest returns when the process has been at rest for idleAfter. Until
+// tuneUntilIdle returns when the process has been at rest for idleAfter. Until
 // then it adjusts GOGC to the size of the heap. It returns false if ctx ends.
-func waitForRest(ctx context.Context, collected <-chan struct{}, tunable bool) bool {
-	allocated, live := readHeap()
+func tuneUntilIdle(ctx context.Context, collected <-chan struct{}, tunable bool) bool {
+	allocated, live := readHeapStats()
 	ticker := time.NewTicker(idleCheckInterval)
 	defer ticker.Stop()
 	for busyAt := time.Now(); time.Since(busyAt) < idleAfter; {
@@ -79,10 +79,10 @@ func waitForRest(ctx context.Context, collected <-chan struct{}, tunable bool) b
 		case <-ctx.Done():
 			return false
 		case <-collected:
-			_, live = readHeap() // GOGC is relative to the heap, which may have grown
+			_, live = readHeapStats() // GOGC is relative to the heap, which may have grown
 		case <-ticker.C:
 			before := allocated
-			allocated, live = readHeap()
+			allocated, live = readHeapStats()
 			if allocated-before >
 				busyAllocRate*uint64(idleCheckInterval)/uint64(time.Second) {
 				busyAt = time.Now()
@@ -92,16 +92,16 @@ func waitForRest(ctx context.Context, collected <-chan struct{}, tunable bool) b
 	return true
 }
 
-func readHeap() (allocated, live uint64) {
+func readHeapStats() (allocated, live uint64) {
 	samples := []runtimemetrics.Sample{{Name: "/gc/heap/allocs:bytes"},
 		{Name: "/gc/heap/live:bytes"}}
 	runtimemetrics.Read(samples)
 	return samples[0].Value.Uint64(), samples[1].Value.Uint64()
 }
 
-// notifyCollections sends after each collection. It allocates an unreachable
+// notifyGCs sends after each collection. It allocates an unreachable
 // object, which the next collection removes.
-func notifyCollections(ctx context.Context) <-chan struct{} {
+func notifyGCs(ctx context.Context) <-chan struct{} {
 	c := make(chan struct{}, 1)
 	var ended func(struct{})
 	arm := func() { runtime.AddCleanup(new([64]byte), ended, struct{}{}) }

@@ -90,7 +90,7 @@ func newMetrics() *metrics {
 			"Events that a sink did not get: dead letters, which can be replayed, and events "+
 				"trimmed from the stream.", "sink", "reason"),
 	}
-	registry.MustRegister(collectorFunc(m.collectBacklogs), collectorFunc(m.collectCapacity),
+	registry.MustRegister(collectorFunc(m.collectBacklogs), collectorFunc(m.collectCapacityRisk),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.initSeries()
@@ -140,8 +140,8 @@ func (m *metrics) handler() http.Handler {
 		Timeout: 10 * time.Second})
 }
 
-// registerCounts registers the counters that the API keeps.
-func (m *metrics) registerCounts(a *api.API) {
+// registerAPICounters registers the counters that the API keeps.
+func (m *metrics) registerAPICounters(a *api.API) {
 	for _, c := range []struct {
 		name, help string
 		count      func() uint64
@@ -185,7 +185,7 @@ func (m *metrics) ReconcileFinished(r reconcile.Reconciliation) {
 	m.lastReconcile.Set(float64(r.FinishedAt.Unix()))
 }
 
-func (m *metrics) HoldsCounted(c hold.Counts, alive int, nearest time.Time) {
+func (m *metrics) StatusReported(c hold.Counts, alive int, nearest time.Time) {
 	for state, n := range map[string]int64{
 		"scheduled": c.Scheduled, "ready": c.Ready, "working": c.Working, "attention": c.Attention,
 		"settled": c.Settled, "unverified": c.Unverified,

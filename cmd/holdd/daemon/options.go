@@ -45,7 +45,7 @@ func stripeRates(s *config.Settings, livemode bool) store.Rates {
 	return store.Rates{Write: s.Rate, Read: s.RateRead, Total: total}
 }
 
-func rules(s *config.Settings) hold.Rules {
+func holdRules(s *config.Settings) hold.Rules {
 	return hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
 		Mirror: s.MirrorTerms, CancellationReason: s.CancellationReason}
 }
@@ -55,14 +55,14 @@ func workerOptions(
 ) worker.Options {
 	s, rates := o.Settings, stripeRates(o.Settings, livemode)
 	return worker.Options{
-		Rules: rules(s),
+		Rules: holdRules(s),
 		Schedules: worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry,
 			Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
 		ReadRate: rates.Read, WriteRate: rates.Write, TotalRate: rates.Total,
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout,
 		Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
-		DecodeRequest: api.ParseScheduleRequest,
+		DecodeRequest: api.DecodeScheduleRequest,
 	}
 }
 
@@ -72,7 +72,7 @@ type workerObserver struct {
 	notifier *alert.Notifier
 }
 
-func (w workerObserver) ReadinessChecked(checks []health.Check) {
+func (w workerObserver) ReadinessChecked(checks []health.CheckResult) {
 	w.notifier.ReadinessChecked(checks)
 }
 
@@ -103,11 +103,11 @@ func apiOptions(
 	m *metrics,
 ) api.Options {
 	return api.Options{
-		Holds: api.HoldService{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
+		Holds: api.HoldServices{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
 		Webhook: webhookOptions(o.Settings, w.Webhooks), Livemode: livemode, Version: o.Version,
-		Rules:  rules(o.Settings),
+		Rules:  holdRules(o.Settings),
 		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
 	}
 }
