@@ -8,7 +8,7 @@ SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast prove soak mutants torture fuzz bench bench-limit bench-scale bench-programs bench-bullmq profile check deploy-check redis languages clean
+.PHONY: help run build test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-scale bench-programs bench-bullmq profile check deploy-check redis languages clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench-bullmq:
 
 bench-limit: redis bench-programs ## only the run under Stripe's limit, four replicas
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only limit $(if $(QUICK),-quick)
+
+bench-accounts: redis bench-programs ## only the same holds over more and more accounts, and one busy account beside others
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only accounts $(if $(QUICK),-quick)
 
 bench-scale: redis bench-programs ## each operation with 10k and 1M holds pending, and the ratio; TEN_MILLION=1 for 10M as well
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only scale $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)

@@ -165,7 +165,7 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	}
 	lossy := func(writes []hold.HoldWrite) {
 		t.Helper()
-		if _, err := s.PromoteDue(ctx, false, 1); err != nil {
+		if _, err := s.PromoteDue(ctx, hold.PromoteRequest{Holds: 1}); err != nil {
 			// the connection is open: the next read is the reply
 			t.Fatal(err)
 		}
@@ -223,7 +223,7 @@ func TestClaim_NotRepeatedAfterLostReply(t *testing.T) {
 	e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline),
 		newReadyWrite("pi_b", hold.OpCapture, "", secondDeadline))
 	lose.Store(1)
-	if _, _, err := s.Claim(t.Context(), captureLane, 1, time.Millisecond,
+	if _, _, err := claimLane(t.Context(), s, captureLane, 1, time.Millisecond,
 		time.Time{}); err == nil {
 		t.Fatal("the reply was not lost")
 	}
@@ -381,7 +381,8 @@ func TestCommit_OutOfMemoryChangesNothing(t *testing.T) {
 	if ok, err := e.store.Commit(ctx, []hold.HoldWrite{captured}); err == nil || ok[0] {
 		t.Errorf("an end without room: %v, %v", ok, err)
 	}
-	if d, err := e.store.PromoteDue(ctx, true, 10); err == nil {
+	r := hold.PromoteRequest{Scheduled: true, Holds: 10}
+	if d, err := e.store.PromoteDue(ctx, r); err == nil {
 		t.Errorf("promoted without room: %+v", d)
 	}
 	if after := e.dumpRedis(timeNames); after != before {

@@ -59,6 +59,7 @@ func constantDefinitions() []luaDefinition {
 		writeArgs.constants(),
 		commitKeyConstants(),
 		advanceArgs.constants(),
+		shareArgs.constants(),
 		conditionArgs.constants(),
 	} {
 		for _, c := range list {

@@ -139,7 +139,7 @@ func (e *testStore) mustRead(id string) *hold.Hold {
 
 func (e *testStore) mustPromoteDue(promote bool) hold.PromoteResult {
 	e.Helper()
-	d, err := e.store.PromoteDue(e.Context(), promote, 256)
+	d, err := e.store.PromoteDue(e.Context(), hold.PromoteRequest{Scheduled: promote, Holds: 256})
 	if err != nil {
 		e.Fatal(err)
 	}
@@ -148,11 +148,20 @@ func (e *testStore) mustPromoteDue(promote bool) hold.PromoteResult {
 
 func (e *testStore) mustClaim(l hold.RateLimitLane, n int, lease time.Duration) ([]hold.Claim, time.Time) {
 	e.Helper()
-	c, now, err := e.store.Claim(e.Context(), l, n, lease, time.Time{})
+	c, now, err := claimLane(e.Context(), e.store, l, n, lease, time.Time{})
 	if err != nil {
 		e.Fatal(err)
 	}
 	return c, now
+}
+
+// claimLane claims up to n holds of one lane. It also returns when the leases
+// began.
+func claimLane(
+	ctx context.Context, s *store.Store, l hold.RateLimitLane, n int, lease time.Duration, until time.Time,
+) ([]hold.Claim, time.Time, error) {
+	c, err := s.Claim(ctx, []hold.Share{{Lane: l, Holds: n, Until: until}}, lease)
+	return c[0].Claims, c[0].LeasedAt, err
 }
 
 // dumpRedis returns the contents of Redis, one line per member, with the names

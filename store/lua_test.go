@@ -64,7 +64,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 	values := map[string]int{}
 	for _, list := range [][]luaConstant{
 		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(),
-		advanceArgs.constants(),
+		advanceArgs.constants(), shareArgs.constants(),
 		conditionArgs.constants(),
 	} {
 		for _, c := range list {
@@ -77,7 +77,8 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 	for _, args := range []struct {
 		argNames
 		size int
-	}{{writeArgs, writeSize}, {advanceArgs, advanceSize}, {conditionArgs, conditionSize}} {
+	}{{writeArgs, writeSize}, {advanceArgs, advanceSize}, {conditionArgs, conditionSize},
+		{shareArgs, shareSize}} {
 		if args.size != len(args.names) {
 			t.Errorf("%s has %d names, want %d", args.prefix, len(args.names), args.size)
 		}
@@ -104,7 +105,8 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 // misspelled one is found.
 func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 	t.Parallel()
-	prefixes := []string{"WRITE_", "KEY_", "ADVANCE_", "CONDITION_", "LOOKUP_", "CHANGE_", "STATE_"}
+	prefixes := []string{"WRITE_", "KEY_", "ADVANCE_", "CONDITION_", "SHARE_", "LOOKUP_",
+		"CHANGE_", "STATE_"}
 	files, err := luaFiles.ReadDir("lua")
 	if err != nil {
 		t.Fatal(err)

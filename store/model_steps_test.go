@@ -31,7 +31,7 @@ func (m *storeModel) stepCommit(t *rapid.T) {
 
 func (m *storeModel) stepPromoteDue(t *rapid.T) {
 	promote, limit := rapid.Bool().Draw(t, "promote"), rapid.IntRange(1, 4).Draw(t, "limit")
-	d, err := m.store.PromoteDue(m.Context(), promote, limit)
+	d, err := m.store.PromoteDue(m.Context(), hold.PromoteRequest{Scheduled: promote, Holds: limit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,42 +100,71 @@ func (m *storeModel) wantLanes() []hold.RateLimitLane {
 }
 
 func (m *storeModel) stepClaim(t *rapid.T) {
+	var shares []hold.Share
+	named := map[hold.RateLimitLane]bool{}
+	for range rapid.IntRange(1, 3).Draw(t, "shares") {
+		s := m.drawShare(t)
+		if s.Lane.NearestDeadline, s.Lane.Ready = (time.Time{}), 0; named[s.Lane] {
+			continue
+		}
+		named[s.Lane] = true
+		shares = append(shares, s)
+	}
+	// one that has ended, one that does not end
+	lease := rapid.SampledFrom([]time.Duration{-time.Hour, 100 * 24 * time.Hour}).Draw(t, "lease")
+	claims, err := m.store.Claim(m.Context(), shares, lease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range shares {
+		want := m.applyClaim(t, &shares[i], &claims[i], lease)
+		if !reflect.DeepEqual(claims[i], want) {
+			t.Fatalf("claim of %+v:\n got %+v\nwant %+v", shares[i], claims[i], want)
+		}
+	}
+}
+
+// drawShare returns a share of a lane that has ready holds, if there is one.
+func (m *storeModel) drawShare(t *rapid.T) hold.Share {
 	l := hold.RateLimitLane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"),
 		Op: hold.Op(rapid.IntRange(1, 3).Draw(t, "op")), Account: accounts.Draw(t, "account")}
 	if all := m.wantLanes(); len(all) > 0 {
 		l = rapid.SampledFrom(all).Draw(t, "lane")
 	}
-	n, before := rapid.IntRange(1, 4).Draw(t, "n"), time.Time{}
+	s := hold.Share{Lane: l, Holds: rapid.IntRange(1, 4).Draw(t, "n")}
 	if rapid.Bool().Draw(t, "bounded") {
-		before = instants.Draw(t, "before")
+		s.Until = instants.Draw(t, "until")
 	}
-	// one that has ended, one that does not end
-	lease := rapid.SampledFrom([]time.Duration{-time.Hour, 100 * 24 * time.Hour}).Draw(t, "lease")
-	claims, now, err := m.store.Claim(m.Context(), l, n, lease, before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want []hold.Claim
-	for _, h := range m.holdsInLane(l) {
-		if len(want) == n || !before.IsZero() && h.hold.ExpiresAt.After(before) {
+	return s
+}
+
+// applyClaim claims the holds of a share in the model. It takes the times and
+// the versions from what the store has claimed.
+func (m *storeModel) applyClaim(
+	t *rapid.T, s *hold.Share, got *hold.ShareClaims, lease time.Duration,
+) hold.ShareClaims {
+	now := got.LeasedAt
+	want := hold.ShareClaims{LeasedAt: now}
+	for _, h := range m.holdsInLane(s.Lane) {
+		if len(want.Claims) == s.Holds || !s.Until.IsZero() && h.hold.ExpiresAt.After(s.Until) {
+			want.NearestDeadline = h.hold.ExpiresAt
 			break
 		}
 		takenOver := h.hold.State == hold.Working
 		if !takenOver {
 			h.hold.PreviousState, h.hold.State, h.since = h.hold.State, hold.Working, now
 		}
-		if i := len(want); i < len(claims) {
-			if v := claims[i].Hold.Version; v <= h.hold.Version {
+		if i := len(want.Claims); i < len(got.Claims) {
+			if v := got.Claims[i].Hold.Version; v <= h.hold.Version {
 				t.Fatalf("a claim's version is %d, before it was %d", v, h.hold.Version)
 			}
-			h.hold.Version = claims[i].Hold.Version
+			h.hold.Version = got.Claims[i].Hold.Version
 		}
 		h.ready, h.leased = false, now.Add(lease)
-		want = append(want, hold.Claim{Hold: h.hold, Since: h.since, TakenOver: takenOver})
+		want.Claims = append(want.Claims,
+			hold.Claim{Hold: h.hold, Since: h.since, TakenOver: takenOver})
 	}
-	if !reflect.DeepEqual(claims, want) {
-		t.Fatalf("claim of %+v:\n got %+v\nwant %+v", l, claims, want)
-	}
+	return want
 }
 
 func (m *storeModel) readDueSets(t *rapid.T) {

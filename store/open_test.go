@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 const testPassword = "S3cr3tPassw0rd"
@@ -117,7 +118,7 @@ func TestOpen_RedisDoesNotAnswer(t *testing.T) {
 	if err := s.CheckWritable(ctx); err == nil || !strings.Contains(err.Error(), "Redis") {
 		t.Errorf("%v", err)
 	}
-	if _, err := s.PromoteDue(ctx, true, 1); err == nil {
+	if _, err := s.PromoteDue(ctx, hold.PromoteRequest{Scheduled: true, Holds: 1}); err == nil {
 		t.Error("a dead Redis has an answer")
 	}
 	r.Restart()

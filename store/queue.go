@@ -18,7 +18,6 @@ type Queue struct{ conn *conn }
 
 var (
 	promoteScript = newScript("promote")
-	claimScript   = newScript("claim")
 	advanceScript = newScript("advance")
 	readDueScript = newScript("read_due")
 )
@@ -26,20 +25,29 @@ var (
 // maxLanes is the maximum number of lanes to list per partition.
 const maxLanes = 1024
 
-// PromoteDue makes holds ready whose lease has ended, and with promote also
-// scheduled holds that are due, at most limit of each per partition. It lists
-// the lanes that have ready holds. With an error, it returns the result of the
-// partitions that answered.
+// PromoteDue makes holds ready whose lease has ended, and scheduled holds that
+// are due if r asks for it. It lists lanes that have ready holds, nearest
+// deadline first. With an error, it returns the result of the partitions that
+// answered.
 func (s *Queue) PromoteDue(
-	ctx context.Context, promote bool, limit int,
+	ctx context.Context, r hold.PromoteRequest,
 ) (hold.PromoteResult, error) {
+	lanes := r.Lanes
+	if lanes <= 0 || lanes > maxLanes {
+		lanes = maxLanes
+	}
 	calls := make([]scriptCall, len(s.conn.partitions))
 	for p := range s.conn.partitions {
 		k := &s.conn.partitions[p]
 		calls[p] = scriptCall{
 			keys: []string{k.scheduled, k.leased, k.holds, k.lanes, k.ready},
-			args: []any{clampBatchSize(limit), flagArg(promote), maxLanes},
+			args: []any{clampBatchSize(r.Holds), flagArg(r.Scheduled), lanes},
 		}
+	}
+	for i := range r.SkipLanes {
+		l := &r.SkipLanes[i]
+		c := &calls[l.Partition]
+		c.args = append(c.args, laneName(l.Op, l.Account))
 	}
 	var result hold.PromoteResult
 	var failed error
@@ -64,6 +72,7 @@ func addPromoteReply(result *hold.PromoteResult, partition int, r *reply) error 
 		result.NextDueAt = next
 	}
 	result.More = r.flag() || result.More
+	result.MoreLanes = r.flag() || result.MoreLanes
 	for r.hasMore() {
 		op, account, ok := parseLaneName(r.str())
 		lane := hold.RateLimitLane{
@@ -78,38 +87,6 @@ func addPromoteReply(result *hold.PromoteResult, partition int, r *reply) error 
 		}
 	}
 	return r.err
-}
-
-// Claim leases up to n holds of a lane to the caller, nearest deadline first.
-// If before is set, it claims no hold with a later deadline. It returns the
-// time at which the leases begin. Claims that it returns with an error are
-// valid.
-func (s *Queue) Claim(
-	ctx context.Context, lane hold.RateLimitLane, n int, lease time.Duration, before time.Time,
-) ([]hold.Claim, time.Time, error) {
-	if n <= 0 {
-		return nil, time.Time{}, nil
-	}
-	k, name := &s.conn.partitions[lane.Partition], laneName(lane.Op, lane.Account)
-	keys := []string{k.lane(name), k.leased, k.holds, k.lanes}
-	r := newReply(s.conn.callScript(ctx, claimScript, keys,
-		clampBatchSize(n), lease.Milliseconds(), name, scoreArg(before)))
-	now := r.time()
-	var claims []hold.Claim
-	var unreadable error
-	for r.hasMore() {
-		id, rec, takenOver := r.str(), r.str(), r.flag()
-		if r.err != nil {
-			break
-		}
-		h, claimedAt, err := decodeRecord(id, rec)
-		if err != nil { // the other claims are valid; this hold returns when its lease ends
-			unreadable = errors.Join(unreadable, err)
-			continue
-		}
-		claims = append(claims, hold.Claim{Hold: h, Since: claimedAt, TakenOver: takenOver})
-	}
-	return claims, now, errors.Join(r.err, unreadable)
 }
 
 // DueMilestones returns up to n holds per partition whose next deadline

@@ -61,7 +61,7 @@ func TestClaim_StopsAtDeadlineBound(t *testing.T) {
 		}
 		claim := func(n int, before time.Time) []string {
 			t.Helper()
-			c, _, err := e.store.Claim(t.Context(), captureLane, n, time.Minute, before)
+			c, _, err := claimLane(t.Context(), e.store, captureLane, n, time.Minute, before)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,12 +107,14 @@ func TestPromoteDue_BoundsEachCall(t *testing.T) {
 		promoted int
 		more     bool
 	}{{256, true}, {256, true}, {88, false}, {0, false}} {
-		d, err := e.store.PromoteDue(t.Context(), true, 1000) // more than one script call takes on
+		// More than one script call takes on.
+		d, err := e.store.PromoteDue(t.Context(),
+			hold.PromoteRequest{Scheduled: true, Holds: 1000})
 		if err != nil || d.PromotedHolds != want.promoted || d.More != want.more {
 			t.Fatalf("round %d: %+v, %v", round, d, err)
 		}
 	}
-	c, _, err := e.store.Claim(t.Context(), captureLane, 1000, time.Minute, time.Time{})
+	c, _, err := claimLane(t.Context(), e.store, captureLane, 1000, time.Minute, time.Time{})
 	if err != nil || len(c) != 256 || c[0].Hold.ID != "pi_599" || c[255].Hold.ID != "pi_344" {
 		t.Fatalf("claimed %d, %v", len(c), err)
 	}
@@ -120,7 +122,8 @@ func TestPromoteDue_BoundsEachCall(t *testing.T) {
 		t.Fatalf("milestones: %d, %v", len(m), err)
 	}
 	for _, n := range []int{0, -5} {
-		if d, err := e.store.PromoteDue(t.Context(), true, n); err != nil ||
+		r := hold.PromoteRequest{Scheduled: true, Holds: n}
+		if d, err := e.store.PromoteDue(t.Context(), r); err != nil ||
 			d.PromotedHolds > 1 || d.ExpiredLeases > 1 {
 			t.Errorf("at most %d: %+v, %v", n, d, err)
 		}
@@ -251,7 +254,8 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				e.rdb.ZAdd(ctx, k+"settled", scored(baseTime.Add(-time.Hour), "pi_3"))
 				e.rdb.ZAdd(ctx, k+"expiring", scored(baseTime.Add(-time.Hour), "pi_0"))
 
-				if _, err := e.store.PromoteDue(ctx, true, 10); err != nil {
+				r := hold.PromoteRequest{Scheduled: true, Holds: 10}
+				if _, err := e.store.PromoteDue(ctx, r); err != nil {
 					t.Errorf("due: %v", err)
 				}
 				if len(rec) < 23 || rec[0] > 2 { // unreadable for scripts: retried later
@@ -264,7 +268,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				}
 				claims := map[string]bool{}
 				for range 3 {
-					c, _, err := e.store.Claim(ctx, captureLane, 10, time.Minute, time.Time{})
+					c, _, err := claimLane(ctx, e.store, captureLane, 10, time.Minute, time.Time{})
 					if err != nil {
 						t.Logf("claim tells: %v", err)
 					}

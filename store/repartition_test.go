@@ -144,7 +144,7 @@ func TestRepartition_MovesEveryHold(t *testing.T) {
 		if err != nil || holds[0] == nil || holds[1] == nil || holds[2] == nil {
 			t.Fatalf("%v %v", holds, err)
 		}
-		due, err := s.PromoteDue(t.Context(), false, 10)
+		due, err := s.PromoteDue(t.Context(), hold.PromoteRequest{Holds: 10})
 		ready := 0
 		for _, l := range due.Lanes {
 			ready += l.Ready

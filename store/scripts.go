@@ -52,22 +52,43 @@ func (c *conn) callScriptBatch(
 		cmds[0] = script.Run(ctx, c.client, calls[0].keys, calls[0].args...)
 		return cmds
 	}
+	all := make([]int, len(calls))
+	for i := range all {
+		all[i] = i
+	}
+	missing := c.pipelineScript(ctx, script, calls, all, cmds)
+	for len(missing) > 0 {
+		// One call sends the source to its server. The others would send it
+		// again.
+		first, call := missing[0], calls[missing[0]]
+		cmds[first] = script.Eval(ctx, c.client, call.keys, call.args...)
+		missing = c.pipelineScript(ctx, script, calls, missing[1:], cmds)
+	}
+	return cmds
+}
+
+// pipelineScript sends the calls with the given indexes without the source of
+// the script. It returns those whose server does not have the script.
+func (c *conn) pipelineScript(
+	ctx context.Context, script *redis.Script, calls []scriptCall, indexes []int, cmds []*redis.Cmd,
+) (missing []int) {
+	if len(indexes) == 0 {
+		return nil
+	}
 	pipe := c.client.Pipeline()
-	for i, call := range calls {
-		cmds[i] = script.EvalSha(ctx, pipe, call.keys, call.args...)
+	for _, i := range indexes {
+		cmds[i] = script.EvalSha(ctx, pipe, calls[i].keys, calls[i].args...)
 	}
 	// A command that was not sent has the error of the pipeline.
 	if _, err := pipe.Exec(ctx); err == nil {
-		return cmds
+		return nil
 	}
-	for i, call := range calls {
-		// Not in a pipeline, which would send the source once for each call.
-		// This happens once per script and server.
+	for _, i := range indexes {
 		if err := cmds[i].Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-			cmds[i] = script.Eval(ctx, c.client, call.keys, call.args...)
+			missing = append(missing, i)
 		}
 	}
-	return cmds
+	return missing
 }
 
 // callScript is callScriptBatch for a single call.

@@ -80,12 +80,12 @@ func (c *workload) drain(lease time.Duration) {
 		if err == nil && allScheduled && counts.Open == 0 {
 			return
 		}
-		d, err := c.store.PromoteDue(c.Context(), true, 50)
+		d, err := c.store.PromoteDue(c.Context(), hold.PromoteRequest{Scheduled: true, Holds: 50})
 		if c.failed(err) {
 			continue
 		}
 		for _, l := range d.Lanes {
-			claims, _, err := c.store.Claim(c.Context(), l, 20, lease, time.Time{})
+			claims, _, err := claimLane(c.Context(), c.store, l, 20, lease, time.Time{})
 			c.failed(err)
 			var ends []hold.HoldWrite
 			for _, cl := range claims {
@@ -278,9 +278,9 @@ func TestCluster_DeadMasterLeavesOthersWorking(t *testing.T) {
 	defer cancel()
 	claimed := 0
 	for range 5 {
-		d, _ := s.PromoteDue(ctx, true, 100)
+		d, _ := s.PromoteDue(ctx, hold.PromoteRequest{Scheduled: true, Holds: 100})
 		for _, l := range d.Lanes {
-			c, _, _ := s.Claim(ctx, l, 100, time.Minute, time.Time{})
+			c, _, _ := claimLane(ctx, s, l, 100, time.Minute, time.Time{})
 			claimed += len(c)
 		}
 	}

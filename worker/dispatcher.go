@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +21,25 @@ const (
 	// time would waste budget between two polls. A longer one would delay a
 	// nearer deadline that arrives meanwhile.
 	reserveAhead = 200 * time.Millisecond
+	// With many accounts, many reserved requests would wait for their time at
+	// once and keep the goroutines of the executor busy. So the more budgets
+	// there are beyond fullAheadBudgets, the shorter ahead each is reserved, but
+	// not below minReserveAhead.
+	fullAheadBudgets = 4
+	minReserveAhead  = 20 * time.Millisecond
+	// minBudgetWait is the shortest wait for budget, so that many accounts that
+	// wait share a pass. It is well below minReserveAhead, so it wastes none.
+	minBudgetWait = 5 * time.Millisecond
 	// promoteLimit bounds how many holds one poll promotes in each partition.
 	promoteLimit = 256
+	// listedLanes bounds how many lanes one poll lists in each partition, about
+	// as many as a few passes can claim from.
+	listedLanes = 256
+	// maxWaitingLanes bounds how many lanes without budget a replica remembers.
+	maxWaitingLanes = 8192
+	// maxClaimRounds bounds the claims of one pass. One is the rule. More keep
+	// the order of deadlines between partitions while the budget is short.
+	maxClaimRounds = 8
 	// pollInterval is how long the dispatcher claims from the result of one
 	// poll before it polls again.
 	pollInterval = 100 * time.Millisecond
@@ -35,16 +51,16 @@ const (
 // Queue promotes and claims holds, and reserves budget. store.Queue and
 // store.Budget implement it.
 type Queue interface {
-	// PromoteDue makes holds with expired leases ready, and due holds if
-	// promote is set, up to limit in each partition.
-	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)
+	// PromoteDue makes holds with expired leases and due holds ready, and lists
+	// the lanes that have ready holds.
+	PromoteDue(ctx context.Context, r hold.PromoteRequest) (hold.PromoteResult, error)
 	// Reserve reserves requests for every want, in one round trip.
 	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
-	// Claim leases up to n holds of a lane, nearest deadline first. If before
-	// is set, it skips holds whose deadline is later.
+	// Claim leases holds of many lanes, in one round trip. The result has the
+	// claims of each share.
 	Claim(
-		ctx context.Context, lane hold.RateLimitLane, n int, lease time.Duration, before time.Time,
-	) ([]hold.Claim, time.Time, error)
+		ctx context.Context, shares []hold.Share, lease time.Duration,
+	) ([]hold.ShareClaims, error)
 }
 
 // CallLimiter limits the calls under way while Stripe is unavailable.
@@ -64,7 +80,8 @@ type DispatcherOptions struct {
 }
 
 // Dispatcher promotes due holds, reserves budget for them, claims them by
-// nearest deadline, and sends the claims to the [Executor].
+// nearest deadline, and sends the claims to the [Executor]. All accounts share
+// its round trips.
 //
 // Cron fires once a second, which alone would make a capture up to a second
 // late. The capture job therefore allows promotion until the next tick, and the
@@ -77,6 +94,8 @@ type Dispatcher struct {
 	o      DispatcherOptions
 	flight *inFlight
 	claims chan<- claimedHold
+
+	waiting waitingLanes // only Run uses it
 
 	wake chan struct{} // Wake sends, Run and waitForWake receive
 	// Unix nanoseconds of this machine's clock:
@@ -139,22 +158,24 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 	var polledAt time.Time
 	for ctx.Err() == nil {
 		promote := due.More || time.Now().UnixNano() < d.promoteUntil.Load()
+		due.Lanes = append(due.Lanes, d.waiting.takeEnded(time.Now())...)
 		if countReady(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
 			if !d.poll(ctx, promote, &due) {
 				return
 			}
 		}
-		claimed, wait, stale := d.claimReady(ctx, due.Lanes)
-		if stale {
+		pass := d.claimReady(ctx, &due)
+		if pass.stale {
 			polledAt = time.Time{}
 		}
-		if claimed == 0 && wait > 0 {
+		if pass.claimed == 0 && pass.wait > 0 {
 			d.waitedForBudgetAt.Store(time.Now().UnixNano())
 		}
-		if claimed > 0 || due.More {
+		if pass.claimed > 0 || pass.again || due.More {
 			continue
 		}
+		wait := pass.wait
 		if promote {
 			wait = d.limitToNextDue(wait, due.NextDueAt)
 		}
@@ -178,7 +199,10 @@ func (d *Dispatcher) limitToNextDue(wait time.Duration, nextDueAt time.Time) tim
 // holds into due. It returns false if Redis failed and returned no lanes.
 func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
 	var err error
-	if *due, err = d.queue.PromoteDue(ctx, promote, promoteLimit); err != nil {
+	if *due, err = d.queue.PromoteDue(ctx, hold.PromoteRequest{
+		Scheduled: promote, Holds: promoteLimit,
+		Lanes: listedLanes, SkipLanes: d.waiting.list(),
+	}); err != nil {
 		d.o.Health.ReportError(ctx, "poll the schedule", err)
 		if len(due.Lanes) == 0 {
 			return false
@@ -187,6 +211,7 @@ func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteRe
 		d.o.Health.ReportSuccess()
 	}
 	d.o.Clock.AdjustTo(due.Now)
+	due.Lanes = d.waiting.absorb(due.Lanes)
 	return true
 }
 
@@ -209,114 +234,4 @@ func (d *Dispatcher) waitForWake(ctx context.Context, t time.Duration) bool {
 	case <-timer.C:
 	}
 	return true
-}
-
-// claimReady claims holds from the lanes by nearest deadline, as many as
-// [inFlight] and the budget allow. If it claimed none, wait is when to try
-// again; 0 means not to. It updates the lanes' counts, so that the next call
-// can use the same lanes unless they are stale.
-func (d *Dispatcher) claimReady(
-	ctx context.Context, lanes []hold.RateLimitLane,
-) (claimed int, wait time.Duration, stale bool) {
-	if countReady(lanes) == 0 {
-		return 0, 0, false
-	}
-	room, limit := d.flight.claimsAllowed(), d.stripe.MaxInFlight()
-	switch {
-	case limit == 0:
-		return 0, 0, false // the next tick polls again; the verify job probes Stripe
-	case limit > 0:
-		room = min(room, limit)
-	case room < d.o.Concurrency/2:
-		// Few claims would cost a round trip each. The executor wakes the
-		// dispatcher later.
-		room = 0
-	}
-	if room <= 0 {
-		return 0, claimRetryInterval, false
-	}
-	for i := range lanes {
-		if room <= 0 {
-			break
-		}
-		r := d.claimLane(ctx, lanes, i, room)
-		if r.failed {
-			return claimed + r.claimed, 0, true
-		}
-		if r.budgetWait > 0 && (wait == 0 || r.budgetWait < wait) {
-			wait = r.budgetWait
-		}
-		claimed, room, stale = claimed+r.claimed, room-r.claimed, stale || r.partial
-	}
-	return claimed, wait, stale || wait > 0
-}
-
-// laneClaimResult is the result of claiming from one lane.
-type laneClaimResult struct {
-	claimed    int
-	budgetWait time.Duration // until the budget allows a request, if it allowed none
-	partial    bool          // stopped at the nearest deadline of another partition
-	failed     bool          // Redis failed
-}
-
-// claimLane claims up to room holds of lanes[i].
-func (d *Dispatcher) claimLane(
-	ctx context.Context, lanes []hold.RateLimitLane, i, room int,
-) (r laneClaimResult) {
-	lane := lanes[i]
-	want := min(room, lane.Ready)
-	if want <= 0 {
-		return r
-	}
-	reserved, err := d.queue.Reserve(ctx, hold.BudgetRequest{
-		Account: lane.Account, Op: lane.Op, Requests: want, Ahead: reserveAhead,
-	})
-	if err != nil {
-		d.o.Health.ReportError(ctx, "reserve requests", err)
-		r.failed = true
-		return r
-	}
-	budget := reserved[0]
-	if budget.Requests == 0 {
-		r.budgetWait = budget.Wait
-		return r
-	}
-	sendAt := time.Now().Add(budget.First)
-	// The budget is not enough for the lane, and the same lane in another
-	// partition may have nearer deadlines: claim only up to the nearest of
-	// these.
-	before := time.Time{}
-	if budget.Requests < want {
-		before = sameLaneDeadline(lanes[i+1:], lane)
-	}
-	lease := d.o.Lease - leaseSlack
-	leaseEnd := time.Now().Add(lease)
-	claims, _, err := d.queue.Claim(ctx, lane, budget.Requests, lease, before)
-	if err != nil {
-		d.o.Health.ReportError(ctx, "claim holds", err)
-	}
-	for _, c := range claims {
-		d.flight.uncommitted.Add(1)
-		d.flight.awaitingStripe.Add(1)
-		d.claims <- claimedHold{claim: c, reserved: lane.Op, leaseEnd: leaseEnd, sendAt: sendAt}
-		sendAt = sendAt.Add(budget.Step)
-	}
-	r.claimed, r.partial = len(claims), !before.IsZero()
-	lanes[i].Ready -= len(claims)
-	if len(claims) == 0 || len(claims) < budget.Requests && !r.partial {
-		lanes[i].Ready = 0 // other replicas have claimed the rest
-	}
-	r.failed = err != nil && !errors.Is(err, hold.ErrUnreadableRecord)
-	return r
-}
-
-// sameLaneDeadline returns the nearest deadline of the same lane in another
-// partition, zero if there is none.
-func sameLaneDeadline(others []hold.RateLimitLane, lane hold.RateLimitLane) time.Time {
-	for i := range others {
-		if others[i].Account == lane.Account && others[i].Op == lane.Op {
-			return others[i].NearestDeadline
-		}
-	}
-	return time.Time{}
 }

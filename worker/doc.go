@@ -9,7 +9,8 @@
 //	commit      Committer.CommitWithRetry encodes the events, writes, logs, counts, wakes the dispatcher
 //	store       commit.lua writes the record and its events, on the expected version only
 //	worker      [Dispatcher] promotes due holds (promote.lua), reserves budget (reserve.lua) and
-//	            claims by nearest deadline (claim.lua, which makes a hold working)
+//	            claims by nearest deadline (claim.lua, which makes a hold working), for all
+//	            accounts at once
 //	worker      [Executor] drives a claimed hold with execute.Driver.Drive: hold.NextCall,
 //	            gateway.Caller.Do (which calls gateway.Gateway.Do), hold.ApplyAnswer
 //	worker      [Completer] commits outcomes in batches, with the same Committer, and keeps them
@@ -35,6 +36,15 @@
 // window, such as TZ=Europe/Paris */5 9-18 * * *. Scheduled holds are then
 // promoted only within it. Deadlines, requests, and holds whose outcome is
 // unknown do not wait for the window.
+//
+// # Many accounts
+//
+// Each account has budgets of its own, so ready holds wait in lanes, one for
+// each account and kind of request. A pass of the dispatcher divides what may
+// be claimed into equal parts, the lanes with the nearest deadlines first. It
+// reserves all budgets in one round trip and claims all holds in another. A
+// lane without budget waits, and the next polls do not list it, so that it does
+// not hide the lanes behind it.
 //
 // # Jobs
 //
@@ -76,7 +86,8 @@
 //
 // At most twice the concurrency of claims await Stripe, and four times the
 // concurrency are uncommitted. A claim makes at most four calls. A job reads
-// 256 holds of a partition at a time.
+// 256 holds of a partition at a time. A poll lists 256 lanes of a partition. A
+// replica remembers 8,192 lanes without budget; it may list further ones again.
 //
 // # What it does not do
 //

@@ -144,7 +144,7 @@ func (r *layoutRun) measureStore(ctx context.Context, n int) error {
 // settleAll claims and settles n holds that are due.
 func settleAll(ctx context.Context, st *store.Store, n int) error {
 	for left := int64(n); left > 0; {
-		due, err := st.PromoteDue(ctx, true, 256)
+		due, err := st.PromoteDue(ctx, hold.PromoteRequest{Scheduled: true, Holds: 256})
 		if err != nil {
 			return err
 		}
@@ -165,6 +165,14 @@ func settleAll(ctx context.Context, st *store.Store, n int) error {
 	return nil
 }
 
+// claimLane claims up to n holds of a lane.
+func claimLane(
+	ctx context.Context, st *store.Store, lane hold.RateLimitLane, n int,
+) ([]hold.Claim, error) {
+	claims, err := st.Claim(ctx, []hold.Share{{Lane: lane, Holds: n}}, time.Minute)
+	return claims[0].Claims, err
+}
+
 // settleLane settles the ready holds of a lane, and returns how many.
 func settleLane(
 	ctx context.Context,
@@ -172,7 +180,7 @@ func settleLane(
 	lane hold.RateLimitLane,
 ) (settled int64, err error) {
 	for {
-		claims, _, err := st.Claim(ctx, lane, scaleBatch, time.Minute, time.Time{})
+		claims, err := claimLane(ctx, st, lane, scaleBatch)
 		if err != nil || len(claims) == 0 {
 			return settled, err
 		}

@@ -39,6 +39,13 @@
 // which a hold was captured before another whose deadline was nearer. Deadlines
 // are whole seconds, as Stripe's are.
 //
+// # Many accounts
+//
+// The same holds fall due at one instant, over more and more connected
+// accounts. Then one account has far more due holds than its limit allows, and
+// its deadlines are the nearest. The time until the other accounts are done is
+// compared with the time that they take without it.
+//
 // # Scale
 //
 // bench-scale fills several Redis servers with more and more holds, and then

@@ -17,6 +17,7 @@ type task struct {
 	expiresAt time.Time
 	reference string
 	id        string // empty: made from the number
+	account   string // connected account; empty: the key's own
 }
 
 func (t *task) intent() string {

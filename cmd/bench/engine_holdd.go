@@ -76,8 +76,9 @@ func (e holddEngine) scheduler(
 }
 
 func (t *task) scheduleRequest() hold.ScheduleRequest {
-	return hold.ScheduleRequest{PaymentIntent: t.intent(), Reference: t.reference,
-		Amount: 12000, Currency: "eur",
+	return hold.ScheduleRequest{PaymentIntent: t.intent(), Account: t.account,
+		Reference: t.reference,
+		Amount:    12000, Currency: "eur",
 		ExpiresAt: t.expiresAt.UTC().Format(time.RFC3339Nano),
 		CaptureAt: t.captureAt.UTC().Format(time.RFC3339Nano)}
 }

@@ -35,6 +35,7 @@ type workload struct {
 	pending, httpHolds     int
 	limitedHolds           int
 	limitedTimeout         time.Duration
+	accounts               accountsWorkload
 	references             bool // measure pending holds with a reference as well
 	withMillion            bool // and a million without
 }
@@ -43,10 +44,14 @@ var (
 	fullWorkload = workload{rounds: 3, drain: 20_000, slowDrain: 4_000,
 		latenessSpan: 10 * time.Second, idleSpan: 20 * time.Second, pending: 100_000,
 		httpHolds: 20_000, limitedHolds: 10_000, limitedTimeout: 2 * time.Minute,
+		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 100, 1_000, 2_000, 6_000},
+			others: 999, othersHolds: 10, busyHolds: 100_000},
 		references: true, withMillion: true}
 	quickWorkload = workload{rounds: 1, drain: 6_000, slowDrain: 1_200,
 		latenessSpan: 2 * time.Second, idleSpan: 4 * time.Second, pending: 100_000,
-		httpHolds: 10_000, limitedHolds: 3_000, limitedTimeout: 20 * time.Second}
+		httpHolds: 10_000, limitedHolds: 3_000, limitedTimeout: 20 * time.Second,
+		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 1_000, 6_000},
+			others: 299, othersHolds: 10, busyHolds: 20_000}}
 )
 
 // flags are the command line's.
@@ -62,7 +67,7 @@ func parseFlags(args []string) (f flags, err error) {
 		"folder of the programs that are measured; make bench builds them")
 	fs.StringVar(&f.results, "results", "", "folder for the tables and the chart; empty: none")
 	fs.BoolVar(&f.quick, "quick", false, "one round, less of everything")
-	fs.StringVar(&f.only, "only", "", "one part alone: limit, scale or cluster")
+	fs.StringVar(&f.only, "only", "", "one part alone: limit, accounts, scale or cluster")
 	fs.BoolVar(&f.tenMillion, "ten-million", false,
 		"scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
 	fs.StringVar(&f.profiles, "profile", "",
@@ -150,6 +155,16 @@ func measure(ctx context.Context, f flags, b lab) error {
 		head, rows := limitRows(limits)
 		writeTextTable(os.Stdout, head, rows)
 		return nil
+	case "accounts":
+		tables, err := newAccountsBench(b).measureAccounts(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Println()
+		for _, t := range tables {
+			writeTextTable(os.Stdout, t.header, t.rows)
+		}
+		return nil
 	case "scale":
 		if err := (&scaleBench{b}).measureScale(ctx, f.sizes(), os.Stdout); err != nil {
 			return err
@@ -160,7 +175,7 @@ func measure(ctx context.Context, f flags, b lab) error {
 	case "":
 		return measureAll(ctx, b, f.results)
 	}
-	return fmt.Errorf("invalid -only %q: want limit, scale or cluster", f.only)
+	return fmt.Errorf("invalid -only %q: want limit, accounts, scale or cluster", f.only)
 }
 
 // measureAll measures every engine and writes the report.
@@ -194,7 +209,11 @@ func measureAll(ctx context.Context, b lab, results string) error {
 	if err != nil {
 		return err
 	}
-	r := &report{samples: b.samples, limits: limits, rounds: b.workload.rounds}
+	accounts, err := newAccountsBench(b).measureAccounts(ctx)
+	if err != nil {
+		return err
+	}
+	r := &report{samples: b.samples, limits: limits, accounts: accounts, rounds: b.workload.rounds}
 	return r.write(os.Stdout, results)
 }
 

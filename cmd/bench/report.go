@@ -85,9 +85,10 @@ func (f figure) format(v float64) string {
 
 // report renders what was measured.
 type report struct {
-	samples *sampleSet
-	limits  []limitResult
-	rounds  int
+	samples  *sampleSet
+	limits   []limitResult
+	accounts []table
+	rounds   int
 }
 
 // target is a bar that holdd has to reach.
@@ -265,7 +266,7 @@ func (r *report) tables() []table {
 			out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d "+
 				"workers, enough time for all", r.limits[0].holds, limitRate, replicas), head, rows})
 	}
-	return out
+	return append(out, r.accounts...)
 }
 
 // write prints the tables. If dir is not empty, it writes them and the chart

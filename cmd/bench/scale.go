@@ -203,7 +203,7 @@ func (r *scaleRun) runOperations(ctx context.Context, round int) error {
 // timeReads times the operations that change nothing.
 func (r *scaleRun) timeReads(ctx context.Context, round int) error {
 	if err := r.timeOperation("look at the schedule", func() error {
-		d, err := r.store.PromoteDue(ctx, true, 256)
+		d, err := r.store.PromoteDue(ctx, hold.PromoteRequest{Scheduled: true, Holds: 256})
 		if err == nil && d.PromotedHolds > 0 {
 			err = errors.New("a hold was due already")
 		}
@@ -250,7 +250,7 @@ func (r *scaleRun) timeSchedule(ctx context.Context, round int) error {
 }
 
 func (r *scaleRun) timeClaim(ctx context.Context) (claims []hold.Claim, err error) {
-	d, err := r.store.PromoteDue(ctx, true, 256)
+	d, err := r.store.PromoteDue(ctx, hold.PromoteRequest{Scheduled: true, Holds: 256})
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +258,7 @@ func (r *scaleRun) timeClaim(ctx context.Context) (claims []hold.Claim, err erro
 		return nil, fmt.Errorf("%d lanes are ready, want 1", len(d.Lanes))
 	}
 	err = r.timeOperation("claim 100", func() (err error) {
-		claims, _, err = r.store.Claim(ctx, d.Lanes[0], scaleBatch, time.Minute, time.Time{})
+		claims, err = claimLane(ctx, r.store, d.Lanes[0], scaleBatch)
 		if err == nil && len(claims) != scaleBatch {
 			err = fmt.Errorf("claimed %d holds, want %d", len(claims), scaleBatch)
 		}

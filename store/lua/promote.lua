@@ -12,12 +12,14 @@
 --   ARGV[1]  maximum number of holds, for each of the two sets
 --   ARGV[2]  "1": promote scheduled holds
 --   ARGV[3]  maximum number of lanes to list
+--   ARGV[4]  and further: names of lanes not to list
 -- Reply:
 --   now (ms)
 --   number of scheduled holds that were promoted
 --   number of leases that had ended
 --   score of the next scheduled hold, or ""
 --   "1" if more holds are due, else "0"
+--   "1" if there may be more lanes, beside those listed and skipped, else "0"
 --   then for each lane
 --     its name
 --     its nearest deadline
@@ -54,8 +56,13 @@ local function promote(from)
   end
   -- Add to the next set before removing from the last one: after a crash,
   -- Redis can come back with only the first of these commands.
+  local scores = {}
+  for lane in pairs(join_lanes) do
+    scores[#scores + 1] = nearest[lane]
+    scores[#scores + 1] = lane
+  end
+  if #scores > 0 then redis.call('ZADD', KEYS[4], 'LT', unpack(scores)) end
   for lane, add in pairs(join_lanes) do
-    redis.call('ZADD', KEYS[4], 'LT', nearest[lane], lane)
     redis.call('ZADD', KEYS[5] .. ':' .. lane, unpack(add))
   end
   if #retry_later > 0 then redis.call('ZADD', from, unpack(retry_later)) end
@@ -72,19 +79,29 @@ if ARGV[2] == '1' then
 end
 local more = '0'
 if ended_leases == limit or promoted == limit then more = '1' end
-local reply = {now, promoted, ended_leases, next_due, more}
-local lanes = redis.call('ZRANGE', KEYS[4], 0, ARGV[3] - 1, 'WITHSCORES')
+local reply = {now, promoted, ended_leases, next_due, more, '0'}
+-- The lanes to skip may be the first of all. The script reads as many more
+-- lanes as it skips, so that they hide none.
+local most, skip = tonumber(ARGV[3]), {}
+for i = 4, #ARGV do skip[ARGV[i]] = true end
+local to_read = most + #ARGV - 3
+local lanes = redis.call('ZRANGE', KEYS[4], 0, to_read, 'WITHSCORES')
+if #lanes / 2 > to_read then reply[6] = '1' end
+local listed = 0
 for i = 1, #lanes, 2 do
   local lane = lanes[i]
-  local key = KEYS[5] .. ':' .. lane
-  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-  if head[2] then
-    if head[2] ~= lanes[i + 1] then redis.call('ZADD', KEYS[4], head[2], lane) end
-    reply[#reply + 1] = lane
-    reply[#reply + 1] = head[2]
-    reply[#reply + 1] = redis.call('ZCARD', key)
-  else
-    redis.call('ZREM', KEYS[4], lane)
+  if listed < most and not skip[lane] then
+    local key = KEYS[5] .. ':' .. lane
+    local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if head[2] then
+      if head[2] ~= lanes[i + 1] then redis.call('ZADD', KEYS[4], head[2], lane) end
+      reply[#reply + 1] = lane
+      reply[#reply + 1] = head[2]
+      reply[#reply + 1] = redis.call('ZCARD', key)
+      listed = listed + 1
+    else
+      redis.call('ZREM', KEYS[4], lane)
+    end
   end
 end
 return reply

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/gateway"
 )
 
@@ -74,11 +75,12 @@ func (p *Process) Kill() {
 // IsKilled reports whether the process was killed.
 func (p *Process) IsKilled() bool { return p.killed.Load() }
 
-func (p *Process) dialRedis(context.Context, string, string) (net.Conn, error) {
+func (p *Process) dialRedis(ctx context.Context, network, addr string) (net.Conn, error) {
 	if p.killed.Load() {
 		return nil, ErrKilled
 	}
-	c, err := p.env.Redis.Dial()
+	// Over a plain pipe, a long pipeline of commands deadlocks.
+	c, err := (&storetest.MemoryRedis{Miniredis: p.env.Redis}).Dial(ctx, network, addr)
 	if err == nil {
 		p.mu.Lock()
 		p.conns = append(p.conns, c)

@@ -39,6 +39,31 @@ type RateLimitLane struct {
 	Ready           int // holds
 }
 
+// Share is the part of a pass that goes to one lane.
+type Share struct {
+	Lane  RateLimitLane
+	Holds int       // claim at most
+	Until time.Time // claim no hold whose deadline is later; zero: any hold
+}
+
+// ShareClaims are the holds that the store claimed for one [Share].
+type ShareClaims struct {
+	Claims []Claim // nearest deadline first
+	// NearestDeadline is that of the holds left in the lane; zero: none is left.
+	NearestDeadline time.Time
+	// LeasedAt is when the leases began, by Redis' clock. It is zero if Redis
+	// did not answer for this share.
+	LeasedAt time.Time
+}
+
+// PromoteRequest says what to promote and what to list, in each partition.
+type PromoteRequest struct {
+	Scheduled bool            // promote scheduled holds that are due, not only ended leases
+	Holds     int             // promote at most, of each of the two
+	Lanes     int             // list at most; 0: the store's maximum
+	SkipLanes []RateLimitLane // do not list them; only their partition, account and op count
+}
+
 // PromoteResult is the result of promoting due holds.
 type PromoteResult struct {
 	Now           time.Time       // Redis' time
@@ -47,6 +72,7 @@ type PromoteResult struct {
 	NextDueAt     time.Time       // when the next hold is due, zero if none is scheduled
 	More          bool            // the limit was reached and more holds are due
 	Lanes         []RateLimitLane // nearest deadline first
+	MoreLanes     bool            // other lanes may have ready holds, beside these and the skipped ones
 }
 
 // DueHold is a hold whose next milestone is due.

@@ -182,16 +182,20 @@ func (w *world) hold(id string) *hold.Hold {
 // claim claims the hold, which must be due, as the dispatcher would.
 func (w *world) claim(id string) hold.Hold {
 	w.T.Helper()
-	due, err := w.store.PromoteDue(w.Ctx, true, 100)
+	due, err := w.store.PromoteDue(w.Ctx, hold.PromoteRequest{Scheduled: true, Holds: 100})
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	for _, lane := range due.Lanes {
-		claims, _, err := w.store.Claim(w.Ctx, lane, 10, 30*time.Second, time.Time{})
-		if err != nil {
-			w.T.Fatal(err)
-		}
-		for _, c := range claims {
+	shares := make([]hold.Share, len(due.Lanes))
+	for i, lane := range due.Lanes {
+		shares[i] = hold.Share{Lane: lane, Holds: 10}
+	}
+	claims, err := w.store.Claim(w.Ctx, shares, 30*time.Second)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	for i := range claims {
+		for _, c := range claims[i].Claims {
 			if c.Hold.ID == id {
 				return c.Hold
 			}

@@ -28,7 +28,7 @@ const (
 // it.
 type CapacityStore interface {
 	AcquireLock(ctx context.Context, what string, d time.Duration) (bool, error)
-	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)
+	PromoteDue(ctx context.Context, r hold.PromoteRequest) (hold.PromoteResult, error)
 	CountHolds(ctx context.Context) (hold.Counts, error)
 	// DueHistogram counts the holds that fall due in each of n windows.
 	DueHistogram(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error)
@@ -79,7 +79,7 @@ func (f *Forecaster) Forecast(
 	if mine, err := f.store.AcquireLock(ctx, "capacity", forecastInterval); err != nil || !mine {
 		return risk, false, err
 	}
-	due, err := f.store.PromoteDue(ctx, false, 1)
+	due, err := f.store.PromoteDue(ctx, hold.PromoteRequest{Holds: 1})
 	if err != nil {
 		return risk, false, err
 	}

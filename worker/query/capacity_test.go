@@ -106,12 +106,13 @@ func TestForecaster_Forecast_WakesDispatcherForExpiredLeases(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.schedule(hold.ScheduleRequest{PaymentIntent: id(1), CaptureAt: w.in(time.Second)})
 		time.Sleep(2 * time.Second)
-		due, err := w.store.PromoteDue(w.ctx, true, 10)
+		due, err := w.store.PromoteDue(w.ctx, hold.PromoteRequest{Scheduled: true, Holds: 10})
 		if err != nil || len(due.Lanes) != 1 {
 			w.t.Fatalf("%+v %v", due, err)
 		}
-		claims, _, err := w.store.Claim(w.ctx, due.Lanes[0], 1, 30*time.Second, time.Time{})
-		if err != nil || len(claims) != 1 {
+		shares := []hold.Share{{Lane: due.Lanes[0], Holds: 1}}
+		claims, err := w.store.Claim(w.ctx, shares, 30*time.Second)
+		if err != nil || len(claims[0].Claims) != 1 {
 			w.t.Fatalf("%v %v", claims, err)
 		}
 		wakes := 0

@@ -415,6 +415,25 @@ func summarizeReply(label string, reply []byte) string {
 	return fmt.Sprintf("%08x", uint32(hashSeed(0, maskRandomIDs(label, reply))))
 }
 
+// respItems returns the items of a list without nested lists.
+func respItems(value []byte) (items []string) {
+	r := bufio.NewReader(bytes.NewReader(value))
+	if head, err := r.ReadString('\n'); err != nil || head[0] != '*' {
+		return nil
+	}
+	for {
+		item, err := readRESPValue(r)
+		if err != nil {
+			return items
+		}
+		head, body, _ := bytes.Cut(item, []byte("\r\n"))
+		if item[0] != '$' {
+			body = head[1:] // a number
+		}
+		items = append(items, string(bytes.TrimSuffix(body, []byte("\r\n"))))
+	}
+}
+
 // readRESPValue reads one whole value of the protocol, as it is.
 func readRESPValue(r *bufio.Reader) ([]byte, error) {
 	head, err := r.ReadBytes('\n')

@@ -1,35 +1,66 @@
 package simtest
 
 import (
+	"bufio"
+	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // checkClaimOrder checks the rule "nearest first" right after a claim: no hold
-// left in the lane has a nearer deadline than the claimed ones.
+// left in a lane has a nearer deadline than those claimed from it.
 func (w *world) checkClaimOrder(label string, cmds [][]byte, reply []byte) {
 	if label != "claim" {
 		return
 	}
-	left, _ := w.redis.ZMembers(commandArgs(cmds[0])[3])
-	if len(left) == 0 {
-		return
-	}
-	for _, c := range strings.Split(string(reply), "\r\n") {
-		if !strings.HasPrefix(c, "pi_") {
-			continue
+	replies := bufio.NewReader(bytes.NewReader(reply))
+	for _, cmd := range cmds {
+		value, err := readRESPValue(replies)
+		if err != nil {
+			return
 		}
-		claimed, ok := w.knownDeadline(c)
+		for lane, ids := range claimedByLane(commandArgs(cmd), respItems(value)) {
+			left, _ := w.redis.ZMembers(lane)
+			w.checkNearerThan(ids, left)
+		}
+	}
+}
+
+// checkNearerThan checks that no hold of left has a nearer deadline than one of
+// claimed.
+func (w *world) checkNearerThan(claimed, left []string) {
+	for _, c := range claimed {
+		deadline, ok := w.knownDeadline(c)
 		if !ok {
 			continue
 		}
 		for _, id := range left {
-			if d, ok := w.knownDeadline(id); ok && d.Before(claimed) {
-				w.breach("nearest first: %s was claimed while %s waits, whose deadline is nearer by %s", c, id, claimed.Sub(d))
+			if d, ok := w.knownDeadline(id); ok && d.Before(deadline) {
+				w.breach("nearest first: %s was claimed while %s waits, "+
+					"whose deadline is nearer by %s", c, id, deadline.Sub(d))
 			}
 		}
 	}
+}
+
+// claimedByLane returns the ids of the claimed holds by the key of their lane,
+// from the arguments of claim.lua and its reply.
+func claimedByLane(args, reply []string) map[string][]string {
+	const firstShare, shareSize, holdSize = 8, 3, 3 // as claim.lua documents them
+	claimed := map[string][]string{}
+	at := 1 // after the time
+	for n := firstShare; n+shareSize <= len(args) && at+2 <= len(reply); n += shareSize {
+		lane := args[firstShare-2] + ":" + args[n]
+		count, _ := strconv.Atoi(reply[at])
+		at += 2 // the number and the nearest deadline left
+		for ; count > 0 && at+holdSize <= len(reply); count-- {
+			claimed[lane] = append(claimed[lane], reply[at])
+			at += holdSize
+		}
+	}
+	return claimed
 }
 
 // recordClaims records which replica has claimed a hold.
