@@ -5,9 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -197,4 +199,30 @@ func TestReserve_SendsSourceOnce(t *testing.T) {
 	if !strings.Contains(stats, "cmdstat_eval:calls=1,") {
 		t.Errorf("the source was not sent once:\n%s", stats)
 	}
+}
+
+// A failover can lose a claim and set the clock back, so that the hold is
+// claimed again in the same millisecond. The claims have different versions.
+func TestClaim_SameMillisecondHasAnotherVersion(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var versions []uint64
+		for range 2 { // before the failover, and after it
+			m := storetest.StartInProcess(t)
+			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial})
+			w := newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)
+			if ok, err := s.Commit(t.Context(), []hold.HoldWrite{w}); err != nil || !ok[0] {
+				t.Fatal(ok, err)
+			}
+			time.Sleep(100 * time.Microsecond) // in the bubble: within one millisecond
+			claims, err := s.Claim(t.Context(), []hold.Share{{Lane: captureLane, Holds: 1}}, time.Minute)
+			if err != nil || len(claims[0].Claims) != 1 {
+				t.Fatal(claims, err)
+			}
+			versions = append(versions, claims[0].Claims[0].Hold.Version)
+		}
+		if versions[0] == versions[1] {
+			t.Errorf("both claims have version %d", versions[0])
+		}
+	})
 }
