@@ -234,12 +234,14 @@ func (w *waitingLanes) takeEnded(now time.Time) (ended []hold.RateLimitLane) {
 			delete(w.budgets, key)
 		}
 	}
-	slices.SortFunc(ended, func(a, b hold.RateLimitLane) int { // a map has no order
-		return cmp.Or(a.NearestDeadline.Compare(b.NearestDeadline),
-			cmp.Compare(a.Account, b.Account), cmp.Compare(a.Op, b.Op),
-			cmp.Compare(a.Partition, b.Partition))
-	})
+	slices.SortFunc(ended, compareLanes) // a map has no order
 	return ended
+}
+
+func compareLanes(a, b hold.RateLimitLane) int {
+	return cmp.Or(a.NearestDeadline.Compare(b.NearestDeadline),
+		cmp.Compare(a.Account, b.Account), cmp.Compare(a.Op, b.Op),
+		cmp.Compare(a.Partition, b.Partition))
 }
 
 // list returns the waiting lanes.
@@ -248,6 +250,7 @@ func (w *waitingLanes) list() []hold.RateLimitLane {
 	for _, b := range w.budgets {
 		all = append(all, b.lanes...)
 	}
+	slices.SortFunc(all, compareLanes)
 	return all
 }
 
