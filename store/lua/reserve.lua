@@ -56,7 +56,7 @@ for b = 1, 2 do
     bucket.rate = rate
     buckets[b] = bucket
     local interval = 1000000 / rate
-    local room = math.max(interval, part * (burst * interval + ahead))
+    local room = math.ceil(part * burst) * interval + part * ahead
     -- Subtract first: beside a Unix time in microseconds, a double has no room
     -- for fractions.
     local filled = bucket.full_at - now
