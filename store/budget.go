@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -16,14 +17,18 @@ type Rates struct {
 }
 
 // Budget shares the [Rates] of each account between all replicas.
+//
+// The rates are maximums. After a 429 the replicas share a lower rate, which
+// rises again with its use.
 type Budget struct {
 	conn  *conn
 	rates Rates
 }
 
 var (
-	reserveScript = newScript("reserve")
-	pauseScript   = newScript("pause")
+	reserveScript   = newScript("reserve")
+	lowerRateScript = newScript("lower_rate")
+	pauseScript     = newScript("pause")
 )
 
 // The burst of a bucket is its rate divided by one of these. In any second, the
@@ -38,6 +43,51 @@ const (
 
 func burstSize(rate, divisor int) int { return max(1, rate/divisor) }
 
+// What a lowered rate does; rate_after in lua/shared/functions.lua explains it.
+const (
+	ratePlateauSeconds = 4
+	rateCutPercent     = 3
+	rateNearPercent    = 65
+	rateLeastPercent   = 5
+	rateEpisode        = 400 * time.Millisecond // above the longest reserve-ahead time
+	loweredRateTTL     = 24 * time.Hour         // after its last use
+)
+
+var budgetConstants = []luaConstant{
+	{"RATE_PLATEAU", ratePlateauSeconds},
+	{"RATE_CUT_PERCENT", rateCutPercent},
+	{"RATE_NEAR_PERCENT", rateNearPercent},
+	{"RATE_LEAST_PERCENT", rateLeastPercent},
+	{"RATE_EPISODE_MS", int(rateEpisode.Milliseconds())},
+	{"LOWERED_RATE_TTL", int(loweredRateTTL.Milliseconds())},
+}
+
+// guaranteedShare is the part of the total rate that each priority below the
+// highest gets even if the higher ones use all of it.
+const guaranteedShare = 0.01
+
+// partOfBuckets returns the part of a bucket that a priority may use.
+func partOfBuckets(p hold.Priority) float64 {
+	if p >= hold.PriorityDue {
+		return 1
+	}
+	return 0.3 + 0.1*float64(p)
+}
+
+// rateOf returns the configured rate and burst of a kind of request.
+func (s *Budget) rateOf(op hold.Op) (rate, burst int) {
+	switch {
+	case op == hold.OpRead:
+		return s.rates.Read, burstSize(s.rates.Read, otherBurstDivisor)
+	case op == hold.OpUpdate && s.rates.Write > 0:
+		// Updates leave room in the total for the other kinds: no caller waits
+		// for an update.
+		rate = max(1, s.rates.Write/2)
+		return rate, burstSize(rate, otherBurstDivisor)
+	}
+	return s.rates.Write, burstSize(s.rates.Write, writeBurstDivisor)
+}
+
 // Reserve reserves requests for every want, each request at its own time, in
 // one round trip to each server. A reservation of none has the time until the
 // next try. With an error, it returns the reservations that succeeded.
@@ -45,25 +95,8 @@ func (s *Budget) Reserve(
 	ctx context.Context, wants ...hold.BudgetRequest,
 ) ([]hold.BudgetReservation, error) {
 	calls := make([]scriptCall, len(wants))
-	for i, w := range wants {
-		rate, divisor := s.rates.Write, writeBurstDivisor
-		switch {
-		case w.Op == hold.OpRead:
-			rate, divisor = s.rates.Read, otherBurstDivisor
-		case w.Op == hold.OpUpdate && rate > 0:
-			// Updates leave room in the total for the other kinds: no caller
-			// waits for an update.
-			rate, divisor = max(1, rate/2), otherBurstDivisor
-		}
-		k := newBudgetKeys(w.Account, w.Op)
-		calls[i] = scriptCall{
-			keys: []string{k.pause, k.kind, k.all},
-			args: []any{
-				max(0, w.Requests), rate, burstSize(rate, divisor),
-				s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
-				w.Ahead.Microseconds(),
-			},
-		}
+	for i := range wants {
+		calls[i] = s.reserveCall(&wants[i])
 	}
 	reserved := make([]hold.BudgetReservation, len(wants))
 	var failed error
@@ -79,8 +112,53 @@ func (s *Budget) Reserve(
 	return reserved, failed
 }
 
+func (s *Budget) reserveCall(w *hold.BudgetRequest) scriptCall {
+	rate, burst := s.rateOf(w.Op)
+	guaranteed := 0.0
+	if w.Priority < hold.PriorityDue {
+		guaranteed = max(float64(s.rates.Total), float64(rate)) * guaranteedShare
+	}
+	k := newBudgetKeys(w.Account, w.Op)
+	return scriptCall{
+		keys: []string{k.pause, k.kind, k.all, k.lowered, k.share + strconv.Itoa(int(w.Priority))},
+		args: []any{
+			max(0, w.Requests), rate, burst,
+			s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
+			w.Ahead.Microseconds(), w.Op.String(), partOfBuckets(w.Priority), guaranteed,
+		},
+	}
+}
+
+// LowerRate lowers the rate that a request exceeded, for all replicas, after
+// Stripe rejected the request. sentAgo is how long ago it was sent. The rate
+// rises again with its use.
+func (s *Budget) LowerRate(
+	ctx context.Context, account string, op hold.Op, scope hold.RateLimitScope,
+	sentAgo time.Duration,
+) error {
+	k := newBudgetKeys(account, op)
+	rate, _ := s.rateOf(op)
+	bucket, kind := k.kind, op.String()
+	if scope == hold.LimitOfAccount && s.rates.Total > 0 {
+		rate, bucket, kind = s.rates.Total, k.all, hold.AllKinds
+	}
+	if rate <= 0 {
+		return s.PauseRequests(ctx, account, op, unlimitedRatePause)
+	}
+	err := s.conn.callScript(ctx, lowerRateScript, []string{bucket, k.lowered},
+		kind, rate, sentAgo.Microseconds()).Err()
+	if err != nil {
+		return err
+	}
+	return s.listLoweredAccount(ctx, account)
+}
+
+// unlimitedRatePause is the pause after a 429 if no rate is configured that
+// could be lowered.
+const unlimitedRatePause = 2 * time.Second
+
 // PauseRequests pauses requests of one kind on all replicas for d, after Stripe
-// rejected one for its rate or its permission.
+// rejected one for its permission.
 func (s *Budget) PauseRequests(
 	ctx context.Context, account string, op hold.Op, d time.Duration,
 ) error {

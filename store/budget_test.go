@@ -40,7 +40,8 @@ func maxPerSecond(reserved []reservation) int {
 func tryReserve(
 	ctx context.Context, s *store.Store, account string, op hold.Op, n int,
 ) (reserved int, wait time.Duration, err error) {
-	r, err := s.Reserve(ctx, hold.BudgetRequest{Account: account, Op: op, Requests: n})
+	r, err := s.Reserve(ctx, hold.BudgetRequest{Account: account, Op: op, Requests: n,
+		Priority: hold.PriorityDue})
 	return r[0].Requests, r[0].Wait, err
 }
 
@@ -263,7 +264,8 @@ func TestReserve_AheadUsesWholeRate(t *testing.T) {
 					wg.Go(func() {
 						for time.Now().Before(end) {
 							got, err := s.Reserve(t.Context(), hold.BudgetRequest{
-								Account: "acct_a", Op: hold.OpCapture, Requests: 64, Ahead: ahead})
+								Account: "acct_a", Op: hold.OpCapture, Requests: 64, Ahead: ahead,
+								Priority: hold.PriorityDue})
 							r := got[0]
 							if err != nil || r.Requests == 0 && r.Wait <= 0 || r.Requests > 0 &&
 								(r.Wait != 0 || r.First < 0 || r.First > ahead) {
@@ -343,4 +345,61 @@ func TestReserve_OnRedis(t *testing.T) {
 	defer raw.Close()
 	storetest.WaitUntil(t, 5*time.Second, "buckets that are full again are forgotten",
 		func() bool { return len(raw.Keys(t.Context(), "*budget*").Val()) == 0 })
+}
+
+// While captures use the whole limit, a lower priority gets its guaranteed share
+// and no more. Without them it gets the whole limit.
+func TestReserve_HigherPriorityFirst(t *testing.T) {
+	t.Parallel()
+	const seconds = 60
+	for _, tt := range []struct {
+		name        string
+		captures    bool
+		least, most int
+	}{
+		{"beside captures", true, seconds / 5, seconds / 2}, // 1 % of 25 a second
+		{"alone", false, 24 * seconds, 25*seconds + 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				stores := openThreeStores(t, store.Rates{Write: 25, Read: 25, Total: 25})
+				end := time.Now().Add(seconds * time.Second)
+				var running sync.WaitGroup
+				var captures, reads int
+				if tt.captures {
+					running.Go(func() {
+						captures = reserveUntil(t, stores[0], end, hold.BudgetRequest{
+							Op: hold.OpCapture, Requests: 64, Ahead: 200 * time.Millisecond,
+							Priority: hold.PriorityDue})
+					})
+				}
+				running.Go(func() {
+					reads = reserveUntil(t, stores[1], end, hold.BudgetRequest{
+						Op: hold.OpRead, Requests: 64, Priority: hold.PriorityReconcile})
+				})
+				running.Wait()
+				if tt.captures && captures < 24*seconds {
+					t.Errorf("%d captures in %d s at 25 a second", captures, seconds)
+				}
+				if reads < tt.least || reads > tt.most {
+					t.Errorf("%d reads, want %d to %d", reads, tt.least, tt.most)
+				}
+			})
+		})
+	}
+}
+
+// reserveUntil reserves what it can until end, and returns how many requests.
+func reserveUntil(t *testing.T, s *store.Store, end time.Time, want hold.BudgetRequest) (n int) {
+	for time.Now().Before(end) {
+		got, err := s.Reserve(t.Context(), want)
+		if err != nil {
+			t.Error(err)
+			return n
+		}
+		n += got[0].Requests
+		time.Sleep(max(got[0].Wait, got[0].Step)) // in the bubble
+	}
+	return n
 }

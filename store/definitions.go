@@ -60,6 +60,7 @@ func constantDefinitions() []luaDefinition {
 		commitKeyConstants(),
 		advanceArgs.constants(),
 		shareArgs.constants(),
+		budgetConstants,
 		conditionArgs.constants(),
 	} {
 		for _, c := range list {

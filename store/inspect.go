@@ -10,17 +10,20 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/holdd/holdd/worker/hold"
 )
 
 // Inspection is the result of [Inspect].
 type Inspection struct {
-	Address    string    // the URL, without its password
-	Cluster    bool      // Redis is a Cluster
-	Servers    []Server  // the server, or the masters of a Cluster
-	Partitions string    // as recorded; empty if holdd has never used this Redis
-	Mode       string    // test or live, as recorded; empty if holdd has never used this Redis
-	Now        time.Time // the time of Redis
-	Replicas   []Replica // alive and dead ones, latest heartbeat first, at most 100
+	Address      string             // the URL, without its password
+	Cluster      bool               // Redis is a Cluster
+	Servers      []Server           // the server, or the masters of a Cluster
+	Partitions   string             // as recorded; empty if holdd has never used this Redis
+	Mode         string             // test or live, as recorded; empty if holdd has never used this Redis
+	Now          time.Time          // the time of Redis
+	Replicas     []Replica          // alive and dead ones, latest heartbeat first, at most 100
+	LoweredRates []hold.LoweredRate // that a 429 lowered
 }
 
 // Replica is a replica of holdd that has sent a heartbeat and has not
@@ -88,7 +91,8 @@ func (in *Inspection) readDaemonState(
 		r := Replica{Name: name, HeartbeatEndsAt: time.UnixMilli(int64(z.Score))}
 		in.Replicas = append(in.Replicas, r)
 	}
-	return nil
+	in.LoweredRates, err = readLoweredRates(ctx, client)
+	return err
 }
 
 // forEachMaster calls f for the server, or for each master of a Cluster,

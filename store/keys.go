@@ -15,6 +15,9 @@ const (
 	keyReplicas   = "holdd:replicas"   // zset: replicas, by the end of their heartbeat
 	keyPing       = "holdd:ping"
 	keyLock       = "holdd:lock:" // followed by the name of the lock
+	// keyLoweredAccounts is a zset: accounts with a lowered rate, by the time of
+	// the last 429; the empty one is the own account.
+	keyLoweredAccounts = "holdd:lowered"
 
 	keyInbox    = "holdd:inbox"          // stream of requests
 	keyRejected = "holdd:inbox:rejected" // stream of rejected requests
@@ -113,9 +116,11 @@ func newSinkKeys(sink string, partition int) sinkKeys {
 // budgetKeys are the keys of an account's budget for one kind of request. They
 // share a hash tag.
 type budgetKeys struct {
-	pause string // exists while requests of this kind are paused
-	kind  string // bucket of this kind
-	all   string // bucket of all kinds
+	pause   string // exists while requests of this kind are paused
+	kind    string // bucket of this kind
+	all     string // bucket of all kinds
+	lowered string // hash of the rates that a 429 lowered, by kind or "all"
+	share   string // bucket of a priority's guaranteed share; followed by the priority
 }
 
 func newBudgetKeys(account string, op hold.Op) budgetKeys {
@@ -123,7 +128,13 @@ func newBudgetKeys(account string, op hold.Op) budgetKeys {
 		account = "own" // a hash tag must not be empty
 	}
 	k := "holdd:budget:{" + account + "}:"
-	return budgetKeys{pause: k + "pause:" + op.String(), kind: k + op.String(), all: k + "all"}
+	return budgetKeys{
+		pause:   k + "pause:" + op.String(),
+		kind:    k + "bucket:" + op.String(),
+		all:     k + "bucket:" + hold.AllKinds,
+		lowered: k + "lowered",
+		share:   k + "share:",
+	}
 }
 
 // laneName returns the name of a lane within its partition.

@@ -72,7 +72,7 @@ func (d *Dispatcher) reserve(
 	wants := make([]hold.BudgetRequest, len(groups))
 	for i, g := range groups {
 		wants[i] = hold.BudgetRequest{
-			Account: g.account, Op: g.op, Requests: g.want, Ahead: ahead,
+			Account: g.account, Op: g.op, Requests: g.want, Ahead: ahead, Priority: priorityOf(g.op),
 		}
 	}
 	reserved, err := d.queue.Reserve(ctx, wants...)
@@ -84,6 +84,15 @@ func (d *Dispatcher) reserve(
 		d.o.Health.ReportError(ctx, "reserve requests", err)
 	}
 	return err == nil
+}
+
+// priorityOf returns the priority of a lane. Ready holds wait for a capture or a
+// cancel that is due, or for a read at their deadline.
+func priorityOf(op hold.Op) hold.Priority {
+	if op == hold.OpCapture || op == hold.OpCancel {
+		return hold.PriorityDue
+	}
+	return hold.PriorityDeadline
 }
 
 // deferLanes makes the lanes without budget wait, and reports whether any do.

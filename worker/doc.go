@@ -78,7 +78,8 @@
 //     circuit breaker opens. Claimed holds are released unchanged. One call
 //     every few seconds tests Stripe.
 //   - Stripe rejects the key. Claims stop. The verify job tests the key.
-//   - Stripe answers 429. All replicas pause this account's calls of this kind.
+//   - Stripe answers 429. All replicas lower the rate of this account's calls
+//     of this kind, which rises again with its use.
 //   - The worker stops. Claims stop, calls under way get the grace time, and
 //     claimed holds without a call return to the ready lanes.
 //

@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 const (
@@ -15,6 +16,7 @@ const (
 	memoryWarningPercent = 80
 	memoryErrorPercent   = 95
 	maxListedReplicas    = 5
+	maxListedRates       = 5
 
 	notReported = "not reported by this Redis"
 )
@@ -52,7 +54,7 @@ func checkRedis(s *config.Settings, in store.Inspection, err error) []checkResul
 		return append(out, errorResult("redis", "", "%v", err))
 	}
 	out = append(out, checkMode(s, in.Mode), checkPartitions(s, &in))
-	return append(out, checkDaemonReplicas(&in)...)
+	return append(append(out, checkDaemonReplicas(&in)...), checkLoweredRates(in.LoweredRates)...)
 }
 
 // checkEachRedisServer checks each server. It returns the results that are not
@@ -228,6 +230,29 @@ func checkDaemonReplicas(in *store.Inspection) (out []checkResult) {
 		out = append(out, okResult(check, "%d running: %s", len(alive), names))
 	case len(out) == 0:
 		out = append(out, okResult(check, "none is running on this Redis"))
+	}
+	return out
+}
+
+// checkLoweredRates lists the rates that a 429 lowered.
+func checkLoweredRates(rates []hold.LoweredRate) (out []checkResult) {
+	const check = "stripe rate"
+	for _, r := range rates[:min(len(rates), maxListedRates)] {
+		account := "the own account"
+		if r.Account != "" {
+			account = sanitize(r.Account)
+		}
+		kind := "requests to " + r.Kind
+		if r.Kind == hold.AllKinds {
+			kind = "requests"
+		}
+		out = append(out, warningResult(check,
+			"Stripe answered 429: find out what else uses this account's limit, "+
+				"or lower the rate in the settings; holdd raises it again as Stripe accepts more",
+			"%.1f %s a second for %s", r.PerSecond, kind, account))
+	}
+	if len(out) == 0 {
+		return []checkResult{okResult(check, "as configured: no 429 has lowered it")}
 	}
 	return out
 }

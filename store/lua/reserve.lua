@@ -6,6 +6,8 @@
 --   KEYS[1]  pause
 --   KEYS[2]  bucket of this kind of request
 --   KEYS[3]  bucket of all requests of the account
+--   KEYS[4]  rates that were lowered
+--   KEYS[5]  bucket of this priority's guaranteed share
 -- ARGV:
 --   ARGV[1]  maximum number of requests
 --   ARGV[2]  rate of the first bucket, per second; 0: no limit
@@ -13,50 +15,87 @@
 --   ARGV[4]  rate of the second bucket, per second; 0: no limit
 --   ARGV[5]  burst of the second bucket
 --   ARGV[6]  how far ahead requests may be reserved, microseconds
+--   ARGV[7]  field of the first bucket's rate in KEYS[4]
+--   ARGV[8]  part of a bucket that this priority may use, 0 to 1
+--   ARGV[9]  guaranteed rate of this priority, per second; 0: none
 -- Reply: times in microseconds
 --   number of requests reserved
 --   time until the next try; 0 if any request was reserved
 --   delay of the first request
 --   interval between two requests
 --
--- A bucket is the generic cell rate algorithm. Its value is one number, the
--- time at which the bucket is full again. The script charges only whole
--- requests that both buckets allow, so concurrent replicas waste none of the
--- rate. A replica that reserves ahead loses no requests by waking up late. A
--- replica that must wait waits for half of what it may reserve ahead, so that
--- it does not call the script once for each request.
+-- A bucket is the generic cell rate algorithm. Its value is the time at which
+-- the bucket is full again, and how many requests it allowed in this second and
+-- in the one before. The script charges only whole requests that both buckets
+-- allow, so concurrent replicas waste none of the rate. A replica that reserves
+-- ahead loses no requests by waking up late. A replica that must wait waits for
+-- half of what it may reserve ahead, so that it does not call the script once
+-- for each request.
+--
+-- A priority below the highest may use only a part of each bucket, so a higher
+-- one always finds room. Its guaranteed share is a small bucket of its own, for
+-- one request at a time when the part is used up.
 local pause = redis.call('PTTL', KEYS[1])
 if pause > 0 then return {0, pause * 1000, 0, 0} end
 local t = redis.call('TIME')
-local now = t[1] * 1000000 + t[2]
-local n, wait, ahead = tonumber(ARGV[1]), 0, tonumber(ARGV[6])
-local full_at, first, step = {}, 0, 0
+local now, second = t[1] * 1000000 + t[2], tonumber(t[1])
+local n, ahead, part = tonumber(ARGV[1]), tonumber(ARGV[6]), tonumber(ARGV[8])
+local fields = {ARGV[7], 'all'}
+local lowered = redis.call('HMGET', KEYS[4], fields[1], fields[2])
+local buckets, wait, first, step = {}, 0, 0, 0
+
 for b = 1, 2 do
   local rate, burst = tonumber(ARGV[2 * b]), tonumber(ARGV[2 * b + 1])
   if rate > 0 then
+    local bucket = decode_bucket(redis.call('GET', KEYS[b + 1]), second)
+    bucket.most, bucket.full_at = rate, math.max(bucket.full_at, now)
+    if lowered[b] then
+      bucket.lowered = decode_lowered_rate(lowered[b])
+      rate = rate_after(bucket.lowered, rate)
+    end
+    bucket.rate = rate
+    buckets[b] = bucket
     local interval = 1000000 / rate
-    local full_again = math.max(tonumber(redis.call('GET', KEYS[b + 1]) or 0), now)
-    full_at[b] = full_again
+    local room = math.ceil(part * burst) * interval + part * ahead
     -- Subtract first: beside a Unix time in microseconds, a double has no room
     -- for fractions.
-    local available = math.floor((burst * interval + ahead - (full_again - now)) / interval + 1e-6)
-    local wait_for = math.max(1, math.floor(ahead / interval / 2))
+    local filled = bucket.full_at - now
+    local available = math.floor((room - filled) / interval + 1e-6)
     if available < 1 then
-      wait = math.max(wait,
-        math.ceil(full_again - now + wait_for * interval - burst * interval - ahead))
+      local wait_for = math.max(1, math.floor(ahead / interval / 2))
+      wait = math.max(wait, math.ceil(filled + wait_for * interval - room))
     end
     n = math.min(n, math.max(available, 0))
-    first = math.max(first, math.ceil(full_again - now + interval - burst * interval))
+    first = math.max(first, math.ceil(filled + interval - burst * interval))
     step = math.max(step, math.ceil(interval))
   end
 end
-if n < 1 then return {0, math.max(wait, 1), 0, 0} end
-for b = 1, 2 do
-  if full_at[b] then
-    local rate = tonumber(ARGV[2 * b])
-    local full_again = full_at[b] + n * 1000000 / rate
-    redis.call('SET', KEYS[b + 1], string.format('%.0f', full_again),
-      'PX', math.ceil((full_again - now) / 1000) + 1000)
+
+local guaranteed = tonumber(ARGV[9])
+if wait > 0 and guaranteed > 0 and tonumber(ARGV[1]) > 0 then
+  local interval = 1000000 / guaranteed
+  local free_at = tonumber(redis.call('GET', KEYS[5]) or 0)
+  if free_at <= now then
+    n = 1
+    redis.call('SET', KEYS[5], string.format('%.0f', now + interval),
+      'PX', math.ceil(interval / 1000) + 1000)
+  else
+    wait = math.min(wait, free_at - now)
   end
 end
-return {n, 0, first, step}
+if n < 1 then return {0, math.max(math.ceil(wait), 1), 0, 0} end
+
+for b = 1, 2 do
+  local bucket = buckets[b]
+  if bucket then
+    bucket.full_at = bucket.full_at + n * 1000000 / bucket.rate
+    bucket.count = bucket.count + n
+    redis.call('SET', KEYS[b + 1], encode_bucket(bucket, second),
+      'PX', math.ceil((bucket.full_at - now) / 1000) + 2000)
+    if bucket.lowered then
+      bucket.lowered.used = bucket.lowered.used + n / bucket.rate
+      save_lowered_rate(KEYS[4], fields[b], bucket.lowered, bucket.most)
+    end
+  end
+end
+return {n, 0, math.max(first, 0), step}

@@ -114,6 +114,7 @@ type BatchOptions struct {
 	Concurrency int           // calls under way at once
 	MaxWait     time.Duration // for the budget; 0 sends only the calls that it allows now
 	Timeout     time.Duration // of one call; 0 means the caller's default
+	Priority    hold.Priority
 }
 
 // Backoff returns how long to wait after try n, counted from 1: base, doubled

@@ -89,7 +89,9 @@ func (r *batchRun) reserveAndStart(
 ) (rest []*budgetQueue, wait time.Duration) {
 	wants := make([]hold.BudgetRequest, len(queues))
 	for n, q := range queues {
-		wants[n] = hold.BudgetRequest{Account: q.account, Op: q.op, Requests: len(q.positions)}
+		wants[n] = hold.BudgetRequest{
+			Account: q.account, Op: q.op, Requests: len(q.positions), Priority: r.batch.Priority,
+		}
 	}
 	reserved, err := r.caller.budget.Reserve(ctx, wants...)
 	if err != nil {

@@ -19,6 +19,12 @@ import (
 type Budget interface {
 	// Reserve reserves requests for every want, in one round trip.
 	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
+	// LowerRate lowers the rate that a request exceeded, which was sent sentAgo
+	// ago.
+	LowerRate(
+		ctx context.Context, account string, op hold.Op, scope hold.RateLimitScope,
+		sentAgo time.Duration,
+	) error
 	// PauseRequests pauses one kind of request of an account on all replicas for
 	// d.
 	PauseRequests(ctx context.Context, account string, op hold.Op, d time.Duration) error
@@ -55,8 +61,6 @@ type CallerOptions struct {
 const ReserveAhead = 200 * time.Millisecond
 
 const (
-	// rateLimitPause is how long a 429 pauses the kind of request.
-	rateLimitPause = 2 * time.Second
 	// forbiddenPause is how long a 403 pauses the kind of request.
 	forbiddenPause = time.Minute
 	// breakerFailures is the number of consecutive calls without an answer that
@@ -138,6 +142,7 @@ func (c *Caller) WaitForBudget(ctx context.Context, call hold.Call, maxWait time
 	for {
 		reserved, err := c.budget.Reserve(ctx, hold.BudgetRequest{
 			Account: call.Account, Op: call.Op.Bucket(), Requests: 1, Ahead: ReserveAhead,
+			Priority: priorityOf(call.Op),
 		})
 		if err != nil {
 			c.o.Health.ReportError(ctx, "reserve a request", err)
@@ -190,8 +195,19 @@ func (c *Caller) send(
 	if c.o.Observer != nil {
 		c.o.Observer.CallFinished(metricOp(call.Op), a.Kind, time.Since(began))
 	}
-	c.pauseIfRefused(ctx, call, a)
+	c.slowDownIfRefused(ctx, call, a, began)
 	return a, nil
+}
+
+// priorityOf returns the priority of a single call. A batch has its own.
+func priorityOf(op hold.Op) hold.Priority {
+	switch op {
+	case hold.OpCapture, hold.OpCancel:
+		return hold.PriorityDue
+	case hold.OpUpdate:
+		return hold.PriorityMirror
+	}
+	return hold.PriorityRequested
 }
 
 // isConclusive reports whether an answer says what happened to the request.
@@ -229,18 +245,21 @@ func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
 	c.o.Logger.Info("Stripe accepts the key again")
 }
 
-// pauseIfRefused pauses a kind of request on all replicas after a 429 or a 403.
-// It ignores checks, which use no budget.
-func (c *Caller) pauseIfRefused(ctx context.Context, call hold.Call, a hold.Answer) {
-	d := time.Duration(0)
+// slowDownIfRefused lowers the rate after a 429, and pauses a kind of request
+// after a 403, for all replicas. It ignores checks, which use no budget.
+func (c *Caller) slowDownIfRefused(
+	ctx context.Context, call hold.Call, a hold.Answer, began time.Time,
+) {
+	var err error
 	switch {
 	case call.Op == hold.OpCheck:
-		return
 	case a.RateLimited:
-		d = rateLimitPause
 		c.rateLimited.Add(1)
+		if a.RateLimitScope != hold.LimitOfObject {
+			err = c.budget.LowerRate(
+				ctx, call.Account, call.Op.Bucket(), a.RateLimitScope, time.Since(began))
+		}
 	case a.Kind == hold.AnswerForbidden:
-		d = forbiddenPause
 		c.o.Logger.Error("Stripe forbids this request: "+
 			"give the key the permission, or check the connected account",
 			zap.String("account", call.Account),
@@ -248,11 +267,10 @@ func (c *Caller) pauseIfRefused(ctx context.Context, call hold.Call, a hold.Answ
 			zap.String("code", a.Code),
 			zap.String("message", a.Message),
 			zap.String("request_id", a.RequestID))
-	default:
-		return
+		err = c.budget.PauseRequests(ctx, call.Account, call.Op.Bucket(), forbiddenPause)
 	}
-	if err := c.budget.PauseRequests(ctx, call.Account, call.Op.Bucket(), d); err != nil {
-		c.o.Health.ReportError(ctx, "pause an account", err)
+	if err != nil {
+		c.o.Health.ReportError(ctx, "slow down an account", err)
 	}
 }
 

@@ -34,6 +34,7 @@ type callerEnv struct {
 	sentAt   []time.Duration // since the test began
 	reserved []reserveCall
 	paused   []pauseCall
+	lowered  []lowerCall
 	observed []observedCall
 	reported []string // what failed at the store
 	start    time.Time
@@ -44,6 +45,12 @@ type reserveCall struct {
 	op      hold.Op
 	n       int
 	ahead   time.Duration
+}
+
+type lowerCall struct {
+	account string
+	op      hold.Op
+	scope   hold.RateLimitScope
 }
 
 type pauseCall struct {
@@ -107,6 +114,15 @@ func (b recordingBudget) Reserve(
 		}
 	}
 	return reserved, failed
+}
+
+func (b recordingBudget) LowerRate(
+	_ context.Context, account string, op hold.Op, scope hold.RateLimitScope, _ time.Duration,
+) error {
+	b.e.mu.Lock()
+	defer b.e.mu.Unlock()
+	b.e.lowered = append(b.e.lowered, lowerCall{account, op, scope})
+	return errStoreDown // is reported and changes nothing
 }
 
 func (b recordingBudget) PauseRequests(
@@ -324,25 +340,37 @@ func TestCaller_KeyRejectedAndAcceptedAgain(t *testing.T) {
 	})
 }
 
-// TestCaller_PausesAccountWhenARetryIsUseless shows that a 429 for a rate slows
-// all replicas even if Stripe-Should-Retry made its answer a replayed error.
-func TestCaller_PausesAccountWhenARetryIsUseless(t *testing.T) {
+// A 429 for a rate slows all replicas even if Stripe-Should-Retry made its answer
+// a replayed error. One for a single object slows nobody.
+func TestCaller_LowersRateWhenARetryIsUseless(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
+		var scope hold.RateLimitScope
 		e.answer = func(context.Context, hold.Call) hold.Answer {
-			return hold.Answer{Kind: hold.AnswerReplayedError, RateLimited: true}
+			return hold.Answer{Kind: hold.AnswerReplayedError, RateLimited: true,
+				RateLimitScope: scope}
 		}
 		call := hold.Call{Op: hold.OpCapture, Account: testAccountID}
-		if _, err := e.Do(t.Context(), call); err != nil {
-			t.Error(err)
+		for _, scope = range []hold.RateLimitScope{
+			hold.LimitOfEndpoint, hold.LimitOfObject, hold.LimitOfAccount,
+		} {
+			if _, err := e.Do(t.Context(), call); err != nil {
+				t.Error(err)
+			}
 		}
-		if want := []pauseCall{{testAccountID, hold.OpCapture, 2 * time.Second}}; !slices.Equal(
-			e.paused, want) {
-			t.Errorf("%+v, want %+v", e.paused, want)
+		want := []lowerCall{
+			{testAccountID, hold.OpCapture, hold.LimitOfEndpoint},
+			{testAccountID, hold.OpCapture, hold.LimitOfAccount},
+		}
+		if !slices.Equal(e.lowered, want) || e.paused != nil {
+			t.Errorf("%+v, want %+v; paused %+v", e.lowered, want, e.paused)
 		}
 	})
 }
 
-func TestCaller_PausesAccountAfterRefusal(t *testing.T) {
+func TestCaller_SlowsAccountAfterRefusal(t *testing.T) {
+	lowers := func(op hold.Op) []lowerCall {
+		return []lowerCall{{account: testAccountID, op: op}}
+	}
 	pause := func(op hold.Op, d time.Duration) []pauseCall {
 		return []pauseCall{{testAccountID, op, d}}
 	}
@@ -350,15 +378,16 @@ func TestCaller_PausesAccountAfterRefusal(t *testing.T) {
 		op      hold.Op
 		kind    hold.AnswerKind
 		want    []pauseCall
+		lowered []lowerCall
 		limited int64
 	}{
-		{hold.OpCapture, hold.AnswerRateLimited, pause(hold.OpCapture, 2*time.Second), 1},
-		{hold.OpList, hold.AnswerRateLimited, pause(hold.OpRead, 2*time.Second), 1},
-		{hold.OpConfirm, hold.AnswerForbidden, pause(hold.OpAuthorize, time.Minute), 0},
-		{hold.OpCapture, hold.AnswerLockTimeout, nil, 0}, // one intent is busy
-		{hold.OpCapture, hold.AnswerUnauthorized, nil, 0},
-		{hold.OpCheck, hold.AnswerRateLimited, nil, 0},
-		{hold.OpCheck, hold.AnswerForbidden, nil, 0},
+		{hold.OpCapture, hold.AnswerRateLimited, nil, lowers(hold.OpCapture), 1},
+		{hold.OpList, hold.AnswerRateLimited, nil, lowers(hold.OpRead), 1},
+		{hold.OpConfirm, hold.AnswerForbidden, pause(hold.OpAuthorize, time.Minute), nil, 0},
+		{hold.OpCapture, hold.AnswerLockTimeout, nil, nil, 0}, // one intent is busy
+		{hold.OpCapture, hold.AnswerUnauthorized, nil, nil, 0},
+		{hold.OpCheck, hold.AnswerRateLimited, nil, nil, 0},
+		{hold.OpCheck, hold.AnswerForbidden, nil, nil, 0},
 	} {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
 			e.answerAlways(tt.kind)
@@ -366,10 +395,11 @@ func TestCaller_PausesAccountAfterRefusal(t *testing.T) {
 			if _, err := e.Do(t.Context(), call); err != nil {
 				t.Error(err)
 			}
-			if !slices.Equal(e.paused, tt.want) {
-				t.Errorf("%s, %s: %+v, want %+v", tt.op, tt.kind, e.paused, tt.want)
+			if !slices.Equal(e.paused, tt.want) || !slices.Equal(e.lowered, tt.lowered) {
+				t.Errorf("%s, %s: %+v %+v, want %+v %+v", tt.op, tt.kind, e.paused, e.lowered,
+					tt.want, tt.lowered)
 			}
-			if len(e.reported) != len(tt.want) {
+			if len(e.reported) != len(tt.want)+len(tt.lowered) {
 				t.Errorf("%s, %s: reported %q", tt.op, tt.kind, e.reported)
 			}
 			if n := e.TakeRateLimitedCount(); n != tt.limited || e.TakeRateLimitedCount() != 0 {

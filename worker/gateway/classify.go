@@ -31,6 +31,7 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r classifyOptions) ho
 	case errors.As(err, &se) && t.status >= 400 && se.Type != "":
 		kind := classifyStripeError(t, se, r.mutation)
 		a.RateLimited = kind == hold.AnswerRateLimited
+		a.RateLimitScope = rateLimitScope(t.rateLimitedReason)
 		a.Kind = overrideByHeader(t.shouldRetry, kind, r.mutation)
 		if a.Kind == hold.AnswerUnknown && t.replayed && r.mutation {
 			a.Kind = hold.AnswerReplayedError // the same key only repeats it
@@ -48,6 +49,19 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r classifyOptions) ho
 		a.Message = statusText(t.status) + ", body " + body
 	}
 	return a
+}
+
+// rateLimitScope returns the scope of a 429 by its Stripe-Rate-Limited-Reason.
+// A limit on concurrent requests is treated like one on their rate: at a lower
+// rate fewer requests are in flight.
+func rateLimitScope(reason string) hold.RateLimitScope {
+	switch reason {
+	case "global-rate", "global-concurrency":
+		return hold.LimitOfAccount
+	case "resource-specific":
+		return hold.LimitOfObject
+	}
+	return hold.LimitOfEndpoint
 }
 
 // classifyStripeError classifies an error of Stripe's API. If the code and the

@@ -38,6 +38,7 @@ type callTrace struct {
 	requestID         string
 	replayed          bool
 	shouldRetry       string // the header Stripe-Should-Retry
+	rateLimitedReason string // the header Stripe-Rate-Limited-Reason
 	mediaType         string
 	bodyBuffer        *bytes.Buffer // receives the body of a 200; nil: stripe-go reads it
 	bodyComplete      bool          // bodyBuffer has the whole body
@@ -101,6 +102,7 @@ func (tt *tracingTransport) RoundTrip(req *http.Request) (*http.Response, error)
 	t.requestID = parseRequestID(res.Header)
 	t.replayed = res.Header.Get("Idempotent-Replayed") == "true"
 	t.shouldRetry = res.Header.Get("Stripe-Should-Retry")
+	t.rateLimitedReason = res.Header.Get("Stripe-Rate-Limited-Reason")
 	t.mediaType = parseMediaType(res.Header)
 	if d, ok := req.Context().Value(dateHeaderKey{}).(*string); ok {
 		*d = res.Header.Get("Date")

@@ -106,12 +106,24 @@ type Answer struct {
 	Replayed   bool   // Stripe sent a stored answer
 	// RateLimited says that Stripe answered 429 for a rate, whatever the kind.
 	RateLimited bool
+	// RateLimitScope says which limit a 429 for a rate is about.
+	RateLimitScope RateLimitScope
 	// Retransmitted says that the request was sent more than once, so an
 	// earlier try may have had its effect.
 	Retransmitted bool
 	Page          *IntentPage       // of a list
 	Cardholder    *CardholderAction // of an authorization, a confirmation or a read
 }
+
+// RateLimitScope says which of Stripe's limits a request exceeded.
+type RateLimitScope uint8
+
+// The scopes. Stripe names them in the header Stripe-Rate-Limited-Reason.
+const (
+	LimitOfEndpoint RateLimitScope = iota // also if Stripe does not say
+	LimitOfAccount                        // of all endpoints together
+	LimitOfObject                         // of one PaymentIntent; other requests are not affected
+)
 
 // IntentPage is one page of a list, newest first.
 type IntentPage struct {

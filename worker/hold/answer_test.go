@@ -35,7 +35,8 @@ type holdAfter struct {
 
 var (
 	formatDuration         = [2]time.Duration{500 * time.Millisecond, time.Second}
-	rateLimitBackoff       = [2]time.Duration{time.Second, 2 * time.Second}
+	rateLimitBackoff       = [2]time.Duration{125 * time.Millisecond, 250 * time.Millisecond}
+	refusedBackoff         = [2]time.Duration{time.Second, 2 * time.Second}
 	unexpectedStateBackoff = [2]time.Duration{2500 * time.Millisecond, 5 * time.Second}
 	notFoundBackoff        = [2]time.Duration{5 * time.Second, 10 * time.Second}
 	noBackoff              = [2]time.Duration{}
@@ -126,10 +127,10 @@ func TestApplyAnswer(t *testing.T) {
 		{capture, hold.AnswerKeyInUse, "", wantUnknown(opCapture, formatDuration)},
 		{capture, hold.AnswerIdempotencyError, "", wantAttention(hold.CauseKeyConflict)},
 		{capture, hold.AnswerDeclined, "", wantAttention(hold.CauseRefused)},
-		{capture, hold.AnswerUnauthorized, "", wantRetry(opCapture, rateLimitBackoff)},
-		{capture, hold.AnswerForbidden, "", wantRetry(opCapture, rateLimitBackoff)},
+		{capture, hold.AnswerUnauthorized, "", wantRetry(opCapture, refusedBackoff)},
+		{capture, hold.AnswerForbidden, "", wantRetry(opCapture, refusedBackoff)},
 		{capture, hold.AnswerInvalid, "", wantAttention(hold.CauseRefused)},
-		{capture, hold.AnswerUnreachable, "", wantRetry(opCapture, rateLimitBackoff)},
+		{capture, hold.AnswerUnreachable, "", wantRetry(opCapture, refusedBackoff)},
 		{capture, hold.AnswerUnknown, "", wantUnknown(opCapture, formatDuration)},
 		{capture, hold.AnswerReplayedError, "", readsFirst(wantUnknown(opCapture, formatDuration))},
 
@@ -145,9 +146,9 @@ func TestApplyAnswer(t *testing.T) {
 		{lostCapture, hold.AnswerLockTimeout, "", wantUnknown(opCapture, formatDuration)},
 		{lostCapture, hold.AnswerRateLimited, "", wantUnknown(opCapture, rateLimitBackoff)},
 		{lostCapture, hold.AnswerKeyInUse, "", wantUnknown(opCapture, formatDuration)},
-		{lostCapture, hold.AnswerUnauthorized, "", wantUnknown(opCapture, rateLimitBackoff)},
-		{lostCapture, hold.AnswerForbidden, "", wantUnknown(opCapture, rateLimitBackoff)},
-		{lostCapture, hold.AnswerUnreachable, "", wantUnknown(opCapture, rateLimitBackoff)},
+		{lostCapture, hold.AnswerUnauthorized, "", wantUnknown(opCapture, refusedBackoff)},
+		{lostCapture, hold.AnswerForbidden, "", wantUnknown(opCapture, refusedBackoff)},
+		{lostCapture, hold.AnswerUnreachable, "", wantUnknown(opCapture, refusedBackoff)},
 		{lostCapture, hold.AnswerUnknown, "", wantUnknown(opCapture, formatDuration)},
 		{lostCapture, hold.AnswerReplayedError, "", readsFirst(wantUnknown(opCapture, formatDuration))},
 
@@ -163,7 +164,7 @@ func TestApplyAnswer(t *testing.T) {
 		{readCapture, hold.AnswerOK, "captured", wantCapturedElsewhere},
 		{readCapture, hold.AnswerOK, "busy", readsFirst(wantRetry(opCapture, unexpectedStateBackoff))},
 		{readCapture, hold.AnswerUnknown, "", readsFirst(wantRetry(opCapture, formatDuration))},
-		{readCapture, hold.AnswerUnreachable, "", readsFirst(wantRetry(opCapture, rateLimitBackoff))},
+		{readCapture, hold.AnswerUnreachable, "", readsFirst(wantRetry(opCapture, refusedBackoff))},
 		{readCapture, hold.AnswerNotFound, "", readsFirst(wantRetry(opCapture, notFoundBackoff))},
 		{readLostCapture, hold.AnswerOK, "held", holdAfter{state: stateWorking, next: opCapture, reason: causeSchedule, generation: 2, again: true}},
 		{readLostCapture, hold.AnswerOK, "captured", wantCaptured},
@@ -178,8 +179,8 @@ func TestApplyAnswer(t *testing.T) {
 		{afterNotFound(readLostCapture), hold.AnswerInvalid, "", readsFirst(withAttentionEvent(wantUnknown(opCapture, notFoundBackoff)))},
 		{readLostCapture, hold.AnswerLockTimeout, "", readsFirst(wantUnknown(opCapture, formatDuration))},
 		{readLostCapture, hold.AnswerRateLimited, "", readsFirst(wantUnknown(opCapture, rateLimitBackoff))},
-		{readLostCapture, hold.AnswerUnauthorized, "", readsFirst(wantUnknown(opCapture, rateLimitBackoff))},
-		{readLostCapture, hold.AnswerUnreachable, "", readsFirst(wantUnknown(opCapture, rateLimitBackoff))},
+		{readLostCapture, hold.AnswerUnauthorized, "", readsFirst(wantUnknown(opCapture, refusedBackoff))},
+		{readLostCapture, hold.AnswerUnreachable, "", readsFirst(wantUnknown(opCapture, refusedBackoff))},
 		{readLostSecondKey, hold.AnswerOK, "held", holdAfter{state: stateWorking, next: opCapture, reason: causeSchedule, generation: 3, again: true}},
 		{readLostSecondKey, hold.AnswerOK, "captured", withGeneration(wantCaptured, 2)},
 
@@ -198,8 +199,8 @@ func TestApplyAnswer(t *testing.T) {
 		{cancel, hold.AnswerKeyInUse, "", wantUnknown(opCancel, formatDuration)},
 		{cancel, hold.AnswerIdempotencyError, "", wantAttention(hold.CauseKeyConflict)},
 		{cancel, hold.AnswerInvalid, "", wantAttention(hold.CauseRefused)},
-		{cancel, hold.AnswerUnauthorized, "", wantRetry(opCancel, rateLimitBackoff)},
-		{cancel, hold.AnswerUnreachable, "", wantRetry(opCancel, rateLimitBackoff)},
+		{cancel, hold.AnswerUnauthorized, "", wantRetry(opCancel, refusedBackoff)},
+		{cancel, hold.AnswerUnreachable, "", wantRetry(opCancel, refusedBackoff)},
 		{cancel, hold.AnswerUnknown, "", wantUnknown(opCancel, formatDuration)},
 		{cancel, hold.AnswerReplayedError, "", readsFirst(wantUnknown(opCancel, formatDuration))},
 		{lostCancel, hold.AnswerOK, "canceled", wantCanceled},
@@ -219,8 +220,8 @@ func TestApplyAnswer(t *testing.T) {
 		{afterNotFound(readAtDeadline), hold.AnswerNotFound, "", readsFirst(wantAttention(hold.CauseNotFound))},
 		{readAtDeadline, hold.AnswerUnknown, "", withState(wantRetry(opRead, formatDuration), hold.Waiting)},
 		{readAtDeadline, hold.AnswerRateLimited, "", withState(wantRetry(opRead, rateLimitBackoff), hold.Waiting)},
-		{readAtDeadline, hold.AnswerUnreachable, "", withState(wantRetry(opRead, rateLimitBackoff), hold.Waiting)},
-		{readAtDeadline, hold.AnswerUnauthorized, "", withState(wantRetry(opRead, rateLimitBackoff), hold.Waiting)},
+		{readAtDeadline, hold.AnswerUnreachable, "", withState(wantRetry(opRead, refusedBackoff), hold.Waiting)},
+		{readAtDeadline, hold.AnswerUnauthorized, "", withState(wantRetry(opRead, refusedBackoff), hold.Waiting)},
 	} {
 		for _, replayed := range []bool{false, true} {
 			name := fmt.Sprintf("%s read=%v lost=%v gen%d/%s %s replayed=%v", tt.was.op, tt.was.readFirst, tt.was.unknown, tt.was.generation, tt.kind, tt.with, replayed)

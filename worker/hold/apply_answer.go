@@ -55,7 +55,10 @@ func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
 		return scheduleRetry(h, now, time.Second, 30*time.Second)
 	case AnswerUnreachable:
 		return applyUnreachable(h, call, now)
-	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
+	case AnswerRateLimited:
+		// The budget slows down all requests, so the hold itself need not wait.
+		return scheduleRetry(h, now, 250*time.Millisecond, 10*time.Second)
+	case AnswerUnauthorized, AnswerForbidden:
 		return scheduleRetry(h, now, 2*time.Second, time.Minute)
 	case AnswerAmountTooLarge:
 		return applyRefusal(h, call, CauseAmountTooLarge, a, now)

@@ -101,7 +101,34 @@ type BudgetRequest struct {
 	Op       Op            // its [Op.Bucket]
 	Requests int           // at most
 	Ahead    time.Duration // how far ahead of their sending they may be reserved
+	Priority Priority
 }
+
+// LoweredRate is a rate of requests that a 429 lowered below the configured one.
+type LoweredRate struct {
+	Account   string // empty: the own account
+	Kind      string // of requests: an [Op.Bucket], or [AllKinds]
+	PerSecond float64
+}
+
+// AllKinds is the kind of a rate that all requests of an account share.
+const AllKinds = "all"
+
+// Priority orders the work that shares an account's limit on all requests. A
+// higher one comes first; each has a small guaranteed share. The zero value is
+// the lowest.
+type Priority uint8
+
+// The priorities, the lowest first.
+const (
+	PriorityMirror    Priority = iota // terms written to metadata
+	PriorityReconcile                 // the comparison with Stripe
+	PriorityRefresh                   // reads that webhooks ask for
+	PriorityVerify                    // reads of unverified holds
+	PriorityDeadline                  // reads of holds at their deadline
+	PriorityRequested                 // a person or a booking waits
+	PriorityDue                       // captures and cancels that are due
+)
 
 // BudgetReservation is the number of requests that a budget allows. The first
 // may be sent after First, each further one a Step later. If Requests is 0,

@@ -105,7 +105,8 @@ func (r *Refresher) refreshIntents(
 	if len(calls) == 0 {
 		return true
 	}
-	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end)}
+	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end),
+		Priority: hold.PriorityRefresh}
 	unsent := r.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		r.applyAnswer(ctx, of[i], a)
 	})

@@ -254,7 +254,8 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 	if len(calls) == 0 || s.stripe.KeyRejected() {
 		return
 	}
-	batch := execute.BatchOptions{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout}
+	batch := execute.BatchOptions{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout,
+		Priority: hold.PriorityRequested}
 	s.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		candidates[of[i]].answer = a
 	})

@@ -38,6 +38,8 @@ type CapacityStore interface {
 	ReadLanePage(
 		ctx context.Context, lane hold.RateLimitLane, after hold.Position, n int,
 	) ([]hold.ListedHold, error)
+	// LoweredRates returns the rates that a 429 lowered.
+	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 	Partitions() int
 }
 
@@ -54,8 +56,8 @@ type ForecasterOptions struct {
 // because Stripe's limits allow too few requests. It first counts holds: a
 // short queue needs no more work. It reads the holds of a long queue and
 // simulates how the dispatcher will process them, nearest deadline first. The
-// forecast assumes that Stripe is available and that the rates are as
-// configured.
+// forecast assumes that Stripe is available and that the rates stay as they are
+// now: as configured, or lowered by a 429.
 type Forecaster struct {
 	store CapacityStore
 	o     ForecasterOptions
@@ -86,7 +88,12 @@ func (f *Forecaster) Forecast(
 	if due.ExpiredLeases > 0 {
 		f.o.Wake()
 	}
-	span, busy, err := f.findBusySpan(ctx, &due)
+	lowered, err := f.store.LoweredRates(ctx)
+	if err != nil {
+		return risk, false, err
+	}
+	rates := newForecastRates(float64(f.o.WriteRate), float64(f.o.TotalRate), lowered)
+	span, busy, err := f.findBusySpan(ctx, &due, rates.slowest())
 	if err != nil || !busy {
 		return risk, err == nil, err
 	}
@@ -94,7 +101,7 @@ func (f *Forecaster) Forecast(
 	if err := f.readQueue(ctx, &queue, &due, span); err != nil {
 		return risk, false, err
 	}
-	queue.simulate(&risk, f.o.WriteRate, f.o.TotalRate)
+	queue.simulate(&risk, rates)
 	risk.AtLeast = queue.full()
 	return risk, true, nil
 }
@@ -105,7 +112,7 @@ type timeSpan struct{ from, until time.Duration }
 // findBusySpan returns the span in which a long queue may build up. busy is
 // false if there is none.
 func (f *Forecaster) findBusySpan(
-	ctx context.Context, due *hold.PromoteResult,
+	ctx context.Context, due *hold.PromoteResult, rate float64,
 ) (span timeSpan, busy bool, err error) {
 	counts, err := f.store.CountHolds(ctx)
 	if err != nil {
@@ -115,7 +122,7 @@ func (f *Forecaster) findBusySpan(
 	for i := range due.Lanes {
 		waiting += int64(due.Lanes[i].Ready)
 	}
-	if waiting+counts.Scheduled < f.longQueueSize() {
+	if waiting+counts.Scheduled < longQueueSize(rate) {
 		return span, false, nil // the queue would be short even if all were due now
 	}
 	windows := min(forecastWindows, max(24, 8*forecastWindows/f.store.Partitions()))
@@ -124,29 +131,29 @@ func (f *Forecaster) findBusySpan(
 	if err != nil {
 		return span, false, err
 	}
-	first, last, busy := f.findBusyWindows(waiting, arrivals, step)
+	first, last, busy := findBusyWindows(waiting, arrivals, step, rate)
 	span = timeSpan{from: time.Duration(first) * step, until: time.Duration(last+1) * step}
 	return span, busy, nil
 }
 
-// longQueueSize returns the number of holds that make a queue long.
-func (f *Forecaster) longQueueSize() int64 {
-	return int64(f.o.WriteRate) * int64(shortQueueDuration/time.Second)
+// longQueueSize returns the number of holds that make a queue long at a rate.
+func longQueueSize(rate float64) int64 {
+	return int64(rate * shortQueueDuration.Seconds())
 }
 
 // findBusyWindows returns the first and last window of a long queue, as if all
 // holds were of one account and kind. The first is the window in which the
 // queue was last empty.
-func (f *Forecaster) findBusyWindows(
-	waiting int64, arrivals []int64, step time.Duration,
+func findBusyWindows(
+	waiting int64, arrivals []int64, step time.Duration, rate float64,
 ) (first, last int, busy bool) {
-	served := int64(float64(f.o.WriteRate) * step.Seconds())
+	served := int64(rate * step.Seconds())
 	empty := 0
 	for i, arriving := range arrivals {
 		if waiting == 0 {
 			empty = i
 		}
-		if waiting+arriving >= f.longQueueSize() {
+		if waiting+arriving >= longQueueSize(rate) {
 			if !busy {
 				first, busy = empty, true
 			}

@@ -127,3 +127,24 @@ func TestForecaster_Forecast_WakesDispatcherForExpiredLeases(t *testing.T) {
 		}
 	})
 }
+
+// After a 429, the forecast reckons with the lowered rate.
+func TestForecaster_Forecast_LoweredRate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.scheduleBurst(25*60, 0)
+		o := query.ForecasterOptions{WriteRate: 25, TotalRate: 100}
+		if risk, _ := w.forecast(o); risk.Holds != 0 {
+			w.t.Fatalf("%d late at the configured rate", risk.Holds)
+		}
+		err := w.store.LowerRate(w.ctx, "", hold.OpCapture, hold.LimitOfEndpoint, 0)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		// The first cut of an idle bucket is the deepest, to 30 %.
+		risk, _ := w.forecast(o)
+		if risk.Holds < 25*30 || risk.Rate >= 25 {
+			w.t.Errorf("%+v, want the holds beyond the lowered rate", risk)
+		}
+	})
+}

@@ -59,22 +59,22 @@ func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
 // simulate processes every hold and records the captures that miss their
 // deadline. A late cancel loses no money and is not recorded. A hold whose
 // deadline has passed uses no request.
-func (q *simulatedQueue) simulate(risk *event.CapacityRisk, rate, totalRate int) {
-	gap, totalGap := time.Second/time.Duration(rate), time.Duration(0)
-	if totalRate > 0 {
-		totalGap = time.Second / time.Duration(totalRate)
-	}
-	for _, kinds := range q.items {
-		q.simulateAccount(risk, kinds, gap, totalGap)
+func (q *simulatedQueue) simulate(risk *event.CapacityRisk, rates forecastRates) {
+	for account, kinds := range q.items {
+		late := risk.Holds
+		q.simulateAccount(risk, kinds, rates.of(account))
+		if lowered, ok := rates.lowered[account]; ok && risk.Holds > late {
+			risk.Rate = min(risk.Rate, max(1, int(lowered.slowest())))
+		}
 	}
 	sortSums(risk.Sums)
 }
 
-// simulateAccount processes the holds of one account: one request of a kind
-// every gap, one of any kind every totalGap.
+// simulateAccount processes the holds of one account at its rates.
 func (q *simulatedQueue) simulateAccount(
-	risk *event.CapacityRisk, kinds *[2][]queuedHold, gap, totalGap time.Duration,
+	risk *event.CapacityRisk, kinds *[2][]queuedHold, rates accountRates,
 ) {
+	gap := [2]time.Duration{captures: interval(rates.capture), cancels: interval(rates.cancel)}
 	var waiting [2]deadlineHeap
 	var free [2]time.Duration // when the next request of a kind may go out
 	totalFree := time.Duration(0)
@@ -104,7 +104,7 @@ func (q *simulatedQueue) simulateAccount(
 		}
 		item, _ := heap.Pop(&waiting[kind]).(queuedHold)
 		if at < item.deadline {
-			free[kind], totalFree = at+gap, at+totalGap
+			free[kind], totalFree = at+gap[kind], at+interval(rates.all)
 			continue
 		}
 		if kind == captures {

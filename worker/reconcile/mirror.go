@@ -159,7 +159,8 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, e
 				return false
 			}
 			reserved, err := m.budget.Reserve(ctx,
-				hold.BudgetRequest{Account: account, Op: hold.OpUpdate, Requests: 1})
+				hold.BudgetRequest{Account: account, Op: hold.OpUpdate, Requests: 1,
+					Priority: hold.PriorityMirror})
 			if err != nil {
 				m.o.Health.ReportError(ctx, "reserve an update", err)
 				return false

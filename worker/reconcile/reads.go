@@ -66,7 +66,8 @@ func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 		wait := r.pace.tryReserve()
 		if wait <= 0 {
 			reserved, err := r.budget.Reserve(ctx,
-				hold.BudgetRequest{Account: account, Op: hold.OpRead, Requests: 1})
+				hold.BudgetRequest{Account: account, Op: hold.OpRead, Requests: 1,
+					Priority: hold.PriorityReconcile})
 			if err != nil {
 				return fmt.Errorf("reserve a read: %w", err)
 			}

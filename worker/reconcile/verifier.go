@@ -161,7 +161,7 @@ func (v *Verifier) verifyOneByOne(ctx context.Context, holds []hold.Hold) {
 	for i := range holds {
 		calls[i] = readCall(&holds[i])
 	}
-	batch := execute.BatchOptions{Concurrency: maxConcurrentReads}
+	batch := execute.BatchOptions{Concurrency: maxConcurrentReads, Priority: hold.PriorityVerify}
 	v.caller.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		h := &holds[i]
 		switch {

@@ -109,16 +109,58 @@ func (j *judge) hadReplicaDeath() bool {
 // actionTimeLimit is how long a due action may take while nothing is wrong: two
 // ticks, and the queue before it.
 func (j *judge) actionTimeLimit() time.Duration {
-	return 2*j.plan.jobInterval + 5*time.Second +
-		time.Duration(len(j.plan.holds))*(j.plan.serviceTime+time.Second)
+	perHold := j.plan.serviceTime + time.Second
+	if j.plan.strictRate > 0 {
+		perHold += time.Duration(float64(time.Second) / j.plan.slowestRate())
+	}
+	return 2*j.plan.jobInterval + 5*time.Second + time.Duration(len(j.plan.holds))*perHold
 }
 
-// checkRateLimit: each refusal for a rate was a fault of the plan.
+// checkRateLimit: each refusal for a rate was a fault of the plan. If Stripe
+// allows less than is configured, the replicas follow: from five seconds after
+// the first refusal on, Stripe refuses less than a third of the requests of a
+// kind in any ten seconds.
 func (j *judge) checkRateLimit() {
+	if j.plan.strictRate > 0 {
+		j.checkFollowsRateLimit()
+		return
+	}
 	faults := int64(j.faultHits["stripe:rate_limited"])
 	if s := j.sim.Stats(); s.RateLimited > faults {
 		j.fail("Stripe refused %d calls for their rate, faults made %d of these", s.RateLimited,
 			faults)
+	}
+}
+
+func (j *judge) checkFollowsRateLimit() {
+	const learning, span = 5 * time.Second, 10 * time.Second
+	firstRefusal := map[string]time.Time{}
+	recent := map[string][]*stripeRequest{}
+	for _, r := range j.stripeRequests {
+		if r.status == 0 || r.fault != "" {
+			continue
+		}
+		kind := r.op + " " + r.account
+		if r.rateLimited && firstRefusal[kind].IsZero() {
+			firstRefusal[kind] = r.sentAt
+		}
+		if from := firstRefusal[kind]; from.IsZero() || r.sentAt.Before(from.Add(learning)) {
+			continue
+		}
+		recent[kind] = slices.DeleteFunc(append(recent[kind], r), func(old *stripeRequest) bool {
+			return r.sentAt.Sub(old.sentAt) >= span
+		})
+		refused := 0
+		for _, q := range recent[kind] {
+			if q.rateLimited {
+				refused++
+			}
+		}
+		if refused > 4 && 3*refused > len(recent[kind]) {
+			j.fail("Stripe refused %d of %d calls (%s) in the ten seconds before +%s", refused,
+				len(recent[kind]), kind, j.since(r.sentAt))
+			return
+		}
 	}
 }
 

@@ -56,6 +56,9 @@ func drawPlan(seed uint64) plan {
 				min(p.duration/16, maxClockStep)).Truncate(time.Millisecond)
 		}
 	}
+	if newRNG(seed, "strict rate").chance(0.15) {
+		p.strictRate = (p.rateLimit + 1) / 2
+	}
 	p.organizationKey = newRNG(seed, "organization").chance(0.15)
 	p.intake.chargeWebhooks = p.intake.webhooks && newRNG(seed, "charge webhooks").chance(0.6)
 	for i := range p.holds {

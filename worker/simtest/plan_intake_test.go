@@ -57,7 +57,7 @@ type cardPayment struct {
 func (p *plan) String() string {
 	var s strings.Builder
 	fmt.Fprintf(
-		&s, "%d replicas of %d handlers, %d partitions, a tick every %s, %d requests a second, margin %s\n", p.replicas, p.concurrency, p.partitions, p.jobInterval, p.rateLimit, p.expiryMargin)
+		&s, "%d replicas of %d handlers, %d partitions, a tick every %s, %d requests a second (Stripe allows %.0f), margin %s\n", p.replicas, p.concurrency, p.partitions, p.jobInterval, p.rateLimit, p.stripeRate(), p.expiryMargin)
 	if p.intake.enabled {
 		fmt.Fprintf(
 			&s, "  webhooks %v (%.0f%% lost, %.0f%% doubled, up to %s late), mirror every %s, reconcile every %s, pages of %d\n", p.intake.webhooks, p.intake.webhookLossRate*100, p.intake.webhookDuplicateRate*100, p.intake.maxWebhookDelay, p.intake.mirrorInterval, p.intake.reconcileInterval, p.intake.listPageSize)

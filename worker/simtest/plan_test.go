@@ -22,6 +22,7 @@ type plan struct {
 	expiryMargin    time.Duration
 	alertThresholds []time.Duration
 	rateLimit       int // requests of one kind a second and account
+	strictRate      int // what Stripe really allows of them; 0: more than rateLimit
 	lease           time.Duration
 	eventVersion    string        // in which Stripe renders events; empty: 2023-10-16
 	serviceTime     time.Duration // how long a change at Stripe holds its intent's lock

@@ -65,6 +65,7 @@ var regressions = []struct {
 				currency: "eur", action: "none", onExpiry: "cancel", reference: "BK-8"}},
 			faults: []fault{{number: 1, kind: "redis:cut before", from: 7 * time.Second,
 				to: 30 * time.Second, probability: 1, replicaIndex: -1, atCall: "commit"}}}},
+	{"Stripe allows a third of the configured rate: the replicas lower theirs together", strictRatePlan(1)},
 	{"Redis loses claims and its clock goes back until the same holds are claimed in the same millisecond again: the first claimant overwrote changes that were accepted since", redisClockSetBackPlan(1)},
 	{"redisClockSetBackPlan with other delays: each seed has the coincidence about two times in three", redisClockSetBackPlan(2)},
 	{"redisClockSetBackPlan with other delays", redisClockSetBackPlan(3)},
@@ -440,6 +441,20 @@ func redisClockSetBackPlan(seed uint64) plan {
 		fault{number: 2, kind: "redis:lose tail", from: 29500 * time.Millisecond,
 			to: 31500 * time.Millisecond, probability: 1, replicaIndex: -1,
 			clockStep: -5 * time.Second})
+}
+
+// strictRatePlan is of captures that are due at once, of which Stripe allows less
+// than is configured.
+func strictRatePlan(seed uint64) plan {
+	var all []plannedHold
+	for n := range 150 {
+		all = append(all, plannedHold{number: n + 1, placedAt: 5 * time.Second,
+			scheduledAt: 6 * time.Second, authorizationWindow: 30 * time.Minute, amount: 5000,
+			currency: "eur", action: "capture", dueAt: 30 * time.Second, captureAmount: 5000})
+	}
+	p := quietPlan(time.Second, intakePlan{}, all...)
+	p.seed, p.replicas, p.concurrency, p.rateLimit, p.strictRate = seed, 3, 24, 25, 8
+	return p
 }
 
 func pauseWithClaimsPlan() plan {

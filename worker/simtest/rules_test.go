@@ -36,7 +36,7 @@ var rules = []rule{
 		(*judge).checkLateMetadata, nil},
 	{"in time", "the last request is carried out before the authorization ends, or else the policy acts",
 		(*judge).checkActedBeforeExpiry, nil},
-	{"limits", "Stripe refuses no call for its rate",
+	{"limits", "Stripe refuses no call for its rate, or few if it allows less than is configured",
 		nil, (*judge).checkRateLimit},
 	{"nearest first", "a claim takes the ready hold of its lane with the nearest deadline",
 		nil, nil},

@@ -90,7 +90,7 @@ func (j *judge) checkActedBeforeExpiry(c *judgedHold) {
 	end := earlierTime(c.deadline, j.fromRedisTime(c.deadline))
 	room := 2*j.plan.jobInterval + 2*time.Second +
 		time.Duration(len(j.plan.holds))*(j.plan.serviceTime+
-			time.Second/time.Duration(j.plan.rateLimit))
+			time.Duration(float64(time.Second)/j.plan.slowestRate()))
 	switch {
 	case !c.intent.Expired, c.exceedsHeld(&t, due, end),
 		len(j.intakeObserved.reviews[c.number]) > 0,

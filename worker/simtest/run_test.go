@@ -31,6 +31,23 @@ type runResult struct {
 	simulated    time.Duration
 }
 
+// stripeRate returns how many requests a second of one kind Stripe allows.
+func (p *plan) stripeRate() float64 {
+	if p.strictRate > 0 {
+		return float64(p.strictRate)
+	}
+	return float64(2*p.rateLimit + 2)
+}
+
+// slowestRate returns how many requests a second of one kind holdd sends at
+// least: what is left of a strict rate while holdd learns it.
+func (p *plan) slowestRate() float64 {
+	if p.strictRate > 0 {
+		return float64(p.strictRate) / 3
+	}
+	return float64(p.rateLimit)
+}
+
 // runPlan runs a plan and judges the run.
 func runPlan(t *testing.T, p plan) (o runResult) {
 	synctest.Test(t, func(t *testing.T) {
@@ -49,7 +66,7 @@ func runPlan(t *testing.T, p plan) (o runResult) {
 			cardholdersActed: map[int]bool{}, reviews: map[int][]reviewChange{},
 			earlierDeadlines: map[int][]time.Time{}}
 		w.sim = stripesim.New(stripesim.Options{OnEvent: w.stripeEventFunc(), Seed: p.seed,
-			EndpointRate: float64(2*p.rateLimit + 2), OverallRate: float64(8*p.rateLimit + 8),
+			EndpointRate: p.stripeRate(), OverallRate: float64(8*p.rateLimit + 8),
 			ServiceTime: p.serviceTime, ExpiryReason: p.expiryReason(),
 			AuthorizationWindow: func(c stripesim.Card) time.Duration {
 				if _, ok := methodWindows[c.PaymentMethodType]; ok {

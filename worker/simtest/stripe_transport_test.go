@@ -27,6 +27,7 @@ type stripeRequest struct {
 	body                    string
 	requestID               string // Stripe's, also of a reply that was lost
 	status                  int
+	rateLimited             bool // a 429 for a rate
 	replyReceived           bool // the replica got the answer, whole or in pieces
 	fault                   string
 }
@@ -135,6 +136,8 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 			status = resp.StatusCode
 			w.mu.Lock()
 			rec.requestID, rec.status = resp.Header.Get("Request-Id"), status
+			rec.rateLimited = strings.HasSuffix(
+				resp.Header.Get("Stripe-Rate-Limited-Reason"), "-rate")
 			w.mu.Unlock()
 		}
 		w.trace.add(false, "%s stripe %s %s %s %s: %d %s %v", r.name, rec.op, rec.intent,

@@ -85,7 +85,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
 	m.registry.MustRegister(
-		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner}).collect))
+		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner}).collect),
+		collectLoweredRates(st))
 	listener, err := api.Listen(o.Settings.Listen)
 	if err != nil {
 		return err

@@ -16,7 +16,8 @@ import (
 )
 
 // metrics are the metrics that Prometheus scrapes. Every label has a small,
-// closed set of values: never an id, an account or a reference.
+// closed set of values: never an id or a reference, and an account only for a
+// lowered rate.
 type metrics struct {
 	registry          *prometheus.Registry
 	holdEvents        *prometheus.CounterVec

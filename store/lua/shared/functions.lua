@@ -97,3 +97,62 @@ local function claimed_record(rec, previous_state, version, claimed_at)
     .. char(STATE_WORKING, previous_state, byte(rec, NEXT_OP_AT))
     .. encode_uint48(version) .. claimed_at .. sub(rec, DEADLINE_FROM)
 end
+
+-- decode_bucket returns the value of a budget's bucket: when it is full again
+-- (Unix microseconds), and how many requests it allowed in this second and in
+-- the one before.
+local function decode_bucket(value, second)
+  local full_at, counted, count, previous = string.match(value or '', '(%d+) (%d+) (%d+) (%d+)')
+  local passed = second - (tonumber(counted) or 0)
+  local bucket = {full_at = tonumber(full_at) or 0, count = 0, previous = 0}
+  if passed == 0 then
+    bucket.count, bucket.previous = tonumber(count), tonumber(previous)
+  elseif passed == 1 then
+    bucket.previous = tonumber(count)
+  end
+  return bucket
+end
+
+-- encode_bucket is the reverse of decode_bucket.
+local function encode_bucket(bucket, second)
+  return string.format('%.0f %d %d %d', bucket.full_at, second, bucket.count, bucket.previous)
+end
+
+-- decode_lowered_rate returns what is known of a rate that a 429 lowered: the
+-- rate that Stripe accepted (per second), the seconds for which the rate was
+-- used since, when it was lowered (Unix microseconds), and how many requests
+-- were rejected in a second and in the one before. The value starts with the
+-- rate now, which only people and metrics read.
+local function decode_lowered_rate(value)
+  local accepted, used, at, second, rejected, before =
+    string.match(value, '%S+ (%S+) (%S+) (%d+) (%d+) (%d+) (%d+)')
+  return {
+    accepted = tonumber(accepted), used = tonumber(used), at = tonumber(at),
+    second = tonumber(second), rejected = tonumber(rejected), before = tonumber(before),
+  }
+end
+
+-- rate_after returns a lowered rate after the time of its use, at most the
+-- maximum. Like TCP CUBIC, it returns to the rate that Stripe accepted within
+-- RATE_PLATEAU seconds, stays near it for as long, and then rises ever faster.
+-- Time in which no request was sent does not count.
+local function rate_after(l, most)
+  local beyond = (l.used - RATE_PLATEAU) / RATE_PLATEAU
+  return math.min(most, l.accepted * (1 + RATE_CUT_PERCENT / 100 * beyond * beyond * beyond))
+end
+
+-- mean_rate_since returns the mean of rate_after over the time of its use.
+local function mean_rate_since(l)
+  local beyond = (l.used - RATE_PLATEAU) / RATE_PLATEAU
+  return l.accepted * (1 + RATE_CUT_PERCENT / 100 * (beyond ^ 4 - 1) / 4 * RATE_PLATEAU / l.used)
+end
+
+-- save_lowered_rate saves what is known of a lowered rate. It deletes one that
+-- has reached the maximum.
+local function save_lowered_rate(key, field, l, most)
+  local rate = rate_after(l, most)
+  if rate >= most then return redis.call('HDEL', key, field) end
+  redis.call('HSET', key, field, string.format('%.4f %.4f %.4f %.0f %d %d %d',
+    rate, l.accepted, l.used, l.at, l.second, l.rejected, l.before))
+  redis.call('PEXPIRE', key, LOWERED_RATE_TTL)
+end

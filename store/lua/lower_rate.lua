@@ -1,0 +1,60 @@
+-- Lowers a shared rate after Stripe rejected a request for it, once in each
+-- episode.
+--
+-- KEYS:
+--   KEYS[1]  bucket of the rate
+--   KEYS[2]  rates that were lowered
+-- ARGV:
+--   ARGV[1]  field of the rate in KEYS[2]: a kind of request, or "all"
+--   ARGV[2]  maximum rate, per second
+--   ARGV[3]  how long ago the request was sent, microseconds
+-- Reply:
+--   1
+--
+-- If Stripe accepted nearly what was sent within the last second, the rate is cut
+-- a little below the one that was rejected. If it accepted much less, the rate
+-- becomes what it accepted: what the bucket allowed less what was rejected. Then
+-- the bucket also pauses for two intervals. A rate that had risen for long becomes
+-- its mean since the last cut, because a limiter with a burst accepts more for a
+-- while. Rejections of requests that were sent before the rate was lowered, or
+-- reserved by then, belong to the same episode: they are counted only.
+--
+-- What was accepted is the most of three estimates: of the last second, of the
+-- second of the clock before, and of this one. Each of them is too low if the
+-- requests began or ended within its time.
+local t = redis.call('TIME')
+local now, second = t[1] * 1000000 + t[2], tonumber(t[1])
+local most = tonumber(ARGV[2])
+local value = redis.call('HGET', KEYS[2], ARGV[1])
+local lowered = value and decode_lowered_rate(value)
+local l = lowered or {used = 0, at = 0, second = second, rejected = 0, before = 0}
+if second - l.second == 1 then
+  l.before, l.rejected = l.rejected, 0
+elseif second ~= l.second then
+  l.before, l.rejected = 0, 0
+end
+l.second, l.rejected = second, l.rejected + 1
+
+if not lowered or now - ARGV[3] > l.at + RATE_EPISODE_MS * 1000 then
+  local rate = lowered and rate_after(l, most) or most
+  local bucket = decode_bucket(redis.call('GET', KEYS[1]), second)
+  local passed = t[2] / 1000000 -- of this second
+  local this, previous = bucket.count - l.rejected, bucket.previous - l.before
+  local accepted = math.max(this + (1 - passed) * previous, previous)
+  if passed > 0.3 then accepted = math.max(accepted, this / passed) end
+  local near = accepted >= rate * RATE_NEAR_PERCENT / 100
+  if lowered and l.used > 2 * RATE_PLATEAU then
+    accepted = mean_rate_since(l)
+  elseif near then
+    accepted = rate * (1 - RATE_CUT_PERCENT / 200)
+  end
+  l.accepted = math.max(most * RATE_LEAST_PERCENT / 100, accepted)
+  l.used, l.at = 0, now
+  if not near then
+    bucket.full_at = math.max(bucket.full_at, now) + 2 * 1000000 / rate_after(l, most)
+    redis.call('SET', KEYS[1], encode_bucket(bucket, second),
+      'PX', math.ceil((bucket.full_at - now) / 1000) + 2000)
+  end
+end
+save_lowered_rate(KEYS[2], ARGV[1], l, most)
+return 1

@@ -1,0 +1,66 @@
+package query
+
+import (
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// accountRates are the rates of one account, per second. all is 0 if only the
+// kinds have a limit.
+type accountRates struct{ capture, cancel, all float64 }
+
+// forecastRates are the rates that a forecast reckons with.
+type forecastRates struct {
+	configured accountRates
+	lowered    map[string]accountRates // by account
+}
+
+func newForecastRates(write, total float64, lowered []hold.LoweredRate) forecastRates {
+	r := forecastRates{accountRates{write, write, total}, map[string]accountRates{}}
+	for _, l := range lowered {
+		a := r.of(l.Account)
+		switch l.Kind {
+		case hold.OpCapture.String():
+			a.capture = min(a.capture, l.PerSecond)
+		case hold.OpCancel.String():
+			a.cancel = min(a.cancel, l.PerSecond)
+		case hold.AllKinds:
+			a.all = min(a.all, l.PerSecond)
+		}
+		r.lowered[l.Account] = a
+	}
+	return r
+}
+
+func (r forecastRates) of(account string) accountRates {
+	if a, ok := r.lowered[account]; ok {
+		return a
+	}
+	return r.configured
+}
+
+// slowest returns the lowest rate at which an account captures or cancels.
+func (r forecastRates) slowest() float64 {
+	slowest := r.configured.slowest()
+	for _, a := range r.lowered {
+		slowest = min(slowest, a.slowest())
+	}
+	return slowest
+}
+
+func (a accountRates) slowest() float64 {
+	slowest := min(a.capture, a.cancel)
+	if a.all > 0 {
+		slowest = min(slowest, a.all)
+	}
+	return slowest
+}
+
+// interval returns the time between two requests at a rate; 0 for no limit.
+func interval(rate float64) time.Duration {
+	if rate <= 0 {
+		return 0
+	}
+	return time.Duration(float64(time.Second) / rate)
+}
