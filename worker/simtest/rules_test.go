@@ -137,8 +137,6 @@ var rules = []rule{
 		(*judge).checkUpdatesOnce, nil},
 	{"newest amount", "an older snapshot never overwrites a newer amount",
 		(*judge).checkNewestAmount, nil},
-	{"newest amount", "only an event of the last five minutes takes the place of a read",
-		(*judge).checkSnapshotAge, nil},
 	{"card", "what the cardholder is answered is true",
 		nil, (*judge).checkAuthorizationAnswers},
 	{"card", "an intent that the cardholder did not confirm is canceled",
