@@ -52,6 +52,8 @@ var rules = []rule{
 
 	{"reported state", "holdd reports the state and the captured amount that Stripe has",
 		(*judge).checkReportedState, nil},
+	{"settled by Stripe", "an event that a hold has ended follows its effect at Stripe",
+		(*judge).checkSettledByStripe, nil},
 	{"cancellation reason", "a cancel has the reason that was requested, or else the setting's",
 		(*judge).checkCancellationReason, nil},
 	{"reported cause", "holdd reports its own effects as its own, and those of others as theirs",
