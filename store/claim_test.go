@@ -211,7 +211,7 @@ func TestClaim_SameMillisecondHasAnotherVersion(t *testing.T) {
 			m := storetest.StartInProcess(t)
 			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial})
 			w := newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)
-			if ok, err := s.Commit(t.Context(), []hold.HoldWrite{w}); err != nil || !ok[0] {
+			if ok, err := s.Commit(t.Context(), []hold.HoldWrite{w}); err != nil || !ok[0].Committed() {
 				t.Fatal(ok, err)
 			}
 			time.Sleep(100 * time.Microsecond) // in the bubble: within one millisecond

@@ -81,12 +81,13 @@ var writeArgs = argNames{"WRITE", []string{
 // keepScore keeps a hold's score in a set.
 const keepScore = "="
 
-// Commit commits writes to holds, each completely or not at all. ok[i] is false
-// if the hold of writes[i] has another version. A repeated write, whose reply
-// was lost, is committed once and reported as committed both times. After an
-// error each write may or may not be committed. A hold must have at most one of
-// the writes.
-func (s *Holds) Commit(ctx context.Context, writes []hold.HoldWrite) (ok []bool, err error) {
+// Commit commits writes to holds, each completely or not at all. A repeated
+// write, whose reply was lost, is committed once and reported as repeated. After
+// an error each write may or may not be committed. A hold must have at most one
+// of the writes.
+func (s *Holds) Commit(
+	ctx context.Context, writes []hold.HoldWrite,
+) (results []hold.CommitResult, err error) {
 	batches := s.conn.splitByPartition(len(writes), func(i int) string { return writes[i].Hold.ID })
 	calls := make([]scriptCall, len(batches))
 	for n, b := range batches {
@@ -100,17 +101,17 @@ func (s *Holds) Commit(ctx context.Context, writes []hold.HoldWrite) (ok []bool,
 		}
 		calls[n] = scriptCall{keys: keys, args: args}
 	}
-	ok = make([]bool, len(writes))
+	results = make([]hold.CommitResult, len(writes))
 	for n, cmd := range s.conn.callScriptBatch(ctx, commitScript, calls) {
 		r := newReply(cmd)
 		for _, i := range batches[n].indexes {
-			ok[i] = r.int() == 1
+			results[i] = hold.CommitResult(r.int())
 		}
 		if r.err != nil {
-			return ok, r.err
+			return results, r.err
 		}
 	}
-	return ok, nil
+	return results, nil
 }
 
 // appendWriteArgs appends the arguments and the events of a write.

@@ -33,6 +33,9 @@ type luaConstant struct {
 
 // resultConstants are results that scripts return as numbers.
 var resultConstants = []luaConstant{
+	{"COMMIT_CONFLICT", int(hold.CommitConflict)},
+	{"COMMIT_WRITTEN", int(hold.CommitWritten)},
+	{"COMMIT_REPEATED", int(hold.CommitRepeated)},
 	{"LOOKUP_CREATED", int(hold.LookupCreated)},
 	{"LOOKUP_RESUMED", int(hold.LookupResumed)},
 	{"LOOKUP_FINISHED", int(hold.LookupFinished)},

@@ -42,7 +42,8 @@
 // and a later claim therefore differ in version, even if the clock was set
 // back.
 //
-// A commit can be repeated: the script finds its record and reports success.
+// A commit can be repeated: the script finds its record, changes nothing, and
+// reports that the record was there.
 //
 // A claim is recorded before the call to Stripe. The idempotency key follows
 // from the record, which does not change while it is claimed. A worker that

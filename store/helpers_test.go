@@ -111,11 +111,15 @@ func capturedWrite(h hold.Hold, end time.Time) hold.HoldWrite {
 
 func (e *testStore) tryCommit(writes ...hold.HoldWrite) []bool {
 	e.Helper()
-	ok, err := e.store.Commit(e.Context(), writes)
+	results, err := e.store.Commit(e.Context(), writes)
 	if err != nil {
 		e.Fatal(err)
 	}
-	return ok
+	committed := make([]bool, len(results))
+	for i, r := range results {
+		committed[i] = r.Committed()
+	}
+	return committed
 }
 
 // mustCommit commits writes, and fails the test if one is not committed.

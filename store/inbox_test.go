@@ -117,7 +117,7 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 				ok, err := s.Commit(t.Context(),
 					[]hold.HoldWrite{{Hold: h, Placement: hold.Placement{NextMilestone: at,
 						MirrorAt: at.Add(-2 * time.Hour)}}})
-				if err != nil || !ok[0] {
+				if err != nil || !ok[0].Committed() {
 					t.Fatal(ok, err)
 				}
 			}

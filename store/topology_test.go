@@ -104,7 +104,7 @@ func (c *workload) drain(lease time.Duration) {
 				}
 				c.mu.Lock()
 				for i := range ok {
-					if ok[i] {
+					if ok[i].Committed() {
 						c.settledBy[ends[i].Hold.ID]++
 					}
 				}

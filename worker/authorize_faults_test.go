@@ -372,7 +372,7 @@ func (s *crashingStore) SaveAuthorization(
 
 func (s *crashingStore) Commit(
 	ctx context.Context, writes []hold.HoldWrite,
-) (ok []bool, err error) {
+) (results []hold.CommitResult, err error) {
 	defer s.wrapCall(&err)()
 	return s.Store.Commit(ctx, writes)
 }

@@ -180,6 +180,7 @@ func TestWebhook_SettledElsewhere(t *testing.T) {
 		w.Sim.Dashboard().Capture(ids[0], 4_000)
 		w.Sim.Dashboard().Cancel(ids[1], "requested_by_customer")
 		w.deliverPending()
+		time.Sleep(3 * time.Second)
 		h := w.mustGet(r, ids[0])
 		if h.State != hold.Captured || h.Reason != hold.CauseElsewhere ||
 			h.CapturedAmount != 4_000 {
@@ -334,9 +335,7 @@ func TestWebhook_VerifiesSignature(t *testing.T) {
 				t.Errorf("%d %s", code, body)
 			}
 		}
-		if h := w.mustGet(r, id); h.State != hold.Canceled {
-			t.Errorf("%s", h.State)
-		}
+		w.waitForState(r, id, hold.Canceled, 5*time.Second)
 	})
 }
 
@@ -366,6 +365,6 @@ func TestWebhook_RedisUnavailable(t *testing.T) {
 		w.Redis.SetError("")
 		time.Sleep(time.Minute)
 		w.deliverEvents(canceled)
-		w.waitForState(r, id, hold.Canceled, time.Second)
+		w.waitForState(r, id, hold.Canceled, 5*time.Second)
 	})
 }

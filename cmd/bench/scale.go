@@ -288,8 +288,8 @@ func (r *scaleRun) dropHolds(ctx context.Context, claims []hold.Claim) error {
 
 // commitAll commits every write, or returns an error.
 func commitAll(ctx context.Context, st *store.Store, writes []hold.HoldWrite) error {
-	ok, err := st.Commit(ctx, writes)
-	if err == nil && slices.Contains(ok, false) {
+	results, err := st.Commit(ctx, writes)
+	if err == nil && slices.Contains(results, hold.CommitConflict) {
 		err = errors.New("a hold changed between claim and commit")
 	}
 	return err

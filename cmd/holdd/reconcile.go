@@ -100,10 +100,11 @@ func waitForReconciliation(
 }
 
 // findingOrder lists first the findings that need the operator.
-var findingOrder = map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3, "attention": 4}
+var findingOrder = map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3,
+	"contradiction": 4, "attention": 5}
 
 var findingColors = map[string]string{"unreadable": boldRed, "rejected": red, "orphan": yellow,
-	"attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
+	"contradiction": boldRed, "attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
 
 func printReconciliation(out *console, r *api.Reconciliation) {
 	out.printLiveModeNotice(r.Livemode)

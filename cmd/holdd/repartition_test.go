@@ -29,7 +29,7 @@ func TestRepartitionCommand(t *testing.T) {
 			Hold: hold.Hold{ID: id, PaymentIntent: id, Amount: 100, Currency: "eur", CaptureAt: due, ExpiresAt: due.Add(time.Hour), State: hold.Scheduled,
 				OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1, NextOp: hold.OpCapture, NextAt: due, Reason: hold.CauseSchedule},
 			Placement: hold.Placement{DueAt: due, NextMilestone: due},
-		}}); err != nil || !ok[0] {
+		}}); err != nil || !ok[0].Committed() {
 			t.Fatal(err)
 		}
 	}

@@ -26,10 +26,11 @@
 --   WRITE_REFERENCE_ADD     member to add to references; "": none
 --   WRITE_EVENT_COUNT       number of events that follow
 -- Reply: for each write
---   1 if committed, 0 if the hold has another version
---
--- A write whose record is stored already counts as committed and changes
--- nothing. Its reply was lost, and the caller sent it again.
+--   COMMIT_WRITTEN   if committed
+--   COMMIT_REPEATED  if the same record is stored already; nothing changes. The
+--                    reply was lost and the caller sent the write again, or two
+--                    callers decided the same at the same time
+--   COMMIT_CONFLICT  if the hold has another version
 local max_events = ARGV[1]
 local writes, ids, n = {}, {}, 2
 while ARGV[n] do
@@ -94,15 +95,15 @@ for i, id in ipairs(ids) do
   local write, old = writes[i], recs[i]
   local version, rec, lane = ARGV[write + WRITE_VERSION], ARGV[write + WRITE_RECORD], ARGV[write + WRITE_LANE]
   if seen[id] then
-    reply[i] = 0 -- the call has two writes for the hold: the first one counts
+    reply[i] = COMMIT_CONFLICT -- the call has two writes for the hold: the first one counts
   elseif old and old == rec then
-    reply[i] = 1
+    reply[i] = COMMIT_REPEATED
   elseif (version == '' and old)
     or (version ~= '' and (not old or record_version(old) ~= version)) then
-    reply[i] = 0
-    if not old and rec == '' then reply[i] = 1 end
+    reply[i] = COMMIT_CONFLICT
+    if not old and rec == '' then reply[i] = COMMIT_REPEATED end
   else
-    reply[i] = 1
+    reply[i] = COMMIT_WRITTEN
     seen[id] = true
     if rec == '' then
       deleted[#deleted + 1] = id

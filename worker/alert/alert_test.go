@@ -44,12 +44,14 @@ Runbook: https://hotel.example/runbook#expiry_near`
 		hold.CauseAfterDeadline: alert.ExpiresBeforeDue,
 		hold.CauseInsideMargin:  alert.AttentionRequired,
 		hold.CauseNoOutcome:     alert.AttentionRequired,
+		hold.CauseContradiction: alert.AttentionRequired,
 	} {
 		a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventAttention,
 			Timestamp: now, Data: event.Data{Hold: h, Cause: cause.String()}},
 			alert.RenderOptions{})
 		if !ok || a.Kind != kind || !strings.Contains(a.Title, "(test mode)") ||
-			(a.Severity == alert.Critical) != (kind == alert.CaptureRefused) {
+			(a.Severity == alert.Critical) != (kind == alert.CaptureRefused ||
+				cause == hold.CauseContradiction) {
 			t.Errorf("%s: %+v", cause, a)
 		}
 	}

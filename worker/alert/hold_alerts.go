@@ -63,6 +63,14 @@ var holdAlerts = []holdAlert{
 		summary: "Stripe refused the capture or the release ({cause})",
 	},
 	{
+		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseContradiction},
+		kind: AttentionRequired, severity: fixedSeverity(Critical),
+		summary: "was recorded as settled, and Stripe contradicts it",
+		next:    "holdd neither captures nor releases it.",
+		action: "holdd show {hold} says what Stripe shows; " +
+			"then run holdd capture {hold} or holdd cancel {hold}.",
+	},
+	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNoOutcome},
 		kind: AttentionRequired, severity: severityAtLeastWarning,
 		summary: "has no outcome after many calls to Stripe",

@@ -57,7 +57,7 @@ type Reconciliation struct {
 
 // Finding is one difference between Stripe and the schedule.
 type Finding struct {
-	Kind          string `json:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,orphan,rejected,unreadable"`
+	Kind          string `json:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,contradiction,orphan,rejected,unreadable"`
 	PaymentIntent string `json:"payment_intent,omitempty"`
 	Account       string `json:"account,omitempty"`
 	Reference     string `json:"reference,omitempty"`

@@ -138,7 +138,9 @@ func (s storeOf) SaveAuthorization(
 	return s.Store.SaveAuthorization(ctx, a, token, release, resumeAt)
 }
 
-func (s storeOf) Commit(ctx context.Context, writes []hold.HoldWrite) (ok []bool, err error) {
+func (s storeOf) Commit(
+	ctx context.Context, writes []hold.HoldWrite,
+) (results []hold.CommitResult, err error) {
 	defer s.around(&err)()
 	return s.Store.Commit(ctx, writes)
 }

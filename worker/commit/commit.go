@@ -3,8 +3,9 @@
 // The store writes a decision together with its events, and only if the record
 // still has the version that the decision was based on. For each written
 // decision the committer logs and counts every event, and wakes the dispatcher
-// if the hold is due soon. A decision that is not written has no effect:
-// another writer was first, and the caller reads the hold again.
+// if the hold is due soon. If two writers make the same decision at the same
+// time, the one that wrote it does so. A decision that is not written has no
+// effect: another writer was first, and the caller reads the hold again.
 package commit
 
 import (
@@ -20,10 +21,9 @@ import (
 // Store writes records, each whole or not at all. store.Holds implements it, in
 // store/commit.go.
 type Store interface {
-	// Commit reports per record whether it is written; false means that another
-	// writer was first. After an error any record may be written. Writing the
-	// same again is safe: it is reported as written.
-	Commit(ctx context.Context, writes []hold.HoldWrite) ([]bool, error)
+	// Commit reports what became of each record. After an error any record may
+	// be written. Writing the same again is safe: it is reported as repeated.
+	Commit(ctx context.Context, writes []hold.HoldWrite) ([]hold.CommitResult, error)
 	// AdvanceMilestones moves milestones without rewriting their records.
 	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneWrite) ([]bool, error)
 }
@@ -57,6 +57,10 @@ type Change struct {
 	Lateness time.Duration
 	// At is when the decision was made, in Redis' time. Zero means now.
 	At time.Time
+
+	// unconfirmed says that an earlier commit of this change failed. That commit
+	// may have written it, so a repeated record is this change's own.
+	unconfirmed bool
 }
 
 // Committer writes decisions. It is safe for concurrent use.
@@ -89,16 +93,43 @@ func (c *Committer) commit(
 	for i := range changes {
 		writes[i] = c.prepareWrite(&changes[i])
 	}
+	var results []hold.CommitResult
 	for range attempts {
-		if written, err = c.store.Commit(ctx, writes); err == nil || ctx.Err() != nil {
+		if results, err = c.store.Commit(ctx, writes); err == nil {
+			break
+		}
+		for i := range changes {
+			changes[i].unconfirmed = true
+		}
+		if ctx.Err() != nil {
 			break
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.notifyWritten(changes, written)
+	c.notifyCommitted(changes, results)
+	written = make([]bool, len(results))
+	for i, r := range results {
+		written[i] = r.Committed()
+	}
 	return written, nil
+}
+
+// notifyCommitted logs and counts the changes that this committer wrote, and
+// returns how many the store has. A repeated change that no earlier commit of
+// this committer can have written is the equal decision of another writer,
+// which logs and counts it.
+func (c *Committer) notifyCommitted(changes []Change, results []hold.CommitResult) (n int) {
+	own := make([]bool, len(results))
+	for i, r := range results {
+		own[i] = r == hold.CommitWritten || r == hold.CommitRepeated && changes[i].unconfirmed
+		if r.Committed() {
+			n++
+		}
+	}
+	c.notifyWritten(changes, own)
+	return n
 }
 
 // PassMilestones commits the decisions of due milestones, and reports how many
@@ -134,11 +165,11 @@ func (c *Committer) PassMilestones(
 		}
 	}
 	if len(writes) > 0 {
-		ok, e := c.store.Commit(ctx, writes)
+		results, e := c.store.Commit(ctx, writes)
 		if e != nil {
 			return advanced, e
 		}
-		advanced += c.notifyWritten(writing, ok)
+		advanced += c.notifyCommitted(writing, results)
 	}
 	return advanced, err
 }
@@ -158,9 +189,9 @@ func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (delet
 		writes[i] = hold.HoldWrite{Version: holds[i].Version, Hold: holds[i],
 			PreviousReference: holds[i].Reference, Drop: true}
 	}
-	written, err := c.store.Commit(ctx, writes)
-	for _, ok := range written {
-		if ok {
+	results, err := c.store.Commit(ctx, writes)
+	for _, r := range results {
+		if r.Committed() {
 			deleted++
 		}
 	}

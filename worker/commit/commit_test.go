@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -28,37 +29,38 @@ type memoryStore struct {
 	versions  map[string]uint64
 	published []event.Envelope
 	calls     int
-	failCalls int // the first so many calls write nothing
-	loseReply int // the first so many calls write, and their reply is lost
-	lost      map[string]uint64
+	failCalls int                  // the first so many calls write nothing
+	loseReply int                  // the first so many calls write, and their reply is lost
+	records   map[string]hold.Hold // as last written
 }
 
 var errTimeout = errors.New("i/o timeout")
 
-func (s *memoryStore) Commit(_ context.Context, writes []hold.HoldWrite) ([]bool, error) {
+func (s *memoryStore) Commit(
+	_ context.Context, writes []hold.HoldWrite,
+) ([]hold.CommitResult, error) {
 	s.calls++
 	if s.calls <= s.failCalls {
 		return nil, errTimeout
 	}
-	written := make([]bool, len(writes))
+	results := make([]hold.CommitResult, len(writes))
 	for i, w := range writes {
 		id := w.Hold.ID
-		if s.lost[id] == w.Version+1 { // the same again
-			written[i] = true
-			continue
-		}
-		if written[i] = s.versions[id] == w.Version; written[i] {
-			s.versions[id] = w.Version + 1
+		switch {
+		case s.versions[id] == w.Version:
+			results[i] = hold.CommitWritten
+			s.versions[id], s.records[id] = w.Version+1, w.Hold
 			s.publish(w.Events)
-			if s.calls <= s.loseReply {
-				s.lost[id] = w.Version + 1
-			}
+		case s.versions[id] == w.Version+1 && reflect.DeepEqual(s.records[id], w.Hold):
+			results[i] = hold.CommitRepeated
+		default:
+			results[i] = hold.CommitConflict
 		}
 	}
 	if s.calls <= s.loseReply {
 		return nil, errTimeout
 	}
-	return written, nil
+	return results, nil
 }
 
 func (s *memoryStore) AdvanceMilestones(
@@ -100,7 +102,7 @@ type fixture struct {
 func newFixture() *fixture {
 	core, logs := observer.New(zapcore.DebugLevel)
 	f := &fixture{logs: logs,
-		store: &memoryStore{versions: map[string]uint64{}, lost: map[string]uint64{}}}
+		store: &memoryStore{versions: map[string]uint64{}, records: map[string]hold.Hold{}}}
 	f.Committer = commit.New(f.store, commit.Options{Rules: rules, DueSoon: time.Minute,
 		Now: func() time.Time { return now }, Wake: func() { f.wakes++ },
 		RecordAccount: func(account string) { f.accounts = append(f.accounts, account) },
@@ -226,6 +228,35 @@ func TestCommitWithRetry_LostReply(t *testing.T) {
 	written, err := f.CommitWithRetry(t.Context(), []commit.Change{c})
 	if err != nil || !slices.Equal(written, []bool{true}) || f.store.calls != 2 {
 		t.Fatal(written, err, f.store.calls)
+	}
+	f.expect(t, "published hold.paused", "info hold.paused", "metric hold.paused 2s")
+}
+
+// Two writers that make the same decision at the same time get the same record.
+// Only the one that wrote it logs and counts it.
+func TestCommit_EqualDecisionCountsOnce(t *testing.T) {
+	f := newFixture()
+	first := f.paused(t)
+	second := first
+	for _, c := range []commit.Change{first, second} {
+		written, err := f.CommitWithRetry(t.Context(), []commit.Change{c})
+		if err != nil || !slices.Equal(written, []bool{true}) {
+			t.Fatal(written, err)
+		}
+	}
+	f.expect(t, "published hold.paused", "info hold.paused", "metric hold.paused 2s")
+}
+
+// A caller that commits the same change again after an error counts it.
+func TestCommit_RepeatedAfterError(t *testing.T) {
+	f := newFixture()
+	changes := []commit.Change{f.paused(t)}
+	f.store.loseReply = 1
+	if _, err := f.Commit(t.Context(), changes); !errors.Is(err, errTimeout) {
+		t.Fatal(err)
+	}
+	if written, err := f.Commit(t.Context(), changes); err != nil || !written[0] {
+		t.Fatal(written, err)
 	}
 	f.expect(t, "published hold.paused", "info hold.paused", "metric hold.paused 2s")
 }

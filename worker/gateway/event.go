@@ -35,9 +35,8 @@ var (
 )
 
 var (
-	eventIDPattern        = boundedPattern{regexp.MustCompile(`^evt_[A-Za-z0-9_]+$`), 254}
-	eventTypePattern      = boundedPattern{regexp.MustCompile(`^[a-z][a-z0-9_.]*$`), 100}
-	idempotencyKeyPattern = boundedPattern{regexp.MustCompile(`^[!-~]+$`), maxIdempotencyKeyLen}
+	eventIDPattern   = boundedPattern{regexp.MustCompile(`^evt_[A-Za-z0-9_]+$`), 254}
+	eventTypePattern = boundedPattern{regexp.MustCompile(`^[a-z][a-z0-9_.]*$`), 100}
 )
 
 // eventJSON has the fields that the gateway reads from a body. Their names and
@@ -50,9 +49,7 @@ type eventJSON struct {
 	Context  string `json:"context"` // since version 2025-04-30
 	Created  int64  `json:"created"`
 	Livemode bool   `json:"livemode"`
-	// Before version 2017-05-25 this is only an id.
-	Request json.RawMessage `json:"request"`
-	Data    struct {
+	Data     struct {
 		Object json.RawMessage `json:"object"`
 	} `json:"data"`
 }
@@ -158,12 +155,11 @@ func parseSnapshotEvent(body []byte, ownAccount string) (hold.StripeEvent, error
 	}
 	account, known := snapshotEventAccount(raw.Account, raw.Context, ownAccount)
 	e := hold.StripeEvent{
-		ID:             raw.ID,
-		Type:           raw.Type,
-		Account:        account,
-		Created:        time.Unix(raw.Created, 0).UTC(),
-		Livemode:       raw.Livemode,
-		IdempotencyKey: eventIdempotencyKey(raw.Request),
+		ID:       raw.ID,
+		Type:     raw.Type,
+		Account:  account,
+		Created:  time.Unix(raw.Created, 0).UTC(),
+		Livemode: raw.Livemode,
 	}
 	if !known || !isHoldEventType(raw.Type) {
 		return e, nil
@@ -276,17 +272,4 @@ func verifySignature(
 		}
 	}
 	return ErrInvalidSignature
-}
-
-// eventIdempotencyKey returns the idempotency key of the request that caused
-// an event, or "".
-func eventIdempotencyKey(request json.RawMessage) string {
-	var r struct {
-		Key string `json:"idempotency_key"`
-	}
-	if len(request) == 0 || request[0] != '{' || json.Unmarshal(request, &r) != nil ||
-		!idempotencyKeyPattern.matches(r.Key) {
-		return ""
-	}
-	return r.Key
 }

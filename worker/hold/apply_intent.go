@@ -289,7 +289,7 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 		d := applyHeldIntent(h, in, now)
 		d.Unchanged = len(d.Events) == 0 && old.Verified && d.Hold.Revision == old.Revision &&
 			d.Hold.SingleCapture == old.SingleCapture && d.Hold.ExpiresAt.Equal(old.ExpiresAt)
-		return d.pauseForReview(in, now)
+		return d.applyReview(in, now)
 	case StatusProcessing:
 		return Decision{Hold: h, Unchanged: true}
 	default:

@@ -31,6 +31,9 @@
 //	scheduled -> captured, canceled, expired  settled by another system
 //	attention -> captured, canceled, expired  settled by another system
 //
+// A final state is left only for attention, if a comparison finds that Stripe
+// shows another state ([Hold.ApplyContradiction]).
+//
 // # Rules that keep money safe
 //
 //   - One effect has one idempotency key ([Hold.NextCall]): hold, operation,

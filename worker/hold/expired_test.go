@@ -13,11 +13,6 @@ func TestExpired_HasEitherReason(t *testing.T) {
 		"read": func(in *hold.PaymentIntent) hold.Decision {
 			return scheduled.ApplyPaymentIntent(in, end)
 		},
-		"webhook": func(in *hold.PaymentIntent) hold.Decision {
-			d, _ := scheduled.ApplyStripeEvent(&hold.StripeEvent{PaymentIntent: testIntentID,
-				Intent: in}, end)
-			return d
-		},
 		"capture refused": func(in *hold.PaymentIntent) hold.Decision {
 			h := claimHold(scheduled, t0.Add(day))
 			return h.ApplyAnswer(h.NextCall(t0.Add(day)),

@@ -34,7 +34,8 @@ func States() []State {
 
 func (s State) String() string { return enumName(stateNames[:], int(s)) }
 
-// Final reports whether a hold in this state never changes again.
+// Final reports whether a hold in this state has ended. It changes again only if
+// Stripe contradicts it, see [Hold.ApplyContradiction].
 func (s State) Final() bool { return s >= Captured && s <= Expired }
 
 // ParseState is the inverse of [State.String].
@@ -134,6 +135,7 @@ const (
 	CauseInsideMargin  // the deadline became known after the time of on_expiry
 	CauseNoOutcome     // many calls in a row without an outcome
 	CauseFeeTooLarge   // a fee or a transfer above the amount that a capture would take
+	CauseContradiction // Stripe shows another state than the settled hold
 )
 
 var causeNames = [...]string{
@@ -141,6 +143,7 @@ var causeNames = [...]string{
 	"refused",
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 	"inside_margin", "no_outcome", "fee_too_large",
+	"contradiction",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }

@@ -63,13 +63,18 @@ func (d *Decision) Placement(before *Hold, now time.Time, r Rules) Placement {
 	default:
 		p.KeepMirror = true
 	}
-	if !h.Verified && h.State != Attention && !(h.ExpiresSource == SourceCaller && h.Amount > 0) {
+	if awaitsVerification(h) {
 		p.VerifyAt = h.ExpiresAt
 		if h.NextOp != 0 {
 			p.VerifyAt = minTime(h.NextAt, h.ExpiresAt)
 		}
 	}
 	return p
+}
+
+// awaitsVerification reports whether the verify job reads the hold's intent.
+func awaitsVerification(h *Hold) bool {
+	return !h.Verified && h.State != Attention && !(h.ExpiresSource == SourceCaller && h.Amount > 0)
 }
 
 // nearestPassedThreshold returns the threshold nearest to the deadline that has

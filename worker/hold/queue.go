@@ -23,6 +23,19 @@ type HoldWrite struct {
 	Drop              bool     // delete the hold
 }
 
+// CommitResult is what became of a [HoldWrite].
+type CommitResult uint8
+
+// The results of a commit.
+const (
+	CommitConflict CommitResult = iota + 1 // the hold has another version; nothing is written
+	CommitWritten                          // this commit wrote it
+	CommitRepeated                         // an earlier commit wrote the same; nothing is written
+)
+
+// Committed reports whether the store has the write.
+func (r CommitResult) Committed() bool { return r == CommitWritten || r == CommitRepeated }
+
 // Claim is a hold that the store has leased to a worker.
 type Claim struct {
 	Hold      Hold

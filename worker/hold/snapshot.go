@@ -2,39 +2,28 @@ package hold
 
 import "time"
 
-// maxSnapshotAge is how old an event may be whose snapshot takes the place of a
-// read. An older one was delivered late, so later events may have come first.
-const maxSnapshotAge = 5 * time.Minute
+// urgentDeadline is how soon a deadline is that an event shows for an unverified
+// hold, so that its read does not wait for the verify job.
+const urgentDeadline = day
 
-// applySnapshot decides whether the snapshot in an event saves the read of the
-// intent.
+// snapshotNeedsRead reports whether an event leads to a read of the intent. A
+// snapshot saves the read only if a read says nothing new or follows anyway:
 //
-// A verified hold takes nothing from a snapshot. If the snapshot agrees with
-// the record, a read would say nothing new, whichever of the two is newer. If
-// it differs, either may be newer: the record does not say when Stripe last
-// confirmed it, and the time of an event has a resolution of a second. A read
-// decides.
+//   - It agrees with a verified hold, whichever of the two is newer.
+//   - The verify job is about to read the hold, and the snapshot does not show
+//     that the authorization ends within urgentDeadline.
 //
-// An unverified hold has no knowledge that a snapshot could replace. A recent
-// snapshot verifies it, as a read at the time of the event would have, if that
-// changes nothing but amount, currency and deadline. Any other event, in either
-// order, differs from what the hold then knows and leads to a read.
-func applySnapshot(h Hold, e *StripeEvent, now time.Time) (Decision, StripeEventAction) {
+// Nothing is taken from the snapshot itself.
+func snapshotNeedsRead(h *Hold, e *StripeEvent, now time.Time) bool {
 	in := e.snapshot()
-	same := Decision{Hold: h, Unchanged: true}
 	switch {
-	case in == nil || !in.isFullyHeld() || !acceptsSnapshot(&h):
-		return same, StripeEventNeedsRead
-	case h.Verified && matchesIntent(&h, in) && h.ExpiresAt.After(now):
-		return same, StripeEventNeedsNothing
-	case h.Verified || !in.CaptureBefore.After(now) || now.Sub(e.Created).Abs() > maxSnapshotAge:
-		return same, StripeEventNeedsRead
+	case in == nil || !in.isFullyHeld() || !acceptsSnapshot(h):
+		return true
+	case h.Verified:
+		return !matchesIntent(h, in) || !h.ExpiresAt.After(now)
 	}
-	d := h.ApplyPaymentIntent(in, now)
-	if d.Hold.State != h.State || len(d.Events) > 0 {
-		return same, StripeEventNeedsRead
-	}
-	return d, StripeEventNeedsNothing
+	return !awaitsVerification(h) ||
+		!in.CaptureBefore.IsZero() && in.CaptureBefore.Before(now.Add(urgentDeadline))
 }
 
 // snapshot returns what the event shows of its intent, nil if that is nothing.

@@ -31,11 +31,12 @@ func TestApplyStripeEvent_Snapshots(t *testing.T) {
 		at   time.Time
 		read bool
 	}{
-		"verifies":        {unverified, shown(same), now, false},
-		"a minute old":    {unverified, shown(same), now.Add(-time.Minute), false},
-		"delivered late":  {unverified, shown(same), now.Add(-6 * time.Minute), true},
-		"from the future": {unverified, shown(same), now.Add(6 * time.Minute), true},
-		"no deadline":     {unverified, shown(noDeadline), now, true},
+		"the verify job reads it": {unverified, shown(same), now, false},
+		"no deadline":             {unverified, shown(noDeadline), now, false},
+		"the verify job does not read it": {
+			with(unverified, func(h *hold.Hold) {
+				h.Amount, h.Currency, h.ExpiresSource = 500, "eur", hold.SourceCaller
+			}), shown(same), now, true},
 		"an open review": {unverified,
 			shown(func(in *hold.PaymentIntent) { in.Review = "prv_1" }), now, true},
 		"a part captured": {unverified,
@@ -47,11 +48,6 @@ func TestApplyStripeEvent_Snapshots(t *testing.T) {
 		"ends before the capture": {unverified,
 			shown(func(in *hold.PaymentIntent) { in.CaptureBefore = now.Add(time.Hour) }), now,
 			true},
-		"another amount than stated": {
-			with(unverified, func(h *hold.Hold) { h.Amount, h.Currency = 400, "eur" }),
-			shown(same), now, true},
-		"less than is to be captured": {
-			with(unverified, func(h *hold.Hold) { h.CaptureAmount = 600 }), shown(same), now, true},
 		"agrees": {verified, shown(noDeadline), now.Add(-time.Hour), false},
 		"agrees while paused": {
 			with(verified, func(h *hold.Hold) { h.State = hold.Paused }),
@@ -73,14 +69,9 @@ func TestApplyStripeEvent_Snapshots(t *testing.T) {
 	} {
 		e := &hold.StripeEvent{PaymentIntent: eventIntentID, Created: c.at, Authorized: c.in}
 		d, action := c.h.ApplyStripeEvent(e, now)
-		if (action == hold.StripeEventNeedsRead) != c.read || action == hold.StripeEventRetryLater {
-			t.Errorf("%s: action %d", name, action)
-		}
-		if written := !d.Unchanged; written != (!c.read && !c.h.Verified) {
-			t.Errorf("%s: written %t, %+v", name, written, d.Hold)
-		} else if written && (!d.Hold.Verified || d.Hold.Amount != 500 || !d.NewDeadline ||
-			!d.Hold.ExpiresAt.Equal(deadline)) {
-			t.Errorf("%s: %+v", name, d.Hold)
+		if (action == hold.StripeEventNeedsRead) != c.read || action == hold.StripeEventRetryLater ||
+			!d.Unchanged {
+			t.Errorf("%s: action %d, unchanged %t", name, action, d.Unchanged)
 		}
 	}
 }

@@ -8,14 +8,13 @@ import (
 // StripeEvent is an event from a signed Stripe webhook. It describes one
 // moment. It may arrive twice, late, or after a later event.
 type StripeEvent struct {
-	ID             string
-	Type           string // such as payment_intent.succeeded
-	Account        string // connected account; empty for the platform's own
-	Created        time.Time
-	Livemode       bool
-	IdempotencyKey string         // of the request that caused it; empty if none did
-	PaymentIntent  string         // id; empty if the event is about no intent
-	Intent         *PaymentIntent // of payment_intent.* only: the intent at that moment
+	ID            string
+	Type          string // such as payment_intent.succeeded
+	Account       string // connected account; empty for the platform's own
+	Created       time.Time
+	Livemode      bool
+	PaymentIntent string         // id; empty if the event is about no intent
+	Intent        *PaymentIntent // of payment_intent.* only: the intent at that moment
 	// of charge.* only: what an uncaptured charge shows of the intent
 	Authorized       *PaymentIntent
 	AutomaticCapture bool    // Stripe captures the intent at once, so it is no hold
@@ -39,96 +38,89 @@ const (
 	StripeEventRetryLater                     // the same event later, because the hold is claimed
 )
 
-// ApplyStripeEvent decides what an event changes about its hold.
+// ApplyStripeEvent decides what an event about its hold asks for.
 //
-// The statuses succeeded and canceled are final at Stripe, so an event that
-// shows one cannot be stale: it settles the hold without a read. With
-// multicapture only the last capture shows succeeded, and its amount is the
-// sum. A closed review is final as well. A snapshot of an authorization can
-// save a read, see applySnapshot. Everything else may be stale and needs a
-// read. A claimed hold is left to its worker, which reads the same state.
+// An event never changes what holdd does with the money. It may be stale, and
+// whoever knows the signing secret can forge it. So the final statuses, an
+// expired charge and every other difference lead to a read, and the hold
+// applies the answer. An event that says what a read has shown already needs
+// none, see snapshotNeedsRead. The only change is an entry in the history: how
+// a review was closed, because a read does not show it.
 func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeEventAction) {
 	now = now.UTC().Truncate(time.Millisecond)
 	same := Decision{Hold: h, Unchanged: true}
 	if h.State.Final() || h.PaymentIntent != e.PaymentIntent || h.Account != e.Account {
 		return same, StripeEventNeedsNothing
 	}
-	if h.State == Working {
-		if e.closesReview() && h.PreviousState == Paused {
-			return same, StripeEventRetryLater // no read shows how it was closed
-		}
+	switch {
+	case h.State == Working && e.closesReview() && h.PreviousState == Paused:
+		return same, StripeEventRetryLater // the entry would change a claimed hold
+	case h.State == Working:
+		return same, StripeEventNeedsRead
+	case e.closesReview():
+		return recordReviewClosed(h, e.Review, now), StripeEventNeedsRead
+	case snapshotNeedsRead(&h, e, now):
 		return same, StripeEventNeedsRead
 	}
-	switch {
-	case e.Intent != nil && (e.Intent.Status == StatusSucceeded ||
-		e.Intent.Status == StatusCanceled):
-		return settleAs(
-			h,
-			e.Intent,
-			ownsIdempotencyKey(&h, e.IdempotencyKey),
-			nil,
-			now,
-		), StripeEventNeedsNothing
-	case e.closesReview():
-		return applyReviewClosed(h, e.Review, now), StripeEventNeedsRead
-	}
-	return applySnapshot(h, e, now)
+	return same, StripeEventNeedsNothing
 }
 
 func (e *StripeEvent) closesReview() bool { return e.Review != nil && !e.Review.Open }
-
-// ownsIdempotencyKey reports whether an idempotency key belongs to this hold.
-func ownsIdempotencyKey(
-	h *Hold,
-	key string,
-) bool {
-	return strings.HasPrefix(key, keyPrefix+h.ID+"-")
-}
 
 // reviewApproved is the reason of a closed review that lets the payment
 // continue.
 const reviewApproved = "approved"
 
-// applyReviewClosed resumes the hold that this review paused if the review was
-// approved, and requires attention if it was closed otherwise. The history
-// keeps the close, so that a late event of the open review does not pause the
-// hold again.
-func applyReviewClosed(h Hold, r *Review, now time.Time) Decision {
-	note := reviewClosedNote + r.ID
-	paused := h.State == Paused && h.Reason == CauseReview &&
-		lastEntryNote(&h, HistoryPaused) == r.ID
-	if historyHasNote(&h, note) {
+const (
+	reviewClosedNote = "closed "
+	reviewReasonNote = " as "
+	// maxReviewsClosed bounds the reviews of a hold that its history shows as
+	// closed, so that events do not displace other entries.
+	maxReviewsClosed = 4
+)
+
+// recordReviewClosed adds to the history how a review was closed. A read that
+// shows no open review applies it, see applyReview.
+func recordReviewClosed(h Hold, r *Review, now time.Time) Decision {
+	closed := 0
+	for i := range h.History {
+		if strings.HasPrefix(h.History[i].Note, reviewClosedNote) {
+			closed++
+		}
+	}
+	if _, recorded := reviewClosedAs(&h, r.ID); recorded || closed >= maxReviewsClosed {
 		return Decision{Hold: h, Unchanged: true}
 	}
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
-		Cause: CauseReview, Note: note})
-	switch {
-	case !paused:
-		return Decision{Hold: h}
-	case r.Reason != reviewApproved:
-		return requireAttention(h, CauseReview, "the review was closed as "+r.Reason, now)
-	}
-	c, err := h.Resume("stripe", now)
-	if err != nil { // the hold is not paused
-		return Decision{Hold: h}
-	}
-	return c
+		Cause: CauseReview, Note: reviewClosedNote + r.ID + reviewReasonNote + r.Reason})
+	return Decision{Hold: h}
 }
 
-const reviewClosedNote = "closed "
+// reviewClosedAs returns the reason with which an event said that a review was
+// closed.
+func reviewClosedAs(h *Hold, id string) (reason string, ok bool) {
+	for i := range h.History {
+		reason, ok = strings.CutPrefix(h.History[i].Note, reviewClosedNote+id+reviewReasonNote)
+		if ok {
+			return reason, true
+		}
+	}
+	return "", false
+}
 
 // reviewCloseTimeout is how long the event of a closed review may take before
 // the hold requires attention: a read does not show how it was closed.
 const reviewCloseTimeout = time.Hour
 
-// pauseForReview pauses a hold whose intent was read and has an open review.
-// Each review pauses it once.
-func (d Decision) pauseForReview(in *PaymentIntent, now time.Time) Decision {
+// applyReview applies what a read shows of the review of an intent. An open
+// review pauses the hold, each review once. If the review that paused the hold
+// is no longer open, applyReview applies how an event said it was closed.
+func (d Decision) applyReview(in *PaymentIntent, now time.Time) Decision {
 	h := d.Hold
 	switch {
 	case in.Review != "":
 		own := h.State == Waiting || h.State == Scheduled && h.Reason == CauseSchedule
-		if !own || historyHasNote(&h, in.Review) || historyHasNote(&h, reviewClosedNote+in.Review) {
+		if !own || historyHasNote(&h, in.Review) {
 			return d
 		}
 		p, err := h.Pause(CauseReview, "stripe", now)
@@ -138,8 +130,28 @@ func (d Decision) pauseForReview(in *PaymentIntent, now time.Time) Decision {
 		// appendHistory has copied the slice
 		p.Hold.History[len(p.Hold.History)-1].Note = in.Review
 		return d.FollowedBy(p)
-	case h.State == Paused && h.Reason == CauseReview &&
-		now.Sub(lastEntryAt(&h, HistoryPaused)) >= reviewCloseTimeout:
+	case h.State == Paused && h.Reason == CauseReview:
+		return d.endReview(now)
+	}
+	return d
+}
+
+// endReview resumes a hold whose review a read no longer shows if the review
+// was approved, and requires attention if it was closed otherwise.
+func (d Decision) endReview(now time.Time) Decision {
+	h := d.Hold
+	reason, known := reviewClosedAs(&h, lastEntryNote(&h, HistoryPaused))
+	switch {
+	case known && reason == reviewApproved:
+		resumed, err := h.Resume("stripe", now)
+		if err != nil { // the hold is not paused
+			return d
+		}
+		return d.FollowedBy(resumed)
+	case known:
+		return d.FollowedBy(requireAttention(h, CauseReview,
+			"the review was closed as "+reason, now))
+	case now.Sub(lastEntryAt(&h, HistoryPaused)) >= reviewCloseTimeout:
 		return d.FollowedBy(requireAttention(h, CauseReview,
 			"the review is closed, and Stripe sent no event that says how", now))
 	}

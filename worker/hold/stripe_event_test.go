@@ -1,7 +1,9 @@
 package hold_test
 
 import (
+	"fmt"
 	"maps"
+	"reflect"
 	"testing"
 	"time"
 
@@ -44,50 +46,45 @@ func TestApplyStripeEvent(t *testing.T) {
 		AmountCapturable: 999, Currency: "eur"}
 	closed := &hold.Review{ID: "prv_1", Reason: "approved"}
 	for name, c := range map[string]struct {
-		h     hold.Hold
-		e     hold.StripeEvent
-		want  hold.StripeEventAction
-		state hold.State
-		cause hold.Cause
+		h       hold.Hold
+		e       hold.StripeEvent
+		want    hold.StripeEventAction
+		written bool
 	}{
-		"captured elsewhere": {scheduled, hold.StripeEvent{Intent: succeeded},
-			hold.StripeEventNeedsNothing, hold.Captured, hold.CauseElsewhere},
-		"captured by our own key": {scheduled,
-			hold.StripeEvent{Intent: &hold.PaymentIntent{Status: hold.StatusSucceeded,
-				AmountReceived: 500, Currency: "eur"}, IdempotencyKey: "holdd-" + eventIntentID +
-				"-capture-0-1"}, hold.StripeEventNeedsNothing, hold.Captured, hold.CauseSchedule},
-		"by another hold's key": {scheduled, hold.StripeEvent{Intent: succeeded,
-			IdempotencyKey: "holdd-pi_another001-capture-0-1"}, hold.StripeEventNeedsNothing,
-			hold.Captured, hold.CauseElsewhere},
-		"lapsed": {scheduled, hold.StripeEvent{Intent: expired},
-			hold.StripeEventNeedsNothing, hold.Expired, hold.CauseExpired},
-		"a snapshot may be stale": {scheduled, hold.StripeEvent{Intent: stale},
-			hold.StripeEventNeedsRead, hold.Scheduled, hold.CauseSchedule},
-		"a charge's event": {scheduled, hold.StripeEvent{}, hold.StripeEventNeedsRead,
-			hold.Scheduled, hold.CauseSchedule},
-		"an open review": {scheduled,
-			hold.StripeEvent{Review: &hold.Review{ID: "prv_1", Open: true}}, hold.StripeEventNeedsRead,
-			hold.Scheduled, hold.CauseSchedule},
-		"under work": {working, hold.StripeEvent{Intent: succeeded},
-			hold.StripeEventNeedsRead, hold.Working, hold.CauseSchedule},
-		"under work, review closed": {working, hold.StripeEvent{Review: closed},
-			hold.StripeEventNeedsRead, hold.Working, hold.CauseSchedule},
-		"read while paused": {readingPaused, hold.StripeEvent{Review: closed},
-			hold.StripeEventRetryLater, hold.Working, hold.CauseSchedule},
-		"of an earlier intent": {other, hold.StripeEvent{Intent: expired},
-			hold.StripeEventNeedsNothing, hold.Scheduled, hold.CauseSchedule},
-		"of an account that isn't's": {scheduled, hold.StripeEvent{Intent: expired,
-			Account: "acct_12345678"}, hold.StripeEventNeedsNothing, hold.Scheduled, hold.CauseSchedule},
-		"after its end": {final, hold.StripeEvent{Intent: expired},
-			hold.StripeEventNeedsNothing, hold.Captured, hold.CauseSchedule},
+		"captured": {scheduled, hold.StripeEvent{Intent: succeeded}, hold.StripeEventNeedsRead,
+			false},
+		"expired":         {scheduled, hold.StripeEvent{Intent: expired}, hold.StripeEventNeedsRead, false},
+		"another amount":  {scheduled, hold.StripeEvent{Intent: stale}, hold.StripeEventNeedsRead, false},
+		"event of charge": {scheduled, hold.StripeEvent{}, hold.StripeEventNeedsRead, false},
+		"open review": {scheduled, hold.StripeEvent{Review: &hold.Review{ID: "prv_1", Open: true}},
+			hold.StripeEventNeedsRead, false},
+		"closed review": {scheduled, hold.StripeEvent{Review: closed}, hold.StripeEventNeedsRead,
+			true},
+		"claimed, captured": {working, hold.StripeEvent{Intent: succeeded},
+			hold.StripeEventNeedsRead, false},
+		"claimed, review closed": {working, hold.StripeEvent{Review: closed},
+			hold.StripeEventNeedsRead, false},
+		"claimed while paused, review closed": {readingPaused, hold.StripeEvent{Review: closed},
+			hold.StripeEventRetryLater, false},
+		"earlier intent of the hold": {other, hold.StripeEvent{Intent: expired},
+			hold.StripeEventNeedsNothing, false},
+		"other account": {scheduled, hold.StripeEvent{Intent: expired, Account: "acct_12345678"},
+			hold.StripeEventNeedsNothing, false},
+		"settled hold": {final, hold.StripeEvent{Intent: expired}, hold.StripeEventNeedsNothing,
+			false},
 	} {
-		c.e.PaymentIntent = eventIntentID
-		got, action := c.h.ApplyStripeEvent(&c.e, now)
-		if action != c.want || got.Hold.State != c.state || got.Hold.Reason != c.cause ||
-			got.Unchanged != (c.h.State == c.state) && name != "an open review" {
-			t.Errorf("%s: %s %s, hearing %d, same %v", name, got.Hold.State,
-				got.Hold.Reason, action, got.Unchanged)
-		}
+		t.Run(name, func(t *testing.T) {
+			c.e.PaymentIntent = eventIntentID
+			d, action := c.h.ApplyStripeEvent(&c.e, now)
+			if action != c.want || d.Unchanged == c.written || len(d.Events) > 0 {
+				t.Errorf("action %d, unchanged %t, events %v", action, d.Unchanged, d.Events)
+			}
+			got, want := d.Hold, c.h
+			got.History, want.History = nil, nil
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("the event changed more than the history:\n%+v\n%+v", got, want)
+			}
+		})
 	}
 }
 
@@ -110,30 +107,41 @@ func TestReview_PausesOnce(t *testing.T) {
 	if err != nil || c.Hold.ApplyPaymentIntent(open, now).Hold.State != hold.Scheduled {
 		t.Errorf("paused again")
 	}
-	if c, _ := paused.ApplyStripeEvent(closed("approved"), now); c.Hold.State != hold.Scheduled ||
-		len(c.Events) != 1 || c.Events[0].Type != hold.EventResumed {
-		t.Errorf("%+v", c.Hold)
-	} else if again, _ := c.Hold.ApplyStripeEvent(closed("approved"), now); !again.Unchanged {
-		t.Error("told twice, done twice")
+	for reason, want := range map[string]hold.State{
+		"approved": hold.Scheduled, "refunded_as_fraud": hold.Attention,
+	} {
+		reported, _ := paused.ApplyStripeEvent(closed(reason), now)
+		if reported.Hold.State != hold.Paused || reported.Unchanged {
+			t.Errorf("%s: the event alone led to %+v", reason, reported.Hold)
+		}
+		if again, _ := reported.Hold.ApplyStripeEvent(closed(reason), now); !again.Unchanged {
+			t.Errorf("%s: recorded twice", reason)
+		}
+		if s := reported.Hold.ApplyPaymentIntent(open, now).Hold.State; s != hold.Paused {
+			t.Errorf("%s: %s while Stripe shows the open review", reason, s)
+		}
+		read := reported.Hold.ApplyPaymentIntent(&withoutReview, now)
+		if read.Hold.State != want || len(read.Events) != 1 || read.Unchanged {
+			t.Errorf("%s: %+v", reason, read)
+		}
+		if s := read.Hold.ApplyPaymentIntent(open, now).Hold.State; s != want {
+			t.Errorf("%s: %s after a late read of the open review", reason, s)
+		}
 	}
-	if c, _ := paused.ApplyStripeEvent(closed("refunded_as_fraud"),
-		now); c.Hold.State != hold.Attention || c.Hold.Reason != hold.CauseReview {
-		t.Errorf("%+v", c.Hold)
+	// An event that says that the review is closed does not keep an open review
+	// from pausing the hold.
+	c2, _ := newEventHold(t, now).ApplyStripeEvent(closed("approved"), now)
+	if s := c2.Hold.ApplyPaymentIntent(open, now).Hold.State; s != hold.Paused {
+		t.Errorf("%s under an open review", s)
 	}
-	// Closed before it was heard of: neither an event nor a read that comes
-	// late pauses the hold.
-	if c, _ := newEventHold(t, now).ApplyStripeEvent(closed("approved"), now); c.Unchanged ||
-		c.Hold.ApplyPaymentIntent(open, now).Hold.State != hold.Scheduled {
-		t.Error("a read that was overtaken paused it")
-	}
-	// A pause of somebody's own is not the review's to end.
+	// A caller's own pause does not end with the review.
 	ownPause, err := newEventHold(t, now).Pause(0, "desk", now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, _ := ownPause.Hold.ApplyStripeEvent(closed("approved"),
-		now); c.Hold.State != hold.Paused {
-		t.Errorf("resumed from a pause of the desk's")
+	own, _ := ownPause.Hold.ApplyStripeEvent(closed("approved"), now)
+	if s := own.Hold.ApplyPaymentIntent(&withoutReview, now).Hold.State; s != hold.Paused {
+		t.Errorf("%s, paused by the caller", s)
 	}
 	// How it was closed never came through: a person is asked, not at once.
 	if s := paused.ApplyPaymentIntent(&withoutReview,
@@ -143,6 +151,19 @@ func TestReview_PausesOnce(t *testing.T) {
 	if s := paused.ApplyPaymentIntent(&withoutReview,
 		now.Add(61*time.Minute)).Hold.State; s != hold.Attention {
 		t.Errorf("%s", s)
+	}
+}
+
+func TestApplyStripeEvent_BoundsHistory(t *testing.T) {
+	now := time.Unix(1764000000, 0).UTC()
+	h := newEventHold(t, now)
+	for i := range 3 * hold.MaxHistory {
+		d, _ := h.ApplyStripeEvent(&hold.StripeEvent{PaymentIntent: eventIntentID,
+			Review: &hold.Review{ID: fmt.Sprintf("prv_%d", i), Reason: "approved"}}, now)
+		h = d.Hold
+	}
+	if h.HistoryDropped > 0 || len(h.History) > 5 {
+		t.Errorf("%d entries, %d dropped", len(h.History), h.HistoryDropped)
 	}
 }
 

@@ -3,7 +3,7 @@
 //
 //	API, CLI       [Scheduler.Schedule] and the methods of [Changer]
 //	Redis inbox    [RequestInboxConsumer], a job: decodes entries and passes them to the scheduler
-//	webhooks       [Webhooks.ApplyStripeEvent]: settles or changes a hold, or queues its intent
+//	webhooks       [Webhooks.ApplyStripeEvent]: queues the intents to be read
 //	metadata       [Refresher], a job: reads queued intents, schedules those with terms
 //
 // Package hold decides what may happen to a hold. Package commit writes each
@@ -35,17 +35,17 @@
 // # Webhooks
 //
 // A signed event is a hint to read the intent, because events arrive late,
-// twice and out of order. Final facts are taken from the event itself: the
-// statuses succeeded and canceled, and a closed review. For any other event the
-// intent is queued and read a moment later, with two exceptions:
+// twice and out of order, and anyone who has the signing secret can forge one.
+// No event changes what holdd does with the money, whatever it says: the intent
+// is queued, read a moment later within the read budget, and the hold applies
+// the answer. Two kinds of events need no read of their own:
 //
-//   - The uncaptured charge of an event of the last five minutes verifies an
-//     unverified hold: amount, currency and capture_before.
-//   - A snapshot that agrees with a verified hold needs no read.
+//   - A snapshot that agrees with a verified hold.
+//   - A snapshot of a hold that the verify job reads anyway, unless it shows a
+//     deadline within a day.
 //
-// A verified hold takes nothing from a snapshot. Its record does not say when
-// Stripe last confirmed it, because a read that changes nothing is not written.
-// So no snapshot is provably newer, and one that differs leads to a read.
+// How a review was closed is only in its event. The hold's history records it,
+// and the next read that shows no open review applies it.
 //
 //   - Stripe receives a 2xx answer only after the write. If Redis is
 //     unavailable, Stripe sends the event again, for three days.

@@ -67,7 +67,9 @@ func TestCaptureAt_TooLateFromEverySource(t *testing.T) {
 			t.Fatalf("%+v", unverified)
 		}
 		w.Sim.ClearFaultRules()
-		w.applyAll()
+		if err := w.store.RequestRefresh(w.Ctx, unverified.ID, "", false); err != nil {
+			t.Fatal(err)
+		}
 		w.refresh()
 		if h := w.hold(unverified.ID); h == nil || h.State != hold.Attention ||
 			h.Reason != hold.CauseAfterDeadline {

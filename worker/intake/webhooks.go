@@ -12,10 +12,8 @@ import (
 
 // Results of [Webhooks.ApplyStripeEvent].
 const (
-	EventSettled = "settled" // the hold is now final
-	EventChanged = "changed" // the hold has changed
 	EventQueued  = "queued"  // the intent is read soon, or when it is scheduled
-	EventIgnored = "ignored" // the event concerns no hold or changes nothing
+	EventIgnored = "ignored" // the event concerns no hold or says nothing new
 )
 
 // WrongMode is the code of a test mode event at a holdd in live mode, and of
@@ -54,7 +52,8 @@ type WebhooksOptions struct {
 	Health   *health.RedisReporter
 }
 
-// Webhooks applies Stripe's signed events. It is safe for concurrent use.
+// Webhooks queues the reads that Stripe's signed events ask for. It is safe for
+// concurrent use.
 type Webhooks struct {
 	store     WebhookStore
 	committer Committer
@@ -67,8 +66,8 @@ func NewWebhooks(store WebhookStore, committer Committer, o WebhooksOptions) *We
 	return &Webhooks{store: store, committer: committer, o: o}
 }
 
-// ApplyStripeEvent applies a signed event. When it returns without an error,
-// the store has the change or the queued refresh. Errors are *[hold.Problem] or
+// ApplyStripeEvent queues the read that a signed event asks for. When it returns
+// without an error, the store has the queued read. Errors are *[hold.Problem] or
 // wrap [health.ErrUnavailable]; after the latter, Stripe must send the event
 // again.
 func (w *Webhooks) ApplyStripeEvent(
@@ -79,7 +78,6 @@ func (w *Webhooks) ApplyStripeEvent(
 	} else if !relevant {
 		return EventIgnored, nil
 	}
-	result = EventIgnored
 	for range maxConflictRetries {
 		h, now, err := readHold(ctx, w.store, w.o.Health, e.PaymentIntent)
 		if err != nil {
@@ -90,32 +88,37 @@ func (w *Webhooks) ApplyStripeEvent(
 			return w.queueUnknownIntent(ctx, &e)
 		}
 		d, action := h.ApplyStripeEvent(&e, now)
-		switch action {
-		case hold.StripeEventRetryLater:
-			return "", fmt.Errorf("hold %s is being worked on: %w", h.ID, health.ErrUnavailable)
-		case hold.StripeEventNeedsRead:
-			// Queued before the commit, so that a refresh follows if the commit
-			// fails.
-			if err := queueRefresh(ctx, w.store, w.o.Health, h.ID, h.Account, false); err != nil {
+		if !d.Unchanged {
+			// Committed before the read is queued, so that the read finds it.
+			change := commit.Change{Before: h, Decision: d, At: now}
+			written, err := commitChange(ctx, w.committer, w.o.Health, &change)
+			if err != nil {
 				return "", err
 			}
-			result = EventQueued
+			if !written {
+				continue
+			}
 		}
-		if d.Unchanged {
-			return result, nil
-		}
-		change := commit.Change{Before: h, Decision: d, At: now}
-		written, err := commitChange(ctx, w.committer, w.o.Health, &change)
-		switch {
-		case err != nil:
-			return "", err
-		case written && d.Hold.State.Final():
-			return EventSettled, nil
-		case written:
-			return EventChanged, nil
-		}
+		return w.queueRead(ctx, h, action)
 	}
 	return "", conflictError(e.PaymentIntent)
+}
+
+// queueRead queues the read of a hold that an event asks for.
+func (w *Webhooks) queueRead(
+	ctx context.Context, h *hold.Hold, action hold.StripeEventAction,
+) (result string, err error) {
+	switch action {
+	case hold.StripeEventRetryLater:
+		return "", fmt.Errorf("hold %s is being worked on: %w", h.ID, health.ErrUnavailable)
+	case hold.StripeEventNeedsRead:
+		err := queueRefresh(ctx, w.store, w.o.Health, h.ID, h.Account, false)
+		if err != nil {
+			return "", err
+		}
+		return EventQueued, nil
+	}
+	return EventIgnored, nil
 }
 
 // mayConcernHold reports whether an event can concern a hold. It returns an

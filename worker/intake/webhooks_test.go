@@ -10,6 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/stripesim"
 )
 
 func TestApplyStripeEvent_NotOurs(t *testing.T) {
@@ -52,6 +53,19 @@ func TestApplyStripeEvent_NotOurs(t *testing.T) {
 	})
 }
 
+// applyAndRefresh applies an event that leads to a read, and reads.
+func (w *world) applyAndRefresh(e stripesim.Event) {
+	w.T.Helper()
+	before := w.hold(e.Intent)
+	if result, err := w.apply(e); result != intake.EventQueued || err != nil {
+		w.T.Errorf("%s: %q, %v", e.Type, result, err)
+	}
+	if h := w.hold(e.Intent); h.Version != before.Version {
+		w.T.Errorf("%s changed the hold without a read: %+v", e.Type, h)
+	}
+	w.refresh()
+}
+
 func TestApplyStripeEvent_Settles(t *testing.T) {
 	inWorld(t, func(w *world) {
 		captured, canceled := w.AuthorizeIntent(), w.AuthorizeIntent()
@@ -69,9 +83,7 @@ func TestApplyStripeEvent_Settles(t *testing.T) {
 		over := w.takeEvents(canceled, "payment_intent.canceled")[0]
 
 		w.commits.loseReply = 1 // the first one's, which is written once more
-		if result, err := w.apply(succeeded); result != intake.EventSettled || err != nil {
-			t.Errorf("succeeded: %q, %v", result, err)
-		}
+		w.applyAndRefresh(succeeded)
 		h := w.hold(captured)
 		if h.State != hold.Captured || h.CapturedAmount != 4_000 ||
 			h.Reason != hold.CauseElsewhere {
@@ -80,9 +92,7 @@ func TestApplyStripeEvent_Settles(t *testing.T) {
 		if result, err := w.apply(succeeded); result != intake.EventIgnored || err != nil {
 			t.Errorf("succeeded again: %q, %v", result, err)
 		}
-		if result, err := w.apply(over); result != intake.EventSettled || err != nil {
-			t.Errorf("canceled: %q, %v", result, err)
-		}
+		w.applyAndRefresh(over)
 		if h := w.hold(canceled); h.State != hold.Canceled {
 			t.Errorf("%+v", h)
 		}
@@ -185,16 +195,12 @@ func TestApplyStripeEvent_NotWritten(t *testing.T) {
 			t.Errorf("Redis unavailable: %q, %v", result, err)
 		}
 		w.Redis.SetError("")
-		w.commits.before = func() { w.Redis.SetError("LOADING") }
-		if result, err := w.apply(e); result != "" || !errors.Is(err, health.ErrUnavailable) {
-			t.Errorf("Redis unavailable at the commit: %q, %v", result, err)
-		}
-		w.Redis.SetError("")
 		if got := w.hold(id); got.Version != h.Version {
 			t.Errorf("%+v", got)
 		}
-		if result, err := w.apply(e); result != intake.EventSettled || err != nil {
-			t.Errorf("sent again: %q, %v", result, err)
+		w.applyAndRefresh(e)
+		if got := w.hold(id); got.State != hold.Canceled {
+			t.Errorf("sent again: %+v", got)
 		}
 	})
 }
@@ -203,19 +209,19 @@ func TestApplyStripeEvent_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent()
 		w.schedule(captureIn(time.Hour, id))
-		w.takeEvents("")
-		if err := w.Sim.Dashboard().Cancel(id, ""); err != nil {
-			t.Fatal(err)
-		}
+		w.openReview(id)
+		closed := w.closeReview(id)
 		w.commits.before = func() {
-			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "other"); err != nil {
+			if _, _, err := w.changer.Acknowledge(w.Ctx, id, 0, "other"); err != nil {
 				t.Error(err)
 			}
 		}
-		result, err := w.apply(w.takeEvents(id, "payment_intent.canceled")[0])
-		if h := w.hold(id); result != intake.EventSettled || err != nil ||
-			h.State != hold.Canceled {
-			t.Errorf("%q, %v: %+v", result, err, h)
+		if result, err := w.apply(closed); result != intake.EventQueued || err != nil {
+			t.Errorf("%q, %v", result, err)
+		}
+		w.refresh()
+		if h := w.hold(id); h.State != hold.Scheduled || !h.Acknowledged {
+			t.Errorf("%+v", h)
 		}
 	})
 }
@@ -245,34 +251,91 @@ func TestApplyStripeEvent_Working(t *testing.T) {
 	})
 }
 
+// openReview opens a review of an intent and applies its event.
+func (w *world) openReview(id string) {
+	w.T.Helper()
+	w.takeEvents("")
+	if err := w.Sim.Dashboard().OpenReview(id); err != nil {
+		w.T.Fatal(err)
+	}
+	w.applyAndRefresh(w.takeEvents(id, "review.opened")[0])
+	if h := w.hold(id); h.State != hold.Paused || h.Reason != hold.CauseReview {
+		w.T.Fatalf("%+v", h)
+	}
+}
+
+// closeReview approves the open review of an intent and returns the event.
+func (w *world) closeReview(id string) stripesim.Event {
+	w.T.Helper()
+	if err := w.Sim.Dashboard().CloseReview(id, "approved"); err != nil {
+		w.T.Fatal(err)
+	}
+	return w.takeEvents(id, "review.closed")[0]
+}
+
 func TestApplyStripeEvent_Review(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent()
 		w.schedule(captureIn(time.Hour, id))
-		w.takeEvents("")
-		if err := w.Sim.Dashboard().OpenReview(id); err != nil {
-			t.Fatal(err)
+		w.openReview(id)
+		closed := w.closeReview(id)
+		w.commits.before = func() { w.Redis.SetError("LOADING") }
+		if result, err := w.apply(closed); result != "" || !errors.Is(err, health.ErrUnavailable) {
+			t.Errorf("Redis unavailable at the commit: %q, %v", result, err)
 		}
-		opened := w.takeEvents(id, "review.opened")[0]
-		if result, err := w.apply(opened); result != intake.EventQueued || err != nil {
-			t.Errorf("opened: %q, %v", result, err)
-		}
-		w.refresh()
-		if h := w.hold(id); h.State != hold.Paused || h.Reason != hold.CauseReview {
-			t.Fatalf("%+v", h)
-		}
-		if err := w.Sim.Dashboard().CloseReview(id, "approved"); err != nil {
-			t.Fatal(err)
-		}
-		closed := w.takeEvents(id, "review.closed")[0]
-		if result, err := w.apply(closed); result != intake.EventChanged || err != nil {
+		w.Redis.SetError("")
+		if result, err := w.apply(closed); result != intake.EventQueued || err != nil {
 			t.Errorf("closed: %q, %v", result, err)
 		}
+		if h := w.hold(id); h.State != hold.Paused {
+			t.Errorf("resumed before the read: %+v", h)
+		}
+		w.refresh()
 		if h := w.hold(id); h.State != hold.Scheduled {
 			t.Errorf("%+v", h)
 		}
-		if pending := w.pendingAfter(0); len(pending) != 1 {
-			t.Errorf("a closed review asks for a read as well: %+v", pending)
+	})
+}
+
+// TestApplyStripeEvent_FalseEvents signs events that Stripe never sent, as a
+// sender can that knows the signing secret.
+func TestApplyStripeEvent_FalseEvents(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id, reviewed := w.AuthorizeIntent(), w.AuthorizeIntent()
+		for _, id := range []string{id, reviewed} {
+			w.schedule(captureIn(time.Hour, id))
+		}
+		w.openReview(reviewed)
+		review := w.hold(reviewed).History[1].Note
+		intent := func(status hold.PaymentIntentStatus, received int64) *hold.PaymentIntent {
+			return &hold.PaymentIntent{ID: id, Status: status, Amount: 10_000, Currency: "eur",
+				AmountReceived: received, AmountCapturable: 10_000 - received}
+		}
+		soon := intent(hold.StatusRequiresCapture, 0)
+		soon.CaptureBefore = time.Now().Add(time.Minute)
+		for name, e := range map[string]hold.StripeEvent{
+			"captured": {Type: "payment_intent.succeeded", PaymentIntent: id,
+				Intent: intent(hold.StatusSucceeded, 10_000)},
+			"canceled": {Type: "payment_intent.canceled", PaymentIntent: id,
+				Intent: intent(hold.StatusCanceled, 10_000)},
+			"expired":       {Type: "charge.expired", PaymentIntent: id},
+			"near deadline": {Type: "charge.updated", PaymentIntent: id, Authorized: soon},
+			"review approved": {Type: "review.closed", PaymentIntent: reviewed,
+				Review: &hold.Review{ID: review, Reason: "approved"}},
+		} {
+			before := w.hold(e.PaymentIntent)
+			reads := w.countRetrieves()
+			e.Created = time.Now()
+			result, err := w.webhooks.ApplyStripeEvent(w.Ctx, e)
+			if result != intake.EventQueued || err != nil {
+				t.Errorf("%s: %q, %v", name, result, err)
+			}
+			w.refresh()
+			h := w.hold(e.PaymentIntent)
+			if h.State != before.State || !h.ExpiresAt.Equal(before.ExpiresAt) ||
+				h.Amount != before.Amount || w.countRetrieves() != reads+1 {
+				t.Errorf("%s: %d reads, %+v", name, w.countRetrieves()-reads, h)
+			}
 		}
 	})
 }

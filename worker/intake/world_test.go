@@ -57,15 +57,17 @@ type commitStore struct {
 
 var errLostReply = errors.New("connection reset by peer")
 
-func (s *commitStore) Commit(ctx context.Context, writes []hold.HoldWrite) ([]bool, error) {
+func (s *commitStore) Commit(
+	ctx context.Context, writes []hold.HoldWrite,
+) ([]hold.CommitResult, error) {
 	run(&s.before)
-	ok, err := s.Store.Commit(ctx, writes)
+	results, err := s.Store.Commit(ctx, writes)
 	if s.loseReply > 0 {
 		s.loseReply--
 		run(&s.afterLoss)
 		return nil, errLostReply
 	}
-	return ok, err
+	return results, err
 }
 
 func run(f *func()) {

@@ -301,8 +301,8 @@ func (c *comparison) comparePage(
 	if err != nil {
 		return err
 	}
-	now := c.o.Clock.Now()
 	var changes []proposedChange
+	var contradicted []hold.Hold
 	listed, compared := int64(0), int64(0)
 	for i := range page {
 		in, h := &page[i], holds[i]
@@ -310,23 +310,14 @@ func (c *comparison) comparePage(
 			continue
 		}
 		listed++
-		if h == nil {
-			if in.Status == hold.StatusRequiresCapture {
-				if ch, ok := c.proposeAdoption(ctx, account, in, now); ok {
-					changes = append(changes, ch)
-				}
+		if h != nil {
+			compared++
+			c.rememberSeen(in.ID)
+			if mayContradict(h, in, requestedAt) {
+				contradicted = append(contradicted, *h)
 			}
-			continue
 		}
-		compared++
-		c.rememberSeen(in.ID)
-		// The list may be older than the hold, but a final status never
-		// changes.
-		stillHeld := in.Status == hold.StatusRequiresCapture && !h.State.Final()
-		if stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)) {
-			continue
-		}
-		if ch, ok := c.proposeUpdate(h, in, now); ok {
+		if ch, ok := c.proposeFromList(ctx, account, h, in, requestedAt); ok {
 			changes = append(changes, ch)
 		}
 	}
@@ -334,7 +325,30 @@ func (c *comparison) comparePage(
 		s.Listed += listed
 		s.Compared += compared
 	})
-	return c.commitChanges(ctx, changes)
+	if err := c.commitChanges(ctx, changes); err != nil {
+		return err
+	}
+	return c.compareSettled(ctx, contradicted)
+}
+
+// proposeFromList decides what a listed intent changes. h is its hold, nil if
+// there is none. ok is false if it changes nothing.
+func (c *comparison) proposeFromList(
+	ctx context.Context, account string, h *hold.Hold, in *hold.PaymentIntent,
+	requestedAt time.Time,
+) (ch proposedChange, ok bool) {
+	stillHeld := in.Status == hold.StatusRequiresCapture
+	now := c.o.Clock.Now()
+	switch {
+	case h == nil && stillHeld:
+		return c.proposeAdoption(ctx, account, in, now)
+	case h == nil || h.State.Final():
+		return proposedChange{}, false
+	case stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)):
+		// The list may be older than the hold. A final status never changes.
+		return proposedChange{}, false
+	}
+	return c.proposeUpdate(h, in, now)
 }
 
 // readHolds reads holds; a hold that does not exist is nil. unreadable has the

@@ -12,7 +12,8 @@
 //	                     Schedule an intent that holds money, has terms in its metadata and has no
 //	                     hold. Update a known hold to the state at Stripe. Report an intent that
 //	                     holds money and has no terms as an orphan, and never touch it. Report
-//	                     invalid terms with the reason.
+//	                     invalid terms with the reason. If a list shows another state than a
+//	                     settled hold, read the intent; a contradiction requires attention.
 //	schedule to Stripe   Read the intents of open holds that no list contained, one by one. A hold
 //	                     requires attention if Stripe does not find its intent twice.
 //
@@ -26,6 +27,8 @@
 //   - A change is committed only on the version on which it was decided.
 //   - A listed intent that still holds money is ignored if its hold changed
 //     after the list was requested. A final status is always applied.
+//   - A list alone reopens no settled hold: a read confirms it. A contradiction
+//     never leads to a capture or a release by itself.
 //   - One replica at a time compares, under a lease in Redis with a fencing
 //     token. A run with an outdated token stops at its next save.
 //   - A dry run lives in its replica's memory. It writes only budget

@@ -30,24 +30,26 @@ const (
 // FindingKind is how Stripe and the schedule differ about an intent.
 type FindingKind string
 
-// Kinds of findings. The last four need the operator.
+// Kinds of findings. The last five need the operator.
 const (
-	FoundScheduled  FindingKind = "scheduled"  // had terms and no hold; is scheduled now
-	FoundChanged    FindingKind = "changed"    // the amount or the deadline has changed
-	FoundCaptured   FindingKind = "captured"   // captured elsewhere, such as in the Dashboard
-	FoundCanceled   FindingKind = "canceled"   // released elsewhere
-	FoundExpired    FindingKind = "expired"    // released by the card network
-	FoundAttention  FindingKind = "attention"  // the hold requires attention
-	FoundOrphan     FindingKind = "orphan"     // holds money, has no terms; never touched
-	FoundRejected   FindingKind = "rejected"   // the terms in its metadata are invalid
-	FoundUnreadable FindingKind = "unreadable" // Stripe refuses to list this account's intents
+	FoundScheduled FindingKind = "scheduled" // had terms and no hold; is scheduled now
+	FoundChanged   FindingKind = "changed"   // the amount or the deadline has changed
+	FoundCaptured  FindingKind = "captured"  // captured elsewhere, such as in the Dashboard
+	FoundCanceled  FindingKind = "canceled"  // released elsewhere
+	FoundExpired   FindingKind = "expired"   // released by the card network
+	FoundAttention FindingKind = "attention" // the hold requires attention
+	// Stripe shows another state than the settled hold, which requires attention now
+	FoundContradiction FindingKind = "contradiction"
+	FoundOrphan        FindingKind = "orphan"     // holds money, has no terms; never touched
+	FoundRejected      FindingKind = "rejected"   // the terms in its metadata are invalid
+	FoundUnreadable    FindingKind = "unreadable" // Stripe refuses to list this account's intents
 )
 
 // FindingKinds lists every kind.
 func FindingKinds() []FindingKind {
 	return []FindingKind{
 		FoundScheduled, FoundChanged, FoundCaptured, FoundCanceled, FoundExpired,
-		FoundAttention, FoundOrphan, FoundRejected, FoundUnreadable,
+		FoundAttention, FoundContradiction, FoundOrphan, FoundRejected, FoundUnreadable,
 	}
 }
 

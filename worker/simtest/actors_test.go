@@ -201,9 +201,13 @@ func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 	}
 }
 
-// performAtStripe performs an action that is not a request to holdd. It reports
-// whether a is one.
+// performAtStripe performs an action that is not a request to holdd, or forges
+// an event of one. It reports whether a is one.
 func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool {
+	if strings.HasPrefix(a.kind, forgedPrefix) {
+		w.sendForgedEvent(h, id, a)
+		return true
+	}
 	var err error
 	switch a.kind {
 	case "dashboard capture":

@@ -21,7 +21,8 @@
 //   - The process: killed at a time or at a call, stopped, or paused.
 //   - Actors: requests about the time of a claim, lost replies, repetitions at
 //     other replicas, wrong accounts, amounts and deadlines, changes in the
-//     Dashboard, and captures of parts by another system.
+//     Dashboard, captures of parts by another system, and signed events that
+//     Stripe never sent.
 //
 // In three worlds of ten, holds also come from metadata, the inbox and cards
 // that holdd authorizes (plan_intake_test.go). Stripe's webhooks are delivered

@@ -41,6 +41,7 @@ func drawPlan(seed uint64) plan {
 	p.drawLate()
 	p.eventVersion = drawEventVersion(seed)
 	p.drawIntake()
+	p.drawForgedEvents()
 	for i := range p.holds {
 		p.drawParts(&p.holds[i])
 	}

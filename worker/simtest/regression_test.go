@@ -251,6 +251,8 @@ var regressions = []struct {
 					{number: 2, at: 286 * time.Minute, kind: "dashboard part", amount: 1784}}}}}},
 	{"webhooks are thin events: holdd reads each intent, and adopts the one with terms",
 		thinEventsPlan()},
+	{"signed events that Stripe never sent: each hold is captured in time, unless it is under review",
+		forgedEventsPlan()},
 	{"an organization's key acts for a connected account, whose path its events have",
 		organizationPlan()},
 	{"an increment happens during an older list request: the newer amount stays",

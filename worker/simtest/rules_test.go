@@ -52,6 +52,8 @@ var rules = []rule{
 
 	{"reported state", "holdd reports the state and the captured amount that Stripe has",
 		(*judge).checkReportedState, nil},
+	{"settled by Stripe", "an event that a hold has ended follows its effect at Stripe",
+		(*judge).checkSettledByStripe, nil},
 	{"cancellation reason", "a cancel has the reason that was requested, or else the setting's",
 		(*judge).checkCancellationReason, nil},
 	{"reported cause", "holdd reports its own effects as its own, and those of others as theirs",
@@ -137,8 +139,6 @@ var rules = []rule{
 		(*judge).checkUpdatesOnce, nil},
 	{"newest amount", "an older snapshot never overwrites a newer amount",
 		(*judge).checkNewestAmount, nil},
-	{"newest amount", "only an event of the last five minutes takes the place of a read",
-		(*judge).checkSnapshotAge, nil},
 	{"card", "what the cardholder is answered is true",
 		nil, (*judge).checkAuthorizationAnswers},
 	{"card", "an intent that the cardholder did not confirm is canceled",

@@ -121,7 +121,7 @@ func (m *metrics) initSeries() {
 		hold.EventAttention: {hold.CauseAmountTooLarge, hold.CauseNotFound, hold.CauseRefused,
 			hold.CauseKeyConflict, hold.CauseNotCapturable,
 			hold.CauseMismatch, hold.CauseReview, hold.CauseInsideMargin, hold.CauseNoOutcome,
-			hold.CauseFeeTooLarge},
+			hold.CauseFeeTooLarge, hold.CauseContradiction},
 	} {
 		for _, cause := range causes {
 			m.holdEvents.WithLabelValues(string(event), causeLabel(cause))

@@ -1,0 +1,61 @@
+package reconcile
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// mayContradict reports whether a listed intent contradicts a settled hold. A
+// list that was requested before the hold settled says nothing.
+func mayContradict(h *hold.Hold, in *hold.PaymentIntent, requestedAt time.Time) bool {
+	return h.Contradicts(in) && lastChangeAt(h).Before(requestedAt.Add(-clockSlack))
+}
+
+// compareSettled reads the intents of settled holds that a list contradicts. A
+// hold that the read contradicts as well requires attention.
+func (c *comparison) compareSettled(ctx context.Context, holds []hold.Hold) error {
+	for batch := range slices.Chunk(holds, maxConcurrentReads) {
+		answers, err := c.reader.retrieveBatch(ctx, batch)
+		if err != nil {
+			return err
+		}
+		var changes []proposedChange
+		failed := int64(0)
+		for i := range batch {
+			a := &answers[i]
+			switch {
+			case a.Kind == hold.AnswerUnauthorized:
+				return errKeyRejected
+			case a.Kind != hold.AnswerOK || a.Intent == nil: // the next run reads it again
+				failed++
+			case batch[i].Contradicts(a.Intent):
+				ch := proposeContradiction(&batch[i], a.Intent, c.o.Clock.Now())
+				changes = append(changes, ch)
+			}
+		}
+		c.run.updateCheckpoint(func(s *checkpoint) {
+			s.Retrieved += int64(len(batch)) - failed
+			s.RetrieveFailed += failed
+		})
+		if err := c.commitChanges(ctx, changes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proposeContradiction makes a settled hold require attention because Stripe
+// shows another state.
+func proposeContradiction(
+	h *hold.Hold, in *hold.PaymentIntent, now time.Time,
+) proposedChange {
+	d := h.ApplyContradiction(in, now)
+	return proposedChange{before: *h, decision: d, finding: Finding{
+		Kind: FoundContradiction, PaymentIntent: h.PaymentIntent, Account: h.Account,
+		Reference: h.Reference, Amount: d.Hold.Amount, Currency: d.Hold.Currency,
+		Detail: describeAttention(&d.Hold),
+	}}
+}
