@@ -109,12 +109,12 @@ func (j *judge) checkSettledByStripe(c *judgedHold) {
 			e.Type != hold.EventExpired {
 			continue
 		}
-		at := j.fromRedisTime(e.Timestamp).Add(slack)
+		at := e.Timestamp.Add(slack)
 		if !slices.ContainsFunc(c.effects, func(x stripesim.Effect) bool {
 			return x.Final && !x.Time.After(at)
 		}) {
 			j.failHold(c, "%s (%s) at +%s, and Stripe held the money", e.Type, e.Data.Cause,
-				j.since(at))
+				j.since(e.Timestamp))
 		}
 	}
 }
