@@ -9,9 +9,10 @@
 //
 // A list has the newest intents first and has no filter for ids. A walk starts
 // at the time at which the newest of the waiting intents is known to have
-// existed. It skips a gap in which none of them can be. It ends at the first
-// page that answers fewer than two of them, because single reads cost no more
-// from there.
+// existed, and skips a gap in which none of them can be. Where a page answers
+// few of them, the walk goes on behind one that still waits, because intents
+// that wait together were often created together. It ends after two pages in a
+// row that answer fewer than two, because single reads cost no more from there.
 //
 // # Invariants
 //

@@ -15,8 +15,8 @@ import (
 const DefaultListAbove = 10
 
 // MaxWaiting is how many intents the callers of ReadEach collect for one call.
-// The more of them wait, the more of them a page answers.
-const MaxWaiting = 2000
+// Of a larger backlog, a page answers only a part.
+const MaxWaiting = 10_000
 
 // Caller sends calls to Stripe under the shared budget. gateway.Caller
 // implements it.

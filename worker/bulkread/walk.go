@@ -12,11 +12,17 @@ import (
 
 const (
 	pageSize = 100
-	// minPageMatches is how many waiting intents a page must answer for the
-	// next page to be read.
+	// minPageMatches is how many waiting intents a page must answer to cost less
+	// than their single reads. A walk ends after maxPoorPages in a row that
+	// answer fewer.
 	minPageMatches = 2
+	maxPoorPages   = 2
+	// minDenseMatches is how many a page must answer for the walk to go on to
+	// the page after it. Otherwise the walk goes on at another waiting intent,
+	// because more of them are probably near that.
+	minDenseMatches = 10
 	// clockSlack is how far ahead of Redis' clock Stripe's may be. If it is
-	// further ahead, pages miss intents, and these are read one by one.
+	// further ahead, the first page misses intents.
 	clockSlack = time.Minute
 )
 
@@ -26,6 +32,7 @@ type walk struct {
 	account  string
 	reads    []Read
 	newest   []int            // positions by ExistedAt, newest or unknown first
+	anchors  []int            // positions at which the walk may go on, last first
 	waiting  map[string][]int // positions by PaymentIntent
 	deadline time.Time        // of the wait for the budget
 	slots    chan struct{}    // has one element for each done under way
@@ -34,7 +41,7 @@ type walk struct {
 
 func newWalk(caller Caller, account string, reads []Read, positions []int) *walk {
 	w := &walk{caller: caller, account: account, reads: reads,
-		newest: slices.Clone(positions), waiting: map[string][]int{}}
+		newest: slices.Clone(positions), anchors: slices.Clone(positions), waiting: map[string][]int{}}
 	for _, i := range positions {
 		id := reads[i].PaymentIntent
 		w.waiting[id] = append(w.waiting[id], i)
@@ -56,25 +63,58 @@ func boolInt(b bool) int {
 	return 0
 }
 
-// run reads pages until one answers too few of the waiting intents, the budget
-// allows none in time, or Stripe does not answer. It returns when each done has
-// returned.
+// run reads pages while they cost less than single reads, the budget allows
+// them in time, and Stripe answers. It returns when each done has returned.
 func (w *walk) run(ctx context.Context) {
 	var applying sync.WaitGroup
 	defer applying.Wait()
 	call := hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize,
 		CreatedUpTo: w.newestWaiting()}
-	for len(w.waiting) >= minPageMatches {
+	for poor := 0; len(w.waiting) >= minPageMatches; {
 		a, err := w.caller.WaitAndDo(ctx, call, time.Until(w.deadline))
-		if err != nil || a.Kind != hold.AnswerOK || a.Page == nil || len(a.Page.Intents) == 0 {
+		if err != nil || !isPage(a) {
 			return
 		}
-		matches := w.answerListed(&applying, a)
-		if !a.Page.More || matches < minPageMatches {
-			return
+		matches, more := 0, false
+		if a.Page != nil {
+			matches, more = w.answerListed(&applying, a), a.Page.More
 		}
-		call = w.nextPage(&a.Page.Intents[len(a.Page.Intents)-1])
+		if poor++; matches >= minPageMatches {
+			poor = 0
+		}
+		switch {
+		case poor == maxPoorPages:
+			return
+		case more && matches >= minDenseMatches:
+			call = w.nextPage(&a.Page.Intents[len(a.Page.Intents)-1])
+		default:
+			anchor := w.nextAnchor()
+			if anchor == "" {
+				return
+			}
+			call = hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize, After: anchor}
+		}
 	}
+}
+
+// isPage reports whether the walk goes on after an answer. Stripe may not find
+// the intent after which a page begins.
+func isPage(a hold.Answer) bool {
+	return a.Kind == hold.AnswerOK && a.Page != nil || a.Kind == hold.AnswerNotFound
+}
+
+// nextAnchor returns a waiting intent near which others may be, empty if each
+// was returned before.
+func (w *walk) nextAnchor() string {
+	for len(w.anchors) > 0 {
+		last := len(w.anchors) - 1
+		id := w.reads[w.anchors[last]].PaymentIntent
+		w.anchors = w.anchors[:last]
+		if w.waiting[id] != nil {
+			return id
+		}
+	}
+	return ""
 }
 
 // answerListed calls done for each waiting intent of a page, concurrently. It

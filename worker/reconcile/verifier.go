@@ -14,7 +14,7 @@ import (
 
 // verifyMaxWait is how long the reads of one tick wait for the budget. Between
 // two ticks, requests and refreshes have the budget to themselves.
-const verifyMaxWait = time.Second
+const verifyMaxWait = 2 * time.Second
 
 // UnverifiedStore finds holds that were accepted unverified. store.Store
 // implements it.
