@@ -78,8 +78,8 @@ bench-limit: redis bench-programs ## only the run under Stripe's limit, four rep
 bench-accounts: redis bench-programs ## only the same holds over more and more accounts, and one busy account beside others
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts accounts $(if $(QUICK),-quick)
 
-bench-reads: redis bench-programs ## only the reads of many intents: verification, a storm of webhooks, reconcile of a million
-	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts verify,webhook-storm,reconcile $(if $(QUICK),-quick)
+bench-reads: redis bench-programs ## only the reads of many intents: verification, a storm of webhooks, reconcile; MILLION=1 for a million intents
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts verify,webhook-storm,reconcile $(if $(QUICK),-quick) $(if $(MILLION),-million)
 
 bench-scale: redis bench-programs ## each operation with 10k and 1M holds pending, and the ratio; TEN_MILLION=1 for 10M as well
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts scale,cluster $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)

@@ -81,8 +81,8 @@
 // the default of 25 reads a second, beside the least that single reads of the
 // same intents take at that rate.
 //
-// Part reconcile compares a million intents with an empty schedule, which
-// schedules all of them, and then with the complete one. The budget limits
+// Part reconcile compares 100,000 intents (-million: a million) with an empty
+// schedule, which schedules all of them, and then with the complete one. The budget limits
 // nothing there. The last column is what the same requests take if a run may
 // send half of 25 a second, as with Stripe.
 //

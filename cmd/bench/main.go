@@ -51,7 +51,7 @@ var (
 		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 100, 1_000, 6_000},
 			fairnessRounds: 1, others: 999, othersHolds: 10, busyHolds: 100_000},
 		reads: readsWorkload{unverified: 20_000, stormIntents: 5_000, eventsOfEach: 4,
-			reconciled: 1_000_000},
+			reconciled: 100_000},
 		references: true, withMillion: true, scale: []int{10_000, 1_000_000}}
 	quickWorkload = workload{rounds: 1, drain: 6_000, slowDrain: 1_200,
 		latenessSpan: 2 * time.Second, idleSpan: 4 * time.Second, pending: 100_000,
@@ -65,7 +65,7 @@ var (
 // flags are the command line's.
 type flags struct {
 	binDir, results, parts, profiles string
-	quick, tenMillion                bool
+	quick, million, tenMillion       bool
 	rounds                           int
 }
 
@@ -78,6 +78,7 @@ func parseFlags(args []string) (f flags, err error) {
 	fs.StringVar(&f.parts, "parts", "",
 		"parts to measure, with commas: "+strings.Join(partNames(), ", ")+
 			"; empty: all but "+strings.Join(extraPartNames(), " and "))
+	fs.BoolVar(&f.million, "million", false, "reconcile: a million intents (minutes)")
 	fs.BoolVar(&f.tenMillion, "ten-million", false,
 		"scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
 	fs.StringVar(&f.profiles, "profile", "",
@@ -94,6 +95,9 @@ func (f flags) workload() workload {
 	}
 	if f.rounds > 0 {
 		w.rounds = f.rounds
+	}
+	if f.million {
+		w.reads.reconciled = 1_000_000
 	}
 	if f.tenMillion {
 		w.scale = append(slices.Clone(w.scale), 10_000_000)

@@ -126,7 +126,10 @@ func comparisonTable(s *sampleSet, title string, figures ...figure) table {
 			t.header = append(t.header, "holdd / "+n)
 		}
 	}
-	t.header = append(t.header, "bare is")
+	hasBare := slices.Contains(names, "bare")
+	if hasBare {
+		t.header = append(t.header, "bare is")
+	}
 	for _, f := range figures {
 		if s.by[f] == nil {
 			continue
@@ -140,7 +143,10 @@ func comparisonTable(s *sampleSet, title string, figures ...figure) table {
 				row = append(row, s.formatRatio(f, n))
 			}
 		}
-		t.rows = append(t.rows, append(row, figureInfo[f].bare))
+		if hasBare {
+			row = append(row, figureInfo[f].bare)
+		}
+		t.rows = append(t.rows, row)
 	}
 	return t
 }
@@ -159,6 +165,9 @@ func (s *sampleSet) formatRatio(f figure, other string) string {
 	than, found := s.median(f, other)
 	if !ok || !found || than == 0 {
 		return "–"
+	}
+	if v/than < 0.1 {
+		return fmt.Sprintf("%.3f", v/than)
 	}
 	return fmt.Sprintf("%.2f", v/than)
 }
