@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
-	"github.com/holdd/holdd/cmd/bench/capture"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -20,7 +20,9 @@ const (
 	readRate = 25
 	// webhookSenders is how many webhooks are under way at once.
 	webhookSenders = 16
-	webhookSecret  = "whsec_benchbenchbenchbench"
+	// listTimeout bounds a list of all intents.
+	listTimeout   = 5 * time.Minute
+	webhookSecret = "whsec_benchbenchbenchbench"
 )
 
 // readsWorkload is the size of the measurements of reads.
@@ -291,7 +293,7 @@ func (b *readsBench) measureReconcile(ctx context.Context) ([]table, error) {
 		return nil, err
 	}
 	b.logf("  %d intents placed", n)
-	bare, err := listAll(ctx, r.stripe, n)
+	bare, err := b.listAll(r.stripe, n)
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +310,7 @@ func (b *readsBench) measureReconcile(ctx context.Context) ([]table, error) {
 		}
 		b.logf("  %s: %.1f s", run.name, run.took.Seconds())
 	}
-	again, err := listAll(ctx, r.stripe, n) // other load on the machine varies
+	again, err := b.listAll(r.stripe, n) // other load on the machine varies
 	if err != nil {
 		return nil, err
 	}
@@ -355,26 +357,24 @@ func reconcileTable(n int, runs []*reconcileRun, bare time.Duration) table {
 	return t
 }
 
-// listAll lists all intents with stripe-go, page by page, and returns how long
-// that took.
-func listAll(ctx context.Context, stripe string, want int) (time.Duration, error) {
-	list := capture.NewLister(stripe)
-	began, listed := time.Now(), 0
-	for after := ""; ; {
-		ids, more, err := list(ctx, after)
-		if err != nil {
-			return 0, err
-		}
-		listed += len(ids)
-		if !more {
-			break
-		}
-		after = ids[len(ids)-1]
+// listAll lists all intents with stripe-go in a process of its own, page by
+// page, and returns how long that took.
+func (b *readsBench) listAll(stripe string, want int) (time.Duration, error) {
+	p, err := b.startProcess("bare", append(workerEnv(nil, stripe), "BENCH_LIST=1"),
+		b.binPath("bare"))
+	if err != nil {
+		return 0, err
 	}
-	if listed != want {
-		return 0, fmt.Errorf("stripe-go listed %d of %d intents", listed, want)
+	defer p.stop()
+	if err := p.waitReady(); err != nil {
+		return 0, err
 	}
-	return time.Since(began), nil
+	began := time.Now()
+	listed, err := p.readLineWithin(listTimeout)
+	if err == nil && listed != strconv.Itoa(want) {
+		err = p.withLog(fmt.Errorf("listed %q of %d intents", listed, want))
+	}
+	return time.Since(began), err
 }
 
 // reconcileReport is what the API says of a run.
