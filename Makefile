@@ -8,7 +8,7 @@ SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-scale bench-programs bench-bullmq profile check deploy-check redis languages clean
+.PHONY: help run build test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-scale bench-programs bench-bullmq profile check deploy-check redis languages clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,20 +66,23 @@ fuzz: ## each fuzz target for FUZZTIME (60s, or a count such as 5000x)
 # The benchmarks are a module of their own, so holdd does not depend on the engines that they compare.
 BENCH := .build/bench
 STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
-bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form
-	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick,-results results)
+bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and physical limits, in a quarter of an hour; QUICK=1 is the short form, PARTS=drain,verify measures some parts
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(PARTS),-parts $(PARTS)) $(if $(QUICK),-quick,$(if $(PARTS),,-results results))
 
 bench-bullmq:
 	@cmd/bench/bullmq/install $(BENCH)/bullmq
 
 bench-limit: redis bench-programs ## only the run under Stripe's limit, four replicas
-	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only limit $(if $(QUICK),-quick)
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts limit $(if $(QUICK),-quick)
 
 bench-accounts: redis bench-programs ## only the same holds over more and more accounts, and one busy account beside others
-	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only accounts $(if $(QUICK),-quick)
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts accounts $(if $(QUICK),-quick)
+
+bench-reads: redis bench-programs ## only the reads of many intents: verification, a storm of webhooks, reconcile; MILLION=1 for a million intents
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts verify,webhook-storm,reconcile $(if $(QUICK),-quick) $(if $(MILLION),-million)
 
 bench-scale: redis bench-programs ## each operation with 10k and 1M holds pending, and the ratio; TEN_MILLION=1 for 10M as well
-	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only scale $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts scale,cluster $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)
 
 profile: redis bench-programs ## CPU and allocations of a drain: the top functions, and the profiles in .build/profile
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -profile $(CURDIR)/.build/profile

@@ -58,44 +58,71 @@ func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
 }
 
 // readByScore returns up to n holds per partition of a set whose score is at most
-// highest ("": now), lowest score first, and the time of Redis.
+// highest ("": now), lowest score first, and the time of Redis. It reads more
+// than maxBatchSize in several rounds. A set that changes meanwhile may show a
+// hold twice or not at all.
 func (c *conn) readByScore(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
-) ([]hold.DueHold, time.Time, error) {
-	calls := make([]scriptCall, len(c.partitions))
-	for p := range c.partitions {
-		k := &c.partitions[p]
-		calls[p] = scriptCall{
-			keys: []string{set(k), k.holds},
-			args: []any{clampBatchSize(n), highest},
-		}
+) (found []hold.DueHold, now time.Time, failed error) {
+	open := make([]int, len(c.partitions)) // partitions that have more
+	for p := range open {
+		open[p] = p
 	}
-	var found []hold.DueHold
-	var failed error
-	now := time.Time{}
-	for _, cmd := range c.callScriptBatch(ctx, readDueScript, calls) {
-		r := newReply(cmd)
-		if t := r.time(); !t.IsZero() {
-			now = t
-		}
-		for r.hasMore() {
-			id, due, rec := r.str(), r.time(), r.str()
-			if r.err != nil {
-				break
+	byPartition := make([][]hold.DueHold, len(c.partitions))
+	for offset := 0; offset == 0 || offset < n && len(open) > 0; offset += maxBatchSize {
+		calls := make([]scriptCall, len(open))
+		for i, p := range open {
+			k := &c.partitions[p]
+			calls[i] = scriptCall{
+				keys: []string{set(k), k.holds}, args: []any{clampBatchSize(n - offset), highest},
 			}
-			h := hold.Hold{ID: id} // returned for an id without a record
-			if rec != "" {
-				var err error
-				if h, _, err = decodeRecord(id, rec); err != nil {
-					failed = errors.Join(failed, err)
-					continue
-				}
+			if offset > 0 {
+				calls[i].args = append(calls[i].args, offset)
 			}
-			found = append(found, hold.DueHold{Hold: h, DueAt: due})
 		}
-		failed = errors.Join(failed, r.err)
+		var full []int
+		for i, cmd := range c.callScriptBatch(ctx, readDueScript, calls) {
+			batch, at, count, err := decodeDue(cmd)
+			failed = errors.Join(failed, err)
+			if !at.IsZero() {
+				now = at
+			}
+			byPartition[open[i]] = append(byPartition[open[i]], batch...)
+			if count == maxBatchSize {
+				full = append(full, open[i])
+			}
+		}
+		open = full
 	}
-	return found, now, failed
+	return slices.Concat(byPartition...), now, failed
+}
+
+// decodeDue decodes a reply of read_due.lua. count includes the records that it
+// could not decode.
+func decodeDue(cmd *redis.Cmd) (found []hold.DueHold, now time.Time, count int, failed error) {
+	r := newReply(cmd)
+	now = r.time()
+	for ; r.hasMore(); count++ {
+		id, due, rec := r.str(), r.time(), r.str()
+		if r.err != nil {
+			break
+		}
+		h := hold.Hold{ID: id} // returned for an id without a record
+		if rec != "" {
+			var err error
+			if h, _, err = decodeRecord(id, rec); err != nil {
+				failed = errors.Join(failed, err)
+				continue
+			}
+		}
+		found = append(found, hold.DueHold{Hold: h, DueAt: due})
+	}
+	return found, now, count, errors.Join(failed, r.err)
+}
+
+// perPartition returns how many of n each partition gives.
+func (c *conn) perPartition(n int) int {
+	return (n + len(c.partitions) - 1) / len(c.partitions)
 }
 
 // hasAnyMembers reports whether a set has members in any partition. While a set

@@ -92,14 +92,16 @@ func addPromoteReply(result *hold.PromoteResult, partition int, r *reply) error 
 // DueMilestones returns up to n holds per partition whose next deadline
 // milestone is due.
 func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
-	return s.conn.readByScore(ctx, func(k *partitionKeys) string { return k.expiring }, n, "")
+	return s.conn.readByScore(ctx, func(k *partitionKeys) string { return k.expiring },
+		clampBatchSize(n), "")
 }
 
-// Unverified returns up to n holds per partition that must be checked against
-// Stripe, most urgent first.
+// Unverified returns about n holds that must be checked against Stripe, evenly
+// of all partitions, most urgent first.
 func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	unverified := func(k *partitionKeys) string { return k.unverified }
-	found, now, err := s.conn.readByScore(ctx, unverified, n, "+inf")
+	perPartition := s.conn.perPartition(n)
+	found, now, err := s.conn.readByScore(ctx, unverified, perPartition, "+inf")
 	sortByDueTime(found)
 	return found, now, err
 }
@@ -111,7 +113,7 @@ func (s *Queue) Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Tim
 	if found, err := s.conn.hasAnyMembers(ctx, mirror); err != nil || !found {
 		return nil, time.Time{}, err
 	}
-	found, now, err := s.conn.readByScore(ctx, mirror, n, "")
+	found, now, err := s.conn.readByScore(ctx, mirror, clampBatchSize(n), "")
 	sortByDueTime(found)
 	return found, now, err
 }
@@ -127,7 +129,7 @@ func (s *Queue) SettledBefore(
 ) ([]hold.DueHold, error) {
 	settled := func(k *partitionKeys) string { return k.settled }
 	highest := strconv.FormatInt(before.UnixMilli(), 10)
-	found, _, err := s.conn.readByScore(ctx, settled, n, highest)
+	found, _, err := s.conn.readByScore(ctx, settled, clampBatchSize(n), highest)
 	return found, err
 }
 

@@ -39,8 +39,8 @@ func (s *Webhooks) RequestRefresh(
 		id, member, unmatchedTTL.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
 }
 
-// PendingRefreshes returns up to n intents per partition whose refresh is due,
-// oldest request first.
+// PendingRefreshes returns about n intents whose refresh is due, evenly of all
+// partitions, oldest request first.
 func (s *Webhooks) PendingRefreshes(
 	ctx context.Context, n int,
 ) ([]hold.PendingRefresh, time.Time, error) {
@@ -48,7 +48,7 @@ func (s *Webhooks) PendingRefreshes(
 	if found, err := s.conn.hasAnyMembers(ctx, refresh); err != nil || !found {
 		return nil, time.Time{}, err
 	}
-	found, now, err := s.conn.readByScore(ctx, refresh, n, "")
+	found, now, err := s.conn.readByScore(ctx, refresh, s.conn.perPartition(n), "")
 	pending := make([]hold.PendingRefresh, len(found))
 	for i := range found {
 		p := hold.PendingRefresh{Hold: found[i].Hold, RequestedAt: found[i].DueAt}

@@ -105,7 +105,7 @@ func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.RequestInbo
 		Health: o.Health, Observer: b.observers.rejection, Logger: o.Logger,
 	})
 	refresher := intake.NewRefresher(s.Refresh, b.stripe, b.committer, rejector,
-		intake.RefresherOptions{Clock: b.clock, Health: o.Health, Logger: o.Logger})
+		intake.RefresherOptions{ListAbove: o.ListReadsAbove, Clock: b.clock, Health: o.Health, Logger: o.Logger})
 	inbox := intake.NewRequestInboxConsumer(
 		s.Inbox,
 		w.Scheduler,
@@ -139,7 +139,9 @@ func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Met
 		Clock: b.clock, Health: o.Health, Observer: b.observers.reconcile, Logger: o.Logger,
 	})
 	verifier := reconcile.NewVerifier(s.Unverified, b.stripe, b.committer,
-		reconcile.VerifierOptions{Wake: b.wake, Clock: b.clock, Health: o.Health})
+		reconcile.VerifierOptions{
+			Wake: b.wake, ListAbove: o.ListReadsAbove, Clock: b.clock, Health: o.Health,
+		})
 	mirror := reconcile.NewMetadataMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,
 		reconcile.MetadataMirrorOptions{
 			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.WaitedForBudget,

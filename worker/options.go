@@ -20,6 +20,9 @@ type Options struct {
 	CallTimeout time.Duration // of one call to Stripe
 	Grace       time.Duration // for calls that are under way when the worker stops
 	ReadRate    int           // reads per second in the budget; reconcile uses at most half
+	// ListReadsAbove is above how many waiting reads of an account its list is
+	// read instead; 0 means [bulkread.DefaultListAbove].
+	ListReadsAbove int
 	// WriteRate is the captures per second of each account, and the cancels per
 	// second. 0 means that no limit is known.
 	WriteRate int

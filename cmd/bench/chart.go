@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,9 +31,16 @@ const (
 	maxBarWidth = 240
 )
 
+// canRenderChart reports whether each panel has values.
+func (r *report) canRenderChart() bool {
+	return !slices.ContainsFunc(panels, func(p panel) bool {
+		return len(enginesWith(r.samples, p.figure)) == 0
+	})
+}
+
 // renderChart draws the most important figures. The chart has a background of
 // its own and follows the reader's preference for light or dark.
-func (r *report) renderChart(engines []string) string {
+func (r *report) renderChart() string {
 	var s strings.Builder
 	height := 56 + (len(panels)+1)/2*panelHeight + 30
 	fmt.Fprintf(
@@ -60,11 +68,11 @@ text { font: 13px system-ui, sans-serif; fill: #57606a }
 		x, y := 16+i%2*(panelWidth+28), 60+i/2*panelHeight
 		fmt.Fprintf(
 			&s, `<g transform="translate(%d %d)"><text y="0" class="head">%s</text><text x="%d" y="0" text-anchor="end">%s</text>`+"\n", x, y, p.figure.title(), panelWidth, p.note)
-		r.renderBars(&s, p, engines)
+		r.renderBars(&s, p, enginesWith(r.samples, p.figure))
 		s.WriteString("</g>\n")
 	}
 	fmt.Fprintf(
-		&s, `<text x="16" y="%d">bare: stripe-go in a loop, no queue. Medians of one run of make bench; ratios count, not figures of different machines.</text>`+"\n", height-14)
+		&s, `<text x="16" y="%d">bare: the least that the work takes, without a queue. Medians of one run of make bench; ratios count, not figures of different machines.</text>`+"\n", height-14)
 	s.WriteString("</svg>\n")
 	return s.String()
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -37,10 +36,10 @@ const (
 // clusterBench compares one Redis server with a Cluster.
 type clusterBench struct{ lab }
 
-// measureCluster measures each layout and prints a table. The client shares the
+// measureCluster measures each layout. The client shares the
 // cores with the servers, so the limit of the servers shows in the CPU time of
 // the busiest of them rather than in the rate.
-func (b *clusterBench) measureCluster(ctx context.Context, w io.Writer) error {
+func (b *clusterBench) measureCluster(ctx context.Context) ([]table, error) {
 	layouts := []*redisLayout{{masters: 1, partitions: 1}, {masters: 1, partitions: 64},
 		{masters: 3, partitions: 64}}
 	for range b.workload.rounds {
@@ -49,7 +48,7 @@ func (b *clusterBench) measureCluster(ctx context.Context, w io.Writer) error {
 				l.samples = map[string][]float64{}
 			}
 			if err := b.measureLayout(ctx, l, b.workload.drain); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
@@ -70,8 +69,7 @@ func (b *clusterBench) measureCluster(ctx context.Context, w io.Writer) error {
 		}
 		rows = append(rows, r)
 	}
-	writeTextTable(w, head, rows)
-	return nil
+	return []table{{"One Redis server and a Cluster", head, rows}}, nil
 }
 
 // layoutRun is one run of a layout on its own servers.

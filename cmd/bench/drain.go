@@ -124,9 +124,6 @@ func (b *drainBench) seedAndWait(
 		}
 		// asynq counts whole seconds and may start a second early.
 		if d := time.Until(at) - seedLead - time.Second; d >= 0 {
-			if n >= b.workload.drain {
-				b.samples.add(scheduleClientRate, e, rate)
-			}
 			if err := sleepContext(ctx, d); err != nil {
 				p.stop()
 				return nil, err

@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,7 +12,6 @@ import (
 	"github.com/holdd/holdd/cmd/bench/capture"
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
-	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/wiring"
 )
@@ -45,8 +42,13 @@ func (e holddEngine) redisURL(s *redisServer) string {
 	return "redis://" + s.addr
 }
 
-// noStripe is the client of a worker that only schedules and makes no call.
-type noStripe struct{ gateway.Client }
+// noStripe is the client of a worker that only schedules: Stripe does not
+// answer.
+type noStripe struct{}
+
+func (noStripe) Do(context.Context, hold.Call) hold.Answer {
+	return hold.Answer{Kind: hold.AnswerUnreachable}
+}
 
 // scheduler returns a worker on the real store that accepts requests and
 // captures nothing.
@@ -162,43 +164,17 @@ func (e holddEngine) serve(
 
 // seedHTTP schedules in batches through the API of a running daemon.
 func (holddEngine) seedHTTP(ctx context.Context, url string, all []task) (time.Duration, error) {
-	var bodies [][]byte
-	for from := 0; from < len(all); from += scheduleBatch {
-		var reqs []hold.ScheduleRequest
-		for i := from; i < min(from+scheduleBatch, len(all)); i++ {
-			reqs = append(reqs, all[i].scheduleRequest())
-		}
-		b, err := json.Marshal(map[string]any{"holds": reqs})
-		if err != nil {
-			return 0, err
-		}
-		bodies = append(bodies, b)
+	bodies, err := batchBodies(all)
+	if err != nil {
+		return 0, err
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: scheduleCallers}}
-	defer client.CloseIdleConnections()
-	began := time.Now()
-	err := runInParallel(len(bodies), 1, scheduleCallers, func(i, _ int) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/holds:batch",
-			bytes.NewReader(bodies[i]))
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		res, err := client.Do(req)
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		answer, err := io.ReadAll(res.Body)
-		if err != nil {
-			return err
-		}
-		want := min(scheduleBatch, len(all)-i*scheduleBatch)
-		if got := bytes.Count(answer, []byte(`"status":201`)); got != want {
-			return fmt.Errorf("holdd: batch of %d: %s, %d created: %.300s",
-				want, res.Status, got, answer)
-		}
-		return nil
-	})
-	return time.Since(began), err
+	return postBatches(ctx, url+"/v1/holds:batch", bodies,
+		func(i int, res *http.Response, answer []byte) error {
+			want := min(scheduleBatch, len(all)-i*scheduleBatch)
+			if got := bytes.Count(answer, []byte(`"status":201`)); got != want {
+				return fmt.Errorf("holdd: batch of %d: %s, %d created: %.300s",
+					want, res.Status, got, answer)
+			}
+			return nil
+		})
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -36,29 +38,35 @@ type workload struct {
 	limitedHolds           int
 	limitedTimeout         time.Duration
 	accounts               accountsWorkload
-	references             bool // measure pending holds with a reference as well
-	withMillion            bool // and a million without
+	reads                  readsWorkload
+	references             bool  // measure pending holds with a reference as well
+	withMillion            bool  // and a million without
+	scale                  []int // pending holds
 }
 
 var (
-	fullWorkload = workload{rounds: 3, drain: 20_000, slowDrain: 4_000,
+	fullWorkload = workload{rounds: 3, drain: 10_000, slowDrain: 2_000,
 		latenessSpan: 10 * time.Second, idleSpan: 20 * time.Second, pending: 100_000,
 		httpHolds: 20_000, limitedHolds: 10_000, limitedTimeout: 2 * time.Minute,
-		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 100, 1_000, 2_000, 6_000},
-			others: 999, othersHolds: 10, busyHolds: 100_000},
-		references: true, withMillion: true}
+		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 100, 1_000, 6_000},
+			fairnessRounds: 1, others: 999, othersHolds: 10, busyHolds: 100_000},
+		reads: readsWorkload{unverified: 20_000, stormIntents: 5_000, eventsOfEach: 4,
+			reconciled: 100_000},
+		references: true, withMillion: true, scale: []int{10_000, 1_000_000}}
 	quickWorkload = workload{rounds: 1, drain: 6_000, slowDrain: 1_200,
 		latenessSpan: 2 * time.Second, idleSpan: 4 * time.Second, pending: 100_000,
 		httpHolds: 10_000, limitedHolds: 3_000, limitedTimeout: 20 * time.Second,
 		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 1_000, 6_000},
-			others: 299, othersHolds: 10, busyHolds: 20_000}}
+			fairnessRounds: 1, others: 299, othersHolds: 10, busyHolds: 20_000},
+		reads: readsWorkload{unverified: 4_000, stormIntents: 1_000, eventsOfEach: 4,
+			reconciled: 20_000}, scale: []int{10_000, 100_000}}
 )
 
 // flags are the command line's.
 type flags struct {
-	binDir, results, only, profiles string
-	quick, tenMillion               bool
-	rounds                          int
+	binDir, results, parts, profiles string
+	quick, million, tenMillion       bool
+	rounds                           int
 }
 
 func parseFlags(args []string) (f flags, err error) {
@@ -67,7 +75,10 @@ func parseFlags(args []string) (f flags, err error) {
 		"folder of the programs that are measured; make bench builds them")
 	fs.StringVar(&f.results, "results", "", "folder for the tables and the chart; empty: none")
 	fs.BoolVar(&f.quick, "quick", false, "one round, less of everything")
-	fs.StringVar(&f.only, "only", "", "one part alone: limit, accounts, scale or cluster")
+	fs.StringVar(&f.parts, "parts", "",
+		"parts to measure, with commas: "+strings.Join(partNames(), ", ")+
+			"; empty: all but "+strings.Join(extraPartNames(), " and "))
+	fs.BoolVar(&f.million, "million", false, "reconcile: a million intents (minutes)")
 	fs.BoolVar(&f.tenMillion, "ten-million", false,
 		"scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
 	fs.StringVar(&f.profiles, "profile", "",
@@ -85,19 +96,13 @@ func (f flags) workload() workload {
 	if f.rounds > 0 {
 		w.rounds = f.rounds
 	}
-	return w
-}
-
-// sizes returns the numbers of pending holds of the scale benchmark.
-func (f flags) sizes() []int {
-	sizes := []int{10_000, 1_000_000}
-	if f.quick {
-		sizes = []int{10_000, 100_000}
+	if f.million {
+		w.reads.reconciled = 1_000_000
 	}
 	if f.tenMillion {
-		sizes = append(sizes, 10_000_000)
+		w.scale = append(slices.Clone(w.scale), 10_000_000)
 	}
-	return sizes
+	return w
 }
 
 // lab is what every measurement uses.
@@ -140,113 +145,24 @@ func run(ctx context.Context, args []string) error {
 		samples: newSampleSet(progress), workload: f.workload()})
 }
 
-// measure measures what the flags ask for, and prints it.
+// measure measures the parts that the flags name, and prints their tables.
 func measure(ctx context.Context, f flags, b lab) error {
 	if f.profiles != "" {
 		return newDrainBench(b).profileDrain(ctx, f.profiles)
 	}
-	switch f.only {
-	case "limit":
-		limits, err := (&limitBench{b}).measureUnderLimit(ctx)
-		if err != nil {
-			return err
-		}
-		fmt.Println()
-		head, rows := limitRows(limits)
-		writeTextTable(os.Stdout, head, rows)
-		return nil
-	case "accounts":
-		tables, err := newAccountsBench(b).measureAccounts(ctx)
-		if err != nil {
-			return err
-		}
-		fmt.Println()
-		for _, t := range tables {
-			writeTextTable(os.Stdout, t.header, t.rows)
-		}
-		return nil
-	case "scale":
-		if err := (&scaleBench{b}).measureScale(ctx, f.sizes(), os.Stdout); err != nil {
-			return err
-		}
-		return (&clusterBench{b}).measureCluster(ctx, os.Stdout)
-	case "cluster":
-		return (&clusterBench{b}).measureCluster(ctx, os.Stdout)
-	case "":
-		return measureAll(ctx, b, f.results)
-	}
-	return fmt.Errorf("invalid -only %q: want limit, accounts, scale or cluster", f.only)
-}
-
-// measureAll measures every engine and writes the report.
-func measureAll(ctx context.Context, b lab, results string) error {
-	engines := []engine{bareEngine{b.launcher}, holddEngine{launcher: b.launcher},
-		asynqEngine{launcher: b.launcher}}
-	if e := newBullMQEngine(b.launcher); e != nil {
-		engines = append(engines, *e)
-	} else {
-		b.logf("BullMQ is left out: node or its packages are not installed")
-	}
-	queues := engines[1:]
-	resources := &resourceBench{b}
-	if err := resources.measureBinarySizes(); err != nil {
-		return err
-	}
-	if err := measureRounds(ctx, b, resources, engines); err != nil {
-		return err
-	}
-	b.logf("pending")
-	for _, e := range queues {
-		if err := resources.measurePending(ctx, e); err != nil {
-			return err
-		}
-	}
-	b.logf("idle")
-	if err := resources.measureIdle(ctx, queues, b.workload.idleSpan); err != nil {
-		return err
-	}
-	limits, err := (&limitBench{b}).measureUnderLimit(ctx)
+	chosen, err := chooseParts(f.parts)
 	if err != nil {
 		return err
 	}
-	accounts, err := newAccountsBench(b).measureAccounts(ctx)
+	machine, err := describeMachine(ctx)
 	if err != nil {
 		return err
 	}
-	r := &report{samples: b.samples, limits: limits, accounts: accounts, rounds: b.workload.rounds}
-	return r.write(os.Stdout, results)
-}
-
-// measureRounds measures drains, lateness and startup. The engines take turns,
-// so that other load on the machine falls on all of them.
-func measureRounds(ctx context.Context, b lab, resources *resourceBench, engines []engine) error {
-	drains := newDrainBench(b)
-	for r := range b.workload.rounds {
-		b.logf("round %d of %d", r+1, b.workload.rounds)
-		for i := range engines {
-			if err := drains.measureDrain(ctx, engines[(i+r)%len(engines)],
-				b.workload.drain, 0); err != nil {
-				return err
-			}
-		}
-		for i := range engines {
-			if err := drains.measureDrain(ctx, engines[(i+r)%len(engines)],
-				b.workload.slowDrain, 50*time.Millisecond); err != nil {
-				return err
-			}
-		}
-		if err := resources.measureHTTP(ctx, holddEngine{launcher: b.launcher},
-			b.workload.httpHolds); err != nil {
-			return err
-		}
-		for _, e := range engines[1:] {
-			if err := drains.measureLateness(ctx, e, b.workload.latenessSpan); err != nil {
-				return err
-			}
-			if err := resources.measureStartup(ctx, e); err != nil {
-				return err
-			}
-		}
+	tables, err := runParts(ctx, b, chosen)
+	if err != nil {
+		return err
 	}
-	return nil
+	r := &report{samples: b.samples, tables: append([]table{machine}, tables...),
+		rounds: b.workload.rounds}
+	return r.write(os.Stdout, f.results)
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -36,27 +35,31 @@ const (
 	figureCount
 )
 
-var figureInfo = [...]struct{ title, unit string }{
-	drainRate:                  {"drain, answers at once", "/s"},
-	drainRate50ms:              {"drain, 50 ms a call", "/s"},
-	workerCPU:                  {"worker CPU a hold", "µs"},
-	redisCPU:                   {"Redis CPU a hold", "µs"},
-	redisCommands:              {"Redis commands a hold, scripts' own included", ""},
-	redisRoundTrips:            {"Redis round trips a hold", ""},
-	pendingMemory:              {"Redis memory a pending hold", "B"},
-	pendingMemoryWithReference: {"the same with a reference", "B"},
-	pendingMemoryMillion:       {"the same, a million pending", "B"},
-	scheduleClientRate:         {"schedule, client library", "/s"},
-	scheduleHTTPRate:           {"schedule, HTTP batches", "/s"},
-	latenessP50:                {"lateness at 200/s, p50", "ms"},
-	latenessP99:                {"lateness at 200/s, p99", "ms"},
-	earlyShare:                 {"too early", "%"},
-	maxEarliness:               {"earliest before its time", "ms"},
-	idleMemory:                 {"idle, resident", "MB"},
-	idleCPU:                    {"idle, of a core", "%"},
-	startupTime:                {"start until ready", "ms"},
-	binarySize:                 {"binary, stripped", "MB"},
+// figureInfo has the title and the unit of each figure, and what the bare
+// engine does for it: the physical limit.
+var figureInfo = [...]struct{ title, unit, bare string }{
+	drainRate:                  {"drain, answers at once", "/s", "stripe-go in a loop"},
+	drainRate50ms:              {"drain, 50 ms a call", "/s", "stripe-go in a loop"},
+	workerCPU:                  {"worker CPU a hold", "µs", "stripe-go in a loop"},
+	redisCPU:                   {"Redis CPU a hold", "µs", "a claim and a settle script"},
+	redisCommands:              {"Redis commands a hold, scripts' own included", "", "the same"},
+	redisRoundTrips:            {"Redis round trips a hold", "", "the same"},
+	pendingMemory:              {"Redis memory a pending hold", "B", bareMemoryNote},
+	pendingMemoryWithReference: {"the same with a reference", "B", ""},
+	pendingMemoryMillion:       {"the same, a million pending", "B", bareMemoryNote},
+	scheduleClientRate:         {"schedule, client library", "/s", "pipelined writes"},
+	scheduleHTTPRate:           {"schedule, HTTP batches", "/s", "net/http that echoes"},
+	latenessP50:                {"lateness at 200/s, p50", "ms", ""},
+	latenessP99:                {"lateness at 200/s, p99", "ms", ""},
+	earlyShare:                 {"too early", "%", ""},
+	maxEarliness:               {"earliest before its time", "ms", ""},
+	idleMemory:                 {"idle, resident", "MB", ""},
+	idleCPU:                    {"idle, of a core", "%", ""},
+	startupTime:                {"start until ready", "ms", ""},
+	binarySize:                 {"binary, stripped", "MB", ""},
 }
+
+const bareMemoryNote = "two sorted-set entries, a hash field"
 
 func (f figure) title() string { return figureInfo[f].title }
 
@@ -85,120 +88,88 @@ func (f figure) format(v float64) string {
 
 // report renders what was measured.
 type report struct {
-	samples  *sampleSet
-	limits   []limitResult
-	accounts []table
-	rounds   int
+	samples *sampleSet
+	tables  []table
+	rounds  int
 }
 
-// target is a bar that holdd has to reach.
-type target struct {
-	figure     figure
-	versus     string  // the engine to compare with; empty: compare with the limit itself
-	limit      float64 // for the ratio, or for the value
-	atLeast    bool    // the limit is a minimum, otherwise a maximum
-	worstRound bool    // use the worst round instead of the median
-}
-
-var targets = []target{
-	{figure: drainRate, versus: "asynq", limit: 3, atLeast: true},
-	{figure: drainRate, versus: "bare", limit: 0.8, atLeast: true},
-	{figure: drainRate50ms, versus: "bare", limit: 0.97, atLeast: true},
-	{figure: redisCPU, versus: "asynq", limit: 0.25},
-	{figure: pendingMemory, versus: "asynq", limit: 0.5},
-	{figure: scheduleClientRate, versus: "asynq", limit: 2, atLeast: true},
-	{figure: scheduleHTTPRate, limit: 10_000, atLeast: true},
-	{figure: latenessP99, limit: 100},
-	{figure: earlyShare, limit: 0, worstRound: true},
-	{figure: idleMemory, limit: 25},
-	{figure: idleCPU, limit: 0.25},
-}
-
-// targetResult is a target with the measured values.
-type targetResult struct {
-	name, want, value, versusValue, ratio string
-	met                                   bool
-}
-
-func (r *report) checkTargets() (out []targetResult) {
-	for _, t := range targets {
-		if result, ok := r.checkTarget(t); ok {
-			out = append(out, result)
-		}
-	}
-	return out
-}
-
-// checkTarget compares a target with the samples. ok is false if there are
-// none.
-func (r *report) checkTarget(t target) (result targetResult, ok bool) {
-	v, ok := r.samples.median(t.figure, "holdd")
-	if !ok {
-		return result, false
-	}
-	if t.worstRound {
-		v = slices.Max(r.samples.by[t.figure]["holdd"])
-	}
-	result = targetResult{name: t.figure.title(), value: t.figure.format(v)}
-	sign := "≤"
-	if t.atLeast {
-		sign = "≥"
-	}
-	compared := v
-	if t.versus == "" {
-		result.want = sign + " " + t.figure.format(t.limit)
-	} else {
-		than, ok := r.samples.median(t.figure, t.versus)
-		if !ok {
-			return result, false
-		}
-		compared = v / than
-		result.want, result.versusValue, result.ratio = fmt.Sprintf("%s %g × %s",
-			sign, t.limit, t.versus),
-			t.figure.format(than), fmt.Sprintf("%.2f", compared)
-	}
-	result.met = compared <= t.limit
-	if t.atLeast {
-		result.met = compared >= t.limit
-	}
-	return result, true
+// table is a table of the report.
+type table struct {
+	title  string
+	header tableRow
+	rows   []tableRow
 }
 
 // tableRow is a row of a table.
 type tableRow []string
 
-// comparisonRows returns every figure, engines side by side.
-func (r *report) comparisonRows() (head tableRow, rows []tableRow) {
-	names := []string{"holdd", "asynq", "BullMQ", "bare"}
-	names = slices.DeleteFunc(names,
-		func(n string) bool { return r.samples.by[drainRate][n] == nil })
-	head = append(tableRow{""}, names...)
-	for f := drainRate; f < figureCount; f++ {
-		if r.samples.by[f] == nil {
+// engineNames are the engines in the order of the columns.
+var engineNames = []string{"holdd", "asynq", "BullMQ", "bare"}
+
+// enginesWith returns the engines that have a value of any of some figures.
+func enginesWith(s *sampleSet, figures ...figure) (names []string) {
+	for _, n := range engineNames {
+		if slices.ContainsFunc(figures, func(f figure) bool { return s.by[f][n] != nil }) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// comparisonTable returns figures, engines side by side, and holdd's ratio to
+// each of the others.
+func comparisonTable(s *sampleSet, title string, figures ...figure) table {
+	names := enginesWith(s, figures...)
+	t := table{title: title, header: append(tableRow{""}, names...)}
+	for _, n := range names {
+		if n != "holdd" {
+			t.header = append(t.header, "holdd / "+n)
+		}
+	}
+	hasBare := slices.Contains(names, "bare")
+	if hasBare {
+		t.header = append(t.header, "bare is")
+	}
+	for _, f := range figures {
+		if s.by[f] == nil {
 			continue
 		}
 		row := tableRow{f.title()}
 		for _, n := range names {
-			if v, ok := r.samples.median(f, n); ok {
-				row = append(row, f.format(v))
-			} else {
-				row = append(row, "–")
+			row = append(row, s.formatMedian(f, n))
+		}
+		for _, n := range names {
+			if n != "holdd" {
+				row = append(row, s.formatRatio(f, n))
 			}
 		}
-		rows = append(rows, row)
+		if hasBare {
+			row = append(row, figureInfo[f].bare)
+		}
+		t.rows = append(t.rows, row)
 	}
-	return head, rows
+	return t
 }
 
-func targetRows(all []targetResult) (head tableRow, rows []tableRow) {
-	for _, j := range all {
-		met := "met"
-		if !j.met {
-			met = "NOT MET"
-		}
-		rows = append(rows, tableRow{j.name, j.want, j.value, j.versusValue, j.ratio, met})
+// formatMedian returns a median, or a dash if there is none.
+func (s *sampleSet) formatMedian(f figure, engine string) string {
+	if v, ok := s.median(f, engine); ok {
+		return f.format(v)
 	}
-	return tableRow{"bar", "wanted", "holdd", "the other", "ratio", ""}, rows
+	return "–"
+}
+
+// formatRatio returns holdd's median divided by that of another engine.
+func (s *sampleSet) formatRatio(f figure, other string) string {
+	v, ok := s.median(f, "holdd")
+	than, found := s.median(f, other)
+	if !ok || !found || than == 0 {
+		return "–"
+	}
+	if v/than < 0.1 {
+		return fmt.Sprintf("%.3f", v/than)
+	}
+	return fmt.Sprintf("%.2f", v/than)
 }
 
 // writeTextTable writes a table for a terminal.
@@ -221,7 +192,6 @@ func writeTextTable(w io.Writer, head tableRow, rows []tableRow) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(s.String(), " "))
 	}
-	fmt.Fprintln(w)
 }
 
 // limitRows returns the runs under a rate limit, and whether holdd met its
@@ -248,33 +218,11 @@ func limitRows(limits []limitResult) (head tableRow, rows []tableRow) {
 		"open", "passed over by", ""}, rows
 }
 
-// table is a table of the report.
-type table struct {
-	title  string
-	header tableRow
-	rows   []tableRow
-}
-
-func (r *report) tables() []table {
-	var out []table
-	head, rows := r.comparisonRows()
-	out = append(out, table{"Side by side", head, rows})
-	head, rows = targetRows(r.checkTargets())
-	out = append(out, table{"Bars", head, rows})
-	if head, rows = limitRows(r.limits); len(rows) > 0 {
-		out = append(
-			out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d "+
-				"workers, enough time for all", r.limits[0].holds, limitRate, replicas), head, rows})
-	}
-	return append(out, r.accounts...)
-}
-
 // write prints the tables. If dir is not empty, it writes them and the chart
 // there.
 func (r *report) write(w io.Writer, dir string) error {
-	fmt.Fprintln(w)
-	tables := r.tables()
-	for _, t := range tables {
+	for _, t := range r.tables {
+		fmt.Fprintf(w, "\n%s\n\n", t.title)
 		writeTextTable(w, t.header, t.rows)
 	}
 	if dir == "" {
@@ -284,13 +232,11 @@ func (r *report) write(w io.Writer, dir string) error {
 		return err
 	}
 	var md strings.Builder
-	fmt.Fprintf(
-		&md, "# holdd beside other ways to capture later\n\nWritten by `make bench`: %d rounds, "+
-			"medians, %s, %d cores. Figures of different runs can't be compared, ratios within "+
-			"one can.\n"+
-			"What is measured and how stands in [doc.go](../doc.go).\n", r.rounds,
-		runtime.Version(), runtime.NumCPU())
-	for _, t := range tables {
+	fmt.Fprintf(&md, "# holdd beside other ways to capture later\n\n"+
+		"Written by `make bench`: medians of %d rounds. Figures of different runs can't be "+
+		"compared, ratios within one can.\n"+
+		"What is measured and how stands in [doc.go](../doc.go).\n", r.rounds)
+	for _, t := range r.tables {
 		fmt.Fprintf(&md, "\n## %s\n\n", t.title)
 		writeMarkdownTable(&md, t.header, t.rows)
 	}
@@ -298,8 +244,12 @@ func (r *report) write(w io.Writer, dir string) error {
 		[]byte(md.String()), 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "chart.svg"),
-		[]byte(r.renderChart(tables[0].header[1:])), 0o644); err != nil {
+	if !r.canRenderChart() {
+		fmt.Fprintf(w, "Written to %s: results.md; the chart needs every part\n", dir)
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(dir, "chart.svg"), []byte(r.renderChart()),
+		0o644); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "Written to %s: results.md, chart.svg\n", dir)

@@ -6,6 +6,7 @@
 -- ARGV:
 --   ARGV[1]  maximum number of holds
 --   ARGV[2]  highest score; "": now
+--   ARGV[3]  how many holds to skip; missing: none
 -- Reply:
 --   now (ms)
 --   then for each hold
@@ -16,7 +17,7 @@ local now = now_ms()
 local highest = ARGV[2]
 if highest == '' then highest = now end
 local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', highest, 'WITHSCORES',
-  'LIMIT', 0, ARGV[1])
+  'LIMIT', ARGV[3] or 0, ARGV[1])
 local reply = {now}
 local ids = {}
 for i = 1, #found, 2 do ids[#ids + 1] = found[i] end

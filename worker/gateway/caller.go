@@ -206,6 +206,8 @@ func priorityOf(op hold.Op) hold.Priority {
 		return hold.PriorityDue
 	case hold.OpUpdate:
 		return hold.PriorityMirror
+	case hold.OpList:
+		return hold.PriorityVerify // many intents at once, which no request waits for
 	}
 	return hold.PriorityRequested
 }

@@ -23,6 +23,9 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 		p.StripeAccount = &c.Account
 	}
 	p.StartingAfter = optionalString(c.After)
+	if !c.CreatedUpTo.IsZero() {
+		p.CreatedRange = &stripe.RangeQueryParams{LesserThanOrEqual: c.CreatedUpTo.Unix()}
+	}
 	page, a := g.sendList(ctx, p)
 	if a.Kind == hold.AnswerOK {
 		a.Page = &page

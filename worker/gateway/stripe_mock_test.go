@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stripe/stripe-mock/embedded"
 	"github.com/stripe/stripe-mock/server"
@@ -88,7 +89,8 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 		"list":                   {Op: hold.OpList},
 		"list, everything": {Op: hold.OpList, Account: testAccountID,
 			After: testIntentID, Limit: 20},
-		"check": {Op: hold.OpCheck},
+		"list, bounded": {Op: hold.OpList, CreatedUpTo: time.Unix(1_790_000_000, 0)},
+		"check":         {Op: hold.OpCheck},
 	} {
 		before := sent
 		if a := g.Do(t.Context(), call); a.Kind != hold.AnswerOK ||

@@ -165,6 +165,7 @@ type Call struct {
 	Authorize     *AuthorizeCall    // of an authorization or confirmation
 	After         string            // of a list: the last PaymentIntent of the page before
 	Limit         int               // of a list
+	CreatedUpTo   time.Time         // of a list: without younger intents; zero means all
 }
 
 // NotSentError says that a call was not sent, so it had no effect.

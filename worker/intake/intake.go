@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/holdd/holdd/worker/bulkread"
 	"github.com/holdd/holdd/worker/commit"
-	"github.com/holdd/holdd/worker/execute"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -31,12 +31,7 @@ type Committer interface {
 // StripeCaller sends reads to Stripe under the shared budget. gateway.Caller
 // implements it.
 type StripeCaller interface {
-	// DoEach sends calls and calls done with each answer, concurrently. It
-	// returns the positions of the calls that it did not send.
-	DoEach(
-		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
-		done func(i int, a hold.Answer),
-	) (unsent []int)
+	bulkread.Caller
 	// IsAvailable reports whether Stripe answers and accepts the key.
 	IsAvailable() bool
 	// KeyRejected reports whether Stripe rejects the key.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/holdd/holdd/worker/bulkread"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/execute"
@@ -14,7 +15,6 @@ import (
 )
 
 const (
-	refreshBatch       = 100             // pending refreshes per partition in a batch
 	refreshConcurrency = 8               // reads under way at once
 	refreshTimeBudget  = 5 * time.Second // maximum time of one tick
 	refreshRetryAfter  = 5 * time.Second // after a failed refresh
@@ -23,8 +23,8 @@ const (
 // RefreshStore keeps the pending refreshes. store.Store implements it.
 type RefreshStore interface {
 	WebhookStore
-	// PendingRefreshes returns up to n pending refreshes of each partition,
-	// oldest first.
+	// PendingRefreshes returns about n pending refreshes, evenly of all
+	// partitions, oldest first.
 	PendingRefreshes(ctx context.Context, n int) ([]hold.PendingRefresh, time.Time, error)
 	// FinishRefresh removes a refresh, or defers it until again if that is set.
 	// A refresh that was requested again meanwhile stays pending.
@@ -33,9 +33,12 @@ type RefreshStore interface {
 
 // RefresherOptions configure a [Refresher].
 type RefresherOptions struct {
-	Clock  *clock.RedisClock
-	Health *health.RedisReporter
-	Logger *zap.Logger
+	// ListAbove is above how many intents of an account its list is read; 0
+	// means [bulkread.DefaultListAbove].
+	ListAbove int
+	Clock     *clock.RedisClock
+	Health    *health.RedisReporter
+	Logger    *zap.Logger
 }
 
 // Refresher is the job that reads the intents that [Webhooks] has queued. It
@@ -43,6 +46,7 @@ type RefresherOptions struct {
 type Refresher struct {
 	store     RefreshStore
 	stripe    StripeCaller
+	reader    *bulkread.Reader
 	committer Committer
 	rejector  RequestRejector
 	adopter   adopter
@@ -57,6 +61,7 @@ func NewRefresher(
 ) *Refresher {
 	return &Refresher{
 		store: store, stripe: stripe, committer: committer, rejector: rejector, o: o,
+		reader: bulkread.NewReader(stripe, o.ListAbove),
 		adopter: adopter{
 			store: store, committer: committer, rejector: rejector,
 			clock: o.Clock, health: o.Health,
@@ -71,7 +76,7 @@ func (r *Refresher) Run(ctx context.Context) {
 		if !r.stripe.IsAvailable() {
 			return
 		}
-		pending, now, err := r.store.PendingRefreshes(ctx, refreshBatch)
+		pending, now, err := r.store.PendingRefreshes(ctx, bulkread.MaxWaiting)
 		if err != nil { // other partitions may have answered
 			r.o.Health.ReportError(ctx, "read pending refreshes", err)
 		}
@@ -87,7 +92,7 @@ func (r *Refresher) Run(ctx context.Context) {
 func (r *Refresher) refreshIntents(
 	ctx context.Context, pending []hold.PendingRefresh, end time.Time,
 ) bool {
-	var calls []hold.Call
+	var reads []bulkread.Read
 	var of []hold.PendingRefresh
 	for _, p := range pending {
 		h := &p.Hold
@@ -97,20 +102,19 @@ func (r *Refresher) refreshIntents(
 		case h.State == 0 && !p.AdoptUnknown, h.State.Final():
 			r.finishRefresh(ctx, p, time.Time{})
 		default:
-			call := hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account}
-			calls = append(calls, call)
-			of = append(of, p)
+			read := bulkread.ReadOf(h)
+			if p.AdoptUnknown { // an event named the intent
+				read.ExistedAt = p.RequestedAt
+			}
+			reads, of = append(reads, read), append(of, p)
 		}
-	}
-	if len(calls) == 0 {
-		return true
 	}
 	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end),
 		Priority: hold.PriorityRefresh}
-	unsent := r.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
+	unread := r.reader.ReadEach(ctx, reads, batch, func(i int, a hold.Answer) {
 		r.applyAnswer(ctx, of[i], a)
 	})
-	return len(unsent) == 0
+	return len(unread) == 0
 }
 
 // applyAnswer applies the answer to the read of an intent to its hold. If the

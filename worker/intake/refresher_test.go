@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -300,6 +301,52 @@ func TestRefresher_RedisUnavailable(t *testing.T) {
 		b, _ := json.Marshal(w.pendingAfter(time.Minute))
 		if string(b) != "[]" && string(b) != "null" {
 			t.Errorf("still pending: %s", b)
+		}
+	})
+}
+
+// The reply to a list arrives after another replica has read and applied a
+// newer state.
+func TestRefresher_OldListKeepsNewerHold(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var ids []string
+		for range 12 {
+			id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Incremental = true })
+			w.schedule(captureIn(time.Hour, id))
+			ids = append(ids, id)
+			time.Sleep(100 * time.Millisecond) // for the budget, so that each is verified
+		}
+		w.events = nil
+		increment := func(amount int64) {
+			for _, id := range ids {
+				if err := w.Sim.Dashboard().Increment(id, amount); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.applyAll()
+		}
+		increment(11_000)
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1,
+			Fault: stripesim.Fault{ReplyDelay: 8 * time.Second}})
+		var first sync.WaitGroup
+		first.Go(w.refresh)
+		time.Sleep(4 * time.Second)
+		increment(13_000)
+		time.Sleep(time.Second)
+		w.newRefresher(w.rejector).Run(w.Ctx)
+		for _, id := range ids {
+			if h := w.hold(id); h.Amount != 13_000 {
+				t.Fatalf("before the late reply: %+v", h)
+			}
+		}
+		first.Wait()
+		if n := w.CountCalls(stripesim.ClassList); n != 2 {
+			t.Errorf("%d lists, want 2", n)
+		}
+		for _, id := range ids {
+			if h := w.hold(id); h.Amount != 13_000 {
+				t.Errorf("%+v", h)
+			}
 		}
 	})
 }

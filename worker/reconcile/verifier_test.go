@@ -10,9 +10,9 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-func (r *replica) newVerifier() *reconcile.Verifier {
+func (r *replica) newVerifier(listAbove int) *reconcile.Verifier {
 	return reconcile.NewVerifier(r.store, r.caller, r.committer, reconcile.VerifierOptions{
-		Wake: func() { r.wakes.Add(1) }, Clock: r.clock, Health: r.health,
+		Wake: func() { r.wakes.Add(1) }, ListAbove: listAbove, Clock: r.clock, Health: r.health,
 	})
 }
 
@@ -33,7 +33,7 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 		ids := r.placeUnverified(10)
 		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone",
 			CaptureAt: envtest.In(20 * time.Hour)}, nil)
-		v := r.newVerifier()
+		v := r.newVerifier(0)
 		time.Sleep(time.Second)
 		// Of eleven holds the list verifies ten. It does not contain the
 		// eleventh.
@@ -65,22 +65,27 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 	})
 }
 
-// A tick reads what the budget grants at once, and leaves the rest to the next.
+// A tick reads what the budget grants within two seconds, and leaves the rest to
+// the next.
 func TestVerifier_StaysWithinTheBudget(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.newReplica()
-		r.placeUnverified(10)
+		r.placeUnverified(120)
 		time.Sleep(time.Second)
-		v := r.newVerifier()
+		v := r.newVerifier(200)
+		began := time.Now()
 		v.Run(w.Ctx)
-		if n := w.CountCalls(stripesim.ClassRetrieve); n == 0 || n >= 10 {
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("one tick took %s", took)
+		}
+		if n := w.CountCalls(stripesim.ClassRetrieve); n < 40 || n > 55 {
 			t.Errorf("%d reads in one tick", n)
 		}
-		for range 5 {
-			time.Sleep(5 * time.Second)
+		for range 2 {
+			time.Sleep(4 * time.Second)
 			v.Run(w.Ctx)
 		}
-		if n := w.CountCalls(stripesim.ClassRetrieve); n != 10 || w.Sim.Stats().RateLimited != 0 {
+		if n := w.CountCalls(stripesim.ClassRetrieve); n != 120 || w.Sim.Stats().RateLimited != 0 {
 			t.Errorf("%d reads, %d answers of 429", n, w.Sim.Stats().RateLimited)
 		}
 	})
@@ -94,7 +99,7 @@ func TestVerifier_ProbesAnUnavailableStripe(t *testing.T) {
 		r.placeUnverified(1)
 		time.Sleep(time.Second)
 		w.Sim.RevokeKey(envtest.APIKey)
-		v := r.newVerifier()
+		v := r.newVerifier(0)
 		v.Run(w.Ctx)
 		if r.caller.IsAvailable() {
 			t.Fatal("the key is not rejected")

@@ -65,6 +65,9 @@ func drawPlan(seed uint64) plan {
 	for i := range p.holds {
 		p.drawMethod(&p.holds[i])
 	}
+	if newRNG(seed, "list reads").chance(0.6) {
+		p.listReadsAbove = 1 // otherwise the few holds of a world are read one by one
+	}
 	p.drawShouldRetry()
 	p.drawNearDeadline()
 	p.drawCaptureParams()

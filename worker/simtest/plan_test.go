@@ -30,6 +30,7 @@ type plan struct {
 	holds           []plannedHold
 	faults          []fault
 	intake          intakePlan
+	listReadsAbove  int  // see worker.Options
 	organizationKey bool // the API key is one of an organization
 }
 

@@ -342,7 +342,8 @@ func (w *world) startReplica(slot int) {
 				Thresholds: w.plan.alertThresholds, Mirror: w.plan.intake.mirrorInterval > 0,
 				CancellationReason: w.plan.cancellationReason(r.index)},
 			Schedules: w.plan.schedules(),
-			ReadRate:  w.plan.rateLimit, Concurrency: w.plan.concurrency, Lease: w.plan.lease,
+			ReadRate:  w.plan.rateLimit, ListReadsAbove: w.plan.listReadsAbove,
+			Concurrency: w.plan.concurrency, Lease: w.plan.lease,
 			Replica: name, Logger: log, CallTimeout: 10 * time.Second,
 		})
 	if err != nil {

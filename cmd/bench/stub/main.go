@@ -69,9 +69,21 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/payment_intents/{id}", s.retrieve)
 	mux.HandleFunc("GET /v1/", s.list)
 	mux.HandleFunc("POST /_stub/reset", s.reset)
+	mux.HandleFunc("POST /_stub/echo", echo)
 	mux.HandleFunc("GET /_stub/count", s.showCounts)
 	mux.HandleFunc("GET /_stub/arrivals", s.showArrivals)
 	return mux
+}
+
+// echo answers with the body of the request: what net/http alone can do.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body)
 }
 
 func (s *server) capture(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,26 @@
+// Package bulkread reads many PaymentIntents with few requests.
+//
+// A page of Stripe's list has 100 intents and costs one request of the read
+// budget, as a single read does. [Reader.ReadEach] therefore reads pages of an
+// account's list if many of its intents wait to be read, and reads the others
+// one by one. The verifier and the refresher use it.
+//
+// # A walk
+//
+// A list has the newest intents first and has no filter for ids. A walk starts
+// at the time at which the newest of the waiting intents is known to have
+// existed, and skips a gap in which none of them can be. Where a page answers
+// few of them, the walk goes on behind one that still waits, because intents
+// that wait together were often created together. It ends after two pages in a
+// row that answer fewer than two, because single reads cost no more from there.
+//
+// # Invariants
+//
+//   - The caller reads its records before it calls ReadEach, so each page is
+//     newer than the record to which the caller applies it. A record that
+//     another writer changed meanwhile has another version, and the commit of
+//     the answer fails.
+//   - An intent that no page contains is read by itself. Only Stripe's answer
+//     to that read says that the intent does not exist.
+//   - Each intent has at most one answer.
+package bulkread

@@ -1,0 +1,135 @@
+package bulkread
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// DefaultListAbove is above how many waiting intents of one account a list is
+// read. A page that answers a few of them costs less than their single reads.
+const DefaultListAbove = 10
+
+// MaxWaiting is how many intents the callers of ReadEach collect for one call.
+// Of a larger backlog, a page answers only a part.
+const MaxWaiting = 10_000
+
+// Caller sends calls to Stripe under the shared budget. gateway.Caller
+// implements it.
+type Caller interface {
+	// WaitAndDo reserves a request, waiting at most maxWait for the budget,
+	// and sends the call. An error means that no request was sent.
+	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	// DoEach sends calls as the budget allows and calls done with each answer,
+	// concurrently. It returns the positions of the calls that were not sent.
+	DoEach(
+		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
+		done func(i int, a hold.Answer),
+	) (unsent []int)
+}
+
+// Read is an intent that waits to be read.
+type Read struct {
+	PaymentIntent, Account string
+	// ExistedAt is a time at which the intent existed; zero if none is known.
+	ExistedAt time.Time
+}
+
+// ReadOf returns the read of a hold's intent.
+func ReadOf(h *hold.Hold) Read {
+	r := Read{PaymentIntent: h.PaymentIntent, Account: h.Account}
+	if h.PaymentIntent == h.ID { // a later one is younger than the hold
+		r.ExistedAt = h.CreatedAt
+	}
+	return r
+}
+
+// Reader reads intents by pages where that costs fewer requests. It is safe for
+// concurrent use.
+type Reader struct {
+	caller    Caller
+	listAbove int
+}
+
+// NewReader returns a reader that lists the intents of an account if more than
+// listAbove of them wait. 0 means [DefaultListAbove].
+func NewReader(caller Caller, listAbove int) *Reader {
+	if listAbove == 0 {
+		listAbove = DefaultListAbove
+	}
+	return &Reader{caller: caller, listAbove: listAbove}
+}
+
+// ReadEach reads intents as the budget allows and calls done with each answer,
+// concurrently. The answer has the intent, as that to a single read does. It
+// returns the positions of the intents that were not read.
+func (r *Reader) ReadEach(
+	ctx context.Context, reads []Read, b execute.BatchOptions, done func(i int, a hold.Answer),
+) (unread []int) {
+	deadline := time.Now().Add(b.MaxWait)
+	single, walks := r.splitByCost(reads)
+	slots := make(chan struct{}, max(1, b.Concurrency))
+	var walking sync.WaitGroup
+	for _, w := range walks {
+		w.deadline, w.slots, w.done = deadline, slots, done
+		walking.Go(func() { w.run(ctx) })
+	}
+	unread = r.readOneByOne(ctx, reads, single, b, done)
+	walking.Wait()
+	var missed []int
+	for _, w := range walks {
+		missed = append(missed, w.remaining()...)
+	}
+	b.MaxWait = max(0, time.Until(deadline))
+	unread = append(unread, r.readOneByOne(ctx, reads, missed, b, done)...)
+	slices.Sort(unread)
+	return unread
+}
+
+// splitByCost returns the positions of the reads of accounts with few of them,
+// and a walk for each other account.
+func (r *Reader) splitByCost(reads []Read) (single []int, walks []*walk) {
+	byAccount := map[string][]int{}
+	var accounts []string
+	for i := range reads {
+		a := reads[i].Account
+		if byAccount[a] == nil {
+			accounts = append(accounts, a)
+		}
+		byAccount[a] = append(byAccount[a], i)
+	}
+	for _, a := range accounts {
+		if len(byAccount[a]) > r.listAbove {
+			walks = append(walks, newWalk(r.caller, a, reads, byAccount[a]))
+		} else {
+			single = append(single, byAccount[a]...)
+		}
+	}
+	slices.Sort(single)
+	return single, walks
+}
+
+// readOneByOne reads the intents at positions and returns those that it did not
+// read.
+func (r *Reader) readOneByOne(
+	ctx context.Context, reads []Read, positions []int, b execute.BatchOptions,
+	done func(i int, a hold.Answer),
+) (unread []int) {
+	if len(positions) == 0 {
+		return nil
+	}
+	calls := make([]hold.Call, len(positions))
+	for n, i := range positions {
+		calls[n] = hold.Call{Op: hold.OpRead, PaymentIntent: reads[i].PaymentIntent,
+			Account: reads[i].Account}
+	}
+	unsent := r.caller.DoEach(ctx, calls, b, func(n int, a hold.Answer) { done(positions[n], a) })
+	for _, n := range unsent {
+		unread = append(unread, positions[n])
+	}
+	return unread
+}

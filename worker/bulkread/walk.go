@@ -1,0 +1,177 @@
+package bulkread
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	pageSize = 100
+	// minPageMatches is how many waiting intents a page must answer to cost less
+	// than their single reads. A walk ends after maxPoorPages in a row that
+	// answer fewer.
+	minPageMatches = 2
+	maxPoorPages   = 2
+	// minDenseMatches is how many a page must answer for the walk to go on to
+	// the page after it. Otherwise the walk goes on at another waiting intent,
+	// because more of them are probably near that.
+	minDenseMatches = 10
+	// clockSlack is how far ahead of Redis' clock Stripe's may be. If it is
+	// further ahead, the first page misses intents.
+	clockSlack = time.Minute
+)
+
+// walk reads pages of one account's list, newest intent first.
+type walk struct {
+	caller   Caller
+	account  string
+	reads    []Read
+	newest   []int            // positions by ExistedAt, newest or unknown first
+	anchors  []int            // positions at which the walk may go on, last first
+	waiting  map[string][]int // positions by PaymentIntent
+	deadline time.Time        // of the wait for the budget
+	slots    chan struct{}    // has one element for each done under way
+	done     func(i int, a hold.Answer)
+}
+
+func newWalk(caller Caller, account string, reads []Read, positions []int) *walk {
+	w := &walk{caller: caller, account: account, reads: reads,
+		newest: slices.Clone(positions), anchors: slices.Clone(positions), waiting: map[string][]int{}}
+	for _, i := range positions {
+		id := reads[i].PaymentIntent
+		w.waiting[id] = append(w.waiting[id], i)
+	}
+	slices.SortStableFunc(w.newest, func(a, b int) int {
+		at, bt := reads[a].ExistedAt, reads[b].ExistedAt
+		if at.IsZero() || bt.IsZero() {
+			return cmp.Compare(boolInt(bt.IsZero()), boolInt(at.IsZero()))
+		}
+		return bt.Compare(at)
+	})
+	return w
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// run reads pages while they cost less than single reads, the budget allows
+// them in time, and Stripe answers. It returns when each done has returned.
+func (w *walk) run(ctx context.Context) {
+	var applying sync.WaitGroup
+	defer applying.Wait()
+	call := hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize,
+		CreatedUpTo: w.newestWaiting()}
+	for poor := 0; len(w.waiting) >= minPageMatches; {
+		a, err := w.caller.WaitAndDo(ctx, call, time.Until(w.deadline))
+		if err != nil || !isPage(a) {
+			return
+		}
+		matches, more := 0, false
+		if a.Page != nil {
+			matches, more = w.answerListed(&applying, a), a.Page.More
+		}
+		if poor++; matches >= minPageMatches {
+			poor = 0
+		}
+		switch {
+		case poor == maxPoorPages:
+			return
+		case more && matches >= minDenseMatches:
+			call = w.nextPage(&a.Page.Intents[len(a.Page.Intents)-1])
+		default:
+			anchor := w.nextAnchor()
+			if anchor == "" {
+				return
+			}
+			call = hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize, After: anchor}
+		}
+	}
+}
+
+// isPage reports whether the walk goes on after an answer. Stripe may not find
+// the intent after which a page begins.
+func isPage(a hold.Answer) bool {
+	return a.Kind == hold.AnswerOK && a.Page != nil || a.Kind == hold.AnswerNotFound
+}
+
+// nextAnchor returns a waiting intent near which others may be, empty if each
+// was returned before.
+func (w *walk) nextAnchor() string {
+	for len(w.anchors) > 0 {
+		last := len(w.anchors) - 1
+		id := w.reads[w.anchors[last]].PaymentIntent
+		w.anchors = w.anchors[:last]
+		if w.waiting[id] != nil {
+			return id
+		}
+	}
+	return ""
+}
+
+// answerListed calls done for each waiting intent of a page, concurrently. It
+// returns how many there are.
+func (w *walk) answerListed(applying *sync.WaitGroup, list hold.Answer) (matches int) {
+	for n := range list.Page.Intents {
+		in := &list.Page.Intents[n]
+		positions := w.waiting[in.ID]
+		delete(w.waiting, in.ID)
+		for _, i := range positions {
+			matches++
+			w.slots <- struct{}{}
+			applying.Go(func() {
+				defer func() { <-w.slots }()
+				w.done(i, hold.Answer{Kind: hold.AnswerOK, HTTPStatus: list.HTTPStatus,
+					RequestID: list.RequestID, Intent: in})
+			})
+		}
+	}
+	return matches
+}
+
+// nextPage returns the call for the page after an intent. If every waiting
+// intent is older than a later time, the page starts there.
+func (w *walk) nextPage(last *hold.PaymentIntent) hold.Call {
+	call := hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize}
+	if upTo := w.newestWaiting(); !upTo.IsZero() && upTo.Before(last.Created) {
+		call.CreatedUpTo = upTo
+	} else {
+		call.After = last.ID
+	}
+	return call
+}
+
+// newestWaiting returns a time at which every waiting intent existed, zero if
+// none is known.
+func (w *walk) newestWaiting() time.Time {
+	for len(w.newest) > 0 {
+		r := &w.reads[w.newest[0]]
+		if w.waiting[r.PaymentIntent] == nil {
+			w.newest = w.newest[1:]
+			continue
+		}
+		if r.ExistedAt.IsZero() {
+			return time.Time{}
+		}
+		return r.ExistedAt.Add(clockSlack)
+	}
+	return time.Time{}
+}
+
+// remaining returns the positions of the intents that no page contained, in
+// their order.
+func (w *walk) remaining() (positions []int) {
+	for _, p := range w.waiting {
+		positions = append(positions, p...)
+	}
+	slices.Sort(positions)
+	return positions
+}
