@@ -1,11 +1,13 @@
 package intake_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
@@ -180,6 +182,13 @@ func TestApplyStripeEvent_ThinEventAdoptsTermsInMetadata(t *testing.T) {
 	})
 }
 
+// fullStore queues no refresh.
+type fullStore struct{ *store.Store }
+
+func (fullStore) RequestRefresh(context.Context, string, string, bool) error {
+	return errors.New("OOM command not allowed")
+}
+
 // Stripe must send an event again unless what it means is in the store.
 func TestApplyStripeEvent_NotWritten(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -195,6 +204,13 @@ func TestApplyStripeEvent_NotWritten(t *testing.T) {
 			t.Errorf("Redis unavailable: %q, %v", result, err)
 		}
 		w.Redis.SetError("")
+		webhooks := w.webhooks
+		w.webhooks = intake.NewWebhooks(fullStore{w.store}, w.committer,
+			intake.WebhooksOptions{Clock: w.clock, Health: w.health})
+		if result, err := w.apply(e); result != "" || !errors.Is(err, health.ErrUnavailable) {
+			t.Errorf("Redis queues nothing: %q, %v", result, err)
+		}
+		w.webhooks = webhooks
 		if got := w.hold(id); got.Version != h.Version {
 			t.Errorf("%+v", got)
 		}

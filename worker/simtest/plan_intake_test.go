@@ -205,7 +205,7 @@ func (p *plan) drawIntake() {
 		h, d := &p.holds[i], newRNG(p.seed, "coming in", fmt.Sprint(p.holds[i].number))
 		for _, a := range h.actions {
 			if strings.HasPrefix(a.kind, "dashboard") && p.intake.webhooks && d.chance(0.4) {
-				add(fault{kind: "redis:cut before", atCall: "commit", from: a.at, to: a.at +
+				add(fault{kind: "redis:cut before", atCall: "note", from: a.at, to: a.at +
 					min(p.intake.maxWebhookDelay, 30*time.Minute) + time.Second,
 					probability: pickOne(d, 0.6, 1), replicaIndex: -1})
 			}
