@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"context"
+
 	"github.com/holdd/holdd/worker/authorize"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
@@ -37,16 +39,16 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 		Retention: o.Retention, Clock: b.clock, Health: o.Health, Logger: o.Logger,
 	})
 	w.jobs = []cronJob{
-		{"capture", o.Schedules.Capture, w.Dispatcher.AllowPromotion},
-		{"expiry", o.Schedules.Expiry, deadlines.Run},
-		{"report", o.Schedules.Report, w.runReport},
-		{"purge", o.Schedules.Purge, purge.Run},
-		{"reconcile", o.Schedules.Reconcile, w.Reconciler.RunJob},
-		{"verify", o.Schedules.Verify, verifier.Run},
-		{"refresh", o.Schedules.Refresh, refresher.Run},
-		{"inbox", o.Schedules.Inbox, inbox.Run},
-		{"mirror", o.Schedules.Mirror, mirror.Run},
-		{"resume", o.Schedules.Resume, resumer.Run},
+		{name: "capture", schedule: o.Schedules.Capture, run: w.Dispatcher.AllowPromotion},
+		b.newJob("expiry", o.Schedules.Expiry, deadlines.Run),
+		b.newJob("report", o.Schedules.Report, w.runReport),
+		b.newJob("purge", o.Schedules.Purge, purge.Run),
+		b.newJob("reconcile", o.Schedules.Reconcile, w.Reconciler.RunJob),
+		b.newJob("verify", o.Schedules.Verify, verifier.Run),
+		b.newJob("refresh", o.Schedules.Refresh, refresher.Run),
+		b.newJob("inbox", o.Schedules.Inbox, inbox.Run),
+		b.newJob("mirror", o.Schedules.Mirror, mirror.Run),
+		b.newJob("resume", o.Schedules.Resume, resumer.Run),
 	}
 	return w, nil
 }
@@ -64,6 +66,11 @@ type builder struct {
 	wake      func() // [Dispatcher.Wake]
 }
 
+// newJob returns a cron job that is a stage of its own.
+func (b *builder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
+	return cronJob{name, schedule, run, b.o.Health.AddStage(name, nextRun(schedule))}
+}
+
 // buildStages builds the dispatcher, the executor and the completer, and the
 // committer that every part writes through.
 func (b *builder) buildStages(w *Worker) {
@@ -74,6 +81,7 @@ func (b *builder) buildStages(w *Worker) {
 
 	w.Dispatcher = newDispatcher(b.stores.Queue, b.stripe, flight, w.claims, DispatcherOptions{
 		Concurrency: o.Concurrency, Lease: o.Lease, Clock: b.clock, Health: o.Health,
+		NextPoll: earliest(nextRun(o.Schedules.Capture), nextRun(o.Schedules.Expiry)),
 	})
 	b.wake = w.Dispatcher.Wake
 	b.committer = commit.New(b.stores.Commit, commit.Options{
@@ -81,7 +89,8 @@ func (b *builder) buildStages(w *Worker) {
 		RecordAccount: b.accounts.Add, Observer: b.observers.commit, Logger: o.Logger,
 	})
 	w.executor = newExecutor(b.stripe, flight, w.claims, w.outcomes, ExecutorOptions{
-		Concurrency: o.Concurrency, CallTimeout: o.CallTimeout, Clock: b.clock, Wake: b.wake,
+		Concurrency: o.Concurrency, Lease: o.Lease, CallTimeout: o.CallTimeout,
+		Clock: b.clock, Health: o.Health, Wake: b.wake,
 	})
 	w.completer = newCompleter(b.committer, flight, w.outcomes, CompleterOptions{
 		Concurrency: o.Concurrency, Health: o.Health, Wake: b.wake, Logger: o.Logger,
@@ -153,7 +162,7 @@ func (b *builder) buildStatus(w *Worker) {
 	o := b.o
 	w.Readiness = &Readiness{
 		redis: b.stores.Ping, stripe: b.stripe, running: w.running.Load,
-		extra: w.Reconciler.ReadinessChecks,
+		stages: o.Health, extra: w.Reconciler.ReadinessChecks,
 	}
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,

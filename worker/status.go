@@ -25,6 +25,8 @@ const (
 	// the condition. The adaptive budget causes a few of them in normal
 	// operation.
 	rateLimitedThreshold = 3
+	// stalledLogInterval is how often a stalled stage is logged.
+	stalledLogInterval = time.Minute
 	// maxAliveNamed bounds the live replicas that an event names.
 	maxAliveNamed = 10
 )
@@ -114,6 +116,8 @@ type StatusJob struct {
 	o         StatusOptions
 
 	rateLimited bool // whether the last report had this condition
+	// when each stalled stage was last logged; only Run uses it
+	stalledLoggedAt map[string]time.Time
 }
 
 // Run makes one report. It returns false if Redis fails before the conditions
@@ -122,6 +126,7 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 	if j.o.Observer != nil {
 		j.o.Observer.ReadinessChecked(j.readiness.Check(ctx))
 	}
+	j.logStalledStages()
 	ttl := j.heartbeatTTL()
 	alive, err := j.store.Heartbeat(ctx, j.o.Replica, ttl)
 	if err != nil {
@@ -136,6 +141,29 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 		j.reportDeadReplicas(ctx, alive)
 	}
 	return true
+}
+
+// logStalledStages logs each stalled stage once a minute, and its recovery.
+func (j *StatusJob) logStalledStages() {
+	now, previous := time.Now(), j.stalledLoggedAt
+	j.stalledLoggedAt = map[string]time.Time{}
+	for _, s := range j.o.Health.StalledStages() {
+		last := previous[s.Name]
+		delete(previous, s.Name)
+		if now.Sub(last) < stalledLogInterval {
+			j.stalledLoggedAt[s.Name] = last
+			continue
+		}
+		j.stalledLoggedAt[s.Name] = now
+		j.o.Logger.Error("stage stalled: its work waits", zap.String("event", "stage.stalled"),
+			zap.String("stage", s.Name), zap.Time("since", s.Since),
+			zap.String("operation", s.Operation), zap.String("cause", s.Cause),
+			zap.String("hint", health.Hint(s.Cause)))
+	}
+	for name := range previous {
+		j.o.Logger.Info("stage succeeds again", zap.String("event", "stage.resumed"),
+			zap.String("stage", name))
+	}
 }
 
 // heartbeatTTL returns how long this replica counts as alive after a heartbeat.

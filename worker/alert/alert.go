@@ -62,6 +62,7 @@ const (
 	StripeRateLimited Kind = "stripe_rate_limited"
 	CapacityAtRisk    Kind = "capacity_at_risk"  // more is due than the limits allow
 	RedisUnavailable  Kind = "redis_unavailable" // sent by each replica directly
+	StageStalled      Kind = "stage_stalled"     // sent by each replica directly
 	RedisDataLost     Kind = "redis_data_lost"
 	ReplicaStopped    Kind = "replica_stopped" // without a sign-off
 	SinkFailing       Kind = "sink_failing"    // or disabled by its receiver
@@ -73,8 +74,8 @@ func Kinds() []Kind {
 	return []Kind{ExpiryNear, ExpiresBeforeDue, DeadlinePassed, CaptureRefused, AttentionRequired,
 		ExpiredUncaptured, OnExpiryPolicy, MetadataRejected, InboxRejected, Orphan,
 		AuthorizationAbandoned, AuthorizationUnresolved, StripeUnavailable, KeyRejected,
-		StripeRateLimited, CapacityAtRisk, RedisUnavailable, RedisDataLost, ReplicaStopped,
-		SinkFailing, EventsLost}
+		StripeRateLimited, CapacityAtRisk, RedisUnavailable, StageStalled, RedisDataLost,
+		ReplicaStopped, SinkFailing, EventsLost}
 }
 
 // Alert is a message to the operator.

@@ -165,6 +165,19 @@ var (
 		summary: "Redis available again: work resumes",
 		details: "Reported by replica {replica}; others may report the same.",
 	}
+	stageStalledAlert = systemAlert{
+		kind: StageStalled, severity: Critical,
+		summary: "holdd has stalled: {detail}",
+		details: "Noticed: {since}. Reported by replica {replica}; others may report the same.",
+		next: "holdd tries again all the time and resumes by itself; " +
+			"holds that need this stage wait, and their authorizations still expire.",
+		action: "remove the cause; /readyz names every stage that has stalled.",
+	}
+	stageResumedAlert = systemAlert{
+		kind: StageStalled, severity: Critical, resolved: true,
+		summary: "all stages succeed again: work resumes",
+		details: "Reported by replica {replica}; others may report the same.",
+	}
 )
 
 const (

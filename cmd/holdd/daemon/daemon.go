@@ -17,8 +17,9 @@ import (
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/wiring"
-	"github.com/redis/go-redis/v9"
+	redisclient "github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
 
@@ -67,13 +68,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 
-	replica, m := newReplicaName(), newMetrics()
-	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m))
+	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisReporter(o.Logger)
+	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m, redis))
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
 	w, err := wiring.NewWorker(st, stripe,
-		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}))
+		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis))
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
 	m.registry.MustRegister(
-		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner}).collect))
+		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st}).collect),
+		collectorFunc((&stageCollector{redis}).collect))
 	listener, err := api.Listen(o.Settings.Listen)
 	if err != nil {
 		return err
@@ -127,7 +129,7 @@ func openStore(ctx context.Context, o *Options, livemode bool) (*store.Store, er
 		return nil, err
 	}
 	logWarnings(o.Logger, warnings)
-	redis.SetLogger(redisLogger{o.Logger})
+	redisclient.SetLogger(redisLogger{o.Logger})
 	return st, nil
 }
 
