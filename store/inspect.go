@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,6 +22,11 @@ type Inspection struct {
 	Mode       string    // test or live, as recorded; empty if holdd has never used this Redis
 	Now        time.Time // the time of Redis
 	Replicas   []Replica // alive and dead ones, latest heartbeat first, at most 100
+	// OldestDue is for how long the oldest hold has been due that no replica
+	// has claimed. Known is false if holdd has never used this Redis, or if
+	// Redis rejects the question.
+	OldestDue      time.Duration
+	OldestDueKnown bool
 }
 
 // Replica is a replica of holdd that has sent a heartbeat and has not
@@ -78,6 +84,7 @@ func (in *Inspection) readDaemonState(
 	if in.Now, err = client.Time(ctx).Result(); err != nil {
 		return err
 	}
+	in.readOldestDue(ctx, client)
 	const last = maxInspectedReplicas - 1
 	replicas, err := client.ZRevRangeWithScores(ctx, keyReplicas, 0, last).Result()
 	if err != nil {
@@ -89,6 +96,19 @@ func (in *Inspection) readDaemonState(
 		in.Replicas = append(in.Replicas, r)
 	}
 	return nil
+}
+
+func (in *Inspection) readOldestDue(ctx context.Context, client redis.UniversalClient) {
+	n, err := strconv.Atoi(in.Partitions)
+	if err != nil {
+		return // holdd has never used this Redis, or the partitions change now
+	}
+	c := &conn{client: client}
+	for p := range n {
+		c.partitions = append(c.partitions, newPartitionKeys(p))
+	}
+	in.OldestDue, err = c.oldestDue(ctx)
+	in.OldestDueKnown = err == nil
 }
 
 // forEachMaster calls f for the server, or for each master of a Cluster,

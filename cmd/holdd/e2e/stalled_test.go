@@ -1,0 +1,79 @@
+package e2e_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/redis/go-redis/v9"
+)
+
+// restrictedUser is a Redis user as an operator makes one for holdd.
+const restrictedUser = "holdd"
+
+// redisURLOf returns the address of this Redis for a user.
+func (w *world) redisURLOf(user, password string) string {
+	return strings.Replace(w.redis.URL(), "redis://", "redis://"+user+":"+password+"@", 1)
+}
+
+func (w *world) mustDo(c *redis.Client, args ...any) {
+	w.tb.Helper()
+	if err := c.Do(context.Background(), args...).Err(); err != nil {
+		w.tb.Fatalf("%v: %v", args, err)
+	}
+}
+
+// Redis answers a ping, and what a stage needs of it fails. Readiness says the
+// cause, and work resumes when it is gone.
+func TestStalled_RedisRejects(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name            string
+		attack, recover []any
+		stage, cause    string
+	}{
+		{"command lost", []any{"ACL", "SETUSER", restrictedUser, "-zrem"},
+			[]any{"ACL", "SETUSER", restrictedUser, "+zrem"}, "promote", "zrem"},
+		{"wrong type", []any{"SET", "holdd:{0}:leased", "x"},
+			[]any{"DEL", "holdd:{0}:leased"}, "promote", "WRONGTYPE"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, unlimitedStripeOptions)
+			raw := w.redis.Client()
+			w.mustDo(raw, "ACL", "SETUSER", restrictedUser, "on", ">pw", "~holdd:*", "&*", "+@all")
+			r := w.startReplica(binaryPath(t, buildRelease),
+				"REDIS_URL="+w.redisURLOf(restrictedUser, "pw"))
+			all := setDueAt(w.authorizeBookings(1), afterNow(3*time.Second))
+			w.scheduleBookings(r, all)
+			w.mustDo(raw, tt.attack...)
+			storetest.WaitUntil(t, 2*processTimeout, "readiness says the cause", func() bool {
+				ok, checks := r.readiness()
+				c := checks["stages"]
+				return !ok && !c.OK && strings.Contains(c.Detail, "stage "+tt.stage+" has stalled") &&
+					strings.Contains(c.Detail, tt.cause) && checks["redis"].OK
+			})
+			if n := metricValue(t, r, `holdd_ready{check="stages"}`, nil); n != 0 {
+				t.Errorf("holdd_ready of the stages is %v", n)
+			}
+			if age := metricValue(t, r, "holdd_oldest_due_seconds", nil); age < 20 {
+				t.Errorf("the oldest hold has been due for %v s", age)
+			}
+			storetest.WaitUntil(t, processTimeout, "the log says it",
+				func() bool { return r.log.countLines("stage stalled") > 0 })
+			w.mustDo(raw, tt.recover...)
+			w.waitForCaptures(r, 1, processTimeout)
+			storetest.WaitUntil(t, processTimeout, "it is ready again",
+				func() bool { ok, _ := r.readiness(); return ok })
+			if age := metricValue(t, r, "holdd_oldest_due_seconds", nil); age != 0 {
+				t.Errorf("nothing is due, and the oldest has been for %v s", age)
+			}
+			if n := len(w.listByState(r, hold.Attention)); n > 0 {
+				t.Errorf("%d holds went to attention", n)
+			}
+		})
+	}
+}
