@@ -19,6 +19,9 @@ type Pinger interface {
 type StripeHealthReader interface {
 	KeyRejected() bool
 	BreakerOpen() bool
+	// WrongKeySuspected reports whether Stripe has not found any of the last
+	// many PaymentIntents of an account.
+	WrongKeySuspected() bool
 }
 
 // StageReader reports which stages have stalled. [health.RedisReporter]
@@ -53,6 +56,10 @@ func (r *Readiness) Check(ctx context.Context) []health.CheckResult {
 	case r.stripe.BreakerOpen():
 		stripe.OK, stripe.Detail = false,
 			"Stripe does not answer: due holds wait, and captures resume when Stripe answers"
+	case r.stripe.WrongKeySuspected():
+		stripe.OK, stripe.Detail = false,
+			"wrong key? Stripe finds none of many PaymentIntents in a row: their holds wait; "+
+				"set stripe_api_key to a key of the account of these holds and restart"
 	}
 	scheduler := health.CheckResult{Name: "scheduler", OK: r.running()}
 	if !scheduler.OK {

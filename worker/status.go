@@ -35,6 +35,7 @@ const (
 const (
 	conditionStripeUnavailable = "stripe_unavailable"
 	conditionKeyRejected       = "key_rejected"
+	conditionWrongKey          = "wrong_key"
 	conditionRateLimited       = "rate_limited"
 	conditionCapacityAtRisk    = "capacity_at_risk"
 )
@@ -208,6 +209,8 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 			event.StripeUnavailable, event.StripeRecovered),
 		j.newCondition(conditionKeyRejected, j.stripe.KeyRejected(),
 			event.KeyRejected, event.KeyAccepted),
+		j.newCondition(conditionWrongKey, j.stripe.WrongKeySuspected(),
+			event.WrongKeySuspected, event.WrongKeyCleared),
 		j.newCondition(conditionRateLimited, j.rateLimited,
 			event.StripeRateLimited, event.StripeRateLimitCleared),
 	}

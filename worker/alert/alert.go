@@ -59,6 +59,7 @@ const (
 
 	StripeUnavailable Kind = "stripe_unavailable"
 	KeyRejected       Kind = "stripe_key_rejected"
+	WrongKey          Kind = "stripe_wrong_key" // Stripe finds none of many PaymentIntents
 	StripeRateLimited Kind = "stripe_rate_limited"
 	CapacityAtRisk    Kind = "capacity_at_risk"  // more is due than the limits allow
 	RedisUnavailable  Kind = "redis_unavailable" // sent by each replica directly
@@ -74,7 +75,7 @@ func Kinds() []Kind {
 	return []Kind{ExpiryNear, ExpiresBeforeDue, DeadlinePassed, CaptureRefused, AttentionRequired,
 		ExpiredUncaptured, OnExpiryPolicy, MetadataRejected, InboxRejected, Orphan,
 		AuthorizationAbandoned, AuthorizationUnresolved, StripeUnavailable, KeyRejected,
-		StripeRateLimited, CapacityAtRisk, RedisUnavailable, StageStalled, RedisDataLost,
+		WrongKey, StripeRateLimited, CapacityAtRisk, RedisUnavailable, StageStalled, RedisDataLost,
 		ReplicaStopped, SinkFailing, EventsLost}
 }
 

@@ -81,6 +81,18 @@ var systemAlerts = map[hold.EventType]systemAlert{
 		kind: KeyRejected, severity: Critical, resolved: true,
 		summary: "Stripe accepts the API key again: work resumes",
 	},
+	event.WrongKeySuspected: {
+		kind: WrongKey, severity: Critical,
+		summary: "Stripe finds none of many PaymentIntents: wrong key?",
+		next: "holdd pauses the claims of that account, tries a few of its holds each minute, " +
+			"and resumes when Stripe finds one.",
+		action: "set stripe_api_key to a key of the account that has these PaymentIntents, " +
+			"and restart holdd.",
+	},
+	event.WrongKeyCleared: {
+		kind: WrongKey, severity: Critical, resolved: true,
+		summary: "Stripe finds PaymentIntents again: work resumes",
+	},
 	event.StripeRateLimited: {
 		kind: StripeRateLimited, severity: Warning,
 		summary: "Stripe limits the rate of requests (429)",

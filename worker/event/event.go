@@ -33,6 +33,8 @@ const (
 	StripeRecovered        hold.EventType = "stripe.recovered"
 	KeyRejected            hold.EventType = "stripe.key_rejected"
 	KeyAccepted            hold.EventType = "stripe.key_accepted"
+	WrongKeySuspected      hold.EventType = "stripe.wrong_key" // it finds none of many intents
+	WrongKeyCleared        hold.EventType = "stripe.wrong_key_cleared"
 	StripeRateLimited      hold.EventType = "stripe.rate_limited"
 	StripeRateLimitCleared hold.EventType = "stripe.rate_limit_cleared"
 	CapacityAtRisk         hold.EventType = "capacity.at_risk" // more is due than the limits allow

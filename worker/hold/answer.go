@@ -153,6 +153,9 @@ type Call struct {
 	Authorize     *AuthorizeCall    // of an authorization or confirmation
 	After         string            // of a list: the last PaymentIntent of the page before
 	Limit         int               // of a list
+	// IDFromCaller says that the PaymentIntent was named by a request and may
+	// never have existed: a 404 says nothing about the key.
+	IDFromCaller bool
 }
 
 // NotSentError says that a call was not sent, so it had no effect.

@@ -97,7 +97,8 @@ func (r *Refresher) refreshIntents(
 		case h.State == 0 && !p.AdoptUnknown, h.State.Final():
 			r.finishRefresh(ctx, p, time.Time{})
 		default:
-			call := hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account}
+			call := hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account,
+				IDFromCaller: p.AdoptUnknown}
 			calls = append(calls, call)
 			of = append(of, p)
 		}

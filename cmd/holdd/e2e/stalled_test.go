@@ -36,7 +36,7 @@ func TestStalled_RedisRejects(t *testing.T) {
 		stage, cause    string
 	}{
 		{"command lost", []any{"ACL", "SETUSER", restrictedUser, "-zrem"},
-			[]any{"ACL", "SETUSER", restrictedUser, "+zrem"}, "promote", "zrem"},
+			[]any{"ACL", "SETUSER", restrictedUser, "+zrem"}, "promote", "command"},
 		{"wrong type", []any{"SET", "holdd:{0}:leased", "x"},
 			[]any{"DEL", "holdd:{0}:leased"}, "promote", "WRONGTYPE"},
 	} {
