@@ -20,6 +20,7 @@ type Inspection struct {
 	Servers    []Server  // the server, or the masters of a Cluster
 	Partitions string    // as recorded; empty if holdd has never used this Redis
 	Mode       string    // test or live, as recorded; empty if holdd has never used this Redis
+	Account    string    // id of the Stripe account, as recorded; empty if unknown
 	Now        time.Time // the time of Redis
 	Replicas   []Replica // alive and dead ones, latest heartbeat first, at most 100
 	// OldestDue is for how long the oldest hold has been due that no replica
@@ -76,7 +77,9 @@ func (in *Inspection) readDaemonState(
 	ctx context.Context,
 	client redis.UniversalClient,
 ) (err error) {
-	for key, to := range map[string]*string{keyPartitions: &in.Partitions, keyMode: &in.Mode} {
+	for key, to := range map[string]*string{
+		keyPartitions: &in.Partitions, keyMode: &in.Mode, keyAccount: &in.Account,
+	} {
 		if *to, err = client.Get(ctx, key).Result(); err != nil && !errors.Is(err, redis.Nil) {
 			return err
 		}

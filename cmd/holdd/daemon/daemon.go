@@ -68,6 +68,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 
+	account := &accountChecker{stripe: stripe, store: st, log: o.Logger}
+	accountKnown, err := account.check(ctx)
+	if err != nil {
+		return err
+	}
 	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisReporter(o.Logger)
 	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m, redis))
 	if err != nil {
@@ -93,6 +98,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	p := start(ctx, w, notifier, api.NewServer(handler, o.Logger), listener)
+	if !accountKnown {
+		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
+	}
 	reportStarted(&o, listener.Addr(), stripe.Livemode())
 	return p.stop(ctx, o.Logger, p.wait(ctx, o.Logger))
 }
@@ -158,6 +166,7 @@ type process struct {
 	workerDone   chan error
 	notifierDone chan struct{}
 	serverDone   chan error
+	accountDone  chan error // receives nil, or that the key is of another account
 }
 
 // start starts the worker, the notifier, and then the server, so that the API
@@ -169,7 +178,8 @@ func start(
 ) *process {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	p := &process{server: server, stopWorker: stopWorker, workerDone: make(chan error, 1),
-		notifierDone: make(chan struct{}), serverDone: make(chan error, 1)}
+		notifierDone: make(chan struct{}), serverDone: make(chan error, 1),
+		accountDone: make(chan error, 1)}
 	go func() { p.workerDone <- w.Run(workerCtx) }()
 	go func() { defer close(p.notifierDone); notifier.Run(workerCtx) }()
 	go func() { p.serverDone <- server.Serve(listener) }()
@@ -178,15 +188,21 @@ func start(
 
 // wait returns when ctx has ended, or with the error of a part that failed.
 func (p *process) wait(ctx context.Context, log *zap.Logger) error {
-	select {
-	case <-ctx.Done():
-		log.Info("stopping: finishing calls in flight, returning other claims")
-		return nil
-	case err := <-p.serverDone:
-		return fmt.Errorf("the API stopped: %w", err)
-	case err := <-p.workerDone:
-		p.workerDone <- nil
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			log.Info("stopping: finishing calls in flight, returning other claims")
+			return nil
+		case err := <-p.serverDone:
+			return fmt.Errorf("the API stopped: %w", err)
+		case err := <-p.workerDone:
+			p.workerDone <- nil
+			return err
+		case err := <-p.accountDone:
+			if err != nil {
+				return err
+			}
+		}
 	}
 }
 

@@ -2,12 +2,15 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -75,5 +78,69 @@ func TestStalled_RedisRejects(t *testing.T) {
 				t.Errorf("%d holds went to attention", n)
 			}
 		})
+	}
+}
+
+// serveAccount makes Stripe answer for another account of the same mode,
+// or for the first one again.
+func (w *world) serveAccount(s *stripesim.Sim) {
+	w.tb.Helper()
+	w.stripe.close()
+	w.stripe.handler = s.Handler()
+	w.stripe.open()
+}
+
+// Under a key of another account Stripe finds none of many PaymentIntents. The
+// claims stop, no hold goes to attention, and the first one found ends it.
+func TestWrongKey_ManyNotFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, unlimitedStripeOptions)
+	r := w.startReplica(binaryPath(t, buildRelease), highBudgetSettings...)
+	all := setDueAt(w.authorizeBookings(100), afterNow(5*time.Second))
+	w.scheduleBookings(r, all)
+	w.serveAccount(stripesim.New(stripesim.Options{Seed: 2, EndpointRate: -1, OverallRate: -1}))
+	storetest.WaitUntil(t, 2*processTimeout, "readiness asks whether the key is wrong", func() bool {
+		ok, checks := r.readiness()
+		return !ok && strings.Contains(checks["stripe"].Detail, "wrong key?")
+	})
+	storetest.WaitUntil(t, processTimeout, "the log asks as well",
+		func() bool { return r.log.countLines("wrong key?") > 0 })
+	if n := len(w.listByState(r, hold.Attention)); n > 0 {
+		t.Errorf("%d holds went to attention", n)
+	}
+	w.serveAccount(w.sim)
+	w.waitForCaptures(r, len(all), 5*time.Minute)
+	w.checkCaptures(r, all, exactlyOnce)
+	storetest.WaitUntil(t, processTimeout, "it is ready again",
+		func() bool { ok, _ := r.readiness(); return ok })
+}
+
+// The account of the first start is recorded, and a key of another one is
+// refused with what to do. A key that may not read its account is accepted.
+func TestWrongKey_OtherAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, unlimitedStripeOptions)
+	r := w.startReplica(binaryPath(t, buildRelease))
+	if id := w.redis.Client().Get(t.Context(), "holdd:account").Val(); id != w.sim.Account() {
+		t.Fatalf("recorded %q, want %q", id, w.sim.Account())
+	}
+	r.terminate(0)
+	other := stripesim.New(stripesim.Options{Seed: 2, EndpointRate: -1, OverallRate: -1})
+	w.serveAccount(other)
+	cmd := exec.Command(binaryPath(t, buildRelease), "serve")
+	cmd.Env = append(w.settings(), "HOLDD_LISTEN=127.0.0.1:0")
+	cmd.Dir = t.TempDir()
+	out, err := cmd.CombinedOutput()
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) || ended.ExitCode() != 2 ||
+		!strings.Contains(string(out), "this Redis keeps holds of the Stripe account "+
+			w.sim.Account()+", the Stripe key is of the account "+other.Account()) ||
+		!strings.Contains(string(out), "set redis_url to another Redis") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	other.RestrictKey(apiKey, stripesim.ClassList, stripesim.ClassRetrieve)
+	restricted := w.startReplica(binaryPath(t, buildRelease))
+	if restricted.log.countLines("may not read its account") != 1 {
+		t.Error("the log does not say that the account is unknown")
 	}
 }
