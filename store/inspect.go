@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -126,6 +127,46 @@ func forEachMaster(
 		return f(ctx, c)
 	}
 	return nil
+}
+
+// InspectServers returns what makes Redis lose holds or reject changes, each
+// with what to do about it, and how much of maxmemory is used; 0 without a
+// maxmemory. [Options.AllowUnsafe] accepts eviction and a lack of persistence.
+func (s *Store) InspectServers(
+	ctx context.Context,
+) (faults []string, memoryPercent int, err error) {
+	var mu sync.Mutex
+	err = forEachMaster(ctx, s.conn.client, func(ctx context.Context, c *redis.Client) error {
+		server := inspectServer(ctx, c)
+		server.checkPermissions(ctx, c)
+		mu.Lock()
+		defer mu.Unlock()
+		faults = append(faults, server.faults(s.allowUnsafe)...)
+		if server.MaxMemory > 0 {
+			memoryPercent = max(memoryPercent, int(server.UsedMemory*100/server.MaxMemory))
+		}
+		return ctx.Err()
+	})
+	slices.Sort(faults)
+	return slices.Compact(faults), memoryPercent, err
+}
+
+// faults returns the faults of the server, each with what to do.
+func (s *Server) faults(allowUnsafe bool) (faults []string) {
+	properties := []ServerProperty{s.Version, s.Disk}
+	if !allowUnsafe {
+		properties = append(properties, s.Eviction, s.Persistence)
+	}
+	for _, p := range properties {
+		if p.Fault != "" {
+			faults = append(faults, p.Fault+": "+p.Hint)
+		}
+	}
+	if len(s.MissingCommands) > 0 {
+		faults = append(faults, "the Redis user "+s.User+" may not use "+
+			strings.Join(s.MissingCommands, ", ")+": grant what holdd doctor lists")
+	}
+	return faults
 }
 
 // checkServers returns the faults with which Redis can lose holds, and

@@ -58,6 +58,7 @@ type Store struct {
 	*AuthorizationAttempts
 
 	conn               *conn
+	allowUnsafe        bool
 	mu                 sync.Mutex        // guards recordedProperties
 	recordedProperties map[string]string // key -> value, see recordProperty
 }
@@ -103,6 +104,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 		c.partitions = append(c.partitions, newPartitionKeys(p))
 	}
 	s = newStore(c, o.Rates)
+	s.allowUnsafe = o.AllowUnsafe
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, nil, unreachableError(o.URL, err)
 	}

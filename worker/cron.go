@@ -21,6 +21,8 @@ type Schedules struct {
 	Refresh string // reads intents that webhooks announced
 	Inbox   string // reads requests from the Redis inbox
 	Mirror  string // writes terms to metadata
+
+	RedisCheck string // repeats the checks of Redis' settings
 }
 
 // jobRetryInterval is when a job that failed runs again, if its schedule is

@@ -7,6 +7,7 @@ import (
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/reconcile"
@@ -31,7 +32,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 	refresher, inbox := b.buildIntake(w)
 	resumer := b.buildAuthorize(w)
 	verifier, mirror := b.buildReconcile(w)
-	b.buildStatus(w)
+	redisCheck := b.buildStatus(w)
 	deadlines := newDeadlineJob(s.Deadlines, b.committer, DeadlineOptions{
 		Rules: o.Rules, Clock: b.clock, Health: o.Health, Wake: b.wake,
 	})
@@ -49,6 +50,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 		b.newJob("inbox", o.Schedules.Inbox, inbox.Run),
 		b.newJob("mirror", o.Schedules.Mirror, mirror.Run),
 		b.newJob("resume", o.Schedules.Resume, resumer.Run),
+		b.newJob("redis_check", o.Schedules.RedisCheck, redisCheck.Run),
 	}
 	return w, nil
 }
@@ -157,15 +159,20 @@ func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Met
 	return verifier, mirror
 }
 
-// buildStatus builds the readiness report and the report job.
-func (b *builder) buildStatus(w *Worker) {
+// buildStatus builds the readiness report and the report job, and returns the
+// job that checks Redis' settings.
+func (b *builder) buildStatus(w *Worker) *RedisCheckJob {
 	o := b.o
+	redis := &RedisCheckJob{redis: o.RedisInspector, health: o.Health}
 	w.Readiness = &Readiness{
 		redis: b.stores.Ping, stripe: b.stripe, running: w.running.Load,
-		stages: o.Health, extra: w.Reconciler.ReadinessChecks,
+		stages: o.Health, extra: func() []health.CheckResult {
+			return append(redis.checks(), w.Reconciler.ReadinessChecks()...)
+		},
 	}
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
+		redis: redis,
 		capacity: query.NewForecaster(b.stores.Capacity, query.ForecasterOptions{
 			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
 		}),
@@ -174,6 +181,7 @@ func (b *builder) buildStatus(w *Worker) {
 			Observer: b.observers.status, Logger: o.Logger,
 		},
 	}
+	return redis
 }
 
 // observers are the parts of an [Observer], each nil without one.

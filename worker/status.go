@@ -38,6 +38,8 @@ const (
 	conditionWrongKey          = "wrong_key"
 	conditionRateLimited       = "rate_limited"
 	conditionCapacityAtRisk    = "capacity_at_risk"
+	conditionRedisUnsafe       = "redis_unsafe"
+	conditionRedisMemory       = "redis_memory"
 )
 
 // StatusStore keeps heartbeats and conditions, and counts holds. store.Store
@@ -114,6 +116,7 @@ type StatusJob struct {
 	capacity  CapacityForecaster
 	publisher EventPublisher
 	readiness *Readiness
+	redis     *RedisCheckJob
 	o         StatusOptions
 
 	rateLimited bool // whether the last report had this condition
@@ -124,10 +127,12 @@ type StatusJob struct {
 // Run makes one report. It returns false if Redis fails before the conditions
 // are reported.
 func (j *StatusJob) Run(ctx context.Context) bool {
+	checks := j.readiness.Check(ctx)
 	if j.o.Observer != nil {
-		j.o.Observer.ReadinessChecked(j.readiness.Check(ctx))
+		j.o.Observer.ReadinessChecked(checks)
 	}
 	j.logStalledStages()
+	j.redis.runAfterReconnect(ctx, checks[0].OK)
 	ttl := j.heartbeatTTL()
 	alive, err := j.store.Heartbeat(ctx, j.o.Replica, ttl)
 	if err != nil {
@@ -214,6 +219,7 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 		j.newCondition(conditionRateLimited, j.rateLimited,
 			event.StripeRateLimited, event.StripeRateLimitCleared),
 	}
+	list = append(list, j.redisConditions()...)
 	risk, checked, err := j.capacity.Forecast(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "forecast capacity", err)
@@ -237,7 +243,13 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 func (j *StatusJob) newCondition(
 	name string, active bool, raised, cleared hold.EventType,
 ) hold.Condition {
-	now, data := j.o.Clock.Now(), event.Data{Replica: j.o.Replica}
+	return j.newConditionWithDetail(name, active, "", raised, cleared)
+}
+
+func (j *StatusJob) newConditionWithDetail(
+	name string, active bool, detail string, raised, cleared hold.EventType,
+) hold.Condition {
+	now, data := j.o.Clock.Now(), event.Data{Replica: j.o.Replica, Detail: detail}
 	return hold.Condition{Name: name, Active: active,
 		RaisedEvent:  event.EncodeSystem(raised, now, data),
 		ClearedEvent: event.EncodeSystem(cleared, now, data)}
@@ -270,6 +282,14 @@ func (j *StatusJob) logConditionChange(
 			zap.String("event", string(event.CapacityAtRisk)),
 			zap.Int("holds", risk.Holds), zap.Any("sums", risk.Sums),
 			zap.Time("first_at", risk.FirstAt), zap.Bool("at_least", risk.AtLeast))
+	case name == conditionRedisUnsafe:
+		faults, _ := j.redis.found()
+		j.o.Logger.Error("Redis can lose holds or rejects changes since its settings changed",
+			zap.String("event", string(event.RedisUnsafe)), zap.String("cause", faults))
+	case name == conditionRedisMemory:
+		_, percent := j.redis.found()
+		j.o.Logger.Warn("the memory of Redis runs out",
+			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
 	case name == conditionRateLimited:
 		j.o.Logger.Warn("Stripe answers 429: another system uses the same limits, "+
 			"or the setting rate is too high",

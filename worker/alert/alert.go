@@ -65,6 +65,8 @@ const (
 	RedisUnavailable  Kind = "redis_unavailable" // sent by each replica directly
 	StageStalled      Kind = "stage_stalled"     // sent by each replica directly
 	RedisDataLost     Kind = "redis_data_lost"
+	RedisUnsafe       Kind = "redis_unsafe"    // its settings changed: it can lose holds
+	RedisMemory       Kind = "redis_memory"    // near maxmemory
 	ReplicaStopped    Kind = "replica_stopped" // without a sign-off
 	SinkFailing       Kind = "sink_failing"    // or disabled by its receiver
 	EventsLost        Kind = "events_lost"     // trimmed, or dead letters
@@ -76,7 +78,7 @@ func Kinds() []Kind {
 		ExpiredUncaptured, OnExpiryPolicy, MetadataRejected, InboxRejected, Orphan,
 		AuthorizationAbandoned, AuthorizationUnresolved, StripeUnavailable, KeyRejected,
 		WrongKey, StripeRateLimited, CapacityAtRisk, RedisUnavailable, StageStalled, RedisDataLost,
-		ReplicaStopped, SinkFailing, EventsLost}
+		RedisUnsafe, RedisMemory, ReplicaStopped, SinkFailing, EventsLost}
 }
 
 // Alert is a message to the operator.

@@ -131,6 +131,26 @@ var systemAlerts = map[hold.EventType]systemAlert{
 		action: "find out what emptied Redis, and run holdd reconcile to see what was found; " +
 			"histories, acknowledgements and unmirrored changes are lost.",
 	},
+	event.RedisUnsafe: {
+		kind: RedisUnsafe, severity: Critical,
+		summary: "Redis is not safe for holds any more: {detail}",
+		next:    "holdd works on; what Redis loses is found again only if Stripe's metadata has it.",
+		action:  "set Redis back; holdd doctor has a hint for each fault.",
+	},
+	event.RedisSafe: {
+		kind: RedisUnsafe, severity: Critical, resolved: true,
+		summary: "Redis is safe for holds again",
+	},
+	event.RedisMemoryHigh: {
+		kind: RedisMemory, severity: Warning,
+		summary: "the memory of Redis runs out: {detail}",
+		next:    "holdd works on until Redis is full.",
+		action:  "raise maxmemory, or shorten retention.",
+	},
+	event.RedisMemoryNormal: {
+		kind: RedisMemory, severity: Warning, resolved: true,
+		summary: "Redis has memory again",
+	},
 	event.SinkFailing: {
 		kind: SinkFailing, severity: Critical,
 		summary: "{sink} does not accept events: {detail}",
@@ -167,7 +187,8 @@ var (
 	redisUnavailableAlert = systemAlert{
 		kind: RedisUnavailable, severity: Critical,
 		summary: "Redis unavailable",
-		details: "Since: {since}. Reported by replica {replica}; others may report the same.",
+		details: "Since: {since}. Cause: {detail}. " +
+			"Reported by replica {replica}; others may report the same.",
 		next: "holdd captures and releases nothing until Redis answers; " +
 			"authorizations still expire meanwhile.",
 		action: "start Redis, or restore the connection to it.",

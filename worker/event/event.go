@@ -41,6 +41,10 @@ const (
 	CapacityRecovered      hold.EventType = "capacity.recovered"
 	ReplicaStopped         hold.EventType = "replica.stopped" // without a sign-off
 	RedisDataLost          hold.EventType = "redis.data_lost"
+	RedisUnsafe            hold.EventType = "redis.unsafe" // its settings changed: it can lose holds
+	RedisSafe              hold.EventType = "redis.safe"
+	RedisMemoryHigh        hold.EventType = "redis.memory_high" // near maxmemory
+	RedisMemoryNormal      hold.EventType = "redis.memory_normal"
 	SinkFailing            hold.EventType = "sink.failing"
 	SinkRecovered          hold.EventType = "sink.recovered"
 	SinkDisabled           hold.EventType = "sink.disabled"     // the receiver answered 410 Gone

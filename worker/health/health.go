@@ -98,7 +98,9 @@ func (r *RedisReporter) ReportUnavailable(ctx context.Context, operation string,
 
 // CheckResult is one line of the readiness report.
 type CheckResult struct {
-	Name string // redis, stripe, scheduler or stages; schedule while it is rebuilt
+	// redis, stripe, scheduler, stages or redis_settings; schedule while it is
+	// rebuilt
+	Name string
 	OK   bool
 	// Detail says what failed and what to do. A check that is OK may have a
 	// detail that the operator should know.

@@ -79,7 +79,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
 	w, err := wiring.NewWorker(st, stripe,
-		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis))
+		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, st))
 	if err != nil {
 		return err
 	}

@@ -144,3 +144,37 @@ func TestWrongKey_OtherAccount(t *testing.T) {
 		t.Error("the log does not say that the account is unknown")
 	}
 }
+
+// The settings of a running Redis change. Readiness names each fault, and is
+// back when it is undone.
+func TestRedisDrifts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name            string
+		attack, recover []any
+		check, detail   string
+	}{
+		{"evicts", []any{"CONFIG", "SET", "maxmemory-policy", "allkeys-lru"},
+			[]any{"CONFIG", "SET", "maxmemory-policy", "noeviction"}, "redis_settings",
+			"maxmemory-policy is allkeys-lru, which evicts holds: set maxmemory-policy to noeviction"},
+		{"full", []any{"CONFIG", "SET", "maxmemory", "1"},
+			[]any{"CONFIG", "SET", "maxmemory", "0"}, "redis", "raise maxmemory"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, unlimitedStripeOptions)
+			raw := w.redis.Client()
+			r := w.startReplica(binaryPath(t, buildRelease))
+			storetest.WaitUntil(t, processTimeout, "it is ready",
+				func() bool { ok, _ := r.readiness(); return ok })
+			w.mustDo(raw, tt.attack...)
+			storetest.WaitUntil(t, 3*processTimeout, "readiness says the cause", func() bool {
+				ok, checks := r.readiness()
+				return !ok && strings.Contains(checks[tt.check].Detail, tt.detail)
+			})
+			w.mustDo(raw, tt.recover...)
+			storetest.WaitUntil(t, 3*processTimeout, "it is ready again",
+				func() bool { ok, _ := r.readiness(); return ok })
+		})
+	}
+}
