@@ -127,12 +127,12 @@ type StatusJob struct {
 // Run makes one report. It returns false if Redis fails before the conditions
 // are reported.
 func (j *StatusJob) Run(ctx context.Context) bool {
-	checks := j.readiness.Check(ctx)
 	if j.o.Observer != nil {
+		checks := j.readiness.Check(ctx)
 		j.o.Observer.ReadinessChecked(checks)
+		j.redis.runAfterReconnect(ctx, checks[0].OK)
 	}
 	j.logStalledStages()
-	j.redis.runAfterReconnect(ctx, checks[0].OK)
 	ttl := j.heartbeatTTL()
 	alive, err := j.store.Heartbeat(ctx, j.o.Replica, ttl)
 	if err != nil {
