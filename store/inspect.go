@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,14 +18,20 @@ import (
 
 // Inspection is the result of [Inspect].
 type Inspection struct {
-	Address      string             // the URL, without its password
-	Cluster      bool               // Redis is a Cluster
-	Servers      []Server           // the server, or the masters of a Cluster
-	Partitions   string             // as recorded; empty if holdd has never used this Redis
-	Mode         string             // test or live, as recorded; empty if holdd has never used this Redis
-	Now          time.Time          // the time of Redis
-	Replicas     []Replica          // alive and dead ones, latest heartbeat first, at most 100
-	LoweredRates []hold.LoweredRate // that a 429 lowered
+	Address    string    // the URL, without its password
+	Cluster    bool      // Redis is a Cluster
+	Servers    []Server  // the server, or the masters of a Cluster
+	Partitions string    // as recorded; empty if holdd has never used this Redis
+	Mode       string    // test or live, as recorded; empty if holdd has never used this Redis
+	Account    string    // id of the Stripe account, as recorded; empty if unknown
+	Now        time.Time // the time of Redis
+	Replicas   []Replica // alive and dead ones, latest heartbeat first, at most 100
+	// OldestDue is for how long the oldest hold has been due that no replica
+	// has claimed. Known is false if holdd has never used this Redis, or if
+	// Redis rejects the question.
+	OldestDue      time.Duration
+	OldestDueKnown bool
+	LoweredRates   []hold.LoweredRate // that a 429 lowered
 }
 
 // Replica is a replica of holdd that has sent a heartbeat and has not
@@ -73,7 +81,9 @@ func (in *Inspection) readDaemonState(
 	ctx context.Context,
 	client redis.UniversalClient,
 ) (err error) {
-	for key, to := range map[string]*string{keyPartitions: &in.Partitions, keyMode: &in.Mode} {
+	for key, to := range map[string]*string{
+		keyPartitions: &in.Partitions, keyMode: &in.Mode, keyAccount: &in.Account,
+	} {
 		if *to, err = client.Get(ctx, key).Result(); err != nil && !errors.Is(err, redis.Nil) {
 			return err
 		}
@@ -81,6 +91,7 @@ func (in *Inspection) readDaemonState(
 	if in.Now, err = client.Time(ctx).Result(); err != nil {
 		return err
 	}
+	in.readOldestDue(ctx, client)
 	const last = maxInspectedReplicas - 1
 	replicas, err := client.ZRevRangeWithScores(ctx, keyReplicas, 0, last).Result()
 	if err != nil {
@@ -95,6 +106,19 @@ func (in *Inspection) readDaemonState(
 	return err
 }
 
+func (in *Inspection) readOldestDue(ctx context.Context, client redis.UniversalClient) {
+	n, err := strconv.Atoi(in.Partitions)
+	if err != nil {
+		return // holdd has never used this Redis, or the partitions change now
+	}
+	c := &conn{client: client}
+	for p := range n {
+		c.partitions = append(c.partitions, newPartitionKeys(p))
+	}
+	in.OldestDue, err = c.oldestDue(ctx)
+	in.OldestDueKnown = err == nil
+}
+
 // forEachMaster calls f for the server, or for each master of a Cluster,
 // concurrently.
 func forEachMaster(
@@ -107,6 +131,46 @@ func forEachMaster(
 		return f(ctx, c)
 	}
 	return nil
+}
+
+// InspectServers returns what makes Redis lose holds or reject changes, each
+// with what to do about it, and how much of maxmemory is used; 0 without a
+// maxmemory. [Options.AllowUnsafe] accepts eviction and a lack of persistence.
+func (s *Store) InspectServers(
+	ctx context.Context,
+) (faults []string, memoryPercent int, err error) {
+	var mu sync.Mutex
+	err = forEachMaster(ctx, s.conn.client, func(ctx context.Context, c *redis.Client) error {
+		server := inspectServer(ctx, c)
+		server.checkPermissions(ctx, c)
+		mu.Lock()
+		defer mu.Unlock()
+		faults = append(faults, server.faults(s.allowUnsafe)...)
+		if server.MaxMemory > 0 {
+			memoryPercent = max(memoryPercent, int(server.UsedMemory*100/server.MaxMemory))
+		}
+		return ctx.Err()
+	})
+	slices.Sort(faults)
+	return slices.Compact(faults), memoryPercent, err
+}
+
+// faults returns the faults of the server, each with what to do.
+func (s *Server) faults(allowUnsafe bool) (faults []string) {
+	properties := []ServerProperty{s.Version, s.Disk}
+	if !allowUnsafe {
+		properties = append(properties, s.Eviction, s.Persistence)
+	}
+	for _, p := range properties {
+		if p.Fault != "" {
+			faults = append(faults, p.Fault+": "+p.Hint)
+		}
+	}
+	if len(s.MissingCommands) > 0 {
+		faults = append(faults, "the Redis user "+s.User+" may not use "+
+			strings.Join(s.MissingCommands, ", ")+": grant what holdd doctor lists")
+	}
+	return faults
 }
 
 // checkServers returns the faults with which Redis can lose holds, and

@@ -275,7 +275,8 @@ func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
 		!slices.Equal(s.MissingCommands, []string{"EVAL", "EVALSHA"}) {
 		t.Errorf("%+v", s)
 	}
-	allow(append(exactly, "~holdd:{0}*", "~holdd:replicas", "~holdd:partitions", "~holdd:mode")...)
+	allow(append(exactly, "~holdd:{0}*", "~holdd:replicas", "~holdd:partitions", "~holdd:mode",
+		"~holdd:account")...)
 	if s := mustInspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
 		!slices.Contains(s.MissingCommands, "SET") || !slices.Contains(s.MissingCommands, "GET") {
 		t.Errorf("a user who lacks keys: %+v", s)

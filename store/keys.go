@@ -12,6 +12,7 @@ import (
 const (
 	keyPartitions = "holdd:partitions" // the number of partitions; "1>64" while Repartition works
 	keyMode       = "holdd:mode"       // test or live
+	keyAccount    = "holdd:account"    // id of the Stripe account, if the key may read it
 	keyReplicas   = "holdd:replicas"   // zset: replicas, by the end of their heartbeat
 	keyPing       = "holdd:ping"
 	keyLock       = "holdd:lock:" // followed by the name of the lock

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -57,6 +58,8 @@ type Store struct {
 	*AuthorizationAttempts
 
 	conn               *conn
+	allowUnsafe        bool
+	mu                 sync.Mutex        // guards recordedProperties
 	recordedProperties map[string]string // key -> value, see recordProperty
 }
 
@@ -101,6 +104,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 		c.partitions = append(c.partitions, newPartitionKeys(p))
 	}
 	s = newStore(c, o.Rates)
+	s.allowUnsafe = o.AllowUnsafe
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, nil, unreachableError(o.URL, err)
 	}
@@ -132,12 +136,20 @@ const (
 		"set partitions to the recorded number, or run holdd repartition"
 	modeMismatch = "this Redis keeps holds of %s mode, the Stripe key is for %s mode: " +
 		"set redis_url to another Redis, or stripe_api_key to a key of that mode"
+	accountMismatch = "this Redis keeps holds of the Stripe account %s, " +
+		"the Stripe key is of the account %s: " +
+		"set redis_url to another Redis, or stripe_api_key to a key of that account"
 )
+
+// RecordAccount records the id of the Stripe account at the first start. Later
+// it fails for another account.
+func (s *Store) RecordAccount(ctx context.Context, id string) error {
+	return s.recordProperty(ctx, keyAccount, id, accountMismatch)
+}
 
 // recordProperty records a property of this Redis at the first start. At a
 // later start it fails if Redis has another value.
 func (s *Store) recordProperty(ctx context.Context, key, value, mismatch string) error {
-	s.recordedProperties[key] = value
 	if err := s.conn.client.SetNX(ctx, key, value, 0).Err(); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
 	}
@@ -153,6 +165,9 @@ func (s *Store) recordProperty(ctx context.Context, key, value, mismatch string)
 	if recorded != value {
 		return settingErrorf(mismatch, recorded, value)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recordedProperties[key] = value
 	return nil
 }
 
@@ -160,8 +175,11 @@ func (s *Store) recordProperty(ctx context.Context, key, value, mismatch string)
 // records the properties of this Redis again. If several replicas call it, it
 // reports the loss to one of them.
 func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
-	for _, key := range slices.Sorted(maps.Keys(s.recordedProperties)) {
-		wrote, err := s.conn.client.SetNX(ctx, key, s.recordedProperties[key], 0).Result()
+	s.mu.Lock()
+	properties := maps.Clone(s.recordedProperties)
+	s.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(properties)) {
+		wrote, err := s.conn.client.SetNX(ctx, key, properties[key], 0).Result()
 		if err != nil {
 			return lost, err
 		}
@@ -187,6 +205,9 @@ func (s *Store) Close() error { return s.conn.client.Close() }
 // ErrInvalidSetting is in the chain of each error that only a change of the
 // settings can fix. It has no text of its own.
 var ErrInvalidSetting = errors.New("")
+
+// IsSettingError reports whether only a change of the settings can fix err.
+func IsSettingError(err error) bool { return errors.Is(err, ErrInvalidSetting) }
 
 func settingErrorf(format string, args ...any) error {
 	return settingError{fmt.Errorf(format, args...)}

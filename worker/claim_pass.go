@@ -20,16 +20,21 @@ type passResult struct {
 // budgets allow. All lanes share one round trip for the budgets and one for the
 // claims. It updates the lanes, so that the next pass can use the same ones.
 func (d *Dispatcher) claimReady(ctx context.Context, due *hold.PromoteResult) (r passResult) {
-	if groups := groupLanes(due.Lanes); len(groups) > 0 {
+	groups := groupLanes(due.Lanes)
+	if len(groups) == 0 {
+		d.claimStage.Succeed() // another replica has claimed what this one could not
+	} else {
 		room, wait := d.roomForClaims()
 		if room <= 0 {
 			return passResult{wait: wait}
 		}
 		ahead := reserveAheadOf(len(groups) + len(d.waiting.budgets))
 		groups = shareRoom(groups, room)
+		ctx, run := d.claimStage.BeginRun(ctx)
 		reserved := d.reserve(ctx, groups, ahead)
 		waiting := d.deferLanes(groups)
 		claimed := d.claimShares(ctx, groups)
+		run.End()
 		r.claimed, r.stale = d.handOver(groups), !reserved || !claimed
 		r.again = waiting && !r.stale && (countReady(due.Lanes) > 0 || due.MoreLanes)
 	}

@@ -50,13 +50,15 @@ type Completer struct {
 	flight    *inFlight
 	outcomes  <-chan outcome
 	changes   []commit.Change // reused for each batch
+	stage     *health.Stage
 }
 
 func newCompleter(
 	c Committer, f *inFlight, outcomes <-chan outcome, o CompleterOptions,
 ) *Completer {
 	return &Completer{committer: c, o: o, flight: f, outcomes: outcomes,
-		changes: make([]commit.Change, 0, commitBatchSize)}
+		changes: make([]commit.Change, 0, commitBatchSize),
+		stage:   o.Health.AddStage("commit", nil)}
 }
 
 // Run commits outcomes until their channel is closed. A batch has the outcomes
@@ -115,15 +117,11 @@ func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
 	}
 	var stoppedAt time.Time
 	for try := 1; ; try++ {
-		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-		written, err := c.committer.Commit(ctx, c.changes)
-		cancel()
+		written, err := c.tryCommit()
 		if err == nil {
-			c.o.Health.ReportSuccess()
 			c.logTakeovers(batch, written)
 			return
 		}
-		c.o.Health.ReportError(context.Background(), "write outcomes", err)
 		if stopping.Err() != nil {
 			if stoppedAt.IsZero() {
 				stoppedAt = time.Now()
@@ -135,6 +133,21 @@ func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
 		}
 		time.Sleep(execute.Backoff(try, commitRetryBase, commitRetryLimit))
 	}
+}
+
+// tryCommit writes the changes once.
+func (c *Completer) tryCommit() ([]bool, error) {
+	ctx, run := c.stage.BeginRun(context.Background())
+	defer run.End()
+	bounded, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	written, err := c.committer.Commit(bounded, c.changes)
+	if err != nil {
+		c.o.Health.ReportError(ctx, "write outcomes", err)
+		return written, err
+	}
+	c.o.Health.ReportSuccess()
+	return written, nil
 }
 
 // toChange returns the outcome as a change for the committer.

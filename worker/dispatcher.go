@@ -77,6 +77,7 @@ type DispatcherOptions struct {
 	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	Clock       *clock.RedisClock
 	Health      *health.RedisReporter
+	NextPoll    health.Schedule // when the cron jobs wake the dispatcher; nil: unknown
 }
 
 // Dispatcher promotes due holds, reserves budget for them, claims them by
@@ -94,6 +95,8 @@ type Dispatcher struct {
 	o      DispatcherOptions
 	flight *inFlight
 	claims chan<- claimedHold
+
+	promoteStage, claimStage *health.Stage
 
 	waiting waitingLanes // only Run uses it
 
@@ -115,7 +118,9 @@ func newDispatcher(
 	q Queue, s CallLimiter, f *inFlight, claims chan<- claimedHold, o DispatcherOptions,
 ) *Dispatcher {
 	return &Dispatcher{queue: q, stripe: s, o: o, flight: f, claims: claims,
-		wake: make(chan struct{}, 1)}
+		promoteStage: o.Health.AddStage("promote", o.NextPoll),
+		claimStage:   o.Health.AddStage("claim", nil),
+		wake:         make(chan struct{}, 1)}
 }
 
 // Wake makes [Dispatcher.Run] poll now.
@@ -198,6 +203,8 @@ func (d *Dispatcher) limitToNextDue(wait time.Duration, nextDueAt time.Time) tim
 // poll polls the store: it promotes holds and reads the lanes of ready
 // holds into due. It returns false if Redis failed and returned no lanes.
 func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
+	ctx, run := d.promoteStage.BeginRun(ctx)
+	defer run.End()
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, hold.PromoteRequest{
 		Scheduled: promote, Holds: promoteLimit,

@@ -58,6 +58,7 @@
 //	refresh     reads the intents that webhooks queued
 //	inbox       schedules requests from the Redis inbox
 //	mirror      writes terms to intents' metadata
+//	redis_check repeats the checks of Redis' settings
 //
 // Cron skips a tick while the job's last run continues. A panic ends one run
 // and is logged.
@@ -80,6 +81,11 @@
 //   - Stripe rejects the key. Claims stop. The verify job tests the key.
 //   - Stripe answers 429. All replicas lower the rate of this account's calls
 //     of this kind, which rises again with its use.
+//   - Redis answers and rejects what a stage needs. The stage records its
+//     successes in health.Stage. After 30 seconds without one, readiness and an
+//     alert name the stage and the cause.
+//   - The key is of another account. After 20 intents that Stripe does not find,
+//     a 404 counts as a 403 until Stripe finds one.
 //   - The worker stops. Claims stop, calls under way get the grace time, and
 //     claimed holds without a call return to the ready lanes.
 //

@@ -223,7 +223,8 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 					claimed.reserved = hold.OpRead
 				}
 				e := newExecutor(&tt.caller, &inFlight{}, nil, nil,
-					ExecutorOptions{CallTimeout: 10 * time.Second, Clock: &clock.RedisClock{}})
+					ExecutorOptions{CallTimeout: 10 * time.Second, Clock: &clock.RedisClock{},
+						Health: health.NewRedisReporter(zap.NewNop())})
 				stopping, stop := context.WithCancel(t.Context())
 				defer stop()
 				if tt.stopped {

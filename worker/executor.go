@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -29,8 +30,10 @@ const (
 // ExecutorOptions configure an [Executor].
 type ExecutorOptions struct {
 	Concurrency int           // calls to Stripe under way at once
+	Lease       time.Duration // of a claim
 	CallTimeout time.Duration // of one call
 	Clock       *clock.RedisClock
+	Health      *health.RedisReporter
 	Wake        func() // [Dispatcher.Wake], called when more holds may be claimed
 }
 
@@ -48,16 +51,20 @@ type Executor struct {
 	flight   *inFlight
 	claims   <-chan claimedHold
 	outcomes chan<- outcome
+	stage    *health.Stage
 }
 
 func newExecutor(
 	c execute.Caller, f *inFlight, claims <-chan claimedHold,
 	outcomes chan<- outcome, o ExecutorOptions,
 ) *Executor {
-	return &Executor{
+	e := &Executor{
 		driver: execute.Driver{Caller: c, Now: o.Clock.Now, CallTimeout: o.CallTimeout},
 		o:      o, flight: f, claims: claims, outcomes: outcomes,
+		stage: o.Health.AddStage("execute", nil),
 	}
+	e.stage.SetMaxQuiet(o.Lease + o.CallTimeout) // the executor sends nothing after the lease
+	return e
 }
 
 // outcome is an executed claim. [Completer.Run] receives it.
@@ -77,7 +84,10 @@ func (e *Executor) Run(stopping, calls context.Context) {
 		workers.Go(func() {
 			var m holdMachine // reused, because a hold is large
 			for claimed := range e.claims {
+				e.stage.Begin()
 				out := e.execute(stopping, calls, claimed, &m)
+				e.stage.Succeed()
+				e.stage.End()
 				// Subtracted before the completer receives the outcome: the
 				// completer waits for more outcomes only while claims await
 				// Stripe.

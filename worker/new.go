@@ -1,10 +1,13 @@
 package worker
 
 import (
+	"context"
+
 	"github.com/holdd/holdd/worker/authorize"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/reconcile"
@@ -29,7 +32,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 	refresher, inbox := b.buildIntake(w)
 	resumer := b.buildAuthorize(w)
 	verifier, mirror := b.buildReconcile(w)
-	b.buildStatus(w)
+	redisCheck := b.buildStatus(w)
 	deadlines := newDeadlineJob(s.Deadlines, b.committer, DeadlineOptions{
 		Rules: o.Rules, Clock: b.clock, Health: o.Health, Wake: b.wake,
 	})
@@ -37,16 +40,17 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 		Retention: o.Retention, Clock: b.clock, Health: o.Health, Logger: o.Logger,
 	})
 	w.jobs = []cronJob{
-		{"capture", o.Schedules.Capture, w.Dispatcher.AllowPromotion},
-		{"expiry", o.Schedules.Expiry, deadlines.Run},
-		{"report", o.Schedules.Report, w.runReport},
-		{"purge", o.Schedules.Purge, purge.Run},
-		{"reconcile", o.Schedules.Reconcile, w.Reconciler.RunJob},
-		{"verify", o.Schedules.Verify, verifier.Run},
-		{"refresh", o.Schedules.Refresh, refresher.Run},
-		{"inbox", o.Schedules.Inbox, inbox.Run},
-		{"mirror", o.Schedules.Mirror, mirror.Run},
-		{"resume", o.Schedules.Resume, resumer.Run},
+		{name: "capture", schedule: o.Schedules.Capture, run: w.Dispatcher.AllowPromotion},
+		b.newJob("expiry", o.Schedules.Expiry, deadlines.Run),
+		b.newJob("report", o.Schedules.Report, w.runReport),
+		b.newJob("purge", o.Schedules.Purge, purge.Run),
+		b.newJob("reconcile", o.Schedules.Reconcile, w.Reconciler.RunJob),
+		b.newJob("verify", o.Schedules.Verify, verifier.Run),
+		b.newJob("refresh", o.Schedules.Refresh, refresher.Run),
+		b.newJob("inbox", o.Schedules.Inbox, inbox.Run),
+		b.newJob("mirror", o.Schedules.Mirror, mirror.Run),
+		b.newJob("resume", o.Schedules.Resume, resumer.Run),
+		b.newJob("redis_check", o.Schedules.RedisCheck, redisCheck.Run),
 	}
 	return w, nil
 }
@@ -64,6 +68,11 @@ type builder struct {
 	wake      func() // [Dispatcher.Wake]
 }
 
+// newJob returns a cron job that is a stage of its own.
+func (b *builder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
+	return cronJob{name, schedule, run, b.o.Health.AddStage(name, nextRun(schedule))}
+}
+
 // buildStages builds the dispatcher, the executor and the completer, and the
 // committer that every part writes through.
 func (b *builder) buildStages(w *Worker) {
@@ -74,6 +83,7 @@ func (b *builder) buildStages(w *Worker) {
 
 	w.Dispatcher = newDispatcher(b.stores.Queue, b.stripe, flight, w.claims, DispatcherOptions{
 		Concurrency: o.Concurrency, Lease: o.Lease, Clock: b.clock, Health: o.Health,
+		NextPoll: earliest(nextRun(o.Schedules.Capture), nextRun(o.Schedules.Expiry)),
 	})
 	b.wake = w.Dispatcher.Wake
 	b.committer = commit.New(b.stores.Commit, commit.Options{
@@ -81,7 +91,8 @@ func (b *builder) buildStages(w *Worker) {
 		RecordAccount: b.accounts.Add, Observer: b.observers.commit, Logger: o.Logger,
 	})
 	w.executor = newExecutor(b.stripe, flight, w.claims, w.outcomes, ExecutorOptions{
-		Concurrency: o.Concurrency, CallTimeout: o.CallTimeout, Clock: b.clock, Wake: b.wake,
+		Concurrency: o.Concurrency, Lease: o.Lease, CallTimeout: o.CallTimeout,
+		Clock: b.clock, Health: o.Health, Wake: b.wake,
 	})
 	w.completer = newCompleter(b.committer, flight, w.outcomes, CompleterOptions{
 		Concurrency: o.Concurrency, Health: o.Health, Wake: b.wake, Logger: o.Logger,
@@ -150,15 +161,20 @@ func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Met
 	return verifier, mirror
 }
 
-// buildStatus builds the readiness report and the report job.
-func (b *builder) buildStatus(w *Worker) {
+// buildStatus builds the readiness report and the report job, and returns the
+// job that checks Redis' settings.
+func (b *builder) buildStatus(w *Worker) *RedisCheckJob {
 	o := b.o
+	redis := &RedisCheckJob{redis: o.RedisInspector, health: o.Health}
 	w.Readiness = &Readiness{
 		redis: b.stores.Ping, stripe: b.stripe, running: w.running.Load,
-		extra: w.Reconciler.ReadinessChecks,
+		stages: o.Health, extra: func() []health.CheckResult {
+			return append(redis.checks(), w.Reconciler.ReadinessChecks()...)
+		},
 	}
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
+		redis: redis,
 		capacity: query.NewForecaster(b.stores.Capacity, query.ForecasterOptions{
 			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
 		}),
@@ -167,6 +183,7 @@ func (b *builder) buildStatus(w *Worker) {
 			Observer: b.observers.status, Logger: o.Logger,
 		},
 	}
+	return redis
 }
 
 // observers are the parts of an [Observer], each nil without one.

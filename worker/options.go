@@ -33,6 +33,8 @@ type Options struct {
 	Logger    *zap.Logger
 	Health    *health.RedisReporter // shared with the caller; nil means one of the worker's own
 	Observer  Observer              // may be nil
+	// RedisInspector repeats the checks of Redis' settings; nil means not to.
+	RedisInspector RedisInspector
 	// DecodeRequest decodes a request of the Redis inbox by the API's rules.
 	// Its errors are *[hold.Problem]. If it is nil, the worker does not read
 	// the inbox.
@@ -97,6 +99,7 @@ func (s *Schedules) setDefaults() {
 	setDefault(&s.Refresh, "@every 1s")
 	setDefault(&s.Inbox, "@every 1s")
 	setDefault(&s.Mirror, "@every 2s")
+	setDefault(&s.RedisCheck, "@every 1m")
 }
 
 func setDefault[T comparable](v *T, to T) {

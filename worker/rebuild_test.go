@@ -122,7 +122,7 @@ func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 		w.waitForReconcile(r, run.ID)
 		w.checkSameHolds(r, before)
 		time.Sleep(20 * time.Second)
-		if n := len(r.Readiness.Check(w.Ctx)); n != 3 {
+		if n := len(r.Readiness.Check(w.Ctx)); n != 4 {
 			t.Errorf("%d checks once it is rebuilt", n)
 		}
 		// Each is acted on at its own time, once.

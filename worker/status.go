@@ -25,6 +25,8 @@ const (
 	// the condition. The adaptive budget causes a few of them in normal
 	// operation.
 	rateLimitedThreshold = 3
+	// stalledLogInterval is how often a stalled stage is logged.
+	stalledLogInterval = time.Minute
 	// maxAliveNamed bounds the live replicas that an event names.
 	maxAliveNamed = 10
 )
@@ -33,8 +35,11 @@ const (
 const (
 	conditionStripeUnavailable = "stripe_unavailable"
 	conditionKeyRejected       = "key_rejected"
+	conditionWrongKey          = "wrong_key"
 	conditionRateLimited       = "rate_limited"
 	conditionCapacityAtRisk    = "capacity_at_risk"
+	conditionRedisUnsafe       = "redis_unsafe"
+	conditionRedisMemory       = "redis_memory"
 )
 
 // StatusStore keeps heartbeats and conditions, and counts holds. store.Store
@@ -111,17 +116,23 @@ type StatusJob struct {
 	capacity  CapacityForecaster
 	publisher EventPublisher
 	readiness *Readiness
+	redis     *RedisCheckJob
 	o         StatusOptions
 
 	rateLimited bool // whether the last report had this condition
+	// when each stalled stage was last logged; only Run uses it
+	stalledLoggedAt map[string]time.Time
 }
 
 // Run makes one report. It returns false if Redis fails before the conditions
 // are reported.
 func (j *StatusJob) Run(ctx context.Context) bool {
 	if j.o.Observer != nil {
-		j.o.Observer.ReadinessChecked(j.readiness.Check(ctx))
+		checks := j.readiness.Check(ctx)
+		j.o.Observer.ReadinessChecked(checks)
+		j.redis.runAfterReconnect(ctx, checks[0].OK)
 	}
+	j.logStalledStages()
 	ttl := j.heartbeatTTL()
 	alive, err := j.store.Heartbeat(ctx, j.o.Replica, ttl)
 	if err != nil {
@@ -136,6 +147,29 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 		j.reportDeadReplicas(ctx, alive)
 	}
 	return true
+}
+
+// logStalledStages logs each stalled stage once a minute, and its recovery.
+func (j *StatusJob) logStalledStages() {
+	now, previous := time.Now(), j.stalledLoggedAt
+	j.stalledLoggedAt = map[string]time.Time{}
+	for _, s := range j.o.Health.StalledStages() {
+		last := previous[s.Name]
+		delete(previous, s.Name)
+		if now.Sub(last) < stalledLogInterval {
+			j.stalledLoggedAt[s.Name] = last
+			continue
+		}
+		j.stalledLoggedAt[s.Name] = now
+		j.o.Logger.Error("stage stalled: its work waits", zap.String("event", "stage.stalled"),
+			zap.String("stage", s.Name), zap.Time("since", s.Since),
+			zap.String("operation", s.Operation), zap.String("cause", s.Cause),
+			zap.String("hint", health.Hint(s.Cause)))
+	}
+	for name := range previous {
+		j.o.Logger.Info("stage succeeds again", zap.String("event", "stage.resumed"),
+			zap.String("stage", name))
+	}
 }
 
 // heartbeatTTL returns how long this replica counts as alive after a heartbeat.
@@ -180,9 +214,12 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 			event.StripeUnavailable, event.StripeRecovered),
 		j.newCondition(conditionKeyRejected, j.stripe.KeyRejected(),
 			event.KeyRejected, event.KeyAccepted),
+		j.newCondition(conditionWrongKey, j.stripe.WrongKeySuspected(),
+			event.WrongKeySuspected, event.WrongKeyCleared),
 		j.newCondition(conditionRateLimited, j.rateLimited,
 			event.StripeRateLimited, event.StripeRateLimitCleared),
 	}
+	list = append(list, j.redisConditions()...)
 	risk, checked, err := j.capacity.Forecast(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "forecast capacity", err)
@@ -206,7 +243,13 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 func (j *StatusJob) newCondition(
 	name string, active bool, raised, cleared hold.EventType,
 ) hold.Condition {
-	now, data := j.o.Clock.Now(), event.Data{Replica: j.o.Replica}
+	return j.newConditionWithDetail(name, active, "", raised, cleared)
+}
+
+func (j *StatusJob) newConditionWithDetail(
+	name string, active bool, detail string, raised, cleared hold.EventType,
+) hold.Condition {
+	now, data := j.o.Clock.Now(), event.Data{Replica: j.o.Replica, Detail: detail}
 	return hold.Condition{Name: name, Active: active,
 		RaisedEvent:  event.EncodeSystem(raised, now, data),
 		ClearedEvent: event.EncodeSystem(cleared, now, data)}
@@ -239,6 +282,14 @@ func (j *StatusJob) logConditionChange(
 			zap.String("event", string(event.CapacityAtRisk)),
 			zap.Int("holds", risk.Holds), zap.Any("sums", risk.Sums),
 			zap.Time("first_at", risk.FirstAt), zap.Bool("at_least", risk.AtLeast))
+	case name == conditionRedisUnsafe:
+		faults, _ := j.redis.found()
+		j.o.Logger.Error("Redis can lose holds or rejects changes since its settings changed",
+			zap.String("event", string(event.RedisUnsafe)), zap.String("cause", faults))
+	case name == conditionRedisMemory:
+		_, percent := j.redis.found()
+		j.o.Logger.Warn("the memory of Redis runs out",
+			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
 	case name == conditionRateLimited:
 		j.o.Logger.Warn("Stripe answers 429: another system uses the same limits, "+
 			"or the setting rate is too high",

@@ -126,6 +126,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	executor.Go(func() { w.executor.Run(ctx, calls) })
 	completer.Go(func() { w.completer.Run(ctx) })
 	dispatcher.Go(func() { w.Dispatcher.Run(ctx) })
+	w.o.Health.StartStages()
 	w.running.Store(true)
 	w.Reconciler.AllowRuns(ctx)
 	c.Start()
@@ -133,6 +134,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	w.running.Store(false)
+	w.o.Health.StopStages()
 	ticks := c.Stop()
 	dispatcher.Wait()
 	w.Reconciler.StopRuns()

@@ -28,7 +28,7 @@
 //     them never reach the terminal.
 //   - holdd reconcile starts or joins a run of the daemon. Interrupting the
 //     command does not stop the run.
-//   - holdd doctor writes nothing to Redis, sends at most four requests to
+//   - holdd doctor writes nothing to Redis, sends at most five requests to
 //     Stripe, takes at most half a minute, and prints no secret. It learns
 //     whether the key may capture from the capture of a PaymentIntent that does
 //     not exist.

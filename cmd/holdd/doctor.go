@@ -18,7 +18,7 @@ import (
 // Time limits, for a Redis or a Stripe that does not answer.
 const (
 	doctorRedisTimeout      = 8 * time.Second // for all commands
-	doctorStripeCallTimeout = 5 * time.Second // for each of four requests
+	doctorStripeCallTimeout = 5 * time.Second // for each of five requests
 )
 
 // checkStatus is the severity of a check's result.
@@ -150,6 +150,7 @@ func runServiceChecks(ctx context.Context, s *config.Settings) (out []checkResul
 	inspections.Wait()
 	out = append(out, checkRedis(s, redis, redisErr)...)
 	out = append(out, checkStripe(s, stripe, stripeErr)...)
+	out = append(out, checkAccount(redis.Account, &stripe)...)
 	return append(out, checkClocks(worstRedisClockOffset(redis), stripeClockOffset(stripe))...)
 }
 

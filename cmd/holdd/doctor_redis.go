@@ -13,6 +13,7 @@ import (
 
 const (
 	slowRedisRoundTrip   = 25 * time.Millisecond
+	lateClaim            = 10 * time.Second
 	memoryWarningPercent = 80
 	memoryErrorPercent   = 95
 	maxListedReplicas    = 5
@@ -53,6 +54,7 @@ func checkRedis(s *config.Settings, in store.Inspection, err error) []checkResul
 	if err != nil {
 		return append(out, errorResult("redis", "", "%v", err))
 	}
+	out = append([]checkResult{checkOldestDue(&in)}, out...) // the first number to look at
 	out = append(out, checkMode(s, in.Mode), checkPartitions(s, &in))
 	return append(append(out, checkDaemonReplicas(&in)...), checkLoweredRates(in.LoweredRates)...)
 }
@@ -169,6 +171,23 @@ func checkRedisPermissions(r *store.Server) checkResult {
 	return errorResult(check, fmt.Sprintf("ACL SETUSER %s ~holdd:*%s", r.User, rules.String()),
 		"the user %s may not use %s on the keys holdd:*", r.User,
 		strings.Join(r.MissingCommands, ", "))
+}
+
+// checkOldestDue checks for how long a hold has been due that no replica has
+// claimed. Outside the window of schedule_capture that is no fault.
+func checkOldestDue(in *store.Inspection) checkResult {
+	const check = "oldest due"
+	age := in.OldestDue.Round(time.Second)
+	switch {
+	case !in.OldestDueKnown:
+		return okResult(check, "unknown: this Redis is unused or rejects the question")
+	case in.OldestDue == 0:
+		return okResult(check, "every hold that is due has been claimed")
+	case in.OldestDue < lateClaim:
+		return okResult(check, "a hold has been due for %s and is not claimed yet", age)
+	}
+	return warningResult(check, "read /readyz of the replicas; holdd plan shows what is late",
+		"a hold has been due for %s, and no replica has claimed it", age)
 }
 
 func checkMode(s *config.Settings, recorded string) checkResult {

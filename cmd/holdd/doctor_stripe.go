@@ -112,6 +112,29 @@ func checkStripePermissions(in *gateway.Inspection) (out []checkResult) {
 	return out
 }
 
+// checkAccount compares the account of the key with the one that Redis records.
+// It checks nothing if Stripe was not asked.
+func checkAccount(recorded string, in *gateway.Inspection) []checkResult {
+	const check = "stripe account"
+	switch {
+	case in.ReadAccount.Kind == 0:
+		return nil
+	case in.Account == "":
+		return []checkResult{warningResult(check,
+			"edit the key in the Dashboard (Developers, API keys) and grant the permission to read "+
+				"accounts, so that a key of another account is refused",
+			"this key may not read its account: %s", in.ReadAccount.Kind)}
+	case recorded == "":
+		return []checkResult{okResult(check, "%s, and this Redis records none", in.Account)}
+	case recorded != in.Account:
+		return []checkResult{errorResult(check, "set stripe_api_key to a key of "+
+			sanitize(recorded)+", or redis_url to another Redis",
+			"this Redis keeps holds of %s, and the Stripe key is of %s", sanitize(recorded),
+			in.Account)}
+	}
+	return []checkResult{okResult(check, "%s, as in this Redis", in.Account)}
+}
+
 const webhookPage = "in the Dashboard (Developers, Webhooks)"
 
 // checkWebhookEndpoints checks the webhook endpoints that lead to holdd.

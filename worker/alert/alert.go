@@ -59,10 +59,14 @@ const (
 
 	StripeUnavailable Kind = "stripe_unavailable"
 	KeyRejected       Kind = "stripe_key_rejected"
+	WrongKey          Kind = "stripe_wrong_key" // Stripe finds none of many PaymentIntents
 	StripeRateLimited Kind = "stripe_rate_limited"
 	CapacityAtRisk    Kind = "capacity_at_risk"  // more is due than the limits allow
 	RedisUnavailable  Kind = "redis_unavailable" // sent by each replica directly
+	StageStalled      Kind = "stage_stalled"     // sent by each replica directly
 	RedisDataLost     Kind = "redis_data_lost"
+	RedisUnsafe       Kind = "redis_unsafe"    // its settings changed: it can lose holds
+	RedisMemory       Kind = "redis_memory"    // near maxmemory
 	ReplicaStopped    Kind = "replica_stopped" // without a sign-off
 	SinkFailing       Kind = "sink_failing"    // or disabled by its receiver
 	EventsLost        Kind = "events_lost"     // trimmed, or dead letters
@@ -73,8 +77,8 @@ func Kinds() []Kind {
 	return []Kind{ExpiryNear, ExpiresBeforeDue, DeadlinePassed, CaptureRefused, AttentionRequired,
 		ExpiredUncaptured, OnExpiryPolicy, MetadataRejected, InboxRejected, Orphan,
 		AuthorizationAbandoned, AuthorizationUnresolved, StripeUnavailable, KeyRejected,
-		StripeRateLimited, CapacityAtRisk, RedisUnavailable, RedisDataLost, ReplicaStopped,
-		SinkFailing, EventsLost}
+		WrongKey, StripeRateLimited, CapacityAtRisk, RedisUnavailable, StageStalled, RedisDataLost,
+		RedisUnsafe, RedisMemory, ReplicaStopped, SinkFailing, EventsLost}
 }
 
 // Alert is a message to the operator.

@@ -203,3 +203,26 @@ func TestReadinessChecked_PingsAndAlertsRedisOutage(t *testing.T) {
 		}
 	})
 }
+
+// Redis answers, and a stage has had no success: each replica alerts directly.
+func TestReadinessChecked_AlertsStalledStage(t *testing.T) {
+	runInWorld(t, func(w *world) {
+		r := w.startReplica()
+		defer r.shutDown()
+		time.Sleep(time.Minute)
+		if err := w.redis.Set("holdd:{0}:leased", "x"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Minute)
+		w.redis.Del("holdd:{0}:leased")
+		time.Sleep(2 * time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.chatLines) != 2 ||
+			!strings.HasPrefix(w.chatLines[0], "[critical] holdd has stalled: stage promote has ") ||
+			!strings.Contains(w.chatLines[0], "WRONGTYPE") ||
+			w.chatLines[1] != "[resolved] all stages succeed again: work resumes (test mode)" {
+			t.Errorf("%q", w.chatLines)
+		}
+	})
+}

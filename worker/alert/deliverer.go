@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"go.uber.org/zap"
 )
@@ -21,6 +22,8 @@ type deliverer struct {
 	pollInterval time.Duration
 	observer     Observer // may be nil
 	log          *zap.Logger
+	redis        *health.RedisReporter
+	stage        *health.Stage // of this sink and partition
 
 	lease    *sinkLease
 	backlog  *backlog
@@ -47,7 +50,7 @@ func newDeliverer(sendCtx context.Context, o *Options, s *sink, partition int) *
 	log := o.Logger.With(zap.String("sink", s.name))
 	return &deliverer{
 		sink: s, partition: partition, pollInterval: o.PollInterval, observer: o.Observer,
-		log: log,
+		log: log, redis: o.Health, stage: o.Health.AddStage("deliver", nil),
 		lease: &sinkLease{store: o.Stores.Leases, sink: s.name, partition: partition,
 			replica: o.Replica, duration: time.Minute + 4*o.PollInterval},
 		backlog: &backlog{
@@ -67,6 +70,9 @@ func (d *deliverer) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := d.standbyInterval() + rand.N(d.standbyInterval()/5)
 		saved, err := d.lease.acquire(ctx)
+		if err != nil || !d.lease.isHeld() { // with the lease, the rounds are recorded
+			d.recordRound(ctx, "acquire the lease of a sink", err)
+		}
 		if err == nil && d.lease.isHeld() {
 			d.restore(ctx, saved)
 			wait, err = d.deliverWhileLeased(ctx)
@@ -76,6 +82,15 @@ func (d *deliverer) run(ctx context.Context) {
 			d.log.Debug("Redis unavailable: deliveries paused", zap.Error(err))
 		}
 		execute.Sleep(ctx, wait)
+	}
+}
+
+// recordRound records for readiness whether Redis accepted an operation.
+func (d *deliverer) recordRound(ctx context.Context, operation string, err error) {
+	ctx, run := d.stage.BeginRun(ctx)
+	defer run.End()
+	if err != nil && !errors.Is(err, errLeaseLost) {
+		d.redis.ReportError(ctx, operation, err)
 	}
 }
 
@@ -112,6 +127,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 	}()
 	for ctx.Err() == nil {
 		wait, err := d.deliverRound(ctx)
+		d.recordRound(ctx, "deliver events", err)
 		if errors.Is(err, errLeaseLost) {
 			d.lease.drop()
 			return d.standbyInterval(), nil

@@ -43,6 +43,7 @@ type Options struct {
 	Replica  string // unique among the replicas
 	Logger   *zap.Logger
 	Observer Observer
+	Health   *health.RedisReporter // shared with the worker; nil means one of its own
 
 	Callback *Callback
 	// NotifyURLs are the addresses of chats, mail and pagers. The parameter
@@ -67,6 +68,9 @@ func (o *Options) setDefaults() error {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
+	if o.Health == nil {
+		o.Health = health.NewRedisReporter(o.Logger)
+	}
 	if o.PollInterval == 0 {
 		o.PollInterval = time.Second
 	}
@@ -83,10 +87,10 @@ func (o *Options) renderOptions() RenderOptions {
 // Notifier delivers events and alerts to the sinks.
 type Notifier struct {
 	*SinkAdmin
-	options     Options
-	sinks       []*sink
-	pinger      *pinger // may be nil
-	redisOutage *redisOutageNotifier
+	options Options
+	sinks   []*sink
+	pinger  *pinger // may be nil
+	direct  *directNotifier
 }
 
 // New checks the addresses in o and returns a notifier.
@@ -98,7 +102,7 @@ func New(o Options) (*Notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Notifier{options: o, sinks: sinks, redisOutage: newRedisOutageNotifier(&o, sinks),
+	n := &Notifier{options: o, sinks: sinks, direct: newDirectNotifier(&o, sinks),
 		SinkAdmin: &SinkAdmin{store: o.Stores.Sinks, sinks: sinks}}
 	if o.PingURL != "" {
 		if n.pinger, err = newPinger(&o); err != nil {
@@ -156,17 +160,17 @@ func (n *Notifier) Run(ctx context.Context) {
 	if n.pinger != nil {
 		running.Go(func() { n.pinger.run(ctx) })
 	}
-	running.Go(func() { n.redisOutage.run(ctx) })
+	running.Go(func() { n.direct.run(ctx) })
 	running.Wait()
 }
 
 // ReadinessChecked takes the result of a readiness check, for the dead man's
-// switch and for alerts about Redis. It does not block.
+// switch and for alerts about Redis and the stages. It does not block.
 func (n *Notifier) ReadinessChecked(checks []health.CheckResult) {
 	if n.pinger != nil {
 		n.pinger.setChecks(checks)
 	}
-	n.redisOutage.setChecks(checks)
+	n.direct.setChecks(checks)
 }
 
 // replaceLatest puts v into a channel of one place, instead of an older value

@@ -81,6 +81,18 @@ var systemAlerts = map[hold.EventType]systemAlert{
 		kind: KeyRejected, severity: Critical, resolved: true,
 		summary: "Stripe accepts the API key again: work resumes",
 	},
+	event.WrongKeySuspected: {
+		kind: WrongKey, severity: Critical,
+		summary: "Stripe finds none of many PaymentIntents: wrong key?",
+		next: "holdd pauses the claims of that account, tries a few of its holds each minute, " +
+			"and resumes when Stripe finds one.",
+		action: "set stripe_api_key to a key of the account that has these PaymentIntents, " +
+			"and restart holdd.",
+	},
+	event.WrongKeyCleared: {
+		kind: WrongKey, severity: Critical, resolved: true,
+		summary: "Stripe finds PaymentIntents again: work resumes",
+	},
 	event.StripeRateLimited: {
 		kind: StripeRateLimited, severity: Warning,
 		summary: "Stripe limits the rate of requests (429)",
@@ -119,6 +131,26 @@ var systemAlerts = map[hold.EventType]systemAlert{
 		action: "find out what emptied Redis, and run holdd reconcile to see what was found; " +
 			"histories, acknowledgements and unmirrored changes are lost.",
 	},
+	event.RedisUnsafe: {
+		kind: RedisUnsafe, severity: Critical,
+		summary: "Redis is not safe for holds any more: {detail}",
+		next:    "holdd works on; what Redis loses is found again only if Stripe's metadata has it.",
+		action:  "set Redis back; holdd doctor has a hint for each fault.",
+	},
+	event.RedisSafe: {
+		kind: RedisUnsafe, severity: Critical, resolved: true,
+		summary: "Redis is safe for holds again",
+	},
+	event.RedisMemoryHigh: {
+		kind: RedisMemory, severity: Warning,
+		summary: "the memory of Redis runs out: {detail}",
+		next:    "holdd works on until Redis is full.",
+		action:  "raise maxmemory, or shorten retention.",
+	},
+	event.RedisMemoryNormal: {
+		kind: RedisMemory, severity: Warning, resolved: true,
+		summary: "Redis has memory again",
+	},
 	event.SinkFailing: {
 		kind: SinkFailing, severity: Critical,
 		summary: "{sink} does not accept events: {detail}",
@@ -155,7 +187,8 @@ var (
 	redisUnavailableAlert = systemAlert{
 		kind: RedisUnavailable, severity: Critical,
 		summary: "Redis unavailable",
-		details: "Since: {since}. Reported by replica {replica}; others may report the same.",
+		details: "Since: {since}. Cause: {detail}. " +
+			"Reported by replica {replica}; others may report the same.",
 		next: "holdd captures and releases nothing until Redis answers; " +
 			"authorizations still expire meanwhile.",
 		action: "start Redis, or restore the connection to it.",
@@ -163,6 +196,19 @@ var (
 	redisRecoveredAlert = systemAlert{
 		kind: RedisUnavailable, severity: Critical, resolved: true,
 		summary: "Redis available again: work resumes",
+		details: "Reported by replica {replica}; others may report the same.",
+	}
+	stageStalledAlert = systemAlert{
+		kind: StageStalled, severity: Critical,
+		summary: "holdd has stalled: {detail}",
+		details: "Noticed: {since}. Reported by replica {replica}; others may report the same.",
+		next: "holdd tries again all the time and resumes by itself; " +
+			"holds that need this stage wait, and their authorizations still expire.",
+		action: "remove the cause; /readyz names every stage that has stalled.",
+	}
+	stageResumedAlert = systemAlert{
+		kind: StageStalled, severity: Critical, resolved: true,
+		summary: "all stages succeed again: work resumes",
 		details: "Reported by replica {replica}; others may report the same.",
 	}
 )

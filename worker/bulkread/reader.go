@@ -37,6 +37,8 @@ type Read struct {
 	PaymentIntent, Account string
 	// ExistedAt is a time at which the intent existed; zero if none is known.
 	ExistedAt time.Time
+	// IDFromCaller is that of the [hold.Call].
+	IDFromCaller bool
 }
 
 // ReadOf returns the read of a hold's intent.
@@ -125,7 +127,7 @@ func (r *Reader) readOneByOne(
 	calls := make([]hold.Call, len(positions))
 	for n, i := range positions {
 		calls[n] = hold.Call{Op: hold.OpRead, PaymentIntent: reads[i].PaymentIntent,
-			Account: reads[i].Account}
+			Account: reads[i].Account, IDFromCaller: reads[i].IDFromCaller}
 	}
 	unsent := r.caller.DoEach(ctx, calls, b, func(n int, a hold.Answer) { done(positions[n], a) })
 	for _, n := range unsent {

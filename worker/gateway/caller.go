@@ -89,6 +89,7 @@ type Caller struct {
 	breaker *gobreaker.TwoStepCircuitBreaker[hold.Answer]
 
 	keyRejected atomic.Bool
+	missing     missingIntents
 	rateLimited atomic.Int64 // calls with a 429 since the last TakeRateLimitedCount
 
 	probeMu   sync.Mutex
@@ -195,6 +196,9 @@ func (c *Caller) send(
 	if c.o.Observer != nil {
 		c.o.Observer.CallFinished(metricOp(call.Op), a.Kind, time.Since(began))
 	}
+	if c.isUnbelievable(&call, &a) {
+		a.Kind, a.Code = hold.AnswerForbidden, wrongKeyCode
+	}
 	c.slowDownIfRefused(ctx, call, a, began)
 	return a, nil
 }
@@ -247,6 +251,25 @@ func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
 	c.o.Logger.Info("Stripe accepts the key again")
 }
 
+// isUnbelievable records whether Stripe found the intent of a call. It reports
+// whether a 404 must not be believed, because Stripe has found none of many
+// intents of the account. The answer then counts as a 403: the hold is tried
+// again later and does not require attention.
+func (c *Caller) isUnbelievable(call *hold.Call, a *hold.Answer) bool {
+	suspected, changed := c.missing.record(call, a.Kind)
+	if changed && suspected {
+		c.o.Logger.Error("Stripe does not find many PaymentIntents in a row: wrong key? "+
+			"Claims of the account paused; set stripe_api_key to a key of the account of these holds",
+			zap.String("account", call.Account), zap.Int("payment_intents", missingIntentsLimit),
+			zap.String("payment_intent", call.PaymentIntent), zap.String("request_id", a.RequestID))
+	}
+	if changed && !suspected {
+		c.o.Logger.Info("Stripe finds PaymentIntents again: claims of the account resume",
+			zap.String("account", call.Account))
+	}
+	return suspected && a.Kind == hold.AnswerNotFound
+}
+
 // slowDownIfRefused lowers the rate after a 429, and pauses a kind of request
 // after a 403, for all replicas. It ignores checks, which use no budget.
 func (c *Caller) slowDownIfRefused(
@@ -261,6 +284,8 @@ func (c *Caller) slowDownIfRefused(
 			err = c.budget.LowerRate(
 				ctx, call.Account, call.Op.Bucket(), a.RateLimitScope, time.Since(began))
 		}
+	case a.Code == wrongKeyCode:
+		err = c.budget.PauseRequests(ctx, call.Account, call.Op.Bucket(), missingIntentsPause)
 	case a.Kind == hold.AnswerForbidden:
 		c.o.Logger.Error("Stripe forbids this request: "+
 			"give the key the permission, or check the connected account",
@@ -281,6 +306,10 @@ func (c *Caller) IsAvailable() bool { return !c.KeyRejected() && !c.BreakerOpen(
 
 // KeyRejected reports whether Stripe rejects the key.
 func (c *Caller) KeyRejected() bool { return c.keyRejected.Load() }
+
+// WrongKeySuspected reports whether Stripe has not found any of the last many
+// PaymentIntents of an account.
+func (c *Caller) WrongKeySuspected() bool { return c.missing.any() }
 
 // BreakerOpen reports whether the breaker is open or half-open, because Stripe
 // did not answer.

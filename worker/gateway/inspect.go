@@ -20,6 +20,8 @@ type Inspection struct {
 	ListExpanded  hold.Answer       // whether it may read their charges and reviews
 	CaptureIntent hold.Answer       // whether it may capture: [hold.AnswerNotFound] means yes
 	ListEndpoints hold.Answer       // whether it may list webhook endpoints
+	ReadAccount   hold.Answer       // whether it may read its account
+	Account       string            // id of the account; empty if it may not
 	Endpoints     []WebhookEndpoint // at most 100
 	Latency       time.Duration     // of the first request, including the connection
 
@@ -44,7 +46,7 @@ type WebhookEndpoint struct {
 const nonexistentIntentID = "pi_0holddAsksWhetherThisKeyMayWrite"
 
 // Inspect checks whether Stripe answers, what the API key may do, and how far
-// the clocks are apart. It sends at most four requests, one after the other,
+// the clocks are apart. It sends at most five requests, one after the other,
 // each within the gateway's timeout, and does not use the budget. It changes
 // nothing: to learn whether the key may capture, it captures an intent that
 // does not exist. Stripe checks the permissions of the key first (403) and then
@@ -73,6 +75,7 @@ func (g *Gateway) Inspect(ctx context.Context) Inspection {
 		in.Endpoints, a = g.listWebhookEndpoints(ctx)
 		return a
 	})
+	in.Account, in.ReadAccount = g.ReadAccount(ctx)
 	return in
 }
 

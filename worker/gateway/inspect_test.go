@@ -131,7 +131,10 @@ func TestInspect_AcceptedByStripeMock(t *testing.T) {
 	if in.CaptureIntent.HTTPStatus != 200 { // stripe-mock knows every id
 		t.Errorf("%+v", in.CaptureIntent)
 	}
-	if len(sent) != 4 {
+	if in.ReadAccount.Kind != hold.AnswerOK || !strings.HasPrefix(in.Account, "acct_") {
+		t.Errorf("account %q: %+v", in.Account, in.ReadAccount)
+	}
+	if len(sent) != 5 {
 		t.Errorf("%q", sent)
 	}
 }

@@ -1,13 +1,17 @@
-// Package health tracks whether Redis answers, and logs each outage once.
+// Package health tracks whether Redis answers and whether the stages of the
+// worker succeed.
 //
 // The parts of the worker report their errors here instead of logging them, so
-// that an outage is two log lines instead of one for each part and second.
+// that an outage is one log line a minute instead of one for each part and
+// second. A stage that has had no success for [StallLimit] counts as stalled,
+// even if Redis answers a ping.
 package health
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,39 +23,58 @@ import (
 // request again.
 var ErrUnavailable = errors.New("temporarily unavailable: send the same again in a moment")
 
-// unreadableLogInterval limits how often unreadable records are logged, because
-// every poll reads them again.
-const unreadableLogInterval = time.Minute
+// logInterval limits how often an error is logged that every poll finds again.
+const logInterval = time.Minute
 
-// RedisReporter tracks whether Redis answers. Make it with [NewRedisReporter].
+// RedisReporter tracks whether Redis answers, and the stages. Make it with
+// [NewRedisReporter].
 type RedisReporter struct {
-	log          *zap.Logger
-	unavailable  atomic.Bool
-	unreadableAt atomic.Int64 // when unreadable records were last logged, Unix nanoseconds
+	log         *zap.Logger
+	unavailable atomic.Bool
+	loggedAt    sync.Map // what was logged last, by subject: time.Time
+	stages      stages
 }
 
 // NewRedisReporter returns a tracker that logs to log.
 func NewRedisReporter(log *zap.Logger) *RedisReporter { return &RedisReporter{log: log} }
 
-// ReportError records that an operation such as "claim holds" failed. It logs
-// the first error of an outage. Unreadable records are not an outage.
+// ReportError records that an operation such as "claim holds" failed. If ctx is
+// of a [Run], the run fails. It logs an outage, a rejected operation and
+// unreadable records once a minute. Unreadable records are neither an outage
+// nor a failure, because other holds are not affected.
 func (r *RedisReporter) ReportError(ctx context.Context, operation string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if errors.Is(err, hold.ErrUnreadableRecord) {
-		now := time.Now().UnixNano()
-		last := r.unreadableAt.Load()
-		if now-last >= int64(unreadableLogInterval) && r.unreadableAt.CompareAndSwap(last, now) {
-			r.log.Error("unreadable records in Redis; other holds are not affected",
-				zap.String("operation", operation), zap.Error(err))
-		}
+	rejected := rejection(err)
+	if rejected == "" && errors.Is(err, hold.ErrUnreadableRecord) {
+		r.logOncePerMinute("unreadable",
+			"unreadable records in Redis; other holds are not affected", operation, err)
+		return
+	}
+	if run, ok := ctx.Value(runKey{}).(*Run); ok {
+		run.Fail(operation, err)
+	}
+	if rejected != "" {
+		r.logOncePerMinute(operation, "Redis rejects an operation: "+Hint(rejected), operation, err)
 		return
 	}
 	if r.unavailable.CompareAndSwap(false, true) {
-		r.log.Error("Redis unavailable: claims paused", zap.String("operation", operation),
-			zap.Error(err))
+		r.loggedAt.Delete("unavailable") // a new outage
 	}
+	r.logOncePerMinute("unavailable", "Redis unavailable: claims paused", operation, err)
+}
+
+func (r *RedisReporter) logOncePerMinute(subject, message, operation string, err error) {
+	now := time.Now()
+	last, found := r.loggedAt.LoadOrStore(subject, now)
+	if found {
+		at, _ := last.(time.Time)
+		if now.Sub(at) < logInterval || !r.loggedAt.CompareAndSwap(subject, last, now) {
+			return
+		}
+	}
+	r.log.Error(message, zap.String("operation", operation), zap.Error(err))
 }
 
 // ReportSuccess records that Redis answered, and logs the end of an outage.
@@ -75,7 +98,9 @@ func (r *RedisReporter) ReportUnavailable(ctx context.Context, operation string,
 
 // CheckResult is one line of the readiness report.
 type CheckResult struct {
-	Name string // redis, stripe or scheduler; schedule while it is rebuilt
+	// redis, stripe, scheduler, stages or redis_settings; schedule while it is
+	// rebuilt
+	Name string
 	OK   bool
 	// Detail says what failed and what to do. A check that is OK may have a
 	// detail that the operator should know.

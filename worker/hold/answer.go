@@ -166,6 +166,9 @@ type Call struct {
 	After         string            // of a list: the last PaymentIntent of the page before
 	Limit         int               // of a list
 	CreatedUpTo   time.Time         // of a list: without younger intents; zero means all
+	// IDFromCaller says that the PaymentIntent was named by a request and may
+	// never have existed: a 404 says nothing about the key.
+	IDFromCaller bool
 }
 
 // NotSentError says that a call was not sent, so it had no effect.

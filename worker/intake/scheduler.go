@@ -247,7 +247,8 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 	for i := range candidates {
 		if d := candidates[i].draft; d.NeedsRead() {
 			calls = append(calls,
-				hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account})
+				hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account,
+					IDFromCaller: true})
 			of = append(of, i)
 		}
 	}

@@ -17,8 +17,9 @@ import (
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/wiring"
-	"github.com/redis/go-redis/v9"
+	redisclient "github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
 
@@ -67,13 +68,18 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 
-	replica, m := newReplicaName(), newMetrics()
-	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m))
+	account := &accountChecker{stripe: stripe, store: st, log: o.Logger}
+	accountKnown, err := account.check(ctx)
+	if err != nil {
+		return err
+	}
+	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisReporter(o.Logger)
+	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m, redis))
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
 	w, err := wiring.NewWorker(st, stripe,
-		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}))
+		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, st))
 	if err != nil {
 		return err
 	}
@@ -85,13 +91,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
 	m.registry.MustRegister(
-		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner}).collect),
-		collectLoweredRates(st))
+		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st}).collect),
+		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st))
 	listener, err := api.Listen(o.Settings.Listen)
 	if err != nil {
 		return err
 	}
 	p := start(ctx, w, notifier, api.NewServer(handler, o.Logger), listener)
+	if !accountKnown {
+		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
+	}
 	reportStarted(&o, listener.Addr(), stripe.Livemode())
 	return p.stop(ctx, o.Logger, p.wait(ctx, o.Logger))
 }
@@ -128,7 +137,7 @@ func openStore(ctx context.Context, o *Options, livemode bool) (*store.Store, er
 		return nil, err
 	}
 	logWarnings(o.Logger, warnings)
-	redis.SetLogger(redisLogger{o.Logger})
+	redisclient.SetLogger(redisLogger{o.Logger})
 	return st, nil
 }
 
@@ -157,6 +166,7 @@ type process struct {
 	workerDone   chan error
 	notifierDone chan struct{}
 	serverDone   chan error
+	accountDone  chan error // receives nil, or that the key is of another account
 }
 
 // start starts the worker, the notifier, and then the server, so that the API
@@ -168,7 +178,8 @@ func start(
 ) *process {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	p := &process{server: server, stopWorker: stopWorker, workerDone: make(chan error, 1),
-		notifierDone: make(chan struct{}), serverDone: make(chan error, 1)}
+		notifierDone: make(chan struct{}), serverDone: make(chan error, 1),
+		accountDone: make(chan error, 1)}
 	go func() { p.workerDone <- w.Run(workerCtx) }()
 	go func() { defer close(p.notifierDone); notifier.Run(workerCtx) }()
 	go func() { p.serverDone <- server.Serve(listener) }()
@@ -177,15 +188,21 @@ func start(
 
 // wait returns when ctx has ended, or with the error of a part that failed.
 func (p *process) wait(ctx context.Context, log *zap.Logger) error {
-	select {
-	case <-ctx.Done():
-		log.Info("stopping: finishing calls in flight, returning other claims")
-		return nil
-	case err := <-p.serverDone:
-		return fmt.Errorf("the API stopped: %w", err)
-	case err := <-p.workerDone:
-		p.workerDone <- nil
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			log.Info("stopping: finishing calls in flight, returning other claims")
+			return nil
+		case err := <-p.serverDone:
+			return fmt.Errorf("the API stopped: %w", err)
+		case err := <-p.workerDone:
+			p.workerDone <- nil
+			return err
+		case err := <-p.accountDone:
+			if err != nil {
+				return err
+			}
+		}
 	}
 }
 

@@ -54,7 +54,19 @@ type planner interface {
 	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
+// dueReader finds the hold that has been due for longest. store.Store
+// implements it.
+type dueReader interface {
+	OldestDue(ctx context.Context) (age time.Duration, err error)
+}
+
 var (
+	oldestDueDesc = newDesc("holdd_oldest_due_seconds",
+		"For how long the oldest hold has been due that no replica has claimed, over all "+
+			"partitions; 0 if none is due. Take the maximum of the replicas.")
+	stageSuccessDesc = newDesc("holdd_stage_last_success_timestamp_seconds",
+		"When each stage of this replica last succeeded, in Unix time. The stages claim, "+
+			"execute and commit have no success while they have no work.", "stage")
 	readyDesc = newDesc("holdd_ready",
 		"Readiness of this replica, 1 or 0 for each check of /readyz.", "check")
 	atRiskHoldsDesc = newDesc("holdd_at_risk_holds",
@@ -72,6 +84,7 @@ var (
 type healthCollector struct {
 	readiness readinessChecker
 	planner   planner
+	queue     dueReader
 
 	mu        sync.Mutex
 	plan      query.Plan
@@ -92,6 +105,9 @@ func (f *healthCollector) collect(send sendGauge) {
 	}
 	if !redis {
 		return
+	}
+	if age, err := f.queue.OldestDue(ctx); err == nil {
+		send(oldestDueDesc, age.Seconds())
 	}
 	p, ok := f.cachedPlan(ctx)
 	if !ok {
@@ -131,4 +147,13 @@ func (f *healthCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
 	}
 	f.plan, f.plannedAt = p, time.Now()
 	return p, true
+}
+
+// stageCollector reports when the stages last succeeded.
+type stageCollector struct{ stages *health.RedisReporter }
+
+func (s *stageCollector) collect(send sendGauge) {
+	for name, at := range s.stages.LastSuccesses() {
+		send(stageSuccessDesc, float64(at.UnixMilli())/1000, name)
+	}
 }

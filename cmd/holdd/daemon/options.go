@@ -52,6 +52,7 @@ func holdRules(s *config.Settings) hold.Rules {
 
 func workerOptions(
 	o *Options, replica string, livemode bool, observer workerObserver,
+	redis *health.RedisReporter, inspector worker.RedisInspector,
 ) worker.Options {
 	s, rates := o.Settings, stripeRates(o.Settings, livemode)
 	return worker.Options{
@@ -62,6 +63,7 @@ func workerOptions(
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout,
 		Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
+		Health: redis, RedisInspector: inspector,
 		DecodeRequest: api.DecodeScheduleRequest,
 	}
 }
@@ -78,10 +80,12 @@ func (w workerObserver) ReadinessChecked(checks []health.CheckResult) {
 
 func alertOptions(
 	o *Options, st *store.Store, replica string, livemode bool, m *metrics,
+	redis *health.RedisReporter,
 ) alert.Options {
 	s := o.Settings
 	a := alert.Options{Stores: alert.Stores{Events: st, Leases: st, Requeued: st,
 		SystemEvents: st, Sinks: st}, Replica: replica, Logger: o.Logger, Observer: m,
+		Health:  redis,
 		PingURL: s.PingURL.Reveal(), RunbookURL: s.RunbookURL, Livemode: livemode,
 		Version: o.Version}
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked by config

@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+const (
+	accountTimeout = 5 * time.Second // for Stripe's answer at the start
+	// accountRetryInterval is how often the account is asked for while Stripe
+	// does not answer.
+	accountRetryInterval = 30 * time.Second
+)
+
+// accountChecker checks that the Stripe key is of the account whose holds are
+// in Redis. Stripe accepts a key of another account, and then finds none of the
+// PaymentIntents.
+type accountChecker struct {
+	stripe *gateway.Gateway
+	store  *store.Store
+	log    *zap.Logger
+}
+
+// check records the account of the key in Redis, or compares it with the
+// recorded one. done is false if Stripe did not answer.
+func (c *accountChecker) check(ctx context.Context) (done bool, err error) {
+	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
+	defer cancel()
+	id, a := c.stripe.ReadAccount(bounded)
+	switch a.Kind {
+	case hold.AnswerOK:
+		return true, c.store.RecordAccount(bounded, id)
+	case hold.AnswerForbidden, hold.AnswerNotFound, hold.AnswerInvalid:
+		c.log.Warn("the Stripe key may not read its account, so holdd cannot tell "+
+			"whether it is the account of the holds in Redis; grant it the permission to read accounts",
+			zap.Stringer("answer", a.Kind), zap.String("request_id", a.RequestID))
+		return true, nil
+	}
+	return false, nil
+}
+
+// checkUntilDone checks again until Stripe answers, and returns the error of a
+// wrong account.
+func (c *accountChecker) checkUntilDone(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(accountRetryInterval):
+		}
+		done, err := c.check(ctx)
+		if store.IsSettingError(err) {
+			return err
+		}
+		if done && err == nil {
+			return nil
+		}
+	}
+}

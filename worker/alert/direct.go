@@ -1,0 +1,139 @@
+package alert
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/health"
+	"go.uber.org/zap"
+)
+
+const (
+	// redisOutageGrace is how long Redis is unavailable before an alert: a
+	// failover takes less.
+	redisOutageGrace = 30 * time.Second
+	// stallGrace is how long a stage that has stalled may take to succeed,
+	// because Redis may have come back a moment ago.
+	stallGrace = 10 * time.Second
+	// maxDirectAttempts is how often a direct alert is tried: for about five
+	// minutes.
+	maxDirectAttempts = 8
+)
+
+// directNotifier sends alerts about failed checks to the sinks directly, once
+// an episode. Each replica sends its own, because it cannot write an event to
+// Redis.
+type directNotifier struct {
+	sinks    []*sink
+	replica  string
+	render   RenderOptions
+	observer Observer
+	log      *zap.Logger
+	updates  chan []health.CheckResult
+}
+
+// episode is how long one check has failed.
+type episode struct {
+	check           string
+	grace           time.Duration
+	raised, cleared *systemAlert
+
+	since    time.Time // zero: it does not fail
+	reported bool
+}
+
+func newDirectNotifier(o *Options, sinks []*sink) *directNotifier {
+	return &directNotifier{sinks: sinks, replica: o.Replica, render: o.renderOptions(),
+		observer: o.Observer, log: o.Logger, updates: make(chan []health.CheckResult, 1)}
+}
+
+func (r *directNotifier) setChecks(checks []health.CheckResult) {
+	replaceLatest(r.updates, checks)
+}
+
+func (r *directNotifier) run(ctx context.Context) {
+	redis := &episode{check: "redis", grace: redisOutageGrace,
+		raised: &redisUnavailableAlert, cleared: &redisRecoveredAlert}
+	stages := &episode{check: health.CheckStages, grace: stallGrace,
+		raised: &stageStalledAlert, cleared: &stageResumedAlert}
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case checks := <-r.updates:
+			r.update(ctx, &sending, redis, findCheck(checks, redis.check))
+			if redis.since.IsZero() { // without Redis every stage stalls: one alert
+				r.update(ctx, &sending, stages, findCheck(checks, stages.check))
+			}
+		}
+	}
+}
+
+// findCheck returns the check with a name. A check that was not made is OK.
+func findCheck(checks []health.CheckResult, name string) health.CheckResult {
+	for _, c := range checks {
+		if c.Name == name {
+			return c
+		}
+	}
+	return health.CheckResult{Name: name, OK: true}
+}
+
+// update continues, begins or ends the episode of a check.
+func (r *directNotifier) update(
+	ctx context.Context, sending *sync.WaitGroup, e *episode, c health.CheckResult,
+) {
+	switch {
+	case !c.OK && e.since.IsZero():
+		e.since = utcNow()
+	case !c.OK && !e.reported && utcNow().Sub(e.since) >= e.grace:
+		e.reported = true
+		r.sendToAll(ctx, sending, r.newAlert(e, e.raised, c.Detail))
+	case c.OK:
+		if e.reported {
+			sending.Wait() // in order
+			r.sendToAll(ctx, sending, r.newAlert(e, e.cleared, ""))
+		}
+		e.since, e.reported = time.Time{}, false
+	}
+}
+
+func (r *directNotifier) newAlert(e *episode, kind *systemAlert, detail string) Alert {
+	w := &alertText{options: r.render, now: utcNow()}
+	a := kind.render(w, strings.NewReplacer("{replica}", r.replica,
+		"{since}", w.formatTimeAndLeft(e.since), "{detail}", sanitizeText(detail, 300)))
+	a.ID, a.At = "evt_"+e.check+"_"+r.replica, e.since
+	return a
+}
+
+func (r *directNotifier) sendToAll(ctx context.Context, sending *sync.WaitGroup, a Alert) {
+	for _, s := range r.sinks {
+		if s.minSeverity != 0 && s.takesDigests && s.minSeverity <= a.Severity {
+			to := &sender{sink: s, ctx: ctx, observer: r.observer,
+				log: r.log.With(zap.String("sink", s.name))}
+			sending.Go(func() { to.sendWithRetry(&a) })
+		}
+	}
+}
+
+// sendWithRetry sends a direct alert in a few attempts.
+func (s *sender) sendWithRetry(a *Alert) {
+	m := []message{{eventID: a.ID, orderKey: systemEventKey, alert: a}}
+	for n := 1; ; n++ {
+		out := s.sendOnce(m)
+		if out.result == resultDelivered || s.ctx.Err() != nil {
+			return
+		}
+		if n >= maxDirectAttempts {
+			s.log.Error("alert about this replica not delivered",
+				zap.String("kind", string(a.Kind)), zap.String("reason", out.reason))
+			return
+		}
+		execute.Sleep(s.ctx, backoff(n, sinkBackoffMin, time.Minute))
+	}
+}

@@ -1,0 +1,102 @@
+package worker
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// memoryWarningPercent is how much of Redis' maxmemory may be used before an
+// alert. A full Redis accepts no changes.
+const memoryWarningPercent = 80
+
+// RedisInspector reads the properties of the Redis servers that decide whether
+// holds are safe. store.Store implements it.
+type RedisInspector interface {
+	// InspectServers returns what makes Redis lose holds or stop, each with
+	// what to do about it, and how much of maxmemory is used; 0 without one.
+	InspectServers(ctx context.Context) (faults []string, memoryPercent int, err error)
+}
+
+// RedisCheckJob repeats the checks of the start, because the settings of a
+// running Redis can change.
+type RedisCheckJob struct {
+	redis  RedisInspector // nil: nothing is checked
+	health *health.RedisReporter
+
+	mu            sync.Mutex
+	faults        []string
+	memoryPercent int
+	wasReachable  bool
+}
+
+// Run checks the servers.
+func (j *RedisCheckJob) Run(ctx context.Context) {
+	if j.redis == nil {
+		return
+	}
+	faults, percent, err := j.redis.InspectServers(ctx)
+	if err != nil {
+		j.health.ReportError(ctx, "inspect the Redis servers", err)
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.faults, j.memoryPercent = faults, percent
+}
+
+// runAfterReconnect checks the servers if Redis answers again: it may be
+// another server.
+func (j *RedisCheckJob) runAfterReconnect(ctx context.Context, reachable bool) {
+	j.mu.Lock()
+	again := reachable && !j.wasReachable
+	j.wasReachable = reachable
+	j.mu.Unlock()
+	if again {
+		j.Run(ctx)
+	}
+}
+
+// checks returns the readiness check of the servers' settings.
+func (j *RedisCheckJob) checks() []health.CheckResult {
+	if j.redis == nil {
+		return nil
+	}
+	faults, percent := j.found()
+	check := health.CheckResult{Name: "redis_settings", OK: faults == "", Detail: faults}
+	if faults == "" && percent >= memoryWarningPercent {
+		check.Detail = describeMemory(percent)
+	}
+	return []health.CheckResult{check}
+}
+
+// found returns the faults as one text, and the used part of maxmemory.
+func (j *RedisCheckJob) found() (faults string, percent int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Join(j.faults, "; "), j.memoryPercent
+}
+
+func describeMemory(percent int) string {
+	return strconv.Itoa(percent) + " % of maxmemory is used: raise it, or shorten retention; " +
+		"a full Redis accepts no changes"
+}
+
+// redisConditions returns the conditions of the servers' settings.
+func (j *StatusJob) redisConditions() []hold.Condition {
+	if j.redis == nil || j.redis.redis == nil {
+		return nil
+	}
+	faults, percent := j.redis.found()
+	return []hold.Condition{
+		j.newConditionWithDetail(conditionRedisUnsafe, faults != "", faults,
+			event.RedisUnsafe, event.RedisSafe),
+		j.newConditionWithDetail(conditionRedisMemory, percent >= memoryWarningPercent,
+			describeMemory(percent), event.RedisMemoryHigh, event.RedisMemoryNormal),
+	}
+}
