@@ -62,6 +62,14 @@ func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
 func (c *conn) readByScore(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
 ) ([]hold.DueHold, time.Time, error) {
+	return c.readWithScores(ctx, readDueScript, set, n, highest)
+}
+
+// readWithScores is readByScore with read_due.lua or a script like it.
+func (c *conn) readWithScores(
+	ctx context.Context, script *redis.Script, set func(*partitionKeys) string, n int,
+	highest string,
+) ([]hold.DueHold, time.Time, error) {
 	calls := make([]scriptCall, len(c.partitions))
 	for p := range c.partitions {
 		k := &c.partitions[p]
@@ -73,7 +81,7 @@ func (c *conn) readByScore(
 	var found []hold.DueHold
 	var failed error
 	now := time.Time{}
-	for _, cmd := range c.callScriptBatch(ctx, readDueScript, calls) {
+	for _, cmd := range c.callScriptBatch(ctx, script, calls) {
 		r := newReply(cmd)
 		if t := r.time(); !t.IsZero() {
 			now = t

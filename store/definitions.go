@@ -56,6 +56,7 @@ func constantDefinitions() []luaDefinition {
 	for _, list := range [][]luaConstant{
 		recordConstants(),
 		resultConstants,
+		chunkConstants,
 		writeArgs.constants(),
 		commitKeyConstants(),
 		advanceArgs.constants(),

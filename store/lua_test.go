@@ -64,7 +64,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 	t.Parallel()
 	values := map[string]int{}
 	for _, list := range [][]luaConstant{
-		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(),
+		recordConstants(), resultConstants, chunkConstants, writeArgs.constants(), commitKeyConstants(),
 		advanceArgs.constants(), shareArgs.constants(),
 		conditionArgs.constants(),
 	} {
@@ -107,7 +107,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 	t.Parallel()
 	prefixes := []string{"WRITE_", "KEY_", "ADVANCE_", "CONDITION_", "SHARE_", "LOOKUP_",
-		"CHANGE_", "STATE_"}
+		"CHANGE_", "STATE_", "CHUNK_"}
 	files, err := luaFiles.ReadDir("lua")
 	if err != nil {
 		t.Fatal(err)

@@ -66,8 +66,8 @@ func TestMemory_SettledHold(t *testing.T) {
 		reference string
 		most      int
 	}{
-		"without a reference": {"", 300},
-		"with a reference":    {"BK-2026-%06d", 460},
+		"without a reference": {"", 250},
+		"with a reference":    {"BK-2026-%06d", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -262,7 +262,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			},
 			is: `holds pi_a v? captured<scheduled unknown since:moved deadline:dead
 				references BK-1|pi_a -
-				settled pi_a moved`,
+				settled 0 -
+				settled:0 pi_a moved`,
 		}, {
 			name: "commit: an unknown outcome stays closed until its time",
 			before: func(e *testStore) {
@@ -296,7 +297,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			was: `events canceled
 				holds pi_a v1 canceled<unknown unknown since:moved deadline:dead
 				references BK-1|pi_a -
-				settled pi_a moved`,
+				settled 0 -
+				settled:0 pi_a moved`,
 			act: func(e *testStore, _ map[time.Time]string) {
 				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Drop = true

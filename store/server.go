@@ -222,7 +222,7 @@ func (s *Server) measureClockOffset(ctx context.Context, c *redis.Client) error 
 
 // commandsOutsideScripts are the commands that Go sends.
 var commandsOutsideScripts = []string{
-	"EVAL", "EVALSHA", "GET", "HGET", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
+	"EVAL", "EVALSHA", "GET", "HGET", "HLEN", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
 	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE",
 	"ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGE",
 }
