@@ -67,9 +67,10 @@ func parseFlags(args []string) (f flags, err error) {
 		"folder of the programs that are measured; make bench builds them")
 	fs.StringVar(&f.results, "results", "", "folder for the tables and the chart; empty: none")
 	fs.BoolVar(&f.quick, "quick", false, "one round, less of everything")
-	fs.StringVar(&f.only, "only", "", "one part alone: limit, accounts, scale or cluster")
+	fs.StringVar(&f.only, "only", "", "one part alone: limit, accounts, scale, retention or cluster")
 	fs.BoolVar(&f.tenMillion, "ten-million", false,
-		"scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
+		"scale: ten million pending as well (6 GB of memory, a quarter of an hour); "+
+			"retention: ten million settled")
 	fs.StringVar(&f.profiles, "profile", "",
 		"only drain holdd, under profilers, and write the profiles to this folder")
 	fs.IntVar(&f.rounds, "rounds", 0, "rounds; the table shows medians")
@@ -170,12 +171,15 @@ func measure(ctx context.Context, f flags, b lab) error {
 			return err
 		}
 		return (&clusterBench{b}).measureCluster(ctx, os.Stdout)
+	case "retention":
+		settled, pending := f.retentionSizes()
+		return (&scaleBench{b}).measureRetention(ctx, settled, pending, os.Stdout)
 	case "cluster":
 		return (&clusterBench{b}).measureCluster(ctx, os.Stdout)
 	case "":
 		return measureAll(ctx, b, f.results)
 	}
-	return fmt.Errorf("invalid -only %q: want limit, accounts, scale or cluster", f.only)
+	return fmt.Errorf("invalid -only %q: want limit, accounts, scale, retention or cluster", f.only)
 }
 
 // measureAll measures every engine and writes the report.
