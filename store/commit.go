@@ -94,7 +94,7 @@ func (s *Holds) Commit(ctx context.Context, writes []hold.HoldWrite) (ok []bool,
 		for i, key := range commitKeys {
 			keys[i] = key.of(&s.conn.partitions[b.partition])
 		}
-		args := append(make([]any, 0, 1+(writeSize+2)*len(b.indexes)), s.conn.maxEvents)
+		args := append(make([]any, 0, 1+(writeSize+2)*len(b.indexes)), s.conn.maxEventBytes)
 		for _, i := range b.indexes {
 			args = appendWriteArgs(args, &writes[i])
 		}

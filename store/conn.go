@@ -16,7 +16,8 @@ import (
 type conn struct {
 	client     redis.UniversalClient
 	partitions []partitionKeys
-	maxEvents  int // events to keep in the stream of each partition
+	// maxEventBytes is how large the stream of events of each partition may be.
+	maxEventBytes int
 }
 
 // partitionIndex returns the index of a hold's partition.

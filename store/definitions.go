@@ -57,6 +57,7 @@ func constantDefinitions() []luaDefinition {
 		recordConstants(),
 		resultConstants,
 		chunkConstants,
+		streamConstants,
 		writeArgs.constants(),
 		commitKeyConstants(),
 		advanceArgs.constants(),

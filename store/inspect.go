@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,7 +22,20 @@ type Inspection struct {
 	Mode       string    // test or live, as recorded; empty if holdd has never used this Redis
 	Now        time.Time // the time of Redis
 	Replicas   []Replica // alive and dead ones, latest heartbeat first, at most 100
+	Events     EventStreams
 }
+
+// EventStreams are the streams of events of all partitions.
+type EventStreams struct {
+	Events, Bytes int64
+}
+
+// streamNodeBytes is the size of a node of a stream, unless an event is larger.
+// It is the default of stream-node-max-bytes.
+const streamNodeBytes = 4096
+
+// streamConstants are what the scripts know of streams.
+var streamConstants = []luaConstant{{"NODE_BYTES", streamNodeBytes}}
 
 // Replica is a replica of holdd that has sent a heartbeat and has not
 // deregistered.
@@ -78,6 +92,9 @@ func (in *Inspection) readDaemonState(
 	if in.Now, err = client.Time(ctx).Result(); err != nil {
 		return err
 	}
+	if err := in.readEventStreams(ctx, client); err != nil {
+		return err
+	}
 	const last = maxInspectedReplicas - 1
 	replicas, err := client.ZRevRangeWithScores(ctx, keyReplicas, 0, last).Result()
 	if err != nil {
@@ -87,6 +104,26 @@ func (in *Inspection) readDaemonState(
 		name, _ := z.Member.(string)
 		r := Replica{Name: name, HeartbeatEndsAt: time.UnixMilli(int64(z.Score))}
 		in.Replicas = append(in.Replicas, r)
+	}
+	return nil
+}
+
+// readEventStreams measures the streams as the scripts do, see trim_events.
+func (in *Inspection) readEventStreams(ctx context.Context, client redis.UniversalClient) error {
+	n, err := strconv.Atoi(in.Partitions)
+	if err != nil || n > MaxPartitions {
+		return nil // checked elsewhere
+	}
+	for p := range n {
+		info, err := client.XInfoStream(ctx, newPartitionKeys(p).events).Result()
+		if err != nil && redis.HasErrorPrefix(err, "no such key") {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		in.Events.Events += info.Length
+		in.Events.Bytes += info.RadixTreeKeys * streamNodeBytes
 	}
 	return nil
 }

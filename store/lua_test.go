@@ -64,7 +64,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 	t.Parallel()
 	values := map[string]int{}
 	for _, list := range [][]luaConstant{
-		recordConstants(), resultConstants, chunkConstants, writeArgs.constants(), commitKeyConstants(),
+		recordConstants(), resultConstants, chunkConstants, streamConstants, writeArgs.constants(), commitKeyConstants(),
 		advanceArgs.constants(), shareArgs.constants(),
 		conditionArgs.constants(),
 	} {

@@ -165,7 +165,7 @@ func (s *Queue) AdvanceMilestones(
 	calls := make([]scriptCall, len(batches))
 	for n, b := range batches {
 		k := &s.conn.partitions[b.partition]
-		args := []any{s.conn.maxEvents}
+		args := []any{s.conn.maxEventBytes}
 		for _, i := range b.indexes {
 			a := &advances[i]
 			args = appendAdvanceArgs(args, a.ID, versionArg(a.Version), a.From, a.To, a.Events)

@@ -5,7 +5,7 @@
 -- KEYS:
 --   The keys of one partition. commit.go lists them as KEY_HOLDS and so on.
 -- ARGV:
---   ARGV[1]  number of events to keep in the stream
+--   ARGV[1]  bytes of events to keep in the stream
 --   Then for each write its arguments and its events:
 --   WRITE_ID                hold id
 --   WRITE_VERSION           version of the hold, 6 bytes; "": the hold must
@@ -32,7 +32,7 @@
 --
 -- A write whose record is stored already counts as committed and changes
 -- nothing. Its reply was lost, and the caller sent it again.
-local max_events = ARGV[1]
+local max_event_bytes = ARGV[1]
 local writes, ids, n = {}, {}, 2
 while ARGV[n] do
   writes[#writes + 1] = n
@@ -179,6 +179,7 @@ for lane, members in pairs(leave_lanes) do
   redis.call('ZREM', KEYS[KEY_READY] .. ':' .. lane, unpack(members))
 end
 for _, event in ipairs(events) do
-  redis.call('XADD', KEYS[KEY_EVENTS], 'MAXLEN', '~', max_events, '*', 'event', event)
+  redis.call('XADD', KEYS[KEY_EVENTS], '*', 'event', event)
 end
+if #events > 0 then trim_events(KEYS[KEY_EVENTS], max_event_bytes) end
 return reply

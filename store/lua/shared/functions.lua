@@ -208,3 +208,18 @@ local function remove_settled(settled, score, id)
   redis.call('ZREM', key, id)
   if redis.call('EXISTS', key) == 0 then redis.call('ZREM', settled, first) end
 end
+
+-- trim_events removes the oldest events of a stream that takes more than
+-- max_bytes. Redis keeps a stream in nodes, each of NODE_BYTES if no event is
+-- larger, and removes whole nodes.
+local function trim_events(events, max_bytes)
+  local info, length, nodes = redis.call('XINFO', 'STREAM', events), 0, 0
+  for i = 1, #info - 1, 2 do
+    if info[i] == 'length' then length = info[i + 1] end
+    if info[i] == 'radix-tree-keys' then nodes = info[i + 1] end
+  end
+  local most = math.floor(max_bytes / NODE_BYTES)
+  if nodes > most then
+    redis.call('XTRIM', events, 'MAXLEN', '~', math.floor(length * most / nodes))
+  end
+end
