@@ -8,7 +8,7 @@ SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-scale bench-programs bench-bullmq profile check deploy-check redis languages clean
+.PHONY: help run build test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check redis languages clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-reads: redis bench-programs ## only the reads of many intents: verificatio
 
 bench-scale: redis bench-programs ## each operation with 10k and 1M holds pending, and the ratio; TEN_MILLION=1 for 10M as well
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts scale,cluster $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)
+
+bench-retention: redis bench-programs ## memory and each operation with 1M settled holds and 100k pending; TEN_MILLION=1 for 10M and 1M
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts retention $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)
 
 profile: redis bench-programs ## CPU and allocations of a drain: the top functions, and the profiles in .build/profile
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -profile $(CURDIR)/.build/profile

@@ -210,7 +210,7 @@ func TestLoad_Defaults(t *testing.T) {
 		{"ScheduleCapture", s.ScheduleCapture, "@every 1s"},
 		{"MirrorTerms", s.MirrorTerms, true},
 		{"AllowUnsafeRedis", s.AllowUnsafeRedis, false},
-		{"EventsMax", s.EventsMax, 50000},
+		{"EventsMaxSize", s.EventsMaxSize, 32 << 20},
 		{"LogFormat", s.LogFormat, "auto"},
 		{"Warnings", s.Warnings(), []string(nil)},
 	} {
@@ -222,18 +222,18 @@ func TestLoad_Defaults(t *testing.T) {
 
 func TestLoad_LayerPrecedence(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "holdd.yaml")
-	if err := os.WriteFile(path, []byte("rate: 1\nrate_read: 1\nevents_max: 101\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("rate: 1\nrate_read: 1\nevents_max_size: 3MiB\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, err := config.Load(parseFlags(t, "--rate", "3"), []string{testStripeKeyEnv, "HOLDD_RATE=2", "HOLDD_RATE_READ=2"}, path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Rate != 3 || s.RateRead != 2 || s.EventsMax != 101 {
-		t.Errorf("rate %d, rate_read %d, events_max %d: want 3, 2, 101", s.Rate, s.RateRead, s.EventsMax)
+	if s.Rate != 3 || s.RateRead != 2 || s.EventsMaxSize != 3<<20 {
+		t.Errorf("rate %d, rate_read %d, events_max_size %d: want 3, 2, 3 MiB", s.Rate, s.RateRead, s.EventsMaxSize)
 	}
 	for key, want := range map[string]string{
-		"rate": "flag --rate", "rate_read": "environment HOLDD_RATE_READ", "events_max": path + ":3", "lease": "default",
+		"rate": "flag --rate", "rate_read": "environment HOLDD_RATE_READ", "events_max_size": path + ":3", "lease": "default",
 		"stripe_api_key": "environment STRIPE_API_KEY",
 	} {
 		if got := s.Source(key); got != want {

@@ -145,9 +145,9 @@ func alertFields(s *Settings) []*field {
 			codec: boolean(&s.MirrorTerms)},
 		{key: "retention", defaultText: "90d", usage: "how long settled holds are kept",
 			codec: duration(&s.Retention, time.Hour, 3650*day)},
-		{key: "events_max", defaultText: "50000",
-			usage: "length to which a partition's event stream is trimmed",
-			codec: number(&s.EventsMax, 100, 10_000_000)},
+		{key: "events_max_size", defaultText: "32MiB",
+			usage: "size to which a partition's event stream is trimmed",
+			codec: size(&s.EventsMaxSize, 1<<20, 64<<30)},
 	}
 }
 
@@ -239,6 +239,11 @@ func boolean(to *bool) codec { return single(to, parseBool, strconv.FormatBool) 
 
 func number(to *int, low, high int) codec {
 	return single(to, intParser(low, high), strconv.Itoa)
+}
+
+// size is a number of bytes with a unit.
+func size(to *int, low, high int) codec {
+	return single(to, sizeParser(low, high), formatSize)
 }
 
 func duration(to *time.Duration, low, high time.Duration) codec {

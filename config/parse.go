@@ -79,6 +79,39 @@ func intParser(low, high int) func(string) (int, error) {
 	}
 }
 
+// sizeUnits are the units of a size, smallest first.
+var sizeUnits = []struct {
+	name  string
+	bytes int
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}}
+
+func sizeParser(low, high int) func(string) (int, error) {
+	return func(s string) (int, error) {
+		for _, unit := range sizeUnits {
+			text, found := strings.CutSuffix(s, unit.name)
+			if !found {
+				continue
+			}
+			n, err := strconv.Atoi(text)
+			if err == nil && n >= 0 && n <= high/unit.bytes && n*unit.bytes >= low {
+				return n * unit.bytes, nil
+			}
+		}
+		return 0, fmt.Errorf("invalid size %.40q: want %s to %s, such as 64MiB", s,
+			formatSize(low), formatSize(high))
+	}
+}
+
+// formatSize formats a number of bytes with the largest unit that divides it.
+func formatSize(n int) string {
+	for _, unit := range slices.Backward(sizeUnits) {
+		if n%unit.bytes == 0 {
+			return strconv.Itoa(n/unit.bytes) + unit.name
+		}
+	}
+	return strconv.Itoa(n)
+}
+
 func parseBool(s string) (bool, error) {
 	if s != "true" && s != "false" {
 		return false, fmt.Errorf("invalid value %.40q: want true or false", s)

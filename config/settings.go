@@ -44,9 +44,10 @@ type Settings struct {
 	// empty.
 	CallbackSecretFile string
 
-	Retention   time.Duration // how long settled holds are kept
-	EventsMax   int           // length to which a partition's event stream is trimmed
-	MirrorTerms bool          // write a hold's terms to its intent's metadata
+	Retention time.Duration // how long settled holds are kept
+	// EventsMaxSize is the size to which a partition's event stream is trimmed, in bytes.
+	EventsMaxSize int
+	MirrorTerms   bool // write a hold's terms to its intent's metadata
 
 	ScheduleCapture   string // in cron's standard form, with @every and TZ=
 	ScheduleExpiry    string

@@ -218,11 +218,12 @@ func BenchmarkPromoteClaimCommit(b *testing.B) {
 				ends := make([]hold.HoldWrite, len(claims))
 				for i := range claims {
 					h := claims[i].Hold
-					h.History = append(h.History, hold.HistoryEntry{At: changedTime,
+					end := changedTime.Add(time.Duration(n-left+i) * time.Millisecond)
+					h.History = append(h.History, hold.HistoryEntry{At: end,
 						Kind: hold.HistoryAttempt, Op: hold.OpCapture,
 						Key:       "holdd-" + h.ID + "-capture-0123456789abcdef-1",
 						RequestID: "req_b7pQ2mXw9ZkLrT", Answer: hold.AnswerOK})
-					ends[i] = capturedWrite(h, changedTime)
+					ends[i] = capturedWrite(h, end)
 					ends[i].Events = [][]byte{event}
 				}
 				e.mustCommit(ends...)

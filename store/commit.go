@@ -95,7 +95,7 @@ func (s *Holds) Commit(
 		for i, key := range commitKeys {
 			keys[i] = key.of(&s.conn.partitions[b.partition])
 		}
-		args := append(make([]any, 0, 1+(writeSize+2)*len(b.indexes)), s.conn.maxEvents)
+		args := append(make([]any, 0, 1+(writeSize+2)*len(b.indexes)), s.conn.maxEventBytes)
 		for _, i := range b.indexes {
 			args = appendWriteArgs(args, &writes[i])
 		}

@@ -16,7 +16,8 @@ import (
 type conn struct {
 	client     redis.UniversalClient
 	partitions []partitionKeys
-	maxEvents  int // events to keep in the stream of each partition
+	// maxEventBytes is how large the stream of events of each partition may be.
+	maxEventBytes int
 }
 
 // partitionIndex returns the index of a hold's partition.
@@ -63,6 +64,14 @@ func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
 // hold twice or not at all.
 func (c *conn) readByScore(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
+) ([]hold.DueHold, time.Time, error) {
+	return c.readWithScores(ctx, readDueScript, set, n, highest)
+}
+
+// readWithScores is readByScore with read_due.lua or a script like it.
+func (c *conn) readWithScores(
+	ctx context.Context, script *redis.Script, set func(*partitionKeys) string, n int,
+	highest string,
 ) (found []hold.DueHold, now time.Time, failed error) {
 	open := make([]int, len(c.partitions)) // partitions that have more
 	for p := range open {
@@ -81,7 +90,7 @@ func (c *conn) readByScore(
 			}
 		}
 		var full []int
-		for i, cmd := range c.callScriptBatch(ctx, readDueScript, calls) {
+		for i, cmd := range c.callScriptBatch(ctx, script, calls) {
 			batch, at, count, err := decodeDue(cmd)
 			failed = errors.Join(failed, err)
 			if !at.IsZero() {

@@ -59,6 +59,8 @@ func constantDefinitions() []luaDefinition {
 	for _, list := range [][]luaConstant{
 		recordConstants(),
 		resultConstants,
+		chunkConstants,
+		streamConstants,
 		writeArgs.constants(),
 		commitKeyConstants(),
 		advanceArgs.constants(),

@@ -19,6 +19,7 @@
 //
 // A hash of its id assigns each hold to a partition. A partition has a hash of
 // records, and sorted sets with the times at which a worker must act on a hold.
+// Settled holds are in chunks, which are small sorted sets, to save memory.
 // The keys of a partition share a hash tag, so one script can use all of them
 // on a Cluster. keys.go builds every key, record.go describes the record, and
 // deploy/docs/redis.md lists the keys and what Redis can lose.

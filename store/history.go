@@ -36,8 +36,12 @@ func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
 	return appendTextField(b, entryNote, e.Note)
 }
 
-func decodeHistoryEntry(b []byte, last time.Time) (e hold.HistoryEntry, err error) {
+// decodeHistoryEntry decodes an entry of h, whose header is decoded.
+func decodeHistoryEntry(
+	h *hold.Hold, b []byte, last time.Time,
+) (e hold.HistoryEntry, err error) {
 	after := int64(0)
+	var short settledEntry
 	err = forEachField(b, func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case entryAfter:
@@ -58,9 +62,12 @@ func decodeHistoryEntry(b []byte, last time.Time) (e hold.HistoryEntry, err erro
 			e.Cause = hold.Cause(n)
 		case entryNote:
 			e.Note = string(v)
+		default:
+			short.setField(&e, f, n, v)
 		}
 		return nil
 	})
 	e.At = fromMillis(uint64(int64(toMillis(last)) + after))
+	short.finish(&e, h)
 	return e, err
 }

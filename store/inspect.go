@@ -32,7 +32,20 @@ type Inspection struct {
 	OldestDue      time.Duration
 	OldestDueKnown bool
 	LoweredRates   []hold.LoweredRate // that a 429 lowered
+	Events         EventStreams
 }
+
+// EventStreams are the streams of events of all partitions.
+type EventStreams struct {
+	Events, Bytes int64
+}
+
+// streamNodeBytes is the size of a node of a stream, unless an event is larger.
+// It is the default of stream-node-max-bytes.
+const streamNodeBytes = 4096
+
+// streamConstants are what the scripts know of streams.
+var streamConstants = []luaConstant{{"NODE_BYTES", streamNodeBytes}}
 
 // Replica is a replica of holdd that has sent a heartbeat and has not
 // deregistered.
@@ -92,6 +105,9 @@ func (in *Inspection) readDaemonState(
 		return err
 	}
 	in.readOldestDue(ctx, client)
+	if err := in.readEventStreams(ctx, client); err != nil {
+		return err
+	}
 	const last = maxInspectedReplicas - 1
 	replicas, err := client.ZRevRangeWithScores(ctx, keyReplicas, 0, last).Result()
 	if err != nil {
@@ -117,6 +133,26 @@ func (in *Inspection) readOldestDue(ctx context.Context, client redis.UniversalC
 	}
 	in.OldestDue, err = c.oldestDue(ctx)
 	in.OldestDueKnown = err == nil
+}
+
+// readEventStreams measures the streams as the scripts do, see trim_events.
+func (in *Inspection) readEventStreams(ctx context.Context, client redis.UniversalClient) error {
+	n, err := strconv.Atoi(in.Partitions)
+	if err != nil || n > MaxPartitions {
+		return nil // checked elsewhere
+	}
+	for p := range n {
+		info, err := client.XInfoStream(ctx, newPartitionKeys(p).events).Result()
+		if err != nil && redis.HasErrorPrefix(err, "no such key") {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		in.Events.Events += info.Length
+		in.Events.Bytes += info.RadixTreeKeys * streamNodeBytes
+	}
+	return nil
 }
 
 // forEachMaster calls f for the server, or for each master of a Cluster,

@@ -88,11 +88,11 @@ func (k *partitionKeys) sortedSet(s hold.SortedSet) string {
 	}
 }
 
-// sortedSetsByHoldID returns the sorted sets whose members are hold ids, in the
-// order that the move scripts expect.
+// sortedSetsByHoldID returns the sorted sets whose members are the ids of open
+// holds, in the order that the move scripts expect.
 func (k *partitionKeys) sortedSetsByHoldID() []string {
 	return []string{
-		k.scheduled, k.leased, k.expiring, k.settled, k.attention, k.unverified, k.mirror,
+		k.scheduled, k.leased, k.expiring, k.attention, k.unverified, k.mirror,
 	}
 }
 

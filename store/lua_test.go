@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 	t.Parallel()
 	values := map[string]int{}
 	for _, list := range [][]luaConstant{
-		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(),
+		recordConstants(), resultConstants, chunkConstants, streamConstants, writeArgs.constants(), commitKeyConstants(),
 		advanceArgs.constants(), shareArgs.constants(), budgetConstants,
 		conditionArgs.constants(),
 	} {
@@ -106,7 +107,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 	t.Parallel()
 	prefixes := []string{"WRITE_", "KEY_", "ADVANCE_", "CONDITION_", "SHARE_", "LOOKUP_",
-		"CHANGE_", "STATE_", "RATE_"}
+		"CHANGE_", "STATE_", "RATE_", "CHUNK_"}
 	files, err := luaFiles.ReadDir("lua")
 	if err != nil {
 		t.Fatal(err)
@@ -153,12 +154,19 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 			[]byte(r.str()), []byte(r.str()),
 			r.str(), r.str(), r.str())
 		deadline := int64(toMillis(h.ExpiresAt))
+		since := make([]byte, 8)
+		if isFinal(h.State) {
+			binary.BigEndian.PutUint64(since, toMillis(h.SettledAt))
+		}
 		want := fmt.Sprint("true", "true", int64(h.State), int64(h.PreviousState), int64(h.NextOp),
-			[]byte(rec[versionOffset:claimedAtOffset]), make([]byte, 6), fmt.Sprint(deadline),
+			[]byte(rec[versionOffset:claimedAtOffset]), since[2:], fmt.Sprint(deadline),
 			laneName(h.NextOp, h.Account),
 			fmt.Sprint(h.State >= hold.Captured))
 		if got != want {
 			t.Fatalf("Lua reads\n%s, want\n%s", got, want)
+		}
+		if isFinal(h.State) {
+			return // never claimed
 		}
 		claimed, claimedAt, err := decodeRecord(h.ID, r.str())
 		if err != nil || !claimedAt.Equal(now) || claimed.State != hold.Working ||

@@ -17,7 +17,8 @@ var (
 
 // moveKeys returns the keys of move_write.lua and move_delete.lua.
 func (k *partitionKeys) moveKeys() []string {
-	return append([]string{k.holds, k.ready, k.lanes, k.references}, k.sortedSetsByHoldID()...)
+	return append([]string{k.holds, k.ready, k.lanes, k.references, k.settled},
+		k.sortedSetsByHoldID()...)
 }
 
 // maxScanPasses is the maximum number of scans of a partition. The second scan

@@ -31,9 +31,9 @@ type Options struct {
 	AllowUnsafe bool
 	// Rates limit the requests of all replicas together.
 	Rates Rates
-	// MaxEvents is the length to which a partition's stream of events is
-	// trimmed. 0 means 50,000.
-	MaxEvents int
+	// MaxEventBytes is the size to which a partition's stream of events is
+	// trimmed. 0 means 32 MiB.
+	MaxEventBytes int
 	// PoolSize is the maximum number of connections to each Redis server. 0
 	// means 16.
 	PoolSize int
@@ -41,7 +41,7 @@ type Options struct {
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-const defaultMaxEvents = 50_000
+const defaultMaxEventBytes = 32 << 20
 
 // Store keeps all state of holdd in one Redis. Each embedded part can be used
 // by itself.
@@ -96,10 +96,10 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if o.Partitions == 0 {
 		o.Partitions = 1
 	}
-	if o.MaxEvents == 0 {
-		o.MaxEvents = defaultMaxEvents
+	if o.MaxEventBytes == 0 {
+		o.MaxEventBytes = defaultMaxEventBytes
 	}
-	c := &conn{client: client, maxEvents: o.MaxEvents}
+	c := &conn{client: client, maxEventBytes: o.MaxEventBytes}
 	for p := range o.Partitions {
 		c.partitions = append(c.partitions, newPartitionKeys(p))
 	}

@@ -45,7 +45,7 @@ func (s *Outbox) PublishOnce(
 	r := newReply(s.conn.callScript(ctx, publishScript,
 		[]string{keyPublishedSubjects, s.conn.partitions[0].events},
 		subject, event, publishedSubjectTTL.Milliseconds(), maxPublishedSubjects,
-		s.conn.maxEvents))
+		s.conn.maxEventBytes))
 	return r.int() == 1, r.err
 }
 
@@ -75,7 +75,7 @@ func (s *Outbox) ReportConditions(
 	ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition,
 ) ([]hold.ConditionChange, error) {
 	args := append(make([]any, 0, 4+conditionSize*len(list)),
-		s.conn.maxEvents, replica, ttl.Milliseconds(), quiet.Milliseconds())
+		s.conn.maxEventBytes, replica, ttl.Milliseconds(), quiet.Milliseconds())
 	for i := range list {
 		c := &list[i]
 		a := [conditionSize]any{

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,7 +94,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 // ReadEvents reports whether the last entry of the reader is still in the
 // stream. StreamCounts counts all events that were ever added.
 func TestReadEvents_ReportsGap(t *testing.T) {
-	e := startRedis(t, store.Options{MaxEvents: 100})
+	e := startRedis(t, store.Options{MaxEventBytes: 3 * 4096})
 	ctx := t.Context()
 	publish := func(n int) {
 		for i := range n {
@@ -119,8 +120,45 @@ func TestReadEvents_ReportsGap(t *testing.T) {
 		t.Fatal("what was trimmed isn't noticed:", gap, err)
 	}
 	length, added, err := e.store.StreamCounts(ctx, 0)
-	if err != nil || added != 1004 || length >= 400 {
+	if err != nil || added != 1004 || length >= 500 {
 		t.Fatal(length, added, err)
+	}
+}
+
+// Whatever the size of the events, their stream takes about as many bytes as it
+// may, and keeps the newest.
+func TestEvents_TrimmedBySize(t *testing.T) {
+	t.Parallel()
+	const most = 256 << 10
+	r := storetest.StartUnix(t)
+	raw := r.Client()
+	defer raw.Close()
+	e := &testStore{TB: t, rdb: raw,
+		store: mustOpen(t, store.Options{URL: r.URL(), MaxEventBytes: most})}
+	for round, size := range []int{600, 3000, 150} {
+		text := strings.Repeat("x", size)
+		last := ""
+		for i := range 4 * most / size / 50 {
+			w := newScheduledWrite(fmt.Sprintf("pi_%d_%d", round, i), futureDue, nearDeadline)
+			for n := range 50 {
+				last = fmt.Sprintf("%d %d %d %s", round, i, n, text)
+				w.Events = append(w.Events, []byte(last))
+			}
+			e.mustCommit(w)
+		}
+		used := e.rdb.MemoryUsage(t.Context(), "holdd:{0}:events", 0).Val()
+		newest := e.rdb.XRevRangeN(t.Context(), "holdd:{0}:events", "+", "-", 1).Val()
+		if used < most/2 || used > most+most/8 {
+			t.Errorf("events of %d bytes: the stream takes %d bytes, want about %d", size, used,
+				most)
+		}
+		if len(newest) != 1 || newest[0].Values["event"] != last {
+			t.Errorf("events of %d bytes: the newest is %v", size, newest)
+		}
+	}
+	in, err := store.Inspect(t.Context(), store.Options{URL: r.URL()})
+	if err != nil || in.Events.Events == 0 || in.Events.Bytes < most/2 || in.Events.Bytes > most {
+		t.Errorf("inspected: %+v, %v", in.Events, err)
 	}
 }
 

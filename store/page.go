@@ -22,7 +22,10 @@ var pageScript = newScript("page")
 func (s *Holds) ReadPage(
 	ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 ) ([]hold.ListedHold, time.Time, error) {
-	q := pageQuery{after: after, n: clampBatchSize(n), descending: set == hold.SetSettled}
+	q := pageQuery{script: pageScript, after: after, n: clampBatchSize(n)}
+	if set == hold.SetSettled {
+		q.script, q.descending = pageSettledScript, true
+	}
 	var calls []scriptCall
 	if set == hold.SetReady {
 		lanes, err := s.conn.readLaneKeys(ctx)
@@ -50,7 +53,7 @@ func (s *Holds) ReadPage(
 func (s *Queue) ReadLanePage(
 	ctx context.Context, lane hold.RateLimitLane, after hold.Position, n int,
 ) ([]hold.ListedHold, error) {
-	q := pageQuery{after: after, n: clampBatchSize(n)}
+	q := pageQuery{script: pageScript, after: after, n: clampBatchSize(n)}
 	k := &s.conn.partitions[lane.Partition]
 	call := q.call(k.lane(laneName(lane.Op, lane.Account)), k)
 	holds, _, err := s.conn.readPage(ctx, q, []scriptCall{call})
@@ -58,6 +61,7 @@ func (s *Queue) ReadLanePage(
 }
 
 type pageQuery struct {
+	script     *redis.Script
 	after      hold.Position
 	n          int
 	descending bool
@@ -76,7 +80,7 @@ func (c *conn) readPage(
 ) ([]hold.ListedHold, time.Time, error) {
 	var all []hold.ListedHold
 	now := time.Time{}
-	for _, cmd := range c.callScriptBatch(ctx, pageScript, calls) {
+	for _, cmd := range c.callScriptBatch(ctx, q.script, calls) {
 		r := newReply(cmd)
 		now = r.time()
 		for r.hasMore() {

@@ -125,7 +125,7 @@ func TestReadPage_SettledNewestFirst(t *testing.T) {
 		got := e.readPages(hold.SetSettled, hold.Position{}, 40, func(page int) {
 			w := writes[0]
 			w.Hold.ID = fmt.Sprintf("pi_new_%d", page)
-			w.Placement.SettledAt = changedTime
+			w.Hold.SettledAt, w.Placement.SettledAt = changedTime, changedTime
 			e.mustCommit(w)
 		})
 		if !slices.Equal(got, want) {

@@ -122,17 +122,6 @@ func sortByDueTime(found []hold.DueHold) {
 	slices.SortStableFunc(found, func(a, b hold.DueHold) int { return a.DueAt.Compare(b.DueAt) })
 }
 
-// SettledBefore returns up to n holds per partition that were settled before a
-// time. The caller drops them with [Holds.Commit].
-func (s *Queue) SettledBefore(
-	ctx context.Context, before time.Time, n int,
-) ([]hold.DueHold, error) {
-	settled := func(k *partitionKeys) string { return k.settled }
-	highest := strconv.FormatInt(before.UnixMilli(), 10)
-	found, _, err := s.conn.readByScore(ctx, settled, clampBatchSize(n), highest)
-	return found, err
-}
-
 // Arguments of one milestone, in the order in which advance.lua gets them.
 const (
 	advanceID = iota
@@ -178,7 +167,7 @@ func (s *Queue) AdvanceMilestones(
 	calls := make([]scriptCall, len(batches))
 	for n, b := range batches {
 		k := &s.conn.partitions[b.partition]
-		args := []any{s.conn.maxEvents}
+		args := []any{s.conn.maxEventBytes}
 		for _, i := range b.indexes {
 			a := &advances[i]
 			args = appendAdvanceArgs(args, a.ID, versionArg(a.Version), a.From, a.To, a.Events)
@@ -242,7 +231,7 @@ func (s *Queue) CountHolds(ctx context.Context) (hold.Counts, error) {
 		add(&counts.Scheduled, k.scheduled)
 		add(&counts.Working, k.leased)
 		add(&counts.Attention, k.attention)
-		add(&counts.Settled, k.settled)
+		sums = append(sums, countSettled(ctx, pipe, k, &counts.Settled))
 		add(&counts.Unverified, k.unverified)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {

@@ -31,7 +31,7 @@ const (
 	previousStateOffset = 2  // hold.State before the claim
 	nextOpOffset        = 3  // hold.Op, 0 for none
 	versionOffset       = 4  // fencing token, 6 bytes
-	claimedAtOffset     = 10 // when the claim began, 6 bytes
+	claimedAtOffset     = 10 // when the claim began, or when the hold was settled, 6 bytes
 	deadlineOffset      = 16 // 6 bytes
 	accountSizeOffset   = 22 // length of the account, which follows the header
 	headerSize          = 23
@@ -170,6 +170,10 @@ func appendRecord(b []byte, h *hold.Hold) []byte {
 	return appendBody(appendHeader(b, h), h)
 }
 
+// isFinal is is_final of the scripts: states that only a later release has count
+// as final.
+func isFinal(s hold.State) bool { return s >= hold.Captured }
+
 func appendHeader(b []byte, h *hold.Hold) []byte {
 	start := len(b)
 	b = append(b, make([]byte, headerSize)...)
@@ -183,6 +187,9 @@ func appendHeader(b []byte, h *hold.Hold) []byte {
 	header[nextOpOffset] = byte(h.NextOp)
 	putUint48(header, versionOffset, h.Version)
 	putUint48(header, deadlineOffset, toMillis(h.ExpiresAt))
+	if isFinal(h.State) {
+		putUint48(header, claimedAtOffset, toMillis(h.SettledAt))
+	}
 	header[accountSizeOffset] = byte(len(h.Account))
 	return append(b, h.Account...)
 }
@@ -205,14 +212,11 @@ func appendBody(b []byte, h *hold.Hold) []byte {
 	b = appendMapField(b, fieldMetadata, h.Metadata)
 	b = appendNumberField(b, fieldFlags, recordFlags(h))
 	b = appendNumberField(b, fieldCreatedAt, toMillis(h.CreatedAt))
-	b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
-	b = appendNumberField(b, fieldCapturedAmount, uint64(h.CapturedAmount))
-	last := h.CreatedAt
-	for i := range h.History {
-		b = appendRepeatedField(b, fieldHistory, encodeHistoryEntry(&h.History[i], last))
-		last = h.History[i].At
+	if !isFinal(h.State) { // otherwise the header has the time
+		b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
 	}
-	b = appendNumberField(b, fieldHistoryDropped, uint64(h.HistoryDropped))
+	b = appendNumberField(b, fieldCapturedAmount, uint64(h.CapturedAmount))
+	b = appendHistory(b, h)
 	if !h.NextAt.Equal(h.ActionTime()) || h.NextOp == 0 {
 		b = appendNumberField(b, fieldNextAt, toMillis(h.NextAt))
 	}
@@ -227,6 +231,20 @@ func appendBody(b []byte, h *hold.Hold) []byte {
 	b = appendNumberField(b, fieldRefusals, uint64(h.Refusals))
 	b = appendTextField(b, fieldCancellationReason, h.CancellationReason)
 	return appendCaptureParams(b, &h.CaptureParams)
+}
+
+func appendHistory(b []byte, h *hold.Hold) []byte {
+	last := h.CreatedAt
+	for i := range h.History {
+		e := &h.History[i]
+		if isFinal(h.State) {
+			b = appendRepeatedField(b, fieldHistory, encodeSettledEntry(h, *e, last))
+		} else {
+			b = appendRepeatedField(b, fieldHistory, encodeHistoryEntry(e, last))
+		}
+		last = e.At
+	}
+	return appendNumberField(b, fieldHistoryDropped, uint64(h.HistoryDropped))
 }
 
 // appendNumberField appends a field, unless it is zero.
@@ -286,6 +304,9 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		Generation:    1,
 	}
 	claimedAt = fromMillis(uint48(b, claimedAtOffset))
+	if isFinal(h.State) {
+		h.SettledAt, claimedAt = claimedAt, time.Time{}
+	}
 	last := time.Time{} // of the previous history entry, or of the creation
 	err = forEachField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
@@ -294,7 +315,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		case fieldCaptureMetadata:
 			return decodeMapEntry(&h.CaptureParams.CaptureMetadata, v)
 		case fieldHistory:
-			e, err := decodeHistoryEntry(v, last)
+			e, err := decodeHistoryEntry(&h, v, last)
 			if err != nil {
 				return err
 			}

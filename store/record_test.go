@@ -74,7 +74,8 @@ func encodeAndDecode(t testing.TB, h hold.Hold) hold.Hold {
 
 func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 	t.Parallel()
-	for name, h := range map[string]hold.Hold{"typical": typicalHold(), "full": fullHold()} {
+	for name, h := range map[string]hold.Hold{"typical": typicalHold(), "full": fullHold(),
+		"settled": settledHold()} {
 		if got := encodeAndDecode(t, h); !reflect.DeepEqual(got, h) {
 			t.Errorf("%s:\n got %+v\nwant %+v", name, got, h)
 		}
@@ -110,6 +111,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 		}
 		text := rapid.OneOf(rapid.Just(""), rapid.String(), rapid.StringN(0, -1, 200))
 		number := rapid.Uint32()
+		by := rapid.OneOf(text, rapid.SampledFrom(senders))
 		h := hold.Hold{
 			ID:        rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`).Draw(t, "id"),
 			Account:   rapid.StringMatching(`(acct_[A-Za-z0-9]{8,64})?`).Draw(t, "account"),
@@ -158,7 +160,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 		for range rapid.IntRange(0, hold.MaxHistory).Draw(t, "lines") {
 			h.History = append(h.History, hold.HistoryEntry{
 				At: drawTime("at"), Kind: hold.HistoryKind(rapid.Byte().Draw(t, "kind")),
-				By: text.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")),
+				By: by.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")),
 				Key:       text.Draw(t, "key"),
 				RequestID: text.Draw(t, "request"), Answer: hold.AnswerKind(rapid.Byte().Draw(t,
 					"answer")), Cause: hold.Cause(rapid.Byte().Draw(t, "cause")),
@@ -282,7 +284,7 @@ func TestRecord_CaptureParamsHaveTheirOwnEncoding(t *testing.T) {
 }
 
 func FuzzDecodeRecord(f *testing.F) {
-	for _, h := range []hold.Hold{typicalHold(), fullHold()} {
+	for _, h := range []hold.Hold{typicalHold(), fullHold(), settledHold()} {
 		f.Add(string(appendRecord(nil, &h)))
 	}
 	f.Add("")
@@ -310,13 +312,53 @@ func FuzzDecodeRecord(f *testing.F) {
 	})
 }
 
-// A pending hold's record has at most this size.
+// settledHold is typicalHold after its capture.
+func settledHold() hold.Hold {
+	h := typicalHold()
+	h.State, h.NextOp, h.NextAt, h.Revision, h.Version = hold.Captured, 0, time.Time{}, 2, 1<<40
+	h.SettledAt, h.CapturedAmount = h.CaptureAt.Add(300*time.Millisecond), h.Amount
+	h.History = append(h.History,
+		hold.HistoryEntry{At: h.SettledAt, Kind: hold.HistoryAttempt, By: "holdd",
+			Op: hold.OpCapture, Key: "holdd-" + h.ID + "-capture-0123456789abcdef-1",
+			RequestID: "req_BCdEFgHiJkLmNo", Answer: hold.AnswerOK},
+		hold.HistoryEntry{At: h.SettledAt, Kind: hold.HistoryOutcome, By: "holdd",
+			Cause: hold.CauseSchedule})
+	return h
+}
+
+// The records of pending and of settled holds have at most these sizes.
 func TestRecord_Size(t *testing.T) {
 	t.Parallel()
-	h := typicalHold()
-	rec := appendRecord(nil, &h)
-	t.Logf("a typical pending hold's record: %d bytes, %d of them header", len(rec), headerSize)
-	if len(rec) > 100 {
-		t.Errorf("a typical pending hold's record has grown to %d bytes", len(rec))
+	for name, tt := range map[string]struct {
+		hold hold.Hold
+		most int
+	}{"pending": {typicalHold(), 100}, "settled": {settledHold(), 120}} {
+		rec := appendRecord(nil, &tt.hold)
+		t.Logf("%s: %d bytes, %d of them header", name, len(rec), headerSize)
+		if len(rec) > tt.most {
+			t.Errorf("%s: the record has grown to %d bytes, want at most %d", name, len(rec),
+				tt.most)
+		}
+	}
+}
+
+// An idempotency key that is not exactly the one of its hold and operation is
+// kept as it is.
+func TestRecord_KeepsOtherKeys(t *testing.T) {
+	t.Parallel()
+	h := settledHold()
+	attempt := &h.History[1]
+	regular := attempt.Key
+	for _, key := range []string{
+		"", regular, strings.Replace(regular, h.ID, "pi_other", 1),
+		strings.Replace(regular, "capture", "cancel", 1), strings.Replace(regular, "abcdef", "ABCDEF", 1),
+		regular + "0", regular + "-", regular[:len(regular)-1], regular[:len(regular)-1] + "0",
+		regular[:len(regular)-1] + "01", regular[:len(regular)-1] + "4294967295",
+		regular[:len(regular)-1] + "4294967296", strings.Replace(regular, "0123", "01", 1),
+	} {
+		attempt.Key = key
+		if got := encodeAndDecode(t, h); !reflect.DeepEqual(got, h) {
+			t.Errorf("key %q became %q", key, got.History[1].Key)
+		}
 	}
 }

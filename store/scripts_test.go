@@ -260,9 +260,10 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				claims, _ := e.mustClaim(lane, 1, time.Minute)
 				e.mustCommit(capturedWrite(claims[0].Hold, changedTime))
 			},
-			is: `holds pi_a v? captured<scheduled unknown since:- deadline:dead
+			is: `holds pi_a v? captured<scheduled unknown since:moved deadline:dead
 				references BK-1|pi_a -
-				settled pi_a moved`,
+				settled 0 -
+				settled:0 pi_a moved`,
 		}, {
 			name: "commit: an unknown outcome stays closed until its time",
 			before: func(e *testStore) {
@@ -294,9 +295,10 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				e.mustCommit(w)
 			},
 			was: `events canceled
-				holds pi_a v1 canceled<unknown unknown since:- deadline:dead
+				holds pi_a v1 canceled<unknown unknown since:moved deadline:dead
 				references BK-1|pi_a -
-				settled pi_a moved`,
+				settled 0 -
+				settled:0 pi_a moved`,
 			act: func(e *testStore, _ map[time.Time]string) {
 				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Drop = true

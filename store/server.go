@@ -222,7 +222,8 @@ func (s *Server) measureClockOffset(ctx context.Context, c *redis.Client) error 
 
 // commandsOutsideScripts are the commands that Go sends.
 var commandsOutsideScripts = []string{
-	"EVAL", "EVALSHA", "EXPIRE", "GET", "HGET", "HGETALL", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
+	"EVAL", "EVALSHA", "EXPIRE", "GET", "HGET", "HGETALL", "HLEN",
+	"PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
 	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE",
 	"ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYRANK",
 	"ZREMRANGEBYSCORE", "ZREVRANGE",

@@ -73,7 +73,7 @@ func (s *Webhooks) FinishRefresh(
 	if p.AdoptUnknown {
 		member = unknownIntentMember(p.Hold.ID, p.Hold.Account)
 	}
-	args := []any{s.conn.maxEvents}
+	args := []any{s.conn.maxEventBytes}
 	args = appendAdvanceArgs(args, member, anyVersion, p.RequestedAt, retryAt, nil)
 	keys := []string{k.refresh, k.events, k.holds}
 	return s.conn.callScript(ctx, advanceScript, keys, args...).Err()

@@ -42,6 +42,7 @@ type workload struct {
 	references             bool  // measure pending holds with a reference as well
 	withMillion            bool  // and a million without
 	scale                  []int // pending holds
+	settled                int   // settled holds, with a tenth as many pending
 }
 
 var (
@@ -52,14 +53,14 @@ var (
 			fairnessRounds: 1, others: 999, othersHolds: 10, busyHolds: 100_000},
 		reads: readsWorkload{unverified: 20_000, stormIntents: 5_000, eventsOfEach: 4,
 			reconciled: 100_000},
-		references: true, withMillion: true, scale: []int{10_000, 1_000_000}}
+		references: true, withMillion: true, scale: []int{10_000, 1_000_000}, settled: 1_000_000}
 	quickWorkload = workload{rounds: 1, drain: 6_000, slowDrain: 1_200,
 		latenessSpan: 2 * time.Second, idleSpan: 4 * time.Second, pending: 100_000,
 		httpHolds: 10_000, limitedHolds: 3_000, limitedTimeout: 20 * time.Second,
 		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 1_000, 6_000},
 			fairnessRounds: 1, others: 299, othersHolds: 10, busyHolds: 20_000},
 		reads: readsWorkload{unverified: 4_000, stormIntents: 1_000, eventsOfEach: 4,
-			reconciled: 20_000}, scale: []int{10_000, 100_000}}
+			reconciled: 20_000}, scale: []int{10_000, 100_000}, settled: 100_000}
 )
 
 // flags are the command line's.
@@ -80,7 +81,8 @@ func parseFlags(args []string) (f flags, err error) {
 			"; empty: all but "+strings.Join(extraPartNames(), " and "))
 	fs.BoolVar(&f.million, "million", false, "reconcile: a million intents (minutes)")
 	fs.BoolVar(&f.tenMillion, "ten-million", false,
-		"scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
+		"scale: ten million pending as well (6 GB of memory, a quarter of an hour); "+
+			"retention: ten million settled")
 	fs.StringVar(&f.profiles, "profile", "",
 		"only drain holdd, under profilers, and write the profiles to this folder")
 	fs.IntVar(&f.rounds, "rounds", 0, "rounds; the table shows medians")
@@ -101,6 +103,7 @@ func (f flags) workload() workload {
 	}
 	if f.tenMillion {
 		w.scale = append(slices.Clone(w.scale), 10_000_000)
+		w.settled = 10_000_000
 	}
 	return w
 }

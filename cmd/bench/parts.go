@@ -31,6 +31,7 @@ var allParts = []part{
 	{"webhook-storm", 3 * time.Minute, measureStorm, false},
 	{"reconcile", 6 * time.Minute, measureReconcile, false},
 	{"scale", 20 * time.Minute, measureScale, true},
+	{"retention", 30 * time.Minute, measureRetention, true},
 	{"cluster", 5 * time.Minute, measureCluster, true},
 }
 
@@ -221,6 +222,10 @@ func measureReconcile(ctx context.Context, b lab) ([]table, error) {
 
 func measureScale(ctx context.Context, b lab) ([]table, error) {
 	return (&scaleBench{b}).measureScale(ctx, b.workload.scale)
+}
+
+func measureRetention(ctx context.Context, b lab) ([]table, error) {
+	return (&scaleBench{b}).measureRetention(ctx, b.workload.settled, b.workload.settled/10)
 }
 
 func measureCluster(ctx context.Context, b lab) ([]table, error) {

@@ -55,7 +55,7 @@ func checkRedis(s *config.Settings, in store.Inspection, err error) []checkResul
 		return append(out, errorResult("redis", "", "%v", err))
 	}
 	out = append([]checkResult{checkOldestDue(&in)}, out...) // the first number to look at
-	out = append(out, checkMode(s, in.Mode), checkPartitions(s, &in))
+	out = append(out, checkMode(s, in.Mode), checkPartitions(s, &in), checkEventStreams(s, &in))
 	return append(append(out, checkDaemonReplicas(&in)...), checkLoweredRates(in.LoweredRates)...)
 }
 
@@ -131,6 +131,15 @@ func checkRedisMemory(r *store.Server) checkResult {
 		f.Status = statusWarning
 	}
 	return f
+}
+
+// checkEventStreams reports the size of the streams of events. The streams are
+// full in normal operation.
+func checkEventStreams(s *config.Settings, in *store.Inspection) checkResult {
+	partitions := max(1, int64(s.Partitions))
+	return okResult("redis events", "%d events in about %s, trimmed at %s (events_max_size)",
+		in.Events.Events, formatBytes(in.Events.Bytes),
+		formatBytes(partitions*int64(s.EventsMaxSize)))
 }
 
 func formatBytes(bytes int64) string {

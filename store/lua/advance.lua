@@ -9,7 +9,7 @@
 --   KEYS[2]  events
 --   KEYS[3]  holds
 -- ARGV:
---   ARGV[1]  number of events to keep in the stream
+--   ARGV[1]  bytes of events to keep in the stream
 --   Then for each milestone its arguments and its events:
 --   ADVANCE_ID           hold id
 --   ADVANCE_VERSION      version of the record, 6 bytes; "": the hold must have
@@ -36,7 +36,8 @@ while ARGV[n] do
       redis.call('ZADD', KEYS[1], to, id)
     end
     for e = events, next_milestone - 1 do
-      redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[e])
+      redis.call('XADD', KEYS[2], '*', 'event', ARGV[e])
+      trim_events(KEYS[2], ARGV[1])
     end
   end
   reply[#reply + 1] = moved and 1 or 0

@@ -5,7 +5,7 @@
 -- KEYS:
 --   The keys of one partition. commit.go lists them as KEY_HOLDS and so on.
 -- ARGV:
---   ARGV[1]  number of events to keep in the stream
+--   ARGV[1]  bytes of events to keep in the stream
 --   Then for each write its arguments and its events:
 --   WRITE_ID                hold id
 --   WRITE_VERSION           version of the hold, 6 bytes; "": the hold must
@@ -13,8 +13,10 @@
 --   WRITE_RECORD            new record; "": delete the hold
 --   WRITE_SCHEDULED         score in scheduled; "": remove the hold from the
 --                           set; "=": keep the score
---   WRITE_LEASED, WRITE_SETTLED, WRITE_ATTENTION, WRITE_UNVERIFIED,
---   WRITE_MIRROR            the same for these sets
+--   WRITE_LEASED, WRITE_ATTENTION, WRITE_UNVERIFIED, WRITE_MIRROR
+--                           the same for these sets
+--   WRITE_SETTLED           time of the settlement (ms), as in the record; "":
+--                           the hold is open or deleted
 --   WRITE_EXPIRING          the same for expiring, or one of
 --     "<score"              keep a milestone that is due and earlier than
 --                           score, otherwise set score
@@ -31,7 +33,7 @@
 --                    reply was lost and the caller sent the write again, or two
 --                    callers decided the same at the same time
 --   COMMIT_CONFLICT  if the hold has another version
-local max_events = ARGV[1]
+local max_event_bytes = ARGV[1]
 local writes, ids, n = {}, {}, 2
 while ARGV[n] do
   writes[#writes + 1] = n
@@ -45,10 +47,11 @@ if #ids == 0 then return {} end
 local reply, records, deleted, created, events = {}, {}, {}, {}, {}
 local add, remove = {}, {}
 local sets = {
-  KEY_SCHEDULED, KEY_LEASED, KEY_EXPIRING, KEY_SETTLED, KEY_ATTENTION,
-  KEY_UNVERIFIED, KEY_REFERENCES, KEY_MIRROR,
+  KEY_SCHEDULED, KEY_LEASED, KEY_EXPIRING, KEY_ATTENTION, KEY_UNVERIFIED,
+  KEY_REFERENCES, KEY_MIRROR,
 }
 for _, set in ipairs(sets) do add[set] = {}; remove[set] = {} end
+local settle, unsettle = {}, {} -- score, id, …
 local join_lanes, leave_lanes = {}, {} -- by lane
 local seen = {}
 
@@ -114,7 +117,16 @@ for i, id in ipairs(ids) do
     set_score(KEY_SCHEDULED, id, ARGV[write + WRITE_SCHEDULED], old)
     set_score(KEY_LEASED, id, ARGV[write + WRITE_LEASED], old)
     set_score(KEY_EXPIRING, id, milestone_score(id, ARGV[write + WRITE_EXPIRING]), old)
-    set_score(KEY_SETTLED, id, ARGV[write + WRITE_SETTLED], old)
+    local settled_at = ARGV[write + WRITE_SETTLED]
+    if settled_at ~= '' then
+      settle[#settle + 1] = settled_at
+      settle[#settle + 1] = id
+    end
+    local was_settled_at = old and record_settled_at(old)
+    if was_settled_at and was_settled_at ~= settled_at then
+      unsettle[#unsettle + 1] = was_settled_at
+      unsettle[#unsettle + 1] = id
+    end
     set_score(KEY_ATTENTION, id, ARGV[write + WRITE_ATTENTION], old)
     set_score(KEY_UNVERIFIED, id, ARGV[write + WRITE_UNVERIFIED], old)
     set_score(KEY_MIRROR, id, ARGV[write + WRITE_MIRROR], old)
@@ -143,6 +155,7 @@ end
 for _, set in ipairs(sets) do
   if #add[set] > 0 then redis.call('ZADD', KEYS[set], unpack(add[set])) end
 end
+add_settled(KEYS[KEY_SETTLED], settle)
 for lane, members in pairs(join_lanes) do
   for m = 1, #members, 2 do redis.call('ZADD', KEYS[KEY_LANES], 'LT', members[m], lane) end
   redis.call('ZADD', KEYS[KEY_READY] .. ':' .. lane, unpack(members))
@@ -160,10 +173,14 @@ if #deleted > 0 then redis.call('HDEL', KEYS[KEY_HOLDS], unpack(deleted)) end
 for _, set in ipairs(sets) do
   if #remove[set] > 0 then redis.call('ZREM', KEYS[set], unpack(remove[set])) end
 end
+for i = 1, #unsettle, 2 do
+  remove_settled(KEYS[KEY_SETTLED], unsettle[i], unsettle[i + 1])
+end
 for lane, members in pairs(leave_lanes) do
   redis.call('ZREM', KEYS[KEY_READY] .. ':' .. lane, unpack(members))
 end
 for _, event in ipairs(events) do
-  redis.call('XADD', KEYS[KEY_EVENTS], 'MAXLEN', '~', max_events, '*', 'event', event)
+  redis.call('XADD', KEYS[KEY_EVENTS], '*', 'event', event)
 end
+if #events > 0 then trim_events(KEYS[KEY_EVENTS], max_event_bytes) end
 return reply

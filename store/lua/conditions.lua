@@ -9,7 +9,7 @@
 --   KEYS[3]  prefix of the sets of observers: the replicas that observe
 --            condition NAME are in KEYS[3]:NAME, by the end of their report
 -- ARGV:
---   ARGV[1]  number of events to keep in the stream
+--   ARGV[1]  bytes of events to keep in the stream
 --   ARGV[2]  replica
 --   ARGV[3]  time after which the report expires, ms
 --   ARGV[4]  time without the condition after which its episode ends, ms
@@ -24,7 +24,10 @@
 local now = now_ms()
 local reply, n = {}, 5
 local function publish(event)
-  if event ~= '' then redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', event) end
+  if event ~= '' then
+    redis.call('XADD', KEYS[2], '*', 'event', event)
+    trim_events(KEYS[2], ARGV[1])
+  end
 end
 while ARGV[n] do
   local name, severity = ARGV[n + CONDITION_NAME], tonumber(ARGV[n + CONDITION_SEVERITY])

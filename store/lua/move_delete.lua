@@ -24,7 +24,9 @@ for n = 1, #ARGV, 3 do
       end
     end
     if reference ~= '' then redis.call('ZREM', KEYS[4], reference) end
-    for k = 5, #KEYS do redis.call('ZREM', KEYS[k], id) end
+    local settled_at = record_settled_at(rec)
+    if settled_at then remove_settled(KEYS[5], settled_at, id) end
+    for k = 6, #KEYS do redis.call('ZREM', KEYS[k], id) end
     redis.call('HDEL', KEYS[1], id)
   end
 end

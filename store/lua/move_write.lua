@@ -6,6 +6,7 @@
 --   KEYS[2]  ready
 --   KEYS[3]  lanes
 --   KEYS[4]  references
+--   KEYS[5]  settled
 --   then the sorted sets in the order of move_read.lua
 -- ARGV:
 --   for each hold
@@ -17,7 +18,7 @@
 --     its score in each sorted set; "": not in the set
 -- Reply:
 --   number of holds
-local size = 5 + #KEYS - 4
+local size = 5 + #KEYS - 5
 for n = 1, #ARGV, size do
   local id, reference, rec = ARGV[n], ARGV[n + 1], ARGV[n + 2]
   local lane, score = ARGV[n + 3], ARGV[n + 4]
@@ -27,8 +28,10 @@ for n = 1, #ARGV, size do
     redis.call('ZADD', KEYS[3], 'LT', score, lane)
     redis.call('ZADD', KEYS[2] .. ':' .. lane, score, id)
   end
-  for k = 5, #KEYS do
-    local set_score = ARGV[n + k]
+  local settled_at = record_settled_at(rec)
+  if settled_at then add_settled(KEYS[5], {settled_at, id}) end
+  for k = 6, #KEYS do
+    local set_score = ARGV[n + k - 1]
     if set_score == '' then
       redis.call('ZREM', KEYS[k], id)
     else

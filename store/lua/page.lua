@@ -27,20 +27,11 @@ local function range(from, to)
   return redis.call('ZRANGE', KEYS[1], from, to, 'WITHSCORES')
 end
 
--- less compares strings by byte, as Redis does. Lua compares them by locale.
-local function less(a, b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = string.byte(a, i), string.byte(b, i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
-
 local function is_after_position(member, score)
   score = tonumber(score)
   if score ~= from_score then return (score > from_score) ~= descending end
   if member == from_member then return false end
-  return less(from_member, member) ~= descending
+  return sorts_before(from_member, member) ~= descending
 end
 
 local low, high = 0, redis.call('ZCARD', KEYS[1])

@@ -9,12 +9,13 @@
 --   ARGV[2]  event
 --   ARGV[3]  how long Redis remembers a subject, ms
 --   ARGV[4]  maximum number of subjects that Redis remembers
---   ARGV[5]  number of events to keep in the stream
+--   ARGV[5]  bytes of events to keep in the stream
 -- Reply:
 --   1 if published, 0 if the subject was published before
 local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
 if redis.call('ZADD', KEYS[1], 'NX', now, ARGV[1]) == 0 then return {0} end
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[4])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', 'event', ARGV[2])
+redis.call('XADD', KEYS[2], '*', 'event', ARGV[2])
+trim_events(KEYS[2], ARGV[5])
 return {1}

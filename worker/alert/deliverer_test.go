@@ -296,7 +296,7 @@ func TestCallback_DeadLettersAndReplay(t *testing.T) {
 // Trimmed events are counted exactly.
 func TestCallback_ReportsTrimmedEvents(t *testing.T) {
 	t.Parallel()
-	b, r := newRedisFixture(t, store.Options{MaxEvents: 100}), newCallbackReceiver(t)
+	b, r := newRedisFixture(t, store.Options{MaxEventBytes: 1 << 20}), newCallbackReceiver(t)
 	chat := newChatServer(t)
 	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret},
 		NotifyURLs: []string{chat.notifyURL("?severity=info")}}

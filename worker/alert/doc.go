@@ -52,7 +52,7 @@
 // letter, which "holdd callbacks replay" sends again. A sink and partition
 // parks at most 256 holds with 64 events each, and keeps 10,000 dead letters.
 // Events that wait take space only in the stream, which is trimmed at
-// events_max; trimmed events are counted (from Redis 7.0 on) and reported. A
+// events_max_size; trimmed events are counted (from Redis 7.0 on) and reported. A
 // new sink gets events from then on.
 //
 // # Alerts

@@ -172,7 +172,7 @@ var systemAlerts = map[hold.EventType]systemAlert{
 		summary: "{sink} failed for too long: {count} events were trimmed before delivery",
 		next:    "holdd sends the events that are left.",
 		action: "compare your records with holdd list, " +
-			"and raise events_max for longer outages.",
+			"and raise events_max_size for longer outages.",
 	},
 	event.SinkDeadLetters: {
 		kind: EventsLost, severity: Critical,

@@ -29,7 +29,7 @@ func storeOptions(o *Options, livemode bool) store.Options {
 	s := o.Settings
 	return store.Options{
 		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: livemode,
-		AllowUnsafe: s.AllowUnsafeRedis, Rates: stripeRates(s, livemode), MaxEvents: s.EventsMax,
+		AllowUnsafe: s.AllowUnsafeRedis, Rates: stripeRates(s, livemode), MaxEventBytes: s.EventsMaxSize,
 		Dialer: o.DialRedis,
 	}
 }

@@ -156,3 +156,129 @@ local function save_lowered_rate(key, field, l, most)
     rate, l.accepted, l.used, l.at, l.second, l.rejected, l.before))
   redis.call('PEXPIRE', key, LOWERED_RATE_TTL)
 end
+
+-- sorts_before compares strings by byte, as Redis does. Lua compares them by
+-- locale.
+local function sorts_before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = byte(a, i), byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+-- record_settled_at returns the time of the settlement in Unix milliseconds, as
+-- text; nil for a record that is not final.
+local function record_settled_at(rec)
+  if not has_header(rec) or not is_final(record_state(rec)) then return nil end
+  return string.format('%.0f', decode_uint48(rec, CLAIMED_AT_FROM))
+end
+
+-- is_settled_at reports whether a member of a chunk has the right score. After a
+-- crash, a hold can be in a chunk that its script did not settle. A record that
+-- this release cannot read counts as settled: the caller reports it.
+local function is_settled_at(rec, score)
+  if not rec then return false end
+  if not is_readable(rec) then return true end
+  return tonumber(record_settled_at(rec)) == tonumber(score)
+end
+
+-- open_chunk returns the chunk of settled holds that has the given score. The
+-- chunks are sorted sets so small that Redis stores each as one string. The set
+-- settled has the lowest score of each, and a chunk has that score in its key. A
+-- script adds a chunk to settled before it adds holds to the chunk.
+local function open_chunk(settled, score)
+  local first = redis.call('ZREVRANGEBYSCORE', settled, score, '-inf', 'LIMIT', 0, 1)[1]
+  if not first then
+    first = '0'
+    redis.call('ZADD', settled, first, first)
+  end
+  local key = settled .. ':' .. first
+  return {
+    key = key, first = tonumber(first), members = {}, size = redis.call('ZCARD', key),
+    next = tonumber(redis.call('ZRANGEBYSCORE', settled, '(' .. first, '+inf', 'LIMIT', 0, 1)[1]),
+    last = tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2] or first),
+  }
+end
+
+-- save_chunk writes the members that were appended to a chunk.
+local function save_chunk(chunk)
+  if #chunk.members > 0 then redis.call('ZADD', chunk.key, unpack(chunk.members)) end
+  chunk.members = {}
+end
+
+-- split_chunk moves about the upper half of a chunk to a new one. Holds with the
+-- same score stay together.
+local function split_chunk(settled, chunk)
+  local all = redis.call('ZRANGE', chunk.key, 0, -1, 'WITHSCORES') -- member, score, …
+  local count = #all / 2
+  local below = math.floor(count / 2) -- number of holds that stay
+  while below < count and all[2 * below] == all[2 * below + 2] do below = below + 1 end
+  if below == count then
+    below = math.floor(count / 2)
+    while below > 0 and all[2 * below] == all[2 * below + 2] do below = below - 1 end
+  end
+  if below == 0 then return end
+  local first, members = all[2 * below + 2], {}
+  for i = below + 1, count do
+    members[#members + 1] = all[2 * i]
+    members[#members + 1] = all[2 * i - 1]
+  end
+  redis.call('ZADD', settled, first, first)
+  redis.call('ZADD', settled .. ':' .. first, unpack(members))
+  redis.call('ZREMRANGEBYRANK', chunk.key, below, -1)
+end
+
+-- add_settled adds holds to their chunks. members is a list of score, id, …
+local function add_settled(settled, members)
+  local chunk
+  for i = 1, #members, 2 do
+    local text = members[i]
+    local score = tonumber(text)
+    if not chunk or score < chunk.first or chunk.next and score >= chunk.next then
+      if chunk then save_chunk(chunk) end
+      chunk = open_chunk(settled, text)
+    end
+    if chunk.size >= CHUNK_FULL and score > chunk.last then
+      save_chunk(chunk)
+      redis.call('ZADD', settled, text, text)
+      chunk = {
+        key = settled .. ':' .. text, first = score, next = chunk.next, members = {}, size = 0,
+      }
+    elseif chunk.size == CHUNK_LIMIT then
+      save_chunk(chunk)
+      split_chunk(settled, chunk)
+      chunk = open_chunk(settled, text)
+    end
+    chunk.members[#chunk.members + 1] = text
+    chunk.members[#chunk.members + 1] = members[i + 1]
+    chunk.size, chunk.last = chunk.size + 1, math.max(chunk.last or score, score)
+  end
+  if chunk then save_chunk(chunk) end
+end
+
+-- remove_settled removes a hold from its chunk, and the chunk with its last hold.
+-- A hold that has another score by now stays.
+local function remove_settled(settled, score, id)
+  local first = redis.call('ZREVRANGEBYSCORE', settled, score, '-inf', 'LIMIT', 0, 1)[1]
+  if not first then return end
+  local key = settled .. ':' .. first
+  if tonumber(redis.call('ZSCORE', key, id)) ~= tonumber(score) then return end
+  redis.call('ZREM', key, id)
+  if redis.call('EXISTS', key) == 0 then redis.call('ZREM', settled, first) end
+end
+
+-- trim_events removes the oldest events of a stream that takes more than
+-- max_bytes. Redis keeps a stream in nodes, each of NODE_BYTES if no event is
+-- larger, and removes whole nodes.
+local function trim_events(events, max_bytes)
+  local info, length, nodes = redis.call('XINFO', 'STREAM', events), 0, 0
+  for i = 1, #info - 1, 2 do
+    if info[i] == 'length' then length = info[i + 1] end
+    if info[i] == 'radix-tree-keys' then nodes = info[i + 1] end
+  end
+  local most = math.floor(max_bytes / NODE_BYTES)
+  if nodes > most then
+    redis.call('XTRIM', events, 'MAXLEN', '~', math.floor(length * most / nodes))
+  end
+end
