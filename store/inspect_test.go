@@ -276,7 +276,7 @@ func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	allow(append(exactly, "~holdd:{0}*", "~holdd:replicas", "~holdd:partitions", "~holdd:mode",
-		"~holdd:account")...)
+		"~holdd:account", "~holdd:lowered")...)
 	if s := mustInspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
 		!slices.Contains(s.MissingCommands, "SET") || !slices.Contains(s.MissingCommands, "GET") {
 		t.Errorf("a user who lacks keys: %+v", s)

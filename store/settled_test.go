@@ -35,23 +35,23 @@ func settledIDs(at map[string]time.Time) []string {
 func TestSettled_ChunksKeepOrder(t *testing.T) {
 	t.Parallel()
 	const n = 700
-	rng := rand.New(rand.NewPCG(3, 4))
-	for name, offset := range map[string]func(i int) int{
-		"in order":     func(i int) int { return i },
-		"backward":     func(i int) int { return n - i },
-		"nearly":       func(i int) int { return i + rng.IntN(40) },
-		"at random":    func(int) int { return rng.IntN(n) },
-		"at few times": func(int) int { return rng.IntN(6) },
+	for name, offset := range map[string]func(rng *rand.Rand, i int) int{
+		"in order":     func(_ *rand.Rand, i int) int { return i },
+		"backward":     func(_ *rand.Rand, i int) int { return n - i },
+		"nearly":       func(rng *rand.Rand, i int) int { return i + rng.IntN(40) },
+		"at random":    func(rng *rand.Rand, _ int) int { return rng.IntN(n) },
+		"at few times": func(rng *rand.Rand, _ int) int { return rng.IntN(6) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
+				rng := rand.New(rand.NewPCG(3, 4))
 				at := map[string]time.Time{}
 				for i := 0; i < n; {
 					var writes []hold.HoldWrite
 					for size := 1 + rng.IntN(100); i < n && len(writes) < size; i++ {
 						id := fmt.Sprintf("pi_%06x", rng.IntN(1<<24))
 						if at[id].IsZero() {
-							at[id] = baseTime.Add(time.Duration(offset(i)) * time.Millisecond)
+							at[id] = baseTime.Add(time.Duration(offset(rng, i)) * time.Millisecond)
 							writes = append(writes, newSettledWrite(id, at[id]))
 						}
 					}
@@ -71,11 +71,12 @@ func TestSettled_ChunksKeepOrder(t *testing.T) {
 	}
 }
 
-// checkChunks checks that the chunks are small, and not many.
+// checkChunks checks that the chunks are small, and not many: a split leaves 32
+// holds in a chunk, and a chunk that a late hold opened may get few more.
 func (e *testStore) checkChunks(n int) {
 	e.Helper()
 	chunks := e.keysMatching("holdd:{0}:settled:*")
-	if len(chunks) > n/20 {
+	if len(chunks) > n/16 {
 		e.Errorf("%d chunks for %d holds", len(chunks), n)
 	}
 	for _, key := range chunks {
