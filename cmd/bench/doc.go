@@ -49,14 +49,16 @@
 //
 // # Under a limit
 //
-// Many holds fall due at one instant, at a simulator that allows a number of
-// captures a second and answers 429 beyond it. There are four workers. If the
-// nearest deadline is always captured first, every hold is captured three
-// seconds before its deadline. The order of scheduling does not depend on the
-// deadlines. The limit is 20 times Stripe's, so that the run takes seconds, and
-// asynq's own retries are 20 times faster. "Passed over by" is the most by
-// which a hold was captured before another whose deadline was nearer. Deadlines
-// are whole seconds, as Stripe's are.
+// More holds fall due at one instant than a limiter of captures allows within a
+// three minutes, and it answers 429 beyond that. There are two workers, and eight
+// limiters: token buckets of several bursts, a fixed and a sliding window, a
+// limit of concurrent captures, another client that uses half of the limit, and
+// a limit that halves for a third of the time. holdd has the limit as its rate.
+// Where less is left than that, the first third of the time is for learning and
+// does not count. Beside it are asynq with its own retries, and stripe-go in a
+// loop of 16 goroutines with exponential back-off. A capture has passed over
+// others if a hold still waited whose deadline was nearer by more holds than the
+// workers can have claimed.
 //
 // # Many accounts
 //

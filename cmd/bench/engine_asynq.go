@@ -4,17 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/hibiken/asynq"
 )
 
 // asynqEngine is asynq with a delayed task for each hold.
-type asynqEngine struct {
-	launcher     *launcher
-	retrySpeedup int // factor by which retries are faster; 0: asynq's own
-}
+type asynqEngine struct{ launcher *launcher }
 
 func (asynqEngine) name() string { return "asynq" }
 
@@ -58,11 +54,7 @@ func (asynqEngine) seed(ctx context.Context, s *redisServer, all []task) (time.D
 }
 
 func (e asynqEngine) start(_ context.Context, s *redisServer, stripe string) (*process, error) {
-	env := workerEnv(s, stripe)
-	if e.retrySpeedup > 0 {
-		env = append(env, "BENCH_HURRY="+strconv.Itoa(e.retrySpeedup))
-	}
-	p, err := e.launcher.startProcess("asynq", env, e.launcher.binPath("asynqworker"))
+	p, err := e.launcher.startProcess("asynq", workerEnv(s, stripe), e.launcher.binPath("asynqworker"))
 	if err != nil {
 		return nil, err
 	}

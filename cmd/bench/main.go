@@ -35,8 +35,7 @@ type workload struct {
 	drain, slowDrain       int // holds to drain, at once and at 50 ms a call
 	latenessSpan, idleSpan time.Duration
 	pending, httpHolds     int
-	limitedHolds           int
-	limitedTimeout         time.Duration
+	limitSpan              time.Duration
 	accounts               accountsWorkload
 	reads                  readsWorkload
 	references             bool  // measure pending holds with a reference as well
@@ -48,7 +47,7 @@ type workload struct {
 var (
 	fullWorkload = workload{rounds: 3, drain: 10_000, slowDrain: 2_000,
 		latenessSpan: 10 * time.Second, idleSpan: 20 * time.Second, pending: 100_000,
-		httpHolds: 20_000, limitedHolds: 10_000, limitedTimeout: 2 * time.Minute,
+		httpHolds: 20_000, limitSpan: 3 * time.Minute,
 		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 100, 1_000, 6_000},
 			fairnessRounds: 1, others: 999, othersHolds: 10, busyHolds: 100_000},
 		reads: readsWorkload{unverified: 20_000, stormIntents: 5_000, eventsOfEach: 4,
@@ -56,7 +55,7 @@ var (
 		references: true, withMillion: true, scale: []int{10_000, 1_000_000}, settled: 1_000_000}
 	quickWorkload = workload{rounds: 1, drain: 6_000, slowDrain: 1_200,
 		latenessSpan: 2 * time.Second, idleSpan: 4 * time.Second, pending: 100_000,
-		httpHolds: 10_000, limitedHolds: 3_000, limitedTimeout: 20 * time.Second,
+		httpHolds: 10_000, limitSpan: 30 * time.Second,
 		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 1_000, 6_000},
 			fairnessRounds: 1, others: 299, othersHolds: 10, busyHolds: 20_000},
 		reads: readsWorkload{unverified: 4_000, stormIntents: 1_000, eventsOfEach: 4,

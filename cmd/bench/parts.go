@@ -195,13 +195,12 @@ func measureIdle(ctx context.Context, b lab) ([]table, error) {
 }
 
 func measureLimit(ctx context.Context, b lab) ([]table, error) {
-	limits, err := (&limitBench{b}).measureUnderLimit(ctx)
+	limits := limitBench{lab: b, span: b.workload.limitSpan, learning: b.workload.limitSpan / 3}
+	results, err := limits.measureAll(ctx)
 	if err != nil {
 		return nil, err
 	}
-	head, rows := limitRows(limits)
-	return []table{{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d workers, "+
-		"enough time for all", limits[0].holds, limitRate, replicas), head, rows}}, nil
+	return []table{limitTable(results, limits.span)}, nil
 }
 
 func measureAccounts(ctx context.Context, b lab) ([]table, error) {

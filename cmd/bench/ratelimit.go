@@ -2,215 +2,288 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/http"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/holdd/holdd/cmd/bench/capture"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
 const (
-	// speedup makes the limit and asynq's retries faster than with Stripe, so
-	// that the run takes seconds and not minutes.
-	speedup       = 20
-	limitRate     = 25 * speedup // a second
-	replicas      = 4
-	deadlineSlack = 3 * time.Second // left before the nearest deadline
+	limitRate     = 25 // captures a second: Stripe's limit, and holdd's default
+	limitReplicas = 2
+	limitSetup    = 25 * time.Second // to start all engines and schedule the holds
 )
 
-// limitResult is the outcome of holds that all fell due at one instant, at a
-// simulator that limits as Stripe does.
-type limitResult struct {
-	engine      string
-	holds       int
-	took        time.Duration // until the last hold was captured or had expired
-	rateLimited int64         // 429s
-	captured    int
-	expired     int
-	open        int // neither when the time was up
-	// the most by which a hold was captured before another whose deadline was
-	// nearer
-	passedOverBy time.Duration
+// limitCase is a limiter, and how much of it an engine may use.
+type limitCase struct {
+	name     string
+	limiter  func(due time.Time) limiter
+	latency  time.Duration // of a capture; 0: as fast as the simulator
+	other    float64       // captures a second of another client
+	capacity float64       // captures a second that are left, on average
+	unknown  bool          // the capacity is below the configured rate
 }
 
-// limitBench measures engines at a simulator that limits captures.
-type limitBench struct{ lab }
-
-// measureUnderLimit measures holdd, and asynq with its own retries. The retries
-// are faster by the same factor as the limit.
-func (b *limitBench) measureUnderLimit(ctx context.Context) (out []limitResult, err error) {
-	b.logf("under a limit")
-	for _, e := range []engine{holddEngine{launcher: b.launcher, rate: limitRate},
-		asynqEngine{launcher: b.launcher, retrySpeedup: speedup}} {
-		r, err := b.measureEngine(ctx, e, b.workload.limitedHolds)
-		if err != nil {
-			return nil, err
-		}
-		b.logf("  %s", r)
-		out = append(out, r)
+func limitCases(span time.Duration) []limitCase {
+	bucket := func(burst float64) func(time.Time) limiter {
+		return func(time.Time) limiter { return &tokenBucket{rate: limitRate, burst: burst} }
 	}
-	return out, nil
+	return []limitCase{
+		{name: "one token", limiter: bucket(0), capacity: limitRate},
+		{name: "burst of 25", limiter: bucket(25), capacity: limitRate},
+		{name: "burst of 100", limiter: bucket(100), capacity: limitRate},
+		{name: "fixed window", capacity: limitRate,
+			limiter: func(time.Time) limiter { return &fixedWindow{rate: limitRate} }},
+		{name: "sliding window", capacity: limitRate,
+			limiter: func(time.Time) limiter { return &slidingWindow{rate: limitRate} }},
+		{name: "10 at once, 0.5 s each", latency: 500 * time.Millisecond, capacity: 20, unknown: true,
+			limiter: func(time.Time) limiter { return &concurrencyLimit{most: 10} }},
+		{name: "half used by another", limiter: bucket(25), other: limitRate / 2.0,
+			capacity: limitRate / 2.0, unknown: true},
+		{name: "halves for a third", capacity: limitRate - limitRate/2.0/3,
+			limiter: func(due time.Time) limiter {
+				return &halving{tokenBucket{burst: 5}, due.Add(span / 6), due.Add(span / 2)}
+			}},
+	}
 }
 
-// limitedHolds are holds that all fall due at one instant.
-type limitedHolds struct {
-	at       time.Time
-	tasks    []task
-	deadline map[string]time.Time // by PaymentIntent
+// limitResult is what an engine captured under a limiter.
+type limitResult struct {
+	limiter, engine    string
+	accepted, rejected int
+	possible           float64 // captures
+	// passedOver is the part of the captures before which another one with a
+	// nearer deadline waited.
+	passedOver float64
 }
 
-// measureEngine runs four workers of an engine against a simulator.
-func (b *limitBench) measureEngine(
-	ctx context.Context, e engine, n int,
+func (r *limitResult) ratio() float64 { return float64(r.accepted) / r.possible }
+
+func (r *limitResult) rejectedPart() float64 {
+	return float64(r.rejected) / float64(max(1, r.accepted+r.rejected))
+}
+
+// limitBench measures engines under limiters. More holds are due at one instant
+// than the limiter allows within the time.
+type limitBench struct {
+	lab
+	span     time.Duration // of a run
+	learning time.Duration // its part that does not count if the capacity is unknown
+}
+
+// measureAll runs all cases of all engines at the same time: together they are
+// a few hundred requests a second.
+func (b *limitBench) measureAll(ctx context.Context) ([]limitResult, error) {
+	cases, engines := limitCases(b.span), []string{"holdd", "asynq", "loop"}
+	results := make([]limitResult, len(cases)*len(engines))
+	errs := make([]error, len(results))
+	var running sync.WaitGroup
+	for i := range results {
+		running.Go(func() {
+			results[i], errs[i] = b.measureCase(
+				ctx, engines[i%len(engines)], cases[i/len(engines)])
+		})
+	}
+	running.Wait()
+	return results, errors.Join(errs...)
+}
+
+func (b *limitBench) measureCase(
+	ctx context.Context, engineName string, c limitCase,
 ) (r limitResult, err error) {
+	ctx, cancel := context.WithCancel(ctx)
 	s, err := b.startRedis(ctx)
 	if err != nil {
+		cancel()
 		return r, err
 	}
 	defer s.stop()
-	sim := stripesim.New(stripesim.Options{Seed: 1, EndpointRate: limitRate,
-		OverallRate: 4 * limitRate})
-	url, stopSim, err := serveSimulator(ctx, sim)
+	sim := stripesim.New(stripesim.Options{Seed: 1, EndpointRate: 1e6, OverallRate: 1e6})
+	due := time.Now().Add(limitSetup).Truncate(time.Second)
+	server, err := startLimitedServer(ctx, sim, c.limiter(due), c.latency)
+	if err != nil {
+		cancel()
+		return r, err
+	}
+	defer server.stop()
+	defer cancel()
+	tasks, err := placeLimitedHolds(sim, due, int(1.3*limitRate*b.span.Seconds()))
 	if err != nil {
 		return r, err
 	}
-	defer stopSim()
-	holds, err := placeLimitedHolds(sim, n)
+	stop, err := b.startLimited(ctx, engineName, s, server.url, tasks)
 	if err != nil {
 		return r, err
 	}
-	if _, err := e.seed(ctx, s, holds.tasks); err != nil {
-		return r, err
-	}
-	for range replicas {
-		p, err := e.start(ctx, s, url)
-		if err != nil {
-			return r, err
-		}
-		defer p.stop()
-	}
-	if !time.Now().Before(holds.at) {
+	defer stop()
+	if !time.Now().Before(due) {
 		return r, errTooBusy
 	}
-	r = limitResult{engine: e.name(), holds: n}
-	return r, r.follow(ctx, sim, holds, b.workload.limitedTimeout)
-}
-
-// serveSimulator serves sim on a free port. stop waits until it has ended.
-func serveSimulator(
-	ctx context.Context, sim *stripesim.Sim,
-) (url string, stop func(), err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
+	if err := sleepContext(ctx, time.Until(due)); err != nil {
+		return r, err
 	}
-	server := &http.Server{Handler: sim.Handler(), ReadHeaderTimeout: processTimeout}
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() { _ = server.Serve(l) })
-	running.Go(func() { sim.Run(ctx) })
-	return "http://" + l.Addr().String(), func() {
-		cancel()
-		_ = server.Close()
-		running.Wait()
-	}, nil
+	if c.other > 0 {
+		go server.runOtherClient(ctx, c.other)
+	}
+	if err := sleepContext(ctx, b.span); err != nil {
+		return r, err
+	}
+	from := due
+	if c.unknown {
+		from = due.Add(b.learning)
+	}
+	r = server.result(tasks, from, due.Add(b.span))
+	r.limiter, r.engine = c.name, engineName
+	r.possible = c.capacity * due.Add(b.span).Sub(from).Seconds()
+	return r, nil
 }
 
-// placeLimitedHolds places n holds. If the nearest deadline is always captured
-// first, every hold is captured seconds before its deadline. The order of
+// startLimited starts the workers of an engine.
+func (b *limitBench) startLimited(
+	ctx context.Context, engineName string, s *redisServer, url string, tasks []task,
+) (stop func(), err error) {
+	var e engine
+	switch engineName {
+	case "holdd":
+		e = holddEngine{launcher: b.launcher, rate: limitRate}
+	case "asynq":
+		e = asynqEngine{launcher: b.launcher}
+	default:
+		loop, end := context.WithCancel(ctx)
+		var running sync.WaitGroup
+		captureInLoop(loop, &running, url, tasks)
+		return func() { end(); running.Wait() }, nil
+	}
+	if _, err := e.seed(ctx, s, tasks); err != nil {
+		return nil, err
+	}
+	var workers []*process
+	stop = func() {
+		for _, p := range workers {
+			p.stop()
+		}
+	}
+	for range limitReplicas {
+		p, err := e.start(ctx, s, url)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		workers = append(workers, p)
+	}
+	return stop, nil
+}
+
+// captureInLoop captures in order of the deadlines with stripe-go in 16
+// goroutines, without a queue. After a 429 a goroutine waits with exponential
+// back-off and full jitter, at most 30 seconds, and tries again.
+func captureInLoop(ctx context.Context, running *sync.WaitGroup, url string, tasks []task) {
+	const callers = 16
+	do := capture.New(url, callers)
+	byDeadline := make(chan string)
+	running.Go(func() {
+		defer close(byDeadline)
+		if sleepContext(ctx, time.Until(tasks[0].captureAt)) != nil {
+			return
+		}
+		intents := make([]string, len(tasks))
+		for i := range tasks {
+			intents[rankOf(&tasks[i])] = tasks[i].id
+		}
+		for _, id := range intents {
+			select {
+			case byDeadline <- id:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for range callers {
+		running.Go(func() {
+			for id := range byDeadline {
+				for try := 0; do(ctx, id) != nil; try++ {
+					most := min(30*time.Second, 500*time.Millisecond<<min(try, 6))
+					if sleepContext(ctx, rand.N(most)) != nil {
+						return
+					}
+				}
+			}
+		})
+	}
+}
+
+// placeLimitedHolds places n holds that are due at one instant. The order of
 // scheduling does not depend on the deadlines.
-func placeLimitedHolds(sim *stripesim.Sim, n int) (limitedHolds, error) {
-	h := limitedHolds{tasks: make([]task, n), deadline: make(map[string]time.Time, n),
-		at: time.Now().Add(4*time.Second + time.Duration(n)*time.Second/3000).Truncate(
-			time.Second)}
+func placeLimitedHolds(sim *stripesim.Sim, due time.Time, n int) ([]task, error) {
+	tasks := make([]task, n)
 	for rank, i := range rand.New(rand.NewPCG(1, 2)).Perm(n) {
 		id, err := sim.Authorize(stripesim.Hold{Amount: 12000, Currency: "eur"})
 		if err != nil {
-			return h, err
+			return nil, err
 		}
-		// 5 % more time than the limit needs.
-		expires := h.at.Add(deadlineSlack + time.Duration(rank)*time.Second/limitRate*21/20).
-			Truncate(time.Second).Add(time.Second)
+		expires := due.Add(24*time.Hour + time.Duration(rank)*time.Second)
 		if err := sim.SetCaptureBefore(id, expires); err != nil {
-			return h, err
+			return nil, err
 		}
-		h.tasks[i] = task{number: i, id: id, captureAt: h.at, expiresAt: expires}
-		h.deadline[id] = expires
+		tasks[i] = task{number: i, id: id, captureAt: due, expiresAt: expires}
 	}
-	return h, nil
+	return tasks, nil
 }
 
-// follow reads the simulator's ledger until no hold is open or the time is up.
-func (r *limitResult) follow(
-	ctx context.Context, sim *stripesim.Sim, holds limitedHolds, timeout time.Duration,
-) error {
-	for until := holds.at.Add(timeout); ; {
-		if err := sleepContext(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-		r.readLedger(sim.Ledger(), holds.at, holds.deadline)
-		if r.open == 0 || time.Now().After(until) {
-			break
-		}
-	}
-	r.rateLimited = sim.Stats().RateLimited
-	if r.open > 0 {
-		r.took = timeout
-	}
-	return nil
+// rankOf returns the position of a hold by its deadline.
+func rankOf(t *task) int {
+	return int(t.expiresAt.Sub(t.captureAt.Add(24*time.Hour)) / time.Second)
 }
 
-// readLedger computes the result from the simulator's ledger.
-func (r *limitResult) readLedger(
-	ledger []stripesim.Effect, at time.Time, deadline map[string]time.Time,
-) {
-	r.captured, r.expired, r.took, r.passedOverBy = 0, 0, 0, 0
-	var order []time.Time
-	var missed time.Time // nearest deadline that passed
-	for _, e := range ledger {
-		switch e.Kind {
-		case stripesim.EffectCaptured:
-			r.captured++
-			order = append(order, deadline[e.Intent])
-		case stripesim.EffectExpired:
-			r.expired++
-			if d := deadline[e.Intent]; missed.IsZero() || d.Before(missed) {
-				missed = d
-			}
-		default:
-			continue
-		}
-		r.took = max(r.took, e.Time.Sub(at))
+// result counts what the server accepted and rejected within a span.
+func (s *limitedServer) result(tasks []task, from, until time.Time) (r limitResult) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rank := make(map[string]int, len(tasks))
+	for i := range tasks {
+		rank[tasks[i].id] = rankOf(&tasks[i])
 	}
-	r.open = r.holds - r.captured - r.expired
-	nearest := missed
-	for _, d := range slices.Backward(order) {
-		if nearest.IsZero() || d.Before(nearest) {
-			nearest = d
+	within := func(at time.Time) bool { return !at.Before(from) && at.Before(until) }
+	passedOver := 0
+	captured := map[int]bool{}
+	next := 0 // the nearest deadline that is not captured
+	for _, a := range s.accepted {
+		n := rank[a.intent]
+		// A rejected hold waits a moment, and both replicas have some claimed.
+		if n > next+2*concurrency {
+			passedOver++
 		}
-		r.passedOverBy = max(r.passedOverBy, d.Sub(nearest))
+		captured[n] = true
+		for captured[next] {
+			next++
+		}
+		if within(a.at) {
+			r.accepted++
+		}
 	}
+	r.passedOver = float64(passedOver) / float64(max(1, len(s.accepted)))
+	for _, at := range s.rejected {
+		if within(at) {
+			r.rejected++
+		}
+	}
+	return r
 }
 
-// idealTime is the least time that the limit allows.
-func (r limitResult) idealTime() time.Duration {
-	return time.Duration(r.holds) * time.Second / limitRate
-}
-
-// meetsTargets reports whether the run takes at most 2 % longer than the limit
-// allows, without a 429 and without an expired hold.
-func (r limitResult) meetsTargets() bool {
-	return r.open == 0 && r.expired == 0 && r.rateLimited == 0 && r.took <= r.idealTime()*102/100
-}
-
-func (r limitResult) String() string {
-	return fmt.Sprintf(
-		"%s: %d holds due at once, %d/s allowed, %d workers: %.1f s (the limit makes it %.1f s), "+
-			"%d captured, %d expired, %d open, %d times 429, passed over by %s at the most",
-		r.engine, r.holds, limitRate, replicas, r.took.Seconds(), r.idealTime().Seconds(),
-		r.captured, r.expired, r.open, r.rateLimited, r.passedOverBy)
+// limitTable shows the engines side by side for each limiter.
+func limitTable(results []limitResult, span time.Duration) table {
+	t := table{title: fmt.Sprintf("More holds due at one instant than a limiter of %d captures a "+
+		"second allows in %.0f s, %d workers: captures of those possible, and 429s of the requests",
+		limitRate, span.Seconds(), limitReplicas),
+		header: tableRow{"limiter", "engine", "captured", "of possible", "429s", "passed over"}}
+	for _, r := range results {
+		t.rows = append(t.rows, tableRow{r.limiter, r.engine, fmt.Sprint(r.accepted),
+			fmt.Sprintf("%.1f %%", 100*r.ratio()), fmt.Sprintf("%.1f %%", 100*r.rejectedPart()),
+			fmt.Sprintf("%.1f %%", 100*r.passedOver)})
+	}
+	return t
 }

@@ -194,30 +194,6 @@ func writeTextTable(w io.Writer, head tableRow, rows []tableRow) {
 	}
 }
 
-// limitRows returns the runs under a rate limit, and whether holdd met its
-// targets.
-func limitRows(limits []limitResult) (head tableRow, rows []tableRow) {
-	for _, r := range limits {
-		met := ""
-		if r.engine == "holdd" {
-			met = "met"
-			if !r.meetsTargets() {
-				met = "NOT MET"
-			}
-		}
-		took := fmt.Sprintf("%.2f s", r.took.Seconds())
-		if r.open > 0 {
-			took = "> " + took
-		}
-		rows = append(rows, tableRow{r.engine, fmt.Sprintf("%.2f s", r.idealTime().Seconds()), took,
-			fmt.Sprintf("%.3f", r.took.Seconds()/r.idealTime().Seconds()),
-			fmt.Sprint(r.rateLimited), fmt.Sprint(r.captured), fmt.Sprint(r.expired),
-			fmt.Sprint(r.open), r.passedOverBy.String(), met})
-	}
-	return tableRow{"under a limit", "it allows", "took", "ratio", "429s", "captured", "expired",
-		"open", "passed over by", ""}, rows
-}
-
 // write prints the tables. If dir is not empty, it writes them and the chart
 // there.
 func (r *report) write(w io.Writer, dir string) error {

@@ -33,12 +33,6 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	retrySpeedup := time.Duration(1)
-	if s := os.Getenv("BENCH_HURRY"); s != "" {
-		if retrySpeedup, err = time.ParseDuration(s + "ns"); err != nil || retrySpeedup < 1 {
-			return fmt.Errorf("BENCH_HURRY %q: %w", s, err)
-		}
-	}
 	do := capture.New(os.Getenv("BENCH_STRIPE"), concurrency)
 	// Both checks run every second. The one for delayed tasks is 5 s by
 	// default; holdd's cron has 1 s.
@@ -46,9 +40,6 @@ func run() error {
 		PoolSize: concurrency + 16}, asynq.Config{
 		Concurrency: concurrency, TaskCheckInterval: time.Second,
 		DelayedTaskCheckInterval: time.Second, LogLevel: asynq.ErrorLevel,
-		RetryDelayFunc: func(n int, err error, t *asynq.Task) time.Duration {
-			return asynq.DefaultRetryDelayFunc(n, err, t) / retrySpeedup
-		},
 	})
 	mux := asynq.NewServeMux()
 	mux.HandleFunc("capture", func(ctx context.Context, t *asynq.Task) error {
