@@ -72,7 +72,7 @@ bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and physi
 bench-bullmq:
 	@cmd/bench/bullmq/install $(BENCH)/bullmq
 
-bench-limit: redis bench-programs ## only the run under Stripe's limit, four replicas
+bench-limit: redis bench-programs ## only the limiters: eight kinds, beside asynq and a bare loop
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts limit $(if $(QUICK),-quick)
 
 bench-accounts: redis bench-programs ## only the same holds over more and more accounts, and one busy account beside others

@@ -19,6 +19,8 @@ var panels = []panel{
 	{pendingMemory, "less is better"},
 	{scheduleClientRate, "more is better"},
 	{latenessP99, "less is better"},
+	{limitedShare, "more is better"},
+	{limitedRejections, "less is better"},
 }
 
 // Sizes of the chart in its own units.

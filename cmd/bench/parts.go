@@ -200,7 +200,12 @@ func measureLimit(ctx context.Context, b lab) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []table{limitTable(results, limits.span)}, nil
+	for _, r := range results {
+		b.samples.addOf(limitedShare, r.engine, 100*r.ratio())
+		b.samples.addOf(limitedRejections, r.engine, 100*r.rejectedPart())
+	}
+	return []table{limitTable(results, limits.span),
+		comparisonTable(b.samples, "Medians of the limiters", limitedShare, limitedRejections)}, nil
 }
 
 func measureAccounts(ctx context.Context, b lab) ([]table, error) {

@@ -78,7 +78,7 @@ type limitBench struct {
 // measureAll runs all cases of all engines at the same time: together they are
 // a few hundred requests a second.
 func (b *limitBench) measureAll(ctx context.Context) ([]limitResult, error) {
-	cases, engines := limitCases(b.span), []string{"holdd", "asynq", "loop"}
+	cases, engines := limitCases(b.span), []string{"holdd", "asynq", "bare"}
 	results := make([]limitResult, len(cases)*len(engines))
 	errs := make([]error, len(results))
 	var running sync.WaitGroup

@@ -32,6 +32,8 @@ const (
 	idleCPU
 	startupTime
 	binarySize
+	limitedShare
+	limitedRejections
 	figureCount
 )
 
@@ -57,6 +59,8 @@ var figureInfo = [...]struct{ title, unit, bare string }{
 	idleCPU:                    {"idle, of a core", "%", ""},
 	startupTime:                {"start until ready", "ms", ""},
 	binarySize:                 {"binary, stripped", "MB", ""},
+	limitedShare:               {"of what eight limiters allow", "%", "with back-off"},
+	limitedRejections:          {"requests that they reject", "%", "with back-off"},
 }
 
 const bareMemoryNote = "two sorted-set entries, a hash field"

@@ -16,14 +16,17 @@ func newSampleSet(progress *progressLog) *sampleSet {
 	return &sampleSet{progress: progress, by: map[figure]map[string][]float64{}}
 }
 
-func (s *sampleSet) add(f figure, e engine, v float64) {
+func (s *sampleSet) add(f figure, e engine, v float64) { s.addOf(f, e.name(), v) }
+
+// addOf adds a value of an engine by its name.
+func (s *sampleSet) addOf(f figure, name string, v float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.by[f] == nil {
 		s.by[f] = map[string][]float64{}
 	}
-	s.by[f][e.name()] = append(s.by[f][e.name()], v)
-	s.progress.logf("  %-10s %-44s %s", e.name(), f.title(), f.format(v))
+	s.by[f][name] = append(s.by[f][name], v)
+	s.progress.logf("  %-10s %-44s %s", name, f.title(), f.format(v))
 }
 
 // median returns the median of a figure. ok is false if there is no value.
