@@ -53,6 +53,16 @@ const (
 	loweredRateTTL     = 24 * time.Hour         // after its last use
 )
 
+const (
+	// sharePercent is the part of a rate that each priority below the highest
+	// gets even if the higher ones use all of it.
+	sharePercent = 1
+	// shareFill is for how long a bucket may be filled beyond its burst if a
+	// guaranteed share still uses it.
+	shareFill = time.Second
+	fillLimit = 2 * time.Second
+)
+
 var budgetConstants = []luaConstant{
 	{"RATE_PLATEAU", ratePlateauSeconds},
 	{"RATE_CUT_PERCENT", rateCutPercent},
@@ -60,11 +70,10 @@ var budgetConstants = []luaConstant{
 	{"RATE_LEAST_PERCENT", rateLeastPercent},
 	{"RATE_EPISODE_MS", int(rateEpisode.Milliseconds())},
 	{"LOWERED_RATE_TTL", int(loweredRateTTL.Milliseconds())},
+	{"SHARE_PERCENT", sharePercent},
+	{"SHARE_FILL_MS", int(shareFill.Milliseconds())},
+	{"FILL_LIMIT_MS", int(fillLimit.Milliseconds())},
 }
-
-// guaranteedShare is the part of the total rate that each priority below the
-// highest gets even if the higher ones use all of it.
-const guaranteedShare = 0.01
 
 // partOfBuckets returns the part of a bucket that a priority may use.
 func partOfBuckets(p hold.Priority) float64 {
@@ -114,9 +123,9 @@ func (s *Budget) Reserve(
 
 func (s *Budget) reserveCall(w *hold.BudgetRequest) scriptCall {
 	rate, burst := s.rateOf(w.Op)
-	guaranteed := 0.0
+	guaranteed := 0
 	if w.Priority < hold.PriorityDue {
-		guaranteed = max(float64(s.rates.Total), float64(rate)) * guaranteedShare
+		guaranteed = 1
 	}
 	k := newBudgetKeys(w.Account, w.Op)
 	return scriptCall{

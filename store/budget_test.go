@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/hold"
@@ -402,4 +404,80 @@ func reserveUntil(t *testing.T, s *store.Store, end time.Time, want hold.BudgetR
 		time.Sleep(max(got[0].Wait, got[0].Step)) // in the bubble
 	}
 	return n
+}
+
+// All guaranteed shares together stay within each rate, and leave the rest of a
+// lowered one to what is due.
+func TestReserve_SharesStayWithinTheRate(t *testing.T) {
+	t.Parallel()
+	const seconds = 120
+	synctest.Test(t, func(t *testing.T) {
+		rates := store.Rates{Write: 25, Read: 2, Total: 100}
+		stores := openThreeStores(t, rates)
+		for range 6 { // to the least rate, 5 in all
+			err := stores[0].LowerRate(t.Context(), "", hold.OpCapture, hold.LimitOfAccount, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second) // in the bubble
+		}
+		end := time.Now().Add(seconds * time.Second)
+		var running sync.WaitGroup
+		var captures int
+		var reads [hold.PriorityDue]int
+		running.Go(func() {
+			captures = reserveUntil(t, stores[0], end, hold.BudgetRequest{Op: hold.OpCapture,
+				Requests: 64, Ahead: 200 * time.Millisecond, Priority: hold.PriorityDue})
+		})
+		for p := range reads {
+			running.Go(func() {
+				reads[p] = reserveUntil(t, stores[p%3], end, hold.BudgetRequest{Op: hold.OpRead,
+					Requests: 64, Priority: hold.Priority(p)})
+			})
+		}
+		running.Wait()
+		sum := 0
+		for _, n := range reads {
+			sum += n
+		}
+		if sum > rates.Read*seconds || captures < 3*seconds {
+			t.Errorf("%d reads at %d a second, %d captures in %d s", sum, rates.Read, captures, seconds)
+		}
+	})
+}
+
+// A bucket or an episode in the future, after Redis' clock went back, stops
+// nothing for long.
+func TestReserve_ClockGoesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := storetest.StartInProcess(t)
+		s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial,
+			Rates: store.Rates{Write: 25, Total: 100}})
+		rdb := redis.NewClient(&redis.Options{Addr: "in-process", Dialer: m.Dial})
+		defer rdb.Close()
+		future := time.Now().Add(time.Hour).UnixMicro()
+		const key = "holdd:budget:{own}:"
+		lowered := fmt.Sprintf("20.0 20.0 1.0 %d %d 0 0", future, future/1e6)
+		for _, err := range []error{
+			rdb.Set(t.Context(), key+"bucket:capture", fmt.Sprintf("%d 0 0 0", future), 0).Err(),
+			rdb.HSet(t.Context(), key+"lowered", "capture", lowered).Err(),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := s.Reserve(t.Context(), hold.BudgetRequest{Op: hold.OpCapture, Requests: 1,
+			Ahead: 200 * time.Millisecond, Priority: hold.PriorityDue})
+		if err != nil || got[0].Wait > 5*time.Second {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if err := s.LowerRate(t.Context(), "", hold.OpCapture, hold.LimitOfEndpoint, 0); err != nil {
+			t.Fatal(err)
+		}
+		rates, err := s.LoweredRates(t.Context())
+		if err != nil || len(rates) != 1 || rates[0].PerSecond > 19.9 {
+			t.Errorf("%+v, %v: a rejection lowered nothing", rates, err)
+		}
+	})
 }

@@ -107,7 +107,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 	t.Parallel()
 	prefixes := []string{"WRITE_", "KEY_", "ADVANCE_", "CONDITION_", "SHARE_", "LOOKUP_",
-		"CHANGE_", "STATE_", "RATE_", "CHUNK_"}
+		"CHANGE_", "STATE_", "RATE_", "FILL_", "CHUNK_"}
 	files, err := luaFiles.ReadDir("lua")
 	if err != nil {
 		t.Fatal(err)

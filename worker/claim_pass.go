@@ -100,6 +100,10 @@ func priorityOf(op hold.Op) hold.Priority {
 	return hold.PriorityDeadline
 }
 
+// maxLaneWait bounds how long a lane waits for its budget before it asks again,
+// because a pause may end early, and Redis' clock may change.
+const maxLaneWait = 5 * time.Second
+
 // deferLanes makes the lanes without budget wait, and reports whether any do.
 func (d *Dispatcher) deferLanes(groups []*laneGroup) (deferred bool) {
 	now := time.Now()
@@ -107,7 +111,8 @@ func (d *Dispatcher) deferLanes(groups []*laneGroup) (deferred bool) {
 		if g.reserved.Requests > 0 || g.reserved.Wait <= 0 {
 			continue
 		}
-		deferred = d.waiting.add(g, now.Add(g.reserved.Wait)) || deferred
+		wait := min(g.reserved.Wait, maxLaneWait)
+		deferred = d.waiting.add(g, now.Add(wait)) || deferred
 		for _, lane := range g.lanes {
 			lane.Ready = 0
 		}

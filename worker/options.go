@@ -33,6 +33,9 @@ type Options struct {
 	Logger    *zap.Logger
 	Health    *health.RedisReporter // shared with the caller; nil means one of the worker's own
 	Observer  Observer              // may be nil
+	// AccountKnown reports whether the key is known to be of the account whose
+	// holds are in Redis; nil means that it never is.
+	AccountKnown func() bool
 	// RedisInspector repeats the checks of Redis' settings; nil means not to.
 	RedisInspector RedisInspector
 	// DecodeRequest decodes a request of the Redis inbox by the API's rules.

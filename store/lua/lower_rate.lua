@@ -35,7 +35,8 @@ elseif second ~= l.second then
 end
 l.second, l.rejected = second, l.rejected + 1
 
-if not lowered or now - ARGV[3] > l.at + RATE_EPISODE_MS * 1000 then
+local same_episode = lowered and l.at <= now and now - ARGV[3] <= l.at + RATE_EPISODE_MS * 1000
+if not same_episode then
   local rate = lowered and rate_after(l, most) or most
   local bucket = decode_bucket(redis.call('GET', KEYS[1]), second)
   local passed = t[2] / 1000000 -- of this second

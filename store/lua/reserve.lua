@@ -17,7 +17,7 @@
 --   ARGV[6]  how far ahead requests may be reserved, microseconds
 --   ARGV[7]  field of the first bucket's rate in KEYS[4]
 --   ARGV[8]  part of a bucket that this priority may use, 0 to 1
---   ARGV[9]  guaranteed rate of this priority, per second; 0: none
+--   ARGV[9]  1 if this priority has a guaranteed share
 -- Reply: times in microseconds
 --   number of requests reserved
 --   time until the next try; 0 if any request was reserved
@@ -34,7 +34,12 @@
 --
 -- A priority below the highest may use only a part of each bucket, so a higher
 -- one always finds room. Its guaranteed share is a small bucket of its own, for
--- one request at a time when the part is used up.
+-- one request at a time when the part is used up. It is a part of the rates as
+-- they are now, and charged to the buckets, so that all shares together stay
+-- within these.
+--
+-- No bucket is filled for longer than FILL_LIMIT_MS beyond what may be reserved,
+-- even if the clock went back.
 local pause = redis.call('PTTL', KEYS[1])
 if pause > 0 then return {0, pause * 1000, 0, 0} end
 local t = redis.call('TIME')
@@ -42,13 +47,14 @@ local now, second = t[1] * 1000000 + t[2], tonumber(t[1])
 local n, ahead, part = tonumber(ARGV[1]), tonumber(ARGV[6]), tonumber(ARGV[8])
 local fields = {ARGV[7], 'all'}
 local lowered = redis.call('HMGET', KEYS[4], fields[1], fields[2])
+local guaranteed = ARGV[9] == '1' and math.huge or 0
 local buckets, wait, first, step = {}, 0, 0, 0
 
 for b = 1, 2 do
   local rate, burst = tonumber(ARGV[2 * b]), tonumber(ARGV[2 * b + 1])
   if rate > 0 then
     local bucket = decode_bucket(redis.call('GET', KEYS[b + 1]), second)
-    bucket.most, bucket.full_at = rate, math.max(bucket.full_at, now)
+    bucket.most = rate
     if lowered[b] then
       bucket.lowered = decode_lowered_rate(lowered[b])
       rate = rate_after(bucket.lowered, rate)
@@ -56,10 +62,14 @@ for b = 1, 2 do
     bucket.rate = rate
     buckets[b] = bucket
     local interval = 1000000 / rate
+    local limit = (burst + 2) * interval + ahead + FILL_LIMIT_MS * 1000
+    bucket.full_at = math.min(math.max(bucket.full_at, now), now + limit)
+    guaranteed = math.min(guaranteed, rate * SHARE_PERCENT / 100)
     local room = math.ceil(part * burst) * interval + part * ahead
     -- Subtract first: beside a Unix time in microseconds, a double has no room
     -- for fractions.
     local filled = bucket.full_at - now
+    if filled > burst * interval + SHARE_FILL_MS * 1000 then guaranteed = 0 end
     local available = math.floor((room - filled) / interval + 1e-6)
     if available < 1 then
       local wait_for = math.max(1, math.floor(ahead / interval / 2))
@@ -71,11 +81,10 @@ for b = 1, 2 do
   end
 end
 
-local guaranteed = tonumber(ARGV[9])
 if wait > 0 and guaranteed > 0 and tonumber(ARGV[1]) > 0 then
   local interval = 1000000 / guaranteed
   local free_at = tonumber(redis.call('GET', KEYS[5]) or 0)
-  if free_at <= now then
+  if free_at <= now or free_at > now + interval then -- or the clock went back
     n = 1
     redis.call('SET', KEYS[5], string.format('%.0f', now + interval),
       'PX', math.ceil(interval / 1000) + 1000)

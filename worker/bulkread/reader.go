@@ -21,9 +21,6 @@ const MaxWaiting = 10_000
 // Caller sends calls to Stripe under the shared budget. gateway.Caller
 // implements it.
 type Caller interface {
-	// WaitAndDo reserves a request, waiting at most maxWait for the budget,
-	// and sends the call. An error means that no request was sent.
-	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(
@@ -37,13 +34,13 @@ type Read struct {
 	PaymentIntent, Account string
 	// ExistedAt is a time at which the intent existed; zero if none is known.
 	ExistedAt time.Time
-	// IDFromCaller is that of the [hold.Call].
-	IDFromCaller bool
+	// MayBeMissing is that of [hold.Call].
+	MayBeMissing bool
 }
 
 // ReadOf returns the read of a hold's intent.
 func ReadOf(h *hold.Hold) Read {
-	r := Read{PaymentIntent: h.PaymentIntent, Account: h.Account}
+	r := Read{PaymentIntent: h.PaymentIntent, Account: h.Account, MayBeMissing: !h.Verified}
 	if h.PaymentIntent == h.ID { // a later one is younger than the hold
 		r.ExistedAt = h.CreatedAt
 	}
@@ -77,14 +74,20 @@ func (r *Reader) ReadEach(
 	slots := make(chan struct{}, max(1, b.Concurrency))
 	var walking sync.WaitGroup
 	for _, w := range walks {
-		w.deadline, w.slots, w.done = deadline, slots, done
+		w.deadline, w.priority, w.slots, w.done = deadline, b.Priority, slots, done
 		walking.Go(func() { w.run(ctx) })
 	}
 	unread = r.readOneByOne(ctx, reads, single, b, done)
 	walking.Wait()
 	var missed []int
+	reads = slices.Clone(reads)
 	for _, w := range walks {
-		missed = append(missed, w.remaining()...)
+		for _, i := range w.remaining() {
+			// A list that has some intents of an account shows that the key is
+			// the right one.
+			reads[i].MayBeMissing = reads[i].MayBeMissing || w.hasFound
+			missed = append(missed, i)
+		}
 	}
 	b.MaxWait = max(0, time.Until(deadline))
 	unread = append(unread, r.readOneByOne(ctx, reads, missed, b, done)...)
@@ -127,7 +130,7 @@ func (r *Reader) readOneByOne(
 	calls := make([]hold.Call, len(positions))
 	for n, i := range positions {
 		calls[n] = hold.Call{Op: hold.OpRead, PaymentIntent: reads[i].PaymentIntent,
-			Account: reads[i].Account, IDFromCaller: reads[i].IDFromCaller}
+			Account: reads[i].Account, MayBeMissing: reads[i].MayBeMissing}
 	}
 	unsent := r.caller.DoEach(ctx, calls, b, func(n int, a hold.Answer) { done(positions[n], a) })
 	for _, n := range unsent {

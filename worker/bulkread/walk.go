@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdd/holdd/worker/execute"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -35,6 +36,8 @@ type walk struct {
 	anchors  []int            // positions at which the walk may go on, last first
 	waiting  map[string][]int // positions by PaymentIntent
 	deadline time.Time        // of the wait for the budget
+	priority hold.Priority    // of the requests
+	hasFound bool             // a page had a waiting intent
 	slots    chan struct{}    // has one element for each done under way
 	done     func(i int, a hold.Answer)
 }
@@ -71,8 +74,8 @@ func (w *walk) run(ctx context.Context) {
 	call := hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize,
 		CreatedUpTo: w.newestWaiting()}
 	for poor := 0; len(w.waiting) >= minPageMatches; {
-		a, err := w.caller.WaitAndDo(ctx, call, time.Until(w.deadline))
-		if err != nil || !isPage(a) {
+		a, sent := w.readPage(ctx, call)
+		if !sent || !isPage(a) {
 			return
 		}
 		matches, more := 0, false
@@ -95,6 +98,17 @@ func (w *walk) run(ctx context.Context) {
 			call = hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize, After: anchor}
 		}
 	}
+}
+
+// readPage sends a call when the budget allows it. sent is false if it did not
+// in time, or if the call was not sent for another reason.
+func (w *walk) readPage(ctx context.Context, call hold.Call) (a hold.Answer, sent bool) {
+	batch := execute.BatchOptions{Concurrency: 1, MaxWait: max(0, time.Until(w.deadline)),
+		Priority: w.priority}
+	unsent := w.caller.DoEach(ctx, []hold.Call{call}, batch, func(_ int, answer hold.Answer) {
+		a = answer
+	})
+	return a, len(unsent) == 0
 }
 
 // isPage reports whether the walk goes on after an answer. Stripe may not find
@@ -126,6 +140,7 @@ func (w *walk) answerListed(applying *sync.WaitGroup, list hold.Answer) (matches
 		delete(w.waiting, in.ID)
 		for _, i := range positions {
 			matches++
+			w.hasFound = true
 			w.slots <- struct{}{}
 			applying.Go(func() {
 				defer func() { <-w.slots }()

@@ -49,10 +49,13 @@ type ErrorReporter interface {
 
 // CallerOptions configure a [Caller].
 type CallerOptions struct {
-	Timeout  time.Duration // of one call
-	Observer CallObserver  // may be nil
-	Health   ErrorReporter
-	Logger   *zap.Logger
+	Timeout time.Duration // of one call
+	// AccountKnown reports whether the key is known to be of the account of the
+	// holds, so that a 404 is true; nil means that it never is.
+	AccountKnown func() bool
+	Observer     CallObserver // may be nil
+	Health       ErrorReporter
+	Logger       *zap.Logger
 }
 
 // ReserveAhead is how far ahead requests are reserved. It is long enough to use
@@ -98,7 +101,8 @@ type Caller struct {
 
 // NewCaller returns a caller that sends through client.
 func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
-	c := &Caller{client: client, budget: budget, o: o}
+	c := &Caller{client: client, budget: budget, o: o,
+		missing: missingIntents{accountKnown: o.AccountKnown}}
 	c.breaker = gobreaker.NewTwoStepCircuitBreaker[hold.Answer](gobreaker.Settings{
 		Name:        "stripe",
 		MaxRequests: 1,

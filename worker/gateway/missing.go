@@ -23,16 +23,19 @@ const (
 // not find since it last found one. Holds exist because Stripe had their
 // intents: if it finds none of many, the key is more likely that of another
 // account than all of them are gone.
+//
+// It counts nothing for a key whose account is known to be the one of the holds.
 type missingIntents struct {
-	mu        sync.Mutex
-	byAccount map[string]map[string]struct{} // at most missingIntentsLimit ids each
-	suspected int                            // accounts whose limit is reached
+	accountKnown func() bool // may be nil
+	mu           sync.Mutex
+	byAccount    map[string]map[string]struct{} // at most missingIntentsLimit ids each
+	suspected    int                            // accounts whose limit is reached
 }
 
 // record records what an answer says of the call's intent. suspected says that
 // a 404 must not be believed, changed that this answer began or ended it.
 func (m *missingIntents) record(c *hold.Call, kind hold.AnswerKind) (suspected, changed bool) {
-	if c.PaymentIntent == "" {
+	if c.PaymentIntent == "" || m.accountKnown != nil && m.accountKnown() {
 		return false, false
 	}
 	m.mu.Lock()
@@ -46,7 +49,7 @@ func (m *missingIntents) record(c *hold.Call, kind hold.AnswerKind) (suspected, 
 			m.suspected--
 		}
 		return false, was
-	case kind != hold.AnswerNotFound || was || c.IDFromCaller:
+	case kind != hold.AnswerNotFound || was || c.MayBeMissing:
 		return was, false
 	}
 	if missing == nil {
@@ -66,6 +69,9 @@ func (m *missingIntents) record(c *hold.Call, kind hold.AnswerKind) (suspected, 
 
 // any reports whether an account is suspected.
 func (m *missingIntents) any() bool {
+	if m.accountKnown != nil && m.accountKnown() {
+		return false
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.suspected > 0

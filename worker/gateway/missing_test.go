@@ -79,7 +79,7 @@ func TestCaller_IDsFromCallersNotFound(t *testing.T) {
 		}
 		for i := range 50 {
 			a, err := e.Do(t.Context(), hold.Call{Op: hold.OpRead,
-				PaymentIntent: fmt.Sprintf("pi_%d", i), IDFromCaller: true})
+				PaymentIntent: fmt.Sprintf("pi_%d", i), MayBeMissing: true})
 			if err != nil || a.Kind != hold.AnswerNotFound {
 				t.Fatal(a, err)
 			}

@@ -166,9 +166,10 @@ type Call struct {
 	After         string            // of a list: the last PaymentIntent of the page before
 	Limit         int               // of a list
 	CreatedUpTo   time.Time         // of a list: without younger intents; zero means all
-	// IDFromCaller says that the PaymentIntent was named by a request and may
-	// never have existed: a 404 says nothing about the key.
-	IDFromCaller bool
+	// MayBeMissing says that no answer has confirmed that the PaymentIntent
+	// exists, or that the key is known to be of its account: a 404 says nothing
+	// about the key.
+	MayBeMissing bool
 }
 
 // NotSentError says that a call was not sent, so it had no effect.

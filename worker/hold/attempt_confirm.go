@@ -79,7 +79,7 @@ func nextConfirm(m *AuthorizationMachine, _ time.Time) Step {
 	call.Key = m.attempt.IdempotencyKey()
 	return Step{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpConfirm,
 		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,
-		Key: call.Key, Authorize: &call}}
+		Key: call.Key, Authorize: &call, MayBeMissing: true}}
 }
 
 // applyConfirm applies the answer to a request that confirms the intent.

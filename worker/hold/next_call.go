@@ -54,7 +54,8 @@ func releaseClaim(h *Hold) {
 
 // NextCall returns the request that a claimed hold needs now.
 func (h *Hold) NextCall(now time.Time) Call {
-	c := Call{Op: h.NextOp, PaymentIntent: h.PaymentIntent, Account: h.Account}
+	c := Call{Op: h.NextOp, PaymentIntent: h.PaymentIntent, Account: h.Account,
+		MayBeMissing: !h.Verified}
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	stale := sent && now.Sub(h.Sent.FirstAt) >= keyLifetime
 	if h.ReadFirst || stale || h.Amount == 0 {

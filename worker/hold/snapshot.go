@@ -2,28 +2,18 @@ package hold
 
 import "time"
 
-// urgentDeadline is how soon a deadline is that an event shows for an unverified
-// hold, so that its read does not wait for the verify job.
-const urgentDeadline = day
-
 // snapshotNeedsRead reports whether an event leads to a read of the intent. A
-// snapshot saves the read only if a read says nothing new or follows anyway:
-//
-//   - It agrees with a verified hold, whichever of the two is newer.
-//   - The verify job is about to read the hold, and the snapshot does not show
-//     that the authorization ends within urgentDeadline.
+// snapshot saves the read only if it agrees with a verified hold, whichever of
+// the two is newer. An unverified hold is read even if the verify job is about to
+// read it, because the answer to that read may be older than the event.
 //
 // Nothing is taken from the snapshot itself.
 func snapshotNeedsRead(h *Hold, e *StripeEvent, now time.Time) bool {
 	in := e.snapshot()
-	switch {
-	case in == nil || !in.isFullyHeld() || !acceptsSnapshot(h):
+	if in == nil || !in.isFullyHeld() || !acceptsSnapshot(h) || !h.Verified {
 		return true
-	case h.Verified:
-		return !matchesIntent(h, in) || !h.ExpiresAt.After(now)
 	}
-	return !awaitsVerification(h) ||
-		!in.CaptureBefore.IsZero() && in.CaptureBefore.Before(now.Add(urgentDeadline))
+	return !matchesIntent(h, in) || !h.ExpiresAt.After(now)
 }
 
 // snapshot returns what the event shows of its intent, nil if that is nothing.

@@ -38,11 +38,7 @@
 // twice and out of order, and anyone who has the signing secret can forge one.
 // No event changes what holdd does with the money, whatever it says: the intent
 // is queued, read a moment later within the read budget, and the hold applies
-// the answer. Two kinds of events need no read of their own:
-//
-//   - A snapshot that agrees with a verified hold.
-//   - A snapshot of a hold that the verify job reads anyway, unless it shows a
-//     deadline within a day.
+// the answer. Only a snapshot that agrees with a verified hold needs no read.
 //
 // How a review was closed is only in its event. The hold's history records it,
 // and the next read that shows no open review applies it.

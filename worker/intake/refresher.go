@@ -104,7 +104,7 @@ func (r *Refresher) refreshIntents(
 		default:
 			read := bulkread.ReadOf(h)
 			if p.AdoptUnknown { // an event named the intent
-				read.ExistedAt, read.IDFromCaller = p.RequestedAt, true
+				read.ExistedAt, read.MayBeMissing = p.RequestedAt, true
 			}
 			reads, of = append(reads, read), append(of, p)
 		}

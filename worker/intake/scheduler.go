@@ -248,7 +248,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 		if d := candidates[i].draft; d.NeedsRead() {
 			calls = append(calls,
 				hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account,
-					IDFromCaller: true})
+					MayBeMissing: true})
 			of = append(of, i)
 		}
 	}

@@ -101,7 +101,8 @@ func (r *pacedReader) send(ctx context.Context, call hold.Call) hold.Answer {
 
 // readCall returns the call that reads a hold's intent.
 func readCall(h *hold.Hold) hold.Call {
-	return hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account}
+	return hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account,
+		MayBeMissing: !h.Verified}
 }
 
 // sleep waits for d. It returns an error if ctx ended first.

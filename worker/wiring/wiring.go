@@ -28,7 +28,7 @@ func NewWorkerWithStores(
 		return nil, err
 	}
 	callerOptions := gateway.CallerOptions{Timeout: o.CallTimeout, Health: o.Health,
-		Logger: o.Logger}
+		Logger: o.Logger, AccountKnown: o.AccountKnown}
 	if o.Observer != nil {
 		callerOptions.Observer = o.Observer
 	}

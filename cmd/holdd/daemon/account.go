@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdd/holdd/store"
@@ -24,6 +25,7 @@ type accountChecker struct {
 	stripe *gateway.Gateway
 	store  *store.Store
 	log    *zap.Logger
+	known  atomic.Bool // the key is of the recorded account
 }
 
 // check records the account of the key in Redis, or compares it with the
@@ -34,7 +36,9 @@ func (c *accountChecker) check(ctx context.Context) (done bool, err error) {
 	id, a := c.stripe.ReadAccount(bounded)
 	switch a.Kind {
 	case hold.AnswerOK:
-		return true, c.store.RecordAccount(bounded, id)
+		err := c.store.RecordAccount(bounded, id)
+		c.known.Store(err == nil)
+		return true, err
 	case hold.AnswerForbidden, hold.AnswerNotFound, hold.AnswerInvalid:
 		c.log.Warn("the Stripe key may not read its account, so holdd cannot tell "+
 			"whether it is the account of the holds in Redis; grant it the permission to read accounts",

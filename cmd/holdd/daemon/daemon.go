@@ -79,7 +79,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
 	w, err := wiring.NewWorker(st, stripe,
-		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, st))
+		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, st,
+			account.known.Load))
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func holdRules(s *config.Settings) hold.Rules {
 
 func workerOptions(
 	o *Options, replica string, livemode bool, observer workerObserver,
-	redis *health.RedisReporter, inspector worker.RedisInspector,
+	redis *health.RedisReporter, inspector worker.RedisInspector, accountKnown func() bool,
 ) worker.Options {
 	s, rates := o.Settings, stripeRates(o.Settings, livemode)
 	return worker.Options{
@@ -63,7 +63,7 @@ func workerOptions(
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout,
 		Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
-		Health: redis, RedisInspector: inspector,
+		Health: redis, RedisInspector: inspector, AccountKnown: accountKnown,
 		DecodeRequest: api.DecodeScheduleRequest,
 	}
 }

@@ -85,11 +85,16 @@ func (w *world) plantCaptured(id string) {
 		}
 		rec[1], rec[3] = byte(hold.Captured), 0 // state and next operation
 		prefix := strings.TrimSuffix(key, "holds")
+		now := time.Now().UnixMilli()
+		for i := range 6 { // the settlement's time
+			rec[10+i] = byte(now >> (40 - 8*i))
+		}
 		p := rdb.TxPipeline()
 		p.HSet(ctx, key, id, rec)
 		p.ZRem(ctx, prefix+"scheduled", id)
 		p.ZRem(ctx, prefix+"expiring", id)
-		p.Do(ctx, "ZADD", prefix+"settled", time.Now().UnixMilli(), id)
+		p.Do(ctx, "ZADD", prefix+"settled", now, now)
+		p.Do(ctx, "ZADD", fmt.Sprintf("%ssettled:%d", prefix, now), now, id)
 		if _, err := p.Exec(ctx); err != nil {
 			w.tb.Fatal(err)
 		}
