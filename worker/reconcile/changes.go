@@ -145,7 +145,7 @@ func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange
 			continue
 		}
 		if changes[i].before.Version == 0 {
-			c.rememberSeen(changes[i].decision.Hold.ID)
+			c.listed.add(changes[i].decision.Hold.ID)
 		}
 		c.recordFinding(ctx, changes[i].finding)
 	}

@@ -31,7 +31,7 @@ const (
 	listPageSize        = 100     // intents in a page of Stripe's list
 	openHoldsPageSize   = 256     // holds in a page of the schedule
 	maxOpenHoldsPages   = 1 << 16 // pages of the schedule in one pass
-	maxSeenIntents      = 1 << 20 // intents that one run remembers as seen
+	maxListedHolds      = 1 << 20 // listed intents that one run remembers
 	pagesPerProgressLog = 50      // pages between two log lines
 )
 
@@ -44,9 +44,8 @@ type comparison struct {
 	reporter *findingReporter
 	done     chan struct{} // closed at the end
 
-	partial        bool                // another replica read some lists, so seen is incomplete
-	seen           map[string]struct{} // listed PaymentIntents that have a hold
-	seenTruncated  bool                // there were more than maxSeenIntents
+	partial        bool        // another replica read some lists, so listed is incomplete
+	listed         listedHolds // PaymentIntents that have a hold
 	findingsLogged int
 	unanswered     int // reads in a row without an answer
 }
@@ -103,7 +102,7 @@ func (c *comparison) compareBothWays(ctx context.Context) error {
 	if err := c.compareLists(ctx); err != nil {
 		return err
 	}
-	if c.partial || c.seenTruncated {
+	if c.partial || c.listed.truncated {
 		// Reading every open hold one by one would cost more than the next run.
 		c.o.Logger.Info("reconcile: unlisted holds are left to the next run",
 			zap.String("run", c.run.state.ID))
@@ -312,7 +311,7 @@ func (c *comparison) comparePage(
 		listed++
 		if h != nil {
 			compared++
-			c.rememberSeen(in.ID)
+			c.listed.add(in.ID)
 			if mayContradict(h, in, requestedAt) {
 				contradicted = append(contradicted, *h)
 			}
@@ -379,13 +378,4 @@ func (c *comparison) readHolds(
 		}
 	}
 	return holds, unreadable, nil
-}
-
-// rememberSeen remembers an intent that has a hold as listed.
-func (c *comparison) rememberSeen(intent string) {
-	if len(c.seen) >= maxSeenIntents {
-		c.seenTruncated = true
-		return
-	}
-	c.seen[intent] = struct{}{}
 }

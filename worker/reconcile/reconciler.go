@@ -338,7 +338,7 @@ func (r *Reconciler) newComparison(by string) *comparison {
 		reader: &pacedReader{
 			budget: r.stores.Budget, caller: r.caller, pace: r.pace, run: progress,
 		},
-		seen: map[string]struct{}{}, done: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 }
 

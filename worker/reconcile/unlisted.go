@@ -23,7 +23,7 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 	return c.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
 		var unlisted []hold.Hold
 		for i := range page {
-			if c.needsRetrieve(&page[i].Hold) {
+			if needsRetrieve(&page[i].Hold, &c.listed, &c.run.state) {
 				unlisted = append(unlisted, page[i].Hold)
 			}
 		}
@@ -42,12 +42,11 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 
 // needsRetrieve reports whether the intent of an open hold must be read. A hold
 // that changed since the run began is left to the next run.
-func (c *comparison) needsRetrieve(h *hold.Hold) bool {
-	_, seen := c.seen[h.PaymentIntent]
+func needsRetrieve(h *hold.Hold, listed *listedHolds, run *checkpoint) bool {
 	switch {
-	case seen, h.State == 0, h.State.Final(), h.State == hold.Working:
+	case listed.has(h.PaymentIntent), h.State == 0, h.State.Final(), h.State == hold.Working:
 		return false
-	case !lastChangeAt(h).Before(c.run.state.StartedAt), c.run.state.Unreadable[h.Account]:
+	case !lastChangeAt(h).Before(run.StartedAt), run.Unreadable[h.Account]:
 		return false
 	}
 	return true

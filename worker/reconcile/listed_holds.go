@@ -1,0 +1,23 @@
+package reconcile
+
+// listedHolds are the PaymentIntents that a list contained and that have a hold.
+type listedHolds struct {
+	intents   map[string]struct{}
+	truncated bool // there were more than maxListedHolds
+}
+
+func (l *listedHolds) add(intent string) {
+	if len(l.intents) >= maxListedHolds {
+		l.truncated = true
+		return
+	}
+	if l.intents == nil {
+		l.intents = map[string]struct{}{}
+	}
+	l.intents[intent] = struct{}{}
+}
+
+func (l *listedHolds) has(intent string) bool {
+	_, ok := l.intents[intent]
+	return ok
+}
