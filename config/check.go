@@ -7,20 +7,20 @@ import (
 
 // combinationRules check settings that depend on each other. Each returns
 // without effect if one of its settings is invalid.
-var combinationRules = []func(*loader, *Settings){
+var combinationRules = []func(*settingsLoader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
-	checkTokens, checkCallbackPair,
+	checkTokensSetting, checkCallbackURLAndSecret,
 	warnAboutPasswordFlag, warnAboutThresholds,
 }
 
-func (l *loader) checkCombinations() {
+func (l *settingsLoader) checkSettingCombinations() {
 	for _, check := range combinationRules {
 		check(l, l.settings)
 	}
 }
 
-// anyInvalid reports whether one of the settings is invalid.
-func (l *loader) anyInvalid(keys ...string) bool {
+// hasInvalid reports whether one of the settings is invalid.
+func (l *settingsLoader) hasInvalid(keys ...string) bool {
 	for _, k := range keys {
 		if l.invalid[k] {
 			return true
@@ -29,18 +29,18 @@ func (l *loader) anyInvalid(keys ...string) bool {
 	return false
 }
 
-func requireStripeKey(l *loader, s *Settings) {
-	if !s.StripeAPIKey.IsSet() && !l.anyInvalid("stripe_api_key", "stripe_api_key_file") {
+func requireStripeKey(l *settingsLoader, s *Settings) {
+	if !s.StripeAPIKey.IsSet() && !l.hasInvalid("stripe_api_key", "stripe_api_key_file") {
 		l.addProblem("stripe_api_key",
 			"missing: set STRIPE_API_KEY, or set STRIPE_API_KEY_FILE or "+
 				"stripe_api_key_file to a file with the key")
 	}
 }
 
-func checkStripeContext(l *loader, s *Settings) {
+func checkStripeContext(l *settingsLoader, s *Settings) {
 	const key = "stripe_context"
 	switch {
-	case l.anyInvalid(key, "stripe_api_key", "stripe_api_key_file"):
+	case l.hasInvalid(key, "stripe_api_key", "stripe_api_key_file"):
 	case s.IsOrganizationKey() && s.StripeContext == "":
 		l.addProblem(
 			key, "missing: the Stripe key is an organization's (sk_org_…), which acts for "+
@@ -52,9 +52,9 @@ func checkStripeContext(l *loader, s *Settings) {
 	}
 }
 
-func checkStripeAddress(l *loader, s *Settings) {
+func checkStripeAddress(l *settingsLoader, s *Settings) {
 	const key = "stripe_api_base"
-	if l.anyInvalid(key) {
+	if l.hasInvalid(key) {
 		return
 	}
 	base, _ := url.Parse(s.StripeAPIBase) // parsed before
@@ -70,26 +70,26 @@ func checkStripeAddress(l *loader, s *Settings) {
 	}
 }
 
-func checkCallTimeout(l *loader, s *Settings) {
-	if !l.anyInvalid("call_timeout", "lease") && s.CallTimeout >= s.Lease/2 {
+func checkCallTimeout(l *settingsLoader, s *Settings) {
+	if !l.hasInvalid("call_timeout", "lease") && s.CallTimeout >= s.Lease/2 {
 		l.addProblem("call_timeout", "%s is not less than half of lease (%s), so a claim could "+
 			"expire during a call: shorten call_timeout or lengthen lease",
 			FormatDuration(s.CallTimeout), FormatDuration(s.Lease))
 	}
-	if !l.anyInvalid("shutdown_grace", "call_timeout") && s.ShutdownGrace < s.CallTimeout {
+	if !l.hasInvalid("shutdown_grace", "call_timeout") && s.ShutdownGrace < s.CallTimeout {
 		l.addWarning("shutdown_grace: %s is less than call_timeout (%s): a call in flight may be "+
 			"cut off when holdd stops, and is then settled by a read",
 			FormatDuration(s.ShutdownGrace), FormatDuration(s.CallTimeout))
 	}
 }
 
-func checkTokens(l *loader, s *Settings) {
+func checkTokensSetting(l *settingsLoader, s *Settings) {
 	const key = "tokens_file"
-	if l.anyInvalid(key) {
+	if l.hasInvalid(key) {
 		return
 	}
 	if s.TokensFile == "" {
-		if !l.anyInvalid("listen") && !s.ListensOnLoopback() {
+		if !l.hasInvalid("listen") && !s.ListensOnLoopback() {
 			l.addProblem("listen", "other machines can reach %s, and tokens_file is not set: set "+
 				"tokens_file, or listen on 127.0.0.1 or unix:///path", s.Listen)
 		}
@@ -106,9 +106,9 @@ func checkTokens(l *loader, s *Settings) {
 	}
 }
 
-func checkCallbackPair(l *loader, s *Settings) {
+func checkCallbackURLAndSecret(l *settingsLoader, s *Settings) {
 	switch {
-	case l.anyInvalid("callback_url", "callback_secret", "callback_secret_file"):
+	case l.hasInvalid("callback_url", "callback_secret", "callback_secret_file"):
 	case s.CallbackURL != "" && !s.CallbackSecret.IsSet():
 		l.addProblem("callback_url",
 			"callback_secret is not set, so the receiver could not verify "+
@@ -118,7 +118,7 @@ func checkCallbackPair(l *loader, s *Settings) {
 	}
 }
 
-func warnAboutPasswordFlag(l *loader, s *Settings) {
+func warnAboutPasswordFlag(l *settingsLoader, s *Settings) {
 	url := s.RedisURL.Reveal()
 	if s.sources["redis_url"].kind == "flag" && maskPassword(url) != url {
 		l.addWarning("redis_url: other users of this machine can see the password in a flag: " +
@@ -126,8 +126,8 @@ func warnAboutPasswordFlag(l *loader, s *Settings) {
 	}
 }
 
-func warnAboutThresholds(l *loader, s *Settings) {
-	if l.anyInvalid("alert_thresholds", "expiry_margin") {
+func warnAboutThresholds(l *settingsLoader, s *Settings) {
+	if l.hasInvalid("alert_thresholds", "expiry_margin") {
 		return
 	}
 	for _, d := range s.AlertThresholds {

@@ -103,7 +103,7 @@ func TestLoad_ReportsEveryProblem(t *testing.T) {
 			if s != nil || err == nil {
 				t.Fatal("want an error and no settings")
 			}
-			if _, ok := errors.AsType[*config.Error](err); !ok {
+			if _, ok := errors.AsType[*config.InvalidSettingsError](err); !ok {
 				t.Errorf("want a *config.Error, got %T", err)
 			}
 			if strings.Contains(err.Error(), "topsecret") {
@@ -177,7 +177,8 @@ func TestExampleFile_CompleteAndEqualsDefaults(t *testing.T) {
 		if !strings.Contains(string(text), key) {
 			t.Errorf("%s does not mention %s", path, key)
 		}
-		if v := example.Source(key); !strings.HasPrefix(v, path) && !strings.HasPrefix(line, "#") {
+		if v := example.SourceOf(key); !strings.HasPrefix(v, path) && !strings.HasPrefix(line,
+			"#") {
 			t.Errorf("%s has no line for %s, though it has a default", path, key)
 		}
 	}
@@ -236,7 +237,7 @@ func TestLoad_LayerPrecedence(t *testing.T) {
 		"rate": "flag --rate", "rate_read": "environment HOLDD_RATE_READ", "events_max_size": path + ":3", "lease": "default",
 		"stripe_api_key": "environment STRIPE_API_KEY",
 	} {
-		if got := s.Source(key); got != want {
+		if got := s.SourceOf(key); got != want {
 			t.Errorf("source of %s: %q, want %q", key, got, want)
 		}
 	}

@@ -18,8 +18,9 @@
 //     HOLDD_… variables are errors, with the nearest known name. The variables
 //     that Kubernetes and Docker set for a service called "holdd"
 //     (HOLDD_PORT=tcp://…, HOLDD_SERVICE_HOST) are ignored.
-//   - One [*Error] has all problems. Each names the setting, its source and the
-//     solution. An invalid value that a later layer overrides is no problem.
+//   - One [*InvalidSettingsError] has all problems. Each names the setting, its
+//     source and the solution. An invalid value that a later layer overrides is
+//     no problem.
 //   - An empty environment variable is not set, because ${X:-} in a Compose
 //     file leaves one behind.
 //   - [Secret] keeps secrets from fmt, encoders and loggers. Secrets have no

@@ -9,30 +9,30 @@ import (
 	"time"
 )
 
-// field is one setting.
-type field struct {
+// settingField is one setting.
+type settingField struct {
 	key         string // in the file; the flag is the same with dashes
 	defaultText string // the default as written; "" is none
 	usage       string // for --help
 	env         string // "" for HOLDD_ and the key
 	secret      bool   // has no flag, and is never shown
-	codec
+	settingCodec
 }
 
-func (f *field) flagName() string { return strings.ReplaceAll(f.key, "_", "-") }
+func (f *settingField) flagName() string { return strings.ReplaceAll(f.key, "_", "-") }
 
 // envName returns the name of the setting's variable.
-func (f *field) envName() string {
+func (f *settingField) envName() string {
 	if f.env != "" {
 		return f.env
 	}
 	return envPrefix + strings.ToUpper(f.key)
 }
 
-func (f *field) isBool() bool { return f.defaultText == "true" || f.defaultText == "false" }
+func (f *settingField) isBool() bool { return f.defaultText == "true" || f.defaultText == "false" }
 
-// codec reads and writes one value of the settings.
-type codec struct {
+// settingCodec reads and writes one value of the settings.
+type settingCodec struct {
 	split  func(string) []string // splits the text of a list; nil for a single value
 	parse  func(texts []string) error
 	format func() []string
@@ -40,145 +40,148 @@ type codec struct {
 
 const day = 24 * time.Hour
 
-// newFields returns the table of all settings, in the order in which they are
-// shown. Its values read and write s.
-func newFields(s *Settings) []*field {
+// newSettingFields returns the table of all settings, in the order in which
+// they are shown. Its values read and write s.
+func newSettingFields(s *Settings) []*settingField {
 	return slices.Concat(connectionFields(s), workerFields(s), alertFields(s), cronAndLogFields(s))
 }
 
-func connectionFields(s *Settings) []*field {
-	return []*field{
+func connectionFields(s *Settings) []*settingField {
+	return []*settingField{
 		{key: "stripe_api_key", env: "STRIPE_API_KEY", secret: true,
-			usage: "secret or restricted key of the Stripe account",
-			codec: secret(&s.StripeAPIKey, validateStripeKey)},
+			usage:        "secret or restricted key of the Stripe account",
+			settingCodec: secretCodec(&s.StripeAPIKey, validateStripeKey)},
 		{key: "stripe_api_key_file", env: "STRIPE_API_KEY_FILE",
-			usage: "file with the Stripe key", codec: text(&s.StripeAPIKeyFile, nil)},
+			usage: "file with the Stripe key", settingCodec: textCodec(&s.StripeAPIKeyFile, nil)},
 		{key: "stripe_context", env: "STRIPE_CONTEXT",
-			usage: "account that an organization key (sk_org_…) acts for, acct_…",
-			codec: text(&s.StripeContext, parseAccountID)},
+			usage:        "account that an organization key (sk_org_…) acts for, acct_…",
+			settingCodec: textCodec(&s.StripeContext, parseAccountID)},
 		{key: "stripe_api_base", env: "STRIPE_API_BASE", defaultText: "https://api.stripe.com",
-			usage: "address of Stripe's API", codec: text(&s.StripeAPIBase, parseWebURL)},
+			usage: "address of Stripe's API", settingCodec: textCodec(&s.StripeAPIBase,
+				parseWebURL)},
 		{key: "stripe_webhook_secrets", env: "STRIPE_WEBHOOK_SECRETS", secret: true,
 			usage: "signing secrets of the webhook endpoint",
-			codec: secrets(&s.StripeWebhookSecrets, splitComma, validateWebhookSecret)},
+			settingCodec: secretListCodec(&s.StripeWebhookSecrets, splitComma,
+				validateWebhookSecret)},
 		{key: "redis_url", env: "REDIS_URL", defaultText: "redis://127.0.0.1:6379/0",
-			usage: "address of Redis: " + strings.Join(redisSchemes, ":// ") + "://",
-			codec: redisURL(&s.RedisURL)},
+			usage:        "address of Redis: " + strings.Join(redisSchemes, ":// ") + "://",
+			settingCodec: redisURLCodec(&s.RedisURL)},
 		{key: "allow_unsafe_redis", defaultText: "false",
-			usage: "run on a Redis that may evict holds or keeps nothing on disk",
-			codec: boolean(&s.AllowUnsafeRedis)},
+			usage:        "run on a Redis that may evict holds or keeps nothing on disk",
+			settingCodec: boolCodec(&s.AllowUnsafeRedis)},
 
 		{key: "listen", defaultText: "127.0.0.1:8420",
-			usage: "address of the API: host:port, or unix:///path",
-			codec: text(&s.Listen, parseListenAddress)},
+			usage:        "address of the API: host:port, or unix:///path",
+			settingCodec: textCodec(&s.Listen, parseListenAddress)},
 		{key: "tokens_file",
-			usage: "file with the API's tokens; required for any address but loopback",
-			codec: text(&s.TokensFile, nil)},
+			usage:        "file with the API's tokens; required for any address but loopback",
+			settingCodec: textCodec(&s.TokensFile, nil)},
 	}
 }
 
-func workerFields(s *Settings) []*field {
-	return []*field{
+func workerFields(s *Settings) []*settingField {
+	return []*settingField{
 		{key: "partitions", defaultText: "1",
-			usage: "number of partitions of the holds; fixed once there are holds",
-			codec: number(&s.Partitions, 1, 1024)},
+			usage:        "number of partitions of the holds; fixed once there are holds",
+			settingCodec: numberCodec(&s.Partitions, 1, 1024)},
 		{key: "concurrency", defaultText: "64", usage: "calls to Stripe at a time",
-			codec: number(&s.Concurrency, 1, 4096)},
+			settingCodec: numberCodec(&s.Concurrency, 1, 4096)},
 		{key: "lease", defaultText: "30s",
-			usage: "how long a claim lasts after its replica dies",
-			codec: duration(&s.Lease, 5*time.Second, 10*time.Minute)},
+			usage:        "how long a claim lasts after its replica dies",
+			settingCodec: durationCodec(&s.Lease, 5*time.Second, 10*time.Minute)},
 		{key: "call_timeout", defaultText: "10s",
-			usage: "time limit of one call to Stripe; less than half of lease",
-			codec: duration(&s.CallTimeout, time.Second, 5*time.Minute)},
+			usage:        "time limit of one call to Stripe; less than half of lease",
+			settingCodec: durationCodec(&s.CallTimeout, time.Second, 5*time.Minute)},
 		{key: "rate", defaultText: "25",
-			usage: "captures and cancels a second, per account, of all replicas together",
-			codec: number(&s.Rate, 1, 100_000)},
+			usage:        "captures and cancels a second, per account, of all replicas together",
+			settingCodec: numberCodec(&s.Rate, 1, 100_000)},
 		{key: "rate_read", defaultText: "25",
-			usage: "reads a second, per account, of all replicas together",
-			codec: number(&s.RateRead, 1, 100_000)},
+			usage:        "reads a second, per account, of all replicas together",
+			settingCodec: numberCodec(&s.RateRead, 1, 100_000)},
 		{key: "shutdown_grace", defaultText: "20s",
-			usage: "time limit of calls in flight when holdd stops",
-			codec: duration(&s.ShutdownGrace, time.Second, 10*time.Minute)},
+			usage:        "time limit of calls in flight when holdd stops",
+			settingCodec: durationCodec(&s.ShutdownGrace, time.Second, 10*time.Minute)},
 	}
 }
 
-func alertFields(s *Settings) []*field {
-	return []*field{
+func alertFields(s *Settings) []*settingField {
+	return []*settingField{
 		{key: "expiry_margin", defaultText: "1h",
-			usage: "how long before its deadline an open hold's on_expiry acts",
-			codec: duration(&s.ExpiryMargin, time.Minute, 7*day)},
+			usage:        "how long before its deadline an open hold's on_expiry acts",
+			settingCodec: durationCodec(&s.ExpiryMargin, time.Minute, 7*day)},
 		{key: "cancellation_reason", defaultText: "requested_by_customer",
 			usage: "reason that a release gives to Stripe, unless its request names one",
-			codec: choice(&s.CancellationReason, "requested_by_customer", "abandoned", "duplicate",
+			settingCodec: choiceCodec(&s.CancellationReason, "requested_by_customer", "abandoned",
+				"duplicate",
 				"fraudulent")},
 		{key: "alert_thresholds", defaultText: "72h,24h,6h,1h",
-			usage: "how long before a deadline holdd alerts, once each",
-			codec: durations(&s.AlertThresholds, time.Minute, 30*day)},
+			usage:        "how long before a deadline holdd alerts, once each",
+			settingCodec: durationListCodec(&s.AlertThresholds, time.Minute, 30*day)},
 		{key: "notify_urls", secret: true,
 			usage: "chat, mail and pager addresses for alerts, such as slack://… or smtp://…; " +
 				"the parameter severity=critical limits one to critical alerts",
-			codec: secrets(&s.NotifyURLs, splitURLs, validateNotifyURL)},
+			settingCodec: secretListCodec(&s.NotifyURLs, splitURLs, validateNotifyURL)},
 		{key: "alert_time_zone", defaultText: "UTC",
-			usage: "time zone of times in alerts, such as Europe/Paris",
-			codec: text(&s.AlertTimeZone, parseTimeZone)},
+			usage:        "time zone of times in alerts, such as Europe/Paris",
+			settingCodec: textCodec(&s.AlertTimeZone, parseTimeZone)},
 		{key: "runbook_url",
-			defaultText: "https://github.com/holdd/holdd/blob/main/deploy/runbook.md",
-			usage:       "page that alerts link to, with a section for each kind",
-			codec:       text(&s.RunbookURL, parseWebURL)},
+			defaultText:  "https://github.com/holdd/holdd/blob/main/deploy/runbook.md",
+			usage:        "page that alerts link to, with a section for each kind",
+			settingCodec: textCodec(&s.RunbookURL, parseWebURL)},
 		{key: "ping_url", secret: true,
 			usage: "dead man's switch: requested while this replica is healthy, " +
 				"with /fail appended while it is not",
-			codec: secret(&s.PingURL, validatePingURL)},
+			settingCodec: secretCodec(&s.PingURL, validatePingURL)},
 		{key: "callback_url", usage: "where events are posted, signed as Standard Webhooks",
-			codec: text(&s.CallbackURL, parseWebURL)},
+			settingCodec: textCodec(&s.CallbackURL, parseWebURL)},
 		{key: "callback_severity", defaultText: "all",
 			usage: "all posts every event; info, warning or critical posts the alerts of at least " +
 				"this severity",
-			codec: choice(&s.CallbackSeverity, "all", "info", "warning", "critical")},
+			settingCodec: choiceCodec(&s.CallbackSeverity, "all", "info", "warning", "critical")},
 		{key: "callback_secret", secret: true,
-			usage: "secret that signs the events: whsec_ and base64",
-			codec: secret(&s.CallbackSecret, validateCallbackSecret)},
+			usage:        "secret that signs the events: whsec_ and base64",
+			settingCodec: secretCodec(&s.CallbackSecret, validateCallbackSecret)},
 		{key: "callback_secret_file", usage: "file with the callback secret",
-			codec: text(&s.CallbackSecretFile, nil)},
+			settingCodec: textCodec(&s.CallbackSecretFile, nil)},
 		{key: "mirror_terms", defaultText: "true",
-			usage: "write a hold's terms to its intent's metadata, so that a lost Redis can be rebuilt",
-			codec: boolean(&s.MirrorTerms)},
+			usage:        "write a hold's terms to its intent's metadata, so that a lost Redis can be rebuilt",
+			settingCodec: boolCodec(&s.MirrorTerms)},
 		{key: "retention", defaultText: "90d", usage: "how long settled holds are kept",
-			codec: duration(&s.Retention, time.Hour, 3650*day)},
+			settingCodec: durationCodec(&s.Retention, time.Hour, 3650*day)},
 		{key: "events_max_size", defaultText: "32MiB",
-			usage: "size to which a partition's event stream is trimmed",
-			codec: size(&s.EventsMaxSize, 1<<20, 64<<30)},
+			usage:        "size to which a partition's event stream is trimmed",
+			settingCodec: sizeCodec(&s.EventsMaxSize, 1<<20, 64<<30)},
 	}
 }
 
-func cronAndLogFields(s *Settings) []*field {
-	return []*field{
+func cronAndLogFields(s *Settings) []*settingField {
+	return []*settingField{
 		{key: "schedule_capture", defaultText: "@every 1s",
-			usage: "when to act on due holds; deadlines do not depend on it",
-			codec: text(&s.ScheduleCapture, parseCronSpec)},
+			usage:        "when to act on due holds; deadlines do not depend on it",
+			settingCodec: textCodec(&s.ScheduleCapture, parseCronSpec)},
 		{key: "schedule_expiry", defaultText: "@every 1s", usage: "when to check deadlines",
-			codec: text(&s.ScheduleExpiry, parseCronSpec)},
+			settingCodec: textCodec(&s.ScheduleExpiry, parseCronSpec)},
 		{key: "schedule_reconcile", defaultText: "@every 15m", usage: "when to compare with Stripe",
-			codec: text(&s.ScheduleReconcile, parseCronSpec)},
+			settingCodec: textCodec(&s.ScheduleReconcile, parseCronSpec)},
 		{key: "schedule_report", defaultText: "@every 15s",
-			usage: "when to report gauges and the heartbeat",
-			codec: text(&s.ScheduleReport, parseCronSpec)},
+			usage:        "when to report gauges and the heartbeat",
+			settingCodec: textCodec(&s.ScheduleReport, parseCronSpec)},
 		{key: "schedule_purge", defaultText: "@hourly",
-			usage: "when to delete settled holds older than retention",
-			codec: text(&s.SchedulePurge, parseCronSpec)},
+			usage:        "when to delete settled holds older than retention",
+			settingCodec: textCodec(&s.SchedulePurge, parseCronSpec)},
 
 		{key: "log_level", defaultText: "info",
-			usage: "least level that is logged; outcomes are info",
-			codec: choice(&s.LogLevel, "debug", "info", "warn", "error")},
+			usage:        "least level that is logged; outcomes are info",
+			settingCodec: choiceCodec(&s.LogLevel, "debug", "info", "warn", "error")},
 		{key: "log_format", defaultText: "auto",
-			usage: "json, console, or auto: json unless on a terminal",
-			codec: choice(&s.LogFormat, "json", "console", "auto")},
+			usage:        "json, console, or auto: json unless on a terminal",
+			settingCodec: choiceCodec(&s.LogFormat, "json", "console", "auto")},
 	}
 }
 
-// single is a setting of one value.
-func single[T any](to *T, parse func(string) (T, error), format func(T) string) codec {
-	return codec{
+// singleCodec is a setting of one value.
+func singleCodec[T any](to *T, parse func(string) (T, error), format func(T) string) settingCodec {
+	return settingCodec{
 		parse: func(texts []string) (err error) {
 			*to, err = parse(texts[0])
 			return err
@@ -194,11 +197,11 @@ func single[T any](to *T, parse func(string) (T, error), format func(T) string) 
 
 const maxListEntries = 16
 
-// list is a setting of several values.
-func list[T any](
+// listCodec is a setting of several values.
+func listCodec[T any](
 	to *[]T, split func(string) []string, parse func(string) (T, error), format func(T) string,
-) codec {
-	return codec{
+) settingCodec {
+	return settingCodec{
 		split: split,
 		parse: func(texts []string) error {
 			if len(texts) > maxListEntries {
@@ -225,34 +228,35 @@ func list[T any](
 	}
 }
 
-// text is a string. A nil check accepts every text.
-func text(to *string, check func(string) (string, error)) codec {
+// textCodec is a string. A nil check accepts every text.
+func textCodec(to *string, check func(string) (string, error)) settingCodec {
 	if check == nil {
 		check = func(s string) (string, error) { return s, nil }
 	}
-	return single(to, check, func(s string) string { return s })
+	return singleCodec(to, check, func(s string) string { return s })
 }
 
-func choice(to *string, of ...string) codec { return text(to, choiceParser(of)) }
+func choiceCodec(to *string, of ...string) settingCodec { return textCodec(to, oneOfParser(of)) }
 
-func boolean(to *bool) codec { return single(to, parseBool, strconv.FormatBool) }
+func boolCodec(to *bool) settingCodec { return singleCodec(to, parseBool, strconv.FormatBool) }
 
-func number(to *int, low, high int) codec {
-	return single(to, intParser(low, high), strconv.Itoa)
+func numberCodec(to *int, low, high int) settingCodec {
+	return singleCodec(to, intParser(low, high), strconv.Itoa)
 }
 
-// size is a number of bytes with a unit.
-func size(to *int, low, high int) codec {
-	return single(to, sizeParser(low, high), formatSize)
+// sizeCodec is a number of bytes with a unit.
+func sizeCodec(to *int, low, high int) settingCodec {
+	return singleCodec(to, sizeParser(low, high), formatSize)
 }
 
-func duration(to *time.Duration, low, high time.Duration) codec {
-	return single(to, durationParser(low, high), FormatDuration)
+func durationCodec(to *time.Duration, low, high time.Duration) settingCodec {
+	return singleCodec(to, durationParser(low, high), FormatDuration)
 }
 
-// durations is a list of durations, longest first and without duplicates.
-func durations(to *[]time.Duration, low, high time.Duration) codec {
-	v := list(to, splitComma, durationParser(low, high), FormatDuration)
+// durationListCodec is a list of durations, longest first and without
+// duplicates.
+func durationListCodec(to *[]time.Duration, low, high time.Duration) settingCodec {
+	v := listCodec(to, splitComma, durationParser(low, high), FormatDuration)
 	parse := v.parse
 	v.parse = func(texts []string) error {
 		err := parse(texts)
@@ -263,16 +267,18 @@ func durations(to *[]time.Duration, low, high time.Duration) codec {
 	return v
 }
 
-func secret(to *Secret, check func(string) error) codec {
-	return single(to, secretParser(check), Secret.Reveal)
+func secretCodec(to *Secret, check func(string) error) settingCodec {
+	return singleCodec(to, secretParser(check), Secret.Reveal)
 }
 
-func secrets(to *[]Secret, split func(string) []string, check func(string) error) codec {
-	return list(to, split, secretParser(check), Secret.Reveal)
+func secretListCodec(
+	to *[]Secret, split func(string) []string, check func(string) error,
+) settingCodec {
+	return listCodec(to, split, secretParser(check), Secret.Reveal)
 }
 
-// redisURL is a secret that is shown with its password masked.
-func redisURL(to *Secret) codec {
-	return single(to, secretParser(validateRedisURL),
+// redisURLCodec is a secret that is shown with its password masked.
+func redisURLCodec(to *Secret) settingCodec {
+	return singleCodec(to, secretParser(validateRedisURL),
 		func(s Secret) string { return maskPassword(s.Reveal()) })
 }

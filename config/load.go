@@ -23,26 +23,27 @@ const (
 var commandEnv = []string{"HOLDD_CONFIG", "HOLDD_URL", "HOLDD_TOKEN", "HOLDD_TOKEN_FILE",
 	"HOLDD_TIME_ZONE"}
 
-// Error is all problems of the settings, in the order in which to fix them.
-type Error struct {
-	Problems []Problem
+// InvalidSettingsError is all problems of the settings, in the order in which
+// to fix them.
+type InvalidSettingsError struct {
+	Problems []SettingProblem
 }
 
-// Problem is one problem of the settings.
-type Problem struct {
+// SettingProblem is one problem of the settings.
+type SettingProblem struct {
 	Setting string // its key, or the unknown name
 	Source  string // "holdd.yaml:3", "environment HOLDD_LEASE", "flag --lease", or ""
 	Detail  string // the problem and its solution; never the text of a secret
 }
 
-func (p Problem) String() string {
+func (p SettingProblem) String() string {
 	if p.Source == "" {
 		return p.Setting + ": " + p.Detail
 	}
 	return p.Setting + ": " + p.Detail + " (" + p.Source + ")"
 }
 
-func (e *Error) Error() string {
+func (e *InvalidSettingsError) Error() string {
 	lines := make([]string, len(e.Problems))
 	for i, p := range e.Problems {
 		lines[i] = p.String()
@@ -50,14 +51,14 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// source is the place where a setting was set.
-type source struct {
+// settingSource is the place where a setting was set.
+type settingSource struct {
 	kind string // "", "file", "environment", "flag"
 	name string
 	line int
 }
 
-func (s source) String() string {
+func (s settingSource) String() string {
 	switch s.kind {
 	case "file":
 		return fmt.Sprintf("%s:%d", s.name, s.line)
@@ -70,7 +71,7 @@ func (s source) String() string {
 // AddFlags adds a flag for each setting that is not a secret. Pass the parsed
 // flags to [Load].
 func AddFlags(fs *pflag.FlagSet) {
-	for _, f := range newFields(&Settings{}) {
+	for _, f := range newSettingFields(&Settings{}) {
 		switch {
 		case f.secret:
 		case f.isBool():
@@ -81,22 +82,22 @@ func AddFlags(fs *pflag.FlagSet) {
 	}
 }
 
-// loader is one call of Load.
-type loader struct {
+// settingsLoader is one call of Load.
+type settingsLoader struct {
 	settings *Settings
-	fields   []*field
+	fields   []*settingField
 	texts    map[string][]string // by key, as the last layer set them
-	problems []Problem
+	problems []SettingProblem
 	invalid  map[string]bool // keys with a problem, which later checks skip
 }
 
 // Load reads the settings: the defaults, the YAML file at path, environ
 // ("KEY=value", as from os.Environ), and the flags that were given. Each
 // overrides the one before. path may be empty and flags nil. The error is an
-// [*Error] with all problems.
+// [*InvalidSettingsError] with all problems.
 func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error) {
-	s := &Settings{sources: map[string]source{}}
-	l := &loader{settings: s, fields: newFields(s), texts: map[string][]string{},
+	s := &Settings{sources: map[string]settingSource{}}
+	l := &settingsLoader{settings: s, fields: newSettingFields(s), texts: map[string][]string{},
 		invalid: map[string]bool{}}
 	if path != "" {
 		l.loadFile(path)
@@ -105,18 +106,18 @@ func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error
 	if flags != nil {
 		l.loadFlags(flags)
 	}
-	l.parse()
+	l.parseValues()
 	l.loadSecretFile("stripe_api_key", s.StripeAPIKeyFile, &s.StripeAPIKey, validateStripeKey)
 	l.loadSecretFile("callback_secret", s.CallbackSecretFile,
 		&s.CallbackSecret, validateCallbackSecret)
-	l.checkCombinations()
+	l.checkSettingCombinations()
 	if len(l.problems) > 0 {
-		return nil, &Error{l.problems}
+		return nil, &InvalidSettingsError{l.problems}
 	}
 	return s, nil
 }
 
-func (l *loader) addProblem(key, format string, args ...any) {
+func (l *settingsLoader) addProblem(key, format string, args ...any) {
 	src := ""
 	if s := l.settings.sources[key]; s.kind != "" {
 		src = s.String()
@@ -124,31 +125,31 @@ func (l *loader) addProblem(key, format string, args ...any) {
 	l.addProblemAt(key, src, format, args...)
 }
 
-func (l *loader) addProblemAt(key, src, format string, args ...any) {
-	l.problems = append(l.problems, Problem{Setting: key, Source: src,
+func (l *settingsLoader) addProblemAt(key, src, format string, args ...any) {
+	l.problems = append(l.problems, SettingProblem{Setting: key, Source: src,
 		Detail: fmt.Sprintf(format, args...)})
 	l.invalid[key] = true
 }
 
-func (l *loader) addWarning(format string, args ...any) {
+func (l *settingsLoader) addWarning(format string, args ...any) {
 	l.settings.warnings = append(l.settings.warnings, fmt.Sprintf(format, args...))
 }
 
 // set sets a setting over the layers before.
-func (l *loader) set(f *field, src source, text string) {
+func (l *settingsLoader) set(f *settingField, src settingSource, text string) {
 	text = strings.TrimSpace(text)
 	texts := []string{text}
 	if f.split != nil {
 		texts = f.split(text)
 	}
-	l.setTexts(f, src, texts)
+	l.setValueTexts(f, src, texts)
 }
 
-func (l *loader) setTexts(f *field, src source, texts []string) {
+func (l *settingsLoader) setValueTexts(f *settingField, src settingSource, texts []string) {
 	l.texts[f.key], l.settings.sources[f.key] = texts, src
 }
 
-func (l *loader) loadFile(path string) {
+func (l *settingsLoader) loadFile(path string) {
 	const name = "settings file"
 	info, err := os.Stat(path)
 	if err != nil {
@@ -168,7 +169,7 @@ func (l *loader) loadFile(path string) {
 		l.addProblemAt(name, path, "cannot read: %v", fileErrorReason(err))
 		return
 	}
-	hasSecret := slices.ContainsFunc(l.fields, func(f *field) bool {
+	hasSecret := slices.ContainsFunc(l.fields, func(f *settingField) bool {
 		return f.secret && l.texts[f.key] != nil
 	})
 	if hasSecret && info.Mode().Perm()&0o044 != 0 {
@@ -176,9 +177,9 @@ func (l *loader) loadFile(path string) {
 	}
 }
 
-func (l *loader) loadEnvironment(environ []string) {
+func (l *settingsLoader) loadEnvironment(environ []string) {
 	names := slices.Clone(commandEnv)
-	byName := map[string]*field{}
+	byName := map[string]*settingField{}
 	for _, f := range l.fields {
 		names, byName[f.envName()] = append(names, f.envName()), f
 	}
@@ -190,9 +191,9 @@ func (l *loader) loadEnvironment(environ []string) {
 		case f != nil && strings.TrimSpace(text) == "":
 			// `${X:-}` in a Compose file leaves an empty variable.
 		case f != nil:
-			l.set(f, source{"environment", name, 0}, text)
+			l.set(f, settingSource{"environment", name, 0}, text)
 		case strings.HasPrefix(name, envPrefix) && !slices.Contains(commandEnv, name) &&
-			!isServiceLink(name, text):
+			!isKubernetesVariable(name, text):
 			unknown = append(unknown, name)
 		}
 	}
@@ -210,34 +211,34 @@ var (
 		`^HOLDD_(.+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$`)
 )
 
-func isServiceLink(name, text string) bool {
+func isKubernetesVariable(name, text string) bool {
 	if m := servicePortPattern.FindStringSubmatch(name); m != nil {
 		return m[2] != "" || strings.Contains(text, "://")
 	}
 	return serviceHostPattern.MatchString(name)
 }
 
-func (l *loader) loadFlags(flags *pflag.FlagSet) {
+func (l *settingsLoader) loadFlags(flags *pflag.FlagSet) {
 	for _, f := range l.fields {
 		if given := flags.Lookup(f.flagName()); !f.secret && given != nil && given.Changed {
-			l.set(f, source{"flag", "--" + given.Name, 0}, given.Value.String())
+			l.set(f, settingSource{"flag", "--" + given.Name, 0}, given.Value.String())
 		}
 	}
 }
 
-// parse sets the settings to the texts of the layers, or to the defaults.
-func (l *loader) parse() {
+// parseValues sets the settings to the texts of the layers, or to the defaults.
+func (l *settingsLoader) parseValues() {
 	for _, f := range l.fields {
 		if _, ok := l.texts[f.key]; !ok {
 			if f.defaultText == "" {
 				continue
 			}
-			l.set(f, source{}, f.defaultText)
+			l.set(f, settingSource{}, f.defaultText)
 		}
 		texts := l.texts[f.key]
 		if f.split == nil && texts[0] == "" {
 			l.addProblem(f.key, "%s", noValue)
-		} else if err := f.codec.parse(texts); err != nil {
+		} else if err := f.settingCodec.parse(texts); err != nil {
 			l.addProblem(f.key, "%v", err)
 		}
 	}
@@ -247,7 +248,7 @@ const noValue = "no value: set one, or remove the setting"
 
 // loadSecretFile sets a secret to the text of the file of its setting with
 // _file.
-func (l *loader) loadSecretFile(key, path string, to *Secret, check func(string) error) {
+func (l *settingsLoader) loadSecretFile(key, path string, to *Secret, check func(string) error) {
 	fileKey := key + "_file"
 	if path == "" || l.invalid[fileKey] {
 		return
@@ -266,10 +267,10 @@ func (l *loader) loadSecretFile(key, path string, to *Secret, check func(string)
 		return
 	}
 	*to = NewSecret(text)
-	l.settings.sources[key] = source{"file", path, 1}
+	l.settings.sources[key] = settingSource{"file", path, 1}
 }
 
-func (l *loader) readSecretText(key, path string) (string, error) {
+func (l *settingsLoader) readSecretText(key, path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("cannot read: %v", fileErrorReason(err))
@@ -292,7 +293,7 @@ func (l *loader) readSecretText(key, path string) (string, error) {
 	return text, nil
 }
 
-func (l *loader) warnIfWorldReadable(key, path string, info os.FileInfo) {
+func (l *settingsLoader) warnIfWorldReadable(key, path string, info os.FileInfo) {
 	if info.Mode().Perm()&0o004 != 0 {
 		l.addWarning("%s: all users of this machine can read %s: chmod 600 %s", key, path, path)
 	}

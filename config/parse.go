@@ -119,7 +119,7 @@ func parseBool(s string) (bool, error) {
 	return s == "true", nil
 }
 
-func choiceParser(of []string) func(string) (string, error) {
+func oneOfParser(of []string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		if !slices.Contains(of, s) {
 			return "", fmt.Errorf("invalid value %.40q: want one of %s", s, strings.Join(of, ", "))

@@ -15,7 +15,7 @@ import (
 	"github.com/holdd/holdd/config"
 )
 
-func TestSecret_NeverPrinted(t *testing.T) {
+func TestSecretCodec_NeverPrinted(t *testing.T) {
 	const text = "sk_test_topsecret"
 	secret := config.NewSecret(text)
 	settings, err := config.Load(nil, []string{

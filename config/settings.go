@@ -60,7 +60,7 @@ type Settings struct {
 	AllowUnsafeRedis bool          // run on a Redis that may lose holds
 	ShutdownGrace    time.Duration // time limit of calls in flight when holdd stops
 
-	sources  map[string]source
+	sources  map[string]settingSource
 	warnings []string
 }
 
@@ -75,9 +75,9 @@ func (s *Settings) ListensOnLoopback() bool { return isLoopbackAddress(s.Listen)
 // mistake.
 func (s *Settings) Warnings() []string { return slices.Clone(s.warnings) }
 
-// Source returns the place where the setting with this key was set:
+// SourceOf returns the place where the setting with this key was set:
 // "holdd.yaml:3", "environment HOLDD_LEASE", "flag --lease", or "default".
-func (s *Settings) Source(key string) string { return s.sources[key].String() }
+func (s *Settings) SourceOf(key string) string { return s.sources[key].String() }
 
 func isLiveKey(key string) bool {
 	return strings.HasPrefix(key, "sk_live_") || strings.HasPrefix(key, "rk_live_") ||

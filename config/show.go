@@ -14,9 +14,9 @@ import (
 // is a comment as well, because it would not work.
 func (s *Settings) WriteYAML(w io.Writer) error {
 	var b strings.Builder
-	for _, f := range newFields(s) {
+	for _, f := range newSettingFields(s) {
 		values := f.format()
-		line := fmt.Sprintf("%s: %s", f.key, formatYAML(f, values))
+		line := fmt.Sprintf("%s: %s", f.key, formatYAMLValue(f, values))
 		switch {
 		case len(values) == 0 && s.sources[f.key].kind == "":
 			fmt.Fprintf(&b, "# %s:  # not set\n", f.key)
@@ -26,14 +26,14 @@ func (s *Settings) WriteYAML(w io.Writer) error {
 		case strings.Contains(line, maskedPassword):
 			line = "# " + line
 		}
-		fmt.Fprintf(&b, "%s  # %s\n", line, s.Source(f.key))
+		fmt.Fprintf(&b, "%s  # %s\n", line, s.SourceOf(f.key))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 // describeSecret describes a secret without its text.
-func describeSecret(f *field, values []string) string {
+func describeSecret(f *settingField, values []string) string {
 	switch {
 	case f.key == "stripe_api_key" && isLiveKey(values[0]):
 		return "set, LIVE mode"
@@ -45,9 +45,9 @@ func describeSecret(f *field, values []string) string {
 	return "set"
 }
 
-// formatYAML quotes a value where YAML needs it. Numbers, true and false are
-// not quoted.
-func formatYAML(f *field, values []string) string {
+// formatYAMLValue quotes a value where YAML needs it. Numbers, true and false
+// are not quoted.
+func formatYAMLValue(f *settingField, values []string) string {
 	if f.split != nil {
 		return "[" + strings.Join(values, ", ") + "]"
 	}

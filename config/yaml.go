@@ -13,7 +13,7 @@ import (
 // loadYAML reads a settings file. It keeps each value as it is written, and
 // reports what a decoder into a map accepts: unknown keys, keys given twice, a
 // second document. It returns an error if nothing can be read.
-func (l *loader) loadYAML(path string, b []byte) error {
+func (l *settingsLoader) loadYAML(path string, b []byte) error {
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
@@ -23,7 +23,7 @@ func (l *loader) loadYAML(path string, b []byte) error {
 	}
 	root := doc.Content[0]
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		l.addProblemAt("settings file", source{"file", path, doc.Line}.String(),
+		l.addProblemAt("settings file", settingSource{"file", path, doc.Line}.String(),
 			"second document after ---: want one")
 	}
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -33,14 +33,14 @@ func (l *loader) loadYAML(path string, b []byte) error {
 		return errors.New(`want settings of the form "key: value"`)
 	}
 	var known []string
-	byKey := map[string]*field{}
+	byKey := map[string]*settingField{}
 	for _, f := range l.fields {
 		known, byKey[f.key] = append(known, f.key), f
 	}
 	lines := map[string]int{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, node := root.Content[i], root.Content[i+1]
-		f, src := byKey[key.Value], source{"file", path, key.Line}
+		f, src := byKey[key.Value], settingSource{"file", path, key.Line}
 		switch first, twice := lines[key.Value]; {
 		case f == nil:
 			l.addProblemAt(fmt.Sprintf("%.60s", key.Value), src.String(), "unknown setting: %s",
@@ -49,14 +49,14 @@ func (l *loader) loadYAML(path string, b []byte) error {
 			l.addProblemAt(f.key, src.String(), "set twice: remove this line or line %d", first)
 		default:
 			lines[f.key] = key.Line
-			l.setNode(f, src, node)
+			l.setYAMLNode(f, src, node)
 		}
 	}
 	return nil
 }
 
-// setNode sets a setting to a scalar or a list.
-func (l *loader) setNode(f *field, src source, n *yaml.Node) {
+// setYAMLNode sets a setting to a scalar or a list.
+func (l *settingsLoader) setYAMLNode(f *settingField, src settingSource, n *yaml.Node) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -81,7 +81,7 @@ func (l *loader) setNode(f *field, src source, n *yaml.Node) {
 			}
 			texts = append(texts, text)
 		}
-		l.setTexts(f, src, texts)
+		l.setValueTexts(f, src, texts)
 	}
 }
 

@@ -226,7 +226,7 @@ func (c *limiterCase) run(t *testing.T) {
 	r := &limitedRun{limiter: c.limiter, rand: rand.New(rand.NewPCG(1, 1)),
 		latest: cmp.Or(c.late, 30*time.Millisecond)}
 	var running sync.WaitGroup
-	for _, s := range openThreeStores(t, store.Rates{Write: 25, Total: 100}) {
+	for _, s := range openThreeStores(t, store.RateLimits{Write: 25, Total: 100}) {
 		running.Go(func() { r.captureUntil(t, s, end) })
 	}
 	if c.other > 0 {
@@ -253,7 +253,7 @@ func TestLowerRate_OutlastsAQuietHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &limitedRun{limiter: &tokenBucket{rate: 10, burst: 2}, rand: rand.New(rand.NewPCG(1, 1)),
 			latest: time.Millisecond}
-		s := openThreeStores(t, store.Rates{Write: 25, Total: 100})[0]
+		s := openThreeStores(t, store.RateLimits{Write: 25, Total: 100})[0]
 		r.captureUntil(t, s, time.Now().Add(time.Minute))
 		time.Sleep(time.Hour) // in the bubble
 		from, until := time.Now(), time.Now().Add(30*time.Second)
@@ -267,7 +267,7 @@ func TestLowerRate_OutlastsAQuietHour(t *testing.T) {
 func TestLoweredRates_ListsAccountsAndKinds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := openThreeStores(t, store.Rates{Write: 25, Total: 100})[0]
+		s := openThreeStores(t, store.RateLimits{Write: 25, Total: 100})[0]
 		for _, l := range []struct {
 			account string
 			op      hold.Op

@@ -11,7 +11,7 @@ import (
 
 // AuthorizationAttempts keeps attempts to authorize a card. One caller at a
 // time has the lease of an attempt.
-type AuthorizationAttempts struct{ conn *conn }
+type AuthorizationAttempts struct{ conn *redisConn }
 
 var (
 	authorizeBeginScript = newScript("authorize_begin")
@@ -30,7 +30,7 @@ const attemptTTL = 72 * time.Hour
 // attempt is due for a check after checkIn.
 func (s *AuthorizationAttempts) BeginOrResumeAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, checkIn time.Duration,
-) (hold.AuthorizationAttempt, hold.LookupResult, time.Time, error) {
+) (hold.AuthorizationAttempt, hold.AttemptLookupResult, time.Time, error) {
 	record := ""
 	if a.State != 0 {
 		b, err := json.Marshal(a)
@@ -40,11 +40,11 @@ func (s *AuthorizationAttempts) BeginOrResumeAuthorization(
 		record = string(b)
 	}
 	keys := []string{keyAttempt + a.ID, keyOpenAttempts}
-	r := newReply(s.conn.callScript(ctx, authorizeBeginScript, keys,
+	r := newScriptReply(s.conn.callScript(ctx, authorizeBeginScript, keys,
 		a.ID, a.Digest, token, lease.Milliseconds(), attemptTTL.Milliseconds(),
-		checkIn.Milliseconds(), record, flagArg(a.Digest == "")))
-	now := r.time()
-	lookup, stored, begunAt := hold.LookupResult(r.int()), r.str(), r.time()
+		checkIn.Milliseconds(), record, boolArg(a.Digest == "")))
+	now := r.nextTime()
+	lookup, stored, begunAt := hold.AttemptLookupResult(r.nextInt()), r.nextString(), r.nextTime()
 	if r.err != nil {
 		return a, 0, now, r.err
 	}
@@ -71,37 +71,37 @@ func (s *AuthorizationAttempts) SaveAuthorization(
 	if err != nil {
 		return false, err
 	}
-	return s.save(ctx, a, token, string(record), release, next)
+	return s.saveRecord(ctx, a, token, string(record), release, next)
 }
 
 // ForgetAuthorization deletes an attempt whose request was not sent.
 func (s *AuthorizationAttempts) ForgetAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string,
 ) error {
-	_, err := s.save(ctx, a, token, "", true, time.Time{})
+	_, err := s.saveRecord(ctx, a, token, "", true, time.Time{})
 	return err
 }
 
-func (s *AuthorizationAttempts) save(
+func (s *AuthorizationAttempts) saveRecord(
 	ctx context.Context, a hold.AuthorizationAttempt, token, record string,
 	release bool, next time.Time,
 ) (bool, error) {
 	keys := []string{keyAttempt + a.ID, keyOpenAttempts}
 	n, err := s.conn.callScript(ctx, authorizeSaveScript, keys,
-		a.ID, token, record, flagArg(a.State.Finished()), flagArg(release),
+		a.ID, token, record, boolArg(a.State.Finished()), boolArg(release),
 		scoreArg(next), a.Digest, attemptTTL.Milliseconds()).Int64()
 	return n == 1, err
 }
 
-// DueAuthorizationIDs returns up to n attempts whose next check is due.
-func (s *AuthorizationAttempts) DueAuthorizationIDs(
+// DueAttemptIDs returns up to n attempts whose next check is due.
+func (s *AuthorizationAttempts) DueAttemptIDs(
 	ctx context.Context, n int,
 ) (ids []string, now time.Time, err error) {
 	keys := []string{keyOpenAttempts}
-	r := newReply(s.conn.callScript(ctx, authorizeDueScript, keys, clampBatchSize(n)))
-	now = r.time()
+	r := newScriptReply(s.conn.callScript(ctx, authorizeDueScript, keys, clampBatchSize(n)))
+	now = r.nextTime()
 	for r.hasMore() {
-		ids = append(ids, r.str())
+		ids = append(ids, r.nextString())
 	}
 	return ids, now, r.err
 }

@@ -145,7 +145,7 @@ func BenchmarkReadPage_100Holds(b *testing.B) {
 	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for b.Loop() {
 			listed, _, err := e.store.ReadPage(b.Context(), hold.SetExpiring,
-				hold.Position{Score: farFuture.UnixMilli() + 1}, 100)
+				hold.SortedSetPosition{Score: farFuture.UnixMilli() + 1}, 100)
 			if err != nil || len(listed) != 100 {
 				b.Fatal(len(listed), err)
 			}

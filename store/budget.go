@@ -9,20 +9,20 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Rates limit the requests per second of one account; 0 is no limit.
-type Rates struct {
+// RateLimits limit the requests per second of one account; 0 is no limit.
+type RateLimits struct {
 	Write int // of captures, and of cancels; updates have half of it
 	Read  int
 	Total int // of all kinds together
 }
 
-// Budget shares the [Rates] of each account between all replicas.
+// Budget shares the [RateLimits] of each account between all replicas.
 //
 // The rates are maximums. After a 429 the replicas share a lower rate, which
 // rises again with its use.
 type Budget struct {
-	conn  *conn
-	rates Rates
+	conn  *redisConn
+	rates RateLimits
 }
 
 var (
@@ -75,16 +75,16 @@ var budgetConstants = []luaConstant{
 	{"FILL_LIMIT_MS", int(fillLimit.Milliseconds())},
 }
 
-// partOfBuckets returns the part of a bucket that a priority may use.
-func partOfBuckets(p hold.Priority) float64 {
+// bucketShare returns the part of a bucket that a priority may use.
+func bucketShare(p hold.Priority) float64 {
 	if p >= hold.PriorityDue {
 		return 1
 	}
 	return 0.3 + 0.1*float64(p)
 }
 
-// rateOf returns the configured rate and burst of a kind of request.
-func (s *Budget) rateOf(op hold.Op) (rate, burst int) {
+// rateAndBurst returns the configured rate and burst of a kind of request.
+func (s *Budget) rateAndBurst(op hold.Op) (rate, burst int) {
 	switch {
 	case op == hold.OpRead:
 		return s.rates.Read, burstSize(s.rates.Read, otherBurstDivisor)
@@ -105,14 +105,15 @@ func (s *Budget) Reserve(
 ) ([]hold.BudgetReservation, error) {
 	calls := make([]scriptCall, len(wants))
 	for i := range wants {
-		calls[i] = s.reserveCall(&wants[i])
+		calls[i] = s.reserveScriptCall(&wants[i])
 	}
 	reserved := make([]hold.BudgetReservation, len(wants))
 	var failed error
 	for i, cmd := range s.conn.callScriptBatch(ctx, reserveScript, calls) {
-		r := newReply(cmd)
+		r := newScriptReply(cmd)
 		got := hold.BudgetReservation{
-			Requests: int(r.int()), Wait: r.micros(), First: r.micros(), Step: r.micros(),
+			Requests: int(r.nextInt()), Wait: r.nextMicros(), First: r.nextMicros(),
+			Step: r.nextMicros(),
 		}
 		if failed = errors.Join(failed, r.err); r.err == nil {
 			reserved[i] = got
@@ -121,8 +122,8 @@ func (s *Budget) Reserve(
 	return reserved, failed
 }
 
-func (s *Budget) reserveCall(w *hold.BudgetRequest) scriptCall {
-	rate, burst := s.rateOf(w.Op)
+func (s *Budget) reserveScriptCall(w *hold.BudgetRequest) scriptCall {
+	rate, burst := s.rateAndBurst(w.Op)
 	guaranteed := 0
 	if w.Priority < hold.PriorityDue {
 		guaranteed = 1
@@ -133,7 +134,7 @@ func (s *Budget) reserveCall(w *hold.BudgetRequest) scriptCall {
 		args: []any{
 			max(0, w.Requests), rate, burst,
 			s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
-			w.Ahead.Microseconds(), w.Op.String(), partOfBuckets(w.Priority), guaranteed,
+			w.Ahead.Microseconds(), w.Op.String(), bucketShare(w.Priority), guaranteed,
 		},
 	}
 }
@@ -146,7 +147,7 @@ func (s *Budget) LowerRate(
 	sentAgo time.Duration,
 ) error {
 	k := newBudgetKeys(account, op)
-	rate, _ := s.rateOf(op)
+	rate, _ := s.rateAndBurst(op)
 	bucket, kind := k.kind, op.String()
 	if scope == hold.LimitOfAccount && s.rates.Total > 0 {
 		rate, bucket, kind = s.rates.Total, k.all, hold.AllKinds
@@ -159,7 +160,7 @@ func (s *Budget) LowerRate(
 	if err != nil {
 		return err
 	}
-	return s.listLoweredAccount(ctx, account)
+	return s.addLoweredAccount(ctx, account)
 }
 
 // unlimitedRatePause is the pause after a 429 if no rate is configured that

@@ -95,7 +95,7 @@ func countReserved(reserved []reservation) int {
 }
 
 // openThreeStores opens three stores on one Redis inside a bubble.
-func openThreeStores(t *testing.T, b store.Rates) []*store.Store {
+func openThreeStores(t *testing.T, b store.RateLimits) []*store.Store {
 	t.Helper()
 	m := storetest.StartInProcess(t)
 	var all []*store.Store
@@ -109,22 +109,23 @@ func TestReserve_UsesWholeRate(t *testing.T) {
 	t.Parallel()
 	const seconds = 5
 	for _, c := range []struct {
-		b     store.Rates
+		b     store.RateLimits
 		ops   []hold.Op
 		n     int
 		limit int // a second
 		burst int
 	}{
-		{store.Rates{Write: 25}, []hold.Op{hold.OpCapture}, 64, 25, 1},
-		{store.Rates{Write: 25}, []hold.Op{hold.OpCapture}, 1, 25, 1},
-		{store.Rates{Write: 25, Total: 25}, []hold.Op{hold.OpCapture, hold.OpCancel}, 64, 25, 2},
-		{store.Rates{Write: 25, Read: 80, Total: 30}, []hold.Op{hold.OpCapture, hold.OpCancel,
+		{store.RateLimits{Write: 25}, []hold.Op{hold.OpCapture}, 64, 25, 1},
+		{store.RateLimits{Write: 25}, []hold.Op{hold.OpCapture}, 1, 25, 1},
+		{store.RateLimits{Write: 25, Total: 25}, []hold.Op{hold.OpCapture, hold.OpCancel}, 64, 25,
+			2},
+		{store.RateLimits{Write: 25, Read: 80, Total: 30}, []hold.Op{hold.OpCapture, hold.OpCancel,
 			hold.OpRead}, 64, 30, 3},
-		{store.Rates{Write: 1}, []hold.Op{hold.OpCapture}, 64, 1, 1},
-		{store.Rates{Write: 7}, []hold.Op{hold.OpCancel}, 5, 7, 1},
-		{store.Rates{Write: 300}, []hold.Op{hold.OpCapture}, 64, 300, 3},
-		{store.Rates{Read: 10, Write: 1}, []hold.Op{hold.OpRead}, 64, 10, 1},
-		{store.Rates{Total: 40}, []hold.Op{hold.OpRead, hold.OpCapture}, 64, 40, 4},
+		{store.RateLimits{Write: 1}, []hold.Op{hold.OpCapture}, 64, 1, 1},
+		{store.RateLimits{Write: 7}, []hold.Op{hold.OpCancel}, 5, 7, 1},
+		{store.RateLimits{Write: 300}, []hold.Op{hold.OpCapture}, 64, 300, 3},
+		{store.RateLimits{Read: 10, Write: 1}, []hold.Op{hold.OpRead}, 64, 10, 1},
+		{store.RateLimits{Total: 40}, []hold.Op{hold.OpRead, hold.OpCapture}, 64, 40, 4},
 	} {
 		t.Run(fmt.Sprintf("%+v, %v, %d at once", c.b, c.ops, c.n), func(t *testing.T) {
 			t.Parallel()
@@ -151,7 +152,7 @@ func TestReserve_UsesWholeRate(t *testing.T) {
 func TestReserve_SeparatesAccountsAndKinds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := openThreeStores(t, store.Rates{Write: 10, Read: 20})
+		s := openThreeStores(t, store.RateLimits{Write: 10, Read: 20})
 		take := func(account string, op hold.Op) int {
 			t.Helper()
 			n, _, err := tryReserve(t.Context(), s[0], account, op, 100)
@@ -174,7 +175,7 @@ func TestReserve_SeparatesAccountsAndKinds(t *testing.T) {
 			t.Errorf("of nothing: %d, %s, %v", n, wait, err)
 		}
 		for range 5 {
-			if n, _, err := tryReserve(t.Context(), openThreeStores(t, store.Rates{})[0], "",
+			if n, _, err := tryReserve(t.Context(), openThreeStores(t, store.RateLimits{})[0], "",
 				hold.OpCapture, 1000); n != 1000 || err != nil {
 				t.Errorf("without a limit: %d, %v", n, err)
 			}
@@ -189,7 +190,7 @@ func TestReserve_FullBucketAllowsBurst(t *testing.T) {
 		m := storetest.StartInProcess(t)
 		for _, rate := range []int{1, 2, 3, 7, 10, 19, 20, 25, 33, 99, 100, 999, 1000, 12_345} {
 			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial,
-				Rates: store.Rates{Write: rate, Total: rate}})
+				Rates: store.RateLimits{Write: rate, Total: rate}})
 			for round := range 5 {
 				time.Sleep(2*time.Second + 137*time.Microsecond) // in the bubble
 				if n, wait, err := tryReserve(t.Context(), s, fmt.Sprint(rate), hold.OpCapture,
@@ -204,7 +205,7 @@ func TestReserve_FullBucketAllowsBurst(t *testing.T) {
 func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := openThreeStores(t, store.Rates{Write: 1000, Total: 2000})
+		s := openThreeStores(t, store.RateLimits{Write: 1000, Total: 2000})
 		ctx := t.Context()
 		if err := s[0].PauseRequests(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
 			t.Fatal(err)
@@ -248,7 +249,8 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 func TestReserve_AheadUsesWholeRate(t *testing.T) {
 	t.Parallel()
 	const seconds, ahead = 20, 200 * time.Millisecond
-	for _, b := range []store.Rates{{Write: 25}, {Write: 25, Total: 25}, {Write: 500, Total: 2000},
+	for _, b := range []store.RateLimits{{Write: 25}, {Write: 25, Total: 25}, {Write: 500,
+		Total: 2000},
 		{Write: 7}, {Write: 1}, {Write: 100, Total: 30}} {
 		t.Run(fmt.Sprintf("%+v", b), func(t *testing.T) {
 			t.Parallel()
@@ -314,7 +316,7 @@ func TestReserve_OnRedis(t *testing.T) {
 	var stores []*store.Store
 	for range 3 {
 		stores = append(stores,
-			mustOpen(t, store.Options{URL: r.URL(), Rates: store.Rates{Write: rate,
+			mustOpen(t, store.Options{URL: r.URL(), Rates: store.RateLimits{Write: rate,
 				Total: 2 * rate}}))
 	}
 	began := time.Now()
@@ -365,7 +367,7 @@ func TestReserve_HigherPriorityFirst(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				stores := openThreeStores(t, store.Rates{Write: 25, Read: 25, Total: 25})
+				stores := openThreeStores(t, store.RateLimits{Write: 25, Read: 25, Total: 25})
 				end := time.Now().Add(seconds * time.Second)
 				var running sync.WaitGroup
 				var captures, reads int
@@ -412,7 +414,7 @@ func TestReserve_SharesStayWithinTheRate(t *testing.T) {
 	t.Parallel()
 	const seconds = 120
 	synctest.Test(t, func(t *testing.T) {
-		rates := store.Rates{Write: 25, Read: 2, Total: 100}
+		rates := store.RateLimits{Write: 25, Read: 2, Total: 100}
 		stores := openThreeStores(t, rates)
 		for range 6 { // to the least rate, 5 in all
 			err := stores[0].LowerRate(t.Context(), "", hold.OpCapture, hold.LimitOfAccount, 0)
@@ -453,7 +455,7 @@ func TestReserve_ClockGoesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := storetest.StartInProcess(t)
 		s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial,
-			Rates: store.Rates{Write: 25, Total: 100}})
+			Rates: store.RateLimits{Write: 25, Total: 100}})
 		rdb := redis.NewClient(&redis.Options{Addr: "in-process", Dialer: m.Dial})
 		defer rdb.Close()
 		future := time.Now().Add(time.Hour).UnixMicro()

@@ -19,15 +19,15 @@ const (
 	shareSize
 )
 
-var shareArgs = argNames{"SHARE", []string{
+var shareArgs = scriptArgNames{"SHARE", []string{
 	shareLane:  "LANE",
 	shareHolds: "HOLDS",
 	shareUntil: "UNTIL",
 }}
 
-// claimCall is one call of claim.lua: shares of one partition, at most
+// claimScriptCall is one call of claim.lua: shares of one partition, at most
 // [maxBatchSize] of them with at most as many holds in all.
-type claimCall struct {
+type claimScriptCall struct {
 	scriptCall
 	holds  int
 	shares []int // indexes of its shares
@@ -38,26 +38,28 @@ type claimCall struct {
 // have at most one share. One share claims at most [maxBatchSize] holds. With
 // an error, the claims that Claim returns are valid.
 func (s *Queue) Claim(
-	ctx context.Context, shares []hold.Share, lease time.Duration,
-) (claims []hold.ShareClaims, err error) {
-	calls := s.claimCalls(shares, lease)
+	ctx context.Context, shares []hold.ClaimShare, lease time.Duration,
+) (claims []hold.ClaimedShare, err error) {
+	calls := s.splitIntoClaimCalls(shares, lease)
 	if len(calls) == 0 {
-		return make([]hold.ShareClaims, len(shares)), nil
+		return make([]hold.ClaimedShare, len(shares)), nil
 	}
 	scripts := make([]scriptCall, len(calls))
 	for i, c := range calls {
 		scripts[i] = c.scriptCall
 	}
-	claims = make([]hold.ShareClaims, len(shares))
+	claims = make([]hold.ClaimedShare, len(shares))
 	for i, cmd := range s.conn.callScriptBatch(ctx, claimScript, scripts) {
-		err = errors.Join(err, readClaims(newReply(cmd), calls[i].shares, claims))
+		err = errors.Join(err, readClaimReply(newScriptReply(cmd), calls[i].shares, claims))
 	}
 	return claims, err
 }
 
-// claimCalls divides shares into calls.
-func (s *Queue) claimCalls(shares []hold.Share, lease time.Duration) (calls []*claimCall) {
-	open := make([]*claimCall, len(s.conn.partitions)) // the last call of each partition
+// splitIntoClaimCalls divides shares into calls.
+func (s *Queue) splitIntoClaimCalls(
+	shares []hold.ClaimShare, lease time.Duration,
+) (calls []*claimScriptCall) {
+	open := make([]*claimScriptCall, len(s.conn.partitions)) // the last call of each partition
 	for i := range shares {
 		share := &shares[i]
 		if share.Holds <= 0 {
@@ -67,7 +69,7 @@ func (s *Queue) claimCalls(shares []hold.Share, lease time.Duration) (calls []*c
 		c := open[p]
 		if c == nil || len(c.shares) == maxBatchSize || c.holds+n > maxBatchSize {
 			k := &s.conn.partitions[p]
-			c = &claimCall{scriptCall: scriptCall{
+			c = &claimScriptCall{scriptCall: scriptCall{
 				keys: []string{k.leased, k.holds, k.lanes, k.ready},
 				args: []any{lease.Milliseconds()},
 			}}
@@ -85,14 +87,14 @@ func (s *Queue) claimCalls(shares []hold.Share, lease time.Duration) (calls []*c
 	return calls
 }
 
-// readClaims reads the reply to a call into the claims of its shares.
-func readClaims(r *reply, shares []int, claims []hold.ShareClaims) error {
-	now := r.time()
+// readClaimReply reads the reply to a call into the claims of its shares.
+func readClaimReply(r *scriptReply, shares []int, claims []hold.ClaimedShare) error {
+	now := r.nextTime()
 	var unreadable error
 	for _, i := range shares {
-		n, nearest := r.int(), r.optionalTime()
+		n, nearest := r.nextInt(), r.nextOptionalTime()
 		for range n {
-			id, rec, takenOver := r.str(), r.str(), r.flag()
+			id, rec, takenOver := r.nextString(), r.nextString(), r.nextFlag()
 			if r.err != nil {
 				break
 			}

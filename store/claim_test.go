@@ -27,7 +27,7 @@ func TestClaim_ManyLanes(t *testing.T) {
 					account, nearDeadline.Add(time.Duration(i)*time.Hour)))
 			}
 		}
-		claims, err := e.store.Claim(t.Context(), []hold.Share{
+		claims, err := e.store.Claim(t.Context(), []hold.ClaimShare{
 			{Lane: captureLaneOf("acct_b"), Holds: 2},
 			{Lane: captureLaneOf("acct_none"), Holds: 2},
 			{Lane: captureLaneOf("acct_a"), Holds: 3, Until: nearDeadline},
@@ -71,8 +71,8 @@ func TestClaim_SecondShareOfLane(t *testing.T) {
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline),
 			newReadyWrite("pi_b", hold.OpCapture, "", nearDeadline))
-		share := hold.Share{Lane: captureLane, Holds: 1}
-		claims, err := e.store.Claim(t.Context(), []hold.Share{share, share}, time.Minute)
+		share := hold.ClaimShare{Lane: captureLane, Holds: 1}
+		claims, err := e.store.Claim(t.Context(), []hold.ClaimShare{share, share}, time.Minute)
 		if err != nil || len(claims[0].Claims) != 1 || len(claims[1].Claims) != 0 {
 			t.Errorf("claimed %v and %v, %v", claimedIDs(claims[0].Claims),
 				claimedIDs(claims[1].Claims), err)
@@ -99,9 +99,9 @@ func TestClaim_DividesIntoCalls(t *testing.T) {
 					fmt.Sprintf("acct_%d", i%accounts), nearDeadline))
 			}
 			e.mustCommit(writes...)
-			var shares []hold.Share
+			var shares []hold.ClaimShare
 			for _, lane := range e.mustPromoteDue(false).Lanes {
-				shares = append(shares, hold.Share{Lane: lane, Holds: lane.Ready})
+				shares = append(shares, hold.ClaimShare{Lane: lane, Holds: lane.Ready})
 			}
 			claims, err := e.store.Claim(t.Context(), shares, time.Minute)
 			if err != nil {
@@ -178,7 +178,7 @@ func TestPromoteDue_SkipsLanes(t *testing.T) {
 // calls the pipeline has.
 func TestReserve_SendsSourceOnce(t *testing.T) {
 	t.Parallel()
-	e := startRedis(t, store.Options{Rates: store.Rates{Write: 5}})
+	e := startRedis(t, store.Options{Rates: store.RateLimits{Write: 5}})
 	e.rdb.ScriptFlush(t.Context())
 	e.rdb.ConfigResetStat(t.Context())
 	wants := make([]hold.BudgetRequest, 100)
@@ -211,11 +211,13 @@ func TestClaim_SameMillisecondHasAnotherVersion(t *testing.T) {
 			m := storetest.StartInProcess(t)
 			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial})
 			w := newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)
-			if ok, err := s.Commit(t.Context(), []hold.HoldWrite{w}); err != nil || !ok[0].Committed() {
+			if ok, err := s.Commit(t.Context(), []hold.HoldWrite{w}); err != nil ||
+				!ok[0].IsCommitted() {
 				t.Fatal(ok, err)
 			}
 			time.Sleep(100 * time.Microsecond) // in the bubble: within one millisecond
-			claims, err := s.Claim(t.Context(), []hold.Share{{Lane: captureLane, Holds: 1}}, time.Minute)
+			claims, err := s.Claim(t.Context(), []hold.ClaimShare{{Lane: captureLane, Holds: 1}},
+				time.Minute)
 			if err != nil || len(claims[0].Claims) != 1 {
 				t.Fatal(claims, err)
 			}

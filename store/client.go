@@ -32,7 +32,8 @@ func newClient(o Options) (redis.UniversalClient, error) {
 	}
 	scheme, rest, ok := strings.Cut(o.URL, "://")
 	if !ok {
-		return nil, settingErrorf("invalid redis_url: want a scheme, as in redis://host:6379/0")
+		return nil,
+			invalidSettingErrorf("invalid redis_url: want a scheme, as in redis://host:6379/0")
 	}
 	kind, transport := "", scheme
 	if t, k, ok := strings.Cut(scheme, "+"); ok {
@@ -50,7 +51,7 @@ func newClient(o Options) (redis.UniversalClient, error) {
 	case "cluster":
 		return newClusterClient(plain, o)
 	default:
-		return nil, settingErrorf("invalid redis_url: want the scheme redis, rediss, unix, "+
+		return nil, invalidSettingErrorf("invalid redis_url: want the scheme redis, rediss, unix, "+
 			"redis+sentinel or redis+cluster, got %q", scheme)
 	}
 }
@@ -72,7 +73,8 @@ func newSentinelClient(plain string, o Options) (redis.UniversalClient, error) {
 		return nil, invalidURLError(err)
 	}
 	if c.MasterName == "" {
-		return nil, settingErrorf("invalid redis_url: want ?master_name=… with redis+sentinel://")
+		return nil,
+			invalidSettingErrorf("invalid redis_url: want ?master_name=… with redis+sentinel://")
 	}
 	c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = noRetries, 1, true
 	c.PoolSize, c.Dialer = o.PoolSize, o.Dialer
@@ -108,18 +110,18 @@ func setDefaultTimeouts(timeouts ...*time.Duration) {
 func toGoRedisURL(raw string, many bool) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil && many {
-		return moveHostsToQuery(raw), nil // url.Parse rejects several host:port pairs
+		return moveHostsToURLQuery(raw), nil // url.Parse rejects several host:port pairs
 	}
 	if err != nil {
 		return "", invalidURLError(err)
 	}
 	if strings.Contains(u.Host, ",") {
-		return moveHostsToQuery(raw), nil
+		return moveHostsToURLQuery(raw), nil
 	}
 	return raw, nil
 }
 
-func moveHostsToQuery(raw string) string {
+func moveHostsToURLQuery(raw string) string {
 	scheme, rest, _ := strings.Cut(raw, "://")
 	end := strings.IndexAny(rest, "/?")
 	if end < 0 {
@@ -148,10 +150,11 @@ func moveHostsToQuery(raw string) string {
 func invalidURLError(err error) error {
 	var urlError *url.Error
 	if errors.As(err, &urlError) {
-		return settingErrorf("%s", "invalid redis_url: want redis://user:password@host:6379/0, "+
-			"with / ? # @ : and % percent-encoded in the password")
+		return invalidSettingErrorf("%s",
+			"invalid redis_url: want redis://user:password@host:6379/0, "+
+				"with / ? # @ : and % percent-encoded in the password")
 	}
-	return settingErrorf("invalid redis_url: %w", err)
+	return invalidSettingErrorf("invalid redis_url: %w", err)
 }
 
 func unreachableError(rawURL string, err error) error {

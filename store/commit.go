@@ -31,7 +31,7 @@ var commitKeys = []struct {
 	{"REFRESH", func(k *partitionKeys) string { return k.refresh }},
 }
 
-func commitKeyConstants() []luaConstant {
+func commitScriptKeyConstants() []luaConstant {
 	out := make([]luaConstant, len(commitKeys))
 	for i, key := range commitKeys {
 		out[i] = luaConstant{"KEY_" + key.name, i + 1}
@@ -60,7 +60,7 @@ const (
 	writeSize
 )
 
-var writeArgs = argNames{"WRITE", []string{
+var writeArgs = scriptArgNames{"WRITE", []string{
 	writeID:              "ID",
 	writeVersion:         "VERSION",
 	writeRecord:          "RECORD",
@@ -97,15 +97,15 @@ func (s *Holds) Commit(
 		}
 		args := append(make([]any, 0, 1+(writeSize+2)*len(b.indexes)), s.conn.maxEventBytes)
 		for _, i := range b.indexes {
-			args = appendWriteArgs(args, &writes[i])
+			args = appendCommitArgs(args, &writes[i])
 		}
 		calls[n] = scriptCall{keys: keys, args: args}
 	}
 	results = make([]hold.CommitResult, len(writes))
 	for n, cmd := range s.conn.callScriptBatch(ctx, commitScript, calls) {
-		r := newReply(cmd)
+		r := newScriptReply(cmd)
 		for _, i := range batches[n].indexes {
-			results[i] = hold.CommitResult(r.int())
+			results[i] = hold.CommitResult(r.nextInt())
 		}
 		if r.err != nil {
 			return results, r.err
@@ -114,8 +114,8 @@ func (s *Holds) Commit(
 	return results, nil
 }
 
-// appendWriteArgs appends the arguments and the events of a write.
-func appendWriteArgs(args []any, w *hold.HoldWrite) []any {
+// appendCommitArgs appends the arguments and the events of a write.
+func appendCommitArgs(args []any, w *hold.HoldWrite) []any {
 	h := w.Hold
 	var a [writeSize]string
 	a[writeID], a[writeVersion] = h.ID, versionArg(w.Version)

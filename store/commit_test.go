@@ -105,12 +105,12 @@ func TestCommit_RejectsClaimLostByRedis(t *testing.T) {
 
 		cancel := newUpdateWrite(*e.mustRead("pi_a"))
 		cancel.Hold.NextOp, cancel.Hold.CancelWanted = hold.OpCancel, true
-		cancel.Placement = hold.Placement{DueAt: pastDue, Ready: true, KeepMilestone: true}
+		cancel.Placement = hold.SortedSetPlacement{DueAt: pastDue, Ready: true, KeepMilestone: true}
 		e.mustCommit(cancel)
 
 		again := newUpdateWrite(lost[0].Hold)
 		again.Hold.State, again.Hold.NextAt = hold.Scheduled, futureDue
-		again.Placement = hold.Placement{DueAt: futureDue, KeepMilestone: true}
+		again.Placement = hold.SortedSetPlacement{DueAt: futureDue, KeepMilestone: true}
 		if e.tryCommit(again)[0] {
 			t.Errorf("a forgotten claim has overwritten an accepted cancel: cancel wanted is %t now",
 				e.mustRead("pi_a").CancelWanted)
@@ -263,8 +263,9 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 				h.Version = 1
 				w := newUpdateWrite(h)
 				w.Hold.Reference = fmt.Sprintf("racer %d", r)
-				w.Placement = hold.Placement{DueAt: futureDue.Add(time.Duration(r) * time.Second),
-					KeepMilestone: true}
+				w.Placement =
+					hold.SortedSetPlacement{DueAt: futureDue.Add(time.Duration(r) * time.Second),
+						KeepMilestone: true}
 				w.Events = [][]byte{fmt.Appendf(nil, "%d by %d", i, r)}
 				writes = append(writes, w)
 			}
@@ -277,7 +278,7 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 					return
 				}
 				for i := range ok {
-					wins[i][r] = ok[i].Committed()
+					wins[i][r] = ok[i].IsCommitted()
 				}
 				return
 			}
@@ -287,7 +288,7 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				wins[i][r] = ok[0].Committed()
+				wins[i][r] = ok[0].IsCommitted()
 			}
 		})
 	}
@@ -334,7 +335,7 @@ func TestCommit_ManyWithConflicts(t *testing.T) {
 				w.Version = 2
 			}
 			w.Hold.Reference = "new"
-			w.Placement = hold.Placement{DueAt: changedTime, KeepMilestone: true}
+			w.Placement = hold.SortedSetPlacement{DueAt: changedTime, KeepMilestone: true}
 			second = append(second, w)
 		}
 		for i, ok := range e.tryCommit(second...) {

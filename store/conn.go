@@ -12,8 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// conn is the Redis client and the keys that all parts of a [Store] share.
-type conn struct {
+// redisConn is the Redis client and the keys that all parts of a [Store] share.
+type redisConn struct {
 	client     redis.UniversalClient
 	partitions []partitionKeys
 	// maxEventBytes is how large the stream of events of each partition may be.
@@ -21,9 +21,9 @@ type conn struct {
 }
 
 // partitionIndex returns the index of a hold's partition.
-func (c *conn) partitionIndex(id string) int { return hashToPartition(id, len(c.partitions)) }
+func (c *redisConn) partitionIndex(id string) int { return hashToPartition(id, len(c.partitions)) }
 
-func (c *conn) partitionKeysOf(id string) *partitionKeys {
+func (c *redisConn) partitionKeysOf(id string) *partitionKeys {
 	return &c.partitions[c.partitionIndex(id)]
 }
 
@@ -36,23 +36,23 @@ func hashToPartition(id string, partitions int) int {
 	return int(f.Sum32() % uint32(partitions))
 }
 
-// batch is a part of a list of holds that fits into one script call.
-type batch struct {
+// partitionBatch is a part of a list of holds that fits into one script call.
+type partitionBatch struct {
 	partition int
 	indexes   []int // in the list
 }
 
 // splitByPartition splits a list of n holds into batches.
-func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
+func (c *redisConn) splitByPartition(n int, id func(i int) string) []partitionBatch {
 	indexes := make([][]int, len(c.partitions))
 	for i := range n {
 		p := c.partitionIndex(id(i))
 		indexes[p] = append(indexes[p], i)
 	}
-	var batches []batch
+	var batches []partitionBatch
 	for p := range indexes {
 		for chunk := range slices.Chunk(indexes[p], maxBatchSize) {
-			batches = append(batches, batch{partition: p, indexes: chunk})
+			batches = append(batches, partitionBatch{partition: p, indexes: chunk})
 		}
 	}
 	return batches
@@ -62,14 +62,14 @@ func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
 // highest ("": now), lowest score first, and the time of Redis. It reads more
 // than maxBatchSize in several rounds. A set that changes meanwhile may show a
 // hold twice or not at all.
-func (c *conn) readByScore(
+func (c *redisConn) readByScore(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
 ) ([]hold.DueHold, time.Time, error) {
 	return c.readWithScores(ctx, readDueScript, set, n, highest)
 }
 
 // readWithScores is readByScore with read_due.lua or a script like it.
-func (c *conn) readWithScores(
+func (c *redisConn) readWithScores(
 	ctx context.Context, script *redis.Script, set func(*partitionKeys) string, n int,
 	highest string,
 ) (found []hold.DueHold, now time.Time, failed error) {
@@ -91,7 +91,7 @@ func (c *conn) readWithScores(
 		}
 		var full []int
 		for i, cmd := range c.callScriptBatch(ctx, script, calls) {
-			batch, at, count, err := decodeDue(cmd)
+			batch, at, count, err := decodeDueHolds(cmd)
 			failed = errors.Join(failed, err)
 			if !at.IsZero() {
 				now = at
@@ -106,13 +106,13 @@ func (c *conn) readWithScores(
 	return slices.Concat(byPartition...), now, failed
 }
 
-// decodeDue decodes a reply of read_due.lua. count includes the records that it
-// could not decode.
-func decodeDue(cmd *redis.Cmd) (found []hold.DueHold, now time.Time, count int, failed error) {
-	r := newReply(cmd)
-	now = r.time()
+// decodeDueHolds decodes a reply of read_due.lua. count includes the records
+// that it could not decode.
+func decodeDueHolds(cmd *redis.Cmd) (found []hold.DueHold, now time.Time, count int, failed error) {
+	r := newScriptReply(cmd)
+	now = r.nextTime()
 	for ; r.hasMore(); count++ {
-		id, due, rec := r.str(), r.time(), r.str()
+		id, due, rec := r.nextString(), r.nextTime(), r.nextString()
 		if r.err != nil {
 			break
 		}
@@ -130,13 +130,15 @@ func decodeDue(cmd *redis.Cmd) (found []hold.DueHold, now time.Time, count int, 
 }
 
 // perPartition returns how many of n each partition gives.
-func (c *conn) perPartition(n int) int {
+func (c *redisConn) perPartition(n int) int {
 	return (n + len(c.partitions) - 1) / len(c.partitions)
 }
 
 // hasAnyMembers reports whether a set has members in any partition. While a set
 // is empty, ZCARD costs Redis less than a script.
-func (c *conn) hasAnyMembers(ctx context.Context, set func(*partitionKeys) string) (bool, error) {
+func (c *redisConn) hasAnyMembers(
+	ctx context.Context, set func(*partitionKeys) string,
+) (bool, error) {
 	pipe := c.client.Pipeline()
 	counts := make([]*redis.IntCmd, len(c.partitions))
 	for p := range c.partitions {

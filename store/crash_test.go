@@ -145,7 +145,7 @@ func TestScript_HalfWrittenToFile(t *testing.T) {
 						e.mustCommit(captured(claims)...)
 						// Counts can be wrong until the deadline of a hold has passed.
 						// Each hold must be listed once.
-						listed := e.readPages(hold.SetSettled, hold.Position{}, 2, nil)
+						listed := e.readPages(hold.SetSettled, hold.SortedSetPosition{}, 2, nil)
 						if slices.Sort(listed); len(listed) != n+1 ||
 							len(slices.Compact(listed)) != n+1 {
 							return false

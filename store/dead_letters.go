@@ -62,8 +62,8 @@ func (s *Outbox) RequeueDeadLetters(
 		}
 		k := newSinkKeys(sink, p)
 		keys, args := []string{k.deadLetters, k.requeued}, append([]any{maxRequeue}, entries[p]...)
-		r := newReply(s.conn.callScript(ctx, sinkRequeueScript, keys, args...))
-		n += r.int()
+		r := newScriptReply(s.conn.callScript(ctx, sinkRequeueScript, keys, args...))
+		n += r.nextInt()
 		if r.err != nil {
 			return n, r.err
 		}
@@ -71,8 +71,8 @@ func (s *Outbox) RequeueDeadLetters(
 	return n, nil
 }
 
-// ReadRequeued returns up to n requeued dead letters of a partition.
-func (s *Outbox) ReadRequeued(
+// ReadRequeuedDeadLetters returns up to n requeued dead letters of a partition.
+func (s *Outbox) ReadRequeuedDeadLetters(
 	ctx context.Context, sink string, partition, n int,
 ) ([]hold.StreamEvent, error) {
 	stream := newSinkKeys(sink, partition).requeued

@@ -9,15 +9,15 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// argNames names the arguments that a script gets for each item of a list. Go
-// indexes them with constants. A script uses PREFIX_NAME for the offset of an
-// argument, and PREFIX_SIZE for their number.
-type argNames struct {
+// scriptArgNames names the arguments that a script gets for each item of a
+// list. Go indexes them with constants. A script uses PREFIX_NAME for the
+// offset of an argument, and PREFIX_SIZE for their number.
+type scriptArgNames struct {
 	prefix string
 	names  []string
 }
 
-func (a argNames) constants() []luaConstant {
+func (a scriptArgNames) luaConstants() []luaConstant {
 	out := []luaConstant{{a.prefix + "_SIZE", len(a.names)}}
 	for i, name := range a.names {
 		out = append(out, luaConstant{a.prefix + "_" + name, i})
@@ -52,21 +52,21 @@ type luaDefinition struct{ name, source string }
 
 // luaDefinitions are in an order in which each uses only earlier ones.
 var luaDefinitions = slices.Concat(
-	constantDefinitions(), functionDefinitions(readLua("shared/functions")))
+	luaConstantDefinitions(), splitLuaFunctions(readLuaFile("shared/functions")))
 
-func constantDefinitions() []luaDefinition {
+func luaConstantDefinitions() []luaDefinition {
 	var out []luaDefinition
 	for _, list := range [][]luaConstant{
-		recordConstants(),
+		recordLayoutConstants(),
 		resultConstants,
 		chunkConstants,
 		streamConstants,
-		writeArgs.constants(),
-		commitKeyConstants(),
-		advanceArgs.constants(),
-		shareArgs.constants(),
+		writeArgs.luaConstants(),
+		commitScriptKeyConstants(),
+		advanceArgs.luaConstants(),
+		shareArgs.luaConstants(),
 		budgetConstants,
-		conditionArgs.constants(),
+		conditionArgs.luaConstants(),
 	} {
 		for _, c := range list {
 			source := "local " + c.name + " = " + strconv.Itoa(c.value)
@@ -79,8 +79,8 @@ func constantDefinitions() []luaDefinition {
 // localPattern finds the name that a block of Lua defines.
 var localPattern = regexp.MustCompile(`(?m)^local (?:function )?(\w+)`)
 
-// functionDefinitions splits a Lua file at its empty lines.
-func functionDefinitions(src string) []luaDefinition {
+// splitLuaFunctions splits a Lua file at its empty lines.
+func splitLuaFunctions(src string) []luaDefinition {
 	var out []luaDefinition
 	for block := range strings.SplitSeq(src, "\n\n") {
 		if m := localPattern.FindStringSubmatch(block); m != nil {
@@ -90,10 +90,10 @@ func functionDefinitions(src string) []luaDefinition {
 	return out
 }
 
-// prependDefinitions puts the definitions that a script needs before the
+// prependLuaDefinitions puts the definitions that a script needs before the
 // script. It leaves out the others, because Redis creates each function again
 // for every call.
-func prependDefinitions(script string) string {
+func prependLuaDefinitions(script string) string {
 	for i := len(luaDefinitions) - 1; i >= 0; i-- {
 		if d := luaDefinitions[i]; strings.Contains(script, d.name) {
 			script = d.source + "\n" + script

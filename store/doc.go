@@ -6,7 +6,7 @@
 //   - [Queue] promotes due holds and claims them for a worker.
 //   - [Budget] shares the request rates of an account between all replicas.
 //   - [Inbox] reads the stream to which booking systems add requests.
-//   - [Webhooks] keeps the intents that a worker must refresh.
+//   - [RefreshQueue] keeps the intents that a worker must refresh.
 //   - [Outbox] keeps the streams of events and the progress of each sink.
 //   - [Locks] and [Replicas] divide jobs and detect dead replicas.
 //   - [ReconcileRuns] and [AuthorizationAttempts] keep work that another
@@ -61,8 +61,8 @@
 //
 // A webhook's refresh is not lost between two scripts. request_refresh.lua
 // makes the refresh due or remembers the intent, and commit.lua makes it due
-// when it creates the hold. Only [Webhooks.FinishRefresh] removes a refresh,
-// and only if it was not requested again.
+// when it creates the hold. Only [RefreshQueue.FinishOrPostponeRefresh] removes
+// a refresh, and only if it was not requested again.
 //
 // The time of Redis decides what is due, not the clocks of the replicas. On a
 // Cluster each partition uses the clock of its server.

@@ -82,7 +82,7 @@ func newScheduledWrite(id string, due, deadline time.Time) hold.HoldWrite {
 			NextOp: hold.OpCapture, NextAt: due, Reason: hold.CauseSchedule,
 			History: []hold.HistoryEntry{{At: baseTime, Kind: hold.HistoryScheduled, By: "api"}},
 		},
-		Placement: hold.Placement{DueAt: due, NextMilestone: deadline.Add(-time.Hour)},
+		Placement: hold.SortedSetPlacement{DueAt: due, NextMilestone: deadline.Add(-time.Hour)},
 	}
 }
 
@@ -105,7 +105,7 @@ func capturedWrite(h hold.Hold, end time.Time) hold.HoldWrite {
 	w := newUpdateWrite(h)
 	w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt, w.Hold.CapturedAmount = hold.Captured,
 		0, time.Time{}, end, h.Amount
-	w.Placement = hold.Placement{SettledAt: end}
+	w.Placement = hold.SortedSetPlacement{SettledAt: end}
 	return w
 }
 
@@ -117,7 +117,7 @@ func (e *testStore) tryCommit(writes ...hold.HoldWrite) []bool {
 	}
 	committed := make([]bool, len(results))
 	for i, r := range results {
-		committed[i] = r.Committed()
+		committed[i] = r.IsCommitted()
 	}
 	return committed
 }
@@ -164,7 +164,7 @@ func (e *testStore) mustClaim(l hold.RateLimitLane, n int, lease time.Duration) 
 func claimLane(
 	ctx context.Context, s *store.Store, l hold.RateLimitLane, n int, lease time.Duration, until time.Time,
 ) ([]hold.Claim, time.Time, error) {
-	c, err := s.Claim(ctx, []hold.Share{{Lane: l, Holds: n, Until: until}}, lease)
+	c, err := s.Claim(ctx, []hold.ClaimShare{{Lane: l, Holds: n, Until: until}}, lease)
 	return c[0].Claims, c[0].LeasedAt, err
 }
 
@@ -400,15 +400,15 @@ func callReaders(e *testStore) {
 		!found[0].DueAt.Equal(milestoneTime) || now.IsZero() {
 		e.Errorf("milestones: %+v, %v", found, err)
 	}
-	if u, _, err := e.store.Unverified(ctx, 10); err != nil || len(u) != 0 {
+	if u, _, err := e.store.UnverifiedHolds(ctx, 10); err != nil || len(u) != 0 {
 		e.Errorf("unverified: %+v, %v", u, err)
 	}
-	if s, err := e.store.SettledBefore(ctx, farDeadline, 10); err != nil || len(s) != 0 {
+	if s, err := e.store.HoldsSettledBefore(ctx, farDeadline, 10); err != nil || len(s) != 0 {
 		e.Errorf("settled: %+v, %v", s, err)
 	}
 	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,
 		hold.SetAttention, hold.SetSettled, hold.SetReferences} {
-		if _, _, err := e.store.ReadPage(ctx, set, hold.Position{}, 10); err != nil {
+		if _, _, err := e.store.ReadPage(ctx, set, hold.SortedSetPosition{}, 10); err != nil {
 			e.Error(err)
 		}
 	}
@@ -419,7 +419,8 @@ func callReaders(e *testStore) {
 	if _, now, err := e.store.ReadHolds(ctx); err != nil || now.IsZero() {
 		e.Errorf("Read without ids: time %v, %v", now, err)
 	}
-	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
+	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.HoldCounts{Open: 2,
+		Scheduled: 1}) {
 		e.Errorf("counts: %+v, %v", c, err)
 	}
 }

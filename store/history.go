@@ -41,8 +41,8 @@ func decodeHistoryEntry(
 	h *hold.Hold, b []byte, last time.Time,
 ) (e hold.HistoryEntry, err error) {
 	after := int64(0)
-	var short settledEntry
-	err = forEachField(b, func(f protowire.Number, n uint64, v []byte) error {
+	var short settledEntryDecoder
+	err = forEachRecordField(b, func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case entryAfter:
 			after = protowire.DecodeZigZag(n)

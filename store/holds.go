@@ -9,7 +9,7 @@ import (
 )
 
 // Holds reads, lists and writes holds.
-type Holds struct{ conn *conn }
+type Holds struct{ conn *redisConn }
 
 var readScript = newScript("read")
 
@@ -19,7 +19,7 @@ var readScript = newScript("read")
 func (s *Holds) ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error) {
 	batches := s.conn.splitByPartition(len(ids), func(i int) string { return ids[i] })
 	if len(ids) == 0 {
-		batches = []batch{{}} // reads only the time
+		batches = []partitionBatch{{}} // reads only the time
 	}
 	calls := make([]scriptCall, len(batches))
 	for n, b := range batches {
@@ -32,10 +32,10 @@ func (s *Holds) ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, tim
 	now := time.Time{}
 	var unreadable error
 	for n, cmd := range s.conn.callScriptBatch(ctx, readScript, calls) {
-		r := newReply(cmd)
-		now = r.time()
+		r := newScriptReply(cmd)
+		now = r.nextTime()
 		for _, i := range batches[n].indexes {
-			rec := r.str()
+			rec := r.nextString()
 			if rec == "" || r.err != nil {
 				continue
 			}

@@ -12,7 +12,7 @@ import (
 )
 
 // Inbox reads the stream to which booking systems add requests.
-type Inbox struct{ conn *conn }
+type Inbox struct{ conn *redisConn }
 
 var inboxScript = newScript("inbox")
 
@@ -37,12 +37,12 @@ func (s *Inbox) ReadInbox(
 	if length, err := s.conn.client.XLen(ctx, keyInbox).Result(); err != nil || length == 0 {
 		return nil, time.Time{}, err
 	}
-	r := newReply(s.conn.callScript(ctx, inboxScript, []string{keyInbox},
+	r := newScriptReply(s.conn.callScript(ctx, inboxScript, []string{keyInbox},
 		inboxGroup, consumer, clampBatchSize(n), idle.Milliseconds(), maxBytes))
-	now := r.time()
+	now := r.nextTime()
 	var entries []hold.InboxEntry
 	for r.hasMore() {
-		e := hold.InboxEntry{ID: r.str(), Size: int(r.int()), Text: r.str()}
+		e := hold.InboxEntry{ID: r.nextString(), Size: int(r.nextInt()), Text: r.nextString()}
 		millis, _, _ := strings.Cut(e.ID, "-")
 		if at, err := strconv.ParseInt(millis, 10, 64); err == nil {
 			e.At = time.UnixMilli(at).UTC()

@@ -115,9 +115,9 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 					Revision: 1, Generation: 1, OnExpiry: hold.PolicyCancel,
 					ExpiresAt: at, CreatedAt: at}
 				ok, err := s.Commit(t.Context(),
-					[]hold.HoldWrite{{Hold: h, Placement: hold.Placement{NextMilestone: at,
+					[]hold.HoldWrite{{Hold: h, Placement: hold.SortedSetPlacement{NextMilestone: at,
 						MirrorAt: at.Add(-2 * time.Hour)}}})
-				if err != nil || !ok[0].Committed() {
+				if err != nil || !ok[0].IsCommitted() {
 					t.Fatal(ok, err)
 				}
 			}
@@ -139,14 +139,15 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 				l[0].AdoptUnknown {
 				t.Fatalf("%+v", l)
 			}
-			// FinishRefresh does not remove a refresh that was requested again.
+			// FinishOrPostponeRefresh does not remove a refresh that was
+			// requested again.
 			note("pi_before00", false)
-			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
+			if err := s.FinishOrPostponeRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)
 			}
 			storetest.WaitUntil(t, time.Second, "it is looked at again",
 				func() bool { l = refreshes(); return len(l) == 1 })
-			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
+			if err := s.FinishOrPostponeRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)
 			}
 			if l := refreshes(); len(l) != 0 {
@@ -158,13 +159,14 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 				l[0].Hold.Account != "acct_12345678" || l[0].Hold.State != 0 {
 				t.Fatalf("%+v", l)
 			}
-			if err := s.FinishRefresh(t.Context(), l[0], time.Now().Add(time.Hour)); err != nil {
+			if err := s.FinishOrPostponeRefresh(t.Context(), l[0],
+				time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 			if l := refreshes(); len(l) != 0 {
 				t.Fatalf("put off, and %+v", l)
 			}
-			if m, _, err := s.Unmirrored(t.Context(), 10); err != nil || len(m) != 2 {
+			if m, _, err := s.UnmirroredHolds(t.Context(), 10); err != nil || len(m) != 2 {
 				t.Errorf("%v %v", m, err)
 			}
 		})

@@ -18,14 +18,14 @@ import (
 
 // Inspection is the result of [Inspect].
 type Inspection struct {
-	Address    string    // the URL, without its password
-	Cluster    bool      // Redis is a Cluster
-	Servers    []Server  // the server, or the masters of a Cluster
-	Partitions string    // as recorded; empty if holdd has never used this Redis
-	Mode       string    // test or live, as recorded; empty if holdd has never used this Redis
-	Account    string    // id of the Stripe account, as recorded; empty if unknown
-	Now        time.Time // the time of Redis
-	Replicas   []Replica // alive and dead ones, latest heartbeat first, at most 100
+	Address    string        // the URL, without its password
+	Cluster    bool          // Redis is a Cluster
+	Servers    []RedisServer // the server, or the masters of a Cluster
+	Partitions string        // as recorded; empty if holdd has never used this Redis
+	Mode       string        // test or live, as recorded; empty if holdd has never used this Redis
+	Account    string        // id of the Stripe account, as recorded; empty if unknown
+	Now        time.Time     // the time of Redis
+	Replicas   []Replica     // alive and dead ones, latest heartbeat first, at most 100
 	// OldestDue is for how long the oldest hold has been due that no replica
 	// has claimed. Known is false if holdd has never used this Redis, or if
 	// Redis rejects the question.
@@ -83,7 +83,10 @@ func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 	if err != nil {
 		return in, fmt.Errorf("cannot examine every Redis server: %w", err)
 	}
-	slices.SortFunc(in.Servers, func(a, b Server) int { return cmp.Compare(a.Address, b.Address) })
+	slices.SortFunc(in.Servers, func(a, b RedisServer) int {
+		return cmp.Compare(a.Address,
+			b.Address)
+	})
 	if err := in.readDaemonState(ctx, client); err != nil {
 		return in, fmt.Errorf("cannot read from Redis: %w", err)
 	}
@@ -127,11 +130,11 @@ func (in *Inspection) readOldestDue(ctx context.Context, client redis.UniversalC
 	if err != nil {
 		return // holdd has never used this Redis, or the partitions change now
 	}
-	c := &conn{client: client}
+	c := &redisConn{client: client}
 	for p := range n {
 		c.partitions = append(c.partitions, newPartitionKeys(p))
 	}
-	in.OldestDue, err = c.oldestDue(ctx)
+	in.OldestDue, err = c.oldestDueAge(ctx)
 	in.OldestDueKnown = err == nil
 }
 
@@ -181,7 +184,7 @@ func (s *Store) InspectServers(
 		server.checkPermissions(ctx, c)
 		mu.Lock()
 		defer mu.Unlock()
-		faults = append(faults, server.faults(s.allowUnsafe)...)
+		faults = append(faults, server.listFaults(s.allowUnsafe)...)
 		if server.MaxMemory > 0 {
 			memoryPercent = max(memoryPercent, int(server.UsedMemory*100/server.MaxMemory))
 		}
@@ -191,9 +194,9 @@ func (s *Store) InspectServers(
 	return slices.Compact(faults), memoryPercent, err
 }
 
-// faults returns the faults of the server, each with what to do.
-func (s *Server) faults(allowUnsafe bool) (faults []string) {
-	properties := []ServerProperty{s.Version, s.Disk}
+// listFaults returns the faults of the server, each with what to do.
+func (s *RedisServer) listFaults(allowUnsafe bool) (faults []string) {
+	properties := []RedisServerProperty{s.Version, s.Disk}
 	if !allowUnsafe {
 		properties = append(properties, s.Eviction, s.Persistence)
 	}
@@ -211,13 +214,13 @@ func (s *Server) faults(allowUnsafe bool) (faults []string) {
 
 // checkServers returns the faults with which Redis can lose holds, and
 // warnings about properties that could not be read.
-func (c *conn) checkServers(ctx context.Context) (faults, warnings []string) {
+func (c *redisConn) checkServers(ctx context.Context) (faults, warnings []string) {
 	var mu sync.Mutex
 	err := forEachMaster(ctx, c.client, func(ctx context.Context, client *redis.Client) error {
 		s := inspectServer(ctx, client)
 		mu.Lock()
 		defer mu.Unlock()
-		for _, p := range []ServerProperty{s.Version, s.Eviction, s.Persistence} {
+		for _, p := range []RedisServerProperty{s.Version, s.Eviction, s.Persistence} {
 			if p.Fault != "" {
 				faults = append(faults, p.Fault+": "+p.Hint)
 			}

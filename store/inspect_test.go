@@ -43,14 +43,14 @@ func (e *testStore) callEveryMethod() {
 	if _, err := e.store.CountHolds(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.store.SettledBefore(e.Context(), farFuture, 10); err != nil {
+	if _, err := e.store.HoldsSettledBefore(e.Context(), farFuture, 10); err != nil {
 		e.Error(err)
 	}
 	if _, _, err := e.store.DueMilestones(e.Context(), 10); err != nil {
 		e.Error(err)
 	}
 	if _, _, err := e.store.ReadPage(e.Context(), hold.SetSettled,
-		hold.Position{}, 10); err != nil {
+		hold.SortedSetPosition{}, 10); err != nil {
 		e.Error(err)
 	}
 	e.mustRead("pi_b")
@@ -70,13 +70,13 @@ func (e *testStore) callEveryMethod() {
 	if _, _, e1 := e.store.PendingRefreshes(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, e1 := e.store.Unmirrored(ctx, 10); e1 != nil {
+	if _, _, e1 := e.store.UnmirroredHolds(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, e1 := e.store.DetectDataLoss(ctx); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, e1 := e.store.ShareAccounts(ctx, []string{"acct_a"}); e1 != nil {
+	if _, e1 := e.store.ShareKnownAccounts(ctx, []string{"acct_a"}); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if token, _, e1 := e.store.BeginReconcileRun(ctx, []byte("{}"), time.Minute, time.Minute,
@@ -96,7 +96,7 @@ func (e *testStore) callEveryMethod() {
 	if _, e1 := e.store.SaveAuthorization(ctx, a, "t", true, farFuture); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, e1 := e.store.DueAuthorizationIDs(ctx, 1); e1 != nil {
+	if _, _, e1 := e.store.DueAttemptIDs(ctx, 1); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if err = errors.Join(err, e.store.ForgetAuthorization(ctx, a, "t")); err != nil {
@@ -119,7 +119,8 @@ func (e *testStore) callOutboxMethods() {
 	did("publish", err)
 	for _, active := range []bool{true, false} {
 		_, err = e.store.ReportConditions(ctx, "one", time.Minute, 0,
-			[]hold.Condition{{Name: "stripe_unavailable", Active: active, RaisedEvent: []byte("{}"),
+			[]hold.DaemonCondition{{Name: "stripe_unavailable", Active: active,
+				RaisedEvent:  []byte("{}"),
 				ClearedEvent: []byte("{}")}})
 		did("conditions", err)
 	}
@@ -129,7 +130,8 @@ func (e *testStore) callOutboxMethods() {
 	did("lock", err)
 	_, err = e.store.DueHistogram(ctx, time.Now(), time.Hour, 2)
 	did("due histogram", err)
-	_, err = e.store.ReadLanePage(ctx, hold.RateLimitLane{Op: hold.OpCapture}, hold.Position{}, 10)
+	_, err = e.store.ReadLanePage(ctx, hold.RateLimitLane{Op: hold.OpCapture},
+		hold.SortedSetPosition{}, 10)
 	did("page of a lane", err)
 	token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "one", time.Minute)
 	did("begin", err)
@@ -138,7 +140,7 @@ func (e *testStore) callOutboxMethods() {
 	_, _, err = e.store.StreamCounts(ctx, 0)
 	did("stream", err)
 	ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, token,
-		hold.SinkWrite{State: []byte("{}"),
+		hold.SinkProgress{State: []byte("{}"),
 			Park:        map[string][]byte{"pi_a": []byte("{}")},
 			DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
 	did("save", err)
@@ -154,13 +156,13 @@ func (e *testStore) callOutboxMethods() {
 	did("requeue", err)
 	_, err = e.store.RequeueDeadLetters(ctx, "callback", nil)
 	did("requeue all", err)
-	again, err := e.store.ReadRequeued(ctx, "callback", 0, 10)
+	again, err := e.store.ReadRequeuedDeadLetters(ctx, "callback", 0, 10)
 	did("requeued", err)
 	if n != 1 || len(again) != 1 {
 		e.Fatalf("%d were requeued, %d wait", n, len(again))
 	}
 	_, err = e.store.SaveSinkProgress(ctx, "callback", 0, token,
-		hold.SinkWrite{State: []byte("{}"),
+		hold.SinkProgress{State: []byte("{}"),
 			Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
 	did("save", err)
 	_, err = e.store.SinkPartitionStates(ctx, "callback")
@@ -186,7 +188,8 @@ func TestInspect_Findings(t *testing.T) {
 		t.Fatalf("%+v", in)
 	}
 	s := in.Servers[0]
-	for _, trait := range []store.ServerProperty{s.Version, s.Eviction, s.Persistence, s.Disk} {
+	for _, trait := range []store.RedisServerProperty{s.Version, s.Eviction, s.Persistence,
+		s.Disk} {
 		if trait.Value == "" || trait.Fault != "" || trait.Warning != "" {
 			t.Errorf("%+v", trait)
 		}
@@ -240,7 +243,7 @@ func TestInspect_ChangesNothing(t *testing.T) {
 }
 
 // A Redis user needs exactly the commands in the list.
-func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
+func TestRequiredRedisCommands_AreSufficientAndNecessary(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
 	raw := r.Client()
@@ -253,7 +256,7 @@ func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
 		}
 	}
 	var exactly []any
-	for _, c := range store.RequiredCommands() {
+	for _, c := range store.RequiredRedisCommands() {
 		exactly = append(exactly, "+"+c)
 	}
 	url := "redis://holdd:" + testPassword + "@" + r.Addr()
@@ -262,8 +265,9 @@ func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
 		len(s.MissingCommands) != 0 || s.User != "holdd" {
 		t.Errorf("%+v", s)
 	}
-	(&testStore{TB: t, store: mustOpen(t, store.Options{URL: url, Rates: store.Rates{Write: 10, Read: 10,
-		Total: 15}}), rdb: raw}).callEveryMethod()
+	(&testStore{TB: t, store: mustOpen(t, store.Options{URL: url,
+		Rates: store.RateLimits{Write: 10, Read: 10,
+			Total: 15}}), rdb: raw}).callEveryMethod()
 
 	allow(append(exactly, "~holdd:*", "-ZREM", "-XADD")...)
 	if s := mustInspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||

@@ -66,12 +66,12 @@ func newPartitionKeys(partition int) partitionKeys {
 
 func partitionPrefix(partition int) string { return "holdd:{" + strconv.Itoa(partition) + "}:" }
 
-// lane returns the key of a ready lane.
-func (k *partitionKeys) lane(name string) string { return k.ready + ":" + name }
+// laneKey returns the key of a ready lane.
+func (k *partitionKeys) laneKey(name string) string { return k.ready + ":" + name }
 
-// sortedSet returns the key of a set. [hold.SetReady] has several, see
-// [conn.readLaneKeys].
-func (k *partitionKeys) sortedSet(s hold.SortedSet) string {
+// sortedSetKey returns the key of a set. [hold.SetReady] has several, see
+// [redisConn.readLaneKeys].
+func (k *partitionKeys) sortedSetKey(s hold.SortedSet) string {
 	switch s {
 	case hold.SetScheduled:
 		return k.scheduled
@@ -88,9 +88,9 @@ func (k *partitionKeys) sortedSet(s hold.SortedSet) string {
 	}
 }
 
-// sortedSetsByHoldID returns the sorted sets whose members are the ids of open
+// holdSetKeys returns the sorted sets whose members are the ids of open
 // holds, in the order that the move scripts expect.
-func (k *partitionKeys) sortedSetsByHoldID() []string {
+func (k *partitionKeys) holdSetKeys() []string {
 	return []string{
 		k.scheduled, k.leased, k.expiring, k.attention, k.unverified, k.mirror,
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 // Locks keeps locks, so that one replica at a time runs a job.
-type Locks struct{ conn *conn }
+type Locks struct{ conn *redisConn }
 
 // AcquireLock acquires a lock for d and reports whether this call got it. The
 // lock cannot be released: it ends after d.

@@ -53,8 +53,8 @@ func readLoweredRates(
 	return rates, nil
 }
 
-// listLoweredAccount lists an account for [Budget.LoweredRates].
-func (s *Budget) listLoweredAccount(ctx context.Context, account string) error {
+// addLoweredAccount lists an account for [Budget.LoweredRates].
+func (s *Budget) addLoweredAccount(ctx context.Context, account string) error {
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {
 		return err

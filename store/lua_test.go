@@ -35,9 +35,12 @@ func onEachLua(t *testing.T, f func(t *testing.T, c redis.UniversalClient)) {
 }
 
 // evalWithDefinitions runs a script with the definitions that newScript adds.
-func evalWithDefinitions(t testing.TB, c redis.UniversalClient, script string, args ...any) *reply {
+func evalWithDefinitions(
+	t testing.TB, c redis.UniversalClient, script string, args ...any,
+) *scriptReply {
 	t.Helper()
-	r := newReply(redis.NewScript(prependDefinitions(script)).Eval(t.Context(), c, nil, args...))
+	r := newScriptReply(redis.NewScript(prependLuaDefinitions(script)).Eval(t.Context(), c, nil,
+		args...))
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
@@ -64,9 +67,10 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 	t.Parallel()
 	values := map[string]int{}
 	for _, list := range [][]luaConstant{
-		recordConstants(), resultConstants, chunkConstants, streamConstants, writeArgs.constants(), commitKeyConstants(),
-		advanceArgs.constants(), shareArgs.constants(), budgetConstants,
-		conditionArgs.constants(),
+		recordLayoutConstants(), resultConstants, chunkConstants, streamConstants,
+		writeArgs.luaConstants(), commitScriptKeyConstants(),
+		advanceArgs.luaConstants(), shareArgs.luaConstants(), budgetConstants,
+		conditionArgs.luaConstants(),
 	} {
 		for _, c := range list {
 			if _, twice := values[c.name]; twice {
@@ -76,7 +80,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 		}
 	}
 	for _, args := range []struct {
-		argNames
+		scriptArgNames
 		size int
 	}{{writeArgs, writeSize}, {advanceArgs, advanceSize}, {conditionArgs, conditionSize},
 		{shareArgs, shareSize}} {
@@ -88,13 +92,13 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 		for _, d := range luaDefinitions {
 			want, isConstant := values[d.name]
 			if isConstant {
-				got := evalWithDefinitions(t, c, "return {"+d.name+"}").int()
+				got := evalWithDefinitions(t, c, "return {"+d.name+"}").nextInt()
 				if got != int64(want) {
 					t.Errorf("%s is %d in Lua and %d in Go", d.name, got, want)
 				}
 				continue
 			}
-			got := evalWithDefinitions(t, c, "return {type("+d.name+")}").str()
+			got := evalWithDefinitions(t, c, "return {type("+d.name+")}").nextString()
 			if got != "function" {
 				t.Errorf("%s is a %s", d.name, got)
 			}
@@ -117,7 +121,7 @@ func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 		if !isScript {
 			continue
 		}
-		for _, word := range strings.FieldsFunc(readLua(name), func(r rune) bool {
+		for _, word := range strings.FieldsFunc(readLuaFile(name), func(r rune) bool {
 			return r != '_' && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9')
 		}) {
 			known := slices.ContainsFunc(luaDefinitions, func(d luaDefinition) bool {
@@ -130,7 +134,7 @@ func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 			}
 		}
 		for _, section := range []string{"-- KEYS:", "-- ARGV:", "-- Reply:"} {
-			if !strings.Contains(readLua(name), section) {
+			if !strings.Contains(readLuaFile(name), section) {
 				t.Errorf("%s has no section %q", file.Name(), section)
 			}
 		}
@@ -150,9 +154,9 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 	check := func(t *rapid.T, c redis.UniversalClient, tb testing.TB, h hold.Hold) {
 		rec := string(appendRecord(nil, &h))
 		r := evalWithDefinitions(tb, c, script, rec, now.UnixMilli())
-		got := fmt.Sprint(r.str(), r.str(), r.int(), r.int(), r.int(),
-			[]byte(r.str()), []byte(r.str()),
-			r.str(), r.str(), r.str())
+		got := fmt.Sprint(r.nextString(), r.nextString(), r.nextInt(), r.nextInt(), r.nextInt(),
+			[]byte(r.nextString()), []byte(r.nextString()),
+			r.nextString(), r.nextString(), r.nextString())
 		deadline := int64(toMillis(h.ExpiresAt))
 		since := make([]byte, 8)
 		if isFinal(h.State) {
@@ -168,7 +172,7 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 		if isFinal(h.State) {
 			return // never claimed
 		}
-		claimed, claimedAt, err := decodeRecord(h.ID, r.str())
+		claimed, claimedAt, err := decodeRecord(h.ID, r.nextString())
 		if err != nil || !claimedAt.Equal(now) || claimed.State != hold.Working ||
 			claimed.PreviousState != h.State {
 			t.Fatalf("claimed at %v: %v\n%+v", claimedAt, err, claimed)
@@ -188,7 +192,7 @@ func TestIsFinal_LuaAndGoAgree(t *testing.T) {
 	onEachLua(t, func(t *testing.T, c redis.UniversalClient) {
 		for _, state := range hold.States() {
 			got := evalWithDefinitions(t, c, "return {tostring(is_final(tonumber(ARGV[1])))}",
-				int(state)).str()
+				int(state)).nextString()
 			if got != fmt.Sprint(state.Final()) {
 				t.Errorf("%s: is_final is %s in Lua", state, got)
 			}
@@ -208,7 +212,8 @@ func TestIsReadable_LuaAndGoAgree(t *testing.T) {
 	onEachLua(t, func(t *testing.T, c redis.UniversalClient) {
 		for _, rec := range records {
 			_, _, err := decodeRecord(h.ID, rec)
-			got := evalWithDefinitions(t, c, "return {tostring(is_readable(ARGV[1]))}", rec).str()
+			got := evalWithDefinitions(t, c, "return {tostring(is_readable(ARGV[1]))}",
+				rec).nextString()
 			if got != fmt.Sprint(err == nil) {
 				t.Errorf("%x: is_readable is %s in Lua, Go says %v", rec, got, err)
 			}

@@ -41,7 +41,7 @@ func settledLife(rng *rand.Rand, i int, reference string) hold.HoldWrite {
 			{At: end, Kind: hold.HistoryOutcome, By: "holdd", Cause: hold.CauseSchedule},
 		},
 	}
-	return hold.HoldWrite{Hold: h, Placement: hold.Placement{SettledAt: end}}
+	return hold.HoldWrite{Hold: h, Placement: hold.SortedSetPlacement{SettledAt: end}}
 }
 
 // keyMemory returns the memory of all keys, in bytes.

@@ -27,7 +27,7 @@ func (m *storeModel) stepCommit(t *rapid.T) {
 			t.Fatalf("commit: %v, %v", results, err)
 		}
 		for i, r := range results {
-			if r.Committed() != want[i] || sent > 0 && r == hold.CommitWritten {
+			if r.IsCommitted() != want[i] || sent > 0 && r == hold.CommitWritten {
 				t.Fatalf("commit %d: %v, should be %v\n%+v", sent, results, want, writes)
 			}
 		}
@@ -105,7 +105,7 @@ func (m *storeModel) wantLanes() []hold.RateLimitLane {
 }
 
 func (m *storeModel) stepClaim(t *rapid.T) {
-	var shares []hold.Share
+	var shares []hold.ClaimShare
 	named := map[hold.RateLimitLane]bool{}
 	for range rapid.IntRange(1, 3).Draw(t, "shares") {
 		s := m.drawShare(t)
@@ -130,13 +130,13 @@ func (m *storeModel) stepClaim(t *rapid.T) {
 }
 
 // drawShare returns a share of a lane that has ready holds, if there is one.
-func (m *storeModel) drawShare(t *rapid.T) hold.Share {
+func (m *storeModel) drawShare(t *rapid.T) hold.ClaimShare {
 	l := hold.RateLimitLane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"),
 		Op: hold.Op(rapid.IntRange(1, 3).Draw(t, "op")), Account: accounts.Draw(t, "account")}
 	if all := m.wantLanes(); len(all) > 0 {
 		l = rapid.SampledFrom(all).Draw(t, "lane")
 	}
-	s := hold.Share{Lane: l, Holds: rapid.IntRange(1, 4).Draw(t, "n")}
+	s := hold.ClaimShare{Lane: l, Holds: rapid.IntRange(1, 4).Draw(t, "n")}
 	if rapid.Bool().Draw(t, "bounded") {
 		s.Until = instants.Draw(t, "until")
 	}
@@ -146,10 +146,10 @@ func (m *storeModel) drawShare(t *rapid.T) hold.Share {
 // applyClaim claims the holds of a share in the model. It takes the times and
 // the versions from what the store has claimed.
 func (m *storeModel) applyClaim(
-	t *rapid.T, s *hold.Share, got *hold.ShareClaims, lease time.Duration,
-) hold.ShareClaims {
+	t *rapid.T, s *hold.ClaimShare, got *hold.ClaimedShare, lease time.Duration,
+) hold.ClaimedShare {
 	now := got.LeasedAt
-	want := hold.ShareClaims{LeasedAt: now}
+	want := hold.ClaimedShare{LeasedAt: now}
 	for _, h := range m.holdsInLane(s.Lane) {
 		if len(want.Claims) == s.Holds || !s.Until.IsZero() && h.hold.ExpiresAt.After(s.Until) {
 			want.NearestDeadline = h.hold.ExpiresAt
@@ -201,10 +201,10 @@ func (m *storeModel) readDueSets(t *rapid.T) {
 	ctx := m.Context()
 	found, _, err := m.store.DueMilestones(ctx, n)
 	expect("milestones", milestoneAt, farFuture.Add(-time.Hour), found, err)
-	found, _, err = m.store.Unverified(ctx, n)
+	found, _, err = m.store.UnverifiedHolds(ctx, n)
 	expect("unverified", verifyAt, farFuture.Add(1000*time.Hour), found, err)
 	before := instants.Draw(t, "before")
-	found, err = m.store.SettledBefore(ctx, before, n)
+	found, err = m.store.HoldsSettledBefore(ctx, before, n)
 	expect("settled", settledAt, before, found, err)
 }
 
@@ -248,7 +248,7 @@ func (m *storeModel) stepPage(t *rapid.T) {
 	}
 	set := hold.SortedSet(rapid.IntRange(1, 6).Draw(t, "set"))
 	n := rapid.IntRange(1, 3).Draw(t, "n")
-	var after hold.Position
+	var after hold.SortedSetPosition
 	var want, got []string
 	if key := sets[set]; key != nil {
 		for _, h := range m.holdsIn(-1, key) {
@@ -294,7 +294,7 @@ func (m *storeModel) stepPage(t *rapid.T) {
 // checkState compares the whole state of the store with the model.
 func (m *storeModel) checkState(t *rapid.T) {
 	var names []string
-	want := hold.Counts{}
+	want := hold.HoldCounts{}
 	for id := range m.holds {
 		names = append(names, id)
 	}

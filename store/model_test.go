@@ -166,11 +166,11 @@ func (m *storeModel) drawWrite(t *rapid.T, id string) hold.HoldWrite {
 		hold.Working, hold.Attention, hold.Captured}).Draw(t, "state")
 	w.Hold.NextOp = hold.Op(rapid.IntRange(1, 3).Draw(t, "op"))
 	w.Hold.NextAt = instants.Draw(t, "next")
-	w.Placement = hold.Placement{NextMilestone: instants.Draw(t, "milestone")}
+	w.Placement = hold.SortedSetPlacement{NextMilestone: instants.Draw(t, "milestone")}
 	switch w.Hold.State {
 	case hold.Captured:
 		w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = 0, time.Time{}, instants.Draw(t, "end")
-		w.Placement = hold.Placement{SettledAt: w.Hold.SettledAt}
+		w.Placement = hold.SortedSetPlacement{SettledAt: w.Hold.SettledAt}
 	case hold.Waiting, hold.Attention:
 		w.Hold.NextOp, w.Hold.NextAt = 0, time.Time{}
 		w.Placement.NeedsAttention = w.Hold.State == hold.Attention

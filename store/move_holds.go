@@ -15,10 +15,10 @@ var (
 	moveDeleteScript = newScript("move_delete")
 )
 
-// moveKeys returns the keys of move_write.lua and move_delete.lua.
-func (k *partitionKeys) moveKeys() []string {
+// moveScriptKeys returns the keys of move_write.lua and move_delete.lua.
+func (k *partitionKeys) moveScriptKeys() []string {
 	return append([]string{k.holds, k.ready, k.lanes, k.references, k.settled},
-		k.sortedSetsByHoldID()...)
+		k.holdSetKeys()...)
 }
 
 // maxScanPasses is the maximum number of scans of a partition. The second scan
@@ -34,7 +34,7 @@ func (m *repartitioner) moveMisplaced(ctx context.Context, p int) error {
 			return err
 		}
 		if left == 0 {
-			return m.moveRefreshes(ctx, p)
+			return m.movePendingRefreshes(ctx, p)
 		}
 	}
 	return fmt.Errorf("replicas still write to partition %d: stop all of them", p)
@@ -87,11 +87,11 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 	for i, id := range ids {
 		args[i] = id
 	}
-	keys := append([]string{source.holds, source.ready}, source.sortedSetsByHoldID()...)
-	r := newReply(m.conn.callScript(ctx, moveReadScript, keys, args...))
+	keys := append([]string{source.holds, source.ready}, source.holdSetKeys()...)
+	r := newScriptReply(m.conn.callScript(ctx, moveReadScript, keys, args...))
 	var toWrite, toDelete []any
 	for _, id := range ids {
-		rec, lane, score := r.str(), r.str(), r.str()
+		rec, lane, score := r.nextString(), r.nextString(), r.nextString()
 		reference := ""
 		// The reference of an unreadable record is unknown, so only its other
 		// sets move.
@@ -100,18 +100,18 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 		}
 		toWrite = append(toWrite, id, reference, rec, lane, score)
 		toDelete = append(toDelete, id, reference, rec)
-		for range source.sortedSetsByHoldID() {
-			toWrite = append(toWrite, r.str())
+		for range source.holdSetKeys() {
+			toWrite = append(toWrite, r.nextString())
 		}
 	}
 	if r.err != nil {
 		return fmt.Errorf("cannot read holds: %w", r.err)
 	}
-	err := m.conn.callScript(ctx, moveWriteScript, target.moveKeys(), toWrite...).Err()
+	err := m.conn.callScript(ctx, moveWriteScript, target.moveScriptKeys(), toWrite...).Err()
 	if err != nil {
 		return fmt.Errorf("cannot write holds: %w", err)
 	}
-	n, err := m.conn.callScript(ctx, moveDeleteScript, source.moveKeys(), toDelete...).Int64()
+	n, err := m.conn.callScript(ctx, moveDeleteScript, source.moveScriptKeys(), toDelete...).Int64()
 	if err != nil {
 		return fmt.Errorf("cannot remove holds from the partition that they moved from: %w", err)
 	}
@@ -119,8 +119,9 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 	return nil
 }
 
-// moveRefreshes moves the intents that webhooks named. They may have no hold.
-func (m *repartitioner) moveRefreshes(ctx context.Context, p int) error {
+// movePendingRefreshes moves the intents that webhooks named. They may have no
+// hold.
+func (m *repartitioner) movePendingRefreshes(ctx context.Context, p int) error {
 	for _, set := range []func(*partitionKeys) string{
 		func(k *partitionKeys) string { return k.refresh },
 		func(k *partitionKeys) string { return k.unmatched },
@@ -132,7 +133,7 @@ func (m *repartitioner) moveRefreshes(ctx context.Context, p int) error {
 				return fmt.Errorf("cannot read %s: %w", key, err)
 			}
 			for i := 0; i+1 < len(found); i += 2 { // member, score, member, score, …
-				if err := m.moveRefresh(ctx, p, set, found[i], found[i+1]); err != nil {
+				if err := m.movePendingRefresh(ctx, p, set, found[i], found[i+1]); err != nil {
 					return err
 				}
 			}
@@ -144,7 +145,7 @@ func (m *repartitioner) moveRefreshes(ctx context.Context, p int) error {
 	return nil
 }
 
-func (m *repartitioner) moveRefresh(
+func (m *repartitioner) movePendingRefresh(
 	ctx context.Context, p int, set func(*partitionKeys) string, member, scoreText string,
 ) error {
 	id, _, _ := parseRefreshMember(member)

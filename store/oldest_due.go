@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// maxOldestDueRecords bounds the records that [Queue.OldestDue] reads in a
+// maxOldestDueRecords bounds the records that [Queue.OldestDueAge] reads in a
 // partition.
 const maxOldestDueRecords = 256
 
 var oldestDueScript = newScript("oldest_due")
 
-// OldestDue returns for how long the oldest hold has been due that no replica
-// has claimed; 0 if none is due. In a lane with very many holds it examines
-// those with the nearest and the furthest deadlines. With an error, it returns
-// the age in the partitions that answered.
-func (s *Queue) OldestDue(ctx context.Context) (time.Duration, error) {
-	return s.conn.oldestDue(ctx)
+// OldestDueAge returns for how long the oldest hold has been due that no
+// replica has claimed; 0 if none is due. In a lane with very many holds it
+// examines those with the nearest and the furthest deadlines. With an error, it
+// returns the age in the partitions that answered.
+func (s *Queue) OldestDueAge(ctx context.Context) (time.Duration, error) {
+	return s.conn.oldestDueAge(ctx)
 }
 
-func (c *conn) oldestDue(ctx context.Context) (age time.Duration, err error) {
+func (c *redisConn) oldestDueAge(ctx context.Context) (age time.Duration, err error) {
 	calls := make([]scriptCall, len(c.partitions))
 	for p := range c.partitions {
 		k := &c.partitions[p]
@@ -29,10 +29,10 @@ func (c *conn) oldestDue(ctx context.Context) (age time.Duration, err error) {
 	}
 	var failed error
 	for _, cmd := range c.callScriptBatch(ctx, oldestDueScript, calls) {
-		r := newReply(cmd)
-		now, due := r.time(), r.optionalTime()
+		r := newScriptReply(cmd)
+		now, due := r.nextTime(), r.nextOptionalTime()
 		for r.hasMore() {
-			id, rec := r.str(), r.str()
+			id, rec := r.nextString(), r.nextString()
 			h, _, err := decodeRecord(id, rec)
 			if err != nil { // reported by the poll
 				continue

@@ -9,12 +9,12 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func TestOldestDue(t *testing.T) {
+func TestOldestDueAge(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		check := func(what string, since time.Time) {
 			t.Helper()
-			age, err := e.store.OldestDue(t.Context())
+			age, err := e.store.OldestDueAge(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +53,7 @@ func TestOldestDue(t *testing.T) {
 }
 
 // A partition that cannot be read hides no other, and is reported.
-func TestOldestDue_WrongType(t *testing.T) {
+func TestOldestDueAge_WrongType(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{Partitions: 2})
 	due := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
@@ -63,7 +63,7 @@ func TestOldestDue_WrongType(t *testing.T) {
 	if err := e.rdb.Set(t.Context(), "holdd:{0}:scheduled", "x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if age, err := e.store.OldestDue(t.Context()); err == nil || age < time.Hour {
+	if age, err := e.store.OldestDueAge(t.Context()); err == nil || age < time.Hour {
 		t.Errorf("%s, %v", age, err)
 	}
 }

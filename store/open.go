@@ -30,7 +30,7 @@ type Options struct {
 	// warning.
 	AllowUnsafe bool
 	// Rates limit the requests of all replicas together.
-	Rates Rates
+	Rates RateLimits
 	// MaxEventBytes is the size to which a partition's stream of events is
 	// trimmed. 0 means 32 MiB.
 	MaxEventBytes int
@@ -50,26 +50,26 @@ type Store struct {
 	*Queue
 	*Budget
 	*Inbox
-	*Webhooks
+	*RefreshQueue
 	*Outbox
 	*Locks
 	*Replicas
 	*ReconcileRuns
 	*AuthorizationAttempts
 
-	conn               *conn
+	conn               *redisConn
 	allowUnsafe        bool
 	mu                 sync.Mutex        // guards recordedProperties
-	recordedProperties map[string]string // key -> value, see recordProperty
+	recordedProperties map[string]string // key -> value, see recordOrCheckProperty
 }
 
-func newStore(c *conn, rates Rates) *Store {
+func newStore(c *redisConn, rates RateLimits) *Store {
 	return &Store{
 		Holds:                 &Holds{c},
 		Queue:                 &Queue{c},
 		Budget:                &Budget{c, rates},
 		Inbox:                 &Inbox{c},
-		Webhooks:              &Webhooks{c},
+		RefreshQueue:          &RefreshQueue{c},
 		Outbox:                &Outbox{c},
 		Locks:                 &Locks{c},
 		Replicas:              &Replicas{c},
@@ -99,7 +99,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if o.MaxEventBytes == 0 {
 		o.MaxEventBytes = defaultMaxEventBytes
 	}
-	c := &conn{client: client, maxEventBytes: o.MaxEventBytes}
+	c := &redisConn{client: client, maxEventBytes: o.MaxEventBytes}
 	for p := range o.Partitions {
 		c.partitions = append(c.partitions, newPartitionKeys(p))
 	}
@@ -121,10 +121,11 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if o.Livemode {
 		mode = "live"
 	}
-	if err := s.recordProperty(ctx, keyPartitions, partitions, partitionsMismatch); err != nil {
+	if err := s.recordOrCheckProperty(ctx, keyPartitions, partitions,
+		partitionsMismatch); err != nil {
 		return nil, nil, err
 	}
-	if err := s.recordProperty(ctx, keyMode, mode, modeMismatch); err != nil {
+	if err := s.recordOrCheckProperty(ctx, keyMode, mode, modeMismatch); err != nil {
 		return nil, nil, err
 	}
 	return s, warnings, nil
@@ -144,12 +145,12 @@ const (
 // RecordAccount records the id of the Stripe account at the first start. Later
 // it fails for another account.
 func (s *Store) RecordAccount(ctx context.Context, id string) error {
-	return s.recordProperty(ctx, keyAccount, id, accountMismatch)
+	return s.recordOrCheckProperty(ctx, keyAccount, id, accountMismatch)
 }
 
-// recordProperty records a property of this Redis at the first start. At a
-// later start it fails if Redis has another value.
-func (s *Store) recordProperty(ctx context.Context, key, value, mismatch string) error {
+// recordOrCheckProperty records a property of this Redis at the first start. At
+// a later start it fails if Redis has another value.
+func (s *Store) recordOrCheckProperty(ctx context.Context, key, value, mismatch string) error {
 	if err := s.conn.client.SetNX(ctx, key, value, 0).Err(); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
 	}
@@ -159,11 +160,11 @@ func (s *Store) recordProperty(ctx context.Context, key, value, mismatch string)
 	}
 	from, to, repartitioning := strings.Cut(recorded, repartitionSeparator)
 	if repartitioning && key == keyPartitions {
-		return settingErrorf("a change from %s to %s partitions is not finished: "+
+		return invalidSettingErrorf("a change from %s to %s partitions is not finished: "+
 			"run holdd repartition --to %s, then set partitions to %s", from, to, to, to)
 	}
 	if recorded != value {
-		return settingErrorf(mismatch, recorded, value)
+		return invalidSettingErrorf(mismatch, recorded, value)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,13 +207,13 @@ func (s *Store) Close() error { return s.conn.client.Close() }
 // settings can fix. It has no text of its own.
 var ErrInvalidSetting = errors.New("")
 
-// IsSettingError reports whether only a change of the settings can fix err.
-func IsSettingError(err error) bool { return errors.Is(err, ErrInvalidSetting) }
+// IsInvalidSetting reports whether only a change of the settings can fix err.
+func IsInvalidSetting(err error) bool { return errors.Is(err, ErrInvalidSetting) }
 
-func settingErrorf(format string, args ...any) error {
-	return settingError{fmt.Errorf(format, args...)}
+func invalidSettingErrorf(format string, args ...any) error {
+	return invalidSettingError{fmt.Errorf(format, args...)}
 }
 
-type settingError struct{ error }
+type invalidSettingError struct{ error }
 
-func (e settingError) Unwrap() []error { return []error{e.error, ErrInvalidSetting} }
+func (e invalidSettingError) Unwrap() []error { return []error{e.error, ErrInvalidSetting} }

@@ -11,7 +11,7 @@ import (
 )
 
 // Outbox keeps the streams of events and the delivery progress of each sink.
-type Outbox struct{ conn *conn }
+type Outbox struct{ conn *redisConn }
 
 var (
 	publishScript      = newScript("publish")
@@ -34,19 +34,20 @@ const (
 	beginningOfStream = "0-0"
 )
 
-// Partitions returns the number of partitions. Each has one stream of events.
-func (s *Outbox) Partitions() int { return len(s.conn.partitions) }
+// PartitionCount returns the number of partitions. Each has one stream of
+// events.
+func (s *Outbox) PartitionCount() int { return len(s.conn.partitions) }
 
 // PublishOnce publishes an event about the daemon in the first partition, once
 // per subject. first is false if the subject was published before.
 func (s *Outbox) PublishOnce(
 	ctx context.Context, subject string, event []byte,
 ) (first bool, err error) {
-	r := newReply(s.conn.callScript(ctx, publishScript,
+	r := newScriptReply(s.conn.callScript(ctx, publishScript,
 		[]string{keyPublishedSubjects, s.conn.partitions[0].events},
 		subject, event, publishedSubjectTTL.Milliseconds(), maxPublishedSubjects,
 		s.conn.maxEventBytes))
-	return r.int() == 1, r.err
+	return r.nextInt() == 1, r.err
 }
 
 // Arguments of one condition, in the order in which conditions.lua gets them.
@@ -59,7 +60,7 @@ const (
 	conditionSize
 )
 
-var conditionArgs = argNames{"CONDITION", []string{
+var conditionArgs = scriptArgNames{"CONDITION", []string{
 	conditionName:         "NAME",
 	conditionActive:       "ACTIVE",
 	conditionSeverity:     "SEVERITY",
@@ -72,15 +73,15 @@ var conditionArgs = argNames{"CONDITION", []string{
 // report expires after ttl. An episode ends when no replica has observed its
 // condition for quiet.
 func (s *Outbox) ReportConditions(
-	ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition,
-) ([]hold.ConditionChange, error) {
+	ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.DaemonCondition,
+) ([]hold.DaemonConditionChange, error) {
 	args := append(make([]any, 0, 4+conditionSize*len(list)),
 		s.conn.maxEventBytes, replica, ttl.Milliseconds(), quiet.Milliseconds())
 	for i := range list {
 		c := &list[i]
 		a := [conditionSize]any{
 			conditionName:         c.Name,
-			conditionActive:       flagArg(c.Active),
+			conditionActive:       boolArg(c.Active),
 			conditionSeverity:     c.Severity,
 			conditionRaisedEvent:  c.RaisedEvent,
 			conditionClearedEvent: c.ClearedEvent,
@@ -88,10 +89,10 @@ func (s *Outbox) ReportConditions(
 		args = append(args, a[:]...)
 	}
 	keys := []string{keyEpisodes, s.conn.partitions[0].events, keyCondition}
-	r := newReply(s.conn.callScript(ctx, conditionsScript, keys, args...))
-	changes := make([]hold.ConditionChange, len(list))
+	r := newScriptReply(s.conn.callScript(ctx, conditionsScript, keys, args...))
+	changes := make([]hold.DaemonConditionChange, len(list))
 	for i := range changes {
-		changes[i] = hold.ConditionChange(r.int())
+		changes[i] = hold.DaemonConditionChange(r.nextInt())
 	}
 	return changes, r.err
 }
@@ -127,9 +128,9 @@ func convertStreamEntries(found []redis.XMessage) []hold.StreamEvent {
 // StreamCounts returns the number of events in a partition's stream, and the
 // number ever added: -1 before Redis 7.0, which does not count them.
 func (s *Outbox) StreamCounts(ctx context.Context, partition int) (length, added int64, err error) {
-	r := newReply(s.conn.callScript(ctx, streamLengthScript,
+	r := newScriptReply(s.conn.callScript(ctx, streamLengthScript,
 		[]string{s.conn.partitions[partition].events}))
-	length, added = r.int(), r.int()
+	length, added = r.nextInt(), r.nextInt()
 	return length, added, r.err
 }
 
@@ -141,22 +142,22 @@ func (s *Outbox) AcquireSinkLease(
 ) (token int64, state []byte, start string, parked map[string][]byte, err error) {
 	k := newSinkKeys(sink, partition)
 	keys := []string{k.sink, k.parked, s.conn.partitions[partition].events}
-	r := newReply(s.conn.callScript(ctx, sinkBeginScript, keys,
+	r := newScriptReply(s.conn.callScript(ctx, sinkBeginScript, keys,
 		lease.Milliseconds(), holder, sinkTTL.Milliseconds()))
-	token = r.int()
+	token = r.nextInt()
 	if r.err != nil || token == 0 {
 		return 0, nil, "", nil, r.err
 	}
-	if text := r.str(); text != "" {
+	if text := r.nextString(); text != "" {
 		state = []byte(text)
 	}
-	start = r.str()
+	start = r.nextString()
 	for r.hasMore() {
 		if parked == nil {
 			parked = map[string][]byte{}
 		}
-		id := r.str()
-		parked[id] = []byte(r.str())
+		id := r.nextString()
+		parked[id] = []byte(r.nextString())
 	}
 	return token, state, start, parked, r.err
 }
@@ -166,7 +167,7 @@ func (s *Outbox) AcquireSinkLease(
 // has the lease and the caller must stop.
 func (s *Outbox) SaveSinkProgress(
 	ctx context.Context, sink string, partition int, token int64,
-	p hold.SinkWrite, lease time.Duration,
+	p hold.SinkProgress, lease time.Duration,
 ) (ok bool, err error) {
 	args := []any{token, lease.Milliseconds(), p.State, sinkTTL.Milliseconds(), maxDeadLetters}
 	args = append(args, len(p.Park))
@@ -187,8 +188,8 @@ func (s *Outbox) SaveSinkProgress(
 	}
 	k := newSinkKeys(sink, partition)
 	keys := []string{k.sink, k.parked, k.deadLetters, k.requeued}
-	r := newReply(s.conn.callScript(ctx, sinkSaveScript, keys, args...))
-	return r.int() == 1, r.err
+	r := newScriptReply(s.conn.callScript(ctx, sinkSaveScript, keys, args...))
+	return r.nextInt() == 1, r.err
 }
 
 // SinkPartitionStates returns the state of a sink in each partition, empty if

@@ -36,7 +36,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 		if err != nil || token == 0 {
 			t.Fatal("another sink is held as well:", token, err)
 		}
-		p := hold.SinkWrite{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
+		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
 			"pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"),
 			Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
 		ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, p, 50*time.Millisecond)
@@ -53,12 +53,12 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 			string(parked["pi_2"]) != "b" {
 			t.Fatal(second, first, string(state), parked, err)
 		}
-		late := hold.SinkWrite{State: []byte("late"), Unpark: []string{"pi_1"}}
+		late := hold.SinkProgress{State: []byte("late"), Unpark: []string{"pi_1"}}
 		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, first, late, time.Minute)
 		if err != nil || ok {
 			t.Fatal("who lost the lease wrote:", ok, err)
 		}
-		last := hold.SinkWrite{State: []byte("s2"), Unpark: []string{"pi_1"}}
+		last := hold.SinkProgress{State: []byte("s2"), Unpark: []string{"pi_1"}}
 		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, second, last, 0)
 		if err != nil || !ok {
 			t.Fatal(ok, err)
@@ -78,7 +78,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 		if n, err := e.store.RequeueDeadLetters(ctx, "callback", ids); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
-		again, err := e.store.ReadRequeued(ctx, "callback", 0, 10)
+		again, err := e.store.ReadRequeuedDeadLetters(ctx, "callback", 0, 10)
 		if err != nil || len(again) != 1 || string(again[0].Event) != "e1" {
 			t.Fatal(again, err)
 		}
@@ -169,10 +169,10 @@ func TestReportConditions_Episodes(t *testing.T) {
 		ctx := t.Context()
 		report := func(
 			replica string, active bool, level int, ttl time.Duration,
-		) hold.ConditionChange {
+		) hold.DaemonConditionChange {
 			t.Helper()
 			changes, err := e.store.ReportConditions(ctx, replica, ttl, 0,
-				[]hold.Condition{{Name: "stripe_unavailable", Active: active, Severity: level,
+				[]hold.DaemonCondition{{Name: "stripe_unavailable", Active: active, Severity: level,
 					RaisedEvent: []byte("unavailable"), ClearedEvent: []byte("recovered")}})
 			if err != nil {
 				t.Fatal(err)
@@ -183,7 +183,7 @@ func TestReportConditions_Episodes(t *testing.T) {
 			replica string
 			active  bool
 			level   int
-			want    hold.ConditionChange
+			want    hold.DaemonConditionChange
 		}{
 			{"one", false, 0, 0}, {"one", true, 1, hold.ConditionBegan}, {"one", true, 1, 0},
 			{"two", true, 1, 0}, {"two", true, 3, hold.ConditionWorsened}, {"one", true, 2, 0},

@@ -20,7 +20,7 @@ var pageScript = newScript("page")
 // prefix of a reference: the page then begins with the first reference that is
 // not before the prefix.
 func (s *Holds) ReadPage(
-	ctx context.Context, set hold.SortedSet, after hold.Position, n int,
+	ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 ) ([]hold.ListedHold, time.Time, error) {
 	q := pageQuery{script: pageScript, after: after, n: clampBatchSize(n)}
 	if set == hold.SetSettled {
@@ -34,64 +34,65 @@ func (s *Holds) ReadPage(
 		}
 		for p := range lanes {
 			for _, key := range lanes[p] {
-				calls = append(calls, q.call(key, &s.conn.partitions[p]))
+				calls = append(calls, q.pageScriptCall(key, &s.conn.partitions[p]))
 			}
 		}
 		if len(calls) == 0 { // read a key that never exists, for the time
-			calls = append(calls, q.call(s.conn.partitions[0].ready, &s.conn.partitions[0]))
+			calls = append(calls, q.pageScriptCall(s.conn.partitions[0].ready,
+				&s.conn.partitions[0]))
 		}
 		return s.conn.readPage(ctx, q, calls)
 	}
 	for p := range s.conn.partitions {
 		k := &s.conn.partitions[p]
-		calls = append(calls, q.call(k.sortedSet(set), k))
+		calls = append(calls, q.pageScriptCall(k.sortedSetKey(set), k))
 	}
 	return s.conn.readPage(ctx, q, calls)
 }
 
 // ReadLanePage is [Holds.ReadPage] for one lane, nearest deadline first.
 func (s *Queue) ReadLanePage(
-	ctx context.Context, lane hold.RateLimitLane, after hold.Position, n int,
+	ctx context.Context, lane hold.RateLimitLane, after hold.SortedSetPosition, n int,
 ) ([]hold.ListedHold, error) {
 	q := pageQuery{script: pageScript, after: after, n: clampBatchSize(n)}
 	k := &s.conn.partitions[lane.Partition]
-	call := q.call(k.lane(laneName(lane.Op, lane.Account)), k)
+	call := q.pageScriptCall(k.laneKey(laneName(lane.Op, lane.Account)), k)
 	holds, _, err := s.conn.readPage(ctx, q, []scriptCall{call})
 	return holds, err
 }
 
 type pageQuery struct {
 	script     *redis.Script
-	after      hold.Position
+	after      hold.SortedSetPosition
 	n          int
 	descending bool
 }
 
-func (q pageQuery) call(set string, k *partitionKeys) scriptCall {
+func (q pageQuery) pageScriptCall(set string, k *partitionKeys) scriptCall {
 	return scriptCall{
 		keys: []string{set, k.holds},
-		args: []any{q.after.Score, q.after.Member, q.n, flagArg(q.descending)},
+		args: []any{q.after.Score, q.after.Member, q.n, boolArg(q.descending)},
 	}
 }
 
 // readPage merges the pages of several sets into one.
-func (c *conn) readPage(
+func (c *redisConn) readPage(
 	ctx context.Context, q pageQuery, calls []scriptCall,
 ) ([]hold.ListedHold, time.Time, error) {
 	var all []hold.ListedHold
 	now := time.Time{}
 	for _, cmd := range c.callScriptBatch(ctx, q.script, calls) {
-		r := newReply(cmd)
-		now = r.time()
+		r := newScriptReply(cmd)
+		now = r.nextTime()
 		for r.hasMore() {
-			member, score, rec := r.str(), r.int(), r.str()
+			member, score, rec := r.nextString(), r.nextInt(), r.nextString()
 			if r.err != nil {
 				continue
 			}
 			id := holdIDOfMember(member)
 			l := hold.ListedHold{
 				Hold:     hold.Hold{ID: id},
-				Position: hold.Position{Score: score, Member: member},
+				Position: hold.SortedSetPosition{Score: score, Member: member},
 			}
 			if rec != "" {
 				if h, _, err := decodeRecord(id, rec); err == nil {
@@ -118,7 +119,7 @@ func (c *conn) readPage(
 
 // readLaneKeys returns the keys of the ready lanes of each partition, at most
 // maxLanes of each.
-func (c *conn) readLaneKeys(ctx context.Context) ([][]string, error) {
+func (c *redisConn) readLaneKeys(ctx context.Context) ([][]string, error) {
 	pipe := c.client.Pipeline()
 	cmds := make([]*redis.StringSliceCmd, len(c.partitions))
 	for p := range c.partitions {
@@ -130,7 +131,7 @@ func (c *conn) readLaneKeys(ctx context.Context) ([][]string, error) {
 	keys := make([][]string, len(cmds))
 	for p, cmd := range cmds {
 		for _, lane := range cmd.Val() {
-			keys[p] = append(keys[p], c.partitions[p].lane(lane))
+			keys[p] = append(keys[p], c.partitions[p].laneKey(lane))
 		}
 	}
 	return keys, nil

@@ -14,7 +14,7 @@ import (
 // readPages reads a set to its end, in pages of n, and calls between after each
 // page.
 func (e *testStore) readPages(
-	set hold.SortedSet, after hold.Position, n int, between func(page int),
+	set hold.SortedSet, after hold.SortedSetPosition, n int, between func(page int),
 ) (ids []string) {
 	e.Helper()
 	for page := 0; ; page++ {
@@ -51,7 +51,7 @@ func TestReadPage_EqualScores(t *testing.T) {
 		}
 		e.mustCommit(writes...)
 		for _, n := range []int{1, 7, 100, 256, 1000} {
-			got := e.readPages(hold.SetScheduled, hold.Position{}, min(n, 256), nil)
+			got := e.readPages(hold.SetScheduled, hold.SortedSetPosition{}, min(n, 256), nil)
 			if !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %d of %d, in order: %t",
 					partitions, n, len(got),
@@ -69,7 +69,7 @@ func TestReadPage_EqualScores(t *testing.T) {
 				gone[id] = true
 			}
 		}
-		got := e.readPages(hold.SetScheduled, hold.Position{}, 50, func(page int) {
+		got := e.readPages(hold.SetScheduled, hold.SortedSetPosition{}, 50, func(page int) {
 			last := page*50 + 49
 			drop(want[last])   // the hold of the position
 			drop(want[last-9]) // before it
@@ -106,7 +106,7 @@ func TestReadPage_SettledNewestFirst(t *testing.T) {
 			// ten at each time
 			w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt = hold.Captured, 0,
 				baseTime.Add(time.Duration(i/10)*time.Minute)
-			w.Placement = hold.Placement{SettledAt: w.Hold.SettledAt}
+			w.Placement = hold.SortedSetPlacement{SettledAt: w.Hold.SettledAt}
 			writes = append(writes, w)
 		}
 		e.mustCommit(writes...)
@@ -115,14 +115,14 @@ func TestReadPage_SettledNewestFirst(t *testing.T) {
 			want = append(want, fmt.Sprintf("pi_%03d", 299-i))
 		}
 		for _, n := range []int{1, 10, 64} {
-			got := e.readPages(hold.SetSettled, hold.Position{}, n, nil)
+			got := e.readPages(hold.SetSettled, hold.SortedSetPosition{}, n, nil)
 			if !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}
 		}
 		// A hold that settles while a caller reads is newer than all others. It
 		// does not move into a later page.
-		got := e.readPages(hold.SetSettled, hold.Position{}, 40, func(page int) {
+		got := e.readPages(hold.SetSettled, hold.SortedSetPosition{}, 40, func(page int) {
 			w := writes[0]
 			w.Hold.ID = fmt.Sprintf("pi_new_%d", page)
 			w.Hold.SettledAt, w.Placement.SettledAt = changedTime, changedTime
@@ -163,7 +163,7 @@ func TestReadPage_ReferencesByPrefix(t *testing.T) {
 							want = append(want, m)
 						}
 					}
-					after := hold.Position{Member: prefix}
+					after := hold.SortedSetPosition{Member: prefix}
 				pages:
 					for len(got) <= len(all) {
 						listed, _, err := e.store.ReadPage(
@@ -211,7 +211,7 @@ func TestReadPage_MergesPartitions(t *testing.T) {
 			nearDeadline.Add(-time.Duration(i)*time.Minute))
 		if i%2 == 0 {
 			w.Hold.State, w.Hold.NextOp, w.Placement = hold.Attention, 0,
-				hold.Placement{NextMilestone: milestoneTime, NeedsAttention: true}
+				hold.SortedSetPlacement{NextMilestone: milestoneTime, NeedsAttention: true}
 		}
 		writes = append(writes, w)
 	}
@@ -225,7 +225,7 @@ func TestReadPage_MergesPartitions(t *testing.T) {
 		"attention": {hold.SetAttention, func(h *hold.Hold) time.Time { return h.ExpiresAt }, 100},
 	} {
 		last := time.Time{}
-		got := e.readPages(c.set, hold.Position{}, 9, nil)
+		got := e.readPages(c.set, hold.SortedSetPosition{}, 9, nil)
 		for _, id := range got {
 			k := c.key(e.mustRead(id))
 			if k.Before(last) {
@@ -237,7 +237,7 @@ func TestReadPage_MergesPartitions(t *testing.T) {
 			t.Errorf("%s: %d of %d", name, len(got), c.n)
 		}
 	}
-	if got := e.readPages(hold.SetWorking, hold.Position{}, 10, nil); len(got) != 0 {
+	if got := e.readPages(hold.SetWorking, hold.SortedSetPosition{}, 10, nil); len(got) != 0 {
 		t.Errorf("no hold is claimed, listed are %v", got)
 	}
 }
@@ -248,7 +248,7 @@ func TestReadPage_ReadyHolds(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := startRedis(t, store.Options{Partitions: partitions})
-		if got := e.readPages(hold.SetReady, hold.Position{}, 7, nil); len(got) != 0 {
+		if got := e.readPages(hold.SetReady, hold.SortedSetPosition{}, 7, nil); len(got) != 0 {
 			t.Errorf("an empty store: %v", got)
 		}
 		var want []string
@@ -262,7 +262,7 @@ func TestReadPage_ReadyHolds(t *testing.T) {
 		}
 		e.mustCommit(newScheduledWrite("pi_later", farFuture, farFuture.Add(time.Hour)))
 		for _, n := range []int{1, 7, 256} {
-			got := e.readPages(hold.SetReady, hold.Position{}, n, nil)
+			got := e.readPages(hold.SetReady, hold.SortedSetPosition{}, n, nil)
 			if !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}

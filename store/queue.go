@@ -14,7 +14,7 @@ import (
 
 // Queue promotes due holds, claims them for a worker, and lists the holds that
 // a job must act on.
-type Queue struct{ conn *conn }
+type Queue struct{ conn *redisConn }
 
 var (
 	promoteScript = newScript("promote")
@@ -41,7 +41,7 @@ func (s *Queue) PromoteDue(
 		k := &s.conn.partitions[p]
 		calls[p] = scriptCall{
 			keys: []string{k.scheduled, k.leased, k.holds, k.lanes, k.ready},
-			args: []any{clampBatchSize(r.Holds), flagArg(r.Scheduled), lanes},
+			args: []any{clampBatchSize(r.Holds), boolArg(r.Scheduled), lanes},
 		}
 	}
 	for i := range r.SkipLanes {
@@ -52,7 +52,7 @@ func (s *Queue) PromoteDue(
 	var result hold.PromoteResult
 	var failed error
 	for p, cmd := range s.conn.callScriptBatch(ctx, promoteScript, calls) {
-		failed = errors.Join(failed, addPromoteReply(&result, p, newReply(cmd)))
+		failed = errors.Join(failed, addPromoteReply(&result, p, newScriptReply(cmd)))
 	}
 	slices.SortStableFunc(result.Lanes, func(a, b hold.RateLimitLane) int {
 		return a.NearestDeadline.Compare(b.NearestDeadline)
@@ -61,26 +61,26 @@ func (s *Queue) PromoteDue(
 }
 
 // addPromoteReply adds the reply of a partition to result.
-func addPromoteReply(result *hold.PromoteResult, partition int, r *reply) error {
-	if now := r.time(); !now.IsZero() {
+func addPromoteReply(result *hold.PromoteResult, partition int, r *scriptReply) error {
+	if now := r.nextTime(); !now.IsZero() {
 		result.Now = now
 	}
-	result.PromotedHolds += int(r.int())
-	result.ExpiredLeases += int(r.int())
-	next := r.optionalTime()
+	result.PromotedHolds += int(r.nextInt())
+	result.ExpiredLeases += int(r.nextInt())
+	next := r.nextOptionalTime()
 	if !next.IsZero() && (result.NextDueAt.IsZero() || next.Before(result.NextDueAt)) {
 		result.NextDueAt = next
 	}
-	result.More = r.flag() || result.More
-	result.MoreLanes = r.flag() || result.MoreLanes
+	result.More = r.nextFlag() || result.More
+	result.MoreLanes = r.nextFlag() || result.MoreLanes
 	for r.hasMore() {
-		op, account, ok := parseLaneName(r.str())
+		op, account, ok := parseLaneName(r.nextString())
 		lane := hold.RateLimitLane{
 			Partition:       partition,
 			Account:         account,
 			Op:              op,
-			NearestDeadline: r.time(),
-			Ready:           int(r.int()),
+			NearestDeadline: r.nextTime(),
+			Ready:           int(r.nextInt()),
 		}
 		if ok && r.err == nil {
 			result.Lanes = append(result.Lanes, lane)
@@ -96,9 +96,9 @@ func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.
 		clampBatchSize(n), "")
 }
 
-// Unverified returns about n holds that must be checked against Stripe, evenly
-// of all partitions, most urgent first.
-func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+// UnverifiedHolds returns about n holds that must be checked against Stripe,
+// evenly of all partitions, most urgent first.
+func (s *Queue) UnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	unverified := func(k *partitionKeys) string { return k.unverified }
 	perPartition := s.conn.perPartition(n)
 	found, now, err := s.conn.readByScore(ctx, unverified, perPartition, "+inf")
@@ -106,9 +106,9 @@ func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Tim
 	return found, now, err
 }
 
-// Unmirrored returns up to n holds per partition whose terms must be written to
-// their intents.
-func (s *Queue) Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+// UnmirroredHolds returns up to n holds per partition whose terms must be
+// written to their intents.
+func (s *Queue) UnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	mirror := func(k *partitionKeys) string { return k.mirror }
 	if found, err := s.conn.hasAnyMembers(ctx, mirror); err != nil || !found {
 		return nil, time.Time{}, err
@@ -132,7 +132,7 @@ const (
 	advanceSize
 )
 
-var advanceArgs = argNames{"ADVANCE", []string{
+var advanceArgs = scriptArgNames{"ADVANCE", []string{
 	advanceID:         "ID",
 	advanceVersion:    "VERSION",
 	advanceFrom:       "FROM",
@@ -143,7 +143,9 @@ var advanceArgs = argNames{"ADVANCE", []string{
 // anyVersion makes advance.lua ignore the version of the record.
 const anyVersion = "="
 
-func appendAdvanceArgs(args []any, id, version string, from, to time.Time, events [][]byte) []any {
+func appendAdvanceMilestoneArgs(
+	args []any, id, version string, from, to time.Time, events [][]byte,
+) []any {
 	var a [advanceSize]string
 	a[advanceID], a[advanceVersion] = id, version
 	a[advanceFrom], a[advanceTo] = scoreArg(from), scoreArg(to)
@@ -170,15 +172,16 @@ func (s *Queue) AdvanceMilestones(
 		args := []any{s.conn.maxEventBytes}
 		for _, i := range b.indexes {
 			a := &advances[i]
-			args = appendAdvanceArgs(args, a.ID, versionArg(a.Version), a.From, a.To, a.Events)
+			args = appendAdvanceMilestoneArgs(args, a.ID, versionArg(a.Version), a.From, a.To,
+				a.Events)
 		}
 		calls[n] = scriptCall{keys: []string{k.expiring, k.events, k.holds}, args: args}
 	}
 	moved = make([]bool, len(advances))
 	for n, cmd := range s.conn.callScriptBatch(ctx, advanceScript, calls) {
-		r := newReply(cmd)
+		r := newScriptReply(cmd)
 		for _, i := range batches[n].indexes {
-			moved[i] = r.int() == 1
+			moved[i] = r.nextInt() == 1
 		}
 		if r.err != nil {
 			return moved, r.err
@@ -217,8 +220,8 @@ func (s *Queue) DueHistogram(
 // CountHolds counts the holds in each set. Its cost does not depend on their
 // number. It does not count ready holds: [Queue.PromoteDue] lists their lanes
 // with the number of holds.
-func (s *Queue) CountHolds(ctx context.Context) (hold.Counts, error) {
-	var counts hold.Counts
+func (s *Queue) CountHolds(ctx context.Context) (hold.HoldCounts, error) {
+	var counts hold.HoldCounts
 	var sums []func()
 	pipe := s.conn.client.Pipeline()
 	add := func(to *int64, key string) {

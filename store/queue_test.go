@@ -296,7 +296,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				}
 				// One at a time: a page of unreadable records alone must not
 				// look like the end.
-				seen, after := 0, hold.Position{}
+				seen, after := 0, hold.SortedSetPosition{}
 				for range 10 {
 					listed, _, err := e.store.ReadPage(ctx, hold.SetSettled, after, 1)
 					if err != nil {

@@ -7,7 +7,7 @@ import (
 
 // ReconcileRuns keeps the current or last reconcile run, and the lock under
 // which one replica works on it.
-type ReconcileRuns struct{ conn *conn }
+type ReconcileRuns struct{ conn *redisConn }
 
 var (
 	reconcileBeginScript = newScript("reconcile_begin")
@@ -17,7 +17,7 @@ var (
 
 const (
 	maxFindings = 1000 // per run
-	maxAccounts = 1000 // per call of ShareAccounts
+	maxAccounts = 1000 // per call of ShareKnownAccounts
 )
 
 var reconcileKeys = []string{keyReconcileRun, keyReconcileFindings}
@@ -30,10 +30,10 @@ var reconcileKeys = []string{keyReconcileRun, keyReconcileFindings}
 func (s *ReconcileRuns) BeginReconcileRun(
 	ctx context.Context, state []byte, lease, maxAge, minInterval time.Duration,
 ) (token int64, resumed []byte, err error) {
-	r := newReply(s.conn.callScript(ctx, reconcileBeginScript, reconcileKeys,
+	r := newScriptReply(s.conn.callScript(ctx, reconcileBeginScript, reconcileKeys,
 		lease.Milliseconds(), state, maxAge.Milliseconds(), minInterval.Milliseconds()))
-	token = r.int()
-	if saved := r.str(); saved != "" {
+	token = r.nextInt()
+	if saved := r.nextString(); saved != "" {
 		resumed = []byte(saved)
 	}
 	return token, resumed, r.err
@@ -47,12 +47,12 @@ func (s *ReconcileRuns) SaveReconcileRun(
 	lease time.Duration, done bool,
 ) (ok bool, err error) {
 	args := append(make([]any, 0, 5+len(findings)),
-		token, lease.Milliseconds(), flagArg(done), state, maxFindings)
+		token, lease.Milliseconds(), boolArg(done), state, maxFindings)
 	for _, f := range findings {
 		args = append(args, f)
 	}
-	r := newReply(s.conn.callScript(ctx, reconcileSaveScript, reconcileKeys, args...))
-	return r.int() == 1, r.err
+	r := newScriptReply(s.conn.callScript(ctx, reconcileSaveScript, reconcileKeys, args...))
+	return r.nextInt() == 1, r.err
 }
 
 // ReadReconcileRun reads the current or last run: its state, nil if there was no
@@ -60,22 +60,24 @@ func (s *ReconcileRuns) SaveReconcileRun(
 func (s *ReconcileRuns) ReadReconcileRun(
 	ctx context.Context, n int,
 ) (state []byte, findings [][]byte, locked, done bool, err error) {
-	r := newReply(s.conn.callScript(ctx, reconcileReadScript, reconcileKeys,
+	r := newScriptReply(s.conn.callScript(ctx, reconcileReadScript, reconcileKeys,
 		max(0, min(n, maxFindings))))
 	if !r.hasMore() {
 		return nil, nil, false, false, r.err
 	}
-	locked, done, state = r.flag(), r.flag(), []byte(r.str())
+	locked, done, state = r.nextFlag(), r.nextFlag(), []byte(r.nextString())
 	for r.hasMore() {
-		findings = append(findings, []byte(r.str()))
+		findings = append(findings, []byte(r.nextString()))
 	}
 	return state, findings, locked, done, r.err
 }
 
-// ShareAccounts adds connected accounts to the set that all replicas share, and
-// returns up to 1,000 of its members. After Redis has lost its data, every
-// replica reconciles these accounts.
-func (s *ReconcileRuns) ShareAccounts(ctx context.Context, accounts []string) ([]string, error) {
+// ShareKnownAccounts adds connected accounts to the set that all replicas
+// share, and returns up to 1,000 of its members. After Redis has lost its data,
+// every replica reconciles these accounts.
+func (s *ReconcileRuns) ShareKnownAccounts(
+	ctx context.Context, accounts []string,
+) ([]string, error) {
 	pipe := s.conn.client.Pipeline()
 	if len(accounts) > 0 {
 		pipe.SAdd(ctx, keyReconcileAccounts, accounts)

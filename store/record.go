@@ -52,9 +52,9 @@ var headerFields = []struct {
 	{"ACCOUNT_SIZE", accountSizeOffset, 1},
 }
 
-// recordConstants returns the layout of the header for the scripts. Lua counts
-// bytes from 1.
-func recordConstants() []luaConstant {
+// recordLayoutConstants returns the layout of the header for the scripts. Lua
+// counts bytes from 1.
+func recordLayoutConstants() []luaConstant {
 	out := []luaConstant{
 		{"FIRST_ENCODING", encodingVersion},
 		{"LAST_ENCODING", lastEncoding},
@@ -167,19 +167,19 @@ func versionArg(n uint64) string {
 // appendRecord appends the record of h to b. Equal holds have equal records, so
 // a repeated commit recognizes its own record.
 func appendRecord(b []byte, h *hold.Hold) []byte {
-	return appendBody(appendHeader(b, h), h)
+	return appendRecordBody(appendRecordHeader(b, h), h)
 }
 
 // isFinal is is_final of the scripts: states that only a later release has count
 // as final.
 func isFinal(s hold.State) bool { return s >= hold.Captured }
 
-func appendHeader(b []byte, h *hold.Hold) []byte {
+func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	start := len(b)
 	b = append(b, make([]byte, headerSize)...)
 	header := b[start:]
 	header[encodingOffset] = encodingVersion
-	if !h.CaptureParams.Empty() {
+	if !h.CaptureParams.IsEmpty() {
 		header[encodingOffset] = captureParamsEncoding
 	}
 	header[stateOffset] = byte(h.State)
@@ -194,7 +194,7 @@ func appendHeader(b []byte, h *hold.Hold) []byte {
 	return append(b, h.Account...)
 }
 
-func appendBody(b []byte, h *hold.Hold) []byte {
+func appendRecordBody(b []byte, h *hold.Hold) []byte {
 	if h.PaymentIntent != h.ID {
 		b = appendTextField(b, fieldIntent, h.PaymentIntent)
 	}
@@ -210,7 +210,7 @@ func appendBody(b []byte, h *hold.Hold) []byte {
 	}
 	b = appendNumberField(b, fieldRevision, h.Revision-1)
 	b = appendMapField(b, fieldMetadata, h.Metadata)
-	b = appendNumberField(b, fieldFlags, recordFlags(h))
+	b = appendNumberField(b, fieldFlags, encodeHoldFlags(h))
 	b = appendNumberField(b, fieldCreatedAt, toMillis(h.CreatedAt))
 	if !isFinal(h.State) { // otherwise the header has the time
 		b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
@@ -267,14 +267,15 @@ func appendRepeatedField(b []byte, f protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, f, protowire.BytesType), v)
 }
 
-func recordFlags(h *hold.Hold) uint64 {
-	return flagIf(flagVerified, h.Verified) | flagIf(flagAcknowledged, h.Acknowledged) |
-		flagIf(flagCancelWanted, h.CancelWanted) | flagIf(flagReadFirst, h.ReadFirst) |
-		flagIf(flagUnknownOutcome, h.Sent.Unknown) | flagIf(flagMirrored, h.Mirrored) |
-		flagIf(flagUnmirrorable, h.Unmirrorable) | flagIf(flagSingleCapture, h.SingleCapture)
+func encodeHoldFlags(h *hold.Hold) uint64 {
+	return flagOrZero(flagVerified, h.Verified) | flagOrZero(flagAcknowledged, h.Acknowledged) |
+		flagOrZero(flagCancelWanted, h.CancelWanted) | flagOrZero(flagReadFirst, h.ReadFirst) |
+		flagOrZero(flagUnknownOutcome, h.Sent.Unknown) | flagOrZero(flagMirrored, h.Mirrored) |
+		flagOrZero(flagUnmirrorable, h.Unmirrorable) | flagOrZero(flagSingleCapture,
+		h.SingleCapture)
 }
 
-func flagIf(flag uint64, set bool) uint64 {
+func flagOrZero(flag uint64, set bool) uint64 {
 	if set {
 		return flag
 	}
@@ -308,7 +309,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		h.SettledAt, claimedAt = claimedAt, time.Time{}
 	}
 	last := time.Time{} // of the previous history entry, or of the creation
-	err = forEachField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
+	err = forEachRecordField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case fieldMetadata:
 			return decodeMapEntry(&h.Metadata, v)
@@ -325,7 +326,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		case fieldCreatedAt:
 			last = fromMillis(n)
 		}
-		setField(&h, f, n, v)
+		setHoldField(&h, f, n, v)
 		return nil
 	})
 	if err != nil {
@@ -337,8 +338,9 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	return h, claimedAt, nil
 }
 
-// setField sets a field that has a single value: n of a number, v of a text.
-func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
+// setHoldField sets a field that has a single value: n of a number, v of a
+// text.
+func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	switch f {
 	case fieldIntent:
 		h.PaymentIntent = string(v)
@@ -361,7 +363,7 @@ func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	case fieldRevision:
 		h.Revision = n + 1
 	case fieldFlags:
-		setFlags(h, n)
+		setHoldFlags(h, n)
 	case fieldCreatedAt:
 		h.CreatedAt = fromMillis(n)
 	case fieldSettledAt:
@@ -393,11 +395,11 @@ func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	case fieldCancellationReason:
 		h.CancellationReason = string(v)
 	default:
-		setCaptureParam(&h.CaptureParams, f, n, v)
+		setCaptureParamField(&h.CaptureParams, f, n, v)
 	}
 }
 
-func setFlags(h *hold.Hold, n uint64) {
+func setHoldFlags(h *hold.Hold, n uint64) {
 	h.Verified, h.Acknowledged = n&flagVerified != 0, n&flagAcknowledged != 0
 	h.CancelWanted, h.ReadFirst = n&flagCancelWanted != 0, n&flagReadFirst != 0
 	h.Sent.Unknown = n&flagUnknownOutcome != 0
@@ -405,9 +407,9 @@ func setFlags(h *hold.Hold, n uint64) {
 	h.SingleCapture = n&flagSingleCapture != 0
 }
 
-// forEachField calls f for each field of a body, with n for a number and v for
-// bytes.
-func forEachField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
+// forEachRecordField calls f for each field of a body, with n for a number and
+// v for bytes.
+func forEachRecordField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
 	for len(b) > 0 {
 		num, typ, size := protowire.ConsumeTag(b)
 		if size < 0 {

@@ -24,8 +24,8 @@ func appendMapField(b []byte, f protowire.Number, pairs map[string]string) []byt
 	return b
 }
 
-// setCaptureParam sets a parameter that has a single value.
-func setCaptureParam(p *hold.CaptureParams, f protowire.Number, n uint64, v []byte) {
+// setCaptureParamField sets a parameter that has a single value.
+func setCaptureParamField(p *hold.CaptureParams, f protowire.Number, n uint64, v []byte) {
 	switch f {
 	case fieldApplicationFee:
 		p.ApplicationFeeAmount = int64(n)

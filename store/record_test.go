@@ -53,7 +53,7 @@ func fullHold() hold.Hold {
 		true, true
 	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9,
 		day(3), 4, 5, 6, 1<<47+3
-	h.Sent = hold.KeyUsage{Count: 2, FirstAt: day(4), Unknown: true}
+	h.Sent = hold.IdempotencyKeyUsage{Count: 2, FirstAt: day(4), Unknown: true}
 	h.History = []hold.HistoryEntry{
 		{At: day(0), Kind: hold.HistoryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k",
 			RequestID: "req_1", Answer: hold.AnswerReplayedError,
@@ -134,7 +134,8 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			NextOp:         hold.Op(rapid.Byte().Draw(t, "next")), NextAt: drawTime("next at"),
 			Reason:     hold.Cause(rapid.Byte().Draw(t, "reason")),
 			Generation: number.Draw(t, "generation"),
-			Sent: hold.KeyUsage{Count: number.Draw(t, "attempts"), FirstAt: drawTime("first"),
+			Sent: hold.IdempotencyKeyUsage{Count: number.Draw(t, "attempts"),
+				FirstAt: drawTime("first"),
 				Unknown: rapid.Bool().Draw(t, "unknown")},
 			ReadFirst:         rapid.Bool().Draw(t, "read first"),
 			InconclusiveReads: number.Draw(t, "misses"),

@@ -38,15 +38,16 @@ func Repartition(
 	ctx context.Context, o Options, to int, progress func(done, total int64),
 ) (moved int64, err error) {
 	if to < 1 || to > MaxPartitions {
-		return 0, settingErrorf("invalid number of partitions %d: want 1 to %d", to, MaxPartitions)
+		return 0, invalidSettingErrorf("invalid number of partitions %d: want 1 to %d", to,
+			MaxPartitions)
 	}
 	client, err := newClient(o)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	m := &repartitioner{conn: &conn{client: client}, to: to, progress: progress}
-	if m.from, err = m.start(ctx, o.URL); err != nil || m.from == to {
+	m := &repartitioner{conn: &redisConn{client: client}, to: to, progress: progress}
+	if m.from, err = m.blockReplicaStarts(ctx, o.URL); err != nil || m.from == to {
 		return 0, err
 	}
 	for p := range max(m.from, to) {
@@ -70,7 +71,7 @@ func Repartition(
 // repartitioner moves holds to their partitions under another number of
 // partitions.
 type repartitioner struct {
-	conn               *conn
+	conn               *redisConn
 	from, to           int // numbers of partitions
 	done, total, moved int64
 	progress           func(done, total int64)
@@ -81,30 +82,32 @@ func (m *repartitioner) progressMarker() string {
 	return strconv.Itoa(m.from) + repartitionSeparator + strconv.Itoa(m.to)
 }
 
-// start keeps replicas from starting and returns the current number of
-// partitions. It resumes an interrupted repartition.
-func (m *repartitioner) start(ctx context.Context, rawURL string) (from int, err error) {
+// blockReplicaStarts keeps replicas from starting and returns the current
+// number of partitions. It resumes an interrupted repartition.
+func (m *repartitioner) blockReplicaStarts(
+	ctx context.Context, rawURL string,
+) (from int, err error) {
 	recorded, err := m.conn.client.Get(ctx, keyPartitions).Result()
 	switch {
 	case errors.Is(err, redis.Nil):
-		return 0, settingErrorf("this Redis has no data of holdd: "+
+		return 0, invalidSettingErrorf("this Redis has no data of holdd: "+
 			"set partitions to %d and start holdd", m.to)
 	case err != nil:
 		return 0, fmt.Errorf("cannot read from the Redis at %s: %w", redactURL(rawURL), err)
 	}
 	current, target, continues := strings.Cut(recorded, repartitionSeparator)
 	if m.from, err = strconv.Atoi(current); err != nil || m.from < 1 || m.from > MaxPartitions {
-		return 0, settingErrorf("invalid %s %q: want a number; "+
+		return 0, invalidSettingErrorf("invalid %s %q: want a number; "+
 			"check that no other program uses the keys holdd:*", keyPartitions, recorded)
 	}
 	if continues && target != strconv.Itoa(m.to) {
-		return 0, settingErrorf("a change from %s to %s partitions is not finished: "+
+		return 0, invalidSettingErrorf("a change from %s to %s partitions is not finished: "+
 			"run holdd repartition --to %s first", current, target, target)
 	}
 	if !continues && m.from == m.to {
 		return m.from, nil
 	}
-	if err := m.checkNoReplicas(ctx); err != nil {
+	if err := m.checkNoReplicaRuns(ctx); err != nil {
 		return 0, err
 	}
 	if !continues {
@@ -115,7 +118,7 @@ func (m *repartitioner) start(ctx context.Context, rawURL string) (from int, err
 	if err := m.awaitFirstHeartbeats(ctx); err != nil {
 		return 0, err
 	}
-	if err := m.checkNoReplicas(ctx); err != nil {
+	if err := m.checkNoReplicaRuns(ctx); err != nil {
 		if !continues {
 			err = errors.Join(err, m.compareAndSetPartitions(ctx, m.progressMarker(), current))
 		}
@@ -137,7 +140,7 @@ func (m *repartitioner) awaitFirstHeartbeats(ctx context.Context) error {
 	}
 }
 
-func (m *repartitioner) checkNoReplicas(ctx context.Context) error {
+func (m *repartitioner) checkNoReplicaRuns(ctx context.Context) error {
 	now, err := m.conn.client.Time(ctx).Result()
 	if err != nil {
 		return err
@@ -147,7 +150,7 @@ func (m *repartitioner) checkNoReplicas(ctx context.Context) error {
 		return err
 	}
 	if len(alive) > 0 {
-		return settingErrorf("replicas still run on this Redis: stop %s first "+
+		return invalidSettingErrorf("replicas still run on this Redis: stop %s first "+
 			"(a killed replica counts until its heartbeat ends, within a minute)",
 			strings.Join(alive, ", "))
 	}
@@ -162,7 +165,7 @@ func (m *repartitioner) compareAndSetPartitions(ctx context.Context, expected, v
 			return err
 		}
 		if got != expected {
-			return settingErrorf("%s changed to %q: check that no other holdd repartition runs",
+			return invalidSettingErrorf("%s changed to %q: check that no other holdd repartition runs",
 				keyPartitions, got)
 		}
 		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {

@@ -92,7 +92,7 @@ func populate(t *testing.T, s *store.Store, n int) {
 		case 4:
 			w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = hold.Captured,
 				0, time.Time{}, baseTime
-			w.Placement = hold.Placement{SettledAt: baseTime}
+			w.Placement = hold.SortedSetPlacement{SettledAt: baseTime}
 		}
 		writes = append(writes, w)
 	}

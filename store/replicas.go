@@ -9,7 +9,7 @@ import (
 )
 
 // Replicas keeps the heartbeats of the replicas.
-type Replicas struct{ conn *conn }
+type Replicas struct{ conn *redisConn }
 
 const (
 	maxReplicas     = 1000

@@ -12,24 +12,24 @@ import (
 var errUnexpectedReply = errors.New(
 	"unexpected reply from Redis: check that no other program uses the keys holdd:*")
 
-// reply reads the items of the list that a script returns. After an error every
-// item is zero.
-type reply struct {
+// scriptReply reads the items of the list that a script returns. After an error
+// every item is zero.
+type scriptReply struct {
 	items []any
 	err   error
 }
 
-func newReply(cmd *redis.Cmd) *reply {
+func newScriptReply(cmd *redis.Cmd) *scriptReply {
 	items, err := cmd.Slice()
 	if err != nil {
-		return &reply{err: err}
+		return &scriptReply{err: err}
 	}
-	return &reply{items: items}
+	return &scriptReply{items: items}
 }
 
-func (r *reply) hasMore() bool { return r.err == nil && len(r.items) > 0 }
+func (r *scriptReply) hasMore() bool { return r.err == nil && len(r.items) > 0 }
 
-func (r *reply) next() any {
+func (r *scriptReply) nextItem() any {
 	if r.err != nil {
 		return nil
 	}
@@ -42,9 +42,9 @@ func (r *reply) next() any {
 	return v
 }
 
-// str returns the next item as a string; nil is empty.
-func (r *reply) str() string {
-	switch v := r.next().(type) {
+// nextString returns the next item as a string; nil is empty.
+func (r *scriptReply) nextString() string {
+	switch v := r.nextItem().(type) {
 	case string:
 		return v
 	case nil:
@@ -55,16 +55,16 @@ func (r *reply) str() string {
 	}
 }
 
-// flag reports whether the next item is "1".
-func (r *reply) flag() bool { return r.str() == "1" }
+// nextFlag reports whether the next item is "1".
+func (r *scriptReply) nextFlag() bool { return r.nextString() == "1" }
 
-// int returns the next item, a number or a score.
-func (r *reply) int() int64 {
-	switch v := r.next().(type) {
+// nextInt returns the next item, a number or a score.
+func (r *scriptReply) nextInt() int64 {
+	switch v := r.nextItem().(type) {
 	case int64:
 		return v
 	case string:
-		return r.scoreToInt(v)
+		return r.parseScore(v)
 	default:
 		if r.err == nil {
 			r.err = errUnexpectedReply
@@ -73,7 +73,7 @@ func (r *reply) int() int64 {
 	}
 }
 
-func (r *reply) scoreToInt(s string) int64 {
+func (r *scriptReply) parseScore(s string) int64 {
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil {
 		r.err = fmt.Errorf("%w (score %q)", errUnexpectedReply, s)
@@ -81,25 +81,27 @@ func (r *reply) scoreToInt(s string) int64 {
 	return int64(f)
 }
 
-// time returns the next item, in milliseconds, as a time. A number that is not
-// positive is the zero time.
-func (r *reply) time() time.Time {
-	n := r.int()
+// nextTime returns the next item, in milliseconds, as a time. A number that is
+// not positive is the zero time.
+func (r *scriptReply) nextTime() time.Time {
+	n := r.nextInt()
 	if n <= 0 {
 		return time.Time{}
 	}
 	return time.UnixMilli(n).UTC()
 }
 
-// optionalTime returns the next item, in milliseconds, as a time. An empty
+// nextOptionalTime returns the next item, in milliseconds, as a time. An empty
 // string is the zero time.
-func (r *reply) optionalTime() time.Time {
-	s := r.str()
+func (r *scriptReply) nextOptionalTime() time.Time {
+	s := r.nextString()
 	if s == "" || r.err != nil {
 		return time.Time{}
 	}
-	return time.UnixMilli(r.scoreToInt(s)).UTC()
+	return time.UnixMilli(r.parseScore(s)).UTC()
 }
 
-// micros returns the next item, in microseconds, as a duration.
-func (r *reply) micros() time.Duration { return time.Duration(r.int()) * time.Microsecond }
+// nextMicros returns the next item, in microseconds, as a duration.
+func (r *scriptReply) nextMicros() time.Duration {
+	return time.Duration(r.nextInt()) * time.Microsecond
+}

@@ -20,7 +20,7 @@ func clampBatchSize(n int) int { return max(1, min(n, maxBatchSize)) }
 //go:embed lua
 var luaFiles embed.FS
 
-func readLua(name string) string {
+func readLuaFile(name string) string {
 	src, err := fs.ReadFile(luaFiles, "lua/"+name+".lua")
 	if err != nil {
 		panic(err) // the files are embedded
@@ -31,7 +31,7 @@ func readLua(name string) string {
 // newScript returns the script in lua/NAME.lua with the definitions that it
 // needs.
 func newScript(name string) *redis.Script {
-	return redis.NewScript(prependDefinitions(readLua(name)))
+	return redis.NewScript(prependLuaDefinitions(readLuaFile(name)))
 }
 
 // scriptCall is one call of a script.
@@ -44,7 +44,7 @@ type scriptCall struct {
 // The calls are independent, and each command has its own error.
 // callScriptBatch sends the source to a server that does not have the script
 // yet.
-func (c *conn) callScriptBatch(
+func (c *redisConn) callScriptBatch(
 	ctx context.Context, script *redis.Script, calls []scriptCall,
 ) []*redis.Cmd {
 	cmds := make([]*redis.Cmd, len(calls))
@@ -69,7 +69,7 @@ func (c *conn) callScriptBatch(
 
 // pipelineScript sends the calls with the given indexes without the source of
 // the script. It returns those whose server does not have the script.
-func (c *conn) pipelineScript(
+func (c *redisConn) pipelineScript(
 	ctx context.Context, script *redis.Script, calls []scriptCall, indexes []int, cmds []*redis.Cmd,
 ) (missing []int) {
 	if len(indexes) == 0 {
@@ -92,7 +92,7 @@ func (c *conn) pipelineScript(
 }
 
 // callScript is callScriptBatch for a single call.
-func (c *conn) callScript(
+func (c *redisConn) callScript(
 	ctx context.Context, script *redis.Script, keys []string, args ...any,
 ) *redis.Cmd {
 	return c.callScriptBatch(ctx, script, []scriptCall{{keys: keys, args: args}})[0]
@@ -107,7 +107,7 @@ func scoreArg(t time.Time) string {
 	return strconv.FormatInt(t.UnixMilli(), 10)
 }
 
-func flagArg(b bool) string {
+func boolArg(b bool) string {
 	if b {
 		return "1"
 	}

@@ -65,7 +65,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.CaptureAt,
 					w.Hold.Reason = hold.Waiting, 0, time.Time{}, time.Time{}, 0
 				w.Hold.Verified = false
-				w.Placement = hold.Placement{NextMilestone: milestoneTime, VerifyAt: nearDeadline}
+				w.Placement = hold.SortedSetPlacement{NextMilestone: milestoneTime,
+					VerifyAt: nearDeadline}
 				e.mustCommit(w)
 			},
 			is: `expiring pi_a mile
@@ -82,7 +83,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			act: func(e *testStore, _ map[time.Time]string) {
 				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.State, w.Hold.NextOp, w.Hold.NextAt = hold.Attention, 0, time.Time{}
-				w.Placement = hold.Placement{KeepMilestone: true, NeedsAttention: true}
+				w.Placement = hold.SortedSetPlacement{KeepMilestone: true, NeedsAttention: true}
 				e.mustCommit(w)
 			},
 			is: `attention pi_a dead
@@ -102,7 +103,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			act: func(e *testStore, _ map[time.Time]string) {
 				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.Reference, w.Hold.ExpiresAt = "BK-2", secondDeadline
-				w.Placement = hold.Placement{DueAt: changedTime,
+				w.Placement = hold.SortedSetPlacement{DueAt: changedTime,
 					NextMilestone: secondDeadline.Add(-time.Hour)}
 				e.mustCommit(w)
 			},
@@ -124,7 +125,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			act: func(e *testStore, _ map[time.Time]string) {
 				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.Reference = ""
-				w.Placement = hold.Placement{DueAt: futureDue, KeepMilestone: true}
+				w.Placement = hold.SortedSetPlacement{DueAt: futureDue, KeepMilestone: true}
 				e.mustCommit(w)
 			},
 			is: `expiring pi_a mile
@@ -142,7 +143,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			act: func(e *testStore, _ map[time.Time]string) {
 				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.NextOp, w.Hold.CancelWanted = hold.OpCancel, true
-				w.Placement = hold.Placement{DueAt: pastDue, Ready: true, KeepMilestone: true}
+				w.Placement = hold.SortedSetPlacement{DueAt: pastDue, Ready: true,
+					KeepMilestone: true}
 				e.mustCommit(w)
 				e.mustPromoteDue(false)
 			},
@@ -156,7 +158,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline))
 				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.Revision++
-				w.Placement = hold.Placement{DueAt: futureDue, KeepMilestone: true}
+				w.Placement = hold.SortedSetPlacement{DueAt: futureDue, KeepMilestone: true}
 				e.mustCommit(w)
 			},
 			was: `expiring pi_a mile
@@ -166,7 +168,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				stale, born := newUpdateWrite(*e.mustRead("pi_a")),
 					newReadyWrite("pi_a", hold.OpCapture, "", secondDeadline)
 				stale.Version, stale.Hold.Reference, stale.Placement = 1, "BK-9",
-					hold.Placement{SettledAt: pastDue}
+					hold.SortedSetPlacement{SettledAt: pastDue}
 				stale.Events, born.Events = [][]byte{[]byte("no")}, [][]byte{[]byte("no")}
 				gone := newScheduledWrite("pi_b", futureDue, nearDeadline)
 				gone.Version = 4
@@ -277,8 +279,9 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				claims, _ := e.mustClaim(lane, 1, time.Minute)
 				w := newUpdateWrite(claims[0].Hold)
 				w.Hold.NextAt, w.Hold.Sent = futureDue,
-					hold.KeyUsage{Count: 1, FirstAt: claims[0].Since, Unknown: true}
-				w.Placement = hold.Placement{DueAt: futureDue, Urgent: true, KeepMilestone: true}
+					hold.IdempotencyKeyUsage{Count: 1, FirstAt: claims[0].Since, Unknown: true}
+				w.Placement = hold.SortedSetPlacement{DueAt: futureDue, Urgent: true,
+					KeepMilestone: true}
 				e.mustCommit(w)
 			},
 			is: `expiring pi_a mile
@@ -290,7 +293,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				w := newScheduledWrite("pi_a", futureDue, nearDeadline)
 				w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt, w.Hold.Reference = hold.Canceled, 0,
 					changedTime, "BK-1"
-				w.Placement, w.Events = hold.Placement{SettledAt: changedTime},
+				w.Placement, w.Events = hold.SortedSetPlacement{SettledAt: changedTime},
 					[][]byte{[]byte("canceled")}
 				e.mustCommit(w)
 			},
@@ -323,7 +326,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				unverified pi_a soon`,
 			act: func(e *testStore, _ map[time.Time]string) {
 				w := newUpdateWrite(*e.mustRead("pi_a"))
-				w.Drop, w.Placement = true, hold.Placement{DueAt: pastDue,
+				w.Drop, w.Placement = true, hold.SortedSetPlacement{DueAt: pastDue,
 					Ready: true, KeepMilestone: true}
 				e.mustCommit(w)
 				e.mustPromoteDue(true)

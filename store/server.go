@@ -17,23 +17,24 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// ServerProperty is a property of a Redis server, with the problem if it has
-// one.
-type ServerProperty struct {
+// RedisServerProperty is a property of a Redis server, with the problem if it
+// has one.
+type RedisServerProperty struct {
 	Value   string // empty if the server hides it
 	Fault   string // makes Redis lose holds: [Open] fails, unless AllowUnsafe is set
 	Warning string // needs to be checked by the operator
 	Hint    string // what to do about the fault or the warning
 }
 
-// Server describes one Redis server. Values that the server hides are zero.
-type Server struct {
+// RedisServer describes one Redis server. Values that the server hides are
+// zero.
+type RedisServer struct {
 	Address           string
-	Version           ServerProperty
-	Eviction          ServerProperty
-	Persistence       ServerProperty
-	Disk              ServerProperty // [Open] does not check it
-	Role              string         // master or slave
+	Version           RedisServerProperty
+	Eviction          RedisServerProperty
+	Persistence       RedisServerProperty
+	Disk              RedisServerProperty // [Open] does not check it
+	Role              string              // master or slave
 	ConnectedReplicas int
 	UsedMemory        int64 // bytes
 	MaxMemory         int64 // bytes, the setting maxmemory
@@ -51,19 +52,19 @@ type Server struct {
 
 // inspectServer reads the properties that decide whether holds are safe on a
 // server.
-func inspectServer(ctx context.Context, c *redis.Client) Server {
+func inspectServer(ctx context.Context, c *redis.Client) RedisServer {
 	info := readServerInfo(ctx, c)
-	return Server{
+	return RedisServer{
 		Address:           c.Options().Addr,
-		Version:           info.version(),
-		Eviction:          info.eviction(),
-		Persistence:       info.persistence(),
-		Disk:              info.disk(),
+		Version:           info.versionProperty(),
+		Eviction:          info.evictionProperty(),
+		Persistence:       info.persistenceProperty(),
+		Disk:              info.diskProperty(),
 		Role:              info.info["role"],
-		ConnectedReplicas: int(info.number("connected_slaves")),
-		UsedMemory:        info.number("used_memory"),
-		MaxMemory:         info.number("maxmemory"),
-		MachineMemory:     info.number("total_system_memory"),
+		ConnectedReplicas: int(info.infoNumber("connected_slaves")),
+		UsedMemory:        info.infoNumber("used_memory"),
+		MaxMemory:         info.infoNumber("maxmemory"),
+		MachineMemory:     info.infoNumber("total_system_memory"),
 		User:              cmp.Or(c.Options().Username, "default"),
 	}
 }
@@ -96,45 +97,45 @@ func readServerInfo(ctx context.Context, c *redis.Client) serverInfo {
 	return p
 }
 
-func (p serverInfo) number(name string) int64 {
+func (p serverInfo) infoNumber(name string) int64 {
 	n, _ := strconv.ParseInt(p.info[name], 10, 64) // 0 if it is not shown
 	return n
 }
 
-func (p serverInfo) version() ServerProperty {
+func (p serverInfo) versionProperty() RedisServerProperty {
 	v := p.info["redis_version"]
 	if v != "" && isVersionTooOld(v) {
-		return ServerProperty{
+		return RedisServerProperty{
 			Value: v,
 			Fault: "version " + v + " is too old",
 			Hint:  "upgrade Redis to 6.2 or newer",
 		}
 	}
-	return ServerProperty{Value: v}
+	return RedisServerProperty{Value: v}
 }
 
-func (p serverInfo) eviction() ServerProperty {
+func (p serverInfo) evictionProperty() RedisServerProperty {
 	policy, known := p.config["maxmemory-policy"]
 	if !known {
 		policy, known = p.info["maxmemory_policy"]
 	}
 	switch {
 	case !known:
-		return ServerProperty{
+		return RedisServerProperty{
 			Warning: "Redis hides maxmemory-policy",
 			Hint:    "check that it is noeviction",
 		}
 	case policy != "noeviction":
-		return ServerProperty{
+		return RedisServerProperty{
 			Value: policy,
 			Fault: "maxmemory-policy is " + policy + ", which evicts holds",
 			Hint:  "set maxmemory-policy to noeviction",
 		}
 	}
-	return ServerProperty{Value: policy}
+	return RedisServerProperty{Value: policy}
 }
 
-func (p serverInfo) persistence() ServerProperty {
+func (p serverInfo) persistenceProperty() RedisServerProperty {
 	const (
 		useAOF   = "set appendonly to yes"
 		checkAOF = "check that it writes to disk, preferably with appendonly yes"
@@ -143,52 +144,52 @@ func (p serverInfo) persistence() ServerProperty {
 	save, saveKnown := p.config["save"]
 	switch {
 	case !aofKnown && !saveKnown:
-		return ServerProperty{Warning: "Redis hides how it persists", Hint: checkAOF}
+		return RedisServerProperty{Warning: "Redis hides how it persists", Hint: checkAOF}
 	case aof == "1":
-		return ServerProperty{Value: "append-only file"}
+		return RedisServerProperty{Value: "append-only file"}
 	case saveKnown && save != "":
-		return ServerProperty{
+		return RedisServerProperty{
 			Value: "snapshots",
 			Warning: "Redis has snapshots but no append-only file, " +
 				"so a crash loses the writes since the last snapshot",
 			Hint: useAOF,
 		}
 	case !saveKnown:
-		return ServerProperty{
+		return RedisServerProperty{
 			Warning: "Redis has no append-only file and hides whether it makes snapshots",
 			Hint:    checkAOF,
 		}
 	}
-	return ServerProperty{Value: "nothing", Fault: "nothing is written to disk", Hint: useAOF}
+	return RedisServerProperty{Value: "nothing", Fault: "nothing is written to disk", Hint: useAOF}
 }
 
-func (p serverInfo) disk() ServerProperty {
+func (p serverInfo) diskProperty() RedisServerProperty {
 	const freeDisk = "free space on the disk of Redis, and read its log"
 	aof, fsync := p.info["aof_enabled"] == "1", p.config["appendfsync"]
 	switch {
 	case aof && p.info["aof_last_write_status"] == "err":
-		return ServerProperty{
+		return RedisServerProperty{
 			Fault: "the last write to the append-only file failed, " +
 				"and Redis rejects writes until one succeeds",
 			Hint: freeDisk,
 		}
 	case !aof && p.info["rdb_last_bgsave_status"] == "err":
-		return ServerProperty{Fault: "the last snapshot failed", Hint: freeDisk}
+		return RedisServerProperty{Fault: "the last snapshot failed", Hint: freeDisk}
 	case p.info["aof_last_bgrewrite_status"] == "err":
-		return ServerProperty{
+		return RedisServerProperty{
 			Warning: "the last rewrite of the append-only file failed, and the file grows",
 			Hint:    freeDisk,
 		}
 	case aof && fsync == "no":
-		return ServerProperty{
+		return RedisServerProperty{
 			Warning: "appendfsync is no, so a crash of the machine loses " +
 				"the writes that the kernel has not flushed",
 			Hint: "set appendfsync to everysec or always",
 		}
 	case aof && fsync != "":
-		return ServerProperty{Value: "appendfsync " + fsync}
+		return RedisServerProperty{Value: "appendfsync " + fsync}
 	}
-	return ServerProperty{}
+	return RedisServerProperty{}
 }
 
 func isVersionTooOld(version string) bool {
@@ -203,7 +204,7 @@ const clockOffsetSamples = 3
 
 // measureClockOffset measures the round trip and the difference between the
 // server's clock and this machine's clock.
-func (s *Server) measureClockOffset(ctx context.Context, c *redis.Client) error {
+func (s *RedisServer) measureClockOffset(ctx context.Context, c *redis.Client) error {
 	for i := range clockOffsetSamples {
 		sent := time.Now()
 		server, err := c.Time(ctx).Result()
@@ -231,9 +232,9 @@ var commandsOutsideScripts = []string{
 
 var redisCallPattern = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
 
-// RequiredCommands returns the commands that the Redis user of holdd must be
-// allowed to use on the keys holdd:*.
-func RequiredCommands() []string {
+// RequiredRedisCommands returns the commands that the Redis user of holdd must
+// be allowed to use on the keys holdd:*.
+func RequiredRedisCommands() []string {
 	all := map[string]bool{}
 	for _, c := range commandsOutsideScripts {
 		all[c] = true
@@ -257,9 +258,9 @@ func RequiredCommands() []string {
 var permissionsScript = newScript("permissions")
 
 // checkPermissions sets the required commands that the user may not use.
-func (s *Server) checkPermissions(ctx context.Context, c *redis.Client) {
+func (s *RedisServer) checkPermissions(ctx context.Context, c *redis.Client) {
 	args := []any{newPartitionKeys(0).holds, newBudgetKeys("", hold.OpCapture).kind}
-	for _, name := range RequiredCommands() {
+	for _, name := range RequiredRedisCommands() {
 		args = append(args, name)
 	}
 	missing, err := permissionsScript.Eval(ctx, c, nil, args...).StringSlice()

@@ -25,9 +25,9 @@ var chunkConstants = []luaConstant{
 	{"CHUNK_LIMIT", 64},
 }
 
-// SettledBefore returns up to n holds per partition that were settled before a
-// time. The caller drops them with [Holds.Commit].
-func (s *Queue) SettledBefore(
+// HoldsSettledBefore returns up to n holds per partition that were settled
+// before a time. The caller drops them with [Holds.Commit].
+func (s *Queue) HoldsSettledBefore(
 	ctx context.Context, before time.Time, n int,
 ) ([]hold.DueHold, error) {
 	settled := func(k *partitionKeys) string { return k.settled }

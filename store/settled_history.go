@@ -101,15 +101,17 @@ func unpackEntry(e *hold.HistoryEntry, packed uint64) {
 	}
 }
 
-// settledEntry collects the short forms of an entry while it is decoded.
-type settledEntry struct {
+// settledEntryDecoder collects the short forms of an entry while it is decoded.
+type settledEntryDecoder struct {
 	beforeEnd  uint64
 	digest     []byte
 	generation uint32
 }
 
 // setField sets a field that has a short form.
-func (s *settledEntry) setField(e *hold.HistoryEntry, f protowire.Number, n uint64, v []byte) {
+func (s *settledEntryDecoder) setField(
+	e *hold.HistoryEntry, f protowire.Number, n uint64, v []byte,
+) {
 	switch f {
 	case entryPacked:
 		unpackEntry(e, n)
@@ -125,7 +127,7 @@ func (s *settledEntry) setField(e *hold.HistoryEntry, f protowire.Number, n uint
 }
 
 // finish sets the fields that depend on others.
-func (s *settledEntry) finish(e *hold.HistoryEntry, h *hold.Hold) {
+func (s *settledEntryDecoder) finish(e *hold.HistoryEntry, h *hold.Hold) {
 	if s.digest != nil {
 		e.Key = formatIdempotencyKey(h.ID, e.Op, s.digest, s.generation+1)
 	}

@@ -57,7 +57,8 @@ func TestSettled_ChunksKeepOrder(t *testing.T) {
 					}
 					e.mustCommit(writes...)
 				}
-				if got := e.readPages(hold.SetSettled, hold.Position{}, 90, nil); !slices.Equal(got,
+				if got := e.readPages(hold.SetSettled, hold.SortedSetPosition{}, 90,
+					nil); !slices.Equal(got,
 					settledIDs(at)) {
 					t.Errorf("listed %d of %d holds, or in another order", len(got), len(at))
 				}
@@ -98,7 +99,7 @@ func (e *testStore) dropSettled(at map[string]time.Time) {
 	slices.Reverse(ids)
 	for len(ids) > 0 {
 		before := at[ids[0]].Add(20 * time.Millisecond)
-		found, err := e.store.SettledBefore(e.Context(), before, 100)
+		found, err := e.store.HoldsSettledBefore(e.Context(), before, 100)
 		if err != nil || len(found) == 0 || len(found) > 100 {
 			e.Fatalf("found %d: %v", len(found), err)
 		}
@@ -138,12 +139,12 @@ func TestSettled_LeavesOutUnfinished(t *testing.T) {
 			put("holdd:{0}:settled:5", 7, id)
 		}
 		for _, n := range []int{1, 10} {
-			got := e.readPages(hold.SetSettled, hold.Position{}, n, nil)
+			got := e.readPages(hold.SetSettled, hold.SortedSetPosition{}, n, nil)
 			if !slices.Equal(got, []string{"pi_b", "pi_a"}) {
 				t.Errorf("pages of %d: %v", n, got)
 			}
 		}
-		found, err := e.store.SettledBefore(t.Context(), changedTime, 10)
+		found, err := e.store.HoldsSettledBefore(t.Context(), changedTime, 10)
 		if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" ||
 			found[1].Hold.ID != "pi_b" {
 			t.Errorf("settled: %+v, %v", found, err)

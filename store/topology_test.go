@@ -104,7 +104,7 @@ func (c *workload) drain(lease time.Duration) {
 				}
 				c.mu.Lock()
 				for i := range ok {
-					if ok[i].Committed() {
+					if ok[i].IsCommitted() {
 						c.settledBy[ends[i].Hold.ID]++
 					}
 				}
@@ -158,7 +158,7 @@ func (t withContext) Context() context.Context { return t.ctx }
 func (c *workload) checkComplete(n, partitions int) {
 	c.Helper()
 	counts, err := c.store.CountHolds(c.Context())
-	if err != nil || counts != (hold.Counts{Settled: int64(n)}) {
+	if err != nil || counts != (hold.HoldCounts{Settled: int64(n)}) {
 		c.Fatalf("in the end: %+v, %v", counts, err)
 	}
 	for i := range n {
@@ -172,7 +172,7 @@ func (c *workload) checkComplete(n, partitions int) {
 		}
 	}
 	c.checkInvariants(partitions)
-	var after hold.Position
+	var after hold.SortedSetPosition
 	var listed []string
 	for len(listed) <= n {
 		page, _, err := c.store.ReadPage(c.Context(), hold.SetReferences, after, 100)
@@ -205,7 +205,7 @@ func TestCluster_Workload(t *testing.T) {
 	t.Parallel()
 	cluster := storetest.StartCluster(t, 3)
 	s, warnings, err := store.Open(t.Context(), store.Options{URL: cluster.URL(), Partitions: 8,
-		Rates: store.Rates{Write: 100, Total: 150}})
+		Rates: store.RateLimits{Write: 100, Total: 150}})
 	if err != nil || len(warnings) != 0 {
 		t.Fatalf("%v, %q", err, warnings)
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Webhooks keeps the intents that webhooks of Stripe named and that a worker
-// must refresh.
-type Webhooks struct{ conn *conn }
+// RefreshQueue keeps the intents that webhooks of Stripe named and that a
+// worker must refresh.
+type RefreshQueue struct{ conn *redisConn }
 
 var requestRefreshScript = newScript("request_refresh")
 
@@ -26,7 +26,7 @@ const (
 // refresh is due at once if an open hold has the intent, or if there is no hold
 // and adoptUnknown is set. Otherwise the store remembers the intent for three
 // days, and makes the refresh due when its hold is created.
-func (s *Webhooks) RequestRefresh(
+func (s *RefreshQueue) RequestRefresh(
 	ctx context.Context, id, account string, adoptUnknown bool,
 ) error {
 	k := s.conn.partitionKeysOf(id)
@@ -41,7 +41,7 @@ func (s *Webhooks) RequestRefresh(
 
 // PendingRefreshes returns about n intents whose refresh is due, evenly of all
 // partitions, oldest request first.
-func (s *Webhooks) PendingRefreshes(
+func (s *RefreshQueue) PendingRefreshes(
 	ctx context.Context, n int,
 ) ([]hold.PendingRefresh, time.Time, error) {
 	refresh := func(k *partitionKeys) string { return k.refresh }
@@ -63,9 +63,10 @@ func (s *Webhooks) PendingRefreshes(
 	return pending, now, err
 }
 
-// FinishRefresh removes a refresh, or postpones it to retryAt if that is set.
-// It does nothing if the refresh was requested again after the caller read it.
-func (s *Webhooks) FinishRefresh(
+// FinishOrPostponeRefresh removes a refresh, or postpones it to retryAt if that
+// is set. It does nothing if the refresh was requested again after the caller
+// read it.
+func (s *RefreshQueue) FinishOrPostponeRefresh(
 	ctx context.Context, p hold.PendingRefresh, retryAt time.Time,
 ) error {
 	k := s.conn.partitionKeysOf(p.Hold.ID)
@@ -74,7 +75,7 @@ func (s *Webhooks) FinishRefresh(
 		member = unknownIntentMember(p.Hold.ID, p.Hold.Account)
 	}
 	args := []any{s.conn.maxEventBytes}
-	args = appendAdvanceArgs(args, member, anyVersion, p.RequestedAt, retryAt, nil)
+	args = appendAdvanceMilestoneArgs(args, member, anyVersion, p.RequestedAt, retryAt, nil)
 	keys := []string{k.refresh, k.events, k.holds}
 	return s.conn.callScript(ctx, advanceScript, keys, args...).Err()
 }

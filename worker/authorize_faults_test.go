@@ -225,7 +225,7 @@ func TestAuthorize_SentByOlderVersion(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.Sim.ClearFaultRules()
-			id, err := hold.AttemptID(callerKey)
+			id, err := hold.AttemptIDFromKey(callerKey)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -333,7 +333,7 @@ func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Worker {
 	o := w.opts
 	o.Replica = "doomed"
 	doomed := &crashingStore{r.store, crash}
-	stores := wiring.Stores(r.store)
+	stores := wiring.NewStores(r.store)
 	stores.Attempts, stores.Commit = doomed, doomed
 	out, err := wiring.NewWorkerWithStores(stores, r.store, r.NewGateway(crash.countStep), o)
 	if err != nil {
@@ -358,7 +358,7 @@ func (s *crashingStore) wrapCall(err *error) func() {
 
 func (s *crashingStore) BeginOrResumeAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, resumeIn time.Duration,
-) (rec hold.AuthorizationAttempt, b hold.LookupResult, now time.Time, err error) {
+) (rec hold.AuthorizationAttempt, b hold.AttemptLookupResult, now time.Time, err error) {
 	defer s.wrapCall(&err)()
 	return s.Store.BeginOrResumeAuthorization(ctx, a, token, lease, resumeIn)
 }

@@ -53,7 +53,7 @@ func (w *testEnv) mustOneAuthorization() string {
 	return ""
 }
 
-func problemCode(err error) hold.Code {
+func problemCode(err error) hold.ProblemCode {
 	var p *hold.Problem
 	if errors.As(err, &p) {
 		return p.Code

@@ -8,38 +8,41 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// passResult is the result of one pass of the dispatcher over the lanes.
-type passResult struct {
+// claimPassResult is the result of one pass of the dispatcher over the lanes.
+type claimPassResult struct {
 	claimed int
 	wait    time.Duration // if none was claimed: when to try again; 0: not to
 	stale   bool          // Redis failed: poll again before the next pass
 	again   bool          // if none was claimed: other lanes may have budget
 }
 
-// claimReady claims holds from the lanes of due, as many as [inFlight] and the
-// budgets allow. All lanes share one round trip for the budgets and one for the
-// claims. It updates the lanes, so that the next pass can use the same ones.
-func (d *Dispatcher) claimReady(ctx context.Context, due *hold.PromoteResult) (r passResult) {
-	groups := groupLanes(due.Lanes)
+// claimReadyHolds claims holds from the lanes of due, as many as
+// [claimsInFlight] and the budgets allow. All lanes share one round trip for
+// the budgets and one for the claims. It updates the lanes, so that the next
+// pass can use the same ones.
+func (d *Dispatcher) claimReadyHolds(
+	ctx context.Context, due *hold.PromoteResult,
+) (r claimPassResult) {
+	groups := groupLanesByBudget(due.Lanes)
 	if len(groups) == 0 {
 		d.claimStage.Succeed() // another replica has claimed what this one could not
 	} else {
 		room, wait := d.roomForClaims()
 		if room <= 0 {
-			return passResult{wait: wait}
+			return claimPassResult{wait: wait}
 		}
-		ahead := reserveAheadOf(len(groups) + len(d.waiting.budgets))
-		groups = shareRoom(groups, room)
+		ahead := reservationHorizon(len(groups) + len(d.waiting.budgets))
+		groups = divideRoom(groups, room)
 		ctx, run := d.claimStage.BeginRun(ctx)
-		reserved := d.reserve(ctx, groups, ahead)
-		waiting := d.deferLanes(groups)
-		claimed := d.claimShares(ctx, groups)
+		reserved := d.reserveBudget(ctx, groups, ahead)
+		waiting := d.deferLanesWithoutBudget(groups)
+		claimed := d.claimReserved(ctx, groups)
 		run.End()
-		r.claimed, r.stale = d.handOver(groups), !reserved || !claimed
-		r.again = waiting && !r.stale && (countReady(due.Lanes) > 0 || due.MoreLanes)
+		r.claimed, r.stale = d.sendToExecutor(groups), !reserved || !claimed
+		r.again = waiting && !r.stale && (countReadyHolds(due.Lanes) > 0 || due.MoreLanes)
 	}
 	if r.claimed == 0 && !r.stale {
-		if r.wait = d.waiting.untilNext(time.Now()); r.wait > 0 {
+		if r.wait = d.waiting.timeUntilNext(time.Now()); r.wait > 0 {
 			r.wait = max(r.wait, minBudgetWait)
 		}
 	}
@@ -63,27 +66,28 @@ func (d *Dispatcher) roomForClaims() (room int, wait time.Duration) {
 	return room, claimRetryInterval
 }
 
-// reserveAheadOf returns how far ahead each of n budgets is reserved.
-func reserveAheadOf(n int) time.Duration {
+// reservationHorizon returns how far ahead each of n budgets is reserved.
+func reservationHorizon(n int) time.Duration {
 	ahead := reserveAhead * fullAheadBudgets / time.Duration(max(n, fullAheadBudgets))
 	return max(minReserveAhead, ahead)
 }
 
-// reserve reserves the requests that the groups want. It returns false if Redis
-// failed for some of them, which then have none.
-func (d *Dispatcher) reserve(
-	ctx context.Context, groups []*laneGroup, ahead time.Duration,
+// reserveBudget reserves the requests that the groups want. It returns false if
+// Redis failed for some of them, which then have none.
+func (d *Dispatcher) reserveBudget(
+	ctx context.Context, groups []*budgetLaneGroup, ahead time.Duration,
 ) bool {
 	wants := make([]hold.BudgetRequest, len(groups))
 	for i, g := range groups {
 		wants[i] = hold.BudgetRequest{
-			Account: g.account, Op: g.op, Requests: g.want, Ahead: ahead, Priority: priorityOf(g.op),
+			Account: g.account, Op: g.op, Requests: g.want, Ahead: ahead,
+			Priority: lanePriority(g.op),
 		}
 	}
 	reserved, err := d.queue.Reserve(ctx, wants...)
 	now := time.Now()
 	for i := range reserved {
-		groups[i].useReservation(reserved[i], now)
+		groups[i].recordReservation(reserved[i], now)
 	}
 	if err != nil {
 		d.o.Health.ReportError(ctx, "reserve requests", err)
@@ -91,9 +95,9 @@ func (d *Dispatcher) reserve(
 	return err == nil
 }
 
-// priorityOf returns the priority of a lane. Ready holds wait for a capture or a
-// cancel that is due, or for a read at their deadline.
-func priorityOf(op hold.Op) hold.Priority {
+// lanePriority returns the priority of a lane. Ready holds wait for a capture
+// or a cancel that is due, or for a read at their deadline.
+func lanePriority(op hold.Op) hold.Priority {
 	if op == hold.OpCapture || op == hold.OpCancel {
 		return hold.PriorityDue
 	}
@@ -104,8 +108,9 @@ func priorityOf(op hold.Op) hold.Priority {
 // because a pause may end early, and Redis' clock may change.
 const maxLaneWait = 5 * time.Second
 
-// deferLanes makes the lanes without budget wait, and reports whether any do.
-func (d *Dispatcher) deferLanes(groups []*laneGroup) (deferred bool) {
+// deferLanesWithoutBudget makes the lanes without budget wait, and reports
+// whether any do.
+func (d *Dispatcher) deferLanesWithoutBudget(groups []*budgetLaneGroup) (deferred bool) {
 	now := time.Now()
 	for _, g := range groups {
 		if g.reserved.Requests > 0 || g.reserved.Wait <= 0 {
@@ -120,21 +125,21 @@ func (d *Dispatcher) deferLanes(groups []*laneGroup) (deferred bool) {
 	return deferred
 }
 
-// claimShares claims as many holds as the groups have reserved requests. It
+// claimReserved claims as many holds as the groups have reserved requests. It
 // returns false if Redis failed for some of them.
-func (d *Dispatcher) claimShares(ctx context.Context, groups []*laneGroup) bool {
+func (d *Dispatcher) claimReserved(ctx context.Context, groups []*budgetLaneGroup) bool {
 	ok := true
 	for round := 1; round <= maxClaimRounds; round++ {
-		var shares []laneShare
+		var shares []laneClaimShare
 		for _, g := range groups {
 			shares = g.appendShares(shares, round == maxClaimRounds)
 		}
 		if len(shares) == 0 {
 			break
 		}
-		request := make([]hold.Share, len(shares))
+		request := make([]hold.ClaimShare, len(shares))
 		for i, s := range shares {
-			request[i] = hold.Share{Lane: *s.lane, Holds: s.holds, Until: s.until}
+			request[i] = hold.ClaimShare{Lane: *s.lane, Holds: s.holds, Until: s.until}
 		}
 		lease := d.o.Lease - leaseSlack
 		leaseEnd := time.Now().Add(lease)
@@ -149,12 +154,12 @@ func (d *Dispatcher) claimShares(ctx context.Context, groups []*laneGroup) bool 
 	return ok
 }
 
-// handOver sends the claims to the executor, in the order of their times, and
-// returns their number.
-func (d *Dispatcher) handOver(groups []*laneGroup) int {
+// sendToExecutor sends the claims to the executor, in the order of their times,
+// and returns their number.
+func (d *Dispatcher) sendToExecutor(groups []*budgetLaneGroup) int {
 	var claims []claimedHold
 	for _, g := range groups {
-		claims = append(claims, g.scheduleClaims()...)
+		claims = append(claims, g.assignReservedTimes()...)
 	}
 	slices.SortStableFunc(claims, func(a, b claimedHold) int { return a.sendAt.Compare(b.sendAt) })
 	for _, c := range claims {

@@ -37,7 +37,7 @@ type Committer interface {
 // CompleterOptions configure a [Completer].
 type CompleterOptions struct {
 	Concurrency int // calls to Stripe under way at once
-	Health      *health.RedisReporter
+	Health      *health.RedisHealthReporter
 	Wake        func() // [Dispatcher.Wake], called when more holds may be claimed
 	Logger      *zap.Logger
 }
@@ -47,14 +47,14 @@ type CompleterOptions struct {
 type Completer struct {
 	committer Committer
 	o         CompleterOptions
-	flight    *inFlight
-	outcomes  <-chan outcome
+	flight    *claimsInFlight
+	outcomes  <-chan claimOutcome
 	changes   []commit.Change // reused for each batch
 	stage     *health.Stage
 }
 
 func newCompleter(
-	c Committer, f *inFlight, outcomes <-chan outcome, o CompleterOptions,
+	c Committer, f *claimsInFlight, outcomes <-chan claimOutcome, o CompleterOptions,
 ) *Completer {
 	return &Completer{committer: c, o: o, flight: f, outcomes: outcomes,
 		changes: make([]commit.Change, 0, commitBatchSize),
@@ -68,10 +68,10 @@ func newCompleter(
 func (c *Completer) Run(stopping context.Context) {
 	delay := time.NewTimer(commitBatchDelay)
 	defer delay.Stop()
-	batch := make([]outcome, 0, commitBatchSize)
+	batch := make([]claimOutcome, 0, commitBatchSize)
 	for first := range c.outcomes {
 		delay.Reset(commitBatchDelay)
-		batch = c.collect(append(batch[:0], first), delay.C)
+		batch = c.collectBatch(append(batch[:0], first), delay.C)
 		c.commitBatch(stopping, batch)
 		c.flight.uncommitted.Add(-int64(len(batch)))
 		clear(batch) // lets the holds be garbage collected
@@ -80,9 +80,9 @@ func (c *Completer) Run(stopping context.Context) {
 	}
 }
 
-// collect adds outcomes to a batch until the batch is full, late fires, or no
-// claim awaits Stripe.
-func (c *Completer) collect(batch []outcome, late <-chan time.Time) []outcome {
+// collectBatch adds outcomes to a batch until the batch is full, late fires, or
+// no claim awaits Stripe.
+func (c *Completer) collectBatch(batch []claimOutcome, late <-chan time.Time) []claimOutcome {
 	for len(batch) < commitBatchSize {
 		select {
 		case out, ok := <-c.outcomes:
@@ -110,14 +110,14 @@ func (c *Completer) collect(batch []outcome, late <-chan time.Time) []outcome {
 }
 
 // commitBatch writes a batch and retries while Redis is unavailable.
-func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
+func (c *Completer) commitBatch(stopping context.Context, batch []claimOutcome) {
 	c.changes = c.changes[:0]
 	for i := range batch {
 		c.changes = append(c.changes, batch[i].toChange())
 	}
 	var stoppedAt time.Time
 	for try := 1; ; try++ {
-		written, err := c.tryCommit()
+		written, err := c.commitOnce()
 		if err == nil {
 			c.logTakeovers(batch, written)
 			return
@@ -135,8 +135,8 @@ func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
 	}
 }
 
-// tryCommit writes the changes once.
-func (c *Completer) tryCommit() ([]bool, error) {
+// commitOnce writes the changes once.
+func (c *Completer) commitOnce() ([]bool, error) {
 	ctx, run := c.stage.BeginRun(context.Background())
 	defer run.End()
 	bounded, cancel := context.WithTimeout(ctx, commitTimeout)
@@ -151,7 +151,7 @@ func (c *Completer) tryCommit() ([]bool, error) {
 }
 
 // toChange returns the outcome as a change for the committer.
-func (o *outcome) toChange() commit.Change {
+func (o *claimOutcome) toChange() commit.Change {
 	due := o.before.NextAt
 	if own := o.before.ActionTime(); o.before.Reason == hold.CauseSchedule && !own.IsZero() {
 		due = own
@@ -162,7 +162,7 @@ func (o *outcome) toChange() commit.Change {
 
 // logTakeovers logs the outcomes that were not written because another replica
 // has taken over the hold. That replica reads the same state at Stripe.
-func (c *Completer) logTakeovers(batch []outcome, written []bool) {
+func (c *Completer) logTakeovers(batch []claimOutcome, written []bool) {
 	for i := range batch {
 		if !written[i] {
 			c.o.Logger.Warn("another replica has taken over this hold; outcome dropped",
@@ -173,7 +173,7 @@ func (c *Completer) logTakeovers(batch []outcome, written []bool) {
 
 // logUncommitted logs the outcomes of a batch that the stopping worker gives
 // up.
-func (c *Completer) logUncommitted(batch []outcome) {
+func (c *Completer) logUncommitted(batch []claimOutcome) {
 	for i := range batch {
 		c.o.Logger.Error("outcome not committed before the stop; another replica repeats the call "+
 			"when the lease ends", batch[i].logFields()...)
@@ -181,7 +181,7 @@ func (c *Completer) logUncommitted(batch []outcome) {
 }
 
 // logFields are the outcome's fields for a log line.
-func (o *outcome) logFields() []zap.Field {
+func (o *claimOutcome) logFields() []zap.Field {
 	return []zap.Field{zap.String("hold", o.before.ID), zap.Stringer("op", o.call.Op),
 		zap.Stringer("answer", o.answer.Kind), zap.String("request_id", o.answer.RequestID)}
 }

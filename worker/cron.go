@@ -11,9 +11,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// Schedules are the cron expressions of the jobs. Only the first five are
+// CronSchedules are the cron expressions of the jobs. Only the first five are
 // settings.
-type Schedules struct {
+type CronSchedules struct {
 	Capture, Expiry, Report, Purge, Reconcile string
 
 	Verify  string // reads holds that were accepted unverified
@@ -59,7 +59,7 @@ func (j *cronJob) runWithRetry(ctx context.Context) {
 		j.run(ctx)
 		return
 	}
-	for !j.runOnce(ctx) && intervalOf(j.schedule) > jobRetryInterval {
+	for !j.runOnce(ctx) && cronInterval(j.schedule) > jobRetryInterval {
 		if execute.Sleep(ctx, jobRetryInterval); ctx.Err() != nil {
 			return
 		}
@@ -81,9 +81,9 @@ func (j *cronJob) runOnce(ctx context.Context) (ok bool) {
 	return ok
 }
 
-// nextRun returns the schedule of a cron expression. It is nil for an invalid
-// one, which [Worker.Run] rejects.
-func nextRun(spec string) health.Schedule {
+// newCronSchedule returns the schedule of a cron expression. It is nil for an
+// invalid one, which [Worker.Run] rejects.
+func newCronSchedule(spec string) health.Schedule {
 	s, err := cron.ParseStandard(spec)
 	if err != nil {
 		return nil
@@ -91,8 +91,8 @@ func nextRun(spec string) health.Schedule {
 	return s.Next
 }
 
-// earliest returns the schedule of what runs with each of several.
-func earliest(schedules ...health.Schedule) health.Schedule {
+// earliestSchedule returns the schedule of what runs with each of several.
+func earliestSchedule(schedules ...health.Schedule) health.Schedule {
 	return func(after time.Time) (first time.Time) {
 		for _, next := range schedules {
 			if next == nil {

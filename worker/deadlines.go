@@ -31,9 +31,9 @@ type MilestoneCommitter interface {
 
 // DeadlineOptions configure a [DeadlineJob].
 type DeadlineOptions struct {
-	Rules  hold.Rules
+	Rules  hold.DecisionRules
 	Clock  *clock.RedisClock
-	Health *health.RedisReporter
+	Health *health.RedisHealthReporter
 	Wake   func() // [Dispatcher.Wake]
 }
 

@@ -59,8 +59,8 @@ type Queue interface {
 	// Claim leases holds of many lanes, in one round trip. The result has the
 	// claims of each share.
 	Claim(
-		ctx context.Context, shares []hold.Share, lease time.Duration,
-	) ([]hold.ShareClaims, error)
+		ctx context.Context, shares []hold.ClaimShare, lease time.Duration,
+	) ([]hold.ClaimedShare, error)
 }
 
 // CallLimiter limits the calls under way while Stripe is unavailable.
@@ -76,7 +76,7 @@ type DispatcherOptions struct {
 	Concurrency int           // calls to Stripe under way at once
 	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	Clock       *clock.RedisClock
-	Health      *health.RedisReporter
+	Health      *health.RedisHealthReporter
 	NextPoll    health.Schedule // when the cron jobs wake the dispatcher; nil: unknown
 }
 
@@ -93,12 +93,12 @@ type Dispatcher struct {
 	queue  Queue
 	stripe CallLimiter
 	o      DispatcherOptions
-	flight *inFlight
+	flight *claimsInFlight
 	claims chan<- claimedHold
 
 	promoteStage, claimStage *health.Stage
 
-	waiting waitingLanes // only Run uses it
+	waiting lanesWithoutBudget // only Run uses it
 
 	wake chan struct{} // Wake sends, Run and waitForWake receive
 	// Unix nanoseconds of this machine's clock:
@@ -115,7 +115,7 @@ type claimedHold struct {
 }
 
 func newDispatcher(
-	q Queue, s CallLimiter, f *inFlight, claims chan<- claimedHold, o DispatcherOptions,
+	q Queue, s CallLimiter, f *claimsInFlight, claims chan<- claimedHold, o DispatcherOptions,
 ) *Dispatcher {
 	return &Dispatcher{queue: q, stripe: s, o: o, flight: f, claims: claims,
 		promoteStage: o.Health.AddStage("promote", o.NextPoll),
@@ -138,9 +138,9 @@ func (d *Dispatcher) AllowPromotion(context.Context) {
 	d.Wake()
 }
 
-// WaitedForBudget reports whether due holds have waited for the budget within
-// the given time.
-func (d *Dispatcher) WaitedForBudget(within time.Duration) bool {
+// HasWaitedForBudget reports whether due holds have waited for the budget
+// within the given time.
+func (d *Dispatcher) HasWaitedForBudget(within time.Duration) bool {
 	return time.Since(time.Unix(0, d.waitedForBudgetAt.Load())) <= within
 }
 
@@ -163,14 +163,14 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 	var polledAt time.Time
 	for ctx.Err() == nil {
 		promote := due.More || time.Now().UnixNano() < d.promoteUntil.Load()
-		due.Lanes = append(due.Lanes, d.waiting.takeEnded(time.Now())...)
-		if countReady(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
+		due.Lanes = append(due.Lanes, d.waiting.removeEndedWaits(time.Now())...)
+		if countReadyHolds(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
-			if !d.poll(ctx, promote, &due) {
+			if !d.pollStore(ctx, promote, &due) {
 				return
 			}
 		}
-		pass := d.claimReady(ctx, &due)
+		pass := d.claimReadyHolds(ctx, &due)
 		if pass.stale {
 			polledAt = time.Time{}
 		}
@@ -182,7 +182,7 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 		}
 		wait := pass.wait
 		if promote {
-			wait = d.limitToNextDue(wait, due.NextDueAt)
+			wait = d.shortenToNextDue(wait, due.NextDueAt)
 		}
 		if wait == 0 || !d.waitForWake(ctx, wait) {
 			return
@@ -190,9 +190,10 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 	}
 }
 
-// limitToNextDue shortens wait to the time until the next hold is due, if that
-// is at most dueSoon. A wait of 0 means that there was nothing to wait for.
-func (d *Dispatcher) limitToNextDue(wait time.Duration, nextDueAt time.Time) time.Duration {
+// shortenToNextDue shortens wait to the time until the next hold is due, if
+// that is at most dueSoon. A wait of 0 means that there was nothing to wait
+// for.
+func (d *Dispatcher) shortenToNextDue(wait time.Duration, nextDueAt time.Time) time.Duration {
 	next := nextDueAt.Sub(d.o.Clock.Now())
 	if nextDueAt.IsZero() || next > dueSoon || wait != 0 && next >= wait {
 		return wait
@@ -200,15 +201,15 @@ func (d *Dispatcher) limitToNextDue(wait time.Duration, nextDueAt time.Time) tim
 	return max(next, time.Millisecond)
 }
 
-// poll polls the store: it promotes holds and reads the lanes of ready
+// pollStore polls the store: it promotes holds and reads the lanes of ready
 // holds into due. It returns false if Redis failed and returned no lanes.
-func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
+func (d *Dispatcher) pollStore(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
 	ctx, run := d.promoteStage.BeginRun(ctx)
 	defer run.End()
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, hold.PromoteRequest{
 		Scheduled: promote, Holds: promoteLimit,
-		Lanes: listedLanes, SkipLanes: d.waiting.list(),
+		Lanes: listedLanes, SkipLanes: d.waiting.listLanes(),
 	}); err != nil {
 		d.o.Health.ReportError(ctx, "poll the schedule", err)
 		if len(due.Lanes) == 0 {
@@ -218,12 +219,12 @@ func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteRe
 		d.o.Health.ReportSuccess()
 	}
 	d.o.Clock.AdjustTo(due.Now)
-	due.Lanes = d.waiting.absorb(due.Lanes)
+	due.Lanes = d.waiting.takeWaitingLanes(due.Lanes)
 	return true
 }
 
-// countReady counts the unclaimed holds of the lanes.
-func countReady(lanes []hold.RateLimitLane) (n int) {
+// countReadyHolds counts the unclaimed holds of the lanes.
+func countReadyHolds(lanes []hold.RateLimitLane) (n int) {
 	for i := range lanes {
 		n += lanes[i].Ready
 	}

@@ -23,7 +23,7 @@ type fakeQueue struct {
 	err      error          // of a claim
 	noAnswer bool           // Redis does not answer claims
 	reserves []hold.BudgetRequest
-	rounds   [][]hold.Share // of each claim
+	rounds   [][]hold.ClaimShare // of each claim
 	claims   []string
 }
 
@@ -54,10 +54,10 @@ func (q *fakeQueue) Reserve(
 }
 
 func (q *fakeQueue) Claim(
-	_ context.Context, shares []hold.Share, lease time.Duration,
-) ([]hold.ShareClaims, error) {
+	_ context.Context, shares []hold.ClaimShare, lease time.Duration,
+) ([]hold.ClaimedShare, error) {
 	q.rounds = append(q.rounds, shares)
-	claims := make([]hold.ShareClaims, len(shares))
+	claims := make([]hold.ClaimedShare, len(shares))
 	for i, s := range shares {
 		q.claims = append(q.claims, fmt.Sprintf("%s/%d: %d for %s, bounded %t", s.Lane.Account,
 			s.Lane.Partition, s.Holds, lease, !s.Until.IsZero()))
@@ -65,7 +65,7 @@ func (q *fakeQueue) Claim(
 			continue
 		}
 		n := min(s.Lane.Ready, max(0, s.Holds-q.left))
-		claims[i] = hold.ShareClaims{Claims: make([]hold.Claim, n), LeasedAt: time.Now()}
+		claims[i] = hold.ClaimedShare{Claims: make([]hold.Claim, n), LeasedAt: time.Now()}
 		if n < s.Lane.Ready {
 			claims[i].NearestDeadline = s.Lane.NearestDeadline.Add(time.Minute)
 		}
@@ -80,10 +80,10 @@ func (l stripeLimit) MaxInFlight() int { return int(l) }
 
 func testDispatcher(q Queue, limit int, concurrency int) (*Dispatcher, chan claimedHold) {
 	claims := make(chan claimedHold, 1000)
-	return newDispatcher(q, stripeLimit(limit), &inFlight{concurrency: concurrency},
+	return newDispatcher(q, stripeLimit(limit), &claimsInFlight{concurrency: concurrency},
 		claims, DispatcherOptions{
 			Concurrency: concurrency, Lease: 30 * time.Second, Clock: &clock.RedisClock{},
-			Health: health.NewRedisReporter(zap.NewNop()),
+			Health: health.NewRedisHealthReporter(zap.NewNop()),
 		}), claims
 }
 
@@ -103,43 +103,44 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 		more  bool // lanes beside the listed ones
 		// what comes of it
 		claims []string
-		passResult
+		claimPassResult
 	}{
 		{name: "nothing is ready", limit: -1, lanes: []hold.RateLimitLane{lane("a", 0, 0)}},
 		{name: "Stripe unavailable", limit: 0, lanes: []hold.RateLimitLane{lane("a", 0, 5)}},
 		{name: "one call tries an unavailable Stripe", limit: 1,
-			lanes:      []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 5)},
-			claims:     []string{"a/0: 1 for 28s, bounded false"},
-			passResult: passResult{claimed: 1}},
+			lanes:           []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 5)},
+			claims:          []string{"a/0: 1 for 28s, bounded false"},
+			claimPassResult: claimPassResult{claimed: 1}},
 		{name: "all lanes fit", limit: -1, lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
-			claims:     []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
-			passResult: passResult{claimed: 8}},
+			claims: []string{"a/0: 5 for 28s, bounded false",
+				"b/0: 3 for 28s, bounded false"},
+			claimPassResult: claimPassResult{claimed: 8}},
 		{name: "accounts share the room", limit: -1,
 			lanes: []hold.RateLimitLane{lane("a", 0, 100), lane("b", 0, 30), lane("c", 0, 2)},
 			claims: []string{"a/0: 9 for 28s, bounded false", "b/0: 9 for 28s, bounded false",
 				"c/0: 2 for 28s, bounded false"},
-			passResult: passResult{claimed: 20}},
+			claimPassResult: claimPassResult{claimed: 20}},
 		{name: "partitions share an account's room", limit: -1,
 			lanes: []hold.RateLimitLane{lane("a", 0, 15), lane("a", 1, 30)},
 			claims: []string{"a/0: 10 for 28s, bounded false",
 				"a/1: 10 for 28s, bounded false"},
-			passResult: passResult{claimed: 20}},
+			claimPassResult: claimPassResult{claimed: 20}},
 		{name: "too little room for a round trip", limit: -1, busy: 16,
-			lanes:      []hold.RateLimitLane{lane("a", 0, 15)},
-			passResult: passResult{wait: claimRetryInterval}},
+			lanes:           []hold.RateLimitLane{lane("a", 0, 15)},
+			claimPassResult: claimPassResult{wait: claimRetryInterval}},
 		{name: "no budget", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0},
 			wait: 30 * time.Millisecond},
-			lanes:      []hold.RateLimitLane{lane("a", 0, 5)},
-			passResult: passResult{wait: 30 * time.Millisecond}},
+			lanes:           []hold.RateLimitLane{lane("a", 0, 5)},
+			claimPassResult: claimPassResult{wait: 30 * time.Millisecond}},
 		{name: "no budget, other lanes wait behind", limit: -1, more: true,
-			queue:      fakeQueue{granted: map[string]int{"a": 0}, wait: time.Millisecond},
-			lanes:      []hold.RateLimitLane{lane("a", 0, 5)},
-			passResult: passResult{wait: minBudgetWait, again: true}},
+			queue:           fakeQueue{granted: map[string]int{"a": 0}, wait: time.Millisecond},
+			lanes:           []hold.RateLimitLane{lane("a", 0, 5)},
+			claimPassResult: claimPassResult{wait: minBudgetWait, again: true}},
 		{name: "no budget for one account", limit: -1,
-			queue:      fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second},
-			lanes:      []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
-			claims:     []string{"b/0: 3 for 28s, bounded false"},
-			passResult: passResult{claimed: 3}},
+			queue:           fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second},
+			lanes:           []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
+			claims:          []string{"b/0: 3 for 28s, bounded false"},
+			claimPassResult: claimPassResult{claimed: 3}},
 		{name: "short budget stops at the next partition's deadline", limit: -1,
 			queue: fakeQueue{granted: map[string]int{"a": 4}, left: 1},
 			lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("a", 1, 5)},
@@ -147,25 +148,27 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 				"a/0: 1 for 28s, bounded true", "a/1: 1 for 28s, bounded true",
 				"a/0: 1 for 28s, bounded true", "a/1: 1 for 28s, bounded true",
 				"a/0: 1 for 28s, bounded true", "a/1: 1 for 28s, bounded false"},
-			passResult: passResult{claimed: 3}},
+			claimPassResult: claimPassResult{claimed: 3}},
 		{name: "Redis fails", limit: -1,
-			queue:      fakeQueue{err: errors.New("refused"), noAnswer: true},
-			lanes:      []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
-			claims:     []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
-			passResult: passResult{stale: true}},
+			queue: fakeQueue{err: errors.New("refused"), noAnswer: true},
+			lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
+			claims: []string{"a/0: 5 for 28s, bounded false",
+				"b/0: 3 for 28s, bounded false"},
+			claimPassResult: claimPassResult{stale: true}},
 		{name: "unreadable records don't stop the others", limit: -1,
-			queue:      fakeQueue{err: hold.ErrUnreadableRecord},
-			lanes:      []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
-			claims:     []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
-			passResult: passResult{claimed: 8}},
+			queue: fakeQueue{err: hold.ErrUnreadableRecord},
+			lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
+			claims: []string{"a/0: 5 for 28s, bounded false",
+				"b/0: 3 for 28s, bounded false"},
+			claimPassResult: claimPassResult{claimed: 8}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d, out := testDispatcher(&tt.queue, tt.limit, 10)
 				d.flight.awaitingStripe.Add(int64(tt.busy))
-				got := d.claimReady(t.Context(),
+				got := d.claimReadyHolds(t.Context(),
 					&hold.PromoteResult{Lanes: tt.lanes, MoreLanes: tt.more})
-				if got != tt.passResult || !slices.Equal(tt.queue.claims, tt.claims) {
+				if got != tt.claimPassResult || !slices.Equal(tt.queue.claims, tt.claims) {
 					t.Errorf("%+v, claims %q", got, tt.queue.claims)
 				}
 				if len(out) != tt.claimed || int(d.flight.uncommitted.Load()) != tt.claimed ||
@@ -187,7 +190,7 @@ func TestDispatcher_OneRoundTripForAllAccounts(t *testing.T) {
 		for i := range lanes {
 			lanes[i] = testLane(fmt.Sprintf("acct_%d", i), 0, 1000)
 		}
-		r := d.claimReady(t.Context(), &hold.PromoteResult{Lanes: lanes})
+		r := d.claimReadyHolds(t.Context(), &hold.PromoteResult{Lanes: lanes})
 		asked := 0
 		for _, w := range q.reserves {
 			asked += w.Requests
@@ -207,22 +210,22 @@ func TestDispatcher_LaneWithoutBudgetWaits(t *testing.T) {
 		q := &fakeQueue{granted: map[string]int{"a": 0}, wait: 80 * time.Millisecond}
 		d, _ := testDispatcher(q, -1, 10)
 		due := hold.PromoteResult{Lanes: []hold.RateLimitLane{testLane("a", 0, 7), testLane("b", 0, 1)}}
-		d.claimReady(t.Context(), &due)
-		if got := d.waiting.list(); len(got) != 1 || got[0] != testLane("a", 0, 7) {
+		d.claimReadyHolds(t.Context(), &due)
+		if got := d.waiting.listLanes(); len(got) != 1 || got[0] != testLane("a", 0, 7) {
 			t.Errorf("waiting: %+v", got)
 		}
 		// The next poll finds a lane of the same account in another partition.
 		listed := []hold.RateLimitLane{testLane("a", 1, 2), testLane("c", 1, 2)}
-		if got := d.waiting.absorb(listed); len(got) != 1 || got[0].Account != "c" {
+		if got := d.waiting.takeWaitingLanes(listed); len(got) != 1 || got[0].Account != "c" {
 			t.Errorf("not absorbed: %+v", got)
 		}
-		if got := d.waiting.takeEnded(time.Now()); len(got) != 0 {
+		if got := d.waiting.removeEndedWaits(time.Now()); len(got) != 0 {
 			t.Errorf("ended too early: %+v", got)
 		}
 		time.Sleep(80 * time.Millisecond)
-		got := d.waiting.takeEnded(time.Now())
+		got := d.waiting.removeEndedWaits(time.Now())
 		if len(got) != 2 || got[0].Ready != 7 || got[1].Ready != 2 ||
-			len(d.waiting.list()) != 0 || d.waiting.lanes != 0 {
+			len(d.waiting.listLanes()) != 0 || d.waiting.lanes != 0 {
 			t.Errorf("ended: %+v", got)
 		}
 	})
@@ -236,18 +239,20 @@ func TestDispatcher_BoundsWaitingLanes(t *testing.T) {
 		d, _ := testDispatcher(q, -1, 10)
 		for i := range maxWaitingLanes + 10 {
 			lane := testLane(fmt.Sprintf("acct_%d", i), 0, 1)
-			d.waiting.add(groupLanes([]hold.RateLimitLane{lane})[0], time.Now().Add(time.Second))
+			d.waiting.add(groupLanesByBudget([]hold.RateLimitLane{lane})[0],
+				time.Now().Add(time.Second))
 		}
-		r := d.claimReady(t.Context(), &hold.PromoteResult{
+		r := d.claimReadyHolds(t.Context(), &hold.PromoteResult{
 			Lanes: []hold.RateLimitLane{testLane("a", 0, 1)}, MoreLanes: true,
 		})
-		if n := len(d.waiting.list()); n != maxWaitingLanes || r.again || r.wait != time.Second {
+		if n := len(d.waiting.listLanes()); n != maxWaitingLanes || r.again ||
+			r.wait != time.Second {
 			t.Errorf("%d lanes wait, want %d; %+v", n, maxWaitingLanes, r)
 		}
 	})
 }
 
-func TestDivide(t *testing.T) {
+func TestDivideEvenly(t *testing.T) {
 	for _, tt := range []struct {
 		n      int
 		wanted []int
@@ -258,7 +263,7 @@ func TestDivide(t *testing.T) {
 		{2, []int{9, 9, 9}, []int{1, 1, 0}}, {5, []int{0, 9, 0}, []int{0, 5, 0}},
 		{100, []int{1, 2, 3}, []int{1, 2, 3}},
 	} {
-		if got := divide(tt.n, tt.wanted); !slices.Equal(got, tt.parts) {
+		if got := divideEvenly(tt.n, tt.wanted); !slices.Equal(got, tt.parts) {
 			t.Errorf("%d among %v: %v, want %v", tt.n, tt.wanted, got, tt.parts)
 		}
 	}
@@ -269,7 +274,7 @@ func TestDivide(t *testing.T) {
 func TestDispatcher_SpacesRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, out := testDispatcher(&fakeQueue{}, -1, 10)
-		d.claimReady(t.Context(),
+		d.claimReadyHolds(t.Context(),
 			&hold.PromoteResult{Lanes: []hold.RateLimitLane{{Op: hold.OpCancel, Ready: 3}}})
 		for _, want := range []time.Duration{10, 50, 90} {
 			c := <-out

@@ -11,7 +11,7 @@
 //	worker      [Dispatcher] promotes due holds (promote.lua), reserves budget (reserve.lua) and
 //	            claims by nearest deadline (claim.lua, which makes a hold working), for all
 //	            accounts at once
-//	worker      [Executor] drives a claimed hold with execute.Driver.Drive: hold.NextCall,
+//	worker      [Executor] drives a claimed hold with execute.MachineDriver.Drive: hold.NextCall,
 //	            gateway.Caller.Do (which calls gateway.Gateway.Do), hold.ApplyAnswer
 //	worker      [Completer] commits outcomes in batches, with the same Committer, and keeps them
 //	            while Redis is unavailable

@@ -41,11 +41,11 @@ func (c *fakeCommitter) Commit(_ context.Context, changes []commit.Change) ([]bo
 // runCompleter runs a completer in the background and returns where outcomes go
 // and what its end closes.
 func runCompleter(
-	stopping context.Context, c Committer, f *inFlight,
-) (chan<- outcome, <-chan struct{}) {
-	outcomes, done := make(chan outcome, 1000), make(chan struct{})
+	stopping context.Context, c Committer, f *claimsInFlight,
+) (chan<- claimOutcome, <-chan struct{}) {
+	outcomes, done := make(chan claimOutcome, 1000), make(chan struct{})
 	completer := newCompleter(c, f, outcomes, CompleterOptions{
-		Concurrency: f.concurrency, Health: health.NewRedisReporter(zap.NewNop()),
+		Concurrency: f.concurrency, Health: health.NewRedisHealthReporter(zap.NewNop()),
 		Wake: func() {}, Logger: zap.NewNop(),
 	})
 	go func() {
@@ -75,7 +75,7 @@ func TestCompleter_BatchesOutcomes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := &inFlight{concurrency: 4}
+				f := &claimsInFlight{concurrency: 4}
 				f.awaitingStripe.Store(tt.awaiting)
 				f.uncommitted.Store(6)
 				c := &fakeCommitter{taken: tt.taken}
@@ -84,7 +84,7 @@ func TestCompleter_BatchesOutcomes(t *testing.T) {
 					if i > 0 {
 						time.Sleep(tt.arrive)
 					}
-					outcomes <- outcome{}
+					outcomes <- claimOutcome{}
 				}
 				time.Sleep(time.Second)
 				close(outcomes)
@@ -123,8 +123,8 @@ func TestCompleter_KeepsOutcomesDuringOutage(t *testing.T) {
 				}
 				c := &fakeCommitter{failures: tt.fails}
 				began := time.Now()
-				outcomes, done := runCompleter(stopping, c, &inFlight{concurrency: 4})
-				outcomes <- outcome{}
+				outcomes, done := runCompleter(stopping, c, &claimsInFlight{concurrency: 4})
+				outcomes <- claimOutcome{}
 				close(outcomes)
 				<-done
 				if took := time.Since(began); !slices.Equal(c.batches, tt.want) ||
@@ -142,14 +142,14 @@ func TestCompleter_Lateness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
 		c := &fakeCommitter{}
-		outcomes, done := runCompleter(t.Context(), c, &inFlight{concurrency: 4})
+		outcomes, done := runCompleter(t.Context(), c, &claimsInFlight{concurrency: 4})
 		capture := hold.Hold{CaptureAt: now.Add(-time.Minute), NextAt: now.Add(-time.Second),
 			Reason: hold.CauseSchedule}
 		trigger := capture
 		trigger.Reason = hold.CauseTrigger
 		early := hold.Hold{NextAt: now.Add(time.Second)}
 		for _, h := range []hold.Hold{capture, trigger, early} {
-			outcomes <- outcome{before: h, at: now}
+			outcomes <- claimOutcome{before: h, at: now}
 		}
 		close(outcomes)
 		<-done
@@ -179,7 +179,7 @@ func (c *fakeCaller) Do(_ context.Context, call hold.Call) (hold.Answer, error) 
 // A hold for which nothing was sent is released as it was. Otherwise what is
 // known by then is written.
 func TestExecutor_SuspendsClaims(t *testing.T) {
-	notSent := &hold.NotSentError{RetryAfter: 5 * time.Second}
+	notSent := &hold.CallNotSentError{RetryAfter: 5 * time.Second}
 	for _, tt := range []struct {
 		name    string
 		caller  fakeCaller
@@ -222,9 +222,9 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 				if tt.read {
 					claimed.reserved = hold.OpRead
 				}
-				e := newExecutor(&tt.caller, &inFlight{}, nil, nil,
+				e := newExecutor(&tt.caller, &claimsInFlight{}, nil, nil,
 					ExecutorOptions{CallTimeout: 10 * time.Second, Clock: &clock.RedisClock{},
-						Health: health.NewRedisReporter(zap.NewNop())})
+						Health: health.NewRedisHealthReporter(zap.NewNop())})
 				stopping, stop := context.WithCancel(t.Context())
 				defer stop()
 				if tt.stopped {

@@ -32,7 +32,7 @@ type testEnv struct {
 type parts struct {
 	*intake.Scheduler
 	*intake.Changer
-	*query.Reader
+	*query.HoldReader
 	*query.Planner
 	*authorize.Authorizer
 	*reconcile.Reconciler
@@ -67,7 +67,7 @@ func runTestEnv(
 ) {
 	t.Helper()
 	w, o := &testEnv{store: store.Options{Rates: envtest.Rates}}, stripesim.Options{Seed: 1}
-	w.opts.Rules = hold.Rules{ExpiryMargin: time.Hour,
+	w.opts.Rules = hold.DecisionRules{ExpiryMargin: time.Hour,
 		Thresholds: []time.Duration{72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour}}
 	for _, option := range options {
 		option(w, &o)

@@ -33,7 +33,7 @@ type ExecutorOptions struct {
 	Lease       time.Duration // of a claim
 	CallTimeout time.Duration // of one call
 	Clock       *clock.RedisClock
-	Health      *health.RedisReporter
+	Health      *health.RedisHealthReporter
 	Wake        func() // [Dispatcher.Wake], called when more holds may be claimed
 }
 
@@ -46,20 +46,20 @@ type ExecutorOptions struct {
 // answer arrives, or when Stripe is unavailable. A hold for which it sent no
 // call is released unchanged.
 type Executor struct {
-	driver   execute.Driver
+	driver   execute.MachineDriver
 	o        ExecutorOptions
-	flight   *inFlight
+	flight   *claimsInFlight
 	claims   <-chan claimedHold
-	outcomes chan<- outcome
+	outcomes chan<- claimOutcome
 	stage    *health.Stage
 }
 
 func newExecutor(
-	c execute.Caller, f *inFlight, claims <-chan claimedHold,
-	outcomes chan<- outcome, o ExecutorOptions,
+	c execute.Caller, f *claimsInFlight, claims <-chan claimedHold,
+	outcomes chan<- claimOutcome, o ExecutorOptions,
 ) *Executor {
 	e := &Executor{
-		driver: execute.Driver{Caller: c, Now: o.Clock.Now, CallTimeout: o.CallTimeout},
+		driver: execute.MachineDriver{Caller: c, Now: o.Clock.Now, CallTimeout: o.CallTimeout},
 		o:      o, flight: f, claims: claims, outcomes: outcomes,
 		stage: o.Health.AddStage("execute", nil),
 	}
@@ -67,8 +67,8 @@ func newExecutor(
 	return e
 }
 
-// outcome is an executed claim. [Completer.Run] receives it.
-type outcome struct {
+// claimOutcome is an executed claim. [Completer.Run] receives it.
+type claimOutcome struct {
 	before   hold.Hold // as claimed; its version is the fencing token
 	decision hold.Decision
 	call     hold.Call // the last call that was sent
@@ -84,10 +84,10 @@ func (e *Executor) Run(stopping, calls context.Context) {
 		workers.Go(func() {
 			var m holdMachine // reused, because a hold is large
 			for claimed := range e.claims {
-				e.stage.Begin()
+				e.stage.BeginWork()
 				out := e.execute(stopping, calls, claimed, &m)
 				e.stage.Succeed()
-				e.stage.End()
+				e.stage.EndWork()
 				// Subtracted before the completer receives the outcome: the
 				// completer waits for more outcomes only while claims await
 				// Stripe.
@@ -107,27 +107,28 @@ func (e *Executor) Run(stopping, calls context.Context) {
 // execute drives one claimed hold through its calls and returns the outcome.
 func (e *Executor) execute(
 	stopping, calls context.Context, c claimedHold, m *holdMachine,
-) outcome {
+) claimOutcome {
 	*m = holdMachine{hold: c.claim.Hold}
 	defer func() { *m = holdMachine{} }()
 	m.hold.BeginClaim(c.claim.Since, c.claim.TakenOver)
 	if d := time.Until(c.sendAt); d > minSendWait {
 		execute.Sleep(stopping, d)
 	}
-	_, err := e.driver.Drive(stopping, calls, m, execute.Limits{
+	_, err := e.driver.Drive(stopping, calls, m, execute.DriveLimits{
 		MaxCalls: maxCallsPerClaim, LeaseEnd: c.leaseEnd,
 		BudgetWait: maxBudgetWait, Reserved: c.reserved,
 	})
 	if err != nil {
-		m.releaseOrDefer(deferralAfter(err), e.o.Clock.Now())
+		m.releaseAndDefer(deferralAfterError(err), e.o.Clock.Now())
 	}
-	return outcome{before: c.claim.Hold, decision: m.decision, call: m.call, answer: m.answer,
+	return claimOutcome{before: c.claim.Hold, decision: m.decision, call: m.call, answer: m.answer,
 		at: m.at}
 }
 
-// deferralAfter returns how long to defer a hold whose drive ended with err.
-func deferralAfter(err error) time.Duration {
-	var notSent *hold.NotSentError
+// deferralAfterError returns how long to defer a hold whose drive ended with
+// err.
+func deferralAfterError(err error) time.Duration {
+	var notSent *hold.CallNotSentError
 	switch {
 	case errors.As(err, &notSent):
 		return notSent.RetryAfter
@@ -138,7 +139,7 @@ func deferralAfter(err error) time.Duration {
 }
 
 // holdMachine drives a claimed hold as an [execute.Machine].
-// [execute.Driver.Drive] calls it.
+// [execute.MachineDriver.Drive] calls it.
 type holdMachine struct {
 	hold     hold.Hold     // as decided so far
 	decision hold.Decision // all decisions under this claim together
@@ -159,18 +160,18 @@ func (m *holdMachine) Next(_ context.Context, now time.Time) (hold.Call, time.Du
 // Apply implements [execute.Machine].
 func (m *holdMachine) Apply(_ context.Context, call hold.Call, a hold.Answer, now time.Time) {
 	m.call, m.answer, m.at = call, a, now
-	m.decision = m.decision.FollowedBy(m.hold.ApplyAnswer(call, a, now))
+	m.decision = m.decision.Merge(m.hold.ApplyAnswer(call, a, now))
 	m.done = !m.decision.Again
 	m.hold = m.decision.Hold
 }
 
-// releaseOrDefer ends the claim before the hold is done and defers the hold by
+// releaseAndDefer ends the claim before the hold is done and defers the hold by
 // wait. If no call was sent, the hold is released unchanged.
-func (m *holdMachine) releaseOrDefer(wait time.Duration, now time.Time) {
+func (m *holdMachine) releaseAndDefer(wait time.Duration, now time.Time) {
 	m.at = now
 	sent := m.call.Op != 0
 	if !sent {
-		m.decision = m.hold.ReleaseUnsent()
+		m.decision = m.hold.ReleaseUnsentClaim()
 	}
 	if sent || wait > 0 {
 		m.decision = m.decision.ReleaseClaimUntil(now.Add(wait))

@@ -2,9 +2,9 @@ package worker
 
 import "sync/atomic"
 
-// inFlight counts the claims of this replica. The dispatcher adds to it. The
-// executor and the completer subtract.
-type inFlight struct {
+// claimsInFlight counts the claims of this replica. The dispatcher adds to it.
+// The executor and the completer subtract.
+type claimsInFlight struct {
 	awaitingStripe atomic.Int64 // claims whose calls are not finished
 	uncommitted    atomic.Int64 // claims whose outcome is not committed
 	concurrency    int
@@ -17,10 +17,10 @@ type inFlight struct {
 // holds that other replicas could execute earlier. Four times the concurrency
 // may be uncommitted, so that the executor continues while the completer writes
 // a batch.
-func (f *inFlight) claimsAllowed() int {
+func (f *claimsInFlight) claimsAllowed() int {
 	return min(f.maxAwaitingStripe()-int(f.awaitingStripe.Load()),
 		f.maxUncommitted()-int(f.uncommitted.Load()))
 }
 
-func (f *inFlight) maxAwaitingStripe() int { return 2 * f.concurrency }
-func (f *inFlight) maxUncommitted() int    { return 4 * f.concurrency }
+func (f *claimsInFlight) maxAwaitingStripe() int { return 2 * f.concurrency }
+func (f *claimsInFlight) maxUncommitted() int    { return 4 * f.concurrency }

@@ -15,11 +15,11 @@ type budgetKey struct {
 	op      hold.Op
 }
 
-func budgetOf(lane *hold.RateLimitLane) budgetKey { return budgetKey{lane.Account, lane.Op} }
+func budgetKeyOf(lane *hold.RateLimitLane) budgetKey { return budgetKey{lane.Account, lane.Op} }
 
-// laneGroup is the ready lanes that share a budget, in one pass of the
+// budgetLaneGroup is the ready lanes that share a budget, in one pass of the
 // dispatcher.
-type laneGroup struct {
+type budgetLaneGroup struct {
 	budgetKey
 	lanes    []*hold.RateLimitLane // in different partitions
 	want     int                   // holds to claim in this pass, at most
@@ -29,21 +29,21 @@ type laneGroup struct {
 	claims   []claimedHold
 }
 
-// groupLanes returns the lanes that have ready holds, by their budget. The
-// group with the nearest deadline is first.
-func groupLanes(lanes []hold.RateLimitLane) (groups []*laneGroup) {
+// groupLanesByBudget returns the lanes that have ready holds, by their budget.
+// The group with the nearest deadline is first.
+func groupLanesByBudget(lanes []hold.RateLimitLane) (groups []*budgetLaneGroup) {
 	ready := make([]*hold.RateLimitLane, 0, len(lanes))
 	for i := range lanes {
 		if lanes[i].Ready > 0 {
 			ready = append(ready, &lanes[i])
 		}
 	}
-	sortByDeadline(ready)
-	byBudget := make(map[budgetKey]*laneGroup, len(ready))
+	sortLanesByDeadline(ready)
+	byBudget := make(map[budgetKey]*budgetLaneGroup, len(ready))
 	for _, lane := range ready {
-		g := byBudget[budgetOf(lane)]
+		g := byBudget[budgetKeyOf(lane)]
 		if g == nil {
-			g = &laneGroup{budgetKey: budgetOf(lane)}
+			g = &budgetLaneGroup{budgetKey: budgetKeyOf(lane)}
 			byBudget[g.budgetKey] = g
 			groups = append(groups, g)
 		}
@@ -52,38 +52,38 @@ func groupLanes(lanes []hold.RateLimitLane) (groups []*laneGroup) {
 	return groups
 }
 
-func sortByDeadline(lanes []*hold.RateLimitLane) {
+func sortLanesByDeadline(lanes []*hold.RateLimitLane) {
 	slices.SortStableFunc(lanes, func(a, b *hold.RateLimitLane) int {
 		return a.NearestDeadline.Compare(b.NearestDeadline)
 	})
 }
 
-// ready counts the unclaimed holds of the group.
-func (g *laneGroup) ready() (n int) {
+// countReady counts the unclaimed holds of the group.
+func (g *budgetLaneGroup) countReady() (n int) {
 	for _, lane := range g.lanes {
 		n += lane.Ready
 	}
 	return n
 }
 
-// shareRoom divides room between the groups and returns those that got a part.
+// divideRoom divides room between the groups and returns those that got a part.
 // The parts are equal, so a group with many holds does not keep the others
 // waiting. What a group cannot use goes to the others.
-func shareRoom(groups []*laneGroup, room int) []*laneGroup {
+func divideRoom(groups []*budgetLaneGroup, room int) []*budgetLaneGroup {
 	groups = groups[:min(room, len(groups))]
 	ready := make([]int, len(groups))
 	for i, g := range groups {
-		ready[i] = g.ready()
+		ready[i] = g.countReady()
 	}
-	for i, part := range divide(room, ready) {
+	for i, part := range divideEvenly(room, ready) {
 		groups[i].want = part
 	}
 	return groups
 }
 
-// divide divides n into parts that are as equal as possible and at most as
-// large as wanted. The first parts get what is left over.
-func divide(n int, wanted []int) []int {
+// divideEvenly divides n into parts that are as equal as possible and at most
+// as large as wanted. The first parts get what is left over.
+func divideEvenly(n int, wanted []int) []int {
 	parts, open := make([]int, len(wanted)), len(wanted)
 	for n > 0 && open > 0 {
 		equal := max(1, n/open)
@@ -100,14 +100,14 @@ func divide(n int, wanted []int) []int {
 	return parts
 }
 
-// useReservation records what the budget allows the group.
-func (g *laneGroup) useReservation(r hold.BudgetReservation, now time.Time) {
+// recordReservation records what the budget allows the group.
+func (g *budgetLaneGroup) recordReservation(r hold.BudgetReservation, now time.Time) {
 	g.reserved, g.unused, g.sendAt = r, r.Requests, now.Add(r.First)
 }
 
-// laneShare is a [hold.Share] of a group's lane.
-type laneShare struct {
-	group *laneGroup
+// laneClaimShare is a [hold.ClaimShare] of a group's lane.
+type laneClaimShare struct {
+	group *budgetLaneGroup
 	lane  *hold.RateLimitLane
 	holds int
 	until time.Time
@@ -119,23 +119,23 @@ type laneShare struct {
 // partitions matters: the share is of the lane with the nearest deadline, and
 // it ends where the next lane begins. The last claim of a pass wastes no
 // reserved request: it takes as many holds of each lane.
-func (g *laneGroup) appendShares(shares []laneShare, last bool) []laneShare {
+func (g *budgetLaneGroup) appendShares(shares []laneClaimShare, last bool) []laneClaimShare {
 	lanes := slices.DeleteFunc(slices.Clone(g.lanes),
 		func(lane *hold.RateLimitLane) bool { return lane.Ready <= 0 })
 	if g.unused <= 0 || len(lanes) == 0 {
 		return shares
 	}
-	sortByDeadline(lanes)
+	sortLanesByDeadline(lanes)
 	if len(lanes) > 1 && g.reserved.Requests < g.want && !last {
-		return append(shares, laneShare{g, lanes[0], g.unused, lanes[1].NearestDeadline})
+		return append(shares, laneClaimShare{g, lanes[0], g.unused, lanes[1].NearestDeadline})
 	}
 	ready := make([]int, len(lanes))
 	for i, lane := range lanes {
 		ready[i] = lane.Ready
 	}
-	for i, n := range divide(g.unused, ready) {
+	for i, n := range divideEvenly(g.unused, ready) {
 		if n > 0 {
-			shares = append(shares, laneShare{g, lanes[i], n, time.Time{}})
+			shares = append(shares, laneClaimShare{g, lanes[i], n, time.Time{}})
 		}
 	}
 	return shares
@@ -143,7 +143,7 @@ func (g *laneGroup) appendShares(shares []laneShare, last bool) []laneShare {
 
 // addClaims records the claims of a share. leaseEnd is when their leases end,
 // by this machine's clock. It returns false if Redis did not answer.
-func (s *laneShare) addClaims(c *hold.ShareClaims, leaseEnd time.Time) bool {
+func (s *laneClaimShare) addClaims(c *hold.ClaimedShare, leaseEnd time.Time) bool {
 	if c.LeasedAt.IsZero() {
 		s.lane.Ready, s.group.unused = 0, 0
 		return false
@@ -161,9 +161,9 @@ func (s *laneShare) addClaims(c *hold.ShareClaims, leaseEnd time.Time) bool {
 	return true
 }
 
-// scheduleClaims gives each claim the time of a reserved request, nearest
+// assignReservedTimes gives each claim the time of a reserved request, nearest
 // deadline first.
-func (g *laneGroup) scheduleClaims() []claimedHold {
+func (g *budgetLaneGroup) assignReservedTimes() []claimedHold {
 	slices.SortStableFunc(g.claims, func(a, b claimedHold) int {
 		return a.claim.Hold.ExpiresAt.Compare(b.claim.Hold.ExpiresAt)
 	})
@@ -175,31 +175,31 @@ func (g *laneGroup) scheduleClaims() []claimedHold {
 	return g.claims
 }
 
-// waitingLanes are the lanes without budget, each until a time. The dispatcher
-// does not list them meanwhile, so that they do not hide the lanes behind them.
-// Its zero value is empty.
-type waitingLanes struct {
-	budgets map[budgetKey]*waitingBudget
+// lanesWithoutBudget are the lanes without budget, each until a time. The
+// dispatcher does not list them meanwhile, so that they do not hide the lanes
+// behind them. Its zero value is empty.
+type lanesWithoutBudget struct {
+	budgets map[budgetKey]*budgetWait
 	lanes   int
 }
 
-type waitingBudget struct {
+type budgetWait struct {
 	until time.Time
 	lanes []hold.RateLimitLane
 }
 
 // add makes the lanes of a group wait until a time. If too many lanes wait
 // already, it returns false, and the next poll may list these again.
-func (w *waitingLanes) add(g *laneGroup, until time.Time) bool {
+func (w *lanesWithoutBudget) add(g *budgetLaneGroup, until time.Time) bool {
 	if w.lanes+len(g.lanes) > maxWaitingLanes {
 		return false
 	}
 	if w.budgets == nil {
-		w.budgets = map[budgetKey]*waitingBudget{}
+		w.budgets = map[budgetKey]*budgetWait{}
 	}
 	b := w.budgets[g.budgetKey]
 	if b == nil {
-		b = &waitingBudget{}
+		b = &budgetWait{}
 		w.budgets[g.budgetKey] = b
 	}
 	b.until = until
@@ -210,10 +210,10 @@ func (w *waitingLanes) add(g *laneGroup, until time.Time) bool {
 	return true
 }
 
-// absorb removes from lanes those whose budget is waiting already.
-func (w *waitingLanes) absorb(lanes []hold.RateLimitLane) []hold.RateLimitLane {
+// takeWaitingLanes removes from lanes those whose budget is waiting already.
+func (w *lanesWithoutBudget) takeWaitingLanes(lanes []hold.RateLimitLane) []hold.RateLimitLane {
 	return slices.DeleteFunc(lanes, func(lane hold.RateLimitLane) bool {
-		b := w.budgets[budgetOf(&lane)]
+		b := w.budgets[budgetKeyOf(&lane)]
 		if b == nil {
 			return false
 		}
@@ -225,8 +225,8 @@ func (w *waitingLanes) absorb(lanes []hold.RateLimitLane) []hold.RateLimitLane {
 	})
 }
 
-// takeEnded removes and returns the lanes whose wait has ended.
-func (w *waitingLanes) takeEnded(now time.Time) (ended []hold.RateLimitLane) {
+// removeEndedWaits removes and returns the lanes whose wait has ended.
+func (w *lanesWithoutBudget) removeEndedWaits(now time.Time) (ended []hold.RateLimitLane) {
 	for key, b := range w.budgets {
 		if !b.until.After(now) {
 			ended = append(ended, b.lanes...)
@@ -244,8 +244,8 @@ func compareLanes(a, b hold.RateLimitLane) int {
 		cmp.Compare(a.Partition, b.Partition))
 }
 
-// list returns the waiting lanes.
-func (w *waitingLanes) list() []hold.RateLimitLane {
+// listLanes returns the waiting lanes.
+func (w *lanesWithoutBudget) listLanes() []hold.RateLimitLane {
 	all := make([]hold.RateLimitLane, 0, w.lanes)
 	for _, b := range w.budgets {
 		all = append(all, b.lanes...)
@@ -254,8 +254,9 @@ func (w *waitingLanes) list() []hold.RateLimitLane {
 	return all
 }
 
-// untilNext returns how long the first wait still takes; 0 if no lane waits.
-func (w *waitingLanes) untilNext(now time.Time) (wait time.Duration) {
+// timeUntilNext returns how long the first wait still takes; 0 if no lane
+// waits.
+func (w *lanesWithoutBudget) timeUntilNext(now time.Time) (wait time.Duration) {
 	for _, b := range w.budgets {
 		if left := max(b.until.Sub(now), time.Nanosecond); wait == 0 || left < wait {
 			wait = left

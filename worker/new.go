@@ -15,19 +15,19 @@ import (
 
 // New returns a worker. It checks the options; [Worker.Run] checks the cron
 // expressions.
-func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
+func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	o, err := o.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
 	w := &Worker{o: o}
-	b := &builder{
-		stores: s, stripe: stripe, o: o, observers: splitObserver(o.Observer),
+	b := &workerBuilder{
+		stores: s, stripe: stripe, o: o, observers: observerPartsOf(o.Observer),
 		clock: &clock.RedisClock{}, accounts: &reconcile.KnownAccounts{},
 	}
-	b.publisher = event.NewPublisher(s.Events, b.clock.Now)
+	b.publisher = event.NewSystemEventPublisher(s.Events, b.clock.Now)
 	b.buildStages(w)
-	w.Reader = query.NewReader(s.Holds, b.clock, o.Health)
+	w.Reader = query.NewHoldReader(s.Holds, b.clock, o.Health)
 	w.Planner = query.NewPlanner(s.Holds, o.Rules, o.Health)
 	refresher, inbox := b.buildIntake(w)
 	resumer := b.buildAuthorize(w)
@@ -44,7 +44,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 		b.newJob("expiry", o.Schedules.Expiry, deadlines.Run),
 		b.newJob("report", o.Schedules.Report, w.runReport),
 		b.newJob("purge", o.Schedules.Purge, purge.Run),
-		b.newJob("reconcile", o.Schedules.Reconcile, w.Reconciler.RunJob),
+		b.newJob("reconcile", o.Schedules.Reconcile, w.Reconciler.RunCronJob),
 		b.newJob("verify", o.Schedules.Verify, verifier.Run),
 		b.newJob("refresh", o.Schedules.Refresh, refresher.Run),
 		b.newJob("inbox", o.Schedules.Inbox, inbox.Run),
@@ -55,35 +55,36 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 	return w, nil
 }
 
-// builder holds the dependencies that the parts of a worker share.
-type builder struct {
+// workerBuilder holds the dependencies that the parts of a worker share.
+type workerBuilder struct {
 	stores    Stores
-	stripe    Stripe
+	stripe    StripeClient
 	o         Options
-	observers observers
+	observers observerParts
 	clock     *clock.RedisClock
 	accounts  *reconcile.KnownAccounts
 	committer *commit.Committer
-	publisher *event.Publisher
+	publisher *event.SystemEventPublisher
 	wake      func() // [Dispatcher.Wake]
 }
 
 // newJob returns a cron job that is a stage of its own.
-func (b *builder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
-	return cronJob{name, schedule, run, b.o.Health.AddStage(name, nextRun(schedule))}
+func (b *workerBuilder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
+	return cronJob{name, schedule, run, b.o.Health.AddStage(name, newCronSchedule(schedule))}
 }
 
 // buildStages builds the dispatcher, the executor and the completer, and the
 // committer that every part writes through.
-func (b *builder) buildStages(w *Worker) {
+func (b *workerBuilder) buildStages(w *Worker) {
 	o := b.o
-	flight := &inFlight{concurrency: o.Concurrency}
+	flight := &claimsInFlight{concurrency: o.Concurrency}
 	w.claims = make(chan claimedHold, flight.maxAwaitingStripe())
-	w.outcomes = make(chan outcome, flight.maxUncommitted())
+	w.outcomes = make(chan claimOutcome, flight.maxUncommitted())
 
 	w.Dispatcher = newDispatcher(b.stores.Queue, b.stripe, flight, w.claims, DispatcherOptions{
 		Concurrency: o.Concurrency, Lease: o.Lease, Clock: b.clock, Health: o.Health,
-		NextPoll: earliest(nextRun(o.Schedules.Capture), nextRun(o.Schedules.Expiry)),
+		NextPoll: earliestSchedule(newCronSchedule(o.Schedules.Capture),
+			newCronSchedule(o.Schedules.Expiry)),
 	})
 	b.wake = w.Dispatcher.Wake
 	b.committer = commit.New(b.stores.Commit, commit.Options{
@@ -101,7 +102,9 @@ func (b *builder) buildStages(w *Worker) {
 
 // buildIntake builds the scheduler, the changer and the webhooks, and returns
 // the jobs of intake.
-func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.RequestInboxConsumer) {
+func (b *workerBuilder) buildIntake(
+	w *Worker,
+) (*intake.IntentRefresher, *intake.RequestInboxConsumer) {
 	s, o := b.stores, b.o
 	w.Scheduler = intake.NewScheduler(s.Holds, b.stripe, b.committer, intake.SchedulerOptions{
 		Rules: o.Rules, Clock: b.clock, Health: o.Health,
@@ -109,14 +112,15 @@ func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.RequestInbo
 	w.Changer = intake.NewChanger(s.Holds, b.committer, intake.ChangerOptions{
 		Rules: o.Rules, Health: o.Health,
 	})
-	w.Webhooks = intake.NewWebhooks(s.Refresh, b.committer, intake.WebhooksOptions{
+	w.Webhooks = intake.NewWebhookProcessor(s.Refresh, b.committer, intake.WebhookProcessorOptions{
 		Livemode: o.Livemode, Clock: b.clock, Health: o.Health,
 	})
 	rejector := intake.NewRejector(s.Rejections, b.publisher, intake.RejectorOptions{
 		Health: o.Health, Observer: b.observers.rejection, Logger: o.Logger,
 	})
-	refresher := intake.NewRefresher(s.Refresh, b.stripe, b.committer, rejector,
-		intake.RefresherOptions{ListAbove: o.ListReadsAbove, Clock: b.clock, Health: o.Health, Logger: o.Logger})
+	refresher := intake.NewIntentRefresher(s.Refresh, b.stripe, b.committer, rejector,
+		intake.IntentRefresherOptions{ListAbove: o.ListReadsAbove, Clock: b.clock,
+			Health: o.Health, Logger: o.Logger})
 	inbox := intake.NewRequestInboxConsumer(
 		s.Inbox,
 		w.Scheduler,
@@ -130,7 +134,7 @@ func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.RequestInbo
 }
 
 // buildAuthorize builds the authorizer, and returns the resume job.
-func (b *builder) buildAuthorize(w *Worker) *authorize.Resumer {
+func (b *workerBuilder) buildAuthorize(w *Worker) *authorize.AttemptResumer {
 	o := authorize.Options{
 		Attempts: b.stores.Attempts, Holds: b.stores.Holds, Caller: b.stripe,
 		Committer: b.committer, Publisher: b.publisher,
@@ -138,11 +142,11 @@ func (b *builder) buildAuthorize(w *Worker) *authorize.Resumer {
 		Lease: b.o.Lease, CallTimeout: b.o.CallTimeout,
 	}
 	w.Authorizer = authorize.NewAuthorizer(o)
-	return authorize.NewResumer(o)
+	return authorize.NewAttemptResumer(o)
 }
 
 // buildReconcile builds the reconciler, and returns the verify and mirror jobs.
-func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.MetadataMirror) {
+func (b *workerBuilder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.MetadataMirror) {
 	s, o := b.stores, b.o
 	w.Reconciler = reconcile.NewReconciler(s.Reconcile, b.stripe, reconcile.Options{
 		Rules: o.Rules, Replica: o.Replica, Schedule: o.Schedules.Reconcile, ReadRate: o.ReadRate,
@@ -155,7 +159,7 @@ func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Met
 		})
 	mirror := reconcile.NewMetadataMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,
 		reconcile.MetadataMirrorOptions{
-			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.WaitedForBudget,
+			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.HasWaitedForBudget,
 			Clock: b.clock, Health: o.Health, Logger: o.Logger,
 		})
 	return verifier, mirror
@@ -163,19 +167,19 @@ func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Met
 
 // buildStatus builds the readiness report and the report job, and returns the
 // job that checks Redis' settings.
-func (b *builder) buildStatus(w *Worker) *RedisCheckJob {
+func (b *workerBuilder) buildStatus(w *Worker) *RedisCheckJob {
 	o := b.o
 	redis := &RedisCheckJob{redis: o.RedisInspector, health: o.Health}
-	w.Readiness = &Readiness{
+	w.Readiness = &ReadinessChecker{
 		redis: b.stores.Ping, stripe: b.stripe, running: w.running.Load,
-		stages: o.Health, extra: func() []health.CheckResult {
-			return append(redis.checks(), w.Reconciler.ReadinessChecks()...)
+		stages: o.Health, extra: func() []health.ReadinessCheckResult {
+			return append(redis.checkResults(), w.Reconciler.ReadinessChecks()...)
 		},
 	}
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
 		redis: redis,
-		capacity: query.NewForecaster(b.stores.Capacity, query.ForecasterOptions{
+		capacity: query.NewCapacityForecaster(b.stores.Capacity, query.CapacityForecasterOptions{
 			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
 		}),
 		o: StatusOptions{
@@ -186,17 +190,17 @@ func (b *builder) buildStatus(w *Worker) *RedisCheckJob {
 	return redis
 }
 
-// observers are the parts of an [Observer], each nil without one.
-type observers struct {
+// observerParts are the parts of an [Observer], each nil without one.
+type observerParts struct {
 	commit    commit.Observer
 	reconcile reconcile.Observer
 	rejection intake.RejectionObserver
 	status    StatusObserver
 }
 
-func splitObserver(o Observer) observers {
+func observerPartsOf(o Observer) observerParts {
 	if o == nil {
-		return observers{}
+		return observerParts{}
 	}
-	return observers{commit: o, reconcile: o, rejection: o, status: o}
+	return observerParts{commit: o, reconcile: o, rejection: o, status: o}
 }

@@ -13,8 +13,8 @@ import (
 
 // Options configure a [Worker]. Zero values mean the defaults of the settings.
 type Options struct {
-	Rules       hold.Rules
-	Schedules   Schedules
+	Rules       hold.DecisionRules
+	Schedules   CronSchedules
 	Concurrency int           // calls to Stripe under way at once
 	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	CallTimeout time.Duration // of one call to Stripe
@@ -31,8 +31,8 @@ type Options struct {
 	Livemode  bool
 	Replica   string // this process, unique among the replicas
 	Logger    *zap.Logger
-	Health    *health.RedisReporter // shared with the caller; nil means one of the worker's own
-	Observer  Observer              // may be nil
+	Health    *health.RedisHealthReporter // shared with the caller; nil means one of the worker's own
+	Observer  Observer                    // may be nil
 	// AccountKnown reports whether the key is known to be of the account whose
 	// holds are in Redis; nil means that it never is.
 	AccountKnown func() bool
@@ -61,7 +61,7 @@ func (o Options) WithDefaults() (Options, error) {
 		o.Logger = zap.NewNop()
 	}
 	if o.Health == nil {
-		o.Health = health.NewRedisReporter(o.Logger)
+		o.Health = health.NewRedisHealthReporter(o.Logger)
 	}
 	if o.Replica == "" {
 		return o, errors.New("missing replica: want a name that no other replica has")
@@ -76,13 +76,13 @@ func (o Options) WithDefaults() (Options, error) {
 // captureInterval is the time between two runs of the job that acts on due
 // holds. Near the deadline the expiry job acts as well, also outside the window
 // of the capture job.
-func (s *Schedules) captureInterval() time.Duration {
-	return min(intervalOf(s.Capture), intervalOf(s.Expiry))
+func (s *CronSchedules) captureInterval() time.Duration {
+	return min(cronInterval(s.Capture), cronInterval(s.Expiry))
 }
 
-// intervalOf is the time between two runs of a job. An invalid schedule is
+// cronInterval is the time between two runs of a job. An invalid schedule is
 // reported when the jobs begin.
-func intervalOf(spec string) time.Duration {
+func cronInterval(spec string) time.Duration {
 	schedule, err := cron.ParseStandard(spec)
 	if err != nil {
 		return time.Second
@@ -91,7 +91,7 @@ func intervalOf(spec string) time.Duration {
 	return schedule.Next(first).Sub(first)
 }
 
-func (s *Schedules) setDefaults() {
+func (s *CronSchedules) setDefaults() {
 	setDefault(&s.Capture, "@every 1s")
 	setDefault(&s.Expiry, "@every 1s")
 	setDefault(&s.Report, "@every 15s")

@@ -15,7 +15,7 @@ func TestCaptureInterval_IsThatOfTheJobThatActsFirst(t *testing.T) {
 		{"TZ=Europe/Paris */5 9-18 * * *", "@every 1s", time.Second},
 		{"TZ=Europe/Paris */5 9-18 * * *", "*/2 * * * *", 2 * time.Minute},
 	} {
-		s := Schedules{Capture: tt.capture, Expiry: tt.expiry}
+		s := CronSchedules{Capture: tt.capture, Expiry: tt.expiry}
 		if got := s.captureInterval(); got != tt.want {
 			t.Errorf("%s and %s: %s, want %s", tt.capture, tt.expiry, got, tt.want)
 		}

@@ -12,8 +12,8 @@ import (
 
 // PurgeStore finds settled holds to delete. store.Store implements it.
 type PurgeStore interface {
-	// SettledBefore returns up to n holds that were settled before a time.
-	SettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)
+	// HoldsSettledBefore returns up to n holds that were settled before a time.
+	HoldsSettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)
 	// PruneConsumers deletes the inbox consumers of dead replicas.
 	PruneConsumers(ctx context.Context) error
 }
@@ -27,7 +27,7 @@ type HoldDeleter interface {
 type PurgeOptions struct {
 	Retention time.Duration // of settled holds
 	Clock     *clock.RedisClock
-	Health    *health.RedisReporter
+	Health    *health.RedisHealthReporter
 	Logger    *zap.Logger
 }
 
@@ -47,7 +47,7 @@ func (j *PurgeJob) Run(ctx context.Context) {
 	before := j.o.Clock.Now().Add(-j.o.Retention)
 	deleted := 0
 	for range maxJobBatches {
-		found, err := j.store.SettledBefore(ctx, before, jobBatchSize)
+		found, err := j.store.HoldsSettledBefore(ctx, before, jobBatchSize)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read settled holds", err)
 		}

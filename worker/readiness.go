@@ -9,80 +9,81 @@ import (
 	"github.com/holdd/holdd/worker/health"
 )
 
-// Pinger pings Redis. store.Store implements it.
-type Pinger interface {
+// RedisPinger pings Redis. store.Store implements it.
+type RedisPinger interface {
 	CheckWritable(ctx context.Context) error
 }
 
 // StripeHealthReader reports whether Stripe answers and accepts the key.
 // gateway.Caller implements it.
 type StripeHealthReader interface {
-	KeyRejected() bool
-	BreakerOpen() bool
-	// WrongKeySuspected reports whether Stripe has not found any of the last
+	IsKeyRejected() bool
+	IsBreakerOpen() bool
+	// IsWrongKeySuspected reports whether Stripe has not found any of the last
 	// many PaymentIntents of an account.
-	WrongKeySuspected() bool
+	IsWrongKeySuspected() bool
 }
 
-// StageReader reports which stages have stalled. [health.RedisReporter]
+// StageReader reports which stages have stalled. [health.RedisHealthReporter]
 // implements it.
 type StageReader interface {
 	StalledStages() []health.StalledStage
 }
 
-// Readiness checks whether this replica can work. GET /readyz serves its
+// ReadinessChecker checks whether this replica can work. GET /readyz serves its
 // checks.
-type Readiness struct {
-	redis   Pinger
+type ReadinessChecker struct {
+	redis   RedisPinger
 	stripe  StripeHealthReader
 	running func() bool // whether Worker.Run runs
 	stages  StageReader
-	extra   func() []health.CheckResult // [reconcile]
+	extra   func() []health.ReadinessCheckResult // [reconcile]
 }
 
 // Check returns a check of Redis, one of Stripe, one of the scheduler and one of
 // the stages. A check of the schedule follows while the schedule is rebuilt after a data
 // loss.
-func (r *Readiness) Check(ctx context.Context) []health.CheckResult {
-	redis := health.CheckResult{Name: "redis", OK: true}
+func (r *ReadinessChecker) Check(ctx context.Context) []health.ReadinessCheckResult {
+	redis := health.ReadinessCheckResult{Name: "redis", OK: true}
 	if err := r.redis.CheckWritable(ctx); err != nil {
 		redis.OK, redis.Detail = false, describeRedisError(err)
 	}
-	stripe := health.CheckResult{Name: "stripe", OK: true}
+	stripe := health.ReadinessCheckResult{Name: "stripe", OK: true}
 	switch {
-	case r.stripe.KeyRejected():
+	case r.stripe.IsKeyRejected():
 		stripe.OK, stripe.Detail = false,
 			"Stripe rejects the key: set stripe_api_key to a valid one and restart"
-	case r.stripe.BreakerOpen():
+	case r.stripe.IsBreakerOpen():
 		stripe.OK, stripe.Detail = false,
 			"Stripe does not answer: due holds wait, and captures resume when Stripe answers"
-	case r.stripe.WrongKeySuspected():
+	case r.stripe.IsWrongKeySuspected():
 		stripe.OK, stripe.Detail = false,
 			"wrong key? Stripe finds none of many PaymentIntents in a row: their holds wait; "+
 				"set stripe_api_key to a key of the account of these holds and restart"
 	}
-	scheduler := health.CheckResult{Name: "scheduler", OK: r.running()}
+	scheduler := health.ReadinessCheckResult{Name: "scheduler", OK: r.running()}
 	if !scheduler.OK {
 		scheduler.Detail = "this replica is starting or stopping"
 	}
-	return append([]health.CheckResult{redis, stripe, scheduler, r.checkStages()}, r.extra()...)
+	return append([]health.ReadinessCheckResult{redis, stripe, scheduler, r.checkStages()},
+		r.extra()...)
 }
 
 // describeRedisError says why Redis does not accept a write, and what to do.
 func describeRedisError(err error) string {
-	cause := health.Cause(err)
+	cause := health.DescribeCause(err)
 	if cause == health.CauseNoAnswer {
 		return cause + ": due holds wait; check that Redis runs and is reachable"
 	}
-	return cause + ": due holds wait; " + health.Hint(cause)
+	return cause + ": due holds wait; " + health.HintForCause(cause)
 }
 
 // maxNamedStages bounds the stages that a check names.
 const maxNamedStages = 3
 
 // checkStages fails if a stage has had no success for [health.StallLimit].
-func (r *Readiness) checkStages() health.CheckResult {
-	check := health.CheckResult{Name: health.CheckStages, OK: true}
+func (r *ReadinessChecker) checkStages() health.ReadinessCheckResult {
+	check := health.ReadinessCheckResult{Name: health.CheckStages, OK: true}
 	stalled := r.stages.StalledStages()
 	if len(stalled) == 0 {
 		return check
@@ -90,16 +91,16 @@ func (r *Readiness) checkStages() health.CheckResult {
 	check.OK = false
 	var parts []string
 	for _, s := range stalled[:min(len(stalled), maxNamedStages)] {
-		parts = append(parts, describeStalled(&s))
+		parts = append(parts, describeStalledStage(&s))
 	}
 	if more := len(stalled) - len(parts); more > 0 {
 		parts = append(parts, strconv.Itoa(more)+" more")
 	}
-	check.Detail = strings.Join(parts, "; ") + "; " + health.Hint(stalled[0].Cause)
+	check.Detail = strings.Join(parts, "; ") + "; " + health.HintForCause(stalled[0].Cause)
 	return check
 }
 
-func describeStalled(s *health.StalledStage) string {
+func describeStalledStage(s *health.StalledStage) string {
 	text := "stage " + s.Name + " has stalled since " + s.Since.UTC().Format(time.RFC3339) + ": "
 	if s.Operation != "" {
 		text += "cannot " + s.Operation + ": "

@@ -44,8 +44,8 @@ func TestReconcile_RebuildsThousandsOfHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	wk, err := wiring.NewWorker(st, g, worker.Options{
-		Replica: "one", ReadRate: 1_000_000, Rules: hold.Rules{ExpiryMargin: time.Hour},
-		Schedules: worker.Schedules{Reconcile: "@every 24h", Report: "@every 1s"},
+		Replica: "one", ReadRate: 1_000_000, Rules: hold.DecisionRules{ExpiryMargin: time.Hour},
+		Schedules: worker.CronSchedules{Reconcile: "@every 24h", Report: "@every 1s"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 		}
 	}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
 		w.opts.Schedules.Report = "@every 15s"
-		w.store.Rates = store.Rates{} // each is checked when it is scheduled
+		w.store.Rates = store.RateLimits{} // each is checked when it is scheduled
 	})
 }
 

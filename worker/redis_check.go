@@ -27,7 +27,7 @@ type RedisInspector interface {
 // running Redis can change.
 type RedisCheckJob struct {
 	redis  RedisInspector // nil: nothing is checked
-	health *health.RedisReporter
+	health *health.RedisHealthReporter
 
 	mu            sync.Mutex
 	faults        []string
@@ -62,41 +62,41 @@ func (j *RedisCheckJob) runAfterReconnect(ctx context.Context, reachable bool) {
 	}
 }
 
-// checks returns the readiness check of the servers' settings.
-func (j *RedisCheckJob) checks() []health.CheckResult {
+// checkResults returns the readiness check of the servers' settings.
+func (j *RedisCheckJob) checkResults() []health.ReadinessCheckResult {
 	if j.redis == nil {
 		return nil
 	}
-	faults, percent := j.found()
-	check := health.CheckResult{Name: "redis_settings", OK: faults == "", Detail: faults}
+	faults, percent := j.latestFaults()
+	check := health.ReadinessCheckResult{Name: "redis_settings", OK: faults == "", Detail: faults}
 	if faults == "" && percent >= memoryWarningPercent {
-		check.Detail = describeMemory(percent)
+		check.Detail = describeMemoryUsage(percent)
 	}
-	return []health.CheckResult{check}
+	return []health.ReadinessCheckResult{check}
 }
 
-// found returns the faults as one text, and the used part of maxmemory.
-func (j *RedisCheckJob) found() (faults string, percent int) {
+// latestFaults returns the faults as one text, and the used part of maxmemory.
+func (j *RedisCheckJob) latestFaults() (faults string, percent int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return strings.Join(j.faults, "; "), j.memoryPercent
 }
 
-func describeMemory(percent int) string {
+func describeMemoryUsage(percent int) string {
 	return strconv.Itoa(percent) + " % of maxmemory is used: raise it, or shorten retention; " +
 		"a full Redis accepts no changes"
 }
 
 // redisConditions returns the conditions of the servers' settings.
-func (j *StatusJob) redisConditions() []hold.Condition {
+func (j *StatusJob) redisConditions() []hold.DaemonCondition {
 	if j.redis == nil || j.redis.redis == nil {
 		return nil
 	}
-	faults, percent := j.redis.found()
-	return []hold.Condition{
+	faults, percent := j.redis.latestFaults()
+	return []hold.DaemonCondition{
 		j.newConditionWithDetail(conditionRedisUnsafe, faults != "", faults,
 			event.RedisUnsafe, event.RedisSafe),
 		j.newConditionWithDetail(conditionRedisMemory, percent >= memoryWarningPercent,
-			describeMemory(percent), event.RedisMemoryHigh, event.RedisMemoryNormal),
+			describeMemoryUsage(percent), event.RedisMemoryHigh, event.RedisMemoryNormal),
 	}
 }

@@ -53,15 +53,15 @@ type StatusStore interface {
 	// DeadReplicas returns the replicas whose heartbeat ended without
 	// Deregister.
 	DeadReplicas(ctx context.Context) ([]string, error)
-	CountHolds(ctx context.Context) (hold.Counts, error)
+	CountHolds(ctx context.Context) (hold.HoldCounts, error)
 	ReadPage(
-		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
+		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
 	// ReportConditions records which conditions a replica sees. If a condition
 	// begins or ends, one of the replicas receives the change.
 	ReportConditions(
-		ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition,
-	) ([]hold.ConditionChange, error)
+		ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.DaemonCondition,
+	) ([]hold.DaemonConditionChange, error)
 }
 
 // StripeStatusReader reports Stripe's state to the report job. gateway.Caller
@@ -74,23 +74,24 @@ type StripeStatusReader interface {
 }
 
 // CapacityForecaster forecasts which holds expire before Stripe's limits allow
-// their capture. [query.Forecaster] implements it.
+// their capture. [query.CapacityForecaster] implements it.
 type CapacityForecaster interface {
 	Forecast(ctx context.Context) (risk event.CapacityRisk, checked bool, err error)
 }
 
-// EventPublisher publishes system events. [event.Publisher] implements it.
+// EventPublisher publishes system events. [event.SystemEventPublisher]
+// implements it.
 type EventPublisher interface {
 	PublishOnce(
-		ctx context.Context, t hold.EventType, about string, data event.Data,
+		ctx context.Context, t hold.EventType, about string, data event.EventData,
 	) (first bool, err error)
 }
 
 // StatusObserver records every report, for metrics. daemon.workerObserver
 // implements it.
 type StatusObserver interface {
-	StatusReported(c hold.Counts, alive int, nearest time.Time)
-	ReadinessChecked(checks []health.CheckResult)
+	StatusReported(c hold.HoldCounts, alive int, nearest time.Time)
+	ReadinessChecked(checks []health.ReadinessCheckResult)
 	// CapacityRiskComputed records a forecast. Its Holds is 0 if no hold is at
 	// risk.
 	CapacityRiskComputed(c event.CapacityRisk)
@@ -101,7 +102,7 @@ type StatusOptions struct {
 	Replica  string
 	Schedule string // cron expression of the report job
 	Clock    *clock.RedisClock
-	Health   *health.RedisReporter
+	Health   *health.RedisHealthReporter
 	Observer StatusObserver // may be nil
 	Logger   *zap.Logger
 }
@@ -115,7 +116,7 @@ type StatusJob struct {
 	stripe    StripeStatusReader
 	capacity  CapacityForecaster
 	publisher EventPublisher
-	readiness *Readiness
+	readiness *ReadinessChecker
 	redis     *RedisCheckJob
 	o         StatusOptions
 
@@ -164,7 +165,7 @@ func (j *StatusJob) logStalledStages() {
 		j.o.Logger.Error("stage stalled: its work waits", zap.String("event", "stage.stalled"),
 			zap.String("stage", s.Name), zap.Time("since", s.Since),
 			zap.String("operation", s.Operation), zap.String("cause", s.Cause),
-			zap.String("hint", health.Hint(s.Cause)))
+			zap.String("hint", health.HintForCause(s.Cause)))
 	}
 	for name := range previous {
 		j.o.Logger.Info("stage succeeds again", zap.String("event", "stage.resumed"),
@@ -188,7 +189,8 @@ func (j *StatusJob) reportHoldCounts(ctx context.Context, alive int) error {
 		return err
 	}
 	nearest := time.Time{}
-	if first, _, err := j.store.ReadPage(ctx, hold.SetExpiring, hold.Position{}, 1); err == nil &&
+	if first, _, err := j.store.ReadPage(ctx, hold.SetExpiring, hold.SortedSetPosition{},
+		1); err == nil &&
 		len(first) > 0 {
 		nearest = first[0].Hold.ExpiresAt
 	}
@@ -209,12 +211,12 @@ func (j *StatusJob) reportHoldCounts(ctx context.Context, alive int) error {
 func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) bool {
 	refusals := j.stripe.TakeRateLimitedCount()
 	j.rateLimited = refusals >= rateLimitedThreshold || j.rateLimited && refusals > 0
-	list := []hold.Condition{
-		j.newCondition(conditionStripeUnavailable, j.stripe.BreakerOpen(),
+	list := []hold.DaemonCondition{
+		j.newCondition(conditionStripeUnavailable, j.stripe.IsBreakerOpen(),
 			event.StripeUnavailable, event.StripeRecovered),
-		j.newCondition(conditionKeyRejected, j.stripe.KeyRejected(),
+		j.newCondition(conditionKeyRejected, j.stripe.IsKeyRejected(),
 			event.KeyRejected, event.KeyAccepted),
-		j.newCondition(conditionWrongKey, j.stripe.WrongKeySuspected(),
+		j.newCondition(conditionWrongKey, j.stripe.IsWrongKeySuspected(),
 			event.WrongKeySuspected, event.WrongKeyCleared),
 		j.newCondition(conditionRateLimited, j.rateLimited,
 			event.StripeRateLimited, event.StripeRateLimitCleared),
@@ -242,34 +244,38 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 
 func (j *StatusJob) newCondition(
 	name string, active bool, raised, cleared hold.EventType,
-) hold.Condition {
+) hold.DaemonCondition {
 	return j.newConditionWithDetail(name, active, "", raised, cleared)
 }
 
 func (j *StatusJob) newConditionWithDetail(
 	name string, active bool, detail string, raised, cleared hold.EventType,
-) hold.Condition {
-	now, data := j.o.Clock.Now(), event.Data{Replica: j.o.Replica, Detail: detail}
-	return hold.Condition{Name: name, Active: active,
-		RaisedEvent:  event.EncodeSystem(raised, now, data),
-		ClearedEvent: event.EncodeSystem(cleared, now, data)}
+) hold.DaemonCondition {
+	now, data := j.o.Clock.Now(), event.EventData{Replica: j.o.Replica, Detail: detail}
+	return hold.DaemonCondition{Name: name, Active: active,
+		RaisedEvent:  event.EncodeSystemEvent(raised, now, data),
+		ClearedEvent: event.EncodeSystemEvent(cleared, now, data)}
 }
 
-func (j *StatusJob) newCapacityCondition(risk *event.CapacityRisk) hold.Condition {
+func (j *StatusJob) newCapacityCondition(risk *event.CapacityRisk) hold.DaemonCondition {
 	c := j.newCondition(conditionCapacityAtRisk, risk.Holds > 0, event.CapacityAtRisk,
 		event.CapacityRecovered)
-	c.Severity = capacitySeverity(risk)
-	c.RaisedEvent = event.EncodeSystem(event.CapacityAtRisk, j.o.Clock.Now(),
-		event.Data{Replica: j.o.Replica, Capacity: risk})
+	c.Severity = capacityRiskSeverity(risk)
+	c.RaisedEvent = event.EncodeSystemEvent(event.CapacityAtRisk, j.o.Clock.Now(),
+		event.EventData{Replica: j.o.Replica, Capacity: risk})
 	return c
 }
 
-// capacitySeverity grows by one with each fourfold number of holds. A risk of
-// higher severity is published again.
-func capacitySeverity(risk *event.CapacityRisk) int { return (bits.Len(uint(risk.Holds)) + 1) / 2 }
+// capacityRiskSeverity grows by one with each fourfold number of holds. A risk
+// of higher severity is published again.
+func capacityRiskSeverity(
+	risk *event.CapacityRisk,
+) int {
+	return (bits.Len(uint(risk.Holds)) + 1) / 2
+}
 
 func (j *StatusJob) logConditionChange(
-	name string, change hold.ConditionChange, risk *event.CapacityRisk,
+	name string, change hold.DaemonConditionChange, risk *event.CapacityRisk,
 ) {
 	switch {
 	case change == 0:
@@ -283,11 +289,11 @@ func (j *StatusJob) logConditionChange(
 			zap.Int("holds", risk.Holds), zap.Any("sums", risk.Sums),
 			zap.Time("first_at", risk.FirstAt), zap.Bool("at_least", risk.AtLeast))
 	case name == conditionRedisUnsafe:
-		faults, _ := j.redis.found()
+		faults, _ := j.redis.latestFaults()
 		j.o.Logger.Error("Redis can lose holds or rejects changes since its settings changed",
 			zap.String("event", string(event.RedisUnsafe)), zap.String("cause", faults))
 	case name == conditionRedisMemory:
-		_, percent := j.redis.found()
+		_, percent := j.redis.latestFaults()
 		j.o.Logger.Warn("the memory of Redis runs out",
 			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
 	case name == conditionRateLimited:
@@ -305,7 +311,7 @@ func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive []string) {
 		return
 	}
 	for _, replica := range dead {
-		data := event.Data{Replica: replica, Alive: alive[:min(len(alive), maxAliveNamed)]}
+		data := event.EventData{Replica: replica, Alive: alive[:min(len(alive), maxAliveNamed)]}
 		first, err := j.publisher.PublishOnce(ctx, event.ReplicaStopped, replica, data)
 		if err == nil {
 			err = j.store.Deregister(ctx, replica) // published, so no other replica must find it

@@ -218,7 +218,7 @@ func TestExpiring_FoundInMetadata(t *testing.T) {
 
 func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
 	for policy, want := range map[string]struct {
-		code   hold.Code
+		code   hold.ProblemCode
 		state  hold.State
 		effect string
 	}{
@@ -295,7 +295,7 @@ func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
 		req    hold.ScheduleRequest
 		before func(r *replica, w *testEnv, id string)
 		do     func(r *replica, w *testEnv, id string, confirm bool) error
-		code   hold.Code
+		code   hold.ProblemCode
 		state  hold.State
 	}{
 		"time cleared": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv,

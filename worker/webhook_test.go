@@ -26,7 +26,7 @@ func newWebhookHandler(t *testing.T, r *replica, secrets ...string) http.Handler
 	a, err := api.New(api.Options{Holds: api.HoldServices{Scheduler: r, Changer: r, Reader: r,
 		Planner: r, ReadinessChecker: r.Readiness}, Webhook: &api.WebhookOptions{
 		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
-			return gateway.ParseEvent(body, signature, gateway.EventOptions{Secrets: secrets})
+			return gateway.ParseEvent(body, signature, gateway.ParseEventOptions{Secrets: secrets})
 		},
 		ApplyEvent: r.Webhooks.ApplyStripeEvent,
 	}})

@@ -21,16 +21,16 @@ import (
 const deregisterTimeout = time.Second
 
 // Stores are the interfaces that the parts of a worker need of the store.
-// store.Store implements each of them; wiring.Stores fills them in.
+// store.Store implements each of them; wiring.NewStores fills them in.
 type Stores struct {
 	Queue      Queue
 	Deadlines  DeadlineStore
 	Purge      PurgeStore
 	Status     StatusStore
-	Ping       Pinger
+	Ping       RedisPinger
 	Commit     commit.Store
 	Events     event.Store
-	Holds      query.Store
+	Holds      query.HoldStore
 	Capacity   query.CapacityStore
 	Inbox      intake.RequestInbox
 	Rejections intake.RejectionStore
@@ -41,15 +41,15 @@ type Stores struct {
 	Unmirrored reconcile.UnmirroredStore
 }
 
-// Stripe sends calls to Stripe and reports its state. gateway.Caller implements
-// both.
-type Stripe struct {
+// StripeClient sends calls to Stripe and reports its state. gateway.Caller
+// implements both.
+type StripeClient struct {
 	StripeCaller
 	StripeMonitor
 }
 
-// StripeCaller sends calls. An error is a *[hold.NotSentError]: no request was
-// sent. gateway.Caller implements it.
+// StripeCaller sends calls. An error is a *[hold.CallNotSentError]: no request
+// was sent. gateway.Caller implements it.
 type StripeCaller interface {
 	execute.Caller
 	// WaitAndDo reserves a request, waiting at most maxWait for the budget,
@@ -68,11 +68,11 @@ type StripeCaller interface {
 type StripeMonitor interface {
 	StripeStatusReader
 	CallLimiter
-	// IsAvailable reports whether Stripe answers and accepts the key.
-	IsAvailable() bool
-	// Probe sends a harmless read if Stripe is unavailable. It reports whether
-	// it sent one.
-	Probe(ctx context.Context) bool
+	// IsStripeAvailable reports whether Stripe answers and accepts the key.
+	IsStripeAvailable() bool
+	// ProbeIfUnavailable sends a harmless read if Stripe is unavailable. It
+	// reports whether it sent one.
+	ProbeIfUnavailable(ctx context.Context) bool
 }
 
 // Observer records metrics. Its methods must be fast and safe for concurrent
@@ -92,12 +92,12 @@ type Observer interface {
 type Worker struct {
 	Scheduler  *intake.Scheduler
 	Changer    *intake.Changer
-	Webhooks   *intake.Webhooks
-	Reader     *query.Reader
+	Webhooks   *intake.WebhookProcessor
+	Reader     *query.HoldReader
 	Planner    *query.Planner
 	Authorizer *authorize.Authorizer
 	Reconciler *reconcile.Reconciler
-	Readiness  *Readiness
+	Readiness  *ReadinessChecker
 	Dispatcher *Dispatcher
 
 	o         Options
@@ -106,7 +106,7 @@ type Worker struct {
 	executor  *Executor
 	completer *Completer
 	claims    chan claimedHold
-	outcomes  chan outcome
+	outcomes  chan claimOutcome
 	running   atomic.Bool
 }
 

@@ -52,7 +52,7 @@ func TestWorker_GracefulStop(t *testing.T) {
 			w.CheckEffects(id, "captured 10000 by api")
 		}
 	}, func(w *testEnv, o *stripesim.Options) {
-		w.store.Rates = store.Rates{}
+		w.store.Rates = store.RateLimits{}
 		w.opts.Concurrency = 8
 		o.EndpointRate, o.OverallRate = -1, -1
 	})
@@ -180,7 +180,7 @@ func TestListAndPlan_Counts(t *testing.T) {
 			w.mustSchedule(r, req)
 		}
 		time.Sleep(10 * time.Second)
-		count := func(q query.Query) (n int) {
+		count := func(q query.HoldQuery) (n int) {
 			q.Limit = 4
 			seen := map[string]bool{}
 			for {
@@ -200,16 +200,17 @@ func TestListAndPlan_Counts(t *testing.T) {
 			}
 		}
 		for _, tt := range []struct {
-			q    query.Query
+			q    query.HoldQuery
 			want int
 		}{
-			{query.Query{}, 30}, {query.Query{State: hold.Captured}, 1},
-			{query.Query{State: hold.Waiting}, 10}, {query.Query{State: hold.Scheduled}, 19},
-			{query.Query{Reference: "A-"}, 15}, {query.Query{Reference: "A-c"}, 1},
-			{query.Query{Reference: "C"}, 0},
-			{query.Query{ExpiringWithin: 7 * 24 * time.Hour}, 29},
-			{query.Query{ExpiringWithin: time.Hour}, 0},
-			{query.Query{Account: "acct_nobodyhere"}, 0},
+			{query.HoldQuery{}, 30}, {query.HoldQuery{State: hold.Captured}, 1},
+			{query.HoldQuery{State: hold.Waiting}, 10}, {query.HoldQuery{State: hold.Scheduled},
+				19},
+			{query.HoldQuery{Reference: "A-"}, 15}, {query.HoldQuery{Reference: "A-c"}, 1},
+			{query.HoldQuery{Reference: "C"}, 0},
+			{query.HoldQuery{ExpiringWithin: 7 * 24 * time.Hour}, 29},
+			{query.HoldQuery{ExpiringWithin: time.Hour}, 0},
+			{query.HoldQuery{Account: "acct_nobodyhere"}, 0},
 		} {
 			if got := count(tt.q); got != tt.want {
 				t.Errorf("%+v: %d holds, want %d", tt.q, got, tt.want)

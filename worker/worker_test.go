@@ -225,7 +225,7 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 // pollEvery30s makes a replica look for due holds every half minute, and for
 // everything else every five minutes, so that days pass quickly.
 func pollEvery30s(w *testEnv, _ *stripesim.Options) {
-	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s",
+	w.opts.Schedules = worker.CronSchedules{Capture: "@every 30s", Expiry: "@every 30s",
 		Report: "@every 1h", Verify: "@every 5m",
 		Refresh: "@every 5m", Inbox: "@every 5m", Mirror: "@every 5m", Resume: "@every 5m"}
 }
@@ -233,7 +233,7 @@ func pollEvery30s(w *testEnv, _ *stripesim.Options) {
 // pollEvery5m makes a replica poll every few minutes, for tests of days in
 // which no minute matters.
 func pollEvery5m(w *testEnv, _ *stripesim.Options) {
-	w.opts.Schedules = worker.Schedules{Capture: "@every 5m", Expiry: "@every 5m",
+	w.opts.Schedules = worker.CronSchedules{Capture: "@every 5m", Expiry: "@every 5m",
 		Report: "@every 1h", Verify: "@every 1h",
 		Refresh: "@every 1h", Inbox: "@every 1h", Mirror: "@every 1h", Resume: "@every 1h"}
 }
@@ -241,7 +241,7 @@ func pollEvery5m(w *testEnv, _ *stripesim.Options) {
 // pollEvery5s makes a replica poll every few seconds, for tests of minutes to
 // an hour in which no second matters.
 func pollEvery5s(w *testEnv, _ *stripesim.Options) {
-	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s",
+	w.opts.Schedules = worker.CronSchedules{Capture: "@every 5s", Expiry: "@every 5s",
 		Report: "@every 1m", Verify: "@every 30s",
 		Refresh: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}
 }
@@ -287,7 +287,7 @@ func TestWorker_TakesOverAfterCrash(t *testing.T) {
 			w.CheckEffects(id, "captured 10000 by api")
 		}
 	}, func(w *testEnv, o *stripesim.Options) {
-		w.store.Rates = store.Rates{}
+		w.store.Rates = store.RateLimits{}
 		o.EndpointRate, o.OverallRate = -1, -1
 	})
 }
@@ -381,7 +381,7 @@ func TestWorker_StripeUnavailable(t *testing.T) {
 	})
 }
 
-func checkPassed(checks []health.CheckResult, name string) bool {
+func checkPassed(checks []health.ReadinessCheckResult, name string) bool {
 	for _, c := range checks {
 		if c.Name == name {
 			return c.OK

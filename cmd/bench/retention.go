@@ -136,14 +136,14 @@ func settledWrite(rng *rand.Rand, reference string, end time.Time) hold.HoldWrit
 			{At: end, Kind: hold.HistoryOutcome, By: "holdd", Cause: hold.CauseSchedule},
 		},
 	}
-	return hold.HoldWrite{Hold: h, Placement: hold.Placement{SettledAt: end}}
+	return hold.HoldWrite{Hold: h, Placement: hold.SortedSetPlacement{SettledAt: end}}
 }
 
 // timeSettledReads times what reads settled holds, and the purge of 100.
 func (r *retentionRun) timeSettledReads(ctx context.Context) error {
-	var page query.Page
+	var page query.HoldPage
 	if err := r.timeOperation("list 50 settled", func() (err error) {
-		page, err = r.worker.Reader.List(ctx, query.Query{State: hold.Captured, Limit: 50})
+		page, err = r.worker.Reader.List(ctx, query.HoldQuery{State: hold.Captured, Limit: 50})
 		if err == nil && len(page.Holds) != 50 {
 			err = fmt.Errorf("found %d holds, want 50", len(page.Holds))
 		}
@@ -166,7 +166,7 @@ func (r *retentionRun) timeSettledReads(ctx context.Context) error {
 
 // purge deletes the n holds that were settled first.
 func purge(ctx context.Context, st *store.Store, n int) error {
-	found, err := st.SettledBefore(ctx, time.Now(), n)
+	found, err := st.HoldsSettledBefore(ctx, time.Now(), n)
 	if err != nil {
 		return err
 	}

@@ -216,7 +216,7 @@ func (r *scaleRun) timeReads(ctx context.Context, round int) error {
 	}
 	return r.timeOperation("list 50 by reference", func() error {
 		n := r.pending
-		page, err := r.worker.Reader.List(ctx, query.Query{
+		page, err := r.worker.Reader.List(ctx, query.HoldQuery{
 			Reference: fmt.Sprintf("BK-%06d", (round*7919+n/3)/100%(n/100)), Limit: 50})
 		if err == nil && len(page.Holds) != 50 {
 			err = fmt.Errorf("found %d holds, want 50", len(page.Holds))
@@ -296,7 +296,7 @@ func captureWrites(claims []hold.Claim) []hold.HoldWrite {
 	for i := range claims {
 		h := claims[i].Hold
 		out[i] = hold.HoldWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference,
-			Placement: hold.Placement{SettledAt: now}}
+			Placement: hold.SortedSetPlacement{SettledAt: now}}
 		g := &out[i].Hold
 		g.State, g.NextOp, g.NextAt, g.SettledAt, g.CapturedAmount = hold.Captured, 0,
 			time.Time{}, now, h.Amount

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newCallbacksCommand(out *console, env envVars) *cobra.Command {
+func newCallbacksCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "callbacks", Short: "Show the state of callbacks and notifications",
 		Args: cobra.NoArgs,
@@ -29,7 +29,7 @@ lists dead letters, and "holdd callbacks replay" sends them again.`,
 		if err != nil {
 			return err
 		}
-		return c.print(s, func(timeFormatter) { printSinks(out, &s) })
+		return c.printJSONOrText(s, func(timeFormatter) { printSinks(out, &s) })
 	})
 	cmd.AddCommand(newDeadLettersCommand(out, env), newReplayCommand(out, env))
 	return cmd
@@ -68,7 +68,7 @@ func formatOptionalTime(t *time.Time) string {
 	return t.Local().Format("2006-01-02 15:04")
 }
 
-func newDeadLettersCommand(out *console, env envVars) *cobra.Command {
+func newDeadLettersCommand(out *console, env environmentVars) *cobra.Command {
 	var sink string
 	var limit int
 	cmd := &cobra.Command{Use: "dead",
@@ -82,7 +82,7 @@ func newDeadLettersCommand(out *console, env envVars) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.print(d, func(timeFormatter) {
+		return c.printJSONOrText(d, func(timeFormatter) {
 			if len(d.DeadLetters) > 0 {
 				t := out.newTable("id", "when", "event", "hold", "why")
 				for _, l := range d.DeadLetters {
@@ -102,7 +102,7 @@ func newDeadLettersCommand(out *console, env envVars) *cobra.Command {
 // rejected at once returns to the list.
 const maxReplayRequests = 100
 
-func newReplayCommand(out *console, env envVars) *cobra.Command {
+func newReplayCommand(out *console, env environmentVars) *cobra.Command {
 	var sink string
 	cmd := &cobra.Command{Use: "replay [ID …]",
 		Short: "Send dead letters again: these, or all",
@@ -126,7 +126,7 @@ accepted again returns to the dead letters.`,
 				break
 			}
 		}
-		return c.print(total, func(timeFormatter) {
+		return c.printJSONOrText(total, func(timeFormatter) {
 			fmt.Fprintf(out.stdout, "%d replayed to %s: holdd callbacks shows the result\n",
 				total.Replayed, sanitize(sink))
 		})

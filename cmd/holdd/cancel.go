@@ -11,7 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newCancelCommand(out *console, env envVars) *cobra.Command {
+func newCancelCommand(out *console, env environmentVars) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use: "cancel HOLD", Short: "Release a hold now",
@@ -22,7 +22,7 @@ code 0 means canceled.`,
 		Example: `  holdd cancel BK-2071
   holdd cancel BK-2071 --reason duplicate`,
 	}
-	c := initChangeCommand(cmd, out, env)
+	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	c.addWaitFlag(cmd)
 	reasons := hold.CancellationReasons()
@@ -31,7 +31,7 @@ code 0 means canceled.`,
 	_ = cmd.RegisterFlagCompletionFunc("reason",
 		cobra.FixedCompletions(reasons, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
-		return c.apply(ctx, client, args[0], holdChange{
+		return c.runChange(ctx, client, args[0], holdChange{
 			question: cancelQuestion,
 			request: func(id string, _ bool) (hold.View, error) {
 				return client.Cancel(ctx, id, reason, c.revision)
@@ -47,5 +47,5 @@ func cancelQuestion(v *hold.View) ([]labeledValue, string) {
 	if v.Amount != 0 {
 		amount = hold.FormatAmount(v.Amount, v.Currency)
 	}
-	return nil, fmt.Sprintf("Release %s of %s now? %s", amount, holdName(v), releaseIsFinal)
+	return nil, fmt.Sprintf("Release %s of %s now? %s", amount, holdDisplayName(v), releaseIsFinal)
 }

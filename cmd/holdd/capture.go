@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newCaptureCommand(out *console, env envVars) *cobra.Command {
+func newCaptureCommand(out *console, env environmentVars) *cobra.Command {
 	var amount int64
 	var params captureParamFlags
 	cmd := &cobra.Command{
@@ -23,7 +23,7 @@ code 0 means captured.`,
 		Example: `  holdd capture BK-2071
   holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 12500 --yes`,
 	}
-	c := initChangeCommand(cmd, out, env)
+	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	c.addWaitFlag(cmd)
 	cmd.Flags().Int64Var(&amount, "amount", 0,
@@ -34,12 +34,12 @@ code 0 means captured.`,
 			return usageErrorf("leave --amount out to capture the amount of the terms",
 				"invalid --amount %d: want minor units above zero, such as 1250 for 12.50", amount)
 		}
-		patch, err := params.patch(cmd.Flags().Changed)
+		patch, err := params.newCaptureParamsPatch(cmd.Flags().Changed)
 		if err != nil {
 			return err
 		}
 		req := hold.CaptureRequest{Amount: amount, CaptureParamsPatch: patch}
-		return c.apply(ctx, client, args[0], holdChange{
+		return c.runChange(ctx, client, args[0], holdChange{
 			question: func(v *hold.View) ([]labeledValue, string) {
 				details, question := captureQuestion(v, amount)
 				return append(details, feeAndTransferLines(&patch, v.Currency)...), question
@@ -61,7 +61,7 @@ func captureQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
 	}
 	switch {
 	case amount == 0 && v.Amount == 0:
-		return nil, fmt.Sprintf("Capture all of %s now?", holdName(v))
+		return nil, fmt.Sprintf("Capture all of %s now?", holdDisplayName(v))
 	case amount == 0:
 		amount = v.Amount
 	}
@@ -70,5 +70,5 @@ func captureQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
 		details = []labeledValue{{"released", hold.FormatAmount(v.Amount-amount, v.Currency)}}
 	}
 	return details, fmt.Sprintf("Capture %s of %s now?", hold.FormatAmount(amount, v.Currency),
-		holdName(v))
+		holdDisplayName(v))
 }

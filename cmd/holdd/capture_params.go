@@ -26,8 +26,8 @@ func (p *captureParamFlags) addTo(cmd *cobra.Command) {
 		"key=value that Stripe adds to the PaymentIntent at the capture; may be repeated")
 }
 
-// params returns the parameters of a new hold.
-func (p *captureParamFlags) params() (hold.CaptureParams, error) {
+// newCaptureParams returns the parameters of a new hold.
+func (p *captureParamFlags) newCaptureParams() (hold.CaptureParams, error) {
 	pairs, err := parsePairs("capture-metadata", p.captureMetadata)
 	return hold.CaptureParams{ApplicationFeeAmount: p.feeAmount,
 		TransferData:              hold.TransferData{Amount: p.transferAmount},
@@ -46,8 +46,10 @@ func feeAndTransferLines(p *hold.CaptureParamsPatch, currency string) (f []label
 	return f
 }
 
-// patch returns the change of the flags that were given.
-func (p *captureParamFlags) patch(given func(flag string) bool) (hold.CaptureParamsPatch, error) {
+// newCaptureParamsPatch returns the change of the flags that were given.
+func (p *captureParamFlags) newCaptureParamsPatch(
+	given func(flag string) bool,
+) (hold.CaptureParamsPatch, error) {
 	var c hold.CaptureParamsPatch
 	if given("application-fee-amount") {
 		c.ApplicationFeeAmount = &p.feeAmount

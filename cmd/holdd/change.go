@@ -14,14 +14,15 @@ import (
 // changeFlags is the flags of the commands that change one hold.
 type changeFlags struct {
 	*connectionFlags
-	prompt
+	confirmationPrompt
 	revision uint64
 	wait     time.Duration
 }
 
-func initChangeCommand(cmd *cobra.Command, out *console, env envVars) *changeFlags {
-	c := &changeFlags{connectionFlags: addConnectionFlags(cmd, out, env), prompt: prompt{out: out}}
-	cmd.Args = requireOneHold
+func addChangeFlags(cmd *cobra.Command, out *console, env environmentVars) *changeFlags {
+	c := &changeFlags{connectionFlags: addConnectionFlags(cmd, out, env),
+		confirmationPrompt: confirmationPrompt{out: out}}
+	cmd.Args = requireOneHoldArg
 	cmd.ValidArgsFunction = c.completeHolds
 	cmd.Flags().Uint64Var(&c.revision, "revision", 0,
 		"change the hold only if it still has this revision")
@@ -37,8 +38,8 @@ type holdChange struct {
 	outcome  string // the state to wait for; "" waits for none
 }
 
-// apply makes a change to the hold that name means, and prints the hold.
-func (c *changeFlags) apply(
+// runChange makes a change to the hold that name means, and prints the hold.
+func (c *changeFlags) runChange(
 	ctx context.Context, client *api.Client, name string, change holdChange,
 ) error {
 	id, err := c.confirmChange(ctx, client, name, change)
@@ -51,10 +52,10 @@ func (c *changeFlags) apply(
 		if err != nil {
 			return "", nil, err
 		}
-		about, err := c.describeAndPinRevision(&shown)
-		return holdName(&shown), about, err
+		about, err := c.describeForConfirmation(&shown)
+		return holdDisplayName(&shown), about, err
 	}
-	err = c.send(ctx, client, describe, func(confirmed bool) (err error) {
+	err = c.sendWithConfirmation(ctx, client, describe, func(confirmed bool) (err error) {
 		v, err = change.request(id, confirmed)
 		return err
 	})
@@ -82,17 +83,17 @@ func (c *changeFlags) confirmChange(
 	if question == "" || v.SettledAt != nil || v.State == "working" {
 		return v.ID, nil // nothing moves at once, or holdd rejects the request
 	}
-	about, err := c.describeAndPinRevision(&v)
+	about, err := c.describeForConfirmation(&v)
 	if err != nil {
 		return "", err
 	}
 	return v.ID, c.ask(ctx, client, append(about, details...), question)
 }
 
-// describeAndPinRevision describes a hold for a question. It keeps the hold's
+// describeForConfirmation describes a hold for a question. It keeps the hold's
 // revision for the request, so that holdd rejects the request if the hold
 // changes before the operator answers.
-func (c *changeFlags) describeAndPinRevision(v *hold.View) ([]labeledValue, error) {
+func (c *changeFlags) describeForConfirmation(v *hold.View) ([]labeledValue, error) {
 	times, err := c.newTimeFormatter(time.Now())
 	if err != nil {
 		return nil, err
@@ -105,15 +106,15 @@ func (c *changeFlags) describeAndPinRevision(v *hold.View) ([]labeledValue, erro
 
 // printHold prints a hold after a change.
 func (c *connectionFlags) printHold(v *hold.View) error {
-	return c.print(v, func(times timeFormatter) {
+	return c.printJSONOrText(v, func(times timeFormatter) {
 		w := c.out.stdout
 		c.out.printLiveModeNotice(v.Livemode)
-		fmt.Fprint(w, holdName(v)+" ")
+		fmt.Fprint(w, holdDisplayName(v)+" ")
 		if v.Amount > 0 {
 			fmt.Fprint(w, formatHoldAmount(v)+" ")
 		}
 		fmt.Fprint(w, c.out.colorizeStdout(stateColors[v.State], v.State))
-		if n := describeNext(v, times); n != "" && n != v.State {
+		if n := describeNextAction(v, times); n != "" && n != v.State {
 			fmt.Fprintf(w, ": %s", sanitize(n))
 		}
 		fmt.Fprintln(w)

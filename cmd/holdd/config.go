@@ -11,7 +11,7 @@ import (
 
 // addSettingsFlags adds --config and a flag for each setting. It returns a
 // function that loads the settings.
-func addSettingsFlags(cmd *cobra.Command, env envVars) func() (*config.Settings, error) {
+func addSettingsFlags(cmd *cobra.Command, env environmentVars) func() (*config.Settings, error) {
 	var path string
 	cmd.Flags().StringVar(&path, "config", "", "settings file, YAML (HOLDD_CONFIG)")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
@@ -22,7 +22,7 @@ func addSettingsFlags(cmd *cobra.Command, env envVars) func() (*config.Settings,
 	}
 }
 
-func newConfigCommand(out *console, env envVars) *cobra.Command {
+func newConfigCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config", Short: "Check or show the daemon's settings", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -31,7 +31,7 @@ func newConfigCommand(out *console, env envVars) *cobra.Command {
 	return cmd
 }
 
-func newConfigCheckCommand(out *console, env envVars) *cobra.Command {
+func newConfigCheckCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check the settings without starting the daemon",
 		Args: cobra.NoArgs,
@@ -57,7 +57,7 @@ that the settings are valid.`,
 	return cmd
 }
 
-func newConfigShowCommand(out *console, env envVars) *cobra.Command {
+func newConfigShowCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the settings in effect with their sources, without secrets",
 		Args: cobra.NoArgs,

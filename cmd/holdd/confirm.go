@@ -16,20 +16,20 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// prompt asks the operator before money moves.
-type prompt struct {
+// confirmationPrompt asks the operator before money moves.
+type confirmationPrompt struct {
 	out *console
 	yes bool // confirmed already, by --yes or for a whole file
 }
 
 // addYesFlag adds --yes.
-func (p *prompt) addYesFlag(cmd *cobra.Command) {
+func (p *confirmationPrompt) addYesFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&p.yes, "yes", "y", false, "do not ask for confirmation")
 }
 
 // ask shows what a request is about and asks the question. It returns nil if
 // the operator confirms.
-func (p *prompt) ask(
+func (p *confirmationPrompt) ask(
 	ctx context.Context, client *api.Client, about []labeledValue, question string,
 ) error {
 	if p.yes {
@@ -39,13 +39,13 @@ func (p *prompt) ask(
 	if err != nil {
 		return toExitError(err, "")
 	}
-	return p.out.confirm(ctx, info.Livemode != nil && *info.Livemode, about, question)
+	return p.out.askForConfirmation(ctx, info.Livemode != nil && *info.Livemode, about, question)
 }
 
-// send calls request. If holdd refuses because on_expiry would move the money
-// at once, send asks the operator and calls request again, confirmed. describe
-// returns the hold's name and description.
-func (p *prompt) send(
+// sendWithConfirmation calls request. If holdd refuses because on_expiry would
+// move the money at once, send asks the operator and calls request again,
+// confirmed. describe returns the hold's name and description.
+func (p *confirmationPrompt) sendWithConfirmation(
 	ctx context.Context, client *api.Client,
 	describe func(deadline time.Time) (name string, about []labeledValue, err error),
 	request func(confirmed bool) error,
@@ -91,8 +91,8 @@ func isConfirmationProblem(p *api.Problem) bool {
 	return p != nil && (p.Code == hold.WouldCancelNow || p.Code == hold.WouldCaptureNow)
 }
 
-// confirm shows values and asks. It returns nil for "y" and "yes".
-func (c *console) confirm(
+// askForConfirmation shows values and asks. It returns nil for "y" and "yes".
+func (c *console) askForConfirmation(
 	ctx context.Context, live bool, values []labeledValue, question string,
 ) error {
 	noTerminal := usageErrorf(confirmHint,

@@ -22,7 +22,7 @@ const (
 // connectionFlags is the flags of the commands that call a running holdd.
 type connectionFlags struct {
 	out *console
-	env envVars
+	env environmentVars
 
 	url       string
 	tokenFile string
@@ -30,7 +30,7 @@ type connectionFlags struct {
 	asJSON    bool
 }
 
-func addConnectionFlags(cmd *cobra.Command, out *console, env envVars) *connectionFlags {
+func addConnectionFlags(cmd *cobra.Command, out *console, env environmentVars) *connectionFlags {
 	c := &connectionFlags{out: out, env: env}
 	f := cmd.Flags()
 	f.StringVar(&c.url, "url", "", "address of holdd (HOLDD_URL; default "+defaultURL+")")
@@ -125,8 +125,8 @@ func (c *connectionFlags) newTimeFormatter(now time.Time) (timeFormatter, error)
 	return timeFormatter{loc, now}, nil
 }
 
-// print writes v as JSON with --json. Otherwise it calls printText.
-func (c *connectionFlags) print(v any, printText func(times timeFormatter)) error {
+// printJSONOrText writes v as JSON with --json. Otherwise it calls printText.
+func (c *connectionFlags) printJSONOrText(v any, printText func(times timeFormatter)) error {
 	if c.asJSON {
 		return c.out.printJSONLine(v)
 	}

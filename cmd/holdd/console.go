@@ -39,7 +39,7 @@ import (
 // console is where a command reads and writes.
 type console struct {
 	stdin  io.Reader
-	stdout *stickyWriter
+	stdout *stickyErrWriter
 	stderr io.Writer
 
 	interactive     bool // standard input is a terminal
@@ -51,10 +51,10 @@ type console struct {
 	width int
 }
 
-func newConsole(env envVars, stdin io.Reader, stdout, stderr io.Writer) *console {
+func newConsole(env environmentVars, stdin io.Reader, stdout, stderr io.Writer) *console {
 	plain := env.get("NO_COLOR") != "" || env.get("TERM") == "dumb"
 	return &console{
-		stdin: stdin, stdout: &stickyWriter{w: stdout}, stderr: stderr,
+		stdin: stdin, stdout: &stickyErrWriter{w: stdout}, stderr: stderr,
 		interactive:     isTerminal(stdin),
 		colorStdout:     isTerminal(stdout) && !plain,
 		colorStderr:     isTerminal(stderr) && !plain,
@@ -63,14 +63,14 @@ func newConsole(env envVars, stdin io.Reader, stdout, stderr io.Writer) *console
 	}
 }
 
-// stickyWriter keeps the first write error, so that a full disk fails the
+// stickyErrWriter keeps the first write error, so that a full disk fails the
 // command.
-type stickyWriter struct {
+type stickyErrWriter struct {
 	w   io.Writer
 	err error
 }
 
-func (s *stickyWriter) Write(p []byte) (int, error) {
+func (s *stickyErrWriter) Write(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
@@ -87,7 +87,7 @@ func isTerminal(stream any) bool {
 // terminalWidth returns the columns of the terminal, or COLUMNS if the terminal
 // reports none. It returns 0 for a dumb terminal and for a locale without
 // UTF-8, which cannot show a chart.
-func terminalWidth(env envVars, stdout io.Writer) int {
+func terminalWidth(env environmentVars, stdout io.Writer) int {
 	if !isTerminal(stdout) || env.get("TERM") == "dumb" {
 		return 0
 	}

@@ -21,52 +21,54 @@ const (
 	doctorStripeCallTimeout = 5 * time.Second // for each of five requests
 )
 
-// checkStatus is the severity of a check's result.
-type checkStatus int
+// doctorCheckStatus is the severity of a check's result.
+type doctorCheckStatus int
 
 const (
-	statusOK checkStatus = iota + 1
+	statusOK doctorCheckStatus = iota + 1
 	statusWarning
 	statusError
 )
 
 var statusNames = [...]string{"", "ok", "warning", "wrong"}
 
-func (v checkStatus) String() string { return statusNames[v] }
+func (v doctorCheckStatus) String() string { return statusNames[v] }
 
 // MarshalText implements [encoding.TextMarshaler], for JSON.
-func (v checkStatus) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+func (v doctorCheckStatus) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
-// checkResult is the result of one check.
-type checkResult struct {
-	Check  string      `json:"check"`
-	Status checkStatus `json:"status"`
-	Detail string      `json:"detail"`
-	Hint   string      `json:"hint,omitempty"` // what to do, unless Detail says it
+// doctorCheckResult is the result of one check.
+type doctorCheckResult struct {
+	Check  string            `json:"check"`
+	Status doctorCheckStatus `json:"status"`
+	Detail string            `json:"detail"`
+	Hint   string            `json:"hint,omitempty"` // what to do, unless Detail says it
 }
 
-func okResult(check, format string, args ...any) checkResult {
-	return checkResult{Check: check, Status: statusOK, Detail: fmt.Sprintf(format, args...)}
+func okResult(check, format string, args ...any) doctorCheckResult {
+	return doctorCheckResult{Check: check, Status: statusOK, Detail: fmt.Sprintf(format, args...)}
 }
 
-func warningResult(check, hint, format string, args ...any) checkResult {
-	return checkResult{Check: check, Status: statusWarning, Detail: fmt.Sprintf(format, args...),
+func warningResult(check, hint, format string, args ...any) doctorCheckResult {
+	return doctorCheckResult{Check: check, Status: statusWarning, Detail: fmt.Sprintf(format,
+		args...),
 		Hint: hint}
 }
 
-func errorResult(check, hint, format string, args ...any) checkResult {
-	return checkResult{Check: check, Status: statusError, Detail: fmt.Sprintf(format, args...),
+func errorResult(check, hint, format string, args ...any) doctorCheckResult {
+	return doctorCheckResult{Check: check, Status: statusError, Detail: fmt.Sprintf(format,
+		args...),
 		Hint: hint}
 }
 
 // doctorReport is the report that --json prints.
 type doctorReport struct {
-	Status   checkStatus   `json:"status"` // the worst of all
-	Livemode bool          `json:"livemode"`
-	Checks   []checkResult `json:"checks"`
+	Status   doctorCheckStatus   `json:"status"` // the worst of all
+	Livemode bool                `json:"livemode"`
+	Checks   []doctorCheckResult `json:"checks"`
 }
 
-func newDoctorCommand(out *console, env envVars) *cobra.Command {
+func newDoctorCommand(out *console, env environmentVars) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check settings, Redis and Stripe, with a hint for each fault",
@@ -106,7 +108,7 @@ Exit code 0 means that no check is wrong; 1 means that a check is wrong.`,
 	return cmd
 }
 
-func (d *doctorReport) countStatus(v checkStatus) (n int) {
+func (d *doctorReport) countStatus(v doctorCheckStatus) (n int) {
 	for i := range d.Checks {
 		if d.Checks[i].Status == v {
 			n++
@@ -131,7 +133,7 @@ func runDoctor(ctx context.Context, s *config.Settings, settingsErr error) docto
 
 // runServiceChecks inspects Redis and Stripe at the same time and checks what it
 // finds.
-func runServiceChecks(ctx context.Context, s *config.Settings) (out []checkResult) {
+func runServiceChecks(ctx context.Context, s *config.Settings) (out []doctorCheckResult) {
 	// go-redis logs each failed connection to standard error.
 	logging.Disable()
 	var (
@@ -165,7 +167,7 @@ func inspectStripe(ctx context.Context, s *config.Settings) (gateway.Inspection,
 	return g.Inspect(ctx), nil
 }
 
-var statusColors = map[checkStatus]string{statusOK: green,
+var statusColors = map[doctorCheckStatus]string{statusOK: green,
 	statusWarning: yellow, statusError: boldRed}
 
 func printDoctorReport(out *console, d doctorReport) {
@@ -187,7 +189,7 @@ func printDoctorReport(out *console, d doctorReport) {
 		}
 	}
 	var parts []string
-	for _, v := range []checkStatus{statusError, statusWarning, statusOK} {
+	for _, v := range []doctorCheckStatus{statusError, statusWarning, statusOK} {
 		if n := d.countStatus(v); n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, pluralizeStatus(n, v)))
 		}
@@ -195,7 +197,7 @@ func printDoctorReport(out *console, d doctorReport) {
 	fmt.Fprintf(out.stdout, "\n%s.\n", strings.Join(parts, ", "))
 }
 
-func pluralizeStatus(n int, v checkStatus) string {
+func pluralizeStatus(n int, v doctorCheckStatus) string {
 	if v == statusWarning && n > 1 {
 		return "warnings"
 	}

@@ -7,14 +7,14 @@ import (
 	"github.com/holdd/holdd/worker/gateway"
 )
 
-// clockOffset is the bounds of the difference between two clocks.
-type clockOffset struct {
+// clockOffsetBounds is the bounds of the difference between two clocks.
+type clockOffsetBounds struct {
 	min, max time.Duration
 	known    bool
 }
 
 // nearestOffset returns the least difference: 0 if the clocks may agree.
-func (s clockOffset) nearestOffset() time.Duration {
+func (s clockOffsetBounds) nearestOffset() time.Duration {
 	switch {
 	case !s.known || s.min <= 0 && s.max >= 0:
 		return 0
@@ -26,9 +26,9 @@ func (s clockOffset) nearestOffset() time.Duration {
 
 // worstRedisClockOffset returns the offset of the Redis server that is farthest
 // off. A single server's clock makes its holds early or late.
-func worstRedisClockOffset(in store.Inspection) (worst clockOffset) {
+func worstRedisClockOffset(in store.Inspection) (worst clockOffsetBounds) {
 	for _, s := range in.Servers {
-		c := clockOffset{s.ClockOffsetMin, s.ClockOffsetMax, s.ClockOffsetKnown}
+		c := clockOffsetBounds{s.ClockOffsetMin, s.ClockOffsetMax, s.ClockOffsetKnown}
 		if c.known && (!worst.known || c.nearestOffset().Abs() > worst.nearestOffset().Abs()) {
 			worst = c
 		}
@@ -36,8 +36,8 @@ func worstRedisClockOffset(in store.Inspection) (worst clockOffset) {
 	return worst
 }
 
-func stripeClockOffset(in gateway.Inspection) clockOffset {
-	return clockOffset{in.ClockOffsetMin, in.ClockOffsetMax, in.ClockOffsetKnown}
+func stripeClockOffset(in gateway.Inspection) clockOffsetBounds {
+	return clockOffsetBounds{in.ClockOffsetMin, in.ClockOffsetMax, in.ClockOffsetKnown}
 }
 
 // Offsets from which a clock gets a warning and is wrong. Redis' clock decides
@@ -51,15 +51,15 @@ const (
 // checkClocks compares Redis' and Stripe's clock with this machine's. redis and
 // stripe are their offsets from it. If two clocks agree, the hint names the
 // third.
-func checkClocks(redis, stripe clockOffset) []checkResult {
-	between := clockOffset{min: redis.min - stripe.max, max: redis.max - stripe.min,
+func checkClocks(redis, stripe clockOffsetBounds) []doctorCheckResult {
+	between := clockOffsetBounds{min: redis.min - stripe.max, max: redis.max - stripe.min,
 		known: redis.known && stripe.known}
 	redisHint := "set the clock of the Redis server, for example by NTP"
 	stripeHint := "set this machine's clock, for example by NTP"
 	switch {
-	case between.agrees():
+	case between.clocksMayAgree():
 		redisHint = stripeHint
-	case redis.agrees():
+	case redis.clocksMayAgree():
 		stripeHint = "set this machine's clock and that of the Redis server, for example by NTP"
 	case !stripe.known:
 		redisHint = "find out which of the two is right, and set the other, for example by NTP"
@@ -71,16 +71,18 @@ func checkClocks(redis, stripe clockOffset) []checkResult {
 			"it decides when a hold expires and whether an event's signature is fresh")...)
 }
 
-func (s clockOffset) agrees() bool {
+func (s clockOffsetBounds) clocksMayAgree() bool {
 	return s.known && s.nearestOffset().Abs() < clockWarningOffset
 }
 
-func checkClock(check, owner string, c clockOffset, hint, consequence string) []checkResult {
+func checkClock(
+	check, owner string, c clockOffsetBounds, hint, consequence string,
+) []doctorCheckResult {
 	if !c.known {
 		return nil
 	}
-	if c.agrees() {
-		return []checkResult{okResult(check, "no difference from this machine's found")}
+	if c.clocksMayAgree() {
+		return []doctorCheckResult{okResult(check, "no difference from this machine's found")}
 	}
 	off := c.nearestOffset()
 	result := errorResult(check, hint, "%s clock is %s this machine's: %s", owner,
@@ -88,7 +90,7 @@ func checkClock(check, owner string, c clockOffset, hint, consequence string) []
 	if off.Abs() < clockErrorOffset {
 		result.Status = statusWarning
 	}
-	return []checkResult{result}
+	return []doctorCheckResult{result}
 }
 
 func formatClockOffset(d time.Duration) string {

@@ -24,27 +24,27 @@ const (
 
 // checkRedis checks what an inspection of Redis found. err is what ended the
 // inspection early.
-func checkRedis(s *config.Settings, in store.Inspection, err error) []checkResult {
+func checkRedis(s *config.Settings, in store.Inspection, err error) []doctorCheckResult {
 	if err != nil && len(in.Servers) == 0 {
-		return []checkResult{errorResult("redis", "", "%v", err)}
+		return []doctorCheckResult{errorResult("redis", "", "%v", err)}
 	}
 	address := in.Address
 	if in.Cluster {
 		address += fmt.Sprintf(", a Cluster of %d masters", len(in.Servers))
 	}
-	var out []checkResult
-	for _, check := range []func(*store.Server) checkResult{
-		func(r *store.Server) checkResult { return checkRedisRoundTrip(r, address) },
-		func(r *store.Server) checkResult {
+	var out []doctorCheckResult
+	for _, check := range []func(*store.RedisServer) doctorCheckResult{
+		func(r *store.RedisServer) doctorCheckResult { return checkRedisRoundTrip(r, address) },
+		func(r *store.RedisServer) doctorCheckResult {
 			return checkRedisProperty("redis version", &r.Version, false)
 		},
-		func(r *store.Server) checkResult {
+		func(r *store.RedisServer) doctorCheckResult {
 			return checkRedisProperty("redis persistence", &r.Persistence, s.AllowUnsafeRedis)
 		},
-		func(r *store.Server) checkResult {
+		func(r *store.RedisServer) doctorCheckResult {
 			return checkRedisProperty("redis disk", &r.Disk, false)
 		},
-		func(r *store.Server) checkResult {
+		func(r *store.RedisServer) doctorCheckResult {
 			return checkRedisProperty("redis eviction", &r.Eviction, s.AllowUnsafeRedis)
 		},
 		checkRedisMemory, checkRedisRole, checkRedisPermissions,
@@ -54,17 +54,18 @@ func checkRedis(s *config.Settings, in store.Inspection, err error) []checkResul
 	if err != nil {
 		return append(out, errorResult("redis", "", "%v", err))
 	}
-	out = append([]checkResult{checkOldestDue(&in)}, out...) // the first number to look at
-	out = append(out, checkMode(s, in.Mode), checkPartitions(s, &in), checkEventStreams(s, &in))
+	out = append([]doctorCheckResult{checkOldestDue(&in)}, out...) // the first number to look at
+	out = append(out, checkRedisMode(s, in.Mode), checkRedisPartitions(s, &in),
+		checkEventStreams(s, &in))
 	return append(append(out, checkDaemonReplicas(&in)...), checkLoweredRates(in.LoweredRates)...)
 }
 
 // checkEachRedisServer checks each server. It returns the results that are not
 // ok, or one result for all servers.
 func checkEachRedisServer(
-	servers []store.Server, check func(*store.Server) checkResult,
-) (out []checkResult) {
-	var first *checkResult
+	servers []store.RedisServer, check func(*store.RedisServer) doctorCheckResult,
+) (out []doctorCheckResult) {
+	var first *doctorCheckResult
 	for i := range servers {
 		result := check(&servers[i])
 		if first == nil {
@@ -84,7 +85,7 @@ func checkEachRedisServer(
 	return out
 }
 
-func checkRedisRoundTrip(r *store.Server, address string) checkResult {
+func checkRedisRoundTrip(r *store.RedisServer, address string) doctorCheckResult {
 	took := r.RoundTrip.Round(10 * time.Microsecond)
 	if r.RoundTrip > slowRedisRoundTrip {
 		return warningResult("redis",
@@ -96,7 +97,9 @@ func checkRedisRoundTrip(r *store.Server, address string) checkResult {
 
 // checkRedisProperty checks a property of a server. allowed says that
 // allow_unsafe_redis permits a fault.
-func checkRedisProperty(check string, p *store.ServerProperty, allowed bool) checkResult {
+func checkRedisProperty(
+	check string, p *store.RedisServerProperty, allowed bool,
+) doctorCheckResult {
 	switch {
 	case p.Fault != "" && allowed:
 		return warningResult(check, p.Hint, "%s (allow_unsafe_redis lets holdd start)", p.Fault)
@@ -110,7 +113,7 @@ func checkRedisProperty(check string, p *store.ServerProperty, allowed bool) che
 	return okResult(check, "%s", p.Value)
 }
 
-func checkRedisMemory(r *store.Server) checkResult {
+func checkRedisMemory(r *store.RedisServer) doctorCheckResult {
 	const check = "redis memory"
 	limit, name, hint := r.MaxMemory, "maxmemory",
 		"raise maxmemory, or shorten retention: a full Redis accepts no changes"
@@ -135,7 +138,7 @@ func checkRedisMemory(r *store.Server) checkResult {
 
 // checkEventStreams reports the size of the streams of events. The streams are
 // full in normal operation.
-func checkEventStreams(s *config.Settings, in *store.Inspection) checkResult {
+func checkEventStreams(s *config.Settings, in *store.Inspection) doctorCheckResult {
 	partitions := max(1, int64(s.Partitions))
 	return okResult("redis events", "%d events in about %s, trimmed at %s (events_max_size)",
 		in.Events.Events, formatBytes(in.Events.Bytes),
@@ -152,7 +155,7 @@ func formatBytes(bytes int64) string {
 	return fmt.Sprintf("%d KiB", bytes>>10)
 }
 
-func checkRedisRole(r *store.Server) checkResult {
+func checkRedisRole(r *store.RedisServer) doctorCheckResult {
 	const check = "redis role"
 	switch {
 	case r.Role == "slave":
@@ -165,7 +168,7 @@ func checkRedisRole(r *store.Server) checkResult {
 	return okResult(check, "%s with %d replicas", r.Role, r.ConnectedReplicas)
 }
 
-func checkRedisPermissions(r *store.Server) checkResult {
+func checkRedisPermissions(r *store.RedisServer) doctorCheckResult {
 	const check = "redis rights"
 	switch {
 	case !r.PermissionsKnown:
@@ -184,7 +187,7 @@ func checkRedisPermissions(r *store.Server) checkResult {
 
 // checkOldestDue checks for how long a hold has been due that no replica has
 // claimed. Outside the window of schedule_capture that is no fault.
-func checkOldestDue(in *store.Inspection) checkResult {
+func checkOldestDue(in *store.Inspection) doctorCheckResult {
 	const check = "oldest due"
 	age := in.OldestDue.Round(time.Second)
 	switch {
@@ -199,9 +202,9 @@ func checkOldestDue(in *store.Inspection) checkResult {
 		"a hold has been due for %s, and no replica has claimed it", age)
 }
 
-func checkMode(s *config.Settings, recorded string) checkResult {
+func checkRedisMode(s *config.Settings, recorded string) doctorCheckResult {
 	const check = "mode"
-	mode := modeName(s)
+	mode := stripeModeName(s)
 	switch recorded {
 	case "":
 		return okResult(check, "the Stripe key is for %s mode, and this Redis is unused",
@@ -215,7 +218,7 @@ func checkMode(s *config.Settings, recorded string) checkResult {
 		sanitize(recorded), mode)
 }
 
-func checkPartitions(s *config.Settings, in *store.Inspection) checkResult {
+func checkRedisPartitions(s *config.Settings, in *store.Inspection) doctorCheckResult {
 	const check = "partitions"
 	switch {
 	case in.Partitions != "" && in.Partitions != strconv.Itoa(s.Partitions):
@@ -236,7 +239,7 @@ func checkPartitions(s *config.Settings, in *store.Inspection) checkResult {
 	return okResult(check, "%d, as in this Redis", s.Partitions)
 }
 
-func checkDaemonReplicas(in *store.Inspection) (out []checkResult) {
+func checkDaemonReplicas(in *store.Inspection) (out []doctorCheckResult) {
 	const check = "replicas"
 	var alive []string
 	for _, r := range in.Replicas {
@@ -263,7 +266,7 @@ func checkDaemonReplicas(in *store.Inspection) (out []checkResult) {
 }
 
 // checkLoweredRates lists the rates that a 429 lowered.
-func checkLoweredRates(rates []hold.LoweredRate) (out []checkResult) {
+func checkLoweredRates(rates []hold.LoweredRate) (out []doctorCheckResult) {
 	const check = "stripe rate"
 	for _, r := range rates[:min(len(rates), maxListedRates)] {
 		account := "the own account"
@@ -280,7 +283,7 @@ func checkLoweredRates(rates []hold.LoweredRate) (out []checkResult) {
 			"%.1f %s a second for %s", r.PerSecond, kind, account))
 	}
 	if len(out) == 0 {
-		return []checkResult{okResult(check, "as configured: no 429 has lowered it")}
+		return []doctorCheckResult{okResult(check, "as configured: no 429 has lowered it")}
 	}
 	return out
 }

@@ -10,12 +10,12 @@ import (
 
 // checkSettings reports the problems that "holdd config check" reports, and
 // valid settings that are unsafe. s is nil if the settings are invalid.
-func checkSettings(s *config.Settings, settingsErr error) (out []checkResult) {
+func checkSettings(s *config.Settings, settingsErr error) (out []doctorCheckResult) {
 	const check = "settings"
 	if s == nil {
-		var ce *config.Error
+		var ce *config.InvalidSettingsError
 		if !errors.As(settingsErr, &ce) {
-			return []checkResult{errorResult(check, "", "%v", settingsErr)}
+			return []doctorCheckResult{errorResult(check, "", "%v", settingsErr)}
 		}
 		for _, p := range ce.Problems {
 			out = append(out, errorResult(check, "", "%s", p))
@@ -44,12 +44,12 @@ func checkSettings(s *config.Settings, settingsErr error) (out []checkResult) {
 	} {
 		if u.unsafe {
 			out = append(out, warningResult(check, u.hint, "%s (%s): %s", u.key,
-				s.Source(u.key), u.detail))
+				s.SourceOf(u.key), u.detail))
 		}
 	}
 	if err := checkTokensFile(s.TokensFile); err != nil {
 		out = append(out, errorResult(check, "", "tokens_file (%s): %v",
-			s.Source("tokens_file"), err))
+			s.SourceOf("tokens_file"), err))
 	}
 	if len(out) == 0 {
 		out = append(out, okResult(check, "complete and valid"))

@@ -24,19 +24,20 @@ var requiredWebhookEvents = []string{
 
 // checkStripe checks what an inspection of Stripe found. err is what kept the
 // inspection from starting.
-func checkStripe(s *config.Settings, in gateway.Inspection, err error) []checkResult {
+func checkStripe(s *config.Settings, in gateway.Inspection, err error) []doctorCheckResult {
 	if err != nil {
-		return []checkResult{errorResult("stripe", "", "%v", err)}
+		return []doctorCheckResult{errorResult("stripe", "", "%v", err)}
 	}
 	read, took := in.ListIntents, in.Latency.Round(time.Millisecond)
 	switch read.Kind {
 	case hold.AnswerOK, hold.AnswerForbidden, hold.AnswerRateLimited, hold.AnswerUnauthorized:
 	default:
-		return []checkResult{errorResult("stripe", "check stripe_api_base, proxies, firewalls and "+
-			"Stripe's status page", "%s gives no usable answer: %s", s.StripeAPIBase,
+		return []doctorCheckResult{errorResult("stripe",
+			"check stripe_api_base, proxies, firewalls and "+
+				"Stripe's status page", "%s gives no usable answer: %s", s.StripeAPIBase,
 			cmp.Or(read.Message, read.Kind.String()))}
 	}
-	out := []checkResult{okResult("stripe", "%s answered in %s", s.StripeAPIBase, took)}
+	out := []doctorCheckResult{okResult("stripe", "%s answered in %s", s.StripeAPIBase, took)}
 	if took > slowStripeAnswer {
 		out[0] = warningResult("stripe", "check the network: each capture takes at least as long",
 			"%s took %s to answer", s.StripeAPIBase, took)
@@ -46,13 +47,13 @@ func checkStripe(s *config.Settings, in gateway.Inspection, err error) []checkRe
 		return append(out, errorResult("stripe key", "create a new key in the Dashboard "+
 			"(Developers, API keys) and set STRIPE_API_KEY or STRIPE_API_KEY_FILE",
 			"Stripe rejects this %s key of %s mode: it is revoked, expired or invalid", kind,
-			modeName(s)))
+			stripeModeName(s)))
 	}
 	if s.IsOrganizationKey() {
 		out = append(out, okResult("stripe key", "an organization key of %s mode that acts for %s",
-			modeName(s), s.StripeContext))
+			stripeModeName(s), s.StripeContext))
 	} else {
-		out = append(out, okResult("stripe key", "a %s key of %s mode", kind, modeName(s)))
+		out = append(out, okResult("stripe key", "a %s key of %s mode", kind, stripeModeName(s)))
 	}
 	out = append(out, checkStripePermissions(&in)...)
 	return append(out, checkWebhookEndpoints(s, &in)...)
@@ -70,14 +71,14 @@ func stripeKeyKind(s *config.Settings) string {
 	return "secret"
 }
 
-func modeName(s *config.Settings) string {
+func stripeModeName(s *config.Settings) string {
 	if s.Livemode() {
 		return "live"
 	}
 	return "test"
 }
 
-func checkStripePermissions(in *gateway.Inspection) (out []checkResult) {
+func checkStripePermissions(in *gateway.Inspection) (out []doctorCheckResult) {
 	const (
 		check = "stripe permissions"
 		edit  = "edit the key in the Dashboard (Developers, API keys) and grant "
@@ -114,35 +115,35 @@ func checkStripePermissions(in *gateway.Inspection) (out []checkResult) {
 
 // checkAccount compares the account of the key with the one that Redis records.
 // It checks nothing if Stripe was not asked.
-func checkAccount(recorded string, in *gateway.Inspection) []checkResult {
+func checkAccount(recorded string, in *gateway.Inspection) []doctorCheckResult {
 	const check = "stripe account"
 	switch {
 	case in.ReadAccount.Kind == 0:
 		return nil
 	case in.Account == "":
-		return []checkResult{warningResult(check,
+		return []doctorCheckResult{warningResult(check,
 			"edit the key in the Dashboard (Developers, API keys) and grant the permission to read "+
 				"accounts, so that a key of another account is refused",
 			"this key may not read its account: %s", in.ReadAccount.Kind)}
 	case recorded == "":
-		return []checkResult{okResult(check, "%s, and this Redis records none", in.Account)}
+		return []doctorCheckResult{okResult(check, "%s, and this Redis records none", in.Account)}
 	case recorded != in.Account:
-		return []checkResult{errorResult(check, "set stripe_api_key to a key of "+
+		return []doctorCheckResult{errorResult(check, "set stripe_api_key to a key of "+
 			sanitize(recorded)+", or redis_url to another Redis",
 			"this Redis keeps holds of %s, and the Stripe key is of %s", sanitize(recorded),
 			in.Account)}
 	}
-	return []checkResult{okResult(check, "%s, as in this Redis", in.Account)}
+	return []doctorCheckResult{okResult(check, "%s, as in this Redis", in.Account)}
 }
 
 const webhookPage = "in the Dashboard (Developers, Webhooks)"
 
 // checkWebhookEndpoints checks the webhook endpoints that lead to holdd.
 // Without one, holdd learns of changes made elsewhere only when it reconciles.
-func checkWebhookEndpoints(s *config.Settings, in *gateway.Inspection) (out []checkResult) {
+func checkWebhookEndpoints(s *config.Settings, in *gateway.Inspection) (out []doctorCheckResult) {
 	const check = "stripe webhooks"
 	if a := in.ListEndpoints; a.Kind != hold.AnswerOK {
-		return []checkResult{
+		return []doctorCheckResult{
 			warningResult(check, "grant the key Webhook Endpoints: Read, or check "+
 				webhookPage+" that an endpoint leads to "+api.WebhookPath,
 				"cannot list the endpoints: %s", cmp.Or(a.Message, a.Kind.String()))}
@@ -165,7 +166,7 @@ func checkWebhookEndpoints(s *config.Settings, in *gateway.Inspection) (out []ch
 
 func checkWebhookEndpoint(
 	check string, s *config.Settings, e *gateway.WebhookEndpoint,
-) checkResult {
+) doctorCheckResult {
 	var missing []string
 	for _, t := range requiredWebhookEvents {
 		if !slices.Contains(e.Events, t) && !slices.Contains(e.Events, "*") {

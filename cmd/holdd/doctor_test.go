@@ -130,35 +130,41 @@ func controlSim(ts *testscript.TestScript, _ bool, args []string) {
 
 // The hint names the clock that differs from the other two.
 func TestCheckClocks(t *testing.T) {
-	at := func(least, most time.Duration) clockOffset { return clockOffset{least, most, true} }
-	const none = checkStatus(0)
+	at := func(least, most time.Duration) clockOffsetBounds {
+		return clockOffsetBounds{least, most,
+			true}
+	}
+	const none = doctorCheckStatus(0)
 	for name, row := range map[string]struct {
-		redis, stripe clockOffset
-		want          [2]checkStatus // none: no such line
-		hint          [2]string      // a part of it
+		redis, stripe clockOffsetBounds
+		want          [2]doctorCheckStatus // none: no such line
+		hint          [2]string            // a part of it
 	}{
 		"all agree": {at(-time.Millisecond, time.Millisecond),
-			at(-300*time.Millisecond, time.Second), [2]checkStatus{statusOK, statusOK},
+			at(-300*time.Millisecond, time.Second), [2]doctorCheckStatus{statusOK, statusOK},
 			[2]string{}},
 		"a little off": {at(4*time.Second, 5*time.Second), at(0, time.Second),
-			[2]checkStatus{statusOK, statusOK}, [2]string{}},
+			[2]doctorCheckStatus{statusOK, statusOK}, [2]string{}},
 		"Redis' is off": {at(9*time.Second, 10*time.Second), at(0, time.Second),
-			[2]checkStatus{statusWarning, statusOK},
+			[2]doctorCheckStatus{statusWarning, statusOK},
 			[2]string{"the clock of the Redis server", ""}},
 		"Redis' is far off": {at(-2*time.Hour, -time.Hour), at(0, time.Second),
-			[2]checkStatus{statusError, statusOK}, [2]string{"the clock of the Redis server", ""}},
+			[2]doctorCheckStatus{statusError, statusOK}, [2]string{"the clock of the Redis server",
+				""}},
 		"this one is off": {at(time.Hour, time.Hour), at(time.Hour, time.Hour+time.Second),
-			[2]checkStatus{statusError, statusError}, [2]string{"this machine's clock",
+			[2]doctorCheckStatus{statusError, statusError}, [2]string{"this machine's clock",
 				"this machine's clock"}},
 		"Redis' and this are off": {at(0, time.Millisecond), at(-time.Hour, -59*time.Minute),
-			[2]checkStatus{statusOK, statusError}, [2]string{"", "and that of the Redis server"}},
-		"no Stripe clock": {at(time.Hour, time.Hour), clockOffset{},
-			[2]checkStatus{statusError, none}, [2]string{"which of the two is right", ""}},
-		"no Redis clock": {clockOffset{}, at(time.Hour, time.Hour),
-			[2]checkStatus{none, statusError}, [2]string{"", "this machine's clock"}},
-		"no clocks": {clockOffset{}, clockOffset{}, [2]checkStatus{}, [2]string{}},
+			[2]doctorCheckStatus{statusOK, statusError}, [2]string{"",
+				"and that of the Redis server"}},
+		"no Stripe clock": {at(time.Hour, time.Hour), clockOffsetBounds{},
+			[2]doctorCheckStatus{statusError, none}, [2]string{"which of the two is right", ""}},
+		"no Redis clock": {clockOffsetBounds{}, at(time.Hour, time.Hour),
+			[2]doctorCheckStatus{none, statusError}, [2]string{"", "this machine's clock"}},
+		"no clocks": {clockOffsetBounds{}, clockOffsetBounds{}, [2]doctorCheckStatus{},
+			[2]string{}},
 	} {
-		got := map[string]checkResult{}
+		got := map[string]doctorCheckResult{}
 		for _, f := range checkClocks(row.redis, row.stripe) {
 			got[f.Check] = f
 		}
@@ -176,7 +182,7 @@ func TestCheckRedisMemory(t *testing.T) {
 	const mib = 1 << 20
 	for _, row := range []struct {
 		used, limit, machine int64
-		want                 checkStatus
+		want                 doctorCheckStatus
 	}{
 		{0, 0, 0, statusOK}, {10 * mib, 100 * mib, 1000 * mib, statusOK},
 		{80 * mib, 100 * mib, 1000 * mib, statusWarning},
@@ -184,7 +190,7 @@ func TestCheckRedisMemory(t *testing.T) {
 		{95 * mib, 0, 1000 * mib, statusOK}, {850 * mib, 0, 1000 * mib, statusWarning},
 		{10 * mib, 0, 0, statusOK},
 	} {
-		if f := checkRedisMemory(&store.Server{UsedMemory: row.used, MaxMemory: row.limit,
+		if f := checkRedisMemory(&store.RedisServer{UsedMemory: row.used, MaxMemory: row.limit,
 			MachineMemory: row.machine}); f.Status != row.want {
 			t.Errorf("%+v: %+v", row, f)
 		}

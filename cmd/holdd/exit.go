@@ -104,7 +104,7 @@ func toExitError(err error, id string) error {
 		code, hint := exitCodeForProblem(p, showCommand)
 		return &exitError{code: code, err: errors.New(describeProblem(p)), hint: hint}
 	}
-	_, invalid := errors.AsType[*config.Error](err)
+	_, invalid := errors.AsType[*config.InvalidSettingsError](err)
 	if invalid || errors.Is(err, daemon.ErrSetting) {
 		return &exitError{code: exitUsage, err: err}
 	}
@@ -134,7 +134,7 @@ const (
 
 // problemExits is the exit code and hint of problems whose HTTP status does not
 // determine them.
-var problemExits = map[hold.Code]exitError{
+var problemExits = map[hold.ProblemCode]exitError{
 	hold.HoldNotFound:      {code: exitNotFound, hint: bookingHint},
 	hold.IntentNotFound:    {code: exitNotFound, hint: bookingHint},
 	api.TokenRequired:      {code: exitUsage, hint: tokenHint},

@@ -56,7 +56,9 @@ func (s *fakeDeliveries) DeadLetters(_ context.Context, sink string, n int) (lis
 		return nil, 0, nil
 	}
 	for _, id := range s.deadLetterIDs[:min(n, len(s.deadLetterIDs))] {
-		e, err := json.Marshal(event.Envelope{ID: "evt_" + id, Type: hold.EventCaptured, Timestamp: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC), Data: event.Data{Hold: hold.View{ID: "pi_dead0001"}}})
+		e, err := json.Marshal(event.Envelope{ID: "evt_" + id, Type: hold.EventCaptured,
+			Timestamp: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC),
+			Data:      event.EventData{Hold: hold.View{ID: "pi_dead0001"}}})
 		if err != nil {
 			return nil, 0, err
 		}

@@ -56,20 +56,21 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			continue
 		}
 		if old, ok := m.holds[d.ID]; ok {
-			if out[i].Hold = old; !old.HasTermsOf(d) {
+			if out[i].Hold = old; !old.HasTermsOfRequest(d) {
 				out[i] = intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
 			}
 			continue
 		}
 		c, err := hold.New(d, nil, by, time.Now())
 		if err == nil {
-			c, err = c.RefuseUnconfirmed(&hold.Hold{}, d.Confirm, time.Now(), hold.Rules{ExpiryMargin: time.Hour})
+			c, err = c.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, d.Confirm, time.Now(),
+				hold.DecisionRules{ExpiryMargin: time.Hour})
 		}
 		if err != nil {
 			out[i].Err = err
 			continue
 		}
-		c.Hold.Verified = !d.NeedsRead()
+		c.Hold.Verified = !d.NeedsStripeRead()
 		m.holds[d.ID] = c.Hold
 		out[i] = intake.ScheduleResult{Hold: c.Hold, Created: true}
 	}
@@ -119,11 +120,11 @@ func (m *fakeWorker) finishTriggered(h *hold.Hold) {
 	h.History = append(h.History, entry)
 }
 
-func (m *fakeWorker) List(_ context.Context, q query.Query) (query.Page, error) {
+func (m *fakeWorker) List(_ context.Context, q query.HoldQuery) (query.HoldPage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	page := query.Page{Now: now}
+	page := query.HoldPage{Now: now}
 	if m.unavailable {
 		return page, health.ErrUnavailable
 	}
@@ -156,7 +157,8 @@ func (m *fakeWorker) changeHold(id string, revision uint64, confirmed bool, do f
 	}
 	c, err := do(h)
 	if err == nil {
-		c, err = c.RefuseUnconfirmed(&h, confirmed, now, hold.Rules{ExpiryMargin: time.Hour})
+		c, err = c.RefuseUnconfirmedExpiryPolicy(&h, confirmed, now,
+			hold.DecisionRules{ExpiryMargin: time.Hour})
 	}
 	if err != nil {
 		return h, now, err
@@ -199,14 +201,15 @@ func (m *fakeWorker) Plan(_ context.Context, next time.Duration) (query.Plan, er
 			p.Hours = append(p.Hours, query.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []hold.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
 		}
 		if !h.State.Final() && h.ExpiresAt.Before(p.Until) {
-			p.AtRisk = append(p.AtRisk, query.Risk{Hold: h, Reason: "expires with nothing scheduled"})
+			p.AtRisk = append(p.AtRisk, query.AtRiskHold{Hold: h,
+				Reason: "expires with nothing scheduled"})
 		}
 	}
 	return p, nil
 }
 
-func (m *fakeWorker) Check(context.Context) []health.CheckResult {
-	return []health.CheckResult{{Name: "redis", OK: true}}
+func (m *fakeWorker) Check(context.Context) []health.ReadinessCheckResult {
+	return []health.ReadinessCheckResult{{Name: "redis", OK: true}}
 }
 
 // parts is the interfaces of the API's hold service.

@@ -111,8 +111,8 @@ func (c *connectionFlags) listCompletionHolds(
 	return page.Holds
 }
 
-// requireOneHold checks the argument of commands about one hold.
-func requireOneHold(_ *cobra.Command, args []string) error {
+// requireOneHoldArg checks the argument of commands about one hold.
+func requireOneHoldArg(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return errors.New("give one hold: its id (pi_…) or its reference")
 	}

@@ -60,8 +60,8 @@ func formatRelative(d time.Duration) string {
 	return fmt.Sprintf(format, strings.Join(parts, " "))
 }
 
-// holdName returns the hold's reference, or its id if it has none.
-func holdName(v *hold.View) string {
+// holdDisplayName returns the hold's reference, or its id if it has none.
+func holdDisplayName(v *hold.View) string {
 	if v.Reference != "" {
 		return sanitize(v.Reference)
 	}
@@ -87,8 +87,8 @@ var stateColors = map[string]string{
 	"captured": green, "canceled": faint, "expired": red,
 }
 
-// describeNext returns the hold's next action, or its final state.
-func describeNext(v *hold.View, c timeFormatter) string {
+// describeNextAction returns the hold's next action, or its final state.
+func describeNextAction(v *hold.View, c timeFormatter) string {
 	switch {
 	case v.SettledAt != nil:
 		return v.State + " " + c.formatWithRelative(*v.SettledAt)

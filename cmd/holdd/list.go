@@ -20,7 +20,7 @@ type listFlags struct {
 	all           bool
 }
 
-func newListCommand(out *console, env envVars) *cobra.Command {
+func newListCommand(out *console, env environmentVars) *cobra.Command {
 	var l listFlags
 	cmd := &cobra.Command{
 		Use: "list", Short: "List holds", Args: cobra.NoArgs,
@@ -44,7 +44,7 @@ arrives.`,
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),
 		cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
-		if err := l.completeQuery(); err != nil {
+		if err := l.parseQuery(); err != nil {
 			return err
 		}
 		return printHolds(ctx, c, client, l.query, l.limit)
@@ -59,8 +59,8 @@ func stateNames() (names []string) {
 	return names
 }
 
-// completeQuery checks the flags and completes the query. A limit of 0 is none.
-func (l *listFlags) completeQuery() (err error) {
+// parseQuery checks the flags and completes the query. A limit of 0 is none.
+func (l *listFlags) parseQuery() (err error) {
 	if l.state != "" {
 		var ok bool
 		if l.query.State, ok = hold.ParseState(l.state); !ok {
@@ -142,7 +142,7 @@ func printHoldTable(out *console, views []hold.View, times timeFormatter) {
 			out.colorizeStdout(
 				stateColors[v.State],
 				v.State,
-			), sanitize(describeNext(v, times)), expires})
+			), sanitize(describeNextAction(v, times)), expires})
 	}
 	t.Render()
 }

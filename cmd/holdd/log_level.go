@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newLogLevelCommand(out *console, env envVars) *cobra.Command {
+func newLogLevelCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:       "log-level [debug|info|warn|error]",
 		Short:     "Show or change what the daemon logs",
@@ -33,7 +33,7 @@ changed the level.`,
 		if err != nil {
 			return err
 		}
-		return c.print(l, func(timeFormatter) {
+		return c.printJSONOrText(l, func(timeFormatter) {
 			fmt.Fprintf(out.stdout, "%s (the settings say %s)\n", sanitize(l.Level),
 				sanitize(l.Configured))
 		})

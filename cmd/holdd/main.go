@@ -24,7 +24,7 @@ func main() {
 func Run(
 	ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer,
 ) int {
-	env := envVars(environ)
+	env := environmentVars(environ)
 	out := newConsole(env, stdin, stdout, stderr)
 	root := newRootCommand(out, env)
 	root.SetArgs(args)
@@ -36,11 +36,11 @@ func Run(
 	return reportError(ctx, out, err)
 }
 
-// envVars is a list of "KEY=value".
-type envVars []string
+// environmentVars is a list of "KEY=value".
+type environmentVars []string
 
 // get returns the value of a variable. The last one counts, as with exec.
-func (e envVars) get(name string) string {
+func (e environmentVars) get(name string) string {
 	v := ""
 	for _, kv := range e {
 		if k, value, ok := strings.Cut(kv, "="); ok && k == name {
@@ -50,7 +50,7 @@ func (e envVars) get(name string) string {
 	return v
 }
 
-func newRootCommand(out *console, env envVars) *cobra.Command {
+func newRootCommand(out *console, env environmentVars) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdd",
 		Short: "Captures or releases each card hold on time",
@@ -66,7 +66,7 @@ alerts before one expires.
 	root.SetIn(out.stdin)
 	root.SetOut(out.stdout)
 	root.SetErr(out.stderr)
-	type constructors []func(*console, envVars) *cobra.Command
+	type constructors []func(*console, environmentVars) *cobra.Command
 	for _, group := range []struct {
 		id, title string
 		commands  constructors

@@ -34,7 +34,7 @@ func (c *changeFlags) waitAndPrintOutcome(
 	if v.Cause != "" {
 		cause = " (" + v.Cause + ")"
 	}
-	name := holdName(&v)
+	name := holdDisplayName(&v)
 	switch {
 	case v.State == want:
 		return nil

@@ -10,34 +10,34 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newPauseCommand(out *console, env envVars) *cobra.Command {
+func newPauseCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause HOLD",
 		Short: "Suspend a hold's scheduled action until it is resumed; its deadline still applies",
 	}
-	c := initChangeCommand(cmd, out, env)
+	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, confirmed bool) (hold.View, error) {
 			return client.Pause(ctx, id, c.revision, confirmed)
 		}
-		return c.apply(ctx, client, args[0], holdChange{request: request})
+		return c.runChange(ctx, client, args[0], holdChange{request: request})
 	})
 	return cmd
 }
 
-func newResumeCommand(out *console, env envVars) *cobra.Command {
+func newResumeCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume HOLD",
 		Short: "Resume a paused hold; asks for confirmation if its time has passed",
 	}
-	c := initChangeCommand(cmd, out, env)
+	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, confirmed bool) (hold.View, error) {
 			return client.Resume(ctx, id, c.revision, confirmed)
 		}
-		return c.apply(ctx, client, args[0],
+		return c.runChange(ctx, client, args[0],
 			holdChange{question: resumeQuestion, request: request})
 	})
 	return cmd
@@ -55,17 +55,17 @@ func resumeQuestion(v *hold.View) ([]labeledValue, string) {
 	return nil, ""
 }
 
-func newAcknowledgeCommand(out *console, env envVars) *cobra.Command {
+func newAcknowledgeCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "acknowledge HOLD",
 		Short: "Acknowledge a hold's deadline and silence further warnings of it",
 	}
-	c := initChangeCommand(cmd, out, env)
+	c := addChangeFlags(cmd, out, env)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, _ bool) (hold.View, error) {
 			return client.Acknowledge(ctx, id, c.revision)
 		}
-		return c.apply(ctx, client, args[0], holdChange{request: request})
+		return c.runChange(ctx, client, args[0], holdChange{request: request})
 	})
 	return cmd
 }

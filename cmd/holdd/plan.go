@@ -13,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newPlanCommand(out *console, env envVars) *cobra.Command {
+func newPlanCommand(out *console, env environmentVars) *cobra.Command {
 	var next string
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Show upcoming captures and releases, and holds at risk",
@@ -37,7 +37,7 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 		if err != nil {
 			return err
 		}
-		return c.print(p, func(times timeFormatter) {
+		return c.printJSONOrText(p, func(times timeFormatter) {
 			times.now = p.From
 			printPlan(out, &p, times)
 		})
@@ -86,7 +86,7 @@ func printPlanHours(out *console, p *api.Plan, times timeFormatter) {
 	}
 	t.Render()
 	if out.width > 0 {
-		drawPlanChart(out, p, times)
+		printPlanChart(out, p, times)
 	}
 }
 
@@ -107,9 +107,9 @@ func formatCurrencyTotals(in []api.CurrencyTotal) (count, money string) {
 	return fmt.Sprint(n), strings.Join(parts, " + ")
 }
 
-// drawPlanChart draws the number of holds by hour. On a narrow terminal a
+// printPlanChart draws the number of holds by hour. On a narrow terminal a
 // column stands for several hours.
-func drawPlanChart(out *console, p *api.Plan, times timeFormatter) {
+func printPlanChart(out *console, p *api.Plan, times timeFormatter) {
 	const margin = len("captures  ")
 	first := p.From.Truncate(time.Hour)
 	if s := p.Hours[0].Start; s.Before(first) {
@@ -125,8 +125,8 @@ func drawPlanChart(out *console, p *api.Plan, times timeFormatter) {
 	captures, releases := make([]int, columns), make([]int, columns)
 	for _, h := range p.Hours {
 		i := min(int(h.Start.Sub(first)/time.Hour)/each, columns-1)
-		captures[i] += sumCounts(h.Capture)
-		releases[i] += sumCounts(h.Cancel)
+		captures[i] += sumHoldCounts(h.Capture)
+		releases[i] += sumHoldCounts(h.Cancel)
 	}
 	top := max(slices.Max(captures), slices.Max(releases))
 	unit := "an hour"
@@ -147,7 +147,7 @@ func drawPlanChart(out *console, p *api.Plan, times timeFormatter) {
 		formatTimeAxis(first, each, columns, times), margin, "", unit, top)
 }
 
-func sumCounts(sums []api.CurrencyTotal) (n int) {
+func sumHoldCounts(sums []api.CurrencyTotal) (n int) {
 	for _, s := range sums {
 		n += s.Count
 	}

@@ -23,7 +23,7 @@ const (
 	maxFailedPolls = 20
 )
 
-func newReconcileCommand(out *console, env envVars) *cobra.Command {
+func newReconcileCommand(out *console, env environmentVars) *cobra.Command {
 	var dryRun bool
 	var accounts []string
 	cmd := &cobra.Command{
@@ -54,7 +54,7 @@ If a run is in progress, the command shows its progress and findings.`,
 		if run, err = waitForReconciliation(ctx, out, client, run); err != nil {
 			return err
 		}
-		err = c.print(run, func(timeFormatter) { printReconciliation(out, &run) })
+		err = c.printJSONOrText(run, func(timeFormatter) { printReconciliation(out, &run) })
 		if run.State != "finished" {
 			return &exitError{code: exitUnknown,
 				err:  fmt.Errorf("the run did not finish: %s", sanitize(run.Error)),

@@ -6,7 +6,7 @@ import (
 	"github.com/holdd/holdd/store"
 )
 
-func newRepartitionCommand(out *console, env envVars) *cobra.Command {
+func newRepartitionCommand(out *console, env environmentVars) *cobra.Command {
 	var to int
 	cmd := &cobra.Command{
 		Use: "repartition --to N", Short: "Change the number of partitions, while no daemon runs",

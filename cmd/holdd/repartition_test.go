@@ -28,8 +28,8 @@ func TestRepartitionCommand(t *testing.T) {
 		if ok, err := s.Commit(t.Context(), []hold.HoldWrite{{
 			Hold: hold.Hold{ID: id, PaymentIntent: id, Amount: 100, Currency: "eur", CaptureAt: due, ExpiresAt: due.Add(time.Hour), State: hold.Scheduled,
 				OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1, NextOp: hold.OpCapture, NextAt: due, Reason: hold.CauseSchedule},
-			Placement: hold.Placement{DueAt: due, NextMilestone: due},
-		}}); err != nil || !ok[0].Committed() {
+			Placement: hold.SortedSetPlacement{DueAt: due, NextMilestone: due},
+		}}); err != nil || !ok[0].IsCommitted() {
 			t.Fatal(err)
 		}
 	}

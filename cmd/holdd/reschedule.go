@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newRescheduleCommand(out *console, env envVars) *cobra.Command {
+func newRescheduleCommand(out *console, env environmentVars) *cobra.Command {
 	var t termFlags
 	cmd := &cobra.Command{
 		Use:   "reschedule HOLD",
@@ -23,7 +23,7 @@ The command then shows booking and amount and asks for confirmation.`,
 		Example: `  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' --time-zone Europe/Paris
   holdd reschedule BK-2071 --capture-at +6h --capture-amount 9900`,
 	}
-	c := initChangeCommand(cmd, out, env)
+	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	t.addTo(cmd)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
@@ -31,7 +31,7 @@ The command then shows booking and amount and asks for confirmation.`,
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
-		p, err := newPatch(cmd.Flags().Changed, &t, c.timeZoneName())
+		p, err := newPatchFromFlags(cmd.Flags().Changed, &t, c.timeZoneName())
 		if err != nil {
 			return err
 		}
@@ -47,13 +47,15 @@ The command then shows booking and amount and asks for confirmation.`,
 				return captureQuestion(v, t.captureAmount)
 			}
 		}
-		return c.apply(ctx, client, args[0], change)
+		return c.runChange(ctx, client, args[0], change)
 	})
 	return cmd
 }
 
-// newPatch returns the change of the flags that were given.
-func newPatch(given func(flag string) bool, t *termFlags, timeZone string) (hold.Patch, error) {
+// newPatchFromFlags returns the change of the flags that were given.
+func newPatchFromFlags(
+	given func(flag string) bool, t *termFlags, timeZone string,
+) (hold.Patch, error) {
 	var p hold.Patch
 	if given("capture-at") {
 		p.CaptureAt, p.TimeZone = &t.captureAt, timeZone
@@ -74,11 +76,11 @@ func newPatch(given func(flag string) bool, t *termFlags, timeZone string) (hold
 	if p.Metadata, err = t.metadataMap(); err != nil {
 		return p, err
 	}
-	if p.CaptureParamsPatch, err = t.captureParams.patch(given); err != nil {
+	if p.CaptureParamsPatch, err = t.captureParams.newCaptureParamsPatch(given); err != nil {
 		return p, err
 	}
 	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
-		p.Reference == nil && p.Metadata == nil && p.CaptureParamsPatch.Empty() {
+		p.Reference == nil && p.Metadata == nil && p.CaptureParamsPatch.IsEmpty() {
 		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --on-expiry, "+
 			"--reference, --metadata or a parameter of the capture", "nothing to change")
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newScheduleCommand(out *console, env envVars) *cobra.Command {
+func newScheduleCommand(out *console, env environmentVars) *cobra.Command {
 	var t termFlags
 	var req hold.ScheduleRequest
 	var file string
@@ -35,7 +35,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
   holdd schedule --file holds.ndjson`,
 	}
 	c := addConnectionFlags(cmd, out, env)
-	p := &prompt{out: out}
+	p := &confirmationPrompt{out: out}
 	p.addYesFlag(cmd)
 	t.addTo(cmd)
 	addAuthorizationFlags(cmd, &req)
@@ -99,7 +99,7 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 func scheduleOne(
 	ctx context.Context,
 	c *connectionFlags,
-	p *prompt,
+	p *confirmationPrompt,
 	client *api.Client,
 	req *hold.ScheduleRequest,
 ) error {
@@ -117,11 +117,11 @@ func scheduleOne(
 			return "", nil, err
 		}
 		expires := labeledValue{"expires", times.formatWithRelative(deadline)}
-		return requestName(req), append(about, expires), nil
+		return requestDisplayName(req), append(about, expires), nil
 	}
 	var v hold.View
 	var created bool
-	err := p.send(ctx, client, describe, func(confirmed bool) (err error) {
+	err := p.sendWithConfirmation(ctx, client, describe, func(confirmed bool) (err error) {
 		req.Confirm = confirmed
 		v, created, err = client.Schedule(ctx, *req)
 		return err
@@ -152,10 +152,10 @@ func scheduleQuestion(req *hold.ScheduleRequest) string {
 	case req.Amount > 0:
 		amount = hold.FormatAmount(req.Amount, currency)
 	}
-	return fmt.Sprintf("%s %s of %s now?", verb, amount, requestName(req))
+	return fmt.Sprintf("%s %s of %s now?", verb, amount, requestDisplayName(req))
 }
 
-func requestName(req *hold.ScheduleRequest) string {
+func requestDisplayName(req *hold.ScheduleRequest) string {
 	return sanitize(cmp.Or(req.Reference, req.PaymentIntent))
 }
 

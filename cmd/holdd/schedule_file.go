@@ -24,8 +24,8 @@ const (
 	maxListedFailures = 1000      // rejected lines that a table shows
 )
 
-// lineFailure is a rejected line, as --json prints it.
-type lineFailure struct {
+// rejectedLine is a rejected line, as --json prints it.
+type rejectedLine struct {
 	Line int `json:"line"`
 	api.BatchResult
 	req hold.ScheduleRequest
@@ -34,7 +34,7 @@ type lineFailure struct {
 // fileScheduler runs one schedule --file.
 type fileScheduler struct {
 	*connectionFlags
-	*prompt
+	*confirmationPrompt
 	client   *api.Client
 	progress *progressBar
 
@@ -47,16 +47,16 @@ type fileScheduler struct {
 	created          int
 	alreadyScheduled int
 	failed           int
-	unconfirmed      int           // of failed
-	warned           int           // accepted with a warning
-	failures         []lineFailure // at most maxListedFailures, none with --json
+	unconfirmed      int            // of failed
+	warned           int            // accepted with a warning
+	failures         []rejectedLine // at most maxListedFailures, none with --json
 	worstExitCode    int
 }
 
 // scheduleFile reads line by line and schedules in batches, so that a file of
 // any size needs little memory.
 func scheduleFile(
-	ctx context.Context, c *connectionFlags, p *prompt, client *api.Client, path string,
+	ctx context.Context, c *connectionFlags, p *confirmationPrompt, client *api.Client, path string,
 ) error {
 	in, total := c.out.stdin, int64(0)
 	if path != "-" {
@@ -70,7 +70,7 @@ func scheduleFile(
 		}
 		in = f
 	}
-	s := &fileScheduler{connectionFlags: c, prompt: p, client: client,
+	s := &fileScheduler{connectionFlags: c, confirmationPrompt: p, client: client,
 		progress: c.out.newProgressBar("scheduling", total)}
 	err := s.scheduleLines(ctx, in)
 	s.progress.stop(err == nil)
@@ -88,13 +88,13 @@ func (s *fileScheduler) scheduleLines(ctx context.Context, in io.Reader) error {
 			continue
 		}
 		s.linesRead++
-		req, err := decodeLine(text)
+		req, err := decodeScheduleLine(text)
 		if err != nil {
 			s.progress.add(1)
 			problem := &api.Problem{Title: "The line is not a hold", Status: 400,
 				Code: api.InvalidJSON, Detail: err.Error()}
 			result := api.BatchResult{Status: 400, Problem: problem}
-			if err := s.recordFailure(lineFailure{Line: line, BatchResult: result}); err != nil {
+			if err := s.recordFailure(rejectedLine{Line: line, BatchResult: result}); err != nil {
 				return err
 			}
 			continue
@@ -119,7 +119,7 @@ func (s *fileScheduler) scheduleLines(ctx context.Context, in io.Reader) error {
 	return s.sendBatch(ctx)
 }
 
-func decodeLine(text []byte) (req hold.ScheduleRequest, err error) {
+func decodeScheduleLine(text []byte) (req hold.ScheduleRequest, err error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields() // a hold with a misspelt capture_at would never be captured
 	if err := dec.Decode(&req); err != nil {
@@ -158,7 +158,7 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 				r.Problem = &api.Problem{Status: r.Status, Code: api.UnexpectedResponse,
 					Detail: "holdd returned neither a hold nor a problem"}
 			}
-			if err := s.recordFailure(lineFailure{s.lineNumbers[i], r, s.reqs[i]}); err != nil {
+			if err := s.recordFailure(rejectedLine{s.lineNumbers[i], r, s.reqs[i]}); err != nil {
 				return err
 			}
 		case r.Status == 201:
@@ -181,7 +181,7 @@ func (s *fileScheduler) confirmDueNow(ctx context.Context) error {
 			due = append(due, i)
 		}
 	}
-	return s.askOnce(ctx, "due now", due, "Their money moves at once.")
+	return s.askAboutHolds(ctx, "due now", due, "Their money moves at once.")
 }
 
 // confirmAndResend asks about the holds whose on_expiry would act at once, and
@@ -197,10 +197,10 @@ func (s *fileScheduler) confirmAndResend(ctx context.Context, results []api.Batc
 			refused, again = append(refused, i), append(again, req)
 		}
 	}
-	if len(refused) == 0 || s.yes || !s.prompt.out.interactive {
+	if len(refused) == 0 || s.yes || !s.confirmationPrompt.out.interactive {
 		return nil
 	}
-	if err := s.askOnce(ctx, "end at once", refused,
+	if err := s.askAboutHolds(ctx, "end at once", refused,
 		"Their deadlines are so near that on_expiry moves their money at once."); err != nil {
 		return err
 	}
@@ -214,9 +214,9 @@ func (s *fileScheduler) confirmAndResend(ctx context.Context, results []api.Batc
 	return nil
 }
 
-// askOnce asks about holds of the batch, given by their indexes. One yes is for
-// the whole file.
-func (s *fileScheduler) askOnce(
+// askAboutHolds asks about holds of the batch, given by their indexes. One yes
+// is for the whole file.
+func (s *fileScheduler) askAboutHolds(
 	ctx context.Context, label string, indexes []int, warning string,
 ) error {
 	if len(indexes) == 0 || s.yes {
@@ -231,7 +231,7 @@ func (s *fileScheduler) askOnce(
 	return err
 }
 
-func (s *fileScheduler) recordFailure(f lineFailure) error {
+func (s *fileScheduler) recordFailure(f rejectedLine) error {
 	s.failed++
 	if isConfirmationProblem(f.Problem) {
 		s.unconfirmed++
@@ -252,7 +252,7 @@ func (s *fileScheduler) recordFailure(f lineFailure) error {
 func (s *fileScheduler) printSummary(err error) error {
 	out := s.connectionFlags.out
 	if len(s.failures) > 0 {
-		slices.SortFunc(s.failures, func(x, y lineFailure) int {
+		slices.SortFunc(s.failures, func(x, y rejectedLine) int {
 			return cmp.Compare(x.Line, y.Line)
 		})
 		t := out.newTable("line", "hold", "booking", "code", "what to do")

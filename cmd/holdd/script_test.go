@@ -74,7 +74,11 @@ func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	store := newFakeWorker()
 	store.unavailable = slices.Contains(args, "unavailable")
-	o := api.Options{Holds: holdsOf(store), Reconciler: &fakeReconciler{unavailable: store.unavailable}, Deliveries: newFakeDeliveries(store.unavailable), Rules: hold.Rules{ExpiryMargin: time.Hour}, Livemode: slices.Contains(args, "live"), Version: "test"}
+	o := api.Options{Holds: holdsOf(store),
+		Reconciler: &fakeReconciler{unavailable: store.unavailable},
+		Deliveries: newFakeDeliveries(store.unavailable),
+		Rules:      hold.DecisionRules{ExpiryMargin: time.Hour}, Livemode: slices.Contains(args,
+			"live"), Version: "test"}
 	if slices.Contains(args, "tokens") {
 		tokens, err := api.ParseTokens(strings.NewReader("desk operate " + operateToken + "\nboard read read-0123456789abcdef0123456789\n"))
 		ts.Check(err)

@@ -15,7 +15,7 @@ import (
 	"github.com/holdd/holdd/config"
 )
 
-func newServeCommand(out *console, env envVars) *cobra.Command {
+func newServeCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
 		Long: `Run the daemon. Flags override environment variables, which override the settings

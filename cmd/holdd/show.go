@@ -13,9 +13,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newShowCommand(out *console, env envVars) *cobra.Command {
+func newShowCommand(out *console, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show HOLD", Short: "Show one hold with its history", Args: requireOneHold,
+		Use: "show HOLD", Short: "Show one hold with its history", Args: requireOneHoldArg,
 		Example: `  holdd show BK-2071
   holdd show pi_3PxYzA2eZvKYlo2C1gQmT0aB --json`,
 	}
@@ -26,7 +26,7 @@ func newShowCommand(out *console, env envVars) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.print(v, func(times timeFormatter) {
+		return c.printJSONOrText(v, func(times timeFormatter) {
 			out.printLiveModeNotice(v.Livemode)
 			printLabeledValues(out.stdout, holdDetailLines(out, &v, times))
 			printHistory(out, &v, times)
@@ -60,7 +60,7 @@ func holdDetailLines(out *console, v *hold.View, times timeFormatter) []labeledV
 		add("settled", times.formatWithRelative(*v.SettledAt))
 	} else {
 		add("on expiry", v.OnExpiry)
-		add("next", sanitize(describeNext(v, times)))
+		add("next", sanitize(describeNextAction(v, times)))
 		if !v.Verified {
 			add("verified", "not yet: Stripe has not confirmed amount and deadline")
 		}

@@ -51,7 +51,7 @@ func (t *termFlags) setTerms(req *hold.ScheduleRequest) (err error) {
 	}
 	req.Reference, req.OnExpiry, req.CaptureAmount = t.reference, t.onExpiry, t.captureAmount
 	req.CaptureAt, req.CancelAt = t.captureAt, t.cancelAt
-	req.CaptureParams, err = t.captureParams.params()
+	req.CaptureParams, err = t.captureParams.newCaptureParams()
 	return err
 }
 

@@ -76,7 +76,7 @@ func TestAlertRules_TestedAndDocumented(t *testing.T) {
 // Messages link to the page by the name of their kind.
 func TestRunbook_CoversAlertKinds(t *testing.T) {
 	page := string(readFile(t, deployDir, "runbook.md"))
-	for _, k := range alert.Kinds() {
+	for _, k := range alert.AlertKinds() {
 		if anchor := fmt.Sprintf("<a id=%q></a>\n", k); strings.Count(page, anchor) != 1 {
 			t.Errorf("the runbook has not one %s", anchor)
 		} else if _, after, _ := strings.Cut(page, anchor); !regexp.MustCompile(`^(<a id="\w+"></a>\n)*\n## \w`).MatchString(after) {

@@ -72,8 +72,8 @@ const (
 	EventsLost        Kind = "events_lost"     // trimmed, or dead letters
 )
 
-// Kinds lists every kind.
-func Kinds() []Kind {
+// AlertKinds lists every kind.
+func AlertKinds() []Kind {
 	return []Kind{ExpiryNear, ExpiresBeforeDue, DeadlinePassed, CaptureRefused, AttentionRequired,
 		ExpiredUncaptured, OnExpiryPolicy, MetadataRejected, InboxRejected, Orphan,
 		AuthorizationAbandoned, AuthorizationUnresolved, StripeUnavailable, KeyRejected,

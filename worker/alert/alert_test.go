@@ -25,7 +25,7 @@ func TestFromEvent_Text(t *testing.T) {
 	h := hold.View{ID: "pi_1", Reference: "BK-2071 <!channel> @all", Amount: 12000, Currency: "eur",
 		ExpiresAt: now.Add(6 * time.Hour), State: "waiting", OnExpiry: "cancel"}
 	a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventExpiring, Timestamp: now,
-		Data: event.Data{Hold: h, Threshold: "6h0m0s"}},
+		Data: event.EventData{Hold: h, Threshold: "6h0m0s"}},
 		alert.RenderOptions{Zone: paris, RunbookURL: "https://hotel.example/runbook",
 			Livemode: true})
 	want := `[critical] BK-2071 !channel ＠all, 120.00 EUR: expires in 6 h
@@ -47,7 +47,7 @@ Runbook: https://hotel.example/runbook#expiry_near`
 		hold.CauseContradiction: alert.AttentionRequired,
 	} {
 		a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventAttention,
-			Timestamp: now, Data: event.Data{Hold: h, Cause: cause.String()}},
+			Timestamp: now, Data: event.EventData{Hold: h, Cause: cause.String()}},
 			alert.RenderOptions{})
 		if !ok || a.Kind != kind || !strings.Contains(a.Title, "(test mode)") ||
 			(a.Severity == alert.Critical) != (kind == alert.CaptureRefused ||
@@ -58,7 +58,8 @@ Runbook: https://hotel.example/runbook#expiry_near`
 	due := now.Add(200 * time.Hour)
 	h.CaptureAt, h.ExpiresAtSource = &due, "assumed"
 	a, ok = alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventExpiring, Timestamp: now,
-		Data: event.Data{Hold: h, Cause: hold.CauseAfterDeadline.String()}}, alert.RenderOptions{})
+		Data: event.EventData{Hold: h, Cause: hold.CauseAfterDeadline.String()}},
+		alert.RenderOptions{})
 	if !ok || a.Kind != alert.ExpiresBeforeDue || a.Severity != alert.Warning ||
 		!strings.Contains(a.Text, "an assumed deadline") {
 		t.Errorf("%+v", a)
@@ -66,7 +67,7 @@ Runbook: https://hotel.example/runbook#expiry_near`
 	for _, quiet := range []hold.EventType{hold.EventScheduled, hold.EventChanged,
 		hold.EventRetrying, hold.EventCaptured, hold.EventCanceled, "nonsense"} {
 		if a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: quiet,
-			Data: event.Data{Hold: h}}, alert.RenderOptions{}); ok {
+			Data: event.EventData{Hold: h}}, alert.RenderOptions{}); ok {
 			t.Errorf("%s: %+v", quiet, a)
 		}
 	}
@@ -76,9 +77,9 @@ Runbook: https://hotel.example/runbook#expiry_near`
 // placeholder is left in it.
 func TestFromEvent_FillsPlaceholders(t *testing.T) {
 	now := time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
-	data := event.Data{Sink: "callback", Detail: "HTTP 500", Count: 3, Replica: "one",
-		Rejection: &event.Rejection{ID: "1-0", Reason: "invalid amount"},
-		Intent:    &event.Intent{PaymentIntent: "pi_2", Amount: 100, Currency: "eur"},
+	data := event.EventData{Sink: "callback", Detail: "HTTP 500", Count: 3, Replica: "one",
+		Rejection: &event.RequestRejection{ID: "1-0", Reason: "invalid amount"},
+		Intent:    &event.IntentWithoutHold{PaymentIntent: "pi_2", Amount: 100, Currency: "eur"},
 		Capacity:  &event.CapacityRisk{Holds: 2, Rate: 25, FirstAt: now}}
 	system := map[hold.EventType]alert.Kind{
 		event.InboxRejected: alert.InboxRejected, event.MetadataRejected: alert.MetadataRejected,
@@ -98,7 +99,7 @@ func TestFromEvent_FillsPlaceholders(t *testing.T) {
 		t.Helper()
 		a, ok := alert.FromEvent(&e, alert.RenderOptions{})
 		if !ok || a.Kind != kind || a.Resolved != resolved ||
-			!slices.Contains(alert.Kinds(), a.Kind) {
+			!slices.Contains(alert.AlertKinds(), a.Kind) {
 			t.Errorf("%s %s: %+v", e.Type, e.Data.Cause, a)
 		}
 		if strings.ContainsAny(a.Title+a.Text, "{}") ||
@@ -134,7 +135,7 @@ func TestFromEvent_FillsPlaceholders(t *testing.T) {
 		view := hold.View{ID: "pi_1", Amount: 100, Currency: "eur", ExpiresAt: now.Add(time.Hour),
 			State: "waiting", OnExpiry: "alert", CaptureAt: row.captureAt}
 		e := event.Envelope{ID: "evt_1", Type: row.eventType, Timestamp: now,
-			Data: event.Data{Hold: view}}
+			Data: event.EventData{Hold: view}}
 		if row.cause != 0 {
 			e.Data.Cause = row.cause.String()
 		}
@@ -178,11 +179,11 @@ func TestReadinessChecked_PingsAndAlertsRedisOutage(t *testing.T) {
 	b := newRedisFixture(t, store.Options{})
 	a, _ := b.startNotifier(alert.Options{PingURL: server.URL + "/uuid/",
 		NotifyURLs: []string{newChatServer(t).notifyURL("")}})
-	a.ReadinessChecked([]health.CheckResult{{Name: "redis", OK: true}})
+	a.ReadinessChecked([]health.ReadinessCheckResult{{Name: "redis", OK: true}})
 	if got := <-pings; got != "GET /uuid/" {
 		t.Error(got)
 	}
-	a.ReadinessChecked([]health.CheckResult{{Name: "redis", OK: true},
+	a.ReadinessChecked([]health.ReadinessCheckResult{{Name: "redis", OK: true},
 		{Name: "stripe", Detail: "Stripe does not answer"}})
 	if got := <-pings; got != "POST /uuid/fail" {
 		t.Error(got)

@@ -22,7 +22,7 @@ type backlog struct {
 
 	reader *streamReader
 	parked *parkedHolds
-	dead   *deadLetters
+	dead   *unsavedDeadLetters
 }
 
 func (b *backlog) restore(s *deliveryState, parked map[string][]byte) {
@@ -31,9 +31,9 @@ func (b *backlog) restore(s *deliveryState, parked map[string][]byte) {
 	b.dead.restore(s.DeadLetters)
 }
 
-// hasUnsaved reports whether there is progress to save.
-func (b *backlog) hasUnsaved() bool {
-	return b.reader.unsaved || b.parked.hasUnsaved() || b.dead.hasUnsaved()
+// hasUnsavedChanges reports whether there is progress to save.
+func (b *backlog) hasUnsavedChanges() bool {
+	return b.reader.unsaved || b.parked.hasUnsavedChanges() || b.dead.hasUnsavedChanges()
 }
 
 func (b *backlog) clearUnsaved() {
@@ -42,22 +42,22 @@ func (b *backlog) clearUnsaved() {
 	b.dead.clearUnsaved()
 }
 
-// oldest returns when the oldest event that waits happened; rest are the events
-// after the cursor.
-func (b *backlog) oldest(rest []hold.StreamEvent) time.Time {
-	t := b.parked.oldest()
+// oldestEventTime returns when the oldest event that waits happened; rest are
+// the events after the cursor.
+func (b *backlog) oldestEventTime(rest []hold.StreamEvent) time.Time {
+	t := b.parked.oldestEventTime()
 	if len(rest) > 0 {
 		t = earlierTime(t, eventTime(rest[0].Event))
 	}
 	return t
 }
 
-// collectGroups returns what this round sends: the batch, requeued dead letters
-// and parked holds. A probe is a few events of the batch.
-func (b *backlog) collectGroups(
+// collectMessageGroups returns what this round sends: the batch, requeued dead
+// letters and parked holds. A probe is a few events of the batch.
+func (b *backlog) collectMessageGroups(
 	ctx context.Context, batch []hold.StreamEvent, probe bool, now time.Time,
 ) ([]*messageGroup, error) {
-	groups := b.routeBatch(batch)
+	groups := b.groupBatch(batch)
 	if probe {
 		groups = groups[:min(len(groups), maxProbeGroups)]
 		for _, g := range groups {
@@ -72,7 +72,7 @@ func (b *backlog) collectGroups(
 	for _, e := range requeued {
 		if m, ok := b.sink.newMessage(e, b.render); ok {
 			groups = append(groups, &messageGroup{orderKey: e.ID, source: fromRequeued,
-				messages: []message{m}})
+				messages: []sinkMessage{m}})
 		} else {
 			b.dead.finishRequeued(e.ID)
 		}
@@ -89,10 +89,10 @@ func (b *backlog) collectGroups(
 	return groups, nil
 }
 
-// routeBatch groups the events of a batch that are to be sent. Events that the
+// groupBatch groups the events of a batch that are to be sent. Events that the
 // sink does not take are done, and so are events that are parked behind others
 // of their hold.
-func (b *backlog) routeBatch(batch []hold.StreamEvent) (groups []*messageGroup) {
+func (b *backlog) groupBatch(batch []hold.StreamEvent) (groups []*messageGroup) {
 	byKey := map[string]*messageGroup{}
 	for _, e := range batch {
 		if b.reader.isDone(e.ID) {
@@ -141,21 +141,21 @@ func (b *backlog) recordDelivered(groups []*messageGroup) (anyDelivered bool) {
 	return anyDelivered
 }
 
-// park holds a hold's events back while those of others are sent.
-func (b *backlog) park(g *messageGroup, now time.Time) {
+// parkHold holds a hold's events back while those of others are sent.
+func (b *backlog) parkHold(g *messageGroup, now time.Time) {
 	var events []json.RawMessage
 	for _, m := range g.messages[g.delivered:] {
 		events = append(events, m.eventJSON)
 		b.reader.setDone(m.entryID)
 	}
 	b.parked.add(g.orderKey, events)
-	b.deferParked(g, now)
+	b.deferParkedHold(g, now)
 	b.log.Warn("event not accepted: its hold is parked, other holds continue",
 		zap.String("hold", g.orderKey), zap.String("reason", g.lastOutcome.reason))
 }
 
-func (b *backlog) deferParked(g *messageGroup, now time.Time) {
-	if expired := b.parked.deferAttempt(g.orderKey, now); expired != nil {
+func (b *backlog) deferParkedHold(g *messageGroup, now time.Time) {
+	if expired := b.parked.deferNextAttempt(g.orderKey, now); expired != nil {
 		b.dead.add(expired, g.lastOutcome.reason)
 	}
 }

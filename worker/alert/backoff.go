@@ -7,9 +7,9 @@ import (
 	"github.com/holdd/holdd/worker/execute"
 )
 
-// backoff is [execute.Backoff] with a jitter of a tenth either way, so that
-// what failed together is not retried together.
-func backoff(attempts int, base, limit time.Duration) time.Duration {
+// jitteredBackoff is [execute.Backoff] with a jitter of a tenth either way, so
+// that what failed together is not retried together.
+func jitteredBackoff(attempts int, base, limit time.Duration) time.Duration {
 	d := execute.Backoff(attempts, base, limit)
 	return d - d/10 + rand.N(d/5+1)
 }

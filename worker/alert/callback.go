@@ -11,9 +11,9 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// Callback is the receiver of events: an HTTP endpoint that checks signatures
-// as Standard Webhooks describes them.
-type Callback struct {
+// CallbackEndpoint is the receiver of events: an HTTP endpoint that checks
+// signatures as Standard Webhooks describes them.
+type CallbackEndpoint struct {
 	URL         string
 	Secret      string   // whsec_ and base64
 	MinSeverity Severity // 0 means every event
@@ -30,7 +30,7 @@ func newCallbackSink(o *Options) (*sink, error) {
 	}
 	s := &callbackSender{url: c.URL, signer: hook, client: newHTTPClient(o.Transport),
 		userAgent: "holdd/" + o.Version}
-	return &sink{name: callbackSinkName, addressDigest: newAddressDigest(c.URL),
+	return &sink{name: callbackSinkName, addressDigest: digestAddress(c.URL),
 		minSeverity: c.MinSeverity, maxConcurrent: maxConcurrentSends, send: s.send}, nil
 }
 
@@ -43,7 +43,7 @@ type callbackSender struct {
 }
 
 // send posts one event, signed with the time of this attempt.
-func (s *callbackSender) send(ctx context.Context, messages []message) deliveryOutcome {
+func (s *callbackSender) send(ctx context.Context, messages []sinkMessage) deliveryOutcome {
 	m, now := &messages[0], time.Now()
 	signature, err := s.signer.Sign(m.eventID, now, m.eventJSON)
 	if err != nil {

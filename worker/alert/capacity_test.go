@@ -85,11 +85,11 @@ func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
 				c.Sums[0].Amount, lost, sum)
 		}
 	}, func(w *world, o *stripesim.Options) {
-		w.storeOptions.Rates = store.Rates{Write: 1, Read: 25}
+		w.storeOptions.Rates = store.RateLimits{Write: 1, Read: 25}
 		w.workerOptions.WriteRate = 1
 		w.pollInterval = 10 * time.Second
 		never := "@every 2000h"
-		w.workerOptions.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never,
+		w.workerOptions.Schedules = worker.CronSchedules{Expiry: "@every 5s", Reconcile: never,
 			Purge: never, Resume: never, Refresh: never, Inbox: never, Mirror: never, Verify: never}
 		began := time.Now()
 		o.AuthorizationWindow = func(stripesim.Card) time.Duration {

@@ -17,13 +17,13 @@ const (
 // RequeuedStore reads the dead letters that the operator requeued. store.Outbox
 // implements it.
 type RequeuedStore interface {
-	ReadRequeued(ctx context.Context, sink string, partition, n int) (
+	ReadRequeuedDeadLetters(ctx context.Context, sink string, partition, n int) (
 		[]hold.StreamEvent, error)
 }
 
-// deadLetters are the events that one sink and partition gave up since the last
-// save, and the requeued ones that are finished.
-type deadLetters struct {
+// unsavedDeadLetters are the events that one sink and partition gave up since
+// the last save, and the requeued ones that are finished.
+type unsavedDeadLetters struct {
 	store     RequeuedStore
 	sink      string
 	partition int
@@ -35,17 +35,17 @@ type deadLetters struct {
 	checkedAt time.Time // when requeued ones were last read
 }
 
-func (d *deadLetters) restore(total int64) {
+func (d *unsavedDeadLetters) restore(total int64) {
 	d.total, d.checkedAt = total, time.Time{}
 	d.clearUnsaved()
 }
 
-func (d *deadLetters) hasUnsaved() bool { return len(d.given) > 0 || len(d.finished) > 0 }
+func (d *unsavedDeadLetters) hasUnsavedChanges() bool { return len(d.given) > 0 || len(d.finished) > 0 }
 
-func (d *deadLetters) clearUnsaved() { d.given, d.finished = nil, nil }
+func (d *unsavedDeadLetters) clearUnsaved() { d.given, d.finished = nil, nil }
 
 // add gives an event up.
-func (d *deadLetters) add(event []byte, reason string) {
+func (d *unsavedDeadLetters) add(event []byte, reason string) {
 	d.given = append(d.given, hold.DeadLetter{Event: event, Reason: reason})
 	d.total++
 	var e struct{ ID string }
@@ -56,14 +56,16 @@ func (d *deadLetters) add(event []byte, reason string) {
 }
 
 // finishRequeued removes a requeued entry.
-func (d *deadLetters) finishRequeued(entry string) { d.finished = append(d.finished, entry) }
+func (d *unsavedDeadLetters) finishRequeued(entry string) { d.finished = append(d.finished, entry) }
 
 // pollRequeued returns the dead letters to send again, every
 // [requeuedCheckInterval].
-func (d *deadLetters) pollRequeued(ctx context.Context, now time.Time) ([]hold.StreamEvent, error) {
+func (d *unsavedDeadLetters) pollRequeued(
+	ctx context.Context, now time.Time,
+) ([]hold.StreamEvent, error) {
 	if now.Sub(d.checkedAt) < requeuedCheckInterval {
 		return nil, nil
 	}
 	d.checkedAt = now
-	return d.store.ReadRequeued(ctx, d.sink, d.partition, eventBatchSize)
+	return d.store.ReadRequeuedDeadLetters(ctx, d.sink, d.partition, eventBatchSize)
 }

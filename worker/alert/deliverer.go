@@ -22,12 +22,12 @@ type deliverer struct {
 	pollInterval time.Duration
 	observer     Observer // may be nil
 	log          *zap.Logger
-	redis        *health.RedisReporter
+	redis        *health.RedisHealthReporter
 	stage        *health.Stage // of this sink and partition
 
 	lease    *sinkLease
 	backlog  *backlog
-	sender   *sender
+	sender   *sinkSender
 	reporter *sinkReporter
 
 	health        sinkHealth
@@ -57,10 +57,10 @@ func newDeliverer(sendCtx context.Context, o *Options, s *sink, partition int) *
 			sink: s, render: o.renderOptions(), log: log,
 			reader: &streamReader{store: o.Stores.Events, partition: partition},
 			parked: decodeParkedHolds(nil),
-			dead: &deadLetters{store: o.Stores.Requeued, sink: s.name, partition: partition,
+			dead: &unsavedDeadLetters{store: o.Stores.Requeued, sink: s.name, partition: partition,
 				log: log},
 		},
-		sender:   &sender{sink: s, ctx: sendCtx, observer: o.Observer, log: log},
+		sender:   &sinkSender{sink: s, ctx: sendCtx, observer: o.Observer, log: log},
 		reporter: newSinkReporter(o.Stores.SystemEvents, s.name, partition, log),
 	}
 }
@@ -74,10 +74,10 @@ func (d *deliverer) run(ctx context.Context) {
 			d.recordRound(ctx, "acquire the lease of a sink", err)
 		}
 		if err == nil && d.lease.isHeld() {
-			d.restore(ctx, saved)
+			d.restoreProgress(ctx, saved)
 			wait, err = d.deliverWhileLeased(ctx)
 		}
-		d.observe(deliveryState{})
+		d.observeBacklog(deliveryState{})
 		if err != nil && ctx.Err() == nil {
 			d.log.Debug("Redis unavailable: deliveries paused", zap.Error(err))
 		}
@@ -97,11 +97,11 @@ func (d *deliverer) recordRound(ctx context.Context, operation string, err error
 // standbyInterval is how often a replica without the lease asks for it.
 func (d *deliverer) standbyInterval() time.Duration { return 10 * d.pollInterval }
 
-// restore continues from what the last holder of the lease saved.
-func (d *deliverer) restore(ctx context.Context, saved savedProgress) {
+// restoreProgress continues from what the last holder of the lease saved.
+func (d *deliverer) restoreProgress(ctx context.Context, saved savedProgress) {
 	state := deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
 	if saved.state == nil {
-		state.EntriesRead = d.backlog.reader.entriesAdded(ctx)
+		state.EntriesRead = d.backlog.reader.countAddedEntries(ctx)
 	} else if err := json.Unmarshal(saved.state, &state); err != nil {
 		d.log.Error("saved progress unreadable: delivery starts anew", zap.Error(err))
 		state = deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
@@ -120,7 +120,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 		if d.lease.isHeld() {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			defer cancel()
-			if p, err := d.progress(); err == nil {
+			if p, err := d.unsavedProgress(); err == nil {
 				_ = d.lease.saveAndRelease(last, p) // it ends by itself
 			}
 		}
@@ -129,7 +129,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 		wait, err := d.deliverRound(ctx)
 		d.recordRound(ctx, "deliver events", err)
 		if errors.Is(err, errLeaseLost) {
-			d.lease.drop()
+			d.lease.setLost()
 			return d.standbyInterval(), nil
 		}
 		if err != nil {
@@ -137,11 +137,11 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 			// answers again, no event is sent twice.
 			wait = sinkBackoffMin
 			if d.lease.hasEnded() {
-				d.lease.drop()
+				d.lease.setLost()
 				return wait, err
 			}
 		}
-		d.observe(d.state())
+		d.observeBacklog(d.currentState())
 		execute.Sleep(ctx, wait)
 	}
 	return 0, nil
@@ -149,8 +149,8 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 
 // deliverRound delivers one batch. It returns how long to wait before the next.
 func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
-	if d.hasUnsaved() || d.lease.endsWithin(minLeaseLeft+2*d.pollInterval) {
-		if err := d.save(ctx); err != nil {
+	if d.hasUnsavedChanges() || d.lease.endsWithin(minLeaseLeft+2*d.pollInterval) {
+		if err := d.saveProgress(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -165,7 +165,7 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	groups, err := d.backlog.collectGroups(ctx, batch, d.health.isFailing(), now)
+	groups, err := d.backlog.collectMessageGroups(ctx, batch, d.health.isFailing(), now)
 	if err != nil {
 		return 0, err
 	}
@@ -177,10 +177,10 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	delivered := d.backlog.recordDelivered(groups)
 	if ctx.Err() != nil {
 		// Requests that were cut off say nothing about the sink.
-		d.backlog.reader.advance(batch)
+		d.backlog.reader.advancePastDone(batch)
 		return 0, nil
 	}
-	d.handleOutcomes(ctx, groups, batch, delivered)
+	d.handleFailedGroups(ctx, groups, batch, delivered)
 	return d.finishRound(ctx, batch)
 }
 
@@ -206,10 +206,10 @@ func (d *deliverer) readBatch(ctx context.Context) ([]hold.StreamEvent, error) {
 func (d *deliverer) finishRound(
 	ctx context.Context, batch []hold.StreamEvent,
 ) (time.Duration, error) {
-	rest := d.backlog.reader.advance(batch)
-	d.oldestPending = d.backlog.oldest(rest)
-	if d.hasUnsaved() {
-		if err := d.save(ctx); err != nil {
+	rest := d.backlog.reader.advancePastDone(batch)
+	d.oldestPending = d.backlog.oldestEventTime(rest)
+	if d.hasUnsavedChanges() {
+		if err := d.saveProgress(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -222,14 +222,14 @@ func (d *deliverer) finishRound(
 	return d.pollInterval, nil
 }
 
-func (d *deliverer) hasUnsaved() bool { return d.healthChanged || d.backlog.hasUnsaved() }
+func (d *deliverer) hasUnsavedChanges() bool { return d.healthChanged || d.backlog.hasUnsavedChanges() }
 
-func (d *deliverer) save(ctx context.Context) error {
-	p, err := d.progress()
+func (d *deliverer) saveProgress(ctx context.Context) error {
+	p, err := d.unsavedProgress()
 	if err != nil {
 		return err
 	}
-	if err := d.lease.save(ctx, p); err != nil {
+	if err := d.lease.saveProgress(ctx, p); err != nil {
 		return err
 	}
 	d.healthChanged = false
@@ -237,24 +237,24 @@ func (d *deliverer) save(ctx context.Context) error {
 	return nil
 }
 
-// progress returns what to save.
-func (d *deliverer) progress() (p hold.SinkWrite, err error) {
+// unsavedProgress returns what to save.
+func (d *deliverer) unsavedProgress() (p hold.SinkProgress, err error) {
 	b := d.backlog
-	p = hold.SinkWrite{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
+	p = hold.SinkProgress{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
 		Requeued: b.dead.finished}
-	p.State, err = json.Marshal(d.state())
+	p.State, err = json.Marshal(d.currentState())
 	return p, err
 }
 
-func (d *deliverer) state() deliveryState {
-	return deliveryState{streamPosition: d.backlog.reader.position(), sinkHealth: d.health,
+func (d *deliverer) currentState() deliveryState {
+	return deliveryState{streamPosition: d.backlog.reader.currentPosition(), sinkHealth: d.health,
 		OldestPending: d.oldestPending, ParkedHolds: len(d.backlog.parked.holds),
 		DeadLetters: d.backlog.dead.total}
 }
 
 // reportHealth publishes that the sink fails or has recovered, if that is new.
 func (d *deliverer) reportHealth(ctx context.Context, now time.Time) error {
-	failing, needed := d.health.pendingReport(now)
+	failing, needed := d.health.pendingHealthReport(now)
 	if !needed {
 		return nil
 	}
@@ -265,9 +265,9 @@ func (d *deliverer) reportHealth(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// observe hands the backlog to the observer; the zero state if another replica
-// delivers.
-func (d *deliverer) observe(s deliveryState) {
+// observeBacklog hands the backlog to the observer; the zero state if another
+// replica delivers.
+func (d *deliverer) observeBacklog(s deliveryState) {
 	previous := d.observed
 	d.observed = s
 	if d.observer == nil {

@@ -115,7 +115,7 @@ func newRedisFixture(t *testing.T, o store.Options) *redisFixture {
 func (b *redisFixture) appendEvent(id, holdID string, at time.Time) {
 	b.t.Helper()
 	e, err := json.Marshal(event.Envelope{ID: id, Type: hold.EventChanged, Timestamp: at,
-		Data: event.Data{Hold: hold.View{ID: holdID}}})
+		Data: event.EventData{Hold: hold.View{ID: holdID}}})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -151,10 +151,10 @@ func (b *redisFixture) startNotifier(o alert.Options) (a *alert.Notifier, stop f
 	return a, stop
 }
 
-func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
+func TestCallbackEndpoint_DeliversInOrderAcrossRestart(t *testing.T) {
 	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
-	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}}
+	o := alert.Options{Callback: &alert.CallbackEndpoint{URL: r.server.URL, Secret: callbackSecret}}
 	_, stop := b.startNotifier(o)
 	var want []string
 	for i := range 200 {
@@ -194,7 +194,7 @@ func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
 
 // Other holds continue while the events of one hold are rejected. Those arrive
 // in order once the receiver accepts them.
-func TestCallback_ParksRejectedHold(t *testing.T) {
+func TestCallbackEndpoint_ParksRejectedHold(t *testing.T) {
 	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	for _, code := range []int{422, 500} {
@@ -203,7 +203,8 @@ func TestCallback_ParksRejectedHold(t *testing.T) {
 			return map[bool]int{true: code}[e.Data.Hold.ID == bad]
 		})
 		a, stop := b.startNotifier(
-			alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
+			alert.Options{Callback: &alert.CallbackEndpoint{URL: r.server.URL,
+				Secret: callbackSecret}})
 		before := len(r.receivedIDs())
 		for i := range 5 {
 			b.appendEvent(fmt.Sprintf("evt_%d_bad_%d", code, i), bad, time.Now())
@@ -236,12 +237,12 @@ func TestCallback_ParksRejectedHold(t *testing.T) {
 	}
 }
 
-func TestCallback_DisabledByGone(t *testing.T) {
+func TestCallbackEndpoint_DisabledByGone(t *testing.T) {
 	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	chat := newChatServer(t)
 	r.setRespond(func(*event.Envelope) int { return http.StatusGone })
-	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret},
+	o := alert.Options{Callback: &alert.CallbackEndpoint{URL: r.server.URL, Secret: callbackSecret},
 		NotifyURLs: []string{chat.notifyURL("")}}
 	a, stop := b.startNotifier(o)
 	storetest.WaitUntil(t, 10*time.Second, "both sinks to start",
@@ -266,12 +267,12 @@ func TestCallback_DisabledByGone(t *testing.T) {
 		func() bool { return slices.Contains(r.receivedIDs(), "pi_1/evt_1") })
 }
 
-func TestCallback_DeadLettersAndReplay(t *testing.T) {
+func TestCallbackEndpoint_DeadLettersAndReplay(t *testing.T) {
 	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	r.setRespond(func(*event.Envelope) int { return http.StatusInternalServerError })
 	a, _ := b.startNotifier(
-		alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
+		alert.Options{Callback: &alert.CallbackEndpoint{URL: r.server.URL, Secret: callbackSecret}})
 	for i := range 3 {
 		b.appendEvent(fmt.Sprint("evt_old", i), fmt.Sprint("pi_", i), time.Now().Add(-73*time.Hour))
 	}
@@ -294,11 +295,11 @@ func TestCallback_DeadLettersAndReplay(t *testing.T) {
 }
 
 // Trimmed events are counted exactly.
-func TestCallback_ReportsTrimmedEvents(t *testing.T) {
+func TestCallbackEndpoint_ReportsTrimmedEvents(t *testing.T) {
 	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{MaxEventBytes: 1 << 20}), newCallbackReceiver(t)
 	chat := newChatServer(t)
-	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret},
+	o := alert.Options{Callback: &alert.CallbackEndpoint{URL: r.server.URL, Secret: callbackSecret},
 		NotifyURLs: []string{chat.notifyURL("?severity=info")}}
 	_, stop := b.startNotifier(o)
 	b.appendEvent("evt_first", "pi_1", time.Now())
@@ -322,7 +323,7 @@ func TestCallback_ReportsTrimmedEvents(t *testing.T) {
 
 // A slow receiver is not a failing one: messages that a round has no time for
 // wait for the next round.
-func TestCallback_SlowReceiver(t *testing.T) {
+func TestCallbackEndpoint_SlowReceiver(t *testing.T) {
 	t.Parallel()
 	const events = 30
 	runInWorld(t, func(w *world) {
@@ -332,7 +333,7 @@ func TestCallback_SlowReceiver(t *testing.T) {
 		time.Sleep(time.Minute)
 		for i := range events {
 			if _, err := r.store.PublishOnce(w.ctx, fmt.Sprint("event", i),
-				event.EncodeSystem(event.Orphan, time.Now(), event.Data{})); err != nil {
+				event.EncodeSystemEvent(event.Orphan, time.Now(), event.EventData{})); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -352,7 +353,7 @@ func TestCallback_SlowReceiver(t *testing.T) {
 }
 
 // Retry-After applies to the whole sink, and redirects are not followed.
-func TestCallback_RetryAfterAndRedirect(t *testing.T) {
+func TestCallbackEndpoint_RetryAfterAndRedirect(t *testing.T) {
 	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	var tries []time.Time
@@ -364,7 +365,7 @@ func TestCallback_RetryAfterAndRedirect(t *testing.T) {
 		return 0
 	})
 	a, _ := b.startNotifier(
-		alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
+		alert.Options{Callback: &alert.CallbackEndpoint{URL: r.server.URL, Secret: callbackSecret}})
 	b.appendEvent("evt_1", "pi_1", time.Now())
 	storetest.WaitUntil(t, 30*time.Second, "the second attempt",
 		func() bool { return len(r.receivedIDs()) == 1 })

@@ -9,9 +9,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// handleOutcomes acts on each group that was not delivered, and then on the
+// handleFailedGroups acts on each group that was not delivered, and then on the
 // sink: if it accepted an event of another hold, the failure is the event's.
-func (d *deliverer) handleOutcomes(
+func (d *deliverer) handleFailedGroups(
 	ctx context.Context, groups []*messageGroup, batch []hold.StreamEvent, delivered bool,
 ) {
 	now := utcNow()
@@ -21,17 +21,17 @@ func (d *deliverer) handleOutcomes(
 			continue // a group that the round had no time for did not fail
 		}
 		if g.lastOutcome.result == resultGone {
-			d.disable(ctx, g.lastOutcome.reason)
+			d.disableSink(ctx, g.lastOutcome.reason)
 			return
 		}
-		out := d.handleFailure(g, delivered, now)
+		out := d.handleFailedGroup(g, delivered, now)
 		if out != nil && (failure == nil || out.retryAfter > failure.retryAfter) {
 			failure = out
 		}
 	}
 	switch {
 	case failure != nil && failure.result == resultRetryLater:
-		d.health.recordRetryLater(failure, now)
+		d.health.recordRateLimited(failure, now)
 		d.healthChanged = true
 	case failure != nil:
 		if d.health.recordFailure(failure, now) {
@@ -49,9 +49,9 @@ func (d *deliverer) handleOutcomes(
 	}
 }
 
-// handleFailure acts on a group that was not delivered. It returns an outcome
-// that is the sink's failure and not the group's.
-func (d *deliverer) handleFailure(
+// handleFailedGroup acts on a group that was not delivered. It returns an
+// outcome that is the sink's failure and not the group's.
+func (d *deliverer) handleFailedGroup(
 	g *messageGroup, delivered bool, now time.Time,
 ) *deliveryOutcome {
 	out := &g.lastOutcome
@@ -63,21 +63,21 @@ func (d *deliverer) handleFailure(
 		}
 		return nil
 	case g.source == fromParked:
-		d.backlog.deferParked(g, now)
+		d.backlog.deferParkedHold(g, now)
 		return nil
 	case out.result == resultRejected || out.result == resultFailed && delivered:
 		if d.backlog.parked.isFull() {
 			return &deliveryOutcome{result: resultFailed, reason: fmt.Sprintf(
 				"events of %d holds are not accepted: %s", maxParkedHolds, out.reason)}
 		}
-		d.backlog.park(g, now)
+		d.backlog.parkHold(g, now)
 		return nil
 	}
 	return out
 }
 
-// disable stops deliveries until the address of the sink changes.
-func (d *deliverer) disable(ctx context.Context, reason string) {
+// disableSink stops deliveries until the address of the sink changes.
+func (d *deliverer) disableSink(ctx context.Context, reason string) {
 	d.health.DisabledAddress, d.health.Reason = d.sink.addressDigest, reason
 	d.healthChanged = true
 	d.reporter.publishDisabled(ctx, d.backlog.reader.pos.Cursor, reason)

@@ -32,14 +32,14 @@ type directNotifier struct {
 	render   RenderOptions
 	observer Observer
 	log      *zap.Logger
-	updates  chan []health.CheckResult
+	updates  chan []health.ReadinessCheckResult
 }
 
-// episode is how long one check has failed.
-type episode struct {
+// alertEpisode is how long one check has failed.
+type alertEpisode struct {
 	check           string
 	grace           time.Duration
-	raised, cleared *systemAlert
+	raised, cleared *systemAlertRule
 
 	since    time.Time // zero: it does not fail
 	reported bool
@@ -47,17 +47,17 @@ type episode struct {
 
 func newDirectNotifier(o *Options, sinks []*sink) *directNotifier {
 	return &directNotifier{sinks: sinks, replica: o.Replica, render: o.renderOptions(),
-		observer: o.Observer, log: o.Logger, updates: make(chan []health.CheckResult, 1)}
+		observer: o.Observer, log: o.Logger, updates: make(chan []health.ReadinessCheckResult, 1)}
 }
 
-func (r *directNotifier) setChecks(checks []health.CheckResult) {
+func (r *directNotifier) setReadinessChecks(checks []health.ReadinessCheckResult) {
 	replaceLatest(r.updates, checks)
 }
 
 func (r *directNotifier) run(ctx context.Context) {
-	redis := &episode{check: "redis", grace: redisOutageGrace,
+	redis := &alertEpisode{check: "redis", grace: redisOutageGrace,
 		raised: &redisUnavailableAlert, cleared: &redisRecoveredAlert}
-	stages := &episode{check: health.CheckStages, grace: stallGrace,
+	stages := &alertEpisode{check: health.CheckStages, grace: stallGrace,
 		raised: &stageStalledAlert, cleared: &stageResumedAlert}
 	var sending sync.WaitGroup
 	defer sending.Wait()
@@ -66,27 +66,27 @@ func (r *directNotifier) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case checks := <-r.updates:
-			r.update(ctx, &sending, redis, findCheck(checks, redis.check))
+			r.updateEpisode(ctx, &sending, redis, findCheck(checks, redis.check))
 			if redis.since.IsZero() { // without Redis every stage stalls: one alert
-				r.update(ctx, &sending, stages, findCheck(checks, stages.check))
+				r.updateEpisode(ctx, &sending, stages, findCheck(checks, stages.check))
 			}
 		}
 	}
 }
 
 // findCheck returns the check with a name. A check that was not made is OK.
-func findCheck(checks []health.CheckResult, name string) health.CheckResult {
+func findCheck(checks []health.ReadinessCheckResult, name string) health.ReadinessCheckResult {
 	for _, c := range checks {
 		if c.Name == name {
 			return c
 		}
 	}
-	return health.CheckResult{Name: name, OK: true}
+	return health.ReadinessCheckResult{Name: name, OK: true}
 }
 
-// update continues, begins or ends the episode of a check.
-func (r *directNotifier) update(
-	ctx context.Context, sending *sync.WaitGroup, e *episode, c health.CheckResult,
+// updateEpisode continues, begins or ends the episode of a check.
+func (r *directNotifier) updateEpisode(
+	ctx context.Context, sending *sync.WaitGroup, e *alertEpisode, c health.ReadinessCheckResult,
 ) {
 	switch {
 	case !c.OK && e.since.IsZero():
@@ -103,7 +103,7 @@ func (r *directNotifier) update(
 	}
 }
 
-func (r *directNotifier) newAlert(e *episode, kind *systemAlert, detail string) Alert {
+func (r *directNotifier) newAlert(e *alertEpisode, kind *systemAlertRule, detail string) Alert {
 	w := &alertText{options: r.render, now: utcNow()}
 	a := kind.render(w, strings.NewReplacer("{replica}", r.replica,
 		"{since}", w.formatTimeAndLeft(e.since), "{detail}", sanitizeText(detail, 300)))
@@ -114,7 +114,7 @@ func (r *directNotifier) newAlert(e *episode, kind *systemAlert, detail string) 
 func (r *directNotifier) sendToAll(ctx context.Context, sending *sync.WaitGroup, a Alert) {
 	for _, s := range r.sinks {
 		if s.minSeverity != 0 && s.takesDigests && s.minSeverity <= a.Severity {
-			to := &sender{sink: s, ctx: ctx, observer: r.observer,
+			to := &sinkSender{sink: s, ctx: ctx, observer: r.observer,
 				log: r.log.With(zap.String("sink", s.name))}
 			sending.Go(func() { to.sendWithRetry(&a) })
 		}
@@ -122,8 +122,8 @@ func (r *directNotifier) sendToAll(ctx context.Context, sending *sync.WaitGroup,
 }
 
 // sendWithRetry sends a direct alert in a few attempts.
-func (s *sender) sendWithRetry(a *Alert) {
-	m := []message{{eventID: a.ID, orderKey: systemEventKey, alert: a}}
+func (s *sinkSender) sendWithRetry(a *Alert) {
+	m := []sinkMessage{{eventID: a.ID, orderKey: systemEventKey, alert: a}}
 	for n := 1; ; n++ {
 		out := s.sendOnce(m)
 		if out.result == resultDelivered || s.ctx.Err() != nil {
@@ -134,6 +134,6 @@ func (s *sender) sendWithRetry(a *Alert) {
 				zap.String("kind", string(a.Kind)), zap.String("reason", out.reason))
 			return
 		}
-		execute.Sleep(s.ctx, backoff(n, sinkBackoffMin, time.Minute))
+		execute.Sleep(s.ctx, jitteredBackoff(n, sinkBackoffMin, time.Minute))
 	}
 }

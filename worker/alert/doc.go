@@ -14,7 +14,7 @@
 // a batch from its cursor in the stream, groups the events by hold, sends the
 // groups, and saves its progress.
 //
-//	streamReader ─▶ backlog ─▶ sender ─▶ parkedHolds, deadLetters, sinkHealth ─▶ sinkLease
+//	streamReader ─▶ backlog ─▶ sinkSender ─▶ parkedHolds, unsavedDeadLetters, sinkHealth ─▶ sinkLease
 //
 // One replica at a time delivers, under a lease with a fencing token in Redis.
 // If it dies, another continues within a minute and a half from the saved

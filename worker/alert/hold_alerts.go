@@ -10,9 +10,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// holdAlert is the alert of an event about a hold. Its texts may contain
-// placeholders of [holdReplacer].
-type holdAlert struct {
+// holdAlertRule is the alert of an event about a hold. Its texts may contain
+// placeholders of [holdPlaceholders].
+type holdAlertRule struct {
 	eventType hold.EventType
 	causes    []hold.Cause                 // of the event; empty means every cause
 	only      func(e *event.Envelope) bool // nil means every event
@@ -26,7 +26,7 @@ type holdAlert struct {
 
 // holdAlerts lists what the operator must know of a hold. The first match of an
 // event counts; an event without a match is no alert.
-var holdAlerts = []holdAlert{
+var holdAlerts = []holdAlertRule{
 	{
 		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseExpired},
 		kind: DeadlinePassed, severity: fixedSeverity(Critical),
@@ -122,32 +122,32 @@ const (
 
 // describeHoldEvent returns the alert of an event about a hold.
 func describeHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
-	i := slices.IndexFunc(holdAlerts, func(r holdAlert) bool { return r.matchesEvent(e) })
+	i := slices.IndexFunc(holdAlerts, func(r holdAlertRule) bool { return r.matchesEvent(e) })
 	if i < 0 {
 		return a, false
 	}
 	r, h := &holdAlerts[i], &e.Data.Hold
-	fill := w.holdReplacer(e)
+	fill := w.holdPlaceholders(e)
 	w.addHold(h)
 	if r.due {
-		w.addLine("Due: %s.", w.formatTimeAndLeft(holdDueTime(h)))
+		w.addLine("Due: %s.", w.formatTimeAndLeft(requestedActionTime(h)))
 	}
-	w.addLine("Next: %s", fill.Replace(cmp.Or(r.next, w.automaticAction(h))))
-	w.addLine("Action: %s", fill.Replace(cmp.Or(r.action, operatorAction(h))))
+	w.addLine("Next: %s", fill.Replace(cmp.Or(r.next, w.describeAutomaticAction(h))))
+	w.addLine("Action: %s", fill.Replace(cmp.Or(r.action, describeOperatorAction(h))))
 	a = Alert{Kind: r.kind, Severity: r.severity(e)}
 	w.setTitleAndText(&a, formatHold(h)+": "+fill.Replace(r.summary))
 	return a, true
 }
 
-func (r *holdAlert) matchesEvent(e *event.Envelope) bool {
+func (r *holdAlertRule) matchesEvent(e *event.Envelope) bool {
 	return r.eventType == e.Type && (r.only == nil || r.only(e)) &&
 		(len(r.causes) == 0 || slices.ContainsFunc(r.causes, func(c hold.Cause) bool {
 			return c.String() == e.Data.Cause
 		}))
 }
 
-// holdReplacer are the placeholders in texts about a hold.
-func (w *alertText) holdReplacer(e *event.Envelope) *strings.Replacer {
+// holdPlaceholders are the placeholders in texts about a hold.
+func (w *alertText) holdPlaceholders(e *event.Envelope) *strings.Replacer {
 	h := &e.Data.Hold
 	return strings.NewReplacer(
 		"{hold}", h.ID,
@@ -210,7 +210,7 @@ const maxActionDelay = 5 * time.Minute
 // isDueAfterExpiry reports whether a hold's own time is not before its
 // deadline.
 func isDueAfterExpiry(e *event.Envelope) bool {
-	due := holdDueTime(&e.Data.Hold)
+	due := requestedActionTime(&e.Data.Hold)
 	return !due.IsZero() && !due.Before(e.Data.Hold.ExpiresAt)
 }
 
@@ -221,8 +221,9 @@ func actsBeforeExpiry(h *hold.View) bool {
 		h.NextAt.Before(h.ExpiresAt)
 }
 
-// holdDueTime is the time that the request set for the hold, zero for none.
-func holdDueTime(h *hold.View) time.Time {
+// requestedActionTime is the time that the request set for the hold, zero for
+// none.
+func requestedActionTime(h *hold.View) time.Time {
 	switch {
 	case h.CaptureAt != nil:
 		return *h.CaptureAt
@@ -232,8 +233,9 @@ func holdDueTime(h *hold.View) time.Time {
 	return time.Time{}
 }
 
-// automaticAction is what holdd does with a hold unless the operator acts.
-func (w *alertText) automaticAction(h *hold.View) string {
+// describeAutomaticAction is what holdd does with a hold unless the operator
+// acts.
+func (w *alertText) describeAutomaticAction(h *hold.View) string {
 	afterDeadline := h.State == "attention" && h.Cause == hold.CauseAfterDeadline.String()
 	switch {
 	case actsBeforeExpiry(h):
@@ -250,8 +252,8 @@ func (w *alertText) automaticAction(h *hold.View) string {
 	return "holdd does nothing; the card network releases the money at the deadline."
 }
 
-// operatorAction is what the operator can do with a hold.
-func operatorAction(h *hold.View) string {
+// describeOperatorAction is what the operator can do with a hold.
+func describeOperatorAction(h *hold.View) string {
 	first := "capture"
 	if h.State == "paused" {
 		first = "resume"

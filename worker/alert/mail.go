@@ -56,7 +56,7 @@ func newMailSender(u *url.URL, _ *http.Client) (sendFunc, error) {
 }
 
 func (s *mailSender) send(ctx context.Context, n *notification) deliveryOutcome {
-	err := s.dialAndSubmit(ctx, formatMail(s.from, s.to, n))
+	err := s.dialAndSubmitMail(ctx, formatMail(s.from, s.to, n))
 	var smtpErr *textproto.Error
 	switch {
 	case err == nil:
@@ -71,7 +71,7 @@ func (s *mailSender) send(ctx context.Context, n *notification) deliveryOutcome 
 	return deliveryOutcome{result: resultFailed, reason: describeNetworkError(err)}
 }
 
-func (s *mailSender) dialAndSubmit(ctx context.Context, text []byte) error {
+func (s *mailSender) dialAndSubmitMail(ctx context.Context, text []byte) error {
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp",
 		net.JoinHostPort(s.host, s.port))
 	if err != nil {
@@ -84,15 +84,15 @@ func (s *mailSender) dialAndSubmit(ctx context.Context, text []byte) error {
 	if s.implicitTLS {
 		conn = tls.Client(conn, s.tlsConfig())
 	}
-	return s.submit(conn, text)
+	return s.submitMail(conn, text)
 }
 
 func (s *mailSender) tlsConfig() *tls.Config {
 	return &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12}
 }
 
-// submit sends one mail on a connection.
-func (s *mailSender) submit(conn net.Conn, text []byte) error {
+// submitMail sends one mail on a connection.
+func (s *mailSender) submitMail(conn net.Conn, text []byte) error {
 	c, err := smtp.NewClient(conn, s.host)
 	if err != nil {
 		return err

@@ -7,8 +7,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// message is one event for a sink.
-type message struct {
+// sinkMessage is one event for a sink.
+type sinkMessage struct {
 	entryID   string // of the entry in the stream
 	eventID   string // the same in every attempt
 	orderKey  string // messages with the same key must arrive in order
@@ -21,7 +21,7 @@ const systemEventKey = "holdd"
 
 // newMessage returns the message of an event, and false if the sink does not
 // take the event.
-func (s *sink) newMessage(e hold.StreamEvent, o RenderOptions) (m message, ok bool) {
+func (s *sink) newMessage(e hold.StreamEvent, o RenderOptions) (m sinkMessage, ok bool) {
 	var head struct {
 		ID   string
 		Data struct{ Hold struct{ ID string } }
@@ -29,7 +29,8 @@ func (s *sink) newMessage(e hold.StreamEvent, o RenderOptions) (m message, ok bo
 	if json.Unmarshal(e.Event, &head) != nil || head.ID == "" {
 		return m, false
 	}
-	m = message{entryID: e.ID, eventID: head.ID, orderKey: head.Data.Hold.ID, eventJSON: e.Event}
+	m = sinkMessage{entryID: e.ID, eventID: head.ID, orderKey: head.Data.Hold.ID,
+		eventJSON: e.Event}
 	if m.orderKey == "" {
 		m.orderKey = systemEventKey
 	}
@@ -48,18 +49,18 @@ func (s *sink) newMessage(e hold.StreamEvent, o RenderOptions) (m message, ok bo
 // delivered.
 type messageGroup struct {
 	orderKey    string
-	source      groupSource
-	messages    []message
+	source      messageGroupSource
+	messages    []sinkMessage
 	attempted   bool
 	delivered   int             // the first so many
 	lastOutcome deliveryOutcome // of the last attempt
 }
 
-// groupSource says where a group's events come from.
-type groupSource uint8
+// messageGroupSource says where a group's events come from.
+type messageGroupSource uint8
 
 const (
-	fromStream groupSource = iota + 1
+	fromStream messageGroupSource = iota + 1
 	fromParked
 	fromRequeued
 )

@@ -14,7 +14,7 @@ import (
 
 // Stores are the parts of the store that deliveries need.
 type Stores struct {
-	Events       EventStore
+	Events       EventStreamStore
 	Leases       LeaseStore
 	Requeued     RequeuedStore
 	SystemEvents SystemEventStore
@@ -43,9 +43,9 @@ type Options struct {
 	Replica  string // unique among the replicas
 	Logger   *zap.Logger
 	Observer Observer
-	Health   *health.RedisReporter // shared with the worker; nil means one of its own
+	Health   *health.RedisHealthReporter // shared with the worker; nil means one of its own
 
-	Callback *Callback
+	Callback *CallbackEndpoint
 	// NotifyURLs are the addresses of chats, mail and pagers. The parameter
 	// severity of an address is the least severity that is sent there.
 	NotifyURLs []string
@@ -69,7 +69,7 @@ func (o *Options) setDefaults() error {
 		o.Logger = zap.NewNop()
 	}
 	if o.Health == nil {
-		o.Health = health.NewRedisReporter(o.Logger)
+		o.Health = health.NewRedisHealthReporter(o.Logger)
 	}
 	if o.PollInterval == 0 {
 		o.PollInterval = time.Second
@@ -89,7 +89,7 @@ type Notifier struct {
 	*SinkAdmin
 	options Options
 	sinks   []*sink
-	pinger  *pinger // may be nil
+	pinger  *deadMansSwitchPinger // may be nil
 	direct  *directNotifier
 }
 
@@ -105,7 +105,7 @@ func New(o Options) (*Notifier, error) {
 	n := &Notifier{options: o, sinks: sinks, direct: newDirectNotifier(&o, sinks),
 		SinkAdmin: &SinkAdmin{store: o.Stores.Sinks, sinks: sinks}}
 	if o.PingURL != "" {
-		if n.pinger, err = newPinger(&o); err != nil {
+		if n.pinger, err = newDeadMansSwitchPinger(&o); err != nil {
 			return nil, err
 		}
 	}
@@ -152,7 +152,7 @@ func (n *Notifier) Run(ctx context.Context) {
 	defer stop()
 	var running sync.WaitGroup
 	for _, s := range n.sinks {
-		for p := range n.options.Stores.Sinks.Partitions() {
+		for p := range n.options.Stores.Sinks.PartitionCount() {
 			d := newDeliverer(sendCtx, &n.options, s, p)
 			running.Go(func() { d.run(ctx) })
 		}
@@ -166,11 +166,11 @@ func (n *Notifier) Run(ctx context.Context) {
 
 // ReadinessChecked takes the result of a readiness check, for the dead man's
 // switch and for alerts about Redis and the stages. It does not block.
-func (n *Notifier) ReadinessChecked(checks []health.CheckResult) {
+func (n *Notifier) ReadinessChecked(checks []health.ReadinessCheckResult) {
 	if n.pinger != nil {
-		n.pinger.setChecks(checks)
+		n.pinger.setReadinessChecks(checks)
 	}
-	n.direct.setChecks(checks)
+	n.direct.setReadinessChecks(checks)
 }
 
 // replaceLatest puts v into a channel of one place, instead of an older value

@@ -44,7 +44,7 @@ var services = map[string]struct {
 	"pagerduty":  {"pagerduty://integration-key@events", newPagerDutySender},
 	"opsgenie":   {"opsgenie://host/api-key", newOpsgenieSender},
 	"smtp":       {"smtp://user:password@host:587/?from=a@b&to=c@d", newMailSender},
-	"generic":    {"generic+https://host/path", newGenericSender},
+	"generic":    {"generic+https://host/path", newGenericJSONSender},
 }
 
 // CheckNotifyURL returns an error if an address cannot be used. The error does
@@ -66,7 +66,7 @@ func newNotifySink(o *Options, address string) (*sink, error) {
 	if !ok {
 		return nil, fmt.Errorf("unknown service %.20q in notify_urls: want one of %s; "+
 			"generic+https:// reaches any other through a relay such as Apprise", name,
-			strings.Join(serviceNames(), ", "))
+			strings.Join(notifyServiceNames(), ", "))
 	}
 	minSeverity, q := Warning, u.Query()
 	if s := q.Get("severity"); s != "" {
@@ -81,16 +81,16 @@ func newNotifySink(o *Options, address string) (*sink, error) {
 		return nil, fmt.Errorf("invalid %s address in notify_urls: %w; want %s",
 			name, err, known.example)
 	}
-	d := newAddressDigest(u.String())
+	d := digestAddress(u.String())
 	return &sink{name: name + "-" + d, addressDigest: d, minSeverity: minSeverity,
 		takesDigests: true, maxConcurrent: 1,
 		tracksIncidents: name == "pagerduty" || name == "opsgenie",
-		send: func(ctx context.Context, m []message) deliveryOutcome {
+		send: func(ctx context.Context, m []sinkMessage) deliveryOutcome {
 			return send(ctx, newNotification(m))
 		}}, nil
 }
 
-func serviceNames() []string {
+func notifyServiceNames() []string {
 	var names []string
 	for name := range services {
 		names = append(names, name)
@@ -100,7 +100,7 @@ func serviceNames() []string {
 }
 
 // newNotification returns one notification of several alerts.
-func newNotification(m []message) *notification {
+func newNotification(m []sinkMessage) *notification {
 	if len(m) == 1 {
 		a := m[0].alert
 		return &notification{title: a.Title, text: a.Text, severity: a.Severity, kind: a.Kind,

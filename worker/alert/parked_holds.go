@@ -45,14 +45,14 @@ func (p *parkedHolds) has(key string) bool { return p.holds[key] != nil }
 
 func (p *parkedHolds) isFull() bool { return len(p.holds) >= maxParkedHolds }
 
-func (p *parkedHolds) hasUnsaved() bool { return len(p.park) > 0 || len(p.unpark) > 0 }
+func (p *parkedHolds) hasUnsavedChanges() bool { return len(p.park) > 0 || len(p.unpark) > 0 }
 
 func (p *parkedHolds) clearUnsaved() { p.park, p.unpark = map[string][]byte{}, nil }
 
 // add parks events of a hold that has none parked.
 func (p *parkedHolds) add(key string, events []json.RawMessage) {
 	p.holds[key] = &parkedHold{Events: events}
-	p.recordChange(key)
+	p.recordUnsavedChange(key)
 }
 
 // addEvent parks another event behind the parked ones of its hold. It returns
@@ -63,7 +63,7 @@ func (p *parkedHolds) addEvent(key string, event []byte) bool {
 		return false
 	}
 	h.Events = append(h.Events, event)
-	p.recordChange(key)
+	p.recordUnsavedChange(key)
 	return true
 }
 
@@ -81,34 +81,35 @@ func (p *parkedHolds) due(now time.Time, n int) (keys []string) {
 func (p *parkedHolds) removeDelivered(key string, n int) {
 	h := p.holds[key]
 	h.Events, h.Attempts, h.NextAttemptAt = h.Events[n:], 0, time.Time{}
-	p.recordChange(key)
+	p.recordUnsavedChange(key)
 }
 
-// deferAttempt sets when a hold is tried again. It returns its first event if
-// that has waited for [deadLetterAfter]; the event is then no longer parked.
-func (p *parkedHolds) deferAttempt(key string, now time.Time) (expired []byte) {
+// deferNextAttempt sets when a hold is tried again. It returns its first event
+// if that has waited for [deadLetterAfter]; the event is then no longer parked.
+func (p *parkedHolds) deferNextAttempt(key string, now time.Time) (expired []byte) {
 	h := p.holds[key]
 	h.Attempts++
-	h.NextAttemptAt = now.Add(backoff(h.Attempts, parkedBackoffMin, parkedBackoffMax))
+	h.NextAttemptAt = now.Add(jitteredBackoff(h.Attempts, parkedBackoffMin, parkedBackoffMax))
 	if len(h.Events) > 0 && now.Sub(eventTime(h.Events[0])) > deadLetterAfter {
 		expired = h.Events[0]
 		h.Events, h.Attempts, h.NextAttemptAt = h.Events[1:], 0, now
 	}
-	p.recordChange(key)
+	p.recordUnsavedChange(key)
 	return expired
 }
 
-// oldest returns when the oldest parked event happened, zero if there is none.
-func (p *parkedHolds) oldest() (t time.Time) {
+// oldestEventTime returns when the oldest parked event happened, zero if there
+// is none.
+func (p *parkedHolds) oldestEventTime() (t time.Time) {
 	for _, h := range p.holds {
 		t = earlierTime(t, eventTime(h.Events[0]))
 	}
 	return t
 }
 
-// recordChange notes what the next save writes of a hold. A hold without events
-// is no longer parked.
-func (p *parkedHolds) recordChange(key string) {
+// recordUnsavedChange notes what the next save writes of a hold. A hold without
+// events is no longer parked.
+func (p *parkedHolds) recordUnsavedChange(key string) {
 	h := p.holds[key]
 	if len(h.Events) == 0 {
 		delete(p.holds, key)

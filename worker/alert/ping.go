@@ -18,8 +18,9 @@ const (
 	minPingInterval = 30 * time.Second // services refuse more than a few pings a minute
 )
 
-// pinger pings a dead man's switch, which alarms when no replica pings it.
-type pinger struct {
+// deadMansSwitchPinger pings a dead man's switch, which alarms when no replica
+// pings it.
+type deadMansSwitchPinger struct {
 	log           *zap.Logger
 	client        *http.Client
 	successURL    string
@@ -28,18 +29,19 @@ type pinger struct {
 	failureLogged bool
 }
 
-func newPinger(o *Options) (*pinger, error) {
+func newDeadMansSwitchPinger(o *Options) (*deadMansSwitchPinger, error) {
 	u, err := url.Parse(o.PingURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, errors.New("invalid ping_url: want a web address such as https://hc-ping.com/…")
 	}
 	fail := *u
 	fail.Path = strings.TrimRight(fail.Path, "/") + "/fail"
-	return &pinger{log: o.Logger, client: newHTTPClient(o.Transport), successURL: u.String(),
+	return &deadMansSwitchPinger{log: o.Logger, client: newHTTPClient(o.Transport),
+		successURL: u.String(),
 		failureURL: fail.String(), updates: make(chan string, 1)}, nil
 }
 
-func (p *pinger) setChecks(checks []health.CheckResult) {
+func (p *deadMansSwitchPinger) setReadinessChecks(checks []health.ReadinessCheckResult) {
 	var failures []string
 	for _, c := range checks {
 		if !c.OK {
@@ -49,7 +51,7 @@ func (p *pinger) setChecks(checks []health.CheckResult) {
 	replaceLatest(p.updates, strings.Join(failures, "\n"))
 }
 
-func (p *pinger) run(ctx context.Context) {
+func (p *deadMansSwitchPinger) run(ctx context.Context) {
 	last, at := "", time.Time{}
 	for {
 		select {
@@ -65,7 +67,7 @@ func (p *pinger) run(ctx context.Context) {
 	}
 }
 
-func (p *pinger) ping(ctx context.Context, failures string) {
+func (p *deadMansSwitchPinger) ping(ctx context.Context, failures string) {
 	method, to, body := http.MethodGet, p.successURL, io.Reader(nil)
 	if failures != "" {
 		method, to, body = http.MethodPost, p.failureURL, strings.NewReader(failures)

@@ -14,8 +14,8 @@ const (
 	maxConcurrentSends = 8                // holds of a batch
 )
 
-// sender makes attempts to deliver messages to one sink, and records each.
-type sender struct {
+// sinkSender makes attempts to deliver messages to one sink, and records each.
+type sinkSender struct {
 	sink *sink
 	// ctx bounds the requests. It ends some seconds after the deliverer's, so
 	// that a request under way is not cut off when holdd stops.
@@ -26,7 +26,7 @@ type sender struct {
 
 // sendGroups delivers several groups at once, each in order up to its first
 // failure.
-func (s *sender) sendGroups(ctx context.Context, groups []*messageGroup) {
+func (s *sinkSender) sendGroups(ctx context.Context, groups []*messageGroup) {
 	end := time.Now().Add(roundTimeout)
 	slots := make(chan struct{}, max(1, s.sink.maxConcurrent))
 	var sending sync.WaitGroup
@@ -52,9 +52,9 @@ func (s *sender) sendGroups(ctx context.Context, groups []*messageGroup) {
 
 // sendDigests delivers the groups as messages of up to [maxDigestAlerts]
 // alerts, up to the first failure.
-func (s *sender) sendDigests(ctx context.Context, groups []*messageGroup) {
+func (s *sinkSender) sendDigests(ctx context.Context, groups []*messageGroup) {
 	end := time.Now().Add(roundTimeout)
-	var digest []message
+	var digest []sinkMessage
 	var groupOf []*messageGroup // of each message in digest
 	flush := func() bool {
 		if len(digest) == 0 {
@@ -86,17 +86,17 @@ func (s *sender) sendDigests(ctx context.Context, groups []*messageGroup) {
 }
 
 // sendOnce makes one attempt.
-func (s *sender) sendOnce(messages []message) deliveryOutcome {
+func (s *sinkSender) sendOnce(messages []sinkMessage) deliveryOutcome {
 	ctx, cancel := context.WithTimeout(s.ctx, sendTimeout)
 	defer cancel()
 	out := s.sink.send(ctx, messages)
 	for i := range messages {
-		s.record(&messages[i], out)
+		s.recordAttempt(&messages[i], out)
 	}
 	return out
 }
 
-func (s *sender) record(m *message, out deliveryOutcome) {
+func (s *sinkSender) recordAttempt(m *sinkMessage, out deliveryOutcome) {
 	kind := "event"
 	if m.alert != nil {
 		kind = string(m.alert.Kind)

@@ -178,8 +178,9 @@ func newOpsgenieSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		}), nil
 }
 
-// newGenericSender posts JSON that a relay can forward to any other service.
-func newGenericSender(u *url.URL, c *http.Client) (sendFunc, error) {
+// newGenericJSONSender posts JSON that a relay can forward to any other
+// service.
+func newGenericJSONSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	_, scheme, ok := strings.Cut(u.Scheme, "+")
 	if !ok {
 		scheme = "https"

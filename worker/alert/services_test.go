@@ -74,7 +74,7 @@ func TestServices_RequestFormat(t *testing.T) {
 	view := hold.View{ID: "pi_1", Reference: "BK-2071", Amount: 12000, Currency: "eur",
 		ExpiresAt: time.Now().Add(time.Hour), State: "attention", OnExpiry: "alert"}
 	refused := event.Envelope{ID: "evt_1", Type: hold.EventAttention, Timestamp: time.Now(),
-		Data: event.Data{Hold: view, Cause: hold.CauseRefused.String()}}
+		Data: event.EventData{Hold: view, Cause: hold.CauseRefused.String()}}
 	unavailable := event.Envelope{ID: "evt_2", Type: event.StripeUnavailable, Timestamp: time.Now()}
 	recovered := event.Envelope{ID: "evt_3", Type: event.StripeRecovered, Timestamp: time.Now()}
 	about := func(e *event.Envelope) (title, text string) {
@@ -263,8 +263,9 @@ func TestMail_MessageAndRejection(t *testing.T) {
 		alert.Options{NotifyURLs: []string{"smtp://desk:s3cret@" + addr +
 			"/?from=holdd@hotel.example&to=desk@hotel.example,night@hotel.example"}})
 	e := event.Envelope{ID: "evt_1", Type: hold.EventExpired, Timestamp: time.Now(),
-		Data: event.Data{Hold: hold.View{ID: "pi_1", Reference: "Übernachtung\r\nBcc: x@y.example",
-			Amount: 12000, Currency: "eur"}}}
+		Data: event.EventData{Hold: hold.View{ID: "pi_1",
+			Reference: "Übernachtung\r\nBcc: x@y.example",
+			Amount:    12000, Currency: "eur"}}}
 	raw, err := json.Marshal(&e)
 	if err != nil {
 		t.Fatal(err)

@@ -127,7 +127,7 @@ func simulateThirtyDays(t *testing.T, seed uint64, n int) {
 		w.checkCaptures(holds)
 	}, func(w *world, o *stripesim.Options) {
 		every, never := "@every 30m", "@every 2000h"
-		w.workerOptions.Schedules = worker.Schedules{Capture: every, Expiry: every,
+		w.workerOptions.Schedules = worker.CronSchedules{Capture: every, Expiry: every,
 			Report: "@every 3h", Purge: never, Reconcile: never, Verify: never,
 			Resume: never, Refresh: never, Inbox: never, Mirror: never}
 		w.storeOptions.Partitions = 2

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// resultCode is the result of one attempt. The set is closed.
-type resultCode uint8
+// deliveryResultCode is the result of one attempt. The set is closed.
+type deliveryResultCode uint8
 
 const (
-	resultDelivered  resultCode = iota + 1
-	resultRejected              // because of this message; others may be accepted
-	resultFailed                // because of the message or of the sink
-	resultRetryLater            // too many requests
-	resultGone                  // the receiver asked for no more events
+	resultDelivered  deliveryResultCode = iota + 1
+	resultRejected                      // because of this message; others may be accepted
+	resultFailed                        // because of the message or of the sink
+	resultRetryLater                    // too many requests
+	resultGone                          // the receiver asked for no more events
 )
 
 var resultNames = [...]string{"", "delivered", "rejected", "failed", "retry_later", "gone"}
@@ -23,7 +23,7 @@ var resultNames = [...]string{"", "delivered", "rejected", "failed", "retry_late
 // deliveryOutcome is the outcome of one attempt. Its reason is safe for logs:
 // it has no address and no secret.
 type deliveryOutcome struct {
-	result     resultCode
+	result     deliveryResultCode
 	retryAfter time.Duration // as the receiver asked
 	reason     string
 }
@@ -38,11 +38,11 @@ type sink struct {
 	// opened it. Alerts that can be resolved are sent to it one by one.
 	tracksIncidents bool
 	maxConcurrent   int
-	send            func(ctx context.Context, m []message) deliveryOutcome
+	send            func(ctx context.Context, m []sinkMessage) deliveryOutcome
 }
 
-// newAddressDigest tells addresses apart without repeating them.
-func newAddressDigest(address string) string {
+// digestAddress tells addresses apart without repeating them.
+func digestAddress(address string) string {
 	sum := sha256.Sum256([]byte("holdd sink " + address))
 	return hex.EncodeToString(sum[:4])
 }

@@ -14,7 +14,7 @@ import (
 // SinkStore reads the state of sinks and their dead letters. store.Outbox
 // implements it.
 type SinkStore interface {
-	Partitions() int
+	PartitionCount() int
 	SinkPartitionStates(ctx context.Context, sink string) ([][]byte, error)
 	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
 		err error)
@@ -39,7 +39,7 @@ func (d *SinkAdmin) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error
 		for _, data := range states {
 			var state deliveryState
 			if json.Unmarshal(data, &state) == nil {
-				addPartitionState(&status, &state, s.addressDigest)
+				addPartitionToStatus(&status, &state, s.addressDigest)
 			}
 		}
 		if _, status.DeadLetters, err = d.store.DeadLetters(ctx, s.name, 1); err != nil {
@@ -50,8 +50,8 @@ func (d *SinkAdmin) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error
 	return out, nil
 }
 
-// addPartitionState adds the state of a partition.
-func addPartitionState(s *event.SinkStatus, p *deliveryState, addressDigest string) {
+// addPartitionToStatus adds the state of a partition.
+func addPartitionToStatus(s *event.SinkStatus, p *deliveryState, addressDigest string) {
 	s.Failing = earlierTime(s.Failing, p.FailingSince)
 	s.Oldest = earlierTime(s.Oldest, p.OldestPending)
 	s.Disabled = s.Disabled || p.DisabledAddress == addressDigest

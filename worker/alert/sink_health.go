@@ -30,7 +30,7 @@ func (h *sinkHealth) isFailing() bool { return h.Attempts > 0 }
 func (h *sinkHealth) recordFailure(out *deliveryOutcome, now time.Time) (began bool) {
 	h.Attempts++
 	h.Reason = out.reason
-	h.NextAttemptAt = now.Add(max(backoff(h.Attempts, sinkBackoffMin, sinkBackoffMax),
+	h.NextAttemptAt = now.Add(max(jitteredBackoff(h.Attempts, sinkBackoffMin, sinkBackoffMax),
 		min(out.retryAfter, maxRetryAfter)))
 	if h.FailingSince.IsZero() {
 		h.FailingSince = now
@@ -39,8 +39,8 @@ func (h *sinkHealth) recordFailure(out *deliveryOutcome, now time.Time) (began b
 	return false
 }
 
-// recordRetryLater sets when a sink that limits the rate is tried again.
-func (h *sinkHealth) recordRetryLater(out *deliveryOutcome, now time.Time) {
+// recordRateLimited sets when a sink that limits the rate is tried again.
+func (h *sinkHealth) recordRateLimited(out *deliveryOutcome, now time.Time) {
 	h.Reason = out.reason
 	h.NextAttemptAt = now.Add(min(max(out.retryAfter, time.Second), maxRetryAfter))
 }
@@ -50,9 +50,9 @@ func (h *sinkHealth) recordRecovery() {
 	h.Attempts, h.FailingSince, h.NextAttemptAt, h.Reason = 0, time.Time{}, time.Time{}, ""
 }
 
-// pendingReport reports whether the sink has failed, or has recovered, for so
-// long that the operator must know.
-func (h *sinkHealth) pendingReport(now time.Time) (failing, needed bool) {
+// pendingHealthReport reports whether the sink has failed, or has recovered,
+// for so long that the operator must know.
+func (h *sinkHealth) pendingHealthReport(now time.Time) (failing, needed bool) {
 	failing = !h.FailingSince.IsZero() && now.Sub(h.FailingSince) >= reportFailingAfter
 	return failing, failing != h.FailureReported
 }

@@ -23,7 +23,7 @@ type LeaseStore interface {
 	// SaveSinkProgress saves all of p or nothing, and extends the lease; a
 	// lease of 0 ends it. ok is false if another replica has the lease.
 	SaveSinkProgress(ctx context.Context, sink string, partition int, token int64,
-		p hold.SinkWrite, lease time.Duration) (ok bool, err error)
+		p hold.SinkProgress, lease time.Duration) (ok bool, err error)
 }
 
 var errLeaseLost = errors.New("another replica delivers to this sink")
@@ -65,19 +65,21 @@ func (l *sinkLease) hasEnded() bool { return time.Now().After(l.until) }
 // endsWithin reports whether the lease must be extended before a round.
 func (l *sinkLease) endsWithin(d time.Duration) bool { return time.Until(l.until) < d }
 
-func (l *sinkLease) drop() { l.token = 0 }
+func (l *sinkLease) setLost() { l.token = 0 }
 
-// save writes p and extends the lease.
-func (l *sinkLease) save(ctx context.Context, p hold.SinkWrite) error {
-	return l.saveFor(ctx, p, l.duration)
+// saveProgress writes p and extends the lease.
+func (l *sinkLease) saveProgress(ctx context.Context, p hold.SinkProgress) error {
+	return l.saveProgressFor(ctx, p, l.duration)
 }
 
 // saveAndRelease writes p and ends the lease.
-func (l *sinkLease) saveAndRelease(ctx context.Context, p hold.SinkWrite) error {
-	return l.saveFor(ctx, p, 0)
+func (l *sinkLease) saveAndRelease(ctx context.Context, p hold.SinkProgress) error {
+	return l.saveProgressFor(ctx, p, 0)
 }
 
-func (l *sinkLease) saveFor(ctx context.Context, p hold.SinkWrite, d time.Duration) error {
+func (l *sinkLease) saveProgressFor(
+	ctx context.Context, p hold.SinkProgress, d time.Duration,
+) error {
 	asked := time.Now()
 	ok, err := l.store.SaveSinkProgress(ctx, l.sink, l.partition, l.token, p, d)
 	if err != nil {

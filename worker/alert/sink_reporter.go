@@ -15,12 +15,12 @@ import (
 type SystemEventStore interface {
 	event.Store
 	ReportConditions(ctx context.Context, replica string, ttl, quiet time.Duration,
-		list []hold.Condition) ([]hold.ConditionChange, error)
+		list []hold.DaemonCondition) ([]hold.DaemonConditionChange, error)
 }
 
 // sinkReporter publishes what happens to one sink, for the other sinks.
 type sinkReporter struct {
-	publisher *event.Publisher
+	publisher *event.SystemEventPublisher
 	store     SystemEventStore
 	sink      string
 	partition int
@@ -30,30 +30,31 @@ type sinkReporter struct {
 func newSinkReporter(
 	store SystemEventStore, sink string, partition int, log *zap.Logger,
 ) *sinkReporter {
-	return &sinkReporter{publisher: event.NewPublisher(store, utcNow), store: store, sink: sink,
+	return &sinkReporter{publisher: event.NewSystemEventPublisher(store, utcNow), store: store,
+		sink:      sink,
 		partition: partition, log: log}
 }
 
 func (r *sinkReporter) publishDisabled(ctx context.Context, cursor, reason string) {
 	r.log.Error("sink disabled by its receiver (410 Gone): set a new address to resume",
 		zap.String("event", string(event.SinkDisabled)), zap.String("reason", reason))
-	r.publishOnce(ctx, event.SinkDisabled, cursor, event.Data{Detail: reason})
+	r.publishOnce(ctx, event.SinkDisabled, cursor, event.EventData{Detail: reason})
 }
 
 func (r *sinkReporter) publishEventsLost(ctx context.Context, cursor string, n int64) {
 	r.log.Error("events trimmed from the stream before the sink accepted them",
 		zap.String("event", string(event.SinkEventsLost)), zap.Int64("events", n))
 	r.publishOnce(ctx, event.SinkEventsLost, strconv.Itoa(r.partition)+":"+cursor,
-		event.Data{Count: n})
+		event.EventData{Count: n})
 }
 
 func (r *sinkReporter) publishDeadLetters(ctx context.Context, now time.Time, n int64) {
-	r.publishOnce(ctx, event.SinkDeadLetters, now.Format(time.DateOnly), event.Data{Count: n})
+	r.publishOnce(ctx, event.SinkDeadLetters, now.Format(time.DateOnly), event.EventData{Count: n})
 }
 
 // publishOnce publishes a system event of the sink, once per subject.
 func (r *sinkReporter) publishOnce(
-	ctx context.Context, t hold.EventType, subject string, d event.Data,
+	ctx context.Context, t hold.EventType, subject string, d event.EventData,
 ) {
 	d.Sink = r.sink
 	if _, err := r.publisher.PublishOnce(ctx, t, r.sink+":"+subject, d); err != nil {
@@ -67,12 +68,13 @@ func (r *sinkReporter) publishOnce(
 func (r *sinkReporter) reportHealth(
 	ctx context.Context, failing bool, reason string, now time.Time,
 ) error {
-	c := hold.Condition{Name: "sink_" + r.sink, Active: failing,
-		RaisedEvent: event.EncodeSystem(event.SinkFailing, now,
-			event.Data{Sink: r.sink, Detail: reason}),
-		ClearedEvent: event.EncodeSystem(event.SinkRecovered, now, event.Data{Sink: r.sink})}
+	c := hold.DaemonCondition{Name: "sink_" + r.sink, Active: failing,
+		RaisedEvent: event.EncodeSystemEvent(event.SinkFailing, now,
+			event.EventData{Sink: r.sink, Detail: reason}),
+		ClearedEvent: event.EncodeSystemEvent(event.SinkRecovered, now,
+			event.EventData{Sink: r.sink})}
 	// The partition reports, whichever replica delivers it.
 	_, err := r.store.ReportConditions(ctx, "partition-"+strconv.Itoa(r.partition),
-		deadLetterAfter, 0, []hold.Condition{c})
+		deadLetterAfter, 0, []hold.DaemonCondition{c})
 	return err
 }

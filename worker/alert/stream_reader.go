@@ -10,8 +10,8 @@ import (
 
 const eventBatchSize = 64
 
-// EventStore reads the streams of events. store.Outbox implements it.
-type EventStore interface {
+// EventStreamStore reads the streams of events. store.Outbox implements it.
+type EventStreamStore interface {
 	// ReadEvents returns up to n events after an entry. trimmed says that the
 	// entry is no longer in the stream.
 	ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent,
@@ -35,7 +35,7 @@ type streamPosition struct {
 
 // streamReader reads one partition's events from the cursor of a sink.
 type streamReader struct {
-	store     EventStore
+	store     EventStreamStore
 	partition int
 	pos       streamPosition
 	done      map[string]bool // entries after the cursor
@@ -50,9 +50,9 @@ func (r *streamReader) restore(pos streamPosition) {
 	}
 }
 
-// entriesAdded returns the position of a new sink, which gets no events from
-// before it was added.
-func (r *streamReader) entriesAdded(ctx context.Context) int64 {
+// countAddedEntries returns the position of a new sink, which gets no events
+// from before it was added.
+func (r *streamReader) countAddedEntries(ctx context.Context) int64 {
 	length, added, err := r.store.StreamCounts(ctx, r.partition)
 	if err == nil && (added >= 0 || length == 0) {
 		return max(added, 0)
@@ -60,8 +60,8 @@ func (r *streamReader) entriesAdded(ctx context.Context) int64 {
 	return -1
 }
 
-// position returns what to save.
-func (r *streamReader) position() streamPosition {
+// currentPosition returns what to save.
+func (r *streamReader) currentPosition() streamPosition {
 	r.pos.DoneAhead = slices.Sorted(maps.Keys(r.done))
 	return r.pos
 }
@@ -110,8 +110,9 @@ func (r *streamReader) setDone(entry string) { r.done[entry] = true }
 
 func (r *streamReader) isDone(entry string) bool { return r.done[entry] }
 
-// advance moves the cursor over done events, and returns the rest of the batch.
-func (r *streamReader) advance(batch []hold.StreamEvent) (rest []hold.StreamEvent) {
+// advancePastDone moves the cursor over done events, and returns the rest of
+// the batch.
+func (r *streamReader) advancePastDone(batch []hold.StreamEvent) (rest []hold.StreamEvent) {
 	for i, e := range batch {
 		if !r.done[e.ID] {
 			return batch[i:]

@@ -9,13 +9,13 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// systemAlert is the alert of a system event. Its texts may contain
-// placeholders of [systemReplacer].
-type systemAlert struct {
+// systemAlertRule is the alert of a system event. Its texts may contain
+// placeholders of [systemPlaceholders].
+type systemAlertRule struct {
 	kind     Kind
 	severity Severity
-	resolved bool                   // the event ends the alert
-	needs    func(*event.Data) bool // what the texts need; nil means nothing
+	resolved bool                        // the event ends the alert
+	needs    func(*event.EventData) bool // what the texts need; nil means nothing
 	summary  string
 	details  string // a line before the next two, may be empty
 	next     string // what holdd does by itself
@@ -24,7 +24,7 @@ type systemAlert struct {
 
 // systemAlerts lists what the operator must know of the daemon. An event of
 // another type is no alert.
-var systemAlerts = map[hold.EventType]systemAlert{
+var systemAlerts = map[hold.EventType]systemAlertRule{
 	event.InboxRejected: {
 		kind: InboxRejected, severity: Warning, needs: hasRejection,
 		summary: "request in the inbox rejected: {reason}",
@@ -105,7 +105,7 @@ var systemAlerts = map[hold.EventType]systemAlert{
 		summary: "Stripe no longer limits the rate of requests",
 	},
 	event.CapacityAtRisk: {
-		kind: CapacityAtRisk, severity: Critical, needs: hasCapacity,
+		kind: CapacityAtRisk, severity: Critical, needs: hasCapacityRisk,
 		summary: "{at_risk_holds} holds over {at_risk_sums} will expire before the limits " +
 			"let them through, the first {at_risk_in}",
 		details: "First to expire: {at_risk_at}.",
@@ -184,7 +184,7 @@ var systemAlerts = map[hold.EventType]systemAlert{
 
 // A replica sends these without an event, because it cannot write one.
 var (
-	redisUnavailableAlert = systemAlert{
+	redisUnavailableAlert = systemAlertRule{
 		kind: RedisUnavailable, severity: Critical,
 		summary: "Redis unavailable",
 		details: "Since: {since}. Cause: {detail}. " +
@@ -193,12 +193,12 @@ var (
 			"authorizations still expire meanwhile.",
 		action: "start Redis, or restore the connection to it.",
 	}
-	redisRecoveredAlert = systemAlert{
+	redisRecoveredAlert = systemAlertRule{
 		kind: RedisUnavailable, severity: Critical, resolved: true,
 		summary: "Redis available again: work resumes",
 		details: "Reported by replica {replica}; others may report the same.",
 	}
-	stageStalledAlert = systemAlert{
+	stageStalledAlert = systemAlertRule{
 		kind: StageStalled, severity: Critical,
 		summary: "holdd has stalled: {detail}",
 		details: "Noticed: {since}. Reported by replica {replica}; others may report the same.",
@@ -206,7 +206,7 @@ var (
 			"holds that need this stage wait, and their authorizations still expire.",
 		action: "remove the cause; /readyz names every stage that has stalled.",
 	}
-	stageResumedAlert = systemAlert{
+	stageResumedAlert = systemAlertRule{
 		kind: StageStalled, severity: Critical, resolved: true,
 		summary: "all stages succeed again: work resumes",
 		details: "Reported by replica {replica}; others may report the same.",
@@ -219,9 +219,9 @@ const (
 		"the original is in holdd:inbox:rejected."
 )
 
-func hasRejection(d *event.Data) bool { return d.Rejection != nil }
-func hasIntent(d *event.Data) bool    { return d.Intent != nil }
-func hasCapacity(d *event.Data) bool  { return d.Capacity != nil }
+func hasRejection(d *event.EventData) bool    { return d.Rejection != nil }
+func hasIntent(d *event.EventData) bool       { return d.Intent != nil }
+func hasCapacityRisk(d *event.EventData) bool { return d.Capacity != nil }
 
 // describeSystemEvent returns the alert of a system event.
 func describeSystemEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
@@ -232,10 +232,10 @@ func describeSystemEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
 	if e.Data.Intent != nil {
 		w.addAccount(e.Data.Intent.Account)
 	}
-	return r.render(w, w.systemReplacer(&e.Data)), true
+	return r.render(w, w.systemPlaceholders(&e.Data)), true
 }
 
-func (r *systemAlert) render(w *alertText, fill *strings.Replacer) Alert {
+func (r *systemAlertRule) render(w *alertText, fill *strings.Replacer) Alert {
 	if r.details != "" {
 		w.addLine("%s", fill.Replace(r.details))
 	}
@@ -250,12 +250,12 @@ func (r *systemAlert) render(w *alertText, fill *strings.Replacer) Alert {
 	return a
 }
 
-// systemReplacer are the placeholders in texts about the daemon.
-func (w *alertText) systemReplacer(d *event.Data) *strings.Replacer {
+// systemPlaceholders are the placeholders in texts about the daemon.
+func (w *alertText) systemPlaceholders(d *event.EventData) *strings.Replacer {
 	values := []string{
 		"{sink}", sanitizeText(d.Sink, 40),
 		"{detail}", sanitizeText(d.Detail, 200),
-		"{count}", formatCount(d.Count),
+		"{count}", formatEventCount(d.Count),
 		"{replica}", sanitizeText(d.Replica, 100),
 		"{alive}", strconv.Itoa(len(d.Alive)),
 	}
@@ -287,8 +287,8 @@ func (w *alertText) systemReplacer(d *event.Data) *strings.Replacer {
 	return strings.NewReplacer(values...)
 }
 
-// formatCount writes a number of events; below 0 it is unknown.
-func formatCount(n int64) string {
+// formatEventCount writes a number of events; below 0 it is unknown.
+func formatEventCount(n int64) string {
 	if n < 0 {
 		return "some"
 	}

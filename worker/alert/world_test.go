@@ -78,7 +78,7 @@ type post struct {
 type parts struct {
 	*intake.Scheduler
 	*intake.Changer
-	*query.Reader
+	*query.HoldReader
 	*reconcile.Reconciler
 }
 
@@ -105,7 +105,7 @@ func runInWorld(t *testing.T, f func(w *world), tune ...func(*world, *stripesim.
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &world{t: t, ctx: ctx, redis: storetest.StartInProcess(t), pollInterval: time.Second}
 		w.redis.ClockTTL(true)
-		w.workerOptions = worker.Options{Rules: hold.Rules{ExpiryMargin: time.Hour,
+		w.workerOptions = worker.Options{Rules: hold.DecisionRules{ExpiryMargin: time.Hour,
 			Thresholds: []time.Duration{72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour}}}
 		w.storeOptions = store.Options{URL: "redis://in-process:6379"}
 		o := stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1}
@@ -204,7 +204,8 @@ func (w *world) startReplica() *replica {
 	}
 	a, err := alert.New(alert.Options{Stores: alertStores(r.store), Replica: r.name,
 		PollInterval: w.pollInterval, Transport: killableTransport{r, w},
-		Callback:   &alert.Callback{URL: "http://hotel.test/events", Secret: callbackSecret},
+		Callback: &alert.CallbackEndpoint{URL: "http://hotel.test/events",
+			Secret: callbackSecret},
 		NotifyURLs: []string{"generic+http://chat.test/?severity=info"}})
 	if err != nil {
 		w.t.Fatal(err)
@@ -250,11 +251,11 @@ type readinessObserver struct{ notifier *alert.Notifier }
 
 func (readinessObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
 func (readinessObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
-func (readinessObserver) StatusReported(hold.Counts, int, time.Time)           {}
+func (readinessObserver) StatusReported(hold.HoldCounts, int, time.Time)       {}
 func (readinessObserver) ReconcileFinished(reconcile.Reconciliation)           {}
-func (readinessObserver) RequestRejected(string, hold.Code)                    {}
+func (readinessObserver) RequestRejected(string, hold.ProblemCode)             {}
 func (readinessObserver) CapacityRiskComputed(event.CapacityRisk)              {}
-func (r readinessObserver) ReadinessChecked(checks []health.CheckResult) {
+func (r readinessObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 	r.notifier.ReadinessChecked(checks)
 }
 

@@ -47,7 +47,7 @@ func (a *accessControl) authenticate(r *http.Request, c *requestInfo) *Problem {
 
 func (a *accessControl) authenticateToken(r *http.Request, c *requestInfo) *Problem {
 	given, ok := bearerToken(r)
-	caller, role := a.tokens.find(given)
+	caller, role := a.tokens.findCaller(given)
 	switch {
 	case role == 0:
 		if isPublicRoute(r) && !ok {

@@ -30,7 +30,8 @@ func parseTestTokens(t testing.TB) *api.Tokens {
 
 func TestAccess_TokensAndRoles(t *testing.T) {
 	m := newFakeHolds()
-	m.checks = []health.CheckResult{{Name: "redis", Detail: "10.0.0.7:6379 does not answer"}}
+	m.checks = []health.ReadinessCheckResult{{Name: "redis",
+		Detail: "10.0.0.7:6379 does not answer"}}
 	m.addHold(t, testHoldID)
 	before := m.lastBy
 	s, a := startServer(t, api.Options{Holds: holdsOf(m), Tokens: parseTestTokens(t), Version: "1.2.3", Metrics: http.NotFoundHandler()})
@@ -38,7 +39,7 @@ func TestAccess_TokensAndRoles(t *testing.T) {
 	for _, c := range []struct {
 		method, path, body, auth string
 		status                   int
-		code                     hold.Code
+		code                     hold.ProblemCode
 	}{
 		{"GET", "/v1/holds", "", "", 401, api.TokenRequired},
 		{"GET", "/v1/holds", "", "Basic Ym9hcmQ6eA==", 401, api.TokenRequired},
@@ -134,7 +135,7 @@ func TestAccess_CrossOriginAndHost(t *testing.T) {
 		what, method string
 		headers      []string
 		status       int
-		code         hold.Code
+		code         hold.ProblemCode
 	}{
 		{"a program", "POST", nil, 200, ""},
 		{"localhost", "POST", []string{"Host", fmt.Sprintf("localhost:%d", port)}, 200, ""},

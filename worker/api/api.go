@@ -40,7 +40,7 @@ type Options struct {
 	Livemode bool   // shown with each hold
 	Version  string // shown in the OpenAPI document and by /healthz
 	// Rules decide which warnings are shown with a hold.
-	Rules hold.Rules
+	Rules hold.DecisionRules
 
 	// Tokens are required from every caller. Nil: only callers on this machine
 	// are admitted, without a token.
@@ -95,8 +95,8 @@ type API struct {
 	log            *zap.Logger
 }
 
-// routeGroup serves the routes of one concern.
-type routeGroup interface {
+// routeRegistrar serves the routes of one concern.
+type routeRegistrar interface {
 	register(doc huma.API)
 }
 
@@ -107,11 +107,11 @@ func New(o Options) (*API, error) {
 	}
 	mux := http.NewServeMux()
 	doc := newHumaAPI(mux, o.Version)
-	r := responder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
-	for _, h := range []routeGroup{
+	r := responseBuilder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
+	for _, h := range []routeRegistrar{
 		&scheduleHandler{r, o.Holds.Scheduler, o.MaxBatchBodyBytes},
-		&readHandler{r, o.Holds.Reader},
-		&changeHandler{r, o.Holds.Changer},
+		&holdReadHandler{r, o.Holds.Reader},
+		&holdChangeHandler{r, o.Holds.Changer},
 		&planHandler{r, o.Holds.Planner},
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
@@ -121,7 +121,7 @@ func New(o Options) (*API, error) {
 	} {
 		h.register(doc)
 	}
-	if err := registerDocuments(mux, doc.OpenAPI(), o.Tokens != nil); err != nil {
+	if err := registerDocs(mux, doc.OpenAPI(), o.Tokens != nil); err != nil {
 		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
 	}
 	if o.Metrics != nil {
@@ -147,7 +147,7 @@ func (a *API) InvalidSignatures() uint64 { return a.webhook.invalidSignatures.Lo
 
 // ServeHTTP checks access, limits the requests in flight, and routes.
 func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
-	w := &startRecorder{ResponseWriter: unwrapped}
+	w := &responseStartRecorder{ResponseWriter: unwrapped}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -169,7 +169,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		problemFromMux(handler, r).write(w)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestInfoKey{}, c),
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestInfoContextKey{}, c),
 		a.requestTimeout)
 	defer cancel()
 	if !isExemptFromInFlightLimit(r.URL.Path) {
@@ -189,7 +189,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 
 // recoverPanic logs a panic and answers 500. It closes the connection instead
 // if the response has begun, so that the client does not take it for complete.
-func (a *API) recoverPanic(w *startRecorder, c *requestInfo) {
+func (a *API) recoverPanic(w *responseStartRecorder, c *requestInfo) {
 	p := recover()
 	if p == nil {
 		return
@@ -212,25 +212,25 @@ func isExemptFromInFlightLimit(path string) bool {
 }
 
 // problemFromMux turns the mux's 404 and 405 into problems.
-func problemFromMux(h http.Handler, r *http.Request) problemWithAllow {
-	rec := &headerRecorder{header: http.Header{}}
+func problemFromMux(h http.Handler, r *http.Request) muxProblem {
+	rec := &statusAndHeaderRecorder{header: http.Header{}}
 	h.ServeHTTP(rec, r)
 	path := truncate(r.URL.Path, 100)
 	if rec.status == http.StatusMethodNotAllowed {
 		allow := rec.header.Get("Allow")
-		return problemWithAllow{newProblem(MethodNotAllowed, "",
+		return muxProblem{newProblem(MethodNotAllowed, "",
 			fmt.Sprintf("method %.20s not allowed for %s: use %s", r.Method, path, allow)), allow}
 	}
-	return problemWithAllow{newProblem(RouteNotFound, "",
+	return muxProblem{newProblem(RouteNotFound, "",
 		fmt.Sprintf("no route %s: see /docs for all routes", path)), ""}
 }
 
-type problemWithAllow struct {
+type muxProblem struct {
 	*Problem
 	allow string
 }
 
-func (r problemWithAllow) write(w http.ResponseWriter) {
+func (r muxProblem) write(w http.ResponseWriter) {
 	if r.allow != "" {
 		w.Header().Set("Allow", r.allow)
 	}

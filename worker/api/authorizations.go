@@ -54,7 +54,7 @@ type authorizationOutput struct {
 
 // authorizationHandler authorizes cards.
 type authorizationHandler struct {
-	responder
+	responseBuilder
 	authorizer Authorizer // nil: disabled
 }
 
@@ -92,10 +92,10 @@ func (h *authorizationHandler) authorize(
 ) (*authorizationOutput, error) {
 	// The key is checked before the body: without it a request cannot be
 	// retried.
-	if _, err := hold.AttemptID(in.Key); err != nil {
+	if _, err := hold.AttemptIDFromKey(in.Key); err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
-	c := requestInfoFrom(ctx)
+	c := requestInfoFromContext(ctx)
 	var req hold.AuthorizeRequest
 	if err := c.readJSONBody(maxSingleBodyBytes, true,
 		func(b []byte) error { return decodeAuthorization(b, &req) }); err != nil {
@@ -108,7 +108,7 @@ func (h *authorizationHandler) authorize(
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
-	return h.authorizationResponse(&result), nil
+	return h.newAuthorizationResponse(&result), nil
 }
 
 func (h *authorizationHandler) confirm(
@@ -117,10 +117,10 @@ func (h *authorizationHandler) confirm(
 	if err := checkPathID(in.ID); err != nil {
 		return nil, err
 	}
-	if _, err := hold.AttemptID(in.Key); err != nil {
+	if _, err := hold.AttemptIDFromKey(in.Key); err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
-	c := requestInfoFrom(ctx)
+	c := requestInfoFromContext(ctx)
 	var req hold.ConfirmRequest
 	err := c.readJSONBody(maxSingleBodyBytes, false, func(b []byte) error {
 		if b == nil {
@@ -138,7 +138,7 @@ func (h *authorizationHandler) confirm(
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
-	return h.authorizationResponse(&result), nil
+	return h.newAuthorizationResponse(&result), nil
 }
 
 // decodeAuthorization decodes strictly. It rejects null, which has no meaning
@@ -158,14 +158,14 @@ func decodeAuthorization(body []byte, into any) error {
 	return nil
 }
 
-func (h *authorizationHandler) authorizationResponse(
+func (h *authorizationHandler) newAuthorizationResponse(
 	r *hold.AuthorizationResult,
 ) *authorizationOutput {
 	out := &authorizationOutput{Status: http.StatusAccepted, Body: Authorization{
 		ID: r.PaymentIntent, Status: string(r.Status), ClientSecret: r.ClientSecret.Reveal(),
 		Livemode: h.livemode}}
 	if r.Hold != nil {
-		v := h.holdView(r.Hold, r.Now, false)
+		v := h.newHoldView(r.Hold, r.Now, false)
 		out.Status, out.Body.Hold = http.StatusOK, &v
 		if r.Created {
 			out.Status, out.Location = http.StatusCreated, "/v1/holds/"+v.ID

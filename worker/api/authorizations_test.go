@@ -19,13 +19,13 @@ import (
 type fakeAuthorizer struct {
 	now      time.Time
 	calls    int
-	lastCall hold.AuthorizeCall
+	lastCall hold.AuthorizeParams
 	result   hold.AuthorizationResult
 	err      error
 }
 
 func (c *fakeAuthorizer) Authorize(_ context.Context, key string, req hold.AuthorizeRequest, _ string) (hold.AuthorizationResult, error) {
-	id, err := hold.AttemptID(key)
+	id, err := hold.AttemptIDFromKey(key)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
@@ -116,7 +116,7 @@ func TestAuthorizations_InvalidRequests(t *testing.T) {
 	for _, tt := range []struct {
 		what, path, key, body string
 		status                int
-		code                  hold.Code
+		code                  hold.ProblemCode
 		field                 string
 	}{
 		{"no key", "/v1/authorizations", "", with(`"reference":"x"`), 400, hold.InvalidIdempotencyKey, "Idempotency-Key"},

@@ -46,9 +46,9 @@ type changeHoldInput struct {
 	IfMatch string `header:"If-Match" maxLength:"100" doc:"The ETag that you read. If the hold has changed since, the request returns 412" example:"\"3\""`
 }
 
-// changeHandler changes terms and acts on holds.
-type changeHandler struct {
-	responder
+// holdChangeHandler changes terms and acts on holds.
+type holdChangeHandler struct {
+	responseBuilder
 	changer Changer
 }
 
@@ -59,7 +59,7 @@ type changeFunc func(ctx context.Context, id string, revision uint64, by string)
 const confirmDescription = " If `on_expiry` then acts at once, the request returns 422 " +
 	"`would_cancel_now` or `would_capture_now` unless `confirm` is true."
 
-func (h *changeHandler) register(doc huma.API) {
+func (h *holdChangeHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "changeHold", Method: http.MethodPatch, Path: "/v1/holds/{id}",
 		Tags:    []string{"holds"},
@@ -68,7 +68,7 @@ func (h *changeHandler) register(doc huma.API) {
 			"empty time clears it. " +
 			"Once the worker acts on the hold, the request returns 409 `too_late`." +
 			confirmDescription,
-	}, h.handle(http.StatusOK, h.patch))
+	}, h.newChangeHandlerFunc(http.StatusOK, h.patch))
 
 	for _, a := range []struct {
 		operationID, verb    string
@@ -96,12 +96,13 @@ func (h *changeHandler) register(doc huma.API) {
 			OperationID: a.operationID, Method: http.MethodPost, Path: "/v1/holds/{id}/" + a.verb,
 			DefaultStatus: a.status, Tags: []string{"actions"},
 			Summary: a.summary, Description: a.description,
-		}, h.handle(a.status, a.change))
+		}, h.newChangeHandlerFunc(a.status, a.change))
 	}
 }
 
-// handle returns a handler that checks what all changes have in common.
-func (h *changeHandler) handle(
+// newChangeHandlerFunc returns a handler that checks what all changes have in
+// common.
+func (h *holdChangeHandler) newChangeHandlerFunc(
 	status int, change changeFunc,
 ) func(context.Context, *changeHoldInput) (*holdOutput, error) {
 	return func(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
@@ -112,32 +113,32 @@ func (h *changeHandler) handle(
 		if err != nil {
 			return nil, err
 		}
-		changed, now, err := change(ctx, in.ID, revision, requestInfoFrom(ctx).by)
+		changed, now, err := change(ctx, in.ID, revision, requestInfoFromContext(ctx).by)
 		if err != nil {
 			return nil, h.logAndConvertError(ctx, err)
 		}
-		return h.holdResponse(&changed, now, status, false), nil
+		return h.newHoldResponse(&changed, now, status, false), nil
 	}
 }
 
-func (h *changeHandler) patch(
+func (h *holdChangeHandler) patch(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var p hold.Patch
-	if err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, true,
+	if err := requestInfoFromContext(ctx).readJSONBody(maxSingleBodyBytes, true,
 		func(b []byte) error { return decodePatch(b, &p) }); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
 	return h.changer.Patch(ctx, id, p, revision, by)
 }
 
-func (h *changeHandler) capture(
+func (h *holdChangeHandler) capture(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var req hold.CaptureRequest
-	err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false,
+	err := requestInfoFromContext(ctx).readJSONBody(maxSingleBodyBytes, false,
 		func(b []byte) (err error) {
-			req, err = decodeCapture(b)
+			req, err = decodeCaptureRequest(b)
 			return err
 		})
 	if err == nil && req.Amount < 0 {
@@ -157,40 +158,40 @@ func (h *changeHandler) capture(
 	return captured, now, err
 }
 
-func (h *changeHandler) cancel(
+func (h *holdChangeHandler) cancel(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var body cancelRequest
-	if err := requestInfoFrom(ctx).decodeOptionalBody(&body); err != nil {
+	if err := requestInfoFromContext(ctx).decodeOptionalBody(&body); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
 	return h.changer.Cancel(ctx, id, body.CancellationReason, revision, by)
 }
 
-func (h *changeHandler) pause(
+func (h *holdChangeHandler) pause(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var body pauseResumeRequest
-	if err := requestInfoFrom(ctx).decodeOptionalBody(&body); err != nil {
+	if err := requestInfoFromContext(ctx).decodeOptionalBody(&body); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
 	return h.changer.Pause(ctx, id, revision, body.Confirm, by)
 }
 
-func (h *changeHandler) resume(
+func (h *holdChangeHandler) resume(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var body pauseResumeRequest
-	if err := requestInfoFrom(ctx).decodeOptionalBody(&body); err != nil {
+	if err := requestInfoFromContext(ctx).decodeOptionalBody(&body); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
 	return h.changer.Resume(ctx, id, revision, body.Confirm, by)
 }
 
-func (h *changeHandler) acknowledge(
+func (h *holdChangeHandler) acknowledge(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	if err := requestInfoFrom(ctx).decodeOptionalBody(&struct{}{}); err != nil {
+	if err := requestInfoFromContext(ctx).decodeOptionalBody(&struct{}{}); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
 	return h.changer.Acknowledge(ctx, id, revision, by)

@@ -23,7 +23,7 @@ const (
 // Errors are *[Problem] if holdd answered, and *[UnreachableError] if it did
 // not.
 type Client struct {
-	*connection
+	*clientConnection
 	holdsClient
 	authorizationsClient
 	operationsClient
@@ -54,13 +54,13 @@ func (u *UnreachableError) Unwrap() error { return u.Err }
 // https://host:port or unix:///path/to/socket. The token is empty if holdd
 // requires none.
 func NewClient(address, token string) (*Client, error) {
-	c := &connection{address: address}
+	c := &clientConnection{address: address}
 	if token = strings.TrimSpace(token); token != "" {
 		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return nil, errors.New("invalid token: want visible ASCII characters without spaces, " +
 				"as in the third word of a line of the tokens file")
 		}
-		c.token = &hiddenToken{reveal: func() string { return token }}
+		c.token = &unprintableToken{reveal: func() string { return token }}
 	}
 	// The environment's proxy is not used: it must not see the token.
 	dialer := &net.Dialer{Timeout: dialTimeout}
@@ -90,8 +90,8 @@ func NewClient(address, token string) (*Client, error) {
 	return newClient(c), nil
 }
 
-func newClient(c *connection) *Client {
-	return &Client{connection: c, holdsClient: holdsClient{c},
+func newClient(c *clientConnection) *Client {
+	return &Client{clientConnection: c, holdsClient: holdsClient{c},
 		authorizationsClient: authorizationsClient{c}, operationsClient: operationsClient{c}}
 }
 
@@ -126,7 +126,7 @@ func redactAddress(s string) string {
 // token, a hold's history shows that name for the client's changes. holdd knows
 // "cli".
 func (c *Client) WithClientName(name string) *Client {
-	d := *c.connection
+	d := *c.clientConnection
 	d.clientName = name
 	return newClient(&d)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // authorizationsClient has the methods of [Client] for authorizations.
-type authorizationsClient struct{ conn *connection }
+type authorizationsClient struct{ conn *clientConnection }
 
 // Authorize authorizes a card and schedules its hold. Use a new key for each
 // authorization. After an [UnreachableError], status 503 or the code
@@ -18,7 +18,7 @@ type authorizationsClient struct{ conn *connection }
 func (c authorizationsClient) Authorize(
 	ctx context.Context, key string, req hold.AuthorizeRequest,
 ) (Authorization, error) {
-	return c.sendWithKey(ctx, "/v1/authorizations", key, req)
+	return c.sendWithIdempotencyKey(ctx, "/v1/authorizations", key, req)
 }
 
 // ConfirmAuthorization confirms an authorization after the cardholder's action,
@@ -29,14 +29,15 @@ func (c authorizationsClient) ConfirmAuthorization(
 	if err := checkIntentID(id); err != nil {
 		return Authorization{}, err
 	}
-	return c.sendWithKey(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key, req)
+	return c.sendWithIdempotencyKey(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key,
+		req)
 }
 
-func (c authorizationsClient) sendWithKey(
+func (c authorizationsClient) sendWithIdempotencyKey(
 	ctx context.Context, path, key string, body any,
 ) (out Authorization, err error) {
 	var invalid *hold.Problem
-	if _, e := hold.AttemptID(key); errors.As(e, &invalid) {
+	if _, e := hold.AttemptIDFromKey(key); errors.As(e, &invalid) {
 		return out, problemFromHoldProblem(invalid)
 	}
 	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost, path: path,

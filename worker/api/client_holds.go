@@ -14,7 +14,7 @@ import (
 )
 
 // holdsClient has the methods of [Client] for holds.
-type holdsClient struct{ conn *connection }
+type holdsClient struct{ conn *clientConnection }
 
 // Schedule schedules a hold. created is false if the same request was accepted
 // before.
@@ -45,7 +45,7 @@ func (c holdsClient) ScheduleBatch(
 
 // Get returns one hold with its history.
 func (c holdsClient) Get(ctx context.Context, id string) (v hold.View, err error) {
-	return c.sendForHold(ctx, id, "", clientRequest{method: http.MethodGet})
+	return c.sendHoldRequest(ctx, id, "", clientRequest{method: http.MethodGet})
 }
 
 // ListQuery selects holds. Its zero value selects all.
@@ -80,7 +80,7 @@ func (c holdsClient) List(ctx context.Context, q ListQuery) (ListPage, error) {
 	}
 	var page ListPage
 	_, err := c.conn.send(ctx,
-		clientRequest{method: http.MethodGet, path: withQuery("/v1/holds", v)}, &page)
+		clientRequest{method: http.MethodGet, path: appendQuery("/v1/holds", v)}, &page)
 	return page, err
 }
 
@@ -118,7 +118,7 @@ func (c holdsClient) ListAll(ctx context.Context, q ListQuery) iter.Seq2[hold.Vi
 func (c holdsClient) Patch(
 	ctx context.Context, id string, p hold.Patch, revision uint64,
 ) (hold.View, error) {
-	return c.sendForHold(ctx, id, "",
+	return c.sendHoldRequest(ctx, id, "",
 		clientRequest{method: http.MethodPatch, revision: revision, body: p})
 }
 
@@ -128,7 +128,7 @@ func (c holdsClient) Patch(
 func (c holdsClient) Capture(
 	ctx context.Context, id string, req hold.CaptureRequest, revision uint64,
 ) (hold.View, error) {
-	return c.sendForHold(ctx, id, "/capture", clientRequest{method: http.MethodPost,
+	return c.sendHoldRequest(ctx, id, "/capture", clientRequest{method: http.MethodPost,
 		revision: revision, body: req})
 }
 
@@ -138,7 +138,7 @@ func (c holdsClient) Capture(
 func (c holdsClient) Cancel(
 	ctx context.Context, id, reason string, revision uint64,
 ) (hold.View, error) {
-	return c.sendForHold(ctx, id, "/cancel", clientRequest{method: http.MethodPost,
+	return c.sendHoldRequest(ctx, id, "/cancel", clientRequest{method: http.MethodPost,
 		revision: revision, body: cancelRequest{CancellationReason: reason}})
 }
 
@@ -147,7 +147,7 @@ func (c holdsClient) Cancel(
 func (c holdsClient) Pause(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
-	return c.sendForHold(ctx, id, "/pause", clientRequest{method: http.MethodPost,
+	return c.sendHoldRequest(ctx, id, "/pause", clientRequest{method: http.MethodPost,
 		revision: revision, body: pauseResumeRequest{Confirm: confirm}})
 }
 
@@ -156,7 +156,7 @@ func (c holdsClient) Pause(
 func (c holdsClient) Resume(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
-	return c.sendForHold(ctx, id, "/resume", clientRequest{method: http.MethodPost,
+	return c.sendHoldRequest(ctx, id, "/resume", clientRequest{method: http.MethodPost,
 		revision: revision, body: pauseResumeRequest{Confirm: confirm}})
 }
 
@@ -164,13 +164,13 @@ func (c holdsClient) Resume(
 func (c holdsClient) Acknowledge(
 	ctx context.Context, id string, revision uint64,
 ) (hold.View, error) {
-	return c.sendForHold(ctx, id, "/acknowledge",
+	return c.sendHoldRequest(ctx, id, "/acknowledge",
 		clientRequest{method: http.MethodPost, revision: revision})
 }
 
-// sendForHold sends a request about one hold. It checks the id, which becomes
-// part of the path.
-func (c holdsClient) sendForHold(
+// sendHoldRequest sends a request about one hold. It checks the id, which
+// becomes part of the path.
+func (c holdsClient) sendHoldRequest(
 	ctx context.Context, id, action string, r clientRequest,
 ) (v hold.View, err error) {
 	if err := checkIntentID(id); err != nil {
@@ -189,7 +189,7 @@ func checkIntentID(id string) error {
 	return nil
 }
 
-func withQuery(path string, v url.Values) string {
+func appendQuery(path string, v url.Values) string {
 	if len(v) == 0 {
 		return path
 	}

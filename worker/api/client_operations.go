@@ -10,11 +10,11 @@ import (
 
 // operationsClient has the methods of [Client] for operators: plan, reconcile,
 // deliveries, health and log level.
-type operationsClient struct{ conn *connection }
+type operationsClient struct{ conn *clientConnection }
 
 func (c operationsClient) get(ctx context.Context, path string, v url.Values, out any) error {
 	_, err := c.conn.send(ctx,
-		clientRequest{method: http.MethodGet, path: withQuery(path, v)}, out)
+		clientRequest{method: http.MethodGet, path: appendQuery(path, v)}, out)
 	return err
 }
 
@@ -99,6 +99,6 @@ func (c operationsClient) LogLevel(ctx context.Context) (l LogLevel, err error) 
 // it restarts.
 func (c operationsClient) SetLogLevel(ctx context.Context, level string) (l LogLevel, err error) {
 	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPut,
-		path: withQuery("/v1/log-level", url.Values{"level": {level}})}, &l)
+		path: appendQuery("/v1/log-level", url.Values{"level": {level}})}, &l)
 	return l, err
 }

@@ -14,18 +14,18 @@ import (
 	"sync/atomic"
 )
 
-// connection sends requests to one holdd.
-type connection struct {
+// clientConnection sends requests to one holdd.
+type clientConnection struct {
 	baseURL    string // of requests, without a slash at the end
 	address    string // as shown in errors
-	token      *hiddenToken
+	token      *unprintableToken
 	clientName string
 	http       *http.Client
 }
 
-// hiddenToken keeps a token from being printed: fmt does not print what a
+// unprintableToken keeps a token from being printed: fmt does not print what a
 // function returns.
-type hiddenToken struct{ reveal func() string }
+type unprintableToken struct{ reveal func() string }
 
 // clientRequest is one request of the API.
 type clientRequest struct {
@@ -37,7 +37,9 @@ type clientRequest struct {
 
 // send sends a request and decodes its response into out. A status other than
 // 2xx is an error, except that of a readiness report.
-func (c *connection) send(ctx context.Context, r clientRequest, out any) (status int, err error) {
+func (c *clientConnection) send(
+	ctx context.Context, r clientRequest, out any,
+) (status int, err error) {
 	req, err := c.newRequest(ctx, &r)
 	if err != nil {
 		return 0, err
@@ -66,7 +68,9 @@ func (c *connection) send(ctx context.Context, r clientRequest, out any) (status
 	return res.StatusCode, c.decodeResponse(res, b, out)
 }
 
-func (c *connection) newRequest(ctx context.Context, r *clientRequest) (*http.Request, error) {
+func (c *clientConnection) newRequest(
+	ctx context.Context, r *clientRequest,
+) (*http.Request, error) {
 	var payload io.Reader
 	if r.body != nil {
 		b, err := json.Marshal(r.body)
@@ -99,7 +103,7 @@ func (c *connection) newRequest(ctx context.Context, r *clientRequest) (*http.Re
 	return req, nil
 }
 
-func (c *connection) decodeResponse(res *http.Response, body []byte, out any) error {
+func (c *clientConnection) decodeResponse(res *http.Response, body []byte, out any) error {
 	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
 	_, isReadiness := out.(*Readiness)
 	switch {

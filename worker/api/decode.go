@@ -50,14 +50,14 @@ func problemFromJSON(err error) *Problem {
 	switch {
 	case errors.As(err, &syntax):
 		if errors.Is(err, jsontext.ErrDuplicateName) {
-			return newProblem(InvalidJSON, fieldPath(syntax.JSONPointer),
+			return newProblem(InvalidJSON, fieldPathFromPointer(syntax.JSONPointer),
 				"duplicate field: send it once")
 		}
 		return newProblem(InvalidJSON, "", fmt.Sprintf("invalid JSON at byte %d: %.120s",
 			syntax.ByteOffset, syntax.Err))
 	case errors.As(err, &semantic):
 		if errors.Is(err, json.ErrUnknownName) {
-			return newProblem(UnknownField, fieldPath(semantic.JSONPointer),
+			return newProblem(UnknownField, fieldPathFromPointer(semantic.JSONPointer),
 				"unknown field: see /docs for the fields; their names are in lower case")
 		}
 		return wrongTypeProblem(semantic)
@@ -75,7 +75,7 @@ var wantedType = map[string]string{
 }
 
 func wrongTypeProblem(err *json.SemanticError) *Problem {
-	field := fieldPath(err.JSONPointer)
+	field := fieldPathFromPointer(err.JSONPointer)
 	want, ok := wantedType[field]
 	switch {
 	case field == "":
@@ -93,8 +93,9 @@ func wrongTypeProblem(err *json.SemanticError) *Problem {
 		fmt.Sprintf("invalid type: it is %s, want %s", describeJSONKind(err.JSONKind), want))
 }
 
-// fieldPath returns a field's path as callers write it, such as metadata.room.
-func fieldPath(p jsontext.Pointer) string {
+// fieldPathFromPointer returns a field's path as callers write it, such as
+// metadata.room.
+func fieldPathFromPointer(p jsontext.Pointer) string {
 	var out []string
 	for token := range p.Tokens() {
 		out = append(out, truncate(token, 60))
@@ -154,7 +155,7 @@ func decodePatch(body []byte, p *hold.Patch) error {
 				`or send "" (0 for an amount) to clear it`)
 	}
 	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
-		p.Reference == nil && len(p.Metadata) == 0 && p.CaptureParamsPatch.Empty() {
+		p.Reference == nil && len(p.Metadata) == 0 && p.CaptureParamsPatch.IsEmpty() {
 		return newProblem(hold.NothingToChange, "", "no term to change: send at least one of "+
 			"capture_at, cancel_at, capture_amount, on_expiry, reference, metadata, "+
 			"application_fee_amount, transfer_data, statement_descriptor_suffix, capture_metadata")
@@ -162,10 +163,10 @@ func decodePatch(body []byte, p *hold.Patch) error {
 	return nil
 }
 
-// decodeCapture decodes a capture; amount 0 means the amount of the hold's
-// terms. It rejects an explicit 0 or null: a caller that computed one does not
-// mean the whole amount.
-func decodeCapture(body []byte) (req hold.CaptureRequest, err error) {
+// decodeCaptureRequest decodes a capture; amount 0 means the amount of the
+// hold's terms. It rejects an explicit 0 or null: a caller that computed one
+// does not mean the whole amount.
+func decodeCaptureRequest(body []byte) (req hold.CaptureRequest, err error) {
 	if body == nil {
 		return req, nil
 	}
@@ -198,9 +199,12 @@ type batchDecoder struct {
 	problems []*Problem
 }
 
-// decodeBatch decodes {"holds":[…]}. It returns one request and one problem,
-// which may be nil, for each hold. Invalid JSON is an error of the whole batch.
-func decodeBatch(body []byte) (reqs []hold.ScheduleRequest, problems []*Problem, err error) {
+// decodeScheduleBatch decodes {"holds":[…]}. It returns one request and one
+// problem, which may be nil, for each hold. Invalid JSON is an error of the
+// whole batch.
+func decodeScheduleBatch(
+	body []byte,
+) (reqs []hold.ScheduleRequest, problems []*Problem, err error) {
 	d := &batchDecoder{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body),
 		jsontext.AllowDuplicateNames(true))}
 	if d.PeekKind() != '{' {

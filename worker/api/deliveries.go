@@ -88,7 +88,7 @@ type (
 
 // deliveryHandler shows and replays deliveries.
 type deliveryHandler struct {
-	responder
+	responseBuilder
 	deliveries DeliveryService // nil: disabled
 }
 
@@ -112,7 +112,7 @@ func (h *deliveryHandler) register(doc huma.API) {
 	}, h.replayDeadLetters)
 }
 
-func (h *deliveryHandler) listSinks(ctx context.Context, _ *noInput) (*listSinksOutput, error) {
+func (h *deliveryHandler) listSinks(ctx context.Context, _ *emptyInput) (*listSinksOutput, error) {
 	if h.deliveries == nil {
 		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
 	}
@@ -164,10 +164,10 @@ func (h *deliveryHandler) listDeadLetters(
 }
 
 func (h *deliveryHandler) replayDeadLetters(
-	ctx context.Context, _ *noInput,
+	ctx context.Context, _ *emptyInput,
 ) (*replayOutput, error) {
 	in := replayRequest{}
-	if err := requestInfoFrom(ctx).decodeOptionalBody(&in); err != nil {
+	if err := requestInfoFromContext(ctx).decodeOptionalBody(&in); err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
 	if in.Sink == "" {

@@ -88,14 +88,14 @@ func (p *docsWriter) writeOperations(items map[string]*huma.PathItem) {
 	paths := slices.Sorted(maps.Keys(items))
 	p.writeStrings(`<nav aria-label="Operations"><ul>`)
 	for _, path := range paths {
-		for _, op := range operationsOf(items[path]) {
+		for _, op := range operationsOfPath(items[path]) {
 			p.writeStrings(`<li><a href="#`, op.OperationID, `"><code>`, op.Method, " ",
 				html.EscapeString(path), `</code></a> `, textToHTML(op.Summary), `</li>`)
 		}
 	}
 	p.writeStrings(`<li><a href="#problems">Problems</a></li></ul></nav>`)
 	for _, path := range paths {
-		for _, op := range operationsOf(items[path]) {
+		for _, op := range operationsOfPath(items[path]) {
 			p.writeOperation(path, op)
 		}
 	}

@@ -42,12 +42,12 @@ type fakeHolds struct {
 	err           error                          // what everything answers
 	lastBy        string                         // of the last change
 	blockGet      chan struct{}                  // Get waits for it
-	checks        []health.CheckResult
-	lastQuery     query.Query
+	checks        []health.ReadinessCheckResult
+	lastQuery     query.HoldQuery
 	lastPlanAhead time.Duration
 }
 
-var rules = hold.Rules{ExpiryMargin: time.Hour}
+var rules = hold.DecisionRules{ExpiryMargin: time.Hour}
 
 func newFakeHolds() *fakeHolds {
 	return &fakeHolds{now: time.Now().UTC().Truncate(time.Millisecond),
@@ -75,7 +75,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 		return intake.ScheduleResult{Err: err}
 	}
 	if h, ok := m.holds[d.ID]; ok {
-		if !h.HasTermsOf(d) {
+		if !h.HasTermsOfRequest(d) {
 			return intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " +
 				d.ID + " is scheduled with other terms: change it instead"}}
 		}
@@ -83,7 +83,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 	}
 	c, err := hold.New(d, m.stripeIntents[d.ID], by, m.now)
 	if err == nil {
-		c, err = c.RefuseUnconfirmed(&hold.Hold{}, d.Confirm, m.now, rules)
+		c, err = c.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, d.Confirm, m.now, rules)
 	}
 	if err != nil {
 		return intake.ScheduleResult{Err: err}
@@ -132,7 +132,7 @@ func (m *fakeHolds) changeHold(
 	}
 	c, err := f(h)
 	if err == nil {
-		c, err = c.RefuseUnconfirmed(&h, confirmed, m.now, rules)
+		c, err = c.RefuseUnconfirmedExpiryPolicy(&h, confirmed, m.now, rules)
 	}
 	if err != nil {
 		return h, m.now, err
@@ -189,14 +189,14 @@ func (m *fakeHolds) Acknowledge(
 	})
 }
 
-func (m *fakeHolds) List(_ context.Context, q query.Query) (query.Page, error) {
+func (m *fakeHolds) List(_ context.Context, q query.HoldQuery) (query.HoldPage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lastQuery = q
 	if m.err != nil {
-		return query.Page{}, m.err
+		return query.HoldPage{}, m.err
 	}
-	page := query.Page{Now: m.now}
+	page := query.HoldPage{Now: m.now}
 	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int {
 		return cmp.Compare(a.ID, b.ID)
 	})
@@ -224,12 +224,13 @@ func (m *fakeHolds) Plan(_ context.Context, next time.Duration) (query.Plan, err
 	for _, h := range m.holds {
 		p.Hours = append(p.Hours, query.PlanHour{Start: h.NextAt.Truncate(time.Hour),
 			Capture: []hold.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
-		p.AtRisk = append(p.AtRisk, query.Risk{Hold: h, Reason: "ends before its capture time"})
+		p.AtRisk = append(p.AtRisk, query.AtRiskHold{Hold: h,
+			Reason: "ends before its capture time"})
 	}
 	return p, m.err
 }
 
-func (m *fakeHolds) Check(context.Context) []health.CheckResult { return m.checks }
+func (m *fakeHolds) Check(context.Context) []health.ReadinessCheckResult { return m.checks }
 
 // addHold schedules a hold for an hour from now.
 func (m *fakeHolds) addHold(t testing.TB, id string) hold.Hold {

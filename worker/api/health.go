@@ -9,10 +9,10 @@ import (
 	"github.com/holdd/holdd/worker/health"
 )
 
-// ReadinessChecker checks what this replica needs to work. worker.Readiness
-// implements it.
+// ReadinessChecker checks what this replica needs to work.
+// worker.ReadinessChecker implements it.
 type ReadinessChecker interface {
-	Check(ctx context.Context) []health.CheckResult
+	Check(ctx context.Context) []health.ReadinessCheckResult
 }
 
 // Readiness answers GET /readyz.
@@ -65,8 +65,8 @@ func (h *healthHandler) register(doc huma.API) {
 	}, h.getHealth)
 }
 
-func (h *healthHandler) getReadiness(ctx context.Context, _ *noInput) (*readinessOutput, error) {
-	trusted := requestInfoFrom(ctx).trusted
+func (h *healthHandler) getReadiness(ctx context.Context, _ *emptyInput) (*readinessOutput, error) {
+	trusted := requestInfoFromContext(ctx).trusted
 	checks := h.readiness.Check(ctx)
 	out := &readinessOutput{Status: http.StatusOK, Body: Readiness{Ready: true,
 		Checks: make([]ReadinessCheck, 0, len(checks))}}
@@ -82,9 +82,9 @@ func (h *healthHandler) getReadiness(ctx context.Context, _ *noInput) (*readines
 	return out, nil
 }
 
-func (h *healthHandler) getHealth(ctx context.Context, _ *noInput) (*healthOutput, error) {
+func (h *healthHandler) getHealth(ctx context.Context, _ *emptyInput) (*healthOutput, error) {
 	out := &healthOutput{Body: Health{Status: "ok"}}
-	if requestInfoFrom(ctx).trusted {
+	if requestInfoFromContext(ctx).trusted {
 		out.Body.Version, out.Body.Livemode = h.version, &h.livemode
 	}
 	return out, nil

@@ -12,10 +12,10 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// Reader finds and lists holds. query.Reader implements it.
+// Reader finds and lists holds. query.HoldReader implements it.
 type Reader interface {
 	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
-	List(ctx context.Context, q query.Query) (query.Page, error)
+	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
 }
 
 // ListPage is one page of a list. It may have fewer holds than requested, even
@@ -26,7 +26,7 @@ type ListPage struct {
 	Now   time.Time   `json:"now" doc:"Redis' time when the page was read"`
 }
 
-type noInput struct{}
+type emptyInput struct{}
 
 type getHoldInput struct {
 	ID string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
@@ -52,13 +52,13 @@ type listHoldsOutput struct {
 	Body ListPage
 }
 
-// readHandler shows and lists holds.
-type readHandler struct {
-	responder
+// holdReadHandler shows and lists holds.
+type holdReadHandler struct {
+	responseBuilder
 	reader Reader
 }
 
-func (h *readHandler) register(doc huma.API) {
+func (h *holdReadHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getHold", Method: http.MethodGet, Path: "/v1/holds/{id}",
 		Tags:    []string{"holds"},
@@ -73,7 +73,7 @@ func (h *readHandler) register(doc huma.API) {
 	}, h.list)
 }
 
-func (h *readHandler) get(ctx context.Context, in *getHoldInput) (*holdOutput, error) {
+func (h *holdReadHandler) get(ctx context.Context, in *getHoldInput) (*holdOutput, error) {
 	if err := checkPathID(in.ID); err != nil {
 		return nil, err
 	}
@@ -81,11 +81,11 @@ func (h *readHandler) get(ctx context.Context, in *getHoldInput) (*holdOutput, e
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
-	return h.holdResponse(&found, now, http.StatusOK, true), nil
+	return h.newHoldResponse(&found, now, http.StatusOK, true), nil
 }
 
-func (h *readHandler) list(ctx context.Context, in *listHoldsInput) (*listHoldsOutput, error) {
-	q := query.Query{Reference: in.Reference, Account: in.Account,
+func (h *holdReadHandler) list(ctx context.Context, in *listHoldsInput) (*listHoldsOutput, error) {
+	q := query.HoldQuery{Reference: in.Reference, Account: in.Account,
 		Limit: in.Limit, Cursor: in.Cursor}
 	q.State, _ = hold.ParseState(in.State) // huma has checked it against the enum
 	var p *hold.Problem
@@ -106,7 +106,7 @@ func (h *readHandler) list(ctx context.Context, in *listHoldsInput) (*listHoldsO
 	out := &listHoldsOutput{Body: ListPage{Holds: make([]hold.View, len(page.Holds)),
 		Next: page.Next, Now: page.Now.UTC()}}
 	for i := range page.Holds {
-		out.Body.Holds[i] = h.holdView(&page.Holds[i], page.Now, false)
+		out.Body.Holds[i] = h.newHoldView(&page.Holds[i], page.Now, false)
 	}
 	return out, nil
 }

@@ -31,7 +31,7 @@ func TestInternalErrors_LoggedNotReturned(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		status int
-		code   hold.Code
+		code   hold.ProblemCode
 		level  zapcore.Level
 	}{
 		{errors.New("WRONGPASS secret-dsn"), 500, api.InternalError, zap.ErrorLevel},

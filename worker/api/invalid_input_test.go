@@ -21,7 +21,7 @@ import (
 
 // problemCode returns the code of a complete problem, and "" for any other
 // response.
-func problemCode(t testing.TB, a response) hold.Code {
+func problemCode(t testing.TB, a response) hold.ProblemCode {
 	t.Helper()
 	if a.status < 400 {
 		return ""
@@ -60,7 +60,7 @@ func TestInvalidInput_ChangesNothing(t *testing.T) {
 	for _, c := range []struct {
 		what, method, path, body string
 		status                   int
-		code                     hold.Code
+		code                     hold.ProblemCode
 		field                    string
 	}{
 		{"no body", "POST", "/v1/holds", ``, 400, api.BodyRequired, ""},
@@ -351,13 +351,13 @@ func TestReadBody_ChunkedTooLarge(t *testing.T) {
 
 // declaredCodes returns the codes that a file declares, so that the test covers
 // new ones.
-func declaredCodes(t *testing.T, file string) map[string]hold.Code {
+func declaredCodes(t *testing.T, file string) map[string]hold.ProblemCode {
 	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]hold.Code{}
+	out := map[string]hold.ProblemCode{}
 	ast.Inspect(f, func(n ast.Node) bool {
 		v, ok := n.(*ast.ValueSpec)
 		if !ok || v.Type == nil || len(v.Values) != 1 {
@@ -367,9 +367,9 @@ func declaredCodes(t *testing.T, file string) map[string]hold.Code {
 		if sel, ok := v.Type.(*ast.SelectorExpr); ok {
 			kind = sel.Sel.Name
 		}
-		if lit, ok := v.Values[0].(*ast.BasicLit); ok && kind == "Code" {
+		if lit, ok := v.Values[0].(*ast.BasicLit); ok && kind == "ProblemCode" {
 			s, _ := strconv.Unquote(lit.Value)
-			out[v.Names[0].Name] = hold.Code(s)
+			out[v.Names[0].Name] = hold.ProblemCode(s)
 		}
 		return true
 	})
@@ -380,7 +380,7 @@ func declaredCodes(t *testing.T, file string) map[string]hold.Code {
 }
 
 func TestProblemCatalog_CoversEveryCode(t *testing.T) {
-	want := map[int][]hold.Code{
+	want := map[int][]hold.ProblemCode{
 		400: {hold.InvalidIdempotencyKey},
 		402: {hold.CardDeclined},
 		404: {hold.HoldNotFound, hold.IntentNotFound, hold.AuthorizationNotFound},
@@ -391,7 +391,7 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 			hold.CancelAccepted, hold.NothingToAcknowledge},
 		412: {hold.RevisionMismatch},
 	}
-	status := map[hold.Code]int{}
+	status := map[hold.ProblemCode]int{}
 	for s, codes := range want {
 		for _, c := range codes {
 			status[c] = s

@@ -79,7 +79,7 @@ func newLogLevelDisabledProblem() *Problem {
 	return newProblem(RouteNotFound, "", "the log level of this process cannot be changed")
 }
 
-func (h *logLevelHandler) get(context.Context, *noInput) (*logLevelOutput, error) {
+func (h *logLevelHandler) get(context.Context, *emptyInput) (*logLevelOutput, error) {
 	if h.control == nil {
 		return nil, newLogLevelDisabledProblem()
 	}
@@ -95,6 +95,6 @@ func (h *logLevelHandler) set(ctx context.Context, in *setLogLevelInput) (*logLe
 		return nil, newProblem(InvalidParameter, "level", fmt.Sprintf(
 			"invalid level %.20q: want debug, info, warn or error", in.Level))
 	}
-	h.control.set(to, requestInfoFrom(ctx).by)
+	h.control.set(to, requestInfoFromContext(ctx).by)
 	return &logLevelOutput{Body: h.control.current()}, nil
 }

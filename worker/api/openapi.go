@@ -49,7 +49,7 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[hold.View]():             "Hold",
 	reflect.TypeFor[*hold.View]():            "Hold",
 	reflect.TypeFor[hold.HistoryEntryView](): "HistoryEntry",
-	reflect.TypeFor[hold.Warning]():          "Warning",
+	reflect.TypeFor[hold.TermsWarning]():     "Warning",
 	reflect.TypeFor[hold.CaptureRequest]():   "Capture",
 	reflect.TypeFor[cancelRequest]():         "Cancel",
 	reflect.TypeFor[pauseResumeRequest]():    "Confirm",
@@ -71,14 +71,14 @@ func schemaName(t reflect.Type, hint string) string {
 	return huma.DefaultSchemaNamer(t, hint)
 }
 
-// registerDocuments adds the OpenAPI document and the documentation page to mux.
-func registerDocuments(mux *http.ServeMux, o *huma.OpenAPI, tokens bool) error {
+// registerDocs adds the OpenAPI document and the documentation page to mux.
+func registerDocs(mux *http.ServeMux, o *huma.OpenAPI, tokens bool) error {
 	document, err := completeAndEncodeOpenAPI(o, tokens)
 	if err != nil {
 		return err
 	}
 	page := renderDocsPage(o)
-	freeResponses(o)
+	freeOpenAPIResponses(o)
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(document) // fails only if the caller has disconnected
@@ -120,12 +120,12 @@ func addOperationDocs(o *huma.OpenAPI) error {
 	schemas := o.Components.Schemas
 	problem := schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	for _, item := range o.Paths {
-		for _, op := range operationsOf(item) {
+		for _, op := range operationsOfPath(item) {
 			d, ok := docs[op.OperationID]
 			if !ok {
 				return fmt.Errorf("operation %s has no operationDoc", op.OperationID)
 			}
-			if err := d.addTo(op, schemas, problem); err != nil {
+			if err := d.addToOperation(op, schemas, problem); err != nil {
 				return fmt.Errorf("operation %s: %w", op.OperationID, err)
 			}
 			delete(docs, op.OperationID)
@@ -151,11 +151,11 @@ func addPlainRouteDocs(o *huma.OpenAPI) {
 	}
 }
 
-// freeResponses frees half a megabyte that huma does not need once the document
-// is encoded.
-func freeResponses(o *huma.OpenAPI) {
+// freeOpenAPIResponses frees half a megabyte that huma does not need once the
+// document is encoded.
+func freeOpenAPIResponses(o *huma.OpenAPI) {
 	for _, item := range o.Paths {
-		for _, op := range operationsOf(item) {
+		for _, op := range operationsOfPath(item) {
 			op.Responses = nil
 		}
 	}
@@ -165,17 +165,17 @@ func freeResponses(o *huma.OpenAPI) {
 type operationDoc struct {
 	body          any // example of the request's body; nil: none
 	bodyRequired  bool
-	response      any            // example of the response
-	otherStatuses map[int]string // further statuses with the same response
-	problems      []hold.Code    // beside those of every operation
-	noProblems    bool           // of the operations that supervisors call
+	response      any                // example of the response
+	otherStatuses map[int]string     // further statuses with the same response
+	problems      []hold.ProblemCode // beside those of every operation
+	noProblems    bool               // of the operations that supervisors call
 }
 
 // commonProblems are possible in every operation.
-var commonProblems = []hold.Code{TokenRequired, TokenInvalid, TokenReadOnly, HostNotAllowed,
+var commonProblems = []hold.ProblemCode{TokenRequired, TokenInvalid, TokenReadOnly, HostNotAllowed,
 	CrossOriginRefused, InternalError, Unavailable}
 
-func (d *operationDoc) addTo(
+func (d *operationDoc) addToOperation(
 	op *huma.Operation, schemas huma.Registry, problem *huma.Schema,
 ) error {
 	if d.body != nil {
@@ -207,7 +207,7 @@ func (d *operationDoc) addTo(
 
 // addProblems adds one response for each status, with an example of each code.
 func (d *operationDoc) addProblems(op *huma.Operation, problem *huma.Schema) error {
-	byStatus := map[int][]hold.Code{}
+	byStatus := map[int][]hold.ProblemCode{}
 	for _, code := range slices.Concat(d.problems, commonProblems) {
 		if op.Method == http.MethodGet && (code == TokenReadOnly || code == CrossOriginRefused) {
 			continue
@@ -234,8 +234,8 @@ func (d *operationDoc) addProblems(op *huma.Operation, problem *huma.Schema) err
 	return nil
 }
 
-// operationsOf returns the operations of a path.
-func operationsOf(p *huma.PathItem) []*huma.Operation {
+// operationsOfPath returns the operations of a path.
+func operationsOfPath(p *huma.PathItem) []*huma.Operation {
 	var out []*huma.Operation
 	for _, op := range []*huma.Operation{p.Get, p.Post, p.Put, p.Patch} {
 		if op != nil {

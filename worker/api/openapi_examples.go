@@ -10,24 +10,25 @@ import (
 
 // Problems that several operations share.
 var (
-	bodyProblems = []hold.Code{InvalidJSON, BodyRequired, BodyTooLarge, UnsupportedMediaType,
+	bodyProblems = []hold.ProblemCode{InvalidJSON, BodyRequired, BodyTooLarge, UnsupportedMediaType,
 		UnknownField, InvalidType}
-	parameterProblems = []hold.Code{InvalidParameter, UnknownParameter}
-	changeProblems    = []hold.Code{hold.InvalidID, InvalidIfMatch, hold.HoldNotFound, hold.TooLate,
+	parameterProblems = []hold.ProblemCode{InvalidParameter, UnknownParameter}
+	changeProblems    = []hold.ProblemCode{hold.InvalidID, InvalidIfMatch, hold.HoldNotFound,
+		hold.TooLate,
 		hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired,
 		hold.CancelAccepted, hold.RevisionMismatch}
-	termProblems = []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidTime,
+	termProblems = []hold.ProblemCode{hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidTime,
 		hold.UnknownTimeZone, hold.InThePast, hold.AfterDeadline, hold.ConflictingTimes,
 		hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata}
-	confirmProblems       = []hold.Code{hold.WouldCancelNow, hold.WouldCaptureNow}
-	authorizationProblems = []hold.Code{hold.InvalidIdempotencyKey, hold.InvalidField,
+	confirmProblems       = []hold.ProblemCode{hold.WouldCancelNow, hold.WouldCaptureNow}
+	authorizationProblems = []hold.ProblemCode{hold.InvalidIdempotencyKey, hold.InvalidField,
 		hold.InvalidID, hold.CardDeclined, hold.IdempotencyKeyReused, hold.InProgress,
 		hold.AuthorizationAbandoned, hold.AlreadyCaptured, hold.AuthorizationRefused,
 		hold.OutcomeUnknown}
 )
 
 // withProblems joins lists of codes, and single codes after them.
-func withProblems(lists [][]hold.Code, codes ...hold.Code) []hold.Code {
+func withProblems(lists [][]hold.ProblemCode, codes ...hold.ProblemCode) []hold.ProblemCode {
 	return slices.Concat(slices.Concat(lists...), codes)
 }
 
@@ -54,7 +55,8 @@ func holdDocs() map[string]operationDoc {
 	return map[string]operationDoc{
 		"scheduleHold": {body: req, bodyRequired: true, response: h,
 			otherStatuses: map[int]string{200: "The same request was accepted before"},
-			problems: withProblems([][]hold.Code{bodyProblems, termProblems, confirmProblems},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems, termProblems,
+				confirmProblems},
 				hold.InvalidID, hold.InvalidCurrency, hold.CurrencyMismatch, hold.AmountMismatch,
 				hold.NotCapturable, hold.IntentNotFound, hold.HoldExists, hold.InvalidField)},
 		"scheduleHolds": {
@@ -62,12 +64,12 @@ func holdDocs() map[string]operationDoc {
 			bodyRequired: true,
 			response: BatchResponse{Results: []BatchResult{
 				{Status: 201, Hold: &h}, {Status: 422, Problem: invalidProblem}}},
-			problems: withProblems([][]hold.Code{bodyProblems}, InvalidBatch)},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems}, InvalidBatch)},
 		"getHold": {response: withHistory,
-			problems: []hold.Code{hold.InvalidID, hold.HoldNotFound}},
+			problems: []hold.ProblemCode{hold.InvalidID, hold.HoldNotFound}},
 		"listHolds": {
 			response: ListPage{Holds: []hold.View{h}, Next: "eyJ2IjoxfQ", Now: h.CreatedAt},
-			problems: withProblems([][]hold.Code{parameterProblems}, hold.InvalidID,
+			problems: withProblems([][]hold.ProblemCode{parameterProblems}, hold.InvalidID,
 				hold.InvalidCursor)},
 		"getPlan": {response: examplePlan(&h), problems: parameterProblems},
 	}
@@ -80,23 +82,26 @@ func changeDocs() map[string]operationDoc {
 		"changeHold": {
 			body: hold.Patch{CaptureAt: &at, CaptureAmount: &amount}, bodyRequired: true,
 			response: h,
-			problems: withProblems([][]hold.Code{bodyProblems, changeProblems, termProblems,
+			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems, termProblems,
 				confirmProblems}, hold.NothingToChange, hold.InvalidField)},
 		"captureHold": {body: hold.CaptureRequest{Amount: 12500}, response: h,
-			problems: withProblems([][]hold.Code{bodyProblems, changeProblems},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems},
 				hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidField, hold.InvalidMetadata,
 				hold.HoldPaused)},
 		"cancelHold": {body: cancelRequest{CancellationReason: hold.ReasonDuplicate}, response: h,
-			problems: withProblems([][]hold.Code{bodyProblems, changeProblems},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems},
 				hold.InvalidField)},
 		"pauseHold": {body: pauseResumeRequest{}, response: h,
-			problems: withProblems([][]hold.Code{bodyProblems, changeProblems, confirmProblems},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems,
+				confirmProblems},
 				hold.AlreadyPaused)},
 		"resumeHold": {body: pauseResumeRequest{}, response: h,
-			problems: withProblems([][]hold.Code{bodyProblems, changeProblems, confirmProblems},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems,
+				confirmProblems},
 				hold.NotPaused)},
 		"acknowledgeHold": {response: h,
-			problems: withProblems([][]hold.Code{changeProblems}, hold.NothingToAcknowledge)},
+			problems: withProblems([][]hold.ProblemCode{changeProblems},
+				hold.NothingToAcknowledge)},
 	}
 }
 
@@ -110,11 +115,12 @@ func authorizationDocs() map[string]operationDoc {
 	return map[string]operationDoc{
 		"authorize": {body: exampleAuthorization, bodyRequired: true, response: authorized,
 			otherStatuses: otherStatuses,
-			problems: withProblems([][]hold.Code{bodyProblems, termProblems, authorizationProblems},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems, termProblems,
+				authorizationProblems},
 				hold.InvalidCurrency)},
 		"confirmAuthorization": {body: hold.ConfirmRequest{}, response: authorized,
 			otherStatuses: otherStatuses,
-			problems: withProblems([][]hold.Code{bodyProblems, authorizationProblems},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems, authorizationProblems},
 				hold.AuthorizationNotFound)},
 	}
 }
@@ -123,9 +129,9 @@ func reconcileDocs() map[string]operationDoc {
 	return map[string]operationDoc{
 		"startReconcile": {body: reconcileRequest{DryRun: true}, response: exampleReconciliation(),
 			otherStatuses: map[int]string{200: "A run was in progress: this one"},
-			problems:      withProblems([][]hold.Code{bodyProblems}, hold.InvalidID)},
+			problems:      withProblems([][]hold.ProblemCode{bodyProblems}, hold.InvalidID)},
 		"getReconcile": {response: exampleReconciliation(),
-			problems: withProblems([][]hold.Code{parameterProblems}, ReconcileRunNotFound)},
+			problems: withProblems([][]hold.ProblemCode{parameterProblems}, ReconcileRunNotFound)},
 	}
 }
 
@@ -139,10 +145,11 @@ func deliveryDocs() map[string]operationDoc {
 			DeadLetters: []DeadLetter{{ID: "0:1795858200000-0",
 				EventID: "evt_3PxYzA2eZvKYlo2C1gQmT0aB_1tmj0v3a10_1", Type: "hold.scheduled",
 				Timestamp: h.CreatedAt, HoldID: h.ID, Reason: "HTTP 502"}}},
-			problems: withProblems([][]hold.Code{parameterProblems}, SinkNotFound)},
+			problems: withProblems([][]hold.ProblemCode{parameterProblems}, SinkNotFound)},
 		"replayDeadLetters": {body: replayRequest{Sink: "callback"},
 			response: ReplayResult{Replayed: 1},
-			problems: withProblems([][]hold.Code{bodyProblems}, SinkNotFound, InvalidParameter)},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems}, SinkNotFound,
+				InvalidParameter)},
 	}
 }
 
@@ -155,9 +162,9 @@ func processDocs() map[string]operationDoc {
 			noProblems:    true},
 		"getHealth": {response: Health{Status: "ok", Version: "1.0.0"}, noProblems: true},
 		"getLogLevel": {response: LogLevel{Level: "info", Configured: "info"},
-			problems: []hold.Code{RouteNotFound}},
+			problems: []hold.ProblemCode{RouteNotFound}},
 		"setLogLevel": {response: LogLevel{Level: "debug", Configured: "info"},
-			problems: withProblems([][]hold.Code{parameterProblems}, RouteNotFound)},
+			problems: withProblems([][]hold.ProblemCode{parameterProblems}, RouteNotFound)},
 	}
 }
 

@@ -59,7 +59,7 @@ type planOutput struct {
 
 // planHandler shows the plan.
 type planHandler struct {
-	responder
+	responseBuilder
 	planner Planner
 }
 
@@ -83,15 +83,16 @@ func (h *planHandler) get(ctx context.Context, in *planInput) (*planOutput, erro
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
-	return &planOutput{Body: h.planResponse(&p)}, nil
+	return &planOutput{Body: h.newPlanResponse(&p)}, nil
 }
 
-func (h *planHandler) planResponse(p *query.Plan) Plan {
+func (h *planHandler) newPlanResponse(p *query.Plan) Plan {
 	out := Plan{From: p.From.UTC(), Until: p.Until.UTC(), Hours: make([]PlanHour, 0, len(p.Hours)),
 		AtRisk: make([]AtRiskHold, 0, len(p.AtRisk)), Truncated: p.Truncated, Livemode: h.livemode}
 	var capture, cancel []hold.Sum
 	for _, hour := range p.Hours {
-		capture, cancel = mergeSums(capture, hour.Capture), mergeSums(cancel, hour.Cancel)
+		capture, cancel = mergeCurrencySums(capture, hour.Capture), mergeCurrencySums(cancel,
+			hour.Cancel)
 		out.Hours = append(out.Hours, PlanHour{
 			Start:   hour.Start.UTC(),
 			Capture: currencyTotals(hour.Capture),
@@ -102,7 +103,7 @@ func (h *planHandler) planResponse(p *query.Plan) Plan {
 	for i := range p.AtRisk {
 		r := &p.AtRisk[i]
 		out.AtRisk = append(out.AtRisk,
-			AtRiskHold{Hold: h.holdView(&r.Hold, p.From, false), Reason: r.Reason})
+			AtRiskHold{Hold: h.newHoldView(&r.Hold, p.From, false), Reason: r.Reason})
 	}
 	return out
 }
@@ -115,8 +116,8 @@ func currencyTotals(in []hold.Sum) []CurrencyTotal {
 	return out
 }
 
-// mergeSums adds sums to sums, currency by currency.
-func mergeSums(all, more []hold.Sum) []hold.Sum {
+// mergeCurrencySums adds sums to sums, currency by currency.
+func mergeCurrencySums(all, more []hold.Sum) []hold.Sum {
 	for _, m := range more {
 		i := slices.IndexFunc(all, func(s hold.Sum) bool { return s.Currency == m.Currency })
 		if i < 0 {

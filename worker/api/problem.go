@@ -20,13 +20,13 @@ const retryAfterSeconds = "2"
 // Problem is an error as defined by RFC 9457. The server sends it and the
 // client returns it. Callers branch on Code.
 type Problem struct {
-	Type     string     `json:"type" doc:"Documentation of the code, relative to the API's address" example:"/docs#hold_exists"`
-	Title    string     `json:"title" doc:"Summary of the code"`
-	Status   int        `json:"status" doc:"HTTP status" example:"409"`
-	Detail   string     `json:"detail" doc:"The error and what to do about it"`
-	Code     hold.Code  `json:"code" doc:"Stable name of the error. Branch on this" example:"hold_exists"`
-	Field    string     `json:"field,omitempty" doc:"Field or parameter with the error"`
-	Deadline *time.Time `json:"deadline,omitempty" doc:"When the authorization ends. Set for after_deadline, would_cancel_now and would_capture_now"`
+	Type     string           `json:"type" doc:"Documentation of the code, relative to the API's address" example:"/docs#hold_exists"`
+	Title    string           `json:"title" doc:"Summary of the code"`
+	Status   int              `json:"status" doc:"HTTP status" example:"409"`
+	Detail   string           `json:"detail" doc:"The error and what to do about it"`
+	Code     hold.ProblemCode `json:"code" doc:"Stable name of the error. Branch on this" example:"hold_exists"`
+	Field    string           `json:"field,omitempty" doc:"Field or parameter with the error"`
+	Deadline *time.Time       `json:"deadline,omitempty" doc:"When the authorization ends. Set for after_deadline, would_cancel_now and would_capture_now"`
 
 	DeclineCode   string `json:"decline_code,omitempty" doc:"The bank's reason. Set for card_declined" example:"insufficient_funds"`
 	PaymentIntent string `json:"payment_intent,omitempty" doc:"The authorization, which can be confirmed with another card. Set for card_declined"`
@@ -82,11 +82,11 @@ func (p *Problem) write(w http.ResponseWriter) {
 	_ = json.NewEncoder(w).Encode(p) // fails only if the caller has disconnected
 }
 
-func newProblem(code hold.Code, field, detail string) *Problem {
+func newProblem(code hold.ProblemCode, field, detail string) *Problem {
 	k, ok := problemKindByCode[code]
 	if !ok {
 		// a new code of package hold: it is about the request
-		k = problemKind{code: code, status: http.StatusUnprocessableEntity,
+		k = problemStatusAndTitle{code: code, status: http.StatusUnprocessableEntity,
 			title: "The request cannot be accepted"}
 	}
 	return &Problem{Type: "/docs#" + string(code), Title: k.title, Status: k.status, Detail: detail,
@@ -140,7 +140,7 @@ func convertHumaError(_ huma.Context, _ string, v any) (any, error) {
 		}
 		field := e.Location[strings.LastIndexByte(e.Location, '.')+1:]
 		if e.Message == "unknown query parameter" {
-			p = withCode(p, UnknownParameter)
+			p = setProblemCode(p, UnknownParameter)
 		}
 		if i == 0 {
 			p.Field, p.Detail = field, e.Message
@@ -153,7 +153,7 @@ func convertHumaError(_ huma.Context, _ string, v any) (any, error) {
 	return p, nil
 }
 
-func withCode(p *Problem, code hold.Code) *Problem {
+func setProblemCode(p *Problem, code hold.ProblemCode) *Problem {
 	q := newProblem(code, p.Field, p.Detail)
 	q.Errors = p.Errors
 	return q

@@ -8,42 +8,42 @@ import (
 // Codes of problems, beside those of package hold. They are stable: callers
 // branch on them.
 const (
-	InvalidJSON          hold.Code = "invalid_json"
-	InvalidType          hold.Code = "invalid_type"
-	UnknownField         hold.Code = "unknown_field"
-	InvalidParameter     hold.Code = "invalid_parameter"
-	UnknownParameter     hold.Code = "unknown_parameter"
-	InvalidIfMatch       hold.Code = "invalid_if_match"
-	InvalidBatch         hold.Code = "invalid_batch"
-	BodyRequired         hold.Code = "body_required"
-	BodyTooLarge         hold.Code = "body_too_large"
-	BodyTimeout          hold.Code = "body_timeout"
-	UnsupportedMediaType hold.Code = "unsupported_media_type"
-	RouteNotFound        hold.Code = "route_not_found"
-	MethodNotAllowed     hold.Code = "method_not_allowed"
-	TokenRequired        hold.Code = "token_required"
-	TokenInvalid         hold.Code = "token_invalid"
-	TokenReadOnly        hold.Code = "token_read_only"
-	HostNotAllowed       hold.Code = "host_not_allowed"
-	CrossOriginRefused   hold.Code = "cross_origin_refused"
-	Unavailable          hold.Code = "unavailable"
-	InternalError        hold.Code = "internal_error"
-	ReconcileRunNotFound hold.Code = "reconcile_run_not_found"
-	SinkNotFound         hold.Code = "sink_not_found"
-	InvalidSignature     hold.Code = "invalid_signature" // of a webhook
+	InvalidJSON          hold.ProblemCode = "invalid_json"
+	InvalidType          hold.ProblemCode = "invalid_type"
+	UnknownField         hold.ProblemCode = "unknown_field"
+	InvalidParameter     hold.ProblemCode = "invalid_parameter"
+	UnknownParameter     hold.ProblemCode = "unknown_parameter"
+	InvalidIfMatch       hold.ProblemCode = "invalid_if_match"
+	InvalidBatch         hold.ProblemCode = "invalid_batch"
+	BodyRequired         hold.ProblemCode = "body_required"
+	BodyTooLarge         hold.ProblemCode = "body_too_large"
+	BodyTimeout          hold.ProblemCode = "body_timeout"
+	UnsupportedMediaType hold.ProblemCode = "unsupported_media_type"
+	RouteNotFound        hold.ProblemCode = "route_not_found"
+	MethodNotAllowed     hold.ProblemCode = "method_not_allowed"
+	TokenRequired        hold.ProblemCode = "token_required"
+	TokenInvalid         hold.ProblemCode = "token_invalid"
+	TokenReadOnly        hold.ProblemCode = "token_read_only"
+	HostNotAllowed       hold.ProblemCode = "host_not_allowed"
+	CrossOriginRefused   hold.ProblemCode = "cross_origin_refused"
+	Unavailable          hold.ProblemCode = "unavailable"
+	InternalError        hold.ProblemCode = "internal_error"
+	ReconcileRunNotFound hold.ProblemCode = "reconcile_run_not_found"
+	SinkNotFound         hold.ProblemCode = "sink_not_found"
+	InvalidSignature     hold.ProblemCode = "invalid_signature" // of a webhook
 	// UnexpectedResponse is the client's: the server does not answer as holdd.
-	UnexpectedResponse hold.Code = "unexpected_response"
+	UnexpectedResponse hold.ProblemCode = "unexpected_response"
 )
 
-// problemKind is the status and title of all problems with one code.
-type problemKind struct {
-	code   hold.Code
+// problemStatusAndTitle is the status and title of all problems with one code.
+type problemStatusAndTitle struct {
+	code   hold.ProblemCode
 	status int
 	title  string
 }
 
 // problemCatalog lists every problem that the server sends, for /docs.
-var problemCatalog = []problemKind{
+var problemCatalog = []problemStatusAndTitle{
 	{InvalidJSON, 400, "The body is not valid JSON"},
 	{BodyRequired, 400, "The request needs a JSON body"},
 	{InvalidIfMatch, 400, "If-Match is not a single quoted revision"},
@@ -111,8 +111,8 @@ var problemCatalog = []problemKind{
 	{hold.OutcomeUnknown, 503, "The outcome of the authorization is not known yet"},
 }
 
-var problemKindByCode = func() map[hold.Code]problemKind {
-	m := make(map[hold.Code]problemKind, len(problemCatalog))
+var problemKindByCode = func() map[hold.ProblemCode]problemStatusAndTitle {
+	m := make(map[hold.ProblemCode]problemStatusAndTitle, len(problemCatalog))
 	for _, k := range problemCatalog {
 		m[k.code] = k
 	}

@@ -71,13 +71,13 @@ type reconcileOutput struct {
 	Body   Reconciliation
 }
 
-type getReconcileInput struct {
+type getReconciliationInput struct {
 	ID string `query:"id" maxLength:"100" doc:"Id of the run. Default: the newest" example:"rec_k3v7q2m5x6c4b2za"`
 }
 
 // reconcileHandler starts and shows comparisons with Stripe.
 type reconcileHandler struct {
-	responder
+	responseBuilder
 	reconciler Reconciler // nil: disabled
 }
 
@@ -100,8 +100,8 @@ func (h *reconcileHandler) register(doc huma.API) {
 	}, h.get)
 }
 
-func (h *reconcileHandler) start(ctx context.Context, _ *noInput) (*reconcileOutput, error) {
-	c := requestInfoFrom(ctx)
+func (h *reconcileHandler) start(ctx context.Context, _ *emptyInput) (*reconcileOutput, error) {
+	c := requestInfoFromContext(ctx)
 	var in reconcileRequest
 	if err := c.decodeOptionalBody(&in); err != nil {
 		return nil, h.logAndConvertError(ctx, err)
@@ -117,7 +117,7 @@ func (h *reconcileHandler) start(ctx context.Context, _ *noInput) (*reconcileOut
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
-	out := &reconcileOutput{Status: http.StatusOK, Body: h.reconciliationResponse(&run)}
+	out := &reconcileOutput{Status: http.StatusOK, Body: h.newReconciliationResponse(&run)}
 	if started {
 		out.Status = http.StatusAccepted
 	}
@@ -125,7 +125,7 @@ func (h *reconcileHandler) start(ctx context.Context, _ *noInput) (*reconcileOut
 }
 
 func (h *reconcileHandler) get(
-	ctx context.Context, in *getReconcileInput,
+	ctx context.Context, in *getReconciliationInput,
 ) (*reconcileOutput, error) {
 	if h.reconciler == nil {
 		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
@@ -138,10 +138,10 @@ func (h *reconcileHandler) get(
 		return nil, newProblem(ReconcileRunNotFound, "id", fmt.Sprintf("no reconcile run %q, "+
 			"or a newer run has replaced it: POST /v1/reconcile starts one", in.ID))
 	}
-	return &reconcileOutput{Status: http.StatusOK, Body: h.reconciliationResponse(&run)}, nil
+	return &reconcileOutput{Status: http.StatusOK, Body: h.newReconciliationResponse(&run)}, nil
 }
 
-func (h *reconcileHandler) reconciliationResponse(r *reconcile.Reconciliation) Reconciliation {
+func (h *reconcileHandler) newReconciliationResponse(r *reconcile.Reconciliation) Reconciliation {
 	out := Reconciliation{
 		ID: r.ID, DryRun: r.DryRun, State: string(r.State), By: r.By, Replica: r.Replica,
 		StartedAt: r.StartedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),

@@ -59,7 +59,7 @@ func TestReconcile_StartAndShow(t *testing.T) {
 	if run, err := c.Reconciliation(t.Context(), "rec_1"); err != nil || run.FinishedAt == nil {
 		t.Errorf("%v %+v", err, run)
 	}
-	for body, code := range map[string]hold.Code{
+	for body, code := range map[string]hold.ProblemCode{
 		`{"dryrun":true}`: api.UnknownField, `{"dry_run":"yes"}`: api.InvalidType, `{`: api.InvalidJSON, `{"accounts":["sk_live_1"]}`: hold.InvalidID,
 		``: "", `{}`: "",
 	} {

@@ -16,10 +16,10 @@ type requestInfo struct {
 	r            *http.Request
 }
 
-type requestInfoKey struct{}
+type requestInfoContextKey struct{}
 
-func requestInfoFrom(ctx context.Context) *requestInfo {
-	if c, ok := ctx.Value(requestInfoKey{}).(*requestInfo); ok {
+func requestInfoFromContext(ctx context.Context) *requestInfo {
+	if c, ok := ctx.Value(requestInfoContextKey{}).(*requestInfo); ok {
 		return c
 	}
 	return &requestInfo{}
@@ -30,41 +30,42 @@ func (c *requestInfo) logFields() []zap.Field {
 		zap.String("by", c.by)}
 }
 
-// startRecorder records whether the response has begun.
-type startRecorder struct {
+// responseStartRecorder records whether the response has begun.
+type responseStartRecorder struct {
 	http.ResponseWriter
 	started bool
 }
 
 // WriteHeader implements [http.ResponseWriter].
-func (w *startRecorder) WriteHeader(status int) {
+func (w *responseStartRecorder) WriteHeader(status int) {
 	w.started = true
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements [http.ResponseWriter].
-func (w *startRecorder) Write(b []byte) (int, error) {
+func (w *responseStartRecorder) Write(b []byte) (int, error) {
 	w.started = true
 	return w.ResponseWriter.Write(b)
 }
 
 // Unwrap is for [http.ResponseController].
-func (w *startRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *responseStartRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// headerRecorder keeps the status and header of a response and drops its body.
-type headerRecorder struct {
+// statusAndHeaderRecorder keeps the status and header of a response and drops
+// its body.
+type statusAndHeaderRecorder struct {
 	header http.Header
 	status int
 }
 
 // Header implements [http.ResponseWriter].
-func (h *headerRecorder) Header() http.Header { return h.header }
+func (h *statusAndHeaderRecorder) Header() http.Header { return h.header }
 
 // WriteHeader implements [http.ResponseWriter].
-func (h *headerRecorder) WriteHeader(status int) { h.status = status }
+func (h *statusAndHeaderRecorder) WriteHeader(status int) { h.status = status }
 
 // Write implements [http.ResponseWriter].
-func (h *headerRecorder) Write(b []byte) (int, error) { return len(b), nil }
+func (h *statusAndHeaderRecorder) Write(b []byte) (int, error) { return len(b), nil }
 
 func truncate(s string, n int) string {
 	if len(s) > n {

@@ -10,41 +10,41 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// responder builds the responses that handlers share.
-type responder struct {
+// responseBuilder builds the responses that handlers share.
+type responseBuilder struct {
 	livemode bool // shown with each hold
-	rules    hold.Rules
+	rules    hold.DecisionRules
 	log      *zap.Logger
 }
 
 // logAndConvertError converts an error to a problem for the caller, and logs
 // what the caller must not see.
-func (r responder) logAndConvertError(ctx context.Context, err error) *Problem {
+func (r responseBuilder) logAndConvertError(ctx context.Context, err error) *Problem {
 	p, callerError := problemFromError(err)
 	switch {
 	case callerError:
 	case errors.Is(ctx.Err(), context.Canceled): // the caller disconnected, or holdd stops
 	case p.Code == Unavailable:
 		r.log.Warn("request not served: unavailable",
-			append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
+			append(requestInfoFromContext(ctx).logFields(), zap.Error(err))...)
 	default:
 		r.log.Error("request failed: internal error",
-			append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
+			append(requestInfoFromContext(ctx).logFields(), zap.Error(err))...)
 	}
 	return p
 }
 
-func (r responder) holdView(h *hold.Hold, now time.Time, history bool) hold.View {
+func (r responseBuilder) newHoldView(h *hold.Hold, now time.Time, history bool) hold.View {
 	v := h.View(now, history)
 	v.Livemode, v.Warnings = r.livemode, hold.NearDeadlineWarnings(h, r.rules)
 	return v
 }
 
-func (r responder) holdResponse(
+func (r responseBuilder) newHoldResponse(
 	h *hold.Hold, now time.Time, status int, history bool,
 ) *holdOutput {
 	return &holdOutput{Status: status, ETag: formatETag(h.Revision),
-		Body: r.holdView(h, now, history)}
+		Body: r.newHoldView(h, now, history)}
 }
 
 func optionalTime(t time.Time) *time.Time {

@@ -182,7 +182,7 @@ func TestPatch_IfMatch(t *testing.T) {
 	for _, c := range []struct {
 		tag    string
 		status int
-		code   hold.Code
+		code   hold.ProblemCode
 	}{
 		{`"1"`, 200, ""}, {`*`, 200, ""}, {` "1" `, 200, ""},
 		{`"2"`, 412, hold.RevisionMismatch}, {`"18446744073709551615"`, 412, hold.RevisionMismatch},
@@ -209,7 +209,7 @@ func TestScheduleBatch(t *testing.T) {
 	}
 	want := []struct {
 		status int
-		code   hold.Code
+		code   hold.ProblemCode
 	}{{201, ""}, {422, hold.InvalidID}, {201, ""}, {409, hold.HoldExists}, {200, ""}}
 	for i, w := range want {
 		r := got[i]
@@ -231,7 +231,8 @@ func TestScheduleBatch(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.body), &b); err != nil || a.status != 200 || len(b.Results) != 6 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	for i, code := range []hold.Code{api.UnknownField, api.InvalidType, "", api.InvalidType, api.InvalidJSON, hold.InvalidAmount} {
+	for i, code := range []hold.ProblemCode{api.UnknownField, api.InvalidType, "", api.InvalidType,
+		api.InvalidJSON, hold.InvalidAmount} {
 		if r := b.Results[i]; code == "" && (r.Status != 201 || r.Hold.ID != testHoldID+"3") || code != "" && (r.Problem == nil || r.Problem.Code != code) {
 			t.Errorf("%d: %+v", i, r)
 		}
@@ -288,7 +289,8 @@ func TestListAndPlan(t *testing.T) {
 
 func TestHealthAndReadiness(t *testing.T) {
 	m := newFakeHolds()
-	m.checks = []health.CheckResult{{Name: "redis", OK: true}, {Name: "stripe", Detail: "the key is refused: set STRIPE_API_KEY"}}
+	m.checks = []health.ReadinessCheckResult{{Name: "redis", OK: true}, {Name: "stripe",
+		Detail: "the key is refused: set STRIPE_API_KEY"}}
 	s, _ := startServer(t, api.Options{Holds: holdsOf(m), Version: "1.2.3", Livemode: true, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "holdd_up 1\n") })})
 	c := newTestClient(t, s.URL, "")
 	if a := sendRequest(t, "GET", s.URL+"/readyz", ""); a.status != 503 {

@@ -43,7 +43,7 @@ type scheduleBatchOutput struct {
 
 // scheduleHandler accepts requests to schedule holds.
 type scheduleHandler struct {
-	responder
+	responseBuilder
 	scheduler    Scheduler
 	maxBatchBody int64
 }
@@ -76,8 +76,8 @@ func (s *scheduleHandler) register(doc huma.API) {
 	}, s.scheduleBatch)
 }
 
-func (s *scheduleHandler) schedule(ctx context.Context, _ *noInput) (*holdOutput, error) {
-	c := requestInfoFrom(ctx)
+func (s *scheduleHandler) schedule(ctx context.Context, _ *emptyInput) (*holdOutput, error) {
+	c := requestInfoFromContext(ctx)
 	var req hold.ScheduleRequest
 	if err := c.decodeRequiredBody(&req); err != nil {
 		return nil, s.logAndConvertError(ctx, err)
@@ -90,7 +90,7 @@ func (s *scheduleHandler) schedule(ctx context.Context, _ *noInput) (*holdOutput
 	if r.Err != nil {
 		return nil, s.logAndConvertError(ctx, r.Err)
 	}
-	out := s.holdResponse(&r.Hold, resultTime(r), http.StatusOK, false)
+	out := s.newHoldResponse(&r.Hold, scheduledViewTime(r), http.StatusOK, false)
 	if r.Created {
 		out.Status, out.Location = http.StatusCreated, "/v1/holds/"+r.Hold.ID
 	}
@@ -100,13 +100,13 @@ func (s *scheduleHandler) schedule(ctx context.Context, _ *noInput) (*holdOutput
 var errResultCount = errors.New("the scheduler did not return one result for each request")
 
 func (s *scheduleHandler) scheduleBatch(
-	ctx context.Context, _ *noInput,
+	ctx context.Context, _ *emptyInput,
 ) (*scheduleBatchOutput, error) {
-	c := requestInfoFrom(ctx)
+	c := requestInfoFromContext(ctx)
 	var reqs []hold.ScheduleRequest
 	var problems []*Problem // one for each request; nil: it is valid
 	err := c.readJSONBody(s.maxBatchBody, true, func(b []byte) (err error) {
-		reqs, problems, err = decodeBatch(b)
+		reqs, problems, err = decodeScheduleBatch(b)
 		return err
 	})
 	if err != nil {
@@ -132,7 +132,7 @@ func (s *scheduleHandler) scheduleBatch(
 			results[i] = BatchResult{Status: p.Status, Problem: p}
 			continue
 		}
-		results[i] = s.batchResult(&scheduled[0], &failures)
+		results[i] = s.newBatchResult(&scheduled[0], &failures)
 		scheduled = scheduled[1:]
 	}
 	failures.log(s.log, c)
@@ -143,7 +143,7 @@ func (s *scheduleHandler) scheduleBatch(
 	return &scheduleBatchOutput{Body: BatchResponse{Results: results}}, nil
 }
 
-func (s *scheduleHandler) batchResult(
+func (s *scheduleHandler) newBatchResult(
 	r *intake.ScheduleResult, failures *batchFailureStats,
 ) BatchResult {
 	if r.Err != nil {
@@ -153,7 +153,7 @@ func (s *scheduleHandler) batchResult(
 		}
 		return BatchResult{Status: p.Status, Problem: p}
 	}
-	v := s.holdView(&r.Hold, resultTime(r), false)
+	v := s.newHoldView(&r.Hold, scheduledViewTime(r), false)
 	if r.Created {
 		return BatchResult{Status: http.StatusCreated, Hold: &v}
 	}
@@ -183,10 +183,10 @@ func (f *batchFailureStats) log(log *zap.Logger, c *requestInfo) {
 		append(c.logFields(), zap.Int("holds", f.holds), zap.Error(f.lastErr))...)
 }
 
-// resultTime is the time at which a scheduled hold is shown. For a hold that
-// existed before, the time decides only whether it is shown as scheduled or
-// ready, so the local clock is good enough.
-func resultTime(r *intake.ScheduleResult) time.Time {
+// scheduledViewTime is the time at which a scheduled hold is shown. For a hold
+// that existed before, the time decides only whether it is shown as scheduled
+// or ready, so the local clock is good enough.
+func scheduledViewTime(r *intake.ScheduleResult) time.Time {
 	if r.Created {
 		return r.Hold.CreatedAt
 	}

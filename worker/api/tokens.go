@@ -19,22 +19,22 @@ const (
 	tokenLineFormat = "want a name, read or operate, and a token"
 )
 
-type role uint8
+type callerRole uint8
 
 const (
-	roleRead    role = iota + 1 // only GET and HEAD
-	roleOperate                 // every method
+	roleRead    callerRole = iota + 1 // only GET and HEAD
+	roleOperate                       // every method
 )
 
 // Tokens are the callers' tokens and roles. Only digests are stored, so that a
 // token cannot be printed.
 type Tokens struct {
-	entries []token
+	entries []callerToken
 }
 
-type token struct {
+type callerToken struct {
 	name   string
-	role   role
+	role   callerRole
 	digest [sha256.Size]byte
 }
 
@@ -88,24 +88,26 @@ func ParseTokens(r io.Reader) (*Tokens, error) {
 	return t, nil
 }
 
-func parseToken(fields []string) (token, error) {
+func parseToken(fields []string) (callerToken, error) {
 	if len(fields) != 3 {
-		return token{}, fmt.Errorf("%d words instead of 3: %s", len(fields), tokenLineFormat)
+		return callerToken{}, fmt.Errorf("%d words instead of 3: %s", len(fields), tokenLineFormat)
 	}
-	k := token{name: fields[0], digest: sha256.Sum256([]byte(fields[2]))}
+	k := callerToken{name: fields[0], digest: sha256.Sum256([]byte(fields[2]))}
 	switch {
 	case !tokenNamePattern.MatchString(k.name):
-		return token{}, errors.New("invalid name (first word): " +
+		return callerToken{}, errors.New("invalid name (first word): " +
 			"want up to 40 letters, digits, dots, dashes or underscores")
 	case slices.Contains(reservedTokenNames, k.name):
-		return token{}, fmt.Errorf("reserved name (first word): "+
+		return callerToken{}, fmt.Errorf("reserved name (first word): "+
 			"%s stand for callers without a token", strings.Join(reservedTokenNames, ", "))
 	case len(fields[2]) < minTokenBytes || len(fields[2]) > maxTokenBytes:
-		return token{}, fmt.Errorf("invalid token (third word) of %d bytes: want %d to %d bytes, "+
-			"as from openssl rand -hex 32", len(fields[2]), minTokenBytes, maxTokenBytes)
+		return callerToken{},
+			fmt.Errorf("invalid token (third word) of %d bytes: want %d to %d bytes, "+
+				"as from openssl rand -hex 32", len(fields[2]), minTokenBytes, maxTokenBytes)
 	case strings.ContainsFunc(fields[2], func(r rune) bool { return r <= ' ' || r > '~' }):
-		return token{}, errors.New("invalid token (third word): want visible ASCII characters, " +
-			"as from openssl rand -hex 32")
+		return callerToken{},
+			errors.New("invalid token (third word): want visible ASCII characters, " +
+				"as from openssl rand -hex 32")
 	}
 	switch fields[1] {
 	case "read":
@@ -113,7 +115,7 @@ func parseToken(fields []string) (token, error) {
 	case "operate":
 		k.role = roleOperate
 	default:
-		return token{}, errors.New("invalid role (second word): want read or operate")
+		return callerToken{}, errors.New("invalid role (second word): want read or operate")
 	}
 	return k, nil
 }
@@ -121,8 +123,8 @@ func parseToken(fields []string) (token, error) {
 // Len returns the number of tokens.
 func (t *Tokens) Len() int { return len(t.entries) }
 
-// find compares with every token in constant time. Role 0 means no match.
-func (t *Tokens) find(given string) (name string, r role) {
+// findCaller compares with every token in constant time. Role 0 means no match.
+func (t *Tokens) findCaller(given string) (name string, r callerRole) {
 	digest := sha256.Sum256([]byte(given))
 	at := -1
 	for i := range t.entries {

@@ -62,7 +62,7 @@ func (h *webhookHandler) serve(
 		return
 	}
 	if r.Method != http.MethodPost {
-		problemWithAllow{newProblem(MethodNotAllowed, "",
+		muxProblem{newProblem(MethodNotAllowed, "",
 			"method not allowed for "+WebhookPath+": use POST"), http.MethodPost}.write(w)
 		return
 	}
@@ -85,12 +85,12 @@ func (h *webhookHandler) serve(
 	_ = http.NewResponseController(unwrapped).SetReadDeadline(time.Now().Add(webhookReadTimeout))
 	c := &requestInfo{method: r.Method, path: r.URL.Path, w: unwrapped, r: r.WithContext(ctx)}
 	err := c.readRawBody(maxWebhookBodyBytes, func(body []byte) error {
-		return h.applyAndRespond(ctx, w, body, signature)
+		return h.applyEventAndRespond(ctx, w, body, signature)
 	})
 	h.writeError(w, err)
 }
 
-func (h *webhookHandler) applyAndRespond(
+func (h *webhookHandler) applyEventAndRespond(
 	ctx context.Context, w http.ResponseWriter, body []byte, signature string,
 ) error {
 	event, err := h.VerifyAndParse(body, signature)

@@ -31,7 +31,7 @@ func card(pm string) func(*hold.AuthorizeRequest) {
 }
 
 // code is the code of a problem, or unavailable.
-func code(err error) hold.Code {
+func code(err error) hold.ProblemCode {
 	var p *hold.Problem
 	if errors.As(err, &p) {
 		return p.Code

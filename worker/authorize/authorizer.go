@@ -36,7 +36,7 @@ func NewAuthorizer(o Options) *Authorizer { return &Authorizer{o: o} }
 func (a *Authorizer) Authorize(
 	ctx context.Context, key string, req hold.AuthorizeRequest, by string,
 ) (hold.AuthorizationResult, error) {
-	id, err := hold.AttemptID(key)
+	id, err := hold.AttemptIDFromKey(key)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
@@ -49,7 +49,7 @@ func (a *Authorizer) Authorize(
 	case err != nil:
 		return hold.AuthorizationResult{}, err
 	}
-	r, lookup, begun, beginErr := a.beginAttempt(ctx, attempt)
+	r, lookup, begun, beginErr := a.beginOrResumeAttempt(ctx, attempt)
 	switch {
 	case beginErr != nil:
 		return hold.AuthorizationResult{}, beginErr
@@ -73,7 +73,7 @@ func (a *Authorizer) Authorize(
 func (a *Authorizer) Confirm(
 	ctx context.Context, intent, key string, req hold.ConfirmRequest, by string,
 ) (hold.AuthorizationResult, error) {
-	id, err := hold.AttemptID(key)
+	id, err := hold.AttemptIDFromKey(key)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
@@ -81,7 +81,8 @@ func (a *Authorizer) Confirm(
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	r, lookup, begun, err := a.beginAttempt(ctx, hold.NewConfirmAttempt(id, intent, &req, by))
+	r, lookup, begun, err := a.beginOrResumeAttempt(ctx, hold.NewConfirmAttempt(id, intent, &req,
+		by))
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
@@ -92,13 +93,14 @@ func (a *Authorizer) Confirm(
 	)
 }
 
-// beginAttempt records the attempt, or resumes the recorded one with the same
-// key. While another process has its lease, beginAttempt waits up to
-// duplicateWait.
-func (a *Authorizer) beginAttempt(
+// beginOrResumeAttempt records the attempt, or resumes the recorded one with
+// the same key. While another process has its lease, beginOrResumeAttempt waits
+// up to duplicateWait.
+func (a *Authorizer) beginOrResumeAttempt(
 	ctx context.Context, attempt hold.AuthorizationAttempt,
-) (*attemptRun, hold.LookupResult, hold.AuthorizationAttempt, error) {
-	none := func(err error) (*attemptRun, hold.LookupResult, hold.AuthorizationAttempt, error) {
+) (*attemptRun, hold.AttemptLookupResult, hold.AuthorizationAttempt, error) {
+	none := func(err error) (*attemptRun, hold.AttemptLookupResult, hold.AuthorizationAttempt,
+		error) {
 		return nil, 0, hold.AuthorizationAttempt{}, err
 	}
 	r := &attemptRun{o: &a.o, token: rand.Text()}
@@ -115,7 +117,7 @@ func (a *Authorizer) beginAttempt(
 		case err != nil:
 			failed = true // one retry with the same token: the reply may have been lost
 		case lookup == hold.LookupKeyReused:
-			return none(hold.KeyReusedProblem())
+			return none(hold.IdempotencyKeyReusedProblem())
 		case lookup != hold.LookupBusy:
 			begun.ID, begun.Digest = attempt.ID, attempt.Digest
 			return r, lookup, begun, nil
@@ -143,7 +145,7 @@ func (a *Authorizer) driveToResult(
 			zap.String("request_id", answer.RequestID))
 	}
 	result, err := m.Result()
-	if notSent := (*hold.NotSentError)(nil); errors.As(err, &notSent) {
+	if notSent := (*hold.CallNotSentError)(nil); errors.As(err, &notSent) {
 		err = fmt.Errorf("%w (%s)", health.ErrUnavailable, notSent.Reason)
 	}
 	return result, err

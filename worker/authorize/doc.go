@@ -5,8 +5,8 @@
 // An attempt is one request under the caller's idempotency key. Its record is
 // in the store before its first call to Stripe, under a lease of one process.
 // [hold.AuthorizationMachine] decides the next step of an attempt and is pure.
-// This package performs the steps: it sends calls through [execute.Driver],
-// saves the record, places the hold, and publishes.
+// This package performs the steps: it sends calls through
+// [execute.MachineDriver], saves the record, places the hold, and publishes.
 //
 //	Authorizer   begins an attempt, or resumes the one with the same key; answers the caller
 //	Resumer      a job: resumes the attempts that are due

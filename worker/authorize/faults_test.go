@@ -23,7 +23,7 @@ func TestAuthorize_EveryFault(t *testing.T) {
 					req := booking()
 					w.fail(stripesim.ClassCreate, times, kind)
 					a, err := untilKnown(t, func() (hold.AuthorizationResult, error) {
-						p.caller.Probe(w.Ctx) // as the worker does: a rejected key is tried again
+						p.caller.ProbeIfUnavailable(w.Ctx) // as the worker does: a rejected key is tried again
 						a, err := p.Authorize(w.Ctx, callerKey, req, "api")
 						if code(err) == hold.AuthorizationRefused {
 							// nothing happened: the caller tries again
@@ -61,7 +61,7 @@ func TestConfirm_EveryFault(t *testing.T) {
 					}
 					w.fail(class, 2, kind)
 					a, err := untilKnown(t, func() (hold.AuthorizationResult, error) {
-						p.caller.Probe(w.Ctx)
+						p.caller.ProbeIfUnavailable(w.Ctx)
 						a, err := p.Confirm(w.Ctx, first.PaymentIntent, "confirm-01",
 							hold.ConfirmRequest{}, "api")
 						if c := code(err); c == hold.AuthorizationRefused ||
@@ -202,7 +202,7 @@ func TestAuthorize_KeyRejected(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if n := len(w.Sim.Ledger()); n != 0 || !p.caller.KeyRejected() {
+		if n := len(w.Sim.Ledger()); n != 0 || !p.caller.IsKeyRejected() {
 			t.Errorf("%d effects although the key is rejected", n)
 		}
 	})

@@ -31,14 +31,14 @@ func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 func placeHold(
 	ctx context.Context, o *Options, in *hold.PaymentIntent, account, by string,
 ) (h *hold.Hold, created bool, err error) {
-	draft := draftFromMetadata(o, in, account)
+	draft := validRequestFromMetadata(o, in, account)
 	for range maxPlaceTries {
 		found, err := readHold(ctx, o, in.ID)
 		if err != nil || found != nil {
 			return found, false, err
 		}
 		now := o.Clock.Now()
-		d, err := hold.NewAuthorized(draft, in, by, now)
+		d, err := hold.NewFromAuthorizedIntent(draft, in, by, now)
 		if err != nil {
 			return nil, false, err
 		}
@@ -57,14 +57,16 @@ func placeHold(
 	return nil, false, fmt.Errorf("concurrent changes to hold %s: %w", in.ID, health.ErrUnavailable)
 }
 
-// draftFromMetadata returns the terms in an intent's metadata. If they are
-// invalid, it returns terms without a time: the hold waits for the operator,
-// and on_expiry releases the money.
-func draftFromMetadata(o *Options, in *hold.PaymentIntent, account string) *hold.ValidRequest {
+// validRequestFromMetadata returns the terms in an intent's metadata. If they
+// are invalid, it returns terms without a time: the hold waits for the
+// operator, and on_expiry releases the money.
+func validRequestFromMetadata(
+	o *Options, in *hold.PaymentIntent, account string,
+) *hold.ValidRequest {
 	req, paused, _, err := hold.RequestFromMetadata(in, account)
 	if err == nil {
 		var draft *hold.ValidRequest
-		if draft, err = req.ValidateRecovered(paused, o.Clock.Now()); err == nil {
+		if draft, err = req.ValidateRecoveredTerms(paused, o.Clock.Now()); err == nil {
 			return draft
 		}
 	}
@@ -74,14 +76,15 @@ func draftFromMetadata(o *Options, in *hold.PaymentIntent, account string) *hold
 	return &hold.ValidRequest{ID: in.ID, Account: account, OnExpiry: hold.PolicyCancel}
 }
 
-// publishAbandoned publishes an abandoned authorization, once over all
+// publishAbandonedIntent publishes an abandoned authorization, once over all
 // replicas.
-func publishAbandoned(
+func publishAbandonedIntent(
 	ctx context.Context, o *Options, in *hold.PaymentIntent, account string,
 ) error {
-	data := event.Data{Cause: string(in.Status), Intent: &event.Intent{PaymentIntent: in.ID,
-		Account: account, Reference: in.Metadata[hold.MetaReference],
-		Amount: in.Amount, Currency: in.Currency}}
+	data := event.EventData{Cause: string(in.Status),
+		Intent: &event.IntentWithoutHold{PaymentIntent: in.ID,
+			Account: account, Reference: in.Metadata[hold.MetaReference],
+			Amount: in.Amount, Currency: in.Currency}}
 	_, err := o.Publisher.PublishOnce(ctx, event.AuthorizationAbandoned, in.ID, data)
 	if err != nil {
 		o.Health.ReportError(ctx, "publish an abandoned authorization", err)
@@ -89,14 +92,14 @@ func publishAbandoned(
 	return err
 }
 
-// publishUnresolved publishes that many runs of an attempt had no outcome, once
-// for each number of runs.
-func publishUnresolved(
+// publishUnresolvedAttempt publishes that many runs of an attempt had no
+// outcome, once for each number of runs.
+func publishUnresolvedAttempt(
 	ctx context.Context, o *Options, a *hold.AuthorizationAttempt,
 ) error {
 	name, runs := event.AuthorizationUnresolved, int64(a.InconclusiveRuns)
-	data := event.Data{Detail: a.ID, Count: runs,
-		Intent: &event.Intent{PaymentIntent: a.PaymentIntent, Account: a.Account}}
+	data := event.EventData{Detail: a.ID, Count: runs,
+		Intent: &event.IntentWithoutHold{PaymentIntent: a.PaymentIntent, Account: a.Account}}
 	first, err := o.Publisher.PublishOnce(ctx, name, a.ID+":"+strconv.FormatInt(runs, 10), data)
 	if err != nil {
 		o.Health.ReportError(ctx, "publish an unresolved authorization", err)
@@ -110,8 +113,8 @@ func publishUnresolved(
 	return nil
 }
 
-// logCanceled logs that holdd canceled an abandoned intent.
-func logCanceled(o *Options, c *hold.CanceledIntent, account string) {
+// logCanceledIntent logs that holdd canceled an abandoned intent.
+func logCanceledIntent(o *Options, c *hold.CanceledAbandonedIntent, account string) {
 	in := &c.Intent
 	name := string(event.AuthorizationAbandoned)
 	o.Logger.Warn(name, zap.String("event", name),

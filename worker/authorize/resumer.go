@@ -11,24 +11,24 @@ import (
 // maxResumedPerRun bounds the attempts that one run resumes.
 const maxResumedPerRun = 64
 
-// Resumer is the job that finishes the attempts that a crash or the cardholder
-// left unfinished. It places the holds of authorized intents, and cancels and
-// publishes abandoned ones.
-type Resumer struct{ o Options }
+// AttemptResumer is the job that finishes the attempts that a crash or the
+// cardholder left unfinished. It places the holds of authorized intents, and
+// cancels and publishes abandoned ones.
+type AttemptResumer struct{ o Options }
 
-// NewResumer returns a resumer.
-func NewResumer(o Options) *Resumer { return &Resumer{o: o} }
+// NewAttemptResumer returns a resumer.
+func NewAttemptResumer(o Options) *AttemptResumer { return &AttemptResumer{o: o} }
 
 // Run resumes the attempts that are due.
-func (r *Resumer) Run(ctx context.Context) {
-	ids, now, err := r.o.Attempts.DueAuthorizationIDs(ctx, maxResumedPerRun)
+func (r *AttemptResumer) Run(ctx context.Context) {
+	ids, now, err := r.o.Attempts.DueAttemptIDs(ctx, maxResumedPerRun)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "list due authorization attempts", err)
 		return
 	}
 	r.o.Clock.AdjustTo(now)
 	for _, id := range ids {
-		if ctx.Err() != nil || r.o.Caller.KeyRejected() {
+		if ctx.Err() != nil || r.o.Caller.IsKeyRejected() {
 			return
 		}
 		r.resumeAttempt(ctx, id)
@@ -36,7 +36,7 @@ func (r *Resumer) Run(ctx context.Context) {
 }
 
 // resumeAttempt resumes one attempt unless another process has its lease.
-func (r *Resumer) resumeAttempt(ctx context.Context, id string) {
+func (r *AttemptResumer) resumeAttempt(ctx context.Context, id string) {
 	run := &attemptRun{o: &r.o, token: rand.Text(),
 		leaseEnd: time.Now().Add(r.o.Lease - leaseSlack)}
 	unknown := hold.AuthorizationAttempt{ID: id}
@@ -56,9 +56,9 @@ func (r *Resumer) resumeAttempt(ctx context.Context, id string) {
 		return
 	}
 	attempt.ID = id
-	run.machine = hold.NewResumptionMachine(attempt)
+	run.machine = hold.NewResumedAuthorizationMachine(attempt)
 	run.driveToEnd(ctx)
-	if c := run.machine.CanceledIntent(); c != nil {
-		logCanceled(&r.o, c, attempt.Account)
+	if c := run.machine.CanceledAbandonedIntent(); c != nil {
+		logCanceledIntent(&r.o, c, attempt.Account)
 	}
 }

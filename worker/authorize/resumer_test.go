@@ -8,7 +8,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-func TestResumer_CancelsAbandonedIntents(t *testing.T) {
+func TestAttemptResumer_CancelsAbandonedIntents(t *testing.T) {
 	inWorld(t, func(w *world) {
 		processes := []*process{w.start(0), w.start(0)}
 		p := processes[0]
@@ -43,9 +43,10 @@ func TestResumer_CancelsAbandonedIntents(t *testing.T) {
 	})
 }
 
-// TestResumer_CrashAnywhere kills the process that ends an abandoned intent at
-// each of its side effects. Another process publishes what it left, once.
-func TestResumer_CrashAnywhere(t *testing.T) {
+// TestAttemptResumer_CrashAnywhere kills the process that ends an abandoned
+// intent at each of its side effects. Another process publishes what it left,
+// once.
+func TestAttemptResumer_CrashAnywhere(t *testing.T) {
 	for dieAt := 1; ; dieAt++ {
 		finished := false
 		inWorld(t, func(w *world) {
@@ -79,9 +80,9 @@ func TestResumer_CrashAnywhere(t *testing.T) {
 	}
 }
 
-// TestResumer_PublishesAfterACrash finds an intent that a process canceled
-// before it died.
-func TestResumer_PublishesAfterACrash(t *testing.T) {
+// TestAttemptResumer_PublishesAfterACrash finds an intent that a process
+// canceled before it died.
+func TestAttemptResumer_PublishesAfterACrash(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
 		a, err := p.Authorize(w.Ctx, callerKey, booking(card("pm_card_threeDSecure2Required")),
@@ -101,9 +102,9 @@ func TestResumer_PublishesAfterACrash(t *testing.T) {
 	})
 }
 
-// TestResumer_InvalidTerms places the hold of an authorized intent whose terms
-// were made invalid meanwhile.
-func TestResumer_InvalidTerms(t *testing.T) {
+// TestAttemptResumer_InvalidTerms places the hold of an authorized intent whose
+// terms were made invalid meanwhile.
+func TestAttemptResumer_InvalidTerms(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
 		w.fail(stripesim.ClassCreate, 9, stripesim.FaultDropReply)
@@ -127,9 +128,10 @@ func TestResumer_InvalidTerms(t *testing.T) {
 	})
 }
 
-// TestResumer_ManyRunsWithoutAnOutcomeAreAlerted has Stripe never say what
-// became of a request. The runs are alerted once, and then come less often.
-func TestResumer_ManyRunsWithoutAnOutcomeAreAlerted(t *testing.T) {
+// TestAttemptResumer_ManyRunsWithoutAnOutcomeAreAlerted has Stripe never say
+// what became of a request. The runs are alerted once, and then come less
+// often.
+func TestAttemptResumer_ManyRunsWithoutAnOutcomeAreAlerted(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
 		w.fail(stripesim.ClassCreate, 9, stripesim.FaultDropReply)

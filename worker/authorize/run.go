@@ -22,7 +22,7 @@ type AttemptStore interface {
 	BeginOrResumeAuthorization(
 		ctx context.Context, a hold.AuthorizationAttempt, token string,
 		lease, resumeAfter time.Duration,
-	) (hold.AuthorizationAttempt, hold.LookupResult, time.Time, error)
+	) (hold.AuthorizationAttempt, hold.AttemptLookupResult, time.Time, error)
 	// SaveAuthorization saves an attempt unless another token has its lease.
 	// With release, it ends the lease. resumeAt is when the Resumer resumes the
 	// attempt; zero means never.
@@ -33,8 +33,8 @@ type AttemptStore interface {
 	// ForgetAuthorization deletes an attempt unless another token has its
 	// lease.
 	ForgetAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
-	// DueAuthorizationIDs returns the ids of up to n attempts to resume now.
-	DueAuthorizationIDs(ctx context.Context, n int) (ids []string, now time.Time, err error)
+	// DueAttemptIDs returns the ids of up to n attempts to resume now.
+	DueAttemptIDs(ctx context.Context, n int) (ids []string, now time.Time, err error)
 }
 
 // HoldReader reads holds; a hold that does not exist is nil. store.Store
@@ -46,8 +46,8 @@ type HoldReader interface {
 // Caller sends calls to Stripe. gateway.Caller implements it.
 type Caller interface {
 	execute.Caller
-	// KeyRejected reports whether Stripe rejects the key.
-	KeyRejected() bool
+	// IsKeyRejected reports whether Stripe rejects the key.
+	IsKeyRejected() bool
 }
 
 // Committer writes decisions about holds. [commit.Committer] implements it.
@@ -55,14 +55,15 @@ type Committer interface {
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
 
-// EventPublisher publishes system events. [event.Publisher] implements it.
+// EventPublisher publishes system events. [event.SystemEventPublisher]
+// implements it.
 type EventPublisher interface {
 	PublishOnce(
-		ctx context.Context, t hold.EventType, about string, data event.Data,
+		ctx context.Context, t hold.EventType, about string, data event.EventData,
 	) (first bool, err error)
 }
 
-// Options configure an [Authorizer] and a [Resumer]. All are required.
+// Options configure an [Authorizer] and a [AttemptResumer]. All are required.
 type Options struct {
 	Attempts  AttemptStore
 	Holds     HoldReader
@@ -70,7 +71,7 @@ type Options struct {
 	Committer Committer
 	Publisher EventPublisher // used by the Resumer only
 	Clock     *clock.RedisClock
-	Health    *health.RedisReporter
+	Health    *health.RedisHealthReporter
 	Logger    *zap.Logger
 
 	Lease       time.Duration // another process may resume a crashed one's attempt after it
@@ -100,23 +101,23 @@ type attemptRun struct {
 // with the lease or with ctx.
 func (r *attemptRun) driveToEnd(ctx context.Context) {
 	o := r.o
-	driver := execute.Driver{Caller: keyRejectedGuard{o.Caller}, Now: o.Clock.Now,
+	driver := execute.MachineDriver{Caller: keyRejectedCaller{o.Caller}, Now: o.Clock.Now,
 		CallTimeout: o.CallTimeout}
 	bounded, cancel := context.WithDeadline(ctx, r.leaseEnd)
 	defer cancel()
 	// Drive sends no call after the end of the lease, and the context ends the
 	// call under way. doLocalSteps checks calls that need their whole timeout.
-	limits := execute.Limits{MaxCalls: hold.MaxCallsPerAttempt, BudgetWait: budgetWait,
+	limits := execute.DriveLimits{MaxCalls: hold.MaxCallsPerAttempt, BudgetWait: budgetWait,
 		LeaseEnd: r.leaseEnd.Add(o.CallTimeout)}
 	_, err := driver.Drive(bounded, bounded, attemptMachine{r, ctx}, limits)
 	if err == nil {
 		return
 	}
-	result := hold.StepResult{TooLate: true}
-	if notSent := (*hold.NotSentError)(nil); errors.As(err, &notSent) {
-		result = hold.StepResult{Err: notSent}
+	result := hold.AuthorizationStepResult{TooLate: true}
+	if notSent := (*hold.CallNotSentError)(nil); errors.As(err, &notSent) {
+		result = hold.AuthorizationStepResult{Err: notSent}
 	}
-	r.machine.Apply(result, o.Clock.Now())
+	r.machine.ApplyStepResult(result, o.Clock.Now())
 	r.doLocalSteps(ctx)
 }
 
@@ -136,15 +137,15 @@ func (s attemptMachine) Next(_ context.Context, _ time.Time) (hold.Call, time.Du
 
 // Apply implements [execute.Machine].
 func (s attemptMachine) Apply(_ context.Context, _ hold.Call, a hold.Answer, now time.Time) {
-	s.machine.Apply(hold.StepResult{Answer: a}, now)
+	s.machine.ApplyStepResult(hold.AuthorizationStepResult{Answer: a}, now)
 }
 
 // doLocalSteps performs the steps that are not calls. It returns the next step
 // that is a call, or [hold.StepDone].
-func (r *attemptRun) doLocalSteps(ctx context.Context) hold.Step {
+func (r *attemptRun) doLocalSteps(ctx context.Context) hold.AuthorizationStep {
 	for {
-		step := r.machine.Next(r.o.Clock.Now())
-		var result hold.StepResult
+		step := r.machine.NextStep(r.o.Clock.Now())
+		var result hold.AuthorizationStepResult
 		switch {
 		case step.Kind == hold.StepDone:
 			return step
@@ -153,14 +154,16 @@ func (r *attemptRun) doLocalSteps(ctx context.Context) hold.Step {
 		case step.Kind == hold.StepCall:
 			return step
 		default:
-			result = r.doStep(ctx, step)
+			result = r.doLocalStep(ctx, step)
 		}
-		r.machine.Apply(result, r.o.Clock.Now())
+		r.machine.ApplyStepResult(result, r.o.Clock.Now())
 	}
 }
 
-// doStep performs one step that is not a call.
-func (r *attemptRun) doStep(ctx context.Context, step hold.Step) (result hold.StepResult) {
+// doLocalStep performs one step that is not a call.
+func (r *attemptRun) doLocalStep(
+	ctx context.Context, step hold.AuthorizationStep,
+) (result hold.AuthorizationStepResult) {
 	attempt, in := r.machine.Attempt(), step.Intent
 	switch step.Kind {
 	case hold.StepSave, hold.StepReleaseLease:
@@ -176,16 +179,16 @@ func (r *attemptRun) doStep(ctx context.Context, step hold.Step) (result hold.St
 		result.Hold, result.Created, result.Err = placeHold(ctx, r.o, in,
 			attempt.Account, attempt.By)
 	case hold.StepPublishAbandoned:
-		result.Err = publishAbandoned(ctx, r.o, in, attempt.Account)
+		result.Err = publishAbandonedIntent(ctx, r.o, in, attempt.Account)
 	case hold.StepPublishUnresolved:
-		result.Err = publishUnresolved(ctx, r.o, &attempt)
+		result.Err = publishUnresolvedAttempt(ctx, r.o, &attempt)
 	}
 	return result
 }
 
 // saveAttempt saves the attempt, and releases its lease if the step says so.
 func (r *attemptRun) saveAttempt(
-	ctx context.Context, attempt hold.AuthorizationAttempt, step hold.Step,
+	ctx context.Context, attempt hold.AuthorizationAttempt, step hold.AuthorizationStep,
 ) error {
 	release := step.Kind == hold.StepReleaseLease
 	saved, err := r.o.Attempts.SaveAuthorization(ctx, attempt, r.token, release, step.ResumeAt)
@@ -199,17 +202,17 @@ func (r *attemptRun) saveAttempt(
 	return nil
 }
 
-// keyRejectedGuard sends nothing while Stripe rejects the key.
-type keyRejectedGuard struct{ Caller }
+// keyRejectedCaller sends nothing while Stripe rejects the key.
+type keyRejectedCaller struct{ Caller }
 
 // WaitForBudget implements [execute.Caller].
-func (c keyRejectedGuard) WaitForBudget(
+func (c keyRejectedCaller) WaitForBudget(
 	ctx context.Context,
 	call hold.Call,
 	maxWait time.Duration,
 ) error {
-	if c.KeyRejected() {
-		return &hold.NotSentError{Reason: "Stripe rejects the key"}
+	if c.IsKeyRejected() {
+		return &hold.CallNotSentError{Reason: "Stripe rejects the key"}
 	}
 	return c.Caller.WaitForBudget(ctx, call, maxWait)
 }

@@ -34,7 +34,7 @@ type world struct {
 type process struct {
 	*envtest.Process
 	*authorize.Authorizer
-	resumer *authorize.Resumer
+	resumer *authorize.AttemptResumer
 	store   *store.Store
 	caller  *gateway.Caller
 	gateway *gateway.Gateway
@@ -57,19 +57,19 @@ func (w *world) start(dieAt int) *process {
 	p := &process{Process: w.NewProcess(), done: make(chan struct{}), dieAt: dieAt}
 	p.store = p.OpenStore(store.Options{Rates: envtest.Rates})
 	p.gateway = p.NewGateway(p.countStep)
-	redisClock, redisHealth := &clock.RedisClock{}, health.NewRedisReporter(w.Log)
+	redisClock, redisHealth := &clock.RedisClock{}, health.NewRedisHealthReporter(w.Log)
 	p.caller = gateway.NewCaller(p.gateway, p.store,
 		gateway.CallerOptions{Timeout: callTimeout, Health: redisHealth, Logger: w.Log})
 	o := authorize.Options{
 		Attempts: storeOf{p.store, p}, Holds: p.store, Caller: p.caller,
 		Committer: commit.New(storeOf{p.store, p},
-			commit.Options{Rules: hold.Rules{ExpiryMargin: time.Hour},
+			commit.Options{Rules: hold.DecisionRules{ExpiryMargin: time.Hour},
 				DueSoon: time.Second, Now: redisClock.Now, Logger: w.Log}),
-		Publisher: event.NewPublisher(storeOf{p.store, p}, redisClock.Now),
+		Publisher: event.NewSystemEventPublisher(storeOf{p.store, p}, redisClock.Now),
 		Clock:     redisClock, Health: redisHealth, Logger: w.Log, Lease: lease,
 		CallTimeout: callTimeout,
 	}
-	p.Authorizer, p.resumer = authorize.NewAuthorizer(o), authorize.NewResumer(o)
+	p.Authorizer, p.resumer = authorize.NewAuthorizer(o), authorize.NewAttemptResumer(o)
 	ctx, stop := context.WithCancel(w.Ctx)
 	go func() {
 		defer close(p.done)
@@ -125,7 +125,7 @@ func (s storeOf) around(err *error) func() {
 func (s storeOf) BeginOrResumeAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease,
 	resumeAfter time.Duration,
-) (found hold.AuthorizationAttempt, l hold.LookupResult, now time.Time, err error) {
+) (found hold.AuthorizationAttempt, l hold.AttemptLookupResult, now time.Time, err error) {
 	defer s.around(&err)()
 	return s.Store.BeginOrResumeAuthorization(ctx, a, token, lease, resumeAfter)
 }

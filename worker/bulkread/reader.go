@@ -29,8 +29,8 @@ type Caller interface {
 	) (unsent []int)
 }
 
-// Read is an intent that waits to be read.
-type Read struct {
+// IntentRead is an intent that waits to be read.
+type IntentRead struct {
 	PaymentIntent, Account string
 	// ExistedAt is a time at which the intent existed; zero if none is known.
 	ExistedAt time.Time
@@ -38,9 +38,9 @@ type Read struct {
 	MayBeMissing bool
 }
 
-// ReadOf returns the read of a hold's intent.
-func ReadOf(h *hold.Hold) Read {
-	r := Read{PaymentIntent: h.PaymentIntent, Account: h.Account, MayBeMissing: !h.Verified}
+// NewIntentRead returns the read of a hold's intent.
+func NewIntentRead(h *hold.Hold) IntentRead {
+	r := IntentRead{PaymentIntent: h.PaymentIntent, Account: h.Account, MayBeMissing: !h.Verified}
 	if h.PaymentIntent == h.ID { // a later one is younger than the hold
 		r.ExistedAt = h.CreatedAt
 	}
@@ -67,7 +67,8 @@ func NewReader(caller Caller, listAbove int) *Reader {
 // concurrently. The answer has the intent, as that to a single read does. It
 // returns the positions of the intents that were not read.
 func (r *Reader) ReadEach(
-	ctx context.Context, reads []Read, b execute.BatchOptions, done func(i int, a hold.Answer),
+	ctx context.Context, reads []IntentRead, b execute.BatchOptions, done func(i int,
+		a hold.Answer),
 ) (unread []int) {
 	deadline := time.Now().Add(b.MaxWait)
 	single, walks := r.splitByCost(reads)
@@ -75,14 +76,14 @@ func (r *Reader) ReadEach(
 	var walking sync.WaitGroup
 	for _, w := range walks {
 		w.deadline, w.priority, w.slots, w.done = deadline, b.Priority, slots, done
-		walking.Go(func() { w.run(ctx) })
+		walking.Go(func() { w.readPages(ctx) })
 	}
 	unread = r.readOneByOne(ctx, reads, single, b, done)
 	walking.Wait()
 	var missed []int
 	reads = slices.Clone(reads)
 	for _, w := range walks {
-		for _, i := range w.remaining() {
+		for _, i := range w.unreadPositions() {
 			// A list that has some intents of an account shows that the key is
 			// the right one.
 			reads[i].MayBeMissing = reads[i].MayBeMissing || w.hasFound
@@ -97,7 +98,7 @@ func (r *Reader) ReadEach(
 
 // splitByCost returns the positions of the reads of accounts with few of them,
 // and a walk for each other account.
-func (r *Reader) splitByCost(reads []Read) (single []int, walks []*walk) {
+func (r *Reader) splitByCost(reads []IntentRead) (single []int, walks []*listWalk) {
 	byAccount := map[string][]int{}
 	var accounts []string
 	for i := range reads {
@@ -109,7 +110,7 @@ func (r *Reader) splitByCost(reads []Read) (single []int, walks []*walk) {
 	}
 	for _, a := range accounts {
 		if len(byAccount[a]) > r.listAbove {
-			walks = append(walks, newWalk(r.caller, a, reads, byAccount[a]))
+			walks = append(walks, newListWalk(r.caller, a, reads, byAccount[a]))
 		} else {
 			single = append(single, byAccount[a]...)
 		}
@@ -121,7 +122,7 @@ func (r *Reader) splitByCost(reads []Read) (single []int, walks []*walk) {
 // readOneByOne reads the intents at positions and returns those that it did not
 // read.
 func (r *Reader) readOneByOne(
-	ctx context.Context, reads []Read, positions []int, b execute.BatchOptions,
+	ctx context.Context, reads []IntentRead, positions []int, b execute.BatchOptions,
 	done func(i int, a hold.Answer),
 ) (unread []int) {
 	if len(positions) == 0 {

@@ -37,17 +37,17 @@ func inWorld(t *testing.T, f func(w *world)) {
 		st := process.OpenStore(store.Options{Rates: envtest.Rates})
 		e.OnStop(func() { st.Close() })
 		w.caller = gateway.NewCaller(process.NewGateway(nil), st, gateway.CallerOptions{
-			Timeout: 10 * time.Second, Health: health.NewRedisReporter(e.Log), Logger: e.Log})
+			Timeout: 10 * time.Second, Health: health.NewRedisHealthReporter(e.Log), Logger: e.Log})
 		w.reader = bulkread.NewReader(w.caller, 0)
 		f(w)
 	})
 }
 
 // authorize places n intents of an account, and returns their reads.
-func (w *world) authorize(n int, account string) (reads []bulkread.Read) {
+func (w *world) authorize(n int, account string) (reads []bulkread.IntentRead) {
 	for range n {
 		id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Account = account })
-		reads = append(reads, bulkread.Read{PaymentIntent: id, Account: account,
+		reads = append(reads, bulkread.IntentRead{PaymentIntent: id, Account: account,
 			ExistedAt: time.Now()})
 	}
 	return reads
@@ -55,7 +55,7 @@ func (w *world) authorize(n int, account string) (reads []bulkread.Read) {
 
 // read reads intents within maxWait, and checks that each answer is about its
 // intent and that each intent has one answer or is returned.
-func (w *world) read(reads []bulkread.Read, maxWait time.Duration) (unread []int) {
+func (w *world) read(reads []bulkread.IntentRead, maxWait time.Duration) (unread []int) {
 	w.T.Helper()
 	w.answers = map[int][]hold.Answer{}
 	unread = w.reader.ReadEach(w.Ctx, reads,
@@ -86,7 +86,8 @@ func (w *world) read(reads []bulkread.Read, maxWait time.Duration) (unread []int
 // checkCalls checks how many lists and single reads Stripe received.
 func (w *world) checkCalls(lists, reads int64) {
 	w.T.Helper()
-	if l, r := w.CountCalls(stripesim.ClassList), w.CountCalls(stripesim.ClassRetrieve); l != lists ||
+	if l, r := w.CountStripeCalls(stripesim.ClassList),
+		w.CountStripeCalls(stripesim.ClassRetrieve); l != lists ||
 		r != reads {
 		w.T.Errorf("%d lists and %d reads, want %d and %d", l, r, lists, reads)
 	}
@@ -123,7 +124,7 @@ func TestReadEach_SkipsIntentsThatDoNotWait(t *testing.T) {
 // Where pages answer too few of the waiting intents, single reads cost less.
 func TestReadEach_StopsListingWhereFewWait(t *testing.T) {
 	inWorld(t, func(w *world) {
-		var reads []bulkread.Read
+		var reads []bulkread.IntentRead
 		for range 12 {
 			reads = append(reads, w.authorize(1, "")...)
 			w.authorize(150, "")
@@ -149,8 +150,8 @@ func TestReadEach_FindsGroupsOfUnknownAge(t *testing.T) {
 		if unread := w.read(reads, time.Minute); len(unread) != 0 {
 			t.Errorf("not read: %v", unread)
 		}
-		if l, r := w.CountCalls(stripesim.ClassList),
-			w.CountCalls(stripesim.ClassRetrieve); l > 7 || r > 2 {
+		if l, r := w.CountStripeCalls(stripesim.ClassList),
+			w.CountStripeCalls(stripesim.ClassRetrieve); l > 7 || r > 2 {
 			t.Errorf("%d lists and %d reads", l, r)
 		}
 	})
@@ -160,7 +161,7 @@ func TestReadEach_FindsGroupsOfUnknownAge(t *testing.T) {
 func TestReadEach_UnlistedIsReadByItself(t *testing.T) {
 	inWorld(t, func(w *world) {
 		reads := w.authorize(12, "")
-		gone := bulkread.Read{PaymentIntent: "pi_00000000gone", ExistedAt: time.Now()}
+		gone := bulkread.IntentRead{PaymentIntent: "pi_00000000gone", ExistedAt: time.Now()}
 		reads = append(reads, gone)
 		w.read(reads, time.Minute)
 		w.checkCalls(1, 1)
@@ -176,7 +177,7 @@ func TestReadEach_ListFails(t *testing.T) {
 		stripesim.FaultBrokenBody, stripesim.FaultDropReply} {
 		t.Run(string(kind), func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList,
+				w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassList,
 					Fault: stripesim.Fault{Kind: kind}})
 				reads := w.authorize(12, "")
 				if unread := w.read(reads, time.Minute); len(unread) != 0 {
@@ -199,7 +200,8 @@ func TestReadEach_StaysWithinTheBudget(t *testing.T) {
 	inWorld(t, func(w *world) {
 		reads := w.authorize(150, "")
 		for n := range 50 {
-			reads = append(reads, bulkread.Read{PaymentIntent: fmt.Sprintf("pi_0000000000gone%d", n)})
+			reads = append(reads,
+				bulkread.IntentRead{PaymentIntent: fmt.Sprintf("pi_0000000000gone%d", n)})
 		}
 		began := time.Now()
 		unread := w.read(reads, time.Second)
@@ -219,7 +221,7 @@ func TestReadEach_StaysWithinTheBudget(t *testing.T) {
 // The account of an intent decides which list answers it.
 func TestReadEach_ManyAccounts(t *testing.T) {
 	inWorld(t, func(w *world) {
-		var reads []bulkread.Read
+		var reads []bulkread.IntentRead
 		for n := range 5 {
 			reads = append(reads, w.authorize(30, fmt.Sprintf("acct_of%09d", n))...)
 		}

@@ -27,11 +27,11 @@ const (
 	clockSlack = time.Minute
 )
 
-// walk reads pages of one account's list, newest intent first.
-type walk struct {
+// listWalk reads pages of one account's list, newest intent first.
+type listWalk struct {
 	caller   Caller
 	account  string
-	reads    []Read
+	reads    []IntentRead
 	newest   []int            // positions by ExistedAt, newest or unknown first
 	anchors  []int            // positions at which the walk may go on, last first
 	waiting  map[string][]int // positions by PaymentIntent
@@ -42,8 +42,8 @@ type walk struct {
 	done     func(i int, a hold.Answer)
 }
 
-func newWalk(caller Caller, account string, reads []Read, positions []int) *walk {
-	w := &walk{caller: caller, account: account, reads: reads,
+func newListWalk(caller Caller, account string, reads []IntentRead, positions []int) *listWalk {
+	w := &listWalk{caller: caller, account: account, reads: reads,
 		newest: slices.Clone(positions), anchors: slices.Clone(positions), waiting: map[string][]int{}}
 	for _, i := range positions {
 		id := reads[i].PaymentIntent
@@ -52,35 +52,36 @@ func newWalk(caller Caller, account string, reads []Read, positions []int) *walk
 	slices.SortStableFunc(w.newest, func(a, b int) int {
 		at, bt := reads[a].ExistedAt, reads[b].ExistedAt
 		if at.IsZero() || bt.IsZero() {
-			return cmp.Compare(boolInt(bt.IsZero()), boolInt(at.IsZero()))
+			return cmp.Compare(boolToInt(bt.IsZero()), boolToInt(at.IsZero()))
 		}
 		return bt.Compare(at)
 	})
 	return w
 }
 
-func boolInt(b bool) int {
+func boolToInt(b bool) int {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-// run reads pages while they cost less than single reads, the budget allows
-// them in time, and Stripe answers. It returns when each done has returned.
-func (w *walk) run(ctx context.Context) {
+// readPages reads pages while they cost less than single reads, the budget
+// allows them in time, and Stripe answers. It returns when each done has
+// returned.
+func (w *listWalk) readPages(ctx context.Context) {
 	var applying sync.WaitGroup
 	defer applying.Wait()
 	call := hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize,
-		CreatedUpTo: w.newestWaiting()}
+		CreatedUpTo: w.newestWaitingTime()}
 	for poor := 0; len(w.waiting) >= minPageMatches; {
 		a, sent := w.readPage(ctx, call)
-		if !sent || !isPage(a) {
+		if !sent || !isPageAnswer(a) {
 			return
 		}
 		matches, more := 0, false
 		if a.Page != nil {
-			matches, more = w.answerListed(&applying, a), a.Page.More
+			matches, more = w.answerWaitingReads(&applying, a), a.Page.More
 		}
 		if poor++; matches >= minPageMatches {
 			poor = 0
@@ -89,7 +90,7 @@ func (w *walk) run(ctx context.Context) {
 		case poor == maxPoorPages:
 			return
 		case more && matches >= minDenseMatches:
-			call = w.nextPage(&a.Page.Intents[len(a.Page.Intents)-1])
+			call = w.nextPageCall(&a.Page.Intents[len(a.Page.Intents)-1])
 		default:
 			anchor := w.nextAnchor()
 			if anchor == "" {
@@ -102,7 +103,7 @@ func (w *walk) run(ctx context.Context) {
 
 // readPage sends a call when the budget allows it. sent is false if it did not
 // in time, or if the call was not sent for another reason.
-func (w *walk) readPage(ctx context.Context, call hold.Call) (a hold.Answer, sent bool) {
+func (w *listWalk) readPage(ctx context.Context, call hold.Call) (a hold.Answer, sent bool) {
 	batch := execute.BatchOptions{Concurrency: 1, MaxWait: max(0, time.Until(w.deadline)),
 		Priority: w.priority}
 	unsent := w.caller.DoEach(ctx, []hold.Call{call}, batch, func(_ int, answer hold.Answer) {
@@ -111,15 +112,15 @@ func (w *walk) readPage(ctx context.Context, call hold.Call) (a hold.Answer, sen
 	return a, len(unsent) == 0
 }
 
-// isPage reports whether the walk goes on after an answer. Stripe may not find
-// the intent after which a page begins.
-func isPage(a hold.Answer) bool {
+// isPageAnswer reports whether the walk goes on after an answer. Stripe may not
+// find the intent after which a page begins.
+func isPageAnswer(a hold.Answer) bool {
 	return a.Kind == hold.AnswerOK && a.Page != nil || a.Kind == hold.AnswerNotFound
 }
 
 // nextAnchor returns a waiting intent near which others may be, empty if each
 // was returned before.
-func (w *walk) nextAnchor() string {
+func (w *listWalk) nextAnchor() string {
 	for len(w.anchors) > 0 {
 		last := len(w.anchors) - 1
 		id := w.reads[w.anchors[last]].PaymentIntent
@@ -131,9 +132,9 @@ func (w *walk) nextAnchor() string {
 	return ""
 }
 
-// answerListed calls done for each waiting intent of a page, concurrently. It
-// returns how many there are.
-func (w *walk) answerListed(applying *sync.WaitGroup, list hold.Answer) (matches int) {
+// answerWaitingReads calls done for each waiting intent of a page,
+// concurrently. It returns how many there are.
+func (w *listWalk) answerWaitingReads(applying *sync.WaitGroup, list hold.Answer) (matches int) {
 	for n := range list.Page.Intents {
 		in := &list.Page.Intents[n]
 		positions := w.waiting[in.ID]
@@ -152,11 +153,11 @@ func (w *walk) answerListed(applying *sync.WaitGroup, list hold.Answer) (matches
 	return matches
 }
 
-// nextPage returns the call for the page after an intent. If every waiting
+// nextPageCall returns the call for the page after an intent. If every waiting
 // intent is older than a later time, the page starts there.
-func (w *walk) nextPage(last *hold.PaymentIntent) hold.Call {
+func (w *listWalk) nextPageCall(last *hold.PaymentIntent) hold.Call {
 	call := hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize}
-	if upTo := w.newestWaiting(); !upTo.IsZero() && upTo.Before(last.Created) {
+	if upTo := w.newestWaitingTime(); !upTo.IsZero() && upTo.Before(last.Created) {
 		call.CreatedUpTo = upTo
 	} else {
 		call.After = last.ID
@@ -164,9 +165,9 @@ func (w *walk) nextPage(last *hold.PaymentIntent) hold.Call {
 	return call
 }
 
-// newestWaiting returns a time at which every waiting intent existed, zero if
-// none is known.
-func (w *walk) newestWaiting() time.Time {
+// newestWaitingTime returns a time at which every waiting intent existed, zero
+// if none is known.
+func (w *listWalk) newestWaitingTime() time.Time {
 	for len(w.newest) > 0 {
 		r := &w.reads[w.newest[0]]
 		if w.waiting[r.PaymentIntent] == nil {
@@ -181,9 +182,9 @@ func (w *walk) newestWaiting() time.Time {
 	return time.Time{}
 }
 
-// remaining returns the positions of the intents that no page contained, in
-// their order.
-func (w *walk) remaining() (positions []int) {
+// unreadPositions returns the positions of the intents that no page contained,
+// in their order.
+func (w *listWalk) unreadPositions() (positions []int) {
 	for _, p := range w.waiting {
 		positions = append(positions, p...)
 	}

@@ -35,7 +35,7 @@ type Observer interface {
 
 // Options configure a [Committer].
 type Options struct {
-	Rules    hold.Rules
+	Rules    hold.DecisionRules
 	Livemode bool
 	// DueSoon is how far ahead a hold's next action wakes the dispatcher.
 	DueSoon       time.Duration
@@ -111,7 +111,7 @@ func (c *Committer) commit(
 	c.notifyCommitted(changes, results)
 	written = make([]bool, len(results))
 	for i, r := range results {
-		written[i] = r.Committed()
+		written[i] = r.IsCommitted()
 	}
 	return written, nil
 }
@@ -124,7 +124,7 @@ func (c *Committer) notifyCommitted(changes []Change, results []hold.CommitResul
 	own := make([]bool, len(results))
 	for i, r := range results {
 		own[i] = r == hold.CommitWritten || r == hold.CommitRepeated && changes[i].unconfirmed
-		if r.Committed() {
+		if r.IsCommitted() {
 			n++
 		}
 	}
@@ -147,7 +147,7 @@ func (c *Committer) PassMilestones(
 		if m.Decision.Unchanged {
 			advances = append(advances, hold.MilestoneWrite{
 				ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
-				Events: event.EncodePassedMilestone(&m.Decision, c.o.Livemode, now)})
+				Events: event.EncodeMilestoneEvents(&m.Decision, c.o.Livemode, now)})
 			advancing = append(advancing, m.Change)
 			continue
 		}
@@ -191,7 +191,7 @@ func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (delet
 	}
 	results, err := c.store.Commit(ctx, writes)
 	for _, r := range results {
-		if r.Committed() {
+		if r.IsCommitted() {
 			deleted++
 		}
 	}
@@ -222,8 +222,8 @@ func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 	ch.Decision.SetDefaultCancellationReason(ch.Before, c.o.Rules)
 	return hold.HoldWrite{
 		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
-		Placement: ch.Decision.Placement(ch.Before, now, c.o.Rules),
-		Events:    event.Encode(&ch.Decision, ch.Before.Version+1, c.o.Livemode, now),
+		Placement: ch.Decision.SortedSetPlacement(ch.Before, now, c.o.Rules),
+		Events:    event.EncodeDecisionEvents(&ch.Decision, ch.Before.Version+1, c.o.Livemode, now),
 	}
 }
 
@@ -275,7 +275,7 @@ func (c *Committer) logEvent(ch *Change, e hold.Event) {
 		zap.String("event", string(e.Type)), zap.String("hold", h.ID),
 		zap.String("payment_intent", h.PaymentIntent), zap.String("account", h.Account),
 		zap.String("reference", h.Reference), zap.Int64("amount", amount),
-		zap.String("currency", h.Currency), zap.Uint32("attempt", countAttempts(h)),
+		zap.String("currency", h.Currency), zap.Uint32("attempt", countHistoryAttempts(h)),
 		zap.String("idempotency_key", ch.Call.Key), zap.String("request_id", a.RequestID),
 		zap.Int64("lateness_ms", ch.Lateness.Milliseconds()), zap.String("cause", cause))
 	if a.Kind != 0 && a.Kind != hold.AnswerOK {
@@ -317,8 +317,8 @@ func eventLogLevel(h *hold.Hold, e hold.Event) zapcore.Level {
 	return zapcore.InfoLevel
 }
 
-// countAttempts counts the requests in a hold's history.
-func countAttempts(h *hold.Hold) uint32 {
+// countHistoryAttempts counts the requests in a hold's history.
+func countHistoryAttempts(h *hold.Hold) uint32 {
 	n := h.HistoryDropped
 	for i := range h.History {
 		if h.History[i].Kind == hold.HistoryAttempt {

@@ -20,7 +20,7 @@ import (
 
 var (
 	now   = time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
-	rules = hold.Rules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{
+	rules = hold.DecisionRules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{
 		24 * time.Hour, time.Hour}}
 )
 

@@ -86,8 +86,8 @@ func (e *Env) AuthorizeIntent(f ...func(*stripesim.Hold)) string {
 	return id
 }
 
-// AddFault makes Stripe misbehave. It returns the id of the rule.
-func (e *Env) AddFault(rule stripesim.FaultRule) int {
+// AddStripeFault makes Stripe misbehave. It returns the id of the rule.
+func (e *Env) AddStripeFault(rule stripesim.FaultRule) int {
 	e.T.Helper()
 	id, err := e.Sim.AddFaultRule(rule)
 	if err != nil {
@@ -96,8 +96,9 @@ func (e *Env) AddFault(rule stripesim.FaultRule) int {
 	return id
 }
 
-// CountCalls returns the number of calls of a class that Stripe has answered.
-func (e *Env) CountCalls(class stripesim.EndpointClass) (n int64) {
+// CountStripeCalls returns the number of calls of a class that Stripe has
+// answered.
+func (e *Env) CountStripeCalls(class stripesim.EndpointClass) (n int64) {
 	for answer, count := range e.Sim.Stats().Calls {
 		if answer.Class == class {
 			n += count

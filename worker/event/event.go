@@ -57,24 +57,24 @@ type Envelope struct {
 	ID        string         `json:"id"`
 	Type      hold.EventType `json:"type"`
 	Timestamp time.Time      `json:"timestamp"`
-	Data      Data           `json:"data"`
+	Data      EventData      `json:"data"`
 }
 
-// Data is the content of an event. An event about a hold has Hold, a system
-// event has the fields of its type.
-type Data struct {
+// EventData is the content of an event. An event about a hold has Hold, a
+// system event has the fields of its type.
+type EventData struct {
 	Hold  hold.View `json:"hold,omitzero"`
 	Cause string    `json:"cause,omitempty"`
 	// of hold.expiring: the time before the deadline
 	Threshold string `json:"threshold,omitempty"`
 
-	Rejection *Rejection `json:"rejection,omitempty"` // of inbox.rejected, metadata.rejected
+	Rejection *RequestRejection `json:"rejection,omitempty"` // of inbox.rejected, metadata.rejected
 	// of reconcile.orphan, authorization.abandoned, authorization.unresolved
-	Intent   *Intent       `json:"intent,omitempty"`
-	Capacity *CapacityRisk `json:"capacity,omitempty"` // of capacity.at_risk
-	Replica  string        `json:"replica,omitempty"`  // that reports, or that stopped
-	Alive    []string      `json:"alive,omitempty"`    // of replica.stopped: at most ten that run
-	Sink     string        `json:"sink,omitempty"`     // of sink.*
+	Intent   *IntentWithoutHold `json:"intent,omitempty"`
+	Capacity *CapacityRisk      `json:"capacity,omitempty"` // of capacity.at_risk
+	Replica  string             `json:"replica,omitempty"`  // that reports, or that stopped
+	Alive    []string           `json:"alive,omitempty"`    // of replica.stopped: at most ten that run
+	Sink     string             `json:"sink,omitempty"`     // of sink.*
 	// Count is the number of events of sink.events_lost, where -1 means
 	// unknown, and of sink.dead_letters; the number of runs of
 	// authorization.unresolved.
@@ -82,9 +82,9 @@ type Data struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// Rejection is a rejected request of the inbox or in metadata, for which no
-// caller waits.
-type Rejection struct {
+// RequestRejection is a rejected request of the inbox or in metadata, for which
+// no caller waits.
+type RequestRejection struct {
 	Source  string `json:"source"` // inbox or stripe
 	ID      string `json:"id"`     // of the inbox entry or the PaymentIntent
 	Account string `json:"account,omitempty"`
@@ -93,8 +93,8 @@ type Rejection struct {
 	Reason  string `json:"reason"`
 }
 
-// Intent is a PaymentIntent that has no hold.
-type Intent struct {
+// IntentWithoutHold is a PaymentIntent that has no hold.
+type IntentWithoutHold struct {
 	PaymentIntent string `json:"payment_intent,omitempty"`
 	Account       string `json:"account,omitempty"`
 	Reference     string `json:"reference,omitempty"`
@@ -113,22 +113,23 @@ type CapacityRisk struct {
 	AtLeast bool       `json:"at_least,omitempty"` // not every hold was examined
 }
 
-// Encode encodes the events of a decision that is committed as version. The ids
-// contain the time, because versions start anew if Redis loses the hold.
-func Encode(d *hold.Decision, version uint64, livemode bool, now time.Time) [][]byte {
+// EncodeDecisionEvents encodes the events of a decision that is committed as
+// version. The ids contain the time, because versions start anew if Redis loses
+// the hold.
+func EncodeDecisionEvents(d *hold.Decision, version uint64, livemode bool, now time.Time) [][]byte {
 	prefix := strconv.FormatUint(version, 10) + "t" + base36(now.UnixMilli())
-	return encodeAll(d, livemode, now,
+	return encodeEvents(d, livemode, now,
 		func(i int) string { return prefix + "_" + strconv.Itoa(i+1) })
 }
 
-// EncodePassedMilestone encodes the events of a milestone that passes without a
+// EncodeMilestoneEvents encodes the events of a milestone that passes without a
 // change of the record. Their ids contain the deadline and the threshold: a
 // milestone that passes again after a failover has the same ids, unless it
 // leads to another event by then.
-func EncodePassedMilestone(d *hold.Decision, livemode bool, now time.Time) [][]byte {
+func EncodeMilestoneEvents(d *hold.Decision, livemode bool, now time.Time) [][]byte {
 	prefix := "d" + base36(d.Hold.ExpiresAt.UnixMilli()) +
 		"v" + strconv.FormatUint(d.Hold.Version, 10)
-	return encodeAll(d, livemode, now, func(i int) string {
+	return encodeEvents(d, livemode, now, func(i int) string {
 		e := &d.Events[i]
 		id := prefix
 		if e.Cause != 0 {
@@ -138,15 +139,15 @@ func EncodePassedMilestone(d *hold.Decision, livemode bool, now time.Time) [][]b
 	})
 }
 
-// EncodeSystem encodes a system event with a random id.
-func EncodeSystem(t hold.EventType, now time.Time, data Data) []byte {
-	return mustMarshal(
+// EncodeSystemEvent encodes a system event with a random id.
+func EncodeSystemEvent(t hold.EventType, now time.Time, data EventData) []byte {
+	return mustMarshalEnvelope(
 		Envelope{ID: "evt_" + strings.ToLower(rand.Text()[:20]), Type: t, Timestamp: now,
 			Data: data},
 	)
 }
 
-func encodeAll(
+func encodeEvents(
 	d *hold.Decision, livemode bool, now time.Time, idSuffix func(i int) string,
 ) [][]byte {
 	if len(d.Events) == 0 {
@@ -158,7 +159,7 @@ func encodeAll(
 	for i, e := range d.Events {
 		env := Envelope{
 			ID:   "evt_" + strings.TrimPrefix(d.Hold.ID, "pi_") + "_" + idSuffix(i),
-			Type: e.Type, Timestamp: now, Data: Data{Hold: view},
+			Type: e.Type, Timestamp: now, Data: EventData{Hold: view},
 		}
 		if e.Cause != 0 {
 			env.Data.Cause = e.Cause.String()
@@ -166,12 +167,12 @@ func encodeAll(
 		if e.Type == hold.EventExpiring {
 			env.Data.Threshold = e.Threshold.String()
 		}
-		out = append(out, mustMarshal(env))
+		out = append(out, mustMarshalEnvelope(env))
 	}
 	return out
 }
 
-func mustMarshal(e Envelope) []byte {
+func mustMarshalEnvelope(e Envelope) []byte {
 	b, err := json.Marshal(e)
 	if err != nil {
 		panic(err) // only strings, numbers and times of bounded years

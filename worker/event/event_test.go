@@ -41,7 +41,7 @@ func decode(t *testing.T, data []byte) (e event.Envelope) {
 	return e
 }
 
-func TestEncode_RoundTrip(t *testing.T) {
+func TestEncodeDecisionEvents_RoundTrip(t *testing.T) {
 	h := newHold(t)
 	types := []hold.EventType{hold.EventScheduled, hold.EventChanged, hold.EventPaused,
 		hold.EventResumed, hold.EventExpiring, hold.EventRetrying, hold.EventCaptured,
@@ -51,7 +51,7 @@ func TestEncode_RoundTrip(t *testing.T) {
 		d.Events = append(d.Events, hold.Event{Type: eventType, Cause: hold.CauseRefused,
 			Threshold: time.Hour})
 	}
-	encoded := event.Encode(&d, 8, true, now)
+	encoded := event.EncodeDecisionEvents(&d, 8, true, now)
 	if len(encoded) != len(types) {
 		t.Fatalf("%d events of %d", len(encoded), len(types))
 	}
@@ -73,14 +73,14 @@ func TestEncode_RoundTrip(t *testing.T) {
 		}
 		ids[e.ID] = true
 	}
-	if event.Encode(&hold.Decision{Hold: h}, 8, true, now) != nil {
+	if event.EncodeDecisionEvents(&hold.Decision{Hold: h}, 8, true, now) != nil {
 		t.Error("a decision without events has events")
 	}
 }
 
 // Receivers ignore an id that they have seen, so ids differ between versions,
 // times, milestones and causes, and only a repetition has the same one.
-func TestEncode_IDs(t *testing.T) {
+func TestEncodeDecisionEvents_IDs(t *testing.T) {
 	h := newHold(t)
 	id := func(encoded [][]byte) string { return decode(t, encoded[0]).ID }
 	changed := hold.Decision{Hold: h, Events: []hold.Event{{Type: hold.EventChanged}}}
@@ -92,44 +92,48 @@ func TestEncode_IDs(t *testing.T) {
 	later.Hold.ExpiresAt = later.Hold.ExpiresAt.Add(time.Hour)
 	seen := map[string]string{}
 	for name, got := range map[string]string{
-		"version 8":        id(event.Encode(&changed, 8, true, now)),
-		"version 9":        id(event.Encode(&changed, 9, true, now)),
-		"version 8, later": id(event.Encode(&changed, 8, true, now.Add(time.Millisecond))),
-		"1 h":              id(event.EncodePassedMilestone(warning(time.Hour, 0), true, now)),
-		"6 h":              id(event.EncodePassedMilestone(warning(6*time.Hour, 0), true, now)),
-		"1 h, another cause": id(event.EncodePassedMilestone(warning(time.Hour, hold.CauseOnExpiry),
+		"version 8": id(event.EncodeDecisionEvents(&changed, 8, true, now)),
+		"version 9": id(event.EncodeDecisionEvents(&changed, 9, true, now)),
+		"version 8, later": id(event.EncodeDecisionEvents(&changed, 8, true,
+			now.Add(time.Millisecond))),
+		"1 h": id(event.EncodeMilestoneEvents(warning(time.Hour, 0), true, now)),
+		"6 h": id(event.EncodeMilestoneEvents(warning(6*time.Hour, 0), true, now)),
+		"1 h, another cause": id(event.EncodeMilestoneEvents(warning(time.Hour, hold.CauseOnExpiry),
 			true, now)),
-		"1 h, later deadline":  id(event.EncodePassedMilestone(&later, true, now)),
-		"system":               decode(t, event.EncodeSystem(event.Orphan, now, event.Data{})).ID,
-		"system, another time": decode(t, event.EncodeSystem(event.Orphan, now, event.Data{})).ID,
+		"1 h, later deadline": id(event.EncodeMilestoneEvents(&later, true, now)),
+		"system": decode(t, event.EncodeSystemEvent(event.Orphan, now,
+			event.EventData{})).ID,
+		"system, another time": decode(t, event.EncodeSystemEvent(event.Orphan, now,
+			event.EventData{})).ID,
 	} {
 		if other, ok := seen[got]; ok {
 			t.Errorf("%q and %q have the same id %s", name, other, got)
 		}
 		seen[got] = name
 	}
-	again := id(event.EncodePassedMilestone(warning(time.Hour, 0), true, now.Add(time.Minute)))
+	again := id(event.EncodeMilestoneEvents(warning(time.Hour, 0), true, now.Add(time.Minute)))
 	if seen[again] != "1 h" {
 		t.Errorf("a milestone that passes again has another id, %s", again)
 	}
 }
 
-func TestEncodeSystem_RoundTrip(t *testing.T) {
-	want := event.Data{Cause: "c", Replica: "one", Alive: []string{"two"}, Sink: "callback",
+func TestEncodeSystemEvent_RoundTrip(t *testing.T) {
+	want := event.EventData{Cause: "c", Replica: "one", Alive: []string{"two"}, Sink: "callback",
 		Count: -1, Detail: "HTTP 500",
-		Rejection: &event.Rejection{Source: "inbox", ID: "1-0", Account: "acct_1",
+		Rejection: &event.RequestRejection{Source: "inbox", ID: "1-0", Account: "acct_1",
 			Code: "invalid_parameter", Field: "amount", Reason: "invalid amount"},
-		Intent: &event.Intent{PaymentIntent: "pi_2", Account: "acct_1", Reference: "BK-1",
-			Amount: 100, Currency: "eur", Detail: "d"},
+		Intent: &event.IntentWithoutHold{PaymentIntent: "pi_2", Account: "acct_1",
+			Reference: "BK-1",
+			Amount:    100, Currency: "eur", Detail: "d"},
 		Capacity: &event.CapacityRisk{Holds: 2, FirstAt: now, Rate: 25, AtLeast: true,
 			Sums: []hold.Sum{{Currency: "eur", Amount: 100, Count: 2}}}}
-	e := decode(t, event.EncodeSystem(event.CapacityAtRisk, now, want))
+	e := decode(t, event.EncodeSystemEvent(event.CapacityAtRisk, now, want))
 	if e.Type != event.CapacityAtRisk || !e.Timestamp.Equal(now) ||
 		!reflect.DeepEqual(e.Data, want) {
 		t.Errorf("got %+v\nwant %+v", e, want)
 	}
-	if data := string(event.EncodeSystem(event.StripeUnavailable, now,
-		event.Data{})); !strings.HasSuffix(data, `"data":{}}`) {
+	if data := string(event.EncodeSystemEvent(event.StripeUnavailable, now,
+		event.EventData{})); !strings.HasSuffix(data, `"data":{}}`) {
 		t.Errorf("a system event has fields that are not set: %s", data)
 	}
 }
@@ -150,10 +154,11 @@ func (s *publishedStore) PublishOnce(_ context.Context, subject string, e []byte
 
 func TestPublishOnce(t *testing.T) {
 	store := &publishedStore{subjects: map[string][]byte{}}
-	p := event.NewPublisher(store, func() time.Time { return now })
+	p := event.NewSystemEventPublisher(store, func() time.Time { return now })
 	publish := func(eventType hold.EventType, subject string) bool {
 		t.Helper()
-		first, err := p.PublishOnce(t.Context(), eventType, subject, event.Data{Detail: subject})
+		first, err := p.PublishOnce(t.Context(), eventType, subject,
+			event.EventData{Detail: subject})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +175,7 @@ func TestPublishOnce(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	store.err = errors.New("Redis unavailable")
-	if _, err := p.PublishOnce(t.Context(), event.Orphan, "pi_3", event.Data{}); !errors.Is(
+	if _, err := p.PublishOnce(t.Context(), event.Orphan, "pi_3", event.EventData{}); !errors.Is(
 		err, store.err) {
 		t.Error(err)
 	}

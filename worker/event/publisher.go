@@ -13,21 +13,21 @@ type Store interface {
 	PublishOnce(ctx context.Context, subject string, event []byte) (first bool, err error)
 }
 
-// Publisher publishes system events.
-type Publisher struct {
+// SystemEventPublisher publishes system events.
+type SystemEventPublisher struct {
 	store Store
 	now   func() time.Time
 }
 
-// NewPublisher returns a publisher that dates events by now.
-func NewPublisher(store Store, now func() time.Time) *Publisher {
-	return &Publisher{store: store, now: now}
+// NewSystemEventPublisher returns a publisher that dates events by now.
+func NewSystemEventPublisher(store Store, now func() time.Time) *SystemEventPublisher {
+	return &SystemEventPublisher{store: store, now: now}
 }
 
 // PublishOnce publishes a system event about a subject, such as a
 // PaymentIntent. first is false if a replica published it before.
-func (p *Publisher) PublishOnce(
-	ctx context.Context, t hold.EventType, subject string, data Data,
+func (p *SystemEventPublisher) PublishOnce(
+	ctx context.Context, t hold.EventType, subject string, data EventData,
 ) (first bool, err error) {
-	return p.store.PublishOnce(ctx, string(t)+":"+subject, EncodeSystem(t, p.now(), data))
+	return p.store.PublishOnce(ctx, string(t)+":"+subject, EncodeSystemEvent(t, p.now(), data))
 }

@@ -1,9 +1,10 @@
 // Package execute drives a state machine through its calls to Stripe.
 //
 // The machine decides which call is next and what an answer means.
-// [Driver.Drive] waits for the budget, checks that the lease outlasts the call,
-// sends the call, and applies the answer to the machine, until the machine is
-// done or a limit is reached. Holds and authorizations use the same loop.
+// [MachineDriver.Drive] waits for the budget, checks that the lease outlasts
+// the call, sends the call, and applies the answer to the machine, until the
+// machine is done or a limit is reached. Holds and authorizations use the same
+// loop.
 //
 // The driver never sends a call twice. It applies an unknown outcome to the
 // machine as such.
@@ -30,7 +31,7 @@ type Machine interface {
 }
 
 // Caller sends calls to Stripe. gateway.Caller implements it. An error of
-// either method is a *[hold.NotSentError]: no request was sent.
+// either method is a *[hold.CallNotSentError]: no request was sent.
 type Caller interface {
 	// WaitForBudget takes one request from the budget and waits until it may be
 	// sent, at most maxWait.
@@ -39,16 +40,16 @@ type Caller interface {
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
 }
 
-// Errors of [Driver.Drive] when it ends before its machine is done. It may also
-// return a *[hold.NotSentError].
+// Errors of [MachineDriver.Drive] when it ends before its machine is done. It
+// may also return a *[hold.CallNotSentError].
 var (
 	ErrStopping      = errors.New("stopping")
 	ErrLeaseTooShort = errors.New("lease may end before the answer arrives")
 	ErrCallLimit     = errors.New("call limit of this lease reached")
 )
 
-// Limits bound one drive.
-type Limits struct {
+// DriveLimits bound one drive.
+type DriveLimits struct {
 	// MaxCalls is how many calls may be sent.
 	MaxCalls int
 	// LeaseEnd is when the lease ends, by this machine's clock. Drive sends no
@@ -61,8 +62,8 @@ type Limits struct {
 	Reserved hold.Op
 }
 
-// Driver drives machines. It is safe for concurrent use.
-type Driver struct {
+// MachineDriver drives machines. It is safe for concurrent use.
+type MachineDriver struct {
 	Caller      Caller
 	Now         func() time.Time // Redis' time
 	CallTimeout time.Duration    // the longest time that one call takes
@@ -70,7 +71,9 @@ type Driver struct {
 
 // Drive sends the calls of m until m is done, and returns how many it sent.
 // Once stopping ends, it sends no more calls. ctx bounds the call under way.
-func (d *Driver) Drive(stopping, ctx context.Context, m Machine, l Limits) (sent int, err error) {
+func (d *MachineDriver) Drive(
+	stopping, ctx context.Context, m Machine, l DriveLimits,
+) (sent int, err error) {
 	reserved := map[hold.Op]int{}
 	if l.Reserved != 0 {
 		reserved[l.Reserved] = 1

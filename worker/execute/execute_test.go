@@ -48,7 +48,7 @@ func (c *caller) WaitForBudget(ctx context.Context, call hold.Call, _ time.Durat
 		}
 	}
 	if !execute.Sleep(ctx, c.takes) {
-		return &hold.NotSentError{Reason: "the caller went away"}
+		return &hold.CallNotSentError{Reason: "the caller went away"}
 	}
 	c.reserved = append(c.reserved, call.Op)
 	return nil
@@ -65,13 +65,13 @@ func (c *caller) Do(context.Context, hold.Call) (hold.Answer, error) {
 
 func TestDrive_EndsAtItsLimits(t *testing.T) {
 	read, capture := hold.OpRead, hold.OpCapture
-	budget := &hold.NotSentError{Reason: "the budget is used up", RetryAfter: time.Minute}
-	unavailable := &hold.NotSentError{Reason: "Stripe unavailable", RetryAfter: time.Second}
+	budget := &hold.CallNotSentError{Reason: "the budget is used up", RetryAfter: time.Minute}
+	unavailable := &hold.CallNotSentError{Reason: "Stripe unavailable", RetryAfter: time.Second}
 	for _, tt := range []struct {
 		name     string
 		machine  script
 		caller   caller
-		limits   execute.Limits
+		limits   execute.DriveLimits
 		lease    time.Duration
 		stop     time.Duration // after which the process stops; 0: never
 		err      error
@@ -80,11 +80,12 @@ func TestDrive_EndsAtItsLimits(t *testing.T) {
 	}{
 		{name: "machine done", machine: script{ops: []hold.Op{capture, read}}, sent: 2, reserved: 2},
 		{name: "first request reserved already", machine: script{ops: []hold.Op{capture, read, capture}},
-			limits: execute.Limits{Reserved: capture}, sent: 3, reserved: 2},
+			limits: execute.DriveLimits{Reserved: capture}, sent: 3, reserved: 2},
 		{name: "another kind reserved already", machine: script{ops: []hold.Op{read}},
-			limits: execute.Limits{Reserved: capture}, sent: 1, reserved: 1},
+			limits: execute.DriveLimits{Reserved: capture}, sent: 1, reserved: 1},
 		{name: "calls spent", machine: script{ops: []hold.Op{capture, read, capture}},
-			limits: execute.Limits{MaxCalls: 2}, err: execute.ErrCallLimit, sent: 2, reserved: 2},
+			limits: execute.DriveLimits{MaxCalls: 2}, err: execute.ErrCallLimit, sent: 2,
+			reserved: 2},
 		{name: "lease too short for a call", machine: script{ops: []hold.Op{capture}}, lease: 9 * time.Second,
 			err: execute.ErrLeaseTooShort},
 		{name: "lease too short after the budget's wait", machine: script{ops: []hold.Op{capture}},
@@ -114,7 +115,8 @@ func TestDrive_EndsAtItsLimits(t *testing.T) {
 				if tt.stop > 0 {
 					time.AfterFunc(tt.stop, stop)
 				}
-				d := execute.Driver{Caller: &tt.caller, Now: time.Now, CallTimeout: 10 * time.Second}
+				d := execute.MachineDriver{Caller: &tt.caller, Now: time.Now,
+					CallTimeout: 10 * time.Second}
 				sent, err := d.Drive(stopping, t.Context(), &tt.machine, tt.limits)
 				if !errors.Is(err, tt.err) || sent != tt.sent || len(tt.machine.applied) != tt.sent ||
 					len(tt.caller.reserved) != tt.reserved {
@@ -131,8 +133,9 @@ func TestDrive_FinishedMachineWinsOverStop(t *testing.T) {
 	stopping, stop := context.WithCancel(t.Context())
 	m := script{ops: []hold.Op{hold.OpCapture}}
 	c := caller{doOK: func() error { stop(); return nil }}
-	d := execute.Driver{Caller: &c, Now: time.Now, CallTimeout: time.Second}
-	sent, err := d.Drive(stopping, t.Context(), &m, execute.Limits{MaxCalls: 4, LeaseEnd: time.Now().Add(time.Minute)})
+	d := execute.MachineDriver{Caller: &c, Now: time.Now, CallTimeout: time.Second}
+	sent, err := d.Drive(stopping, t.Context(), &m, execute.DriveLimits{MaxCalls: 4,
+		LeaseEnd: time.Now().Add(time.Minute)})
 	if sent != 1 || err != nil {
 		t.Errorf("sent %d, error %v", sent, err)
 	}

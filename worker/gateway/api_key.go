@@ -26,7 +26,7 @@ func (APIKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(apiKeyPlacehol
 func (APIKey) MarshalText() ([]byte, error) { return []byte(apiKeyPlaceholder), nil }
 
 // apiKeyPattern is the form of a key. Stripe's keys have about 110 characters.
-var apiKeyPattern = boundedPattern{
+var apiKeyPattern = maxLengthPattern{
 	regexp.MustCompile(`^(sk|rk|sk_org)_(test|live)_[A-Za-z0-9_]{3,}$`), 248,
 }
 

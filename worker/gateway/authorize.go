@@ -27,14 +27,14 @@ func (g *Gateway) authorizeIntent(ctx context.Context, c hold.Call) hold.Answer 
 		Description:          optionalString(au.Description),
 		ReceiptEmail:         optionalString(au.ReceiptEmail),
 		ReturnURL:            optionalString(au.ReturnURL),
-		PaymentMethodOptions: cardOptions(au),
+		PaymentMethodOptions: cardOptionsParams(au),
 		Metadata:             maps.Clone(au.Metadata),
-		Expand:               intentExpansions(),
+		Expand:               intentExpandParams(),
 	}
 	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(au)
 	r := classifyOptions{mutation: true}
 	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
-		p.Params = requestParams(ctx, c.Account, c.Key)
+		p.Params = newRequestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.New(p)
 	}
 	return g.sendWithCardholderAction(ctx, r, send)
@@ -46,13 +46,13 @@ func (g *Gateway) confirmIntent(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentConfirmParams{
 		PaymentMethod:        optionalString(c.Authorize.PaymentMethod),
 		ReturnURL:            optionalString(c.Authorize.ReturnURL),
-		PaymentMethodOptions: cardOptions(c.Authorize),
-		Expand:               intentExpansions(),
+		PaymentMethodOptions: cardOptionsParams(c.Authorize),
+		Expand:               intentExpandParams(),
 	}
 	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(c.Authorize)
 	r := classifyOptions{intentID: c.PaymentIntent, mutation: true}
 	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
-		p.Params = requestParams(ctx, c.Account, c.Key)
+		p.Params = newRequestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Confirm(c.PaymentIntent, p)
 	}
 	return g.sendWithCardholderAction(ctx, r, send)
@@ -82,7 +82,7 @@ func (g *Gateway) sendWithCardholderAction(
 
 // convertCardholderAction returns the values of a PaymentIntent that its
 // cardholder needs, and the reason why the last payment failed.
-func convertCardholderAction(s *scrubber, pi *stripe.PaymentIntent) *hold.CardholderAction {
+func convertCardholderAction(s *secretScrubber, pi *stripe.PaymentIntent) *hold.CardholderAction {
 	ch := &hold.CardholderAction{ClientSecret: hold.NewSecret(pi.ClientSecret)}
 	if n := pi.NextAction; n != nil {
 		ch.NextAction = identifierOrEmpty(string(n.Type))
@@ -91,7 +91,7 @@ func convertCardholderAction(s *scrubber, pi *stripe.PaymentIntent) *hold.Cardho
 		}
 	}
 	if e := pi.LastPaymentError; e != nil {
-		ch.FailureCode = errorCode(s, e)
+		ch.FailureCode = declineOrErrorCode(s, e)
 		ch.FailureMessage = s.redactMessage(e.Msg)
 	}
 	return ch
@@ -100,7 +100,7 @@ func convertCardholderAction(s *scrubber, pi *stripe.PaymentIntent) *hold.Cardho
 // cardholderPresenceParams returns the parameters that say whether the
 // cardholder is present. If so, the bank returns the cardholder to return_url
 // after its challenge. Without a return_url, Stripe.js shows the challenge.
-func cardholderPresenceParams(au *hold.AuthorizeCall) (offSession, useSDK *bool) {
+func cardholderPresenceParams(au *hold.AuthorizeParams) (offSession, useSDK *bool) {
 	switch {
 	case au.OffSession:
 		return stripe.Bool(true), nil
@@ -110,7 +110,7 @@ func cardholderPresenceParams(au *hold.AuthorizeCall) (offSession, useSDK *bool)
 	return nil, nil
 }
 
-func cardOptions(au *hold.AuthorizeCall) *stripe.PaymentIntentPaymentMethodOptionsParams {
+func cardOptionsParams(au *hold.AuthorizeParams) *stripe.PaymentIntentPaymentMethodOptionsParams {
 	card := &stripe.PaymentIntentPaymentMethodOptionsCardParams{
 		CVCToken: optionalString(au.CVCToken.Reveal()),
 	}

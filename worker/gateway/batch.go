@@ -21,7 +21,7 @@ func (c *Caller) DoEach(
 	if b.Timeout == 0 {
 		b.Timeout = c.o.Timeout
 	}
-	run := &batchRun{caller: c, calls: calls, batch: b, done: done}
+	run := &callBatchRun{caller: c, calls: calls, batch: b, done: done}
 	run.slots = make(chan struct{}, max(1, b.Concurrency))
 	deadline := time.Now().Add(b.MaxWait)
 	for queues := groupByBudget(calls); len(queues) > 0; {
@@ -40,8 +40,8 @@ func (c *Caller) DoEach(
 	return run.unsent
 }
 
-// budgetQueue has the calls of a batch that wait for one budget.
-type budgetQueue struct {
+// budgetCallQueue has the calls of a batch that wait for one budget.
+type budgetCallQueue struct {
 	account   string
 	op        hold.Op // of the budget
 	positions []int   // of the calls in the batch
@@ -49,18 +49,18 @@ type budgetQueue struct {
 
 // groupByBudget groups calls by their budget, in the order of the first call of
 // each.
-func groupByBudget(calls []hold.Call) []*budgetQueue {
+func groupByBudget(calls []hold.Call) []*budgetCallQueue {
 	type key struct {
 		account string
 		op      hold.Op
 	}
-	var queues []*budgetQueue
-	byKey := map[key]*budgetQueue{}
+	var queues []*budgetCallQueue
+	byKey := map[key]*budgetCallQueue{}
 	for i := range calls {
-		k := key{calls[i].Account, calls[i].Op.Bucket()}
+		k := key{calls[i].Account, calls[i].Op.RateLimitBucket()}
 		q := byKey[k]
 		if q == nil {
-			q = &budgetQueue{account: k.account, op: k.op}
+			q = &budgetCallQueue{account: k.account, op: k.op}
 			byKey[k], queues = q, append(queues, q)
 		}
 		q.positions = append(q.positions, i)
@@ -68,8 +68,8 @@ func groupByBudget(calls []hold.Call) []*budgetQueue {
 	return queues
 }
 
-// batchRun is one run of DoEach.
-type batchRun struct {
+// callBatchRun is one run of DoEach.
+type callBatchRun struct {
 	caller   *Caller
 	calls    []hold.Call
 	batch    execute.BatchOptions
@@ -84,9 +84,9 @@ type batchRun struct {
 // reserveAndStart starts the calls that the budgets allow now. It returns the
 // queues that still have calls, and the time until the next try. wait is 0 if
 // every budget allowed a call.
-func (r *batchRun) reserveAndStart(
-	ctx context.Context, queues []*budgetQueue,
-) (rest []*budgetQueue, wait time.Duration) {
+func (r *callBatchRun) reserveAndStart(
+	ctx context.Context, queues []*budgetCallQueue,
+) (rest []*budgetCallQueue, wait time.Duration) {
 	wants := make([]hold.BudgetRequest, len(queues))
 	for n, q := range queues {
 		wants[n] = hold.BudgetRequest{
@@ -118,11 +118,11 @@ func (r *batchRun) reserveAndStart(
 }
 
 // startCall waits for a free slot and sends a call in the background.
-func (r *batchRun) startCall(ctx context.Context, i int) {
+func (r *callBatchRun) startCall(ctx context.Context, i int) {
 	r.slots <- struct{}{}
 	r.inFlight.Go(func() {
 		defer func() { <-r.slots }()
-		a, err := r.caller.send(ctx, r.calls[i], r.batch.Timeout)
+		a, err := r.caller.sendThroughBreaker(ctx, r.calls[i], r.batch.Timeout)
 		if err != nil {
 			r.addUnsent(i)
 			return
@@ -131,7 +131,7 @@ func (r *batchRun) startCall(ctx context.Context, i int) {
 	})
 }
 
-func (r *batchRun) addUnsent(positions ...int) {
+func (r *callBatchRun) addUnsent(positions ...int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.unsent = append(r.unsent, positions...)

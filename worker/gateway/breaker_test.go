@@ -13,10 +13,10 @@ func TestBreaker_LimitsCallsDuringOutage(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		check := func(when string, available bool, maxInFlight int) {
 			t.Helper()
-			if e.IsAvailable() != available || e.BreakerOpen() == available ||
+			if e.IsStripeAvailable() != available || e.IsBreakerOpen() == available ||
 				e.MaxInFlight() != maxInFlight {
 				t.Errorf("%s: available %t, open %t, %d in flight",
-					when, e.IsAvailable(), e.BreakerOpen(), e.MaxInFlight())
+					when, e.IsStripeAvailable(), e.IsBreakerOpen(), e.MaxInFlight())
 			}
 		}
 		e.answerAlways(hold.AnswerUnknown)
@@ -86,8 +86,8 @@ func TestBreaker_IgnoresCanceledCalls(t *testing.T) {
 		for range 20 {
 			goAway()
 		}
-		if e.BreakerOpen() || len(e.observed) != 0 {
-			t.Errorf("open %t, observed %+v", e.BreakerOpen(), e.observed)
+		if e.IsBreakerOpen() || len(e.observed) != 0 {
+			t.Errorf("open %t, observed %+v", e.IsBreakerOpen(), e.observed)
 		}
 		for range 5 {
 			e.do(t)
@@ -99,7 +99,7 @@ func TestBreaker_IgnoresCanceledCalls(t *testing.T) {
 		}
 		e.answerAlways(hold.AnswerOK)
 		e.do(t)
-		if !e.IsAvailable() {
+		if !e.IsStripeAvailable() {
 			t.Error("unavailable after an answer")
 		}
 	})

@@ -42,8 +42,9 @@ type CallObserver interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 
-// ErrorReporter receives the errors of the budget. health.Redis implements it.
-type ErrorReporter interface {
+// BudgetErrorReporter receives the errors of the budget. health.Redis
+// implements it.
+type BudgetErrorReporter interface {
 	ReportError(ctx context.Context, doing string, err error)
 }
 
@@ -54,7 +55,7 @@ type CallerOptions struct {
 	// holds, so that a 404 is true; nil means that it never is.
 	AccountKnown func() bool
 	Observer     CallObserver // may be nil
-	Health       ErrorReporter
+	Health       BudgetErrorReporter
 	Logger       *zap.Logger
 }
 
@@ -83,7 +84,7 @@ const (
 // breaker, the timeout and the metrics to every one of them. It is safe for
 // concurrent use.
 //
-// An error of its methods is a *[hold.NotSentError]: nothing was sent. If a
+// An error of its methods is a *[hold.CallNotSentError]: nothing was sent. If a
 // request was or may have been sent, the method returns an answer.
 type Caller struct {
 	client  Client
@@ -92,7 +93,7 @@ type Caller struct {
 	breaker *gobreaker.TwoStepCircuitBreaker[hold.Answer]
 
 	keyRejected atomic.Bool
-	missing     missingIntents
+	missing     missingIntentCounter
 	rateLimited atomic.Int64 // calls with a 429 since the last TakeRateLimitedCount
 
 	probeMu   sync.Mutex
@@ -102,7 +103,7 @@ type Caller struct {
 // NewCaller returns a caller that sends through client.
 func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
 	c := &Caller{client: client, budget: budget, o: o,
-		missing: missingIntents{accountKnown: o.AccountKnown}}
+		missing: missingIntentCounter{accountKnown: o.AccountKnown}}
 	c.breaker = gobreaker.NewTwoStepCircuitBreaker[hold.Answer](gobreaker.Settings{
 		Name:        "stripe",
 		MaxRequests: 1,
@@ -126,7 +127,7 @@ func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
 
 // Do sends a call whose request the caller has reserved, through [Gateway.Do].
 func (c *Caller) Do(ctx context.Context, call hold.Call) (hold.Answer, error) {
-	return c.send(ctx, call, c.o.Timeout)
+	return c.sendThroughBreaker(ctx, call, c.o.Timeout)
 }
 
 // WaitAndDo reserves a request, waiting at most maxWait for the budget, and
@@ -137,7 +138,7 @@ func (c *Caller) WaitAndDo(
 	if err := c.WaitForBudget(ctx, call, maxWait); err != nil {
 		return hold.Answer{}, err
 	}
-	return c.send(ctx, call, c.o.Timeout)
+	return c.sendThroughBreaker(ctx, call, c.o.Timeout)
 }
 
 // WaitForBudget reserves one request and waits until it may be sent. It returns
@@ -146,26 +147,27 @@ func (c *Caller) WaitForBudget(ctx context.Context, call hold.Call, maxWait time
 	deadline := time.Now().Add(maxWait)
 	for {
 		reserved, err := c.budget.Reserve(ctx, hold.BudgetRequest{
-			Account: call.Account, Op: call.Op.Bucket(), Requests: 1, Ahead: ReserveAhead,
-			Priority: priorityOf(call.Op),
+			Account: call.Account, Op: call.Op.RateLimitBucket(), Requests: 1, Ahead: ReserveAhead,
+			Priority: callPriority(call.Op),
 		})
 		if err != nil {
 			c.o.Health.ReportError(ctx, "reserve a request", err)
-			return &hold.NotSentError{Reason: "the budget is unavailable", RetryAfter: notSentRetry}
+			return &hold.CallNotSentError{Reason: "the budget is unavailable",
+				RetryAfter: notSentRetry}
 		}
 		r := reserved[0]
 		wait := r.First
 		if r.Requests == 0 {
 			wait = r.Wait
 			if time.Now().Add(wait).After(deadline) {
-				return &hold.NotSentError{
+				return &hold.CallNotSentError{
 					Reason:     "the budget for requests to Stripe is used up",
 					RetryAfter: wait,
 				}
 			}
 		}
 		if !execute.Sleep(ctx, wait) {
-			return &hold.NotSentError{Reason: "the caller canceled", RetryAfter: notSentRetry}
+			return &hold.CallNotSentError{Reason: "the caller canceled", RetryAfter: notSentRetry}
 		}
 		if r.Requests > 0 {
 			return nil
@@ -179,13 +181,13 @@ var (
 	errCallerCanceled = errors.New("the caller canceled")
 )
 
-// send sends one call through the breaker.
-func (c *Caller) send(
+// sendThroughBreaker sends one call through the breaker.
+func (c *Caller) sendThroughBreaker(
 	ctx context.Context, call hold.Call, timeout time.Duration,
 ) (hold.Answer, error) {
 	report, err := c.breaker.Allow()
 	if err != nil {
-		notSent := &hold.NotSentError{Reason: "Stripe unavailable", RetryAfter: notSentRetry}
+		notSent := &hold.CallNotSentError{Reason: "Stripe unavailable", RetryAfter: notSentRetry}
 		return hold.Answer{}, notSent
 	}
 	bounded, cancel := context.WithTimeout(ctx, timeout)
@@ -198,17 +200,17 @@ func (c *Caller) send(
 	}
 	c.recordOutcome(report, a)
 	if c.o.Observer != nil {
-		c.o.Observer.CallFinished(metricOp(call.Op), a.Kind, time.Since(began))
+		c.o.Observer.CallFinished(opForMetrics(call.Op), a.Kind, time.Since(began))
 	}
-	if c.isUnbelievable(&call, &a) {
+	if c.trackMissingIntent(&call, &a) {
 		a.Kind, a.Code = hold.AnswerForbidden, wrongKeyCode
 	}
-	c.slowDownIfRefused(ctx, call, a, began)
+	c.lowerRateOrPause(ctx, call, a, began)
 	return a, nil
 }
 
-// priorityOf returns the priority of a single call. A batch has its own.
-func priorityOf(op hold.Op) hold.Priority {
+// callPriority returns the priority of a single call. A batch has its own.
+func callPriority(op hold.Op) hold.Priority {
 	switch op {
 	case hold.OpCapture, hold.OpCancel:
 		return hold.PriorityDue
@@ -225,12 +227,12 @@ func isConclusive(k hold.AnswerKind) bool {
 	return k != hold.AnswerUnknown && k != hold.AnswerUnreachable
 }
 
-// metricOp returns the operation under which a call is counted.
-func metricOp(op hold.Op) hold.Op {
+// opForMetrics returns the operation under which a call is counted.
+func opForMetrics(op hold.Op) hold.Op {
 	if op == hold.OpCheck {
 		return op
 	}
-	return op.Bucket()
+	return op.RateLimitBucket()
 }
 
 // recordOutcome reports to the breaker whether Stripe answered, and records
@@ -255,11 +257,11 @@ func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
 	c.o.Logger.Info("Stripe accepts the key again")
 }
 
-// isUnbelievable records whether Stripe found the intent of a call. It reports
-// whether a 404 must not be believed, because Stripe has found none of many
-// intents of the account. The answer then counts as a 403: the hold is tried
-// again later and does not require attention.
-func (c *Caller) isUnbelievable(call *hold.Call, a *hold.Answer) bool {
+// trackMissingIntent records whether Stripe found the intent of a call. It
+// reports whether a 404 must not be believed, because Stripe has found none of
+// many intents of the account. The answer then counts as a 403: the hold is
+// tried again later and does not require attention.
+func (c *Caller) trackMissingIntent(call *hold.Call, a *hold.Answer) bool {
 	suspected, changed := c.missing.record(call, a.Kind)
 	if changed && suspected {
 		c.o.Logger.Error("Stripe does not find many PaymentIntents in a row: wrong key? "+
@@ -274,9 +276,9 @@ func (c *Caller) isUnbelievable(call *hold.Call, a *hold.Answer) bool {
 	return suspected && a.Kind == hold.AnswerNotFound
 }
 
-// slowDownIfRefused lowers the rate after a 429, and pauses a kind of request
+// lowerRateOrPause lowers the rate after a 429, and pauses a kind of request
 // after a 403, for all replicas. It ignores checks, which use no budget.
-func (c *Caller) slowDownIfRefused(
+func (c *Caller) lowerRateOrPause(
 	ctx context.Context, call hold.Call, a hold.Answer, began time.Time,
 ) {
 	var err error
@@ -286,10 +288,11 @@ func (c *Caller) slowDownIfRefused(
 		c.rateLimited.Add(1)
 		if a.RateLimitScope != hold.LimitOfObject {
 			err = c.budget.LowerRate(
-				ctx, call.Account, call.Op.Bucket(), a.RateLimitScope, time.Since(began))
+				ctx, call.Account, call.Op.RateLimitBucket(), a.RateLimitScope, time.Since(began))
 		}
 	case a.Code == wrongKeyCode:
-		err = c.budget.PauseRequests(ctx, call.Account, call.Op.Bucket(), missingIntentsPause)
+		err = c.budget.PauseRequests(ctx, call.Account, call.Op.RateLimitBucket(),
+			missingIntentsPause)
 	case a.Kind == hold.AnswerForbidden:
 		c.o.Logger.Error("Stripe forbids this request: "+
 			"give the key the permission, or check the connected account",
@@ -298,26 +301,26 @@ func (c *Caller) slowDownIfRefused(
 			zap.String("code", a.Code),
 			zap.String("message", a.Message),
 			zap.String("request_id", a.RequestID))
-		err = c.budget.PauseRequests(ctx, call.Account, call.Op.Bucket(), forbiddenPause)
+		err = c.budget.PauseRequests(ctx, call.Account, call.Op.RateLimitBucket(), forbiddenPause)
 	}
 	if err != nil {
 		c.o.Health.ReportError(ctx, "slow down an account", err)
 	}
 }
 
-// IsAvailable reports whether Stripe answers and accepts the key.
-func (c *Caller) IsAvailable() bool { return !c.KeyRejected() && !c.BreakerOpen() }
+// IsStripeAvailable reports whether Stripe answers and accepts the key.
+func (c *Caller) IsStripeAvailable() bool { return !c.IsKeyRejected() && !c.IsBreakerOpen() }
 
-// KeyRejected reports whether Stripe rejects the key.
-func (c *Caller) KeyRejected() bool { return c.keyRejected.Load() }
+// IsKeyRejected reports whether Stripe rejects the key.
+func (c *Caller) IsKeyRejected() bool { return c.keyRejected.Load() }
 
-// WrongKeySuspected reports whether Stripe has not found any of the last many
+// IsWrongKeySuspected reports whether Stripe has not found any of the last many
 // PaymentIntents of an account.
-func (c *Caller) WrongKeySuspected() bool { return c.missing.any() }
+func (c *Caller) IsWrongKeySuspected() bool { return c.missing.hasSuspectedAccount() }
 
-// BreakerOpen reports whether the breaker is open or half-open, because Stripe
-// did not answer.
-func (c *Caller) BreakerOpen() bool { return c.breaker.State() != gobreaker.StateClosed }
+// IsBreakerOpen reports whether the breaker is open or half-open, because
+// Stripe did not answer.
+func (c *Caller) IsBreakerOpen() bool { return c.breaker.State() != gobreaker.StateClosed }
 
 // MaxInFlight returns the number of calls that may start now: none while Stripe
 // is unavailable, one while the breaker is half-open, otherwise any number
@@ -325,7 +328,7 @@ func (c *Caller) BreakerOpen() bool { return c.breaker.State() != gobreaker.Stat
 func (c *Caller) MaxInFlight() int {
 	state := c.breaker.State()
 	switch {
-	case c.KeyRejected() || state == gobreaker.StateOpen:
+	case c.IsKeyRejected() || state == gobreaker.StateOpen:
 		return 0
 	case state == gobreaker.StateHalfOpen:
 		return 1
@@ -337,22 +340,22 @@ func (c *Caller) MaxInFlight() int {
 // 429 since the last TakeRateLimitedCount.
 func (c *Caller) TakeRateLimitedCount() int64 { return c.rateLimited.Swap(0) }
 
-// Probe sends a check if Stripe is unavailable, so that claims resume even if
-// no other call is sent. It reports whether it sent one. It probes a rejected
-// key at most every 30 seconds.
-func (c *Caller) Probe(ctx context.Context) bool {
-	if c.IsAvailable() || !c.takeProbeTurn() {
+// ProbeIfUnavailable sends a check if Stripe is unavailable, so that claims
+// resume even if no other call is sent. It reports whether it sent one. It
+// probes a rejected key at most every 30 seconds.
+func (c *Caller) ProbeIfUnavailable(ctx context.Context) bool {
+	if c.IsStripeAvailable() || !c.shouldProbeNow() {
 		return false
 	}
-	_, err := c.send(ctx, hold.Call{Op: hold.OpCheck}, c.o.Timeout)
+	_, err := c.sendThroughBreaker(ctx, hold.Call{Op: hold.OpCheck}, c.o.Timeout)
 	return err == nil
 }
 
-// takeProbeTurn reports whether a probe is due, and if so records it as sent.
-func (c *Caller) takeProbeTurn() bool {
+// shouldProbeNow reports whether a probe is due, and if so records it as sent.
+func (c *Caller) shouldProbeNow() bool {
 	c.probeMu.Lock()
 	defer c.probeMu.Unlock()
-	if c.KeyRejected() && time.Since(c.lastProbe) < keyProbeInterval {
+	if c.IsKeyRejected() && time.Since(c.lastProbe) < keyProbeInterval {
 		return false
 	}
 	c.lastProbe = time.Now()

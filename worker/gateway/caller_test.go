@@ -172,7 +172,7 @@ func checkNotSent(t *testing.T, err error, retryAfter time.Duration) {
 	if err == nil {
 		return
 	}
-	var notSent *hold.NotSentError
+	var notSent *hold.CallNotSentError
 	if !errors.As(err, &notSent) || notSent.RetryAfter <= 0 ||
 		retryAfter > 0 && notSent.RetryAfter != retryAfter {
 		t.Errorf("%#v, want a NotSentError to be retried after %s", err, retryAfter)
@@ -309,8 +309,8 @@ func TestCaller_AppliesLateAnswers(t *testing.T) {
 		defer cancel()
 		a, err := e.Do(ctx, hold.Call{Op: hold.OpCapture})
 		if err != nil || a.Kind != hold.AnswerUnauthorized ||
-			!e.KeyRejected() || len(e.observed) != 1 {
-			t.Errorf("%+v %v, rejected %t, observed %+v", a, err, e.KeyRejected(), e.observed)
+			!e.IsKeyRejected() || len(e.observed) != 1 {
+			t.Errorf("%+v %v, rejected %t, observed %+v", a, err, e.IsKeyRejected(), e.observed)
 		}
 	})
 }
@@ -321,17 +321,19 @@ func TestCaller_KeyRejectedAndAcceptedAgain(t *testing.T) {
 		for range 10 {
 			e.do(t)
 		}
-		if !e.KeyRejected() || e.IsAvailable() || e.BreakerOpen() || e.MaxInFlight() != 0 {
+		if !e.IsKeyRejected() || e.IsStripeAvailable() || e.IsBreakerOpen() ||
+			e.MaxInFlight() != 0 {
 			t.Errorf("rejected %t, available %t, open %t, %d in flight",
-				e.KeyRejected(), e.IsAvailable(), e.BreakerOpen(), e.MaxInFlight())
+				e.IsKeyRejected(), e.IsStripeAvailable(), e.IsBreakerOpen(), e.MaxInFlight())
 		}
 		e.answerAlways(hold.AnswerUnknown) // says nothing about the key
-		if e.do(t); !e.KeyRejected() {
+		if e.do(t); !e.IsKeyRejected() {
 			t.Error("accepted without an answer")
 		}
 		e.answerAlways(hold.AnswerForbidden)
-		if e.do(t); e.KeyRejected() || !e.IsAvailable() || e.MaxInFlight() != -1 {
-			t.Errorf("rejected %t after an answer, available %t", e.KeyRejected(), e.IsAvailable())
+		if e.do(t); e.IsKeyRejected() || !e.IsStripeAvailable() || e.MaxInFlight() != -1 {
+			t.Errorf("rejected %t after an answer, available %t", e.IsKeyRejected(),
+				e.IsStripeAvailable())
 		}
 		if e.logs.FilterMessageSnippet("Stripe rejects the key").Len() != 1 ||
 			e.logs.FilterMessage("Stripe accepts the key again").Len() != 1 {
@@ -420,7 +422,7 @@ func TestProbe(t *testing.T) {
 	}
 	t.Run("available", func(t *testing.T) {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
-			if e.Probe(t.Context()) || probes(e) != 0 {
+			if e.ProbeIfUnavailable(t.Context()) || probes(e) != 0 {
 				t.Error("probed although Stripe is available")
 			}
 		})
@@ -432,18 +434,18 @@ func TestProbe(t *testing.T) {
 				e.do(t)
 			}
 			for range 6 { // the verify job probes every 5 seconds
-				if e.Probe(t.Context()) {
+				if e.ProbeIfUnavailable(t.Context()) {
 					t.Error("probed while the breaker is open")
 				}
 				time.Sleep(5*time.Second + 1)
-				if !e.Probe(t.Context()) {
+				if !e.ProbeIfUnavailable(t.Context()) {
 					t.Error("not probed while the breaker is half-open")
 				}
 			}
 			e.answerAlways(hold.AnswerOK)
 			time.Sleep(5*time.Second + 1)
-			if !e.Probe(t.Context()) || !e.IsAvailable() || probes(e) != 7 {
-				t.Errorf("available %t after %d probes", e.IsAvailable(), probes(e))
+			if !e.ProbeIfUnavailable(t.Context()) || !e.IsStripeAvailable() || probes(e) != 7 {
+				t.Errorf("available %t after %d probes", e.IsStripeAvailable(), probes(e))
 			}
 		})
 	})
@@ -452,14 +454,14 @@ func TestProbe(t *testing.T) {
 			e.answerAlways(hold.AnswerUnauthorized)
 			e.do(t)
 			for range 60 / 5 {
-				e.Probe(t.Context())
+				e.ProbeIfUnavailable(t.Context())
 				time.Sleep(5 * time.Second)
 			}
 			if probes(e) != 2 {
 				t.Errorf("%d probes in a minute, want one every 30 seconds", probes(e))
 			}
 			e.answerAlways(hold.AnswerOK)
-			if !e.Probe(t.Context()) || !e.IsAvailable() {
+			if !e.ProbeIfUnavailable(t.Context()) || !e.IsStripeAvailable() {
 				t.Error("unavailable although Stripe accepts the key")
 			}
 		})

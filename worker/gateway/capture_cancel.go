@@ -27,7 +27,7 @@ func (g *Gateway) captureIntent(ctx context.Context, c hold.Call) hold.Answer {
 	}
 	setCaptureParams(p, c.CaptureParams)
 	params := func(ctx context.Context) stripe.ParamsContainer {
-		p.Params = requestParams(ctx, c.Account, c.Key)
+		p.Params = newRequestParams(ctx, c.Account, c.Key)
 		return p
 	}
 	return g.sendCaptureOrCancel(ctx, c, "capture", params)
@@ -52,7 +52,7 @@ func setCaptureParams(p *stripe.PaymentIntentCaptureParams, from hold.CapturePar
 func (g *Gateway) cancelIntent(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentCancelParams{CancellationReason: &c.CancellationReason}
 	params := func(ctx context.Context) stripe.ParamsContainer {
-		p.Params = requestParams(ctx, c.Account, c.Key)
+		p.Params = newRequestParams(ctx, c.Account, c.Key)
 		return p
 	}
 	return g.sendCaptureOrCancel(ctx, c, "cancel", params)
@@ -75,9 +75,9 @@ type intentJSON struct {
 	PaymentMethodTypes []string          `json:"payment_method_types"`
 }
 
-// emptyResource is the object that stripe-go decodes instead of a body that the
-// gateway reads.
-type emptyResource struct{ stripe.APIResource }
+// emptyStripeResource is the object that stripe-go decodes instead of a body
+// that the gateway reads.
+type emptyStripeResource struct{ stripe.APIResource }
 
 // sendCaptureOrCancel sends a capture or a cancel. It decodes the body of a
 // 200, which tracingTransport puts into the trace's bodyBuffer, because
@@ -89,7 +89,7 @@ func (g *Gateway) sendCaptureOrCancel(
 ) hold.Answer {
 	r := classifyOptions{intentID: c.PaymentIntent, mutation: true}
 	return g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
-		trace := ctx.Value(callTraceKey{}).(*callTrace)
+		trace := ctx.Value(callTraceContextKey{}).(*callTrace)
 		trace.bodyBuffer = bodyBuffers.Get().(*bytes.Buffer)
 		defer func() {
 			trace.bodyBuffer.Reset()
@@ -98,7 +98,7 @@ func (g *Gateway) sendCaptureOrCancel(
 		}()
 		path := stripe.FormatURLPath("/v1/payment_intents/%s/"+action, c.PaymentIntent)
 		backend, key := g.paymentIntents.B, g.paymentIntents.Key
-		err := backend.Call(http.MethodPost, path, key, params(ctx), &emptyResource{})
+		err := backend.Call(http.MethodPost, path, key, params(ctx), &emptyStripeResource{})
 		if err != nil || !trace.bodyComplete {
 			return nil, err
 		}
@@ -133,10 +133,10 @@ func decodeStripeIntent(body []byte) (*stripe.PaymentIntent, error) {
 
 var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// bufferBody reads the body of a 200 into the buffer and replaces it with an
-// empty object. [tracingTransport.RoundTrip] calls it. If the body breaks off,
-// stripe-go gets the same error.
-func (t *callTrace) bufferBody(res *http.Response) {
+// bufferResponseBody reads the body of a 200 into the buffer and replaces it
+// with an empty object. [tracingTransport.RoundTrip] calls it. If the body
+// breaks off, stripe-go gets the same error.
+func (t *callTrace) bufferResponseBody(res *http.Response) {
 	_, err := t.bodyBuffer.ReadFrom(res.Body)
 	_ = res.Body.Close() // it was read to its end or has failed
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 // the text of an error of stripe-go, which may contain client secrets and parts
 // of the body.
 func (g *Gateway) classifyFailure(t *callTrace, err error, r classifyOptions) hold.Answer {
-	a := t.answer(0)
+	a := t.newAnswer(0)
 	var se *stripe.Error
 	switch {
 	case t.status == 0 && !t.maybeSent():
@@ -32,11 +32,11 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r classifyOptions) ho
 		kind := classifyStripeError(t, se, r.mutation)
 		a.RateLimited = kind == hold.AnswerRateLimited
 		a.RateLimitScope = rateLimitScope(t.rateLimitedReason)
-		a.Kind = overrideByHeader(t.shouldRetry, kind, r.mutation)
+		a.Kind = applyShouldRetry(t.shouldRetry, kind, r.mutation)
 		if a.Kind == hold.AnswerUnknown && t.replayed && r.mutation {
 			a.Kind = hold.AnswerReplayedError // the same key only repeats it
 		}
-		a.Code = errorCode(g.scrubber, se)
+		a.Code = declineOrErrorCode(g.scrubber, se)
 		a.Message = g.scrubber.redactMessage(se.Msg)
 		a.Intent = convertIntent(g.scrubber, se.PaymentIntent, r.intentID)
 	case t.status == http.StatusTooManyRequests:
@@ -45,7 +45,7 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r classifyOptions) ho
 		a.RateLimited = true
 	default:
 		a.Kind = inconclusiveKind(t, r.mutation)
-		body := t.mediaType + ": " + describeUnreadableBody(t, err)
+		body := t.mediaType + ": " + describeUnusableResponse(t, err)
 		a.Message = statusText(t.status) + ", body " + body
 	}
 	return a
@@ -70,12 +70,12 @@ func classifyStripeError(t *callTrace, e *stripe.Error, mutation bool) hold.Answ
 	if isInconclusiveStatus(t.status) {
 		return inconclusiveKind(t, mutation)
 	}
-	kind := kindByCode(e.Code)
+	kind := kindByErrorCode(e.Code)
 	if kind == 0 {
 		kind = kindByStatus(t.status, e.Type)
 	}
 	if kind == 0 {
-		kind = kindByType(e.Type)
+		kind = kindByErrorType(e.Type)
 	}
 	if kind == 0 {
 		kind = hold.AnswerInvalid
@@ -83,11 +83,11 @@ func classifyStripeError(t *callTrace, e *stripe.Error, mutation bool) hold.Answ
 	return kind
 }
 
-// overrideByHeader applies Stripe-Should-Retry, which overrides the kind of an
+// applyShouldRetry applies Stripe-Should-Retry, which overrides the kind of an
 // error. With true a refusal is no outcome: the same request may succeed later.
 // With false the same request never succeeds, so the intent is read before
 // another one is sent. A read may always be repeated.
-func overrideByHeader(shouldRetry string, kind hold.AnswerKind, mutation bool) hold.AnswerKind {
+func applyShouldRetry(shouldRetry string, kind hold.AnswerKind, mutation bool) hold.AnswerKind {
 	switch kind {
 	case hold.AnswerUnexpectedState, hold.AnswerChargeGone, hold.AnswerAmountTooLarge,
 		hold.AnswerNotFound, hold.AnswerIdempotencyError, hold.AnswerDeclined,
@@ -103,8 +103,8 @@ func overrideByHeader(shouldRetry string, kind hold.AnswerKind, mutation bool) h
 	return kind
 }
 
-// kindByCode returns the kind of an error code, 0 if the code has none.
-func kindByCode(code stripe.ErrorCode) hold.AnswerKind {
+// kindByErrorCode returns the kind of an error code, 0 if the code has none.
+func kindByErrorCode(code stripe.ErrorCode) hold.AnswerKind {
 	switch code {
 	case stripe.ErrorCodeIdempotencyKeyInUse: // its type is idempotency_error
 		return hold.AnswerKeyInUse
@@ -144,8 +144,8 @@ func kindByStatus(status int, errorType stripe.ErrorType) hold.AnswerKind {
 	return 0
 }
 
-// kindByType returns the kind of an error type, 0 if the type has none.
-func kindByType(errorType stripe.ErrorType) hold.AnswerKind {
+// kindByErrorType returns the kind of an error type, 0 if the type has none.
+func kindByErrorType(errorType stripe.ErrorType) hold.AnswerKind {
 	switch errorType {
 	case stripe.ErrorTypeIdempotency:
 		return hold.AnswerIdempotencyError
@@ -172,16 +172,16 @@ func inconclusiveKind(t *callTrace, mutation bool) hold.AnswerKind {
 	return hold.AnswerUnknown
 }
 
-// errorCode returns the decline code of an error, otherwise its code. It
-// returns "" if neither is valid.
-func errorCode(s *scrubber, e *stripe.Error) string {
+// declineOrErrorCode returns the decline code of an error, otherwise its code.
+// It returns "" if neither is valid.
+func declineOrErrorCode(s *secretScrubber, e *stripe.Error) string {
 	declineCode := s.errorCodeOrEmpty(string(e.DeclineCode))
 	return cmp.Or(declineCode, s.errorCodeOrEmpty(string(e.Code)))
 }
 
-// describeUnreadableBody returns a fixed text that says why a response cannot
+// describeUnusableResponse returns a fixed text that says why a response cannot
 // be used.
-func describeUnreadableBody(t *callTrace, err error) string {
+func describeUnusableResponse(t *callTrace, err error) string {
 	var op *net.OpError
 	switch {
 	case errors.Is(err, errBodyTooLong):
@@ -205,7 +205,7 @@ func describeUnreadableBody(t *callTrace, err error) string {
 // describeSendError returns the reason why there is no response. Without quote,
 // it quotes only errors that contain nothing but addresses and numbers, because
 // the error about a malformed response quotes the response.
-func describeSendError(s *scrubber, err error, quote bool) string {
+func describeSendError(s *secretScrubber, err error, quote bool) string {
 	var ue *url.Error
 	if errors.As(err, &ue) {
 		err = ue.Err // leaves out the URL

@@ -7,9 +7,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// validateContext returns an error unless the key has the context that it
+// validateStripeContext returns an error unless the key has the context that it
 // needs.
-func validateContext(k APIKey, account string) error {
+func validateStripeContext(k APIKey, account string) error {
 	switch {
 	case k.isOrganization() && account == "":
 		return errors.New("missing Stripe context: an organization key (sk_org_…) needs the " +

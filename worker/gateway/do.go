@@ -37,16 +37,16 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	case hold.OpList:
 		return g.listIntents(ctx, c)
 	default: // validateCall accepts no other
-		return g.checkKey(ctx)
+		return g.checkAPIKey(ctx)
 	}
 }
 
 // retrieveIntent retrieves an intent with its charge and its review.
 func (g *Gateway) retrieveIntent(ctx context.Context, c hold.Call) hold.Answer {
-	p := &stripe.PaymentIntentParams{Expand: intentExpansions()}
+	p := &stripe.PaymentIntentParams{Expand: intentExpandParams()}
 	r := classifyOptions{intentID: c.PaymentIntent}
 	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
-		p.Params = requestParams(ctx, c.Account, "")
+		p.Params = newRequestParams(ctx, c.Account, "")
 		return g.paymentIntents.Get(c.PaymentIntent, p)
 	}
 	return g.sendWithCardholderAction(ctx, r, send)
@@ -94,7 +94,7 @@ func (g *Gateway) sendAndClassify(
 		// does not quote the value of the panic, which may contain parts of the
 		// body.
 		if p := recover(); p != nil {
-			a = trace.answer(hold.AnswerUnknown)
+			a = trace.newAnswer(hold.AnswerUnknown)
 			if !trace.maybeSent() {
 				a.Kind = hold.AnswerUnreachable
 			}
@@ -108,11 +108,11 @@ func (g *Gateway) sendAndClassify(
 	if err != nil || !expected || trace.status != http.StatusOK {
 		return g.classifyFailure(trace, err, r)
 	}
-	return trace.answer(hold.AnswerOK)
+	return trace.newAnswer(hold.AnswerOK)
 }
 
-// requestParams returns the context and the headers of a request.
-func requestParams(ctx context.Context, account, key string) stripe.Params {
+// newRequestParams returns the context and the headers of a request.
+func newRequestParams(ctx context.Context, account, key string) stripe.Params {
 	p := stripe.Params{Context: ctx}
 	if account != "" {
 		p.StripeAccount = &account
@@ -123,9 +123,9 @@ func requestParams(ctx context.Context, account, key string) stripe.Params {
 	return p
 }
 
-// intentExpansions returns the fields that a request for one intent
+// intentExpandParams returns the fields that a request for one intent
 // expands. The charge has the deadline. The review says whether it is open.
-func intentExpansions() []*string {
+func intentExpandParams() []*string {
 	return []*string{stripe.String("latest_charge"), stripe.String("review")}
 }
 

@@ -19,26 +19,26 @@ import (
 // fullAuthorize has every optional field of an authorization, minimalAuthorize
 // none.
 var (
-	fullAuthorize = hold.AuthorizeCall{
+	fullAuthorize = hold.AuthorizeParams{
 		Amount: 12500, Currency: "eur", PaymentMethod: "pm_1", Customer: "cus_1",
 		SetupFutureUsage: "off_session", Extended: true, CVCToken: hold.NewSecret("cvctok_1"),
 		Description: "Room 12", ReceiptEmail: "guest@example.com",
 		ReturnURL: "https://hotel.example/booked",
 		Metadata:  map[string]string{"room": "12", "holdd_capture_at": "2026-12-01T10:00:00Z"},
 	}
-	minimalAuthorize = hold.AuthorizeCall{
+	minimalAuthorize = hold.AuthorizeParams{
 		Amount: 12500, Currency: "eur", PaymentMethod: "pm_1", OffSession: true,
 	}
-	otherCardConfirm = hold.AuthorizeCall{
+	otherCardConfirm = hold.AuthorizeParams{
 		PaymentMethod: "pm_2", CVCToken: hold.NewSecret("cvctok_2"), ReturnURL: "app://back/x",
 	}
 )
 
-func authorizeWith(c hold.AuthorizeCall, account, key string) hold.Call {
+func authorizeWith(c hold.AuthorizeParams, account, key string) hold.Call {
 	return hold.Call{Op: hold.OpAuthorize, Account: account, Key: key, Authorize: &c}
 }
 
-func confirmWith(c hold.AuthorizeCall, account, key string) hold.Call {
+func confirmWith(c hold.AuthorizeParams, account, key string) hold.Call {
 	return hold.Call{
 		Op: hold.OpConfirm, PaymentIntent: testIntentID, Account: account, Key: key, Authorize: &c,
 	}
@@ -97,7 +97,7 @@ func TestDo_RequestParametersAreStable(t *testing.T) {
 		{"authorize off session", authorizeWith(minimalAuthorize, "", "k-9"),
 			"POST /v1/payment_intents key=k-9 account= " + authorize + "&" + expand +
 				"&off_session=true&payment_method=pm_1&payment_method_types[0]=card"},
-		{"confirm", confirmWith(hold.AuthorizeCall{}, "", "k-10"),
+		{"confirm", confirmWith(hold.AuthorizeParams{}, "", "k-10"),
 			"POST " + path + "/confirm key=k-10 account= " + expand + "&use_stripe_sdk=true"},
 		{"confirm with another card", confirmWith(otherCardConfirm, testAccountID, "k-11"),
 			"POST " + path + "/confirm key=k-11 account=" + testAccountID + " " + expand +
@@ -199,7 +199,7 @@ func TestDo_RejectsInvalidCalls(t *testing.T) {
 		"authorize, no card":     authorizeWith(noCard, "", "k"),
 		"authorize, no currency": authorizeWith(noCurrency, "", "k"),
 		"authorize, brackets":    authorizeWith(brackets, "", "k"),
-		"confirm, no key":        confirmWith(hold.AuthorizeCall{}, "", ""),
+		"confirm, no key":        confirmWith(hold.AuthorizeParams{}, "", ""),
 		"confirm, invalid id": {
 			Op: hold.OpConfirm, PaymentIntent: "..", Key: "k", Authorize: &noCard,
 		},
@@ -251,7 +251,7 @@ func TestDo_ReturnsCardholder(t *testing.T) {
 		want bool
 	}{
 		{"authorize", authorizeWith(minimalAuthorize, "", "k"), true},
-		{"confirm", confirmWith(hold.AuthorizeCall{}, "", "k"), true},
+		{"confirm", confirmWith(hold.AuthorizeParams{}, "", "k"), true},
 		{"read", callsByOp[hold.OpRead], true},
 		{"update", updateWith(map[string]string{"a": "b"}, "", "k"), false},
 		{"capture", callsByOp[hold.OpCapture], false},

@@ -63,7 +63,7 @@
 //     fields that are the same in every version of the API.
 //   - With an organization's key, Stripe-Context takes the place of
 //     Stripe-Account, and events of its other accounts are about no intent.
-//   - An error of Caller is a [hold.NotSentError]: nothing was sent. The
+//   - An error of Caller is a [hold.CallNotSentError]: nothing was sent. The
 //     breaker opens after five consecutive calls without an answer and then
 //     lets one call through every five seconds. It ignores canceled calls.
 //

@@ -35,8 +35,8 @@ var (
 )
 
 var (
-	eventIDPattern   = boundedPattern{regexp.MustCompile(`^evt_[A-Za-z0-9_]+$`), 254}
-	eventTypePattern = boundedPattern{regexp.MustCompile(`^[a-z][a-z0-9_.]*$`), 100}
+	eventIDPattern   = maxLengthPattern{regexp.MustCompile(`^evt_[A-Za-z0-9_]+$`), 254}
+	eventTypePattern = maxLengthPattern{regexp.MustCompile(`^[a-z][a-z0-9_.]*$`), 100}
 )
 
 // eventJSON has the fields that the gateway reads from a body. Their names and
@@ -56,27 +56,27 @@ type eventJSON struct {
 
 // eventObject is the object of an event: a PaymentIntent, a charge or a review.
 type eventObject struct {
-	ID                 string            `json:"id"`
-	Object             string            `json:"object"`
-	Status             string            `json:"status"`
-	Amount             int64             `json:"amount"`
-	AmountCapturable   int64             `json:"amount_capturable"`
-	AmountReceived     int64             `json:"amount_received"`
-	Currency           string            `json:"currency"`
-	Created            int64             `json:"created"`
-	CaptureMethod      string            `json:"capture_method"`
-	MethodOptions      methodOptionsJSON `json:"payment_method_options"`
-	CancellationReason string            `json:"cancellation_reason"`
-	Metadata           map[string]string `json:"metadata"`
-	PaymentIntent      expandableID      `json:"payment_intent"` // of a charge or a review
-	Open               bool              `json:"open"`
-	Reason             string            `json:"reason"`
-	Review             expandableID      `json:"review"` // of a PaymentIntent, open or closed
-	ClosedReason       string            `json:"closed_reason"`
+	ID                 string                   `json:"id"`
+	Object             string                   `json:"object"`
+	Status             string                   `json:"status"`
+	Amount             int64                    `json:"amount"`
+	AmountCapturable   int64                    `json:"amount_capturable"`
+	AmountReceived     int64                    `json:"amount_received"`
+	Currency           string                   `json:"currency"`
+	Created            int64                    `json:"created"`
+	CaptureMethod      string                   `json:"capture_method"`
+	MethodOptions      paymentMethodOptionsJSON `json:"payment_method_options"`
+	CancellationReason string                   `json:"cancellation_reason"`
+	Metadata           map[string]string        `json:"metadata"`
+	PaymentIntent      expandableID             `json:"payment_intent"` // of a charge or a review
+	Open               bool                     `json:"open"`
+	Reason             string                   `json:"reason"`
+	Review             expandableID             `json:"review"` // of a PaymentIntent, open or closed
+	ClosedReason       string                   `json:"closed_reason"`
 }
 
-// methodOptionsJSON are the options of an intent by payment method type.
-type methodOptionsJSON map[string]struct {
+// paymentMethodOptionsJSON are the options of an intent by payment method type.
+type paymentMethodOptionsJSON map[string]struct {
 	CaptureMethod string `json:"capture_method"`
 }
 
@@ -115,8 +115,8 @@ func (r *expandableID) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*string)(r))
 }
 
-// EventOptions configure [ParseEvent].
-type EventOptions struct {
+// ParseEventOptions configure [ParseEvent].
+type ParseEventOptions struct {
 	Secrets   []string      // signing secrets; the body needs a signature with one
 	Tolerance time.Duration // maximum age; 0 means [DefaultSignatureTolerance]
 	// Context is the account of [Options].Context. With it, events of the
@@ -129,7 +129,7 @@ type EventOptions struct {
 // Stripe-Signature. An event that is not about a PaymentIntent has an empty
 // PaymentIntent. Errors are [ErrInvalidSignature], [ErrSignatureTooOld] and
 // [ErrNotAnEvent].
-func ParseEvent(body []byte, signature string, o EventOptions) (hold.StripeEvent, error) {
+func ParseEvent(body []byte, signature string, o ParseEventOptions) (hold.StripeEvent, error) {
 	if o.Tolerance == 0 {
 		o.Tolerance = DefaultSignatureTolerance
 	}
@@ -203,7 +203,7 @@ func setEventObject(e *hold.StripeEvent, s *eventObject) bool {
 			return false
 		}
 		e.AutomaticCapture = s.capturesAutomatically()
-		e.Intent = s.intent(e.Livemode)
+		e.Intent = s.toPaymentIntent(e.Livemode)
 	case "review":
 		reason := s.ClosedReason
 		if reason == "" && !s.Open {
@@ -212,7 +212,7 @@ func setEventObject(e *hold.StripeEvent, s *eventObject) bool {
 		if !reviewIDPattern.matches(s.ID) {
 			return false
 		}
-		e.Review = &hold.Review{ID: s.ID, Open: s.Open, Reason: identifierOrEmpty(reason)}
+		e.Review = &hold.FraudReview{ID: s.ID, Open: s.Open, Reason: identifierOrEmpty(reason)}
 	case "charge":
 	default:
 		return false
@@ -232,8 +232,8 @@ func (s *eventObject) isValidIntent() bool {
 		s.Amount >= 0 && s.AmountCapturable >= 0 && s.AmountReceived >= 0
 }
 
-// intent converts the object, which must be a PaymentIntent.
-func (s *eventObject) intent(livemode bool) *hold.PaymentIntent {
+// toPaymentIntent converts the object, which must be a PaymentIntent.
+func (s *eventObject) toPaymentIntent(livemode bool) *hold.PaymentIntent {
 	status, reason := normalizeStatus(s.Status, s.CancellationReason)
 	return &hold.PaymentIntent{
 		ID:                 s.ID,

@@ -19,7 +19,7 @@ func authorizedIntentFromCharge(object json.RawMessage, intentID string) *hold.P
 		c.Review != nil {
 		return nil
 	}
-	return convertIntent(&scrubber{}, &stripe.PaymentIntent{
+	return convertIntent(&secretScrubber{}, &stripe.PaymentIntent{
 		ID: intentID, Object: "payment_intent", Status: stripe.PaymentIntentStatusRequiresCapture,
 		Amount: c.Amount, AmountCapturable: c.Amount, Currency: c.Currency,
 		Created: c.Created, Livemode: c.Livemode, LatestCharge: &c,

@@ -16,7 +16,7 @@ const webhookSecret = "whsec_test_of_events"
 func parseSignedEvent(body string) (hold.StripeEvent, error) {
 	signature := stripesim.Sign([]byte(body), time.Now(), webhookSecret)
 	return gateway.ParseEvent([]byte(body), signature,
-		gateway.EventOptions{Secrets: []string{"", "whsec_new", webhookSecret}})
+		gateway.ParseEventOptions{Secrets: []string{"", "whsec_new", webhookSecret}})
 }
 
 // eventBody returns a minimal event with an object.
@@ -174,7 +174,7 @@ func FuzzParseEvent(f *testing.F) {
 			signature = stripesim.Sign(body, time.Now(), webhookSecret)
 		}
 		e, err := gateway.ParseEvent(body, signature,
-			gateway.EventOptions{Secrets: []string{webhookSecret}, Tolerance: time.Minute})
+			gateway.ParseEventOptions{Secrets: []string{webhookSecret}, Tolerance: time.Minute})
 		known := errors.Is(err, gateway.ErrInvalidSignature) ||
 			errors.Is(err, gateway.ErrSignatureTooOld) ||
 			errors.Is(err, gateway.ErrNotAnEvent)

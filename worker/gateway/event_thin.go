@@ -14,7 +14,7 @@ const thinEventObject = "v2.core.event"
 
 // thinEventTypePattern accepts types such as
 // v2.core.account[requirements].updated.
-var thinEventTypePattern = boundedPattern{regexp.MustCompile(`^[a-z][a-z0-9_.\[\]-]*$`), 200}
+var thinEventTypePattern = maxLengthPattern{regexp.MustCompile(`^[a-z][a-z0-9_.\[\]-]*$`), 200}
 
 // thinEventJSON has the fields that the gateway reads from a thin event. The
 // event names its object and does not contain it.

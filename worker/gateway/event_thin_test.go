@@ -121,7 +121,7 @@ func TestParseEvent_OrganizationContext(t *testing.T) {
 	} {
 		signature := stripesim.Sign([]byte(c.body), time.Now(), webhookSecret)
 		e, err := gateway.ParseEvent([]byte(c.body), signature,
-			gateway.EventOptions{Secrets: []string{webhookSecret}, Context: own})
+			gateway.ParseEventOptions{Secrets: []string{webhookSecret}, Context: own})
 		if err != nil || e.Account != c.account || (e.PaymentIntent == "") != c.foreign ||
 			c.foreign && e.Intent != nil {
 			t.Errorf("%s: %+v, %v", c.name, e, err)

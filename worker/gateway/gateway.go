@@ -67,7 +67,7 @@ type Gateway struct {
 	timeout        time.Duration
 	livemode       bool
 	pool           *http.Transport // nil if Options.Transport was set
-	scrubber       *scrubber
+	scrubber       *secretScrubber
 }
 
 // New validates the options and returns a gateway. It sends nothing.
@@ -75,7 +75,7 @@ func New(o Options) (*Gateway, error) {
 	if err := o.APIKey.validate(); err != nil {
 		return nil, err
 	}
-	if err := validateContext(o.APIKey, o.Context); err != nil {
+	if err := validateStripeContext(o.APIKey, o.Context); err != nil {
 		return nil, err
 	}
 	base, err := parseBaseURL(o.BaseURL, o.APIKey.isLive())
@@ -90,23 +90,26 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
 		livemode: o.APIKey.isLive(),
-		scrubber: newScrubber(o.APIKey),
+		scrubber: newSecretScrubber(o.APIKey),
 	}
 	transport := o.Transport
 	if transport == nil {
-		g.pool = newTransport(cmp.Or(o.Concurrency, DefaultConcurrency) + extraConnections)
+		g.pool = newHTTPTransport(cmp.Or(o.Concurrency, DefaultConcurrency) + extraConnections)
 		transport = g.pool
 	}
 	g.paymentIntents = paymentintent.Client{
-		B: newBackend(base, transport, o.Context), Key: string(o.APIKey),
+		B: newStripeBackend(base, transport, o.Context), Key: string(o.APIKey),
 	}
 	return g, nil
 }
 
-// newBackend returns the client of stripe-go for the API at base. A context is
-// sent with every request. The retries of stripe-go are off: they ignore the
-// context while they sleep, and holdd records each attempt before it sends it.
-func newBackend(base string, transport http.RoundTripper, stripeContext string) stripe.Backend {
+// newStripeBackend returns the client of stripe-go for the API at base. A
+// context is sent with every request. The retries of stripe-go are off: they
+// ignore the context while they sleep, and holdd records each attempt before it
+// sends it.
+func newStripeBackend(
+	base string, transport http.RoundTripper, stripeContext string,
+) stripe.Backend {
 	_, reportsConns := transport.(*http.Transport)
 	if stripeContext != "" {
 		transport = &stripeContextTransport{next: transport, account: stripeContext}
@@ -147,7 +150,7 @@ func (g *Gateway) Close() {
 	}
 }
 
-func newTransport(conns int) *http.Transport {
+func newHTTPTransport(conns int) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: idlePingInterval}
 	pings := &http.HTTP2Config{SendPingTimeout: idlePingInterval, PingTimeout: pingTimeout}
 	return &http.Transport{

@@ -55,7 +55,10 @@ func (g *Gateway) Inspect(ctx context.Context) Inspection {
 	var in Inspection
 	m := &clockOffsetMeter{inspection: &in}
 	do := func(c hold.Call) hold.Answer {
-		return m.measureDuring(ctx, func(ctx context.Context) hold.Answer { return g.Do(ctx, c) })
+		return m.measureDuringCall(ctx, func(ctx context.Context) hold.Answer {
+			return g.Do(ctx,
+				c)
+		})
 	}
 	start := time.Now()
 	in.ListIntents = do(hold.Call{Op: hold.OpCheck})
@@ -71,7 +74,7 @@ func (g *Gateway) Inspect(ctx context.Context) Inspection {
 	in.CaptureIntent = do(hold.Call{
 		Op: hold.OpCapture, PaymentIntent: nonexistentIntentID, Key: "holdd-doctor-" + rand.Text(),
 	})
-	in.ListEndpoints = m.measureDuring(ctx, func(ctx context.Context) (a hold.Answer) {
+	in.ListEndpoints = m.measureDuringCall(ctx, func(ctx context.Context) (a hold.Answer) {
 		in.Endpoints, a = g.listWebhookEndpoints(ctx)
 		return a
 	})
@@ -98,7 +101,7 @@ func (g *Gateway) listWebhookEndpoints(ctx context.Context) (all []WebhookEndpoi
 			if e == nil {
 				return false, nil
 			}
-			all = append(all, convertEndpoint(g.scrubber, e))
+			all = append(all, convertWebhookEndpoint(g.scrubber, e))
 		}
 		return true, nil
 	})
@@ -108,7 +111,7 @@ func (g *Gateway) listWebhookEndpoints(ctx context.Context) (all []WebhookEndpoi
 	return all, a
 }
 
-func convertEndpoint(s *scrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
+func convertWebhookEndpoint(s *secretScrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
 	out := WebhookEndpoint{
 		APIVersion: s.redactMessage(e.APIVersion), Enabled: e.Status == "enabled",
 	}
@@ -126,19 +129,19 @@ func convertEndpoint(s *scrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
 // several responses.
 type clockOffsetMeter struct{ inspection *Inspection }
 
-// dateHeaderKey is the context key of a *string that receives the Date header
-// of the response.
-type dateHeaderKey struct{}
+// dateHeaderContextKey is the context key of a *string that receives the Date
+// header of the response.
+type dateHeaderContextKey struct{}
 
-// measureDuring makes a call and narrows the clock offset by its Date header.
-// The second in the header began before the response arrived, and ended after
-// the request was sent.
-func (m *clockOffsetMeter) measureDuring(
+// measureDuringCall makes a call and narrows the clock offset by its Date
+// header. The second in the header began before the response arrived, and ended
+// after the request was sent.
+func (m *clockOffsetMeter) measureDuringCall(
 	ctx context.Context, call func(context.Context) hold.Answer,
 ) hold.Answer {
 	var dateHeader string
 	sentAt := time.Now()
-	a := call(context.WithValue(ctx, dateHeaderKey{}, &dateHeader))
+	a := call(context.WithValue(ctx, dateHeaderContextKey{}, &dateHeader))
 	receivedAt := time.Now()
 	stripeTime, err := http.ParseTime(dateHeader)
 	if err != nil {

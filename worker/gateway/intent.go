@@ -9,12 +9,12 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-var reviewIDPattern = boundedPattern{regexp.MustCompile(`^prv_[A-Za-z0-9]+$`), 68}
+var reviewIDPattern = maxLengthPattern{regexp.MustCompile(`^prv_[A-Za-z0-9]+$`), 68}
 
 // convertIntent converts a PaymentIntent. It returns nil if pi is not a valid
 // PaymentIntent or has another id than id; an empty id accepts any. stripe-go
 // decodes {}, null and "pi_…" without an error.
-func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.PaymentIntent {
+func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold.PaymentIntent {
 	if pi == nil || id != "" && pi.ID != id || !isValidIntent(pi) {
 		return nil
 	}

@@ -26,23 +26,23 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	if !c.CreatedUpTo.IsZero() {
 		p.CreatedRange = &stripe.RangeQueryParams{LesserThanOrEqual: c.CreatedUpTo.Unix()}
 	}
-	page, a := g.sendList(ctx, p)
+	page, a := g.sendListRequest(ctx, p)
 	if a.Kind == hold.AnswerOK {
 		a.Page = &page
 	}
 	return a
 }
 
-// checkKey sends the cheapest request that needs no other permission. Its
+// checkAPIKey sends the cheapest request that needs no other permission. Its
 // answer says whether Stripe is available and accepts the key.
-func (g *Gateway) checkKey(ctx context.Context) hold.Answer {
+func (g *Gateway) checkAPIKey(ctx context.Context) hold.Answer {
 	p := &stripe.PaymentIntentListParams{}
 	p.Limit = stripe.Int64(1)
-	_, a := g.sendList(ctx, p)
+	_, a := g.sendListRequest(ctx, p)
 	return a
 }
 
-func (g *Gateway) sendList(
+func (g *Gateway) sendListRequest(
 	ctx context.Context, p *stripe.PaymentIntentListParams,
 ) (page hold.IntentPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget

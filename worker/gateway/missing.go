@@ -19,13 +19,13 @@ const (
 	wrongKeyCode = "not_found_wrong_key"
 )
 
-// missingIntents counts, for each account, the PaymentIntents that Stripe did
-// not find since it last found one. Holds exist because Stripe had their
+// missingIntentCounter counts, for each account, the PaymentIntents that Stripe
+// did not find since it last found one. Holds exist because Stripe had their
 // intents: if it finds none of many, the key is more likely that of another
 // account than all of them are gone.
 //
 // It counts nothing for a key whose account is known to be the one of the holds.
-type missingIntents struct {
+type missingIntentCounter struct {
 	accountKnown func() bool // may be nil
 	mu           sync.Mutex
 	byAccount    map[string]map[string]struct{} // at most missingIntentsLimit ids each
@@ -34,7 +34,9 @@ type missingIntents struct {
 
 // record records what an answer says of the call's intent. suspected says that
 // a 404 must not be believed, changed that this answer began or ended it.
-func (m *missingIntents) record(c *hold.Call, kind hold.AnswerKind) (suspected, changed bool) {
+func (m *missingIntentCounter) record(
+	c *hold.Call, kind hold.AnswerKind,
+) (suspected, changed bool) {
 	if c.PaymentIntent == "" || m.accountKnown != nil && m.accountKnown() {
 		return false, false
 	}
@@ -43,7 +45,7 @@ func (m *missingIntents) record(c *hold.Call, kind hold.AnswerKind) (suspected, 
 	missing := m.byAccount[c.Account]
 	was := len(missing) >= missingIntentsLimit
 	switch {
-	case provesIntent(kind):
+	case provesIntentExists(kind):
 		delete(m.byAccount, c.Account)
 		if was {
 			m.suspected--
@@ -67,8 +69,8 @@ func (m *missingIntents) record(c *hold.Call, kind hold.AnswerKind) (suspected, 
 	return true, true
 }
 
-// any reports whether an account is suspected.
-func (m *missingIntents) any() bool {
+// hasSuspectedAccount reports whether an account is suspected.
+func (m *missingIntentCounter) hasSuspectedAccount() bool {
 	if m.accountKnown != nil && m.accountKnown() {
 		return false
 	}
@@ -77,8 +79,9 @@ func (m *missingIntents) any() bool {
 	return m.suspected > 0
 }
 
-// provesIntent reports whether an answer shows that the account has the intent.
-func provesIntent(k hold.AnswerKind) bool {
+// provesIntentExists reports whether an answer shows that the account has the
+// intent.
+func provesIntentExists(k hold.AnswerKind) bool {
 	switch k {
 	case hold.AnswerOK, hold.AnswerUnexpectedState, hold.AnswerChargeGone,
 		hold.AnswerAmountTooLarge, hold.AnswerLockTimeout, hold.AnswerDeclined:

@@ -39,7 +39,7 @@ func TestCaller_ManyIntentsNotFound(t *testing.T) {
 				}
 			}
 		}
-		if e.WrongKeySuspected() || len(e.paused) != 0 {
+		if e.IsWrongKeySuspected() || len(e.paused) != 0 {
 			t.Fatalf("after 19: %v", e.paused)
 		}
 		e.captureOf(t, "acct_other", 1) // another account says nothing
@@ -49,7 +49,7 @@ func TestCaller_ManyIntentsNotFound(t *testing.T) {
 			}
 		}
 		want := pauseCall{op: hold.OpCapture, d: time.Minute}
-		if !e.WrongKeySuspected() || len(e.paused) != 3 || e.paused[0] != want {
+		if !e.IsWrongKeySuspected() || len(e.paused) != 3 || e.paused[0] != want {
 			t.Errorf("paused %+v", e.paused)
 		}
 		if n := e.logs.FilterMessageSnippet("wrong key?").Len(); n != 1 {
@@ -57,11 +57,11 @@ func TestCaller_ManyIntentsNotFound(t *testing.T) {
 		}
 		// No answer says nothing; one that is found ends it.
 		kind = hold.AnswerInvalid
-		if e.captureOf(t, "", 50); !e.WrongKeySuspected() {
+		if e.captureOf(t, "", 50); !e.IsWrongKeySuspected() {
 			t.Error("ended by an answer that proves nothing")
 		}
 		kind = hold.AnswerUnexpectedState
-		if e.captureOf(t, "", 51); e.WrongKeySuspected() {
+		if e.captureOf(t, "", 51); e.IsWrongKeySuspected() {
 			t.Error("goes on although an intent was found")
 		}
 		kind = hold.AnswerNotFound
@@ -84,7 +84,7 @@ func TestCaller_IDsFromCallersNotFound(t *testing.T) {
 				t.Fatal(a, err)
 			}
 		}
-		if e.WrongKeySuspected() {
+		if e.IsWrongKeySuspected() {
 			t.Error("suspected")
 		}
 	})

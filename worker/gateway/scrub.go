@@ -25,32 +25,37 @@ var (
 	// cardNumberPattern matches numbers as long as a card's, grouped or not. An
 	// amount has at most 12 digits, a Unix time has 10.
 	cardNumberPattern = regexp.MustCompile(`\d(?:[ -]?\d){12,18}`)
-	errorCodePattern  = boundedPattern{regexp.MustCompile(`^[a-z][a-z0-9_]*$`), 64}
+	errorCodePattern  = maxLengthPattern{regexp.MustCompile(`^[a-z][a-z0-9_]*$`), 64}
 )
 
-// boundedPattern is a pattern with a maximum length in bytes. A bound in the
+// maxLengthPattern is a pattern with a maximum length in bytes. A bound in the
 // expression would cost memory, because regexp compiles one step for each
 // repetition.
-type boundedPattern struct {
+type maxLengthPattern struct {
 	re     *regexp.Regexp
 	maxLen int
 }
 
-func (p boundedPattern) matches(s string) bool { return len(s) <= p.maxLen && p.re.MatchString(s) }
+func (p maxLengthPattern) matches(
+	s string,
+) bool {
+	return len(s) <= p.maxLen && p.re.MatchString(s)
+}
 
-// scrubber removes secrets from texts of Stripe. It is a second defense: the
-// gateway reads only the message, the code and the decline code of an error.
-type scrubber struct {
+// secretScrubber removes secrets from texts of Stripe. It is a second defense:
+// the gateway reads only the message, the code and the decline code of an
+// error.
+type secretScrubber struct {
 	apiKey *string // a pointer, so that fmt does not print the key
 }
 
-func newScrubber(k APIKey) *scrubber {
+func newSecretScrubber(k APIKey) *secretScrubber {
 	s := string(k)
-	return &scrubber{apiKey: &s}
+	return &secretScrubber{apiKey: &s}
 }
 
 // redactSecrets replaces the API key and texts that have the form of a secret.
-func (s *scrubber) redactSecrets(text string) string {
+func (s *secretScrubber) redactSecrets(text string) string {
 	if !strings.Contains(text, "_") { // every secret has an underscore
 		return text
 	}
@@ -60,7 +65,7 @@ func (s *scrubber) redactSecrets(text string) string {
 
 // redactMessage returns a text without secrets, card numbers and control
 // characters, truncated for a log line.
-func (s *scrubber) redactMessage(text string) string {
+func (s *secretScrubber) redactMessage(text string) string {
 	text = truncateUTF8(text, maxScrubBytes)
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == utf8.RuneError {
@@ -74,7 +79,7 @@ func (s *scrubber) redactMessage(text string) string {
 
 // errorCodeOrEmpty returns c if it has the form of an error code and contains no
 // secret, otherwise "".
-func (s *scrubber) errorCodeOrEmpty(c string) string {
+func (s *secretScrubber) errorCodeOrEmpty(c string) string {
 	if !errorCodePattern.matches(c) || s.redactSecrets(c) != c {
 		return ""
 	}

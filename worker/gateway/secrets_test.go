@@ -94,7 +94,7 @@ func responsesWithSecrets() map[string]roundTripFunc {
 func TestDo_NeverLeaksSecrets(t *testing.T) {
 	calls := map[string]hold.Call{
 		"authorize": authorizeWith(minimalAuthorize, "", "k"),
-		"confirm":   confirmWith(hold.AuthorizeCall{}, "", "k"),
+		"confirm":   confirmWith(hold.AuthorizeParams{}, "", "k"),
 		"update":    updateWith(map[string]string{"a": "b"}, "", "k"),
 		"list":      {Op: hold.OpList},
 		"check":     {Op: hold.OpCheck},
@@ -181,9 +181,9 @@ func captureOutput(t *testing.T, f func()) string {
 	return <-text
 }
 
-// TestScrubber_KeepsHarmlessText checks that texts without secrets stay as they
-// are.
-func TestScrubber_KeepsHarmlessText(t *testing.T) {
+// TestSecretScrubber_KeepsHarmlessText checks that texts without secrets stay
+// as they are.
+func TestSecretScrubber_KeepsHarmlessText(t *testing.T) {
 	wrongMode := "No such payment_intent: '" + testIntentID +
 		"'; a similar object exists in live mode, " +
 		"but a test mode key was used to make this request."

@@ -64,12 +64,12 @@ func TestParseEvent_SeveralV1Signatures(t *testing.T) {
 	signature := stripesim.Sign(body, time.Now(), "whsec_old", "whsec_new")
 	for _, secret := range []string{"whsec_old", "whsec_new"} {
 		if _, err := gateway.ParseEvent(body, signature,
-			gateway.EventOptions{Secrets: []string{secret}}); err != nil {
+			gateway.ParseEventOptions{Secrets: []string{secret}}); err != nil {
 			t.Errorf("%s: %v", secret, err)
 		}
 	}
 	if _, err := gateway.ParseEvent(body, signature,
-		gateway.EventOptions{Secrets: []string{"whsec_other"}}); err == nil {
+		gateway.ParseEventOptions{Secrets: []string{"whsec_other"}}); err == nil {
 		t.Error("a foreign secret is accepted")
 	}
 }

@@ -58,11 +58,11 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 		return mock.RoundTrip(r)
 	})
 	terms := map[string]string{"holdd_capture_at": "2026-12-01T10:00:00Z", "holdd_paused": ""}
-	otherCard := hold.AuthorizeCall{
+	otherCard := hold.AuthorizeParams{
 		PaymentMethod: "pm_2", CVCToken: hold.NewSecret("cvctok_2"),
 		ReturnURL: "https://hotel.example/",
 	}
-	present := hold.AuthorizeCall{Amount: 1, Currency: "eur", PaymentMethod: "pm_1"}
+	present := hold.AuthorizeParams{Amount: 1, Currency: "eur", PaymentMethod: "pm_1"}
 	connected := func(c hold.Call) hold.Call {
 		c.Account = testAccountID
 		return c
@@ -82,7 +82,7 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 		"authorize":              authorizeWith(fullAuthorize, testAccountID, "k"),
 		"authorize, off session": authorizeWith(minimalAuthorize, "", "k"),
 		"authorize, Stripe.js":   authorizeWith(present, "", "k"),
-		"confirm":                confirmWith(hold.AuthorizeCall{}, "", "k"),
+		"confirm":                confirmWith(hold.AuthorizeParams{}, "", "k"),
 		"confirm, other card":    confirmWith(otherCard, "", "k"),
 		"update":                 updateWith(terms, "", "k"),
 		"update, account":        updateWith(map[string]string{"a": "b"}, testAccountID, "k"),

@@ -44,14 +44,15 @@ type callTrace struct {
 	bodyComplete      bool          // bodyBuffer has the whole body
 }
 
-type callTraceKey struct{}
+type callTraceContextKey struct{}
 
 // withCallTrace adds a new trace to the context. maxBody is the maximum size of
 // the response's body; 0 means maxBodyBytes.
 func withCallTrace(ctx context.Context, maxBody int64) (context.Context, *callTrace) {
 	t := &callTrace{maxBodyBytes: cmp.Or(maxBody, maxBodyBytes)}
 	t.clientTrace.GotConn = func(httptrace.GotConnInfo) { t.connsObtained.Add(1) }
-	return httptrace.WithClientTrace(context.WithValue(ctx, callTraceKey{}, t), &t.clientTrace), t
+	return httptrace.WithClientTrace(context.WithValue(ctx, callTraceContextKey{}, t),
+		&t.clientTrace), t
 }
 
 // maybeSent reports whether the request may have been sent.
@@ -62,8 +63,8 @@ func (t *callTrace) maybeSent() bool { return t.handedToTransport || t.connsObta
 // nothing about the first try.
 func (t *callTrace) retransmitted() bool { return t.connsObtained.Load() > 1 }
 
-// answer returns an answer of a kind with the values of the trace.
-func (t *callTrace) answer(k hold.AnswerKind) hold.Answer {
+// newAnswer returns an answer of a kind with the values of the trace.
+func (t *callTrace) newAnswer(k hold.AnswerKind) hold.Answer {
 	return hold.Answer{
 		Kind:       k,
 		HTTPStatus: t.status,
@@ -86,7 +87,7 @@ type tracingTransport struct {
 // also be a 429 to the second try while the first one captures. Then
 // [hold.Answer].Retransmitted is set.
 func (tt *tracingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	t := req.Context().Value(callTraceKey{}).(*callTrace)
+	t := req.Context().Value(callTraceContextKey{}).(*callTrace)
 	t.handedToTransport = !tt.nextReportsConns // set first, because the transport may panic
 	res, err := tt.next.RoundTrip(req)
 	if err != nil {
@@ -104,13 +105,13 @@ func (tt *tracingTransport) RoundTrip(req *http.Request) (*http.Response, error)
 	t.shouldRetry = res.Header.Get("Stripe-Should-Retry")
 	t.rateLimitedReason = res.Header.Get("Stripe-Rate-Limited-Reason")
 	t.mediaType = parseMediaType(res.Header)
-	if d, ok := req.Context().Value(dateHeaderKey{}).(*string); ok {
+	if d, ok := req.Context().Value(dateHeaderContextKey{}).(*string); ok {
 		*d = res.Header.Get("Date")
 	}
 	if res.Body != nil {
 		res.Body = &limitedBody{ReadCloser: res.Body, remaining: t.maxBodyBytes}
 		if t.bodyBuffer != nil && res.StatusCode == http.StatusOK {
-			t.bufferBody(res)
+			t.bufferResponseBody(res)
 		}
 	}
 	return res, nil

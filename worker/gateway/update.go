@@ -14,11 +14,11 @@ import (
 // charge.
 func (g *Gateway) updateMetadata(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{
-		Metadata: maps.Clone(c.Metadata), Expand: intentExpansions(),
+		Metadata: maps.Clone(c.Metadata), Expand: intentExpandParams(),
 	}
 	r := classifyOptions{intentID: c.PaymentIntent, mutation: true}
 	return g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
-		p.Params = requestParams(ctx, c.Account, c.Key)
+		p.Params = newRequestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Update(c.PaymentIntent, p)
 	})
 }

@@ -32,13 +32,13 @@ func validateCall(c *hold.Call) string {
 		if c.ReleaseRest && c.Amount != 0 {
 			return "invalid capture amount: a capture that releases the rest has none"
 		}
-		if reason := validateMutation(c); reason != "" {
+		if reason := validateMutatingCall(c); reason != "" {
 			return reason
 		}
 		return validateMetadata(c.CaptureParams.CaptureMetadata)
 	case hold.OpCancel:
 		reasons := hold.CancellationReasons()
-		if reason := validateMutation(c); reason != "" {
+		if reason := validateMutatingCall(c); reason != "" {
 			return reason
 		}
 		if !slices.Contains(reasons, c.CancellationReason) {
@@ -47,32 +47,32 @@ func validateCall(c *hold.Call) string {
 		}
 		return ""
 	case hold.OpRead:
-		return validateTarget(c)
+		return validateIntentAndAccount(c)
 	case hold.OpAuthorize:
-		return validateAuthorize(c)
+		return validateAuthorizeCall(c)
 	case hold.OpConfirm:
 		if c.Authorize == nil {
 			return "missing parameters of the confirmation"
 		}
-		return validateMutation(c)
+		return validateMutatingCall(c)
 	case hold.OpUpdate:
 		if len(c.Metadata) == 0 {
 			return "an update needs at least one pair of metadata"
 		}
-		if reason := validateMutation(c); reason != "" {
+		if reason := validateMutatingCall(c); reason != "" {
 			return reason
 		}
 		return validateMetadata(c.Metadata)
 	case hold.OpList:
-		return validateList(c)
+		return validateListCall(c)
 	case hold.OpCheck:
 		return ""
 	}
 	return fmt.Sprintf("unknown operation %d", c.Op)
 }
 
-// validateTarget checks the intent and the account of a call.
-func validateTarget(c *hold.Call) string {
+// validateIntentAndAccount checks the intent and the account of a call.
+func validateIntentAndAccount(c *hold.Call) string {
 	if hold.CheckPaymentIntentID(c.PaymentIntent) != nil {
 		return "invalid PaymentIntent id"
 	}
@@ -86,10 +86,10 @@ func validateAccount(c *hold.Call) string {
 	return ""
 }
 
-// validateMutation checks the intent, the account and the idempotency key of a
-// call.
-func validateMutation(c *hold.Call) string {
-	if reason := validateTarget(c); reason != "" {
+// validateMutatingCall checks the intent, the account and the idempotency key
+// of a call.
+func validateMutatingCall(c *hold.Call) string {
+	if reason := validateIntentAndAccount(c); reason != "" {
 		return reason
 	}
 	return validateIdempotencyKey(c.Key)
@@ -107,7 +107,7 @@ func validateIdempotencyKey(key string) string {
 	return ""
 }
 
-func validateAuthorize(c *hold.Call) string {
+func validateAuthorizeCall(c *hold.Call) string {
 	if reason := validateAccount(c); reason != "" {
 		return reason
 	}
@@ -121,7 +121,7 @@ func validateAuthorize(c *hold.Call) string {
 	return validateMetadata(au.Metadata)
 }
 
-func validateList(c *hold.Call) string {
+func validateListCall(c *hold.Call) string {
 	switch {
 	case c.Limit < 0 || c.Limit > maxPageSize:
 		return fmt.Sprintf("invalid page size %d: want 1 to %d", c.Limit, maxPageSize)
@@ -138,11 +138,11 @@ func validateMetadata(m map[string]string) string {
 		return fmt.Sprintf("invalid metadata: %d pairs, want at most %d", len(m), maxMetadataPairs)
 	}
 	for k, v := range m {
-		if k == "" || !isTextOfAtMost(maxMetadataKeyLen, k) || strings.ContainsAny(k, "[]") {
+		if k == "" || !isUTF8Within(maxMetadataKeyLen, k) || strings.ContainsAny(k, "[]") {
 			return fmt.Sprintf("invalid metadata key: want 1 to %d characters without brackets",
 				maxMetadataKeyLen)
 		}
-		if !isTextOfAtMost(maxMetadataValueLen, v) {
+		if !isUTF8Within(maxMetadataValueLen, v) {
 			return fmt.Sprintf("invalid metadata value: want at most %d characters of UTF-8",
 				maxMetadataValueLen)
 		}
@@ -150,7 +150,7 @@ func validateMetadata(m map[string]string) string {
 	return ""
 }
 
-// isTextOfAtMost reports whether s is UTF-8 of at most n characters.
-func isTextOfAtMost(n int, s string) bool {
+// isUTF8Within reports whether s is UTF-8 of at most n characters.
+func isUTF8Within(n int, s string) bool {
 	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= n
 }

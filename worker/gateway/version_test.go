@@ -30,7 +30,7 @@ func TestGateway_SendsItsVersionToNewAccount(t *testing.T) {
 	}
 	authorize := func(key, method string, want hold.PaymentIntentStatus) string {
 		t.Helper()
-		in := do(authorizeWith(hold.AuthorizeCall{Amount: 1000, Currency: "eur",
+		in := do(authorizeWith(hold.AuthorizeParams{Amount: 1000, Currency: "eur",
 			PaymentMethod: method}, "", key), hold.AnswerOK).Intent
 		if in.Status != want {
 			t.Fatalf("%s: %+v", method, in)
@@ -44,7 +44,7 @@ func TestGateway_SendsItsVersionToNewAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []hold.Call{
-		{Op: hold.OpConfirm, PaymentIntent: third, Key: "k4", Authorize: &hold.AuthorizeCall{}},
+		{Op: hold.OpConfirm, PaymentIntent: third, Key: "k4", Authorize: &hold.AuthorizeParams{}},
 		{Op: hold.OpUpdate, PaymentIntent: first, Key: "k5",
 			Metadata: map[string]string{"a": "b"}},
 		{Op: hold.OpRead, PaymentIntent: first},

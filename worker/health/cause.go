@@ -23,9 +23,9 @@ var temporaryReplies = []string{
 	"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS",
 }
 
-// rejection returns the reply with which Redis rejected an operation. It
+// redisRejection returns the reply with which Redis rejected an operation. It
 // returns "" for an error of the connection and for a temporary reply.
-func rejection(err error) string {
+func redisRejection(err error) string {
 	var reply redisReply
 	if !errors.As(err, &reply) {
 		return ""
@@ -40,9 +40,10 @@ func rejection(err error) string {
 	return text
 }
 
-// Cause says why an operation on Redis failed, for operators and alerts. It has
-// no addresses and no secrets: only what Redis itself answered is quoted.
-func Cause(err error) string {
+// DescribeCause says why an operation on Redis failed, for operators and
+// alerts. It has no addresses and no secrets: only what Redis itself answered
+// is quoted.
+func DescribeCause(err error) string {
 	var reply redisReply
 	switch {
 	case errors.As(err, &reply):
@@ -62,7 +63,7 @@ const CauseNoAnswer = "Redis does not answer"
 var errPanic = errors.New("panic")
 
 // FailPanicked makes the run fail because it panicked.
-func (r *Run) FailPanicked() { r.Fail("run", errPanic) }
+func (r *StageRun) FailPanicked() { r.Fail("run", errPanic) }
 
 func firstLine(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
@@ -93,8 +94,8 @@ var causeHints = []struct{ text, hint string }{
 	{"max number of clients", "raise maxclients of Redis"},
 }
 
-// Hint says what to do about a cause.
-func Hint(cause string) string {
+// HintForCause says what to do about a cause.
+func HintForCause(cause string) string {
 	for _, h := range causeHints {
 		if strings.Contains(cause, h.text) {
 			return h.hint

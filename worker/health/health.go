@@ -26,37 +26,40 @@ var ErrUnavailable = errors.New("temporarily unavailable: send the same again in
 // logInterval limits how often an error is logged that every poll finds again.
 const logInterval = time.Minute
 
-// RedisReporter tracks whether Redis answers, and the stages. Make it with
-// [NewRedisReporter].
-type RedisReporter struct {
+// RedisHealthReporter tracks whether Redis answers, and the stages. Make it
+// with [NewRedisHealthReporter].
+type RedisHealthReporter struct {
 	log         *zap.Logger
 	unavailable atomic.Bool
 	loggedAt    sync.Map // what was logged last, by subject: time.Time
-	stages      stages
+	stages      stageRegistry
 }
 
-// NewRedisReporter returns a tracker that logs to log.
-func NewRedisReporter(log *zap.Logger) *RedisReporter { return &RedisReporter{log: log} }
+// NewRedisHealthReporter returns a tracker that logs to log.
+func NewRedisHealthReporter(log *zap.Logger) *RedisHealthReporter {
+	return &RedisHealthReporter{log: log}
+}
 
 // ReportError records that an operation such as "claim holds" failed. If ctx is
-// of a [Run], the run fails. It logs an outage, a rejected operation and
+// of a [StageRun], the run fails. It logs an outage, a rejected operation and
 // unreadable records once a minute. Unreadable records are neither an outage
 // nor a failure, because other holds are not affected.
-func (r *RedisReporter) ReportError(ctx context.Context, operation string, err error) {
+func (r *RedisHealthReporter) ReportError(ctx context.Context, operation string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	rejected := rejection(err)
+	rejected := redisRejection(err)
 	if rejected == "" && errors.Is(err, hold.ErrUnreadableRecord) {
 		r.logOncePerMinute("unreadable",
 			"unreadable records in Redis; other holds are not affected", operation, err)
 		return
 	}
-	if run, ok := ctx.Value(runKey{}).(*Run); ok {
+	if run, ok := ctx.Value(stageRunContextKey{}).(*StageRun); ok {
 		run.Fail(operation, err)
 	}
 	if rejected != "" {
-		r.logOncePerMinute(operation, "Redis rejects an operation: "+Hint(rejected), operation, err)
+		r.logOncePerMinute(operation, "Redis rejects an operation: "+HintForCause(rejected),
+			operation, err)
 		return
 	}
 	if r.unavailable.CompareAndSwap(false, true) {
@@ -65,7 +68,7 @@ func (r *RedisReporter) ReportError(ctx context.Context, operation string, err e
 	r.logOncePerMinute("unavailable", "Redis unavailable: claims paused", operation, err)
 }
 
-func (r *RedisReporter) logOncePerMinute(subject, message, operation string, err error) {
+func (r *RedisHealthReporter) logOncePerMinute(subject, message, operation string, err error) {
 	now := time.Now()
 	last, found := r.loggedAt.LoadOrStore(subject, now)
 	if found {
@@ -78,16 +81,18 @@ func (r *RedisReporter) logOncePerMinute(subject, message, operation string, err
 }
 
 // ReportSuccess records that Redis answered, and logs the end of an outage.
-func (r *RedisReporter) ReportSuccess() {
+func (r *RedisHealthReporter) ReportSuccess() {
 	if r.unavailable.CompareAndSwap(true, false) {
 		r.log.Info("Redis available again")
 	}
 }
 
-// ReportUnavailable reports err as [RedisReporter.ReportError] does, and
+// ReportUnavailable reports err as [RedisHealthReporter.ReportError] does, and
 // returns an error for an API caller. That wraps [ErrUnavailable] and not err,
 // which may contain addresses.
-func (r *RedisReporter) ReportUnavailable(ctx context.Context, operation string, err error) error {
+func (r *RedisHealthReporter) ReportUnavailable(
+	ctx context.Context, operation string, err error,
+) error {
 	if ctx.Err() == nil {
 		r.ReportError(ctx, operation, err)
 		r.log.Debug("request failed: Redis unavailable", zap.String("operation", operation),
@@ -96,8 +101,8 @@ func (r *RedisReporter) ReportUnavailable(ctx context.Context, operation string,
 	return fmt.Errorf("%w (%s)", ErrUnavailable, operation)
 }
 
-// CheckResult is one line of the readiness report.
-type CheckResult struct {
+// ReadinessCheckResult is one line of the readiness report.
+type ReadinessCheckResult struct {
 	// redis, stripe, scheduler, stages or redis_settings; schedule while it is
 	// rebuilt
 	Name string

@@ -18,9 +18,9 @@ import (
 
 var errRefused = errors.New("dial tcp 10.0.0.7:6379: connection refused")
 
-func newTracker(level zapcore.Level) (*health.RedisReporter, func() []string) {
+func newTracker(level zapcore.Level) (*health.RedisHealthReporter, func() []string) {
 	core, logs := observer.New(level)
-	return health.NewRedisReporter(zap.New(core)), func() (lines []string) {
+	return health.NewRedisHealthReporter(zap.New(core)), func() (lines []string) {
 		for _, e := range logs.TakeAll() {
 			lines = append(lines, fmt.Sprintf("%s %s %v", e.Level, e.Message,
 				e.ContextMap()["operation"]))

@@ -67,11 +67,11 @@ func (s *Stage) fail(operation string, err error) {
 		s.failingSince = now
 	}
 	s.failures++
-	s.operation, s.cause = operation, Cause(err)
+	s.operation, s.cause = operation, DescribeCause(err)
 }
 
-// Begin records that a piece of work is under way.
-func (s *Stage) Begin() {
+// BeginWork records that a piece of work is under way.
+func (s *Stage) BeginWork() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.underWay == 0 {
@@ -80,8 +80,8 @@ func (s *Stage) Begin() {
 	s.underWay++
 }
 
-// End records that a piece of work is no longer under way.
-func (s *Stage) End() {
+// EndWork records that a piece of work is no longer under way.
+func (s *Stage) EndWork() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.underWay--
@@ -94,8 +94,8 @@ func (s *Stage) reset(now time.Time) {
 	s.succeededAt, s.failingSince, s.failures = now, time.Time{}, 0
 }
 
-// stalled returns the stage as stalled, if it is.
-func (s *Stage) stalled(now time.Time) (st StalledStage, ok bool) {
+// checkStalled returns the stage as stalled, if it is.
+func (s *Stage) checkStalled(now time.Time) (st StalledStage, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st = StalledStage{Name: s.name, Since: s.succeededAt}
@@ -113,24 +113,24 @@ func (s *Stage) stalled(now time.Time) (st StalledStage, ok bool) {
 	return st, false
 }
 
-// Run is one run of a stage that a job makes. Errors that are reported with its
-// context make it fail.
-type Run struct {
+// StageRun is one run of a stage that a job makes. Errors that are reported
+// with its context make it fail.
+type StageRun struct {
 	stage  *Stage
 	failed bool // only changed under stage.mu
 }
 
-type runKey struct{}
+type stageRunContextKey struct{}
 
 // BeginRun begins a run. Its context is for the errors that the run reports.
-func (s *Stage) BeginRun(ctx context.Context) (context.Context, *Run) {
-	s.Begin()
-	run := &Run{stage: s}
-	return context.WithValue(ctx, runKey{}, run), run
+func (s *Stage) BeginRun(ctx context.Context) (context.Context, *StageRun) {
+	s.BeginWork()
+	run := &StageRun{stage: s}
+	return context.WithValue(ctx, stageRunContextKey{}, run), run
 }
 
 // Fail makes the run fail.
-func (r *Run) Fail(operation string, err error) {
+func (r *StageRun) Fail(operation string, err error) {
 	r.stage.mu.Lock()
 	first := !r.failed
 	r.failed = true
@@ -142,8 +142,8 @@ func (r *Run) Fail(operation string, err error) {
 
 // End ends the run. It has succeeded unless it failed. It reports whether it
 // succeeded.
-func (r *Run) End() bool {
-	r.stage.End()
+func (r *StageRun) End() bool {
+	r.stage.EndWork()
 	r.stage.mu.Lock()
 	failed := r.failed
 	r.stage.mu.Unlock()
@@ -153,8 +153,8 @@ func (r *Run) End() bool {
 	return !failed
 }
 
-// stages are the stages of one process.
-type stages struct {
+// stageRegistry are the stages of one process.
+type stageRegistry struct {
 	mu      sync.Mutex
 	list    []*Stage
 	running bool
@@ -162,7 +162,7 @@ type stages struct {
 
 // AddStage adds a stage. Several may have one name, such as one for each
 // partition. The schedule may be nil.
-func (r *RedisReporter) AddStage(name string, schedule Schedule) *Stage {
+func (r *RedisHealthReporter) AddStage(name string, schedule Schedule) *Stage {
 	s := &Stage{name: name, schedule: schedule, succeededAt: time.Now()}
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
@@ -171,7 +171,7 @@ func (r *RedisReporter) AddStage(name string, schedule Schedule) *Stage {
 }
 
 // StartStages begins to watch the stages: the worker runs.
-func (r *RedisReporter) StartStages() {
+func (r *RedisHealthReporter) StartStages() {
 	now := time.Now()
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
@@ -181,8 +181,8 @@ func (r *RedisReporter) StartStages() {
 	}
 }
 
-// StopStages ends what [RedisReporter.StartStages] began.
-func (r *RedisReporter) StopStages() {
+// StopStages ends what [RedisHealthReporter.StartStages] began.
+func (r *RedisHealthReporter) StopStages() {
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
 	r.stages.running = false
@@ -190,7 +190,7 @@ func (r *RedisReporter) StopStages() {
 
 // StalledStages returns the stages that have stalled while the worker runs,
 // longest first, one for each name.
-func (r *RedisReporter) StalledStages() (found []StalledStage) {
+func (r *RedisHealthReporter) StalledStages() (found []StalledStage) {
 	now := time.Now()
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
@@ -198,7 +198,7 @@ func (r *RedisReporter) StalledStages() (found []StalledStage) {
 		return nil
 	}
 	for _, s := range r.stages.list {
-		if st, ok := s.stalled(now); ok {
+		if st, ok := s.checkStalled(now); ok {
 			found = append(found, st)
 		}
 	}
@@ -215,7 +215,7 @@ func (r *RedisReporter) StalledStages() (found []StalledStage) {
 
 // LastSuccesses returns when each stage last succeeded. Of several with one
 // name it is the earliest.
-func (r *RedisReporter) LastSuccesses() map[string]time.Time {
+func (r *RedisHealthReporter) LastSuccesses() map[string]time.Time {
 	out := map[string]time.Time{}
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()

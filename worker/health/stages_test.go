@@ -23,7 +23,7 @@ func everySecond(t time.Time) time.Time { return t.Add(time.Second) }
 func everyHour(t time.Time) time.Time   { return t.Add(time.Hour) }
 
 // runStage makes one run of a stage that ends with err.
-func runStage(t *testing.T, r *health.RedisReporter, s *health.Stage, err error) bool {
+func runStage(t *testing.T, r *health.RedisHealthReporter, s *health.Stage, err error) bool {
 	ctx, run := s.BeginRun(t.Context())
 	if err != nil {
 		r.ReportError(ctx, "poll the schedule", err)
@@ -31,9 +31,9 @@ func runStage(t *testing.T, r *health.RedisReporter, s *health.Stage, err error)
 	return run.End()
 }
 
-func TestStages_Failing(t *testing.T) {
+func TestStageRegistry_Failing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := health.NewRedisReporter(zap.NewNop())
+		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("promote", everySecond)
 		r.AddStage("other", nil) // without work it has not stalled
 		r.StartStages()
@@ -64,9 +64,9 @@ func TestStages_Failing(t *testing.T) {
 }
 
 // A job that runs once an hour and fails once has not stalled.
-func TestStages_OneFailure(t *testing.T) {
+func TestStageRegistry_OneFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := health.NewRedisReporter(zap.NewNop())
+		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("purge", everyHour)
 		r.StartStages()
 		runStage(t, r, s, errRefused)
@@ -81,9 +81,9 @@ func TestStages_OneFailure(t *testing.T) {
 	})
 }
 
-func TestStages_DoesNotRun(t *testing.T) {
+func TestStageRegistry_DoesNotRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := health.NewRedisReporter(zap.NewNop())
+		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("expiry", everySecond)
 		time.Sleep(time.Hour) // the worker has not begun
 		r.StartStages()
@@ -94,11 +94,11 @@ func TestStages_DoesNotRun(t *testing.T) {
 		if got := r.StalledStages(); len(got) != 1 || got[0].Name != "expiry" {
 			t.Errorf("%+v", got)
 		}
-		s.Begin() // a long run is no stall
+		s.BeginWork() // a long run is no stall
 		if got := r.StalledStages(); len(got) != 0 {
 			t.Errorf("under way: %+v", got)
 		}
-		s.End()
+		s.EndWork()
 		r.StopStages()
 		if got := r.StalledStages(); len(got) != 0 {
 			t.Errorf("at the stop: %+v", got)
@@ -107,14 +107,14 @@ func TestStages_DoesNotRun(t *testing.T) {
 }
 
 // Work that does not end is a stall, also if it began after a long silence.
-func TestStages_WorkDoesNotEnd(t *testing.T) {
+func TestStageRegistry_WorkDoesNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := health.NewRedisReporter(zap.NewNop())
+		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("execute", nil)
 		s.SetMaxQuiet(40 * time.Second)
 		r.StartStages()
 		time.Sleep(time.Hour)
-		s.Begin()
+		s.BeginWork()
 		time.Sleep(40 * time.Second)
 		if got := r.StalledStages(); len(got) != 0 {
 			t.Errorf("%+v", got)
@@ -127,9 +127,9 @@ func TestStages_WorkDoesNotEnd(t *testing.T) {
 }
 
 // Of several parts with one name, each can stall, and the name appears once.
-func TestStages_SameName(t *testing.T) {
+func TestStageRegistry_SameName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := health.NewRedisReporter(zap.NewNop())
+		r := health.NewRedisHealthReporter(zap.NewNop())
 		good, bad, worse := r.AddStage("deliver", nil), r.AddStage("deliver", nil), r.AddStage("deliver", nil)
 		r.StartStages()
 		for range 40 {
@@ -180,7 +180,7 @@ func TestReportError_LongOutage(t *testing.T) {
 }
 
 // A cause quotes only what Redis itself answered.
-func TestCause(t *testing.T) {
+func TestDescribeCause(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
 		want string
@@ -190,7 +190,7 @@ func TestCause(t *testing.T) {
 		{errors.Join(errRefused, redisReply("NOPERM no 'zrem'\nmore")), "NOPERM no 'zrem'"},
 		{redisReply(strings.Repeat("x", 300)), strings.Repeat("x", 200) + "…"},
 	} {
-		if got := health.Cause(tt.err); got != tt.want {
+		if got := health.DescribeCause(tt.err); got != tt.want {
 			t.Errorf("%v: %q, want %q", tt.err, got, tt.want)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 var ErrNoTerms = errors.New("no terms in the PaymentIntent's metadata")
 
 // ValidRequestFromMetadata validates the terms in an intent's metadata, as
-// [ScheduleRequest.ValidateRecovered] does. The error is [ErrNoTerms] if there
-// are none, and a *[Problem] if one of them is invalid.
+// [ScheduleRequest.ValidateRecoveredTerms] does. The error is [ErrNoTerms] if
+// there are none, and a *[Problem] if one of them is invalid.
 func ValidRequestFromMetadata(
 	in *PaymentIntent,
 	account string,
@@ -24,7 +24,7 @@ func ValidRequestFromMetadata(
 	if err != nil {
 		return nil, err
 	}
-	return req.ValidateRecovered(paused, now)
+	return req.ValidateRecoveredTerms(paused, now)
 }
 
 // NewFromMetadata makes a hold of an intent by the terms in its metadata. by is

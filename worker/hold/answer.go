@@ -162,7 +162,7 @@ type Call struct {
 	CaptureParams CaptureParams     // of a capture
 	Key           string            // idempotency key; empty for a read
 	Metadata      map[string]string // of an update: pairs to set; an empty value removes one
-	Authorize     *AuthorizeCall    // of an authorization or confirmation
+	Authorize     *AuthorizeParams  // of an authorization or confirmation
 	After         string            // of a list: the last PaymentIntent of the page before
 	Limit         int               // of a list
 	CreatedUpTo   time.Time         // of a list: without younger intents; zero means all
@@ -172,10 +172,10 @@ type Call struct {
 	MayBeMissing bool
 }
 
-// NotSentError says that a call was not sent, so it had no effect.
-type NotSentError struct {
+// CallNotSentError says that a call was not sent, so it had no effect.
+type CallNotSentError struct {
 	Reason     string
 	RetryAfter time.Duration // how long to wait before a retry
 }
 
-func (e *NotSentError) Error() string { return "not sent: " + e.Reason }
+func (e *CallNotSentError) Error() string { return "not sent: " + e.Reason }

@@ -240,7 +240,8 @@ func TestApplyAnswer(t *testing.T) {
 				now := due.Add(time.Second)
 				h.Generation, h.InconclusiveReads, h.ReadFirst = tt.was.generation, tt.was.misses, tt.was.readFirst
 				if tt.was.unknown {
-					h.State, h.PreviousState, h.Sent = stateWorking, stateScheduled, hold.KeyUsage{Count: 1, FirstAt: now, Unknown: true}
+					h.State, h.PreviousState, h.Sent = stateWorking, stateScheduled,
+						hold.IdempotencyKeyUsage{Count: 1, FirstAt: now, Unknown: true}
 				}
 				h = claimHold(h, now)
 				call := h.NextCall(now)
@@ -272,7 +273,8 @@ func TestApplyAnswer(t *testing.T) {
 				if g.State == hold.Captured && g.CapturedAmount != a.Intent.AmountReceived {
 					t.Errorf("captured %d, Stripe says %d", g.CapturedAmount, a.Intent.AmountReceived)
 				}
-				if (tt.want.state == stateAttention) != c.Placement(&h, now, testRules).NeedsAttention {
+				if (tt.want.state == stateAttention) != c.SortedSetPlacement(&h, now,
+					testRules).NeedsAttention {
 					t.Error("not where a person looks")
 				}
 				if !equalHolds(original, h) {
@@ -300,7 +302,9 @@ func TestNextCall_IdempotencyKey(t *testing.T) {
 	// What does not change the effect does not change the key: retries,
 	// take-overs, terms that aren't parameters.
 	for name, e := range map[string]func(*hold.Hold){
-		"retry":     func(h *hold.Hold) { h.Retries, h.Sent = 7, hold.KeyUsage{Count: 3, FirstAt: due, Unknown: true} },
+		"retry": func(h *hold.Hold) {
+			h.Retries, h.Sent = 7, hold.IdempotencyKeyUsage{Count: 3, FirstAt: due, Unknown: true}
+		},
 		"metadata":  func(h *hold.Hold) { h.Metadata = map[string]string{"a": "b"} },
 		"reference": func(h *hold.Hold) { h.Reference = "BK-1" },
 		"version":   func(h *hold.Hold) { h.Version, h.Revision = 99, 99 },
@@ -341,13 +345,13 @@ func TestNextCall_ReadsFirstWhenKeyExpired(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		age  time.Duration
-		sent hold.KeyUsage
+		sent hold.IdempotencyKeyUsage
 		want hold.Op
 	}{
-		{"fresh", 23*time.Hour - time.Millisecond, hold.KeyUsage{Count: 1}, opCapture},
-		{"old", 23 * time.Hour, hold.KeyUsage{Count: 1}, opRead},
-		{"old and lost", 23 * time.Hour, hold.KeyUsage{Unknown: true}, opRead},
-		{"old, never used", 100 * time.Hour, hold.KeyUsage{}, opCapture},
+		{"fresh", 23*time.Hour - time.Millisecond, hold.IdempotencyKeyUsage{Count: 1}, opCapture},
+		{"old", 23 * time.Hour, hold.IdempotencyKeyUsage{Count: 1}, opRead},
+		{"old and lost", 23 * time.Hour, hold.IdempotencyKeyUsage{Unknown: true}, opRead},
+		{"old, never used", 100 * time.Hour, hold.IdempotencyKeyUsage{}, opCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := claimHold(newHold(t, heldIntent(), withCaptureAt(due)), due)
@@ -404,16 +408,17 @@ func TestHistory_IsBounded(t *testing.T) {
 	}
 }
 
-func TestReleaseUnsent(t *testing.T) {
+func TestReleaseUnsentClaim(t *testing.T) {
 	due := t0.Add(2 * day)
 	h := newHold(t, heldIntent(), withCaptureAt(due))
 	c := claimHold(h, due)
-	got := c.ReleaseUnsent()
+	got := c.ReleaseUnsentClaim()
 	if got.Hold.State != stateScheduled || !got.Again || !got.Hold.Sent.FirstAt.IsZero() || got.Hold.Sent.Unknown || got.Hold.NextOp != opCapture {
 		t.Errorf("%+v", got)
 	}
 	takenOver := claimHold(claimHold(h, due), due.Add(time.Minute)) // taken over
-	if got := takenOver.ReleaseUnsent(); got.Hold.State != stateWorking || !got.Hold.Sent.Unknown || got.Hold.Sent.FirstAt != due {
+	if got := takenOver.ReleaseUnsentClaim(); got.Hold.State != stateWorking ||
+		!got.Hold.Sent.Unknown || got.Hold.Sent.FirstAt != due {
 		t.Errorf("taken over and given back: %s %+v", got.Hold.State, got.Hold.Sent)
 	}
 }

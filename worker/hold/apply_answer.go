@@ -14,7 +14,7 @@ func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
 	if call.Op != OpRead {
 		recordAttempt(&h, call, a, now)
 	}
-	return decideByKind(h, call, a, now).alertOnManyCalls(&before, a, now)
+	return decideByAnswerKind(h, call, a, now).alertOnManyCalls(&before, a, now)
 }
 
 // recordAttempt counts a request that was sent and adds it to the history.
@@ -32,19 +32,19 @@ func recordAttempt(h *Hold, call Call, a Answer, now time.Time) {
 	}
 }
 
-func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
+func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent == nil {
-			return keepOutcomeUnknown(h, call, now)
+			return keepWorkingUntilRead(h, call, now)
 		}
 		ours := call.Op == h.NextOp
 		if call.Op == OpRead {
 			ours = h.Sent.Unknown || h.Generation > 1
 		}
-		return applyClaimedIntent(h, call, a, ours, now)
+		return applyAnsweredIntent(h, call, a, ours, now)
 	case AnswerUnexpectedState, AnswerChargeGone:
-		return applyUnexpectedState(h, call, a, now)
+		return applyUnexpectedStateAnswer(h, call, a, now)
 	case AnswerNotFound:
 		return applyNotFoundAnswer(h, a, now)
 	case AnswerLockTimeout:
@@ -54,38 +54,38 @@ func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
 		h.Sent.Unknown = true
 		return scheduleRetry(h, now, time.Second, 30*time.Second)
 	case AnswerUnreachable:
-		return applyUnreachable(h, call, now)
+		return applyUnreachableAnswer(h, call, now)
 	case AnswerRateLimited:
 		// The budget slows down all requests, so the hold itself need not wait.
 		return scheduleRetry(h, now, 250*time.Millisecond, 10*time.Second)
 	case AnswerUnauthorized, AnswerForbidden:
 		return scheduleRetry(h, now, 2*time.Second, time.Minute)
 	case AnswerAmountTooLarge:
-		return applyRefusal(h, call, CauseAmountTooLarge, a, now)
+		return applyRefusedAnswer(h, call, CauseAmountTooLarge, a, now)
 	case AnswerIdempotencyError:
 		return requireAttention(h, CauseKeyConflict, a.historyNote(), now)
 	case AnswerDeclined, AnswerInvalid:
-		return applyRefusal(h, call, CauseRefused, a, now)
+		return applyRefusedAnswer(h, call, CauseRefused, a, now)
 	case AnswerReplayedError:
 		// Stripe replays this answer for as long as it keeps the key. Only a
 		// read leads on.
 		h.ReadFirst = true
-		return keepOutcomeUnknown(h, call, now)
+		return keepWorkingUntilRead(h, call, now)
 	default:
-		return keepOutcomeUnknown(h, call, now)
+		return keepWorkingUntilRead(h, call, now)
 	}
 }
 
-// applyUnexpectedState handles a refusal because of the state of the intent or
-// its charge. Had this key had its effect before, Stripe would have replayed
-// that success. So another system ended the hold, or a request of an earlier
-// generation arrived late.
-func applyUnexpectedState(h Hold, call Call, a Answer, now time.Time) Decision {
+// applyUnexpectedStateAnswer handles a refusal because of the state of the
+// intent or its charge. Had this key had its effect before, Stripe would have
+// replayed that success. So another system ended the hold, or a request of an
+// earlier generation arrived late.
+func applyUnexpectedStateAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Sent.Unknown = false
 	}
 	if a.Intent != nil && a.Intent.Status != StatusRequiresCapture {
-		return applyClaimedIntent(h, call, a, h.Generation > 1, now)
+		return applyAnsweredIntent(h, call, a, h.Generation > 1, now)
 	}
 	if call.Op != OpRead && !h.ReadFirst {
 		h.ReadFirst = true
@@ -98,7 +98,7 @@ func applyUnexpectedState(h Hold, call Call, a Answer, now time.Time) Decision {
 // moment, so the hold requires attention only after the second one.
 func applyNotFoundAnswer(h Hold, a Answer, now time.Time) Decision {
 	if h.Sent.Unknown {
-		return retryInconclusive(h, CauseNotFound, a, now)
+		return retryInconclusiveAnswer(h, CauseNotFound, a, now)
 	}
 	h.InconclusiveReads++
 	if h.InconclusiveReads < 2 {
@@ -108,9 +108,9 @@ func applyNotFoundAnswer(h Hold, a Answer, now time.Time) Decision {
 	return requireAttention(h, CauseNotFound, a.historyNote(), now)
 }
 
-// applyUnreachable takes back the attempt: the request never left, so Stripe
-// has not seen the key.
-func applyUnreachable(h Hold, call Call, now time.Time) Decision {
+// applyUnreachableAnswer takes back the attempt: the request never left, so
+// Stripe has not seen the key.
+func applyUnreachableAnswer(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Sent.Count--
 	}
@@ -120,22 +120,22 @@ func applyUnreachable(h Hold, call Call, now time.Time) Decision {
 	return scheduleRetry(h, now, 2*time.Second, time.Minute)
 }
 
-// applyRefusal handles an answer that ends an attempt for good. If an earlier
-// request may have had its effect, Stripe is read first.
-func applyRefusal(h Hold, call Call, cause Cause, a Answer, now time.Time) Decision {
+// applyRefusedAnswer handles an answer that ends an attempt for good. If an
+// earlier request may have had its effect, Stripe is read first.
+func applyRefusedAnswer(h Hold, call Call, cause Cause, a Answer, now time.Time) Decision {
 	if h.Sent.Unknown && call.Op != OpRead && !h.ReadFirst {
 		h.ReadFirst = true
 		return Decision{Hold: h, Again: true}
 	}
 	if h.Sent.Unknown {
-		return retryInconclusive(h, cause, a, now)
+		return retryInconclusiveAnswer(h, cause, a, now)
 	}
 	return requireAttention(h, cause, a.historyNote(), now)
 }
 
-// keepOutcomeUnknown keeps the hold Working, closed to changes, until Stripe
+// keepWorkingUntilRead keeps the hold Working, closed to changes, until Stripe
 // has been read. A read that failed leaves the outcome as it was.
-func keepOutcomeUnknown(h Hold, call Call, now time.Time) Decision {
+func keepWorkingUntilRead(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Sent.Unknown = true
 	}
@@ -146,12 +146,12 @@ func keepOutcomeUnknown(h Hold, call Call, now time.Time) Decision {
 // about a request that was sent: about a day at one read every five minutes.
 const maxInconclusiveReads = 300
 
-// retryInconclusive handles an answer that says nothing about a request that
-// was sent: Stripe does not find the intent, or refuses to be read. The wrong
-// key may be set, so that proves nothing, and the hold stays closed to changes.
-// An alert goes out at the second such answer. After a day the hold requires
-// attention, and a later request begins with a read.
-func retryInconclusive(h Hold, cause Cause, a Answer, now time.Time) Decision {
+// retryInconclusiveAnswer handles an answer that says nothing about a request
+// that was sent: Stripe does not find the intent, or refuses to be read. The
+// wrong key may be set, so that proves nothing, and the hold stays closed to
+// changes. An alert goes out at the second such answer. After a day the hold
+// requires attention, and a later request begins with a read.
+func retryInconclusiveAnswer(h Hold, cause Cause, a Answer, now time.Time) Decision {
 	h.InconclusiveReads++
 	if h.InconclusiveReads > maxInconclusiveReads {
 		return requireAttention(h, cause, a.historyNote(), now)
@@ -219,7 +219,7 @@ func (d Decision) alertOnManyCalls(before *Hold, a Answer, now time.Time) Decisi
 		h.Refusals = 0
 	}
 	h.Calls = before.Calls + 1
-	// retryInconclusive has published its alert and counts on its own.
+	// retryInconclusiveAnswer has published its alert and counts on its own.
 	counted := h.InconclusiveReads > max(1, before.InconclusiveReads)
 	if h.Calls < MaxCallsBeforeAlert || !isPowerOfTwo(h.Calls) || counted || h.State == Attention {
 		return d

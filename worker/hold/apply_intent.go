@@ -15,17 +15,17 @@ const lateEffectWindow = 30 * time.Second
 // yet, so no later try succeeds.
 const maxRefusals = 2
 
-// applyClaimedIntent decides by the intent in the answer to a claimed hold's
+// applyAnsweredIntent decides by the intent in the answer to a claimed hold's
 // call. ours says whether an effect that it shows may be that of a request of
 // this hold.
-func applyClaimedIntent(h Hold, call Call, a Answer, ours bool, now time.Time) Decision {
+func applyAnsweredIntent(h Hold, call Call, a Answer, ours bool, now time.Time) Decision {
 	in := a.Intent
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:
 		if call.Op != OpCapture || a.Kind != AnswerOK {
-			return settleAs(h, in, ours, nil, now)
+			return settleByIntent(h, in, ours, nil, now)
 		}
-		return settleAs(h, in, ours, &call, now)
+		return settleByIntent(h, in, ours, &call, now)
 	case StatusRequiresCapture:
 		if call.Op != OpRead {
 			// Accepted, yet still held: Stripe did something else, or has not
@@ -51,7 +51,7 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 		h.ReadFirst = true
 		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 	}
-	last := lastEntry(&h, HistoryAttempt)
+	last := lastHistoryEntry(&h, HistoryAttempt)
 	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
 		// The lost request may still take effect: this read proves nothing.
 		h.ReadFirst, h.NextAt = true, last.At.Add(lateEffectWindow)
@@ -67,7 +67,7 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 	if refused {
 		h.Refusals++
 	}
-	h.Sent, h.ReadFirst, h.InconclusiveReads = KeyUsage{}, false, 0
+	h.Sent, h.ReadFirst, h.InconclusiveReads = IdempotencyKeyUsage{}, false, 0
 	d := applyHeldIntent(h, in, now)
 	switch {
 	case refused && d.Again && h.Refusals >= maxRefusals:
@@ -76,7 +76,7 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 			cause = CauseNotCapturable
 		}
 		note := last.Note + ": refused again, and the intent is " + string(in.Status)
-		return d.FollowedBy(requireAttention(d.Hold, cause, note, now))
+		return d.Merge(requireAttention(d.Hold, cause, note, now))
 	case refused && d.Again:
 		return d.ReleaseClaimUntil(now.Add(retryBackoff(&h, 5*time.Second, maxBackoff)))
 	case sent && d.Again && h.Retries > 1:
@@ -87,11 +87,11 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 	return d
 }
 
-// settleAs ends the hold as Stripe ended the intent. The cause is the hold's
-// own if ours is true and the effect is the one requested, and another system
-// otherwise. confirmed is the capture that this answer belongs to, nil if there
-// is none: that capture took exactly what it named.
-func settleAs(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time) Decision {
+// settleByIntent ends the hold as Stripe ended the intent. The cause is the
+// hold's own if ours is true and the effect is the one requested, and another
+// system otherwise. confirmed is the capture that this answer belongs to, nil
+// if there is none: that capture took exactly what it named.
+func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time) Decision {
 	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
 	wanted := h.CancellationReason
 	h.CancellationReason = ""
@@ -138,7 +138,7 @@ func recordCapture(
 	}
 	cause = h.Reason
 	if !ours || h.NextOp != OpCapture || own <= 0 || want > 0 && own != want {
-		cause, note, own = CauseElsewhere, elsewhereNote(h, ours, want, in), 0
+		cause, note, own = CauseElsewhere, capturedElsewhereNote(h, ours, want, in), 0
 	}
 	h.CapturedAmount, h.CapturedElsewhere = in.AmountReceived, in.AmountReceived-own
 	if own > 0 && h.CapturedElsewhere > 0 {
@@ -148,9 +148,10 @@ func recordCapture(
 	return cause, note
 }
 
-// elsewhereNote describes a capture that is not known to be holdd's. want is
-// the amount that a request of holdd's named, if ours says that there was one.
-func elsewhereNote(h *Hold, ours bool, want int64, in *PaymentIntent) string {
+// capturedElsewhereNote describes a capture that is not known to be holdd's.
+// want is the amount that a request of holdd's named, if ours says that there
+// was one.
+func capturedElsewhereNote(h *Hold, ours bool, want int64, in *PaymentIntent) string {
 	note := FormatAmount(in.AmountReceived, in.Currency) + " captured by another system"
 	if ours && h.NextOp == OpCapture && want > 0 && in.AmountReceived >= h.CapturedElsewhere+want {
 		note += "; a request of holdd's for " + FormatAmount(want, in.Currency) +
@@ -172,49 +173,49 @@ func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	old := h
 	if truth := h; h.Reason == CauseOnExpiry {
 		// on_expiry is early if the authorization lasts longer than was known.
-		if updateFromIntent(&truth, in, now); truth.ExpiresAt.After(h.ExpiresAt) {
-			revertPolicy(&h, now)
+		if updateFromHeldIntent(&truth, in, now); truth.ExpiresAt.After(h.ExpiresAt) {
+			revertExpiryPolicy(&h, now)
 		}
 	}
 	releases := h.CancelWanted || h.NextOp == OpCancel // needs no amount
-	if !h.Verified && !releases && differsFromCaller(&h, in) {
+	if !h.Verified && !releases && contradictsStatedAmount(&h, in) {
 		stated := FormatAmount(h.Amount, h.Currency)
-		updateFromIntent(&h, in, now)
+		updateFromHeldIntent(&h, in, now)
 		d := requireAttention(h, CauseMismatch, "the caller stated "+stated+", the intent holds "+
 			FormatAmount(in.AmountCapturable, in.Currency), now)
 		d.NewDeadline = true
 		return d
 	}
-	updateFromIntent(&h, in, now)
+	updateFromHeldIntent(&h, in, now)
 	moved := !h.ExpiresAt.Equal(old.ExpiresAt)
 	d := Decision{NewDeadline: moved || !old.Verified}
 	if h.State == Attention && old.Reason == CauseOnExpiry {
 		d.addEvent(EventAttention, h.Reason)
 	}
-	recordObservedChange(&h, &old, &d, now)
+	recordExternalChange(&h, &old, &d, now)
 
 	late := checkBeforeDeadline(&h) != nil && h.ActionTime().After(now)
-	excess, note := excessCause(&h)
+	excess, note := excessTermsCause(&h)
 	inAttention := h.State == Attention || h.State == Working && h.PreviousState == Attention
 	switch {
 	case excess != 0 && inAttention: // already published
 	case excess != 0 && !releases:
-		return d.FollowedBy(requireAttention(h, excess, note, now))
+		return d.Merge(requireAttention(h, excess, note, now))
 	case late && !old.Verified && h.Reason == CauseSchedule:
-		return d.FollowedBy(requireAttention(h, CauseAfterDeadline, endsAtNote(&h), now))
+		return d.Merge(requireAttention(h, CauseAfterDeadline, expiresAtNote(&h), now))
 	case late && moved:
 		d.Hold = h
-		d.addExpiresBeforeDue(now)
+		d.addAfterDeadlineWarning(now)
 	}
-	d.Again = resumeAfterRead(&h, now)
+	d.Again = resumePlanAfterRead(&h, now)
 	d.Hold = h
 	return d
 }
 
-// excessCause returns the cause for attention if the terms ask for more than
-// Stripe holds: the amount to capture, or a fee or a transfer above what a
+// excessTermsCause returns the cause for attention if the terms ask for more
+// than Stripe holds: the amount to capture, or a fee or a transfer above what a
 // capture would take. 0 if they do not.
-func excessCause(h *Hold) (cause Cause, note string) {
+func excessTermsCause(h *Hold) (cause Cause, note string) {
 	if h.CaptureAmount > authorizedTotal(h) {
 		return CauseAmountTooLarge, "wanted " + FormatAmount(h.CaptureAmount, h.Currency) +
 			", holds " + FormatAmount(authorizedTotal(h), h.Currency)
@@ -225,18 +226,18 @@ func excessCause(h *Hold) (cause Cause, note string) {
 	return 0, ""
 }
 
-// differsFromCaller reports whether the intent contradicts the amount or the
-// currency that the caller stated.
-func differsFromCaller(h *Hold, in *PaymentIntent) bool {
+// contradictsStatedAmount reports whether the intent contradicts the amount or
+// the currency that the caller stated.
+func contradictsStatedAmount(h *Hold, in *PaymentIntent) bool {
 	return h.Amount != 0 && !in.holdsAmount(h.Amount) ||
 		h.Currency != "" && h.Currency != in.Currency
 }
 
-func endsAtNote(h *Hold) string { return "ends at " + h.ExpiresAt.Format(time.RFC3339) }
+func expiresAtNote(h *Hold) string { return "ends at " + h.ExpiresAt.Format(time.RFC3339) }
 
-// recordObservedChange adds a change of amount, deadline or captures by another
+// recordExternalChange adds a change of amount, deadline or captures by another
 // system to the history.
-func recordObservedChange(h, old *Hold, d *Decision, now time.Time) {
+func recordExternalChange(h, old *Hold, d *Decision, now time.Time) {
 	shared := h.CapturedElsewhere != old.CapturedElsewhere
 	if h.ExpiresAt.Equal(old.ExpiresAt) && h.Amount == old.Amount && !shared {
 		return
@@ -254,9 +255,9 @@ func recordObservedChange(h, old *Hold, d *Decision, now time.Time) {
 	appendHistory(h, e)
 }
 
-// resumeAfterRead returns a hold that was read under a claim to its plan, and
-// reports whether a capture or cancel follows under the same claim.
-func resumeAfterRead(h *Hold, now time.Time) (again bool) {
+// resumePlanAfterRead returns a hold that was read under a claim to its plan,
+// and reports whether a capture or cancel follows under the same claim.
+func resumePlanAfterRead(h *Hold, now time.Time) (again bool) {
 	switch {
 	case h.State != Working: // not claimed
 	case h.NextOp == OpCapture || h.NextOp == OpCancel:
@@ -265,7 +266,7 @@ func resumeAfterRead(h *Hold, now time.Time) (again bool) {
 		h.State, h.NextOp, h.NextAt = h.PreviousState, 0, time.Time{}
 	default:
 		reason := h.Reason
-		planFromTerms(h, now)
+		planNextOp(h, now)
 		if h.State == Waiting {
 			h.Reason = reason
 		}
@@ -283,13 +284,13 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 	}
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:
-		return settleAs(h, in, false, nil, now)
+		return settleByIntent(h, in, false, nil, now)
 	case StatusRequiresCapture:
 		old := h
 		d := applyHeldIntent(h, in, now)
 		d.Unchanged = len(d.Events) == 0 && old.Verified && d.Hold.Revision == old.Revision &&
 			d.Hold.SingleCapture == old.SingleCapture && d.Hold.ExpiresAt.Equal(old.ExpiresAt)
-		return d.applyReview(in, now)
+		return d.applyReviewFromIntent(in, now)
 	case StatusProcessing:
 		return Decision{Hold: h, Unchanged: true}
 	default:
@@ -300,8 +301,9 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 	}
 }
 
-// ApplyNotFound updates an unclaimed hold whose intent Stripe does not find.
-func (h Hold) ApplyNotFound(now time.Time) Decision {
+// ApplyIntentNotFound updates an unclaimed hold whose intent Stripe does not
+// find.
+func (h Hold) ApplyIntentNotFound(now time.Time) Decision {
 	if h.State.Final() || h.State == Working || h.State == Attention {
 		return Decision{Hold: h, Unchanged: true}
 	}

@@ -9,53 +9,53 @@ import (
 	"time"
 )
 
-// AttemptState is how far an attempt to authorize has come.
-type AttemptState uint8
+// AuthorizationAttemptState is how far an attempt to authorize has come.
+type AuthorizationAttemptState uint8
 
 const (
-	AttemptBegun            AttemptState = iota + 1 // recorded; what Stripe did is unknown
-	AttemptAwaitsCardholder                         // the cardholder has to act
-	AttemptAuthorized                               // authorized, and the hold is in the store
-	AttemptDeclined                                 // the bank declined
-	_                                               // not used; keeps the values in records
-	AttemptAbandoned                                // the intent was canceled
+	AttemptBegun            AuthorizationAttemptState = iota + 1 // recorded; what Stripe did is unknown
+	AttemptAwaitsCardholder                                      // the cardholder has to act
+	AttemptAuthorized                                            // authorized, and the hold is in the store
+	AttemptDeclined                                              // the bank declined
+	_                                                            // not used; keeps the values in records
+	AttemptAbandoned                                             // the intent was canceled
 )
 
 // Finished reports whether the attempt's own answer is final.
-func (s AttemptState) Finished() bool { return s >= AttemptAuthorized }
+func (s AuthorizationAttemptState) Finished() bool { return s >= AttemptAuthorized }
 
 // AuthorizationAttempt is an attempt to authorize, as it is recorded before its
 // request is sent. It holds no secret and nothing of the card.
 type AuthorizationAttempt struct {
-	ID              string       `json:"-"` // derived from the caller's idempotency key
-	Digest          string       `json:"-"` // of the request
-	State           AttemptState `json:"s"`
-	Confirm         bool         `json:"c,omitempty"` // confirms an existing intent
-	Account         string       `json:"a,omitempty"`
-	PaymentIntent   string       `json:"p,omitempty"` // empty until Stripe has named it
-	Generation      uint32       `json:"g"`           // counts the idempotency keys sent to Stripe
-	KeyUsedSince    time.Time    `json:"k"`           // since when the present key is in use
-	BegunAt         time.Time    `json:"-"`           // first requested, as far as Redis knows
-	IntentNotBefore time.Time    `json:"n,omitzero"`  // set where Redis had lost the attempt
-	ConfirmSent     bool         `json:"t,omitempty"` // a request to confirm may have been sent
-	FailureCode     string       `json:"e,omitempty"` // of a decline
-	FailureMessage  string       `json:"m,omitempty"`
-	By              string       `json:"w,omitempty"`
+	ID              string                    `json:"-"` // derived from the caller's idempotency key
+	Digest          string                    `json:"-"` // of the request
+	State           AuthorizationAttemptState `json:"s"`
+	Confirm         bool                      `json:"c,omitempty"` // confirms an existing intent
+	Account         string                    `json:"a,omitempty"`
+	PaymentIntent   string                    `json:"p,omitempty"` // empty until Stripe has named it
+	Generation      uint32                    `json:"g"`           // counts the idempotency keys sent to Stripe
+	KeyUsedSince    time.Time                 `json:"k"`           // since when the present key is in use
+	BegunAt         time.Time                 `json:"-"`           // first requested, as far as Redis knows
+	IntentNotBefore time.Time                 `json:"n,omitzero"`  // set where Redis had lost the attempt
+	ConfirmSent     bool                      `json:"t,omitempty"` // a request to confirm may have been sent
+	FailureCode     string                    `json:"e,omitempty"` // of a decline
+	FailureMessage  string                    `json:"m,omitempty"`
+	By              string                    `json:"w,omitempty"`
 	// InconclusiveRuns counts the runs in a row that resumed the attempt and
 	// got an answer of Stripe that does not end it.
 	InconclusiveRuns uint32 `json:"r,omitempty"`
 }
 
-// LookupResult is what the store found when an attempt was begun.
-type LookupResult uint8
+// AttemptLookupResult is what the store found when an attempt was begun.
+type AttemptLookupResult uint8
 
 const (
-	LookupCreated   LookupResult = iota + 1 // no such attempt: it is recorded now
-	LookupResumed                           // recorded before and not finished
-	LookupFinished                          // recorded before and finished
-	LookupBusy                              // another process works on it
-	LookupKeyReused                         // the same key came with another request
-	LookupNotFound                          // no such attempt, and none was to be recorded
+	LookupCreated   AttemptLookupResult = iota + 1 // no such attempt: it is recorded now
+	LookupResumed                                  // recorded before and not finished
+	LookupFinished                                 // recorded before and finished
+	LookupBusy                                     // another process works on it
+	LookupKeyReused                                // the same key came with another request
+	LookupNotFound                                 // no such attempt, and none was to be recorded
 )
 
 const (
@@ -69,14 +69,14 @@ const (
 	AbandonIntentAfter = ConfirmWindow + 2*time.Minute
 )
 
-// ConfirmWindowOver reports whether it is too late to confirm the intent.
-func (in *PaymentIntent) ConfirmWindowOver(now time.Time) bool {
+// IsConfirmWindowOver reports whether it is too late to confirm the intent.
+func (in *PaymentIntent) IsConfirmWindowOver(now time.Time) bool {
 	return !now.Before(in.Created.Add(ConfirmWindow))
 }
 
-// IdempotencyKeyFresh reports whether Stripe surely still remembers the
+// IsIdempotencyKeyFresh reports whether Stripe surely still remembers the
 // attempt's key.
-func (a *AuthorizationAttempt) IdempotencyKeyFresh(now time.Time) bool {
+func (a *AuthorizationAttempt) IsIdempotencyKeyFresh(now time.Time) bool {
 	return now.Before(a.KeyUsedSince.Add(keyLifetime))
 }
 
@@ -99,11 +99,11 @@ func (a *AuthorizationAttempt) cancelIdempotencyKey() string {
 
 var callerKeyPattern = regexp.MustCompile(`^[!-~]{8,}$`)
 
-// AttemptID returns the id of the attempt that belongs to a caller's
+// AttemptIDFromKey returns the id of the attempt that belongs to a caller's
 // idempotency key.
-func AttemptID(key string) (string, error) {
+func AttemptIDFromKey(key string) (string, error) {
 	if len(key) > 128 || !callerKeyPattern.MatchString(key) {
-		return "", problem(
+		return "", newProblem(
 			InvalidIdempotencyKey,
 			"Idempotency-Key",
 			"send 8 to 128 visible ASCII characters that are new for each authorization, such as a UUID, "+

@@ -2,40 +2,42 @@ package hold
 
 import "time"
 
-// applyCheckConfirmable decides by the intent whether to confirm it: only an
-// intent that holdd created, within the [ConfirmWindow], and only if there is
-// something to confirm.
-func applyCheckConfirmable(m *AuthorizationMachine, r StepResult, now time.Time) {
+// applyConfirmableCheckResult decides by the intent whether to confirm it: only
+// an intent that holdd created, within the [ConfirmWindow], and only if there
+// is something to confirm.
+func applyConfirmableCheckResult(
+	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+) {
 	a := r.Answer
 	switch {
 	case r.notSent():
-		m.applyNotSent(r, now)
+		m.endNotSent(r, now)
 		return
 	case a.Kind == AnswerNotFound && m.tries == 0 && !m.unknown,
 		a.Kind == AnswerOK && a.Intent.Metadata[MetaAuthorization] == "":
-		m.endAndDeleteRecord(problem(AuthorizationNotFound, "",
+		m.endAndDeleteRecord(newProblem(AuthorizationNotFound, "",
 			"there is no authorization %s of this holdd: check the id and the account",
 			m.attempt.PaymentIntent))
 		return
 	case a.Kind != AnswerOK:
-		m.endUnanswered(now)
+		m.endWithoutAnswer(now)
 		return
 	}
 	in := a.Intent
 	otherCard := m.request.PaymentMethod != ""
 	switch {
-	case !in.confirmable():
-		m.applyIntent(a, now)
-	case in.ConfirmWindowOver(now):
-		m.endAndDeleteRecord(abandonedProblem(in.ID))
+	case !in.isConfirmable():
+		m.endByIntent(a, now)
+	case in.IsConfirmWindowOver(now):
+		m.endAndDeleteRecord(authorizationAbandonedProblem(in.ID))
 	case in.Status == StatusRequiresAction && !otherCard:
-		m.applyIntent(a, now)
+		m.endByIntent(a, now)
 	case in.Status == StatusRequiresPaymentMethod && (!otherCard || m.attempt.ConfirmSent):
 		// There is nothing to pay with: the card was declined, maybe in answer
 		// to the very request whose answer was lost.
-		m.applyIntent(a, now)
+		m.endByIntent(a, now)
 	case m.tries >= maxAuthorizeTries:
-		m.endUnanswered(now)
+		m.endWithoutAnswer(now)
 	case !m.attempt.ConfirmSent:
 		m.attempt.ConfirmSent, m.state = true, stateSaveConfirm
 	default:
@@ -43,61 +45,61 @@ func applyCheckConfirmable(m *AuthorizationMachine, r StepResult, now time.Time)
 	}
 }
 
-// confirmable reports whether the intent waits for a confirmation, with its own
-// card or another.
-func (in *PaymentIntent) confirmable() bool {
+// isConfirmable reports whether the intent waits for a confirmation, with its
+// own card or another.
+func (in *PaymentIntent) isConfirmable() bool {
 	return in.Status == StatusRequiresConfirmation || in.Status == StatusRequiresAction ||
 		in.Status == StatusRequiresPaymentMethod
 }
 
-// retryCheckConfirmable reads the intent again: it tells whether there is still
-// something to confirm.
-func retryCheckConfirmable(m *AuthorizationMachine, now time.Time) {
+// recheckConfirmableLater reads the intent again: it tells whether there is
+// still something to confirm.
+func recheckConfirmableLater(m *AuthorizationMachine, now time.Time) {
 	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheckConfirmable
 }
 
-func nextSaveBeforeConfirm(m *AuthorizationMachine, now time.Time) Step {
-	step := nextSave(m, now)
+func saveBeforeConfirmStep(m *AuthorizationMachine, now time.Time) AuthorizationStep {
+	step := saveAttemptStep(m, now)
 	step.NeedsCallTimeout = true
 	return step
 }
 
-func applySaveBeforeConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applySaveConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	switch {
 	case r.TooLate: // nothing was saved, and nothing will be sent
 		m.attempt.ConfirmSent = false
-		m.endUnanswered(now)
+		m.endWithoutAnswer(now)
 	case r.Err != nil:
-		m.endUnknown(now)
+		m.endOutcomeUnknown(now)
 	default:
 		m.state = stateConfirm
 	}
 }
 
-func nextConfirm(m *AuthorizationMachine, _ time.Time) Step {
+func confirmStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
 	call := m.request
 	call.Key = m.attempt.IdempotencyKey()
-	return Step{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpConfirm,
+	return AuthorizationStep{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpConfirm,
 		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,
 		Key: call.Key, Authorize: &call, MayBeMissing: true}}
 }
 
-// applyConfirm applies the answer to a request that confirms the intent.
-func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
+// applyConfirmResult applies the answer to a request that confirms the intent.
+func applyConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.notSent() {
-		m.applyNotSent(r, now)
+		m.endNotSent(r, now)
 		return
 	}
 	m.tries++
 	a := r.Answer
 	if a.RateLimited {
-		m.endUnanswered(now)
+		m.endWithoutAnswer(now)
 		return
 	}
 	switch a.Kind {
 	case AnswerOK, AnswerReplayedError:
 		if a.Kind == AnswerOK && !a.Replayed {
-			m.applyIntent(a, now)
+			m.endByIntent(a, now)
 			return
 		}
 		// A replayed answer may be stale. The next check reads the intent; if
@@ -107,29 +109,29 @@ func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 			renewConfirmKey(m)
 			return
 		}
-		retryCheckConfirmable(m, now)
+		recheckConfirmableLater(m, now)
 	case AnswerDeclined:
-		m.endDeclined(a)
+		m.endCardDeclined(a)
 	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
 		m.unknown = true
-		retryCheckConfirmable(m, now)
+		recheckConfirmableLater(m, now)
 	case AnswerUnexpectedState, AnswerUnreachable:
-		retryCheckConfirmable(m, now)
+		recheckConfirmableLater(m, now)
 	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
-		m.endUnanswered(now)
+		m.endWithoutAnswer(now)
 	case AnswerIdempotencyError:
 		if m.fresh {
-			m.endAndDeleteRecord(KeyReusedProblem())
+			m.endAndDeleteRecord(IdempotencyKeyReusedProblem())
 			return
 		}
 		m.unknown = true
 		renewConfirmKey(m)
 	default:
 		if !m.unknown {
-			m.endRefused(a)
+			m.endRequestRefused(a)
 			return
 		}
-		retryCheckConfirmable(m, now)
+		recheckConfirmableLater(m, now)
 	}
 }
 
@@ -140,10 +142,10 @@ func renewConfirmKey(m *AuthorizationMachine) {
 	m.state = stateSaveConfirmKey
 }
 
-func applySaveConfirmKey(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyConfirmKeyResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.Err != nil {
-		m.endUnknown(now)
+		m.endOutcomeUnknown(now)
 		return
 	}
-	retryCheckConfirmable(m, now)
+	recheckConfirmableLater(m, now)
 }

@@ -6,35 +6,35 @@ import "time"
 // that Redis has lost.
 const lostAttemptWindow = 48 * time.Hour
 
-// tryCreate goes on to the next request that creates the intent. A search comes
-// first where the present key can bring no news, or where Stripe may have
+// createOrSearch goes on to the next request that creates the intent. A search
+// comes first where the present key can bring no news, or where Stripe may have
 // forgotten it.
-func tryCreate(m *AuthorizationMachine, now time.Time) {
+func createOrSearch(m *AuthorizationMachine, now time.Time) {
 	switch {
-	case m.spent, m.unknown && !m.attempt.IdempotencyKeyFresh(now):
-		startSearch(m, stateSearchBeforeNewKey)
+	case m.spent, m.unknown && !m.attempt.IsIdempotencyKeyFresh(now):
+		startIntentSearch(m, stateSearchBeforeNewKey)
 	case m.tries >= maxAuthorizeTries:
-		m.endUnanswered(now)
+		m.endWithoutAnswer(now)
 	default:
 		m.state = stateCreate
 	}
 }
 
-func retryCreate(m *AuthorizationMachine, now time.Time) {
+func retryCreateOrSearch(m *AuthorizationMachine, now time.Time) {
 	m.notBefore = now.Add(authorizeRetryPause)
-	tryCreate(m, now)
+	createOrSearch(m, now)
 }
 
-func nextCreate(m *AuthorizationMachine, _ time.Time) Step {
+func createStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
 	call := m.request
 	call.Key = m.attempt.IdempotencyKey()
-	return Step{Kind: StepCall, NeedsCallTimeout: true,
+	return AuthorizationStep{Kind: StepCall, NeedsCallTimeout: true,
 		Call: Call{Op: OpAuthorize, Account: m.attempt.Account, Key: call.Key, Authorize: &call}}
 }
 
-func applyCreate(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyCreateResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.notSent() {
-		m.applyNotSent(r, now)
+		m.endNotSent(r, now)
 		return
 	}
 	m.tries++
@@ -48,9 +48,9 @@ func applyCreate(m *AuthorizationMachine, r StepResult, now time.Time) {
 	applyCreateAnswer(m, r.Answer, now)
 }
 
-func applySaveLostAttempt(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyLostAttemptResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.Err != nil {
-		m.endUnknown(now)
+		m.endOutcomeUnknown(now)
 		return
 	}
 	applyCreateAnswer(m, m.answer, now)
@@ -60,52 +60,52 @@ func applySaveLostAttempt(m *AuthorizationMachine, r StepResult, now time.Time) 
 func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 	switch a.Kind {
 	case AnswerOK:
-		m.applyIntent(a, now)
+		m.endByIntent(a, now)
 	case AnswerDeclined:
-		m.endDeclined(a)
+		m.endCardDeclined(a)
 	case AnswerReplayedError:
 		if a.RateLimited {
-			m.endUnanswered(now)
+			m.endWithoutAnswer(now)
 			return
 		}
 		// Only a stored answer proves that no twin of this request can have an
 		// effect any more.
 		m.unknown, m.spent = true, a.Replayed
-		retryCreate(m, now)
+		retryCreateOrSearch(m, now)
 	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
 		m.unknown = true
-		retryCreate(m, now)
+		retryCreateOrSearch(m, now)
 	case AnswerUnreachable:
-		retryCreate(m, now)
+		retryCreateOrSearch(m, now)
 	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
-		m.endUnanswered(now)
+		m.endWithoutAnswer(now)
 	case AnswerIdempotencyError:
 		if m.fresh {
-			m.endAndDeleteRecord(KeyReusedProblem())
+			m.endAndDeleteRecord(IdempotencyKeyReusedProblem())
 			return
 		}
 		// The digest says that the caller asks for the same as before. Another
 		// version of holdd sent other parameters for it, and the search finds
 		// what became of that.
 		m.unknown, m.spent = true, true
-		retryCreate(m, now)
+		retryCreateOrSearch(m, now)
 	default:
 		if !m.unknown {
-			m.endRefused(a)
+			m.endRequestRefused(a)
 			return
 		}
 		// An earlier request may have been accepted all the same.
 		m.answer = a
-		startSearch(m, stateSearchAfterRefusal)
+		startIntentSearch(m, stateSearchAfterRefusal)
 	}
 }
 
-func applySearchBeforeNewKey(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyKeySearchResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
 	case searchUnsure:
-		m.endUnknown(now)
+		m.endOutcomeUnknown(now)
 	case searchNone:
 		m.attempt.Generation++
 		m.attempt.KeyUsedSince = now
@@ -113,22 +113,22 @@ func applySearchBeforeNewKey(m *AuthorizationMachine, r StepResult, now time.Tim
 	}
 }
 
-func applySaveKey(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applySaveKeyResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.Err != nil {
-		m.endUnknown(now)
+		m.endOutcomeUnknown(now)
 		return
 	}
 	m.unknown, m.spent = false, false
-	tryCreate(m, now)
+	createOrSearch(m, now)
 }
 
-func applySearchAfterRefusal(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyRefusalSearchResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
 	case searchUnsure:
-		m.endUnknown(now)
+		m.endOutcomeUnknown(now)
 	case searchNone:
-		m.endRefused(m.answer)
+		m.endRequestRefused(m.answer)
 	}
 }

@@ -2,21 +2,21 @@ package hold
 
 import "time"
 
-// KeyReusedProblem refuses an idempotency key that was sent with another
-// request before.
-func KeyReusedProblem() *Problem {
-	return problem(IdempotencyKeyReused, "Idempotency-Key",
+// IdempotencyKeyReusedProblem refuses an idempotency key that was sent with
+// another request before.
+func IdempotencyKeyReusedProblem() *Problem {
+	return newProblem(IdempotencyKeyReused, "Idempotency-Key",
 		"this key was sent with another request: use a new key for a new authorization")
 }
 
-func abandonedProblem(id string) *Problem {
-	p := problem(AuthorizationAbandoned, "", "authorization %s was not finished within %s, "+
+func authorizationAbandonedProblem(id string) *Problem {
+	p := newProblem(AuthorizationAbandoned, "", "authorization %s was not finished within %s, "+
 		"or was canceled: start again with a new Idempotency-Key", id, ConfirmWindow)
 	p.PaymentIntent = id
 	return p
 }
 
-func declinedProblem(code, message, id string) *Problem {
+func cardDeclinedProblem(code, message, id string) *Problem {
 	if code == "" {
 		code = "card_declined"
 	}
@@ -26,23 +26,25 @@ func declinedProblem(code, message, id string) *Problem {
 	return &Problem{Code: CardDeclined, DeclineCode: code, PaymentIntent: id, Detail: message}
 }
 
-// startFinished starts a run for an attempt that has ended: the response is
-// its outcome and the current hold.
-func startFinished(m *AuthorizationMachine) {
+// startWithFinishedAttempt starts a run for an attempt that has ended: the
+// response is its outcome and the current hold.
+func startWithFinishedAttempt(m *AuthorizationMachine) {
 	a := &m.attempt
 	switch a.State {
 	case AttemptDeclined:
-		m.endWithoutSaving(declinedProblem(a.FailureCode, a.FailureMessage, a.PaymentIntent))
+		m.endWithoutSaving(cardDeclinedProblem(a.FailureCode, a.FailureMessage, a.PaymentIntent))
 	case AttemptAbandoned:
-		m.endWithoutSaving(abandonedProblem(a.PaymentIntent))
+		m.endWithoutSaving(authorizationAbandonedProblem(a.PaymentIntent))
 	default:
 		m.state = stateReadHoldOfFinished
 	}
 }
 
-func nextReadHold(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepReadHold} }
+func readHoldStep(*AuthorizationMachine, time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepReadHold}
+}
 
-func applyReadHoldOfFinished(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyReadFinishedResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	switch {
 	case r.Err != nil:
 		m.endWithoutSaving(r.Err)
@@ -55,29 +57,29 @@ func applyReadHoldOfFinished(m *AuthorizationMachine, r StepResult, now time.Tim
 	}
 }
 
-func nextRetrieve(m *AuthorizationMachine, _ time.Time) Step {
-	return Step{Kind: StepCall,
+func retrieveIntentStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepCall,
 		Call: Call{Op: OpRead, PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account}}
 }
 
-func applyRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyRetrieveIntentResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	switch {
 	case r.notSent():
-		m.applyNotSent(r, now)
+		m.endNotSent(r, now)
 	case r.Answer.Kind != AnswerOK:
-		m.endUnknown(now)
+		m.endOutcomeUnknown(now)
 	default:
 		r.Answer.Replayed = false // a read is current
-		m.applyIntent(r.Answer, now)
+		m.endByIntent(r.Answer, now)
 	}
 }
 
-// applyIntent ends the run according to the intent in an answer.
-func (m *AuthorizationMachine) applyIntent(a Answer, now time.Time) {
+// endByIntent ends the run according to the intent in an answer.
+func (m *AuthorizationMachine) endByIntent(a Answer, now time.Time) {
 	in := a.Intent
 	if !m.attempt.Confirm && in.Metadata[MetaAuthorization] != m.attempt.ID {
 		m.foreign = &a
-		m.endUnknown(now)
+		m.endOutcomeUnknown(now)
 		return
 	}
 	m.attempt.PaymentIntent, m.intent = in.ID, in
@@ -92,79 +94,81 @@ func (m *AuthorizationMachine) applyIntent(a Answer, now time.Time) {
 	case StatusSucceeded:
 		m.state = stateReadHoldOfCaptured
 	case StatusCanceled:
-		m.setError(abandonedProblem(in.ID))
-		m.endAs(AttemptAbandoned, time.Time{})
+		m.setError(authorizationAbandonedProblem(in.ID))
+		m.endWithAttemptState(AttemptAbandoned, time.Time{})
 	case StatusRequiresPaymentMethod:
-		c := cardholderOf(&a)
+		c := cardholderActionOf(&a)
 		m.attempt.FailureCode, m.attempt.FailureMessage = c.FailureCode, c.FailureMessage
-		m.setError(declinedProblem(c.FailureCode, c.FailureMessage, in.ID))
-		m.endAs(AttemptDeclined, in.Created.Add(AbandonIntentAfter))
+		m.setError(cardDeclinedProblem(c.FailureCode, c.FailureMessage, in.ID))
+		m.endWithAttemptState(AttemptDeclined, in.Created.Add(AbandonIntentAfter))
 	case StatusProcessing:
 		m.result.Status = AuthorizationProcessing
-		m.endAs(AttemptAwaitsCardholder, now.Add(ResumeAttemptAfter))
+		m.endWithAttemptState(AttemptAwaitsCardholder, now.Add(ResumeAttemptAfter))
 	default:
-		awaitCardholder(m, a)
+		endAwaitingCardholder(m, a)
 	}
 }
 
-// awaitCardholder ends the run with the action that the cardholder must take.
-func awaitCardholder(m *AuthorizationMachine, a Answer) {
-	c := cardholderOf(&a)
+// endAwaitingCardholder ends the run with the action that the cardholder must
+// take.
+func endAwaitingCardholder(m *AuthorizationMachine, a Answer) {
+	c := cardholderActionOf(&a)
 	m.result.ClientSecret, m.result.NextAction = c.ClientSecret, c.NextAction
 	m.result.RedirectURL = c.RedirectURL
 	m.result.Status = AuthorizationRequiresAction
 	if a.Intent.Status == StatusRequiresConfirmation {
 		m.result.Status = AuthorizationRequiresConfirmation
 	}
-	m.endAs(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
+	m.endWithAttemptState(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
 }
 
-// cardholderOf returns the cardholder's part of an answer; it may be empty.
-func cardholderOf(a *Answer) CardholderAction {
+// cardholderActionOf returns the cardholder's part of an answer; it may be
+// empty.
+func cardholderActionOf(a *Answer) CardholderAction {
 	if a.Cardholder == nil {
 		return CardholderAction{}
 	}
 	return *a.Cardholder
 }
 
-// endDeclined ends the run because the bank declined.
-func (m *AuthorizationMachine) endDeclined(a Answer) {
+// endCardDeclined ends the run because the bank declined.
+func (m *AuthorizationMachine) endCardDeclined(a Answer) {
 	resumeAt := time.Time{}
 	if a.Intent != nil {
 		m.attempt.PaymentIntent, resumeAt = a.Intent.ID, a.Intent.Created.Add(AbandonIntentAfter)
 	}
 	m.attempt.FailureCode, m.attempt.FailureMessage = a.Code, a.Message
-	m.setError(declinedProblem(a.Code, a.Message, m.attempt.PaymentIntent))
-	m.endAs(AttemptDeclined, resumeAt)
+	m.setError(cardDeclinedProblem(a.Code, a.Message, m.attempt.PaymentIntent))
+	m.endWithAttemptState(AttemptDeclined, resumeAt)
 }
 
 // setError sets the error that the caller gets.
 func (m *AuthorizationMachine) setError(err error) { m.result, m.err = AuthorizationResult{}, err }
 
-func nextPlaceHold(m *AuthorizationMachine, _ time.Time) Step {
-	return Step{Kind: StepPlaceHold, Intent: m.intent}
+func placeHoldStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepPlaceHold, Intent: m.intent}
 }
 
-func applyPlaceHold(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyPlaceHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.Err != nil {
 		m.result = AuthorizationResult{}
 		m.endWithError(r.Err, now)
 		return
 	}
 	m.result.Status, m.result.Hold, m.result.Created = AuthorizationDone, r.Hold, r.Created
-	m.endAs(AttemptAuthorized, time.Time{})
+	m.endWithAttemptState(AttemptAuthorized, time.Time{})
 }
 
-// applyReadHoldOfCaptured ends the run of an intent that was captured before.
-func applyReadHoldOfCaptured(m *AuthorizationMachine, r StepResult, now time.Time) {
+// applyReadCapturedResult ends the run of an intent that was captured before.
+func applyReadCapturedResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	switch {
 	case r.Err != nil:
 		m.setError(r.Err)
 	case r.Hold == nil:
-		m.setError(problem(AlreadyCaptured, "", "authorization %s was already captured",
+		m.setError(newProblem(AlreadyCaptured, "", "authorization %s was already captured",
 			m.attempt.PaymentIntent))
 	default:
 		m.result.Status, m.result.Hold, m.result.Now = AuthorizationDone, r.Hold, now
 	}
-	m.endAs(AttemptAuthorized, time.Time{})
+	m.endWithAttemptState(AttemptAuthorized, time.Time{})
 }

@@ -28,10 +28,10 @@ const (
 // that creates an intent, one that confirms an intent, or one that a crash or
 // the cardholder left unfinished.
 //
-// [AuthorizationMachine.Next] names the next step. The driver executes it and
-// passes its result to [AuthorizationMachine.Apply], until the step is
-// [StepDone]. Then [AuthorizationMachine.Result] is the response for the caller
-// of the API.
+// [AuthorizationMachine.NextStep] names the next step. The driver executes it
+// and passes its result to [AuthorizationMachine.ApplyStepResult], until the
+// step is [StepDone]. Then [AuthorizationMachine.Result] is the response for
+// the caller of the API.
 //
 // Rules that keep the cardholder's money safe:
 //
@@ -54,8 +54,8 @@ const (
 // answers reaches.
 type AuthorizationMachine struct {
 	attempt AuthorizationAttempt
-	request AuthorizeCall // what creates or confirms the intent, without its key
-	state   machineState
+	request AuthorizeParams // what creates or confirms the intent, without its key
+	state   authorizationMachineState
 
 	fresh     bool      // no attempt of this id was known
 	unknown   bool      // the outcome of a request with the present key is unknown
@@ -63,7 +63,7 @@ type AuthorizationMachine struct {
 	tries     int       // requests to create or to confirm in this run
 	notBefore time.Time // no call is sent earlier
 
-	search search
+	search intentSearch
 	// an answer that is applied once the record is saved or the search is over
 	answer   Answer
 	intent   *PaymentIntent // the attempt's intent as it was last read
@@ -71,8 +71,8 @@ type AuthorizationMachine struct {
 
 	result   AuthorizationResult
 	err      error
-	foreign  *Answer         // an answer with the intent of another attempt
-	canceled *CanceledIntent // this run canceled it
+	foreign  *Answer                  // an answer with the intent of another attempt
+	canceled *CanceledAbandonedIntent // this run canceled it
 }
 
 // AuthorizationResult is what the caller of the API gets. Its secrets are for
@@ -102,32 +102,33 @@ const (
 	AuthorizationProcessing AuthorizationStatus = "processing"
 )
 
-// CanceledIntent is an abandoned intent that was canceled, for the log.
-type CanceledIntent struct {
+// CanceledAbandonedIntent is an abandoned intent that was canceled, for the
+// log.
+type CanceledAbandonedIntent struct {
 	Intent         PaymentIntent // as it was before
 	IdempotencyKey string
 	RequestID      string
 	Declined       bool // the attempt was answered with a decline before
 }
 
-// machineState is what an [AuthorizationMachine] waits for.
-type machineState uint8
+// authorizationMachineState is what an [AuthorizationMachine] waits for.
+type authorizationMachineState uint8
 
 const (
 	// the answer to the request that creates the intent
-	stateCreate             machineState = iota + 1
-	stateSaveLostAttempt                 // a save: Redis had lost the attempt
-	stateSearchBeforeNewKey              // a search, before a new key is used
-	stateSaveKey                         // a save of the new key
-	stateSearchAfterRefusal              // a search, after Stripe refused a repetition
-	stateRetrieve                        // the intent, to answer by it
-	stateCheckConfirmable                // the intent, to see whether it can be confirmed
-	stateSaveConfirm                     // a save, before the first request to confirm
-	stateConfirm                         // the answer to the request that confirms it
-	stateSaveConfirmKey                  // a save of a new key
-	statePlace                           // the hold of the authorized intent
-	stateReadHoldOfCaptured              // the hold of an intent that is captured already
-	stateReadHoldOfFinished              // the hold of an attempt that had ended
+	stateCreate             authorizationMachineState = iota + 1
+	stateSaveLostAttempt                              // a save: Redis had lost the attempt
+	stateSearchBeforeNewKey                           // a search, before a new key is used
+	stateSaveKey                                      // a save of the new key
+	stateSearchAfterRefusal                           // a search, after Stripe refused a repetition
+	stateRetrieve                                     // the intent, to answer by it
+	stateCheckConfirmable                             // the intent, to see whether it can be confirmed
+	stateSaveConfirm                                  // a save, before the first request to confirm
+	stateConfirm                                      // the answer to the request that confirms it
+	stateSaveConfirmKey                               // a save of a new key
+	statePlace                                        // the hold of the authorized intent
+	stateReadHoldOfCaptured                           // the hold of an intent that is captured already
+	stateReadHoldOfFinished                           // the hold of an attempt that had ended
 	// a search for the intent of an unfinished attempt
 	stateResumeSearch
 	stateResumeRetrieve    // the intent of an unfinished attempt
@@ -144,35 +145,35 @@ const (
 // its result.
 var machineStates = [...]struct {
 	name  string
-	next  func(m *AuthorizationMachine, now time.Time) Step
-	apply func(m *AuthorizationMachine, r StepResult, now time.Time)
+	next  func(m *AuthorizationMachine, now time.Time) AuthorizationStep
+	apply func(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time)
 }{
-	stateCreate:             {"create", nextCreate, applyCreate},
-	stateSaveLostAttempt:    {"save_lost", nextSave, applySaveLostAttempt},
-	stateSearchBeforeNewKey: {"search_for_key", nextSearch, applySearchBeforeNewKey},
-	stateSaveKey:            {"save_key", nextSave, applySaveKey},
-	stateSearchAfterRefusal: {"search_refused", nextSearch, applySearchAfterRefusal},
-	stateRetrieve:           {"retrieve", nextRetrieve, applyRetrieve},
-	stateCheckConfirmable:   {"check", nextRetrieve, applyCheckConfirmable},
-	stateSaveConfirm:        {"save_confirm", nextSaveBeforeConfirm, applySaveBeforeConfirm},
-	stateConfirm:            {"confirm", nextConfirm, applyConfirm},
-	stateSaveConfirmKey:     {"save_confirm_key", nextSave, applySaveConfirmKey},
-	statePlace:              {"place", nextPlaceHold, applyPlaceHold},
-	stateReadHoldOfCaptured: {"read_captured", nextReadHold, applyReadHoldOfCaptured},
-	stateReadHoldOfFinished: {"read_finished", nextReadHold, applyReadHoldOfFinished},
-	stateResumeSearch:       {"resume_search", nextSearch, applyResumeSearch},
-	stateResumeRetrieve:     {"resume_retrieve", nextRetrieve, applyResumeRetrieve},
-	stateResumePlace:        {"resume_place", nextPlaceHold, applyResumePlace},
-	stateCancel:             {"cancel", nextCancel, applyCancel},
-	statePublishAbandoned:   {"publish", nextPublishAbandoned, applyPublishAbandoned},
-	statePublishUnresolved: {"publish_unresolved", nextPublishUnresolved,
-		applyPublishUnresolved},
-	stateReleaseLease: {"release", nextReleaseLease, applyReleaseLease},
-	stateForget:       {"forget", nextForget, applyReleaseLease},
-	stateDone:         {"done", nextDone, applyDone},
+	stateCreate:             {"create", createStep, applyCreateResult},
+	stateSaveLostAttempt:    {"save_lost", saveAttemptStep, applyLostAttemptResult},
+	stateSearchBeforeNewKey: {"search_for_key", searchPageStep, applyKeySearchResult},
+	stateSaveKey:            {"save_key", saveAttemptStep, applySaveKeyResult},
+	stateSearchAfterRefusal: {"search_refused", searchPageStep, applyRefusalSearchResult},
+	stateRetrieve:           {"retrieve", retrieveIntentStep, applyRetrieveIntentResult},
+	stateCheckConfirmable:   {"check", retrieveIntentStep, applyConfirmableCheckResult},
+	stateSaveConfirm:        {"save_confirm", saveBeforeConfirmStep, applySaveConfirmResult},
+	stateConfirm:            {"confirm", confirmStep, applyConfirmResult},
+	stateSaveConfirmKey:     {"save_confirm_key", saveAttemptStep, applyConfirmKeyResult},
+	statePlace:              {"place", placeHoldStep, applyPlaceHoldResult},
+	stateReadHoldOfCaptured: {"read_captured", readHoldStep, applyReadCapturedResult},
+	stateReadHoldOfFinished: {"read_finished", readHoldStep, applyReadFinishedResult},
+	stateResumeSearch:       {"resume_search", searchPageStep, applyResumeSearchResult},
+	stateResumeRetrieve:     {"resume_retrieve", retrieveIntentStep, applyResumeRetrieveResult},
+	stateResumePlace:        {"resume_place", placeHoldStep, applyResumePlaceResult},
+	stateCancel:             {"cancel", cancelIntentStep, applyCancelIntentResult},
+	statePublishAbandoned:   {"publish", publishAbandonedStep, applyPublishAbandonedResult},
+	statePublishUnresolved: {"publish_unresolved", publishUnresolvedStep,
+		applyPublishUnresolvedResult},
+	stateReleaseLease: {"release", releaseLeaseStep, applyReleaseLeaseResult},
+	stateForget:       {"forget", deleteAttemptStep, applyReleaseLeaseResult},
+	stateDone:         {"done", doneStep, ignoreResult},
 }
 
-func (s machineState) String() string {
+func (s authorizationMachineState) String() string {
 	if int(s) >= len(machineStates) || machineStates[s].name == "" {
 		return "unknown"
 	}
@@ -183,29 +184,29 @@ func (s machineState) String() string {
 // for. attempt is the record as the store has it, lookup what the store found,
 // and call what creates or confirms the intent.
 func NewAuthorizationMachine(
-	attempt AuthorizationAttempt, lookup LookupResult, call AuthorizeCall, now time.Time,
+	attempt AuthorizationAttempt, lookup AttemptLookupResult, call AuthorizeParams, now time.Time,
 ) *AuthorizationMachine {
 	m := &AuthorizationMachine{attempt: attempt, request: call}
 	m.fresh, m.unknown = lookup == LookupCreated, lookup != LookupCreated
 	switch {
 	case lookup == LookupFinished:
-		startFinished(m)
+		startWithFinishedAttempt(m)
 	case attempt.Confirm:
 		m.state = stateCheckConfirmable
 	case attempt.PaymentIntent != "":
 		m.state = stateRetrieve
 	default:
-		tryCreate(m, now)
+		createOrSearch(m, now)
 	}
 	return m
 }
 
-// NewResumptionMachine returns the machine of an attempt that was left
-// unfinished.
-func NewResumptionMachine(attempt AuthorizationAttempt) *AuthorizationMachine {
+// NewResumedAuthorizationMachine returns the machine of an attempt that was
+// left unfinished.
+func NewResumedAuthorizationMachine(attempt AuthorizationAttempt) *AuthorizationMachine {
 	m := &AuthorizationMachine{attempt: attempt, unknown: true, state: stateResumeRetrieve}
 	if attempt.PaymentIntent == "" {
-		startSearch(m, stateResumeSearch)
+		startIntentSearch(m, stateResumeSearch)
 	}
 	return m
 }
@@ -213,8 +214,8 @@ func NewResumptionMachine(attempt AuthorizationAttempt) *AuthorizationMachine {
 // Attempt is the record as it is to be saved.
 func (m *AuthorizationMachine) Attempt() AuthorizationAttempt { return m.attempt }
 
-// Next names the step that is needed now. It changes nothing.
-func (m *AuthorizationMachine) Next(now time.Time) Step {
+// NextStep names the step that is needed now. It changes nothing.
+func (m *AuthorizationMachine) NextStep(now time.Time) AuthorizationStep {
 	step := machineStates[m.state].next(m, now)
 	if step.Kind == StepCall {
 		step.Wait = max(0, min(m.notBefore.Sub(now), authorizeRetryPause))
@@ -222,8 +223,9 @@ func (m *AuthorizationMachine) Next(now time.Time) Step {
 	return step
 }
 
-// Apply applies the result of the step that [AuthorizationMachine.Next] named.
-func (m *AuthorizationMachine) Apply(r StepResult, now time.Time) {
+// ApplyStepResult applies the result of the step that
+// [AuthorizationMachine.NextStep] named.
+func (m *AuthorizationMachine) ApplyStepResult(r AuthorizationStepResult, now time.Time) {
 	if r.Answer.Kind == AnswerOK && r.Answer.Intent == nil && r.Answer.Page == nil {
 		r.Answer.Kind = AnswerUnknown // an answer that tells nothing
 	}
@@ -231,54 +233,56 @@ func (m *AuthorizationMachine) Apply(r StepResult, now time.Time) {
 }
 
 // Result is what the caller of the API gets, once the step is [StepDone]. An
-// error is a *[Problem], a *[NotSentError] if nothing was decided, or the error
-// of a step.
+// error is a *[Problem], a *[CallNotSentError] if nothing was decided, or the
+// error of a step.
 func (m *AuthorizationMachine) Result() (AuthorizationResult, error) { return m.result, m.err }
 
 // MismatchedAnswer is an answer with the intent of another attempt, nil if there
 // was none.
 func (m *AuthorizationMachine) MismatchedAnswer() *Answer { return m.foreign }
 
-// CanceledIntent is the abandoned intent that this run canceled, nil if it did
-// not.
-func (m *AuthorizationMachine) CanceledIntent() *CanceledIntent { return m.canceled }
+// CanceledAbandonedIntent is the abandoned intent that this run canceled, nil
+// if it did not.
+func (m *AuthorizationMachine) CanceledAbandonedIntent() *CanceledAbandonedIntent { return m.canceled }
 
 // errNotAsked is the answer where no request was sent, or surely none had an
 // effect.
-var errNotAsked = &NotSentError{Reason: "Stripe could not be asked"}
+var errNotAsked = &CallNotSentError{Reason: "Stripe could not be asked"}
 
-// applyNotSent ends the run because a call was not sent.
-func (m *AuthorizationMachine) applyNotSent(r StepResult, now time.Time) {
+// endNotSent ends the run because a call was not sent.
+func (m *AuthorizationMachine) endNotSent(r AuthorizationStepResult, now time.Time) {
 	if r.TooLate {
-		m.endUnanswered(now)
+		m.endWithoutAnswer(now)
 		return
 	}
 	m.endWithError(r.Err, now)
 }
 
-// endUnanswered ends the run without an answer of Stripe's.
-func (m *AuthorizationMachine) endUnanswered(now time.Time) {
+// endWithoutAnswer ends the run without an answer of Stripe's.
+func (m *AuthorizationMachine) endWithoutAnswer(now time.Time) {
 	if m.unknown {
-		m.endUnknown(now)
+		m.endOutcomeUnknown(now)
 		return
 	}
 	m.endWithError(errNotAsked, now)
 }
 
-// endUnknown ends the run because it is unknown whether the card was
+// endOutcomeUnknown ends the run because it is unknown whether the card was
 // authorized.
-func (m *AuthorizationMachine) endUnknown(now time.Time) {
+func (m *AuthorizationMachine) endOutcomeUnknown(now time.Time) {
 	m.endWithError(
-		problem(OutcomeUnknown, "", "Stripe's answer was lost, so it is unknown whether the card "+
-			"was authorized: repeat the same request with the same Idempotency-Key, which authorizes at most "+
-			"once"),
+		newProblem(OutcomeUnknown, "",
+			"Stripe's answer was lost, so it is unknown whether the card "+
+				"was authorized: repeat the same request with the same Idempotency-Key, which authorizes at most "+
+				"once"),
 		now,
 	)
 }
 
-// endRefused ends the run because Stripe refused the request. Nothing happened,
-// so the record is deleted: if the key is spent, Stripe says so next time.
-func (m *AuthorizationMachine) endRefused(a Answer) {
+// endRequestRefused ends the run because Stripe refused the request. Nothing
+// happened, so the record is deleted: if the key is spent, Stripe says so next
+// time.
+func (m *AuthorizationMachine) endRequestRefused(a Answer) {
 	code, message := a.Code, a.Message
 	if code == "" {
 		code = a.Kind.String()
@@ -286,7 +290,7 @@ func (m *AuthorizationMachine) endRefused(a Answer) {
 	if message == "" {
 		message = "no reason given"
 	}
-	p := problem(AuthorizationRefused, "", "Stripe refused the request (%s): %s", code, message)
+	p := newProblem(AuthorizationRefused, "", "Stripe refused the request (%s): %s", code, message)
 	p.PaymentIntent = m.attempt.PaymentIntent
 	m.endAndDeleteRecord(p)
 }
@@ -297,9 +301,11 @@ func (m *AuthorizationMachine) endWithError(err error, now time.Time) {
 	m.err, m.resumeAt, m.state = err, now.Add(ResumeAttemptAfter), stateReleaseLease
 }
 
-// endAs ends the run with the attempt in a state. A zero resumeAt says that
-// nothing is left to do.
-func (m *AuthorizationMachine) endAs(s AttemptState, resumeAt time.Time) {
+// endWithAttemptState ends the run with the attempt in a state. A zero resumeAt
+// says that nothing is left to do.
+func (m *AuthorizationMachine) endWithAttemptState(
+	s AuthorizationAttemptState, resumeAt time.Time,
+) {
 	m.attempt.State, m.resumeAt, m.state = s, resumeAt, stateReleaseLease
 }
 
@@ -309,21 +315,29 @@ func (m *AuthorizationMachine) endAndDeleteRecord(err error) { m.err, m.state = 
 // endWithoutSaving ends the run without touching the record.
 func (m *AuthorizationMachine) endWithoutSaving(err error) { m.err, m.state = err, stateDone }
 
-// nextSave saves the record before something is done that it has to tell of.
-func nextSave(_ *AuthorizationMachine, now time.Time) Step {
-	return Step{Kind: StepSave, ResumeAt: now.Add(ResumeAttemptAfter)}
+// saveAttemptStep saves the record before something is done that it has to tell
+// of.
+func saveAttemptStep(_ *AuthorizationMachine, now time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepSave, ResumeAt: now.Add(ResumeAttemptAfter)}
 }
 
-func nextReleaseLease(m *AuthorizationMachine, _ time.Time) Step {
-	return Step{Kind: StepReleaseLease, ResumeAt: m.resumeAt}
+func releaseLeaseStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepReleaseLease, ResumeAt: m.resumeAt}
 }
 
-func nextForget(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepForget} }
+func deleteAttemptStep(*AuthorizationMachine, time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepForget}
+}
 
-// applyReleaseLease ends the run whether or not the record was saved. An attempt
-// that is not saved is resumed, and its intent at Stripe tells how it ended.
-func applyReleaseLease(m *AuthorizationMachine, _ StepResult, _ time.Time) { m.state = stateDone }
+// applyReleaseLeaseResult ends the run whether or not the record was saved. An
+// attempt that is not saved is resumed, and its intent at Stripe tells how it
+// ended.
+func applyReleaseLeaseResult(m *AuthorizationMachine, _ AuthorizationStepResult, _ time.Time) {
+	m.state = stateDone
+}
 
-func nextDone(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepDone} }
+func doneStep(*AuthorizationMachine, time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepDone}
+}
 
-func applyDone(*AuthorizationMachine, StepResult, time.Time) {}
+func ignoreResult(*AuthorizationMachine, AuthorizationStepResult, time.Time) {}

@@ -18,7 +18,7 @@ const (
 // namedResult is what may come of a step.
 type namedResult struct {
 	name string
-	r    StepResult
+	r    AuthorizationStepResult
 }
 
 func attemptRecord(edit ...func(*AuthorizationAttempt)) AuthorizationAttempt {
@@ -35,7 +35,7 @@ func named(a *AuthorizationAttempt)       { a.PaymentIntent = attemptIntent }
 func staleKey(a *AuthorizationAttempt)    { a.KeyUsedSince = attemptNow.Add(-23 * time.Hour) }
 func confirmSent(a *AuthorizationAttempt) { a.ConfirmSent = true }
 
-func inAttemptState(s AttemptState) func(*AuthorizationAttempt) {
+func inAttemptState(s AuthorizationAttemptState) func(*AuthorizationAttempt) {
 	return func(a *AuthorizationAttempt) { a.State = s }
 }
 
@@ -108,38 +108,38 @@ var attemptPages = []struct {
 
 var (
 	errTest     = errors.New("not done")
-	errNotSent  = &NotSentError{Reason: "test"}
+	errNotSent  = &CallNotSentError{Reason: "test"}
 	attemptHold = &Hold{ID: attemptIntent, PaymentIntent: attemptIntent, State: Scheduled}
 )
 
 // resultsOf are all that may come of a step.
-func resultsOf(step Step) (all []namedResult) {
-	add := func(name string, r StepResult) {
+func resultsOf(step AuthorizationStep) (all []namedResult) {
+	add := func(name string, r AuthorizationStepResult) {
 		all = append(all, namedResult{step.Kind.String() + " " + name, r})
 	}
 	if step.NeedsCallTimeout || step.Kind == StepCall {
-		add("too late", StepResult{TooLate: true})
+		add("too late", AuthorizationStepResult{TooLate: true})
 	}
 	switch step.Kind {
 	case StepDone:
 	case StepReadHold:
-		add("none", StepResult{})
-		add("failed", StepResult{Err: errTest})
-		add("found", StepResult{Hold: attemptHold})
+		add("none", AuthorizationStepResult{})
+		add("failed", AuthorizationStepResult{Err: errTest})
+		add("found", AuthorizationStepResult{Hold: attemptHold})
 	case StepPlaceHold:
-		add("failed", StepResult{Err: errTest})
-		add("found", StepResult{Hold: attemptHold})
-		add("created", StepResult{Hold: attemptHold, Created: true})
+		add("failed", AuthorizationStepResult{Err: errTest})
+		add("found", AuthorizationStepResult{Hold: attemptHold})
+		add("created", AuthorizationStepResult{Hold: attemptHold, Created: true})
 	case StepCall:
-		add("not sent", StepResult{Err: errNotSent})
+		add("not sent", AuthorizationStepResult{Err: errNotSent})
 		for _, k := range AnswerKinds() {
 			for _, a := range answersOf(step.Call.Op, k) {
 				add(a.name, a.r)
 			}
 		}
 	default:
-		add("done", StepResult{})
-		add("failed", StepResult{Err: errTest})
+		add("done", AuthorizationStepResult{})
+		add("failed", AuthorizationStepResult{Err: errTest})
 	}
 	return all
 }
@@ -148,7 +148,7 @@ func resultsOf(step Step) (all []namedResult) {
 func answersOf(op Op, k AnswerKind) (all []namedResult) {
 	add := func(name string, a Answer) {
 		a.Kind, a.RequestID = k, "req_1"
-		all = append(all, namedResult{op.String() + " " + name, StepResult{Answer: a}})
+		all = append(all, namedResult{op.String() + " " + name, AuthorizationStepResult{Answer: a}})
 	}
 	cardholder := &CardholderAction{NextAction: "redirect_to_url", FailureCode: "declined_before"}
 	switch {
@@ -186,15 +186,15 @@ type attemptNode struct {
 // attemptFacet is all of a node that may decide what follows. The time is the
 // same everywhere.
 type attemptFacet struct {
-	state                             machineState
-	attempt                           AttemptState
+	state                             authorizationMachineState
+	attempt                           AuthorizationAttemptState
 	generation, savedGeneration, runs uint32
 	intent, answerIntent, readIntent  string
 	confirmSent, savedConfirmSent     bool
 	neverLost, keyFresh               bool
 	fresh, unknown, spent, resumes    bool
 	tries                             int
-	search                            search
+	search                            intentSearch
 	answer                            AnswerKind
 	replayed                          bool
 	err                               string
@@ -232,7 +232,7 @@ func (n *attemptNode) facet() attemptFacet {
 // attemptPath is the way to a node, the last result first.
 type attemptPath struct {
 	before *attemptPath
-	state  machineState
+	state  authorizationMachineState
 	result string
 }
 
@@ -248,7 +248,7 @@ func (p *attemptPath) String() string {
 
 // appliedResult is a result and the state that it was applied in.
 type appliedResult struct {
-	state  machineState
+	state  authorizationMachineState
 	result string
 }
 
@@ -262,8 +262,8 @@ func nameOfIntent(in *PaymentIntent) string {
 }
 
 // apply is the node that a result leads to.
-func (n attemptNode) apply(step Step, r StepResult) attemptNode {
-	n.m.Apply(r, attemptNow)
+func (n attemptNode) apply(step AuthorizationStep, r AuthorizationStepResult) attemptNode {
+	n.m.ApplyStepResult(r, attemptNow)
 	switch {
 	case step.Kind == StepSave && r.Err == nil && !r.TooLate:
 		n.saved = n.m.attempt
@@ -306,8 +306,8 @@ func provesNone(page *IntentPage) bool {
 // attemptStarts are all ways in which a run begins.
 func attemptStarts() map[string]attemptNode {
 	starts := map[string]attemptNode{}
-	add := func(name string, a AuthorizationAttempt, lookup LookupResult) {
-		call := AuthorizeCall{Amount: 100, Currency: "eur",
+	add := func(name string, a AuthorizationAttempt, lookup AttemptLookupResult) {
+		call := AuthorizeParams{Amount: 100, Currency: "eur",
 			PaymentMethod: "pm_1", Account: a.Account}
 		if strings.Contains(name, "same card") {
 			call.PaymentMethod = ""
@@ -324,10 +324,12 @@ func attemptStarts() map[string]attemptNode {
 		add("confirm again, "+card, attemptRecord(confirming), LookupResumed)
 		add("confirm again, sent, "+card, attemptRecord(confirming, confirmSent), LookupResumed)
 	}
-	for _, s := range []AttemptState{AttemptAuthorized, AttemptDeclined, AttemptAbandoned} {
+	for _, s := range []AuthorizationAttemptState{AttemptAuthorized, AttemptDeclined,
+		AttemptAbandoned} {
 		add(fmt.Sprint("finished ", s), attemptRecord(named, inAttemptState(s)), LookupFinished)
 	}
-	for _, s := range []AttemptState{AttemptBegun, AttemptAwaitsCardholder, AttemptDeclined} {
+	for _, s := range []AuthorizationAttemptState{AttemptBegun, AttemptAwaitsCardholder,
+		AttemptDeclined} {
 		for _, known := range []bool{true, false} {
 			for _, runs := range []uint32{0, MaxRunsBeforeAlert - 1} {
 				a := attemptRecord(inAttemptState(s))
@@ -336,7 +338,7 @@ func attemptStarts() map[string]attemptNode {
 				}
 				a.InconclusiveRuns = runs
 				starts[fmt.Sprint("resume ", s, known, runs)] = attemptNode{
-					m: *NewResumptionMachine(a), saved: a, open: true}
+					m: *NewResumedAuthorizationMachine(a), saved: a, open: true}
 			}
 		}
 	}
@@ -348,7 +350,7 @@ type attemptExplorer struct {
 	t *testing.T
 	// calls that may follow, by facet; -1 while its successors are explored
 	longest map[attemptFacet]int
-	states  map[machineState]bool
+	states  map[authorizationMachineState]bool
 	applied map[appliedResult]bool
 }
 
@@ -363,7 +365,7 @@ func (e *attemptExplorer) explore(n *attemptNode, path *attemptPath) int {
 	}
 	e.longest[key] = -1
 	e.states[n.m.state] = true
-	step := n.m.Next(attemptNow)
+	step := n.m.NextStep(attemptNow)
 	e.checkStep(n, step, path)
 	most := 0
 	for _, r := range resultsOf(step) {
@@ -385,7 +387,7 @@ func (e *attemptExplorer) explore(n *attemptNode, path *attemptPath) int {
 }
 
 // checkStep checks what the machine asks for.
-func (e *attemptExplorer) checkStep(n *attemptNode, step Step, path *attemptPath) {
+func (e *attemptExplorer) checkStep(n *attemptNode, step AuthorizationStep, path *attemptPath) {
 	m := &n.m
 	fail := func(format string, args ...any) {
 		e.t.Helper()
@@ -418,7 +420,7 @@ func (e *attemptExplorer) checkStep(n *attemptNode, step Step, path *attemptPath
 func (e *attemptExplorer) checkResult(n *attemptNode, fail func(string, ...any)) {
 	result, err := n.m.Result()
 	var p *Problem
-	var notSent *NotSentError
+	var notSent *CallNotSentError
 	resuming := result.Status == "" && err == nil
 	switch {
 	case errors.Is(err, errTest), errors.As(err, &notSent),
@@ -439,7 +441,7 @@ func (e *attemptExplorer) checkResult(n *attemptNode, fail func(string, ...any))
 
 // checkApply checks what follows from a result.
 func (e *attemptExplorer) checkApply(
-	from, to *attemptNode, step Step, r StepResult, path *attemptPath,
+	from, to *attemptNode, step AuthorizationStep, r AuthorizationStepResult, path *attemptPath,
 ) {
 	a := r.Answer
 	if to.m.attempt.Generation != from.m.attempt.Generation {
@@ -476,7 +478,8 @@ func (e *attemptExplorer) checkApply(
 // TestAuthorizationMachine_EveryAnswer goes through every answer in every
 // state, from every beginning.
 func TestAuthorizationMachine_EveryAnswer(t *testing.T) {
-	e := &attemptExplorer{t: t, longest: map[attemptFacet]int{}, states: map[machineState]bool{},
+	e := &attemptExplorer{t: t, longest: map[attemptFacet]int{},
+		states:  map[authorizationMachineState]bool{},
 		applied: map[appliedResult]bool{}}
 	most := 0
 	for name, n := range attemptStarts() {

@@ -2,21 +2,21 @@ package hold
 
 import "time"
 
-func applyResumeSearch(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyResumeSearchResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateResumeRetrieve
 	case searchUnsure:
-		m.resumeLater(r, now)
+		m.endAndResumeLater(r, now)
 	case searchNone: // the request had no effect
-		m.endAs(m.attempt.State, time.Time{})
+		m.endWithAttemptState(m.attempt.State, time.Time{})
 	}
 }
 
-// resumeLater ends the run with the attempt as it is. The 16th, 32nd, 64th …
-// run in a row that Stripe answered without an outcome publishes an alert
-// first.
-func (m *AuthorizationMachine) resumeLater(r StepResult, now time.Time) {
+// endAndResumeLater ends the run with the attempt as it is. The 16th, 32nd,
+// 64th … run in a row that Stripe answered without an outcome publishes an
+// alert first.
+func (m *AuthorizationMachine) endAndResumeLater(r AuthorizationStepResult, now time.Time) {
 	wait, n := resumeRetryAfter, m.attempt.InconclusiveRuns
 	if !r.notSent() {
 		n++
@@ -26,37 +26,37 @@ func (m *AuthorizationMachine) resumeLater(r StepResult, now time.Time) {
 	}
 	alert := n > m.attempt.InconclusiveRuns && n >= MaxRunsBeforeAlert && isPowerOfTwo(n)
 	m.attempt.InconclusiveRuns = n
-	m.endAs(m.attempt.State, now.Add(wait))
+	m.endWithAttemptState(m.attempt.State, now.Add(wait))
 	if alert {
 		m.state = statePublishUnresolved
 	}
 }
 
-func nextPublishUnresolved(*AuthorizationMachine, time.Time) Step {
-	return Step{Kind: StepPublishUnresolved}
+func publishUnresolvedStep(*AuthorizationMachine, time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepPublishUnresolved}
 }
 
-func applyPublishUnresolved(m *AuthorizationMachine, r StepResult, _ time.Time) {
+func applyPublishUnresolvedResult(m *AuthorizationMachine, r AuthorizationStepResult, _ time.Time) {
 	if r.Err != nil {
 		m.attempt.InconclusiveRuns-- // the next run publishes it
 	}
 	m.state = stateReleaseLease
 }
 
-// settle ends the attempt. One that was declined stays declined: another
+// settleAttempt ends the attempt. One that was declined stays declined: another
 // confirmation led here.
-func (m *AuthorizationMachine) settle(s AttemptState) {
+func (m *AuthorizationMachine) settleAttempt(s AuthorizationAttemptState) {
 	if m.attempt.State == AttemptDeclined {
 		s = AttemptDeclined
 	}
-	m.endAs(s, time.Time{})
+	m.endWithAttemptState(s, time.Time{})
 }
 
-// applyResumeRetrieve decides by the intent how an unfinished attempt
+// applyResumeRetrieveResult decides by the intent how an unfinished attempt
 // continues.
-func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyResumeRetrieveResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.notSent() || r.Answer.Kind != AnswerOK {
-		m.resumeLater(r, now)
+		m.endAndResumeLater(r, now)
 		return
 	}
 	in := r.Answer.Intent
@@ -65,7 +65,7 @@ func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 	case StatusRequiresCapture:
 		m.state = stateResumePlace
 	case StatusSucceeded:
-		m.settle(AttemptAuthorized)
+		m.settleAttempt(AttemptAuthorized)
 	case StatusCanceled:
 		if in.CancellationReason == ReasonAbandoned {
 			// A process of holdd may have canceled it and died before it
@@ -73,17 +73,17 @@ func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 			m.state = statePublishAbandoned
 			return
 		}
-		m.settle(AttemptAbandoned)
+		m.settleAttempt(AttemptAbandoned)
 	case StatusProcessing:
-		m.resumeLater(r, now)
+		m.endAndResumeLater(r, now)
 	default:
-		cancelIfAbandoned(m, in, now)
+		cancelIntentIfAbandoned(m, in, now)
 	}
 }
 
-// cancelIfAbandoned waits for the cardholder until the intent counts as
+// cancelIntentIfAbandoned waits for the cardholder until the intent counts as
 // abandoned, and cancels it then.
-func cancelIfAbandoned(m *AuthorizationMachine, in *PaymentIntent, now time.Time) {
+func cancelIntentIfAbandoned(m *AuthorizationMachine, in *PaymentIntent, now time.Time) {
 	due := in.Created.Add(AbandonIntentAfter)
 	if !now.Before(due) {
 		m.state = stateCancel
@@ -94,36 +94,36 @@ func cancelIfAbandoned(m *AuthorizationMachine, in *PaymentIntent, now time.Time
 		s = AttemptAwaitsCardholder
 	}
 	m.attempt.InconclusiveRuns = 0
-	m.endAs(s, due)
+	m.endWithAttemptState(s, due)
 }
 
-func applyResumePlace(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyResumePlaceResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.Err != nil {
-		m.resumeLater(r, now)
+		m.endAndResumeLater(r, now)
 		return
 	}
-	m.settle(AttemptAuthorized)
+	m.settleAttempt(AttemptAuthorized)
 }
 
-// nextCancel cancels an intent that the cardholder did not finish. holdd does
-// not confirm it any more, so the cancel cannot release an authorization.
-func nextCancel(m *AuthorizationMachine, _ time.Time) Step {
-	return Step{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpCancel,
+// cancelIntentStep cancels an intent that the cardholder did not finish. holdd
+// does not confirm it any more, so the cancel cannot release an authorization.
+func cancelIntentStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpCancel,
 		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,
 		CancellationReason: ReasonAbandoned, Key: m.attempt.cancelIdempotencyKey()}}
 }
 
-func applyCancel(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyCancelIntentResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	a := r.Answer
 	if r.notSent() || a.Kind != AnswerOK {
 		if a.Kind == AnswerReplayedError && a.Replayed {
 			// A new key is safe: a second cancel changes nothing.
 			m.attempt.Generation++
 		}
-		m.resumeLater(r, now)
+		m.endAndResumeLater(r, now)
 		return
 	}
-	m.canceled = &CanceledIntent{
+	m.canceled = &CanceledAbandonedIntent{
 		Intent:         *m.intent,
 		IdempotencyKey: m.attempt.cancelIdempotencyKey(),
 		RequestID:      a.RequestID,
@@ -132,17 +132,19 @@ func applyCancel(m *AuthorizationMachine, r StepResult, now time.Time) {
 	m.state = statePublishAbandoned
 }
 
-// nextPublishAbandoned comes before the attempt is settled: if the process dies
+// publishAbandonedStep comes before the attempt is settled: if the process dies
 // in between, the next run finds the intent canceled and publishes.
-func nextPublishAbandoned(m *AuthorizationMachine, _ time.Time) Step {
-	return Step{Kind: StepPublishAbandoned, Intent: m.intent}
+func publishAbandonedStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepPublishAbandoned, Intent: m.intent}
 }
 
-func applyPublishAbandoned(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyPublishAbandonedResult(
+	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+) {
 	if r.Err != nil {
 		m.canceled = nil
-		m.resumeLater(r, now)
+		m.endAndResumeLater(r, now)
 		return
 	}
-	m.settle(AttemptAbandoned)
+	m.settleAttempt(AttemptAbandoned)
 }

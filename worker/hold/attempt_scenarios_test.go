@@ -10,11 +10,11 @@ import (
 
 // play drives a machine with one result per step and returns the names of its
 // steps.
-func play(t *testing.T, m *AuthorizationMachine, results ...StepResult) string {
+func play(t *testing.T, m *AuthorizationMachine, results ...AuthorizationStepResult) string {
 	t.Helper()
 	var steps []string
 	for {
-		step := m.Next(attemptNow)
+		step := m.NextStep(attemptNow)
 		if step.Kind == StepDone {
 			break
 		}
@@ -26,14 +26,14 @@ func play(t *testing.T, m *AuthorizationMachine, results ...StepResult) string {
 			}
 		}
 		steps = append(steps, name)
-		r := StepResult{}
+		r := AuthorizationStepResult{}
 		if step.Kind != StepSave && step.Kind != StepReleaseLease && step.Kind != StepForget {
 			if len(results) == 0 {
 				t.Fatalf("no result for %s", strings.Join(steps, " "))
 			}
 			r, results = results[0], results[1:]
 		}
-		m.Apply(r, attemptNow)
+		m.ApplyStepResult(r, attemptNow)
 	}
 	if len(results) > 0 {
 		t.Errorf("%d results are left after %s", len(results), strings.Join(steps, " "))
@@ -45,7 +45,7 @@ func play(t *testing.T, m *AuthorizationMachine, results ...StepResult) string {
 func outcome(m *AuthorizationMachine) string {
 	result, err := m.Result()
 	var p *Problem
-	var notSent *NotSentError
+	var notSent *CallNotSentError
 	switch {
 	case errors.As(err, &p):
 		return string(p.Code)
@@ -60,41 +60,44 @@ func outcome(m *AuthorizationMachine) string {
 }
 
 func TestAuthorizationMachine_Scenarios(t *testing.T) {
-	answer := func(k AnswerKind, edit ...func(*Answer)) StepResult {
+	answer := func(k AnswerKind, edit ...func(*Answer)) AuthorizationStepResult {
 		a := Answer{Kind: k}
 		for _, e := range edit {
 			e(&a)
 		}
-		return StepResult{Answer: a}
+		return AuthorizationStepResult{Answer: a}
 	}
 	replayed := func(a *Answer) { a.Replayed = true }
 	limited := func(a *Answer) { a.RateLimited = true }
 	in := func(s PaymentIntentStatus, edit ...func(*PaymentIntent)) func(*Answer) {
 		return func(a *Answer) { a.Intent = attemptIntentIn(s, edit...) }
 	}
-	page := func(p IntentPage) StepResult { return answer(AnswerOK, func(a *Answer) { a.Page = &p }) }
+	page := func(p IntentPage) AuthorizationStepResult {
+		return answer(AnswerOK,
+			func(a *Answer) { a.Page = &p })
+	}
 	found := page(IntentPage{Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}})
 	none := page(IntentPage{})
-	is := func(s PaymentIntentStatus, edit ...func(*PaymentIntent)) StepResult {
+	is := func(s PaymentIntentStatus, edit ...func(*PaymentIntent)) AuthorizationStepResult {
 		return answer(AnswerOK, in(s, edit...))
 	}
 	authorized := is(StatusRequiresCapture)
 	unconfirmed := is(StatusRequiresConfirmation)
-	placed := StepResult{Hold: attemptHold, Created: true}
+	placed := AuthorizationStepResult{Hold: attemptHold, Created: true}
 	lost := answer(AnswerUnknown)
-	notSent := StepResult{Err: errNotSent}
+	notSent := AuthorizationStepResult{Err: errNotSent}
 	storedError := answer(AnswerReplayedError, replayed)
-	results := func(r ...StepResult) []StepResult { return r }
-	call := AuthorizeCall{PaymentMethod: "pm_1"}
+	results := func(r ...AuthorizationStepResult) []AuthorizationStepResult { return r }
+	call := AuthorizeParams{PaymentMethod: "pm_1"}
 
 	for _, tt := range []struct {
 		name    string
 		attempt AuthorizationAttempt
-		lookup  LookupResult // 0: resume
-		results []StepResult
+		lookup  AttemptLookupResult // 0: resume
+		results []AuthorizationStepResult
 		steps   string
 		want    string
-		state   AttemptState
+		state   AuthorizationAttemptState
 	}{
 		{"create: authorized", attemptRecord(), LookupCreated,
 			results(authorized, placed),
@@ -162,10 +165,10 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 			results(is(StatusRequiresCapture, foreign)),
 			"authorize-1 release", "outcome_unknown", AttemptBegun},
 		{"create: hold not placed", attemptRecord(), LookupCreated,
-			results(authorized, StepResult{Err: errTest}),
+			results(authorized, AuthorizationStepResult{Err: errTest}),
 			"authorize-1 place_hold release", "not done", AttemptBegun},
 		{"create: captured meanwhile", attemptRecord(named), LookupResumed,
-			results(is(StatusSucceeded), StepResult{}),
+			results(is(StatusSucceeded), AuthorizationStepResult{}),
 			"read read_hold release", "already_captured", AttemptAuthorized},
 
 		{"confirm: authorized", attemptRecord(confirming), LookupCreated,
@@ -194,10 +197,11 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 
 		{"finished: hold there", attemptRecord(named, inAttemptState(AttemptAuthorized)),
 			LookupFinished,
-			results(StepResult{Hold: attemptHold}), "read_hold", "authorized", AttemptAuthorized},
+			results(AuthorizationStepResult{Hold: attemptHold}), "read_hold", "authorized",
+			AttemptAuthorized},
 		{"finished: hold lost", attemptRecord(named, inAttemptState(AttemptAuthorized)),
 			LookupFinished,
-			results(StepResult{}, authorized, placed),
+			results(AuthorizationStepResult{}, authorized, placed),
 			"read_hold read place_hold release", "authorized, created", AttemptAuthorized},
 		{"finished: declined", attemptRecord(inAttemptState(AttemptDeclined)), LookupFinished,
 			nil, "", "card_declined", AttemptDeclined},
@@ -214,21 +218,23 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 			results(is(StatusRequiresAction)),
 			"read release", "", AttemptAwaitsCardholder},
 		{"resume: abandoned", attemptRecord(named), 0,
-			results(is(StatusRequiresAction, overdue), is(StatusCanceled), StepResult{}),
+			results(is(StatusRequiresAction, overdue), is(StatusCanceled),
+				AuthorizationStepResult{}),
 			"read cancel-1 publish_abandoned release", "", AttemptAbandoned},
 		{"resume: abandoned after a decline", attemptRecord(named, inAttemptState(AttemptDeclined)),
 			0,
-			results(is(StatusRequiresPaymentMethod, overdue), is(StatusCanceled), StepResult{}),
+			results(is(StatusRequiresPaymentMethod, overdue), is(StatusCanceled),
+				AuthorizationStepResult{}),
 			"read cancel-1 publish_abandoned release", "", AttemptDeclined},
 		{"resume: canceled, maybe not published", attemptRecord(named), 0,
-			results(is(StatusCanceled, abandoned), StepResult{}),
+			results(is(StatusCanceled, abandoned), AuthorizationStepResult{}),
 			"read publish_abandoned release", "", AttemptAbandoned},
 		{"resume: not published", attemptRecord(named), 0,
-			results(is(StatusCanceled, abandoned), StepResult{Err: errTest}),
+			results(is(StatusCanceled, abandoned), AuthorizationStepResult{Err: errTest}),
 			"read publish_abandoned release", "", AttemptBegun},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := NewResumptionMachine(tt.attempt)
+			m := NewResumedAuthorizationMachine(tt.attempt)
 			if tt.lookup != 0 {
 				m = NewAuthorizationMachine(tt.attempt, tt.lookup, call, attemptNow)
 			}
@@ -246,14 +252,14 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 // old decline for its own.
 func TestAuthorizationMachine_ConfirmTooLate(t *testing.T) {
 	m := NewAuthorizationMachine(attemptRecord(confirming), LookupCreated,
-		AuthorizeCall{PaymentMethod: "pm_1"}, attemptNow)
+		AuthorizeParams{PaymentMethod: "pm_1"}, attemptNow)
 	declined := Answer{Kind: AnswerOK, Intent: attemptIntentIn(StatusRequiresPaymentMethod)}
-	m.Apply(StepResult{Answer: declined}, attemptNow)
-	if step := m.Next(attemptNow); step.Kind != StepSave || !step.NeedsCallTimeout ||
+	m.ApplyStepResult(AuthorizationStepResult{Answer: declined}, attemptNow)
+	if step := m.NextStep(attemptNow); step.Kind != StepSave || !step.NeedsCallTimeout ||
 		!m.Attempt().ConfirmSent {
 		t.Fatalf("%+v", step)
 	}
-	m.Apply(StepResult{TooLate: true}, attemptNow)
+	m.ApplyStepResult(AuthorizationStepResult{TooLate: true}, attemptNow)
 	if m.Attempt().ConfirmSent || outcome(m) != "unavailable" {
 		t.Errorf("%+v, %s", m.Attempt(), outcome(m))
 	}
@@ -262,20 +268,20 @@ func TestAuthorizationMachine_ConfirmTooLate(t *testing.T) {
 // TestAuthorizationMachine_Waits lets some time pass between two tries, however
 // the clock is set.
 func TestAuthorizationMachine_Waits(t *testing.T) {
-	m := NewAuthorizationMachine(attemptRecord(), LookupCreated, AuthorizeCall{}, attemptNow)
-	if w := m.Next(attemptNow).Wait; w != 0 {
+	m := NewAuthorizationMachine(attemptRecord(), LookupCreated, AuthorizeParams{}, attemptNow)
+	if w := m.NextStep(attemptNow).Wait; w != 0 {
 		t.Errorf("the first call waits %s", w)
 	}
-	m.Apply(StepResult{Answer: Answer{Kind: AnswerUnknown}}, attemptNow)
+	m.ApplyStepResult(AuthorizationStepResult{Answer: Answer{Kind: AnswerUnknown}}, attemptNow)
 	for _, now := range []time.Duration{-time.Hour, 0} {
-		if w := m.Next(attemptNow.Add(now)).Wait; w != authorizeRetryPause {
+		if w := m.NextStep(attemptNow.Add(now)).Wait; w != authorizeRetryPause {
 			t.Errorf("at %s: waits %s", now, w)
 		}
 	}
-	if w := m.Next(attemptNow.Add(authorizeRetryPause)).Wait; w != 0 {
+	if w := m.NextStep(attemptNow.Add(authorizeRetryPause)).Wait; w != 0 {
 		t.Errorf("after the pause: waits %s", w)
 	}
-	if s := fmt.Sprint(stateDone+1, machineState(0)); s != "unknown unknown" {
+	if s := fmt.Sprint(stateDone+1, authorizationMachineState(0)); s != "unknown unknown" {
 		t.Error(s)
 	}
 }

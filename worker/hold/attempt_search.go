@@ -10,33 +10,35 @@ const (
 	searchClockSlack = 5 * time.Minute
 )
 
-// search is the progress of the search for the attempt's intent. It lists the
-// account's intents from the newest on and compares their metadata with the
+// intentSearch is the progress of the search for the attempt's intent. It lists
+// the account's intents from the newest on and compares their metadata with the
 // attempt's id.
-type search struct {
+type intentSearch struct {
 	after string // the last intent of the page before
 	pages int
 }
 
-// searchResult is the result of one page.
-type searchResult uint8
+// searchPageResult is the result of one page.
+type searchPageResult uint8
 
 const (
-	searchMore   searchResult = iota + 1 // the next page is needed
-	searchFound                          // the intent was found; the record names it
-	searchNone                           // the list was read to its end without it
-	searchUnsure                         // the list could not be read to its end
+	searchMore   searchPageResult = iota + 1 // the next page is needed
+	searchFound                              // the intent was found; the record names it
+	searchNone                               // the list was read to its end without it
+	searchUnsure                             // the list could not be read to its end
 )
 
-func startSearch(m *AuthorizationMachine, s machineState) { m.search, m.state = search{}, s }
+func startIntentSearch(m *AuthorizationMachine, s authorizationMachineState) {
+	m.search, m.state = intentSearch{}, s
+}
 
-func nextSearch(m *AuthorizationMachine, _ time.Time) Step {
-	return Step{Kind: StepCall, Call: Call{Op: OpList, Account: m.attempt.Account,
+func searchPageStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+	return AuthorizationStep{Kind: StepCall, Call: Call{Op: OpList, Account: m.attempt.Account,
 		After: m.search.after, Limit: searchPageSize}}
 }
 
 // applySearchPage applies one page of the search.
-func applySearchPage(m *AuthorizationMachine, r StepResult) searchResult {
+func applySearchPage(m *AuthorizationMachine, r AuthorizationStepResult) searchPageResult {
 	page := r.Answer.Page
 	if r.notSent() || r.Answer.Kind != AnswerOK || page == nil {
 		return searchUnsure

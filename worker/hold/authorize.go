@@ -45,9 +45,9 @@ type ConfirmRequest struct {
 	ReturnURL     string `json:"return_url,omitempty" doc:"Where the bank returns the cardholder's browser"`
 }
 
-// AuthorizeCall has the parameters of a request that creates and confirms an
+// AuthorizeParams has the parameters of a request that creates and confirms an
 // intent, or that confirms PaymentIntent if it is set.
-type AuthorizeCall struct {
+type AuthorizeParams struct {
 	PaymentIntent    string
 	Account          string
 	Amount           int64
@@ -90,7 +90,7 @@ const (
 
 func checkPaymentMethod(id string) error {
 	if len(id) > maxIDLength || !paymentMethodPattern.MatchString(id) {
-		return problem(InvalidField, "payment_method",
+		return newProblem(InvalidField, "payment_method",
 			"invalid payment_method %s: want an id of Stripe.js that starts with pm_",
 			quoteUnlessSecret(id))
 	}
@@ -103,11 +103,11 @@ func checkCVC(token string, offSession bool) error {
 		return nil
 	}
 	if len(token) > maxIDLength || !cvcTokenPattern.MatchString(token) {
-		return problem(InvalidField, "cvc_token",
+		return newProblem(InvalidField, "cvc_token",
 			"invalid cvc_token: want a token of Stripe.js that starts with cvctok_")
 	}
 	if offSession {
-		return problem(
+		return newProblem(
 			InvalidField,
 			"cvc_token",
 			"cvc_token and off_session exclude each other: an absent cardholder enters no security code",
@@ -124,7 +124,7 @@ func checkReturnURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || len(s) > maxReturnURLLength || !urlSchemePattern.MatchString(u.Scheme) ||
 		u.Scheme == "javascript" || u.Scheme == "data" || u.Host == "" || u.User != nil {
-		return problem(InvalidField, "return_url",
+		return newProblem(InvalidField, "return_url",
 			"invalid URL: want at most %d characters, such as https://hotel.example/booked",
 			maxReturnURLLength)
 	}
@@ -136,7 +136,7 @@ func checkReceiptEmail(s string) error {
 		return nil
 	}
 	if a, err := mail.ParseAddress(s); err != nil || a.Address != s || len(s) > maxEmailLength {
-		return problem(InvalidField, "receipt_email", "invalid e-mail address %.80q", s)
+		return newProblem(InvalidField, "receipt_email", "invalid e-mail address %.80q", s)
 	}
 	return nil
 }
@@ -146,12 +146,12 @@ func checkReceiptEmail(s string) error {
 // *[Problem].
 func (req *AuthorizeRequest) Validate(
 	attempt string, now time.Time,
-) (*ValidRequest, AuthorizeCall, error) {
-	draft, pairs, err := req.requestAndMetadata(attempt, now)
+) (*ValidRequest, AuthorizeParams, error) {
+	draft, pairs, err := req.validateTermsAndMetadata(attempt, now)
 	if err != nil {
-		return nil, AuthorizeCall{}, err
+		return nil, AuthorizeParams{}, err
 	}
-	return draft, AuthorizeCall{
+	return draft, AuthorizeParams{
 		Account: draft.Account, Amount: draft.Amount, Currency: draft.Currency,
 		PaymentMethod: req.PaymentMethod,
 		Customer:      req.Customer, SetupFutureUsage: req.SetupFutureUsage,
@@ -162,14 +162,14 @@ func (req *AuthorizeRequest) Validate(
 	}, nil
 }
 
-func (req *AuthorizeRequest) requestAndMetadata(
+func (req *AuthorizeRequest) validateTermsAndMetadata(
 	attempt string, now time.Time,
 ) (*ValidRequest, map[string]string, error) {
 	if err := checkPaymentMethod(req.PaymentMethod); err != nil {
 		return nil, nil, err
 	}
 	if req.Amount <= 0 {
-		return nil, nil, problem(InvalidAmount, "amount",
+		return nil, nil, newProblem(InvalidAmount, "amount",
 			"invalid amount: want minor units above zero, such as 1250 for 12.50")
 	}
 	terms := ScheduleRequest{Account: req.Account, Reference: req.Reference, Amount: req.Amount,
@@ -192,7 +192,7 @@ func (req *AuthorizeRequest) requestAndMetadata(
 			return nil, nil, err
 		}
 	}
-	pairs, err := authorizeMetadata(draft, attempt)
+	pairs, err := newIntentMetadata(draft, attempt)
 	return draft, pairs, err
 }
 
@@ -200,7 +200,7 @@ func (req *AuthorizeRequest) requestAndMetadata(
 func checkReservedKeys(pairs map[string]string) error {
 	for k := range pairs {
 		if strings.HasPrefix(k, "holdd_") || strings.ContainsAny(k, "[]") {
-			return problem(
+			return newProblem(
 				InvalidMetadata,
 				"metadata",
 				"invalid key %.60q: keys that begin with holdd_ are reserved, and Stripe accepts no brackets",
@@ -216,34 +216,34 @@ func checkReservedKeys(pairs map[string]string) error {
 func (req *AuthorizeRequest) checkCustomerAndDescription() error {
 	switch id, use := req.Customer, req.SetupFutureUsage; {
 	case id != "" && (len(id) > maxIDLength || !customerPattern.MatchString(id)):
-		return problem(InvalidField, "customer",
+		return newProblem(InvalidField, "customer",
 			"invalid customer %s: want an id that starts with cus_",
 			quoteUnlessSecret(id))
 	case use != "" && use != "off_session" && use != "on_session":
-		return problem(InvalidField, "setup_future_usage",
+		return newProblem(InvalidField, "setup_future_usage",
 			"invalid setup_future_usage %.40q: want off_session or on_session", use)
 	case id == "" && (use != "" || req.OffSession):
-		return problem(InvalidField, "customer",
+		return newProblem(InvalidField, "customer",
 			"a saved card belongs to a customer: send the customer")
 	case utf8.RuneCountInString(req.Description) > maxDescriptionLength ||
 		!isSingleLine(req.Description):
-		return problem(InvalidField, "description",
+		return newProblem(InvalidField, "description",
 			"invalid description: want at most %d characters on one line",
 			maxDescriptionLength)
 	}
 	return nil
 }
 
-// authorizeMetadata is the metadata of the intent: the caller's pairs, the
+// newIntentMetadata is the metadata of the intent: the caller's pairs, the
 // terms and the attempt.
-func authorizeMetadata(d *ValidRequest, attempt string) (map[string]string, error) {
+func newIntentMetadata(d *ValidRequest, attempt string) (map[string]string, error) {
 	h := Hold{Reference: d.Reference, CaptureAt: d.CaptureAt, CancelAt: d.CancelAt,
 		CaptureAmount: d.CaptureAmount, OnExpiry: d.OnExpiry, Metadata: d.Metadata}
 	pairs, fits := MetadataDiff(&h, d.Metadata)
 	maps.Copy(pairs, d.Metadata)
 	pairs[MetaAuthorization] = attempt
 	if !fits || len(pairs) > stripeMetadataKeys {
-		return nil, problem(
+		return nil, newProblem(
 			InvalidMetadata,
 			"metadata",
 			"the pairs and the hold's terms exceed the metadata of a PaymentIntent: send fewer or shorter pairs",
@@ -253,7 +253,7 @@ func authorizeMetadata(d *ValidRequest, attempt string) (map[string]string, erro
 }
 
 // Validate checks the request to confirm an intent. Errors are *[Problem].
-func (req *ConfirmRequest) Validate(id string) (AuthorizeCall, error) {
+func (req *ConfirmRequest) Validate(id string) (AuthorizeParams, error) {
 	checks := []error{CheckPaymentIntentID(id), CheckAccountID(req.Account)}
 	if req.PaymentMethod != "" {
 		checks = append(checks, checkPaymentMethod(req.PaymentMethod))
@@ -261,11 +261,12 @@ func (req *ConfirmRequest) Validate(id string) (AuthorizeCall, error) {
 	checks = append(checks, checkCVC(req.CVCToken, req.OffSession), checkReturnURL(req.ReturnURL))
 	for _, err := range checks {
 		if err != nil {
-			return AuthorizeCall{}, err
+			return AuthorizeParams{}, err
 		}
 	}
-	return AuthorizeCall{PaymentIntent: id, Account: req.Account, PaymentMethod: req.PaymentMethod,
-			OffSession: req.OffSession, CVCToken: NewSecret(req.CVCToken),
+	return AuthorizeParams{PaymentIntent: id, Account: req.Account,
+			PaymentMethod: req.PaymentMethod,
+			OffSession:    req.OffSession, CVCToken: NewSecret(req.CVCToken),
 			ReturnURL: req.ReturnURL},
 		nil
 }
@@ -275,10 +276,12 @@ func isSingleLine(s string) bool {
 		!strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// NewAuthorized makes the hold of an intent that holdd authorized, with the
-// terms in its metadata. Terms that cannot act in time lead to attention, never
-// to a refusal, because the money is held already.
-func NewAuthorized(d *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision, error) {
+// NewFromAuthorizedIntent makes the hold of an intent that holdd authorized,
+// with the terms in its metadata. Terms that cannot act in time lead to
+// attention, never to a refusal, because the money is held already.
+func NewFromAuthorizedIntent(
+	d *ValidRequest, in *PaymentIntent, by string, now time.Time,
+) (Decision, error) {
 	draft := *d
 	draft.ID, draft.Amount, draft.Currency, draft.FromMetadata = in.ID, 0, "", true
 	return New(&draft, in, by, now)

@@ -23,7 +23,7 @@ func BenchmarkScheduleRequest_Validate(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if p := c.Placement(&hold.Hold{}, t0, testRules); p.DueAt.IsZero() {
+		if p := c.SortedSetPlacement(&hold.Hold{}, t0, testRules); p.DueAt.IsZero() {
 			b.Fatal("it would never be due")
 		}
 	}

@@ -58,7 +58,7 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 		if call.Op == hold.OpCapture {
 			l.captures++
 		}
-		c = c.FollowedBy(h.ApplyAnswer(call, a, l.now))
+		c = c.Merge(h.ApplyAnswer(call, a, l.now))
 		h = c.Hold
 		if !c.Again {
 			break

@@ -30,7 +30,7 @@ func CancellationReasons() []string {
 // means the setting.
 func checkCancellationReason(s string) error {
 	if all := CancellationReasons(); s != "" && !slices.Contains(all, s) {
-		return problem(InvalidField, "cancellation_reason",
+		return newProblem(InvalidField, "cancellation_reason",
 			"invalid cancellation_reason %.40q: want %s, or none for the setting", s,
 			strings.Join(all, ", "))
 	}
@@ -46,7 +46,7 @@ func cancellationReasonToSend(h *Hold) string {
 // SetDefaultCancellationReason writes the setting down as the reason of a cancel
 // that is now planned, unless a request chose one. Every replica then sends the
 // same reason, whatever its own setting is.
-func (d *Decision) SetDefaultCancellationReason(before *Hold, r Rules) {
+func (d *Decision) SetDefaultCancellationReason(before *Hold, r DecisionRules) {
 	h := &d.Hold
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	switch {

@@ -8,7 +8,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-var reasonRules = hold.Rules{ExpiryMargin: time.Hour,
+var reasonRules = hold.DecisionRules{ExpiryMargin: time.Hour,
 	CancellationReason: hold.ReasonRequestedByCustomer}
 
 // recorded is the hold of a decision as the committer writes it.
@@ -37,7 +37,7 @@ func TestCancel_SendsTheRecordedReason(t *testing.T) {
 	scheduled := newHold(t, heldIntent(), withCancelAt(t0.Add(day)))
 	duplicate := recorded(accept(waiting.RequestCancel("duplicate", "api", t0)), waiting)
 	old := scheduled
-	old.Sent = hold.KeyUsage{Count: 1, Unknown: true}
+	old.Sent = hold.IdempotencyKeyUsage{Count: 1, Unknown: true}
 	for name, tt := range map[string]struct {
 		h    hold.Hold
 		want string
@@ -86,7 +86,7 @@ func TestRequestCancel_RefusesAReason(t *testing.T) {
 	for name, tt := range map[string]struct {
 		h      hold.Hold
 		reason string
-		want   hold.Code
+		want   hold.ProblemCode
 	}{
 		"unknown":            {newHold(t, heldIntent()), "mood", hold.InvalidField},
 		"of the network":     {newHold(t, heldIntent()), "automatic", hold.InvalidField},

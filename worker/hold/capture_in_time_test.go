@@ -8,14 +8,14 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-var timeRules = hold.Rules{ExpiryMargin: time.Hour, CaptureInterval: time.Second}
+var timeRules = hold.DecisionRules{ExpiryMargin: time.Hour, CaptureInterval: time.Second}
 
 func TestCaptureAt_NearTheDeadline(t *testing.T) {
 	end := t0.Add(5 * day)
 	in := heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = end })
 	for name, tt := range map[string]struct {
 		at   time.Time
-		code hold.Code // of the refusal
+		code hold.ProblemCode // of the refusal
 		warn bool
 	}{
 		"before the margin":  {end.Add(-time.Hour - time.Millisecond), "", false},
@@ -34,7 +34,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 				if err != nil {
 					return d, err
 				}
-				return d.RefuseTooLateToCapture(&hold.Hold{}, t0, timeRules)
+				return d.RefuseLateCapture(&hold.Hold{}, t0, timeRules)
 			},
 			"patch": func() (hold.Decision, error) {
 				h := newHold(t, in)
@@ -42,7 +42,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 				if err != nil {
 					return d, err
 				}
-				return d.RefuseTooLateToCapture(&h, t0, timeRules)
+				return d.RefuseLateCapture(&h, t0, timeRules)
 			},
 		}
 		for request, decide := range requests {
@@ -75,7 +75,7 @@ func TestCaptureAt_NowIsAcceptedUntilTheDeadline(t *testing.T) {
 	d, err := hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyAlert, CaptureAt: t0}, in,
 		"api", t0)
 	if err == nil {
-		_, err = d.RefuseTooLateToCapture(&hold.Hold{}, t0, timeRules)
+		_, err = d.RefuseLateCapture(&hold.Hold{}, t0, timeRules)
 	}
 	wantCode(t, err, "")
 }
@@ -86,7 +86,7 @@ func TestCaptureAt_UnchangedByAPatchStays(t *testing.T) {
 		withCaptureAt(end.Add(-time.Millisecond)))
 	d, err := h.ApplyPatch(&hold.Patch{Reference: ptr("BK-9")}, "api", t0)
 	if err == nil {
-		_, err = d.RefuseTooLateToCapture(&h, t0, timeRules)
+		_, err = d.RefuseLateCapture(&h, t0, timeRules)
 	}
 	wantCode(t, err, "")
 }
@@ -131,7 +131,8 @@ func TestCaptureAt_TooLateByALearnedDeadline(t *testing.T) {
 		}
 	}
 	unverified := newHold(t, nil, withCaptureAt(late))
-	if w := hold.NearDeadlineWarnings(&unverified, hold.Rules{ExpiryMargin: 30 * day}); w != nil {
+	if w := hold.NearDeadlineWarnings(&unverified,
+		hold.DecisionRules{ExpiryMargin: 30 * day}); w != nil {
 		t.Errorf("a warning by an assumed deadline: %v", w)
 	}
 }

@@ -51,8 +51,8 @@ func (p *CaptureParams) Equal(other *CaptureParams) bool {
 		maps.Equal(p.CaptureMetadata, other.CaptureMetadata)
 }
 
-// Empty reports whether a capture sends nothing beside its amount.
-func (p *CaptureParams) Empty() bool { return p.Equal(&CaptureParams{}) }
+// IsEmpty reports whether a capture sends nothing beside its amount.
+func (p *CaptureParams) IsEmpty() bool { return p.Equal(&CaptureParams{}) }
 
 // hasFeeOrTransfer reports whether the parameters name a part of the captured
 // amount, which may not exceed it.
@@ -70,20 +70,20 @@ func (p *CaptureParams) canonicalJSON() []byte {
 	return b
 }
 
-// Empty reports whether the patch changes nothing.
-func (c *CaptureParamsPatch) Empty() bool {
+// IsEmpty reports whether the patch changes nothing.
+func (c *CaptureParamsPatch) IsEmpty() bool {
 	return c.ApplicationFeeAmount == nil && c.TransferData == nil &&
 		c.StatementDescriptorSuffix == nil && len(c.CaptureMetadata) == 0
 }
 
-// appliedTo returns p with the changes, validated without the captured amount.
-func (c *CaptureParamsPatch) appliedTo(p CaptureParams) (CaptureParams, error) {
+// applyTo returns p with the changes, validated without the captured amount.
+func (c *CaptureParamsPatch) applyTo(p CaptureParams) (CaptureParams, error) {
 	if c.ApplicationFeeAmount != nil {
 		p.ApplicationFeeAmount = *c.ApplicationFeeAmount
 	}
 	if c.TransferData != nil {
 		if c.TransferData.Amount == nil {
-			return p, problem(InvalidField, "transfer_data",
+			return p, newProblem(InvalidField, "transfer_data",
 				`invalid transfer_data: want an amount, such as {"amount": 1250}; 0 clears it`)
 		}
 		p.TransferData.Amount = *c.TransferData.Amount
@@ -91,12 +91,13 @@ func (c *CaptureParamsPatch) appliedTo(p CaptureParams) (CaptureParams, error) {
 	if c.StatementDescriptorSuffix != nil {
 		p.StatementDescriptorSuffix = *c.StatementDescriptorSuffix
 	}
-	p.CaptureMetadata = mergePairs(p.CaptureMetadata, c.CaptureMetadata)
+	p.CaptureMetadata = mergeMetadataPairs(p.CaptureMetadata, c.CaptureMetadata)
 	return p, checkCaptureParams(&p)
 }
 
-// mergePairs returns pairs with the changes. An empty value removes a pair.
-func mergePairs(pairs, changes map[string]string) map[string]string {
+// mergeMetadataPairs returns pairs with the changes. An empty value removes a
+// pair.
+func mergeMetadataPairs(pairs, changes map[string]string) map[string]string {
 	if len(changes) == 0 {
 		return pairs
 	}
@@ -126,15 +127,15 @@ func checkCaptureParams(p *CaptureParams) error {
 	if err := checkAmount("transfer_data.amount", p.TransferData.Amount, ""); err != nil {
 		return err
 	}
-	if err := checkDescriptorSuffix(p.StatementDescriptorSuffix); err != nil {
+	if err := checkStatementDescriptorSuffix(p.StatementDescriptorSuffix); err != nil {
 		return err
 	}
 	return checkCaptureMetadata(p.CaptureMetadata)
 }
 
-// checkDescriptorSuffix checks the rules of Stripe's documentation for
+// checkStatementDescriptorSuffix checks the rules of Stripe's documentation for
 // statement descriptors. The length of the prefix is known to Stripe only.
-func checkDescriptorSuffix(s string) error {
+func checkStatementDescriptorSuffix(s string) error {
 	if s == "" {
 		return nil
 	}
@@ -145,7 +146,7 @@ func checkDescriptorSuffix(s string) error {
 	}
 	if len(s) > maxStatementDescriptor || strings.ContainsFunc(s, notAllowed) ||
 		!strings.ContainsFunc(s, isLetter) || strings.TrimSpace(s) != s {
-		return problem(
+		return newProblem(
 			InvalidField,
 			"statement_descriptor_suffix",
 			`invalid statement_descriptor_suffix %.60q: want at most %d ASCII characters, at least one letter, and none of < > \ ' " *`,
@@ -160,7 +161,7 @@ func checkDescriptorSuffix(s string) error {
 // from the terms that holdd writes.
 func checkCaptureMetadata(pairs map[string]string) error {
 	refuse := func(format string, args ...any) error {
-		return problem(InvalidMetadata, "capture_metadata", format, args...)
+		return newProblem(InvalidMetadata, "capture_metadata", format, args...)
 	}
 	if len(pairs) > MaxMetadataPairs {
 		return refuse("%d pairs: want at most %d", len(pairs), MaxMetadataPairs)
@@ -180,10 +181,10 @@ func checkCaptureMetadata(pairs map[string]string) error {
 	return nil
 }
 
-// checkWithinCapture refuses a fee or a transfer above the amount of the
+// checkFeeAndTransfer refuses a fee or a transfer above the amount of the
 // capture. holdd does not scale them: the caller decides what a smaller capture
 // leaves.
-func checkWithinCapture(p *CaptureParams, captured int64) error {
+func checkFeeAndTransfer(p *CaptureParams, captured int64) error {
 	for _, part := range []struct {
 		field string
 		n     int64
@@ -192,7 +193,7 @@ func checkWithinCapture(p *CaptureParams, captured int64) error {
 		{"transfer_data.amount", p.TransferData.Amount},
 	} {
 		if part.n > captured {
-			return problem(AmountTooLarge, part.field,
+			return newProblem(AmountTooLarge, part.field,
 				"%d is more than the amount to capture, %d", part.n, captured)
 		}
 	}
@@ -202,14 +203,14 @@ func checkWithinCapture(p *CaptureParams, captured int64) error {
 // checkHoldCaptureParams compares the hold's fee and transfer with the amount
 // that its capture takes, if that is known.
 func checkHoldCaptureParams(h *Hold) error {
-	if n, known := expectedCapture(h); known {
-		return checkWithinCapture(&h.CaptureParams, n)
+	if n, known := expectedCaptureAmount(h); known {
+		return checkFeeAndTransfer(&h.CaptureParams, n)
 	}
 	return nil
 }
 
-// expectedCapture returns the amount that a capture of the hold takes.
-func expectedCapture(h *Hold) (n int64, known bool) {
+// expectedCaptureAmount returns the amount that a capture of the hold takes.
+func expectedCaptureAmount(h *Hold) (n int64, known bool) {
 	n, releaseRest := captureAmount(h)
 	if n == 0 && !releaseRest {
 		n = h.Amount

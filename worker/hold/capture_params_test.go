@@ -35,7 +35,7 @@ func TestCaptureParams_Validated(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		p     hold.CaptureParams
-		code  hold.Code
+		code  hold.ProblemCode
 		field string
 	}{
 		{"all", allParams(), "", ""},
@@ -223,7 +223,7 @@ func TestSameTerms_CaptureParams(t *testing.T) {
 		edit(&p)
 		return &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureParams: p}
 	}
-	if !h.HasTermsOf(draft(func(*hold.CaptureParams) {})) {
+	if !h.HasTermsOfRequest(draft(func(*hold.CaptureParams) {})) {
 		t.Error("the same request has other terms")
 	}
 	for name, edit := range map[string]func(p *hold.CaptureParams){
@@ -232,7 +232,7 @@ func TestSameTerms_CaptureParams(t *testing.T) {
 		"suffix":   func(p *hold.CaptureParams) { p.StatementDescriptorSuffix = "" },
 		"metadata": func(p *hold.CaptureParams) { delete(p.CaptureMetadata, "room") },
 	} {
-		if h.HasTermsOf(draft(edit)) {
+		if h.HasTermsOfRequest(draft(edit)) {
 			t.Errorf("%s: other terms count as the same", name)
 		}
 	}

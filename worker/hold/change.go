@@ -11,19 +11,20 @@ func checkChangeable(h *Hold) error {
 	case h.State.Final():
 		return alreadySettledProblem(h)
 	case h.State == Working:
-		return problem(TooLate, "", "hold %s is being processed (%s): try again in a moment", h.ID,
+		return newProblem(TooLate, "", "hold %s is being processed (%s): try again in a moment",
+			h.ID,
 			h.NextOp)
 	}
 	return nil
 }
 
 func cancelAcceptedProblem(h *Hold, action string) *Problem {
-	return problem(CancelAccepted, "", "cannot %s hold %s: a cancel was accepted", action, h.ID)
+	return newProblem(CancelAccepted, "", "cannot %s hold %s: a cancel was accepted", action, h.ID)
 }
 
-// readFirstAfterAttention makes sure that Stripe is read before the key of a
+// requireReadAfterAttention makes sure that Stripe is read before the key of a
 // hold that leaves Attention is used again: Stripe may replay the refusal.
-func readFirstAfterAttention(h *Hold) {
+func requireReadAfterAttention(h *Hold) {
 	if h.State == Attention && (h.Sent.Count > 0 || h.Sent.Unknown) {
 		h.ReadFirst = true
 	}
@@ -42,7 +43,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	timeSent := p.CaptureAt != nil || p.CancelAt != nil
 	timed := !h.ActionTime().Equal(old.ActionTime()) ||
 		h.CaptureAt.IsZero() != old.CaptureAt.IsZero()
-	money := timed || !haveSameCapture(&h, &old)
+	money := timed || !haveSameCaptureTerms(&h, &old)
 	if old.CancelWanted && (money || timeSent) {
 		return Decision{}, cancelAcceptedProblem(&h, "reschedule")
 	}
@@ -59,10 +60,10 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	}
 	switch {
 	case again || timed && old.State != Paused:
-		readFirstAfterAttention(&h)
-		planFromTerms(&h, now)
+		requireReadAfterAttention(&h)
+		planNextOp(&h, now)
 	case h.OnExpiry != old.OnExpiry && old.State == Scheduled && old.Reason == CauseOnExpiry:
-		revertPolicy(&h, now)
+		revertExpiryPolicy(&h, now)
 		if late != nil && h.State == Scheduled {
 			h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, CauseAfterDeadline
 		}
@@ -78,7 +79,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 		d.addEvent(EventAttention, h.Reason)
 	}
 	if timed && late != nil && !h.CaptureAt.IsZero() {
-		d.addExpiresBeforeDue(now)
+		d.addAfterDeadlineWarning(now)
 	}
 	return d, nil
 }
@@ -93,7 +94,7 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 		return Decision{}, cancelAcceptedProblem(&h, "capture")
 	}
 	if h.State == Paused {
-		return Decision{}, problem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
+		return Decision{}, newProblem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
 	}
 	old := h
 	if req.Amount != 0 {
@@ -103,21 +104,22 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 		return Decision{}, err
 	}
 	var err error
-	if h.CaptureParams, err = req.CaptureParamsPatch.appliedTo(h.CaptureParams); err != nil {
+	if h.CaptureParams, err = req.CaptureParamsPatch.applyTo(h.CaptureParams); err != nil {
 		return Decision{}, err
 	}
 	if err := checkHoldCaptureParams(&h); err != nil {
 		return Decision{}, err
 	}
 	if h.NextOp == OpCapture && h.Reason == CauseTrigger && h.State == Scheduled &&
-		haveSameCapture(&h, &old) {
+		haveSameCaptureTerms(&h, &old) {
 		return Decision{Hold: h, Unchanged: true}, nil // requested before, not yet claimed
 	}
-	return scheduleNow(h, OpCapture, by, now), nil
+	return scheduleOpNow(h, OpCapture, by, now), nil
 }
 
-// haveSameCapture reports whether a capture of both states of a hold is the same.
-func haveSameCapture(h, other *Hold) bool {
+// haveSameCaptureTerms reports whether a capture of both states of a hold is
+// the same.
+func haveSameCaptureTerms(h, other *Hold) bool {
 	return h.CaptureAmount == other.CaptureAmount && h.CaptureParams.Equal(&other.CaptureParams)
 }
 
@@ -133,7 +135,7 @@ func (h Hold) RequestCancel(reason, by string, now time.Time) (Decision, error) 
 	}
 	if h.CancelWanted && h.State == Scheduled {
 		if before := cancellationReasonToSend(&h); reason != "" && reason != before {
-			return Decision{}, problem(CancelAccepted, "cancellation_reason",
+			return Decision{}, newProblem(CancelAccepted, "cancellation_reason",
 				"cannot cancel hold %s as %s: a cancel was accepted as %s", h.ID, reason, before)
 		}
 		return Decision{Hold: h, Unchanged: true}, nil
@@ -142,14 +144,14 @@ func (h Hold) RequestCancel(reason, by string, now time.Time) (Decision, error) 
 	if reason != "" {
 		h.CancellationReason = reason
 	}
-	return scheduleNow(h, OpCancel, by, now), nil
+	return scheduleOpNow(h, OpCancel, by, now), nil
 }
 
-func scheduleNow(h Hold, op Op, by string, now time.Time) Decision {
+func scheduleOpNow(h Hold, op Op, by string, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
-	readFirstAfterAttention(&h)
+	requireReadAfterAttention(&h)
 	h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, op, now, CauseTrigger
-	resetCounters(&h)
+	resetRetryCounters(&h)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op})
 	return Decision{Hold: h, Again: true}
@@ -164,9 +166,9 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	}
 	switch {
 	case h.State == Paused:
-		return Decision{}, problem(AlreadyPaused, "", "hold %s is already paused", h.ID)
+		return Decision{}, newProblem(AlreadyPaused, "", "hold %s is already paused", h.ID)
 	case h.State == Attention:
-		return Decision{}, problem(TooLate, "",
+		return Decision{}, newProblem(TooLate, "",
 			"cannot pause hold %s: it needs attention and has no scheduled action", h.ID)
 	case h.CancelWanted:
 		return Decision{}, cancelAcceptedProblem(&h, "pause")
@@ -188,9 +190,9 @@ func (h Hold) Resume(by string, now time.Time) (Decision, error) {
 	}
 	now = now.UTC().Truncate(time.Millisecond)
 	if h.State != Paused {
-		return Decision{}, problem(NotPaused, "", "hold %s is not paused", h.ID)
+		return Decision{}, newProblem(NotPaused, "", "hold %s is not paused", h.ID)
 	}
-	planFromTerms(&h, now)
+	planNextOp(&h, now)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryResumed, By: by})
 	d := Decision{Hold: h, NewDeadline: true}

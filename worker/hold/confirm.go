@@ -5,34 +5,34 @@ import (
 	"time"
 )
 
-// policyActionNow returns what on_expiry does with the hold at once, 0 for
-// nothing. It does nothing by a deadline that is assumed and not verified: that
-// one is read first.
-func policyActionNow(h *Hold, now time.Time, r Rules) Op {
-	if h.State == 0 || h.State.Final() || h.State == Working || actsInTime(h) ||
+// expiryPolicyActionNow returns what on_expiry does with the hold at once, 0
+// for nothing. It does nothing by a deadline that is assumed and not verified:
+// that one is read first.
+func expiryPolicyActionNow(h *Hold, now time.Time, r DecisionRules) Op {
+	if h.State == 0 || h.State.Final() || h.State == Working || actsBeforeDeadline(h) ||
 		h.ExpiresSource == SourceAssumed && !h.Verified ||
-		!h.ExpiresAt.After(now) || policyTime(h, r).After(now) {
+		!h.ExpiresAt.After(now) || expiryPolicyTime(h, r).After(now) {
 		return 0
 	}
-	return policyAction(h)
+	return expiryPolicyAction(h)
 }
 
-// RefuseUnconfirmed refuses a request that makes on_expiry act at once,
-// unless the caller confirmed that. before is the hold as it was, the zero Hold
-// if it is new. Errors are *[Problem].
-func (d Decision) RefuseUnconfirmed(
+// RefuseUnconfirmedExpiryPolicy refuses a request that makes on_expiry act at
+// once, unless the caller confirmed that. before is the hold as it was, the
+// zero Hold if it is new. Errors are *[Problem].
+func (d Decision) RefuseUnconfirmedExpiryPolicy(
 	before *Hold,
 	confirmed bool,
 	now time.Time,
-	r Rules,
+	r DecisionRules,
 ) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	op := policyActionNow(&d.Hold, now, r)
-	if d.Unchanged || op == 0 || op == policyActionNow(before, now, r) {
+	op := expiryPolicyActionNow(&d.Hold, now, r)
+	if d.Unchanged || op == 0 || op == expiryPolicyActionNow(before, now, r) {
 		return d, nil
 	}
 	if confirmed {
-		startPolicy(&d.Hold, op, now) // so that the response shows what happens
+		startExpiryPolicy(&d.Hold, op, now) // so that the response shows what happens
 		d.Confirmed, d.Again = true, true
 		return d, nil
 	}
@@ -40,7 +40,7 @@ func (d Decision) RefuseUnconfirmed(
 	if op == OpCapture {
 		code, verb = WouldCaptureNow, "capture"
 	}
-	p := problem(
+	p := newProblem(
 		code,
 		"confirm",
 		`the authorization ends at %s, within the expiry margin of %s: on_expiry %s would %s the money at once; send "confirm": true to do that, or a time before the end, or another on_expiry`,
@@ -62,20 +62,20 @@ const confirmedNote = "confirmed"
 // found at Stripe, or from a read that shows an earlier end. No caller could
 // confirm it and no warning was published. The confirmation of a request covers
 // the first read.
-func (d *Decision) RequireAttentionIfPolicyDue(before *Hold, now time.Time, r Rules) {
+func (d *Decision) RequireAttentionIfPolicyDue(before *Hold, now time.Time, r DecisionRules) {
 	h := &d.Hold
 	learned := before.State == 0 || h.Verified != before.Verified ||
 		!h.ExpiresAt.Equal(before.ExpiresAt)
-	op := policyActionNow(h, now, r)
+	op := expiryPolicyActionNow(h, now, r)
 	if before.State != 0 && !before.Verified && len(h.History) > 0 &&
 		h.History[0].Note == confirmedNote {
 		return
 	}
 	if d.Confirmed || !d.NewDeadline || !learned || op == 0 ||
-		op == policyActionNow(before, now, r) {
+		op == expiryPolicyActionNow(before, now, r) {
 		return
 	}
-	next := requireAttention(*h, CauseInsideMargin, endsAtNote(h), now)
+	next := requireAttention(*h, CauseInsideMargin, expiresAtNote(h), now)
 	next.NewDeadline, next.NewTerms, next.MirrorAt = true, d.NewTerms, d.MirrorAt
 	others := slices.DeleteFunc(slices.Clone(d.Events),
 		func(e Event) bool { return e.Type == EventAttention })

@@ -2,10 +2,10 @@ package hold
 
 import "time"
 
-// Contradicts reports whether the intent shows that a settled hold did not end
-// as its record says: Stripe still holds the money, or the hold was captured
-// and is recorded as released, or the reverse.
-func (h *Hold) Contradicts(in *PaymentIntent) bool {
+// IsContradictedBy reports whether the intent shows that a settled hold did not
+// end as its record says: Stripe still holds the money, or the hold was
+// captured and is recorded as released, or the reverse.
+func (h *Hold) IsContradictedBy(in *PaymentIntent) bool {
 	if !h.State.Final() || in.ID != h.PaymentIntent {
 		return false
 	}
@@ -25,7 +25,7 @@ func (h *Hold) Contradicts(in *PaymentIntent) bool {
 // nothing captures or releases it without a request. A request begins with a
 // read.
 func (h Hold) ApplyContradiction(in *PaymentIntent, now time.Time) Decision {
-	if !h.Contradicts(in) {
+	if !h.IsContradictedBy(in) {
 		return Decision{Hold: h, Unchanged: true}
 	}
 	now = now.UTC().Truncate(time.Millisecond)
@@ -39,9 +39,9 @@ func (h Hold) ApplyContradiction(in *PaymentIntent, now time.Time) Decision {
 		h.CancellationReason = ""
 	}
 	h.Acknowledged, h.ReadFirst = false, true
-	resetCounters(&h)
+	resetRetryCounters(&h)
 	if in.Status == StatusRequiresCapture {
-		updateFromIntent(&h, in, now)
+		updateFromHeldIntent(&h, in, now)
 	}
 	d := requireAttention(h, CauseContradiction, note, now)
 	d.NewDeadline = true

@@ -13,9 +13,9 @@ const (
 // on_expiry is due while a worker has the hold.
 const workingRecheckInterval = 30 * time.Second
 
-// policyTime returns when on_expiry is due. A hold whose own time lies between
-// then and the deadline keeps its own time.
-func policyTime(h *Hold, r Rules) time.Time {
+// expiryPolicyTime returns when on_expiry is due. A hold whose own time lies
+// between then and the deadline keeps its own time.
+func expiryPolicyTime(h *Hold, r DecisionRules) time.Time {
 	act := h.ExpiresAt.Add(-r.ExpiryMargin)
 	if own := h.ActionTime(); (h.State == Scheduled || h.State == Working) && own.After(act) &&
 		own.Before(h.ExpiresAt) {
@@ -24,9 +24,9 @@ func policyTime(h *Hold, r Rules) time.Time {
 	return act
 }
 
-// policyAction returns what on_expiry does with the hold as it is, 0 for
+// expiryPolicyAction returns what on_expiry does with the hold as it is, 0 for
 // nothing.
-func policyAction(h *Hold) Op {
+func expiryPolicyAction(h *Hold) Op {
 	switch {
 	case h.OnExpiry == PolicyCancel && (h.State != Attention || h.Reason == CauseAfterDeadline):
 		return OpCancel
@@ -38,10 +38,10 @@ func policyAction(h *Hold) Op {
 	return 0
 }
 
-// actsInTime reports whether the hold's own schedule or a request acts before
-// the deadline. on_expiry then does nothing: a capture that is late because
-// Stripe is unavailable must not become a cancel.
-func actsInTime(h *Hold) bool {
+// actsBeforeDeadline reports whether the hold's own schedule or a request acts
+// before the deadline. on_expiry then does nothing: a capture that is late
+// because Stripe is unavailable must not become a cancel.
+func actsBeforeDeadline(h *Hold) bool {
 	if h.State != Scheduled {
 		return false
 	}
@@ -52,18 +52,19 @@ func actsInTime(h *Hold) bool {
 	return !own.IsZero() && own.Before(h.ExpiresAt)
 }
 
-// Forecast returns the capture or cancel that holdd will make if no request and
-// no other system changes the hold, and when. op is 0 if it will make none.
-func (h *Hold) Forecast(now time.Time, r Rules) (op Op, at time.Time) {
+// PlannedAction returns the capture or cancel that holdd will make if no
+// request and no other system changes the hold, and when. op is 0 if it will
+// make none.
+func (h *Hold) PlannedAction(now time.Time, r DecisionRules) (op Op, at time.Time) {
 	switch {
 	case h.State.Final():
 		return 0, time.Time{}
 	case h.State == Working:
 		op, at = h.NextOp, now
-	case actsInTime(h):
+	case actsBeforeDeadline(h):
 		op, at = h.NextOp, maxTime(h.NextAt, now)
 	case h.ExpiresAt.After(now):
-		op, at = policyAction(h), maxTime(policyTime(h, r), now)
+		op, at = expiryPolicyAction(h), maxTime(expiryPolicyTime(h, r), now)
 	}
 	if op != OpCapture && op != OpCancel {
 		return 0, time.Time{}
@@ -74,7 +75,7 @@ func (h *Hold) Forecast(now time.Time, r Rules) (op Op, at time.Time) {
 // NextMilestone returns the first milestone of the deadline after t: a warning
 // threshold, on_expiry, the deadline itself, and after it a read every few
 // minutes, later every hour, while the hold is open.
-func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
+func (h *Hold) NextMilestone(t time.Time, r DecisionRules) time.Time {
 	next := time.Time{}
 	consider := func(c time.Time) {
 		if c.After(t) && (next.IsZero() || c.Before(next)) {
@@ -86,7 +87,7 @@ func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
 			consider(h.ExpiresAt.Add(-d))
 		}
 	}
-	consider(policyTime(h, r))
+	consider(expiryPolicyTime(h, r))
 	consider(h.ExpiresAt)
 	switch {
 	case !next.IsZero():
@@ -101,7 +102,7 @@ func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
 // is now reached, and returns the next one. If the decision is Unchanged, the
 // record stays as it is, so that a claim stays valid; its events are published
 // all the same.
-func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
+func (h Hold) PassMilestone(due, now time.Time, r DecisionRules) (Decision, time.Time) {
 	now = now.UTC().Truncate(time.Millisecond)
 	if h.State.Final() {
 		return Decision{Hold: h, Unchanged: true}, time.Time{}
@@ -110,12 +111,12 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 	d := Decision{Hold: h, Unchanged: true, Events: reachedThresholdEvents(&h, reached, now, r)}
 	next := h.NextMilestone(now, r)
 
-	act, op := policyTime(&h, r), policyAction(&h)
+	act, op := expiryPolicyTime(&h, r), expiryPolicyAction(&h)
 	switch {
 	case !h.ExpiresAt.After(now):
 		ownTimePassed := h.State == Scheduled && !h.ActionTime().IsZero() &&
 			!h.ActionTime().After(now)
-		if h.State == Working || actsInTime(&h) || ownTimePassed {
+		if h.State == Working || actsBeforeDeadline(&h) || ownTimePassed {
 			return d, next // its own call shows what became of the authorization
 		}
 		h.NextOp, h.NextAt = OpRead, now
@@ -123,7 +124,7 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 		return d, next
 	case h.State == Working:
 		return d, minTime(next, now.Add(workingRecheckInterval))
-	case actsInTime(&h):
+	case actsBeforeDeadline(&h):
 		if h.NextAt.After(now) {
 			return d, minTime(next, maxTime(h.NextAt, now.Add(workingRecheckInterval)))
 		}
@@ -133,10 +134,10 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 	case op == 0 && !reached(act):
 		return d, next
 	case op == 0:
-		d.warnPolicyDoesNothing(now)
+		d.addExpiryPolicyWarning(now)
 		return d, next
 	default:
-		startPolicy(&h, op, now)
+		startExpiryPolicy(&h, op, now)
 	}
 	d.Hold, d.Unchanged, d.Again = h, false, true
 	return d, next
@@ -146,7 +147,7 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 // deadline that were reached. Of several thresholds only the nearest to the
 // deadline counts.
 func reachedThresholdEvents(
-	h *Hold, reached func(time.Time) bool, now time.Time, r Rules,
+	h *Hold, reached func(time.Time) bool, now time.Time, r DecisionRules,
 ) (events []Event) {
 	if !h.Acknowledged && h.ExpiresAt.After(now) {
 		last := time.Duration(0)
@@ -165,10 +166,10 @@ func reachedThresholdEvents(
 	return events
 }
 
-// warnPolicyDoesNothing warns of a hold on which on_expiry does nothing. A
+// addExpiryPolicyWarning warns of a hold on which on_expiry does nothing. A
 // warning of a threshold that was reached at the same time gets the cause
 // instead.
-func (d *Decision) warnPolicyDoesNothing(now time.Time) {
+func (d *Decision) addExpiryPolicyWarning(now time.Time) {
 	if d.Hold.Acknowledged {
 		return
 	}
@@ -180,9 +181,9 @@ func (d *Decision) warnPolicyDoesNothing(now time.Time) {
 		Threshold: d.Hold.ExpiresAt.Sub(now)})
 }
 
-// startPolicy schedules the capture or cancel of on_expiry now.
-func startPolicy(h *Hold, op Op, now time.Time) {
-	readFirstAfterAttention(h)
+// startExpiryPolicy schedules the capture or cancel of on_expiry now.
+func startExpiryPolicy(h *Hold, op Op, now time.Time) {
+	requireReadAfterAttention(h)
 	if h.ExpiresSource == SourceAssumed && !h.Verified {
 		h.ReadFirst = true // the authorization may last weeks longer
 	}
@@ -192,22 +193,22 @@ func startPolicy(h *Hold, op Op, now time.Time) {
 		Op: op, Cause: CauseOnExpiry})
 }
 
-// revertPolicy returns a hold to its state before on_expiry acted, because
-// on_expiry or the deadline has changed and no request was sent that may have
-// had an effect.
-func revertPolicy(h *Hold, now time.Time) {
-	state, reason := stateBeforePolicy(h)
-	planFromTerms(h, now)
+// revertExpiryPolicy returns a hold to its state before on_expiry acted,
+// because on_expiry or the deadline has changed and no request was sent that
+// may have had an effect.
+func revertExpiryPolicy(h *Hold, now time.Time) {
+	state, reason := stateBeforeExpiryPolicy(h)
+	planNextOp(h, now)
 	if state != 0 {
 		h.State, h.NextOp, h.NextAt, h.Reason = state, 0, time.Time{}, reason
 	}
 }
 
-// stateBeforePolicy finds in the history the state before on_expiry acted and
-// its cause, if the hold was [Paused], or in [Attention] for the cause that
+// stateBeforeExpiryPolicy finds in the history the state before on_expiry acted
+// and its cause, if the hold was [Paused], or in [Attention] for the cause that
 // on_expiry overrides. If the history was cut, the hold counts as paused: then
 // nothing acts on it without a request.
-func stateBeforePolicy(h *Hold) (State, Cause) {
+func stateBeforeExpiryPolicy(h *Hold) (State, Cause) {
 	for i := len(h.History) - 1; i > 0; i-- {
 		switch e := &h.History[i]; e.Kind {
 		case HistoryPaused:

@@ -105,7 +105,7 @@ func TestAssumedDeadline_KlarnaEndsAtMidnightUTC(t *testing.T) {
 func TestSchedule_KlarnaCaptureBeforeMidnight(t *testing.T) {
 	in, midnight := intentWithoutCaptureBefore("klarna", t0),
 		time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC)
-	for at, code := range map[time.Time]hold.Code{
+	for at, code := range map[time.Time]hold.ProblemCode{
 		midnight.Add(-time.Millisecond): "",
 		midnight:                        hold.AfterDeadline,
 		t0.Add(28*day - time.Second):    hold.AfterDeadline,

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Rules are the settings that decisions depend on.
-type Rules struct {
+// DecisionRules are the settings that decisions depend on.
+type DecisionRules struct {
 	ExpiryMargin time.Duration   // how long before its deadline a hold's on_expiry acts
 	Thresholds   []time.Duration // how long before its deadline a hold is warned of
 	Mirror       bool            // terms are written to the intent's metadata
@@ -50,8 +50,8 @@ type Decision struct {
 	Hold   Hold
 	Events []Event
 	// Again asks for the next step at once. The executor goes on with a claim,
-	// [Decision.Placement] makes another hold ready, and the committer wakes
-	// the dispatcher for it.
+	// [Decision.SortedSetPlacement] makes another hold ready, and the committer
+	// wakes the dispatcher for it.
 	Again bool
 	// NewDeadline asks for the milestones to be computed anew. Otherwise the
 	// next milestone stays.
@@ -66,10 +66,10 @@ type Decision struct {
 	Unchanged bool
 }
 
-// FollowedBy returns next, a decision on d's hold that was made before d was
+// Merge returns next, a decision on d's hold that was made before d was
 // written. It keeps d's new deadline, and d's events unless the hold has ended
 // or requires attention.
-func (d Decision) FollowedBy(next Decision) Decision {
+func (d Decision) Merge(next Decision) Decision {
 	next.NewDeadline = next.NewDeadline || d.NewDeadline
 	if s := next.Hold.State; !s.Final() && s != Attention {
 		next.Events = slices.Concat(d.Events, next.Events)
@@ -81,16 +81,16 @@ func (d *Decision) addEvent(t EventType, cause Cause) {
 	d.Events = append(d.Events, Event{Type: t, Cause: cause})
 }
 
-// addExpiresBeforeDue adds the warning that the authorization ends before the
-// hold's own time.
-func (d *Decision) addExpiresBeforeDue(now time.Time) {
+// addAfterDeadlineWarning adds the warning that the authorization ends before
+// the hold's own time.
+func (d *Decision) addAfterDeadlineWarning(now time.Time) {
 	d.Events = append(d.Events, Event{Type: EventExpiring, Cause: CauseAfterDeadline,
 		Threshold: d.Hold.ExpiresAt.Sub(now)})
 }
 
-// planFromTerms sets the next operation from the hold's own terms.
-func planFromTerms(h *Hold, now time.Time) {
-	resetCounters(h)
+// planNextOp sets the next operation from the hold's own terms.
+func planNextOp(h *Hold, now time.Time) {
+	resetRetryCounters(h)
 	switch {
 	case h.CancelWanted:
 		h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, OpCancel, now, CauseTrigger
@@ -103,5 +103,9 @@ func planFromTerms(h *Hold, now time.Time) {
 	}
 }
 
-// resetCounters forgets the retries of an earlier plan.
-func resetCounters(h *Hold) { h.Retries, h.InconclusiveReads, h.Calls, h.Refusals = 0, 0, 0, 0 }
+// resetRetryCounters forgets the retries of an earlier plan.
+func resetRetryCounters(
+	h *Hold,
+) {
+	h.Retries, h.InconclusiveReads, h.Calls, h.Refusals = 0, 0, 0, 0
+}

@@ -63,9 +63,9 @@
 //
 // An open hold is warned of once at each threshold before its deadline, unless
 // it is acknowledged. One that arrives inside a threshold is warned of at once
-// ([Decision.Placement]). A request that makes on_expiry act at once needs the
-// caller's confirmation ([Decision.RefuseUnconfirmed]); where no caller can be
-// asked, the hold requires attention instead
+// ([Decision.SortedSetPlacement]). A request that makes on_expiry act at once
+// needs the caller's confirmation ([Decision.RefuseUnconfirmedExpiryPolicy]);
+// where no caller can be asked, the hold requires attention instead
 // ([Decision.RequireAttentionIfPolicyDue]).
 //
 // Requests from all sources are validated here and nowhere else

@@ -71,7 +71,7 @@ type decisionFacts struct {
 	refusals                                                                      int
 }
 
-func (n *exploredState) decisionKey(r hold.Rules) decisionFacts {
+func (n *exploredState) decisionKey(r hold.DecisionRules) decisionFacts {
 	h := &n.hold
 	clamp := func(v, m uint32) int { return int(min(v, m)) }
 	f := decisionFacts{state: h.State, next: h.NextOp, reason: h.Reason, claimed: n.claimed,
@@ -213,7 +213,7 @@ var (
 
 // visitTransitions tries everything on n. It uses one transition for all, so
 // visit copies what it keeps.
-func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) {
+func (n *exploredState) visitTransitions(r hold.DecisionRules, visit func(*transition)) {
 	s := &transition{}
 	visitDecision := func(name string, c hold.Decision, err error, edit func(*transition)) {
 		*s = transition{from: *n, name: name, decision: c, err: err, claimed: n.claimed}
@@ -231,7 +231,7 @@ func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) 
 		visitDecision("observed "+name, h.ApplyPaymentIntent(intentsByName[name], now), nil,
 			func(s *transition) { s.intent = intentsByName[name] })
 	}
-	visitDecision("not found", h.ApplyNotFound(now), nil, nil)
+	visitDecision("not found", h.ApplyIntentNotFound(now), nil, nil)
 	if !h.State.Final() {
 		for _, due := range []time.Time{h.ExpiresAt.Add(-24 * time.Hour),
 			h.ExpiresAt.Add(-r.ExpiryMargin), h.ActionTime(), h.ExpiresAt,
@@ -255,14 +255,15 @@ func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) 
 				s.claimed = s.decision.Again
 			})
 		}
-		visitDecision("unsent", h.ReleaseUnsent(), nil, func(s *transition) { s.claimed = false })
+		visitDecision("unsent", h.ReleaseUnsentClaim(), nil,
+			func(s *transition) { s.claimed = false })
 		visitDecision("parked", hold.Decision{Hold: h, Again: true}.ReleaseClaimUntil(
 			now.Add(time.Second)), nil, func(s *transition) { s.claimed = false })
 	}
 }
 
 // nextTimes to which time may jump from a node.
-func (n *exploredState) nextTimes(r hold.Rules) []time.Time {
+func (n *exploredState) nextTimes(r hold.DecisionRules) []time.Time {
 	h := &n.hold
 	var ts []time.Time
 	for _, t := range []time.Time{h.NextAt, h.ActionTime(), h.ExpiresAt.Add(-r.ExpiryMargin),
@@ -423,7 +424,7 @@ var invariants = map[string]func(s *transition) bool{
 		return h.NextOp != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Sent.Unknown ||
 			s.decision.Again || s.decision.Unchanged || len(s.decision.Events) != 1 ||
 			s.decision.Events[0].Type != hold.EventType("hold."+h.State.String()) ||
-			s.decision.Placement(&s.from.hold, s.from.now, testRules).SettledAt.IsZero()
+			s.decision.SortedSetPlacement(&s.from.hold, s.from.now, testRules).SettledAt.IsZero()
 	},
 	"the generation moves only when a read shows the money held": func(s *transition) bool {
 		if s.err != nil || s.decision.Hold.Generation == s.from.hold.Generation {
@@ -548,7 +549,7 @@ var invariants = map[string]func(s *transition) bool{
 		}
 		return h.NextOp != 0 || h.Reason == 0 || len(events) != 1 ||
 			events[0].Type != hold.EventAttention || s.decision.Again ||
-			!s.decision.Placement(&s.from.hold, s.from.now, testRules).NeedsAttention
+			!s.decision.SortedSetPlacement(&s.from.hold, s.from.now, testRules).NeedsAttention
 	},
 	"the revision never falls": func(s *transition) bool {
 		return s.err == nil && s.decision.Hold.Revision < s.from.hold.Revision
@@ -661,7 +662,7 @@ var invariants = map[string]func(s *transition) bool{
 		if s.err != nil || s.decision.Unchanged || s.decision.Hold.State.Final() || s.claimed {
 			return false
 		}
-		p := s.decision.Placement(&s.from.hold, s.from.now, testRules)
+		p := s.decision.SortedSetPlacement(&s.from.hold, s.from.now, testRules)
 		h := &s.decision.Hold
 		return h.NextOp != 0 && p.DueAt.IsZero() || h.NextOp == 0 &&
 			(!p.DueAt.IsZero() || p.Ready) || s.decision.NewDeadline == p.KeepMilestone ||

@@ -75,7 +75,7 @@ func TestPassMilestone_KeepsRequestedAction(t *testing.T) {
 					HTTPStatus: 429}, now).Hold
 				h = claimHold(h, now)
 			}
-			h = h.ReleaseUnsent().Hold
+			h = h.ReleaseUnsentClaim().Hold
 			now = end.Add(time.Second)
 			c, _ := h.PassMilestone(end, now, testRules)
 			h = c.Hold
@@ -141,7 +141,7 @@ func laterOf(a, b time.Time) time.Time {
 func policyOpBeforeDeadline(t *testing.T, c hold.Decision, now time.Time) hold.Op {
 	t.Helper()
 	h := c.Hold
-	due := c.Placement(&c.Hold, now, testRules).NextMilestone
+	due := c.SortedSetPlacement(&c.Hold, now, testRules).NextMilestone
 	for i := 0; due.Before(h.ExpiresAt); i++ {
 		if i > 100000 {
 			t.Fatal("the milestones never come to the deadline")

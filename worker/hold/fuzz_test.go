@@ -55,10 +55,10 @@ func FuzzScheduleRequest(f *testing.F) {
 				h.ExpiresAt.IsZero() || h.OnExpiry == 0 {
 				t.Fatalf("%+v", h)
 			}
-			if !h.HasTermsOf(d) {
+			if !h.HasTermsOfRequest(d) {
 				t.Fatal("the same wish again is another wish")
 			}
-			if p := c.Placement(&hold.Hold{}, t0, testRules); p.NextMilestone.IsZero() {
+			if p := c.SortedSetPlacement(&hold.Hold{}, t0, testRules); p.NextMilestone.IsZero() {
 				t.Fatal("no milestone ahead")
 			}
 			p := hold.Patch{CaptureAt: &w.CancelAt, CancelAt: &w.CaptureAt, TimeZone: w.TimeZone,

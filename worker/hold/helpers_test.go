@@ -17,8 +17,9 @@ const (
 
 var (
 	t0        = time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
-	testRules = hold.Rules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{72 * time.Hour,
-		24 * time.Hour, 6 * time.Hour, time.Hour}}
+	testRules = hold.DecisionRules{ExpiryMargin: time.Hour,
+		Thresholds: []time.Duration{72 * time.Hour,
+			24 * time.Hour, 6 * time.Hour, time.Hour}}
 )
 
 // newIntent is what Stripe says of an intent made at t0, whose authorization
@@ -118,7 +119,7 @@ func mustAccept(t testing.TB) func(hold.Decision, error) hold.Hold {
 }
 
 // wantCode checks that err is a *Problem of this code, "" meaning none.
-func wantCode(t testing.TB, err error, code hold.Code) {
+func wantCode(t testing.TB, err error, code hold.ProblemCode) {
 	t.Helper()
 	if err == nil {
 		if code != "" {

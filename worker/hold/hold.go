@@ -63,8 +63,9 @@ const (
 var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update",
 	"confirm", "list", "check"}
 
-// Bucket returns the operation whose rate limit the request counts against.
-func (o Op) Bucket() Op {
+// RateLimitBucket returns the operation whose rate limit the request counts
+// against.
+func (o Op) RateLimitBucket() Op {
 	switch o {
 	case OpConfirm:
 		return OpAuthorize
@@ -158,9 +159,9 @@ const (
 	MaxNoteBytes      = 300 // bytes of the note of one history entry
 )
 
-// KeyUsage counts the requests sent under the current generation of the
-// idempotency key.
-type KeyUsage struct {
+// IdempotencyKeyUsage counts the requests sent under the current generation of
+// the idempotency key.
+type IdempotencyKeyUsage struct {
 	Count   uint32
 	FirstAt time.Time // when the first may have left: Stripe may forget the key 24 h later
 	Unknown bool      // the outcome of at least one is unknown
@@ -210,7 +211,7 @@ type Hold struct {
 	NextAt     time.Time
 	Reason     Cause  // of NextOp, or of the outcome
 	Generation uint32 // of the idempotency key
-	Sent       KeyUsage
+	Sent       IdempotencyKeyUsage
 	ReadFirst  bool // Stripe must be read before the key is used again
 
 	// Counters of consecutive events.

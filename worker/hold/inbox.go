@@ -14,7 +14,7 @@ type InboxEntry struct {
 type RejectedRequest struct {
 	Source string // inbox or stripe
 	ID     string // of the entry or the event
-	Code   Code
+	Code   ProblemCode
 	Field  string
 	Reason string
 	Text   string // the original

@@ -40,7 +40,7 @@ func idempotencyKey(h *Hold, c Call) string {
 	if c.CancellationReason != ReasonAbandoned {
 		d.Write([]byte(c.CancellationReason))
 	}
-	if !c.CaptureParams.Empty() {
+	if !c.CaptureParams.IsEmpty() {
 		d.Write(c.CaptureParams.canonicalJSON())
 	}
 	sum := d.Sum(nil)
@@ -57,14 +57,14 @@ func retryBackoff(h *Hold, base, limit time.Duration) time.Duration {
 	if h.Calls >= MaxCallsBeforeAlert {
 		limit = maxBackoff
 	}
-	return backoff(h.ID, h.Retries, base, limit)
+	return jitteredBackoff(h.ID, h.Retries, base, limit)
 }
 
-// backoff returns how long to wait before retry n (from 1): base doubled each
-// time up to limit, then shortened by up to half. The jitter depends on the
-// hold and n only: holds that failed together spread, and the same history
-// gives the same times.
-func backoff(id string, n uint32, base, limit time.Duration) time.Duration {
+// jitteredBackoff returns how long to wait before retry n (from 1): base
+// doubled each time up to limit, then shortened by up to half. The jitter
+// depends on the hold and n only: holds that failed together spread, and the
+// same history gives the same times.
+func jitteredBackoff(id string, n uint32, base, limit time.Duration) time.Duration {
 	d := base
 	for i := uint32(1); i < n && d < limit; i++ {
 		d *= 2

@@ -172,7 +172,7 @@ func (l *lifecycle) commit(c hold.Decision) {
 		return
 	}
 	c.Hold.Version = l.h.Version + 1
-	p := c.Placement(&l.h, l.now, testRules)
+	p := c.SortedSetPlacement(&l.h, l.now, testRules)
 	if !p.KeepMilestone {
 		l.milestone = p.NextMilestone
 	}
@@ -279,7 +279,7 @@ func (l *lifecycle) claimAndCall() {
 			if sent {
 				l.commit(c.ReleaseClaimUntil(l.now))
 			} else {
-				l.commit(h.ReleaseUnsent())
+				l.commit(h.ReleaseUnsentClaim())
 			}
 			l.leasedUntil = time.Time{}
 			return
@@ -320,7 +320,7 @@ func (l *lifecycle) claimAndCall() {
 		if a.Kind == hold.AnswerIdempotencyError {
 			l.fatalf("the same key with other parameters: %+v", call)
 		}
-		c, sent = c.FollowedBy(h.ApplyAnswer(call, a, l.now)), true
+		c, sent = c.Merge(h.ApplyAnswer(call, a, l.now)), true
 		if l.injectFaults && l.drawChoice("store", "up", "up", "up", "up", "down") == "down" {
 			l.died = true
 			return // the answer is lost with the worker
@@ -620,7 +620,7 @@ func TestApplyAnswer_NotFoundAfterLostRequest(t *testing.T) {
 	})
 	t.Run("told once", func(t *testing.T) {
 		h := newHold(t, nil, withCaptureAt(due))
-		h = h.ApplyNotFound(t0).Hold
+		h = h.ApplyIntentNotFound(t0).Hold
 		for at := h.ExpiresAt; at.Before(h.ExpiresAt.Add(time.Hour)); at = at.Add(5 * time.Minute) {
 			c, _ := h.PassMilestone(at, at, testRules)
 			h = claimHold(c.Hold, at)

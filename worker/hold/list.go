@@ -14,9 +14,9 @@ const (
 	SetReady                           // due and not claimed, by deadline
 )
 
-// Position is a place in a set: after the hold with this score and member. The
-// zero value is the beginning.
-type Position struct {
+// SortedSetPosition is a place in a set: after the hold with this score and
+// member. The zero value is the beginning.
+type SortedSetPosition struct {
 	Score  int64  `json:"s,omitempty"`
 	Member string `json:"n,omitempty"`
 }
@@ -24,5 +24,5 @@ type Position struct {
 // ListedHold is a hold in a set with its position.
 type ListedHold struct {
 	Hold     Hold
-	Position Position
+	Position SortedSetPosition
 }

@@ -18,11 +18,11 @@ func parseActionTime(field, s, zone string, now time.Time) (time.Time, error) {
 		return time.Time{}, err
 	}
 	if t.Before(now.Add(-PastTolerance)) {
-		return time.Time{}, problem(InThePast, field, "%s is more than %s ago; it is %s", s,
+		return time.Time{}, newProblem(InThePast, field, "%s is more than %s ago; it is %s", s,
 			formatDuration(PastTolerance), now.UTC().Format(time.RFC3339))
 	}
 	if t.After(now.Add(MaxAhead)) {
-		return time.Time{}, problem(InvalidTime, field,
+		return time.Time{}, newProblem(InvalidTime, field,
 			"%s is more than %d days ahead: no authorization lasts that long", s,
 			int(MaxAhead.Hours()/24))
 	}
@@ -34,7 +34,7 @@ func parseActionTime(field, s, zone string, now time.Time) (time.Time, error) {
 // skips has the offset from before the change (RFC 5545, section 3.3.5).
 func ParseTime(field, s, zone string) (time.Time, error) {
 	if len(s) > 64 {
-		return time.Time{}, problem(InvalidTime, field,
+		return time.Time{}, newProblem(InvalidTime, field,
 			"invalid time %.64q…: want RFC 3339, such as 2026-12-01T11:00:00+01:00", s)
 	}
 	var loc *time.Location
@@ -46,21 +46,21 @@ func ParseTime(field, s, zone string) (time.Time, error) {
 			loc, err = time.LoadLocation(zone)
 		}
 		if err != nil {
-			return time.Time{}, problem(UnknownTimeZone, "time_zone",
+			return time.Time{}, newProblem(UnknownTimeZone, "time_zone",
 				"unknown time_zone %.64q: want an IANA name, such as Europe/Paris", zone)
 		}
 	}
 	if !localTimePattern.MatchString(s) {
 		t, err := time.Parse(time.RFC3339, s)
 		if err != nil {
-			return time.Time{}, problem(InvalidTime, field,
+			return time.Time{}, newProblem(InvalidTime, field,
 				"invalid time %q: want RFC 3339, such as 2026-12-01T11:00:00+01:00, "+
 					"or a local time with time_zone", s)
 		}
 		return t.UTC().Truncate(time.Millisecond), nil
 	}
 	if loc == nil {
-		return time.Time{}, problem(InvalidTime, field,
+		return time.Time{}, newProblem(InvalidTime, field,
 			"%q has no offset: add one, such as +01:00, or send time_zone", s)
 	}
 	layout := "2006-01-02T15:04:05"
@@ -69,7 +69,7 @@ func ParseTime(field, s, zone string) (time.Time, error) {
 	}
 	wall, err := time.Parse(layout, strings.Replace(s, " ", "T", 1))
 	if err != nil {
-		return time.Time{}, problem(InvalidTime, field, "invalid time %q: no calendar has it", s)
+		return time.Time{}, newProblem(InvalidTime, field, "invalid time %q: no calendar has it", s)
 	}
 	return resolveLocalTime(wall, loc).Truncate(time.Millisecond), nil
 }

@@ -69,10 +69,10 @@ func RequestFromMetadata(
 			return req, false, true, err
 		}
 	}
-	if req.Metadata, err = readPairs(m, MetaMetadata); err != nil {
+	if req.Metadata, err = readMetadataPairs(m, MetaMetadata); err != nil {
 		return req, false, true, err
 	}
-	if req.CaptureMetadata, err = readPairs(m, MetaCaptureMetadata); err != nil {
+	if req.CaptureMetadata, err = readMetadataPairs(m, MetaCaptureMetadata); err != nil {
 		return req, false, true, err
 	}
 	return req, m[MetaPaused] == "true", true, nil
@@ -84,14 +84,15 @@ func parseMetadataAmount(key, s string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n <= 0 {
-		return 0, problem(InvalidAmount, key,
+		return 0, newProblem(InvalidAmount, key,
 			"invalid amount %.40q: want minor units, such as 1250 for 12.50", s)
 	}
 	return n, nil
 }
 
-// readPairs decodes the pairs that [writePairs] has written under key.
-func readPairs(m map[string]string, key string) (pairs map[string]string, err error) {
+// readMetadataPairs decodes the pairs that [writeMetadataPairs] has written
+// under key.
+func readMetadataPairs(m map[string]string, key string) (pairs map[string]string, err error) {
 	var text strings.Builder
 	for i := 1; ; i++ {
 		piece, there := m[metadataPieceKey(key, i)]
@@ -104,13 +105,14 @@ func readPairs(m map[string]string, key string) (pairs map[string]string, err er
 		return nil, nil
 	}
 	if err := json.Unmarshal([]byte(text.String()), &pairs); err != nil {
-		return nil, problem(InvalidMetadata, key, "invalid metadata: want a JSON object of strings")
+		return nil, newProblem(InvalidMetadata, key,
+			"invalid metadata: want a JSON object of strings")
 	}
 	return pairs, nil
 }
 
-// writePairs adds pairs to m as JSON, in pieces that each fit a value.
-func writePairs(m map[string]string, key string, pairs map[string]string) error {
+// writeMetadataPairs adds pairs to m as JSON, in pieces that each fit a value.
+func writeMetadataPairs(m map[string]string, key string, pairs map[string]string) error {
 	if len(pairs) == 0 {
 		return nil
 	}
@@ -139,7 +141,7 @@ func metadataPieceKey(key string, i int) string {
 // hold's terms. An empty value removes a key, as at Stripe. ok is false if they
 // do not fit beside the intent's other metadata.
 func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bool) {
-	want, err := termPairs(h)
+	want, err := termsAsMetadata(h)
 	if err != nil {
 		return nil, false
 	}
@@ -167,8 +169,8 @@ func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bo
 	return pairs, total <= stripeMetadataKeys
 }
 
-// termPairs returns the hold's terms as metadata.
-func termPairs(h *Hold) (map[string]string, error) {
+// termsAsMetadata returns the hold's terms as metadata.
+func termsAsMetadata(h *Hold) (map[string]string, error) {
 	want := map[string]string{}
 	set := func(k, v string) {
 		if v != "" {
@@ -200,8 +202,8 @@ func termPairs(h *Hold) (map[string]string, error) {
 	amount(MetaApplicationFee, h.CaptureParams.ApplicationFeeAmount)
 	amount(MetaTransferAmount, h.CaptureParams.TransferData.Amount)
 	set(MetaDescriptorSuffix, h.CaptureParams.StatementDescriptorSuffix)
-	if err := writePairs(want, MetaMetadata, h.Metadata); err != nil {
+	if err := writeMetadataPairs(want, MetaMetadata, h.Metadata); err != nil {
 		return nil, err
 	}
-	return want, writePairs(want, MetaCaptureMetadata, h.CaptureParams.CaptureMetadata)
+	return want, writeMetadataPairs(want, MetaCaptureMetadata, h.CaptureParams.CaptureMetadata)
 }

@@ -15,7 +15,7 @@ type deadlineCase struct {
 	h         hold.Hold
 	ownTime   string
 	condition string
-	rules     hold.Rules
+	rules     hold.DecisionRules
 	deadline  time.Time
 }
 
@@ -23,7 +23,8 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 	thresholds := [][]time.Duration{nil, {72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour},
 		{30 * time.Minute}, {10 * time.Minute, 48 * time.Hour}}
 	c := deadlineCase{
-		rules: hold.Rules{ExpiryMargin: rapid.SampledFrom([]time.Duration{0, time.Minute, time.Hour,
+		rules: hold.DecisionRules{ExpiryMargin: rapid.SampledFrom([]time.Duration{0, time.Minute,
+			time.Hour,
 			12 * time.Hour}).Draw(t, "margin"),
 			Thresholds: rapid.SampledFrom(thresholds).Draw(t, "thresholds")},
 		deadline: t0.Add(
@@ -62,7 +63,7 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 		}
 		c.h = p.Hold
 	case "attention":
-		c.h = c.h.ApplyNotFound(t0).Hold
+		c.h = c.h.ApplyIntentNotFound(t0).Hold
 	case "ends too early":
 		c.h.State, c.h.NextOp, c.h.NextAt, c.h.Reason = hold.Attention, 0,
 			time.Time{}, hold.CauseAfterDeadline
@@ -102,7 +103,7 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 		c := drawDeadlineCase(rt)
 		h, r := c.h, c.rules
 		first := (&hold.Decision{Hold: h, NewDeadline: true})
-		due := first.Placement(&hold.Hold{}, t0, r).NextMilestone
+		due := first.SortedSetPlacement(&hold.Hold{}, t0, r).NextMilestone
 		wantOp, wantAlert := c.wantPolicy()
 		policyAt := c.deadline.Add(-r.ExpiryMargin)
 		ackAt := t0.Add(40 * day)
@@ -140,7 +141,7 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 					rt.Fatal(err)
 				}
 				h = a.Hold
-				if p := a.Placement(&h, now, r); !p.KeepMilestone {
+				if p := a.SortedSetPlacement(&h, now, r); !p.KeepMilestone {
 					due = p.NextMilestone
 				}
 			}
@@ -259,7 +260,7 @@ func TestPassMilestone_EachThresholdOnce(t *testing.T) {
 // A change inside the margin lets the policy act, and tells no threshold that
 // was told before.
 func TestPassMilestone_WarnsOncePerThreshold(t *testing.T) {
-	for _, r := range []hold.Rules{testRules, {ExpiryMargin: 12 * time.Hour,
+	for _, r := range []hold.DecisionRules{testRules, {ExpiryMargin: 12 * time.Hour,
 		Thresholds: testRules.Thresholds}} {
 		h := newHold(t, heldIntent(), withCaptureAt(t0.Add(7*day-time.Second)))
 		inside := h.ExpiresAt.Add(-50 * time.Minute)
@@ -267,7 +268,7 @@ func TestPassMilestone_WarnsOncePerThreshold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		due := c.Placement(&h, inside, r).NextMilestone
+		due := c.SortedSetPlacement(&h, inside, r).NextMilestone
 		if due.After(inside) {
 			t.Fatalf("the policy's time is over, and it is looked at only at %s", due)
 		}

@@ -46,8 +46,8 @@ type Sum struct {
 	Amount   int64  `json:"amount"`
 }
 
-// AddToSums adds one hold's amount to the sum of its currency.
-func AddToSums(sums []Sum, currency string, amount int64) []Sum {
+// AddToCurrencySums adds one hold's amount to the sum of its currency.
+func AddToCurrencySums(sums []Sum, currency string, amount int64) []Sum {
 	for i := range sums {
 		if sums[i].Currency == currency {
 			sums[i].Count++

@@ -12,10 +12,10 @@ func New(d *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision
 	now = now.UTC().Truncate(time.Millisecond)
 	h := holdFromRequest(d, now)
 	if in != nil {
-		if err := checkIntentMatches(d, in); err != nil {
+		if err := checkIntentMatchesRequest(d, in); err != nil {
 			return Decision{}, err
 		}
-		updateFromIntent(&h, in, now)
+		updateFromHeldIntent(&h, in, now)
 	}
 	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
 		return Decision{}, err
@@ -29,7 +29,7 @@ func New(d *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision
 	if late != nil && known && !d.FromMetadata {
 		return Decision{}, late
 	}
-	planFromTerms(&h, now)
+	planNextOp(&h, now)
 	scheduled := HistoryEntry{At: now, Kind: HistoryScheduled, By: by}
 	if d.Confirm {
 		scheduled.Note = confirmedNote
@@ -43,27 +43,27 @@ func New(d *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision
 	created.addEvent(EventScheduled, 0)
 	if late != nil && !known && !h.CaptureAt.IsZero() {
 		// A release after the deadline does no harm; a capture is lost.
-		created.addExpiresBeforeDue(now)
+		created.addAfterDeadlineWarning(now)
 	}
 	if !known {
 		late = nil
 	}
-	next, follows, err := decideRecovered(h, d, tooLarge, late, by, now)
+	next, follows, err := decideRecoveredTerms(h, d, tooLarge, late, by, now)
 	if err != nil {
 		return Decision{}, err
 	}
 	if !follows {
-		created.setMirroredFrom(d)
+		created.setTermsMirrored(d)
 		return created, nil
 	}
 	next.Events, next.NewDeadline = append(created.Events, next.Events...), true
-	next.setMirroredFrom(d)
+	next.setTermsMirrored(d)
 	return next, nil
 }
 
-// decideRecovered returns what follows at once for a hold with recovered terms:
-// it is paused, or its terms cannot act. tooLarge and late say why.
-func decideRecovered(
+// decideRecoveredTerms returns what follows at once for a hold with recovered
+// terms: it is paused, or its terms cannot act. tooLarge and late say why.
+func decideRecoveredTerms(
 	h Hold, d *ValidRequest, tooLarge, late error, by string, now time.Time,
 ) (next Decision, follows bool, err error) {
 	switch {
@@ -73,7 +73,7 @@ func decideRecovered(
 		next, err = h.Pause(0, by, now)
 		return next, true, err
 	case late != nil:
-		return requireAttention(h, CauseAfterDeadline, endsAtNote(&h), now), true, nil
+		return requireAttention(h, CauseAfterDeadline, expiresAtNote(&h), now), true, nil
 	case d.TooLateToCapture:
 		return requireAttention(h, CauseOverdue,
 			"was to be captured at "+h.CaptureAt.Format(time.RFC3339), now), true, nil
@@ -96,26 +96,26 @@ func holdFromRequest(d *ValidRequest, now time.Time) Hold {
 	return h
 }
 
-// checkIntentMatches compares what the caller stated with the intent.
-func checkIntentMatches(d *ValidRequest, in *PaymentIntent) error {
+// checkIntentMatchesRequest compares what the caller stated with the intent.
+func checkIntentMatchesRequest(d *ValidRequest, in *PaymentIntent) error {
 	if in.Status != StatusRequiresCapture {
-		return problem(NotCapturable, "payment_intent",
+		return newProblem(NotCapturable, "payment_intent",
 			"%s is %s at Stripe: want a PaymentIntent that is requires_capture", d.ID, in.Status)
 	}
 	if d.Currency != "" && d.Currency != in.Currency {
-		return problem(CurrencyMismatch, "currency", "%s is in %s, not in %s", d.ID,
+		return newProblem(CurrencyMismatch, "currency", "%s is in %s, not in %s", d.ID,
 			in.Currency, d.Currency)
 	}
 	if d.Amount != 0 && !in.holdsAmount(d.Amount) {
-		return problem(AmountMismatch, "amount", "%s holds %d %s, not %d", d.ID,
+		return newProblem(AmountMismatch, "amount", "%s holds %d %s, not %d", d.ID,
 			in.AmountCapturable, in.Currency, d.Amount)
 	}
 	return nil
 }
 
-// setMirroredFrom records whether a new hold's terms are in the intent's
+// setTermsMirrored records whether a new hold's terms are in the intent's
 // metadata: those that were read from there are.
-func (d *Decision) setMirroredFrom(draft *ValidRequest) {
+func (d *Decision) setTermsMirrored(draft *ValidRequest) {
 	d.markUnmirrored()
 	d.Hold.Mirrored, d.NewTerms = draft.FromMetadata, !draft.FromMetadata
 }
@@ -125,9 +125,9 @@ func (d *Decision) markUnmirrored() {
 	d.Hold.Mirrored, d.Hold.Unmirrorable, d.NewTerms = false, false, true
 }
 
-// HasTermsOf reports whether scheduling d again would ask for the terms that h
-// has.
-func (h *Hold) HasTermsOf(d *ValidRequest) bool {
+// HasTermsOfRequest reports whether scheduling d again would ask for the terms
+// that h has.
+func (h *Hold) HasTermsOfRequest(d *ValidRequest) bool {
 	if len(d.Metadata) != len(h.Metadata) {
 		return false
 	}
@@ -146,7 +146,7 @@ func (h *Hold) HasTermsOf(d *ValidRequest) bool {
 
 // HaveSameTerms reports whether two states of one hold have the same terms.
 func HaveSameTerms(h, other *Hold) bool {
-	return h.HasTermsOf(
+	return h.HasTermsOfRequest(
 		&ValidRequest{ID: other.ID, Account: other.Account, Reference: other.Reference,
 			CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
 			CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
@@ -154,9 +154,9 @@ func HaveSameTerms(h, other *Hold) bool {
 	)
 }
 
-// DescendsFrom reports whether h descends from wanted: its history has wanted's
-// newest entry.
-func DescendsFrom(h, wanted *Hold) bool {
+// HistoryDescendsFrom reports whether h descends from wanted: its history has
+// wanted's newest entry.
+func HistoryDescendsFrom(h, wanted *Hold) bool {
 	if len(wanted.History) == 0 || h.Revision < wanted.Revision {
 		return false
 	}

@@ -22,8 +22,8 @@ func (h *Hold) BeginClaim(since time.Time, takenOver bool) {
 	}
 }
 
-// ReleaseUnsent ends a claim under which nothing was sent.
-func (h Hold) ReleaseUnsent() Decision {
+// ReleaseUnsentClaim ends a claim under which nothing was sent.
+func (h Hold) ReleaseUnsentClaim() Decision {
 	if h.Sent.Count == 0 && !h.Sent.Unknown {
 		h.Sent.FirstAt = time.Time{}
 	}

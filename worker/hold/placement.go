@@ -2,9 +2,9 @@ package hold
 
 import "time"
 
-// Placement says in which sorted sets the store keeps a hold. A zero time means
-// that the hold is not in that set.
-type Placement struct {
+// SortedSetPlacement says in which sorted sets the store keeps a hold. A zero
+// time means that the hold is not in that set.
+type SortedSetPlacement struct {
 	DueAt time.Time // when it becomes ready
 	Ready bool      // it goes to the ready queue at once
 	// Urgent says that it becomes ready at its time even while the capture job
@@ -29,21 +29,23 @@ type Placement struct {
 	KeepMirror bool      // the stored MirrorAt stays
 }
 
-// Placement returns where the store keeps the decision's hold. before is the
-// hold as it was, the zero Hold if it is new.
-func (d *Decision) Placement(before *Hold, now time.Time, r Rules) Placement {
+// SortedSetPlacement returns where the store keeps the decision's hold. before
+// is the hold as it was, the zero Hold if it is new.
+func (d *Decision) SortedSetPlacement(
+	before *Hold, now time.Time, r DecisionRules,
+) SortedSetPlacement {
 	h := &d.Hold
 	if h.State.Final() {
-		return Placement{SettledAt: h.SettledAt}
+		return SortedSetPlacement{SettledAt: h.SettledAt}
 	}
-	p := Placement{NeedsAttention: h.State == Attention, KeepMilestone: !d.NewDeadline}
+	p := SortedSetPlacement{NeedsAttention: h.State == Attention, KeepMilestone: !d.NewDeadline}
 	if d.NewDeadline {
 		p.NextMilestone, p.KeepOverdueMilestone = h.NextMilestone(now, r), true
 		// The time of on_expiry may have passed before the deadline or the
 		// terms were known: it is due at once.
-		if act := policyTime(h, r); !act.After(now) && h.ExpiresAt.After(now) {
+		if act := expiryPolicyTime(h, r); !act.After(now) && h.ExpiresAt.After(now) {
 			p.NextMilestone = act
-			if policyAction(h) != 0 {
+			if expiryPolicyAction(h) != 0 {
 				p.NextMilestone = now // thresholds between act and now were published
 			}
 		}
@@ -79,7 +81,7 @@ func awaitsVerification(h *Hold) bool {
 
 // nearestPassedThreshold returns the threshold nearest to the deadline that has
 // passed, 0 if none has or the deadline has passed.
-func nearestPassedThreshold(h *Hold, now time.Time, r Rules) time.Duration {
+func nearestPassedThreshold(h *Hold, now time.Time, r DecisionRules) time.Duration {
 	nearest := time.Duration(0)
 	for _, d := range r.Thresholds {
 		if !h.ExpiresAt.Add(-d).After(now) && h.ExpiresAt.After(now) &&
@@ -94,7 +96,7 @@ func nearestPassedThreshold(h *Hold, now time.Time, r Rules) time.Duration {
 // passed, so that the expiry job warns at once of a hold that is new or whose
 // deadline has moved. A threshold that was published for the old deadline is
 // not published again.
-func (p *Placement) backdateMilestone(before, h *Hold, now time.Time, r Rules) {
+func (p *SortedSetPlacement) backdateMilestone(before, h *Hold, now time.Time, r DecisionRules) {
 	d := nearestPassedThreshold(h, now, r)
 	if d == 0 || h.Acknowledged {
 		return

@@ -16,7 +16,7 @@ type HoldWrite struct {
 	// hold must not exist yet. The new version is one more.
 	Version   uint64
 	Hold      Hold
-	Placement Placement
+	Placement SortedSetPlacement
 	// PreviousReference is the reference before the change, for the index.
 	PreviousReference string
 	Events            [][]byte // JSON, published with the change
@@ -33,8 +33,8 @@ const (
 	CommitRepeated                         // an earlier commit wrote the same; nothing is written
 )
 
-// Committed reports whether the store has the write.
-func (r CommitResult) Committed() bool { return r == CommitWritten || r == CommitRepeated }
+// IsCommitted reports whether the store has the write.
+func (r CommitResult) IsCommitted() bool { return r == CommitWritten || r == CommitRepeated }
 
 // Claim is a hold that the store has leased to a worker.
 type Claim struct {
@@ -52,15 +52,15 @@ type RateLimitLane struct {
 	Ready           int // holds
 }
 
-// Share is the part of a pass that goes to one lane.
-type Share struct {
+// ClaimShare is the part of a pass that goes to one lane.
+type ClaimShare struct {
 	Lane  RateLimitLane
 	Holds int       // claim at most
 	Until time.Time // claim no hold whose deadline is later; zero: any hold
 }
 
-// ShareClaims are the holds that the store claimed for one [Share].
-type ShareClaims struct {
+// ClaimedShare are the holds that the store claimed for one [ClaimShare].
+type ClaimedShare struct {
 	Claims []Claim // nearest deadline first
 	// NearestDeadline is that of the holds left in the lane; zero: none is left.
 	NearestDeadline time.Time
@@ -103,15 +103,15 @@ type MilestoneWrite struct {
 	Events   [][]byte
 }
 
-// Counts is the number of holds by state.
-type Counts struct {
+// HoldCounts is the number of holds by state.
+type HoldCounts struct {
 	Open, Scheduled, Ready, Working, Attention, Settled, Unverified int64
 }
 
 // BudgetRequest asks a budget for requests of one account and kind.
 type BudgetRequest struct {
 	Account  string
-	Op       Op            // its [Op.Bucket]
+	Op       Op            // its [Op.RateLimitBucket]
 	Requests int           // at most
 	Ahead    time.Duration // how far ahead of their sending they may be reserved
 	Priority Priority
@@ -120,7 +120,7 @@ type BudgetRequest struct {
 // LoweredRate is a rate of requests that a 429 lowered below the configured one.
 type LoweredRate struct {
 	Account   string // empty: the own account
-	Kind      string // of requests: an [Op.Bucket], or [AllKinds]
+	Kind      string // of requests: an [Op.RateLimitBucket], or [AllKinds]
 	PerSecond float64
 }
 

@@ -52,17 +52,17 @@ type ValidRequest struct {
 	// request may omit it.
 	Confirm bool
 
-	// Of terms found in metadata, see [ScheduleRequest.ValidateRecovered]. No
-	// caller waits for a response, so the hold requires attention instead of a
-	// refusal.
+	// Of terms found in metadata, see [ScheduleRequest.ValidateRecoveredTerms].
+	// No caller waits for a response, so the hold requires attention instead of
+	// a refusal.
 	FromMetadata     bool
 	TooLateToCapture bool // capture_at is too long ago to capture without an operator
 	Paused           bool
 }
 
-// NeedsRead reports whether the request lacks something that a read at Stripe
-// would show.
-func (d *ValidRequest) NeedsRead() bool {
+// NeedsStripeRead reports whether the request lacks something that a read at
+// Stripe would show.
+func (d *ValidRequest) NeedsStripeRead() bool {
 	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero()
 }
 
@@ -85,7 +85,7 @@ func CheckPaymentIntentID(id string) error {
 		ok = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 	}
 	if !ok {
-		return problem(InvalidID, "payment_intent",
+		return newProblem(InvalidID, "payment_intent",
 			"invalid payment_intent %s: want an id that starts with pi_", quoteUnlessSecret(id))
 	}
 	return nil
@@ -105,7 +105,7 @@ func quoteUnlessSecret(s string) string {
 // is the platform's own account.
 func CheckAccountID(id string) error {
 	if id != "" && (len(id) > len("acct_")+64 || !accountIDPattern.MatchString(id)) {
-		return problem(InvalidID, "account",
+		return newProblem(InvalidID, "account",
 			"invalid account %s: want an id that starts with acct_, or none",
 			quoteUnlessSecret(id))
 	}
@@ -134,11 +134,11 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 	}
 	d.Currency = strings.ToLower(req.Currency)
 	if d.Currency != "" && !currencyPattern.MatchString(d.Currency) {
-		return nil, problem(InvalidCurrency, "currency",
+		return nil, newProblem(InvalidCurrency, "currency",
 			"invalid currency %.20q: want three letters of ISO 4217, such as eur", req.Currency)
 	}
 	if (d.Currency == "") != (req.Amount == 0) {
-		return nil, problem(InvalidAmount, "amount",
+		return nil, newProblem(InvalidAmount, "amount",
 			"send amount and currency together, or neither")
 	}
 	if err := checkAmount("amount", req.Amount, d.Currency); err != nil {
@@ -148,17 +148,17 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 		return nil, err
 	}
 	var err error
-	if d.CaptureParams, err = req.checkedCaptureParams(); err != nil {
+	if d.CaptureParams, err = req.validateCaptureParams(); err != nil {
 		return nil, err
 	}
-	if d.Metadata, err = checkedMetadata(req.Metadata); err != nil {
+	if d.Metadata, err = validateMetadata(req.Metadata); err != nil {
 		return nil, err
 	}
 	if d.OnExpiry, err = parseOnExpiry(req.OnExpiry); err != nil {
 		return nil, err
 	}
 	if req.CaptureAt != "" && req.CancelAt != "" {
-		return nil, problem(ConflictingTimes, "cancel_at",
+		return nil, newProblem(ConflictingTimes, "cancel_at",
 			"a hold is captured or canceled, not both: send capture_at or cancel_at")
 	}
 	if d.CaptureAt, err = parseActionTime("capture_at", req.CaptureAt,
@@ -174,9 +174,9 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 	return d, nil
 }
 
-// checkedCaptureParams compares a fee and a transfer with the amount to
+// validateCaptureParams compares a fee and a transfer with the amount to
 // capture, if the request names one.
-func (req *ScheduleRequest) checkedCaptureParams() (CaptureParams, error) {
+func (req *ScheduleRequest) validateCaptureParams() (CaptureParams, error) {
 	p := req.CaptureParams
 	if p.CaptureMetadata = maps.Clone(p.CaptureMetadata); len(p.CaptureMetadata) == 0 {
 		p.CaptureMetadata = nil
@@ -185,7 +185,7 @@ func (req *ScheduleRequest) checkedCaptureParams() (CaptureParams, error) {
 		return p, err
 	}
 	if captured := cmp.Or(req.CaptureAmount, req.Amount); captured > 0 {
-		return p, checkWithinCapture(&p, captured)
+		return p, checkFeeAndTransfer(&p, captured)
 	}
 	return p, nil
 }
@@ -199,11 +199,11 @@ func parseExpiresAt(s, zone string, now time.Time) (time.Time, error) {
 		return time.Time{}, err
 	}
 	if !t.After(now) {
-		return time.Time{}, problem(InThePast, "expires_at",
+		return time.Time{}, newProblem(InThePast, "expires_at",
 			"%s is in the past: the authorization has ended", s)
 	}
 	if t.After(now.Add(MaxAhead)) {
-		return time.Time{}, problem(InvalidTime, "expires_at",
+		return time.Time{}, newProblem(InvalidTime, "expires_at",
 			"%s is more than %d days ahead: send the charge's capture_before", s,
 			int(MaxAhead.Hours()/24))
 	}
@@ -214,12 +214,14 @@ func parseExpiresAt(s, zone string, now time.Time) (time.Time, error) {
 // at Stripe may be and still mean now.
 const RecoveredCaptureGrace = 24 * time.Hour
 
-// ValidateRecovered is [ScheduleRequest.Validate] for terms found in an
+// ValidateRecoveredTerms is [ScheduleRequest.Validate] for terms found in an
 // intent's metadata. They were accepted long ago, so a time that has passed
 // since does not invalidate them. A capture up to [RecoveredCaptureGrace] late
 // is made now. A later one requires attention, because the cardholder no longer
 // expects it. A release is never too late.
-func (req *ScheduleRequest) ValidateRecovered(paused bool, now time.Time) (*ValidRequest, error) {
+func (req *ScheduleRequest) ValidateRecoveredTerms(
+	paused bool, now time.Time,
+) (*ValidRequest, error) {
 	d, err := req.Validate(now)
 	own, field := req.CaptureAt, "capture_at"
 	if own == "" {
@@ -256,10 +258,10 @@ type Patch struct {
 	CaptureParamsPatch
 }
 
-// appliedTo applies the patch to h's terms and validates the result. It does not
+// applyTo applies the patch to h's terms and validates the result. It does not
 // check whether h may change.
 func (p *Patch) applyTo(h *Hold, now time.Time) error {
-	if err := p.applyTimes(h, now); err != nil {
+	if err := p.applyActionTimes(h, now); err != nil {
 		return err
 	}
 	if p.CaptureAmount != nil {
@@ -269,7 +271,7 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		return err
 	}
 	var err error
-	if h.CaptureParams, err = p.CaptureParamsPatch.appliedTo(h.CaptureParams); err != nil {
+	if h.CaptureParams, err = p.CaptureParamsPatch.applyTo(h.CaptureParams); err != nil {
 		return err
 	}
 	if err := checkHoldCaptureParams(h); err != nil {
@@ -289,7 +291,7 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		h.Reference = *p.Reference
 	}
 	if len(p.Metadata) > 0 {
-		checked, err := checkedMetadata(mergePairs(h.Metadata, p.Metadata))
+		checked, err := validateMetadata(mergeMetadataPairs(h.Metadata, p.Metadata))
 		if err != nil {
 			return err
 		}
@@ -298,10 +300,10 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 	return nil
 }
 
-// applyTimes sets the times of the patch. Setting one clears the other.
-func (p *Patch) applyTimes(h *Hold, now time.Time) (err error) {
+// applyActionTimes sets the times of the patch. Setting one clears the other.
+func (p *Patch) applyActionTimes(h *Hold, now time.Time) (err error) {
 	if p.CaptureAt != nil && p.CancelAt != nil && *p.CaptureAt != "" && *p.CancelAt != "" {
-		return problem(ConflictingTimes, "cancel_at",
+		return newProblem(ConflictingTimes, "cancel_at",
 			"a hold is captured or canceled, not both: send capture_at or cancel_at")
 	}
 	set := func(field string, sent *string, own, other *time.Time) {

@@ -22,7 +22,7 @@ func TestScheduleRequest_ValidateRecovered(t *testing.T) {
 		paused  bool
 		state   hold.State
 		why     hold.Cause
-		refused hold.Code
+		refused hold.ProblemCode
 	}{
 		{"ahead", hold.ScheduleRequest{CaptureAt: at(time.Hour)}, false, hold.Scheduled,
 			hold.CauseSchedule, ""},
@@ -50,7 +50,7 @@ func TestScheduleRequest_ValidateRecovered(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.wish.PaymentIntent = in.ID
-			d, err := c.wish.ValidateRecovered(c.paused, now)
+			d, err := c.wish.ValidateRecoveredTerms(c.paused, now)
 			var ch hold.Decision
 			if err == nil {
 				ch, err = hold.New(d, in, "reconcile", now)
@@ -71,8 +71,8 @@ func TestScheduleRequest_ValidateRecovered(t *testing.T) {
 				ch.Events[1].Type == hold.EventAttention; alerted != (c.state == hold.Attention) {
 				t.Errorf("%v", ch.Events)
 			}
-			if c.state == hold.Attention && ch.Placement(&hold.Hold{}, now,
-				hold.Rules{}).NeedsAttention != true {
+			if c.state == hold.Attention && ch.SortedSetPlacement(&hold.Hold{}, now,
+				hold.DecisionRules{}).NeedsAttention != true {
 				t.Error("not where a person looks")
 			}
 		})

@@ -26,7 +26,7 @@ func holdInState(t *testing.T, s hold.State) hold.Hold {
 	case hold.Working:
 		h = claimHold(h, at)
 	case hold.Attention:
-		h = h.ApplyNotFound(t0).Hold
+		h = h.ApplyIntentNotFound(t0).Hold
 	case hold.Captured:
 		h = h.ApplyPaymentIntent(capturedIntent(amount), t0).Hold
 	case hold.Canceled:
@@ -42,7 +42,7 @@ func holdInState(t *testing.T, s hold.State) hold.Hold {
 
 func TestRequests_ByState(t *testing.T) {
 	now := t0.Add(time.Hour)
-	finalCode := map[hold.State]hold.Code{hold.Working: hold.TooLate,
+	finalCode := map[hold.State]hold.ProblemCode{hold.Working: hold.TooLate,
 		hold.Captured: hold.AlreadyCaptured, hold.Canceled: hold.AlreadyCanceled,
 		hold.Expired: hold.AlreadyExpired}
 	type row = map[hold.State]string // what becomes of it: a state, or a code
@@ -131,7 +131,7 @@ func TestRequests_ByState(t *testing.T) {
 				}
 				want := tt.want[s]
 				if err != nil {
-					wantCode(t, err, hold.Code(want))
+					wantCode(t, err, hold.ProblemCode(want))
 					return
 				}
 				if got := c.Hold.State.String(); c.Unchanged && want != "same" ||
@@ -191,7 +191,7 @@ func TestApplyPatch_PolicyChangedWhileActing(t *testing.T) {
 				p.Hold.Reason != tt.why {
 				t.Errorf("%s, next %s, %s", p.Hold.State, p.Hold.NextOp, p.Hold.Reason)
 			}
-			due := p.Placement(&h, inMargin, testRules).NextMilestone
+			due := p.SortedSetPlacement(&h, inMargin, testRules).NextMilestone
 			if due.IsZero() || due.After(inMargin) {
 				t.Fatalf("the deadline speaks at %s, not now", due)
 			}
@@ -271,7 +271,7 @@ func TestPolicy_WaitsForLaterDeadline(t *testing.T) {
 
 // Whoever is not told that a wish was granted finds it in the hold's history,
 // whatever became of the hold, and no other's wish for it.
-func TestDescendsFrom_AcceptedRequest(t *testing.T) {
+func TestHistoryDescendsFrom_AcceptedRequest(t *testing.T) {
 	due := t0.Add(day)
 	original := newHold(t, heldIntent(), withCaptureAt(due))
 	patched := mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api",
@@ -309,7 +309,7 @@ func TestDescendsFrom_AcceptedRequest(t *testing.T) {
 			mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api",
 				due)), patched, true, false},
 	} {
-		if follows, terms := hold.DescendsFrom(&tt.now, &tt.wanted),
+		if follows, terms := hold.HistoryDescendsFrom(&tt.now, &tt.wanted),
 			hold.HaveSameTerms(&tt.now, &tt.wanted); follows != tt.follows || terms != tt.terms {
 			t.Errorf("%s: follows %v, same terms %v", tt.name, follows, terms)
 		}
@@ -392,7 +392,7 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 		name  string
 		d     hold.ValidRequest
 		in    *hold.PaymentIntent
-		code  hold.Code
+		code  hold.ProblemCode
 		state hold.State
 		ends  time.Time
 		from  hold.DeadlineSource
@@ -464,10 +464,12 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 				t.Errorf("%s until %v (%s), verified %v, revision %d", h.State, h.ExpiresAt,
 					h.ExpiresSource, h.Verified, h.Revision)
 			}
-			if !h.HasTermsOf(&d) {
+			if !h.HasTermsOfRequest(&d) {
 				t.Error("the same wish again is another wish")
 			}
-			if p := c.Placement(&hold.Hold{}, t0, testRules); p.VerifyAt.IsZero() == (tt.in == nil && !(tt.d.Amount > 0 && !tt.d.ExpiresAt.IsZero())) {
+			if p := c.SortedSetPlacement(&hold.Hold{}, t0,
+				testRules); p.VerifyAt.IsZero() == (tt.in == nil && !(tt.d.Amount > 0 &&
+				!tt.d.ExpiresAt.IsZero())) {
 				t.Errorf("to be checked at %v", p.VerifyAt)
 			}
 		})
@@ -537,7 +539,7 @@ func TestScheduleRequest_Validate(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		edit func(w *hold.ScheduleRequest)
-		code hold.Code
+		code hold.ProblemCode
 	}{
 		{"least", func(w *hold.ScheduleRequest) {}, ""},
 		{"no id", func(w *hold.ScheduleRequest) { w.PaymentIntent = "" }, hold.InvalidID},
@@ -797,7 +799,7 @@ func TestAuthorizeRequest_MinimumAmount(t *testing.T) {
 	for _, c := range []struct {
 		amount   int64
 		currency string
-		want     hold.Code
+		want     hold.ProblemCode
 	}{
 		{49, "usd", hold.InvalidAmount}, {50, "usd", ""},
 		{29, "gbp", hold.InvalidAmount}, {30, "gbp", ""},

@@ -1,8 +1,8 @@
 package hold
 
-// Condition is a state of the daemon that lasts for a while, such as Stripe
-// being unavailable.
-type Condition struct {
+// DaemonCondition is a state of the daemon that lasts for a while, such as
+// Stripe being unavailable.
+type DaemonCondition struct {
 	Name     string // lower case
 	Active   bool   // as this replica sees it
 	Severity int    // a higher severity is published again
@@ -11,13 +11,13 @@ type Condition struct {
 	RaisedEvent, ClearedEvent []byte
 }
 
-// ConditionChange is the effect of a report of a [Condition].
-type ConditionChange uint8
+// DaemonConditionChange is the effect of a report of a [DaemonCondition].
+type DaemonConditionChange uint8
 
 // The changes of a condition. The replica whose report made the change
 // publishes it, once.
 const (
-	ConditionBegan ConditionChange = iota + 1
+	ConditionBegan DaemonConditionChange = iota + 1
 	ConditionEnded
 	ConditionWorsened
 )
@@ -28,9 +28,9 @@ type StreamEvent struct {
 	Event []byte // JSON
 }
 
-// SinkWrite is the progress of a sink's delivery. The store saves all of it
+// SinkProgress is the progress of a sink's delivery. The store saves all of it
 // or nothing.
-type SinkWrite struct {
+type SinkProgress struct {
 	State       []byte            // opaque to the store
 	Park        map[string][]byte // held back behind a failed event, by hold
 	Unpark      []string          // holds that are no longer parked

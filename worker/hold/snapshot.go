@@ -9,15 +9,16 @@ import "time"
 //
 // Nothing is taken from the snapshot itself.
 func snapshotNeedsRead(h *Hold, e *StripeEvent, now time.Time) bool {
-	in := e.snapshot()
-	if in == nil || !in.isFullyHeld() || !acceptsSnapshot(h) || !h.Verified {
+	in := e.intentSnapshot()
+	if in == nil || !in.isFullyHeld() || !acceptsEventSnapshot(h) || !h.Verified {
 		return true
 	}
-	return !matchesIntent(h, in) || !h.ExpiresAt.After(now)
+	return !recordMatchesIntent(h, in) || !h.ExpiresAt.After(now)
 }
 
-// snapshot returns what the event shows of its intent, nil if that is nothing.
-func (e *StripeEvent) snapshot() *PaymentIntent {
+// intentSnapshot returns what the event shows of its intent, nil if that is
+// nothing.
+func (e *StripeEvent) intentSnapshot() *PaymentIntent {
 	if e.Authorized != nil {
 		return e.Authorized
 	}
@@ -31,16 +32,16 @@ func (in *PaymentIntent) isFullyHeld() bool {
 		in.AmountReceived == 0 && in.Review == ""
 }
 
-// acceptsSnapshot reports whether a hold waits for nothing that only a read
-// shows.
-func acceptsSnapshot(h *Hold) bool {
+// acceptsEventSnapshot reports whether a hold waits for nothing that only a
+// read shows.
+func acceptsEventSnapshot(h *Hold) bool {
 	return h.State == Waiting || h.State == Scheduled ||
 		h.State == Paused && h.Reason != CauseReview
 }
 
-// matchesIntent reports whether the record says the same as the intent. An intent
-// without a deadline says nothing about it.
-func matchesIntent(h *Hold, in *PaymentIntent) bool {
+// recordMatchesIntent reports whether the record says the same as the intent.
+// An intent without a deadline says nothing about it.
+func recordMatchesIntent(h *Hold, in *PaymentIntent) bool {
 	return h.Amount == in.AmountCapturable && h.CapturedElsewhere == in.AmountReceived &&
 		h.Currency == in.Currency && (in.CaptureBefore.IsZero() ||
 		h.ExpiresSource == SourceCharge && h.ExpiresAt.Equal(in.CaptureBefore))

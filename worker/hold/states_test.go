@@ -130,7 +130,7 @@ func TestState_Placement(t *testing.T) {
 			continue
 		}
 		d := hold.Decision{Hold: holdInState(t, s), NewDeadline: true}
-		p := d.Placement(&hold.Hold{}, t0, testRules)
+		p := d.SortedSetPlacement(&hold.Hold{}, t0, testRules)
 		got := hold.SetExpiring
 		switch {
 		case !p.SettledAt.IsZero():

@@ -17,12 +17,12 @@ type StripeEvent struct {
 	Intent        *PaymentIntent // of payment_intent.* only: the intent at that moment
 	// of charge.* only: what an uncaptured charge shows of the intent
 	Authorized       *PaymentIntent
-	AutomaticCapture bool    // Stripe captures the intent at once, so it is no hold
-	Review           *Review // of review.* only
+	AutomaticCapture bool         // Stripe captures the intent at once, so it is no hold
+	Review           *FraudReview // of review.* only
 }
 
-// Review is a fraud review at Stripe, as an event shows it.
-type Review struct {
+// FraudReview is a fraud review at Stripe, as an event shows it.
+type FraudReview struct {
 	ID     string
 	Open   bool
 	Reason string // of the close, such as approved
@@ -58,7 +58,7 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeE
 	case h.State == Working:
 		return same, StripeEventNeedsRead
 	case e.closesReview():
-		return recordReviewClosed(h, e.Review, now), StripeEventNeedsRead
+		return recordClosedReview(h, e.Review, now), StripeEventNeedsRead
 	case snapshotNeedsRead(&h, e, now):
 		return same, StripeEventNeedsRead
 	}
@@ -79,16 +79,16 @@ const (
 	maxReviewsClosed = 4
 )
 
-// recordReviewClosed adds to the history how a review was closed. A read that
-// shows no open review applies it, see applyReview.
-func recordReviewClosed(h Hold, r *Review, now time.Time) Decision {
+// recordClosedReview adds to the history how a review was closed. A read that
+// shows no open review applies it, see applyReviewFromIntent.
+func recordClosedReview(h Hold, r *FraudReview, now time.Time) Decision {
 	closed := 0
 	for i := range h.History {
 		if strings.HasPrefix(h.History[i].Note, reviewClosedNote) {
 			closed++
 		}
 	}
-	if _, recorded := reviewClosedAs(&h, r.ID); recorded || closed >= maxReviewsClosed {
+	if _, recorded := closedReviewReason(&h, r.ID); recorded || closed >= maxReviewsClosed {
 		return Decision{Hold: h, Unchanged: true}
 	}
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
@@ -96,9 +96,9 @@ func recordReviewClosed(h Hold, r *Review, now time.Time) Decision {
 	return Decision{Hold: h}
 }
 
-// reviewClosedAs returns the reason with which an event said that a review was
-// closed.
-func reviewClosedAs(h *Hold, id string) (reason string, ok bool) {
+// closedReviewReason returns the reason with which an event said that a review
+// was closed.
+func closedReviewReason(h *Hold, id string) (reason string, ok bool) {
 	for i := range h.History {
 		reason, ok = strings.CutPrefix(h.History[i].Note, reviewClosedNote+id+reviewReasonNote)
 		if ok {
@@ -112,10 +112,11 @@ func reviewClosedAs(h *Hold, id string) (reason string, ok bool) {
 // the hold requires attention: a read does not show how it was closed.
 const reviewCloseTimeout = time.Hour
 
-// applyReview applies what a read shows of the review of an intent. An open
-// review pauses the hold, each review once. If the review that paused the hold
-// is no longer open, applyReview applies how an event said it was closed.
-func (d Decision) applyReview(in *PaymentIntent, now time.Time) Decision {
+// applyReviewFromIntent applies what a read shows of the review of an intent.
+// An open review pauses the hold, each review once. If the review that paused
+// the hold is no longer open, applyReviewFromIntent applies how an event said
+// it was closed.
+func (d Decision) applyReviewFromIntent(in *PaymentIntent, now time.Time) Decision {
 	h := d.Hold
 	switch {
 	case in.Review != "":
@@ -129,30 +130,30 @@ func (d Decision) applyReview(in *PaymentIntent, now time.Time) Decision {
 		}
 		// appendHistory has copied the slice
 		p.Hold.History[len(p.Hold.History)-1].Note = in.Review
-		return d.FollowedBy(p)
+		return d.Merge(p)
 	case h.State == Paused && h.Reason == CauseReview:
-		return d.endReview(now)
+		return d.applyReviewOutcome(now)
 	}
 	return d
 }
 
-// endReview resumes a hold whose review a read no longer shows if the review
-// was approved, and requires attention if it was closed otherwise.
-func (d Decision) endReview(now time.Time) Decision {
+// applyReviewOutcome resumes a hold whose review a read no longer shows if the
+// review was approved, and requires attention if it was closed otherwise.
+func (d Decision) applyReviewOutcome(now time.Time) Decision {
 	h := d.Hold
-	reason, known := reviewClosedAs(&h, lastEntryNote(&h, HistoryPaused))
+	reason, known := closedReviewReason(&h, lastHistoryNote(&h, HistoryPaused))
 	switch {
 	case known && reason == reviewApproved:
 		resumed, err := h.Resume("stripe", now)
 		if err != nil { // the hold is not paused
 			return d
 		}
-		return d.FollowedBy(resumed)
+		return d.Merge(resumed)
 	case known:
-		return d.FollowedBy(requireAttention(h, CauseReview,
+		return d.Merge(requireAttention(h, CauseReview,
 			"the review was closed as "+reason, now))
-	case now.Sub(lastEntryAt(&h, HistoryPaused)) >= reviewCloseTimeout:
-		return d.FollowedBy(requireAttention(h, CauseReview,
+	case now.Sub(lastHistoryTime(&h, HistoryPaused)) >= reviewCloseTimeout:
+		return d.Merge(requireAttention(h, CauseReview,
 			"the review is closed, and Stripe sent no event that says how", now))
 	}
 	return d
@@ -167,7 +168,7 @@ func historyHasNote(h *Hold, note string) bool {
 	return false
 }
 
-func lastEntry(h *Hold, k HistoryKind) HistoryEntry {
+func lastHistoryEntry(h *Hold, k HistoryKind) HistoryEntry {
 	for i := len(h.History) - 1; i >= 0; i-- {
 		if h.History[i].Kind == k {
 			return h.History[i]
@@ -176,5 +177,5 @@ func lastEntry(h *Hold, k HistoryKind) HistoryEntry {
 	return HistoryEntry{}
 }
 
-func lastEntryNote(h *Hold, k HistoryKind) string  { return lastEntry(h, k).Note }
-func lastEntryAt(h *Hold, k HistoryKind) time.Time { return lastEntry(h, k).At }
+func lastHistoryNote(h *Hold, k HistoryKind) string    { return lastHistoryEntry(h, k).Note }
+func lastHistoryTime(h *Hold, k HistoryKind) time.Time { return lastHistoryEntry(h, k).At }

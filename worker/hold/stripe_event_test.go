@@ -44,7 +44,7 @@ func TestApplyStripeEvent(t *testing.T) {
 		CancellationReason: "automatic", Currency: "eur"}
 	stale := &hold.PaymentIntent{ID: eventIntentID, Status: hold.StatusRequiresCapture, Amount: 999,
 		AmountCapturable: 999, Currency: "eur"}
-	closed := &hold.Review{ID: "prv_1", Reason: "approved"}
+	closed := &hold.FraudReview{ID: "prv_1", Reason: "approved"}
 	for name, c := range map[string]struct {
 		h       hold.Hold
 		e       hold.StripeEvent
@@ -56,7 +56,8 @@ func TestApplyStripeEvent(t *testing.T) {
 		"expired":         {scheduled, hold.StripeEvent{Intent: expired}, hold.StripeEventNeedsRead, false},
 		"another amount":  {scheduled, hold.StripeEvent{Intent: stale}, hold.StripeEventNeedsRead, false},
 		"event of charge": {scheduled, hold.StripeEvent{}, hold.StripeEventNeedsRead, false},
-		"open review": {scheduled, hold.StripeEvent{Review: &hold.Review{ID: "prv_1", Open: true}},
+		"open review": {scheduled, hold.StripeEvent{Review: &hold.FraudReview{ID: "prv_1",
+			Open: true}},
 			hold.StripeEventNeedsRead, false},
 		"closed review": {scheduled, hold.StripeEvent{Review: closed}, hold.StripeEventNeedsRead,
 			true},
@@ -88,7 +89,7 @@ func TestApplyStripeEvent(t *testing.T) {
 	}
 }
 
-func TestReview_PausesOnce(t *testing.T) {
+func TestFraudReview_PausesOnce(t *testing.T) {
 	now := time.Unix(1764000000, 0).UTC()
 	open := &hold.PaymentIntent{ID: eventIntentID, Status: hold.StatusRequiresCapture, Amount: 500,
 		AmountCapturable: 500, Currency: "eur", Created: now, Review: "prv_1"}
@@ -96,7 +97,7 @@ func TestReview_PausesOnce(t *testing.T) {
 	withoutReview.Review = ""
 	closed := func(reason string) *hold.StripeEvent {
 		return &hold.StripeEvent{PaymentIntent: eventIntentID,
-			Review: &hold.Review{ID: "prv_1", Reason: reason}}
+			Review: &hold.FraudReview{ID: "prv_1", Reason: reason}}
 	}
 	paused := newEventHold(t, now).ApplyPaymentIntent(open, now).Hold
 	if paused.State != hold.Paused || paused.Reason != hold.CauseReview {
@@ -159,7 +160,7 @@ func TestApplyStripeEvent_BoundsHistory(t *testing.T) {
 	h := newEventHold(t, now)
 	for i := range 3 * hold.MaxHistory {
 		d, _ := h.ApplyStripeEvent(&hold.StripeEvent{PaymentIntent: eventIntentID,
-			Review: &hold.Review{ID: fmt.Sprintf("prv_%d", i), Reason: "approved"}}, now)
+			Review: &hold.FraudReview{ID: fmt.Sprintf("prv_%d", i), Reason: "approved"}}, now)
 		h = d.Hold
 	}
 	if h.HistoryDropped > 0 || len(h.History) > 5 {
@@ -221,7 +222,7 @@ func FuzzRequestFromMetadata(f *testing.F) {
 		if err != nil || !ok {
 			return
 		}
-		d, err := w.ValidateRecovered(startPaused, now)
+		d, err := w.ValidateRecoveredTerms(startPaused, now)
 		if err != nil {
 			checkIsProblem(t, err)
 		}

@@ -12,7 +12,7 @@ func TestParseTime(t *testing.T) {
 	for _, tt := range []struct {
 		name, in, zone string
 		want           string // UTC; empty: refused with code
-		code           hold.Code
+		code           hold.ProblemCode
 	}{
 		{"UTC", "2026-12-01T10:00:00Z", "", "2026-12-01T10:00:00Z", ""},
 		{"offset", "2026-12-01T11:00:00+01:00", "", "2026-12-01T10:00:00Z", ""},

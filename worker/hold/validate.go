@@ -10,7 +10,7 @@ import (
 func checkReference(s string) error {
 	if len(s) > MaxReferenceBytes || !utf8.ValidString(s) ||
 		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return problem(InvalidReference, "reference",
+		return newProblem(InvalidReference, "reference",
 			"invalid reference: want at most %d bytes of UTF-8 without control characters",
 			MaxReferenceBytes)
 	}
@@ -24,10 +24,10 @@ const maxAmount = 999_999_999_999
 
 var maxAmountByCurrency = map[string]int64{"cop": 9_999_999_999, "inr": 999_999_999}
 
-// amountStep returns the number of which Stripe accepts only multiples: three
-// decimals must end in 0, and ISK and UGX are written with two decimals that
-// must be 00.
-func amountStep(currency string) int64 {
+// amountMultiple returns the number of which Stripe accepts only multiples:
+// three decimals must end in 0, and ISK and UGX are written with two decimals
+// that must be 00.
+func amountMultiple(currency string) int64 {
 	switch {
 	case slices.Contains(threeDecimal, currency):
 		return 10
@@ -41,7 +41,7 @@ func amountStep(currency string) int64 {
 // not known yet has the widest limits.
 func checkAmount(field string, n int64, currency string) error {
 	if n < 0 {
-		return problem(InvalidAmount, field,
+		return newProblem(InvalidAmount, field,
 			"invalid amount %d: want minor units, such as 1250 for 12.50", n)
 	}
 	limit, ok := maxAmountByCurrency[currency]
@@ -49,7 +49,7 @@ func checkAmount(field string, n int64, currency string) error {
 		limit = maxAmount
 	}
 	if n > limit {
-		return problem(
+		return newProblem(
 			InvalidAmount,
 			field,
 			"%d is above Stripe's maximum of %d: want minor units, such as 1250 for 12.50",
@@ -57,8 +57,8 @@ func checkAmount(field string, n int64, currency string) error {
 			limit,
 		)
 	}
-	if step := amountStep(currency); n%step != 0 {
-		return problem(
+	if step := amountMultiple(currency); n%step != 0 {
+		return newProblem(
 			InvalidAmount,
 			field,
 			"invalid amount %d: in %s Stripe accepts multiples of %d",
@@ -83,7 +83,7 @@ var minAmounts = map[string]int64{
 // checkMinAmount refuses to authorize less than Stripe's minimum.
 func checkMinAmount(n int64, currency string) error {
 	if least := minAmounts[currency]; n < least {
-		return problem(InvalidAmount, "amount", "%s is below Stripe's minimum of %s",
+		return newProblem(InvalidAmount, "amount", "%s is below Stripe's minimum of %s",
 			FormatAmount(n, currency), FormatAmount(least, currency))
 	}
 	return nil
@@ -95,7 +95,7 @@ func checkCaptureAmount(n, authorized int64, currency string) error {
 		return err
 	}
 	if authorized > 0 && n > authorized {
-		return problem(AmountTooLarge, "capture_amount",
+		return newProblem(AmountTooLarge, "capture_amount",
 			"%d is more than the authorized %d %s", n, authorized, currency)
 	}
 	return nil
@@ -107,25 +107,25 @@ func parseOnExpiry(s string) (ExpiryPolicy, error) {
 	}
 	p, ok := ParseExpiryPolicy(s)
 	if !ok {
-		return 0, problem(InvalidPolicy, "on_expiry",
+		return 0, newProblem(InvalidPolicy, "on_expiry",
 			"invalid on_expiry %.40q: want cancel, capture or alert", s)
 	}
 	return p, nil
 }
 
-func checkedMetadata(m map[string]string) (map[string]string, error) {
+func validateMetadata(m map[string]string) (map[string]string, error) {
 	if len(m) > MaxMetadataPairs {
-		return nil, problem(InvalidMetadata, "metadata", "%d pairs: want at most %d",
+		return nil, newProblem(InvalidMetadata, "metadata", "%d pairs: want at most %d",
 			len(m), MaxMetadataPairs)
 	}
 	for k, v := range m {
 		if k == "" || utf8.RuneCountInString(k) > MaxMetadataKey || !utf8.ValidString(k) {
-			return nil, problem(InvalidMetadata, "metadata",
+			return nil, newProblem(InvalidMetadata, "metadata",
 				"invalid key %.60q: want 1 to %d characters",
 				k, MaxMetadataKey)
 		}
 		if utf8.RuneCountInString(v) > MaxMetadataValue || !utf8.ValidString(v) {
-			return nil, problem(InvalidMetadata, "metadata",
+			return nil, newProblem(InvalidMetadata, "metadata",
 				"invalid value of %q: want at most %d characters", k, MaxMetadataValue)
 		}
 	}

@@ -34,7 +34,7 @@ type View struct {
 	History           []HistoryEntryView `json:"history,omitempty" doc:"Only in the response for a single hold"`
 	HistoryOmitted    uint32             `json:"history_omitted,omitempty" doc:"How many entries after the first were dropped"`
 
-	Warnings []Warning `json:"warnings,omitempty" doc:"What to know about the terms of an open hold. Only in responses of the API"`
+	Warnings []TermsWarning `json:"warnings,omitempty" doc:"What to know about the terms of an open hold. Only in responses of the API"`
 
 	CancellationReason string `json:"cancellation_reason,omitempty" doc:"The reason that the next cancel sends to Stripe. Of a canceled hold: the reason that Stripe has"`
 }

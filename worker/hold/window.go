@@ -54,9 +54,9 @@ func assumedDeadline(in *PaymentIntent, now time.Time) time.Time {
 	return truncateKlarnaEnd(in.PaymentMethodType, now.Add(day))
 }
 
-// updateFromIntent sets amount, currency and deadline from an intent that still
-// holds money.
-func updateFromIntent(h *Hold, in *PaymentIntent, now time.Time) {
+// updateFromHeldIntent sets amount, currency and deadline from an intent that
+// still holds money.
+func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	// A verified deadline is not assumed anew: it would move away with each
 	// read.
 	known := h.Verified
@@ -90,7 +90,7 @@ func checkBeforeDeadline(h *Hold) error {
 	if h.CaptureAt.IsZero() {
 		field = "cancel_at"
 	}
-	p := problem(AfterDeadline, field, "%s must be before %s, when the authorization ends (%s)",
+	p := newProblem(AfterDeadline, field, "%s must be before %s, when the authorization ends (%s)",
 		t.Format(time.RFC3339), h.ExpiresAt.Format(time.RFC3339), h.ExpiresSource)
 	p.Deadline = h.ExpiresAt
 	return p

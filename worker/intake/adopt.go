@@ -12,19 +12,20 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// adopter schedules intents with terms in their metadata. [Refresher] uses it.
-type adopter struct {
+// intentAdopter schedules intents with terms in their metadata.
+// [IntentRefresher] uses it.
+type intentAdopter struct {
 	store     WebhookStore
 	committer Committer
 	rejector  RequestRejector
 	clock     *clock.RedisClock
-	health    *health.RedisReporter
+	health    *health.RedisHealthReporter
 }
 
 // adoptFromMetadata creates the hold of an intent that has terms in its
 // metadata. It rejects invalid terms. An intent without terms and one that no
 // longer holds money are remembered until they are scheduled.
-func (a *adopter) adoptFromMetadata(
+func (a *intentAdopter) adoptFromMetadata(
 	ctx context.Context, in *hold.PaymentIntent, account string,
 ) error {
 	if in.Status != hold.StatusRequiresCapture {

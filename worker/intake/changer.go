@@ -12,8 +12,8 @@ import (
 
 // ChangerOptions configure a [Changer].
 type ChangerOptions struct {
-	Rules  hold.Rules
-	Health *health.RedisReporter
+	Rules  hold.DecisionRules
+	Health *health.RedisHealthReporter
 }
 
 // Changer accepts requests to change a hold. It is safe for concurrent use.
@@ -41,7 +41,7 @@ func (c *Changer) Patch(
 		if err != nil {
 			return d, err
 		}
-		return d.RefuseTooLateToCapture(&h, now, c.o.Rules)
+		return d.RefuseLateCapture(&h, now, c.o.Rules)
 	}
 	return c.changeHold(ctx, id, revision, c.withConfirmation(p.Confirm, decide))
 }
@@ -92,18 +92,18 @@ func (c *Changer) Acknowledge(
 	})
 }
 
-// decideFunc decides a change to a hold at Redis' time.
-type decideFunc func(h hold.Hold, now time.Time) (hold.Decision, error)
+// decideChangeFunc decides a change to a hold at Redis' time.
+type decideChangeFunc func(h hold.Hold, now time.Time) (hold.Decision, error)
 
 // withConfirmation wraps decide. It refuses a decision after which on_expiry
 // would act at once, unless the request confirms that.
-func (c *Changer) withConfirmation(confirmed bool, decide decideFunc) decideFunc {
+func (c *Changer) withConfirmation(confirmed bool, decide decideChangeFunc) decideChangeFunc {
 	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		d, err := decide(h, now)
 		if err != nil {
 			return d, err
 		}
-		return d.RefuseUnconfirmed(&h, confirmed, now, c.o.Rules)
+		return d.RefuseUnconfirmedExpiryPolicy(&h, confirmed, now, c.o.Rules)
 	}
 }
 
@@ -112,19 +112,19 @@ func (c *Changer) withConfirmation(confirmed bool, decide decideFunc) decideFunc
 // change if the reply to its commit was lost. Then the hold's history includes
 // the change, and the change was accepted.
 func (c *Changer) changeHold(
-	ctx context.Context, id string, revision uint64, decide decideFunc,
+	ctx context.Context, id string, revision uint64, decide decideChangeFunc,
 ) (hold.Hold, time.Time, error) {
 	var tried *commit.Change
 	for range maxConflictRetries {
-		h, now, err := c.getHold(ctx, id)
+		h, now, err := c.readExistingHold(ctx, id)
 		if err != nil {
 			return h, now, err
 		}
-		if tried != nil && hold.DescendsFrom(&h, &tried.Decision.Hold) {
+		if tried != nil && hold.HistoryDescendsFrom(&h, &tried.Decision.Hold) {
 			// The terms differ: another request changed the hold again, or left
 			// the same entry in the same millisecond.
 			if !hold.HaveSameTerms(&h, &tried.Decision.Hold) {
-				return h, now, conflictError(id)
+				return h, now, tooManyConflictsError(id)
 			}
 			c.committer.RecordCommitted(*tried)
 			return h, now, nil
@@ -149,10 +149,10 @@ func (c *Changer) changeHold(
 		}
 		tried = &change
 	}
-	return hold.Hold{}, time.Time{}, conflictError(id)
+	return hold.Hold{}, time.Time{}, tooManyConflictsError(id)
 }
 
-func (c *Changer) getHold(ctx context.Context, id string) (hold.Hold, time.Time, error) {
+func (c *Changer) readExistingHold(ctx context.Context, id string) (hold.Hold, time.Time, error) {
 	if err := hold.CheckPaymentIntentID(id); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}

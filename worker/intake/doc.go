@@ -3,8 +3,8 @@
 //
 //	API, CLI       [Scheduler.Schedule] and the methods of [Changer]
 //	Redis inbox    [RequestInboxConsumer], a job: decodes entries and passes them to the scheduler
-//	webhooks       [Webhooks.ApplyStripeEvent]: queues the intents to be read
-//	metadata       [Refresher], a job: reads queued intents, schedules those with terms
+//	webhooks       [WebhookProcessor.ApplyStripeEvent]: queues the intents to be read
+//	metadata       [IntentRefresher], a job: reads queued intents, schedules those with terms
 //
 // Package hold decides what may happen to a hold. Package commit writes each
 // decision on the version of the hold on which it was made.

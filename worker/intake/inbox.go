@@ -26,9 +26,9 @@ const (
 
 // Codes of inbox entries that could not be decoded.
 const (
-	EntryTooLarge    hold.Code = "entry_too_large"
-	EntryWithoutHold hold.Code = "entry_without_hold"
-	EntryUnreadable  hold.Code = "entry_unreadable"
+	EntryTooLarge    hold.ProblemCode = "entry_too_large"
+	EntryWithoutHold hold.ProblemCode = "entry_without_hold"
+	EntryUnreadable  hold.ProblemCode = "entry_unreadable"
 )
 
 // RequestInbox reads the inbox, a Redis stream. store.Store implements it.
@@ -62,7 +62,7 @@ type RequestInboxOptions struct {
 	// *[hold.Problem]. If it is nil, the inbox is not read.
 	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
 	Clock         *clock.RedisClock
-	Health        *health.RedisReporter
+	Health        *health.RedisHealthReporter
 	Logger        *zap.Logger
 }
 

@@ -95,7 +95,7 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 			id := w.AuthorizeIntent()
 			notFound := stripesim.FaultRule{Intent: id, Times: 1,
 				Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}}
-			w.AddFault(notFound)
+			w.AddStripeFault(notFound)
 			w.putRequest(captureIn(time.Hour, id))
 			w.putRequest(captureIn(time.Hour, "pi_unknownunknown"))
 			w.inbox.Run(w.Ctx)

@@ -32,26 +32,26 @@ type Committer interface {
 // implements it.
 type StripeCaller interface {
 	bulkread.Caller
-	// IsAvailable reports whether Stripe answers and accepts the key.
-	IsAvailable() bool
-	// KeyRejected reports whether Stripe rejects the key.
-	KeyRejected() bool
+	// IsStripeAvailable reports whether Stripe answers and accepts the key.
+	IsStripeAvailable() bool
+	// IsKeyRejected reports whether Stripe rejects the key.
+	IsKeyRejected() bool
 }
 
 // maxConflictRetries bounds how often a request is decided because another
 // writer changed the hold first.
 const maxConflictRetries = 5
 
-// conflictError returns the error of a request that still conflicts with other
-// writers after maxConflictRetries.
-func conflictError(id string) error {
+// tooManyConflictsError returns the error of a request that still conflicts
+// with other writers after maxConflictRetries.
+func tooManyConflictsError(id string) error {
 	return fmt.Errorf("concurrent changes to hold %s: %w", id, health.ErrUnavailable)
 }
 
 // readHold returns a hold and Redis' time. A hold that does not exist is nil.
 // An error wraps [health.ErrUnavailable].
 func readHold(
-	ctx context.Context, holds HoldReader, h *health.RedisReporter, id string,
+	ctx context.Context, holds HoldReader, h *health.RedisHealthReporter, id string,
 ) (*hold.Hold, time.Time, error) {
 	found, now, err := holds.ReadHolds(ctx, id)
 	if err != nil {
@@ -64,7 +64,7 @@ func readHold(
 // The committer may hand the hold over to the operator; change then has the
 // decision that was written. An error wraps [health.ErrUnavailable].
 func commitChange(
-	ctx context.Context, c Committer, h *health.RedisReporter, change *commit.Change,
+	ctx context.Context, c Committer, h *health.RedisHealthReporter, change *commit.Change,
 ) (written bool, err error) {
 	changes := []commit.Change{*change}
 	ok, err := c.CommitWithRetry(ctx, changes)
@@ -75,12 +75,12 @@ func commitChange(
 	return ok[0], nil
 }
 
-// queueRefresh queues an intent for the [Refresher]. An error wraps
+// queueRefresh queues an intent for the [IntentRefresher]. An error wraps
 // [health.ErrUnavailable].
 func queueRefresh(
 	ctx context.Context,
 	s WebhookStore,
-	h *health.RedisReporter,
+	h *health.RedisHealthReporter,
 	id, account string,
 	adoptUnknown bool,
 ) error {

@@ -60,7 +60,7 @@ func TestCaptureAt_TooLateFromEverySource(t *testing.T) {
 		}
 
 		// So does a hold whose deadline becomes known later.
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 			Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		unverified := w.schedule(lateRequest(w.AuthorizeIntent()))
 		if unverified.State != hold.Scheduled {

@@ -26,43 +26,43 @@ type RefreshStore interface {
 	// PendingRefreshes returns about n pending refreshes, evenly of all
 	// partitions, oldest first.
 	PendingRefreshes(ctx context.Context, n int) ([]hold.PendingRefresh, time.Time, error)
-	// FinishRefresh removes a refresh, or defers it until again if that is set.
-	// A refresh that was requested again meanwhile stays pending.
-	FinishRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) error
+	// FinishOrPostponeRefresh removes a refresh, or defers it until again if
+	// that is set. A refresh that was requested again meanwhile stays pending.
+	FinishOrPostponeRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) error
 }
 
-// RefresherOptions configure a [Refresher].
-type RefresherOptions struct {
+// IntentRefresherOptions configure a [IntentRefresher].
+type IntentRefresherOptions struct {
 	// ListAbove is above how many intents of an account its list is read; 0
 	// means [bulkread.DefaultListAbove].
 	ListAbove int
 	Clock     *clock.RedisClock
-	Health    *health.RedisReporter
+	Health    *health.RedisHealthReporter
 	Logger    *zap.Logger
 }
 
-// Refresher is the job that reads the intents that [Webhooks] has queued. It
-// reads each intent once for any number of events.
-type Refresher struct {
+// IntentRefresher is the job that reads the intents that [WebhookProcessor] has
+// queued. It reads each intent once for any number of events.
+type IntentRefresher struct {
 	store     RefreshStore
 	stripe    StripeCaller
 	reader    *bulkread.Reader
 	committer Committer
 	rejector  RequestRejector
-	adopter   adopter
-	o         RefresherOptions
+	adopter   intentAdopter
+	o         IntentRefresherOptions
 }
 
-// NewRefresher returns the job. It reads intents through stripe, commits
+// NewIntentRefresher returns the job. It reads intents through stripe, commits
 // decisions through committer, and rejects invalid terms through rejector.
-func NewRefresher(
+func NewIntentRefresher(
 	store RefreshStore, stripe StripeCaller, committer Committer, rejector RequestRejector,
-	o RefresherOptions,
-) *Refresher {
-	return &Refresher{
+	o IntentRefresherOptions,
+) *IntentRefresher {
+	return &IntentRefresher{
 		store: store, stripe: stripe, committer: committer, rejector: rejector, o: o,
 		reader: bulkread.NewReader(stripe, o.ListAbove),
-		adopter: adopter{
+		adopter: intentAdopter{
 			store: store, committer: committer, rejector: rejector,
 			clock: o.Clock, health: o.Health,
 		},
@@ -71,9 +71,9 @@ func NewRefresher(
 
 // Run performs pending refreshes while Stripe is available, for at most
 // refreshTimeBudget.
-func (r *Refresher) Run(ctx context.Context) {
+func (r *IntentRefresher) Run(ctx context.Context) {
 	for end := time.Now().Add(refreshTimeBudget); ctx.Err() == nil && time.Now().Before(end); {
-		if !r.stripe.IsAvailable() {
+		if !r.stripe.IsStripeAvailable() {
 			return
 		}
 		pending, now, err := r.store.PendingRefreshes(ctx, bulkread.MaxWaiting)
@@ -89,20 +89,20 @@ func (r *Refresher) Run(ctx context.Context) {
 
 // refreshIntents reads intents as the budget allows until end. It returns false
 // if some were not read.
-func (r *Refresher) refreshIntents(
+func (r *IntentRefresher) refreshIntents(
 	ctx context.Context, pending []hold.PendingRefresh, end time.Time,
 ) bool {
-	var reads []bulkread.Read
+	var reads []bulkread.IntentRead
 	var of []hold.PendingRefresh
 	for _, p := range pending {
 		h := &p.Hold
 		switch {
 		case h.State == hold.Working: // the executor reads the intent, or releases the hold
-			r.retryLater(ctx, p)
+			r.retryRefreshLater(ctx, p)
 		case h.State == 0 && !p.AdoptUnknown, h.State.Final():
 			r.finishRefresh(ctx, p, time.Time{})
 		default:
-			read := bulkread.ReadOf(h)
+			read := bulkread.NewIntentRead(h)
 			if p.AdoptUnknown { // an event named the intent
 				read.ExistedAt, read.MayBeMissing = p.RequestedAt, true
 			}
@@ -112,14 +112,17 @@ func (r *Refresher) refreshIntents(
 	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end),
 		Priority: hold.PriorityRefresh}
 	unread := r.reader.ReadEach(ctx, reads, batch, func(i int, a hold.Answer) {
-		r.applyAnswer(ctx, of[i], a)
+		r.applyReadAnswer(ctx, of[i], a)
 	})
 	return len(unread) == 0
 }
 
-// applyAnswer applies the answer to the read of an intent to its hold. If the
-// intent has no hold, applyAnswer schedules it by the terms in its metadata.
-func (r *Refresher) applyAnswer(ctx context.Context, p hold.PendingRefresh, a hold.Answer) {
+// applyReadAnswer applies the answer to the read of an intent to its hold. If
+// the intent has no hold, applyReadAnswer schedules it by the terms in its
+// metadata.
+func (r *IntentRefresher) applyReadAnswer(
+	ctx context.Context, p hold.PendingRefresh, a hold.Answer,
+) {
 	var err error
 	switch {
 	case a.Kind == hold.AnswerOK && a.Intent != nil && p.AdoptUnknown:
@@ -130,15 +133,15 @@ func (r *Refresher) applyAnswer(ctx context.Context, p hold.PendingRefresh, a ho
 	case a.Kind == hold.AnswerNotFound && p.AdoptUnknown:
 		err = r.rejectIntentNotFound(ctx, &p.Hold)
 	case a.Kind == hold.AnswerNotFound:
-		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyNotFound(r.o.Clock.Now()))
+		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyIntentNotFound(r.o.Clock.Now()))
 	default:
-		r.retryLater(ctx, p)
+		r.retryRefreshLater(ctx, p)
 		return
 	}
 	if err != nil {
 		r.o.Logger.Debug("refresh failed; retrying in a few seconds",
 			zap.String("hold", p.Hold.ID), zap.Error(err))
-		r.retryLater(ctx, p)
+		r.retryRefreshLater(ctx, p)
 		return
 	}
 	r.finishRefresh(ctx, p, time.Time{})
@@ -146,7 +149,7 @@ func (r *Refresher) applyAnswer(ctx context.Context, p hold.PendingRefresh, a ho
 
 // rejectIntentNotFound rejects the terms of an event whose intent Stripe does
 // not find under this key. h names the intent.
-func (r *Refresher) rejectIntentNotFound(ctx context.Context, h *hold.Hold) error {
+func (r *IntentRefresher) rejectIntentNotFound(ctx context.Context, h *hold.Hold) error {
 	return r.rejector.Reject(ctx, hold.RejectedRequest{
 		Source: sourceStripe, ID: h.ID, Code: hold.IntentNotFound, Field: "payment_intent",
 		Reason: "Stripe sent an event about this intent but does not find it under this key: " +
@@ -159,7 +162,9 @@ var errHoldChanged = errors.New("another writer changed the hold")
 
 // commitReadDecision commits the decision about an unclaimed hold after the
 // read of its intent.
-func (r *Refresher) commitReadDecision(ctx context.Context, h *hold.Hold, d hold.Decision) error {
+func (r *IntentRefresher) commitReadDecision(
+	ctx context.Context, h *hold.Hold, d hold.Decision,
+) error {
 	if d.Unchanged {
 		return nil
 	}
@@ -171,12 +176,14 @@ func (r *Refresher) commitReadDecision(ctx context.Context, h *hold.Hold, d hold
 	return err
 }
 
-func (r *Refresher) retryLater(ctx context.Context, p hold.PendingRefresh) {
+func (r *IntentRefresher) retryRefreshLater(ctx context.Context, p hold.PendingRefresh) {
 	r.finishRefresh(ctx, p, r.o.Clock.Now().Add(refreshRetryAfter))
 }
 
-func (r *Refresher) finishRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) {
-	if err := r.store.FinishRefresh(ctx, p, again); err != nil {
+func (r *IntentRefresher) finishRefresh(
+	ctx context.Context, p hold.PendingRefresh, again time.Time,
+) {
+	if err := r.store.FinishOrPostponeRefresh(ctx, p, again); err != nil {
 		r.o.Health.ReportError(ctx, "finish a refresh", err)
 	}
 }

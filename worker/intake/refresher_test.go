@@ -48,7 +48,7 @@ func (w *world) applyAll() (results []string) {
 	return results
 }
 
-func TestRefresher_ReadsEachIntentOnce(t *testing.T) {
+func TestIntentRefresher_ReadsEachIntentOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Incremental = true })
 		w.schedule(captureIn(time.Hour, id))
@@ -75,7 +75,7 @@ func TestRefresher_ReadsEachIntentOnce(t *testing.T) {
 	})
 }
 
-func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
+func TestIntentRefresher_AdoptsTermsInMetadata(t *testing.T) {
 	inWorld(t, func(w *world) {
 		at := envtest.In(time.Hour)
 		good := w.AuthorizeIntent(withMetadata(map[string]string{
@@ -124,7 +124,7 @@ func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
 
 // An event of an intent that is scheduled later makes the intent read, even if
 // the request says everything.
-func TestRefresher_EventBeforeRequest(t *testing.T) {
+func TestIntentRefresher_EventBeforeRequest(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent()
 		w.events = nil
@@ -142,7 +142,7 @@ func TestRefresher_EventBeforeRequest(t *testing.T) {
 
 // An intent that was scheduled between the event and the read is read once
 // more, as a hold.
-func TestRefresher_ScheduledMeanwhile(t *testing.T) {
+func TestIntentRefresher_ScheduledMeanwhile(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent(
 			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
@@ -159,7 +159,7 @@ func TestRefresher_ScheduledMeanwhile(t *testing.T) {
 }
 
 // A refresh that loses to another writer stays pending.
-func TestRefresher_Conflict(t *testing.T) {
+func TestIntentRefresher_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Incremental = true })
 		w.schedule(captureIn(time.Hour, id))
@@ -185,7 +185,7 @@ func TestRefresher_Conflict(t *testing.T) {
 	})
 }
 
-func TestRefresher_StripeUnavailable(t *testing.T) {
+func TestIntentRefresher_StripeUnavailable(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent()
 		w.schedule(captureIn(time.Hour, id))
@@ -194,15 +194,15 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.applyAll()
-		w.AddFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+		w.AddStripeFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		for range 10 { // enough to open the breaker
 			w.refresh()
 			time.Sleep(6 * time.Second)
-			if !w.caller.IsAvailable() {
+			if !w.caller.IsStripeAvailable() {
 				break
 			}
 		}
-		if w.caller.IsAvailable() {
+		if w.caller.IsStripeAvailable() {
 			t.Fatal("the breaker did not open")
 		}
 		before := w.countRetrieves()
@@ -212,7 +212,7 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 		}
 		w.Sim.ClearFaultRules()
 		time.Sleep(10 * time.Second)
-		w.caller.Probe(w.Ctx)
+		w.caller.ProbeIfUnavailable(w.Ctx)
 		w.refresh()
 		if h := w.hold(id); h.State != hold.Paused {
 			t.Errorf("%+v", h)
@@ -220,12 +220,12 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 	})
 }
 
-func TestRefresher_UnseenIntent(t *testing.T) {
+func TestIntentRefresher_UnseenIntent(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent(
 			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 			Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.refresh()
 		if !slices.Equal(w.rejected, []string{"stripe payment_intent_not_found"}) ||
@@ -240,7 +240,7 @@ func TestRefresher_UnseenIntent(t *testing.T) {
 
 // More refreshes than the budget allows at once are read within one tick's
 // time, in turn.
-func TestRefresher_WaitsForBudget(t *testing.T) {
+func TestIntentRefresher_WaitsForBudget(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var ids []string
 		for range 60 {
@@ -264,7 +264,7 @@ func TestRefresher_WaitsForBudget(t *testing.T) {
 	})
 }
 
-func TestRefresher_RejectionFails(t *testing.T) {
+func TestIntentRefresher_RejectionFails(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.AuthorizeIntent(withMetadata(map[string]string{"holdd_capture_at": "tomorrow"}))
 		w.applyAll()
@@ -275,7 +275,7 @@ func TestRefresher_RejectionFails(t *testing.T) {
 	})
 }
 
-func TestRefresher_RedisUnavailable(t *testing.T) {
+func TestIntentRefresher_RedisUnavailable(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent(
 			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
@@ -307,7 +307,7 @@ func TestRefresher_RedisUnavailable(t *testing.T) {
 
 // The reply to a list arrives after another replica has read and applied a
 // newer state.
-func TestRefresher_OldListKeepsNewerHold(t *testing.T) {
+func TestIntentRefresher_OldListKeepsNewerHold(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var ids []string
 		for range 12 {
@@ -326,7 +326,7 @@ func TestRefresher_OldListKeepsNewerHold(t *testing.T) {
 			w.applyAll()
 		}
 		increment(11_000)
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1,
 			Fault: stripesim.Fault{ReplyDelay: 8 * time.Second}})
 		var first sync.WaitGroup
 		first.Go(w.refresh)
@@ -340,7 +340,7 @@ func TestRefresher_OldListKeepsNewerHold(t *testing.T) {
 			}
 		}
 		first.Wait()
-		if n := w.CountCalls(stripesim.ClassList); n != 2 {
+		if n := w.CountStripeCalls(stripesim.ClassList); n != 2 {
 			t.Errorf("%d lists, want 2", n)
 		}
 		for _, id := range ids {

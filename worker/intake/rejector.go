@@ -21,22 +21,22 @@ type RejectionStore interface {
 	RecordRejection(ctx context.Context, r hold.RejectedRequest) error
 }
 
-// EventPublisher publishes system events. [event.Publisher] implements
-// it.
+// EventPublisher publishes system events. [event.SystemEventPublisher]
+// implements it.
 type EventPublisher interface {
 	PublishOnce(
-		ctx context.Context, t hold.EventType, about string, data event.Data,
+		ctx context.Context, t hold.EventType, about string, data event.EventData,
 	) (first bool, err error)
 }
 
 // RejectionObserver counts rejected requests, for metrics.
 type RejectionObserver interface {
-	RequestRejected(source string, code hold.Code)
+	RequestRejected(source string, code hold.ProblemCode)
 }
 
 // RejectorOptions configure a [Rejector].
 type RejectorOptions struct {
-	Health   *health.RedisReporter
+	Health   *health.RedisHealthReporter
 	Observer RejectionObserver // may be nil
 	Logger   *zap.Logger
 }
@@ -68,7 +68,7 @@ func (r *Rejector) Reject(ctx context.Context, req hold.RejectedRequest, account
 	if req.Source == sourceStripe {
 		eventType = event.MetadataRejected
 	}
-	data := event.Data{Rejection: &event.Rejection{
+	data := event.EventData{Rejection: &event.RequestRejection{
 		Source: req.Source, ID: req.ID, Account: account,
 		Code: string(req.Code), Field: req.Field, Reason: req.Reason}}
 	if _, err := r.publisher.PublishOnce(ctx, eventType, req.ID, data); err != nil {

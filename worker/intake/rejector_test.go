@@ -25,7 +25,7 @@ func (r failingRejector) Reject(context.Context, hold.RejectedRequest, string) e
 type rejectionSteps struct {
 	steps  []string
 	failAt string
-	data   event.Data
+	data   event.EventData
 }
 
 func (s *rejectionSteps) step(name string) error {
@@ -41,13 +41,13 @@ func (s *rejectionSteps) RecordRejection(context.Context, hold.RejectedRequest) 
 }
 
 func (s *rejectionSteps) PublishOnce(
-	_ context.Context, t hold.EventType, about string, data event.Data,
+	_ context.Context, t hold.EventType, about string, data event.EventData,
 ) (bool, error) {
 	s.data = data
 	return true, s.step("publish " + string(t) + " " + about)
 }
 
-func (s *rejectionSteps) RequestRejected(source string, code hold.Code) {
+func (s *rejectionSteps) RequestRejected(source string, code hold.ProblemCode) {
 	_ = s.step("count " + source + " " + string(code))
 }
 
@@ -67,7 +67,8 @@ func TestReject_Order(t *testing.T) {
 			core, logs := observer.New(zap.DebugLevel)
 			s := &rejectionSteps{failAt: test.failAt}
 			r := intake.NewRejector(s, s, intake.RejectorOptions{
-				Health: health.NewRedisReporter(zap.NewNop()), Observer: s, Logger: zap.New(core)})
+				Health: health.NewRedisHealthReporter(zap.NewNop()), Observer: s,
+				Logger: zap.New(core)})
 			err := r.Reject(t.Context(), req, "acct_12345678")
 			if good := test.failAt == ""; (err == nil) != good || !good &&
 				!errors.Is(err, health.ErrUnavailable) {
@@ -81,7 +82,7 @@ func TestReject_Order(t *testing.T) {
 				t.Errorf("logged %d times, want %d", logged, want)
 			}
 			if test.failAt == "" {
-				want := event.Rejection{Source: "stripe", ID: "pi_12345678",
+				want := event.RequestRejection{Source: "stripe", ID: "pi_12345678",
 					Account: "acct_12345678",
 					Code:    "invalid_time", Field: "capture_at", Reason: "no time"}
 				if s.data.Rejection == nil || *s.data.Rejection != want {

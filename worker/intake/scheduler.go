@@ -32,9 +32,9 @@ type ScheduleResult struct {
 
 // SchedulerOptions configure a [Scheduler].
 type SchedulerOptions struct {
-	Rules  hold.Rules
+	Rules  hold.DecisionRules
 	Clock  *clock.RedisClock
-	Health *health.RedisReporter
+	Health *health.RedisHealthReporter
 }
 
 // Scheduler accepts schedule requests. It is safe for concurrent use.
@@ -78,7 +78,7 @@ func (s *Scheduler) Schedule(
 		}
 		if round >= len(reqs)+maxConflictRetries {
 			for _, i := range todo {
-				results[i] = ScheduleResult{Err: conflictError(reqs[i].PaymentIntent)}
+				results[i] = ScheduleResult{Err: tooManyConflictsError(reqs[i].PaymentIntent)}
 			}
 			break
 		}
@@ -119,8 +119,8 @@ func (s *Scheduler) answerDuplicate(
 	return answerExisting(draft, &earlier.Hold), true
 }
 
-// candidate is a validated request for an intent that has no hold yet.
-type candidate struct {
+// newHoldCandidate is a validated request for an intent that has no hold yet.
+type newHoldCandidate struct {
 	index  int // of its result
 	draft  *hold.ValidRequest
 	answer hold.Answer // to the retrieve of the intent; zero if none was sent
@@ -146,26 +146,26 @@ func (s *Scheduler) scheduleOnce(
 		return nil
 	}
 	s.o.Clock.AdjustTo(now)
-	var candidates []candidate
+	var candidates []newHoldCandidate
 	for n, i := range todo {
-		draft, result := draftOrResult(&reqs[i], existing[n], now)
+		draft, result := validateOrAnswer(&reqs[i], existing[n], now)
 		if draft == nil {
 			results[i] = result
 			continue
 		}
-		candidates = append(candidates, candidate{index: i, draft: draft})
+		candidates = append(candidates, newHoldCandidate{index: i, draft: draft})
 	}
 	s.retrieveIntents(ctx, candidates)
 	var changes []commit.Change
 	var indices []int // of the changes' results
 	for i := range candidates {
 		c := &candidates[i]
-		decision, err := decideHold(c, by, now)
+		decision, err := decideNewHold(c, by, now)
 		if err == nil {
-			decision, err = decision.RefuseTooLateToCapture(&hold.Hold{}, now, s.o.Rules)
+			decision, err = decision.RefuseLateCapture(&hold.Hold{}, now, s.o.Rules)
 		}
 		if err == nil {
-			decision, err = decision.RefuseUnconfirmed(
+			decision, err = decision.RefuseUnconfirmedExpiryPolicy(
 				&hold.Hold{},
 				c.draft.Confirm,
 				now,
@@ -179,19 +179,19 @@ func (s *Scheduler) scheduleOnce(
 		changes = append(changes, commit.Change{Before: &hold.Hold{}, Decision: decision, At: now})
 		indices = append(indices, c.index)
 	}
-	return s.commitHolds(ctx, changes, indices, results)
+	return s.commitNewHolds(ctx, changes, indices, results)
 }
 
-// draftOrResult validates a request. It returns the draft if the intent has no
-// hold yet, the result otherwise.
-func draftOrResult(
+// validateOrAnswer validates a request. It returns the draft if the intent has
+// no hold yet, the result otherwise.
+func validateOrAnswer(
 	req *hold.ScheduleRequest, existing *hold.Hold, now time.Time,
 ) (*hold.ValidRequest, ScheduleResult) {
 	draft, err := req.Validate(now)
 	switch {
 	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
 		// The request may repeat an accepted one after its times have passed.
-		return nil, answerExistingInThePast(req, existing, err)
+		return nil, answerPastRequest(req, existing, err)
 	case err != nil:
 		return nil, ScheduleResult{Err: err}
 	case existing != nil:
@@ -200,8 +200,8 @@ func draftOrResult(
 	return draft, ScheduleResult{}
 }
 
-// decideHold decides the hold of a candidate.
-func decideHold(c *candidate, by string, now time.Time) (hold.Decision, error) {
+// decideNewHold decides the hold of a candidate.
+func decideNewHold(c *newHoldCandidate, by string, now time.Time) (hold.Decision, error) {
 	switch {
 	case c.answer.Kind == hold.AnswerNotFound:
 		return hold.Decision{}, &hold.Problem{Code: hold.IntentNotFound, Field: "payment_intent",
@@ -213,9 +213,9 @@ func decideHold(c *candidate, by string, now time.Time) (hold.Decision, error) {
 	return hold.New(c.draft, nil, by, now)
 }
 
-// commitHolds writes new holds and fills in their results. It returns the
+// commitNewHolds writes new holds and fills in their results. It returns the
 // requests whose intents another writer scheduled first.
-func (s *Scheduler) commitHolds(
+func (s *Scheduler) commitNewHolds(
 	ctx context.Context, changes []commit.Change, indices []int, results []ScheduleResult,
 ) (conflicts []int) {
 	if len(changes) == 0 {
@@ -241,18 +241,18 @@ func (s *Scheduler) commitHolds(
 
 // retrieveIntents retrieves the intents of candidates whose requests lack
 // amount, currency or expires_at, as the read budget allows now.
-func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate) {
+func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []newHoldCandidate) {
 	var calls []hold.Call
 	var of []int
 	for i := range candidates {
-		if d := candidates[i].draft; d.NeedsRead() {
+		if d := candidates[i].draft; d.NeedsStripeRead() {
 			calls = append(calls,
 				hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account,
 					MayBeMissing: true})
 			of = append(of, i)
 		}
 	}
-	if len(calls) == 0 || s.stripe.KeyRejected() {
+	if len(calls) == 0 || s.stripe.IsKeyRejected() {
 		return
 	}
 	batch := execute.BatchOptions{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout,
@@ -264,7 +264,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 
 // answerExisting answers a request for an intent that has a hold.
 func answerExisting(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
-	if h.HasTermsOf(draft) {
+	if h.HasTermsOfRequest(draft) {
 		return ScheduleResult{Hold: *h}
 	}
 	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists,
@@ -273,12 +273,12 @@ func answerExisting(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
 			"change it with PATCH /v1/holds/%s", h.ID, h.ID)}}
 }
 
-// answerExistingInThePast answers a request whose times have passed. The
+// answerPastRequest answers a request whose times have passed. The
 // request is accepted if it was valid when h was created and has the terms of
 // h.
-func answerExistingInThePast(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
+func answerPastRequest(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	draft, err := req.Validate(h.CreatedAt)
-	if err != nil || !h.HasTermsOf(draft) {
+	if err != nil || !h.HasTermsOfRequest(draft) {
 		return ScheduleResult{Err: past}
 	}
 	return ScheduleResult{Hold: *h}

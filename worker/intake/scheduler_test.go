@@ -25,7 +25,7 @@ func TestSchedule_Batch(t *testing.T) {
 		}, "test")
 		for i, want := range []struct {
 			created bool
-			code    hold.Code
+			code    hold.ProblemCode
 		}{
 			{created: true}, {created: true}, {},
 			{code: hold.HoldExists}, {code: hold.InvalidTime}, {code: hold.HoldExists},
@@ -83,7 +83,7 @@ func TestSchedule_Repetition(t *testing.T) {
 
 func TestSchedule_Unverified(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 			Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if h := w.schedule(captureIn(time.Hour, w.AuthorizeIntent())); h.Verified ||
 			h.State != hold.Scheduled {
@@ -101,7 +101,7 @@ func TestSchedule_Unverified(t *testing.T) {
 
 func TestSchedule_KeyRejected(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.AddFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnauthorized}})
+		w.AddStripeFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnauthorized}})
 		w.schedule(captureIn(time.Hour, w.AuthorizeIntent()))
 		before := w.countRetrieves()
 		w.schedule(captureIn(time.Hour, w.AuthorizeIntent()))

@@ -12,7 +12,7 @@ import (
 // scheduleUnread schedules a hold of an intent while Stripe answers no read.
 func (w *world) scheduleUnread(req hold.ScheduleRequest) {
 	w.T.Helper()
-	w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+	w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 		Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 	if h := w.schedule(req); h.Verified {
 		w.T.Fatalf("%+v", h)
@@ -36,7 +36,7 @@ func TestApplyStripeEvent_ReadsUnverifiedHold(t *testing.T) {
 		if h := w.hold(id); h.Version != before.Version || h.Verified {
 			t.Errorf("%+v", h)
 		}
-		unverified, _, err := w.store.Unverified(w.Ctx, 10)
+		unverified, _, err := w.store.UnverifiedHolds(w.Ctx, 10)
 		if len(unverified) != 1 || err != nil {
 			t.Errorf("%d unverified, %v", len(unverified), err)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Results of [Webhooks.ApplyStripeEvent].
+// Results of [WebhookProcessor.ApplyStripeEvent].
 const (
 	EventQueued  = "queued"  // the intent is read soon, or when it is scheduled
 	EventIgnored = "ignored" // the event concerns no hold or says nothing new
@@ -18,7 +18,7 @@ const (
 
 // WrongMode is the code of a test mode event at a holdd in live mode, and of
 // the reverse.
-const WrongMode hold.Code = "wrong_mode"
+const WrongMode hold.ProblemCode = "wrong_mode"
 
 // handledEvents are the event types that can concern a hold. Stripe sends one
 // of them with every other type that could.
@@ -39,38 +39,40 @@ var handledEvents = map[string]bool{
 // WebhookStore reads holds and queues refreshes. store.Store implements it.
 type WebhookStore interface {
 	HoldReader
-	// RequestRefresh queues an open hold's intent for the [Refresher]. An
+	// RequestRefresh queues an open hold's intent for the [IntentRefresher]. An
 	// intent without a hold is queued if adoptUnknown is set. Otherwise it is
 	// remembered for three days and queued once it is scheduled.
 	RequestRefresh(ctx context.Context, id, account string, adoptUnknown bool) error
 }
 
-// WebhooksOptions configure [Webhooks].
-type WebhooksOptions struct {
+// WebhookProcessorOptions configure [WebhookProcessor].
+type WebhookProcessorOptions struct {
 	Livemode bool
 	Clock    *clock.RedisClock
-	Health   *health.RedisReporter
+	Health   *health.RedisHealthReporter
 }
 
-// Webhooks queues the reads that Stripe's signed events ask for. It is safe for
-// concurrent use.
-type Webhooks struct {
+// WebhookProcessor queues the reads that Stripe's signed events ask for. It is
+// safe for concurrent use.
+type WebhookProcessor struct {
 	store     WebhookStore
 	committer Committer
-	o         WebhooksOptions
+	o         WebhookProcessorOptions
 }
 
-// NewWebhooks returns webhooks that read and queue in store and write through
-// committer.
-func NewWebhooks(store WebhookStore, committer Committer, o WebhooksOptions) *Webhooks {
-	return &Webhooks{store: store, committer: committer, o: o}
+// NewWebhookProcessor returns webhooks that read and queue in store and write
+// through committer.
+func NewWebhookProcessor(
+	store WebhookStore, committer Committer, o WebhookProcessorOptions,
+) *WebhookProcessor {
+	return &WebhookProcessor{store: store, committer: committer, o: o}
 }
 
 // ApplyStripeEvent queues the read that a signed event asks for. When it returns
 // without an error, the store has the queued read. Errors are *[hold.Problem] or
 // wrap [health.ErrUnavailable]; after the latter, Stripe must send the event
 // again.
-func (w *Webhooks) ApplyStripeEvent(
+func (w *WebhookProcessor) ApplyStripeEvent(
 	ctx context.Context, e hold.StripeEvent,
 ) (result string, err error) {
 	if relevant, err := w.mayConcernHold(&e); err != nil {
@@ -99,13 +101,13 @@ func (w *Webhooks) ApplyStripeEvent(
 				continue
 			}
 		}
-		return w.queueRead(ctx, h, action)
+		return w.queueIntentRead(ctx, h, action)
 	}
-	return "", conflictError(e.PaymentIntent)
+	return "", tooManyConflictsError(e.PaymentIntent)
 }
 
-// queueRead queues the read of a hold that an event asks for.
-func (w *Webhooks) queueRead(
+// queueIntentRead queues the read of a hold that an event asks for.
+func (w *WebhookProcessor) queueIntentRead(
 	ctx context.Context, h *hold.Hold, action hold.StripeEventAction,
 ) (result string, err error) {
 	switch action {
@@ -123,7 +125,7 @@ func (w *Webhooks) queueRead(
 
 // mayConcernHold reports whether an event can concern a hold. It returns an
 // error if the event has the wrong mode.
-func (w *Webhooks) mayConcernHold(e *hold.StripeEvent) (bool, error) {
+func (w *WebhookProcessor) mayConcernHold(e *hold.StripeEvent) (bool, error) {
 	switch {
 	case e.Livemode != w.o.Livemode && e.Account != "":
 		// An endpoint for connected accounts receives the events of both modes.
@@ -140,7 +142,9 @@ func (w *Webhooks) mayConcernHold(e *hold.StripeEvent) (bool, error) {
 // with terms in its metadata is read soon, and so is an authorized one whose
 // metadata the event does not show, because it is a thin event. Any other is
 // remembered until it is scheduled.
-func (w *Webhooks) queueUnknownIntent(ctx context.Context, e *hold.StripeEvent) (string, error) {
+func (w *WebhookProcessor) queueUnknownIntent(
+	ctx context.Context, e *hold.StripeEvent,
+) (string, error) {
 	if e.Type == "charge.updated" || e.Type == "charge.succeeded" {
 		// Stripe sends them for every payment, and other events report the same
 		// change.

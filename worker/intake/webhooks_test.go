@@ -24,7 +24,7 @@ func TestApplyStripeEvent_NotOurs(t *testing.T) {
 			name   string
 			change func(*hold.StripeEvent)
 			result string
-			code   hold.Code
+			code   hold.ProblemCode
 		}{
 			{"an event of the hold", func(*hold.StripeEvent) {}, intake.EventQueued, ""},
 			{"other mode", func(e *hold.StripeEvent) { e.Livemode = true }, "", intake.WrongMode},
@@ -205,8 +205,8 @@ func TestApplyStripeEvent_NotWritten(t *testing.T) {
 		}
 		w.Redis.SetError("")
 		webhooks := w.webhooks
-		w.webhooks = intake.NewWebhooks(fullStore{w.store}, w.committer,
-			intake.WebhooksOptions{Clock: w.clock, Health: w.health})
+		w.webhooks = intake.NewWebhookProcessor(fullStore{w.store}, w.committer,
+			intake.WebhookProcessorOptions{Clock: w.clock, Health: w.health})
 		if result, err := w.apply(e); result != "" || !errors.Is(err, health.ErrUnavailable) {
 			t.Errorf("Redis queues nothing: %q, %v", result, err)
 		}
@@ -337,7 +337,7 @@ func TestApplyStripeEvent_FalseEvents(t *testing.T) {
 			"expired":       {Type: "charge.expired", PaymentIntent: id},
 			"near deadline": {Type: "charge.updated", PaymentIntent: id, Authorized: soon},
 			"review approved": {Type: "review.closed", PaymentIntent: reviewed,
-				Review: &hold.Review{ID: review, Reason: "approved"}},
+				Review: &hold.FraudReview{ID: review, Reason: "approved"}},
 		} {
 			before := w.hold(e.PaymentIntent)
 			reads := w.countRetrieves()

@@ -37,15 +37,15 @@ type world struct {
 
 	scheduler *intake.Scheduler
 	changer   *intake.Changer
-	webhooks  *intake.Webhooks
-	refresher *intake.Refresher
+	webhooks  *intake.WebhookProcessor
+	refresher *intake.IntentRefresher
 	rejector  *intake.Rejector
 	inbox     *intake.RequestInboxConsumer
 	clock     *clock.RedisClock
-	health    *health.RedisReporter
+	health    *health.RedisHealthReporter
 }
 
-var rules = hold.Rules{ExpiryMargin: time.Hour, CaptureInterval: time.Second}
+var rules = hold.DecisionRules{ExpiryMargin: time.Hour, CaptureInterval: time.Second}
 
 // commitStore is the store with writers in between and replies that are lost.
 type commitStore struct {
@@ -77,7 +77,7 @@ func run(f *func()) {
 	}
 }
 
-func (w *world) RequestRejected(source string, code hold.Code) {
+func (w *world) RequestRejected(source string, code hold.ProblemCode) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rejected = append(w.rejected, source+" "+string(code))
@@ -102,7 +102,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 
 func (w *world) build(g *gateway.Gateway) {
 	w.T.Helper()
-	w.health = health.NewRedisReporter(w.Log)
+	w.health = health.NewRedisHealthReporter(w.Log)
 	w.commits = &commitStore{Store: w.store}
 	w.caller = gateway.NewCaller(g, w.store, gateway.CallerOptions{
 		Timeout: 10 * time.Second, Health: w.health, Logger: w.Log})
@@ -110,15 +110,15 @@ func (w *world) build(g *gateway.Gateway) {
 		Rules: rules, DueSoon: time.Second, Now: w.clock.Now,
 		Wake: func() { w.wakes.Add(1) }, Logger: w.Log,
 	})
-	publisher := event.NewPublisher(w.store, w.clock.Now)
+	publisher := event.NewSystemEventPublisher(w.store, w.clock.Now)
 	w.rejector = intake.NewRejector(w.store, publisher,
 		intake.RejectorOptions{Health: w.health, Observer: w, Logger: w.Log})
 	w.scheduler = intake.NewScheduler(w.store, w.caller, w.committer,
 		intake.SchedulerOptions{Rules: rules, Clock: w.clock, Health: w.health})
 	w.changer = intake.NewChanger(w.store, w.committer,
 		intake.ChangerOptions{Rules: rules, Health: w.health})
-	w.webhooks = intake.NewWebhooks(w.store, w.committer,
-		intake.WebhooksOptions{Clock: w.clock, Health: w.health})
+	w.webhooks = intake.NewWebhookProcessor(w.store, w.committer,
+		intake.WebhookProcessorOptions{Clock: w.clock, Health: w.health})
 	w.refresher = w.newRefresher(w.rejector)
 	w.inbox = w.newInbox(decodeRequest, w.rejector)
 }
@@ -142,9 +142,9 @@ func (w *world) newInbox(
 	})
 }
 
-func (w *world) newRefresher(rejector intake.RequestRejector) *intake.Refresher {
-	return intake.NewRefresher(w.store, w.caller, w.committer, rejector,
-		intake.RefresherOptions{Clock: w.clock, Health: w.health, Logger: w.Log})
+func (w *world) newRefresher(rejector intake.RequestRejector) *intake.IntentRefresher {
+	return intake.NewIntentRefresher(w.store, w.caller, w.committer, rejector,
+		intake.IntentRefresherOptions{Clock: w.clock, Health: w.health, Logger: w.Log})
 }
 
 // captureIn is a request to capture a hold after d.
@@ -188,9 +188,9 @@ func (w *world) claim(id string) hold.Hold {
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	shares := make([]hold.Share, len(due.Lanes))
+	shares := make([]hold.ClaimShare, len(due.Lanes))
 	for i, lane := range due.Lanes {
-		shares[i] = hold.Share{Lane: lane, Holds: 10}
+		shares[i] = hold.ClaimShare{Lane: lane, Holds: 10}
 	}
 	claims, err := w.store.Claim(w.Ctx, shares, 30*time.Second)
 	if err != nil {
@@ -213,7 +213,7 @@ func (w *world) apply(e stripesim.Event) (string, error) {
 	const secret = "whsec_world"
 	signature := stripesim.Sign(e.Payload, time.Now(), secret)
 	parsed, err := gateway.ParseEvent(e.Payload, signature,
-		gateway.EventOptions{Secrets: []string{secret}})
+		gateway.ParseEventOptions{Secrets: []string{secret}})
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -233,14 +233,16 @@ func (w *world) takeEvents(intent string, types ...string) (out []stripesim.Even
 }
 
 // countRetrieves returns how many intents were read at Stripe.
-func (w *world) countRetrieves() int64 { return w.CountCalls(stripesim.ClassRetrieve) }
+func (w *world) countRetrieves() int64 { return w.CountStripeCalls(stripesim.ClassRetrieve) }
 
 // isProblem reports whether err is a problem with the code.
-func isProblem(err error, code hold.Code) bool { return errors.Is(err, &hold.Problem{Code: code}) }
+func isProblem(err error, code hold.ProblemCode) bool {
+	return errors.Is(err, &hold.Problem{Code: code})
+}
 
 // hasCode reports whether err is a problem with the code, or nil where the code
 // is empty.
-func hasCode(err error, code hold.Code) bool {
+func hasCode(err error, code hold.ProblemCode) bool {
 	if code == "" {
 		return err == nil
 	}

@@ -29,22 +29,22 @@ const (
 type CapacityStore interface {
 	AcquireLock(ctx context.Context, what string, d time.Duration) (bool, error)
 	PromoteDue(ctx context.Context, r hold.PromoteRequest) (hold.PromoteResult, error)
-	CountHolds(ctx context.Context) (hold.Counts, error)
+	CountHolds(ctx context.Context) (hold.HoldCounts, error)
 	// DueHistogram counts the holds that fall due in each of n windows.
 	DueHistogram(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error)
 	ReadPage(
-		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
+		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
 	ReadLanePage(
-		ctx context.Context, lane hold.RateLimitLane, after hold.Position, n int,
+		ctx context.Context, lane hold.RateLimitLane, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, error)
 	// LoweredRates returns the rates that a 429 lowered.
 	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
-	Partitions() int
+	PartitionCount() int
 }
 
-// ForecasterOptions configure a [Forecaster].
-type ForecasterOptions struct {
+// CapacityForecasterOptions configure a [CapacityForecaster].
+type CapacityForecasterOptions struct {
 	// WriteRate is the number of captures per second and account, and also that
 	// of cancels; 0: unknown, no forecast.
 	WriteRate int
@@ -52,26 +52,26 @@ type ForecasterOptions struct {
 	Wake      func() // wakes the dispatcher when the forecast finds expired leases
 }
 
-// Forecaster forecasts which captures of the next day will miss their deadline
-// because Stripe's limits allow too few requests. It first counts holds: a
-// short queue needs no more work. It reads the holds of a long queue and
-// simulates how the dispatcher will process them, nearest deadline first. The
-// forecast assumes that Stripe is available and that the rates stay as they are
-// now: as configured, or lowered by a 429.
-type Forecaster struct {
+// CapacityForecaster forecasts which captures of the next day will miss their
+// deadline because Stripe's limits allow too few requests. It first counts
+// holds: a short queue needs no more work. It reads the holds of a long queue
+// and simulates how the dispatcher will process them, nearest deadline first.
+// The forecast assumes that Stripe is available and that the rates stay as they
+// are now: as configured, or lowered by a 429.
+type CapacityForecaster struct {
 	store CapacityStore
-	o     ForecasterOptions
+	o     CapacityForecasterOptions
 }
 
-// NewForecaster returns a forecaster that reads store.
-func NewForecaster(store CapacityStore, o ForecasterOptions) *Forecaster {
-	return &Forecaster{store: store, o: o}
+// NewCapacityForecaster returns a forecaster that reads store.
+func NewCapacityForecaster(store CapacityStore, o CapacityForecasterOptions) *CapacityForecaster {
+	return &CapacityForecaster{store: store, o: o}
 }
 
 // Forecast returns the captures that will miss their deadline. One replica
 // forecasts at a time: checked is false for the others, and if no rate is
 // configured.
-func (f *Forecaster) Forecast(
+func (f *CapacityForecaster) Forecast(
 	ctx context.Context,
 ) (risk event.CapacityRisk, checked bool, err error) {
 	risk.Rate = f.o.WriteRate
@@ -93,16 +93,16 @@ func (f *Forecaster) Forecast(
 		return risk, false, err
 	}
 	rates := newForecastRates(float64(f.o.WriteRate), float64(f.o.TotalRate), lowered)
-	span, busy, err := f.findBusySpan(ctx, &due, rates.slowest())
+	span, busy, err := f.findBusySpan(ctx, &due, rates.slowestRate())
 	if err != nil || !busy {
 		return risk, err == nil, err
 	}
 	queue := simulatedQueue{now: due.Now}
-	if err := f.readQueue(ctx, &queue, &due, span); err != nil {
+	if err := f.readDueHolds(ctx, &queue, &due, span); err != nil {
 		return risk, false, err
 	}
 	queue.simulate(&risk, rates)
-	risk.AtLeast = queue.full()
+	risk.AtLeast = queue.isFull()
 	return risk, true, nil
 }
 
@@ -111,7 +111,7 @@ type timeSpan struct{ from, until time.Duration }
 
 // findBusySpan returns the span in which a long queue may build up. busy is
 // false if there is none.
-func (f *Forecaster) findBusySpan(
+func (f *CapacityForecaster) findBusySpan(
 	ctx context.Context, due *hold.PromoteResult, rate float64,
 ) (span timeSpan, busy bool, err error) {
 	counts, err := f.store.CountHolds(ctx)
@@ -125,7 +125,7 @@ func (f *Forecaster) findBusySpan(
 	if waiting+counts.Scheduled < longQueueSize(rate) {
 		return span, false, nil // the queue would be short even if all were due now
 	}
-	windows := min(forecastWindows, max(24, 8*forecastWindows/f.store.Partitions()))
+	windows := min(forecastWindows, max(24, 8*forecastWindows/f.store.PartitionCount()))
 	step := forecastHorizon / time.Duration(windows)
 	arrivals, err := f.store.DueHistogram(ctx, due.Now, step, windows)
 	if err != nil {
@@ -164,22 +164,22 @@ func findBusyWindows(
 	return first, last, busy
 }
 
-// readQueue reads the holds that fall due within span. If span starts now, it
-// also reads those that are ready.
-func (f *Forecaster) readQueue(
+// readDueHolds reads the holds that fall due within span. If span starts now,
+// it also reads those that are ready.
+func (f *CapacityForecaster) readDueHolds(
 	ctx context.Context, q *simulatedQueue, due *hold.PromoteResult, span timeSpan,
 ) error {
-	after := hold.Position{Score: due.Now.Add(span.from).UnixMilli() - 1, Member: "~"}
+	after := hold.SortedSetPosition{Score: due.Now.Add(span.from).UnixMilli() - 1, Member: "~"}
 	if span.from == 0 {
-		after = hold.Position{}
+		after = hold.SortedSetPosition{}
 		for _, lane := range due.Lanes {
-			if err := f.readLane(ctx, q, lane); err != nil {
+			if err := f.readLaneHolds(ctx, q, lane); err != nil {
 				return err
 			}
 		}
 	}
 	end := due.Now.Add(span.until)
-	for !q.full() {
+	for !q.isFull() {
 		page, _, err := f.store.ReadPage(ctx, hold.SetScheduled, after, setPage)
 		if err != nil {
 			return err
@@ -201,7 +201,7 @@ func (f *Forecaster) readQueue(
 	return nil
 }
 
-func (f *Forecaster) readLane(
+func (f *CapacityForecaster) readLaneHolds(
 	ctx context.Context,
 	q *simulatedQueue,
 	lane hold.RateLimitLane,
@@ -209,7 +209,7 @@ func (f *Forecaster) readLane(
 	if lane.Op != hold.OpCapture && lane.Op != hold.OpCancel {
 		return nil
 	}
-	for after := (hold.Position{}); !q.full(); {
+	for after := (hold.SortedSetPosition{}); !q.isFull(); {
 		page, err := f.store.ReadLanePage(ctx, lane, after, setPage)
 		if err != nil {
 			return fmt.Errorf("read a lane: %w", err)

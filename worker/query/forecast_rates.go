@@ -19,7 +19,7 @@ type forecastRates struct {
 func newForecastRates(write, total float64, lowered []hold.LoweredRate) forecastRates {
 	r := forecastRates{accountRates{write, write, total}, map[string]accountRates{}}
 	for _, l := range lowered {
-		a := r.of(l.Account)
+		a := r.forAccount(l.Account)
 		switch l.Kind {
 		case hold.OpCapture.String():
 			a.capture = min(a.capture, l.PerSecond)
@@ -33,23 +33,23 @@ func newForecastRates(write, total float64, lowered []hold.LoweredRate) forecast
 	return r
 }
 
-func (r forecastRates) of(account string) accountRates {
+func (r forecastRates) forAccount(account string) accountRates {
 	if a, ok := r.lowered[account]; ok {
 		return a
 	}
 	return r.configured
 }
 
-// slowest returns the lowest rate at which an account captures or cancels.
-func (r forecastRates) slowest() float64 {
-	slowest := r.configured.slowest()
+// slowestRate returns the lowest rate at which an account captures or cancels.
+func (r forecastRates) slowestRate() float64 {
+	slowest := r.configured.slowestRate()
 	for _, a := range r.lowered {
-		slowest = min(slowest, a.slowest())
+		slowest = min(slowest, a.slowestRate())
 	}
 	return slowest
 }
 
-func (a accountRates) slowest() float64 {
+func (a accountRates) slowestRate() float64 {
 	slowest := min(a.capture, a.cancel)
 	if a.all > 0 {
 		slowest = min(slowest, a.all)
@@ -57,8 +57,9 @@ func (a accountRates) slowest() float64 {
 	return slowest
 }
 
-// interval returns the time between two requests at a rate; 0 for no limit.
-func interval(rate float64) time.Duration {
+// requestInterval returns the time between two requests at a rate; 0 for no
+// limit.
+func requestInterval(rate float64) time.Duration {
 	if rate <= 0 {
 		return 0
 	}

@@ -20,8 +20,8 @@ const (
 type Plan struct {
 	From, Until time.Time
 	Hours       []PlanHour
-	AtRisk      []Risk // nearest deadline first, at most 100
-	Truncated   bool   // there are more holds than were examined or listed
+	AtRisk      []AtRiskHold // nearest deadline first, at most 100
+	Truncated   bool         // there are more holds than were examined or listed
 }
 
 // PlanHour totals the holds that fall due within the hour that begins at Start.
@@ -32,21 +32,22 @@ type PlanHour struct {
 	Cancel  []hold.Sum
 }
 
-// Risk is a hold that may expire before its money is captured, and the reason.
-type Risk struct {
+// AtRiskHold is a hold that may expire before its money is captured, and the
+// reason.
+type AtRiskHold struct {
 	Hold   hold.Hold
 	Reason string
 }
 
 // Planner forecasts what the worker will do.
 type Planner struct {
-	store  Store
-	rules  hold.Rules
-	health *health.RedisReporter
+	store  HoldStore
+	rules  hold.DecisionRules
+	health *health.RedisHealthReporter
 }
 
 // NewPlanner returns a planner that reads store and applies rules.
-func NewPlanner(store Store, rules hold.Rules, h *health.RedisReporter) *Planner {
+func NewPlanner(store HoldStore, rules hold.DecisionRules, h *health.RedisHealthReporter) *Planner {
 	return &Planner{store: store, rules: rules, health: h}
 }
 
@@ -60,11 +61,11 @@ func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 	// between two reads, so the builder counts each hold once.
 	for _, set := range []hold.SortedSet{hold.SetReady, hold.SetWorking,
 		hold.SetScheduled, hold.SetExpiring} {
-		if err := b.readSet(ctx, set); err != nil {
+		if err := b.readSortedSet(ctx, set); err != nil {
 			return Plan{}, err
 		}
 	}
-	return b.build(), nil
+	return b.buildPlan(), nil
 }
 
 // planBuilder builds one plan.
@@ -76,10 +77,10 @@ type planBuilder struct {
 	seen    map[string]bool
 }
 
-// readSet adds the holds of a set that are acted on or expire within the plan,
-// up to [maxPlannedHolds].
-func (b *planBuilder) readSet(ctx context.Context, set hold.SortedSet) error {
-	after := hold.Position{}
+// readSortedSet adds the holds of a set that are acted on or expire within the
+// plan, up to [maxPlannedHolds].
+func (b *planBuilder) readSortedSet(ctx context.Context, set hold.SortedSet) error {
+	after := hold.SortedSetPosition{}
 	for examined := 0; ; {
 		found, now, err := b.planner.store.ReadPage(ctx, set, after, setPage)
 		if err != nil {
@@ -111,10 +112,10 @@ func (b *planBuilder) readSet(ctx context.Context, set hold.SortedSet) error {
 func (b *planBuilder) addHold(h *hold.Hold, now time.Time, byDeadline bool) {
 	if byDeadline && !h.ExpiresAt.After(b.plan.Until) {
 		if reason := atRiskReason(h, now); reason != "" {
-			b.plan.AtRisk = append(b.plan.AtRisk, Risk{Hold: *h, Reason: reason})
+			b.plan.AtRisk = append(b.plan.AtRisk, AtRiskHold{Hold: *h, Reason: reason})
 		}
 	}
-	op, at := h.Forecast(now, b.planner.rules)
+	op, at := h.PlannedAction(now, b.planner.rules)
 	if op == 0 || at.After(b.plan.Until) || b.seen[h.ID] {
 		return
 	}
@@ -127,15 +128,15 @@ func (b *planBuilder) addHold(h *hold.Hold, now time.Time, byDeadline bool) {
 	}
 	switch {
 	case op == hold.OpCancel:
-		hour.Cancel = hold.AddToSums(hour.Cancel, h.Currency, h.Amount)
+		hour.Cancel = hold.AddToCurrencySums(hour.Cancel, h.Currency, h.Amount)
 	case h.CaptureAmount > 0:
-		hour.Capture = hold.AddToSums(hour.Capture, h.Currency, h.CaptureAmount)
+		hour.Capture = hold.AddToCurrencySums(hour.Capture, h.Currency, h.CaptureAmount)
 	default:
-		hour.Capture = hold.AddToSums(hour.Capture, h.Currency, h.Amount)
+		hour.Capture = hold.AddToCurrencySums(hour.Capture, h.Currency, h.Amount)
 	}
 }
 
-func (b *planBuilder) build() Plan {
+func (b *planBuilder) buildPlan() Plan {
 	for _, h := range b.hours {
 		for _, sums := range [][]hold.Sum{h.Capture, h.Cancel} {
 			sortSums(sums)
@@ -143,7 +144,7 @@ func (b *planBuilder) build() Plan {
 		b.plan.Hours = append(b.plan.Hours, *h)
 	}
 	slices.SortFunc(b.plan.Hours, func(x, y PlanHour) int { return x.Start.Compare(y.Start) })
-	slices.SortStableFunc(b.plan.AtRisk, func(x, y Risk) int {
+	slices.SortStableFunc(b.plan.AtRisk, func(x, y AtRiskHold) int {
 		return x.Hold.ExpiresAt.Compare(y.Hold.ExpiresAt)
 	})
 	if len(b.plan.AtRisk) > maxAtRisk {

@@ -75,7 +75,7 @@ func TestPlanner_Plan_AtRisk(t *testing.T) {
 		)
 		w.change(id(3), pause)
 		w.change(id(6), func(h hold.Hold, now time.Time) hold.Decision {
-			return h.ApplyNotFound(now)
+			return h.ApplyIntentNotFound(now)
 		})
 		p, err := w.planner.Plan(w.ctx, day)
 		var got []string

@@ -1,10 +1,10 @@
 // Package query reads the schedule without changing it.
 //
-//   - [Reader] finds one hold, and lists holds page by page.
+//   - [HoldReader] finds one hold, and lists holds page by page.
 //   - [Planner] forecasts hour by hour what the worker will do, and which
 //     holds are at risk.
-//   - [Forecaster] forecasts whether the rate that Stripe allows is enough for
-//     the captures that fall due within a day.
+//   - [CapacityForecaster] forecasts whether the rate that Stripe allows is
+//     enough for the captures that fall due within a day.
 //
 // Each query examines a bounded number of holds. A result that omits some says
 // so.
@@ -34,30 +34,32 @@ const (
 	setPage = 256
 )
 
-// Store reads holds. store.Holds implements it.
-type Store interface {
+// HoldStore reads holds. store.Holds implements it.
+type HoldStore interface {
 	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// ReadPage returns up to n holds of a set that come after a position.
 	ReadPage(
-		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
+		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
 }
 
-// Reader finds and lists holds.
-type Reader struct {
-	store  Store
+// HoldReader finds and lists holds.
+type HoldReader struct {
+	store  HoldStore
 	clock  *clock.RedisClock
-	health *health.RedisReporter
+	health *health.RedisHealthReporter
 }
 
-// NewReader returns a reader of store.
-func NewReader(store Store, c *clock.RedisClock, h *health.RedisReporter) *Reader {
-	return &Reader{store: store, clock: c, health: h}
+// NewHoldReader returns a reader of store.
+func NewHoldReader(
+	store HoldStore, c *clock.RedisClock, h *health.RedisHealthReporter,
+) *HoldReader {
+	return &HoldReader{store: store, clock: c, health: h}
 }
 
 // Get returns a hold and Redis' time. Errors are *[hold.Problem] or wrap
 // [health.ErrUnavailable].
-func (r *Reader) Get(ctx context.Context, id string) (hold.Hold, time.Time, error) {
+func (r *HoldReader) Get(ctx context.Context, id string) (hold.Hold, time.Time, error) {
 	if err := hold.CheckPaymentIntentID(id); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
@@ -72,8 +74,8 @@ func (r *Reader) Get(ctx context.Context, id string) (hold.Hold, time.Time, erro
 	return *holds[0], now, nil
 }
 
-// Query selects holds for a list. Its zero value selects all.
-type Query struct {
+// HoldQuery selects holds for a list. Its zero value selects all.
+type HoldQuery struct {
 	State          hold.State    // 0 selects every state
 	Reference      string        // a prefix
 	Account        string        // exact
@@ -82,9 +84,9 @@ type Query struct {
 	Cursor         string        // Next of the previous page; empty for the first
 }
 
-// Page is one page of a list. Because a page examines a bounded number of
+// HoldPage is one page of a list. Because a page examines a bounded number of
 // holds, it may have fewer than Limit, even none, and still have a Next.
-type Page struct {
+type HoldPage struct {
 	Holds []hold.Hold
 	Next  string    // cursor of the next page, empty at the end
 	Now   time.Time // Redis' time when the page was read
@@ -94,7 +96,7 @@ type Page struct {
 // milestone of their deadline. Settled holds follow, newest first. Holds of a
 // reference prefix are ordered by reference. Errors are *[hold.Problem] or wrap
 // [health.ErrUnavailable].
-func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
+func (r *HoldReader) List(ctx context.Context, q HoldQuery) (HoldPage, error) {
 	limit := q.Limit
 	if limit <= 0 {
 		limit = defaultPageSize
@@ -103,14 +105,14 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 	sets := q.sortedSets()
 	at, err := q.startPosition(sets)
 	if err != nil {
-		return Page{}, err
+		return HoldPage{}, err
 	}
-	page := Page{Now: r.clock.Now()}
+	page := HoldPage{Now: r.clock.Now()}
 	for examined := 0; ; {
 		n := min(limit, maxExamined-examined)
 		found, now, err := r.store.ReadPage(ctx, at.Set, at.Position, n)
 		if err != nil {
-			return Page{}, r.health.ReportUnavailable(ctx, "list holds", err)
+			return HoldPage{}, r.health.ReportUnavailable(ctx, "list holds", err)
 		}
 		r.clock.AdjustTo(now)
 		page.Now = now
@@ -122,7 +124,7 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 				endOfSet = true
 				break
 			}
-			if h := &found[i].Hold; h.State != 0 && q.matches(h, now) {
+			if h := &found[i].Hold; h.State != 0 && q.matchesHold(h, now) {
 				page.Holds = append(page.Holds, *h)
 				if len(page.Holds) == limit {
 					page.Next = at.String()
@@ -135,7 +137,7 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 			if i < 0 || i == len(sets)-1 {
 				return page, nil
 			}
-			at = cursor{Set: sets[i+1]}
+			at = pageCursor{Set: sets[i+1]}
 		}
 		if examined >= maxExamined {
 			page.Next = at.String()
@@ -145,7 +147,7 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 }
 
 // sortedSets returns the sorted sets that have the holds of a query, in order.
-func (q *Query) sortedSets() []hold.SortedSet {
+func (q *HoldQuery) sortedSets() []hold.SortedSet {
 	switch {
 	case q.Reference != "":
 		return []hold.SortedSet{hold.SetReferences}
@@ -162,7 +164,7 @@ func (q *Query) sortedSets() []hold.SortedSet {
 	}
 }
 
-func (q *Query) matches(h *hold.Hold, now time.Time) bool {
+func (q *HoldQuery) matchesHold(h *hold.Hold, now time.Time) bool {
 	switch {
 	case q.State != 0 && h.StateAt(now) != q.State,
 		q.Account != "" && h.Account != q.Account,
@@ -174,24 +176,24 @@ func (q *Query) matches(h *hold.Hold, now time.Time) bool {
 }
 
 // startPosition returns the position at which a page starts.
-func (q *Query) startPosition(sets []hold.SortedSet) (cursor, error) {
-	at := cursor{Set: sets[0]}
+func (q *HoldQuery) startPosition(sets []hold.SortedSet) (pageCursor, error) {
+	at := pageCursor{Set: sets[0]}
 	switch {
 	case q.Cursor != "":
-		return parseCursor(q.Cursor)
+		return parsePageCursor(q.Cursor)
 	case at.Set == hold.SetReferences:
 		at.Position.Member = q.Reference
 	}
 	return at, nil
 }
 
-// cursor is the position of the last hold that a page examined.
-type cursor struct {
-	Set      hold.SortedSet `json:"set"`
-	Position hold.Position  `json:"position"`
+// pageCursor is the position of the last hold that a page examined.
+type pageCursor struct {
+	Set      hold.SortedSet         `json:"set"`
+	Position hold.SortedSetPosition `json:"position"`
 }
 
-func (c cursor) String() string {
+func (c pageCursor) String() string {
 	b, err := json.Marshal(c)
 	if err != nil {
 		panic(err) // numbers and a string always encode
@@ -199,7 +201,7 @@ func (c cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func parseCursor(s string) (c cursor, err error) {
+func parsePageCursor(s string) (c pageCursor, err error) {
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err == nil {
 		err = json.Unmarshal(b, &c)

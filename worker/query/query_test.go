@@ -11,7 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-func TestReader_Get(t *testing.T) {
+func TestHoldReader_Get(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.schedule(hold.ScheduleRequest{PaymentIntent: id(1), Reference: "BK-1"})
 		h, now, err := w.reader.Get(w.ctx, id(1))
@@ -30,7 +30,8 @@ func TestReader_Get(t *testing.T) {
 		if _, _, err := w.reader.Get(w.ctx, id(1)); !errors.Is(err, health.ErrUnavailable) {
 			w.t.Errorf("without Redis: %v", err)
 		}
-		if _, err := w.reader.List(w.ctx, query.Query{}); !errors.Is(err, health.ErrUnavailable) {
+		if _, err := w.reader.List(w.ctx, query.HoldQuery{}); !errors.Is(err,
+			health.ErrUnavailable) {
 			w.t.Errorf("without Redis: %v", err)
 		}
 		w.redis.SetError("")
@@ -56,31 +57,33 @@ func (w *world) scheduleMix() {
 	w.change(id(5), cancelElsewhere)
 }
 
-func TestReader_List_Filters(t *testing.T) {
+func TestHoldReader_List_Filters(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.scheduleMix()
 		for _, tt := range []struct {
 			name string
-			q    query.Query
+			q    query.HoldQuery
 			want []int
 		}{
-			{"all: open by deadline, then settled", query.Query{}, []int{1, 2, 3, 4, 5}},
-			{"scheduled", query.Query{State: hold.Scheduled}, []int{1, 4}},
-			{"waiting", query.Query{State: hold.Waiting}, []int{2}},
-			{"paused", query.Query{State: hold.Paused}, []int{3}},
-			{"canceled", query.Query{State: hold.Canceled}, []int{5}},
-			{"captured", query.Query{State: hold.Captured}, nil},
-			{"account", query.Query{Account: "acct_12345678"}, []int{4}},
-			{"reference, in its order", query.Query{Reference: "A-"}, []int{4, 2, 5}},
-			{"a prefix ends before the next", query.Query{Reference: "A-1"}, []int{4}},
-			{"no such reference", query.Query{Reference: "C"}, nil},
-			{"expiring", query.Query{ExpiringWithin: 50 * time.Hour}, []int{1, 2}},
-			{"expiring excludes settled", query.Query{ExpiringWithin: 500 * time.Hour},
+			{"all: open by deadline, then settled", query.HoldQuery{}, []int{1, 2, 3, 4, 5}},
+			{"scheduled", query.HoldQuery{State: hold.Scheduled}, []int{1, 4}},
+			{"waiting", query.HoldQuery{State: hold.Waiting}, []int{2}},
+			{"paused", query.HoldQuery{State: hold.Paused}, []int{3}},
+			{"canceled", query.HoldQuery{State: hold.Canceled}, []int{5}},
+			{"captured", query.HoldQuery{State: hold.Captured}, nil},
+			{"account", query.HoldQuery{Account: "acct_12345678"}, []int{4}},
+			{"reference, in its order", query.HoldQuery{Reference: "A-"}, []int{4, 2, 5}},
+			{"a prefix ends before the next", query.HoldQuery{Reference: "A-1"}, []int{4}},
+			{"no such reference", query.HoldQuery{Reference: "C"}, nil},
+			{"expiring", query.HoldQuery{ExpiringWithin: 50 * time.Hour}, []int{1, 2}},
+			{"expiring excludes settled", query.HoldQuery{ExpiringWithin: 500 * time.Hour},
 				[]int{1, 2, 3, 4}},
-			{"reference and expiring", query.Query{Reference: "A-", ExpiringWithin: 500 * time.Hour},
+			{"reference and expiring", query.HoldQuery{Reference: "A-",
+				ExpiringWithin: 500 * time.Hour},
 				[]int{4, 2}},
-			{"reference and state", query.Query{Reference: "A-", State: hold.Waiting}, []int{2}},
-			{"limit", query.Query{Limit: 2}, []int{1, 2}},
+			{"reference and state", query.HoldQuery{Reference: "A-", State: hold.Waiting},
+				[]int{2}},
+			{"limit", query.HoldQuery{Limit: 2}, []int{1, 2}},
 		} {
 			page, err := w.reader.List(w.ctx, tt.q)
 			var want []string
@@ -95,17 +98,17 @@ func TestReader_List_Filters(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * time.Hour)
-		page, err := w.reader.List(w.ctx, query.Query{State: hold.Ready})
+		page, err := w.reader.List(w.ctx, query.HoldQuery{State: hold.Ready})
 		if err != nil || !slices.Equal(ids(page.Holds), []string{id(1), id(4)}) {
 			w.t.Errorf("due holds: %v %v", ids(page.Holds), err)
 		}
 	})
 }
 
-func TestReader_List_Cursor(t *testing.T) {
+func TestHoldReader_List_Cursor(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.scheduleMix()
-		for _, q := range []query.Query{{}, {Reference: "A-"}, {State: hold.Scheduled}} {
+		for _, q := range []query.HoldQuery{{}, {Reference: "A-"}, {State: hold.Scheduled}} {
 			all, err := w.reader.List(w.ctx, q)
 			if err != nil {
 				w.t.Fatal(err)
@@ -126,7 +129,7 @@ func TestReader_List_Cursor(t *testing.T) {
 			}
 		}
 		for _, invalid := range []string{"x", "e30", "bm90IEpTT04", "eyJzZXQiOjk5fQ", "eyJzZXQiOi0xfQ"} {
-			_, err := w.reader.List(w.ctx, query.Query{Cursor: invalid})
+			_, err := w.reader.List(w.ctx, query.HoldQuery{Cursor: invalid})
 			if !errors.Is(err, &hold.Problem{Code: hold.InvalidCursor}) {
 				w.t.Errorf("cursor %q: %v", invalid, err)
 			}
@@ -135,16 +138,16 @@ func TestReader_List_Cursor(t *testing.T) {
 }
 
 // A hold that is settled between two pages is neither lost nor ends the list.
-func TestReader_List_HoldSettledBetweenPages(t *testing.T) {
+func TestHoldReader_List_HoldSettledBetweenPages(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.scheduleMix()
-		first, err := w.reader.List(w.ctx, query.Query{Limit: 2})
+		first, err := w.reader.List(w.ctx, query.HoldQuery{Limit: 2})
 		if err != nil || !slices.Equal(ids(first.Holds), []string{id(1), id(2)}) {
 			w.t.Fatalf("%v %v", ids(first.Holds), err)
 		}
 		w.change(id(2), cancelElsewhere) // the cursor points to it
 		w.change(id(3), cancelElsewhere)
-		rest, err := w.reader.List(w.ctx, query.Query{Cursor: first.Next})
+		rest, err := w.reader.List(w.ctx, query.HoldQuery{Cursor: first.Next})
 		got := ids(rest.Holds)
 		if err != nil || got[0] != id(4) || !slices.Contains(got, id(3)) {
 			w.t.Errorf("%v %v", got, err)
@@ -154,14 +157,14 @@ func TestReader_List_HoldSettledBetweenPages(t *testing.T) {
 
 // A filter that matches nothing costs no more than a bounded number of reads a
 // page.
-func TestReader_List_BoundsExaminedHolds(t *testing.T) {
+func TestHoldReader_List_BoundsExaminedHolds(t *testing.T) {
 	inWorld(t, func(w *world) {
 		reqs := make([]hold.ScheduleRequest, 1100)
 		for i := range reqs {
 			reqs[i] = hold.ScheduleRequest{PaymentIntent: id(i)}
 		}
 		w.schedule(reqs...)
-		q := query.Query{Account: "acct_12345678"}
+		q := query.HoldQuery{Account: "acct_12345678"}
 		page, err := w.reader.List(w.ctx, q)
 		if err != nil || len(page.Holds) != 0 || page.Next == "" {
 			w.t.Fatalf("first page: %d holds, next %q, %v", len(page.Holds), page.Next, err)
@@ -170,7 +173,7 @@ func TestReader_List_BoundsExaminedHolds(t *testing.T) {
 		if page, err = w.reader.List(w.ctx, q); err != nil || page.Next != "" {
 			w.t.Errorf("last page: next %q, %v", page.Next, err)
 		}
-		all, err := w.reader.List(w.ctx, query.Query{Limit: 5000})
+		all, err := w.reader.List(w.ctx, query.HoldQuery{Limit: 5000})
 		if err != nil || len(all.Holds) != 200 {
 			w.t.Errorf("%d holds on a page, %v", len(all.Holds), err)
 		}

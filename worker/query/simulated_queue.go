@@ -31,7 +31,7 @@ type queuedHold struct {
 	currency      string
 }
 
-func (q *simulatedQueue) full() bool { return q.n >= maxForecastHolds }
+func (q *simulatedQueue) isFull() bool { return q.n >= maxForecastHolds }
 
 func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
 	if h.NextOp != hold.OpCapture && h.NextOp != hold.OpCancel || !due.Before(h.ExpiresAt) {
@@ -62,9 +62,9 @@ func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
 func (q *simulatedQueue) simulate(risk *event.CapacityRisk, rates forecastRates) {
 	for account, kinds := range q.items {
 		late := risk.Holds
-		q.simulateAccount(risk, kinds, rates.of(account))
+		q.simulateAccount(risk, kinds, rates.forAccount(account))
 		if lowered, ok := rates.lowered[account]; ok && risk.Holds > late {
-			risk.Rate = min(risk.Rate, max(1, int(lowered.slowest())))
+			risk.Rate = min(risk.Rate, max(1, int(lowered.slowestRate())))
 		}
 	}
 	sortSums(risk.Sums)
@@ -74,7 +74,8 @@ func (q *simulatedQueue) simulate(risk *event.CapacityRisk, rates forecastRates)
 func (q *simulatedQueue) simulateAccount(
 	risk *event.CapacityRisk, kinds *[2][]queuedHold, rates accountRates,
 ) {
-	gap := [2]time.Duration{captures: interval(rates.capture), cancels: interval(rates.cancel)}
+	gap := [2]time.Duration{captures: requestInterval(rates.capture),
+		cancels: requestInterval(rates.cancel)}
 	var waiting [2]deadlineHeap
 	var free [2]time.Duration // when the next request of a kind may go out
 	totalFree := time.Duration(0)
@@ -104,7 +105,7 @@ func (q *simulatedQueue) simulateAccount(
 		}
 		item, _ := heap.Pop(&waiting[kind]).(queuedHold)
 		if at < item.deadline {
-			free[kind], totalFree = at+gap[kind], at+interval(rates.all)
+			free[kind], totalFree = at+gap[kind], at+requestInterval(rates.all)
 			continue
 		}
 		if kind == captures {
@@ -115,7 +116,7 @@ func (q *simulatedQueue) simulateAccount(
 
 func (q *simulatedQueue) addLateCapture(risk *event.CapacityRisk, item queuedHold) {
 	risk.Holds++
-	risk.Sums = hold.AddToSums(risk.Sums, item.currency, item.amount)
+	risk.Sums = hold.AddToCurrencySums(risk.Sums, item.currency, item.amount)
 	if end := q.now.Add(item.deadline); risk.FirstAt.IsZero() || end.Before(risk.FirstAt) {
 		risk.FirstAt = end
 	}

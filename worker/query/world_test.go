@@ -27,12 +27,12 @@ type world struct {
 	redis     *storetest.MemoryRedis
 	store     *store.Store
 	committer *commit.Committer
-	reader    *query.Reader
+	reader    *query.HoldReader
 	planner   *query.Planner
 	start     time.Time
 }
 
-var rules = hold.Rules{ExpiryMargin: time.Hour}
+var rules = hold.DecisionRules{ExpiryMargin: time.Hour}
 
 // quietLogger drops what go-redis logs about errors that the tests cause.
 type quietLogger struct{}
@@ -52,7 +52,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 		var err error
 		w.store, _, err = store.Open(w.ctx, store.Options{
 			URL: w.redis.URL(), Dialer: w.redis.Dial,
-			Rates: store.Rates{Write: 25, Read: 25, Total: 100},
+			Rates: store.RateLimits{Write: 25, Read: 25, Total: 100},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -62,10 +62,10 @@ func inWorld(t *testing.T, f func(w *world)) {
 			w.redis.Close()
 			time.Sleep(5 * time.Second) // goroutines of go-redis end within seconds of their pool
 		}()
-		redisClock, redisHealth := &clock.RedisClock{}, health.NewRedisReporter(zap.NewNop())
+		redisClock, redisHealth := &clock.RedisClock{}, health.NewRedisHealthReporter(zap.NewNop())
 		w.committer = commit.New(w.store, commit.Options{Rules: rules, DueSoon: time.Second,
 			Now: redisClock.Now, Wake: func() {}, Logger: zap.NewNop()})
-		w.reader = query.NewReader(w.store, redisClock, redisHealth)
+		w.reader = query.NewHoldReader(w.store, redisClock, redisHealth)
 		w.planner = query.NewPlanner(w.store, rules, redisHealth)
 		f(w)
 	})

@@ -44,7 +44,7 @@ func TestRun_KeepsABoundedNumberOfFindings(t *testing.T) {
 		r.addFinding(Finding{Kind: FoundOrphan})
 	}
 	r.addFinding(Finding{Kind: FoundRejected})
-	report := r.snapshot()
+	report := r.currentReport()
 	counted := map[FindingKind]int64{FoundScheduled: maxFindings, FoundOrphan: maxFindings,
 		FoundRejected: 1}
 	if !maps.Equal(report.Counts, counted) {
@@ -85,7 +85,7 @@ func TestRun_StopsWithAnOutdatedToken(t *testing.T) {
 type countingPublisher struct{ events map[hold.EventType]int }
 
 func (p *countingPublisher) PublishOnce(
-	_ context.Context, t hold.EventType, _ string, _ event.Data,
+	_ context.Context, t hold.EventType, _ string, _ event.EventData,
 ) (bool, error) {
 	p.events[t]++
 	return true, nil
@@ -95,7 +95,7 @@ func TestFindingReporter_LogsOnceADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.DebugLevel)
 		p := &countingPublisher{events: map[hold.EventType]int{}}
-		r := &findingReporter{publisher: p, health: health.NewRedisReporter(zap.NewNop()),
+		r := &findingReporter{publisher: p, health: health.NewRedisHealthReporter(zap.NewNop()),
 			log: zap.New(core)}
 		orphan := Finding{Kind: FoundOrphan, PaymentIntent: "pi_00000001"}
 		if !r.report(t.Context(), orphan) || r.report(t.Context(), orphan) {
@@ -126,7 +126,7 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	p := &countingPublisher{events: map[hold.EventType]int{}}
 	c := &comparison{run: &run{}, reporter: &findingReporter{
-		publisher: p, health: health.NewRedisReporter(zap.NewNop()), log: zap.New(core),
+		publisher: p, health: health.NewRedisHealthReporter(zap.NewNop()), log: zap.New(core),
 	}}
 	c.run.state.initMaps()
 	for i := range maxFindingLines + 10 {

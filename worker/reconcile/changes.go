@@ -90,7 +90,7 @@ func (c *comparison) proposeUpdate(
 // proposeNotFound makes a hold require attention because Stripe does not find its
 // intent. ok is false if it changes nothing.
 func proposeNotFound(h *hold.Hold, now time.Time) (ch proposedChange, ok bool) {
-	d := h.ApplyNotFound(now)
+	d := h.ApplyIntentNotFound(now)
 	if d.Unchanged {
 		return proposedChange{}, false
 	}

@@ -50,8 +50,8 @@ type comparison struct {
 	unanswered     int // reads in a row without an answer
 }
 
-// restoreRun takes over the run of another replica.
-func (c *comparison) restoreRun(left checkpoint, replica string) {
+// takeOverRun takes over the run of another replica.
+func (c *comparison) takeOverRun(left runCheckpoint, replica string) {
 	left.Replica, left.State, left.Error = replica, RunRunning, ""
 	left.Takeovers++
 	left.initMaps()
@@ -74,13 +74,13 @@ func (c *comparison) runAndLog(ctx context.Context) {
 		c.o.Logger.Info("reconcile.started", fields...)
 	}
 	err := c.compareBothWays(ctx)
-	c.saveEnd(ctx, err)
+	c.saveRunEnd(ctx, err)
 	fields = c.run.logFields()
 	switch {
 	case err == nil:
 		c.o.Logger.Info("reconcile.finished", fields...)
 		if c.o.Observer != nil && !c.run.dryRun {
-			c.o.Observer.ReconcileFinished(c.run.snapshot())
+			c.o.Observer.ReconcileFinished(c.run.currentReport())
 		}
 	case ctx.Err() != nil, errors.Is(err, errTokenOutdated):
 		c.o.Logger.Info("reconcile.left", append(fields, zap.Error(err))...)
@@ -89,8 +89,8 @@ func (c *comparison) runAndLog(ctx context.Context) {
 	}
 }
 
-// saveEnd saves the end of the run; cause is nil if the run finished.
-func (c *comparison) saveEnd(ctx context.Context, cause error) {
+// saveRunEnd saves the end of the run; cause is nil if the run finished.
+func (c *comparison) saveRunEnd(ctx context.Context, cause error) {
 	if err := c.run.saveEnd(ctx, cause); err != nil {
 		c.o.Health.ReportError(ctx, "save the end of a comparison", err)
 	}
@@ -108,7 +108,7 @@ func (c *comparison) compareBothWays(ctx context.Context) error {
 			zap.String("run", c.run.state.ID))
 		return nil
 	}
-	return c.compareUnlisted(ctx)
+	return c.compareUnlistedHolds(ctx)
 }
 
 // compareLists compares the lists of the accounts, from the run's position.
@@ -119,7 +119,7 @@ func (c *comparison) compareLists(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.run.updateCheckpoint(func(s *checkpoint) {
+		c.run.updateCheckpoint(func(s *runCheckpoint) {
 			s.AccountOrder = order
 			s.Accounts = len(order)
 		})
@@ -137,9 +137,9 @@ func (c *comparison) compareLists(ctx context.Context) error {
 		if err := c.compareAccount(ctx, s.AccountOrder[s.AccountIndex]); err != nil {
 			return err
 		}
-		c.run.updateCheckpoint(func(s *checkpoint) {
+		c.run.updateCheckpoint(func(s *runCheckpoint) {
 			s.AccountIndex, s.AfterIntent = s.AccountIndex+1, ""
-			s.updatePercent(0)
+			s.updateProgressPercent(0)
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
@@ -165,7 +165,7 @@ func (c *comparison) collectAccounts(ctx context.Context) ([]string, error) {
 // addNewAccounts adds the accounts that became known since the run began. It
 // reports whether there are any.
 func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
-	all, err := c.stores.Accounts.ShareAccounts(ctx, nil)
+	all, err := c.stores.Accounts.ShareKnownAccounts(ctx, nil)
 	if err != nil {
 		return false, fmt.Errorf("read the known accounts: %w", err)
 	}
@@ -175,12 +175,12 @@ func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
 	before := len(c.run.state.AccountOrder)
 	for _, a := range c.o.Accounts.List() {
 		if !slices.Contains(c.run.state.AccountOrder, a) {
-			c.run.updateCheckpoint(func(s *checkpoint) {
+			c.run.updateCheckpoint(func(s *runCheckpoint) {
 				s.AccountOrder = append(s.AccountOrder, a)
 			})
 		}
 	}
-	c.run.updateCheckpoint(func(s *checkpoint) { s.Accounts = len(s.AccountOrder) })
+	c.run.updateCheckpoint(func(s *runCheckpoint) { s.Accounts = len(s.AccountOrder) })
 	return len(c.run.state.AccountOrder) > before, nil
 }
 
@@ -188,7 +188,7 @@ func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
 func (c *comparison) eachOpenHoldPage(
 	ctx context.Context, visit func(page []hold.ListedHold) error,
 ) error {
-	after := hold.Position{}
+	after := hold.SortedSetPosition{}
 	for range maxOpenHoldsPages {
 		page, now, err := c.stores.Holds.ReadPage(ctx, hold.SetExpiring,
 			after, openHoldsPageSize)
@@ -214,14 +214,14 @@ func (c *comparison) eachOpenHoldPage(
 // first, from the run's position.
 func (c *comparison) compareAccount(ctx context.Context, account string) error {
 	for {
-		page, requestedAt, err := c.listPage(ctx, account)
+		page, requestedAt, err := c.listIntentPage(ctx, account)
 		if err != nil || page == nil {
 			return err
 		}
 		if err := c.comparePage(ctx, account, page.Intents, requestedAt); err != nil {
 			return err
 		}
-		c.run.updateCheckpoint(func(s *checkpoint) { s.Pages++ })
+		c.run.updateCheckpoint(func(s *runCheckpoint) { s.Pages++ })
 		if !page.More || len(page.Intents) == 0 {
 			return nil
 		}
@@ -229,9 +229,9 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 		if last.Created.Before(c.run.state.CreatedSince) {
 			return nil
 		}
-		c.run.updateCheckpoint(func(s *checkpoint) {
+		c.run.updateCheckpoint(func(s *runCheckpoint) {
 			s.AfterIntent = last.ID
-			s.updatePercent(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
+			s.updateProgressPercent(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
@@ -242,11 +242,11 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 	}
 }
 
-// listPage lists the next page of an account's intents, and retries while
+// listIntentPage lists the next page of an account's intents, and retries while
 // Stripe does not answer. requestedAt is when the last call was sent. The page
 // is nil if Stripe refuses to list the account; the run continues with the next
 // one.
-func (c *comparison) listPage(
+func (c *comparison) listIntentPage(
 	ctx context.Context, account string,
 ) (page *hold.IntentPage, requestedAt time.Time, err error) {
 	for unanswered := 1; ; unanswered++ {
@@ -254,7 +254,7 @@ func (c *comparison) listPage(
 			return nil, requestedAt, err
 		}
 		requestedAt = c.o.Clock.Now()
-		a := c.reader.send(ctx, hold.Call{
+		a := c.reader.sendReserved(ctx, hold.Call{
 			Op: hold.OpList, Account: account, After: c.run.state.AfterIntent, Limit: listPageSize,
 		})
 		switch a.Kind {
@@ -273,7 +273,7 @@ func (c *comparison) listPage(
 				return nil, requestedAt, err
 			}
 		default:
-			c.run.updateCheckpoint(func(s *checkpoint) { s.Unreadable[account] = true })
+			c.run.updateCheckpoint(func(s *runCheckpoint) { s.Unreadable[account] = true })
 			c.recordFinding(ctx, Finding{
 				Kind: FoundUnreadable, Account: account,
 				Detail: fmt.Sprintf("Stripe refuses to list its intents (%s): "+
@@ -320,14 +320,14 @@ func (c *comparison) comparePage(
 			changes = append(changes, ch)
 		}
 	}
-	c.run.updateCheckpoint(func(s *checkpoint) {
+	c.run.updateCheckpoint(func(s *runCheckpoint) {
 		s.Listed += listed
 		s.Compared += compared
 	})
 	if err := c.commitChanges(ctx, changes); err != nil {
 		return err
 	}
-	return c.compareSettled(ctx, contradicted)
+	return c.verifyContradictions(ctx, contradicted)
 }
 
 // proposeFromList decides what a listed intent changes. h is its hold, nil if

@@ -11,12 +11,12 @@ import (
 // mayContradict reports whether a listed intent contradicts a settled hold. A
 // list that was requested before the hold settled says nothing.
 func mayContradict(h *hold.Hold, in *hold.PaymentIntent, requestedAt time.Time) bool {
-	return h.Contradicts(in) && lastChangeAt(h).Before(requestedAt.Add(-clockSlack))
+	return h.IsContradictedBy(in) && lastChangeAt(h).Before(requestedAt.Add(-clockSlack))
 }
 
-// compareSettled reads the intents of settled holds that a list contradicts. A
-// hold that the read contradicts as well requires attention.
-func (c *comparison) compareSettled(ctx context.Context, holds []hold.Hold) error {
+// verifyContradictions reads the intents of settled holds that a list
+// contradicts. A hold that the read contradicts as well requires attention.
+func (c *comparison) verifyContradictions(ctx context.Context, holds []hold.Hold) error {
 	for batch := range slices.Chunk(holds, maxConcurrentReads) {
 		answers, err := c.reader.retrieveBatch(ctx, batch)
 		if err != nil {
@@ -31,12 +31,12 @@ func (c *comparison) compareSettled(ctx context.Context, holds []hold.Hold) erro
 				return errKeyRejected
 			case a.Kind != hold.AnswerOK || a.Intent == nil: // the next run reads it again
 				failed++
-			case batch[i].Contradicts(a.Intent):
+			case batch[i].IsContradictedBy(a.Intent):
 				ch := proposeContradiction(&batch[i], a.Intent, c.o.Clock.Now())
 				changes = append(changes, ch)
 			}
 		}
-		c.run.updateCheckpoint(func(s *checkpoint) {
+		c.run.updateCheckpoint(func(s *runCheckpoint) {
 			s.Retrieved += int64(len(batch)) - failed
 			s.RetrieveFailed += failed
 		})

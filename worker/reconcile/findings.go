@@ -71,10 +71,10 @@ func (f *Finding) needsReport() bool {
 }
 
 // EventPublisher publishes a system event once over all replicas.
-// [event.Publisher] implements it.
+// [event.SystemEventPublisher] implements it.
 type EventPublisher interface {
 	PublishOnce(
-		ctx context.Context, t hold.EventType, about string, data event.Data,
+		ctx context.Context, t hold.EventType, about string, data event.EventData,
 	) (first bool, err error)
 }
 
@@ -83,7 +83,7 @@ type EventPublisher interface {
 // day.
 type findingReporter struct {
 	publisher EventPublisher
-	health    *health.RedisReporter
+	health    *health.RedisHealthReporter
 	log       *zap.Logger
 
 	mu     sync.Mutex
@@ -123,13 +123,13 @@ func (r *findingReporter) publish(ctx context.Context, f Finding) {
 	var err error
 	switch f.Kind {
 	case FoundOrphan:
-		data := event.Data{Intent: &event.Intent{
+		data := event.EventData{Intent: &event.IntentWithoutHold{
 			PaymentIntent: f.PaymentIntent, Account: f.Account, Reference: f.Reference,
 			Amount: f.Amount, Currency: f.Currency, Detail: f.Detail,
 		}}
 		_, err = r.publisher.PublishOnce(ctx, event.Orphan, f.PaymentIntent, data)
 	case FoundRejected:
-		data := event.Data{Rejection: &event.Rejection{
+		data := event.EventData{Rejection: &event.RequestRejection{
 			Source: "stripe", ID: f.PaymentIntent, Account: f.Account, Reason: f.Detail,
 		}}
 		_, err = r.publisher.PublishOnce(ctx, event.MetadataRejected, f.PaymentIntent, data)

@@ -45,9 +45,9 @@ const (
 // UnmirroredStore finds holds whose terms are not in their intent's metadata,
 // and divides them among the replicas. store.Store implements it.
 type UnmirroredStore interface {
-	// Unmirrored returns up to n unmirrored holds in each partition that are
-	// not deferred.
-	Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	// UnmirroredHolds returns up to n unmirrored holds in each partition that
+	// are not deferred.
+	UnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 	// AcquireLock acquires a lock for d and reports whether this call got it.
 	AcquireLock(ctx context.Context, name string, d time.Duration) (bool, error)
 }
@@ -60,8 +60,8 @@ type MetadataMirrorCaller interface {
 	WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error
 	// Do sends a call whose request is reserved.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
-	// IsAvailable reports whether Stripe answers and accepts the key.
-	IsAvailable() bool
+	// IsStripeAvailable reports whether Stripe answers and accepts the key.
+	IsStripeAvailable() bool
 }
 
 // MetadataMirrorOptions configure a [MetadataMirror].
@@ -71,7 +71,7 @@ type MetadataMirrorOptions struct {
 	// within the given time. worker.Dispatcher implements it.
 	WaitedForBudget func(within time.Duration) bool
 	Clock           *clock.RedisClock
-	Health          *health.RedisReporter
+	Health          *health.RedisHealthReporter
 	Logger          *zap.Logger
 }
 
@@ -101,7 +101,7 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 		return
 	}
 	for end := time.Now().Add(mirrorTimeBudget); ctx.Err() == nil && time.Now().Before(end); {
-		found, now, err := m.store.Unmirrored(ctx, mirrorBatch)
+		found, now, err := m.store.UnmirroredHolds(ctx, mirrorBatch)
 		if err != nil {
 			m.o.Health.ReportError(ctx, "read unmirrored holds", err)
 		}
@@ -124,7 +124,7 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 // canSendUpdates reports whether Stripe is available and no due hold waits for
 // the budget.
 func (m *MetadataMirror) canSendUpdates() bool {
-	return m.caller.IsAvailable() && !m.o.WaitedForBudget(budgetShortPause)
+	return m.caller.IsStripeAvailable() && !m.o.WaitedForBudget(budgetShortPause)
 }
 
 // mirrorLockName names the lock of these terms of a hold, and of this try.
@@ -204,7 +204,7 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 			return m.giveUpMirror(ctx, h, hold.Answer{},
 				"more than the 50 pairs that Stripe keeps")
 		case len(pairs) == 0:
-			return m.commitOutcome(ctx, h, hold.RecordMirrorResult(*h, true))
+			return m.commitMirrorOutcome(ctx, h, hold.RecordMirrorResult(*h, true))
 		case try == 2:
 			return m.giveUpMirror(
 				ctx,
@@ -245,7 +245,7 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 
 // deferMirror defers the mirroring of a hold by d.
 func (m *MetadataMirror) deferMirror(ctx context.Context, h *hold.Hold, d time.Duration) bool {
-	return m.commitOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(d)))
+	return m.commitMirrorOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(d)))
 }
 
 // giveUpMirror marks a hold whose terms cannot be mirrored, so that
@@ -259,13 +259,15 @@ func (m *MetadataMirror) giveUpMirror(
 		zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", reason), zap.String("code", a.Code),
 		zap.String("message", a.Message), zap.String("request_id", a.RequestID))
-	return m.commitOutcome(ctx, h, hold.RecordMirrorResult(*h, false))
+	return m.commitMirrorOutcome(ctx, h, hold.RecordMirrorResult(*h, false))
 }
 
-// commitOutcome writes the outcome. If the hold was changed or claimed
+// commitMirrorOutcome writes the outcome. If the hold was changed or claimed
 // meanwhile, it writes nothing, and a later tick mirrors the hold again. It
 // returns false if Redis failed.
-func (m *MetadataMirror) commitOutcome(ctx context.Context, h *hold.Hold, d hold.Decision) bool {
+func (m *MetadataMirror) commitMirrorOutcome(
+	ctx context.Context, h *hold.Hold, d hold.Decision,
+) bool {
 	if h.NextOp != 0 && h.NextAt.Before(m.o.Clock.Now().Add(dueSoon)) {
 		return true // the hold may be ready by now, and a write would remove it from its lane
 	}

@@ -43,7 +43,7 @@ func TestMirror_ReplicasWriteEachHoldOnce(t *testing.T) {
 			replicas = append(replicas, w.newReplica())
 		}
 		ids := replicas[0].placeUnmirrored(30)
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassUpdate,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassUpdate,
 			Fault: stripesim.Fault{RequestDelay: 200 * time.Millisecond}})
 		for range 2 { // the second tick finds nothing
 			var ticks sync.WaitGroup
@@ -52,7 +52,7 @@ func TestMirror_ReplicasWriteEachHoldOnce(t *testing.T) {
 			}
 			ticks.Wait()
 		}
-		if n := w.CountCalls(stripesim.ClassUpdate); n != 30 {
+		if n := w.CountStripeCalls(stripesim.ClassUpdate); n != 30 {
 			t.Errorf("%d updates for 30 holds", n)
 		}
 		if n := replicas[0].countMirrored(ids); n != 30 {
@@ -65,7 +65,7 @@ func TestMirror_TakesOverFromDeadReplica(t *testing.T) {
 	inWorld(t, func(w *world) {
 		dead, other := w.newReplica(), w.newReplica()
 		ids := other.placeUnmirrored(6)
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassUpdate,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassUpdate,
 			Fault: stripesim.Fault{RequestDelay: 5 * time.Second}})
 		var tick sync.WaitGroup
 		tick.Go(func() { dead.newMirror().Run(w.Ctx) })

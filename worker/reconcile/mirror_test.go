@@ -31,7 +31,7 @@ type mirrorWorld struct {
 	committed   []hold.Decision
 }
 
-func (w *mirrorWorld) Unmirrored(context.Context, int) ([]hold.DueHold, time.Time, error) {
+func (w *mirrorWorld) UnmirroredHolds(context.Context, int) ([]hold.DueHold, time.Time, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.due, time.Now(), nil
@@ -58,7 +58,7 @@ func (w *mirrorWorld) Do(_ context.Context, call hold.Call) (hold.Answer, error)
 		Metadata: maps.Clone(m)}}, nil
 }
 
-func (w *mirrorWorld) IsAvailable() bool { return !w.unavailable }
+func (w *mirrorWorld) IsStripeAvailable() bool { return !w.unavailable }
 
 // mirrorBudget is the two ways in which a mirror reserves requests.
 type mirrorBudget struct{ *mirrorWorld }
@@ -81,7 +81,7 @@ type mirrorCaller struct{ *mirrorWorld }
 
 func (c mirrorCaller) WaitForBudget(context.Context, hold.Call, time.Duration) error {
 	if c.noSecond {
-		return &hold.NotSentError{Reason: "used up"}
+		return &hold.CallNotSentError{Reason: "used up"}
 	}
 	return nil
 }
@@ -118,7 +118,7 @@ func inMirrorWorld(t *testing.T, w *mirrorWorld, holds []hold.Hold, check func(t
 		m := reconcile.NewMetadataMirror(w, mirrorBudget{w}, mirrorCaller{w}, w,
 			reconcile.MetadataMirrorOptions{
 				Enabled: true, WaitedForBudget: func(time.Duration) bool { return w.budgetShort },
-				Clock: &clock.RedisClock{}, Health: health.NewRedisReporter(zap.NewNop()),
+				Clock: &clock.RedisClock{}, Health: health.NewRedisHealthReporter(zap.NewNop()),
 				Logger: zap.NewNop(),
 			})
 		m.Run(t.Context())

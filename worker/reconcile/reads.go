@@ -86,9 +86,9 @@ func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 	}
 }
 
-// send sends a call whose read is reserved. It returns an answer without
-// outcome for a call that was not sent and for a list without a page.
-func (r *pacedReader) send(ctx context.Context, call hold.Call) hold.Answer {
+// sendReserved sends a call whose read is reserved. It returns an answer
+// without outcome for a call that was not sent and for a list without a page.
+func (r *pacedReader) sendReserved(ctx context.Context, call hold.Call) hold.Answer {
 	a, err := r.caller.Do(ctx, call)
 	switch {
 	case err != nil:
@@ -99,8 +99,8 @@ func (r *pacedReader) send(ctx context.Context, call hold.Call) hold.Answer {
 	return a
 }
 
-// readCall returns the call that reads a hold's intent.
-func readCall(h *hold.Hold) hold.Call {
+// newReadCall returns the call that reads a hold's intent.
+func newReadCall(h *hold.Hold) hold.Call {
 	return hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account,
 		MayBeMissing: !h.Verified}
 }
@@ -152,7 +152,7 @@ func (r *pacedReader) retrieveSelected(
 			return err
 		}
 		wg.Go(func() {
-			answers[i] = r.send(ctx, readCall(h))
+			answers[i] = r.sendReserved(ctx, newReadCall(h))
 		})
 	}
 	return nil

@@ -43,17 +43,17 @@ type HoldReader interface {
 	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// ReadPage returns up to n holds of a sorted set after a position.
 	ReadPage(
-		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
+		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
-	CountHolds(ctx context.Context) (hold.Counts, error)
+	CountHolds(ctx context.Context) (hold.HoldCounts, error)
 }
 
 // AccountStore shares the known accounts of all replicas, and detects data loss
 // in Redis. store.Store implements it.
 type AccountStore interface {
-	// ShareAccounts adds accounts to the list that all replicas share, and
+	// ShareKnownAccounts adds accounts to the list that all replicas share, and
 	// returns up to 1,000 of the list.
-	ShareAccounts(ctx context.Context, accounts []string) (all []string, err error)
+	ShareKnownAccounts(ctx context.Context, accounts []string) (all []string, err error)
 	// DetectDataLoss reports whether Redis lost its data while it was in use.
 	// It reports each loss to one replica.
 	DetectDataLoss(ctx context.Context) (emptied bool, err error)
@@ -69,10 +69,10 @@ type Budget interface {
 // Caller sends calls to Stripe whose request is reserved. gateway.Caller
 // implements it.
 type Caller interface {
-	// Do returns a *[hold.NotSentError] if no request was sent.
+	// Do returns a *[hold.CallNotSentError] if no request was sent.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
-	// IsAvailable reports whether Stripe answers and accepts the key.
-	IsAvailable() bool
+	// IsStripeAvailable reports whether Stripe answers and accepts the key.
+	IsStripeAvailable() bool
 }
 
 // Committer writes decisions. [commit.Committer] implements it.
@@ -97,7 +97,7 @@ type Stores struct {
 
 // Options configure a [Reconciler].
 type Options struct {
-	Rules     hold.Rules
+	Rules     hold.DecisionRules
 	Replica   string // this process, unique among the replicas
 	Schedule  string // cron expression of the job
 	ReadRate  int    // reads per second in the budget, above 0; a run uses at most half
@@ -105,7 +105,7 @@ type Options struct {
 	Committer Committer
 	Publisher EventPublisher
 	Clock     *clock.RedisClock
-	Health    *health.RedisReporter
+	Health    *health.RedisHealthReporter
 	Observer  Observer // may be nil
 	Logger    *zap.Logger
 }
@@ -209,7 +209,7 @@ func (r *Reconciler) StartRun(
 		return run, false, err
 	}
 	if c != nil {
-		return c.run.snapshot(), true, nil
+		return c.run.currentReport(), true, nil
 	}
 	run, _, err = r.Reconciliation(ctx, "")
 	return run, false, err
@@ -225,7 +225,7 @@ func (r *Reconciler) Reconciliation(
 	dry := r.dryRun
 	r.mu.Unlock()
 	if dry != nil {
-		if run = dry.run.snapshot(); run.ID == id {
+		if run = dry.run.currentReport(); run.ID == id {
 			return run, true, nil
 		}
 	}
@@ -233,7 +233,7 @@ func (r *Reconciler) Reconciliation(
 	if err != nil {
 		return run, false, r.o.Health.ReportUnavailable(ctx, "read the newest run", err)
 	}
-	var last checkpoint
+	var last runCheckpoint
 	if state == nil || json.Unmarshal(state, &last) != nil {
 		return run, dry != nil && id == "", nil
 	}
@@ -251,11 +251,11 @@ func (r *Reconciler) Reconciliation(
 	return run, true, nil
 }
 
-// RunJob is the cron job. It waits for its run to end, so that cron skips the
-// ticks meanwhile. Every replica has the job; it starts no run if another
+// RunCronJob is the cron job. It waits for its run to end, so that cron skips
+// the ticks meanwhile. Every replica has the job; it starts no run if another
 // replica started one within nine tenths of the interval.
-func (r *Reconciler) RunJob(ctx context.Context) {
-	if !r.caller.IsAvailable() {
+func (r *Reconciler) RunCronJob(ctx context.Context) {
+	if !r.caller.IsStripeAvailable() {
 		return
 	}
 	gap := time.Duration(0)
@@ -276,13 +276,13 @@ func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
 		return Reconciliation{}, false, errNotRunning
 	}
 	if r.dryRun != nil {
-		if run := r.dryRun.run.snapshot(); run.State == RunRunning {
+		if run := r.dryRun.run.currentReport(); run.State == RunRunning {
 			return run, false, nil
 		}
 	}
 	r.dryRun = r.newComparison(by)
 	r.dryRun.run.dryRun, r.dryRun.run.state.DryRun = true, true
-	run := r.dryRun.run.snapshot()
+	run := r.dryRun.run.currentReport()
 	r.startComparison(r.dryRun)
 	return run, true, nil
 }
@@ -309,14 +309,14 @@ func (r *Reconciler) startOrContinueRun(
 		return nil, nil
 	}
 	c.run.token, c.run.saved = token, time.Now()
-	var left checkpoint
+	var left runCheckpoint
 	if found != nil && json.Unmarshal(found, &left) == nil {
-		c.restoreRun(left, r.o.Replica)
+		c.takeOverRun(left, r.o.Replica)
 	}
 	// The mutex is not held during the call to Redis, so that a slow Redis
 	// delays neither a report nor the stop.
 	if !r.startUnlessStopped(c) {
-		c.saveEnd(ctx, errNotRunning) // releases the lock, so that another replica can continue
+		c.saveRunEnd(ctx, errNotRunning) // releases the lock, so that another replica can continue
 		return nil, errNotRunning
 	}
 	return c, nil
@@ -325,7 +325,7 @@ func (r *Reconciler) startOrContinueRun(
 func (r *Reconciler) newComparison(by string) *comparison {
 	now := r.o.Clock.Now()
 	progress := &run{store: r.stores.Runs, clock: r.o.Clock}
-	progress.state = checkpoint{
+	progress.state = runCheckpoint{
 		CreatedSince: now.Add(-listWindow),
 		Reconciliation: Reconciliation{
 			ID: "rec_" + strings.ToLower(rand.Text()[:16]), State: RunRunning,
@@ -354,7 +354,7 @@ func (r *Reconciler) StartRunIfNeeded(ctx context.Context) {
 	if lost {
 		r.reportDataLoss(ctx)
 	}
-	all, err := r.stores.Accounts.ShareAccounts(ctx, r.o.Accounts.List())
+	all, err := r.stores.Accounts.ShareKnownAccounts(ctx, r.o.Accounts.List())
 	if err != nil {
 		r.o.Health.ReportError(ctx, "share the known accounts", err)
 	}
@@ -371,7 +371,7 @@ func (r *Reconciler) StartRunIfNeeded(ctx context.Context) {
 	case done:
 		r.clearDataLoss(state)
 		return
-	case !r.caller.IsAvailable():
+	case !r.caller.IsStripeAvailable():
 		return
 	}
 	if _, err := r.startOrContinueRun(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
@@ -387,7 +387,7 @@ func (r *Reconciler) reportDataLoss(ctx context.Context) {
 	r.o.Logger.Error(
 		"Redis was emptied while in use; rebuilding holds from their intents' metadata",
 		zap.String("event", string(event.RedisDataLost)))
-	data := event.Data{Replica: r.o.Replica}
+	data := event.EventData{Replica: r.o.Replica}
 	_, err := r.o.Publisher.PublishOnce(ctx, event.RedisDataLost, now.Format(time.RFC3339), data)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "publish the data loss", err)
@@ -397,7 +397,7 @@ func (r *Reconciler) reportDataLoss(ctx context.Context) {
 // clearDataLoss clears dataLostAt if the finished run with this state began
 // after the data loss.
 func (r *Reconciler) clearDataLoss(state []byte) {
-	var last checkpoint
+	var last runCheckpoint
 	if json.Unmarshal(state, &last) != nil {
 		return
 	}
@@ -408,13 +408,14 @@ func (r *Reconciler) clearDataLoss(state []byte) {
 
 // ReadinessChecks returns a check named schedule while the schedule is rebuilt
 // after a data loss.
-func (r *Reconciler) ReadinessChecks() []health.CheckResult {
+func (r *Reconciler) ReadinessChecks() []health.ReadinessCheckResult {
 	at := r.dataLostAt.Load()
 	if at == 0 {
 		return nil
 	}
-	return []health.CheckResult{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " +
-		time.UnixMilli(at).UTC().Format(time.RFC3339) +
-		": the schedule is being rebuilt from Stripe; " +
-		"run holdd reconcile for the findings, and find out why Redis lost its data"}}
+	return []health.ReadinessCheckResult{{Name: "schedule", OK: true,
+		Detail: "Redis was found emptied at " +
+			time.UnixMilli(at).UTC().Format(time.RFC3339) +
+			": the schedule is being rebuilt from Stripe; " +
+			"run holdd reconcile for the findings, and find out why Redis lost its data"}}
 }

@@ -120,17 +120,17 @@ func TestReconcile_ReadsUnknownIntentTwice(t *testing.T) {
 		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone",
 			CaptureAt: envtest.In(60 * time.Hour)}, nil)
 		time.Sleep(time.Minute)
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassList,
 			Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.checkCounts(r.reconcile(false), counts{reconcile.FoundUnreadable: 1})
-		if n := w.CountCalls(stripesim.ClassRetrieve); n != 0 {
+		if n := w.CountStripeCalls(stripesim.ClassRetrieve); n != 0 {
 			t.Errorf("%d reads in an account that cannot be listed", n)
 		}
 		w.Sim.ClearFaultRules()
 
 		run := r.reconcile(false)
 		w.checkCounts(run, counts{reconcile.FoundAttention: 1})
-		if n := w.CountCalls(stripesim.ClassRetrieve); n != 2 || run.Retrieved != 1 {
+		if n := w.CountStripeCalls(stripesim.ClassRetrieve); n != 2 || run.Retrieved != 1 {
 			t.Errorf("%d reads, %d answered", n, run.Retrieved)
 		}
 		if h := r.hold(gone.ID); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
@@ -148,11 +148,11 @@ func TestReconcile_IgnoresASingleNotFound(t *testing.T) {
 		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(40 * time.Hour)}, nil)
 		time.Sleep(time.Minute)
 		notFound := stripesim.Fault{Kind: stripesim.FaultNotFound}
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Intent: id,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Intent: id,
 			Times: 1, Fault: notFound})
 		run := r.reconcile(false)
 		w.checkCounts(run, counts{reconcile.FoundExpired: 1})
-		if n := w.CountCalls(stripesim.ClassRetrieve); n != 2 || run.Listed != 0 {
+		if n := w.CountStripeCalls(stripesim.ClassRetrieve); n != 2 || run.Listed != 0 {
 			t.Errorf("%d reads, %+v", n, run)
 		}
 	})
@@ -167,7 +167,7 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 		time.Sleep(time.Minute)
 		// The list is made now and arrives five seconds later.
 		late := stripesim.Fault{ReplyDelay: 5 * time.Second}
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1, Fault: late})
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1, Fault: late})
 		run, _, err := r.StartRun(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
@@ -214,7 +214,7 @@ func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 			w.authorize("", hold.MetaCaptureAt, envtest.In(48*time.Hour),
 				hold.MetaReference, fmt.Sprint("BK-", i))
 		}
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 4,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 4,
 			Fault: stripesim.Fault{RequestDelay: time.Hour}})
 		run, started, err := first.StartRun(w.Ctx, false, nil, "test")
 		if err != nil || !started {
@@ -244,7 +244,7 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize("", hold.MetaCaptureAt, envtest.In(48*time.Hour))
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassList,
 			Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		run, _, err := r.StartRun(w.Ctx, false, nil, "test")
 		if err != nil {
@@ -258,12 +258,13 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 			t.Errorf("after %s: %+v", took, left)
 		}
 		r.StartRunIfNeeded(w.Ctx)
-		if n := w.Logs.FilterMessage("reconcile.resumed").Len(); n != 0 || r.caller.IsAvailable() {
+		if n := w.Logs.FilterMessage("reconcile.resumed").Len(); n != 0 ||
+			r.caller.IsStripeAvailable() {
 			t.Errorf("continued %d times while Stripe is unavailable", n)
 		}
 		w.Sim.ClearFaultRules()
 		time.Sleep(10 * time.Second)
-		r.caller.Probe(w.Ctx)
+		r.caller.ProbeIfUnavailable(w.Ctx)
 		r.retrieve(id, "")
 		r.StartRunIfNeeded(w.Ctx)
 		done := r.await(run.ID, reconcile.RunFinished)
@@ -305,7 +306,7 @@ func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
 func TestStop_InterruptsTheRun(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first, second := w.start(), w.start()
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 1,
+		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 1,
 			Fault: stripesim.Fault{RequestDelay: time.Hour}})
 		run, _, err := first.StartRun(w.Ctx, false, nil, "test")
 		if err != nil {
@@ -367,16 +368,16 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 func TestRunJob_OneRunPerInterval(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first, second := w.start(), w.start()
-		first.RunJob(w.Ctx)
-		second.RunJob(w.Ctx)
+		first.RunCronJob(w.Ctx)
+		second.RunCronJob(w.Ctx)
 		time.Sleep(10 * time.Minute)
-		second.RunJob(w.Ctx)
+		second.RunCronJob(w.Ctx)
 		started := w.Logs.FilterMessage("reconcile.started")
 		if started.Len() != 1 {
 			t.Errorf("%d runs in ten minutes", started.Len())
 		}
 		time.Sleep(5 * time.Minute)
-		second.RunJob(w.Ctx)
+		second.RunCronJob(w.Ctx)
 		if n := w.Logs.FilterMessage("reconcile.finished").FilterField(
 			zap.String("by", "schedule")).Len(); n != 2 {
 			t.Errorf("%d runs by the schedule", n)

@@ -62,9 +62,9 @@ type Reconciliation struct {
 	Error          string                `json:"error,omitempty"`
 }
 
-// checkpoint is the state of a run in Redis, from which another replica can
+// runCheckpoint is the state of a run in Redis, from which another replica can
 // continue it.
-type checkpoint struct {
+type runCheckpoint struct {
 	Reconciliation
 	AccountOrder []string            `json:"order"` // accounts
 	AccountIndex int                 `json:"at"`    // the account in Order that is being listed
@@ -75,7 +75,7 @@ type checkpoint struct {
 }
 
 // initMaps makes the maps that are nil after decoding.
-func (s *checkpoint) initMaps() {
+func (s *runCheckpoint) initMaps() {
 	if s.Counts == nil {
 		s.Counts = map[FindingKind]int64{}
 	}
@@ -87,9 +87,9 @@ func (s *checkpoint) initMaps() {
 	}
 }
 
-// updatePercent sets Percent. The lists count for nine tenths of a run.
+// updateProgressPercent sets Percent. The lists count for nine tenths of a run.
 // ofAccount is the listed part of the current account, 0 to 1.
-func (s *checkpoint) updatePercent(ofAccount float64) {
+func (s *runCheckpoint) updateProgressPercent(ofAccount float64) {
 	if len(s.AccountOrder) > 0 {
 		done := float64(s.AccountIndex) + min(max(ofAccount, 0), 1)
 		s.Percent = int(90 * done / float64(len(s.AccountOrder)))
@@ -121,8 +121,8 @@ type RunStore interface {
 }
 
 // run is the progress and the lock of one comparison. Only the goroutine of its
-// comparison changes it; others read [run.snapshot]. A dry run has no lock and
-// is never saved.
+// comparison changes it; others read [run.currentReport]. A dry run has no lock
+// and is never saved.
 type run struct {
 	store  RunStore
 	clock  *clock.RedisClock
@@ -131,12 +131,12 @@ type run struct {
 	saved  time.Time
 
 	mu      sync.Mutex // guards the fields below
-	state   checkpoint
+	state   runCheckpoint
 	unsaved []Finding // kept findings that are not saved; all findings of a dry run
 }
 
-// snapshot returns a copy of the current report with the unsaved findings.
-func (r *run) snapshot() Reconciliation {
+// currentReport returns a copy of the current report with the unsaved findings.
+func (r *run) currentReport() Reconciliation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	report := r.state.Reconciliation
@@ -147,7 +147,7 @@ func (r *run) snapshot() Reconciliation {
 }
 
 // updateCheckpoint calls f under the mutex.
-func (r *run) updateCheckpoint(f func(s *checkpoint)) {
+func (r *run) updateCheckpoint(f func(s *runCheckpoint)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f(&r.state)
@@ -184,7 +184,7 @@ func (r *run) renewLock(ctx context.Context) error {
 // another replica can continue the run.
 func (r *run) saveEnd(ctx context.Context, cause error) error {
 	now := r.clock.Now()
-	r.updateCheckpoint(func(s *checkpoint) {
+	r.updateCheckpoint(func(s *runCheckpoint) {
 		s.UpdatedAt = now
 		if cause == nil {
 			s.State, s.FinishedAt, s.Percent = RunFinished, now, 100
@@ -212,7 +212,7 @@ func (r *run) save(ctx context.Context, lease time.Duration, done bool) error {
 		return nil
 	}
 	now := r.clock.Now()
-	r.updateCheckpoint(func(s *checkpoint) { s.UpdatedAt = now })
+	r.updateCheckpoint(func(s *runCheckpoint) { s.UpdatedAt = now })
 	state, err := json.Marshal(&r.state)
 	if err != nil {
 		return fmt.Errorf("encode the run: %w", err)
@@ -240,7 +240,7 @@ func (r *run) save(ctx context.Context, lease time.Duration, done bool) error {
 
 // logFields are the fields of a log line about the run.
 func (r *run) logFields() []zap.Field {
-	s := r.snapshot()
+	s := r.currentReport()
 	fields := []zap.Field{
 		zap.String("run", s.ID), zap.Bool("dry_run", s.DryRun), zap.String("by", s.By),
 		zap.Int("percent", s.Percent), zap.Int64("pages", s.Pages),

@@ -12,9 +12,9 @@ import (
 // interrupted.
 const maxUnansweredReads = 2 * maxConcurrentReads
 
-// compareUnlisted reads the intents of open holds that no list contained. These
-// intents are older than listWindow, or Stripe does not find them.
-func (c *comparison) compareUnlisted(ctx context.Context) error {
+// compareUnlistedHolds reads the intents of open holds that no list contained.
+// These intents are older than listWindow, or Stripe does not find them.
+func (c *comparison) compareUnlistedHolds(ctx context.Context) error {
 	counts, err := c.stores.Holds.CountHolds(ctx)
 	if err != nil {
 		return fmt.Errorf("count holds: %w", err)
@@ -28,12 +28,12 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 			}
 		}
 		for batch := range slices.Chunk(unlisted, maxConcurrentReads) {
-			if err := c.compareBatch(ctx, batch); err != nil {
+			if err := c.compareHoldBatch(ctx, batch); err != nil {
 				return err
 			}
 		}
 		passed += int64(len(page))
-		c.run.updateCheckpoint(func(s *checkpoint) {
+		c.run.updateCheckpoint(func(s *runCheckpoint) {
 			s.Percent = 90 + int(10*min(1, float64(passed)/float64(max(1, counts.Open))))
 		})
 		return nil
@@ -42,7 +42,7 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 
 // needsRetrieve reports whether the intent of an open hold must be read. A hold
 // that changed since the run began is left to the next run.
-func needsRetrieve(h *hold.Hold, listed *listedHolds, run *checkpoint) bool {
+func needsRetrieve(h *hold.Hold, listed *listedHolds, run *runCheckpoint) bool {
 	switch {
 	case listed.has(h.PaymentIntent), h.State == 0, h.State.Final(), h.State == hold.Working:
 		return false
@@ -52,10 +52,10 @@ func needsRetrieve(h *hold.Hold, listed *listedHolds, run *checkpoint) bool {
 	return true
 }
 
-// compareBatch reads the intents of a few holds and applies them. Each hold was
-// read before its intent, so that an applied intent is never older than the
+// compareHoldBatch reads the intents of a few holds and applies them. Each hold
+// was read before its intent, so that an applied intent is never older than the
 // record it changes.
-func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error {
+func (c *comparison) compareHoldBatch(ctx context.Context, holds []hold.Hold) error {
 	answers, err := c.reader.retrieveBatch(ctx, holds)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 			failed++
 		}
 	}
-	c.run.updateCheckpoint(func(s *checkpoint) {
+	c.run.updateCheckpoint(func(s *runCheckpoint) {
 		s.Retrieved += int64(len(holds)) - failed
 		s.RetrieveFailed += failed
 	})

@@ -19,20 +19,20 @@ const verifyMaxWait = 2 * time.Second
 // UnverifiedStore finds holds that were accepted unverified. store.Store
 // implements it.
 type UnverifiedStore interface {
-	// Unverified returns about n holds, evenly of all partitions, nearest action
-	// or deadline first.
-	Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	// UnverifiedHolds returns about n holds, evenly of all partitions, nearest
+	// action or deadline first.
+	UnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
 // VerifierCaller sends the verifier's reads to Stripe. gateway.Caller
 // implements it.
 type VerifierCaller interface {
 	bulkread.Caller
-	// IsAvailable reports whether Stripe answers and accepts the key.
-	IsAvailable() bool
-	// Probe sends a harmless read if Stripe is unavailable. It reports whether
-	// it sent one.
-	Probe(ctx context.Context) bool
+	// IsStripeAvailable reports whether Stripe answers and accepts the key.
+	IsStripeAvailable() bool
+	// ProbeIfUnavailable sends a harmless read if Stripe is unavailable. It
+	// reports whether it sent one.
+	ProbeIfUnavailable(ctx context.Context) bool
 }
 
 // NoRetryCommitter writes decisions without a retry. [commit.Committer]
@@ -48,7 +48,7 @@ type VerifierOptions struct {
 	// [bulkread.DefaultListAbove].
 	ListAbove int
 	Clock     *clock.RedisClock
-	Health    *health.RedisReporter
+	Health    *health.RedisHealthReporter
 }
 
 // Verifier is the job that reads the intents of holds that were accepted
@@ -73,25 +73,25 @@ func NewVerifier(
 // Run verifies the most urgent holds, as many as the budget allows within
 // verifyMaxWait. The next tick verifies the others.
 func (v *Verifier) Run(ctx context.Context) {
-	if !v.caller.IsAvailable() {
-		if v.caller.Probe(ctx) {
+	if !v.caller.IsStripeAvailable() {
+		if v.caller.ProbeIfUnavailable(ctx) {
 			v.o.Wake()
 		}
 		return
 	}
-	found, now, err := v.store.Unverified(ctx, bulkread.MaxWaiting)
+	found, now, err := v.store.UnverifiedHolds(ctx, bulkread.MaxWaiting)
 	if err != nil {
 		v.o.Health.ReportError(ctx, "read unverified holds", err)
 	}
 	v.o.Clock.AdjustTo(now)
 	var holds []hold.Hold
-	var reads []bulkread.Read
+	var reads []bulkread.IntentRead
 	for i := range found {
 		h := &found[i].Hold
 		if h.State == 0 || h.State.Final() || h.State == hold.Working {
 			continue
 		}
-		holds, reads = append(holds, *h), append(reads, bulkread.ReadOf(h))
+		holds, reads = append(holds, *h), append(reads, bulkread.NewIntentRead(h))
 	}
 	batch := execute.BatchOptions{Concurrency: maxConcurrentReads, MaxWait: verifyMaxWait,
 		Priority: hold.PriorityVerify}
@@ -101,7 +101,7 @@ func (v *Verifier) Run(ctx context.Context) {
 		case a.Kind == hold.AnswerOK && a.Intent != nil:
 			v.commitDecision(ctx, h, h.ApplyPaymentIntent(a.Intent, v.o.Clock.Now()))
 		case a.Kind == hold.AnswerNotFound:
-			v.commitDecision(ctx, h, h.ApplyNotFound(v.o.Clock.Now()))
+			v.commitDecision(ctx, h, h.ApplyIntentNotFound(v.o.Clock.Now()))
 		}
 	})
 }

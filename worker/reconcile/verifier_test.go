@@ -38,8 +38,8 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 		// Of eleven holds the list verifies ten. It does not contain the
 		// eleventh.
 		v.Run(w.Ctx)
-		if lists, reads := w.CountCalls(stripesim.ClassList),
-			w.CountCalls(stripesim.ClassRetrieve); lists != 1 || reads != 1 {
+		if lists, reads := w.CountStripeCalls(stripesim.ClassList),
+			w.CountStripeCalls(stripesim.ClassRetrieve); lists != 1 || reads != 1 {
 			t.Errorf("%d lists, %d reads", lists, reads)
 		}
 		for _, id := range ids {
@@ -53,8 +53,8 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 		ids = r.placeUnverified(2)
 		time.Sleep(time.Second)
 		v.Run(w.Ctx)
-		if lists, reads := w.CountCalls(stripesim.ClassList),
-			w.CountCalls(stripesim.ClassRetrieve); lists != 1 || reads != 3 {
+		if lists, reads := w.CountStripeCalls(stripesim.ClassList),
+			w.CountStripeCalls(stripesim.ClassRetrieve); lists != 1 || reads != 3 {
 			t.Errorf("%d lists, %d reads", lists, reads)
 		}
 		for _, id := range ids {
@@ -78,14 +78,15 @@ func TestVerifier_StaysWithinTheBudget(t *testing.T) {
 		if took := time.Since(began); took > 3*time.Second {
 			t.Errorf("one tick took %s", took)
 		}
-		if n := w.CountCalls(stripesim.ClassRetrieve); n < 40 || n > 55 {
+		if n := w.CountStripeCalls(stripesim.ClassRetrieve); n < 40 || n > 55 {
 			t.Errorf("%d reads in one tick", n)
 		}
 		for range 2 {
 			time.Sleep(4 * time.Second)
 			v.Run(w.Ctx)
 		}
-		if n := w.CountCalls(stripesim.ClassRetrieve); n != 120 || w.Sim.Stats().RateLimited != 0 {
+		if n := w.CountStripeCalls(stripesim.ClassRetrieve); n != 120 ||
+			w.Sim.Stats().RateLimited != 0 {
 			t.Errorf("%d reads, %d answers of 429", n, w.Sim.Stats().RateLimited)
 		}
 	})
@@ -101,15 +102,15 @@ func TestVerifier_ProbesAnUnavailableStripe(t *testing.T) {
 		w.Sim.RevokeKey(envtest.APIKey)
 		v := r.newVerifier(0)
 		v.Run(w.Ctx)
-		if r.caller.IsAvailable() {
+		if r.caller.IsStripeAvailable() {
 			t.Fatal("the key is not rejected")
 		}
-		reads := w.CountCalls(stripesim.ClassRetrieve)
+		reads := w.CountStripeCalls(stripesim.ClassRetrieve)
 		v.Run(w.Ctx)
 		if n := r.wakes.Load(); n != 1 {
 			t.Errorf("%d wake-ups", n)
 		}
-		if n := w.CountCalls(stripesim.ClassRetrieve); n != reads {
+		if n := w.CountStripeCalls(stripesim.ClassRetrieve); n != reads {
 			t.Errorf("%d reads with a rejected key", n-reads)
 		}
 	})

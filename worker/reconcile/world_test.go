@@ -37,7 +37,7 @@ type replica struct {
 	committer *commit.Committer
 	accounts  *reconcile.KnownAccounts
 	clock     *clock.RedisClock
-	health    *health.RedisReporter
+	health    *health.RedisHealthReporter
 	wakes     atomic.Int64
 	stop      context.CancelFunc
 }
@@ -54,14 +54,14 @@ func inWorld(t *testing.T, f func(w *world)) {
 func (w *world) newReplica() *replica {
 	w.T.Helper()
 	r := &replica{Process: w.NewProcess(), w: w, accounts: &reconcile.KnownAccounts{},
-		clock: &clock.RedisClock{}, health: health.NewRedisReporter(w.Log)}
+		clock: &clock.RedisClock{}, health: health.NewRedisHealthReporter(w.Log)}
 	r.store = r.OpenStore(store.Options{Rates: envtest.Rates})
 	w.OnStop(r.end)
 	r.caller = gateway.NewCaller(r.NewGateway(nil), r.store, gateway.CallerOptions{
 		Timeout: 10 * time.Second, Health: r.health, Logger: w.Log,
 	})
 	r.committer = commit.New(r.store, commit.Options{
-		Rules:   hold.Rules{ExpiryMargin: time.Hour, Mirror: true},
+		Rules:   hold.DecisionRules{ExpiryMargin: time.Hour, Mirror: true},
 		DueSoon: time.Second, Now: r.clock.Now,
 		Wake: func() { r.wakes.Add(1) }, RecordAccount: r.accounts.Add, Logger: w.Log,
 	})
@@ -70,7 +70,7 @@ func (w *world) newReplica() *replica {
 	r.Reconciler = reconcile.NewReconciler(stores, r.caller, reconcile.Options{
 		Replica: fmt.Sprint("replica-", len(w.replicas)), Schedule: "@every 15m", ReadRate: 25,
 		Accounts: r.accounts, Committer: r.committer,
-		Publisher: event.NewPublisher(r.store, r.clock.Now),
+		Publisher: event.NewSystemEventPublisher(r.store, r.clock.Now),
 		Clock:     r.clock, Health: r.health, Logger: w.Log,
 	})
 	return r

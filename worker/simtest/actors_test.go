@@ -295,7 +295,7 @@ func (w *world) handleAttention(round int) {
 	if len(rs) == 0 {
 		return
 	}
-	page, err := rs[0].List(w.ctx, query.Query{State: hold.Attention})
+	page, err := rs[0].List(w.ctx, query.HoldQuery{State: hold.Attention})
 	if err != nil {
 		return
 	}

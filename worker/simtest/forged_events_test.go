@@ -48,7 +48,7 @@ func (w *world) sendForgedEvent(h *plannedHold, id string, a plannedAction) {
 	r := rs[d.IntN(len(rs))]
 	payload := w.forgedPayload(h, id, strings.TrimPrefix(a.kind, forgedPrefix))
 	e, err := gateway.ParseEvent(payload, stripesim.Sign(payload, time.Now(), webhookSecret),
-		gateway.EventOptions{Secrets: []string{webhookSecret}})
+		gateway.ParseEventOptions{Secrets: []string{webhookSecret}})
 	if err != nil {
 		w.breach("world: a forged %s can't be read: %v", a.kind, err)
 		return

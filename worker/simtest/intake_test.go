@@ -349,7 +349,7 @@ func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Dura
 		}
 		r := rs[d.IntN(len(rs))]
 		ev, err := gateway.ParseEvent(e.Payload, stripesim.Sign(e.Payload, time.Now(),
-			webhookSecret), gateway.EventOptions{
+			webhookSecret), gateway.ParseEventOptions{
 			Secrets: []string{"whsec_another", webhookSecret}, Context: w.stripeContext()})
 		if err != nil {
 			w.breach("webhooks: %s can't be read: %v", e.Type, err)

@@ -36,7 +36,7 @@ func (w *world) deliverForeignEvent(payload []byte) {
 		return
 	}
 	ev, err := gateway.ParseEvent(payload, stripesim.Sign(payload, time.Now(), webhookSecret),
-		gateway.EventOptions{Secrets: []string{webhookSecret}, Context: w.stripeContext()})
+		gateway.ParseEventOptions{Secrets: []string{webhookSecret}, Context: w.stripeContext()})
 	if err != nil {
 		w.breach("webhooks: an event of another account can't be read: %v", err)
 		return

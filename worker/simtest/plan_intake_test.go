@@ -107,14 +107,14 @@ func (p *plannedHold) describeIntake() string {
 
 // schedules are the schedules of the cron jobs. A job without work in this
 // world hardly ever runs.
-func (p *plan) schedules() worker.Schedules {
+func (p *plan) schedules() worker.CronSchedules {
 	every := func(d time.Duration) string {
 		if d == 0 {
 			d = 2160 * time.Hour
 		}
 		return "@every " + d.String()
 	}
-	s := worker.Schedules{Capture: every(p.jobInterval), Expiry: every(p.jobInterval),
+	s := worker.CronSchedules{Capture: every(p.jobInterval), Expiry: every(p.jobInterval),
 		Report: every(p.jobInterval * 12), Purge: every(0), Verify: every(p.jobInterval * 4),
 		Refresh: every(0), Inbox: every(0), Mirror: every(0), Resume: every(0), Reconcile: every(0)}
 	if !p.intake.enabled {

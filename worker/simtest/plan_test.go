@@ -137,7 +137,7 @@ func (p plannedHold) String() string {
 	if p.captureAmount > 0 {
 		fmt.Fprintf(&s, " (%d)", p.captureAmount)
 	}
-	if !p.captureParams.Empty() {
+	if !p.captureParams.IsEmpty() {
 		fmt.Fprintf(&s, " with %+v", p.captureParams)
 	}
 	fmt.Fprintf(&s, ", on_expiry %s", p.onExpiry)

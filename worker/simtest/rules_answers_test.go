@@ -14,9 +14,10 @@ func (j *judge) checkAlreadySettledAnswers(c *judgedHold) {
 	if c.hasWrongAccount() {
 		return
 	}
-	kinds := map[hold.Code]stripesim.EffectKind{hold.AlreadyCaptured: stripesim.EffectCaptured,
-		hold.AlreadyCanceled: stripesim.EffectCanceled,
-		hold.AlreadyExpired:  stripesim.EffectExpired}
+	kinds :=
+		map[hold.ProblemCode]stripesim.EffectKind{hold.AlreadyCaptured: stripesim.EffectCaptured,
+			hold.AlreadyCanceled: stripesim.EffectCanceled,
+			hold.AlreadyExpired:  stripesim.EffectExpired}
 	for _, k := range c.apiRequests {
 		var p *hold.Problem
 		if !k.replyReceived || !errors.As(k.err, &p) || kinds[p.Code] == "" {

@@ -86,7 +86,7 @@ type world struct {
 type parts struct {
 	*intake.Scheduler
 	*intake.Changer
-	*query.Reader
+	*query.HoldReader
 	*query.Planner
 	*authorize.Authorizer
 	*reconcile.Reconciler
@@ -282,7 +282,7 @@ func (w *world) startReplica(slot int) {
 	r.stop = stop
 	so := store.Options{URL: "redis://in-process:6379?protocol=2&conn_max_idle_time=-1",
 		Partitions: w.plan.partitions,
-		Rates: store.Rates{Write: w.plan.rateLimit, Read: w.plan.rateLimit,
+		Rates: store.RateLimits{Write: w.plan.rateLimit, Read: w.plan.rateLimit,
 			Total: 4 * w.plan.rateLimit},
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			if r.dead.Load() {
@@ -338,7 +338,7 @@ func (w *world) startReplica(slot int) {
 		worker.Options{
 			Observer:      wo.Observer,
 			DecodeRequest: wo.DecodeRequest,
-			Rules: hold.Rules{ExpiryMargin: w.plan.expiryMargin,
+			Rules: hold.DecisionRules{ExpiryMargin: w.plan.expiryMargin,
 				Thresholds: w.plan.alertThresholds, Mirror: w.plan.intake.mirrorInterval > 0,
 				CancellationReason: w.plan.cancellationReason(r.index)},
 			Schedules: w.plan.schedules(),

@@ -15,7 +15,7 @@ import (
 // NewWorker returns a worker that keeps its holds in s and calls Stripe through
 // client.
 func NewWorker(s *store.Store, client gateway.Client, o worker.Options) (*worker.Worker, error) {
-	return NewWorkerWithStores(Stores(s), s, client, o)
+	return NewWorkerWithStores(NewStores(s), s, client, o)
 }
 
 // NewWorkerWithStores is [NewWorker] for callers that replace some of the
@@ -33,11 +33,11 @@ func NewWorkerWithStores(
 		callerOptions.Observer = o.Observer
 	}
 	caller := gateway.NewCaller(client, budget, callerOptions)
-	return worker.New(s, worker.Stripe{StripeCaller: caller, StripeMonitor: caller}, o)
+	return worker.New(s, worker.StripeClient{StripeCaller: caller, StripeMonitor: caller}, o)
 }
 
-// Stores returns s as each of the interfaces that a worker needs.
-func Stores(s *store.Store) worker.Stores {
+// NewStores returns s as each of the interfaces that a worker needs.
+func NewStores(s *store.Store) worker.Stores {
 	return worker.Stores{
 		Queue:      s,
 		Deadlines:  s,

@@ -58,7 +58,7 @@ func (c *accountChecker) checkUntilDone(ctx context.Context) error {
 		case <-time.After(accountRetryInterval):
 		}
 		done, err := c.check(ctx)
-		if store.IsSettingError(err) {
+		if store.IsInvalidSetting(err) {
 			return err
 		}
 		if done && err == nil {

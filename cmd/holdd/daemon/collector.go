@@ -19,6 +19,6 @@ func (f collectorFunc) Collect(ch chan<- prometheus.Metric) {
 	})
 }
 
-func newDesc(name, help string, labels ...string) *prometheus.Desc {
+func newMetricDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }

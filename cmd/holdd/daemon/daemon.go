@@ -73,7 +73,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisReporter(o.Logger)
+	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisHealthReporter(o.Logger)
 	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m, redis))
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	m.initSinkSeries(notifier.SinkNames())
+	m.createAlertedSinkSeries(notifier.SinkNames())
 	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
 	m.registry.MustRegister(
@@ -98,7 +98,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	p := start(ctx, w, notifier, api.NewServer(handler, o.Logger), listener)
+	p := startParts(ctx, w, notifier, api.NewServer(handler, o.Logger), listener)
 	if !accountKnown {
 		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
 	}
@@ -160,8 +160,8 @@ func newReplicaName() string {
 	return host + "-" + strings.ToLower(rand.Text()[:6])
 }
 
-// process is the running parts of the daemon.
-type process struct {
+// daemonProcess is the running parts of the daemon.
+type daemonProcess struct {
 	server       *http.Server
 	stopWorker   context.CancelFunc // stops the notifier as well
 	workerDone   chan error
@@ -170,15 +170,15 @@ type process struct {
 	accountDone  chan error // receives nil, or that the key is of another account
 }
 
-// start starts the worker, the notifier, and then the server, so that the API
-// accepts no request before the worker runs. The worker has a context of its
-// own, because it outlives the server.
-func start(
+// startParts starts the worker, the notifier, and then the server, so that the
+// API accepts no request before the worker runs. The worker has a context of
+// its own, because it outlives the server.
+func startParts(
 	ctx context.Context, w *worker.Worker, notifier *alert.Notifier, server *http.Server,
 	listener net.Listener,
-) *process {
+) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
-	p := &process{server: server, stopWorker: stopWorker, workerDone: make(chan error, 1),
+	p := &daemonProcess{server: server, stopWorker: stopWorker, workerDone: make(chan error, 1),
 		notifierDone: make(chan struct{}), serverDone: make(chan error, 1),
 		accountDone: make(chan error, 1)}
 	go func() { p.workerDone <- w.Run(workerCtx) }()
@@ -188,7 +188,7 @@ func start(
 }
 
 // wait returns when ctx has ended, or with the error of a part that failed.
-func (p *process) wait(ctx context.Context, log *zap.Logger) error {
+func (p *daemonProcess) wait(ctx context.Context, log *zap.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -209,7 +209,7 @@ func (p *process) wait(ctx context.Context, log *zap.Logger) error {
 
 // stop stops the server first, so that the API accepts no request that the
 // worker would not see. cause is the error that ends the daemon, if any.
-func (p *process) stop(ctx context.Context, log *zap.Logger, cause error) error {
+func (p *daemonProcess) stop(ctx context.Context, log *zap.Logger, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiShutdownTimeout)
 	defer cancel()
 	if err := p.server.Shutdown(ctx); err != nil {

@@ -12,9 +12,9 @@ func (m *metrics) DeliveryAttempted(sink, kind, result string) {
 	m.deliveries.WithLabelValues(sink, kind, result).Inc()
 }
 
-// initSinkSeries creates the series that alerts watch, so that a first loss is
-// an increase.
-func (m *metrics) initSinkSeries(names []string) {
+// createAlertedSinkSeries creates the series that alerts watch, so that a first
+// loss is an increase.
+func (m *metrics) createAlertedSinkSeries(names []string) {
 	for _, sink := range names {
 		m.EventsDropped(sink, 0, 0)
 	}
@@ -44,21 +44,21 @@ func (m *metrics) EventsDropped(sink string, dead, lost int64) {
 }
 
 var (
-	backlogSecondsDesc = newDesc("holdd_delivery_backlog_seconds",
+	backlogSecondsDesc = newMetricDesc("holdd_delivery_backlog_seconds",
 		"Age of the oldest event that this replica has yet to deliver to a sink; 0 if none waits.",
 		"sink")
-	parkedHoldsDesc = newDesc("holdd_delivery_parked_holds",
+	parkedHoldsDesc = newMetricDesc("holdd_delivery_parked_holds",
 		"Holds whose events a sink rejects while it accepts those of others.", "sink")
-	capacityAtRiskHoldsDesc = newDesc("holdd_capacity_at_risk_holds",
+	capacityAtRiskHoldsDesc = newMetricDesc("holdd_capacity_at_risk_holds",
 		"Holds that will expire before they are captured because more is due within a day than "+
 			"the budget allows, as this replica last computed: take the maximum.")
-	capacityAtRiskAmountDesc = newDesc("holdd_capacity_at_risk_minor_units",
+	capacityAtRiskAmountDesc = newMetricDesc("holdd_capacity_at_risk_minor_units",
 		"Amount of the holds of holdd_capacity_at_risk_holds, in minor units of its currency.",
 		"currency")
 )
 
-// collectBacklogs computes the age of backlogs.
-func (m *metrics) collectBacklogs(send sendGauge) {
+// collectBacklogAges computes the age of backlogs.
+func (m *metrics) collectBacklogAges(send sendGauge) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for sink, parts := range m.sinkBacklogs {

@@ -14,7 +14,7 @@ import (
 
 // registerConstMetrics registers the metrics that are constant: the build, and
 // the budget of requests to Stripe.
-func (m *metrics) registerConstMetrics(version string, livemode bool, b store.Rates) {
+func (m *metrics) registerConstMetrics(version string, livemode bool, b store.RateLimits) {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_build_info",
 		Help: "Always 1, with the version and the mode."},
 		[]string{"version", "livemode"})
@@ -46,7 +46,7 @@ var atRiskHorizons = []struct {
 
 // readinessChecker checks whether this replica can work.
 type readinessChecker interface {
-	Check(ctx context.Context) []health.CheckResult
+	Check(ctx context.Context) []health.ReadinessCheckResult
 }
 
 // planner lists the holds at risk.
@@ -54,27 +54,27 @@ type planner interface {
 	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
-// dueReader finds the hold that has been due for longest. store.Store
+// oldestDueReader finds the hold that has been due for longest. store.Store
 // implements it.
-type dueReader interface {
-	OldestDue(ctx context.Context) (age time.Duration, err error)
+type oldestDueReader interface {
+	OldestDueAge(ctx context.Context) (age time.Duration, err error)
 }
 
 var (
-	oldestDueDesc = newDesc("holdd_oldest_due_seconds",
+	oldestDueDesc = newMetricDesc("holdd_oldest_due_seconds",
 		"For how long the oldest hold has been due that no replica has claimed, over all "+
 			"partitions; 0 if none is due. Take the maximum of the replicas.")
-	stageSuccessDesc = newDesc("holdd_stage_last_success_timestamp_seconds",
+	stageSuccessDesc = newMetricDesc("holdd_stage_last_success_timestamp_seconds",
 		"When each stage of this replica last succeeded, in Unix time. The stages claim, "+
 			"execute and commit have no success while they have no work.", "stage")
-	readyDesc = newDesc("holdd_ready",
+	readyDesc = newMetricDesc("holdd_ready",
 		"Readiness of this replica, 1 or 0 for each check of /readyz.", "check")
-	atRiskHoldsDesc = newDesc("holdd_at_risk_holds",
+	atRiskHoldsDesc = newMetricDesc("holdd_at_risk_holds",
 		"Open holds that may expire for their own state (paused, refused, without a time), by the "+
 			"time until their deadline; 24h includes 1h. At most 100, nearest deadline first. "+
 			"holdd_capacity_at_risk_holds has the holds that are only too late in the queue.",
 		"within")
-	atRiskAmountDesc = newDesc("holdd_at_risk_minor_units",
+	atRiskAmountDesc = newMetricDesc("holdd_at_risk_minor_units",
 		"Amount of the holds of holdd_at_risk_holds within a day, in minor units of its currency.",
 		"currency")
 )
@@ -84,7 +84,7 @@ var (
 type healthCollector struct {
 	readiness readinessChecker
 	planner   planner
-	queue     dueReader
+	queue     oldestDueReader
 
 	mu        sync.Mutex
 	plan      query.Plan
@@ -106,7 +106,7 @@ func (f *healthCollector) collect(send sendGauge) {
 	if !redis {
 		return
 	}
-	if age, err := f.queue.OldestDue(ctx); err == nil {
+	if age, err := f.queue.OldestDueAge(ctx); err == nil {
 		send(oldestDueDesc, age.Seconds())
 	}
 	p, ok := f.cachedPlan(ctx)
@@ -150,7 +150,7 @@ func (f *healthCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
 }
 
 // stageCollector reports when the stages last succeeded.
-type stageCollector struct{ stages *health.RedisReporter }
+type stageCollector struct{ stages *health.RedisHealthReporter }
 
 func (s *stageCollector) collect(send sendGauge) {
 	for name, at := range s.stages.LastSuccesses() {

@@ -45,7 +45,7 @@ func RunGCTuner(ctx context.Context) {
 			return
 		case <-collected:
 		}
-		if !tuneUntilIdle(ctx, collected, tunable) {
+		if !tuneGCUntilIdle(ctx, collected, tunable) {
 			return
 		}
 		if tunable {
@@ -64,9 +64,10 @@ func RunGCTuner(ctx context.Context) {
 	}
 }
 
-// tuneUntilIdle returns when the process has been at rest for idleAfter. Until
-// then it adjusts GOGC to the size of the heap. It returns false if ctx ends.
-func tuneUntilIdle(ctx context.Context, collected <-chan struct{}, tunable bool) bool {
+// tuneGCUntilIdle returns when the process has been at rest for idleAfter.
+// Until then it adjusts GOGC to the size of the heap. It returns false if ctx
+// ends.
+func tuneGCUntilIdle(ctx context.Context, collected <-chan struct{}, tunable bool) bool {
 	allocated, live := readHeapStats()
 	ticker := time.NewTicker(idleCheckInterval)
 	defer ticker.Stop()

@@ -11,7 +11,7 @@ type loweredRatesReader interface {
 	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 }
 
-var loweredRateDesc = newDesc("holdd_lowered_requests_per_second",
+var loweredRateDesc = newMetricDesc("holdd_lowered_requests_per_second",
 	"Requests that all replicas together send to Stripe for an account, where a 429 lowered "+
 		"them below holdd_budget_requests_per_second; by kind, all for the total. It rises again "+
 		"with its use. The account is empty for the own one; the last 100 accounts.",

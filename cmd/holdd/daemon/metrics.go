@@ -91,17 +91,17 @@ func newMetrics() *metrics {
 			"Events that a sink did not get: dead letters, which can be replayed, and events "+
 				"trimmed from the stream.", "sink", "reason"),
 	}
-	registry.MustRegister(collectorFunc(m.collectBacklogs), collectorFunc(m.collectCapacityRisk),
+	registry.MustRegister(collectorFunc(m.collectBacklogAges), collectorFunc(m.collectCapacityRisk),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.initSeries()
+	m.createAlertedSeries()
 	return m
 }
 
-// initSeries creates the series that alerts watch. Prometheus sees no increase
-// in a counter that first appears as 1, so the first expired hold would not
-// alert.
-func (m *metrics) initSeries() {
+// createAlertedSeries creates the series that alerts watch. Prometheus sees no
+// increase in a counter that first appears as 1, so the first expired hold
+// would not alert.
+func (m *metrics) createAlertedSeries() {
 	for _, k := range reconcile.FindingKinds() {
 		m.reconcileFindings.WithLabelValues(string(k))
 	}
@@ -175,7 +175,7 @@ func (m *metrics) EventRecorded(h *hold.Hold, n hold.Event, lateness time.Durati
 	}
 }
 
-func (m *metrics) RequestRejected(source string, code hold.Code) {
+func (m *metrics) RequestRejected(source string, code hold.ProblemCode) {
 	m.rejectedRequests.WithLabelValues(source, string(code)).Inc()
 }
 
@@ -186,7 +186,7 @@ func (m *metrics) ReconcileFinished(r reconcile.Reconciliation) {
 	m.lastReconcile.Set(float64(r.FinishedAt.Unix()))
 }
 
-func (m *metrics) StatusReported(c hold.Counts, alive int, nearest time.Time) {
+func (m *metrics) StatusReported(c hold.HoldCounts, alive int, nearest time.Time) {
 	for state, n := range map[string]int64{
 		"scheduled": c.Scheduled, "ready": c.Ready, "working": c.Working, "attention": c.Attention,
 		"settled": c.Settled, "unverified": c.Unverified,

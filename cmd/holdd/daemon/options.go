@@ -37,27 +37,27 @@ func storeOptions(o *Options, livemode bool) store.Options {
 // stripeRates returns what all replicas together may send. Stripe limits a
 // sandbox to as many requests in total as of one kind, and a live account to
 // four times as many.
-func stripeRates(s *config.Settings, livemode bool) store.Rates {
+func stripeRates(s *config.Settings, livemode bool) store.RateLimits {
 	total := s.Rate
 	if livemode {
 		total = 4 * s.Rate
 	}
-	return store.Rates{Write: s.Rate, Read: s.RateRead, Total: total}
+	return store.RateLimits{Write: s.Rate, Read: s.RateRead, Total: total}
 }
 
-func holdRules(s *config.Settings) hold.Rules {
-	return hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
+func holdRules(s *config.Settings) hold.DecisionRules {
+	return hold.DecisionRules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
 		Mirror: s.MirrorTerms, CancellationReason: s.CancellationReason}
 }
 
 func workerOptions(
 	o *Options, replica string, livemode bool, observer workerObserver,
-	redis *health.RedisReporter, inspector worker.RedisInspector, accountKnown func() bool,
+	redis *health.RedisHealthReporter, inspector worker.RedisInspector, accountKnown func() bool,
 ) worker.Options {
 	s, rates := o.Settings, stripeRates(o.Settings, livemode)
 	return worker.Options{
 		Rules: holdRules(s),
-		Schedules: worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry,
+		Schedules: worker.CronSchedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry,
 			Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
 		ReadRate: rates.Read, WriteRate: rates.Write, TotalRate: rates.Total,
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout,
@@ -74,13 +74,13 @@ type workerObserver struct {
 	notifier *alert.Notifier
 }
 
-func (w workerObserver) ReadinessChecked(checks []health.CheckResult) {
+func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 	w.notifier.ReadinessChecked(checks)
 }
 
 func alertOptions(
 	o *Options, st *store.Store, replica string, livemode bool, m *metrics,
-	redis *health.RedisReporter,
+	redis *health.RedisHealthReporter,
 ) alert.Options {
 	s := o.Settings
 	a := alert.Options{Stores: alert.Stores{Events: st, Leases: st, Requeued: st,
@@ -96,7 +96,7 @@ func alertOptions(
 	}
 	if s.CallbackURL != "" {
 		minSeverity, _ := alert.ParseSeverity(s.CallbackSeverity) // "all" is no severity: 0
-		a.Callback = &alert.Callback{URL: s.CallbackURL, Secret: s.CallbackSecret.Reveal(),
+		a.Callback = &alert.CallbackEndpoint{URL: s.CallbackURL, Secret: s.CallbackSecret.Reveal(),
 			MinSeverity: minSeverity}
 	}
 	return a
@@ -118,7 +118,7 @@ func apiOptions(
 
 // webhookOptions returns nil without signing secrets: holdd then accepts no
 // events of Stripe.
-func webhookOptions(s *config.Settings, w *intake.Webhooks) *api.WebhookOptions {
+func webhookOptions(s *config.Settings, w *intake.WebhookProcessor) *api.WebhookOptions {
 	if len(s.StripeWebhookSecrets) == 0 {
 		return nil
 	}
@@ -129,7 +129,7 @@ func webhookOptions(s *config.Settings, w *intake.Webhooks) *api.WebhookOptions 
 	return &api.WebhookOptions{
 		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature,
-				gateway.EventOptions{Secrets: secrets, Context: s.StripeContext})
+				gateway.ParseEventOptions{Secrets: secrets, Context: s.StripeContext})
 		},
 		ApplyEvent: w.ApplyStripeEvent,
 	}

@@ -67,7 +67,7 @@ func TestTokens_EveryEndpoint(t *testing.T) {
 	for _, c := range []struct {
 		method, path, body, token string
 		status                    int
-		code                      hold.Code
+		code                      hold.ProblemCode
 	}{
 		{"POST", "/v1/holds", req, "", 401, api.TokenRequired},
 		{"POST", "/v1/holds", req, readToken, 403, api.TokenReadOnly},
@@ -139,7 +139,7 @@ func TestWebhook_InvalidSignature(t *testing.T) {
 		what, signature string
 		body            []byte
 		status          int
-		code            hold.Code
+		code            hold.ProblemCode
 	}{
 		{"no signature", "", event, 400, "invalid_signature"},
 		{"no signature in the header", "x", event, 400, "invalid_signature"},

@@ -155,7 +155,7 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 	for _, c := range []struct {
 		what, method, path, body string
 		status                   int
-		code                     hold.Code
+		code                     hold.ProblemCode
 	}{
 		{"a malformed id", post, "/v1/holds", req(`{"payment_intent":"order-17"}`), 422,
 			hold.InvalidID},
@@ -276,7 +276,7 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 	}
 }
 
-func checkProblem(tb testing.TB, what string, a rawResponse, status int, code hold.Code) {
+func checkProblem(tb testing.TB, what string, a rawResponse, status int, code hold.ProblemCode) {
 	tb.Helper()
 	p := a.problem
 	switch {

@@ -119,7 +119,7 @@ func (w *world) sendRequest(
 
 // expectedRejections are the answers that a booking system may get for what it
 // asks here. Any other would be a fault.
-var expectedRejections = []hold.Code{
+var expectedRejections = []hold.ProblemCode{
 	hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired,
 	hold.CancelAccepted, hold.HoldNotFound, hold.NotCapturable,
 }
