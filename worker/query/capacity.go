@@ -165,20 +165,48 @@ func findBusyWindows(
 }
 
 // readDueHolds reads the holds that fall due within span. If span starts now,
-// it also reads those that are ready.
+// it also reads those that are ready. It reads these again at the end, because
+// scheduled holds may become ready meanwhile.
 func (f *CapacityForecaster) readDueHolds(
 	ctx context.Context, q *simulatedQueue, due *hold.PromoteResult, span timeSpan,
 ) error {
-	after := hold.SortedSetPosition{Score: due.Now.Add(span.from).UnixMilli() - 1, Member: "~"}
-	if span.from == 0 {
-		after = hold.SortedSetPosition{}
-		for _, lane := range due.Lanes {
-			if err := f.readLaneHolds(ctx, q, lane); err != nil {
-				return err
-			}
+	if span.from > 0 {
+		return f.readScheduledHolds(ctx, q, span)
+	}
+	if err := f.readReadyHolds(ctx, q, due.Lanes); err != nil {
+		return err
+	}
+	if err := f.readScheduledHolds(ctx, q, span); err != nil {
+		return err
+	}
+	later, err := f.store.PromoteDue(ctx, hold.PromoteRequest{Holds: 1})
+	if err != nil {
+		return err
+	}
+	return f.readReadyHolds(ctx, q, later.Lanes)
+}
+
+func (f *CapacityForecaster) readReadyHolds(
+	ctx context.Context, q *simulatedQueue, lanes []hold.RateLimitLane,
+) error {
+	for _, lane := range lanes {
+		if err := f.readLaneHolds(ctx, q, lane); err != nil {
+			return err
 		}
 	}
-	end := due.Now.Add(span.until)
+	return nil
+}
+
+func (f *CapacityForecaster) readScheduledHolds(
+	ctx context.Context, q *simulatedQueue, span timeSpan,
+) error {
+	after := hold.SortedSetPosition{}
+	if span.from > 0 {
+		after = hold.SortedSetPosition{
+			Score: q.now.Add(span.from).UnixMilli() - 1, Member: "~",
+		}
+	}
+	end := q.now.Add(span.until)
 	for !q.isFull() {
 		page, _, err := f.store.ReadPage(ctx, hold.SetScheduled, after, setPage)
 		if err != nil {

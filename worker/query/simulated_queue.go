@@ -13,7 +13,7 @@ import (
 // simulatedQueue simulates how the dispatcher processes a queue of holds.
 type simulatedQueue struct {
 	now   time.Time
-	n     int
+	added map[string]struct{}         // ids
 	items map[string]*[2][]queuedHold // by account; captures, cancels
 }
 
@@ -31,8 +31,9 @@ type queuedHold struct {
 	currency      string
 }
 
-func (q *simulatedQueue) isFull() bool { return q.n >= maxForecastHolds }
+func (q *simulatedQueue) isFull() bool { return len(q.added) >= maxForecastHolds }
 
+// add adds a hold once.
 func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
 	if h.NextOp != hold.OpCapture && h.NextOp != hold.OpCancel || !due.Before(h.ExpiresAt) {
 		return
@@ -42,9 +43,13 @@ func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
 	if h.CaptureAmount > 0 {
 		item.amount = h.CaptureAmount
 	}
-	if q.items == nil {
-		q.items = map[string]*[2][]queuedHold{}
+	if _, again := q.added[h.ID]; again {
+		return
 	}
+	if q.items == nil {
+		q.items, q.added = map[string]*[2][]queuedHold{}, map[string]struct{}{}
+	}
+	q.added[h.ID] = struct{}{}
 	if q.items[h.Account] == nil {
 		q.items[h.Account] = &[2][]queuedHold{}
 	}
@@ -53,7 +58,6 @@ func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
 		kind = cancels
 	}
 	q.items[h.Account][kind] = append(q.items[h.Account][kind], item)
-	q.n++
 }
 
 // simulate processes every hold and records the captures that miss their

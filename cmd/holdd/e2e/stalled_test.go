@@ -95,10 +95,15 @@ func (w *world) serveAccount(s *stripesim.Sim) {
 func TestWrongKey_ManyNotFound(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
+	// With a key that may read its account, the start would have refused it.
+	w.sim.RestrictKey(apiKey, stripesim.ClassList, stripesim.ClassRetrieve,
+		stripesim.ClassCapture, stripesim.ClassCancel, stripesim.ClassUpdate)
 	r := w.startReplica(binaryPath(t, buildRelease), highBudgetSettings...)
+	w.waitForFirstReconcile(r)
 	all := setDueAt(w.authorizeBookings(100), afterNow(5*time.Second))
 	w.scheduleBookings(r, all)
-	w.serveAccount(stripesim.New(stripesim.Options{Seed: 2, EndpointRate: -1, OverallRate: -1}))
+	other := stripesim.New(stripesim.Options{Seed: 2, EndpointRate: -1, OverallRate: -1})
+	w.serveAccount(other)
 	storetest.WaitUntil(t, 2*processTimeout, "readiness asks whether the key is wrong", func() bool {
 		ok, checks := r.readiness()
 		return !ok && strings.Contains(checks["stripe"].Detail, "wrong key?")
