@@ -144,9 +144,17 @@ func (b *redisFixture) startNotifier(o alert.Options) (a *alert.Notifier, stop f
 	go func() { defer close(done); a.Run(ctx) }()
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	b.t.Cleanup(stop)
-	storetest.WaitUntil(b.t, 10*time.Second, "a deliverer to start", func() bool {
-		n, err := b.rdb.Keys(b.t.Context(), "holdd:{0}:sink:*").Result()
-		return err == nil && len(n) > 0 && b.rdb.HGet(b.t.Context(), n[0], "state").Err() == nil
+	// A sink gets the events from its start on.
+	sinks := len(a.SinkNames())
+	storetest.WaitUntil(b.t, 10*time.Second, "each deliverer to start", func() bool {
+		keys, err := b.rdb.Keys(b.t.Context(), "holdd:{0}:sink:*").Result()
+		started := 0
+		for _, key := range keys {
+			if b.rdb.HGet(b.t.Context(), key, "state").Err() == nil {
+				started++
+			}
+		}
+		return err == nil && started >= sinks
 	})
 	return a, stop
 }
