@@ -100,7 +100,8 @@ func openThreeStores(t *testing.T, b store.RateLimits) []*store.Store {
 	m := storetest.StartInProcess(t)
 	var all []*store.Store
 	for range 3 {
-		all = append(all, mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Rates: b}))
+		all = append(all, mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Rates: b,
+			PoolSize: 256}))
 	}
 	return all
 }

@@ -282,6 +282,8 @@ func (w *world) startReplica(slot int) {
 	r.stop = stop
 	so := store.Options{URL: "redis://in-process:6379?protocol=2&conn_max_idle_time=-1",
 		Partitions: w.plan.partitions,
+		// go-redis waits for a connection with timers that bubbles would share.
+		PoolSize: 256,
 		Rates: store.RateLimits{Write: w.plan.rateLimit, Read: w.plan.rateLimit,
 			Total: 4 * w.plan.rateLimit},
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
