@@ -42,7 +42,7 @@ type CallObserver interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 
-// BudgetErrorReporter receives the errors of the budget. health.Redis
+// BudgetErrorReporter receives the errors of the budget. health.RedisHealthReporter
 // implements it.
 type BudgetErrorReporter interface {
 	ReportError(ctx context.Context, doing string, err error)

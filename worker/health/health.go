@@ -35,7 +35,7 @@ type RedisHealthReporter struct {
 	stages      stageRegistry
 }
 
-// NewRedisHealthReporter returns a tracker that logs to log.
+// NewRedisHealthReporter returns a reporter that logs to log.
 func NewRedisHealthReporter(log *zap.Logger) *RedisHealthReporter {
 	return &RedisHealthReporter{log: log}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// New makes a hold of a draft. in is the intent as Stripe has it, or nil if it
+// New makes a hold of a valid request. in is the intent as Stripe has it, or nil if it
 // could not be read: the hold is then accepted as the caller described it and
 // verified later. Errors are *[Problem].
 func New(d *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision, error) {
