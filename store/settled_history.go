@@ -32,7 +32,7 @@ const requestIDPrefix = "req_"
 // encodeSettledEntry is encodeHistoryEntry for the settled hold h.
 func encodeSettledEntry(h *hold.Hold, e hold.HistoryEntry, last time.Time) []byte {
 	b := make([]byte, 0, 64)
-	if digest, generation, ok := parseIdempotencyKey(h.ID, e.Op, e.Key); ok {
+	if digest, generation, ok := splitIdempotencyKey(h.ID, e.Op, e.Key); ok {
 		e.Key = ""
 		b = appendRepeatedField(b, entryKeyDigest, digest)
 		b = appendNumberField(b, entryKeyGeneration, uint64(generation-1))
@@ -137,9 +137,9 @@ func (s *settledEntryDecoder) finish(e *hold.HistoryEntry, h *hold.Hold) {
 	}
 }
 
-// parseIdempotencyKey returns the parts of a key that do not follow from its
+// splitIdempotencyKey returns the parts of a key that do not follow from its
 // hold and operation. ok is false for a key of another form.
-func parseIdempotencyKey(
+func splitIdempotencyKey(
 	id string, op hold.Op, key string,
 ) (digest []byte, generation uint32, ok bool) {
 	rest, ok := strings.CutPrefix(key, idempotencyKeyPrefix(id, op))

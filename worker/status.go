@@ -79,9 +79,9 @@ type CapacityForecaster interface {
 	Forecast(ctx context.Context) (risk event.CapacityRisk, checked bool, err error)
 }
 
-// EventPublisher publishes system events. [event.SystemEventPublisher]
+// SystemEventPublisher publishes system events. [event.SystemEventPublisher]
 // implements it.
-type EventPublisher interface {
+type SystemEventPublisher interface {
 	PublishOnce(
 		ctx context.Context, t hold.EventType, about string, data event.EventData,
 	) (first bool, err error)
@@ -115,7 +115,7 @@ type StatusJob struct {
 	store     StatusStore
 	stripe    StripeStatusReader
 	capacity  CapacityForecaster
-	publisher EventPublisher
+	publisher SystemEventPublisher
 	readiness *ReadinessChecker
 	redis     *RedisCheckJob
 	o         StatusOptions

@@ -55,9 +55,9 @@ type Committer interface {
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
 
-// EventPublisher publishes system events. [event.SystemEventPublisher]
+// SystemEventPublisher publishes system events. [event.SystemEventPublisher]
 // implements it.
-type EventPublisher interface {
+type SystemEventPublisher interface {
 	PublishOnce(
 		ctx context.Context, t hold.EventType, about string, data event.EventData,
 	) (first bool, err error)
@@ -69,7 +69,7 @@ type Options struct {
 	Holds     HoldReader
 	Caller    Caller
 	Committer Committer
-	Publisher EventPublisher // used by the Resumer only
+	Publisher SystemEventPublisher // used by the Resumer only
 	Clock     *clock.RedisClock
 	Health    *health.RedisHealthReporter
 	Logger    *zap.Logger

@@ -37,7 +37,7 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	case hold.OpList:
 		return g.listIntents(ctx, c)
 	default: // validateCall accepts no other
-		return g.checkAPIKey(ctx)
+		return g.probeAPIKey(ctx)
 	}
 }
 

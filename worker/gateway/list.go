@@ -33,9 +33,9 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	return a
 }
 
-// checkAPIKey sends the cheapest request that needs no other permission. Its
+// probeAPIKey sends the cheapest request that needs no other permission. Its
 // answer says whether Stripe is available and accepts the key.
-func (g *Gateway) checkAPIKey(ctx context.Context) hold.Answer {
+func (g *Gateway) probeAPIKey(ctx context.Context) hold.Answer {
 	p := &stripe.PaymentIntentListParams{}
 	p.Limit = stripe.Int64(1)
 	_, a := g.sendListRequest(ctx, p)

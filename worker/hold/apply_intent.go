@@ -202,7 +202,7 @@ func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	case excess != 0 && !releases:
 		return d.Merge(requireAttention(h, excess, note, now))
 	case late && !old.Verified && h.Reason == CauseSchedule:
-		return d.Merge(requireAttention(h, CauseAfterDeadline, expiresAtNote(&h), now))
+		return d.Merge(requireAttention(h, CauseAfterDeadline, deadlineNote(&h), now))
 	case late && moved:
 		d.Hold = h
 		d.addAfterDeadlineWarning(now)
@@ -233,7 +233,7 @@ func contradictsStatedAmount(h *Hold, in *PaymentIntent) bool {
 		h.Currency != "" && h.Currency != in.Currency
 }
 
-func expiresAtNote(h *Hold) string { return "ends at " + h.ExpiresAt.Format(time.RFC3339) }
+func deadlineNote(h *Hold) string { return "ends at " + h.ExpiresAt.Format(time.RFC3339) }
 
 // recordExternalChange adds a change of amount, deadline or captures by another
 // system to the history.

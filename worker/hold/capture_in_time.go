@@ -66,7 +66,7 @@ func (d *Decision) RequireAttentionIfTooLate(before *Hold, now time.Time, r Deci
 		h.Reason != CauseSchedule || !h.CaptureAt.After(now) || !capturesTooLate(h, r) {
 		return
 	}
-	next := requireAttention(*h, CauseAfterDeadline, expiresAtNote(h), now)
+	next := requireAttention(*h, CauseAfterDeadline, deadlineNote(h), now)
 	next.NewDeadline, next.NewTerms, next.MirrorAt = true, d.NewTerms, d.MirrorAt
 	next.Events = append(d.Events[:len(d.Events):len(d.Events)], next.Events...)
 	*d = next

@@ -75,7 +75,7 @@ func (d *Decision) RequireAttentionIfPolicyDue(before *Hold, now time.Time, r De
 		op == expiryPolicyActionNow(before, now, r) {
 		return
 	}
-	next := requireAttention(*h, CauseInsideMargin, expiresAtNote(h), now)
+	next := requireAttention(*h, CauseInsideMargin, deadlineNote(h), now)
 	next.NewDeadline, next.NewTerms, next.MirrorAt = true, d.NewTerms, d.MirrorAt
 	others := slices.DeleteFunc(slices.Clone(d.Events),
 		func(e Event) bool { return e.Type == EventAttention })

@@ -73,7 +73,7 @@ func decideRecoveredTerms(
 		next, err = h.Pause(0, by, now)
 		return next, true, err
 	case late != nil:
-		return requireAttention(h, CauseAfterDeadline, expiresAtNote(&h), now), true, nil
+		return requireAttention(h, CauseAfterDeadline, deadlineNote(&h), now), true, nil
 	case d.TooLateToCapture:
 		return requireAttention(h, CauseOverdue,
 			"was to be captured at "+h.CaptureAt.Format(time.RFC3339), now), true, nil

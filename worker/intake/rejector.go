@@ -21,9 +21,9 @@ type RejectionStore interface {
 	RecordRejection(ctx context.Context, r hold.RejectedRequest) error
 }
 
-// EventPublisher publishes system events. [event.SystemEventPublisher]
+// SystemEventPublisher publishes system events. [event.SystemEventPublisher]
 // implements it.
-type EventPublisher interface {
+type SystemEventPublisher interface {
 	PublishOnce(
 		ctx context.Context, t hold.EventType, about string, data event.EventData,
 	) (first bool, err error)
@@ -45,14 +45,14 @@ type RejectorOptions struct {
 // for their answer, so it records them for the operator.
 type Rejector struct {
 	store     RejectionStore
-	publisher EventPublisher
+	publisher SystemEventPublisher
 	o         RejectorOptions
 }
 
 // NewRejector returns a rejector that records rejections in store and publishes
 // them.
 func NewRejector(
-	store RejectionStore, publisher EventPublisher, o RejectorOptions,
+	store RejectionStore, publisher SystemEventPublisher, o RejectorOptions,
 ) *Rejector {
 	return &Rejector{store: store, publisher: publisher, o: o}
 }

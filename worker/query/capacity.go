@@ -92,7 +92,7 @@ func (f *CapacityForecaster) Forecast(
 	if err != nil {
 		return risk, false, err
 	}
-	rates := newForecastRates(float64(f.o.WriteRate), float64(f.o.TotalRate), lowered)
+	rates := newRequestRates(float64(f.o.WriteRate), float64(f.o.TotalRate), lowered)
 	span, busy, err := f.findBusySpan(ctx, &due, rates.slowestRate())
 	if err != nil || !busy {
 		return risk, err == nil, err

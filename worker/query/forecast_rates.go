@@ -16,7 +16,7 @@ type forecastRates struct {
 	lowered    map[string]accountRates // by account
 }
 
-func newForecastRates(write, total float64, lowered []hold.LoweredRate) forecastRates {
+func newRequestRates(write, total float64, lowered []hold.LoweredRate) forecastRates {
 	r := forecastRates{accountRates{write, write, total}, map[string]accountRates{}}
 	for _, l := range lowered {
 		a := r.forAccount(l.Account)

@@ -316,7 +316,7 @@ func (c *comparison) comparePage(
 				contradicted = append(contradicted, *h)
 			}
 		}
-		if ch, ok := c.proposeFromList(ctx, account, h, in, requestedAt); ok {
+		if ch, ok := c.proposeForListedIntent(ctx, account, h, in, requestedAt); ok {
 			changes = append(changes, ch)
 		}
 	}
@@ -330,9 +330,9 @@ func (c *comparison) comparePage(
 	return c.verifyContradictions(ctx, contradicted)
 }
 
-// proposeFromList decides what a listed intent changes. h is its hold, nil if
+// proposeForListedIntent decides what a listed intent changes. h is its hold, nil if
 // there is none. ok is false if it changes nothing.
-func (c *comparison) proposeFromList(
+func (c *comparison) proposeForListedIntent(
 	ctx context.Context, account string, h *hold.Hold, in *hold.PaymentIntent,
 	requestedAt time.Time,
 ) (ch proposedChange, ok bool) {
