@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(apiOptions(&o, w, notifier, stripe.Livemode(), tokens, m))
+	handler, err := api.New(apiOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m))
 	if err != nil {
 		return err
 	}
