@@ -18,6 +18,7 @@ type listFlags struct {
 	state, within string
 	limit         int
 	all           bool
+	notScheduled  bool
 }
 
 func newListCommand(out *console, env environmentVars) *cobra.Command {
@@ -40,12 +41,21 @@ arrives.`,
 		"only open holds whose authorization expires within: 24h, 3d")
 	f.IntVar(&l.limit, "limit", 50, "at most this many")
 	f.BoolVar(&l.all, "all", false, "all holds")
+	f.BoolVar(&l.notScheduled, "not-scheduled", false,
+		"PaymentIntents that hold money and are not scheduled, as the last reconcile found them")
 	cmd.MarkFlagsMutuallyExclusive("limit", "all")
+	for _, name := range []string{"state", "reference", "account", "expiring-within", "limit",
+		"all"} {
+		cmd.MarkFlagsMutuallyExclusive("not-scheduled", name)
+	}
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),
 		cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
 		if err := l.parseQuery(); err != nil {
 			return err
+		}
+		if l.notScheduled {
+			return printNotScheduled(ctx, c, client)
 		}
 		return printHolds(ctx, c, client, l.query, l.limit)
 	})

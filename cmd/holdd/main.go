@@ -78,7 +78,7 @@ alerts before one expires.
 		{"holds", "Holds:", constructors{
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
 			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
-			newReconcileCommand, newCallbacksCommand,
+			newReconcileCommand, newAdoptCommand, newCallbacksCommand,
 		}},
 		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand}},
 	} {
