@@ -184,7 +184,7 @@ func reportError(ctx context.Context, out *console, err error) int {
 	e, ok := errors.AsType[*exitError](err)
 	if !ok { // cobra's: an unknown command or flag, a missing argument
 		e = &exitError{code: exitUsage, err: errors.New(strings.TrimSpace(err.Error())),
-			hint: `"holdd help" lists the commands, and "holdd COMMAND --help" explains one`}
+			hint: helpHint}
 	}
 	if ctx.Err() != nil && e.code != exitUnknown {
 		e = &exitError{code: exitInterrupted, err: errors.New("interrupted"), hint: e.hint,
