@@ -102,11 +102,11 @@ func (g *Gateway) sendAndClassify(
 		}
 	}()
 	if err := ctx.Err(); err != nil {
-		return g.classifyFailure(trace, err, r)
+		return classifyFailure(trace, err, r, g.scrubber)
 	}
 	expected, err := send(ctx)
 	if err != nil || !expected || trace.status != http.StatusOK {
-		return g.classifyFailure(trace, err, r)
+		return classifyFailure(trace, err, r, g.scrubber)
 	}
 	return trace.newAnswer(hold.AnswerOK)
 }

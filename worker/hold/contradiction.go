@@ -2,10 +2,10 @@ package hold
 
 import "time"
 
-// IsContradictedBy reports whether the intent shows that a settled hold did not
-// end as its record says: Stripe still holds the money, or the hold was
-// captured and is recorded as released, or the reverse.
-func (h *Hold) IsContradictedBy(in *PaymentIntent) bool {
+// Contradicts reports whether the intent shows that a settled hold did not end
+// as its record says: Stripe still holds the money, or the hold was captured
+// and is recorded as released, or the reverse.
+func (in *PaymentIntent) Contradicts(h *Hold) bool {
 	if !h.State.Final() || in.ID != h.PaymentIntent {
 		return false
 	}
@@ -25,7 +25,7 @@ func (h *Hold) IsContradictedBy(in *PaymentIntent) bool {
 // nothing captures or releases it without a request. A request begins with a
 // read.
 func (h Hold) ApplyContradiction(in *PaymentIntent, now time.Time) Decision {
-	if !h.IsContradictedBy(in) {
+	if !in.Contradicts(&h) {
 		return Decision{Hold: h, Unchanged: true}
 	}
 	now = now.UTC().Truncate(time.Millisecond)

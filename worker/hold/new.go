@@ -125,9 +125,8 @@ func (d *Decision) markUnmirrored() {
 	d.Hold.Mirrored, d.Hold.Unmirrorable, d.NewTerms = false, false, true
 }
 
-// HasTermsOfRequest reports whether scheduling d again would ask for the terms
-// that h has.
-func (h *Hold) HasTermsOfRequest(d *ValidRequest) bool {
+// HasTermsOf reports whether the request asks for the terms that h has.
+func (d *ValidRequest) HasTermsOf(h *Hold) bool {
 	if len(d.Metadata) != len(h.Metadata) {
 		return false
 	}
@@ -146,12 +145,11 @@ func (h *Hold) HasTermsOfRequest(d *ValidRequest) bool {
 
 // HaveSameTerms reports whether two states of one hold have the same terms.
 func HaveSameTerms(h, other *Hold) bool {
-	return h.HasTermsOfRequest(
-		&ValidRequest{ID: other.ID, Account: other.Account, Reference: other.Reference,
-			CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
-			CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
-			CaptureParams: other.CaptureParams},
-	)
+	asRequest := ValidRequest{ID: other.ID, Account: other.Account, Reference: other.Reference,
+		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
+		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
+		CaptureParams: other.CaptureParams}
+	return asRequest.HasTermsOf(h)
 }
 
 // HistoryDescendsFrom reports whether h descends from wanted: its history has

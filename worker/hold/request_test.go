@@ -464,7 +464,7 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 				t.Errorf("%s until %v (%s), verified %v, revision %d", h.State, h.ExpiresAt,
 					h.ExpiresSource, h.Verified, h.Revision)
 			}
-			if !h.HasTermsOfRequest(&d) {
+			if !d.HasTermsOf(&h) {
 				t.Error("the same wish again is another wish")
 			}
 			if p := c.SortedSetPlacement(&hold.Hold{}, t0,

@@ -264,7 +264,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []newHoldCan
 
 // answerExisting answers a request for an intent that has a hold.
 func answerExisting(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
-	if h.HasTermsOfRequest(draft) {
+	if draft.HasTermsOf(h) {
 		return ScheduleResult{Hold: *h}
 	}
 	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists,
@@ -278,7 +278,7 @@ func answerExisting(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
 // h.
 func answerPastRequest(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	draft, err := req.Validate(h.CreatedAt)
-	if err != nil || !h.HasTermsOfRequest(draft) {
+	if err != nil || !draft.HasTermsOf(h) {
 		return ScheduleResult{Err: past}
 	}
 	return ScheduleResult{Hold: *h}
