@@ -276,9 +276,9 @@ func TestMetadata_CaptureParamsSurvive(t *testing.T) {
 		t.Fatal("the terms do not fit")
 	}
 	in := heldIntent(func(in *hold.PaymentIntent) { in.Metadata = pairs })
-	draft, err := hold.ValidRequestFromMetadata(in, "", t0)
-	if err != nil || !reflect.DeepEqual(draft.CaptureParams, p) {
-		t.Errorf("%v, %+v", err, draft)
+	valid, err := hold.ValidRequestFromMetadata(in, "", t0)
+	if err != nil || !reflect.DeepEqual(valid.CaptureParams, p) {
+		t.Errorf("%v, %+v", err, valid)
 	}
 	if again, _ := hold.MetadataDiff(&h, pairs); len(again) != 0 {
 		t.Errorf("written again: %v", again)
