@@ -42,11 +42,12 @@ test-fast: ## the unit tests, without the race detector and without redis-server
 
 # Fuzzing is bounded by a count: with a bound in time Go's fuzzer may fail on a busy machine.
 SIMTEST := ./worker/simtest -run
-prove: redis ## the deep runs: 1,000 simulated worlds, 5,000 holds' alerts, 10,000 webhooks, each fuzz target 5,000 times
+prove: redis ## the deep runs: 1,000 simulated worlds, 5,000 holds' alerts, 10,000 webhooks, eight limiters, each fuzz target 5,000 times
 	$(GO) test $(SIMTEST) '^Test(Seeds|Regressions|RunPlan_Deterministic)$$' \
 	  -seeds 1000 -every 1 -twice 16 -timeout 15m
 	$(GO) test ./worker/alert -run '^TestNotifier_ThirtyDaySimulation$$' -holds 5000 -timeout 15m
 	$(GO) test ./worker/hold -rapid.checks 10000 -timeout 15m
+	$(GO) test ./store -run '^TestLowerRate_FollowsTheLimiter$$' -limiters -timeout 15m
 	$(RACE) ./worker -run '^TestWebhook_ShuffledDuplicatedAndDropped$$' -webhooks 6000
 	$(RACE) ./cmd/holdd/e2e -run '^Test(Reconcile_RebuildsEmptiedRedis|Webhook_StormMatchesStripe)$$' \
 	  -holds 5000 -webhooks 10000
