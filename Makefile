@@ -67,8 +67,12 @@ fuzz: ## each fuzz target for FUZZTIME (60s, or a count such as 5000x)
 # The benchmarks are a module of their own, so holdd does not depend on the engines that they compare.
 BENCH := .build/bench
 STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
-bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and physical limits, in a quarter of an hour; QUICK=1 is the short form, PARTS=drain,verify measures some parts
-	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(PARTS),-parts $(PARTS)) $(if $(QUICK),-quick,$(if $(PARTS),,-results results))
+# QUICK=1 writes what it found to .build, because its figures are rough.
+RESULTS := $(if $(QUICK),$(CURDIR)/.build/results,results)
+DOCS := $(if $(QUICK),$(RESULTS)/README.md $(RESULTS)/performance.md,../../README.md ../../deploy/docs/performance.md)
+bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and physical limits, in a quarter of an hour; writes results, chart and documentation; QUICK=1 is the short form, PARTS=drain,verify measures some parts
+	@$(if $(QUICK),mkdir -p $(RESULTS) && cp README.md deploy/docs/performance.md $(RESULTS))
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick) $(if $(PARTS),-parts $(PARTS),-results $(RESULTS) $(DOCS))
 
 bench-bullmq:
 	@cmd/bench/bullmq/install $(BENCH)/bullmq
