@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"runtime"
 	"runtime/debug"
@@ -33,9 +34,20 @@ SIGINT the daemon finishes the calls in flight and exits.`,
 		log, level := newLogger(s, out.stderr)
 		// Standard error cannot always be synced.
 		defer func() { _ = log.Sync() }()
-		return toExitError(runDaemon(cmd.Context(), s, log, level), "")
+		err = toExitError(runDaemon(cmd.Context(), s, log, level), "")
+		if e, ok := errors.AsType[*exitError](err); ok && !logsText(s, out.stderr) {
+			// A collector of JSON lines must be able to read the last one too.
+			log.Error("daemon failed", zap.Error(e.err))
+			e.printed = true
+		}
+		return err
 	}
 	return cmd
+}
+
+// logsText reports whether the log has lines of text instead of JSON.
+func logsText(s *config.Settings, w io.Writer) bool {
+	return s.LogFormat == "console" || s.LogFormat == "auto" && isTerminal(w)
 }
 
 func runDaemon(
@@ -68,7 +80,7 @@ func newLogger(s *config.Settings, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
 	}
 	enc.EncodeDuration = zapcore.StringDurationEncoder
 	encoder := zapcore.NewJSONEncoder(enc)
-	if s.LogFormat == "console" || s.LogFormat == "auto" && isTerminal(w) {
+	if logsText(s, w) {
 		enc.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		enc.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(enc)

@@ -46,6 +46,10 @@ type Options struct {
 	// are admitted, without a token.
 	Tokens *Tokens
 
+	// Requests keeps the responses to requests with an Idempotency-Key. Nil:
+	// the header is ignored, except by authorizations.
+	Requests RequestStore
+
 	Metrics http.Handler // serves /metrics; nil: 404
 	Logger  *zap.Logger  // nil: nothing is logged
 	// LogLevel is the level of Logger, which operators may change. Nil: they
@@ -92,6 +96,7 @@ type API struct {
 	slots          chan struct{} // one for each request in flight
 	requestTimeout time.Duration
 	webhook        *webhookHandler
+	repeats        *repeatHandler
 	log            *zap.Logger
 }
 
@@ -134,6 +139,7 @@ func New(o Options) (*API, error) {
 		slots:          make(chan struct{}, o.MaxInFlight),
 		requestTimeout: o.RequestTimeout,
 		webhook:        newWebhookHandler(o.Webhook, o.Logger),
+		repeats:        newRepeatHandler(mux, &o, r),
 		log:            o.Logger,
 	}, nil
 }
@@ -185,7 +191,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	}
 	r = r.WithContext(ctx)
 	c.w, c.r = unwrapped, r // http.MaxBytesReader needs net/http's own writer
-	a.mux.ServeHTTP(w, r)
+	a.repeats.serve(w, r, c)
 }
 
 // recoverPanic logs a panic and answers 500. It closes the connection instead

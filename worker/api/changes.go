@@ -117,6 +117,10 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 		if err != nil {
 			return nil, h.logAndConvertError(ctx, err)
 		}
+		if changed.State.Final() {
+			// A repeated request: nothing is left to do.
+			return h.newHoldResponse(&changed, now, http.StatusOK, false), nil
+		}
 		return h.newHoldResponse(&changed, now, status, false), nil
 	}
 }

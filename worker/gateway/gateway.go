@@ -66,6 +66,7 @@ type Gateway struct {
 	paymentIntents paymentintent.Client
 	timeout        time.Duration
 	livemode       bool
+	address        string          // of the API
 	pool           *http.Transport // nil if Options.Transport was set
 	scrubber       *secretScrubber
 }
@@ -90,6 +91,7 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
 		livemode: o.APIKey.isLive(),
+		address:  base,
 		scrubber: newSecretScrubber(o.APIKey),
 	}
 	transport := o.Transport
@@ -129,6 +131,9 @@ func newStripeBackend(
 		EnableTelemetry:   stripe.Bool(false),
 	})
 }
+
+// Address returns the URL of the API. It contains no secret.
+func (g *Gateway) Address() string { return g.address }
 
 // Livemode reports whether the API key is of live mode.
 func (g *Gateway) Livemode() bool { return g.livemode }

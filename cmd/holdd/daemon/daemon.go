@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(apiOptions(&o, w, notifier, stripe.Livemode(), tokens, m))
+	handler, err := api.New(apiOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m))
 	if err != nil {
 		return err
 	}
@@ -131,6 +131,7 @@ func readTokens(path string) (t *api.Tokens, err error) {
 
 // openStore opens the store and sends go-redis' messages to the log.
 func openStore(ctx context.Context, o *Options, livemode bool) (*store.Store, error) {
+	redisclient.SetLogger(redisLogger{o.Logger}) // before its first message
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	st, warnings, err := store.Open(ctx, storeOptions(o, livemode))
@@ -138,7 +139,6 @@ func openStore(ctx context.Context, o *Options, livemode bool) (*store.Store, er
 		return nil, err
 	}
 	logWarnings(o.Logger, warnings)
-	redisclient.SetLogger(redisLogger{o.Logger})
 	return st, nil
 }
 

@@ -103,14 +103,15 @@ func alertOptions(
 }
 
 func apiOptions(
-	o *Options, w *worker.Worker, notifier *alert.Notifier, livemode bool, tokens *api.Tokens,
-	m *metrics,
+	o *Options, w *worker.Worker, notifier *alert.Notifier, requests api.RequestStore,
+	livemode bool, tokens *api.Tokens, m *metrics,
 ) api.Options {
 	return api.Options{
 		Holds: api.HoldServices{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
-		Webhook: webhookOptions(o.Settings, w.Webhooks), Livemode: livemode, Version: o.Version,
+		Requests: requests,
+		Webhook:  webhookOptions(o.Settings, w.Webhooks), Livemode: livemode, Version: o.Version,
 		Rules:  holdRules(o.Settings),
 		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
 	}
