@@ -66,7 +66,7 @@ func (a *accessControl) authenticateToken(r *http.Request, c *requestInfo) *Prob
 		return newProblem(TokenReadOnly, "",
 			fmt.Sprintf("token %s has the role read: use one with the role operate", caller))
 	}
-	c.by, c.trusted = caller, true
+	c.by, c.token, c.trusted = caller, caller, true
 	return nil
 }
 

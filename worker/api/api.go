@@ -89,7 +89,9 @@ func (o *Options) checkAndSetDefaults() error {
 type API struct {
 	access         *accessControl
 	mux            *http.ServeMux
-	slots          chan struct{} // one for each request in flight
+	slots          *requestSlots
+	bodies         *bodyReader
+	maxBatchBody   int64
 	requestTimeout time.Duration
 	webhook        *webhookHandler
 	log            *zap.Logger
@@ -109,7 +111,7 @@ func New(o Options) (*API, error) {
 	doc := newHumaAPI(mux, o.Version)
 	r := responseBuilder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
 	for _, h := range []routeRegistrar{
-		&scheduleHandler{r, o.Holds.Scheduler, o.MaxBatchBodyBytes},
+		&scheduleHandler{r, o.Holds.Scheduler},
 		&holdReadHandler{r, o.Holds.Reader},
 		&holdChangeHandler{r, o.Holds.Changer},
 		&planHandler{r, o.Holds.Planner},
@@ -127,12 +129,15 @@ func New(o Options) (*API, error) {
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}
+	bodies := &bodyReader{}
 	return &API{
 		access:         newAccessControl(o.Tokens),
 		mux:            mux,
-		slots:          make(chan struct{}, o.MaxInFlight),
+		slots:          newRequestSlots(o.MaxInFlight),
+		bodies:         bodies,
+		maxBatchBody:   o.MaxBatchBodyBytes,
 		requestTimeout: o.RequestTimeout,
-		webhook:        newWebhookHandler(o.Webhook, o.Logger),
+		webhook:        newWebhookHandler(o.Webhook, bodies, o.Logger),
 		log:            o.Logger,
 	}, nil
 }
@@ -159,32 +164,63 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p := a.access.authenticate(r, c); p != nil {
-		p.write(w)
+		rejectUnread(w, r, p.write)
 		return
 	}
 	// The mux's own 404 and 405 are plain text, so check first whether it has
 	// the route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		problemFromMux(handler, r).write(w)
+		rejectUnread(w, r, problemFromMux(handler, r).write)
 		return
 	}
+	body, p := a.bodies.read(unwrapped, r, a.maxBodyBytes(pattern))
+	defer body.release()
+	if p != nil {
+		p.write(w)
+		return
+	}
+	if conn := connFromContext(r.Context()); c.trusted {
+		conn.setServing(true)
+		defer conn.setServing(false)
+	}
+	c.header, c.body = r.Header, body.bytes
+	a.serveInSlot(w, r, c)
+}
+
+// rejectUnread writes a problem before the request's body is read. It closes
+// the connection of a request with a body: net/http would wait for the body
+// otherwise.
+func rejectUnread(w http.ResponseWriter, r *http.Request, write func(http.ResponseWriter)) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+	write(w)
+}
+
+// maxBodyBytes returns the maximum size of a route's body.
+func (a *API) maxBodyBytes(pattern string) int64 {
+	if pattern == http.MethodPost+" "+batchPath {
+		return a.maxBatchBody
+	}
+	return maxSingleBodyBytes
+}
+
+// serveInSlot waits for a slot and serves the request.
+func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo) {
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestInfoContextKey{}, c),
 		a.requestTimeout)
 	defer cancel()
 	if !isExemptFromInFlightLimit(r.URL.Path) {
-		select {
-		case a.slots <- struct{}{}:
-			defer func() { <-a.slots }()
-		case <-ctx.Done():
+		release := a.slots.acquire(ctx, c.token)
+		if release == nil {
 			newProblem(Unavailable, "",
 				"too many requests in flight: retry in a few seconds").write(w)
 			return
 		}
+		defer release()
 	}
-	r = r.WithContext(ctx)
-	c.w, c.r = unwrapped, r // http.MaxBytesReader needs net/http's own writer
-	a.mux.ServeHTTP(w, r)
+	a.mux.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // recoverPanic logs a panic and answers 500. It closes the connection instead

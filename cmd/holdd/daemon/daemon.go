@@ -98,7 +98,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	p := startParts(ctx, w, notifier, api.NewServer(handler, o.Logger), listener)
+	limited := api.LimitConnections(listener)
+	m.registerConnectionCounter(limited)
+	p := startParts(ctx, w, notifier, api.NewServer(handler, o.Logger), limited)
 	if !accountKnown {
 		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
 	}

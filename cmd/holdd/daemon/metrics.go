@@ -158,6 +158,14 @@ func (m *metrics) registerAPICounters(a *api.API) {
 	}
 }
 
+// registerConnectionCounter registers the counter of a listener.
+func (m *metrics) registerConnectionCounter(l *api.ConnectionLimiter) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: "holdd_api_connections_closed_total",
+			Help: "Connections closed because too many were open."},
+		func() float64 { return float64(l.ClosedConnections()) }))
+}
+
 // CallFinished implements worker.Observer, as do the methods below.
 func (m *metrics) CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration) {
 	m.stripeRequests.WithLabelValues(op.String(), kind.String()).Inc()
