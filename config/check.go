@@ -3,13 +3,14 @@ package config
 import (
 	"net/url"
 	"os"
+	"strings"
 )
 
 // combinationRules check settings that depend on each other. Each returns
 // without effect if one of its settings is invalid.
 var combinationRules = []func(*settingsLoader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
-	checkTokensSetting, checkCallbackURLAndSecret,
+	checkTokensSetting, checkListenAddresses, checkCallbackURLAndSecret,
 	warnAboutPasswordFlag, warnAboutThresholds,
 }
 
@@ -103,6 +104,31 @@ func checkTokensSetting(l *settingsLoader, s *Settings) {
 		l.addProblem(key, "cannot read %s: it is a directory", s.TokensFile)
 	default:
 		l.warnIfWorldReadable(key, s.TokensFile, info)
+	}
+}
+
+// checkListenAddresses rejects an address that is used twice. Port 0 stands for
+// any free port.
+func checkListenAddresses(l *settingsLoader, s *Settings) {
+	if l.hasInvalid("listen", "webhook_listen", "metrics_listen") {
+		return
+	}
+	first := map[string]string{s.Listen: "listen"}
+	for _, other := range []struct{ key, addr string }{
+		{"webhook_listen", s.WebhookListen}, {"metrics_listen", s.MetricsListen},
+	} {
+		if other.addr == "" || strings.HasSuffix(other.addr, ":0") {
+			continue
+		}
+		if key := first[other.addr]; key != "" {
+			l.addProblem(other.key, "%s is the address of %s: use another port, or remove it",
+				other.addr, key)
+		}
+		first[other.addr] = other.key
+	}
+	if s.WebhookListen != "" && len(s.StripeWebhookSecrets) == 0 &&
+		!l.hasInvalid("stripe_webhook_secrets") {
+		l.addWarning("webhook_listen: webhooks are disabled until STRIPE_WEBHOOK_SECRETS is set")
 	}
 }
 

@@ -76,6 +76,12 @@ func connectionFields(s *Settings) []*settingField {
 		{key: "tokens_file",
 			usage:        "file with the API's tokens; required for any address but loopback",
 			settingCodec: textCodec(&s.TokensFile, nil)},
+		{key: "webhook_listen",
+			usage:        "address that serves only Stripe's webhooks; listen then serves none",
+			settingCodec: textCodec(&s.WebhookListen, parseListenAddress)},
+		{key: "metrics_listen",
+			usage:        "address that serves only metrics and health, without a token",
+			settingCodec: textCodec(&s.MetricsListen, parseListenAddress)},
 	}
 }
 

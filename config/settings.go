@@ -19,6 +19,11 @@ type Settings struct {
 
 	Listen     string // host:port, or unix:///path
 	TokensFile string // the API's tokens with their roles
+	// WebhookListen serves only Stripe's webhooks, and Listen then serves none.
+	// Empty: Listen serves them.
+	WebhookListen string
+	// MetricsListen serves metrics and health without a token. May be empty.
+	MetricsListen string
 
 	Partitions   int           // only holdd repartition changes it once there are holds
 	Concurrency  int           // calls to Stripe at a time

@@ -95,8 +95,14 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 
 // checkLocalCaller rejects a request that cannot come from a program on this
 // machine. A web page that resolves its own name to 127.0.0.1 (DNS rebinding)
-// still sends that name as Host. A Unix socket has no such callers.
+// still sends that name as Host. A Unix socket has no such callers. A proxy on
+// this machine forwards the requests of others, on any socket.
 func checkLocalCaller(r *http.Request) *Problem {
+	if name := forwardingHeader(r.Header); name != "" {
+		return newProblem(HostNotAllowed, "", "the request has the header "+name+": it passed a "+
+			"proxy, so its sender is unknown, and holdd has no tokens: set TOKENS_FILE, or let the "+
+			"proxy forward only "+WebhookPath)
+	}
 	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if addr != nil && addr.Network() == "unix" {
 		return nil
@@ -111,6 +117,17 @@ func checkLocalCaller(r *http.Request) *Problem {
 				"use localhost, 127.0.0.1 or [::1], or set TOKENS_FILE", r.Host))
 	}
 	return nil
+}
+
+// forwardingHeader returns the name of a header by which a proxy tells that it
+// forwards a request, empty if there is none.
+func forwardingHeader(h http.Header) string {
+	for name := range h {
+		if name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-") {
+			return name
+		}
+	}
+	return ""
 }
 
 // isLoopbackHost reports whether a host, with or without a port, names the

@@ -36,7 +36,10 @@ type Options struct {
 	// Deliveries shows and replays deliveries. Nil: its routes answer 503.
 	Deliveries DeliveryService
 	// Webhook receives Stripe's events. Nil: its route answers 404.
-	Webhook  *WebhookOptions
+	Webhook *WebhookOptions
+	// WebhookElsewhere says that only [API.WebhookHandler] serves the webhooks.
+	WebhookElsewhere bool
+
 	Livemode bool   // shown with each hold
 	Version  string // shown in the OpenAPI document and by /healthz
 	// Rules decide which warnings are shown with a hold.
@@ -94,7 +97,9 @@ type API struct {
 	maxBatchBody   int64
 	requestTimeout time.Duration
 	webhook        *webhookHandler
-	log            *zap.Logger
+	// webhookElsewhere says that another listener serves the webhooks.
+	webhookElsewhere bool
+	log              *zap.Logger
 }
 
 // routeRegistrar serves the routes of one concern.
@@ -139,6 +144,8 @@ func New(o Options) (*API, error) {
 		requestTimeout: o.RequestTimeout,
 		webhook:        newWebhookHandler(o.Webhook, bodies, o.Logger),
 		log:            o.Logger,
+
+		webhookElsewhere: o.WebhookElsewhere,
 	}, nil
 }
 
@@ -152,14 +159,10 @@ func (a *API) InvalidSignatures() uint64 { return a.webhook.invalidSignatures.Lo
 
 // ServeHTTP checks access, limits the requests in flight, and routes.
 func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
-	w := &responseStartRecorder{ResponseWriter: unwrapped}
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-
+	w := newResponse(unwrapped)
 	c := &requestInfo{method: r.Method, path: r.URL.Path}
 	defer a.recoverPanic(w, c)
-	if r.URL.Path == WebhookPath {
+	if r.URL.Path == WebhookPath && !a.webhookElsewhere {
 		a.webhook.serve(w, unwrapped, r)
 		return
 	}

@@ -94,17 +94,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	m.registry.MustRegister(
 		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st}).collect),
 		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st))
-	listener, err := api.Listen(o.Settings.Listen)
+	servers, err := openServers(&o, handler)
 	if err != nil {
 		return err
 	}
-	limited := api.LimitConnections(listener)
-	m.registerConnectionCounter(limited)
-	p := startParts(ctx, w, notifier, api.NewServer(handler, o.Logger), limited)
+	m.registerConnectionCounter(servers)
+	p := startParts(ctx, w, notifier, servers)
 	if !accountKnown {
 		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
 	}
-	reportStarted(&o, listener.Addr(), stripe.Livemode())
+	reportStarted(&o, servers, stripe.Livemode())
 	return p.stop(ctx, o.Logger, p.wait(ctx, o.Logger))
 }
 
@@ -164,7 +163,7 @@ func newReplicaName() string {
 
 // daemonProcess is the running parts of the daemon.
 type daemonProcess struct {
-	server       *http.Server
+	servers      []*apiServer
 	stopWorker   context.CancelFunc // stops the notifier as well
 	workerDone   chan error
 	notifierDone chan struct{}
@@ -176,16 +175,17 @@ type daemonProcess struct {
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
 func startParts(
-	ctx context.Context, w *worker.Worker, notifier *alert.Notifier, server *http.Server,
-	listener net.Listener,
+	ctx context.Context, w *worker.Worker, notifier *alert.Notifier, servers []*apiServer,
 ) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
-	p := &daemonProcess{server: server, stopWorker: stopWorker, workerDone: make(chan error, 1),
-		notifierDone: make(chan struct{}), serverDone: make(chan error, 1),
+	p := &daemonProcess{servers: servers, stopWorker: stopWorker, workerDone: make(chan error, 1),
+		notifierDone: make(chan struct{}), serverDone: make(chan error, len(servers)),
 		accountDone: make(chan error, 1)}
 	go func() { p.workerDone <- w.Run(workerCtx) }()
 	go func() { defer close(p.notifierDone); notifier.Run(workerCtx) }()
-	go func() { p.serverDone <- server.Serve(listener) }()
+	for _, s := range servers {
+		go func() { p.serverDone <- s.server.Serve(s.listener) }()
+	}
 	return p
 }
 
@@ -214,8 +214,10 @@ func (p *daemonProcess) wait(ctx context.Context, log *zap.Logger) error {
 func (p *daemonProcess) stop(ctx context.Context, log *zap.Logger, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiShutdownTimeout)
 	defer cancel()
-	if err := p.server.Shutdown(ctx); err != nil {
-		cause = errors.Join(cause, p.server.Close())
+	for _, s := range p.servers {
+		if err := s.server.Shutdown(ctx); err != nil {
+			cause = errors.Join(cause, s.server.Close())
+		}
 	}
 	p.stopWorker()
 	cause = errors.Join(cause, <-p.workerDone)
@@ -224,17 +226,4 @@ func (p *daemonProcess) stop(ctx context.Context, log *zap.Logger, cause error) 
 		log.Info("stopped")
 	}
 	return cause
-}
-
-func reportStarted(o *Options, addr net.Addr, livemode bool) {
-	url := "http://" + addr.String()
-	if addr.Network() == "unix" {
-		url = "unix://" + addr.String()
-	}
-	o.Logger.Info("holdd is up", zap.String("version", o.Version), zap.String("listen", url),
-		zap.Bool("livemode", livemode), zap.Int("partitions", o.Settings.Partitions),
-		zap.Int("concurrency", o.Settings.Concurrency))
-	if o.Ready != nil {
-		o.Ready(url)
-	}
 }

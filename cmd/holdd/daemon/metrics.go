@@ -158,12 +158,18 @@ func (m *metrics) registerAPICounters(a *api.API) {
 	}
 }
 
-// registerConnectionCounter registers the counter of a listener.
-func (m *metrics) registerConnectionCounter(l *api.ConnectionLimiter) {
+// registerConnectionCounter registers the counter of all listeners.
+func (m *metrics) registerConnectionCounter(servers []*apiServer) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(
 		prometheus.CounterOpts{Name: "holdd_api_connections_closed_total",
 			Help: "Connections closed because too many were open."},
-		func() float64 { return float64(l.ClosedConnections()) }))
+		func() float64 {
+			n := uint64(0)
+			for _, s := range servers {
+				n += s.listener.ClosedConnections()
+			}
+			return float64(n)
+		}))
 }
 
 // CallFinished implements worker.Observer, as do the methods below.

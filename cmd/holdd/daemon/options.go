@@ -110,7 +110,8 @@ func apiOptions(
 		Holds: api.HoldServices{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
-		Webhook: webhookOptions(o.Settings, w.Webhooks), Livemode: livemode, Version: o.Version,
+		Webhook:          webhookOptions(o.Settings, w.Webhooks),
+		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
 		Rules:  holdRules(o.Settings),
 		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
 	}
