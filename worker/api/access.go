@@ -14,13 +14,17 @@ const clientNameHeader = "Holdd-Client"
 
 // accessControl decides which requests are admitted, and on whose behalf.
 type accessControl struct {
-	tokens       *Tokens // nil: callers on this machine need none, others are rejected
+	// tokens is nil if callers on this machine need none, and others are
+	// rejected. That does not change while holdd runs.
+	tokens       atomic.Pointer[Tokens]
 	crossOrigin  *http.CrossOriginProtection
 	unauthorized atomic.Uint64
 }
 
 func newAccessControl(t *Tokens) *accessControl {
-	return &accessControl{tokens: t, crossOrigin: http.NewCrossOriginProtection()}
+	a := &accessControl{crossOrigin: http.NewCrossOriginProtection()}
+	a.tokens.Store(t)
+	return a
 }
 
 // authenticate rejects a request, or records its caller in c.
@@ -29,7 +33,8 @@ func (a *accessControl) authenticate(r *http.Request, c *requestInfo) *Problem {
 	if r.Header.Get(clientNameHeader) == "cli" {
 		c.by = "cli"
 	}
-	if a.tokens == nil {
+	tokens := a.tokens.Load()
+	if tokens == nil {
 		if p := checkLocalCaller(r); p != nil {
 			return p
 		}
@@ -39,15 +44,17 @@ func (a *accessControl) authenticate(r *http.Request, c *requestInfo) *Problem {
 		return newProblem(CrossOriginRefused, "",
 			"cross-origin request from a web page rejected: nothing was changed")
 	}
-	if a.tokens == nil {
+	if tokens == nil {
 		return nil
 	}
-	return a.authenticateToken(r, c)
+	return a.authenticateToken(tokens, r, c)
 }
 
-func (a *accessControl) authenticateToken(r *http.Request, c *requestInfo) *Problem {
+func (a *accessControl) authenticateToken(
+	tokens *Tokens, r *http.Request, c *requestInfo,
+) *Problem {
 	given, ok := bearerToken(r)
-	caller, role := a.tokens.findCaller(given)
+	caller, role := tokens.findCaller(given)
 	switch {
 	case role == 0:
 		if isPublicRoute(r) && !ok {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -97,6 +98,7 @@ type API struct {
 	maxBatchBody   int64
 	requestTimeout time.Duration
 	webhook        *webhookHandler
+	logLevel       *logLevelControl
 	// webhookElsewhere says that another listener serves the webhooks.
 	webhookElsewhere bool
 	log              *zap.Logger
@@ -114,6 +116,7 @@ func New(o Options) (*API, error) {
 	}
 	mux := http.NewServeMux()
 	doc := newHumaAPI(mux, o.Version)
+	logLevel := newLogLevelControl(o.LogLevel, o.Logger)
 	r := responseBuilder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
 	for _, h := range []routeRegistrar{
 		&scheduleHandler{r, o.Holds.Scheduler},
@@ -123,7 +126,7 @@ func New(o Options) (*API, error) {
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
 		&deliveryHandler{r, o.Deliveries},
-		&logLevelHandler{newLogLevelControl(o.LogLevel, o.Logger)},
+		&logLevelHandler{logLevel},
 		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
 	} {
 		h.register(doc)
@@ -143,10 +146,28 @@ func New(o Options) (*API, error) {
 		maxBatchBody:   o.MaxBatchBodyBytes,
 		requestTimeout: o.RequestTimeout,
 		webhook:        newWebhookHandler(o.Webhook, bodies, o.Logger),
+		logLevel:       logLevel,
 		log:            o.Logger,
 
 		webhookElsewhere: o.WebhookElsewhere,
 	}, nil
+}
+
+// SetTokens replaces the tokens for the requests that follow. It changes nothing
+// if the API has no tokens.
+func (a *API) SetTokens(t *Tokens) {
+	if a.access.tokens.Load() != nil && t != nil {
+		a.access.tokens.Store(t)
+	}
+}
+
+// SetConfiguredLogLevel changes the log level, as a request does, and the level
+// of the settings. It changes nothing if operators may not change the level.
+func (a *API) SetConfiguredLogLevel(level zapcore.Level, by string) {
+	if a.logLevel != nil {
+		a.logLevel.configured.Store(int32(level))
+		a.logLevel.set(level, by)
+	}
 }
 
 // UnauthorizedRequests returns how many requests were rejected for their token

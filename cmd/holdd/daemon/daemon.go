@@ -31,6 +31,10 @@ type Options struct {
 	// Level is the level of Logger, which operators may change at run time.
 	// Nil: they cannot.
 	Level *zap.AtomicLevel
+	// Reload reads the settings again. Nil: the settings stay.
+	Reload func() (*config.Settings, error)
+	// ReloadSignal receives the operator's requests to reload. May be nil.
+	ReloadSignal <-chan os.Signal
 	// Ready is called once with the URL of the API. May be nil.
 	Ready func(url string)
 	// Transport replaces the network to Stripe, for a simulator in the same
@@ -84,7 +88,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(apiOptions(&o, w, notifier, stripe.Livemode(), tokens, m))
+	secrets := &webhookSecrets{}
+	secrets.set(o.Settings)
+	handler, err := api.New(apiOptions(&o, w, notifier, stripe.Livemode(), tokens, m, secrets))
 	if err != nil {
 		return err
 	}
@@ -102,6 +108,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	p := startParts(ctx, w, notifier, servers)
 	if !accountKnown {
 		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
+	}
+	if o.Reload != nil {
+		reloader := &settingsReloader{o: &o, current: o.Settings, tokens: tokens, handler: handler,
+			stripe: stripe, account: account, secrets: secrets}
+		go reloader.run(ctx)
 	}
 	reportStarted(&o, servers, stripe.Livemode())
 	return p.stop(ctx, o.Logger, p.wait(ctx, o.Logger))
