@@ -11,7 +11,7 @@ import (
 var combinationRules = []func(*settingsLoader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
 	checkTokensSetting, checkListenAddresses, checkCallbackURLAndSecret,
-	warnAboutPasswordFlag, warnAboutThresholds,
+	warnAboutPasswordFlag, warnAboutThresholds, warnAboutUnencrypted,
 }
 
 func (l *settingsLoader) checkSettingCombinations() {
@@ -163,5 +163,33 @@ func warnAboutThresholds(l *settingsLoader, s *Settings) {
 				FormatDuration(d), FormatDuration(s.ExpiryMargin))
 			return
 		}
+	}
+}
+
+// warnAboutUnencrypted warns about secrets and events that other machines on
+// the way can read or change.
+func warnAboutUnencrypted(l *settingsLoader, s *Settings) {
+	if !l.hasInvalid("callback_url") {
+		u, err := url.Parse(s.CallbackURL)
+		if err == nil && u.Scheme == "http" && !isLoopbackHost(u.Hostname()) {
+			l.addWarning("callback_url: events go to %s unencrypted: use https", u.Host)
+		}
+	}
+	if l.hasInvalid("redis_url", "redis_url_file") {
+		return
+	}
+	text := s.RedisURL.Reveal()
+	u, err := url.Parse(text)
+	if err != nil {
+		return
+	}
+	plain := u.Scheme == "redis" || strings.HasPrefix(u.Scheme, "redis+")
+	if plain && maskPassword(text) != text && !isLoopbackHost(u.Hostname()) {
+		l.addWarning("redis_url: the password goes to %s unencrypted: use TLS (rediss://), "+
+			"or stay on a private network", u.Hostname())
+	}
+	if v := u.Query().Get("skip_verify"); v != "" && v != "false" && v != "0" {
+		l.addWarning("redis_url: skip_verify accepts any server as Redis: remove it, and make the " +
+			"server's certificate known to this machine")
 	}
 }

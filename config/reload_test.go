@@ -67,3 +67,33 @@ func TestLoad_UnknownVariables(t *testing.T) {
 		t.Errorf("variables of a service: %v", err)
 	}
 }
+
+// Secrets and events on an open network are worth a warning.
+func TestLoad_WarnsAboutUnencrypted(t *testing.T) {
+	callback := []string{"HOLDD_CALLBACK_SECRET=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+	for _, c := range []struct{ setting, want string }{
+		{"HOLDD_CALLBACK_URL=http://booking.example/events", "unencrypted: use https"},
+		{"HOLDD_CALLBACK_URL=https://booking.example/events", ""},
+		{"HOLDD_CALLBACK_URL=http://127.0.0.1:9000/events", ""},
+		{"REDIS_URL=redis://:topsecret@redis.example:6379", "the password goes to redis.example"},
+		{"REDIS_URL=rediss://:topsecret@redis.example:6379", ""},
+		{"REDIS_URL=redis://:topsecret@127.0.0.1:6379", ""},
+		{"REDIS_URL=redis://redis.example:6379", ""},
+		{"REDIS_URL=rediss://redis.example:6379?skip_verify=true", "skip_verify accepts any server"},
+	} {
+		environ := []string{testStripeKeyEnv, c.setting}
+		if strings.HasPrefix(c.setting, "HOLDD_CALLBACK") {
+			environ = append(environ, callback...)
+		}
+		s, err := config.Load(nil, environ, "")
+		if err != nil {
+			t.Errorf("%s: %v", c.setting, err)
+			continue
+		}
+		warnings := strings.Join(s.Warnings(), "\n")
+		if c.want == "" && warnings != "" || !strings.Contains(warnings, c.want) ||
+			strings.Contains(warnings, "topsecret") {
+			t.Errorf("%s: warnings %q, want %q", c.setting, warnings, c.want)
+		}
+	}
+}

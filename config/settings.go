@@ -124,9 +124,10 @@ func isLoopbackAddress(listen string) bool {
 	if err != nil {
 		return false
 	}
-	if host == "localhost" {
-		return true
-	}
+	return isLoopbackHost(host)
+}
+
+func isLoopbackHost(host string) bool {
 	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
