@@ -61,8 +61,9 @@ func TestFormatRelative(t *testing.T) {
 // cursor, change the writing direction, or add a line.
 func TestOutput_SanitizesControlCharacters(t *testing.T) {
 	store, env := startFakeAPI(t)
-	evil := "BK\u009b31m\u202e-1"
-	req := hold.ScheduleRequest{PaymentIntent: "pi_evil00001", Reference: evil, Metadata: map[string]string{"a\x1b[2J": "b\x1b]0;title\a\nfake: line"}}
+	req := hold.ScheduleRequest{PaymentIntent: "pi_evil00001", Reference: "BK-1",
+		Metadata: map[string]string{"a\x1b[2J": "b\x1b]0;title\a\nfake: line",
+			"c": "BK\u009b31m\u202e-1"}}
 	if done := store.Schedule(t.Context(), []hold.ScheduleRequest{req}, "api"); done[0].Err != nil {
 		t.Fatal(done[0].Err)
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +24,8 @@ func newServeCommand(out *console, env environmentVars) *cobra.Command {
 		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
 		Long: `Run the daemon. Flags override environment variables, which override the settings
 file (--config, YAML). Secrets have no flags. "holdd config show" lists all settings. On SIGTERM or
-SIGINT the daemon finishes the calls in flight and exits.`,
+SIGINT the daemon finishes the calls in flight and exits. On SIGHUP, and when one of their files
+changes, it reads the tokens, the webhook secrets, the Stripe key and the log level again.`,
 		Example: `  STRIPE_API_KEY_FILE=/run/secrets/stripe REDIS_URL=redis://127.0.0.1:6379/0 \
     holdd serve`,
 	}
@@ -34,7 +38,7 @@ SIGINT the daemon finishes the calls in flight and exits.`,
 		log, level := newLogger(s, out.stderr)
 		// Standard error cannot always be synced.
 		defer func() { _ = log.Sync() }()
-		err = toExitError(runDaemon(cmd.Context(), s, log, level), "")
+		err = toExitError(runDaemon(cmd.Context(), s, load, log, level), "")
 		if e, ok := errors.AsType[*exitError](err); ok && !logsText(s, out.stderr) {
 			// A collector of JSON lines must be able to read the last one too.
 			log.Error("daemon failed", zap.Error(e.err))
@@ -51,8 +55,12 @@ func logsText(s *config.Settings, w io.Writer) bool {
 }
 
 func runDaemon(
-	ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel,
+	ctx context.Context, s *config.Settings, reload func() (*config.Settings, error),
+	log *zap.Logger, level zap.AtomicLevel,
 ) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	runtime.MemProfileRate = 0 // nothing here reads the memory profile
 	memoryCtx, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
@@ -60,6 +68,7 @@ func runDaemon(
 	release, _ := buildVersion()
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
+		Reload: reload, ReloadSignal: hangups,
 		// Free the garbage of the start (settings, OpenAPI document), which an
 		// idle daemon would keep for minutes.
 		Ready: func(string) { debug.FreeOSMemory() },

@@ -62,15 +62,13 @@ type savedResponse struct {
 // card is authorized.
 type repeatHandler struct {
 	responseBuilder
-	next    http.Handler
-	store   RequestStore // nil: no request is kept
-	lease   time.Duration
-	maxBody int64
+	next  http.Handler
+	store RequestStore // nil: no request is kept
+	lease time.Duration
 }
 
 func newRepeatHandler(next http.Handler, o *Options, r responseBuilder) *repeatHandler {
-	return &repeatHandler{r, next, o.Requests, o.RequestTimeout + leaseSlack,
-		max(o.MaxBatchBodyBytes, maxSingleBodyBytes)}
+	return &repeatHandler{r, next, o.Requests, o.RequestTimeout + leaseSlack}
 }
 
 func (h *repeatHandler) serve(w http.ResponseWriter, r *http.Request, c *requestInfo) {
@@ -84,11 +82,7 @@ func (h *repeatHandler) serve(w http.ResponseWriter, r *http.Request, c *request
 		h.logAndConvertError(r.Context(), err).write(w)
 		return
 	}
-	digest, err := h.digestRequest(r, c)
-	if err != nil {
-		h.logAndConvertError(r.Context(), err).write(w)
-		return
-	}
+	digest := digestRequest(r, c)
 	id := hexDigest("key", c.by, keys[0])
 	found, response, err := h.store.BeginRequest(r.Context(), id, digest, h.lease)
 	switch {
@@ -108,15 +102,9 @@ func (h *repeatHandler) serve(w http.ResponseWriter, r *http.Request, c *request
 	}
 }
 
-// digestRequest returns a digest of what a request asks for. It reads the body
-// and puts it back.
-func (h *repeatHandler) digestRequest(r *http.Request, c *requestInfo) (digest string, err error) {
-	err = c.readRawBody(h.maxBody, func(body []byte) error {
-		digest = hexDigest(r.Method, r.URL.RequestURI(), r.Header.Get("If-Match"), string(body))
-		r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(body)))
-		return nil
-	})
-	return digest, err
+// digestRequest returns a digest of what a request asks for.
+func digestRequest(r *http.Request, c *requestInfo) string {
+	return hexDigest(r.Method, r.URL.RequestURI(), r.Header.Get("If-Match"), string(c.body))
 }
 
 // executeAndSave executes a request and saves its response before the caller

@@ -69,6 +69,7 @@ type Gateway struct {
 	address        string          // of the API
 	pool           *http.Transport // nil if Options.Transport was set
 	scrubber       *secretScrubber
+	key            *currentKey
 }
 
 // New validates the options and returns a gateway. It sends nothing.
@@ -93,6 +94,7 @@ func New(o Options) (*Gateway, error) {
 		livemode: o.APIKey.isLive(),
 		address:  base,
 		scrubber: newSecretScrubber(o.APIKey),
+		key:      newCurrentKey(o.APIKey),
 	}
 	transport := o.Transport
 	if transport == nil {
@@ -100,7 +102,7 @@ func New(o Options) (*Gateway, error) {
 		transport = g.pool
 	}
 	g.paymentIntents = paymentintent.Client{
-		B: newStripeBackend(base, transport, o.Context), Key: string(o.APIKey),
+		B: newStripeBackend(base, transport, o.Context, g.key), Key: string(o.APIKey),
 	}
 	return g, nil
 }
@@ -110,7 +112,7 @@ func New(o Options) (*Gateway, error) {
 // ignore the context while they sleep, and holdd records each attempt before it
 // sends it.
 func newStripeBackend(
-	base string, transport http.RoundTripper, stripeContext string,
+	base string, transport http.RoundTripper, stripeContext string, key *currentKey,
 ) stripe.Backend {
 	_, reportsConns := transport.(*http.Transport)
 	if stripeContext != "" {
@@ -119,7 +121,8 @@ func newStripeBackend(
 	return stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: stripe.String(base),
 		HTTPClient: &http.Client{
-			Transport: &tracingTransport{next: transport, nextReportsConns: reportsConns},
+			Transport: &keyTransport{key: key,
+				next: &tracingTransport{next: transport, nextReportsConns: reportsConns}},
 			// Stripe does not redirect. A redirect could send the key or a
 			// capture to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
