@@ -76,6 +76,8 @@ func connectionFields(s *Settings) []*settingField {
 		{key: "tokens_file",
 			usage:        "file with the API's tokens; required for any address but loopback",
 			settingCodec: textCodec(&s.TokensFile, nil)},
+		{key: "console", defaultText: "true", usage: "serve web pages for operators at /console/",
+			settingCodec: boolCodec(&s.Console)},
 	}
 }
 

@@ -19,6 +19,7 @@ type Settings struct {
 
 	Listen     string // host:port, or unix:///path
 	TokensFile string // the API's tokens with their roles
+	Console    bool   // serve the web pages under /console/
 
 	Partitions   int           // only holdd repartition changes it once there are holds
 	Concurrency  int           // calls to Stripe at a time

@@ -47,7 +47,9 @@ type Options struct {
 	Tokens *Tokens
 
 	Metrics http.Handler // serves /metrics; nil: 404
-	Logger  *zap.Logger  // nil: nothing is logged
+	// Console serves /console/. Nil: 404.
+	Console ConsoleHandler
+	Logger  *zap.Logger // nil: nothing is logged
 	// LogLevel is the level of Logger, which operators may change. Nil: they
 	// may not.
 	LogLevel *zap.AtomicLevel
@@ -89,6 +91,7 @@ func (o *Options) checkAndSetDefaults() error {
 type API struct {
 	access         *accessControl
 	mux            *http.ServeMux
+	console        ConsoleHandler
 	slots          chan struct{} // one for each request in flight
 	requestTimeout time.Duration
 	webhook        *webhookHandler
@@ -130,6 +133,7 @@ func New(o Options) (*API, error) {
 	return &API{
 		access:         newAccessControl(o.Tokens),
 		mux:            mux,
+		console:        o.Console,
 		slots:          make(chan struct{}, o.MaxInFlight),
 		requestTimeout: o.RequestTimeout,
 		webhook:        newWebhookHandler(o.Webhook, o.Logger),
@@ -158,6 +162,10 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		a.webhook.serve(w, unwrapped, r)
 		return
 	}
+	if a.console != nil && isConsolePath(r.URL.Path) {
+		a.serveConsole(w, r)
+		return
+	}
 	if p := a.access.authenticate(r, c); p != nil {
 		p.write(w)
 		return
@@ -173,18 +181,29 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		a.requestTimeout)
 	defer cancel()
 	if !isExemptFromInFlightLimit(r.URL.Path) {
-		select {
-		case a.slots <- struct{}{}:
-			defer func() { <-a.slots }()
-		case <-ctx.Done():
-			newProblem(Unavailable, "",
-				"too many requests in flight: retry in a few seconds").write(w)
+		if !a.acquireSlot(ctx) {
+			tooManyRequestsProblem().write(w)
 			return
 		}
+		defer func() { <-a.slots }()
 	}
 	r = r.WithContext(ctx)
 	c.w, c.r = unwrapped, r // http.MaxBytesReader needs net/http's own writer
 	a.mux.ServeHTTP(w, r)
+}
+
+// acquireSlot waits until the request may be served, or until ctx ends.
+func (a *API) acquireSlot(ctx context.Context) bool {
+	select {
+	case a.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func tooManyRequestsProblem() *Problem {
+	return newProblem(Unavailable, "", "too many requests in flight: retry in a few seconds")
 }
 
 // recoverPanic logs a panic and answers 500. It closes the connection instead

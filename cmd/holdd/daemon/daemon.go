@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(apiOptions(&o, w, notifier, stripe.Livemode(), tokens, m))
+	handler, server, err := newServer(&o, w, notifier, st, redis, stripe.Livemode(), tokens, m)
 	if err != nil {
 		return err
 	}
@@ -98,12 +98,36 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	p := startParts(ctx, w, notifier, api.NewServer(handler, o.Logger), listener)
+	p := startParts(ctx, w, notifier, server, listener)
 	if !accountKnown {
 		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
 	}
 	reportStarted(&o, listener.Addr(), stripe.Livemode())
 	return p.stop(ctx, o.Logger, p.wait(ctx, o.Logger))
+}
+
+// newServer returns the API with the console beside it, and their server.
+func newServer(
+	o *Options, w *worker.Worker, notifier *alert.Notifier, st *store.Store,
+	redis *health.RedisHealthReporter, livemode bool, tokens *api.Tokens, m *metrics,
+) (*api.API, *http.Server, error) {
+	options := apiOptions(o, w, notifier, livemode, tokens, m)
+	pages, err := newConsole(o, w, notifier, st, redis, livemode, tokens)
+	if err != nil {
+		return nil, nil, err
+	}
+	if pages != nil {
+		options.Console = pages
+	}
+	handler, err := api.New(options)
+	if err != nil {
+		return nil, nil, err
+	}
+	server := api.NewServer(handler, o.Logger)
+	if pages != nil {
+		server.RegisterOnShutdown(pages.Close)
+	}
+	return handler, server, nil
 }
 
 func logWarnings(log *zap.Logger, warnings []string) {
