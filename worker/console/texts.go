@@ -222,7 +222,7 @@ var english = texts{
 	"js.offline": "No connection: this page may be out of date.",
 	"js.copy":    "Copy", "js.copied": "Copied", "js.close": "Close",
 	"js.keys.title": "Keys", "js.keys.search": "search", "js.keys.next": "next hold",
-	"js.keys.previous": "previous hold", "js.keys.select": "select",
-	"js.keys.capture": "capture", "js.keys.release": "release", "js.keys.help": "show the keys",
+	"js.keys.previous": "previous hold",
+	"js.keys.capture":  "capture", "js.keys.release": "release", "js.keys.help": "show the keys",
 	"js.keys.off": "Use single keys on this device",
 }

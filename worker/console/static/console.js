@@ -133,7 +133,7 @@ function showKeys() {
   const dialog = make("dialog", make("h2", text("KeysTitle"), { id: "keys-title" }),
     { "aria-labelledby": "keys-title" });
   for (const [key, what] of [["/", "Search"], ["j", "Next"], ["k", "Previous"],
-    ["x", "Select"], ["c", "Capture"], ["r", "Release"], ["?", "Help"]]) {
+    ["c", "Capture"], ["r", "Release"], ["?", "Help"]]) {
     dialog.append(make("p", [make("kbd", key), " ", text("Keys" + what)]));
   }
   const box = make("input", "", { type: "checkbox", id: "keys-on" });
@@ -153,7 +153,6 @@ const keys = {
   "/": () => document.getElementById("search")?.focus(),
   "j": () => moveRow(1),
   "k": () => moveRow(-1),
-  "x": () => currentRow()?.querySelector("input[type=checkbox]")?.click(),
   "c": () => openAct("capture"),
   "r": () => openAct("cancel"),
   "?": showKeys,
