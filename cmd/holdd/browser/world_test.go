@@ -41,6 +41,7 @@ type world struct {
 type worldOptions struct {
 	tokens   bool     // visitors must sign in
 	settings []string // as in the environment
+	stripe   stripesim.Options
 }
 
 // startWorld starts a daemon that ends with the test.
@@ -52,7 +53,7 @@ func startWorld(t *testing.T, o worldOptions) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	w := &world{t: t, sim: stripesim.New(stripesim.Options{Seed: 1})}
+	w := &world{t: t, sim: stripesim.New(o.stripe)}
 	stripe := httptest.NewServer(w.sim.Handler())
 	t.Cleanup(stripe.Close)
 	env := append([]string{"STRIPE_API_KEY=sk_test_browser", "STRIPE_API_BASE=" + stripe.URL,
