@@ -88,6 +88,8 @@ func connectionFields(s *Settings) []*settingField {
 		{key: "metrics_listen",
 			usage:        "address that serves only metrics and health, without a token",
 			settingCodec: textCodec(&s.MetricsListen, parseListenAddress)},
+		{key: "console", defaultText: "true", usage: "serve web pages for operators at /console/",
+			settingCodec: boolCodec(&s.Console)},
 	}
 }
 

@@ -1,8 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -114,6 +118,34 @@ func (s *Outbox) ReadEvents(
 		gap, found = false, found[1:]
 	}
 	return convertStreamEntries(found[:min(len(found), n)]), gap && len(found) > 0, nil
+}
+
+// ReadNewestEvents returns up to n events of all partitions, newest first.
+func (s *Outbox) ReadNewestEvents(ctx context.Context, n int) ([]hold.StreamEvent, error) {
+	pipe := s.conn.client.Pipeline()
+	found := make([]*redis.XMessageSliceCmd, len(s.conn.partitions))
+	for p := range s.conn.partitions {
+		found[p] = pipe.XRevRangeN(ctx, s.conn.partitions[p].events, "+", "-",
+			int64(clampBatchSize(n)))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	var all []hold.StreamEvent
+	for _, cmd := range found {
+		all = append(all, convertStreamEntries(cmd.Val())...)
+	}
+	slices.SortStableFunc(all, func(a, b hold.StreamEvent) int {
+		return cmp.Compare(streamIDMillis(b.ID), streamIDMillis(a.ID))
+	})
+	return all[:min(len(all), n)], nil
+}
+
+// streamIDMillis returns the time in the id of a stream's entry.
+func streamIDMillis(id string) uint64 {
+	millis, _, _ := strings.Cut(id, "-")
+	n, _ := strconv.ParseUint(millis, 10, 64) // Redis assigned the id
+	return n
 }
 
 func convertStreamEntries(found []redis.XMessage) []hold.StreamEvent {

@@ -219,3 +219,30 @@ func TestReportConditions_Episodes(t *testing.T) {
 		}
 	})
 }
+
+func TestReadNewestEvents_NewestFirst(t *testing.T) {
+	e := startRedis(t, store.Options{})
+	for _, event := range []string{"first", "second", "third"} {
+		if _, err := e.store.PublishOnce(t.Context(), event, []byte(event)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events, err := e.store.ReadNewestEvents(t.Context(), 2)
+	if err != nil || len(events) != 2 || string(events[0].Event) != "third" ||
+		string(events[1].Event) != "second" {
+		t.Fatalf("%s %v", events, err)
+	}
+}
+
+func TestAliveReplicas(t *testing.T) {
+	e := startRedis(t, store.Options{})
+	for replica, ttl := range map[string]time.Duration{"a": time.Minute, "dead": -time.Minute} {
+		if _, err := e.store.Heartbeat(t.Context(), replica, ttl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alive, err := e.store.AliveReplicas(t.Context())
+	if err != nil || len(alive) != 1 || alive[0] != "a" {
+		t.Fatal(alive, err)
+	}
+}

@@ -47,6 +47,15 @@ func readAliveReplicas(
 	})
 }
 
+// AliveReplicas returns the replicas whose heartbeat has not ended.
+func (s *Replicas) AliveReplicas(ctx context.Context) ([]string, error) {
+	now, err := s.conn.client.Time(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
+	return readAliveReplicas(ctx, s.conn.client, now, maxReplicas).Result()
+}
+
 // Deregister removes a replica that shuts down.
 func (s *Replicas) Deregister(ctx context.Context, replica string) error {
 	return s.conn.client.ZRem(ctx, keyReplicas, replica).Err()

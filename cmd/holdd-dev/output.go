@@ -76,6 +76,7 @@ func (p *printer) printBanner(o options, apiURL, simURL, redisAddress string) {
 		o.day, authorizationDays, formatDuration(daysLong(authorizationDays, o.day)))
 	fmt.Fprintf(&b, "%s, and then prints a summary of Stripe's ledger.\n\n", ends)
 	for _, row := range [][2]string{
+		{"console", apiURL + "/console/"},
 		{"API, explained", apiURL + "/docs"},
 		{"holds, as JSON", apiURL + "/v1/holds"},
 		{"Stripe's ledger", simURL + "/_sim/ledger"},

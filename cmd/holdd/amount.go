@@ -60,7 +60,7 @@ func (a *amountFlag) minorUnits(name, currency string) (int64, error) {
 		currency = a.currency
 	}
 	digits := majorAmountPattern.FindStringSubmatch(a.text)[1]
-	n, err := hold.ParseMajorAmount(digits, currency)
+	n, err := hold.ParseMajor(digits, currency)
 	if err != nil {
 		return 0, usageErrorf("", "invalid --%s %q: %w", name, a.text, err)
 	}

@@ -40,14 +40,22 @@ func (a *accessControl) authenticate(r *http.Request, c *requestInfo) *Problem {
 		}
 		c.trusted = true
 	}
-	if err := a.crossOrigin.Check(r); err != nil {
-		return newProblem(CrossOriginRefused, "",
-			"cross-origin request from a web page rejected: nothing was changed")
+	if p := a.checkOrigin(r); p != nil {
+		return p
 	}
 	if tokens == nil {
 		return nil
 	}
 	return a.authenticateToken(tokens, r, c)
+}
+
+// checkOrigin rejects a change that a web page of another origin sends.
+func (a *accessControl) checkOrigin(r *http.Request) *Problem {
+	if err := a.crossOrigin.Check(r); err != nil {
+		return newProblem(CrossOriginRefused, "",
+			"cross-origin request from a web page rejected: nothing was changed")
+	}
+	return nil
 }
 
 func (a *accessControl) authenticateToken(

@@ -55,7 +55,9 @@ type Options struct {
 	Requests RequestStore
 
 	Metrics http.Handler // serves /metrics; nil: 404
-	Logger  *zap.Logger  // nil: nothing is logged
+	// Console serves /console/. Nil: 404.
+	Console ConsoleHandler
+	Logger  *zap.Logger // nil: nothing is logged
 	// LogLevel is the level of Logger, which operators may change. Nil: they
 	// may not.
 	LogLevel *zap.AtomicLevel
@@ -97,6 +99,7 @@ func (o *Options) checkAndSetDefaults() error {
 type API struct {
 	access         *accessControl
 	mux            *http.ServeMux
+	console        ConsoleHandler
 	slots          *requestSlots
 	bodies         *bodyReader
 	maxBatchBody   int64
@@ -147,6 +150,7 @@ func New(o Options) (*API, error) {
 	return &API{
 		access:         newAccessControl(o.Tokens),
 		mux:            mux,
+		console:        o.Console,
 		slots:          newRequestSlots(o.MaxInFlight),
 		bodies:         bodies,
 		maxBatchBody:   o.MaxBatchBodyBytes,
@@ -192,6 +196,10 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	defer a.recoverPanic(w, c)
 	if r.URL.Path == WebhookPath && !a.webhookElsewhere {
 		a.webhook.serve(w, unwrapped, r)
+		return
+	}
+	if a.console != nil && isConsolePath(r.URL.Path) {
+		a.serveConsole(w, unwrapped, r)
 		return
 	}
 	if p := a.access.authenticate(r, c); p != nil {
@@ -245,13 +253,16 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 	if !isExemptFromInFlightLimit(r.URL.Path) {
 		release := a.slots.acquire(ctx, c.token)
 		if release == nil {
-			newProblem(Unavailable, "",
-				"too many requests in flight: retry in a few seconds").write(w)
+			tooManyRequestsProblem().write(w)
 			return
 		}
 		defer release()
 	}
 	a.repeats.serve(w, r.WithContext(ctx), c)
+}
+
+func tooManyRequestsProblem() *Problem {
+	return newProblem(Unavailable, "", "too many requests in flight: retry in a few seconds")
 }
 
 // recoverPanic logs a panic and answers 500. It closes the connection instead

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -141,4 +142,25 @@ func (t *Tokens) findCaller(given string) (name string, r callerRole) {
 		return "", 0
 	}
 	return t.entries[at].name, t.entries[at].role
+}
+
+// Authenticate returns the name and role of a token, for the console.
+func (t *Tokens) Authenticate(token string) (name string, mayOperate, ok bool) {
+	name, role := t.findCaller(token)
+	return name, role == roleOperate, role != 0
+}
+
+// AuthenticateSession returns the code that authenticates a message for the
+// token with this name, and its role. The key follows from the token: every
+// replica with the same tokens file computes the same code, and a token that is
+// deleted from the file ends its sessions.
+func (t *Tokens) AuthenticateSession(name, message string) (mac []byte, mayOperate, ok bool) {
+	for i := range t.entries {
+		if e := &t.entries[i]; e.name == name {
+			h := hmac.New(sha256.New, e.digest[:])
+			h.Write([]byte("holdd console session\x00" + message))
+			return h.Sum(nil), e.role == roleOperate, true
+		}
+	}
+	return nil, false, false
 }

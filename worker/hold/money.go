@@ -24,11 +24,12 @@ func FormatAmount(minor int64, currency string) string {
 		return strconv.FormatInt(minor, 10)
 	}
 	code := strings.ToUpper(currency)
-	digits, width := int64(100), decimals(currency)
-	switch width {
-	case 0:
+	width := minorDigits(currency)
+	if width == 0 {
 		return strconv.FormatInt(minor, 10) + " " + code
-	case 3:
+	}
+	digits := int64(100)
+	if width == 3 {
 		digits = 1000
 	}
 	sign := ""
@@ -36,40 +37,6 @@ func FormatAmount(minor int64, currency string) string {
 		sign, minor = "-", -minor
 	}
 	return fmt.Sprintf("%s%d.%0*d %s", sign, minor/digits, width, minor%digits, code)
-}
-
-// decimals returns how many decimals a currency has.
-func decimals(currency string) int {
-	switch {
-	case slices.Contains(zeroDecimal, currency):
-		return 0
-	case slices.Contains(threeDecimal, currency):
-		return 3
-	}
-	return 2
-}
-
-// ParseMajorAmount returns an amount such as 12.50 in minor units. An amount
-// with decimals must have all of those that the currency has, so that 12.5 is
-// not taken for something else.
-func ParseMajorAmount(s, currency string) (int64, error) {
-	whole, fraction, pointed := strings.Cut(s, ".")
-	want := decimals(currency)
-	switch {
-	case whole == "":
-		return 0, fmt.Errorf("%.40q is no amount", s)
-	case pointed && want == 0:
-		return 0, fmt.Errorf("%s has no decimals", strings.ToUpper(currency))
-	case pointed && len(fraction) != want:
-		return 0, fmt.Errorf("%s has %d decimals", strings.ToUpper(currency), want)
-	case !pointed:
-		fraction = strings.Repeat("0", want)
-	}
-	n, err := strconv.ParseInt(whole+fraction, 10, 64)
-	if err != nil || n < 0 || strings.ContainsAny(s, "+-") {
-		return 0, fmt.Errorf("%.40q is no amount", s)
-	}
-	return n, nil
 }
 
 // Sum is the total of some holds in one currency, in minor units.
@@ -89,4 +56,47 @@ func AddToCurrencySums(sums []Sum, currency string, amount int64) []Sum {
 		}
 	}
 	return append(sums, Sum{Currency: currency, Count: 1, Amount: amount})
+}
+
+// minorDigits returns the number of decimals of a currency.
+func minorDigits(currency string) int {
+	switch {
+	case slices.Contains(zeroDecimal, currency):
+		return 0
+	case slices.Contains(threeDecimal, currency):
+		return 3
+	}
+	return 2
+}
+
+// FormatMajor formats an amount as [ParseMajor] reads it: 1250, "eur" is
+// "12.50".
+func FormatMajor(minor int64, currency string) string {
+	number, _, _ := strings.Cut(FormatAmount(minor, currency), " ")
+	return number
+}
+
+// maxMajorText bounds the text of an amount.
+const maxMajorText = 20
+
+// ParseMajor parses an amount in major units: "12.50" or "12,5" in "eur" is
+// 1250. It accepts no thousands separator, because "1.250" could mean two
+// amounts. Errors are *[Problem].
+func ParseMajor(text, currency string) (int64, error) {
+	digits := minorDigits(currency)
+	example := FormatMajor(125_000, currency)
+	invalid := newProblem(InvalidAmount, "amount",
+		"invalid amount %.40q: want an amount in %s such as %s, without thousands separators",
+		text, strings.ToUpper(currency), example)
+	text = strings.TrimSpace(text)
+	whole, part, hasPart := strings.Cut(strings.Replace(text, ",", ".", 1), ".")
+	if len(text) > maxMajorText || whole == "" || hasPart && part == "" || len(part) > digits ||
+		strings.Trim(whole+part, "0123456789") != "" {
+		return 0, invalid
+	}
+	n, err := strconv.ParseInt(whole+part+strings.Repeat("0", digits-len(part)), 10, 64)
+	if err != nil {
+		return 0, invalid
+	}
+	return n, nil
 }

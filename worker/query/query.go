@@ -80,9 +80,21 @@ type HoldQuery struct {
 	Reference      string        // a prefix
 	Account        string        // exact
 	ExpiringWithin time.Duration // only open holds that expire within it; 0 selects all
+	Group          HoldGroup     // 0 selects every hold
+	ByReference    bool          // ordered by reference; leaves out holds without one
 	Limit          int           // 0 means 50; at most 200
 	Cursor         string        // Next of the previous page; empty for the first
 }
+
+// HoldGroup is a group of states, and the order in which its holds are listed.
+type HoldGroup uint8
+
+// Groups of holds.
+const (
+	GroupOpen    HoldGroup = iota + 1 // by the next milestone of the deadline
+	GroupDue                          // with a time to act: due ones first, then by that time
+	GroupSettled                      // newest first
+)
 
 // HoldPage is one page of a list. Because a page examines a bounded number of
 // holds, it may have fewer than Limit, even none, and still have a Next.
@@ -146,18 +158,60 @@ func (r *HoldReader) List(ctx context.Context, q HoldQuery) (HoldPage, error) {
 	}
 }
 
+// HoldTotals are the sums of the holds that a query selects.
+type HoldTotals struct {
+	Holds   int
+	Sums    []hold.Sum // by currency
+	AtLeast bool       // there are more holds than were examined
+}
+
+// maxTotaled bounds how many holds are examined for totals.
+const maxTotaled = 2000
+
+// Totals sums the amounts of the holds of a query, of which it examines at most
+// 2,000. A captured hold counts with its captured amount. It ignores Limit and
+// Cursor. Errors are those of [HoldReader.List].
+func (r *HoldReader) Totals(ctx context.Context, q HoldQuery) (t HoldTotals, err error) {
+	q.Limit, q.Cursor = maxPageSize, ""
+	for range maxTotaled / maxPageSize {
+		page, err := r.List(ctx, q)
+		if err != nil {
+			return HoldTotals{}, err
+		}
+		for i := range page.Holds {
+			h := &page.Holds[i]
+			amount := h.Amount
+			if h.State == hold.Captured {
+				amount = h.CapturedAmount
+			}
+			t.Holds++
+			t.Sums = hold.AddToCurrencySums(t.Sums, h.Currency, amount)
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			break
+		}
+	}
+	t.AtLeast = q.Cursor != ""
+	sortSums(t.Sums)
+	return t, nil
+}
+
 // sortedSets returns the sorted sets that have the holds of a query, in order.
 func (q *HoldQuery) sortedSets() []hold.SortedSet {
 	switch {
-	case q.Reference != "":
+	case q.Reference != "" || q.ByReference:
 		return []hold.SortedSet{hold.SetReferences}
+	case q.Group == GroupDue:
+		return []hold.SortedSet{hold.SetReady, hold.SetWorking, hold.SetScheduled}
+	case q.Group == GroupSettled:
+		return []hold.SortedSet{hold.SetSettled}
 	case q.State == hold.Working:
 		return []hold.SortedSet{hold.SetWorking}
 	case q.State == hold.Attention:
 		return []hold.SortedSet{hold.SetAttention}
 	case q.State.Final():
 		return []hold.SortedSet{hold.SetSettled}
-	case q.State != 0 || q.ExpiringWithin > 0:
+	case q.State != 0 || q.ExpiringWithin > 0 || q.Group == GroupOpen:
 		return []hold.SortedSet{hold.SetExpiring}
 	default:
 		return []hold.SortedSet{hold.SetExpiring, hold.SetSettled}
@@ -167,6 +221,9 @@ func (q *HoldQuery) sortedSets() []hold.SortedSet {
 func (q *HoldQuery) matchesHold(h *hold.Hold, now time.Time) bool {
 	switch {
 	case q.State != 0 && h.StateAt(now) != q.State,
+		(q.Group == GroupOpen || q.Group == GroupDue) && h.State.Final(),
+		q.Group == GroupDue && h.NextOp == 0,
+		q.Group == GroupSettled && !h.State.Final(),
 		q.Account != "" && h.Account != q.Account,
 		q.Reference != "" && !strings.HasPrefix(h.Reference, q.Reference),
 		q.ExpiringWithin > 0 && (h.State.Final() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))):

@@ -88,30 +88,37 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	secrets := &webhookSecrets{}
+	secrets, sessions := &webhookSecrets{}, &consoleTokens{}
 	secrets.set(o.Settings)
-	handler, err := api.New(apiOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m, secrets))
+	sessions.Store(tokens)
+	pages, err := newConsole(&o, w, notifier, st, redis, stripe.Livemode(), sessions)
+	if err != nil {
+		return err
+	}
+	handler, err := api.New(
+		apiOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m, secrets, pages))
 	if err != nil {
 		return err
 	}
 	m.createAlertedSinkSeries(notifier.SinkNames())
 	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
-	m.registry.MustRegister(
-		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st}).collect),
-		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st))
+	m.registerCollectors(w, st, redis)
 	servers, err := openServers(&o, handler)
 	if err != nil {
 		return err
 	}
 	m.registerConnectionCounter(servers)
+	if pages != nil { // its streams would delay the shutdown
+		servers[0].server.RegisterOnShutdown(pages.Close)
+	}
 	p := startParts(ctx, w, notifier, servers)
 	if !accountKnown {
 		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
 	}
 	if o.Reload != nil {
 		reloader := &settingsReloader{o: &o, current: o.Settings, tokens: tokens, handler: handler,
-			stripe: stripe, account: account, secrets: secrets}
+			stripe: stripe, account: account, secrets: secrets, sessions: sessions}
 		go reloader.run(ctx)
 	}
 	reportStarted(&o, servers, stripe.Livemode())

@@ -5,8 +5,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/prometheus/client_golang/prometheus"
@@ -156,6 +159,15 @@ func (m *metrics) registerAPICounters(a *api.API) {
 			prometheus.CounterOpts{Name: c.name, Help: c.help},
 			func() float64 { return float64(c.count()) }))
 	}
+}
+
+// registerCollectors registers the gauges that are computed at each scrape.
+func (m *metrics) registerCollectors(
+	w *worker.Worker, st *store.Store, redis *health.RedisHealthReporter,
+) {
+	m.registry.MustRegister(
+		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st}).collect),
+		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st))
 }
 
 // registerConnectionCounter registers the counter of all listeners.

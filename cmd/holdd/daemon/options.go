@@ -8,6 +8,7 @@ import (
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
@@ -104,9 +105,9 @@ func alertOptions(
 
 func apiOptions(
 	o *Options, w *worker.Worker, notifier *alert.Notifier, requests api.RequestStore,
-	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets,
+	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets, pages *console.Console,
 ) api.Options {
-	return api.Options{
+	a := api.Options{
 		Holds: api.HoldServices{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
@@ -116,6 +117,34 @@ func apiOptions(
 		Rules:  holdRules(o.Settings),
 		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
 	}
+	if pages != nil {
+		a.Console = pages
+	}
+	return a
+}
+
+// newConsole returns nil if the settings switch the console off.
+func newConsole(
+	o *Options, w *worker.Worker, notifier *alert.Notifier, st *store.Store,
+	redis *health.RedisHealthReporter, livemode bool, tokens *consoleTokens,
+) (*console.Console, error) {
+	s := o.Settings
+	if !s.Console {
+		return nil, nil
+	}
+	c := console.Options{
+		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
+		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
+		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
+		Logger: o.Logger,
+	}
+	if tokens.Load() != nil {
+		c.Tokens = tokens
+	}
+	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked by config
+		c.TimeZone = zone
+	}
+	return console.New(c)
 }
 
 // webhookOptions returns nil without signing secrets: holdd then accepts no

@@ -38,6 +38,22 @@ func (w *webhookSecrets) set(s *config.Settings) {
 
 func (w *webhookSecrets) get() []string { return *w.secrets.Load() }
 
+// consoleTokens are the current tokens, so that a session of the console ends
+// with its token. They are nil if no visitor needs one.
+type consoleTokens struct{ atomic.Pointer[api.Tokens] }
+
+// Authenticate implements console.Tokens.
+func (t *consoleTokens) Authenticate(token string) (name string, mayOperate, ok bool) {
+	return t.Load().Authenticate(token)
+}
+
+// AuthenticateSession implements console.Tokens.
+func (t *consoleTokens) AuthenticateSession(
+	name, message string,
+) (mac []byte, mayOperate, ok bool) {
+	return t.Load().AuthenticateSession(name, message)
+}
+
 // settingsReloader takes over changed settings while the daemon runs: all that
 // can be changed, or none after an error.
 type settingsReloader struct {
@@ -48,7 +64,9 @@ type settingsReloader struct {
 	stripe  *gateway.Gateway
 	account *accountChecker
 	secrets *webhookSecrets
-	files   string // their state at the last reload
+	// sessions are the tokens of the console's visitors.
+	sessions *consoleTokens
+	files    string // their state at the last reload
 }
 
 // run reloads on a signal and when a file changes, until ctx ends.
@@ -127,6 +145,7 @@ func (r *settingsReloader) reload(ctx context.Context) (changed, ignored []strin
 		changed = append(changed, "tokens_file")
 		r.tokens = tokens
 		r.handler.SetTokens(tokens)
+		r.sessions.Store(tokens)
 	}
 	r.secrets.set(next)
 	if level, err := zapcore.ParseLevel(next.LogLevel); err == nil &&

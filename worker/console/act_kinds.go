@@ -1,0 +1,234 @@
+package console
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// The acts.
+var (
+	captureAct = act{
+		name: "capture", style: "money",
+		accepts: func(h *hold.Hold) bool {
+			return isOpen(h) && h.State != hold.Paused && !h.CancelWanted && h.Amount > 0
+		},
+		form: func(q *request, h *hold.Hold) node {
+			given := hold.FormatMajor(amountToCapture(h), h.Currency)
+			if sent, ok := q.r.Form["amount"]; ok {
+				given = sent[0]
+			}
+			return q.inputForm(h, "capture", q.field("amount", given, "decimal",
+				q.t("field.amount.help", hold.FormatAmount(h.Amount, h.Currency))))
+		},
+		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
+			amount, ready, err := amountField(q, h)
+			if err != nil || !ready {
+				return nil, nil, ready, err
+			}
+			t := q.t("effect.capture", hold.FormatAmount(amount, h.Currency), holdName(h))
+			if rest := h.Amount - amount; rest > 0 {
+				t += " " + q.t("effect.rest", hold.FormatAmount(rest, h.Currency))
+			}
+			return isolate(t), []attr{a("amount", hold.FormatMajor(amount, h.Currency))}, true, nil
+		},
+		do: func(
+			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+		) error {
+			amount, ready, err := amountField(q, h)
+			if err == nil && !ready {
+				err = &hold.Problem{Code: hold.InvalidAmount, Detail: q.t("amount.missing")}
+			}
+			if err != nil {
+				return err
+			}
+			// The request names the total, whoever has captured a part of it.
+			_, _, err = c.Capture(ctx, h.ID, hold.CaptureRequest{
+				Amount: amount + h.CapturedElsewhere}, revision, q.visitor.name)
+			return err
+		},
+	}
+	cancelAct = act{
+		name: "cancel", style: "danger",
+		accepts: isOpen,
+		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
+			return isolate(q.t("effect.cancel", hold.FormatAmount(h.Amount, h.Currency),
+				holdName(h))), nil, true, nil
+		},
+		do: func(
+			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+		) error {
+			_, _, err := c.Cancel(ctx, h.ID, q.r.PostFormValue("reason"), revision, q.visitor.name)
+			return err
+		},
+	}
+	pauseAct = act{
+		name: "pause",
+		accepts: func(h *hold.Hold) bool {
+			return isOpen(h) && h.State != hold.Paused && h.State != hold.Attention &&
+				!h.CancelWanted
+		},
+		effect: fixedEffect("pause"),
+		do: func(
+			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+		) error {
+			_, _, err := c.Pause(ctx, h.ID, revision, q.confirmed(), q.visitor.name)
+			return err
+		},
+	}
+	resumeAct = act{
+		name: "resume",
+		accepts: func(h *hold.Hold) bool {
+			return h.State == hold.Paused
+		},
+		effect: fixedEffect("resume"),
+		do: func(
+			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+		) error {
+			_, _, err := c.Resume(ctx, h.ID, revision, q.confirmed(), q.visitor.name)
+			return err
+		},
+	}
+	acknowledgeAct = act{
+		name: "acknowledge",
+		accepts: func(h *hold.Hold) bool {
+			return isOpen(h) && !h.Acknowledged
+		},
+		effect: fixedEffect("acknowledge"),
+		do: func(
+			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+		) error {
+			_, _, err := c.Acknowledge(ctx, h.ID, revision, q.visitor.name)
+			return err
+		},
+	}
+	rescheduleAct = act{
+		name:    "reschedule",
+		accepts: func(h *hold.Hold) bool { return isOpen(h) && !h.CancelWanted },
+		form:    rescheduleForm,
+		effect:  rescheduleEffect,
+		do: func(
+			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+		) error {
+			p, _, err := rescheduleFields(q)
+			if err != nil {
+				return err
+			}
+			p.Confirm = q.confirmed()
+			_, _, err = c.Patch(ctx, h.ID, p, revision, q.visitor.name)
+			return err
+		},
+	}
+)
+
+// fixedEffect is the effect of an act that needs nothing else.
+func fixedEffect(name string) func(*request, *hold.Hold) (node, []attr, bool, error) {
+	return func(q *request, h *hold.Hold) (node, []attr, bool, error) {
+		t := q.t("effect."+name, hold.FormatAmount(h.Amount, h.Currency), holdName(h))
+		return isolate(t), nil, true, nil
+	}
+}
+
+func (q *request) confirmed() bool { return q.r.PostFormValue("confirm") == "true" }
+
+// inputForm asks for what an act needs. It changes nothing: the next page is an
+// address of its own.
+func (q *request) inputForm(h *hold.Hold, act string, fields ...node) node {
+	return el("form", a("action", actPath(h.ID, act)), group(fields),
+		el("p", class("buttons"), el("button", class("primary"), text(q.t("act.continue"))),
+			link(holdPath(h.ID), q.t("act.back"))))
+}
+
+// field is an input with its label and help.
+func (q *request) field(name, value, mode, help string) node {
+	return el("p", el("label", a("for", name), text(q.t("field."+name))),
+		el("input", a("id", name), a("name", name), a("value", value), a("inputmode", mode),
+			a("autocomplete", "off"), a("aria-describedby", name+"-help"), flag("required")),
+		el("small", a("id", name+"-help"), text(help)))
+}
+
+// localTimeLayout is the layout of an input of the type datetime-local.
+const localTimeLayout = "2006-01-02T15:04"
+
+func rescheduleForm(q *request, h *hold.Hold) node {
+	action, at := "capture", h.CaptureAt
+	if !h.CancelAt.IsZero() {
+		action, at = "cancel", h.CancelAt
+	}
+	value := q.r.FormValue("at")
+	if value == "" && !at.IsZero() {
+		value = at.In(q.zone).Format(localTimeLayout)
+	}
+	choose := el("select", a("id", "then"), a("name", "then"))
+	for _, then := range []string{"capture", "cancel"} {
+		o := el("option", a("value", then), text(q.t("then."+then)))
+		if then == action {
+			flag("selected").addTo(o)
+		}
+		o.addTo(choose)
+	}
+	return q.inputForm(h, "reschedule",
+		el("p", el("label", a("for", "then"), text(q.t("field.then"))), choose),
+		el("p", el("label", a("for", "at"), text(q.t("field.at"))),
+			el("input", a("id", "at"), a("name", "at"), a("type", "datetime-local"),
+				a("value", value), a("aria-describedby", "at-help"), flag("required")),
+			el("small", a("id", "at-help"), text(q.t("field.at.help", q.zone.String())))))
+}
+
+// rescheduleFields returns the change that the form asks for. ready is false
+// before it was sent.
+func rescheduleFields(q *request) (p hold.Patch, ready bool, err error) {
+	given := q.r.FormValue("at")
+	if given == "" {
+		return p, false, nil
+	}
+	at, err := time.ParseInLocation(localTimeLayout, given, q.zone)
+	if err != nil {
+		return p, true, &hold.Problem{Code: hold.InvalidTime, Detail: q.t("at.invalid")}
+	}
+	// Package hold knows what a local time means when the clocks change.
+	local := at.Format(localTimeLayout)
+	p.TimeZone = q.zone.String()
+	if q.r.FormValue("then") == "cancel" {
+		p.CancelAt = &local
+	} else {
+		p.CaptureAt = &local
+	}
+	return p, true, nil
+}
+
+func rescheduleEffect(q *request, h *hold.Hold) (node, []attr, bool, error) {
+	p, ready, err := rescheduleFields(q)
+	if err != nil || !ready {
+		return nil, nil, ready, err
+	}
+	key, then, local := "effect.capture_at", "capture", p.CaptureAt
+	if local == nil {
+		key, then, local = "effect.cancel_at", "cancel", p.CancelAt
+	}
+	at, err := time.ParseInLocation(localTimeLayout, *local, q.zone)
+	if err != nil {
+		return nil, nil, true, err
+	}
+	amount := hold.FormatAmount(amountToCapture(h), h.Currency)
+	if then == "cancel" {
+		amount = hold.FormatAmount(h.Amount, h.Currency)
+	}
+	return group{isolate(q.t(key, amount, holdName(h))), text(" "), q.shownTime(at)},
+		[]attr{a("at", *local), a("then", then)}, true, nil
+}
+
+// reasonField asks for the reason that Stripe keeps of a cancel.
+func (q *request) reasonField(h *hold.Hold) node {
+	choose := el("select", a("id", "reason"), a("name", "reason"),
+		el("option", a("value", ""), text(q.t("reason.default"))))
+	for _, r := range []string{"requested_by_customer", "abandoned", "duplicate", "fraudulent"} {
+		o := el("option", a("value", r), text(q.t("reason."+r)))
+		if r == h.CancellationReason {
+			flag("selected").addTo(o)
+		}
+		o.addTo(choose)
+	}
+	return el("p", el("label", a("for", "reason"), text(q.t("field.reason"))), choose)
+}

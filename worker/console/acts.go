@@ -1,0 +1,199 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// act is something that an operator does to a hold. Its first page asks for
+// what it needs, its second names the effect, and only a POST from there acts.
+type act struct {
+	name, style string
+	accepts     func(h *hold.Hold) bool
+	// form asks for what the act needs. Nil: nothing.
+	form func(q *request, h *hold.Hold) node
+	// effect says what the act does with what the form has sent. It returns the
+	// fields that the confirmation sends again. ready is false before the form
+	// was sent.
+	effect func(q *request, h *hold.Hold) (effect node, fields []attr, ready bool, err error)
+	do     func(ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64) error
+}
+
+func isOpen(h *hold.Hold) bool { return !h.State.Final() && h.State != hold.Working }
+
+// acts are in the order of their buttons.
+var acts = []act{captureAct, cancelAct, rescheduleAct, pauseAct, resumeAct, acknowledgeAct}
+
+func findAct(name string) (act, bool) {
+	for _, x := range acts {
+		if x.name == name {
+			return x, true
+		}
+	}
+	return act{}, false
+}
+
+// actPage shows the form of an act, or the page that confirms it.
+func (c *Console) actPage(q *request) (view, error) {
+	x, ok := findAct(q.r.PathValue("act"))
+	if !ok {
+		return c.notFoundPage(q)
+	}
+	if !q.visitor.mayOperate {
+		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
+			q.t("error.role.detail", q.visitor.name)), nil
+	}
+	h, _, err := c.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
+	if err != nil {
+		return view{}, err
+	}
+	return q.confirmation(x, &h, "")
+}
+
+// confirmation shows the form of an act until it was sent, and then what the
+// act does. needsConsent is why the act needs a further yes.
+func (q *request) confirmation(x act, h *hold.Hold, needsConsent string) (view, error) {
+	v := view{title: q.t("act." + x.name), tab: "holds"}
+	if !x.accepts(h) {
+		v.status = http.StatusConflict
+		v.title = q.t("error.faster.title")
+		v.body = group{el("p", class("note warn"), a("role", "alert"),
+			text(q.t("act.not_now", q.t("state."+h.State.String())))),
+			el("p", link(holdPath(h.ID), q.t("error.back_to_hold")))}
+		return v, nil
+	}
+	subject := el("p", class("lead"), el("b", isolate(holdName(h))), text(" "),
+		q.shownAmount(h), text(" "), el("small", text(h.ID)))
+	effect, fields, ready, err := x.effect(q, h)
+	var p *hold.Problem
+	if err != nil && !errors.As(err, &p) {
+		return view{}, err
+	}
+	card := el("div", class("card"), subject)
+	switch {
+	case p != nil:
+		v.status = http.StatusUnprocessableEntity
+		el("p", class("note warn"), a("role", "alert"), text(p.Detail+".")).addTo(card)
+		x.form(q, h).addTo(card)
+	case !ready:
+		x.form(q, h).addTo(card)
+	default:
+		q.confirmationForm(x, h, effect, fields, needsConsent).addTo(card)
+	}
+	v.body = card
+	return v, nil
+}
+
+func (q *request) confirmationForm(
+	x act, h *hold.Hold, effect node, fields []attr, needsConsent string,
+) node {
+	form := el("form", a("method", "post"), a("action", actPath(h.ID, x.name)),
+		a("data-once", ""), el("p", class("effect"), effect))
+	if needsConsent != "" {
+		el("p", class("note warn"), a("role", "alert"), text(needsConsent+".")).addTo(form)
+		hidden("confirm", "true").addTo(form)
+	}
+	hidden("revision", strconv.FormatUint(h.Revision, 10)).addTo(form)
+	for _, f := range fields {
+		hidden(f.name, f.value).addTo(form)
+	}
+	if x.name == "cancel" {
+		q.reasonField(h).addTo(form)
+	}
+	el("p", class("buttons"), el("button", class("primary "+x.style), text(q.t("confirm."+x.name))),
+		link(holdPath(h.ID), q.t("act.back"))).addTo(form)
+	return form
+}
+
+// doAct does what a visitor has confirmed, on the revision that the visitor
+// saw.
+func (c *Console) doAct(q *request) (view, error) {
+	x, ok := findAct(q.r.PathValue("act"))
+	if !ok {
+		return c.notFoundPage(q)
+	}
+	revision, err := strconv.ParseUint(q.r.PostFormValue("revision"), 10, 64)
+	if err != nil || revision == 0 {
+		return q.messagePage(http.StatusBadRequest, q.t("error.form.title"),
+			q.t("error.form.detail")), nil
+	}
+	h, _, err := c.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
+	if err != nil {
+		return view{}, err
+	}
+	done := view{redirect: holdPath(h.ID) + "?done=" + x.name}
+	err = x.do(q.ctx(), c.o.Changer, q, &h, revision)
+	var p *hold.Problem
+	switch {
+	case err == nil:
+		return done, nil
+	case errors.Is(err, &hold.Problem{Code: hold.RevisionMismatch}):
+		h, now, err2 := c.o.Reader.Get(q.ctx(), h.ID)
+		if err2 == nil && isOwnRepeat(&h, revision, q.visitor.name, now) {
+			return done, nil
+		}
+		return q.fasterPage(&h, err), err2
+	case errors.As(err, &p) && (p.Code == hold.WouldCancelNow || p.Code == hold.WouldCaptureNow):
+		v, err := q.confirmation(x, &h, p.Detail)
+		v.status = http.StatusUnprocessableEntity
+		return v, err
+	}
+	return view{}, err
+}
+
+// repeatWindow is how long after a change the same form counts as its second
+// click.
+const repeatWindow = time.Minute
+
+// isOwnRepeat reports whether the change after a revision was this visitor's:
+// the second click of a double click arrives after the first has acted.
+func isOwnRepeat(h *hold.Hold, revision uint64, by string, now time.Time) bool {
+	if h.Revision != revision+1 {
+		return false
+	}
+	for _, e := range h.History {
+		switch e.Kind {
+		case hold.HistoryTriggered, hold.HistoryChanged, hold.HistoryPaused, hold.HistoryResumed,
+			hold.HistoryAcknowledged:
+			if e.By == by && now.Sub(e.At) < repeatWindow {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fasterPage says that the hold has changed since the visitor saw it.
+func (q *request) fasterPage(h *hold.Hold, err error) view {
+	v := view{title: q.t("error.faster.title"), tab: "holds", status: http.StatusPreconditionFailed}
+	body := group{el("p", class("note warn"), a("role", "alert"), text(q.t("error.faster.detail")))}
+	if n := len(h.History); n > 0 {
+		last := h.History[n-1]
+		body = append(body, el("p", text(q.historyTitle(&last)+" "),
+			text(q.t("timeline.by", last.By)+" "), q.shownTime(last.At)))
+	}
+	v.body = append(body, el("p", link(holdPath(h.ID), q.t("error.back_to_hold"))))
+	return v
+}
+
+// amountField returns the amount that the form has sent. ready is false before
+// it was sent.
+func amountField(q *request, h *hold.Hold) (amount int64, ready bool, err error) {
+	given, ready := q.r.Form["amount"]
+	if !ready {
+		return 0, false, nil
+	}
+	amount, err = hold.ParseMajor(given[0], h.Currency)
+	switch {
+	case err != nil:
+	case amount <= 0 || amount > h.Amount:
+		err = &hold.Problem{Code: hold.InvalidAmount, Field: "amount",
+			Detail: q.t("amount.range", hold.FormatAmount(h.Amount, h.Currency))}
+	}
+	return amount, true, err
+}

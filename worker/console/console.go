@@ -1,0 +1,324 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/query"
+	"github.com/holdd/holdd/worker/reconcile"
+)
+
+// Reader finds, lists and totals holds. query.HoldReader implements it.
+type Reader interface {
+	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
+	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
+	Totals(ctx context.Context, q query.HoldQuery) (query.HoldTotals, error)
+}
+
+// Changer changes holds. intake.Changer implements it.
+type Changer interface {
+	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
+		hold.Hold, time.Time, error)
+	Capture(ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (
+		hold.Hold, time.Time, error)
+	Cancel(ctx context.Context, id, reason string, revision uint64, by string) (
+		hold.Hold, time.Time, error)
+	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+		hold.Hold, time.Time, error)
+	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+		hold.Hold, time.Time, error)
+	Acknowledge(ctx context.Context, id string, revision uint64, by string) (
+		hold.Hold, time.Time, error)
+}
+
+// Scheduler schedules holds. intake.Scheduler implements it.
+type Scheduler interface {
+	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult
+}
+
+// Planner forecasts what the worker will do. query.Planner implements it.
+type Planner interface {
+	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
+}
+
+// Reconciler compares the schedule with Stripe. reconcile.Reconciler implements
+// it.
+type Reconciler interface {
+	StartRun(ctx context.Context, dryRun bool, accounts []string, by string) (
+		run reconcile.Reconciliation, started bool, err error)
+	Reconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool,
+		err error)
+}
+
+// Deliveries shows and replays deliveries to sinks. alert.Notifier implements
+// it.
+type Deliveries interface {
+	SinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
+	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
+		err error)
+	ReplayDeadLetters(ctx context.Context, sink string, ids []string) (int64, error)
+	HasSink(sink string) bool
+}
+
+// ReadinessChecker checks what this replica needs to work.
+// worker.ReadinessChecker implements it.
+type ReadinessChecker interface {
+	Check(ctx context.Context) []health.ReadinessCheckResult
+}
+
+// Store reads what no part of the worker shows. store.Store implements it.
+type Store interface {
+	ReadNewestEvents(ctx context.Context, n int) ([]hold.StreamEvent, error)
+	AliveReplicas(ctx context.Context) ([]string, error)
+	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
+}
+
+// Stages reports when the stages of this replica last succeeded.
+// health.RedisHealthReporter implements it.
+type Stages interface {
+	LastSuccesses() map[string]time.Time
+}
+
+// Options configure a console. The parts of the worker are required.
+type Options struct {
+	Reader     Reader
+	Changer    Changer
+	Scheduler  Scheduler
+	Planner    Planner
+	Reconciler Reconciler
+	Deliveries Deliveries
+	Readiness  ReadinessChecker
+	Store      Store
+	Stages     Stages
+
+	Tokens        Tokens         // nil: no visitor needs a token
+	SessionLength time.Duration  // 0: 12 h
+	TimeZone      *time.Location // of the times shown; nil: UTC
+	Livemode      bool
+	Version       string
+	Rules         hold.DecisionRules
+	Logger        *zap.Logger // nil: nothing is logged
+}
+
+// Console is the operator's web pages. It is an [http.Handler] of /console/.
+type Console struct {
+	o    Options
+	mux  *http.ServeMux
+	live *liveUpdates
+}
+
+// New returns a console.
+func New(o Options) (*Console, error) {
+	if o.Reader == nil || o.Changer == nil || o.Scheduler == nil || o.Planner == nil ||
+		o.Reconciler == nil || o.Deliveries == nil || o.Readiness == nil || o.Store == nil ||
+		o.Stages == nil {
+		return nil, errors.New("invalid console options: set every part of the worker")
+	}
+	if o.SessionLength <= 0 {
+		o.SessionLength = sessionLength
+	}
+	if o.TimeZone == nil {
+		o.TimeZone = time.UTC
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	c := &Console{o: o, mux: http.NewServeMux(), live: newLiveUpdates(o.Store)}
+	c.addRoutes()
+	return c, nil
+}
+
+// Close ends the streams of live updates, which would otherwise delay the
+// shutdown of the server.
+func (c *Console) Close() { c.live.close() }
+
+func (c *Console) addRoutes() {
+	for pattern, page := range map[string]pageFunc{
+		"GET /console/{$}":                 c.todayPage,
+		"GET /console/holds":               c.holdsPage,
+		"GET /console/holds/{id}":          c.holdPage,
+		"GET /console/holds/{id}/{act}":    c.actPage,
+		"POST /console/holds/{id}/{act}":   c.doAct,
+		"GET /console/plan":                c.planPage,
+		"GET /console/not-scheduled":       c.notScheduledPage,
+		"GET /console/not-scheduled/{id}":  c.adoptPage,
+		"POST /console/not-scheduled/{id}": c.doAdopt,
+		"POST /console/not-scheduled":      c.startReconcile,
+		"GET /console/deliveries":          c.deliveriesPage,
+		"GET /console/deliveries/{sink}":   c.replayPage,
+		"POST /console/deliveries/{sink}":  c.doReplay,
+		"GET /console/health":              c.healthPage,
+		"GET /console/audit":               c.auditPage,
+		"GET /console/":                    c.notFoundPage,
+	} {
+		c.mux.HandleFunc(pattern, c.serveVisitors(page))
+	}
+	if c.o.Tokens != nil {
+		c.mux.HandleFunc("GET /console/sign-in", c.serve(c.signInPage))
+		c.mux.HandleFunc("POST /console/sign-in", c.serve(c.signInPage))
+		c.mux.HandleFunc("POST /console/sign-out", c.serve(c.signOut))
+	}
+	c.mux.HandleFunc("GET /console/live", c.serveLive)
+	c.mux.HandleFunc("GET /console/static/{file}", serveStatic)
+	c.mux.Handle("GET /console", http.RedirectHandler("/console/", http.StatusSeeOther))
+}
+
+// contentSecurityPolicy allows the console's own files only. No code and no
+// style is part of a page, and no script may write HTML.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; " +
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'; trusted-types 'none'"
+
+// ServeHTTP serves a request whose address and origin package api has checked.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	c.mux.ServeHTTP(w, r)
+}
+
+// IsStream reports whether a path is served for as long as its page is open.
+func (*Console) IsStream(path string) bool { return path == "/console/live" }
+
+// pageFunc reads what a page shows. Its error is shown instead of the page.
+type pageFunc func(q *request) (view, error)
+
+// view is a page, or where to go instead.
+type view struct {
+	title    string
+	tab      string // of the navigation that is current
+	status   int    // 0: 200
+	body     node
+	live     bool // the page follows live updates
+	redirect string
+	csv      string // a file instead of a page
+}
+
+func errUnavailable(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
+
+func isNotFound(err error) bool { return errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) }
+
+// request is a request for a page.
+type request struct {
+	w http.ResponseWriter
+	r *http.Request
+	texts
+	visitor visitor
+	now     time.Time
+	zone    *time.Location
+}
+
+func (q *request) ctx() context.Context { return q.r.Context() }
+
+// serveVisitors serves a page to visitors who are signed in, and changes to
+// those who may operate.
+func (c *Console) serveVisitors(page pageFunc) http.HandlerFunc {
+	return c.serve(func(q *request) (view, error) {
+		var ok bool
+		if q.visitor, ok = c.findVisitor(q.r); !ok {
+			if q.r.Method != http.MethodPost {
+				return view{redirect: signInURL(q.r.URL.RequestURI(), "")}, nil
+			}
+			return view{redirect: signInURL(q.r.URL.Path, "expired")}, nil
+		}
+		if q.r.Method == http.MethodPost && !q.visitor.mayOperate {
+			return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
+				q.t("error.role.detail", q.visitor.name)), nil
+		}
+		return page(q)
+	})
+}
+
+func (c *Console) serve(page pageFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		q := &request{w: w, r: r, texts: english, now: time.Now(), zone: c.o.TimeZone}
+		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+		v, err := view{}, r.ParseForm()
+		if err != nil {
+			v = q.messagePage(http.StatusBadRequest, q.t("error.form.title"),
+				q.t("error.form.detail"))
+		} else if v, err = page(q); err != nil {
+			v = c.errorPage(q, err)
+		}
+		if v.redirect != "" {
+			http.Redirect(w, r, v.redirect, http.StatusSeeOther)
+			return
+		}
+		if v.csv != "" {
+			w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+			w.Header().Set("Content-Disposition", `attachment; filename="holdd-audit.csv"`)
+			_, _ = io.WriteString(w, v.csv) // fails only if the visitor has left
+			return
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		if v.status != 0 {
+			w.WriteHeader(v.status)
+		}
+		var b bytes.Buffer
+		b.WriteString("<!doctype html>")
+		c.layout(q, &v).write(&b)
+		_, _ = w.Write(b.Bytes()) // fails only if the visitor has left
+	}
+}
+
+// errorPage turns an error into a page. The text of an unexpected error is
+// logged, not shown.
+func (c *Console) errorPage(q *request, err error) view {
+	var p *hold.Problem
+	switch {
+	case errors.As(err, &p):
+		return q.problemPage(p)
+	case errors.Is(err, health.ErrUnavailable), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, context.Canceled):
+		return q.messagePage(http.StatusServiceUnavailable, q.t("error.unavailable.title"),
+			q.t("error.unavailable.detail"))
+	}
+	c.o.Logger.Error("console: page failed", zap.String("path", q.r.URL.Path), zap.Error(err))
+	return q.messagePage(http.StatusInternalServerError, q.t("error.internal.title"),
+		q.t("error.internal.detail"))
+}
+
+// problemPage says why a request was refused, and that nothing was changed.
+func (q *request) problemPage(p *hold.Problem) view {
+	status, key := http.StatusConflict, "error.refused.title"
+	switch {
+	case p.Code == hold.HoldNotFound:
+		status, key = http.StatusNotFound, "error.not_found.title"
+	case p.Code == hold.RevisionMismatch:
+		status, key = http.StatusPreconditionFailed, "error.faster.title"
+	case p.Code == hold.TooLate || strings.HasPrefix(string(p.Code), "already_"):
+		key = "error.faster.title"
+	case strings.HasPrefix(string(p.Code), "invalid_"):
+		status = http.StatusUnprocessableEntity
+	}
+	v := q.messagePage(status, q.t(key), p.Detail+".")
+	if id := q.r.PathValue("id"); id != "" && p.Code != hold.HoldNotFound {
+		v.body = group{v.body, el("p", link(holdPath(id), q.t("error.back_to_hold")))}
+	}
+	return v
+}
+
+func (c *Console) notFoundPage(q *request) (view, error) {
+	return q.messagePage(http.StatusNotFound, q.t("error.not_found.title"),
+		q.t("error.not_found.detail")), nil
+}
+
+func (q *request) messagePage(status int, title, detail string) view {
+	return view{title: title, status: status,
+		body: el("p", class("note warn"), a("role", "alert"), isolate(detail))}
+}

@@ -1,0 +1,122 @@
+package console
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+
+	"github.com/holdd/holdd/worker/event"
+)
+
+// deadLettersShown bounds the dead letters of each sink on the page.
+const deadLettersShown = 50
+
+func (c *Console) deliveriesPage(q *request) (view, error) {
+	sinks, err := c.o.Deliveries.SinkStatuses(q.ctx())
+	if err != nil {
+		return view{}, err
+	}
+	body := group{el("p", text(q.t("deliveries.intro")))}
+	if len(sinks) == 0 {
+		body = append(body, el("p", class("empty"), text(q.t("deliveries.none"))))
+	}
+	for i := range sinks {
+		section, err := c.sink(q, &sinks[i])
+		if err != nil {
+			return view{}, err
+		}
+		body = append(body, section)
+	}
+	return view{title: q.t("nav.deliveries"), tab: "deliveries", body: body, live: true}, nil
+}
+
+func (c *Console) sink(q *request, s *event.SinkStatus) (node, error) {
+	out := el("section", el("h2", text(s.Sink), text(" "), q.sinkState(s)), q.sinkFacts(s))
+	if s.DeadLetters == 0 {
+		return out, nil
+	}
+	list, _, err := c.o.Deliveries.DeadLetters(q.ctx(), s.Sink, deadLettersShown)
+	if err != nil {
+		return nil, err
+	}
+	body := el("tbody")
+	for _, d := range list {
+		var e event.Envelope
+		_ = json.Unmarshal(d.Event, &e) // an unreadable event is listed by its payload
+		subject := node(text("–"))
+		if id := e.Data.Hold.ID; id != "" {
+			subject = link(holdPath(id), id)
+		}
+		row(text(string(e.Type)), subject, q.shownTime(e.Timestamp), isolate(clean(d.Reason)),
+			el("details", el("summary", text(q.t("deliveries.payload"))),
+				el("pre", text(clean(string(d.Event)))))).addTo(body)
+	}
+	el("div", class("scroll"), a("tabindex", "0"), a("role", "region"), a("aria-label", s.Sink),
+		el("table", head(q.t("col.event"), q.t("col.hold"), q.t("col.time"), q.t("col.reason"),
+			q.t("col.payload")), body)).addTo(out)
+	if q.visitor.mayOperate {
+		el("p", class("acts"), link("/console/deliveries/"+url.PathEscape(s.Sink),
+			q.t("deliveries.replay", s.DeadLetters))).addTo(out)
+	}
+	return out, nil
+}
+
+func (q *request) sinkState(s *event.SinkStatus) node {
+	switch {
+	case s.Disabled:
+		return el("span", class("state attention"), text(q.t("sink.disabled")))
+	case !s.Failing.IsZero():
+		return el("span", class("state attention"), text(q.t("sink.failing")))
+	case !s.Oldest.IsZero():
+		return el("span", class("state ready"), text(q.t("sink.pending")))
+	}
+	return el("span", class("state captured"), text(q.t("sink.ok")))
+}
+
+func (q *request) sinkFacts(s *event.SinkStatus) node {
+	dl := el("dl")
+	add := func(key string, value node) {
+		el("div", el("dt", text(q.t("sink."+key))), el("dd", value)).addTo(dl)
+	}
+	if !s.Failing.IsZero() {
+		add("since", q.shownTime(s.Failing))
+		add("reason", isolate(clean(s.Reason)))
+	}
+	if !s.Oldest.IsZero() {
+		add("oldest", q.shownTime(s.Oldest))
+	}
+	add("parked", text(q.t("number", s.Parked)))
+	add("dead", text(q.t("number", s.DeadLetters)))
+	if s.EventsLost > 0 {
+		add("lost", text(q.t("number", s.EventsLost)))
+	}
+	return dl
+}
+
+// replayPage confirms that the dead letters of a sink are delivered again.
+func (c *Console) replayPage(q *request) (view, error) {
+	sink := q.r.PathValue("sink")
+	if !c.o.Deliveries.HasSink(sink) {
+		return c.notFoundPage(q)
+	}
+	if !q.visitor.mayOperate {
+		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
+			q.t("error.role.detail", q.visitor.name)), nil
+	}
+	_, total, err := c.o.Deliveries.DeadLetters(q.ctx(), sink, 1)
+	return view{title: q.t("deliveries.replay", total), tab: "deliveries",
+		body: el("form", class("card"), a("method", "post"),
+			a("action", "/console/deliveries/"+url.PathEscape(sink)), a("data-once", ""),
+			el("p", class("effect"), text(q.t("deliveries.effect", total, sink))),
+			el("p", class("buttons"), el("button", class("primary"),
+				text(q.t("deliveries.confirm"))), link("/console/deliveries", q.t("act.back"))))}, err
+}
+
+func (c *Console) doReplay(q *request) (view, error) {
+	sink := q.r.PathValue("sink")
+	if !c.o.Deliveries.HasSink(sink) {
+		return c.notFoundPage(q)
+	}
+	_, err := c.o.Deliveries.ReplayDeadLetters(q.ctx(), sink, nil)
+	return view{redirect: "/console/deliveries?done=replay"}, err
+}

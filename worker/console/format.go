@@ -1,0 +1,180 @@
+package console
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// shownTime writes a time in the property's zone with its distance from now.
+func (q *request) shownTime(t time.Time) node {
+	if t.IsZero() {
+		return text("–")
+	}
+	local := t.In(q.zone)
+	layout := "2 Jan 15:04"
+	if local.Year() != q.now.In(q.zone).Year() {
+		layout = "2 Jan 2006 15:04"
+	}
+	return el("time", a("datetime", t.UTC().Format(time.RFC3339)),
+		a("title", local.Format("Mon 2 Jan 2006 15:04:05 MST")), text(local.Format(layout)+" "),
+		el("small", text(q.relative(t.Sub(q.now)))))
+}
+
+// relative writes a distance in its two largest units, rounded down: a deadline
+// never seems farther away than it is.
+func (q *request) relative(d time.Duration) string {
+	key := "time.in"
+	if d < 0 {
+		key, d = "time.ago", -d
+	}
+	if d < time.Second {
+		return q.t("time.now")
+	}
+	var parts []string
+	for _, u := range []struct {
+		key  string
+		size time.Duration
+	}{{"time.d", 24 * time.Hour}, {"time.h", time.Hour}, {"time.min", time.Minute},
+		{"time.s", time.Second}} {
+		n := d / u.size
+		d -= n * u.size
+		if n > 0 {
+			parts = append(parts, q.t(u.key, n))
+		} else if len(parts) > 0 {
+			break
+		}
+		if len(parts) == 2 {
+			break
+		}
+	}
+	return q.t(key, strings.Join(parts, " "))
+}
+
+// holdName returns the hold's reference, or its id if it has none.
+func holdName(h *hold.Hold) string {
+	if h.Reference != "" {
+		return clean(h.Reference)
+	}
+	return h.ID
+}
+
+// clean replaces control characters and those that reverse the direction of
+// the text around them.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return '\ufffd'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\ufffd"))
+}
+
+func holdPath(id string) string { return "/console/holds/" + url.PathEscape(id) }
+
+func actPath(id, act string) string { return holdPath(id) + "/" + act }
+
+// dashboardURL returns the page of an intent in Stripe's Dashboard.
+func (c *Console) dashboardURL(intent, account string) string {
+	u := "https://dashboard.stripe.com/"
+	if account != "" {
+		u += url.PathEscape(account) + "/"
+	}
+	if !c.o.Livemode {
+		u += "test/"
+	}
+	return u + "payments/" + url.PathEscape(intent)
+}
+
+// amountToCapture returns what a capture would take by the terms.
+func amountToCapture(h *hold.Hold) int64 {
+	if h.CaptureAmount > 0 {
+		return max(0, h.CaptureAmount-h.CapturedElsewhere)
+	}
+	return h.Amount
+}
+
+// shownAmount writes what the hold holds, and the part that is captured or is
+// to be captured if that is less.
+func (q *request) shownAmount(h *hold.Hold) node {
+	whole := hold.FormatAmount(h.Amount, h.Currency)
+	switch {
+	case h.CapturedAmount > 0 && h.CapturedAmount != h.Amount:
+		return text(q.t("amount.of", hold.FormatAmount(h.CapturedAmount, h.Currency), whole))
+	case h.CaptureAmount > 0 && h.CaptureAmount != h.Amount && !h.State.Final():
+		return text(q.t("amount.of", hold.FormatAmount(h.CaptureAmount, h.Currency), whole))
+	}
+	return text(whole)
+}
+
+func (q *request) shownState(h *hold.Hold, now time.Time) node {
+	s := h.StateAt(now).String()
+	return el("span", class("state "+s), text(q.t("state."+s)))
+}
+
+// nextAction says what happens to a hold next, or when it was settled.
+func (q *request) nextAction(h *hold.Hold) node {
+	switch {
+	case h.State.Final():
+		return q.shownTime(h.SettledAt)
+	case h.State == hold.Attention:
+		return text(q.t("cause." + h.Reason.String()))
+	case h.NextOp != 0:
+		return group{text(q.t("op."+h.NextOp.String()) + " "), q.shownTime(h.NextAt)}
+	case h.State == hold.Paused:
+		return text(q.t("next.paused"))
+	}
+	return text(q.t("next.waiting"))
+}
+
+// expiry says when the authorization ends. Less than a day is marked.
+func (q *request) expiry(h *hold.Hold, now time.Time) node {
+	if h.State.Final() {
+		return text("–")
+	}
+	if h.ExpiresAt.Before(now.Add(24 * time.Hour)) {
+		return el("span", class("soon"), q.shownTime(h.ExpiresAt))
+	}
+	return q.shownTime(h.ExpiresAt)
+}
+
+// sums writes totals by currency.
+func (q *request) sums(list []hold.Sum) string {
+	var parts []string
+	for _, s := range list {
+		if s.Currency != "" {
+			parts = append(parts, hold.FormatAmount(s.Amount, s.Currency))
+		}
+	}
+	if len(parts) == 0 {
+		return q.t("sums.none")
+	}
+	return strings.Join(parts, " + ")
+}
+
+func countHolds(list []hold.Sum) (n int) {
+	for _, s := range list {
+		n += s.Count
+	}
+	return n
+}
+
+// holdsAndSums writes how many holds there are and their totals.
+func (q *request) holdsAndSums(list []hold.Sum) string {
+	n := countHolds(list)
+	if n == 0 {
+		return q.t("count.none")
+	}
+	return q.countHolds(n) + ", " + q.sums(list)
+}
+
+func (q *request) countHolds(n int) string {
+	if n == 1 {
+		return q.t("count.one")
+	}
+	return q.t("count.many", fmt.Sprint(n))
+}

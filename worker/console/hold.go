@@ -1,0 +1,168 @@
+package console
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+func (c *Console) holdPage(q *request) (view, error) {
+	h, now, err := c.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
+	if err != nil {
+		return view{}, err
+	}
+	body := group{
+		el("p", class("lead"), el("b", q.shownAmount(&h)), text(" "), q.shownState(&h, now),
+			text(" "), q.stateSentence(&h)),
+		q.warnings(&h, c.o.Rules), q.actLinks(&h),
+		el("section", a("aria-labelledby", "terms"),
+			el("h2", a("id", "terms"), text(q.t("hold.terms"))), c.terms(q, &h, now)),
+		el("section", a("aria-labelledby", "timeline"),
+			el("h2", a("id", "timeline"), text(q.t("hold.timeline"))), q.timeline(&h)),
+	}
+	return view{title: holdName(&h), tab: "holds", body: body, live: true}, nil
+}
+
+// stateSentence says what happens next.
+func (q *request) stateSentence(h *hold.Hold) node {
+	switch {
+	case h.State.Final():
+		return group{text(q.t("hold.settled") + " "), q.shownTime(h.SettledAt)}
+	case h.State == hold.Working:
+		return text(q.t("hold.working"))
+	}
+	return q.nextAction(h)
+}
+
+func (q *request) warnings(h *hold.Hold, rules hold.DecisionRules) node {
+	var g group
+	for _, w := range hold.NearDeadlineWarnings(h, rules) {
+		g = append(g, el("p", class("note warn"), text(w.Detail)))
+	}
+	return g
+}
+
+// actLinks links to the pages that confirm each act that the hold accepts.
+func (q *request) actLinks(h *hold.Hold) node {
+	if !q.visitor.mayOperate {
+		return group{}
+	}
+	p := el("p", class("acts"))
+	for _, act := range acts {
+		if act.accepts(h) {
+			e := link(actPath(h.ID, act.name), q.t("act."+act.name))
+			class(act.style).addTo(e)
+			a("data-act", act.name).addTo(e)
+			e.addTo(p)
+		}
+	}
+	return p
+}
+
+// fact is a line of the terms.
+type fact struct {
+	key   string
+	value node
+}
+
+func (c *Console) terms(q *request, h *hold.Hold, now time.Time) node {
+	dl := el("dl")
+	for _, f := range c.facts(q, h, now) {
+		el("div", el("dt", text(q.t("term."+f.key))), el("dd", f.value)).addTo(dl)
+	}
+	return dl
+}
+
+// facts lists the terms that are set.
+func (c *Console) facts(q *request, h *hold.Hold, now time.Time) []fact {
+	copyable := func(s string) node {
+		return el("code", a("data-copy", s), text(s))
+	}
+	dashboard := el("a", a("href", c.dashboardURL(h.PaymentIntent, h.Account)),
+		a("rel", "noreferrer"), text(q.t("hold.dashboard")))
+	f := []fact{
+		{"reference", isolate(clean(h.Reference))},
+		{"id", copyable(h.ID)},
+		{"intent", group{copyable(h.PaymentIntent), text(" "), dashboard}},
+		{"account", copyable(h.Account)},
+		{"amount", text(hold.FormatAmount(h.Amount, h.Currency))},
+		{"capture_amount", text(hold.FormatAmount(h.CaptureAmount, h.Currency))},
+		{"captured", text(hold.FormatAmount(h.CapturedAmount, h.Currency))},
+		{"elsewhere", text(hold.FormatAmount(h.CapturedElsewhere, h.Currency))},
+		{"capture_at", q.shownTime(h.CaptureAt)},
+		{"cancel_at", q.shownTime(h.CancelAt)},
+		{"expires", group{q.shownTime(h.ExpiresAt),
+			text(" " + q.t("source."+h.ExpiresSource.String()))}},
+		{"on_expiry", text(q.t("policy." + h.OnExpiry.String()))},
+		{"created", q.shownTime(h.CreatedAt)},
+		{"acknowledged", text(q.t("yes"))},
+		{"metadata", q.metadata(h)},
+	}
+	unset := map[string]bool{"reference": h.Reference == "", "account": h.Account == "",
+		"intent": false, "capture_amount": h.CaptureAmount == 0,
+		"captured": h.CapturedAmount == 0, "elsewhere": h.CapturedElsewhere == 0,
+		"capture_at": h.CaptureAt.IsZero(), "cancel_at": h.CancelAt.IsZero(),
+		"expires": h.State.Final(), "on_expiry": h.State.Final(),
+		"acknowledged": !h.Acknowledged, "metadata": len(h.Metadata) == 0}
+	return slices.DeleteFunc(f, func(f fact) bool { return unset[f.key] })
+}
+
+func (q *request) metadata(h *hold.Hold) node {
+	var pairs []string
+	for k, v := range h.Metadata {
+		pairs = append(pairs, clean(k)+": "+clean(v))
+	}
+	slices.Sort(pairs)
+	ul := el("ul", class("plain"))
+	for _, p := range pairs {
+		el("li", isolate(p)).addTo(ul)
+	}
+	return ul
+}
+
+// timeline lists the history, newest first.
+func (q *request) timeline(h *hold.Hold) node {
+	ol := el("ol", class("timeline"))
+	for i, e := range slices.Backward(h.History) {
+		if i == 0 && h.HistoryDropped > 0 {
+			el("li", class("soft"), text(q.t("timeline.omitted", h.HistoryDropped))).addTo(ol)
+		}
+		li := el("li", q.shownTime(e.At), el("b", text(q.historyTitle(&e))))
+		if e.By != "" {
+			el("span", text(q.t("timeline.by", e.By))).addTo(li)
+		}
+		if e.Note != "" {
+			el("span", isolate(clean(e.Note))).addTo(li)
+		}
+		for _, id := range []struct{ key, value string }{
+			{"timeline.key", e.Key}, {"timeline.request", e.RequestID}} {
+			if id.value != "" {
+				el("small", text(q.t(id.key)+" "), el("code", text(id.value))).addTo(li)
+			}
+		}
+		li.addTo(ol)
+	}
+	return ol
+}
+
+// historyTitle writes "capture: succeeded" for an attempt, and the kind of any
+// other entry.
+func (q *request) historyTitle(e *hold.HistoryEntry) string {
+	title := q.t("history." + e.Kind.String())
+	var details []string
+	if e.Op != 0 {
+		details = append(details, q.t("op."+e.Op.String()))
+	}
+	if e.Answer != 0 {
+		details = append(details, strings.ReplaceAll(e.Answer.String(), "_", " "))
+	}
+	if e.Cause != 0 {
+		details = append(details, q.t("cause."+e.Cause.String()))
+	}
+	if len(details) > 0 {
+		title += ": " + strings.Join(details, ", ")
+	}
+	return title
+}

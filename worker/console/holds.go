@@ -1,0 +1,183 @@
+package console
+
+import (
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
+)
+
+const (
+	expiringWithin = 72 * time.Hour
+	holdsPerPage   = 50
+)
+
+// holdTabs are the lists of holds.
+var holdTabs = []struct {
+	name  string
+	query query.HoldQuery
+}{
+	{"uncaptured", query.HoldQuery{Group: query.GroupOpen}},
+	{"due", query.HoldQuery{Group: query.GroupDue}},
+	{"expiring", query.HoldQuery{Group: query.GroupOpen, ExpiringWithin: expiringWithin}},
+	{"attention", query.HoldQuery{State: hold.Attention}},
+	{"settled", query.HoldQuery{Group: query.GroupSettled}},
+}
+
+// holdList is what a list of holds shows.
+type holdList struct {
+	tab, search, sort string
+	query             query.HoldQuery
+}
+
+// newHoldList reads the address of a list. A search for an id leads to the
+// hold's page instead.
+func newHoldList(form url.Values) (l holdList, holdID string) {
+	l = holdList{tab: holdTabs[0].name, query: holdTabs[0].query,
+		search: strings.TrimSpace(form.Get("q"))}
+	for _, t := range holdTabs {
+		if t.name == form.Get("tab") {
+			l.tab, l.query = t.name, t.query
+		}
+	}
+	l.query.Limit, l.query.Cursor = holdsPerPage, form.Get("cursor")
+	switch {
+	case hold.CheckPaymentIntentID(l.search) == nil:
+		return l, l.search
+	case strings.HasPrefix(l.search, "acct_"):
+		l.query.Account = l.search
+	case l.search != "":
+		l.query.Reference = l.search
+	}
+	if form.Get("sort") == "reference" {
+		l.sort, l.query.ByReference = "reference", true
+	}
+	return l, ""
+}
+
+// href returns the address of the list, with changes.
+func (l *holdList) href(changes ...string) string {
+	v := url.Values{"tab": {l.tab}}
+	if l.search != "" {
+		v.Set("q", l.search)
+	}
+	if l.sort != "" {
+		v.Set("sort", l.sort)
+	}
+	for i := 0; i+1 < len(changes); i += 2 {
+		if v.Del(changes[i]); changes[i+1] != "" {
+			v.Set(changes[i], changes[i+1])
+		}
+	}
+	return "/console/holds?" + v.Encode()
+}
+
+func (c *Console) holdsPage(q *request) (view, error) {
+	l, id := newHoldList(q.r.Form)
+	if id != "" {
+		return view{redirect: holdPath(id)}, nil
+	}
+	page, err := c.o.Reader.List(q.ctx(), l.query)
+	if err != nil {
+		return view{}, err
+	}
+	totals, err := c.o.Reader.Totals(q.ctx(), l.query)
+	if err != nil {
+		return view{}, err
+	}
+	body := group{q.holdTabs(&l), q.searchForm(&l), q.totals(&totals)}
+	if len(page.Holds) > 0 {
+		body = append(body, q.holdTable(&l, page.Holds, page.Now))
+	} else if page.Next == "" {
+		body = append(body, el("p", class("empty"), text(q.t("holds.empty."+l.emptyKey()))))
+	}
+	body = append(body, q.pager(&l, &page))
+	return view{title: q.t("nav.holds"), tab: "holds", body: body, live: true}, nil
+}
+
+func (l *holdList) emptyKey() string {
+	if l.search != "" {
+		return "search"
+	}
+	return l.tab
+}
+
+func (q *request) holdTabs(l *holdList) node {
+	nav := el("nav", class("tabs"), a("aria-label", q.t("holds.tabs")))
+	for _, t := range holdTabs {
+		item := link(l.href("tab", t.name), q.t("tab."+t.name))
+		if t.name == l.tab {
+			a("aria-current", "page").addTo(item)
+		}
+		item.addTo(nav)
+	}
+	return nav
+}
+
+func (q *request) searchForm(l *holdList) node {
+	sort := link(l.href("sort", "reference"), q.t("sort.reference"))
+	if l.sort != "" {
+		sort = link(l.href("sort", ""), q.t("sort.default."+l.tab))
+	}
+	return el("form", class("search"), a("role", "search"), a("action", "/console/holds"),
+		hidden("tab", l.tab),
+		el("input", a("type", "search"), a("name", "q"), a("id", "search"), a("value", l.search),
+			a("aria-label", q.t("search.label")), a("placeholder", q.t("search.hint")),
+			a("maxlength", "200"), a("spellcheck", "false")),
+		el("button", text(q.t("search.submit"))), sort)
+}
+
+func (q *request) totals(t *query.HoldTotals) node {
+	s := q.holdsAndSums(t.Sums)
+	if t.AtLeast {
+		s = q.t("totals.at_least", s)
+	}
+	return el("p", class("totals"), text(s))
+}
+
+func (q *request) holdTable(l *holdList, holds []hold.Hold, now time.Time) node {
+	next := q.t("col.next")
+	if l.tab == "settled" {
+		next = q.t("col.settled")
+	}
+	body := el("tbody")
+	for i := range holds {
+		h := &holds[i]
+		tr := row(q.holdLink(h), el("span", class("num"), q.shownAmount(h)), q.shownState(h, now),
+			q.nextAction(h), q.expiry(h, now))
+		a("data-hold", holdPath(h.ID)).addTo(tr)
+		tr.addTo(body)
+	}
+	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
+		a("aria-label", q.t("tab."+l.tab)), el("table", class("holds"),
+			head(q.t("col.booking"), q.t("col.amount"), q.t("col.state"), next,
+				q.t("col.expires")), body))
+}
+
+// holdLink names a hold by its reference and its id.
+func (q *request) holdLink(h *hold.Hold) node {
+	out := group{el("a", a("href", holdPath(h.ID)), isolate(holdName(h)))}
+	if h.Reference != "" {
+		out = append(out, text(" "), el("small", text(h.ID)))
+	}
+	if h.Account != "" {
+		out = append(out, text(" "), el("small", text(h.Account)))
+	}
+	return out
+}
+
+func (q *request) pager(l *holdList, page *query.HoldPage) node {
+	nav := el("nav", class("pager"), a("aria-label", q.t("pager.label")))
+	if l.query.Cursor != "" {
+		link(l.href(), q.t("pager.first")).addTo(nav)
+	}
+	if page.Next != "" {
+		link(l.href("cursor", page.Next), q.t("pager.next")).addTo(nav)
+	}
+	if len(nav.children) == 0 {
+		return group{}
+	}
+	return nav
+}

@@ -1,0 +1,101 @@
+package console
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
+)
+
+// planSpans are the lengths of a plan.
+var planSpans = []struct {
+	name string
+	span time.Duration
+}{{"24h", 24 * time.Hour}, {"7d", 7 * 24 * time.Hour}}
+
+func (c *Console) planPage(q *request) (view, error) {
+	span := planSpans[0]
+	tabs := el("nav", class("tabs"), a("aria-label", q.t("plan.spans")))
+	for _, s := range planSpans {
+		if s.name == q.r.FormValue("next") {
+			span = s
+		}
+	}
+	for _, s := range planSpans {
+		item := link("/console/plan?next="+s.name, q.t("plan."+s.name))
+		if s.name == span.name {
+			a("aria-current", "page").addTo(item)
+		}
+		item.addTo(tabs)
+	}
+	plan, err := c.o.Planner.Plan(q.ctx(), span.span)
+	if err != nil {
+		return view{}, err
+	}
+	body := group{tabs}
+	if plan.Truncated {
+		body = append(body, el("p", class("note warn"), text(q.t("plan.truncated"))))
+	}
+	if len(plan.Hours) == 0 {
+		body = append(body, el("p", class("empty"), text(q.t("plan.empty"))))
+	} else {
+		body = append(body, q.planTable(&plan))
+	}
+	body = append(body, el("h2", text(q.t("plan.at_risk"))))
+	if len(plan.AtRisk) == 0 {
+		body = append(body, el("p", class("empty"), text(q.t("plan.no_risk"))))
+	} else {
+		body = append(body, q.riskTable(&plan))
+	}
+	return view{title: q.t("nav.plan"), tab: "plan", body: body, live: true}, nil
+}
+
+// planTable shows what each hour captures and releases. The bars repeat the
+// numbers.
+func (q *request) planTable(p *query.Plan) node {
+	most := 1
+	for _, h := range p.Hours {
+		most = max(most, countHolds(h.Capture)+countHolds(h.Cancel))
+	}
+	body := el("tbody")
+	for _, h := range p.Hours {
+		row(q.shownTime(h.Start), bar(countHolds(h.Capture), countHolds(h.Cancel), most),
+			text(q.orDash(h.Capture)), text(q.orDash(h.Cancel))).addTo(body)
+	}
+	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
+		a("aria-label", q.t("nav.plan")), el("table", class("plan"),
+			head(q.t("col.hour"), q.t("col.holds"), q.t("col.capture"), q.t("col.release")), body))
+}
+
+// bar draws two numbers of holds as a share of most.
+func bar(captured, released, most int) node {
+	const width = 200
+	first := captured * width / most
+	return el("svg", a("viewBox", "0 0 200 12"), a("aria-hidden", "true"), class("bar"),
+		el("rect", class("capture"), a("width", fmt.Sprint(first)), a("height", "12")),
+		el("rect", class("release"), a("x", fmt.Sprint(first)),
+			a("width", fmt.Sprint(released*width/most)), a("height", "12")))
+}
+
+func (q *request) riskTable(p *query.Plan) node {
+	body := el("tbody")
+	for i := range p.AtRisk {
+		h := &p.AtRisk[i].Hold
+		tr := row(q.holdLink(h), text(hold.FormatAmount(h.Amount, h.Currency)),
+			text(p.AtRisk[i].Reason), q.expiry(h, p.From))
+		a("data-hold", holdPath(h.ID)).addTo(tr)
+		tr.addTo(body)
+	}
+	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
+		a("aria-label", q.t("plan.at_risk")), el("table", head(q.t("col.booking"),
+			q.t("col.amount"), q.t("col.reason"), q.t("col.expires")), body))
+}
+
+// orDash writes holds and their totals, or a dash.
+func (q *request) orDash(sums []hold.Sum) string {
+	if countHolds(sums) == 0 {
+		return "–"
+	}
+	return q.holdsAndSums(sums)
+}

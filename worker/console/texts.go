@@ -1,0 +1,228 @@
+package console
+
+import (
+	"fmt"
+	"strings"
+)
+
+// texts are the texts of the console in one language. A translation is another
+// value of this type.
+type texts map[string]string
+
+// t returns a text with its values filled in. A key without a text is shown
+// itself, and a test finds it.
+func (x texts) t(key string, values ...any) string {
+	s, ok := x[key]
+	if !ok {
+		return key
+	}
+	if len(values) == 0 {
+		return s
+	}
+	return fmt.Sprintf(s, values...)
+}
+
+func (x texts) has(key string) bool { return x[key] != "" }
+
+// dashed returns a key as the name of an attribute.
+func dashed(key string) string { return strings.ReplaceAll(key, ".", "-") }
+
+var english = texts{
+	"lang": "en", "dir": "ltr", "skip": "Skip to the content",
+	"number": "%d", "yes": "yes",
+	"mode.test": "test mode", "mode.live": "live mode",
+	"visitor.read": "%s (read only)", "signout": "Sign out",
+	"footer.zone":  "Times in %s",
+	"footer.local": "No tokens are configured: everybody on this machine may use this page",
+
+	"nav.label": "Pages", "nav.today": "Today", "nav.holds": "Holds", "nav.plan": "Plan",
+	"nav.unscheduled": "Not scheduled", "nav.deliveries": "Deliveries", "nav.health": "Health",
+	"nav.audit": "Audit",
+
+	"signin.title":          "Sign in",
+	"signin.token":          "Token",
+	"signin.help":           "A token of the tokens file. Its role decides what you may do.",
+	"signin.submit":         "Sign in",
+	"signin.again":          "Already signed in? Continue",
+	"signin.reason.unknown": "This token is unknown.",
+	"signin.reason.expired": "Your session has ended. Nothing was changed. Sign in and try again.",
+	"signin.reason.out":     "You are signed out.",
+	"signin.reason.cookie": "The browser did not keep the session. holdd must be reached by HTTPS, " +
+		"and cookies must be allowed.",
+
+	"error.role.title":         "Not allowed",
+	"error.role.detail":        "The token %s has the role read. Nothing was changed.",
+	"error.form.title":         "Incomplete form",
+	"error.form.detail":        "The form is incomplete or too large. Nothing was changed. Open the page again.",
+	"error.unavailable.title":  "Temporarily unavailable",
+	"error.unavailable.detail": "Redis does not answer. If you have just confirmed something, look at the hold before you confirm it again.",
+	"error.internal.title":     "Internal error",
+	"error.internal.detail":    "The log of holdd has the cause.",
+	"error.not_found.title":    "Not found",
+	"error.not_found.detail":   "This page does not exist.",
+	"error.refused.title":      "Not possible",
+	"error.faster.title":       "Someone was faster",
+	"error.faster.detail":      "The hold has changed since you opened the page. Your request changed nothing. The last change:",
+	"error.back_to_hold":       "Show the hold as it is now",
+
+	"tab.uncaptured": "Uncaptured", "tab.due": "Due", "tab.expiring": "Expiring",
+	"tab.attention": "Needs attention", "tab.settled": "Settled",
+	"holds.tabs":              "Lists",
+	"holds.empty.uncaptured":  "No hold is open.",
+	"holds.empty.due":         "No hold has a time to act.",
+	"holds.empty.expiring":    "No authorization ends within 3 days.",
+	"holds.empty.attention":   "No hold needs attention.",
+	"holds.empty.settled":     "No hold is settled yet.",
+	"holds.empty.search":      "No hold matches.",
+	"search.label":            "Search by reference, PaymentIntent or account",
+	"search.hint":             "Reference, pi_… or acct_…",
+	"search.submit":           "Search",
+	"sort.reference":          "Sort by booking",
+	"sort.default.uncaptured": "Sort by deadline", "sort.default.due": "Sort by time to act",
+	"sort.default.expiring": "Sort by deadline", "sort.default.attention": "Sort by deadline",
+	"sort.default.settled": "Sort by settlement",
+	"totals.at_least":      "More than %s",
+	"pager.label":          "More holds", "pager.first": "First page", "pager.next": "Next page",
+
+	"col.booking": "Booking", "col.amount": "Amount", "col.state": "State", "col.next": "Next",
+	"col.settled": "Settled", "col.expires": "Expires", "col.hour": "Hour", "col.holds": "Holds",
+	"col.capture": "Capture", "col.release": "Release", "col.reason": "Reason",
+	"col.detail": "Detail", "col.stripe": "Stripe", "col.event": "Event", "col.hold": "Hold",
+	"col.time": "Time", "col.payload": "Payload", "col.check": "Check", "col.job": "Job",
+	"col.succeeded": "Last success", "col.account": "Account", "col.kind": "Kind",
+	"col.rate": "Rate", "col.by": "By", "col.what": "What", "col.note": "Note",
+
+	"time.in": "in %s", "time.ago": "%s ago", "time.now": "now",
+	"time.d": "%d d", "time.h": "%d h", "time.min": "%d min", "time.s": "%d s",
+	"amount.of": "%s of %s", "sums.none": "amount unknown",
+	"count.none": "No holds", "count.one": "1 hold", "count.many": "%s holds",
+
+	"state.waiting": "waiting", "state.paused": "paused", "state.scheduled": "scheduled",
+	"state.ready": "due", "state.working": "working", "state.attention": "needs attention",
+	"state.captured": "captured", "state.canceled": "released", "state.expired": "expired",
+	"next.paused": "paused", "next.waiting": "waits for a request",
+	"op.capture": "capture", "op.cancel": "release", "op.read": "read at Stripe",
+	"op.authorize": "authorize", "op.update": "update", "op.confirm": "confirm", "op.list": "list",
+	"op.check": "check",
+
+	"cause.unknown": "unknown", "cause.schedule": "its own time", "cause.trigger": "on request",
+	"cause.on_expiry": "its deadline is near", "cause.elsewhere": "settled elsewhere",
+	"cause.expired": "the authorization ended", "cause.amount_too_large": "amount too large",
+	"cause.not_found": "not found at Stripe", "cause.refused": "refused by Stripe",
+	"cause.key_conflict": "idempotency key conflict", "cause.not_capturable": "not capturable",
+	"cause.mismatch": "differs from the request", "cause.review": "fraud review",
+	"cause.after_deadline": "due after its deadline", "cause.overdue": "long overdue",
+	"cause.inside_margin": "deadline too near", "cause.no_outcome": "no outcome after many calls",
+	"cause.fee_too_large": "fee larger than the capture",
+	"cause.contradiction": "Stripe shows another state",
+
+	"hold.settled": "settled",
+	"hold.working": "holdd is working on it; the page shows the outcome when Stripe has answered.",
+	"hold.terms":   "Terms", "hold.timeline": "Timeline", "hold.dashboard": "Stripe Dashboard",
+	"term.reference": "Reference", "term.id": "Hold", "term.intent": "PaymentIntent",
+	"term.account": "Account", "term.amount": "Authorized", "term.capture_amount": "To capture",
+	"term.captured": "Captured", "term.elsewhere": "Captured elsewhere",
+	"term.capture_at": "Capture at", "term.cancel_at": "Release at", "term.expires": "Expires",
+	"term.on_expiry": "If still open near expiry", "term.created": "Scheduled",
+	"term.acknowledged": "Warnings acknowledged", "term.metadata": "Metadata",
+	"source.assumed": "(assumed)", "source.capture_before": "(from Stripe)",
+	"source.caller": "(from the request)", "source.unknown": "",
+	"policy.cancel": "release", "policy.capture": "capture", "policy.alert": "alert only",
+	"policy.unknown":    "unknown",
+	"history.scheduled": "Scheduled", "history.changed": "Terms changed",
+	"history.triggered": "Requested", "history.paused": "Paused", "history.resumed": "Resumed",
+	"history.acknowledged": "Acknowledged", "history.attempt": "Call to Stripe",
+	"history.observed": "Read from Stripe", "history.outcome": "Outcome",
+	"timeline.by": "by %s", "timeline.key": "idempotency key", "timeline.request": "request",
+	"timeline.omitted": "%d entries omitted",
+
+	"act.capture": "Capture", "act.cancel": "Release", "act.reschedule": "Reschedule",
+	"act.pause": "Pause", "act.resume": "Resume", "act.acknowledge": "Acknowledge",
+	"act.continue": "Continue", "act.back": "Back",
+	"act.not_now":     "The hold is %s. This is not possible any more, and nothing was changed.",
+	"confirm.capture": "Capture now", "confirm.cancel": "Release now",
+	"confirm.reschedule": "Reschedule", "confirm.pause": "Pause", "confirm.resume": "Resume",
+	"confirm.acknowledge": "Acknowledge",
+	"effect.capture":      "Captures %s from the card of %s now. This cannot be undone here: it takes a refund at Stripe.",
+	"effect.rest":         "The rest, %s, is released to the cardholder.",
+	"effect.cancel":       "Releases the whole %s of %s to the cardholder now. Nothing is captured. This cannot be undone.",
+	"effect.capture_at":   "holdd will capture %s from the card of %s",
+	"effect.cancel_at":    "holdd will release %s of %s",
+	"effect.pause":        "Suspends the scheduled action on %s of %s until it is resumed. The authorization still ends at its deadline.",
+	"effect.resume":       "Returns %s of %s to its terms. If its time has passed, holdd acts now.",
+	"effect.acknowledge":  "Silences further warnings about %s of %s until its terms change.",
+	"field.amount":        "Amount to capture", "field.amount.help": "At most %s. The rest is released.",
+	"field.then": "Action", "field.at": "Time", "field.at.help": "Time in %s.",
+	"field.reason": "Reason for Stripe",
+	"then.capture": "Capture", "then.cancel": "Release",
+	"reason.default":               "As in the settings",
+	"reason.requested_by_customer": "Requested by customer", "reason.abandoned": "Abandoned",
+	"reason.duplicate": "Duplicate", "reason.fraudulent": "Fraudulent",
+	"amount.range":   "the amount must be above 0 and at most %s",
+	"amount.missing": "the form has no amount",
+	"at.invalid":     "the time is invalid",
+
+	"done.capture":    "Capture requested. The timeline shows the outcome.",
+	"done.cancel":     "Release requested. The timeline shows the outcome.",
+	"done.reschedule": "Rescheduled.", "done.pause": "Paused.", "done.resume": "Resumed.",
+	"done.acknowledge": "Acknowledged.", "done.adopt": "holdd now manages this authorization.",
+	"done.reconcile": "The comparison with Stripe has started. Load the page again in a moment.",
+	"done.replay":    "The events are being delivered again.",
+
+	"today.title":    "Monday, 2 January",
+	"today.captured": "Captured", "today.released": "Released or expired",
+	"today.to_capture": "Still to capture", "today.to_release": "Still to release",
+	"today.at_risk": "At risk", "today.attention": "Needs attention",
+	"today.all_attention": "All holds that need attention", "today.newest": "Settled last",
+	"today.at_least": "More holds were settled today than are counted here.",
+
+	"plan.spans": "Time span", "plan.24h": "24 hours", "plan.7d": "7 days",
+	"plan.truncated": "There are more holds than were examined: the numbers are too low.",
+	"plan.empty":     "Nothing is due in this time.",
+	"plan.at_risk":   "At risk", "plan.no_risk": "No hold is at risk in this time.",
+
+	"orphan.intro": "Authorizations at Stripe that holdd does not know. holdd never touches them " +
+		"until somebody adopts them.",
+	"orphan.no_run": "No comparison with Stripe has run yet.",
+	"orphan.none":   "Every authorization at Stripe is scheduled.",
+	"orphan.run":    "Compare with Stripe now", "orphan.adopt": "Adopt",
+	"orphan.effect": "holdd schedules this authorization without a time and alerts before it ends. " +
+		"Capture or release it on its page.",
+	"run.running":     "Comparing with Stripe, %d PaymentIntents so far,",
+	"run.finished":    "%d PaymentIntents compared with Stripe,",
+	"run.interrupted": "The comparison was interrupted after %d PaymentIntents,",
+
+	"deliveries.intro": "Events and alerts that holdd delivers. A dead letter was not accepted for " +
+		"three days.",
+	"deliveries.none":    "No callback and no alert is configured.",
+	"deliveries.payload": "Show", "deliveries.replay": "Deliver %d dead letters again",
+	"deliveries.effect": "Delivers %d events to %s again. Each keeps its id, so that the receiver " +
+		"recognizes it.",
+	"deliveries.confirm": "Deliver again",
+	"sink.disabled":      "disabled by its receiver", "sink.failing": "failing",
+	"sink.pending": "pending", "sink.ok": "delivered", "sink.since": "Failing since",
+	"sink.reason": "Reason", "sink.oldest": "Oldest undelivered event",
+	"sink.parked": "Holds behind a failed event", "sink.dead": "Dead letters",
+	"sink.lost": "Events lost",
+
+	"health.good": "All systems work.", "health.bad": "A check fails: %s.",
+	"health.more": "Show health", "health.ok": "ok", "health.failed": "failed",
+	"health.no_redis": "Redis does not answer: the rest is unknown.",
+	"health.replicas": "Replicas", "health.jobs": "Jobs of this replica",
+	"health.rates": "Lowered rates", "health.full_rate": "Stripe has not lowered any rate.",
+	"health.per_second": "%.1f a second", "health.reconcile": "Last comparison with Stripe",
+	"health.doctor": "For a deeper check run: holdd doctor",
+
+	"audit.intro": "What was done to the holds that changed last, newest first. A hold's page has " +
+		"its whole history.",
+	"audit.filter": "Filter", "audit.csv": "Download CSV", "audit.none": "Nothing matches.",
+	"live.full": "Too many pages are open.",
+
+	"js.pause": "Pause updates", "js.resume": "Resume updates", "js.paused": "Updates paused",
+	"js.offline": "No connection: this page may be out of date.",
+	"js.copy":    "Copy", "js.copied": "Copied", "js.close": "Close",
+	"js.keys.title": "Keys", "js.keys.search": "search", "js.keys.next": "next hold",
+	"js.keys.previous": "previous hold",
+	"js.keys.capture":  "capture", "js.keys.release": "release", "js.keys.help": "show the keys",
+	"js.keys.off": "Use single keys on this device",
+}

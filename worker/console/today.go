@@ -1,0 +1,147 @@
+package console
+
+import (
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
+)
+
+const (
+	// maxSettledPages bounds how many settled holds count as of today.
+	maxSettledPages = 10
+	attentionShown  = 8
+)
+
+func (c *Console) todayPage(q *request) (view, error) {
+	plan, err := c.o.Planner.Plan(q.ctx(), q.untilMidnight())
+	if err != nil {
+		return view{}, err
+	}
+	settled, err := c.settledToday(q)
+	if err != nil {
+		return view{}, err
+	}
+	attention, err := c.o.Reader.List(q.ctx(), query.HoldQuery{State: hold.Attention,
+		Limit: attentionShown})
+	if err != nil {
+		return view{}, err
+	}
+	var capture, cancel []hold.Sum
+	for _, h := range plan.Hours {
+		capture, cancel = mergeSums(capture, h.Capture), mergeSums(cancel, h.Cancel)
+	}
+	var risk []hold.Sum
+	for i := range plan.AtRisk {
+		h := &plan.AtRisk[i].Hold
+		risk = hold.AddToCurrencySums(risk, h.Currency, h.Amount)
+	}
+	body := group{c.healthLine(q), el("div", class("cards"),
+		q.card("today.captured", "/console/holds?tab=settled", settled.captured),
+		q.card("today.released", "/console/holds?tab=settled", settled.released),
+		q.card("today.to_capture", "/console/plan", capture),
+		q.card("today.to_release", "/console/plan", cancel),
+		q.card("today.at_risk", "/console/plan", risk))}
+	if settled.atLeast {
+		body = append(body, el("p", class("soft"), text(q.t("today.at_least"))))
+	}
+	body = append(body, el("h2", text(q.t("today.attention"))))
+	if len(attention.Holds) == 0 {
+		body = append(body, el("p", class("empty"), text(q.t("holds.empty.attention"))))
+	} else {
+		l := holdList{tab: "attention"}
+		body = append(body, q.holdTable(&l, attention.Holds, attention.Now),
+			el("p", link("/console/holds?tab=attention", q.t("today.all_attention"))))
+	}
+	if len(settled.newest) > 0 {
+		l := holdList{tab: "settled"}
+		body = append(body, el("h2", text(q.t("today.newest"))),
+			q.holdTable(&l, settled.newest, settled.now))
+	}
+	return view{title: q.now.In(q.zone).Format(q.t("today.title")), tab: "today", body: body,
+		live: true}, nil
+}
+
+// untilMidnight returns the rest of the day in the property's zone.
+func (q *request) untilMidnight() time.Duration {
+	y, m, d := q.now.In(q.zone).Date()
+	return max(time.Date(y, m, d+1, 0, 0, 0, 0, q.zone).Sub(q.now), time.Minute)
+}
+
+func (q *request) card(key, href string, sums []hold.Sum) node {
+	c := el("a", class("tile"), a("href", href), el("span", text(q.t(key))),
+		el("b", text(q.t("number", countHolds(sums)))))
+	if countHolds(sums) > 0 {
+		el("small", text(q.sums(sums))).addTo(c)
+	}
+	return c
+}
+
+// settledHolds are the holds that were settled today.
+type settledHolds struct {
+	captured, released []hold.Sum
+	newest             []hold.Hold
+	now                time.Time
+	atLeast            bool // there are more than were read
+}
+
+func (c *Console) settledToday(q *request) (s settledHolds, err error) {
+	y, m, d := q.now.In(q.zone).Date()
+	midnight := time.Date(y, m, d, 0, 0, 0, 0, q.zone)
+	list := query.HoldQuery{Group: query.GroupSettled, Limit: 200}
+	for range maxSettledPages {
+		page, err := c.o.Reader.List(q.ctx(), list)
+		if err != nil {
+			return s, err
+		}
+		s.now = page.Now
+		for i := range page.Holds {
+			h := &page.Holds[i]
+			if h.SettledAt.Before(midnight) {
+				return s, nil
+			}
+			if len(s.newest) < attentionShown {
+				s.newest = append(s.newest, *h)
+			}
+			if h.State == hold.Captured {
+				s.captured = hold.AddToCurrencySums(s.captured, h.Currency, h.CapturedAmount)
+			} else {
+				s.released = hold.AddToCurrencySums(s.released, h.Currency, h.Amount)
+			}
+		}
+		if list.Cursor = page.Next; list.Cursor == "" {
+			return s, nil
+		}
+	}
+	s.atLeast = true
+	return s, nil
+}
+
+// mergeSums adds sums to sums, currency by currency.
+func mergeSums(all, more []hold.Sum) []hold.Sum {
+	for _, m := range more {
+		found := false
+		for i := range all {
+			if all[i].Currency == m.Currency {
+				all[i].Count += m.Count
+				all[i].Amount += m.Amount
+				found = true
+			}
+		}
+		if !found {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// healthLine is one sentence about the system.
+func (c *Console) healthLine(q *request) node {
+	for _, check := range c.o.Readiness.Check(q.ctx()) {
+		if !check.OK {
+			return el("p", class("note warn"), a("role", "status"),
+				text(q.t("health.bad", check.Name)+" "), link("/console/health", q.t("health.more")))
+		}
+	}
+	return el("p", class("note good"), text(q.t("health.good")))
+}

@@ -1,0 +1,127 @@
+package console
+
+import (
+	"net/http"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/reconcile"
+)
+
+// notScheduledPage lists the authorizations that the last reconcile run found
+// at Stripe without a hold.
+func (c *Console) notScheduledPage(q *request) (view, error) {
+	run, ok, err := c.o.Reconciler.Reconciliation(q.ctx(), "")
+	if err != nil {
+		return view{}, err
+	}
+	body := group{el("p", text(q.t("orphan.intro")))}
+	if !ok {
+		body = append(body, el("p", class("empty"), text(q.t("orphan.no_run"))))
+	} else {
+		body = append(body, q.runLine(&run), c.orphanTable(q, &run))
+	}
+	if q.visitor.mayOperate {
+		body = append(body, el("form", a("method", "post"), a("action", "/console/not-scheduled"),
+			a("data-once", ""), el("button", text(q.t("orphan.run")))))
+	}
+	return view{title: q.t("nav.unscheduled"), tab: "unscheduled", body: body}, nil
+}
+
+// runLine says when a run compared what.
+func (q *request) runLine(r *reconcile.Reconciliation) node {
+	p := el("p", class("soft"), text(q.t("run."+string(r.State), r.Listed)+" "),
+		q.shownTime(r.UpdatedAt))
+	if r.Error != "" {
+		text(" " + r.Error).addTo(p)
+	}
+	return p
+}
+
+func (c *Console) orphanTable(q *request, r *reconcile.Reconciliation) node {
+	body := el("tbody")
+	for _, f := range r.Findings {
+		if f.Kind != reconcile.FoundOrphan {
+			continue
+		}
+		tr := row(group{isolate(clean(f.Reference)), text(" "), el("small", text(f.PaymentIntent))},
+			text(hold.FormatAmount(f.Amount, f.Currency)), isolate(clean(f.Detail)),
+			el("a", a("href", c.dashboardURL(f.PaymentIntent, f.Account)), a("rel", "noreferrer"),
+				text(q.t("hold.dashboard"))))
+		if q.visitor.mayOperate {
+			el("td", link("/console/not-scheduled/"+f.PaymentIntent, q.t("orphan.adopt"))).addTo(tr)
+		}
+		tr.addTo(body)
+	}
+	if len(body.children) == 0 {
+		return el("p", class("empty"), text(q.t("orphan.none")))
+	}
+	h := head(q.t("col.booking"), q.t("col.amount"), q.t("col.detail"), q.t("col.stripe"))
+	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
+		a("aria-label", q.t("nav.unscheduled")), el("table", h, body))
+}
+
+// findOrphan returns the finding about an intent.
+func (c *Console) findOrphan(q *request) (f reconcile.Finding, ok bool, err error) {
+	run, _, err := c.o.Reconciler.Reconciliation(q.ctx(), "")
+	if err != nil {
+		return f, false, err
+	}
+	for _, f := range run.Findings {
+		if f.Kind == reconcile.FoundOrphan && f.PaymentIntent == q.r.PathValue("id") {
+			return f, true, nil
+		}
+	}
+	return f, false, nil
+}
+
+// adoptPage confirms that holdd takes an authorization over.
+func (c *Console) adoptPage(q *request) (view, error) {
+	f, ok, err := c.findOrphan(q)
+	if err != nil {
+		return view{}, err
+	}
+	if !ok {
+		return c.notFoundPage(q)
+	}
+	if !q.visitor.mayOperate {
+		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
+			q.t("error.role.detail", q.visitor.name)), nil
+	}
+	name := f.PaymentIntent
+	if f.Reference != "" {
+		name = clean(f.Reference)
+	}
+	return view{title: q.t("orphan.adopt"), tab: "unscheduled", body: el("form", class("card"),
+		a("method", "post"), a("action", "/console/not-scheduled/"+f.PaymentIntent),
+		a("data-once", ""), el("p", class("lead"), el("b", isolate(name)),
+			text(" "+hold.FormatAmount(f.Amount, f.Currency)+" "), el("small", text(f.PaymentIntent))),
+		el("p", class("effect"), text(q.t("orphan.effect"))),
+		el("p", class("buttons"), el("button", class("primary"), text(q.t("orphan.adopt"))),
+			link("/console/not-scheduled", q.t("act.back"))))}, nil
+}
+
+// doAdopt schedules the hold without a time: it waits for the operator, who
+// captures or releases it on its page.
+func (c *Console) doAdopt(q *request) (view, error) {
+	f, ok, err := c.findOrphan(q)
+	if err != nil {
+		return view{}, err
+	}
+	if !ok {
+		return c.notFoundPage(q)
+	}
+	req := hold.ScheduleRequest{PaymentIntent: f.PaymentIntent, Account: f.Account,
+		Reference: f.Reference, OnExpiry: hold.PolicyAlert.String()}
+	for _, r := range c.o.Scheduler.Schedule(q.ctx(), []hold.ScheduleRequest{req},
+		q.visitor.name) {
+		if r.Err != nil {
+			return view{}, r.Err
+		}
+	}
+	return view{redirect: holdPath(f.PaymentIntent) + "?done=adopt"}, nil
+}
+
+func (c *Console) startReconcile(q *request) (view, error) {
+	_, _, err := c.o.Reconciler.StartRun(q.ctx(), false, nil, q.visitor.name)
+	return view{redirect: "/console/not-scheduled?done=reconcile"}, err
+}
