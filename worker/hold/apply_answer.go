@@ -33,6 +33,11 @@ func recordAttempt(h *Hold, call Call, a Answer, now time.Time) {
 }
 
 func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
+	if call.Op == OpIncrement {
+		if d, ok := applyIncrementAnswer(h, a, now); ok {
+			return d
+		}
+	}
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent == nil {
@@ -191,6 +196,7 @@ func requireAttention(h Hold, cause Cause, note string, now time.Time) Decision 
 		return Decision{Hold: h}
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, cause
+	h.Increment = Increment{}
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: "holdd",
 		Cause: cause, Note: note})
@@ -211,7 +217,8 @@ const MaxCallsBeforeAlert = 16
 func (d Decision) alertOnManyCalls(before *Hold, a Answer, now time.Time) Decision {
 	h := &d.Hold
 	known := before.PreviousState == Attention // read at its deadline; alerted before
-	if h.State.Final() || h.State == Attention && !known {
+	incremented := before.NextOp == OpIncrement && h.NextOp != OpIncrement
+	if h.State.Final() || h.State == Attention && !known || incremented {
 		h.Calls, h.Refusals = 0, 0
 		return d
 	}

@@ -51,6 +51,11 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 		h.ReadFirst = true
 		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 	}
+	if h.NextOp == OpIncrement {
+		if d, ok := applyIncrementRead(h, in, now); ok {
+			return d
+		}
+	}
 	last := lastHistoryEntry(&h, HistoryAttempt)
 	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
 		// The lost request may still take effect: this read proves nothing.
@@ -115,6 +120,7 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 	}
 	h.State, h.SettledAt, h.Reason = state, now, cause
 	h.NextOp, h.NextAt, h.ReadFirst, h.Sent.Unknown = 0, time.Time{}, false, false
+	h.Increment, h.Features = Increment{}, 0
 	h.Revision++
 	by := "holdd"
 	if cause == CauseElsewhere || cause == CauseExpired {
@@ -256,11 +262,12 @@ func recordExternalChange(h, old *Hold, d *Decision, now time.Time) {
 }
 
 // resumePlanAfterRead returns a hold that was read under a claim to its plan,
-// and reports whether a capture or cancel follows under the same claim.
+// and reports whether a request to change something follows under the same
+// claim.
 func resumePlanAfterRead(h *Hold, now time.Time) (again bool) {
 	switch {
 	case h.State != Working: // not claimed
-	case h.NextOp == OpCapture || h.NextOp == OpCancel:
+	case h.NextOp == OpCapture || h.NextOp == OpCancel || h.NextOp == OpIncrement:
 		return true
 	case h.PreviousState == Paused || h.PreviousState == Attention: // read at the deadline
 		h.State, h.NextOp, h.NextAt = h.PreviousState, 0, time.Time{}
@@ -289,7 +296,8 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 		old := h
 		d := applyHeldIntent(h, in, now)
 		d.Unchanged = len(d.Events) == 0 && old.Verified && d.Hold.Revision == old.Revision &&
-			d.Hold.SingleCapture == old.SingleCapture && d.Hold.ExpiresAt.Equal(old.ExpiresAt)
+			d.Hold.SingleCapture == old.SingleCapture && d.Hold.Features == old.Features &&
+			d.Hold.ExpiresAt.Equal(old.ExpiresAt)
 		return d.applyReviewFromIntent(in, now)
 	case StatusProcessing:
 		return Decision{Hold: h, Unchanged: true}

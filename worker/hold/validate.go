@@ -8,13 +8,19 @@ import (
 )
 
 func checkReference(s string) error {
-	if len(s) > MaxReferenceBytes || !utf8.ValidString(s) ||
-		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if len(s) > MaxReferenceBytes || hasControlCharacter(s) {
 		return newProblem(InvalidReference, "reference",
 			"invalid reference: want at most %d bytes of UTF-8 without control characters",
 			MaxReferenceBytes)
 	}
 	return nil
+}
+
+// hasControlCharacter reports whether s has a control character or is not
+// UTF-8.
+func hasControlCharacter(s string) bool {
+	return !utf8.ValidString(s) ||
+		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
 // Stripe accepts card amounts of up to twelve digits. The currencies listed
