@@ -119,8 +119,8 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 		h.Amount = in.Amount
 	}
 	h.State, h.SettledAt, h.Reason = state, now, cause
-	h.NextOp, h.NextAt, h.ReadFirst, h.Sent.Unknown = 0, time.Time{}, false, false
 	h.Increment, h.Features = Increment{}, 0
+	h.NextOp, h.NextAt, h.ReadFirst, h.Sent.Unknown = 0, time.Time{}, false, false
 	h.Revision++
 	by := "holdd"
 	if cause == CauseElsewhere || cause == CauseExpired {

@@ -128,7 +128,7 @@ func TestIncrement_LostReply(t *testing.T) {
 	})
 	t.Run("a read that may be too early proves nothing", func(t *testing.T) {
 		h := d.Hold
-		h.ReadFirst = true
+		h.ReadFirst, h.Increment.Until = true, t0.Add(time.Millisecond)
 		next, _ := drive(t, h, t0.Add(time.Second), okAnswer(heldIntent(raisable)))
 		if next.Hold.State != hold.Working || !next.Hold.Sent.Unknown || len(next.Events) != 0 {
 			t.Errorf("%s, unknown %t, %s", next.Hold.State, next.Hold.Sent.Unknown,
@@ -177,16 +177,28 @@ func TestRequestIncrement_Refused(t *testing.T) {
 		at   time.Time
 		code hold.ProblemCode
 	}{
-		"less":            {h, hold.IncrementRequest{Amount: amount - 1}, t0, hold.InvalidAmount},
-		"nothing":         {h, hold.IncrementRequest{}, t0, hold.InvalidAmount},
-		"negative":        {h, hold.IncrementRequest{Amount: -1}, t0, hold.InvalidAmount},
-		"reason":          {h, hold.IncrementRequest{Amount: raisedAmount, Reason: "a\nb"}, t0, hold.InvalidField},
-		"long reason":     {h, hold.IncrementRequest{Amount: raisedAmount, Reason: strings.Repeat("a", 201)}, t0, hold.InvalidField},
-		"due":             {h, hold.IncrementRequest{Amount: raisedAmount}, t0.Add(time.Hour), hold.TooLate},
-		"capture":         {captured, hold.IncrementRequest{Amount: raisedAmount}, t0, hold.TooLate},
-		"cancel":          {canceled, hold.IncrementRequest{Amount: raisedAmount}, t0, hold.CancelAccepted},
-		"another pending": {raise(t, h, t0), hold.IncrementRequest{Amount: raisedAmount + 1}, t0, hold.TooLate},
-		"after the end":   {newHold(t, heldIntent(raisable)), hold.IncrementRequest{Amount: raisedAmount}, t0.Add(7 * day), hold.AfterDeadline},
+		"less":     {h, hold.IncrementRequest{Amount: amount - 1}, t0, hold.InvalidAmount},
+		"nothing":  {h, hold.IncrementRequest{}, t0, hold.InvalidAmount},
+		"negative": {h, hold.IncrementRequest{Amount: -1}, t0, hold.InvalidAmount},
+		"reason": {h,
+			hold.IncrementRequest{Amount: raisedAmount, Reason: "a\nb"}, t0,
+			hold.InvalidField},
+		"long reason": {h,
+			hold.IncrementRequest{Amount: raisedAmount, Reason: strings.Repeat("a", 201)}, t0,
+			hold.InvalidField},
+		"due": {h,
+			hold.IncrementRequest{Amount: raisedAmount}, t0.Add(time.Hour),
+			hold.TooLate},
+		"capture": {captured, hold.IncrementRequest{Amount: raisedAmount}, t0, hold.TooLate},
+		"cancel": {canceled,
+			hold.IncrementRequest{Amount: raisedAmount}, t0,
+			hold.CancelAccepted},
+		"another pending": {raise(t, h, t0),
+			hold.IncrementRequest{Amount: raisedAmount + 1}, t0,
+			hold.TooLate},
+		"after the end": {newHold(t, heldIntent(raisable)),
+			hold.IncrementRequest{Amount: raisedAmount}, t0.Add(7 * day),
+			hold.AfterDeadline},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := c.h.RequestIncrement(c.req, "api", c.at, testRules)
