@@ -16,11 +16,13 @@ import (
 // A change of the header raises encodingVersion, and decodeRecord must still
 // read the old encoding. A record with capture parameters has a version of its
 // own: a release that does not know them must not write the record, because it
-// would drop them and capture without a fee. It leaves such a record alone.
+// would drop them and capture without a fee. It leaves such a record alone. The
+// same is true of a requested increment, whose operation it does not know.
 const (
 	encodingVersion       = 1
 	captureParamsEncoding = 2
-	lastEncoding          = captureParamsEncoding
+	incrementEncoding     = 3
+	lastEncoding          = incrementEncoding
 )
 
 // Offsets in the header, in bytes. Numbers are big endian, times are Unix
@@ -117,6 +119,12 @@ const (
 	// an older release may drop it: a cancel then sends abandoned, with its own
 	// key
 	fieldCancellationReason = 40
+	// an older release may drop it: an increment then reads the charge first
+	fieldFeatures            = 60
+	fieldIncrementAmount     = 61
+	fieldIncrementUntil      = 62
+	fieldIncrementPaused     = 63
+	fieldIncrementPauseCause = 64
 )
 
 const (
@@ -185,6 +193,9 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if !h.CaptureParams.IsEmpty() {
 		header[encodingOffset] = captureParamsEncoding
 	}
+	if h.Increment != (hold.Increment{}) {
+		header[encodingOffset] = incrementEncoding
+	}
 	header[stateOffset] = byte(h.State)
 	header[previousStateOffset] = byte(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
@@ -236,6 +247,8 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendNumberField(b, fieldCalls, uint64(h.Calls))
 	b = appendNumberField(b, fieldRefusals, uint64(h.Refusals))
 	b = appendTextField(b, fieldCancellationReason, h.CancellationReason)
+	b = appendNumberField(b, fieldFeatures, uint64(h.Features))
+	b = appendIncrement(b, &h.Increment)
 	return appendCaptureParams(b, &h.CaptureParams)
 }
 
@@ -405,8 +418,11 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 		h.Refusals = uint32(n)
 	case fieldCancellationReason:
 		h.CancellationReason = string(v)
+	case fieldFeatures:
+		h.Features = hold.CardFeatures(n)
 	default:
 		setCaptureParamField(&h.CaptureParams, f, n, v)
+		setIncrementField(&h.Increment, f, n)
 	}
 }
 

@@ -46,6 +46,9 @@ func fullHold() hold.Hold {
 	h.CapturedElsewhere, h.SingleCapture = 37_000, true
 	h.Calls, h.Refusals = 7, 8
 	h.CancellationReason = "duplicate"
+	h.Features = hold.FeaturesKnown | hold.FeatureIncremental
+	h.Increment = hold.Increment{Amount: 40_000, Until: day(5), Paused: true,
+		PauseCause: hold.CauseReview}
 	h.CaptureParams = hold.CaptureParams{ApplicationFeeAmount: 900,
 		TransferData: hold.TransferData{Amount: 800}, StatementDescriptorSuffix: "BK-2071",
 		CaptureMetadata: map[string]string{"room": "41ü", "k": "v"}}
@@ -89,7 +92,8 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 			t.Errorf("the full hold leaves out %s", typ.Field(i).Name)
 		}
 	}
-	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Sent)} {
+	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Sent),
+		reflect.ValueOf(f.Increment)} {
 		for i := range e.NumField() {
 			if e.Field(i).IsZero() {
 				t.Errorf("the full hold leaves out %s.%s", e.Type(), e.Type().Field(i).Name)
@@ -139,6 +143,10 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			Sent: hold.IdempotencyKeyUsage{Count: number.Draw(t, "attempts"),
 				FirstAt: drawTime("first"),
 				Unknown: rapid.Bool().Draw(t, "unknown")},
+			Features: hold.CardFeatures(rapid.Byte().Draw(t, "features")),
+			Increment: hold.Increment{Amount: rapid.Int64().Draw(t, "increment"),
+				Until: drawTime("until"), Paused: rapid.Bool().Draw(t, "increment paused"),
+				PauseCause: hold.Cause(rapid.Byte().Draw(t, "pause cause"))},
 			ReadFirst:         rapid.Bool().Draw(t, "read first"),
 			InconclusiveReads: number.Draw(t, "misses"),
 			Retries:           number.Draw(t, "retries"),
@@ -243,6 +251,7 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	before.Mirrored, before.Unmirrorable = false, false
 	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
 	before.CancellationReason = ""
+	before.Features, before.Increment = 0, hold.Increment{}
 	before.CaptureParams = hold.CaptureParams{}
 	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before,
 		"settled": settledHold()} {
@@ -262,6 +271,21 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 		if now := appendRecord(nil, &want); encodingVersion == 1 && string(now) != string(rec) {
 			t.Errorf("%s: encoding 1 has changed to\n%x", file, now)
 		}
+	}
+}
+
+// A release that does not know increments would not know the operation either,
+// and would leave the hold without a next step.
+func TestRecord_IncrementsHaveTheirOwnEncoding(t *testing.T) {
+	t.Parallel()
+	h := typicalHold()
+	h.Features = hold.FeaturesKnown
+	if rec := appendRecord(nil, &h); rec[encodingOffset] != encodingVersion {
+		t.Errorf("a hold without an increment has encoding %d", rec[encodingOffset])
+	}
+	h.Increment.Amount = 40_000
+	if rec := appendRecord(nil, &h); rec[encodingOffset] != incrementEncoding {
+		t.Errorf("a hold with an increment has encoding %d", rec[encodingOffset])
 	}
 }
 

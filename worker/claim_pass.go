@@ -97,10 +97,14 @@ func (d *Dispatcher) reserveBudget(
 }
 
 // lanePriority returns the priority of a lane. Ready holds wait for a capture
-// or a cancel that is due, or for a read at their deadline.
+// or a cancel that is due, for a requested increment, or for a read at their
+// deadline.
 func lanePriority(op hold.Op) hold.Priority {
 	if op == hold.OpCapture || op == hold.OpCancel {
 		return hold.PriorityDue
+	}
+	if op == hold.OpIncrement {
+		return hold.PriorityRequested
 	}
 	return hold.PriorityDeadline
 }

@@ -179,6 +179,39 @@ func (m *fakeWorker) Cancel(_ context.Context, id, reason string, revision uint6
 	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(reason, by, time.Now()) })
 }
 
+// Increment answers at once, as a bank that declines any amount that ends in 66.
+func (m *fakeWorker) Increment(_ context.Context, id string, req hold.IncrementRequest, revision uint64, by string) (hold.Hold, time.Time, error) {
+	var requested time.Time
+	h, now, err := m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) {
+		d, err := h.RequestIncrement(req, by, time.Now(), hold.DecisionRules{ExpiryMargin: time.Hour})
+		if err != nil || d.Unchanged || req.Amount%100 == 77 {
+			return d, err
+		}
+		h = d.Hold
+		requested = hold.LastIncrementRequest(&h)
+		h.State, h.PreviousState = hold.Working, h.State
+		for d.Again = true; d.Again; h = d.Hold {
+			call := h.NextCall(time.Now())
+			in := &hold.PaymentIntent{ID: h.ID, Status: hold.StatusRequiresCapture, Amount: h.Amount,
+				AmountCapturable: h.Amount, Currency: h.Currency, CaptureBefore: h.ExpiresAt,
+				Features: hold.FeaturesKnown | hold.FeatureIncremental}
+			a := hold.Answer{Kind: hold.AnswerOK, Intent: in}
+			switch {
+			case call.Op == hold.OpIncrement && call.Amount%100 == 66:
+				a = hold.Answer{Kind: hold.AnswerDeclined, Code: "insufficient_funds"}
+			case call.Op == hold.OpIncrement:
+				in.Amount, in.AmountCapturable = call.Amount, call.Amount
+			}
+			d = h.ApplyAnswer(call, a, time.Now())
+		}
+		return d, nil
+	})
+	if err == nil && !requested.IsZero() {
+		_, err = hold.IncrementOutcome(&h, req.Amount, requested)
+	}
+	return h, now, err
+}
+
 func (m *fakeWorker) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, confirmed, func(h hold.Hold) (hold.Decision, error) { return h.Pause(0, by, time.Now()) })
 }

@@ -83,7 +83,7 @@ alerts before one expires.
 			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
 			newReconcileCommand, newAdoptCommand, newCallbacksCommand,
 		}},
-		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand}},
+		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand, newIncrementCommand}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
 		for _, newCommand := range group.commands {

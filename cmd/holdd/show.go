@@ -53,6 +53,13 @@ func holdDetailLines(out *console, v *hold.View, times timeFormatter) []labeledV
 	if v.CapturedElsewhere > 0 {
 		add("captured elsewhere", hold.FormatAmount(v.CapturedElsewhere, v.Currency))
 	}
+	if len(v.Features) > 0 {
+		add("features", sanitize(strings.Join(v.Features, ", ")))
+	}
+	if v.Increment != nil {
+		add("increment", "to "+hold.FormatAmount(v.Increment.Amount, v.Currency)+
+			", no answer yet; given up "+times.formatWithRelative(v.Increment.Until))
+	}
 	if v.CancellationReason != "" {
 		add("cancellation reason", sanitize(v.CancellationReason))
 	}

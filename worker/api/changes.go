@@ -22,6 +22,8 @@ type Changer interface {
 		hold.Hold, time.Time, error)
 	Cancel(ctx context.Context, id, reason string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
+	Increment(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
+		by string) (hold.Hold, time.Time, error)
 	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
 		hold.Hold, time.Time, error)
 	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
@@ -56,6 +58,10 @@ type holdChangeHandler struct {
 type changeFunc func(ctx context.Context, id string, revision uint64, by string) (
 	hold.Hold, time.Time, error)
 
+// outcomeStatus is the status of a change that waits for its outcome: 200 with
+// the outcome, 202 without.
+const outcomeStatus = 0
+
 const confirmDescription = " If `on_expiry` then acts at once, the request returns 422 " +
 	"`would_cancel_now` or `would_capture_now` unless `confirm` is true."
 
@@ -83,6 +89,13 @@ func (h *holdChangeHandler) register(doc huma.API) {
 			"The worker releases at once. Once the request is accepted, nothing captures the " +
 				"hold any more. Once a cancel is accepted, another `cancellation_reason` returns " +
 				"409 `cancel_accepted`."},
+		{"incrementHold", "increment", outcomeStatus, h.increment, "Raise the authorized amount",
+			"Asks the bank to authorize `amount` in total, and waits for its answer. If the bank " +
+				"declines, the request returns 409 `declined` with the bank's `decline_code`, " +
+				"and the old amount stays held. Without an answer within 15 s it returns 202, and " +
+				"`increment` of the hold shows that it is pending; holdd tries for 10 minutes, " +
+				"but not beyond the time of the hold's capture or release. A charge without " +
+				"incremental authorization returns 422 `increment_unavailable`."},
 		{"pauseHold", "pause", http.StatusOK, h.pause, "Suspend the hold's own time",
 			"It stays suspended until the hold is resumed. The authorization's deadline stays." +
 				confirmDescription},
@@ -94,7 +107,7 @@ func (h *holdChangeHandler) register(doc huma.API) {
 	} {
 		huma.Register(doc, huma.Operation{
 			OperationID: a.operationID, Method: http.MethodPost, Path: "/v1/holds/{id}/" + a.verb,
-			DefaultStatus: a.status, Tags: []string{"actions"},
+			DefaultStatus: max(a.status, http.StatusOK), Tags: []string{"actions"},
 			Summary: a.summary, Description: a.description,
 		}, h.newChangeHandlerFunc(a.status, a.change))
 	}
@@ -117,11 +130,16 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 		if err != nil {
 			return nil, h.logAndConvertError(ctx, err)
 		}
-		if changed.State.Final() {
-			// A repeated request: nothing is left to do.
-			return h.newHoldResponse(&changed, now, http.StatusOK, false), nil
+		answered := status
+		switch {
+		case changed.State.Final():
+			answered = http.StatusOK // a repeated request: nothing is left to do
+		case status == outcomeStatus && changed.NextOp == hold.OpIncrement:
+			answered = http.StatusAccepted
+		case status == outcomeStatus:
+			answered = http.StatusOK
 		}
-		return h.newHoldResponse(&changed, now, status, false), nil
+		return h.newHoldResponse(&changed, now, answered, false), nil
 	}
 }
 
@@ -170,6 +188,16 @@ func (h *holdChangeHandler) cancel(
 		return hold.Hold{}, time.Time{}, err
 	}
 	return h.changer.Cancel(ctx, id, body.CancellationReason, revision, by)
+}
+
+func (h *holdChangeHandler) increment(
+	ctx context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	var req hold.IncrementRequest
+	if err := requestInfoFromContext(ctx).decodeRequiredBody(&req); err != nil {
+		return hold.Hold{}, time.Time{}, err
+	}
+	return h.changer.Increment(ctx, id, req, revision, by)
 }
 
 func (h *holdChangeHandler) pause(

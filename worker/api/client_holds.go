@@ -142,6 +142,16 @@ func (c holdsClient) Cancel(
 		revision: revision, body: cancelRequest{CancellationReason: reason}})
 }
 
+// Increment asks the bank to authorize a higher total, and waits for its
+// answer. The error has the code [hold.Declined] if the bank declined. A hold
+// that still has an increment is not raised yet.
+func (c holdsClient) Increment(
+	ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
+) (hold.View, error) {
+	return c.sendHoldRequest(ctx, id, "/increment", clientRequest{method: http.MethodPost,
+		revision: revision, body: req})
+}
+
 // Pause suspends the hold's own time until it is resumed. Its deadline stays.
 // With confirm the deadline's policy may act at once.
 func (c holdsClient) Pause(

@@ -170,6 +170,14 @@ func (m *fakeHolds) Cancel(
 	})
 }
 
+func (m *fakeHolds) Increment(
+	_ context.Context, id string, req hold.IncrementRequest, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) {
+		return h.RequestIncrement(req, by, m.now, rules)
+	})
+}
+
 func (m *fakeHolds) Pause(
 	_ context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {

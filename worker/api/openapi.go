@@ -52,6 +52,8 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[hold.TermsWarning]():     "Warning",
 	reflect.TypeFor[hold.CaptureRequest]():   "Capture",
 	reflect.TypeFor[cancelRequest]():         "Cancel",
+	reflect.TypeFor[hold.IncrementRequest](): "IncrementRequest",
+	reflect.TypeFor[hold.IncrementView]():    "Increment",
 	reflect.TypeFor[pauseResumeRequest]():    "Confirm",
 	reflect.TypeFor[batchRequest]():          "ScheduleRequests",
 	reflect.TypeFor[reconcileRequest]():      "Reconcile",
@@ -61,6 +63,7 @@ var schemaNames = map[reflect.Type]string{
 // requestSchemas are the schemas of bodies, which may have no other fields.
 // Responses may gain fields.
 var requestSchemas = []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Cancel",
+	"IncrementRequest",
 	"Confirm",
 	"Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
 

@@ -91,6 +91,13 @@ func changeDocs() map[string]operationDoc {
 		"cancelHold": {body: cancelRequest{CancellationReason: hold.ReasonDuplicate}, response: h,
 			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems},
 				hold.InvalidField)},
+		"incrementHold": {
+			body:         hold.IncrementRequest{Amount: 15000, Reason: "one more night"},
+			bodyRequired: true, response: h,
+			otherStatuses: map[int]string{202: "The outcome is not known yet"},
+			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems},
+				hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidField, hold.AfterDeadline,
+				hold.Declined, hold.IncrementUnavailable)},
 		"pauseHold": {body: pauseResumeRequest{}, response: h,
 			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems,
 				confirmProblems},

@@ -28,7 +28,7 @@ type Problem struct {
 	Field    string           `json:"field,omitempty" doc:"Field or parameter with the error"`
 	Deadline *time.Time       `json:"deadline,omitempty" doc:"When the authorization ends. Set for after_deadline, would_cancel_now and would_capture_now"`
 
-	DeclineCode   string `json:"decline_code,omitempty" doc:"The bank's reason. Set for card_declined" example:"insufficient_funds"`
+	DeclineCode   string `json:"decline_code,omitempty" doc:"The bank's reason. Set for card_declined and declined" example:"insufficient_funds"`
 	PaymentIntent string `json:"payment_intent,omitempty" doc:"The authorization, which can be confirmed with another card. Set for card_declined"`
 
 	Errors []FieldError `json:"errors,omitempty" doc:"All errors, if there are several"`

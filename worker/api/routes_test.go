@@ -96,6 +96,18 @@ func TestHold_PatchAndTriggers(t *testing.T) {
 	if v, err = c.Acknowledge(ctx, testHoldID, 0); err != nil || !v.Acknowledged {
 		t.Fatalf("acknowledge: %v %v", v.Acknowledged, err)
 	}
+	raise := hold.IncrementRequest{Amount: 99000, Reason: "one more night"}
+	if v, err = c.Increment(ctx, testHoldID, raise, 0); err != nil || v.Increment == nil ||
+		v.Increment.Amount != 99000 || v.Next != "increment" {
+		t.Fatalf("increment: %+v %v", v, err)
+	}
+	pending := sendRequest(t, "POST", s.URL+"/v1/holds/"+testHoldID+"/increment", `{"amount":99000}`)
+	if pending.status != 202 {
+		t.Fatalf("an increment without an outcome: %d %s", pending.status, pending.body)
+	}
+	if _, err = c.Patch(ctx, testHoldID, hold.Patch{CaptureAt: &later}, 0); !errors.Is(err, &api.Problem{Code: hold.TooLate}) {
+		t.Fatalf("patch of one with a pending increment: %v", err)
+	}
 	if v, err = c.Capture(ctx, testHoldID, hold.CaptureRequest{Amount: 9900}, 0); err != nil || v.CaptureAmount != 9900 || v.Next != "capture" || v.State != "ready" {
 		t.Fatalf("capture: %+v %v", v, err)
 	}
@@ -105,7 +117,7 @@ func TestHold_PatchAndTriggers(t *testing.T) {
 	if _, err = c.Capture(ctx, testHoldID, hold.CaptureRequest{}, 0); !errors.Is(err, &api.Problem{Code: hold.CancelAccepted}) {
 		t.Fatalf("capture after a cancel: %v", err)
 	}
-	if v, err = c.Get(ctx, testHoldID); err != nil || len(v.History) != 7 {
+	if v, err = c.Get(ctx, testHoldID); err != nil || len(v.History) != 9 {
 		t.Fatalf("history: %d %v", len(v.History), err)
 	}
 

@@ -291,6 +291,8 @@ func (c *Committer) logEvent(ch *Change, e hold.Event) {
 	case hold.EventExpiring:
 		fields = append(fields, zap.Duration("threshold", e.Threshold),
 			zap.Time("expires_at", h.ExpiresAt))
+	case hold.EventIncrementFailed:
+		fields = append(fields, zap.String("detail", e.Detail))
 	case hold.EventRetrying:
 		fields = append(fields, zap.Time("next_at", h.NextAt))
 	}
@@ -303,7 +305,7 @@ func eventLogLevel(h *hold.Hold, e hold.Event) zapcore.Level {
 		if h.CaptureAmount > 0 && h.CapturedAmount > h.CaptureAmount {
 			return zapcore.WarnLevel // another system captured more than requested
 		}
-	case hold.EventExpired, hold.EventExpiring, hold.EventRetrying:
+	case hold.EventExpired, hold.EventExpiring, hold.EventRetrying, hold.EventIncrementFailed:
 		return zapcore.WarnLevel
 	case hold.EventAttention:
 		return zapcore.ErrorLevel

@@ -167,6 +167,7 @@ func encodeEvents(
 		if e.Type == hold.EventExpiring {
 			env.Data.Threshold = e.Threshold.String()
 		}
+		env.Data.Detail = e.Detail
 		out = append(out, mustMarshalEnvelope(env))
 	}
 	return out

@@ -224,7 +224,7 @@ func callPriority(op hold.Op) hold.Priority {
 	case hold.OpList:
 		return hold.PriorityVerify // many intents at once, which no request waits for
 	}
-	return hold.PriorityRequested
+	return hold.PriorityRequested // an increment too: a person waits for it
 }
 
 // isConclusive reports whether an answer says what happened to the request.

@@ -29,6 +29,8 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 		return g.captureIntent(ctx, c)
 	case hold.OpCancel:
 		return g.cancelIntent(ctx, c)
+	case hold.OpIncrement:
+		return g.incrementIntent(ctx, c)
 	case hold.OpRead:
 		return g.retrieveIntent(ctx, c)
 	case hold.OpAuthorize:

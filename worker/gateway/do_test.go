@@ -67,6 +67,10 @@ func TestDo_RequestParametersAreStable(t *testing.T) {
 	}{
 		{"capture all", hold.Call{Op: hold.OpCapture, PaymentIntent: testIntentID, Key: "k-1"},
 			"POST " + path + "/capture key=k-1 account= "},
+		{"increment", hold.Call{Op: hold.OpIncrement, PaymentIntent: testIntentID, Amount: 15000,
+			Account: testAccountID, Key: "k-1"},
+			"POST " + path + "/increment_authorization key=k-1 account=" + testAccountID +
+				" amount=15000&" + expand},
 		{"capture part", hold.Call{
 			Op: hold.OpCapture, PaymentIntent: testIntentID, Account: testAccountID,
 			Amount: 1250, Key: "k-2",
@@ -169,8 +173,11 @@ func TestDo_RejectsInvalidCalls(t *testing.T) {
 	brackets.Metadata = map[string]string{"a]": "b"}
 	secret := testIntentID + "_secret_abc"
 	for name, call := range map[string]hold.Call{
-		"no op":               {},
-		"unknown op":          with(func(c *hold.Call) { c.Op = 99 }),
+		"no op":                {},
+		"unknown op":           with(func(c *hold.Call) { c.Op = 99 }),
+		"increment to nothing": with(func(c *hold.Call) { c.Op = hold.OpIncrement }),
+		"increment without a key": {Op: hold.OpIncrement, PaymentIntent: testIntentID,
+			Amount: 15000},
 		"capture without key": with(func(c *hold.Call) { c.Key = "" }),
 		"cancel without key": with(func(c *hold.Call) {
 			c.Op, c.Key, c.CancellationReason = hold.OpCancel, "", hold.ReasonAbandoned
@@ -288,6 +295,7 @@ func TestDo_ConvertsIntent(t *testing.T) {
 		ID: testIntentID, Status: hold.StatusRequiresCapture,
 		Amount: 10000, AmountCapturable: 10000, Currency: "eur",
 		Created: time.Unix(1764000000, 0).UTC(), CaptureBefore: time.Unix(1764604800, 0).UTC(),
+		Features:          hold.FeaturesKnown,
 		PaymentMethodType: "card", Metadata: map[string]string{"holdd_reference": "BK-2071"},
 	}
 	body := intentBody("requires_capture")

@@ -43,6 +43,7 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 	if c := pi.LatestCharge; c != nil && c.PaymentMethodDetails != nil {
 		d := c.PaymentMethodDetails
 		in.PaymentMethodType = identifierOrEmpty(string(d.Type))
+		in.Features = cardFeatures(d)
 		switch {
 		case d.Card != nil && d.Card.CaptureBefore > 0:
 			in.CaptureBefore = time.Unix(d.Card.CaptureBefore, 0).UTC()

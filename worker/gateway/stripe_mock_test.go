@@ -102,6 +102,12 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 		}
 	}
 
+	// stripe-mock answers an increment with an intent of another id.
+	if a := g.Do(t.Context(), hold.Call{Op: hold.OpIncrement, PaymentIntent: testIntentID,
+		Amount: 15000, Key: "k"}); a.HTTPStatus != 200 {
+		t.Errorf("increment: %+v", a)
+	}
+
 	// stripe-mock notices a wrong parameter:
 	misspelled := gatewayOn(t, func(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())

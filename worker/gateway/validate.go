@@ -46,6 +46,8 @@ func validateCall(c *hold.Call) string {
 				c.CancellationReason, strings.Join(reasons, ", "))
 		}
 		return ""
+	case hold.OpIncrement:
+		return validateIncrementCall(c)
 	case hold.OpRead:
 		return validateIntentAndAccount(c)
 	case hold.OpAuthorize:

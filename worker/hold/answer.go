@@ -32,8 +32,9 @@ type PaymentIntent struct {
 	Livemode           bool
 	PaymentMethodType  string // such as card; empty if the charge was not read
 	Metadata           map[string]string
-	Review             string // id of the fraud review while it is open
-	SingleCapture      bool   // the charge was read and can be captured only once
+	Review             string       // id of the fraud review while it is open
+	SingleCapture      bool         // the charge was read and can be captured only once
+	Features           CardFeatures // of the charge, if it was read
 }
 
 // expiredByNetwork reports whether the card network ended a canceled intent.
@@ -153,7 +154,9 @@ type Call struct {
 	Op            Op
 	PaymentIntent string
 	Account       string
-	Amount        int64 // of a capture; 0: everything that is capturable
+	// Amount of a capture; 0: everything that is capturable. Of an increment
+	// it is the new total.
+	Amount int64
 	// CancellationReason is sent with a cancel.
 	CancellationReason string
 	// ReleaseRest makes a capture take nothing and release what is left after

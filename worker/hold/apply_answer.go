@@ -46,6 +46,11 @@ func recordAttempt(h *Hold, call Call, a Answer, now time.Time) {
 }
 
 func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
+	if call.Op == OpIncrement {
+		if d, ok := applyIncrementAnswer(h, a, now); ok {
+			return d
+		}
+	}
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent == nil {
@@ -125,6 +130,11 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 		h.ReadFirst = true
 		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 	}
+	if h.NextOp == OpIncrement {
+		if d, ok := applyIncrementRead(h, in, now); ok {
+			return d
+		}
+	}
 	last := lastHistoryEntry(&h, HistoryAttempt)
 	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
 		// The lost request may still take effect: this read proves nothing.
@@ -188,6 +198,7 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 		h.Amount = in.Amount
 	}
 	h.State, h.SettledAt, h.Reason = state, now, cause
+	h.Increment, h.Features = Increment{}, 0
 	h.NextOp, h.NextAt, h.ReadFirst, h.Sent.Unknown = 0, time.Time{}, false, false
 	h.Revision++
 	by := "holdd"
@@ -349,6 +360,7 @@ func requireAttention(h Hold, cause Cause, note string, now time.Time) Decision 
 		return Decision{Hold: h}
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, cause
+	h.Increment = Increment{}
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: "holdd",
 		Cause: cause, Note: note})
@@ -369,7 +381,8 @@ const MaxCallsBeforeAlert = 16
 func (d Decision) alertOnManyCalls(before *Hold, a Answer, now time.Time) Decision {
 	h := &d.Hold
 	known := before.PreviousState == Attention // read at its deadline; alerted before
-	if h.State.Final() || h.State == Attention && !known {
+	incremented := before.NextOp == OpIncrement && h.NextOp != OpIncrement
+	if h.State.Final() || h.State == Attention && !known || incremented {
 		h.Calls, h.Refusals = 0, 0
 		return d
 	}

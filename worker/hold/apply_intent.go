@@ -19,7 +19,8 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 		old := h
 		d := applyHeldIntent(h, in, now)
 		d.Unchanged = len(d.Events) == 0 && old.Verified && d.Hold.Revision == old.Revision &&
-			d.Hold.SingleCapture == old.SingleCapture && d.Hold.ExpiresAt.Equal(old.ExpiresAt)
+			d.Hold.SingleCapture == old.SingleCapture && d.Hold.Features == old.Features &&
+			d.Hold.ExpiresAt.Equal(old.ExpiresAt)
 		return d.applyReviewFromIntent(in, now)
 	case StatusProcessing:
 		return Decision{Hold: h, Unchanged: true}
@@ -137,11 +138,12 @@ func recordExternalChange(h, old *Hold, d *Decision, now time.Time) {
 }
 
 // resumePlanAfterRead returns a hold that was read under a claim to its plan,
-// and reports whether a capture or cancel follows under the same claim.
+// and reports whether a request to change something follows under the same
+// claim.
 func resumePlanAfterRead(h *Hold, now time.Time) (again bool) {
 	switch {
 	case h.State != Working: // not claimed
-	case h.NextOp == OpCapture || h.NextOp == OpCancel:
+	case h.NextOp == OpCapture || h.NextOp == OpCancel || h.NextOp == OpIncrement:
 		return true
 	case h.PreviousState == Paused || h.PreviousState == Attention: // read at the deadline
 		h.State, h.NextOp, h.NextAt = h.PreviousState, 0, time.Time{}

@@ -111,6 +111,9 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
+	if h.NextOp == OpIncrement {
+		return Decision{}, incrementPendingProblem(&h)
+	}
 	old := h
 	now = now.UTC().Truncate(time.Millisecond)
 	if err := p.applyTo(&h, now); err != nil {
@@ -173,7 +176,7 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 	if h.CancelWanted {
 		return Decision{}, cancelAcceptedProblem(&h, "capture")
 	}
-	if h.State == Paused {
+	if h.State == Paused || h.Increment.Paused {
 		return Decision{}, newProblem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
 	}
 	old := h
@@ -250,11 +253,12 @@ func (h Hold) RequestCancel(reason, by string, now time.Time) (Decision, error) 
 func scheduleOpNow(h Hold, op Op, by string, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
 	requireReadAfterAttention(&h)
+	dropped := dropIncrement(&h, now)
 	h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, op, now, CauseTrigger
 	resetRetryCounters(&h)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op})
-	return Decision{Hold: h, Again: true}
+	return Decision{Hold: h, Events: dropped, Again: true}
 }
 
 // Pause suspends the hold's own time until it is resumed. The deadline stays:
@@ -265,7 +269,7 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 		return Decision{}, err
 	}
 	switch {
-	case h.State == Paused:
+	case h.State == Paused || h.Increment.Paused:
 		return Decision{}, newProblem(AlreadyPaused, "", "hold %s is already paused", h.ID)
 	case h.State == Attention:
 		return Decision{}, newProblem(TooLate, "",
@@ -273,10 +277,11 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	case h.CancelWanted:
 		return Decision{}, cancelAcceptedProblem(&h, "pause")
 	}
+	dropped := dropIncrement(&h, now)
 	h.State, h.NextOp, h.NextAt, h.Reason = Paused, 0, time.Time{}, cause
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})
-	d := Decision{Hold: h, NewDeadline: true}
+	d := Decision{Hold: h, Events: dropped, NewDeadline: true}
 	d.markUnmirrored()
 	d.addEvent(EventPaused, cause)
 	return d, nil
@@ -289,6 +294,9 @@ func (h Hold) Resume(by string, now time.Time) (Decision, error) {
 		return Decision{}, err
 	}
 	now = now.UTC().Truncate(time.Millisecond)
+	if h.Increment.Paused {
+		return Decision{}, incrementPendingProblem(&h)
+	}
 	if h.State != Paused {
 		return Decision{}, newProblem(NotPaused, "", "hold %s is not paused", h.ID)
 	}

@@ -16,6 +16,7 @@ const workingRecheckInterval = 30 * time.Second
 // expiryPolicyTime returns when on_expiry is due. A hold whose own time lies
 // between then and the deadline keeps its own time.
 func expiryPolicyTime(h *Hold, r DecisionRules) time.Time {
+	h = withoutIncrement(h)
 	act := h.ExpiresAt.Add(-r.ExpiryMargin)
 	if own := h.ActionTime(); (h.State == Scheduled || h.State == Working) && own.After(act) &&
 		own.Before(h.ExpiresAt) {
@@ -27,6 +28,7 @@ func expiryPolicyTime(h *Hold, r DecisionRules) time.Time {
 // expiryPolicyAction returns what on_expiry does with the hold as it is, 0 for
 // nothing.
 func expiryPolicyAction(h *Hold) Op {
+	h = withoutIncrement(h)
 	switch {
 	case h.OnExpiry == PolicyCancel && (h.State != Attention || h.Reason == CauseAfterDeadline):
 		return OpCancel
@@ -42,6 +44,7 @@ func expiryPolicyAction(h *Hold) Op {
 // before the deadline. on_expiry then does nothing: a capture that is late
 // because Stripe is unavailable must not become a cancel.
 func actsBeforeDeadline(h *Hold) bool {
+	h = withoutIncrement(h)
 	if h.State != Scheduled {
 		return false
 	}
@@ -56,6 +59,7 @@ func actsBeforeDeadline(h *Hold) bool {
 // request and no other system changes the hold, and when. op is 0 if it will
 // make none.
 func (h *Hold) PlannedAction(now time.Time, r DecisionRules) (op Op, at time.Time) {
+	h = withoutIncrement(h)
 	switch {
 	case h.State.Final():
 		return 0, time.Time{}
@@ -108,10 +112,15 @@ func (h Hold) PassMilestone(due, now time.Time, r DecisionRules) (Decision, time
 		return Decision{Hold: h, Unchanged: true}, time.Time{}
 	}
 	reached := func(t time.Time) bool { return !t.Before(due) && !t.After(now) }
-	d := Decision{Hold: h, Unchanged: true, Events: reachedThresholdEvents(&h, reached, now, r)}
+	act, op := expiryPolicyTime(&h, r), expiryPolicyAction(&h)
+	d := Decision{Unchanged: true}
+	if h.NextOp == OpIncrement && h.State == Scheduled && !act.After(now) {
+		d = failIncrement(h, HistoryEntry{Cause: CauseTooLate}, now)
+		h = d.Hold
+	}
+	d.Hold, d.Events = h, append(d.Events, reachedThresholdEvents(&h, reached, now, r)...)
 	next := h.NextMilestone(now, r)
 
-	act, op := expiryPolicyTime(&h, r), expiryPolicyAction(&h)
 	switch {
 	case !h.ExpiresAt.After(now):
 		ownTimePassed := h.State == Scheduled && !h.ActionTime().IsZero() &&

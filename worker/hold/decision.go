@@ -33,6 +33,9 @@ const (
 	EventExpired      EventType = "hold.expired"
 	EventAttention    EventType = "hold.attention"
 	EventAcknowledged EventType = "hold.acknowledged"
+	EventIncremented  EventType = "hold.incremented"
+	// the authorized amount is the old one
+	EventIncrementFailed EventType = "hold.increment_failed"
 )
 
 // Event is an event about a hold. Package event adds its id and time.
@@ -42,6 +45,8 @@ type Event struct {
 	// Threshold of hold.expiring is the one that was passed, 0 for the
 	// deadline.
 	Threshold time.Duration
+	// Detail of hold.increment_failed is the bank's code, or a text.
+	Detail string
 }
 
 // Decision is what follows from something that happened to a hold. It takes
@@ -91,6 +96,7 @@ func (d *Decision) addAfterDeadlineWarning(now time.Time) {
 // planNextOp sets the next operation from the hold's own terms.
 func planNextOp(h *Hold, now time.Time) {
 	resetRetryCounters(h)
+	h.Increment = Increment{}
 	switch {
 	case h.CancelWanted:
 		h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, OpCancel, now, CauseTrigger

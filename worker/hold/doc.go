@@ -53,6 +53,9 @@
 //     other run of calls without an outcome, whatever the answers are, is
 //     alerted at [MaxCallsBeforeAlert] calls and continues at the longest
 //     back-off.
+//   - An increment names the new total, so a duplicate changes nothing. It is
+//     tried for ten minutes, but never beyond the hold's own time or that of
+//     on_expiry. Whatever becomes of it, the hold returns to its own terms.
 //   - An accepted cancel is final (Hold.CancelWanted): nothing captures that
 //     hold.
 //   - on_expiry acts only on holds that nothing else will act on in time. It

@@ -67,6 +67,7 @@ type decisionFacts struct {
 	claimed, unknown, sent, readFirst, cancel                                     bool
 	verified, hasAmount, hasCaptureAmount, due, keyExpired, ownDue                bool
 	single, shared, enough, fee                                                   bool
+	known, incremental, incrementPaused, incrementOver                            bool
 	ownKind, deadlinePhase, misses, retries, generation, ownAfterDeadline, policy int
 	refusals                                                                      int
 }
@@ -80,7 +81,9 @@ func (n *exploredState) decisionKey(r hold.DecisionRules) decisionFacts {
 		hasAmount: h.Amount > 0, hasCaptureAmount: h.CaptureAmount > 0,
 		single: h.SingleCapture, shared: h.CapturedElsewhere > 0, enough: h.CaptureAmount > 0 &&
 			h.CapturedElsewhere >= h.CaptureAmount,
-		fee: h.CaptureParams.ApplicationFeeAmount > 0,
+		fee:   h.CaptureParams.ApplicationFeeAmount > 0,
+		known: h.Features&hold.FeaturesKnown != 0, incremental: h.Features&hold.FeatureIncremental != 0,
+		incrementPaused: h.Increment.Paused, incrementOver: h.NextOp == hold.OpIncrement && !n.now.Before(h.Increment.Until),
 		due: h.NextOp != 0 && !h.NextAt.After(n.now), misses: clamp(h.InconclusiveReads, 2),
 		retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1),
 		generation: clamp(h.Generation, 2), policy: int(h.OnExpiry),
@@ -118,12 +121,14 @@ func (n *exploredState) decisionKey(r hold.DecisionRules) decisionFacts {
 
 var (
 	intentsByName = map[string]*hold.PaymentIntent{
-		"held":   heldIntent(),
-		"multi":  heldIntent(multi),
-		"shared": shared(200),
-		"enough": shared(500),
-		"less":   heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 100 }),
-		"nearer": heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = t0.Add(day) }),
+		"held":     heldIntent(),
+		"raisable": heldIntent(raisable),
+		"raised":   heldIntent(raisable, raised),
+		"multi":    heldIntent(multi),
+		"shared":   shared(200),
+		"enough":   shared(500),
+		"less":     heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 100 }),
+		"nearer":   heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = t0.Add(day) }),
 		"longer": heldIntent(func(in *hold.PaymentIntent) {
 			in.CaptureBefore = t0.Add(20 * day)
 		}),
@@ -137,7 +142,7 @@ var (
 		"method":    newIntent(hold.StatusRequiresPaymentMethod),
 		"confirm":   newIntent(hold.StatusRequiresConfirmation),
 	}
-	intentNames = []string{"held", "multi", "shared", "enough", "less", "nearer", "longer",
+	intentNames = []string{"held", "raisable", "raised", "multi", "shared", "enough", "less", "nearer", "longer",
 		"captured", "part", "canceled", "automatic", "expired", "busy",
 		"action", "method", "confirm"}
 )
@@ -170,6 +175,10 @@ func possibleRequests(h hold.Hold, now time.Time) map[string]func() (hold.Decisi
 		},
 		"cancel": func() (hold.Decision, error) {
 			return h.RequestCancel("", "api", now)
+		},
+		"increment": func() (hold.Decision, error) {
+			return h.RequestIncrement(hold.IncrementRequest{Amount: raisedAmount}, "api", now,
+				testRules)
 		},
 		"pause": func() (hold.Decision, error) {
 			return h.Pause(hold.CauseReview, "api", now)
@@ -267,7 +276,8 @@ func (n *exploredState) nextTimes(r hold.DecisionRules) []time.Time {
 	h := &n.hold
 	var ts []time.Time
 	for _, t := range []time.Time{h.NextAt, h.ActionTime(), h.ExpiresAt.Add(-r.ExpiryMargin),
-		h.ExpiresAt.Add(-time.Millisecond), h.ExpiresAt, h.Sent.FirstAt.Add(23 * time.Hour)} {
+		h.ExpiresAt.Add(-time.Millisecond), h.ExpiresAt, h.Sent.FirstAt.Add(23 * time.Hour),
+		h.Increment.Until} {
 		if t.After(n.now) && t.Before(t0.Add(30*day)) {
 			ts = append(ts, t)
 		}
@@ -290,6 +300,9 @@ func initialStates(t testing.TB) []exploredState {
 			ns, exploredState{hold: newHold(t, nil, withOnExpiry(p), withCaptureAt(t0.Add(2*day)),
 				withAmount(amount, "eur"), withCaptureAmount(500)), now: t0})
 	}
+	ns = append(ns, exploredState{hold: newHold(t, heldIntent(raisable)), now: t0},
+		exploredState{hold: newHold(t, heldIntent(raisable), withCaptureAt(t0.Add(2*day)),
+			withOnExpiry(hold.PolicyCapture)), now: t0})
 	for _, in := range []*hold.PaymentIntent{nil, heldIntent(multi)} {
 		ns = append(ns,
 			exploredState{hold: newHold(t, in, withCaptureAt(t0.Add(2*day)), withFee(400)),
@@ -431,7 +444,8 @@ var invariants = map[string]func(s *transition) bool{
 			return false
 		}
 		return s.decision.Hold.Generation != s.from.hold.Generation+1 ||
-			s.answer.Kind != hold.AnswerOK || s.call.Op != hold.OpRead ||
+			s.answer.Kind != hold.AnswerOK ||
+			s.call.Op != hold.OpRead && s.call.Op != hold.OpIncrement ||
 			s.intent == nil || s.intent.Status != hold.StatusRequiresCapture ||
 			s.intent.AmountCapturable <= 0
 	},
@@ -448,13 +462,15 @@ var invariants = map[string]func(s *transition) bool{
 			s.intent != nil {
 			return false
 		}
-		isWrite := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel
+		isWrite := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel ||
+			s.call.Op == hold.OpIncrement
 		return !isWrite || s.answer.Kind != hold.AnswerUnexpectedState &&
 			s.answer.Kind != hold.AnswerChargeGone
 	},
 	"a lost reply makes the outcome unknown": func(s *transition) bool {
-		isWrite := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel
-		if !isWrite {
+		isWrite := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel ||
+			s.call.Op == hold.OpIncrement
+		if !isWrite || raises(s) {
 			return false
 		}
 		switch s.answer.Kind {
@@ -578,7 +594,8 @@ var invariants = map[string]func(s *transition) bool{
 				int(previous.HistoryDropped))
 	},
 	"every request is in the history with its key": func(s *transition) bool {
-		if s.call.Op != hold.OpCapture && s.call.Op != hold.OpCancel {
+		if s.call.Op != hold.OpCapture && s.call.Op != hold.OpCancel &&
+			s.call.Op != hold.OpIncrement {
 			return false
 		}
 		for _, e := range s.decision.Hold.History {
@@ -592,6 +609,8 @@ var invariants = map[string]func(s *transition) bool{
 	"a request names its key and never more money than is known of": func(s *transition) bool {
 		h := &s.from.hold
 		switch s.call.Op {
+		case hold.OpIncrement:
+			return s.call.Key == "" || s.call.Amount != raisedAmount
 		case hold.OpCapture:
 			if h.CaptureAmount > 0 &&
 				s.call.Amount != max(0, h.CaptureAmount-h.CapturedElsewhere) ||
@@ -671,7 +690,7 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"a call without an outcome is counted": func(s *transition) bool {
 		h := &s.decision.Hold
-		if s.call.Op == 0 || h.State.Final() || h.State == hold.Attention {
+		if s.call.Op == 0 || h.State.Final() || h.State == hold.Attention || endsIncrement(s) {
 			return false
 		}
 		return h.Calls != s.from.hold.Calls+1
@@ -679,10 +698,10 @@ var invariants = map[string]func(s *transition) bool{
 	"only an outcome, attention or a request ends the count of calls": func(s *transition) bool {
 		h := &s.decision.Hold
 		return s.err == nil && !s.isRequest && !h.State.Final() && h.State != hold.Attention &&
-			h.Calls < s.from.hold.Calls && s.intent == nil
+			h.Calls < s.from.hold.Calls && s.intent == nil && !endsIncrement(s)
 	},
 	"the sixteenth call in a row has an outcome or an alert": func(s *transition) bool {
-		if s.call.Op == 0 {
+		if s.call.Op == 0 || endsIncrement(s) {
 			return false
 		}
 		h := s.from.hold
@@ -703,14 +722,58 @@ var invariants = map[string]func(s *transition) bool{
 		if s.call.Op == 0 || h.NextOp != 0 || h.State != hold.Waiting && h.State != hold.Paused {
 			return false
 		}
-		return s.call.Op != hold.OpRead || s.answer.Kind != hold.AnswerOK || s.intent == nil ||
-			s.intent.Status != hold.StatusRequiresCapture || s.intent.AmountCapturable <= 0
+		return s.call.Op != hold.OpRead && !raises(s) || s.answer.Kind != hold.AnswerOK ||
+			s.intent == nil || s.intent.Status != hold.StatusRequiresCapture || s.intent.AmountCapturable <= 0
+	},
+	"an increment ends with its outcome, and leaves the hold to its own terms": func(
+		s *transition) bool {
+		if !endsIncrement(s) {
+			return false
+		}
+		h, events := &s.decision.Hold, s.decision.Events
+		if h.Increment != (hold.Increment{}) {
+			return true
+		}
+		if h.State.Final() || h.State == hold.Attention {
+			return false
+		}
+		told := slices.ContainsFunc(events, func(e hold.Event) bool {
+			return e.Type == hold.EventIncremented || e.Type == hold.EventIncrementFailed
+		})
+		return !told || s.from.hold.Increment.Paused && !s.isRequest && h.State != hold.Paused &&
+			h.Reason != hold.CauseOnExpiry
+	},
+	"an increment is said to have happened only when Stripe shows the amount": func(
+		s *transition) bool {
+		said := slices.ContainsFunc(s.decision.Events, func(e hold.Event) bool {
+			return e.Type == hold.EventIncremented
+		})
+		return said && (s.intent == nil || s.intent.AmountCapturable < raisedAmount)
+	},
+	"an increment is not sent once its time is over": func(s *transition) bool {
+		return s.call.Op == hold.OpIncrement && !s.from.now.Before(s.from.hold.Increment.Until)
+	},
+	"an unknown increment ends only with a read": func(s *transition) bool {
+		return endsIncrement(s) && s.from.hold.Sent.Unknown && s.intent == nil &&
+			s.decision.Hold.State != hold.Attention
 	},
 	"times have milliseconds": func(s *transition) bool {
 		h := &s.decision.Hold
 		return s.err == nil && (!h.NextAt.Equal(h.NextAt.Truncate(time.Millisecond)) ||
 			!h.SettledAt.Equal(h.SettledAt.Truncate(time.Millisecond)))
 	},
+}
+
+// endsIncrement reports whether the step ends a requested increment.
+func endsIncrement(s *transition) bool {
+	return s.err == nil && s.from.hold.NextOp == hold.OpIncrement &&
+		s.decision.Hold.NextOp != hold.OpIncrement
+}
+
+// raises reports whether the answer to an increment shows its effect.
+func raises(s *transition) bool {
+	return s.call.Op == hold.OpIncrement && s.answer.Kind == hold.AnswerOK && s.intent != nil &&
+		s.intent.Status == hold.StatusRequiresCapture && s.intent.AmountCapturable >= raisedAmount
 }
 
 // hasAlert reports whether an operator is alerted.

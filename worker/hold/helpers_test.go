@@ -53,6 +53,17 @@ func shared(n int64) *hold.PaymentIntent {
 // multi is one of which it has taken nothing, and may.
 func multi(in *hold.PaymentIntent) { in.SingleCapture = false }
 
+// raisedAmount is what the tests raise holds to.
+const raisedAmount = amount + 8000
+
+// raisable is an intent whose charge has incremental authorization.
+func raisable(in *hold.PaymentIntent) {
+	in.Features = hold.FeaturesKnown | hold.FeatureIncremental
+}
+
+// raised is one that was raised.
+func raised(in *hold.PaymentIntent) { in.Amount, in.AmountCapturable = raisedAmount, raisedAmount }
+
 func capturedIntent(n int64) *hold.PaymentIntent {
 	return newIntent(hold.StatusSucceeded, func(in *hold.PaymentIntent) { in.AmountReceived = n })
 }

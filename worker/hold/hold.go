@@ -44,8 +44,8 @@ func ParseState(s string) (State, bool) {
 	return State(i), i > 0
 }
 
-// Op is an operation at Stripe. A hold's next operation is a capture, a cancel
-// or a read.
+// Op is an operation at Stripe. A hold's next operation is a capture, a cancel,
+// a read or an increment.
 type Op uint8
 
 // The operations at Stripe.
@@ -58,10 +58,11 @@ const (
 	OpConfirm   // confirm an existing intent
 	OpList      // list intents, one page
 	OpCheck     // a harmless request, to see whether Stripe answers and accepts the key
+	OpIncrement // raise the authorized amount
 )
 
 var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update",
-	"confirm", "list", "check"}
+	"confirm", "list", "check", "increment"}
 
 // RateLimitBucket returns the operation whose rate limit the request counts
 // against.
@@ -137,6 +138,9 @@ const (
 	CauseNoOutcome     // many calls in a row without an outcome
 	CauseFeeTooLarge   // a fee or a transfer above the amount that a capture would take
 	CauseContradiction // Stripe shows another state than the settled hold
+	CauseUnavailable   // the charge lacks the feature
+	CauseTooLate       // the time for it is over
+	CauseSuperseded    // another request took its place
 )
 
 var causeNames = [...]string{
@@ -144,7 +148,7 @@ var causeNames = [...]string{
 	"refused",
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 	"inside_margin", "no_outcome", "fee_too_large",
-	"contradiction",
+	"contradiction", "unavailable", "too_late", "superseded",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }
@@ -199,10 +203,12 @@ type Hold struct {
 	// another system may capture a part at any time, so a capture that names an
 	// amount begins with a read.
 	SingleCapture  bool
-	Acknowledged   bool // further warnings are silenced
-	CancelWanted   bool // a cancel was accepted: nothing may capture any more
-	Mirrored       bool // the intent's metadata has the terms
-	Unmirrorable   bool // the terms cannot be written there
+	Features       CardFeatures // of the charge, as it was last read
+	Increment      Increment    // requested, and without an outcome
+	Acknowledged   bool         // further warnings are silenced
+	CancelWanted   bool         // a cancel was accepted: nothing may capture any more
+	Mirrored       bool         // the intent's metadata has the terms
+	Unmirrorable   bool         // the terms cannot be written there
 	History        []HistoryEntry
 	HistoryDropped uint32 // history entries dropped to keep the bound
 
@@ -258,10 +264,11 @@ const (
 	HistoryAttempt
 	HistoryObserved
 	HistoryOutcome
+	HistoryIncrement // the outcome of an increment
 )
 
 var historyKindNames = [...]string{"", "scheduled", "changed", "triggered", "paused", "resumed",
-	"acknowledged", "attempt", "observed", "outcome"}
+	"acknowledged", "attempt", "observed", "outcome", "increment"}
 
 func (k HistoryKind) String() string { return enumName(historyKindNames[:], int(k)) }
 

@@ -193,7 +193,7 @@ func termsAsMetadata(h *Hold) (map[string]string, error) {
 		set(MetaOnExpiry, h.OnExpiry.String())
 	}
 	set(MetaReference, h.Reference)
-	if h.State == Paused {
+	if h.State == Paused || h.Increment.Paused {
 		set(MetaPaused, "true")
 	}
 	if h.ActionTime().IsZero() {

@@ -51,7 +51,7 @@ func releaseClaim(h *Hold) {
 	switch {
 	case h.Sent.Unknown:
 		h.State = Working
-	case h.NextOp == OpCapture || h.NextOp == OpCancel:
+	case h.NextOp == OpCapture || h.NextOp == OpCancel || h.NextOp == OpIncrement:
 		h.State = Scheduled
 	default:
 		h.State = h.PreviousState
@@ -64,7 +64,7 @@ func (h *Hold) NextCall(now time.Time) Call {
 		MayBeMissing: !h.Verified}
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	stale := sent && now.Sub(h.Sent.FirstAt) >= keyLifetime
-	if h.ReadFirst || stale || h.Amount == 0 {
+	if h.ReadFirst || stale || h.Amount == 0 || needsReadForIncrement(h, now) {
 		c.Op = OpRead
 	}
 	if h.CancelWanted && c.Op == OpCapture {
@@ -74,6 +74,9 @@ func (h *Hold) NextCall(now time.Time) Call {
 	case OpCapture:
 		c.Amount, c.ReleaseRest = captureAmount(h)
 		c.CaptureParams = h.CaptureParams
+		c.Key = idempotencyKey(h, c)
+	case OpIncrement:
+		c.Amount = h.Increment.Amount
 		c.Key = idempotencyKey(h, c)
 	case OpCancel:
 		c.CancellationReason = cancellationReasonToSend(h)

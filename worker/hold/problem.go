@@ -43,6 +43,8 @@ const (
 	InvalidCursor        ProblemCode = "invalid_cursor"
 	WouldCancelNow       ProblemCode = "would_cancel_now"
 	WouldCaptureNow      ProblemCode = "would_capture_now"
+	IncrementUnavailable ProblemCode = "increment_unavailable"
+	Declined             ProblemCode = "declined"
 
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"
@@ -63,7 +65,7 @@ type Problem struct {
 	Detail   string    // a sentence for the caller
 	Deadline time.Time // of AfterDeadline, WouldCancelNow, WouldCaptureNow
 
-	// Of CardDeclined: the bank's reason, and the intent that can be confirmed
+	// Of CardDeclined and Declined: the bank's reason. Of CardDeclined: the intent that can be confirmed
 	// with another card, if there is one.
 	DeclineCode   string
 	PaymentIntent string

@@ -35,9 +35,9 @@ var states = map[hold.State]struct {
 	// requests are the changes that a caller can make in it.
 	requests string
 }{
-	hold.Waiting:   {"waiting", false, true, hold.SetExpiring, "patch capture cancel pause acknowledge"},
-	hold.Paused:    {"paused", false, true, hold.SetExpiring, "patch cancel resume acknowledge"},
-	hold.Scheduled: {"scheduled", false, true, hold.SetScheduled, "patch capture cancel pause acknowledge"},
+	hold.Waiting:   {"waiting", false, true, hold.SetExpiring, "patch capture cancel increment pause acknowledge"},
+	hold.Paused:    {"paused", false, true, hold.SetExpiring, "patch cancel increment resume acknowledge"},
+	hold.Scheduled: {"scheduled", false, true, hold.SetScheduled, "patch capture cancel increment pause acknowledge"},
 	hold.Ready:     {"ready", false, false, hold.SetReady, "patch capture cancel pause acknowledge"},
 	hold.Working:   {"working", false, true, hold.SetWorking, ""},
 	hold.Attention: {"attention", false, true, hold.SetAttention, "patch capture cancel acknowledge"},
@@ -109,6 +109,9 @@ func TestState_Requests(t *testing.T) {
 			}},
 			{"capture", func() (hold.Decision, error) { return h.RequestCapture(hold.CaptureRequest{}, "api", t0) }},
 			{"cancel", func() (hold.Decision, error) { return h.RequestCancel("", "api", t0) }},
+			{"increment", func() (hold.Decision, error) {
+				return h.RequestIncrement(hold.IncrementRequest{Amount: raisedAmount}, "api", t0, testRules)
+			}},
 			{"pause", func() (hold.Decision, error) { return h.Pause(0, "api", t0) }},
 			{"resume", func() (hold.Decision, error) { return h.Resume("api", t0) }},
 			{"acknowledge", func() (hold.Decision, error) { return h.Acknowledge("api", t0) }},

@@ -20,7 +20,9 @@ type View struct {
 	ExpiresAtSource   string             `json:"expires_at_source" enum:"assumed,capture_before,caller"`
 	OnExpiry          string             `json:"on_expiry" enum:"cancel,capture,alert"`
 	State             string             `json:"state" enum:"waiting,paused,scheduled,ready,working,attention,captured,canceled,expired"`
-	Next              string             `json:"next,omitempty" enum:"capture,cancel,read" doc:"The next operation of holdd"`
+	Features          []string           `json:"features,omitempty" doc:"What the charge allows beyond one capture: extended_authorization, incremental_authorization, multicapture, overcapture" nullable:"false"`
+	Increment         *IncrementView     `json:"increment,omitempty" doc:"A requested increment that has no outcome yet"`
+	Next              string             `json:"next,omitempty" enum:"capture,cancel,read,increment" doc:"The next operation of holdd"`
 	NextAt            *time.Time         `json:"next_at,omitempty"`
 	Cause             string             `json:"cause,omitempty" doc:"The reason for the next operation, or for the state"`
 	Revision          uint64             `json:"revision" doc:"Grows with each accepted change; the ETag"`
@@ -37,6 +39,12 @@ type View struct {
 	Warnings []TermsWarning `json:"warnings,omitempty" doc:"What to know about the terms of an open hold. Only in responses of the API"`
 
 	CancellationReason string `json:"cancellation_reason,omitempty" doc:"The reason that the next cancel sends to Stripe. Of a canceled hold: the reason that Stripe has"`
+}
+
+// IncrementView is a requested increment that has no outcome yet.
+type IncrementView struct {
+	Amount int64     `json:"amount" doc:"The authorized total to reach, in minor units"`
+	Until  time.Time `json:"until" doc:"When holdd gives it up"`
 }
 
 // HistoryEntryView is one entry of a hold's history.
@@ -65,6 +73,10 @@ func NewView(h *Hold, now time.Time, history bool) View {
 		State:    h.StateAt(now).String(), Revision: h.Revision, Verified: h.Verified,
 		Acknowledged: h.Acknowledged, Mirrored: h.Mirrored,
 		CreatedAt: h.CreatedAt.UTC(), SettledAt: optionalTime(h.SettledAt), Metadata: h.Metadata,
+		Features: h.Features.Names(),
+	}
+	if h.Increment.Amount != 0 {
+		v.Increment = &IncrementView{h.Increment.Amount, h.Increment.Until.UTC()}
 	}
 	if h.NextOp != 0 {
 		v.Next, v.NextAt = h.NextOp.String(), optionalTime(h.NextAt)

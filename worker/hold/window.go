@@ -90,6 +90,9 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	// intent has received.
 	h.CapturedElsewhere, h.SingleCapture = in.AmountReceived,
 		in.SingleCapture && in.AmountReceived == 0
+	if in.Features&FeaturesKnown != 0 {
+		h.Features = in.Features
+	}
 	switch {
 	case !in.CaptureBefore.IsZero():
 		h.ExpiresAt, h.ExpiresSource = in.CaptureBefore, SourceCharge

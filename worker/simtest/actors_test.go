@@ -89,6 +89,13 @@ func (w *world) playHold(h *plannedHold) {
 		w.breach("world: %v", err)
 		return
 	}
+	if h.declinesIncrement {
+		st, _ := w.sim.Intent(id)
+		if err := w.sim.SetCardOutcomes(st.PaymentMethod, stripesim.CardOutcome{Times: 1,
+			DeclineCode: "insufficient_funds"}); err != nil {
+			w.breach("world: %v", err)
+		}
+	}
 	end := w.timeAt(h.placedAt + h.authorizationWindow).Truncate(time.Second)
 	if st, _ := w.sim.Intent(id); h.methodType != "" && !st.CaptureBefore.Equal(end) {
 		w.breach("world: %s ends at %s, want %s", h.methodType, st.CaptureBefore, end)
@@ -276,6 +283,9 @@ func (c *apiRequest) send(ctx context.Context, w parts) (h hold.Hold, err error)
 		h, _, err = w.Capture(ctx, c.intentID, hold.CaptureRequest{Amount: c.amount}, c.revision, "people")
 	case c.kind == "cancel":
 		h, _, err = w.Cancel(ctx, c.intentID, c.reason, c.revision, "people")
+	case c.kind == "increment":
+		h, _, err = w.Increment(ctx, c.intentID, hold.IncrementRequest{Amount: c.amount},
+			c.revision, "people")
 	case c.kind == "pause":
 		h, _, err = w.Pause(ctx, c.intentID, c.revision, c.confirm, "people")
 	case c.kind == "resume":

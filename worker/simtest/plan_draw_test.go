@@ -71,6 +71,7 @@ func drawPlan(seed uint64) plan {
 	p.drawShouldRetry()
 	p.drawNearDeadline()
 	p.drawCaptureParams()
+	p.drawIncrements()
 	return p
 }
 

@@ -64,6 +64,8 @@ type plannedHold struct {
 	methodType      string // of the payment method, empty for a card
 	manualByType    bool   // capture_method is manual for this type alone
 
+	declinesIncrement bool // the bank declines the first increment
+
 	unconfirmed bool // its policy may not act at once: whoever schedules it does not confirm that
 }
 
@@ -147,6 +149,9 @@ func (p plannedHold) String() string {
 	}
 	if p.multi {
 		s.WriteString(", multicapture")
+	}
+	if p.declinesIncrement {
+		s.WriteString(", whose bank declines an increment")
 	}
 	if p.methodType != "" {
 		s.WriteString(", " + p.methodType)

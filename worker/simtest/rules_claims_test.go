@@ -83,8 +83,8 @@ func (w *world) checkClaimOwner(r *replica, rec *stripeRequest) {
 	w.mu.Lock()
 	owner, lostWrites := w.claimOwner[rec.intent], len(w.lostSpans) > 0
 	w.mu.Unlock()
-	if (rec.op == "capture" || rec.op == "cancel") && !strings.HasPrefix(rec.idempotencyKey,
-		"holdd-abandon-") && owner != r.name && !lostWrites {
+	changes := rec.op == "capture" || rec.op == "cancel" || rec.op == "increment"
+	if changes && !strings.HasPrefix(rec.idempotencyKey, "holdd-abandon-") && owner != r.name && !lostWrites {
 		w.breach("one claim: %s sends %s of %s, which %s has claimed since", r.name,
 			rec.op, rec.intent, owner)
 	}

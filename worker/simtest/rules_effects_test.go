@@ -13,7 +13,8 @@ import (
 func (j *judge) checkSingleEffect(c *judgedHold) {
 	n := 0
 	for _, e := range c.effects {
-		if e.Final || e.Actor == "api" && e.Kind != stripesim.EffectReleased {
+		if e.Final || e.Actor == "api" && e.Kind != stripesim.EffectReleased &&
+			e.Kind != stripesim.EffectIncremented {
 			n++
 		}
 	}
@@ -39,10 +40,11 @@ func (j *judge) checkKeys(c *judgedHold) {
 	}
 }
 
-// ownEffects are the effects of holdd's requests on the whole hold.
+// ownEffects are the captures and cancels by holdd's requests.
 func (c *judgedHold) ownEffects() (own []*stripesim.Effect) {
 	for i := range c.effects {
-		if e := &c.effects[i]; e.Actor == "api" && (e.Kind != stripesim.EffectReleased || e.Final) {
+		if e := &c.effects[i]; e.Actor == "api" && e.Kind != stripesim.EffectIncremented &&
+			(e.Kind != stripesim.EffectReleased || e.Final) {
 			own = append(own, e)
 		}
 	}

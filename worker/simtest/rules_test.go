@@ -50,6 +50,13 @@ var rules = []rule{
 	{"capture parameters", "each capture under one key is the same request",
 		(*judge).checkSameParamsUnderKey, nil},
 
+	{"increments", "no more is authorized than was requested, nor long after the request",
+		(*judge).checkIncrementsRequested, nil},
+	{"increments", "an increment is answered as done or as declined only if that is true",
+		(*judge).checkIncrementAnswers, nil},
+	{"increments", "an event of an increment is true, and none is pending after the end",
+		(*judge).checkIncrementEvents, nil},
+
 	{"reported state", "holdd reports the state and the captured amount that Stripe has",
 		(*judge).checkReportedState, nil},
 	{"settled by Stripe", "an event that a hold has ended follows its effect at Stripe",

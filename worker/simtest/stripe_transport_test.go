@@ -206,7 +206,7 @@ func parseOperation(method, path string) (op, intent string) {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	switch {
 	case len(parts) == 2:
-		return parts[1], parts[0]
+		return strings.TrimSuffix(parts[1], "_authorization"), parts[0]
 	case parts[0] != "" && method == http.MethodPost:
 		return "update", parts[0]
 	case parts[0] != "":

@@ -110,7 +110,7 @@ func (m *metrics) createAlertedSeries() {
 	}
 	for _, answer := range hold.AnswerKinds() {
 		for _, op := range []hold.Op{hold.OpCapture, hold.OpCancel, hold.OpRead, hold.OpAuthorize,
-			hold.OpUpdate, hold.OpCheck} {
+			hold.OpUpdate, hold.OpCheck, hold.OpIncrement} {
 			m.stripeRequests.WithLabelValues(op.String(), answer.String())
 		}
 	}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+func newIncrementCommand(out *console, env environmentVars) *cobra.Command {
+	var req hold.IncrementRequest
+	cmd := &cobra.Command{
+		Use: "increment HOLD --amount TOTAL", Short: "Raise the authorized amount of a hold",
+		Long: `Raise the authorized amount of a hold to a new total, for extra nights or damage.
+
+The command shows booking and amount and asks for confirmation. Then it waits for the bank's answer.
+Exit code 0 means raised. If the bank declines, the old amount stays held, and the exit code is 5.
+The charge must have incremental authorization: holdd show says so under features.`,
+		Example: `  holdd increment BK-2071 --amount 54000 --reason "one more night"
+  holdd increment pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 54000 --yes`,
+	}
+	c := addChangeFlags(cmd, out, env)
+	c.addYesFlag(cmd)
+	cmd.Flags().Int64Var(&req.Amount, "amount", 0,
+		"the new total, in minor units: 1250 is 12.50 (required)")
+	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the hold's history")
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+		if req.Amount <= 0 {
+			return usageErrorf("the amount is the new total, not the difference",
+				"invalid --amount %d: want minor units above zero, such as 1250 for 12.50",
+				req.Amount)
+		}
+		var raised hold.View
+		err := c.runChange(ctx, client, args[0], holdChange{
+			question: func(v *hold.View) ([]labeledValue, string) {
+				return nil, incrementQuestion(v, req.Amount)
+			},
+			request: func(id string, _ bool) (v hold.View, err error) {
+				raised, err = client.Increment(ctx, id, req, c.revision)
+				return raised, err
+			},
+		})
+		if err != nil || raised.Increment == nil {
+			return err
+		}
+		return &exitError{code: exitUnknown, hint: "holdd show " + raised.ID, err: fmt.Errorf(
+			"holdd has accepted the request, and the bank has not answered it yet")}
+	})
+	return cmd
+}
+
+func incrementQuestion(v *hold.View, amount int64) string {
+	if v.Currency == "" {
+		return fmt.Sprintf("Raise %s to %d in minor units now?", holdDisplayName(v), amount)
+	}
+	return fmt.Sprintf("Raise %s from %s to %s now?", holdDisplayName(v),
+		hold.FormatAmount(v.Amount+v.CapturedElsewhere, v.Currency),
+		hold.FormatAmount(amount, v.Currency))
+}
