@@ -16,11 +16,13 @@ import (
 // A change of the header raises encodingVersion, and decodeRecord must still
 // read the old encoding. A record with capture parameters has a version of its
 // own: a release that does not know them must not write the record, because it
-// would drop them and capture without a fee. It leaves such a record alone.
+// would drop them and capture without a fee. It leaves such a record alone. The
+// same holds for a record with a renewal, whose second intent would be forgotten.
 const (
 	encodingVersion       = 1
 	captureParamsEncoding = 2
-	lastEncoding          = captureParamsEncoding
+	renewalEncoding       = 3
+	lastEncoding          = renewalEncoding
 )
 
 // Offsets in the header, in bytes. Numbers are big endian, times are Unix
@@ -32,7 +34,7 @@ const (
 	nextOpOffset        = 3  // hold.Op, 0 for none
 	versionOffset       = 4  // fencing token, 6 bytes
 	claimedAtOffset     = 10 // when the claim began, or when the hold was settled, 6 bytes
-	deadlineOffset      = 16 // 6 bytes
+	deadlineOffset      = 16 // hold.Hold.QueueDeadline, 6 bytes
 	accountSizeOffset   = 22 // length of the account, which follows the header
 	headerSize          = 23
 )
@@ -114,6 +116,8 @@ const (
 	// an older release may drop it: a cancel then sends abandoned, with its own
 	// key
 	fieldCancellationReason = 40
+	fieldRenewal            = 50 // a message, see record_renewal.go
+	fieldExpiresAt          = 51 // if the header has another deadline
 )
 
 const (
@@ -182,11 +186,14 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if !h.CaptureParams.IsEmpty() {
 		header[encodingOffset] = captureParamsEncoding
 	}
+	if h.Renewal != nil {
+		header[encodingOffset] = renewalEncoding
+	}
 	header[stateOffset] = byte(h.State)
 	header[previousStateOffset] = byte(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
 	putUint48(header, versionOffset, h.Version)
-	putUint48(header, deadlineOffset, toMillis(h.ExpiresAt))
+	putUint48(header, deadlineOffset, toMillis(h.QueueDeadline()))
 	if isFinal(h.State) {
 		putUint48(header, claimedAtOffset, toMillis(h.SettledAt))
 	}
@@ -230,6 +237,7 @@ func appendRecordBody(b []byte, h *hold.Hold) []byte {
 	b = appendNumberField(b, fieldCalls, uint64(h.Calls))
 	b = appendNumberField(b, fieldRefusals, uint64(h.Refusals))
 	b = appendTextField(b, fieldCancellationReason, h.CancellationReason)
+	b = appendRenewal(b, h)
 	return appendCaptureParams(b, &h.CaptureParams)
 }
 
@@ -323,6 +331,10 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 			last = e.At
 			h.History = append(h.History, e)
 			return nil
+		case fieldRenewal:
+			var err error
+			h.Renewal, err = decodeRenewal(v)
+			return err
 		case fieldCreatedAt:
 			last = fromMillis(n)
 		}
@@ -394,6 +406,8 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 		h.Refusals = uint32(n)
 	case fieldCancellationReason:
 		h.CancellationReason = string(v)
+	case fieldExpiresAt:
+		h.ExpiresAt = fromMillis(n)
 	default:
 		setCaptureParamField(&h.CaptureParams, f, n, v)
 	}

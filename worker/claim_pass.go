@@ -95,10 +95,11 @@ func (d *Dispatcher) reserveBudget(
 	return err == nil
 }
 
-// lanePriority returns the priority of a lane. Ready holds wait for a capture
-// or a cancel that is due, or for a read at their deadline.
+// lanePriority returns the priority of a lane. Ready holds wait for a capture,
+// a cancel or a renewal that is due, or for a read at their deadline.
 func lanePriority(op hold.Op) hold.Priority {
-	if op == hold.OpCapture || op == hold.OpCancel {
+	switch op {
+	case hold.OpCapture, hold.OpCancel, hold.OpAuthorize:
 		return hold.PriorityDue
 	}
 	return hold.PriorityDeadline

@@ -12,10 +12,12 @@ import (
 // it, whatever their partition.
 type budgetKey struct {
 	account string
-	op      hold.Op
+	op      hold.Op // [hold.Op.RateLimitBucket]
 }
 
-func budgetKeyOf(lane *hold.RateLimitLane) budgetKey { return budgetKey{lane.Account, lane.Op} }
+func budgetKeyOf(lane *hold.RateLimitLane) budgetKey {
+	return budgetKey{lane.Account, lane.Op.RateLimitBucket()}
+}
 
 // budgetLaneGroup is the ready lanes that share a budget, in one pass of the
 // dispatcher.

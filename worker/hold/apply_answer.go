@@ -10,6 +10,9 @@ import (
 // for another call under the same claim.
 func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
+	if h.isRenewalCall(&call) {
+		return h.applyRenewalAnswer(call, a, now)
+	}
 	before := h
 	if call.Op != OpRead {
 		recordAttempt(&h, call, a, now)

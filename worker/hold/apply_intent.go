@@ -92,6 +92,9 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 // system otherwise. confirmed is the capture that this answer belongs to, nil
 // if there is none: that capture took exactly what it named.
 func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time) Decision {
+	if isRenewalOpen(&h) {
+		return deferSettlement(h, now)
+	}
 	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
 	wanted := h.CancellationReason
 	h.CancellationReason = ""
@@ -281,6 +284,9 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
 	if h.State.Final() || h.State == Working {
 		return Decision{Hold: h, Unchanged: true}
+	}
+	if in.ID != h.PaymentIntent {
+		return h.applyRelatedIntent(in, now)
 	}
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:

@@ -48,13 +48,14 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 		return Decision{}, cancelAcceptedProblem(&h, "reschedule")
 	}
 	late, known := checkBeforeDeadline(&h), h.Verified || h.ExpiresSource == SourceCaller
-	if timed && late != nil && known {
+	renewed := !renewalTermsOf(&h).equal(renewalTermsOf(&old))
+	if (timed || renewed) && late != nil && known {
 		return Decision{}, late
 	}
 	// A time sent for a hold that requires attention confirms it, even
 	// unchanged.
 	again := old.State == Attention && timeSent
-	if !money && !again && h.OnExpiry == old.OnExpiry && h.Reference == old.Reference &&
+	if !money && !again && !renewed && h.OnExpiry == old.OnExpiry && h.Reference == old.Reference &&
 		maps.Equal(h.Metadata, old.Metadata) {
 		return Decision{Hold: old, Unchanged: true}, nil
 	}
@@ -71,7 +72,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	h.Revision++
 	h.Acknowledged = false
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryChanged, By: by})
-	d := Decision{Hold: h, NewDeadline: timed || again || old.Acknowledged ||
+	d := Decision{Hold: h, NewDeadline: timed || again || renewed || old.Acknowledged ||
 		h.OnExpiry != old.OnExpiry}
 	d.markUnmirrored()
 	d.addEvent(EventChanged, 0)

@@ -33,6 +33,10 @@ const (
 	EventExpired      EventType = "hold.expired"
 	EventAttention    EventType = "hold.attention"
 	EventAcknowledged EventType = "hold.acknowledged"
+	// a new authorization holds the money
+	EventRenewed EventType = "hold.renewed"
+	// the bank requires the cardholder for the renewal
+	EventRequiresAction EventType = "hold.requires_action"
 )
 
 // Event is an event about a hold. Package event adds its id and time.

@@ -58,17 +58,24 @@ const (
 	OpConfirm   // confirm an existing intent
 	OpList      // list intents, one page
 	OpCheck     // a harmless request, to see whether Stripe answers and accepts the key
+	OpCreate    // create an intent without confirming it
+	// Next operations only: the next step of a renewal, and the release of an
+	// intent that must not hold money beside the hold's own.
+	OpRenew
+	OpRelease
 )
 
 var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update",
-	"confirm", "list", "check"}
+	"confirm", "list", "check", "create", "renew", "release"}
 
 // RateLimitBucket returns the operation whose rate limit the request counts
 // against.
 func (o Op) RateLimitBucket() Op {
 	switch o {
-	case OpConfirm:
+	case OpConfirm, OpCreate, OpRenew:
 		return OpAuthorize
+	case OpRelease:
+		return OpCancel
 	case OpList, OpCheck:
 		return OpRead
 	}
@@ -137,6 +144,11 @@ const (
 	CauseNoOutcome     // many calls in a row without an outcome
 	CauseFeeTooLarge   // a fee or a transfer above the amount that a capture would take
 	CauseContradiction // Stripe shows another state than the settled hold
+	// The intent lacks what a renewal needs: a customer and a saved card
+	CauseNotRenewable
+	CauseDeclined       // the bank declined the renewal
+	CauseRequiresAction // the bank requires the cardholder
+	CauseRenewalLimit   // max_renewals is reached
 )
 
 var causeNames = [...]string{
@@ -144,7 +156,7 @@ var causeNames = [...]string{
 	"refused",
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 	"inside_margin", "no_outcome", "fee_too_large",
-	"contradiction",
+	"contradiction", "not_renewable", "declined", "requires_action", "renewal_limit",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }
@@ -199,10 +211,11 @@ type Hold struct {
 	// another system may capture a part at any time, so a capture that names an
 	// amount begins with a read.
 	SingleCapture  bool
-	Acknowledged   bool // further warnings are silenced
-	CancelWanted   bool // a cancel was accepted: nothing may capture any more
-	Mirrored       bool // the intent's metadata has the terms
-	Unmirrorable   bool // the terms cannot be written there
+	Acknowledged   bool     // further warnings are silenced
+	Renewal        *Renewal // nil without renewal terms; see editRenewal
+	CancelWanted   bool     // a cancel was accepted: nothing may capture any more
+	Mirrored       bool     // the intent's metadata has the terms
+	Unmirrorable   bool     // the terms cannot be written there
 	History        []HistoryEntry
 	HistoryDropped uint32 // history entries dropped to keep the bound
 

@@ -15,7 +15,19 @@ func New(d *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision
 		if err := checkIntentMatchesRequest(d, in); err != nil {
 			return Decision{}, err
 		}
+		if !d.Renewal.Until.IsZero() && !d.FromMetadata {
+			if err := refuseNotRenewable(in); err != nil {
+				return Decision{}, err
+			}
+		}
+		if d.FromMetadata {
+			adoptRenewedIntent(&h, in, now)
+		}
 		updateFromHeldIntent(&h, in, now)
+		if r := h.Renewal; r != nil && r.MaxAmount > 0 && r.MaxAmount < h.Amount && !d.FromMetadata {
+			return Decision{}, newProblem(InvalidAmount, "renewal.max_amount",
+				"invalid max_amount %d: the hold is of %d %s", r.MaxAmount, h.Amount, h.Currency)
+		}
 	}
 	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
 		return Decision{}, err
@@ -93,6 +105,9 @@ func holdFromRequest(d *ValidRequest, now time.Time) Hold {
 	if h.ExpiresAt.IsZero() {
 		h.ExpiresAt, h.ExpiresSource = now.Add(assumedWindow), SourceAssumed
 	}
+	if !d.Renewal.Until.IsZero() {
+		h.Renewal = newRenewal(d.Renewal)
+	}
 	return h
 }
 
@@ -101,6 +116,10 @@ func checkIntentMatchesRequest(d *ValidRequest, in *PaymentIntent) error {
 	if in.Status != StatusRequiresCapture {
 		return newProblem(NotCapturable, "payment_intent",
 			"%s is %s at Stripe: want a PaymentIntent that is requires_capture", d.ID, in.Status)
+	}
+	if owner := OwnerOfIntent(in); owner != in.ID && !d.FromMetadata {
+		return newProblem(HoldExists, "payment_intent", "%s renews hold %s: change that one", in.ID,
+			owner)
 	}
 	if d.Currency != "" && d.Currency != in.Currency {
 		return newProblem(CurrencyMismatch, "currency", "%s is in %s, not in %s", d.ID,
@@ -141,7 +160,7 @@ func (h *Hold) HasTermsOfRequest(d *ValidRequest) bool {
 	return sameAmount && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
 		d.CaptureAt.Equal(h.CaptureAt) && d.CancelAt.Equal(h.CancelAt) &&
 		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry &&
-		d.CaptureParams.Equal(&h.CaptureParams)
+		d.CaptureParams.Equal(&h.CaptureParams) && d.Renewal.equal(renewalTermsOf(h))
 }
 
 // HaveSameTerms reports whether two states of one hold have the same terms.
@@ -150,7 +169,7 @@ func HaveSameTerms(h, other *Hold) bool {
 		&ValidRequest{ID: other.ID, Account: other.Account, Reference: other.Reference,
 			CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
 			CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
-			CaptureParams: other.CaptureParams},
+			CaptureParams: other.CaptureParams, Renewal: renewalTermsOf(other)},
 	)
 }
 

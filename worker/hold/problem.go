@@ -43,6 +43,7 @@ const (
 	InvalidCursor        ProblemCode = "invalid_cursor"
 	WouldCancelNow       ProblemCode = "would_cancel_now"
 	WouldCaptureNow      ProblemCode = "would_capture_now"
+	NotRenewable         ProblemCode = "not_renewable"
 
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"

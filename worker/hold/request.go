@@ -35,6 +35,7 @@ type ScheduleRequest struct {
 	OnExpiry      string            `json:"on_expiry,omitempty" doc:"What to do with a hold that is still open near its deadline: cancel (default), capture or alert"`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own"`
 	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
+	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Keeps the amount held after the authorization ends, by new authorizations of the saved card"`
 	CaptureParams
 }
 
@@ -48,6 +49,7 @@ type ValidRequest struct {
 	OnExpiry                     ExpiryPolicy
 	Metadata                     map[string]string
 	CaptureParams                CaptureParams
+	Renewal                      RenewalTerms // zero without any
 	// Confirm says that on_expiry may act at once. It is no term, so a repeated
 	// request may omit it.
 	Confirm bool
@@ -63,7 +65,7 @@ type ValidRequest struct {
 // NeedsStripeRead reports whether the request lacks something that a read at
 // Stripe would show.
 func (d *ValidRequest) NeedsStripeRead() bool {
-	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero()
+	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero() || !d.Renewal.Until.IsZero()
 }
 
 var (
@@ -171,7 +173,10 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 	if d.ExpiresAt, err = parseExpiresAt(req.ExpiresAt, req.TimeZone, now); err != nil {
 		return nil, err
 	}
-	return d, nil
+	if req.Renewal != nil {
+		d.Renewal, err = req.Renewal.validate(req.TimeZone, req.Amount, now)
+	}
+	return d, err
 }
 
 // validateCaptureParams compares a fee and a transfer with the amount to
@@ -252,6 +257,7 @@ type Patch struct {
 	TimeZone      string            `json:"time_zone,omitempty" doc:"IANA zone of local times"`
 	CaptureAmount *int64            `json:"capture_amount,omitempty" doc:"Capture only this much; 0 means everything"`
 	OnExpiry      *string           `json:"on_expiry,omitempty" doc:"cancel, capture or alert"`
+	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Replaces the renewal terms"`
 	Reference     *string           `json:"reference,omitempty"`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Pairs to set; an empty value removes a pair"`
 	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
@@ -261,6 +267,11 @@ type Patch struct {
 // applyTo applies the patch to h's terms and validates the result. It does not
 // check whether h may change.
 func (p *Patch) applyTo(h *Hold, now time.Time) error {
+	if p.Renewal != nil {
+		if err := p.Renewal.applyTo(h, p.TimeZone, now); err != nil {
+			return err
+		}
+	}
 	if err := p.applyActionTimes(h, now); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ type View struct {
 	ExpiresAtSource   string             `json:"expires_at_source" enum:"assumed,capture_before,caller"`
 	OnExpiry          string             `json:"on_expiry" enum:"cancel,capture,alert"`
 	State             string             `json:"state" enum:"waiting,paused,scheduled,ready,working,attention,captured,canceled,expired"`
-	Next              string             `json:"next,omitempty" enum:"capture,cancel,read" doc:"The next operation of holdd"`
+	Next              string             `json:"next,omitempty" enum:"capture,cancel,read,renew,release" doc:"The next operation of holdd"`
 	NextAt            *time.Time         `json:"next_at,omitempty"`
 	Cause             string             `json:"cause,omitempty" doc:"The reason for the next operation, or for the state"`
 	Revision          uint64             `json:"revision" doc:"Grows with each accepted change; the ETag"`
@@ -35,6 +35,8 @@ type View struct {
 	HistoryOmitted    uint32             `json:"history_omitted,omitempty" doc:"How many entries after the first were dropped"`
 
 	Warnings []TermsWarning `json:"warnings,omitempty" doc:"What to know about the terms of an open hold. Only in responses of the API"`
+
+	Renewal *RenewalView `json:"renewal,omitempty" doc:"How the amount stays held after the authorization ends"`
 
 	CancellationReason string `json:"cancellation_reason,omitempty" doc:"The reason that the next cancel sends to Stripe. Of a canceled hold: the reason that Stripe has"`
 }
@@ -69,6 +71,7 @@ func (h *Hold) View(now time.Time, history bool) View {
 	if h.NextOp != 0 {
 		v.Next, v.NextAt = h.NextOp.String(), optionalTime(h.NextAt)
 	}
+	v.Renewal = h.renewalView()
 	if h.Reason != 0 {
 		v.Cause = h.Reason.String()
 	}
