@@ -107,6 +107,8 @@ type account struct {
 	customers       map[string]*customer
 	customerOrder   []*customer
 	paymentMethods  map[string]*paymentMethod
+	methodOrder     []*paymentMethod
+	features        CardFeatures
 	usedTokens      map[string]bool
 	events          eventLog
 	idempotency     idempotencyStore
@@ -118,7 +120,7 @@ type account struct {
 
 func newAccount(env *environment, id string) *account {
 	return &account{
-		env: env, id: id, intents: map[string]*intent{}, charges: map[string]*charge{},
+		env: env, id: id, features: allCardFeatures, intents: map[string]*intent{}, charges: map[string]*charge{},
 		refunds:        map[string]*refund{},
 		customers:      map[string]*customer{},
 		paymentMethods: map[string]*paymentMethod{}, usedTokens: map[string]bool{},

@@ -1,9 +1,6 @@
 package stripesim
 
-import (
-	"net/http"
-	"strings"
-)
+import "strings"
 
 // captureParams are the parameters of a capture.
 type captureParams struct {
@@ -282,10 +279,9 @@ func increment(in *intent, op *operation, amount int64) *apiError {
 	}
 	c := in.charge
 	in.increments++
-	if op.declineCode != "" {
-		e := &apiError{status: http.StatusPaymentRequired, typ: typeCard, code: "card_declined",
-			declineCode: op.declineCode, message: declineMessage(op.declineCode),
-			charge: c.id, intent: in}
+	if d := issuerDecline(in, op, amount-in.amount); d != nil {
+		e := d.toError(c.id)
+		e.intent = in
 		in.account.emitEvent(op, "payment_intent.payment_failed", in, snapshotIntent(in))
 		return e
 	}

@@ -130,6 +130,8 @@ type paymentMethod struct {
 	expYear         int
 	methodType      string
 	card            testCard
+	issuer          issuer
+	seq             int
 	usedOnce        bool // without a customer: it may not be used again
 	setUpOffSession bool // authenticated for off-session use
 	metadata        map[string]string

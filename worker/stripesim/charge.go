@@ -15,7 +15,7 @@ type charge struct {
 	failed           bool
 	failureCode      string
 	failureMessage   string
-	declineCode      string
+	decline          decline // of a failed charge
 	captureBefore    int64
 	channel          PaymentChannel
 	paymentMethod    *paymentMethod
@@ -61,12 +61,15 @@ type addressJSON struct {
 }
 
 type outcomeJSON struct {
-	NetworkStatus string  `json:"network_status"`
-	Reason        *string `json:"reason"`
-	RiskLevel     string  `json:"risk_level"`
-	RiskScore     int     `json:"risk_score"`
-	SellerMessage string  `json:"seller_message"`
-	Type          string  `json:"type"`
+	AdviceCode         string  `json:"advice_code,omitempty"`
+	NetworkAdviceCode  string  `json:"network_advice_code,omitempty"`
+	NetworkDeclineCode string  `json:"network_decline_code,omitempty"`
+	NetworkStatus      string  `json:"network_status"`
+	Reason             *string `json:"reason"`
+	RiskLevel          string  `json:"risk_level"`
+	RiskScore          int     `json:"risk_score"`
+	SellerMessage      string  `json:"seller_message"`
+	Type               string  `json:"type"`
 }
 
 type statusJSON struct {
@@ -221,7 +224,7 @@ func (c *charge) toJSON() *chargeJSON {
 		j.Review = &c.review.id
 	}
 	if c.failed {
-		j.Status, j.Outcome = "failed", declinedOutcomeJSON(c.declineCode)
+		j.Status, j.Outcome = "failed", declinedOutcomeJSON(c.decline)
 	}
 	j.PaymentMethodDetails = c.paymentMethodDetailsJSON()
 	return j
@@ -241,10 +244,12 @@ func (j *chargeJSON) expand(c *charge, path string) {
 	}
 }
 
-func declinedOutcomeJSON(declineCode string) outcomeJSON {
-	return outcomeJSON{NetworkStatus: "declined_by_network", Reason: &declineCode,
+func declinedOutcomeJSON(d decline) outcomeJSON {
+	return outcomeJSON{AdviceCode: d.adviceCode, NetworkAdviceCode: d.networkAdviceCode,
+		NetworkDeclineCode: d.networkDeclineCode,
+		NetworkStatus:      "declined_by_network", Reason: &d.declineCode,
 		RiskLevel: "normal", RiskScore: 20,
-		SellerMessage: "The bank returned the decline code `" + declineCode + "`.",
+		SellerMessage: "The bank returned the decline code `" + d.declineCode + "`.",
 		Type:          "issuer_declined"}
 }
 

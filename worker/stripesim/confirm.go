@@ -1,7 +1,6 @@
 package stripesim
 
 import (
-	"cmp"
 	"maps"
 	"time"
 )
@@ -9,24 +8,23 @@ import (
 // confirm asks the bank. Afterwards the intent is authorized, captured,
 // declined, or waits for 3-D Secure.
 func confirm(in *intent, op *operation, errorOnAction bool) *apiError {
-	card := in.paymentMethod.card
 	terminal := isTerminal(in)
 	in.confirmDeadline, in.nextAction = time.Time{}, nil
-	asks := !terminal && needsThreeDSecure(in)
+	asks := !terminal && needsThreeDSecure(in, op.now)
 	switch {
 	case !in.paymentMethod.isCard() && !in.actionCompleted:
 		requireAction(in, op)
 		return nil
-	case op.declineCode != "":
-		return recordDecline(in, op, "card_declined", op.declineCode)
+	case op.declineCode != "": // a fault comes before 3-D Secure
+		return recordDecline(in, op, issuerDecline(in, op, in.amount))
 	case asks && (in.offSession || errorOnAction):
 		return requireAuthentication(in, op)
 	case asks:
 		requireAction(in, op)
 		return nil
-	case card.declineCode != "":
-		return recordDecline(in, op, cmp.Or(card.errorCode, "card_declined"),
-			card.declineCode)
+	}
+	if d := issuerDecline(in, op, in.amount); d != nil {
+		return recordDecline(in, op, d)
 	}
 	authorize(in, op, terminal)
 	return nil
@@ -37,9 +35,16 @@ func isTerminal(in *intent) bool {
 	return in.paymentMethod.methodType == typeOfCardPresent
 }
 
-func needsThreeDSecure(in *intent) bool {
+func needsThreeDSecure(in *intent, now time.Time) bool {
 	m := in.paymentMethod
-	return !in.actionCompleted && (m.card.auth == authAlways ||
+	if in.actionCompleted {
+		return false
+	}
+	if o := m.issuer.outcomeAt(now); o != nil && o.Code == codeAuthenticationRequired {
+		m.issuer.countUse(o)
+		return true
+	}
+	return (m.card.auth == authAlways ||
 		m.card.auth == authUnlessSetUp && !m.setUpOffSession ||
 		!in.offSession && (in.options.threeDSecure == "any" ||
 			in.options.threeDSecure == "challenge"))
@@ -117,7 +122,7 @@ func authorize(in *intent, op *operation, terminal bool) {
 		return
 	}
 	if in.paymentMethod.isCard() {
-		c.applyOptions(in.options, in.account.env.options.OvercapturePercent)
+		c.applyOptions(in.options, in.account)
 	}
 	in.status = statusRequiresCapture
 	in.capturable = in.amount
@@ -149,12 +154,16 @@ func savePaymentMethod(in *intent) {
 	}
 }
 
-func (c *charge) applyOptions(o cardOptions, overcapturePercent int64) {
-	c.multicapture, c.incremental = o.multicapture == "if_available",
-		o.incremental == "if_available"
-	c.overcapture, c.extended = o.overcapture == "if_available", o.extended == "if_available"
+// applyOptions gives the charge the features that were requested and that the
+// account has.
+func (c *charge) applyOptions(o cardOptions, a *account) {
+	const requested = "if_available"
+	c.multicapture = o.multicapture == requested && a.features.Multicapture
+	c.incremental = o.incremental == requested && a.features.Incremental
+	c.overcapture = o.overcapture == requested && a.features.Overcapture
+	c.extended = o.extended == requested && a.features.Extended
 	if c.overcapture {
-		c.maxCapturable = c.amount + c.amount*overcapturePercent/100
+		c.maxCapturable = c.amount + c.amount*a.env.options.OvercapturePercent/100
 	}
 }
 
@@ -166,20 +175,19 @@ func setCaptureBefore(in *intent, t time.Time) {
 }
 
 // recordDecline records that the bank declined the charge.
-func recordDecline(in *intent, op *operation, code, decline string) *apiError {
+func recordDecline(in *intent, op *operation, d *decline) *apiError {
 	c := newCharge(in, op, isTerminal(in))
-	c.failed, c.failureCode, c.declineCode, c.failureMessage = true, code, decline,
-		declineMessage(cmp.Or(decline, code))
+	e := d.toError(c.id)
+	c.failed, c.failureCode, c.decline, c.failureMessage = true, d.code, *d, e.message
 	in.account.emitEvent(op, "charge.failed", in, c.snapshot())
-	return failConfirmation(in, op, &apiError{status: 402, typ: typeCard, code: code,
-		declineCode: decline, message: c.failureMessage, charge: c.id})
+	return failConfirmation(in, op, e)
 }
 
 // requireAuthentication fails a confirmation that would need the cardholder.
 // The bank is not asked, so there is no charge.
 func requireAuthentication(in *intent, op *operation) *apiError {
 	return failConfirmation(in, op, &apiError{status: 402, typ: typeCard,
-		code: "authentication_required", declineCode: "authentication_required",
+		code: codeAuthenticationRequired, declineCode: codeAuthenticationRequired,
 		message: "Your card was declined. This transaction requires authentication."})
 }
 

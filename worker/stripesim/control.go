@@ -27,7 +27,20 @@ const ControlHelp = `Control endpoints (JSON in, JSON out; durations as in Go: "
             "payment_method_type":"card|klarna|paypal|affirm|afterpay_clearpay|cashapp",
             "manual_by_type":false,
             "metadata":{},"kind":"online|off_session|terminal","multicapture":false,
-            "incremental":false,"overcapture":false,"extended":false}
+            "incremental":false,"overcapture":false,"extended":false,
+            "customer":"cus_…","setup_future_usage":"off_session"}
+  POST   /_sim/customers   makes a customer with a saved card -> {"customer":…,"payment_method":…}
+           {"payment_method":"pm_card_visa","account":""}
+  POST   /_sim/cards/{id}  what the bank of a saved card (pm_…) answers: at most "credit" held
+                           and captured at once (negative: no limit), and the first outcome
+                           that applies; [] for the test card's own
+           {"credit":150000,"outcomes":[{"from":"2030-01-01T00:00:00Z","until":…,"times":1,
+            "code":"card_declined","decline_code":"insufficient_funds",
+            "advice_code":"try_again_later","network_advice_code":"02",
+            "network_decline_code":"51"}]}; code authentication_required asks for 3-D Secure
+  POST   /_sim/features    what later authorizations of an account can have; missing: available
+           {"account":"","extended":true,"incremental":true,"multicapture":true,
+            "overcapture":true}
   POST   /_sim/dashboard/{id}/{act}   acts as an operator at the Dashboard:
            capture          {"amount":700}   without amount: all;
                             "final":false keeps the rest (multicapture)
@@ -59,7 +72,7 @@ forbidden not_found decline; none with delays alone.
 Classes: payment_intents.{create confirm retrieve update capture cancel
 increment_authorization list search} events.{list retrieve} charges.retrieve
 refunds.{retrieve list} reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list}
-payment_methods.{create retrieve attach} webhook_endpoints.list
+payment_methods.{create retrieve attach detach list} webhook_endpoints.list
 `
 
 // jsonDuration is a duration that JSON writes as "90s".
@@ -116,6 +129,9 @@ func newControlHandler(sim *Sim) http.Handler {
 		"GET /_sim/clock":                 h.showClock,
 		"POST /_sim/advance":              h.advanceClock,
 		"POST /_sim/holds":                h.authorize,
+		"POST /_sim/customers":            h.saveCard,
+		"POST /_sim/cards/{id}":           h.changeCard,
+		"POST /_sim/features":             h.changeFeatures,
 		"POST /_sim/dashboard/{id}/{act}": h.actAtDashboard,
 		"GET /_sim/faults":                h.listFaultRules,
 		"POST /_sim/faults":               h.addFaultRule,
@@ -203,6 +219,8 @@ func (h controlHandler) authorize(r *http.Request) (any, error) {
 		ManualByType                                     bool   `json:"manual_by_type"`
 		Amount                                           int64
 		Metadata                                         map[string]string
+		Customer                                         string
+		FutureUsage                                      string `json:"setup_future_usage"`
 		Multicapture, Incremental, Overcapture, Extended bool
 	}
 	if err := decodeJSON(r, &in); err != nil {
@@ -219,6 +237,7 @@ func (h controlHandler) authorize(r *http.Request) (any, error) {
 	id, err := h.sim.Authorize(Hold{Account: in.Account, Amount: in.Amount, Currency: in.Currency,
 		PaymentMethod: in.PaymentMethod, PaymentMethodType: in.PaymentMethodType,
 		ManualByType: in.ManualByType, Metadata: in.Metadata,
+		Customer: in.Customer, FutureUsage: in.FutureUsage,
 		Description: in.Description, Channel: channel, Multicapture: in.Multicapture,
 		Incremental: in.Incremental, Overcapture: in.Overcapture, Extended: in.Extended})
 	if err != nil {

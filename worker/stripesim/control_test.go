@@ -13,6 +13,7 @@ import (
 )
 
 func TestControlHandler(t *testing.T) {
+	openAPI() // parsing it takes longer than the rate limit below allows
 	c := newTestClient(t, unlimitedOptions(1))
 	h := c.sim.ControlHandler()
 	sendControl := func(method, path, body string) testResponse {
@@ -93,6 +94,28 @@ func TestControlHandler(t *testing.T) {
 	mustControl("POST", "/_sim/keys", `{"key":"sk_test_9","do":"restore"}`)
 	c.mustSucceed("GET", intentPath(id), "", "Authorization", "Bearer sk_test_9")
 	mustControl("POST", "/_sim/prune", `{"key":""}`)
+	saved := mustControl("POST", "/_sim/customers", `{"payment_method":"pm_card_visa"}`)
+	card := saved.stringAt("payment_method")
+	id = hold(`,"customer":"` + saved.stringAt("customer") + `","payment_method":"` + card +
+		`","setup_future_usage":"off_session"`)
+	assertEqual(t, "customer", c.intentState(id).Customer, saved.stringAt("customer"))
+	assertEqual(t, "future usage", c.intentState(id).FutureUsage, "off_session")
+	again := `{"amount":1000,"currency":"usd","kind":"off_session","customer":"` +
+		saved.stringAt("customer") + `","payment_method":"` + card + `"}`
+	mustControl("POST", "/_sim/cards/"+card, `{"credit":1999}`)
+	assertEqual(t, "beyond the credit", sendControl("POST", "/_sim/holds", again).status, 402)
+	mustControl("POST", "/_sim/cards/"+card, `{"credit":-1,
+		"outcomes":[{"from":"2020-01-01T00:00:00Z",
+		"times":1,"decline_code":"do_not_honor","advice_code":"do_not_try_again"}]}`)
+	assertEqual(t, "declined", sendControl("POST", "/_sim/holds", again).status, 402)
+	mustControl("POST", "/_sim/holds", again)
+	mustControl("POST", "/_sim/cards/"+card, `{"outcomes":[]}`)
+	mustControl("POST", "/_sim/features", `{"incremental":false}`)
+	id = hold(`,"incremental":true,"multicapture":true`)
+	assertEqual(t, "no increment", sendControl("POST", d+id+"/increment",
+		`{"amount":1100}`).status, 400)
+	mustControl("POST", d+id+"/capture", `{"amount":100,"final":false}`)
+	mustControl("POST", "/_sim/features", `{}`)
 	assertEqual(t, "429s", mustControl("GET", "/_sim/stats", "").numberAt("rate_limited"), 1)
 	mustControl("GET", "/_sim/intents", "")
 	klarna := hold(`,"payment_method_type":"klarna","manual_by_type":true`)
@@ -105,7 +128,11 @@ func TestControlHandler(t *testing.T) {
 		"/_sim/holds": `{"amount":0}`, "/_sim/holds ": `{"amount":1000,"payment_method_type":"x"}`,
 		"/_sim/advance":  `{"by":"-1h"}`,
 		"/_sim/settings": `{"deadline":"soon"}`, "/_sim/faults": `{"kind":"gremlins"}`,
-		"/_sim/keys": `{"key":"sk_` + `live_1","do":"revoke"}`, "/_sim/prune": `{"keys":""}`,
+		"/_sim/customers": `{"payment_method":"pm_none"}`, "/_sim/cards/" + card: `{}`,
+		"/_sim/cards/pm_none": `{"credit":1}`, "/_sim/cards/pm_none ": `{"outcomes":[]}`,
+		"/_sim/features": `{"teleport":true}`, "/_sim/features ": `{"account":"me"}`,
+		"/_sim/customers ": `{"account":"me"}`,
+		"/_sim/keys":       `{"key":"sk_` + `live_1","do":"revoke"}`, "/_sim/prune": `{"keys":""}`,
 		d + "pi_none/capture": "", d + id + "/dance": "", "/_sim/faults ": `{`,
 	} {
 		if a := sendControl("POST", strings.TrimSpace(path), body); a.status < 400 ||

@@ -14,6 +14,7 @@ type customer struct {
 	description string
 	phone       string
 	metadata    map[string]string
+	holds       map[*intent]int64 // what each intent holds, if any
 }
 
 type customerJSON struct {
@@ -65,12 +66,10 @@ func createCustomer(op *operation, a *account, _ string, f *form) (any, *apiErro
 			return nil, err
 		}
 	}
-	c.id = "cus_" + a.newID("")[10:]
+	a.addCustomer(c)
 	if m != nil {
 		m.customer = c.id
 	}
-	a.customers[c.id] = c
-	a.customerOrder = append(a.customerOrder, c)
 	return c.toJSON(), nil
 }
 
@@ -148,7 +147,7 @@ func (a *account) newCard(op *operation, c testCard, methodType string) *payment
 		expMonth: 12, expYear: op.now.Year() + 4, card: c, methodType: methodType,
 		fingerprint: seededToken(a.env.options.Seed, 16, "card", c.number),
 	}
-	a.paymentMethods[m.id] = m
+	a.addPaymentMethod(m)
 	return m
 }
 

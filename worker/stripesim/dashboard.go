@@ -19,9 +19,12 @@ type Hold struct {
 	// ManualByType leaves the intent's capture_method automatic, and sets
 	// manual capture for the type of its payment method alone.
 	ManualByType bool
-	Metadata     map[string]string
-	Description  string
-	Channel      PaymentChannel // zero is ChannelOnline
+	// Customer is an existing one; PaymentMethod may be one of its saved cards.
+	Customer    string
+	FutureUsage string // setup_future_usage; off_session saves the card
+	Metadata    map[string]string
+	Description string
+	Channel     PaymentChannel // zero is ChannelOnline
 
 	Multicapture, Incremental, Overcapture, Extended bool
 }
@@ -55,6 +58,12 @@ func (h Hold) form() *form {
 		"capture_method": "manual", "confirm": "true", "description": h.Description,
 	}, lists: map[string][]string{"payment_method_types": {"card"}},
 		metadata: maps.Clone(h.Metadata)}
+	if h.Customer != "" {
+		f.scalars["customer"] = h.Customer
+	}
+	if h.FutureUsage != "" {
+		f.scalars["setup_future_usage"] = h.FutureUsage
+	}
 	switch h.Channel {
 	case ChannelOffSession:
 		f.scalars["off_session"] = "true"
@@ -103,6 +112,8 @@ type IntentState struct {
 	Charge        string            `json:"latest_charge,omitempty"`
 	ClientSecret  string            `json:"-"`
 	Customer      string            `json:"customer,omitempty"`
+	PaymentMethod string            `json:"payment_method,omitempty"`
+	FutureUsage   string            `json:"setup_future_usage,omitempty"`
 	Review        string            `json:"review,omitempty"` // if open
 	Created       time.Time         `json:"created"`
 }
@@ -137,7 +148,10 @@ func newIntentState(in *intent) IntentState {
 		Released: in.released, CaptureMethod: in.captureMethod, CancellationReason: in.cancelReason,
 		Captures: in.captures, Expired: in.expired,
 		CaptureBefore: in.captureBefore, Metadata: maps.Clone(in.metadata), ClientSecret: in.secret,
-		Customer: in.customer, Created: time.Unix(in.created, 0),
+		Customer: in.customer, FutureUsage: in.futureUsage, Created: time.Unix(in.created, 0),
+	}
+	if in.paymentMethod != nil {
+		st.PaymentMethod = in.paymentMethod.id
 	}
 	if in.charge != nil {
 		st.Charge = in.charge.id

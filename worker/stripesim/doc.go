@@ -53,6 +53,16 @@
 // released + canceled + expired + held, and at most one effect is final. The
 // tests check both against random sequences of calls.
 //
+// # Saved cards
+//
+// A customer's saved card can be authorized without the cardholder, with
+// off_session. [Sim.SaveCard] makes one. [Sim.SetCardOutcomes] and
+// [Sim.SetCardCredit] say what its bank answers: declines and requests for 3-D
+// Secure by date, and insufficient_funds while other holds use up the credit.
+// The ledger has how many holds a customer has after each effect.
+// [Sim.SetCardFeatures] takes extended and incremental authorization,
+// multicapture and overcapture from an account.
+//
 // # Clocks
 //
 // Objects, deadlines, keys and events use the simulator's clock: time.Now plus

@@ -17,18 +17,21 @@ const (
 
 // apiError is an error answer. fail renders intent and charge into its body.
 type apiError struct {
-	status           int
-	typ              string
-	code             string
-	declineCode      string
-	message          string
-	param            string
-	charge           string
-	paymentMethod    *paymentMethod
-	intent           *intent
-	rateLimitReason  string // Stripe-Rate-Limited-Reason
-	shouldRetry      string // Stripe-Should-Retry
-	skipsIdempotency bool   // found before execution: the idempotency key stays unused
+	status        int
+	typ           string
+	code          string
+	declineCode   string
+	adviceCode    string
+	message       string
+	param         string
+	charge        string
+	paymentMethod *paymentMethod
+	intent        *intent
+	// of the card network, beside the decline code
+	networkAdviceCode, networkDeclineCode string
+	rateLimitReason                       string // Stripe-Rate-Limited-Reason
+	shouldRetry                           string // Stripe-Should-Retry
+	skipsIdempotency                      bool   // found before execution: the idempotency key stays unused
 }
 
 func (e *apiError) Error() string {
@@ -37,23 +40,27 @@ func (e *apiError) Error() string {
 
 // errorJSON is api_errors of Stripe's OpenAPI document.
 type errorJSON struct {
-	Charge            string             `json:"charge,omitempty"`
-	Code              string             `json:"code,omitempty"`
-	DeclineCode       string             `json:"decline_code,omitempty"`
-	DocURL            string             `json:"doc_url,omitempty"`
-	Message           string             `json:"message"`
-	Param             string             `json:"param,omitempty"`
-	PaymentIntent     *intentJSON        `json:"payment_intent,omitempty"`
-	PaymentMethod     *paymentMethodJSON `json:"payment_method,omitempty"`
-	PaymentMethodType string             `json:"payment_method_type,omitempty"`
-	RequestLogURL     string             `json:"request_log_url,omitempty"`
-	Type              string             `json:"type"`
+	AdviceCode         string             `json:"advice_code,omitempty"`
+	Charge             string             `json:"charge,omitempty"`
+	Code               string             `json:"code,omitempty"`
+	DeclineCode        string             `json:"decline_code,omitempty"`
+	DocURL             string             `json:"doc_url,omitempty"`
+	Message            string             `json:"message"`
+	NetworkAdviceCode  string             `json:"network_advice_code,omitempty"`
+	NetworkDeclineCode string             `json:"network_decline_code,omitempty"`
+	Param              string             `json:"param,omitempty"`
+	PaymentIntent      *intentJSON        `json:"payment_intent,omitempty"`
+	PaymentMethod      *paymentMethodJSON `json:"payment_method,omitempty"`
+	PaymentMethodType  string             `json:"payment_method_type,omitempty"`
+	RequestLogURL      string             `json:"request_log_url,omitempty"`
+	Type               string             `json:"type"`
 }
 
 func (e *apiError) toJSON(requestID string) errorJSON {
 	j := errorJSON{
 		Charge: e.charge, Code: e.code, DeclineCode: e.declineCode, Message: e.message,
-		Param: e.param, Type: e.typ,
+		Param: e.param, Type: e.typ, AdviceCode: e.adviceCode,
+		NetworkAdviceCode: e.networkAdviceCode, NetworkDeclineCode: e.networkDeclineCode,
 	}
 	if e.code != "" {
 		j.DocURL = "https://stripe.com/docs/error-codes/" + strings.ReplaceAll(e.code, "_", "-")

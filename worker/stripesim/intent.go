@@ -46,12 +46,16 @@ func (l *updateLimiter) allow(now time.Time, limit int) bool {
 // recordEffect adds an effect to the ledger. At most one effect of an intent is
 // final.
 func recordEffect(in *intent, op *operation, kind EffectKind, amount int64, final bool) {
-	in.account.env.ledger.add(Effect{
+	e := Effect{
 		Time: op.now, Account: in.account.id, Intent: in.id, Kind: kind,
 		Amount: amount, Currency: in.currency,
 		Final: final, Actor: op.actor, IdempotencyKey: op.idempotencyKey, RequestID: op.requestID,
-		CaptureDetails: op.capture,
-	})
+		Customer: in.customer, CaptureDetails: op.capture,
+	}
+	if c := in.account.customers[in.customer]; c != nil {
+		e.CustomerHolds, e.CustomerHeld = c.updateHolds(in)
+	}
+	in.account.env.ledger.add(e)
 }
 
 // recordSearchSnapshot lets search find the intent as it is now, after the

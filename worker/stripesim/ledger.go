@@ -38,6 +38,12 @@ type Effect struct {
 	Actor          string `json:"by"` // api, dashboard or automatic
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	RequestID      string `json:"request_id,omitempty"`
+	// of an intent with a customer
+	Customer string `json:"customer,omitempty"`
+	// how many intents hold the customer's money after the effect, and how much
+	// in this currency
+	CustomerHolds int   `json:"customer_holds,omitempty"`
+	CustomerHeld  int64 `json:"customer_held,omitempty"`
 	// of the call that captured
 	CaptureDetails
 }

@@ -73,7 +73,7 @@ func (j *methodDataJSON) set(methodType string, v any) {
 // newRedirectMethod makes a PaymentMethod of a type with a redirect.
 func (a *account) newRedirectMethod(op *operation, methodType string) *paymentMethod {
 	m := &paymentMethod{id: a.newID("pm_"), created: op.now.Unix(), methodType: methodType}
-	a.paymentMethods[m.id] = m
+	a.addPaymentMethod(m)
 	return m
 }
 

@@ -34,6 +34,8 @@ const (
 	ClassPaymentMethodCreate   EndpointClass = "payment_methods.create"
 	ClassPaymentMethodRetrieve EndpointClass = "payment_methods.retrieve"
 	ClassPaymentMethodAttach   EndpointClass = "payment_methods.attach"
+	ClassPaymentMethodDetach   EndpointClass = "payment_methods.detach"
+	ClassPaymentMethodList     EndpointClass = "payment_methods.list"
 	ClassWebhookEndpointList   EndpointClass = "webhook_endpoints.list"
 	ClassUnknown               EndpointClass = "unknown"
 )
@@ -155,6 +157,8 @@ var (
 		"klarna": anyParam, "paypal": anyParam,
 		"expand": listParam, "allow_redisplay": stringParam,
 	}
+	paymentMethodListSpec = mergeSpecs(pageSpec, expandSpec,
+		paramSpec{"customer": stringParam, "type": stringParam})
 	refundListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
 		paramSpec{"charge": stringParam, "payment_intent": stringParam})
 	webhookEndpointListSpec = mergeSpecs(pageSpec, expandSpec)
@@ -202,6 +206,12 @@ var routes = map[string]*route{
 		handler: retrievePaymentMethod},
 	"POST payment_methods/{id}/attach": {class: ClassPaymentMethodAttach,
 		spec: paymentMethodAttachSpec, handler: attachPaymentMethod},
+	"POST payment_methods/{id}/detach": {class: ClassPaymentMethodDetach,
+		spec: expandSpec, handler: detachPaymentMethod},
+	"GET payment_methods": {class: ClassPaymentMethodList,
+		spec: paymentMethodListSpec, handler: listPaymentMethods},
+	"GET customers/{id}/payment_methods": {class: ClassPaymentMethodList,
+		spec: paymentMethodListSpec, handler: listCustomerPaymentMethods},
 
 	"GET webhook_endpoints": {class: ClassWebhookEndpointList, spec: webhookEndpointListSpec,
 		handler: listWebhookEndpoints},
