@@ -304,7 +304,7 @@ func eventLogLevel(h *hold.Hold, e hold.Event) zapcore.Level {
 		if h.CaptureAmount > 0 && h.CapturedAmount > h.CaptureAmount {
 			return zapcore.WarnLevel // another system captured more than requested
 		}
-	case hold.EventExpired, hold.EventExpiring, hold.EventRetrying:
+	case hold.EventExpired, hold.EventExpiring, hold.EventRetrying, hold.EventRequiresAction:
 		return zapcore.WarnLevel
 	case hold.EventAttention:
 		return zapcore.ErrorLevel
