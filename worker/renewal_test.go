@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -146,9 +147,12 @@ func TestRenewal_Killed(t *testing.T) {
 				doomed.store = doomed.OpenStore(w.store)
 				doomed.Worker = w.newCrashingWorker(doomed, crashAt)
 				w.OnStop(doomed.stopAndWait)
-				go func() { doomed.done <- doomed.Worker.Run(w.Ctx) }()
+				ctx, stop := context.WithCancel(w.Ctx)
+				doomed.stop = stop
+				go func() { doomed.done <- doomed.Worker.Run(ctx) }()
 				time.Sleep(130 * time.Second)
 				doomed.Kill()
+				doomed.stopAndWait()
 				r = w.startReplica()
 				time.Sleep(3 * time.Minute)
 				w.waitForState(r, id, hold.Captured, time.Minute)
