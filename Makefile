@@ -42,11 +42,12 @@ test-fast: ## the unit tests, without the race detector and without redis-server
 
 # Fuzzing is bounded by a count: with a bound in time Go's fuzzer may fail on a busy machine.
 SIMTEST := ./worker/simtest -run
-prove: redis ## the deep runs: 1,000 simulated worlds, 5,000 holds' alerts, 10,000 webhooks, each fuzz target 5,000 times
+prove: redis ## the deep runs: 1,000 simulated worlds, 5,000 holds' alerts, 10,000 webhooks, eight limiters, each fuzz target 5,000 times
 	$(GO) test $(SIMTEST) '^Test(Seeds|Regressions|RunPlan_Deterministic)$$' \
 	  -seeds 1000 -every 1 -twice 16 -timeout 15m
 	$(GO) test ./worker/alert -run '^TestNotifier_ThirtyDaySimulation$$' -holds 5000 -timeout 15m
 	$(GO) test ./worker/hold -rapid.checks 10000 -timeout 15m
+	$(GO) test ./store -run '^TestLowerRate_FollowsTheLimiter$$' -limiters -timeout 15m
 	$(RACE) ./worker -run '^TestWebhook_ShuffledDuplicatedAndDropped$$' -webhooks 6000
 	$(RACE) ./cmd/holdd/e2e -run '^Test(Reconcile_RebuildsEmptiedRedis|Webhook_StormMatchesStripe)$$' \
 	  -holds 5000 -webhooks 10000
@@ -66,8 +67,12 @@ fuzz: ## each fuzz target for FUZZTIME (60s, or a count such as 5000x)
 # The benchmarks are a module of their own, so holdd does not depend on the engines that they compare.
 BENCH := .build/bench
 STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
-bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and physical limits, in a quarter of an hour; QUICK=1 is the short form, PARTS=drain,verify measures some parts
-	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(PARTS),-parts $(PARTS)) $(if $(QUICK),-quick,$(if $(PARTS),,-results results))
+# QUICK=1 writes what it found to .build, because its figures are rough.
+RESULTS := $(if $(QUICK),$(CURDIR)/.build/results,results)
+DOCS := $(if $(QUICK),$(RESULTS)/README.md $(RESULTS)/performance.md,../../README.md ../../deploy/docs/performance.md)
+bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and physical limits, in a quarter of an hour; writes results, chart and documentation; QUICK=1 is the short form, PARTS=drain,verify measures some parts
+	@$(if $(QUICK),mkdir -p $(RESULTS) && cp README.md deploy/docs/performance.md $(RESULTS))
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick) $(if $(PARTS),-parts $(PARTS),-results $(RESULTS) $(DOCS))
 
 bench-bullmq:
 	@cmd/bench/bullmq/install $(BENCH)/bullmq

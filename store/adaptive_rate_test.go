@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"cmp"
+	"flag"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -186,7 +187,13 @@ type limiterCase struct {
 	learning time.Duration // before the measurement
 	capacity float64       // requests a second that are left; 0: 25
 	least    float64       // part of the capacity; 0: 0.95
+	deep     bool          // only with -limiters
 }
+
+// Three minutes under one limiter take five seconds of CPU time, and several
+// times that with the race detector.
+var allLimiters = flag.Bool("limiters", false,
+	"TestLowerRate_FollowsTheLimiter runs under all limiters, as in make prove")
 
 // Whatever the limiter, the replicas use nearly all of it after at most a minute
 // of learning, and less than 2 % of their requests are rejected.
@@ -195,20 +202,23 @@ func TestLowerRate_FollowsTheLimiter(t *testing.T) {
 	for _, tt := range []limiterCase{
 		// A bucket of one token rejects each request that comes a moment too early.
 		{name: "one token", limiter: &tokenBucket{rate: 25}, late: 2 * time.Millisecond, least: 0.85},
-		{name: "burst 25", limiter: &tokenBucket{rate: 25, burst: 25}},
-		{name: "fixed window", limiter: &fixedWindow{rate: 25}},
+		{name: "burst 25", limiter: &tokenBucket{rate: 25, burst: 25}, deep: true},
+		{name: "fixed window", limiter: &fixedWindow{rate: 25}, deep: true},
 		{name: "sliding window", limiter: &slidingWindow{rate: 25}},
 		// Requests that are up to 30 ms late overlap more often than their mean says.
 		{name: "ten at once", limiter: &concurrencyLimit{}, learning: time.Minute, capacity: 20,
-			least: 0.92},
+			least: 0.92, deep: true},
 		{name: "half used by another client", limiter: &tokenBucket{rate: 25, burst: 25},
 			other: 12.5, learning: time.Minute, capacity: 12.5},
 		// In a second of 25 requests, one more or less of the other client's is 8 %.
 		{name: "half used by another client, sliding window", limiter: &slidingWindow{rate: 25},
-			other: 12.5, learning: time.Minute, capacity: 12.5, least: 0.9},
+			other: 12.5, learning: time.Minute, capacity: 12.5, least: 0.9, deep: true},
 		{name: "halves for a minute", limiter: &halving{tokenBucket: tokenBucket{burst: 5}},
-			capacity: 25 - 12.5/3},
+			capacity: 25 - 12.5/3, deep: true},
 	} {
+		if tt.deep && !*allLimiters {
+			continue
+		}
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, tt.run)

@@ -36,12 +36,16 @@ func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
 	return appendTextField(b, entryNote, e.Note)
 }
 
-// decodeHistoryEntry decodes an entry of h, whose header is decoded.
+// decodeHistoryEntry decodes an entry of h, whose header is decoded. An entry
+// that is a number has no bytes.
 func decodeHistoryEntry(
-	h *hold.Hold, b []byte, last time.Time,
+	h *hold.Hold, packed uint64, b []byte, last time.Time,
 ) (e hold.HistoryEntry, err error) {
 	after := int64(0)
 	var short settledEntryDecoder
+	if b == nil {
+		short.unpack(&e, packed)
+	}
 	err = forEachRecordField(b, func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case entryAfter:

@@ -25,7 +25,7 @@ func settledLife(rng *rand.Rand, i int, reference string) hold.HoldWrite {
 	// One settles a second. Redis commits them roughly in this order.
 	end := baseTime.Add(time.Duration(i)*time.Second + time.Duration(rng.IntN(3000))*time.Millisecond)
 	created, due := end.Add(-120*time.Hour-time.Duration(rng.IntN(7200_000))*time.Millisecond),
-		end.Truncate(time.Minute)
+		end.Add(-time.Duration(50+rng.IntN(400))*time.Millisecond)
 	amount := 10_000 + rng.Int64N(90_000)
 	key := fmt.Sprintf("holdd-%s-capture-%016x-1", id, rng.Uint64())
 	h := hold.Hold{
@@ -34,6 +34,8 @@ func settledLife(rng *rand.Rand, i int, reference string) hold.HoldWrite {
 		OnExpiry: hold.PolicyCancel, State: hold.Captured, Revision: 2, Verified: true,
 		CreatedAt: created, SettledAt: end, CapturedAmount: amount, Generation: 1,
 		Reason: hold.CauseSchedule,
+		Sent: hold.IdempotencyKeyUsage{Count: 1,
+			FirstAt: due.Add(time.Duration(rng.IntN(20)) * time.Millisecond)},
 		History: []hold.HistoryEntry{
 			{At: created, Kind: hold.HistoryScheduled, By: "api"},
 			{At: end, Kind: hold.HistoryAttempt, By: "holdd", Op: hold.OpCapture, Key: key,
@@ -66,8 +68,8 @@ func TestMemory_SettledHold(t *testing.T) {
 		reference string
 		most      int
 	}{
-		"without a reference": {"", 250},
-		"with a reference":    {"BK-2026-%06d", 400},
+		"without a reference": {"", 200},
+		"with a reference":    {"BK-2026-%08d", 355},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -81,29 +81,31 @@ func recordLayoutConstants() []luaConstant {
 // records of earlier and later releases. When it writes the record, it drops
 // the fields that it skipped: holdd must work without a new field, or a record
 // with the field has a later encoding.
+//
+// A number up to 15 takes one byte, so frequent fields have these.
 const (
-	fieldIntent            = 1
+	fieldPacked            = 1 // see packedHoldValues
 	fieldReference         = 2
 	fieldAmount            = 3
 	fieldCurrency          = 4
 	fieldCaptureAt         = 5
 	fieldCancelAt          = 6
-	fieldCaptureAmount     = 7
-	fieldExpiresSource     = 8
-	fieldOnExpiry          = 9
-	fieldRevision          = 10
+	fieldAttemptFirstAt    = 7
+	fieldGeneration        = 8
+	fieldIntent            = 9
+	fieldOnExpiry          = 10
 	fieldMetadata          = 11
-	fieldFlags             = 12
+	fieldCaptureAmount     = 12
 	fieldCreatedAt         = 13
-	fieldSettledAt         = 14
-	fieldCapturedAmount    = 15
-	fieldHistory           = 16
+	fieldHistory           = 14
+	fieldCapturedAmount    = 15 // see encodeCapturedAmount
+	fieldSettledAt         = 16
 	fieldHistoryDropped    = 17
 	fieldNextAt            = 18
 	fieldReason            = 19
-	fieldGeneration        = 20
+	fieldExpiresSource     = 20
 	fieldAttemptCount      = 21
-	fieldAttemptFirstAt    = 22
+	fieldRevision          = 22
 	fieldInconclusiveReads = 23
 	fieldRetries           = 24
 	fieldCapturedElsewhere = 25
@@ -113,6 +115,7 @@ const (
 	fieldTransferAmount    = 29
 	fieldDescriptorSuffix  = 30
 	fieldCaptureMetadata   = 31
+	fieldFlags             = 32
 	// an older release may drop it: a cancel then sends abandoned, with its own
 	// key
 	fieldCancellationReason = 40
@@ -201,15 +204,18 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	return append(b, h.Account...)
 }
 
-func appendRecordBody(b []byte, h *hold.Hold) []byte {
+func appendRecordBody(b []byte, from *hold.Hold) []byte {
+	rest := *from // without the packed values
+	h := &rest
+	b = appendNumberField(b, fieldPacked, packValues(h, packedHoldValues))
 	if h.PaymentIntent != h.ID {
 		b = appendTextField(b, fieldIntent, h.PaymentIntent)
 	}
 	b = appendTextField(b, fieldReference, h.Reference)
 	b = appendNumberField(b, fieldAmount, uint64(h.Amount))
 	b = appendTextField(b, fieldCurrency, h.Currency)
-	b = appendNumberField(b, fieldCaptureAt, toMillis(h.CaptureAt))
-	b = appendNumberField(b, fieldCancelAt, toMillis(h.CancelAt))
+	b = appendTimeField(b, h, fieldCaptureAt, h.CaptureAt)
+	b = appendTimeField(b, h, fieldCancelAt, h.CancelAt)
 	b = appendNumberField(b, fieldCaptureAmount, uint64(h.CaptureAmount))
 	b = appendNumberField(b, fieldExpiresSource, uint64(h.ExpiresSource))
 	if h.OnExpiry != hold.PolicyCancel {
@@ -218,19 +224,19 @@ func appendRecordBody(b []byte, h *hold.Hold) []byte {
 	b = appendNumberField(b, fieldRevision, h.Revision-1)
 	b = appendMapField(b, fieldMetadata, h.Metadata)
 	b = appendNumberField(b, fieldFlags, encodeHoldFlags(h))
-	b = appendNumberField(b, fieldCreatedAt, toMillis(h.CreatedAt))
+	b = appendTimeField(b, h, fieldCreatedAt, h.CreatedAt)
 	if !isFinal(h.State) { // otherwise the header has the time
 		b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
 	}
-	b = appendNumberField(b, fieldCapturedAmount, uint64(h.CapturedAmount))
-	b = appendHistory(b, h)
+	b = appendNumberField(b, fieldCapturedAmount, encodeCapturedAmount(h))
+	b = appendNumberField(b, fieldReason, uint64(h.Reason))
+	b = appendHistory(b, from) // after the reason, which its entries may refer to
 	if !h.NextAt.Equal(h.ActionTime()) || h.NextOp == 0 {
 		b = appendNumberField(b, fieldNextAt, toMillis(h.NextAt))
 	}
-	b = appendNumberField(b, fieldReason, uint64(h.Reason))
 	b = appendNumberField(b, fieldGeneration, uint64(h.Generation-1))
 	b = appendNumberField(b, fieldAttemptCount, uint64(h.Sent.Count))
-	b = appendNumberField(b, fieldAttemptFirstAt, toMillis(h.Sent.FirstAt))
+	b = appendTimeField(b, h, fieldAttemptFirstAt, h.Sent.FirstAt)
 	b = appendNumberField(b, fieldInconclusiveReads, uint64(h.InconclusiveReads))
 	b = appendNumberField(b, fieldRetries, uint64(h.Retries))
 	b = appendNumberField(b, fieldCapturedElsewhere, uint64(h.CapturedElsewhere))
@@ -246,7 +252,7 @@ func appendHistory(b []byte, h *hold.Hold) []byte {
 	for i := range h.History {
 		e := &h.History[i]
 		if isFinal(h.State) {
-			b = appendRepeatedField(b, fieldHistory, encodeSettledEntry(h, *e, last))
+			b = appendSettledEntry(b, h, *e, last)
 		} else {
 			b = appendRepeatedField(b, fieldHistory, encodeHistoryEntry(e, last))
 		}
@@ -316,6 +322,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	if isFinal(h.State) {
 		h.SettledAt, claimedAt = claimedAt, time.Time{}
 	}
+	captured := uint64(0)
 	last := time.Time{} // of the previous history entry, or of the creation
 	err = forEachRecordField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
@@ -324,7 +331,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		case fieldCaptureMetadata:
 			return decodeMapEntry(&h.CaptureParams.CaptureMetadata, v)
 		case fieldHistory:
-			e, err := decodeHistoryEntry(&h, v, last)
+			e, err := decodeHistoryEntry(&h, n, v, last)
 			if err != nil {
 				return err
 			}
@@ -336,7 +343,10 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 			h.Renewal, err = decodeRenewal(v)
 			return err
 		case fieldCreatedAt:
-			last = fromMillis(n)
+			last = decodeTimeField(&h, n)
+		case fieldCapturedAmount:
+			captured = n // its meaning depends on the amount
+			return nil
 		}
 		setHoldField(&h, f, n, v)
 		return nil
@@ -344,6 +354,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	if err != nil {
 		return h, claimedAt, fmt.Errorf("hold %s: %w", id, err)
 	}
+	h.CapturedAmount = decodeCapturedAmount(&h, captured)
 	if h.NextAt.IsZero() && h.NextOp != 0 {
 		h.NextAt = h.ActionTime()
 	}
@@ -354,6 +365,8 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 // text.
 func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	switch f {
+	case fieldPacked:
+		unpackValues(h, packedHoldValues, n)
 	case fieldIntent:
 		h.PaymentIntent = string(v)
 	case fieldReference:
@@ -363,9 +376,9 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	case fieldCurrency:
 		h.Currency = string(v)
 	case fieldCaptureAt:
-		h.CaptureAt = fromMillis(n)
+		h.CaptureAt = decodeTimeField(h, n)
 	case fieldCancelAt:
-		h.CancelAt = fromMillis(n)
+		h.CancelAt = decodeTimeField(h, n)
 	case fieldCaptureAmount:
 		h.CaptureAmount = int64(n)
 	case fieldExpiresSource:
@@ -377,11 +390,9 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	case fieldFlags:
 		setHoldFlags(h, n)
 	case fieldCreatedAt:
-		h.CreatedAt = fromMillis(n)
+		h.CreatedAt = decodeTimeField(h, n)
 	case fieldSettledAt:
 		h.SettledAt = fromMillis(n)
-	case fieldCapturedAmount:
-		h.CapturedAmount = int64(n)
 	case fieldHistoryDropped:
 		h.HistoryDropped = uint32(n)
 	case fieldNextAt:
@@ -393,7 +404,7 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	case fieldAttemptCount:
 		h.Sent.Count = uint32(n)
 	case fieldAttemptFirstAt:
-		h.Sent.FirstAt = fromMillis(n)
+		h.Sent.FirstAt = decodeTimeField(h, n)
 	case fieldInconclusiveReads:
 		h.InconclusiveReads = uint32(n)
 	case fieldRetries:

@@ -133,11 +133,13 @@ func anyHold() *rapid.Generator[hold.Hold] {
 		text := rapid.OneOf(rapid.Just(""), rapid.String(), rapid.StringN(0, -1, 200))
 		number := rapid.Uint32()
 		by := rapid.OneOf(text, rapid.SampledFrom(senders))
+		currency := rapid.OneOf(text, rapid.SampledFrom(currencies))
+		requestID := rapid.OneOf(text, rapid.StringMatching(`req_[+A-Za-z0-9-]{13,15}`))
 		h := hold.Hold{
 			ID:        rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`).Draw(t, "id"),
 			Account:   rapid.StringMatching(`(acct_[A-Za-z0-9]{8,64})?`).Draw(t, "account"),
 			Reference: text.Draw(t, "reference"),
-			Amount:    rapid.Int64().Draw(t, "amount"), Currency: text.Draw(t, "currency"),
+			Amount:    rapid.Int64().Draw(t, "amount"), Currency: currency.Draw(t, "currency"),
 			CaptureAt: drawTime("capture"), CancelAt: drawTime("cancel"),
 			CaptureAmount: rapid.Int64().Draw(t, "capture amount"), ExpiresAt: drawTime("expires"),
 			ExpiresSource: hold.DeadlineSource(rapid.Byte().Draw(t, "source")),
@@ -184,14 +186,17 @@ func anyHold() *rapid.Generator[hold.Hold] {
 				At: drawTime("at"), Kind: hold.HistoryKind(rapid.Byte().Draw(t, "kind")),
 				By: by.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")),
 				Key:       text.Draw(t, "key"),
-				RequestID: text.Draw(t, "request"), Answer: hold.AnswerKind(rapid.Byte().Draw(t,
-					"answer")), Cause: hold.Cause(rapid.Byte().Draw(t, "cause")),
+				RequestID: requestID.Draw(t, "request"),
+				Answer:    hold.AnswerKind(rapid.Byte().Draw(t, "answer")), Cause: hold.Cause(rapid.Byte().Draw(t, "cause")),
 				Note: text.Draw(t, "note"),
 			})
 		}
 		// A planned operation always has a time.
 		if h.NextOp != 0 && h.NextAt.IsZero() {
 			h.NextAt = h.ActionTime()
+		}
+		if rapid.Bool().Draw(t, "captured whole") {
+			h.State, h.CapturedAmount = hold.Captured, h.Amount
 		}
 		return h
 	})
@@ -260,7 +265,8 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
 	before.CancellationReason, before.Renewal = "", nil
 	before.CaptureParams = hold.CaptureParams{}
-	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before} {
+	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before,
+		"settled": settledHold()} {
 		file := filepath.Join("testdata", "record-v1-"+name+".hex")
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -339,6 +345,7 @@ func settledHold() hold.Hold {
 	h := typicalHold()
 	h.State, h.NextOp, h.NextAt, h.Revision, h.Version = hold.Captured, 0, time.Time{}, 2, 1<<40
 	h.SettledAt, h.CapturedAmount = h.CaptureAt.Add(300*time.Millisecond), h.Amount
+	h.Sent = hold.IdempotencyKeyUsage{Count: 1, FirstAt: h.CaptureAt.Add(80 * time.Millisecond)}
 	h.History = append(h.History,
 		hold.HistoryEntry{At: h.SettledAt, Kind: hold.HistoryAttempt, By: "holdd",
 			Op: hold.OpCapture, Key: "holdd-" + h.ID + "-capture-0123456789abcdef-1",
@@ -354,7 +361,7 @@ func TestRecord_Size(t *testing.T) {
 	for name, tt := range map[string]struct {
 		hold hold.Hold
 		most int
-	}{"pending": {typicalHold(), 100}, "settled": {settledHold(), 120}} {
+	}{"pending": {typicalHold(), 72}, "settled": {settledHold(), 83}} {
 		rec := appendRecord(nil, &tt.hold)
 		t.Logf("%s: %d bytes, %d of them header", name, len(rec), headerSize)
 		if len(rec) > tt.most {
@@ -400,5 +407,46 @@ func TestRecord_ReleaseQueuesByItsBeginning(t *testing.T) {
 	}
 	if got := encodeAndDecode(t, h); !got.ExpiresAt.Equal(h.ExpiresAt) {
 		t.Errorf("expires at %s, want %s", got.ExpiresAt, h.ExpiresAt)
+	}
+}
+
+// A settled hold keeps its values exactly, also those that have no short form.
+func TestRecord_KeepsUnusualValues(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*hold.Hold){
+		"another currency":              func(h *hold.Hold) { h.Currency = "isk" },
+		"a currency in capitals":        func(h *hold.Hold) { h.Currency = "EUR" },
+		"a part captured":               func(h *hold.Hold) { h.CapturedAmount-- },
+		"more captured":                 func(h *hold.Hold) { h.CapturedAmount++ },
+		"nothing captured":              func(h *hold.Hold) { h.CapturedAmount = 0 },
+		"canceled":                      func(h *hold.Hold) { h.State, h.CapturedAmount = hold.Canceled, 0 },
+		"canceled after a capture":      func(h *hold.Hold) { h.State = hold.Canceled },
+		"due when it settled":           func(h *hold.Hold) { h.CaptureAt = h.SettledAt },
+		"due after it settled":          func(h *hold.Hold) { h.CaptureAt = h.SettledAt.Add(time.Hour) },
+		"never due":                     func(h *hold.Hold) { h.CaptureAt = time.Time{} },
+		"many attempts and revisions":   func(h *hold.Hold) { h.Sent.Count, h.Revision = 4, 9 },
+		"no revision":                   func(h *hold.Hold) { h.Revision = 0 },
+		"a source of a later release":   func(h *hold.Hold) { h.ExpiresSource = 200 },
+		"a short request id":            func(h *hold.Hold) { h.History[1].RequestID = "req_1" },
+		"a request id with a sign":      func(h *hold.Hold) { h.History[1].RequestID = "req_+CdEFgHiJkLmNo" },
+		"a negative request id":         func(h *hold.Hold) { h.History[1].RequestID = "req_-CdEFgHiJkLmNo" },
+		"zeros in a request id":         func(h *hold.Hold) { h.History[1].RequestID = "req_00000000000000" },
+		"the last request id":           func(h *hold.Hold) { h.History[1].RequestID = "req_ZZZZZZZZZZZZZZ" },
+		"another cause than the hold's": func(h *hold.Hold) { h.History[2].Cause = hold.CauseTrigger },
+		"a reason of a later release":   func(h *hold.Hold) { h.Reason, h.History[2].Cause = 200, 200 },
+		"no reason":                     func(h *hold.Hold) { h.Reason, h.History[2].Cause = 0, 0 },
+		"an entry without values":       func(h *hold.Hold) { h.History[0] = hold.HistoryEntry{At: h.CreatedAt} },
+		"an empty entry":                func(h *hold.Hold) { h.History[0] = hold.HistoryEntry{} },
+		"a key without a request id":    func(h *hold.Hold) { h.History[1].RequestID = "" },
+		"a request id without a key":    func(h *hold.Hold) { h.History[1].Key = "" },
+		"an attempt just before":        func(h *hold.Hold) { h.History[1].At = h.SettledAt.Add(-time.Millisecond) },
+		"an entry after settlement":     func(h *hold.Hold) { h.History[2].At = h.SettledAt.Add(time.Hour) },
+		"another request id":            func(h *hold.Hold) { h.History[1].RequestID = "REQ_BCdEFgHiJkLmNo" },
+	} {
+		h := settledHold()
+		change(&h)
+		if got := encodeAndDecode(t, h); !reflect.DeepEqual(got, h) {
+			t.Errorf("%s:\n got %+v\nwant %+v", name, got, h)
+		}
 	}
 }

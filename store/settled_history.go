@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/hex"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,96 +12,94 @@ import (
 
 // Most records are of settled holds, and most of such a record is its history.
 // It therefore has short forms of the fields of an entry. Their numbers follow
-// those of history.go.
+// those of history.go. An entry that has only entryPacked is a number in the
+// record.
 const (
-	entryPacked        = iota + entryNote + 1 // several fields with small values, see packEntry
+	entryPacked        = iota + entryNote + 1 // see packSettledEntry
 	entryBeforeEnd                            // ms before the settlement plus 1, instead of entryAfter
-	entryKeyDigest                            // 8 bytes, instead of entryKey
+	entryCallIDs                              // see packCallIDs
 	entryKeyGeneration                        // minus 1
-	entryRequestSuffix                        // without requestIDPrefix, instead of entryRequestID
 )
 
 // senders are frequent values of HistoryEntry.By. Records have their indexes
 // plus 1, so their order must not change.
 var senders = []string{"holdd", "api", "stripe", "inbox", "cli"}
 
-// requestIDPrefix begins the ids that Stripe gives to requests.
-const requestIDPrefix = "req_"
-
-// encodeSettledEntry is encodeHistoryEntry for the settled hold h.
-func encodeSettledEntry(h *hold.Hold, e hold.HistoryEntry, last time.Time) []byte {
-	b := make([]byte, 0, 64)
-	if digest, generation, ok := splitIdempotencyKey(h.ID, e.Op, e.Key); ok {
-		e.Key = ""
-		b = appendRepeatedField(b, entryKeyDigest, digest)
-		b = appendNumberField(b, entryKeyGeneration, uint64(generation-1))
-	}
-	if suffix, ok := strings.CutPrefix(e.RequestID, requestIDPrefix); ok {
-		e.RequestID = ""
-		b = appendRepeatedField(b, entryRequestSuffix, []byte(suffix))
+// appendSettledEntry appends an entry of the settled hold h. last is the time of
+// the previous entry, or of the hold's creation.
+func appendSettledEntry(b []byte, h *hold.Hold, e hold.HistoryEntry, last time.Time) []byte {
+	rest := make([]byte, 0, 64)
+	ids, generation := packCallIDs(h.ID, &e) // which needs the operation
+	packed := packSettledEntry(h, &e, last)
+	if len(ids) > 0 {
+		rest = appendRepeatedField(rest, entryCallIDs, ids)
+		rest = appendNumberField(rest, entryKeyGeneration, uint64(generation-1))
 	}
 	after := protowire.EncodeZigZag(int64(toMillis(e.At)) - int64(toMillis(last)))
 	beforeEnd := protowire.EncodeZigZag(int64(toMillis(h.SettledAt))-int64(toMillis(e.At))) + 1
 	if beforeEnd < after {
 		e.At = last // makes entryAfter zero, which is not written
-		b = appendNumberField(b, entryBeforeEnd, beforeEnd)
+		rest = appendNumberField(rest, entryBeforeEnd, beforeEnd)
 	}
-	b = appendNumberField(b, entryPacked, packEntry(&e))
-	return append(encodeHistoryEntry(&e, last), b...)
+	rest = append(encodeHistoryEntry(&e, last), rest...)
+	if len(rest) == 0 {
+		return protowire.AppendVarint(
+			protowire.AppendTag(b, fieldHistory, protowire.VarintType), packed)
+	}
+	return appendRepeatedField(b, fieldHistory, appendNumberField(rest, entryPacked, packed))
 }
 
-// packedValues are the values in entryPacked, lowest bits first.
-var packedValues = []struct {
-	bits int
-	get  func(*hold.HistoryEntry) uint64
-	set  func(*hold.HistoryEntry, uint64)
-}{
+const (
+	entryAtEnd       = 1 << iota // at the time of the settlement
+	entryHoldsReason             // for the reason that the hold has
+	entryFlagBits    = iota
+)
+
+// packSettledEntry returns the small values of an entry above its flags, and
+// removes them from e.
+func packSettledEntry(h *hold.Hold, e *hold.HistoryEntry, last time.Time) (packed uint64) {
+	if e.At.Equal(h.SettledAt) && !e.At.Equal(last) {
+		e.At = last
+		packed |= entryAtEnd
+	}
+	if e.Cause == h.Reason && e.Cause != 0 {
+		e.Cause = 0
+		packed |= entryHoldsReason
+	}
+	return packed | packValues(e, packedEntryValues)<<entryFlagBits
+}
+
+// packCallIDs returns the parts of idempotency key and request id that do not
+// follow from the hold, and removes both from e. Their sizes tell them apart.
+// generation is 1 if there is no key.
+func packCallIDs(id string, e *hold.HistoryEntry) (ids []byte, generation uint32) {
+	generation = 1
+	if digest, n, ok := splitIdempotencyKey(id, e.Op, e.Key); ok {
+		e.Key, ids, generation = "", digest, n
+	}
+	if packed, ok := packRequestID(e.RequestID); ok {
+		e.RequestID, ids = "", append(ids, packed...)
+	}
+	return ids, generation
+}
+
+// packedEntryValues are the values in entryPacked.
+var packedEntryValues = []packedValue[hold.HistoryEntry]{
+	{3, func(e *hold.HistoryEntry) uint64 { return numberOf(senders, e.By) },
+		func(e *hold.HistoryEntry, n uint64) { e.By = textOf(senders, n) }},
 	{4, func(e *hold.HistoryEntry) uint64 { return uint64(e.Kind) },
 		func(e *hold.HistoryEntry, n uint64) { e.Kind = hold.HistoryKind(n) }},
-	{3, func(e *hold.HistoryEntry) uint64 { return uint64(slices.Index(senders, e.By) + 1) },
-		func(e *hold.HistoryEntry, n uint64) { e.By = senderOf(n) }},
-	{5, func(e *hold.HistoryEntry) uint64 { return uint64(e.Cause) },
-		func(e *hold.HistoryEntry, n uint64) { e.Cause = hold.Cause(n) }},
 	{4, func(e *hold.HistoryEntry) uint64 { return uint64(e.Op) },
 		func(e *hold.HistoryEntry, n uint64) { e.Op = hold.Op(n) }},
 	{5, func(e *hold.HistoryEntry) uint64 { return uint64(e.Answer) },
 		func(e *hold.HistoryEntry, n uint64) { e.Answer = hold.AnswerKind(n) }},
-}
-
-// senderOf returns the sender with a number from 1, "" for an unknown one.
-func senderOf(n uint64) string {
-	if n == 0 || n > uint64(len(senders)) {
-		return ""
-	}
-	return senders[n-1]
-}
-
-// packEntry removes values from the entry and returns them as entryPacked. A
-// value that needs more bits than it has there stays in the entry.
-func packEntry(e *hold.HistoryEntry) (packed uint64) {
-	shift := 0
-	for _, v := range packedValues {
-		if n := v.get(e); n > 0 && n < 1<<v.bits {
-			packed |= n << shift
-			v.set(e, 0)
-		}
-		shift += v.bits
-	}
-	return packed
-}
-
-// unpackEntry is the inverse of packEntry.
-func unpackEntry(e *hold.HistoryEntry, packed uint64) {
-	for _, v := range packedValues {
-		if n := packed & (1<<v.bits - 1); n > 0 {
-			v.set(e, n)
-		}
-		packed >>= v.bits
-	}
+	{5, func(e *hold.HistoryEntry) uint64 { return uint64(e.Cause) },
+		func(e *hold.HistoryEntry, n uint64) { e.Cause = hold.Cause(n) }},
 }
 
 // settledEntryDecoder collects the short forms of an entry while it is decoded.
 type settledEntryDecoder struct {
+	flags      uint64
 	beforeEnd  uint64
 	digest     []byte
 	generation uint32
@@ -114,16 +111,25 @@ func (s *settledEntryDecoder) setField(
 ) {
 	switch f {
 	case entryPacked:
-		unpackEntry(e, n)
+		s.unpack(e, n)
 	case entryBeforeEnd:
 		s.beforeEnd = n
-	case entryKeyDigest:
-		s.digest = v
+	case entryCallIDs:
+		if len(v) == keyDigestBytes || len(v) == keyDigestBytes+requestIDBytes {
+			s.digest, v = v[:keyDigestBytes], v[keyDigestBytes:]
+		}
+		if len(v) > 0 {
+			e.RequestID = unpackRequestID(v)
+		}
 	case entryKeyGeneration:
 		s.generation = uint32(n)
-	case entryRequestSuffix:
-		e.RequestID = requestIDPrefix + string(v)
 	}
+}
+
+// unpack is the inverse of packSettledEntry.
+func (s *settledEntryDecoder) unpack(e *hold.HistoryEntry, packed uint64) {
+	s.flags = packed & (entryAtEnd | entryHoldsReason)
+	unpackValues(e, packedEntryValues, packed>>entryFlagBits)
 }
 
 // finish sets the fields that depend on others.
@@ -131,11 +137,20 @@ func (s *settledEntryDecoder) finish(e *hold.HistoryEntry, h *hold.Hold) {
 	if s.digest != nil {
 		e.Key = formatIdempotencyKey(h.ID, e.Op, s.digest, s.generation+1)
 	}
-	if s.beforeEnd > 0 {
+	if s.flags&entryHoldsReason != 0 {
+		e.Cause = h.Reason
+	}
+	switch {
+	case s.flags&entryAtEnd != 0:
+		e.At = h.SettledAt
+	case s.beforeEnd > 0:
 		end := int64(toMillis(h.SettledAt))
 		e.At = fromMillis(uint64(end - protowire.DecodeZigZag(s.beforeEnd-1)))
 	}
 }
+
+// keyDigestBytes is the size of the digest in an idempotency key.
+const keyDigestBytes = 8
 
 // splitIdempotencyKey returns the parts of a key that do not follow from its
 // hold and operation. ok is false for a key of another form.
@@ -149,7 +164,7 @@ func splitIdempotencyKey(
 	digestText, generationText, _ := strings.Cut(rest, "-")
 	digest, digestErr := hex.DecodeString(digestText)
 	n, generationErr := strconv.ParseUint(generationText, 10, 32)
-	if digestErr != nil || generationErr != nil || len(digest) != 8 || n == 0 ||
+	if digestErr != nil || generationErr != nil || len(digest) != keyDigestBytes || n == 0 ||
 		formatIdempotencyKey(id, op, digest, uint32(n)) != key {
 		return nil, 0, false
 	}

@@ -48,8 +48,8 @@ type Completer struct {
 	committer Committer
 	o         CompleterOptions
 	flight    *claimsInFlight
-	outcomes  <-chan claimOutcome
-	changes   []commit.Change // reused for each batch
+	outcomes  <-chan claimOutcome // from Executor.Run
+	changes   []commit.Change     // reused for each batch
 	stage     *health.Stage
 }
 

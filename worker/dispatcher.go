@@ -48,8 +48,8 @@ const (
 	claimRetryInterval = time.Second
 )
 
-// Queue promotes and claims holds, and reserves budget. store.Queue and
-// store.Budget implement it.
+// Queue promotes and claims holds, and reserves budget. store.Queue implements
+// it in store/queue.go and store/claim.go, and store.Budget in store/budget.go.
 type Queue interface {
 	// PromoteDue makes holds with expired leases and due holds ready, and lists
 	// the lanes that have ready holds.
@@ -94,7 +94,7 @@ type Dispatcher struct {
 	stripe CallLimiter
 	o      DispatcherOptions
 	flight *claimsInFlight
-	claims chan<- claimedHold
+	claims chan<- claimedHold // to Executor.Run
 
 	promoteStage, claimStage *health.Stage
 
@@ -243,3 +243,26 @@ func (d *Dispatcher) waitForWake(ctx context.Context, t time.Duration) bool {
 	}
 	return true
 }
+
+// claimsInFlight counts the claims of this replica. The dispatcher adds to it.
+// The executor and the completer subtract.
+type claimsInFlight struct {
+	awaitingStripe atomic.Int64 // claims whose calls are not finished
+	uncommitted    atomic.Int64 // claims whose outcome is not committed
+	concurrency    int
+}
+
+// claimsAllowed returns how many more holds may be claimed now.
+//
+// Twice the concurrency may await Stripe: the calls under way and as many
+// again, so that no goroutine of the executor waits for Redis. More would take
+// holds that other replicas could execute earlier. Four times the concurrency
+// may be uncommitted, so that the executor continues while the completer writes
+// a batch.
+func (f *claimsInFlight) claimsAllowed() int {
+	return min(f.maxAwaitingStripe()-int(f.awaitingStripe.Load()),
+		f.maxUncommitted()-int(f.uncommitted.Load()))
+}
+
+func (f *claimsInFlight) maxAwaitingStripe() int { return 2 * f.concurrency }
+func (f *claimsInFlight) maxUncommitted() int    { return 4 * f.concurrency }

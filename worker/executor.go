@@ -49,8 +49,8 @@ type Executor struct {
 	driver   execute.MachineDriver
 	o        ExecutorOptions
 	flight   *claimsInFlight
-	claims   <-chan claimedHold
-	outcomes chan<- claimOutcome
+	claims   <-chan claimedHold  // from Dispatcher.Run
+	outcomes chan<- claimOutcome // to Completer.Run
 	stage    *health.Stage
 }
 

@@ -10,7 +10,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// PurgeStore finds settled holds to delete. store.Store implements it.
+// PurgeStore finds settled holds to delete. store.Queue and store.Inbox
+// implement it.
 type PurgeStore interface {
 	// HoldsSettledBefore returns up to n holds that were settled before a time.
 	HoldsSettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)

@@ -105,8 +105,8 @@ type Worker struct {
 	jobs      []cronJob
 	executor  *Executor
 	completer *Completer
-	claims    chan claimedHold
-	outcomes  chan claimOutcome
+	claims    chan claimedHold  // Dispatcher.Run sends, Executor.Run receives
+	outcomes  chan claimOutcome // Executor.Run sends, Completer.Run receives
 	running   atomic.Bool
 }
 

@@ -40,6 +40,20 @@ func (e accountsEngine) seed(
 // connectedAccount returns an account id as long as Stripe's.
 func connectedAccount(i int) string { return fmt.Sprintf("acct_1PxYzA2eZv%06d", i) }
 
+// accountSampleNames are the names of samples for sizes of the workload.
+var accountSampleNames = []string{"1 account", "1,000", "6,000"}
+
+func accountSampleName(accounts int) string {
+	switch accounts {
+	case 1:
+		return accountSampleNames[0]
+	case 1_000:
+		return accountSampleNames[1]
+	default:
+		return accountSampleNames[2]
+	}
+}
+
 // accountsBench measures what many accounts cost, and whether one of them keeps
 // the others waiting.
 type accountsBench struct {
@@ -68,11 +82,12 @@ func (b *accountsBench) measureAccounts(ctx context.Context) ([]table, error) {
 		}
 	}
 	fairness, err := b.measureFairness(ctx)
+	fairness.inDocs = true
 	return []table{b.drainTable(drains.samples, engines), fairness}, err
 }
 
 func (b *accountsBench) drainTable(samples *sampleSet, engines []accountsEngine) table {
-	t := table{title: "Many accounts", header: tableRow{"due at one instant", "took", "ratio",
+	t := table{title: "Many accounts", inDocs: true, header: tableRow{"due at one instant", "took", "ratio",
 		"round trips", "commands", "Redis CPU", "worker CPU"}}
 	one := 0.0
 	for _, e := range engines {
@@ -81,6 +96,7 @@ func (b *accountsBench) drainTable(samples *sampleSet, engines []accountsEngine)
 		if one == 0 {
 			one = took
 		}
+		b.samples.addOf(accountsTime, accountSampleName(e.accounts), took)
 		row := tableRow{fmt.Sprintf("%d holds, %s", b.size.holds, e.name()),
 			fmt.Sprintf("%.2f s", took), fmt.Sprintf("%.2f", took/one)}
 		for _, f := range []figure{redisRoundTrips, redisCommands, redisCPU, workerCPU} {

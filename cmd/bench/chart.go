@@ -2,26 +2,55 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
-// panel is a group of bars in the chart: one figure, engines side by side.
+// panel is a group of bars in the chart: one figure, engines or sizes side by
+// side.
 type panel struct {
 	figure figure
-	note   string // which way is good
+	less   bool     // less is better
+	names  []string // of the samples; empty: the engines
 }
 
 var panels = []panel{
-	{drainRate, "more is better"},
-	{redisCPU, "less is better"},
-	{workerCPU, "less is better"},
-	{pendingMemory, "less is better"},
-	{scheduleClientRate, "more is better"},
-	{latenessP99, "less is better"},
-	{limitedShare, "more is better"},
-	{limitedRejections, "less is better"},
+	{drainRate, false, nil},
+	{scheduleClientRate, false, nil},
+	{limitedShare, false, nil},
+	{limitedRejections, true, nil},
+	{redisCPU, true, nil},
+	{latenessP99, true, nil},
+	{accountsTime, true, accountSampleNames},
+	{idleCommands, true, nil},
+	{pendingMemory, true, nil},
+	{settledMemory, true, settledSampleNames},
+	{verifyTime, true, nil},
+	{stormTime, true, nil},
 }
+
+func (p panel) title() string { return p.figure.title() }
+
+func (p panel) note() string {
+	if p.less {
+		return "less is better"
+	}
+	return "more is better"
+}
+
+// samples returns the names that have values.
+func (p panel) sampleNames(s *sampleSet) (names []string) {
+	if p.names == nil {
+		return enginesWith(s, p.figure)
+	}
+	for _, n := range p.names {
+		if s.by[p.figure][n] != nil {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+func (p panel) hasValues(s *sampleSet) bool { return len(p.sampleNames(s)) > 0 }
 
 // Sizes of the chart in its own units.
 const (
@@ -29,16 +58,9 @@ const (
 	panelWidth  = 400
 	panelHeight = 150
 	barHeight   = 20
-	barLeft     = 64
-	maxBarWidth = 240
+	barLeft     = 92
+	maxBarWidth = 190
 )
-
-// canRenderChart reports whether each panel has values.
-func (r *report) canRenderChart() bool {
-	return !slices.ContainsFunc(panels, func(p panel) bool {
-		return len(enginesWith(r.samples, p.figure)) == 0
-	})
-}
 
 // renderChart draws the most important figures. The chart has a background of
 // its own and follows the reader's preference for light or dark.
@@ -69,42 +91,57 @@ text { font: 13px system-ui, sans-serif; fill: #57606a }
 	for i, p := range panels {
 		x, y := 16+i%2*(panelWidth+28), 60+i/2*panelHeight
 		fmt.Fprintf(
-			&s, `<g transform="translate(%d %d)"><text y="0" class="head">%s</text><text x="%d" y="0" text-anchor="end">%s</text>`+"\n", x, y, p.figure.title(), panelWidth, p.note)
-		r.renderBars(&s, p, enginesWith(r.samples, p.figure))
+			&s, `<g transform="translate(%d %d)"><text y="0" class="head">%s</text><text x="%d" y="0" text-anchor="end">%s</text>`+"\n", x, y, p.title(), panelWidth, p.note())
+		r.renderBars(&s, p)
 		s.WriteString("</g>\n")
 	}
 	fmt.Fprintf(
-		&s, `<text x="16" y="%d">bare: the least that the work takes, without a queue. Medians of one run of make bench; ratios count, not figures of different machines.</text>`+"\n", height-14)
+		&s, `<text x="16" y="%d">bare: the least that the work takes, without a queue. In brackets: times holdd. Compare ratios, not figures of different machines.</text>`+"\n", height-14)
 	s.WriteString("</svg>\n")
 	return s.String()
 }
 
-// renderBars draws one bar for each engine that has the panel's figure.
-func (r *report) renderBars(s *strings.Builder, p panel, engines []string) {
-	most := 0.0
-	for _, e := range engines {
-		v, _ := r.samples.median(p.figure, e)
+// renderBars draws one bar for each name that has the panel's figure. Beside the
+// value of another engine is its ratio to holdd's.
+func (r *report) renderBars(s *strings.Builder, p panel) {
+	most, names := 0.0, p.sampleNames(r.samples)
+	for _, name := range names {
+		v, _ := r.samples.median(p.figure, name)
 		most = max(most, v)
 	}
-	line := 0
-	for _, e := range engines {
-		v, ok := r.samples.median(p.figure, e)
-		if !ok {
-			continue
+	holdd, _ := r.samples.median(p.figure, "holdd")
+	for line, name := range names {
+		v, _ := r.samples.median(p.figure, name)
+		bar, label, text := "other", "", p.figure.format(v)
+		switch {
+		case name == "holdd" || p.names != nil:
+			bar, label = "holdd", ` class="name-holdd"`
+		case name == "bare":
+			bar = "bare"
 		}
-		class, name := "other", ""
-		switch e {
-		case "holdd":
-			class, name = "holdd", ` class="name-holdd"`
-		case "bare":
-			class = "bare"
+		if bar != "holdd" && holdd > 0 {
+			text += " (" + formatTimes(v/holdd) + " ×)"
 		}
-		width := max(2, v/most*maxBarWidth)
+		width := 2.0
+		if most > 0 {
+			width = max(2, v/most*maxBarWidth)
+		}
 		top := 14 + line*(barHeight+6)
 		fmt.Fprintf(
 			s, `<text x="0" y="%d"%s>%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="3"/><text class="value" x="%.1f" y="%d">%s</text>`+"\n",
-			top+15, name, e, class, barLeft, top, width, barHeight, barLeft+width+8,
-			top+15, p.figure.format(v))
-		line++
+			top+15, label, name, bar, barLeft, top, width, barHeight, barLeft+width+8,
+			top+15, text)
+	}
+}
+
+// formatTimes returns a ratio with about two digits.
+func formatTimes(ratio float64) string {
+	switch {
+	case ratio >= 10:
+		return fmt.Sprintf("%.0f", ratio)
+	case ratio >= 1:
+		return fmt.Sprintf("%.1f", ratio)
+	default:
+		return fmt.Sprintf("%.2f", ratio)
 	}
 }

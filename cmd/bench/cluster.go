@@ -69,7 +69,7 @@ func (b *clusterBench) measureCluster(ctx context.Context) ([]table, error) {
 		}
 		rows = append(rows, r)
 	}
-	return []table{{"One Redis server and a Cluster", head, rows}}, nil
+	return []table{{title: "One Redis server and a Cluster", header: head, rows: rows}}, nil
 }
 
 // layoutRun is one run of a layout on its own servers.

@@ -49,7 +49,7 @@
 //
 // # Under a limit
 //
-// More holds fall due at one instant than a limiter of captures allows within a
+// More holds fall due at one instant than a limiter of captures allows within
 // three minutes, and it answers 429 beyond that. There are two workers, and eight
 // limiters: token buckets of several bursts, a fixed and a sliding window, a
 // limit of concurrent captures, another client that uses half of the limit, and
@@ -66,6 +66,18 @@
 // accounts. Then one account has far more due holds than its limit allows, and
 // its deadlines are the nearest. The time until the other accounts are done is
 // compared with the time that they take without it.
+//
+// # Settled holds
+//
+// Part retention fills a Redis with pending holds and ten times as many settled
+// ones, half of them with a reference, and measures the memory of each and the
+// operations there.
+//
+// # Results
+//
+// With -results, a run of every part writes the tables, the chart, and the
+// figures in the Markdown files that the command line names. It writes none of
+// them if a figure of the chart is missing.
 //
 // # Scale
 //

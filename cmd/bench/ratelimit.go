@@ -276,7 +276,7 @@ func (s *limitedServer) result(tasks []task, from, until time.Time) (r limitResu
 
 // limitTable shows the engines side by side for each limiter.
 func limitTable(results []limitResult, span time.Duration) table {
-	t := table{title: fmt.Sprintf("More holds due at one instant than a limiter of %d captures a "+
+	t := table{inDocs: true, title: fmt.Sprintf("More holds due at one instant than a limiter of %d captures a "+
 		"second allows in %.0f s, %d workers: captures of those possible, and 429s of the requests",
 		limitRate, span.Seconds(), limitReplicas),
 		header: tableRow{"limiter", "engine", "captured", "of possible", "429s", "passed over"}}

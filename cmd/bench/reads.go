@@ -191,13 +191,20 @@ func (b *readsBench) measureVerify(ctx context.Context) ([]table, error) {
 	}
 	took := time.Since(began)
 	single, pages := r.reads()
+	b.addTimes(verifyTime, took.Seconds(), float64(n)/readRate)
 	t := readsTable("Unverified holds")
 	t.rows = append(t.rows, readsRow(fmt.Sprintf("%d holds", n), n, took, single, pages))
 	return []table{t}, nil
 }
 
+// addTimes records how long holdd took, and the least that it can take.
+func (b *readsBench) addTimes(f figure, holdd, bare float64) {
+	b.samples.addOf(f, "holdd", holdd)
+	b.samples.addOf(f, "bare", bare)
+}
+
 func readsTable(title string) table {
-	return table{title: fmt.Sprintf("%s, %d reads/s allowed", title, readRate),
+	return table{inDocs: true, title: fmt.Sprintf("%s, %d reads/s allowed", title, readRate),
 		header: tableRow{"", "took", "intents a second", "single reads", "pages",
 			"calls an intent", "one by one", "ratio"}}
 }
@@ -250,6 +257,7 @@ func (b *readsBench) measureStorm(ctx context.Context) ([]table, error) {
 	}
 	took := time.Since(began)
 	s, p := r.reads()
+	b.addTimes(stormTime, took.Seconds(), float64(len(ids))/readRate)
 	t := readsTable("A storm of webhooks")
 	t.rows = append(t.rows, readsRow(fmt.Sprintf("%d events of %d holds, sent in %.1f s",
 		len(r.payloads), len(ids), sent.Seconds()), len(ids), took, s-single, p-pages))
@@ -314,7 +322,9 @@ func (b *readsBench) measureReconcile(ctx context.Context) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []table{reconcileTable(n, runs, min(bare, again))}, nil
+	bare = min(bare, again)
+	b.addTimes(reconcileTime, runs[1].took.Seconds(), bare.Seconds())
+	return []table{reconcileTable(n, runs, bare)}, nil
 }
 
 // reconcileRun is one comparison.
@@ -343,7 +353,7 @@ func (r *readsRun) timeReconcile(ctx context.Context, run *reconcileRun, start b
 }
 
 func reconcileTable(n int, runs []*reconcileRun, bare time.Duration) table {
-	t := table{title: fmt.Sprintf("Reconcile of %d intents", n), header: tableRow{"", "took",
+	t := table{inDocs: true, title: fmt.Sprintf("Reconcile of %d intents", n), header: tableRow{"", "took",
 		"intents a second", "calls an intent", "stripe-go lists alone", "ratio",
 		fmt.Sprintf("with half of %d reads/s", readRate)}}
 	for _, run := range runs {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // figure is a quantity that is measured.
@@ -22,6 +23,7 @@ const (
 	pendingMemory
 	pendingMemoryWithReference
 	pendingMemoryMillion
+	settledMemory
 	scheduleClientRate
 	scheduleHTTPRate
 	latenessP50
@@ -30,11 +32,16 @@ const (
 	maxEarliness
 	idleMemory
 	idleCPU
+	idleCommands
+	idleCommandsPartitioned
 	startupTime
 	binarySize
 	limitedShare
 	limitedRejections
-	figureCount
+	accountsTime
+	verifyTime
+	stormTime
+	reconcileTime
 )
 
 // figureInfo has the title and the unit of each figure, and what the bare
@@ -49,6 +56,7 @@ var figureInfo = [...]struct{ title, unit, bare string }{
 	pendingMemory:              {"Redis memory a pending hold", "B", bareMemoryNote},
 	pendingMemoryWithReference: {"the same with a reference", "B", ""},
 	pendingMemoryMillion:       {"the same, a million pending", "B", bareMemoryNote},
+	settledMemory:              {"Redis memory a settled hold", "B", ""},
 	scheduleClientRate:         {"schedule, client library", "/s", "pipelined writes"},
 	scheduleHTTPRate:           {"schedule, HTTP batches", "/s", "net/http that echoes"},
 	latenessP50:                {"lateness at 200/s, p50", "ms", ""},
@@ -57,10 +65,16 @@ var figureInfo = [...]struct{ title, unit, bare string }{
 	maxEarliness:               {"earliest before its time", "ms", ""},
 	idleMemory:                 {"idle, resident", "MB", ""},
 	idleCPU:                    {"idle, of a core", "%", ""},
+	idleCommands:               {"idle, Redis commands", "/s", ""},
+	idleCommandsPartitioned:    {"the same with 64 partitions", "/s", ""},
 	startupTime:                {"start until ready", "ms", ""},
 	binarySize:                 {"binary, stripped", "MB", ""},
 	limitedShare:               {"of what eight limiters allow", "%", "with back-off"},
 	limitedRejections:          {"requests that they reject", "%", "with back-off"},
+	accountsTime:               {"6,000 holds due at once, by accounts", "s", ""},
+	verifyTime:                 {"unverified holds, until all are read", "s", "single reads"},
+	stormTime:                  {"storm of webhooks, until all are read", "s", "single reads"},
+	reconcileTime:              {"reconcile of a complete schedule", "s", "stripe-go lists"},
 }
 
 const bareMemoryNote = "two sorted-set entries, a hash field"
@@ -95,6 +109,7 @@ type report struct {
 	samples *sampleSet
 	tables  []table
 	rounds  int
+	took    time.Duration
 }
 
 // table is a table of the report.
@@ -102,6 +117,7 @@ type table struct {
 	title  string
 	header tableRow
 	rows   []tableRow
+	inDocs bool // performance.md has it as well
 }
 
 // tableRow is a row of a table.
@@ -198,24 +214,25 @@ func writeTextTable(w io.Writer, head tableRow, rows []tableRow) {
 	}
 }
 
-// write prints the tables. If dir is not empty, it writes them and the chart
-// there.
-func (r *report) write(w io.Writer, dir string) error {
+// print prints the tables for a terminal.
+func (r *report) print(w io.Writer) {
 	for _, t := range r.tables {
 		fmt.Fprintf(w, "\n%s\n\n", t.title)
 		writeTextTable(w, t.header, t.rows)
 	}
-	if dir == "" {
-		return nil
-	}
+}
+
+// save writes the tables and the chart to a folder.
+func (r *report) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	var md strings.Builder
 	fmt.Fprintf(&md, "# holdd beside other ways to capture later\n\n"+
-		"Written by `make bench`: medians of %d rounds. Figures of different runs can't be "+
-		"compared, ratios within one can.\n"+
-		"What is measured and how stands in [doc.go](../doc.go).\n", r.rounds)
+		"Written by `make bench`: medians of %d rounds, measured in %s. Figures of different runs "+
+		"can't be compared, ratios within one can.\n"+
+		"What is measured and how stands in [doc.go](../doc.go).\n", r.rounds,
+		r.took.Round(time.Second))
 	for _, t := range r.tables {
 		fmt.Fprintf(&md, "\n## %s\n\n", t.title)
 		writeMarkdownTable(&md, t.header, t.rows)
@@ -224,16 +241,7 @@ func (r *report) write(w io.Writer, dir string) error {
 		[]byte(md.String()), 0o644); err != nil {
 		return err
 	}
-	if !r.canRenderChart() {
-		fmt.Fprintf(w, "Written to %s: results.md; the chart needs every part\n", dir)
-		return nil
-	}
-	if err := os.WriteFile(filepath.Join(dir, "chart.svg"), []byte(r.renderChart()),
-		0o644); err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "Written to %s: results.md, chart.svg\n", dir)
-	return nil
+	return os.WriteFile(filepath.Join(dir, "chart.svg"), []byte(r.renderChart()), 0o644)
 }
 
 func writeMarkdownTable(w io.Writer, head tableRow, rows []tableRow) {

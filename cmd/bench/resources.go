@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -26,8 +27,8 @@ func (b *resourceBench) measurePending(ctx context.Context, e engine) error {
 	if err := b.measureMemory(ctx, e, n, pendingMemoryWithReference, true); err != nil {
 		return err
 	}
-	if _, ok := e.(bullmqEngine); ok || !b.workload.withMillion {
-		return nil // BullMQ would take a minute for a million
+	if _, ok := e.(holddEngine); !ok || !b.workload.withMillion {
+		return nil // tasks of the others take as much memory as with fewer
 	}
 	return b.measureMemory(ctx, e, 1_000_000, pendingMemoryMillion, false)
 }
@@ -123,17 +124,24 @@ func (b *resourceBench) measureStartup(ctx context.Context, e engine) error {
 	return nil
 }
 
+// idlePartitions is the number of partitions of one idle holdd.
+const idlePartitions = 64
+
 // idleWorker is a worker with a thousand holds that are not due.
 type idleWorker struct {
 	engine  engine
 	redis   *redisServer
 	process *process
-	cpu     time.Duration // before the span
+	before  drainUsage // before the span
 }
 
 func (w *idleWorker) stop() {
-	w.process.stop()
-	w.redis.stop()
+	if w.process != nil {
+		w.process.stop()
+	}
+	if w.redis != nil {
+		w.redis.stop()
+	}
 }
 
 func (b *resourceBench) startIdle(ctx context.Context, e engine) (*idleWorker, error) {
@@ -150,28 +158,41 @@ func (b *resourceBench) startIdle(ctx context.Context, e engine) (*idleWorker, e
 	return w, err
 }
 
+// startIdleWorkers starts a worker of each engine, and a last one that shows what
+// more partitions cost. With an error, it returns those that it started.
+func (b *resourceBench) startIdleWorkers(
+	ctx context.Context, engines []engine,
+) (all []*idleWorker, err error) {
+	for _, e := range append(slices.Clone(engines),
+		holddEngine{launcher: b.launcher, partitions: idlePartitions}) {
+		w, err := b.startIdle(ctx, e)
+		all = append(all, w)
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
 // measureIdle measures the cost of idle workers. All are measured at the same
 // time, because each has a CPU time of its own.
 func (b *resourceBench) measureIdle(
 	ctx context.Context, engines []engine, span time.Duration,
 ) error {
-	var all []*idleWorker
-	for _, e := range engines {
-		w, err := b.startIdle(ctx, e)
+	all, err := b.startIdleWorkers(ctx, engines)
+	for _, w := range all {
 		defer w.stop()
-		if err != nil {
-			return err
-		}
-		all = append(all, w)
+	}
+	if err != nil {
+		return err
 	}
 	// A new worker fills caches and collects garbage; holdd does the latter
 	// after five quiet seconds.
 	if err := sleepContext(ctx, 10*time.Second); err != nil {
 		return err
 	}
-	var err error
 	for _, w := range all {
-		if w.cpu, err = cpuTime(w.process.pid()); err != nil {
+		if w.before, err = readDrainUsage(ctx, w.redis, w.process); err != nil {
 			return err
 		}
 	}
@@ -179,12 +200,19 @@ func (b *resourceBench) measureIdle(
 	if err := sleepContext(ctx, span); err != nil {
 		return err
 	}
-	for _, w := range all {
-		cpu, err := cpuTime(w.process.pid())
+	for i, w := range all {
+		after, err := readDrainUsage(ctx, w.redis, w.process)
 		if err != nil {
 			return err
 		}
-		b.samples.add(idleCPU, w.engine, 100*(cpu-w.cpu).Seconds()/time.Since(began).Seconds())
+		seconds := time.Since(began).Seconds()
+		commands := float64(after.redis.commands-w.before.redis.commands) / seconds
+		if i == len(all)-1 {
+			b.samples.add(idleCommandsPartitioned, w.engine, commands)
+			continue
+		}
+		b.samples.add(idleCommands, w.engine, commands)
+		b.samples.add(idleCPU, w.engine, 100*(after.worker-w.before.worker).Seconds()/seconds)
 		rss, err := residentMemory(w.process.pid())
 		if err != nil {
 			return err

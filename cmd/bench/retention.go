@@ -21,6 +21,9 @@ type retentionRun struct {
 	plainBytes, referenceBytes float64 // Redis memory for a settled hold, without and with a reference
 }
 
+// settledSampleNames are the names of samples of settled holds.
+var settledSampleNames = []string{"plain", "referenced"}
+
 // measureRetention measures each operation on a Redis full of settled holds, and
 // the memory that each of them takes.
 func (b *scaleBench) measureRetention(
@@ -54,8 +57,10 @@ func (b *scaleBench) measureRetention(
 		rows = append(rows, tableRow{op + ", p50",
 			fmt.Sprintf("%.0f µs", float64(r.median(op).Nanoseconds())/1000)})
 	}
-	return []table{{"Settled holds in Redis",
-		tableRow{"", fmt.Sprintf("%d settled, %d pending", settled, pending)}, rows}}, nil
+	b.samples.addOf(settledMemory, settledSampleNames[0], r.plainBytes)
+	b.samples.addOf(settledMemory, settledSampleNames[1], r.referenceBytes)
+	return []table{{title: "Settled holds in Redis", inDocs: true, rows: rows,
+		header: tableRow{"", fmt.Sprintf("%d settled, %d pending", settled, pending)}}}, nil
 }
 
 // fillRetention fills a Redis with pending holds, and with settled ones of which
@@ -122,12 +127,15 @@ func settledWrite(rng *rand.Rand, reference string, end time.Time) hold.HoldWrit
 	id := fmt.Sprintf("pi_3%023x", rng.Uint64())
 	created := end.Add(-5*24*time.Hour - time.Duration(rng.IntN(3600_000))*time.Millisecond)
 	amount := 10_000 + rng.Int64N(90_000)
+	due := end.Add(-time.Duration(50+rng.IntN(400)) * time.Millisecond)
 	h := hold.Hold{
 		ID: id, PaymentIntent: id, Reference: reference, Amount: amount, Currency: "eur",
-		CaptureAt: end.Truncate(time.Minute), ExpiresAt: created.Add(7 * 24 * time.Hour),
+		CaptureAt: due, ExpiresAt: created.Add(7 * 24 * time.Hour),
 		ExpiresSource: hold.SourceCharge, OnExpiry: hold.PolicyCancel, State: hold.Captured,
 		Revision: 2, Verified: true, CreatedAt: created, SettledAt: end, CapturedAmount: amount,
 		Generation: 1, Reason: hold.CauseSchedule,
+		Sent: hold.IdempotencyKeyUsage{Count: 1,
+			FirstAt: due.Add(time.Duration(rng.IntN(20)) * time.Millisecond)},
 		History: []hold.HistoryEntry{
 			{At: created, Kind: hold.HistoryScheduled, By: "api"},
 			{At: end, Kind: hold.HistoryAttempt, By: "holdd", Op: hold.OpCapture,

@@ -73,8 +73,8 @@ func (b *scaleBench) measureScale(ctx context.Context, sizes []int) ([]table, er
 			head = append(head, "ratio")
 		}
 	}
-	return []table{{"Operations with more and more pending holds", head,
-		append(scaleDurationRows(all), scaleMemoryRows(all)...)}}, nil
+	return []table{{title: "Operations with more and more pending holds", header: head,
+		rows: append(scaleDurationRows(all), scaleMemoryRows(all)...)}}, nil
 }
 
 func scaleDurationRows(all []*scaleRun) (rows []tableRow) {

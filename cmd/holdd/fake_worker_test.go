@@ -56,7 +56,7 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			continue
 		}
 		if old, ok := m.holds[d.ID]; ok {
-			if out[i].Hold = old; !old.HasTermsOfRequest(d) {
+			if out[i].Hold = old; !d.HasTermsOf(&old) {
 				out[i] = intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
 			}
 			continue

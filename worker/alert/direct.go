@@ -32,7 +32,7 @@ type directNotifier struct {
 	render   RenderOptions
 	observer Observer
 	log      *zap.Logger
-	updates  chan []health.ReadinessCheckResult
+	updates  chan []health.ReadinessCheckResult // setReadinessChecks sends, run receives
 }
 
 // alertEpisode is how long one check has failed.

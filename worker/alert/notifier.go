@@ -22,7 +22,7 @@ type Stores struct {
 }
 
 // Observer records deliveries, for metrics. Its methods must be quick and safe
-// for concurrent use.
+// for concurrent use. daemon.metrics implements it.
 type Observer interface {
 	// DeliveryAttempted is called for each attempt. kind is a [Kind], or event
 	// for a sink that takes events. result is delivered, rejected, failed,

@@ -21,11 +21,13 @@ const (
 // deadMansSwitchPinger pings a dead man's switch, which alarms when no replica
 // pings it.
 type deadMansSwitchPinger struct {
-	log           *zap.Logger
-	client        *http.Client
-	successURL    string
-	failureURL    string
-	updates       chan string // the failed checks; empty means ready
+	log        *zap.Logger
+	client     *http.Client
+	successURL string
+	failureURL string
+	// setReadinessChecks sends the failed checks, and run receives them. Empty
+	// means ready.
+	updates       chan string
 	failureLogged bool
 }
 

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"math/rand/v2"
 	"time"
+
+	"github.com/holdd/holdd/worker/execute"
 )
 
 // deliveryResultCode is the result of one attempt. The set is closed.
@@ -46,3 +49,67 @@ func digestAddress(address string) string {
 	sum := sha256.Sum256([]byte("holdd sink " + address))
 	return hex.EncodeToString(sum[:4])
 }
+
+const (
+	sinkBackoffMin     = 5 * time.Second
+	sinkBackoffMax     = 10 * time.Minute
+	maxRetryAfter      = time.Hour
+	reportFailingAfter = 15 * time.Minute
+)
+
+// sinkHealth is whether a sink accepts events, and when it is tried again.
+type sinkHealth struct {
+	FailingSince  time.Time `json:"failing_since,omitzero"`
+	Attempts      int       `json:"attempts,omitempty"` // without success
+	NextAttemptAt time.Time `json:"next_attempt_at,omitzero"`
+	Reason        string    `json:"reason,omitempty"` // of the last failure
+	// DisabledAddress is the digest of the address that answered 410 Gone.
+	DisabledAddress string `json:"disabled_address,omitempty"`
+	FailureReported bool   `json:"failure_reported,omitempty"` // as sink.failing
+}
+
+// isFailing reports whether a sink that failed is tried with few events.
+func (h *sinkHealth) isFailing() bool { return h.Attempts > 0 }
+
+// recordFailure sets when a failed sink is tried again. began is true for the
+// first failure in a row.
+func (h *sinkHealth) recordFailure(out *deliveryOutcome, now time.Time) (began bool) {
+	h.Attempts++
+	h.Reason = out.reason
+	h.NextAttemptAt = now.Add(max(jitteredBackoff(h.Attempts, sinkBackoffMin, sinkBackoffMax),
+		min(out.retryAfter, maxRetryAfter)))
+	if h.FailingSince.IsZero() {
+		h.FailingSince = now
+		return true
+	}
+	return false
+}
+
+// recordRateLimited sets when a sink that limits the rate is tried again.
+func (h *sinkHealth) recordRateLimited(out *deliveryOutcome, now time.Time) {
+	h.Reason = out.reason
+	h.NextAttemptAt = now.Add(min(max(out.retryAfter, time.Second), maxRetryAfter))
+}
+
+// recordRecovery forgets the failures.
+func (h *sinkHealth) recordRecovery() {
+	h.Attempts, h.FailingSince, h.NextAttemptAt, h.Reason = 0, time.Time{}, time.Time{}, ""
+}
+
+// pendingHealthReport reports whether the sink has failed, or has recovered,
+// for so long that the operator must know.
+func (h *sinkHealth) pendingHealthReport(now time.Time) (failing, needed bool) {
+	failing = !h.FailingSince.IsZero() && now.Sub(h.FailingSince) >= reportFailingAfter
+	return failing, failing != h.FailureReported
+}
+
+// jitteredBackoff is [execute.Backoff] with a jitter of a tenth either way, so
+// that what failed together is not retried together.
+func jitteredBackoff(attempts int, base, limit time.Duration) time.Duration {
+	d := execute.Backoff(attempts, base, limit)
+	return d - d/10 + rand.N(d/5+1)
+}
+
+// utcNow is this machine's clock. Deliveries wait for minutes and days, and no
+// hold waits for them, so Redis' clock is not needed.
+func utcNow() time.Time { return time.Now().UTC() }

@@ -95,7 +95,8 @@ type API struct {
 	log            *zap.Logger
 }
 
-// routeRegistrar serves the routes of one concern.
+// routeRegistrar serves the routes of one concern. The handlers of this package
+// implement it, such as scheduleHandler.
 type routeRegistrar interface {
 	register(doc huma.API)
 }

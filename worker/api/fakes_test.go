@@ -75,7 +75,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 		return intake.ScheduleResult{Err: err}
 	}
 	if h, ok := m.holds[d.ID]; ok {
-		if !h.HasTermsOfRequest(d) {
+		if !d.HasTermsOf(&h) {
 			return intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " +
 				d.ID + " is scheduled with other terms: change it instead"}}
 		}

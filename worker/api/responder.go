@@ -35,7 +35,7 @@ func (r responseBuilder) logAndConvertError(ctx context.Context, err error) *Pro
 }
 
 func (r responseBuilder) newHoldView(h *hold.Hold, now time.Time, history bool) hold.View {
-	v := h.View(now, history)
+	v := hold.NewView(h, now, history)
 	v.Livemode, v.Warnings = r.livemode, hold.NearDeadlineWarnings(h, r.rules)
 	return v
 }

@@ -43,7 +43,7 @@ type WebhookOptions struct {
 type webhookHandler struct {
 	*WebhookOptions
 	log               *zap.Logger
-	slots             chan struct{}
+	slots             chan struct{} // one for each webhook in flight
 	invalidSignatures atomic.Uint64
 	lastLoggedAt      atomic.Int64 // last log line about a rejection, in Unix seconds
 }

@@ -31,14 +31,14 @@ func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 func placeHold(
 	ctx context.Context, o *Options, in *hold.PaymentIntent, account, by string,
 ) (h *hold.Hold, created bool, err error) {
-	draft := validRequestFromMetadata(o, in, account)
+	valid := validRequestFromMetadata(o, in, account)
 	for range maxPlaceTries {
 		found, err := readHold(ctx, o, in.ID)
 		if err != nil || found != nil {
 			return found, false, err
 		}
 		now := o.Clock.Now()
-		d, err := hold.NewFromAuthorizedIntent(draft, in, by, now)
+		d, err := hold.NewFromAuthorizedIntent(valid, in, by, now)
 		if err != nil {
 			return nil, false, err
 		}
@@ -65,9 +65,9 @@ func validRequestFromMetadata(
 ) *hold.ValidRequest {
 	req, paused, _, err := hold.RequestFromMetadata(in, account)
 	if err == nil {
-		var draft *hold.ValidRequest
-		if draft, err = req.ValidateRecoveredTerms(paused, o.Clock.Now()); err == nil {
-			return draft
+		var valid *hold.ValidRequest
+		if valid, err = req.ValidateRecoveredTerms(paused, o.Clock.Now()); err == nil {
+			return valid
 		}
 	}
 	o.Logger.Error("invalid terms in the metadata of an authorized intent; its hold has no time: "+

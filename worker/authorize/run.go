@@ -14,7 +14,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// AttemptStore keeps the records of attempts. store.Store implements it.
+// AttemptStore keeps the records of attempts. store.AuthorizationAttempts
+// implements it.
 type AttemptStore interface {
 	// BeginOrResumeAuthorization records an attempt, or resumes the recorded
 	// one, under a lease. An attempt without a state is only resumed. token

@@ -18,8 +18,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Store writes records, each whole or not at all. store.Holds implements it, in
-// store/commit.go.
+// Store writes records, each whole or not at all. store.Holds implements Commit
+// in store/commit.go, and store.Queue implements AdvanceMilestones.
 type Store interface {
 	// Commit reports what became of each record. After an error any record may
 	// be written. Writing the same again is safe: it is reported as repeated.
@@ -28,7 +28,8 @@ type Store interface {
 	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneWrite) ([]bool, error)
 }
 
-// Observer records every committed event, for metrics.
+// Observer records every committed event, for metrics. daemon.metrics
+// implements it.
 type Observer interface {
 	EventRecorded(h *hold.Hold, e hold.Event, lateness time.Duration)
 }

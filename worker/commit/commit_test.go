@@ -142,11 +142,11 @@ func newHold(t *testing.T, captureAt time.Time) hold.Decision {
 		Account:   "acct_1032D82eZvKYlo2C",
 		Reference: "BK-2071", Amount: 12000, Currency: "eur",
 		CaptureAt: captureAt.Format(time.RFC3339)}
-	draft, err := req.Validate(now)
+	valid, err := req.Validate(now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := hold.New(draft, nil, "api", now)
+	d, err := hold.New(valid, nil, "api", now)
 	if err != nil {
 		t.Fatal(err)
 	}

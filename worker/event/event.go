@@ -153,7 +153,7 @@ func encodeEvents(
 	if len(d.Events) == 0 {
 		return nil
 	}
-	view := d.Hold.View(now, false)
+	view := hold.NewView(&d.Hold, now, false)
 	view.Livemode = livemode
 	out := make([][]byte, 0, len(d.Events))
 	for i, e := range d.Events {

@@ -21,11 +21,11 @@ func newHold(t *testing.T) hold.Hold {
 	t.Helper()
 	req := hold.ScheduleRequest{PaymentIntent: holdID, Reference: "BK-2071", Amount: 12000,
 		Currency: "eur", CaptureAt: "2026-12-02T11:00:00Z"}
-	draft, err := req.Validate(now)
+	valid, err := req.Validate(now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := hold.New(draft, nil, "api", now)
+	d, err := hold.New(valid, nil, "api", now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,8 @@ type Client interface {
 
 // CallObserver counts finished calls for metrics. The op is the operation whose
 // budget the call uses: [hold.OpRead] for a list, [hold.OpAuthorize] for a
-// confirmation. A check uses no budget and has [hold.OpCheck].
+// confirmation. A check uses no budget and has [hold.OpCheck]. daemon.metrics
+// implements it.
 type CallObserver interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }

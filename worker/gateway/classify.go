@@ -18,16 +18,18 @@ import (
 // classifyFailure classifies every response but the expected 200. It never uses
 // the text of an error of stripe-go, which may contain client secrets and parts
 // of the body.
-func (g *Gateway) classifyFailure(t *callTrace, err error, r classifyOptions) hold.Answer {
+func classifyFailure(
+	t *callTrace, err error, r classifyOptions, s *secretScrubber,
+) hold.Answer {
 	a := t.newAnswer(0)
 	var se *stripe.Error
 	switch {
 	case t.status == 0 && !t.maybeSent():
 		a.Kind = hold.AnswerUnreachable
-		a.Message = "nothing was sent: " + describeSendError(g.scrubber, err, true)
+		a.Message = "nothing was sent: " + describeSendError(s, err, true)
 	case t.status == 0:
 		a.Kind = hold.AnswerUnknown
-		a.Message = "no answer: " + describeSendError(g.scrubber, err, false)
+		a.Message = "no answer: " + describeSendError(s, err, false)
 	case errors.As(err, &se) && t.status >= 400 && se.Type != "":
 		kind := classifyStripeError(t, se, r.mutation)
 		a.RateLimited = kind == hold.AnswerRateLimited
@@ -36,9 +38,9 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r classifyOptions) ho
 		if a.Kind == hold.AnswerUnknown && t.replayed && r.mutation {
 			a.Kind = hold.AnswerReplayedError // the same key only repeats it
 		}
-		a.Code = declineOrErrorCode(g.scrubber, se)
-		a.Message = g.scrubber.redactMessage(se.Msg)
-		a.Intent = convertIntent(g.scrubber, se.PaymentIntent, r.intentID)
+		a.Code = declineOrErrorCode(s, se)
+		a.Message = s.redactMessage(se.Msg)
+		a.Intent = convertIntent(s, se.PaymentIntent, r.intentID)
 	case t.status == http.StatusTooManyRequests:
 		// From Stripe's edge or a proxy, which rejected the request.
 		a.Kind, a.Message = hold.AnswerRateLimited, "429 without a Stripe error: body "+t.mediaType

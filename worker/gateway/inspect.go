@@ -55,10 +55,7 @@ func (g *Gateway) Inspect(ctx context.Context) Inspection {
 	var in Inspection
 	m := &clockOffsetMeter{inspection: &in}
 	do := func(c hold.Call) hold.Answer {
-		return m.measureDuringCall(ctx, func(ctx context.Context) hold.Answer {
-			return g.Do(ctx,
-				c)
-		})
+		return m.measureDuringCall(ctx, func(ctx context.Context) hold.Answer { return g.Do(ctx, c) })
 	}
 	start := time.Now()
 	in.ListIntents = do(hold.Call{Op: hold.OpCheck})
@@ -75,14 +72,16 @@ func (g *Gateway) Inspect(ctx context.Context) Inspection {
 		Op: hold.OpCapture, PaymentIntent: nonexistentIntentID, Key: "holdd-doctor-" + rand.Text(),
 	})
 	in.ListEndpoints = m.measureDuringCall(ctx, func(ctx context.Context) (a hold.Answer) {
-		in.Endpoints, a = g.listWebhookEndpoints(ctx)
+		in.Endpoints, a = listWebhookEndpoints(ctx, g)
 		return a
 	})
 	in.Account, in.ReadAccount = g.ReadAccount(ctx)
 	return in
 }
 
-func (g *Gateway) listWebhookEndpoints(ctx context.Context) (all []WebhookEndpoint, a hold.Answer) {
+func listWebhookEndpoints(
+	ctx context.Context, g *Gateway,
+) (all []WebhookEndpoint, a hold.Answer) {
 	p := &stripe.WebhookEndpointListParams{}
 	p.Limit = stripe.Int64(maxPageSize)
 	p.Single = true

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -185,3 +186,24 @@ func statusText(code int) string {
 	}
 	return strconv.Itoa(code)
 }
+
+var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// bufferResponseBody reads the body of a 200 into the buffer and replaces it
+// with an empty object. [tracingTransport.RoundTrip] calls it. If the body
+// breaks off, stripe-go gets the same error.
+func (t *callTrace) bufferResponseBody(res *http.Response) {
+	_, err := t.bodyBuffer.ReadFrom(res.Body)
+	_ = res.Body.Close() // it was read to its end or has failed
+	if err != nil {
+		res.Body = io.NopCloser(failingBody{err})
+		return
+	}
+	t.bodyComplete = true
+	res.Body = io.NopCloser(strings.NewReader("{}"))
+}
+
+// failingBody is a body that returns an error.
+type failingBody struct{ err error }
+
+func (b failingBody) Read([]byte) (int, error) { return 0, b.err }

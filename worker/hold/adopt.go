@@ -31,9 +31,43 @@ func ValidRequestFromMetadata(
 // the source of the history entry. Errors are those of
 // [ValidRequestFromMetadata] and [New].
 func NewFromMetadata(in *PaymentIntent, account, by string, now time.Time) (Decision, error) {
-	draft, err := ValidRequestFromMetadata(in, account, now)
+	valid, err := ValidRequestFromMetadata(in, account, now)
 	if err != nil {
 		return Decision{}, err
 	}
-	return New(draft, in, by, now)
+	return New(valid, in, by, now)
+}
+
+// RecoveredCaptureGrace is how far in the past the capture time of terms found
+// at Stripe may be and still mean now.
+const RecoveredCaptureGrace = 24 * time.Hour
+
+// ValidateRecoveredTerms is [ScheduleRequest.Validate] for terms found in an
+// intent's metadata. They were accepted long ago, so a time that has passed
+// since does not invalidate them. A capture up to [RecoveredCaptureGrace] late
+// is made now. A later one requires attention, because the cardholder no longer
+// expects it. A release is never too late.
+func (req *ScheduleRequest) ValidateRecoveredTerms(
+	paused bool, now time.Time,
+) (*ValidRequest, error) {
+	d, err := req.Validate(now)
+	own, field := req.CaptureAt, "capture_at"
+	if own == "" {
+		own, field = req.CancelAt, "cancel_at"
+	}
+	var p *Problem
+	if errors.As(err, &p) && p.Code == InThePast && p.Field == field {
+		at, bad := ParseTime(field, own, req.TimeZone)
+		if bad != nil {
+			return nil, bad
+		}
+		if d, err = req.Validate(at); err == nil {
+			d.TooLateToCapture = field == "capture_at" && now.Sub(at) > RecoveredCaptureGrace
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.FromMetadata, d.Paused = true, paused
+	return d, nil
 }

@@ -1,166 +1,47 @@
 package hold
 
 import (
-	"cmp"
 	"time"
 )
 
-// lateEffectWindow is how long a request may still take effect after holdd gave
-// it up.
-const lateEffectWindow = 30 * time.Second
-
-// maxRefusals is how often Stripe may refuse for the state of an intent while a
-// read shows the money held. One refusal may be a passing disagreement. After
-// two the card network has let the charge go and the intent does not show it
-// yet, so no later try succeeds.
-const maxRefusals = 2
-
-// applyAnsweredIntent decides by the intent in the answer to a claimed hold's
-// call. ours says whether an effect that it shows may be that of a request of
-// this hold.
-func applyAnsweredIntent(h Hold, call Call, a Answer, ours bool, now time.Time) Decision {
-	in := a.Intent
+// ApplyPaymentIntent updates an unclaimed hold with the intent as Stripe has
+// it, as seen by verification, reconciliation or a refresh. A claimed hold is
+// left to its worker, which reads the same intent.
+func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
+	now = now.UTC().Truncate(time.Millisecond)
+	if h.State.Final() || h.State == Working {
+		return Decision{Hold: h, Unchanged: true}
+	}
+	if in.ID != h.PaymentIntent {
+		return h.applyRelatedIntent(in, now)
+	}
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:
-		if call.Op != OpCapture || a.Kind != AnswerOK {
-			return settleByIntent(h, in, ours, nil, now)
-		}
-		return settleByIntent(h, in, ours, &call, now)
+		return settleByIntent(h, in, false, nil, now)
 	case StatusRequiresCapture:
-		if call.Op != OpRead {
-			// Accepted, yet still held: Stripe did something else, or has not
-			// done it yet.
-			h.ReadFirst, h.Sent.Unknown = true, true
-			return scheduleRetry(h, now, 5*time.Second, maxBackoff)
-		}
-		return applyReadStillHeld(h, in, now)
+		old := h
+		d := applyHeldIntent(h, in, now)
+		d.Unchanged = len(d.Events) == 0 && old.Verified && d.Hold.Revision == old.Revision &&
+			d.Hold.SingleCapture == old.SingleCapture && d.Hold.ExpiresAt.Equal(old.ExpiresAt)
+		return d.applyReviewFromIntent(in, now)
 	case StatusProcessing:
-		h.ReadFirst = true
-		h.Sent.Unknown = h.Sent.Unknown || call.Op != OpRead
-		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
+		return Decision{Hold: h, Unchanged: true}
 	default:
+		if h.State == Attention && h.Reason == CauseNotCapturable {
+			return Decision{Hold: h, Unchanged: true}
+		}
 		return requireAttention(h, CauseNotCapturable, "status "+string(in.Status), now)
 	}
 }
 
-// applyReadStillHeld handles a read that shows the money held. It proves that
-// no request of this generation had an effect, so the next one may use a new
-// key.
-func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
-	if in.AmountCapturable <= 0 {
-		h.ReadFirst = true
-		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
+// ApplyIntentNotFound updates an unclaimed hold whose intent Stripe does not
+// find.
+func (h Hold) ApplyIntentNotFound(now time.Time) Decision {
+	if h.State.Final() || h.State == Working || h.State == Attention {
+		return Decision{Hold: h, Unchanged: true}
 	}
-	last := lastHistoryEntry(&h, HistoryAttempt)
-	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
-		// The lost request may still take effect: this read proves nothing.
-		h.ReadFirst, h.NextAt = true, last.At.Add(lateEffectWindow)
-		releaseClaim(&h)
-		return Decision{Hold: h}
-	}
-	sent := h.Sent.Count > 0 || h.Sent.Unknown
-	refused := sent && (last.Answer == AnswerUnexpectedState || last.Answer == AnswerChargeGone)
-	if sent {
-		h.Generation++
-		h.Retries++
-	}
-	if refused {
-		h.Refusals++
-	}
-	h.Sent, h.ReadFirst, h.InconclusiveReads = IdempotencyKeyUsage{}, false, 0
-	d := applyHeldIntent(h, in, now)
-	switch {
-	case refused && d.Again && h.Refusals >= maxRefusals:
-		cause := CauseRefused
-		if last.Answer == AnswerUnexpectedState {
-			cause = CauseNotCapturable
-		}
-		note := last.Note + ": refused again, and the intent is " + string(in.Status)
-		return d.Merge(requireAttention(d.Hold, cause, note, now))
-	case refused && d.Again:
-		return d.ReleaseClaimUntil(now.Add(retryBackoff(&h, 5*time.Second, maxBackoff)))
-	case sent && d.Again && h.Retries > 1:
-		// More than one request came to nothing: back off instead of a tight
-		// loop.
-		return d.ReleaseClaimUntil(now.Add(retryBackoff(&h, time.Second, time.Minute)))
-	}
-	return d
-}
-
-// settleByIntent ends the hold as Stripe ended the intent. The cause is the
-// hold's own if ours is true and the effect is the one requested, and another
-// system otherwise. confirmed is the capture that this answer belongs to, nil
-// if there is none: that capture took exactly what it named.
-func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time) Decision {
-	if isRenewalOpen(&h) {
-		return deferSettlement(h, now)
-	}
-	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
-	wanted := h.CancellationReason
-	h.CancellationReason = ""
-	switch {
-	case in.Status == StatusSucceeded:
-		cause, note = recordCapture(&h, in, ours, confirmed)
-	case in.expiredByNetwork():
-		state, cause, event = Expired, CauseExpired, EventExpired
-	default:
-		state, event = Canceled, EventCanceled
-		if !ours || h.NextOp != OpCancel {
-			cause = CauseElsewhere
-		}
-		h.CancellationReason = cmp.Or(in.CancellationReason, wanted)
-	}
-	if in.Currency != "" {
-		h.Currency = in.Currency
-	}
-	if in.Amount > 0 && h.Amount == 0 {
-		h.Amount = in.Amount
-	}
-	h.State, h.SettledAt, h.Reason = state, now, cause
-	h.NextOp, h.NextAt, h.ReadFirst, h.Sent.Unknown = 0, time.Time{}, false, false
-	h.Revision++
-	by := "holdd"
-	if cause == CauseElsewhere || cause == CauseExpired {
-		by = "stripe"
-	}
-	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: by, Cause: cause, Note: note})
-	d := Decision{Hold: h}
-	d.addEvent(event, cause)
-	return d
-}
-
-// recordCapture splits the captured amount between holdd and another system,
-// and returns the cause and the history's note.
-func recordCapture(
-	h *Hold, in *PaymentIntent, ours bool, confirmed *Call,
-) (cause Cause, note string) {
-	want, _ := captureAmount(h)
-	own := in.AmountReceived - h.CapturedElsewhere
-	if confirmed != nil && (want > 0 || confirmed.ReleaseRest) {
-		own = min(confirmed.Amount, in.AmountReceived)
-	}
-	cause = h.Reason
-	if !ours || h.NextOp != OpCapture || own <= 0 || want > 0 && own != want {
-		cause, note, own = CauseElsewhere, capturedElsewhereNote(h, ours, want, in), 0
-	}
-	h.CapturedAmount, h.CapturedElsewhere = in.AmountReceived, in.AmountReceived-own
-	if own > 0 && h.CapturedElsewhere > 0 {
-		note = FormatAmount(own, in.Currency) + " captured by holdd, " +
-			FormatAmount(h.CapturedElsewhere, in.Currency) + " by another system"
-	}
-	return cause, note
-}
-
-// capturedElsewhereNote describes a capture that is not known to be holdd's.
-// want is the amount that a request of holdd's named, if ours says that there
-// was one.
-func capturedElsewhereNote(h *Hold, ours bool, want int64, in *PaymentIntent) string {
-	note := FormatAmount(in.AmountReceived, in.Currency) + " captured by another system"
-	if ours && h.NextOp == OpCapture && want > 0 && in.AmountReceived >= h.CapturedElsewhere+want {
-		note += "; a request of holdd's for " + FormatAmount(want, in.Currency) +
-			" may be part of it"
-	}
-	return note
+	return requireAttention(h, CauseNotFound,
+		"Stripe does not find this intent under this account and mode", now)
 }
 
 // partlyCapturedNote describes an open hold of which another system captured a
@@ -277,42 +158,48 @@ func resumePlanAfterRead(h *Hold, now time.Time) (again bool) {
 	return false
 }
 
-// ApplyPaymentIntent updates an unclaimed hold with the intent as Stripe has
-// it, as seen by verification, reconciliation or a refresh. A claimed hold is
-// left to its worker, which reads the same intent.
-func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
-	now = now.UTC().Truncate(time.Millisecond)
-	if h.State.Final() || h.State == Working {
-		return Decision{Hold: h, Unchanged: true}
-	}
-	if in.ID != h.PaymentIntent {
-		return h.applyRelatedIntent(in, now)
+// Contradicts reports whether the intent shows that a settled hold did not end
+// as its record says: Stripe still holds the money, or the hold was captured
+// and is recorded as released, or the reverse.
+func (in *PaymentIntent) Contradicts(h *Hold) bool {
+	if !h.State.Final() || in.ID != h.PaymentIntent {
+		return false
 	}
 	switch in.Status {
-	case StatusSucceeded, StatusCanceled:
-		return settleByIntent(h, in, false, nil, now)
 	case StatusRequiresCapture:
-		old := h
-		d := applyHeldIntent(h, in, now)
-		d.Unchanged = len(d.Events) == 0 && old.Verified && d.Hold.Revision == old.Revision &&
-			d.Hold.SingleCapture == old.SingleCapture && d.Hold.ExpiresAt.Equal(old.ExpiresAt)
-		return d.applyReviewFromIntent(in, now)
-	case StatusProcessing:
-		return Decision{Hold: h, Unchanged: true}
-	default:
-		if h.State == Attention && h.Reason == CauseNotCapturable {
-			return Decision{Hold: h, Unchanged: true}
-		}
-		return requireAttention(h, CauseNotCapturable, "status "+string(in.Status), now)
+		return true
+	case StatusSucceeded:
+		return h.State != Captured
+	case StatusCanceled:
+		return h.State == Captured
 	}
+	return false
 }
 
-// ApplyIntentNotFound updates an unclaimed hold whose intent Stripe does not
-// find.
-func (h Hold) ApplyIntentNotFound(now time.Time) Decision {
-	if h.State.Final() || h.State == Working || h.State == Attention {
+// ApplyContradiction reopens a settled hold that a read contradicts. The hold
+// requires attention, because its record was wrong and holdd does not know why:
+// nothing captures or releases it without a request. A request begins with a
+// read.
+func (h Hold) ApplyContradiction(in *PaymentIntent, now time.Time) Decision {
+	if !in.Contradicts(&h) {
 		return Decision{Hold: h, Unchanged: true}
 	}
-	return requireAttention(h, CauseNotFound,
-		"Stripe does not find this intent under this account and mode", now)
+	now = now.UTC().Truncate(time.Millisecond)
+	note := "recorded as " + h.State.String()
+	if h.Reason != 0 {
+		note += " (" + h.Reason.String() + ")"
+	}
+	note += ", but Stripe says " + string(in.Status)
+	h.SettledAt, h.CapturedAmount, h.CapturedElsewhere = time.Time{}, 0, 0
+	if !h.CancelWanted {
+		h.CancellationReason = ""
+	}
+	h.Acknowledged, h.ReadFirst = false, true
+	resetRetryCounters(&h)
+	if in.Status == StatusRequiresCapture {
+		updateFromHeldIntent(&h, in, now)
+	}
+	d := requireAttention(h, CauseContradiction, note, now)
+	d.NewDeadline = true
+	return d
 }

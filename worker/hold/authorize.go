@@ -151,7 +151,7 @@ func checkReceiptEmail(s string) error {
 func (req *AuthorizeRequest) Validate(
 	attempt string, now time.Time,
 ) (*ValidRequest, AuthorizeParams, error) {
-	draft, pairs, err := req.validateTermsAndMetadata(attempt, now)
+	valid, pairs, err := req.validateTermsAndMetadata(attempt, now)
 	if err != nil {
 		return nil, AuthorizeParams{}, err
 	}
@@ -159,8 +159,8 @@ func (req *AuthorizeRequest) Validate(
 	if req.Renewal != nil {
 		use = "off_session" // a renewal authorizes the saved card
 	}
-	return draft, AuthorizeParams{
-		Account: draft.Account, Amount: draft.Amount, Currency: draft.Currency,
+	return valid, AuthorizeParams{
+		Account: valid.Account, Amount: valid.Amount, Currency: valid.Currency,
 		PaymentMethod: req.PaymentMethod,
 		Customer:      req.Customer, SetupFutureUsage: use,
 		OffSession: req.OffSession,
@@ -185,13 +185,13 @@ func (req *AuthorizeRequest) validateTermsAndMetadata(
 		CancelAt: req.CancelAt, TimeZone: req.TimeZone,
 		CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry, Metadata: req.Metadata,
 		Renewal: req.Renewal}
-	draft, err := terms.validateTerms(now)
+	valid, err := terms.validateTerms(now)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, check := range []func() error{
-		func() error { return checkMinAmount(draft.Amount, draft.Currency) },
-		func() error { return checkReservedKeys(draft.Metadata) },
+		func() error { return checkMinAmount(valid.Amount, valid.Currency) },
+		func() error { return checkReservedKeys(valid.Metadata) },
 		req.checkCustomerAndDescription,
 		func() error { return checkCVC(req.CVCToken, req.OffSession) },
 		func() error { return checkReturnURL(req.ReturnURL) },
@@ -201,8 +201,8 @@ func (req *AuthorizeRequest) validateTermsAndMetadata(
 			return nil, nil, err
 		}
 	}
-	pairs, err := newIntentMetadata(draft, attempt)
-	return draft, pairs, err
+	pairs, err := newIntentMetadata(valid, attempt)
+	return valid, pairs, err
 }
 
 // checkReservedKeys keeps the caller's pairs apart from those of holdd.
@@ -297,7 +297,7 @@ func isSingleLine(s string) bool {
 func NewFromAuthorizedIntent(
 	d *ValidRequest, in *PaymentIntent, by string, now time.Time,
 ) (Decision, error) {
-	draft := *d
-	draft.ID, draft.Amount, draft.Currency, draft.FromMetadata = in.ID, 0, "", true
-	return New(&draft, in, by, now)
+	valid := *d
+	valid.ID, valid.Amount, valid.Currency, valid.FromMetadata = in.ID, 0, "", true
+	return New(&valid, in, by, now)
 }

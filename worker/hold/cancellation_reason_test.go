@@ -58,7 +58,7 @@ func TestCancel_SendsTheRecordedReason(t *testing.T) {
 		if c := callOf(tt.h); c.Op != hold.OpCancel || c.CancellationReason != tt.want {
 			t.Errorf("%s: %s as %q, want %q", name, c.Op, c.CancellationReason, tt.want)
 		}
-		if v := tt.h.View(t0, false); v.CancellationReason != tt.want {
+		if v := hold.NewView(&tt.h, t0, false); v.CancellationReason != tt.want {
 			t.Errorf("%s: shown as %q", name, v.CancellationReason)
 		}
 	}

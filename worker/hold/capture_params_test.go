@@ -218,12 +218,12 @@ const keyDigestBefore = "0eb1eaef46651361"
 
 func TestSameTerms_CaptureParams(t *testing.T) {
 	h := newHold(t, heldIntent(), withParams(allParams()))
-	draft := func(edit func(p *hold.CaptureParams)) *hold.ValidRequest {
+	request := func(edit func(p *hold.CaptureParams)) *hold.ValidRequest {
 		p := allParams()
 		edit(&p)
 		return &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureParams: p}
 	}
-	if !h.HasTermsOfRequest(draft(func(*hold.CaptureParams) {})) {
+	if !request(func(*hold.CaptureParams) {}).HasTermsOf(&h) {
 		t.Error("the same request has other terms")
 	}
 	for name, edit := range map[string]func(p *hold.CaptureParams){
@@ -232,7 +232,7 @@ func TestSameTerms_CaptureParams(t *testing.T) {
 		"suffix":   func(p *hold.CaptureParams) { p.StatementDescriptorSuffix = "" },
 		"metadata": func(p *hold.CaptureParams) { delete(p.CaptureMetadata, "room") },
 	} {
-		if h.HasTermsOfRequest(draft(edit)) {
+		if request(edit).HasTermsOf(&h) {
 			t.Errorf("%s: other terms count as the same", name)
 		}
 	}
@@ -276,9 +276,9 @@ func TestMetadata_CaptureParamsSurvive(t *testing.T) {
 		t.Fatal("the terms do not fit")
 	}
 	in := heldIntent(func(in *hold.PaymentIntent) { in.Metadata = pairs })
-	draft, err := hold.ValidRequestFromMetadata(in, "", t0)
-	if err != nil || !reflect.DeepEqual(draft.CaptureParams, p) {
-		t.Errorf("%v, %+v", err, draft)
+	valid, err := hold.ValidRequestFromMetadata(in, "", t0)
+	if err != nil || !reflect.DeepEqual(valid.CaptureParams, p) {
+		t.Errorf("%v, %+v", err, valid)
 	}
 	if again, _ := hold.MetadataDiff(&h, pairs); len(again) != 0 {
 		t.Errorf("written again: %v", again)

@@ -5,6 +5,87 @@ import (
 	"time"
 )
 
+// Patch is a change of a hold's terms. Omitted fields stay; an empty time
+// clears it. Setting one time clears the other.
+type Patch struct {
+	CaptureAt     *string           `json:"capture_at,omitempty" doc:"New time to capture; an empty string clears it"`
+	CancelAt      *string           `json:"cancel_at,omitempty" doc:"New time to release; an empty string clears it"`
+	TimeZone      string            `json:"time_zone,omitempty" doc:"IANA zone of local times"`
+	CaptureAmount *int64            `json:"capture_amount,omitempty" doc:"Capture only this much; 0 means everything"`
+	OnExpiry      *string           `json:"on_expiry,omitempty" doc:"cancel, capture or alert"`
+	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Replaces the renewal terms"`
+	Reference     *string           `json:"reference,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty" doc:"Pairs to set; an empty value removes a pair"`
+	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
+	CaptureParamsPatch
+}
+
+// applyTo applies the patch to h's terms and validates the result. It does not
+// check whether h may change.
+func (p *Patch) applyTo(h *Hold, now time.Time) error {
+	if p.Renewal != nil {
+		if err := p.Renewal.applyTo(h, p.TimeZone, now); err != nil {
+			return err
+		}
+	}
+	if err := p.applyActionTimes(h, now); err != nil {
+		return err
+	}
+	if p.CaptureAmount != nil {
+		h.CaptureAmount = *p.CaptureAmount
+	}
+	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(h), h.Currency); err != nil {
+		return err
+	}
+	var err error
+	if h.CaptureParams, err = p.CaptureParamsPatch.applyTo(h.CaptureParams); err != nil {
+		return err
+	}
+	if err := checkHoldCaptureParams(h); err != nil {
+		return err
+	}
+	if p.OnExpiry != nil {
+		policy, err := parseOnExpiry(*p.OnExpiry)
+		if err != nil {
+			return err
+		}
+		h.OnExpiry = policy
+	}
+	if p.Reference != nil {
+		if err := checkReference(*p.Reference); err != nil {
+			return err
+		}
+		h.Reference = *p.Reference
+	}
+	if len(p.Metadata) > 0 {
+		checked, err := validateMetadata(mergeMetadataPairs(h.Metadata, p.Metadata))
+		if err != nil {
+			return err
+		}
+		h.Metadata = checked
+	}
+	return nil
+}
+
+// applyActionTimes sets the times of the patch. Setting one clears the other.
+func (p *Patch) applyActionTimes(h *Hold, now time.Time) (err error) {
+	if p.CaptureAt != nil && p.CancelAt != nil && *p.CaptureAt != "" && *p.CancelAt != "" {
+		return newProblem(ConflictingTimes, "cancel_at",
+			"a hold is captured or canceled, not both: send capture_at or cancel_at")
+	}
+	set := func(field string, sent *string, own, other *time.Time) {
+		if sent == nil || err != nil {
+			return
+		}
+		if *own, err = parseActionTime(field, *sent, p.TimeZone, now); !own.IsZero() {
+			*other = time.Time{}
+		}
+	}
+	set("capture_at", p.CaptureAt, &h.CaptureAt, &h.CancelAt)
+	set("cancel_at", p.CancelAt, &h.CancelAt, &h.CaptureAt)
+	return err
+}
+
 // checkChangeable returns a *[Problem] if the hold accepts no change now.
 func checkChangeable(h *Hold) error {
 	switch {

@@ -15,7 +15,7 @@ func TestApplyContradiction_NothingActsByItself(t *testing.T) {
 		h := newHold(t, heldIntent(), withCaptureAt(t0.Add(day)),
 			func(r *hold.ValidRequest) { r.OnExpiry = policy })
 		settled := h.ApplyPaymentIntent(capturedIntent(1_000), now).Hold
-		if !settled.State.Final() || settled.IsContradictedBy(capturedIntent(1_000)) {
+		if !settled.State.Final() || capturedIntent(1_000).Contradicts(&settled) {
 			t.Fatalf("%+v", settled)
 		}
 		d := settled.ApplyContradiction(heldIntent(), now.Add(time.Hour))

@@ -55,7 +55,7 @@ func FuzzScheduleRequest(f *testing.F) {
 				h.ExpiresAt.IsZero() || h.OnExpiry == 0 {
 				t.Fatalf("%+v", h)
 			}
-			if !h.HasTermsOfRequest(d) {
+			if !d.HasTermsOf(&h) {
 				t.Fatal("the same wish again is another wish")
 			}
 			if p := c.SortedSetPlacement(&hold.Hold{}, t0, testRules); p.NextMilestone.IsZero() {
@@ -67,7 +67,7 @@ func FuzzScheduleRequest(f *testing.F) {
 			if _, err := h.ApplyPatch(&p, "api", t0); err != nil {
 				checkIsProblem(t, err)
 			}
-			if _, err := json.Marshal(h.View(t0, true)); err != nil {
+			if _, err := json.Marshal(hold.NewView(&h, t0, true)); err != nil {
 				t.Fatalf("can't be shown: %v", err)
 			}
 		}

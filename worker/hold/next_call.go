@@ -1,6 +1,12 @@
 package hold
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"strconv"
+	"time"
+)
 
 // BeginClaim records that a worker has claimed the hold. since is when this
 // claim, or the unfinished one before it, began. takenOver says that an earlier
@@ -113,3 +119,42 @@ func captureAmount(h *Hold) (n int64, releaseRest bool) {
 
 // authorizedTotal returns what was authorized in all, whoever captures it.
 func authorizedTotal(h *Hold) int64 { return h.Amount + h.CapturedElsewhere }
+
+// keyLifetime is how long an idempotency key is used. Stripe keeps keys for at
+// least 24 h; the hour in between covers clock differences and slow requests.
+const keyLifetime = 23 * time.Hour
+
+// keyPrefix begins every idempotency key of holdd, so that an event from Stripe
+// shows whether holdd's request caused it.
+const keyPrefix = "holdd-"
+
+// idempotencyKey derives the key from the effect of the request: hold,
+// operation, digest of the parameters, generation. The same effect has the same
+// key on every replica and after every crash, and no other effect has it. The
+// key names the operation because Stripe does not scope keys by endpoint.
+func idempotencyKey(h *Hold, c Call) string {
+	d := sha256.New()
+	var n [8]byte
+	for _, s := range []string{h.Account, h.PaymentIntent, c.Op.String()} {
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		d.Write(n[:])
+		d.Write([]byte(s))
+	}
+	amount := uint64(c.Amount)
+	if c.ReleaseRest {
+		amount = ^uint64(0) // capturing nothing and capturing everything both have amount 0
+	}
+	binary.BigEndian.PutUint64(n[:], amount)
+	d.Write(n[:])
+	// The key of the reason abandoned stays that of releases that send no
+	// other.
+	if c.CancellationReason != ReasonAbandoned {
+		d.Write([]byte(c.CancellationReason))
+	}
+	if !c.CaptureParams.IsEmpty() {
+		d.Write(c.CaptureParams.canonicalJSON())
+	}
+	sum := d.Sum(nil)
+	return keyPrefix + h.ID + "-" + c.Op.String() + "-" + hex.EncodeToString(sum[:8]) + "-" +
+		strconv.FormatUint(uint64(h.Generation), 10)
+}

@@ -115,6 +115,25 @@ func refuseNotRenewable(in *PaymentIntent) error {
 	return nil
 }
 
+// applyIntentToNewHold sets what the intent says of a new hold. Errors are
+// *[Problem].
+func applyIntentToNewHold(h *Hold, valid *ValidRequest, in *PaymentIntent, now time.Time) error {
+	if h.Renewal != nil && !valid.FromMetadata {
+		if err := refuseNotRenewable(in); err != nil {
+			return err
+		}
+	}
+	if valid.FromMetadata {
+		adoptRenewedIntent(h, in, now)
+	}
+	updateFromHeldIntent(h, in, now)
+	if r := h.Renewal; r != nil && r.MaxAmount > 0 && r.MaxAmount < h.Amount && !valid.FromMetadata {
+		return newProblem(InvalidAmount, "renewal.max_amount",
+			"invalid max_amount %d: the hold is of %d %s", r.MaxAmount, h.Amount, h.Currency)
+	}
+	return nil
+}
+
 // Keys of the renewal terms in a PaymentIntent's metadata.
 const (
 	MetaRenewalUntil       = "holdd_renewal_until"

@@ -2,10 +2,8 @@ package hold
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"maps"
-	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -68,52 +66,6 @@ func (d *ValidRequest) NeedsStripeRead() bool {
 	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero() || !d.Renewal.Until.IsZero()
 }
 
-var (
-	// The length is checked separately: a bounded repetition would make the
-	// compiled pattern large.
-	accountIDPattern = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,}$`)
-	currencyPattern  = regexp.MustCompile(`^[a-z]{3}$`)
-	localTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
-)
-
-// CheckPaymentIntentID returns a *[Problem] if id is no PaymentIntent id: pi_
-// and 8 to 64 letters and digits.
-func CheckPaymentIntentID(id string) error {
-	rest, ok := strings.CutPrefix(id, "pi_")
-	ok = ok && len(rest) >= 8 && len(rest) <= 64
-	for i := 0; ok && i < len(rest); i++ {
-		// faster than a pattern; every call to Stripe is checked twice
-		c := rest[i]
-		ok = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-	}
-	if !ok {
-		return newProblem(InvalidID, "payment_intent",
-			"invalid payment_intent %s: want an id that starts with pi_", quoteUnlessSecret(id))
-	}
-	return nil
-}
-
-// quoteUnlessSecret quotes a value of a request, unless it may be a secret sent
-// by mistake.
-func quoteUnlessSecret(s string) string {
-	if strings.Contains(s, "_secret") || strings.Contains(s, "sk_") || strings.Contains(s, "rk_") ||
-		strings.Contains(s, "whsec_") {
-		return "(not shown, because it looks like a secret)"
-	}
-	return fmt.Sprintf("%.80q", s)
-}
-
-// CheckAccountID returns a *[Problem] if id is no connected account's id. Empty
-// is the platform's own account.
-func CheckAccountID(id string) error {
-	if id != "" && (len(id) > len("acct_")+64 || !accountIDPattern.MatchString(id)) {
-		return newProblem(InvalidID, "account",
-			"invalid account %s: want an id that starts with acct_, or none",
-			quoteUnlessSecret(id))
-	}
-	return nil
-}
-
 // Validate checks the request as far as possible without Stripe. Errors are
 // *[Problem].
 func (req *ScheduleRequest) Validate(now time.Time) (*ValidRequest, error) {
@@ -174,9 +126,11 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 		return nil, err
 	}
 	if req.Renewal != nil {
-		d.Renewal, err = req.Renewal.validate(req.TimeZone, req.Amount, now)
+		if d.Renewal, err = req.Renewal.validate(req.TimeZone, req.Amount, now); err != nil {
+			return nil, err
+		}
 	}
-	return d, err
+	return d, nil
 }
 
 // validateCaptureParams compares a fee and a transfer with the amount to
@@ -215,117 +169,170 @@ func parseExpiresAt(s, zone string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// RecoveredCaptureGrace is how far in the past the capture time of terms found
-// at Stripe may be and still mean now.
-const RecoveredCaptureGrace = 24 * time.Hour
-
-// ValidateRecoveredTerms is [ScheduleRequest.Validate] for terms found in an
-// intent's metadata. They were accepted long ago, so a time that has passed
-// since does not invalidate them. A capture up to [RecoveredCaptureGrace] late
-// is made now. A later one requires attention, because the cardholder no longer
-// expects it. A release is never too late.
-func (req *ScheduleRequest) ValidateRecoveredTerms(
-	paused bool, now time.Time,
-) (*ValidRequest, error) {
-	d, err := req.Validate(now)
-	own, field := req.CaptureAt, "capture_at"
-	if own == "" {
-		own, field = req.CancelAt, "cancel_at"
-	}
-	var p *Problem
-	if errors.As(err, &p) && p.Code == InThePast && p.Field == field {
-		at, bad := ParseTime(field, own, req.TimeZone)
-		if bad != nil {
-			return nil, bad
+// New makes a hold of a valid request. in is the intent as Stripe has it, or
+// nil if it could not be read: the hold is then accepted as the caller
+// described it and verified later. Errors are *[Problem].
+func New(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision, error) {
+	now = now.UTC().Truncate(time.Millisecond)
+	h := holdFromRequest(valid, now)
+	if in != nil {
+		if err := checkIntentMatchesRequest(valid, in); err != nil {
+			return Decision{}, err
 		}
-		if d, err = req.Validate(at); err == nil {
-			d.TooLateToCapture = field == "capture_at" && now.Sub(at) > RecoveredCaptureGrace
+		if err := applyIntentToNewHold(&h, valid, in, now); err != nil {
+			return Decision{}, err
 		}
 	}
+	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
+		return Decision{}, err
+	}
+	tooLarge := checkHoldCaptureParams(&h)
+	if tooLarge != nil && !valid.FromMetadata {
+		return Decision{}, tooLarge
+	}
+	// An assumed deadline is no reason to refuse a request, only to warn.
+	late, known := checkBeforeDeadline(&h), in != nil || h.ExpiresSource == SourceCaller
+	if late != nil && known && !valid.FromMetadata {
+		return Decision{}, late
+	}
+	planNextOp(&h, now)
+	scheduled := HistoryEntry{At: now, Kind: HistoryScheduled, By: by}
+	if valid.Confirm {
+		scheduled.Note = confirmedNote
+	}
+	appendHistory(&h, scheduled)
+	if h.CapturedElsewhere > 0 {
+		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
+			Cause: CauseElsewhere, Note: partlyCapturedNote(&h)})
+	}
+	created := Decision{Hold: h, NewDeadline: true}
+	created.addEvent(EventScheduled, 0)
+	if late != nil && !known && !h.CaptureAt.IsZero() {
+		// A release after the deadline does no harm; a capture is lost.
+		created.addAfterDeadlineWarning(now)
+	}
+	if !known {
+		late = nil
+	}
+	next, follows, err := decideRecoveredTerms(h, valid, tooLarge, late, by, now)
 	if err != nil {
-		return nil, err
+		return Decision{}, err
 	}
-	d.FromMetadata, d.Paused = true, paused
-	return d, nil
+	if !follows {
+		created.setTermsMirrored(valid)
+		return created, nil
+	}
+	next.Events, next.NewDeadline = append(created.Events, next.Events...), true
+	next.setTermsMirrored(valid)
+	return next, nil
 }
 
-// Patch is a change of a hold's terms. Omitted fields stay; an empty time
-// clears it. Setting one time clears the other.
-type Patch struct {
-	CaptureAt     *string           `json:"capture_at,omitempty" doc:"New time to capture; an empty string clears it"`
-	CancelAt      *string           `json:"cancel_at,omitempty" doc:"New time to release; an empty string clears it"`
-	TimeZone      string            `json:"time_zone,omitempty" doc:"IANA zone of local times"`
-	CaptureAmount *int64            `json:"capture_amount,omitempty" doc:"Capture only this much; 0 means everything"`
-	OnExpiry      *string           `json:"on_expiry,omitempty" doc:"cancel, capture or alert"`
-	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Replaces the renewal terms"`
-	Reference     *string           `json:"reference,omitempty"`
-	Metadata      map[string]string `json:"metadata,omitempty" doc:"Pairs to set; an empty value removes a pair"`
-	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
-	CaptureParamsPatch
+// decideRecoveredTerms returns what follows at once for a hold with recovered
+// terms: it is paused, or its terms cannot act. tooLarge and late say why.
+func decideRecoveredTerms(
+	h Hold, valid *ValidRequest, tooLarge, late error, by string, now time.Time,
+) (next Decision, follows bool, err error) {
+	switch {
+	case tooLarge != nil:
+		return requireAttention(h, CauseFeeTooLarge, tooLarge.Error(), now), true, nil
+	case valid.Paused:
+		next, err = h.Pause(0, by, now)
+		return next, true, err
+	case late != nil:
+		return requireAttention(h, CauseAfterDeadline, deadlineNote(&h), now), true, nil
+	case valid.TooLateToCapture:
+		return requireAttention(h, CauseOverdue,
+			"was to be captured at "+h.CaptureAt.Format(time.RFC3339), now), true, nil
+	}
+	return Decision{}, false, nil
 }
 
-// applyTo applies the patch to h's terms and validates the result. It does not
-// check whether h may change.
-func (p *Patch) applyTo(h *Hold, now time.Time) error {
-	if p.Renewal != nil {
-		if err := p.Renewal.applyTo(h, p.TimeZone, now); err != nil {
-			return err
-		}
+func holdFromRequest(valid *ValidRequest, now time.Time) Hold {
+	h := Hold{
+		ID: valid.ID, PaymentIntent: valid.ID, Account: valid.Account, Reference: valid.Reference,
+		Amount: valid.Amount, Currency: valid.Currency, CaptureAmount: valid.CaptureAmount,
+		CaptureAt: valid.CaptureAt, CancelAt: valid.CancelAt,
+		ExpiresAt: valid.ExpiresAt, ExpiresSource: SourceCaller, OnExpiry: valid.OnExpiry,
+		Metadata: valid.Metadata, CaptureParams: valid.CaptureParams,
+		Revision: 1, Generation: 1, CreatedAt: now,
 	}
-	if err := p.applyActionTimes(h, now); err != nil {
-		return err
+	if h.ExpiresAt.IsZero() {
+		h.ExpiresAt, h.ExpiresSource = now.Add(assumedWindow), SourceAssumed
 	}
-	if p.CaptureAmount != nil {
-		h.CaptureAmount = *p.CaptureAmount
+	if !valid.Renewal.Until.IsZero() {
+		h.Renewal = newRenewal(valid.Renewal)
 	}
-	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(h), h.Currency); err != nil {
-		return err
+	return h
+}
+
+// checkIntentMatchesRequest compares what the caller stated with the intent.
+func checkIntentMatchesRequest(valid *ValidRequest, in *PaymentIntent) error {
+	if in.Status != StatusRequiresCapture {
+		return newProblem(NotCapturable, "payment_intent",
+			"%s is %s at Stripe: want a PaymentIntent that is requires_capture", valid.ID, in.Status)
 	}
-	var err error
-	if h.CaptureParams, err = p.CaptureParamsPatch.applyTo(h.CaptureParams); err != nil {
-		return err
+	if owner := OwnerOfIntent(in); owner != in.ID && !valid.FromMetadata {
+		return newProblem(HoldExists, "payment_intent", "%s renews hold %s: change that one", in.ID,
+			owner)
 	}
-	if err := checkHoldCaptureParams(h); err != nil {
-		return err
+	if valid.Currency != "" && valid.Currency != in.Currency {
+		return newProblem(CurrencyMismatch, "currency", "%s is in %s, not in %s", valid.ID,
+			in.Currency, valid.Currency)
 	}
-	if p.OnExpiry != nil {
-		policy, err := parseOnExpiry(*p.OnExpiry)
-		if err != nil {
-			return err
-		}
-		h.OnExpiry = policy
-	}
-	if p.Reference != nil {
-		if err := checkReference(*p.Reference); err != nil {
-			return err
-		}
-		h.Reference = *p.Reference
-	}
-	if len(p.Metadata) > 0 {
-		checked, err := validateMetadata(mergeMetadataPairs(h.Metadata, p.Metadata))
-		if err != nil {
-			return err
-		}
-		h.Metadata = checked
+	if valid.Amount != 0 && !in.holdsAmount(valid.Amount) {
+		return newProblem(AmountMismatch, "amount", "%s holds %d %s, not %d", valid.ID,
+			in.AmountCapturable, in.Currency, valid.Amount)
 	}
 	return nil
 }
 
-// applyActionTimes sets the times of the patch. Setting one clears the other.
-func (p *Patch) applyActionTimes(h *Hold, now time.Time) (err error) {
-	if p.CaptureAt != nil && p.CancelAt != nil && *p.CaptureAt != "" && *p.CancelAt != "" {
-		return newProblem(ConflictingTimes, "cancel_at",
-			"a hold is captured or canceled, not both: send capture_at or cancel_at")
+// setTermsMirrored records whether a new hold's terms are in the intent's
+// metadata: those that were read from there are.
+func (d *Decision) setTermsMirrored(valid *ValidRequest) {
+	d.markUnmirrored()
+	d.Hold.Mirrored, d.NewTerms = valid.FromMetadata, !valid.FromMetadata
+}
+
+// markUnmirrored records that the intent's metadata has other terms.
+func (d *Decision) markUnmirrored() {
+	d.Hold.Mirrored, d.Hold.Unmirrorable, d.NewTerms = false, false, true
+}
+
+// HasTermsOf reports whether the request asks for the terms that h has.
+func (d *ValidRequest) HasTermsOf(h *Hold) bool {
+	if len(d.Metadata) != len(h.Metadata) {
+		return false
 	}
-	set := func(field string, sent *string, own, other *time.Time) {
-		if sent == nil || err != nil {
-			return
-		}
-		if *own, err = parseActionTime(field, *sent, p.TimeZone, now); !own.IsZero() {
-			*other = time.Time{}
+	for k, v := range d.Metadata {
+		if w, ok := h.Metadata[k]; !ok || v != w {
+			return false
 		}
 	}
-	set("capture_at", p.CaptureAt, &h.CaptureAt, &h.CancelAt)
-	set("cancel_at", p.CancelAt, &h.CancelAt, &h.CaptureAt)
-	return err
+	sameAmount := d.Amount == 0 || h.Amount == 0 ||
+		(d.Amount == h.Amount || d.Amount == authorizedTotal(h)) && d.Currency == h.Currency
+	return sameAmount && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
+		d.CaptureAt.Equal(h.CaptureAt) && d.CancelAt.Equal(h.CancelAt) &&
+		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry &&
+		d.CaptureParams.Equal(&h.CaptureParams) && d.Renewal.equal(renewalTermsOf(h))
+}
+
+// HaveSameTerms reports whether two states of one hold have the same terms.
+func HaveSameTerms(h, other *Hold) bool {
+	asRequest := ValidRequest{ID: other.ID, Account: other.Account, Reference: other.Reference,
+		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
+		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
+		CaptureParams: other.CaptureParams, Renewal: renewalTermsOf(other)}
+	return asRequest.HasTermsOf(h)
+}
+
+// HistoryDescendsFrom reports whether h descends from wanted: its history has
+// wanted's newest entry.
+func HistoryDescendsFrom(h, wanted *Hold) bool {
+	if len(wanted.History) == 0 || h.Revision < wanted.Revision {
+		return false
+	}
+	e := wanted.History[len(wanted.History)-1]
+	return slices.ContainsFunc(h.History, func(f HistoryEntry) bool {
+		return f.At.Equal(e.At) && f.Kind == e.Kind && f.By == e.By && f.Op == e.Op
+	})
 }

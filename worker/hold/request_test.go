@@ -464,7 +464,7 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 				t.Errorf("%s until %v (%s), verified %v, revision %d", h.State, h.ExpiresAt,
 					h.ExpiresSource, h.Verified, h.Revision)
 			}
-			if !h.HasTermsOfRequest(&d) {
+			if !d.HasTermsOf(&h) {
 				t.Error("the same wish again is another wish")
 			}
 			if p := c.SortedSetPlacement(&hold.Hold{}, t0,
@@ -696,13 +696,13 @@ func TestScheduleRequest_Validate(t *testing.T) {
 			d, err := w.Validate(t0)
 			wantCode(t, err, tt.code)
 			if (d == nil) != (err != nil) {
-				t.Errorf("draft %v and error %v", d, err)
+				t.Errorf("request %v and error %v", d, err)
 			}
 			if d != nil && len(w.Metadata) > 0 {
 				for k := range w.Metadata {
 					w.Metadata[k] = "changed behind the back"
 					if d.Metadata[k] == w.Metadata[k] {
-						t.Error("the draft shares the caller's metadata")
+						t.Error("the valid request shares the caller's metadata")
 					}
 				}
 			}

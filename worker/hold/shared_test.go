@@ -192,7 +192,7 @@ func TestSettle_SaysWhoTookWhat(t *testing.T) {
 			if last := h.History[len(h.History)-1]; last.Note != tt.note {
 				t.Errorf("the history says %q, want %q", last.Note, tt.note)
 			}
-			if v := h.View(t0, false); v.CapturedAmount != received.AmountReceived ||
+			if v := hold.NewView(&h, t0, false); v.CapturedAmount != received.AmountReceived ||
 				v.CapturedElsewhere != tt.elsewhere {
 				t.Errorf("shown as %d, %d elsewhere", v.CapturedAmount, v.CapturedElsewhere)
 			}
@@ -226,7 +226,7 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	wantCode(t, err, hold.AmountTooLarge)
 	d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day),
 		CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
-	if !h.HasTermsOfRequest(d) {
+	if !d.HasTermsOf(&h) {
 		t.Error("the schedule request with the amount authorized is another one now")
 	}
 	// A new hold with a part taken, and an amount that is neither what was

@@ -1,10 +1,20 @@
 package hold
 
 import (
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
+)
+
+var (
+	// The length is checked separately: a bounded repetition would make the
+	// compiled pattern large.
+	accountIDPattern = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,}$`)
+	currencyPattern  = regexp.MustCompile(`^[a-z]{3}$`)
+	localTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
 )
 
 func checkReference(s string) error {
@@ -133,4 +143,42 @@ func validateMetadata(m map[string]string) (map[string]string, error) {
 		return nil, nil
 	}
 	return maps.Clone(m), nil
+}
+
+// CheckPaymentIntentID returns a *[Problem] if id is no PaymentIntent id: pi_
+// and 8 to 64 letters and digits.
+func CheckPaymentIntentID(id string) error {
+	rest, ok := strings.CutPrefix(id, "pi_")
+	ok = ok && len(rest) >= 8 && len(rest) <= 64
+	for i := 0; ok && i < len(rest); i++ {
+		// faster than a pattern; every call to Stripe is checked twice
+		c := rest[i]
+		ok = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+	}
+	if !ok {
+		return newProblem(InvalidID, "payment_intent",
+			"invalid payment_intent %s: want an id that starts with pi_", quoteUnlessSecret(id))
+	}
+	return nil
+}
+
+// quoteUnlessSecret quotes a value of a request, unless it may be a secret sent
+// by mistake.
+func quoteUnlessSecret(s string) string {
+	if strings.Contains(s, "_secret") || strings.Contains(s, "sk_") || strings.Contains(s, "rk_") ||
+		strings.Contains(s, "whsec_") {
+		return "(not shown, because it looks like a secret)"
+	}
+	return fmt.Sprintf("%.80q", s)
+}
+
+// CheckAccountID returns a *[Problem] if id is no connected account's id. Empty
+// is the platform's own account.
+func CheckAccountID(id string) error {
+	if id != "" && (len(id) > len("acct_")+64 || !accountIDPattern.MatchString(id)) {
+		return newProblem(InvalidID, "account",
+			"invalid account %s: want an id that starts with acct_, or none",
+			quoteUnlessSecret(id))
+	}
+	return nil
 }

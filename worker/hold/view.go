@@ -54,8 +54,8 @@ type HistoryEntryView struct {
 	Note           string    `json:"note,omitempty"`
 }
 
-// View returns the hold as it is at now.
-func (h *Hold) View(now time.Time, history bool) View {
+// NewView returns the view of a hold at now, with or without its history.
+func NewView(h *Hold, now time.Time, history bool) View {
 	v := View{
 		ID: h.ID, PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,
 		Amount: h.Amount, Currency: h.Currency, CaptureAt: optionalTime(h.CaptureAt),

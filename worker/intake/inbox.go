@@ -31,7 +31,7 @@ const (
 	EntryUnreadable  hold.ProblemCode = "entry_unreadable"
 )
 
-// RequestInbox reads the inbox, a Redis stream. store.Store implements it.
+// RequestInbox reads the inbox, a Redis stream. store.Inbox implements it.
 type RequestInbox interface {
 	// ReadInbox returns up to n entries for a replica: new entries, and entries
 	// that were read at least idle ago and not acknowledged. It truncates the

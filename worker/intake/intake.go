@@ -11,7 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// HoldReader reads holds. store.Store implements it.
+// HoldReader reads holds. store.Holds implements it, in store/holds.go.
 type HoldReader interface {
 	// ReadHolds returns the holds in the order of ids and Redis' time. A hold
 	// that does not exist is nil.

@@ -20,7 +20,7 @@ const (
 	refreshRetryAfter  = 5 * time.Second // after a failed refresh
 )
 
-// RefreshStore keeps the pending refreshes. store.Store implements it.
+// RefreshStore keeps the pending refreshes. store.RefreshQueue implements it.
 type RefreshStore interface {
 	WebhookStore
 	// PendingRefreshes returns about n pending refreshes, evenly of all

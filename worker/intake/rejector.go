@@ -29,7 +29,8 @@ type SystemEventPublisher interface {
 	) (first bool, err error)
 }
 
-// RejectionObserver counts rejected requests, for metrics.
+// RejectionObserver counts rejected requests, for metrics. daemon.metrics
+// implements it.
 type RejectionObserver interface {
 	RequestRejected(source string, code hold.ProblemCode)
 }

@@ -109,20 +109,20 @@ func splitDuplicates(
 func (s *Scheduler) answerDuplicate(
 	req *hold.ScheduleRequest, earlier *ScheduleResult,
 ) (result ScheduleResult, ok bool) {
-	draft, err := req.Validate(s.o.Clock.Now())
+	valid, err := req.Validate(s.o.Clock.Now())
 	if err != nil {
 		return ScheduleResult{Err: err}, true
 	}
 	if earlier.Err != nil || earlier.Hold.ID == "" {
 		return ScheduleResult{}, false
 	}
-	return answerExisting(draft, &earlier.Hold), true
+	return answerExisting(valid, &earlier.Hold), true
 }
 
 // newHoldCandidate is a validated request for an intent that has no hold yet.
 type newHoldCandidate struct {
 	index  int // of its result
-	draft  *hold.ValidRequest
+	valid  *hold.ValidRequest
 	answer hold.Answer // to the retrieve of the intent; zero if none was sent
 }
 
@@ -148,12 +148,12 @@ func (s *Scheduler) scheduleOnce(
 	s.o.Clock.AdjustTo(now)
 	var candidates []newHoldCandidate
 	for n, i := range todo {
-		draft, result := validateOrAnswer(&reqs[i], existing[n], now)
-		if draft == nil {
+		valid, result := validateOrAnswer(&reqs[i], existing[n], now)
+		if valid == nil {
 			results[i] = result
 			continue
 		}
-		candidates = append(candidates, newHoldCandidate{index: i, draft: draft})
+		candidates = append(candidates, newHoldCandidate{index: i, valid: valid})
 	}
 	s.retrieveIntents(ctx, candidates)
 	var changes []commit.Change
@@ -166,11 +166,7 @@ func (s *Scheduler) scheduleOnce(
 		}
 		if err == nil {
 			decision, err = decision.RefuseUnconfirmedExpiryPolicy(
-				&hold.Hold{},
-				c.draft.Confirm,
-				now,
-				s.o.Rules,
-			)
+				&hold.Hold{}, c.valid.Confirm, now, s.o.Rules)
 		}
 		if err != nil {
 			results[c.index] = ScheduleResult{Err: err}
@@ -182,12 +178,12 @@ func (s *Scheduler) scheduleOnce(
 	return s.commitNewHolds(ctx, changes, indices, results)
 }
 
-// validateOrAnswer validates a request. It returns the draft if the intent has
-// no hold yet, the result otherwise.
+// validateOrAnswer validates a request. It returns the valid request if the
+// intent has no hold yet, the result otherwise.
 func validateOrAnswer(
 	req *hold.ScheduleRequest, existing *hold.Hold, now time.Time,
 ) (*hold.ValidRequest, ScheduleResult) {
-	draft, err := req.Validate(now)
+	valid, err := req.Validate(now)
 	switch {
 	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
 		// The request may repeat an accepted one after its times have passed.
@@ -195,9 +191,9 @@ func validateOrAnswer(
 	case err != nil:
 		return nil, ScheduleResult{Err: err}
 	case existing != nil:
-		return nil, answerExisting(draft, existing)
+		return nil, answerExisting(valid, existing)
 	}
-	return draft, ScheduleResult{}
+	return valid, ScheduleResult{}
 }
 
 // decideNewHold decides the hold of a candidate.
@@ -206,11 +202,11 @@ func decideNewHold(c *newHoldCandidate, by string, now time.Time) (hold.Decision
 	case c.answer.Kind == hold.AnswerNotFound:
 		return hold.Decision{}, &hold.Problem{Code: hold.IntentNotFound, Field: "payment_intent",
 			Detail: fmt.Sprintf("Stripe doesn't know %s under this key and account: "+
-				"check the id, the account, and test or live mode", c.draft.ID)}
+				"check the id, the account, and test or live mode", c.valid.ID)}
 	case c.answer.Kind == hold.AnswerOK:
-		return hold.New(c.draft, c.answer.Intent, by, now)
+		return hold.New(c.valid, c.answer.Intent, by, now)
 	}
-	return hold.New(c.draft, nil, by, now)
+	return hold.New(c.valid, nil, by, now)
 }
 
 // commitNewHolds writes new holds and fills in their results. It returns the
@@ -245,7 +241,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []newHoldCan
 	var calls []hold.Call
 	var of []int
 	for i := range candidates {
-		if d := candidates[i].draft; d.NeedsStripeRead() {
+		if d := candidates[i].valid; d.NeedsStripeRead() {
 			calls = append(calls,
 				hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account,
 					MayBeMissing: true})
@@ -263,8 +259,8 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []newHoldCan
 }
 
 // answerExisting answers a request for an intent that has a hold.
-func answerExisting(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
-	if h.HasTermsOfRequest(draft) {
+func answerExisting(valid *hold.ValidRequest, h *hold.Hold) ScheduleResult {
+	if valid.HasTermsOf(h) {
 		return ScheduleResult{Hold: *h}
 	}
 	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists,
@@ -277,8 +273,8 @@ func answerExisting(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
 // request is accepted if it was valid when h was created and has the terms of
 // h.
 func answerPastRequest(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
-	draft, err := req.Validate(h.CreatedAt)
-	if err != nil || !h.HasTermsOfRequest(draft) {
+	valid, err := req.Validate(h.CreatedAt)
+	if err != nil || !valid.HasTermsOf(h) {
 		return ScheduleResult{Err: past}
 	}
 	return ScheduleResult{Hold: *h}

@@ -36,7 +36,8 @@ var handledEvents = map[string]bool{
 	"review.closed":                            true,
 }
 
-// WebhookStore reads holds and queues refreshes. store.Store implements it.
+// WebhookStore reads holds and queues refreshes. store.Holds and
+// store.RefreshQueue implement it.
 type WebhookStore interface {
 	HoldReader
 	// RequestRefresh queues an open hold's intent for the [IntentRefresher]. An

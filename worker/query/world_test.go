@@ -91,11 +91,11 @@ func (w *world) schedule(reqs ...hold.ScheduleRequest) {
 		changes := make([]commit.Change, 0, len(batch))
 		for _, req := range batch {
 			req = w.request(req)
-			draft, err := req.Validate(now)
+			valid, err := req.Validate(now)
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			d, err := hold.New(draft, nil, "test", now)
+			d, err := hold.New(valid, nil, "test", now)
 			if err != nil {
 				w.t.Fatal(err)
 			}

@@ -43,7 +43,8 @@ const (
 )
 
 // UnmirroredStore finds holds whose terms are not in their intent's metadata,
-// and divides them among the replicas. store.Store implements it.
+// and divides them among the replicas. store.Queue and store.Locks implement
+// it.
 type UnmirroredStore interface {
 	// UnmirroredHolds returns up to n unmirrored holds in each partition that
 	// are not deferred.

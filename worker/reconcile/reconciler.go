@@ -36,7 +36,7 @@ var (
 	errNotRunning = fmt.Errorf("%w (this replica is starting or stopping)", health.ErrUnavailable)
 )
 
-// HoldReader reads holds. store.Store implements it.
+// HoldReader reads holds. store.Holds and store.Queue implement it.
 type HoldReader interface {
 	// ReadHolds returns the holds in the order of ids. A hold that does not
 	// exist is nil.
@@ -49,7 +49,7 @@ type HoldReader interface {
 }
 
 // AccountStore shares the known accounts of all replicas, and detects data loss
-// in Redis. store.Store implements it.
+// in Redis. store.ReconcileRuns and store.Store implement it.
 type AccountStore interface {
 	// ShareKnownAccounts adds accounts to the list that all replicas share, and
 	// returns up to 1,000 of the list.
@@ -60,7 +60,7 @@ type AccountStore interface {
 }
 
 // Budget is the shared budget of all replicas, per account and kind of request.
-// store.Store implements it.
+// store.Budget implements it.
 type Budget interface {
 	// Reserve reserves requests for every want, in one round trip.
 	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
@@ -83,6 +83,7 @@ type Committer interface {
 }
 
 // Observer records every finished run, except dry runs, for metrics.
+// daemon.metrics implements it.
 type Observer interface {
 	ReconcileFinished(r Reconciliation)
 }

@@ -108,11 +108,11 @@ func (w *world) authorize(account string, pairs ...string) string {
 // place schedules a hold. It is verified if in is not nil.
 func (r *replica) place(req hold.ScheduleRequest, in *hold.PaymentIntent) hold.Hold {
 	r.w.T.Helper()
-	draft, err := req.Validate(r.clock.Now())
+	valid, err := req.Validate(r.clock.Now())
 	if err != nil {
 		r.w.T.Fatal(err)
 	}
-	d, err := hold.New(draft, in, "test", r.clock.Now())
+	d, err := hold.New(valid, in, "test", r.clock.Now())
 	if err != nil {
 		r.w.T.Fatal(err)
 	}

@@ -479,7 +479,7 @@ func pauseWithClaimsPlan() plan {
 	return p
 }
 
-var everyNth = flag.Int("every", 4,
+var everyNth = flag.Int("every", 8,
 	"TestRegressions runs every nth plan; make prove asks for all")
 
 func TestRegressions(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 var (
 	seedCount = flag.Int("seeds", 30,
 		"how many worlds TestSeeds simulates; make prove asks for 1,000")
-	runTwice = flag.Uint64("twice", 8,
-		"how many seeds TestRunPlan_Deterministic runs twice; make prove asks for 24")
+	runTwice = flag.Uint64("twice", 3,
+		"how many seeds TestRunPlan_Deterministic runs twice; make prove asks for 16")
 	firstSeed   = flag.Uint64("seed", 1, "the first of their seeds")
 	runFor      = flag.Duration("for", 0, "simulate fresh seeds for this long instead")
 	stopAtFirst = flag.Bool("hunt", false,

@@ -105,7 +105,7 @@ func TestStripeFacts_HaveTests(t *testing.T) {
 }
 
 // TestContributing_WalkExists checks that the files and functions that the walk
-// names exist.
+// names exist, and that it sends the capture within 15 files.
 func TestContributing_WalkExists(t *testing.T) {
 	const page = ".github/CONTRIBUTING.md"
 	_, walk, ok := strings.Cut(read(t, page), "\n## One hold, file by file\n")
@@ -113,13 +113,22 @@ func TestContributing_WalkExists(t *testing.T) {
 		t.Fatalf("%s has no walk", page)
 	}
 	walk, _, _ = strings.Cut(walk, "\n## ")
-	// A step is "| [file](../file) | `Function`, `Type.Method` | what happens
-	// |".
-	step := regexp.MustCompile(`(?m)^\| \[([^\]]+)\]\(\.\./([^)]+)\) \| ([^|]+) \|`)
+	// A step is "| number | [file](../file) | `Function`, `Type.Method` | what
+	// happens |".
+	step := regexp.MustCompile(`(?m)^\| \d+ \| \[([^\]]+)\]\(\.\./([^)]+)\) \| ([^|]+) \|`)
 	name := regexp.MustCompile("`([A-Za-z]+\\.)?([A-Za-z_]+)`")
 	steps := step.FindAllStringSubmatch(walk, -1)
 	if len(steps) < 15 {
 		t.Fatalf("the walk has %d steps", len(steps))
+	}
+	for _, link := range regexp.MustCompile(`\]\(\.\./([^)]+)\)`).FindAllStringSubmatch(walk, -1) {
+		read(t, link[1])
+	}
+	capture := slices.IndexFunc(steps, func(s []string) bool {
+		return strings.Contains(s[3], "`Gateway.captureIntent`")
+	})
+	if capture < 0 || capture >= 15 {
+		t.Errorf("the step that sends the capture is at index %d, want one of the first 15", capture)
 	}
 	for _, s := range steps {
 		if s[1] != s[2] {

@@ -1,0 +1,154 @@
+package store
+
+import (
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Redis keeps each hold for months, and rounds the size of a record up. The
+// record therefore has short forms of frequent values.
+
+// packedValue is a small number that shares a field with others.
+type packedValue[T any] struct {
+	bits int
+	get  func(*T) uint64
+	set  func(*T, uint64)
+}
+
+// packValues sets values of t to zero and returns them as one number, the first
+// in the lowest bits. A value that needs more bits than it has stays in t.
+func packValues[T any](t *T, values []packedValue[T]) (packed uint64) {
+	shift := 0
+	for _, v := range values {
+		if n := v.get(t); n > 0 && n < 1<<v.bits {
+			packed |= n << shift
+			v.set(t, 0)
+		}
+		shift += v.bits
+	}
+	return packed
+}
+
+// unpackValues is the inverse of packValues. It leaves values that are zero.
+func unpackValues[T any](t *T, values []packedValue[T], packed uint64) {
+	for _, v := range values {
+		if n := packed & (1<<v.bits - 1); n > 0 {
+			v.set(t, n)
+		}
+		packed >>= v.bits
+	}
+}
+
+// packedHoldValues are the values in fieldPacked. Records have them, so values
+// may only be added at the end.
+var packedHoldValues = []packedValue[hold.Hold]{
+	{8, encodeHoldFlags, setHoldFlags},
+	{5, func(h *hold.Hold) uint64 { return numberOf(currencies, h.Currency) },
+		func(h *hold.Hold, n uint64) { h.Currency = textOf(currencies, n) }},
+	{2, func(h *hold.Hold) uint64 { return uint64(h.ExpiresSource) },
+		func(h *hold.Hold, n uint64) { h.ExpiresSource = hold.DeadlineSource(n) }},
+	{2, func(h *hold.Hold) uint64 { return uint64(h.Sent.Count) },
+		func(h *hold.Hold, n uint64) { h.Sent.Count = uint32(n) }},
+	{3, func(h *hold.Hold) uint64 { return h.Revision - 1 },
+		func(h *hold.Hold, n uint64) { h.Revision = n + 1 }},
+	{5, func(h *hold.Hold) uint64 { return uint64(h.Reason) },
+		func(h *hold.Hold, n uint64) { h.Reason = hold.Cause(n) }},
+}
+
+// currencies are frequent currencies. Records have their indexes plus 1, so
+// their order must not change.
+var currencies = []string{
+	"eur", "usd", "gbp", "chf", "sek", "nok", "dkk", "pln", "czk", "huf", "ron", "cad", "aud",
+	"nzd", "jpy", "sgd", "hkd", "aed", "mxn", "brl", "thb", "inr", "zar", "try",
+}
+
+// numberOf returns the index of s in list plus 1, 0 if it is not in the list.
+func numberOf(list []string, s string) uint64 { return uint64(slices.Index(list, s) + 1) }
+
+// textOf is the inverse of numberOf. It returns "" for an unknown number.
+func textOf(list []string, n uint64) string {
+	if n == 0 || n > uint64(len(list)) {
+		return ""
+	}
+	return list[n-1]
+}
+
+// appendTimeField appends a time, unless it is zero. The times of a settled
+// hold are relative to its settlement, which makes small numbers of them.
+func appendTimeField(b []byte, h *hold.Hold, f protowire.Number, at time.Time) []byte {
+	if !isFinal(h.State) {
+		return appendNumberField(b, f, toMillis(at))
+	}
+	if toMillis(at) == 0 {
+		return b
+	}
+	before := protowire.EncodeZigZag(int64(toMillis(h.SettledAt) - toMillis(at)))
+	return protowire.AppendVarint(protowire.AppendTag(b, f, protowire.VarintType), before)
+}
+
+// decodeTimeField decodes what appendTimeField wrote. The header of h is
+// decoded.
+func decodeTimeField(h *hold.Hold, n uint64) time.Time {
+	if !isFinal(h.State) {
+		return fromMillis(n)
+	}
+	return fromMillis(toMillis(h.SettledAt) - uint64(protowire.DecodeZigZag(n)))
+}
+
+// encodeCapturedAmount returns the number in fieldCapturedAmount. That of a
+// captured hold is zero if the whole amount was captured.
+func encodeCapturedAmount(h *hold.Hold) uint64 {
+	if h.State == hold.Captured {
+		return protowire.EncodeZigZag(h.Amount - h.CapturedAmount)
+	}
+	return uint64(h.CapturedAmount)
+}
+
+// decodeCapturedAmount is the inverse. The amount of h is decoded.
+func decodeCapturedAmount(h *hold.Hold, n uint64) int64 {
+	if h.State == hold.Captured {
+		return h.Amount - protowire.DecodeZigZag(n)
+	}
+	return int64(n)
+}
+
+const (
+	// requestIDPrefix begins the ids that Stripe gives to requests.
+	requestIDPrefix = "req_"
+	// requestIDDigits is how many digits of base 62 follow it.
+	requestIDDigits = 14
+	// requestIDBytes is what these digits take as a number.
+	requestIDBytes = 11
+)
+
+// packRequestID returns the digits of a request id as a number, big endian. ok
+// is false for an id of another form.
+func packRequestID(id string) (packed []byte, ok bool) {
+	digits, ok := strings.CutPrefix(id, requestIDPrefix)
+	if !ok || len(digits) != requestIDDigits {
+		return nil, false
+	}
+	n, ok := new(big.Int).SetString(digits, 62)
+	if !ok || n.Sign() < 0 {
+		return nil, false
+	}
+	packed = n.FillBytes(make([]byte, requestIDBytes))
+	return packed, unpackRequestID(packed) == id // not with a sign in front
+}
+
+// unpackRequestID is the inverse of packRequestID.
+func unpackRequestID(packed []byte) string {
+	if len(packed) != requestIDBytes {
+		return "" // written by another release
+	}
+	digits := new(big.Int).SetBytes(packed).Text(62)
+	if missing := requestIDDigits - len(digits); missing > 0 {
+		digits = strings.Repeat("0", missing) + digits
+	}
+	return requestIDPrefix + digits
+}
