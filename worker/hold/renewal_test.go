@@ -535,11 +535,12 @@ func TestRenewal_Refused(t *testing.T) {
 		}
 	})
 	t.Run("another system captured a part", func(t *testing.T) {
-		h := longStay(t)
+		h, in := longStay(t), shared(1000)
+		renewable(in)
 		d, _ := answerCall(t, plan(hold.Decision{Hold: h}, startOfRenewal), startOfRenewal,
-			hold.OpRead, testIntentID, answerOK(shared(1000)))
-		if d.Hold.NextOp == hold.OpRenew && d.Hold.Renewal.Step == hold.RenewalCreate {
-			t.Errorf("%+v", d.Hold.Renewal)
+			hold.OpRead, testIntentID, answerOK(in))
+		if r := d.Hold.Renewal; r.Step != hold.RenewalFailed || r.Problem != hold.CauseElsewhere {
+			t.Errorf("%+v", r)
 		}
 	})
 	t.Run("another amount", func(t *testing.T) {
