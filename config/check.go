@@ -3,14 +3,15 @@ package config
 import (
 	"net/url"
 	"os"
+	"strings"
 )
 
 // combinationRules check settings that depend on each other. Each returns
 // without effect if one of its settings is invalid.
 var combinationRules = []func(*settingsLoader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
-	checkTokensSetting, checkCallbackURLAndSecret,
-	warnAboutPasswordFlag, warnAboutThresholds,
+	checkTokensSetting, checkListenAddresses, checkCallbackURLAndSecret,
+	warnAboutPasswordFlag, warnAboutThresholds, warnAboutUnencrypted,
 }
 
 func (l *settingsLoader) checkSettingCombinations() {
@@ -106,6 +107,31 @@ func checkTokensSetting(l *settingsLoader, s *Settings) {
 	}
 }
 
+// checkListenAddresses rejects an address that is used twice. Port 0 stands for
+// any free port.
+func checkListenAddresses(l *settingsLoader, s *Settings) {
+	if l.hasInvalid("listen", "webhook_listen", "metrics_listen") {
+		return
+	}
+	first := map[string]string{s.Listen: "listen"}
+	for _, other := range []struct{ key, addr string }{
+		{"webhook_listen", s.WebhookListen}, {"metrics_listen", s.MetricsListen},
+	} {
+		if other.addr == "" || strings.HasSuffix(other.addr, ":0") {
+			continue
+		}
+		if key := first[other.addr]; key != "" {
+			l.addProblem(other.key, "%s is the address of %s: use another port, or remove it",
+				other.addr, key)
+		}
+		first[other.addr] = other.key
+	}
+	if s.WebhookListen != "" && len(s.StripeWebhookSecrets) == 0 &&
+		!l.hasInvalid("stripe_webhook_secrets") {
+		l.addWarning("webhook_listen: webhooks are disabled until STRIPE_WEBHOOK_SECRETS is set")
+	}
+}
+
 func checkCallbackURLAndSecret(l *settingsLoader, s *Settings) {
 	switch {
 	case l.hasInvalid("callback_url", "callback_secret", "callback_secret_file"):
@@ -137,5 +163,33 @@ func warnAboutThresholds(l *settingsLoader, s *Settings) {
 				FormatDuration(d), FormatDuration(s.ExpiryMargin))
 			return
 		}
+	}
+}
+
+// warnAboutUnencrypted warns about secrets and events that other machines on
+// the way can read or change.
+func warnAboutUnencrypted(l *settingsLoader, s *Settings) {
+	if !l.hasInvalid("callback_url") {
+		u, err := url.Parse(s.CallbackURL)
+		if err == nil && u.Scheme == "http" && !isLoopbackHost(u.Hostname()) {
+			l.addWarning("callback_url: events go to %s unencrypted: use https", u.Host)
+		}
+	}
+	if l.hasInvalid("redis_url", "redis_url_file") {
+		return
+	}
+	text := s.RedisURL.Reveal()
+	u, err := url.Parse(text)
+	if err != nil {
+		return
+	}
+	plain := u.Scheme == "redis" || strings.HasPrefix(u.Scheme, "redis+")
+	if plain && maskPassword(text) != text && !isLoopbackHost(u.Hostname()) {
+		l.addWarning("redis_url: the password goes to %s unencrypted: use TLS (rediss://), "+
+			"or stay on a private network", u.Hostname())
+	}
+	if v := u.Query().Get("skip_verify"); v != "" && v != "false" && v != "0" {
+		l.addWarning("redis_url: skip_verify accepts any server as Redis: remove it, and make the " +
+			"server's certificate known to this machine")
 	}
 }

@@ -63,9 +63,15 @@ func connectionFields(s *Settings) []*settingField {
 			usage: "signing secrets of the webhook endpoint",
 			settingCodec: secretListCodec(&s.StripeWebhookSecrets, splitComma,
 				validateWebhookSecret)},
+		{key: "stripe_webhook_secrets_file", env: "STRIPE_WEBHOOK_SECRETS_FILE",
+			usage:        "file with the signing secrets, one a line",
+			settingCodec: textCodec(&s.StripeWebhookSecretsFile, nil)},
 		{key: "redis_url", env: "REDIS_URL", defaultText: "redis://127.0.0.1:6379/0",
 			usage:        "address of Redis: " + strings.Join(redisSchemes, ":// ") + "://",
 			settingCodec: redisURLCodec(&s.RedisURL)},
+		{key: "redis_url_file", env: "REDIS_URL_FILE",
+			usage:        "file with the address of Redis",
+			settingCodec: textCodec(&s.RedisURLFile, nil)},
 		{key: "allow_unsafe_redis", defaultText: "false",
 			usage:        "run on a Redis that may evict holds or keeps nothing on disk",
 			settingCodec: boolCodec(&s.AllowUnsafeRedis)},
@@ -76,6 +82,12 @@ func connectionFields(s *Settings) []*settingField {
 		{key: "tokens_file",
 			usage:        "file with the API's tokens; required for any address but loopback",
 			settingCodec: textCodec(&s.TokensFile, nil)},
+		{key: "webhook_listen",
+			usage:        "address that serves only Stripe's webhooks; listen then serves none",
+			settingCodec: textCodec(&s.WebhookListen, parseListenAddress)},
+		{key: "metrics_listen",
+			usage:        "address that serves only metrics and health, without a token",
+			settingCodec: textCodec(&s.MetricsListen, parseListenAddress)},
 	}
 }
 
@@ -121,6 +133,8 @@ func alertFields(s *Settings) []*settingField {
 			usage: "chat, mail and pager addresses for alerts, such as slack://… or smtp://…; " +
 				"the parameter severity=critical limits one to critical alerts",
 			settingCodec: secretListCodec(&s.NotifyURLs, splitURLs, validateNotifyURL)},
+		{key: "notify_urls_file", usage: "file with the notify_urls, one a line",
+			settingCodec: textCodec(&s.NotifyURLsFile, nil)},
 		{key: "alert_time_zone", defaultText: "UTC",
 			usage:        "time zone of times in alerts, such as Europe/Paris",
 			settingCodec: textCodec(&s.AlertTimeZone, parseTimeZone)},
@@ -132,6 +146,8 @@ func alertFields(s *Settings) []*settingField {
 			usage: "dead man's switch: requested while this replica is healthy, " +
 				"with /fail appended while it is not",
 			settingCodec: secretCodec(&s.PingURL, validatePingURL)},
+		{key: "ping_url_file", usage: "file with the ping_url",
+			settingCodec: textCodec(&s.PingURLFile, nil)},
 		{key: "callback_url", usage: "where events are posted, signed as Standard Webhooks",
 			settingCodec: textCodec(&s.CallbackURL, parseWebURL)},
 		{key: "callback_severity", defaultText: "all",

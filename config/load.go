@@ -107,9 +107,15 @@ func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error
 		l.loadFlags(flags)
 	}
 	l.parseValues()
-	l.loadSecretFile("stripe_api_key", s.StripeAPIKeyFile, &s.StripeAPIKey, validateStripeKey)
-	l.loadSecretFile("callback_secret", s.CallbackSecretFile,
-		&s.CallbackSecret, validateCallbackSecret)
+	l.loadSecretFile("stripe_api_key", s.StripeAPIKeyFile)
+	l.loadSecretFile("stripe_webhook_secrets", s.StripeWebhookSecretsFile)
+	l.loadSecretFile("redis_url", s.RedisURLFile)
+	l.loadSecretFile("notify_urls", s.NotifyURLsFile)
+	l.loadSecretFile("ping_url", s.PingURLFile)
+	l.loadSecretFile("callback_secret", s.CallbackSecretFile)
+	if s.TokensFile != "" {
+		s.files = append(s.files, s.TokensFile)
+	}
 	l.checkSettingCombinations()
 	if len(l.problems) > 0 {
 		return nil, &InvalidSettingsError{l.problems}
@@ -151,6 +157,7 @@ func (l *settingsLoader) setValueTexts(f *settingField, src settingSource, texts
 
 func (l *settingsLoader) loadFile(path string) {
 	const name = "settings file"
+	l.settings.files = append(l.settings.files, path)
 	info, err := os.Stat(path)
 	if err != nil {
 		l.addProblemAt(name, path, "cannot read: %v", fileErrorReason(err))
@@ -192,7 +199,7 @@ func (l *settingsLoader) loadEnvironment(environ []string) {
 			// `${X:-}` in a Compose file leaves an empty variable.
 		case f != nil:
 			l.set(f, settingSource{"environment", name, 0}, text)
-		case strings.HasPrefix(name, envPrefix) && !slices.Contains(commandEnv, name) &&
+		case hasSettingPrefix(name) && !slices.Contains(commandEnv, name) &&
 			!isKubernetesVariable(name, text):
 			unknown = append(unknown, name)
 		}
@@ -203,12 +210,23 @@ func (l *settingsLoader) loadEnvironment(environ []string) {
 	}
 }
 
+// hasSettingPrefix reports whether a variable is meant for holdd. A misspelled
+// name must not be ignored.
+func hasSettingPrefix(name string) bool {
+	for _, prefix := range []string{envPrefix, "STRIPE_", "REDIS_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // Names of the variables that Kubernetes and Docker set for a service called
-// "holdd" or "holdd-something".
+// "holdd", "redis" or "redis-something".
 var (
-	serviceHostPattern = regexp.MustCompile(`^HOLDD_(.+_)?SERVICE_(HOST|PORT(_.+)?)$`)
+	serviceHostPattern = regexp.MustCompile(`^(?:HOLDD|REDIS|STRIPE)_(.+_)?SERVICE_(HOST|PORT(_.+)?)$`)
 	servicePortPattern = regexp.MustCompile(
-		`^HOLDD_(.+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$`)
+		`^(?:HOLDD|REDIS|STRIPE)_(.+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$`)
 )
 
 func isKubernetesVariable(name, text string) bool {
@@ -247,30 +265,35 @@ func (l *settingsLoader) parseValues() {
 const noValue = "no value: set one, or remove the setting"
 
 // loadSecretFile sets a secret to the text of the file of its setting with
-// _file.
-func (l *settingsLoader) loadSecretFile(key, path string, to *Secret, check func(string) error) {
+// _file. A list has an entry on each line.
+func (l *settingsLoader) loadSecretFile(key, path string) {
 	fileKey := key + "_file"
 	if path == "" || l.invalid[fileKey] {
 		return
 	}
-	if direct, ok := l.settings.sources[key]; ok {
+	l.settings.files = append(l.settings.files, path)
+	if direct := l.settings.sources[key]; direct.kind != "" {
 		l.addProblem(fileKey, "%s is set as well (%s): set one of them", key, direct)
 		return
 	}
-	text, err := l.readSecretText(fileKey, path)
+	f := l.fields[slices.IndexFunc(l.fields, func(f *settingField) bool { return f.key == key })]
+	text, err := l.readSecretText(fileKey, path, f.split != nil)
 	if err == nil {
-		err = check(text)
+		texts := []string{text}
+		if f.split != nil {
+			texts = f.split(strings.Join(strings.Fields(text), ","))
+		}
+		err = f.settingCodec.parse(texts)
 	}
 	if err != nil {
 		l.addProblem(fileKey, "%s: %v", path, err)
 		l.invalid[key] = true
 		return
 	}
-	*to = NewSecret(text)
 	l.settings.sources[key] = settingSource{"file", path, 1}
 }
 
-func (l *settingsLoader) readSecretText(key, path string) (string, error) {
+func (l *settingsLoader) readSecretText(key, path string, list bool) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("cannot read: %v", fileErrorReason(err))
@@ -286,7 +309,7 @@ func (l *settingsLoader) readSecretText(key, path string) (string, error) {
 	switch {
 	case text == "":
 		return "", fmt.Errorf("the file is empty")
-	case strings.ContainsAny(text, "\r\n"):
+	case !list && strings.ContainsAny(text, "\r\n"):
 		return "", fmt.Errorf("the file has several lines: want the secret alone")
 	}
 	l.warnIfWorldReadable(key, path, info)

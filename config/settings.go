@@ -15,10 +15,18 @@ type Settings struct {
 	StripeContext        string   // account that an organization key acts for
 	StripeAPIBase        string   // without a trailing slash
 	StripeWebhookSecrets []Secret // whsec_…; several during a rotation
-	RedisURL             Secret   // a secret because it may carry a password
+	// StripeWebhookSecretsFile and the other files of secrets may be empty.
+	StripeWebhookSecretsFile string
+	RedisURL                 Secret // a secret because it may carry a password
+	RedisURLFile             string
 
 	Listen     string // host:port, or unix:///path
 	TokensFile string // the API's tokens with their roles
+	// WebhookListen serves only Stripe's webhooks, and Listen then serves none.
+	// Empty: Listen serves them.
+	WebhookListen string
+	// MetricsListen serves metrics and health without a token. May be empty.
+	MetricsListen string
 
 	Partitions   int           // only holdd repartition changes it once there are holds
 	Concurrency  int           // calls to Stripe at a time
@@ -32,9 +40,11 @@ type Settings struct {
 
 	AlertThresholds []time.Duration // before the deadline, longest first, without duplicates
 	NotifyURLs      []Secret        // chat and mail, as the notification library writes them
-	AlertTimeZone   string          // IANA name of the zone of times in alerts
-	RunbookURL      string          // page that alerts link to
-	PingURL         Secret          // dead man's switch; a secret because of its path
+	NotifyURLsFile  string
+	AlertTimeZone   string // IANA name of the zone of times in alerts
+	RunbookURL      string // page that alerts link to
+	PingURL         Secret // dead man's switch; a secret because of its path
+	PingURLFile     string
 	CallbackURL     string
 	// CallbackSeverity is "all" for every event, or the least severity of the
 	// alerts that are posted.
@@ -61,6 +71,7 @@ type Settings struct {
 	ShutdownGrace    time.Duration // time limit of calls in flight when holdd stops
 
 	sources  map[string]settingSource
+	files    []string // that were read
 	warnings []string
 }
 
@@ -74,6 +85,22 @@ func (s *Settings) ListensOnLoopback() bool { return isLoopbackAddress(s.Listen)
 // Warnings returns sentences about settings that are valid and may be a
 // mistake.
 func (s *Settings) Warnings() []string { return slices.Clone(s.warnings) }
+
+// Files returns the files from which settings and secrets were read, and the
+// tokens file.
+func (s *Settings) Files() []string { return slices.Clone(s.files) }
+
+// ChangedSettings returns the keys of the settings that differ.
+func ChangedSettings(a, b *Settings) (keys []string) {
+	of := newSettingFields(b)
+	for i, f := range newSettingFields(a) {
+		masked := f.key == "redis_url" && a.RedisURL.Reveal() != b.RedisURL.Reveal()
+		if masked || !slices.Equal(f.format(), of[i].format()) {
+			keys = append(keys, f.key)
+		}
+	}
+	return keys
+}
 
 // SourceOf returns the place where the setting with this key was set:
 // "holdd.yaml:3", "environment HOLDD_LEASE", "flag --lease", or "default".
@@ -97,9 +124,10 @@ func isLoopbackAddress(listen string) bool {
 	if err != nil {
 		return false
 	}
-	if host == "localhost" {
-		return true
-	}
+	return isLoopbackHost(host)
+}
+
+func isLoopbackHost(host string) bool {
 	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

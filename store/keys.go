@@ -35,6 +35,11 @@ const (
 	// partitions.
 	keyAttempt      = "holdd:{authorizations}:attempt:" // followed by the attempt's id
 	keyOpenAttempts = "holdd:{authorizations}:open"     // zset, by the time of the next check
+
+	// Requests with an idempotency key, see request_begin.lua.
+	keyRequests     = "holdd:{requests}:all"   // hash: id -> request and response
+	keyRequestTimes = "holdd:{requests}:times" // zset: ids, by time
+	keyRequestBytes = "holdd:{requests}:bytes"
 )
 
 // partitionKeys are the keys of one partition. They share a hash tag, so a

@@ -56,6 +56,7 @@ type Store struct {
 	*Replicas
 	*ReconcileRuns
 	*AuthorizationAttempts
+	*KeyedRequests
 
 	conn               *redisConn
 	allowUnsafe        bool
@@ -75,6 +76,7 @@ func newStore(c *redisConn, rates RateLimits) *Store {
 		Replicas:              &Replicas{c},
 		ReconcileRuns:         &ReconcileRuns{c},
 		AuthorizationAttempts: &AuthorizationAttempts{c},
+		KeyedRequests:         &KeyedRequests{c},
 		conn:                  c,
 		recordedProperties:    map[string]string{},
 	}

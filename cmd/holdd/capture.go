@@ -11,7 +11,7 @@ import (
 )
 
 func newCaptureCommand(out *console, env environmentVars) *cobra.Command {
-	var amount int64
+	var given amountFlag
 	var params captureParamFlags
 	cmd := &cobra.Command{
 		Use: "capture HOLD", Short: "Capture a hold now",
@@ -21,18 +21,22 @@ the hold's terms.
 The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit
 code 0 means captured.`,
 		Example: `  holdd capture BK-2071
-  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 12500 --yes`,
+  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 125.00 --yes`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	c.addWaitFlag(cmd)
-	cmd.Flags().Int64Var(&amount, "amount", 0,
-		"capture only this much, in minor units: 1250 is 12.50 (default: the amount of the terms)")
+	cmd.Flags().Var(&given, "amount",
+		"capture only this much: "+amountHelp+" (default: the amount of the terms)")
 	params.addTo(cmd)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+		amount, err := given.minorUnitsOfHold(ctx, client, "amount", args[0])
+		if err != nil {
+			return err
+		}
 		if cmd.Flags().Changed("amount") && amount <= 0 {
 			return usageErrorf("leave --amount out to capture the amount of the terms",
-				"invalid --amount %d: want minor units above zero, such as 1250 for 12.50", amount)
+				"invalid --amount %s: want more than zero, such as 12.50", given.text)
 		}
 		patch, err := params.newCaptureParamsPatch(cmd.Flags().Changed)
 		if err != nil {

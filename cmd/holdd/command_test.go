@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -59,8 +61,9 @@ func TestFormatRelative(t *testing.T) {
 // cursor, change the writing direction, or add a line.
 func TestOutput_SanitizesControlCharacters(t *testing.T) {
 	store, env := startFakeAPI(t)
-	evil := "BK\u009b31m\u202e-1"
-	req := hold.ScheduleRequest{PaymentIntent: "pi_evil00001", Reference: evil, Metadata: map[string]string{"a\x1b[2J": "b\x1b]0;title\a\nfake: line"}}
+	req := hold.ScheduleRequest{PaymentIntent: "pi_evil00001", Reference: "BK-1",
+		Metadata: map[string]string{"a\x1b[2J": "b\x1b]0;title\a\nfake: line",
+			"c": "BK\u009b31m\u202e-1"}}
 	if done := store.Schedule(t.Context(), []hold.ScheduleRequest{req}, "api"); done[0].Err != nil {
 		t.Fatal(done[0].Err)
 	}
@@ -102,6 +105,46 @@ func TestList_PrintsAllPages(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &v); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
+	}
+}
+
+// A watched list shows what changed since, and leaves out what is settled.
+func TestList_WatchesOpenHolds(t *testing.T) {
+	store, env := startFakeAPI(t)
+	schedule := func(id string) {
+		t.Helper()
+		reqs := []hold.ScheduleRequest{{PaymentIntent: id}}
+		if done := store.Schedule(t.Context(), reqs, "api"); done[0].Err != nil {
+			t.Fatal(done[0].Err)
+		}
+	}
+	schedule("pi_watch0001")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	stdout, printed := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- Run(ctx, []string{"list", "--open", "--watch"}, env, strings.NewReader(""), printed,
+			io.Discard)
+		printed.Close()
+	}()
+	lines := bufio.NewScanner(stdout)
+	waitFor := func(id string) {
+		t.Helper()
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), id) {
+				return
+			}
+		}
+		t.Fatalf("%s is not listed: %v", id, lines.Err())
+	}
+	waitFor("pi_watch0001")
+	schedule("pi_watch0002")
+	waitFor("pi_watch0002")
+	stop()
+	go func() { _, _ = io.Copy(io.Discard, stdout) }()
+	if got := <-code; got != exitInterrupted {
+		t.Errorf("exit code %d", got)
 	}
 }
 

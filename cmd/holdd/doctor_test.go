@@ -24,7 +24,7 @@ const doctorAPIKey = "rk_test_51DoctorTestsOnlyTopSecret"
 //	redis [ARGS…]     starts a redis-server with these arguments, and sets REDIS_URL
 //	redis-do ARGS…    sends it one command, and shows the answer
 //	redis-pause       stops the process: it accepts connections and does not answer
-//	stripe            starts the simulator, and sets STRIPE_API_BASE and STRIPE_ACCOUNT
+//	stripe            starts the simulator, and sets STRIPE_API_BASE and ACCOUNT_ID
 //	sim revoke        rejects the key
 //	sim allow CLASS…  limits the key to these classes, or to none
 //	sim advance 2m    advances the clock
@@ -67,7 +67,7 @@ func startRedis(ts *testscript.TestScript, _ bool, args []string) {
 	p.redis = storetest.Start(p.tb, args...)
 	ts.Defer(p.redis.Kill)
 	ts.Setenv("REDIS_URL", p.redis.URL())
-	ts.Setenv("REDIS_ADDR", p.redis.Addr())
+	ts.Setenv("SERVER_ADDR", p.redis.Addr())
 }
 
 func runRedisCommand(ts *testscript.TestScript, _ bool, args []string) {
@@ -92,7 +92,7 @@ func startStripe(ts *testscript.TestScript, _ bool, _ []string) {
 	server := httptest.NewServer(p.sim.Handler())
 	ts.Defer(server.Close)
 	ts.Setenv("STRIPE_API_BASE", server.URL)
-	ts.Setenv("STRIPE_ACCOUNT", p.sim.Account())
+	ts.Setenv("ACCOUNT_ID", p.sim.Account())
 }
 
 func controlSim(ts *testscript.TestScript, _ bool, args []string) {

@@ -65,9 +65,10 @@ func newEnvironmentTopic() *cobra.Command {
 
 // exitError is an error with an exit code and a hint.
 type exitError struct {
-	code int
-	err  error
-	hint string
+	code    int
+	err     error
+	hint    string
+	printed bool // in the daemon's log
 }
 
 func (e *exitError) Error() string { return e.err.Error() }
@@ -183,11 +184,14 @@ func reportError(ctx context.Context, out *console, err error) int {
 	e, ok := errors.AsType[*exitError](err)
 	if !ok { // cobra's: an unknown command or flag, a missing argument
 		e = &exitError{code: exitUsage, err: errors.New(strings.TrimSpace(err.Error())),
-			hint: `"holdd help" lists the commands, and "holdd COMMAND --help" explains one`}
+			hint: helpHint}
 	}
 	if ctx.Err() != nil && e.code != exitUnknown {
-		e = &exitError{code: exitInterrupted, err: errors.New("interrupted"), hint: e.hint}
+		e = &exitError{code: exitInterrupted, err: errors.New("interrupted"), hint: e.hint,
+			printed: e.printed}
 	}
-	out.printError(e.err.Error(), e.hint)
+	if !e.printed {
+		out.printError(e.err.Error(), e.hint)
+	}
 	return e.code
 }

@@ -38,10 +38,12 @@ func (c *fakeReconciler) Reconciliation(_ context.Context, id string) (reconcile
 	defer c.mu.Unlock()
 	if c.run.Percent += 50; c.run.Percent >= 100 {
 		c.run.Percent, c.run.State, c.run.FinishedAt, c.run.Listed, c.run.Compared = 100, reconcile.RunFinished, time.Now(), 700, 640
-		c.run.Counts = map[reconcile.FindingKind]int64{reconcile.FoundScheduled: 600, reconcile.FoundOrphan: 1, reconcile.FoundRejected: 1}
+		c.run.Counts = map[reconcile.FindingKind]int64{reconcile.FoundScheduled: 600, reconcile.FoundOrphan: 1, reconcile.FoundRejected: 1, reconcile.FoundRecent: 1}
+		ends := time.Now().Add(50*time.Hour + time.Minute)
 		c.run.Findings = []reconcile.Finding{
 			{Kind: reconcile.FoundScheduled, PaymentIntent: "pi_found0001", Reference: "BK-1", Amount: 12500, Currency: "eur", Detail: "capture at 2026-12-01T11:00:00Z"},
-			{Kind: reconcile.FoundOrphan, PaymentIntent: "pi_orphan001", Account: "acct_12345678", Amount: 900, Currency: "jpy", Detail: "nobody has scheduled it; it is left alone"},
+			{Kind: reconcile.FoundOrphan, PaymentIntent: "pi_orphan001", Account: "acct_12345678", Amount: 900, Currency: "jpy", Reference: "BK-77", ExpiresAt: ends, Detail: "nobody has scheduled it; it is left alone"},
+			{Kind: reconcile.FoundRecent, PaymentIntent: "pi_recent001", Amount: 700, Currency: "eur", ExpiresAt: ends.Add(100 * time.Hour), Detail: "skipped: created in the last 10 minutes, so it may still be scheduled"},
 			{Kind: reconcile.FoundRejected, PaymentIntent: "pi_reject001", Amount: 100, Currency: "eur", Detail: "capture_at: \"\x1b[31msoon\" is no time"},
 		}
 		if c.run.Error != "" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +19,17 @@ type listFlags struct {
 	state, within string
 	limit         int
 	all           bool
+	notScheduled  bool
+	open, watch   bool
 }
+
+const (
+	// openWithin is the longest lookahead of the API. No authorization lasts
+	// longer, so every open hold expires within it.
+	openWithin = 90 * 24 * time.Hour
+	// watchInterval is how often --watch lists again.
+	watchInterval = 2 * time.Second
+)
 
 func newListCommand(out *console, env environmentVars) *cobra.Command {
 	var l listFlags
@@ -28,6 +39,7 @@ func newListCommand(out *console, env environmentVars) *cobra.Command {
 arrives.`,
 		Example: `  holdd list --state attention
   holdd list --expiring-within 24h
+  holdd list --open --watch
   holdd list --all --json | jq -r 'select(.state=="scheduled").id'`,
 	}
 	c := addConnectionFlags(cmd, out, env)
@@ -40,16 +52,49 @@ arrives.`,
 		"only open holds whose authorization expires within: 24h, 3d")
 	f.IntVar(&l.limit, "limit", 50, "at most this many")
 	f.BoolVar(&l.all, "all", false, "all holds")
+	f.BoolVar(&l.notScheduled, "not-scheduled", false,
+		"PaymentIntents that hold money and are not scheduled, as the last reconcile found them")
 	cmd.MarkFlagsMutuallyExclusive("limit", "all")
+	f.BoolVar(&l.open, "open", false, "only holds that are not settled, nearest deadline first")
+	f.BoolVarP(&l.watch, "watch", "w", false, "list again every two seconds, until Ctrl-C")
+	cmd.MarkFlagsMutuallyExclusive("watch", "json")
+	cmd.MarkFlagsMutuallyExclusive("open", "expiring-within")
+	for _, name := range []string{"open", "state", "reference", "account", "expiring-within", "limit",
+		"all"} {
+		cmd.MarkFlagsMutuallyExclusive("not-scheduled", name)
+	}
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),
 		cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
 		if err := l.parseQuery(); err != nil {
 			return err
 		}
-		return printHolds(ctx, c, client, l.query, l.limit)
+		list := func() error { return printHolds(ctx, c, client, l.query, l.limit) }
+		if l.notScheduled {
+			list = func() error { return printNotScheduled(ctx, c, client) }
+		}
+		if !l.watch {
+			return list()
+		}
+		return watchList(ctx, out, list)
 	})
 	return cmd
+}
+
+// watchList lists again until ctx ends. On a terminal each list replaces the one
+// before.
+func watchList(ctx context.Context, out *console, list func() error) error {
+	for {
+		if out.colorStdout {
+			fmt.Fprint(out.stdout, "\x1b[H\x1b[2J")
+		}
+		if err := list(); err != nil {
+			return err
+		}
+		if !sleep(ctx, watchInterval) {
+			return ctx.Err()
+		}
+	}
 }
 
 func stateNames() (names []string) {
@@ -72,6 +117,9 @@ func (l *listFlags) parseQuery() (err error) {
 		if l.query.ExpiringWithin, err = api.ParseLookahead(l.within); err != nil {
 			return usageErrorf("", "invalid --expiring-within: %w", err)
 		}
+	}
+	if l.open {
+		l.query.ExpiringWithin = openWithin
 	}
 	if l.limit < 1 {
 		return usageErrorf("--all lists all holds", "invalid --limit %d: want at least 1", l.limit)

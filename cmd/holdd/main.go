@@ -60,9 +60,12 @@ alerts before one expires.
 "holdd serve" runs the daemon. The commands about holds call its HTTP API.`,
 		SilenceErrors: true, // reportError prints them, once
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          rejectUnknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.Version, _ = buildVersion()
+	root.SetVersionTemplate("holdd {{.Version}}\n")
+	root.SetFlagErrorFunc(explainFlagError)
 	root.SetIn(out.stdin)
 	root.SetOut(out.stdout)
 	root.SetErr(out.stderr)
@@ -78,7 +81,7 @@ alerts before one expires.
 		{"holds", "Holds:", constructors{
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
 			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
-			newReconcileCommand, newCallbacksCommand,
+			newReconcileCommand, newAdoptCommand, newCallbacksCommand,
 		}},
 		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand}},
 	} {

@@ -33,7 +33,9 @@ func newReconcileCommand(out *console, env environmentVars) *cobra.Command {
 
 A hold that is missing from the schedule and has its terms in Stripe's metadata is scheduled again.
 A hold that was captured or canceled in the Dashboard is settled. A PaymentIntent that holds money
-and has no terms is listed as "orphan" and not changed. The daemon does the same every 15 minutes.
+and has no terms is listed as "orphan" and not changed: "holdd adopt" schedules one. In the first ten
+minutes it is skipped and listed as "recent", because it may still be scheduled. The daemon does the
+same every 15 minutes.
 
 If a run is in progress, the command shows its progress and findings.`,
 		Example: `  holdd reconcile --dry-run
@@ -54,7 +56,9 @@ If a run is in progress, the command shows its progress and findings.`,
 		if run, err = waitForReconciliation(ctx, out, client, run); err != nil {
 			return err
 		}
-		err = c.printJSONOrText(run, func(timeFormatter) { printReconciliation(out, &run) })
+		err = c.printJSONOrText(run, func(times timeFormatter) {
+			printReconciliation(out, &run, times)
+		})
 		if run.State != "finished" {
 			return &exitError{code: exitUnknown,
 				err:  fmt.Errorf("the run did not finish: %s", sanitize(run.Error)),
@@ -106,13 +110,13 @@ var findingOrder = map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3,
 var findingColors = map[string]string{"unreadable": boldRed, "rejected": red, "orphan": yellow,
 	"contradiction": boldRed, "attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
 
-func printReconciliation(out *console, r *api.Reconciliation) {
+func printReconciliation(out *console, r *api.Reconciliation, times timeFormatter) {
 	out.printLiveModeNotice(r.Livemode)
 	slices.SortStableFunc(r.Findings, func(x, y api.Finding) int {
 		return cmp.Compare(cmp.Or(findingOrder[x.Kind], 9), cmp.Or(findingOrder[y.Kind], 9))
 	})
 	for block := range slices.Chunk(r.Findings, rowsPerTable) {
-		t := out.newTable("finding", "booking", "intent", "account", "amount", "what")
+		t := out.newTable("finding", "booking", "intent", "account", "amount", "expires", "what")
 		for _, f := range block {
 			amount := ""
 			if f.Currency != "" {
@@ -120,7 +124,8 @@ func printReconciliation(out *console, r *api.Reconciliation) {
 			}
 			t.AppendRow(
 				[]any{out.colorizeStdout(findingColors[f.Kind], f.Kind), sanitize(f.Reference),
-					f.PaymentIntent, f.Account, amount, sanitize(f.Detail)},
+					f.PaymentIntent, f.Account, amount, formatDeadline(f.ExpiresAt, times),
+					sanitize(f.Detail)},
 			)
 		}
 		t.Render()
@@ -141,11 +146,18 @@ func summarizeReconciliation(r *api.Reconciliation) string {
 	if r.Retrieved > 0 {
 		parts = append(parts, fmt.Sprintf("%d retrieved one by one", r.Retrieved))
 	}
-	if len(r.CountsByKind) == 0 {
+	skipped := r.CountsByKind["recent"]
+	if len(r.CountsByKind) == 0 || len(r.CountsByKind) == 1 && skipped > 0 {
 		parts = append(parts, "no differences")
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.CountsByKind)) {
-		parts = append(parts, fmt.Sprintf("%d %s", r.CountsByKind[k], k))
+		if k != "recent" {
+			parts = append(parts, fmt.Sprintf("%d %s", r.CountsByKind[k], k))
+		}
+	}
+	if skipped > 0 {
+		parts = append(parts, fmt.Sprintf("%d skipped (created in the last ten minutes, "+
+			"not scheduled yet)", skipped))
 	}
 	return strings.Join(parts, ", ")
 }

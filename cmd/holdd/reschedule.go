@@ -21,7 +21,7 @@ other. An empty time ("") clears it, and the hold then waits for a trigger.
 Money moves at once if the new time is now or past, or if on_expiry acts at once after the change.
 The command then shows booking and amount and asks for confirmation.`,
 		Example: `  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' --time-zone Europe/Paris
-  holdd reschedule BK-2071 --capture-at +6h --capture-amount 9900`,
+  holdd reschedule BK-2071 --capture-at +6h --capture-amount 99.00`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
@@ -29,6 +29,11 @@ The command then shows booking and amount and asks for confirmation.`,
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		now := time.Now()
 		if err := t.resolveTimes(now); err != nil {
+			return err
+		}
+		var err error
+		if t.captureMinor, err = t.captureAmount.minorUnitsOfHold(ctx, client, "capture-amount",
+			args[0]); err != nil {
 			return err
 		}
 		p, err := newPatchFromFlags(cmd.Flags().Changed, &t, c.timeZoneName())
@@ -44,7 +49,7 @@ The command then shows booking and amount and asks for confirmation.`,
 			change.question = cancelQuestion
 		case isDueNow(t.captureAt, c.timeZoneName(), now):
 			change.question = func(v *hold.View) ([]labeledValue, string) {
-				return captureQuestion(v, t.captureAmount)
+				return captureQuestion(v, t.captureMinor)
 			}
 		}
 		return c.runChange(ctx, client, args[0], change)
@@ -64,7 +69,7 @@ func newPatchFromFlags(
 		p.CancelAt, p.TimeZone = &t.cancelAt, timeZone
 	}
 	if given("capture-amount") {
-		p.CaptureAmount = &t.captureAmount
+		p.CaptureAmount = &t.captureMinor
 	}
 	if given("on-expiry") {
 		p.OnExpiry = &t.onExpiry

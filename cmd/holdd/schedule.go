@@ -17,6 +17,7 @@ import (
 func newScheduleCommand(out *console, env environmentVars) *cobra.Command {
 	var t termFlags
 	var req hold.ScheduleRequest
+	var amount amountFlag
 	var file string
 	cmd := &cobra.Command{
 		Use: "schedule PAYMENT_INTENT", Short: "Schedule a hold's capture or release",
@@ -38,7 +39,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	p := &confirmationPrompt{out: out}
 	p.addYesFlag(cmd)
 	t.addTo(cmd)
-	addAuthorizationFlags(cmd, &req)
+	addAuthorizationFlags(cmd, &req, &amount)
 	cmd.Flags().StringVarP(&file, "file", "f", "",
 		"schedule many holds: a file of one JSON object a line, or - for standard input")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -52,6 +53,9 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
+		if err := setAmounts(&req, &t, &amount); err != nil {
+			return err
+		}
 		if err := t.setTerms(&req); err != nil {
 			return err
 		}
@@ -62,17 +66,29 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 }
 
 // addAuthorizationFlags adds the flags that describe the authorization.
-func addAuthorizationFlags(cmd *cobra.Command, req *hold.ScheduleRequest) {
+func addAuthorizationFlags(
+	cmd *cobra.Command, req *hold.ScheduleRequest, amount *amountFlag,
+) {
 	f := cmd.Flags()
 	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it is not your own")
-	f.Int64Var(
-		&req.Amount,
-		"amount",
-		0,
-		"authorized amount in minor units; with --currency and --expires-at it saves a read at Stripe",
-	)
+	f.Var(amount, "amount", "authorized amount: "+amountHelp+
+		"; with --currency and --expires-at it saves a read at Stripe")
 	f.StringVar(&req.Currency, "currency", "", "ISO 4217, such as eur")
 	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, if you know it")
+}
+
+// setAmounts sets the amounts of a new hold, whose currency one of the flags
+// names.
+func setAmounts(req *hold.ScheduleRequest, t *termFlags, amount *amountFlag) (err error) {
+	currency := cmp.Or(req.Currency, amount.currency, t.captureAmount.currency)
+	if req.Amount, err = amount.minorUnits("amount", currency); err != nil {
+		return err
+	}
+	if amount.currency != "" {
+		req.Currency = amount.currency
+	}
+	t.captureMinor, err = t.captureAmount.minorUnits("capture-amount", currency)
+	return err
 }
 
 func checkScheduleArgs(given func(flag string) bool, file string, args []string) error {

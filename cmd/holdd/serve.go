@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +24,8 @@ func newServeCommand(out *console, env environmentVars) *cobra.Command {
 		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
 		Long: `Run the daemon. Flags override environment variables, which override the settings
 file (--config, YAML). Secrets have no flags. "holdd config show" lists all settings. On SIGTERM or
-SIGINT the daemon finishes the calls in flight and exits.`,
+SIGINT the daemon finishes the calls in flight and exits. On SIGHUP, and when one of their files
+changes, it reads the tokens, the webhook secrets, the Stripe key and the log level again.`,
 		Example: `  STRIPE_API_KEY_FILE=/run/secrets/stripe REDIS_URL=redis://127.0.0.1:6379/0 \
     holdd serve`,
 	}
@@ -33,14 +38,29 @@ SIGINT the daemon finishes the calls in flight and exits.`,
 		log, level := newLogger(s, out.stderr)
 		// Standard error cannot always be synced.
 		defer func() { _ = log.Sync() }()
-		return toExitError(runDaemon(cmd.Context(), s, log, level), "")
+		err = toExitError(runDaemon(cmd.Context(), s, load, log, level), "")
+		if e, ok := errors.AsType[*exitError](err); ok && !logsText(s, out.stderr) {
+			// A collector of JSON lines must be able to read the last one too.
+			log.Error("daemon failed", zap.Error(e.err))
+			e.printed = true
+		}
+		return err
 	}
 	return cmd
 }
 
+// logsText reports whether the log has lines of text instead of JSON.
+func logsText(s *config.Settings, w io.Writer) bool {
+	return s.LogFormat == "console" || s.LogFormat == "auto" && isTerminal(w)
+}
+
 func runDaemon(
-	ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel,
+	ctx context.Context, s *config.Settings, reload func() (*config.Settings, error),
+	log *zap.Logger, level zap.AtomicLevel,
 ) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	runtime.MemProfileRate = 0 // nothing here reads the memory profile
 	memoryCtx, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
@@ -48,6 +68,7 @@ func runDaemon(
 	release, _ := buildVersion()
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
+		Reload: reload, ReloadSignal: hangups,
 		// Free the garbage of the start (settings, OpenAPI document), which an
 		// idle daemon would keep for minutes.
 		Ready: func(string) { debug.FreeOSMemory() },
@@ -68,7 +89,7 @@ func newLogger(s *config.Settings, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
 	}
 	enc.EncodeDuration = zapcore.StringDurationEncoder
 	encoder := zapcore.NewJSONEncoder(enc)
-	if s.LogFormat == "console" || s.LogFormat == "auto" && isTerminal(w) {
+	if logsText(s, w) {
 		enc.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		enc.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(enc)

@@ -12,7 +12,8 @@ import (
 // termFlags is the flags for a hold's terms, common to schedule and reschedule.
 type termFlags struct {
 	captureAt, cancelAt string
-	captureAmount       int64
+	captureAmount       amountFlag
+	captureMinor        int64 // captureAmount in minor units
 	onExpiry, reference string
 	metadata            []string
 	captureParams       captureParamFlags
@@ -24,8 +25,8 @@ func (t *termFlags) addTo(cmd *cobra.Command) {
 	f.StringVar(&t.captureAt, "capture-at", "",
 		"when to capture: 2026-12-01T11:00:00+01:00, a local time with --time-zone, +36h, or now")
 	f.StringVar(&t.cancelAt, "cancel-at", "", "when to release instead")
-	f.Int64Var(&t.captureAmount, "capture-amount", 0,
-		"capture only this much, in minor units: 1250 is 12.50; the rest is released")
+	f.Var(&t.captureAmount, "capture-amount",
+		"capture only this much: "+amountHelp+"; the rest is released")
 	f.StringVar(&t.onExpiry, "on-expiry", "",
 		"what to do with a hold still open near its deadline: cancel, capture or alert")
 	f.StringVar(&t.reference, "reference", "", "your booking")
@@ -54,7 +55,7 @@ func (t *termFlags) setTerms(req *hold.ScheduleRequest) (err error) {
 	if req.Metadata, err = t.metadataMap(); err != nil {
 		return err
 	}
-	req.Reference, req.OnExpiry, req.CaptureAmount = t.reference, t.onExpiry, t.captureAmount
+	req.Reference, req.OnExpiry, req.CaptureAmount = t.reference, t.onExpiry, t.captureMinor
 	req.CaptureAt, req.CancelAt = t.captureAt, t.cancelAt
 	if req.Renewal, err = t.renewal.newRenewalRequest(); err != nil {
 		return err

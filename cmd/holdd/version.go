@@ -36,14 +36,32 @@ func buildVersion() (release, commit string) {
 	return cmp.Or(release, "dev"), commit + modified
 }
 
+// versionInfo is the output of holdd version --json.
+type versionInfo struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
 func newVersionCommand(out *console) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use: "version", Short: "Show version, commit and Go version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			release, commit := buildVersion()
-			fmt.Fprintf(out.stdout, "holdd %s\ncommit %s\n%s %s/%s\n", release, commit,
-				runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return nil
-		},
+		Example: `  holdd version
+  holdd version --json | jq -r .version`,
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		release, commit := buildVersion()
+		v := versionInfo{release, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH}
+		if asJSON {
+			return out.printJSONLine(v)
+		}
+		fmt.Fprintf(out.stdout, "holdd %s\ncommit %s\n%s %s/%s\n", v.Version, v.Commit, v.Go,
+			v.OS, v.Arch)
+		return nil
+	}
+	return cmd
 }

@@ -14,13 +14,17 @@ const clientNameHeader = "Holdd-Client"
 
 // accessControl decides which requests are admitted, and on whose behalf.
 type accessControl struct {
-	tokens       *Tokens // nil: callers on this machine need none, others are rejected
+	// tokens is nil if callers on this machine need none, and others are
+	// rejected. That does not change while holdd runs.
+	tokens       atomic.Pointer[Tokens]
 	crossOrigin  *http.CrossOriginProtection
 	unauthorized atomic.Uint64
 }
 
 func newAccessControl(t *Tokens) *accessControl {
-	return &accessControl{tokens: t, crossOrigin: http.NewCrossOriginProtection()}
+	a := &accessControl{crossOrigin: http.NewCrossOriginProtection()}
+	a.tokens.Store(t)
+	return a
 }
 
 // authenticate rejects a request, or records its caller in c.
@@ -29,7 +33,8 @@ func (a *accessControl) authenticate(r *http.Request, c *requestInfo) *Problem {
 	if r.Header.Get(clientNameHeader) == "cli" {
 		c.by = "cli"
 	}
-	if a.tokens == nil {
+	tokens := a.tokens.Load()
+	if tokens == nil {
 		if p := checkLocalCaller(r); p != nil {
 			return p
 		}
@@ -39,15 +44,17 @@ func (a *accessControl) authenticate(r *http.Request, c *requestInfo) *Problem {
 		return newProblem(CrossOriginRefused, "",
 			"cross-origin request from a web page rejected: nothing was changed")
 	}
-	if a.tokens == nil {
+	if tokens == nil {
 		return nil
 	}
-	return a.authenticateToken(r, c)
+	return a.authenticateToken(tokens, r, c)
 }
 
-func (a *accessControl) authenticateToken(r *http.Request, c *requestInfo) *Problem {
+func (a *accessControl) authenticateToken(
+	tokens *Tokens, r *http.Request, c *requestInfo,
+) *Problem {
 	given, ok := bearerToken(r)
-	caller, role := a.tokens.findCaller(given)
+	caller, role := tokens.findCaller(given)
 	switch {
 	case role == 0:
 		if isPublicRoute(r) && !ok {
@@ -66,7 +73,7 @@ func (a *accessControl) authenticateToken(r *http.Request, c *requestInfo) *Prob
 		return newProblem(TokenReadOnly, "",
 			fmt.Sprintf("token %s has the role read: use one with the role operate", caller))
 	}
-	c.by, c.trusted = caller, true
+	c.by, c.token, c.trusted = caller, caller, true
 	return nil
 }
 
@@ -95,8 +102,14 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 
 // checkLocalCaller rejects a request that cannot come from a program on this
 // machine. A web page that resolves its own name to 127.0.0.1 (DNS rebinding)
-// still sends that name as Host. A Unix socket has no such callers.
+// still sends that name as Host. A Unix socket has no such callers. A proxy on
+// this machine forwards the requests of others, on any socket.
 func checkLocalCaller(r *http.Request) *Problem {
+	if name := forwardingHeader(r.Header); name != "" {
+		return newProblem(HostNotAllowed, "", "the request has the header "+name+": it passed a "+
+			"proxy, so its sender is unknown, and holdd has no tokens: set TOKENS_FILE, or let the "+
+			"proxy forward only "+WebhookPath)
+	}
 	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if addr != nil && addr.Network() == "unix" {
 		return nil
@@ -111,6 +124,17 @@ func checkLocalCaller(r *http.Request) *Problem {
 				"use localhost, 127.0.0.1 or [::1], or set TOKENS_FILE", r.Host))
 	}
 	return nil
+}
+
+// forwardingHeader returns the name of a header by which a proxy tells that it
+// forwards a request, empty if there is none.
+func forwardingHeader(h http.Header) string {
+	for name := range h {
+		if name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-") {
+			return name
+		}
+	}
+	return ""
 }
 
 // isLoopbackHost reports whether a host, with or without a port, names the

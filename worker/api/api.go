@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -36,7 +37,10 @@ type Options struct {
 	// Deliveries shows and replays deliveries. Nil: its routes answer 503.
 	Deliveries DeliveryService
 	// Webhook receives Stripe's events. Nil: its route answers 404.
-	Webhook  *WebhookOptions
+	Webhook *WebhookOptions
+	// WebhookElsewhere says that only [API.WebhookHandler] serves the webhooks.
+	WebhookElsewhere bool
+
 	Livemode bool   // shown with each hold
 	Version  string // shown in the OpenAPI document and by /healthz
 	// Rules decide which warnings are shown with a hold.
@@ -45,6 +49,10 @@ type Options struct {
 	// Tokens are required from every caller. Nil: only callers on this machine
 	// are admitted, without a token.
 	Tokens *Tokens
+
+	// Requests keeps the responses to requests with an Idempotency-Key. Nil:
+	// the header is ignored, except by authorizations.
+	Requests RequestStore
 
 	Metrics http.Handler // serves /metrics; nil: 404
 	Logger  *zap.Logger  // nil: nothing is logged
@@ -89,10 +97,16 @@ func (o *Options) checkAndSetDefaults() error {
 type API struct {
 	access         *accessControl
 	mux            *http.ServeMux
-	slots          chan struct{} // one for each request in flight
+	slots          *requestSlots
+	bodies         *bodyReader
+	maxBatchBody   int64
 	requestTimeout time.Duration
 	webhook        *webhookHandler
-	log            *zap.Logger
+	repeats        *repeatHandler
+	logLevel       *logLevelControl
+	// webhookElsewhere says that another listener serves the webhooks.
+	webhookElsewhere bool
+	log              *zap.Logger
 }
 
 // routeRegistrar serves the routes of one concern. The handlers of this package
@@ -108,16 +122,17 @@ func New(o Options) (*API, error) {
 	}
 	mux := http.NewServeMux()
 	doc := newHumaAPI(mux, o.Version)
+	logLevel := newLogLevelControl(o.LogLevel, o.Logger)
 	r := responseBuilder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
 	for _, h := range []routeRegistrar{
-		&scheduleHandler{r, o.Holds.Scheduler, o.MaxBatchBodyBytes},
+		&scheduleHandler{r, o.Holds.Scheduler},
 		&holdReadHandler{r, o.Holds.Reader},
 		&holdChangeHandler{r, o.Holds.Changer},
 		&planHandler{r, o.Holds.Planner},
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
 		&deliveryHandler{r, o.Deliveries},
-		&logLevelHandler{newLogLevelControl(o.LogLevel, o.Logger)},
+		&logLevelHandler{logLevel},
 		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
 	} {
 		h.register(doc)
@@ -128,14 +143,38 @@ func New(o Options) (*API, error) {
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}
+	bodies := &bodyReader{}
 	return &API{
 		access:         newAccessControl(o.Tokens),
 		mux:            mux,
-		slots:          make(chan struct{}, o.MaxInFlight),
+		slots:          newRequestSlots(o.MaxInFlight),
+		bodies:         bodies,
+		maxBatchBody:   o.MaxBatchBodyBytes,
 		requestTimeout: o.RequestTimeout,
-		webhook:        newWebhookHandler(o.Webhook, o.Logger),
+		webhook:        newWebhookHandler(o.Webhook, bodies, o.Logger),
+		repeats:        newRepeatHandler(mux, &o, r),
+		logLevel:       logLevel,
 		log:            o.Logger,
+
+		webhookElsewhere: o.WebhookElsewhere,
 	}, nil
+}
+
+// SetTokens replaces the tokens for the requests that follow. It changes nothing
+// if the API has no tokens.
+func (a *API) SetTokens(t *Tokens) {
+	if a.access.tokens.Load() != nil && t != nil {
+		a.access.tokens.Store(t)
+	}
+}
+
+// SetConfiguredLogLevel changes the log level, as a request does, and the level
+// of the settings. It changes nothing if operators may not change the level.
+func (a *API) SetConfiguredLogLevel(level zapcore.Level, by string) {
+	if a.logLevel != nil {
+		a.logLevel.configured.Store(int32(level))
+		a.logLevel.set(level, by)
+	}
 }
 
 // UnauthorizedRequests returns how many requests were rejected for their token
@@ -148,44 +187,71 @@ func (a *API) InvalidSignatures() uint64 { return a.webhook.invalidSignatures.Lo
 
 // ServeHTTP checks access, limits the requests in flight, and routes.
 func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
-	w := &responseStartRecorder{ResponseWriter: unwrapped}
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-
+	w := newResponse(unwrapped)
 	c := &requestInfo{method: r.Method, path: r.URL.Path}
 	defer a.recoverPanic(w, c)
-	if r.URL.Path == WebhookPath {
+	if r.URL.Path == WebhookPath && !a.webhookElsewhere {
 		a.webhook.serve(w, unwrapped, r)
 		return
 	}
 	if p := a.access.authenticate(r, c); p != nil {
-		p.write(w)
+		rejectUnread(w, r, p.write)
 		return
 	}
 	// The mux's own 404 and 405 are plain text, so check first whether it has
 	// the route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		problemFromMux(handler, r).write(w)
+		rejectUnread(w, r, problemFromMux(handler, r).write)
 		return
 	}
+	body, p := a.bodies.read(unwrapped, r, a.maxBodyBytes(pattern))
+	defer body.release()
+	if p != nil {
+		p.write(w)
+		return
+	}
+	if conn := connFromContext(r.Context()); c.trusted {
+		conn.setServing(true)
+		defer conn.setServing(false)
+	}
+	c.header, c.body = r.Header, body.bytes
+	a.serveInSlot(w, r, c)
+}
+
+// rejectUnread writes a problem before the request's body is read. It closes
+// the connection of a request with a body: net/http would wait for the body
+// otherwise.
+func rejectUnread(w http.ResponseWriter, r *http.Request, write func(http.ResponseWriter)) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+	write(w)
+}
+
+// maxBodyBytes returns the maximum size of a route's body.
+func (a *API) maxBodyBytes(pattern string) int64 {
+	if pattern == http.MethodPost+" "+batchPath {
+		return a.maxBatchBody
+	}
+	return maxSingleBodyBytes
+}
+
+// serveInSlot waits for a slot and serves the request.
+func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo) {
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestInfoContextKey{}, c),
 		a.requestTimeout)
 	defer cancel()
 	if !isExemptFromInFlightLimit(r.URL.Path) {
-		select {
-		case a.slots <- struct{}{}:
-			defer func() { <-a.slots }()
-		case <-ctx.Done():
+		release := a.slots.acquire(ctx, c.token)
+		if release == nil {
 			newProblem(Unavailable, "",
 				"too many requests in flight: retry in a few seconds").write(w)
 			return
 		}
+		defer release()
 	}
-	r = r.WithContext(ctx)
-	c.w, c.r = unwrapped, r // http.MaxBytesReader needs net/http's own writer
-	a.mux.ServeHTTP(w, r)
+	a.repeats.serve(w, r.WithContext(ctx), c)
 }
 
 // recoverPanic logs a panic and answers 500. It closes the connection instead

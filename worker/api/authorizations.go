@@ -97,7 +97,7 @@ func (h *authorizationHandler) authorize(
 	}
 	c := requestInfoFromContext(ctx)
 	var req hold.AuthorizeRequest
-	if err := c.readJSONBody(maxSingleBodyBytes, true,
+	if err := c.readJSONBody(true,
 		func(b []byte) error { return decodeAuthorization(b, &req) }); err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
@@ -122,7 +122,7 @@ func (h *authorizationHandler) confirm(
 	}
 	c := requestInfoFromContext(ctx)
 	var req hold.ConfirmRequest
-	err := c.readJSONBody(maxSingleBodyBytes, false, func(b []byte) error {
+	err := c.readJSONBody(false, func(b []byte) error {
 		if b == nil {
 			return nil
 		}

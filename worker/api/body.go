@@ -2,28 +2,22 @@ package api
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"mime"
-	"net"
 	"net/http"
 	"strings"
-	"sync"
 )
-
-var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // decodeRequiredBody decodes the body of a request that must have one.
 func (c *requestInfo) decodeRequiredBody(into any) error {
-	return c.readJSONBody(maxSingleBodyBytes, true, func(b []byte) error {
+	return c.readJSONBody(true, func(b []byte) error {
 		return decodeStrict(b, into)
 	})
 }
 
 // decodeOptionalBody decodes the body of a request that may have none.
 func (c *requestInfo) decodeOptionalBody(into any) error {
-	return c.readJSONBody(maxSingleBodyBytes, false, func(b []byte) error {
+	return c.readJSONBody(false, func(b []byte) error {
 		if b == nil {
 			return nil
 		}
@@ -31,52 +25,19 @@ func (c *requestInfo) decodeOptionalBody(into any) error {
 	})
 }
 
-// readJSONBody passes a JSON body of at most limit bytes to use; nil stands for
-// an empty body that is not required. The bytes are reused afterwards.
-func (c *requestInfo) readJSONBody(limit int64, required bool, use func(body []byte) error) error {
-	return c.readRawBody(limit, func(body []byte) error {
-		if len(bytes.TrimSpace(body)) == 0 {
-			if required {
-				return newProblem(BodyRequired, "", "missing body: send a JSON object")
-			}
-			return use(nil)
+// readJSONBody passes the JSON body, which was read before the request got its
+// slot, to use; nil stands for an empty body that is not required.
+func (c *requestInfo) readJSONBody(required bool, use func(body []byte) error) error {
+	if len(bytes.TrimSpace(c.body)) == 0 {
+		if required {
+			return newProblem(BodyRequired, "", "missing body: send a JSON object")
 		}
-		if p := checkJSONContentType(c.r.Header); p != nil {
-			return p
-		}
-		return use(body)
-	})
-}
-
-// readRawBody is readJSONBody for a body of any type.
-func (c *requestInfo) readRawBody(limit int64, use func(body []byte) error) error {
-	r := c.r
-	tooLarge := newProblem(BodyTooLarge, "",
-		fmt.Sprintf("the body is larger than %d bytes: split the request", limit))
-	if r.ContentLength > limit {
-		c.w.Header().Set("Connection", "close")
-		return tooLarge
+		return use(nil)
 	}
-	buf := bodyBuffers.Get().(*bytes.Buffer)
-	buf.Reset()
-	defer bodyBuffers.Put(buf) // its size is bounded by limit
-	if r.ContentLength > 0 {
-		buf.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
+	if p := checkJSONContentType(c.header); p != nil {
+		return p
 	}
-	_, err := buf.ReadFrom(http.MaxBytesReader(c.w, r.Body, limit))
-	var over *http.MaxBytesError
-	var slow net.Error
-	switch {
-	case errors.As(err, &over):
-		return tooLarge
-	case errors.As(err, &slow) && slow.Timeout():
-		return newProblem(BodyTimeout, "", "timeout while reading the body: send it again")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return newProblem(InvalidJSON, "", "the body is shorter than its Content-Length")
-	case err != nil:
-		return newProblem(InvalidJSON, "", "the body could not be read to its end")
-	}
-	return use(buf.Bytes())
+	return use(c.body)
 }
 
 // checkJSONContentType rejects a body that is not declared as JSON. A web page

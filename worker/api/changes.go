@@ -117,6 +117,10 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 		if err != nil {
 			return nil, h.logAndConvertError(ctx, err)
 		}
+		if changed.State.Final() {
+			// A repeated request: nothing is left to do.
+			return h.newHoldResponse(&changed, now, http.StatusOK, false), nil
+		}
 		return h.newHoldResponse(&changed, now, status, false), nil
 	}
 }
@@ -125,7 +129,7 @@ func (h *holdChangeHandler) patch(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var p hold.Patch
-	if err := requestInfoFromContext(ctx).readJSONBody(maxSingleBodyBytes, true,
+	if err := requestInfoFromContext(ctx).readJSONBody(true,
 		func(b []byte) error { return decodePatch(b, &p) }); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
@@ -136,7 +140,7 @@ func (h *holdChangeHandler) capture(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var req hold.CaptureRequest
-	err := requestInfoFromContext(ctx).readJSONBody(maxSingleBodyBytes, false,
+	err := requestInfoFromContext(ctx).readJSONBody(false,
 		func(b []byte) (err error) {
 			req, err = decodeCaptureRequest(b)
 			return err

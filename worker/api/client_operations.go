@@ -51,6 +51,15 @@ func (c operationsClient) Reconciliation(
 	return run, err
 }
 
+// ReconciliationFindings returns the newest comparison with only the findings
+// of one kind.
+func (c operationsClient) ReconciliationFindings(
+	ctx context.Context, kind string,
+) (run Reconciliation, err error) {
+	err = c.get(ctx, "/v1/reconcile", url.Values{"kind": {kind}}, &run)
+	return run, err
+}
+
 // SinkStatuses lists the sinks of events and alerts.
 func (c operationsClient) SinkStatuses(ctx context.Context) (s SinkList, err error) {
 	err = c.get(ctx, "/v1/deliveries", nil, &s)

@@ -5,14 +5,15 @@
 //
 //  1. Access: [Tokens] decide who calls and what the caller may do.
 //  2. Routing, with 404 and 405 as problems.
-//  3. A slot: at most [Options].MaxInFlight requests are served at a time.
-//     Others wait. /healthz, /readyz and /metrics need no slot, because they
-//     must answer when all requests hang.
-//  4. Strict decoding of path, parameters, headers and body.
-//  5. One call of the worker, through the small interface that the handler
+//  3. The body, within 2 seconds and under a bound of memory for all bodies.
+//  4. A slot: at most [Options].MaxInFlight requests are served at a time, and
+//     three quarters of them for one token. Others wait. /healthz, /readyz and
+//     /metrics need no slot, because they must answer when all requests hang.
+//  5. Strict decoding of path, parameters, headers and body.
+//  6. One call of the worker, through the small interface that the handler
 //     declares. This package knows neither Redis nor Stripe, and does not
 //     decide what may happen to a hold.
-//  6. The response: a [hold.View], or a [Problem] as defined by RFC 9457.
+//  7. The response: a [hold.View], or a [Problem] as defined by RFC 9457.
 //
 // Each concern has one handler, which registers its routes. huma derives
 // routes, parameters and the OpenAPI document from Go types. An operation
@@ -48,7 +49,9 @@
 //     proxy.
 //   - A hold's history shows the token's name. The names of callers without a
 //     token, such as cli, are reserved.
-//   - Bodies, headers, times, pages and requests in flight are bounded.
+//   - Connections, headers, bodies, times, pages and requests in flight are
+//     bounded. A [ConnectionLimiter] closes connections that have proved nothing
+//     before it refuses a new one.
 //   - If-Match is compared with the hold's revision by intake.Changer, and the
 //     store writes only on the version that was read.
 //   - The client never retries a change. [UnreachableError] says whether the
@@ -56,8 +59,9 @@
 //   - Changing /v1/log-level requires the role operate, and logs who did.
 //
 // Webhooks pass no access control: Stripe has no token and proves itself by the
-// signature. Before the signature is verified, a caller can use one of 64 slots
-// for 5 seconds and 1 MiB. Rejections are counted ([API.InvalidSignatures]) and
+// signature. Before the signature is verified, a caller can use a connection for
+// 2 seconds and a share of the memory of bodies, but none of the 64 slots.
+// Rejections are counted ([API.InvalidSignatures]) and
 // logged once a minute. A 200 means that the event's effect is stored.
 //
 // If tokens are required, /healthz and /readyz still answer callers without

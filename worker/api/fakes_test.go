@@ -42,6 +42,7 @@ type fakeHolds struct {
 	err           error                          // what everything answers
 	lastBy        string                         // of the last change
 	blockGet      chan struct{}                  // Get waits for it
+	getBlocked    chan struct{}                  // receives one for each Get that waits
 	checks        []health.ReadinessCheckResult
 	lastQuery     query.HoldQuery
 	lastPlanAhead time.Duration
@@ -94,6 +95,10 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 
 func (m *fakeHolds) Get(ctx context.Context, id string) (hold.Hold, time.Time, error) {
 	if m.blockGet != nil {
+		select {
+		case m.getBlocked <- struct{}{}:
+		default:
+		}
 		select {
 		case <-m.blockGet:
 		case <-ctx.Done():

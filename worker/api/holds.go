@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -29,7 +31,7 @@ type ListPage struct {
 type emptyInput struct{}
 
 type getHoldInput struct {
-	ID string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
+	ID string `path:"id" maxLength:"200" doc:"The PaymentIntent that first placed the hold, or the hold's reference" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 }
 
 type listHoldsInput struct {
@@ -63,6 +65,8 @@ func (h *holdReadHandler) register(doc huma.API) {
 		OperationID: "getHold", Method: http.MethodGet, Path: "/v1/holds/{id}",
 		Tags:    []string{"holds"},
 		Summary: "Show a hold with its history",
+		Description: "A reference finds the open hold that has it, or else the settled one. " +
+			"If several have it, the request returns 409 `ambiguous_reference`.",
 	}, h.get)
 	huma.Register(doc, huma.Operation{
 		OperationID: "listHolds", Method: http.MethodGet, Path: "/v1/holds",
@@ -74,14 +78,62 @@ func (h *holdReadHandler) register(doc huma.API) {
 }
 
 func (h *holdReadHandler) get(ctx context.Context, in *getHoldInput) (*holdOutput, error) {
-	if err := checkPathID(in.ID); err != nil {
+	id := in.ID
+	if !strings.HasPrefix(id, "pi_") {
+		var err error
+		if id, err = h.findByReference(ctx, in.ID); err != nil {
+			return nil, h.logAndConvertError(ctx, err)
+		}
+	}
+	if err := checkPathID(id); err != nil {
 		return nil, err
 	}
-	found, now, err := h.reader.Get(ctx, in.ID)
+	found, now, err := h.reader.Get(ctx, id)
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
 	return h.newHoldResponse(&found, now, http.StatusOK, true), nil
+}
+
+// maxReferencePages bounds the pages that a search for a reference reads.
+const maxReferencePages = 10
+
+// findByReference returns the id of the hold with this reference. Open holds
+// have precedence, because a booking may have had others before.
+func (h *holdReadHandler) findByReference(ctx context.Context, reference string) (string, error) {
+	var open, settled []string
+	q := query.HoldQuery{Reference: reference, Limit: MaxPageSize}
+	for range maxReferencePages {
+		page, err := h.reader.List(ctx, q)
+		if err != nil {
+			return "", err
+		}
+		for i := range page.Holds {
+			switch found := &page.Holds[i]; {
+			case found.Reference != reference: // it only begins so
+			case found.State.Final():
+				settled = append(settled, found.ID)
+			default:
+				open = append(open, found.ID)
+			}
+		}
+		if page.Next == "" || len(open) > 1 {
+			break
+		}
+		q.Cursor = page.Next
+	}
+	if len(open) == 0 {
+		open = settled
+	}
+	switch len(open) {
+	case 0:
+		return "", newProblem(hold.HoldNotFound, "id",
+			fmt.Sprintf("no hold has the id or the reference %.100q", reference))
+	case 1:
+		return open[0], nil
+	}
+	return "", newProblem(AmbiguousReference, "id", fmt.Sprintf(
+		"several holds have the reference %.100q: use the id of one, such as %s", reference, open[0]))
 }
 
 func (h *holdReadHandler) list(ctx context.Context, in *listHoldsInput) (*listHoldsOutput, error) {

@@ -215,7 +215,8 @@ func TestInvalidInput_ChangesNothing(t *testing.T) {
 		{"batch and comma", "POST", "/v1/holds:batch", `{"holds":[` + many + `,]}`,
 			400, api.InvalidJSON, ""},
 
-		{"get a malformed id", "GET", "/v1/holds/12345", ``, 422, hold.InvalidID, "id"},
+		{"get a malformed id", "GET", "/v1/holds/pi_", ``, 422, hold.InvalidID, "id"},
+		{"get an unknown reference", "GET", "/v1/holds/12345", ``, 404, hold.HoldNotFound, "id"},
 		{"get an unknown id", "GET", "/v1/holds/" + other, ``, 404, hold.HoldNotFound, ""},
 		{"patch an unknown id", "PATCH", "/v1/holds/" + other, `{"reference":"x"}`,
 			404, hold.HoldNotFound, ""},

@@ -66,7 +66,8 @@ func NewServer(h http.Handler, log *zap.Logger) *http.Server {
 		ReadTimeout:       20 * time.Second,
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
+		MaxHeaderBytes:    maxHeaderBytes - 4<<10, // net/http allows 4 KiB more
+		ConnContext:       withConn,
 		ErrorLog:          errorLog,
 	}
 }

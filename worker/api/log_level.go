@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
@@ -20,7 +21,7 @@ type LogLevel struct {
 // logLevelControl changes the log level of this process.
 type logLevelControl struct {
 	level      zap.AtomicLevel
-	configured zapcore.Level
+	configured atomic.Int32 // a zapcore.Level
 	log        *zap.Logger
 	mu         sync.Mutex // one change at a time
 }
@@ -29,11 +30,13 @@ func newLogLevelControl(level *zap.AtomicLevel, log *zap.Logger) *logLevelContro
 	if level == nil {
 		return nil
 	}
-	return &logLevelControl{level: *level, configured: level.Level(), log: log}
+	l := &logLevelControl{level: *level, log: log}
+	l.configured.Store(int32(level.Level()))
+	return l
 }
 
 func (l *logLevelControl) current() LogLevel {
-	return LogLevel{Level: l.level.String(), Configured: l.configured.String()}
+	return LogLevel{Level: l.level.String(), Configured: zapcore.Level(l.configured.Load()).String()}
 }
 
 // set changes the level. It logs who changed it, at any level.

@@ -191,6 +191,7 @@ func (d *operationDoc) addToOperation(
 	if err != nil {
 		return err
 	}
+	d.addIdempotencyKey(op)
 	delete(op.Responses, "default")
 	success := op.Responses[strconv.Itoa(op.DefaultStatus)]
 	success.Content["application/json"].Example = example
@@ -203,6 +204,23 @@ func (d *operationDoc) addToOperation(
 		return nil
 	}
 	return d.addProblems(op, problem)
+}
+
+// addIdempotencyKey adds the header to a POST that does not name it itself.
+func (d *operationDoc) addIdempotencyKey(op *huma.Operation) {
+	if op.Method != http.MethodPost || slices.ContainsFunc(op.Parameters,
+		func(p *huma.Param) bool { return p.Name == "Idempotency-Key" }) {
+		return
+	}
+	least, most := 8, 128
+	op.Parameters = append(op.Parameters, &huma.Param{Name: "Idempotency-Key", In: "header",
+		Description: "A new key for each request, and the same key for its retries: 8 to 128 " +
+			"visible ASCII characters, such as a UUID. For 24 hours a retry returns the first " +
+			"successful response, with `" + replayedHeader + ": true`",
+		Example: "0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10",
+		Schema:  &huma.Schema{Type: huma.TypeString, MinLength: &least, MaxLength: &most}})
+	d.problems = slices.Concat(d.problems, []hold.ProblemCode{hold.InvalidIdempotencyKey,
+		hold.IdempotencyKeyReused, hold.InProgress})
 }
 
 // addProblems adds one response for each status, with an example of each code.

@@ -66,7 +66,7 @@ func holdDocs() map[string]operationDoc {
 				{Status: 201, Hold: &h}, {Status: 422, Problem: invalidProblem}}},
 			problems: withProblems([][]hold.ProblemCode{bodyProblems}, InvalidBatch)},
 		"getHold": {response: withHistory,
-			problems: []hold.ProblemCode{hold.InvalidID, hold.HoldNotFound}},
+			problems: []hold.ProblemCode{hold.InvalidID, hold.HoldNotFound, AmbiguousReference}},
 		"listHolds": {
 			response: ListPage{Holds: []hold.View{h}, Next: "eyJ2IjoxfQ", Now: h.CreatedAt},
 			problems: withProblems([][]hold.ProblemCode{parameterProblems}, hold.InvalidID,

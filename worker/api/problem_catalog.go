@@ -28,6 +28,7 @@ const (
 	CrossOriginRefused   hold.ProblemCode = "cross_origin_refused"
 	Unavailable          hold.ProblemCode = "unavailable"
 	InternalError        hold.ProblemCode = "internal_error"
+	AmbiguousReference   hold.ProblemCode = "ambiguous_reference"
 	ReconcileRunNotFound hold.ProblemCode = "reconcile_run_not_found"
 	SinkNotFound         hold.ProblemCode = "sink_not_found"
 	InvalidSignature     hold.ProblemCode = "invalid_signature" // of a webhook
@@ -65,6 +66,7 @@ var problemCatalog = []problemStatusAndTitle{
 	{MethodNotAllowed, 405, "The route does not support this method"},
 	{BodyTimeout, 408, "The body did not arrive in time"},
 	{hold.HoldExists, 409, "The hold is scheduled with other terms"},
+	{AmbiguousReference, 409, "Several holds have the reference"},
 	{hold.IdempotencyKeyReused, 409, "The Idempotency-Key was used for another request"},
 	{hold.InProgress, 409, "The same request is in progress"},
 	{hold.AuthorizationAbandoned, 409, "The authorization was not confirmed in time"},

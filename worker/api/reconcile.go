@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -57,13 +58,14 @@ type Reconciliation struct {
 
 // Finding is one difference between Stripe and the schedule.
 type Finding struct {
-	Kind          string `json:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,contradiction,orphan,rejected,unreadable"`
-	PaymentIntent string `json:"payment_intent,omitempty"`
-	Account       string `json:"account,omitempty"`
-	Reference     string `json:"reference,omitempty"`
-	Amount        int64  `json:"amount,omitempty" doc:"In minor units"`
-	Currency      string `json:"currency,omitempty"`
-	Detail        string `json:"detail,omitempty"`
+	Kind          string     `json:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,contradiction,orphan,recent,rejected,unreadable" doc:"orphan holds money and is not scheduled; recent is one of the last ten minutes, which is skipped"`
+	PaymentIntent string     `json:"payment_intent,omitempty"`
+	Account       string     `json:"account,omitempty"`
+	Reference     string     `json:"reference,omitempty"`
+	Amount        int64      `json:"amount,omitempty" doc:"In minor units"`
+	Currency      string     `json:"currency,omitempty"`
+	ExpiresAt     *time.Time `json:"expires_at,omitempty" doc:"When the authorization ends, of a PaymentIntent without a hold"`
+	Detail        string     `json:"detail,omitempty"`
 }
 
 type reconcileOutput struct {
@@ -72,7 +74,8 @@ type reconcileOutput struct {
 }
 
 type getReconciliationInput struct {
-	ID string `query:"id" maxLength:"100" doc:"Id of the run. Default: the newest" example:"rec_k3v7q2m5x6c4b2za"`
+	Kind string `query:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,contradiction,orphan,recent,rejected,unreadable" doc:"Only findings of this kind; orphan lists what holds money and is not scheduled" example:"orphan"`
+	ID   string `query:"id" maxLength:"100" doc:"Id of the run. Default: the newest" example:"rec_k3v7q2m5x6c4b2za"`
 }
 
 // reconcileHandler starts and shows comparisons with Stripe.
@@ -138,6 +141,13 @@ func (h *reconcileHandler) get(
 		return nil, newProblem(ReconcileRunNotFound, "id", fmt.Sprintf("no reconcile run %q, "+
 			"or a newer run has replaced it: POST /v1/reconcile starts one", in.ID))
 	}
+	if in.Kind != "" {
+		run.Findings = slices.DeleteFunc(slices.Clone(run.Findings), func(f reconcile.Finding) bool {
+			return string(f.Kind) != in.Kind
+		})
+		run.Counts = map[reconcile.FindingKind]int64{
+			reconcile.FindingKind(in.Kind): run.Counts[reconcile.FindingKind(in.Kind)]}
+	}
 	return &reconcileOutput{Status: http.StatusOK, Body: h.newReconciliationResponse(&run)}, nil
 }
 
@@ -159,7 +169,8 @@ func (h *reconcileHandler) newReconciliationResponse(r *reconcile.Reconciliation
 	for _, f := range r.Findings {
 		out.Findings = append(out.Findings, Finding{Kind: string(f.Kind),
 			PaymentIntent: f.PaymentIntent, Account: f.Account, Reference: f.Reference,
-			Amount: f.Amount, Currency: f.Currency, Detail: f.Detail})
+			Amount: f.Amount, Currency: f.Currency,
+			ExpiresAt: optionalTime(f.ExpiresAt), Detail: f.Detail})
 	}
 	return out
 }

@@ -93,3 +93,26 @@ func TestReconcile_ReadRoleCannotStart(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }
+
+// The parameter kind selects findings, such as what is not scheduled.
+func TestReconciliation_FindingsOfOneKind(t *testing.T) {
+	ends := time.Date(2026, 12, 6, 11, 0, 0, 0, time.UTC)
+	c := &fakeReconciler{lastRun: reconcile.Reconciliation{ID: "rec_1", State: reconcile.RunFinished,
+		Counts: map[reconcile.FindingKind]int64{reconcile.FoundOrphan: 3, reconcile.FoundCaptured: 9},
+		Findings: []reconcile.Finding{
+			{Kind: reconcile.FoundCaptured, PaymentIntent: "pi_captured1"},
+			{Kind: reconcile.FoundOrphan, PaymentIntent: testHoldID, Reference: "BK-1", ExpiresAt: ends},
+		}}}
+	s, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Reconciler: c})
+	run, err := newTestClient(t, s.URL, "").ReconciliationFindings(t.Context(), "orphan")
+	if err != nil || len(run.Findings) != 1 || run.FindingsOmitted != 2 || len(run.CountsByKind) != 1 ||
+		run.Findings[0].Reference != "BK-1" || !run.Findings[0].ExpiresAt.Equal(ends) {
+		t.Errorf("%+v %v", run, err)
+	}
+	if len(c.lastRun.Findings) != 2 {
+		t.Error("the run itself was changed")
+	}
+	if r := sendRequest(t, "GET", s.URL+"/v1/reconcile?kind=foreign", ""); r.status != 422 {
+		t.Errorf("an unknown kind: %v", r)
+	}
+}

@@ -12,8 +12,9 @@ type requestInfo struct {
 	method, path string
 	by           string // the caller's name in the hold's history
 	trusted      bool   // may see version, addresses and causes
-	w            http.ResponseWriter
-	r            *http.Request
+	token        string // the name of the caller's token; empty without one
+	header       http.Header
+	body         []byte
 }
 
 type requestInfoContextKey struct{}

@@ -20,6 +20,9 @@ type Scheduler interface {
 	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult
 }
 
+// batchPath is the route of batches. Their bodies may be larger than others.
+const batchPath = "/v1/holds:batch"
+
 // BatchResult is the result for one hold of a batch: Hold or Problem.
 type BatchResult struct {
 	Status  int        `json:"status" doc:"The status of the same request sent alone: 201 created, 200 scheduled before, otherwise the problem's"`
@@ -44,8 +47,7 @@ type scheduleBatchOutput struct {
 // scheduleHandler accepts requests to schedule holds.
 type scheduleHandler struct {
 	responseBuilder
-	scheduler    Scheduler
-	maxBatchBody int64
+	scheduler Scheduler
 }
 
 func (s *scheduleHandler) register(doc huma.API) {
@@ -67,7 +69,7 @@ func (s *scheduleHandler) register(doc huma.API) {
 			"`on_expiry` does not act, unless `confirm` was true.",
 	}, s.schedule)
 	huma.Register(doc, huma.Operation{
-		OperationID: "scheduleHolds", Method: http.MethodPost, Path: "/v1/holds:batch",
+		OperationID: "scheduleHolds", Method: http.MethodPost, Path: batchPath,
 		Tags:    []string{"holds"},
 		Summary: "Schedule many holds",
 		Description: "Up to 1000 holds. Each has its own result, in the order of the request: " +
@@ -105,7 +107,7 @@ func (s *scheduleHandler) scheduleBatch(
 	c := requestInfoFromContext(ctx)
 	var reqs []hold.ScheduleRequest
 	var problems []*Problem // one for each request; nil: it is valid
-	err := c.readJSONBody(s.maxBatchBody, true, func(b []byte) (err error) {
+	err := c.readJSONBody(true, func(b []byte) (err error) {
 		reqs, problems, err = decodeScheduleBatch(b)
 		return err
 	})

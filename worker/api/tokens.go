@@ -123,6 +123,11 @@ func parseToken(fields []string) (callerToken, error) {
 // Len returns the number of tokens.
 func (t *Tokens) Len() int { return len(t.entries) }
 
+// Equal reports whether the tokens are the same, in the same order.
+func (t *Tokens) Equal(other *Tokens) bool {
+	return other != nil && slices.Equal(t.entries, other.entries)
+}
+
 // findCaller compares with every token in constant time. Role 0 means no match.
 func (t *Tokens) findCaller(given string) (name string, r callerRole) {
 	digest := sha256.Sum256([]byte(given))

@@ -18,8 +18,7 @@ const WebhookPath = "/webhooks/stripe"
 
 const (
 	maxWebhookBodyBytes = 1 << 20
-	maxSignatureBytes   = 4 << 10         // of the Stripe-Signature header
-	webhookReadTimeout  = 5 * time.Second // for the body to arrive
+	maxSignatureBytes   = 4 << 10 // of the Stripe-Signature header
 	// of one event, waiting included; Stripe waits about 20 s
 	webhookTimeout       = 10 * time.Second
 	maxWebhooksInFlight  = 64
@@ -42,14 +41,17 @@ type WebhookOptions struct {
 // verified.
 type webhookHandler struct {
 	*WebhookOptions
+	bodies            *bodyReader
 	log               *zap.Logger
 	slots             chan struct{} // one for each webhook in flight
 	invalidSignatures atomic.Uint64
 	lastLoggedAt      atomic.Int64 // last log line about a rejection, in Unix seconds
 }
 
-func newWebhookHandler(o *WebhookOptions, log *zap.Logger) *webhookHandler {
-	return &webhookHandler{WebhookOptions: o, log: log,
+func newWebhookHandler(
+	o *WebhookOptions, bodies *bodyReader, log *zap.Logger,
+) *webhookHandler {
+	return &webhookHandler{WebhookOptions: o, bodies: bodies, log: log,
 		slots: make(chan struct{}, maxWebhooksInFlight)}
 }
 
@@ -71,31 +73,35 @@ func (h *webhookHandler) serve(
 		h.rejectSignature(w, "missing or oversized Stripe-Signature header")
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), webhookTimeout)
+	body, p := h.bodies.read(unwrapped, r, maxWebhookBodyBytes)
+	defer body.release()
+	if p != nil {
+		p.write(w)
+		return
+	}
+	event, err := h.VerifyAndParse(body.bytes, signature)
+	if err != nil {
+		h.rejectSignature(w, err.Error())
+		return
+	}
+	conn := connFromContext(r.Context())
+	conn.setServing(true)
+	defer conn.setServing(false)
+	body.release() // the event has what it needs
+	h.writeError(w, h.applyEventAndRespond(r.Context(), w, event))
+}
+
+// applyEventAndRespond waits for a slot and applies a verified event.
+func (h *webhookHandler) applyEventAndRespond(
+	ctx context.Context, w http.ResponseWriter, event hold.StripeEvent,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, webhookTimeout)
 	defer cancel()
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	case <-ctx.Done():
-		newProblem(Unavailable, "", "too many events in flight: send the event again").write(w)
-		return
-	}
-	// A slow body must not occupy a slot for the server's whole read timeout.
-	// Writers without a connection have no deadline to set.
-	_ = http.NewResponseController(unwrapped).SetReadDeadline(time.Now().Add(webhookReadTimeout))
-	c := &requestInfo{method: r.Method, path: r.URL.Path, w: unwrapped, r: r.WithContext(ctx)}
-	err := c.readRawBody(maxWebhookBodyBytes, func(body []byte) error {
-		return h.applyEventAndRespond(ctx, w, body, signature)
-	})
-	h.writeError(w, err)
-}
-
-func (h *webhookHandler) applyEventAndRespond(
-	ctx context.Context, w http.ResponseWriter, body []byte, signature string,
-) error {
-	event, err := h.VerifyAndParse(body, signature)
-	if err != nil {
-		return newProblem(InvalidSignature, "", err.Error())
+		return newProblem(Unavailable, "", "too many events in flight: send the event again")
 	}
 	result, err := h.ApplyEvent(ctx, event)
 	if err != nil {
@@ -111,8 +117,6 @@ func (h *webhookHandler) writeError(w http.ResponseWriter, err error) {
 	var holdProblem *hold.Problem
 	switch {
 	case err == nil:
-	case errors.As(err, &p) && p.Code == InvalidSignature:
-		h.rejectSignature(w, p.Detail)
 	case errors.As(err, &p):
 		p.write(w)
 	case errors.As(err, &holdProblem):

@@ -23,4 +23,7 @@
 //   - An intent that no page contains is read by itself. Only Stripe's answer
 //     to that read says that the intent does not exist.
 //   - Each intent has at most one answer.
+//   - One 404 is no answer. The intent is read again 10 seconds later at the
+//     earliest; with a wrong key, the caller has seen many 404s by then and
+//     believes none of them.
 package bulkread

@@ -52,6 +52,7 @@ func NewIntentRead(h *hold.Hold) IntentRead {
 type Reader struct {
 	caller    Caller
 	listAbove int
+	missing   missingIntents
 }
 
 // NewReader returns a reader that lists the intents of an account if more than
@@ -65,20 +66,22 @@ func NewReader(caller Caller, listAbove int) *Reader {
 
 // ReadEach reads intents as the budget allows and calls done with each answer,
 // concurrently. The answer has the intent, as that to a single read does. It
-// returns the positions of the intents that were not read.
+// returns the positions of the intents that were not read, or not found for the
+// first time: a 404 is passed to done if an earlier read had one as well.
 func (r *Reader) ReadEach(
 	ctx context.Context, reads []IntentRead, b execute.BatchOptions, done func(i int,
 		a hold.Answer),
 ) (unread []int) {
 	deadline := time.Now().Add(b.MaxWait)
-	single, walks := r.splitByCost(reads)
+	single, walks, unread := r.splitByCost(reads)
 	slots := make(chan struct{}, max(1, b.Concurrency))
 	var walking sync.WaitGroup
 	for _, w := range walks {
 		w.deadline, w.priority, w.slots, w.done = deadline, b.Priority, slots, done
+		w.missing = &r.missing
 		walking.Go(func() { w.readPages(ctx) })
 	}
-	unread = r.readOneByOne(ctx, reads, single, b, done)
+	unread = append(unread, r.readOneByOne(ctx, reads, single, b, done)...)
 	walking.Wait()
 	var missed []int
 	reads = slices.Clone(reads)
@@ -97,11 +100,15 @@ func (r *Reader) ReadEach(
 }
 
 // splitByCost returns the positions of the reads of accounts with few of them,
-// and a walk for each other account.
-func (r *Reader) splitByCost(reads []IntentRead) (single []int, walks []*listWalk) {
+// a walk for each other account, and the positions of the reads that must wait.
+func (r *Reader) splitByCost(reads []IntentRead) (single []int, walks []*listWalk, wait []int) {
 	byAccount := map[string][]int{}
 	var accounts []string
 	for i := range reads {
+		if !r.missing.mayRead(reads[i].PaymentIntent) {
+			wait = append(wait, i)
+			continue
+		}
 		a := reads[i].Account
 		if byAccount[a] == nil {
 			accounts = append(accounts, a)
@@ -116,7 +123,7 @@ func (r *Reader) splitByCost(reads []IntentRead) (single []int, walks []*listWal
 		}
 	}
 	slices.Sort(single)
-	return single, walks
+	return single, walks, wait
 }
 
 // readOneByOne reads the intents at positions and returns those that it did not
@@ -133,9 +140,21 @@ func (r *Reader) readOneByOne(
 		calls[n] = hold.Call{Op: hold.OpRead, PaymentIntent: reads[i].PaymentIntent,
 			Account: reads[i].Account, MayBeMissing: reads[i].MayBeMissing}
 	}
-	unsent := r.caller.DoEach(ctx, calls, b, func(n int, a hold.Answer) { done(positions[n], a) })
+	again := make([]bool, len(calls))
+	unsent := r.caller.DoEach(ctx, calls, b, func(n int, a hold.Answer) {
+		if r.missing.isBelieved(calls[n].PaymentIntent, a.Kind) {
+			done(positions[n], a)
+		} else {
+			again[n] = true
+		}
+	})
 	for _, n := range unsent {
-		unread = append(unread, positions[n])
+		again[n] = true
+	}
+	for n := range calls {
+		if again[n] {
+			unread = append(unread, positions[n])
+		}
 	}
 	return unread
 }

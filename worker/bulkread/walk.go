@@ -35,10 +35,11 @@ type listWalk struct {
 	newest   []int            // positions by ExistedAt, newest or unknown first
 	anchors  []int            // positions at which the walk may go on, last first
 	waiting  map[string][]int // positions by PaymentIntent
-	deadline time.Time        // of the wait for the budget
-	priority hold.Priority    // of the requests
-	hasFound bool             // a page had a waiting intent
-	slots    chan struct{}    // has one element for each done under way
+	missing  *missingIntents
+	deadline time.Time     // of the wait for the budget
+	priority hold.Priority // of the requests
+	hasFound bool          // a page had a waiting intent
+	slots    chan struct{} // has one element for each done under way
 	done     func(i int, a hold.Answer)
 }
 
@@ -139,6 +140,7 @@ func (w *listWalk) answerWaitingReads(applying *sync.WaitGroup, list hold.Answer
 		in := &list.Page.Intents[n]
 		positions := w.waiting[in.ID]
 		delete(w.waiting, in.ID)
+		w.missing.isBelieved(in.ID, hold.AnswerOK)
 		for _, i := range positions {
 			matches++
 			w.hasFound = true

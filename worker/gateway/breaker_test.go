@@ -59,9 +59,61 @@ func TestBreaker_LimitsCallsDuringOutage(t *testing.T) {
 			t.Errorf("%d calls sent while half-open", n-11)
 		}
 		check("after an answer", true, -1)
-		if e.logs.FilterMessageSnippet("Stripe unavailable").Len() != 2 ||
+		if e.logs.FilterMessageSnippet("Stripe unavailable").Len() != 1 ||
 			e.logs.FilterMessage("Stripe available again").Len() != 1 {
 			t.Errorf("%+v", e.logs.All())
+		}
+	})
+}
+
+// An outage is logged once with address, cause and beginning, then each minute.
+func TestBreaker_LogsOutageOnceAMinute(t *testing.T) {
+	runWithCaller(t, func(t *testing.T, e *callerEnv) {
+		e.answer = func(context.Context, hold.Call) hold.Answer {
+			return hold.Answer{Kind: hold.AnswerUnreachable, Message: "dial tcp: refused"}
+		}
+		began := time.Now()
+		e.do(t)
+		time.Sleep(time.Second)
+		for time.Since(began) < 3*time.Minute+30*time.Second {
+			e.do(t)
+			time.Sleep(time.Second)
+		}
+		lines := e.logs.FilterMessageSnippet("Stripe unavailable").All()
+		if len(lines) != 4 {
+			t.Fatalf("%d lines: %+v", len(lines), lines)
+		}
+		for _, l := range lines {
+			f := l.ContextMap()
+			since, _ := f["since"].(time.Time)
+			if f["address"] != "https://stripe.test" || f["cause"] != "dial tcp: refused" ||
+				!since.Equal(began) {
+				t.Errorf("%+v", f)
+			}
+		}
+		e.answerAlways(hold.AnswerOK)
+		time.Sleep(6 * time.Second)
+		e.do(t)
+		end := e.logs.FilterMessage("Stripe available again").All()
+		if len(end) != 1 || end[0].ContextMap()["unavailable_for"].(time.Duration) < 3*time.Minute {
+			t.Errorf("%+v", end)
+		}
+
+		// A single failed call is no outage, and does not date the next one.
+		e.answerAlways(hold.AnswerUnreachable)
+		e.do(t)
+		e.answerAlways(hold.AnswerOK)
+		e.do(t)
+		time.Sleep(time.Hour)
+		e.answerAlways(hold.AnswerUnreachable)
+		again := time.Now()
+		for range 5 {
+			e.do(t)
+		}
+		lines = e.logs.FilterMessageSnippet("Stripe unavailable").All()
+		if since, _ := lines[len(lines)-1].ContextMap()["since"].(time.Time); len(lines) != 5 ||
+			!since.Equal(again) {
+			t.Errorf("%d lines, the last since %s, not %s", len(lines), since, again)
 		}
 	})
 }

@@ -92,6 +92,7 @@ type Caller struct {
 	budget  Budget
 	o       CallerOptions
 	breaker *gobreaker.TwoStepCircuitBreaker[hold.Answer]
+	outage  *outageLog
 
 	keyRejected atomic.Bool
 	missing     missingIntentCounter
@@ -103,7 +104,11 @@ type Caller struct {
 
 // NewCaller returns a caller that sends through client.
 func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
-	c := &Caller{client: client, budget: budget, o: o,
+	outage := &outageLog{log: o.Logger}
+	if named, ok := client.(interface{ Address() string }); ok {
+		outage.address = named.Address()
+	}
+	c := &Caller{client: client, budget: budget, o: o, outage: outage,
 		missing: missingIntentCounter{accountKnown: o.AccountKnown}}
 	c.breaker = gobreaker.NewTwoStepCircuitBreaker[hold.Answer](gobreaker.Settings{
 		Name:        "stripe",
@@ -116,10 +121,9 @@ func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			switch to {
 			case gobreaker.StateOpen:
-				o.Logger.Error("Stripe unavailable: claims paused; " +
-					"one call is tried every few seconds")
+				outage.logOutage()
 			case gobreaker.StateClosed:
-				o.Logger.Info("Stripe available again")
+				outage.logEnd()
 			}
 		},
 	})
@@ -241,9 +245,11 @@ func opForMetrics(op hold.Op) hold.Op {
 // available and repeats an error that it stored.
 func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
 	if !isConclusive(a.Kind) {
+		c.outage.recordUnanswered(a)
 		report(errNoAnswer)
 		return
 	}
+	c.outage.recordAnswered()
 	report(nil)
 	rejected := a.Kind == hold.AnswerUnauthorized
 	if !c.keyRejected.CompareAndSwap(!rejected, rejected) {

@@ -81,6 +81,8 @@ func runWithCaller(t *testing.T, f func(t *testing.T, e *callerEnv)) {
 
 type recordingClient struct{ e *callerEnv }
 
+func (recordingClient) Address() string { return "https://stripe.test" }
+
 func (c recordingClient) Do(ctx context.Context, call hold.Call) hold.Answer {
 	c.e.mu.Lock()
 	c.e.sent = append(c.e.sent, call)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +31,10 @@ var (
 	// ErrSignatureTooOld says that the signature is older than the tolerance.
 	ErrSignatureTooOld = errors.New("the signature is too old: " +
 		"the request may be a replay, or this machine's clock is wrong")
+	// ErrSignatureInFuture says that the signature is from the future by more
+	// than the tolerance, and would stay valid for longer than it should.
+	ErrSignatureInFuture = errors.New("the signature is from the future: " +
+		"this machine's clock is probably slow")
 	// ErrNotAnEvent says that the body is signed but is not an event of Stripe.
 	ErrNotAnEvent = errors.New("the body is signed but is not a readable event")
 )
@@ -127,8 +132,8 @@ type ParseEventOptions struct {
 // ParseEvent verifies and parses a webhook, which is a snapshot event or a thin
 // one. The body must be unchanged, and signature is the header
 // Stripe-Signature. An event that is not about a PaymentIntent has an empty
-// PaymentIntent. Errors are [ErrInvalidSignature], [ErrSignatureTooOld] and
-// [ErrNotAnEvent].
+// PaymentIntent. Errors are [ErrInvalidSignature], [ErrSignatureTooOld],
+// [ErrSignatureInFuture] and [ErrNotAnEvent].
 func ParseEvent(body []byte, signature string, o ParseEventOptions) (hold.StripeEvent, error) {
 	if o.Tolerance == 0 {
 		o.Tolerance = DefaultSignatureTolerance
@@ -250,8 +255,21 @@ func (s *eventObject) toPaymentIntent(livemode bool) *hold.PaymentIntent {
 	}
 }
 
+// signedAt returns the time of a valid signature. The header's last time is the
+// one that stripe-go verifies.
+func signedAt(signature string) (at time.Time) {
+	for _, part := range strings.Split(signature, ",") {
+		if text, ok := strings.CutPrefix(part, "t="); ok {
+			if seconds, err := strconv.ParseInt(text, 10, 64); err == nil {
+				at = time.Unix(seconds, 0)
+			}
+		}
+	}
+	return at
+}
+
 // verifySignature checks that the body has a signature with one of the secrets
-// that is not older than tolerance.
+// whose time differs from now by at most tolerance.
 func verifySignature(
 	body []byte, signature string, secrets []string, tolerance time.Duration,
 ) error {
@@ -263,6 +281,8 @@ func verifySignature(
 			continue // any sender could sign with an empty secret
 		}
 		switch err := webhook.ValidatePayloadWithTolerance(body, signature, secret, tolerance); {
+		case err == nil && signedAt(signature).After(time.Now().Add(tolerance)):
+			return ErrSignatureInFuture
 		case err == nil:
 			return nil
 		case errors.Is(err, webhook.ErrTooOld): // stripe-go checks the age before the signatures

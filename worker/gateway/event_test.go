@@ -177,6 +177,7 @@ func FuzzParseEvent(f *testing.F) {
 			gateway.ParseEventOptions{Secrets: []string{webhookSecret}, Tolerance: time.Minute})
 		known := errors.Is(err, gateway.ErrInvalidSignature) ||
 			errors.Is(err, gateway.ErrSignatureTooOld) ||
+			errors.Is(err, gateway.ErrSignatureInFuture) ||
 			errors.Is(err, gateway.ErrNotAnEvent)
 		switch {
 		case err != nil && !known, err != nil && signed && !errors.Is(err, gateway.ErrNotAnEvent):
@@ -190,4 +191,20 @@ func FuzzParseEvent(f *testing.F) {
 			t.Errorf("%+v", e)
 		}
 	})
+}
+
+// A signature from the future would stay valid for longer than one from now.
+func TestParseEvent_SignatureFromTheFuture(t *testing.T) {
+	body := []byte(`{"id":"evt_1","object":"event","type":"charge.captured","created":1,` +
+		`"data":{"object":{"object":"charge","id":"ch_1"}}}`)
+	for ahead, want := range map[time.Duration]error{
+		4 * time.Minute: nil, 6 * time.Minute: gateway.ErrSignatureInFuture,
+	} {
+		signature := stripesim.Sign(body, time.Now().Add(ahead), webhookSecret)
+		_, err := gateway.ParseEvent(body, signature,
+			gateway.ParseEventOptions{Secrets: []string{webhookSecret}})
+		if !errors.Is(err, want) {
+			t.Errorf("%s ahead: %v, want %v", ahead, err, want)
+		}
+	}
 }

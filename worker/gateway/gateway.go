@@ -66,8 +66,10 @@ type Gateway struct {
 	paymentIntents paymentintent.Client
 	timeout        time.Duration
 	livemode       bool
+	address        string          // of the API
 	pool           *http.Transport // nil if Options.Transport was set
 	scrubber       *secretScrubber
+	key            *currentKey
 }
 
 // New validates the options and returns a gateway. It sends nothing.
@@ -90,7 +92,9 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
 		livemode: o.APIKey.isLive(),
+		address:  base,
 		scrubber: newSecretScrubber(o.APIKey),
+		key:      newCurrentKey(o.APIKey),
 	}
 	transport := o.Transport
 	if transport == nil {
@@ -98,7 +102,7 @@ func New(o Options) (*Gateway, error) {
 		transport = g.pool
 	}
 	g.paymentIntents = paymentintent.Client{
-		B: newStripeBackend(base, transport, o.Context), Key: string(o.APIKey),
+		B: newStripeBackend(base, transport, o.Context, g.key), Key: string(o.APIKey),
 	}
 	return g, nil
 }
@@ -108,7 +112,7 @@ func New(o Options) (*Gateway, error) {
 // ignore the context while they sleep, and holdd records each attempt before it
 // sends it.
 func newStripeBackend(
-	base string, transport http.RoundTripper, stripeContext string,
+	base string, transport http.RoundTripper, stripeContext string, key *currentKey,
 ) stripe.Backend {
 	_, reportsConns := transport.(*http.Transport)
 	if stripeContext != "" {
@@ -117,7 +121,8 @@ func newStripeBackend(
 	return stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: stripe.String(base),
 		HTTPClient: &http.Client{
-			Transport: &tracingTransport{next: transport, nextReportsConns: reportsConns},
+			Transport: &keyTransport{key: key,
+				next: &tracingTransport{next: transport, nextReportsConns: reportsConns}},
 			// Stripe does not redirect. A redirect could send the key or a
 			// capture to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -129,6 +134,9 @@ func newStripeBackend(
 		EnableTelemetry:   stripe.Bool(false),
 	})
 }
+
+// Address returns the URL of the API. It contains no secret.
+func (g *Gateway) Address() string { return g.address }
 
 // Livemode reports whether the API key is of live mode.
 func (g *Gateway) Livemode() bool { return g.livemode }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -46,12 +47,25 @@ func (p maxLengthPattern) matches(
 // the gateway reads only the message, the code and the decline code of an
 // error.
 type secretScrubber struct {
-	apiKey *string // a pointer, so that fmt does not print the key
+	// The keys that were used, behind a pointer, so that fmt does not print them.
+	apiKeys atomic.Pointer[[]string]
 }
 
 func newSecretScrubber(k APIKey) *secretScrubber {
-	s := string(k)
-	return &secretScrubber{apiKey: &s}
+	s := &secretScrubber{}
+	s.apiKeys.Store(&[]string{string(k)})
+	return s
+}
+
+// maxScrubbedKeys bounds the earlier keys that are still removed. Stripe's
+// texts name the key of their request, and a request lasts seconds.
+const maxScrubbedKeys = 4
+
+// addKey adds a key that replaces the last one.
+func (s *secretScrubber) addKey(k APIKey) {
+	keys := append([]string{string(k)}, *s.apiKeys.Load()...)
+	keys = keys[:min(len(keys), maxScrubbedKeys)]
+	s.apiKeys.Store(&keys)
 }
 
 // redactSecrets replaces the API key and texts that have the form of a secret.
@@ -59,7 +73,9 @@ func (s *secretScrubber) redactSecrets(text string) string {
 	if !strings.Contains(text, "_") { // every secret has an underscore
 		return text
 	}
-	text = strings.ReplaceAll(text, *s.apiKey, withheldPlaceholder)
+	for _, key := range *s.apiKeys.Load() {
+		text = strings.ReplaceAll(text, key, withheldPlaceholder)
+	}
 	return secretPattern.ReplaceAllString(text, withheldPlaceholder)
 }
 

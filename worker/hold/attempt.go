@@ -99,16 +99,21 @@ func (a *AuthorizationAttempt) cancelIdempotencyKey() string {
 
 var callerKeyPattern = regexp.MustCompile(`^[!-~]{8,}$`)
 
+// CheckIdempotencyKey checks a caller's idempotency key.
+func CheckIdempotencyKey(key string) error {
+	if len(key) > 128 || !callerKeyPattern.MatchString(key) {
+		return newProblem(InvalidIdempotencyKey, "Idempotency-Key",
+			"send 8 to 128 visible ASCII characters that are new for each request, such as a UUID, "+
+				"and the same again when you repeat it")
+	}
+	return nil
+}
+
 // AttemptIDFromKey returns the id of the attempt that belongs to a caller's
 // idempotency key.
 func AttemptIDFromKey(key string) (string, error) {
-	if len(key) > 128 || !callerKeyPattern.MatchString(key) {
-		return "", newProblem(
-			InvalidIdempotencyKey,
-			"Idempotency-Key",
-			"send 8 to 128 visible ASCII characters that are new for each authorization, such as a UUID, "+
-				"and the same again when you repeat it",
-		)
+	if err := CheckIdempotencyKey(key); err != nil {
+		return "", err
 	}
 	sum := sha256.Sum256([]byte("holdd authorization\x00" + key))
 	return hex.EncodeToString(sum[:16]), nil

@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"cmp"
 	"maps"
 	"time"
 )
@@ -167,8 +168,12 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 }
 
 // RequestCapture schedules a capture now. Amount 0 means the amount of the
-// terms. Errors are *[Problem].
+// terms. A request for what is already captured changes nothing. Errors are
+// *[Problem].
 func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Decision, error) {
+	if h.State == Captured && isCapturedAsRequested(&h, &req) {
+		return Decision{Hold: h, Unchanged: true}, nil
+	}
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
@@ -199,6 +204,22 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 	return scheduleOpNow(h, OpCapture, by, now), nil
 }
 
+// isCapturedAsRequested reports whether a captured hold already has the outcome
+// of a capture request, so that a repeated request is no conflict. A request
+// without an amount matches only a capture by holdd: what another system
+// captured may be less than all.
+func isCapturedAsRequested(h *Hold, req *CaptureRequest) bool {
+	params, err := req.CaptureParamsPatch.applyTo(h.CaptureParams)
+	if err != nil || !params.Equal(&h.CaptureParams) {
+		return false
+	}
+	want := cmp.Or(req.Amount, h.CaptureAmount)
+	if want == 0 {
+		return h.CapturedAmount > h.CapturedElsewhere && h.CapturedAmount == authorizedTotal(h)
+	}
+	return want == h.CapturedAmount
+}
+
 // haveSameCaptureTerms reports whether a capture of both states of a hold is
 // the same.
 func haveSameCaptureTerms(h, other *Hold) bool {
@@ -207,10 +228,14 @@ func haveSameCaptureTerms(h, other *Hold) bool {
 
 // RequestCancel schedules a cancel now. Once it is accepted, nothing captures
 // the hold. An empty reason means the one recorded before, or else the setting.
-// Errors are *[Problem].
+// A request for a hold that is already canceled changes nothing. Errors are
+// *[Problem].
 func (h Hold) RequestCancel(reason, by string, now time.Time) (Decision, error) {
 	if err := checkCancellationReason(reason); err != nil {
 		return Decision{}, err
+	}
+	if h.State == Canceled && (reason == "" || reason == h.CancellationReason) {
+		return Decision{Hold: h, Unchanged: true}, nil
 	}
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err

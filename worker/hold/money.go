@@ -24,19 +24,52 @@ func FormatAmount(minor int64, currency string) string {
 		return strconv.FormatInt(minor, 10)
 	}
 	code := strings.ToUpper(currency)
-	digits := int64(100)
-	width := 2
-	switch {
-	case slices.Contains(zeroDecimal, currency):
+	digits, width := int64(100), decimals(currency)
+	switch width {
+	case 0:
 		return strconv.FormatInt(minor, 10) + " " + code
-	case slices.Contains(threeDecimal, currency):
-		digits, width = 1000, 3
+	case 3:
+		digits = 1000
 	}
 	sign := ""
 	if minor < 0 {
 		sign, minor = "-", -minor
 	}
 	return fmt.Sprintf("%s%d.%0*d %s", sign, minor/digits, width, minor%digits, code)
+}
+
+// decimals returns how many decimals a currency has.
+func decimals(currency string) int {
+	switch {
+	case slices.Contains(zeroDecimal, currency):
+		return 0
+	case slices.Contains(threeDecimal, currency):
+		return 3
+	}
+	return 2
+}
+
+// ParseMajorAmount returns an amount such as 12.50 in minor units. An amount
+// with decimals must have all of those that the currency has, so that 12.5 is
+// not taken for something else.
+func ParseMajorAmount(s, currency string) (int64, error) {
+	whole, fraction, pointed := strings.Cut(s, ".")
+	want := decimals(currency)
+	switch {
+	case whole == "":
+		return 0, fmt.Errorf("%.40q is no amount", s)
+	case pointed && want == 0:
+		return 0, fmt.Errorf("%s has no decimals", strings.ToUpper(currency))
+	case pointed && len(fraction) != want:
+		return 0, fmt.Errorf("%s has %d decimals", strings.ToUpper(currency), want)
+	case !pointed:
+		fraction = strings.Repeat("0", want)
+	}
+	n, err := strconv.ParseInt(whole+fraction, 10, 64)
+	if err != nil || n < 0 || strings.ContainsAny(s, "+-") {
+		return 0, fmt.Errorf("%.40q is no amount", s)
+	}
+	return n, nil
 }
 
 // Sum is the total of some holds in one currency, in minor units.

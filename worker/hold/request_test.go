@@ -56,6 +56,11 @@ func TestRequests_ByState(t *testing.T) {
 		},
 			row{hold.Waiting: "scheduled", hold.Paused: "hold_paused", hold.Scheduled: "scheduled",
 				hold.Attention: "scheduled"}},
+		{"capture what is captured", func(h hold.Hold) (hold.Decision, error) {
+			return h.RequestCapture(hold.CaptureRequest{Amount: amount}, "api", now)
+		},
+			row{hold.Waiting: "scheduled", hold.Paused: "hold_paused", hold.Scheduled: "scheduled",
+				hold.Attention: "scheduled", hold.Captured: "same"}},
 		{"capture too much", func(h hold.Hold) (hold.Decision, error) {
 			return h.RequestCapture(hold.CaptureRequest{Amount: amount + 1}, "api", now)
 		},
@@ -68,6 +73,11 @@ func TestRequests_ByState(t *testing.T) {
 				hold.Scheduled: "invalid_amount", hold.Attention: "invalid_amount"}},
 		{"cancel", func(h hold.Hold) (hold.Decision, error) {
 			return h.RequestCancel("", "api", now)
+		},
+			row{hold.Waiting: "scheduled", hold.Paused: "scheduled", hold.Scheduled: "scheduled",
+				hold.Attention: "scheduled", hold.Canceled: "same"}},
+		{"cancel for another reason", func(h hold.Hold) (hold.Decision, error) {
+			return h.RequestCancel("fraudulent", "api", now)
 		},
 			row{hold.Waiting: "scheduled", hold.Paused: "scheduled", hold.Scheduled: "scheduled",
 				hold.Attention: "scheduled"}},
@@ -125,7 +135,7 @@ func TestRequests_ByState(t *testing.T) {
 				if !equalHolds(previous, h) {
 					t.Error("the hold that was given was changed")
 				}
-				if code := finalCode[s]; code != "" {
+				if code := finalCode[s]; code != "" && tt.want[s] == "" {
 					wantCode(t, err, code)
 					return
 				}
@@ -143,6 +153,43 @@ func TestRequests_ByState(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestRequestCapture_Repeated(t *testing.T) {
+	now := t0.Add(time.Hour)
+	fee := int64(7)
+	for _, tt := range []struct {
+		name                string
+		captured, elsewhere int64
+		terms               int64
+		req                 hold.CaptureRequest
+		same                bool
+	}{
+		{"all, by holdd", amount, 0, 0, hold.CaptureRequest{}, true},
+		{"all, and the amount named", amount, 0, 0, hold.CaptureRequest{Amount: amount}, true},
+		{"another amount", amount, 0, 0, hold.CaptureRequest{Amount: amount - 1}, false},
+		{"the amount of the terms", 40, 0, 40, hold.CaptureRequest{}, true},
+		{"another amount than the terms", 40, 0, 40, hold.CaptureRequest{Amount: 41}, false},
+		{"less than all was captured", 40, 40, 0, hold.CaptureRequest{}, false},
+		{"all, by another system", amount, amount, 0, hold.CaptureRequest{}, false},
+		{"the amount named, by another system", amount, amount, 0,
+			hold.CaptureRequest{Amount: amount}, true},
+		{"another fee", amount, 0, 0, hold.CaptureRequest{CaptureParamsPatch: hold.CaptureParamsPatch{
+			ApplicationFeeAmount: &fee}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := holdInState(t, hold.Captured)
+			h.CapturedAmount, h.CapturedElsewhere, h.CaptureAmount = tt.captured, tt.elsewhere, tt.terms
+			d, err := h.RequestCapture(tt.req, "api", now)
+			if !tt.same {
+				wantCode(t, err, hold.AlreadyCaptured)
+				return
+			}
+			if err != nil || !d.Unchanged || len(d.Events) != 0 {
+				t.Errorf("%v, unchanged %v, events %v", err, d.Unchanged, d.Events)
+			}
+		})
 	}
 }
 
@@ -630,6 +677,12 @@ func TestScheduleRequest_Validate(t *testing.T) {
 		{"control character", func(w *hold.ScheduleRequest) { w.Reference = "a\x00" },
 			hold.InvalidReference},
 		{"no UTF-8", func(w *hold.ScheduleRequest) { w.Reference = "\xff" }, hold.InvalidReference},
+		{"a C1 control character", func(w *hold.ScheduleRequest) { w.Reference = "BK\u009b1" },
+			hold.InvalidReference},
+		{"text from right to left", func(w *hold.ScheduleRequest) { w.Reference = "BK-\u202e1702" },
+			hold.InvalidReference},
+		{"a line separator", func(w *hold.ScheduleRequest) { w.Reference = "BK\u20281" },
+			hold.InvalidReference},
 		{"20 pairs", func(w *hold.ScheduleRequest) { w.Metadata = pairs(20) }, ""},
 		{"21 pairs", func(w *hold.ScheduleRequest) { w.Metadata = pairs(21) },
 			hold.InvalidMetadata},

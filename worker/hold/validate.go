@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -19,12 +20,20 @@ var (
 
 func checkReference(s string) error {
 	if len(s) > MaxReferenceBytes || !utf8.ValidString(s) ||
-		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		strings.ContainsFunc(s, changesDisplay) {
 		return newProblem(InvalidReference, "reference",
-			"invalid reference: want at most %d bytes of UTF-8 without control characters",
-			MaxReferenceBytes)
+			"invalid reference: want at most %d bytes of UTF-8 without control characters, "+
+				"line separators and marks of the writing direction", MaxReferenceBytes)
 	}
 	return nil
+}
+
+// changesDisplay reports whether a character can make a text look like another
+// one in a log, a terminal or an alert: the control characters C0 and C1, line
+// and paragraph separators, and the marks of the writing direction.
+func changesDisplay(r rune) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' ||
+		unicode.Is(unicode.Bidi_Control, r)
 }
 
 // Stripe accepts card amounts of up to twelve digits. The currencies listed

@@ -54,6 +54,31 @@ func assumedDeadline(in *PaymentIntent, now time.Time) time.Time {
 	return truncateKlarnaEnd(in.PaymentMethodType, now.Add(day))
 }
 
+// Deadline returns when the authorization of an intent that holds money ends:
+// the charge's capture_before, or else the end that its payment method has.
+func (in *PaymentIntent) Deadline(now time.Time) (time.Time, DeadlineSource) {
+	if !in.CaptureBefore.IsZero() {
+		return in.CaptureBefore, SourceCharge
+	}
+	return assumedDeadline(in, now), SourceAssumed
+}
+
+// foreignReferenceKeys are the metadata keys in which booking systems commonly
+// keep their reference.
+var foreignReferenceKeys = []string{MetaReference, "reference", "booking", "booking_id",
+	"booking_reference", "reservation", "reservation_id", "order", "order_id", "order_number"}
+
+// ForeignReference returns the reference that an intent without a hold seems to
+// have, for the operator; empty if there is none.
+func (in *PaymentIntent) ForeignReference() string {
+	for _, key := range foreignReferenceKeys {
+		if v := in.Metadata[key]; v != "" && checkReference(v) == nil {
+			return v
+		}
+	}
+	return ""
+}
+
 // updateFromHeldIntent sets amount, currency and deadline from an intent that
 // still holds money.
 func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {

@@ -227,6 +227,10 @@ func TestIntentRefresher_UnseenIntent(t *testing.T) {
 		w.applyAll()
 		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 			Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
+		if w.refresh(); len(w.rejected) != 0 {
+			t.Errorf("rejected after one 404: %q", w.rejected)
+		}
+		time.Sleep(10 * time.Second)
 		w.refresh()
 		if !slices.Equal(w.rejected, []string{"stripe payment_intent_not_found"}) ||
 			w.hold(id) != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/holdd/holdd/worker/commit"
@@ -24,15 +25,18 @@ func (c *comparison) proposeAdoption(
 ) (ch proposedChange, ok bool) {
 	f := Finding{
 		PaymentIntent: in.ID, Account: account, Amount: in.AmountCapturable, Currency: in.Currency,
+		Reference: in.ForeignReference(),
 	}
+	f.ExpiresAt, _ = in.Deadline(now)
 	d, err := hold.NewFromMetadata(in, account, "reconcile", now)
 	switch {
 	case errors.Is(err, hold.ErrNoTerms):
-		if now.Sub(in.Created) > orphanAge {
-			f.Kind, f.Detail = FoundOrphan,
-				"holds money and is not scheduled; holdd leaves it alone"
-			c.recordFinding(ctx, f)
+		f.Kind, f.Detail = FoundOrphan, "holds money and is not scheduled; holdd leaves it alone"
+		if now.Sub(in.Created) <= orphanAge {
+			f.Kind, f.Detail = FoundRecent, "skipped: created in the last "+
+				strconv.Itoa(int(orphanAge/time.Minute))+" minutes, so it may still be scheduled"
 		}
+		c.recordFinding(ctx, f)
 		return proposedChange{}, false
 	case err != nil:
 		f.Kind, f.Detail = FoundRejected, err.Error()
@@ -43,7 +47,8 @@ func (c *comparison) proposeAdoption(
 	// dry run.
 	d.RequireAttentionIfPolicyDue(&hold.Hold{}, now, c.o.Rules)
 	h := &d.Hold
-	f.Kind, f.Reference, f.Detail = FoundScheduled, h.Reference, describeNextAction(h)
+	f.Kind, f.Reference, f.ExpiresAt = FoundScheduled, h.Reference, time.Time{}
+	f.Detail = describeNextAction(h)
 	if h.State == hold.Attention {
 		f.Kind, f.Detail = FoundAttention, describeAttention(h)
 	}

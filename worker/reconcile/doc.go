@@ -15,7 +15,8 @@
 //	                     invalid terms with the reason. If a list shows another state than a
 //	                     settled hold, read the intent; a contradiction requires attention.
 //	schedule to Stripe   Read the intents of open holds that no list contained, one by one. A hold
-//	                     requires attention if Stripe does not find its intent twice.
+//	                     requires attention if Stripe does not find its intent twice; the
+//	                     second read is after all first ones, so that many 404s show a wrong key.
 //
 // Terms in metadata may be found after their time. A capture up to 24 hours
 // late is made now. A later capture, and one at or after the deadline, requires

@@ -30,7 +30,7 @@ const (
 // FindingKind is how Stripe and the schedule differ about an intent.
 type FindingKind string
 
-// Kinds of findings. The last five need the operator.
+// Kinds of findings.
 const (
 	FoundScheduled FindingKind = "scheduled" // had terms and no hold; is scheduled now
 	FoundChanged   FindingKind = "changed"   // the amount or the deadline has changed
@@ -40,16 +40,20 @@ const (
 	FoundAttention FindingKind = "attention" // the hold requires attention
 	// Stripe shows another state than the settled hold, which requires attention now
 	FoundContradiction FindingKind = "contradiction"
-	FoundOrphan        FindingKind = "orphan"     // holds money, has no terms; never touched
-	FoundRejected      FindingKind = "rejected"   // the terms in its metadata are invalid
-	FoundUnreadable    FindingKind = "unreadable" // Stripe refuses to list this account's intents
+	FoundOrphan        FindingKind = "orphan"   // holds money, has no terms; never touched
+	FoundRejected      FindingKind = "rejected" // the terms in its metadata are invalid
+	// FoundRecent is an intent that holds money, has no terms and is too young
+	// to be an orphan. It does not need the operator.
+	FoundRecent     FindingKind = "recent"
+	FoundUnreadable FindingKind = "unreadable" // Stripe refuses to list this account's intents
 )
 
 // FindingKinds lists every kind.
 func FindingKinds() []FindingKind {
 	return []FindingKind{
 		FoundScheduled, FoundChanged, FoundCaptured, FoundCanceled, FoundExpired,
-		FoundAttention, FoundContradiction, FoundOrphan, FoundRejected, FoundUnreadable,
+		FoundAttention, FoundContradiction, FoundOrphan, FoundRecent,
+		FoundRejected, FoundUnreadable,
 	}
 }
 
@@ -61,7 +65,9 @@ type Finding struct {
 	Reference     string      `json:"reference,omitempty"`
 	Amount        int64       `json:"amount,omitempty"` // minor units
 	Currency      string      `json:"currency,omitempty"`
-	Detail        string      `json:"detail,omitempty"` // a sentence for the operator
+	// ExpiresAt is the deadline of an intent without a hold; zero for others.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	Detail    string    `json:"detail,omitempty"` // a sentence for the operator
 }
 
 // needsReport reports whether the finding is logged and published by itself.

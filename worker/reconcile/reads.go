@@ -20,9 +20,6 @@ const (
 	maxBudgetWait = 5 * time.Second
 	// maxConcurrentReads bounds the single reads under way at once.
 	maxConcurrentReads = 8
-	// notFoundRecheckAfter is how long after a 404 an intent is read again,
-	// because Stripe rarely does not find an intent for a moment.
-	notFoundRecheckAfter = 2 * time.Second
 )
 
 // readPacer spaces the reads of all comparisons of a replica.
@@ -113,47 +110,21 @@ func sleep(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// retrieveBatch reads the intents of holds. It reads an intent that Stripe did
-// not find a second time.
+// retrieveBatch reads the intents of holds as the budget allows, and returns
+// when all reads are answered.
 func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]hold.Answer, error) {
 	answers := make([]hold.Answer, len(holds))
-	all := func(int) bool { return true }
-	if err := r.retrieveSelected(ctx, holds, answers, all); err != nil {
-		return nil, err
-	}
-	notFound := func(i int) bool { return answers[i].Kind == hold.AnswerNotFound }
-	for i := range holds {
-		if notFound(i) {
-			if err := sleep(ctx, notFoundRecheckAfter); err != nil {
-				return nil, err
-			}
-			break
-		}
-	}
-	if err := r.retrieveSelected(ctx, holds, answers, notFound); err != nil {
-		return nil, err
-	}
-	return answers, nil
-}
-
-// retrieveSelected reads the intents of the selected holds as the budget allows,
-// and returns when all reads are answered.
-func (r *pacedReader) retrieveSelected(
-	ctx context.Context, holds []hold.Hold, answers []hold.Answer, selected func(i int) bool,
-) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for i := range holds {
-		if !selected(i) {
-			continue
-		}
 		h := &holds[i]
 		if err := r.reserveRead(ctx, h.Account); err != nil {
-			return err
+			return nil, err
 		}
 		wg.Go(func() {
 			answers[i] = r.sendReserved(ctx, newReadCall(h))
 		})
 	}
-	return nil
+	wg.Wait()
+	return answers, nil
 }

@@ -26,6 +26,7 @@ func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 			hold.MetaReference, "BK-7")
 		overdue := w.authorize("", hold.MetaCaptureAt, envtest.In(time.Hour))
 		orphan := w.authorize("", "order", "17")
+		orphanEnds := time.Now().Add(7 * 24 * time.Hour)
 		w.authorize("", hold.MetaCaptureAt, "soon")
 		time.Sleep(30 * time.Hour)
 		young := w.authorize("", "order", "18")
@@ -33,10 +34,23 @@ func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 		run := r.reconcile(false)
 		w.checkCounts(run, counts{
 			reconcile.FoundScheduled: 1, reconcile.FoundAttention: 1,
-			reconcile.FoundOrphan: 1, reconcile.FoundRejected: 1,
+			reconcile.FoundOrphan: 1, reconcile.FoundRejected: 1, reconcile.FoundRecent: 1,
 		})
-		if run.Listed != 5 || run.Compared != 0 || run.Percent != 100 || len(run.Findings) != 4 {
+		if run.Listed != 5 || run.Compared != 0 || run.Percent != 100 || len(run.Findings) != 5 {
 			t.Errorf("%+v", run)
+		}
+		for _, f := range run.Findings {
+			switch f.Kind {
+			case reconcile.FoundOrphan:
+				if f.PaymentIntent != orphan || f.Reference != "17" ||
+					f.ExpiresAt.Sub(orphanEnds).Abs() > time.Minute {
+					t.Errorf("%+v, ends at %s", f, orphanEnds)
+				}
+			case reconcile.FoundRecent:
+				if f.PaymentIntent != young || f.Reference != "18" || f.ExpiresAt.IsZero() {
+					t.Errorf("%+v", f)
+				}
+			}
 		}
 		h := r.hold(terms)
 		if h.State != hold.Scheduled || h.Reference != "BK-7" || !h.Verified ||
@@ -53,7 +67,7 @@ func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 		}
 
 		w.checkCounts(r.reconcile(false), counts{reconcile.FoundOrphan: 1,
-			reconcile.FoundRejected: 1})
+			reconcile.FoundRejected: 1, reconcile.FoundRecent: 1})
 		for _, kind := range []hold.EventType{event.Orphan, event.MetadataRejected} {
 			if n := w.Logs.FilterMessage(string(kind)).Len(); n != 1 {
 				t.Errorf("%d lines of %s", n, kind)

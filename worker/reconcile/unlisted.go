@@ -4,23 +4,35 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// maxUnansweredReads is after how many unanswered reads in a row the run is
-// interrupted.
-const maxUnansweredReads = 2 * maxConcurrentReads
+const (
+	// maxUnansweredReads is after how many unanswered reads in a row the run is
+	// interrupted.
+	maxUnansweredReads = 2 * maxConcurrentReads
+	// notFoundRecheckAfter is how long after the last 404 the intents are read
+	// again, because Stripe rarely does not find an intent for a moment.
+	notFoundRecheckAfter = 2 * time.Second
+	// maxNotFound bounds the holds whose intent is read again. The next run
+	// reads the others.
+	maxNotFound = 1000
+)
 
 // compareUnlistedHolds reads the intents of open holds that no list contained.
-// These intents are older than listWindow, or Stripe does not find them.
+// These intents are older than listWindow, or Stripe does not find them. Those
+// that it does not find are read again after all others: if the key is that of
+// another account, gateway.Caller has then seen many 404s and believes none.
 func (c *comparison) compareUnlistedHolds(ctx context.Context) error {
 	counts, err := c.stores.Holds.CountHolds(ctx)
 	if err != nil {
 		return fmt.Errorf("count holds: %w", err)
 	}
 	passed := int64(0)
-	return c.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
+	var notFound []hold.Hold
+	err = c.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
 		var unlisted []hold.Hold
 		for i := range page {
 			if needsRetrieve(&page[i].Hold, &c.listed, &c.run.state) {
@@ -28,9 +40,11 @@ func (c *comparison) compareUnlistedHolds(ctx context.Context) error {
 			}
 		}
 		for batch := range slices.Chunk(unlisted, maxConcurrentReads) {
-			if err := c.compareHoldBatch(ctx, batch); err != nil {
+			missing, err := c.compareHoldBatch(ctx, batch, false)
+			if err != nil {
 				return err
 			}
+			notFound = append(notFound, missing[:min(len(missing), maxNotFound-len(notFound))]...)
 		}
 		passed += int64(len(page))
 		c.run.updateCheckpoint(func(s *runCheckpoint) {
@@ -38,6 +52,24 @@ func (c *comparison) compareUnlistedHolds(ctx context.Context) error {
 		})
 		return nil
 	})
+	if err != nil || len(notFound) == 0 {
+		return err
+	}
+	return c.recheckNotFound(ctx, notFound)
+}
+
+// recheckNotFound reads the intents that Stripe did not find a second time. A
+// hold whose record changed since requires a new first read, in the next run.
+func (c *comparison) recheckNotFound(ctx context.Context, notFound []hold.Hold) error {
+	if err := sleep(ctx, notFoundRecheckAfter); err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(notFound, maxConcurrentReads) {
+		if _, err := c.compareHoldBatch(ctx, batch, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // needsRetrieve reports whether the intent of an open hold must be read. A hold
@@ -54,11 +86,14 @@ func needsRetrieve(h *hold.Hold, listed *listedHolds, run *runCheckpoint) bool {
 
 // compareHoldBatch reads the intents of a few holds and applies them. Each hold
 // was read before its intent, so that an applied intent is never older than the
-// record it changes.
-func (c *comparison) compareHoldBatch(ctx context.Context, holds []hold.Hold) error {
+// record it changes. A 404 is applied if believe404 is true; otherwise the hold
+// is in notFound.
+func (c *comparison) compareHoldBatch(
+	ctx context.Context, holds []hold.Hold, believe404 bool,
+) (notFound []hold.Hold, err error) {
 	answers, err := c.reader.retrieveBatch(ctx, holds)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now := c.o.Clock.Now()
 	var changes []proposedChange
@@ -71,13 +106,15 @@ func (c *comparison) compareHoldBatch(ctx context.Context, holds []hold.Hold) er
 			if ch, ok := c.proposeUpdate(h, a.Intent, now); ok {
 				changes = append(changes, ch)
 			}
+		case a.Kind == hold.AnswerNotFound && !believe404:
+			notFound = append(notFound, *h)
 		case a.Kind == hold.AnswerNotFound:
 			c.unanswered = 0
 			if ch, ok := proposeNotFound(h, now); ok {
 				changes = append(changes, ch)
 			}
 		case a.Kind == hold.AnswerUnauthorized:
-			return errKeyRejected
+			return nil, errKeyRejected
 		case a.Kind == hold.AnswerForbidden: // concerns only this account; gateway.Caller logs it
 			failed++
 		default:
@@ -86,14 +123,14 @@ func (c *comparison) compareHoldBatch(ctx context.Context, holds []hold.Hold) er
 		}
 	}
 	c.run.updateCheckpoint(func(s *runCheckpoint) {
-		s.Retrieved += int64(len(holds)) - failed
+		s.Retrieved += int64(len(holds)-len(notFound)) - failed
 		s.RetrieveFailed += failed
 	})
 	if err := c.commitChanges(ctx, changes); err != nil {
-		return err
+		return nil, err
 	}
 	if c.unanswered >= maxUnansweredReads {
-		return errNoAnswer
+		return nil, errNoAnswer
 	}
-	return c.run.saveProgress(ctx)
+	return notFound, c.run.saveProgress(ctx)
 }

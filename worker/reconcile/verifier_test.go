@@ -36,7 +36,7 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 		v := r.newVerifier(0)
 		time.Sleep(time.Second)
 		// Of eleven holds the list verifies ten. It does not contain the
-		// eleventh.
+		// eleventh, which is read by itself, and again ten seconds later.
 		v.Run(w.Ctx)
 		if lists, reads := w.CountStripeCalls(stripesim.ClassList),
 			w.CountStripeCalls(stripesim.ClassRetrieve); lists != 1 || reads != 1 {
@@ -47,6 +47,11 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 				t.Errorf("%+v", h)
 			}
 		}
+		if h := r.hold(gone.ID); h.State != hold.Scheduled {
+			t.Errorf("after one 404: %+v", h)
+		}
+		time.Sleep(10 * time.Second)
+		v.Run(w.Ctx)
 		if h := r.hold(gone.ID); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
 			t.Errorf("%+v", h)
 		}
@@ -54,7 +59,7 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 		time.Sleep(time.Second)
 		v.Run(w.Ctx)
 		if lists, reads := w.CountStripeCalls(stripesim.ClassList),
-			w.CountStripeCalls(stripesim.ClassRetrieve); lists != 1 || reads != 3 {
+			w.CountStripeCalls(stripesim.ClassRetrieve); lists != 1 || reads != 4 {
 			t.Errorf("%d lists, %d reads", lists, reads)
 		}
 		for _, id := range ids {

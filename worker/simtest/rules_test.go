@@ -102,6 +102,8 @@ var rules = []rule{
 	{"alert", "a hold that is scheduled inside a threshold has a warning at once",
 		(*judge).checkWarningAtOnce, nil},
 
+	{"wrong key", "no hold requires attention because a key of another account does not find it",
+		(*judge).checkWrongKey, nil},
 	{"under review",
 		"the schedule captures nothing while a review is open that Stripe has reported",
 		(*judge).checkReview, nil},

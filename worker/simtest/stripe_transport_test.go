@@ -106,6 +106,12 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		case "refused, retry", "refused after, retry", "conflict, no retry",
 			"conflict after, no retry":
 			sf = shouldRetryFault(kind, sf)
+		case "other account":
+			if rec.op == "list" {
+				time.Sleep(sf.RequestDelay + sf.ReplyDelay)
+				return emptyList(req), nil
+			}
+			sf.Kind = stripesim.FaultNotFound
 		case "unavailable for good":
 			sf.Kind, sf.ShouldRetry = stripesim.FaultUnavailable, "false"
 		default:
@@ -179,6 +185,16 @@ func shouldRetryFault(kind string, f stripesim.Fault) stripesim.Fault {
 		f.Status, f.Code, f.ShouldRetry = http.StatusConflict, "", "false"
 	}
 	return f
+}
+
+// emptyList is the answer to a list request under the key of an account without
+// PaymentIntents.
+func emptyList(req *http.Request) *http.Response {
+	body := `{"object":"list","data":[],"has_more":false,"url":"/v1/payment_intents"}`
+	return &http.Response{StatusCode: http.StatusOK, Status: "200 OK", Proto: "HTTP/1.1",
+		ProtoMajor: 1, ProtoMinor: 1, Request: req, ContentLength: int64(len(body)),
+		Header: http.Header{"Content-Type": {"application/json"}, "Request-Id": {"req_other"}},
+		Body:   io.NopCloser(strings.NewReader(body))}
 }
 
 // maxRequestDelay is how long a request may be under way. That a lost one has

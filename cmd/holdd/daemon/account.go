@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,16 @@ func (c *accountChecker) check(ctx context.Context) (done bool, err error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// checkNew is check for a key that is to replace one. Stripe must accept it.
+func (c *accountChecker) checkNew(ctx context.Context) (done bool, err error) {
+	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
+	defer cancel()
+	if _, a := c.stripe.ReadAccount(bounded); a.Kind == hold.AnswerUnauthorized {
+		return true, errors.New("Stripe rejects the new key: set a valid one")
+	}
+	return c.check(ctx)
 }
 
 // checkUntilDone checks again until Stripe answers, and returns the error of a

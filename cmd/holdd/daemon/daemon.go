@@ -31,6 +31,10 @@ type Options struct {
 	// Level is the level of Logger, which operators may change at run time.
 	// Nil: they cannot.
 	Level *zap.AtomicLevel
+	// Reload reads the settings again. Nil: the settings stay.
+	Reload func() (*config.Settings, error)
+	// ReloadSignal receives the operator's requests to reload. May be nil.
+	ReloadSignal <-chan os.Signal
 	// Ready is called once with the URL of the API. May be nil.
 	Ready func(url string)
 	// Transport replaces the network to Stripe, for a simulator in the same
@@ -84,7 +88,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(apiOptions(&o, w, notifier, stripe.Livemode(), tokens, m))
+	secrets := &webhookSecrets{}
+	secrets.set(o.Settings)
+	handler, err := api.New(apiOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m, secrets))
 	if err != nil {
 		return err
 	}
@@ -94,15 +100,21 @@ func Run(ctx context.Context, o Options) (err error) {
 	m.registry.MustRegister(
 		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st}).collect),
 		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st))
-	listener, err := api.Listen(o.Settings.Listen)
+	servers, err := openServers(&o, handler)
 	if err != nil {
 		return err
 	}
-	p := startParts(ctx, w, notifier, api.NewServer(handler, o.Logger), listener)
+	m.registerConnectionCounter(servers)
+	p := startParts(ctx, w, notifier, servers)
 	if !accountKnown {
 		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
 	}
-	reportStarted(&o, listener.Addr(), stripe.Livemode())
+	if o.Reload != nil {
+		reloader := &settingsReloader{o: &o, current: o.Settings, tokens: tokens, handler: handler,
+			stripe: stripe, account: account, secrets: secrets}
+		go reloader.run(ctx)
+	}
+	reportStarted(&o, servers, stripe.Livemode())
 	return p.stop(ctx, o.Logger, p.wait(ctx, o.Logger))
 }
 
@@ -131,6 +143,7 @@ func readTokens(path string) (t *api.Tokens, err error) {
 
 // openStore opens the store and sends go-redis' messages to the log.
 func openStore(ctx context.Context, o *Options, livemode bool) (*store.Store, error) {
+	redisclient.SetLogger(redisLogger{o.Logger}) // before its first message
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	st, warnings, err := store.Open(ctx, storeOptions(o, livemode))
@@ -138,7 +151,6 @@ func openStore(ctx context.Context, o *Options, livemode bool) (*store.Store, er
 		return nil, err
 	}
 	logWarnings(o.Logger, warnings)
-	redisclient.SetLogger(redisLogger{o.Logger})
 	return st, nil
 }
 
@@ -162,7 +174,7 @@ func newReplicaName() string {
 
 // daemonProcess is the running parts of the daemon.
 type daemonProcess struct {
-	server       *http.Server
+	servers      []*apiServer
 	stopWorker   context.CancelFunc // stops the notifier as well
 	workerDone   chan error
 	notifierDone chan struct{}
@@ -174,16 +186,17 @@ type daemonProcess struct {
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
 func startParts(
-	ctx context.Context, w *worker.Worker, notifier *alert.Notifier, server *http.Server,
-	listener net.Listener,
+	ctx context.Context, w *worker.Worker, notifier *alert.Notifier, servers []*apiServer,
 ) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
-	p := &daemonProcess{server: server, stopWorker: stopWorker, workerDone: make(chan error, 1),
-		notifierDone: make(chan struct{}), serverDone: make(chan error, 1),
+	p := &daemonProcess{servers: servers, stopWorker: stopWorker, workerDone: make(chan error, 1),
+		notifierDone: make(chan struct{}), serverDone: make(chan error, len(servers)),
 		accountDone: make(chan error, 1)}
 	go func() { p.workerDone <- w.Run(workerCtx) }()
 	go func() { defer close(p.notifierDone); notifier.Run(workerCtx) }()
-	go func() { p.serverDone <- server.Serve(listener) }()
+	for _, s := range servers {
+		go func() { p.serverDone <- s.server.Serve(s.listener) }()
+	}
 	return p
 }
 
@@ -212,8 +225,10 @@ func (p *daemonProcess) wait(ctx context.Context, log *zap.Logger) error {
 func (p *daemonProcess) stop(ctx context.Context, log *zap.Logger, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiShutdownTimeout)
 	defer cancel()
-	if err := p.server.Shutdown(ctx); err != nil {
-		cause = errors.Join(cause, p.server.Close())
+	for _, s := range p.servers {
+		if err := s.server.Shutdown(ctx); err != nil {
+			cause = errors.Join(cause, s.server.Close())
+		}
 	}
 	p.stopWorker()
 	cause = errors.Join(cause, <-p.workerDone)
@@ -222,17 +237,4 @@ func (p *daemonProcess) stop(ctx context.Context, log *zap.Logger, cause error) 
 		log.Info("stopped")
 	}
 	return cause
-}
-
-func reportStarted(o *Options, addr net.Addr, livemode bool) {
-	url := "http://" + addr.String()
-	if addr.Network() == "unix" {
-		url = "unix://" + addr.String()
-	}
-	o.Logger.Info("holdd is up", zap.String("version", o.Version), zap.String("listen", url),
-		zap.Bool("livemode", livemode), zap.Int("partitions", o.Settings.Partitions),
-		zap.Int("concurrency", o.Settings.Concurrency))
-	if o.Ready != nil {
-		o.Ready(url)
-	}
 }

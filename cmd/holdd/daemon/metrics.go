@@ -158,6 +158,20 @@ func (m *metrics) registerAPICounters(a *api.API) {
 	}
 }
 
+// registerConnectionCounter registers the counter of all listeners.
+func (m *metrics) registerConnectionCounter(servers []*apiServer) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: "holdd_api_connections_closed_total",
+			Help: "Connections closed because too many were open."},
+		func() float64 {
+			n := uint64(0)
+			for _, s := range servers {
+				n += s.listener.ClosedConnections()
+			}
+			return float64(n)
+		}))
+}
+
 // CallFinished implements worker.Observer, as do the methods below.
 func (m *metrics) CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration) {
 	m.stripeRequests.WithLabelValues(op.String(), kind.String()).Inc()

@@ -103,14 +103,16 @@ func alertOptions(
 }
 
 func apiOptions(
-	o *Options, w *worker.Worker, notifier *alert.Notifier, livemode bool, tokens *api.Tokens,
-	m *metrics,
+	o *Options, w *worker.Worker, notifier *alert.Notifier, requests api.RequestStore,
+	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets,
 ) api.Options {
 	return api.Options{
 		Holds: api.HoldServices{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
-		Webhook: webhookOptions(o.Settings, w.Webhooks), Livemode: livemode, Version: o.Version,
+		Requests:         requests,
+		Webhook:          webhookOptions(o.Settings, secrets, w.Webhooks),
+		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
 		Rules:  holdRules(o.Settings),
 		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
 	}
@@ -118,18 +120,16 @@ func apiOptions(
 
 // webhookOptions returns nil without signing secrets: holdd then accepts no
 // events of Stripe.
-func webhookOptions(s *config.Settings, w *intake.WebhookProcessor) *api.WebhookOptions {
+func webhookOptions(
+	s *config.Settings, current *webhookSecrets, w *intake.WebhookProcessor,
+) *api.WebhookOptions {
 	if len(s.StripeWebhookSecrets) == 0 {
 		return nil
-	}
-	secrets := make([]string, len(s.StripeWebhookSecrets))
-	for i, secret := range s.StripeWebhookSecrets {
-		secrets[i] = secret.Reveal()
 	}
 	return &api.WebhookOptions{
 		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature,
-				gateway.ParseEventOptions{Secrets: secrets, Context: s.StripeContext})
+				gateway.ParseEventOptions{Secrets: current.get(), Context: s.StripeContext})
 		},
 		ApplyEvent: w.ApplyStripeEvent,
 	}

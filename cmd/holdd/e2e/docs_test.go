@@ -94,14 +94,35 @@ func TestStripeFacts_HaveTests(t *testing.T) {
 		t.Fatalf("%d of %d rows name a package and a test", len(rows), n)
 	}
 	for _, r := range rows {
-		files, _ := filepath.Glob(filepath.Join(moduleRoot, r[1], "*_test.go"))
-		if !slices.ContainsFunc(files, func(f string) bool {
-			b, err := os.ReadFile(f)
-			return err == nil && strings.Contains(string(b), "\nfunc "+r[2]+"(")
-		}) {
+		if !hasTest(r[1], r[2]) {
 			t.Errorf("%s has no test %s", r[1], r[2])
 		}
 	}
+}
+
+// TestSecurity_AttacksHaveTests checks that each attack names tests that exist.
+func TestSecurity_AttacksHaveTests(t *testing.T) {
+	_, table, _ := strings.Cut(read(t, "deploy/docs/security.md"), "\n## Attacks and defences\n")
+	row := regexp.MustCompile("(?m)^\\| [^|]+ \\| [^|]+ \\| " +
+		"\\[([^\\]]+)\\]\\([^)]+\\) `(Test\\w+)`[^|]* \\|$")
+	rows := row.FindAllStringSubmatch(table, -1)
+	if n := strings.Count(table, "\n| ") - 1; len(rows) == 0 || len(rows) != n {
+		t.Fatalf("%d of %d rows name a package and a test", len(rows), n)
+	}
+	for _, r := range rows {
+		if !hasTest(r[1], r[2]) {
+			t.Errorf("%s has no test %s", r[1], r[2])
+		}
+	}
+}
+
+// hasTest reports whether a package has a test with a name.
+func hasTest(pkg, name string) bool {
+	files, _ := filepath.Glob(filepath.Join(moduleRoot, pkg, "*_test.go"))
+	return slices.ContainsFunc(files, func(f string) bool {
+		b, err := os.ReadFile(f)
+		return err == nil && strings.Contains(string(b), "\nfunc "+name+"(")
+	})
 }
 
 // TestContributing_WalkExists checks that the files and functions that the walk

@@ -140,6 +140,8 @@ type logLine struct {
 	Level          string `json:"level"`
 	Message        string `json:"message"`
 	Listen         string `json:"listen"`
+	WebhookListen  string `json:"webhook_listen"`
+	MetricsListen  string `json:"metrics_listen"`
 	Event          string `json:"event"`
 	Hold           string `json:"hold"`
 	PaymentIntent  string `json:"payment_intent"`
@@ -176,6 +178,8 @@ type processLog struct {
 	partialLine    []byte // of a line that has not ended
 	lineCount      int
 	listenAddr     string
+	webhookAddr    string
+	metricsAddr    string
 	otherLines     []string // lines that tell no outcome
 	faultsFound    []string
 	outcomesByHold map[string][]logLine // by hold
@@ -209,7 +213,7 @@ func (l *processLog) addLine(line string) {
 		l.addFault("a line has a secret in it: " + line)
 	}
 	if e.Message == "holdd is up" {
-		l.listenAddr = e.Listen
+		l.listenAddr, l.webhookAddr, l.metricsAddr = e.Listen, e.WebhookListen, e.MetricsListen
 	}
 	if !isOutcome(e.Event) {
 		if len(l.otherLines) < maxKeptLines {

@@ -282,3 +282,19 @@ local function trim_events(events, max_bytes)
     redis.call('XTRIM', events, 'MAXLEN', '~', math.floor(length * most / nodes))
   end
 end
+
+-- forget_request removes a request of the API with an idempotency key. keys are
+-- the keys of request_begin.
+local function forget_request(keys, id)
+  local size = redis.call('HSTRLEN', keys[1], id)
+  redis.call('HDEL', keys[1], id)
+  redis.call('ZREM', keys[2], id)
+  redis.call('DECRBY', keys[3], size)
+end
+
+-- write_request writes a request that was forgotten or is new.
+local function write_request(keys, id, request, begun)
+  redis.call('HSET', keys[1], id, request)
+  redis.call('ZADD', keys[2], begun, id)
+  redis.call('INCRBY', keys[3], #request)
+end

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+func newAdoptCommand(out *console, env environmentVars) *cobra.Command {
+	var t termFlags
+	var account string
+	cmd := &cobra.Command{
+		Use: "adopt PAYMENT_INTENT", Short: "Schedule a hold that another system placed",
+		Long: `Schedule a PaymentIntent that holds money and that no system has scheduled, with terms of
+your own. "holdd list --not-scheduled" lists them. PAYMENT_INTENT is its id (pi_…) or its reference.
+
+The account and the reference are those that the last comparison with Stripe found, unless --account
+and --reference give others. Money moves at once as with "holdd schedule", after a question.`,
+		Example: `  holdd list --not-scheduled
+  holdd adopt pi_3PxYzA2eZvKYlo2C1gQmT0aC --capture-at +36h --reference BK-2071`,
+	}
+	c := addConnectionFlags(cmd, out, env)
+	p := &confirmationPrompt{out: out}
+	p.addYesFlag(cmd)
+	t.addTo(cmd)
+	cmd.Flags().StringVar(&account, "account", "", "connected account (acct_…) of the PaymentIntent")
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return errors.New("give one PaymentIntent: its id (pi_…) or its reference")
+		}
+		return nil
+	}
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+		f, err := findNotScheduled(ctx, client, args[0])
+		if err != nil {
+			return err
+		}
+		if err := t.resolveTimes(time.Now()); err != nil {
+			return err
+		}
+		if t.captureMinor, err = t.captureAmount.minorUnits("capture-amount", f.Currency); err != nil {
+			return err
+		}
+		req := hold.ScheduleRequest{PaymentIntent: f.PaymentIntent, TimeZone: c.timeZoneName()}
+		if err := t.setTerms(&req); err != nil {
+			return err
+		}
+		req.Account = cmp.Or(account, f.Account)
+		req.Reference = cmp.Or(req.Reference, f.Reference)
+		return scheduleOne(ctx, c, p, client, &req)
+	})
+	return cmd
+}
+
+// listNotScheduled returns what holds money and is not scheduled, as of the
+// newest comparison, nearest deadline first.
+func listNotScheduled(
+	ctx context.Context, client *api.Client,
+) (api.Reconciliation, error) {
+	run, err := client.ReconciliationFindings(ctx, "orphan")
+	if err != nil {
+		return run, err
+	}
+	recent, err := client.ReconciliationFindings(ctx, "recent")
+	if err != nil {
+		return run, err
+	}
+	run.Findings = append(run.Findings, recent.Findings...)
+	run.FindingsOmitted += recent.FindingsOmitted
+	slices.SortStableFunc(run.Findings, func(x, y api.Finding) int {
+		if x.ExpiresAt == nil || y.ExpiresAt == nil {
+			return 0
+		}
+		return x.ExpiresAt.Compare(*y.ExpiresAt)
+	})
+	return run, nil
+}
+
+// findNotScheduled finds an intent without a hold by its id or reference. An id
+// that the last comparison did not find is left for Stripe to know.
+func findNotScheduled(
+	ctx context.Context, client *api.Client, name string,
+) (api.Finding, error) {
+	run, err := listNotScheduled(ctx, client)
+	if noRun := errors.Is(err, &api.Problem{Code: api.ReconcileRunNotFound}); err != nil && !noRun {
+		return api.Finding{}, err
+	}
+	var found []api.Finding
+	for _, f := range run.Findings {
+		if f.PaymentIntent == name || f.Reference == name && name != "" {
+			found = append(found, f)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return api.Finding{}, usageErrorf("give the id of one (pi_…)",
+			"%d PaymentIntents have the reference %s", len(found), sanitize(name))
+	case strings.HasPrefix(name, "pi_"):
+		return api.Finding{PaymentIntent: name}, nil
+	}
+	return api.Finding{}, &exitError{code: exitNotFound,
+		err: fmt.Errorf("nothing unscheduled has the reference %q", name),
+		hint: "holdd list --not-scheduled lists what the last comparison found; " +
+			"holdd reconcile compares again"}
+}
+
+// printNotScheduled prints what holds money and is not scheduled.
+func printNotScheduled(ctx context.Context, c *connectionFlags, client *api.Client) error {
+	run, err := listNotScheduled(ctx, client)
+	if err != nil {
+		return err
+	}
+	times, err := c.newTimeFormatter(time.Now())
+	if err != nil {
+		return err
+	}
+	if c.asJSON {
+		for _, f := range run.Findings {
+			if err := c.out.printJSONLine(f); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	c.out.printLiveModeNotice(run.Livemode)
+	for block := range slices.Chunk(run.Findings, rowsPerTable) {
+		t := c.out.newTable("booking", "intent", "account", "amount", "expires")
+		for _, f := range block {
+			t.AppendRow([]any{sanitize(f.Reference), f.PaymentIntent, f.Account,
+				hold.FormatAmount(f.Amount, f.Currency), formatDeadline(f.ExpiresAt, times)})
+		}
+		t.Render()
+	}
+	if run.FindingsOmitted > 0 {
+		c.out.printNote("%d more are counted and not listed", run.FindingsOmitted)
+	}
+	c.out.printNote("%d not scheduled, as of %s; holdd adopt schedules one, and holdd reconcile "+
+		"compares again", len(run.Findings), times.formatWithRelative(run.UpdatedAt))
+	return nil
+}
+
+func formatDeadline(t *time.Time, times timeFormatter) string {
+	if t == nil {
+		return ""
+	}
+	return times.formatWithRelative(*t)
+}

@@ -1,0 +1,180 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdd/holdd/config"
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/gateway"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// fileCheckInterval is how often the files of the settings are checked for
+// changes.
+const fileCheckInterval = 5 * time.Second
+
+// reloadableSettings are the settings that a running daemon takes over. Others
+// need a restart.
+var reloadableSettings = []string{"stripe_api_key", "stripe_webhook_secrets", "log_level"}
+
+// webhookSecrets are the current signing secrets of the webhook endpoint.
+type webhookSecrets struct{ secrets atomic.Pointer[[]string] }
+
+func (w *webhookSecrets) set(s *config.Settings) {
+	secrets := make([]string, len(s.StripeWebhookSecrets))
+	for i, secret := range s.StripeWebhookSecrets {
+		secrets[i] = secret.Reveal()
+	}
+	w.secrets.Store(&secrets)
+}
+
+func (w *webhookSecrets) get() []string { return *w.secrets.Load() }
+
+// settingsReloader takes over changed settings while the daemon runs: all that
+// can be changed, or none after an error.
+type settingsReloader struct {
+	o       *Options
+	current *config.Settings
+	tokens  *api.Tokens
+	handler *api.API
+	stripe  *gateway.Gateway
+	account *accountChecker
+	secrets *webhookSecrets
+	files   string // their state at the last reload
+}
+
+// run reloads on a signal and when a file changes, until ctx ends.
+func (r *settingsReloader) run(ctx context.Context) {
+	r.files = filesState(r.current.Files())
+	ticker := time.NewTicker(fileCheckInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.o.ReloadSignal:
+			r.reloadAndLog(ctx, "signal")
+		case <-ticker.C:
+			if filesState(r.current.Files()) != r.files {
+				r.reloadAndLog(ctx, "file")
+			}
+		}
+	}
+}
+
+// errKeyNotChecked says that a new key could not be checked. The files are read
+// again at the next tick.
+var errKeyNotChecked = errors.New("Stripe did not answer the check of the new key")
+
+// reloadAndLog never logs a value: an old secret is worth as much as a new one.
+func (r *settingsReloader) reloadAndLog(ctx context.Context, trigger string) {
+	files := filesState(r.current.Files())
+	changed, ignored, err := r.reload(ctx)
+	if !errors.Is(err, errKeyNotChecked) {
+		r.files = files
+	}
+	switch {
+	case err != nil:
+		r.o.Logger.Error("settings not reloaded: the earlier ones stay in effect",
+			zap.String("trigger", trigger), zap.Error(err))
+	default:
+		r.o.Logger.Info("settings reloaded", zap.String("trigger", trigger),
+			zap.Strings("changed", changed))
+	}
+	if len(ignored) > 0 {
+		r.o.Logger.Warn("changed settings need a restart", zap.Strings("settings", ignored))
+	}
+}
+
+// reload checks all changes before it applies any. ignored are changed settings
+// that need a restart.
+func (r *settingsReloader) reload(ctx context.Context) (changed, ignored []string, err error) {
+	next, err := r.o.Reload()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, key := range config.ChangedSettings(r.current, next) {
+		switch {
+		case slices.Contains(reloadableSettings, key):
+			changed = append(changed, key)
+		case !slices.Contains(reloadableSettings, strings.TrimSuffix(key, "_file")):
+			ignored = append(ignored, key)
+		}
+	}
+	tokens, err := readTokens(r.current.TokensFile) // another file needs a restart
+	if err != nil {
+		return nil, ignored, err
+	}
+	if (len(next.StripeWebhookSecrets) == 0) != (len(r.current.StripeWebhookSecrets) == 0) {
+		return nil, ignored, errors.New("webhooks are switched on or off by a restart: " +
+			"the first or the last of the stripe_webhook_secrets changed")
+	}
+	if slices.Contains(changed, "stripe_api_key") {
+		if err := r.replaceKey(ctx, gateway.APIKey(next.StripeAPIKey.Reveal())); err != nil {
+			return nil, ignored, err
+		}
+	}
+	// Nothing fails from here on.
+	if tokens != nil && !tokens.Equal(r.tokens) {
+		changed = append(changed, "tokens_file")
+		r.tokens = tokens
+		r.handler.SetTokens(tokens)
+	}
+	r.secrets.set(next)
+	if level, err := zapcore.ParseLevel(next.LogLevel); err == nil &&
+		slices.Contains(changed, "log_level") {
+		r.handler.SetConfiguredLogLevel(level, "reload")
+	}
+	r.current = next
+	return changed, ignored, nil
+}
+
+// replaceKey checks that the new key is of the mode and the account of the
+// holds before any request is sent with it.
+func (r *settingsReloader) replaceKey(ctx context.Context, key gateway.APIKey) error {
+	o := gatewayOptions(r.o)
+	o.APIKey = key
+	trial, err := gateway.New(o)
+	if err != nil {
+		return err
+	}
+	defer trial.Close()
+	if trial.Livemode() != r.stripe.Livemode() {
+		return gateway.ErrOtherMode
+	}
+	checker := &accountChecker{stripe: trial, store: r.account.store, log: r.o.Logger}
+	done, err := checker.checkNew(ctx)
+	if err != nil {
+		return err
+	}
+	if !done {
+		return errKeyNotChecked
+	}
+	if err := r.stripe.SetAPIKey(key); err != nil {
+		return err
+	}
+	r.account.known.Store(checker.known.Load())
+	return nil
+}
+
+// filesState describes size and time of files, so that a change shows.
+func filesState(paths []string) string {
+	var state strings.Builder
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			fmt.Fprintf(&state, "%s: %v\n", path, err)
+			continue
+		}
+		fmt.Fprintf(&state, "%s: %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+	}
+	return state.String()
+}

@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"errors"
+	"net"
+	"net/http"
+
+	"github.com/holdd/holdd/worker/api"
+	"go.uber.org/zap"
+)
+
+// apiServer is one address and what it serves.
+type apiServer struct {
+	name     string // the setting's key
+	server   *http.Server
+	listener *api.ConnectionLimiter
+}
+
+// openServers listens on every address of the settings. The first is that of
+// the API.
+func openServers(o *Options, handler *api.API) ([]*apiServer, error) {
+	var servers []*apiServer
+	for _, a := range []struct {
+		name, address string
+		handler       http.Handler
+	}{
+		{"listen", o.Settings.Listen, handler},
+		{"webhook_listen", o.Settings.WebhookListen, handler.WebhookHandler()},
+		{"metrics_listen", o.Settings.MetricsListen, handler.MetricsHandler()},
+	} {
+		if a.address == "" {
+			continue
+		}
+		l, err := api.Listen(a.address)
+		if err != nil {
+			for _, s := range servers {
+				err = errors.Join(err, s.listener.Close())
+			}
+			return nil, err
+		}
+		servers = append(servers, &apiServer{a.name, api.NewServer(a.handler, o.Logger),
+			api.LimitConnections(l)})
+	}
+	return servers, nil
+}
+
+// url returns the URL of the server's address.
+func (s *apiServer) url() string { return listenURL(s.listener.Addr()) }
+
+func listenURL(addr net.Addr) string {
+	if addr.Network() == "unix" {
+		return "unix://" + addr.String()
+	}
+	return "http://" + addr.String()
+}
+
+func reportStarted(o *Options, servers []*apiServer, livemode bool) {
+	fields := []zap.Field{zap.String("version", o.Version)}
+	for _, s := range servers {
+		fields = append(fields, zap.String(s.name, s.url()))
+	}
+	o.Logger.Info("holdd is up", append(fields, zap.Bool("livemode", livemode),
+		zap.Int("partitions", o.Settings.Partitions),
+		zap.Int("concurrency", o.Settings.Concurrency))...)
+	if o.Ready != nil {
+		o.Ready(servers[0].url())
+	}
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const helpHint = `"holdd help" lists the commands, and "holdd COMMAND --help" explains one`
+
+// maxTypos is how many letters of a command or flag may be wrong for a
+// suggestion.
+const maxTypos = 2
+
+// rejectUnknownCommand rejects arguments of the root command, and suggests the
+// commands that they may mean.
+func rejectUnknownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := helpHint
+	root.SuggestionsMinimumDistance = maxTypos
+	if names := root.SuggestionsFor(args[0]); len(names) > 0 {
+		hint = fmt.Sprintf("did you mean holdd %s?", strings.Join(names, " or holdd "))
+	}
+	return usageErrorf(hint, "unknown command %q for %q", args[0], root.CommandPath())
+}
+
+var unknownFlagPattern = regexp.MustCompile(`^unknown flag: --([A-Za-z0-9-]+)`)
+
+// explainFlagError adds the flag that an unknown one may mean.
+func explainFlagError(cmd *cobra.Command, err error) error {
+	hint := fmt.Sprintf("%q lists the flags", cmd.CommandPath()+" --help")
+	if m := unknownFlagPattern.FindStringSubmatch(err.Error()); m != nil {
+		if name := nearestFlag(cmd.Flags(), m[1]); name != "" {
+			hint = "did you mean --" + name + "?"
+		}
+	}
+	return usageErrorf(hint, "%w", err)
+}
+
+// nearestFlag returns the flag whose name is nearest to typed, or one that
+// begins with it; "" if there is none.
+func nearestFlag(flags *pflag.FlagSet, typed string) (nearest string) {
+	best := maxTypos + 1
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		d := editDistance(typed, f.Name)
+		if len(typed) > 2 && strings.HasPrefix(f.Name, typed) {
+			d = min(d, 1)
+		}
+		if d < best {
+			best, nearest = d, f.Name
+		}
+	})
+	return nearest
+}
+
+// editDistance returns how many letters must be added, removed or replaced to
+// turn a into b.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
