@@ -17,12 +17,13 @@ import (
 // read the old encoding. A record with capture parameters has a version of its
 // own: a release that does not know them must not write the record, because it
 // would drop them and capture without a fee. It leaves such a record alone. The
-// same is true of a requested increment, whose operation it does not know.
+// same is true of a requested increment, whose operation it does not know, and of
+// a renewal, whose second intent would be forgotten.
 const (
-	encodingVersion       = 1
-	captureParamsEncoding = 2
-	incrementEncoding     = 3
-	lastEncoding          = incrementEncoding
+	encodingVersion          = 1
+	captureParamsEncoding    = 2
+	incrementRenewalEncoding = 3
+	lastEncoding             = incrementRenewalEncoding
 )
 
 // Offsets in the header, in bytes. Numbers are big endian, times are Unix
@@ -34,7 +35,7 @@ const (
 	nextOpOffset        = 3  // hold.Op, 0 for none
 	versionOffset       = 4  // fencing token, 6 bytes
 	claimedAtOffset     = 10 // when the claim began, or when the hold was settled, 6 bytes
-	deadlineOffset      = 16 // 6 bytes
+	deadlineOffset      = 16 // hold.Hold.QueueDeadline, 6 bytes
 	accountSizeOffset   = 22 // length of the account, which follows the header
 	headerSize          = 23
 )
@@ -119,6 +120,8 @@ const (
 	// an older release may drop it: a cancel then sends abandoned, with its own
 	// key
 	fieldCancellationReason = 40
+	fieldRenewal            = 50 // a message, see record_renewal.go
+	fieldExpiresAt          = 51 // if the header has another deadline
 	// an older release may drop it: an increment then reads the charge first
 	fieldFeatures            = 60
 	fieldIncrementAmount     = 61
@@ -193,14 +196,14 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if !h.CaptureParams.IsEmpty() {
 		header[encodingOffset] = captureParamsEncoding
 	}
-	if h.Increment != (hold.Increment{}) {
-		header[encodingOffset] = incrementEncoding
+	if h.Increment != (hold.Increment{}) || h.Renewal != nil {
+		header[encodingOffset] = incrementRenewalEncoding
 	}
 	header[stateOffset] = byte(h.State)
 	header[previousStateOffset] = byte(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
 	putUint48(header, versionOffset, h.Version)
-	putUint48(header, deadlineOffset, toMillis(h.ExpiresAt))
+	putUint48(header, deadlineOffset, toMillis(h.QueueDeadline()))
 	if isFinal(h.State) {
 		putUint48(header, claimedAtOffset, toMillis(h.SettledAt))
 	}
@@ -249,6 +252,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendTextField(b, fieldCancellationReason, h.CancellationReason)
 	b = appendNumberField(b, fieldFeatures, uint64(h.Features))
 	b = appendIncrement(b, &h.Increment)
+	b = appendRenewal(b, h)
 	return appendCaptureParams(b, &h.CaptureParams)
 }
 
@@ -343,6 +347,10 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 			last = e.At
 			h.History = append(h.History, e)
 			return nil
+		case fieldRenewal:
+			var err error
+			h.Renewal, err = decodeRenewal(v)
+			return err
 		case fieldCreatedAt:
 			last = decodeTimeField(&h, n)
 		case fieldCapturedAmount:
@@ -420,6 +428,8 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 		h.CancellationReason = string(v)
 	case fieldFeatures:
 		h.Features = hold.CardFeatures(n)
+	case fieldExpiresAt:
+		h.ExpiresAt = fromMillis(n)
 	default:
 		setCaptureParamField(&h.CaptureParams, f, n, v)
 		setIncrementField(&h.Increment, f, n)

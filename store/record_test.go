@@ -56,6 +56,7 @@ func fullHold() hold.Hold {
 		true, true
 	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9,
 		day(3), 4, 5, 6, 1<<47+3
+	h.Renewal = fullRenewal(day)
 	h.Sent = hold.IdempotencyKeyUsage{Count: 2, FirstAt: day(4), Unknown: true}
 	h.History = []hold.HistoryEntry{
 		{At: day(0), Kind: hold.HistoryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k",
@@ -64,6 +65,24 @@ func fullHold() hold.Hold {
 		{At: day(-3), Kind: hold.HistoryOutcome}, {},
 	}
 	return h
+}
+
+// fullRenewal has a different value in every field.
+func fullRenewal(day func(n int) time.Time) *hold.Renewal {
+	return &hold.Renewal{
+		RenewalTerms: hold.RenewalTerms{Until: day(40), MaxAmount: 50_000, MaxRenewals: 3,
+			OnFailure: hold.PolicyCapture},
+		Customer: "cus_1", PaymentMethod: "pm_1", AuthorizedAt: day(10), Completed: 2,
+		Generation: 5, Step: hold.RenewalConfirm, Intent: "pi_3new", Amount: 38_400,
+		Metadata: map[string]string{"holdd_hold": "pi_1", "a": ""}, Confirmation: 6,
+		Sent:      hold.IdempotencyKeyUsage{Count: 7, FirstAt: day(11), Unknown: true},
+		ReadFirst: true, SearchAfter: "pi_3after", RetryAt: day(12),
+		Problem: hold.CauseDeclined, DeclineCode: "do_not_honor",
+		Declines:  []time.Time{day(13), day(14)},
+		Releasing: "pi_3old", ReleasingSince: day(15), ReleaseTry: 8,
+		Released:    hold.IdempotencyKeyUsage{Count: 9, FirstAt: day(16), Unknown: true},
+		ReleaseRead: true, Exchanged: true,
+	}
 }
 
 func encodeAndDecode(t testing.TB, h hold.Hold) hold.Hold {
@@ -93,7 +112,9 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 		}
 	}
 	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Sent),
-		reflect.ValueOf(f.Increment)} {
+		reflect.ValueOf(f.Increment),
+		reflect.ValueOf(*f.Renewal), reflect.ValueOf(f.Renewal.RenewalTerms),
+		reflect.ValueOf(f.Renewal.Sent), reflect.ValueOf(f.Renewal.Released)} {
 		for i := range e.NumField() {
 			if e.Field(i).IsZero() {
 				t.Errorf("the full hold leaves out %s.%s", e.Type(), e.Type().Field(i).Name)
@@ -250,7 +271,7 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	before := fullHold()
 	before.Mirrored, before.Unmirrorable = false, false
 	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
-	before.CancellationReason = ""
+	before.CancellationReason, before.Renewal = "", nil
 	before.Features, before.Increment = 0, hold.Increment{}
 	before.CaptureParams = hold.CaptureParams{}
 	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before,
@@ -284,7 +305,7 @@ func TestRecord_IncrementsHaveTheirOwnEncoding(t *testing.T) {
 		t.Errorf("a hold without an increment has encoding %d", rec[encodingOffset])
 	}
 	h.Increment.Amount = 40_000
-	if rec := appendRecord(nil, &h); rec[encodingOffset] != incrementEncoding {
+	if rec := appendRecord(nil, &h); rec[encodingOffset] != incrementRenewalEncoding {
 		t.Errorf("a hold with an increment has encoding %d", rec[encodingOffset])
 	}
 }
@@ -392,6 +413,24 @@ func TestRecord_KeepsOtherKeys(t *testing.T) {
 		if got := encodeAndDecode(t, h); !reflect.DeepEqual(got, h) {
 			t.Errorf("key %q became %q", key, got.History[1].Key)
 		}
+	}
+}
+
+// TestRecord_ReleaseQueuesByItsBeginning checks that a hold whose second
+// authorization is released keeps its deadline, while the scripts order it by
+// the beginning of the release.
+func TestRecord_ReleaseQueuesByItsBeginning(t *testing.T) {
+	t.Parallel()
+	h := typicalHold()
+	since := h.CreatedAt.Add(time.Hour)
+	h.Renewal = &hold.Renewal{Step: hold.RenewalIdle, Releasing: "pi_3old", ReleasingSince: since}
+	h.NextOp, h.NextAt = hold.OpRelease, since
+	rec := appendRecord(nil, &h)
+	if got := fromMillis(uint48(rec, deadlineOffset)); !got.Equal(since) {
+		t.Errorf("the header has the deadline %s, want %s", got, since)
+	}
+	if got := encodeAndDecode(t, h); !got.ExpiresAt.Equal(h.ExpiresAt) {
+		t.Errorf("expires at %s, want %s", got.ExpiresAt, h.ExpiresAt)
 	}
 }
 

@@ -96,11 +96,12 @@ func (d *Dispatcher) reserveBudget(
 	return err == nil
 }
 
-// lanePriority returns the priority of a lane. Ready holds wait for a capture
-// or a cancel that is due, for a requested increment, or for a read at their
-// deadline.
+// lanePriority returns the priority of a lane. Ready holds wait for a capture, a
+// cancel or a renewal that is due, for a requested increment, or for a read at
+// their deadline.
 func lanePriority(op hold.Op) hold.Priority {
-	if op == hold.OpCapture || op == hold.OpCancel {
+	switch op {
+	case hold.OpCapture, hold.OpCancel, hold.OpAuthorize:
 		return hold.PriorityDue
 	}
 	if op == hold.OpIncrement {
@@ -182,7 +183,9 @@ type budgetKey struct {
 	op      hold.Op
 }
 
-func budgetKeyOf(lane *hold.RateLimitLane) budgetKey { return budgetKey{lane.Account, lane.Op} }
+func budgetKeyOf(lane *hold.RateLimitLane) budgetKey {
+	return budgetKey{lane.Account, lane.Op.RateLimitBucket()}
+}
 
 // budgetLaneGroup is the ready lanes that share a budget, in one pass of the
 // dispatcher.

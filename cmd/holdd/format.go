@@ -125,7 +125,7 @@ func holdSummaryLines(v *hold.View, c timeFormatter) []labeledValue {
 	if v.CaptureAmount > 0 {
 		f = append(f, labeledValue{"to capture", hold.FormatAmount(v.CaptureAmount, v.Currency)})
 	}
-	f = append(f, captureParamLines(v)...)
+	f = append(append(f, captureParamLines(v)...), renewalLines(v, c)...)
 	if v.SettledAt == nil {
 		f = append(f, labeledValue{"expires", c.formatWithRelative(v.ExpiresAt) +
 			deadlineSourceSuffix(v.ExpiresAtSource)})

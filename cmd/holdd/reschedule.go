@@ -84,10 +84,16 @@ func newPatchFromFlags(
 	if p.CaptureParamsPatch, err = t.captureParams.newCaptureParamsPatch(given); err != nil {
 		return p, err
 	}
-	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
+	if p.Renewal, err = t.renewal.newRenewalPatch(given); err != nil {
+		return p, err
+	}
+	if p.Renewal != nil {
+		p.TimeZone = timeZone
+	}
+	if p.Renewal == nil && p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
 		p.Reference == nil && p.Metadata == nil && p.CaptureParamsPatch.IsEmpty() {
 		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --on-expiry, "+
-			"--reference, --metadata or a parameter of the capture", "nothing to change")
+			"--renew-until, --reference, --metadata or a parameter of the capture", "nothing to change")
 	}
 	return p, nil
 }

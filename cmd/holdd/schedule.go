@@ -103,7 +103,7 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 	for _, name := range []string{"capture-at", "cancel-at", "capture-amount", "on-expiry",
 		"reference", "metadata", "account", "amount", "currency", "expires-at",
 		"application-fee-amount", "transfer-data-amount", "statement-descriptor-suffix",
-		"capture-metadata"} {
+		"capture-metadata", "renew-until", "renew-max-amount", "renew-max", "renew-on-failure"} {
 		if given(name) {
 			return fmt.Errorf("cannot combine --%s with --file: set it in the lines of the file",
 				name)

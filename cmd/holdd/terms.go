@@ -17,6 +17,7 @@ type termFlags struct {
 	onExpiry, reference string
 	metadata            []string
 	captureParams       captureParamFlags
+	renewal             renewalFlags
 }
 
 func (t *termFlags) addTo(cmd *cobra.Command) {
@@ -31,6 +32,7 @@ func (t *termFlags) addTo(cmd *cobra.Command) {
 	f.StringVar(&t.reference, "reference", "", "your booking")
 	f.StringArrayVar(&t.metadata, "metadata", nil, "key=value; may be repeated")
 	t.captureParams.addTo(cmd)
+	t.renewal.addTo(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("on-expiry",
 		cobra.FixedCompletions([]cobra.Completion{"cancel", "capture", "alert"},
 			cobra.ShellCompDirectiveNoFileComp))
@@ -38,6 +40,9 @@ func (t *termFlags) addTo(cmd *cobra.Command) {
 
 // resolveTimes turns "now" and "+36h" into times.
 func (t *termFlags) resolveTimes(now time.Time) (err error) {
+	if err = t.renewal.resolveTime(now); err != nil {
+		return err
+	}
 	if t.captureAt, err = resolveTimeFlag(t.captureAt, now); err != nil {
 		return err
 	}
@@ -52,6 +57,9 @@ func (t *termFlags) setTerms(req *hold.ScheduleRequest) (err error) {
 	}
 	req.Reference, req.OnExpiry, req.CaptureAmount = t.reference, t.onExpiry, t.captureMinor
 	req.CaptureAt, req.CancelAt = t.captureAt, t.cancelAt
+	if req.Renewal, err = t.renewal.newRenewalRequest(); err != nil {
+		return err
+	}
 	req.CaptureParams, err = t.captureParams.newCaptureParams()
 	return err
 }

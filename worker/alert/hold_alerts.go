@@ -71,6 +71,23 @@ var holdAlerts = []holdAlertRule{
 			"then run holdd capture {hold} or holdd cancel {hold}.",
 	},
 	{
+		eventType: hold.EventRequiresAction,
+		kind:      AttentionRequired, severity: severityAtLeastWarning,
+		summary: "expires {expires_in} and cannot be renewed without the cardholder",
+		next: "holdd takes over what the cardholder confirms; " +
+			"near the deadline it acts by on_failure of the renewal.",
+		action: "ask the cardholder to confirm the payment with the bank, or for another card.",
+	},
+	{
+		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNotRenewable,
+			hold.CauseDeclined, hold.CauseRenewalLimit},
+		kind: AttentionRequired, severity: severityAtLeastWarning,
+		summary: "expires {expires_in} and cannot be renewed ({cause})",
+		next:    "near the deadline holdd acts by on_failure of the renewal.",
+		action: "ask the cardholder for another card, or capture in time: " +
+			"holdd capture {hold}.",
+	},
+	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNoOutcome},
 		kind: AttentionRequired, severity: severityAtLeastWarning,
 		summary: "has no outcome after many calls to Stripe",

@@ -72,6 +72,9 @@ var wantedType = map[string]string{
 	"capture_metadata": "an object of strings",
 	"transfer_data":    "an object with an amount",
 	"holds":            "an array of holds",
+	"renewal":          "an object with until",
+
+	"renewal.max_renewals": "a whole number",
 }
 
 func wrongTypeProblem(err *json.SemanticError) *Problem {

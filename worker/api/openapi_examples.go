@@ -19,7 +19,7 @@ var (
 		hold.CancelAccepted, hold.RevisionMismatch}
 	termProblems = []hold.ProblemCode{hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidTime,
 		hold.UnknownTimeZone, hold.InThePast, hold.AfterDeadline, hold.ConflictingTimes,
-		hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata}
+		hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata, hold.NotRenewable}
 	confirmProblems       = []hold.ProblemCode{hold.WouldCancelNow, hold.WouldCaptureNow}
 	authorizationProblems = []hold.ProblemCode{hold.InvalidIdempotencyKey, hold.InvalidField,
 		hold.InvalidID, hold.CardDeclined, hold.IdempotencyKeyReused, hold.InProgress,

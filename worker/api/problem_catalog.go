@@ -95,6 +95,7 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.InvalidAmount, 422, "The amount is invalid"},
 	{hold.AmountTooLarge, 422, "The amount is larger than the hold"},
 	{hold.IncrementUnavailable, 422, "The authorization cannot be raised"},
+	{hold.NotRenewable, 422, "The authorization cannot be renewed"},
 	{hold.InvalidCurrency, 422, "The currency is invalid"},
 	{hold.CurrencyMismatch, 422, "The currency differs from the PaymentIntent's"},
 	{hold.AmountMismatch, 422, "The amount differs from the PaymentIntent's"},

@@ -218,8 +218,10 @@ func (c *Committer) at(ch *Change) time.Time {
 // act without a warning, and records the reason that a cancel will send.
 func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 	now := c.at(ch)
+	ch.Decision.PlanRenewal(now)
 	ch.Decision.RequireAttentionIfTooLate(ch.Before, now, c.o.Rules)
 	ch.Decision.RequireAttentionIfPolicyDue(ch.Before, now, c.o.Rules)
+	ch.Decision.PlanRenewal(now) // attention leaves no operation of the hold's own
 	ch.Decision.SetDefaultCancellationReason(ch.Before, c.o.Rules)
 	return hold.HoldWrite{
 		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
@@ -305,7 +307,8 @@ func eventLogLevel(h *hold.Hold, e hold.Event) zapcore.Level {
 		if h.CaptureAmount > 0 && h.CapturedAmount > h.CaptureAmount {
 			return zapcore.WarnLevel // another system captured more than requested
 		}
-	case hold.EventExpired, hold.EventExpiring, hold.EventRetrying, hold.EventIncrementFailed:
+	case hold.EventExpired, hold.EventExpiring, hold.EventRetrying, hold.EventIncrementFailed,
+		hold.EventRequiresAction:
 		return zapcore.WarnLevel
 	case hold.EventAttention:
 		return zapcore.ErrorLevel

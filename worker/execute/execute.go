@@ -76,7 +76,7 @@ func (d *MachineDriver) Drive(
 ) (sent int, err error) {
 	reserved := map[hold.Op]int{}
 	if l.Reserved != 0 {
-		reserved[l.Reserved] = 1
+		reserved[l.Reserved.RateLimitBucket()] = 1
 	}
 	for {
 		call, wait, ok := m.Next(ctx, d.Now())
@@ -92,21 +92,21 @@ func (d *MachineDriver) Drive(
 		case wait > 0:
 			Sleep(stopping, wait)
 			continue // the next call may have changed, and the lease is shorter
-		case reserved[call.Op] == 0:
+		case reserved[call.Op.RateLimitBucket()] == 0:
 			if err := d.Caller.WaitForBudget(stopping, call, l.BudgetWait); err != nil {
 				if stopping.Err() != nil {
 					return sent, ErrStopping
 				}
 				return sent, err
 			}
-			reserved[call.Op] = 1
+			reserved[call.Op.RateLimitBucket()] = 1
 			continue
 		}
 		a, err := d.Caller.Do(ctx, call)
 		if err != nil {
 			return sent, err
 		}
-		reserved[call.Op]--
+		reserved[call.Op.RateLimitBucket()]--
 		sent++
 		m.Apply(ctx, call, a, d.Now())
 	}

@@ -40,6 +40,28 @@ func (g *Gateway) authorizeIntent(ctx context.Context, c hold.Call) hold.Answer 
 	return g.sendWithCardholderAction(ctx, r, send)
 }
 
+// createIntent creates an intent for a saved card without confirming it, so
+// that no money is held before its id is recorded. Its confirmation method is
+// automatic: the cardholder's browser can complete it too.
+func (g *Gateway) createIntent(ctx context.Context, c hold.Call) hold.Answer {
+	au := c.Authorize
+	p := &stripe.PaymentIntentParams{
+		Amount:             &au.Amount,
+		Currency:           &au.Currency,
+		Customer:           &au.Customer,
+		PaymentMethod:      &au.PaymentMethod,
+		PaymentMethodTypes: []*string{stripe.String("card")},
+		CaptureMethod:      stripe.String(string(stripe.PaymentIntentCaptureMethodManual)),
+		Metadata:           maps.Clone(au.Metadata),
+		Expand:             intentExpandParams(),
+	}
+	r := classifyOptions{mutation: true}
+	return g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+		p.Params = newRequestParams(ctx, c.Account, c.Key)
+		return g.paymentIntents.New(p)
+	})
+}
+
 // confirmIntent confirms an intent again, after the cardholder has completed
 // the next action or with another payment method.
 func (g *Gateway) confirmIntent(ctx context.Context, c hold.Call) hold.Answer {
@@ -50,6 +72,9 @@ func (g *Gateway) confirmIntent(ctx context.Context, c hold.Call) hold.Answer {
 		Expand:               intentExpandParams(),
 	}
 	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(c.Authorize)
+	if c.Authorize.ErrorOnRequiresAction {
+		p.ErrorOnRequiresAction = stripe.Bool(true)
+	}
 	r := classifyOptions{intentID: c.PaymentIntent, mutation: true}
 	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = newRequestParams(ctx, c.Account, c.Key)

@@ -37,6 +37,8 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 		return g.authorizeIntent(ctx, c)
 	case hold.OpConfirm:
 		return g.confirmIntent(ctx, c)
+	case hold.OpCreate:
+		return g.createIntent(ctx, c)
 	case hold.OpUpdate:
 		return g.updateMetadata(ctx, c)
 	case hold.OpList:

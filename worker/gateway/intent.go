@@ -35,6 +35,13 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 			in.Metadata[k] = s.redactSecrets(v) // a key is too short for a client secret
 		}
 	}
+	if pi.Customer != nil {
+		in.Customer = objectIDOrEmpty(pi.Customer.ID)
+	}
+	if pi.PaymentMethod != nil {
+		in.PaymentMethod = objectIDOrEmpty(pi.PaymentMethod.ID)
+	}
+	in.Reusable = pi.SetupFutureUsage == stripe.PaymentIntentSetupFutureUsageOffSession
 	// Stripe does not document whether a closed review stays in the intent, so
 	// only an open review counts.
 	if r := pi.Review; r != nil && r.Open && reviewIDPattern.matches(r.ID) {
@@ -44,6 +51,7 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 		d := c.PaymentMethodDetails
 		in.PaymentMethodType = identifierOrEmpty(string(d.Type))
 		in.Features = cardFeatures(d)
+		in.Reusable = in.Reusable || d.Card != nil && d.Card.Mandate != ""
 		switch {
 		case d.Card != nil && d.Card.CaptureBefore > 0:
 			in.CaptureBefore = time.Unix(d.Card.CaptureBefore, 0).UTC()
@@ -82,6 +90,24 @@ func isValidIntent(pi *stripe.PaymentIntent) bool {
 		identifierOrEmpty(string(pi.Status)) != "" && isCurrencyCode(string(pi.Currency)) &&
 		pi.Amount >= 0 && pi.AmountCapturable >= 0 && pi.AmountReceived >= 0 && pi.Created > 0
 }
+
+// objectIDOrEmpty returns s if it has the form of an object's id, otherwise "".
+func objectIDOrEmpty(s string) string {
+	if len(s) > maxObjectIDLen {
+		return ""
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !isLowercase(c) && !isDigit(c) && c != '_' && (c < 'A' || c > 'Z') {
+			return ""
+		}
+	}
+	return s
+}
+
+// maxObjectIDLen is the longest id that is accepted. Stripe's have some 30
+// characters.
+const maxObjectIDLen = 105
 
 // identifierOrEmpty returns s if it has the form of a Stripe identifier,
 // otherwise "".

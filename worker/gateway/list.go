@@ -22,7 +22,7 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	if c.Account != "" {
 		p.StripeAccount = &c.Account
 	}
-	p.StartingAfter = optionalString(c.After)
+	p.StartingAfter, p.Customer = optionalString(c.After), optionalString(c.Customer)
 	if !c.CreatedUpTo.IsZero() {
 		p.CreatedRange = &stripe.RangeQueryParams{LesserThanOrEqual: c.CreatedUpTo.Unix()}
 	}

@@ -52,6 +52,11 @@ func validateCall(c *hold.Call) string {
 		return validateIntentAndAccount(c)
 	case hold.OpAuthorize:
 		return validateAuthorizeCall(c)
+	case hold.OpCreate:
+		if c.Authorize != nil && c.Authorize.Customer == "" {
+			return "a renewal needs a customer"
+		}
+		return validateAuthorizeCall(c)
 	case hold.OpConfirm:
 		if c.Authorize == nil {
 			return "missing parameters of the confirmation"

@@ -35,6 +35,11 @@ type PaymentIntent struct {
 	Review             string       // id of the fraud review while it is open
 	SingleCapture      bool         // the charge was read and can be captured only once
 	Features           CardFeatures // of the charge, if it was read
+	Customer           string       // id
+	PaymentMethod      string       // id
+	// Reusable says that the card may be authorized without the cardholder: it
+	// was saved with setup_future_usage=off_session, or there is a mandate.
+	Reusable bool
 }
 
 // expiredByNetwork reports whether the card network ended a canceled intent.
@@ -168,6 +173,7 @@ type Call struct {
 	Authorize     *AuthorizeParams  // of an authorization or confirmation
 	After         string            // of a list: the last PaymentIntent of the page before
 	Limit         int               // of a list
+	Customer      string            // of a list: only this customer's intents
 	CreatedUpTo   time.Time         // of a list: without younger intents; zero means all
 	// MayBeMissing says that no answer has confirmed that the PaymentIntent
 	// exists, or that the key is known to be of its account: a 404 says nothing

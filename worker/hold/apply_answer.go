@@ -23,6 +23,9 @@ const maxRefusals = 2
 // for another call under the same claim.
 func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
+	if h.isRenewalCall(&call) {
+		return h.applyRenewalAnswer(call, a, now)
+	}
 	before := h
 	if call.Op != OpRead {
 		recordAttempt(&h, call, a, now)
@@ -176,6 +179,9 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 // system otherwise. confirmed is the capture that this answer belongs to, nil
 // if there is none: that capture took exactly what it named.
 func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time) Decision {
+	if isRenewalOpen(&h) {
+		return deferSettlement(h, now)
+	}
 	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
 	wanted := h.CancellationReason
 	h.CancellationReason = ""

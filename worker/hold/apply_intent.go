@@ -12,6 +12,9 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 	if h.State.Final() || h.State == Working {
 		return Decision{Hold: h, Unchanged: true}
 	}
+	if in.ID != h.PaymentIntent {
+		return h.applyRelatedIntent(in, now)
+	}
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:
 		return settleByIntent(h, in, false, nil, now)

@@ -32,6 +32,7 @@ type AuthorizeRequest struct {
 	TimeZone      string            `json:"time_zone,omitempty" doc:"IANA zone of local times"`
 	CaptureAmount int64             `json:"capture_amount,omitempty" doc:"Capture only this much, in minor units; the rest is released"`
 	OnExpiry      string            `json:"on_expiry,omitempty" doc:"What to do with a hold that is still open near its deadline: cancel (default), capture or alert"`
+	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Keeps the amount held after the authorization ends. The card is saved for the customer, and an extended authorization is requested"`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own; the PaymentIntent gets them as well"`
 }
 
@@ -56,13 +57,16 @@ type AuthorizeParams struct {
 	Customer         string
 	SetupFutureUsage string
 	OffSession       bool
-	Extended         bool
-	CVCToken         Secret
-	Description      string
-	ReceiptEmail     string
-	ReturnURL        string
-	Metadata         map[string]string
-	Key              string // idempotency key
+	// ErrorOnRequiresAction makes a confirmation fail if the bank requires the
+	// cardholder.
+	ErrorOnRequiresAction bool
+	Extended              bool
+	CVCToken              Secret
+	Description           string
+	ReceiptEmail          string
+	ReturnURL             string
+	Metadata              map[string]string
+	Key                   string // idempotency key
 }
 
 // Digest identifies the request without revealing its fields.
@@ -151,12 +155,16 @@ func (req *AuthorizeRequest) Validate(
 	if err != nil {
 		return nil, AuthorizeParams{}, err
 	}
+	use := req.SetupFutureUsage
+	if req.Renewal != nil {
+		use = "off_session" // a renewal authorizes the saved card
+	}
 	return valid, AuthorizeParams{
 		Account: valid.Account, Amount: valid.Amount, Currency: valid.Currency,
 		PaymentMethod: req.PaymentMethod,
-		Customer:      req.Customer, SetupFutureUsage: req.SetupFutureUsage,
+		Customer:      req.Customer, SetupFutureUsage: use,
 		OffSession: req.OffSession,
-		Extended:   req.ExtendedAuthorization, CVCToken: NewSecret(req.CVCToken),
+		Extended:   req.ExtendedAuthorization || req.Renewal != nil, CVCToken: NewSecret(req.CVCToken),
 		Description:  req.Description,
 		ReceiptEmail: req.ReceiptEmail, ReturnURL: req.ReturnURL, Metadata: pairs,
 	}, nil
@@ -175,7 +183,8 @@ func (req *AuthorizeRequest) validateTermsAndMetadata(
 	terms := ScheduleRequest{Account: req.Account, Reference: req.Reference, Amount: req.Amount,
 		Currency: req.Currency, CaptureAt: req.CaptureAt,
 		CancelAt: req.CancelAt, TimeZone: req.TimeZone,
-		CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry, Metadata: req.Metadata}
+		CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry, Metadata: req.Metadata,
+		Renewal: req.Renewal}
 	valid, err := terms.validateTerms(now)
 	if err != nil {
 		return nil, nil, err
@@ -222,7 +231,10 @@ func (req *AuthorizeRequest) checkCustomerAndDescription() error {
 	case use != "" && use != "off_session" && use != "on_session":
 		return newProblem(InvalidField, "setup_future_usage",
 			"invalid setup_future_usage %.40q: want off_session or on_session", use)
-	case id == "" && (use != "" || req.OffSession):
+	case use == "on_session" && req.Renewal != nil:
+		return newProblem(InvalidField, "setup_future_usage",
+			"renewal needs setup_future_usage off_session, or none")
+	case id == "" && (use != "" || req.OffSession || req.Renewal != nil):
 		return newProblem(InvalidField, "customer",
 			"a saved card belongs to a customer: send the customer")
 	case utf8.RuneCountInString(req.Description) > maxDescriptionLength ||
@@ -239,6 +251,9 @@ func (req *AuthorizeRequest) checkCustomerAndDescription() error {
 func newIntentMetadata(d *ValidRequest, attempt string) (map[string]string, error) {
 	h := Hold{Reference: d.Reference, CaptureAt: d.CaptureAt, CancelAt: d.CancelAt,
 		CaptureAmount: d.CaptureAmount, OnExpiry: d.OnExpiry, Metadata: d.Metadata}
+	if !d.Renewal.Until.IsZero() {
+		h.Renewal = newRenewal(d.Renewal)
+	}
 	pairs, fits := MetadataDiff(&h, d.Metadata)
 	maps.Copy(pairs, d.Metadata)
 	pairs[MetaAuthorization] = attempt

@@ -18,7 +18,7 @@ type TermsWarning struct {
 // an open hold whose deadline is known.
 func NearDeadlineWarnings(h *Hold, r DecisionRules) []TermsWarning {
 	if h.State.Final() || h.CaptureAt.IsZero() || h.CancelWanted || !isDeadlineKnown(h) ||
-		!h.CaptureAt.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {
+		isRenewedUntil(h, h.CaptureAt) || !h.CaptureAt.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {
 		return nil
 	}
 	deadline := h.ExpiresAt.UTC()
@@ -34,7 +34,7 @@ func isDeadlineKnown(h *Hold) bool { return h.Verified || h.ExpiresSource == Sou
 // capturesTooLate reports whether the deadline is known and the capture job may
 // run only after it: a capture at the hold's own time would lapse.
 func capturesTooLate(h *Hold, r DecisionRules) bool {
-	return !h.CaptureAt.IsZero() && isDeadlineKnown(h) &&
+	return !h.CaptureAt.IsZero() && isDeadlineKnown(h) && !isRenewedUntil(h, h.CaptureAt) &&
 		h.CaptureAt.After(h.ExpiresAt.Add(-r.CaptureInterval))
 }
 

@@ -14,6 +14,7 @@ type Patch struct {
 	TimeZone      string            `json:"time_zone,omitempty" doc:"IANA zone of local times"`
 	CaptureAmount *int64            `json:"capture_amount,omitempty" doc:"Capture only this much; 0 means everything"`
 	OnExpiry      *string           `json:"on_expiry,omitempty" doc:"cancel, capture or alert"`
+	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Replaces the renewal terms"`
 	Reference     *string           `json:"reference,omitempty"`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Pairs to set; an empty value removes a pair"`
 	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
@@ -23,6 +24,11 @@ type Patch struct {
 // applyTo applies the patch to h's terms and validates the result. It does not
 // check whether h may change.
 func (p *Patch) applyTo(h *Hold, now time.Time) error {
+	if p.Renewal != nil {
+		if err := p.Renewal.applyTo(h, p.TimeZone, now); err != nil {
+			return err
+		}
+	}
 	if err := p.applyActionTimes(h, now); err != nil {
 		return err
 	}
@@ -127,13 +133,14 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 		return Decision{}, cancelAcceptedProblem(&h, "reschedule")
 	}
 	late, known := checkBeforeDeadline(&h), h.Verified || h.ExpiresSource == SourceCaller
-	if timed && late != nil && known {
+	renewed := !renewalTermsOf(&h).equal(renewalTermsOf(&old))
+	if (timed || renewed) && late != nil && known {
 		return Decision{}, late
 	}
 	// A time sent for a hold that requires attention confirms it, even
 	// unchanged.
 	again := old.State == Attention && timeSent
-	if !money && !again && h.OnExpiry == old.OnExpiry && h.Reference == old.Reference &&
+	if !money && !again && !renewed && h.OnExpiry == old.OnExpiry && h.Reference == old.Reference &&
 		maps.Equal(h.Metadata, old.Metadata) {
 		return Decision{Hold: old, Unchanged: true}, nil
 	}
@@ -150,7 +157,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	h.Revision++
 	h.Acknowledged = false
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryChanged, By: by})
-	d := Decision{Hold: h, NewDeadline: timed || again || old.Acknowledged ||
+	d := Decision{Hold: h, NewDeadline: timed || again || renewed || old.Acknowledged ||
 		h.OnExpiry != old.OnExpiry}
 	d.markUnmirrored()
 	d.addEvent(EventChanged, 0)

@@ -29,10 +29,10 @@ func expiryPolicyTime(h *Hold, r DecisionRules) time.Time {
 // nothing.
 func expiryPolicyAction(h *Hold) Op {
 	h = withoutIncrement(h)
-	switch {
-	case h.OnExpiry == PolicyCancel && (h.State != Attention || h.Reason == CauseAfterDeadline):
+	switch policy := expiryPolicy(h); {
+	case policy == PolicyCancel && (h.State != Attention || h.Reason == CauseAfterDeadline):
 		return OpCancel
-	case h.OnExpiry == PolicyCapture && !h.CancelWanted && h.CancelAt.IsZero() &&
+	case policy == PolicyCapture && !h.CancelWanted && h.CancelAt.IsZero() &&
 		(h.State == Waiting || h.State == Scheduled || h.State == Attention &&
 			h.Reason == CauseAfterDeadline):
 		return OpCapture
@@ -65,8 +65,12 @@ func (h *Hold) PlannedAction(now time.Time, r DecisionRules) (op Op, at time.Tim
 		return 0, time.Time{}
 	case h.State == Working:
 		op, at = h.NextOp, now
-	case actsBeforeDeadline(h):
-		op, at = h.NextOp, maxTime(h.NextAt, now)
+	case actsBeforeDeadline(h) || isRenewalOnTrack(h):
+		own := *h
+		if h.NextOp == OpRenew || h.NextOp == OpRelease {
+			restoreOwnOp(&own)
+		}
+		op, at = own.NextOp, maxTime(own.NextAt, now)
 	case h.ExpiresAt.After(now):
 		op, at = expiryPolicyAction(h), maxTime(expiryPolicyTime(h, r), now)
 	}
@@ -88,8 +92,13 @@ func (h *Hold) NextMilestone(t time.Time, r DecisionRules) time.Time {
 	}
 	if !h.Acknowledged {
 		for _, d := range r.Thresholds {
-			consider(h.ExpiresAt.Add(-d))
+			if warnsAtThreshold(h, d) {
+				consider(h.ExpiresAt.Add(-d))
+			}
 		}
+	}
+	if needsRenewal(h) && h.Renewal.Step == RenewalIdle && !h.Renewal.AuthorizedAt.IsZero() {
+		consider(renewalStart(h))
 	}
 	consider(expiryPolicyTime(h, r))
 	consider(h.ExpiresAt)
@@ -129,6 +138,8 @@ func (h Hold) PassMilestone(due, now time.Time, r DecisionRules) (Decision, time
 			return d, next // its own call shows what became of the authorization
 		}
 		h.NextOp, h.NextAt = OpRead, now
+	case act.After(now) && isRenewalDue(&h, now):
+		return startDueRenewal(d, next, now)
 	case act.After(now):
 		return d, next
 	case h.State == Working:
@@ -152,6 +163,18 @@ func (h Hold) PassMilestone(due, now time.Time, r DecisionRules) (Decision, time
 	return d, next
 }
 
+// startDueRenewal makes the first step of a renewal due now. A claimed hold is
+// looked at again soon.
+func startDueRenewal(d Decision, next, now time.Time) (Decision, time.Time) {
+	if d.Hold.State == Working || hasOwnOpBegun(&d.Hold, now) {
+		return d, minTime(next, now.Add(workingRecheckInterval))
+	}
+	planned := Decision{Hold: d.Hold, Events: d.Events}
+	planned.PlanRenewal(now)
+	planned.Again = planned.Hold.NextOp == OpRenew
+	return planned, next
+}
+
 // reachedThresholdEvents returns the events of the thresholds and of the
 // deadline that were reached. Of several thresholds only the nearest to the
 // deadline counts.
@@ -161,7 +184,7 @@ func reachedThresholdEvents(
 	if !h.Acknowledged && h.ExpiresAt.After(now) {
 		last := time.Duration(0)
 		for _, d := range r.Thresholds {
-			if reached(h.ExpiresAt.Add(-d)) && (last == 0 || d < last) {
+			if reached(h.ExpiresAt.Add(-d)) && warnsAtThreshold(h, d) && (last == 0 || d < last) {
 				last = d
 			}
 		}

@@ -36,6 +36,10 @@ const (
 	EventIncremented  EventType = "hold.incremented"
 	// the authorized amount is the old one
 	EventIncrementFailed EventType = "hold.increment_failed"
+	// a new authorization holds the money
+	EventRenewed EventType = "hold.renewed"
+	// the bank requires the cardholder for the renewal
+	EventRequiresAction EventType = "hold.requires_action"
 )
 
 // Event is an event about a hold. Package event adds its id and time.

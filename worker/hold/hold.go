@@ -59,17 +59,24 @@ const (
 	OpList      // list intents, one page
 	OpCheck     // a harmless request, to see whether Stripe answers and accepts the key
 	OpIncrement // raise the authorized amount
+	OpCreate    // create an intent without confirming it
+	// Next operations only: the next step of a renewal, and the release of an
+	// intent that must not hold money beside the hold's own.
+	OpRenew
+	OpRelease
 )
 
 var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update",
-	"confirm", "list", "check", "increment"}
+	"confirm", "list", "check", "increment", "create", "renew", "release"}
 
 // RateLimitBucket returns the operation whose rate limit the request counts
 // against.
 func (o Op) RateLimitBucket() Op {
 	switch o {
-	case OpConfirm:
+	case OpConfirm, OpCreate, OpRenew:
 		return OpAuthorize
+	case OpRelease:
+		return OpCancel
 	case OpList, OpCheck:
 		return OpRead
 	}
@@ -141,6 +148,11 @@ const (
 	CauseUnavailable   // the charge lacks the feature
 	CauseTooLate       // the time for it is over
 	CauseSuperseded    // another request took its place
+	// The intent lacks what a renewal needs: a customer and a saved card
+	CauseNotRenewable
+	CauseDeclined       // the bank declined the renewal
+	CauseRequiresAction // the bank requires the cardholder
+	CauseRenewalLimit   // max_renewals is reached
 )
 
 var causeNames = [...]string{
@@ -148,7 +160,8 @@ var causeNames = [...]string{
 	"refused",
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 	"inside_margin", "no_outcome", "fee_too_large",
-	"contradiction", "unavailable", "too_late", "superseded",
+	"contradiction", "unavailable", "too_late", "superseded", "not_renewable", "declined",
+	"requires_action", "renewal_limit",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }
@@ -205,6 +218,7 @@ type Hold struct {
 	SingleCapture  bool
 	Features       CardFeatures // of the charge, as it was last read
 	Increment      Increment    // requested, and without an outcome
+	Renewal        *Renewal     // nil without renewal terms; see editRenewal
 	Acknowledged   bool         // further warnings are silenced
 	CancelWanted   bool         // a cancel was accepted: nothing may capture any more
 	Mirrored       bool         // the intent's metadata has the terms

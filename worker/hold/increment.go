@@ -57,7 +57,12 @@ func (f CardFeatures) Names() []string {
 
 // maxAuthorizedAmount returns the most that the cardholder agreed to have
 // authorized, 0 if the terms do not say.
-func maxAuthorizedAmount(*Hold) int64 { return 0 }
+func maxAuthorizedAmount(h *Hold) int64 {
+	if h.Renewal == nil {
+		return 0
+	}
+	return h.Renewal.MaxAmount
+}
 
 // replaceForIncrement decides an increment of a hold whose charge has no
 // incremental authorization: a new authorization of the higher amount would
@@ -136,6 +141,9 @@ func checkIncrementTime(h *Hold, now time.Time) error {
 			"hold %s needs attention: capture, cancel or reschedule it first", h.ID)
 	case h.NextOp == OpIncrement:
 		return incrementPendingProblem(h)
+	case isRenewalOpen(h) || h.NextOp == OpRenew || h.NextOp == OpRelease:
+		return newProblem(TooLate, "", "hold %s is being renewed: it can be raised when the new "+
+			"authorization has taken the place of the old one", h.ID)
 	case h.State == Scheduled && (h.Reason != CauseSchedule || !h.ActionTime().After(now)):
 		return newProblem(TooLate, "", "hold %s is due for its %s: it cannot be raised any more",
 			h.ID, h.NextOp)

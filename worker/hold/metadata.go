@@ -54,7 +54,8 @@ func RequestFromMetadata(
 	amount, fee, transfer := m[MetaCaptureAmount], m[MetaApplicationFee], m[MetaTransferAmount]
 	if req.CaptureAt == "" && req.CancelAt == "" && m[MetaWaiting] == "" && m[MetaPaused] == "" &&
 		amount == "" && req.OnExpiry == "" && req.Reference == "" && fee == "" && transfer == "" &&
-		req.StatementDescriptorSuffix == "" && m[MetaCaptureMetadata] == "" {
+		req.StatementDescriptorSuffix == "" && m[MetaCaptureMetadata] == "" &&
+		m[MetaRenewalUntil] == "" {
 		return req, false, false, nil
 	}
 	for _, a := range []struct {
@@ -69,6 +70,9 @@ func RequestFromMetadata(
 			return req, false, true, err
 		}
 	}
+	if req.Renewal, err = readRenewalMetadata(m); err != nil {
+		return req, false, true, err
+	}
 	if req.Metadata, err = readMetadataPairs(m, MetaMetadata); err != nil {
 		return req, false, true, err
 	}
@@ -76,6 +80,11 @@ func RequestFromMetadata(
 		return req, false, true, err
 	}
 	return req, m[MetaPaused] == "true", true, nil
+}
+
+// isIdentityKey reports whether a key says what the intent is, and is no term.
+func isIdentityKey(k string) bool {
+	return k == MetaAuthorization || k == MetaHold || k == MetaGeneration || k == MetaReplaces
 }
 
 func parseMetadataAmount(key, s string) (int64, error) {
@@ -148,7 +157,7 @@ func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bo
 	pairs = map[string]string{}
 	total := len(want)
 	for k, v := range in {
-		if !strings.HasPrefix(k, "holdd_") || k == MetaAuthorization {
+		if !strings.HasPrefix(k, "holdd_") || isIdentityKey(k) {
 			total++
 			continue
 		}
@@ -202,6 +211,7 @@ func termsAsMetadata(h *Hold) (map[string]string, error) {
 	amount(MetaApplicationFee, h.CaptureParams.ApplicationFeeAmount)
 	amount(MetaTransferAmount, h.CaptureParams.TransferData.Amount)
 	set(MetaDescriptorSuffix, h.CaptureParams.StatementDescriptorSuffix)
+	writeRenewalMetadata(want, renewalTermsOf(h))
 	if err := writeMetadataPairs(want, MetaMetadata, h.Metadata); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,8 @@ import (
 // pieces of the metadata.
 var termKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAmount, MetaOnExpiry,
 	MetaReference, MetaPaused, MetaWaiting, MetaMetadata, MetaApplicationFee, MetaTransferAmount,
-	MetaDescriptorSuffix, MetaCaptureMetadata}
+	MetaDescriptorSuffix, MetaCaptureMetadata, MetaRenewalUntil, MetaRenewalMaxAmount,
+	MetaRenewalMaxRenewals, MetaRenewalOnFailure}
 
 // MetadataUpdate returns the pairs to write to the intent's metadata and the
 // idempotency key of that request. in is the metadata as read from Stripe, nil

@@ -12,6 +12,10 @@ import (
 // claim, or the unfinished one before it, began. takenOver says that an earlier
 // claim did not report: the outcome of what it sent is unknown.
 func (h *Hold) BeginClaim(since time.Time, takenOver bool) {
+	beginRenewalClaim(h, since, takenOver)
+	if h.NextOp == OpRenew || h.NextOp == OpRelease {
+		return // nothing of the hold's own is sent
+	}
 	if h.Sent.FirstAt.IsZero() {
 		h.Sent.FirstAt = since
 	}
@@ -33,6 +37,11 @@ func (h Hold) ReleaseUnsentClaim() Decision {
 	if h.Sent.Count == 0 && !h.Sent.Unknown {
 		h.Sent.FirstAt = time.Time{}
 	}
+	if h.Renewal != nil {
+		r := editRenewal(&h)
+		releaseUnsentKey(&r.Sent)
+		releaseUnsentKey(&r.Released)
+	}
 	releaseClaim(&h)
 	return Decision{Hold: h, Again: true}
 }
@@ -41,6 +50,9 @@ func (h Hold) ReleaseUnsentClaim() Decision {
 // The hold is due again at the given time.
 func (d Decision) ReleaseClaimUntil(at time.Time) Decision {
 	d.Hold.NextAt = at.UTC().Truncate(time.Millisecond)
+	if d.Hold.Renewal != nil {
+		editRenewal(&d.Hold).RetryAt = d.Hold.NextAt
+	}
 	releaseClaim(&d.Hold)
 	d.Again = false
 	return d
@@ -60,6 +72,9 @@ func releaseClaim(h *Hold) {
 
 // NextCall returns the request that a claimed hold needs now.
 func (h *Hold) NextCall(now time.Time) Call {
+	if c, ok := h.nextRenewalCall(now); ok {
+		return c
+	}
 	c := Call{Op: h.NextOp, PaymentIntent: h.PaymentIntent, Account: h.Account,
 		MayBeMissing: !h.Verified}
 	sent := h.Sent.Count > 0 || h.Sent.Unknown

@@ -54,7 +54,9 @@ func (d *Decision) SortedSetPlacement(
 	if h.NextOp != 0 {
 		p.DueAt = h.NextAt
 		p.Ready = d.Again
-		p.Urgent = h.State == Working || h.Reason == CauseTrigger || h.Reason == CauseOnExpiry
+		p.Urgent = h.State == Working || h.Reason == CauseTrigger ||
+			h.Reason == CauseOnExpiry || h.NextOp == OpRenew || h.NextOp == OpRelease ||
+			h.NextOp == OpRead && h.Renewal != nil
 	}
 	switch {
 	case !r.Mirror || h.Mirrored || h.Unmirrorable:
@@ -84,7 +86,7 @@ func awaitsVerification(h *Hold) bool {
 func nearestPassedThreshold(h *Hold, now time.Time, r DecisionRules) time.Duration {
 	nearest := time.Duration(0)
 	for _, d := range r.Thresholds {
-		if !h.ExpiresAt.Add(-d).After(now) && h.ExpiresAt.After(now) &&
+		if !h.ExpiresAt.Add(-d).After(now) && h.ExpiresAt.After(now) && warnsAtThreshold(h, d) &&
 			(nearest == 0 || d < nearest) {
 			nearest = d
 		}

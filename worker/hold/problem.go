@@ -45,6 +45,7 @@ const (
 	WouldCaptureNow      ProblemCode = "would_capture_now"
 	IncrementUnavailable ProblemCode = "increment_unavailable"
 	Declined             ProblemCode = "declined"
+	NotRenewable         ProblemCode = "not_renewable"
 
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"

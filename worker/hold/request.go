@@ -33,6 +33,7 @@ type ScheduleRequest struct {
 	OnExpiry      string            `json:"on_expiry,omitempty" doc:"What to do with a hold that is still open near its deadline: cancel (default), capture or alert"`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own"`
 	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
+	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Keeps the amount held after the authorization ends, by new authorizations of the saved card"`
 	CaptureParams
 }
 
@@ -46,6 +47,7 @@ type ValidRequest struct {
 	OnExpiry                     ExpiryPolicy
 	Metadata                     map[string]string
 	CaptureParams                CaptureParams
+	Renewal                      RenewalTerms // zero without any
 	// Confirm says that on_expiry may act at once. It is no term, so a repeated
 	// request may omit it.
 	Confirm bool
@@ -61,7 +63,7 @@ type ValidRequest struct {
 // NeedsStripeRead reports whether the request lacks something that a read at
 // Stripe would show.
 func (d *ValidRequest) NeedsStripeRead() bool {
-	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero()
+	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero() || !d.Renewal.Until.IsZero()
 }
 
 // Validate checks the request as far as possible without Stripe. Errors are
@@ -123,6 +125,11 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 	if d.ExpiresAt, err = parseExpiresAt(req.ExpiresAt, req.TimeZone, now); err != nil {
 		return nil, err
 	}
+	if req.Renewal != nil {
+		if d.Renewal, err = req.Renewal.validate(req.TimeZone, req.Amount, now); err != nil {
+			return nil, err
+		}
+	}
 	return d, nil
 }
 
@@ -172,7 +179,9 @@ func New(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Deci
 		if err := checkIntentMatchesRequest(valid, in); err != nil {
 			return Decision{}, err
 		}
-		updateFromHeldIntent(&h, in, now)
+		if err := applyIntentToNewHold(&h, valid, in, now); err != nil {
+			return Decision{}, err
+		}
 	}
 	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
 		return Decision{}, err
@@ -250,6 +259,9 @@ func holdFromRequest(valid *ValidRequest, now time.Time) Hold {
 	if h.ExpiresAt.IsZero() {
 		h.ExpiresAt, h.ExpiresSource = now.Add(assumedWindow), SourceAssumed
 	}
+	if !valid.Renewal.Until.IsZero() {
+		h.Renewal = newRenewal(valid.Renewal)
+	}
 	return h
 }
 
@@ -258,6 +270,10 @@ func checkIntentMatchesRequest(valid *ValidRequest, in *PaymentIntent) error {
 	if in.Status != StatusRequiresCapture {
 		return newProblem(NotCapturable, "payment_intent",
 			"%s is %s at Stripe: want a PaymentIntent that is requires_capture", valid.ID, in.Status)
+	}
+	if owner := OwnerOfIntent(in); owner != in.ID && !valid.FromMetadata {
+		return newProblem(HoldExists, "payment_intent", "%s renews hold %s: change that one", in.ID,
+			owner)
 	}
 	if valid.Currency != "" && valid.Currency != in.Currency {
 		return newProblem(CurrencyMismatch, "currency", "%s is in %s, not in %s", valid.ID,
@@ -297,7 +313,7 @@ func (d *ValidRequest) HasTermsOf(h *Hold) bool {
 	return sameAmount && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
 		d.CaptureAt.Equal(h.CaptureAt) && d.CancelAt.Equal(h.CancelAt) &&
 		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry &&
-		d.CaptureParams.Equal(&h.CaptureParams)
+		d.CaptureParams.Equal(&h.CaptureParams) && d.Renewal.equal(renewalTermsOf(h))
 }
 
 // HaveSameTerms reports whether two states of one hold have the same terms.
@@ -305,7 +321,7 @@ func HaveSameTerms(h, other *Hold) bool {
 	asRequest := ValidRequest{ID: other.ID, Account: other.Account, Reference: other.Reference,
 		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
 		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
-		CaptureParams: other.CaptureParams}
+		CaptureParams: other.CaptureParams, Renewal: renewalTermsOf(other)}
 	return asRequest.HasTermsOf(h)
 }
 

@@ -49,6 +49,10 @@ const (
 func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeEventAction) {
 	now = now.UTC().Truncate(time.Millisecond)
 	same := Decision{Hold: h, Unchanged: true}
+	if r := h.Renewal; r != nil && r.Intent == e.PaymentIntent && r.Intent != "" &&
+		h.Account == e.Account && !h.State.Final() {
+		return h.hastenRenewal(now), StripeEventNeedsNothing
+	}
 	if h.State.Final() || h.PaymentIntent != e.PaymentIntent || h.Account != e.Account {
 		return same, StripeEventNeedsNothing
 	}

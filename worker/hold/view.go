@@ -22,7 +22,7 @@ type View struct {
 	State             string             `json:"state" enum:"waiting,paused,scheduled,ready,working,attention,captured,canceled,expired"`
 	Features          []string           `json:"features,omitempty" doc:"What the charge allows beyond one capture: extended_authorization, incremental_authorization, multicapture, overcapture" nullable:"false"`
 	Increment         *IncrementView     `json:"increment,omitempty" doc:"A requested increment that has no outcome yet"`
-	Next              string             `json:"next,omitempty" enum:"capture,cancel,read,increment" doc:"The next operation of holdd"`
+	Next              string             `json:"next,omitempty" enum:"capture,cancel,read,increment,renew,release" doc:"The next operation of holdd"`
 	NextAt            *time.Time         `json:"next_at,omitempty"`
 	Cause             string             `json:"cause,omitempty" doc:"The reason for the next operation, or for the state"`
 	Revision          uint64             `json:"revision" doc:"Grows with each accepted change; the ETag"`
@@ -37,6 +37,8 @@ type View struct {
 	HistoryOmitted    uint32             `json:"history_omitted,omitempty" doc:"How many entries after the first were dropped"`
 
 	Warnings []TermsWarning `json:"warnings,omitempty" doc:"What to know about the terms of an open hold. Only in responses of the API"`
+
+	Renewal *RenewalView `json:"renewal,omitempty" doc:"How the amount stays held after the authorization ends"`
 
 	CancellationReason string `json:"cancellation_reason,omitempty" doc:"The reason that the next cancel sends to Stripe. Of a canceled hold: the reason that Stripe has"`
 }
@@ -81,6 +83,7 @@ func NewView(h *Hold, now time.Time, history bool) View {
 	if h.NextOp != 0 {
 		v.Next, v.NextAt = h.NextOp.String(), optionalTime(h.NextAt)
 	}
+	v.Renewal = h.renewalView()
 	if h.Reason != 0 {
 		v.Cause = h.Reason.String()
 	}

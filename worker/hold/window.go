@@ -93,6 +93,10 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	if in.Features&FeaturesKnown != 0 {
 		h.Features = in.Features
 	}
+	if cause, _ := checkRenewable(in); h.Renewal != nil && cause == 0 {
+		r := editRenewal(h)
+		r.Customer, r.PaymentMethod, r.AuthorizedAt = in.Customer, in.PaymentMethod, in.Created
+	}
 	switch {
 	case !in.CaptureBefore.IsZero():
 		h.ExpiresAt, h.ExpiresSource = in.CaptureBefore, SourceCharge
@@ -111,12 +115,18 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 // its deadline.
 func checkBeforeDeadline(h *Hold) error {
 	t := h.ActionTime()
-	if t.IsZero() || t.Before(h.ExpiresAt) {
+	if t.IsZero() || t.Before(h.ExpiresAt) || isRenewedUntil(h, t) {
 		return nil
 	}
 	field := "capture_at"
 	if h.CaptureAt.IsZero() {
 		field = "cancel_at"
+	}
+	if h.Renewal != nil && h.Renewal.Step != RenewalFailed && h.Renewal.Until.After(h.ExpiresAt) {
+		p := newProblem(AfterDeadline, field, "%s must not be after renewal.until, %s",
+			t.Format(time.RFC3339), h.Renewal.Until.Format(time.RFC3339))
+		p.Deadline = h.Renewal.Until
+		return p
 	}
 	p := newProblem(AfterDeadline, field, "%s must be before %s, when the authorization ends (%s)",
 		t.Format(time.RFC3339), h.ExpiresAt.Format(time.RFC3339), h.ExpiresSource)

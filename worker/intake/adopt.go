@@ -28,6 +28,12 @@ type intentAdopter struct {
 func (a *intentAdopter) adoptFromMetadata(
 	ctx context.Context, in *hold.PaymentIntent, account string,
 ) error {
+	if owner := hold.OwnerOfIntent(in); owner != in.ID {
+		found, err := a.applyToOwner(ctx, in, owner)
+		if err != nil || found {
+			return err
+		}
+	}
 	if in.Status != hold.StatusRequiresCapture {
 		return queueRefresh(ctx, a.store, a.health, in.ID, account, false)
 	}
@@ -55,6 +61,27 @@ func (a *intentAdopter) adoptFromMetadata(
 		return errHoldChanged
 	}
 	return err
+}
+
+// applyToOwner applies the intent of a renewal to the hold that it belongs to.
+// found is false if there is no such hold: Redis has lost it.
+func (a *intentAdopter) applyToOwner(
+	ctx context.Context, in *hold.PaymentIntent, owner string,
+) (found bool, err error) {
+	h, now, err := readHold(ctx, a.store, a.health, owner)
+	if err != nil || h == nil {
+		return false, err
+	}
+	d := h.ApplyPaymentIntent(in, now)
+	if d.Unchanged {
+		return true, nil
+	}
+	change := commit.Change{Before: h, Decision: d, At: now}
+	written, err := commitChange(ctx, a.committer, a.health, &change)
+	if err == nil && !written {
+		err = errHoldChanged
+	}
+	return true, err
 }
 
 // holddMetadataJSON returns an intent's metadata pairs with the prefix holdd_,

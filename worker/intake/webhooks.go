@@ -81,8 +81,12 @@ func (w *WebhookProcessor) ApplyStripeEvent(
 	} else if !relevant {
 		return EventIgnored, nil
 	}
+	id := e.PaymentIntent
+	if e.Intent != nil {
+		id = hold.OwnerOfIntent(e.Intent) // a renewal's intent names its hold
+	}
 	for range maxConflictRetries {
-		h, now, err := readHold(ctx, w.store, w.o.Health, e.PaymentIntent)
+		h, now, err := readHold(ctx, w.store, w.o.Health, id)
 		if err != nil {
 			return "", err
 		}

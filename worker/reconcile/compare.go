@@ -294,7 +294,7 @@ func (c *comparison) comparePage(
 	}
 	ids := make([]string, len(page))
 	for i := range page {
-		ids[i] = page[i].ID
+		ids[i] = hold.OwnerOfIntent(&page[i]) // a renewal's intent names its hold
 	}
 	holds, unreadable, err := c.readHolds(ctx, ids)
 	if err != nil {

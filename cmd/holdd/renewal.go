@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// renewalFlags is the flags for a hold's renewal terms.
+type renewalFlags struct{ hold.RenewalRequest }
+
+// renewalFlagNames are the flags, as messages name them.
+var renewalFlagNames = []string{"renew-until", "renew-max-amount", "renew-max", "renew-on-failure"}
+
+func (r *renewalFlags) addTo(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&r.Until, "renew-until", "",
+		"keep the amount held until then, by new authorizations of the saved card")
+	f.Int64Var(&r.MaxAmount, "renew-max-amount", 0,
+		"the most that the cardholder agreed to, in minor units (default the amount of the hold)")
+	f.Int64Var(&r.MaxRenewals, "renew-max", 0, "renew at most this often (default 12)")
+	f.StringVar(&r.OnFailure, "renew-on-failure", "",
+		"what to do near the deadline with a hold that could not be renewed: alert, cancel or capture")
+	_ = cmd.RegisterFlagCompletionFunc("renew-on-failure",
+		cobra.FixedCompletions([]cobra.Completion{"alert", "cancel", "capture"},
+			cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (r *renewalFlags) resolveTime(now time.Time) (err error) {
+	r.Until, err = resolveTimeFlag(r.Until, now)
+	return err
+}
+
+// newRenewalRequest returns the renewal terms of a new hold, nil without any.
+func (r *renewalFlags) newRenewalRequest() (*hold.RenewalRequest, error) {
+	if r.Until == "" {
+		if r.MaxAmount != 0 || r.MaxRenewals != 0 || r.OnFailure != "" {
+			return nil, usageErrorf("", "give --renew-until with the other --renew flags")
+		}
+		return nil, nil
+	}
+	return &r.RenewalRequest, nil
+}
+
+// newRenewalPatch returns the change of the renewal terms, nil without any.
+func (r *renewalFlags) newRenewalPatch(given func(flag string) bool) (*hold.RenewalRequest, error) {
+	if given("renew-until") {
+		return &r.RenewalRequest, nil
+	}
+	for _, name := range renewalFlagNames {
+		if given(name) {
+			return nil, usageErrorf("", "give --renew-until with --%s", name)
+		}
+	}
+	return nil, nil
+}
+
+// renewalLines describes a hold's renewal.
+func renewalLines(v *hold.View, c timeFormatter) (f []labeledValue) {
+	r := v.Renewal
+	if r == nil {
+		return nil
+	}
+	add := func(label, s string) { f = append(f, labeledValue{label, s}) }
+	if r.Until != nil {
+		s := "until " + c.formatWithRelative(*r.Until)
+		if r.Completed > 0 {
+			s += fmt.Sprintf(", %d of %d renewals made", r.Completed, r.MaxRenewals)
+		}
+		add("renewed", s)
+	}
+	switch {
+	case r.StartsAt != nil:
+		add("next renewal", c.formatWithRelative(*r.StartsAt))
+	case r.ActBefore != nil:
+		add("cardholder", "must act before "+c.formatWithRelative(*r.ActBefore)+": "+
+			sanitize(r.DeclineCode))
+	case r.Problem != "":
+		add("not renewed", r.Problem+" "+sanitize(r.DeclineCode))
+	}
+	if r.PaymentIntent != "" {
+		add("new intent", r.PaymentIntent+", step "+r.Step)
+	}
+	if r.Releasing != "" {
+		add("releasing", r.Releasing+", which may hold the amount a second time")
+	}
+	return f
+}

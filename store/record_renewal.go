@@ -1,0 +1,175 @@
+package store
+
+import (
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Field numbers of a renewal.
+const (
+	renewalUntil = iota + 1
+	renewalMaxAmount
+	renewalMaxRenewals
+	renewalOnFailure
+	renewalCustomer
+	renewalPaymentMethod
+	renewalAuthorizedAt
+	renewalCompleted
+	renewalGeneration
+	renewalStep
+	renewalIntent
+	renewalAmount
+	renewalMetadata
+	renewalConfirmation
+	renewalSentCount
+	renewalSentFirstAt
+	renewalFlags
+	renewalSearchAfter
+	renewalRetryAt
+	renewalProblem
+	renewalDeclineCode
+	renewalDecline
+	renewalReleasing
+	renewalReleasingSince
+	renewalReleaseTry
+	renewalReleasedCount
+	renewalReleasedFirstAt
+)
+
+const (
+	renewalSentUnknown = 1 << iota
+	renewalReadFirst
+	renewalReleasedUnknown
+	renewalReleaseRead
+	renewalExchanged
+)
+
+// appendRenewal appends the renewal of h, if it has one.
+func appendRenewal(b []byte, h *hold.Hold) []byte {
+	if deadline := h.QueueDeadline(); !deadline.Equal(h.ExpiresAt) {
+		b = appendNumberField(b, fieldExpiresAt, toMillis(h.ExpiresAt))
+	}
+	r := h.Renewal
+	if r == nil {
+		return b
+	}
+	var m []byte
+	m = appendNumberField(m, renewalUntil, toMillis(r.Until))
+	m = appendNumberField(m, renewalMaxAmount, uint64(r.MaxAmount))
+	m = appendNumberField(m, renewalMaxRenewals, uint64(r.MaxRenewals))
+	m = appendNumberField(m, renewalOnFailure, uint64(r.OnFailure))
+	m = appendTextField(m, renewalCustomer, r.Customer)
+	m = appendTextField(m, renewalPaymentMethod, r.PaymentMethod)
+	m = appendNumberField(m, renewalAuthorizedAt, toMillis(r.AuthorizedAt))
+	m = appendNumberField(m, renewalCompleted, uint64(r.Completed))
+	m = appendNumberField(m, renewalGeneration, uint64(r.Generation))
+	m = appendNumberField(m, renewalStep, uint64(r.Step))
+	m = appendTextField(m, renewalIntent, r.Intent)
+	m = appendNumberField(m, renewalAmount, uint64(r.Amount))
+	m = appendMapField(m, renewalMetadata, r.Metadata)
+	m = appendNumberField(m, renewalConfirmation, uint64(r.Confirmation))
+	m = appendNumberField(m, renewalSentCount, uint64(r.Sent.Count))
+	m = appendNumberField(m, renewalSentFirstAt, toMillis(r.Sent.FirstAt))
+	m = appendNumberField(m, renewalFlags, flagOrZero(renewalSentUnknown, r.Sent.Unknown)|
+		flagOrZero(renewalReadFirst, r.ReadFirst)|
+		flagOrZero(renewalReleasedUnknown, r.Released.Unknown)|
+		flagOrZero(renewalReleaseRead, r.ReleaseRead)|flagOrZero(renewalExchanged, r.Exchanged))
+	m = appendTextField(m, renewalSearchAfter, r.SearchAfter)
+	m = appendNumberField(m, renewalRetryAt, toMillis(r.RetryAt))
+	m = appendNumberField(m, renewalProblem, uint64(r.Problem))
+	m = appendTextField(m, renewalDeclineCode, r.DeclineCode)
+	for _, t := range r.Declines {
+		m = appendNumberField(m, renewalDecline, toMillis(t))
+	}
+	m = appendTextField(m, renewalReleasing, r.Releasing)
+	m = appendNumberField(m, renewalReleasingSince, toMillis(r.ReleasingSince))
+	m = appendNumberField(m, renewalReleaseTry, uint64(r.ReleaseTry))
+	m = appendNumberField(m, renewalReleasedCount, uint64(r.Released.Count))
+	m = appendNumberField(m, renewalReleasedFirstAt, toMillis(r.Released.FirstAt))
+	return appendRepeatedField(b, fieldRenewal, m)
+}
+
+func decodeRenewal(b []byte) (*hold.Renewal, error) {
+	r := &hold.Renewal{}
+	err := forEachRecordField(b, func(f protowire.Number, n uint64, v []byte) error {
+		if f == renewalMetadata {
+			return decodeMapEntry(&r.Metadata, v)
+		}
+		setRenewalText(r, f, string(v))
+		setRenewalTime(r, f, fromMillis(n))
+		setRenewalNumber(r, f, n)
+		return nil
+	})
+	return r, err
+}
+
+func setRenewalText(r *hold.Renewal, f protowire.Number, s string) {
+	switch f {
+	case renewalCustomer:
+		r.Customer = s
+	case renewalPaymentMethod:
+		r.PaymentMethod = s
+	case renewalIntent:
+		r.Intent = s
+	case renewalSearchAfter:
+		r.SearchAfter = s
+	case renewalDeclineCode:
+		r.DeclineCode = s
+	case renewalReleasing:
+		r.Releasing = s
+	}
+}
+
+func setRenewalTime(r *hold.Renewal, f protowire.Number, t time.Time) {
+	switch f {
+	case renewalUntil:
+		r.Until = t
+	case renewalAuthorizedAt:
+		r.AuthorizedAt = t
+	case renewalSentFirstAt:
+		r.Sent.FirstAt = t
+	case renewalRetryAt:
+		r.RetryAt = t
+	case renewalDecline:
+		r.Declines = append(r.Declines, t)
+	case renewalReleasingSince:
+		r.ReleasingSince = t
+	case renewalReleasedFirstAt:
+		r.Released.FirstAt = t
+	}
+}
+
+func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
+	switch f {
+	case renewalMaxAmount:
+		r.MaxAmount = int64(n)
+	case renewalMaxRenewals:
+		r.MaxRenewals = uint32(n)
+	case renewalOnFailure:
+		r.OnFailure = hold.ExpiryPolicy(n)
+	case renewalCompleted:
+		r.Completed = uint32(n)
+	case renewalGeneration:
+		r.Generation = uint32(n)
+	case renewalStep:
+		r.Step = hold.RenewalStep(n)
+	case renewalAmount:
+		r.Amount = int64(n)
+	case renewalConfirmation:
+		r.Confirmation = uint32(n)
+	case renewalSentCount:
+		r.Sent.Count = uint32(n)
+	case renewalFlags:
+		r.Sent.Unknown, r.ReadFirst = n&renewalSentUnknown != 0, n&renewalReadFirst != 0
+		r.Released.Unknown = n&renewalReleasedUnknown != 0
+		r.ReleaseRead, r.Exchanged = n&renewalReleaseRead != 0, n&renewalExchanged != 0
+	case renewalProblem:
+		r.Problem = hold.Cause(n)
+	case renewalReleaseTry:
+		r.ReleaseTry = uint32(n)
+	case renewalReleasedCount:
+		r.Released.Count = uint32(n)
+	}
+}

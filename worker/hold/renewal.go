@@ -1,0 +1,268 @@
+package hold
+
+import "time"
+
+// RenewalTerms say how long the amount must stay held, beyond the end of the
+// authorization that holds it now.
+type RenewalTerms struct {
+	Until time.Time
+	// MaxAmount is the most that the cardholder agreed to. No renewal
+	// authorizes more.
+	MaxAmount   int64
+	MaxRenewals uint32
+	OnFailure   ExpiryPolicy // takes the place of on_expiry if the hold cannot be renewed
+}
+
+// DefaultMaxRenewals applies to a request that names no max_renewals.
+const DefaultMaxRenewals = 12
+
+// RenewalStep is what a renewal under way does next.
+type RenewalStep uint8
+
+// The steps of a renewal.
+const (
+	RenewalIdle    RenewalStep = iota + 1 // no renewal is under way
+	RenewalCreate                         // create the new intent, without confirming it
+	RenewalConfirm                        // confirm the new intent off-session
+	// The bank requires the cardholder, who can confirm the new intent.
+	RenewalRequiresAction
+	RenewalFailed // the hold cannot be renewed: on_failure follows
+	// The renewal has ended, and whether its intent was created is unknown: it
+	// must be found to be released.
+	RenewalFind
+)
+
+var renewalStepNames = [...]string{"", "idle", "create", "confirm", "requires_action", "failed",
+	"find"}
+
+func (s RenewalStep) String() string { return enumName(renewalStepNames[:], int(s)) }
+
+// Renewal is a hold's renewal terms and the renewal under way. A renewal places
+// a new authorization before the old one ends and then releases the old one.
+type Renewal struct {
+	RenewalTerms
+
+	// Of the intent that holds the money now; empty until it was read.
+	Customer, PaymentMethod string
+	AuthorizedAt            time.Time
+
+	Completed  uint32 // renewals
+	Generation uint32 // of the last renewal that began; in the new intent's metadata
+	Step       RenewalStep
+	Intent     string // the new intent while it does not hold the money yet
+	Amount     int64  // that the new intent authorizes
+	// Metadata is that of the new intent: the terms when the renewal began.
+	// Each request with the key of the creation sends the same.
+	Metadata map[string]string
+	// Confirmation counts the idempotency keys of the confirmation.
+	Confirmation uint32
+	Sent         IdempotencyKeyUsage // of the step's key
+	ReadFirst    bool                // Stripe must be read before the key is used again
+	SearchAfter  string              // the last intent of the page that was searched
+	RetryAt      time.Time           // of the next step
+	Problem      Cause               // why the step failed or requires action
+	DeclineCode  string              // of the last decline
+	// Declines are the times of the last declines. Card networks limit them.
+	Declines []time.Time
+
+	// Releasing is the intent that must be canceled: the old one after the new
+	// one took its place, or the new one of a renewal that ended.
+	Releasing      string
+	ReleasingSince time.Time
+	ReleaseTry     uint32 // of the idempotency key of the cancel
+	Released       IdempotencyKeyUsage
+	ReleaseRead    bool // the intent must be read before it is canceled again
+	Exchanged      bool // Releasing was exchanged with the intent that was captured elsewhere
+}
+
+const (
+	minRenewalLead   = 12 * time.Hour
+	renewalPollEvery = 10 * time.Minute // of an intent that waits for the cardholder
+)
+
+// renewalLead returns how long before the end of a window its renewal begins.
+func renewalLead(window time.Duration) time.Duration {
+	return max(0, min(max(minRenewalLead, window/5), window/2))
+}
+
+// renewalStart returns when the renewal of the current authorization begins.
+func renewalStart(h *Hold) time.Time {
+	return h.ExpiresAt.Add(-renewalLead(h.ExpiresAt.Sub(h.Renewal.AuthorizedAt)))
+}
+
+// needsRenewal reports whether the terms ask for the amount after the
+// authorization ends. A hold that acts before needs none.
+func needsRenewal(h *Hold) bool {
+	r := h.Renewal
+	if r == nil || h.CancelWanted || h.State.Final() || !r.Until.After(h.ExpiresAt) {
+		return false
+	}
+	state := h.State
+	if state == Working {
+		state = h.PreviousState
+	}
+	own := h.ActionTime()
+	return own.IsZero() || !own.Before(h.ExpiresAt) || state == Paused || state == Attention
+}
+
+// isRenewalOnTrack reports whether the hold will be renewed before its
+// authorization ends, as far as is known.
+func isRenewalOnTrack(h *Hold) bool {
+	return needsRenewal(h) && h.Renewal.Step != RenewalFailed &&
+		h.Renewal.Step != RenewalRequiresAction
+}
+
+// isRenewalOpen reports whether another intent than the hold's own may hold
+// money, or may come to hold it. A hold that has one must not end.
+func isRenewalOpen(h *Hold) bool {
+	r := h.Renewal
+	return r != nil && (r.Releasing != "" || r.Intent != "" || mayHaveCreated(r))
+}
+
+// mayHaveCreated reports whether an intent may exist whose id is not known.
+func mayHaveCreated(r *Renewal) bool {
+	return r.Step == RenewalFind ||
+		r.Step == RenewalCreate && (r.Sent.Count > 0 || r.Sent.Unknown)
+}
+
+// IsDoubleHeld reports whether two intents of the hold may hold money now, and
+// since when.
+func (h *Hold) IsDoubleHeld() (since time.Time, ok bool) {
+	if r := h.Renewal; r != nil && r.Releasing != "" {
+		return r.ReleasingSince, true
+	}
+	return time.Time{}, false
+}
+
+// QueueDeadline orders the hold among others that are ready. A release of a
+// second authorization comes before all holds whose deadline is still ahead.
+func (h *Hold) QueueDeadline() time.Time {
+	if since, ok := h.IsDoubleHeld(); ok && h.NextOp == OpRelease {
+		return minTime(since, h.ExpiresAt)
+	}
+	return h.ExpiresAt
+}
+
+// editRenewal makes the renewal of h its own, so that a change does not show in
+// other copies of the hold.
+func editRenewal(h *Hold) *Renewal {
+	r := *h.Renewal
+	h.Renewal = &r
+	return &r
+}
+
+// abandonRenewal ends the renewal under way. Its intent is released, or searched
+// for first if its id is not known.
+func abandonRenewal(h *Hold, now time.Time) {
+	if h.Renewal == nil || h.Renewal.Step == RenewalFind {
+		return
+	}
+	r := editRenewal(h)
+	switch {
+	case r.Intent != "":
+		releaseIntent(r, r.Intent, now)
+		r.Intent = ""
+	case mayHaveCreated(r):
+		r.Step, r.RetryAt = RenewalFind, now
+		return
+	}
+	if r.Step != RenewalFailed {
+		r.Step = RenewalIdle
+	}
+	r.RetryAt = now
+	clearStepKey(r)
+}
+
+// releaseIntent makes an intent the one to be canceled.
+func releaseIntent(r *Renewal, id string, now time.Time) {
+	r.Releasing, r.ReleasingSince, r.ReleaseTry = id, now, 1
+	r.Released, r.ReleaseRead, r.RetryAt = IdempotencyKeyUsage{}, false, now
+}
+
+func clearStepKey(r *Renewal) {
+	r.Sent, r.ReadFirst, r.SearchAfter = IdempotencyKeyUsage{}, false, ""
+}
+
+// beginRenewalClaim prepares the renewal of a claimed hold. The record at the
+// time of the claim determines what it does, so that each claim of one record
+// does the same.
+func beginRenewalClaim(h *Hold, since time.Time, takenOver bool) {
+	if h.Renewal == nil {
+		return
+	}
+	switch h.NextOp {
+	case OpRenew, OpRelease:
+	case OpRead:
+		if h.Renewal.Step == RenewalConfirm && h.Renewal.Releasing == "" {
+			editRenewal(h).ReadFirst = true // the confirmation may have saved the amount
+			return
+		}
+		abandonRenewal(h, since)
+	default:
+		abandonRenewal(h, since)
+	}
+	r := editRenewal(h)
+	if r.Releasing != "" {
+		beginKeyUse(&r.Released, since, takenOver)
+		return
+	}
+	if h.NextOp == OpRenew && r.Step != RenewalIdle {
+		beginKeyUse(&r.Sent, since, takenOver)
+	}
+}
+
+// startRenewal makes the creation of a new intent the next step. The record then
+// has everything that its request sends.
+func startRenewal(h *Hold) {
+	r := editRenewal(h)
+	r.Step, r.Generation, r.Amount = RenewalCreate, r.Generation+1, h.Amount
+	r.Confirmation, r.Metadata = 0, renewalMetadata(h, r.Generation)
+	r.Problem, r.DeclineCode = 0, ""
+	clearStepKey(r)
+}
+
+// isRenewalDue reports whether the hold's renewal is to begin.
+func isRenewalDue(h *Hold, now time.Time) bool {
+	return needsRenewal(h) && h.Renewal.Step == RenewalIdle && h.Renewal.Releasing == "" &&
+		!h.Renewal.AuthorizedAt.IsZero() && !renewalStart(h).After(now)
+}
+
+// warnsAtThreshold reports whether a warning is published at this time before
+// the deadline. While a renewal is expected to move the deadline in time, only
+// the last part of its lead is warned of.
+func warnsAtThreshold(h *Hold, before time.Duration) bool {
+	if !isRenewalOnTrack(h) || h.Renewal.AuthorizedAt.IsZero() {
+		return true
+	}
+	return before <= renewalLead(h.ExpiresAt.Sub(h.Renewal.AuthorizedAt))*3/4
+}
+
+// expiryPolicy returns what is done with a hold that is still open near its
+// deadline: on_failure if it should have been renewed, otherwise on_expiry.
+func expiryPolicy(h *Hold) ExpiryPolicy {
+	if needsRenewal(h) {
+		return h.Renewal.OnFailure
+	}
+	return h.OnExpiry
+}
+
+func beginKeyUse(u *IdempotencyKeyUsage, since time.Time, takenOver bool) {
+	if u.FirstAt.IsZero() {
+		u.FirstAt = since
+	}
+	u.Unknown = u.Unknown || takenOver
+}
+
+// releaseUnsentKey forgets when a key was first used that was not.
+func releaseUnsentKey(u *IdempotencyKeyUsage) {
+	if u.Count == 0 && !u.Unknown {
+		u.FirstAt = time.Time{}
+	}
+}
+
+// isRenewedUntil reports whether the amount stays held until a time after the
+// current authorization, unless a renewal fails.
+func isRenewedUntil(h *Hold, t time.Time) bool {
+	r := h.Renewal
+	return r != nil && r.Step != RenewalFailed && !t.Before(h.ExpiresAt) && !t.After(r.Until)
+}

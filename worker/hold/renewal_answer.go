@@ -1,0 +1,433 @@
+package hold
+
+import (
+	"strconv"
+	"time"
+)
+
+// applyRenewalAnswer decides what the answer to a call of the renewal means.
+// Every step ends its claim, so that the next step is in the record before its
+// call. Only a release and the hold's own operation may follow under the same
+// claim: the record at the time of the claim determines both.
+func (h Hold) applyRenewalAnswer(call Call, a Answer, now time.Time) Decision {
+	before := h
+	r := editRenewal(&h)
+	if call.Op != OpRead && call.Op != OpList {
+		recordRenewalAttempt(&h, r, call, a, now)
+	}
+	var d Decision
+	switch {
+	case call.PaymentIntent == r.Releasing && r.Releasing != "":
+		d = applyReleaseAnswer(h, call, a, now)
+	case call.Op == OpCreate:
+		d = applyCreationAnswer(h, a, now)
+	case call.Op == OpList:
+		d = applySearchAnswer(h, a, now)
+	case call.Op == OpConfirm, call.PaymentIntent == r.Intent && r.Intent != "":
+		d = applyConfirmAnswer(h, call, a, now)
+	default:
+		d = applyRenewalFacts(h, a, now)
+	}
+	if d.Hold.Retries > before.Retries {
+		return d.alertOnManyCalls(&before, a, now)
+	}
+	return d
+}
+
+// recordRenewalAttempt counts a request that was sent and adds it to the
+// history.
+func recordRenewalAttempt(h *Hold, r *Renewal, call Call, a Answer, now time.Time) {
+	usage, op := &r.Sent, call.Op
+	if call.PaymentIntent == r.Releasing && r.Releasing != "" {
+		usage, op = &r.Released, OpRelease
+	}
+	if a.Kind != AnswerUnreachable {
+		usage.Count++
+	}
+	usage.Unknown = usage.Unknown || a.Retransmitted
+	appendHistory(h, HistoryEntry{At: now, Kind: HistoryAttempt, By: "holdd", Op: op,
+		Key: call.Key, RequestID: a.RequestID, Answer: a.Kind, Note: a.Code})
+}
+
+// isPassingAnswer reports whether the same request may be sent again because it
+// had no effect, with the back-off that suits the answer.
+func isPassingAnswer(k AnswerKind) (base, limit time.Duration, ok bool) {
+	switch k {
+	case AnswerLockTimeout:
+		return time.Second, 30 * time.Second, true
+	case AnswerRateLimited:
+		return 250 * time.Millisecond, 10 * time.Second, true
+	case AnswerUnreachable, AnswerUnauthorized, AnswerForbidden:
+		return 2 * time.Second, time.Minute, true
+	}
+	return 0, 0, false
+}
+
+// retryRenewal ends the claim and repeats the step after a back-off.
+func retryRenewal(h Hold, now time.Time, base, limit time.Duration) Decision {
+	h.Retries++
+	return pauseRenewal(h, now.Add(retryBackoff(&h, base, limit)), now)
+}
+
+// pauseRenewal ends the claim. The step, or the hold's own operation that waits
+// for it, is due again at the given time.
+func pauseRenewal(h Hold, at, now time.Time) Decision {
+	h.Renewal.RetryAt = at.UTC().Truncate(time.Millisecond)
+	if h.State != Working {
+		return Decision{Hold: h} // of an unclaimed hold: PlanRenewal follows
+	}
+	if h.NextOp == OpRenew || h.NextOp == OpRelease {
+		return endRenewalClaim(h, now)
+	}
+	h.NextAt = h.Renewal.RetryAt
+	releaseClaim(&h)
+	return Decision{Hold: h}
+}
+
+// stepDone ends the claim after a step. The next one is due at once.
+func stepDone(h Hold, now time.Time) Decision {
+	h.Retries, h.Calls = 0, 0
+	h.Renewal.RetryAt = now
+	return pauseRenewal(h, now, now)
+}
+
+// endRenewalClaim returns a hold to the state before its claim and to its plan.
+func endRenewalClaim(h Hold, now time.Time) Decision {
+	retries, calls := h.Retries, h.Calls
+	h.State = h.PreviousState
+	restoreOwnOp(&h)
+	d := Decision{Hold: h}
+	d.PlanRenewal(now)
+	d.Hold.Retries, d.Hold.Calls = retries, calls
+	return d
+}
+
+// failRenewal ends the renewal because the hold cannot be renewed. Its intent is
+// released, and on_failure follows at the expiry margin.
+func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
+	r := h.Renewal
+	abandonRenewal(&h, now)
+	r = editRenewal(&h)
+	r.Step, r.Problem = RenewalFailed, cause
+	h.Retries, h.Calls = 0, 0
+	h.Revision++
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: "holdd", Op: OpRenew,
+		Cause: cause, Note: note})
+	d := pauseRenewal(h, now, now)
+	d.NewDeadline = true // warnings of the deadline are published again
+	d.addEvent(EventAttention, cause)
+	return d
+}
+
+// applyRenewalFacts applies a read of the intent that holds the money: it shows
+// the customer, the card and the start of the window.
+func applyRenewalFacts(h Hold, a Answer, now time.Time) Decision {
+	if a.Kind != AnswerOK || a.Intent == nil {
+		return retryRenewal(h, now, 10*time.Second, maxBackoff)
+	}
+	if a.Intent.Status != StatusRequiresCapture {
+		// The hold has ended, or is about to: its own read shows how.
+		h.NextOp, h.ReadFirst = OpRead, true
+		return Decision{Hold: h, Again: true}
+	}
+	if cause, note := checkRenewable(a.Intent); cause != 0 {
+		h.Renewal.AuthorizedAt = a.Intent.Created
+		return failRenewal(h, cause, note, now)
+	}
+	updateFromHeldIntent(&h, a.Intent, now)
+	cause, _ := cannotRenew(&h)
+	if cause == 0 && isRenewalDue(&h, now) {
+		startRenewal(&h)
+	}
+	d := stepDone(h, now)
+	d.NewDeadline = true
+	return d
+}
+
+// checkRenewable returns why an intent cannot be renewed, 0 if it can.
+func checkRenewable(in *PaymentIntent) (Cause, string) {
+	switch {
+	case in.Customer == "":
+		return CauseNotRenewable, "the intent has no customer"
+	case in.PaymentMethod == "":
+		return CauseNotRenewable, "the intent has no PaymentMethod"
+	case !in.Reusable && in.Metadata[MetaHold] == "":
+		return CauseNotRenewable, "the card was not saved for later: authorize it with " +
+			"setup_future_usage=off_session"
+	}
+	return 0, ""
+}
+
+// applyCreationAnswer decides by the answer to the creation of the new intent.
+func applyCreationAnswer(h Hold, a Answer, now time.Time) Decision {
+	r := h.Renewal
+	base, limit, passing := isPassingAnswer(a.Kind)
+	switch {
+	case a.Kind == AnswerOK && a.Intent != nil:
+		return adoptNewIntent(h, a.Intent, now)
+	case passing:
+		return retryRenewal(h, now, base, limit)
+	case a.Kind == AnswerReplayedError:
+		// Stripe replays this answer for as long as it keeps the key. A search
+		// shows whether the intent exists.
+		r.ReadFirst, r.Sent.Unknown = true, true
+		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+	case a.Kind == AnswerUnknown, a.Kind == AnswerOK, a.Kind == AnswerKeyInUse:
+		r.Sent.Unknown = true
+		return retryRenewal(h, now, time.Second, time.Minute)
+	}
+	// Stripe refuses the request. Had this key created the intent before, Stripe
+	// would have replayed that.
+	cause := CauseRefused
+	if a.Kind == AnswerIdempotencyError {
+		cause = CauseKeyConflict
+	}
+	clearStepKey(r)
+	if r.Step == RenewalFind {
+		r.Step = RenewalIdle
+		return continueOwnOp(h, now)
+	}
+	return failRenewal(h, cause, a.historyNote(), now)
+}
+
+// adoptNewIntent records the intent that was created, or releases it if the
+// renewal has ended.
+func adoptNewIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
+	r := h.Renewal
+	ended := r.Step == RenewalFind
+	r.Intent, r.Confirmation, r.Step, r.Metadata = in.ID, 1, RenewalConfirm, nil
+	clearStepKey(r)
+	if ended {
+		abandonRenewal(&h, now)
+		return continueOwnOp(h, now)
+	}
+	r.ReadFirst = in.Status != StatusRequiresConfirmation
+	return stepDone(h, now)
+}
+
+// continueOwnOp goes on under the same claim with the release or the hold's own
+// operation, or ends the claim if none is due.
+func continueOwnOp(h Hold, now time.Time) Decision {
+	h.Retries, h.Calls = 0, 0
+	if h.NextOp == OpRenew || h.NextOp == OpRelease {
+		return stepDone(h, now)
+	}
+	return Decision{Hold: h, Again: true}
+}
+
+// applySearchAnswer decides by a page of the customer's intents, newest first.
+func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
+	r := h.Renewal
+	if a.Kind != AnswerOK || a.Page == nil {
+		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+	}
+	oldest := r.Sent.FirstAt.Add(-time.Hour) // clocks differ
+	more := a.Page.More
+	for i := range a.Page.Intents {
+		in := &a.Page.Intents[i]
+		if in.Metadata[MetaHold] == h.ID &&
+			in.Metadata[MetaGeneration] == strconv.FormatUint(uint64(r.Generation), 10) {
+			return adoptNewIntent(h, in, now)
+		}
+		more = more && !in.Created.Before(oldest)
+		r.SearchAfter = in.ID
+	}
+	if more {
+		return Decision{Hold: h, Again: true}
+	}
+	r.SearchAfter = ""
+	last := lastHistoryEntry(&h, HistoryAttempt)
+	if wait := last.At.Add(lateEffectWindow); now.Before(wait) {
+		return pauseRenewal(h, wait, now) // the lost request may still take effect
+	}
+	clearStepKey(r)
+	if r.Step == RenewalFind {
+		r.Step = RenewalIdle
+		return continueOwnOp(h, now)
+	}
+	r.Step = RenewalIdle // the next try is of a new generation, with a new key
+	return retryRenewal(h, now, 5*time.Second, maxBackoff)
+}
+
+// applyConfirmAnswer decides by the answer to the confirmation of the new
+// intent, or to a read of it.
+func applyConfirmAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
+	r := h.Renewal
+	base, limit, passing := isPassingAnswer(a.Kind)
+	switch {
+	case a.Kind == AnswerOK && a.Intent != nil,
+		a.Kind == AnswerUnexpectedState && a.Intent != nil &&
+			a.Intent.Status != StatusRequiresConfirmation:
+		return applyNewIntent(h, call, a, now)
+	case a.Kind == AnswerDeclined && call.Op == OpConfirm:
+		return applyRenewalDecline(h, a.Code, a.historyNote(), now)
+	case passing:
+		return retryRenewal(h, now, base, limit)
+	case call.Op == OpRead, a.Kind == AnswerUnknown, a.Kind == AnswerOK,
+		a.Kind == AnswerReplayedError, a.Kind == AnswerKeyInUse, a.Kind == AnswerUnexpectedState,
+		r.Sent.Unknown:
+		// Nothing is certain until the intent was read.
+		r.ReadFirst = true
+		r.Sent.Unknown = r.Sent.Unknown || call.Op == OpConfirm &&
+			a.Kind != AnswerUnexpectedState
+		return retryRenewal(h, now, time.Second, maxBackoff)
+	}
+	cause := CauseRefused
+	if a.Kind == AnswerIdempotencyError {
+		cause = CauseKeyConflict
+	}
+	return failRenewal(h, cause, a.historyNote(), now)
+}
+
+// applyNewIntent decides by the state of the new intent.
+func applyNewIntent(h Hold, call Call, a Answer, now time.Time) Decision {
+	r, in := h.Renewal, a.Intent
+	code := ""
+	if a.Cardholder != nil {
+		code = a.Cardholder.FailureCode
+	}
+	switch in.Status {
+	case StatusRequiresCapture, StatusSucceeded:
+		if in.Currency != h.Currency || in.AmountCapturable+in.AmountReceived != r.Amount {
+			return failRenewal(h, CauseMismatch, "the new intent holds "+
+				FormatAmount(in.AmountCapturable, in.Currency), now)
+		}
+		return swapIntents(h, in, now)
+	case StatusRequiresAction:
+		return awaitCardholder(h, "authentication_required", now)
+	case StatusCanceled:
+		r.Intent = ""
+		return failRenewal(h, CauseElsewhere, "the new intent was canceled by another system", now)
+	case StatusProcessing:
+		r.ReadFirst = true
+		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+	}
+	return applyUnconfirmedIntent(h, call, code, now)
+}
+
+// maxConfirmations bounds the keys with which one intent is confirmed.
+const maxConfirmations = 20
+
+// applyUnconfirmedIntent decides by a new intent that holds no money yet. code
+// is the reason why its last confirmation failed.
+func applyUnconfirmedIntent(h Hold, call Call, code string, now time.Time) Decision {
+	r := h.Renewal
+	sent := r.Sent.Count > 0 || r.Sent.Unknown
+	wait := lastHistoryEntry(&h, HistoryAttempt).At.Add(lateEffectWindow)
+	switch {
+	case h.NextOp == OpRead, r.Step == RenewalRequiresAction:
+		return leaveUnconfirmed(h, now)
+	case call.Op == OpConfirm:
+		r.ReadFirst, r.Sent.Unknown = true, true
+		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+	case r.Sent.Unknown && now.Before(wait):
+		r.ReadFirst = true
+		return pauseRenewal(h, wait, now) // the lost request may still take effect
+	case sent && code != "":
+		return applyRenewalDecline(h, code, code, now)
+	case r.Confirmation >= maxConfirmations:
+		return failRenewal(h, CauseNoOutcome, "confirmed "+
+			strconv.FormatUint(uint64(r.Confirmation), 10)+" times without an outcome", now)
+	}
+	if sent {
+		r.Confirmation++ // one intent is authorized once, whatever the key
+	}
+	clearStepKey(r)
+	return stepDone(h, now)
+}
+
+// leaveUnconfirmed goes on after a read of a new intent that holds no money: it
+// is released if the hold is about to end, or read again later.
+func leaveUnconfirmed(h Hold, now time.Time) Decision {
+	if h.NextOp == OpRead {
+		abandonRenewal(&h, now)
+		return continueOwnOp(h, now)
+	}
+	h.Retries, h.Calls = 0, 0
+	return pauseRenewal(h, now.Add(renewalPollEvery), now)
+}
+
+// applyRenewalDecline decides by a decline: try again later, ask for the
+// cardholder, or give up.
+func applyRenewalDecline(h Hold, code, note string, now time.Time) Decision {
+	r := h.Renewal
+	r.DeclineCode = code
+	recordDeclineTime(r, now)
+	if h.NextOp == OpRead {
+		return leaveUnconfirmed(h, now)
+	}
+	switch classifyDecline(code) {
+	case declineCardholder:
+		return awaitCardholder(h, code, now)
+	case declineNever:
+		return failRenewal(h, CauseDeclined, note, now)
+	}
+	at, ok := retryAfterDecline(r, h.ExpiresAt, now)
+	if !ok {
+		return failRenewal(h, CauseDeclined, note, now)
+	}
+	r.Confirmation++
+	clearStepKey(r)
+	h.Retries, h.Calls = 0, 0
+	d := pauseRenewal(h, at, now)
+	d.addEvent(EventRetrying, CauseDeclined)
+	return d
+}
+
+// awaitCardholder waits for the cardholder, who can confirm the new intent.
+func awaitCardholder(h Hold, code string, now time.Time) Decision {
+	r := h.Renewal
+	if h.NextOp == OpRead {
+		return leaveUnconfirmed(h, now)
+	}
+	asked := r.Step == RenewalRequiresAction
+	r.Step, r.Problem, r.DeclineCode = RenewalRequiresAction, CauseRequiresAction, code
+	clearStepKey(r)
+	h.Retries, h.Calls = 0, 0
+	if asked {
+		return pauseRenewal(h, now.Add(renewalPollEvery), now)
+	}
+	h.Revision++
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Op: OpRenew,
+		Cause: CauseRequiresAction, Note: code})
+	d := pauseRenewal(h, now.Add(renewalPollEvery), now)
+	d.NewDeadline = true
+	d.addEvent(EventRequiresAction, CauseRequiresAction)
+	return d
+}
+
+// swapIntents makes the new intent the one that holds the money, and the old one
+// the one to release. The old one is canceled only once this is written.
+func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
+	r, old := h.Renewal, h.PaymentIntent
+	h.PaymentIntent = in.ID
+	releaseIntent(r, old, now)
+	r.Exchanged = false
+	r.Intent, r.Step, r.Problem, r.DeclineCode, r.Metadata = "", RenewalIdle, 0, "", nil
+	r.Completed++
+	clearStepKey(r)
+	// The keys of the hold's own requests name the intent: none was used yet.
+	h.Sent, h.ReadFirst = IdempotencyKeyUsage{}, false
+	h.Mirrored, h.Unmirrorable = false, false
+	if in.Status == StatusRequiresCapture {
+		if in.CaptureBefore.IsZero() {
+			h.ExpiresAt, h.ExpiresSource = assumedDeadline(in, now), SourceAssumed
+		}
+		updateFromHeldIntent(&h, in, now)
+	}
+	r.AuthorizedAt = in.Created
+	h.Revision++
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "holdd", Op: OpRenew,
+		Note: old + " is replaced by " + in.ID + " until " + h.ExpiresAt.Format(time.RFC3339)})
+	if in.Status == StatusSucceeded || h.NextOp == OpRead {
+		// Another system has captured the new intent, or the hold was about to
+		// end: a read after the release shows what is left.
+		h.NextOp, h.NextAt = OpRead, now
+		releaseClaim(&h)
+	} else {
+		h = stepDone(h, now).Hold
+	}
+	d := Decision{Hold: h, NewDeadline: true, NewTerms: true}
+	d.addEvent(EventRenewed, 0)
+	return d
+}

@@ -1,0 +1,136 @@
+package hold
+
+import (
+	"strconv"
+	"time"
+)
+
+// Keys by which the intent of a renewal names its hold, so that an event or a
+// list leads to the hold. They are no terms.
+const (
+	MetaHold       = "holdd_hold"       // id of the hold
+	MetaGeneration = "holdd_generation" // of the renewal
+	MetaReplaces   = "holdd_replaces"   // the intent that held the money before
+)
+
+// OwnerOfIntent returns the id of the hold that an intent belongs to: the one
+// that a renewal wrote into its metadata, otherwise the intent's own id.
+func OwnerOfIntent(in *PaymentIntent) string {
+	if id := in.Metadata[MetaHold]; id != "" && CheckPaymentIntentID(id) == nil {
+		return id
+	}
+	return in.ID
+}
+
+// renewalMetadata returns the metadata of a renewal's intent: the terms, so that
+// a lost schedule is rebuilt from it, and what it replaces.
+func renewalMetadata(h *Hold, generation uint32) map[string]string {
+	pairs, err := termsAsMetadata(h)
+	if err != nil || len(pairs) > stripeMetadataKeys-3 {
+		pairs = map[string]string{} // the mirror reports terms that do not fit
+	}
+	pairs[MetaHold], pairs[MetaReplaces] = h.ID, h.PaymentIntent
+	pairs[MetaGeneration] = strconv.FormatUint(uint64(generation), 10)
+	return pairs
+}
+
+// renewalSearchPage is how many intents one page of a search has.
+const renewalSearchPage = 100
+
+// nextRenewalCall returns the call that the renewal of a claimed hold needs
+// before the hold's own operation, or instead of one. ok is false if it needs
+// none.
+func (h *Hold) nextRenewalCall(now time.Time) (c Call, ok bool) {
+	r := h.Renewal
+	switch {
+	case r == nil:
+		return Call{}, false
+	case r.Releasing != "":
+		return h.releaseCall(now), true
+	case r.Step == RenewalFind:
+		return h.createOrSearchCall(now), true
+	case h.NextOp == OpRead && r.Step == RenewalConfirm:
+		return h.renewalRead(r.Intent), true
+	case h.NextOp != OpRenew && h.NextOp != OpRelease:
+		return Call{}, false
+	}
+	switch r.Step {
+	case RenewalCreate:
+		return h.createOrSearchCall(now), true
+	case RenewalConfirm:
+		stale := r.Sent.Count > 0 && now.Sub(r.Sent.FirstAt) >= keyLifetime
+		if r.ReadFirst || r.Sent.Unknown || stale {
+			return h.renewalRead(r.Intent), true
+		}
+		return h.confirmCall(), true
+	case RenewalRequiresAction:
+		return h.renewalRead(r.Intent), true
+	}
+	return h.renewalRead(h.PaymentIntent), true // to learn what a renewal needs
+}
+
+func (h *Hold) renewalRead(id string) Call {
+	return Call{Op: OpRead, PaymentIntent: id, Account: h.Account, MayBeMissing: !h.Verified}
+}
+
+// createOrSearchCall creates the new intent. The same key creates it once, for
+// as long as Stripe keeps the key. Then the customer's intents are searched.
+func (h *Hold) createOrSearchCall(now time.Time) Call {
+	r := h.Renewal
+	sent := r.Sent.Count > 0 || r.Sent.Unknown
+	if r.ReadFirst || sent && now.Sub(r.Sent.FirstAt) >= keyLifetime {
+		return Call{Op: OpList, Account: h.Account, Customer: r.Customer, After: r.SearchAfter,
+			Limit: renewalSearchPage}
+	}
+	return Call{
+		Op: OpCreate, Account: h.Account, Key: h.renewalKey("create", 0),
+		Authorize: &AuthorizeParams{
+			Account: h.Account, Amount: r.Amount, Currency: h.Currency,
+			Customer: r.Customer, PaymentMethod: r.PaymentMethod,
+			Metadata: r.Metadata,
+		},
+	}
+}
+
+func (h *Hold) confirmCall() Call {
+	r := h.Renewal
+	return Call{
+		Op: OpConfirm, PaymentIntent: r.Intent, Account: h.Account,
+		Key: h.renewalKey("confirm", r.Confirmation),
+		Authorize: &AuthorizeParams{PaymentIntent: r.Intent, Account: h.Account,
+			PaymentMethod: r.PaymentMethod, OffSession: true, ErrorOnRequiresAction: true},
+	}
+}
+
+// releaseCall cancels the intent that must not hold money any more. A cancel
+// has the same effect with any key.
+func (h *Hold) releaseCall(now time.Time) Call {
+	r := h.Renewal
+	stale := r.Released.Count > 0 && now.Sub(r.Released.FirstAt) >= keyLifetime
+	if r.ReleaseRead || stale {
+		return h.renewalRead(r.Releasing)
+	}
+	return Call{
+		Op: OpCancel, PaymentIntent: r.Releasing, Account: h.Account,
+		CancellationReason: ReasonAbandoned,
+		Key: keyPrefix + h.ID + "-release-" + r.Releasing + "-" +
+			strconv.FormatUint(uint64(r.ReleaseTry), 10),
+	}
+}
+
+// renewalKey returns the idempotency key of a step. The record alone determines
+// it.
+func (h *Hold) renewalKey(step string, n uint32) string {
+	key := keyPrefix + h.ID + "-renew-" +
+		strconv.FormatUint(uint64(h.Renewal.Generation), 10) + "-" + step
+	if n > 0 {
+		key += "-" + strconv.FormatUint(uint64(n), 10)
+	}
+	return key
+}
+
+// isRenewalCall reports whether a call was one of the renewal's.
+func (h *Hold) isRenewalCall(c *Call) bool {
+	return h.Renewal != nil && (h.NextOp == OpRenew || h.NextOp == OpRelease || c.Op == OpCreate || c.Op == OpList ||
+		c.PaymentIntent != h.PaymentIntent)
+}
