@@ -64,7 +64,6 @@ alerts before one expires.
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.Version, _ = buildVersion()
-	root.SetVersionTemplate("holdd {{.Version}}\n")
 	root.SetFlagErrorFunc(explainFlagError)
 	root.SetIn(out.stdin)
 	root.SetOut(out.stdout)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -134,7 +135,7 @@ func (c *Console) doAct(q *request) (view, error) {
 		return done, nil
 	case errors.Is(err, &hold.Problem{Code: hold.RevisionMismatch}):
 		h, now, err2 := c.o.Reader.Get(q.ctx(), h.ID)
-		if err2 == nil && isOwnRepeat(&h, revision, q.visitor.name, now) {
+		if err2 == nil && isOwnRepeat(&h, x.name, revision, q.visitor.name, now) {
 			return done, nil
 		}
 		return q.fasterPage(&h, err), err2
@@ -150,22 +151,25 @@ func (c *Console) doAct(q *request) (view, error) {
 // click.
 const repeatWindow = time.Minute
 
-// isOwnRepeat reports whether the change after a revision was this visitor's:
-// the second click of a double click arrives after the first has acted.
-func isOwnRepeat(h *hold.Hold, revision uint64, by string, now time.Time) bool {
-	if h.Revision != revision+1 {
-		return false
-	}
-	for _, e := range h.History {
-		switch e.Kind {
-		case hold.HistoryTriggered, hold.HistoryChanged, hold.HistoryPaused, hold.HistoryResumed,
-			hold.HistoryAcknowledged:
-			if e.By == by && now.Sub(e.At) < repeatWindow {
-				return true
-			}
-		}
-	}
-	return false
+// actEntries are the entries of the history that acts leave.
+var actEntries = map[string]hold.HistoryEntry{
+	"capture":     {Kind: hold.HistoryTriggered, Op: hold.OpCapture},
+	"cancel":      {Kind: hold.HistoryTriggered, Op: hold.OpCancel},
+	"pause":       {Kind: hold.HistoryPaused},
+	"resume":      {Kind: hold.HistoryResumed},
+	"acknowledge": {Kind: hold.HistoryAcknowledged},
+	"reschedule":  {Kind: hold.HistoryChanged},
+}
+
+// isOwnRepeat reports whether the change after a revision was the same act of
+// this visitor: the second click of a double click arrives after the first has
+// acted.
+func isOwnRepeat(h *hold.Hold, act string, revision uint64, by string, now time.Time) bool {
+	want := actEntries[act]
+	return h.Revision == revision+1 && slices.ContainsFunc(h.History, func(e hold.HistoryEntry) bool {
+		return e.Kind == want.Kind && (want.Op == 0 || e.Op == want.Op) && e.By == by &&
+			now.Sub(e.At) < repeatWindow
+	})
 }
 
 // fasterPage says that the hold has changed since the visitor saw it.

@@ -103,7 +103,8 @@ var english = texts{
 	"next.paused": "paused", "next.waiting": "waits for a request",
 	"op.capture": "capture", "op.cancel": "release", "op.read": "read at Stripe",
 	"op.authorize": "authorize", "op.update": "update", "op.confirm": "confirm", "op.list": "list",
-	"op.check": "check",
+	"op.check": "check", "op.increment": "raise", "op.create": "create",
+	"op.renew": "renew", "op.release": "release the other authorization",
 
 	"cause.unknown": "unknown", "cause.schedule": "its own time", "cause.trigger": "on request",
 	"cause.on_expiry": "its deadline is near", "cause.elsewhere": "settled elsewhere",
@@ -115,6 +116,11 @@ var english = texts{
 	"cause.inside_margin": "deadline too near", "cause.no_outcome": "no outcome after many calls",
 	"cause.fee_too_large": "fee larger than the capture",
 	"cause.contradiction": "Stripe shows another state",
+	"cause.unavailable":   "the card does not allow it", "cause.too_late": "too late",
+	"cause.superseded":    "another request took its place",
+	"cause.not_renewable": "no saved card", "cause.declined": "declined by the bank",
+	"cause.requires_action": "the bank requires the cardholder",
+	"cause.renewal_limit":   "renewed as often as allowed",
 
 	"hold.settled": "settled",
 	"hold.working": "holdd is working on it; the page shows the outcome when Stripe has answered.",
@@ -133,7 +139,8 @@ var english = texts{
 	"history.triggered": "Requested", "history.paused": "Paused", "history.resumed": "Resumed",
 	"history.acknowledged": "Acknowledged", "history.attempt": "Call to Stripe",
 	"history.observed": "Read from Stripe", "history.outcome": "Outcome",
-	"timeline.by": "by %s", "timeline.key": "idempotency key", "timeline.request": "request",
+	"history.increment": "Raise",
+	"timeline.by":       "by %s", "timeline.key": "idempotency key", "timeline.request": "request",
 	"timeline.omitted": "%d entries omitted",
 
 	"act.capture": "Capture", "act.cancel": "Release", "act.reschedule": "Reschedule",

@@ -41,6 +41,8 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 	if pi.PaymentMethod != nil {
 		in.PaymentMethod = objectIDOrEmpty(pi.PaymentMethod.ID)
 	}
+	in.SharesFunds = pi.TransferData != nil || pi.OnBehalfOf != nil ||
+		pi.ApplicationFeeAmount > 0 || pi.TransferGroup != ""
 	in.Reusable = pi.SetupFutureUsage == stripe.PaymentIntentSetupFutureUsageOffSession
 	// Stripe does not document whether a closed review stays in the intent, so
 	// only an open review counts.

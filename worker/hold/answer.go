@@ -40,6 +40,9 @@ type PaymentIntent struct {
 	// Reusable says that the card may be authorized without the cardholder: it
 	// was saved with setup_future_usage=off_session, or there is a mandate.
 	Reusable bool
+	// SharesFunds says that the payment names another account, an application
+	// fee or a transfer group, which another intent would not have.
+	SharesFunds bool
 }
 
 // expiredByNetwork reports whether the card network ended a canceled intent.

@@ -246,6 +246,9 @@ func stateBeforeExpiryPolicy(h *Hold) (State, Cause) {
 		case HistoryPaused:
 			return Paused, e.Cause
 		case HistoryOutcome:
+			if e.Op == OpRenew {
+				continue // of a renewal: the hold's own state did not change
+			}
 			if e.Cause == CauseAfterDeadline {
 				return Attention, e.Cause
 			}

@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -56,12 +57,12 @@ func (f CardFeatures) Names() []string {
 }
 
 // maxAuthorizedAmount returns the most that the cardholder agreed to have
-// authorized, 0 if the terms do not say.
+// authorized, 0 without terms of renewal.
 func maxAuthorizedAmount(h *Hold) int64 {
 	if h.Renewal == nil {
 		return 0
 	}
-	return h.Renewal.MaxAmount
+	return cmp.Or(h.Renewal.MaxAmount, authorizedTotal(h))
 }
 
 // replaceForIncrement decides an increment of a hold whose charge has no

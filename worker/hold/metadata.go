@@ -48,7 +48,7 @@ func RequestFromMetadata(
 	req = ScheduleRequest{
 		PaymentIntent: in.ID, Account: account, CaptureAt: m[MetaCaptureAt],
 		CancelAt: m[MetaCancelAt], TimeZone: m[MetaTimeZone],
-		OnExpiry: m[MetaOnExpiry], Reference: m[MetaReference],
+		OnExpiry: m[MetaOnExpiry], Reference: removeUndisplayable(m[MetaReference]),
 	}
 	req.StatementDescriptorSuffix = m[MetaDescriptorSuffix]
 	amount, fee, transfer := m[MetaCaptureAmount], m[MetaApplicationFee], m[MetaTransferAmount]

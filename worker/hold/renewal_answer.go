@@ -127,6 +127,7 @@ func applyRenewalFacts(h Hold, a Answer, now time.Time) Decision {
 	}
 	if a.Intent.Status != StatusRequiresCapture {
 		// The hold has ended, or is about to: its own read shows how.
+		h.Renewal.RetryAt = now.Add(maxBackoff)
 		h.NextOp, h.ReadFirst = OpRead, true
 		return Decision{Hold: h, Again: true}
 	}
@@ -151,6 +152,9 @@ func checkRenewable(in *PaymentIntent) (Cause, string) {
 		return CauseNotRenewable, "the intent has no customer"
 	case in.PaymentMethod == "":
 		return CauseNotRenewable, "the intent has no PaymentMethod"
+	case in.SharesFunds:
+		return CauseNotRenewable, "the payment names another account, a fee or a transfer group, " +
+			"which a new authorization would not have"
 	case !in.Reusable && in.Metadata[MetaHold] == "":
 		return CauseNotRenewable, "the card was not saved for later: authorize it with " +
 			"setup_future_usage=off_session"
@@ -402,7 +406,7 @@ func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 	r, old := h.Renewal, h.PaymentIntent
 	h.PaymentIntent = in.ID
 	releaseIntent(r, old, now)
-	r.Exchanged = false
+	r.Exchanged, r.OwnEnded = false, false
 	r.Intent, r.Step, r.Problem, r.DeclineCode, r.Metadata = "", RenewalIdle, 0, "", nil
 	r.Completed++
 	clearStepKey(r)

@@ -33,12 +33,11 @@ func (d *Decision) PlanRenewal(now time.Time) {
 // The renewal then ends, and its intent is released before that operation.
 func hasOwnOpBegun(h *Hold, now time.Time) bool {
 	switch h.NextOp {
-	case OpRead:
+	case OpRead, OpIncrement:
 		return true
 	case OpCapture, OpCancel:
 		own := h.ActionTime()
-		return h.Reason != CauseSchedule || h.Sent.Count > 0 || h.Sent.Unknown ||
-			own.IsZero() || !own.After(now)
+		return h.Reason != CauseSchedule || h.Sent.Unknown || own.IsZero() || !own.After(now)
 	}
 	return false
 }
@@ -49,8 +48,10 @@ func restoreOwnOp(h *Hold) {
 	if h.State != Scheduled {
 		return
 	}
-	h.NextOp, h.NextAt = OpCapture, h.CaptureAt
-	if h.CaptureAt.IsZero() {
+	switch {
+	case !h.CaptureAt.IsZero():
+		h.NextOp, h.NextAt = OpCapture, h.CaptureAt
+	case !h.CancelAt.IsZero():
 		h.NextOp, h.NextAt = OpCancel, h.CancelAt
 	}
 }
@@ -66,6 +67,9 @@ func cannotRenew(h *Hold) (Cause, string) {
 	case r.Completed >= r.MaxRenewals:
 		return CauseRenewalLimit, "renewed " + strconv.FormatUint(uint64(r.Completed), 10) +
 			" times, as max_renewals allows"
+	case h.CaptureParams.hasFeeOrTransfer():
+		return CauseNotRenewable, "a new authorization would not have the account that the " +
+			"capture's fee or transfer belongs to"
 	case h.CapturedElsewhere > 0:
 		return CauseElsewhere, "cannot renew: " + partlyCapturedNote(h)
 	case r.MaxAmount > 0 && h.Amount > r.MaxAmount:
@@ -147,7 +151,7 @@ func (h Hold) applyRelatedIntent(in *PaymentIntent, now time.Time) Decision {
 		d := swapIntents(h, in, now)
 		d.PlanRenewal(now)
 		return d
-	case r.Releasing == "":
+	case r.Releasing == "" && r.Intent == "":
 		releaseIntent(r, in.ID, now)
 		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
 			Op: OpRelease, Note: in.ID + " holds money beside " + h.PaymentIntent})

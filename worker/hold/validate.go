@@ -32,10 +32,23 @@ func checkReference(s string) error {
 // characters C0 and C1, line and paragraph separators, and the marks of the
 // writing direction.
 func isDisplayable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' ||
-			unicode.Is(unicode.Bidi_Control, r)
-	})
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, changesDisplay)
+}
+
+func changesDisplay(r rune) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' ||
+		unicode.Is(unicode.Bidi_Control, r)
+}
+
+// removeUndisplayable makes s displayable. Metadata may have a reference that an
+// earlier release accepted, and its money must not be lost for that.
+func removeUndisplayable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if changesDisplay(r) {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // Stripe accepts card amounts of up to twelve digits. The currencies listed

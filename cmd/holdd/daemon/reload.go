@@ -177,6 +177,10 @@ func (r *settingsReloader) replaceKey(ctx context.Context, key gateway.APIKey) e
 	if !done {
 		return errKeyNotChecked
 	}
+	if r.account.known.Load() && !checker.known.Load() {
+		return errors.New("the new Stripe key may not read its account, so that it is not known " +
+			"to be the same: give the key that permission")
+	}
 	if err := r.stripe.SetAPIKey(key); err != nil {
 		return err
 	}

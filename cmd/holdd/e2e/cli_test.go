@@ -107,7 +107,8 @@ func TestCLI_Commands(t *testing.T) {
 		t.Errorf("the first booking is %q with %d taken, and 7500 should be, and the rest released",
 			kinds, taken)
 	}
-	d.runCommand(5, []string{"capture", "BK-1", "--yes"}, "was captured")
+	d.runCommand(0, []string{"capture", "BK-1", "--yes"}, "BK-1 75.00 EUR of 100.00 EUR captured")
+	d.runCommand(5, []string{"capture", "BK-1", "--amount", "9000", "--yes"}, "was captured")
 	d.runCommand(0, []string{"cancel", "BK-2", "--yes"}, "BK-2 100.01 EUR canceled")
 	if kinds, _ := moved(all[1]); kinds != "canceled" {
 		t.Errorf("the second booking is %q, and should be canceled", kinds)

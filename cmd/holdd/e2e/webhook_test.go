@@ -357,7 +357,7 @@ func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 	// The intent without terms is too young to be called an orphan: its owner
 	// may be about to schedule it.
 	if run.CountsByKind["scheduled"] != 8 || run.CountsByKind["rejected"] != 1 ||
-		len(run.CountsByKind) != 2 || run.Listed != 10 || run.Accounts != 2 || run.DryRun {
+		run.CountsByKind["recent"] != 1 || len(run.CountsByKind) != 3 || run.Listed != 10 || run.Accounts != 2 || run.DryRun {
 		t.Errorf("found %+v", run)
 	}
 	if n := strings.Count(dry, "pi_"); n != len(run.Findings) {
