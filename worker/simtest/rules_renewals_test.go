@@ -153,7 +153,7 @@ func (j *judge) checkExpiryAllowed(l *longStay, e *stripesim.Effect) {
 // checkLongStayEffects judges the captures by holdd, and its cancel of the last
 // intent that held money.
 func (j *judge) checkLongStayEffects(l *longStay) {
-	captures := 0
+	captures, captured := 0, false // by holdd, by anybody
 	held := map[string]bool{}
 	for i := range l.effects {
 		e := &l.effects[i]
@@ -164,12 +164,13 @@ func (j *judge) checkLongStayEffects(l *longStay) {
 			continue // or an intent that held nothing yet
 		}
 		delete(held, e.Intent)
-		own := isByHoldd(*e)
+		own, beforeCapture := isByHoldd(*e), !captured
+		captured = captured || e.Kind == stripesim.EffectCaptured
 		if own && e.Kind == stripesim.EffectCaptured {
 			captures++
 		}
-		if own && (e.Kind == stripesim.EffectCaptured || len(held) == 0) && !l.lostWrites &&
-			!l.dataLost && !j.isLongStayEffectAllowed(l, e) {
+		ends := e.Kind == stripesim.EffectCaptured || len(held) == 0 && beforeCapture
+		if own && ends && !l.lostWrites && !l.dataLost && !j.isLongStayEffectAllowed(l, e) {
 			j.failHold(l.judgedHold, "%s of %s at +%s though nothing allows it then: %+v", e.Kind,
 				e.Intent, j.since(e.Time), l.termsHistory.possibleTermsAt(e.Time))
 		}
