@@ -44,6 +44,7 @@ const (
 	renewalReleasedUnknown
 	renewalReleaseRead
 	renewalExchanged
+	renewalOwnEnded
 )
 
 // appendRenewal appends the renewal of h, if it has one.
@@ -75,7 +76,8 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalFlags, flagOrZero(renewalSentUnknown, r.Sent.Unknown)|
 		flagOrZero(renewalReadFirst, r.ReadFirst)|
 		flagOrZero(renewalReleasedUnknown, r.Released.Unknown)|
-		flagOrZero(renewalReleaseRead, r.ReleaseRead)|flagOrZero(renewalExchanged, r.Exchanged))
+		flagOrZero(renewalReleaseRead, r.ReleaseRead)|flagOrZero(renewalExchanged, r.Exchanged)|
+		flagOrZero(renewalOwnEnded, r.OwnEnded))
 	m = appendTextField(m, renewalSearchAfter, r.SearchAfter)
 	m = appendNumberField(m, renewalRetryAt, toMillis(r.RetryAt))
 	m = appendNumberField(m, renewalProblem, uint64(r.Problem))
@@ -165,6 +167,7 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.Sent.Unknown, r.ReadFirst = n&renewalSentUnknown != 0, n&renewalReadFirst != 0
 		r.Released.Unknown = n&renewalReleasedUnknown != 0
 		r.ReleaseRead, r.Exchanged = n&renewalReleaseRead != 0, n&renewalExchanged != 0
+		r.OwnEnded = n&renewalOwnEnded != 0
 	case renewalProblem:
 		r.Problem = hold.Cause(n)
 	case renewalReleaseTry:

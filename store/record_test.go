@@ -81,7 +81,7 @@ func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 		Declines:  []time.Time{day(13), day(14)},
 		Releasing: "pi_3old", ReleasingSince: day(15), ReleaseTry: 8,
 		Released:    hold.IdempotencyKeyUsage{Count: 9, FirstAt: day(16), Unknown: true},
-		ReleaseRead: true, Exchanged: true,
+		ReleaseRead: true, Exchanged: true, OwnEnded: true,
 	}
 }
 

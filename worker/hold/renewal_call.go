@@ -43,7 +43,7 @@ const renewalSearchPage = 100
 func (h *Hold) nextRenewalCall(now time.Time) (c Call, ok bool) {
 	r := h.Renewal
 	switch {
-	case r == nil:
+	case r == nil || actsBeforeRelease(h, now):
 		return Call{}, false
 	case r.Releasing != "":
 		return h.releaseCall(now), true
@@ -67,6 +67,19 @@ func (h *Hold) nextRenewalCall(now time.Time) (c Call, ok bool) {
 		return h.renewalRead(r.Intent), true
 	}
 	return h.renewalRead(h.PaymentIntent), true // to learn what a renewal needs
+}
+
+// releaseHeadStart is how long before the deadline a capture or cancel no longer
+// waits for the release of another intent.
+const releaseHeadStart = time.Hour
+
+// actsBeforeRelease reports whether the hold's own capture or cancel is next
+// although another intent may hold money. A release that has no outcome must
+// not make it miss the deadline; the hold stays open until the release has one.
+func actsBeforeRelease(h *Hold, now time.Time) bool {
+	r := h.Renewal
+	return (h.NextOp == OpCapture || h.NextOp == OpCancel) && !r.OwnEnded && h.Retries > 0 &&
+		now.After(h.ExpiresAt.Add(-releaseHeadStart))
 }
 
 func (h *Hold) renewalRead(id string) Call {

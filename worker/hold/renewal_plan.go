@@ -102,6 +102,14 @@ func deferSettlement(h Hold, now time.Time) Decision {
 	if h.NextOp == OpRead && !h.NextAt.After(now.Add(time.Second)) && h.State != Working {
 		return Decision{Hold: h, Unchanged: true}
 	}
+	editRenewal(&h).OwnEnded = true
+	if h.State == Working && h.Sent.Count > 0 && (h.NextOp == OpCapture || h.NextOp == OpCancel) {
+		// A request of holdd's may have ended it: the operation stays, so that
+		// the read after the release knows that.
+		h.ReadFirst, h.Sent.Unknown, h.NextAt = true, true, now
+		releaseClaim(&h)
+		return Decision{Hold: h}
+	}
 	h.NextOp, h.NextAt = OpRead, now
 	if h.State == Working {
 		releaseClaim(&h)

@@ -68,7 +68,7 @@ func exchangeCaptured(h Hold, in *PaymentIntent, now time.Time) Decision {
 		other := h.PaymentIntent
 		h.PaymentIntent = in.ID
 		releaseIntent(r, other, now)
-		r.Exchanged = true
+		r.Exchanged, r.OwnEnded = true, false
 	}
 	h.Sent, h.ReadFirst = IdempotencyKeyUsage{}, false
 	h.NextOp, h.NextAt, h.Retries, h.Calls = OpRead, now, 0, 0

@@ -435,6 +435,31 @@ func TestRenewal_Races(t *testing.T) {
 	})
 }
 
+// TestRenewal_ReleaseWithoutOutcome checks that near the deadline a capture does
+// not wait for a release of which Stripe says nothing, and that the hold stays
+// open until the other intent is gone.
+func TestRenewal_ReleaseWithoutOutcome(t *testing.T) {
+	h := toConfirm(t)
+	early, late := startOfRenewal, h.ExpiresAt.Add(-30*time.Minute)
+	h = plan(hold.Decision{Hold: mustAccept(t)(h.RequestCapture(hold.CaptureRequest{}, "api", early))},
+		early)
+	missing := hold.Answer{Kind: hold.AnswerNotFound}
+	d, _ := answerCall(t, h, early, hold.OpCancel, newIntentID, missing)
+	d, _ = answerCall(t, d.Hold, early.Add(time.Hour), hold.OpRead, newIntentID, missing)
+	d, _ = answerCall(t, d.Hold, late, hold.OpCapture, testIntentID,
+		answerOK(newIntent(hold.StatusSucceeded)))
+	if d.Hold.State.Final() {
+		t.Fatalf("%s while %s may hold money", d.Hold.State, newIntentID)
+	}
+	d, _ = answerCall(t, d.Hold, late, hold.OpRead, newIntentID,
+		answerOK(renewedIntent(hold.StatusCanceled, early)))
+	d, _ = answerCall(t, d.Hold, late, hold.OpRead, testIntentID,
+		answerOK(newIntent(hold.StatusSucceeded)))
+	if d.Hold.State != hold.Captured || d.Hold.Reason != hold.CauseTrigger {
+		t.Errorf("%s because of %s", d.Hold.State, d.Hold.Reason)
+	}
+}
+
 // TestRenewal_EndsElsewhere checks what another system does to one of the two
 // intents: the hold ends only when the other one is released.
 func TestRenewal_EndsElsewhere(t *testing.T) {
