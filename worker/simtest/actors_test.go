@@ -81,14 +81,18 @@ func (w *world) playHold(h *plannedHold) {
 		w.payByCard(h)
 		return
 	}
-	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency,
+	placed := stripesim.Hold{Amount: h.amount, Currency: h.currency,
 		Account: h.account, Metadata: h.intentMetadata(w),
 		Incremental: true, Multicapture: h.multi, PaymentMethodType: h.methodType,
-		ManualByType: h.manualByType})
+		ManualByType: h.manualByType}
+	w.saveCard(h, &placed)
+	id, err := w.sim.Authorize(placed)
 	if err != nil {
 		w.breach("world: %v", err)
 		return
 	}
+	w.windows.Store(id, h.authorizationWindow)
+	w.setBank(h, placed.PaymentMethod)
 	if h.declinesIncrement {
 		st, _ := w.sim.Intent(id)
 		if err := w.sim.SetCardOutcomes(st.PaymentMethod, stripesim.CardOutcome{Times: 1,
@@ -128,7 +132,7 @@ func (w *world) playHold(h *plannedHold) {
 func (h *plannedHold) scheduleRequest(w *world, id string) hold.ScheduleRequest {
 	req := hold.ScheduleRequest{PaymentIntent: id, Account: h.account, Reference: h.reference,
 		CaptureAmount: h.captureAmount, OnExpiry: h.onExpiry, Confirm: !h.unconfirmed,
-		CaptureParams: h.captureParams}
+		CaptureParams: h.captureParams, Renewal: h.renewalRequest(w)}
 	if h.requestedAccount != "" {
 		req.Account = h.requestedAccount
 	}

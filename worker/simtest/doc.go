@@ -32,6 +32,11 @@
 // In worlds of days, some holds are paid with Klarna, PayPal, Affirm, Afterpay
 // or Cash App, which have no capture_before (plan_method_test.go).
 //
+// In three worlds of ten, some holds have renewal terms (renewals_test.go): their
+// cards are saved, some banks decline, and faults and requests come about the
+// time at which the first renewal begins. Their money moves from one intent to
+// the next, so that rules of their own judge them (rules_renewals_test.go).
+//
 // # The same seed gives the same run
 //
 // Goroutines have no fixed order, so every request has a delay of its own, to

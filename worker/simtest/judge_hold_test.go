@@ -32,8 +32,9 @@ type judgedHold struct {
 	lostWrites     bool // Redis lost writes about the time of a request for an effect
 }
 
-// judgedHolds are the holds that were authorized.
-func (j *judge) judgedHolds() (all []*judgedHold) {
+// judgedHolds are the holds that were authorized. Those with renewal terms have
+// rules of their own, because their money moves from one intent to the next.
+func (j *judge) judgedHolds() (all, renewed []*judgedHold) {
 	for i := range j.plan.holds {
 		h := &j.plan.holds[i]
 		id := j.intentIDs[h.number]
@@ -62,9 +63,13 @@ func (j *judge) judgedHolds() (all []*judgedHold) {
 		}
 		j.addIntakeRequests(c)
 		j.addDeadlines(c)
-		all = append(all, c)
+		if h.renewal.until > 0 {
+			renewed = append(renewed, c)
+		} else {
+			all = append(all, c)
+		}
 	}
-	return all
+	return all, renewed
 }
 
 func (j *judge) addEffects(c *judgedHold) {

@@ -18,12 +18,14 @@ import (
 type judge struct {
 	*world
 	finalHolds map[string]*hold.Hold
+	longStays  []*longStay
 	events     []event.Envelope
 	rule       string // the name of the rule that is being checked
 }
 
 func (j *judge) judgeRun() {
-	holds := j.judgedHolds()
+	holds, renewed := j.judgedHolds()
+	j.longStays = j.findLongStays(renewed)
 	for _, r := range rules {
 		j.rule = r.name
 		if r.checkHold != nil {

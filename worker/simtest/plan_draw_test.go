@@ -72,6 +72,7 @@ func drawPlan(seed uint64) plan {
 	p.drawNearDeadline()
 	p.drawCaptureParams()
 	p.drawIncrements()
+	p.drawRenewals()
 	return p
 }
 

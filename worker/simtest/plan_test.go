@@ -65,6 +65,7 @@ type plannedHold struct {
 	manualByType    bool   // capture_method is manual for this type alone
 
 	declinesIncrement bool // the bank declines the first increment
+	renewal           plannedRenewal
 
 	unconfirmed bool // its policy may not act at once: whoever schedules it does not confirm that
 }
@@ -152,6 +153,9 @@ func (p plannedHold) String() string {
 	}
 	if p.declinesIncrement {
 		s.WriteString(", whose bank declines an increment")
+	}
+	if p.renewal.until > 0 {
+		s.WriteString(p.renewal.String())
 	}
 	if p.methodType != "" {
 		s.WriteString(", " + p.methodType)

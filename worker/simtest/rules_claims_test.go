@@ -80,13 +80,15 @@ func (w *world) recordClaims(r *replica, label string, reply []byte) {
 // checkClaimOwner checks the rule "one claim" when a replica sends a request
 // for an effect.
 func (w *world) checkClaimOwner(r *replica, rec *stripeRequest) {
+	id := w.ownerOf(rec)
 	w.mu.Lock()
-	owner, lostWrites := w.claimOwner[rec.intent], len(w.lostSpans) > 0
+	owner, lostWrites := w.claimOwner[id], len(w.lostSpans) > 0
 	w.mu.Unlock()
-	changes := rec.op == "capture" || rec.op == "cancel" || rec.op == "increment"
+	changes := rec.op == "capture" || rec.op == "cancel" || rec.op == "increment" ||
+		strings.Contains(rec.idempotencyKey, "-renew-")
 	if changes && !strings.HasPrefix(rec.idempotencyKey, "holdd-abandon-") && owner != r.name && !lostWrites {
 		w.breach("one claim: %s sends %s of %s, which %s has claimed since", r.name,
-			rec.op, rec.intent, owner)
+			rec.op, id, owner)
 	}
 }
 
@@ -103,6 +105,9 @@ func (w *world) knownDeadline(id string) (time.Time, bool) {
 		in, _ := w.sim.Intent(id)
 		if len(w.intakeObserved.earlierDeadlines[h.number]) > 0 {
 			return in.CaptureBefore, false
+		}
+		if h.renewal.until > 0 {
+			return in.CaptureBefore, false // the deadline is that of the last renewal
 		}
 		if h.declaresExpiry() {
 			return in.CaptureBefore, h.expiryError == 0

@@ -68,14 +68,8 @@ func runPlan(t *testing.T, p plan) (o runResult) {
 		w.sim = stripesim.New(stripesim.Options{OnEvent: w.stripeEventFunc(), Seed: p.seed,
 			EndpointRate: p.stripeRate(), OverallRate: float64(8*p.rateLimit + 8),
 			ServiceTime: p.serviceTime, ExpiryReason: p.expiryReason(),
-			AuthorizationWindow: func(c stripesim.Card) time.Duration {
-				if _, ok := methodWindows[c.PaymentMethodType]; ok {
-					return stripesim.DefaultAuthorizationWindow(c)
-				}
-				d, _ := time.ParseDuration(c.Metadata["life"])
-				return d
-			},
-			Webhook: stripesim.Webhook{APIVersion: p.eventVersion},
+			AuthorizationWindow: w.authorizationWindow,
+			Webhook:             stripesim.Webhook{APIVersion: p.eventVersion},
 			FaultFunc: func(stripesim.Call) stripesim.Fault {
 				f := w.nextFault
 				w.faultMu.Unlock()
@@ -136,6 +130,9 @@ func (p *plan) ends() (faultFreeAt, last time.Duration) {
 	for _, h := range p.holds {
 		faultFreeAt = max(faultFreeAt, h.scheduledAt+h.repeatAfter)
 		last = max(last, h.placedAt+h.authorizationWindow+max(0, h.expiryError))
+		if h.renewal.until > 0 {
+			last = max(last, h.renewal.until+h.authorizationWindow)
+		}
 		if h.card != nil && p.jobInterval >= 30*time.Second {
 			last = max(last, h.placedAt+70*time.Minute)
 		}

@@ -68,6 +68,7 @@ type world struct {
 	replicas        []*replica
 	replicasStarted int
 	intentIDs       map[int]string // of holds
+	windows         sync.Map       // authorization windows by the id of the hold
 	apiRequests     []*apiRequest
 	stripeRequests  []*stripeRequest
 	unsentKeys      map[string]bool   // keys of requests that a replica slept through

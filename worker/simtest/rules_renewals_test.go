@@ -1,0 +1,240 @@
+package simtest
+
+import (
+	"slices"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// longStay is a hold with renewal terms: its intents, and the effects on all of
+// them.
+type longStay struct {
+	*judgedHold
+	intents  map[string]stripesim.IntentState // the first one has the hold's id
+	effects  []stripesim.Effect               // the authorizations too, by time
+	dataLost bool                             // Redis lost data while the hold was open
+}
+
+// forLongStays returns a check of the run that checks each of its long stays.
+func forLongStays(check func(*judge, *longStay)) func(*judge) {
+	return func(j *judge) {
+		for _, l := range j.longStays {
+			check(j, l)
+		}
+	}
+}
+
+func (j *judge) findLongStays(holds []*judgedHold) (all []*longStay) {
+	ledger := j.sim.Ledger()
+	for _, c := range holds {
+		l := &longStay{judgedHold: c, intents: map[string]stripesim.IntentState{},
+			dataLost: len(j.lostSpans) > 0 || !j.intakeObserved.redisEmptiedAt.IsZero()}
+		for _, in := range j.sim.Intents(c.account) {
+			if in.ID == c.intentID || in.Metadata[hold.MetaHold] == c.intentID {
+				l.intents[in.ID] = in
+			}
+		}
+		for _, e := range ledger {
+			if _, ok := l.intents[e.Intent]; ok {
+				l.effects = append(l.effects, e)
+			}
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// endsHolding reports whether an intent holds nothing after an effect.
+func endsHolding(e *stripesim.Effect) bool {
+	return e.Final || e.Kind == stripesim.EffectCanceled || e.Kind == stripesim.EffectExpired
+}
+
+func (j *judge) checkRenewedAmounts(l *longStay) {
+	for _, e := range l.effects {
+		if e.Kind == stripesim.EffectAuthorized && e.Intent != l.intentID &&
+			e.Amount > l.renewal.maxAmount {
+			j.failHold(l.judgedHold, "%s authorizes %d, max_amount is %d", e.Intent, e.Amount,
+				l.renewal.maxAmount)
+		}
+	}
+}
+
+// checkHeldOnce: the release of the second intent follows at once. A fault
+// delays it until it is over.
+func (j *judge) checkHeldOnce(l *longStay) {
+	held, since := map[string]bool{}, time.Time{}
+	for i := range l.effects {
+		e := &l.effects[i]
+		switch {
+		case e.Kind == stripesim.EffectAuthorized:
+			if held[e.Intent] = true; len(held) == 2 {
+				since = e.Time
+			}
+			if len(held) > 2 && !l.dataLost {
+				j.failHold(l.judgedHold, "%d intents hold money at +%s", len(held), j.since(e.Time))
+			}
+		case endsHolding(e):
+			if len(held) == 2 && held[e.Intent] {
+				j.checkOverlap(l, since, e.Time)
+			}
+			delete(held, e.Intent)
+		}
+	}
+	if len(held) > 1 {
+		j.checkOverlap(l, since, j.timeAt(j.elapsed()))
+	}
+}
+
+func (j *judge) checkOverlap(l *longStay, from, to time.Time) {
+	limit := from.Add(j.actionTimeLimit() + time.Minute)
+	if l.dataLost || !to.After(limit) {
+		return
+	}
+	if !j.isFaultFree(from, to) { // work resumes by itself
+		limit = j.afterLastFault(from).Add(j.actionTimeLimit() + 5*j.plan.jobInterval +
+			7*time.Minute)
+	}
+	if to.After(limit) {
+		j.failHold(l.judgedHold, "two intents hold money from +%s to +%s", j.since(from),
+			j.since(to))
+	}
+}
+
+// checkHeldThroughout judges authorizations that ended although holdd had all of
+// their renewal's time without a fault.
+func (j *judge) checkHeldThroughout(l *longStay) {
+	ended := time.Time{} // by a capture or a cancel
+	held := map[string]bool{}
+	for i := range l.effects {
+		e := &l.effects[i]
+		switch {
+		case e.Kind == stripesim.EffectAuthorized && !ended.IsZero() && !l.dataLost &&
+			j.wasSentAfter(e, ended):
+			j.failHold(l.judgedHold, "authorized again at +%s, after its end at +%s",
+				j.since(e.Time), j.since(ended))
+		case e.Kind == stripesim.EffectAuthorized:
+			held[e.Intent] = true
+		case endsHolding(e) && held[e.Intent]:
+			delete(held, e.Intent)
+			switch {
+			case len(held) > 0:
+			case e.Kind == stripesim.EffectExpired: // a renewal that a fault delayed may follow
+				j.checkExpiryAllowed(l, e)
+			default:
+				ended = e.Time
+			}
+		}
+	}
+}
+
+// wasSentAfter reports whether the request for an effect was sent after t, and
+// not only late to arrive.
+func (j *judge) wasSentAfter(e *stripesim.Effect, t time.Time) bool {
+	return !slices.ContainsFunc(j.world.stripeRequests, func(r *stripeRequest) bool {
+		return r.requestID == e.RequestID && !r.sentAt.After(t)
+	})
+}
+
+func (j *judge) checkExpiryAllowed(l *longStay, e *stripesim.Effect) {
+	window := l.authorizationWindow
+	accepted := l.termsHistory.accepted
+	if l.dataLost || len(accepted) == 0 || l.renewal.declines != "" || l.renewal.maxRenewals > 0 ||
+		hasAttentionEvent(l.events) || !e.Time.Before(j.timeAt(l.renewal.until)) ||
+		accepted[0].answeredAt.After(e.Time.Add(-window/2)) ||
+		!j.isFaultFree(e.Time.Add(-window), e.Time) {
+		return
+	}
+	j.failHold(l.judgedHold, "%s expired at +%s, and it was to be held until +%s", e.Intent,
+		j.since(e.Time), l.renewal.until)
+}
+
+// checkLongStayEffects judges the captures by holdd, and its cancel of the last
+// intent that held money.
+func (j *judge) checkLongStayEffects(l *longStay) {
+	captures, captured := 0, false // by holdd, by anybody
+	held := map[string]bool{}
+	for i := range l.effects {
+		e := &l.effects[i]
+		if e.Kind == stripesim.EffectAuthorized {
+			held[e.Intent] = true
+		}
+		if !endsHolding(e) || !held[e.Intent] {
+			continue // or an intent that held nothing yet
+		}
+		delete(held, e.Intent)
+		own, beforeCapture := isByHoldd(*e), !captured
+		captured = captured || e.Kind == stripesim.EffectCaptured
+		if own && e.Kind == stripesim.EffectCaptured {
+			captures++
+		}
+		ends := e.Kind == stripesim.EffectCaptured || len(held) == 0 && beforeCapture
+		if own && ends && !l.lostWrites && !l.dataLost && !j.isLongStayEffectAllowed(l, e) {
+			j.failHold(l.judgedHold, "%s of %s at +%s though nothing allows it then: %+v", e.Kind,
+				e.Intent, j.since(e.Time), l.termsHistory.possibleTermsAt(e.Time))
+		}
+	}
+	if captures > 1 {
+		j.failHold(l.judgedHold, "%d captures: %+v", captures, l.effects)
+	}
+}
+
+func (j *judge) isLongStayEffectAllowed(l *longStay, e *stripesim.Effect) bool {
+	clock, deadline := j.redisTimeAt(e.Time), l.intents[e.Intent].CaptureBefore
+	for _, t := range l.termsHistory.possibleTermsAt(e.Time) {
+		for _, policy := range []string{t.onExpiry, l.renewal.onFailure} {
+			t.onExpiry = policy
+			if e.Kind == stripesim.EffectCaptured &&
+				t.mayCapture(e.Time, clock, deadline, j.plan.expiryMargin) ||
+				e.Kind != stripesim.EffectCaptured && t.mayCancel(e.Time, clock,
+					deadline.Add(-j.plan.jobInterval), deadline, j.plan.expiryMargin) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (j *judge) checkRenewedIntentsEnd(l *longStay) {
+	if l.dataLost {
+		return
+	}
+	for id, in := range l.intents {
+		if id != l.intentID && in.Status != "succeeded" && in.Status != "canceled" {
+			j.failHold(l.judgedHold, "its intent %s is left %s", id, in.Status)
+		}
+	}
+}
+
+func (j *judge) checkLongStayReported(l *longStay) {
+	h := l.finalHold
+	switch {
+	case h == nil:
+		if slices.ContainsFunc(l.termsHistory.accepted, func(k *apiRequest) bool {
+			return schedulingKinds[k.kind]
+		}) {
+			j.failHold(l.judgedHold, "it was scheduled, and is gone")
+		}
+		return
+	case !h.State.Final():
+		if !j.isAwaitingOperator(l.judgedHold) {
+			j.failHold(l.judgedHold, "still %s (next %s at +%s, %s)", h.State, h.NextOp,
+				j.since(h.NextAt), h.Reason)
+		}
+		return
+	}
+	in, ok := l.intents[h.PaymentIntent]
+	want := hold.Captured
+	switch {
+	case in.Status == "canceled" && in.Expired:
+		want = hold.Expired
+	case in.Status == "canceled":
+		want = hold.Canceled
+	}
+	if !ok || in.Status != "succeeded" && in.Status != "canceled" || h.State != want ||
+		h.State == hold.Captured && h.CapturedAmount != in.Received {
+		j.failHold(l.judgedHold, "holdd says %s of %d, at Stripe %s is %s of %d", h.State,
+			h.CapturedAmount, h.PaymentIntent, in.Status, in.Received)
+	}
+}
