@@ -28,6 +28,7 @@ var commitKeys = []struct {
 	{"EVENTS", func(k *partitionKeys) string { return k.events }},
 	{"MIRROR", func(k *partitionKeys) string { return k.mirror }},
 	{"UNMATCHED", func(k *partitionKeys) string { return k.unmatched }},
+	{"DOUBLE_HELD", func(k *partitionKeys) string { return k.doubleHeld }},
 	{"REFRESH", func(k *partitionKeys) string { return k.refresh }},
 }
 
@@ -52,6 +53,7 @@ const (
 	writeAttention
 	writeUnverified
 	writeMirror
+	writeDoubleHeld
 	writeLane
 	writeDeadline
 	writeReferenceRemove
@@ -71,6 +73,7 @@ var writeArgs = scriptArgNames{"WRITE", []string{
 	writeAttention:       "ATTENTION",
 	writeUnverified:      "UNVERIFIED",
 	writeMirror:          "MIRROR",
+	writeDoubleHeld:      "DOUBLE_HELD",
 	writeLane:            "LANE",
 	writeDeadline:        "DEADLINE",
 	writeReferenceRemove: "REFERENCE_REMOVE",
@@ -124,6 +127,11 @@ func appendCommitArgs(args []any, w *hold.HoldWrite) []any {
 		h.Version = w.Version + 1
 		a[writeRecord] = string(appendRecord(make([]byte, 0, 256), &h))
 		setPlacementArgs(&a, w)
+	}
+	if h.Renewal == nil { // it never had a second intent
+		a[writeDoubleHeld] = keepScore
+	} else if since, ok := h.IsDoubleHeld(); ok && !w.Drop {
+		a[writeDoubleHeld] = scoreArg(since)
 	}
 	setReferenceArgs(&a, w)
 	a[writeEventCount] = strconv.Itoa(len(w.Events))

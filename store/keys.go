@@ -47,6 +47,7 @@ const (
 type partitionKeys struct {
 	holds, scheduled, leased, expiring, settled, attention, unverified string
 	references, lanes, ready, events, mirror, refresh, unmatched       string
+	doubleHeld                                                         string
 }
 
 func newPartitionKeys(partition int) partitionKeys {
@@ -66,6 +67,7 @@ func newPartitionKeys(partition int) partitionKeys {
 		mirror:     prefix + "mirror",
 		refresh:    prefix + "refresh",
 		unmatched:  prefix + "unmatched",
+		doubleHeld: prefix + "double_held",
 	}
 }
 
@@ -88,6 +90,8 @@ func (k *partitionKeys) sortedSetKey(s hold.SortedSet) string {
 		return k.attention
 	case hold.SetSettled:
 		return k.settled
+	case hold.SetDoubleHeld:
+		return k.doubleHeld
 	default:
 		return k.references
 	}
@@ -98,6 +102,7 @@ func (k *partitionKeys) sortedSetKey(s hold.SortedSet) string {
 func (k *partitionKeys) holdSetKeys() []string {
 	return []string{
 		k.scheduled, k.leased, k.expiring, k.attention, k.unverified, k.mirror,
+		k.doubleHeld,
 	}
 }
 

@@ -245,8 +245,11 @@ func (m *storeModel) stepPage(t *rapid.T) {
 	sets := map[hold.SortedSet]func(*modelHold) time.Time{
 		hold.SetScheduled: scheduledAt, hold.SetExpiring: milestoneAt, hold.SetWorking: leasedUntil,
 		hold.SetAttention: attentionAt, hold.SetSettled: settledAt,
+		hold.SetDoubleHeld: doubleHeldSince,
 	}
-	set := hold.SortedSet(rapid.IntRange(1, 6).Draw(t, "set"))
+	set := rapid.SampledFrom([]hold.SortedSet{hold.SetScheduled, hold.SetExpiring,
+		hold.SetWorking, hold.SetAttention, hold.SetSettled, hold.SetReferences,
+		hold.SetDoubleHeld}).Draw(t, "set")
 	n := rapid.IntRange(1, 3).Draw(t, "n")
 	var after hold.SortedSetPosition
 	var want, got []string

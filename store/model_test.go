@@ -67,7 +67,11 @@ func leasedUntil(h *modelHold) time.Time { return h.leased }
 func milestoneAt(h *modelHold) time.Time { return h.milestone }
 func settledAt(h *modelHold) time.Time   { return h.settled }
 func attentionAt(h *modelHold) time.Time { return h.attention }
-func verifyAt(h *modelHold) time.Time    { return h.verify }
+func doubleHeldSince(h *modelHold) time.Time {
+	since, _ := h.hold.IsDoubleHeld()
+	return since
+}
+func verifyAt(h *modelHold) time.Time { return h.verify }
 
 func (m *storeModel) holdsInLane(l hold.RateLimitLane) []*modelHold {
 	return m.holdsIn(l.Partition, func(h *modelHold) time.Time {
@@ -166,6 +170,15 @@ func (m *storeModel) drawWrite(t *rapid.T, id string) hold.HoldWrite {
 		hold.Working, hold.Attention, hold.Captured}).Draw(t, "state")
 	w.Hold.NextOp = hold.Op(rapid.IntRange(1, 3).Draw(t, "op"))
 	w.Hold.NextAt = instants.Draw(t, "next")
+	switch rapid.IntRange(0, 3).Draw(t, "renewal") {
+	case 0:
+		w.Hold.Renewal = &hold.Renewal{Step: hold.RenewalIdle, Releasing: "pi_old",
+			ReleasingSince: instants.Draw(t, "held twice since")}
+	case 1:
+		if w.Hold.Renewal != nil {
+			w.Hold.Renewal = &hold.Renewal{Step: hold.RenewalIdle}
+		}
+	}
 	w.Placement = hold.SortedSetPlacement{NextMilestone: instants.Draw(t, "milestone")}
 	switch w.Hold.State {
 	case hold.Captured:

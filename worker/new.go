@@ -29,6 +29,7 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	b.buildStages(w)
 	w.Reader = query.NewHoldReader(s.Holds, b.clock, o.Health)
 	w.Planner = query.NewPlanner(s.Holds, o.Rules, o.Health)
+	w.DoubleHeld = query.NewDoubleHeldReader(s.Holds)
 	refresher, inbox := b.buildIntake(w)
 	resumer := b.buildAuthorize(w)
 	verifier, mirror := b.buildReconcile(w)
@@ -178,7 +179,7 @@ func (b *workerBuilder) buildStatus(w *Worker) *RedisCheckJob {
 	}
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
-		redis: redis,
+		redis: redis, doubleHeld: w.DoubleHeld,
 		capacity: query.NewCapacityForecaster(b.stores.Capacity, query.CapacityForecasterOptions{
 			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
 		}),

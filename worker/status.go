@@ -9,6 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
 	"github.com/robfig/cron/v3"
 	"go.uber.org/zap"
 )
@@ -40,6 +41,7 @@ const (
 	conditionCapacityAtRisk    = "capacity_at_risk"
 	conditionRedisUnsafe       = "redis_unsafe"
 	conditionRedisMemory       = "redis_memory"
+	conditionDoubleHeld        = "double_held"
 )
 
 // StatusStore keeps heartbeats and conditions, and counts holds. store.Store
@@ -109,16 +111,17 @@ type StatusOptions struct {
 
 // StatusJob is the report job. It sends the heartbeat, counts the holds,
 // reports conditions (Stripe is unavailable, Stripe rejects the key, Stripe
-// limits the rate, holds will expire before their capture), and reports dead
-// replicas.
+// limits the rate, holds will expire before their capture, two authorizations
+// hold the amount of a hold), and reports dead replicas.
 type StatusJob struct {
-	store     StatusStore
-	stripe    StripeStatusReader
-	capacity  CapacityForecaster
-	publisher SystemEventPublisher
-	readiness *ReadinessChecker
-	redis     *RedisCheckJob
-	o         StatusOptions
+	store      StatusStore
+	stripe     StripeStatusReader
+	capacity   CapacityForecaster
+	doubleHeld *query.DoubleHeldReader
+	publisher  SystemEventPublisher
+	readiness  *ReadinessChecker
+	redis      *RedisCheckJob
+	o          StatusOptions
 
 	rateLimited bool // whether the last report had this condition
 	// when each stalled stage was last logged; only Run uses it
@@ -222,6 +225,7 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 			event.StripeRateLimited, event.StripeRateLimitCleared),
 	}
 	list = append(list, j.redisConditions()...)
+	list = j.appendDoubleHeldCondition(ctx, list)
 	risk, checked, err := j.capacity.Forecast(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "forecast capacity", err)
@@ -296,6 +300,8 @@ func (j *StatusJob) logConditionChange(
 		_, percent := j.redis.latestFaults()
 		j.o.Logger.Warn("the memory of Redis runs out",
 			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
+	case name == conditionDoubleHeld:
+		j.logDoubleHeld(change)
 	case name == conditionRateLimited:
 		j.o.Logger.Warn("Stripe answers 429: another system uses the same limits, "+
 			"or the setting rate is too high",

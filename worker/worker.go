@@ -95,6 +95,7 @@ type Worker struct {
 	Webhooks   *intake.WebhookProcessor
 	Reader     *query.HoldReader
 	Planner    *query.Planner
+	DoubleHeld *query.DoubleHeldReader
 	Authorizer *authorize.Authorizer
 	Reconciler *reconcile.Reconciler
 	Readiness  *ReadinessChecker

@@ -13,7 +13,8 @@
 --   WRITE_RECORD            new record; "": delete the hold
 --   WRITE_SCHEDULED         score in scheduled; "": remove the hold from the
 --                           set; "=": keep the score
---   WRITE_LEASED, WRITE_ATTENTION, WRITE_UNVERIFIED, WRITE_MIRROR
+--   WRITE_LEASED, WRITE_ATTENTION, WRITE_UNVERIFIED, WRITE_MIRROR,
+--   WRITE_DOUBLE_HELD
 --                           the same for these sets
 --   WRITE_SETTLED           time of the settlement (ms), as in the record; "":
 --                           the hold is open or deleted
@@ -48,7 +49,7 @@ local reply, records, deleted, created, events = {}, {}, {}, {}, {}
 local add, remove = {}, {}
 local sets = {
   KEY_SCHEDULED, KEY_LEASED, KEY_EXPIRING, KEY_ATTENTION, KEY_UNVERIFIED,
-  KEY_REFERENCES, KEY_MIRROR,
+  KEY_REFERENCES, KEY_MIRROR, KEY_DOUBLE_HELD,
 }
 for _, set in ipairs(sets) do add[set] = {}; remove[set] = {} end
 local settle, unsettle = {}, {} -- score, id, …
@@ -130,6 +131,7 @@ for i, id in ipairs(ids) do
     set_score(KEY_ATTENTION, id, ARGV[write + WRITE_ATTENTION], old)
     set_score(KEY_UNVERIFIED, id, ARGV[write + WRITE_UNVERIFIED], old)
     set_score(KEY_MIRROR, id, ARGV[write + WRITE_MIRROR], old)
+    set_score(KEY_DOUBLE_HELD, id, ARGV[write + WRITE_DOUBLE_HELD], old)
     if old and has_header(old) and record_next_op(old) > 0 then
       local old_lane = record_lane(old)
       if old_lane ~= lane then append_to(leave_lanes, old_lane, id) end

@@ -62,6 +62,7 @@ const (
 	WrongKey          Kind = "stripe_wrong_key" // Stripe finds none of many PaymentIntents
 	StripeRateLimited Kind = "stripe_rate_limited"
 	CapacityAtRisk    Kind = "capacity_at_risk"  // more is due than the limits allow
+	DoubleHeld        Kind = "double_held"       // by two authorizations of one hold
 	RedisUnavailable  Kind = "redis_unavailable" // sent by each replica directly
 	StageStalled      Kind = "stage_stalled"     // sent by each replica directly
 	RedisDataLost     Kind = "redis_data_lost"
@@ -77,8 +78,8 @@ func AlertKinds() []Kind {
 	return []Kind{ExpiryNear, ExpiresBeforeDue, DeadlinePassed, CaptureRefused, AttentionRequired,
 		ExpiredUncaptured, OnExpiryPolicy, MetadataRejected, InboxRejected, Orphan,
 		AuthorizationAbandoned, AuthorizationUnresolved, StripeUnavailable, KeyRejected,
-		WrongKey, StripeRateLimited, CapacityAtRisk, RedisUnavailable, StageStalled, RedisDataLost,
-		RedisUnsafe, RedisMemory, ReplicaStopped, SinkFailing, EventsLost}
+		WrongKey, StripeRateLimited, CapacityAtRisk, DoubleHeld, RedisUnavailable, StageStalled,
+		RedisDataLost, RedisUnsafe, RedisMemory, ReplicaStopped, SinkFailing, EventsLost}
 }
 
 // Alert is a message to the operator.

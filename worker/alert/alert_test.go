@@ -88,13 +88,15 @@ func TestFromEvent_FillsPlaceholders(t *testing.T) {
 		event.StripeUnavailable:       alert.StripeUnavailable, event.KeyRejected: alert.KeyRejected,
 		event.StripeRateLimited: alert.StripeRateLimited,
 		event.CapacityAtRisk:    alert.CapacityAtRisk,
-		event.ReplicaStopped:    alert.ReplicaStopped, event.RedisDataLost: alert.RedisDataLost,
+		event.DoubleHeld:        alert.DoubleHeld, event.DoubleHeldLong: alert.DoubleHeld,
+		event.ReplicaStopped: alert.ReplicaStopped, event.RedisDataLost: alert.RedisDataLost,
 		event.SinkFailing: alert.SinkFailing, event.SinkDisabled: alert.SinkFailing,
 		event.SinkEventsLost: alert.EventsLost, event.SinkDeadLetters: alert.EventsLost,
 	}
 	resolved := map[hold.EventType]alert.Kind{event.StripeRecovered: alert.StripeUnavailable,
 		event.KeyAccepted: alert.KeyRejected, event.StripeRateLimitCleared: alert.StripeRateLimited,
-		event.CapacityRecovered: alert.CapacityAtRisk, event.SinkRecovered: alert.SinkFailing}
+		event.DoubleHeldReleased: alert.DoubleHeld,
+		event.CapacityRecovered:  alert.CapacityAtRisk, event.SinkRecovered: alert.SinkFailing}
 	check := func(e event.Envelope, kind alert.Kind, resolved bool) {
 		t.Helper()
 		a, ok := alert.FromEvent(&e, alert.RenderOptions{})

@@ -118,6 +118,23 @@ var systemAlerts = map[hold.EventType]systemAlertRule{
 		kind: CapacityAtRisk, severity: Critical, resolved: true,
 		summary: "all due holds will be captured or released in time again",
 	},
+	event.DoubleHeld: {
+		kind: DoubleHeld, severity: Warning,
+		summary: "two authorizations hold {detail}",
+		next:    nextRelease,
+		action:  "holdd show names both PaymentIntents; see whether Stripe answers.",
+	},
+	event.DoubleHeldLong: {
+		kind: DoubleHeld, severity: Critical,
+		summary: "cardholders see their amount held twice: {detail}",
+		next:    nextRelease,
+		action: "holdd show names both PaymentIntents; " +
+			"cancel the one under releasing in the Stripe Dashboard.",
+	},
+	event.DoubleHeldReleased: {
+		kind: DoubleHeld, severity: Critical, resolved: true,
+		summary: "no amount has been held twice for long any more",
+	},
 	event.ReplicaStopped: {
 		kind: ReplicaStopped, severity: Warning,
 		summary: "replica {replica} stopped without a sign-off; {alive} run",
@@ -214,6 +231,8 @@ var (
 )
 
 const (
+	nextRelease = "holdd releases the old authorization before all captures whose deadline is " +
+		"ahead, and tries again until it is gone."
 	rejectionDetails = "Field: {field}. Code: {code}. Entry or PaymentIntent: {rejected_id}."
 	fixRejection     = "correct the request where it was written and send it again; " +
 		"the original is in holdd:inbox:rejected."

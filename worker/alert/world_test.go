@@ -251,6 +251,7 @@ type readinessObserver struct{ notifier *alert.Notifier }
 
 func (readinessObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
 func (readinessObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
+func (readinessObserver) OverlapEnded(time.Duration)                           {}
 func (readinessObserver) StatusReported(hold.HoldCounts, int, time.Time)       {}
 func (readinessObserver) ReconcileFinished(reconcile.Reconciliation)           {}
 func (readinessObserver) RequestRejected(string, hold.ProblemCode)             {}

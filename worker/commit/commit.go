@@ -32,6 +32,9 @@ type Store interface {
 // implements it.
 type Observer interface {
 	EventRecorded(h *hold.Hold, e hold.Event, lateness time.Duration)
+	// OverlapEnded records for how long two intents of a hold may have held
+	// money.
+	OverlapEnded(length time.Duration)
 }
 
 // Options configure a [Committer].
@@ -244,6 +247,7 @@ func (c *Committer) notifyWritten(changes []Change, written []bool) (n int) {
 		if c.o.RecordAccount != nil {
 			c.o.RecordAccount(h.Account)
 		}
+		c.recordOverlap(ch)
 		for _, e := range ch.Decision.Events {
 			c.logEvent(ch, e)
 			if c.o.Observer != nil {
@@ -257,6 +261,15 @@ func (c *Committer) notifyWritten(changes []Change, written []bool) (n int) {
 		c.o.Wake()
 	}
 	return n
+}
+
+// recordOverlap records the end of the time in which two intents of a hold may
+// have held money.
+func (c *Committer) recordOverlap(ch *Change) {
+	since, before := ch.Before.IsDoubleHeld()
+	if _, after := ch.Decision.Hold.IsDoubleHeld(); before && !after && c.o.Observer != nil {
+		c.o.Observer.OverlapEnded(max(0, c.at(ch).Sub(since)))
+	}
 }
 
 func (c *Committer) logEvent(ch *Change, e hold.Event) {

@@ -114,6 +114,10 @@ func (f *fixture) EventRecorded(h *hold.Hold, e hold.Event, lateness time.Durati
 	f.recorded = append(f.recorded, fmt.Sprint(e.Type, " ", lateness))
 }
 
+func (f *fixture) OverlapEnded(length time.Duration) {
+	f.recorded = append(f.recorded, fmt.Sprint("overlap ", length))
+}
+
 // outputs are the events in the stream, in the log and in the metrics.
 func (f *fixture) outputs() (out []string) {
 	for _, e := range f.store.published {
@@ -182,6 +186,34 @@ func TestCommit_RecordsOnce(t *testing.T) {
 	if fields["hold"] != c.Before.ID || fields["reference"] != "BK-2071" ||
 		fields["amount"] != int64(12000) || fields["lateness_ms"] != int64(2000) {
 		t.Errorf("%v", fields)
+	}
+}
+
+// The commit that ends an overlap of two authorizations records its length.
+func TestCommit_RecordsOverlap(t *testing.T) {
+	f := newFixture()
+	before := newHold(t, now.Add(30*time.Hour)).Hold
+	before.Version = 3
+	before.Renewal = &hold.Renewal{Step: hold.RenewalIdle, Releasing: "pi_old",
+		ReleasingSince: now.Add(-7 * time.Second)}
+	after := before
+	after.Renewal = &hold.Renewal{Step: hold.RenewalIdle}
+	for _, c := range []struct {
+		name    string
+		version uint64 // in the store
+		hold    hold.Hold
+		want    []string
+	}{
+		{"it goes on", 3, before, nil},
+		{"another writer was first", 4, after, nil},
+		{"it ends", 3, after, []string{"metric overlap 7s"}},
+	} {
+		f.store.versions[before.ID] = c.version
+		_, err := f.Commit(t.Context(), []commit.Change{{Before: &before,
+			Decision: hold.Decision{Hold: c.hold}}})
+		if got := f.outputs(); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, %v, want %q", c.name, got, err, c.want)
+		}
 	}
 }
 

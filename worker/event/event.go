@@ -39,17 +39,21 @@ const (
 	StripeRateLimitCleared hold.EventType = "stripe.rate_limit_cleared"
 	CapacityAtRisk         hold.EventType = "capacity.at_risk" // more is due than the limits allow
 	CapacityRecovered      hold.EventType = "capacity.recovered"
-	ReplicaStopped         hold.EventType = "replica.stopped" // without a sign-off
-	RedisDataLost          hold.EventType = "redis.data_lost"
-	RedisUnsafe            hold.EventType = "redis.unsafe" // its settings changed: it can lose holds
-	RedisSafe              hold.EventType = "redis.safe"
-	RedisMemoryHigh        hold.EventType = "redis.memory_high" // near maxmemory
-	RedisMemoryNormal      hold.EventType = "redis.memory_normal"
-	SinkFailing            hold.EventType = "sink.failing"
-	SinkRecovered          hold.EventType = "sink.recovered"
-	SinkDisabled           hold.EventType = "sink.disabled"     // the receiver answered 410 Gone
-	SinkEventsLost         hold.EventType = "sink.events_lost"  // trimmed before delivery
-	SinkDeadLetters        hold.EventType = "sink.dead_letters" // not accepted for days
+	// two authorizations of a hold hold its amount, for a minute or for ten
+	DoubleHeld         hold.EventType = "renewal.double_held"
+	DoubleHeldLong     hold.EventType = "renewal.double_held_long"
+	DoubleHeldReleased hold.EventType = "renewal.released"
+	ReplicaStopped     hold.EventType = "replica.stopped" // without a sign-off
+	RedisDataLost      hold.EventType = "redis.data_lost"
+	RedisUnsafe        hold.EventType = "redis.unsafe" // its settings changed: it can lose holds
+	RedisSafe          hold.EventType = "redis.safe"
+	RedisMemoryHigh    hold.EventType = "redis.memory_high" // near maxmemory
+	RedisMemoryNormal  hold.EventType = "redis.memory_normal"
+	SinkFailing        hold.EventType = "sink.failing"
+	SinkRecovered      hold.EventType = "sink.recovered"
+	SinkDisabled       hold.EventType = "sink.disabled"     // the receiver answered 410 Gone
+	SinkEventsLost     hold.EventType = "sink.events_lost"  // trimmed before delivery
+	SinkDeadLetters    hold.EventType = "sink.dead_letters" // not accepted for days
 )
 
 // Envelope is a published event.

@@ -12,6 +12,7 @@ const (
 	SetSettled                         // by settlement, newest first
 	SetReferences                      // by reference
 	SetReady                           // due and not claimed, by deadline
+	SetDoubleHeld                      // two intents may hold money, longest first
 )
 
 // SortedSetPosition is a place in a set: after the hold with this score and

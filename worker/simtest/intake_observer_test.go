@@ -57,6 +57,7 @@ func (reconcileObserver) ReadinessChecked([]health.ReadinessCheckResult)       {
 func (reconcileObserver) CapacityRiskComputed(event.CapacityRisk)              {}
 func (reconcileObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
 func (reconcileObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
+func (reconcileObserver) OverlapEnded(time.Duration)                           {}
 func (reconcileObserver) StatusReported(hold.HoldCounts, int, time.Time)       {}
 func (reconcileObserver) RequestRejected(string, hold.ProblemCode)             {}
 func (e reconcileObserver) ReconcileFinished(r reconcile.Reconciliation) {

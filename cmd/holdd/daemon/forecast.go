@@ -60,7 +60,19 @@ type oldestDueReader interface {
 	OldestDueAge(ctx context.Context) (age time.Duration, err error)
 }
 
+// doubleHeldReader sums the holds of which two intents hold money.
+type doubleHeldReader interface {
+	Read(ctx context.Context) (query.DoubleHeld, error)
+}
+
 var (
+	doubleHeldAmountDesc = newMetricDesc("holdd_double_held_amount",
+		"What two authorizations of a hold hold at the same time, in minor units of its "+
+			"currency, counted once: of the 2,000 longest such overlaps at most. "+
+			"Take the maximum of the replicas.", "currency")
+	doubleHeldLongestDesc = newMetricDesc("holdd_double_held_longest_seconds",
+		"For how long the longest overlap of two authorizations of a hold has lasted; 0 if there "+
+			"is none. Take the maximum of the replicas.")
 	oldestDueDesc = newMetricDesc("holdd_oldest_due_seconds",
 		"For how long the oldest hold has been due that no replica has claimed, over all "+
 			"partitions; 0 if none is due. Take the maximum of the replicas.")
@@ -85,6 +97,7 @@ type healthCollector struct {
 	readiness readinessChecker
 	planner   planner
 	queue     oldestDueReader
+	doubled   doubleHeldReader
 
 	mu        sync.Mutex
 	plan      query.Plan
@@ -108,6 +121,12 @@ func (f *healthCollector) collect(send sendGauge) {
 	}
 	if age, err := f.queue.OldestDueAge(ctx); err == nil {
 		send(oldestDueDesc, age.Seconds())
+	}
+	if d, err := f.doubled.Read(ctx); err == nil {
+		send(doubleHeldLongestDesc, d.Longest.Seconds())
+		for _, s := range d.Sums {
+			send(doubleHeldAmountDesc, float64(s.Amount), s.Currency)
+		}
 	}
 	p, ok := f.cachedPlan(ctx)
 	if !ok {

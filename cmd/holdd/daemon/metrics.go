@@ -26,6 +26,7 @@ type metrics struct {
 	holdEvents        *prometheus.CounterVec
 	capturedAmount    *prometheus.CounterVec
 	lateness          *prometheus.HistogramVec
+	overlaps          prometheus.Histogram
 	stripeRequests    *prometheus.CounterVec
 	stripeDuration    *prometheus.HistogramVec
 	holdsByState      *prometheus.GaugeVec
@@ -67,6 +68,9 @@ func newMetrics() *metrics {
 		lateness: histogram("holdd_lateness_seconds",
 			"Time from a hold's due time to its capture or release.", "type",
 			.05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200),
+		overlaps: register.NewHistogram(prometheus.HistogramOpts{Name: "holdd_double_held_seconds",
+			Help:    "Time for which two authorizations of a hold held its amount.",
+			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 15, 60, 300, 600, 3600, 43200}}),
 		stripeRequests: counter("holdd_stripe_requests_total",
 			"Requests to Stripe by operation and answer.", "op", "answer"),
 		stripeDuration: histogram("holdd_stripe_request_duration_seconds",
@@ -166,7 +170,8 @@ func (m *metrics) registerCollectors(
 	w *worker.Worker, st *store.Store, redis *health.RedisHealthReporter,
 ) {
 	m.registry.MustRegister(
-		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st}).collect),
+		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st,
+			doubled: w.DoubleHeld}).collect),
 		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st))
 }
 
@@ -200,6 +205,8 @@ func (m *metrics) EventRecorded(h *hold.Hold, n hold.Event, lateness time.Durati
 		m.lateness.WithLabelValues(string(n.Type)).Observe(lateness.Seconds())
 	}
 }
+
+func (m *metrics) OverlapEnded(length time.Duration) { m.overlaps.Observe(length.Seconds()) }
 
 func (m *metrics) RequestRejected(source string, code hold.ProblemCode) {
 	m.rejectedRequests.WithLabelValues(source, string(code)).Inc()
