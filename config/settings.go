@@ -27,7 +27,7 @@ type Settings struct {
 	WebhookListen string
 	// MetricsListen serves metrics and health without a token. May be empty.
 	MetricsListen string
-	Console    bool   // serve the web pages under /console/
+	Console       bool // serve the web pages under /console/
 
 	Partitions   int           // only holdd repartition changes it once there are holds
 	Concurrency  int           // calls to Stripe at a time

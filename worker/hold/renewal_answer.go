@@ -105,9 +105,8 @@ func endRenewalClaim(h Hold, now time.Time) Decision {
 // failRenewal ends the renewal because the hold cannot be renewed. Its intent is
 // released, and on_failure follows at the expiry margin.
 func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
-	r := h.Renewal
 	abandonRenewal(&h, now)
-	r = editRenewal(&h)
+	r := editRenewal(&h)
 	r.Step, r.Problem = RenewalFailed, cause
 	h.Retries, h.Calls = 0, 0
 	h.Revision++

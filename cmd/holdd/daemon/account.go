@@ -54,7 +54,7 @@ func (c *accountChecker) checkNew(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()
 	if _, a := c.stripe.ReadAccount(bounded); a.Kind == hold.AnswerUnauthorized {
-		return true, errors.New("Stripe rejects the new key: set a valid one")
+		return true, errors.New("invalid Stripe key: Stripe rejects it; set a valid one")
 	}
 	return c.check(ctx)
 }

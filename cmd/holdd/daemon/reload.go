@@ -90,7 +90,7 @@ func (r *settingsReloader) run(ctx context.Context) {
 
 // errKeyNotChecked says that a new key could not be checked. The files are read
 // again at the next tick.
-var errKeyNotChecked = errors.New("Stripe did not answer the check of the new key")
+var errKeyNotChecked = errors.New("the new Stripe key is not checked: Stripe did not answer")
 
 // reloadAndLog never logs a value: an old secret is worth as much as a new one.
 func (r *settingsReloader) reloadAndLog(ctx context.Context, trigger string) {
