@@ -159,17 +159,6 @@ func (v *visitor) seeNot(texts ...string) {
 	}
 }
 
-func (v *visitor) location() string {
-	v.t.Helper()
-	ctx, cancel := context.WithTimeout(v.ctx, pageTimeout)
-	defer cancel()
-	s, err := chromedp.Run(ctx, chromedp.Location())
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	return strings.TrimPrefix(s, v.url)
-}
-
 // evaluate runs a script in the page.
 func evaluate[T any](v *visitor, script string) T {
 	v.t.Helper()

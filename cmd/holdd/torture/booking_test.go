@@ -43,6 +43,13 @@ type request struct {
 	tries            []string
 }
 
+// repeats says whether the request asked for an effect that had happened: it was
+// granted because nothing was left to do.
+func (x *request) repeats(e *stripesim.Effect) bool {
+	return x.effect == e.Kind && x.lastTryAt.After(e.Time) &&
+		(e.Kind != stripesim.EffectCaptured || x.amount == e.Amount)
+}
+
 // mayBeAccepted says whether it may have been granted, as far as the caller can
 // know.
 func (x *request) mayBeAccepted() bool { return !x.acceptedAt.IsZero() || x.unansweredTries > 0 }

@@ -20,7 +20,7 @@ func TestChecker_DetectsViolations(t *testing.T) {
 	}
 	cancel := func(s float64) *request {
 		return &request{description: "cancel", effect: stripesim.EffectCanceled, notBefore: at(s),
-			firstTryAt: at(s), acceptedAt: at(s + 0.1)}
+			firstTryAt: at(s), lastTryAt: at(s), acceptedAt: at(s + 0.1)}
 	}
 	lower := func(s float64) *request {
 		return &request{description: "change", effect: stripesim.EffectCaptured, amount: 4000,
@@ -100,6 +100,8 @@ func TestChecker_DetectsViolations(t *testing.T) {
 		{"too long after Redis forgot the claim", []*request{scheduled(), cancel(3.5)},
 			[]stripesim.Effect{captured(9.3, 5000)}, says("captured", 5000), died(3.2),
 			`though "cancel" was granted`},
+		{"canceled as asked, and asked again", []*request{scheduled(), cancel(1), cancel(3.5)},
+			[]stripesim.Effect{canceled(2)}, says("canceled", 0), nil, ""},
 		{"canceled unasked", []*request{scheduled()}, []stripesim.Effect{canceled(3)},
 			says("canceled", 0), nil, "nobody has asked"},
 		{"canceled before a cancel was sent", []*request{scheduled(), cancel(3)},

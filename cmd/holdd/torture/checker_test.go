@@ -94,7 +94,7 @@ func (v *checker) checkRequested(b *booking, e *stripesim.Effect) string {
 		}
 		replaced, excused := "", true
 		for _, y := range b.requests[i+1:] {
-			if y.acceptedAt.IsZero() || v.mayBeForgotten(y) {
+			if y.acceptedAt.IsZero() || v.mayBeForgotten(y) || y.repeats(e) {
 				continue
 			}
 			replaced = y.description
