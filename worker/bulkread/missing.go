@@ -19,12 +19,17 @@ const (
 	// forgetMissingAfter is after how long an intent that was not read again no
 	// longer counts as missing.
 	forgetMissingAfter = time.Hour
+	// maxMissingInRow is how many intents in a row may be missing before no 404
+	// is believed until an intent is found: the key may be that of another
+	// account. Reconcile still reports intents that are missing for good.
+	maxMissingInRow = 8
 )
 
 // missingIntents remembers when Stripe first did not find an intent.
 type missingIntents struct {
 	mu    sync.Mutex
 	since map[string]time.Time // by PaymentIntent, at most maxMissing
+	inRow int                  // first 404s since an intent was found
 }
 
 // mayRead reports whether an intent may be read: false if Stripe did not find
@@ -45,15 +50,17 @@ func (m *missingIntents) isBelieved(intent string, kind hold.AnswerKind) bool {
 	switch {
 	case kind == hold.AnswerOK:
 		delete(m.since, intent)
+		m.inRow = 0
 		return true
 	case kind != hold.AnswerNotFound:
 		return true
-	case missing && time.Since(at) >= confirmMissingAfter:
+	case missing && time.Since(at) >= confirmMissingAfter && m.inRow < maxMissingInRow:
 		delete(m.since, intent)
 		return true
 	case missing:
 		return false
 	}
+	m.inRow++
 	if len(m.since) >= maxMissing {
 		maps.DeleteFunc(m.since, func(_ string, at time.Time) bool {
 			return time.Since(at) > forgetMissingAfter
