@@ -44,13 +44,14 @@ func holdNotFoundError(id string) error {
 func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := time.Now() // one for all, so that what is due now is ready
 	out := make([]intake.ScheduleResult, len(reqs))
 	for i := range reqs {
 		if m.unavailable {
 			out[i].Err = health.ErrUnavailable
 			continue
 		}
-		d, err := reqs[i].Validate(time.Now())
+		d, err := reqs[i].Validate(now)
 		if err != nil {
 			out[i].Err = err
 			continue
@@ -61,9 +62,9 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			}
 			continue
 		}
-		c, err := hold.New(d, nil, by, time.Now())
+		c, err := hold.New(d, nil, by, now)
 		if err == nil {
-			c, err = c.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, d.Confirm, time.Now(),
+			c, err = c.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, d.Confirm, now,
 				hold.DecisionRules{ExpiryMargin: time.Hour})
 		}
 		if err != nil {
