@@ -19,7 +19,7 @@ var (
 			if sent, ok := q.r.Form["amount"]; ok {
 				given = sent[0]
 			}
-			return q.inputForm(h, "capture", q.field("amount", given, "decimal",
+			return inputForm(q, h, "capture", inputField(q, "amount", given, "decimal",
 				q.t("field.amount.help", hold.FormatAmount(h.Amount, h.Currency))))
 		},
 		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
@@ -73,7 +73,7 @@ var (
 		do: func(
 			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Pause(ctx, h.ID, revision, q.confirmed(), q.visitor.name)
+			_, _, err := c.Pause(ctx, h.ID, revision, isConfirmed(q), q.visitor.name)
 			return err
 		},
 	}
@@ -86,7 +86,7 @@ var (
 		do: func(
 			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Resume(ctx, h.ID, revision, q.confirmed(), q.visitor.name)
+			_, _, err := c.Resume(ctx, h.ID, revision, isConfirmed(q), q.visitor.name)
 			return err
 		},
 	}
@@ -115,7 +115,7 @@ var (
 			if err != nil {
 				return err
 			}
-			p.Confirm = q.confirmed()
+			p.Confirm = isConfirmed(q)
 			_, _, err = c.Patch(ctx, h.ID, p, revision, q.visitor.name)
 			return err
 		},
@@ -130,18 +130,18 @@ func fixedEffect(name string) func(*request, *hold.Hold) (node, []attr, bool, er
 	}
 }
 
-func (q *request) confirmed() bool { return q.r.PostFormValue("confirm") == "true" }
+func isConfirmed(q *request) bool { return q.r.PostFormValue("confirm") == "true" }
 
 // inputForm asks for what an act needs. It changes nothing: the next page is an
 // address of its own.
-func (q *request) inputForm(h *hold.Hold, act string, fields ...node) node {
+func inputForm(q *request, h *hold.Hold, act string, fields ...node) node {
 	return el("form", a("action", actPath(h.ID, act)), group(fields),
 		el("p", class("buttons"), el("button", class("primary"), text(q.t("act.continue"))),
 			link(holdPath(h.ID), q.t("act.back"))))
 }
 
-// field is an input with its label and help.
-func (q *request) field(name, value, mode, help string) node {
+// inputField is an input with its label and help.
+func inputField(q *request, name, value, mode, help string) node {
 	return el("p", el("label", a("for", name), text(q.t("field."+name))),
 		el("input", a("id", name), a("name", name), a("value", value), a("inputmode", mode),
 			a("autocomplete", "off"), a("aria-describedby", name+"-help"), flag("required")),
@@ -168,7 +168,7 @@ func rescheduleForm(q *request, h *hold.Hold) node {
 		}
 		o.addTo(choose)
 	}
-	return q.inputForm(h, "reschedule",
+	return inputForm(q, h, "reschedule",
 		el("p", el("label", a("for", "then"), text(q.t("field.then"))), choose),
 		el("p", el("label", a("for", "at"), text(q.t("field.at"))),
 			el("input", a("id", "at"), a("name", "at"), a("type", "datetime-local"),
@@ -220,7 +220,7 @@ func rescheduleEffect(q *request, h *hold.Hold) (node, []attr, bool, error) {
 }
 
 // reasonField asks for the reason that Stripe keeps of a cancel.
-func (q *request) reasonField(h *hold.Hold) node {
+func reasonField(q *request, h *hold.Hold) node {
 	choose := el("select", a("id", "reason"), a("name", "reason"),
 		el("option", a("value", ""), text(q.t("reason.default"))))
 	for _, r := range []string{"requested_by_customer", "abandoned", "duplicate", "fraudulent"} {

@@ -40,25 +40,25 @@ func findAct(name string) (act, bool) {
 }
 
 // actPage shows the form of an act, or the page that confirms it.
-func (c *Console) actPage(q *request) (view, error) {
+func (pages *holdPages) actPage(q *request) (view, error) {
 	x, ok := findAct(q.r.PathValue("act"))
 	if !ok {
-		return c.notFoundPage(q)
+		return notFoundPage(q)
 	}
 	if !q.visitor.mayOperate {
 		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
 			q.t("error.role.detail", q.visitor.name)), nil
 	}
-	h, _, err := c.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
+	h, _, err := pages.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
 	if err != nil {
 		return view{}, err
 	}
-	return q.confirmation(x, &h, "")
+	return confirmationPage(q, x, &h, "")
 }
 
-// confirmation shows the form of an act until it was sent, and then what the
+// confirmationPage shows the form of an act until it was sent, and then what the
 // act does. needsConsent is why the act needs a further yes.
-func (q *request) confirmation(x act, h *hold.Hold, needsConsent string) (view, error) {
+func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (view, error) {
 	v := view{title: q.t("act." + x.name), tab: "holds"}
 	if !x.accepts(h) {
 		v.status = http.StatusConflict
@@ -84,14 +84,14 @@ func (q *request) confirmation(x act, h *hold.Hold, needsConsent string) (view, 
 	case !ready:
 		x.form(q, h).addTo(card)
 	default:
-		q.confirmationForm(x, h, effect, fields, needsConsent).addTo(card)
+		confirmationForm(q, x, h, effect, fields, needsConsent).addTo(card)
 	}
 	v.body = card
 	return v, nil
 }
 
-func (q *request) confirmationForm(
-	x act, h *hold.Hold, effect node, fields []attr, needsConsent string,
+func confirmationForm(
+	q *request, x act, h *hold.Hold, effect node, fields []attr, needsConsent string,
 ) node {
 	form := el("form", a("method", "post"), a("action", actPath(h.ID, x.name)),
 		a("data-once", ""), el("p", class("effect"), effect))
@@ -104,7 +104,7 @@ func (q *request) confirmationForm(
 		hidden(f.name, f.value).addTo(form)
 	}
 	if x.name == "cancel" {
-		q.reasonField(h).addTo(form)
+		reasonField(q, h).addTo(form)
 	}
 	el("p", class("buttons"), el("button", class("primary "+x.style), text(q.t("confirm."+x.name))),
 		link(holdPath(h.ID), q.t("act.back"))).addTo(form)
@@ -113,34 +113,34 @@ func (q *request) confirmationForm(
 
 // doAct does what a visitor has confirmed, on the revision that the visitor
 // saw.
-func (c *Console) doAct(q *request) (view, error) {
+func (pages *holdPages) doAct(q *request) (view, error) {
 	x, ok := findAct(q.r.PathValue("act"))
 	if !ok {
-		return c.notFoundPage(q)
+		return notFoundPage(q)
 	}
 	revision, err := strconv.ParseUint(q.r.PostFormValue("revision"), 10, 64)
 	if err != nil || revision == 0 {
 		return q.messagePage(http.StatusBadRequest, q.t("error.form.title"),
 			q.t("error.form.detail")), nil
 	}
-	h, _, err := c.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
+	h, _, err := pages.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
 	if err != nil {
 		return view{}, err
 	}
 	done := view{redirect: holdPath(h.ID) + "?done=" + x.name}
-	err = x.do(q.ctx(), c.o.Changer, q, &h, revision)
+	err = x.do(q.ctx(), pages.o.Changer, q, &h, revision)
 	var p *hold.Problem
 	switch {
 	case err == nil:
 		return done, nil
 	case errors.Is(err, &hold.Problem{Code: hold.RevisionMismatch}):
-		h, now, err2 := c.o.Reader.Get(q.ctx(), h.ID)
+		h, now, err2 := pages.o.Reader.Get(q.ctx(), h.ID)
 		if err2 == nil && isOwnRepeat(&h, x.name, revision, q.visitor.name, now) {
 			return done, nil
 		}
-		return q.fasterPage(&h, err), err2
+		return fasterPage(q, &h, err), err2
 	case errors.As(err, &p) && (p.Code == hold.WouldCancelNow || p.Code == hold.WouldCaptureNow):
-		v, err := q.confirmation(x, &h, p.Detail)
+		v, err := confirmationPage(q, x, &h, p.Detail)
 		v.status = http.StatusUnprocessableEntity
 		return v, err
 	}
@@ -173,12 +173,12 @@ func isOwnRepeat(h *hold.Hold, act string, revision uint64, by string, now time.
 }
 
 // fasterPage says that the hold has changed since the visitor saw it.
-func (q *request) fasterPage(h *hold.Hold, err error) view {
+func fasterPage(q *request, h *hold.Hold, err error) view {
 	v := view{title: q.t("error.faster.title"), tab: "holds", status: http.StatusPreconditionFailed}
 	body := group{el("p", class("note warn"), a("role", "alert"), text(q.t("error.faster.detail")))}
 	if n := len(h.History); n > 0 {
 		last := h.History[n-1]
-		body = append(body, el("p", text(q.historyTitle(&last)+" "),
+		body = append(body, el("p", text(historyTitle(q, &last)+" "),
 			text(q.t("timeline.by", last.By)+" "), q.shownTime(last.At)))
 	}
 	v.body = append(body, el("p", link(holdPath(h.ID), q.t("error.back_to_hold"))))

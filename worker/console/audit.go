@@ -24,10 +24,13 @@ type auditEntry struct {
 	entry hold.HistoryEntry
 }
 
+// auditPages show who did what.
+type auditPages struct{ o *Options }
+
 // auditPage lists who did what to the holds with the newest events. The history
 // of a hold says who; its events say which holds to read.
-func (c *Console) auditPage(q *request) (view, error) {
-	entries, err := c.readAudit(q)
+func (pages *auditPages) auditPage(q *request) (view, error) {
+	entries, err := pages.readAudit(q)
 	if err != nil {
 		return view{}, err
 	}
@@ -50,8 +53,8 @@ func (c *Console) auditPage(q *request) (view, error) {
 		rows := el("tbody")
 		for i := range entries {
 			e := &entries[i]
-			row(q.shownTime(e.entry.At), text(e.entry.By), text(q.historyTitle(&e.entry)),
-				q.holdLink(e.hold), isolate(clean(e.entry.Note))).addTo(rows)
+			row(q.shownTime(e.entry.At), text(e.entry.By), text(historyTitle(q, &e.entry)),
+				holdLink(q, e.hold), isolate(clean(e.entry.Note))).addTo(rows)
 		}
 		body = append(body, el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 			a("aria-label", q.t("nav.audit")), el("table", head(q.t("col.time"), q.t("col.by"),
@@ -61,8 +64,8 @@ func (c *Console) auditPage(q *request) (view, error) {
 }
 
 // readAudit returns the entries that match the page's filter, newest first.
-func (c *Console) readAudit(q *request) ([]auditEntry, error) {
-	events, err := c.o.Store.ReadNewestEvents(q.ctx(), auditedEvents)
+func (pages *auditPages) readAudit(q *request) ([]auditEntry, error) {
+	events, err := pages.o.Store.ReadNewestEvents(q.ctx(), auditedEvents)
 	if err != nil {
 		return nil, errUnavailable(err)
 	}
@@ -76,7 +79,7 @@ func (c *Console) readAudit(q *request) ([]auditEntry, error) {
 		if seen[e.Data.Hold.ID] = true; len(seen) > auditedHolds {
 			break
 		}
-		h, _, err := c.o.Reader.Get(q.ctx(), e.Data.Hold.ID)
+		h, _, err := pages.o.Reader.Get(q.ctx(), e.Data.Hold.ID)
 		if err != nil {
 			if isNotFound(err) { // purged
 				continue
@@ -109,7 +112,7 @@ func auditCSV(q *request, entries []auditEntry) string {
 	for i := range entries {
 		e := &entries[i]
 		_ = w.Write([]string{e.entry.At.UTC().Format(time.RFC3339), formulaSafe(e.entry.By),
-			q.historyTitle(&e.entry), formulaSafe(clean(e.hold.Reference)), e.hold.ID,
+			historyTitle(q, &e.entry), formulaSafe(clean(e.hold.Reference)), e.hold.ID,
 			hold.FormatAmount(e.hold.Amount, e.hold.Currency), formulaSafe(clean(e.entry.Note))})
 	}
 	w.Flush() // a strings.Builder accepts every write

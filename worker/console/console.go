@@ -145,23 +145,26 @@ func New(o Options) (*Console, error) {
 func (c *Console) Close() { c.live.close() }
 
 func (c *Console) addRoutes() {
+	overview, holds := overviewPages{&c.o}, holdPages{&c.o}
+	unscheduled, deliveries := unscheduledPages{&c.o}, deliveryPages{&c.o}
+	checks, audit := healthPages{&c.o}, auditPages{&c.o}
 	for pattern, page := range map[string]pageFunc{
-		"GET /console/{$}":                 c.todayPage,
-		"GET /console/holds":               c.holdsPage,
-		"GET /console/holds/{id}":          c.holdPage,
-		"GET /console/holds/{id}/{act}":    c.actPage,
-		"POST /console/holds/{id}/{act}":   c.doAct,
-		"GET /console/plan":                c.planPage,
-		"GET /console/not-scheduled":       c.notScheduledPage,
-		"GET /console/not-scheduled/{id}":  c.adoptPage,
-		"POST /console/not-scheduled/{id}": c.doAdopt,
-		"POST /console/not-scheduled":      c.startReconcile,
-		"GET /console/deliveries":          c.deliveriesPage,
-		"GET /console/deliveries/{sink}":   c.replayPage,
-		"POST /console/deliveries/{sink}":  c.doReplay,
-		"GET /console/health":              c.healthPage,
-		"GET /console/audit":               c.auditPage,
-		"GET /console/":                    c.notFoundPage,
+		"GET /console/{$}":                 overview.todayPage,
+		"GET /console/holds":               holds.holdsPage,
+		"GET /console/holds/{id}":          holds.holdPage,
+		"GET /console/holds/{id}/{act}":    holds.actPage,
+		"POST /console/holds/{id}/{act}":   holds.doAct,
+		"GET /console/plan":                overview.planPage,
+		"GET /console/not-scheduled":       unscheduled.notScheduledPage,
+		"GET /console/not-scheduled/{id}":  unscheduled.adoptPage,
+		"POST /console/not-scheduled/{id}": unscheduled.doAdopt,
+		"POST /console/not-scheduled":      unscheduled.startReconcile,
+		"GET /console/deliveries":          deliveries.deliveriesPage,
+		"GET /console/deliveries/{sink}":   deliveries.replayPage,
+		"POST /console/deliveries/{sink}":  deliveries.doReplay,
+		"GET /console/health":              checks.healthPage,
+		"GET /console/audit":               audit.auditPage,
+		"GET /console/":                    notFoundPage,
 	} {
 		c.mux.HandleFunc(pattern, c.serveVisitors(page))
 	}
@@ -313,7 +316,7 @@ func (q *request) problemPage(p *hold.Problem) view {
 	return v
 }
 
-func (c *Console) notFoundPage(q *request) (view, error) {
+func notFoundPage(q *request) (view, error) {
 	return q.messagePage(http.StatusNotFound, q.t("error.not_found.title"),
 		q.t("error.not_found.detail")), nil
 }

@@ -11,8 +11,11 @@ import (
 // deadLettersShown bounds the dead letters of each sink on the page.
 const deadLettersShown = 50
 
-func (c *Console) deliveriesPage(q *request) (view, error) {
-	sinks, err := c.o.Deliveries.SinkStatuses(q.ctx())
+// deliveryPages show the sinks of events, and replay their dead letters.
+type deliveryPages struct{ o *Options }
+
+func (pages *deliveryPages) deliveriesPage(q *request) (view, error) {
+	sinks, err := pages.o.Deliveries.SinkStatuses(q.ctx())
 	if err != nil {
 		return view{}, err
 	}
@@ -21,7 +24,7 @@ func (c *Console) deliveriesPage(q *request) (view, error) {
 		body = append(body, el("p", class("empty"), text(q.t("deliveries.none"))))
 	}
 	for i := range sinks {
-		section, err := c.sink(q, &sinks[i])
+		section, err := pages.sink(q, &sinks[i])
 		if err != nil {
 			return view{}, err
 		}
@@ -30,12 +33,12 @@ func (c *Console) deliveriesPage(q *request) (view, error) {
 	return view{title: q.t("nav.deliveries"), tab: "deliveries", body: body, live: true}, nil
 }
 
-func (c *Console) sink(q *request, s *event.SinkStatus) (node, error) {
-	out := el("section", el("h2", text(s.Sink), text(" "), q.sinkState(s)), q.sinkFacts(s))
+func (pages *deliveryPages) sink(q *request, s *event.SinkStatus) (node, error) {
+	out := el("section", el("h2", text(s.Sink), text(" "), sinkState(q, s)), sinkFacts(q, s))
 	if s.DeadLetters == 0 {
 		return out, nil
 	}
-	list, _, err := c.o.Deliveries.DeadLetters(q.ctx(), s.Sink, deadLettersShown)
+	list, _, err := pages.o.Deliveries.DeadLetters(q.ctx(), s.Sink, deadLettersShown)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +64,7 @@ func (c *Console) sink(q *request, s *event.SinkStatus) (node, error) {
 	return out, nil
 }
 
-func (q *request) sinkState(s *event.SinkStatus) node {
+func sinkState(q *request, s *event.SinkStatus) node {
 	switch {
 	case s.Disabled:
 		return el("span", class("state attention"), text(q.t("sink.disabled")))
@@ -73,7 +76,7 @@ func (q *request) sinkState(s *event.SinkStatus) node {
 	return el("span", class("state captured"), text(q.t("sink.ok")))
 }
 
-func (q *request) sinkFacts(s *event.SinkStatus) node {
+func sinkFacts(q *request, s *event.SinkStatus) node {
 	dl := el("dl")
 	add := func(key string, value node) {
 		el("div", el("dt", text(q.t("sink."+key))), el("dd", value)).addTo(dl)
@@ -94,16 +97,16 @@ func (q *request) sinkFacts(s *event.SinkStatus) node {
 }
 
 // replayPage confirms that the dead letters of a sink are delivered again.
-func (c *Console) replayPage(q *request) (view, error) {
+func (pages *deliveryPages) replayPage(q *request) (view, error) {
 	sink := q.r.PathValue("sink")
-	if !c.o.Deliveries.HasSink(sink) {
-		return c.notFoundPage(q)
+	if !pages.o.Deliveries.HasSink(sink) {
+		return notFoundPage(q)
 	}
 	if !q.visitor.mayOperate {
 		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
 			q.t("error.role.detail", q.visitor.name)), nil
 	}
-	_, total, err := c.o.Deliveries.DeadLetters(q.ctx(), sink, 1)
+	_, total, err := pages.o.Deliveries.DeadLetters(q.ctx(), sink, 1)
 	return view{title: q.t("deliveries.replay", total), tab: "deliveries",
 		body: el("form", class("card"), a("method", "post"),
 			a("action", "/console/deliveries/"+url.PathEscape(sink)), a("data-once", ""),
@@ -112,11 +115,11 @@ func (c *Console) replayPage(q *request) (view, error) {
 				text(q.t("deliveries.confirm"))), link("/console/deliveries", q.t("act.back"))))}, err
 }
 
-func (c *Console) doReplay(q *request) (view, error) {
+func (pages *deliveryPages) doReplay(q *request) (view, error) {
 	sink := q.r.PathValue("sink")
-	if !c.o.Deliveries.HasSink(sink) {
-		return c.notFoundPage(q)
+	if !pages.o.Deliveries.HasSink(sink) {
+		return notFoundPage(q)
 	}
-	_, err := c.o.Deliveries.ReplayDeadLetters(q.ctx(), sink, nil)
+	_, err := pages.o.Deliveries.ReplayDeadLetters(q.ctx(), sink, nil)
 	return view{redirect: "/console/deliveries?done=replay"}, err
 }

@@ -79,12 +79,12 @@ func holdPath(id string) string { return "/console/holds/" + url.PathEscape(id) 
 func actPath(id, act string) string { return holdPath(id) + "/" + act }
 
 // dashboardURL returns the page of an intent in Stripe's Dashboard.
-func (c *Console) dashboardURL(intent, account string) string {
+func dashboardURL(livemode bool, intent, account string) string {
 	u := "https://dashboard.stripe.com/"
 	if account != "" {
 		u += url.PathEscape(account) + "/"
 	}
-	if !c.o.Livemode {
+	if !livemode {
 		u += "test/"
 	}
 	return u + "payments/" + url.PathEscape(intent)

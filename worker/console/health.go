@@ -5,9 +5,12 @@ import (
 	"slices"
 )
 
-func (c *Console) healthPage(q *request) (view, error) {
-	body := group{c.checks(q)}
-	replicas, err := c.o.Store.AliveReplicas(q.ctx())
+// healthPages show the state of the daemon.
+type healthPages struct{ o *Options }
+
+func (pages *healthPages) healthPage(q *request) (view, error) {
+	body := group{pages.checks(q)}
+	replicas, err := pages.o.Store.AliveReplicas(q.ctx())
 	if err != nil { // the checks above say that Redis is unavailable
 		body = append(body, el("p", class("note warn"), text(q.t("health.no_redis"))))
 		return view{title: q.t("nav.health"), tab: "health", body: body, live: true}, nil
@@ -17,11 +20,11 @@ func (c *Console) healthPage(q *request) (view, error) {
 	for _, r := range replicas {
 		el("li", el("code", text(r))).addTo(list)
 	}
-	rates, err := c.rates(q)
+	rates, err := pages.rates(q)
 	if err != nil {
 		return view{}, err
 	}
-	run, ok, err := c.o.Reconciler.Reconciliation(q.ctx(), "")
+	run, ok, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
 	if err != nil {
 		return view{}, err
 	}
@@ -31,11 +34,11 @@ func (c *Console) healthPage(q *request) (view, error) {
 		for _, kind := range slices.Sorted(maps.Keys(run.Counts)) {
 			el("li", text(q.t("number", run.Counts[kind])+" "+string(kind))).addTo(counts)
 		}
-		last = group{q.runLine(&run), counts,
+		last = group{runLine(q, &run), counts,
 			el("p", link("/console/not-scheduled", q.t("nav.unscheduled")))}
 	}
 	body = append(body, el("h2", text(q.t("health.replicas"))), list,
-		el("h2", text(q.t("health.jobs"))), c.stageTable(q),
+		el("h2", text(q.t("health.jobs"))), pages.stageTable(q),
 		el("h2", text(q.t("health.rates"))), rates,
 		el("h2", text(q.t("health.reconcile"))), last,
 		el("p", class("soft"), text(q.t("health.doctor"))))
@@ -43,9 +46,9 @@ func (c *Console) healthPage(q *request) (view, error) {
 }
 
 // checks lists the readiness checks of this replica.
-func (c *Console) checks(q *request) node {
+func (pages *healthPages) checks(q *request) node {
 	body := el("tbody")
-	for _, check := range c.o.Readiness.Check(q.ctx()) {
+	for _, check := range pages.o.Readiness.Check(q.ctx()) {
 		state := el("span", class("state captured"), text(q.t("health.ok")))
 		if !check.OK {
 			state = el("span", class("state attention"), text(q.t("health.failed")))
@@ -56,8 +59,8 @@ func (c *Console) checks(q *request) node {
 }
 
 // stageTable says when each stage of this replica last succeeded.
-func (c *Console) stageTable(q *request) node {
-	successes := c.o.Stages.LastSuccesses()
+func (pages *healthPages) stageTable(q *request) node {
+	successes := pages.o.Stages.LastSuccesses()
 	body := el("tbody")
 	for _, name := range slices.Sorted(maps.Keys(successes)) {
 		row(text(name), q.shownTime(successes[name])).addTo(body)
@@ -65,8 +68,8 @@ func (c *Console) stageTable(q *request) node {
 	return el("table", head(q.t("col.job"), q.t("col.succeeded")), body)
 }
 
-func (c *Console) rates(q *request) (node, error) {
-	rates, err := c.o.Store.LoweredRates(q.ctx())
+func (pages *healthPages) rates(q *request) (node, error) {
+	rates, err := pages.o.Store.LoweredRates(q.ctx())
 	if err != nil {
 		return nil, err
 	}

@@ -8,25 +8,25 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func (c *Console) holdPage(q *request) (view, error) {
-	h, now, err := c.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
+func (pages *holdPages) holdPage(q *request) (view, error) {
+	h, now, err := pages.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
 	if err != nil {
 		return view{}, err
 	}
 	body := group{
 		el("p", class("lead"), el("b", q.shownAmount(&h)), text(" "), q.shownState(&h, now),
-			text(" "), q.stateSentence(&h)),
-		q.warnings(&h, c.o.Rules), q.actLinks(&h),
+			text(" "), stateSentence(q, &h)),
+		warningList(q, &h, pages.o.Rules), actLinks(q, &h),
 		el("section", a("aria-labelledby", "terms"),
-			el("h2", a("id", "terms"), text(q.t("hold.terms"))), c.terms(q, &h, now)),
+			el("h2", a("id", "terms"), text(q.t("hold.terms"))), pages.terms(q, &h, now)),
 		el("section", a("aria-labelledby", "timeline"),
-			el("h2", a("id", "timeline"), text(q.t("hold.timeline"))), q.timeline(&h)),
+			el("h2", a("id", "timeline"), text(q.t("hold.timeline"))), timelineTable(q, &h)),
 	}
 	return view{title: holdName(&h), tab: "holds", body: body, live: true}, nil
 }
 
 // stateSentence says what happens next.
-func (q *request) stateSentence(h *hold.Hold) node {
+func stateSentence(q *request, h *hold.Hold) node {
 	switch {
 	case h.State.Final():
 		return group{text(q.t("hold.settled") + " "), q.shownTime(h.SettledAt)}
@@ -36,7 +36,7 @@ func (q *request) stateSentence(h *hold.Hold) node {
 	return q.nextAction(h)
 }
 
-func (q *request) warnings(h *hold.Hold, rules hold.DecisionRules) node {
+func warningList(q *request, h *hold.Hold, rules hold.DecisionRules) node {
 	var g group
 	for _, w := range hold.NearDeadlineWarnings(h, rules) {
 		g = append(g, el("p", class("note warn"), text(w.Detail)))
@@ -45,7 +45,7 @@ func (q *request) warnings(h *hold.Hold, rules hold.DecisionRules) node {
 }
 
 // actLinks links to the pages that confirm each act that the hold accepts.
-func (q *request) actLinks(h *hold.Hold) node {
+func actLinks(q *request, h *hold.Hold) node {
 	if !q.visitor.mayOperate {
 		return group{}
 	}
@@ -67,20 +67,20 @@ type fact struct {
 	value node
 }
 
-func (c *Console) terms(q *request, h *hold.Hold, now time.Time) node {
+func (pages *holdPages) terms(q *request, h *hold.Hold, now time.Time) node {
 	dl := el("dl")
-	for _, f := range c.facts(q, h, now) {
+	for _, f := range pages.facts(q, h, now) {
 		el("div", el("dt", text(q.t("term."+f.key))), el("dd", f.value)).addTo(dl)
 	}
 	return dl
 }
 
 // facts lists the terms that are set.
-func (c *Console) facts(q *request, h *hold.Hold, now time.Time) []fact {
+func (pages *holdPages) facts(q *request, h *hold.Hold, now time.Time) []fact {
 	copyable := func(s string) node {
 		return el("code", a("data-copy", s), text(s))
 	}
-	dashboard := el("a", a("href", c.dashboardURL(h.PaymentIntent, h.Account)),
+	dashboard := el("a", a("href", dashboardURL(pages.o.Livemode, h.PaymentIntent, h.Account)),
 		a("rel", "noreferrer"), text(q.t("hold.dashboard")))
 	f := []fact{
 		{"reference", isolate(clean(h.Reference))},
@@ -98,7 +98,7 @@ func (c *Console) facts(q *request, h *hold.Hold, now time.Time) []fact {
 		{"on_expiry", text(q.t("policy." + h.OnExpiry.String()))},
 		{"created", q.shownTime(h.CreatedAt)},
 		{"acknowledged", text(q.t("yes"))},
-		{"metadata", q.metadata(h)},
+		{"metadata", metadataTable(q, h)},
 	}
 	unset := map[string]bool{"reference": h.Reference == "", "account": h.Account == "",
 		"intent": false, "capture_amount": h.CaptureAmount == 0,
@@ -109,7 +109,7 @@ func (c *Console) facts(q *request, h *hold.Hold, now time.Time) []fact {
 	return slices.DeleteFunc(f, func(f fact) bool { return unset[f.key] })
 }
 
-func (q *request) metadata(h *hold.Hold) node {
+func metadataTable(q *request, h *hold.Hold) node {
 	var pairs []string
 	for k, v := range h.Metadata {
 		pairs = append(pairs, clean(k)+": "+clean(v))
@@ -122,14 +122,14 @@ func (q *request) metadata(h *hold.Hold) node {
 	return ul
 }
 
-// timeline lists the history, newest first.
-func (q *request) timeline(h *hold.Hold) node {
+// timelineTable lists the history, newest first.
+func timelineTable(q *request, h *hold.Hold) node {
 	ol := el("ol", class("timeline"))
 	for i, e := range slices.Backward(h.History) {
 		if i == 0 && h.HistoryDropped > 0 {
 			el("li", class("soft"), text(q.t("timeline.omitted", h.HistoryDropped))).addTo(ol)
 		}
-		li := el("li", q.shownTime(e.At), el("b", text(q.historyTitle(&e))))
+		li := el("li", q.shownTime(e.At), el("b", text(historyTitle(q, &e))))
 		if e.By != "" {
 			el("span", text(q.t("timeline.by", e.By))).addTo(li)
 		}
@@ -149,7 +149,7 @@ func (q *request) timeline(h *hold.Hold) node {
 
 // historyTitle writes "capture: succeeded" for an attempt, and the kind of any
 // other entry.
-func (q *request) historyTitle(e *hold.HistoryEntry) string {
+func historyTitle(q *request, e *hold.HistoryEntry) string {
 	title := q.t("history." + e.Kind.String())
 	var details []string
 	if e.Op != 0 {

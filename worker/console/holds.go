@@ -74,26 +74,29 @@ func (l *holdList) href(changes ...string) string {
 	return "/console/holds?" + v.Encode()
 }
 
-func (c *Console) holdsPage(q *request) (view, error) {
+// holdPages list holds, show one, and act on it.
+type holdPages struct{ o *Options }
+
+func (pages *holdPages) holdsPage(q *request) (view, error) {
 	l, id := newHoldList(q.r.Form)
 	if id != "" {
 		return view{redirect: holdPath(id)}, nil
 	}
-	page, err := c.o.Reader.List(q.ctx(), l.query)
+	page, err := pages.o.Reader.List(q.ctx(), l.query)
 	if err != nil {
 		return view{}, err
 	}
-	totals, err := c.o.Reader.Totals(q.ctx(), l.query)
+	totals, err := pages.o.Reader.Totals(q.ctx(), l.query)
 	if err != nil {
 		return view{}, err
 	}
-	body := group{q.holdTabs(&l), q.searchForm(&l), q.totals(&totals)}
+	body := group{holdTabLinks(q, &l), searchForm(q, &l), totalsLine(q, &totals)}
 	if len(page.Holds) > 0 {
-		body = append(body, q.holdTable(&l, page.Holds, page.Now))
+		body = append(body, holdTable(q, &l, page.Holds, page.Now))
 	} else if page.Next == "" {
 		body = append(body, el("p", class("empty"), text(q.t("holds.empty."+l.emptyKey()))))
 	}
-	body = append(body, q.pager(&l, &page))
+	body = append(body, pagerLinks(q, &l, &page))
 	return view{title: q.t("nav.holds"), tab: "holds", body: body, live: true}, nil
 }
 
@@ -104,7 +107,7 @@ func (l *holdList) emptyKey() string {
 	return l.tab
 }
 
-func (q *request) holdTabs(l *holdList) node {
+func holdTabLinks(q *request, l *holdList) node {
 	nav := el("nav", class("tabs"), a("aria-label", q.t("holds.tabs")))
 	for _, t := range holdTabs {
 		item := link(l.href("tab", t.name), q.t("tab."+t.name))
@@ -116,7 +119,7 @@ func (q *request) holdTabs(l *holdList) node {
 	return nav
 }
 
-func (q *request) searchForm(l *holdList) node {
+func searchForm(q *request, l *holdList) node {
 	sort := link(l.href("sort", "reference"), q.t("sort.reference"))
 	if l.sort != "" {
 		sort = link(l.href("sort", ""), q.t("sort.default."+l.tab))
@@ -129,7 +132,7 @@ func (q *request) searchForm(l *holdList) node {
 		el("button", text(q.t("search.submit"))), sort)
 }
 
-func (q *request) totals(t *query.HoldTotals) node {
+func totalsLine(q *request, t *query.HoldTotals) node {
 	s := q.holdsAndSums(t.Sums)
 	if t.AtLeast {
 		s = q.t("totals.at_least", s)
@@ -137,7 +140,7 @@ func (q *request) totals(t *query.HoldTotals) node {
 	return el("p", class("totals"), text(s))
 }
 
-func (q *request) holdTable(l *holdList, holds []hold.Hold, now time.Time) node {
+func holdTable(q *request, l *holdList, holds []hold.Hold, now time.Time) node {
 	next := q.t("col.next")
 	if l.tab == "settled" {
 		next = q.t("col.settled")
@@ -145,7 +148,7 @@ func (q *request) holdTable(l *holdList, holds []hold.Hold, now time.Time) node 
 	body := el("tbody")
 	for i := range holds {
 		h := &holds[i]
-		tr := row(q.holdLink(h), el("span", class("num"), q.shownAmount(h)), q.shownState(h, now),
+		tr := row(holdLink(q, h), el("span", class("num"), q.shownAmount(h)), q.shownState(h, now),
 			q.nextAction(h), q.expiry(h, now))
 		a("data-hold", holdPath(h.ID)).addTo(tr)
 		tr.addTo(body)
@@ -157,7 +160,7 @@ func (q *request) holdTable(l *holdList, holds []hold.Hold, now time.Time) node 
 }
 
 // holdLink names a hold by its reference and its id.
-func (q *request) holdLink(h *hold.Hold) node {
+func holdLink(q *request, h *hold.Hold) node {
 	out := group{el("a", a("href", holdPath(h.ID)), isolate(holdName(h)))}
 	if h.Reference != "" {
 		out = append(out, text(" "), el("small", text(h.ID)))
@@ -168,7 +171,7 @@ func (q *request) holdLink(h *hold.Hold) node {
 	return out
 }
 
-func (q *request) pager(l *holdList, page *query.HoldPage) node {
+func pagerLinks(q *request, l *holdList, page *query.HoldPage) node {
 	nav := el("nav", class("pager"), a("aria-label", q.t("pager.label")))
 	if l.query.Cursor != "" {
 		link(l.href(), q.t("pager.first")).addTo(nav)

@@ -70,7 +70,7 @@ func (c *Console) layout(q *request, v *view) node {
 			el("title", text(v.title+" · holdd")),
 			el("link", a("rel", "stylesheet"), a("href", staticURL("console.css"))),
 			el("script", a("type", "module"), a("src", staticURL("console.js")))),
-		el("body", q.scriptTexts(),
+		el("body", scriptTexts(q),
 			el("a", class("skip"), a("href", "#main"), text(q.t("skip"))),
 			c.header(q, v.tab), main, c.footer(q)))
 }
@@ -112,7 +112,7 @@ func (c *Console) footer(q *request) node {
 }
 
 // scriptTexts passes the texts that the script shows.
-func (q *request) scriptTexts() part {
+func scriptTexts(q *request) part {
 	e := el("template", a("id", "texts"))
 	for _, key := range []string{"js.pause", "js.resume", "js.paused", "js.offline", "js.copy",
 		"js.copied", "js.keys.title", "js.keys.search", "js.keys.next", "js.keys.previous",

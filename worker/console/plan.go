@@ -14,7 +14,7 @@ var planSpans = []struct {
 	span time.Duration
 }{{"24h", 24 * time.Hour}, {"7d", 7 * 24 * time.Hour}}
 
-func (c *Console) planPage(q *request) (view, error) {
+func (pages *overviewPages) planPage(q *request) (view, error) {
 	span := planSpans[0]
 	tabs := el("nav", class("tabs"), a("aria-label", q.t("plan.spans")))
 	for _, s := range planSpans {
@@ -29,7 +29,7 @@ func (c *Console) planPage(q *request) (view, error) {
 		}
 		item.addTo(tabs)
 	}
-	plan, err := c.o.Planner.Plan(q.ctx(), span.span)
+	plan, err := pages.o.Planner.Plan(q.ctx(), span.span)
 	if err != nil {
 		return view{}, err
 	}
@@ -40,20 +40,20 @@ func (c *Console) planPage(q *request) (view, error) {
 	if len(plan.Hours) == 0 {
 		body = append(body, el("p", class("empty"), text(q.t("plan.empty"))))
 	} else {
-		body = append(body, q.planTable(&plan))
+		body = append(body, planTable(q, &plan))
 	}
 	body = append(body, el("h2", text(q.t("plan.at_risk"))))
 	if len(plan.AtRisk) == 0 {
 		body = append(body, el("p", class("empty"), text(q.t("plan.no_risk"))))
 	} else {
-		body = append(body, q.riskTable(&plan))
+		body = append(body, riskTable(q, &plan))
 	}
 	return view{title: q.t("nav.plan"), tab: "plan", body: body, live: true}, nil
 }
 
 // planTable shows what each hour captures and releases. The bars repeat the
 // numbers.
-func (q *request) planTable(p *query.Plan) node {
+func planTable(q *request, p *query.Plan) node {
 	most := 1
 	for _, h := range p.Hours {
 		most = max(most, countHolds(h.Capture)+countHolds(h.Cancel))
@@ -61,7 +61,7 @@ func (q *request) planTable(p *query.Plan) node {
 	body := el("tbody")
 	for _, h := range p.Hours {
 		row(q.shownTime(h.Start), bar(countHolds(h.Capture), countHolds(h.Cancel), most),
-			text(q.orDash(h.Capture)), text(q.orDash(h.Cancel))).addTo(body)
+			text(sumsOrDash(q, h.Capture)), text(sumsOrDash(q, h.Cancel))).addTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 		a("aria-label", q.t("nav.plan")), el("table", class("plan"),
@@ -78,11 +78,11 @@ func bar(captured, released, most int) node {
 			a("width", fmt.Sprint(released*width/most)), a("height", "12")))
 }
 
-func (q *request) riskTable(p *query.Plan) node {
+func riskTable(q *request, p *query.Plan) node {
 	body := el("tbody")
 	for i := range p.AtRisk {
 		h := &p.AtRisk[i].Hold
-		tr := row(q.holdLink(h), text(hold.FormatAmount(h.Amount, h.Currency)),
+		tr := row(holdLink(q, h), text(hold.FormatAmount(h.Amount, h.Currency)),
 			text(p.AtRisk[i].Reason), q.expiry(h, p.From))
 		a("data-hold", holdPath(h.ID)).addTo(tr)
 		tr.addTo(body)
@@ -92,8 +92,8 @@ func (q *request) riskTable(p *query.Plan) node {
 			q.t("col.amount"), q.t("col.reason"), q.t("col.expires")), body))
 }
 
-// orDash writes holds and their totals, or a dash.
-func (q *request) orDash(sums []hold.Sum) string {
+// sumsOrDash writes holds and their totals, or a dash.
+func sumsOrDash(q *request, sums []hold.Sum) string {
 	if countHolds(sums) == 0 {
 		return "–"
 	}

@@ -13,16 +13,19 @@ const (
 	attentionShown  = 8
 )
 
-func (c *Console) todayPage(q *request) (view, error) {
-	plan, err := c.o.Planner.Plan(q.ctx(), q.untilMidnight())
+// overviewPages show what was done and what will be.
+type overviewPages struct{ o *Options }
+
+func (pages *overviewPages) todayPage(q *request) (view, error) {
+	plan, err := pages.o.Planner.Plan(q.ctx(), untilMidnight(q))
 	if err != nil {
 		return view{}, err
 	}
-	settled, err := c.settledToday(q)
+	settled, err := pages.settledToday(q)
 	if err != nil {
 		return view{}, err
 	}
-	attention, err := c.o.Reader.List(q.ctx(), query.HoldQuery{State: hold.Attention,
+	attention, err := pages.o.Reader.List(q.ctx(), query.HoldQuery{State: hold.Attention,
 		Limit: attentionShown})
 	if err != nil {
 		return view{}, err
@@ -36,12 +39,12 @@ func (c *Console) todayPage(q *request) (view, error) {
 		h := &plan.AtRisk[i].Hold
 		risk = hold.AddToCurrencySums(risk, h.Currency, h.Amount)
 	}
-	body := group{c.healthLine(q), el("div", class("cards"),
-		q.card("today.captured", "/console/holds?tab=settled", settled.captured),
-		q.card("today.released", "/console/holds?tab=settled", settled.released),
-		q.card("today.to_capture", "/console/plan", capture),
-		q.card("today.to_release", "/console/plan", cancel),
-		q.card("today.at_risk", "/console/plan", risk))}
+	body := group{pages.healthLine(q), el("div", class("cards"),
+		sumCard(q, "today.captured", "/console/holds?tab=settled", settled.captured),
+		sumCard(q, "today.released", "/console/holds?tab=settled", settled.released),
+		sumCard(q, "today.to_capture", "/console/plan", capture),
+		sumCard(q, "today.to_release", "/console/plan", cancel),
+		sumCard(q, "today.at_risk", "/console/plan", risk))}
 	if settled.atLeast {
 		body = append(body, el("p", class("soft"), text(q.t("today.at_least"))))
 	}
@@ -50,25 +53,25 @@ func (c *Console) todayPage(q *request) (view, error) {
 		body = append(body, el("p", class("empty"), text(q.t("holds.empty.attention"))))
 	} else {
 		l := holdList{tab: "attention"}
-		body = append(body, q.holdTable(&l, attention.Holds, attention.Now),
+		body = append(body, holdTable(q, &l, attention.Holds, attention.Now),
 			el("p", link("/console/holds?tab=attention", q.t("today.all_attention"))))
 	}
 	if len(settled.newest) > 0 {
 		l := holdList{tab: "settled"}
 		body = append(body, el("h2", text(q.t("today.newest"))),
-			q.holdTable(&l, settled.newest, settled.now))
+			holdTable(q, &l, settled.newest, settled.now))
 	}
 	return view{title: q.now.In(q.zone).Format(q.t("today.title")), tab: "today", body: body,
 		live: true}, nil
 }
 
 // untilMidnight returns the rest of the day in the property's zone.
-func (q *request) untilMidnight() time.Duration {
+func untilMidnight(q *request) time.Duration {
 	y, m, d := q.now.In(q.zone).Date()
 	return max(time.Date(y, m, d+1, 0, 0, 0, 0, q.zone).Sub(q.now), time.Minute)
 }
 
-func (q *request) card(key, href string, sums []hold.Sum) node {
+func sumCard(q *request, key, href string, sums []hold.Sum) node {
 	c := el("a", class("tile"), a("href", href), el("span", text(q.t(key))),
 		el("b", text(q.t("number", countHolds(sums)))))
 	if countHolds(sums) > 0 {
@@ -85,12 +88,12 @@ type settledHolds struct {
 	atLeast            bool // there are more than were read
 }
 
-func (c *Console) settledToday(q *request) (s settledHolds, err error) {
+func (pages *overviewPages) settledToday(q *request) (s settledHolds, err error) {
 	y, m, d := q.now.In(q.zone).Date()
 	midnight := time.Date(y, m, d, 0, 0, 0, 0, q.zone)
 	list := query.HoldQuery{Group: query.GroupSettled, Limit: 200}
 	for range maxSettledPages {
-		page, err := c.o.Reader.List(q.ctx(), list)
+		page, err := pages.o.Reader.List(q.ctx(), list)
 		if err != nil {
 			return s, err
 		}
@@ -136,8 +139,8 @@ func mergeSums(all, more []hold.Sum) []hold.Sum {
 }
 
 // healthLine is one sentence about the system.
-func (c *Console) healthLine(q *request) node {
-	for _, check := range c.o.Readiness.Check(q.ctx()) {
+func (pages *overviewPages) healthLine(q *request) node {
+	for _, check := range pages.o.Readiness.Check(q.ctx()) {
 		if !check.OK {
 			return el("p", class("note warn"), a("role", "status"),
 				text(q.t("health.bad", check.Name)+" "), link("/console/health", q.t("health.more")))

@@ -7,10 +7,13 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
+// unscheduledPages show what Stripe holds without terms, and adopt it.
+type unscheduledPages struct{ o *Options }
+
 // notScheduledPage lists the authorizations that the last reconcile run found
 // at Stripe without a hold.
-func (c *Console) notScheduledPage(q *request) (view, error) {
-	run, ok, err := c.o.Reconciler.Reconciliation(q.ctx(), "")
+func (pages *unscheduledPages) notScheduledPage(q *request) (view, error) {
+	run, ok, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
 	if err != nil {
 		return view{}, err
 	}
@@ -18,7 +21,7 @@ func (c *Console) notScheduledPage(q *request) (view, error) {
 	if !ok {
 		body = append(body, el("p", class("empty"), text(q.t("orphan.no_run"))))
 	} else {
-		body = append(body, q.runLine(&run), c.orphanTable(q, &run))
+		body = append(body, runLine(q, &run), pages.orphanTable(q, &run))
 	}
 	if q.visitor.mayOperate {
 		body = append(body, el("form", a("method", "post"), a("action", "/console/not-scheduled"),
@@ -28,7 +31,7 @@ func (c *Console) notScheduledPage(q *request) (view, error) {
 }
 
 // runLine says when a run compared what.
-func (q *request) runLine(r *reconcile.Reconciliation) node {
+func runLine(q *request, r *reconcile.Reconciliation) node {
 	p := el("p", class("soft"), text(q.t("run."+string(r.State), r.Listed)+" "),
 		q.shownTime(r.UpdatedAt))
 	if r.Error != "" {
@@ -37,7 +40,7 @@ func (q *request) runLine(r *reconcile.Reconciliation) node {
 	return p
 }
 
-func (c *Console) orphanTable(q *request, r *reconcile.Reconciliation) node {
+func (pages *unscheduledPages) orphanTable(q *request, r *reconcile.Reconciliation) node {
 	body := el("tbody")
 	for _, f := range r.Findings {
 		if f.Kind != reconcile.FoundOrphan {
@@ -45,7 +48,7 @@ func (c *Console) orphanTable(q *request, r *reconcile.Reconciliation) node {
 		}
 		tr := row(group{isolate(clean(f.Reference)), text(" "), el("small", text(f.PaymentIntent))},
 			text(hold.FormatAmount(f.Amount, f.Currency)), isolate(clean(f.Detail)),
-			el("a", a("href", c.dashboardURL(f.PaymentIntent, f.Account)), a("rel", "noreferrer"),
+			el("a", a("href", dashboardURL(pages.o.Livemode, f.PaymentIntent, f.Account)), a("rel", "noreferrer"),
 				text(q.t("hold.dashboard"))))
 		if q.visitor.mayOperate {
 			el("td", link("/console/not-scheduled/"+f.PaymentIntent, q.t("orphan.adopt"))).addTo(tr)
@@ -61,8 +64,8 @@ func (c *Console) orphanTable(q *request, r *reconcile.Reconciliation) node {
 }
 
 // findOrphan returns the finding about an intent.
-func (c *Console) findOrphan(q *request) (f reconcile.Finding, ok bool, err error) {
-	run, _, err := c.o.Reconciler.Reconciliation(q.ctx(), "")
+func (pages *unscheduledPages) findOrphan(q *request) (f reconcile.Finding, ok bool, err error) {
+	run, _, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
 	if err != nil {
 		return f, false, err
 	}
@@ -75,13 +78,13 @@ func (c *Console) findOrphan(q *request) (f reconcile.Finding, ok bool, err erro
 }
 
 // adoptPage confirms that holdd takes an authorization over.
-func (c *Console) adoptPage(q *request) (view, error) {
-	f, ok, err := c.findOrphan(q)
+func (pages *unscheduledPages) adoptPage(q *request) (view, error) {
+	f, ok, err := pages.findOrphan(q)
 	if err != nil {
 		return view{}, err
 	}
 	if !ok {
-		return c.notFoundPage(q)
+		return notFoundPage(q)
 	}
 	if !q.visitor.mayOperate {
 		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
@@ -102,17 +105,17 @@ func (c *Console) adoptPage(q *request) (view, error) {
 
 // doAdopt schedules the hold without a time: it waits for the operator, who
 // captures or releases it on its page.
-func (c *Console) doAdopt(q *request) (view, error) {
-	f, ok, err := c.findOrphan(q)
+func (pages *unscheduledPages) doAdopt(q *request) (view, error) {
+	f, ok, err := pages.findOrphan(q)
 	if err != nil {
 		return view{}, err
 	}
 	if !ok {
-		return c.notFoundPage(q)
+		return notFoundPage(q)
 	}
 	req := hold.ScheduleRequest{PaymentIntent: f.PaymentIntent, Account: f.Account,
 		Reference: f.Reference, OnExpiry: hold.PolicyAlert.String()}
-	for _, r := range c.o.Scheduler.Schedule(q.ctx(), []hold.ScheduleRequest{req},
+	for _, r := range pages.o.Scheduler.Schedule(q.ctx(), []hold.ScheduleRequest{req},
 		q.visitor.name) {
 		if r.Err != nil {
 			return view{}, r.Err
@@ -121,7 +124,7 @@ func (c *Console) doAdopt(q *request) (view, error) {
 	return view{redirect: holdPath(f.PaymentIntent) + "?done=adopt"}, nil
 }
 
-func (c *Console) startReconcile(q *request) (view, error) {
-	_, _, err := c.o.Reconciler.StartRun(q.ctx(), false, nil, q.visitor.name)
+func (pages *unscheduledPages) startReconcile(q *request) (view, error) {
+	_, _, err := pages.o.Reconciler.StartRun(q.ctx(), false, nil, q.visitor.name)
 	return view{redirect: "/console/not-scheduled?done=reconcile"}, err
 }
