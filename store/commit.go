@@ -122,7 +122,7 @@ func appendCommitArgs(args []any, w *hold.HoldWrite) []any {
 	h := w.Hold
 	var a [writeSize]string
 	a[writeID], a[writeVersion] = h.ID, versionArg(w.Version)
-	a[writeDeadline] = scoreArg(h.QueueDeadline())
+	a[writeDeadline] = scoreArg(hold.QueueDeadline(&h))
 	if !w.Drop {
 		h.Version = w.Version + 1
 		a[writeRecord] = string(appendRecord(make([]byte, 0, 256), &h))
@@ -130,7 +130,7 @@ func appendCommitArgs(args []any, w *hold.HoldWrite) []any {
 	}
 	if h.Renewal == nil { // it never had a second intent
 		a[writeDoubleHeld] = keepScore
-	} else if since, ok := h.IsDoubleHeld(); ok && !w.Drop {
+	} else if since, ok := h.Renewal.OverlapSince(); ok && !w.Drop {
 		a[writeDoubleHeld] = scoreArg(since)
 	}
 	setReferenceArgs(&a, w)

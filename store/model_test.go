@@ -68,7 +68,7 @@ func milestoneAt(h *modelHold) time.Time { return h.milestone }
 func settledAt(h *modelHold) time.Time   { return h.settled }
 func attentionAt(h *modelHold) time.Time { return h.attention }
 func doubleHeldSince(h *modelHold) time.Time {
-	since, _ := h.hold.IsDoubleHeld()
+	since, _ := h.hold.Renewal.OverlapSince()
 	return since
 }
 func verifyAt(h *modelHold) time.Time { return h.verify }

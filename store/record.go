@@ -203,7 +203,7 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	header[previousStateOffset] = byte(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
 	putUint48(header, versionOffset, h.Version)
-	putUint48(header, deadlineOffset, toMillis(h.QueueDeadline()))
+	putUint48(header, deadlineOffset, toMillis(hold.QueueDeadline(h)))
 	if isFinal(h.State) {
 		putUint48(header, claimedAtOffset, toMillis(h.SettledAt))
 	}

@@ -49,7 +49,7 @@ const (
 
 // appendRenewal appends the renewal of h, if it has one.
 func appendRenewal(b []byte, h *hold.Hold) []byte {
-	if deadline := h.QueueDeadline(); !deadline.Equal(h.ExpiresAt) {
+	if deadline := hold.QueueDeadline(h); !deadline.Equal(h.ExpiresAt) {
 		b = appendNumberField(b, fieldExpiresAt, toMillis(h.ExpiresAt))
 	}
 	r := h.Renewal

@@ -77,7 +77,7 @@ func TestDoubleHeld_ToldUntilReleased(t *testing.T) {
 		var since time.Time
 		for ok := false; !ok; time.Sleep(time.Second) {
 			h := w.mustGet(r, id)
-			since, ok = h.IsDoubleHeld()
+			since, ok = h.Renewal.OverlapSince()
 		}
 		time.Sleep(time.Until(since.Add(50 * time.Second)))
 		if all := w.doubleHeldEvents(); len(all) != 0 {

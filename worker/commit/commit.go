@@ -266,8 +266,8 @@ func (c *Committer) notifyWritten(changes []Change, written []bool) (n int) {
 // recordOverlap records the end of the time in which two intents of a hold may
 // have held money.
 func (c *Committer) recordOverlap(ch *Change) {
-	since, before := ch.Before.IsDoubleHeld()
-	if _, after := ch.Decision.Hold.IsDoubleHeld(); before && !after && c.o.Observer != nil {
+	since, before := ch.Before.Renewal.OverlapSince()
+	if _, after := ch.Decision.Hold.Renewal.OverlapSince(); before && !after && c.o.Observer != nil {
 		c.o.Observer.OverlapEnded(max(0, c.at(ch).Sub(since)))
 	}
 }

@@ -23,8 +23,8 @@ const maxRefusals = 2
 // for another call under the same claim.
 func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
-	if h.isRenewalCall(&call) {
-		return h.applyRenewalAnswer(call, a, now)
+	if isRenewalCall(&h, &call) {
+		return applyRenewalAnswer(h, call, a, now)
 	}
 	before := h
 	if call.Op != OpRead {

@@ -13,7 +13,7 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 		return Decision{Hold: h, Unchanged: true}
 	}
 	if in.ID != h.PaymentIntent {
-		return h.applyRelatedIntent(in, now)
+		return applyRelatedIntent(h, in, now)
 	}
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:

@@ -72,7 +72,7 @@ func releaseClaim(h *Hold) {
 
 // NextCall returns the request that a claimed hold needs now.
 func (h *Hold) NextCall(now time.Time) Call {
-	if c, ok := h.nextRenewalCall(now); ok {
+	if c, ok := nextRenewalCall(h, now); ok {
 		return c
 	}
 	c := Call{Op: h.NextOp, PaymentIntent: h.PaymentIntent, Account: h.Account,

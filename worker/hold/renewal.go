@@ -126,10 +126,10 @@ func mayHaveCreated(r *Renewal) bool {
 		r.Step == RenewalCreate && (r.Sent.Count > 0 || r.Sent.Unknown)
 }
 
-// IsDoubleHeld reports whether two intents of the hold may hold money now, and
-// since when.
-func (h *Hold) IsDoubleHeld() (since time.Time, ok bool) {
-	if r := h.Renewal; r != nil && r.Releasing != "" {
+// OverlapSince returns since when two intents of the hold may hold money, if they
+// do.
+func (r *Renewal) OverlapSince() (since time.Time, ok bool) {
+	if r != nil && r.Releasing != "" {
 		return r.ReleasingSince, true
 	}
 	return time.Time{}, false
@@ -137,8 +137,8 @@ func (h *Hold) IsDoubleHeld() (since time.Time, ok bool) {
 
 // QueueDeadline orders the hold among others that are ready. A release of a
 // second authorization comes before all holds whose deadline is still ahead.
-func (h *Hold) QueueDeadline() time.Time {
-	if since, ok := h.IsDoubleHeld(); ok && h.NextOp == OpRelease {
+func QueueDeadline(h *Hold) time.Time {
+	if since, ok := h.Renewal.OverlapSince(); ok && h.NextOp == OpRelease {
 		return minTime(since, h.ExpiresAt)
 	}
 	return h.ExpiresAt

@@ -9,7 +9,7 @@ import (
 // Every step ends its claim, so that the next step is in the record before its
 // call. Only a release and the hold's own operation may follow under the same
 // claim: the record at the time of the claim determines both.
-func (h Hold) applyRenewalAnswer(call Call, a Answer, now time.Time) Decision {
+func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	before := h
 	r := editRenewal(&h)
 	if call.Op != OpRead && call.Op != OpList {

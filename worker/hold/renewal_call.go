@@ -40,33 +40,33 @@ const renewalSearchPage = 100
 // nextRenewalCall returns the call that the renewal of a claimed hold needs
 // before the hold's own operation, or instead of one. ok is false if it needs
 // none.
-func (h *Hold) nextRenewalCall(now time.Time) (c Call, ok bool) {
+func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
 	r := h.Renewal
 	switch {
 	case r == nil || actsBeforeRelease(h, now):
 		return Call{}, false
 	case r.Releasing != "":
-		return h.releaseCall(now), true
+		return releaseCall(h, now), true
 	case r.Step == RenewalFind:
-		return h.createOrSearchCall(now), true
+		return createOrSearchCall(h, now), true
 	case h.NextOp == OpRead && r.Step == RenewalConfirm:
-		return h.renewalRead(r.Intent), true
+		return renewalReadCall(h, r.Intent), true
 	case h.NextOp != OpRenew && h.NextOp != OpRelease:
 		return Call{}, false
 	}
 	switch r.Step {
 	case RenewalCreate:
-		return h.createOrSearchCall(now), true
+		return createOrSearchCall(h, now), true
 	case RenewalConfirm:
 		stale := r.Sent.Count > 0 && now.Sub(r.Sent.FirstAt) >= keyLifetime
 		if r.ReadFirst || r.Sent.Unknown || stale {
-			return h.renewalRead(r.Intent), true
+			return renewalReadCall(h, r.Intent), true
 		}
-		return h.confirmCall(), true
+		return renewalConfirmCall(h), true
 	case RenewalRequiresAction:
-		return h.renewalRead(r.Intent), true
+		return renewalReadCall(h, r.Intent), true
 	}
-	return h.renewalRead(h.PaymentIntent), true // to learn what a renewal needs
+	return renewalReadCall(h, h.PaymentIntent), true // to learn what a renewal needs
 }
 
 // releaseHeadStart is how long before the deadline a capture or cancel no longer
@@ -82,13 +82,13 @@ func actsBeforeRelease(h *Hold, now time.Time) bool {
 		now.After(h.ExpiresAt.Add(-releaseHeadStart))
 }
 
-func (h *Hold) renewalRead(id string) Call {
+func renewalReadCall(h *Hold, id string) Call {
 	return Call{Op: OpRead, PaymentIntent: id, Account: h.Account, MayBeMissing: !h.Verified}
 }
 
 // createOrSearchCall creates the new intent. The same key creates it once, for
 // as long as Stripe keeps the key. Then the customer's intents are searched.
-func (h *Hold) createOrSearchCall(now time.Time) Call {
+func createOrSearchCall(h *Hold, now time.Time) Call {
 	r := h.Renewal
 	sent := r.Sent.Count > 0 || r.Sent.Unknown
 	if r.ReadFirst || sent && now.Sub(r.Sent.FirstAt) >= keyLifetime {
@@ -96,7 +96,7 @@ func (h *Hold) createOrSearchCall(now time.Time) Call {
 			Limit: renewalSearchPage}
 	}
 	return Call{
-		Op: OpCreate, Account: h.Account, Key: h.renewalKey("create", 0),
+		Op: OpCreate, Account: h.Account, Key: renewalKey(h, "create", 0),
 		Authorize: &AuthorizeParams{
 			Account: h.Account, Amount: r.Amount, Currency: h.Currency,
 			Customer: r.Customer, PaymentMethod: r.PaymentMethod,
@@ -105,11 +105,11 @@ func (h *Hold) createOrSearchCall(now time.Time) Call {
 	}
 }
 
-func (h *Hold) confirmCall() Call {
+func renewalConfirmCall(h *Hold) Call {
 	r := h.Renewal
 	return Call{
 		Op: OpConfirm, PaymentIntent: r.Intent, Account: h.Account,
-		Key: h.renewalKey("confirm", r.Confirmation),
+		Key: renewalKey(h, "confirm", r.Confirmation),
 		Authorize: &AuthorizeParams{PaymentIntent: r.Intent, Account: h.Account,
 			PaymentMethod: r.PaymentMethod, OffSession: true, ErrorOnRequiresAction: true},
 	}
@@ -117,11 +117,11 @@ func (h *Hold) confirmCall() Call {
 
 // releaseCall cancels the intent that must not hold money any more. A cancel
 // has the same effect with any key.
-func (h *Hold) releaseCall(now time.Time) Call {
+func releaseCall(h *Hold, now time.Time) Call {
 	r := h.Renewal
 	stale := r.Released.Count > 0 && now.Sub(r.Released.FirstAt) >= keyLifetime
 	if r.ReleaseRead || stale {
-		return h.renewalRead(r.Releasing)
+		return renewalReadCall(h, r.Releasing)
 	}
 	return Call{
 		Op: OpCancel, PaymentIntent: r.Releasing, Account: h.Account,
@@ -133,7 +133,7 @@ func (h *Hold) releaseCall(now time.Time) Call {
 
 // renewalKey returns the idempotency key of a step. The record alone determines
 // it.
-func (h *Hold) renewalKey(step string, n uint32) string {
+func renewalKey(h *Hold, step string, n uint32) string {
 	key := keyPrefix + h.ID + "-renew-" +
 		strconv.FormatUint(uint64(h.Renewal.Generation), 10) + "-" + step
 	if n > 0 {
@@ -143,7 +143,7 @@ func (h *Hold) renewalKey(step string, n uint32) string {
 }
 
 // isRenewalCall reports whether a call was one of the renewal's.
-func (h *Hold) isRenewalCall(c *Call) bool {
+func isRenewalCall(h *Hold, c *Call) bool {
 	return h.Renewal != nil && (h.NextOp == OpRenew || h.NextOp == OpRelease || c.Op == OpCreate || c.Op == OpList ||
 		c.PaymentIntent != h.PaymentIntent)
 }

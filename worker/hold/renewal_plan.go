@@ -124,7 +124,7 @@ func deferSettlement(h Hold, now time.Time) Decision {
 
 // applyRelatedIntent updates a hold with another intent than the one that holds
 // its money: that of a renewal.
-func (h Hold) applyRelatedIntent(in *PaymentIntent, now time.Time) Decision {
+func applyRelatedIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	same := Decision{Hold: h, Unchanged: true}
 	r := h.Renewal
 	if r == nil || OwnerOfIntent(in) != h.ID && in.ID != h.ID {
@@ -134,7 +134,7 @@ func (h Hold) applyRelatedIntent(in *PaymentIntent, now time.Time) Decision {
 	case in.ID == r.Releasing:
 		return same
 	case in.ID == r.Intent:
-		return h.hastenRenewal(now)
+		return hastenRenewal(h, now)
 	case in.Status != StatusRequiresCapture:
 		return same
 	}
@@ -164,7 +164,7 @@ func (h Hold) applyRelatedIntent(in *PaymentIntent, now time.Time) Decision {
 
 // hastenRenewal makes a read of the new intent due at once, because an event or
 // a list says that it changed.
-func (h Hold) hastenRenewal(now time.Time) Decision {
+func hastenRenewal(h Hold, now time.Time) Decision {
 	if h.State == Working || h.Renewal.Step != RenewalRequiresAction ||
 		!h.Renewal.RetryAt.After(now) {
 		return Decision{Hold: h, Unchanged: true}

@@ -200,7 +200,7 @@ type RenewalView struct {
 	DoubleHeldSince *time.Time `json:"double_held_since,omitempty" doc:"Since when both may hold money"`
 }
 
-func (h *Hold) renewalView() *RenewalView {
+func newRenewalView(h *Hold) *RenewalView {
 	r := h.Renewal
 	if r == nil || r.Until.IsZero() && r.Completed == 0 && !isRenewalOpen(h) {
 		return nil

@@ -142,8 +142,8 @@ func TestRenewal_Steps(t *testing.T) {
 		!d.NewDeadline || !d.NewTerms || len(d.Events) != 1 || d.Events[0].Type != hold.EventRenewed {
 		t.Fatalf("after the swap: %+v, events %v", h, d.Events)
 	}
-	if since, both := h.IsDoubleHeld(); !both || !h.QueueDeadline().Equal(since) {
-		t.Errorf("double held %v since %s, ordered by %s", both, since, h.QueueDeadline())
+	if since, both := h.Renewal.OverlapSince(); !both || !hold.QueueDeadline(&h).Equal(since) {
+		t.Errorf("double held %v since %s, ordered by %s", both, since, hold.QueueDeadline(&h))
 	}
 	d, release := answerCall(t, h, startOfRenewal, hold.OpCancel, testIntentID,
 		answerOK(oldCanceled()))

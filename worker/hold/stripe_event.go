@@ -51,7 +51,7 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeE
 	same := Decision{Hold: h, Unchanged: true}
 	if r := h.Renewal; r != nil && r.Intent == e.PaymentIntent && r.Intent != "" &&
 		h.Account == e.Account && !h.State.Final() {
-		return h.hastenRenewal(now), StripeEventNeedsNothing
+		return hastenRenewal(h, now), StripeEventNeedsNothing
 	}
 	if h.State.Final() || h.PaymentIntent != e.PaymentIntent || h.Account != e.Account {
 		return same, StripeEventNeedsNothing

@@ -83,7 +83,7 @@ func NewView(h *Hold, now time.Time, history bool) View {
 	if h.NextOp != 0 {
 		v.Next, v.NextAt = h.NextOp.String(), optionalTime(h.NextAt)
 	}
-	v.Renewal = h.renewalView()
+	v.Renewal = newRenewalView(h)
 	if h.Reason != 0 {
 		v.Cause = h.Reason.String()
 	}

@@ -54,7 +54,7 @@ func (r *DoubleHeldReader) Read(ctx context.Context) (d DoubleHeld, err error) {
 // add adds a hold. One that the set has only because Redis came back from an
 // incomplete copy does not count.
 func (d *DoubleHeld) add(h *hold.Hold, now time.Time) {
-	since, ok := h.IsDoubleHeld()
+	since, ok := h.Renewal.OverlapSince()
 	if !ok {
 		return
 	}
