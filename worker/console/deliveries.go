@@ -34,7 +34,7 @@ func (pages *deliveryPages) deliveriesPage(q *request) (view, error) {
 }
 
 func (pages *deliveryPages) sink(q *request, s *event.SinkStatus) (node, error) {
-	out := el("section", el("h2", text(s.Sink), text(" "), sinkState(q, s)), sinkFacts(q, s))
+	out := el("section", el("h2", text(s.Sink), text(" "), sinkState(q, s)), sinkDetails(q, s))
 	if s.DeadLetters == 0 {
 		return out, nil
 	}
@@ -76,7 +76,7 @@ func sinkState(q *request, s *event.SinkStatus) node {
 	return el("span", class("state captured"), text(q.t("sink.ok")))
 }
 
-func sinkFacts(q *request, s *event.SinkStatus) node {
+func sinkDetails(q *request, s *event.SinkStatus) node {
 	dl := el("dl")
 	add := func(key string, value node) {
 		el("div", el("dt", text(q.t("sink."+key))), el("dd", value)).addTo(dl)

@@ -61,28 +61,28 @@ func actLinks(q *request, h *hold.Hold) node {
 	return p
 }
 
-// fact is a line of the terms.
-type fact struct {
+// detail is a line of the terms.
+type detail struct {
 	key   string
 	value node
 }
 
 func (pages *holdPages) terms(q *request, h *hold.Hold, now time.Time) node {
 	dl := el("dl")
-	for _, f := range pages.facts(q, h, now) {
+	for _, f := range pages.details(q, h, now) {
 		el("div", el("dt", text(q.t("term."+f.key))), el("dd", f.value)).addTo(dl)
 	}
 	return dl
 }
 
-// facts lists the terms that are set.
-func (pages *holdPages) facts(q *request, h *hold.Hold, now time.Time) []fact {
+// details lists the terms that are set.
+func (pages *holdPages) details(q *request, h *hold.Hold, now time.Time) []detail {
 	copyable := func(s string) node {
 		return el("code", a("data-copy", s), text(s))
 	}
 	dashboard := el("a", a("href", dashboardURL(pages.o.Livemode, h.PaymentIntent, h.Account)),
 		a("rel", "noreferrer"), text(q.t("hold.dashboard")))
-	f := []fact{
+	f := []detail{
 		{"reference", isolate(clean(h.Reference))},
 		{"id", copyable(h.ID)},
 		{"intent", group{copyable(h.PaymentIntent), text(" "), dashboard}},
@@ -106,7 +106,7 @@ func (pages *holdPages) facts(q *request, h *hold.Hold, now time.Time) []fact {
 		"capture_at": h.CaptureAt.IsZero(), "cancel_at": h.CancelAt.IsZero(),
 		"expires": h.State.Final(), "on_expiry": h.State.Final(),
 		"acknowledged": !h.Acknowledged, "metadata": len(h.Metadata) == 0}
-	return slices.DeleteFunc(f, func(f fact) bool { return unset[f.key] })
+	return slices.DeleteFunc(f, func(f detail) bool { return unset[f.key] })
 }
 
 func metadataTable(q *request, h *hold.Hold) node {

@@ -26,7 +26,7 @@ func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	case call.Op == OpConfirm, call.PaymentIntent == r.Intent && r.Intent != "":
 		d = applyConfirmAnswer(h, call, a, now)
 	default:
-		d = applyRenewalFacts(h, a, now)
+		d = applyReadBeforeRenewal(h, a, now)
 	}
 	if d.Hold.Retries > before.Retries {
 		return d.alertOnManyCalls(&before, a, now)
@@ -118,9 +118,9 @@ func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
 	return d
 }
 
-// applyRenewalFacts applies a read of the intent that holds the money: it shows
+// applyReadBeforeRenewal applies a read of the intent that holds the money: it shows
 // the customer, the card and the start of the window.
-func applyRenewalFacts(h Hold, a Answer, now time.Time) Decision {
+func applyReadBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 	if a.Kind != AnswerOK || a.Intent == nil {
 		return retryRenewal(h, now, 10*time.Second, maxBackoff)
 	}
