@@ -171,10 +171,10 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 }
 
 // RequestCapture schedules a capture now. Amount 0 means the amount of the
-// terms. A request for what is already captured changes nothing. Errors are
-// *[Problem].
+// terms. A request for what is already captured changes nothing. After an
+// accepted cancel it is refused. Errors are *[Problem].
 func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Decision, error) {
-	if h.State == Captured && isCapturedAsRequested(&h, &req) {
+	if h.State == Captured && !h.CancelWanted && isCapturedAsRequested(&h, &req) {
 		return Decision{Hold: h, Unchanged: true}, nil
 	}
 	if err := checkChangeable(&h); err != nil {

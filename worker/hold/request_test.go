@@ -193,6 +193,15 @@ func TestRequestCapture_Repeated(t *testing.T) {
 	}
 }
 
+// A capture after an accepted cancel is no repetition, even if Redis forgot the
+// capture and another answer showed it.
+func TestRequestCapture_AfterAcceptedCancel(t *testing.T) {
+	h := holdInState(t, hold.Captured)
+	h.CapturedAmount, h.CancelWanted = amount, true
+	_, err := h.RequestCapture(hold.CaptureRequest{}, "api", t0.Add(time.Hour))
+	wantCode(t, err, hold.AlreadyCaptured)
+}
+
 // A policy that was about to act, and could not yet, is not held to what it
 // was: who changes it meanwhile is obeyed.
 func TestApplyPatch_PolicyChangedWhileActing(t *testing.T) {

@@ -106,12 +106,13 @@ func (j *judge) checkOverlap(l *longStay, from, to time.Time) {
 // their renewal's time without a fault.
 func (j *judge) checkHeldThroughout(l *longStay) {
 	ended := time.Time{} // by a capture or a cancel
+	knownAt := ended     // when holdd can know of it
 	held := map[string]bool{}
 	for i := range l.effects {
 		e := &l.effects[i]
 		switch {
 		case e.Kind == stripesim.EffectAuthorized && !ended.IsZero() && !l.dataLost &&
-			j.wasSentAfter(e, ended):
+			j.wasSentAfter(e, knownAt):
 			j.failHold(l.judgedHold, "authorized again at +%s, after its end at +%s",
 				j.since(e.Time), j.since(ended))
 		case e.Kind == stripesim.EffectAuthorized:
@@ -123,7 +124,10 @@ func (j *judge) checkHeldThroughout(l *longStay) {
 			case e.Kind == stripesim.EffectExpired: // a renewal that a fault delayed may follow
 				j.checkExpiryAllowed(l, e)
 			default:
-				ended = e.Time
+				ended, knownAt = e.Time, e.Time
+				if !isByHoldd(*e) { // a renewal under way meets it in its next read
+					knownAt = e.Time.Add(j.actionTimeLimit())
+				}
 			}
 		}
 	}
