@@ -197,7 +197,8 @@ func TestRequestCapture_Repeated(t *testing.T) {
 // capture and another answer showed it.
 func TestRequestCapture_AfterAcceptedCancel(t *testing.T) {
 	h := holdInState(t, hold.Captured)
-	h.CapturedAmount, h.CancelWanted = amount, true
+	h.CapturedAmount, h.CapturedElsewhere, h.CaptureAmount = amount, 0, 0
+	h.CancelWanted = true
 	_, err := h.RequestCapture(hold.CaptureRequest{}, "api", t0.Add(time.Hour))
 	wantCode(t, err, hold.AlreadyCaptured)
 }
