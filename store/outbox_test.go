@@ -148,7 +148,9 @@ func TestEvents_TrimmedBySize(t *testing.T) {
 		}
 		used := e.rdb.MemoryUsage(t.Context(), "holdd:{0}:events", 0).Val()
 		newest := e.rdb.XRevRangeN(t.Context(), "holdd:{0}:events", "+", "-", 1).Val()
-		if used < most/2 || used > most+most/8 {
+		// The allocator of Redis may round a node up to the next of its sizes, a
+		// quarter above.
+		if used < most/2 || used > most+most/4 {
 			t.Errorf("events of %d bytes: the stream takes %d bytes, want about %d", size, used,
 				most)
 		}

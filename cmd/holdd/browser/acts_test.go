@@ -259,7 +259,8 @@ func TestKeys(t *testing.T) {
 	v.open("/console/holds?sort=reference")
 	v.do(chromedp.KeyEvent("?"))
 	v.see("Keys", "previous hold")
-	v.do(chromedp.KeyEvent(kb.Escape))
+	// The browser closes a dialog some time after the key.
+	v.do(chromedp.KeyEvent(kb.Escape), chromedp.WaitNotPresent("dialog"))
 	v.do(chromedp.KeyEvent("j"), chromedp.KeyEvent("c"))
 	v.see("Amount to capture", "BK-2001")
 	v.open("/console/holds?sort=reference")

@@ -66,12 +66,13 @@ type settingsReloader struct {
 	secrets *webhookSecrets
 	// sessions are the tokens of the console's visitors.
 	sessions *consoleTokens
-	files    string // their state at the last reload
+	files    string // their state at the last reload, "" before the first
 }
 
 // run reloads on a signal and when a file changes, until ctx ends.
 func (r *settingsReloader) run(ctx context.Context) {
-	r.files = filesState(r.current.Files())
+	// The first tick reads the files in any case: they may have changed since the
+	// start read them.
 	ticker := time.NewTicker(fileCheckInterval)
 	defer ticker.Stop()
 	for {
@@ -103,7 +104,7 @@ func (r *settingsReloader) reloadAndLog(ctx context.Context, trigger string) {
 	case err != nil:
 		r.o.Logger.Error("settings not reloaded: the earlier ones stay in effect",
 			zap.String("trigger", trigger), zap.Error(err))
-	default:
+	case trigger == "signal" || len(changed) > 0:
 		r.o.Logger.Info("settings reloaded", zap.String("trigger", trigger),
 			zap.Strings("changed", changed))
 	}

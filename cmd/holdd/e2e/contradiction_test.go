@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
@@ -68,39 +69,26 @@ func TestWebhook_ForgedEventSettlesNothing(t *testing.T) {
 	checkNoErrorsLogged(t, r)
 }
 
-// plantCaptured changes the record of a scheduled hold in Redis to captured.
+// plantCaptured changes a scheduled hold in Redis to captured, without Stripe.
 func (w *world) plantCaptured(id string) {
 	w.tb.Helper()
-	rdb := w.redis.Client()
-	defer rdb.Close()
 	ctx := w.tb.Context()
-	tables, err := rdb.Keys(ctx, "holdd:{*}:holds").Result()
+	s, _, err := store.Open(ctx, store.Options{URL: w.redis.URL()})
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	for _, key := range tables {
-		rec, err := rdb.HGet(ctx, key, id).Bytes()
-		if err != nil {
-			continue // another partition has the hold
-		}
-		rec[1], rec[3] = byte(hold.Captured), 0 // state and next operation
-		prefix := strings.TrimSuffix(key, "holds")
-		now := time.Now().UnixMilli()
-		for i := range 6 { // the settlement's time
-			rec[10+i] = byte(now >> (40 - 8*i))
-		}
-		p := rdb.TxPipeline()
-		p.HSet(ctx, key, id, rec)
-		p.ZRem(ctx, prefix+"scheduled", id)
-		p.ZRem(ctx, prefix+"expiring", id)
-		p.Do(ctx, "ZADD", prefix+"settled", now, now)
-		p.Do(ctx, "ZADD", fmt.Sprintf("%ssettled:%d", prefix, now), now, id)
-		if _, err := p.Exec(ctx); err != nil {
-			w.tb.Fatal(err)
-		}
-		return
+	defer s.Close()
+	read, now, err := s.ReadHolds(ctx, id)
+	if err != nil || read[0] == nil {
+		w.tb.Fatal(read, err)
 	}
-	w.tb.Fatalf("no partition has %s", id)
+	h := *read[0]
+	h.State, h.NextOp, h.NextAt, h.SettledAt = hold.Captured, 0, time.Time{}, now
+	results, err := s.Commit(ctx, []hold.HoldWrite{{Version: h.Version, Hold: h,
+		PreviousReference: h.Reference, Placement: hold.SortedSetPlacement{SettledAt: now}}})
+	if err != nil || results[0] != hold.CommitWritten {
+		w.tb.Fatal(results, err)
+	}
 }
 
 // A hold that is recorded as captured while Stripe still holds the money is
