@@ -147,13 +147,15 @@ func (c *Console) Close() { c.live.close() }
 func (c *Console) addRoutes() {
 	overview, holds := overviewPages{&c.o}, holdPages{&c.o}
 	unscheduled, deliveries := unscheduledPages{&c.o}, deliveryPages{&c.o}
-	checks, audit := healthPages{&c.o}, auditPages{&c.o}
+	checks, audit, bulk := healthPages{&c.o}, auditPages{&c.o}, bulkPages{&c.o}
 	for pattern, page := range map[string]pageFunc{
 		"GET /console/{$}":                 overview.todayPage,
 		"GET /console/holds":               holds.holdsPage,
 		"GET /console/holds/{id}":          holds.holdPage,
 		"GET /console/holds/{id}/{act}":    holds.actPage,
 		"POST /console/holds/{id}/{act}":   holds.doAct,
+		"GET /console/bulk/{act}":          bulk.confirmPage,
+		"POST /console/bulk/{act}":         bulk.doBulk,
 		"GET /console/plan":                overview.planPage,
 		"GET /console/not-scheduled":       unscheduled.notScheduledPage,
 		"GET /console/not-scheduled/{id}":  unscheduled.adoptPage,

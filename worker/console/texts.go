@@ -95,7 +95,8 @@ var english = texts{
 	"time.in": "in %s", "time.ago": "%s ago", "time.now": "now",
 	"time.d": "%d d", "time.h": "%d h", "time.min": "%d min", "time.s": "%d s",
 	"amount.of": "%s of %s", "sums.none": "amount unknown",
-	"count.none": "No holds", "count.one": "1 hold", "count.many": "%s holds",
+	"sums.unknown": "%d of unknown amount",
+	"count.none":   "No holds", "count.one": "1 hold", "count.many": "%s holds",
 
 	"state.waiting": "waiting", "state.paused": "paused", "state.scheduled": "scheduled",
 	"state.ready": "due", "state.working": "working", "state.attention": "needs attention",
@@ -176,6 +177,33 @@ var english = texts{
 	"done.reconcile": "The comparison with Stripe has started. Load the page again in a moment.",
 	"done.replay":    "The events are being delivered again.",
 
+	"bulk.ticked": "With the ticked holds:", "bulk.all": "With all that match (%s):",
+	"bulk.tick":          "Tick %s",
+	"bulk.title.capture": "Capture many holds", "bulk.title.cancel": "Release many holds",
+	"bulk.title.acknowledge": "Acknowledge many holds",
+	"bulk.effect.capture": "Captures the planned amount of each from its card now. This cannot be " +
+		"undone here: it takes a refund at Stripe.",
+	"bulk.effect.cancel": "Releases each to its cardholder now. Nothing is captured. This cannot be " +
+		"undone.",
+	"bulk.effect.acknowledge":  "Silences further warnings about each until its terms change.",
+	"bulk.confirm.capture":     "Capture %s now",
+	"bulk.confirm.cancel":      "Release %s now",
+	"bulk.confirm.acknowledge": "Acknowledge %s",
+	"bulk.done.capture":        "Capture requested: %s.",
+	"bulk.done.cancel":         "Release requested: %s.",
+	"bulk.done.acknowledge":    "Acknowledged: %s.",
+	"bulk.more":                "and %d more",
+	"bulk.left_out":            "Left alone, because this is not possible for them now: %s.",
+	"bulk.none":                "No hold is ticked. Nothing was changed.",
+	"bulk.none_accepts":        "This is not possible for any of these holds now. Nothing was changed.",
+	"bulk.too_many":            "More than %d holds match. Narrow the search. Nothing was changed.",
+	"bulk.changed": "The holds have changed since you opened the page, perhaps by a first click. " +
+		"This request changed nothing. " +
+		"This is what would happen now:",
+	"bulk.failed":  "Not changed: %s",
+	"bulk.unknown": "unknown: Redis did not answer in time; look at the hold",
+	"bulk.back":    "Back to the list",
+
 	"today.title":    "Monday, 2 January",
 	"today.captured": "Captured", "today.released": "Released or expired",
 	"today.to_capture": "Still to capture", "today.to_release": "Still to release",
@@ -230,6 +258,7 @@ var english = texts{
 	"js.copy":    "Copy", "js.copied": "Copied", "js.close": "Close",
 	"js.keys.title": "Keys", "js.keys.search": "search", "js.keys.next": "next hold",
 	"js.keys.previous": "previous hold",
+	"js.keys.tick":     "tick or untick",
 	"js.keys.capture":  "capture", "js.keys.release": "release", "js.keys.help": "show the keys",
 	"js.keys.off": "Use single keys on this device",
 }

@@ -266,6 +266,12 @@ func TestKeys(t *testing.T) {
 	v.open("/console/holds?sort=reference")
 	v.do(chromedp.KeyEvent("j"), chromedp.KeyEvent("r"))
 	v.see("Releases the whole 99.00 EUR")
+	v.open("/console/holds?sort=reference")
+	v.do(chromedp.KeyEvent("j"), chromedp.KeyEvent("x"), chromedp.KeyEvent("j"),
+		chromedp.KeyEvent("x"), chromedp.KeyEvent("k"), chromedp.KeyEvent("x"))
+	if got := evaluate[int](v, "document.querySelectorAll('[type=checkbox]:checked').length"); got != 1 {
+		t.Errorf("%d holds are ticked", got)
+	}
 }
 
 func TestSignIn(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdd/holdd/cmd/holdd/daemon"
 	"github.com/holdd/holdd/config"
+	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
@@ -134,10 +135,24 @@ func (w *world) get(id string) hold.View {
 	return v
 }
 
+// waitForRead waits until holds are read at Stripe: until then their amounts are
+// unknown.
+func (w *world) waitForRead(ids ...string) {
+	w.t.Helper()
+	for _, id := range ids {
+		storetest.WaitUntil(w.t, stateTimeout, "the holds are read", func() bool {
+			return w.get(id).Verified
+		})
+	}
+}
+
+// stateTimeout bounds how long a hold may take to get into a state.
+const stateTimeout = time.Minute
+
 // waitForState waits until a hold has a state.
 func (w *world) waitForState(id, state string) hold.View {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(stateTimeout); ; time.Sleep(50 * time.Millisecond) {
 		v := w.get(id)
 		if v.State == state {
 			return v
