@@ -41,6 +41,8 @@ type Changer interface {
 		hold.Hold, time.Time, error)
 	Acknowledge(ctx context.Context, id string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
+	Increment(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
+		by string) (hold.Hold, time.Time, error)
 }
 
 // Scheduler schedules holds. intake.Scheduler implements it.
@@ -102,6 +104,9 @@ type Options struct {
 	Readiness  ReadinessChecker
 	Store      Store
 	Stages     Stages
+
+	// Doctor runs the checks of "holdd doctor". Nil: the pages do not offer them.
+	Doctor func(ctx context.Context) []DoctorCheck
 
 	Tokens        Tokens         // nil: no visitor needs a token
 	SessionLength time.Duration  // 0: 12 h
@@ -165,6 +170,8 @@ func (c *Console) addRoutes() {
 		"GET /console/deliveries/{sink}":   deliveries.replayPage,
 		"POST /console/deliveries/{sink}":  deliveries.doReplay,
 		"GET /console/health":              checks.healthPage,
+		"GET /console/health/doctor":       checks.askDoctorPage,
+		"POST /console/health/doctor":      checks.doctorPage,
 		"GET /console/audit":               audit.auditPage,
 		"GET /console/":                    notFoundPage,
 	} {

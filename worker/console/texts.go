@@ -145,7 +145,13 @@ var english = texts{
 	"timeline.omitted": "%d entries omitted",
 
 	"act.capture": "Capture", "act.cancel": "Release", "act.reschedule": "Reschedule",
-	"act.pause": "Pause", "act.resume": "Resume", "act.acknowledge": "Acknowledge",
+	"act.increment": "Raise", "confirm.increment": "Ask the bank now",
+	"effect.increment": "Asks the bank to raise the authorization of %s from %s to %s. If it " +
+		"declines, %s stays authorized.",
+	"field.total": "New authorized total", "field.total.help": "Above %s, which is authorized now.",
+	"field.why":      "Reason",
+	"done.increment": "Raise requested. The timeline shows the outcome.",
+	"act.pause":      "Pause", "act.resume": "Resume", "act.acknowledge": "Acknowledge",
 	"act.continue": "Continue", "act.back": "Back",
 	"act.not_now":     "The hold is %s. This is not possible any more, and nothing was changed.",
 	"confirm.capture": "Capture now", "confirm.cancel": "Release now",
@@ -167,6 +173,7 @@ var english = texts{
 	"reason.requested_by_customer": "Requested by customer", "reason.abandoned": "Abandoned",
 	"reason.duplicate": "Duplicate", "reason.fraudulent": "Fraudulent",
 	"amount.range":   "the amount must be above 0 and at most %s",
+	"total.range":    "the new total must be above %s",
 	"amount.missing": "the form has no amount",
 	"at.invalid":     "the time is invalid",
 
@@ -221,6 +228,7 @@ var english = texts{
 	"orphan.no_run": "No comparison with Stripe has run yet.",
 	"orphan.none":   "Every authorization at Stripe is scheduled.",
 	"orphan.run":    "Compare with Stripe now", "orphan.adopt": "Adopt",
+	"orphan.capture": "Capture", "orphan.cancel": "Release",
 	"orphan.effect": "holdd schedules this authorization without a time and alerts before it ends. " +
 		"Capture or release it on its page.",
 	"run.running":     "Comparing with Stripe, %d PaymentIntents so far,",
@@ -247,6 +255,11 @@ var english = texts{
 	"health.rates": "Lowered rates", "health.full_rate": "Stripe has not lowered any rate.",
 	"health.per_second": "%.1f a second", "health.reconcile": "Last comparison with Stripe",
 	"health.doctor": "For a deeper check run: holdd doctor",
+
+	"doctor.title": "Doctor", "doctor.run": "Run the checks of doctor",
+	"doctor.intro": "Checks settings, Redis and the Stripe account more deeply. It takes a few " +
+		"seconds and moves no money.",
+	"doctor.ok": "ok", "doctor.warning": "warning", "doctor.wrong": "wrong",
 
 	"audit.intro": "What was done to the holds that changed last, newest first. A hold's page has " +
 		"its whole history.",

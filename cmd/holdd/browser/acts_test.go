@@ -140,6 +140,35 @@ func TestActs_WithoutMoney(t *testing.T) {
 	})
 }
 
+func TestIncrement_RaisesAuthorization(t *testing.T) {
+	withAndWithoutScript(t, func(t *testing.T, w *world, v *visitor) {
+		id, err := w.sim.Authorize(stripesim.Hold{Amount: 12_000, Currency: "eur",
+			Incremental: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: in(24 * time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		w.waitForRead(id)
+		v.open("/console/holds/" + id)
+		v.click(act("increment"))
+		v.fill("#total", "119.99")
+		v.click("main form button")
+		v.see("must be above 120.00 EUR")
+		v.fill("#total", "150.00")
+		v.fill("#why", "one more night")
+		v.click("main form button")
+		v.see("from 120.00 EUR to 150.00 EUR")
+		v.click(confirm)
+		v.see("Raise requested", "150.00 EUR", "one more night")
+		if got := w.get(id); got.Amount != 15_000 {
+			t.Errorf("authorized %d, want 15000", got.Amount)
+		}
+	})
+}
+
 func TestTwoOperators_SecondIsToldAndChangesNothing(t *testing.T) {
 	w := startWorld(t, worldOptions{tokens: true})
 	anna, bert := w.newVisitor(), w.newVisitor()

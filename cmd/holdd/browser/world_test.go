@@ -18,6 +18,7 @@ import (
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -43,6 +44,7 @@ type worldOptions struct {
 	tokens   bool     // visitors must sign in
 	settings []string // as in the environment
 	stripe   stripesim.Options
+	doctor   func(context.Context) []console.DoctorCheck // nil: no checks
 }
 
 // startWorld starts a daemon that ends with the test.
@@ -75,7 +77,7 @@ func startWorld(t *testing.T, o worldOptions) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.run(daemon.Options{Settings: settings, Version: "test",
+	w.run(daemon.Options{Settings: settings, Version: "test", Doctor: o.doctor,
 		Logger: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))})
 	if w.client, err = api.NewClient(w.url, token); err != nil {
 		t.Fatal(err)

@@ -136,7 +136,7 @@ func newConsole(
 		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
-		Logger: o.Logger,
+		Logger: o.Logger, Doctor: o.Doctor,
 	}
 	if tokens.Load() != nil {
 		c.Tokens = tokens
