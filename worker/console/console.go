@@ -108,7 +108,9 @@ type Options struct {
 	// Doctor runs the checks of "holdd doctor". Nil: the pages do not offer them.
 	Doctor func(ctx context.Context) []DoctorCheck
 
-	Tokens        Tokens         // nil: no visitor needs a token
+	Tokens Tokens // nil: no visitor needs a token
+	// Identity names visitors who then need no token. May be nil.
+	Identity      *TrustedIdentity
 	SessionLength time.Duration  // 0: 12 h
 	TimeZone      *time.Location // of the times shown; nil: UTC
 	Livemode      bool

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"strings"
 	"testing"
@@ -329,6 +331,38 @@ func TestSignIn(t *testing.T) {
 	v.see("You are signed out.")
 	v.open("/console/holds/" + h.ID)
 	v.see("Token")
+}
+
+// A trusted proxy names the visitor, who acts under that name without a token.
+func TestIdentity_OfTrustedProxy(t *testing.T) {
+	w := startWorld(t, worldOptions{tokens: true, settings: []string{
+		"HOLDD_CONSOLE_IDENTITY_HEADER=X-Forwarded-Email",
+		"HOLDD_CONSOLE_IDENTITY_ROLE=operate", "HOLDD_CONSOLE_TRUSTED_PROXIES=127.0.0.1"}})
+	h := w.schedule(12_000, hold.ScheduleRequest{CaptureAt: in(24 * time.Hour)})
+	target, err := url.Parse(w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host
+		r.SetXForwarded()
+		r.Out.Header.Set("X-Forwarded-Email", "clara@example.com")
+	}})
+	t.Cleanup(proxy.Close)
+	direct := w.newVisitor()
+	direct.open("/console/holds/" + h.ID)
+	direct.see("Sign in")
+	v := w.newVisitor()
+	v.url = proxy.URL
+	v.open("/console/holds/" + h.ID)
+	v.see(h.Reference)
+	v.click(act("pause"))
+	v.click(confirm)
+	v.see("Paused.", "by clara@example.com")
+	if got := w.get(h.ID); !hasEntry(got.History, "paused", "clara@example.com") {
+		t.Errorf("the history does not name the visitor: %+v", got.History)
+	}
 }
 
 func TestSession_EndsBeforeConfirmation(t *testing.T) {

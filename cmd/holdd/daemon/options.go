@@ -141,6 +141,10 @@ func newConsole(
 	if tokens.Load() != nil {
 		c.Tokens = tokens
 	}
+	if s.ConsoleIdentityHeader != "" {
+		c.Identity = &console.TrustedIdentity{Header: s.ConsoleIdentityHeader,
+			Proxies: s.ConsoleTrustedProxies, MayOperate: s.ConsoleIdentityRole == "operate"}
+	}
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked by config
 		c.TimeZone = zone
 	}
