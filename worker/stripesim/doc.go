@@ -71,6 +71,11 @@
 // [Sim.CompleteCardSetup] do the same without one. Checkout Sessions have no
 // other mode and no events.
 //
+// /v3/ is a script with the interface of Stripe.js: elements card and cardCvc in
+// frames of the simulator's origin, createPaymentMethod, createToken,
+// handleNextAction, handleCardAction, confirmCardPayment and
+// retrievePaymentIntent. A page runs against Stripe with another address and key.
+//
 // # Clocks
 //
 // Objects, deadlines, keys and events use the simulator's clock: time.Now plus

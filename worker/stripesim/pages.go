@@ -22,19 +22,26 @@ func (e *environment) pageURL(page, id string) string {
 	return "https://hooks.stripe.com/3d_secure_2/simulated"
 }
 
-// PagesHandler serves the pages that Stripe hosts, under Options.PagesURL: the
-// bank's authentication of a PaymentIntent, and the form of a Checkout Session.
+// PagesHandler serves what Stripe hosts for browsers, under Options.PagesURL: the
+// bank's authentication of a PaymentIntent, the form of a Checkout Session, and
+// at /v3/ a script with Stripe.js' interface for pages that take a card.
 func (s *Sim) PagesHandler() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET "+PagesPath+"authenticate/{id}", s.authenticationPage)
 	m.HandleFunc("POST "+PagesPath+"authenticate/{id}", s.authenticate)
 	m.HandleFunc("GET "+PagesPath+"setup/{id}", s.setupPage)
 	m.HandleFunc("POST "+PagesPath+"setup/{id}", s.setUp)
+	s.addBrowserRoutes(m)
 	return m
 }
 
 const hostedPage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>%[1]s</title>
 <meta name="viewport" content="width=device-width"><main><h1>%[1]s</h1>%[2]s</main></html>`
+
+// answeredDialog tells the page around the bank's dialog that the bank has
+// answered.
+const answeredDialog = `<p>Thank you.</p>
+<script>parent.postMessage({ name: "authenticated" }, "*")</script>`
 
 func writePage(w http.ResponseWriter, status int, title, body string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -67,6 +74,10 @@ func (s *Sim) authenticate(w http.ResponseWriter, r *http.Request) {
 		err = s.Dashboard().CompleteAction(id)
 	} else if err == nil {
 		err = s.Dashboard().FailAction(id)
+	}
+	if err == nil && back == "" { // a dialog of the page that takes the card
+		writePage(w, http.StatusOK, "Simulated bank", answeredDialog)
+		return
 	}
 	target, parseErr := url.Parse(back)
 	if err != nil || parseErr != nil {
