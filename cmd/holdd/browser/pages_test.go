@@ -101,6 +101,8 @@ func shownPages(w *world) []struct{ name, path, text string } {
 		{"capture", scheduled + "/capture?amount=80", "80.00 EUR"},
 		{"cancel", paused + "/cancel", "480.00 EUR"},
 		{"reschedule", scheduled + "/reschedule", "Time"},
+		{"increment", scheduled + "/increment", "New authorized total"},
+		{"bulk", "/console/bulk/capture?all=true", "Captures the planned amount"},
 		{"plan", "/console/plan?next=7d", "99.00 EUR"},
 		{"not-scheduled", "/console/not-scheduled", "Compare with Stripe"},
 		{"deliveries", "/console/deliveries", "callback"},

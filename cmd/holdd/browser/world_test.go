@@ -36,7 +36,9 @@ type world struct {
 	url    string
 	sim    *stripesim.Sim
 	client *api.Client
-	holds  int
+	// stripeURL serves the simulator's API, pages and script.
+	stripeURL string
+	holds     int
 }
 
 // worldOptions vary a world.
@@ -56,9 +58,15 @@ func startWorld(t *testing.T, o worldOptions) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	w := &world{t: t, sim: stripesim.New(o.stripe)}
-	stripe := httptest.NewServer(w.sim.Handler())
+	w := &world{t: t}
+	stripeMux := http.NewServeMux()
+	stripe := httptest.NewServer(stripeMux)
 	t.Cleanup(stripe.Close)
+	w.stripeURL, o.stripe.PagesURL = stripe.URL, stripe.URL
+	w.sim = stripesim.New(o.stripe)
+	stripeMux.Handle("/", w.sim.Handler())
+	stripeMux.Handle(stripesim.PagesPath, w.sim.PagesHandler())
+	stripeMux.Handle("/v3/", w.sim.PagesHandler())
 	env := append([]string{"STRIPE_API_KEY=sk_test_browser", "STRIPE_API_BASE=" + stripe.URL,
 		"REDIS_URL=redis://" + redis.Addr() + "/0", "HOLDD_LISTEN=127.0.0.1:0",
 		"HOLDD_ALERT_TIME_ZONE=Europe/Paris"}, o.settings...)
