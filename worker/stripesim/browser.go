@@ -19,15 +19,15 @@ const maxBrowserForm = 16 << 10
 
 // addBrowserRoutes serves the script of a checkout page, the frames with the
 // card's fields, and the calls that both send.
-func (s *Sim) addBrowserRoutes(m *http.ServeMux) {
+func (h hostedPages) addBrowserRoutes(m *http.ServeMux) {
 	m.HandleFunc("GET /v3/{$}", serveScript("stripe.js"))
 	m.HandleFunc("GET "+PagesPath+"field.js", serveScript("field.js"))
 	m.HandleFunc("GET "+PagesPath+"field/{type}", fieldPage)
-	m.HandleFunc("POST "+PagesPath+"payment_methods", s.createBrowserMethod)
-	m.HandleFunc("POST "+PagesPath+"tokens", s.createCVCToken)
-	m.HandleFunc("GET "+PagesPath+"intents/{id}", s.showIntent)
-	m.HandleFunc("POST "+PagesPath+"intents/{id}/confirm", s.confirmInBrowser)
-	m.HandleFunc("POST "+PagesPath+"intents/{id}/abandon", s.abandonAction)
+	m.HandleFunc("POST "+PagesPath+"payment_methods", h.createBrowserMethod)
+	m.HandleFunc("POST "+PagesPath+"tokens", h.createCVCToken)
+	m.HandleFunc("GET "+PagesPath+"intents/{id}", h.showIntent)
+	m.HandleFunc("POST "+PagesPath+"intents/{id}/confirm", h.confirmInBrowser)
+	m.HandleFunc("POST "+PagesPath+"intents/{id}/abandon", h.abandonAction)
 }
 
 func serveScript(name string) http.HandlerFunc {
@@ -69,7 +69,7 @@ func fieldPage(w http.ResponseWriter, r *http.Request) {
 
 // callForBrowser sends a call to the API, with a secret key that the browser
 // never has.
-func (s *Sim) callForBrowser(
+func (h hostedPages) callForBrowser(
 	r *http.Request, method, path string, form url.Values,
 ) (status int, body []byte) {
 	call, err := http.NewRequestWithContext(r.Context(), method, "http://stripesim"+path,
@@ -79,7 +79,7 @@ func (s *Sim) callForBrowser(
 	}
 	call.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	call.Header.Set("Authorization", "Bearer sk_test_browser")
-	answer, err := s.Transport().RoundTrip(call)
+	answer, err := h.sim.Transport().RoundTrip(call)
 	if err != nil {
 		return http.StatusBadGateway, unansweredCall
 	}
@@ -113,33 +113,33 @@ func writeBrowserReply(w http.ResponseWriter, status int, body []byte, fields []
 	_, _ = io.Copy(w, bytes.NewReader(body)) // fails only if the browser has left
 }
 
-func (s *Sim) createBrowserMethod(w http.ResponseWriter, r *http.Request) {
+func (h hostedPages) createBrowserMethod(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
 	if r.ParseForm() != nil {
 		http.Error(w, "invalid form", http.StatusBadRequest)
 		return
 	}
-	status, body := s.callForBrowser(r, "POST", "/v1/payment_methods", r.PostForm)
+	status, body := h.callForBrowser(r, "POST", "/v1/payment_methods", r.PostForm)
 	writeBrowserReply(w, status, body, nil)
 }
 
 // createCVCToken makes the token of a security code that the cardholder entered
 // again. The simulator's cards accept every code.
-func (s *Sim) createCVCToken(w http.ResponseWriter, _ *http.Request) {
-	a := s.accounts.getOrCreate(s.env.platformAccount)
+func (h hostedPages) createCVCToken(w http.ResponseWriter, _ *http.Request) {
+	a := h.sim.accounts.getOrCreate(h.sim.env.platformAccount)
 	id := ""
-	s.withAccount(a, actorDashboard, func(*operation) { id = a.newID("cvctok_") })
+	h.sim.withAccount(a, actorDashboard, func(*operation) { id = a.newID("cvctok_") })
 	writeBrowserReply(w, http.StatusOK,
 		fmt.Appendf(nil, `{"id":%q,"object":"token","type":"cvc_update","livemode":false}`, id), nil)
 }
 
 // checkSecret refuses a call for an intent whose client secret the browser does
 // not have.
-func (s *Sim) checkSecret(w http.ResponseWriter, r *http.Request) (id string, ok bool) {
+func (h hostedPages) checkSecret(w http.ResponseWriter, r *http.Request) (id string, ok bool) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
 	id, given := r.PathValue("id"), r.FormValue("client_secret")
 	secret := ""
-	err := s.withIntent(id, func(_ *operation, in *intent) *apiError {
+	err := h.sim.withIntent(id, func(_ *operation, in *intent) *apiError {
 		secret = in.secret
 		return nil
 	})
@@ -152,21 +152,21 @@ func (s *Sim) checkSecret(w http.ResponseWriter, r *http.Request) (id string, ok
 	return id, true
 }
 
-func (s *Sim) showIntent(w http.ResponseWriter, r *http.Request) {
-	if id, ok := s.checkSecret(w, r); ok {
-		status, body := s.callForBrowser(r, "GET", "/v1/payment_intents/"+id, nil)
+func (h hostedPages) showIntent(w http.ResponseWriter, r *http.Request) {
+	if id, ok := h.checkSecret(w, r); ok {
+		status, body := h.callForBrowser(r, "GET", "/v1/payment_intents/"+id, nil)
 		writeBrowserReply(w, status, body, publicFields)
 	}
 }
 
 // confirmInBrowser confirms an intent, unless only its server may.
-func (s *Sim) confirmInBrowser(w http.ResponseWriter, r *http.Request) {
-	id, ok := s.checkSecret(w, r)
+func (h hostedPages) confirmInBrowser(w http.ResponseWriter, r *http.Request) {
+	id, ok := h.checkSecret(w, r)
 	if !ok {
 		return
 	}
 	manual := false
-	_ = s.withIntent(id, func(_ *operation, in *intent) *apiError { // it exists
+	_ = h.sim.withIntent(id, func(_ *operation, in *intent) *apiError { // it exists
 		manual = in.confirmMethod == "manual"
 		return nil
 	})
@@ -180,17 +180,17 @@ func (s *Sim) confirmInBrowser(w http.ResponseWriter, r *http.Request) {
 	if m := r.FormValue("payment_method"); m != "" {
 		form.Set("payment_method", m)
 	}
-	status, body := s.callForBrowser(r, "POST", "/v1/payment_intents/"+id+"/confirm", form)
+	status, body := h.callForBrowser(r, "POST", "/v1/payment_intents/"+id+"/confirm", form)
 	writeBrowserReply(w, status, body, publicFields)
 }
 
 // abandonAction is a cardholder who closes the bank's window.
-func (s *Sim) abandonAction(w http.ResponseWriter, r *http.Request) {
-	id, ok := s.checkSecret(w, r)
+func (h hostedPages) abandonAction(w http.ResponseWriter, r *http.Request) {
+	id, ok := h.checkSecret(w, r)
 	if !ok {
 		return
 	}
-	_ = s.Dashboard().FailAction(id) // fails if the bank has answered before
-	status, body := s.callForBrowser(r, "GET", "/v1/payment_intents/"+id, nil)
+	_ = h.sim.Dashboard().FailAction(id) // fails if the bank has answered before
+	status, body := h.callForBrowser(r, "GET", "/v1/payment_intents/"+id, nil)
 	writeBrowserReply(w, status, body, publicFields)
 }

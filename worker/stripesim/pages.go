@@ -22,16 +22,19 @@ func (e *environment) pageURL(page, id string) string {
 	return "https://hooks.stripe.com/3d_secure_2/simulated"
 }
 
+// hostedPages serves what Stripe hosts for browsers.
+type hostedPages struct{ sim *Sim }
+
 // PagesHandler serves what Stripe hosts for browsers, under Options.PagesURL: the
 // bank's authentication of a PaymentIntent, the form of a Checkout Session, and
 // at /v3/ a script with Stripe.js' interface for pages that take a card.
 func (s *Sim) PagesHandler() http.Handler {
-	m := http.NewServeMux()
-	m.HandleFunc("GET "+PagesPath+"authenticate/{id}", s.authenticationPage)
-	m.HandleFunc("POST "+PagesPath+"authenticate/{id}", s.authenticate)
-	m.HandleFunc("GET "+PagesPath+"setup/{id}", s.setupPage)
-	m.HandleFunc("POST "+PagesPath+"setup/{id}", s.setUp)
-	s.addBrowserRoutes(m)
+	h, m := hostedPages{s}, http.NewServeMux()
+	m.HandleFunc("GET "+PagesPath+"authenticate/{id}", h.authenticationPage)
+	m.HandleFunc("POST "+PagesPath+"authenticate/{id}", h.authenticate)
+	m.HandleFunc("GET "+PagesPath+"setup/{id}", h.setupPage)
+	m.HandleFunc("POST "+PagesPath+"setup/{id}", h.setUp)
+	h.addBrowserRoutes(m)
 	return m
 }
 
@@ -49,8 +52,8 @@ func writePage(w http.ResponseWriter, status int, title, body string) {
 	fmt.Fprintf(w, hostedPage, title, body)
 }
 
-func (s *Sim) authenticationPage(w http.ResponseWriter, r *http.Request) {
-	in, ok := s.Intent(r.PathValue("id"))
+func (h hostedPages) authenticationPage(w http.ResponseWriter, r *http.Request) {
+	in, ok := h.sim.Intent(r.PathValue("id"))
 	if !ok || in.Status != statusRequiresAction {
 		writePage(w, http.StatusNotFound, "Simulated bank", "<p>There is nothing to confirm.</p>")
 		return
@@ -63,17 +66,17 @@ func (s *Sim) authenticationPage(w http.ResponseWriter, r *http.Request) {
 
 // authenticate passes or fails 3-D Secure, and sends the cardholder back. Like
 // Stripe it appends the client secret to the return_url.
-func (s *Sim) authenticate(w http.ResponseWriter, r *http.Request) {
+func (h hostedPages) authenticate(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	back, secret := "", ""
-	err := s.withIntent(id, func(_ *operation, in *intent) *apiError {
+	err := h.sim.withIntent(id, func(_ *operation, in *intent) *apiError {
 		back, secret = in.returnURL, in.secret
 		return nil
 	})
 	if err == nil && r.PostFormValue("do") == "pass" {
-		err = s.Dashboard().CompleteAction(id)
+		err = h.sim.Dashboard().CompleteAction(id)
 	} else if err == nil {
-		err = s.Dashboard().FailAction(id)
+		err = h.sim.Dashboard().FailAction(id)
 	}
 	if err == nil && back == "" { // a dialog of the page that takes the card
 		writePage(w, http.StatusOK, "Simulated bank", answeredDialog)
@@ -91,9 +94,9 @@ func (s *Sim) authenticate(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, target.String(), http.StatusSeeOther)
 }
 
-func (s *Sim) setupPage(w http.ResponseWriter, r *http.Request) {
+func (h hostedPages) setupPage(w http.ResponseWriter, r *http.Request) {
 	status, cancelURL := "", ""
-	err := s.withCheckoutSession(r.PathValue("id"),
+	err := h.sim.withCheckoutSession(r.PathValue("id"),
 		func(op *operation, _ *account, cs *checkoutSession) *apiError {
 			status, cancelURL = cs.statusAt(op.now), cs.cancelURL
 			return nil
@@ -108,8 +111,8 @@ func (s *Sim) setupPage(w http.ResponseWriter, r *http.Request) {
 		html.EscapeString(cancelURL)))
 }
 
-func (s *Sim) setUp(w http.ResponseWriter, r *http.Request) {
-	back, err := s.CompleteCardSetup(r.PathValue("id"), r.PostFormValue("card"))
+func (h hostedPages) setUp(w http.ResponseWriter, r *http.Request) {
+	back, err := h.sim.CompleteCardSetup(r.PathValue("id"), r.PostFormValue("card"))
 	if err != nil {
 		writePage(w, http.StatusConflict, "Simulated Checkout", "<p>"+
 			html.EscapeString(err.Error())+"</p>")
