@@ -234,6 +234,26 @@ func compressedSize(t *testing.T, r *http.Response) int {
 	return b.Len()
 }
 
+func TestHold_ShowsRenewal(t *testing.T) {
+	w := startWorld(t, worldOptions{})
+	customer, card, err := w.sim.SaveCard("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: 12_000, Currency: "eur", Customer: customer,
+		PaymentMethod: card, FutureUsage: "off_session"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: id,
+		Renewal: &hold.RenewalRequest{Until: in(20 * 24 * time.Hour)}}); err != nil {
+		t.Fatal(err)
+	}
+	v := w.newVisitor()
+	v.open("/console/holds/" + id)
+	v.see("Held until", "(0 of 12 renewals)", "Next renewal")
+}
+
 func TestConsole_SwitchedOff(t *testing.T) {
 	w := startWorld(t, worldOptions{settings: []string{"HOLDD_CONSOLE=false"}})
 	if r := w.page("/console/"); r.StatusCode != http.StatusNotFound {
