@@ -45,6 +45,13 @@ func newHotelWorld(t *testing.T) *world {
 	w.waitForState(captured.ID, "captured")
 	canceled := w.schedule(20_000, hold.ScheduleRequest{CancelAt: in(-time.Minute)})
 	w.waitForState(canceled.ID, "canceled")
+	list, err := w.client.List(t.Context(), api.ListQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range list.Holds {
+		w.waitForRead(h.ID)
+	}
 	return w
 }
 
