@@ -70,7 +70,7 @@ func (s *Queue) splitIntoClaimCalls(
 		if c == nil || len(c.shares) == maxBatchSize || c.holds+n > maxBatchSize {
 			k := &s.conn.partitions[p]
 			c = &claimScriptCall{scriptCall: scriptCall{
-				keys: []string{k.leased, k.holds, k.lanes, k.ready},
+				keys: []string{k.leased, k.holds, k.lanes, k.ready, k.changes},
 				args: []any{lease.Milliseconds()},
 			}}
 			open[p] = c

@@ -212,8 +212,8 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	}
 	lossy(drops)
 	e.checkInvariants(3)
-	if keys := e.keysMatching("holdd:{*"); len(keys) != 3 {
-		t.Errorf("left behind beside three event streams: %v", keys)
+	if keys := e.keysMatching("holdd:{*"); len(keys) != 6 {
+		t.Errorf("left behind beside three event streams and counters: %v", keys)
 	}
 }
 

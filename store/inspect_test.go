@@ -43,6 +43,12 @@ func (e *testStore) callEveryMethod() {
 	if _, err := e.store.CountHolds(e.Context()); err != nil {
 		e.Error(err)
 	}
+	if _, err := e.store.NextMilestone(e.Context()); err != nil {
+		e.Error(err)
+	}
+	if _, err := e.store.ChangeCounts(e.Context()); err != nil {
+		e.Error(err)
+	}
 	if _, err := e.store.HoldsSettledBefore(e.Context(), farFuture, 10); err != nil {
 		e.Error(err)
 	}

@@ -47,7 +47,7 @@ const (
 type partitionKeys struct {
 	holds, scheduled, leased, expiring, settled, attention, unverified string
 	references, lanes, ready, events, mirror, refresh, unmatched       string
-	doubleHeld                                                         string
+	doubleHeld, changes                                                string
 }
 
 func newPartitionKeys(partition int) partitionKeys {
@@ -68,6 +68,7 @@ func newPartitionKeys(partition int) partitionKeys {
 		refresh:    prefix + "refresh",
 		unmatched:  prefix + "unmatched",
 		doubleHeld: prefix + "double_held",
+		changes:    prefix + "changes",
 	}
 }
 

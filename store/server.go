@@ -224,7 +224,7 @@ func (s *RedisServer) measureClockOffset(ctx context.Context, c *redis.Client) e
 // commandsOutsideScripts are the commands that Go sends.
 var commandsOutsideScripts = []string{
 	"EVAL", "EVALSHA", "EXPIRE", "GET", "HGET", "HGETALL", "HLEN",
-	"PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
+	"MGET", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
 	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE",
 	"ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYRANK",
 	"ZREMRANGEBYSCORE", "ZREVRANGE",

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/holdd/holdd/worker/authorize"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/event"
@@ -20,6 +21,9 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Changes == nil {
+		o.Changes = changes.NewWatcher(s.Changes)
+	}
 	w := &Worker{o: o}
 	b := &workerBuilder{
 		stores: s, stripe: stripe, o: o, observers: observerPartsOf(o.Observer),
@@ -35,7 +39,8 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	verifier, mirror := b.buildReconcile(w)
 	redisCheck := b.buildStatus(w)
 	deadlines := newDeadlineJob(s.Deadlines, b.committer, DeadlineOptions{
-		Rules: o.Rules, Clock: b.clock, Health: o.Health, Wake: b.wake,
+		Rules: o.Rules, Clock: b.clock, Health: o.Health, Gate: b.newGate(),
+		WakeIfNeeded: w.Dispatcher.WakeIfNeeded,
 	})
 	purge := newPurgeJob(s.Purge, b.committer, PurgeOptions{
 		Retention: o.Retention, Clock: b.clock, Health: o.Health, Logger: o.Logger,
@@ -74,6 +79,9 @@ func (b *workerBuilder) newJob(name, schedule string, run func(ctx context.Conte
 	return cronJob{name, schedule, run, b.o.Health.AddStage(name, newCronSchedule(schedule))}
 }
 
+// newGate returns a gate for a loop that polls Redis.
+func (b *workerBuilder) newGate() *changes.Gate { return b.o.Changes.NewGate(changes.LongestWait) }
+
 // buildStages builds the dispatcher, the executor and the completer, and the
 // committer that every part writes through.
 func (b *workerBuilder) buildStages(w *Worker) {
@@ -84,6 +92,7 @@ func (b *workerBuilder) buildStages(w *Worker) {
 
 	w.Dispatcher = newDispatcher(b.stores.Queue, b.stripe, flight, w.claims, DispatcherOptions{
 		Concurrency: o.Concurrency, Lease: o.Lease, Clock: b.clock, Health: o.Health,
+		Gate: b.newGate(),
 		NextPoll: earliestSchedule(newCronSchedule(o.Schedules.Capture),
 			newCronSchedule(o.Schedules.Expiry)),
 	})
@@ -120,8 +129,8 @@ func (b *workerBuilder) buildIntake(
 		Health: o.Health, Observer: b.observers.rejection, Logger: o.Logger,
 	})
 	refresher := intake.NewIntentRefresher(s.Refresh, b.stripe, b.committer, rejector,
-		intake.IntentRefresherOptions{ListAbove: o.ListReadsAbove, Clock: b.clock,
-			Health: o.Health, Logger: o.Logger})
+		intake.IntentRefresherOptions{ListAbove: o.ListReadsAbove, Gate: b.newGate(),
+			Clock: b.clock, Health: o.Health, Logger: o.Logger})
 	inbox := intake.NewRequestInboxConsumer(
 		s.Inbox,
 		w.Scheduler,
@@ -156,12 +165,13 @@ func (b *workerBuilder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconci
 	})
 	verifier := reconcile.NewVerifier(s.Unverified, b.stripe, b.committer,
 		reconcile.VerifierOptions{
-			Wake: b.wake, ListAbove: o.ListReadsAbove, Clock: b.clock, Health: o.Health,
+			Wake: b.wake, ListAbove: o.ListReadsAbove, Gate: b.newGate(),
+			Clock: b.clock, Health: o.Health,
 		})
 	mirror := reconcile.NewMetadataMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,
 		reconcile.MetadataMirrorOptions{
 			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.HasWaitedForBudget,
-			Clock: b.clock, Health: o.Health, Logger: o.Logger,
+			Gate: b.newGate(), Clock: b.clock, Health: o.Health, Logger: o.Logger,
 		})
 	return verifier, mirror
 }
@@ -180,8 +190,11 @@ func (b *workerBuilder) buildStatus(w *Worker) *RedisCheckJob {
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
 		redis: redis, doubleHeld: w.DoubleHeld,
+		counts:         reportedCounts{gate: o.Changes.NewGate(countsLongestWait)},
+		doubleHeldGate: o.Changes.NewGate(countsLongestWait),
 		capacity: query.NewCapacityForecaster(b.stores.Capacity, query.CapacityForecasterOptions{
 			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
+			Gate: o.Changes.NewGate(query.ForecastLongestWait),
 		}),
 		o: StatusOptions{
 			Replica: o.Replica, Schedule: o.Schedules.Report, Clock: b.clock, Health: o.Health,

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/health"
@@ -123,7 +124,9 @@ type StatusJob struct {
 	redis      *RedisCheckJob
 	o          StatusOptions
 
-	rateLimited bool // whether the last report had this condition
+	counts         reportedCounts
+	doubleHeldGate *changes.Gate // closed while no hold is held twice
+	rateLimited    bool          // whether the last report had this condition
 	// when each stalled stage was last logged; only Run uses it
 	stalledLoggedAt map[string]time.Time
 }
@@ -187,17 +190,10 @@ func (j *StatusJob) heartbeatTTL() time.Duration {
 }
 
 func (j *StatusJob) reportHoldCounts(ctx context.Context, alive int) error {
-	counts, err := j.store.CountHolds(ctx)
+	counts, nearest, err := j.counts.read(ctx, j.store)
 	if err != nil {
 		return err
 	}
-	nearest := time.Time{}
-	if first, _, err := j.store.ReadPage(ctx, hold.SetExpiring, hold.SortedSetPosition{},
-		1); err == nil &&
-		len(first) > 0 {
-		nearest = first[0].Hold.ExpiresAt
-	}
-	counts.Ready = max(0, counts.Open-counts.Scheduled-counts.Working-counts.Attention)
 	j.o.Logger.Debug("report", zap.Int64("open", counts.Open),
 		zap.Int64("scheduled", counts.Scheduled),
 		zap.Int64("working", counts.Working), zap.Int64("attention", counts.Attention),

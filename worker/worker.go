@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/authorize"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/execute"
@@ -24,6 +25,7 @@ const deregisterTimeout = time.Second
 // store.Store implements each of them; wiring.NewStores fills them in.
 type Stores struct {
 	Queue      Queue
+	Changes    changes.Store
 	Deadlines  DeadlineStore
 	Purge      PurgeStore
 	Status     StatusStore

@@ -152,6 +152,7 @@ for i, id in ipairs(ids) do
   end
 end
 
+if next(seen) then count_change(KEYS[KEY_CHANGES]) end
 -- Add to the next set before removing from the last one: after a crash, Redis
 -- can come back with only the first of these commands.
 for _, set in ipairs(sets) do

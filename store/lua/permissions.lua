@@ -18,7 +18,7 @@ for i = 3, #ARGV do
     allowed = redis.acl_check_cmd(command)
   elseif command == 'EVAL' or command == 'EVALSHA' then
     allowed = redis.acl_check_cmd(command, '', '0')
-  elseif command == 'DEL' or command == 'EXISTS' then -- every argument is a key
+  elseif command == 'DEL' or command == 'EXISTS' or command == 'MGET' then -- every argument is a key
     allowed = redis.acl_check_cmd(command, ARGV[1], ARGV[2])
   elseif command == 'XGROUP' then
     allowed = redis.acl_check_cmd(command, 'CREATE', ARGV[1], 'holdd', '0')

@@ -3,6 +3,7 @@
 -- KEYS:
 --   KEYS[1]  dead letters
 --   KEYS[2]  requeued events
+--   KEYS[3]  changes
 -- ARGV:
 --   ARGV[1]  maximum number of dead letters
 --   then the ids of the dead letters; none: all
@@ -25,4 +26,5 @@ else
     requeue(entry)
   end
 end
+if requeued > 0 then count_change(KEYS[3]) end
 return {requeued}

@@ -82,7 +82,8 @@ type PromoteResult struct {
 	Now           time.Time       // Redis' time
 	PromotedHolds int             // holds that became ready
 	ExpiredLeases int             // leases that ended without a report
-	NextDueAt     time.Time       // when the next hold is due, zero if none is scheduled
+	NextDueAt     time.Time       // of the next scheduled hold, zero if there is none
+	NextLeaseEnd  time.Time       // when the next lease ends, zero if no hold is leased
 	More          bool            // the limit was reached and more holds are due
 	Lanes         []RateLimitLane // nearest deadline first
 	MoreLanes     bool            // other lanes may have ready holds, beside these and the skipped ones

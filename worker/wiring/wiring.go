@@ -40,6 +40,7 @@ func NewWorkerWithStores(
 func NewStores(s *store.Store) worker.Stores {
 	return worker.Stores{
 		Queue:      s,
+		Changes:    s,
 		Deadlines:  s,
 		Purge:      s,
 		Status:     s,

@@ -16,6 +16,7 @@ import (
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
@@ -81,13 +82,14 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisHealthReporter(o.Logger)
-	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m, redis))
+	watcher := changes.NewWatcher(st)
+	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m, redis, watcher))
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
 	w, err := wiring.NewWorker(st, stripe,
-		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, st,
-			account.known.Load))
+		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, watcher,
+			st, account.known.Load))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
@@ -53,7 +54,8 @@ func holdRules(s *config.Settings) hold.DecisionRules {
 
 func workerOptions(
 	o *Options, replica string, livemode bool, observer workerObserver,
-	redis *health.RedisHealthReporter, inspector worker.RedisInspector, accountKnown func() bool,
+	redis *health.RedisHealthReporter, watcher *changes.Watcher, inspector worker.RedisInspector,
+	accountKnown func() bool,
 ) worker.Options {
 	s, rates := o.Settings, stripeRates(o.Settings, livemode)
 	return worker.Options{
@@ -64,7 +66,7 @@ func workerOptions(
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout,
 		Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
-		Health: redis, RedisInspector: inspector, AccountKnown: accountKnown,
+		Health: redis, Changes: watcher, RedisInspector: inspector, AccountKnown: accountKnown,
 		DecodeRequest: api.DecodeScheduleRequest,
 	}
 }
@@ -81,12 +83,12 @@ func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 
 func alertOptions(
 	o *Options, st *store.Store, replica string, livemode bool, m *metrics,
-	redis *health.RedisHealthReporter,
+	redis *health.RedisHealthReporter, watcher *changes.Watcher,
 ) alert.Options {
 	s := o.Settings
 	a := alert.Options{Stores: alert.Stores{Events: st, Leases: st, Requeued: st,
 		SystemEvents: st, Sinks: st}, Replica: replica, Logger: o.Logger, Observer: m,
-		Health:  redis,
+		Health: redis, Changes: watcher,
 		PingURL: s.PingURL.Reveal(), RunbookURL: s.RunbookURL, Livemode: livemode,
 		Version: o.Version}
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked by config

@@ -15,6 +15,12 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- count_change counts a change of a partition. A script that changes what a
+-- replica polls calls it, so that the replicas poll again.
+local function count_change(changes)
+  redis.call('INCR', changes)
+end
+
 -- decode_uint48 returns the number in 6 bytes of s, big endian.
 local function decode_uint48(s, from)
   local b1, b2, b3, b4, b5, b6 = byte(s, from, from + 5)
