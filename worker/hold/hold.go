@@ -245,6 +245,8 @@ type Hold struct {
 	// PreviousState is the state of a claimed hold before its claim. The hold
 	// returns to it if nothing was sent.
 	PreviousState State
+
+	Unknown UnknownFields // of a later release
 }
 
 // StateAt returns the state to show: a scheduled hold whose time has come is
@@ -297,6 +299,7 @@ type HistoryEntry struct {
 	Answer    AnswerKind // of an attempt
 	Cause     Cause
 	Note      string // at most MaxNoteBytes
+	Unknown   UnknownFields
 }
 
 // appendHistory adds an entry. Beyond MaxHistory it drops the oldest but the

@@ -1,0 +1,37 @@
+package hold
+
+import "errors"
+
+// ErrUnreadableRecord is wrapped by the store's errors about records that it
+// cannot read. The store still returns the other records.
+var ErrUnreadableRecord = errors.New(
+	"unreadable record: written by another program or by a newer holdd")
+
+// UnreadableRecordError names a hold whose record the store cannot read. It
+// wraps [ErrUnreadableRecord].
+type UnreadableRecordError struct{ HoldID string }
+
+func (e *UnreadableRecordError) Error() string {
+	return "hold " + e.HoldID + ": " + ErrUnreadableRecord.Error()
+}
+
+// Unwrap returns [ErrUnreadableRecord].
+func (e *UnreadableRecordError) Unwrap() error { return ErrUnreadableRecord }
+
+// UnreadableHolds returns the ids of the holds whose records err says are
+// unreadable, in the order of the errors.
+func UnreadableHolds(err error) []string {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree of errors itself
+	case *UnreadableRecordError:
+		return []string{e.HoldID}
+	case interface{ Unwrap() []error }:
+		var ids []string
+		for _, one := range e.Unwrap() {
+			ids = append(ids, UnreadableHolds(one)...)
+		}
+		return ids
+	case interface{ Unwrap() error }:
+		return UnreadableHolds(e.Unwrap())
+	}
+	return nil
+}
