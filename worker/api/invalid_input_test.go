@@ -385,6 +385,7 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 		400: {hold.InvalidIdempotencyKey},
 		402: {hold.CardDeclined},
 		404: {hold.HoldNotFound, hold.IntentNotFound, hold.AuthorizationNotFound},
+		500: {hold.RecordUnreadable},
 		503: {hold.OutcomeUnknown},
 		409: {hold.IdempotencyKeyReused, hold.InProgress, hold.AuthorizationAbandoned,
 			hold.HoldExists, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled,

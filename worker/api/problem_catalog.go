@@ -112,6 +112,7 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.NotCapturable, 422, "The PaymentIntent holds no money"},
 	{hold.NothingToChange, 422, "The request changes nothing"},
 	{InternalError, 500, "Internal error"},
+	{hold.RecordUnreadable, 500, "The hold's record is unreadable"},
 	{Unavailable, 503, "Temporarily unavailable"},
 	{hold.OutcomeUnknown, 503, "The outcome of the authorization is not known yet"},
 }

@@ -46,6 +46,7 @@ const (
 	IncrementUnavailable ProblemCode = "increment_unavailable"
 	Declined             ProblemCode = "declined"
 	NotRenewable         ProblemCode = "not_renewable"
+	RecordUnreadable     ProblemCode = "record_unreadable"
 
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"

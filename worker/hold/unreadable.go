@@ -18,6 +18,12 @@ func (e *UnreadableRecordError) Error() string {
 // Unwrap returns [ErrUnreadableRecord].
 func (e *UnreadableRecordError) Unwrap() error { return ErrUnreadableRecord }
 
+// NewUnreadableProblem refuses a request for a hold whose record is unreadable.
+func NewUnreadableProblem(id string) *Problem {
+	return newProblem(RecordUnreadable, "", "the record of hold %s in Redis is unreadable: a newer "+
+		"holdd or another program wrote it. Upgrade holdd again", id)
+}
+
 // UnreadableHolds returns the ids of the holds whose records err says are
 // unreadable, in the order of the errors.
 func UnreadableHolds(err error) []string {

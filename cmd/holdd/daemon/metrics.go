@@ -172,7 +172,8 @@ func (m *metrics) registerCollectors(
 	m.registry.MustRegister(
 		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st,
 			doubled: w.DoubleHeld}).collect),
-		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st))
+		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st),
+		collectUnreadable(st))
 }
 
 // registerConnectionCounter registers the counter of all listeners.
