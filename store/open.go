@@ -57,6 +57,7 @@ type Store struct {
 	*ReconcileRuns
 	*AuthorizationAttempts
 	*KeyedRequests
+	*Erasure
 
 	conn               *redisConn
 	allowUnsafe        bool
@@ -77,6 +78,7 @@ func newStore(c *redisConn, rates RateLimits) *Store {
 		ReconcileRuns:         &ReconcileRuns{c},
 		AuthorizationAttempts: &AuthorizationAttempts{c},
 		KeyedRequests:         &KeyedRequests{c},
+		Erasure:               &Erasure{c},
 		conn:                  c,
 		recordedProperties:    map[string]string{},
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/reconcile"
+	"github.com/holdd/holdd/worker/repair"
 	"go.uber.org/zap"
 )
 
@@ -39,6 +40,7 @@ type Stores struct {
 	Reconcile  reconcile.Stores
 	Unverified reconcile.UnverifiedStore
 	Unmirrored reconcile.UnmirroredStore
+	Repair     repair.Store
 }
 
 // StripeClient sends calls to Stripe and reports its state. gateway.Caller
@@ -100,6 +102,7 @@ type Worker struct {
 	Reconciler *reconcile.Reconciler
 	Readiness  *ReadinessChecker
 	Dispatcher *Dispatcher
+	Repairer   *repair.Repairer
 
 	o         Options
 	status    *StatusJob

@@ -172,7 +172,8 @@ var systemAlerts = map[hold.EventType]systemAlertRule{
 		kind: RecordUnreadable, severity: Critical,
 		summary: "records of holds are unreadable: {detail}",
 		next:    "holdd leaves these holds alone, also at their deadlines; the others go on.",
-		action:  "start the newer holdd again that wrote them.",
+		action: "start the newer holdd again that wrote them; " +
+			"a record that no release can read: holdd repair HOLD.",
 	},
 	event.RecordsReadable: {
 		kind: RecordUnreadable, severity: Critical, resolved: true,

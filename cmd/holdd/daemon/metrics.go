@@ -128,7 +128,7 @@ func (m *metrics) createAlertedSeries() {
 		hold.EventAttention: {hold.CauseAmountTooLarge, hold.CauseNotFound, hold.CauseRefused,
 			hold.CauseKeyConflict, hold.CauseNotCapturable,
 			hold.CauseMismatch, hold.CauseReview, hold.CauseInsideMargin, hold.CauseNoOutcome,
-			hold.CauseFeeTooLarge, hold.CauseContradiction},
+			hold.CauseFeeTooLarge, hold.CauseContradiction, hold.CauseRecordUnreadable},
 	} {
 		for _, cause := range causes {
 			m.holdEvents.WithLabelValues(string(event), causeLabel(cause))
