@@ -120,8 +120,9 @@ var english = texts{
 	"cause.unavailable":   "the card does not allow it", "cause.too_late": "too late",
 	"cause.superseded":    "another request took its place",
 	"cause.not_renewable": "no saved card", "cause.declined": "declined by the bank",
-	"cause.requires_action": "the bank requires the cardholder",
-	"cause.renewal_limit":   "renewed as often as allowed",
+	"cause.requires_action":   "the bank requires the cardholder",
+	"cause.renewal_limit":     "renewed as often as allowed",
+	"cause.record_unreadable": "the record was unreadable; check the terms",
 
 	"hold.settled": "settled",
 	"hold.working": "holdd is working on it; the page shows the outcome when Stripe has answered.",
