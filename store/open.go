@@ -153,7 +153,7 @@ func (s *Store) RecordAccount(ctx context.Context, id string) error {
 // recordOrCheckProperty records a property of this Redis at the first start. At
 // a later start it fails if Redis has another value.
 func (s *Store) recordOrCheckProperty(ctx context.Context, key, value, mismatch string) error {
-	if err := s.conn.client.SetNX(ctx, key, value, 0).Err(); err != nil {
+	if _, err := s.conn.setMissing(ctx, key, value, 0); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
 	}
 	recorded, err := s.conn.client.Get(ctx, key).Result()
@@ -182,7 +182,7 @@ func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
 	properties := maps.Clone(s.recordedProperties)
 	s.mu.Unlock()
 	for _, key := range slices.Sorted(maps.Keys(properties)) {
-		wrote, err := s.conn.client.SetNX(ctx, key, properties[key], 0).Result()
+		wrote, err := s.conn.setMissing(ctx, key, properties[key], 0)
 		if err != nil {
 			return lost, err
 		}

@@ -104,6 +104,7 @@ for _, lane in ipairs(lanes) do
   first = lane.last + 1
 end
 
+write_despite_maxmemory('ZREM', KEYS[1])
 -- Add to the next set before removing from the last one: after a crash, Redis
 -- can come back with only the first of these commands.
 if #leases > 0 then redis.call('ZADD', KEYS[1], unpack(leases)) end

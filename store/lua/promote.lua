@@ -35,6 +35,7 @@ local nearest = {} -- by lane
 local function promote(from)
   local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
+  write_despite_maxmemory('ZREM', from)
   local recs = redis.call('HMGET', KEYS[3], unpack(ids))
   local join_lanes, retry_later, remove = {}, {}, {}
   for i, id in ipairs(ids) do
@@ -94,7 +95,10 @@ for i = 1, #lanes, 2 do
     local key = KEYS[5] .. ':' .. lane
     local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
     if head[2] then
-      if head[2] ~= lanes[i + 1] then redis.call('ZADD', KEYS[4], head[2], lane) end
+      if head[2] ~= lanes[i + 1] then
+        write_despite_maxmemory('ZREM', KEYS[4])
+        redis.call('ZADD', KEYS[4], head[2], lane)
+      end
       reply[#reply + 1] = lane
       reply[#reply + 1] = head[2]
       reply[#reply + 1] = redis.call('ZCARD', key)

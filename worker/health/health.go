@@ -23,6 +23,10 @@ import (
 // request again.
 var ErrUnavailable = errors.New("temporarily unavailable: send the same again in a moment")
 
+// ErrMemoryLimit is wrapped by errors of requests that Redis refused because it
+// has reached maxmemory. Nothing was written. It wraps [ErrUnavailable].
+var ErrMemoryLimit = fmt.Errorf("the memory of Redis is full: %w", ErrUnavailable)
+
 // logInterval limits how often an error is logged that every poll finds again.
 const logInterval = time.Minute
 
@@ -97,6 +101,9 @@ func (r *RedisHealthReporter) ReportUnavailable(
 		r.ReportError(ctx, operation, err)
 		r.log.Debug("request failed: Redis unavailable", zap.String("operation", operation),
 			zap.Error(err))
+	}
+	if IsMemoryLimit(err) {
+		return fmt.Errorf("%w (%s)", ErrMemoryLimit, operation)
 	}
 	return fmt.Errorf("%w (%s)", ErrUnavailable, operation)
 }
