@@ -56,6 +56,9 @@ type Settings struct {
 	CallbackSecretFile string
 
 	Retention time.Duration // how long settled holds are kept
+	// AuditStream is about how many entries of who changed which hold are kept;
+	// 0: none.
+	AuditStream int
 	// EventsMaxSize is the size to which a partition's event stream is trimmed, in bytes.
 	EventsMaxSize int
 	MirrorTerms   bool // write a hold's terms to its intent's metadata

@@ -22,6 +22,7 @@ const (
 
 	keyInbox    = "holdd:inbox"          // stream of requests
 	keyRejected = "holdd:inbox:rejected" // stream of rejected requests
+	keyAudit    = "holdd:audit"          // stream of who changed which hold, see audit.go
 
 	keyPublishedSubjects = "holdd:{0}:published" // zset: subjects of events, by time
 	keyEpisodes          = "holdd:{0}:episodes"  // hash: condition -> open episode

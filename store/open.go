@@ -34,6 +34,9 @@ type Options struct {
 	// MaxEventBytes is the size to which a partition's stream of events is
 	// trimmed. 0 means 32 MiB.
 	MaxEventBytes int
+	// AuditEntries is about how many entries the audit stream keeps. 0 writes
+	// none.
+	AuditEntries int
 	// PoolSize is the maximum number of connections to each Redis server. 0
 	// means 16.
 	PoolSize int
@@ -57,6 +60,7 @@ type Store struct {
 	*ReconcileRuns
 	*AuthorizationAttempts
 	*KeyedRequests
+	*Audit
 
 	conn               *redisConn
 	allowUnsafe        bool
@@ -77,6 +81,7 @@ func newStore(c *redisConn, rates RateLimits) *Store {
 		ReconcileRuns:         &ReconcileRuns{c},
 		AuthorizationAttempts: &AuthorizationAttempts{c},
 		KeyedRequests:         &KeyedRequests{c},
+		Audit:                 &Audit{conn: c},
 		conn:                  c,
 		recordedProperties:    map[string]string{},
 	}
@@ -106,7 +111,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 		c.partitions = append(c.partitions, newPartitionKeys(p))
 	}
 	s = newStore(c, o.Rates)
-	s.allowUnsafe = o.AllowUnsafe
+	s.allowUnsafe, s.keep = o.AllowUnsafe, o.AuditEntries
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, nil, unreachableError(o.URL, err)
 	}

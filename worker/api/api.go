@@ -58,6 +58,9 @@ type Options struct {
 	// Console serves /console/. Nil: 404.
 	Console ConsoleHandler
 	Logger  *zap.Logger // nil: nothing is logged
+	// Refusals logs refused authentication; nil: to Logger. The console has the
+	// same one.
+	Refusals *RefusalLog
 	// LogLevel is the level of Logger, which operators may change. Nil: they
 	// may not.
 	LogLevel *zap.AtomicLevel
@@ -89,6 +92,9 @@ func (o *Options) checkAndSetDefaults() error {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
+	if o.Refusals == nil {
+		o.Refusals = NewRefusalLog(o.Logger)
+	}
 	if o.Version == "" {
 		o.Version = "unknown"
 	}
@@ -107,6 +113,7 @@ type API struct {
 	webhook        *webhookHandler
 	repeats        *repeatHandler
 	logLevel       *logLevelControl
+	refusals       *RefusalLog
 	// webhookElsewhere says that another listener serves the webhooks.
 	webhookElsewhere bool
 	log              *zap.Logger
@@ -158,6 +165,7 @@ func New(o Options) (*API, error) {
 		webhook:        newWebhookHandler(o.Webhook, bodies, o.Logger),
 		repeats:        newRepeatHandler(mux, &o, r),
 		logLevel:       logLevel,
+		refusals:       o.Refusals,
 		log:            o.Logger,
 
 		webhookElsewhere: o.WebhookElsewhere,
@@ -203,6 +211,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p := a.access.authenticate(r, c); p != nil {
+		a.reportRefusal(r, p, c)
 		rejectUnread(w, r, p.write)
 		return
 	}
@@ -225,6 +234,15 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	}
 	c.header, c.body = r.Header, body.bytes
 	a.serveInSlot(w, r, c)
+}
+
+// reportRefusal logs that a request was refused for its token or its sender.
+func (a *API) reportRefusal(r *http.Request, p *Problem, c *requestInfo) {
+	by := ""
+	if p.Code == TokenReadOnly {
+		by = c.by
+	}
+	a.refusals.Report(r, string(p.Code), by)
 }
 
 // rejectUnread writes a problem before the request's body is read. It closes

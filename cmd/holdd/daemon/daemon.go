@@ -43,6 +43,8 @@ type Options struct {
 	// DialRedis replaces the network to Redis, for a Redis in the same process.
 	// May be nil.
 	DialRedis func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	refusals *api.RefusalLog // of API and console
 }
 
 // ErrSetting is wrapped by errors of [Run] that only another setting fixes.
@@ -88,6 +90,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	o.refusals = api.NewRefusalLog(o.Logger)
 	secrets, sessions := &webhookSecrets{}, &consoleTokens{}
 	secrets.set(o.Settings)
 	sessions.Store(tokens)

@@ -31,7 +31,7 @@ func storeOptions(o *Options, livemode bool) store.Options {
 	return store.Options{
 		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: livemode,
 		AllowUnsafe: s.AllowUnsafeRedis, Rates: stripeRates(s, livemode), MaxEventBytes: s.EventsMaxSize,
-		Dialer: o.DialRedis,
+		AuditEntries: s.AuditStream, Dialer: o.DialRedis,
 	}
 }
 
@@ -116,6 +116,7 @@ func apiOptions(
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
 		Rules:  holdRules(o.Settings),
 		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
+		Refusals: o.refusals,
 	}
 	if pages != nil {
 		a.Console = pages
@@ -136,7 +137,7 @@ func newConsole(
 		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
-		Logger: o.Logger,
+		Logger: o.Logger, ReportRefusal: o.refusals.Report,
 	}
 	if tokens.Load() != nil {
 		c.Tokens = tokens
