@@ -170,6 +170,13 @@ func (r *RedisHealthReporter) AddStage(name string, schedule Schedule) *Stage {
 	return s
 }
 
+// RemoveStage removes a stage that has ended.
+func (r *RedisHealthReporter) RemoveStage(s *Stage) {
+	r.stages.mu.Lock()
+	defer r.stages.mu.Unlock()
+	r.stages.list = slices.DeleteFunc(r.stages.list, func(other *Stage) bool { return other == s })
+}
+
 // StartStages begins to watch the stages: the worker runs.
 func (r *RedisHealthReporter) StartStages() {
 	now := time.Now()

@@ -80,10 +80,14 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisHealthReporter(o.Logger)
-	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m, redis))
+	newNotifier := func(s *config.Settings) (*alert.Notifier, error) {
+		return alert.New(alertOptions(&o, s, st, replica, stripe.Livemode(), m, redis))
+	}
+	first, err := newNotifier(o.Settings)
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
+	notifier := newCurrentNotifier(first)
 	w, err := wiring.NewWorker(st, stripe,
 		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, st,
 			account.known.Load))
@@ -103,7 +107,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	m.createAlertedSinkSeries(notifier.SinkNames())
+	m.createAlertedSinkSeries(first.SinkNames())
 	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
 	m.registerCollectors(w, st, redis)
@@ -121,7 +125,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	if o.Reload != nil {
 		reloader := &settingsReloader{o: &o, current: o.Settings, tokens: tokens, handler: handler,
-			stripe: stripe, account: account, secrets: secrets, sessions: sessions}
+			stripe: stripe, account: account, secrets: secrets, sessions: sessions,
+			notifier: notifier, newNotifier: newNotifier, metrics: m}
 		go reloader.run(ctx)
 	}
 	reportStarted(&o, servers, stripe.Livemode())
@@ -196,7 +201,7 @@ type daemonProcess struct {
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
 func startParts(
-	ctx context.Context, w *worker.Worker, notifier *alert.Notifier, servers []*apiServer,
+	ctx context.Context, w *worker.Worker, notifier *currentNotifier, servers []*apiServer,
 ) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	p := &daemonProcess{servers: servers, stopWorker: stopWorker, workerDone: make(chan error, 1),

@@ -72,7 +72,7 @@ func workerOptions(
 // workerObserver is the metrics, and passes readiness to the notifier as well.
 type workerObserver struct {
 	*metrics
-	notifier *alert.Notifier
+	notifier *currentNotifier
 }
 
 func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
@@ -80,10 +80,9 @@ func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 }
 
 func alertOptions(
-	o *Options, st *store.Store, replica string, livemode bool, m *metrics,
+	o *Options, s *config.Settings, st *store.Store, replica string, livemode bool, m *metrics,
 	redis *health.RedisHealthReporter,
 ) alert.Options {
-	s := o.Settings
 	a := alert.Options{Stores: alert.Stores{Events: st, Leases: st, Requeued: st,
 		SystemEvents: st, Sinks: st}, Replica: replica, Logger: o.Logger, Observer: m,
 		Health:  redis,
@@ -104,7 +103,7 @@ func alertOptions(
 }
 
 func apiOptions(
-	o *Options, w *worker.Worker, notifier *alert.Notifier, requests api.RequestStore,
+	o *Options, w *worker.Worker, notifier *currentNotifier, requests api.RequestStore,
 	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets, pages *console.Console,
 ) api.Options {
 	a := api.Options{
@@ -126,7 +125,7 @@ func apiOptions(
 
 // newConsole returns nil if the settings switch the console off.
 func newConsole(
-	o *Options, w *worker.Worker, notifier *alert.Notifier, st *store.Store,
+	o *Options, w *worker.Worker, notifier *currentNotifier, st *store.Store,
 	redis *health.RedisHealthReporter, livemode bool, tokens *consoleTokens,
 ) (*console.Console, error) {
 	s := o.Settings
