@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -61,6 +62,9 @@ type Options struct {
 	// Refusals logs refused authentication; nil: to Logger. The console has the
 	// same one.
 	Refusals *RefusalLog
+	// Stage records whether requests that change something fail because of
+	// Redis; may be nil.
+	Stage *health.Stage
 	// LogLevel is the level of Logger, which operators may change. Nil: they
 	// may not.
 	LogLevel *zap.AtomicLevel
@@ -114,6 +118,7 @@ type API struct {
 	repeats        *repeatHandler
 	logLevel       *logLevelControl
 	refusals       *RefusalLog
+	stage          *health.Stage
 	// webhookElsewhere says that another listener serves the webhooks.
 	webhookElsewhere bool
 	log              *zap.Logger
@@ -166,6 +171,7 @@ func New(o Options) (*API, error) {
 		repeats:        newRepeatHandler(mux, &o, r),
 		logLevel:       logLevel,
 		refusals:       o.Refusals,
+		stage:          o.Stage,
 		log:            o.Logger,
 
 		webhookElsewhere: o.WebhookElsewhere,
@@ -275,6 +281,11 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 			return
 		}
 		defer release()
+	}
+	if a.stage != nil && !isReadOnlyMethod(r.Method) {
+		var run *health.StageRun
+		ctx, run = a.stage.BeginRun(ctx)
+		defer run.End()
 	}
 	a.repeats.serve(w, r.WithContext(ctx), c)
 }

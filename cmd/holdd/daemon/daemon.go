@@ -45,6 +45,7 @@ type Options struct {
 	DialRedis func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	refusals *api.RefusalLog // of API and console
+	apiStage *health.Stage
 }
 
 // ErrSetting is wrapped by errors of [Run] that only another setting fixes.
@@ -53,6 +54,9 @@ var ErrSetting = store.ErrInvalidSetting
 const (
 	startTimeout       = 15 * time.Second // for the store's checks of Redis
 	apiShutdownTimeout = 5 * time.Second  // for requests in progress
+	// apiFailureTTL is how long failed requests make a replica not ready. Then
+	// it gets requests again.
+	apiFailureTTL = 2 * time.Minute
 )
 
 // Run runs the daemon. It returns when ctx has ended and all parts have
@@ -94,7 +98,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	o.refusals = api.NewRefusalLog(o.Logger)
+	o.refusals, o.apiStage = api.NewRefusalLog(o.Logger), redis.AddStage("api", nil)
+	o.apiStage.SetFailureTTL(apiFailureTTL)
 	secrets, sessions := &webhookSecrets{}, &consoleTokens{}
 	secrets.set(o.Settings)
 	sessions.Store(tokens)

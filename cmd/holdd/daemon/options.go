@@ -115,7 +115,7 @@ func apiOptions(
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
 		Rules:  holdRules(o.Settings),
 		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
-		Refusals: o.refusals,
+		Refusals: o.refusals, Stage: o.apiStage,
 	}
 	if pages != nil {
 		a.Console = pages
