@@ -84,7 +84,7 @@ func (s *Settings) Livemode() bool { return isLiveKey(s.StripeAPIKey.Reveal()) }
 
 // ListensOnLoopback reports whether only this machine can reach Listen, so that
 // no token is needed.
-func (s *Settings) ListensOnLoopback() bool { return isLoopbackAddress(s.Listen) }
+func (s *Settings) ListensOnLoopback() bool { return IsLoopbackAddress(s.Listen) }
 
 // Warnings returns sentences about settings that are valid and may be a
 // mistake.
@@ -120,7 +120,8 @@ func (s *Settings) IsOrganizationKey() bool {
 	return strings.HasPrefix(s.StripeAPIKey.Reveal(), "sk_org_")
 }
 
-func isLoopbackAddress(listen string) bool {
+// IsLoopbackAddress reports whether only this machine reaches an address.
+func IsLoopbackAddress(listen string) bool {
 	if strings.HasPrefix(listen, "unix://") {
 		return true
 	}
