@@ -180,6 +180,9 @@ func alertFields(s *Settings) []*settingField {
 		{key: "events_max_size", defaultText: "32MiB",
 			usage:        "size to which a partition's event stream is trimmed",
 			settingCodec: sizeCodec(&s.EventsMaxSize, 1<<20, 64<<30)},
+		{key: "audit_stream", defaultText: "0",
+			usage:        "entries to keep of who changed which hold; 0: none",
+			settingCodec: numberCodec(&s.AuditStream, 0, 100_000_000)},
 	}
 }
 

@@ -62,6 +62,9 @@ type Settings struct {
 	CallbackSecretFile string
 
 	Retention time.Duration // how long settled holds are kept
+	// AuditStream is about how many entries of who changed which hold are kept;
+	// 0: none.
+	AuditStream int
 	// EventsMaxSize is the size to which a partition's event stream is trimmed, in bytes.
 	EventsMaxSize int
 	MirrorTerms   bool // write a hold's terms to its intent's metadata
@@ -87,7 +90,7 @@ func (s *Settings) Livemode() bool { return isLiveKey(s.StripeAPIKey.Reveal()) }
 
 // ListensOnLoopback reports whether only this machine can reach Listen, so that
 // no token is needed.
-func (s *Settings) ListensOnLoopback() bool { return isLoopbackAddress(s.Listen) }
+func (s *Settings) ListensOnLoopback() bool { return IsLoopbackAddress(s.Listen) }
 
 // Warnings returns sentences about settings that are valid and may be a
 // mistake.
@@ -123,7 +126,8 @@ func (s *Settings) IsOrganizationKey() bool {
 	return strings.HasPrefix(s.StripeAPIKey.Reveal(), "sk_org_")
 }
 
-func isLoopbackAddress(listen string) bool {
+// IsLoopbackAddress reports whether only this machine reaches an address.
+func IsLoopbackAddress(listen string) bool {
 	if strings.HasPrefix(listen, "unix://") {
 		return true
 	}

@@ -22,6 +22,7 @@ const (
 
 	keyInbox    = "holdd:inbox"          // stream of requests
 	keyRejected = "holdd:inbox:rejected" // stream of rejected requests
+	keyAudit    = "holdd:audit"          // stream of who changed which hold, see audit.go
 
 	keyQuarantine = "holdd:quarantine" // stream of unreadable records that were replaced
 

@@ -79,7 +79,11 @@ type workerBuilder struct {
 
 // newJob returns a cron job that is a stage of its own.
 func (b *workerBuilder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
-	return cronJob{name, schedule, run, b.o.Health.AddStage(name, newCronSchedule(schedule))}
+	stage := b.o.Health.AddStage(name, newCronSchedule(schedule))
+	// A call and what Redis needs for it end within this time, and a wait for
+	// the budget is reported as progress.
+	stage.SetMaxQuiet(health.StallLimit + 2*b.o.CallTimeout)
+	return cronJob{name, schedule, run, stage}
 }
 
 // newGate returns a gate for a loop that polls Redis.

@@ -75,7 +75,7 @@ alerts before one expires.
 	}{
 		{"daemon", "The daemon:", constructors{
 			newServeCommand, newDoctorCommand, newConfigCommand, newLogLevelCommand,
-			newRepartitionCommand,
+			newRepartitionCommand, newHistoryCommand,
 		}},
 		{"holds", "Holds:", constructors{
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,

@@ -21,6 +21,7 @@
 -- Reply: for each milestone
 --   1 if it moved, 0 if its score or the version of the record has changed
 local reply, n, any_moved = {}, 2, false
+write_despite_maxmemory('ZREM', KEYS[1])
 while ARGV[n] do
   local id, version, to = ARGV[n + ADVANCE_ID], ARGV[n + ADVANCE_VERSION], ARGV[n + ADVANCE_TO]
   local score = redis.call('ZSCORE', KEYS[1], id)

@@ -105,6 +105,7 @@ for _, lane in ipairs(lanes) do
   first = lane.last + 1
 end
 
+write_despite_maxmemory('ZREM', KEYS[1])
 if #ids > 0 then count_change(KEYS[5]) end
 -- Add to the next set before removing from the last one: after a crash, Redis
 -- can come back with only the first of these commands.

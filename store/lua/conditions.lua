@@ -22,6 +22,7 @@
 --   CONDITION_CLEARED_EVENT  event of the end; "": none
 -- Reply: for each condition
 --   one of the CHANGE_ results, or 0 if nothing changed
+write_despite_maxmemory('HDEL', KEYS[1])
 local now = now_ms()
 local reply, n = {}, 5
 local function publish(event)

@@ -42,6 +42,7 @@ end
 local function promote(from)
   local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
+  write_despite_maxmemory('ZREM', from)
   count_change(KEYS[6])
   local recs = redis.call('HMGET', KEYS[3], unpack(ids))
   local join_lanes, retry_later, remove = {}, {}, {}
@@ -106,7 +107,10 @@ for i = 1, #lanes, 2 do
     local key = KEYS[5] .. ':' .. lane
     local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
     if head[2] then
-      if head[2] ~= lanes[i + 1] then redis.call('ZADD', KEYS[4], head[2], lane) end
+      if head[2] ~= lanes[i + 1] then
+        write_despite_maxmemory('ZREM', KEYS[4])
+        redis.call('ZADD', KEYS[4], head[2], lane)
+      end
       reply[#reply + 1] = lane
       reply[#reply + 1] = head[2]
       reply[#reply + 1] = redis.call('ZCARD', key)

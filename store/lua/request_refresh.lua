@@ -23,6 +23,7 @@
 local now = now_ms()
 local rec = redis.call('HGET', KEYS[1], ARGV[1])
 local member = ARGV[2]
+write_despite_maxmemory('ZREM', KEYS[2])
 if rec then
   if is_final(record_state(rec)) then return 3 end
   member = ARGV[1]

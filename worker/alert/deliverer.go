@@ -73,6 +73,7 @@ func newDeliverer(sendCtx context.Context, o *Options, s *sink, partition int) *
 
 // run delivers until ctx ends, whenever this replica has the lease.
 func (d *deliverer) run(ctx context.Context) {
+	defer d.redis.RemoveStage(d.stage)
 	for ctx.Err() == nil {
 		wait := d.standbyInterval() + rand.N(d.standbyInterval()/5)
 		saved, err := d.lease.acquire(ctx)

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -60,6 +61,12 @@ type Options struct {
 	// Console serves /console/. Nil: 404.
 	Console ConsoleHandler
 	Logger  *zap.Logger // nil: nothing is logged
+	// Refusals logs refused authentication; nil: to Logger. The console has the
+	// same one.
+	Refusals *RefusalLog
+	// Stage records whether requests that change something fail because of
+	// Redis; may be nil.
+	Stage *health.Stage
 	// LogLevel is the level of Logger, which operators may change. Nil: they
 	// may not.
 	LogLevel *zap.AtomicLevel
@@ -91,6 +98,9 @@ func (o *Options) checkAndSetDefaults() error {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
+	if o.Refusals == nil {
+		o.Refusals = NewRefusalLog(o.Logger)
+	}
 	if o.Version == "" {
 		o.Version = "unknown"
 	}
@@ -109,6 +119,8 @@ type API struct {
 	webhook        *webhookHandler
 	repeats        *repeatHandler
 	logLevel       *logLevelControl
+	refusals       *RefusalLog
+	stage          *health.Stage
 	// webhookElsewhere says that another listener serves the webhooks.
 	webhookElsewhere bool
 	log              *zap.Logger
@@ -161,6 +173,8 @@ func New(o Options) (*API, error) {
 		webhook:        newWebhookHandler(o.Webhook, bodies, o.Logger),
 		repeats:        newRepeatHandler(mux, &o, r),
 		logLevel:       logLevel,
+		refusals:       o.Refusals,
+		stage:          o.Stage,
 		log:            o.Logger,
 
 		webhookElsewhere: o.WebhookElsewhere,
@@ -206,6 +220,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p := a.access.authenticate(r, c); p != nil {
+		a.reportRefusal(r, p, c)
 		rejectUnread(w, r, p.write)
 		return
 	}
@@ -228,6 +243,15 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	}
 	c.header, c.body = r.Header, body.bytes
 	a.serveInSlot(w, r, c)
+}
+
+// reportRefusal logs that a request was refused for its token or its sender.
+func (a *API) reportRefusal(r *http.Request, p *Problem, c *requestInfo) {
+	by := ""
+	if p.Code == TokenReadOnly {
+		by = c.by
+	}
+	a.refusals.Report(r, string(p.Code), by)
 }
 
 // rejectUnread writes a problem before the request's body is read. It closes
@@ -260,6 +284,11 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 			return
 		}
 		defer release()
+	}
+	if a.stage != nil && !isReadOnlyMethod(r.Method) {
+		var run *health.StageRun
+		ctx, run = a.stage.BeginRun(ctx)
+		defer run.End()
 	}
 	a.repeats.serve(w, r.WithContext(ctx), c)
 }

@@ -27,6 +27,7 @@ const (
 	HostNotAllowed       hold.ProblemCode = "host_not_allowed"
 	CrossOriginRefused   hold.ProblemCode = "cross_origin_refused"
 	Unavailable          hold.ProblemCode = "unavailable"
+	StorageFull          hold.ProblemCode = "storage_full"
 	InternalError        hold.ProblemCode = "internal_error"
 	AmbiguousReference   hold.ProblemCode = "ambiguous_reference"
 	ReconcileRunNotFound hold.ProblemCode = "reconcile_run_not_found"
@@ -117,6 +118,7 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.RecordUnreadable, 500, "The hold's record is unreadable"},
 	{Unavailable, 503, "Temporarily unavailable"},
 	{hold.OutcomeUnknown, 503, "The outcome of the authorization is not known yet"},
+	{StorageFull, 507, "Redis has no memory for new holds"},
 }
 
 var problemKindByCode = func() map[hold.ProblemCode]problemStatusAndTitle {

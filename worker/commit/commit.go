@@ -26,6 +26,9 @@ type Store interface {
 	Commit(ctx context.Context, writes []hold.HoldWrite) ([]hold.CommitResult, error)
 	// AdvanceMilestones moves milestones without rewriting their records.
 	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneWrite) ([]bool, error)
+	// AppendAudit records who changed which hold, and returns the hash of the
+	// last entry; "" if the setting switches it off.
+	AppendAudit(ctx context.Context, entries []hold.AuditEntry) (hash string, err error)
 }
 
 // Observer records every committed event, for metrics. daemon.metrics
@@ -113,11 +116,17 @@ func (c *Committer) commit(
 		return nil, err
 	}
 	c.notifyCommitted(changes, results)
+	c.recordAudit(ctx, changes, results)
 	written = make([]bool, len(results))
 	for i, r := range results {
 		written[i] = r.IsCommitted()
 	}
 	return written, nil
+}
+
+// isOwn reports whether a result says that this committer wrote the change.
+func (ch *Change) isOwn(r hold.CommitResult) bool {
+	return r == hold.CommitWritten || r == hold.CommitRepeated && ch.unconfirmed
 }
 
 // notifyCommitted logs and counts the changes that this committer wrote, and
@@ -127,7 +136,7 @@ func (c *Committer) commit(
 func (c *Committer) notifyCommitted(changes []Change, results []hold.CommitResult) (n int) {
 	own := make([]bool, len(results))
 	for i, r := range results {
-		own[i] = r == hold.CommitWritten || r == hold.CommitRepeated && changes[i].unconfirmed
+		own[i] = changes[i].isOwn(r)
 		if r.IsCommitted() {
 			n++
 		}
@@ -286,14 +295,15 @@ func (c *Committer) logEvent(ch *Change, e hold.Event) {
 	if e.Cause != 0 {
 		cause = e.Cause.String()
 	}
-	fields := make([]zap.Field, 0, 16)
+	fields := make([]zap.Field, 0, 18)
 	fields = append(fields,
 		zap.String("event", string(e.Type)), zap.String("hold", h.ID),
 		zap.String("payment_intent", h.PaymentIntent), zap.String("account", h.Account),
 		zap.String("reference", h.Reference), zap.Int64("amount", amount),
 		zap.String("currency", h.Currency), zap.Uint32("attempt", countHistoryAttempts(h)),
 		zap.String("idempotency_key", ch.Call.Key), zap.String("request_id", a.RequestID),
-		zap.Int64("lateness_ms", ch.Lateness.Milliseconds()), zap.String("cause", cause))
+		zap.Int64("lateness_ms", ch.Lateness.Milliseconds()), zap.String("cause", cause),
+		zap.String("by", ch.Decision.By(ch.Before)))
 	if a.Kind != 0 && a.Kind != hold.AnswerOK {
 		fields = append(fields, zap.Stringer("answer", a.Kind), zap.String("code", a.Code),
 			zap.String("message", a.Message))

@@ -117,6 +117,9 @@ type Options struct {
 	Version       string
 	Rules         hold.DecisionRules
 	Logger        *zap.Logger // nil: nothing is logged
+	// ReportRefusal logs a sign-in that was refused; may be nil. by is the name
+	// of its token, if it has one.
+	ReportRefusal func(r *http.Request, code, by string)
 }
 
 // Console is the operator's web pages. It is an [http.Handler] of /console/.

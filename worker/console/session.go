@@ -116,7 +116,9 @@ func (c *Console) signInPage(q *request) (view, error) {
 			c.o.Logger.Info("console: signed in", zap.String("by", name))
 			return view{redirect: signInURL(next, "cookie")}, nil
 		}
-		c.o.Logger.Warn("console: sign-in with an unknown token")
+		if c.o.ReportRefusal != nil {
+			c.o.ReportRefusal(q.r, "token_invalid", "")
+		}
 		status, reason = http.StatusUnauthorized, "unknown"
 	}
 	var note part

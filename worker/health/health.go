@@ -26,6 +26,10 @@ var ErrUnavailable = errors.New("temporarily unavailable: send the same again in
 // maxHoldsLogged bounds the holds that a line of the log names.
 const maxHoldsLogged = 10
 
+// ErrMemoryLimit is wrapped by errors of requests that Redis refused because it
+// has reached maxmemory. Nothing was written. It wraps [ErrUnavailable].
+var ErrMemoryLimit = fmt.Errorf("the memory of Redis is full: %w", ErrUnavailable)
+
 // logInterval limits how often an error is logged that every poll finds again.
 const logInterval = time.Minute
 
@@ -110,6 +114,9 @@ func (r *RedisHealthReporter) ReportUnavailable(
 	}
 	if ids := hold.UnreadableHolds(err); len(ids) > 0 {
 		return hold.NewUnreadableProblem(ids[0])
+	}
+	if IsMemoryLimit(err) {
+		return fmt.Errorf("%w (%s)", ErrMemoryLimit, operation)
 	}
 	return fmt.Errorf("%w (%s)", ErrUnavailable, operation)
 }

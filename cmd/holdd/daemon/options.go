@@ -32,7 +32,7 @@ func storeOptions(o *Options, livemode bool) store.Options {
 	return store.Options{
 		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: livemode,
 		AllowUnsafe: s.AllowUnsafeRedis, Rates: stripeRates(s, livemode), MaxEventBytes: s.EventsMaxSize,
-		Dialer: o.DialRedis,
+		AuditEntries: s.AuditStream, Dialer: o.DialRedis,
 	}
 }
 
@@ -74,7 +74,7 @@ func workerOptions(
 // workerObserver is the metrics, and passes readiness to the notifier as well.
 type workerObserver struct {
 	*metrics
-	notifier *alert.Notifier
+	notifier *currentNotifier
 }
 
 func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
@@ -82,10 +82,9 @@ func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 }
 
 func alertOptions(
-	o *Options, st *store.Store, replica string, livemode bool, m *metrics,
+	o *Options, s *config.Settings, st *store.Store, replica string, livemode bool, m *metrics,
 	redis *health.RedisHealthReporter, watcher *changes.Watcher,
 ) alert.Options {
-	s := o.Settings
 	a := alert.Options{Stores: alert.Stores{Events: st, Leases: st, Requeued: st,
 		SystemEvents: st, Sinks: st}, Replica: replica, Logger: o.Logger, Observer: m,
 		Health: redis, Changes: watcher,
@@ -106,7 +105,7 @@ func alertOptions(
 }
 
 func apiOptions(
-	o *Options, w *worker.Worker, notifier *alert.Notifier, requests api.RequestStore,
+	o *Options, w *worker.Worker, notifier *currentNotifier, requests api.RequestStore,
 	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets, pages *console.Console,
 ) api.Options {
 	a := api.Options{
@@ -119,6 +118,7 @@ func apiOptions(
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
 		Rules:  holdRules(o.Settings),
 		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
+		Refusals: o.refusals, Stage: o.apiStage,
 	}
 	if pages != nil {
 		a.Console = pages
@@ -128,7 +128,7 @@ func apiOptions(
 
 // newConsole returns nil if the settings switch the console off.
 func newConsole(
-	o *Options, w *worker.Worker, notifier *alert.Notifier, st *store.Store,
+	o *Options, w *worker.Worker, notifier *currentNotifier, st *store.Store,
 	redis *health.RedisHealthReporter, livemode bool, tokens *consoleTokens,
 ) (*console.Console, error) {
 	s := o.Settings
@@ -139,7 +139,7 @@ func newConsole(
 		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
-		Logger: o.Logger, Doctor: o.Doctor,
+		Logger: o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.Report,
 	}
 	if tokens.Load() != nil {
 		c.Tokens = tokens
