@@ -74,8 +74,8 @@ alerts before one expires.
 		commands  constructors
 	}{
 		{"daemon", "The daemon:", constructors{
-			newServeCommand, newDoctorCommand, newConfigCommand, newLogLevelCommand,
-			newRepartitionCommand,
+			newServeCommand, newDoctorCommand, newAuditCommand, newConfigCommand,
+			newLogLevelCommand, newRepartitionCommand,
 		}},
 		{"holds", "Holds:", constructors{
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,

@@ -213,8 +213,8 @@ func TestCompute_LateCapturesAndTimeToCapture(t *testing.T) {
 	}
 	audit.SetCaptureTimes(payments, map[string]time.Time{"ch_e": at(day), "ch_a": at(day)})
 	r = audit.Compute(payments, period)
-	if s := r.Sources; s.CapturesByEvent != 1 || s.CapturesUnknown != 0 || r.TimeToCapture.Count != 6 ||
-		r.LateCaptures.Count != 3 {
+	if s := r.Sources; s.CapturesByEvent != 1 || s.CapturesUnknown != 0 ||
+		r.TimeToCapture.Count != 6 || r.LateCaptures.Count != 3 {
 		t.Errorf("with events: %+v, %d late", s, r.LateCaptures.Count)
 	}
 }

@@ -214,8 +214,8 @@ func (p *page) payments(
 	for i := range all[:min(len(all), maxPageRows)] {
 		x := &all[i]
 		htmldoc.Row(htmldoc.Isolate(htmldoc.Clean(x.Reference)), htmldoc.El("code", htmldoc.Text(x.ID)),
-			htmldoc.Text(htmldoc.Clean(x.brandName())), htmldoc.Text(hold.FormatAmount(x.Amount, x.Currency)),
-			htmldoc.Text(p.minute(x.AuthorizedAt)), cell(x)).AddTo(rows)
+			htmldoc.Text(htmldoc.Clean(x.brandName())),
+			htmldoc.Text(hold.FormatAmount(x.Amount, x.Currency)), htmldoc.Text(p.minute(x.AuthorizedAt)), cell(x)).AddTo(rows)
 	}
 	return details(listTitle(title, len(all)), table(htmldoc.Head("booking", "PaymentIntent", "brand",
 		"amount", "authorized", column), rows))
