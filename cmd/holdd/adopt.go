@@ -47,11 +47,9 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 		if err := t.resolveTimes(time.Now()); err != nil {
 			return err
 		}
-		if t.captureMinor, err = t.captureAmount.minorUnits("capture-amount", f.Currency); err != nil {
-			return err
-		}
 		req := hold.ScheduleRequest{PaymentIntent: f.PaymentIntent, TimeZone: c.timeZoneName()}
-		if err := t.setTerms(&req); err != nil {
+		currency := cmp.Or(f.Currency, namedCurrency(t.amounts()...))
+		if err := t.setTerms(&req, currency); err != nil {
 			return err
 		}
 		req.Account = cmp.Or(account, f.Account)

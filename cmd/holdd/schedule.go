@@ -53,10 +53,10 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
-		if err := setAmounts(&req, &t, &amount); err != nil {
+		if err := setAmount(&req, &amount, t.amounts()); err != nil {
 			return err
 		}
-		if err := t.setTerms(&req); err != nil {
+		if err := t.setTerms(&req, req.Currency); err != nil {
 			return err
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
@@ -73,21 +73,15 @@ func addAuthorizationFlags(
 	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it is not your own")
 	f.Var(amount, "amount", "authorized amount: "+amountHelp+
 		"; with --currency and --expires-at it saves a read at Stripe")
-	f.StringVar(&req.Currency, "currency", "", "ISO 4217, such as eur")
+	f.StringVar(&req.Currency, "currency", "", "currency of the amounts, ISO 4217, such as eur")
 	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, if you know it")
 }
 
-// setAmounts sets the amounts of a new hold, whose currency one of the flags
-// names.
-func setAmounts(req *hold.ScheduleRequest, t *termFlags, amount *amountFlag) (err error) {
-	currency := cmp.Or(req.Currency, amount.currency, t.captureAmount.currency)
-	if req.Amount, err = amount.minorUnits("amount", currency); err != nil {
-		return err
-	}
-	if amount.currency != "" {
-		req.Currency = amount.currency
-	}
-	t.captureMinor, err = t.captureAmount.minorUnits("capture-amount", currency)
+// setAmount sets the amount and the currency of a new hold. One of the flags or
+// --currency names the currency.
+func setAmount(req *hold.ScheduleRequest, amount *amountFlag, others []*amountFlag) (err error) {
+	req.Currency = cmp.Or(req.Currency, namedCurrency(append(others, amount)...))
+	req.Amount, err = amount.minorUnits("amount", req.Currency)
 	return err
 }
 
@@ -162,9 +156,6 @@ func scheduleQuestion(req *hold.ScheduleRequest) string {
 	switch {
 	case req.CaptureAmount > 0 && req.CancelAt == "":
 		amount = hold.FormatAmount(req.CaptureAmount, currency)
-		if currency == "" {
-			amount += " in minor units"
-		}
 	case req.Amount > 0:
 		amount = hold.FormatAmount(req.Amount, currency)
 	}
