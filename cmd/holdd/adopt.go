@@ -123,22 +123,18 @@ func printNotScheduled(ctx context.Context, c *connectionFlags, client *api.Clie
 	if err != nil {
 		return err
 	}
-	if c.asJSON {
-		for _, f := range run.Findings {
-			if err := c.out.printJSONLine(f); err != nil {
-				return err
-			}
-		}
-		return nil
+	rows := &listPrinter[api.Finding]{out: c.out, format: c.outputFormat(),
+		columns: notScheduledColumns(times)}
+	if rows.format.isText() {
+		c.out.printLiveModeNotice(run.Livemode)
 	}
-	c.out.printLiveModeNotice(run.Livemode)
-	for block := range slices.Chunk(run.Findings, rowsPerTable) {
-		t := c.out.newTable("booking", "intent", "account", "amount", "expires")
-		for _, f := range block {
-			t.AppendRow([]any{sanitize(f.Reference), f.PaymentIntent, f.Account,
-				hold.FormatAmount(f.Amount, f.Currency), formatDeadline(f.ExpiresAt, times)})
+	if len(run.Findings) > 0 {
+		if err := rows.print(run.Findings); err != nil {
+			return err
 		}
-		t.Render()
+	}
+	if !rows.format.isText() {
+		return nil
 	}
 	if run.FindingsOmitted > 0 {
 		c.out.printNote("%d more are counted and not listed", run.FindingsOmitted)
@@ -148,9 +144,15 @@ func printNotScheduled(ctx context.Context, c *connectionFlags, client *api.Clie
 	return nil
 }
 
-func formatDeadline(t *time.Time, times timeFormatter) string {
-	if t == nil {
-		return ""
+func notScheduledColumns(times timeFormatter) []column[api.Finding] {
+	booking := everywhere("booking", func(f *api.Finding) string { return f.Reference })
+	booking.narrow = 20
+	return []column[api.Finding]{booking,
+		everywhere("intent", func(f *api.Finding) string { return f.PaymentIntent }),
+		wideOnly("account", func(f *api.Finding) string { return f.Account }),
+		everywhere("amount", func(f *api.Finding) string {
+			return hold.FormatAmount(f.Amount, f.Currency)
+		}),
+		timeColumn("expires", times, func(f *api.Finding) *time.Time { return f.ExpiresAt }),
 	}
-	return times.formatWithRelative(*t)
 }

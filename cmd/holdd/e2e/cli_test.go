@@ -77,7 +77,7 @@ func TestCLI_Commands(t *testing.T) {
 	d.runCommand(0, []string{"schedule", all[0].id, "--capture-at", formatOptionalTime(d.showHold("BK-1").CaptureAt), "--reference", "BK-1"}, "already scheduled")
 	d.runCommand(0, []string{"schedule", all[1].id, "--cancel-at", "+2d", "--reference", "BK-2"}, "BK-2 100.01 EUR scheduled: cancel")
 	d.runCommand(0, []string{"schedule", all[2].id, "--reference", "BK-3"}, "BK-3 100.02 EUR waiting")
-	d.runCommand(0, []string{"list"}, "BK-1", "BK-2", "BK-3", all[0].id)
+	d.runCommand(0, []string{"list", "-o", "wide"}, "BK-1", "BK-2", "BK-3", all[0].id)
 	if n := strings.Count(d.runCommand(0, []string{"list", "--state", "scheduled", "--json"}),
 		"\n"); n != 2 {
 		t.Errorf("%d holds are listed as scheduled, and 2 are", n)
