@@ -28,9 +28,10 @@ const (
 
 // auditFlags is the flags of holdd audit.
 type auditFlags struct {
-	since, account, configPath, htmlPath, checkpoint, timeZone string
-	rate                                                       float64
-	resume, asJSON                                             bool
+	since, account, htmlPath, checkpoint, timeZone string
+	rate                                           float64
+	resume, asJSON                                 bool
+	load                                           func() (*config.Settings, error)
 }
 
 func newAuditCommand(out *console, env environmentVars) *cobra.Command {
@@ -55,8 +56,7 @@ If it is interrupted, it keeps what it has read in the checkpoint file, and --re
 	fs.StringVar(&f.since, "since", "90d",
 		"the period, back from now: 24h, 90d, 52w, 1y, or a date such as 2026-01-01")
 	fs.StringVar(&f.account, "account", "", "read this connected account")
-	fs.StringVar(&f.configPath, "config", "",
-		"settings file, YAML, with the Stripe key (HOLDD_CONFIG)")
+	f.load = addConfigFlag(cmd, env, nil)
 	fs.StringVar(&f.htmlPath, "html", "", "write the report to this file too, as one HTML page")
 	fs.StringVar(&f.checkpoint, "checkpoint", defaultCheckpoint,
 		"file that keeps an interrupted audit")
@@ -68,7 +68,7 @@ If it is interrupted, it keeps what it has read in the checkpoint file, and --re
 	fs.BoolVar(&f.asJSON, "json", false, "print one JSON object with every payment")
 	cmd.MarkFlagsMutuallyExclusive("resume", "since")
 	cmd.MarkFlagsMutuallyExclusive("resume", "account")
-	for _, name := range []string{"config", "html", "checkpoint"} {
+	for _, name := range []string{"html", "checkpoint"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -95,7 +95,7 @@ func runAudit(ctx context.Context, out *console, env environmentVars, f *auditFl
 	if err != nil {
 		return err
 	}
-	s, err := loadStripeSettings(env, f.configPath)
+	s, err := f.load()
 	if err != nil {
 		return err
 	}
@@ -194,14 +194,6 @@ func auditError(err error, resumeHint string) error {
 		return &exitError{code: exitUsage, err: err, hint: "set STRIPE_API_KEY to a valid key"}
 	}
 	return &exitError{code: exitFailed, err: err, hint: resumeHint}
-}
-
-// loadStripeSettings reads the settings of which an audit uses the key alone.
-func loadStripeSettings(env environmentVars, path string) (*config.Settings, error) {
-	if path == "" {
-		path = env.get("HOLDD_CONFIG")
-	}
-	return config.Load(nil, env, path)
 }
 
 // parseSince returns the beginning of the period.

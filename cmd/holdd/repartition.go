@@ -25,7 +25,7 @@ partitions that are removed are not delivered.
 The command reads the daemon's settings file and environment to find the Redis.`,
 		Example: "  holdd repartition --to 64",
 	}
-	load := addSettingsFlags(cmd, env)
+	load := addConfigFlag(cmd, env, nil)
 	cmd.Flags().IntVar(&to, "to", 0, "the new number of partitions")
 	if err := cmd.MarkFlagRequired("to"); err != nil {
 		panic(err) // the flag exists
