@@ -17,6 +17,7 @@ import (
 
 func newAdoptCommand(out *console, env environmentVars) *cobra.Command {
 	var t termFlags
+	var dryRun bool
 	var account string
 	cmd := &cobra.Command{
 		Use: "adopt PAYMENT_INTENT", Short: "Schedule a hold that another system placed",
@@ -31,6 +32,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 	c := addConnectionFlags(cmd, out, env)
 	p := &confirmationPrompt{out: out}
 	p.addYesFlag(cmd)
+	addDryRunFlag(cmd, &dryRun)
 	t.addTo(cmd)
 	cmd.Flags().StringVar(&account, "account", "", "connected account (acct_…) of the PaymentIntent")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
@@ -54,6 +56,9 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 		}
 		req.Account = cmp.Or(account, f.Account)
 		req.Reference = cmp.Or(req.Reference, f.Reference)
+		if dryRun {
+			return c.printScheduleDryRun(&req, givenTerms(cmd))
+		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd

@@ -131,6 +131,7 @@ const maxReplayRequests = 100
 
 func newReplayCommand(out *console, env environmentVars) *cobra.Command {
 	var sink string
+	var dryRun bool
 	cmd := &cobra.Command{Use: "replay [ID …]",
 		Short: "Send dead letters again: these, or all",
 		Long: `Send dead letters again: these, or all.
@@ -141,7 +142,22 @@ accepted again returns to the dead letters.`,
   holdd callbacks replay 0:1795858200000-0`}
 	c := addConnectionFlags(cmd, out, env)
 	addSinkFlag(cmd, &sink)
+	addDryRunFlag(cmd, &dryRun)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, ids []string) error {
+		if dryRun {
+			d, err := client.DeadLetters(ctx, sink, 1)
+			switch {
+			case isWithoutCallbacks(cmd, err):
+				out.printNote(noCallbacksNote)
+				return nil
+			case err != nil:
+				return err
+			case len(ids) > 0:
+				d.Total = int64(len(ids))
+			}
+			return c.printDryRun(fmt.Sprintf("send %d dead letters to %s again", d.Total,
+				sanitize(sink)), nil, nil)
+		}
 		var total api.ReplayResult
 		for range maxReplayRequests {
 			r, err := client.ReplayDeadLetters(ctx, sink, ids)

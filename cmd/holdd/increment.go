@@ -50,7 +50,7 @@ The charge must have incremental authorization: holdd show says so under feature
 				return raised, err
 			},
 		})
-		if err != nil || raised.Increment == nil {
+		if err != nil || c.dryRun || raised.Increment == nil {
 			return err
 		}
 		return &exitError{code: exitUnknown, hint: "holdd show " + raised.ID, err: fmt.Errorf(

@@ -16,6 +16,7 @@ import (
 
 func newScheduleCommand(out *console, env environmentVars) *cobra.Command {
 	var t termFlags
+	var dryRun bool
 	var req hold.ScheduleRequest
 	var amount amountFlag
 	var file string
@@ -38,6 +39,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	c := addConnectionFlags(cmd, out, env)
 	p := &confirmationPrompt{out: out}
 	p.addYesFlag(cmd)
+	addDryRunFlag(cmd, &dryRun)
 	t.addTo(cmd)
 	addAuthorizationFlags(cmd, &req, &amount)
 	cmd.Flags().StringVarP(&file, "file", "f", "",
@@ -47,7 +49,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	}
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		if file != "" {
-			return scheduleFile(ctx, c, p, client, file)
+			return scheduleFile(ctx, c, p, client, file, dryRun)
 		}
 		now := time.Now()
 		if err := t.resolveTimes(now); err != nil {
@@ -60,6 +62,9 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 			return err
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
+		if dryRun {
+			return c.printScheduleDryRun(&req, givenTerms(cmd))
+		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd
@@ -104,6 +109,19 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 		}
 	}
 	return nil
+}
+
+// printScheduleDryRun checks a request as far as that is possible without the
+// daemon, and prints what it would schedule.
+func (c *connectionFlags) printScheduleDryRun(
+	req *hold.ScheduleRequest, terms []labeledValue,
+) error {
+	if _, err := req.Validate(time.Now()); err != nil {
+		return &exitError{code: exitFailed, err: err}
+	}
+	about := []labeledValue{{"booking", sanitize(req.Reference)},
+		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
+	return c.printDryRun("schedule "+requestDisplayName(req), nil, append(about, terms...))
 }
 
 func scheduleOne(
