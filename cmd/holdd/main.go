@@ -91,6 +91,7 @@ alerts before one expires.
 			root.AddCommand(cmd)
 		}
 	}
-	root.AddCommand(newVersionCommand(out), newExitCodesTopic(), newEnvironmentTopic())
+	root.AddCommand(newVersionCommand(out), newExitCodesTopic(), newEnvironmentTopic(),
+		newDocsCommand(out))
 	return root
 }
