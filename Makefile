@@ -8,7 +8,7 @@ SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check redis languages browser clean
+.PHONY: help run build docs test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check redis languages browser clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ run: ## a demo: Redis, the Stripe simulator, holdd and a demo client in one proc
 build: ## the production binary, stripped, at .build/holdd
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/holdd
 	@ls -l $(BIN) | awk '{printf "%s: %.1f MB\n", $$NF, $$5/1e6}'
+
+docs: build ## man pages and completions of the command line, for packages, in .build/share
+	$(BIN) docs .build/share
 
 soak: ## the simulation with fresh seeds for FOR (5m); prints the command that replays a failing seed
 	$(GO) test ./worker/simtest -run TestSeeds -for $(FOR) -timeout 0 -v

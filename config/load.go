@@ -82,6 +82,17 @@ func AddFlags(fs *pflag.FlagSet) {
 	}
 }
 
+// FlagEnv returns the environment variable of the setting that has a flag, "" if
+// no setting has it.
+func FlagEnv(flag string) string {
+	for _, f := range newSettingFields(&Settings{}) {
+		if f.flagName() == flag && !f.secret {
+			return f.envName()
+		}
+	}
+	return ""
+}
+
 // settingsLoader is one call of Load.
 type settingsLoader struct {
 	settings *Settings

@@ -17,6 +17,7 @@ import (
 
 func newAdoptCommand(out *console, env environmentVars) *cobra.Command {
 	var t termFlags
+	var dryRun bool
 	var account string
 	cmd := &cobra.Command{
 		Use: "adopt PAYMENT_INTENT", Short: "Schedule a hold that another system placed",
@@ -31,6 +32,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 	c := addConnectionFlags(cmd, out, env)
 	p := &confirmationPrompt{out: out}
 	p.addYesFlag(cmd)
+	addDryRunFlag(cmd, &dryRun)
 	t.addTo(cmd)
 	cmd.Flags().StringVar(&account, "account", "", "connected account (acct_…) of the PaymentIntent")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
@@ -47,15 +49,16 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 		if err := t.resolveTimes(time.Now()); err != nil {
 			return err
 		}
-		if t.captureMinor, err = t.captureAmount.minorUnits("capture-amount", f.Currency); err != nil {
-			return err
-		}
 		req := hold.ScheduleRequest{PaymentIntent: f.PaymentIntent, TimeZone: c.timeZoneName()}
-		if err := t.setTerms(&req); err != nil {
+		currency := cmp.Or(f.Currency, namedCurrency(t.amounts()...))
+		if err := t.setTerms(&req, currency); err != nil {
 			return err
 		}
 		req.Account = cmp.Or(account, f.Account)
 		req.Reference = cmp.Or(req.Reference, f.Reference)
+		if dryRun {
+			return c.printScheduleDryRun(&req, givenTerms(cmd))
+		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd
@@ -125,22 +128,18 @@ func printNotScheduled(ctx context.Context, c *connectionFlags, client *api.Clie
 	if err != nil {
 		return err
 	}
-	if c.asJSON {
-		for _, f := range run.Findings {
-			if err := c.out.printJSONLine(f); err != nil {
-				return err
-			}
-		}
-		return nil
+	rows := &listPrinter[api.Finding]{out: c.out, format: c.outputFormat(),
+		columns: notScheduledColumns(times)}
+	if rows.format.isText() {
+		c.out.printLiveModeNotice(run.Livemode)
 	}
-	c.out.printLiveModeNotice(run.Livemode)
-	for block := range slices.Chunk(run.Findings, rowsPerTable) {
-		t := c.out.newTable("booking", "intent", "account", "amount", "expires")
-		for _, f := range block {
-			t.AppendRow([]any{sanitize(f.Reference), f.PaymentIntent, f.Account,
-				hold.FormatAmount(f.Amount, f.Currency), formatDeadline(f.ExpiresAt, times)})
+	if len(run.Findings) > 0 {
+		if err := rows.print(run.Findings); err != nil {
+			return err
 		}
-		t.Render()
+	}
+	if !rows.format.isText() {
+		return nil
 	}
 	if run.FindingsOmitted > 0 {
 		c.out.printNote("%d more are counted and not listed", run.FindingsOmitted)
@@ -150,9 +149,15 @@ func printNotScheduled(ctx context.Context, c *connectionFlags, client *api.Clie
 	return nil
 }
 
-func formatDeadline(t *time.Time, times timeFormatter) string {
-	if t == nil {
-		return ""
+func notScheduledColumns(times timeFormatter) []column[api.Finding] {
+	booking := everywhere("booking", func(f *api.Finding) string { return f.Reference })
+	booking.narrow = 20
+	return []column[api.Finding]{booking,
+		everywhere("intent", func(f *api.Finding) string { return f.PaymentIntent }),
+		wideOnly("account", func(f *api.Finding) string { return f.Account }),
+		everywhere("amount", func(f *api.Finding) string {
+			return hold.FormatAmount(f.Amount, f.Currency)
+		}),
+		timeColumn("expires", times, func(f *api.Finding) *time.Time { return f.ExpiresAt }),
 	}
-	return times.formatWithRelative(*t)
 }

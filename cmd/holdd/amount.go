@@ -1,28 +1,27 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
 )
 
-const amountHelp = "12.50 or \"12.50 EUR\"; a whole number is in minor units, so 1250 is 12.50 too"
+const amountHelp = "50, 50.00 or \"50.00 EUR\""
 
-// amountFlag is a flag that takes an amount: 12.50, "12.50 EUR", "12 EUR", or a
-// whole number of minor units.
+// amountFlag is a flag that takes an amount in the currency's main unit, never
+// in minor units: 50 is 50.00 EUR of a hold in euros, and 50 JPY of one in yen.
 type amountFlag struct {
 	text     string
-	minor    int64  // if major is false
-	major    bool   // text is in major units
+	digits   string // of text
 	currency string // lower case; "" if the flag does not name it
 }
 
-var majorAmountPattern = regexp.MustCompile(`^(\d+(?:\.\d+)?) ?([A-Za-z]{3})?$`)
+var amountPattern = regexp.MustCompile(`^(\d+(?:\.\d+)?) ?([A-Za-z]{3})?$`)
 
 // String implements pflag.Value.
 func (a *amountFlag) String() string { return a.text }
@@ -32,52 +31,61 @@ func (a *amountFlag) Type() string { return "amount" }
 
 // Set implements pflag.Value.
 func (a *amountFlag) Set(s string) error {
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		*a = amountFlag{text: s, minor: n}
-		return nil
-	}
-	m := majorAmountPattern.FindStringSubmatch(s)
-	if m == nil || !strings.Contains(m[1], ".") && m[2] == "" {
+	m := amountPattern.FindStringSubmatch(s)
+	if m == nil {
 		return errors.New("want " + amountHelp)
 	}
-	*a = amountFlag{text: s, major: true, currency: strings.ToLower(m[2])}
+	*a = amountFlag{text: s, digits: m[1], currency: strings.ToLower(m[2])}
 	return nil
 }
 
 // minorUnits returns the amount in minor units of a currency; "" is not known.
+// name is the flag's.
 func (a *amountFlag) minorUnits(name, currency string) (int64, error) {
 	currency = strings.ToLower(currency)
 	switch {
-	case !a.major:
-		return a.minor, nil
+	case strings.Trim(a.digits, "0.") == "":
+		return 0, nil // in every currency
 	case a.currency != "" && currency != "" && a.currency != currency:
 		return 0, usageErrorf("", "invalid --%s %q: the hold is in %s", name, a.text,
 			strings.ToUpper(currency))
 	case a.currency == "" && currency == "":
 		return 0, usageErrorf("write the currency too: --"+name+" '"+a.text+" EUR'",
 			"invalid --%s %q: the currency of the hold is not known", name, a.text)
-	case currency == "":
-		currency = a.currency
 	}
-	digits := majorAmountPattern.FindStringSubmatch(a.text)[1]
-	n, err := hold.ParseMajor(digits, currency)
+	n, err := hold.ParseMajor(a.digits, cmp.Or(currency, a.currency))
 	if err != nil {
 		return 0, usageErrorf("", "invalid --%s %q: %w", name, a.text, err)
 	}
 	return n, nil
 }
 
-// minorUnitsOfHold returns the amount in minor units of a hold's currency, which
-// it reads if the amount depends on it.
-func (a *amountFlag) minorUnitsOfHold(
-	ctx context.Context, client *api.Client, flag, name string,
-) (int64, error) {
-	if !a.major {
-		return a.minor, nil
+// namedCurrency returns the first currency that a flag names, "" if none does.
+func namedCurrency(flags ...*amountFlag) string {
+	for _, a := range flags {
+		if a.currency != "" {
+			return a.currency
+		}
+	}
+	return ""
+}
+
+// currencyOfHold returns the currency of the amounts of some flags: the hold's,
+// or if holdd does not know it, the one that a flag names. It reads the hold only
+// if a flag was given.
+func currencyOfHold(
+	ctx context.Context, client *api.Client, name string, flags ...*amountFlag,
+) (string, error) {
+	given := false
+	for _, a := range flags {
+		given = given || a.text != ""
+	}
+	if !given {
+		return "", nil
 	}
 	v, err := findHold(ctx, client, name)
 	if err != nil {
-		return 0, err
+		return "", err
 	}
-	return a.minorUnits(flag, v.Currency)
+	return cmp.Or(v.Currency, namedCurrency(flags...)), nil
 }

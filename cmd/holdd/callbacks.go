@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,43 +30,55 @@ lists dead letters, and "holdd callbacks replay" sends them again.`,
 		if err != nil {
 			return err
 		}
-		return c.printJSONOrText(s, func(timeFormatter) { printSinks(out, &s) })
+		return c.printObject(s, func(times timeFormatter, f outputFormat) error {
+			return printSinks(out, &s, times, f)
+		})
 	})
+	c.addOutputFlag(cmd)
 	cmd.AddCommand(newDeadLettersCommand(out, env), newReplayCommand(out, env))
 	return cmd
 }
 
-func printSinks(out *console, s *api.SinkList) {
-	out.printLiveModeNotice(s.Livemode)
+func printSinks(out *console, s *api.SinkList, times timeFormatter, format outputFormat) error {
+	if format.isText() {
+		out.printLiveModeNotice(s.Livemode)
+	}
 	if len(s.Sinks) == 0 {
-		out.printNote("no events are delivered: set callback_url or notify_urls")
-		return
+		out.printNote(noSinksNote)
+		return nil
 	}
-	t := out.newTable("to", "state", "since", "oldest waiting", "parked", "dead", "lost", "why")
-	for _, k := range s.Sinks {
-		state, color := "ok", green
-		switch {
-		case k.Disabled:
-			state, color = "disabled", boldRed
-		case k.FailingSince != nil:
-			state, color = "failing", red
-		case k.ParkedHolds > 0:
-			state, color = "parking", yellow
-		}
-		t.AppendRow(
-			[]any{k.Sink, out.colorizeStdout(color, state), formatOptionalTime(k.FailingSince),
-				formatOptionalTime(k.OldestAt), k.ParkedHolds, k.DeadLetters, k.EventsLost,
-				sanitize(k.Reason)},
-		)
+	why := everywhere("why", func(k *api.SinkStatus) string { return k.Reason })
+	why.narrow = 20
+	state := everywhere("state", sinkState)
+	state.color = func(k *api.SinkStatus) string { return sinkColors[sinkState(k)] }
+	number := func(title string, n func(k *api.SinkStatus) int64) column[api.SinkStatus] {
+		return everywhere(title, func(k *api.SinkStatus) string { return fmt.Sprint(n(k)) })
 	}
-	t.Render()
+	rows := &listPrinter[api.SinkStatus]{out: out, format: format, columns: []column[api.SinkStatus]{
+		everywhere("to", func(k *api.SinkStatus) string { return k.Sink }), state,
+		timeColumn("since", times, func(k *api.SinkStatus) *time.Time { return k.FailingSince }),
+		timeColumn("oldest waiting", times, func(k *api.SinkStatus) *time.Time { return k.OldestAt }),
+		number("parked", func(k *api.SinkStatus) int64 { return int64(k.ParkedHolds) }),
+		number("dead", func(k *api.SinkStatus) int64 { return int64(k.DeadLetters) }),
+		number("lost", func(k *api.SinkStatus) int64 { return int64(k.EventsLost) }), why}}
+	return rows.print(s.Sinks)
 }
 
-func formatOptionalTime(t *time.Time) string {
-	if t == nil {
-		return ""
+const noSinksNote = "no events are delivered: set callback_url or notify_urls"
+
+var sinkColors = map[string]string{"ok": green, "disabled": boldRed, "failing": red,
+	"parking": yellow}
+
+func sinkState(k *api.SinkStatus) string {
+	switch {
+	case k.Disabled:
+		return "disabled"
+	case k.FailingSince != nil:
+		return "failing"
+	case k.ParkedHolds > 0:
+		return "parking"
 	}
-	return t.Local().Format("2006-01-02 15:04")
+	return "ok"
 }
 
 func newDeadLettersCommand(out *console, env environmentVars) *cobra.Command {
@@ -79,23 +92,37 @@ func newDeadLettersCommand(out *console, env environmentVars) *cobra.Command {
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many")
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
 		d, err := client.DeadLetters(ctx, sink, limit)
+		if isWithoutCallbacks(cmd, err) {
+			out.printNote(noCallbacksNote)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		return c.printJSONOrText(d, func(timeFormatter) {
-			if len(d.DeadLetters) > 0 {
-				t := out.newTable("id", "when", "event", "hold", "why")
-				for _, l := range d.DeadLetters {
-					t.AppendRow([]any{l.ID, formatOptionalTime(&l.Timestamp), sanitize(l.Type),
-						l.HoldID, sanitize(l.Reason)})
-				}
-				t.Render()
-			}
+		return c.printObject(d, func(times timeFormatter, f outputFormat) error {
+			err := printDeadLetters(out, &d, times, f)
 			out.printNote("%d of %d dead letters of %s", len(d.DeadLetters), d.Total,
 				sanitize(d.Sink))
+			return err
 		})
 	})
+	c.addOutputFlag(cmd)
 	return cmd
+}
+
+func printDeadLetters(
+	out *console, d *api.DeadLetterList, times timeFormatter, format outputFormat,
+) error {
+	if len(d.DeadLetters) == 0 {
+		return nil
+	}
+	why := wideOnly("why", func(l *api.DeadLetter) string { return l.Reason })
+	rows := &listPrinter[api.DeadLetter]{out: out, format: format, columns: []column[api.DeadLetter]{
+		everywhere("id", func(l *api.DeadLetter) string { return l.ID }),
+		timeColumn("when", times, func(l *api.DeadLetter) *time.Time { return &l.Timestamp }),
+		everywhere("event", func(l *api.DeadLetter) string { return l.Type }),
+		everywhere("hold", func(l *api.DeadLetter) string { return l.HoldID }), why}}
+	return rows.print(d.DeadLetters)
 }
 
 // maxReplayRequests bounds a replay of all dead letters: a letter that is
@@ -104,6 +131,7 @@ const maxReplayRequests = 100
 
 func newReplayCommand(out *console, env environmentVars) *cobra.Command {
 	var sink string
+	var dryRun bool
 	cmd := &cobra.Command{Use: "replay [ID …]",
 		Short: "Send dead letters again: these, or all",
 		Long: `Send dead letters again: these, or all.
@@ -114,10 +142,29 @@ accepted again returns to the dead letters.`,
   holdd callbacks replay 0:1795858200000-0`}
 	c := addConnectionFlags(cmd, out, env)
 	addSinkFlag(cmd, &sink)
+	addDryRunFlag(cmd, &dryRun)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, ids []string) error {
+		if dryRun {
+			d, err := client.DeadLetters(ctx, sink, 1)
+			switch {
+			case isWithoutCallbacks(cmd, err):
+				out.printNote(noCallbacksNote)
+				return nil
+			case err != nil:
+				return err
+			case len(ids) > 0:
+				d.Total = int64(len(ids))
+			}
+			return c.printDryRun(fmt.Sprintf("send %d dead letters to %s again", d.Total,
+				sanitize(sink)), nil, nil)
+		}
 		var total api.ReplayResult
 		for range maxReplayRequests {
 			r, err := client.ReplayDeadLetters(ctx, sink, ids)
+			if isWithoutCallbacks(cmd, err) {
+				out.printNote(noCallbacksNote)
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -132,6 +179,15 @@ accepted again returns to the dead letters.`,
 		})
 	})
 	return cmd
+}
+
+const noCallbacksNote = "no callbacks are configured, so there are no dead letters: set " +
+	"callback_url; holdd callbacks lists the other sinks"
+
+// isWithoutCallbacks reports whether err says that no callback is configured.
+// For a sink that the operator names, it is an error like any other.
+func isWithoutCallbacks(cmd *cobra.Command, err error) bool {
+	return errors.Is(err, &api.Problem{Code: api.SinkNotFound}) && !cmd.Flags().Changed("sink")
 }
 
 func addSinkFlag(cmd *cobra.Command, sink *string) {

@@ -30,7 +30,11 @@ code 0 means captured.`,
 		"capture only this much: "+amountHelp+" (default: the amount of the terms)")
 	params.addTo(cmd)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
-		amount, err := given.minorUnitsOfHold(ctx, client, "amount", args[0])
+		currency, err := currencyOfHold(ctx, client, args[0], append(params.amounts(), &given)...)
+		if err != nil {
+			return err
+		}
+		amount, err := given.minorUnits("amount", currency)
 		if err != nil {
 			return err
 		}
@@ -38,7 +42,7 @@ code 0 means captured.`,
 			return usageErrorf("leave --amount out to capture the amount of the terms",
 				"invalid --amount %s: want more than zero, such as 12.50", given.text)
 		}
-		patch, err := params.newCaptureParamsPatch(cmd.Flags().Changed)
+		patch, err := params.newCaptureParamsPatch(cmd.Flags().Changed, currency)
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ type changeFlags struct {
 	confirmationPrompt
 	revision uint64
 	wait     time.Duration
+	dryRun   bool
 }
 
 func addChangeFlags(cmd *cobra.Command, out *console, env environmentVars) *changeFlags {
@@ -26,6 +27,7 @@ func addChangeFlags(cmd *cobra.Command, out *console, env environmentVars) *chan
 	cmd.ValidArgsFunction = c.completeHolds
 	cmd.Flags().Uint64Var(&c.revision, "revision", 0,
 		"change the hold only if it still has this revision")
+	addDryRunFlag(cmd, &c.dryRun)
 	return c
 }
 
@@ -35,13 +37,18 @@ type holdChange struct {
 	// the change moves no money at once. A nil question asks nothing.
 	question func(v *hold.View) (details []labeledValue, question string)
 	request  func(id string, confirmed bool) (hold.View, error)
-	outcome  string // the state to wait for; "" waits for none
+	outcome  string         // the state to wait for; "" waits for none
+	action   string         // what a change without a question does, such as pause
+	terms    []labeledValue // that the change sets, for --dry-run
 }
 
 // runChange makes a change to the hold that name means, and prints the hold.
 func (c *changeFlags) runChange(
 	ctx context.Context, client *api.Client, name string, change holdChange,
 ) error {
+	if c.dryRun {
+		return c.printChangeDryRun(ctx, client, name, change)
+	}
 	id, err := c.confirmChange(ctx, client, name, change)
 	if err != nil {
 		return err

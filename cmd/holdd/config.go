@@ -5,19 +5,29 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holdd/holdd/config"
 )
 
-// addSettingsFlags adds --config and a flag for each setting. It returns a
-// function that loads the settings.
+// addSettingsFlags adds --config and a flag for each setting, for the daemon. It
+// returns a function that loads the settings.
 func addSettingsFlags(cmd *cobra.Command, env environmentVars) func() (*config.Settings, error) {
+	load := addConfigFlag(cmd, env, cmd.Flags())
+	config.AddFlags(cmd.Flags())
+	return load
+}
+
+// addConfigFlag adds --config to a command that reads the daemon's settings from
+// their file and the environment, and from flags that may be nil.
+func addConfigFlag(
+	cmd *cobra.Command, env environmentVars, flags *pflag.FlagSet,
+) func() (*config.Settings, error) {
 	var path string
 	cmd.Flags().StringVar(&path, "config", "", "settings file, YAML (HOLDD_CONFIG)")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
-	config.AddFlags(cmd.Flags())
 	return func() (*config.Settings, error) {
-		s, err := config.Load(cmd.Flags(), env, cmp.Or(path, env.get("HOLDD_CONFIG")))
+		s, err := config.Load(flags, env, cmp.Or(path, env.get("HOLDD_CONFIG")))
 		return s, toExitError(err, "")
 	}
 }
@@ -40,7 +50,7 @@ that the settings are valid.`,
 
 		Example: "  holdd config check --config /etc/holdd/holdd.yaml",
 	}
-	load := addSettingsFlags(cmd, env)
+	load := addConfigFlag(cmd, env, nil)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		s, err := load()
 		if err != nil {
@@ -64,7 +74,7 @@ func newConfigShowCommand(out *console, env environmentVars) *cobra.Command {
 		Long: `Print a settings file with the settings in effect, each with its source. Secrets are
 left out.`,
 	}
-	load := addSettingsFlags(cmd, env)
+	load := addConfigFlag(cmd, env, nil)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		s, err := load()
 		if err != nil {

@@ -28,6 +28,7 @@ type connectionFlags struct {
 	tokenFile string
 	timeZone  string
 	asJSON    bool
+	format    outputFormat // of a list; see addOutputFlag
 }
 
 func addConnectionFlags(cmd *cobra.Command, out *console, env environmentVars) *connectionFlags {
@@ -114,7 +115,7 @@ func (c *connectionFlags) timeZoneName() string {
 func (c *connectionFlags) newTimeFormatter(now time.Time) (timeFormatter, error) {
 	name := c.timeZoneName()
 	if name == "" {
-		return timeFormatter{time.Local, now}, nil
+		return timeFormatter{location: time.Local, now: now}, nil
 	}
 	loc, err := time.LoadLocation(name)
 	if err != nil {
@@ -122,20 +123,15 @@ func (c *connectionFlags) newTimeFormatter(now time.Time) (timeFormatter, error)
 			usageErrorf("set --time-zone or HOLDD_TIME_ZONE to an IANA name such as Europe/Paris",
 				"invalid time zone %.60q", name)
 	}
-	return timeFormatter{loc, now}, nil
+	return timeFormatter{location: loc, now: now}, nil
 }
 
 // printJSONOrText writes v as JSON with --json. Otherwise it calls printText.
 func (c *connectionFlags) printJSONOrText(v any, printText func(times timeFormatter)) error {
-	if c.asJSON {
-		return c.out.printJSONLine(v)
-	}
-	times, err := c.newTimeFormatter(time.Now())
-	if err != nil {
-		return err
-	}
-	printText(times)
-	return nil
+	return c.printObject(v, func(times timeFormatter, _ outputFormat) error {
+		printText(times)
+		return nil
+	})
 }
 
 // resolveTimeFlag turns "now" and "+36h" into the times that the API takes. It

@@ -9,7 +9,8 @@
 // the same settings and inspects the Redis and the Stripe account that they
 // name, because it is needed most when no daemon starts: store and gateway
 // inspect, this package decides what a finding means. holdd repartition changes
-// Redis while no daemon runs. Every other command is a client of a running
+// Redis while no daemon runs. holdd audit needs neither Redis nor a daemon: it
+// reads Stripe through a read-only gateway. Every other command is a client of a running
 // holdd's HTTP API, and its changes are in the same history as those of other
 // clients.
 //

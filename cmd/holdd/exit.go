@@ -115,12 +115,12 @@ func toExitError(err error, id string) error {
 // describeProblem returns the problem's sentence, or all of them.
 func describeProblem(p *api.Problem) string {
 	if len(p.Errors) < 2 {
-		return p.Error()
+		return inCommandWords(p.Error())
 	}
 	var b strings.Builder
 	b.WriteString(p.Title)
 	for _, f := range p.Errors {
-		b.WriteString("\n  " + strings.TrimPrefix(f.Field+": "+f.Detail, ": "))
+		b.WriteString("\n  " + inCommandWords(strings.TrimPrefix(f.Field+": "+f.Detail, ": ")))
 	}
 	return b.String()
 }
@@ -130,7 +130,9 @@ const (
 	addressHint = "check --url and HOLDD_URL"
 	timeHint    = "write 2026-12-01T11:00:00+01:00, or 2026-12-01T11:00 with " +
 		"--time-zone Europe/Paris, or +36h, or now"
-	bookingHint = "holdd list --reference BOOKING finds a hold by its booking"
+	// The API counts in minor units.
+	minorUnitsHint = "numbers without a point in this message are in minor units: 1250 is 12.50 EUR"
+	bookingHint    = "holdd list --reference BOOKING finds a hold by its booking"
 )
 
 // problemExits is the exit code and hint of problems whose HTTP status does not
@@ -147,6 +149,9 @@ var problemExits = map[hold.ProblemCode]exitError{
 	api.RouteNotFound:      {code: exitUsage, hint: addressHint},
 	api.MethodNotAllowed:   {code: exitUsage, hint: addressHint},
 	api.Unavailable:        {code: exitUnreachable},
+	hold.InvalidAmount:     {code: exitFailed, hint: minorUnitsHint},
+	hold.AmountTooLarge:    {code: exitFailed, hint: minorUnitsHint},
+	hold.AmountMismatch:    {code: exitConflict, hint: minorUnitsHint},
 	hold.RevisionMismatch: {code: exitConflict,
 		hint: "nothing was done: check the hold and repeat the command"},
 	hold.HoldExists: {code: exitConflict, hint: "change it with: holdd reschedule"},

@@ -17,6 +17,7 @@ import (
 // and a chat that works.
 type fakeDeliveries struct {
 	unavailable   bool
+	noSinks       bool // neither callbacks nor notifications are configured
 	mu            sync.Mutex
 	deadLetterIDs []string
 }
@@ -30,7 +31,7 @@ func newFakeDeliveries(unavailable bool) *fakeDeliveries {
 }
 
 func (s *fakeDeliveries) HasSink(sink string) bool {
-	return sink == "callback" || sink == "slack-0a1b2c3d"
+	return !s.noSinks && (sink == "callback" || sink == "slack-0a1b2c3d")
 }
 
 func (s *fakeDeliveries) SinkStatuses(context.Context) ([]event.SinkStatus, error) {
@@ -38,6 +39,9 @@ func (s *fakeDeliveries) SinkStatuses(context.Context) ([]event.SinkStatus, erro
 	defer s.mu.Unlock()
 	if s.unavailable {
 		return nil, health.ErrUnavailable
+	}
+	if s.noSinks {
+		return nil, nil
 	}
 	at := time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)
 	return []event.SinkStatus{

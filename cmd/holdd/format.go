@@ -12,8 +12,15 @@ import (
 
 // timeFormatter writes times in a location, with their distance from now.
 type timeFormatter struct {
-	location *time.Location
-	now      time.Time
+	location     *time.Location
+	now          time.Time
+	relativeOnly bool // formatWithRelative leaves the time out
+}
+
+// relative returns a formatter that writes distances from now alone.
+func (c timeFormatter) relative() timeFormatter {
+	c.relativeOnly = true
+	return c
 }
 
 func (c timeFormatter) formatMinute(t time.Time) string {
@@ -27,6 +34,9 @@ func (c timeFormatter) formatMillisecond(t time.Time) string {
 // formatWithRelative writes a time and its distance from now: "2026-12-01 11:00
 // CET (in 2 d 3 h)".
 func (c timeFormatter) formatWithRelative(t time.Time) string {
+	if c.relativeOnly {
+		return formatRelative(t.Sub(c.now))
+	}
 	return c.formatMinute(t) + " (" + formatRelative(t.Sub(c.now)) + ")"
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -12,6 +13,7 @@ import (
 
 func newIncrementCommand(out *console, env environmentVars) *cobra.Command {
 	var req hold.IncrementRequest
+	var total amountFlag
 	cmd := &cobra.Command{
 		Use: "increment HOLD --amount TOTAL", Short: "Raise the authorized amount of a hold",
 		Long: `Raise the authorized amount of a hold to a new total, for extra nights or damage.
@@ -19,31 +21,36 @@ func newIncrementCommand(out *console, env environmentVars) *cobra.Command {
 The command shows booking and amount and asks for confirmation. Then it waits for the bank's answer.
 Exit code 0 means raised. If the bank declines, the old amount stays held, and the exit code is 5.
 The charge must have incremental authorization: holdd show says so under features.`,
-		Example: `  holdd increment BK-2071 --amount 54000 --reason "one more night"
-  holdd increment pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 54000 --yes`,
+		Example: `  holdd increment BK-2071 --amount 540.00 --reason "one more night"
+  holdd increment pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount "540.00 EUR" --yes`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
-	cmd.Flags().Int64Var(&req.Amount, "amount", 0,
-		"the new total, in minor units: 1250 is 12.50 (required)")
+	cmd.Flags().Var(&total, "amount", "the new total: "+amountHelp+" (required)")
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the hold's history")
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+		currency, err := currencyOfHold(ctx, client, args[0], &total)
+		if err != nil {
+			return err
+		}
+		if req.Amount, err = total.minorUnits("amount", currency); err != nil {
+			return err
+		}
 		if req.Amount <= 0 {
 			return usageErrorf("the amount is the new total, not the difference",
-				"invalid --amount %d: want minor units above zero, such as 1250 for 12.50",
-				req.Amount)
+				"invalid --amount %s: want more than zero, such as 540.00", cmp.Or(total.text, "0"))
 		}
 		var raised hold.View
-		err := c.runChange(ctx, client, args[0], holdChange{
+		err = c.runChange(ctx, client, args[0], holdChange{
 			question: func(v *hold.View) ([]labeledValue, string) {
-				return nil, incrementQuestion(v, req.Amount)
+				return nil, incrementQuestion(v, req.Amount, currency)
 			},
 			request: func(id string, _ bool) (v hold.View, err error) {
 				raised, err = client.Increment(ctx, id, req, c.revision)
 				return raised, err
 			},
 		})
-		if err != nil || raised.Increment == nil {
+		if err != nil || c.dryRun || raised.Increment == nil {
 			return err
 		}
 		return &exitError{code: exitUnknown, hint: "holdd show " + raised.ID, err: fmt.Errorf(
@@ -52,11 +59,11 @@ The charge must have incremental authorization: holdd show says so under feature
 	return cmd
 }
 
-func incrementQuestion(v *hold.View, amount int64) string {
+func incrementQuestion(v *hold.View, amount int64, currency string) string {
+	to := hold.FormatAmount(amount, currency)
 	if v.Currency == "" {
-		return fmt.Sprintf("Raise %s to %d in minor units now?", holdDisplayName(v), amount)
+		return fmt.Sprintf("Raise %s to %s now?", holdDisplayName(v), to)
 	}
 	return fmt.Sprintf("Raise %s from %s to %s now?", holdDisplayName(v),
-		hold.FormatAmount(v.Amount+v.CapturedElsewhere, v.Currency),
-		hold.FormatAmount(amount, v.Currency))
+		hold.FormatAmount(v.Amount+v.CapturedElsewhere, v.Currency), to)
 }

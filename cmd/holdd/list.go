@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,11 +36,13 @@ func newListCommand(out *console, env environmentVars) *cobra.Command {
 	var l listFlags
 	cmd := &cobra.Command{
 		Use: "list", Short: "List holds", Args: cobra.NoArgs,
-		Long: `List holds. With --json the output is NDJSON: one hold a line, printed as it
-arrives.`,
+		Long: `List holds. A table fits 80 columns and shows the booking, or the id of a hold without one;
+-o wide adds ids, accounts and times. With -o json (--json) the output is NDJSON: one hold a line,
+printed as it arrives.`,
 		Example: `  holdd list --state attention
   holdd list --expiring-within 24h
   holdd list --open --watch
+  holdd list --all -o csv > holds.csv
   holdd list --all --json | jq -r 'select(.state=="scheduled").id'`,
 	}
 	c := addConnectionFlags(cmd, out, env)
@@ -58,6 +61,7 @@ arrives.`,
 	f.BoolVar(&l.open, "open", false, "only holds that are not settled, nearest deadline first")
 	f.BoolVarP(&l.watch, "watch", "w", false, "list again every two seconds, until Ctrl-C")
 	cmd.MarkFlagsMutuallyExclusive("watch", "json")
+	c.addOutputFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("open", "expiring-within")
 	for _, name := range []string{"open", "state", "reference", "account", "expiring-within", "limit",
 		"all"} {
@@ -75,6 +79,9 @@ arrives.`,
 		}
 		if !l.watch {
 			return list()
+		}
+		if !c.outputFormat().isText() {
+			return usageErrorf("", "cannot combine --watch with -o %s: want table or wide", c.format)
 		}
 		return watchList(ctx, out, list)
 	})
@@ -140,57 +147,77 @@ func printHolds(
 	if err != nil {
 		return err
 	}
+	rows := &listPrinter[hold.View]{out: c.out, format: c.outputFormat(),
+		columns: holdColumns(times)}
 	var block []hold.View
-	flush := func() {
-		if len(block) > 0 {
-			printHoldTable(c.out, block, times)
-			block = block[:0]
+	flush := func() error {
+		if len(block) == 0 {
+			return nil
 		}
+		if rows.format.isText() {
+			c.out.printLiveModeNotice(
+				slices.ContainsFunc(block, func(v hold.View) bool { return v.Livemode }))
+		}
+		err := rows.print(block)
+		block = block[:0]
+		return err
 	}
-	defer flush()
 	n := 0
 	for v, err := range client.ListAll(ctx, q) {
 		if err != nil {
-			return err
+			return errors.Join(flush(), err)
 		}
 		if limit > 0 && n == limit {
-			flush()
+			err := flush()
 			c.out.printNote("there are more holds: see --limit and --all")
-			return nil
+			return err
 		}
 		n++
-		if c.asJSON {
-			if err := c.out.printJSONLine(v); err != nil {
+		// JSON is printed as it arrives.
+		if block = append(block, v); len(block) == rowsPerTable || rows.format == formatJSON {
+			if err := flush(); err != nil {
 				return err
 			}
-			continue
-		}
-		if block = append(block, v); len(block) == rowsPerTable {
-			flush()
 		}
 	}
 	if n == 0 {
 		c.out.printNote("no holds match")
 	}
-	return nil
+	return flush()
 }
 
-func printHoldTable(out *console, views []hold.View, times timeFormatter) {
-	out.printLiveModeNotice(
-		slices.ContainsFunc(views, func(v hold.View) bool { return v.Livemode }),
-	)
-	t := out.newTable("booking", "hold", "account", "amount", "state", "next", "expires")
-	for i := range views {
-		v := &views[i]
-		expires := ""
-		if v.SettledAt == nil {
-			expires = times.formatWithRelative(v.ExpiresAt)
+// holdColumns are the columns of a list of holds. A hold without a booking shows
+// its id in the first column of a table.
+func holdColumns(times timeFormatter) []column[hold.View] {
+	state := everywhere("state", func(v *hold.View) string { return v.State })
+	state.color = func(v *hold.View) string { return stateColors[v.State] }
+	expires := timeColumn("expires", times, func(v *hold.View) *time.Time {
+		if v.SettledAt != nil {
+			return nil
 		}
-		t.AppendRow([]any{sanitize(v.Reference), v.ID, v.Account, formatHoldAmount(v),
-			out.colorizeStdout(
-				stateColors[v.State],
-				v.State,
-			), sanitize(describeNextAction(v, times)), expires})
+		return &v.ExpiresAt
+	})
+	settled := timeColumn("settled", times, func(v *hold.View) *time.Time { return v.SettledAt })
+	settled.table, settled.wide = nil, nil // "next" says it
+	return []column[hold.View]{
+		{title: "booking", narrow: 27, table: holdDisplayName,
+			wide: func(v *hold.View) string { return v.Reference },
+			csv:  func(v *hold.View) string { return v.Reference }},
+		wideOnly("hold", func(v *hold.View) string { return v.ID }),
+		wideOnly("account", func(v *hold.View) string { return v.Account }),
+		{title: "amount", table: formatHoldAmount, wide: formatHoldAmount},
+		{title: "amount", csv: func(v *hold.View) string {
+			return hold.FormatMajor(v.Amount, v.Currency)
+		}},
+		{title: "captured", csv: func(v *hold.View) string {
+			return hold.FormatMajor(v.CapturedAmount, v.Currency)
+		}},
+		{title: "currency", csv: func(v *hold.View) string { return strings.ToUpper(v.Currency) }},
+		state,
+		{title: "next", narrow: 30,
+			table: func(v *hold.View) string { return describeNextAction(v, times.relative()) },
+			wide:  func(v *hold.View) string { return describeNextAction(v, times) },
+			csv:   func(v *hold.View) string { return v.Next }},
+		expires, settled,
 	}
-	t.Render()
 }

@@ -22,9 +22,14 @@ changed the level.`,
 		Example: "  holdd log-level debug",
 	}
 	c := addConnectionFlags(cmd, out, env)
+	var dryRun bool
+	addDryRunFlag(cmd, &dryRun)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		var l api.LogLevel
 		var err error
+		if len(args) == 1 && dryRun {
+			return c.printDryRun("log at "+args[0]+" until the daemon restarts", nil, nil)
+		}
 		if len(args) == 0 {
 			l, err = client.LogLevel(ctx)
 		} else {

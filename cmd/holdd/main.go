@@ -74,8 +74,8 @@ alerts before one expires.
 		commands  constructors
 	}{
 		{"daemon", "The daemon:", constructors{
-			newServeCommand, newDoctorCommand, newConfigCommand, newLogLevelCommand,
-			newRepartitionCommand, newHistoryCommand,
+			newServeCommand, newDoctorCommand, newAuditCommand, newConfigCommand,
+			newLogLevelCommand, newRepartitionCommand, newHistoryCommand,
 		}},
 		{"holds", "Holds:", constructors{
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
@@ -91,6 +91,7 @@ alerts before one expires.
 			root.AddCommand(cmd)
 		}
 	}
-	root.AddCommand(newVersionCommand(out), newExitCodesTopic(), newEnvironmentTopic())
+	root.AddCommand(newVersionCommand(out), newExitCodesTopic(), newEnvironmentTopic(),
+		newDocsCommand(out))
 	return root
 }

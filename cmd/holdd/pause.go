@@ -21,7 +21,7 @@ func newPauseCommand(out *console, env environmentVars) *cobra.Command {
 		request := func(id string, confirmed bool) (hold.View, error) {
 			return client.Pause(ctx, id, c.revision, confirmed)
 		}
-		return c.runChange(ctx, client, args[0], holdChange{request: request})
+		return c.runChange(ctx, client, args[0], holdChange{request: request, action: "pause"})
 	})
 	return cmd
 }
@@ -38,7 +38,7 @@ func newResumeCommand(out *console, env environmentVars) *cobra.Command {
 			return client.Resume(ctx, id, c.revision, confirmed)
 		}
 		return c.runChange(ctx, client, args[0],
-			holdChange{question: resumeQuestion, request: request})
+			holdChange{question: resumeQuestion, request: request, action: "resume"})
 	})
 	return cmd
 }
@@ -65,7 +65,8 @@ func newAcknowledgeCommand(out *console, env environmentVars) *cobra.Command {
 		request := func(id string, _ bool) (hold.View, error) {
 			return client.Acknowledge(ctx, id, c.revision)
 		}
-		return c.runChange(ctx, client, args[0], holdChange{request: request})
+		return c.runChange(ctx, client, args[0], holdChange{request: request,
+			action: "acknowledge the deadline of"})
 	})
 	return cmd
 }

@@ -37,56 +37,100 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 		if err != nil {
 			return err
 		}
-		return c.printJSONOrText(p, func(times timeFormatter) {
+		return c.printObject(p, func(times timeFormatter, f outputFormat) error {
 			times.now = p.From
-			printPlan(out, &p, times)
+			return printPlan(out, &p, times, f)
 		})
 	})
+	c.addOutputFlag(cmd)
 	return cmd
 }
 
-func printPlan(out *console, p *api.Plan, times timeFormatter) {
+// printPlan prints the hours and the holds at risk. CSV has the hours alone.
+func printPlan(out *console, p *api.Plan, times timeFormatter, format outputFormat) error {
+	hours := &listPrinter[planRow]{out: out, format: format, columns: planColumns(times)}
+	if format == formatCSV {
+		return hours.print(planRows(p))
+	}
 	out.printLiveModeNotice(p.Livemode)
 	if len(p.Hours) == 0 {
 		fmt.Fprintf(out.stdout, "Nothing is due until %s.\n", times.formatMinute(p.Until))
 	} else {
-		printPlanHours(out, p, times)
-	}
-	if len(p.AtRisk) > 0 {
-		fmt.Fprintf(out.stdout, "\n%s\n", out.colorizeStdout(boldRed, "At risk:"))
-		t := out.newTable("booking", "hold", "amount", "state", "expires", "why")
-		for i := range p.AtRisk {
-			v := &p.AtRisk[i].Hold
-			t.AppendRow([]any{sanitize(v.Reference), v.ID, formatHoldAmount(v),
-				out.colorizeStdout(
-					stateColors[v.State],
-					v.State,
-				), times.formatWithRelative(v.ExpiresAt),
-				sanitize(p.AtRisk[i].Reason)})
+		if err := hours.print(planRows(p)); err != nil {
+			return err
 		}
-		t.Render()
+		if out.width > 0 {
+			printPlanChart(out, p, times)
+		}
 	}
 	if p.Truncated {
-		out.printNote("the plan is incomplete: shorten --next")
+		defer out.printNote("the plan is incomplete: shorten --next")
+	}
+	if len(p.AtRisk) == 0 {
+		return nil
+	}
+	fmt.Fprintf(out.stdout, "\n%s\n", out.colorizeStdout(boldRed, "At risk:"))
+	rows := &listPrinter[api.AtRiskHold]{out: out, format: format, columns: riskColumns(times)}
+	return rows.print(p.AtRisk)
+}
+
+// planRow is an hour of a plan, or the sum of all.
+type planRow struct {
+	start           *time.Time // nil for the sum
+	capture, cancel []api.CurrencyTotal
+}
+
+func planRows(p *api.Plan) (rows []planRow) {
+	for i := range p.Hours {
+		h := &p.Hours[i]
+		rows = append(rows, planRow{&h.Start, h.Capture, h.Cancel})
+	}
+	if len(rows) > 1 {
+		rows = append(rows, planRow{nil, p.Capture, p.Cancel})
+	}
+	return rows
+}
+
+func planColumns(times timeFormatter) []column[planRow] {
+	hour := func(format func(time.Time) string) func(r *planRow) string {
+		return func(r *planRow) string {
+			if r.start == nil {
+				return "all"
+			}
+			return format(*r.start)
+		}
+	}
+	part := func(of func(r *planRow) []api.CurrencyTotal, money bool) func(r *planRow) string {
+		return func(r *planRow) string {
+			count, sums := formatCurrencyTotals(of(r))
+			if money {
+				return sums
+			}
+			return count
+		}
+	}
+	captures := func(r *planRow) []api.CurrencyTotal { return r.capture }
+	releases := func(r *planRow) []api.CurrencyTotal { return r.cancel }
+	return []column[planRow]{
+		{title: "hour", table: hour(times.formatMinute), wide: hour(times.formatMinute),
+			csv: hour(func(t time.Time) string { return t.UTC().Format(time.RFC3339) })},
+		everywhere("captures", part(captures, false)), everywhere("to capture", part(captures, true)),
+		everywhere("releases", part(releases, false)), everywhere("to release", part(releases, true)),
 	}
 }
 
-func printPlanHours(out *console, p *api.Plan, times timeFormatter) {
-	t := out.newTable("hour", "captures", "to capture", "releases", "to release")
-	addRow := func(name string, capture, cancel []api.CurrencyTotal) {
-		captures, toCapture := formatCurrencyTotals(capture)
-		releases, toRelease := formatCurrencyTotals(cancel)
-		t.AppendRow([]any{name, captures, toCapture, releases, toRelease})
-	}
-	for _, h := range p.Hours {
-		addRow(times.formatMinute(h.Start), h.Capture, h.Cancel)
-	}
-	if len(p.Hours) > 1 {
-		addRow("all", p.Capture, p.Cancel)
-	}
-	t.Render()
-	if out.width > 0 {
-		printPlanChart(out, p, times)
+func riskColumns(times timeFormatter) []column[api.AtRiskHold] {
+	state := wideOnly("state", func(r *api.AtRiskHold) string { return r.Hold.State })
+	state.color = func(r *api.AtRiskHold) string { return stateColors[r.Hold.State] }
+	return []column[api.AtRiskHold]{
+		{title: "booking", narrow: 20,
+			table: func(r *api.AtRiskHold) string { return holdDisplayName(&r.Hold) },
+			wide:  func(r *api.AtRiskHold) string { return r.Hold.Reference }},
+		wideOnly("hold", func(r *api.AtRiskHold) string { return r.Hold.ID }),
+		everywhere("amount", func(r *api.AtRiskHold) string { return formatHoldAmount(&r.Hold) }),
+		state,
+		timeColumn("expires", times, func(r *api.AtRiskHold) *time.Time { return &r.Hold.ExpiresAt }),
+		everywhere("why", func(r *api.AtRiskHold) string { return r.Reason }),
 	}
 }
 

@@ -42,6 +42,7 @@ If a run is in progress, the command shows its progress and findings.`,
   holdd reconcile --json | jq '.findings[] | select(.kind=="orphan")'`,
 	}
 	c := addConnectionFlags(cmd, out, env)
+	c.addOutputFlag(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list differences and change nothing")
 	cmd.Flags().StringArrayVar(&accounts, "account", nil,
 		"a connected account to compare besides those with open holds; may be repeated")
@@ -56,8 +57,8 @@ If a run is in progress, the command shows its progress and findings.`,
 		if run, err = waitForReconciliation(ctx, out, client, run); err != nil {
 			return err
 		}
-		err = c.printJSONOrText(run, func(times timeFormatter) {
-			printReconciliation(out, &run, times)
+		err = c.printObject(run, func(times timeFormatter, f outputFormat) error {
+			return printReconciliation(out, &run, times, f)
 		})
 		if run.State != "finished" {
 			return &exitError{code: exitUnknown,
@@ -110,30 +111,48 @@ var findingOrder = map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3,
 var findingColors = map[string]string{"unreadable": boldRed, "rejected": red, "orphan": yellow,
 	"contradiction": boldRed, "attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
 
-func printReconciliation(out *console, r *api.Reconciliation, times timeFormatter) {
-	out.printLiveModeNotice(r.Livemode)
+func printReconciliation(
+	out *console, r *api.Reconciliation, times timeFormatter, format outputFormat,
+) error {
+	if format.isText() {
+		out.printLiveModeNotice(r.Livemode)
+	}
 	slices.SortStableFunc(r.Findings, func(x, y api.Finding) int {
 		return cmp.Compare(cmp.Or(findingOrder[x.Kind], 9), cmp.Or(findingOrder[y.Kind], 9))
 	})
-	for block := range slices.Chunk(r.Findings, rowsPerTable) {
-		t := out.newTable("finding", "booking", "intent", "account", "amount", "expires", "what")
-		for _, f := range block {
-			amount := ""
-			if f.Currency != "" {
-				amount = hold.FormatAmount(f.Amount, f.Currency)
-			}
-			t.AppendRow(
-				[]any{out.colorizeStdout(findingColors[f.Kind], f.Kind), sanitize(f.Reference),
-					f.PaymentIntent, f.Account, amount, formatDeadline(f.ExpiresAt, times),
-					sanitize(f.Detail)},
-			)
+	rows := &listPrinter[api.Finding]{out: out, format: format, columns: findingColumns(times)}
+	if len(r.Findings) > 0 {
+		if err := rows.print(r.Findings); err != nil {
+			return err
 		}
-		t.Render()
 	}
 	if r.FindingsOmitted > 0 {
 		out.printNote("%d more are counted and not listed", r.FindingsOmitted)
 	}
 	out.printNote("%s", summarizeReconciliation(r))
+	return nil
+}
+
+func findingColumns(times timeFormatter) []column[api.Finding] {
+	kind := everywhere("finding", func(f *api.Finding) string { return f.Kind })
+	kind.color = func(f *api.Finding) string { return findingColors[f.Kind] }
+	expires := timeColumn("expires", times, func(f *api.Finding) *time.Time { return f.ExpiresAt })
+	expires.table = nil
+	return []column[api.Finding]{kind,
+		wideOnly("booking", func(f *api.Finding) string { return f.Reference }),
+		everywhere("intent", func(f *api.Finding) string { return f.PaymentIntent }),
+		wideOnly("account", func(f *api.Finding) string { return f.Account }),
+		everywhere("amount", func(f *api.Finding) string {
+			if f.Currency == "" {
+				return ""
+			}
+			return hold.FormatAmount(f.Amount, f.Currency)
+		}),
+		expires,
+		{title: "what", narrow: 22, wraps: true, table: func(f *api.Finding) string { return f.Detail },
+			wide: func(f *api.Finding) string { return f.Detail },
+			csv:  func(f *api.Finding) string { return f.Detail }},
+	}
 }
 
 func summarizeReconciliation(r *api.Reconciliation) string {

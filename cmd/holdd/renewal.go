@@ -10,7 +10,10 @@ import (
 )
 
 // renewalFlags is the flags for a hold's renewal terms.
-type renewalFlags struct{ hold.RenewalRequest }
+type renewalFlags struct {
+	hold.RenewalRequest
+	maxAmount amountFlag
+}
 
 // renewalFlagNames are the flags, as messages name them.
 var renewalFlagNames = []string{"renew-until", "renew-max-amount", "renew-max", "renew-on-failure"}
@@ -19,8 +22,8 @@ func (r *renewalFlags) addTo(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&r.Until, "renew-until", "",
 		"keep the amount held until then, by new authorizations of the saved card")
-	f.Int64Var(&r.MaxAmount, "renew-max-amount", 0,
-		"the most that the cardholder agreed to, in minor units (default the amount of the hold)")
+	f.Var(&r.maxAmount, "renew-max-amount",
+		"the most that the cardholder agreed to: "+amountHelp+" (default: the amount of the hold)")
 	f.Int64Var(&r.MaxRenewals, "renew-max", 0, "renew at most this often (default 12)")
 	f.StringVar(&r.OnFailure, "renew-on-failure", "",
 		"what to do near the deadline with a hold that could not be renewed: alert, cancel or capture")
@@ -35,20 +38,24 @@ func (r *renewalFlags) resolveTime(now time.Time) (err error) {
 }
 
 // newRenewalRequest returns the renewal terms of a new hold, nil without any.
-func (r *renewalFlags) newRenewalRequest() (*hold.RenewalRequest, error) {
+func (r *renewalFlags) newRenewalRequest(currency string) (_ *hold.RenewalRequest, err error) {
 	if r.Until == "" {
-		if r.MaxAmount != 0 || r.MaxRenewals != 0 || r.OnFailure != "" {
+		if r.maxAmount.text != "" || r.MaxRenewals != 0 || r.OnFailure != "" {
 			return nil, usageErrorf("", "give --renew-until with the other --renew flags")
 		}
 		return nil, nil
 	}
-	return &r.RenewalRequest, nil
+	r.MaxAmount, err = r.maxAmount.minorUnits("renew-max-amount", currency)
+	return &r.RenewalRequest, err
 }
 
 // newRenewalPatch returns the change of the renewal terms, nil without any.
-func (r *renewalFlags) newRenewalPatch(given func(flag string) bool) (*hold.RenewalRequest, error) {
+func (r *renewalFlags) newRenewalPatch(
+	given func(flag string) bool, currency string,
+) (_ *hold.RenewalRequest, err error) {
 	if given("renew-until") {
-		return &r.RenewalRequest, nil
+		r.MaxAmount, err = r.maxAmount.minorUnits("renew-max-amount", currency)
+		return &r.RenewalRequest, err
 	}
 	for _, name := range renewalFlagNames {
 		if given(name) {

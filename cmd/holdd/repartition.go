@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
+	"fmt"
+
 	"github.com/spf13/cobra"
 
+	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/store"
 )
 
 func newRepartitionCommand(out *console, env environmentVars) *cobra.Command {
 	var to int
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "repartition --to N", Short: "Change the number of partitions, while no daemon runs",
 		Args: cobra.NoArgs,
@@ -25,8 +30,9 @@ partitions that are removed are not delivered.
 The command reads the daemon's settings file and environment to find the Redis.`,
 		Example: "  holdd repartition --to 64",
 	}
-	load := addSettingsFlags(cmd, env)
+	load := addConfigFlag(cmd, env, nil)
 	cmd.Flags().IntVar(&to, "to", 0, "the new number of partitions")
+	addDryRunFlag(cmd, &dryRun)
 	if err := cmd.MarkFlagRequired("to"); err != nil {
 		panic(err) // the flag exists
 	}
@@ -34,6 +40,9 @@ The command reads the daemon's settings file and environment to find the Redis.`
 		s, err := load()
 		if err != nil {
 			return err
+		}
+		if dryRun {
+			return printRepartitionDryRun(cmd.Context(), out, s, to)
 		}
 		bar, shown := out.newProgressBar("moving holds", 100), int64(0)
 		moved, err := store.Repartition(cmd.Context(), store.Options{URL: s.RedisURL.Reveal()}, to,
@@ -52,4 +61,32 @@ The command reads the daemon's settings file and environment to find the Redis.`
 		return nil
 	}
 	return cmd
+}
+
+// printRepartitionDryRun prints from how many partitions holds would move, and
+// the replicas that must stop first.
+func printRepartitionDryRun(
+	ctx context.Context, out *console, s *config.Settings, to int,
+) error {
+	if to < 1 || to > store.MaxPartitions {
+		return usageErrorf("", "invalid number of partitions %d: want 1 to %d", to,
+			store.MaxPartitions)
+	}
+	ctx, cancel := context.WithTimeout(ctx, doctorRedisTimeout)
+	defer cancel()
+	in, err := store.Inspect(ctx, store.Options{URL: s.RedisURL.Reveal()})
+	switch {
+	case err != nil:
+		return toExitError(err, "")
+	case in.Partitions == "":
+		return usageErrorf("", "this Redis has no data of holdd")
+	}
+	fmt.Fprintf(out.stdout,
+		"Dry run, nothing was done. Would move the holds from %s to %d partitions.\n", sanitize(in.Partitions), to)
+	for _, r := range in.Replicas {
+		if r.HeartbeatEndsAt.After(in.Now) {
+			out.printNote("stop %s first", sanitize(r.Name))
+		}
+	}
+	return nil
 }

@@ -39,6 +39,10 @@ func TestRepartitionCommand(t *testing.T) {
 	if code, _, stderr := runCommand(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "stop desk-1 first") {
 		t.Errorf("%d %s", code, stderr)
 	}
+	if code, stdout, stderr := runCommand(t, env, "repartition", "--to", "4", "--dry-run"); code != exitOK ||
+		!strings.Contains(stdout, "Would move the holds from 1 to 4 partitions") || !strings.Contains(stderr, "stop desk-1 first") {
+		t.Errorf("%d %s %s", code, stdout, stderr)
+	}
 	if err := s.Deregister(t.Context(), "desk-1"); err != nil {
 		t.Fatal(err)
 	}

@@ -31,16 +31,15 @@ The command then shows booking and amount and asks for confirmation.`,
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
-		var err error
-		if t.captureMinor, err = t.captureAmount.minorUnitsOfHold(ctx, client, "capture-amount",
-			args[0]); err != nil {
-			return err
-		}
-		p, err := newPatchFromFlags(cmd.Flags().Changed, &t, c.timeZoneName())
+		currency, err := currencyOfHold(ctx, client, args[0], t.amounts()...)
 		if err != nil {
 			return err
 		}
-		change := holdChange{request: func(id string, confirmed bool) (hold.View, error) {
+		p, err := newPatchFromFlags(cmd.Flags().Changed, &t, c.timeZoneName(), currency)
+		if err != nil {
+			return err
+		}
+		change := holdChange{action: "change", terms: givenTerms(cmd), request: func(id string, confirmed bool) (hold.View, error) {
 			p.Confirm = confirmed
 			return client.Patch(ctx, id, p, c.revision)
 		}}
@@ -49,7 +48,7 @@ The command then shows booking and amount and asks for confirmation.`,
 			change.question = cancelQuestion
 		case isDueNow(t.captureAt, c.timeZoneName(), now):
 			change.question = func(v *hold.View) ([]labeledValue, string) {
-				return captureQuestion(v, t.captureMinor)
+				return captureQuestion(v, captureAmountOf(&p))
 			}
 		}
 		return c.runChange(ctx, client, args[0], change)
@@ -57,11 +56,18 @@ The command then shows booking and amount and asks for confirmation.`,
 	return cmd
 }
 
+// captureAmountOf returns the amount to capture that a change sets, 0 if none.
+func captureAmountOf(p *hold.Patch) int64 {
+	if p.CaptureAmount == nil {
+		return 0
+	}
+	return *p.CaptureAmount
+}
+
 // newPatchFromFlags returns the change of the flags that were given.
 func newPatchFromFlags(
-	given func(flag string) bool, t *termFlags, timeZone string,
-) (hold.Patch, error) {
-	var p hold.Patch
+	given func(flag string) bool, t *termFlags, timeZone, currency string,
+) (p hold.Patch, err error) {
 	if given("capture-at") {
 		p.CaptureAt, p.TimeZone = &t.captureAt, timeZone
 	}
@@ -69,7 +75,11 @@ func newPatchFromFlags(
 		p.CancelAt, p.TimeZone = &t.cancelAt, timeZone
 	}
 	if given("capture-amount") {
-		p.CaptureAmount = &t.captureMinor
+		amount, err := t.captureAmount.minorUnits("capture-amount", currency)
+		if err != nil {
+			return p, err
+		}
+		p.CaptureAmount = &amount
 	}
 	if given("on-expiry") {
 		p.OnExpiry = &t.onExpiry
@@ -77,14 +87,13 @@ func newPatchFromFlags(
 	if given("reference") {
 		p.Reference = &t.reference
 	}
-	var err error
 	if p.Metadata, err = t.metadataMap(); err != nil {
 		return p, err
 	}
-	if p.CaptureParamsPatch, err = t.captureParams.newCaptureParamsPatch(given); err != nil {
+	if p.CaptureParamsPatch, err = t.captureParams.newCaptureParamsPatch(given, currency); err != nil {
 		return p, err
 	}
-	if p.Renewal, err = t.renewal.newRenewalPatch(given); err != nil {
+	if p.Renewal, err = t.renewal.newRenewalPatch(given, currency); err != nil {
 		return p, err
 	}
 	if p.Renewal != nil {

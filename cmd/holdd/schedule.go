@@ -16,6 +16,7 @@ import (
 
 func newScheduleCommand(out *console, env environmentVars) *cobra.Command {
 	var t termFlags
+	var dryRun bool
 	var req hold.ScheduleRequest
 	var amount amountFlag
 	var file string
@@ -38,6 +39,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	c := addConnectionFlags(cmd, out, env)
 	p := &confirmationPrompt{out: out}
 	p.addYesFlag(cmd)
+	addDryRunFlag(cmd, &dryRun)
 	t.addTo(cmd)
 	addAuthorizationFlags(cmd, &req, &amount)
 	cmd.Flags().StringVarP(&file, "file", "f", "",
@@ -47,19 +49,22 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	}
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		if file != "" {
-			return scheduleFile(ctx, c, p, client, file)
+			return scheduleFile(ctx, c, p, client, file, dryRun)
 		}
 		now := time.Now()
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
-		if err := setAmounts(&req, &t, &amount); err != nil {
+		if err := setAmount(&req, &amount, t.amounts()); err != nil {
 			return err
 		}
-		if err := t.setTerms(&req); err != nil {
+		if err := t.setTerms(&req, req.Currency); err != nil {
 			return err
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
+		if dryRun {
+			return c.printScheduleDryRun(&req, givenTerms(cmd))
+		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd
@@ -73,21 +78,15 @@ func addAuthorizationFlags(
 	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it is not your own")
 	f.Var(amount, "amount", "authorized amount: "+amountHelp+
 		"; with --currency and --expires-at it saves a read at Stripe")
-	f.StringVar(&req.Currency, "currency", "", "ISO 4217, such as eur")
+	f.StringVar(&req.Currency, "currency", "", "currency of the amounts, ISO 4217, such as eur")
 	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, if you know it")
 }
 
-// setAmounts sets the amounts of a new hold, whose currency one of the flags
-// names.
-func setAmounts(req *hold.ScheduleRequest, t *termFlags, amount *amountFlag) (err error) {
-	currency := cmp.Or(req.Currency, amount.currency, t.captureAmount.currency)
-	if req.Amount, err = amount.minorUnits("amount", currency); err != nil {
-		return err
-	}
-	if amount.currency != "" {
-		req.Currency = amount.currency
-	}
-	t.captureMinor, err = t.captureAmount.minorUnits("capture-amount", currency)
+// setAmount sets the amount and the currency of a new hold. One of the flags or
+// --currency names the currency.
+func setAmount(req *hold.ScheduleRequest, amount *amountFlag, others []*amountFlag) (err error) {
+	req.Currency = cmp.Or(req.Currency, namedCurrency(append(others, amount)...))
+	req.Amount, err = amount.minorUnits("amount", req.Currency)
 	return err
 }
 
@@ -110,6 +109,19 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 		}
 	}
 	return nil
+}
+
+// printScheduleDryRun checks a request as far as that is possible without the
+// daemon, and prints what it would schedule.
+func (c *connectionFlags) printScheduleDryRun(
+	req *hold.ScheduleRequest, terms []labeledValue,
+) error {
+	if _, err := req.Validate(time.Now()); err != nil {
+		return &exitError{code: exitFailed, err: err}
+	}
+	about := []labeledValue{{"booking", sanitize(req.Reference)},
+		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
+	return c.printDryRun("schedule "+requestDisplayName(req), nil, append(about, terms...))
 }
 
 func scheduleOne(
@@ -162,9 +174,6 @@ func scheduleQuestion(req *hold.ScheduleRequest) string {
 	switch {
 	case req.CaptureAmount > 0 && req.CancelAt == "":
 		amount = hold.FormatAmount(req.CaptureAmount, currency)
-		if currency == "" {
-			amount += " in minor units"
-		}
 	case req.Amount > 0:
 		amount = hold.FormatAmount(req.Amount, currency)
 	}

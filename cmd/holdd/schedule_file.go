@@ -36,6 +36,7 @@ type fileScheduler struct {
 	*connectionFlags
 	*confirmationPrompt
 	client   *api.Client
+	dryRun   bool // check the lines and send nothing
 	progress *progressBar
 
 	// the batch to be sent
@@ -57,6 +58,7 @@ type fileScheduler struct {
 // any size needs little memory.
 func scheduleFile(
 	ctx context.Context, c *connectionFlags, p *confirmationPrompt, client *api.Client, path string,
+	dryRun bool,
 ) error {
 	in, total := c.out.stdin, int64(0)
 	if path != "-" {
@@ -70,7 +72,7 @@ func scheduleFile(
 		}
 		in = f
 	}
-	s := &fileScheduler{connectionFlags: c, confirmationPrompt: p, client: client,
+	s := &fileScheduler{connectionFlags: c, confirmationPrompt: p, client: client, dryRun: dryRun,
 		progress: c.out.newProgressBar("scheduling", total)}
 	err := s.scheduleLines(ctx, in)
 	s.progress.stop(err == nil)
@@ -137,6 +139,9 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	if len(s.reqs) == 0 {
 		return nil
 	}
+	if s.dryRun {
+		return s.checkBatch()
+	}
 	if err := s.confirmDueNow(ctx); err != nil {
 		return err
 	}
@@ -170,6 +175,28 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	s.progress.add(int64(len(results)))
 	s.reqs, s.lineNumbers, s.batchBytes = s.reqs[:0], s.lineNumbers[:0], 0
 	return confirmErr
+}
+
+// checkBatch checks the holds of the batch as far as that is possible without
+// the daemon, and empties it.
+func (s *fileScheduler) checkBatch() error {
+	now := time.Now()
+	for i := range s.reqs {
+		_, err := s.reqs[i].Validate(now)
+		problem, ok := errors.AsType[*hold.Problem](err)
+		if !ok {
+			s.created++
+			continue
+		}
+		r := api.BatchResult{Status: 422, Problem: &api.Problem{Status: 422, Code: problem.Code,
+			Field: problem.Field, Detail: problem.Detail}}
+		if err := s.recordFailure(rejectedLine{s.lineNumbers[i], r, s.reqs[i]}); err != nil {
+			return err
+		}
+	}
+	s.progress.add(int64(len(s.reqs)))
+	s.reqs, s.lineNumbers, s.batchBytes = s.reqs[:0], s.lineNumbers[:0], 0
+	return nil
 }
 
 // confirmDueNow asks about the holds of the batch whose time is now.
@@ -265,6 +292,11 @@ func (s *fileScheduler) printSummary(err error) error {
 			out.printNote("%d more were rejected: --json lists all", more)
 		}
 	}
+	if s.dryRun {
+		out.printNote("dry run, nothing was done: %d would be scheduled unless they are, %d rejected",
+			s.created, s.failed)
+		return s.summaryError(err)
+	}
 	out.printNote("%d scheduled, %d already scheduled, %d rejected", s.created,
 		s.alreadyScheduled, s.failed)
 	if s.unconfirmed > 0 {
@@ -279,17 +311,21 @@ func (s *fileScheduler) printSummary(err error) error {
 		out.printNote("stopped: %d of %d lines have no answer; run the command again, it skips "+
 			"the holds that are scheduled",
 			s.linesRead-s.created-s.alreadyScheduled-s.failed, s.linesRead)
+	}
+	return s.summaryError(err)
+}
+
+// summaryError returns what stopped the run, or that lines were rejected.
+func (s *fileScheduler) summaryError(err error) error {
+	if err != nil || s.failed == 0 {
 		return err
 	}
-	if s.failed > 0 {
-		code := exitFailed
-		if s.worstExitCode == exitUnknown {
-			code = exitUnknown
-		}
-		return &exitError{code: code,
-			err: fmt.Errorf("%d of %d holds were rejected", s.failed, s.linesRead)}
+	code := exitFailed
+	if s.worstExitCode == exitUnknown {
+		code = exitUnknown
 	}
-	return nil
+	return &exitError{code: code,
+		err: fmt.Errorf("%d of %d holds were rejected", s.failed, s.linesRead)}
 }
 
 func countLines(f *os.File) (int64, error) {

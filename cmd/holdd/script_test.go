@@ -70,13 +70,15 @@ func TestScripts(t *testing.T) {
 
 func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
-		ts.Fatalf("usage: api [live] [tokens] [unavailable] [unix]")
+		ts.Fatalf("usage: api [live] [tokens] [unavailable] [unix] [nosinks]")
 	}
 	store := newFakeWorker()
 	store.unavailable = slices.Contains(args, "unavailable")
+	deliveries := newFakeDeliveries(store.unavailable)
+	deliveries.noSinks = slices.Contains(args, "nosinks")
 	o := api.Options{Holds: holdsOf(store),
 		Reconciler: &fakeReconciler{unavailable: store.unavailable},
-		Deliveries: newFakeDeliveries(store.unavailable),
+		Deliveries: deliveries,
 		Repairer:   fakeRepairer{},
 		Rules:      hold.DecisionRules{ExpiryMargin: time.Hour}, Livemode: slices.Contains(args,
 			"live"), Version: "test"}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/holdd/holdd/config"
 )
 
 const helpHint = `"holdd help" lists the commands, and "holdd COMMAND --help" explains one`
@@ -37,6 +39,9 @@ func explainFlagError(cmd *cobra.Command, err error) error {
 	if m := unknownFlagPattern.FindStringSubmatch(err.Error()); m != nil {
 		if name := nearestFlag(cmd.Flags(), m[1]); name != "" {
 			hint = "did you mean --" + name + "?"
+		} else if variable := config.FlagEnv(m[1]); variable != "" {
+			hint = "it is a setting, and a flag of holdd serve only: set " + variable +
+				", or set it in the settings file"
 		}
 	}
 	return usageErrorf(hint, "%w", err)

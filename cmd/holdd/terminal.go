@@ -13,8 +13,9 @@ package main
 //     with TERM=dumb, or without a terminal.
 //   - Progress bars and charts are drawn on a terminal only. The table has all
 //     that a chart shows.
-//   - Tables have no lines and no empty columns. Times are in the reader's time
-//     zone, with their distance from now.
+//   - Tables have no lines and no empty columns, and fit 80 columns. -o wide adds
+//     columns, and times in the reader's time zone. output.go has the formats of
+//     lists.
 //   - Amounts are written with their currency. The notice of live mode precedes
 //     all other output.
 //   - --json prints the API's own JSON, one object a line, times in UTC,

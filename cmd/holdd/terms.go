@@ -13,7 +13,6 @@ import (
 type termFlags struct {
 	captureAt, cancelAt string
 	captureAmount       amountFlag
-	captureMinor        int64 // captureAmount in minor units
 	onExpiry, reference string
 	metadata            []string
 	captureParams       captureParamFlags
@@ -50,17 +49,25 @@ func (t *termFlags) resolveTimes(now time.Time) (err error) {
 	return err
 }
 
-// setTerms sets the terms of a new hold.
-func (t *termFlags) setTerms(req *hold.ScheduleRequest) (err error) {
+// amounts returns the flags that take an amount.
+func (t *termFlags) amounts() []*amountFlag {
+	return append(t.captureParams.amounts(), &t.captureAmount, &t.renewal.maxAmount)
+}
+
+// setTerms sets the terms of a new hold, whose currency may not be known.
+func (t *termFlags) setTerms(req *hold.ScheduleRequest, currency string) (err error) {
+	if req.CaptureAmount, err = t.captureAmount.minorUnits("capture-amount", currency); err != nil {
+		return err
+	}
 	if req.Metadata, err = t.metadataMap(); err != nil {
 		return err
 	}
-	req.Reference, req.OnExpiry, req.CaptureAmount = t.reference, t.onExpiry, t.captureMinor
+	req.Reference, req.OnExpiry = t.reference, t.onExpiry
 	req.CaptureAt, req.CancelAt = t.captureAt, t.cancelAt
-	if req.Renewal, err = t.renewal.newRenewalRequest(); err != nil {
+	if req.Renewal, err = t.renewal.newRenewalRequest(currency); err != nil {
 		return err
 	}
-	req.CaptureParams, err = t.captureParams.newCaptureParams()
+	req.CaptureParams, err = t.captureParams.newCaptureParams(currency)
 	return err
 }
 

@@ -61,6 +61,8 @@
 //     texts in an answer are redacted and truncated.
 //   - ParseEvent reads only a body with a recent and valid signature, and only
 //     fields that are the same in every version of the API.
+//   - A read-only gateway sends no request but a GET. It refuses others before
+//     anything is sent.
 //   - With an organization's key, Stripe-Context takes the place of
 //     Stripe-Account, and events of its other accounts are about no intent.
 //   - An error of Caller is a [hold.CallNotSentError]: nothing was sent. The

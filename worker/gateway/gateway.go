@@ -53,6 +53,8 @@ type Options struct {
 	// Timeout bounds each call, including its wait for a connection. 0 means
 	// [DefaultTimeout].
 	Timeout time.Duration
+	// ReadOnly refuses every request that is not a GET, whatever the key may do.
+	ReadOnly bool
 	// Transport replaces the connection pool, for tests and for simulators in
 	// the same process. An *http.Transport reports whether it sent a request.
 	// Any other transport counts as having sent it, unless the error is a dial
@@ -102,27 +104,31 @@ func New(o Options) (*Gateway, error) {
 		transport = g.pool
 	}
 	g.paymentIntents = paymentintent.Client{
-		B: newStripeBackend(base, transport, o.Context, g.key), Key: string(o.APIKey),
+		B: newStripeBackend(base, transport, &o, g.key), Key: string(o.APIKey),
 	}
 	return g, nil
 }
 
 // newStripeBackend returns the client of stripe-go for the API at base. A
-// context is sent with every request. The retries of stripe-go are off: they
+// context is sent with every request, and a read-only gateway sends only reads. The retries of stripe-go are off: they
 // ignore the context while they sleep, and holdd records each attempt before it
 // sends it.
 func newStripeBackend(
-	base string, transport http.RoundTripper, stripeContext string, key *currentKey,
+	base string, transport http.RoundTripper, o *Options, key *currentKey,
 ) stripe.Backend {
 	_, reportsConns := transport.(*http.Transport)
-	if stripeContext != "" {
-		transport = &stripeContextTransport{next: transport, account: stripeContext}
+	if o.Context != "" {
+		transport = &stripeContextTransport{next: transport, account: o.Context}
+	}
+	var outer http.RoundTripper = &keyTransport{key: key,
+		next: &tracingTransport{next: transport, nextReportsConns: reportsConns}}
+	if o.ReadOnly {
+		outer = readOnlyTransport{next: outer}
 	}
 	return stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: stripe.String(base),
 		HTTPClient: &http.Client{
-			Transport: &keyTransport{key: key,
-				next: &tracingTransport{next: transport, nextReportsConns: reportsConns}},
+			Transport: outer,
 			// Stripe does not redirect. A redirect could send the key or a
 			// capture to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error {

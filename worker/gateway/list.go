@@ -8,13 +8,26 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// listIntents retrieves one page of intents, newest first, with their charges
-// and reviews. A page with an invalid intent is [hold.AnswerUnknown], because
-// the next page would skip that intent.
-func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
-	p := &stripe.PaymentIntentListParams{
-		Expand: []*string{stripe.String("data.latest_charge"), stripe.String("data.review")},
+// listExpandParams returns the fields that a list of intents expands. A key
+// needs a permission for each.
+func listExpandParams(c hold.ListContent) []*string {
+	switch c {
+	case hold.ContentHistories:
+		return []*string{stripe.String("data.latest_charge.balance_transaction")}
+	case hold.ContentCharges:
+		return []*string{stripe.String("data.latest_charge")}
 	}
+	return []*string{stripe.String("data.latest_charge"), stripe.String("data.review")}
+}
+
+// listIntents retrieves one page of intents, newest first, with what c.Content
+// names. A page with an invalid intent is [hold.AnswerUnknown], because the next
+// page would skip that intent.
+func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
+	if c.Content == hold.ContentCaptures {
+		return g.listCaptureEvents(ctx, c)
+	}
+	p := &stripe.PaymentIntentListParams{Expand: listExpandParams(c.Content)}
 	p.Limit = stripe.Int64(maxPageSize)
 	if c.Limit != 0 {
 		p.Limit = stripe.Int64(int64(c.Limit))
@@ -23,10 +36,8 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 		p.StripeAccount = &c.Account
 	}
 	p.StartingAfter, p.Customer = optionalString(c.After), optionalString(c.Customer)
-	if !c.CreatedUpTo.IsZero() {
-		p.CreatedRange = &stripe.RangeQueryParams{LesserThanOrEqual: c.CreatedUpTo.Unix()}
-	}
-	page, a := g.sendListRequest(ctx, p)
+	p.CreatedRange = createdRange(&c)
+	page, a := g.sendListRequest(ctx, p, c.Content)
 	if a.Kind == hold.AnswerOK {
 		a.Page = &page
 	}
@@ -38,12 +49,27 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 func (g *Gateway) probeAPIKey(ctx context.Context) hold.Answer {
 	p := &stripe.PaymentIntentListParams{}
 	p.Limit = stripe.Int64(1)
-	_, a := g.sendListRequest(ctx, p)
+	_, a := g.sendListRequest(ctx, p, hold.ContentIntents)
 	return a
 }
 
+// createdRange returns the bounds in time of a list, nil if it has none.
+func createdRange(c *hold.Call) *stripe.RangeQueryParams {
+	if c.CreatedUpTo.IsZero() && c.CreatedFrom.IsZero() {
+		return nil
+	}
+	r := &stripe.RangeQueryParams{}
+	if !c.CreatedUpTo.IsZero() {
+		r.LesserThanOrEqual = c.CreatedUpTo.Unix()
+	}
+	if !c.CreatedFrom.IsZero() {
+		r.GreaterThanOrEqual = c.CreatedFrom.Unix()
+	}
+	return r
+}
+
 func (g *Gateway) sendListRequest(
-	ctx context.Context, p *stripe.PaymentIntentListParams,
+	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.ListContent,
 ) (page hold.IntentPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget
 	r := classifyOptions{maxBody: maxListBodyBytes}
@@ -64,6 +90,9 @@ func (g *Gateway) sendListRequest(
 				return false, nil
 			}
 			page.Intents = append(page.Intents, *in)
+			if content == hold.ContentHistories || content == hold.ContentCharges {
+				page.Histories = append(page.Histories, convertHistory(pi))
+			}
 		}
 		return true, nil
 	})

@@ -96,7 +96,11 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 		"list, everything": {Op: hold.OpList, Account: testAccountID,
 			After: testIntentID, Limit: 20},
 		"list, bounded": {Op: hold.OpList, CreatedUpTo: time.Unix(1_790_000_000, 0)},
-		"check":         {Op: hold.OpCheck},
+		"list, histories": {Op: hold.OpList, Content: hold.ContentHistories,
+			CreatedFrom: time.Unix(1_780_000_000, 0), CreatedUpTo: time.Unix(1_790_000_000, 0)},
+		"list, charges":  {Op: hold.OpList, Content: hold.ContentCharges},
+		"list, captures": {Op: hold.OpList, Content: hold.ContentCaptures, After: "evt_1"},
+		"check":          {Op: hold.OpCheck},
 	} {
 		before := sent
 		if a := g.Do(t.Context(), call); a.Kind != hold.AnswerOK ||

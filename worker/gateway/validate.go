@@ -132,6 +132,12 @@ func validateListCall(c *hold.Call) string {
 	switch {
 	case c.Limit < 0 || c.Limit > maxPageSize:
 		return fmt.Sprintf("invalid page size %d: want 1 to %d", c.Limit, maxPageSize)
+	case c.Content > hold.ContentCaptures:
+		return fmt.Sprintf("unknown content %d of a list", c.Content)
+	case c.Content == hold.ContentCaptures:
+		if c.After != "" && !eventIDPattern.matches(c.After) {
+			return "invalid event id to list after"
+		}
 	case c.After != "" && hold.CheckPaymentIntentID(c.After) != nil:
 		return "invalid PaymentIntent id to list after"
 	}

@@ -45,10 +45,10 @@ type PaymentIntent struct {
 	SharesFunds bool
 }
 
-// expiredByNetwork reports whether the card network ended a canceled intent.
+// ExpiredByNetwork reports whether the card network ended a canceled intent.
 // Newer API versions have [ReasonExpired] where older ones have
 // [ReasonAutomatic].
-func (in *PaymentIntent) expiredByNetwork() bool {
+func (in *PaymentIntent) ExpiredByNetwork() bool {
 	return in.CancellationReason == ReasonAutomatic || in.CancellationReason == ReasonExpired
 }
 
@@ -137,7 +137,12 @@ const (
 // IntentPage is one page of a list, newest first.
 type IntentPage struct {
 	Intents []PaymentIntent
-	More    bool // there are older ones
+	// Histories has the history of each intent, in the order of Intents, if
+	// [Call.Content] asks for it.
+	Histories []IntentHistory
+	// Captures has the events of [ContentCaptures]; Intents is then empty.
+	Captures []CaptureEvent
+	More     bool // there are older ones
 }
 
 // CardholderAction is what only the cardholder's browser may see, and the
@@ -178,6 +183,8 @@ type Call struct {
 	Limit         int               // of a list
 	Customer      string            // of a list: only this customer's intents
 	CreatedUpTo   time.Time         // of a list: without younger intents; zero means all
+	CreatedFrom   time.Time         // of a list: without older intents; zero means all
+	Content       ListContent       // of a list
 	// MayBeMissing says that no answer has confirmed that the PaymentIntent
 	// exists, or that the key is known to be of its account: a 404 says nothing
 	// about the key.

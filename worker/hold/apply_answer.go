@@ -188,7 +188,7 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 	switch {
 	case in.Status == StatusSucceeded:
 		cause, note = recordCapture(&h, in, ours, confirmed)
-	case in.expiredByNetwork():
+	case in.ExpiredByNetwork():
 		state, cause, event = Expired, CauseExpired, EventExpired
 	default:
 		state, event = Canceled, EventCanceled

@@ -32,6 +32,31 @@ func authorizationWindowEnd(in *PaymentIntent) time.Time {
 	return truncateKlarnaEnd(in.PaymentMethodType, in.Created.Add(w))
 }
 
+// Windows of cards that depend on more than the type of the payment method.
+const (
+	visaTerminalWindow = 4*day + 18*time.Hour
+	visaExtendedWindow = 29*day + 18*time.Hour
+	extendedWindow     = 30 * day
+)
+
+// AssumedExpiry returns when an authorization ends or ended whose charge does
+// not say so, as a captured one does not. A Visa authorization that the merchant
+// initiated ends earlier, which the charge does not show.
+func AssumedExpiry(method, brand string, extended bool, authorizedAt time.Time) time.Time {
+	w, ok := authorizationWindows[method]
+	switch visa := brand == "visa"; {
+	case extended && visa:
+		w = visaExtendedWindow
+	case extended:
+		w = extendedWindow
+	case method == "card_present" && visa:
+		w = visaTerminalWindow
+	case !ok:
+		w = assumedWindow
+	}
+	return truncateKlarnaEnd(method, authorizedAt.Add(w))
+}
+
 // truncateKlarnaEnd moves the end of a Klarna window back to midnight UTC.
 // "Midnight of the 28th day" could mean the start or the end of that day: the
 // start is the one in Stripe's example (1 October 14:00 to 29 October 00:00),

@@ -133,6 +133,11 @@ func (s *apiServer) authenticate(c *apiCall) *apiError {
 	if err := s.keys.verify(key, c.class, c.accountID); err != nil {
 		return err
 	}
+	if expandsBalanceTransaction(c.request.query) {
+		if err := s.keys.verify(key, ClassBalanceTransaction, c.accountID); err != nil {
+			return err
+		}
+	}
 	if err := checkContext(c.request.header, s.env.platformAccount); err != nil {
 		return err
 	}

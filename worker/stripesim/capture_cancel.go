@@ -1,6 +1,9 @@
 package stripesim
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // captureParams are the parameters of a capture.
 type captureParams struct {
@@ -67,6 +70,7 @@ func capture(in *intent, op *operation, o captureParams) *apiError {
 	}
 	if amount > 0 {
 		in.captures++
+		in.charge.balanceAt = cmp.Or(in.charge.balanceAt, op.now.Unix())
 	}
 	rest := in.capturable + over - amount
 	in.received += amount

@@ -10,6 +10,7 @@ type charge struct {
 	amount           int64
 	amountCaptured   int64
 	amountRefunded   int64
+	balanceAt        int64 // of its balance transaction; 0 if nothing was captured
 	isCaptured       bool
 	fullyRefunded    bool
 	failed           bool
@@ -152,7 +153,7 @@ type chargeJSON struct {
 	Application                   *string                   `json:"application"`
 	ApplicationFee                *string                   `json:"application_fee"`
 	ApplicationFeeAmount          *int64                    `json:"application_fee_amount"`
-	BalanceTransaction            *string                   `json:"balance_transaction"`
+	BalanceTransaction            any                       `json:"balance_transaction"`
 	BillingDetails                billingDetailsJSON        `json:"billing_details"`
 	CalculatedStatementDescriptor string                    `json:"calculated_statement_descriptor"`
 	Captured                      bool                      `json:"captured"`
@@ -226,6 +227,9 @@ func (c *charge) toJSON() *chargeJSON {
 	if c.failed {
 		j.Status, j.Outcome = "failed", declinedOutcomeJSON(c.decline)
 	}
+	if c.balanceAt != 0 {
+		j.BalanceTransaction = c.balanceTransactionID()
+	}
 	j.PaymentMethodDetails = c.paymentMethodDetailsJSON()
 	return j
 }
@@ -235,6 +239,10 @@ func (j *chargeJSON) expand(c *charge, path string) {
 	switch path {
 	case "payment_intent":
 		j.PaymentIntent = newIntentJSON(c.intent, nil)
+	case "balance_transaction":
+		if c.balanceAt != 0 {
+			j.BalanceTransaction = c.balanceTransactionJSON()
+		}
 	case "refunds":
 		l := &listJSON{Object: "list", Data: []any{}, URL: "/v1/charges/" + c.id + "/refunds"}
 		for _, r := range slices.Backward(c.refunds) {

@@ -113,7 +113,7 @@ func authorize(in *intent, op *operation, terminal bool) {
 	if !isManual(in) {
 		in.status = statusSucceeded
 		in.received = in.amount
-		c.isCaptured, c.amountCaptured = true, in.amount
+		c.isCaptured, c.amountCaptured, c.balanceAt = true, in.amount, op.now.Unix()
 		recordSearchSnapshot(in, op)
 		recordEffect(in, op, EffectAuthorized, in.amount, false)
 		recordEffect(in, op, EffectCaptured, in.amount, true)

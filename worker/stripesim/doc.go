@@ -97,8 +97,8 @@
 // It does not simulate a minimum at capture or by converted amounts, the
 // currencies and countries of payment methods, mandates, PayPal's extension,
 // Japan's 30 days, the status processing, raw cards in payment_method_data,
-// Confirmation Tokens, shipping, balance transactions, disputes, and refunds of
-// captured money.
+// Confirmation Tokens, shipping, fees, disputes, and refunds of captured money. A
+// balance transaction has the time of the first capture.
 //
 // # Protection against a mix-up with Stripe
 //

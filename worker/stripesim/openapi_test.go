@@ -270,6 +270,7 @@ func TestResponses_MatchOpenAPISpec(t *testing.T) {
 			check.requireValid(t, "payment_intent", any(a.body))
 			if ch, ok := a.valueAt("latest_charge").(map[string]any); ok {
 				check.requireValid(t, "charge", any(ch))
+				checkBalanceTransaction(t, c, check, ch)
 			}
 			if r, ok := a.valueAt("review").(map[string]any); ok {
 				check.requireValid(t, "review", any(r))

@@ -28,6 +28,7 @@ const (
 	ClassReviewRetrieve        EndpointClass = "reviews.retrieve"
 	ClassAccountRetrieve       EndpointClass = "account.retrieve"
 	ClassBalanceRetrieve       EndpointClass = "balance.retrieve"
+	ClassBalanceTransaction    EndpointClass = "balance_transactions.retrieve"
 	ClassCustomerCreate        EndpointClass = "customers.create"
 	ClassCustomerRetrieve      EndpointClass = "customers.retrieve"
 	ClassCustomerList          EndpointClass = "customers.list"
@@ -201,6 +202,9 @@ var routes = map[string]*route{
 	"GET account":       {class: ClassAccountRetrieve, spec: expandSpec, handler: retrieveAccount},
 	"GET accounts/{id}": {class: ClassAccountRetrieve, spec: expandSpec, handler: retrieveAccount},
 	"GET balance":       {class: ClassBalanceRetrieve, spec: expandSpec, handler: retrieveBalance},
+
+	"GET balance_transactions/{id}": {class: ClassBalanceTransaction, spec: expandSpec,
+		handler: retrieveBalanceTransaction},
 
 	"POST customers": {class: ClassCustomerCreate, spec: customerSpec, handler: createCustomer},
 	"GET customers":  {class: ClassCustomerList, spec: customerListSpec, handler: listCustomers},

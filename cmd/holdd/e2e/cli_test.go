@@ -77,7 +77,7 @@ func TestCLI_Commands(t *testing.T) {
 	d.runCommand(0, []string{"schedule", all[0].id, "--capture-at", formatOptionalTime(d.showHold("BK-1").CaptureAt), "--reference", "BK-1"}, "already scheduled")
 	d.runCommand(0, []string{"schedule", all[1].id, "--cancel-at", "+2d", "--reference", "BK-2"}, "BK-2 100.01 EUR scheduled: cancel")
 	d.runCommand(0, []string{"schedule", all[2].id, "--reference", "BK-3"}, "BK-3 100.02 EUR waiting")
-	d.runCommand(0, []string{"list"}, "BK-1", "BK-2", "BK-3", all[0].id)
+	d.runCommand(0, []string{"list", "-o", "wide"}, "BK-1", "BK-2", "BK-3", all[0].id)
 	if n := strings.Count(d.runCommand(0, []string{"list", "--state", "scheduled", "--json"}),
 		"\n"); n != 2 {
 		t.Errorf("%d holds are listed as scheduled, and 2 are", n)
@@ -90,7 +90,7 @@ func TestCLI_Commands(t *testing.T) {
 
 	// Change and pause: nothing moves, not even when the time of a paused hold
 	// comes.
-	d.runCommand(0, []string{"reschedule", "BK-1", "--capture-amount", "7500", "--capture-at",
+	d.runCommand(0, []string{"reschedule", "BK-1", "--capture-amount", "75.00", "--capture-at",
 		"+24h"}, "75.00 EUR of 100.00 EUR scheduled")
 	d.runCommand(0, []string{"pause", "BK-1"}, "paused")
 	d.runCommand(0, []string{"pause", "BK-2"}, "paused")
@@ -108,13 +108,13 @@ func TestCLI_Commands(t *testing.T) {
 			kinds, taken)
 	}
 	d.runCommand(0, []string{"capture", "BK-1", "--yes"}, "BK-1 75.00 EUR of 100.00 EUR captured")
-	d.runCommand(5, []string{"capture", "BK-1", "--amount", "9000", "--yes"}, "was captured")
+	d.runCommand(5, []string{"capture", "BK-1", "--amount", "90", "--yes"}, "was captured")
 	d.runCommand(0, []string{"cancel", "BK-2", "--yes"}, "BK-2 100.01 EUR canceled")
 	if kinds, _ := moved(all[1]); kinds != "canceled" {
 		t.Errorf("the second booking is %q, and should be canceled", kinds)
 	}
 	d.runCommand(5, []string{"capture", "BK-2", "--yes"}, "was canceled")
-	d.runCommand(0, []string{"capture", "BK-3", "--amount", "4000", "--yes"}, "captured")
+	d.runCommand(0, []string{"capture", "BK-3", "--amount", "40", "--yes"}, "captured")
 	if kinds, taken := moved(all[2]); kinds != "captured released" || taken != 4000 {
 		t.Errorf("the third booking is %q with %d taken, and 4000 should be", kinds, taken)
 	}

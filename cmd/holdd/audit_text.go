@@ -1,0 +1,221 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/holdd/holdd/worker/audit"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// maxAuditRows bounds each list of payments in the text.
+const maxAuditRows = 10
+
+// writeAudit prints the report and writes the page.
+func writeAudit(out *console, r *audit.Report, times timeFormatter, f *auditFlags) error {
+	if f.asJSON {
+		if err := out.printJSONLine(r); err != nil {
+			return err
+		}
+	} else {
+		printAudit(out, r, times)
+	}
+	if f.htmlPath == "" {
+		return nil
+	}
+	if err := writeFileAtomically(f.htmlPath, audit.Page(r, times.location), 0o600); err != nil {
+		return fmt.Errorf("cannot write the page: %w", err)
+	}
+	out.printNote("the page is in %s", f.htmlPath)
+	return nil
+}
+
+func printAudit(out *console, r *audit.Report, times timeFormatter) {
+	out.printLiveModeNotice(r.Livemode)
+	account := ""
+	if r.Account != "" {
+		account = " of " + r.Account
+	}
+	printSentence(out, "%d PaymentIntents%s read, none changed. Manual captures from %s to %s:",
+		r.IntentsRead, account, times.formatMinute(r.From), times.formatMinute(r.Until))
+	fmt.Fprintln(out.stdout)
+	printAuditOutcomes(out, r)
+	printExpired(out, r, times)
+	printLateCaptures(out, r, times)
+	printHeldNow(out, r, times)
+	printHeldTwice(out, r, times)
+	printTimeToCapture(out, r)
+	printHeading(out, "What is known and what is assumed")
+	for _, n := range r.Notes() {
+		printSentence(out, "%s", n)
+	}
+}
+
+func printSentence(out *console, format string, args ...any) {
+	fmt.Fprintln(out.stdout, wrapText(fmt.Sprintf(format, args...), auditTextWidth))
+}
+
+// auditMoneyWidth is the columns of money in a table. Longer sums have a line
+// for each currency.
+const auditMoneyWidth = 30
+
+func moneyCell(t *audit.Total) string {
+	if s := t.Money(); len(s) <= auditMoneyWidth {
+		return s
+	}
+	return strings.ReplaceAll(t.Money(), ", ", "\n")
+}
+
+// auditTextWidth is the columns of sentences.
+const auditTextWidth = 78
+
+// wrapText breaks a sentence at spaces.
+func wrapText(s string, width int) string {
+	var b strings.Builder
+	column := 0
+	for i, w := range strings.Fields(s) {
+		switch {
+		case i == 0:
+		case column+1+len(w) > width:
+			b.WriteString("\n")
+			column = 0
+		default:
+			b.WriteString(" ")
+			column++
+		}
+		b.WriteString(w)
+		column += len(w)
+	}
+	return b.String()
+}
+
+func printHeading(out *console, title string) {
+	fmt.Fprintf(out.stdout, "\n%s\n", out.colorizeStdout(bold, wrapText(title, auditTextWidth)))
+}
+
+func printAuditOutcomes(out *console, r *audit.Report) {
+	t := out.newTable("authorizations", "payments", "share", "money")
+	for _, row := range []struct {
+		name string
+		t    *audit.Total
+	}{{"authorized", &r.Authorized}, {"captured", &r.Captured},
+		{"partly released", &r.ReleasedAtCapture}, {"canceled", &r.Canceled},
+		{"expired uncaptured", &r.Expired.Total}, {"still held", &r.StillHeld}} {
+		t.AppendRow([]any{row.name, row.t.Count, row.t.ShareOf(r.Authorized.Count), moneyCell(row.t)})
+	}
+	t.Render()
+}
+
+func printExpired(out *console, r *audit.Report, times timeFormatter) {
+	e := &r.Expired
+	printHeading(out, "Expired uncaptured: "+e.Money())
+	if e.Count == 0 {
+		return
+	}
+	t := out.newTable("brand", "authorized", "expired", "share", "money")
+	for _, b := range e.ByBrand {
+		t.AppendRow([]any{sanitize(b.Brand), b.Authorized, b.Count, b.ShareOf(b.Authorized),
+			moneyCell(&b.Total)})
+	}
+	t.Render()
+	fmt.Fprintln(out.stdout)
+	t = out.newTable("week from", "expired", "money")
+	shown := 0
+	for i := len(e.ByWeek) - 1; i >= 0 && shown < maxAuditRows; i-- {
+		if w := &e.ByWeek[i]; w.Count > 0 {
+			t.AppendRow([]any{w.Monday, w.Count, moneyCell(&w.Total)})
+			shown++
+		}
+	}
+	t.Render()
+	fmt.Fprintln(out.stdout)
+	printAuditPayments(out, e.Payments, times, "expired", func(p *audit.Payment) string {
+		return times.formatMinute(p.EndedAt)
+	})
+}
+
+func printLateCaptures(out *console, r *audit.Report, times timeFormatter) {
+	l := &r.LateCaptures
+	printHeading(out, "Captured in the last 24 hours of the authorization: "+l.Money())
+	if l.Count == 0 {
+		return
+	}
+	printBuckets(out, "left", l.Buckets)
+	fmt.Fprintln(out.stdout)
+	printAuditPayments(out, l.Payments, times, "left", func(p *audit.Payment) string {
+		return audit.Duration(int64(p.ExpiresAt.Sub(p.EndedAt).Seconds()))
+	})
+}
+
+func printHeldNow(out *console, r *audit.Report, times timeFormatter) {
+	h := &r.HeldNow
+	printHeading(out, "Held now: "+h.Money())
+	if h.Count == 0 {
+		return
+	}
+	printBuckets(out, "ends in", h.Buckets)
+	fmt.Fprintln(out.stdout)
+	printAuditPayments(out, h.Payments, times, "ends", func(p *audit.Payment) string {
+		return times.formatMinute(p.ExpiresAt)
+	})
+}
+
+func printHeldTwice(out *console, r *audit.Report, times timeFormatter) {
+	h := &r.HeldTwice
+	printHeading(out, "Held twice for one customer: "+h.Money())
+	if h.Count == 0 {
+		return
+	}
+	printSentence(out, "%d authorizations were placed while an earlier one of the same customer "+
+		"held money, %d of them with the same amount, for %d customers. At most %d at once.",
+		h.Count, h.SameAmount, h.Customers, h.MostAtOnce)
+	t := out.newTable("intent", "amount", "beside", "for")
+	for i := range h.Overlaps[:min(len(h.Overlaps), maxAuditRows)] {
+		v := &h.Overlaps[i]
+		t.AppendRow([]any{v.ID, hold.FormatAmount(v.Amount, v.Currency), v.Earlier,
+			audit.Duration(v.Overlapped)})
+	}
+	t.Render()
+	printMore(out, len(h.Overlaps))
+}
+
+func printTimeToCapture(out *console, r *audit.Report) {
+	c := &r.TimeToCapture
+	printHeading(out, "Time to capture")
+	if c.Count == 0 {
+		fmt.Fprintln(out.stdout, "No capture has a known time.")
+		return
+	}
+	printSentence(out, "Half of %d captures came within %s, nine in ten within %s, the last "+
+		"after %s.", c.Count, audit.Duration(c.Median), audit.Duration(c.P90),
+		audit.Duration(c.Longest))
+	printBuckets(out, "took", c.Buckets)
+}
+
+func printBuckets(out *console, column string, all []audit.Bucket) {
+	t := out.newTable(column, "payments", "money")
+	for i := range all {
+		t.AppendRow([]any{audit.BucketName(all, i), all[i].Count, moneyCell(&all[i].Total)})
+	}
+	t.Render()
+}
+
+func printAuditPayments(
+	out *console, all []audit.Payment, times timeFormatter, column string,
+	cell func(*audit.Payment) string,
+) {
+	t := out.newTable("booking", "intent", "amount", column)
+	for i := range all[:min(len(all), maxAuditRows)] {
+		p := &all[i]
+		t.AppendRow([]any{sanitize(p.Reference), p.ID, hold.FormatAmount(p.Amount, p.Currency),
+			cell(p)})
+	}
+	t.Render()
+	printMore(out, len(all))
+}
+
+func printMore(out *console, n int) {
+	if n > maxAuditRows {
+		out.printNote("%d of %d: --json has all", maxAuditRows, n)
+	}
+}

@@ -1,0 +1,20 @@
+package main
+
+import "testing"
+
+func TestInCommandWords(t *testing.T) {
+	for message, want := range map[string]string{
+		"capture_at: it must be before expires_at":                "--capture-at: it must be before --expires-at",
+		"amount: want an amount":                                  "--amount: want an amount",
+		"the amount is too large":                                 "the amount is too large",
+		"renewal.until: want a time":                              "--renew-until: want a time",
+		"it has other terms: change it with PATCH /v1/holds/pi_1": "it has other terms: change it with holdd reschedule pi_1",
+		`no sink "x": GET /v1/deliveries lists all sinks`:         `no sink "x": holdd callbacks lists all sinks`,
+		"a newer run replaced it: POST /v1/reconcile starts one":  "a newer run replaced it: holdd reconcile starts one",
+		"payment_method is something else":                        "payment_method is something else",
+	} {
+		if got := inCommandWords(message); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package audit
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+// LongestAuthorization is how long before the period payments must be read,
+// because an authorization of that time may have been held in the period. It is
+// a day more than the longest window.
+const LongestAuthorization = 31 * day
+
+// Options is what a report is about.
+type Options struct {
+	Account     string
+	Livemode    bool
+	From, Until time.Time
+	ReadFrom    time.Time      // of the oldest intent that was read
+	IntentsRead int            // also those that are no payments
+	Location    *time.Location // in which a week begins; nil is UTC
+}
+
+// Compute returns the report of payments, in any order.
+func Compute(payments []Payment, o Options) Report {
+	if o.Location == nil {
+		o.Location = time.UTC
+	}
+	all := slices.Clone(payments)
+	slices.SortFunc(all, func(a, b Payment) int {
+		return cmp.Or(a.AuthorizedAt.Compare(b.AuthorizedAt), cmp.Compare(a.ID, b.ID))
+	})
+	r := Report{Account: o.Account, Livemode: o.Livemode, From: o.From.UTC(), Until: o.Until.UTC(),
+		ReadFrom: o.ReadFrom.UTC(), IntentsRead: o.IntentsRead}
+	period := slices.DeleteFunc(slices.Clone(all), func(p Payment) bool {
+		return p.AuthorizedAt.Before(o.From) || p.AuthorizedAt.After(o.Until)
+	})
+	r.addOutcomes(period)
+	r.Expired = newExpiredReport(period, o)
+	r.LateCaptures = newLateCapturesReport(period)
+	r.TimeToCapture = newTimeToCaptureReport(period)
+	r.HeldTwice = newHeldTwiceReport(all, o)
+	r.HeldNow = newHeldNowReport(all, o.Until)
+	r.Sources = newSourcesReport(period, &r.HeldNow)
+	return r
+}
+
+func (r *Report) addOutcomes(period []Payment) {
+	for _, p := range period {
+		r.Authorized.add(p.Currency, p.Amount)
+		switch p.Outcome {
+		case Captured:
+			r.Captured.add(p.Currency, p.Captured)
+			if rest := p.Amount - p.Captured; rest > 0 {
+				r.ReleasedAtCapture.add(p.Currency, rest)
+			}
+		case Canceled:
+			r.Canceled.add(p.Currency, p.Amount)
+		case Held:
+			r.StillHeld.add(p.Currency, p.Held)
+		}
+	}
+}
+
+func newExpiredReport(period []Payment, o Options) (r ExpiredReport) {
+	weeks, brands := map[string]*Total{}, map[string]*BrandTotal{}
+	for at := monday(o.From, o.Location); !at.After(o.Until); at = at.AddDate(0, 0, 7) {
+		r.ByWeek = append(r.ByWeek, WeekTotal{Monday: at.Format(time.DateOnly)})
+	}
+	for i := range r.ByWeek {
+		weeks[r.ByWeek[i].Monday] = &r.ByWeek[i].Total
+	}
+	for _, p := range period {
+		b := brands[p.brandName()]
+		if b == nil {
+			b = &BrandTotal{Brand: p.brandName()}
+			brands[b.Brand] = b
+		}
+		b.Authorized++
+		if p.Outcome != Expired {
+			continue
+		}
+		b.add(p.Currency, p.Amount)
+		r.add(p.Currency, p.Amount)
+		ended := p.EndedAt
+		if ended.IsZero() {
+			ended = p.ExpiresAt
+		}
+		if w := weeks[monday(ended, o.Location).Format(time.DateOnly)]; w != nil {
+			w.add(p.Currency, p.Amount)
+		}
+		r.Payments = append(r.Payments, p)
+	}
+	for _, b := range brands {
+		r.ByBrand = append(r.ByBrand, *b)
+	}
+	slices.SortFunc(r.ByBrand, func(a, b BrandTotal) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(b.Authorized, a.Authorized),
+			cmp.Compare(a.Brand, b.Brand))
+	})
+	slices.SortStableFunc(r.Payments, func(a, b Payment) int { return b.EndedAt.Compare(a.EndedAt) })
+	return r
+}
+
+// monday returns the beginning of a time's week.
+func monday(t time.Time, in *time.Location) time.Time {
+	t = t.In(in)
+	back := (int(t.Weekday()) + 6) % 7
+	return time.Date(t.Year(), t.Month(), t.Day()-back, 0, 0, 0, 0, in)
+}
+
+// lateSpans are the spans before the end of an authorization in which a capture
+// is late.
+var lateSpans = []time.Duration{time.Hour, 6 * time.Hour, day}
+
+func newLateCapturesReport(period []Payment) (r LateCapturesReport) {
+	r.Buckets = newBuckets(lateSpans, false)
+	for _, p := range period {
+		left := p.ExpiresAt.Sub(p.EndedAt)
+		if p.Outcome != Captured || p.EndedAt.IsZero() || left < 0 || left >= day {
+			continue // after an assumed end the assumption was wrong
+		}
+		r.add(p.Currency, p.Captured)
+		bucketOf(r.Buckets, left).add(p.Currency, p.Captured)
+		r.Payments = append(r.Payments, p)
+	}
+	slices.SortStableFunc(r.Payments, func(a, b Payment) int {
+		return cmp.Compare(a.ExpiresAt.Sub(a.EndedAt), b.ExpiresAt.Sub(b.EndedAt))
+	})
+	return r
+}
+
+var captureSpans = []time.Duration{time.Hour, 6 * time.Hour, day, 2 * day, 3 * day, 4 * day,
+	5 * day, 6 * day, 7 * day}
+
+func newTimeToCaptureReport(period []Payment) (r TimeToCaptureReport) {
+	r.Buckets = newBuckets(captureSpans, true)
+	var took []time.Duration
+	for _, p := range period {
+		if p.Outcome == Captured && !p.EndedAt.IsZero() {
+			d := p.EndedAt.Sub(p.AuthorizedAt)
+			took = append(took, d)
+			bucketOf(r.Buckets, d).add(p.Currency, p.Captured)
+		}
+	}
+	if r.Count = len(took); r.Count == 0 {
+		return r
+	}
+	slices.Sort(took)
+	at := func(share float64) int64 {
+		return int64(took[int(share*float64(len(took)-1))].Seconds())
+	}
+	r.Median, r.P90, r.Longest = at(0.5), at(0.9), at(1)
+	return r
+}
+
+var heldSpans = []time.Duration{time.Hour, 6 * time.Hour, day, 3 * day, 7 * day}
+
+func newHeldNowReport(all []Payment, now time.Time) (r HeldNowReport) {
+	r.Buckets = newBuckets(heldSpans, true)
+	for _, p := range all {
+		if p.Outcome == Held {
+			r.add(p.Currency, p.Held)
+			bucketOf(r.Buckets, p.ExpiresAt.Sub(now)).add(p.Currency, p.Held)
+			r.Payments = append(r.Payments, p)
+		}
+	}
+	slices.SortStableFunc(r.Payments, func(a, b Payment) int {
+		return a.ExpiresAt.Compare(b.ExpiresAt)
+	})
+	return r
+}
+
+func newBuckets(spans []time.Duration, open bool) (b []Bucket) {
+	for _, s := range spans {
+		b = append(b, Bucket{Under: int64(s.Seconds())})
+	}
+	if open {
+		b = append(b, Bucket{})
+	}
+	return b
+}
+
+// bucketOf returns the bucket of a duration, the last one if none ends after it.
+func bucketOf(all []Bucket, d time.Duration) *Bucket {
+	for i := range all {
+		if d.Seconds() < float64(all[i].Under) {
+			return &all[i]
+		}
+	}
+	return &all[len(all)-1]
+}
+
+func newSourcesReport(period []Payment, held *HeldNowReport) (r SourcesReport) {
+	for _, p := range period {
+		if p.Customer == "" {
+			r.WithoutCustomer++
+		}
+		if p.Outcome != Captured {
+			continue
+		}
+		if p.ExpiresSource == Assumed {
+			r.CapturesAssumedEnd++
+		}
+		switch p.EndedSource {
+		case FromBalance:
+			r.CapturesByBalance++
+		case FromEvent:
+			r.CapturesByEvent++
+		default:
+			r.CapturesUnknown++
+		}
+	}
+	for _, p := range held.Payments {
+		if p.ExpiresSource == Assumed {
+			r.HeldAssumedEnd++
+		}
+	}
+	return r
+}

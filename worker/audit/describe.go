@@ -1,0 +1,93 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// Money returns the sums in words, such as "1250.00 EUR, 300 JPY"; "none" if
+// there are none.
+func (t *Total) Money() string {
+	sums := slices.SortedFunc(slices.Values(t.Sums), func(a, b hold.Sum) int {
+		return cmp.Compare(a.Currency, b.Currency)
+	})
+	var parts []string
+	for _, s := range sums {
+		parts = append(parts, hold.FormatAmount(s.Amount, s.Currency))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// ShareOf returns how much of all the payments are, such as "4.2 %".
+func (t *Total) ShareOf(all int) string {
+	if all == 0 {
+		return "0 %"
+	}
+	return fmt.Sprintf("%.1f %%", 100*float64(t.Count)/float64(all))
+}
+
+// BucketName returns the span of a bucket, such as "1 h to 6 h".
+func BucketName(all []Bucket, i int) string {
+	switch {
+	case i == 0:
+		return "under " + spanName(all[0].Under)
+	case all[i].Under == 0:
+		return "longer"
+	}
+	return spanName(all[i-1].Under) + " to " + spanName(all[i].Under)
+}
+
+func spanName(seconds int64) string {
+	d := time.Duration(seconds) * time.Second
+	if d%day == 0 {
+		return fmt.Sprintf("%d d", d/day)
+	}
+	return fmt.Sprintf("%d h", d/time.Hour)
+}
+
+// Duration returns a number of seconds in its two largest units, rounded down.
+func Duration(seconds int64) string {
+	switch m := seconds / 60; {
+	case seconds < 60:
+		return fmt.Sprintf("%d s", seconds)
+	case m < 60:
+		return fmt.Sprintf("%d min", m)
+	case m < 24*60:
+		return fmt.Sprintf("%d h %d min", m/60, m%60)
+	default:
+		return fmt.Sprintf("%d d %d h", m/60/24, m/60%24)
+	}
+}
+
+// Notes says in sentences what the report assumes and what it cannot know.
+func (r *Report) Notes() (notes []string) {
+	s := &r.Sources
+	add := func(n int, format string, args ...any) {
+		if n > 0 {
+			notes = append(notes, fmt.Sprintf(format, args...))
+		}
+	}
+	add(s.CapturesByBalance, "%d captures have the time of their balance transaction.",
+		s.CapturesByBalance)
+	add(s.CapturesByEvent, "%d captures have the time of their event.", s.CapturesByEvent)
+	add(s.CapturesUnknown, "%d captures have no known time: they count as captured, and not in "+
+		"the late captures, the time to capture and what was held twice. A key that may read "+
+		"balance transactions would show it.", s.CapturesUnknown)
+	add(s.CapturesAssumedEnd, "For %d captures the end of the authorization is assumed from the "+
+		"payment method and the card brand, because a captured charge does not say it. Visa ends "+
+		"authorizations without the cardholder two days earlier.", s.CapturesAssumedEnd)
+	add(s.HeldAssumedEnd, "For %d payments that are held now the end is assumed from the payment "+
+		"method.", s.HeldAssumedEnd)
+	add(s.WithoutCustomer, "%d authorizations name no customer: they cannot be found as held "+
+		"twice.", s.WithoutCustomer)
+	return append(notes, "Not read: payments made with the Charges API alone, and the rest that "+
+		"expired after another system had captured a part.")
+}

@@ -1,0 +1,263 @@
+package audit
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/htmldoc"
+)
+
+//go:embed page.css
+var pageCSS string
+
+// maxPageRows bounds each list of payments in a page.
+const maxPageRows = 100
+
+// pageSecurityPolicy allows a page its own styles and nothing else.
+const pageSecurityPolicy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; " +
+	"base-uri 'none'"
+
+// Page returns the report as one HTML page without scripts and without links to
+// other files. Times are in loc; nil is UTC.
+func Page(r *Report, loc *time.Location) []byte {
+	if loc == nil {
+		loc = time.UTC
+	}
+	p := &page{r: r, loc: loc}
+	title := "Manual captures from " + p.date(r.From) + " to " + p.date(r.Until)
+	main := htmldoc.El("main", htmldoc.El("h1", htmldoc.Text(title)), p.intro(), p.summary(),
+		p.expired(), p.lateCaptures(), p.heldNow(), p.heldTwice(), p.timeToCapture(), p.notes())
+	head := htmldoc.El("head", htmldoc.El("meta", htmldoc.A("charset", "utf-8")),
+		htmldoc.El("meta", htmldoc.A("http-equiv", "Content-Security-Policy"),
+			htmldoc.A("content", pageSecurityPolicy)),
+		htmldoc.El("meta", htmldoc.A("name", "viewport"),
+			htmldoc.A("content", "width=device-width, initial-scale=1")),
+		htmldoc.El("title", htmldoc.Text(title)), styleSheet{})
+	var b bytes.Buffer
+	b.WriteString("<!doctype html>\n")
+	htmldoc.El("html", htmldoc.A("lang", "en"), head, htmldoc.El("body", main)).Write(&b)
+	b.WriteByte('\n')
+	return b.Bytes()
+}
+
+// styleSheet is the page's own styles, whose text is not escaped.
+type styleSheet struct{}
+
+func (s styleSheet) AddTo(e *htmldoc.Element) { e.Children = append(e.Children, s) }
+func (styleSheet) Write(b *bytes.Buffer)      { b.WriteString("<style>\n" + pageCSS + "</style>") }
+
+// page writes one report.
+type page struct {
+	r   *Report
+	loc *time.Location
+}
+
+func (p *page) date(t time.Time) string { return t.In(p.loc).Format("2 January 2006") }
+
+func (p *page) minute(t time.Time) string {
+	if t.IsZero() {
+		return "not known"
+	}
+	return t.In(p.loc).Format("2006-01-02 15:04 MST")
+}
+
+func paragraph(format string, args ...any) *htmldoc.Element {
+	return htmldoc.El("p", htmldoc.Text(fmt.Sprintf(format, args...)))
+}
+
+func (p *page) intro() htmldoc.Node {
+	mode, account := "test", ""
+	if p.r.Livemode {
+		mode = "live"
+	}
+	if p.r.Account != "" {
+		account = " of " + p.r.Account
+	}
+	return paragraph("%d PaymentIntents%s in %s mode were read and none was changed. %d of the "+
+		"authorizations were placed in the period and were to be captured by a request of their own.",
+		p.r.IntentsRead, account, mode, p.r.Authorized.Count)
+}
+
+// summary shows what became of the authorizations.
+func (p *page) summary() htmldoc.Node {
+	r, body := p.r, htmldoc.El("tbody")
+	for _, row := range []struct {
+		name string
+		t    *Total
+	}{{"authorized", &r.Authorized}, {"captured", &r.Captured},
+		{"released by a partial capture", &r.ReleasedAtCapture}, {"canceled", &r.Canceled},
+		{"expired uncaptured", &r.Expired.Total}, {"still held", &r.StillHeld}} {
+		htmldoc.Row(htmldoc.Text(row.name), number(row.t.Count),
+			htmldoc.Text(row.t.ShareOf(r.Authorized.Count)), htmldoc.Text(row.t.Money())).AddTo(body)
+	}
+	return table(htmldoc.Head("", "payments", "share", "money"), body)
+}
+
+func (p *page) expired() htmldoc.Node {
+	e := &p.r.Expired
+	out := section("Expired uncaptured", paragraph("%d authorizations expired before they were "+
+		"captured (%s of all): %s.", e.Count, e.ShareOf(p.r.Authorized.Count), e.Money()))
+	if e.Count == 0 {
+		return out
+	}
+	var labels []string
+	var counts []int
+	weeks := htmldoc.El("tbody")
+	for _, w := range e.ByWeek {
+		labels, counts = append(labels, w.Monday), append(counts, w.Count)
+		if w.Count > 0 {
+			htmldoc.Row(htmldoc.Text(w.Monday), number(w.Count), htmldoc.Text(w.Money())).AddTo(weeks)
+		}
+	}
+	columnChart("Expired authorizations by week", labels, counts).AddTo(out)
+	details("By week", table(htmldoc.Head("week from", "payments", "money"), weeks)).AddTo(out)
+	var names []string
+	counts = nil
+	brands := htmldoc.El("tbody")
+	for _, b := range e.ByBrand {
+		names, counts = append(names, htmldoc.Clean(b.Brand)), append(counts, b.Count)
+		htmldoc.Row(htmldoc.Text(htmldoc.Clean(b.Brand)), number(b.Authorized), number(b.Count),
+			htmldoc.Text(b.ShareOf(b.Authorized)), htmldoc.Text(b.Money())).AddTo(brands)
+	}
+	barChart("Expired authorizations by card brand", names, counts).AddTo(out)
+	table(htmldoc.Head("brand", "authorized", "expired", "share", "money"), brands).AddTo(out)
+	p.payments("Each of them", e.Payments, "expired", func(x *Payment) htmldoc.Node {
+		return htmldoc.Text(p.minute(x.EndedAt))
+	}).AddTo(out)
+	return out
+}
+
+func (p *page) lateCaptures() htmldoc.Node {
+	l := &p.r.LateCaptures
+	out := section("Captured in the last hours", paragraph("%d captures came in the last 24 hours "+
+		"of their authorization: %s.", l.Count, l.Money()))
+	if l.Count == 0 {
+		return out
+	}
+	bucketChart("Time that was left", l.Buckets).AddTo(out)
+	bucketTable("left", l.Buckets).AddTo(out)
+	p.payments("Each of them", l.Payments, "left", func(x *Payment) htmldoc.Node {
+		left := Duration(int64(x.ExpiresAt.Sub(x.EndedAt).Seconds()))
+		return htmldoc.Text(left + assumedSuffix(x))
+	}).AddTo(out)
+	return out
+}
+
+func (p *page) heldNow() htmldoc.Node {
+	h := &p.r.HeldNow
+	out := section("Held now", paragraph("%d authorizations hold %s.", h.Count, h.Money()))
+	if h.Count == 0 {
+		return out
+	}
+	bucketChart("Time until they end", h.Buckets).AddTo(out)
+	bucketTable("ends in", h.Buckets).AddTo(out)
+	p.payments("The first to end", h.Payments, "ends", func(x *Payment) htmldoc.Node {
+		return htmldoc.Text(p.minute(x.ExpiresAt) + assumedSuffix(x))
+	}).AddTo(out)
+	return out
+}
+
+func (p *page) heldTwice() htmldoc.Node {
+	h := &p.r.HeldTwice
+	out := section("Held twice for one customer", paragraph("%d authorizations (%s) were placed "+
+		"while an earlier one of the same customer held money, for %d customers. %d of them held "+
+		"the same amount again. At most %d were held at once.", h.Count, h.Money(), h.Customers,
+		h.SameAmount, h.MostAtOnce))
+	rows := htmldoc.El("tbody")
+	for i := range h.Overlaps[:min(len(h.Overlaps), maxPageRows)] {
+		v := &h.Overlaps[i]
+		same := "another amount"
+		if v.SameAmount {
+			same = "the same amount"
+		}
+		htmldoc.Row(htmldoc.El("code", htmldoc.Text(v.Customer)), htmldoc.El("code",
+			htmldoc.Text(v.ID)), htmldoc.El("code", htmldoc.Text(v.Earlier)),
+			htmldoc.Text(hold.FormatAmount(v.Amount, v.Currency)), htmldoc.Text(same),
+			htmldoc.Text(p.minute(v.AuthorizedAt)), htmldoc.Text(Duration(v.Overlapped))).AddTo(rows)
+	}
+	if h.Count > 0 {
+		details(listTitle("Each of them", len(h.Overlaps)), table(htmldoc.Head("customer",
+			"PaymentIntent", "beside", "amount", "", "from", "for"), rows)).AddTo(out)
+	}
+	return out
+}
+
+func (p *page) timeToCapture() htmldoc.Node {
+	t := &p.r.TimeToCapture
+	out := section("Time to capture", paragraph("Of %d captures with a known time, half came within "+
+		"%s and nine in ten within %s. The longest took %s.", t.Count, Duration(t.Median),
+		Duration(t.P90), Duration(t.Longest)))
+	if t.Count > 0 {
+		bucketChart("Time from authorization to capture", t.Buckets).AddTo(out)
+		bucketTable("took", t.Buckets).AddTo(out)
+	}
+	return out
+}
+
+func (p *page) notes() htmldoc.Node {
+	list := htmldoc.El("ul")
+	for _, n := range p.r.Notes() {
+		htmldoc.El("li", htmldoc.Text(n)).AddTo(list)
+	}
+	return section("What is known and what is assumed", list)
+}
+
+// payments lists payments with one more column.
+func (p *page) payments(
+	title string, all []Payment, column string, cell func(*Payment) htmldoc.Node,
+) htmldoc.Node {
+	rows := htmldoc.El("tbody")
+	for i := range all[:min(len(all), maxPageRows)] {
+		x := &all[i]
+		htmldoc.Row(htmldoc.Isolate(htmldoc.Clean(x.Reference)), htmldoc.El("code", htmldoc.Text(x.ID)),
+			htmldoc.Text(htmldoc.Clean(x.brandName())),
+			htmldoc.Text(hold.FormatAmount(x.Amount, x.Currency)), htmldoc.Text(p.minute(x.AuthorizedAt)), cell(x)).AddTo(rows)
+	}
+	return details(listTitle(title, len(all)), table(htmldoc.Head("booking", "PaymentIntent", "brand",
+		"amount", "authorized", column), rows))
+}
+
+func listTitle(title string, n int) string {
+	if n <= maxPageRows {
+		return title
+	}
+	return fmt.Sprintf("%s: %d of %d; --json has all", title, maxPageRows, n)
+}
+
+func assumedSuffix(x *Payment) string {
+	if x.ExpiresSource == Assumed {
+		return " (assumed)"
+	}
+	return ""
+}
+
+func section(title string, parts ...htmldoc.Part) *htmldoc.Element {
+	s := htmldoc.El("section", htmldoc.El("h2", htmldoc.Text(title)))
+	for _, x := range parts {
+		x.AddTo(s)
+	}
+	return s
+}
+
+func details(title string, body htmldoc.Node) *htmldoc.Element {
+	return htmldoc.El("details", htmldoc.El("summary", htmldoc.Text(title)), body)
+}
+
+func table(head, body *htmldoc.Element) *htmldoc.Element {
+	return htmldoc.El("div", htmldoc.Class("scroll"), htmldoc.El("table", head, body))
+}
+
+func bucketTable(column string, all []Bucket) *htmldoc.Element {
+	body := htmldoc.El("tbody")
+	for i := range all {
+		htmldoc.Row(htmldoc.Text(BucketName(all, i)), number(all[i].Count),
+			htmldoc.Text(all[i].Money())).AddTo(body)
+	}
+	return table(htmldoc.Head(column, "payments", "money"), body)
+}
+
+func number(n int) htmldoc.Node { return htmldoc.Text(strconv.Itoa(n)) }

@@ -1,0 +1,176 @@
+// Package auditread reads the payments of an audit from Stripe, page by page.
+//
+// [Read] continues a [Progress], which can be kept in a file between two runs.
+// It sends list calls only. It first asks for the balance transaction of each
+// charge, which has the time of the capture. If the key may not read those, it
+// reads the charges alone, and then the events of captures of the last 30 days.
+package auditread
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdd/holdd/worker/audit"
+	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	pageSize = 100
+	// budgetWait is how long a page waits for its turn under the rate.
+	budgetWait = 5 * time.Minute
+	// maxTries is how often one page is requested while Stripe does not answer.
+	// With firstRetry doubling up to maxRetry that is about four minutes.
+	maxTries   = 12
+	firstRetry = time.Second
+	maxRetry   = 30 * time.Second
+	// eventRetention is how long Stripe keeps events.
+	eventRetention = 30 * 24 * time.Hour
+)
+
+// Errors of [Read], beside those of ctx.
+var (
+	// ErrKeyRejected says that Stripe does not accept the key.
+	ErrKeyRejected = errors.New("Stripe rejects the key")
+	// ErrForbidden says that the key may not list PaymentIntents with charges.
+	ErrForbidden = errors.New("the key may not list PaymentIntents with their charges")
+	// ErrUnavailable says that Stripe did not answer for minutes.
+	ErrUnavailable = errors.New("Stripe does not answer")
+)
+
+// Caller sends calls to Stripe. gateway.Caller implements it.
+type Caller interface {
+	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+}
+
+// Progress is how far an audit has read. It contains no secret.
+type Progress struct {
+	Account string    `json:"account,omitempty"` // connected account; empty is the key's own
+	From    time.Time `json:"from"`              // of the oldest PaymentIntent to read
+	Until   time.Time `json:"until"`
+
+	Content     hold.ListContent     `json:"content"` // 0 until the first page
+	After       string               `json:"after,omitempty"`
+	IntentsRead int                  `json:"payment_intents_read"`
+	IntentsDone bool                 `json:"payment_intents_done"`
+	OldestRead  time.Time            `json:"oldest_read,omitzero"`
+	Payments    []audit.Payment      `json:"payments"`
+	AfterEvent  string               `json:"after_event,omitempty"`
+	EventsDone  bool                 `json:"events_done"`
+	Captures    map[string]time.Time `json:"captures,omitempty"` // by charge, from events
+}
+
+// Share is how much of the time from Until back to From has been read, from 0 to
+// 1.
+func (p *Progress) Share() float64 {
+	whole := p.Until.Sub(p.From)
+	switch {
+	case p.IntentsDone || whole <= 0:
+		return 1
+	case p.OldestRead.IsZero():
+		return 0
+	}
+	return min(1, float64(p.Until.Sub(p.OldestRead))/float64(whole))
+}
+
+// Read reads on until everything is read, ctx ends, or Stripe does not answer.
+// It calls pageRead after each page. p is then complete up to that page, also if
+// Read returns an error.
+func Read(ctx context.Context, c Caller, p *Progress, pageRead func()) error {
+	if p.Content == hold.ContentIntents {
+		p.Content = hold.ContentHistories
+	}
+	for !p.IntentsDone {
+		a, err := requestPage(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account, Limit: pageSize,
+			After: p.After, CreatedFrom: p.From, CreatedUpTo: p.Until, Content: p.Content})
+		switch {
+		case errors.Is(err, ErrForbidden) && p.Content == hold.ContentHistories:
+			p.Content = hold.ContentCharges
+			continue
+		case err != nil:
+			return err
+		}
+		p.addIntents(a.Page)
+		pageRead()
+	}
+	for p.Content == hold.ContentCharges && !p.EventsDone {
+		a, err := requestPage(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account,
+			After: p.AfterEvent, CreatedFrom: p.Until.Add(-eventRetention), CreatedUpTo: p.Until,
+			Content: hold.ContentCaptures})
+		switch {
+		case errors.Is(err, ErrForbidden):
+			p.EventsDone = true // the report says that the times are not known
+			return nil
+		case err != nil:
+			return err
+		}
+		p.addCaptures(a.Page)
+		pageRead()
+	}
+	return nil
+}
+
+func (p *Progress) addIntents(page *hold.IntentPage) {
+	for i := range page.Intents {
+		in := &page.Intents[i]
+		if payment, ok := audit.NewPayment(in, &page.Histories[i]); ok {
+			p.Payments = append(p.Payments, payment)
+		}
+		p.After, p.OldestRead = in.ID, in.Created
+	}
+	p.IntentsRead += len(page.Intents)
+	p.IntentsDone = !page.More
+}
+
+func (p *Progress) addCaptures(page *hold.IntentPage) {
+	if p.Captures == nil {
+		p.Captures = map[string]time.Time{}
+	}
+	for _, e := range page.Captures {
+		p.Captures[e.Charge] = e.At // the first of several captures comes last
+		p.AfterEvent = e.ID
+	}
+	p.EventsDone = !page.More
+}
+
+// requestPage requests one page, again and again while Stripe does not answer.
+func requestPage(ctx context.Context, c Caller, call hold.Call) (hold.Answer, error) {
+	wait, reason := firstRetry, ""
+	for range maxTries {
+		a, err := c.WaitAndDo(ctx, call, budgetWait)
+		if ctx.Err() != nil {
+			return a, ctx.Err()
+		}
+		switch {
+		case err != nil:
+			reason = err.Error()
+		case a.Kind == hold.AnswerOK && a.Page != nil:
+			return a, nil
+		case a.Kind == hold.AnswerUnauthorized:
+			return a, ErrKeyRejected
+		case a.Kind == hold.AnswerForbidden:
+			return a, fmt.Errorf("%w: %s", ErrForbidden, a.Message)
+		case isFinal(a.Kind):
+			return a, fmt.Errorf("Stripe refuses to list (%s): %s", a.Kind, a.Message)
+		default:
+			reason = a.Message
+		}
+		if !execute.Sleep(ctx, wait) {
+			return a, ctx.Err()
+		}
+		wait = min(2*wait, maxRetry)
+	}
+	return hold.Answer{}, fmt.Errorf("%w: %s", ErrUnavailable, reason)
+}
+
+// isFinal reports whether the same request would get the same answer.
+func isFinal(k hold.AnswerKind) bool {
+	switch k {
+	case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerRateLimited,
+		hold.AnswerLockTimeout, hold.AnswerReplayedError:
+		return false
+	}
+	return true
+}

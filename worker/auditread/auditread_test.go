@@ -1,0 +1,240 @@
+package auditread_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/holdd/holdd/worker/audit"
+	"github.com/holdd/holdd/worker/auditread"
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+const (
+	day = 24 * time.Hour
+	key = "rk_test_an_audit_may_read_0123456789"
+)
+
+// world is a simulator with a caller that paces its requests.
+type world struct {
+	t      *testing.T
+	sim    *stripesim.Sim
+	caller *gateway.Caller
+	writes int
+}
+
+func inWorld(t *testing.T, rate float64, f func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, sim: stripesim.New(stripesim.Options{Seed: 1})}
+		g, err := gateway.New(gateway.Options{APIKey: key, ReadOnly: true, Transport: w})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.caller = gateway.NewCaller(g, auditread.NewPacer(rate), gateway.CallerOptions{
+			Timeout: 10 * time.Second, Logger: zap.NewNop()})
+		f(w)
+	})
+}
+
+// RoundTrip counts the writes.
+func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet {
+		w.writes++
+	}
+	return w.sim.Transport().RoundTrip(r)
+}
+
+// authorizeAndCapture places n holds and captures them an hour later.
+func (w *world) authorizeAndCapture(n int) {
+	w.t.Helper()
+	var ids []string
+	for range n {
+		id, err := w.sim.Authorize(stripesim.Hold{Amount: 10000})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	time.Sleep(time.Hour)
+	for _, id := range ids {
+		if err := w.sim.Dashboard().Capture(id, 10000); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	time.Sleep(time.Hour)
+}
+
+func (w *world) newProgress() *auditread.Progress {
+	return &auditread.Progress{From: time.Now().Add(-10 * day), Until: time.Now()}
+}
+
+func (w *world) mustRead(p *auditread.Progress) {
+	w.t.Helper()
+	if err := auditread.Read(w.t.Context(), w.caller, p, func() {}); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.writes > 0 {
+		w.t.Errorf("%d writes were sent", w.writes)
+	}
+}
+
+func report(p *auditread.Progress) audit.Report {
+	audit.SetCaptureTimes(p.Payments, p.Captures)
+	return audit.Compute(p.Payments, audit.Options{From: p.From, Until: p.Until})
+}
+
+func TestRead_AllPages(t *testing.T) {
+	inWorld(t, 5, func(w *world) {
+		w.authorizeAndCapture(250)
+		p, pages, share := w.newProgress(), 0, 0.0
+		began := time.Now()
+		err := auditread.Read(w.t.Context(), w.caller, p, func() {
+			pages++
+			if p.Share() < share {
+				t.Errorf("the share fell from %v to %v", share, p.Share())
+			}
+			share = p.Share()
+		})
+		if err != nil || pages != 3 || p.IntentsRead != 250 || share != 1 || w.writes != 0 {
+			t.Errorf("%v, %d pages, %d intents, share %v, %d writes", err, pages, p.IntentsRead, share,
+				w.writes)
+		}
+		if took := time.Since(began); took < 400*time.Millisecond || took > time.Second {
+			t.Errorf("three requests at five a second took %s", took)
+		}
+		if r := report(p); r.Captured.Count != 250 || r.Sources.CapturesByBalance != 250 ||
+			r.TimeToCapture.Median != 3600 {
+			t.Errorf("%+v %+v", r.Captured, r.Sources)
+		}
+	})
+}
+
+// TestRead_Resumes stops after each page and continues from JSON, as from a
+// file.
+func TestRead_Resumes(t *testing.T) {
+	inWorld(t, 5, func(w *world) {
+		w.authorizeAndCapture(250)
+		p, runs := w.newProgress(), 0
+		for ; !p.IntentsDone && runs < 10; runs++ {
+			ctx, cancel := context.WithCancel(w.t.Context())
+			err := auditread.Read(ctx, w.caller, p, cancel)
+			cancel()
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			saved, err := json.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p = &auditread.Progress{}
+			if err := json.Unmarshal(saved, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := w.sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassList,
+			Status: 200}]; n != 3 || runs != 3 {
+			t.Errorf("%d pages in %d runs: a resumed audit reads no page again", n, runs)
+		}
+		if r := report(p); r.Captured.Count != 250 || p.IntentsRead != 250 {
+			t.Errorf("%d captured of %d", r.Captured.Count, p.IntentsRead)
+		}
+	})
+}
+
+func TestRead_WithoutBalanceTransactions(t *testing.T) {
+	for _, c := range []struct {
+		allowed        []stripesim.EndpointClass
+		byEvent, never int
+	}{
+		{[]stripesim.EndpointClass{stripesim.ClassList, stripesim.ClassEventList}, 150, 0},
+		{[]stripesim.EndpointClass{stripesim.ClassList}, 0, 150},
+	} {
+		inWorld(t, 5, func(w *world) {
+			w.authorizeAndCapture(150)
+			w.sim.RestrictKey(key, c.allowed...)
+			p := w.newProgress()
+			w.mustRead(p)
+			r := report(p)
+			if r.Captured.Count != 150 || r.Sources.CapturesByEvent != c.byEvent ||
+				r.Sources.CapturesUnknown != c.never || r.TimeToCapture.Count != c.byEvent {
+				t.Errorf("%v: %+v", c.allowed, r.Sources)
+			}
+			if c.byEvent > 0 && r.TimeToCapture.Median != 3600 {
+				t.Errorf("median %d", r.TimeToCapture.Median)
+			}
+		})
+	}
+}
+
+func TestRead_Errors(t *testing.T) {
+	for name, c := range map[string]struct {
+		before func(w *world)
+		want   error
+	}{
+		"forbidden": {func(w *world) { w.sim.RestrictKey(key) }, auditread.ErrForbidden},
+		"rejected":  {func(w *world) { w.sim.RevokeKey(key) }, auditread.ErrKeyRejected},
+		"unavailable": {func(w *world) {
+			w.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
+				return stripesim.Fault{Kind: stripesim.FaultUnavailable}
+			})
+		}, auditread.ErrUnavailable},
+	} {
+		inWorld(t, 5, func(w *world) {
+			c.before(w)
+			began := time.Now()
+			err := auditread.Read(w.t.Context(), w.caller, w.newProgress(), func() {})
+			if !errors.Is(err, c.want) || time.Since(began) > 10*time.Minute {
+				t.Errorf("%s: %v after %s", name, err, time.Since(began))
+			}
+		})
+	}
+}
+
+// TestRead_OutlastsFaults answers every second request with a fault.
+func TestRead_OutlastsFaults(t *testing.T) {
+	kinds := []stripesim.FaultKind{stripesim.FaultRateLimited, stripesim.FaultUnavailable,
+		stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultHTML}
+	inWorld(t, 5, func(w *world) {
+		w.authorizeAndCapture(450)
+		w.sim.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
+			if c.NumberInClass%2 == 0 {
+				return stripesim.Fault{}
+			}
+			return stripesim.Fault{Kind: kinds[int(c.NumberInClass/2)%len(kinds)]}
+		})
+		p := w.newProgress()
+		w.mustRead(p)
+		if r := report(p); r.Captured.Count != 450 {
+			t.Errorf("%d captured", r.Captured.Count)
+		}
+	})
+}
+
+// TestPacer_HalvesTheRate measures 100 requests after a 429.
+func TestPacer_HalvesTheRate(t *testing.T) {
+	inWorld(t, 10, func(w *world) {
+		w.authorizeAndCapture(1000)
+		first := true
+		w.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
+			if !first {
+				return stripesim.Fault{}
+			}
+			first = false
+			return stripesim.Fault{Kind: stripesim.FaultRateLimited}
+		})
+		began := time.Now()
+		w.mustRead(w.newProgress())
+		// A second until the retry, then nine steps of some 200 ms instead of 100.
+		if took := time.Since(began); took < 2500*time.Millisecond || took > 3500*time.Millisecond {
+			t.Errorf("took %s", took)
+		}
+	})
+}

@@ -1,0 +1,125 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/event"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// convertHistory converts what an intent's latest charge says of its money. It
+// reads the charge only if a bank authorized it.
+func convertHistory(pi *stripe.PaymentIntent) hold.IntentHistory {
+	h := hold.IntentHistory{CanceledAt: unixTime(pi.CanceledAt)}
+	c := pi.LatestCharge
+	if c == nil || c.Status == stripe.ChargeStatusFailed || c.Amount < 0 || c.AmountCaptured < 0 {
+		return h
+	}
+	h.Charge, h.AuthorizedAt = objectIDOrEmpty(c.ID), unixTime(c.Created)
+	h.Authorized, h.Captured = c.Amount, c.AmountCaptured
+	if b := c.BalanceTransaction; b != nil {
+		h.CapturedAt = unixTime(b.Created)
+	}
+	method := ""
+	if d := c.PaymentMethodDetails; d != nil {
+		method = string(d.Type)
+		switch {
+		case d.Card != nil:
+			h.Brand = identifierOrEmpty(string(d.Card.Brand))
+			e := d.Card.ExtendedAuthorization
+			h.Extended = e != nil && e.Status ==
+				stripe.ChargePaymentMethodDetailsCardExtendedAuthorizationStatusEnabled
+		case d.CardPresent != nil:
+			h.Brand = identifierOrEmpty(string(d.CardPresent.Brand))
+		}
+	}
+	h.Manual = !c.Captured || pi.CaptureMethod == stripe.PaymentIntentCaptureMethodManual ||
+		captureMethodOf(pi.PaymentMethodOptions, method) == "manual"
+	return h
+}
+
+// captureMethodOf returns the capture method that an intent sets for one type of
+// payment method, which takes precedence over the intent's own.
+func captureMethodOf(o *stripe.PaymentIntentPaymentMethodOptions, method string) string {
+	switch {
+	case o == nil:
+	case method == "card" && o.Card != nil:
+		return string(o.Card.CaptureMethod)
+	case method == "affirm" && o.Affirm != nil:
+		return string(o.Affirm.CaptureMethod)
+	case method == "afterpay_clearpay" && o.AfterpayClearpay != nil:
+		return string(o.AfterpayClearpay.CaptureMethod)
+	case method == "cashapp" && o.CashApp != nil:
+		return string(o.CashApp.CaptureMethod)
+	case method == "klarna" && o.Klarna != nil:
+		return string(o.Klarna.CaptureMethod)
+	case method == "link" && o.Link != nil:
+		return string(o.Link.CaptureMethod)
+	case method == "mobilepay" && o.Mobilepay != nil:
+		return string(o.Mobilepay.CaptureMethod)
+	case method == "paypal" && o.Paypal != nil:
+		return string(o.Paypal.CaptureMethod)
+	}
+	return ""
+}
+
+// unixTime returns the time of a timestamp, zero if there is none.
+func unixTime(seconds int64) time.Time {
+	if seconds <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
+
+// listCaptureEvents retrieves one page of the events of captures, newest first.
+// Stripe keeps events for 30 days.
+func (g *Gateway) listCaptureEvents(ctx context.Context, c hold.Call) hold.Answer {
+	p := &stripe.EventListParams{Type: stripe.String("charge.captured"),
+		CreatedRange: createdRange(&c)}
+	p.Limit, p.StartingAfter, p.Single = stripe.Int64(maxPageSize), optionalString(c.After), true
+	if c.Account != "" {
+		p.StripeAccount = &c.Account
+	}
+	var page hold.IntentPage
+	r := classifyOptions{maxBody: maxListBodyBytes}
+	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
+		p.Context = ctx
+		it := event.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}.List(p)
+		if err := it.Err(); err != nil {
+			return false, err
+		}
+		l := it.EventList()
+		if l.Data == nil || len(l.Data) > maxPageSize || l.HasMore && len(l.Data) == 0 {
+			return false, nil
+		}
+		page.More = l.HasMore
+		for _, e := range l.Data {
+			if e == nil || !eventIDPattern.matches(e.ID) || e.Created <= 0 {
+				return false, nil
+			}
+			page.Captures = append(page.Captures, hold.CaptureEvent{ID: e.ID,
+				Charge: chargeOfEvent(e), At: unixTime(e.Created)})
+		}
+		return true, nil
+	})
+	if a.Kind == hold.AnswerOK {
+		a.Page = &page
+	}
+	return a
+}
+
+// chargeOfEvent returns the id of the charge that an event is about, "" if it
+// has none.
+func chargeOfEvent(e *stripe.Event) string {
+	var charge struct {
+		ID string `json:"id"`
+	}
+	if e.Data == nil || json.Unmarshal(e.Data.Raw, &charge) != nil {
+		return ""
+	}
+	return objectIDOrEmpty(charge.ID)
+}
