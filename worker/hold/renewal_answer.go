@@ -154,7 +154,7 @@ func checkRenewable(in *PaymentIntent) (Cause, string) {
 	case in.SharesFunds:
 		return CauseNotRenewable, "the payment names another account, a fee or a transfer group, " +
 			"which a new authorization would not have"
-	case !in.Reusable && in.Metadata[MetaHold] == "":
+	case !in.Reusable && OwnerOfIntent(in) == in.ID:
 		return CauseNotRenewable, "the card was not saved for later: authorize it with " +
 			"setup_future_usage=off_session"
 	}
@@ -228,8 +228,7 @@ func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
 	more := a.Page.More
 	for i := range a.Page.Intents {
 		in := &a.Page.Intents[i]
-		if in.Metadata[MetaHold] == h.ID &&
-			in.Metadata[MetaGeneration] == strconv.FormatUint(uint64(r.Generation), 10) {
+		if isCreatedIntent(&h, in) {
 			return adoptNewIntent(h, in, now)
 		}
 		more = more && !in.Created.Before(oldest)
@@ -250,6 +249,16 @@ func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
 	}
 	r.Step = RenewalIdle // the next try is of a new generation, with a new key
 	return retryRenewal(h, now, 5*time.Second, maxBackoff)
+}
+
+// isCreatedIntent reports whether an intent is the one that the renewal has
+// created and whose id it does not know. Nothing has confirmed it yet: one that
+// holds money has copied metadata.
+func isCreatedIntent(h *Hold, in *PaymentIntent) bool {
+	r := h.Renewal
+	return OwnerOfIntent(in) == h.ID && intentGeneration(in) == r.Generation &&
+		in.Status != StatusRequiresCapture && in.Status != StatusSucceeded &&
+		in.Amount == r.Amount && in.Currency == h.Currency
 }
 
 // applyConfirmAnswer decides by the answer to the confirmation of the new

@@ -15,7 +15,8 @@ import (
 type proposedChange struct {
 	before   hold.Hold // zero for a new hold
 	decision hold.Decision
-	finding  Finding // its kind is empty if there is nothing to report
+	finding  Finding    // its kind is empty if there is nothing to report
+	release  *hold.Call // sent once the decision is written; nil for none
 }
 
 // proposeAdoption decides about an intent that holds money and has no hold. ok is
@@ -153,6 +154,11 @@ func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange
 			c.listed.add(changes[i].decision.Hold.ID)
 		}
 		c.recordFinding(ctx, changes[i].finding)
+		if release := changes[i].release; release != nil {
+			if err := c.releaseLeftIntent(ctx, release); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
