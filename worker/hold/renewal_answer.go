@@ -179,6 +179,14 @@ func applyCreationAnswer(h Hold, a Answer, now time.Time) Decision {
 		r.Sent.Unknown = true
 		return retryRenewal(h, now, time.Second, time.Minute)
 	}
+	if a.Kind == AnswerIdempotencyError && r.Sent.Count == 1 && !r.Sent.Unknown &&
+		r.Step == RenewalCreate {
+		// Its first use by this record: one that Redis lost used the key with
+		// other terms. That intent is not confirmed and holds no money.
+		clearStepKey(r)
+		r.Step = RenewalIdle // the next generation has another key
+		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+	}
 	// Stripe refuses the request. Had this key created the intent before, Stripe
 	// would have replayed that.
 	cause := CauseRefused

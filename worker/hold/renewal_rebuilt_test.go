@@ -19,7 +19,8 @@ func TestRenewal_Rebuilt(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := plan(d, startOfRenewal)
-		if h.ID != testIntentID || h.PaymentIntent != newIntentID || h.NextOp != hold.OpRelease {
+		if h.ID != testIntentID || h.PaymentIntent != newIntentID || h.NextOp != hold.OpRelease ||
+			h.Renewal.Generation != 1 {
 			t.Fatalf("%+v, %+v", h, h.Renewal)
 		}
 		d, _ = answerCall(t, h, startOfRenewal, hold.OpRead, testIntentID,
@@ -148,4 +149,23 @@ func TestRenewal_CopiedMetadata(t *testing.T) {
 			t.Errorf("%+v", d.Hold.Renewal)
 		}
 	})
+}
+
+// TestRenewal_KeyOfLostRecord checks that a record which was rebuilt does not
+// give up because the lost one used the key of its generation.
+func TestRenewal_KeyOfLostRecord(t *testing.T) {
+	conflict := hold.Answer{Kind: hold.AnswerIdempotencyError}
+	d, first := answerCall(t, toCreate(t), startOfRenewal, hold.OpCreate, "", conflict)
+	d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpRead, testIntentID,
+		answerOK(heldIntent(renewable)))
+	d, second := answerCall(t, d.Hold, d.Hold.NextAt, hold.OpCreate, "",
+		hold.Answer{Kind: hold.AnswerUnknown})
+	if first.Key == second.Key {
+		t.Errorf("the key %s is used again", first.Key)
+	}
+	// A conflict with a request of this record is a bug, and an intent may exist.
+	d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpCreate, "", conflict)
+	if r := d.Hold.Renewal; r.Step != hold.RenewalFailed || r.Problem != hold.CauseKeyConflict {
+		t.Errorf("%s, %s", r.Step, r.Problem)
+	}
 }
