@@ -36,6 +36,8 @@ const (
 	renewalReleaseTry
 	renewalReleasedCount
 	renewalReleasedFirstAt
+	renewalIncrementTo
+	renewalIncrementUntil
 )
 
 const (
@@ -90,6 +92,8 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalReleaseTry, uint64(r.ReleaseTry))
 	m = appendNumberField(m, renewalReleasedCount, uint64(r.Released.Count))
 	m = appendNumberField(m, renewalReleasedFirstAt, toMillis(r.Released.FirstAt))
+	m = appendNumberField(m, renewalIncrementTo, uint64(r.IncrementTo))
+	m = appendNumberField(m, renewalIncrementUntil, toMillis(r.IncrementUntil))
 	return appendRepeatedField(b, fieldRenewal, m)
 }
 
@@ -140,6 +144,8 @@ func setRenewalTime(r *hold.Renewal, f protowire.Number, t time.Time) {
 		r.ReleasingSince = t
 	case renewalReleasedFirstAt:
 		r.Released.FirstAt = t
+	case renewalIncrementUntil:
+		r.IncrementUntil = t
 	}
 }
 
@@ -174,5 +180,7 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.ReleaseTry = uint32(n)
 	case renewalReleasedCount:
 		r.Released.Count = uint32(n)
+	case renewalIncrementTo:
+		r.IncrementTo = int64(n)
 	}
 }

@@ -1,6 +1,9 @@
 package hold
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // RenewalTerms say how long the amount must stay held, beyond the end of the
 // authorization that holds it now.
@@ -62,6 +65,13 @@ type Renewal struct {
 	RetryAt      time.Time           // of the next step
 	Problem      Cause               // why the step failed or requires action
 	DeclineCode  string              // of the last decline
+	// IncrementTo is the total that the renewal under way is to reach, 0 if it
+	// does not raise the amount. From IncrementUntil on it is given up.
+	IncrementTo    int64
+	IncrementUntil time.Time
+	// incrementFailed is the event of an increment that failed since the hold
+	// was last written.
+	incrementFailed *Event
 	// Declines are the times of the last declines. Card networks limit them.
 	Declines []time.Time
 
@@ -158,6 +168,9 @@ func abandonRenewal(h *Hold, now time.Time) {
 	if h.Renewal == nil || h.Renewal.Step == RenewalFind {
 		return
 	}
+	if isReplacing(h) {
+		endReplacement(h, HistoryEntry{Cause: CauseSuperseded}, now)
+	}
 	r := editRenewal(h)
 	switch {
 	case r.Intent != "":
@@ -191,6 +204,10 @@ func beginRenewalClaim(h *Hold, since time.Time, takenOver bool) {
 	if h.Renewal == nil {
 		return
 	}
+	if cause := replacementOverdue(h, since); cause != 0 {
+		endReplacement(h, HistoryEntry{Cause: cause}, since)
+		abandonRenewal(h, since)
+	}
 	switch h.NextOp {
 	case OpRenew, OpRelease:
 	case OpRead:
@@ -216,7 +233,8 @@ func beginRenewalClaim(h *Hold, since time.Time, takenOver bool) {
 // has everything that its request sends.
 func startRenewal(h *Hold) {
 	r := editRenewal(h)
-	r.Step, r.Generation, r.Amount = RenewalCreate, r.Generation+1, h.Amount
+	r.Step, r.Generation = RenewalCreate, r.Generation+1
+	r.Amount = cmp.Or(r.IncrementTo, h.Amount)
 	r.Confirmation, r.Metadata = 0, renewalMetadata(h, r.Generation)
 	r.Problem, r.DeclineCode = 0, ""
 	clearStepKey(r)

@@ -105,6 +105,9 @@ func endRenewalClaim(h Hold, now time.Time) Decision {
 // failRenewal ends the renewal because the hold cannot be renewed. Its intent is
 // released, and on_failure follows at the expiry margin.
 func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
+	if isReplacing(&h) {
+		return failReplacement(h, HistoryEntry{Cause: cause, Note: note}, now)
+	}
 	abandonRenewal(&h, now)
 	r := editRenewal(&h)
 	r.Step, r.Problem = RenewalFailed, cause
@@ -376,6 +379,10 @@ func applyRenewalDecline(h Hold, code, note string, now time.Time) Decision {
 	if h.NextOp == OpRead {
 		return leaveUnconfirmed(h, now)
 	}
+	if isReplacing(&h) {
+		return failReplacement(h, HistoryEntry{Answer: AnswerDeclined, Cause: CauseRefused,
+			Note: code}, now)
+	}
 	switch classifyDecline(code) {
 	case declineCardholder:
 		return awaitCardholder(h, code, now)
@@ -400,6 +407,10 @@ func awaitCardholder(h Hold, code string, now time.Time) Decision {
 	if h.NextOp == OpRead {
 		return leaveUnconfirmed(h, now)
 	}
+	if isReplacing(&h) {
+		return failReplacement(h, HistoryEntry{Answer: AnswerDeclined, Cause: CauseRefused,
+			Note: code}, now)
+	}
 	asked := r.Step == RenewalRequiresAction
 	r.Step, r.Problem, r.DeclineCode = RenewalRequiresAction, CauseRequiresAction, code
 	clearStepKey(r)
@@ -419,12 +430,14 @@ func awaitCardholder(h Hold, code string, now time.Time) Decision {
 // swapIntents makes the new intent the one that holds the money, and the old one
 // the one to release. The old one is canceled only once this is written.
 func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
-	r, old := h.Renewal, h.PaymentIntent
+	r, old, held, raises := h.Renewal, h.PaymentIntent, h.Amount, isReplacing(&h)
 	h.PaymentIntent = in.ID
 	releaseIntent(r, old, now)
 	r.Exchanged, r.OwnEnded = false, false
 	r.Intent, r.Step, r.Problem, r.DeclineCode, r.Metadata = "", RenewalIdle, 0, "", nil
-	r.Completed++
+	if !raises { // an increment does not count for max_renewals
+		r.Completed++
+	}
 	clearStepKey(r)
 	// The keys of the hold's own requests name the intent: none was used yet.
 	h.Sent, h.ReadFirst = IdempotencyKeyUsage{}, false
@@ -436,6 +449,9 @@ func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 		updateFromHeldIntent(&h, in, now)
 	}
 	r.AuthorizedAt = in.Created
+	if raises {
+		completeReplacement(&h, held, now)
+	}
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "holdd", Op: OpRenew,
 		Note: old + " is replaced by " + in.ID + " until " + h.ExpiresAt.Format(time.RFC3339)})
@@ -449,5 +465,8 @@ func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 	}
 	d := Decision{Hold: h, NewDeadline: true, NewTerms: true}
 	d.addEvent(EventRenewed, 0)
+	if raises {
+		d.addEvent(EventIncremented, CauseTrigger)
+	}
 	return d
 }

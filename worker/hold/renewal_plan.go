@@ -9,13 +9,18 @@ import (
 // comes before the hold's own. It is called before each write of a decision.
 func (d *Decision) PlanRenewal(now time.Time) {
 	h := &d.Hold
+	defer d.publishFailedIncrement()
 	if h.Renewal == nil || h.State.Final() || h.State == Working || hasOwnOpBegun(h, now) {
 		return
 	}
 	if h.NextOp == OpRenew || h.NextOp == OpRelease {
 		restoreOwnOp(h)
 	}
-	if isRenewalOpen(h) && !needsRenewal(h) {
+	if cause := replacementOverdue(h, now); cause != 0 {
+		endReplacement(h, HistoryEntry{Cause: cause}, now)
+		abandonRenewal(h, now)
+	}
+	if isRenewalOpen(h) && !needsRenewal(h) && !isReplacing(h) {
 		abandonRenewal(h, now)
 	}
 	if cause, note := cannotRenew(h); cause != 0 {
@@ -91,7 +96,7 @@ func nextRenewalOp(h *Hold, now time.Time) (Op, time.Time) {
 		return OpRelease, at
 	case r.Step == RenewalFind:
 		return OpRenew, at
-	case !needsRenewal(h), r.Step == RenewalFailed:
+	case !needsRenewal(h) && !isReplacing(h), r.Step == RenewalFailed:
 		return 0, time.Time{}
 	case r.Step == RenewalIdle && !r.AuthorizedAt.IsZero() && !isRenewalDue(h, now):
 		return 0, time.Time{} // a milestone of the deadline begins it

@@ -91,6 +91,28 @@ func (j *judge) checkRenewedAmounts(l *longStay) {
 			j.failHold(l.judgedHold, "%s authorizes %d, max_amount is %d", e.Intent, e.Amount,
 				l.renewal.maxAmount)
 		}
+		if e.Kind == stripesim.EffectAuthorized && e.Amount != l.amount &&
+			!slices.ContainsFunc(l.increments(), func(k *apiRequest) bool {
+				return k.amount == e.Amount && !k.sentAt.After(e.Time)
+			}) {
+			j.failHold(l.judgedHold, "%s authorizes %d, which was not requested", e.Intent, e.Amount)
+		}
+	}
+}
+
+// checkReplacementAnswers: an increment that was answered as done has happened.
+func (j *judge) checkReplacementAnswers(l *longStay) {
+	for _, k := range l.increments() {
+		if !k.isAccepted() || hold.IsIncrementPending(&k.result) {
+			continue
+		}
+		if !slices.ContainsFunc(l.effects, func(e stripesim.Effect) bool {
+			return !e.Time.After(k.answeredAt) && (e.Kind == stripesim.EffectIncremented ||
+				e.Kind == stripesim.EffectAuthorized && e.Amount == k.amount)
+		}) {
+			j.failHold(l.judgedHold, "the increment to %d was answered as done at +%s", k.amount,
+				j.since(k.answeredAt))
+		}
 	}
 }
 

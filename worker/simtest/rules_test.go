@@ -57,10 +57,12 @@ var rules = []rule{
 	{"increments", "an event of an increment is true, and none is pending after the end",
 		(*judge).checkIncrementEvents, nil},
 
-	{"renewals", "no more than max_amount is authorized for a renewal",
+	{"renewals", "no more than max_amount is authorized for a renewal, and only what was requested",
 		nil, forLongStays((*judge).checkRenewedAmounts)},
 	{"renewals", "no hold is renewed above max_renewals, or with a card that must not be tried again",
 		nil, forLongStays((*judge).checkRenewalLimits)},
+	{"renewals", "an increment by a new authorization is answered as done only if that is true",
+		nil, forLongStays((*judge).checkReplacementAnswers)},
 	{"renewals", "the amount is held twice for a short time, and never three times",
 		nil, forLongStays((*judge).checkHeldOnce)},
 	{"renewals", "the amount stays held until checkout unless the renewal is declined",
