@@ -38,6 +38,8 @@ const (
 	renewalReleasedFirstAt
 	renewalIncrementTo
 	renewalIncrementUntil
+	renewalDeclinedCard
+	renewalNeverAgain
 )
 
 const (
@@ -94,6 +96,8 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalReleasedFirstAt, toMillis(r.Released.FirstAt))
 	m = appendNumberField(m, renewalIncrementTo, uint64(r.IncrementTo))
 	m = appendNumberField(m, renewalIncrementUntil, toMillis(r.IncrementUntil))
+	m = appendTextField(m, renewalDeclinedCard, r.DeclinedCard)
+	m = appendTextField(m, renewalNeverAgain, r.NeverAgain)
 	return appendRepeatedField(b, fieldRenewal, m)
 }
 
@@ -125,6 +129,10 @@ func setRenewalText(r *hold.Renewal, f protowire.Number, s string) {
 		r.DeclineCode = s
 	case renewalReleasing:
 		r.Releasing = s
+	case renewalDeclinedCard:
+		r.DeclinedCard = s
+	case renewalNeverAgain:
+		r.NeverAgain = s
 	}
 }
 

@@ -74,7 +74,7 @@ func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 			OnFailure: hold.PolicyCapture},
 		Customer: "cus_1", PaymentMethod: "pm_1", AuthorizedAt: day(10), Completed: 2,
 		Generation: 5, Step: hold.RenewalConfirm, Intent: "pi_3new", Amount: 38_400,
-		IncrementTo: 45_000, IncrementUntil: day(19),
+		DeclinedCard: "pm_2", NeverAgain: "stolen_card", IncrementTo: 45_000, IncrementUntil: day(19),
 		Metadata: map[string]string{"holdd_hold": "pi_1", "a": ""}, Confirmation: 6,
 		Sent:      hold.IdempotencyKeyUsage{Count: 7, FirstAt: day(11), Unknown: true},
 		ReadFirst: true, SearchAfter: "pi_3after", RetryAt: day(12),

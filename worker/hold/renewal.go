@@ -72,8 +72,13 @@ type Renewal struct {
 	// incrementFailed is the event of an increment that failed since the hold
 	// was last written.
 	incrementFailed *Event
-	// Declines are the times of the last declines. Card networks limit them.
-	Declines []time.Time
+	// Declines are the times of the last declines of the card with the id
+	// DeclinedCard, over all its renewals. Card networks limit them.
+	Declines     []time.Time
+	DeclinedCard string
+	// NeverAgain is the decline code after which the card with this id must not
+	// be tried again, empty for none.
+	NeverAgain string
 
 	// Releasing is the intent that must be canceled: the old one after the new
 	// one took its place, or the new one of a renewal that ended.

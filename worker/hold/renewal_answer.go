@@ -138,8 +138,8 @@ func applyReadBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 		return failRenewal(h, cause, note, now)
 	}
 	updateFromHeldIntent(&h, a.Intent, now)
-	cause, _ := cannotRenew(&h)
-	if cause == 0 && isRenewalDue(&h, now) {
+	cause, _ := cannotRenew(&h, now)
+	if _, ok := mayTryCard(h.Renewal, now); ok && cause == 0 && isRenewalDue(&h, now) {
 		startRenewal(&h)
 	}
 	d := stepDone(h, now)
@@ -375,7 +375,7 @@ func leaveUnconfirmed(h Hold, now time.Time) Decision {
 func applyRenewalDecline(h Hold, code, note string, now time.Time) Decision {
 	r := h.Renewal
 	r.DeclineCode = code
-	recordDeclineTime(r, now)
+	recordDecline(r, code, now)
 	if h.NextOp == OpRead {
 		return leaveUnconfirmed(h, now)
 	}

@@ -23,7 +23,7 @@ func (d *Decision) PlanRenewal(now time.Time) {
 	if isRenewalOpen(h) && !needsRenewal(h) && !isReplacing(h) {
 		abandonRenewal(h, now)
 	}
-	if cause, note := cannotRenew(h); cause != 0 {
+	if cause, note := cannotRenew(h, now); cause != 0 {
 		failed := failRenewal(*h, cause, note, now)
 		d.Events = append(d.Events[:len(d.Events):len(d.Events)], failed.Events...)
 		*h, d.NewDeadline = failed.Hold, true
@@ -63,10 +63,14 @@ func restoreOwnOp(h *Hold) {
 
 // cannotRenew returns why a hold whose renewal is to begin cannot be renewed, 0
 // if it can.
-func cannotRenew(h *Hold) (Cause, string) {
+func cannotRenew(h *Hold, now time.Time) (Cause, string) {
 	r := h.Renewal
 	if !needsRenewal(h) || r.Step != RenewalIdle || r.Releasing != "" || r.AuthorizedAt.IsZero() {
 		return 0, ""
+	}
+	if code, ok := mayTryCard(r, now); !ok && isRenewalDue(h, now) &&
+		(r.NeverAgain != "" || !nextTryAllowed(r, now).Before(h.ExpiresAt)) {
+		return CauseDeclined, "the card must not be tried again: " + code
 	}
 	switch {
 	case r.Completed >= r.MaxRenewals:
@@ -100,6 +104,9 @@ func nextRenewalOp(h *Hold, now time.Time) (Op, time.Time) {
 		return 0, time.Time{}
 	case r.Step == RenewalIdle && !r.AuthorizedAt.IsZero() && !isRenewalDue(h, now):
 		return 0, time.Time{} // a milestone of the deadline begins it
+	}
+	if _, ok := mayTryCard(r, now); !ok && r.Step == RenewalIdle {
+		at = maxTime(at, nextTryAllowed(r, now))
 	}
 	return OpRenew, at
 }

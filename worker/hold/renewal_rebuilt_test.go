@@ -141,6 +141,14 @@ func TestRenewal_CopiedMetadata(t *testing.T) {
 			t.Errorf("%+v", d.Hold.Renewal)
 		}
 	})
+	t.Run("rebuilt from a copy: the first intent is of another customer", func(t *testing.T) {
+		h := renewed(t)
+		first := heldIntent(renewable)
+		first.Customer = "cus_2"
+		if d := h.ApplyPaymentIntent(first, at); !d.Unchanged {
+			t.Errorf("%+v", d.Hold.Renewal)
+		}
+	})
 	t.Run("an older intent that the mirror marked", func(t *testing.T) {
 		h := renewed(t)
 		in := mirrored(&h, held())

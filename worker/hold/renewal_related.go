@@ -60,7 +60,8 @@ func (in *PaymentIntent) IsLeftIntent(h *Hold) bool {
 // one of the hold. The record knows its generation: a record that is older than
 // the intent, such as one of a restored Redis, proves nothing.
 func (h *Hold) MustReleaseLeftIntent(in *PaymentIntent) bool {
-	if !in.IsLeftIntent(h) || !isProvenIntent(h, in) || h.Renewal == nil {
+	if !in.IsLeftIntent(h) || !isProvenIntent(h, in) || h.Renewal == nil ||
+		in.Customer != h.Renewal.Customer && h.Renewal.Customer != "" {
 		return false
 	}
 	return in.ID == h.ID || intentGeneration(in) <= h.Renewal.Generation

@@ -239,7 +239,7 @@ func adoptRenewedIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	}
 	r := editRenewal(h)
 	r.Generation = intentGeneration(in)
-	r.Completed = r.Generation
+	r.Completed = r.Generation // at most: increments and failed tries count here as well
 	replaced := in.Metadata[MetaReplaces]
 	if replaced != in.ID && CheckPaymentIntentID(replaced) == nil {
 		releaseIntent(r, replaced, now)

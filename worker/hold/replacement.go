@@ -51,6 +51,14 @@ func canReplace(h *Hold, now time.Time) error {
 		return newProblem(IncrementUnavailable, "", "the authorization of hold %s cannot be "+
 			"replaced: a new one would not have the account that the capture's fee or transfer "+
 			"belongs to", h.ID)
+	case r.Step == RenewalIdle:
+		if code, ok := mayTryCard(r, now); !ok {
+			p := newProblem(Declined, "", "the card of hold %s must not be tried again now: the "+
+				"bank declined it (%s), and %s stays held", h.ID, code,
+				FormatAmount(authorizedTotal(h), h.Currency))
+			p.DeclineCode = code
+			return p
+		}
 	case r.Step != RenewalIdle:
 		return newProblem(IncrementUnavailable, "", "the authorization of hold %s cannot be "+
 			"replaced by a higher one: its card could not be authorized again (%s)", h.ID,

@@ -153,12 +153,17 @@ func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange
 		if changes[i].before.Version == 0 {
 			c.listed.add(changes[i].decision.Hold.ID)
 		}
-		c.recordFinding(ctx, changes[i].finding)
 		if release := changes[i].release; release != nil {
-			if err := c.releaseLeftIntent(ctx, release); err != nil {
+			released, err := c.releaseLeftIntent(ctx, release)
+			if err != nil {
 				return err
 			}
+			if !released {
+				changes[i].finding.Kind = FoundOrphan
+				changes[i].finding.Detail += "; its release has no outcome yet"
+			}
 		}
+		c.recordFinding(ctx, changes[i].finding)
 	}
 	return nil
 }

@@ -59,20 +59,22 @@ func heldState(h *hold.Hold) string {
 
 // releaseLeftIntent cancels an intent that was left beside a settled hold. The
 // attempt is in the hold's history. Without an outcome, the next run finds the
-// intent again.
-func (c *comparison) releaseLeftIntent(ctx context.Context, call *hold.Call) error {
+// intent again. It reports whether Stripe shows the intent canceled.
+func (c *comparison) releaseLeftIntent(
+	ctx context.Context, call *hold.Call,
+) (released bool, err error) {
 	want := hold.BudgetRequest{Account: call.Account, Op: hold.OpCancel, Requests: 1,
 		Priority: hold.PriorityReconcile}
 	reserved, err := c.reader.budget.Reserve(ctx, want)
 	if err != nil {
-		return fmt.Errorf("reserve a release: %w", err)
+		return false, fmt.Errorf("reserve a release: %w", err)
 	}
 	if reserved[0].Requests == 0 {
-		return nil
+		return false, nil
 	}
 	a := c.reader.sendReserved(ctx, *call)
-	c.o.Logger.Warn("reconcile.released", zap.String("payment_intent", call.PaymentIntent),
+	c.o.Logger.Warn("reconcile.release", zap.String("payment_intent", call.PaymentIntent),
 		zap.String("account", call.Account), zap.String("idempotency_key", call.Key),
 		zap.String("request_id", a.RequestID), zap.Stringer("answer", a.Kind))
-	return nil
+	return a.Intent != nil && a.Intent.Status == hold.StatusCanceled, nil
 }
