@@ -36,6 +36,10 @@ const (
 	renewalReleaseTry
 	renewalReleasedCount
 	renewalReleasedFirstAt
+	renewalIncrementTo
+	renewalIncrementUntil
+	renewalDeclinedCard
+	renewalNeverAgain
 )
 
 const (
@@ -90,6 +94,10 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalReleaseTry, uint64(r.ReleaseTry))
 	m = appendNumberField(m, renewalReleasedCount, uint64(r.Released.Count))
 	m = appendNumberField(m, renewalReleasedFirstAt, toMillis(r.Released.FirstAt))
+	m = appendNumberField(m, renewalIncrementTo, uint64(r.IncrementTo))
+	m = appendNumberField(m, renewalIncrementUntil, toMillis(r.IncrementUntil))
+	m = appendTextField(m, renewalDeclinedCard, r.DeclinedCard)
+	m = appendTextField(m, renewalNeverAgain, r.NeverAgain)
 	m = append(m, r.Unknown.Fields...)
 	return appendRepeatedField(b, fieldRenewal, m)
 }
@@ -126,6 +134,10 @@ func setRenewalText(r *hold.Renewal, f protowire.Number, s string) {
 		r.DeclineCode = s
 	case renewalReleasing:
 		r.Releasing = s
+	case renewalDeclinedCard:
+		r.DeclinedCard = s
+	case renewalNeverAgain:
+		r.NeverAgain = s
 	}
 }
 
@@ -145,6 +157,8 @@ func setRenewalTime(r *hold.Renewal, f protowire.Number, t time.Time) {
 		r.ReleasingSince = t
 	case renewalReleasedFirstAt:
 		r.Released.FirstAt = t
+	case renewalIncrementUntil:
+		r.IncrementUntil = t
 	}
 }
 
@@ -180,5 +194,7 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.ReleaseTry = uint32(n)
 	case renewalReleasedCount:
 		r.Released.Count = uint32(n)
+	case renewalIncrementTo:
+		r.IncrementTo = int64(n)
 	}
 }

@@ -1,6 +1,9 @@
 package hold
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // RenewalTerms say how long the amount must stay held, beyond the end of the
 // authorization that holds it now.
@@ -62,8 +65,20 @@ type Renewal struct {
 	RetryAt      time.Time           // of the next step
 	Problem      Cause               // why the step failed or requires action
 	DeclineCode  string              // of the last decline
-	// Declines are the times of the last declines. Card networks limit them.
-	Declines []time.Time
+	// IncrementTo is the total that the renewal under way is to reach, 0 if it
+	// does not raise the amount. From IncrementUntil on it is given up.
+	IncrementTo    int64
+	IncrementUntil time.Time
+	// incrementFailed is the event of an increment that failed since the hold
+	// was last written.
+	incrementFailed *Event
+	// Declines are the times of the last declines of the card with the id
+	// DeclinedCard, over all its renewals. Card networks limit them.
+	Declines     []time.Time
+	DeclinedCard string
+	// NeverAgain is the decline code after which the card with this id must not
+	// be tried again, empty for none.
+	NeverAgain string
 
 	// Releasing is the intent that must be canceled: the old one after the new
 	// one took its place, or the new one of a renewal that ended.
@@ -160,6 +175,9 @@ func abandonRenewal(h *Hold, now time.Time) {
 	if h.Renewal == nil || h.Renewal.Step == RenewalFind {
 		return
 	}
+	if isReplacing(h) {
+		endReplacement(h, HistoryEntry{Cause: CauseSuperseded}, now)
+	}
 	r := editRenewal(h)
 	switch {
 	case r.Intent != "":
@@ -193,6 +211,10 @@ func beginRenewalClaim(h *Hold, since time.Time, takenOver bool) {
 	if h.Renewal == nil {
 		return
 	}
+	if cause := replacementOverdue(h, since); cause != 0 {
+		endReplacement(h, HistoryEntry{Cause: cause}, since)
+		abandonRenewal(h, since)
+	}
 	switch h.NextOp {
 	case OpRenew, OpRelease:
 	case OpRead:
@@ -218,7 +240,8 @@ func beginRenewalClaim(h *Hold, since time.Time, takenOver bool) {
 // has everything that its request sends.
 func startRenewal(h *Hold) {
 	r := editRenewal(h)
-	r.Step, r.Generation, r.Amount = RenewalCreate, r.Generation+1, h.Amount
+	r.Step, r.Generation = RenewalCreate, r.Generation+1
+	r.Amount = cmp.Or(r.IncrementTo, h.Amount)
 	r.Confirmation, r.Metadata = 0, renewalMetadata(h, r.Generation)
 	r.Problem, r.DeclineCode = 0, ""
 	clearStepKey(r)

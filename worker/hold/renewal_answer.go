@@ -105,6 +105,9 @@ func endRenewalClaim(h Hold, now time.Time) Decision {
 // failRenewal ends the renewal because the hold cannot be renewed. Its intent is
 // released, and on_failure follows at the expiry margin.
 func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
+	if isReplacing(&h) {
+		return failReplacement(h, HistoryEntry{Cause: cause, Note: note}, now)
+	}
 	abandonRenewal(&h, now)
 	r := editRenewal(&h)
 	r.Step, r.Problem = RenewalFailed, cause
@@ -135,8 +138,8 @@ func applyReadBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 		return failRenewal(h, cause, note, now)
 	}
 	updateFromHeldIntent(&h, a.Intent, now)
-	cause, _ := cannotRenew(&h)
-	if cause == 0 && isRenewalDue(&h, now) {
+	cause, _ := cannotRenew(&h, now)
+	if _, ok := mayTryCard(h.Renewal, now); ok && cause == 0 && isRenewalDue(&h, now) {
 		startRenewal(&h)
 	}
 	d := stepDone(h, now)
@@ -154,7 +157,7 @@ func checkRenewable(in *PaymentIntent) (Cause, string) {
 	case in.SharesFunds:
 		return CauseNotRenewable, "the payment names another account, a fee or a transfer group, " +
 			"which a new authorization would not have"
-	case !in.Reusable && in.Metadata[MetaHold] == "":
+	case !in.Reusable && OwnerOfIntent(in) == in.ID:
 		return CauseNotRenewable, "the card was not saved for later: authorize it with " +
 			"setup_future_usage=off_session"
 	}
@@ -178,6 +181,14 @@ func applyCreationAnswer(h Hold, a Answer, now time.Time) Decision {
 	case a.Kind == AnswerUnknown, a.Kind == AnswerOK, a.Kind == AnswerKeyInUse:
 		r.Sent.Unknown = true
 		return retryRenewal(h, now, time.Second, time.Minute)
+	}
+	if a.Kind == AnswerIdempotencyError && r.Sent.Count == 1 && !r.Sent.Unknown &&
+		r.Step == RenewalCreate {
+		// Its first use by this record: one that Redis lost used the key with
+		// other terms. That intent is not confirmed and holds no money.
+		clearStepKey(r)
+		r.Step = RenewalIdle // the next generation has another key
+		return retryRenewal(h, now, 5*time.Second, maxBackoff)
 	}
 	// Stripe refuses the request. Had this key created the intent before, Stripe
 	// would have replayed that.
@@ -228,8 +239,7 @@ func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
 	more := a.Page.More
 	for i := range a.Page.Intents {
 		in := &a.Page.Intents[i]
-		if in.Metadata[MetaHold] == h.ID &&
-			in.Metadata[MetaGeneration] == strconv.FormatUint(uint64(r.Generation), 10) {
+		if isCreatedIntent(&h, in) {
 			return adoptNewIntent(h, in, now)
 		}
 		more = more && !in.Created.Before(oldest)
@@ -250,6 +260,16 @@ func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
 	}
 	r.Step = RenewalIdle // the next try is of a new generation, with a new key
 	return retryRenewal(h, now, 5*time.Second, maxBackoff)
+}
+
+// isCreatedIntent reports whether an intent is the one that the renewal has
+// created and whose id it does not know. Nothing has confirmed it yet: one that
+// holds money has copied metadata.
+func isCreatedIntent(h *Hold, in *PaymentIntent) bool {
+	r := h.Renewal
+	return OwnerOfIntent(in) == h.ID && intentGeneration(in) == r.Generation &&
+		in.Status != StatusRequiresCapture && in.Status != StatusSucceeded &&
+		in.Amount == r.Amount && in.Currency == h.Currency
 }
 
 // applyConfirmAnswer decides by the answer to the confirmation of the new
@@ -355,9 +375,13 @@ func leaveUnconfirmed(h Hold, now time.Time) Decision {
 func applyRenewalDecline(h Hold, code, note string, now time.Time) Decision {
 	r := h.Renewal
 	r.DeclineCode = code
-	recordDeclineTime(r, now)
+	recordDecline(r, code, now)
 	if h.NextOp == OpRead {
 		return leaveUnconfirmed(h, now)
+	}
+	if isReplacing(&h) {
+		return failReplacement(h, HistoryEntry{Answer: AnswerDeclined, Cause: CauseRefused,
+			Note: code}, now)
 	}
 	switch classifyDecline(code) {
 	case declineCardholder:
@@ -383,6 +407,10 @@ func awaitCardholder(h Hold, code string, now time.Time) Decision {
 	if h.NextOp == OpRead {
 		return leaveUnconfirmed(h, now)
 	}
+	if isReplacing(&h) {
+		return failReplacement(h, HistoryEntry{Answer: AnswerDeclined, Cause: CauseRefused,
+			Note: code}, now)
+	}
 	asked := r.Step == RenewalRequiresAction
 	r.Step, r.Problem, r.DeclineCode = RenewalRequiresAction, CauseRequiresAction, code
 	clearStepKey(r)
@@ -402,12 +430,14 @@ func awaitCardholder(h Hold, code string, now time.Time) Decision {
 // swapIntents makes the new intent the one that holds the money, and the old one
 // the one to release. The old one is canceled only once this is written.
 func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
-	r, old := h.Renewal, h.PaymentIntent
+	r, old, held, raises := h.Renewal, h.PaymentIntent, h.Amount, isReplacing(&h)
 	h.PaymentIntent = in.ID
 	releaseIntent(r, old, now)
 	r.Exchanged, r.OwnEnded = false, false
 	r.Intent, r.Step, r.Problem, r.DeclineCode, r.Metadata = "", RenewalIdle, 0, "", nil
-	r.Completed++
+	if !raises { // an increment does not count for max_renewals
+		r.Completed++
+	}
 	clearStepKey(r)
 	// The keys of the hold's own requests name the intent: none was used yet.
 	h.Sent, h.ReadFirst = IdempotencyKeyUsage{}, false
@@ -419,6 +449,9 @@ func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 		updateFromHeldIntent(&h, in, now)
 	}
 	r.AuthorizedAt = in.Created
+	if raises {
+		completeReplacement(&h, held, now)
+	}
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "holdd", Op: OpRenew,
 		Note: old + " is replaced by " + in.ID + " until " + h.ExpiresAt.Format(time.RFC3339)})
@@ -432,5 +465,8 @@ func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 	}
 	d := Decision{Hold: h, NewDeadline: true, NewTerms: true}
 	d.addEvent(EventRenewed, 0)
+	if raises {
+		d.addEvent(EventIncremented, CauseTrigger)
+	}
 	return d
 }

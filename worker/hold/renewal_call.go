@@ -5,28 +5,11 @@ import (
 	"time"
 )
 
-// Keys by which the intent of a renewal names its hold, so that an event or a
-// list leads to the hold. They are no terms.
-const (
-	MetaHold       = "holdd_hold"       // id of the hold
-	MetaGeneration = "holdd_generation" // of the renewal
-	MetaReplaces   = "holdd_replaces"   // the intent that held the money before
-)
-
-// OwnerOfIntent returns the id of the hold that an intent belongs to: the one
-// that a renewal wrote into its metadata, otherwise the intent's own id.
-func OwnerOfIntent(in *PaymentIntent) string {
-	if id := in.Metadata[MetaHold]; id != "" && CheckPaymentIntentID(id) == nil {
-		return id
-	}
-	return in.ID
-}
-
 // renewalMetadata returns the metadata of a renewal's intent: the terms, so that
 // a lost schedule is rebuilt from it, and what it replaces.
 func renewalMetadata(h *Hold, generation uint32) map[string]string {
 	pairs, err := termsAsMetadata(h)
-	if err != nil || len(pairs) > stripeMetadataKeys-3 {
+	if err != nil || len(pairs) > stripeMetadataKeys-4 {
 		pairs = map[string]string{} // the mirror reports terms that do not fit
 	}
 	pairs[MetaHold], pairs[MetaReplaces] = h.ID, h.PaymentIntent

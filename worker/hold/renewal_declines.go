@@ -75,9 +75,16 @@ func classifyDecline(code string) declineClass {
 	return declineRetry
 }
 
-// recordDeclineTime adds a decline and forgets those that no limit counts any
-// more.
-func recordDeclineTime(r *Renewal, now time.Time) {
+// recordDecline adds a decline of the card and forgets those that no limit counts
+// any more. The limits count each card of the hold, over all renewals and
+// increments.
+func recordDecline(r *Renewal, code string, now time.Time) {
+	if r.DeclinedCard != r.PaymentMethod {
+		r.DeclinedCard, r.Declines, r.NeverAgain = r.PaymentMethod, nil, ""
+	}
+	if classifyDecline(code) == declineNever {
+		r.NeverAgain = code
+	}
 	longest := declineLimits[len(declineLimits)-1].within
 	var kept []time.Time
 	for _, t := range r.Declines {
@@ -89,17 +96,35 @@ func recordDeclineTime(r *Renewal, now time.Time) {
 	r.Declines = kept[max(0, len(kept)-maxDeclinesKept):]
 }
 
+// mayTryCard reports whether the networks allow another authorization of the
+// hold's card now. code is the decline after which they do not.
+func mayTryCard(r *Renewal, now time.Time) (code string, ok bool) {
+	switch {
+	case r.DeclinedCard != r.PaymentMethod:
+		return "", true
+	case r.NeverAgain != "":
+		return r.NeverAgain, false
+	}
+	return r.DeclineCode, !nextTryAllowed(r, now).After(now)
+}
+
+// nextTryAllowed returns from when on the limits allow another try.
+func nextTryAllowed(r *Renewal, now time.Time) time.Time {
+	at := now
+	for _, l := range declineLimits {
+		if len(r.Declines) >= l.most {
+			// The oldest of the last most declines leaves the span at this time.
+			at = maxTime(at, r.Declines[len(r.Declines)-l.most].Add(l.within))
+		}
+	}
+	return at
+}
+
 // retryAfterDecline returns when a declined renewal is tried again: after a
 // quarter of the time that is left before the authorization ends, and not before
 // the card networks allow it. ok is false if that is too late.
 func retryAfterDecline(r *Renewal, expires, now time.Time) (at time.Time, ok bool) {
 	at = now.Add(max(minDeclineRetry, expires.Sub(now)/4)).Truncate(time.Millisecond)
-	for _, l := range declineLimits {
-		if len(r.Declines) < l.most {
-			continue
-		}
-		// The oldest of the last most declines leaves the span at this time.
-		at = maxTime(at, r.Declines[len(r.Declines)-l.most].Add(l.within))
-	}
+	at = maxTime(at, nextTryAllowed(r, now))
 	return at, at.Before(expires)
 }

@@ -238,8 +238,8 @@ func adoptRenewedIntent(h *Hold, in *PaymentIntent, now time.Time) {
 		h.Renewal = newRenewal(RenewalTerms{})
 	}
 	r := editRenewal(h)
-	n, _ := strconv.ParseUint(in.Metadata[MetaGeneration], 10, 16)
-	r.Generation, r.Completed = uint32(n), uint32(n)
+	r.Generation = intentGeneration(in)
+	r.Completed = r.Generation // at most: increments and failed tries count here as well
 	replaced := in.Metadata[MetaReplaces]
 	if replaced != in.ID && CheckPaymentIntentID(replaced) == nil {
 		releaseIntent(r, replaced, now)

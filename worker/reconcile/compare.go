@@ -341,6 +341,8 @@ func (c *comparison) proposeForListedIntent(
 	switch {
 	case h == nil && stillHeld:
 		return c.proposeAdoption(ctx, account, in, now)
+	case h != nil && in.IsLeftIntent(h):
+		return c.proposeForLeftIntent(ctx, h, in, requestedAt)
 	case h == nil || h.State.Final():
 		return proposedChange{}, false
 	case stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)):

@@ -36,6 +36,10 @@ func (p *plan) drawRenewals() {
 	if !newRNG(p.seed, "renewals").chance(0.3) {
 		return
 	}
+	quiet := newRNG(p.seed, "renewals in peace").chance(0.2)
+	if quiet {
+		p.faults = nil
+	}
 	for i := range p.holds {
 		h := &p.holds[i]
 		d := newRNG(p.seed, "renewal", fmt.Sprint(h.number))
@@ -59,8 +63,11 @@ func (p *plan) drawRenewals() {
 		}
 		// The first renewal begins at this time.
 		start := h.placedAt + window - min(max(12*time.Hour, window/5), window/2)
-		if d.chance(0.6) {
+		if quiet || d.chance(0.6) {
 			h.actions = nil // they end most holds before
+		}
+		if quiet {
+			continue
 		}
 		if d.chance(0.3) {
 			h.actions = append(h.actions, plannedAction{number: 200, kind: pickOne(d, "capture",
@@ -70,10 +77,21 @@ func (p *plan) drawRenewals() {
 			if a := &h.actions[len(h.actions)-1]; a.kind != "dashboard capture" {
 				a.amount = 0
 			}
-			slices.SortStableFunc(h.actions, func(a, b plannedAction) int { return int(a.at - b.at) })
+			sortActions(h)
+		}
+		if d := newRNG(p.seed, "replacement", fmt.Sprint(h.number)); d.chance(0.4) {
+			h.actions = append(h.actions, plannedAction{number: 201, kind: "increment",
+				at:        d.durationBetween(h.scheduledAt+time.Second, h.placedAt+window),
+				amount:    h.amount + 1 + d.Int64N(h.renewal.maxAmount-h.amount+2), // rarely too much
+				loseReply: d.chance(0.2)})
+			sortActions(h)
 		}
 		p.addRenewalFault(h, d, start)
 	}
+}
+
+func sortActions(h *plannedHold) {
+	slices.SortStableFunc(h.actions, func(a, b plannedAction) int { return int(a.at - b.at) })
 }
 
 // addRenewalFault may add a fault about the time at which a renewal begins.
