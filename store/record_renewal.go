@@ -36,6 +36,11 @@ const (
 	renewalReleaseTry
 	renewalReleasedCount
 	renewalReleasedFirstAt
+	renewalReturnURL
+	renewalCardSetup
+	renewalCardSetups
+	renewalAdviceCode
+	renewalNetworkAdviceCode
 )
 
 const (
@@ -90,6 +95,11 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalReleaseTry, uint64(r.ReleaseTry))
 	m = appendNumberField(m, renewalReleasedCount, uint64(r.Released.Count))
 	m = appendNumberField(m, renewalReleasedFirstAt, toMillis(r.Released.FirstAt))
+	m = appendTextField(m, renewalReturnURL, r.ReturnURL)
+	m = appendTextField(m, renewalCardSetup, r.CardSetup)
+	m = appendNumberField(m, renewalCardSetups, uint64(r.CardSetups))
+	m = appendTextField(m, renewalAdviceCode, r.Advice.Code)
+	m = appendTextField(m, renewalNetworkAdviceCode, r.Advice.NetworkCode)
 	return appendRepeatedField(b, fieldRenewal, m)
 }
 
@@ -121,6 +131,14 @@ func setRenewalText(r *hold.Renewal, f protowire.Number, s string) {
 		r.DeclineCode = s
 	case renewalReleasing:
 		r.Releasing = s
+	case renewalReturnURL:
+		r.ReturnURL = s
+	case renewalCardSetup:
+		r.CardSetup = s
+	case renewalAdviceCode:
+		r.Advice.Code = s
+	case renewalNetworkAdviceCode:
+		r.Advice.NetworkCode = s
 	}
 }
 
@@ -174,5 +192,7 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.ReleaseTry = uint32(n)
 	case renewalReleasedCount:
 		r.Released.Count = uint32(n)
+	case renewalCardSetups:
+		r.CardSetups = uint32(n)
 	}
 }

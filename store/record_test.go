@@ -82,6 +82,8 @@ func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 		Releasing: "pi_3old", ReleasingSince: day(15), ReleaseTry: 8,
 		Released:    hold.IdempotencyKeyUsage{Count: 9, FirstAt: day(16), Unknown: true},
 		ReleaseRead: true, Exchanged: true, OwnEnded: true,
+		Advice:    hold.DeclineAdvice{Code: "try_again_later", NetworkCode: "24"},
+		ReturnURL: "https://pay.hotel.example/", CardSetup: "cs_1", CardSetups: 10,
 	}
 }
 
@@ -114,7 +116,8 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Sent),
 		reflect.ValueOf(f.Increment),
 		reflect.ValueOf(*f.Renewal), reflect.ValueOf(f.Renewal.RenewalTerms),
-		reflect.ValueOf(f.Renewal.Sent), reflect.ValueOf(f.Renewal.Released)} {
+		reflect.ValueOf(f.Renewal.Sent), reflect.ValueOf(f.Renewal.Released),
+		reflect.ValueOf(f.Renewal.Advice)} {
 		for i := range e.NumField() {
 			if e.Field(i).IsZero() {
 				t.Errorf("the full hold leaves out %s.%s", e.Type(), e.Type().Field(i).Name)

@@ -105,6 +105,7 @@ var english = texts{
 	"op.authorize": "authorize", "op.update": "update", "op.confirm": "confirm", "op.list": "list",
 	"op.check": "check", "op.increment": "raise", "op.create": "create",
 	"op.renew": "renew", "op.release": "release the other authorization",
+	"op.set_up_card": "ask for another card", "op.read_card_setup": "read the other card",
 
 	"cause.unknown": "unknown", "cause.schedule": "its own time", "cause.trigger": "on request",
 	"cause.on_expiry": "its deadline is near", "cause.elsewhere": "settled elsewhere",

@@ -64,20 +64,24 @@ const (
 	// intent that must not hold money beside the hold's own.
 	OpRenew
 	OpRelease
+	// Of a Checkout Session in which the cardholder gives another card.
+	OpSetUpCard     // create one
+	OpReadCardSetup // retrieve it
 )
 
 var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update",
-	"confirm", "list", "check", "increment", "create", "renew", "release"}
+	"confirm", "list", "check", "increment", "create", "renew", "release",
+	"set_up_card", "read_card_setup"}
 
 // RateLimitBucket returns the operation whose rate limit the request counts
 // against.
 func (o Op) RateLimitBucket() Op {
 	switch o {
-	case OpConfirm, OpCreate, OpRenew:
+	case OpConfirm, OpCreate, OpRenew, OpSetUpCard:
 		return OpAuthorize
 	case OpRelease:
 		return OpCancel
-	case OpList, OpCheck:
+	case OpList, OpCheck, OpReadCardSetup:
 		return OpRead
 	}
 	return o

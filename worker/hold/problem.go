@@ -46,6 +46,7 @@ const (
 	IncrementUnavailable ProblemCode = "increment_unavailable"
 	Declined             ProblemCode = "declined"
 	NotRenewable         ProblemCode = "not_renewable"
+	NoActionRequired     ProblemCode = "no_action_required"
 
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"

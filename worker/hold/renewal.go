@@ -62,8 +62,15 @@ type Renewal struct {
 	RetryAt      time.Time           // of the next step
 	Problem      Cause               // why the step failed or requires action
 	DeclineCode  string              // of the last decline
+	Advice       DeclineAdvice       // of the last decline
 	// Declines are the times of the last declines. Card networks limit them.
 	Declines []time.Time
+
+	// ReturnURL is where the bank returns the cardholder. It is set while the
+	// intent is confirmed with the cardholder present.
+	ReturnURL  string
+	CardSetup  string // Checkout Session in which the cardholder gives another card
+	CardSetups uint32 // how many were requested
 
 	// Releasing is the intent that must be canceled: the old one after the new
 	// one took its place, or the new one of a renewal that ended.
@@ -172,6 +179,7 @@ func abandonRenewal(h *Hold, now time.Time) {
 	}
 	r.RetryAt = now
 	clearStepKey(r)
+	clearCardholder(r)
 }
 
 // releaseIntent makes an intent the one to be canceled.
@@ -218,8 +226,9 @@ func startRenewal(h *Hold) {
 	r := editRenewal(h)
 	r.Step, r.Generation, r.Amount = RenewalCreate, r.Generation+1, h.Amount
 	r.Confirmation, r.Metadata = 0, renewalMetadata(h, r.Generation)
-	r.Problem, r.DeclineCode = 0, ""
+	r.Problem, r.DeclineCode, r.Advice = 0, "", DeclineAdvice{}
 	clearStepKey(r)
+	clearCardholder(r)
 }
 
 // isRenewalDue reports whether the hold's renewal is to begin.

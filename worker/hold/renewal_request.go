@@ -195,6 +195,7 @@ type RenewalView struct {
 	Problem       string     `json:"problem,omitempty" doc:"Why the hold cannot be renewed, or why its cardholder is needed"`
 	DeclineCode   string     `json:"decline_code,omitempty" doc:"Of the last decline"`
 	ActBefore     *time.Time `json:"act_before,omitempty" doc:"Until when the cardholder can act"`
+	ActionNeeded  string     `json:"action_needed,omitempty" enum:"authentication,card" doc:"What the cardholder must do: authenticate with the bank, or give another card"`
 
 	Releasing       string     `json:"releasing,omitempty" doc:"The intent that is released because another one holds the money"`
 	DoubleHeldSince *time.Time `json:"double_held_since,omitempty" doc:"Since when both may hold money"`
@@ -220,6 +221,9 @@ func newRenewalView(h *Hold) *RenewalView {
 		v.Amount = r.Amount
 	case r.Step == RenewalRequiresAction:
 		v.Amount, v.ActBefore = r.Amount, optionalTime(h.ExpiresAt)
+		if v.ActionNeeded = "authentication"; needsOtherCard(r) {
+			v.ActionNeeded = "card"
+		}
 	case r.Step == RenewalIdle && needsRenewal(h) && !r.AuthorizedAt.IsZero():
 		v.StartsAt = optionalTime(renewalStart(h))
 	}
