@@ -174,9 +174,9 @@ func TestRenewal_Declined(t *testing.T) {
 		event   hold.EventType
 	}{
 		{"stolen, released", stripesim.CardOutcome{DeclineCode: "stolen_card"}, "cancel",
-			hold.Canceled, hold.EventAttention},
+			hold.Canceled, hold.EventRequiresAction},
 		{"stolen, captured", stripesim.CardOutcome{DeclineCode: "stolen_card"}, "capture",
-			hold.Captured, hold.EventAttention},
+			hold.Captured, hold.EventRequiresAction},
 		{"authentication", stripesim.CardOutcome{Code: "authentication_required"}, "capture",
 			hold.Captured, hold.EventRequiresAction},
 	} {

@@ -48,6 +48,14 @@ func (c holdsClient) Get(ctx context.Context, id string) (v hold.View, err error
 	return c.sendHoldRequest(ctx, id, "", clientRequest{method: http.MethodGet})
 }
 
+// LinkCardholder returns a link for the cardholder of a hold whose renewal
+// requires one.
+func (c holdsClient) LinkCardholder(ctx context.Context, id string) (l CardholderLink, err error) {
+	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost,
+		path: "/v1/holds/" + url.PathEscape(id) + "/cardholder_link"}, &l)
+	return l, err
+}
+
 // ListQuery selects holds. Its zero value selects all.
 type ListQuery struct {
 	State          hold.State    // 0: any

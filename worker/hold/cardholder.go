@@ -132,6 +132,8 @@ func RequestCardSetup(h Hold, generation uint32, now time.Time) (Decision, error
 			h.ID, r.CardSetups)
 	}
 	r.CardSetups++
+	appendHistory(&h, HistoryEntry{At: now.UTC(), Kind: HistoryTriggered, By: "cardholder",
+		Op: OpSetUpCard})
 	return Decision{Hold: h}, nil
 }
 

@@ -65,7 +65,7 @@ func workerOptions(
 		Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
 		Health: redis, RedisInspector: inspector, AccountKnown: accountKnown,
-		DecodeRequest: api.DecodeScheduleRequest,
+		DecodeRequest: api.DecodeScheduleRequest, CardholderLink: cardholderLink(s),
 	}
 }
 
@@ -114,8 +114,9 @@ func apiOptions(
 		Requests:         requests,
 		Webhook:          webhookOptions(o.Settings, secrets, w.Webhooks),
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
-		Rules:  holdRules(o.Settings),
-		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
+		Cardholder: cardholderOptions(o, w.Cardholder, livemode),
+		Rules:      holdRules(o.Settings),
+		Tokens:     tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
 	}
 	if pages != nil {
 		a.Console = pages
