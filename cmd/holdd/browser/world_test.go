@@ -53,9 +53,13 @@ func startWorld(t *testing.T, o worldOptions) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	w := &world{t: t, sim: stripesim.New(o.stripe)}
-	stripe := httptest.NewServer(w.sim.Handler())
+	mux := http.NewServeMux()
+	stripe := httptest.NewServer(mux)
 	t.Cleanup(stripe.Close)
+	o.stripe.PagesURL = stripe.URL
+	w := &world{t: t, sim: stripesim.New(o.stripe)}
+	mux.Handle("/", w.sim.Handler())
+	mux.Handle(stripesim.PagesPath, w.sim.PagesHandler())
 	env := append([]string{"STRIPE_API_KEY=sk_test_browser", "STRIPE_API_BASE=" + stripe.URL,
 		"REDIS_URL=redis://" + redis.Addr() + "/0", "HOLDD_LISTEN=127.0.0.1:0",
 		"HOLDD_ALERT_TIME_ZONE=Europe/Paris"}, o.settings...)
