@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -194,6 +195,7 @@ func TestCardholder_Twice(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.toCardholder(r, authenticationRequired)
+		w.checkRequiresAction(r, id)
 		confirmed := w.CountStripeCalls(stripesim.ClassConfirm)
 		type click struct {
 			page hold.Secret
@@ -220,6 +222,7 @@ func TestCardholder_Twice(t *testing.T) {
 			t.Errorf("confirmed %d times", n)
 		}
 		w.goOn(w.Ctx, r, id)
+		w.checkRequiresAction(r)
 		w.checkRenewedByCardholder(r, id)
 		_, err = r.Cardholder.Authenticate(w.Ctx, id, 1, backFromBank)
 		if !errors.Is(err, &hold.Problem{Code: hold.NoActionRequired}) {
@@ -229,6 +232,20 @@ func TestCardholder_Twice(t *testing.T) {
 			t.Errorf("after the end: status %d", got)
 		}
 	}, withWindow(4*time.Minute))
+}
+
+// checkRequiresAction checks which holds are listed as waiting for their
+// cardholder.
+func (w *testEnv) checkRequiresAction(r *replica, want ...string) {
+	w.T.Helper()
+	page, err := r.List(w.Ctx, query.HoldQuery{RequiresAction: true})
+	var got []string
+	for _, h := range page.Holds {
+		got = append(got, h.ID)
+	}
+	if err != nil || !slices.Equal(got, want) {
+		w.T.Errorf("waiting for the cardholder: %v, %v, want %v", got, err, want)
+	}
 }
 
 // TestCardholder_FailsAtBank checks that a failed authentication can be repeated,

@@ -62,6 +62,7 @@ type ListQuery struct {
 	Reference      string        // a prefix
 	Account        string        // exact
 	ExpiringWithin time.Duration // only open holds; 0: any
+	RequiresAction bool          // only holds whose renewal requires their cardholder
 	Limit          int           // per page; 0: 50, at most [MaxPageSize]
 	Cursor         string        // Next of the previous page
 }
@@ -82,6 +83,9 @@ func (c holdsClient) List(ctx context.Context, q ListQuery) (ListPage, error) {
 	set("cursor", q.Cursor)
 	if q.ExpiringWithin != 0 {
 		set("expiring_within", q.ExpiringWithin.String())
+	}
+	if q.RequiresAction {
+		set("requires_action", "true")
 	}
 	if q.Limit != 0 {
 		set("limit", strconv.Itoa(q.Limit))

@@ -109,7 +109,10 @@ type Options struct {
 	Livemode      bool
 	Version       string
 	Rules         hold.DecisionRules
-	Logger        *zap.Logger // nil: nothing is logged
+	// CardholderLink returns the link for a hold whose renewal requires its
+	// cardholder. Nil: there are none.
+	CardholderLink func(*hold.Hold) string
+	Logger         *zap.Logger // nil: nothing is logged
 }
 
 // Console is the operator's web pages. It is an [http.Handler] of /console/.

@@ -15,6 +15,12 @@ const (
 	CardholderTooLate                                      // the hold, or its authorization, has ended
 )
 
+// RequiresAction reports whether the renewal of an open hold waits for its
+// cardholder.
+func RequiresAction(h *Hold) bool {
+	return !h.State.Final() && h.Renewal != nil && h.Renewal.Step == RenewalRequiresAction
+}
+
 // StatusForCardholder returns what the cardholder can do for the renewal of this
 // generation.
 func StatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderStatus {
@@ -51,7 +57,7 @@ func CanLinkCardholder(h *Hold, now time.Time) error {
 	switch {
 	case h.State.Final():
 		return alreadySettledProblem(h)
-	case h.Renewal == nil || h.Renewal.Step != RenewalRequiresAction:
+	case !RequiresAction(h):
 		return newProblem(NoActionRequired, "",
 			"the renewal of hold %s does not require its cardholder now", h.ID)
 	case !now.Before(h.ExpiresAt):

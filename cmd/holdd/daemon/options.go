@@ -137,7 +137,7 @@ func newConsole(
 		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
-		Logger: o.Logger,
+		CardholderLink: cardholderLink(s), Logger: o.Logger,
 	}
 	if tokens.Load() != nil {
 		c.Tokens = tokens
