@@ -50,6 +50,8 @@ const (
 	renewalReleaseRead
 	renewalExchanged
 	renewalOwnEnded
+	renewalReleaseFirst
+	renewalUnprotected
 )
 
 // appendRenewal appends the renewal of h, if it has one.
@@ -82,7 +84,8 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 		flagOrZero(renewalReadFirst, r.ReadFirst)|
 		flagOrZero(renewalReleasedUnknown, r.Released.Unknown)|
 		flagOrZero(renewalReleaseRead, r.ReleaseRead)|flagOrZero(renewalExchanged, r.Exchanged)|
-		flagOrZero(renewalOwnEnded, r.OwnEnded))
+		flagOrZero(renewalOwnEnded, r.OwnEnded)|flagOrZero(renewalReleaseFirst, r.ReleaseFirst)|
+		flagOrZero(renewalUnprotected, r.Unprotected))
 	m = appendTextField(m, renewalSearchAfter, r.SearchAfter)
 	m = appendNumberField(m, renewalRetryAt, toMillis(r.RetryAt))
 	m = appendNumberField(m, renewalProblem, uint64(r.Problem))
@@ -186,6 +189,7 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.Released.Unknown = n&renewalReleasedUnknown != 0
 		r.ReleaseRead, r.Exchanged = n&renewalReleaseRead != 0, n&renewalExchanged != 0
 		r.OwnEnded = n&renewalOwnEnded != 0
+		r.ReleaseFirst, r.Unprotected = n&renewalReleaseFirst != 0, n&renewalUnprotected != 0
 	case renewalProblem:
 		r.Problem = hold.Cause(n)
 	case renewalReleaseTry:

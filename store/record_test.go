@@ -71,7 +71,7 @@ func fullHold() hold.Hold {
 func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 	return &hold.Renewal{
 		RenewalTerms: hold.RenewalTerms{Until: day(40), MaxAmount: 50_000, MaxRenewals: 3,
-			OnFailure: hold.PolicyCapture},
+			OnFailure: hold.PolicyCapture, ReleaseFirst: true},
 		Customer: "cus_1", PaymentMethod: "pm_1", AuthorizedAt: day(10), Completed: 2,
 		Generation: 5, Step: hold.RenewalConfirm, Intent: "pi_3new", Amount: 38_400,
 		Metadata: map[string]string{"holdd_hold": "pi_1", "a": ""}, Confirmation: 6,
@@ -84,6 +84,7 @@ func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 		ReleaseRead: true, Exchanged: true, OwnEnded: true,
 		Advice:    hold.DeclineAdvice{Code: "try_again_later", NetworkCode: "24"},
 		ReturnURL: "https://pay.hotel.example/", CardSetup: "cs_1", CardSetups: 10,
+		Unprotected: true,
 	}
 }
 

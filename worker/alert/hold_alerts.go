@@ -83,6 +83,14 @@ var holdAlerts = []holdAlertRule{
 		next:    renewalGoesOn, action: askCardholder,
 	},
 	{
+		eventType: hold.EventRetrying, causes: []hold.Cause{hold.CauseUnprotected},
+		kind: AttentionRequired, severity: fixedSeverity(Warning),
+		summary: "is not held for a moment: the card lacks funds for two authorizations",
+		next: "holdd releases the old authorization and confirms the new one at once " +
+			"(release_first).",
+		action: "none if hold.renewed follows; otherwise ask the cardholder for another card.",
+	},
+	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNotRenewable,
 			hold.CauseDeclined, hold.CauseRenewalLimit},
 		kind: AttentionRequired, severity: severityAtLeastWarning,

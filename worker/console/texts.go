@@ -124,6 +124,7 @@ var english = texts{
 	"cause.not_renewable": "no saved card", "cause.declined": "declined by the bank",
 	"cause.requires_action": "the bank requires the cardholder",
 	"cause.renewal_limit":   "renewed as often as allowed",
+	"cause.unprotected":     "the old authorization is released first",
 
 	"hold.settled": "settled",
 	"hold.working": "holdd is working on it; the page shows the outcome when Stripe has answered.",

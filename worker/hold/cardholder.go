@@ -37,7 +37,7 @@ func StatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderSt
 			return CardholderMustGiveCard
 		}
 		return CardholderMustAuthenticate
-	case RenewalConfirm, RenewalCreate:
+	case RenewalConfirm, RenewalCreate, RenewalReleaseFirst:
 		return CardholderMustWait
 	case RenewalIdle:
 		return CardholderHasNothingToDo

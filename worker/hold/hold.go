@@ -157,6 +157,7 @@ const (
 	CauseDeclined       // the bank declined the renewal
 	CauseRequiresAction // the bank requires the cardholder
 	CauseRenewalLimit   // max_renewals is reached
+	CauseUnprotected    // a renewal released the old authorization first
 )
 
 var causeNames = [...]string{
@@ -165,7 +166,7 @@ var causeNames = [...]string{
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 	"inside_margin", "no_outcome", "fee_too_large",
 	"contradiction", "unavailable", "too_late", "superseded", "not_renewable", "declined",
-	"requires_action", "renewal_limit",
+	"requires_action", "renewal_limit", "unprotected",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }

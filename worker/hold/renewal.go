@@ -11,6 +11,9 @@ type RenewalTerms struct {
 	MaxAmount   int64
 	MaxRenewals uint32
 	OnFailure   ExpiryPolicy // takes the place of on_expiry if the hold cannot be renewed
+	// ReleaseFirst allows the old authorization to be released before the new
+	// one holds the money, if the card lacks funds for both.
+	ReleaseFirst bool
 }
 
 // DefaultMaxRenewals applies to a request that names no max_renewals.
@@ -30,10 +33,11 @@ const (
 	// The renewal has ended, and whether its intent was created is unknown: it
 	// must be found to be released.
 	RenewalFind
+	RenewalReleaseFirst // release the old intent before the new one is confirmed
 )
 
 var renewalStepNames = [...]string{"", "idle", "create", "confirm", "requires_action", "failed",
-	"find"}
+	"find", "release_first"}
 
 func (s RenewalStep) String() string { return enumName(renewalStepNames[:], int(s)) }
 
@@ -66,6 +70,9 @@ type Renewal struct {
 	// Declines are the times of the last declines. Card networks limit them.
 	Declines []time.Time
 
+	// Unprotected says that the old intent is released and the new one does not
+	// hold the money yet.
+	Unprotected bool
 	// ReturnURL is where the bank returns the cardholder. It is set while the
 	// intent is confirmed with the cardholder present.
 	ReturnURL  string

@@ -16,6 +16,8 @@ func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	switch {
 	case call.PaymentIntent == r.Releasing && r.Releasing != "":
 		d = applyReleaseAnswer(h, call, a, now)
+	case r.Step == RenewalReleaseFirst && call.PaymentIntent == h.PaymentIntent:
+		d = applyReleaseFirstAnswer(h, call, a, now)
 	case call.Op == OpReadCardSetup:
 		d = applyCardSetupAnswer(h, a, now)
 	case call.Op == OpCreate:
@@ -39,6 +41,9 @@ func recordRenewalAttempt(h *Hold, r *Renewal, call Call, a Answer, now time.Tim
 	usage, op := &r.Sent, call.Op
 	if call.PaymentIntent == r.Releasing && r.Releasing != "" {
 		usage, op = &r.Released, OpRelease
+	}
+	if r.Step == RenewalReleaseFirst {
+		op = OpRelease
 	}
 	if a.Kind != AnswerUnreachable {
 		usage.Count++
@@ -312,7 +317,11 @@ func applyNewIntent(h Hold, call Call, a Answer, now time.Time) Decision {
 func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 	r, old := h.Renewal, h.PaymentIntent
 	h.PaymentIntent = in.ID
-	releaseIntent(r, old, now)
+	if r.Unprotected {
+		r.Unprotected = false // the old one is released
+	} else {
+		releaseIntent(r, old, now)
+	}
 	r.Exchanged, r.OwnEnded = false, false
 	r.Intent, r.Step, r.Problem, r.Metadata = "", RenewalIdle, 0, nil
 	r.DeclineCode, r.Advice = "", DeclineAdvice{}

@@ -65,6 +65,8 @@ func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
 			return renewalReadCall(h, r.Intent), true
 		}
 		return renewalConfirmCall(h), true
+	case RenewalReleaseFirst:
+		return releaseFirstCall(h, now), true
 	case RenewalRequiresAction:
 		if r.CardSetup != "" && !r.ReadFirst {
 			return Call{Op: OpReadCardSetup, Account: h.Account,

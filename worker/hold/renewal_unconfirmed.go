@@ -71,6 +71,9 @@ func applyRenewalDecline(h Hold, last decline, now time.Time) Decision {
 	if classifyDecline(last.code, last.advice) != declineRetry || r.ReturnURL != "" {
 		return awaitCardholder(h, last, now)
 	}
+	if releasesFirst(r, last) {
+		return startReleaseFirst(h, now)
+	}
 	at, ok := retryAfterDecline(r, h.ExpiresAt, now)
 	if !ok {
 		return failRenewal(h, CauseDeclined, last.note, now)
