@@ -63,6 +63,8 @@ var rules = []rule{
 		nil, forLongStays((*judge).checkHeldOnce)},
 	{"renewals", "the amount stays held until checkout unless the renewal is declined",
 		nil, forLongStays((*judge).checkHeldThroughout)},
+	{"renewals", "only the term release_first releases an authorization before its renewal",
+		nil, forLongStays((*judge).checkReleasedFirst)},
 	{"renewals", "a renewed hold is captured at most once, and ends only as its terms allow",
 		nil, forLongStays((*judge).checkLongStayEffects)},
 	{"renewals", "each intent of a renewal is captured or released in the end",
