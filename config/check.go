@@ -11,6 +11,7 @@ import (
 var combinationRules = []func(*settingsLoader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
 	checkTokensSetting, checkConsoleIdentity, checkListenAddresses, checkCallbackURLAndSecret,
+	checkCardholderPage,
 	warnAboutPasswordFlag, warnAboutThresholds, warnAboutUnencrypted,
 }
 
@@ -129,12 +130,13 @@ func checkConsoleIdentity(l *settingsLoader, s *Settings) {
 // checkListenAddresses rejects an address that is used twice. Port 0 stands for
 // any free port.
 func checkListenAddresses(l *settingsLoader, s *Settings) {
-	if l.hasInvalid("listen", "webhook_listen", "metrics_listen") {
+	if l.hasInvalid("listen", "webhook_listen", "metrics_listen", "cardholder_listen") {
 		return
 	}
 	first := map[string]string{s.Listen: "listen"}
 	for _, other := range []struct{ key, addr string }{
 		{"webhook_listen", s.WebhookListen}, {"metrics_listen", s.MetricsListen},
+		{"cardholder_listen", s.CardholderListen},
 	} {
 		if other.addr == "" || strings.HasSuffix(other.addr, ":0") {
 			continue
@@ -160,6 +162,35 @@ func checkCallbackURLAndSecret(l *settingsLoader, s *Settings) {
 				"events: set HOLDD_CALLBACK_SECRET or callback_secret_file")
 	case s.CallbackURL == "" && s.CallbackSecret.IsSet():
 		l.addProblem("callback_secret", "callback_url is not set: set both, or neither")
+	}
+}
+
+// checkCardholderPage requires all settings of the page for cardholders, or
+// none.
+func checkCardholderPage(l *settingsLoader, s *Settings) {
+	const key = "public_url"
+	if l.hasInvalid(key, "property_name", "cardholder_secret", "cardholder_secret_file") {
+		return
+	}
+	if s.PublicURL == "" {
+		if s.CardholderListen != "" || s.CardholderSecret.IsSet() {
+			l.addWarning("public_url is not set: there is no page for cardholders")
+		}
+		return
+	}
+	u, err := url.Parse(s.PublicURL)
+	switch {
+	case err != nil: // parsed before
+	case u.RawQuery != "" || u.Path != "":
+		l.addProblem(key, "invalid URL: want scheme and host alone, such as "+
+			"https://pay.hotel.example")
+	case u.Scheme != "https" && !isLoopbackHost(u.Hostname()):
+		l.addProblem(key, "links to cardholders must not be read on the way: use https")
+	case !s.CardholderSecret.IsSet():
+		l.addProblem(key, "cardholder_secret is not set, so links could be forged: set "+
+			"HOLDD_CARDHOLDER_SECRET or cardholder_secret_file, the same for all replicas")
+	case s.PropertyName == "":
+		l.addProblem(key, "property_name is not set: the page must say who holds the money")
 	}
 }
 

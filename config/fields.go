@@ -44,7 +44,8 @@ const day = 24 * time.Hour
 // newSettingFields returns the table of all settings, in the order in which
 // they are shown. Its values read and write s.
 func newSettingFields(s *Settings) []*settingField {
-	return slices.Concat(connectionFields(s), workerFields(s), alertFields(s), cronAndLogFields(s))
+	return slices.Concat(connectionFields(s), cardholderFields(s), workerFields(s), alertFields(s),
+		cronAndLogFields(s))
 }
 
 func connectionFields(s *Settings) []*settingField {
@@ -101,6 +102,24 @@ func connectionFields(s *Settings) []*settingField {
 			usage: "addresses or networks (CIDR) of the proxies that name visitors",
 			settingCodec: listCodec(&s.ConsoleTrustedProxies, splitComma, parseNetwork,
 				netip.Prefix.String)},
+	}
+}
+
+func cardholderFields(s *Settings) []*settingField {
+	return []*settingField{
+		{key: "public_url", usage: "where cardholders reach holdd's page for them, such as " +
+			"https://pay.hotel.example",
+			settingCodec: textCodec(&s.PublicURL, parseWebURL)},
+		{key: "property_name", usage: "the name that cardholders know, such as the hotel's",
+			settingCodec: textCodec(&s.PropertyName, parseDisplayName)},
+		{key: "cardholder_listen",
+			usage:        "address that serves only the page for cardholders; listen then serves none",
+			settingCodec: textCodec(&s.CardholderListen, parseListenAddress)},
+		{key: "cardholder_secret", secret: true,
+			usage:        "secret that signs the links for cardholders",
+			settingCodec: secretCodec(&s.CardholderSecret, validateCardholderSecret)},
+		{key: "cardholder_secret_file", usage: "file with the cardholder_secret",
+			settingCodec: textCodec(&s.CardholderSecretFile, nil)},
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/robfig/cron/v3"
 )
@@ -287,6 +289,23 @@ func validateCallbackSecret(s string) error {
 			"64 random bytes, as from: echo whsec_$(openssl rand -base64 32)")
 	}
 	return nil
+}
+
+func validateCardholderSecret(s string) error {
+	if len(s) < 32 || len(s) > 512 {
+		return errors.New("invalid secret: want 32 to 512 characters, as from: " +
+			"openssl rand -base64 32")
+	}
+	return nil
+}
+
+// parseDisplayName accepts what a page can show in one line.
+func parseDisplayName(s string) (string, error) {
+	notShown := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > 100 || strings.ContainsFunc(s, notShown) {
+		return "", errors.New("invalid name: want at most 100 printable characters")
+	}
+	return s, nil
 }
 
 func validatePingURL(s string) error {

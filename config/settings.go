@@ -35,6 +35,16 @@ type Settings struct {
 	ConsoleIdentityRole   string // read or operate
 	ConsoleTrustedProxies []netip.Prefix
 
+	// PublicURL is where cardholders reach /cardholder/, without a trailing
+	// slash. Empty: there are no links for them.
+	PublicURL    string
+	PropertyName string // that cardholders know
+	// CardholderListen serves only the cardholders' pages, and Listen then
+	// serves none. Empty: Listen serves them.
+	CardholderListen     string
+	CardholderSecret     Secret // signs the links; at least 32 characters
+	CardholderSecretFile string // may be empty
+
 	Partitions   int           // only holdd repartition changes it once there are holds
 	Concurrency  int           // calls to Stripe at a time
 	Lease        time.Duration // how long a claim lasts after its replica dies

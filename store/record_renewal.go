@@ -40,6 +40,11 @@ const (
 	renewalIncrementUntil
 	renewalDeclinedCard
 	renewalNeverAgain
+	renewalReturnURL
+	renewalCardSetup
+	renewalCardSetups
+	renewalAdviceCode
+	renewalNetworkAdviceCode
 )
 
 const (
@@ -49,6 +54,8 @@ const (
 	renewalReleaseRead
 	renewalExchanged
 	renewalOwnEnded
+	renewalReleaseFirst
+	renewalUnprotected
 )
 
 // appendRenewal appends the renewal of h, if it has one.
@@ -81,7 +88,8 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 		flagOrZero(renewalReadFirst, r.ReadFirst)|
 		flagOrZero(renewalReleasedUnknown, r.Released.Unknown)|
 		flagOrZero(renewalReleaseRead, r.ReleaseRead)|flagOrZero(renewalExchanged, r.Exchanged)|
-		flagOrZero(renewalOwnEnded, r.OwnEnded)|r.Unknown.Flags)
+		flagOrZero(renewalOwnEnded, r.OwnEnded)|flagOrZero(renewalReleaseFirst, r.ReleaseFirst)|
+		flagOrZero(renewalUnprotected, r.Unprotected)|r.Unknown.Flags)
 	m = appendTextField(m, renewalSearchAfter, r.SearchAfter)
 	m = appendNumberField(m, renewalRetryAt, toMillis(r.RetryAt))
 	m = appendNumberField(m, renewalProblem, uint64(r.Problem))
@@ -98,6 +106,11 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalIncrementUntil, toMillis(r.IncrementUntil))
 	m = appendTextField(m, renewalDeclinedCard, r.DeclinedCard)
 	m = appendTextField(m, renewalNeverAgain, r.NeverAgain)
+	m = appendTextField(m, renewalReturnURL, r.ReturnURL)
+	m = appendTextField(m, renewalCardSetup, r.CardSetup)
+	m = appendNumberField(m, renewalCardSetups, uint64(r.CardSetups))
+	m = appendTextField(m, renewalAdviceCode, r.Advice.Code)
+	m = appendTextField(m, renewalNetworkAdviceCode, r.Advice.NetworkCode)
 	m = append(m, r.Unknown.Fields...)
 	return appendRepeatedField(b, fieldRenewal, m)
 }
@@ -138,6 +151,14 @@ func setRenewalText(r *hold.Renewal, f protowire.Number, s string) {
 		r.DeclinedCard = s
 	case renewalNeverAgain:
 		r.NeverAgain = s
+	case renewalReturnURL:
+		r.ReturnURL = s
+	case renewalCardSetup:
+		r.CardSetup = s
+	case renewalAdviceCode:
+		r.Advice.Code = s
+	case renewalNetworkAdviceCode:
+		r.Advice.NetworkCode = s
 	}
 }
 
@@ -187,7 +208,8 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.Released.Unknown = n&renewalReleasedUnknown != 0
 		r.ReleaseRead, r.Exchanged = n&renewalReleaseRead != 0, n&renewalExchanged != 0
 		r.OwnEnded = n&renewalOwnEnded != 0
-		r.Unknown.Flags = n &^ (renewalOwnEnded<<1 - 1)
+		r.ReleaseFirst, r.Unprotected = n&renewalReleaseFirst != 0, n&renewalUnprotected != 0
+		r.Unknown.Flags = n &^ (renewalUnprotected<<1 - 1)
 	case renewalProblem:
 		r.Problem = hold.Cause(n)
 	case renewalReleaseTry:
@@ -196,5 +218,7 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.Released.Count = uint32(n)
 	case renewalIncrementTo:
 		r.IncrementTo = int64(n)
+	case renewalCardSetups:
+		r.CardSetups = uint32(n)
 	}
 }

@@ -83,7 +83,7 @@ func withoutUnknownFields(h hold.Hold) hold.Hold {
 func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 	return &hold.Renewal{
 		RenewalTerms: hold.RenewalTerms{Until: day(40), MaxAmount: 50_000, MaxRenewals: 3,
-			OnFailure: hold.PolicyCapture},
+			OnFailure: hold.PolicyCapture, ReleaseFirst: true},
 		Customer: "cus_1", PaymentMethod: "pm_1", AuthorizedAt: day(10), Completed: 2,
 		Generation: 5, Step: hold.RenewalConfirm, Intent: "pi_3new", Amount: 38_400,
 		DeclinedCard: "pm_2", NeverAgain: "stolen_card", IncrementTo: 45_000, IncrementUntil: day(19),
@@ -95,6 +95,9 @@ func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 		Releasing: "pi_3old", ReleasingSince: day(15), ReleaseTry: 8,
 		Released:    hold.IdempotencyKeyUsage{Count: 9, FirstAt: day(16), Unknown: true},
 		ReleaseRead: true, Exchanged: true, OwnEnded: true,
+		Advice:    hold.DeclineAdvice{Code: "try_again_later", NetworkCode: "24"},
+		ReturnURL: "https://pay.hotel.example/", CardSetup: "cs_1", CardSetups: 10,
+		Unprotected: true,
 	}
 }
 
@@ -127,7 +130,8 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Sent),
 		reflect.ValueOf(f.Increment),
 		reflect.ValueOf(*f.Renewal), reflect.ValueOf(f.Renewal.RenewalTerms),
-		reflect.ValueOf(f.Renewal.Sent), reflect.ValueOf(f.Renewal.Released)} {
+		reflect.ValueOf(f.Renewal.Sent), reflect.ValueOf(f.Renewal.Released),
+		reflect.ValueOf(f.Renewal.Advice)} {
 		for i := range e.NumField() {
 			if e.Type().Field(i).IsExported() && e.Field(i).IsZero() {
 				t.Errorf("the full hold leaves out %s.%s", e.Type(), e.Type().Field(i).Name)

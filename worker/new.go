@@ -106,7 +106,8 @@ func (b *workerBuilder) buildStages(w *Worker) {
 	b.wake = w.Dispatcher.Wake
 	b.committer = commit.New(b.stores.Commit, commit.Options{
 		Rules: o.Rules, Livemode: o.Livemode, DueSoon: dueSoon, Now: b.clock.Now, Wake: b.wake,
-		RecordAccount: b.accounts.Add, Observer: b.observers.commit, Logger: o.Logger,
+		RecordAccount: b.accounts.Add, Observer: b.observers.commit,
+		CardholderLink: o.CardholderLink, Logger: o.Logger,
 	})
 	w.executor = newExecutor(b.stripe, flight, w.claims, w.outcomes, ExecutorOptions{
 		Concurrency: o.Concurrency, Lease: o.Lease, CallTimeout: o.CallTimeout,
@@ -129,6 +130,7 @@ func (b *workerBuilder) buildIntake(
 	w.Changer = intake.NewChanger(s.Holds, b.committer, intake.ChangerOptions{
 		Rules: o.Rules, Health: o.Health,
 	})
+	w.Cardholder = intake.NewCardholderDesk(s.Holds, b.committer, b.stripe, o.Health)
 	w.Webhooks = intake.NewWebhookProcessor(s.Refresh, b.committer, intake.WebhookProcessorOptions{
 		Livemode: o.Livemode, Clock: b.clock, Health: o.Health,
 	})

@@ -35,6 +35,9 @@ type Options struct {
 	Health    *health.RedisHealthReporter // shared with the caller; nil means one of the worker's own
 	Changes   *changes.Watcher            // shared with the caller; nil means one of the worker's own
 	Observer  Observer                    // may be nil
+	// CardholderLink returns the link for a hold whose renewal requires its
+	// cardholder; nil means that events have none.
+	CardholderLink func(h *hold.Hold) string
 	// AccountKnown reports whether the key is known to be of the account whose
 	// holds are in Redis; nil means that it never is.
 	AccountKnown func() bool

@@ -96,6 +96,7 @@ type Observer interface {
 type Worker struct {
 	Scheduler  *intake.Scheduler
 	Changer    *intake.Changer
+	Cardholder *intake.CardholderDesk
 	Webhooks   *intake.WebhookProcessor
 	Reader     *query.HoldReader
 	Planner    *query.Planner

@@ -65,6 +65,8 @@ var allowedImports = map[string]struct {
 	"worker/console": {[]string{"worker/event", "worker/health", "worker/hold", "worker/intake",
 		"worker/query", "worker/reconcile", "go.uber.org/zap"},
 		"pages read and change holds through the parts of the worker, as the API does"},
+	"worker/cardholder": {[]string{"worker/health", "worker/hold", "go.uber.org/zap"},
+		"a public page reads and changes holds through the desk alone"},
 	"worker/stripesim": {nil, "an independent judge shares no code with what it judges"},
 	"config": {[]string{"github.com/spf13/pflag", "github.com/robfig/cron/v3", "go.yaml.in/yaml/v3"},
 		"settings are copied into each part's options, so they depend on none"},

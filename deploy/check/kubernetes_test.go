@@ -168,9 +168,10 @@ existingSecret: holdd
 replicaCount: 3
 image: {digest: "sha256:`+strings.Repeat("0f", 32)+`"}
 imagePullSecrets: [{name: registry}]
-secretKeys: {callbackSecret: callback_secret, webhookSecrets: webhook_secrets, notifyURLs: notify_urls, pingURL: ping_url}
+secretKeys: {callbackSecret: callback_secret, cardholderSecret: cardholder_secret, webhookSecrets: webhook_secrets, notifyURLs: notify_urls, pingURL: ping_url}
 settings: {expiry_margin: 2h, alert_thresholds: [48h, 6h], schedule_capture: "TZ=Europe/Paris */5 9-18 * * *", rate: 50,
-  callback_url: "https://hotel.example/holdd-events", callback_severity: warning, alert_time_zone: Europe/Paris, runbook_url: "https://wiki.example/holdd", events_max_size: 64MiB}
+  callback_url: "https://hotel.example/holdd-events", callback_severity: warning, alert_time_zone: Europe/Paris, runbook_url: "https://wiki.example/holdd", events_max_size: 64MiB,
+  public_url: "https://pay.hotel.example", property_name: Hotel Example}
 networkPolicy:
   from: [{namespaceSelector: {matchLabels: {team: booking}}}]
   webhookFrom: [{namespaceSelector: {matchLabels: {name: ingress}}}]

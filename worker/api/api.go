@@ -43,6 +43,8 @@ type Options struct {
 	Webhook *WebhookOptions
 	// WebhookElsewhere says that only [API.WebhookHandler] serves the webhooks.
 	WebhookElsewhere bool
+	// Cardholder serves the page for cardholders. Nil: there are no links.
+	Cardholder *CardholderOptions
 
 	Livemode bool   // shown with each hold
 	Version  string // shown in the OpenAPI document and by /healthz
@@ -123,6 +125,8 @@ type API struct {
 	stage          *health.Stage
 	// webhookElsewhere says that another listener serves the webhooks.
 	webhookElsewhere bool
+	cardholder       *CardholderOptions
+	cardholderSlots  chan struct{} // one for each request in flight
 	log              *zap.Logger
 }
 
@@ -145,6 +149,7 @@ func New(o Options) (*API, error) {
 		&scheduleHandler{r, o.Holds.Scheduler},
 		&holdReadHandler{r, o.Holds.Reader},
 		&holdChangeHandler{r, o.Holds.Changer},
+		&cardholderLinkHandler{r, o.Holds.Reader, o.Cardholder},
 		&planHandler{r, o.Holds.Planner},
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
@@ -178,6 +183,8 @@ func New(o Options) (*API, error) {
 		log:            o.Logger,
 
 		webhookElsewhere: o.WebhookElsewhere,
+		cardholder:       o.Cardholder,
+		cardholderSlots:  make(chan struct{}, maxCardholdersInFlight),
 	}, nil
 }
 
@@ -211,6 +218,11 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	w := newResponse(unwrapped)
 	c := &requestInfo{method: r.Method, path: r.URL.Path}
 	defer a.recoverPanic(w, c)
+	if a.isCardholderPath(r.URL.Path) {
+		c.path = CardholderPath // the rest is the link
+		a.serveCardholder(w, r)
+		return
+	}
 	if r.URL.Path == WebhookPath && !a.webhookElsewhere {
 		a.webhook.serve(w, unwrapped, r)
 		return

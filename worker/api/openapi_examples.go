@@ -106,6 +106,10 @@ func changeDocs() map[string]operationDoc {
 			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems,
 				confirmProblems},
 				hold.NotPaused)},
+		"linkCardholder": {response: CardholderLink{URL: exampleLink, ExpiresAt: h.ExpiresAt, ActionNeeded: "authentication"},
+			problems: []hold.ProblemCode{hold.InvalidID, hold.HoldNotFound, hold.NoActionRequired,
+				CardholderLinksDisabled, hold.AfterDeadline, hold.AlreadyCaptured,
+				hold.AlreadyCanceled, hold.AlreadyExpired}},
 		"acknowledgeHold": {response: h,
 			problems: withProblems([][]hold.ProblemCode{changeProblems},
 				hold.NothingToAcknowledge)},
@@ -183,6 +187,9 @@ func processDocs() map[string]operationDoc {
 			problems: withProblems([][]hold.ProblemCode{parameterProblems}, RouteNotFound)},
 	}
 }
+
+// exampleLink has no scheme: /docs has no link that leads elsewhere.
+const exampleLink = "pay.hotel.example/cardholder/pi_3PxYzA2eZvKYlo2C1gQmT0aB.1.1796469000.…"
 
 func exampleHold() hold.View {
 	created := time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)

@@ -33,6 +33,8 @@ const (
 	ReconcileRunNotFound hold.ProblemCode = "reconcile_run_not_found"
 	SinkNotFound         hold.ProblemCode = "sink_not_found"
 	InvalidSignature     hold.ProblemCode = "invalid_signature" // of a webhook
+	// CardholderLinksDisabled says that public_url is not set.
+	CardholderLinksDisabled hold.ProblemCode = "cardholder_links_disabled"
 	// UnexpectedResponse is the client's: the server does not answer as holdd.
 	UnexpectedResponse hold.ProblemCode = "unexpected_response"
 )
@@ -83,6 +85,8 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.RecordReadable, 409, "The hold's record is readable"},
 	{hold.RecordOfLaterRelease, 409, "A later release wrote the hold's record"},
 	{hold.NothingToAcknowledge, 409, "The hold has no warning to acknowledge"},
+	{hold.NoActionRequired, 409, "The renewal does not require the cardholder"},
+	{CardholderLinksDisabled, 409, "There is no page for cardholders"},
 	{hold.RevisionMismatch, 412, "The hold has changed since it was read"},
 	{BodyTooLarge, 413, "The body is too large"},
 	{UnsupportedMediaType, 415, "The body is not application/json"},

@@ -10,6 +10,7 @@ package commit
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/holdd/holdd/worker/event"
@@ -50,7 +51,10 @@ type Options struct {
 	Wake          func()               // wakes the dispatcher; may be nil
 	RecordAccount func(account string) // gets the account of each written hold; may be nil
 	Observer      Observer             // may be nil
-	Logger        *zap.Logger
+	// CardholderLink returns the link for a hold whose renewal requires its
+	// cardholder. May be nil: events then have none.
+	CardholderLink func(h *hold.Hold) string
+	Logger         *zap.Logger
 }
 
 // Change is a decision to commit.
@@ -158,6 +162,7 @@ func (c *Committer) PassMilestones(
 		m := &passed[i]
 		now := c.at(&m.Change)
 		if m.Decision.Unchanged {
+			c.addCardholderLink(&m.Decision, now)
 			advances = append(advances, hold.MilestoneWrite{
 				ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
 				Events: event.EncodeMilestoneEvents(&m.Decision, c.o.Livemode, now)})
@@ -235,10 +240,25 @@ func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 	ch.Decision.RequireAttentionIfPolicyDue(ch.Before, now, c.o.Rules)
 	ch.Decision.PlanRenewal(now) // attention leaves no operation of the hold's own
 	ch.Decision.SetDefaultCancellationReason(ch.Before, c.o.Rules)
+	c.addCardholderLink(&ch.Decision, now)
 	return hold.HoldWrite{
 		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
 		Placement: ch.Decision.SortedSetPlacement(ch.Before, now, c.o.Rules),
 		Events:    event.EncodeDecisionEvents(&ch.Decision, ch.Before.Version+1, c.o.Livemode, now),
+	}
+}
+
+// addCardholderLink adds the link to the events that ask for the cardholder.
+func (c *Committer) addCardholderLink(d *hold.Decision, now time.Time) {
+	if c.o.CardholderLink == nil || hold.CanLinkCardholder(&d.Hold, now) != nil {
+		return
+	}
+	d.Events = slices.Clone(d.Events)
+	for i := range d.Events {
+		switch d.Events[i].Type {
+		case hold.EventRequiresAction, hold.EventExpiring:
+			d.Events[i].CardholderLink = c.o.CardholderLink(&d.Hold)
+		}
 	}
 }
 

@@ -120,6 +120,9 @@ type Options struct {
 	// ReportRefusal logs a sign-in that was refused; may be nil. by is the name
 	// of its token, if it has one.
 	ReportRefusal func(r *http.Request, code, by string)
+	// CardholderLink returns the link for a hold whose renewal requires its
+	// cardholder. Nil: there are none.
+	CardholderLink func(*hold.Hold) string
 }
 
 // Console is the operator's web pages. It is an [http.Handler] of /console/.

@@ -23,6 +23,7 @@ var holdTabs = []struct {
 	{"due", query.HoldQuery{Group: query.GroupDue}},
 	{"expiring", query.HoldQuery{Group: query.GroupOpen, ExpiringWithin: expiringWithin}},
 	{"attention", query.HoldQuery{State: hold.Attention}},
+	{"cardholder", query.HoldQuery{Group: query.GroupOpen, RequiresAction: true}},
 	{"settled", query.HoldQuery{Group: query.GroupSettled}},
 }
 

@@ -27,7 +27,7 @@ func (pages *holdPages) renewalDetails(q *request, h *hold.Hold, now time.Time) 
 	case r.StartsAt != nil:
 		f = append(f, detail{"next_renewal", q.shownTime(*r.StartsAt)})
 	case r.ActBefore != nil:
-		f = append(f, detail{"cardholder", q.shownTime(*r.ActBefore)})
+		f = append(f, detail{"act_before", q.shownTime(*r.ActBefore)})
 	case r.Problem != "":
 		f = append(f, detail{"not_renewed", text(q.t("cause." + r.Problem))})
 	}

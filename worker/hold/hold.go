@@ -64,20 +64,24 @@ const (
 	// intent that must not hold money beside the hold's own.
 	OpRenew
 	OpRelease
+	// Of a Checkout Session in which the cardholder gives another card.
+	OpSetUpCard     // create one
+	OpReadCardSetup // retrieve it
 )
 
 var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update",
-	"confirm", "list", "check", "increment", "create", "renew", "release"}
+	"confirm", "list", "check", "increment", "create", "renew", "release",
+	"set_up_card", "read_card_setup"}
 
 // RateLimitBucket returns the operation whose rate limit the request counts
 // against.
 func (o Op) RateLimitBucket() Op {
 	switch o {
-	case OpConfirm, OpCreate, OpRenew:
+	case OpConfirm, OpCreate, OpRenew, OpSetUpCard:
 		return OpAuthorize
 	case OpRelease:
 		return OpCancel
-	case OpList, OpCheck:
+	case OpList, OpCheck, OpReadCardSetup:
 		return OpRead
 	}
 	return o
@@ -155,6 +159,7 @@ const (
 	CauseRenewalLimit   // max_renewals is reached
 	// The record was unreadable, and the terms are not known for sure
 	CauseRecordUnreadable
+	CauseUnprotected // a renewal released the old authorization first
 )
 
 var causeNames = [...]string{
@@ -163,7 +168,7 @@ var causeNames = [...]string{
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 	"inside_margin", "no_outcome", "fee_too_large",
 	"contradiction", "unavailable", "too_late", "superseded", "not_renewable", "declined",
-	"requires_action", "renewal_limit", "record_unreadable",
+	"requires_action", "renewal_limit", "record_unreadable", "unprotected",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }

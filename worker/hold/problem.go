@@ -49,6 +49,7 @@ const (
 	RecordUnreadable     ProblemCode = "record_unreadable"
 	RecordReadable       ProblemCode = "record_readable"
 	RecordOfLaterRelease ProblemCode = "record_of_later_release"
+	NoActionRequired     ProblemCode = "no_action_required"
 
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"

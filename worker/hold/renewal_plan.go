@@ -96,6 +96,10 @@ func nextRenewalOp(h *Hold, now time.Time) (Op, time.Time) {
 		at = now
 	}
 	switch {
+	case r.Unprotected && r.Intent == "":
+		// No intent holds the money: a read of the old one settles the hold, once
+		// the new one is released.
+		return OpRead, now
 	case r.Releasing != "":
 		return OpRelease, at
 	case r.Step == RenewalFind:

@@ -138,7 +138,8 @@ func hastenRenewal(h Hold, now time.Time) Decision {
 		!h.Renewal.RetryAt.After(now) {
 		return Decision{Hold: h, Unchanged: true}
 	}
-	editRenewal(&h).RetryAt = now
+	r := editRenewal(&h)
+	r.RetryAt, r.ReadFirst = now, true // the intent, not what the cardholder fills in
 	d := Decision{Hold: h}
 	d.PlanRenewal(now)
 	return d

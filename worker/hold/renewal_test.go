@@ -1,6 +1,7 @@
 package hold_test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -276,28 +277,52 @@ func TestRenewal_LostReplies(t *testing.T) {
 // TestRenewal_Declines checks what follows from each class of decline.
 func TestRenewal_Declines(t *testing.T) {
 	for _, tt := range []struct {
-		code  string
-		step  hold.RenewalStep
-		event hold.EventType
+		code, advice, network string
+		step                  hold.RenewalStep
+		event                 hold.EventType
+		needed                string
+		wait                  time.Duration // 0: a quarter of what is left
 	}{
-		{"insufficient_funds", hold.RenewalConfirm, hold.EventRetrying},
-		{"a_code_of_next_year", hold.RenewalConfirm, hold.EventRetrying},
-		{"authentication_required", hold.RenewalRequiresAction, hold.EventRequiresAction},
-		{"expired_card", hold.RenewalRequiresAction, hold.EventRequiresAction},
-		{"stolen_card", hold.RenewalFailed, hold.EventAttention},
-		{"do_not_try_again", hold.RenewalFailed, hold.EventAttention},
+		{code: "insufficient_funds", step: hold.RenewalConfirm, event: hold.EventRetrying},
+		{code: "a_code_of_next_year", step: hold.RenewalConfirm, event: hold.EventRetrying},
+		{code: "authentication_required", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "authentication"},
+		{code: "expired_card", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "stolen_card", step: hold.RenewalRequiresAction, event: hold.EventRequiresAction,
+			needed: "card"},
+		{code: "do_not_try_again", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "do_not_honor", advice: "do_not_try_again", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "do_not_honor", advice: "try_again_later", step: hold.RenewalConfirm,
+			event: hold.EventRetrying},
+		{code: "stolen_card", advice: "try_again_later", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "do_not_honor", network: "03", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "insufficient_funds", network: "24", step: hold.RenewalConfirm,
+			event: hold.EventRetrying},
+		{code: "insufficient_funds", network: "25", step: hold.RenewalConfirm,
+			event: hold.EventRetrying, wait: day},
+		{code: "insufficient_funds", network: "28", step: hold.RenewalFailed,
+			event: hold.EventAttention},
 	} {
-		t.Run(tt.code, func(t *testing.T) {
+		t.Run(tt.code+tt.advice+tt.network, func(t *testing.T) {
 			d, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpConfirm, newIntentID,
-				hold.Answer{Kind: hold.AnswerDeclined, Code: tt.code})
+				hold.Answer{Kind: hold.AnswerDeclined, Code: tt.code,
+					Advice: hold.DeclineAdvice{Code: tt.advice, NetworkCode: tt.network}})
+			if got := hold.NewView(&d.Hold, startOfRenewal, false).Renewal.ActionNeeded; got != tt.needed {
+				t.Errorf("action_needed %q, want %q", got, tt.needed)
+			}
 			r := d.Hold.Renewal
 			if r.Step != tt.step || len(d.Events) == 0 || d.Events[0].Type != tt.event {
 				t.Errorf("%s, events %v", r.Step, d.Events)
 			}
 			switch tt.step {
 			case hold.RenewalConfirm:
-				if want := startOfRenewal.Add(7 * day / 5 / 4); !d.Hold.NextAt.Equal(want) {
-					t.Errorf("again at %s, want %s: a quarter of what is left", d.Hold.NextAt, want)
+				if want := startOfRenewal.Add(cmp.Or(tt.wait, 7*day/5/4)); !d.Hold.NextAt.Equal(want) {
+					t.Errorf("again at %s, want %s", d.Hold.NextAt, want)
 				}
 			case hold.RenewalRequiresAction:
 				if r.Intent != newIntentID {
@@ -586,7 +611,7 @@ func TestRenewal_Refused(t *testing.T) {
 			margin := t0.Add(7*day - time.Hour)
 			d, _ = d.Hold.PassMilestone(margin, margin, testRules)
 			d.PlanRenewal(margin)
-			if got := d.Hold.NextOp; got != op && !(op == 0 && got == hold.OpRelease) {
+			if got := d.Hold.NextOp; got != op && !(op == 0 && got == hold.OpRenew) {
 				t.Errorf("next %s, want %s", got, op)
 			}
 		})

@@ -19,6 +19,8 @@ type plannedRenewal struct {
 	onFailure   string
 	declines    string // code of the bank's declines, empty for none
 	declineOnce bool
+	// lacksFunds says that the card's credit is too low for two holds.
+	lacksFunds, releaseFirst bool
 }
 
 func (r plannedRenewal) String() string {
@@ -26,6 +28,9 @@ func (r plannedRenewal) String() string {
 		r.until.Round(time.Millisecond), r.maxAmount, r.maxRenewals, r.onFailure)
 	if r.declines != "" {
 		s += fmt.Sprintf(", declined with %s (once %v)", r.declines, r.declineOnce)
+	}
+	if r.lacksFunds {
+		s += fmt.Sprintf(", lacks funds for two (release_first %v)", r.releaseFirst)
 	}
 	return s
 }
@@ -122,7 +127,8 @@ func (h *plannedHold) renewalRequest(w *world) *hold.RenewalRequest {
 		return nil
 	}
 	return &hold.RenewalRequest{Until: formatTime(w.timeAt(r.until)), MaxAmount: r.maxAmount,
-		MaxRenewals: r.maxRenewals, OnFailure: r.onFailure}
+		MaxRenewals: r.maxRenewals, OnFailure: r.onFailure,
+		ReleaseFirst: r.releaseFirst}
 }
 
 // saveCard saves the card of a hold that is renewed.
@@ -139,6 +145,7 @@ func (w *world) saveCard(h *plannedHold, to *stripesim.Hold) {
 
 // setBank lets the bank of a saved card decline renewals.
 func (w *world) setBank(h *plannedHold, card string) {
+	w.setCredit(h, card)
 	code := h.renewal.declines
 	if code == "" {
 		return

@@ -175,7 +175,7 @@ func (j *judge) checkHeldThroughout(l *longStay) {
 		case endsHolding(e) && held[e.Intent]:
 			delete(held, e.Intent)
 			switch {
-			case len(held) > 0:
+			case len(held) > 0 || j.isReleasedFirst(l, e):
 			case e.Kind == stripesim.EffectExpired: // a renewal that a fault delayed may follow
 				j.checkExpiryAllowed(l, e)
 			default:
@@ -200,6 +200,7 @@ func (j *judge) checkExpiryAllowed(l *longStay, e *stripesim.Effect) {
 	window := l.authorizationWindow
 	accepted := l.termsHistory.accepted
 	if l.dataLost || len(accepted) == 0 || l.renewal.declines != "" || l.renewal.maxRenewals > 0 ||
+		l.renewal.lacksFunds ||
 		hasAttentionEvent(l.events) || !e.Time.Before(j.timeAt(l.renewal.until)) ||
 		accepted[0].answeredAt.After(e.Time.Add(-window/2)) ||
 		!j.isFaultFree(e.Time.Add(-window), e.Time) {
@@ -228,7 +229,8 @@ func (j *judge) checkLongStayEffects(l *longStay) {
 		if own && e.Kind == stripesim.EffectCaptured {
 			captures++
 		}
-		ends := e.Kind == stripesim.EffectCaptured || len(held) == 0 && beforeCapture
+		ends := e.Kind == stripesim.EffectCaptured || len(held) == 0 && beforeCapture &&
+			!j.isReleasedFirst(l, e)
 		if own && ends && !l.lostWrites && !l.dataLost && !j.isLongStayEffectAllowed(l, e) {
 			j.failHold(l.judgedHold, "%s of %s at +%s though nothing allows it then: %+v", e.Kind,
 				e.Intent, j.since(e.Time), l.termsHistory.possibleTermsAt(e.Time))

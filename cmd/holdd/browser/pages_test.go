@@ -102,6 +102,7 @@ func shownPages(w *world) []struct{ name, path, text string } {
 		{"due", "/console/holds?tab=due", "BK-2001"},
 		{"expiring", "/console/holds?tab=expiring", "No authorization ends"},
 		{"attention", "/console/holds?tab=attention", "No hold needs attention"},
+		{"cardholder", "/console/holds?tab=cardholder", "No renewal waits for its cardholder"},
 		{"settled", "/console/holds?tab=settled", "315.00 EUR"},
 		{"hold", scheduled, "Timeline"},
 		{"capture-form", scheduled + "/capture", "Amount to capture"},

@@ -67,7 +67,7 @@ func workerOptions(
 		Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
 		Health: redis, Changes: watcher, RedisInspector: inspector, AccountKnown: accountKnown,
-		DecodeRequest: api.DecodeScheduleRequest,
+		DecodeRequest: api.DecodeScheduleRequest, CardholderLink: cardholderLink(s),
 	}
 }
 
@@ -116,8 +116,9 @@ func apiOptions(
 		Requests:         requests,
 		Webhook:          webhookOptions(o.Settings, secrets, w.Webhooks),
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
-		Rules:  holdRules(o.Settings),
-		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
+		Cardholder: cardholderOptions(o, w.Cardholder, livemode),
+		Rules:      holdRules(o.Settings),
+		Tokens:     tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
 		Refusals: o.refusals, Stage: o.apiStage,
 	}
 	if pages != nil {
@@ -139,7 +140,8 @@ func newConsole(
 		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
-		Logger: o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.Report,
+		CardholderLink: cardholderLink(s),
+		Logger:         o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.Report,
 	}
 	if tokens.Load() != nil {
 		c.Tokens = tokens
