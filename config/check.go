@@ -10,7 +10,7 @@ import (
 // without effect if one of its settings is invalid.
 var combinationRules = []func(*settingsLoader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
-	checkTokensSetting, checkListenAddresses, checkCallbackURLAndSecret,
+	checkTokensSetting, checkConsoleIdentity, checkListenAddresses, checkCallbackURLAndSecret,
 	warnAboutPasswordFlag, warnAboutThresholds, warnAboutUnencrypted,
 }
 
@@ -104,6 +104,25 @@ func checkTokensSetting(l *settingsLoader, s *Settings) {
 		l.addProblem(key, "cannot read %s: it is a directory", s.TokensFile)
 	default:
 		l.warnIfWorldReadable(key, s.TokensFile, info)
+	}
+}
+
+// checkConsoleIdentity requires proxies that are trusted, and tokens: without
+// tokens holdd refuses every request that a proxy has forwarded.
+func checkConsoleIdentity(l *settingsLoader, s *Settings) {
+	const header, proxies = "console_identity_header", "console_trusted_proxies"
+	switch {
+	case l.hasInvalid(header, proxies, "tokens_file"):
+	case s.ConsoleIdentityHeader == "" && len(s.ConsoleTrustedProxies) > 0:
+		l.addProblem(header, "missing: set it to the header in which the console_trusted_proxies "+
+			"name the visitor")
+	case s.ConsoleIdentityHeader == "":
+	case len(s.ConsoleTrustedProxies) == 0:
+		l.addProblem(proxies, "missing: set it to the addresses of the proxies whose "+
+			"console_identity_header is to be believed")
+	case s.TokensFile == "":
+		l.addProblem(header, "needs tokens_file, because holdd refuses forwarded requests "+
+			"without tokens")
 	}
 }
 

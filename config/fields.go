@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,6 +91,16 @@ func connectionFields(s *Settings) []*settingField {
 			settingCodec: textCodec(&s.MetricsListen, parseListenAddress)},
 		{key: "console", defaultText: "true", usage: "serve web pages for operators at /console/",
 			settingCodec: boolCodec(&s.Console)},
+		{key: "console_identity_header",
+			usage:        "header in which a trusted proxy names the console's visitor",
+			settingCodec: textCodec(&s.ConsoleIdentityHeader, parseHeaderName)},
+		{key: "console_identity_role", defaultText: "read",
+			usage:        "role of the visitors that a trusted proxy names: read or operate",
+			settingCodec: choiceCodec(&s.ConsoleIdentityRole, "read", "operate")},
+		{key: "console_trusted_proxies",
+			usage: "addresses or networks (CIDR) of the proxies that name visitors",
+			settingCodec: listCodec(&s.ConsoleTrustedProxies, splitComma, parseNetwork,
+				netip.Prefix.String)},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -329,4 +330,28 @@ func splitURLs(s string) []string {
 		}
 	}
 	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+}
+
+// parseHeaderName accepts a name that RFC 9110 allows.
+func parseHeaderName(s string) (string, error) {
+	for _, r := range s {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+		if !letter && (r < '0' || r > '9') && r != '-' && r != '_' {
+			return "", errors.New("invalid header name: want letters, digits, - and _")
+		}
+	}
+	return s, nil
+}
+
+// parseNetwork accepts an address or a network in CIDR notation.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, errors.New("invalid network: want an address such as 10.1.2.3, or a network " +
+			"such as 10.1.0.0/16")
+	}
+	return p.Masked(), nil
 }

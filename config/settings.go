@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,11 @@ type Settings struct {
 	// MetricsListen serves metrics and health without a token. May be empty.
 	MetricsListen string
 	Console       bool // serve the web pages under /console/
+	// ConsoleIdentityHeader names the console's visitor in requests of the
+	// ConsoleTrustedProxies. Empty: visitors sign in with a token.
+	ConsoleIdentityHeader string
+	ConsoleIdentityRole   string // read or operate
+	ConsoleTrustedProxies []netip.Prefix
 
 	Partitions   int           // only holdd repartition changes it once there are holds
 	Concurrency  int           // calls to Stripe at a time

@@ -23,6 +23,8 @@ const (
 	keyInbox    = "holdd:inbox"          // stream of requests
 	keyRejected = "holdd:inbox:rejected" // stream of rejected requests
 
+	keyQuarantine = "holdd:quarantine" // stream of unreadable records that were replaced
+
 	keyPublishedSubjects = "holdd:{0}:published" // zset: subjects of events, by time
 	keyEpisodes          = "holdd:{0}:episodes"  // hash: condition -> open episode
 	keyCondition         = "holdd:{0}:condition" // followed by :NAME, zset of its observers
@@ -47,7 +49,7 @@ const (
 type partitionKeys struct {
 	holds, scheduled, leased, expiring, settled, attention, unverified string
 	references, lanes, ready, events, mirror, refresh, unmatched       string
-	doubleHeld, changes                                                string
+	doubleHeld, changes, erased                                        string
 }
 
 func newPartitionKeys(partition int) partitionKeys {
@@ -69,6 +71,7 @@ func newPartitionKeys(partition int) partitionKeys {
 		unmatched:  prefix + "unmatched",
 		doubleHeld: prefix + "double_held",
 		changes:    prefix + "changes",
+		erased:     prefix + "events:erased",
 	}
 }
 

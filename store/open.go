@@ -58,6 +58,7 @@ type Store struct {
 	*AuthorizationAttempts
 	*KeyedRequests
 	*Changes
+	*Erasure
 
 	conn               *redisConn
 	allowUnsafe        bool
@@ -79,6 +80,7 @@ func newStore(c *redisConn, rates RateLimits) *Store {
 		AuthorizationAttempts: &AuthorizationAttempts{c},
 		KeyedRequests:         &KeyedRequests{c},
 		Changes:               &Changes{c},
+		Erasure:               &Erasure{c},
 		conn:                  c,
 		recordedProperties:    map[string]string{},
 	}

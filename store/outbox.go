@@ -118,7 +118,15 @@ func (s *Outbox) ReadEvents(
 	if len(found) > 0 && found[0].ID == after {
 		gap, found = false, found[1:]
 	}
-	return convertStreamEntries(found[:min(len(found), n)]), gap && len(found) > 0, nil
+	gap = gap && len(found) > 0
+	if gap {
+		erased, err := s.wasErased(ctx, partition, after)
+		if err != nil {
+			return nil, false, err
+		}
+		gap = !erased
+	}
+	return convertStreamEntries(found[:min(len(found), n)]), gap, nil
 }
 
 // ReadNewestEvents returns up to n events of all partitions, newest first.

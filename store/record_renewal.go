@@ -77,7 +77,7 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 		flagOrZero(renewalReadFirst, r.ReadFirst)|
 		flagOrZero(renewalReleasedUnknown, r.Released.Unknown)|
 		flagOrZero(renewalReleaseRead, r.ReleaseRead)|flagOrZero(renewalExchanged, r.Exchanged)|
-		flagOrZero(renewalOwnEnded, r.OwnEnded))
+		flagOrZero(renewalOwnEnded, r.OwnEnded)|r.Unknown.Flags)
 	m = appendTextField(m, renewalSearchAfter, r.SearchAfter)
 	m = appendNumberField(m, renewalRetryAt, toMillis(r.RetryAt))
 	m = appendNumberField(m, renewalProblem, uint64(r.Problem))
@@ -90,18 +90,23 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalReleaseTry, uint64(r.ReleaseTry))
 	m = appendNumberField(m, renewalReleasedCount, uint64(r.Released.Count))
 	m = appendNumberField(m, renewalReleasedFirstAt, toMillis(r.Released.FirstAt))
+	m = append(m, r.Unknown.Fields...)
 	return appendRepeatedField(b, fieldRenewal, m)
 }
 
 func decodeRenewal(b []byte) (*hold.Renewal, error) {
 	r := &hold.Renewal{}
-	err := forEachRecordField(b, func(f protowire.Number, n uint64, v []byte) error {
-		if f == renewalMetadata {
-			return decodeMapEntry(&r.Metadata, v)
+	err := forEachRecordField(b, func(f recordField) error {
+		switch {
+		case f.num == renewalMetadata:
+			return decodeMapEntry(&r.Metadata, f.bytes)
+		case f.num > renewalReleasedFirstAt:
+			r.Unknown.Fields += string(f.raw)
+			return nil
 		}
-		setRenewalText(r, f, string(v))
-		setRenewalTime(r, f, fromMillis(n))
-		setRenewalNumber(r, f, n)
+		setRenewalText(r, f.num, string(f.bytes))
+		setRenewalTime(r, f.num, fromMillis(f.n))
+		setRenewalNumber(r, f.num, f.n)
 		return nil
 	})
 	return r, err
@@ -168,6 +173,7 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.Released.Unknown = n&renewalReleasedUnknown != 0
 		r.ReleaseRead, r.Exchanged = n&renewalReleaseRead != 0, n&renewalExchanged != 0
 		r.OwnEnded = n&renewalOwnEnded != 0
+		r.Unknown.Flags = n &^ (renewalOwnEnded<<1 - 1)
 	case renewalProblem:
 		r.Problem = hold.Cause(n)
 	case renewalReleaseTry:

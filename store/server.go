@@ -223,11 +223,11 @@ func (s *RedisServer) measureClockOffset(ctx context.Context, c *redis.Client) e
 
 // commandsOutsideScripts are the commands that Go sends.
 var commandsOutsideScripts = []string{
-	"EVAL", "EVALSHA", "EXPIRE", "GET", "HGET", "HGETALL", "HLEN",
+	"EVAL", "EVALSHA", "EXPIRE", "GET", "HGET", "HGETALL", "HLEN", "HSCAN",
 	"MGET", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
-	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE",
+	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE", "XREVRANGE",
 	"ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYRANK",
-	"ZREMRANGEBYSCORE", "ZREVRANGE",
+	"ZREMRANGEBYSCORE", "ZREVRANGE", "ZSCAN",
 }
 
 var redisCallPattern = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)

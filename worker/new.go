@@ -12,6 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/reconcile"
+	"github.com/holdd/holdd/worker/repair"
 )
 
 // New returns a worker. It checks the options; [Worker.Run] checks the cron
@@ -34,6 +35,8 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	w.Reader = query.NewHoldReader(s.Holds, b.clock, o.Health)
 	w.Planner = query.NewPlanner(s.Holds, o.Rules, o.Health)
 	w.DoubleHeld = query.NewDoubleHeldReader(s.Holds)
+	w.Repairer = repair.New(s.Repair, stripe, b.committer,
+		repair.Options{Clock: b.clock, Health: o.Health, Logger: o.Logger})
 	refresher, inbox := b.buildIntake(w)
 	resumer := b.buildAuthorize(w)
 	verifier, mirror := b.buildReconcile(w)

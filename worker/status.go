@@ -43,6 +43,7 @@ const (
 	conditionRedisUnsafe       = "redis_unsafe"
 	conditionRedisMemory       = "redis_memory"
 	conditionDoubleHeld        = "double_held"
+	conditionUnreadable        = "records_unreadable"
 )
 
 // StatusStore keeps heartbeats and conditions, and counts holds. store.Store
@@ -57,6 +58,9 @@ type StatusStore interface {
 	// Deregister.
 	DeadReplicas(ctx context.Context) ([]string, error)
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
+	// UnreadableRecords returns the holds whose records this replica cannot
+	// read, as far as it has found them.
+	UnreadableRecords(ctx context.Context) (ids []string, err error)
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
@@ -113,7 +117,7 @@ type StatusOptions struct {
 // StatusJob is the report job. It sends the heartbeat, counts the holds,
 // reports conditions (Stripe is unavailable, Stripe rejects the key, Stripe
 // limits the rate, holds will expire before their capture, two authorizations
-// hold the amount of a hold), and reports dead replicas.
+// hold the amount of a hold, records are unreadable), and reports dead replicas.
 type StatusJob struct {
 	store      StatusStore
 	stripe     StripeStatusReader
@@ -222,6 +226,7 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 	}
 	list = append(list, j.redisConditions()...)
 	list = j.appendDoubleHeldCondition(ctx, list)
+	list = j.appendUnreadableCondition(ctx, list)
 	risk, checked, err := j.capacity.Forecast(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "forecast capacity", err)
@@ -298,6 +303,9 @@ func (j *StatusJob) logConditionChange(
 			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
 	case name == conditionDoubleHeld:
 		j.logDoubleHeld(change)
+	case name == conditionUnreadable:
+		j.o.Logger.Error("holdd cannot read the records of some holds and leaves them alone",
+			zap.String("event", string(event.RecordsUnreadable)))
 	case name == conditionRateLimited:
 		j.o.Logger.Warn("Stripe answers 429: another system uses the same limits, "+
 			"or the setting rate is too high",

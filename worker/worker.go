@@ -15,6 +15,7 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/reconcile"
+	"github.com/holdd/holdd/worker/repair"
 	"go.uber.org/zap"
 )
 
@@ -41,6 +42,7 @@ type Stores struct {
 	Reconcile  reconcile.Stores
 	Unverified reconcile.UnverifiedStore
 	Unmirrored reconcile.UnmirroredStore
+	Repair     repair.Store
 }
 
 // StripeClient sends calls to Stripe and reports its state. gateway.Caller
@@ -102,6 +104,7 @@ type Worker struct {
 	Reconciler *reconcile.Reconciler
 	Readiness  *ReadinessChecker
 	Dispatcher *Dispatcher
+	Repairer   *repair.Repairer
 
 	o         Options
 	status    *StatusJob

@@ -80,7 +80,7 @@ alerts before one expires.
 		{"holds", "Holds:", constructors{
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
 			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
-			newReconcileCommand, newAdoptCommand, newCallbacksCommand,
+			newReconcileCommand, newAdoptCommand, newCallbacksCommand, newRepairCommand,
 		}},
 		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand, newIncrementCommand}},
 	} {

@@ -32,6 +32,8 @@ type Options struct {
 	Holds HoldServices
 	// Reconciler compares the schedule with Stripe. Nil: its routes answer 503.
 	Reconciler Reconciler
+	// Repairer repairs unreadable records. Nil: its route answers 503.
+	Repairer Repairer
 	// Authorizer authorizes cards. Nil: its routes answer 503.
 	Authorizer Authorizer
 	// Deliveries shows and replays deliveries. Nil: its routes answer 503.
@@ -134,6 +136,7 @@ func New(o Options) (*API, error) {
 		&planHandler{r, o.Holds.Planner},
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
+		&repairHandler{r, o.Repairer},
 		&deliveryHandler{r, o.Deliveries},
 		&logLevelHandler{logLevel},
 		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},

@@ -178,6 +178,18 @@ func (c holdsClient) Acknowledge(
 		clientRequest{method: http.MethodPost, revision: revision})
 }
 
+// Repair replaces the unreadable record of a hold.
+func (c holdsClient) Repair(
+	ctx context.Context, id string, req RepairRequest,
+) (out RepairResult, err error) {
+	if err := checkIntentID(id); err != nil {
+		return out, err
+	}
+	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost, body: req,
+		path: "/v1/holds/" + url.PathEscape(id) + "/repair"}, &out)
+	return out, err
+}
+
 // sendHoldRequest sends a request about one hold. It checks the id, which
 // becomes part of the path.
 func (c holdsClient) sendHoldRequest(

@@ -109,7 +109,16 @@ func changeDocs() map[string]operationDoc {
 		"acknowledgeHold": {response: h,
 			problems: withProblems([][]hold.ProblemCode{changeProblems},
 				hold.NothingToAcknowledge)},
+		"repairHold": {body: RepairRequest{}, response: exampleRepair(&h),
+			problems: withProblems([][]hold.ProblemCode{bodyProblems}, hold.InvalidID,
+				hold.HoldNotFound, hold.IntentNotFound, hold.RecordReadable,
+				hold.RecordOfLaterRelease)},
 	}
+}
+
+func exampleRepair(h *hold.View) RepairResult {
+	return RepairResult{Hold: h, Quarantined: QuarantinedRecord{At: h.CreatedAt, By: "cli",
+		Size: 4, Record: []byte("\x00\x01\x02\x03")}}
 }
 
 func authorizationDocs() map[string]operationDoc {

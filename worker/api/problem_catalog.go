@@ -79,6 +79,8 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.NotPaused, 409, "The hold is not paused"},
 	{hold.HoldPaused, 409, "The hold is paused"},
 	{hold.CancelAccepted, 409, "The hold is being canceled"},
+	{hold.RecordReadable, 409, "The hold's record is readable"},
+	{hold.RecordOfLaterRelease, 409, "A later release wrote the hold's record"},
 	{hold.NothingToAcknowledge, 409, "The hold has no warning to acknowledge"},
 	{hold.RevisionMismatch, 412, "The hold has changed since it was read"},
 	{BodyTooLarge, 413, "The body is too large"},
@@ -112,6 +114,7 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.NotCapturable, 422, "The PaymentIntent holds no money"},
 	{hold.NothingToChange, 422, "The request changes nothing"},
 	{InternalError, 500, "Internal error"},
+	{hold.RecordUnreadable, 500, "The hold's record is unreadable"},
 	{Unavailable, 503, "Temporarily unavailable"},
 	{hold.OutcomeUnknown, 503, "The outcome of the authorization is not known yet"},
 }

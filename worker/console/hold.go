@@ -69,7 +69,8 @@ type detail struct {
 
 func (pages *holdPages) terms(q *request, h *hold.Hold, now time.Time) node {
 	dl := el("dl")
-	for _, f := range pages.details(q, h, now) {
+	list := append(pages.details(q, h, now), pages.renewalDetails(q, h, now)...)
+	for _, f := range list {
 		el("div", el("dt", text(q.t("term."+f.key))), el("dd", f.value)).addTo(dl)
 	}
 	return dl

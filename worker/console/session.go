@@ -43,6 +43,9 @@ func (c *Console) findVisitor(r *http.Request) (v visitor, ok bool) {
 	if c.o.Tokens == nil {
 		return localVisitor, true
 	}
+	if v, ok := c.o.Identity.findVisitor(r); ok {
+		return v, true
+	}
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil {
 		return visitor{}, false

@@ -49,6 +49,8 @@ const (
 	RedisSafe          hold.EventType = "redis.safe"
 	RedisMemoryHigh    hold.EventType = "redis.memory_high" // near maxmemory
 	RedisMemoryNormal  hold.EventType = "redis.memory_normal"
+	RecordsUnreadable  hold.EventType = "records.unreadable" // by a newer holdd, or damaged
+	RecordsReadable    hold.EventType = "records.readable"
 	SinkFailing        hold.EventType = "sink.failing"
 	SinkRecovered      hold.EventType = "sink.recovered"
 	SinkDisabled       hold.EventType = "sink.disabled"     // the receiver answered 410 Gone

@@ -153,6 +153,8 @@ const (
 	CauseDeclined       // the bank declined the renewal
 	CauseRequiresAction // the bank requires the cardholder
 	CauseRenewalLimit   // max_renewals is reached
+	// The record was unreadable, and the terms are not known for sure
+	CauseRecordUnreadable
 )
 
 var causeNames = [...]string{
@@ -161,7 +163,7 @@ var causeNames = [...]string{
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 	"inside_margin", "no_outcome", "fee_too_large",
 	"contradiction", "unavailable", "too_late", "superseded", "not_renewable", "declined",
-	"requires_action", "renewal_limit",
+	"requires_action", "renewal_limit", "record_unreadable",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }
@@ -245,6 +247,8 @@ type Hold struct {
 	// PreviousState is the state of a claimed hold before its claim. The hold
 	// returns to it if nothing was sent.
 	PreviousState State
+
+	Unknown UnknownFields // of a later release
 }
 
 // StateAt returns the state to show: a scheduled hold whose time has come is
@@ -297,6 +301,7 @@ type HistoryEntry struct {
 	Answer    AnswerKind // of an attempt
 	Cause     Cause
 	Note      string // at most MaxNoteBytes
+	Unknown   UnknownFields
 }
 
 // appendHistory adds an entry. Beyond MaxHistory it drops the oldest but the

@@ -1,14 +1,6 @@
 package hold
 
-import (
-	"errors"
-	"time"
-)
-
-// ErrUnreadableRecord is wrapped by the store's errors about records that it
-// cannot read. The store still returns the other records.
-var ErrUnreadableRecord = errors.New(
-	"unreadable record: written by another program or by a newer holdd")
+import "time"
 
 // HoldWrite is one hold's change. The store writes all of it or nothing.
 type HoldWrite struct {

@@ -74,6 +74,8 @@ type Renewal struct {
 	ReleaseRead    bool // the intent must be read before it is canceled again
 	Exchanged      bool // Releasing was exchanged with the intent that was captured elsewhere
 	OwnEnded       bool // the hold's own intent has ended: only the release is left
+
+	Unknown UnknownFields // of a later release
 }
 
 const (

@@ -56,5 +56,6 @@ func NewStores(s *store.Store) worker.Stores {
 		Reconcile:  reconcile.Stores{Runs: s, Holds: s, Accounts: s, Budget: s},
 		Unverified: s,
 		Unmirrored: s,
+		Repair:     s,
 	}
 }

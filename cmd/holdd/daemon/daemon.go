@@ -17,6 +17,7 @@ import (
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/changes"
+	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/wiring"
@@ -36,6 +37,8 @@ type Options struct {
 	Reload func() (*config.Settings, error)
 	// ReloadSignal receives the operator's requests to reload. May be nil.
 	ReloadSignal <-chan os.Signal
+	// Doctor runs the checks of "holdd doctor" for the console. May be nil.
+	Doctor func(ctx context.Context) []console.DoctorCheck
 	// Ready is called once with the URL of the API. May be nil.
 	Ready func(url string)
 	// Transport replaces the network to Stripe, for a simulator in the same

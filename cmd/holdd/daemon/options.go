@@ -113,6 +113,7 @@ func apiOptions(
 		Holds: api.HoldServices{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
+		Repairer:         w.Repairer,
 		Requests:         requests,
 		Webhook:          webhookOptions(o.Settings, secrets, w.Webhooks),
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
@@ -138,10 +139,14 @@ func newConsole(
 		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
-		Logger: o.Logger,
+		Logger: o.Logger, Doctor: o.Doctor,
 	}
 	if tokens.Load() != nil {
 		c.Tokens = tokens
+	}
+	if s.ConsoleIdentityHeader != "" {
+		c.Identity = &console.TrustedIdentity{Header: s.ConsoleIdentityHeader,
+			Proxies: s.ConsoleTrustedProxies, MayOperate: s.ConsoleIdentityRole == "operate"}
 	}
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked by config
 		c.TimeZone = zone

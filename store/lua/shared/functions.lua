@@ -38,9 +38,9 @@ local function encode_uint48(n)
 end
 
 -- is_final reports whether a state is final, so that no script may queue the
--- hold. States that only a later release has count as final.
+-- hold.
 local function is_final(state)
-  return state >= STATE_FIRST_FINAL
+  return state >= STATE_FIRST_FINAL and state <= STATE_LAST
 end
 
 -- has_header reports whether a record is long enough for a header, in any
@@ -49,12 +49,14 @@ local function has_header(rec)
   return #rec >= HEADER_SIZE
 end
 
--- is_readable reports whether this release can read the header of a record.
+-- is_readable reports whether this release can read the header of a record. No
+-- script changes a record that it cannot read.
 local function is_readable(rec)
   if #rec < HEADER_SIZE then return false end
-  local encoding = byte(rec, ENCODING_AT)
+  local encoding, state, previous_state, next_op = byte(rec, ENCODING_AT, NEXT_OP_AT)
   return encoding >= FIRST_ENCODING and encoding <= LAST_ENCODING
-    and #rec >= HEADER_SIZE + byte(rec, ACCOUNT_SIZE_AT)
+    and state > 0 and state <= STATE_LAST and previous_state <= STATE_LAST
+    and next_op <= OP_LAST and #rec >= HEADER_SIZE + byte(rec, ACCOUNT_SIZE_AT)
 end
 
 -- record_state returns 0 for a record that is too short to have a state.
