@@ -65,7 +65,8 @@ func (s *Erasure) EraseEvents(
 			if compareStreamIDs(e.ID, delivered) > 0 {
 				args = append(args, "event", blanked)
 			}
-			return s.conn.callScript(ctx, eraseEventScript, []string{k.events, k.erased}, args...).Err()
+			keys := []string{k.events, k.erased, k.changes}
+			return s.conn.callScript(ctx, eraseEventScript, keys, args...).Err()
 		})
 		if err != nil {
 			return err
@@ -80,6 +81,7 @@ func (s *Erasure) EraseDeadLetters(
 	ctx context.Context, id string, sinks []string, blank func([]byte) []byte,
 ) error {
 	for _, p := range s.partitionsOf(id) {
+		partition := &s.conn.partitions[p]
 		for _, sink := range sinks {
 			k := newSinkKeys(sink, p)
 			for _, stream := range []string{k.deadLetters, k.requeued} {
@@ -94,8 +96,8 @@ func (s *Erasure) EraseDeadLetters(
 							args = append(args, field, value)
 						}
 					}
-					return s.conn.callScript(ctx, eraseEventScript,
-						[]string{stream, s.conn.partitions[p].erased}, args...).Err()
+					keys := []string{stream, partition.erased, partition.changes}
+					return s.conn.callScript(ctx, eraseEventScript, keys, args...).Err()
 				})
 				if err != nil {
 					return err

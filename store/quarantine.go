@@ -99,7 +99,7 @@ func (s *Holds) QuarantineRecord(
 	if err != nil {
 		return false, err
 	}
-	keys := append([]string{k.holds, k.lanes, k.ready, k.references}, k.holdSetKeys()...)
+	keys := append([]string{k.holds, k.lanes, k.ready, k.references, k.changes}, k.holdSetKeys()...)
 	args := []any{raw.ID, raw.Digest}
 	for _, member := range references {
 		args = append(args, member)
