@@ -17,13 +17,14 @@ import (
 // read the old encoding. A record with capture parameters has a version of its
 // own: a release that does not know them must not write the record, because it
 // would drop them and capture without a fee. It leaves such a record alone. The
-// same is true of a requested increment, whose operation it does not know, and of
-// a renewal, whose second intent would be forgotten.
+// same is true of a requested increment, whose operation it does not know, of a
+// renewal, whose second intent would be forgotten, and of captures in parts.
 const (
 	encodingVersion          = 1
 	captureParamsEncoding    = 2
 	incrementRenewalEncoding = 3
-	lastEncoding             = incrementRenewalEncoding
+	stagedEncoding           = 4
+	lastEncoding             = stagedEncoding
 )
 
 // Offsets in the header, in bytes. Numbers are big endian, times are Unix
@@ -128,6 +129,9 @@ const (
 	fieldIncrementUntil      = 62
 	fieldIncrementPaused     = 63
 	fieldIncrementPauseCause = 64
+	fieldStaged              = 70 // a message, see record_staged.go
+	// an older release may drop it: a higher total is then refused
+	fieldMaxCapturable = 71
 )
 
 const (
@@ -199,6 +203,9 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if h.Increment != (hold.Increment{}) || h.Renewal != nil {
 		header[encodingOffset] = incrementRenewalEncoding
 	}
+	if needsStagedEncoding(h) {
+		header[encodingOffset] = stagedEncoding
+	}
 	header[stateOffset] = byte(h.State)
 	header[previousStateOffset] = byte(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
@@ -253,6 +260,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendNumberField(b, fieldFeatures, uint64(h.Features))
 	b = appendIncrement(b, &h.Increment)
 	b = appendRenewal(b, h)
+	b = appendStaged(b, h)
 	return appendCaptureParams(b, &h.CaptureParams)
 }
 
@@ -351,6 +359,10 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 			var err error
 			h.Renewal, err = decodeRenewal(v)
 			return err
+		case fieldStaged:
+			var err error
+			h.Staged, err = decodeStaged(v)
+			return err
 		case fieldCreatedAt:
 			last = decodeTimeField(&h, n)
 		case fieldCapturedAmount:
@@ -428,6 +440,8 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 		h.CancellationReason = string(v)
 	case fieldFeatures:
 		h.Features = hold.CardFeatures(n)
+	case fieldMaxCapturable:
+		h.MaxCapturable = int64(n)
 	case fieldExpiresAt:
 		h.ExpiresAt = fromMillis(n)
 	default:
@@ -460,6 +474,8 @@ func forEachRecordField(b []byte, f func(num protowire.Number, n uint64, v []byt
 			n, size = protowire.ConsumeVarint(b)
 		case protowire.BytesType:
 			v, size = protowire.ConsumeBytes(b)
+		case protowire.Fixed64Type:
+			n, size = protowire.ConsumeFixed64(b)
 		default:
 			size = protowire.ConsumeFieldValue(num, typ, b)
 		}

@@ -43,9 +43,8 @@ var (
 			if err != nil {
 				return err
 			}
-			// The request names the total, whoever has captured a part of it.
-			_, _, err = c.Capture(ctx, h.ID, hold.CaptureRequest{
-				Amount: amount + h.CapturedElsewhere}, revision, q.visitor.name)
+			_, _, err = c.Capture(ctx, h.ID, hold.NewFinalCapture(h, amount), revision,
+				q.visitor.name)
 			return err
 		},
 	}

@@ -94,7 +94,7 @@ var english = texts{
 
 	"time.in": "in %s", "time.ago": "%s ago", "time.now": "now",
 	"time.d": "%d d", "time.h": "%d h", "time.min": "%d min", "time.s": "%d s",
-	"amount.of": "%s of %s", "sums.none": "amount unknown",
+	"amount.of": "%s of %s", "amount.partly": "%s held, %s captured", "sums.none": "amount unknown",
 	"count.none": "No holds", "count.one": "1 hold", "count.many": "%s holds",
 
 	"state.waiting": "waiting", "state.paused": "paused", "state.scheduled": "scheduled",
@@ -127,6 +127,7 @@ var english = texts{
 	"hold.terms":   "Terms", "hold.timeline": "Timeline", "hold.dashboard": "Stripe Dashboard",
 	"term.reference": "Reference", "term.id": "Hold", "term.intent": "PaymentIntent",
 	"term.account": "Account", "term.amount": "Authorized", "term.capture_amount": "To capture",
+	"term.captures": "Planned captures", "term.stage": "%s at ", "term.stage.over": "captured",
 	"term.captured": "Captured", "term.elsewhere": "Captured elsewhere",
 	"term.capture_at": "Capture at", "term.cancel_at": "Release at", "term.expires": "Expires",
 	"term.on_expiry": "If still open near expiry", "term.created": "Scheduled",
@@ -139,8 +140,8 @@ var english = texts{
 	"history.triggered": "Requested", "history.paused": "Paused", "history.resumed": "Resumed",
 	"history.acknowledged": "Acknowledged", "history.attempt": "Call to Stripe",
 	"history.observed": "Read from Stripe", "history.outcome": "Outcome",
-	"history.increment": "Raise",
-	"timeline.by":       "by %s", "timeline.key": "idempotency key", "timeline.request": "request",
+	"history.increment": "Raise", "history.partly_captured": "Captured in part",
+	"timeline.by": "by %s", "timeline.key": "idempotency key", "timeline.request": "request",
 	"timeline.omitted": "%d entries omitted",
 
 	"act.capture": "Capture", "act.cancel": "Release", "act.reschedule": "Reschedule",

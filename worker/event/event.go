@@ -71,6 +71,9 @@ type EventData struct {
 	Cause string    `json:"cause,omitempty"`
 	// of hold.expiring: the time before the deadline
 	Threshold string `json:"threshold,omitempty"`
+	// of hold.partly_captured: what this capture took, in minor units; absent if
+	// another system took it
+	Amount int64 `json:"amount,omitempty"`
 
 	Rejection *RequestRejection `json:"rejection,omitempty"` // of inbox.rejected, metadata.rejected
 	// of reconcile.orphan, authorization.abandoned, authorization.unresolved
@@ -171,7 +174,7 @@ func encodeEvents(
 		if e.Type == hold.EventExpiring {
 			env.Data.Threshold = e.Threshold.String()
 		}
-		env.Data.Detail = e.Detail
+		env.Data.Detail, env.Data.Amount = e.Detail, e.Amount
 		out = append(out, mustMarshalEnvelope(env))
 	}
 	return out

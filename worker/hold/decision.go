@@ -36,6 +36,8 @@ const (
 	EventIncremented  EventType = "hold.incremented"
 	// the authorized amount is the old one
 	EventIncrementFailed EventType = "hold.increment_failed"
+	// a part is captured, and the rest stays held
+	EventPartlyCaptured EventType = "hold.partly_captured"
 	// a new authorization holds the money
 	EventRenewed EventType = "hold.renewed"
 	// the bank requires the cardholder for the renewal
@@ -51,6 +53,9 @@ type Event struct {
 	Threshold time.Duration
 	// Detail of hold.increment_failed is the bank's code, or a text.
 	Detail string
+	// Amount of hold.partly_captured is what this capture took, in minor units;
+	// 0 if another system took it.
+	Amount int64
 }
 
 // Decision is what follows from something that happened to a hold. It takes
@@ -101,6 +106,7 @@ func (d *Decision) addAfterDeadlineWarning(now time.Time) {
 func planNextOp(h *Hold, now time.Time) {
 	resetRetryCounters(h)
 	h.Increment = Increment{}
+	dropPart(h)
 	switch {
 	case h.CancelWanted:
 		h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, OpCancel, now, CauseTrigger

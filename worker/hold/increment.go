@@ -100,7 +100,7 @@ func (h Hold) RequestIncrement(
 	switch total := authorizedTotal(&h); {
 	case total == req.Amount && h.Verified:
 		return Decision{Hold: h, Unchanged: true}, nil // has it already
-	case h.CapturedElsewhere > 0:
+	case capturedSoFar(&h) > 0:
 		return Decision{}, newProblem(IncrementUnavailable, "",
 			"a part of hold %s is captured: the rest cannot be raised", h.ID)
 	case h.Features&FeaturesKnown != 0 && h.Features&FeatureIncremental == 0:

@@ -47,6 +47,10 @@ const (
 	Declined             ProblemCode = "declined"
 	NotRenewable         ProblemCode = "not_renewable"
 
+	MulticaptureUnavailable ProblemCode = "multicapture_unavailable"
+	CapturesPlanned         ProblemCode = "captures_planned"
+	ConflictingTerms        ProblemCode = "conflicting_terms"
+
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"
 	IdempotencyKeyReused   ProblemCode = "idempotency_key_reused"
