@@ -389,7 +389,8 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 		409: {hold.IdempotencyKeyReused, hold.InProgress, hold.AuthorizationAbandoned,
 			hold.HoldExists, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled,
 			hold.AlreadyExpired, hold.AlreadyPaused, hold.NotPaused, hold.HoldPaused,
-			hold.CancelAccepted, hold.NothingToAcknowledge, hold.Declined},
+			hold.CancelAccepted, hold.NothingToAcknowledge, hold.Declined,
+			hold.CapturesPlanned},
 		412: {hold.RevisionMismatch},
 	}
 	status := map[hold.ProblemCode]int{}
