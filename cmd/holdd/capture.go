@@ -13,21 +13,25 @@ import (
 func newCaptureCommand(out *console, env environmentVars) *cobra.Command {
 	var given amountFlag
 	var params captureParamFlags
+	var notFinal bool
 	cmd := &cobra.Command{
 		Use: "capture HOLD", Short: "Capture a hold now",
 		Long: `Capture a hold now: the amount of its terms, or --amount. Flags that are not given keep
-the hold's terms.
+the hold's terms. With --not-final it captures a part, for an order that ships in parts, and keeps
+the rest held. The charge must have multicapture: holdd show says so under features.
 
 The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit
 code 0 means captured.`,
 		Example: `  holdd capture BK-2071
-  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 125.00 --yes`,
+  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 125.00 --yes
+  holdd capture BK-2071 --amount 45.00 --not-final`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	c.addWaitFlag(cmd)
 	cmd.Flags().Var(&given, "amount",
 		"capture only this much: "+amountHelp+" (default: the amount of the terms)")
+	cmd.Flags().BoolVar(&notFinal, "not-final", false, "keep the rest held; needs --amount")
 	params.addTo(cmd)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		amount, err := given.minorUnitsOfHold(ctx, client, "amount", args[0])
@@ -43,6 +47,9 @@ code 0 means captured.`,
 			return err
 		}
 		req := hold.CaptureRequest{Amount: amount, CaptureParamsPatch: patch}
+		if notFinal {
+			return capturePart(ctx, c, client, args[0], req)
+		}
 		return c.runChange(ctx, client, args[0], holdChange{
 			question: func(v *hold.View) ([]labeledValue, string) {
 				details, question := captureQuestion(v, amount)

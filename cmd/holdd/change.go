@@ -36,6 +36,8 @@ type holdChange struct {
 	question func(v *hold.View) (details []labeledValue, question string)
 	request  func(id string, confirmed bool) (hold.View, error)
 	outcome  string // the state to wait for; "" waits for none
+	// finish waits for the outcome in place of outcome, and prints the hold.
+	finish func(accepted hold.View) error
 }
 
 // runChange makes a change to the hold that name means, and prints the hold.
@@ -61,6 +63,9 @@ func (c *changeFlags) runChange(
 	})
 	if err != nil {
 		return toExitError(err, id)
+	}
+	if change.finish != nil && c.wait > 0 {
+		return change.finish(v)
 	}
 	if change.outcome != "" && c.wait > 0 {
 		return c.waitAndPrintOutcome(ctx, client, v, change.outcome)

@@ -36,6 +36,9 @@ The command then shows booking and amount and asks for confirmation.`,
 			args[0]); err != nil {
 			return err
 		}
+		if err := t.resolveStages(ctx, client, args[0], now); err != nil {
+			return err
+		}
 		p, err := newPatchFromFlags(cmd.Flags().Changed, &t, c.timeZoneName())
 		if err != nil {
 			return err
@@ -47,6 +50,11 @@ The command then shows booking and amount and asks for confirmation.`,
 		switch {
 		case isDueNow(t.cancelAt, c.timeZoneName(), now):
 			change.question = cancelQuestion
+		case len(t.stages.requests) > 0 &&
+			isDueNow(t.stages.requests[0].At, c.timeZoneName(), now):
+			change.question = func(v *hold.View) ([]labeledValue, string) {
+				return partQuestion(v, t.stages.requests[0].Amount)
+			}
 		case isDueNow(t.captureAt, c.timeZoneName(), now):
 			change.question = func(v *hold.View) ([]labeledValue, string) {
 				return captureQuestion(v, t.captureMinor)
@@ -55,6 +63,22 @@ The command then shows booking and amount and asks for confirmation.`,
 		return c.runChange(ctx, client, args[0], change)
 	})
 	return cmd
+}
+
+// resolveStages turns the flags of planned captures into a change. Amounts may
+// depend on the currency of the hold.
+func (t *termFlags) resolveStages(
+	ctx context.Context, client *api.Client, name string, now time.Time,
+) error {
+	currency := t.stages.currency()
+	if t.stages.needsCurrency() {
+		v, err := findHold(ctx, client, name)
+		if err != nil {
+			return err
+		}
+		currency = v.Currency
+	}
+	return t.stages.resolve(currency, now)
 }
 
 // newPatchFromFlags returns the change of the flags that were given.
@@ -87,13 +111,13 @@ func newPatchFromFlags(
 	if p.Renewal, err = t.renewal.newRenewalPatch(given); err != nil {
 		return p, err
 	}
-	if p.Renewal != nil {
+	if p.Captures = t.stages.requests; p.Renewal != nil || p.Captures != nil {
 		p.TimeZone = timeZone
 	}
-	if p.Renewal == nil && p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
-		p.Reference == nil && p.Metadata == nil && p.CaptureParamsPatch.IsEmpty() {
-		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --on-expiry, "+
-			"--renew-until, --reference, --metadata or a parameter of the capture", "nothing to change")
+	if p.Renewal == nil && p.Captures == nil && p.CaptureAt == nil && p.CancelAt == nil &&
+		p.CaptureAmount == nil && p.OnExpiry == nil && p.Reference == nil && p.Metadata == nil && p.CaptureParamsPatch.IsEmpty() {
+		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --capture, "+
+			"--on-expiry, --renew-until, --reference, --metadata or a parameter of the capture", "nothing to change")
 	}
 	return p, nil
 }

@@ -18,6 +18,7 @@ type termFlags struct {
 	metadata            []string
 	captureParams       captureParamFlags
 	renewal             renewalFlags
+	stages              stageFlags
 }
 
 func (t *termFlags) addTo(cmd *cobra.Command) {
@@ -33,6 +34,7 @@ func (t *termFlags) addTo(cmd *cobra.Command) {
 	f.StringArrayVar(&t.metadata, "metadata", nil, "key=value; may be repeated")
 	t.captureParams.addTo(cmd)
 	t.renewal.addTo(cmd)
+	t.stages.addTo(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("on-expiry",
 		cobra.FixedCompletions([]cobra.Completion{"cancel", "capture", "alert"},
 			cobra.ShellCompDirectiveNoFileComp))
@@ -56,7 +58,7 @@ func (t *termFlags) setTerms(req *hold.ScheduleRequest) (err error) {
 		return err
 	}
 	req.Reference, req.OnExpiry, req.CaptureAmount = t.reference, t.onExpiry, t.captureMinor
-	req.CaptureAt, req.CancelAt = t.captureAt, t.cancelAt
+	req.CaptureAt, req.CancelAt, req.Captures = t.captureAt, t.cancelAt, t.stages.requests
 	if req.Renewal, err = t.renewal.newRenewalRequest(); err != nil {
 		return err
 	}

@@ -73,6 +73,8 @@ func drawPlan(seed uint64) plan {
 	p.drawCaptureParams()
 	p.drawIncrements()
 	p.drawRenewals()
+	p.drawStages()
+	p.drawTips()
 	return p
 }
 
