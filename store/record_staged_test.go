@@ -22,7 +22,9 @@ func fullStaged(day func(n int) time.Time) *hold.Staged {
 func TestRecord_StagedCapturesHaveTheirOwnEncoding(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string]func(*hold.Hold){
-		"planned":     func(h *hold.Hold) { h.Staged = &hold.Staged{Plan: []hold.CaptureStage{{At: h.CaptureAt, Amount: 1}}} },
+		"planned": func(h *hold.Hold) {
+			h.Staged = &hold.Staged{Plan: []hold.CaptureStage{{At: h.CaptureAt, Amount: 1}}}
+		},
 		"captured":    func(h *hold.Hold) { h.Staged = &hold.Staged{Captured: 1, Count: 1} },
 		"overcapture": func(h *hold.Hold) { h.CaptureAmount = h.Amount + 1 },
 	} {

@@ -38,9 +38,8 @@ code 0 means captured.`,
 		if err != nil {
 			return err
 		}
-		if cmd.Flags().Changed("amount") && amount <= 0 {
-			return usageErrorf("leave --amount out to capture the amount of the terms",
-				"invalid --amount %s: want more than zero, such as 12.50", given.text)
+		if err := checkCaptureFlag(cmd.Flags().Changed("amount"), &given, amount); err != nil {
+			return err
 		}
 		patch, err := params.newCaptureParamsPatch(cmd.Flags().Changed)
 		if err != nil {
@@ -62,6 +61,14 @@ code 0 means captured.`,
 		})
 	})
 	return cmd
+}
+
+func checkCaptureFlag(isGiven bool, given *amountFlag, amount int64) error {
+	if isGiven && amount <= 0 {
+		return usageErrorf("leave --amount out to capture the amount of the terms",
+			"invalid --amount %s: want more than zero, such as 12.50", given.text)
+	}
+	return nil
 }
 
 // captureQuestion asks whether to capture amount of a hold. 0 is the amount of

@@ -47,22 +47,30 @@ The command then shows booking and amount and asks for confirmation.`,
 			p.Confirm = confirmed
 			return client.Patch(ctx, id, p, c.revision)
 		}}
-		switch {
-		case isDueNow(t.cancelAt, c.timeZoneName(), now):
-			change.question = cancelQuestion
-		case len(t.stages.requests) > 0 &&
-			isDueNow(t.stages.requests[0].At, c.timeZoneName(), now):
-			change.question = func(v *hold.View) ([]labeledValue, string) {
-				return partQuestion(v, t.stages.requests[0].Amount)
-			}
-		case isDueNow(t.captureAt, c.timeZoneName(), now):
-			change.question = func(v *hold.View) ([]labeledValue, string) {
-				return captureQuestion(v, t.captureMinor)
-			}
-		}
+		change.question = t.questionIfDue(c.timeZoneName(), now)
 		return c.runChange(ctx, client, args[0], change)
 	})
 	return cmd
+}
+
+// questionIfDue returns what to ask about new terms whose time is now, nil if
+// it is not.
+func (t *termFlags) questionIfDue(
+	zone string, now time.Time,
+) func(*hold.View) ([]labeledValue, string) {
+	switch stages := t.stages.requests; {
+	case isDueNow(t.cancelAt, zone, now):
+		return cancelQuestion
+	case len(stages) > 0 && isDueNow(stages[0].At, zone, now):
+		return func(v *hold.View) ([]labeledValue, string) {
+			return partQuestion(v, stages[0].Amount)
+		}
+	case isDueNow(t.captureAt, zone, now):
+		return func(v *hold.View) ([]labeledValue, string) {
+			return captureQuestion(v, t.captureMinor)
+		}
+	}
+	return nil
 }
 
 // resolveStages turns the flags of planned captures into a change. Amounts may

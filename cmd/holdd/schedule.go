@@ -37,8 +37,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
   holdd schedule --file holds.ndjson`,
 	}
 	c := addConnectionFlags(cmd, out, env)
-	p := &confirmationPrompt{out: out}
-	p.addYesFlag(cmd)
+	p := addPrompt(cmd, out)
 	t.addTo(cmd)
 	addAuthorizationFlags(cmd, &req, &amount)
 	cmd.Flags().StringVarP(&file, "file", "f", "",
@@ -64,6 +63,12 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd
+}
+
+func addPrompt(cmd *cobra.Command, out *console) *confirmationPrompt {
+	p := &confirmationPrompt{out: out}
+	p.addYesFlag(cmd)
+	return p
 }
 
 // addAuthorizationFlags adds the flags that describe the authorization.

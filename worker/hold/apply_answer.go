@@ -49,10 +49,8 @@ func recordAttempt(h *Hold, call Call, a Answer, now time.Time) {
 }
 
 func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
-	if call.Op == OpIncrement {
-		if d, ok := applyIncrementAnswer(h, a, now); ok {
-			return d
-		}
+	if d, ok := applyIncrementAnswer(h, call, a, now); ok {
+		return d
 	}
 	if d, ok := applyPartAnswer(h, call, a, now); ok {
 		return d

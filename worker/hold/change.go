@@ -124,8 +124,8 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	if h.NextOp == OpIncrement {
 		return Decision{}, incrementPendingProblem(&h)
 	}
-	if isPartPending(&h) {
-		return Decision{}, partPendingProblem(&h)
+	if err := checkNoPartPending(&h); err != nil {
+		return Decision{}, err
 	}
 	old := h
 	now = now.UTC().Truncate(time.Millisecond)
@@ -196,8 +196,8 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 	if h.State == Paused || h.Increment.Paused {
 		return Decision{}, newProblem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
 	}
-	if isPartPending(&h) {
-		return Decision{}, partPendingProblem(&h)
+	if err := checkNoPartPending(&h); err != nil {
+		return Decision{}, err
 	}
 	old := h
 	if req.Amount != 0 {

@@ -197,7 +197,10 @@ func reachesIncrement(h *Hold, in *PaymentIntent) bool {
 
 // applyIncrementAnswer decides what the answer to an increment means. ok is
 // false where it means the same as for any other request.
-func applyIncrementAnswer(h Hold, a Answer, now time.Time) (d Decision, ok bool) {
+func applyIncrementAnswer(h Hold, call Call, a Answer, now time.Time) (d Decision, ok bool) {
+	if call.Op != OpIncrement {
+		return Decision{}, false
+	}
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent == nil || !reachesIncrement(&h, a.Intent) {

@@ -105,16 +105,8 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 	if err := checkAmount("amount", req.Amount, d.Currency); err != nil {
 		return nil, err
 	}
-	// Only the charge says whether more than the amount may be captured.
-	if err := checkAmount("capture_amount", req.CaptureAmount, d.Currency); err != nil {
-		return nil, err
-	}
 	var err error
-	if d.Captures, err = req.validateStages(d.Currency, now); err != nil {
-		return nil, err
-	}
-	d.CapturesFrom = req.capturesFrom
-	if d.CaptureParams, err = req.validateCaptureParams(); err != nil {
+	if err = req.validateCapture(d, now); err != nil {
 		return nil, err
 	}
 	if d.Metadata, err = validateMetadata(req.Metadata); err != nil {
@@ -143,6 +135,20 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 		}
 	}
 	return d, nil
+}
+
+// validateCapture checks what captures take and send.
+func (req *ScheduleRequest) validateCapture(d *ValidRequest, now time.Time) (err error) {
+	// Only the charge says whether more than the amount may be captured.
+	if err = checkAmount("capture_amount", req.CaptureAmount, d.Currency); err != nil {
+		return err
+	}
+	d.CapturesFrom = req.capturesFrom
+	if d.Captures, err = req.validateStages(d.Currency, now); err != nil {
+		return err
+	}
+	d.CaptureParams, err = req.validateCaptureParams()
+	return err
 }
 
 // validateCaptureParams compares a fee and a transfer with the amount to
@@ -200,9 +206,6 @@ func New(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Deci
 		}
 	}
 	if err := placePlan(&h, valid); err != nil {
-		return Decision{}, err
-	}
-	if err := checkHoldCaptureAmount(&h); err != nil {
 		return Decision{}, err
 	}
 	tooLarge := checkHoldCaptureParams(&h)

@@ -136,11 +136,12 @@ func checkPlan(h *Hold) error {
 	return checkMulticapture(h)
 }
 
-// placePlan sets the planned captures of a new hold. The captures of a rebuilt
-// hold go on where Stripe shows that they ended.
+// placePlan sets the planned captures of a new hold, and compares what the hold
+// is to take with what it holds. The captures of a rebuilt hold go on where
+// Stripe shows that they ended. Errors are *[Problem].
 func placePlan(h *Hold, valid *ValidRequest) error {
 	if len(valid.Captures) == 0 {
-		return nil
+		return checkHoldCaptureAmount(h)
 	}
 	if !valid.FromMetadata {
 		setPlan(h, valid.Captures, capturedSoFar(h))
@@ -151,7 +152,7 @@ func placePlan(h *Hold, valid *ValidRequest) error {
 		advancePlan(h)
 		s = h.Staged
 	}
-	return nil
+	return checkHoldCaptureAmount(h)
 }
 
 // isPlanOverdue reports whether the next capture of a plan found at Stripe is
@@ -245,11 +246,12 @@ func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decisio
 	return d, nil
 }
 
-// isPartPending reports whether a capture that keeps the rest is requested and
-// has no outcome.
-func isPartPending(h *Hold) bool { return h.Staged != nil && h.Staged.Part > 0 }
-
-func partPendingProblem(h *Hold) *Problem {
+// checkNoPartPending refuses a request while a requested capture that keeps the
+// rest has no outcome.
+func checkNoPartPending(h *Hold) error {
+	if h.Staged == nil || h.Staged.Part == 0 {
+		return nil
+	}
 	return newProblem(TooLate, "", "a capture of a part of hold %s has no outcome yet: try again "+
 		"in a moment", h.ID)
 }
@@ -257,6 +259,9 @@ func partPendingProblem(h *Hold) *Problem {
 // checkPartTime refuses a capture that keeps the rest where it would come in the
 // way of what the hold does next.
 func checkPartTime(h *Hold, now time.Time) error {
+	if err := checkNoPartPending(h); err != nil {
+		return err
+	}
 	switch {
 	case h.CancelWanted:
 		return cancelAcceptedProblem(h, "capture")
@@ -271,8 +276,6 @@ func checkPartTime(h *Hold, now time.Time) error {
 		return capturesPlannedProblem(h)
 	case isPartOfRenewal(h):
 		return renewedInPartsProblem(h)
-	case isPartPending(h):
-		return partPendingProblem(h)
 	case h.State == Scheduled && (h.Reason != CauseSchedule || !h.ActionTime().After(now)):
 		return newProblem(TooLate, "", "hold %s is due for its %s", h.ID, h.NextOp)
 	case !h.ExpiresAt.After(now):
