@@ -118,6 +118,9 @@ func (m *fakeWorker) finishTriggered(h *hold.Hold) {
 			AmountReceived: hold.CapturedSoFar(h) + call.Amount}
 		*h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: in}, now).Hold
 		return
+	case op == hold.OpCancel && hold.CapturedSoFar(h) > 0: // Stripe keeps the parts
+		h.CapturedAmount = hold.CapturedSoFar(h)
+		h.State, h.NextOp, h.SettledAt = hold.Captured, 0, now
 	case op == hold.OpCancel:
 		h.State, h.NextOp, h.SettledAt = hold.Canceled, 0, now
 	default:

@@ -155,6 +155,7 @@ var english = texts{
 	"effect.rest":         "The rest, %s, is released to the cardholder.",
 	"effect.cancel":       "Releases the whole %s of %s to the cardholder now. Nothing is captured. This cannot be undone.",
 	"effect.capture_at":   "holdd will capture %s from the card of %s",
+	"effect.cancel.rest":  "Releases the remaining %s of %s to the cardholder now. The %s captured so far stays captured. This cannot be undone.",
 	"effect.cancel_at":    "holdd will release %s of %s",
 	"effect.pause":        "Suspends the scheduled action on %s of %s until it is resumed. The authorization still ends at its deadline.",
 	"effect.resume":       "Returns %s of %s to its terms. If its time has passed, holdd acts now.",
