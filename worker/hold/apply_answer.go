@@ -188,7 +188,8 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 	switch {
 	case in.Status == StatusSucceeded:
 		var released bool
-		if cause, note, released = recordRestReleased(&h, in, ours, now); !released {
+		if cause, note, released = recordRestReleased(&h, in, ours, confirmed,
+			now); !released {
 			cause, note = recordCapture(&h, in, ours, confirmed)
 		}
 	case in.expiredByNetwork():

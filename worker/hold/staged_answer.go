@@ -102,10 +102,18 @@ func beginNextGeneration(h *Hold, now time.Time) {
 }
 
 // recordRestReleased returns cause and note of a hold whose parts were captured
-// and whose rest was then released. ok is false if more was captured.
+// and whose rest was then released. ok is false if more was captured. confirmed
+// is the capture that the answer belongs to, nil if there is none.
 func recordRestReleased(
-	h *Hold, in *PaymentIntent, ours bool, now time.Time,
+	h *Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time,
 ) (cause Cause, note string, ok bool) {
+	total, _ := captureTarget(h)
+	if lost := total - capturedSoFar(h); ours && confirmed == nil && capturesPart(h) &&
+		lost > 0 && in.AmountReceived == total {
+		// The part whose reply was lost was captured, and then the rest ended.
+		s := editStaged(h)
+		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
+	}
 	if ownParts(h) == 0 || in.AmountReceived > capturedSoFar(h) {
 		return 0, "", false
 	}

@@ -113,6 +113,15 @@ func TestStaged_LostReply(t *testing.T) {
 			t.Errorf("again %t, next at %s", d.Again, d.Hold.NextAt)
 		}
 	})
+	t.Run("captured, and the rest has expired", func(t *testing.T) {
+		late := t0.Add(8 * day)
+		d, _ := drive(t, h, late, okAnswer(capturedIntent(10000)))
+		if d.Hold.State != hold.Captured || d.Hold.Reason != hold.CauseExpired ||
+			d.Hold.CapturedAmount != 10000 || d.Hold.CapturedElsewhere != 0 {
+			t.Errorf("%s (%s), %d captured, %d elsewhere", d.Hold.State, d.Hold.Reason,
+				d.Hold.CapturedAmount, d.Hold.CapturedElsewhere)
+		}
+	})
 	t.Run("Stripe replays an error", func(t *testing.T) {
 		held := okAnswer(heldIntent(multicapture))
 		d, _ := drive(t, h, at.Add(time.Minute), held)
