@@ -2,7 +2,11 @@ package api_test
 
 import (
 	"net/http"
+	"os"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
@@ -34,5 +38,39 @@ func TestCapture_PartNeedsAKey(t *testing.T) {
 	}
 	if got := m.holds[testHoldID].Staged; got == nil || got.Part != 4500 || len(got.Requests) != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// The page for booking systems shows a request, and the same captures as
+// metadata.
+func TestCapturesInParts_PageIsValid(t *testing.T) {
+	page, err := os.ReadFile("../../deploy/docs/captures-in-parts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(page), "```json\n")
+	block, _, ok := strings.Cut(block, "```")
+	_, metadata, ok2 := strings.Cut(string(page), "`holdd_captures` is\n  `")
+	metadata, _, ok3 := strings.Cut(metadata, "`")
+	if !ok || !ok2 || !ok3 {
+		t.Fatal("the page shows no request, or no metadata")
+	}
+	now := time.Date(2026, 11, 28, 9, 0, 0, 0, time.UTC)
+	req, err := api.DecodeScheduleRequest([]byte(block))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := req.Validate(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, _, _, err := hold.RequestFromMetadata(&hold.PaymentIntent{ID: testHoldID,
+		Metadata: map[string]string{hold.MetaCaptures: metadata}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := found.Validate(now)
+	if err != nil || !slices.Equal(got.Captures, want.Captures) || len(got.Captures) != 2 {
+		t.Errorf("%v, want %v: %v", got, want, err)
 	}
 }
