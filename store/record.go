@@ -16,13 +16,14 @@ import (
 // read the old encoding. A record with capture parameters has a version of its
 // own: a release that does not know them must not write the record, because it
 // would drop them and capture without a fee. It leaves such a record alone. The
-// same is true of a requested increment, whose operation it does not know, and of
-// a renewal, whose second intent would be forgotten.
+// same is true of a requested increment, whose operation it does not know, of a
+// renewal, whose second intent would be forgotten, and of captures in parts.
 const (
 	encodingVersion          = 1
 	captureParamsEncoding    = 2
 	incrementRenewalEncoding = 3
-	lastEncoding             = incrementRenewalEncoding
+	stagedEncoding           = 4
+	lastEncoding             = stagedEncoding
 )
 
 // Offsets in the header, in bytes. Numbers are big endian, times are Unix
@@ -133,6 +134,9 @@ const (
 	fieldIncrementUntil      = 62
 	fieldIncrementPaused     = 63
 	fieldIncrementPauseCause = 64
+	fieldStaged              = 70 // a message, see record_staged.go
+	// an older release may drop it: a higher total is then refused
+	fieldMaxCapturable = 71
 )
 
 const (
@@ -204,6 +208,9 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if h.Increment != (hold.Increment{}) || h.Renewal != nil {
 		header[encodingOffset] = incrementRenewalEncoding
 	}
+	if needsStagedEncoding(h) {
+		header[encodingOffset] = stagedEncoding
+	}
 	header[stateOffset] = byte(h.State)
 	header[previousStateOffset] = byte(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
@@ -258,6 +265,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendNumberField(b, fieldFeatures, uint64(h.Features))
 	b = appendIncrement(b, &h.Increment)
 	b = appendRenewal(b, h)
+	b = appendStaged(b, h)
 	b = appendCaptureParams(b, &h.CaptureParams)
 	return append(b, h.Unknown.Fields...)
 }
@@ -360,6 +368,10 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 			var err error
 			h.Renewal, err = decodeRenewal(f.bytes)
 			return err
+		case fieldStaged:
+			var err error
+			h.Staged, err = decodeStaged(f.bytes)
+			return err
 		case fieldCreatedAt:
 			last = decodeTimeField(&h, f.n)
 		case fieldCapturedAmount:
@@ -439,6 +451,8 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known b
 		h.CancellationReason = string(v)
 	case fieldFeatures:
 		h.Features = hold.CardFeatures(n)
+	case fieldMaxCapturable:
+		h.MaxCapturable = int64(n)
 	case fieldExpiresAt:
 		h.ExpiresAt = fromMillis(n)
 	default:

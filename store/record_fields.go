@@ -26,6 +26,8 @@ func forEachRecordField(b []byte, f func(recordField) error) error {
 			field.n, size = protowire.ConsumeVarint(value)
 		case protowire.BytesType:
 			field.bytes, size = protowire.ConsumeBytes(value)
+		case protowire.Fixed64Type:
+			field.n, size = protowire.ConsumeFixed64(value)
 		default:
 			size = protowire.ConsumeFieldValue(num, typ, value)
 		}
@@ -45,6 +47,9 @@ func countUnknownBytes(h *hold.Hold) int {
 	size := len(h.Unknown.Fields)
 	if h.Renewal != nil {
 		size += len(h.Renewal.Unknown.Fields)
+	}
+	if h.Staged != nil {
+		size += len(h.Staged.Unknown.Fields)
 	}
 	for i := range h.History {
 		size += len(h.History[i].Unknown.Fields)

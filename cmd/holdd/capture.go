@@ -13,21 +13,25 @@ import (
 func newCaptureCommand(out *console, env environmentVars) *cobra.Command {
 	var given amountFlag
 	var params captureParamFlags
+	var notFinal bool
 	cmd := &cobra.Command{
 		Use: "capture HOLD", Short: "Capture a hold now",
 		Long: `Capture a hold now: the amount of its terms, or --amount. Flags that are not given keep
-the hold's terms.
+the hold's terms. With --not-final it captures a part, for an order that ships in parts, and keeps
+the rest held. The charge must have multicapture: holdd show says so under features.
 
 The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit
 code 0 means captured.`,
 		Example: `  holdd capture BK-2071
-  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 125.00 --yes`,
+  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 125.00 --yes
+  holdd capture BK-2071 --amount 45.00 --not-final`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	c.addWaitFlag(cmd)
 	cmd.Flags().Var(&given, "amount",
 		"capture only this much: "+amountHelp+" (default: the amount of the terms)")
+	cmd.Flags().BoolVar(&notFinal, "not-final", false, "keep the rest held; needs --amount")
 	params.addTo(cmd)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
 		currency, err := currencyOfHold(ctx, client, args[0], append(params.amounts(), &given)...)
@@ -38,15 +42,17 @@ code 0 means captured.`,
 		if err != nil {
 			return err
 		}
-		if cmd.Flags().Changed("amount") && amount <= 0 {
-			return usageErrorf("leave --amount out to capture the amount of the terms",
-				"invalid --amount %s: want more than zero, such as 12.50", given.text)
+		if err := checkCaptureFlag(cmd.Flags().Changed("amount"), &given, amount); err != nil {
+			return err
 		}
 		patch, err := params.newCaptureParamsPatch(cmd.Flags().Changed, currency)
 		if err != nil {
 			return err
 		}
 		req := hold.CaptureRequest{Amount: amount, CaptureParamsPatch: patch}
+		if notFinal {
+			return capturePart(ctx, c, client, args[0], req)
+		}
 		return c.runChange(ctx, client, args[0], holdChange{
 			question: func(v *hold.View) ([]labeledValue, string) {
 				details, question := captureQuestion(v, amount)
@@ -59,6 +65,14 @@ code 0 means captured.`,
 		})
 	})
 	return cmd
+}
+
+func checkCaptureFlag(isGiven bool, given *amountFlag, amount int64) error {
+	if isGiven && amount <= 0 {
+		return usageErrorf("leave --amount out to capture the amount of the terms",
+			"invalid --amount %s: want more than zero, such as 12.50", given.text)
+	}
+	return nil
 }
 
 // captureQuestion asks whether to capture amount of a hold. 0 is the amount of

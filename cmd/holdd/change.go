@@ -40,6 +40,8 @@ type holdChange struct {
 	outcome  string         // the state to wait for; "" waits for none
 	action   string         // what a change without a question does, such as pause
 	terms    []labeledValue // that the change sets, for --dry-run
+	// finish waits for the outcome in place of outcome, and prints the hold.
+	finish func(accepted hold.View) error
 }
 
 // runChange makes a change to the hold that name means, and prints the hold.
@@ -68,6 +70,9 @@ func (c *changeFlags) runChange(
 	})
 	if err != nil {
 		return toExitError(err, id)
+	}
+	if change.finish != nil && c.wait > 0 {
+		return change.finish(v)
 	}
 	if change.outcome != "" && c.wait > 0 {
 		return c.waitAndPrintOutcome(ctx, client, v, change.outcome)

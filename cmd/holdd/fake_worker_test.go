@@ -110,6 +110,17 @@ func (m *fakeWorker) finishTriggered(h *hold.Hold) {
 		h.State, h.Reason, h.NextOp = hold.Attention, hold.CauseRefused, 0
 	case strings.HasPrefix(h.Reference, "EXPIRED"):
 		h.State, h.Reason, h.NextOp, h.SettledAt = hold.Expired, hold.CauseExpired, 0, now
+	case h.Staged != nil && h.Staged.Part > 0:
+		h.PreviousState, h.State = h.State, hold.Working
+		call := h.NextCall(now)
+		in := &hold.PaymentIntent{ID: h.ID, Status: hold.StatusRequiresCapture, Amount: h.Amount,
+			AmountCapturable: h.Amount - call.Amount, Currency: h.Currency,
+			AmountReceived: hold.CapturedSoFar(h) + call.Amount}
+		*h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: in}, now).Hold
+		return
+	case op == hold.OpCancel && hold.CapturedSoFar(h) > 0: // Stripe keeps the parts
+		h.CapturedAmount = hold.CapturedSoFar(h)
+		h.State, h.NextOp, h.SettledAt = hold.Captured, 0, now
 	case op == hold.OpCancel:
 		h.State, h.NextOp, h.SettledAt = hold.Canceled, 0, now
 	default:

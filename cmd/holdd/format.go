@@ -83,6 +83,8 @@ func holdDisplayName(v *hold.View) string {
 func formatHoldAmount(v *hold.View) string {
 	s := hold.FormatAmount(v.Amount, v.Currency)
 	switch {
+	case v.CapturedAmount > 0 && v.SettledAt == nil:
+		return s + ", " + hold.FormatAmount(v.CapturedAmount, v.Currency) + " captured"
 	case v.CapturedAmount > 0 && v.CapturedAmount != v.Amount:
 		return hold.FormatAmount(v.CapturedAmount, v.Currency) + " of " + s
 	case v.CaptureAmount > 0 && v.CaptureAmount != v.Amount && v.SettledAt == nil:
@@ -103,7 +105,11 @@ func describeNextAction(v *hold.View, c timeFormatter) string {
 	case v.SettledAt != nil:
 		return v.State + " " + c.formatWithRelative(*v.SettledAt)
 	case v.Next != "" && v.NextAt != nil:
-		return v.Next + " " + c.formatWithRelative(*v.NextAt)
+		next := v.Next
+		if v.NextCapture != nil && !v.NextCapture.Final {
+			next += " of " + hold.FormatAmount(v.NextCapture.Amount, v.Currency)
+		}
+		return next + " " + c.formatWithRelative(*v.NextAt)
 	case v.State == "attention":
 		return "needs attention: " + v.Cause
 	case v.State == "paused":
@@ -135,7 +141,8 @@ func holdSummaryLines(v *hold.View, c timeFormatter) []labeledValue {
 	if v.CaptureAmount > 0 {
 		f = append(f, labeledValue{"to capture", hold.FormatAmount(v.CaptureAmount, v.Currency)})
 	}
-	f = append(append(f, captureParamLines(v)...), renewalLines(v, c)...)
+	f = append(append(f, captureParamLines(v)...), stageLines(v, c)...)
+	f = append(f, renewalLines(v, c)...)
 	if v.SettledAt == nil {
 		f = append(f, labeledValue{"expires", c.formatWithRelative(v.ExpiresAt) +
 			deadlineSourceSuffix(v.ExpiresAtSource)})

@@ -23,7 +23,7 @@ func (c *changeFlags) addWaitFlag(cmd *cobra.Command) {
 func (c *changeFlags) waitAndPrintOutcome(
 	ctx context.Context, client *api.Client, v hold.View, want string,
 ) error {
-	v, err := pollHold(ctx, client, v, c.wait)
+	v, err := pollHold(ctx, client, v, c.wait, func(*hold.View) bool { return false })
 	if printErr := c.printHold(&v); printErr != nil {
 		return printErr
 	}
@@ -38,6 +38,8 @@ func (c *changeFlags) waitAndPrintOutcome(
 	switch {
 	case v.State == want:
 		return nil
+	case want == "canceled" && v.State == "captured" && v.Cause == "trigger":
+		return nil // parts were captured before, and the rest is released
 	case ctx.Err() != nil:
 		return fail(exitUnknown, fmt.Errorf(
 			"interrupted: holdd has accepted the request, and %s is not %s yet", name, want))
@@ -55,9 +57,11 @@ func (c *changeFlags) waitAndPrintOutcome(
 }
 
 // pollHold reads the hold, less and less often, until it is settled or needs
-// attention, or the time is over. It returns the hold as last read.
+// attention, isDone reports true, or the time is over. It returns the hold as
+// last read.
 func pollHold(
 	ctx context.Context, client *api.Client, v hold.View, wait time.Duration,
+	isDone func(*hold.View) bool,
 ) (hold.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -68,7 +72,7 @@ func pollHold(
 		case err == nil:
 			v, last = seen, nil
 			v.History, v.HistoryOmitted = nil, 0 // as in the answer to the change
-			if v.SettledAt != nil || v.State == "attention" {
+			if v.SettledAt != nil || v.State == "attention" || isDone(&v) {
 				return v, nil
 			}
 		case ctx.Err() != nil:

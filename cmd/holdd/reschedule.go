@@ -43,17 +43,30 @@ The command then shows booking and amount and asks for confirmation.`,
 			p.Confirm = confirmed
 			return client.Patch(ctx, id, p, c.revision)
 		}}
-		switch {
-		case isDueNow(t.cancelAt, c.timeZoneName(), now):
-			change.question = cancelQuestion
-		case isDueNow(t.captureAt, c.timeZoneName(), now):
-			change.question = func(v *hold.View) ([]labeledValue, string) {
-				return captureQuestion(v, captureAmountOf(&p))
-			}
-		}
+		change.question = questionIfDue(&t, &p, c.timeZoneName(), now)
 		return c.runChange(ctx, client, args[0], change)
 	})
 	return cmd
+}
+
+// questionIfDue returns what to ask about new terms whose time is now, nil if
+// it is not.
+func questionIfDue(
+	t *termFlags, p *hold.Patch, zone string, now time.Time,
+) func(*hold.View) ([]labeledValue, string) {
+	switch stages := p.Captures; {
+	case isDueNow(t.cancelAt, zone, now):
+		return cancelQuestion
+	case len(stages) > 0 && isDueNow(stages[0].At, zone, now):
+		return func(v *hold.View) ([]labeledValue, string) {
+			return partQuestion(v, stages[0].Amount)
+		}
+	case isDueNow(t.captureAt, zone, now):
+		return func(v *hold.View) ([]labeledValue, string) {
+			return captureQuestion(v, captureAmountOf(p))
+		}
+	}
+	return nil
 }
 
 // captureAmountOf returns the amount to capture that a change sets, 0 if none.
@@ -96,13 +109,16 @@ func newPatchFromFlags(
 	if p.Renewal, err = t.renewal.newRenewalPatch(given, currency); err != nil {
 		return p, err
 	}
-	if p.Renewal != nil {
+	if p.Captures, err = t.stages.requests(currency); err != nil {
+		return p, err
+	}
+	if p.Renewal != nil || p.Captures != nil {
 		p.TimeZone = timeZone
 	}
-	if p.Renewal == nil && p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
-		p.Reference == nil && p.Metadata == nil && p.CaptureParamsPatch.IsEmpty() {
-		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --on-expiry, "+
-			"--renew-until, --reference, --metadata or a parameter of the capture", "nothing to change")
+	if p.Renewal == nil && p.Captures == nil && p.CaptureAt == nil && p.CancelAt == nil &&
+		p.CaptureAmount == nil && p.OnExpiry == nil && p.Reference == nil && p.Metadata == nil && p.CaptureParamsPatch.IsEmpty() {
+		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --capture, "+
+			"--on-expiry, --renew-until, --reference, --metadata or a parameter of the capture", "nothing to change")
 	}
 	return p, nil
 }

@@ -34,11 +34,11 @@ Money moves at once if the time is now or past, or if the hold expires within th
 its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		Example: `  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture-at 2026-12-01T11:00 \
     --time-zone Europe/Paris --reference BK-2071
+  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture +24h='45.00 EUR' --capture +72h='30.00 EUR'
   holdd schedule --file holds.ndjson`,
 	}
 	c := addConnectionFlags(cmd, out, env)
-	p := &confirmationPrompt{out: out}
-	p.addYesFlag(cmd)
+	p := addPrompt(cmd, out)
 	addDryRunFlag(cmd, &dryRun)
 	t.addTo(cmd)
 	addAuthorizationFlags(cmd, &req, &amount)
@@ -68,6 +68,12 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd
+}
+
+func addPrompt(cmd *cobra.Command, out *console) *confirmationPrompt {
+	p := &confirmationPrompt{out: out}
+	p.addYesFlag(cmd)
+	return p
 }
 
 // addAuthorizationFlags adds the flags that describe the authorization.
@@ -102,7 +108,7 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 	for _, name := range []string{"capture-at", "cancel-at", "capture-amount", "on-expiry",
 		"reference", "metadata", "account", "amount", "currency", "expires-at",
 		"application-fee-amount", "transfer-data-amount", "statement-descriptor-suffix",
-		"capture-metadata", "renew-until", "renew-max-amount", "renew-max", "renew-on-failure"} {
+		"capture-metadata", "renew-until", "renew-max-amount", "renew-max", "renew-on-failure", "capture"} {
 		if given(name) {
 			return fmt.Errorf("cannot combine --%s with --file: set it in the lines of the file",
 				name)
@@ -134,7 +140,11 @@ func scheduleOne(
 	about := []labeledValue{{"booking", sanitize(req.Reference)},
 		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
 	if isRequestDueNow(req, time.Now()) {
-		at := labeledValue{"time", sanitize(cmp.Or(req.CaptureAt, req.CancelAt))}
+		first := ""
+		if len(req.Captures) > 0 {
+			first = req.Captures[0].At
+		}
+		at := labeledValue{"time", sanitize(cmp.Or(req.CaptureAt, req.CancelAt, first))}
 		if err := p.ask(ctx, client, append(about, at), scheduleQuestion(req)); err != nil {
 			return err
 		}
@@ -167,11 +177,16 @@ func scheduleOne(
 // the hold yet, so the question has only what the operator gave.
 func scheduleQuestion(req *hold.ScheduleRequest) string {
 	verb := "Capture"
-	if req.CaptureAt == "" {
+	if req.CaptureAt == "" && len(req.Captures) == 0 {
 		verb = "Release"
 	}
 	amount, currency := "all", strings.ToLower(req.Currency)
 	switch {
+	case len(req.Captures) > 0:
+		amount = hold.FormatAmount(req.Captures[0].Amount, currency)
+		if currency == "" {
+			amount += " in minor units"
+		}
 	case req.CaptureAmount > 0 && req.CancelAt == "":
 		amount = hold.FormatAmount(req.CaptureAmount, currency)
 	case req.Amount > 0:
@@ -185,5 +200,7 @@ func requestDisplayName(req *hold.ScheduleRequest) string {
 }
 
 func isRequestDueNow(req *hold.ScheduleRequest, now time.Time) bool {
-	return isDueNow(req.CaptureAt, req.TimeZone, now) || isDueNow(req.CancelAt, req.TimeZone, now)
+	return isDueNow(req.CaptureAt, req.TimeZone, now) ||
+		isDueNow(req.CancelAt, req.TimeZone, now) ||
+		len(req.Captures) > 0 && isDueNow(req.Captures[0].At, req.TimeZone, now)
 }

@@ -17,6 +17,7 @@ type termFlags struct {
 	metadata            []string
 	captureParams       captureParamFlags
 	renewal             renewalFlags
+	stages              stageFlags
 }
 
 func (t *termFlags) addTo(cmd *cobra.Command) {
@@ -32,6 +33,7 @@ func (t *termFlags) addTo(cmd *cobra.Command) {
 	f.StringArrayVar(&t.metadata, "metadata", nil, "key=value; may be repeated")
 	t.captureParams.addTo(cmd)
 	t.renewal.addTo(cmd)
+	t.stages.addTo(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("on-expiry",
 		cobra.FixedCompletions([]cobra.Completion{"cancel", "capture", "alert"},
 			cobra.ShellCompDirectiveNoFileComp))
@@ -40,6 +42,9 @@ func (t *termFlags) addTo(cmd *cobra.Command) {
 // resolveTimes turns "now" and "+36h" into times.
 func (t *termFlags) resolveTimes(now time.Time) (err error) {
 	if err = t.renewal.resolveTime(now); err != nil {
+		return err
+	}
+	if err = t.stages.resolveTimes(now); err != nil {
 		return err
 	}
 	if t.captureAt, err = resolveTimeFlag(t.captureAt, now); err != nil {
@@ -51,12 +56,16 @@ func (t *termFlags) resolveTimes(now time.Time) (err error) {
 
 // amounts returns the flags that take an amount.
 func (t *termFlags) amounts() []*amountFlag {
-	return append(t.captureParams.amounts(), &t.captureAmount, &t.renewal.maxAmount)
+	list := append(t.captureParams.amounts(), &t.captureAmount, &t.renewal.maxAmount)
+	return append(list, t.stages.amounts()...)
 }
 
 // setTerms sets the terms of a new hold, whose currency may not be known.
 func (t *termFlags) setTerms(req *hold.ScheduleRequest, currency string) (err error) {
 	if req.CaptureAmount, err = t.captureAmount.minorUnits("capture-amount", currency); err != nil {
+		return err
+	}
+	if req.Captures, err = t.stages.requests(currency); err != nil {
 		return err
 	}
 	if req.Metadata, err = t.metadataMap(); err != nil {

@@ -130,6 +130,14 @@ var holdAlerts = []holdAlertRule{
 			"holdd show {hold} lists what was tried.",
 	},
 	{
+		eventType: hold.EventCaptured, causes: []hold.Cause{hold.CauseExpired},
+		kind: ExpiredUncaptured, severity: severityOfExpired,
+		summary: "expired after a part of it was captured; the card network released the rest",
+		next:    "holdd does nothing more; this is final.",
+		action: "ask the cardholder for another payment of the rest; " +
+			"holdd show {hold} lists what was tried.",
+	},
+	{
 		eventType: hold.EventCanceled, causes: []hold.Cause{hold.CauseOnExpiry},
 		kind: OnExpiryPolicy, severity: fixedSeverity(Warning),
 		summary: "was released because its deadline was near", next: onExpiryActed,

@@ -84,7 +84,10 @@ func (h *holdChangeHandler) register(doc huma.API) {
 	}{
 		{"captureHold", "capture", http.StatusAccepted, h.capture, "Capture the money now",
 			"The worker captures at once. The hold's state shows the outcome. Without a body it " +
-				"captures the amount of the hold's terms. The other fields replace terms of the hold."},
+				"captures the amount of the hold's terms. The other fields replace terms of the hold. " +
+				"With `final` false it keeps the rest held, and the hold returns to its terms; the " +
+				"request needs an Idempotency-Key or If-Match, and a charge without multicapture " +
+				"returns 422 `multicapture_unavailable`."},
 		{"cancelHold", "cancel", http.StatusAccepted, h.cancel, "Release the money now",
 			"The worker releases at once. Once the request is accepted, nothing captures the " +
 				"hold any more. Once a cancel is accepted, another `cancellation_reason` returns " +
@@ -165,6 +168,14 @@ func (h *holdChangeHandler) capture(
 			req, err = decodeCaptureRequest(b)
 			return err
 		})
+	if err == nil && req.Final != nil && !*req.Final {
+		req.RequestKey = requestInfoFromContext(ctx).header.Get("Idempotency-Key")
+		if req.RequestKey == "" && revision == 0 {
+			err = newProblem(hold.InvalidIdempotencyKey, "Idempotency-Key", "a capture that keeps "+
+				"the rest needs an Idempotency-Key or If-Match: repeated without one, it would take "+
+				"the amount twice")
+		}
+	}
 	if err == nil && req.Amount < 0 {
 		err = newProblem(hold.InvalidAmount, "amount", fmt.Sprintf(
 			"invalid amount %d: want minor units above 0, such as 1250 for 12.50", req.Amount))

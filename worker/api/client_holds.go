@@ -136,12 +136,13 @@ func (c holdsClient) Patch(
 
 // Capture requests to capture the money now. Amount 0 means the amount of the
 // hold's terms. The worker captures it afterwards: the hold's state shows the
-// outcome.
+// outcome. A capture that keeps the rest needs a revision or a RequestKey, with
+// which it can be repeated.
 func (c holdsClient) Capture(
 	ctx context.Context, id string, req hold.CaptureRequest, revision uint64,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/capture", clientRequest{method: http.MethodPost,
-		revision: revision, body: req})
+		revision: revision, idempotencyKey: req.RequestKey, body: req})
 }
 
 // Cancel requests to release the money now. Once it is accepted, nothing

@@ -68,6 +68,8 @@ func problemFromJSON(err error) *Problem {
 // wantedType says what a field takes, if not a string.
 var wantedType = map[string]string{
 	"confirm":          "true or false",
+	"final":            "true or false",
+	"captures":         "an array of objects with at and amount",
 	"metadata":         "an object of strings",
 	"capture_metadata": "an object of strings",
 	"transfer_data":    "an object with an amount",
@@ -158,9 +160,10 @@ func decodePatch(body []byte, p *hold.Patch) error {
 				`or send "" (0 for an amount) to clear it`)
 	}
 	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
-		p.Reference == nil && len(p.Metadata) == 0 && p.CaptureParamsPatch.IsEmpty() {
+		p.Reference == nil && p.Renewal == nil && p.Captures == nil && len(p.Metadata) == 0 &&
+		p.CaptureParamsPatch.IsEmpty() {
 		return newProblem(hold.NothingToChange, "", "no term to change: send at least one of "+
-			"capture_at, cancel_at, capture_amount, on_expiry, reference, metadata, "+
+			"capture_at, cancel_at, capture_amount, captures, on_expiry, renewal, reference, metadata, "+
 			"application_fee_amount, transfer_data, statement_descriptor_suffix, capture_metadata")
 	}
 	return nil
@@ -175,6 +178,7 @@ func decodeCaptureRequest(body []byte) (req hold.CaptureRequest, err error) {
 	}
 	var b struct {
 		Amount *int64 `json:"amount"`
+		Final  *bool  `json:"final"`
 		hold.CaptureParamsPatch
 	}
 	if err := decodeStrict(body, &b); err != nil {
@@ -188,7 +192,7 @@ func decodeCaptureRequest(body []byte) (req hold.CaptureRequest, err error) {
 		return req, newProblem(hold.InvalidAmount, "amount",
 			"invalid amount 0 or null: leave it out to capture the amount of the hold's terms")
 	}
-	req.CaptureParamsPatch = b.CaptureParamsPatch
+	req.CaptureParamsPatch, req.Final = b.CaptureParamsPatch, b.Final
 	if b.Amount != nil {
 		req.Amount = *b.Amount
 	}

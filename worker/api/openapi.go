@@ -54,16 +54,20 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[cancelRequest]():         "Cancel",
 	reflect.TypeFor[hold.IncrementRequest](): "IncrementRequest",
 	reflect.TypeFor[hold.IncrementView]():    "Increment",
-	reflect.TypeFor[pauseResumeRequest]():    "Confirm",
-	reflect.TypeFor[batchRequest]():          "ScheduleRequests",
-	reflect.TypeFor[reconcileRequest]():      "Reconcile",
-	reflect.TypeFor[replayRequest]():         "Replay",
+
+	reflect.TypeFor[hold.CaptureStageRequest](): "PlannedCaptureRequest",
+	reflect.TypeFor[hold.CaptureStageView]():    "PlannedCapture",
+	reflect.TypeFor[hold.NextCaptureView]():     "NextCapture",
+	reflect.TypeFor[pauseResumeRequest]():       "Confirm",
+	reflect.TypeFor[batchRequest]():             "ScheduleRequests",
+	reflect.TypeFor[reconcileRequest]():         "Reconcile",
+	reflect.TypeFor[replayRequest]():            "Replay",
 }
 
 // requestSchemas are the schemas of bodies, which may have no other fields.
 // Responses may gain fields.
 var requestSchemas = []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Cancel",
-	"IncrementRequest",
+	"IncrementRequest", "PlannedCaptureRequest",
 	"Confirm",
 	"Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
 

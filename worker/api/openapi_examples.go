@@ -19,7 +19,8 @@ var (
 		hold.CancelAccepted, hold.RevisionMismatch}
 	termProblems = []hold.ProblemCode{hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidTime,
 		hold.UnknownTimeZone, hold.InThePast, hold.AfterDeadline, hold.ConflictingTimes,
-		hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata, hold.NotRenewable}
+		hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata, hold.NotRenewable,
+		hold.MulticaptureUnavailable, hold.ConflictingTerms}
 	confirmProblems       = []hold.ProblemCode{hold.WouldCancelNow, hold.WouldCaptureNow}
 	authorizationProblems = []hold.ProblemCode{hold.InvalidIdempotencyKey, hold.InvalidField,
 		hold.InvalidID, hold.CardDeclined, hold.IdempotencyKeyReused, hold.InProgress,
@@ -83,11 +84,12 @@ func changeDocs() map[string]operationDoc {
 			body: hold.Patch{CaptureAt: &at, CaptureAmount: &amount}, bodyRequired: true,
 			response: h,
 			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems, termProblems,
-				confirmProblems}, hold.NothingToChange, hold.InvalidField)},
+				confirmProblems}, hold.NothingToChange, hold.InvalidField, hold.CapturesPlanned)},
 		"captureHold": {body: hold.CaptureRequest{Amount: 12500}, response: h,
 			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems},
 				hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidField, hold.InvalidMetadata,
-				hold.HoldPaused)},
+				hold.HoldPaused, hold.InvalidIdempotencyKey, hold.AfterDeadline,
+				hold.MulticaptureUnavailable, hold.CapturesPlanned, hold.ConflictingTerms)},
 		"cancelHold": {body: cancelRequest{CancellationReason: hold.ReasonDuplicate}, response: h,
 			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems},
 				hold.InvalidField)},

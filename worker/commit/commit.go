@@ -311,6 +311,9 @@ func (c *Committer) logEvent(ch *Change, e hold.Event) {
 	if e.Type == hold.EventCaptured {
 		amount = h.CapturedAmount
 	}
+	if e.Type == hold.EventPartlyCaptured {
+		amount = e.Amount
+	}
 	cause := ""
 	if e.Cause != 0 {
 		cause = e.Cause.String()

@@ -20,7 +20,7 @@ var (
 				given = sent[0]
 			}
 			return inputForm(q, h, "capture", inputField(q, "amount", given, "decimal",
-				q.t("field.amount.help", hold.FormatAmount(h.Amount, h.Currency))))
+				q.t("field.amount.help", hold.FormatAmount(hold.MaxCapture(h), h.Currency))))
 		},
 		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
 			amount, ready, err := amountField(q, h)
@@ -43,9 +43,8 @@ var (
 			if err != nil {
 				return err
 			}
-			// The request names the total, whoever has captured a part of it.
-			_, _, err = c.Capture(ctx, h.ID, hold.CaptureRequest{
-				Amount: amount + h.CapturedElsewhere}, revision, q.visitor.name)
+			_, _, err = c.Capture(ctx, h.ID, hold.NewFinalCapture(h, amount), revision,
+				q.visitor.name)
 			return err
 		},
 	}
@@ -53,6 +52,10 @@ var (
 		name: "cancel", style: "danger",
 		accepts: isOpen,
 		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
+			if n := hold.CapturedSoFar(h); n > 0 {
+				return isolate(q.t("effect.cancel.rest", hold.FormatAmount(h.Amount, h.Currency),
+					holdName(h), hold.FormatAmount(n, h.Currency))), nil, true, nil
+			}
 			return isolate(q.t("effect.cancel", hold.FormatAmount(h.Amount, h.Currency),
 				holdName(h))), nil, true, nil
 		},

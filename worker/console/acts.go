@@ -197,9 +197,9 @@ func amountField(q *request, h *hold.Hold) (amount int64, ready bool, err error)
 	amount, err = hold.ParseMajor(given[0], h.Currency)
 	switch {
 	case err != nil:
-	case amount <= 0 || amount > h.Amount:
+	case amount <= 0 || amount > hold.MaxCapture(h):
 		err = &hold.Problem{Code: hold.InvalidAmount, Field: "amount",
-			Detail: q.t("amount.range", hold.FormatAmount(h.Amount, h.Currency))}
+			Detail: q.t("amount.range", hold.FormatAmount(hold.MaxCapture(h), h.Currency))}
 	}
 	return amount, true, err
 }

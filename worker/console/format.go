@@ -93,7 +93,7 @@ func dashboardURL(livemode bool, intent, account string) string {
 // amountToCapture returns what a capture would take by the terms.
 func amountToCapture(h *hold.Hold) int64 {
 	if h.CaptureAmount > 0 {
-		return max(0, h.CaptureAmount-h.CapturedElsewhere)
+		return max(0, h.CaptureAmount-hold.CapturedSoFar(h))
 	}
 	return h.Amount
 }
@@ -103,6 +103,8 @@ func amountToCapture(h *hold.Hold) int64 {
 func (q *request) shownAmount(h *hold.Hold) node {
 	whole := hold.FormatAmount(h.Amount, h.Currency)
 	switch {
+	case !h.State.Final() && hold.CapturedSoFar(h) > 0:
+		return text(q.t("amount.partly", whole, hold.FormatAmount(hold.CapturedSoFar(h), h.Currency)))
 	case h.CapturedAmount > 0 && h.CapturedAmount != h.Amount:
 		return text(q.t("amount.of", hold.FormatAmount(h.CapturedAmount, h.Currency), whole))
 	case h.CaptureAmount > 0 && h.CaptureAmount != h.Amount && !h.State.Final():

@@ -90,7 +90,8 @@ func (pages *holdPages) details(q *request, h *hold.Hold, now time.Time) []detai
 		{"account", copyable(h.Account)},
 		{"amount", text(hold.FormatAmount(h.Amount, h.Currency))},
 		{"capture_amount", text(hold.FormatAmount(h.CaptureAmount, h.Currency))},
-		{"captured", text(hold.FormatAmount(h.CapturedAmount, h.Currency))},
+		{"captures", plannedCaptures(q, h)},
+		{"captured", text(hold.FormatAmount(hold.CapturedSoFar(h), h.Currency))},
 		{"elsewhere", text(hold.FormatAmount(h.CapturedElsewhere, h.Currency))},
 		{"capture_at", q.shownTime(h.CaptureAt)},
 		{"cancel_at", q.shownTime(h.CancelAt)},
@@ -104,7 +105,8 @@ func (pages *holdPages) details(q *request, h *hold.Hold, now time.Time) []detai
 	}
 	unset := map[string]bool{"reference": h.Reference == "", "account": h.Account == "",
 		"intent": false, "capture_amount": h.CaptureAmount == 0,
-		"captured": h.CapturedAmount == 0, "elsewhere": h.CapturedElsewhere == 0,
+		"captures": len(hold.CaptureStages(h)) == 0,
+		"captured": hold.CapturedSoFar(h) == 0, "elsewhere": h.CapturedElsewhere == 0,
 		"capture_at": h.CaptureAt.IsZero(), "cancel_at": h.CancelAt.IsZero(),
 		"expires": h.State.Final(), "on_expiry": h.State.Final(),
 		"acknowledged": !h.Acknowledged, "metadata": len(h.Metadata) == 0,
@@ -127,6 +129,20 @@ func (pages *holdPages) cardholderNeeded(q *request, h *hold.Hold, now time.Time
 	}
 	link := pages.o.CardholderLink(h)
 	return group{text(needed + ". " + q.t("cardholder.send") + " "), el("code", a("data-copy", link), text(link))}
+}
+
+// plannedCaptures lists the captures of a hold that is captured in parts.
+func plannedCaptures(q *request, h *hold.Hold) node {
+	ol := el("ol", class("plain"))
+	for _, stage := range hold.NewView(h, time.Time{}, false).Captures {
+		li := el("li", text(q.t("term.stage", hold.FormatAmount(stage.Amount, h.Currency))),
+			q.shownTime(stage.At))
+		if stage.Captured {
+			el("b", text(" "+q.t("term.stage.over"))).addTo(li)
+		}
+		li.addTo(ol)
+	}
+	return ol
 }
 
 func metadataTable(q *request, h *hold.Hold) node {

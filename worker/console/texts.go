@@ -96,7 +96,7 @@ var english = texts{
 
 	"time.in": "in %s", "time.ago": "%s ago", "time.now": "now",
 	"time.d": "%d d", "time.h": "%d h", "time.min": "%d min", "time.s": "%d s",
-	"amount.of": "%s of %s", "sums.none": "amount unknown",
+	"amount.of": "%s of %s", "amount.partly": "%s held, %s captured", "sums.none": "amount unknown",
 	"sums.unknown": "%d of unknown amount",
 	"count.none":   "No holds", "count.one": "1 hold", "count.many": "%s holds",
 
@@ -133,6 +133,7 @@ var english = texts{
 	"hold.terms":   "Terms", "hold.timeline": "Timeline", "hold.dashboard": "Stripe Dashboard",
 	"term.reference": "Reference", "term.id": "Hold", "term.intent": "PaymentIntent",
 	"term.account": "Account", "term.amount": "Authorized", "term.capture_amount": "To capture",
+	"term.captures": "Planned captures", "term.stage": "%s at ", "term.stage.over": "captured",
 	"term.captured": "Captured", "term.elsewhere": "Captured elsewhere",
 	"term.capture_at": "Capture at", "term.cancel_at": "Release at", "term.expires": "Expires",
 	"term.on_expiry": "If still open near expiry", "term.created": "Scheduled",
@@ -153,8 +154,8 @@ var english = texts{
 	"history.triggered": "Requested", "history.paused": "Paused", "history.resumed": "Resumed",
 	"history.acknowledged": "Acknowledged", "history.attempt": "Call to Stripe",
 	"history.observed": "Read from Stripe", "history.outcome": "Outcome",
-	"history.increment": "Raise",
-	"timeline.by":       "by %s", "timeline.key": "idempotency key", "timeline.request": "request",
+	"history.increment": "Raise", "history.partly_captured": "Captured in part",
+	"timeline.by": "by %s", "timeline.key": "idempotency key", "timeline.request": "request",
 	"timeline.omitted": "%d entries omitted",
 
 	"act.capture": "Capture", "act.cancel": "Release", "act.reschedule": "Reschedule",
@@ -174,6 +175,7 @@ var english = texts{
 	"effect.rest":         "The rest, %s, is released to the cardholder.",
 	"effect.cancel":       "Releases the whole %s of %s to the cardholder now. Nothing is captured. This cannot be undone.",
 	"effect.capture_at":   "holdd will capture %s from the card of %s",
+	"effect.cancel.rest":  "Releases the remaining %s of %s to the cardholder now. The %s captured so far stays captured. This cannot be undone.",
 	"effect.cancel_at":    "holdd will release %s of %s",
 	"effect.pause":        "Suspends the scheduled action on %s of %s until it is resumed. The authorization still ends at its deadline.",
 	"effect.resume":       "Returns %s of %s to its terms. If its time has passed, holdd acts now.",

@@ -76,6 +76,9 @@ type EventData struct {
 	// of hold.requires_action, and of hold.expiring of such a hold: where its
 	// cardholder can go on
 	CardholderLink string `json:"cardholder_link,omitempty"`
+	// of hold.partly_captured: what this capture took, in minor units; absent if
+	// another system took it
+	Amount int64 `json:"amount,omitempty"`
 
 	Rejection *RequestRejection `json:"rejection,omitempty"` // of inbox.rejected, metadata.rejected
 	// of reconcile.orphan, authorization.abandoned, authorization.unresolved
@@ -176,7 +179,7 @@ func encodeEvents(
 		if e.Type == hold.EventExpiring {
 			env.Data.Threshold = e.Threshold.String()
 		}
-		env.Data.Detail, env.Data.CardholderLink = e.Detail, e.CardholderLink
+		env.Data.Detail, env.Data.CardholderLink, env.Data.Amount = e.Detail, e.CardholderLink, e.Amount
 		out = append(out, mustMarshalEnvelope(env))
 	}
 	return out

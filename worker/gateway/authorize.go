@@ -144,7 +144,13 @@ func cardOptionsParams(au *hold.AuthorizeParams) *stripe.PaymentIntentPaymentMet
 	if au.Extended {
 		card.RequestExtendedAuthorization = stripe.String("if_available")
 	}
-	if card.CVCToken == nil && card.RequestExtendedAuthorization == nil {
+	if au.Multicapture {
+		card.RequestMulticapture = stripe.String("if_available")
+	}
+	if au.Overcapture {
+		card.RequestOvercapture = stripe.String("if_available")
+	}
+	if *card == (stripe.PaymentIntentPaymentMethodOptionsCardParams{}) {
 		return nil
 	}
 	return &stripe.PaymentIntentPaymentMethodOptionsParams{Card: card}

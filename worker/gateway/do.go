@@ -52,8 +52,8 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	}
 }
 
-// captureIntent captures an intent. It is final: Stripe releases the rest of
-// the amount.
+// captureIntent captures an intent. Stripe releases the rest of the amount,
+// unless the call keeps it.
 func (g *Gateway) captureIntent(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentCaptureParams{}
 	switch {
@@ -61,6 +61,9 @@ func (g *Gateway) captureIntent(ctx context.Context, c hold.Call) hold.Answer {
 		p.AmountToCapture, p.FinalCapture = stripe.Int64(0), stripe.Bool(true)
 	case c.Amount != 0:
 		p.AmountToCapture = &c.Amount
+	}
+	if c.KeepRest {
+		p.FinalCapture = stripe.Bool(false)
 	}
 	setCaptureParams(p, c.CaptureParams)
 	params := func(ctx context.Context) stripe.ParamsContainer {

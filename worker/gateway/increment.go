@@ -30,6 +30,15 @@ func validateIncrementCall(c *hold.Call) string {
 	return validateMutatingCall(c)
 }
 
+// maxCapturable returns the most that may be captured of a charge in all, 0
+// without overcapture. A card that was read by a terminal names none.
+func maxCapturable(d *stripe.ChargePaymentMethodDetails) int64 {
+	if c := d.Card; c != nil && c.Overcapture != nil && c.Overcapture.Status == "available" {
+		return max(0, c.Overcapture.MaximumAmountCapturable)
+	}
+	return 0
+}
+
 // cardFeatures returns what a charge allows beyond one capture.
 func cardFeatures(d *stripe.ChargePaymentMethodDetails) hold.CardFeatures {
 	const available = "available"

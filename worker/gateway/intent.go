@@ -52,7 +52,7 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 	if c := pi.LatestCharge; c != nil && c.PaymentMethodDetails != nil {
 		d := c.PaymentMethodDetails
 		in.PaymentMethodType = identifierOrEmpty(string(d.Type))
-		in.Features = cardFeatures(d)
+		in.Features, in.MaxCapturable = cardFeatures(d), maxCapturable(d)
 		in.Reusable = in.Reusable || d.Card != nil && d.Card.Mandate != ""
 		switch {
 		case d.Card != nil && d.Card.CaptureBefore > 0:

@@ -32,6 +32,9 @@ func validateCall(c *hold.Call) string {
 		if c.ReleaseRest && c.Amount != 0 {
 			return "invalid capture amount: a capture that releases the rest has none"
 		}
+		if c.KeepRest && c.Amount == 0 {
+			return "missing capture amount: a capture that keeps the rest names one"
+		}
 		if reason := validateMutatingCall(c); reason != "" {
 			return reason
 		}

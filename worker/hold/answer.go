@@ -22,8 +22,8 @@ type PaymentIntent struct {
 	Status           PaymentIntentStatus
 	Amount           int64
 	AmountCapturable int64
-	// AmountReceived is what was captured so far. Above zero while the status
-	// is requires_capture, it means that another system captured a part.
+	// AmountReceived is what was captured so far, by any system. It can be above
+	// zero while the status is requires_capture.
 	AmountReceived     int64
 	Currency           string
 	CancellationReason string
@@ -35,6 +35,7 @@ type PaymentIntent struct {
 	Review             string       // id of the fraud review while it is open
 	SingleCapture      bool         // the charge was read and can be captured only once
 	Features           CardFeatures // of the charge, if it was read
+	MaxCapturable      int64        // of the charge, with FeatureOvercapture
 	Customer           string       // id
 	PaymentMethod      string       // id
 	// Reusable says that the card may be authorized without the cardholder: it
@@ -203,7 +204,9 @@ type Call struct {
 	CancellationReason string
 	// ReleaseRest makes a capture take nothing and release what is left after
 	// earlier captures.
-	ReleaseRest   bool
+	ReleaseRest bool
+	// KeepRest makes a capture leave the rest held (final_capture=false).
+	KeepRest      bool
 	CaptureParams CaptureParams     // of a capture
 	Key           string            // idempotency key; empty for a read
 	Metadata      map[string]string // of an update: pairs to set; an empty value removes one

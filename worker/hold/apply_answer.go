@@ -49,10 +49,11 @@ func recordAttempt(h *Hold, call Call, a Answer, now time.Time) {
 }
 
 func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
-	if call.Op == OpIncrement {
-		if d, ok := applyIncrementAnswer(h, a, now); ok {
-			return d
-		}
+	if d, ok := applyIncrementAnswer(h, call, a, now); ok {
+		return d
+	}
+	if d, ok := applyPartAnswer(h, call, a, now); ok {
+		return d
 	}
 	switch a.Kind {
 	case AnswerOK:
@@ -125,9 +126,9 @@ func applyAnsweredIntent(h Hold, call Call, a Answer, ours bool, now time.Time) 
 	}
 }
 
-// applyReadStillHeld handles a read that shows the money held. It proves that
-// no request of this generation had an effect, so the next one may use a new
-// key.
+// applyReadStillHeld handles a read that shows the money held. Unless it shows
+// that a part was captured, it proves that no request of this generation had an
+// effect, so the next one may use a new key.
 func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 	if in.AmountCapturable <= 0 {
 		h.ReadFirst = true
@@ -138,6 +139,9 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 			return d
 		}
 	}
+	if d, ok := applyPartRead(h, in, now); ok {
+		return d
+	}
 	last := lastHistoryEntry(&h, HistoryAttempt)
 	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
 		// The lost request may still take effect: this read proves nothing.
@@ -145,16 +149,12 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 		releaseClaim(&h)
 		return Decision{Hold: h}
 	}
-	sent := h.Sent.Count > 0 || h.Sent.Unknown
+	sent := isUnresolved(&h, now)
 	refused := sent && (last.Answer == AnswerUnexpectedState || last.Answer == AnswerChargeGone)
-	if sent {
-		h.Generation++
-		h.Retries++
-	}
+	beginNextGeneration(&h, now)
 	if refused {
 		h.Refusals++
 	}
-	h.Sent, h.ReadFirst, h.InconclusiveReads = IdempotencyKeyUsage{}, false, 0
 	d := applyHeldIntent(h, in, now)
 	switch {
 	case refused && d.Again && h.Refusals >= maxRefusals:
@@ -190,7 +190,11 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 	h.CancellationReason = ""
 	switch {
 	case in.Status == StatusSucceeded:
-		cause, note = recordCapture(&h, in, ours, confirmed)
+		var released bool
+		if cause, note, released = recordRestReleased(&h, in, ours, confirmed,
+			now); !released {
+			cause, note = recordCapture(&h, in, ours, confirmed)
+		}
 	case in.ExpiredByNetwork():
 		state, cause, event = Expired, CauseExpired, EventExpired
 	default:
@@ -210,7 +214,8 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 		h.Amount = in.Amount
 	}
 	h.State, h.SettledAt, h.Reason = state, now, cause
-	h.Increment, h.Features = Increment{}, 0
+	h.Increment, h.Features, h.MaxCapturable = Increment{}, 0, 0
+	dropPart(&h)
 	h.NextOp, h.NextAt, h.ReadFirst, h.Sent.Unknown = 0, time.Time{}, false, false
 	h.Revision++
 	by := "holdd"
@@ -229,7 +234,7 @@ func recordCapture(
 	h *Hold, in *PaymentIntent, ours bool, confirmed *Call,
 ) (cause Cause, note string) {
 	want, _ := captureAmount(h)
-	own := in.AmountReceived - h.CapturedElsewhere
+	own := in.AmountReceived - capturedSoFar(h)
 	if confirmed != nil && (want > 0 || confirmed.ReleaseRest) {
 		own = min(confirmed.Amount, in.AmountReceived)
 	}
@@ -237,9 +242,11 @@ func recordCapture(
 	if !ours || h.NextOp != OpCapture || own <= 0 || want > 0 && own != want {
 		cause, note, own = CauseElsewhere, capturedElsewhereNote(h, ours, want, in), 0
 	}
-	h.CapturedAmount, h.CapturedElsewhere = in.AmountReceived, in.AmountReceived-own
+	parts := ownParts(h)
+	h.CapturedAmount = in.AmountReceived
+	h.CapturedElsewhere = max(0, in.AmountReceived-own-parts)
 	if own > 0 && h.CapturedElsewhere > 0 {
-		note = FormatAmount(own, in.Currency) + " captured by holdd, " +
+		note = FormatAmount(own+parts, in.Currency) + " captured by holdd, " +
 			FormatAmount(h.CapturedElsewhere, in.Currency) + " by another system"
 	}
 	return cause, note
@@ -250,7 +257,7 @@ func recordCapture(
 // was one.
 func capturedElsewhereNote(h *Hold, ours bool, want int64, in *PaymentIntent) string {
 	note := FormatAmount(in.AmountReceived, in.Currency) + " captured by another system"
-	if ours && h.NextOp == OpCapture && want > 0 && in.AmountReceived >= h.CapturedElsewhere+want {
+	if ours && h.NextOp == OpCapture && want > 0 && in.AmountReceived >= capturedSoFar(h)+want {
 		note += "; a request of holdd's for " + FormatAmount(want, in.Currency) +
 			" may be part of it"
 	}
@@ -373,6 +380,7 @@ func requireAttention(h Hold, cause Cause, note string, now time.Time) Decision 
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, cause
 	h.Increment = Increment{}
+	dropPart(&h)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: "holdd",
 		Cause: cause, Note: note})

@@ -23,6 +23,7 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 		d := applyHeldIntent(h, in, now)
 		d.Unchanged = len(d.Events) == 0 && old.Verified && d.Hold.Revision == old.Revision &&
 			d.Hold.SingleCapture == old.SingleCapture && d.Hold.Features == old.Features &&
+			d.Hold.MaxCapturable == old.MaxCapturable &&
 			d.Hold.ExpiresAt.Equal(old.ExpiresAt)
 		return d.applyReviewFromIntent(in, now)
 	case StatusProcessing:
@@ -98,12 +99,15 @@ func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 }
 
 // excessTermsCause returns the cause for attention if the terms ask for more
-// than Stripe holds: the amount to capture, or a fee or a transfer above what a
-// capture would take. 0 if they do not.
+// than Stripe holds or offers: the amount to capture, captures in parts, or a fee
+// or a transfer above what a capture would take. 0 if they do not.
 func excessTermsCause(h *Hold) (cause Cause, note string) {
-	if h.CaptureAmount > authorizedTotal(h) {
+	if h.CaptureAmount > maxCaptureTotal(h) {
 		return CauseAmountTooLarge, "wanted " + FormatAmount(h.CaptureAmount, h.Currency) +
 			", holds " + FormatAmount(authorizedTotal(h), h.Currency)
+	}
+	if lacksMulticapture(h) {
+		return CauseUnavailable, "cannot be captured in parts: " + multicaptureHint
 	}
 	if err := checkHoldCaptureParams(h); err != nil {
 		return CauseFeeTooLarge, err.Error()

@@ -22,18 +22,21 @@ type AuthorizeRequest struct {
 	OffSession            bool   `json:"off_session,omitempty" doc:"The cardholder is not present: a bank that requires authentication declines with authentication_required"`
 	CVCToken              string `json:"cvc_token,omitempty" doc:"A security code that the cardholder entered again, as a token of Stripe.js; used once"`
 	ExtendedAuthorization bool   `json:"extended_authorization,omitempty" doc:"Request up to 30 days, if the card and the account allow it"`
+	Multicapture          bool   `json:"multicapture,omitempty" doc:"Request that the hold can be captured in parts, if the card and the account allow it"`
+	Overcapture           bool   `json:"overcapture,omitempty" doc:"Request that more than the amount can be captured, such as a tip, if the card and the account allow it"`
 	Description           string `json:"description,omitempty" doc:"Shown in Stripe's Dashboard"`
 	ReceiptEmail          string `json:"receipt_email,omitempty" doc:"Where Stripe sends the receipt"`
 	ReturnURL             string `json:"return_url,omitempty" doc:"Where the bank returns the cardholder's browser. Without it, your page shows the authentication with Stripe.js"`
 
-	Reference     string            `json:"reference,omitempty" doc:"Your booking; searchable by prefix" example:"BK-2071"`
-	CaptureAt     string            `json:"capture_at,omitempty" doc:"When to capture. RFC 3339, or a local time with time_zone"`
-	CancelAt      string            `json:"cancel_at,omitempty" doc:"When to release instead"`
-	TimeZone      string            `json:"time_zone,omitempty" doc:"IANA zone of local times"`
-	CaptureAmount int64             `json:"capture_amount,omitempty" doc:"Capture only this much, in minor units; the rest is released"`
-	OnExpiry      string            `json:"on_expiry,omitempty" doc:"What to do with a hold that is still open near its deadline: cancel (default), capture or alert"`
-	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Keeps the amount held after the authorization ends. The card is saved for the customer, and an extended authorization is requested"`
-	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own; the PaymentIntent gets them as well"`
+	Reference     string                `json:"reference,omitempty" doc:"Your booking; searchable by prefix" example:"BK-2071"`
+	CaptureAt     string                `json:"capture_at,omitempty" doc:"When to capture. RFC 3339, or a local time with time_zone"`
+	CancelAt      string                `json:"cancel_at,omitempty" doc:"When to release instead"`
+	TimeZone      string                `json:"time_zone,omitempty" doc:"IANA zone of local times"`
+	CaptureAmount int64                 `json:"capture_amount,omitempty" doc:"Capture only this much, in minor units; the rest is released"`
+	OnExpiry      string                `json:"on_expiry,omitempty" doc:"What to do with a hold that is still open near its deadline: cancel (default), capture or alert"`
+	Captures      []CaptureStageRequest `json:"captures,omitempty" maxItems:"50" doc:"Captures in parts. Multicapture is requested for the card. Without it, the hold requires attention" nullable:"false"`
+	Renewal       *RenewalRequest       `json:"renewal,omitempty" doc:"Keeps the amount held after the authorization ends. The card is saved for the customer, and an extended authorization is requested"`
+	Metadata      map[string]string     `json:"metadata,omitempty" doc:"Up to 20 pairs of your own; the PaymentIntent gets them as well"`
 }
 
 // ConfirmRequest is a request to confirm an authorization after the cardholder
@@ -61,6 +64,8 @@ type AuthorizeParams struct {
 	// cardholder.
 	ErrorOnRequiresAction bool
 	Extended              bool
+	Multicapture          bool
+	Overcapture           bool
 	CVCToken              Secret
 	Description           string
 	ReceiptEmail          string
@@ -165,6 +170,7 @@ func (req *AuthorizeRequest) Validate(
 		Customer:      req.Customer, SetupFutureUsage: use,
 		OffSession: req.OffSession,
 		Extended:   req.ExtendedAuthorization || req.Renewal != nil, CVCToken: NewSecret(req.CVCToken),
+		Multicapture: req.Multicapture || len(req.Captures) > 1, Overcapture: req.Overcapture,
 		Description:  req.Description,
 		ReceiptEmail: req.ReceiptEmail, ReturnURL: req.ReturnURL, Metadata: pairs,
 	}, nil
@@ -184,12 +190,13 @@ func (req *AuthorizeRequest) validateTermsAndMetadata(
 		Currency: req.Currency, CaptureAt: req.CaptureAt,
 		CancelAt: req.CancelAt, TimeZone: req.TimeZone,
 		CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry, Metadata: req.Metadata,
-		Renewal: req.Renewal}
+		Renewal: req.Renewal, Captures: req.Captures}
 	valid, err := terms.validateTerms(now)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, check := range []func() error{
+		func() error { return checkCaptureAmount(req.CaptureAmount, valid.Amount, valid.Currency) },
 		func() error { return checkMinAmount(valid.Amount, valid.Currency) },
 		func() error { return checkReservedKeys(valid.Metadata) },
 		req.checkCustomerAndDescription,
@@ -253,6 +260,9 @@ func newIntentMetadata(d *ValidRequest, attempt string) (map[string]string, erro
 		CaptureAmount: d.CaptureAmount, OnExpiry: d.OnExpiry, Metadata: d.Metadata}
 	if !d.Renewal.Until.IsZero() {
 		h.Renewal = newRenewal(d.Renewal)
+	}
+	if len(d.Captures) > 0 {
+		setPlan(&h, d.Captures, 0)
 	}
 	pairs, fits := MetadataDiff(&h, d.Metadata)
 	maps.Copy(pairs, d.Metadata)

@@ -17,8 +17,9 @@ type TermsWarning struct {
 // NearDeadlineWarnings returns what the caller should know about the terms of
 // an open hold whose deadline is known.
 func NearDeadlineWarnings(h *Hold, r DecisionRules) []TermsWarning {
-	if h.State.Final() || h.CaptureAt.IsZero() || h.CancelWanted || !isDeadlineKnown(h) ||
-		isRenewedUntil(h, h.CaptureAt) || !h.CaptureAt.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {
+	at := lastCaptureTime(h)
+	if h.State.Final() || at.IsZero() || h.CancelWanted || !isDeadlineKnown(h) ||
+		isRenewedUntil(h, at) || !at.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {
 		return nil
 	}
 	deadline := h.ExpiresAt.UTC()
@@ -34,8 +35,9 @@ func isDeadlineKnown(h *Hold) bool { return h.Verified || h.ExpiresSource == Sou
 // capturesTooLate reports whether the deadline is known and the capture job may
 // run only after it: a capture at the hold's own time would lapse.
 func capturesTooLate(h *Hold, r DecisionRules) bool {
-	return !h.CaptureAt.IsZero() && isDeadlineKnown(h) && !isRenewedUntil(h, h.CaptureAt) &&
-		h.CaptureAt.After(h.ExpiresAt.Add(-r.CaptureInterval))
+	at := lastCaptureTime(h)
+	return !at.IsZero() && isDeadlineKnown(h) && !isRenewedUntil(h, at) &&
+		at.After(h.ExpiresAt.Add(-r.CaptureInterval))
 }
 
 // RefuseLateCapture refuses a request that sets a capture_at which would
@@ -45,13 +47,14 @@ func (d Decision) RefuseLateCapture(
 	before *Hold, now time.Time, r DecisionRules,
 ) (Decision, error) {
 	h := &d.Hold
-	if d.Unchanged || h.CaptureAt.Equal(before.CaptureAt) || !h.CaptureAt.After(now) ||
+	at := lastCaptureTime(h)
+	if d.Unchanged || at.Equal(lastCaptureTime(before)) || !at.After(now) ||
 		!capturesTooLate(h, r) {
 		return d, nil
 	}
 	p := newProblem(AfterDeadline, "capture_at",
 		"%s is less than %s before %s, when the authorization ends (%s): send an earlier time",
-		h.CaptureAt.Format(time.RFC3339), formatDuration(r.CaptureInterval),
+		at.Format(time.RFC3339), formatDuration(r.CaptureInterval),
 		h.ExpiresAt.Format(time.RFC3339), h.ExpiresSource)
 	p.Deadline = h.ExpiresAt
 	return Decision{}, p

@@ -36,8 +36,13 @@ type TransferDataPatch struct {
 
 // CaptureRequest is a request to capture a hold now.
 type CaptureRequest struct {
-	Amount int64 `json:"amount,omitempty" doc:"Amount to capture, in minor units. The rest is released. Default: the amount of the hold's terms" example:"12500"`
+	Amount int64 `json:"amount,omitempty" doc:"Amount to capture, in minor units. The rest is released, unless final is false. After captures in parts it comes on top of them. Default: the amount of the hold's terms" example:"12500"`
+	Final  *bool `json:"final,omitempty" doc:"false keeps the rest held for further captures, where the charge allows multicapture. It needs amount, and an Idempotency-Key or If-Match. Default: true"`
 	CaptureParamsPatch
+
+	// RequestKey is the idempotency key of the request. The hold remembers that
+	// of a capture that keeps the rest.
+	RequestKey string `json:"-"`
 }
 
 // maxStatementDescriptor is Stripe's limit for prefix and suffix together.
@@ -211,6 +216,9 @@ func checkHoldCaptureParams(h *Hold) error {
 
 // expectedCaptureAmount returns the amount that a capture of the hold takes.
 func expectedCaptureAmount(h *Hold) (n int64, known bool) {
+	if least := smallestStage(h); least > 0 {
+		return least, true
+	}
 	n, releaseRest := captureAmount(h)
 	if n == 0 && !releaseRest {
 		n = h.Amount

@@ -1,7 +1,6 @@
 package hold
 
 import (
-	"cmp"
 	"maps"
 	"time"
 )
@@ -9,15 +8,17 @@ import (
 // Patch is a change of a hold's terms. Omitted fields stay; an empty time
 // clears it. Setting one time clears the other.
 type Patch struct {
-	CaptureAt     *string           `json:"capture_at,omitempty" doc:"New time to capture; an empty string clears it"`
-	CancelAt      *string           `json:"cancel_at,omitempty" doc:"New time to release; an empty string clears it"`
-	TimeZone      string            `json:"time_zone,omitempty" doc:"IANA zone of local times"`
-	CaptureAmount *int64            `json:"capture_amount,omitempty" doc:"Capture only this much; 0 means everything"`
-	OnExpiry      *string           `json:"on_expiry,omitempty" doc:"cancel, capture or alert"`
-	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Replaces the renewal terms"`
-	Reference     *string           `json:"reference,omitempty"`
-	Metadata      map[string]string `json:"metadata,omitempty" doc:"Pairs to set; an empty value removes a pair"`
-	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
+	CaptureAt     *string         `json:"capture_at,omitempty" doc:"New time to capture; an empty string clears it"`
+	CancelAt      *string         `json:"cancel_at,omitempty" doc:"New time to release; an empty string clears it"`
+	TimeZone      string          `json:"time_zone,omitempty" doc:"IANA zone of local times"`
+	CaptureAmount *int64          `json:"capture_amount,omitempty" doc:"Capture only this much; 0 means everything"`
+	OnExpiry      *string         `json:"on_expiry,omitempty" doc:"cancel, capture or alert"`
+	Renewal       *RenewalRequest `json:"renewal,omitempty" doc:"Replaces the renewal terms"`
+	// Captures is nil if it stays.
+	Captures  []CaptureStageRequest `json:"captures,omitzero" required:"false" maxItems:"50" doc:"Replaces the planned captures that are still to come. An empty list ends them" nullable:"false"`
+	Reference *string               `json:"reference,omitempty"`
+	Metadata  map[string]string     `json:"metadata,omitempty" doc:"Pairs to set; an empty value removes a pair"`
+	Confirm   bool                  `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
 	CaptureParamsPatch
 }
 
@@ -29,13 +30,16 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 			return err
 		}
 	}
+	if err := p.applyStages(h, now); err != nil {
+		return err
+	}
 	if err := p.applyActionTimes(h, now); err != nil {
 		return err
 	}
 	if p.CaptureAmount != nil {
 		h.CaptureAmount = *p.CaptureAmount
 	}
-	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(h), h.Currency); err != nil {
+	if err := checkHoldCaptureAmount(h); err != nil {
 		return err
 	}
 	var err error
@@ -120,6 +124,9 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	if h.NextOp == OpIncrement {
 		return Decision{}, incrementPendingProblem(&h)
 	}
+	if err := checkNoPartPending(&h); err != nil {
+		return Decision{}, err
+	}
 	old := h
 	now = now.UTC().Truncate(time.Millisecond)
 	if err := p.applyTo(&h, now); err != nil {
@@ -127,7 +134,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	}
 	timeSent := p.CaptureAt != nil || p.CancelAt != nil
 	timed := !h.ActionTime().Equal(old.ActionTime()) ||
-		h.CaptureAt.IsZero() != old.CaptureAt.IsZero()
+		h.CaptureAt.IsZero() != old.CaptureAt.IsZero() || !samePlan(&h, &old)
 	money := timed || !haveSameCaptureTerms(&h, &old)
 	if old.CancelWanted && (money || timeSent) {
 		return Decision{}, cancelAcceptedProblem(&h, "reschedule")
@@ -174,6 +181,9 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 // terms. A request for what is already captured changes nothing. After an
 // accepted cancel it is refused. Errors are *[Problem].
 func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Decision, error) {
+	if req.Final != nil && !*req.Final {
+		return h.requestPart(req, by, now)
+	}
 	if h.State == Captured && !h.CancelWanted && isCapturedAsRequested(&h, &req) {
 		return Decision{Hold: h, Unchanged: true}, nil
 	}
@@ -186,11 +196,14 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 	if h.State == Paused || h.Increment.Paused {
 		return Decision{}, newProblem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
 	}
+	if err := checkNoPartPending(&h); err != nil {
+		return Decision{}, err
+	}
 	old := h
 	if req.Amount != 0 {
-		h.CaptureAmount = req.Amount
+		h.CaptureAmount = totalOfFinal(&h, req.Amount)
 	}
-	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
+	if err := checkHoldCaptureAmount(&h); err != nil {
 		return Decision{}, err
 	}
 	var err error
@@ -216,7 +229,10 @@ func isCapturedAsRequested(h *Hold, req *CaptureRequest) bool {
 	if err != nil || !params.Equal(&h.CaptureParams) {
 		return false
 	}
-	want := cmp.Or(req.Amount, h.CaptureAmount)
+	want := h.CaptureAmount
+	if req.Amount != 0 {
+		want = req.Amount + ownParts(h)
+	}
 	if want == 0 {
 		return h.CapturedAmount > h.CapturedElsewhere && h.CapturedAmount == authorizedTotal(h)
 	}
@@ -226,7 +242,8 @@ func isCapturedAsRequested(h *Hold, req *CaptureRequest) bool {
 // haveSameCaptureTerms reports whether a capture of both states of a hold is
 // the same.
 func haveSameCaptureTerms(h, other *Hold) bool {
-	return h.CaptureAmount == other.CaptureAmount && h.CaptureParams.Equal(&other.CaptureParams)
+	return h.CaptureAmount == other.CaptureAmount && samePlan(h, other) &&
+		h.CaptureParams.Equal(&other.CaptureParams)
 }
 
 // RequestCancel schedules a cancel now. Once it is accepted, nothing captures
@@ -261,6 +278,7 @@ func scheduleOpNow(h Hold, op Op, by string, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
 	requireReadAfterAttention(&h)
 	dropped := dropIncrement(&h, now)
+	dropPart(&h)
 	h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, op, now, CauseTrigger
 	resetRetryCounters(&h)
 	h.Revision++
@@ -285,6 +303,7 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 		return Decision{}, cancelAcceptedProblem(&h, "pause")
 	}
 	dropped := dropIncrement(&h, now)
+	dropPart(&h)
 	h.State, h.NextOp, h.NextAt, h.Reason = Paused, 0, time.Time{}, cause
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})

@@ -36,6 +36,8 @@ const (
 	EventIncremented  EventType = "hold.incremented"
 	// the authorized amount is the old one
 	EventIncrementFailed EventType = "hold.increment_failed"
+	// a part is captured, and the rest stays held
+	EventPartlyCaptured EventType = "hold.partly_captured"
 	// a new authorization holds the money
 	EventRenewed EventType = "hold.renewed"
 	// the bank requires the cardholder for the renewal
@@ -54,6 +56,9 @@ type Event struct {
 	// CardholderLink leads the cardholder to the page on which the renewal goes
 	// on. The committer adds it.
 	CardholderLink string
+	// Amount of hold.partly_captured is what this capture took, in minor units;
+	// 0 if another system took it.
+	Amount int64
 }
 
 // Decision is what follows from something that happened to a hold. It takes
@@ -104,6 +109,7 @@ func (d *Decision) addAfterDeadlineWarning(now time.Time) {
 func planNextOp(h *Hold, now time.Time) {
 	resetRetryCounters(h)
 	h.Increment = Increment{}
+	dropPart(h)
 	switch {
 	case h.CancelWanted:
 		h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, OpCancel, now, CauseTrigger

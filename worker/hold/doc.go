@@ -12,11 +12,11 @@
 //	scheduled -> waiting                      its time is cleared, or on_expiry no longer applies
 //	scheduled -> paused                       a pause is requested, or on_expiry no longer applies
 //	ready     -> working                      a worker claims it
-//	working   -> scheduled                    nothing happened at Stripe: retry later
+//	working   -> scheduled                    nothing happened at Stripe: retry later; or a part is captured
 //	working   -> working                      the outcome is unknown: retry later, closed to changes
 //	working   -> captured, canceled, expired  Stripe says so
 //	working   -> attention                    holdd may do nothing more by itself
-//	working   -> waiting, paused              read at the deadline and still held, or the deadline is later than assumed
+//	working   -> waiting, paused              read at the deadline and still held, the deadline is later than assumed, or a part is captured
 //	paused    -> scheduled                    resumed, or on_expiry is due
 //	paused    -> waiting                      resumed with no time set
 //	paused    -> working                      the deadline has passed: Stripe is read
@@ -39,8 +39,8 @@
 //   - One effect has one idempotency key ([Hold.NextCall]): hold, operation,
 //     digest of the parameters, generation. The record alone determines it.
 //   - The generation changes only after a read that shows the money still held.
-//     Every request is final, so a late duplicate of an earlier generation
-//     meets an unexpected state and changes nothing.
+//     Every request but a capture in parts is final, so a late duplicate of an
+//     earlier generation meets an unexpected state and changes nothing.
 //   - A missing, broken or 5xx answer is [AnswerUnknown]. The hold then stays
 //     Working and closed to changes until Stripe has been read.
 //   - A 404 proves nothing about a request that was sent. The hold stays closed
@@ -56,6 +56,11 @@
 //   - An increment names the new total, so a duplicate changes nothing. It is
 //     tried for ten minutes, but never beyond the hold's own time or that of
 //     on_expiry. Whatever becomes of it, the hold returns to its own terms.
+//   - A capture that keeps the rest (Staged) has a total to reach as well. Before
+//     it, and after a lost reply, Stripe is read: what it has received says what
+//     is missing. Its key stays until Stripe may have forgotten it, or has stored
+//     an answer without effect, because a late duplicate under a new key would
+//     take the part twice.
 //   - An accepted cancel is final (Hold.CancelWanted): nothing captures that
 //     hold.
 //   - on_expiry acts only on holds that nothing else will act on in time. It

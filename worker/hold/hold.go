@@ -214,7 +214,8 @@ type Hold struct {
 	CreatedAt      time.Time
 	SettledAt      time.Time
 	CapturedAmount int64 // by holdd and other systems
-	// CapturedElsewhere is what other systems captured, as far as is known.
+	// CapturedElsewhere is what other systems captured, as far as is known. Of an
+	// open hold, [CapturedSoFar] has what holdd captured as well.
 	CapturedElsewhere int64
 	// CancellationReason is the reason that a cancel sends. Of a canceled hold
 	// it is the reason that Stripe has.
@@ -225,7 +226,9 @@ type Hold struct {
 	SingleCapture  bool
 	Features       CardFeatures // of the charge, as it was last read
 	Increment      Increment    // requested, and without an outcome
+	MaxCapturable  int64        // with FeatureOvercapture: the most that may be captured in all
 	Renewal        *Renewal     // nil without renewal terms; see editRenewal
+	Staged         *Staged      // nil unless captured in parts; see editStaged
 	Acknowledged   bool         // further warnings are silenced
 	CancelWanted   bool         // a cancel was accepted: nothing may capture any more
 	Mirrored       bool         // the intent's metadata has the terms
@@ -288,10 +291,11 @@ const (
 	HistoryObserved
 	HistoryOutcome
 	HistoryIncrement // the outcome of an increment
+	HistoryPart      // a capture that kept the rest
 )
 
 var historyKindNames = [...]string{"", "scheduled", "changed", "triggered", "paused", "resumed",
-	"acknowledged", "attempt", "observed", "outcome", "increment"}
+	"acknowledged", "attempt", "observed", "outcome", "increment", "partly_captured"}
 
 func (k HistoryKind) String() string { return enumName(historyKindNames[:], int(k)) }
 

@@ -94,7 +94,7 @@ func (h Hold) RequestIncrement(
 	switch total := authorizedTotal(&h); {
 	case total == req.Amount && h.Verified:
 		return Decision{Hold: h, Unchanged: true}, nil // has it already
-	case h.CapturedElsewhere > 0:
+	case capturedSoFar(&h) > 0:
 		return Decision{}, newProblem(IncrementUnavailable, "",
 			"a part of hold %s is captured: the rest cannot be raised", h.ID)
 	case h.Features&FeaturesKnown != 0 && h.Features&FeatureIncremental == 0:
@@ -197,7 +197,10 @@ func reachesIncrement(h *Hold, in *PaymentIntent) bool {
 
 // applyIncrementAnswer decides what the answer to an increment means. ok is
 // false where it means the same as for any other request.
-func applyIncrementAnswer(h Hold, a Answer, now time.Time) (d Decision, ok bool) {
+func applyIncrementAnswer(h Hold, call Call, a Answer, now time.Time) (d Decision, ok bool) {
+	if call.Op != OpIncrement {
+		return Decision{}, false
+	}
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent == nil || !reachesIncrement(&h, a.Intent) {

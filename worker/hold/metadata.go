@@ -55,7 +55,7 @@ func RequestFromMetadata(
 	if req.CaptureAt == "" && req.CancelAt == "" && m[MetaWaiting] == "" && m[MetaPaused] == "" &&
 		amount == "" && req.OnExpiry == "" && req.Reference == "" && fee == "" && transfer == "" &&
 		req.StatementDescriptorSuffix == "" && m[MetaCaptureMetadata] == "" &&
-		m[MetaRenewalUntil] == "" {
+		m[MetaRenewalUntil] == "" && m[MetaCaptures] == "" {
 		return req, false, false, nil
 	}
 	for _, a := range []struct {
@@ -71,6 +71,9 @@ func RequestFromMetadata(
 		}
 	}
 	if req.Renewal, err = readRenewalMetadata(m); err != nil {
+		return req, false, true, err
+	}
+	if err = readStagesMetadata(m, &req); err != nil {
 		return req, false, true, err
 	}
 	if req.Metadata, err = readMetadataPairs(m, MetaMetadata); err != nil {
@@ -103,22 +106,38 @@ func parseMetadataAmount(key, s string) (int64, error) {
 // readMetadataPairs decodes the pairs that [writeMetadataPairs] has written
 // under key.
 func readMetadataPairs(m map[string]string, key string) (pairs map[string]string, err error) {
-	var text strings.Builder
-	for i := 1; ; i++ {
-		piece, there := m[metadataPieceKey(key, i)]
-		if !there {
-			break
-		}
-		text.WriteString(piece)
-	}
-	if text.Len() == 0 {
+	text := joinMetadataPieces(m, key)
+	if text == "" {
 		return nil, nil
 	}
-	if err := json.Unmarshal([]byte(text.String()), &pairs); err != nil {
+	if err := json.Unmarshal([]byte(text), &pairs); err != nil {
 		return nil, newProblem(InvalidMetadata, key,
 			"invalid metadata: want a JSON object of strings")
 	}
 	return pairs, nil
+}
+
+// joinMetadataPieces returns the text that [splitMetadataValue] has written under
+// key.
+func joinMetadataPieces(m map[string]string, key string) string {
+	var text strings.Builder
+	for i := 1; ; i++ {
+		piece, there := m[metadataPieceKey(key, i)]
+		if !there {
+			return text.String()
+		}
+		text.WriteString(piece)
+	}
+}
+
+// splitMetadataValue adds a text to m, in pieces that each fit a value. A limit
+// in bytes holds whether Stripe counts bytes or characters.
+func splitMetadataValue(m map[string]string, key, text string) {
+	for i := 1; text != ""; i++ {
+		piece := truncateUTF8(text, stripeMetadataValue)
+		m[metadataPieceKey(key, i)] = piece
+		text = text[len(piece):]
+	}
 }
 
 // writeMetadataPairs adds pairs to m as JSON, in pieces that each fit a value.
@@ -130,13 +149,7 @@ func writeMetadataPairs(m map[string]string, key string, pairs map[string]string
 	if err != nil {
 		return err
 	}
-	rest := string(b)
-	for i := 1; rest != ""; i++ {
-		// a limit in bytes holds whether Stripe counts bytes or characters
-		piece := truncateUTF8(rest, stripeMetadataValue)
-		m[metadataPieceKey(key, i)] = piece
-		rest = rest[len(piece):]
-	}
+	splitMetadataValue(m, key, string(b))
 	return nil
 }
 
@@ -195,13 +208,17 @@ func termsAsMetadata(h *Hold) (map[string]string, error) {
 			want[k] = strconv.FormatInt(n, 10)
 		}
 	}
-	if !h.CaptureAt.IsZero() {
+	planned := len(CaptureStages(h)) > 0
+	if !h.CaptureAt.IsZero() && !planned {
 		set(MetaCaptureAt, h.CaptureAt.UTC().Format(time.RFC3339Nano))
 	}
 	if !h.CancelAt.IsZero() {
 		set(MetaCancelAt, h.CancelAt.UTC().Format(time.RFC3339Nano))
 	}
-	amount(MetaCaptureAmount, h.CaptureAmount)
+	if !planned {
+		amount(MetaCaptureAmount, h.CaptureAmount)
+	}
+	writeStagesMetadata(want, h.Staged)
 	if h.OnExpiry != PolicyCancel {
 		set(MetaOnExpiry, h.OnExpiry.String())
 	}

@@ -14,7 +14,7 @@ import (
 var termKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAmount, MetaOnExpiry,
 	MetaReference, MetaPaused, MetaWaiting, MetaMetadata, MetaApplicationFee, MetaTransferAmount,
 	MetaDescriptorSuffix, MetaCaptureMetadata, MetaRenewalUntil, MetaRenewalMaxAmount,
-	MetaRenewalMaxRenewals, MetaRenewalOnFailure}
+	MetaRenewalMaxRenewals, MetaRenewalOnFailure, MetaCaptures, MetaCapturesFrom}
 
 // MetadataUpdate returns the pairs to write to the intent's metadata and the
 // idempotency key of that request. in is the metadata as read from Stripe, nil

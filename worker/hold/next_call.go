@@ -26,7 +26,8 @@ func (h *Hold) BeginClaim(since time.Time, takenOver bool) {
 	// capture with an amount would come on top of it, or a fee exceed what is
 	// left. Any other capture of everything needs no read: it takes only what
 	// is left.
-	needsAmount := h.CaptureAmount > 0 || h.CaptureParams.hasFeeOrTransfer()
+	total, _ := captureTarget(h)
+	needsAmount := total > 0 || h.CaptureParams.hasFeeOrTransfer()
 	if h.NextOp == OpCapture && needsAmount && !h.SingleCapture {
 		h.ReadFirst = true
 	}
@@ -79,7 +80,7 @@ func (h *Hold) NextCall(now time.Time) Call {
 		MayBeMissing: !h.Verified}
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	stale := sent && now.Sub(h.Sent.FirstAt) >= keyLifetime
-	if h.ReadFirst || stale || h.Amount == 0 || needsReadForIncrement(h, now) {
+	if h.ReadFirst || stale || h.Amount == 0 || needsReadForIncrement(h, now) || isPartReached(h) {
 		c.Op = OpRead
 	}
 	if h.CancelWanted && c.Op == OpCapture {
@@ -88,6 +89,7 @@ func (h *Hold) NextCall(now time.Time) Call {
 	switch c.Op {
 	case OpCapture:
 		c.Amount, c.ReleaseRest = captureAmount(h)
+		c.KeepRest = capturesPart(h)
 		c.CaptureParams = h.CaptureParams
 		c.Key = idempotencyKey(h, c)
 	case OpIncrement:
@@ -105,14 +107,14 @@ func (h *Hold) NextCall(now time.Time) Call {
 // amount; otherwise the amount that the caller stated, so that the cardholder
 // never pays more than the caller knew of. A fee or a transfer belongs to a
 // known amount, so the capture names it where another system may take a part.
-// releaseRest says that another system has reached the total already, so
-// nothing more may be captured.
+// releaseRest says that the total is reached already, so nothing more may be
+// captured.
 func captureAmount(h *Hold) (n int64, releaseRest bool) {
-	switch {
-	case h.CaptureAmount > 0 && h.CaptureAmount <= h.CapturedElsewhere:
-		return 0, true
-	case h.CaptureAmount > 0:
-		return h.CaptureAmount - h.CapturedElsewhere, false
+	switch total, final := captureTarget(h); {
+	case total > 0 && total <= capturedSoFar(h):
+		return 0, final
+	case total > 0:
+		return total - capturedSoFar(h), false
 	case h.Verified && (h.SingleCapture || !h.CaptureParams.hasFeeOrTransfer()):
 		return 0, false
 	default:
@@ -121,7 +123,7 @@ func captureAmount(h *Hold) (n int64, releaseRest bool) {
 }
 
 // authorizedTotal returns what was authorized in all, whoever captures it.
-func authorizedTotal(h *Hold) int64 { return h.Amount + h.CapturedElsewhere }
+func authorizedTotal(h *Hold) int64 { return h.Amount + capturedSoFar(h) }
 
 // keyLifetime is how long an idempotency key is used. Stripe keeps keys for at
 // least 24 h; the hour in between covers clock differences and slow requests.
@@ -149,6 +151,12 @@ func idempotencyKey(h *Hold, c Call) string {
 	}
 	binary.BigEndian.PutUint64(n[:], amount)
 	d.Write(n[:])
+	if c.KeepRest { // a later part of the same amount is another effect
+		total, _ := captureTarget(h)
+		binary.BigEndian.PutUint64(n[:], uint64(total))
+		d.Write([]byte("keep-rest"))
+		d.Write(n[:])
+	}
 	// The key of the reason abandoned stays that of releases that send no
 	// other.
 	if c.CancellationReason != ReasonAbandoned {

@@ -51,6 +51,10 @@ const (
 	RecordOfLaterRelease ProblemCode = "record_of_later_release"
 	NoActionRequired     ProblemCode = "no_action_required"
 
+	MulticaptureUnavailable ProblemCode = "multicapture_unavailable"
+	CapturesPlanned         ProblemCode = "captures_planned"
+	ConflictingTerms        ProblemCode = "conflicting_terms"
+
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"
 	IdempotencyKeyReused   ProblemCode = "idempotency_key_reused"

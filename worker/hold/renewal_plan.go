@@ -79,6 +79,8 @@ func cannotRenew(h *Hold, now time.Time) (Cause, string) {
 	case h.CaptureParams.hasFeeOrTransfer():
 		return CauseNotRenewable, "a new authorization would not have the account that the " +
 			"capture's fee or transfer belongs to"
+	case ownParts(h) > 0:
+		return CauseNotRenewable, "cannot renew: a part is captured"
 	case h.CapturedElsewhere > 0:
 		return CauseElsewhere, "cannot renew: " + partlyCapturedNote(h)
 	case r.MaxAmount > 0 && h.Amount > r.MaxAmount:

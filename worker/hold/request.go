@@ -35,6 +35,10 @@ type ScheduleRequest struct {
 	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
 	Renewal       *RenewalRequest   `json:"renewal,omitempty" doc:"Keeps the amount held after the authorization ends, by new authorizations of the saved card"`
 	CaptureParams
+
+	Captures []CaptureStageRequest `json:"captures,omitempty" maxItems:"50" doc:"Captures in parts, for an order that ships in parts, where the charge allows multicapture. Each is later than the one before; the last one releases the rest. They take the place of capture_at and capture_amount" nullable:"false"`
+
+	capturesFrom int64 // of metadata: what was captured before them
 }
 
 // ValidRequest is a validated request. It is not compared with Stripe yet.
@@ -48,6 +52,8 @@ type ValidRequest struct {
 	Metadata                     map[string]string
 	CaptureParams                CaptureParams
 	Renewal                      RenewalTerms // zero without any
+	Captures                     []CaptureStage
+	CapturesFrom                 int64 // captured before them; of terms found in metadata
 	// Confirm says that on_expiry may act at once. It is no term, so a repeated
 	// request may omit it.
 	Confirm bool
@@ -63,7 +69,8 @@ type ValidRequest struct {
 // NeedsStripeRead reports whether the request lacks something that a read at
 // Stripe would show.
 func (d *ValidRequest) NeedsStripeRead() bool {
-	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero() || !d.Renewal.Until.IsZero()
+	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero() || !d.Renewal.Until.IsZero() ||
+		len(d.Captures) > 1 || d.CaptureAmount > d.Amount
 }
 
 // Validate checks the request as far as possible without Stripe. Errors are
@@ -98,11 +105,8 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 	if err := checkAmount("amount", req.Amount, d.Currency); err != nil {
 		return nil, err
 	}
-	if err := checkCaptureAmount(req.CaptureAmount, req.Amount, d.Currency); err != nil {
-		return nil, err
-	}
 	var err error
-	if d.CaptureParams, err = req.validateCaptureParams(); err != nil {
+	if err = req.validateCapture(d, now); err != nil {
 		return nil, err
 	}
 	if d.Metadata, err = validateMetadata(req.Metadata); err != nil {
@@ -133,6 +137,20 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 	return d, nil
 }
 
+// validateCapture checks what captures take and send.
+func (req *ScheduleRequest) validateCapture(d *ValidRequest, now time.Time) (err error) {
+	// Only the charge says whether more than the amount may be captured.
+	if err = checkAmount("capture_amount", req.CaptureAmount, d.Currency); err != nil {
+		return err
+	}
+	d.CapturesFrom = req.capturesFrom
+	if d.Captures, err = req.validateStages(d.Currency, now); err != nil {
+		return err
+	}
+	d.CaptureParams, err = req.validateCaptureParams()
+	return err
+}
+
 // validateCaptureParams compares a fee and a transfer with the amount to
 // capture, if the request names one.
 func (req *ScheduleRequest) validateCaptureParams() (CaptureParams, error) {
@@ -143,7 +161,11 @@ func (req *ScheduleRequest) validateCaptureParams() (CaptureParams, error) {
 	if err := checkCaptureParams(&p); err != nil {
 		return p, err
 	}
-	if captured := cmp.Or(req.CaptureAmount, req.Amount); captured > 0 {
+	captured := cmp.Or(req.CaptureAmount, req.Amount)
+	for _, q := range req.Captures {
+		captured = min(cmp.Or(captured, q.Amount), q.Amount)
+	}
+	if captured > 0 {
 		return p, checkFeeAndTransfer(&p, captured)
 	}
 	return p, nil
@@ -183,7 +205,7 @@ func New(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Deci
 			return Decision{}, err
 		}
 	}
-	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
+	if err := placePlan(&h, valid); err != nil {
 		return Decision{}, err
 	}
 	tooLarge := checkHoldCaptureParams(&h)
@@ -233,6 +255,8 @@ func decideRecoveredTerms(
 	h Hold, valid *ValidRequest, tooLarge, late error, by string, now time.Time,
 ) (next Decision, follows bool, err error) {
 	switch {
+	case valid.FromMetadata && lacksMulticapture(&h):
+		return requireAttention(h, CauseUnavailable, multicaptureHint, now), true, nil
 	case tooLarge != nil:
 		return requireAttention(h, CauseFeeTooLarge, tooLarge.Error(), now), true, nil
 	case valid.Paused:
@@ -240,7 +264,7 @@ func decideRecoveredTerms(
 		return next, true, err
 	case late != nil:
 		return requireAttention(h, CauseAfterDeadline, deadlineNote(&h), now), true, nil
-	case valid.TooLateToCapture:
+	case valid.TooLateToCapture || isPlanOverdue(&h, valid, now):
 		return requireAttention(h, CauseOverdue,
 			"was to be captured at "+h.CaptureAt.Format(time.RFC3339), now), true, nil
 	}
@@ -311,15 +335,14 @@ func (d *ValidRequest) HasTermsOf(h *Hold) bool {
 	sameAmount := d.Amount == 0 || h.Amount == 0 ||
 		(d.Amount == h.Amount || d.Amount == authorizedTotal(h)) && d.Currency == h.Currency
 	return sameAmount && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
-		d.CaptureAt.Equal(h.CaptureAt) && d.CancelAt.Equal(h.CancelAt) &&
-		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry &&
+		d.hasCapturesOf(h) && d.CancelAt.Equal(h.CancelAt) && d.OnExpiry == h.OnExpiry &&
 		d.CaptureParams.Equal(&h.CaptureParams) && d.Renewal.equal(renewalTermsOf(h))
 }
 
 // HaveSameTerms reports whether two states of one hold have the same terms.
 func HaveSameTerms(h, other *Hold) bool {
 	asRequest := ValidRequest{ID: other.ID, Account: other.Account, Reference: other.Reference,
-		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
+		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt, Captures: CaptureStages(other),
 		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
 		CaptureParams: other.CaptureParams, Renewal: renewalTermsOf(other)}
 	return asRequest.HasTermsOf(h)

@@ -42,7 +42,7 @@ func acceptsEventSnapshot(h *Hold) bool {
 // recordMatchesIntent reports whether the record says the same as the intent.
 // An intent without a deadline says nothing about it.
 func recordMatchesIntent(h *Hold, in *PaymentIntent) bool {
-	return h.Amount == in.AmountCapturable && h.CapturedElsewhere == in.AmountReceived &&
+	return h.Amount == in.AmountCapturable && capturedSoFar(h) == in.AmountReceived &&
 		h.Currency == in.Currency && (in.CaptureBefore.IsZero() ||
 		h.ExpiresSource == SourceCharge && h.ExpiresAt.Equal(in.CaptureBefore))
 }

@@ -27,5 +27,5 @@ const (
 	lastState       = Expired
 	lastOp          = OpRelease
 	lastPolicy      = PolicyAlert
-	lastRenewalStep = RenewalFind
+	lastRenewalStep = RenewalReleaseFirst
 )

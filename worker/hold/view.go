@@ -14,13 +14,15 @@ type View struct {
 	CancelAt      *time.Time `json:"cancel_at,omitempty"`
 	CaptureAmount int64      `json:"capture_amount,omitempty" doc:"The total to capture, by any system. Absent: everything"`
 	CaptureParams
-	CapturedAmount    int64              `json:"captured_amount,omitempty" doc:"The captured amount"`
+	CapturedAmount    int64              `json:"captured_amount,omitempty" doc:"What was captured so far, by any system"`
 	CapturedElsewhere int64              `json:"captured_elsewhere,omitempty" doc:"The part that other systems captured, as far as is known"`
 	ExpiresAt         time.Time          `json:"expires_at" doc:"When the authorization ends"`
 	ExpiresAtSource   string             `json:"expires_at_source" enum:"assumed,capture_before,caller"`
 	OnExpiry          string             `json:"on_expiry" enum:"cancel,capture,alert"`
 	State             string             `json:"state" enum:"waiting,paused,scheduled,ready,working,attention,captured,canceled,expired"`
 	Features          []string           `json:"features,omitempty" doc:"What the charge allows beyond one capture: extended_authorization, incremental_authorization, multicapture, overcapture" nullable:"false"`
+	Captures          []CaptureStageView `json:"captures,omitempty" doc:"The planned captures" nullable:"false"`
+	NextCapture       *NextCaptureView   `json:"next_capture,omitempty" doc:"The next capture of a hold that is captured in parts"`
 	Increment         *IncrementView     `json:"increment,omitempty" doc:"A requested increment that has no outcome yet"`
 	Next              string             `json:"next,omitempty" enum:"capture,cancel,read,increment,renew,release" doc:"The next operation of holdd"`
 	NextAt            *time.Time         `json:"next_at,omitempty"`
@@ -68,9 +70,9 @@ func NewView(h *Hold, now time.Time, history bool) View {
 		ID: h.ID, PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,
 		Amount: h.Amount, Currency: h.Currency, CaptureAt: optionalTime(h.CaptureAt),
 		CancelAt: optionalTime(h.CancelAt), CaptureAmount: h.CaptureAmount,
-		CaptureParams:  h.CaptureParams,
-		CapturedAmount: h.CapturedAmount, CapturedElsewhere: h.CapturedElsewhere,
-		ExpiresAt: h.ExpiresAt.UTC(), ExpiresAtSource: h.ExpiresSource.String(),
+		CaptureParams:     h.CaptureParams,
+		CapturedElsewhere: h.CapturedElsewhere,
+		ExpiresAt:         h.ExpiresAt.UTC(), ExpiresAtSource: h.ExpiresSource.String(),
 		OnExpiry: h.OnExpiry.String(),
 		State:    h.StateAt(now).String(), Revision: h.Revision, Verified: h.Verified,
 		Acknowledged: h.Acknowledged, Mirrored: h.Mirrored,
@@ -87,6 +89,7 @@ func NewView(h *Hold, now time.Time, history bool) View {
 		v.Next, v.NextAt = h.NextOp.String(), optionalTime(h.NextAt)
 	}
 	v.Renewal = newRenewalView(h)
+	addStagedView(&v, h)
 	if h.Reason != 0 {
 		v.Cause = h.Reason.String()
 	}

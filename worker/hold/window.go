@@ -111,12 +111,12 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	// read.
 	known := h.Verified
 	h.Amount, h.Currency, h.Verified = in.AmountCapturable, in.Currency, true
-	// Each capture of holdd's is final, so another system captured what an open
-	// intent has received.
-	h.CapturedElsewhere, h.SingleCapture = in.AmountReceived,
-		in.SingleCapture && in.AmountReceived == 0
+	// Another system captured what an open intent has received beside holdd's
+	// captures in parts.
+	h.CapturedElsewhere = max(0, in.AmountReceived-ownParts(h))
+	h.SingleCapture = in.SingleCapture && in.AmountReceived == 0
 	if in.Features&FeaturesKnown != 0 {
-		h.Features = in.Features
+		h.Features, h.MaxCapturable = in.Features, in.MaxCapturable
 	}
 	if cause, _ := checkRenewable(in); h.Renewal != nil && cause == 0 {
 		r := editRenewal(h)
@@ -139,11 +139,13 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 // checkBeforeDeadline returns a *[Problem] if the hold's own time is not before
 // its deadline.
 func checkBeforeDeadline(h *Hold) error {
-	t := h.ActionTime()
+	t, field := maxTime(h.ActionTime(), lastCaptureTime(h)), "capture_at"
 	if t.IsZero() || t.Before(h.ExpiresAt) || isRenewedUntil(h, t) {
 		return nil
 	}
-	field := "capture_at"
+	if len(CaptureStages(h)) > 0 {
+		field = "captures"
+	}
 	if h.CaptureAt.IsZero() {
 		field = "cancel_at"
 	}

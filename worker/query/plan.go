@@ -129,10 +129,9 @@ func (b *planBuilder) addHold(h *hold.Hold, now time.Time, byDeadline bool) {
 	switch {
 	case op == hold.OpCancel:
 		hour.Cancel = hold.AddToCurrencySums(hour.Cancel, h.Currency, h.Amount)
-	case h.CaptureAmount > 0:
-		hour.Capture = hold.AddToCurrencySums(hour.Capture, h.Currency, h.CaptureAmount)
 	default:
-		hour.Capture = hold.AddToCurrencySums(hour.Capture, h.Currency, h.Amount)
+		amount, _ := hold.NextCaptureAmount(h)
+		hour.Capture = hold.AddToCurrencySums(hour.Capture, h.Currency, amount)
 	}
 }
 

@@ -40,8 +40,8 @@ func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
 	}
 	item := queuedHold{id: h.ID, due: max(0, due.Sub(q.now)), deadline: h.ExpiresAt.Sub(q.now),
 		amount: h.Amount, currency: h.Currency}
-	if h.CaptureAmount > 0 {
-		item.amount = h.CaptureAmount
+	if h.NextOp == hold.OpCapture {
+		item.amount, _ = hold.NextCaptureAmount(h)
 	}
 	if _, again := q.added[h.ID]; again {
 		return

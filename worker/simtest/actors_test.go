@@ -25,6 +25,7 @@ type apiRequest struct {
 	schedule           hold.ScheduleRequest
 	patch              hold.Patch
 	amount             int64
+	requestKey         string // of a part
 	reason             string // of a cancel; empty means the setting
 	revision           uint64 // that it must have, 0: any
 	sentAt, answeredAt time.Time
@@ -83,7 +84,8 @@ func (w *world) playHold(h *plannedHold) {
 	}
 	placed := stripesim.Hold{Amount: h.amount, Currency: h.currency,
 		Account: h.account, Metadata: h.intentMetadata(w),
-		Incremental: h.renewal.until == 0 || h.number%3 == 0, Multicapture: h.multi, PaymentMethodType: h.methodType,
+		Incremental: h.renewal.until == 0 || h.number%3 == 0, Multicapture: h.multi,
+		Overcapture: h.tip > 0, PaymentMethodType: h.methodType,
 		ManualByType: h.manualByType}
 	w.saveCard(h, &placed)
 	id, err := w.sim.Authorize(placed)
@@ -136,7 +138,8 @@ func (h *plannedHold) scheduleRequest(w *world, id string) hold.ScheduleRequest 
 	if h.requestedAccount != "" {
 		req.Account = h.requestedAccount
 	}
-	if h.action == "capture" {
+	req.Captures = h.stageRequests(w)
+	if h.action == "capture" && len(req.Captures) == 0 {
 		req.CaptureAt = formatTime(w.timeAt(h.dueAt))
 	}
 	if h.action == "cancel" {
@@ -186,6 +189,8 @@ func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 		c.patch.ApplicationFeeAmount = &a.amount
 	case "patch policy":
 		c.patch.OnExpiry = &a.newPolicy
+	case "part":
+		c.requestKey = fmt.Sprintf("part-%d-%d", h.number, a.number)
 	case "cancel":
 		c.reason = drawCancelReason(w.plan.seed, h.number, a.number)
 	}
@@ -285,6 +290,8 @@ func (c *apiRequest) send(ctx context.Context, w parts) (h hold.Hold, err error)
 		h, _, err = w.Patch(ctx, c.intentID, c.patch, c.revision, "people")
 	case c.kind == "capture" || c.kind == "capture part":
 		h, _, err = w.Capture(ctx, c.intentID, hold.CaptureRequest{Amount: c.amount}, c.revision, "people")
+	case c.kind == "part":
+		h, _, err = w.Capture(ctx, c.intentID, partRequest(c), c.revision, "people")
 	case c.kind == "cancel":
 		h, _, err = w.Cancel(ctx, c.intentID, c.reason, c.revision, "people")
 	case c.kind == "increment":

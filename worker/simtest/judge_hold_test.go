@@ -33,8 +33,9 @@ type judgedHold struct {
 }
 
 // judgedHolds are the holds that were authorized. Those with renewal terms have
-// rules of their own, because their money moves from one intent to the next.
-func (j *judge) judgedHolds() (all, renewed []*judgedHold) {
+// rules of their own, because their money moves from one intent to the next, and
+// so have those that are captured in parts.
+func (j *judge) judgedHolds() (all, renewed, staged []*judgedHold) {
 	for i := range j.plan.holds {
 		h := &j.plan.holds[i]
 		id := j.intentIDs[h.number]
@@ -63,13 +64,16 @@ func (j *judge) judgedHolds() (all, renewed []*judgedHold) {
 		}
 		j.addIntakeRequests(c)
 		j.addDeadlines(c)
-		if h.renewal.until > 0 {
+		switch {
+		case h.renewal.until > 0:
 			renewed = append(renewed, c)
-		} else {
+		case h.staged.inParts:
+			staged = append(staged, c)
+		default:
 			all = append(all, c)
 		}
 	}
-	return all, renewed
+	return all, renewed, staged
 }
 
 func (j *judge) addEffects(c *judgedHold) {

@@ -19,13 +19,15 @@ type judge struct {
 	*world
 	finalHolds map[string]*hold.Hold
 	longStays  []*longStay
-	events     []event.Envelope
-	rule       string // the name of the rule that is being checked
+
+	stagedHolds []*stagedHold
+	events      []event.Envelope
+	rule        string // the name of the rule that is being checked
 }
 
 func (j *judge) judgeRun() {
-	holds, renewed := j.judgedHolds()
-	j.longStays = j.findLongStays(renewed)
+	holds, renewed, staged := j.judgedHolds()
+	j.longStays, j.stagedHolds = j.findLongStays(renewed), j.findStagedHolds(staged)
 	for _, r := range rules {
 		j.rule = r.name
 		if r.checkHold != nil {

@@ -74,6 +74,8 @@ func drawPlan(seed uint64) plan {
 	p.drawIncrements()
 	p.drawRenewals()
 	p.drawReleaseFirst()
+	p.drawStages()
+	p.drawTips()
 	return p
 }
 

@@ -66,6 +66,8 @@ type plannedHold struct {
 
 	declinesIncrement bool // the bank declines the first increment
 	renewal           plannedRenewal
+	staged            plannedStages
+	tip               int64 // what its capture takes above the amount
 
 	unconfirmed bool // its policy may not act at once: whoever schedules it does not confirm that
 }
@@ -156,6 +158,10 @@ func (p plannedHold) String() string {
 	}
 	if p.renewal.until > 0 {
 		s.WriteString(p.renewal.String())
+	}
+	s.WriteString(p.staged.String())
+	if p.tip > 0 {
+		fmt.Fprintf(&s, ", a tip of %d", p.tip)
 	}
 	if p.methodType != "" {
 		s.WriteString(", " + p.methodType)

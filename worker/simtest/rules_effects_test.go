@@ -14,7 +14,7 @@ func (j *judge) checkSingleEffect(c *judgedHold) {
 	n := 0
 	for _, e := range c.effects {
 		if e.Final || e.Actor == "api" && e.Kind != stripesim.EffectReleased &&
-			e.Kind != stripesim.EffectIncremented {
+			e.Kind != stripesim.EffectIncremented && e.Kind != stripesim.EffectOvercaptured {
 			n++
 		}
 	}
@@ -44,6 +44,7 @@ func (j *judge) checkKeys(c *judgedHold) {
 func (c *judgedHold) ownEffects() (own []*stripesim.Effect) {
 	for i := range c.effects {
 		if e := &c.effects[i]; e.Actor == "api" && e.Kind != stripesim.EffectIncremented &&
+			e.Kind != stripesim.EffectOvercaptured &&
 			(e.Kind != stripesim.EffectReleased || e.Final) {
 			own = append(own, e)
 		}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// capturePart captures a part of a hold, keeps the rest held, and waits for the
+// outcome.
+func capturePart(
+	ctx context.Context, c *changeFlags, client *api.Client, name string, req hold.CaptureRequest,
+) error {
+	if req.Amount == 0 {
+		return usageErrorf("", "give --amount with --not-final: how much to capture now")
+	}
+	final := false
+	req.Final, req.RequestKey = &final, rand.Text()
+	return c.runChange(ctx, client, name, holdChange{
+		question: func(v *hold.View) ([]labeledValue, string) { return partQuestion(v, req.Amount) },
+		request: func(id string, _ bool) (hold.View, error) {
+			return client.Capture(ctx, id, req, c.revision)
+		},
+		finish: func(accepted hold.View) error { return c.waitForPart(ctx, client, accepted, req) },
+	})
+}
+
+// waitForPart waits until an accepted part is captured, and prints the hold.
+func (c *changeFlags) waitForPart(
+	ctx context.Context, client *api.Client, accepted hold.View, req hold.CaptureRequest,
+) error {
+	want := accepted.CapturedAmount + req.Amount
+	isDone := func(v *hold.View) bool { return v.CapturedAmount >= want }
+	v, err := pollHold(ctx, client, accepted, c.wait, isDone)
+	if printErr := c.printHold(&v); printErr != nil {
+		return printErr
+	}
+	switch {
+	case isDone(&v):
+		return nil
+	case v.State == "attention" || v.SettledAt != nil:
+		err = fmt.Errorf("%s was not captured: %s is %s (%s)",
+			hold.FormatAmount(req.Amount, v.Currency), holdDisplayName(&v), v.State, v.Cause)
+		return &exitError{code: exitFailed, err: err, hint: "holdd show " + v.ID}
+	case err == nil:
+		err = fmt.Errorf("no answer of Stripe after %s", c.wait)
+	}
+	return &exitError{code: exitUnknown, hint: "holdd show " + v.ID, err: fmt.Errorf(
+		"holdd has accepted the request, and its outcome is unknown: %w", err)}
+}
+
+// partQuestion asks whether to capture a part of a hold now.
+func partQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
+	var details []labeledValue
+	if v.Amount > amount {
+		details = []labeledValue{{"stays held", hold.FormatAmount(v.Amount-amount, v.Currency)}}
+	}
+	return details, fmt.Sprintf("Capture %s of %s now?", hold.FormatAmount(amount, v.Currency),
+		holdDisplayName(v))
+}

@@ -1,0 +1,108 @@
+package store
+
+import (
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Field numbers of captures in parts.
+const (
+	stagedStage = iota + 1 // a message, once for each stage
+	stagedBase
+	stagedDone
+	stagedCaptured
+	stagedCount
+	stagedPart
+	stagedRequest // once for each request
+)
+
+// Field numbers of a stage.
+const (
+	stageAt = iota + 1 // ms after the stage before
+	stageAmount
+)
+
+// needsStagedEncoding reports whether a release that knows no captures in parts
+// must leave the record alone: it would take everything in one capture, or take
+// a total above the authorized amount for a mistake.
+func needsStagedEncoding(h *hold.Hold) bool {
+	return h.Staged != nil || h.CaptureAmount > h.Amount+h.CapturedElsewhere && h.Amount > 0
+}
+
+// appendStaged appends the captures in parts of h, if it has any.
+func appendStaged(b []byte, h *hold.Hold) []byte {
+	b = appendNumberField(b, fieldMaxCapturable, uint64(h.MaxCapturable))
+	s := h.Staged
+	if s == nil {
+		return b
+	}
+	var m []byte
+	last := uint64(0)
+	for _, stage := range s.Plan {
+		at := toMillis(stage.At)
+		m = appendRepeatedField(m, stagedStage, appendNumberField(
+			appendNumberField(nil, stageAt, at-last), stageAmount, uint64(stage.Amount)))
+		last = at
+	}
+	m = appendNumberField(m, stagedBase, uint64(s.Base))
+	m = appendNumberField(m, stagedDone, uint64(s.Done))
+	m = appendNumberField(m, stagedCaptured, uint64(s.Captured))
+	m = appendNumberField(m, stagedCount, uint64(s.Count))
+	m = appendNumberField(m, stagedPart, uint64(s.Part))
+	for _, r := range s.Requests {
+		m = protowire.AppendFixed64(protowire.AppendTag(m, stagedRequest, protowire.Fixed64Type), r)
+	}
+	m = append(m, s.Unknown.Fields...)
+	return appendRepeatedField(b, fieldStaged, m)
+}
+
+func decodeStaged(b []byte) (*hold.Staged, error) {
+	s := &hold.Staged{}
+	last := uint64(0)
+	err := forEachRecordField(b, func(f recordField) error {
+		switch f.num {
+		case stagedStage:
+			stage, at, err := decodeStage(f.bytes, last)
+			if err != nil {
+				return err
+			}
+			last = at
+			s.Plan = append(s.Plan, stage)
+		case stagedBase:
+			s.Base = int64(f.n)
+		case stagedDone:
+			s.Done = uint32(f.n)
+		case stagedCaptured:
+			s.Captured = int64(f.n)
+		case stagedCount:
+			s.Count = uint32(f.n)
+		case stagedPart:
+			s.Part = int64(f.n)
+		case stagedRequest:
+			s.Requests = append(s.Requests, f.n)
+		default:
+			s.Unknown.Fields += string(f.raw)
+		}
+		return nil
+	})
+	return s, err
+}
+
+// decodeStage decodes a stage. last is the time of the one before, in Unix
+// milliseconds.
+func decodeStage(b []byte, last uint64) (stage hold.CaptureStage, at uint64, err error) {
+	var amount int64
+	at = last
+	err = forEachRecordField(b, func(f recordField) error {
+		switch f.num {
+		case stageAt:
+			at += f.n
+		case stageAmount:
+			amount = int64(f.n)
+		}
+		return nil
+	})
+	return hold.CaptureStage{At: time.UnixMilli(int64(at)).UTC(), Amount: amount}, at, err
+}

@@ -1,0 +1,38 @@
+package hold
+
+// maxCaptureTotal returns the most that may be captured of the hold in all: what
+// is authorized, or what the charge allows beyond it (overcapture).
+func maxCaptureTotal(h *Hold) int64 {
+	total := authorizedTotal(h)
+	if h.Amount > 0 && h.Features&FeatureOvercapture != 0 {
+		return max(total, h.MaxCapturable)
+	}
+	return total
+}
+
+// checkHoldCaptureAmount compares the total to capture with the authorized
+// amount, if that is known, and with what the charge allows beyond it. Errors
+// are *[Problem].
+func checkHoldCaptureAmount(h *Hold) error {
+	if err := checkAmount("capture_amount", h.CaptureAmount, h.Currency); err != nil {
+		return err
+	}
+	authorized, most := authorizedTotal(h), maxCaptureTotal(h)
+	if authorized <= 0 || h.CaptureAmount <= most {
+		return nil
+	}
+	hint := "the charge was not read at Stripe yet"
+	switch {
+	case most > authorized:
+		return newProblem(AmountTooLarge, "capture_amount",
+			"%d is more than the %d %s that the charge allows to capture (overcapture)",
+			h.CaptureAmount, most, h.Currency)
+	case h.Features&FeaturesKnown != 0:
+		hint = "its charge says that overcapture is unavailable"
+	}
+	return newProblem(AmountTooLarge, "capture_amount", "%d is more than the authorized %d %s: %s",
+		h.CaptureAmount, authorized, h.Currency, hint)
+}
+
+// MaxCapture returns the most that a capture of h can take, in minor units.
+func MaxCapture(h *Hold) int64 { return maxCaptureTotal(h) - capturedSoFar(h) }

@@ -1,0 +1,130 @@
+package hold
+
+import (
+	"slices"
+	"time"
+)
+
+// applyPartAnswer decides by the answer to a capture that keeps the rest. ok is
+// false where it means the same as for any other request.
+func applyPartAnswer(h Hold, call Call, a Answer, now time.Time) (d Decision, ok bool) {
+	in := a.Intent
+	if !call.KeepRest || a.Kind != AnswerOK || in == nil || in.Status != StatusRequiresCapture ||
+		in.AmountReceived < capturedSoFar(&h)+call.Amount {
+		return Decision{}, false
+	}
+	return completePart(h, in, call.Amount, h.Reason, now), true
+}
+
+// applyPartRead decides by a read of a hold that is captured in parts. What was
+// received in all says whether the total of the part is reached, by holdd's
+// request or by another system. ok is false if something is missing, or if a
+// request that has no outcome may come on top of it.
+func applyPartRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, ok bool) {
+	total, _ := captureTarget(&h)
+	if !capturesPart(&h) || !h.Verified || in.AmountReceived < total {
+		return Decision{}, false
+	}
+	rise, want := in.AmountReceived-capturedSoFar(&h), total-capturedSoFar(&h)
+	sent := h.Sent.Count > 0 || h.Sent.Unknown
+	if sent && want > 0 && rise == want {
+		return completePart(h, in, want, h.Reason, now), true
+	}
+	if h.Sent.Unknown && now.Sub(lastHistoryTime(&h, HistoryAttempt)) < lateEffectWindow {
+		return Decision{}, false
+	}
+	return completePart(h, in, 0, CauseElsewhere, now), true
+}
+
+// completePart ends a capture that keeps the rest, and plans the next one. own is
+// what holdd's request took.
+func completePart(h Hold, in *PaymentIntent, own int64, cause Cause, now time.Time) Decision {
+	note := partNote(&h, own)
+	s := editStaged(&h)
+	s.Captured += own
+	if own > 0 {
+		s.Count++
+	}
+	updateFromHeldIntent(&h, in, now)
+	forgetRequests(&h)
+	advancePlan(&h)
+	planNextOp(&h, now)
+	h.Revision++
+	by := "holdd"
+	if cause == CauseElsewhere {
+		by = "stripe"
+	}
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPart, By: by, Op: OpCapture,
+		Cause: cause, Note: note + ", " + FormatAmount(h.Amount, h.Currency) + " left"})
+	d := Decision{Hold: h, NewDeadline: true}
+	d.Events = []Event{{Type: EventPartlyCaptured, Cause: cause, Amount: own}}
+	return d
+}
+
+// keepsPartKey reports whether a capture that keeps the rest is sent again with
+// the key of before, although a read has shown that it had no effect. A late
+// duplicate of such a capture would take the money once more under a new key;
+// under the same key Stripe replays the first answer. A new key is needed where
+// Stripe may have forgotten the old one, or has stored an answer without effect.
+func keepsPartKey(h *Hold, now time.Time) bool {
+	if !capturesPart(h) || now.Sub(h.Sent.FirstAt) >= keyLifetime {
+		return false
+	}
+	stored := []AnswerKind{AnswerOK, AnswerUnexpectedState, AnswerChargeGone, AnswerNotFound,
+		AnswerReplayedError, AnswerInvalid, AnswerDeclined, AnswerAmountTooLarge}
+	return h.Sent.Count == 0 || !slices.Contains(stored,
+		lastHistoryEntry(h, HistoryAttempt).Answer)
+}
+
+// isUnresolved reports whether a request was sent of which no read has shown yet
+// that it had no effect.
+func isUnresolved(h *Hold, now time.Time) bool {
+	return h.Sent.Unknown || h.Sent.Count > 0 && !keepsPartKey(h, now)
+}
+
+// beginNextGeneration ends the requests of this generation after a read that
+// shows that they had no effect.
+func beginNextGeneration(h *Hold, now time.Time) {
+	unresolved, keep := isUnresolved(h, now), keepsPartKey(h, now)
+	if unresolved {
+		h.Retries++
+	}
+	switch {
+	case keep && (unresolved || h.Sent.Count > 0):
+		h.Sent.Unknown = false
+	case unresolved:
+		h.Generation++
+		h.Sent = IdempotencyKeyUsage{}
+	default:
+		h.Sent = IdempotencyKeyUsage{}
+	}
+	h.ReadFirst, h.InconclusiveReads = false, 0
+}
+
+// recordRestReleased returns cause and note of a hold whose parts were captured
+// and whose rest was then released. ok is false if more was captured. confirmed
+// is the capture that the answer belongs to, nil if there is none.
+func recordRestReleased(
+	h *Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time,
+) (cause Cause, note string, ok bool) {
+	total, _ := captureTarget(h)
+	if lost := total - capturedSoFar(h); ours && confirmed == nil && capturesPart(h) &&
+		lost > 0 && in.AmountReceived == total {
+		// The part whose reply was lost was captured, and then the rest ended.
+		s := editStaged(h)
+		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
+	}
+	if ownParts(h) == 0 || in.AmountReceived > capturedSoFar(h) {
+		return 0, "", false
+	}
+	note = FormatAmount(in.AmountReceived, in.Currency) + " captured in parts, the rest released"
+	h.CapturedAmount = in.AmountReceived
+	h.CapturedElsewhere = max(0, in.AmountReceived-ownParts(h))
+	switch {
+	case ours && (h.NextOp == OpCapture || h.NextOp == OpCancel):
+		return h.Reason, note, true
+	case !now.Before(h.ExpiresAt):
+		return CauseExpired, note + " by the card network", true
+	}
+	return CauseElsewhere, note + " by another system", true
+}

@@ -1,0 +1,390 @@
+package hold
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// CaptureStageRequest is a planned capture of a request.
+type CaptureStageRequest struct {
+	At     string `json:"at" doc:"When to capture. RFC 3339, or a local time with time_zone" example:"2026-12-01T11:00:00+01:00"`
+	Amount int64  `json:"amount" doc:"What this capture takes, in minor units" example:"4500"`
+
+	recovered bool // of an intent's metadata, accepted before
+}
+
+// validateStages checks planned captures. Those of metadata may have passed
+// since they were accepted.
+func validateStages(
+	reqs []CaptureStageRequest, zone, currency string, now time.Time,
+) (stages []CaptureStage, err error) {
+	if len(reqs) > MaxCaptures {
+		return nil, newProblem(InvalidField, "captures", "%d captures: Stripe accepts at most %d",
+			len(reqs), MaxCaptures)
+	}
+	for i, q := range reqs {
+		field := "captures." + strconv.Itoa(i)
+		stage := CaptureStage{Amount: q.Amount}
+		if q.recovered {
+			stage.At, err = ParseTime(field+".at", q.At, zone)
+		} else {
+			stage.At, err = parseActionTime(field+".at", q.At, zone, now)
+		}
+		switch {
+		case err != nil:
+			return nil, err
+		case stage.At.IsZero():
+			return nil, newProblem(InvalidTime, field+".at",
+				"missing time: want RFC 3339, such as 2026-12-01T11:00:00+01:00")
+		case i > 0 && !stage.At.After(stages[i-1].At):
+			return nil, newProblem(InvalidTime, field+".at",
+				"%s must be after the capture before it, at %s", q.At,
+				stages[i-1].At.Format(time.RFC3339))
+		case q.Amount == 0:
+			return nil, newProblem(InvalidAmount, field+".amount",
+				"invalid amount 0: want minor units, such as 1250 for 12.50")
+		}
+		if err := checkAmount(field+".amount", q.Amount, currency); err != nil {
+			return nil, err
+		}
+		stages = append(stages, stage)
+	}
+	return stages, nil
+}
+
+// validateStages checks the planned captures of a request, which take the place
+// of other terms.
+func (req *ScheduleRequest) validateStages(
+	currency string, now time.Time,
+) ([]CaptureStage, error) {
+	if len(req.Captures) == 0 {
+		return nil, nil
+	}
+	switch {
+	case req.CaptureAt != "" || req.CancelAt != "":
+		return nil, newProblem(ConflictingTimes, "captures",
+			"captures have times of their own: send no capture_at and no cancel_at")
+	case req.CaptureAmount != 0:
+		return nil, newProblem(ConflictingTerms, "captures",
+			"captures have amounts of their own: send no capture_amount")
+	case req.Renewal != nil:
+		return nil, newProblem(ConflictingTerms, "captures", "a hold is renewed or captured in "+
+			"parts, not both: send captures or renewal")
+	}
+	stages, err := validateStages(req.Captures, req.TimeZone, currency, now)
+	if err != nil {
+		return nil, err
+	}
+	if sum := sumOfStages(stages); req.Amount > 0 && sum > req.Amount {
+		return nil, stagesTooLargeProblem(sum, req.Amount, currency)
+	}
+	return stages, nil
+}
+
+func sumOfStages(stages []CaptureStage) (sum int64) {
+	for _, stage := range stages {
+		sum += stage.Amount
+	}
+	return sum
+}
+
+func stagesTooLargeProblem(sum, held int64, currency string) *Problem {
+	return newProblem(AmountTooLarge, "captures", "the captures take %s in all, and %s is held",
+		FormatAmount(sum, currency), FormatAmount(held, currency))
+}
+
+// setPlan makes stages the captures of h. base is what was captured before them.
+func setPlan(h *Hold, stages []CaptureStage, base int64) {
+	s := editStaged(h)
+	s.Plan, s.Base, s.Done, s.Part = stages, base, 0, 0
+	h.CaptureAt, h.CancelAt = stages[0].At, time.Time{}
+	h.CaptureAmount = base + sumOfStages(stages)
+}
+
+// clearPlan ends the planned captures of h.
+func clearPlan(h *Hold) {
+	if len(CaptureStages(h)) == 0 {
+		return
+	}
+	s := editStaged(h)
+	s.Plan, s.Base, s.Done = nil, 0, 0
+	h.CaptureAt, h.CaptureAmount = time.Time{}, 0
+	if s.Count == 0 && s.Part == 0 && len(s.Requests) == 0 {
+		h.Staged = nil
+	}
+}
+
+// checkPlan compares the plan of h with what Stripe holds, as far as that is
+// known. Errors are *[Problem].
+func checkPlan(h *Hold) error {
+	s := h.Staged
+	if s == nil || len(s.Plan) == 0 {
+		return nil
+	}
+	if int(s.Count)+len(s.Plan) > MaxCaptures {
+		return newProblem(InvalidField, "captures", "%d captures after %d: Stripe accepts at most %d",
+			len(s.Plan), s.Count, MaxCaptures)
+	}
+	if sum := sumOfStages(s.Plan); h.Amount > 0 && s.Base+sum > authorizedTotal(h) {
+		return stagesTooLargeProblem(sum, authorizedTotal(h)-s.Base, h.Currency)
+	}
+	return checkMulticapture(h)
+}
+
+// placePlan sets the planned captures of a new hold, and compares what the hold
+// is to take with what it holds. The captures of a rebuilt hold go on where
+// Stripe shows that they ended. Errors are *[Problem].
+func placePlan(h *Hold, valid *ValidRequest) error {
+	if len(valid.Captures) == 0 {
+		return checkHoldCaptureAmount(h)
+	}
+	if !valid.FromMetadata {
+		setPlan(h, valid.Captures, capturedSoFar(h))
+		return checkPlan(h)
+	}
+	setPlan(h, valid.Captures, valid.CapturesFrom)
+	for s := h.Staged; hasOpenStages(h) && stageTotal(s, s.Done) <= capturedSoFar(h); {
+		advancePlan(h)
+		s = h.Staged
+	}
+	return checkHoldCaptureAmount(h)
+}
+
+// isPlanOverdue reports whether the next capture of a plan found at Stripe is
+// too long ago to be made without an operator.
+func isPlanOverdue(h *Hold, valid *ValidRequest, now time.Time) bool {
+	return valid.FromMetadata && len(valid.Captures) > 0 &&
+		now.Sub(h.CaptureAt) > RecoveredCaptureGrace
+}
+
+// applyStages applies a change of the planned captures. An empty list ends them.
+func (p *Patch) applyStages(h *Hold, now time.Time) error {
+	sent := func(s *string) bool { return s != nil && *s != "" }
+	switch {
+	case p.Captures == nil && len(CaptureStages(h)) == 0:
+		return nil
+	case p.Captures == nil && (sent(p.CaptureAt) || sent(p.CancelAt) || p.CaptureAmount != nil):
+		return capturesPlannedProblem(h)
+	case p.Captures == nil && p.Renewal != nil && p.Renewal.Until != "":
+		return renewedInPartsProblem(h)
+	case p.Captures == nil:
+		return nil
+	case len(p.Captures) == 0:
+		clearPlan(h)
+		return nil
+	case sent(p.CaptureAt) || sent(p.CancelAt):
+		return newProblem(ConflictingTimes, "captures",
+			"captures have times of their own: send no capture_at and no cancel_at")
+	case p.CaptureAmount != nil:
+		return newProblem(ConflictingTerms, "captures",
+			"captures have amounts of their own: send no capture_amount")
+	case isPartOfRenewal(h) || p.Renewal != nil && p.Renewal.Until != "":
+		return renewedInPartsProblem(h)
+	}
+	stages, err := validateStages(p.Captures, p.TimeZone, h.Currency, now)
+	if err != nil {
+		return err
+	}
+	setPlan(h, stages, capturedSoFar(h))
+	return checkPlan(h)
+}
+
+func capturesPlannedProblem(h *Hold) *Problem {
+	return newProblem(CapturesPlanned, "captures",
+		"hold %s has planned captures: change captures, or send an empty list first", h.ID)
+}
+
+// digestOfRequest identifies a request by the name of its sender and its
+// idempotency key.
+func digestOfRequest(by, key string) uint64 {
+	sum := sha256.Sum256([]byte(strconv.Quote(by) + strconv.Quote(key)))
+	return binary.BigEndian.Uint64(sum[:8])
+}
+
+// requestPart schedules a capture now that keeps the rest. The hold then returns
+// to its own terms. Errors are *[Problem].
+func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decision, error) {
+	now = now.UTC().Truncate(time.Millisecond)
+	request := digestOfRequest(by, req.RequestKey)
+	if req.RequestKey != "" && h.Staged != nil && slices.Contains(h.Staged.Requests, request) {
+		return Decision{Hold: h, Unchanged: true}, nil // requested before
+	}
+	if err := checkChangeable(&h); err != nil {
+		return Decision{}, err
+	}
+	if err := checkPartTime(&h, now); err != nil {
+		return Decision{}, err
+	}
+	if err := checkPartAmount(&h, req.Amount); err != nil {
+		return Decision{}, err
+	}
+	params, err := req.CaptureParamsPatch.applyTo(h.CaptureParams)
+	if err != nil {
+		return Decision{}, err
+	}
+	if err := checkFeeAndTransfer(&params, req.Amount); err != nil {
+		return Decision{}, err
+	}
+	h.CaptureParams = params
+	part := capturedSoFar(&h) + req.Amount
+	d := scheduleOpNow(h, OpCapture, by, now)
+	s := editStaged(&d.Hold)
+	s.Part = part
+	if req.RequestKey != "" {
+		s.Requests = append(s.Requests, request)
+	}
+	if lacksMulticapture(&d.Hold) {
+		return Decision{}, multicaptureUnavailableProblem(&h, "final")
+	}
+	d.Hold.History[len(d.Hold.History)-1].Note = FormatAmount(req.Amount, h.Currency) +
+		", the rest stays held"
+	return d, nil
+}
+
+// checkNoPartPending refuses a request while a requested capture that keeps the
+// rest has no outcome.
+func checkNoPartPending(h *Hold) error {
+	if h.Staged == nil || h.Staged.Part == 0 {
+		return nil
+	}
+	return newProblem(TooLate, "", "a capture of a part of hold %s has no outcome yet: try again "+
+		"in a moment", h.ID)
+}
+
+// checkPartTime refuses a capture that keeps the rest where it would come in the
+// way of what the hold does next.
+func checkPartTime(h *Hold, now time.Time) error {
+	if err := checkNoPartPending(h); err != nil {
+		return err
+	}
+	switch {
+	case h.CancelWanted:
+		return cancelAcceptedProblem(h, "capture")
+	case h.State == Paused || h.Increment.Paused:
+		return newProblem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
+	case h.State == Attention:
+		return newProblem(TooLate, "",
+			"hold %s needs attention: capture, cancel or reschedule it first", h.ID)
+	case h.NextOp == OpIncrement:
+		return incrementPendingProblem(h)
+	case len(CaptureStages(h)) > 0:
+		return capturesPlannedProblem(h)
+	case isPartOfRenewal(h):
+		return renewedInPartsProblem(h)
+	case h.State == Scheduled && (h.Reason != CauseSchedule || !h.ActionTime().After(now)):
+		return newProblem(TooLate, "", "hold %s is due for its %s", h.ID, h.NextOp)
+	case !h.ExpiresAt.After(now):
+		return newProblem(AfterDeadline, "", "the authorization of hold %s ended at %s", h.ID,
+			h.ExpiresAt.Format(time.RFC3339))
+	case !h.Verified:
+		return newProblem(TooLate, "", "hold %s has not been read at Stripe yet: try again in a "+
+			"moment", h.ID)
+	}
+	return nil
+}
+
+// checkPartAmount compares the amount of a capture that keeps the rest with what
+// is held, and with the total of the terms.
+func checkPartAmount(h *Hold, amount int64) error {
+	if amount == 0 {
+		return newProblem(InvalidAmount, "amount", "a capture that keeps the rest names its "+
+			"amount: send it in minor units, such as 1250 for 12.50")
+	}
+	if err := checkAmount("amount", amount, h.Currency); err != nil {
+		return err
+	}
+	held := h.Amount
+	if h.CaptureAmount > 0 {
+		held = min(held, max(0, h.CaptureAmount-capturedSoFar(h)))
+	}
+	if amount > held {
+		return newProblem(AmountTooLarge, "amount", "%s is more than the %s that is left to capture",
+			FormatAmount(amount, h.Currency), FormatAmount(held, h.Currency))
+	}
+	if h.Staged != nil && h.Staged.Count >= MaxCaptures-1 {
+		return newProblem(InvalidField, "final", "hold %s has %d captures: Stripe accepts %d, and "+
+			"the last one must be final", h.ID, h.Staged.Count, MaxCaptures)
+	}
+	return nil
+}
+
+// Keys of the planned captures in a PaymentIntent's metadata.
+const (
+	// MetaCaptures has the planned captures as AT=AMOUNT, separated by commas:
+	// "2026-12-01T10:00:00Z=4500,2026-12-03T10:00:00Z=3000". A long list
+	// continues in holdd_captures_2, …
+	MetaCaptures = "holdd_captures"
+	// MetaCapturesFrom has the amount that was captured before them.
+	MetaCapturesFrom = "holdd_captures_from"
+)
+
+// readStagesMetadata reads the planned captures into a request.
+func readStagesMetadata(m map[string]string, req *ScheduleRequest) (err error) {
+	text := joinMetadataPieces(m, MetaCaptures)
+	if text == "" {
+		return nil
+	}
+	if req.capturesFrom, err = parseMetadataAmount(MetaCapturesFrom,
+		m[MetaCapturesFrom]); err != nil {
+		return err
+	}
+	for item := range strings.SplitSeq(text, ",") {
+		at, amount, _ := strings.Cut(strings.TrimSpace(item), "=")
+		q := CaptureStageRequest{At: at, recovered: true}
+		if q.Amount, err = parseMetadataAmount(MetaCaptures, amount); err != nil {
+			return err
+		}
+		req.Captures = append(req.Captures, q)
+	}
+	return nil
+}
+
+// writeStagesMetadata adds the planned captures to m.
+func writeStagesMetadata(m map[string]string, s *Staged) {
+	if s == nil || len(s.Plan) == 0 {
+		return
+	}
+	items := make([]string, len(s.Plan))
+	for i, stage := range s.Plan {
+		items[i] = fmt.Sprintf("%s=%d", stage.At.UTC().Format(time.RFC3339Nano), stage.Amount)
+	}
+	splitMetadataValue(m, MetaCaptures, strings.Join(items, ","))
+	if s.Base > 0 {
+		m[MetaCapturesFrom] = strconv.FormatInt(s.Base, 10)
+	}
+}
+
+// hasCapturesOf reports whether the request asks for the captures of h.
+func (d *ValidRequest) hasCapturesOf(h *Hold) bool {
+	if len(d.Captures) > 0 || len(CaptureStages(h)) > 0 {
+		return sameStages(d.Captures, CaptureStages(h))
+	}
+	return d.CaptureAt.Equal(h.CaptureAt) && d.CaptureAmount == h.CaptureAmount
+}
+
+func samePlan(h, other *Hold) bool {
+	return sameStages(CaptureStages(h), CaptureStages(other))
+}
+
+// totalOfFinal returns the total that a final capture of amount is to reach.
+// Without captures in parts, amount is the total.
+func totalOfFinal(h *Hold, amount int64) int64 {
+	if ownParts(h) == 0 {
+		return amount
+	}
+	return capturedSoFar(h) + amount
+}
+
+// NewFinalCapture returns the request that captures amount of what h still holds,
+// and releases the rest.
+func NewFinalCapture(h *Hold, amount int64) CaptureRequest {
+	if ownParts(h) == 0 {
+		amount += h.CapturedElsewhere // the request names the total
+	}
+	return CaptureRequest{Amount: amount}
+}

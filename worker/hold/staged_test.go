@@ -1,0 +1,437 @@
+package hold_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// multicapture is an intent whose charge can be captured in parts.
+func multicapture(in *hold.PaymentIntent) {
+	in.SingleCapture = false
+	in.Features = hold.FeaturesKnown | hold.FeatureMulticapture
+}
+
+// received is one of which n were captured.
+func received(n int64) func(*hold.PaymentIntent) {
+	return func(in *hold.PaymentIntent) {
+		multicapture(in)
+		in.AmountCapturable, in.AmountReceived = amount-n, n
+	}
+}
+
+// stagesAt are captures of 10000, 12000 and 15000 of the 42000, two days apart.
+var stagesAt = []hold.CaptureStage{{At: t0.Add(day), Amount: 10000},
+	{At: t0.Add(3 * day), Amount: 12000}, {At: t0.Add(5 * day), Amount: 15000}}
+
+func withStages(stages ...hold.CaptureStage) func(*hold.ValidRequest) {
+	return func(d *hold.ValidRequest) { d.Captures = stages }
+}
+
+func stagedHold(t testing.TB) hold.Hold {
+	t.Helper()
+	return newHold(t, heldIntent(multicapture), withStages(stagesAt...))
+}
+
+func part(n int64, key string) hold.CaptureRequest {
+	final := false
+	return hold.CaptureRequest{Amount: n, Final: &final, RequestKey: key}
+}
+
+var unknownAnswer = hold.Answer{Kind: hold.AnswerUnknown}
+
+func TestStaged_CapturesEachStage(t *testing.T) {
+	h := stagedHold(t)
+	captured := int64(0)
+	for i, stage := range stagesAt {
+		if !h.NextAt.Equal(stage.At) || h.NextOp != hold.OpCapture {
+			t.Fatalf("stage %d: %s at %s", i, h.NextOp, h.NextAt)
+		}
+		last := i == len(stagesAt)-1
+		after := heldIntent(received(captured + stage.Amount))
+		if last {
+			after = capturedIntent(captured + stage.Amount)
+		}
+		d, calls := drive(t, h, stage.At, okAnswer(heldIntent(received(captured))), okAnswer(after))
+		c := calls[1]
+		if calls[0].Op != hold.OpRead || c.Amount != stage.Amount || c.KeepRest == last ||
+			c.ReleaseRest {
+			t.Fatalf("stage %d: calls %+v", i, calls)
+		}
+		want := "hold.partly_captured"
+		if last {
+			want = "hold.captured"
+		}
+		if e := eventTypes(d); e != want {
+			t.Errorf("stage %d: events %s", i, e)
+		}
+		captured += stage.Amount
+		h = d.Hold
+		if hold.CapturedSoFar(&h) != captured || h.CapturedElsewhere != 0 {
+			t.Errorf("stage %d: %d captured, %d elsewhere", i, hold.CapturedSoFar(&h),
+				h.CapturedElsewhere)
+		}
+	}
+	if h.State != hold.Captured || h.Reason != hold.CauseSchedule || h.CapturedAmount != 37000 {
+		t.Errorf("%s (%s), %d captured", h.State, h.Reason, h.CapturedAmount)
+	}
+}
+
+func TestStaged_LostReply(t *testing.T) {
+	at := stagesAt[0].At
+	d, calls := drive(t, stagedHold(t), at, okAnswer(heldIntent(multicapture)), unknownAnswer)
+	lost, h := calls[1], d.Hold
+	if h.State != hold.Working {
+		t.Fatalf("%s", h.State)
+	}
+	t.Run("captured", func(t *testing.T) {
+		d, calls := drive(t, h, at.Add(time.Minute), okAnswer(heldIntent(received(10000))))
+		if calls[0].Op != hold.OpRead || eventTypes(d) != "hold.partly_captured" ||
+			d.Hold.Staged.Captured != 10000 || !d.Hold.NextAt.Equal(stagesAt[1].At) {
+			t.Errorf("%+v: %s, %+v", calls, eventTypes(d), d.Hold.Staged)
+		}
+	})
+	t.Run("not captured", func(t *testing.T) {
+		d, _ := drive(t, h, at.Add(time.Minute), okAnswer(heldIntent(multicapture)))
+		if d.Again || d.Hold.Sent.Unknown {
+			t.Fatalf("again %t, %+v", d.Again, d.Hold.Sent)
+		}
+		d, calls := drive(t, d.Hold, d.Hold.NextAt, okAnswer(heldIntent(multicapture)),
+			okAnswer(heldIntent(received(10000))))
+		if c := calls[1]; c.Key != lost.Key || c.Amount != lost.Amount {
+			t.Errorf("call %+v after %+v", c, lost)
+		}
+		if eventTypes(d) != "hold.partly_captured" {
+			t.Error(eventTypes(d))
+		}
+	})
+	t.Run("not captured, and it may still arrive", func(t *testing.T) {
+		d, _ := drive(t, h, at.Add(time.Second), okAnswer(heldIntent(multicapture)))
+		if d.Again || d.Hold.NextAt.Before(at.Add(30*time.Second)) {
+			t.Errorf("again %t, next at %s", d.Again, d.Hold.NextAt)
+		}
+	})
+	t.Run("captured, and the rest has expired", func(t *testing.T) {
+		late := t0.Add(8 * day)
+		d, _ := drive(t, h, late, okAnswer(capturedIntent(10000)))
+		if d.Hold.State != hold.Captured || d.Hold.Reason != hold.CauseExpired ||
+			d.Hold.CapturedAmount != 10000 || d.Hold.CapturedElsewhere != 0 {
+			t.Errorf("%s (%s), %d captured, %d elsewhere", d.Hold.State, d.Hold.Reason,
+				d.Hold.CapturedAmount, d.Hold.CapturedElsewhere)
+		}
+	})
+	t.Run("Stripe replays an error", func(t *testing.T) {
+		held := okAnswer(heldIntent(multicapture))
+		d, _ := drive(t, h, at.Add(time.Minute), held)
+		d, _ = drive(t, d.Hold, d.Hold.NextAt, held,
+			hold.Answer{Kind: hold.AnswerReplayedError})
+		d, _ = drive(t, d.Hold, at.Add(time.Hour), held)
+		d, calls := drive(t, d.Hold, at.Add(2*time.Hour), held,
+			okAnswer(heldIntent(received(10000))))
+		if calls[1].Key == lost.Key || calls[1].Amount != 10000 {
+			t.Errorf("call %+v", calls[1])
+		}
+		if eventTypes(d) != "hold.partly_captured" {
+			t.Error(eventTypes(d))
+		}
+	})
+}
+
+func TestStaged_OtherSystemCaptures(t *testing.T) {
+	at := stagesAt[0].At
+	d, calls := drive(t, stagedHold(t), at, okAnswer(heldIntent(received(4000))),
+		okAnswer(heldIntent(received(10000))))
+	if calls[1].Amount != 6000 || d.Hold.CapturedElsewhere != 4000 {
+		t.Errorf("call %+v, %d elsewhere", calls[1], d.Hold.CapturedElsewhere)
+	}
+	d, calls = drive(t, d.Hold, stagesAt[1].At, okAnswer(heldIntent(received(25000))))
+	if len(calls) != 1 || d.Hold.CapturedElsewhere != 19000 ||
+		!d.Hold.NextAt.Equal(stagesAt[2].At) {
+		t.Errorf("calls %+v, hold %+v", calls, d.Hold.Staged)
+	}
+	d, calls = drive(t, d.Hold, stagesAt[2].At, okAnswer(heldIntent(received(40000))),
+		okAnswer(capturedIntent(40000)))
+	if c := calls[1]; !c.ReleaseRest || c.Amount != 0 || d.Hold.State != hold.Captured ||
+		d.Hold.Reason != hold.CauseSchedule {
+		t.Errorf("call %+v, %s (%s)", c, d.Hold.State, d.Hold.Reason)
+	}
+}
+
+func TestStaged_Refused(t *testing.T) {
+	refuse := func(code hold.ProblemCode, in *hold.PaymentIntent, stages ...hold.CaptureStage) {
+		t.Helper()
+		d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, Captures: stages}
+		_, err := hold.New(d, in, "api", t0)
+		wantCode(t, err, code)
+	}
+	single := heldIntent(func(in *hold.PaymentIntent) { in.Features = hold.FeaturesKnown })
+	refuse(hold.MulticaptureUnavailable, single, stagesAt...)
+	refuse("", single, stagesAt[0])
+	refuse(hold.AmountTooLarge, heldIntent(multicapture), hold.CaptureStage{At: stagesAt[0].At,
+		Amount: amount}, hold.CaptureStage{At: stagesAt[1].At, Amount: 1})
+	refuse(hold.AfterDeadline, heldIntent(multicapture), stagesAt[0],
+		hold.CaptureStage{At: t0.Add(8 * day), Amount: 1})
+	refuse("", nil, stagesAt...)
+}
+
+func TestStaged_UnverifiedWithoutMulticapture(t *testing.T) {
+	h := newHold(t, nil, withStages(stagesAt...))
+	single := heldIntent(func(in *hold.PaymentIntent) { in.Features = hold.FeaturesKnown })
+	d := h.ApplyPaymentIntent(single, t0)
+	if d.Hold.State != hold.Attention || d.Hold.Reason != hold.CauseUnavailable {
+		t.Fatalf("%s (%s)", d.Hold.State, d.Hold.Reason)
+	}
+	// An operator can still capture the total of the stages at once.
+	h = mustAccept(t)(d.Hold.RequestCapture(hold.CaptureRequest{}, "api", t0))
+	d, calls := drive(t, h, t0, okAnswer(capturedIntent(37000)))
+	if calls[0].KeepRest || calls[0].Amount != 37000 || d.Hold.State != hold.Captured {
+		t.Errorf("call %+v, %s", calls[0], d.Hold.State)
+	}
+}
+
+func TestScheduleRequest_ValidateStages(t *testing.T) {
+	at := func(d time.Duration) string { return formatTime(t0.Add(d)) }
+	for _, tt := range []struct {
+		name string
+		edit func(*hold.ScheduleRequest)
+		code hold.ProblemCode
+	}{
+		{"two", func(r *hold.ScheduleRequest) {}, ""},
+		{"with capture_at", func(r *hold.ScheduleRequest) { r.CaptureAt = at(day) },
+			hold.ConflictingTimes},
+		{"with cancel_at", func(r *hold.ScheduleRequest) { r.CancelAt = at(day) },
+			hold.ConflictingTimes},
+		{"with capture_amount", func(r *hold.ScheduleRequest) { r.CaptureAmount = 1 },
+			hold.ConflictingTerms},
+		{"with renewal", func(r *hold.ScheduleRequest) {
+			r.Renewal = &hold.RenewalRequest{Until: at(20 * day)}
+		}, hold.ConflictingTerms},
+		{"same time", func(r *hold.ScheduleRequest) { r.Captures[1].At = r.Captures[0].At },
+			hold.InvalidTime},
+		{"no time", func(r *hold.ScheduleRequest) { r.Captures[1].At = "" }, hold.InvalidTime},
+		{"past", func(r *hold.ScheduleRequest) { r.Captures[0].At = at(-2 * time.Hour) },
+			hold.InThePast},
+		{"no amount", func(r *hold.ScheduleRequest) { r.Captures[0].Amount = 0 },
+			hold.InvalidAmount},
+		{"negative", func(r *hold.ScheduleRequest) { r.Captures[0].Amount = -1 },
+			hold.InvalidAmount},
+		{"more than the amount", func(r *hold.ScheduleRequest) { r.Amount, r.Currency = 29, "eur" },
+			hold.AmountTooLarge},
+		{"fee above the smallest", func(r *hold.ScheduleRequest) { r.ApplicationFeeAmount = 11 },
+			hold.AmountTooLarge},
+		{"51", func(r *hold.ScheduleRequest) {
+			r.Captures = make([]hold.CaptureStageRequest, 51)
+		}, hold.InvalidField},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := hold.ScheduleRequest{PaymentIntent: testIntentID,
+				Captures: []hold.CaptureStageRequest{{At: at(day), Amount: 10},
+					{At: at(2 * day), Amount: 20}}}
+			tt.edit(&r)
+			_, err := r.Validate(t0)
+			wantCode(t, err, tt.code)
+		})
+	}
+}
+
+func TestRequestCapture_Part(t *testing.T) {
+	at := t0.Add(5 * day)
+	h := newHold(t, heldIntent(multicapture), withCaptureAt(at))
+	h = mustAccept(t)(h.RequestCapture(part(10000, "ship-1"), "api", t0))
+	again, err := h.RequestCapture(part(10000, "ship-1"), "api", t0)
+	if err != nil || !again.Unchanged {
+		t.Fatalf("repeated: %v, unchanged %t", err, again.Unchanged)
+	}
+	for name, change := range map[string]func() error{
+		"another part": func() error {
+			_, err := h.RequestCapture(part(1, "ship-2"), "api", t0)
+			return err
+		},
+		"the last capture": func() error {
+			_, err := h.RequestCapture(hold.CaptureRequest{}, "api", t0)
+			return err
+		},
+		"a change": func() error {
+			n := int64(1)
+			_, err := h.ApplyPatch(&hold.Patch{CaptureAmount: &n}, "api", t0)
+			return err
+		},
+	} {
+		if err := change(); err == nil {
+			t.Errorf("%s was accepted while a part is pending", name)
+		}
+	}
+	d, calls := drive(t, h, t0, okAnswer(heldIntent(multicapture)),
+		okAnswer(heldIntent(received(10000))))
+	if c := calls[1]; c.Amount != 10000 || !c.KeepRest {
+		t.Errorf("call %+v", c)
+	}
+	h = d.Hold
+	if h.State != hold.Scheduled || !h.NextAt.Equal(at) || h.Amount != amount-10000 {
+		t.Errorf("%s at %s, %d left", h.State, h.NextAt, h.Amount)
+	}
+	if again, err = h.RequestCapture(part(10000, "ship-1"), "api", t0); err != nil ||
+		!again.Unchanged {
+		t.Errorf("repeated after its outcome: %v, unchanged %t", err, again.Unchanged)
+	}
+	// The amount of the last capture comes on top of the parts.
+	h = mustAccept(t)(h.RequestCapture(hold.CaptureRequest{Amount: 5000}, "api", t0))
+	d, calls = drive(t, h, t0, okAnswer(heldIntent(received(10000))),
+		okAnswer(capturedIntent(15000)))
+	if c := calls[1]; c.Amount != 5000 || c.KeepRest || d.Hold.CapturedAmount != 15000 ||
+		d.Hold.CapturedElsewhere != 0 || d.Hold.Reason != hold.CauseTrigger {
+		t.Errorf("call %+v, %d captured, %d elsewhere, %s", c, d.Hold.CapturedAmount,
+			d.Hold.CapturedElsewhere, d.Hold.Reason)
+	}
+}
+
+func TestRequestCapture_PartRefused(t *testing.T) {
+	open := newHold(t, heldIntent(multicapture), withCaptureAmount(20000))
+	single := newHold(t, heldIntent(func(in *hold.PaymentIntent) {
+		in.Features = hold.FeaturesKnown
+	}))
+	canceled := mustAccept(t)(open.RequestCancel("", "api", t0))
+	paused := mustAccept(t)(open.Pause(0, "api", t0))
+	for name, tt := range map[string]struct {
+		h    hold.Hold
+		n    int64
+		code hold.ProblemCode
+	}{
+		"without multicapture":  {single, 1000, hold.MulticaptureUnavailable},
+		"without an amount":     {open, 0, hold.InvalidAmount},
+		"more than the terms":   {open, 20001, hold.AmountTooLarge},
+		"unverified":            {newHold(t, nil), 1000, hold.TooLate},
+		"after a cancel":        {canceled, 1000, hold.CancelAccepted},
+		"paused":                {paused, 1000, hold.HoldPaused},
+		"with planned captures": {stagedHold(t), 1000, hold.CapturesPlanned},
+		"renewed": {newHold(t, heldIntent(multicapture, renewable), withRenewal(t0.Add(30*day))), 1000,
+			hold.ConflictingTerms},
+	} {
+		_, err := tt.h.RequestCapture(part(tt.n, "key"), "api", t0)
+		t.Run(name, func(t *testing.T) { wantCode(t, err, tt.code) })
+	}
+}
+
+func TestStaged_CancelReleasesTheRest(t *testing.T) {
+	d, _ := drive(t, stagedHold(t), stagesAt[0].At, okAnswer(heldIntent(multicapture)),
+		okAnswer(heldIntent(received(10000))))
+	h := mustAccept(t)(d.Hold.RequestCancel("", "api", stagesAt[0].At))
+	d, calls := drive(t, h, stagesAt[0].At, okAnswer(capturedIntent(10000)))
+	if calls[0].Op != hold.OpCancel || d.Hold.State != hold.Captured ||
+		d.Hold.Reason != hold.CauseTrigger || d.Hold.CapturedAmount != 10000 ||
+		d.Hold.CapturedElsewhere != 0 {
+		t.Errorf("%s: %s (%s), %d captured", calls[0].Op, d.Hold.State, d.Hold.Reason,
+			d.Hold.CapturedAmount)
+	}
+}
+
+func TestStaged_NoIncrementAfterAPart(t *testing.T) {
+	both := func(in *hold.PaymentIntent) { in.Features |= hold.FeatureIncremental }
+	h := newHold(t, heldIntent(multicapture, both), withStages(stagesAt...))
+	d, _ := drive(t, h, stagesAt[0].At, okAnswer(heldIntent(multicapture, both)),
+		okAnswer(heldIntent(received(10000), both)))
+	_, err := d.Hold.RequestIncrement(hold.IncrementRequest{Amount: amount + 1}, "api",
+		stagesAt[0].At, testRules)
+	wantCode(t, err, hold.IncrementUnavailable)
+}
+
+func TestApplyPatch_Stages(t *testing.T) {
+	d, _ := drive(t, stagedHold(t), stagesAt[0].At, okAnswer(heldIntent(multicapture)),
+		okAnswer(heldIntent(received(10000))))
+	h, now := d.Hold, stagesAt[0].At
+	at := formatTime(t0.Add(4 * day))
+	for name, p := range map[string]*hold.Patch{
+		"capture_at":     {CaptureAt: &at},
+		"capture_amount": {CaptureAmount: new(int64)},
+	} {
+		if _, err := h.ApplyPatch(p, "api", now); err == nil {
+			t.Errorf("%s was accepted beside planned captures", name)
+		}
+	}
+	later := mustAccept(t)(h.ApplyPatch(&hold.Patch{
+		Captures: []hold.CaptureStageRequest{{At: at, Amount: 32000}}}, "api", now))
+	if !later.NextAt.Equal(t0.Add(4*day)) || later.CaptureAmount != amount {
+		t.Errorf("next at %s, %d in all", later.NextAt, later.CaptureAmount)
+	}
+	_, err := h.ApplyPatch(&hold.Patch{
+		Captures: []hold.CaptureStageRequest{{At: at, Amount: 32001}}}, "api", now)
+	wantCode(t, err, hold.AmountTooLarge)
+	ended := mustAccept(t)(h.ApplyPatch(&hold.Patch{Captures: []hold.CaptureStageRequest{}}, "api",
+		now))
+	if ended.State != hold.Waiting || ended.CaptureAmount != 0 || hold.CapturedSoFar(&ended) != 10000 {
+		t.Errorf("%s, %d in all, %d so far", ended.State, ended.CaptureAmount,
+			hold.CapturedSoFar(&ended))
+	}
+}
+
+// The plan survives a loss of Redis by the intent's metadata, and goes on where
+// Stripe shows that it was.
+func TestStaged_RebuiltFromMetadata(t *testing.T) {
+	var many []hold.CaptureStage
+	for i := range 40 {
+		many = append(many, hold.CaptureStage{At: t0.Add(time.Duration(i+1) * time.Hour),
+			Amount: 1000})
+	}
+	h := newHold(t, heldIntent(multicapture), withStages(many...))
+	pairs, ok := hold.MetadataDiff(&h, nil)
+	if !ok || pairs[hold.MetaCaptures] == "" || pairs[hold.MetaCaptures+"_2"] == "" ||
+		pairs[hold.MetaCaptureAt] != "" {
+		t.Fatalf("metadata %v, fits %t", pairs, ok)
+	}
+	in := heldIntent(received(3000), func(in *hold.PaymentIntent) { in.Metadata = pairs })
+	d, err := hold.NewFromMetadata(in, "", "reconcile", t0.Add(4*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Hold.Staged.Done != 3 || !d.Hold.NextAt.Equal(many[3].At) ||
+		!hold.HaveSameTerms(&d.Hold, &h) {
+		t.Errorf("%d done, next at %s", d.Hold.Staged.Done, d.Hold.NextAt)
+	}
+	d, err = hold.NewFromMetadata(in, "", "reconcile", many[3].At.Add(25*time.Hour))
+	if err != nil || d.Hold.State != hold.Attention || d.Hold.Reason != hold.CauseOverdue {
+		t.Errorf("%s (%s), %v", d.Hold.State, d.Hold.Reason, err)
+	}
+}
+
+func TestOvercapture(t *testing.T) {
+	tip := func(in *hold.PaymentIntent) {
+		in.Features = hold.FeaturesKnown | hold.FeatureOvercapture
+		in.MaxCapturable = 50000
+	}
+	h := newHold(t, heldIntent(tip), withCaptureAmount(50000), withCaptureAt(t0.Add(day)))
+	d, calls := drive(t, h, t0.Add(day), okAnswer(capturedIntent(50000)))
+	if calls[0].Amount != 50000 || d.Hold.State != hold.Captured ||
+		d.Hold.CapturedAmount != 50000 || d.Hold.Reason != hold.CauseSchedule {
+		t.Errorf("call %+v, %s (%s)", calls[0], d.Hold.State, d.Hold.Reason)
+	}
+	_, err := newHold(t, heldIntent(tip)).RequestCapture(hold.CaptureRequest{Amount: 50001}, "api",
+		t0)
+	wantCode(t, err, hold.AmountTooLarge)
+	if err == nil || !strings.Contains(err.Error(), "50000 eur that the charge allows") {
+		t.Errorf("the refusal does not name the maximum: %v", err)
+	}
+	for name, in := range map[string]*hold.PaymentIntent{
+		"without overcapture": heldIntent(func(in *hold.PaymentIntent) {
+			in.Features = hold.FeaturesKnown
+		}),
+		"unread": nil,
+	} {
+		d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel,
+			CaptureAmount: amount + 1}
+		if in == nil {
+			d.Amount, d.Currency = amount, "eur"
+		}
+		_, err := hold.New(d, in, "api", t0)
+		t.Run(name, func(t *testing.T) { wantCode(t, err, hold.AmountTooLarge) })
+	}
+	// The charge allows less than it did: nobody is charged more than that.
+	h = newHold(t, heldIntent(tip), withCaptureAmount(50000), withCaptureAt(t0.Add(day)))
+	d = h.ApplyPaymentIntent(heldIntent(tip, func(in *hold.PaymentIntent) {
+		in.MaxCapturable = 45000
+	}), t0)
+	if d.Hold.State != hold.Attention || d.Hold.Reason != hold.CauseAmountTooLarge {
+		t.Errorf("%s (%s)", d.Hold.State, d.Hold.Reason)
+	}
+}
