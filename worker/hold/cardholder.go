@@ -89,15 +89,19 @@ func checkCardholderAct(h *Hold, generation uint32, now time.Time) error {
 
 // RequestAuthentication makes the confirmation of the new intent, with the
 // cardholder present, the next step of the renewal. The bank returns the
-// cardholder to returnURL. Errors are *[Problem].
+// cardholder to returnURL. seen is [Renewal].Confirmation when Stripe was last
+// read: a click at the same time may have confirmed since. Errors are *[Problem].
 func RequestAuthentication(
-	h Hold, generation uint32, returnURL string, now time.Time,
+	h Hold, generation, seen uint32, returnURL string, now time.Time,
 ) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	if err := checkCardholderAct(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
 	switch r := h.Renewal; {
+	case r.Confirmation != seen:
+		return Decision{}, newProblem(InProgress, "",
+			"the renewal of hold %s was confirmed since it was read", h.ID)
 	case needsOtherCard(r):
 		return Decision{}, newProblem(NoActionRequired, "",
 			"the card of hold %s is of no use: the cardholder must give another one", h.ID)

@@ -24,8 +24,8 @@ func toCardholder(t *testing.T, code string, edit ...func(*hold.ValidRequest)) h
 // authenticating is a hold whose cardholder has asked for the bank's page.
 func authenticating(t *testing.T) hold.Hold {
 	t.Helper()
-	d, err := hold.RequestAuthentication(toCardholder(t, "authentication_required"), 1, returnURL,
-		startOfRenewal)
+	d, err := hold.RequestAuthentication(toCardholder(t, "authentication_required"), 1, 1,
+		returnURL, startOfRenewal)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,8 @@ func TestCardholder_Bounds(t *testing.T) {
 	h := toCardholder(t, "authentication_required")
 	n := 0
 	for ; n < 100; n++ {
-		d, err := hold.RequestAuthentication(h, 1, returnURL, startOfRenewal)
+		d, err := hold.RequestAuthentication(h, 1, h.Renewal.Confirmation, returnURL,
+			startOfRenewal)
 		if err != nil {
 			break
 		}
@@ -244,7 +245,7 @@ func TestCardholder_Refused(t *testing.T) {
 		"not yet":            {toConfirm(t), 1, startOfRenewal, hold.InProgress},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := hold.RequestAuthentication(tt.h, tt.generation, returnURL, tt.now)
+			_, err := hold.RequestAuthentication(tt.h, tt.generation, 1, returnURL, tt.now)
 			if got := problemCode(err); got != tt.want {
 				t.Errorf("authenticate: %v, want %s", err, tt.want)
 			}
@@ -258,7 +259,13 @@ func TestCardholder_Refused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := hold.RequestAuthentication(toCardholder(t, "stolen_card"), 1, returnURL,
+	d, _ := answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID,
+		answerOK(renewedIntent(hold.StatusRequiresAction, startOfRenewal)))
+	if _, err := hold.RequestAuthentication(d.Hold, 1, 1, returnURL,
+		startOfRenewal); problemCode(err) != hold.InProgress {
+		t.Errorf("a click that another one has overtaken: %v", err)
+	}
+	if _, err := hold.RequestAuthentication(toCardholder(t, "stolen_card"), 1, 1, returnURL,
 		startOfRenewal); problemCode(err) != hold.NoActionRequired {
 		t.Errorf("the bank of a stolen card: %v", err)
 	}

@@ -70,7 +70,9 @@ func (d *CardholderDesk) Authenticate(
 	if err != nil {
 		return hold.Secret{}, err
 	}
+	seen := uint32(0)
 	if hold.StatusForCardholder(&h, generation, now) == hold.CardholderMustAuthenticate {
+		seen = h.Renewal.Confirmation
 		// A second click leads to the page of the first one.
 		page, err := d.bankPage(ctx, &h)
 		if err != nil || page.Reveal() != "" {
@@ -78,7 +80,7 @@ func (d *CardholderDesk) Authenticate(
 		}
 	}
 	err = d.change(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return hold.RequestAuthentication(h, generation, returnURL, now)
+		return hold.RequestAuthentication(h, generation, seen, returnURL, now)
 	})
 	if err != nil && !errors.Is(err, &hold.Problem{Code: hold.InProgress}) {
 		return hold.Secret{}, err
