@@ -214,3 +214,19 @@ func TestReplacement_FeaturesUnknown(t *testing.T) {
 		})
 	}
 }
+
+// TestReplacement_Unverified checks a hold that was accepted without a read: the
+// increment is refused, and the read after that shows what to do instead.
+func TestReplacement_Unverified(t *testing.T) {
+	h := plan(hold.Decision{Hold: newHold(t, nil, withMaxAmount(2*amount),
+		withCaptureAt(t0.Add(2*day)))}, t0)
+	h = plan(hold.Decision{Hold: mustAccept(t)(h.RequestIncrement(
+		hold.IncrementRequest{Amount: raisedTo}, "api", t0, testRules))}, t0)
+	d, _ := answerCall(t, h, t0, hold.OpRead, testIntentID, answerOK(heldIntent(unraisable)))
+	d, _ = answerCall(t, d.Hold, t0, hold.OpIncrement, testIntentID,
+		hold.Answer{Kind: hold.AnswerInvalid, Code: "payment_intent_invalid_parameter"})
+	d, _ = answerCall(t, d.Hold, t0, hold.OpRead, testIntentID, answerOK(heldIntent(unraisable)))
+	if d.Again || d.Hold.NextOp != hold.OpRenew || d.Hold.Renewal.Amount != raisedTo {
+		t.Errorf("next %s, again %v, %+v", d.Hold.NextOp, d.Again, d.Hold.Renewal)
+	}
+}
