@@ -40,6 +40,7 @@ const currency = "eur"
 var stays = []func(context.Context, *booking) error{
 	captureAtCheckout, payWithDeclinedCard, payWithThreeDSecure, captureInPart,
 	letPolicyCapture, cancelBeforeCheckout, captureWithLostReply,
+	renewLongStay, needCardholder, raiseAmount,
 }
 
 var cardholders = []string{"Amélie Laurent", "Bao Nguyen", "Chiara Conti", "Daniel Okafor",

@@ -81,6 +81,18 @@ func (r *callbackReceiver) printEvent(e *event.Envelope) {
 	case hold.EventRetrying:
 		l.color, l.what = yellow, "retrying"
 		l.reason = "no reply from Stripe; holdd repeats the request"
+	case hold.EventRenewed:
+		l.color, l.what = green, "renewed"
+		l.reason = "a new authorization holds the amount until " + formatClock(h.ExpiresAt.Local()) +
+			"; the old one is released"
+	case hold.EventRequiresAction:
+		l.color, l.what = yellow, "cardholder"
+		l.reason = "the bank wants the cardholder before it holds the amount again"
+		if r := h.Renewal; r != nil {
+			l.reason += "; otherwise on_failure is " + r.OnFailure
+		}
+	case hold.EventIncremented:
+		l.color, l.what, l.reason = green, "raised", "the bank holds the new total"
 	case hold.EventExpired:
 		l.color, l.what, l.reason = red, "expired", "the card network released the amount"
 	case hold.EventAttention:

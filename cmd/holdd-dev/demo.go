@@ -32,6 +32,7 @@ const (
 const (
 	authorizationDays = 7.0
 	shortDays         = 3.0 // the authorization of the stay that nearly expires
+	longStayDays      = 3.2 // of the stays that outlast that authorization
 	warnDays          = 2.0
 	marginDays        = 1.0
 )

@@ -75,6 +75,11 @@ func TestRun_EachStayPrintsItsOutcome(t *testing.T) {
 		`captured +before the authorization ended, as on_expiry says`,
 		`released +nothing was captured`,
 		`retrying +no reply from Stripe`,
+		`booked +a long stay, capture at checkout`,
+		`renewed +a new authorization holds the amount until`,
+		`cardholder +the bank wants the cardholder before .*; otherwise on_failure is capture`,
+		`increment +one more night`,
+		`raised +the bank holds the new total`,
 		`No PaymentIntent was captured twice`,
 	} {
 		if !regexp.MustCompile(pattern).MatchString(text) {

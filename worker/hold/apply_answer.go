@@ -185,6 +185,9 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 	if isRenewalOpen(&h) {
 		return deferSettlement(h, now)
 	}
+	if isReplacing(&h) {
+		endReplacement(&h, HistoryEntry{Cause: CauseSuperseded}, now)
+	}
 	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
 	wanted := h.CancellationReason
 	h.CancellationReason = ""

@@ -235,6 +235,8 @@ func applyIncrementRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, o
 		AnswerChargeGone}, last.Answer)
 	outcome := HistoryEntry{}
 	switch {
+	case in.Features&FeaturesKnown != 0 && in.Features&FeatureIncremental == 0:
+		outcome.Cause = CauseUnavailable // a request for an unverified hold was refused for that
 	case refused:
 		outcome.Answer, outcome.Cause, outcome.Note = last.Answer, CauseRefused, last.Note
 	case in.Features&FeatureIncremental == 0:

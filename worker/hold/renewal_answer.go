@@ -133,6 +133,9 @@ func applyReadBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 	}
 	if a.Intent.Status != StatusRequiresCapture {
 		// The hold has ended, or is about to: its own read shows how.
+		if isReplacing(&h) {
+			endReplacement(&h, HistoryEntry{Cause: CauseSuperseded}, now)
+		}
 		h.Renewal.RetryAt = now.Add(maxBackoff)
 		h.NextOp, h.ReadFirst = OpRead, true
 		return Decision{Hold: h, Again: true}
@@ -142,6 +145,11 @@ func applyReadBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 		return failRenewal(h, cause, note, now)
 	}
 	updateFromHeldIntent(&h, a.Intent, now)
+	if isReplacing(&h) {
+		d := applyReadBeforeReplacement(h, now)
+		d.NewDeadline = true
+		return d
+	}
 	cause, _ := cannotRenew(&h, now)
 	if _, ok := mayTryCard(h.Renewal, now); ok && cause == 0 && isRenewalDue(&h, now) {
 		startRenewal(&h)

@@ -16,7 +16,9 @@ func declineReplacement(t *testing.T, h hold.Hold, code string, at time.Time) ho
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, _ = answerCall(t, plan(d, at), at, hold.OpCreate, "",
+	d, _ = answerCall(t, plan(d, at), at, hold.OpRead, testIntentID,
+		answerOK(heldIntent(unraisable)))
+	d, _ = answerCall(t, d.Hold, at, hold.OpCreate, "",
 		answerOK(replacement(hold.StatusRequiresConfirmation)))
 	d, _ = answerCall(t, d.Hold, at, hold.OpConfirm, newIntentID,
 		hold.Answer{Kind: hold.AnswerDeclined, Code: code})

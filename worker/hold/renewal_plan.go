@@ -108,6 +108,8 @@ func nextRenewalOp(h *Hold, now time.Time) (Op, time.Time) {
 		return OpRenew, at
 	case !needsRenewal(h) && !isReplacing(h), r.Step == RenewalFailed:
 		return 0, time.Time{}
+	case isReplacing(h):
+		return OpRenew, at
 	case r.Step == RenewalIdle && !r.AuthorizedAt.IsZero() && !isRenewalDue(h, now):
 		return 0, time.Time{} // a milestone of the deadline begins it
 	}

@@ -67,12 +67,11 @@ func canReplace(h *Hold, now time.Time) error {
 	return nil
 }
 
-// startReplacement makes the creation of an intent of a higher amount the next
-// step.
+// startReplacement makes a read of the hold's intent the next step. A new one is
+// created only if the old one still holds the money.
 func startReplacement(h Hold, amount int64, until time.Time) Decision {
 	r := editRenewal(&h)
 	r.IncrementTo, r.IncrementUntil, r.RetryAt = amount, until, time.Time{}
-	startRenewal(&h)
 	return Decision{Hold: h, Again: true}
 }
 
@@ -86,10 +85,26 @@ func replacementOverdue(h *Hold, now time.Time) Cause {
 		return CauseAmountTooLarge
 	case !now.Before(r.IncrementUntil):
 		return CauseTooLate
-	case r.Step == RenewalIdle: // Stripe has no intent of this generation
-		return CauseNoOutcome
 	}
 	return 0
+}
+
+// applyReadBeforeReplacement goes on with an increment after a read that shows
+// the money held.
+func applyReadBeforeReplacement(h Hold, now time.Time) Decision {
+	r := editRenewal(&h)
+	switch {
+	case h.CapturedElsewhere > 0:
+		return failReplacement(h, HistoryEntry{Cause: CauseElsewhere}, now)
+	case h.Amount >= r.IncrementTo: // another system has raised it
+		completeReplacement(&h, h.Amount, now)
+		h.Revision++
+		d := stepDone(h, now)
+		d.addEvent(EventIncremented, CauseTrigger)
+		return d
+	}
+	startRenewal(&h)
+	return stepDone(h, now)
 }
 
 // failReplacement ends an increment. The old amount stays held, and the new

@@ -31,11 +31,14 @@ func toReplace(t *testing.T) hold.Hold {
 		t.Fatal(err)
 	}
 	h = plan(d, t0)
-	if h.NextOp != hold.OpRenew || h.Renewal.Step != hold.RenewalCreate ||
-		!hold.IsIncrementPending(&h) {
+	if h.NextOp != hold.OpRenew || !hold.IsIncrementPending(&h) {
 		t.Fatalf("next %s, %+v", h.NextOp, h.Renewal)
 	}
-	return h
+	d, _ = answerCall(t, h, t0, hold.OpRead, testIntentID, answerOK(heldIntent(unraisable)))
+	if d.Again || d.Hold.Renewal.Step != hold.RenewalCreate {
+		t.Fatalf("after the read: %+v", d.Hold.Renewal)
+	}
+	return d.Hold
 }
 
 // replacement is the new intent of the higher amount.
@@ -169,6 +172,16 @@ func TestReplacement_Ends(t *testing.T) {
 			t.Errorf("%d, %+v", d.Hold.Amount, d.Hold.Renewal)
 		}
 	})
+	t.Run("another system has captured the hold", func(t *testing.T) {
+		h := plan(hold.Decision{Hold: newHold(t, heldIntent(unraisable), withMaxAmount(2*amount))}, t0)
+		h = plan(hold.Decision{Hold: mustAccept(t)(h.RequestIncrement(
+			hold.IncrementRequest{Amount: raisedTo}, "api", t0, testRules))}, t0)
+		d, _ := answerCall(t, h, t0, hold.OpRead, testIntentID, answerOK(capturedIntent(amount)))
+		d, _ = answerCall(t, d.Hold, t0, hold.OpRead, testIntentID, answerOK(capturedIntent(amount)))
+		if d.Hold.State != hold.Captured || hold.IsIncrementPending(&d.Hold) {
+			t.Errorf("%s, %+v", d.Hold.State, d.Hold.Renewal)
+		}
+	})
 	t.Run("a capture is requested", func(t *testing.T) {
 		h := plan(hold.Decision{Hold: mustAccept(t)(toConfirmReplacement(t).RequestCapture(
 			hold.CaptureRequest{}, "api", t0))}, t0)
@@ -205,12 +218,30 @@ func TestReplacement_FeaturesUnknown(t *testing.T) {
 				t.Fatalf("the claim goes on with %+v", d.Hold.NextCall(t0))
 			}
 			if d.Hold.NextOp != hold.OpRenew || d.Hold.NextAt.After(t0) ||
-				d.Hold.State != before.State || d.Hold.Renewal.Amount != raisedTo {
+				d.Hold.State != before.State || !hold.IsIncrementPending(&d.Hold) {
 				t.Fatalf("%s, next %s at %s, %+v", d.Hold.State, d.Hold.NextOp, d.Hold.NextAt,
 					d.Hold.Renewal)
 			}
+			d, _ = answerCall(t, d.Hold, t0, hold.OpRead, testIntentID,
+				answerOK(heldIntent(unraisable)))
 			answerCall(t, d.Hold, t0, hold.OpCreate, "",
 				answerOK(replacement(hold.StatusRequiresConfirmation)))
 		})
+	}
+}
+
+// TestReplacement_Unverified checks a hold that was accepted without a read: the
+// increment is refused, and the read after that shows what to do instead.
+func TestReplacement_Unverified(t *testing.T) {
+	h := plan(hold.Decision{Hold: newHold(t, nil, withMaxAmount(2*amount),
+		withCaptureAt(t0.Add(2*day)))}, t0)
+	h = plan(hold.Decision{Hold: mustAccept(t)(h.RequestIncrement(
+		hold.IncrementRequest{Amount: raisedTo}, "api", t0, testRules))}, t0)
+	d, _ := answerCall(t, h, t0, hold.OpRead, testIntentID, answerOK(heldIntent(unraisable)))
+	d, _ = answerCall(t, d.Hold, t0, hold.OpIncrement, testIntentID,
+		hold.Answer{Kind: hold.AnswerInvalid, Code: "payment_intent_invalid_parameter"})
+	d, _ = answerCall(t, d.Hold, t0, hold.OpRead, testIntentID, answerOK(heldIntent(unraisable)))
+	if d.Again || d.Hold.NextOp != hold.OpRenew || !hold.IsIncrementPending(&d.Hold) {
+		t.Errorf("next %s, again %v, %+v", d.Hold.NextOp, d.Again, d.Hold.Renewal)
 	}
 }
