@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdd/holdd/worker/authorize"
 	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/erase"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/execute"
 	"github.com/holdd/holdd/worker/hold"
@@ -41,6 +42,7 @@ type Stores struct {
 	Unverified reconcile.UnverifiedStore
 	Unmirrored reconcile.UnmirroredStore
 	Repair     repair.Store
+	Erasure    erase.Store
 }
 
 // StripeClient sends calls to Stripe and reports its state. gateway.Caller
@@ -103,6 +105,7 @@ type Worker struct {
 	Readiness  *ReadinessChecker
 	Dispatcher *Dispatcher
 	Repairer   *repair.Repairer
+	Eraser     *erase.Eraser
 
 	o         Options
 	status    *StatusJob

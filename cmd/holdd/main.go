@@ -81,6 +81,7 @@ alerts before one expires.
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
 			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
 			newReconcileCommand, newAdoptCommand, newCallbacksCommand, newRepairCommand,
+			newForgetCommand,
 		}},
 		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand, newIncrementCommand}},
 	} {

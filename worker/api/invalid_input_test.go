@@ -391,7 +391,8 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 			hold.HoldExists, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled,
 			hold.AlreadyExpired, hold.AlreadyPaused, hold.NotPaused, hold.HoldPaused,
 			hold.CancelAccepted, hold.NothingToAcknowledge, hold.Declined,
-			hold.RecordReadable, hold.RecordOfLaterRelease},
+			hold.RecordReadable, hold.RecordOfLaterRelease, hold.NotSettled,
+			hold.EventsUndelivered},
 		412: {hold.RevisionMismatch},
 	}
 	status := map[hold.ProblemCode]int{}

@@ -49,6 +49,8 @@ const (
 	RecordUnreadable     ProblemCode = "record_unreadable"
 	RecordReadable       ProblemCode = "record_readable"
 	RecordOfLaterRelease ProblemCode = "record_of_later_release"
+	NotSettled           ProblemCode = "not_settled"
+	EventsUndelivered    ProblemCode = "events_undelivered"
 
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"

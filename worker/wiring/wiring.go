@@ -56,5 +56,6 @@ func NewStores(s *store.Store) worker.Stores {
 		Unverified: s,
 		Unmirrored: s,
 		Repair:     s,
+		Erasure:    s,
 	}
 }

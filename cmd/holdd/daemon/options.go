@@ -65,7 +65,7 @@ func workerOptions(
 		Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
 		Health: redis, RedisInspector: inspector, AccountKnown: accountKnown,
-		DecodeRequest: api.DecodeScheduleRequest,
+		DecodeRequest: api.DecodeScheduleRequest, Deliveries: observer.notifier,
 	}
 }
 
@@ -112,6 +112,7 @@ func apiOptions(
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
 		Repairer:         w.Repairer,
+		Eraser:           w.Eraser,
 		Requests:         requests,
 		Webhook:          webhookOptions(o.Settings, secrets, w.Webhooks),
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
