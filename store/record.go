@@ -63,7 +63,8 @@ func recordLayoutConstants() []luaConstant {
 		{"HEADER_SIZE", headerSize},
 		{"STATE_WORKING", int(hold.Working)},
 		{"STATE_FIRST_FINAL", int(hold.Captured)},
-		{"STATE_LAST", int(hold.Expired)},
+		{"STATE_LAST_FINAL", int(hold.Expired)},
+		{"STATE_LAST", lastStateInRecords},
 		{"OP_LAST", int(hold.OpRelease)},
 	}
 	for _, f := range headerFields {
@@ -204,8 +205,8 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if h.Increment != (hold.Increment{}) || h.Renewal != nil {
 		header[encodingOffset] = incrementRenewalEncoding
 	}
-	header[stateOffset] = byte(h.State)
-	header[previousStateOffset] = byte(h.PreviousState)
+	header[stateOffset] = encodeState(h.State)
+	header[previousStateOffset] = encodeState(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
 	putUint48(header, versionOffset, h.Version)
 	putUint48(header, deadlineOffset, toMillis(hold.QueueDeadline(h)))
@@ -259,7 +260,8 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendIncrement(b, &h.Increment)
 	b = appendRenewal(b, h)
 	b = appendCaptureParams(b, &h.CaptureParams)
-	return append(b, h.Unknown.Fields...)
+	b = append(b, h.Unknown.Fields...)
+	return appendLaterFields(b, h)
 }
 
 func appendHistory(b []byte, h *hold.Hold) []byte {
@@ -327,8 +329,8 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		ID:            id,
 		PaymentIntent: id,
 		Account:       string(b[headerSize:body]),
-		State:         hold.State(b[stateOffset]),
-		PreviousState: hold.State(b[previousStateOffset]),
+		State:         decodeState(b[stateOffset]),
+		PreviousState: decodeState(b[previousStateOffset]),
 		NextOp:        hold.Op(b[nextOpOffset]),
 		Version:       uint48(b, versionOffset),
 		ExpiresAt:     fromMillis(uint48(b, deadlineOffset)),
