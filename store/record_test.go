@@ -394,6 +394,28 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	}
 }
 
+// The release before this one wrote this record. Both run on one Redis during an
+// upgrade.
+func TestDecodeRecord_ReadsThePreviousRelease(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("testdata", "record-v3-full.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := withoutUnknownFields(fullHold())
+	got, _, err := decodeRecord(want.ID, string(rec))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v\n got %+v\nwant %+v", err, got, want)
+	}
+	if again := appendRecord(nil, &got); string(again) != string(rec) {
+		t.Errorf("written back as\n%x", again)
+	}
+}
+
 // A release that does not know increments would not know the operation either,
 // and would leave the hold without a next step.
 func TestRecord_IncrementsHaveTheirOwnEncoding(t *testing.T) {
