@@ -227,6 +227,9 @@ func cronAndLogFields(s *Settings) []*settingField {
 		{key: "log_format", defaultText: "auto",
 			usage:        "json, console, or auto: json unless on a terminal",
 			settingCodec: choiceCodec(&s.LogFormat, "json", "console", "auto")},
+		{key: "log_references", defaultText: "false",
+			usage:        "write the references of holds to the log",
+			settingCodec: boolCodec(&s.LogReferences)},
 	}
 }
 

@@ -87,6 +87,7 @@ type Settings struct {
 
 	LogLevel         string        // debug, info, warn, error
 	LogFormat        string        // json, console, auto
+	LogReferences    bool          // the log has the references of holds
 	AllowUnsafeRedis bool          // run on a Redis that may lose holds
 	ShutdownGrace    time.Duration // time limit of calls in flight when holdd stops
 

@@ -64,7 +64,8 @@ func recordLayoutConstants() []luaConstant {
 		{"HEADER_SIZE", headerSize},
 		{"STATE_WORKING", int(hold.Working)},
 		{"STATE_FIRST_FINAL", int(hold.Captured)},
-		{"STATE_LAST", int(hold.Expired)},
+		{"STATE_LAST_FINAL", int(hold.Expired)},
+		{"STATE_LAST", lastStateInRecords},
 		{"OP_LAST", int(hold.OpRelease)},
 	}
 	for _, f := range headerFields {
@@ -211,8 +212,8 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if needsStagedEncoding(h) {
 		header[encodingOffset] = stagedEncoding
 	}
-	header[stateOffset] = byte(h.State)
-	header[previousStateOffset] = byte(h.PreviousState)
+	header[stateOffset] = encodeState(h.State)
+	header[previousStateOffset] = encodeState(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
 	putUint48(header, versionOffset, h.Version)
 	putUint48(header, deadlineOffset, toMillis(hold.QueueDeadline(h)))
@@ -267,7 +268,8 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendRenewal(b, h)
 	b = appendStaged(b, h)
 	b = appendCaptureParams(b, &h.CaptureParams)
-	return append(b, h.Unknown.Fields...)
+	b = append(b, h.Unknown.Fields...)
+	return appendLaterFields(b, h)
 }
 
 func appendHistory(b []byte, h *hold.Hold) []byte {
@@ -335,8 +337,8 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		ID:            id,
 		PaymentIntent: id,
 		Account:       string(b[headerSize:body]),
-		State:         hold.State(b[stateOffset]),
-		PreviousState: hold.State(b[previousStateOffset]),
+		State:         decodeState(b[stateOffset]),
+		PreviousState: decodeState(b[previousStateOffset]),
 		NextOp:        hold.Op(b[nextOpOffset]),
 		Version:       uint48(b, versionOffset),
 		ExpiresAt:     fromMillis(uint48(b, deadlineOffset)),

@@ -7,6 +7,7 @@ import (
 	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/erase"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/intake"
@@ -37,6 +38,8 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	w.DoubleHeld = query.NewDoubleHeldReader(s.Holds)
 	w.Repairer = repair.New(s.Repair, stripe, b.committer,
 		repair.Options{Clock: b.clock, Health: o.Health, Logger: o.Logger})
+	w.Eraser = erase.New(s.Erasure, b.committer,
+		erase.Options{Deliveries: o.Deliveries, Health: o.Health, Logger: o.Logger})
 	refresher, inbox := b.buildIntake(w)
 	resumer := b.buildAuthorize(w)
 	verifier, mirror := b.buildReconcile(w)

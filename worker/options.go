@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/changes"
+	"github.com/holdd/holdd/worker/erase"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/robfig/cron/v3"
@@ -43,6 +44,9 @@ type Options struct {
 	AccountKnown func() bool
 	// RedisInspector repeats the checks of Redis' settings; nil means not to.
 	RedisInspector RedisInspector
+	// Deliveries reports the progress of the sinks; nil means that there are
+	// none.
+	Deliveries erase.Deliveries
 	// DecodeRequest decodes a request of the Redis inbox by the API's rules.
 	// Its errors are *[hold.Problem]. If it is nil, the worker does not read
 	// the inbox.

@@ -9,6 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/authorize"
 	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/erase"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/execute"
 	"github.com/holdd/holdd/worker/hold"
@@ -43,6 +44,7 @@ type Stores struct {
 	Unverified reconcile.UnverifiedStore
 	Unmirrored reconcile.UnmirroredStore
 	Repair     repair.Store
+	Erasure    erase.Store
 }
 
 // StripeClient sends calls to Stripe and reports its state. gateway.Caller
@@ -106,6 +108,7 @@ type Worker struct {
 	Readiness  *ReadinessChecker
 	Dispatcher *Dispatcher
 	Repairer   *repair.Repairer
+	Eraser     *erase.Eraser
 
 	o         Options
 	status    *StatusJob

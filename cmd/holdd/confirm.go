@@ -96,7 +96,7 @@ func (c *console) askForConfirmation(
 	ctx context.Context, live bool, values []labeledValue, question string,
 ) error {
 	noTerminal := usageErrorf(confirmHint,
-		"this moves money: cannot ask for confirmation without a terminal, nothing was done")
+		"cannot ask for confirmation without a terminal, nothing was done")
 	if !c.interactive {
 		return noTerminal
 	}

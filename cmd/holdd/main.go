@@ -82,6 +82,7 @@ alerts before one expires.
 			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
 			newCardholderLinkCommand,
 			newReconcileCommand, newAdoptCommand, newCallbacksCommand, newRepairCommand,
+			newForgetCommand,
 		}},
 		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand, newIncrementCommand}},
 	} {

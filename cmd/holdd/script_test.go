@@ -79,8 +79,8 @@ func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	o := api.Options{Holds: holdsOf(store),
 		Reconciler: &fakeReconciler{unavailable: store.unavailable},
 		Deliveries: deliveries,
-		Repairer:   fakeRepairer{},
-		Rules:      hold.DecisionRules{ExpiryMargin: time.Hour}, Livemode: slices.Contains(args,
+		Repairer:   fakeRepairer{}, Eraser: fakeEraser{store},
+		Rules: hold.DecisionRules{ExpiryMargin: time.Hour}, Livemode: slices.Contains(args,
 			"live"), Version: "test"}
 	if slices.Contains(args, "tokens") {
 		tokens, err := api.ParseTokens(strings.NewReader("desk operate " + operateToken + "\nboard read read-0123456789abcdef0123456789\n"))

@@ -109,5 +109,9 @@ func newLogger(s *config.Settings, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
 		enc.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(enc)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), level
+	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)
+	if !s.LogReferences {
+		core = referenceRemover{core}
+	}
+	return zap.New(core), level
 }

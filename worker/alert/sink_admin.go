@@ -1,9 +1,12 @@
 package alert
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/holdd/holdd/worker/event"
@@ -103,6 +106,46 @@ func (d *SinkAdmin) SinkNames() []string {
 		names[i] = s.name
 	}
 	return names
+}
+
+// lastEntry is after every entry of a stream.
+const lastEntry = "18446744073709551615-18446744073709551615"
+
+// DeliveredUpTo returns the entry of a partition's stream that every sink has
+// passed: the earliest cursor. A sink that has not begun begins after all
+// entries.
+func (d *SinkAdmin) DeliveredUpTo(ctx context.Context, partition int) (string, error) {
+	earliest := lastEntry
+	for _, s := range d.sinks {
+		states, err := d.store.SinkPartitionStates(ctx, s.name)
+		if err != nil {
+			return "", unavailableError(err)
+		}
+		var state deliveryState
+		if partition >= len(states) || len(states[partition]) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(states[partition], &state); err != nil {
+			return "", nil // unknown: every event counts as undelivered
+		}
+		if compareEntries(state.Cursor, earliest) < 0 {
+			earliest = state.Cursor
+		}
+	}
+	return earliest, nil
+}
+
+// compareEntries compares the ids of two entries of a stream by their numbers.
+func compareEntries(a, b string) int {
+	parse := func(id string) (millis, sequence uint64) {
+		first, second, _ := strings.Cut(id, "-")
+		millis, _ = strconv.ParseUint(first, 10, 64)
+		sequence, _ = strconv.ParseUint(second, 10, 64)
+		return millis, sequence
+	}
+	aMillis, aSequence := parse(a)
+	bMillis, bSequence := parse(b)
+	return cmp.Or(cmp.Compare(aMillis, bMillis), cmp.Compare(aSequence, bSequence))
 }
 
 func unavailableError(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }

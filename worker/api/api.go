@@ -35,6 +35,8 @@ type Options struct {
 	Reconciler Reconciler
 	// Repairer repairs unreadable records. Nil: its route answers 503.
 	Repairer Repairer
+	// Eraser erases personal data. Nil: its route answers 503.
+	Eraser Eraser
 	// Authorizer authorizes cards. Nil: its routes answer 503.
 	Authorizer Authorizer
 	// Deliveries shows and replays deliveries. Nil: its routes answer 503.
@@ -154,6 +156,7 @@ func New(o Options) (*API, error) {
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
 		&repairHandler{r, o.Repairer},
+		&eraseHandler{r, o.Eraser},
 		&deliveryHandler{r, o.Deliveries},
 		&logLevelHandler{logLevel},
 		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},

@@ -203,6 +203,11 @@ func (c holdsClient) Repair(
 	return out, err
 }
 
+// ErasePersonalData erases the personal data of a settled hold.
+func (c holdsClient) ErasePersonalData(ctx context.Context, id string) (hold.View, error) {
+	return c.sendHoldRequest(ctx, id, "/personal_data", clientRequest{method: http.MethodDelete})
+}
+
 // sendHoldRequest sends a request about one hold. It checks the id, which
 // becomes part of the path.
 func (c holdsClient) sendHoldRequest(

@@ -69,7 +69,7 @@ var schemaNames = map[reflect.Type]string{
 var requestSchemas = []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Cancel",
 	"IncrementRequest", "PlannedCaptureRequest",
 	"Confirm",
-	"Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
+	"Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest", "RepairRequest"}
 
 func schemaName(t reflect.Type, hint string) string {
 	if name, ok := schemaNames[t]; ok {
@@ -262,7 +262,7 @@ func (d *operationDoc) addProblems(op *huma.Operation, problem *huma.Schema) err
 // operationsOfPath returns the operations of a path.
 func operationsOfPath(p *huma.PathItem) []*huma.Operation {
 	var out []*huma.Operation
-	for _, op := range []*huma.Operation{p.Get, p.Post, p.Put, p.Patch} {
+	for _, op := range []*huma.Operation{p.Get, p.Post, p.Put, p.Patch, p.Delete} {
 		if op != nil {
 			out = append(out, op)
 		}

@@ -115,11 +115,22 @@ func changeDocs() map[string]operationDoc {
 		"acknowledgeHold": {response: h,
 			problems: withProblems([][]hold.ProblemCode{changeProblems},
 				hold.NothingToAcknowledge)},
+		"erasePersonalData": {response: exampleErased(),
+			problems: []hold.ProblemCode{hold.InvalidID, hold.HoldNotFound, hold.NotSettled,
+				hold.EventsUndelivered}},
 		"repairHold": {body: RepairRequest{}, response: exampleRepair(&h),
 			problems: withProblems([][]hold.ProblemCode{bodyProblems}, hold.InvalidID,
 				hold.HoldNotFound, hold.IntentNotFound, hold.RecordReadable,
 				hold.RecordOfLaterRelease)},
 	}
+}
+
+func exampleErased() hold.View {
+	h := exampleHold()
+	h.State, h.CapturedAmount, h.Next, h.NextAt = "captured", h.Amount, "", nil
+	settled := *h.CaptureAt
+	h.SettledAt, h.Reference, h.Metadata = &settled, "", nil
+	return h
 }
 
 func exampleRepair(h *hold.View) RepairResult {

@@ -83,6 +83,8 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.HoldPaused, 409, "The hold is paused"},
 	{hold.CapturesPlanned, 409, "The hold has planned captures"},
 	{hold.CancelAccepted, 409, "The hold is being canceled"},
+	{hold.NotSettled, 409, "The hold has not ended"},
+	{hold.EventsUndelivered, 409, "Events of the hold wait for a receiver"},
 	{hold.RecordReadable, 409, "The hold's record is readable"},
 	{hold.RecordOfLaterRelease, 409, "A later release wrote the hold's record"},
 	{hold.NothingToAcknowledge, 409, "The hold has no warning to acknowledge"},

@@ -60,7 +60,7 @@ func (h *repairHandler) register(doc huma.API) {
 }
 
 func (h *repairHandler) repair(
-	ctx context.Context, in *repairHoldInput,
+	ctx context.Context, in *holdIDInput,
 ) (*repairOutput, error) {
 	if err := checkPathID(in.ID); err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func (h *repairHandler) repair(
 	return &repairOutput{Body: out}, nil
 }
 
-// repairHoldInput names the hold to repair.
-type repairHoldInput struct {
+// holdIDInput names a hold.
+type holdIDInput struct {
 	ID string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 }

@@ -54,6 +54,8 @@ const (
 	MulticaptureUnavailable ProblemCode = "multicapture_unavailable"
 	CapturesPlanned         ProblemCode = "captures_planned"
 	ConflictingTerms        ProblemCode = "conflicting_terms"
+	NotSettled              ProblemCode = "not_settled"
+	EventsUndelivered       ProblemCode = "events_undelivered"
 
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"

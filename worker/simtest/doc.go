@@ -19,6 +19,8 @@
 //     wrong, no connection, requests that arrive up to 25 s late, a revoked
 //     key.
 //   - The process: killed at a time or at a call, stopped, or paused.
+//   - A later release, which writes a field that this release does not know, and
+//     in one kept world a state (later_release_test.go).
 //   - Actors: requests about the time of a claim, lost replies, repetitions at
 //     other replicas, wrong accounts, amounts and deadlines, changes in the
 //     Dashboard, captures of parts by another system, and signed events that

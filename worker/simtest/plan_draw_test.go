@@ -42,6 +42,7 @@ func drawPlan(seed uint64) plan {
 	p.eventVersion = drawEventVersion(seed)
 	p.drawIntake()
 	p.drawForgedEvents()
+	p.drawLaterWrites()
 	for i := range p.holds {
 		p.drawParts(&p.holds[i])
 	}

@@ -29,6 +29,7 @@ type plan struct {
 	redisClockAhead time.Duration // Redis' clock, of everybody else's
 	holds           []plannedHold
 	faults          []fault
+	laterWrites     []laterWrite
 	intake          intakePlan
 	listReadsAbove  int  // see worker.Options
 	organizationKey bool // the API key is one of an organization

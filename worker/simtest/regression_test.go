@@ -255,6 +255,8 @@ var regressions = append([]regression{
 		thinEventsPlan()},
 	{"signed events that Stripe never sent: each hold is captured in time, unless it is under review",
 		forgedEventsPlan()},
+	{"a later release writes holds and puts some into an unknown state: nothing is lost",
+		laterReleasePlan()},
 	{"an organization's key acts for a connected account, whose path its events have",
 		organizationPlan()},
 	{"an increment happens during an older list request: the newer amount stays",

@@ -143,6 +143,8 @@ var rules = []rule{
 	{"alert", "a hold that is scheduled inside a threshold has a warning at once",
 		(*judge).checkWarningAtOnce, nil},
 
+	{"later release", "what a later release wrote into a hold stays",
+		(*judge).checkLaterFields, nil},
 	{"wrong key", "no hold requires attention because a key of another account does not find it",
 		(*judge).checkWrongKey, nil},
 	{"under review",

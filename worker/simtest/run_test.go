@@ -103,6 +103,9 @@ func (w *world) playPlan() {
 	for _, l := range w.plan.intake.invalidInboxEntries {
 		w.spawn(func() { w.postInboxEntry(0, l.at, l.payload) })
 	}
+	for _, l := range w.plan.laterWrites {
+		w.spawn(func() { w.writeAsLaterRelease(l) })
+	}
 	for i := range w.plan.faults {
 		w.spawn(func() { w.injectFault(&w.plan.faults[i]) })
 	}
@@ -148,6 +151,9 @@ func (p *plan) ends() (faultFreeAt, last time.Duration) {
 	}
 	for _, l := range p.intake.invalidInboxEntries {
 		faultFreeAt = max(faultFreeAt, l.at)
+	}
+	for _, l := range p.laterWrites {
+		faultFreeAt = max(faultFreeAt, l.at, l.stateUntil)
 	}
 	for _, f := range p.faults {
 		faultFreeAt = max(faultFreeAt, f.to+f.restartAfter)

@@ -56,6 +56,8 @@ type world struct {
 	redis      *miniredis.Miniredis
 	goroutines sync.WaitGroup
 	faultsOver atomic.Bool // nothing goes wrong any more
+	// laterWritten are the holds that a later release wrote, under mu
+	laterWritten []int
 
 	faultMu   sync.Mutex
 	nextFault stripesim.Fault

@@ -57,5 +57,6 @@ func NewStores(s *store.Store) worker.Stores {
 		Unverified: s,
 		Unmirrored: s,
 		Repair:     s,
+		Erasure:    s,
 	}
 }

@@ -82,3 +82,11 @@ func (c *currentNotifier) ReplayDeadLetters(
 
 // HasSink implements api.Deliveries.
 func (c *currentNotifier) HasSink(sink string) bool { return c.Load().HasSink(sink) }
+
+// DeliveredUpTo implements erase.Deliveries.
+func (c *currentNotifier) DeliveredUpTo(ctx context.Context, partition int) (string, error) {
+	return c.Load().DeliveredUpTo(ctx, partition)
+}
+
+// SinkNames implements erase.Deliveries.
+func (c *currentNotifier) SinkNames() []string { return c.Load().SinkNames() }

@@ -68,6 +68,7 @@ func workerOptions(
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
 		Health: redis, Changes: watcher, RedisInspector: inspector, AccountKnown: accountKnown,
 		DecodeRequest: api.DecodeScheduleRequest, CardholderLink: cardholderLink(s),
+		Deliveries: observer.notifier,
 	}
 }
 
@@ -113,6 +114,7 @@ func apiOptions(
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
 		Repairer:         w.Repairer,
+		Eraser:           w.Eraser,
 		Requests:         requests,
 		Webhook:          webhookOptions(o.Settings, secrets, w.Webhooks),
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,

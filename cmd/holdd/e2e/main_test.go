@@ -47,6 +47,12 @@ var buildRelease = sync.OnceValues(func() (string, error) {
 var buildRace = sync.OnceValues(
 	func() (string, error) { return buildBinary("holdd-race", nil, "-race") })
 
+// buildNext is a later release, with a state and a field that this release does
+// not know.
+var buildNext = sync.OnceValues(func() (string, error) {
+	return buildBinary("holdd-next", []string{"CGO_ENABLED=0"}, "-tags", "nextrelease")
+})
+
 func buildBinary(name string, env []string, flags ...string) (string, error) {
 	path := filepath.Join(binaryDir, name)
 	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...),
@@ -58,7 +64,7 @@ func buildBinary(name string, env []string, flags ...string) (string, error) {
 	return path, nil
 }
 
-// binaryPath is the path of one of the two.
+// binaryPath is the path of one of them.
 func binaryPath(tb testing.TB, get func() (string, error)) string {
 	tb.Helper()
 	path, err := get()

@@ -46,7 +46,7 @@ func newWorld(tb testing.TB, o stripesim.Options, args ...string) *world {
 // settings are the settings that lead to this world.
 func (w *world) settings() []string {
 	return []string{"STRIPE_API_KEY=" + apiKey, "STRIPE_API_BASE=http://" + w.stripe.addr,
-		"REDIS_URL=" + w.redis.URL()}
+		"REDIS_URL=" + w.redis.URL(), "HOLDD_LOG_REFERENCES=true"}
 }
 
 // startReplica adds a replica.

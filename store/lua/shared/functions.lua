@@ -49,7 +49,7 @@ end
 -- is_final reports whether a state is final, so that no script may queue the
 -- hold.
 local function is_final(state)
-  return state >= STATE_FIRST_FINAL and state <= STATE_LAST
+  return state >= STATE_FIRST_FINAL and state <= STATE_LAST_FINAL
 end
 
 -- has_header reports whether a record is long enough for a header, in any
