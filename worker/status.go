@@ -197,7 +197,6 @@ func (j *StatusJob) reportHoldCounts(ctx context.Context, alive int) error {
 		len(first) > 0 {
 		nearest = first[0].Hold.ExpiresAt
 	}
-	counts.Ready = max(0, counts.Open-counts.Scheduled-counts.Working-counts.Attention)
 	j.o.Logger.Debug("report", zap.Int64("open", counts.Open),
 		zap.Int64("scheduled", counts.Scheduled),
 		zap.Int64("working", counts.Working), zap.Int64("attention", counts.Attention),
