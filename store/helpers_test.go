@@ -420,7 +420,7 @@ func callReaders(e *testStore) {
 		e.Errorf("Read without ids: time %v, %v", now, err)
 	}
 	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.HoldCounts{Open: 2,
-		Scheduled: 1}) {
+		Scheduled: 1, Ready: 1}) {
 		e.Errorf("counts: %+v, %v", c, err)
 	}
 }

@@ -327,6 +327,11 @@ func (m *storeModel) checkState(t *rapid.T) {
 	} {
 		*set = int64(len(m.holdsIn(-1, n)))
 	}
+	for _, h := range m.holds {
+		if h != nil && h.ready {
+			want.Ready++
+		}
+	}
 	if got, err := m.store.CountHolds(m.Context()); err != nil || got != want {
 		t.Fatalf("counts: %+v, %v, should be %+v", got, err, want)
 	}

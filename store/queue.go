@@ -270,5 +270,30 @@ func (s *Queue) CountHolds(ctx context.Context) (hold.HoldCounts, error) {
 	for _, sum := range sums {
 		sum()
 	}
-	return counts, nil
+	var err error
+	counts.Ready, err = s.countReady(ctx)
+	return counts, err
+}
+
+// maxCountedLanes bounds the lanes that a count of the ready holds reads.
+const maxCountedLanes = 10_000
+
+var countReadyScript = newScript("count_ready")
+
+// countReady returns how many holds are ready. Paused holds and those without a
+// time are open and not ready.
+func (s *Queue) countReady(ctx context.Context) (n int64, err error) {
+	calls := make([]scriptCall, len(s.conn.partitions))
+	for p := range calls {
+		k := &s.conn.partitions[p]
+		calls[p] = scriptCall{keys: []string{k.lanes, k.ready}, args: []any{maxCountedLanes}}
+	}
+	for _, cmd := range s.conn.callScriptBatch(ctx, countReadyScript, calls) {
+		count, err := cmd.Int64()
+		if err != nil {
+			return 0, err
+		}
+		n += count
+	}
+	return n, nil
 }

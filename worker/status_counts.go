@@ -31,7 +31,6 @@ func (r *reportedCounts) read(
 	if counts, err = store.CountHolds(ctx); err != nil {
 		return counts, nearest, err
 	}
-	counts.Ready = max(0, counts.Open-counts.Scheduled-counts.Working-counts.Attention)
 	first, _, err := store.ReadPage(ctx, hold.SetExpiring, hold.SortedSetPosition{}, 1)
 	if len(first) > 0 {
 		nearest = first[0].Hold.ExpiresAt

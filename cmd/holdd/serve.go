@@ -66,7 +66,7 @@ func runDaemon(
 	memoryCtx, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	go daemon.RunGCTuner(memoryCtx)
-	release, _ := buildVersion()
+	release, _, _ := buildVersion()
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
 		Reload: reload, ReloadSignal: hangups,

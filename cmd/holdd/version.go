@@ -12,12 +12,13 @@ import (
 // version is set at link time for a release.
 var version = ""
 
-// buildVersion returns the release and the commit of this binary.
-func buildVersion() (release, commit string) {
-	release, commit = version, "unknown"
+// buildVersion returns the release of this binary, its commit, and the date of
+// the commit. A build has no date of its own, so that two builds are equal.
+func buildVersion() (release, commit, date string) {
+	release, commit, date = version, "unknown", "unknown"
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return cmp.Or(release, "dev"), commit
+		return cmp.Or(release, "dev"), commit, date
 	}
 	if release == "" && info.Main.Version != "(devel)" {
 		release = info.Main.Version
@@ -27,19 +28,22 @@ func buildVersion() (release, commit string) {
 		switch s.Key {
 		case "vcs.revision":
 			commit = s.Value
+		case "vcs.time":
+			date = s.Value
 		case "vcs.modified":
 			if s.Value == "true" {
 				modified = ", modified"
 			}
 		}
 	}
-	return cmp.Or(release, "dev"), commit + modified
+	return cmp.Or(release, "dev"), commit + modified, date
 }
 
 // versionInfo is the output of holdd version --json.
 type versionInfo struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
+	Date    string `json:"date"` // of the commit
 	Go      string `json:"go"`
 	OS      string `json:"os"`
 	Arch    string `json:"arch"`
@@ -48,19 +52,19 @@ type versionInfo struct {
 func newVersionCommand(out *console) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "version", Short: "Show version, commit and Go version", Args: cobra.NoArgs,
+		Use: "version", Short: "Show version, commit, date and Go version", Args: cobra.NoArgs,
 		Example: `  holdd version
   holdd version --json | jq -r .version`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		release, commit := buildVersion()
-		v := versionInfo{release, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH}
+		release, commit, date := buildVersion()
+		v := versionInfo{release, commit, date, runtime.Version(), runtime.GOOS, runtime.GOARCH}
 		if asJSON {
 			return out.printJSONLine(v)
 		}
-		fmt.Fprintf(out.stdout, "holdd %s\ncommit %s\n%s %s/%s\n", v.Version, v.Commit, v.Go,
-			v.OS, v.Arch)
+		fmt.Fprintf(out.stdout, "holdd %s\ncommit %s of %s\n%s %s/%s\n", v.Version, v.Commit,
+			v.Date, v.Go, v.OS, v.Arch)
 		return nil
 	}
 	return cmd

@@ -253,3 +253,16 @@ func TestReadinessChecked_AlertsStalledStage(t *testing.T) {
 		}
 	})
 }
+
+// A reference cannot put a link, a mention or markup into a chat.
+func TestAlertText_ReferencesAreText(t *testing.T) {
+	a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventExpired,
+		Timestamp: time.Now(), Data: event.EventData{Hold: hold.View{ID: "pi_1", Amount: 1,
+			Currency: "eur", Reference: "<https://evil.example|refund> www.evil.example @channel"}}},
+		alert.RenderOptions{})
+	if text := a.Title + a.Text; !ok || !strings.Contains(text, "https[:]//evil.example") ||
+		strings.ContainsAny(text, "<>|@") || strings.Contains(text, "://") ||
+		strings.Contains(text, "www.") {
+		t.Errorf("%v %s", ok, text)
+	}
+}

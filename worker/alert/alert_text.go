@@ -124,6 +124,8 @@ func sanitizeText(s string, n int) string {
 		}
 		return r
 	}, s)
+	// A chat turns an address into a link.
+	s = strings.NewReplacer("://", "[:]//", "www.", "www[.]").Replace(s)
 	if r := []rune(s); len(r) > n {
 		return string(r[:n]) + "…"
 	}

@@ -20,16 +20,17 @@ import (
 // mailSender sends notifications through a mail server.
 type mailSender struct {
 	host, port string
-	// implicitTLS encrypts from the start. Otherwise STARTTLS is used if the
-	// server offers it.
-	implicitTLS bool
-	auth        smtp.Auth // nil if the address has no password
-	from        *netmail.Address
-	to          []string
+	// implicitTLS encrypts from the start. Otherwise STARTTLS is required, unless
+	// plaintext allows a server that does not offer it.
+	implicitTLS, plaintext bool
+	auth                   smtp.Auth // nil if the address has no password
+	from                   *netmail.Address
+	to                     []string
 }
 
 // newMailSender returns a sender to the mail server at u. Port 465 or
-// encryption=ImplicitTLS means implicit TLS.
+// encryption=ImplicitTLS means implicit TLS. With encryption=None the server
+// may receive mail without encryption.
 func newMailSender(u *url.URL, _ *http.Client) (sendFunc, error) {
 	s := &mailSender{host: u.Hostname(), port: u.Port()}
 	var err error
@@ -48,6 +49,7 @@ func newMailSender(u *url.URL, _ *http.Client) (sendFunc, error) {
 	}
 	s.implicitTLS = s.port == "465" ||
 		strings.EqualFold(u.Query().Get("encryption"), "ImplicitTLS")
+	s.plaintext = strings.EqualFold(u.Query().Get("encryption"), "None")
 	if password, ok := u.User.Password(); ok {
 		// PlainAuth sends a password only encrypted or to this machine.
 		s.auth = smtp.PlainAuth("", u.User.Username(), password, s.host)
@@ -55,12 +57,18 @@ func newMailSender(u *url.URL, _ *http.Client) (sendFunc, error) {
 	return s.send, nil
 }
 
+// errNoStartTLS says that the mail would travel unencrypted.
+var errNoStartTLS = errors.New("the mail server offers no STARTTLS: " +
+	"set encryption=None to send alerts unencrypted")
+
 func (s *mailSender) send(ctx context.Context, n *notification) deliveryOutcome {
 	err := s.dialAndSubmitMail(ctx, formatMail(s.from, s.to, n))
 	var smtpErr *textproto.Error
 	switch {
 	case err == nil:
 		return deliveryOutcome{result: resultDelivered}
+	case errors.Is(err, errNoStartTLS):
+		return deliveryOutcome{result: resultFailed, reason: errNoStartTLS.Error()}
 	case errors.As(err, &smtpErr) && smtpErr.Code/100 == 5:
 		return deliveryOutcome{result: resultRejected,
 			reason: fmt.Sprintf("rejected by the mail server (%d)", smtpErr.Code)}
@@ -101,6 +109,8 @@ func (s *mailSender) submitMail(conn net.Conn, text []byte) error {
 		if err := c.StartTLS(s.tlsConfig()); err != nil {
 			return err
 		}
+	} else if !s.implicitTLS && !s.plaintext {
+		return errNoStartTLS
 	}
 	if s.auth != nil {
 		if err := c.Auth(s.auth); err != nil {

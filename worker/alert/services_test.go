@@ -261,7 +261,7 @@ func TestMail_MessageAndRejection(t *testing.T) {
 	addr, mails := startSMTPServer(t, "250 ok")
 	_, stop := b.startNotifier(
 		alert.Options{NotifyURLs: []string{"smtp://desk:s3cret@" + addr +
-			"/?from=holdd@hotel.example&to=desk@hotel.example,night@hotel.example"}})
+			"/?from=holdd@hotel.example&to=desk@hotel.example,night@hotel.example&encryption=None"}})
 	e := event.Envelope{ID: "evt_1", Type: hold.EventExpired, Timestamp: time.Now(),
 		Data: event.EventData{Hold: hold.View{ID: "pi_1",
 			Reference: "Übernachtung\r\nBcc: x@y.example",
@@ -307,7 +307,7 @@ func TestMail_MessageAndRejection(t *testing.T) {
 	b = newRedisFixture(t, store.Options{})
 	a, _ := b.startNotifier(
 		alert.Options{NotifyURLs: []string{"smtp://desk:s3cret@" + addr +
-			"/?from=holdd@hotel.example&to=gone@hotel.example"}})
+			"/?from=holdd@hotel.example&to=gone@hotel.example&encryption=None"}})
 	if err := b.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events",
 		Values: []any{"event", raw}}).Err(); err != nil {
 		t.Fatal(err)
@@ -316,4 +316,30 @@ func TestMail_MessageAndRejection(t *testing.T) {
 		s, err := a.SinkStatuses(t.Context())
 		return err == nil && s[0].Parked == 1
 	})
+}
+
+// Without STARTTLS no mail leaves, unless the address allows it.
+func TestMail_RequiresStartTLS(t *testing.T) {
+	addr, mails := startSMTPServer(t, "250 ok")
+	b := newRedisFixture(t, store.Options{})
+	a, stop := b.startNotifier(alert.Options{NotifyURLs: []string{"smtp://" + addr +
+		"/?from=holdd@hotel.example&to=desk@hotel.example"}})
+	defer stop()
+	raw, err := json.Marshal(&event.Envelope{ID: "evt_1", Type: hold.EventExpired,
+		Timestamp: time.Now(), Data: event.EventData{Hold: hold.View{ID: "pi_1", Amount: 1,
+			Currency: "eur"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events",
+		Values: []any{"event", raw}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	storetest.WaitUntil(t, time.Minute, "the reason is shown", func() bool {
+		s, err := a.SinkStatuses(t.Context())
+		return err == nil && strings.Contains(s[0].Reason, "offers no STARTTLS")
+	})
+	if len(mails) > 0 {
+		t.Error("a mail was sent unencrypted")
+	}
 }

@@ -82,7 +82,8 @@ func testRestore(t *testing.T, compareFirst bool) {
 	r := w.startReplica(binaryPath(t, buildRelease))
 	w.waitForFirstReconcile(r)
 	all := w.authorizeBookings(7)
-	due, later, canceled, newest := setDueAt(all[:3], afterNow(8*time.Second)), all[3:5], all[5], all[6]
+	due := setDueAt(all[:3], afterNow(8*time.Second))
+	later, canceled, newest := all[3:5], all[5], all[6]
 	w.scheduleBookings(r, due)
 	setDueAt(all[3:6], afterNow(time.Hour))
 	w.scheduleAll(r, requestsOf(all[3:6]))
