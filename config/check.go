@@ -10,7 +10,8 @@ import (
 // without effect if one of its settings is invalid.
 var combinationRules = []func(*settingsLoader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
-	checkTokensSetting, checkListenAddresses, checkCallbackURLAndSecret,
+	checkTokensSetting, checkConsoleIdentity, checkListenAddresses, checkCallbackURLAndSecret,
+	checkCardholderPage,
 	warnAboutPasswordFlag, warnAboutThresholds, warnAboutUnencrypted,
 }
 
@@ -107,15 +108,35 @@ func checkTokensSetting(l *settingsLoader, s *Settings) {
 	}
 }
 
+// checkConsoleIdentity requires proxies that are trusted, and tokens: without
+// tokens holdd refuses every request that a proxy has forwarded.
+func checkConsoleIdentity(l *settingsLoader, s *Settings) {
+	const header, proxies = "console_identity_header", "console_trusted_proxies"
+	switch {
+	case l.hasInvalid(header, proxies, "tokens_file"):
+	case s.ConsoleIdentityHeader == "" && len(s.ConsoleTrustedProxies) > 0:
+		l.addProblem(header, "missing: set it to the header in which the console_trusted_proxies "+
+			"name the visitor")
+	case s.ConsoleIdentityHeader == "":
+	case len(s.ConsoleTrustedProxies) == 0:
+		l.addProblem(proxies, "missing: set it to the addresses of the proxies whose "+
+			"console_identity_header is to be believed")
+	case s.TokensFile == "":
+		l.addProblem(header, "needs tokens_file, because holdd refuses forwarded requests "+
+			"without tokens")
+	}
+}
+
 // checkListenAddresses rejects an address that is used twice. Port 0 stands for
 // any free port.
 func checkListenAddresses(l *settingsLoader, s *Settings) {
-	if l.hasInvalid("listen", "webhook_listen", "metrics_listen") {
+	if l.hasInvalid("listen", "webhook_listen", "metrics_listen", "cardholder_listen") {
 		return
 	}
 	first := map[string]string{s.Listen: "listen"}
 	for _, other := range []struct{ key, addr string }{
 		{"webhook_listen", s.WebhookListen}, {"metrics_listen", s.MetricsListen},
+		{"cardholder_listen", s.CardholderListen},
 	} {
 		if other.addr == "" || strings.HasSuffix(other.addr, ":0") {
 			continue
@@ -141,6 +162,35 @@ func checkCallbackURLAndSecret(l *settingsLoader, s *Settings) {
 				"events: set HOLDD_CALLBACK_SECRET or callback_secret_file")
 	case s.CallbackURL == "" && s.CallbackSecret.IsSet():
 		l.addProblem("callback_secret", "callback_url is not set: set both, or neither")
+	}
+}
+
+// checkCardholderPage requires all settings of the page for cardholders, or
+// none.
+func checkCardholderPage(l *settingsLoader, s *Settings) {
+	const key = "public_url"
+	if l.hasInvalid(key, "property_name", "cardholder_secret", "cardholder_secret_file") {
+		return
+	}
+	if s.PublicURL == "" {
+		if s.CardholderListen != "" || s.CardholderSecret.IsSet() {
+			l.addWarning("public_url is not set: there is no page for cardholders")
+		}
+		return
+	}
+	u, err := url.Parse(s.PublicURL)
+	switch {
+	case err != nil: // parsed before
+	case u.RawQuery != "" || u.Path != "":
+		l.addProblem(key, "invalid URL: want scheme and host alone, such as "+
+			"https://pay.hotel.example")
+	case u.Scheme != "https" && !isLoopbackHost(u.Hostname()):
+		l.addProblem(key, "links to cardholders must not be read on the way: use https")
+	case !s.CardholderSecret.IsSet():
+		l.addProblem(key, "cardholder_secret is not set, so links could be forged: set "+
+			"HOLDD_CARDHOLDER_SECRET or cardholder_secret_file, the same for all replicas")
+	case s.PropertyName == "":
+		l.addProblem(key, "property_name is not set: the page must say who holds the money")
 	}
 }
 

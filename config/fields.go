@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,7 +44,8 @@ const day = 24 * time.Hour
 // newSettingFields returns the table of all settings, in the order in which
 // they are shown. Its values read and write s.
 func newSettingFields(s *Settings) []*settingField {
-	return slices.Concat(connectionFields(s), workerFields(s), alertFields(s), cronAndLogFields(s))
+	return slices.Concat(connectionFields(s), cardholderFields(s), workerFields(s), alertFields(s),
+		cronAndLogFields(s))
 }
 
 func connectionFields(s *Settings) []*settingField {
@@ -90,6 +92,34 @@ func connectionFields(s *Settings) []*settingField {
 			settingCodec: textCodec(&s.MetricsListen, parseListenAddress)},
 		{key: "console", defaultText: "true", usage: "serve web pages for operators at /console/",
 			settingCodec: boolCodec(&s.Console)},
+		{key: "console_identity_header",
+			usage:        "header in which a trusted proxy names the console's visitor",
+			settingCodec: textCodec(&s.ConsoleIdentityHeader, parseHeaderName)},
+		{key: "console_identity_role", defaultText: "read",
+			usage:        "role of the visitors that a trusted proxy names: read or operate",
+			settingCodec: choiceCodec(&s.ConsoleIdentityRole, "read", "operate")},
+		{key: "console_trusted_proxies",
+			usage: "addresses or networks (CIDR) of the proxies that name visitors",
+			settingCodec: listCodec(&s.ConsoleTrustedProxies, splitComma, parseNetwork,
+				netip.Prefix.String)},
+	}
+}
+
+func cardholderFields(s *Settings) []*settingField {
+	return []*settingField{
+		{key: "public_url", usage: "where cardholders reach holdd's page for them, such as " +
+			"https://pay.hotel.example",
+			settingCodec: textCodec(&s.PublicURL, parseWebURL)},
+		{key: "property_name", usage: "the name that cardholders know, such as the hotel's",
+			settingCodec: textCodec(&s.PropertyName, parseDisplayName)},
+		{key: "cardholder_listen",
+			usage:        "address that serves only the page for cardholders; listen then serves none",
+			settingCodec: textCodec(&s.CardholderListen, parseListenAddress)},
+		{key: "cardholder_secret", secret: true,
+			usage:        "secret that signs the links for cardholders",
+			settingCodec: secretCodec(&s.CardholderSecret, validateCardholderSecret)},
+		{key: "cardholder_secret_file", usage: "file with the cardholder_secret",
+			settingCodec: textCodec(&s.CardholderSecretFile, nil)},
 	}
 }
 
@@ -169,6 +199,9 @@ func alertFields(s *Settings) []*settingField {
 		{key: "events_max_size", defaultText: "32MiB",
 			usage:        "size to which a partition's event stream is trimmed",
 			settingCodec: sizeCodec(&s.EventsMaxSize, 1<<20, 64<<30)},
+		{key: "audit_stream", defaultText: "0",
+			usage:        "entries to keep of who changed which hold; 0: none",
+			settingCodec: numberCodec(&s.AuditStream, 0, 100_000_000)},
 	}
 }
 

@@ -124,6 +124,7 @@ func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error
 	l.loadSecretFile("notify_urls", s.NotifyURLsFile)
 	l.loadSecretFile("ping_url", s.PingURLFile)
 	l.loadSecretFile("callback_secret", s.CallbackSecretFile)
+	l.loadSecretFile("cardholder_secret", s.CardholderSecretFile)
 	if s.TokensFile != "" {
 		s.files = append(s.files, s.TokensFile)
 	}

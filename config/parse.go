@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/robfig/cron/v3"
 )
@@ -288,6 +291,23 @@ func validateCallbackSecret(s string) error {
 	return nil
 }
 
+func validateCardholderSecret(s string) error {
+	if len(s) < 32 || len(s) > 512 {
+		return errors.New("invalid secret: want 32 to 512 characters, as from: " +
+			"openssl rand -base64 32")
+	}
+	return nil
+}
+
+// parseDisplayName accepts what a page can show in one line.
+func parseDisplayName(s string) (string, error) {
+	notShown := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > 100 || strings.ContainsFunc(s, notShown) {
+		return "", errors.New("invalid name: want at most 100 printable characters")
+	}
+	return s, nil
+}
+
 func validatePingURL(s string) error {
 	_, err := parseWebURL(s)
 	return err
@@ -329,4 +349,28 @@ func splitURLs(s string) []string {
 		}
 	}
 	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+}
+
+// parseHeaderName accepts a name that RFC 9110 allows.
+func parseHeaderName(s string) (string, error) {
+	for _, r := range s {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+		if !letter && (r < '0' || r > '9') && r != '-' && r != '_' {
+			return "", errors.New("invalid header name: want letters, digits, - and _")
+		}
+	}
+	return s, nil
+}
+
+// parseNetwork accepts an address or a network in CIDR notation.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, errors.New("invalid network: want an address such as 10.1.2.3, or a network " +
+			"such as 10.1.0.0/16")
+	}
+	return p.Masked(), nil
 }

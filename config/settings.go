@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,21 @@ type Settings struct {
 	// MetricsListen serves metrics and health without a token. May be empty.
 	MetricsListen string
 	Console       bool // serve the web pages under /console/
+	// ConsoleIdentityHeader names the console's visitor in requests of the
+	// ConsoleTrustedProxies. Empty: visitors sign in with a token.
+	ConsoleIdentityHeader string
+	ConsoleIdentityRole   string // read or operate
+	ConsoleTrustedProxies []netip.Prefix
+
+	// PublicURL is where cardholders reach /cardholder/, without a trailing
+	// slash. Empty: there are no links for them.
+	PublicURL    string
+	PropertyName string // that cardholders know
+	// CardholderListen serves only the cardholders' pages, and Listen then
+	// serves none. Empty: Listen serves them.
+	CardholderListen     string
+	CardholderSecret     Secret // signs the links; at least 32 characters
+	CardholderSecretFile string // may be empty
 
 	Partitions   int           // only holdd repartition changes it once there are holds
 	Concurrency  int           // calls to Stripe at a time
@@ -56,6 +72,9 @@ type Settings struct {
 	CallbackSecretFile string
 
 	Retention time.Duration // how long settled holds are kept
+	// AuditStream is about how many entries of who changed which hold are kept;
+	// 0: none.
+	AuditStream int
 	// EventsMaxSize is the size to which a partition's event stream is trimmed, in bytes.
 	EventsMaxSize int
 	MirrorTerms   bool // write a hold's terms to its intent's metadata
@@ -81,7 +100,7 @@ func (s *Settings) Livemode() bool { return isLiveKey(s.StripeAPIKey.Reveal()) }
 
 // ListensOnLoopback reports whether only this machine can reach Listen, so that
 // no token is needed.
-func (s *Settings) ListensOnLoopback() bool { return isLoopbackAddress(s.Listen) }
+func (s *Settings) ListensOnLoopback() bool { return IsLoopbackAddress(s.Listen) }
 
 // Warnings returns sentences about settings that are valid and may be a
 // mistake.
@@ -117,7 +136,8 @@ func (s *Settings) IsOrganizationKey() bool {
 	return strings.HasPrefix(s.StripeAPIKey.Reveal(), "sk_org_")
 }
 
-func isLoopbackAddress(listen string) bool {
+// IsLoopbackAddress reports whether only this machine reaches an address.
+func IsLoopbackAddress(listen string) bool {
 	if strings.HasPrefix(listen, "unix://") {
 		return true
 	}

@@ -50,7 +50,7 @@ func (s *Queue) Claim(
 	}
 	claims = make([]hold.ClaimedShare, len(shares))
 	for i, cmd := range s.conn.callScriptBatch(ctx, claimScript, scripts) {
-		err = errors.Join(err, readClaimReply(newScriptReply(cmd), calls[i].shares, claims))
+		err = errors.Join(err, s.readClaimReply(newScriptReply(cmd), calls[i].shares, claims))
 	}
 	return claims, err
 }
@@ -70,7 +70,7 @@ func (s *Queue) splitIntoClaimCalls(
 		if c == nil || len(c.shares) == maxBatchSize || c.holds+n > maxBatchSize {
 			k := &s.conn.partitions[p]
 			c = &claimScriptCall{scriptCall: scriptCall{
-				keys: []string{k.leased, k.holds, k.lanes, k.ready},
+				keys: []string{k.leased, k.holds, k.lanes, k.ready, k.changes},
 				args: []any{lease.Milliseconds()},
 			}}
 			open[p] = c
@@ -88,7 +88,9 @@ func (s *Queue) splitIntoClaimCalls(
 }
 
 // readClaimReply reads the reply to a call into the claims of its shares.
-func readClaimReply(r *scriptReply, shares []int, claims []hold.ClaimedShare) error {
+func (s *Queue) readClaimReply(
+	r *scriptReply, shares []int, claims []hold.ClaimedShare,
+) error {
 	now := r.nextTime()
 	var unreadable error
 	for _, i := range shares {
@@ -98,7 +100,7 @@ func readClaimReply(r *scriptReply, shares []int, claims []hold.ClaimedShare) er
 			if r.err != nil {
 				break
 			}
-			h, claimedAt, err := decodeRecord(id, rec)
+			h, claimedAt, err := s.conn.decode(id, rec)
 			if err != nil { // the other claims are valid; this hold returns when its lease ends
 				unreadable = errors.Join(unreadable, err)
 				continue

@@ -30,6 +30,7 @@ var commitKeys = []struct {
 	{"UNMATCHED", func(k *partitionKeys) string { return k.unmatched }},
 	{"DOUBLE_HELD", func(k *partitionKeys) string { return k.doubleHeld }},
 	{"REFRESH", func(k *partitionKeys) string { return k.refresh }},
+	{"CHANGES", func(k *partitionKeys) string { return k.changes }},
 }
 
 func commitScriptKeyConstants() []luaConstant {

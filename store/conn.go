@@ -18,6 +18,7 @@ type redisConn struct {
 	partitions []partitionKeys
 	// maxEventBytes is how large the stream of events of each partition may be.
 	maxEventBytes int
+	unreadable    unreadableRecords
 }
 
 // partitionIndex returns the index of a hold's partition.
@@ -58,68 +59,75 @@ func (c *redisConn) splitByPartition(n int, id func(i int) string) []partitionBa
 	return batches
 }
 
+// maxUnreadableBatches bounds the batches of unreadable records that a read of
+// a set skips.
+const maxUnreadableBatches = 20
+
 // readByScore returns up to n holds per partition of a set whose score is at most
 // highest ("": now), lowest score first, and the time of Redis. It reads more
-// than maxBatchSize in several rounds. A set that changes meanwhile may show a
-// hold twice or not at all.
+// than maxBatchSize in several rounds, and skips unreadable records, so that
+// they hide no other hold. A set that changes meanwhile may show a hold twice or
+// not at all.
 func (c *redisConn) readByScore(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
 ) ([]hold.DueHold, time.Time, error) {
-	return c.readWithScores(ctx, readDueScript, set, n, highest)
-}
-
-// readWithScores is readByScore with read_due.lua or a script like it.
-func (c *redisConn) readWithScores(
-	ctx context.Context, script *redis.Script, set func(*partitionKeys) string, n int,
-	highest string,
-) (found []hold.DueHold, now time.Time, failed error) {
 	open := make([]int, len(c.partitions)) // partitions that have more
 	for p := range open {
 		open[p] = p
 	}
-	byPartition := make([][]hold.DueHold, len(c.partitions))
-	for offset := 0; offset == 0 || offset < n && len(open) > 0; offset += maxBatchSize {
+	read := make([]int, len(c.partitions))
+	found := make([][]hold.DueHold, len(c.partitions))
+	var now time.Time
+	var failed error
+	for round := 0; len(open) > 0 && round < n/maxBatchSize+1+maxUnreadableBatches; round++ {
 		calls := make([]scriptCall, len(open))
+		size := maxBatchSize
+		if round == 0 {
+			size = clampBatchSize(n)
+		}
 		for i, p := range open {
 			k := &c.partitions[p]
-			calls[i] = scriptCall{
-				keys: []string{set(k), k.holds}, args: []any{clampBatchSize(n - offset), highest},
-			}
-			if offset > 0 {
-				calls[i].args = append(calls[i].args, offset)
+			calls[i] = scriptCall{keys: []string{set(k), k.holds}, args: []any{size, highest}}
+			if read[p] > 0 {
+				calls[i].args = append(calls[i].args, read[p])
 			}
 		}
-		var full []int
-		for i, cmd := range c.callScriptBatch(ctx, script, calls) {
-			batch, at, count, err := decodeDueHolds(cmd)
+		var more []int
+		for i, cmd := range c.callScriptBatch(ctx, readDueScript, calls) {
+			p := open[i]
+			batch, at, count, err := c.decodeDueHolds(cmd)
 			failed = errors.Join(failed, err)
 			if !at.IsZero() {
 				now = at
 			}
-			byPartition[open[i]] = append(byPartition[open[i]], batch...)
-			if count == maxBatchSize {
-				full = append(full, open[i])
+			batch = batch[:min(len(batch), n-len(found[p]))]
+			found[p], read[p] = append(found[p], batch...), read[p]+count
+			if count == size && len(found[p]) < n {
+				more = append(more, p)
 			}
 		}
-		open = full
+		open = more
 	}
-	return slices.Concat(byPartition...), now, failed
+	return slices.Concat(found...), now, failed
 }
 
 // decodeDueHolds decodes a reply of read_due.lua. count includes the records
 // that it could not decode.
-func decodeDueHolds(cmd *redis.Cmd) (found []hold.DueHold, now time.Time, count int, failed error) {
+func (c *redisConn) decodeDueHolds(
+	cmd *redis.Cmd,
+) (found []hold.DueHold, now time.Time, count int, failed error) {
 	r := newScriptReply(cmd)
 	now = r.nextTime()
 	for ; r.hasMore(); count++ {
-		id, due, rec := r.nextString(), r.nextTime(), r.nextString()
+		id, due := r.nextString(), r.nextTime()
+		rec, exists := r.nextOptionalString()
 		if r.err != nil {
 			break
 		}
 		h := hold.Hold{ID: id} // returned for an id without a record
-		if rec != "" {
+		if exists {
 			var err error
-			if h, _, err = decodeRecord(id, rec); err != nil {
+			if h, _, err = c.decode(id, rec); err != nil {
 				failed = errors.Join(failed, err)
 				continue
 			}

@@ -61,7 +61,8 @@ func (s *Outbox) RequeueDeadLetters(
 			continue
 		}
 		k := newSinkKeys(sink, p)
-		keys, args := []string{k.deadLetters, k.requeued}, append([]any{maxRequeue}, entries[p]...)
+		keys := []string{k.deadLetters, k.requeued, s.conn.partitions[p].changes}
+		args := append([]any{maxRequeue}, entries[p]...)
 		r := newScriptReply(s.conn.callScript(ctx, sinkRequeueScript, keys, args...))
 		n += r.nextInt()
 		if r.err != nil {

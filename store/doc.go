@@ -8,6 +8,7 @@
 //   - [Inbox] reads the stream to which booking systems add requests.
 //   - [RefreshQueue] keeps the intents that a worker must refresh.
 //   - [Outbox] keeps the streams of events and the progress of each sink.
+//   - [Changes] tells whether a partition has changed since it was polled.
 //   - [Locks] and [Replicas] divide jobs and detect dead replicas.
 //   - [ReconcileRuns] and [AuthorizationAttempts] keep work that another
 //     replica can take over.

@@ -33,21 +33,22 @@ func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
 	b = appendTextField(b, entryRequestID, e.RequestID)
 	b = appendNumberField(b, entryAnswer, uint64(e.Answer))
 	b = appendNumberField(b, entryCause, uint64(e.Cause))
-	return appendTextField(b, entryNote, e.Note)
+	return append(appendTextField(b, entryNote, e.Note), e.Unknown.Fields...)
 }
 
 // decodeHistoryEntry decodes an entry of h, whose header is decoded. An entry
 // that is a number has no bytes.
 func decodeHistoryEntry(
-	h *hold.Hold, packed uint64, b []byte, last time.Time,
+	h *hold.Hold, field recordField, last time.Time,
 ) (e hold.HistoryEntry, err error) {
 	after := int64(0)
 	var short settledEntryDecoder
-	if b == nil {
-		short.unpack(&e, packed)
+	if field.bytes == nil {
+		short.unpack(&e, field.n)
 	}
-	err = forEachRecordField(b, func(f protowire.Number, n uint64, v []byte) error {
-		switch f {
+	err = forEachRecordField(field.bytes, func(f recordField) error {
+		n, v := f.n, f.bytes
+		switch f.num {
 		case entryAfter:
 			after = protowire.DecodeZigZag(n)
 		case entryKind:
@@ -67,7 +68,9 @@ func decodeHistoryEntry(
 		case entryNote:
 			e.Note = string(v)
 		default:
-			short.setField(&e, f, n, v)
+			if !short.setField(&e, f.num, n, v) {
+				e.Unknown.Fields += string(f.raw)
+			}
 		}
 		return nil
 	})

@@ -35,11 +35,11 @@ func (s *Holds) ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, tim
 		r := newScriptReply(cmd)
 		now = r.nextTime()
 		for _, i := range batches[n].indexes {
-			rec := r.nextString()
-			if rec == "" || r.err != nil {
+			rec, exists := r.nextOptionalString()
+			if !exists {
 				continue
 			}
-			h, _, err := decodeRecord(ids[i], rec)
+			h, _, err := s.conn.decode(ids[i], rec)
 			if err != nil {
 				unreadable = errors.Join(unreadable, err)
 				continue

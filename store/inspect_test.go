@@ -15,6 +15,27 @@ import (
 )
 
 // callEveryMethod calls each method of the store once.
+func (e *testStore) callRepairAndErasure(id string) {
+	e.Helper()
+	ctx := e.Context()
+	e.rdb.HSet(ctx, "holdd:{0}:holds", "pi_broken", "garbage")
+	raw, err := e.store.ReadRawRecord(ctx, "pi_broken")
+	if ok, qErr := e.store.QuarantineRecord(ctx, raw, "test"); err != nil || qErr != nil || !ok {
+		e.Errorf("quarantine: %v, %v, %v", ok, err, qErr)
+	}
+	if _, found, err := e.store.QuarantinedRecord(ctx, "pi_broken"); err != nil || !found {
+		e.Errorf("quarantined: %v, %v", found, err)
+	}
+	blank := func(b []byte) []byte { return b }
+	nothingDelivered := func(int) (string, error) { return "", nil }
+	_, err = e.store.ParkedSinks(ctx, id, []string{"callback"})
+	if err := errors.Join(err, e.store.EraseEvents(ctx, id, blank, nothingDelivered),
+		e.store.EraseDeadLetters(ctx, id, []string{"callback"}, blank),
+		e.store.EraseRequests(ctx, id)); err != nil {
+		e.Error(err)
+	}
+}
+
 func (e *testStore) callEveryMethod() {
 	e.Helper()
 	w := newReadyWrite("pi_a", 1, "", nearDeadline)
@@ -43,6 +64,12 @@ func (e *testStore) callEveryMethod() {
 	if _, err := e.store.CountHolds(e.Context()); err != nil {
 		e.Error(err)
 	}
+	if _, err := e.store.NextMilestone(e.Context()); err != nil {
+		e.Error(err)
+	}
+	if _, err := e.store.ChangeCounts(e.Context()); err != nil {
+		e.Error(err)
+	}
 	if _, err := e.store.HoldsSettledBefore(e.Context(), farFuture, 10); err != nil {
 		e.Error(err)
 	}
@@ -55,6 +82,7 @@ func (e *testStore) callEveryMethod() {
 	}
 	e.mustRead("pi_b")
 	ctx := e.Context()
+	e.callRepairAndErasure("pi_a")
 	if err := e.rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdd:inbox",
 		Values: []any{"hold", "{}"}}).Err(); err != nil {
 		e.Error(err)

@@ -22,6 +22,9 @@ const (
 
 	keyInbox    = "holdd:inbox"          // stream of requests
 	keyRejected = "holdd:inbox:rejected" // stream of rejected requests
+	keyAudit    = "holdd:audit"          // stream of who changed which hold, see audit.go
+
+	keyQuarantine = "holdd:quarantine" // stream of unreadable records that were replaced
 
 	keyPublishedSubjects = "holdd:{0}:published" // zset: subjects of events, by time
 	keyEpisodes          = "holdd:{0}:episodes"  // hash: condition -> open episode
@@ -47,7 +50,7 @@ const (
 type partitionKeys struct {
 	holds, scheduled, leased, expiring, settled, attention, unverified string
 	references, lanes, ready, events, mirror, refresh, unmatched       string
-	doubleHeld                                                         string
+	doubleHeld, changes, erased                                        string
 }
 
 func newPartitionKeys(partition int) partitionKeys {
@@ -68,6 +71,8 @@ func newPartitionKeys(partition int) partitionKeys {
 		refresh:    prefix + "refresh",
 		unmatched:  prefix + "unmatched",
 		doubleHeld: prefix + "double_held",
+		changes:    prefix + "changes",
+		erased:     prefix + "events:erased",
 	}
 }
 

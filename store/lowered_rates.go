@@ -59,8 +59,11 @@ func (s *Budget) addLoweredAccount(ctx context.Context, account string) error {
 	if err != nil {
 		return err
 	}
+	err = s.conn.write(ctx, "ZREM", "ZADD", keyLoweredAccounts, now.Unix(), account)
+	if err != nil {
+		return err
+	}
 	_, err = s.conn.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.ZAdd(ctx, keyLoweredAccounts, redis.Z{Score: float64(now.Unix()), Member: account})
 		p.ZRemRangeByRank(ctx, keyLoweredAccounts, 0, -maxLoweredAccounts-1)
 		p.Expire(ctx, keyLoweredAccounts, loweredRateTTL)
 		return nil

@@ -159,17 +159,17 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 			r.nextString(), r.nextString(), r.nextString())
 		deadline := int64(toMillis(h.ExpiresAt))
 		since := make([]byte, 8)
-		if isFinal(h.State) {
+		if h.State.Final() {
 			binary.BigEndian.PutUint64(since, toMillis(h.SettledAt))
 		}
 		want := fmt.Sprint("true", "true", int64(h.State), int64(h.PreviousState), int64(h.NextOp),
 			[]byte(rec[versionOffset:claimedAtOffset]), since[2:], fmt.Sprint(deadline),
 			laneName(h.NextOp, h.Account),
-			fmt.Sprint(h.State >= hold.Captured))
+			fmt.Sprint(h.State.Final()))
 		if got != want {
 			t.Fatalf("Lua reads\n%s, want\n%s", got, want)
 		}
-		if isFinal(h.State) {
+		if h.State.Final() {
 			return // never claimed
 		}
 		claimed, claimedAt, err := decodeRecord(h.ID, r.nextString())
@@ -206,6 +206,11 @@ func TestIsReadable_LuaAndGoAgree(t *testing.T) {
 	h := fullHold()
 	rec := string(appendRecord(nil, &h))
 	records := []string{"", "x", rec, "\x02" + rec[1:]}
+	for offset := range versionOffset { // encoding, states and operation
+		for _, value := range []string{"\x00", "\x09", "\x0a", "\x0c", "\x0d", "\xff"} {
+			records = append(records, rec[:offset]+value+rec[offset+1:])
+		}
+	}
 	for size := range headerSize + len(h.Account) + 1 {
 		records = append(records, rec[:size])
 	}

@@ -55,14 +55,16 @@ func (m *storeModel) stepPromoteDue(t *rapid.T) {
 		expired, promoted := moveToReady(leasedUntil), 0
 		if promote {
 			promoted = moveToReady(scheduledAt)
-			if left := m.holdsIn(p, scheduledAt); len(left) > 0 &&
-				(want.NextDueAt.IsZero() || left[0].scheduled.Before(want.NextDueAt)) {
-				want.NextDueAt = left[0].scheduled
-			}
 		}
 		want.ExpiredLeases, want.PromotedHolds = want.ExpiredLeases+expired,
 			want.PromotedHolds+promoted
 		want.More = want.More || expired == limit || promoted == limit
+	}
+	if left := m.holdsIn(-1, scheduledAt); len(left) > 0 {
+		want.NextDueAt = left[0].scheduled
+	}
+	if left := m.holdsIn(-1, leasedUntil); len(left) > 0 {
+		want.NextLeaseEnd = left[0].leased
 	}
 	want.Lanes = m.wantLanes()
 	for i := 1; i < len(d.Lanes); i++ {
@@ -201,6 +203,13 @@ func (m *storeModel) readDueSets(t *rapid.T) {
 	ctx := m.Context()
 	found, _, err := m.store.DueMilestones(ctx, n)
 	expect("milestones", milestoneAt, farFuture.Add(-time.Hour), found, err)
+	next := time.Time{}
+	if in := m.holdsIn(-1, milestoneAt); len(in) > 0 {
+		next = in[0].milestone
+	}
+	if got, err := m.store.NextMilestone(ctx); err != nil || !got.Equal(next) {
+		t.Fatalf("next milestone: %v, %v, want %v", got, err, next)
+	}
 	found, _, err = m.store.UnverifiedHolds(ctx, n)
 	expect("unverified", verifyAt, farFuture.Add(1000*time.Hour), found, err)
 	before := instants.Draw(t, "before")

@@ -33,8 +33,10 @@ type storeModel struct {
 	*testStore
 	partitions int
 	holds      map[string]*modelHold
-	events     []string // in order, all partitions together
-	eventCount int      // events made so far
+	events     []string          // in order, all partitions together
+	dumps      map[string]string // of the keys that replicas poll; nil on miniredis
+	changes    []int64           // the counters of the partitions
+	eventCount int               // events made so far
 }
 
 // partition must never change: after an upgrade, holdd would not find its
@@ -240,7 +242,11 @@ func TestStore_AgreesWithModel(t *testing.T) {
 						partitions: partitions,
 						holds:      map[string]*modelHold{}}
 					rt.Repeat(map[string]func(*rapid.T){
-						"": m.checkState, "commit": m.stepCommit, "commit more": m.stepCommit,
+						"": func(t *rapid.T) {
+							m.checkState(t)
+							m.checkChanges(t, name == "redis")
+						},
+						"commit": m.stepCommit, "commit more": m.stepCommit,
 						"due":   m.stepPromoteDue,
 						"claim": m.stepClaim, "claim more": m.stepClaim,
 						"read due": m.readDueSets, "advance": m.advanceMilestones,

@@ -33,7 +33,7 @@ func (c *redisConn) oldestDueAge(ctx context.Context) (age time.Duration, err er
 		now, due := r.nextTime(), r.nextOptionalTime()
 		for r.hasMore() {
 			id, rec := r.nextString(), r.nextString()
-			h, _, err := decodeRecord(id, rec)
+			h, _, err := c.decode(id, rec)
 			if err != nil { // reported by the poll
 				continue
 			}

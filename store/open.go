@@ -34,6 +34,9 @@ type Options struct {
 	// MaxEventBytes is the size to which a partition's stream of events is
 	// trimmed. 0 means 32 MiB.
 	MaxEventBytes int
+	// AuditEntries is about how many entries the audit stream keeps. 0 writes
+	// none.
+	AuditEntries int
 	// PoolSize is the maximum number of connections to each Redis server. 0
 	// means 16.
 	PoolSize int
@@ -57,6 +60,9 @@ type Store struct {
 	*ReconcileRuns
 	*AuthorizationAttempts
 	*KeyedRequests
+	*Changes
+	*Erasure
+	*Audit
 
 	conn               *redisConn
 	allowUnsafe        bool
@@ -77,6 +83,9 @@ func newStore(c *redisConn, rates RateLimits) *Store {
 		ReconcileRuns:         &ReconcileRuns{c},
 		AuthorizationAttempts: &AuthorizationAttempts{c},
 		KeyedRequests:         &KeyedRequests{c},
+		Changes:               &Changes{c},
+		Erasure:               &Erasure{c},
+		Audit:                 &Audit{conn: c},
 		conn:                  c,
 		recordedProperties:    map[string]string{},
 	}
@@ -106,7 +115,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 		c.partitions = append(c.partitions, newPartitionKeys(p))
 	}
 	s = newStore(c, o.Rates)
-	s.allowUnsafe = o.AllowUnsafe
+	s.allowUnsafe, s.keep = o.AllowUnsafe, o.AuditEntries
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, nil, unreachableError(o.URL, err)
 	}
@@ -153,7 +162,7 @@ func (s *Store) RecordAccount(ctx context.Context, id string) error {
 // recordOrCheckProperty records a property of this Redis at the first start. At
 // a later start it fails if Redis has another value.
 func (s *Store) recordOrCheckProperty(ctx context.Context, key, value, mismatch string) error {
-	if err := s.conn.client.SetNX(ctx, key, value, 0).Err(); err != nil {
+	if _, err := s.conn.setMissing(ctx, key, value, 0); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
 	}
 	recorded, err := s.conn.client.Get(ctx, key).Result()
@@ -182,7 +191,7 @@ func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
 	properties := maps.Clone(s.recordedProperties)
 	s.mu.Unlock()
 	for _, key := range slices.Sorted(maps.Keys(properties)) {
-		wrote, err := s.conn.client.SetNX(ctx, key, properties[key], 0).Result()
+		wrote, err := s.conn.setMissing(ctx, key, properties[key], 0)
 		if err != nil {
 			return lost, err
 		}

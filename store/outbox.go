@@ -48,7 +48,7 @@ func (s *Outbox) PublishOnce(
 	ctx context.Context, subject string, event []byte,
 ) (first bool, err error) {
 	r := newScriptReply(s.conn.callScript(ctx, publishScript,
-		[]string{keyPublishedSubjects, s.conn.partitions[0].events},
+		[]string{keyPublishedSubjects, s.conn.partitions[0].events, s.conn.partitions[0].changes},
 		subject, event, publishedSubjectTTL.Milliseconds(), maxPublishedSubjects,
 		s.conn.maxEventBytes))
 	return r.nextInt() == 1, r.err
@@ -92,7 +92,8 @@ func (s *Outbox) ReportConditions(
 		}
 		args = append(args, a[:]...)
 	}
-	keys := []string{keyEpisodes, s.conn.partitions[0].events, keyCondition}
+	first := &s.conn.partitions[0]
+	keys := []string{keyEpisodes, first.events, keyCondition, first.changes}
 	r := newScriptReply(s.conn.callScript(ctx, conditionsScript, keys, args...))
 	changes := make([]hold.DaemonConditionChange, len(list))
 	for i := range changes {
@@ -117,7 +118,15 @@ func (s *Outbox) ReadEvents(
 	if len(found) > 0 && found[0].ID == after {
 		gap, found = false, found[1:]
 	}
-	return convertStreamEntries(found[:min(len(found), n)]), gap && len(found) > 0, nil
+	gap = gap && len(found) > 0
+	if gap {
+		erased, err := s.wasErased(ctx, partition, after)
+		if err != nil {
+			return nil, false, err
+		}
+		gap = !erased
+	}
+	return convertStreamEntries(found[:min(len(found), n)]), gap, nil
 }
 
 // ReadNewestEvents returns up to n events of all partitions, newest first.

@@ -85,7 +85,8 @@ func (c *redisConn) readPage(
 		r := newScriptReply(cmd)
 		now = r.nextTime()
 		for r.hasMore() {
-			member, score, rec := r.nextString(), r.nextInt(), r.nextString()
+			member, score := r.nextString(), r.nextInt()
+			rec, exists := r.nextOptionalString()
 			if r.err != nil {
 				continue
 			}
@@ -94,8 +95,8 @@ func (c *redisConn) readPage(
 				Hold:     hold.Hold{ID: id},
 				Position: hold.SortedSetPosition{Score: score, Member: member},
 			}
-			if rec != "" {
-				if h, _, err := decodeRecord(id, rec); err == nil {
+			if exists {
+				if h, _, err := c.decode(id, rec); err == nil {
 					l.Hold = h
 				}
 			}

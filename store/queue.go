@@ -40,7 +40,7 @@ func (s *Queue) PromoteDue(
 	for p := range s.conn.partitions {
 		k := &s.conn.partitions[p]
 		calls[p] = scriptCall{
-			keys: []string{k.scheduled, k.leased, k.holds, k.lanes, k.ready},
+			keys: []string{k.scheduled, k.leased, k.holds, k.lanes, k.ready, k.changes},
 			args: []any{clampBatchSize(r.Holds), boolArg(r.Scheduled), lanes},
 		}
 	}
@@ -67,10 +67,8 @@ func addPromoteReply(result *hold.PromoteResult, partition int, r *scriptReply) 
 	}
 	result.PromotedHolds += int(r.nextInt())
 	result.ExpiredLeases += int(r.nextInt())
-	next := r.nextOptionalTime()
-	if !next.IsZero() && (result.NextDueAt.IsZero() || next.Before(result.NextDueAt)) {
-		result.NextDueAt = next
-	}
+	result.NextDueAt = earlierTime(result.NextDueAt, r.nextOptionalTime())
+	result.NextLeaseEnd = earlierTime(result.NextLeaseEnd, r.nextOptionalTime())
 	result.More = r.nextFlag() || result.More
 	result.MoreLanes = r.nextFlag() || result.MoreLanes
 	for r.hasMore() {
@@ -89,6 +87,32 @@ func addPromoteReply(result *hold.PromoteResult, partition int, r *scriptReply) 
 	return r.err
 }
 
+// earlierTime returns the earlier of two times; a zero one does not count.
+func earlierTime(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// NextMilestone returns the earliest deadline milestone, zero if no hold is open.
+func (s *Queue) NextMilestone(ctx context.Context) (next time.Time, err error) {
+	pipe := s.conn.client.Pipeline()
+	heads := make([]*redis.ZSliceCmd, len(s.conn.partitions))
+	for p := range s.conn.partitions {
+		heads[p] = pipe.ZRangeWithScores(ctx, s.conn.partitions[p].expiring, 0, 0)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return time.Time{}, err
+	}
+	for _, head := range heads {
+		for _, z := range head.Val() {
+			next = earlierTime(next, time.UnixMilli(int64(z.Score)).UTC())
+		}
+	}
+	return next, nil
+}
+
 // DueMilestones returns up to n holds per partition whose next deadline
 // milestone is due.
 func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
@@ -97,9 +121,12 @@ func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.
 }
 
 // UnverifiedHolds returns about n holds that must be checked against Stripe,
-// evenly of all partitions, most urgent first.
+// evenly of all partitions, most urgent first. Without any, the time is zero.
 func (s *Queue) UnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	unverified := func(k *partitionKeys) string { return k.unverified }
+	if found, err := s.conn.hasAnyMembers(ctx, unverified); err != nil || !found {
+		return nil, time.Time{}, err
+	}
 	perPartition := s.conn.perPartition(n)
 	found, now, err := s.conn.readByScore(ctx, unverified, perPartition, "+inf")
 	sortByDueTime(found)
@@ -107,7 +134,7 @@ func (s *Queue) UnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, tim
 }
 
 // UnmirroredHolds returns up to n holds per partition whose terms must be
-// written to their intents.
+// written to their intents. Without any, due or not, the time is zero.
 func (s *Queue) UnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	mirror := func(k *partitionKeys) string { return k.mirror }
 	if found, err := s.conn.hasAnyMembers(ctx, mirror); err != nil || !found {
@@ -175,7 +202,7 @@ func (s *Queue) AdvanceMilestones(
 			args = appendAdvanceMilestoneArgs(args, a.ID, versionArg(a.Version), a.From, a.To,
 				a.Events)
 		}
-		calls[n] = scriptCall{keys: []string{k.expiring, k.events, k.holds}, args: args}
+		calls[n] = scriptCall{keys: []string{k.expiring, k.events, k.holds, k.changes}, args: args}
 	}
 	moved = make([]bool, len(advances))
 	for n, cmd := range s.conn.callScriptBatch(ctx, advanceScript, calls) {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -320,4 +321,23 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 			})
 		})
 	}
+}
+
+// More unreadable records than one batch, all due before the others, do not stop
+// the deadlines of their partition.
+func TestDueMilestones_SkipUnreadableRecords(t *testing.T) {
+	t.Parallel()
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
+		e.mustCommit(newScheduledWrite("pi_a", pastDue, nearDeadline))
+		for i := range 600 {
+			id := fmt.Sprintf("pi_later_%d", i)
+			e.rdb.HSet(t.Context(), "holdd:{0}:holds", id, "of a later release, in every byte")
+			e.rdb.ZAdd(t.Context(), "holdd:{0}:expiring", scored(baseTime.Add(-time.Hour), id))
+		}
+		found, _, err := e.store.DueMilestones(t.Context(), 10)
+		if !errors.Is(err, hold.ErrUnreadableRecord) || len(found) != 1 ||
+			found[0].Hold.ID != "pi_a" {
+			t.Errorf("found %d milestones, %v", len(found), err)
+		}
+	})
 }

@@ -78,13 +78,14 @@ func (s *ReconcileRuns) ReadReconcileRun(
 func (s *ReconcileRuns) ShareKnownAccounts(
 	ctx context.Context, accounts []string,
 ) ([]string, error) {
-	pipe := s.conn.client.Pipeline()
 	if len(accounts) > 0 {
-		pipe.SAdd(ctx, keyReconcileAccounts, accounts)
+		args := make([]any, len(accounts))
+		for i, account := range accounts {
+			args[i] = account
+		}
+		if err := s.conn.write(ctx, "SREM", "SADD", keyReconcileAccounts, args...); err != nil {
+			return nil, err
+		}
 	}
-	all := pipe.SRandMemberN(ctx, keyReconcileAccounts, maxAccounts)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, err
-	}
-	return all.Val(), nil
+	return s.conn.client.SRandMemberN(ctx, keyReconcileAccounts, maxAccounts).Result()
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -64,6 +63,8 @@ func recordLayoutConstants() []luaConstant {
 		{"HEADER_SIZE", headerSize},
 		{"STATE_WORKING", int(hold.Working)},
 		{"STATE_FIRST_FINAL", int(hold.Captured)},
+		{"STATE_LAST", int(hold.Expired)},
+		{"OP_LAST", int(hold.OpRelease)},
 	}
 	for _, f := range headerFields {
 		if f.size == 1 {
@@ -78,10 +79,14 @@ func recordLayoutConstants() []luaConstant {
 }
 
 // Field numbers of the body, which is in protobuf's wire format. A release
-// skips unknown fields, and a missing field is zero, so a release can read the
-// records of earlier and later releases. When it writes the record, it drops
-// the fields that it skipped: holdd must work without a new field, or a record
-// with the field has a later encoding.
+// keeps unknown fields as they are and writes them back at the end, and a
+// missing field is zero, so a release can read the records of earlier and later
+// releases. It takes decisions without the fields that it does not know: holdd
+// must work without a new field, or a record with the field has a later
+// encoding. The meaning of a new field must not depend on the order of fields.
+//
+// A release does not read a record with a state, operation, policy or currency
+// that it does not know. It leaves such a record alone.
 //
 // A number up to 15 takes one byte, so frequent fields have these.
 const (
@@ -184,9 +189,9 @@ func appendRecord(b []byte, h *hold.Hold) []byte {
 	return appendRecordBody(appendRecordHeader(b, h), h)
 }
 
-// isFinal is is_final of the scripts: states that only a later release has count
-// as final.
-func isFinal(s hold.State) bool { return s >= hold.Captured }
+// maxUnknownBytes bounds the unknown fields of a record. A release does not
+// read a record with more.
+const maxUnknownBytes = 4096
 
 func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	start := len(b)
@@ -204,7 +209,7 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	header[nextOpOffset] = byte(h.NextOp)
 	putUint48(header, versionOffset, h.Version)
 	putUint48(header, deadlineOffset, toMillis(hold.QueueDeadline(h)))
-	if isFinal(h.State) {
+	if h.State.Final() {
 		putUint48(header, claimedAtOffset, toMillis(h.SettledAt))
 	}
 	header[accountSizeOffset] = byte(len(h.Account))
@@ -214,7 +219,7 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	rest := *from // without the packed values
 	h := &rest
-	b = appendNumberField(b, fieldPacked, packValues(h, packedHoldValues))
+	b = appendNumberField(b, fieldPacked, encodePackedHoldValues(h))
 	if h.PaymentIntent != h.ID {
 		b = appendTextField(b, fieldIntent, h.PaymentIntent)
 	}
@@ -232,7 +237,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendMapField(b, fieldMetadata, h.Metadata)
 	b = appendNumberField(b, fieldFlags, encodeHoldFlags(h))
 	b = appendTimeField(b, h, fieldCreatedAt, h.CreatedAt)
-	if !isFinal(h.State) { // otherwise the header has the time
+	if !h.State.Final() { // otherwise the header has the time
 		b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
 	}
 	b = appendNumberField(b, fieldCapturedAmount, encodeCapturedAmount(h))
@@ -253,17 +258,21 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendNumberField(b, fieldFeatures, uint64(h.Features))
 	b = appendIncrement(b, &h.Increment)
 	b = appendRenewal(b, h)
-	return appendCaptureParams(b, &h.CaptureParams)
+	b = appendCaptureParams(b, &h.CaptureParams)
+	return append(b, h.Unknown.Fields...)
 }
 
 func appendHistory(b []byte, h *hold.Hold) []byte {
 	last := h.CreatedAt
 	for i := range h.History {
 		e := &h.History[i]
-		if isFinal(h.State) {
+		if h.State.Final() {
 			b = appendSettledEntry(b, h, *e, last)
 		} else {
-			b = appendRepeatedField(b, fieldHistory, encodeHistoryEntry(e, last))
+			entry := encodeHistoryEntry(e, last)
+			entry = appendNumberField(entry, entryPacked,
+				e.Unknown.Packed<<(entryFlagBits+packedBits(packedEntryValues)))
+			b = appendRepeatedField(b, fieldHistory, entry)
 		}
 		last = e.At
 	}
@@ -295,7 +304,7 @@ func encodeHoldFlags(h *hold.Hold) uint64 {
 		flagOrZero(flagCancelWanted, h.CancelWanted) | flagOrZero(flagReadFirst, h.ReadFirst) |
 		flagOrZero(flagUnknownOutcome, h.Sent.Unknown) | flagOrZero(flagMirrored, h.Mirrored) |
 		flagOrZero(flagUnmirrorable, h.Unmirrorable) | flagOrZero(flagSingleCapture,
-		h.SingleCapture)
+		h.SingleCapture) | h.Unknown.Flags
 }
 
 func flagOrZero(flag uint64, set bool) uint64 {
@@ -306,12 +315,12 @@ func flagOrZero(flag uint64, set bool) uint64 {
 }
 
 // decodeRecord decodes the record of the hold with this id. claimedAt is the
-// time at which its claim began.
+// time at which its claim began. The error is a *[hold.UnreadableRecordError].
 func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) {
 	b := []byte(rec)
 	if len(b) < headerSize || b[encodingOffset] < encodingVersion ||
 		b[encodingOffset] > lastEncoding || len(b) < headerSize+int(b[accountSizeOffset]) {
-		return h, claimedAt, fmt.Errorf("hold %s: %w", id, hold.ErrUnreadableRecord)
+		return h, claimedAt, &hold.UnreadableRecordError{HoldID: id}
 	}
 	body := headerSize + int(b[accountSizeOffset])
 	h = hold.Hold{
@@ -328,19 +337,19 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		Generation:    1,
 	}
 	claimedAt = fromMillis(uint48(b, claimedAtOffset))
-	if isFinal(h.State) {
+	if h.State.Final() {
 		h.SettledAt, claimedAt = claimedAt, time.Time{}
 	}
 	captured := uint64(0)
 	last := time.Time{} // of the previous history entry, or of the creation
-	err = forEachRecordField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
-		switch f {
+	err = forEachRecordField(b[body:], func(f recordField) error {
+		switch f.num {
 		case fieldMetadata:
-			return decodeMapEntry(&h.Metadata, v)
+			return decodeMapEntry(&h.Metadata, f.bytes)
 		case fieldCaptureMetadata:
-			return decodeMapEntry(&h.CaptureParams.CaptureMetadata, v)
+			return decodeMapEntry(&h.CaptureParams.CaptureMetadata, f.bytes)
 		case fieldHistory:
-			e, err := decodeHistoryEntry(&h, n, v, last)
+			e, err := decodeHistoryEntry(&h, f, last)
 			if err != nil {
 				return err
 			}
@@ -349,19 +358,23 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 			return nil
 		case fieldRenewal:
 			var err error
-			h.Renewal, err = decodeRenewal(v)
+			h.Renewal, err = decodeRenewal(f.bytes)
 			return err
 		case fieldCreatedAt:
-			last = decodeTimeField(&h, n)
+			last = decodeTimeField(&h, f.n)
 		case fieldCapturedAmount:
-			captured = n // its meaning depends on the amount
+			captured = f.n // its meaning depends on the amount
 			return nil
+		case fieldPacked:
+			return decodePackedHoldValues(&h, f.n)
 		}
-		setHoldField(&h, f, n, v)
+		if !setHoldField(&h, f.num, f.n, f.bytes) {
+			h.Unknown.Fields += string(f.raw)
+		}
 		return nil
 	})
-	if err != nil {
-		return h, claimedAt, fmt.Errorf("hold %s: %w", id, err)
+	if err != nil || h.HasUnknownValues() || countUnknownBytes(&h) > maxUnknownBytes {
+		return h, claimedAt, &hold.UnreadableRecordError{HoldID: id}
 	}
 	h.CapturedAmount = decodeCapturedAmount(&h, captured)
 	if h.NextAt.IsZero() && h.NextOp != 0 {
@@ -371,11 +384,9 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 }
 
 // setHoldField sets a field that has a single value: n of a number, v of a
-// text.
-func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
+// text. It reports whether it knows the field.
+func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known bool) {
 	switch f {
-	case fieldPacked:
-		unpackValues(h, packedHoldValues, n)
 	case fieldIntent:
 		h.PaymentIntent = string(v)
 	case fieldReference:
@@ -431,9 +442,10 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	case fieldExpiresAt:
 		h.ExpiresAt = fromMillis(n)
 	default:
-		setCaptureParamField(&h.CaptureParams, f, n, v)
-		setIncrementField(&h.Increment, f, n)
+		return setCaptureParamField(&h.CaptureParams, f, n, v) ||
+			setIncrementField(&h.Increment, f, n)
 	}
+	return true
 }
 
 func setHoldFlags(h *hold.Hold, n uint64) {
@@ -442,34 +454,5 @@ func setHoldFlags(h *hold.Hold, n uint64) {
 	h.Sent.Unknown = n&flagUnknownOutcome != 0
 	h.Mirrored, h.Unmirrorable = n&flagMirrored != 0, n&flagUnmirrorable != 0
 	h.SingleCapture = n&flagSingleCapture != 0
-}
-
-// forEachRecordField calls f for each field of a body, with n for a number and
-// v for bytes.
-func forEachRecordField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
-	for len(b) > 0 {
-		num, typ, size := protowire.ConsumeTag(b)
-		if size < 0 {
-			return hold.ErrUnreadableRecord
-		}
-		b = b[size:]
-		var n uint64
-		var v []byte
-		switch typ {
-		case protowire.VarintType:
-			n, size = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			v, size = protowire.ConsumeBytes(b)
-		default:
-			size = protowire.ConsumeFieldValue(num, typ, b)
-		}
-		if size < 0 {
-			return hold.ErrUnreadableRecord
-		}
-		b = b[size:]
-		if err := f(num, n, v); err != nil {
-			return err
-		}
-	}
-	return nil
+	h.Unknown.Flags = n &^ (flagSingleCapture<<1 - 1)
 }

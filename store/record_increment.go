@@ -12,7 +12,8 @@ func appendIncrement(b []byte, i *hold.Increment) []byte {
 	return appendNumberField(b, fieldIncrementPauseCause, uint64(i.PauseCause))
 }
 
-func setIncrementField(i *hold.Increment, f protowire.Number, n uint64) {
+// setIncrementField reports whether the field is of an increment.
+func setIncrementField(i *hold.Increment, f protowire.Number, n uint64) (known bool) {
 	switch f {
 	case fieldIncrementAmount:
 		i.Amount = int64(n)
@@ -22,5 +23,8 @@ func setIncrementField(i *hold.Increment, f protowire.Number, n uint64) {
 		i.Paused = n != 0
 	case fieldIncrementPauseCause:
 		i.PauseCause = hold.Cause(n)
+	default:
+		return false
 	}
+	return true
 }

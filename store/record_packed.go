@@ -44,11 +44,42 @@ func unpackValues[T any](t *T, values []packedValue[T], packed uint64) {
 	}
 }
 
+// packedBits returns how many bits values have.
+func packedBits[T any](values []packedValue[T]) (bits int) {
+	for _, v := range values {
+		bits += v.bits
+	}
+	return bits
+}
+
+// encodePackedHoldValues returns fieldPacked and sets its values of h to zero.
+func encodePackedHoldValues(h *hold.Hold) uint64 {
+	later := h.Unknown.Packed << packedBits(packedHoldValues)
+	return packValues(h, packedHoldValues) | later
+}
+
+// decodePackedHoldValues is the inverse of encodePackedHoldValues. A currency
+// that only a later release has makes the record unreadable.
+func decodePackedHoldValues(h *hold.Hold, packed uint64) error {
+	unpackValues(h, packedHoldValues, packed)
+	h.Unknown.Packed = packed >> packedBits(packedHoldValues)
+	if index := packed >> currencyShift & (1<<currencyBits - 1); index > uint64(len(currencies)) {
+		return hold.ErrUnreadableRecord
+	}
+	return nil
+}
+
+// The place of the currency in fieldPacked.
+const (
+	currencyShift = 8
+	currencyBits  = 5
+)
+
 // packedHoldValues are the values in fieldPacked. Records have them, so values
 // may only be added at the end.
 var packedHoldValues = []packedValue[hold.Hold]{
-	{8, encodeHoldFlags, setHoldFlags},
-	{5, func(h *hold.Hold) uint64 { return numberOf(currencies, h.Currency) },
+	{currencyShift, encodeHoldFlags, setHoldFlags},
+	{currencyBits, func(h *hold.Hold) uint64 { return numberOf(currencies, h.Currency) },
 		func(h *hold.Hold, n uint64) { h.Currency = textOf(currencies, n) }},
 	{2, func(h *hold.Hold) uint64 { return uint64(h.ExpiresSource) },
 		func(h *hold.Hold, n uint64) { h.ExpiresSource = hold.DeadlineSource(n) }},
@@ -81,7 +112,7 @@ func textOf(list []string, n uint64) string {
 // appendTimeField appends a time, unless it is zero. The times of a settled
 // hold are relative to its settlement, which makes small numbers of them.
 func appendTimeField(b []byte, h *hold.Hold, f protowire.Number, at time.Time) []byte {
-	if !isFinal(h.State) {
+	if !h.State.Final() {
 		return appendNumberField(b, f, toMillis(at))
 	}
 	if toMillis(at) == 0 {
@@ -94,7 +125,7 @@ func appendTimeField(b []byte, h *hold.Hold, f protowire.Number, at time.Time) [
 // decodeTimeField decodes what appendTimeField wrote. The header of h is
 // decoded.
 func decodeTimeField(h *hold.Hold, n uint64) time.Time {
-	if !isFinal(h.State) {
+	if !h.State.Final() {
 		return fromMillis(n)
 	}
 	return fromMillis(toMillis(h.SettledAt) - uint64(protowire.DecodeZigZag(n)))

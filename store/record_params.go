@@ -24,8 +24,11 @@ func appendMapField(b []byte, f protowire.Number, pairs map[string]string) []byt
 	return b
 }
 
-// setCaptureParamField sets a parameter that has a single value.
-func setCaptureParamField(p *hold.CaptureParams, f protowire.Number, n uint64, v []byte) {
+// setCaptureParamField sets a parameter that has a single value. It reports
+// whether the field is one.
+func setCaptureParamField(
+	p *hold.CaptureParams, f protowire.Number, n uint64, v []byte,
+) (known bool) {
 	switch f {
 	case fieldApplicationFee:
 		p.ApplicationFeeAmount = int64(n)
@@ -33,7 +36,10 @@ func setCaptureParamField(p *hold.CaptureParams, f protowire.Number, n uint64, v
 		p.TransferData.Amount = int64(n)
 	case fieldDescriptorSuffix:
 		p.StatementDescriptorSuffix = string(v)
+	default:
+		return false
 	}
+	return true
 }
 
 // decodeMapEntry adds a pair to m.

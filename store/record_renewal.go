@@ -36,6 +36,15 @@ const (
 	renewalReleaseTry
 	renewalReleasedCount
 	renewalReleasedFirstAt
+	renewalIncrementTo
+	renewalIncrementUntil
+	renewalDeclinedCard
+	renewalNeverAgain
+	renewalReturnURL
+	renewalCardSetup
+	renewalCardSetups
+	renewalAdviceCode
+	renewalNetworkAdviceCode
 )
 
 const (
@@ -45,6 +54,8 @@ const (
 	renewalReleaseRead
 	renewalExchanged
 	renewalOwnEnded
+	renewalReleaseFirst
+	renewalUnprotected
 )
 
 // appendRenewal appends the renewal of h, if it has one.
@@ -77,7 +88,8 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 		flagOrZero(renewalReadFirst, r.ReadFirst)|
 		flagOrZero(renewalReleasedUnknown, r.Released.Unknown)|
 		flagOrZero(renewalReleaseRead, r.ReleaseRead)|flagOrZero(renewalExchanged, r.Exchanged)|
-		flagOrZero(renewalOwnEnded, r.OwnEnded))
+		flagOrZero(renewalOwnEnded, r.OwnEnded)|flagOrZero(renewalReleaseFirst, r.ReleaseFirst)|
+		flagOrZero(renewalUnprotected, r.Unprotected)|r.Unknown.Flags)
 	m = appendTextField(m, renewalSearchAfter, r.SearchAfter)
 	m = appendNumberField(m, renewalRetryAt, toMillis(r.RetryAt))
 	m = appendNumberField(m, renewalProblem, uint64(r.Problem))
@@ -90,18 +102,32 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalReleaseTry, uint64(r.ReleaseTry))
 	m = appendNumberField(m, renewalReleasedCount, uint64(r.Released.Count))
 	m = appendNumberField(m, renewalReleasedFirstAt, toMillis(r.Released.FirstAt))
+	m = appendNumberField(m, renewalIncrementTo, uint64(r.IncrementTo))
+	m = appendNumberField(m, renewalIncrementUntil, toMillis(r.IncrementUntil))
+	m = appendTextField(m, renewalDeclinedCard, r.DeclinedCard)
+	m = appendTextField(m, renewalNeverAgain, r.NeverAgain)
+	m = appendTextField(m, renewalReturnURL, r.ReturnURL)
+	m = appendTextField(m, renewalCardSetup, r.CardSetup)
+	m = appendNumberField(m, renewalCardSetups, uint64(r.CardSetups))
+	m = appendTextField(m, renewalAdviceCode, r.Advice.Code)
+	m = appendTextField(m, renewalNetworkAdviceCode, r.Advice.NetworkCode)
+	m = append(m, r.Unknown.Fields...)
 	return appendRepeatedField(b, fieldRenewal, m)
 }
 
 func decodeRenewal(b []byte) (*hold.Renewal, error) {
 	r := &hold.Renewal{}
-	err := forEachRecordField(b, func(f protowire.Number, n uint64, v []byte) error {
-		if f == renewalMetadata {
-			return decodeMapEntry(&r.Metadata, v)
+	err := forEachRecordField(b, func(f recordField) error {
+		switch {
+		case f.num == renewalMetadata:
+			return decodeMapEntry(&r.Metadata, f.bytes)
+		case f.num > renewalReleasedFirstAt:
+			r.Unknown.Fields += string(f.raw)
+			return nil
 		}
-		setRenewalText(r, f, string(v))
-		setRenewalTime(r, f, fromMillis(n))
-		setRenewalNumber(r, f, n)
+		setRenewalText(r, f.num, string(f.bytes))
+		setRenewalTime(r, f.num, fromMillis(f.n))
+		setRenewalNumber(r, f.num, f.n)
 		return nil
 	})
 	return r, err
@@ -121,6 +147,18 @@ func setRenewalText(r *hold.Renewal, f protowire.Number, s string) {
 		r.DeclineCode = s
 	case renewalReleasing:
 		r.Releasing = s
+	case renewalDeclinedCard:
+		r.DeclinedCard = s
+	case renewalNeverAgain:
+		r.NeverAgain = s
+	case renewalReturnURL:
+		r.ReturnURL = s
+	case renewalCardSetup:
+		r.CardSetup = s
+	case renewalAdviceCode:
+		r.Advice.Code = s
+	case renewalNetworkAdviceCode:
+		r.Advice.NetworkCode = s
 	}
 }
 
@@ -140,6 +178,8 @@ func setRenewalTime(r *hold.Renewal, f protowire.Number, t time.Time) {
 		r.ReleasingSince = t
 	case renewalReleasedFirstAt:
 		r.Released.FirstAt = t
+	case renewalIncrementUntil:
+		r.IncrementUntil = t
 	}
 }
 
@@ -168,11 +208,17 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.Released.Unknown = n&renewalReleasedUnknown != 0
 		r.ReleaseRead, r.Exchanged = n&renewalReleaseRead != 0, n&renewalExchanged != 0
 		r.OwnEnded = n&renewalOwnEnded != 0
+		r.ReleaseFirst, r.Unprotected = n&renewalReleaseFirst != 0, n&renewalUnprotected != 0
+		r.Unknown.Flags = n &^ (renewalUnprotected<<1 - 1)
 	case renewalProblem:
 		r.Problem = hold.Cause(n)
 	case renewalReleaseTry:
 		r.ReleaseTry = uint32(n)
 	case renewalReleasedCount:
 		r.Released.Count = uint32(n)
+	case renewalIncrementTo:
+		r.IncrementTo = int64(n)
+	case renewalCardSetups:
+		r.CardSetups = uint32(n)
 	}
 }

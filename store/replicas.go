@@ -28,8 +28,11 @@ func (s *Replicas) Heartbeat(
 	if err != nil {
 		return nil, err
 	}
+	err = s.conn.write(ctx, "ZREM", "ZADD", keyReplicas, now.Add(ttl).UnixMilli(), replica)
+	if err != nil {
+		return nil, err
+	}
 	pipe := s.conn.client.Pipeline()
-	pipe.ZAdd(ctx, keyReplicas, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: replica})
 	alive := readAliveReplicas(ctx, pipe, now, maxReplicas)
 	forgotten := strconv.FormatInt(now.Add(-deadReplicaTTL).UnixMilli(), 10)
 	pipe.ZRemRangeByScore(ctx, keyReplicas, "-inf", forgotten)

@@ -55,6 +55,19 @@ func (r *scriptReply) nextString() string {
 	}
 }
 
+// nextOptionalString returns the next item as a string. ok is false for nil.
+func (r *scriptReply) nextOptionalString() (s string, ok bool) {
+	item := r.nextItem()
+	if item == nil {
+		return "", false
+	}
+	s, ok = item.(string)
+	if !ok {
+		r.err = errUnexpectedReply
+	}
+	return s, ok
+}
+
 // nextFlag reports whether the next item is "1".
 func (r *scriptReply) nextFlag() bool { return r.nextString() == "1" }
 

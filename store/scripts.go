@@ -98,6 +98,27 @@ func (c *redisConn) callScript(
 	return c.callScriptBatch(ctx, script, []scriptCall{{keys: keys, args: args}})[0]
 }
 
+var (
+	setMissingScript = newScript("set_missing")
+	writeScript      = newScript("write")
+)
+
+// setMissing sets a string that does not exist yet, also if Redis has reached
+// maxmemory, and reports whether it did. A ttl of 0 keeps it for good.
+func (c *redisConn) setMissing(
+	ctx context.Context, key, value string, ttl time.Duration,
+) (bool, error) {
+	n, err := c.callScript(ctx, setMissingScript, []string{key}, value, ttl.Milliseconds()).Int()
+	return n == 1, err
+}
+
+// write runs one command that writes to one key, also if Redis has reached
+// maxmemory. remove is the command that removes a member from the key.
+func (c *redisConn) write(ctx context.Context, remove, command, key string, args ...any) error {
+	args = append([]any{remove, command}, args...)
+	return c.callScript(ctx, writeScript, []string{key}, args...).Err()
+}
+
 // scoreArg returns a time as the score of a sorted set, in milliseconds; "" for
 // the zero time.
 func scoreArg(t time.Time) string {

@@ -45,9 +45,12 @@ type RedisServer struct {
 	ClockOffsetMin, ClockOffsetMax time.Duration
 	ClockOffsetKnown               bool
 
-	User             string   // the Redis user of this process
-	MissingCommands  []string // required commands that the user may not use on the keys holdd:*
-	PermissionsKnown bool     // false before Redis 7.0, which cannot check permissions
+	User            string   // the Redis user of this process
+	MissingCommands []string // required commands that the user may not use on the keys holdd:*
+	// MissingCheckCommands are those of [CheckRedisCommands] that the user may
+	// not use.
+	MissingCheckCommands []string
+	PermissionsKnown     bool // false before Redis 7.0, which cannot check permissions
 }
 
 // inspectServer reads the properties that decide whether holds are safe on a
@@ -223,12 +226,23 @@ func (s *RedisServer) measureClockOffset(ctx context.Context, c *redis.Client) e
 
 // commandsOutsideScripts are the commands that Go sends.
 var commandsOutsideScripts = []string{
-	"EVAL", "EVALSHA", "EXPIRE", "GET", "HGET", "HGETALL", "HLEN",
-	"PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
-	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE",
+	"EVAL", "EVALSHA", "EXPIRE", "GET", "HGET", "HGETALL", "HLEN", "HSCAN",
+	"MGET", "PING", "SADD", "SET", "SRANDMEMBER", "SREM", "TIME",
+	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE", "XREVRANGE",
 	"ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYRANK",
-	"ZREMRANGEBYSCORE", "ZREVRANGE",
+	"ZREMRANGEBYSCORE", "ZREVRANGE", "ZSCAN",
 }
+
+// checkRedisCommands are the commands without which holdd serves, but not all of
+// it: INFO and CONFIG GET are for the checks of the server, WATCH and the
+// transaction for holdd repartition, and the last two for a Cluster.
+var checkRedisCommands = []string{"INFO", "CONFIG|GET", "MULTI", "EXEC", "WATCH", "UNWATCH",
+	"CLUSTER|SLOTS", "COMMAND"}
+
+// CheckRedisCommands returns the commands that the Redis user of holdd should be
+// allowed to use beside [RequiredRedisCommands]: for the checks of the server,
+// for holdd repartition and for a Cluster. CONTAINER|SUBCOMMAND is a subcommand.
+func CheckRedisCommands() []string { return slices.Sorted(slices.Values(checkRedisCommands)) }
 
 var redisCallPattern = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
 
@@ -260,7 +274,7 @@ var permissionsScript = newScript("permissions")
 // checkPermissions sets the required commands that the user may not use.
 func (s *RedisServer) checkPermissions(ctx context.Context, c *redis.Client) {
 	args := []any{newPartitionKeys(0).holds, newBudgetKeys("", hold.OpCapture).kind}
-	for _, name := range RequiredRedisCommands() {
+	for _, name := range slices.Concat(RequiredRedisCommands(), checkRedisCommands) {
 		args = append(args, name)
 	}
 	missing, err := permissionsScript.Eval(ctx, c, nil, args...).StringSlice()
@@ -269,6 +283,13 @@ func (s *RedisServer) checkPermissions(ctx context.Context, c *redis.Client) {
 	case err != nil && strings.HasPrefix(err.Error(), "NOPERM"):
 		s.MissingCommands, s.PermissionsKnown = []string{"EVAL", "EVALSHA"}, true
 	case err == nil:
-		s.MissingCommands, s.PermissionsKnown = missing, true
+		s.PermissionsKnown = true
+		for _, name := range missing {
+			if slices.Contains(checkRedisCommands, name) {
+				s.MissingCheckCommands = append(s.MissingCheckCommands, name)
+			} else {
+				s.MissingCommands = append(s.MissingCommands, name)
+			}
+		}
 	}
 }

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"strconv"
+	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -30,10 +30,19 @@ var chunkConstants = []luaConstant{
 func (s *Queue) HoldsSettledBefore(
 	ctx context.Context, before time.Time, n int,
 ) ([]hold.DueHold, error) {
-	settled := func(k *partitionKeys) string { return k.settled }
-	highest := strconv.FormatInt(before.UnixMilli(), 10)
-	found, _, err := s.conn.readWithScores(ctx, readSettledScript, settled, clampBatchSize(n), highest)
-	return found, err
+	calls := make([]scriptCall, len(s.conn.partitions))
+	for p := range calls {
+		k := &s.conn.partitions[p]
+		calls[p] = scriptCall{keys: []string{k.settled, k.holds},
+			args: []any{clampBatchSize(n), before.UnixMilli()}}
+	}
+	var found []hold.DueHold
+	var failed error
+	for _, cmd := range s.conn.callScriptBatch(ctx, readSettledScript, calls) {
+		batch, _, _, err := s.conn.decodeDueHolds(cmd)
+		found, failed = append(found, batch...), errors.Join(failed, err)
+	}
+	return found, failed
 }
 
 // countSettled adds the number of settled holds of a partition to *to when

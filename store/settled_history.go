@@ -66,7 +66,9 @@ func packSettledEntry(h *hold.Hold, e *hold.HistoryEntry, last time.Time) (packe
 		e.Cause = 0
 		packed |= entryHoldsReason
 	}
-	return packed | packValues(e, packedEntryValues)<<entryFlagBits
+	packed |= packValues(e, packedEntryValues) << entryFlagBits
+	later := e.Unknown.Packed << (entryFlagBits + packedBits(packedEntryValues))
+	return packed | later
 }
 
 // packCallIDs returns the parts of idempotency key and request id that do not
@@ -105,10 +107,11 @@ type settledEntryDecoder struct {
 	generation uint32
 }
 
-// setField sets a field that has a short form.
+// setField sets a field that has a short form. It reports whether it knows the
+// field.
 func (s *settledEntryDecoder) setField(
 	e *hold.HistoryEntry, f protowire.Number, n uint64, v []byte,
-) {
+) (known bool) {
 	switch f {
 	case entryPacked:
 		s.unpack(e, n)
@@ -123,13 +126,17 @@ func (s *settledEntryDecoder) setField(
 		}
 	case entryKeyGeneration:
 		s.generation = uint32(n)
+	default:
+		return false
 	}
+	return true
 }
 
 // unpack is the inverse of packSettledEntry.
 func (s *settledEntryDecoder) unpack(e *hold.HistoryEntry, packed uint64) {
 	s.flags = packed & (entryAtEnd | entryHoldsReason)
 	unpackValues(e, packedEntryValues, packed>>entryFlagBits)
+	e.Unknown.Packed = packed >> (entryFlagBits + packedBits(packedEntryValues))
 }
 
 // finish sets the fields that depend on others.

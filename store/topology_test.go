@@ -237,6 +237,7 @@ func TestCluster_Workload(t *testing.T) {
 	if alive, err := s.Heartbeat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
 		t.Errorf("heartbeat: %v, %v", alive, err)
 	}
+	e.checkCountersByPartition(8)
 }
 
 // Open examines every master of a Cluster.

@@ -34,13 +34,13 @@ func (s *RefreshQueue) RequestRefresh(
 	if adoptUnknown {
 		member = unknownIntentMember(id, account)
 	}
-	keys := []string{k.holds, k.refresh, k.unmatched}
+	keys := []string{k.holds, k.refresh, k.unmatched, k.changes}
 	return s.conn.callScript(ctx, requestRefreshScript, keys,
 		id, member, unmatchedTTL.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
 }
 
 // PendingRefreshes returns about n intents whose refresh is due, evenly of all
-// partitions, oldest request first.
+// partitions, oldest request first. Without any, due or not, the time is zero.
 func (s *RefreshQueue) PendingRefreshes(
 	ctx context.Context, n int,
 ) ([]hold.PendingRefresh, time.Time, error) {
@@ -76,6 +76,6 @@ func (s *RefreshQueue) FinishOrPostponeRefresh(
 	}
 	args := []any{s.conn.maxEventBytes}
 	args = appendAdvanceMilestoneArgs(args, member, anyVersion, p.RequestedAt, retryAt, nil)
-	keys := []string{k.refresh, k.events, k.holds}
+	keys := []string{k.refresh, k.events, k.holds, k.changes}
 	return s.conn.callScript(ctx, advanceScript, keys, args...).Err()
 }

@@ -68,7 +68,7 @@ func (j *cronJob) runWithRetry(ctx context.Context) {
 
 // runOnce runs a job and reports whether it succeeded.
 func (j *cronJob) runOnce(ctx context.Context) (ok bool) {
-	ctx, run := j.stage.BeginRun(ctx)
+	ctx, run := j.stage.BeginRun(execute.WithProgress(ctx, j.stage.Progress))
 	ended := false
 	defer func() {
 		if !ended {

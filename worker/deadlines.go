@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/health"
@@ -21,6 +22,8 @@ const (
 // implements it.
 type DeadlineStore interface {
 	DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	// NextMilestone returns the earliest milestone, zero if there is none.
+	NextMilestone(ctx context.Context) (time.Time, error)
 }
 
 // MilestoneCommitter commits decisions about milestones. [commit.Committer]
@@ -34,7 +37,9 @@ type DeadlineOptions struct {
 	Rules  hold.DecisionRules
 	Clock  *clock.RedisClock
 	Health *health.RedisHealthReporter
-	Wake   func() // [Dispatcher.Wake]
+	Gate   *changes.Gate // closed until the next milestone
+	// WakeIfNeeded is [Dispatcher.WakeIfNeeded].
+	WakeIfNeeded func(ctx context.Context)
 }
 
 // DeadlineJob passes deadline milestones: it warns, applies on_expiry, and
@@ -53,20 +58,38 @@ func newDeadlineJob(s DeadlineStore, c MilestoneCommitter, o DeadlineOptions) *D
 // ready holds and expired leases are found while the capture schedule is
 // outside its window.
 func (j *DeadlineJob) Run(ctx context.Context) {
-	defer j.o.Wake()
+	defer j.o.WakeIfNeeded(ctx)
+	if !j.o.Gate.IsOpen(ctx) {
+		return
+	}
 	for range maxJobBatches {
+		poll := j.o.Gate.Begin()
 		found, now, err := j.store.DueMilestones(ctx, jobBatchSize)
+		j.o.Clock.AdjustTo(now)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read due deadlines", err)
 		}
 		if len(found) == 0 {
+			if err == nil {
+				j.closeGate(ctx, poll, now)
+			}
 			return
 		}
-		j.o.Clock.AdjustTo(now)
 		if j.passMilestones(ctx, found, now) == 0 || len(found) < jobBatchSize {
 			return
 		}
 	}
+}
+
+// closeGate closes the gate until the next milestone. No milestone was due at
+// now.
+func (j *DeadlineJob) closeGate(ctx context.Context, poll changes.Poll, now time.Time) {
+	next, err := j.store.NextMilestone(ctx)
+	if err != nil {
+		j.o.Health.ReportError(ctx, "read the next deadline", err)
+		return
+	}
+	poll.CloseUntil(next, now)
 }
 
 // passMilestones passes milestones and returns how many this replica passed. If

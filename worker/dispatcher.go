@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
@@ -77,7 +78,8 @@ type DispatcherOptions struct {
 	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	Clock       *clock.RedisClock
 	Health      *health.RedisHealthReporter
-	NextPoll    health.Schedule // when the cron jobs wake the dispatcher; nil: unknown
+	NextPoll    health.Schedule // when the cron jobs may wake the dispatcher; nil: unknown
+	Gate        *changes.Gate   // closed while no hold is ready or falls due
 }
 
 // Dispatcher promotes due holds, reserves budget for them, claims them by
@@ -133,9 +135,22 @@ func (d *Dispatcher) Wake() {
 
 // AllowPromotion is the capture job. It lets the dispatcher promote due holds
 // until shortly after the next tick.
-func (d *Dispatcher) AllowPromotion(context.Context) {
-	d.promoteUntil.Store(time.Now().Add(dueSoon + dueSoon/10).UnixNano())
-	d.Wake()
+func (d *Dispatcher) AllowPromotion(ctx context.Context) {
+	now := time.Now()
+	was := d.promoteUntil.Swap(now.Add(dueSoon + dueSoon/10).UnixNano())
+	if was <= now.UnixNano() {
+		d.Wake() // the last poll may not have promoted
+		return
+	}
+	d.WakeIfNeeded(ctx)
+}
+
+// WakeIfNeeded wakes the dispatcher unless its last poll found that there is
+// nothing to do yet.
+func (d *Dispatcher) WakeIfNeeded(ctx context.Context) {
+	if d.o.Gate.IsOpen(ctx) {
+		d.Wake()
+	}
 }
 
 // HasWaitedForBudget reports whether due holds have waited for the budget
@@ -161,12 +176,14 @@ func (d *Dispatcher) Run(ctx context.Context) {
 func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 	var due hold.PromoteResult
 	var polledAt time.Time
+	var poll changes.Poll
 	for ctx.Err() == nil {
 		promote := due.More || time.Now().UnixNano() < d.promoteUntil.Load()
 		due.Lanes = append(due.Lanes, d.waiting.removeEndedWaits(time.Now())...)
 		if countReadyHolds(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
-			if !d.pollStore(ctx, promote, &due) {
+			var ok bool
+			if poll, ok = d.pollStore(ctx, promote, &due); !ok {
 				return
 			}
 		}
@@ -184,10 +201,32 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 		if promote {
 			wait = d.shortenToNextDue(wait, due.NextDueAt)
 		}
-		if wait == 0 || !d.waitForWake(ctx, wait) {
+		if wait == 0 {
+			d.closeGate(poll, &due, &pass, promote)
+			return
+		}
+		if !d.waitForWake(ctx, wait) {
 			return
 		}
 	}
+}
+
+// closeGate closes the gate until the next lease ends or the next hold falls
+// due soon. It does not while holds are ready: they wait for Stripe, or other
+// replicas claim them.
+func (d *Dispatcher) closeGate(
+	poll changes.Poll, due *hold.PromoteResult, pass *claimPassResult, promote bool,
+) {
+	if pass.stale || countReadyHolds(due.Lanes) > 0 || due.MoreLanes || d.waiting.lanes > 0 {
+		return
+	}
+	next := due.NextLeaseEnd
+	if promote && !due.NextDueAt.IsZero() {
+		if soon := due.NextDueAt.Add(-dueSoon); next.IsZero() || soon.Before(next) {
+			next = soon
+		}
+	}
+	poll.CloseUntil(next, d.o.Clock.Now())
 }
 
 // shortenToNextDue shortens wait to the time until the next hold is due, if
@@ -202,8 +241,12 @@ func (d *Dispatcher) shortenToNextDue(wait time.Duration, nextDueAt time.Time) t
 }
 
 // pollStore polls the store: it promotes holds and reads the lanes of ready
-// holds into due. It returns false if Redis failed and returned no lanes.
-func (d *Dispatcher) pollStore(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
+// holds into due. ok is false if Redis failed and returned no lanes. A poll that
+// failed in part does not close the gate.
+func (d *Dispatcher) pollStore(
+	ctx context.Context, promote bool, due *hold.PromoteResult,
+) (poll changes.Poll, ok bool) {
+	poll = d.o.Gate.Begin()
 	ctx, run := d.promoteStage.BeginRun(ctx)
 	defer run.End()
 	var err error
@@ -213,14 +256,15 @@ func (d *Dispatcher) pollStore(ctx context.Context, promote bool, due *hold.Prom
 	}); err != nil {
 		d.o.Health.ReportError(ctx, "poll the schedule", err)
 		if len(due.Lanes) == 0 {
-			return false
+			return changes.Poll{}, false
 		}
+		poll = changes.Poll{}
 	} else {
 		d.o.Health.ReportSuccess()
 	}
 	d.o.Clock.AdjustTo(due.Now)
 	due.Lanes = d.waiting.takeWaitingLanes(due.Lanes)
-	return true
+	return poll, true
 }
 
 // countReadyHolds counts the unclaimed holds of the lanes.

@@ -37,6 +37,14 @@
 // promoted only within it. Deadlines, requests, and holds whose outcome is
 // unknown do not wait for the window.
 //
+// # When nothing is due
+//
+// The store counts the changes of each partition, and a replica reads all
+// counters once a second in one command. A job polls Redis only if a partition
+// has changed, at the time that its last poll told, and every 15 seconds. So an
+// idle replica sends few commands, as package changes describes. A job that
+// finds work, or whose poll fails, polls again at its next tick.
+//
 // # Many accounts
 //
 // Each account has budgets of its own, so ready holds wait in lanes, one for

@@ -25,10 +25,17 @@ const (
 func (j *StatusJob) appendDoubleHeldCondition(
 	ctx context.Context, list []hold.DaemonCondition,
 ) []hold.DaemonCondition {
-	d, err := j.doubleHeld.Read(ctx)
-	if err != nil {
-		j.o.Health.ReportError(ctx, "read the holds that are held twice", err)
-		return list
+	var d query.DoubleHeld
+	if j.doubleHeldGate.IsOpen(ctx) {
+		poll := j.doubleHeldGate.Begin()
+		var err error
+		if d, err = j.doubleHeld.Read(ctx); err != nil {
+			j.o.Health.ReportError(ctx, "read the holds that are held twice", err)
+			return list
+		}
+		if d.Holds == 0 {
+			poll.Close()
+		}
 	}
 	raised, severity := event.DoubleHeld, 0
 	if d.Longest >= doubleHeldCriticalAfter {

@@ -24,6 +24,8 @@ type testEnv struct {
 	*envtest.Env
 	opts  worker.Options
 	store store.Options
+	// wrapStores may replace stores of a replica; nil: it does not.
+	wrapStores func(*worker.Stores)
 
 	replicas []*replica
 }
@@ -88,7 +90,11 @@ func (w *testEnv) startReplica() *replica {
 	o := w.opts
 	o.Replica = fmt.Sprint("replica-", len(w.replicas))
 	var err error
-	r.Worker, err = wiring.NewWorker(r.store, r.NewGateway(nil), o)
+	stores := wiring.NewStores(r.store)
+	if w.wrapStores != nil {
+		w.wrapStores(&stores)
+	}
+	r.Worker, err = wiring.NewWorkerWithStores(stores, r.store, r.NewGateway(nil), o)
 	if err != nil {
 		w.T.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/holdd/holdd/worker/authorize"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/event"
@@ -11,6 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/reconcile"
+	"github.com/holdd/holdd/worker/repair"
 )
 
 // New returns a worker. It checks the options; [Worker.Run] checks the cron
@@ -19,6 +21,9 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	o, err := o.WithDefaults()
 	if err != nil {
 		return nil, err
+	}
+	if o.Changes == nil {
+		o.Changes = changes.NewWatcher(s.Changes)
 	}
 	w := &Worker{o: o}
 	b := &workerBuilder{
@@ -30,12 +35,15 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	w.Reader = query.NewHoldReader(s.Holds, b.clock, o.Health)
 	w.Planner = query.NewPlanner(s.Holds, o.Rules, o.Health)
 	w.DoubleHeld = query.NewDoubleHeldReader(s.Holds)
+	w.Repairer = repair.New(s.Repair, stripe, b.committer,
+		repair.Options{Clock: b.clock, Health: o.Health, Logger: o.Logger})
 	refresher, inbox := b.buildIntake(w)
 	resumer := b.buildAuthorize(w)
 	verifier, mirror := b.buildReconcile(w)
 	redisCheck := b.buildStatus(w)
 	deadlines := newDeadlineJob(s.Deadlines, b.committer, DeadlineOptions{
-		Rules: o.Rules, Clock: b.clock, Health: o.Health, Wake: b.wake,
+		Rules: o.Rules, Clock: b.clock, Health: o.Health, Gate: b.newGate(),
+		WakeIfNeeded: w.Dispatcher.WakeIfNeeded,
 	})
 	purge := newPurgeJob(s.Purge, b.committer, PurgeOptions{
 		Retention: o.Retention, Clock: b.clock, Health: o.Health, Logger: o.Logger,
@@ -71,8 +79,15 @@ type workerBuilder struct {
 
 // newJob returns a cron job that is a stage of its own.
 func (b *workerBuilder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
-	return cronJob{name, schedule, run, b.o.Health.AddStage(name, newCronSchedule(schedule))}
+	stage := b.o.Health.AddStage(name, newCronSchedule(schedule))
+	// A call and what Redis needs for it end within this time, and a wait for
+	// the budget is reported as progress.
+	stage.SetMaxQuiet(health.StallLimit + 2*b.o.CallTimeout)
+	return cronJob{name, schedule, run, stage}
 }
+
+// newGate returns a gate for a loop that polls Redis.
+func (b *workerBuilder) newGate() *changes.Gate { return b.o.Changes.NewGate(changes.LongestWait) }
 
 // buildStages builds the dispatcher, the executor and the completer, and the
 // committer that every part writes through.
@@ -84,13 +99,15 @@ func (b *workerBuilder) buildStages(w *Worker) {
 
 	w.Dispatcher = newDispatcher(b.stores.Queue, b.stripe, flight, w.claims, DispatcherOptions{
 		Concurrency: o.Concurrency, Lease: o.Lease, Clock: b.clock, Health: o.Health,
+		Gate: b.newGate(),
 		NextPoll: earliestSchedule(newCronSchedule(o.Schedules.Capture),
 			newCronSchedule(o.Schedules.Expiry)),
 	})
 	b.wake = w.Dispatcher.Wake
 	b.committer = commit.New(b.stores.Commit, commit.Options{
 		Rules: o.Rules, Livemode: o.Livemode, DueSoon: dueSoon, Now: b.clock.Now, Wake: b.wake,
-		RecordAccount: b.accounts.Add, Observer: b.observers.commit, Logger: o.Logger,
+		RecordAccount: b.accounts.Add, Observer: b.observers.commit,
+		CardholderLink: o.CardholderLink, Logger: o.Logger,
 	})
 	w.executor = newExecutor(b.stripe, flight, w.claims, w.outcomes, ExecutorOptions{
 		Concurrency: o.Concurrency, Lease: o.Lease, CallTimeout: o.CallTimeout,
@@ -113,6 +130,7 @@ func (b *workerBuilder) buildIntake(
 	w.Changer = intake.NewChanger(s.Holds, b.committer, intake.ChangerOptions{
 		Rules: o.Rules, Health: o.Health,
 	})
+	w.Cardholder = intake.NewCardholderDesk(s.Holds, b.committer, b.stripe, o.Health)
 	w.Webhooks = intake.NewWebhookProcessor(s.Refresh, b.committer, intake.WebhookProcessorOptions{
 		Livemode: o.Livemode, Clock: b.clock, Health: o.Health,
 	})
@@ -120,8 +138,8 @@ func (b *workerBuilder) buildIntake(
 		Health: o.Health, Observer: b.observers.rejection, Logger: o.Logger,
 	})
 	refresher := intake.NewIntentRefresher(s.Refresh, b.stripe, b.committer, rejector,
-		intake.IntentRefresherOptions{ListAbove: o.ListReadsAbove, Clock: b.clock,
-			Health: o.Health, Logger: o.Logger})
+		intake.IntentRefresherOptions{ListAbove: o.ListReadsAbove, Gate: b.newGate(),
+			Clock: b.clock, Health: o.Health, Logger: o.Logger})
 	inbox := intake.NewRequestInboxConsumer(
 		s.Inbox,
 		w.Scheduler,
@@ -156,12 +174,13 @@ func (b *workerBuilder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconci
 	})
 	verifier := reconcile.NewVerifier(s.Unverified, b.stripe, b.committer,
 		reconcile.VerifierOptions{
-			Wake: b.wake, ListAbove: o.ListReadsAbove, Clock: b.clock, Health: o.Health,
+			Wake: b.wake, ListAbove: o.ListReadsAbove, Gate: b.newGate(),
+			Clock: b.clock, Health: o.Health,
 		})
 	mirror := reconcile.NewMetadataMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,
 		reconcile.MetadataMirrorOptions{
 			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.HasWaitedForBudget,
-			Clock: b.clock, Health: o.Health, Logger: o.Logger,
+			Gate: b.newGate(), Clock: b.clock, Health: o.Health, Logger: o.Logger,
 		})
 	return verifier, mirror
 }
@@ -180,8 +199,11 @@ func (b *workerBuilder) buildStatus(w *Worker) *RedisCheckJob {
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
 		redis: redis, doubleHeld: w.DoubleHeld,
+		counts:         reportedCounts{gate: o.Changes.NewGate(countsLongestWait)},
+		doubleHeldGate: o.Changes.NewGate(countsLongestWait),
 		capacity: query.NewCapacityForecaster(b.stores.Capacity, query.CapacityForecasterOptions{
 			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
+			Gate: o.Changes.NewGate(query.ForecastLongestWait),
 		}),
 		o: StatusOptions{
 			Replica: o.Replica, Schedule: o.Schedules.Report, Clock: b.clock, Health: o.Health,

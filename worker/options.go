@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/robfig/cron/v3"
@@ -32,7 +33,11 @@ type Options struct {
 	Replica   string // this process, unique among the replicas
 	Logger    *zap.Logger
 	Health    *health.RedisHealthReporter // shared with the caller; nil means one of the worker's own
+	Changes   *changes.Watcher            // shared with the caller; nil means one of the worker's own
 	Observer  Observer                    // may be nil
+	// CardholderLink returns the link for a hold whose renewal requires its
+	// cardholder; nil means that events have none.
+	CardholderLink func(h *hold.Hold) string
 	// AccountKnown reports whether the key is known to be of the account whose
 	// holds are in Redis; nil means that it never is.
 	AccountKnown func() bool

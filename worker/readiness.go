@@ -71,6 +71,10 @@ func (r *ReadinessChecker) Check(ctx context.Context) []health.ReadinessCheckRes
 
 // describeRedisError says why Redis does not accept a write, and what to do.
 func describeRedisError(err error) string {
+	if health.IsMemoryLimit(err) {
+		return "Redis has reached maxmemory: new holds are refused, and those that it has are " +
+			"still captured and released; raise maxmemory, or shorten retention"
+	}
 	cause := health.DescribeCause(err)
 	if cause == health.CauseNoAnswer {
 		return cause + ": due holds wait; check that Redis runs and is reachable"

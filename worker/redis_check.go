@@ -12,7 +12,7 @@ import (
 )
 
 // memoryWarningPercent is how much of Redis' maxmemory may be used before an
-// alert. A full Redis accepts no changes.
+// alert. A full Redis accepts no new holds.
 const memoryWarningPercent = 80
 
 // RedisInspector reads the properties of the Redis servers that decide whether
@@ -84,7 +84,7 @@ func (j *RedisCheckJob) latestFaults() (faults string, percent int) {
 
 func describeMemoryUsage(percent int) string {
 	return strconv.Itoa(percent) + " % of maxmemory is used: raise it, or shorten retention; " +
-		"a full Redis accepts no changes"
+		"a full Redis accepts no new holds"
 }
 
 // redisConditions returns the conditions of the servers' settings.

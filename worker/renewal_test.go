@@ -174,9 +174,9 @@ func TestRenewal_Declined(t *testing.T) {
 		event   hold.EventType
 	}{
 		{"stolen, released", stripesim.CardOutcome{DeclineCode: "stolen_card"}, "cancel",
-			hold.Canceled, hold.EventAttention},
+			hold.Canceled, hold.EventRequiresAction},
 		{"stolen, captured", stripesim.CardOutcome{DeclineCode: "stolen_card"}, "capture",
-			hold.Captured, hold.EventAttention},
+			hold.Captured, hold.EventRequiresAction},
 		{"authentication", stripesim.CardOutcome{Code: "authentication_required"}, "capture",
 			hold.Captured, hold.EventRequiresAction},
 	} {
@@ -257,4 +257,56 @@ func (w *testEnv) actOnHold(r *replica, id string, cancel bool) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	w.T.Fatal("refused for 10 seconds")
+}
+
+// TestRenewal_ReleaseFirst checks a card whose credit is too low for two holds:
+// with the term the renewal succeeds, and nothing is held for a moment only.
+func TestRenewal_ReleaseFirst(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		allow bool
+		fault stripesim.FaultKind
+	}{{"not allowed", false, ""}, {"allowed", true, ""},
+		{"lost reply", true, stripesim.FaultDropReply},
+		{"lost request", true, stripesim.FaultDropRequest}} {
+		t.Run(tt.name, func(t *testing.T) {
+			runTestEnv(t, func(w *testEnv) {
+				r := w.startReplica()
+				id, card := w.longStay(r, hold.ScheduleRequest{CaptureAt: envtest.In(5 * time.Minute),
+					Renewal: &hold.RenewalRequest{Until: envtest.In(6 * time.Minute),
+						ReleaseFirst: tt.allow, OnFailure: "capture"}})
+				if err := w.Sim.SetCardCredit(card, 15_000); err != nil {
+					t.Fatal(err)
+				}
+				if tt.fault != "" {
+					w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassCancel, Times: 1,
+						Fault: stripesim.Fault{Kind: tt.fault}})
+				}
+				time.Sleep(5*time.Minute + time.Second)
+				h := w.waitForState(r, id, hold.Captured, time.Minute)
+				if renewed := h.PaymentIntent != id; renewed != tt.allow {
+					t.Fatalf("renewed %v: %+v", renewed, h.Renewal)
+				}
+				var released time.Time
+				for _, e := range w.Sim.Ledger() {
+					switch {
+					case e.Intent == id && e.Kind == stripesim.EffectCanceled:
+						released = e.Time
+					case e.Kind == stripesim.EffectAuthorized && !released.IsZero() &&
+						e.Time.Sub(released) > 40*time.Second:
+						t.Errorf("nothing was held for %s", e.Time.Sub(released))
+					}
+				}
+				told := 0
+				for _, e := range w.events(id) {
+					if e.Type == hold.EventRetrying && e.Data.Cause == "unprotected" {
+						told++
+					}
+				}
+				if tt.allow != (told == 1) || tt.allow == released.IsZero() {
+					t.Errorf("released at %s, told %d times", released, told)
+				}
+			}, withWindow(4*time.Minute))
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/health"
@@ -42,6 +43,7 @@ const (
 	conditionRedisUnsafe       = "redis_unsafe"
 	conditionRedisMemory       = "redis_memory"
 	conditionDoubleHeld        = "double_held"
+	conditionUnreadable        = "records_unreadable"
 )
 
 // StatusStore keeps heartbeats and conditions, and counts holds. store.Store
@@ -56,6 +58,9 @@ type StatusStore interface {
 	// Deregister.
 	DeadReplicas(ctx context.Context) ([]string, error)
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
+	// UnreadableRecords returns the holds whose records this replica cannot
+	// read, as far as it has found them.
+	UnreadableRecords(ctx context.Context) (ids []string, err error)
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
@@ -112,7 +117,7 @@ type StatusOptions struct {
 // StatusJob is the report job. It sends the heartbeat, counts the holds,
 // reports conditions (Stripe is unavailable, Stripe rejects the key, Stripe
 // limits the rate, holds will expire before their capture, two authorizations
-// hold the amount of a hold), and reports dead replicas.
+// hold the amount of a hold, records are unreadable), and reports dead replicas.
 type StatusJob struct {
 	store      StatusStore
 	stripe     StripeStatusReader
@@ -123,7 +128,9 @@ type StatusJob struct {
 	redis      *RedisCheckJob
 	o          StatusOptions
 
-	rateLimited bool // whether the last report had this condition
+	counts         reportedCounts
+	doubleHeldGate *changes.Gate // closed while no hold is held twice
+	rateLimited    bool          // whether the last report had this condition
 	// when each stalled stage was last logged; only Run uses it
 	stalledLoggedAt map[string]time.Time
 }
@@ -187,17 +194,10 @@ func (j *StatusJob) heartbeatTTL() time.Duration {
 }
 
 func (j *StatusJob) reportHoldCounts(ctx context.Context, alive int) error {
-	counts, err := j.store.CountHolds(ctx)
+	counts, nearest, err := j.counts.read(ctx, j.store)
 	if err != nil {
 		return err
 	}
-	nearest := time.Time{}
-	if first, _, err := j.store.ReadPage(ctx, hold.SetExpiring, hold.SortedSetPosition{},
-		1); err == nil &&
-		len(first) > 0 {
-		nearest = first[0].Hold.ExpiresAt
-	}
-	counts.Ready = max(0, counts.Open-counts.Scheduled-counts.Working-counts.Attention)
 	j.o.Logger.Debug("report", zap.Int64("open", counts.Open),
 		zap.Int64("scheduled", counts.Scheduled),
 		zap.Int64("working", counts.Working), zap.Int64("attention", counts.Attention),
@@ -226,6 +226,7 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 	}
 	list = append(list, j.redisConditions()...)
 	list = j.appendDoubleHeldCondition(ctx, list)
+	list = j.appendUnreadableCondition(ctx, list)
 	risk, checked, err := j.capacity.Forecast(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "forecast capacity", err)
@@ -302,6 +303,9 @@ func (j *StatusJob) logConditionChange(
 			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
 	case name == conditionDoubleHeld:
 		j.logDoubleHeld(change)
+	case name == conditionUnreadable:
+		j.o.Logger.Error("holdd cannot read the records of some holds and leaves them alone",
+			zap.String("event", string(event.RecordsUnreadable)))
 	case name == conditionRateLimited:
 		j.o.Logger.Warn("Stripe answers 429: another system uses the same limits, "+
 			"or the setting rate is too high",

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/authorize"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/execute"
@@ -14,6 +15,7 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/reconcile"
+	"github.com/holdd/holdd/worker/repair"
 	"go.uber.org/zap"
 )
 
@@ -24,6 +26,7 @@ const deregisterTimeout = time.Second
 // store.Store implements each of them; wiring.NewStores fills them in.
 type Stores struct {
 	Queue      Queue
+	Changes    changes.Store
 	Deadlines  DeadlineStore
 	Purge      PurgeStore
 	Status     StatusStore
@@ -39,6 +42,7 @@ type Stores struct {
 	Reconcile  reconcile.Stores
 	Unverified reconcile.UnverifiedStore
 	Unmirrored reconcile.UnmirroredStore
+	Repair     repair.Store
 }
 
 // StripeClient sends calls to Stripe and reports its state. gateway.Caller
@@ -92,6 +96,7 @@ type Observer interface {
 type Worker struct {
 	Scheduler  *intake.Scheduler
 	Changer    *intake.Changer
+	Cardholder *intake.CardholderDesk
 	Webhooks   *intake.WebhookProcessor
 	Reader     *query.HoldReader
 	Planner    *query.Planner
@@ -100,6 +105,7 @@ type Worker struct {
 	Reconciler *reconcile.Reconciler
 	Readiness  *ReadinessChecker
 	Dispatcher *Dispatcher
+	Repairer   *repair.Repairer
 
 	o         Options
 	status    *StatusJob

@@ -249,8 +249,8 @@ func TestWorker_PurgesSettledHolds(t *testing.T) {
 		}
 		for _, key := range w.Redis.Keys() {
 			switch key {
-			case "holdd:partitions", "holdd:mode", "holdd:{0}:events", "holdd:replicas",
-				"holdd:{reconcile}:run":
+			case "holdd:partitions", "holdd:mode", "holdd:{0}:changes", "holdd:{0}:events",
+				"holdd:replicas", "holdd:{reconcile}:run":
 			default:
 				if !strings.HasPrefix(key, "holdd:budget:") {
 					t.Errorf("%s is left", key)

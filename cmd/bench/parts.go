@@ -19,14 +19,14 @@ type part struct {
 }
 
 // allParts are the parts in their order. Those that are not extra have
-// budgets of twelve and a half minutes, which leaves time for the build.
+// budgets of twelve minutes, which leaves time for the build.
 var allParts = []part{
 	{"drain", 85 * time.Second, 4 * time.Minute, measureDrains, false},
 	{"schedule", 20 * time.Second, 2 * time.Minute, measureScheduling, false},
 	{"lateness", 45 * time.Second, 2 * time.Minute, measureLateness, false},
 	{"memory", 85 * time.Second, 4 * time.Minute, measureMemory, false},
 	{"idle", 40 * time.Second, 2 * time.Minute, measureIdle, false},
-	{"limit", 210 * time.Second, 4 * time.Minute, measureLimit, false},
+	{"limit", 180 * time.Second, 4 * time.Minute, measureLimit, false},
 	{"accounts", 100 * time.Second, 4 * time.Minute, measureAccounts, false},
 	{"verify", 20 * time.Second, 2 * time.Minute, measureVerify, false},
 	{"webhook-storm", 30 * time.Second, 2 * time.Minute, measureStorm, false},

@@ -21,7 +21,7 @@ const (
 // scaleOperations are the operations that must not cost more when more holds
 // are pending.
 var scaleOperations = []string{"schedule 100", "claim 100", "settle 100", "list 50 by reference",
-	"look at the schedule", "expiry sweep"}
+	"console page of holds", "look at the schedule", "expiry sweep"}
 
 // scaleRun is a Redis with pending holds, and the durations of the operations
 // on it.
@@ -210,6 +210,20 @@ func (r *scaleRun) timeReads(ctx context.Context, round int) error {
 		if err == nil && len(m) > 0 {
 			err = errors.New("a deadline was near already")
 		}
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := r.timeOperation("console page of holds", func() error {
+		q := query.HoldQuery{Group: query.GroupOpen, Limit: 50}
+		page, err := r.worker.Reader.List(ctx, q)
+		if err == nil && len(page.Holds) != 50 {
+			err = fmt.Errorf("found %d holds, want 50", len(page.Holds))
+		}
+		if err != nil {
+			return err
+		}
+		_, err = r.worker.Reader.Totals(ctx, q)
 		return err
 	}); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/holdd/holdd/cmd/holdd-dev/hotel"
 	"github.com/holdd/holdd/cmd/holdd/daemon"
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/worker/api"
@@ -16,6 +17,10 @@ import (
 const (
 	apiAddress = "127.0.0.1:8420"
 	simAddress = "127.0.0.1:12111"
+	// hotelAddress serves the hotel's website.
+	hotelAddress = "127.0.0.1:8421"
+	// publishableKey is public in any case.
+	publishableKey = "pk_test_holdd_dev"
 	// testKey is not a secret: the simulator accepts every sk_test_ key.
 	testKey = "sk_test_holdd_dev"
 	// callbackSecret is not a secret either. A booking system reads its own
@@ -54,7 +59,11 @@ func runDemo(ctx context.Context, o options, stdout io.Writer) error {
 		return errors.Join(err, holdd.stop())
 	}
 	defer client.Close()
-	out.printBanner(o, holdd.url, s.simURL, s.redisAddress)
+	hotelURL, err := s.serveHotel(client, holdd.url+"/console/")
+	if err != nil {
+		return errors.Join(fmt.Errorf("start the hotel's website: %w", err), holdd.stop())
+	}
+	out.printBanner(o, hotelURL, holdd.url, s.simURL, s.redisAddress)
 
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -97,10 +106,14 @@ func daysLong(days float64, day time.Duration) time.Duration {
 }
 
 // newSimulator returns a simulator in which an authorization lasts
-// authorizationDays, or the days in the PaymentIntent's metadata.
-func newSimulator(day time.Duration) *stripesim.Sim {
-	return stripesim.New(stripesim.Options{Seed: 1,
+// authorizationDays, or the days in the PaymentIntent's metadata. A guest who
+// books in a browser has the time that the card's network gives.
+func newSimulator(day time.Duration, url string) *stripesim.Sim {
+	return stripesim.New(stripesim.Options{Seed: 1, PagesURL: url,
 		AuthorizationWindow: func(c stripesim.Card) time.Duration {
+			if c.Metadata[hotel.BrowserKey] != "" {
+				return stripesim.DefaultAuthorizationWindow(c)
+			}
 			if c.Metadata[shortKey] != "" {
 				return daysLong(shortDays, day)
 			}

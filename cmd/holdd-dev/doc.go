@@ -5,7 +5,8 @@
 // Redis (miniredis), the Stripe simulator (package stripesim) and the booking
 // system of a small hotel. The booking system is an example to copy. It
 // schedules holds with the client of package api (booking_system.go) and learns
-// their outcomes from signed callbacks (callbacks.go).
+// their outcomes from signed callbacks (callbacks.go). The hotel's website takes
+// cards in the browser (package hotel).
 //
 // # Time
 //
@@ -14,6 +15,9 @@
 // threshold are below the minimum that the settings accept, so holdd-dev sets
 // them after the settings have been checked. Jobs, retries and time limits of
 // the daemon take as long as in production.
+//
+// Authorizations of the website last as long as Stripe's, so that a person has
+// the time to look at them in the console.
 //
 // # Shutdown
 //

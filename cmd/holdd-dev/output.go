@@ -64,7 +64,7 @@ func (p *printer) printNote(s string) {
 	p.print(p.colorize(faint, formatClock(time.Now())) + "  " + s + "\n")
 }
 
-func (p *printer) printBanner(o options, apiURL, simURL, redisAddress string) {
+func (p *printer) printBanner(o options, hotelURL, apiURL, simURL, redisAddress string) {
 	ends := "It runs until Ctrl-C"
 	if o.runFor > 0 {
 		ends = "It runs for " + o.runFor.String() + " or until Ctrl-C"
@@ -76,6 +76,7 @@ func (p *printer) printBanner(o options, apiURL, simURL, redisAddress string) {
 		o.day, authorizationDays, formatDuration(daysLong(authorizationDays, o.day)))
 	fmt.Fprintf(&b, "%s, and then prints a summary of Stripe's ledger.\n\n", ends)
 	for _, row := range [][2]string{
+		{"book a room", hotelURL + "/"},
 		{"console", apiURL + "/console/"},
 		{"API, explained", apiURL + "/docs"},
 		{"holds, as JSON", apiURL + "/v1/holds"},

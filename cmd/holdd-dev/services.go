@@ -16,7 +16,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/holdd/holdd/cmd/holdd-dev/hotel"
 	"github.com/holdd/holdd/cmd/holdd/daemon"
+	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -33,9 +35,10 @@ type services struct {
 // startServices starts the services. After an error the caller stops those that
 // have started.
 func startServices(day time.Duration, out *printer) (s *services, err error) {
-	s = &services{sim: newSimulator(day)}
+	simAddress := addressOrFreePort(simAddress)
+	s = &services{sim: newSimulator(day, "http://"+simAddress)}
 	var stop func()
-	if s.simURL, stop, err = serveSimulator(s.sim); err != nil {
+	if s.simURL, stop, err = serveSimulator(s.sim, simAddress); err != nil {
 		return s, err
 	}
 	s.stops = append(s.stops, stop)
@@ -114,11 +117,13 @@ func startRedis() (address string, stop func(), err error) {
 
 // serveSimulator serves the Stripe API and the control endpoints of sim on
 // loopback.
-func serveSimulator(sim *stripesim.Sim) (url string, stop func(), err error) {
+func serveSimulator(sim *stripesim.Sim, address string) (url string, stop func(), err error) {
 	mux := http.NewServeMux()
+	mux.Handle(stripesim.PagesPath, sim.PagesHandler())
+	mux.Handle("/v3/", sim.PagesHandler())
 	mux.Handle("/", sim.Handler())
 	mux.Handle("/_sim/", sim.ControlHandler())
-	url, stopServer, err := serveHTTP(simAddress, mux)
+	url, stopServer, err := serveHTTP(address, mux)
 	if err != nil {
 		return "", nil, fmt.Errorf("start the simulator: %w", err)
 	}
@@ -130,6 +135,22 @@ func serveSimulator(sim *stripesim.Sim) (url string, stop func(), err error) {
 		running.Wait()
 		stopServer()
 	}, nil
+}
+
+// serveHotel serves the website of the hotel, whose guests book in a browser.
+func (s *services) serveHotel(client *api.Client, consoleURL string) (url string, err error) {
+	customer, card, err := s.sim.SaveCard("", "pm_card_visa")
+	if err != nil {
+		return "", err
+	}
+	url, stop, err := serveHTTP(hotelAddress, hotel.New(hotel.Options{Holdd: client,
+		ScriptURL: s.simURL + "/v3/", PublishableKey: publishableKey, StripeURL: s.simURL,
+		StripeKey: testKey, ConsoleURL: consoleURL, Returning: hotel.ReturningGuest{
+			Name: "Hana Sato", Customer: customer, PaymentMethod: card, Last4: "4242"}}))
+	if err == nil {
+		s.stops = append(s.stops, stop)
+	}
+	return url, err
 }
 
 // serveHTTP serves h on address, or on a free port if address is in use.
@@ -152,12 +173,15 @@ func serveHTTP(address string, h http.Handler) (url string, stop func(), err err
 	}, nil
 }
 
-// addressOrFreePort returns address, or a free port if address is in use.
+// addressOrFreePort returns address, or one with a free port if address is in
+// use.
 func addressOrFreePort(address string) string {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return "127.0.0.1:0"
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return address // the server reports it
+		}
 	}
-	_ = l.Close()
-	return address
+	defer l.Close()
+	return l.Addr().String()
 }

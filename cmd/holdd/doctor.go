@@ -88,6 +88,8 @@ Exit code 0 means that no check is wrong; 1 means that a check is wrong.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := load()
+		// go-redis logs each failed connection to standard error.
+		logging.Disable()
 		d := runDoctor(cmd.Context(), s, err)
 		if ctxErr := cmd.Context().Err(); ctxErr != nil {
 			return toExitError(ctxErr, "")
@@ -134,8 +136,6 @@ func runDoctor(ctx context.Context, s *config.Settings, settingsErr error) docto
 // runServiceChecks inspects Redis and Stripe at the same time and checks what it
 // finds.
 func runServiceChecks(ctx context.Context, s *config.Settings) (out []doctorCheckResult) {
-	// go-redis logs each failed connection to standard error.
-	logging.Disable()
 	var (
 		inspections         sync.WaitGroup
 		redis               store.Inspection

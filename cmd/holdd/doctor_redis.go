@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -116,7 +117,7 @@ func checkRedisProperty(
 func checkRedisMemory(r *store.RedisServer) doctorCheckResult {
 	const check = "redis memory"
 	limit, name, hint := r.MaxMemory, "maxmemory",
-		"raise maxmemory, or shorten retention: a full Redis accepts no changes"
+		"raise maxmemory, or shorten retention: a full Redis accepts no new holds"
 	if limit == 0 {
 		limit, name, hint = r.MachineMemory, "the machine's memory, without a maxmemory",
 			"add memory to the machine: the kernel kills Redis when none is left"
@@ -173,15 +174,23 @@ func checkRedisPermissions(r *store.RedisServer) doctorCheckResult {
 	switch {
 	case !r.PermissionsKnown:
 		return okResult(check, "unknown: only Redis 7.0 and newer report them")
-	case len(r.MissingCommands) == 0:
+	case len(r.MissingCommands) == 0 && len(r.MissingCheckCommands) == 0:
 		return okResult(check, "the user %s may do what holdd needs", r.User)
 	}
-	var rules strings.Builder
-	for _, c := range r.MissingCommands {
-		rules.WriteString(" +" + strings.ToLower(c))
+	rule := "ACL SETUSER " + r.User + " ~holdd:*"
+	granted := slices.Concat(r.MissingCommands, r.MissingCheckCommands)
+	if slices.Contains(granted, "EVAL") { // without it the others are unknown
+		granted = slices.Concat(store.RequiredRedisCommands(), store.CheckRedisCommands())
 	}
-	return errorResult(check, fmt.Sprintf("ACL SETUSER %s ~holdd:*%s", r.User, rules.String()),
-		"the user %s may not use %s on the keys holdd:*", r.User,
+	for _, c := range granted {
+		rule += " +" + strings.ToLower(c)
+	}
+	if len(r.MissingCommands) == 0 {
+		return warningResult(check, rule, "the user %s may not use %s: holdd cannot check all "+
+			"settings of Redis, or not repartition", r.User,
+			strings.Join(r.MissingCheckCommands, ", "))
+	}
+	return errorResult(check, rule, "the user %s may not use %s on the keys holdd:*", r.User,
 		strings.Join(r.MissingCommands, ", "))
 }
 

@@ -41,6 +41,9 @@ func checkSettings(s *config.Settings, settingsErr error) (out []doctorCheckResu
 			"other machines can reach the API, and tokens are sent unencrypted unless a proxy " +
 				"in front of it uses TLS",
 			"listen on loopback or a Unix socket behind a proxy with TLS, or stay on a private network"},
+		{s.MetricsListen != "" && !config.IsLoopbackAddress(s.MetricsListen), "metrics_listen",
+			"whoever reaches this address reads the metrics without a token",
+			"let only the monitoring system reach it"},
 	} {
 		if u.unsafe {
 			out = append(out, warningResult(check, u.hint, "%s (%s): %s", u.key,

@@ -173,8 +173,8 @@ func exitCodeForProblem(p *api.Problem, showCommand string) (code int, hint stri
 	switch p.Status {
 	case http.StatusConflict, http.StatusPreconditionFailed:
 		return exitConflict, showCommand
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway,
-		http.StatusGatewayTimeout:
+	case http.StatusServiceUnavailable, http.StatusInsufficientStorage,
+		http.StatusTooManyRequests, http.StatusBadGateway, http.StatusGatewayTimeout:
 		return exitUnreachable, ""
 	}
 	return exitFailed, ""

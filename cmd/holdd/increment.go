@@ -20,7 +20,8 @@ func newIncrementCommand(out *console, env environmentVars) *cobra.Command {
 
 The command shows booking and amount and asks for confirmation. Then it waits for the bank's answer.
 Exit code 0 means raised. If the bank declines, the old amount stays held, and the exit code is 5.
-The charge must have incremental authorization: holdd show says so under features.`,
+The charge must have incremental authorization, which holdd show lists under features, or the hold
+a renewal with max_amount: then a new authorization of the saved card replaces the old one.`,
 		Example: `  holdd increment BK-2071 --amount 540.00 --reason "one more night"
   holdd increment pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount "540.00 EUR" --yes`,
 	}

@@ -41,6 +41,7 @@ func newListCommand(out *console, env environmentVars) *cobra.Command {
 printed as it arrives.`,
 		Example: `  holdd list --state attention
   holdd list --expiring-within 24h
+  holdd list --requires-action
   holdd list --open --watch
   holdd list --all -o csv > holds.csv
   holdd list --all --json | jq -r 'select(.state=="scheduled").id'`,
@@ -53,6 +54,8 @@ printed as it arrives.`,
 	f.StringVar(&l.query.Account, "account", "", "only holds of this connected account")
 	f.StringVar(&l.within, "expiring-within", "",
 		"only open holds whose authorization expires within: 24h, 3d")
+	f.BoolVar(&l.query.RequiresAction, "requires-action", false,
+		"only holds whose renewal requires their cardholder")
 	f.IntVar(&l.limit, "limit", 50, "at most this many")
 	f.BoolVar(&l.all, "all", false, "all holds")
 	f.BoolVar(&l.notScheduled, "not-scheduled", false,
@@ -63,8 +66,8 @@ printed as it arrives.`,
 	cmd.MarkFlagsMutuallyExclusive("watch", "json")
 	c.addOutputFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("open", "expiring-within")
-	for _, name := range []string{"open", "state", "reference", "account", "expiring-within", "limit",
-		"all"} {
+	for _, name := range []string{"open", "state", "reference", "account", "expiring-within",
+		"requires-action", "limit", "all"} {
 		cmd.MarkFlagsMutuallyExclusive("not-scheduled", name)
 	}
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),

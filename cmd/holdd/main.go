@@ -75,12 +75,13 @@ alerts before one expires.
 	}{
 		{"daemon", "The daemon:", constructors{
 			newServeCommand, newDoctorCommand, newAuditCommand, newConfigCommand,
-			newLogLevelCommand, newRepartitionCommand,
+			newLogLevelCommand, newRepartitionCommand, newHistoryCommand,
 		}},
 		{"holds", "Holds:", constructors{
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
 			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
-			newReconcileCommand, newAdoptCommand, newCallbacksCommand,
+			newCardholderLinkCommand,
+			newReconcileCommand, newAdoptCommand, newCallbacksCommand, newRepairCommand,
 		}},
 		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand, newIncrementCommand}},
 	} {

@@ -106,10 +106,11 @@ func waitForReconciliation(
 
 // findingOrder lists first the findings that need the operator.
 var findingOrder = map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3,
-	"contradiction": 4, "attention": 5}
+	"contradiction": 4, "attention": 5, "released": 6}
 
 var findingColors = map[string]string{"unreadable": boldRed, "rejected": red, "orphan": yellow,
-	"contradiction": boldRed, "attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
+	"contradiction": boldRed, "attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint,
+	"expired": red, "released": yellow}
 
 func printReconciliation(
 	out *console, r *api.Reconciliation, times timeFormatter, format outputFormat,

@@ -16,7 +16,8 @@ type renewalFlags struct {
 }
 
 // renewalFlagNames are the flags, as messages name them.
-var renewalFlagNames = []string{"renew-until", "renew-max-amount", "renew-max", "renew-on-failure"}
+var renewalFlagNames = []string{"renew-until", "renew-max-amount", "renew-max", "renew-on-failure",
+	"renew-release-first"}
 
 func (r *renewalFlags) addTo(cmd *cobra.Command) {
 	f := cmd.Flags()
@@ -27,6 +28,9 @@ func (r *renewalFlags) addTo(cmd *cobra.Command) {
 	f.Int64Var(&r.MaxRenewals, "renew-max", 0, "renew at most this often (default 12)")
 	f.StringVar(&r.OnFailure, "renew-on-failure", "",
 		"what to do near the deadline with a hold that could not be renewed: alert, cancel or capture")
+	f.BoolVar(&r.ReleaseFirst, "renew-release-first", false,
+		"if the card lacks funds for both, release the old authorization first; the amount is not "+
+			"held in between")
 	_ = cmd.RegisterFlagCompletionFunc("renew-on-failure",
 		cobra.FixedCompletions([]cobra.Completion{"alert", "cancel", "capture"},
 			cobra.ShellCompDirectiveNoFileComp))
@@ -40,7 +44,7 @@ func (r *renewalFlags) resolveTime(now time.Time) (err error) {
 // newRenewalRequest returns the renewal terms of a new hold, nil without any.
 func (r *renewalFlags) newRenewalRequest(currency string) (_ *hold.RenewalRequest, err error) {
 	if r.Until == "" {
-		if r.maxAmount.text != "" || r.MaxRenewals != 0 || r.OnFailure != "" {
+		if r.maxAmount.text != "" || r.MaxRenewals != 0 || r.OnFailure != "" || r.ReleaseFirst {
 			return nil, usageErrorf("", "give --renew-until with the other --renew flags")
 		}
 		return nil, nil
@@ -87,6 +91,9 @@ func renewalLines(v *hold.View, c timeFormatter) (f []labeledValue) {
 			sanitize(r.DeclineCode))
 	case r.Problem != "":
 		add("not renewed", r.Problem+" "+sanitize(r.DeclineCode))
+	}
+	if r.Unprotected {
+		add("unprotected", "the old authorization is released and the new one is not confirmed yet")
 	}
 	if r.PaymentIntent != "" {
 		add("new intent", r.PaymentIntent+", step "+r.Step)

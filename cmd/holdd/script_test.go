@@ -79,6 +79,7 @@ func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	o := api.Options{Holds: holdsOf(store),
 		Reconciler: &fakeReconciler{unavailable: store.unavailable},
 		Deliveries: deliveries,
+		Repairer:   fakeRepairer{},
 		Rules:      hold.DecisionRules{ExpiryMargin: time.Hour}, Livemode: slices.Contains(args,
 			"live"), Version: "test"}
 	if slices.Contains(args, "tokens") {

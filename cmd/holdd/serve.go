@@ -17,6 +17,7 @@ import (
 
 	"github.com/holdd/holdd/cmd/holdd/daemon"
 	"github.com/holdd/holdd/config"
+	webconsole "github.com/holdd/holdd/worker/console"
 )
 
 func newServeCommand(out *console, env environmentVars) *cobra.Command {
@@ -69,10 +70,24 @@ func runDaemon(
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
 		Reload: reload, ReloadSignal: hangups,
+		Doctor: func(ctx context.Context) []webconsole.DoctorCheck {
+			s, err := reload()
+			return consoleChecks(runDoctor(ctx, s, err).Checks)
+		},
 		// Free the garbage of the start (settings, OpenAPI document), which an
 		// idle daemon would keep for minutes.
 		Ready: func(string) { debug.FreeOSMemory() },
 	})
+}
+
+// consoleChecks returns the results of a doctor's run as a page shows them.
+func consoleChecks(results []doctorCheckResult) []webconsole.DoctorCheck {
+	checks := make([]webconsole.DoctorCheck, len(results))
+	for i, r := range results {
+		checks[i] = webconsole.DoctorCheck{Name: r.Check, OK: r.Status == statusOK,
+			Status: r.Status.String(), Detail: r.Detail, Hint: r.Hint}
+	}
+	return checks
 }
 
 // newLogger returns a logger of JSON lines, or of text on a terminal, and its

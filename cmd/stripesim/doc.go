@@ -3,7 +3,9 @@
 //
 // Point a Stripe client's base URL at it and use any key that starts with
 // sk_test_ or rk_test_. Tests control it under /_sim/: faults, the clock, acts
-// at the Dashboard, the ledger. `stripesim --help` lists the endpoints.
+// at the Dashboard, the ledger. `stripesim --help` lists the endpoints. Under
+// /_pages/ it serves the pages that Stripe hosts: the bank's authentication and
+// the form for a card.
 //
 // Like an account that was created today, it answers in the newest API version
 // unless a call names another with Stripe-Version.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -106,6 +107,8 @@ func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, 
 		"api_version of events")
 	fs.BoolVar(&o.Webhook.Thin, "webhook-thin", false,
 		"send thin events, which name their object and do not contain it")
+	fs.StringVar(&o.PagesURL, "pages-url", "",
+		"where browsers reach the pages that Stripe hosts; empty: at the address of the API")
 	fs.BoolVar(&f.verbose, "verbose", false, "log every call")
 	fs.Usage = func() {
 		fmt.Fprintln(stderr, "stripesim simulates Stripe's API for tests. It moves no money and"+
@@ -194,11 +197,12 @@ const shutdownTimeout = 5 * time.Second
 func serve(
 	ctx context.Context, o stripesim.Options, address string, stdout, stderr io.Writer,
 ) error {
-	sim := stripesim.New(o)
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
+	o.PagesURL = cmp.Or(o.PagesURL, "http://"+l.Addr().String())
+	sim := stripesim.New(o)
 	server := newServer(sim, stderr)
 	fmt.Fprintf(stdout,
 		"stripesim: a SIMULATOR of Stripe (no money moves, livemode is always false)\n"+
@@ -233,6 +237,7 @@ func newServer(sim *stripesim.Sim, stderr io.Writer) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("/", sim.Handler())
 	mux.Handle("/_sim/", sim.ControlHandler())
+	mux.Handle(stripesim.PagesPath, sim.PagesHandler())
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(stderr, nil), slog.LevelWarn)}

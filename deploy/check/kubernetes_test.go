@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -100,8 +101,15 @@ func checkContainer(t *testing.T, pod corev1.PodSpec, c corev1.Container, settin
 			t.Errorf("%s names %s, which is not mounted", e.Name, e.Value)
 		}
 	}
-	if s := loadSettings(t, settings, env, "/run/secrets/holdd/"); s.ListensOnLoopback() || s.TokensFile == "" {
+	s := loadSettings(t, settings, env, "/run/secrets/holdd/")
+	if s.ListensOnLoopback() || s.TokensFile == "" {
 		t.Error("probes and Prometheus can't reach it")
+	}
+	for name, address := range map[string]string{"webhook": s.WebhookListen, "metrics": s.MetricsListen} {
+		named := slices.IndexFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name == name })
+		if (named >= 0) != (address != "") || named >= 0 && address != fmt.Sprintf("0.0.0.0:%d", c.Ports[named].ContainerPort) {
+			t.Errorf("the port %s is not that of %s_listen %q", name, name, address)
+		}
 	}
 }
 
@@ -160,12 +168,15 @@ existingSecret: holdd
 replicaCount: 3
 image: {digest: "sha256:`+strings.Repeat("0f", 32)+`"}
 imagePullSecrets: [{name: registry}]
-secretKeys: {callbackSecret: callback_secret, webhookSecrets: webhook_secrets, notifyURLs: notify_urls, pingURL: ping_url}
+secretKeys: {callbackSecret: callback_secret, cardholderSecret: cardholder_secret, webhookSecrets: webhook_secrets, notifyURLs: notify_urls, pingURL: ping_url}
 settings: {expiry_margin: 2h, alert_thresholds: [48h, 6h], schedule_capture: "TZ=Europe/Paris */5 9-18 * * *", rate: 50,
-  callback_url: "https://hotel.example/holdd-events", callback_severity: warning, alert_time_zone: Europe/Paris, runbook_url: "https://wiki.example/holdd", events_max_size: 64MiB}
+  callback_url: "https://hotel.example/holdd-events", callback_severity: warning, alert_time_zone: Europe/Paris, runbook_url: "https://wiki.example/holdd", events_max_size: 64MiB,
+  public_url: "https://pay.hotel.example", property_name: Hotel Example}
 networkPolicy:
   from: [{namespaceSelector: {matchLabels: {team: booking}}}]
+  webhookFrom: [{namespaceSelector: {matchLabels: {name: ingress}}}]
   egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: 6380}]}]
+listeners: {webhookPort: 8421, metricsPort: 8422}
 podMonitor: {enabled: true, labels: {release: prometheus}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
 podAnnotations: {note: "yes"}
@@ -183,7 +194,7 @@ extraEnv: [{name: HOLDD_LOG_LEVEL, value: debug}]
 		kinds []string
 	}{
 		{"defaults", []string{"--set", "existingSecret=holdd"}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}},
-		{"everything", []string{"-f", everything}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Service"}},
+		{"everything", []string{"-f", everything}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Service", "Service"}},
 		{"one replica", []string{"--set", "existingSecret=holdd,replicaCount=1,networkPolicy.enabled=false"}, []string{"ConfigMap", "Deployment", "Service"}},
 		{"mail", []string{"--set", "existingSecret=holdd,networkPolicy.morePorts={587}"}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}},
 	} {
@@ -206,6 +217,7 @@ extraEnv: [{name: HOLDD_LOG_LEVEL, value: debug}]
 		"a value that nobody knows":    {"--set", "existingSecret=holdd,replicas=3"},
 		"a key in the settings":        {"--set", "existingSecret=holdd,settings.stripe_api_key=x"},
 		"a switch's address in them":   {"--set", "existingSecret=holdd,settings.ping_url=x"},
+		"another listener in them":     {"--set", "existingSecret=holdd,settings.webhook_listen=x"},
 		"the address in the settings ": {"--set", "existingSecret=holdd,settings.listen=x"},
 	} {
 		if out, err := run(append([]string{"template", "release", chart}, args...)...); err == nil {

@@ -13,7 +13,7 @@ var hostCommands = regexp.MustCompile(`^(systemctl|journalctl|kubectl|ss) |https
 
 // confirmedCommands are the commands that ask before they move money. Nobody is
 // there to answer a test.
-var confirmedCommands = regexp.MustCompile(`^holdd (capture|cancel|resume) `)
+var confirmedCommands = regexp.MustCompile(`^holdd (capture|cancel|resume|repair) `)
 
 // TestRunbook_Commands runs them line by line as they stand, each block on a
 // hold of its own: only the booking's name is another one each time.
@@ -31,6 +31,9 @@ func TestRunbook_Commands(t *testing.T) {
 			line = strings.ReplaceAll(line, "pi_3PxYzA2eZvKYlo2C1gQmT0aB", other)
 			if hostCommands.MatchString(line) {
 				continue
+			}
+			if strings.HasPrefix(line, "holdd repair ") {
+				w.mustRunShell(t, `redis-cli -u "$REDIS_URL" hset "holdd:{0}:holds" `+other+` garbage`)
 			}
 			if confirmedCommands.MatchString(line) {
 				if out, err := w.runShell(t, line); err == nil {

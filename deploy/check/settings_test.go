@@ -23,7 +23,7 @@ func loadSettings(t *testing.T, settings string, env map[string]string, mounted 
 				text := stripeAPIKey
 				if strings.Contains(rest, "token") {
 					text = "check operate " + operatorToken
-				} else if strings.Contains(rest, "callback") {
+				} else if strings.Contains(rest, "callback") || strings.Contains(rest, "cardholder") {
 					text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 				}
 				value = writeFile(t, filepath.Join(dir, filepath.Base(rest)), text)
@@ -57,6 +57,7 @@ func TestExampleSettings_Load(t *testing.T) {
 		{"[whsec_...]", "[whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]"}, {`[slack://..., "smtp://...&severity=critical"]`, `[slack://hook:A-B-C@webhook, "smtp://u:p@mail.example/?from=a@b.example&to=c@d.example&severity=critical"]`},
 		{"https://hc-ping.com/...", "https://hc-ping.com/check"},
 		{"/run/secrets/holdd_callback_secret", writeFile(t, filepath.Join(t.TempDir(), "secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
+		{"/run/secrets/holdd_cardholder_secret", writeFile(t, filepath.Join(t.TempDir(), "links"), "a secret of this check, long enough")},
 		{"/run/secrets/stripe_api_key", writeFile(t, filepath.Join(t.TempDir(), "key"), "sk_org_test_DeployCheck")}, // stripe_context needs it
 		{"acct_...", "acct_1Nv0FGQ9RKHgCVdK"},
 		{"/etc/holdd/tokens", writeFile(t, filepath.Join(t.TempDir(), "tokens"), "check read "+operatorToken)},

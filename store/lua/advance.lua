@@ -8,6 +8,7 @@
 --   KEYS[1]  expiring (or refresh)
 --   KEYS[2]  events
 --   KEYS[3]  holds
+--   KEYS[4]  changes
 -- ARGV:
 --   ARGV[1]  bytes of events to keep in the stream
 --   Then for each milestone its arguments and its events:
@@ -19,7 +20,8 @@
 --   ADVANCE_EVENT_COUNT  number of events that follow
 -- Reply: for each milestone
 --   1 if it moved, 0 if its score or the version of the record has changed
-local reply, n = {}, 2
+local reply, n, any_moved = {}, 2, false
+write_despite_maxmemory('ZREM', KEYS[1])
 while ARGV[n] do
   local id, version, to = ARGV[n + ADVANCE_ID], ARGV[n + ADVANCE_VERSION], ARGV[n + ADVANCE_TO]
   local score = redis.call('ZSCORE', KEYS[1], id)
@@ -30,6 +32,7 @@ while ARGV[n] do
   end
   local events, next_milestone = n + ADVANCE_SIZE, n + ADVANCE_SIZE + ARGV[n + ADVANCE_EVENT_COUNT]
   if moved then
+    any_moved = true
     if to == '' then
       redis.call('ZREM', KEYS[1], id)
     else
@@ -43,4 +46,5 @@ while ARGV[n] do
   reply[#reply + 1] = moved and 1 or 0
   n = next_milestone
 end
+if any_moved then count_change(KEYS[4]) end
 return reply

@@ -36,6 +36,7 @@ local begun = tonumber(stored[6])
 if ARGV[2] ~= '' and digest ~= ARGV[2] then return {now, LOOKUP_KEY_REUSED, '', begun} end
 if finished and ARGV[8] ~= '1' then return {now, LOOKUP_FINISHED, record, begun} end
 if token ~= ARGV[3] and tonumber(lease_end) > now then return {now, LOOKUP_BUSY, '', begun} end
+write_despite_maxmemory('ZREM', KEYS[2])
 redis.call('HSET', KEYS[1], 'token', ARGV[3], 'until', now + ARGV[4])
 if not finished then redis.call('ZADD', KEYS[2], 'NX', now + ARGV[6], ARGV[1]) end
 return {now, LOOKUP_RESUMED, record, begun}

@@ -15,6 +15,7 @@
 --   ARGV[8]  how long Redis keeps the attempt, ms
 -- Reply:
 --   1 if saved, 0 if another caller has the lease
+write_despite_maxmemory('ZREM', KEYS[2])
 local token = redis.call('HGET', KEYS[1], 'token')
 if token and token ~= ARGV[2] then return 0 end
 if ARGV[3] == '' then

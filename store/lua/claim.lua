@@ -6,6 +6,7 @@
 --   KEYS[2]  holds
 --   KEYS[3]  lanes
 --   KEYS[4]  ready, the prefix of the lanes: lane NAME has the key KEYS[4]:NAME
+--   KEYS[5]  changes
 -- ARGV:
 --   ARGV[1]  length of the lease, ms
 --   Then for each lane:
@@ -104,6 +105,8 @@ for _, lane in ipairs(lanes) do
   first = lane.last + 1
 end
 
+write_despite_maxmemory('ZREM', KEYS[1])
+if #ids > 0 then count_change(KEYS[5]) end
 -- Add to the next set before removing from the last one: after a crash, Redis
 -- can come back with only the first of these commands.
 if #leases > 0 then redis.call('ZADD', KEYS[1], unpack(leases)) end

@@ -1,6 +1,7 @@
 -- Commits writes to holds. The script writes each hold completely or not at
 -- all, and only if the hold still has the version on which the decision was
 -- made. Go decides which changes are allowed; every change uses this script.
+-- If Redis has reached maxmemory, a call fails that has only new holds.
 --
 -- KEYS:
 --   The keys of one partition. commit.go lists them as KEY_HOLDS and so on.
@@ -152,6 +153,8 @@ for i, id in ipairs(ids) do
   end
 end
 
+if #records / 2 + #deleted > #created then write_despite_maxmemory('HDEL', KEYS[KEY_HOLDS]) end
+if next(seen) then count_change(KEYS[KEY_CHANGES]) end
 -- Add to the next set before removing from the last one: after a crash, Redis
 -- can come back with only the first of these commands.
 for _, set in ipairs(sets) do

@@ -8,6 +8,7 @@
 --   KEYS[2]  events
 --   KEYS[3]  prefix of the sets of observers: the replicas that observe
 --            condition NAME are in KEYS[3]:NAME, by the end of their report
+--   KEYS[4]  changes
 -- ARGV:
 --   ARGV[1]  bytes of events to keep in the stream
 --   ARGV[2]  replica
@@ -21,19 +22,25 @@
 --   CONDITION_CLEARED_EVENT  event of the end; "": none
 -- Reply: for each condition
 --   one of the CHANGE_ results, or 0 if nothing changed
+write_despite_maxmemory('HDEL', KEYS[1])
 local now = now_ms()
 local reply, n = {}, 5
 local function publish(event)
   if event ~= '' then
+    count_change(KEYS[4])
     redis.call('XADD', KEYS[2], '*', 'event', event)
     trim_events(KEYS[2], ARGV[1])
   end
 end
+local names = {}
+for i = n, #ARGV, CONDITION_SIZE do names[#names + 1] = ARGV[i + CONDITION_NAME] end
+if #names == 0 then return reply end
+local episodes = redis.call('HMGET', KEYS[1], unpack(names)) -- "last seen:worst severity"
 while ARGV[n] do
   local name, severity = ARGV[n + CONDITION_NAME], tonumber(ARGV[n + CONDITION_SEVERITY])
   local observers = KEYS[3] .. ':' .. name
   local change = 0
-  local episode = redis.call('HGET', KEYS[1], name) -- "last seen:worst severity"
+  local episode = episodes[#reply + 1]
   if ARGV[n + CONDITION_ACTIVE] == '1' then
     redis.call('ZADD', observers, now + ARGV[3], ARGV[2])
     redis.call('PEXPIRE', observers, ARGV[3])

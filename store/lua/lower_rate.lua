@@ -22,6 +22,7 @@
 -- What was accepted is the most of three estimates: of the last second, of the
 -- second of the clock before, and of this one. Each of them is too low if the
 -- requests began or ended within its time.
+write_despite_maxmemory('HDEL', KEYS[2])
 local t = redis.call('TIME')
 local now, second = t[1] * 1000000 + t[2], tonumber(t[1])
 local most = tonumber(ARGV[2])

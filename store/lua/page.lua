@@ -14,7 +14,7 @@
 --   then for each member
 --     the member
 --     its score
---     the record of its hold; "": there is none
+--     the record of its hold; nil: there is none
 --
 -- A bisection finds the position in log(n) reads. Neither a score nor a rank
 -- identifies a position: many holds share a score, and ranks change.
@@ -54,6 +54,6 @@ local recs = redis.call('HMGET', KEYS[2], unpack(ids))
 for i = 1, #ids do
   reply[#reply + 1] = found[2 * i - 1]
   reply[#reply + 1] = found[2 * i]
-  reply[#reply + 1] = recs[i] or ''
+  reply[#reply + 1] = recs[i]
 end
 return reply

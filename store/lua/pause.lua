@@ -7,5 +7,8 @@
 -- Reply:
 --   1
 local left = redis.call('PTTL', KEYS[1])
-if left < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
+if left < tonumber(ARGV[1]) then
+  redis.call('DEL', KEYS[1]) -- after it, Redis accepts SET even above maxmemory
+  redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+end
 return 1

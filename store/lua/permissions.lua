@@ -1,5 +1,6 @@
 -- Lists the commands that this Redis user may not use. The script executes none
--- of them and changes nothing.
+-- of them and changes nothing. A command that this Redis does not have counts as
+-- allowed: no rule of an ACL could grant it.
 --
 -- KEYS:
 --   none, so that the script can run on every server of a Cluster
@@ -11,14 +12,19 @@
 --   the commands that are not allowed on one of the keys; nil before Redis 7.0,
 --   which cannot check permissions
 if not redis.acl_check_cmd then return false end
-local missing = {}
-for i = 3, #ARGV do
-  local command, allowed = ARGV[i], true
-  if command == 'PING' or command == 'TIME' then
+
+local function is_allowed(command)
+  local allowed = true
+  local container, subcommand = string.match(command, '^(%u+)|(%u+)$')
+  if container then
+    allowed = redis.acl_check_cmd(container, subcommand, '*')
+  elseif command == 'PING' or command == 'TIME' or command == 'INFO' or command == 'MULTI'
+    or command == 'EXEC' or command == 'UNWATCH' or command == 'COMMAND' then
     allowed = redis.acl_check_cmd(command)
   elseif command == 'EVAL' or command == 'EVALSHA' then
     allowed = redis.acl_check_cmd(command, '', '0')
-  elseif command == 'DEL' or command == 'EXISTS' then -- every argument is a key
+  elseif command == 'DEL' or command == 'EXISTS' or command == 'MGET' or command == 'WATCH' then
+    -- every argument is a key
     allowed = redis.acl_check_cmd(command, ARGV[1], ARGV[2])
   elseif command == 'XGROUP' then
     allowed = redis.acl_check_cmd(command, 'CREATE', ARGV[1], 'holdd', '0')
@@ -34,6 +40,12 @@ for i = 3, #ARGV do
     allowed = redis.acl_check_cmd(command, ARGV[1], '1', '1')
       and redis.acl_check_cmd(command, ARGV[2], '1', '1')
   end
-  if not allowed then missing[#missing + 1] = command end
+  return allowed
+end
+
+local missing = {}
+for i = 3, #ARGV do
+  local known, allowed = pcall(is_allowed, ARGV[i])
+  if known and not allowed then missing[#missing + 1] = ARGV[i] end
 end
 return missing

@@ -8,6 +8,7 @@
 --   KEYS[3]  holds
 --   KEYS[4]  lanes
 --   KEYS[5]  ready, the prefix of the lanes: lane NAME has the key KEYS[5]:NAME
+--   KEYS[6]  changes
 -- ARGV:
 --   ARGV[1]  maximum number of holds, for each of the two sets
 --   ARGV[2]  "1": promote scheduled holds
@@ -18,6 +19,7 @@
 --   number of scheduled holds that were promoted
 --   number of leases that had ended
 --   score of the next scheduled hold, or ""
+--   end of the next lease (ms), or ""
 --   "1" if more holds are due, else "0"
 --   "1" if there may be more lanes, beside those listed and skipped, else "0"
 --   then for each lane
@@ -32,9 +34,16 @@ local now = now_ms()
 local limit = tonumber(ARGV[1])
 local nearest = {} -- by lane
 
+-- head returns the lowest score of a set, or ''.
+local function head(set)
+  return redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')[2] or ''
+end
+
 local function promote(from)
   local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
+  write_despite_maxmemory('ZREM', from)
+  count_change(KEYS[6])
   local recs = redis.call('HMGET', KEYS[3], unpack(ids))
   local join_lanes, retry_later, remove = {}, {}, {}
   for i, id in ipairs(ids) do
@@ -70,23 +79,27 @@ local function promote(from)
   return #ids
 end
 
-local ended_leases = promote(KEYS[2])
-local promoted, next_due = 0, ''
-if ARGV[2] == '1' then
+-- The heads come first: while nothing is due, they are all that is read.
+local promoted, ended_leases = 0, 0
+local next_lease, next_due = head(KEYS[2]), head(KEYS[1])
+if next_lease ~= '' and tonumber(next_lease) <= now then
+  ended_leases = promote(KEYS[2])
+  next_lease = head(KEYS[2])
+end
+if ARGV[2] == '1' and next_due ~= '' and tonumber(next_due) <= now then
   promoted = promote(KEYS[1])
-  local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  if head[2] then next_due = head[2] end
+  next_due = head(KEYS[1])
 end
 local more = '0'
 if ended_leases == limit or promoted == limit then more = '1' end
-local reply = {now, promoted, ended_leases, next_due, more, '0'}
+local reply = {now, promoted, ended_leases, next_due, next_lease, more, '0'}
 -- The lanes to skip may be the first of all. The script reads as many more
 -- lanes as it skips, so that they hide none.
 local most, skip = tonumber(ARGV[3]), {}
 for i = 4, #ARGV do skip[ARGV[i]] = true end
 local to_read = most + #ARGV - 3
 local lanes = redis.call('ZRANGE', KEYS[4], 0, to_read, 'WITHSCORES')
-if #lanes / 2 > to_read then reply[6] = '1' end
+if #lanes / 2 > to_read then reply[7] = '1' end
 local listed = 0
 for i = 1, #lanes, 2 do
   local lane = lanes[i]
@@ -94,7 +107,10 @@ for i = 1, #lanes, 2 do
     local key = KEYS[5] .. ':' .. lane
     local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
     if head[2] then
-      if head[2] ~= lanes[i + 1] then redis.call('ZADD', KEYS[4], head[2], lane) end
+      if head[2] ~= lanes[i + 1] then
+        write_despite_maxmemory('ZREM', KEYS[4])
+        redis.call('ZADD', KEYS[4], head[2], lane)
+      end
       reply[#reply + 1] = lane
       reply[#reply + 1] = head[2]
       reply[#reply + 1] = redis.call('ZCARD', key)

@@ -4,6 +4,7 @@
 -- KEYS:
 --   KEYS[1]  published subjects, by the time of publication
 --   KEYS[2]  events
+--   KEYS[3]  changes
 -- ARGV:
 --   ARGV[1]  subject
 --   ARGV[2]  event
@@ -15,6 +16,7 @@
 local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
 if redis.call('ZADD', KEYS[1], 'NX', now, ARGV[1]) == 0 then return {0} end
+count_change(KEYS[3])
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[4])
 redis.call('XADD', KEYS[2], '*', 'event', ARGV[2])
 trim_events(KEYS[2], ARGV[5])

@@ -12,7 +12,7 @@
 --   then for each hold
 --     its id
 --     its score
---     its record; "": there is none
+--     its record; nil: there is none
 local now = now_ms()
 local highest = ARGV[2]
 if highest == '' then highest = now end
@@ -26,6 +26,6 @@ local recs = redis.call('HMGET', KEYS[2], unpack(ids))
 for i, id in ipairs(ids) do
   reply[#reply + 1] = id
   reply[#reply + 1] = found[2 * i]
-  reply[#reply + 1] = recs[i] or ''
+  reply[#reply + 1] = recs[i]
 end
 return reply

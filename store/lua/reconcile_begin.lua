@@ -14,6 +14,7 @@
 --
 -- Each holder of the lock gets a higher token. A token is at least the time in
 -- milliseconds, so it is higher than a token that Redis has lost.
+write_despite_maxmemory('HDEL', KEYS[1])
 local now = now_ms()
 local run = redis.call('HMGET', KEYS[1], 'token', 'until', 'done', 'started', 'state')
 local last_token, lock_end = run[1], tonumber(run[2] or 0)

@@ -14,6 +14,7 @@
 -- Reply:
 --   1 if saved, 0 if another replica holds the lock or Redis has lost the run
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return {0} end
+write_despite_maxmemory('HDEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now_ms() + ARGV[2]),
   'done', ARGV[3], 'state', ARGV[4])
 local room = ARGV[5] - redis.call('LLEN', KEYS[2])

@@ -17,6 +17,7 @@
 -- Reply:
 --   one of the LOOKUP_ results
 --   the saved response, or ""
+write_despite_maxmemory('HDEL', KEYS[1])
 local now = now_ms()
 local old = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[4], 'LIMIT', 0, 100)
 for _, id in ipairs(old) do forget_request(KEYS, id) end

@@ -7,6 +7,7 @@
 --   KEYS[1]  holds
 --   KEYS[2]  refresh
 --   KEYS[3]  unmatched
+--   KEYS[4]  changes
 -- ARGV:
 --   ARGV[1]  intent id
 --   ARGV[2]  member of refresh for an intent without a hold; "": remember the
@@ -22,6 +23,7 @@
 local now = now_ms()
 local rec = redis.call('HGET', KEYS[1], ARGV[1])
 local member = ARGV[2]
+write_despite_maxmemory('ZREM', KEYS[2])
 if rec then
   if is_final(record_state(rec)) then return 3 end
   member = ARGV[1]
@@ -29,6 +31,7 @@ end
 if member ~= '' then
   local requested = redis.call('ZSCORE', KEYS[2], member)
   if requested and tonumber(requested) >= now then now = tonumber(requested) + 1 end
+  count_change(KEYS[4])
   redis.call('ZADD', KEYS[2], now, member)
   return 1
 end

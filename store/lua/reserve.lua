@@ -81,6 +81,7 @@ for b = 1, 2 do
   end
 end
 
+write_despite_maxmemory('HDEL', KEYS[4])
 if wait > 0 and guaranteed > 0 and tonumber(ARGV[1]) > 0 then
   local interval = 1000000 / guaranteed
   local free_at = tonumber(redis.call('GET', KEYS[5]) or 0)

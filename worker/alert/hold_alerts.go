@@ -42,6 +42,12 @@ var holdAlerts = []holdAlertRule{
 		next:    "holdd does nothing (on_expiry is {on_expiry}, the hold is {state}).",
 	},
 	{
+		eventType: hold.EventExpiring, only: awaitsCardholder,
+		kind: ExpiryNear, severity: severityAtLeastWarning,
+		summary: "expires {expires_in}, and its cardholder has not acted",
+		next:    renewalGoesOn, action: askCardholder,
+	},
+	{
 		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseAfterDeadline},
 		kind: ExpiresBeforeDue, severity: severityAtLeastWarning,
 		summary: "expires {expires_in}, before the hold is due", due: true,
@@ -74,9 +80,15 @@ var holdAlerts = []holdAlertRule{
 		eventType: hold.EventRequiresAction,
 		kind:      AttentionRequired, severity: severityAtLeastWarning,
 		summary: "expires {expires_in} and cannot be renewed without the cardholder",
-		next: "holdd takes over what the cardholder confirms; " +
-			"near the deadline it acts by on_failure of the renewal.",
-		action: "ask the cardholder to confirm the payment with the bank, or for another card.",
+		next:    renewalGoesOn, action: askCardholder,
+	},
+	{
+		eventType: hold.EventRetrying, causes: []hold.Cause{hold.CauseUnprotected},
+		kind: AttentionRequired, severity: fixedSeverity(Warning),
+		summary: "is not held for a moment: the card lacks funds for two authorizations",
+		next: "holdd releases the old authorization and confirms the new one at once " +
+			"(release_first).",
+		action: "none if hold.renewed follows; otherwise ask the cardholder for another card.",
 	},
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNotRenewable,
@@ -132,6 +144,10 @@ var holdAlerts = []holdAlertRule{
 }
 
 const (
+	renewalGoesOn = "holdd takes over what the cardholder confirms; " +
+		"near the deadline it acts by on_failure of the renewal."
+	askCardholder = "send the cardholder the link (holdd cardholder-link {hold}), or ask for " +
+		"another card."
 	onExpiryActed = "holdd does nothing more; this is final (on_expiry is {on_expiry})."
 	checkOnExpiry = "none if this was intended; otherwise schedule holds with a time " +
 		"or another on_expiry."
@@ -148,6 +164,9 @@ func describeHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
 	w.addHold(h)
 	if r.due {
 		w.addLine("Due: %s.", w.formatTimeAndLeft(requestedActionTime(h)))
+	}
+	if link := e.Data.CardholderLink; link != "" {
+		w.addLine("Cardholder: %s", link)
 	}
 	w.addLine("Next: %s", fill.Replace(cmp.Or(r.next, w.describeAutomaticAction(h))))
 	w.addLine("Action: %s", fill.Replace(cmp.Or(r.action, describeOperatorAction(h))))
@@ -223,6 +242,13 @@ func severityOfExpired(e *event.Envelope) Severity {
 // maxActionDelay is how long a hold's next action may be overdue before an
 // alert stops relying on it.
 const maxActionDelay = 5 * time.Minute
+
+// awaitsCardholder reports whether the renewal of a hold waits for its
+// cardholder.
+func awaitsCardholder(e *event.Envelope) bool {
+	r := e.Data.Hold.Renewal
+	return r != nil && r.Step == hold.RenewalRequiresAction.String()
+}
 
 // isDueAfterExpiry reports whether a hold's own time is not before its
 // deadline.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/execute"
 	"github.com/holdd/holdd/worker/health"
 	"go.uber.org/zap"
@@ -44,6 +45,7 @@ type Options struct {
 	Logger   *zap.Logger
 	Observer Observer
 	Health   *health.RedisHealthReporter // shared with the worker; nil means one of its own
+	Changes  *changes.Watcher            // shared with the worker; nil means to poll without it
 
 	Callback *CallbackEndpoint
 	// NotifyURLs are the addresses of chats, mail and pagers. The parameter
@@ -55,7 +57,7 @@ type Options struct {
 	Livemode   bool
 	Version    string
 
-	PollInterval time.Duration     // between two reads of a stream; 0 means 1 s
+	PollInterval time.Duration     // between two reads of a stream, at least; 0 means 1 s
 	Transport    http.RoundTripper // replaces the network, except for mail
 }
 
@@ -156,6 +158,9 @@ func (n *Notifier) Run(ctx context.Context) {
 			d := newDeliverer(sendCtx, &n.options, s, p)
 			running.Go(func() { d.run(ctx) })
 		}
+	}
+	if n.options.Changes != nil && len(n.sinks) > 0 {
+		running.Go(func() { n.options.Changes.Run(ctx) })
 	}
 	if n.pinger != nil {
 		running.Go(func() { n.pinger.run(ctx) })

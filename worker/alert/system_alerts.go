@@ -168,6 +168,17 @@ var systemAlerts = map[hold.EventType]systemAlertRule{
 		kind: RedisMemory, severity: Warning, resolved: true,
 		summary: "Redis has memory again",
 	},
+	event.RecordsUnreadable: {
+		kind: RecordUnreadable, severity: Critical,
+		summary: "records of holds are unreadable: {detail}",
+		next:    "holdd leaves these holds alone, also at their deadlines; the others go on.",
+		action: "start the newer holdd again that wrote them; " +
+			"a record that no release can read: holdd repair HOLD.",
+	},
+	event.RecordsReadable: {
+		kind: RecordUnreadable, severity: Critical, resolved: true,
+		summary: "holdd can read the records of all holds again",
+	},
 	event.SinkFailing: {
 		kind: SinkFailing, severity: Critical,
 		summary: "{sink} does not accept events: {detail}",

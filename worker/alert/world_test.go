@@ -20,6 +20,7 @@ import (
 	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
@@ -202,7 +203,9 @@ func (w *world) startReplica() *replica {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	watcher := changes.NewWatcher(r.store)
 	a, err := alert.New(alert.Options{Stores: alertStores(r.store), Replica: r.name,
+		Changes:      watcher,
 		PollInterval: w.pollInterval, Transport: killableTransport{r, w},
 		Callback: &alert.CallbackEndpoint{URL: "http://hotel.test/events",
 			Secret: callbackSecret},
@@ -212,7 +215,7 @@ func (w *world) startReplica() *replica {
 	}
 	r.notifier = a
 	o := w.workerOptions
-	o.Replica, o.Observer = r.name, readinessObserver{a}
+	o.Replica, o.Observer, o.Changes = r.name, readinessObserver{a}, watcher
 	if r.Worker, err = wiring.NewWorker(r.store, g, o); err != nil {
 		w.t.Fatal(err)
 	}

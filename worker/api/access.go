@@ -116,7 +116,7 @@ func checkLocalCaller(r *http.Request) *Problem {
 	if name := forwardingHeader(r.Header); name != "" {
 		return newProblem(HostNotAllowed, "", "the request has the header "+name+": it passed a "+
 			"proxy, so its sender is unknown, and holdd has no tokens: set TOKENS_FILE, or let the "+
-			"proxy forward only "+WebhookPath)
+			"proxy forward only "+WebhookPath+" and "+CardholderPath)
 	}
 	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if addr != nil && addr.Network() == "unix" {

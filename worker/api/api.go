@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -32,6 +33,8 @@ type Options struct {
 	Holds HoldServices
 	// Reconciler compares the schedule with Stripe. Nil: its routes answer 503.
 	Reconciler Reconciler
+	// Repairer repairs unreadable records. Nil: its route answers 503.
+	Repairer Repairer
 	// Authorizer authorizes cards. Nil: its routes answer 503.
 	Authorizer Authorizer
 	// Deliveries shows and replays deliveries. Nil: its routes answer 503.
@@ -40,6 +43,8 @@ type Options struct {
 	Webhook *WebhookOptions
 	// WebhookElsewhere says that only [API.WebhookHandler] serves the webhooks.
 	WebhookElsewhere bool
+	// Cardholder serves the page for cardholders. Nil: there are no links.
+	Cardholder *CardholderOptions
 
 	Livemode bool   // shown with each hold
 	Version  string // shown in the OpenAPI document and by /healthz
@@ -58,6 +63,12 @@ type Options struct {
 	// Console serves /console/. Nil: 404.
 	Console ConsoleHandler
 	Logger  *zap.Logger // nil: nothing is logged
+	// Refusals logs refused authentication; nil: to Logger. The console has the
+	// same one.
+	Refusals *RefusalLog
+	// Stage records whether requests that change something fail because of
+	// Redis; may be nil.
+	Stage *health.Stage
 	// LogLevel is the level of Logger, which operators may change. Nil: they
 	// may not.
 	LogLevel *zap.AtomicLevel
@@ -89,6 +100,9 @@ func (o *Options) checkAndSetDefaults() error {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
+	if o.Refusals == nil {
+		o.Refusals = NewRefusalLog(o.Logger)
+	}
 	if o.Version == "" {
 		o.Version = "unknown"
 	}
@@ -107,8 +121,12 @@ type API struct {
 	webhook        *webhookHandler
 	repeats        *repeatHandler
 	logLevel       *logLevelControl
+	refusals       *RefusalLog
+	stage          *health.Stage
 	// webhookElsewhere says that another listener serves the webhooks.
 	webhookElsewhere bool
+	cardholder       *CardholderOptions
+	cardholderSlots  chan struct{} // one for each request in flight
 	log              *zap.Logger
 }
 
@@ -131,9 +149,11 @@ func New(o Options) (*API, error) {
 		&scheduleHandler{r, o.Holds.Scheduler},
 		&holdReadHandler{r, o.Holds.Reader},
 		&holdChangeHandler{r, o.Holds.Changer},
+		&cardholderLinkHandler{r, o.Holds.Reader, o.Cardholder},
 		&planHandler{r, o.Holds.Planner},
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
+		&repairHandler{r, o.Repairer},
 		&deliveryHandler{r, o.Deliveries},
 		&logLevelHandler{logLevel},
 		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
@@ -158,9 +178,13 @@ func New(o Options) (*API, error) {
 		webhook:        newWebhookHandler(o.Webhook, bodies, o.Logger),
 		repeats:        newRepeatHandler(mux, &o, r),
 		logLevel:       logLevel,
+		refusals:       o.Refusals,
+		stage:          o.Stage,
 		log:            o.Logger,
 
 		webhookElsewhere: o.WebhookElsewhere,
+		cardholder:       o.Cardholder,
+		cardholderSlots:  make(chan struct{}, maxCardholdersInFlight),
 	}, nil
 }
 
@@ -194,6 +218,11 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	w := newResponse(unwrapped)
 	c := &requestInfo{method: r.Method, path: r.URL.Path}
 	defer a.recoverPanic(w, c)
+	if a.isCardholderPath(r.URL.Path) {
+		c.path = CardholderPath // the rest is the link
+		a.serveCardholder(w, r)
+		return
+	}
 	if r.URL.Path == WebhookPath && !a.webhookElsewhere {
 		a.webhook.serve(w, unwrapped, r)
 		return
@@ -203,6 +232,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p := a.access.authenticate(r, c); p != nil {
+		a.reportRefusal(r, p, c)
 		rejectUnread(w, r, p.write)
 		return
 	}
@@ -225,6 +255,15 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	}
 	c.header, c.body = r.Header, body.bytes
 	a.serveInSlot(w, r, c)
+}
+
+// reportRefusal logs that a request was refused for its token or its sender.
+func (a *API) reportRefusal(r *http.Request, p *Problem, c *requestInfo) {
+	by := ""
+	if p.Code == TokenReadOnly {
+		by = c.by
+	}
+	a.refusals.Report(r, string(p.Code), by)
 }
 
 // rejectUnread writes a problem before the request's body is read. It closes
@@ -257,6 +296,11 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 			return
 		}
 		defer release()
+	}
+	if a.stage != nil && !isReadOnlyMethod(r.Method) {
+		var run *health.StageRun
+		ctx, run = a.stage.BeginRun(ctx)
+		defer run.End()
 	}
 	a.repeats.serve(w, r.WithContext(ctx), c)
 }

@@ -94,8 +94,10 @@ func (h *holdChangeHandler) register(doc huma.API) {
 				"declines, the request returns 409 `declined` with the bank's `decline_code`, " +
 				"and the old amount stays held. Without an answer within 15 s it returns 202, and " +
 				"`increment` of the hold shows that it is pending; holdd tries for 10 minutes, " +
-				"but not beyond the time of the hold's capture or release. A charge without " +
-				"incremental authorization returns 422 `increment_unavailable`."},
+				"but not beyond the time of the hold's capture or release. Without incremental " +
+				"authorization, a hold with `renewal.max_amount` gets a new authorization of the " +
+				"saved card, and its `payment_intent` changes; any other returns 422 " +
+				"`increment_unavailable`."},
 		{"pauseHold", "pause", http.StatusOK, h.pause, "Suspend the hold's own time",
 			"It stays suspended until the hold is resumed. The authorization's deadline stays." +
 				confirmDescription},
@@ -134,7 +136,7 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 		switch {
 		case changed.State.Final():
 			answered = http.StatusOK // a repeated request: nothing is left to do
-		case status == outcomeStatus && changed.NextOp == hold.OpIncrement:
+		case status == outcomeStatus && hold.IsIncrementPending(&changed):
 			answered = http.StatusAccepted
 		case status == outcomeStatus:
 			answered = http.StatusOK

@@ -48,12 +48,21 @@ func (c holdsClient) Get(ctx context.Context, id string) (v hold.View, err error
 	return c.sendHoldRequest(ctx, id, "", clientRequest{method: http.MethodGet})
 }
 
+// LinkCardholder returns a link for the cardholder of a hold whose renewal
+// requires one.
+func (c holdsClient) LinkCardholder(ctx context.Context, id string) (l CardholderLink, err error) {
+	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost,
+		path: "/v1/holds/" + url.PathEscape(id) + "/cardholder_link"}, &l)
+	return l, err
+}
+
 // ListQuery selects holds. Its zero value selects all.
 type ListQuery struct {
 	State          hold.State    // 0: any
 	Reference      string        // a prefix
 	Account        string        // exact
 	ExpiringWithin time.Duration // only open holds; 0: any
+	RequiresAction bool          // only holds whose renewal requires their cardholder
 	Limit          int           // per page; 0: 50, at most [MaxPageSize]
 	Cursor         string        // Next of the previous page
 }
@@ -74,6 +83,9 @@ func (c holdsClient) List(ctx context.Context, q ListQuery) (ListPage, error) {
 	set("cursor", q.Cursor)
 	if q.ExpiringWithin != 0 {
 		set("expiring_within", q.ExpiringWithin.String())
+	}
+	if q.RequiresAction {
+		set("requires_action", "true")
 	}
 	if q.Limit != 0 {
 		set("limit", strconv.Itoa(q.Limit))
@@ -176,6 +188,18 @@ func (c holdsClient) Acknowledge(
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/acknowledge",
 		clientRequest{method: http.MethodPost, revision: revision})
+}
+
+// Repair replaces the unreadable record of a hold.
+func (c holdsClient) Repair(
+	ctx context.Context, id string, req RepairRequest,
+) (out RepairResult, err error) {
+	if err := checkIntentID(id); err != nil {
+		return out, err
+	}
+	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost, body: req,
+		path: "/v1/holds/" + url.PathEscape(id) + "/repair"}, &out)
+	return out, err
 }
 
 // sendHoldRequest sends a request about one hold. It checks the id, which

@@ -12,6 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+
+	"go.uber.org/zap"
 )
 
 // DeliveryService shows and replays deliveries to sinks. Its errors are like
@@ -184,5 +186,8 @@ func (h *deliveryHandler) replayDeadLetters(
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
+	h.log.Info("dead letters replayed", zap.String("event", "dead_letters.replayed"),
+		zap.String("sink", in.Sink), zap.Int64("events", n),
+		zap.String("by", requestInfoFromContext(ctx).by))
 	return &replayOutput{Body: ReplayResult{Replayed: n}}, nil
 }

@@ -39,6 +39,7 @@ type listHoldsInput struct {
 	Reference      string `query:"reference" maxLength:"200" doc:"Only holds whose reference starts with this" example:"BK-20"`
 	Account        string `query:"account" maxLength:"100" doc:"Only holds of this connected account"`
 	ExpiringWithin string `query:"expiring_within" maxLength:"40" doc:"Only open holds whose authorization ends within this time, such as 24h or 3d" example:"24h"`
+	RequiresAction bool   `query:"requires_action" doc:"Only holds whose renewal requires their cardholder"`
 	Limit          int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Most holds on a page"`
 	Cursor         string `query:"cursor" maxLength:"1024" doc:"The previous page's next"`
 }
@@ -138,7 +139,7 @@ func (h *holdReadHandler) findByReference(ctx context.Context, reference string)
 
 func (h *holdReadHandler) list(ctx context.Context, in *listHoldsInput) (*listHoldsOutput, error) {
 	q := query.HoldQuery{Reference: in.Reference, Account: in.Account,
-		Limit: in.Limit, Cursor: in.Cursor}
+		RequiresAction: in.RequiresAction, Limit: in.Limit, Cursor: in.Cursor}
 	q.State, _ = hold.ParseState(in.State) // huma has checked it against the enum
 	var p *hold.Problem
 	if errors.As(hold.CheckAccountID(in.Account), &p) {

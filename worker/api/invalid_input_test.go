@@ -385,11 +385,13 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 		400: {hold.InvalidIdempotencyKey},
 		402: {hold.CardDeclined},
 		404: {hold.HoldNotFound, hold.IntentNotFound, hold.AuthorizationNotFound},
+		500: {hold.RecordUnreadable},
 		503: {hold.OutcomeUnknown},
 		409: {hold.IdempotencyKeyReused, hold.InProgress, hold.AuthorizationAbandoned,
 			hold.HoldExists, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled,
 			hold.AlreadyExpired, hold.AlreadyPaused, hold.NotPaused, hold.HoldPaused,
-			hold.CancelAccepted, hold.NothingToAcknowledge, hold.Declined},
+			hold.CancelAccepted, hold.NothingToAcknowledge, hold.Declined,
+			hold.RecordReadable, hold.RecordOfLaterRelease, hold.NoActionRequired},
 		412: {hold.RevisionMismatch},
 	}
 	status := map[hold.ProblemCode]int{}

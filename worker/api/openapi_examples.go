@@ -106,10 +106,23 @@ func changeDocs() map[string]operationDoc {
 			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems,
 				confirmProblems},
 				hold.NotPaused)},
+		"linkCardholder": {response: CardholderLink{URL: exampleLink, ExpiresAt: h.ExpiresAt, ActionNeeded: "authentication"},
+			problems: []hold.ProblemCode{hold.InvalidID, hold.HoldNotFound, hold.NoActionRequired,
+				CardholderLinksDisabled, hold.AfterDeadline, hold.AlreadyCaptured,
+				hold.AlreadyCanceled, hold.AlreadyExpired}},
 		"acknowledgeHold": {response: h,
 			problems: withProblems([][]hold.ProblemCode{changeProblems},
 				hold.NothingToAcknowledge)},
+		"repairHold": {body: RepairRequest{}, response: exampleRepair(&h),
+			problems: withProblems([][]hold.ProblemCode{bodyProblems}, hold.InvalidID,
+				hold.HoldNotFound, hold.IntentNotFound, hold.RecordReadable,
+				hold.RecordOfLaterRelease)},
 	}
+}
+
+func exampleRepair(h *hold.View) RepairResult {
+	return RepairResult{Hold: h, Quarantined: QuarantinedRecord{At: h.CreatedAt, By: "cli",
+		Size: 4, Record: []byte("\x00\x01\x02\x03")}}
 }
 
 func authorizationDocs() map[string]operationDoc {
@@ -174,6 +187,9 @@ func processDocs() map[string]operationDoc {
 			problems: withProblems([][]hold.ProblemCode{parameterProblems}, RouteNotFound)},
 	}
 }
+
+// exampleLink has no scheme: /docs has no link that leads elsewhere.
+const exampleLink = "pay.hotel.example/cardholder/pi_3PxYzA2eZvKYlo2C1gQmT0aB.1.1796469000.…"
 
 func exampleHold() hold.View {
 	created := time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)

@@ -45,9 +45,9 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatalf("%v %s", err, a.body)
 	}
 	want := []string{
-		"post /v1/holds", "get /v1/holds", "post /v1/holds:batch", "get /v1/holds/{id}", "patch /v1/holds/{id}", "post /v1/holds/{id}/capture", "post /v1/holds/{id}/cancel",
+		"post /v1/holds", "get /v1/holds", "post /v1/holds:batch", "get /v1/holds/{id}", "patch /v1/holds/{id}", "post /v1/holds/{id}/cardholder_link", "post /v1/holds/{id}/capture", "post /v1/holds/{id}/cancel",
 		"post /v1/holds/{id}/increment",
-		"post /v1/holds/{id}/pause", "post /v1/holds/{id}/resume", "post /v1/holds/{id}/acknowledge", "get /v1/plan", "get /v1/log-level", "put /v1/log-level", "post /v1/reconcile", "get /v1/reconcile", "get /v1/deliveries", "get /v1/deliveries/dead", "post /v1/deliveries/replay", "post /v1/authorizations", "post /v1/authorizations/{id}/confirm", "get /healthz", "get /readyz", "get /metrics", "get /openapi.json", "get /docs",
+		"post /v1/holds/{id}/pause", "post /v1/holds/{id}/resume", "post /v1/holds/{id}/acknowledge", "post /v1/holds/{id}/repair", "get /v1/plan", "get /v1/log-level", "put /v1/log-level", "post /v1/reconcile", "get /v1/reconcile", "get /v1/deliveries", "get /v1/deliveries/dead", "post /v1/deliveries/replay", "post /v1/authorizations", "post /v1/authorizations/{id}/confirm", "get /healthz", "get /readyz", "get /metrics", "get /openapi.json", "get /docs",
 	}
 	var got []string
 	for path, item := range doc.Paths {

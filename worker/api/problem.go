@@ -17,6 +17,9 @@ import (
 // retryAfterSeconds is the Retry-After of a 503.
 const retryAfterSeconds = "2"
 
+// storageFullRetrySeconds is the Retry-After of a 507: an operator must act.
+const storageFullRetrySeconds = "60"
+
 // Problem is an error as defined by RFC 9457. The server sends it and the
 // client returns it. Callers branch on Code.
 type Problem struct {
@@ -63,6 +66,8 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 // GetHeaders returns the headers of the problem's code.
 func (p *Problem) GetHeaders() http.Header {
 	switch p.Code {
+	case StorageFull:
+		return http.Header{"Retry-After": {storageFullRetrySeconds}}
 	case Unavailable, hold.OutcomeUnknown, hold.InProgress:
 		return http.Header{"Retry-After": {retryAfterSeconds}}
 	case TokenRequired:
@@ -116,6 +121,9 @@ func problemFromError(err error) (p *Problem, callerError bool) {
 		return p, true
 	case errors.As(err, &holdProblem):
 		return problemFromHoldProblem(holdProblem), true
+	case errors.Is(err, health.ErrMemoryLimit):
+		return newProblem(StorageFull, "", "nothing was done: Redis has reached maxmemory, so holdd "+
+			"accepts nothing new; raise maxmemory, then send the same request again"), false
 	case errors.Is(err, health.ErrUnavailable), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, context.Canceled):
 		return newProblem(Unavailable, "", "outcome unknown: send the same request again in a few "+

@@ -27,11 +27,14 @@ const (
 	HostNotAllowed       hold.ProblemCode = "host_not_allowed"
 	CrossOriginRefused   hold.ProblemCode = "cross_origin_refused"
 	Unavailable          hold.ProblemCode = "unavailable"
+	StorageFull          hold.ProblemCode = "storage_full"
 	InternalError        hold.ProblemCode = "internal_error"
 	AmbiguousReference   hold.ProblemCode = "ambiguous_reference"
 	ReconcileRunNotFound hold.ProblemCode = "reconcile_run_not_found"
 	SinkNotFound         hold.ProblemCode = "sink_not_found"
 	InvalidSignature     hold.ProblemCode = "invalid_signature" // of a webhook
+	// CardholderLinksDisabled says that public_url is not set.
+	CardholderLinksDisabled hold.ProblemCode = "cardholder_links_disabled"
 	// UnexpectedResponse is the client's: the server does not answer as holdd.
 	UnexpectedResponse hold.ProblemCode = "unexpected_response"
 )
@@ -79,7 +82,11 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.NotPaused, 409, "The hold is not paused"},
 	{hold.HoldPaused, 409, "The hold is paused"},
 	{hold.CancelAccepted, 409, "The hold is being canceled"},
+	{hold.RecordReadable, 409, "The hold's record is readable"},
+	{hold.RecordOfLaterRelease, 409, "A later release wrote the hold's record"},
 	{hold.NothingToAcknowledge, 409, "The hold has no warning to acknowledge"},
+	{hold.NoActionRequired, 409, "The renewal does not require the cardholder"},
+	{CardholderLinksDisabled, 409, "There is no page for cardholders"},
 	{hold.RevisionMismatch, 412, "The hold has changed since it was read"},
 	{BodyTooLarge, 413, "The body is too large"},
 	{UnsupportedMediaType, 415, "The body is not application/json"},
@@ -112,8 +119,10 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.NotCapturable, 422, "The PaymentIntent holds no money"},
 	{hold.NothingToChange, 422, "The request changes nothing"},
 	{InternalError, 500, "Internal error"},
+	{hold.RecordUnreadable, 500, "The hold's record is unreadable"},
 	{Unavailable, 503, "Temporarily unavailable"},
 	{hold.OutcomeUnknown, 503, "The outcome of the authorization is not known yet"},
+	{StorageFull, 507, "Redis has no memory for new holds"},
 }
 
 var problemKindByCode = func() map[hold.ProblemCode]problemStatusAndTitle {

@@ -58,7 +58,7 @@ type Reconciliation struct {
 
 // Finding is one difference between Stripe and the schedule.
 type Finding struct {
-	Kind          string     `json:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,contradiction,orphan,recent,rejected,unreadable" doc:"orphan holds money and is not scheduled; recent is one of the last ten minutes, which is skipped"`
+	Kind          string     `json:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,contradiction,released,orphan,recent,rejected,unreadable" doc:"orphan holds money and is not scheduled; recent is one of the last ten minutes, which is skipped"`
 	PaymentIntent string     `json:"payment_intent,omitempty"`
 	Account       string     `json:"account,omitempty"`
 	Reference     string     `json:"reference,omitempty"`
@@ -74,7 +74,7 @@ type reconcileOutput struct {
 }
 
 type getReconciliationInput struct {
-	Kind string `query:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,contradiction,orphan,recent,rejected,unreadable" doc:"Only findings of this kind; orphan lists what holds money and is not scheduled" example:"orphan"`
+	Kind string `query:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,contradiction,released,orphan,recent,rejected,unreadable" doc:"Only findings of this kind; orphan lists what holds money and is not scheduled" example:"orphan"`
 	ID   string `query:"id" maxLength:"100" doc:"Id of the run. Default: the newest" example:"rec_k3v7q2m5x6c4b2za"`
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
 
-	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/intake"
 )
@@ -139,8 +138,7 @@ func (s *scheduleHandler) scheduleBatch(
 	}
 	failures.log(s.log, c)
 	if failures.unavailable == len(results) {
-		p, _ := problemFromError(health.ErrUnavailable)
-		return nil, p
+		return nil, failures.lastUnavailable
 	}
 	return &scheduleBatchOutput{Body: BatchResponse{Results: results}}, nil
 }
@@ -166,14 +164,16 @@ func (s *scheduleHandler) newBatchResult(
 // the caller. A batch logs one line, however many of its holds failed.
 type batchFailureStats struct {
 	holds, unavailable int
+	lastUnavailable    *Problem
 	lastErr            error
 }
 
 func (f *batchFailureStats) add(p *Problem, err error) {
 	f.holds++
 	f.lastErr = err
-	if p.Code == Unavailable {
+	if p.Code == Unavailable || p.Code == StorageFull {
 		f.unavailable++
+		f.lastUnavailable = p
 	}
 }
 

@@ -2,6 +2,7 @@ package authorize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -45,7 +46,11 @@ func placeHold(
 		changes := []commit.Change{{Before: &hold.Hold{}, Decision: d, At: now}}
 		written, err := o.Committer.CommitWithRetry(ctx, changes)
 		if err != nil {
-			return nil, false, o.Health.ReportUnavailable(ctx, "place a hold", err)
+			err = o.Health.ReportUnavailable(ctx, "place a hold", err)
+			if errors.Is(err, health.ErrMemoryLimit) { // the money is held: not nothing was done
+				err = fmt.Errorf("%w (place a hold)", health.ErrUnavailable)
+			}
+			return nil, false, err
 		}
 		if written[0] {
 			// The committer may have handed the hold over to the operator.

@@ -10,6 +10,7 @@ package commit
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/holdd/holdd/worker/event"
@@ -26,6 +27,9 @@ type Store interface {
 	Commit(ctx context.Context, writes []hold.HoldWrite) ([]hold.CommitResult, error)
 	// AdvanceMilestones moves milestones without rewriting their records.
 	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneWrite) ([]bool, error)
+	// AppendAudit records who changed which hold, and returns the hash of the
+	// last entry; "" if the setting switches it off.
+	AppendAudit(ctx context.Context, entries []hold.AuditEntry) (hash string, err error)
 }
 
 // Observer records every committed event, for metrics. daemon.metrics
@@ -47,7 +51,10 @@ type Options struct {
 	Wake          func()               // wakes the dispatcher; may be nil
 	RecordAccount func(account string) // gets the account of each written hold; may be nil
 	Observer      Observer             // may be nil
-	Logger        *zap.Logger
+	// CardholderLink returns the link for a hold whose renewal requires its
+	// cardholder. May be nil: events then have none.
+	CardholderLink func(h *hold.Hold) string
+	Logger         *zap.Logger
 }
 
 // Change is a decision to commit.
@@ -113,11 +120,17 @@ func (c *Committer) commit(
 		return nil, err
 	}
 	c.notifyCommitted(changes, results)
+	c.recordAudit(ctx, changes, results)
 	written = make([]bool, len(results))
 	for i, r := range results {
 		written[i] = r.IsCommitted()
 	}
 	return written, nil
+}
+
+// isOwn reports whether a result says that this committer wrote the change.
+func (ch *Change) isOwn(r hold.CommitResult) bool {
+	return r == hold.CommitWritten || r == hold.CommitRepeated && ch.unconfirmed
 }
 
 // notifyCommitted logs and counts the changes that this committer wrote, and
@@ -127,7 +140,7 @@ func (c *Committer) commit(
 func (c *Committer) notifyCommitted(changes []Change, results []hold.CommitResult) (n int) {
 	own := make([]bool, len(results))
 	for i, r := range results {
-		own[i] = r == hold.CommitWritten || r == hold.CommitRepeated && changes[i].unconfirmed
+		own[i] = changes[i].isOwn(r)
 		if r.IsCommitted() {
 			n++
 		}
@@ -149,6 +162,7 @@ func (c *Committer) PassMilestones(
 		m := &passed[i]
 		now := c.at(&m.Change)
 		if m.Decision.Unchanged {
+			c.addCardholderLink(&m.Decision, now)
 			advances = append(advances, hold.MilestoneWrite{
 				ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
 				Events: event.EncodeMilestoneEvents(&m.Decision, c.o.Livemode, now)})
@@ -226,10 +240,25 @@ func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 	ch.Decision.RequireAttentionIfPolicyDue(ch.Before, now, c.o.Rules)
 	ch.Decision.PlanRenewal(now) // attention leaves no operation of the hold's own
 	ch.Decision.SetDefaultCancellationReason(ch.Before, c.o.Rules)
+	c.addCardholderLink(&ch.Decision, now)
 	return hold.HoldWrite{
 		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
 		Placement: ch.Decision.SortedSetPlacement(ch.Before, now, c.o.Rules),
 		Events:    event.EncodeDecisionEvents(&ch.Decision, ch.Before.Version+1, c.o.Livemode, now),
+	}
+}
+
+// addCardholderLink adds the link to the events that ask for the cardholder.
+func (c *Committer) addCardholderLink(d *hold.Decision, now time.Time) {
+	if c.o.CardholderLink == nil || hold.CanLinkCardholder(&d.Hold, now) != nil {
+		return
+	}
+	d.Events = slices.Clone(d.Events)
+	for i := range d.Events {
+		switch d.Events[i].Type {
+		case hold.EventRequiresAction, hold.EventExpiring:
+			d.Events[i].CardholderLink = c.o.CardholderLink(&d.Hold)
+		}
 	}
 }
 
@@ -286,14 +315,15 @@ func (c *Committer) logEvent(ch *Change, e hold.Event) {
 	if e.Cause != 0 {
 		cause = e.Cause.String()
 	}
-	fields := make([]zap.Field, 0, 16)
+	fields := make([]zap.Field, 0, 18)
 	fields = append(fields,
 		zap.String("event", string(e.Type)), zap.String("hold", h.ID),
 		zap.String("payment_intent", h.PaymentIntent), zap.String("account", h.Account),
 		zap.String("reference", h.Reference), zap.Int64("amount", amount),
 		zap.String("currency", h.Currency), zap.Uint32("attempt", countHistoryAttempts(h)),
 		zap.String("idempotency_key", ch.Call.Key), zap.String("request_id", a.RequestID),
-		zap.Int64("lateness_ms", ch.Lateness.Milliseconds()), zap.String("cause", cause))
+		zap.Int64("lateness_ms", ch.Lateness.Milliseconds()), zap.String("cause", cause),
+		zap.String("by", ch.Decision.By(ch.Before)))
 	if a.Kind != 0 && a.Kind != hold.AnswerOK {
 		fields = append(fields, zap.Stringer("answer", a.Kind), zap.String("code", a.Code),
 			zap.String("message", a.Message))

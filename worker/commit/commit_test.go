@@ -63,6 +63,10 @@ func (s *memoryStore) Commit(
 	return results, nil
 }
 
+func (*memoryStore) AppendAudit(context.Context, []hold.AuditEntry) (string, error) {
+	return "", nil
+}
+
 func (s *memoryStore) AdvanceMilestones(
 	_ context.Context, advances []hold.MilestoneWrite,
 ) ([]bool, error) {

@@ -28,7 +28,8 @@ type act struct {
 func isOpen(h *hold.Hold) bool { return !h.State.Final() && h.State != hold.Working }
 
 // acts are in the order of their buttons.
-var acts = []act{captureAct, cancelAct, rescheduleAct, pauseAct, resumeAct, acknowledgeAct}
+var acts = []act{captureAct, cancelAct, incrementAct, rescheduleAct, pauseAct, resumeAct,
+	acknowledgeAct}
 
 func findAct(name string) (act, bool) {
 	for _, x := range acts {
@@ -159,6 +160,7 @@ var actEntries = map[string]hold.HistoryEntry{
 	"resume":      {Kind: hold.HistoryResumed},
 	"acknowledge": {Kind: hold.HistoryAcknowledged},
 	"reschedule":  {Kind: hold.HistoryChanged},
+	"increment":   {Kind: hold.HistoryTriggered, Op: hold.OpIncrement},
 }
 
 // isOwnRepeat reports whether the change after a revision was the same act of

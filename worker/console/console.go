@@ -41,6 +41,8 @@ type Changer interface {
 		hold.Hold, time.Time, error)
 	Acknowledge(ctx context.Context, id string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
+	Increment(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
+		by string) (hold.Hold, time.Time, error)
 }
 
 // Scheduler schedules holds. intake.Scheduler implements it.
@@ -103,13 +105,24 @@ type Options struct {
 	Store      Store
 	Stages     Stages
 
-	Tokens        Tokens         // nil: no visitor needs a token
+	// Doctor runs the checks of "holdd doctor". Nil: the pages do not offer them.
+	Doctor func(ctx context.Context) []DoctorCheck
+
+	Tokens Tokens // nil: no visitor needs a token
+	// Identity names visitors who then need no token. May be nil.
+	Identity      *TrustedIdentity
 	SessionLength time.Duration  // 0: 12 h
 	TimeZone      *time.Location // of the times shown; nil: UTC
 	Livemode      bool
 	Version       string
 	Rules         hold.DecisionRules
 	Logger        *zap.Logger // nil: nothing is logged
+	// ReportRefusal logs a sign-in that was refused; may be nil. by is the name
+	// of its token, if it has one.
+	ReportRefusal func(r *http.Request, code, by string)
+	// CardholderLink returns the link for a hold whose renewal requires its
+	// cardholder. Nil: there are none.
+	CardholderLink func(*hold.Hold) string
 }
 
 // Console is the operator's web pages. It is an [http.Handler] of /console/.
@@ -147,13 +160,15 @@ func (c *Console) Close() { c.live.close() }
 func (c *Console) addRoutes() {
 	overview, holds := overviewPages{&c.o}, holdPages{&c.o}
 	unscheduled, deliveries := unscheduledPages{&c.o}, deliveryPages{&c.o}
-	checks, audit := healthPages{&c.o}, auditPages{&c.o}
+	checks, audit, bulk := healthPages{&c.o}, auditPages{&c.o}, bulkPages{&c.o}
 	for pattern, page := range map[string]pageFunc{
 		"GET /console/{$}":                 overview.todayPage,
 		"GET /console/holds":               holds.holdsPage,
 		"GET /console/holds/{id}":          holds.holdPage,
 		"GET /console/holds/{id}/{act}":    holds.actPage,
 		"POST /console/holds/{id}/{act}":   holds.doAct,
+		"GET /console/bulk/{act}":          bulk.confirmPage,
+		"POST /console/bulk/{act}":         bulk.doBulk,
 		"GET /console/plan":                overview.planPage,
 		"GET /console/not-scheduled":       unscheduled.notScheduledPage,
 		"GET /console/not-scheduled/{id}":  unscheduled.adoptPage,
@@ -163,6 +178,8 @@ func (c *Console) addRoutes() {
 		"GET /console/deliveries/{sink}":   deliveries.replayPage,
 		"POST /console/deliveries/{sink}":  deliveries.doReplay,
 		"GET /console/health":              checks.healthPage,
+		"GET /console/health/doctor":       checks.askDoctorPage,
+		"POST /console/health/doctor":      checks.doctorPage,
 		"GET /console/audit":               audit.auditPage,
 		"GET /console/":                    notFoundPage,
 	} {

@@ -6,6 +6,8 @@ import (
 	"net/url"
 
 	"github.com/holdd/holdd/worker/event"
+
+	"go.uber.org/zap"
 )
 
 // deadLettersShown bounds the dead letters of each sink on the page.
@@ -120,6 +122,10 @@ func (pages *deliveryPages) doReplay(q *request) (view, error) {
 	if !pages.o.Deliveries.HasSink(sink) {
 		return notFoundPage(q)
 	}
-	_, err := pages.o.Deliveries.ReplayDeadLetters(q.ctx(), sink, nil)
+	n, err := pages.o.Deliveries.ReplayDeadLetters(q.ctx(), sink, nil)
+	if err == nil {
+		pages.o.Logger.Info("dead letters replayed", zap.String("event", "dead_letters.replayed"),
+			zap.String("sink", sink), zap.Int64("events", n), zap.String("by", q.visitor.name))
+	}
 	return view{redirect: "/console/deliveries?done=replay"}, err
 }

@@ -32,6 +32,11 @@ func TestTexts_OfEveryEnumeration(t *testing.T) {
 	for _, x := range acts {
 		keys = append(keys, "act."+x.name, "confirm."+x.name, "done."+x.name)
 	}
+	for _, x := range bulkActs {
+		for _, prefix := range []string{"bulk.title.", "bulk.effect.", "bulk.confirm.", "bulk.done."} {
+			keys = append(keys, prefix+x.name)
+		}
+	}
 	for _, tab := range holdTabs {
 		keys = append(keys, "tab."+tab.name, "holds.empty."+tab.name, "sort.default."+tab.name)
 	}

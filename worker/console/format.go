@@ -145,13 +145,19 @@ func (q *request) expiry(h *hold.Hold, now time.Time) node {
 // sums writes totals by currency.
 func (q *request) sums(list []hold.Sum) string {
 	var parts []string
+	unknown := 0 // holds whose intent has not been read yet
 	for _, s := range list {
-		if s.Currency != "" {
+		if s.Currency == "" {
+			unknown += s.Count
+		} else {
 			parts = append(parts, hold.FormatAmount(s.Amount, s.Currency))
 		}
 	}
-	if len(parts) == 0 {
+	switch {
+	case len(parts) == 0:
 		return q.t("sums.none")
+	case unknown > 0:
+		parts = append(parts, q.t("sums.unknown", unknown))
 	}
 	return strings.Join(parts, " + ")
 }

@@ -5,6 +5,15 @@ import (
 	"slices"
 )
 
+// DoctorCheck is the result of one check of "holdd doctor".
+type DoctorCheck struct {
+	Name   string
+	OK     bool
+	Status string // ok, warning or wrong
+	Detail string
+	Hint   string // what to do, unless Detail says it
+}
+
 // healthPages show the state of the daemon.
 type healthPages struct{ o *Options }
 
@@ -40,9 +49,45 @@ func (pages *healthPages) healthPage(q *request) (view, error) {
 	body = append(body, el("h2", text(q.t("health.replicas"))), list,
 		el("h2", text(q.t("health.jobs"))), pages.stageTable(q),
 		el("h2", text(q.t("health.rates"))), rates,
-		el("h2", text(q.t("health.reconcile"))), last,
-		el("p", class("soft"), text(q.t("health.doctor"))))
+		el("h2", text(q.t("health.reconcile"))), last, pages.doctorButton(q))
 	return view{title: q.t("nav.health"), tab: "health", body: body, live: true}, nil
+}
+
+// doctorButton runs the checks of doctor, which send requests to Stripe.
+func (pages *healthPages) doctorButton(q *request) node {
+	if pages.o.Doctor == nil || !q.visitor.mayOperate {
+		return el("p", class("soft"), text(q.t("health.doctor")))
+	}
+	return el("form", a("method", "post"), a("action", "/console/health/doctor"),
+		a("data-once", ""), el("p", class("soft"), text(q.t("doctor.intro"))),
+		el("button", text(q.t("doctor.run"))))
+}
+
+// askDoctorPage is where a reload of the results leads.
+func (pages *healthPages) askDoctorPage(q *request) (view, error) {
+	return view{title: q.t("doctor.title"), tab: "health", body: pages.doctorButton(q)}, nil
+}
+
+func (pages *healthPages) doctorPage(q *request) (view, error) {
+	if pages.o.Doctor == nil {
+		return notFoundPage(q)
+	}
+	body := el("tbody")
+	for _, check := range pages.o.Doctor(q.ctx()) {
+		style := "state attention"
+		if check.OK {
+			style = "state captured"
+		}
+		detail := group{isolate(clean(check.Detail))}
+		if check.Hint != "" {
+			detail = append(detail, el("br"), el("small", isolate(clean(check.Hint))))
+		}
+		row(text(check.Name), el("span", class(style), text(q.t("doctor."+check.Status))),
+			detail).addTo(body)
+	}
+	return view{title: q.t("doctor.title"), tab: "health", body: group{
+		el("table", head(q.t("col.check"), q.t("col.state"), q.t("col.detail")), body),
+		el("p", link("/console/health", q.t("act.back")))}}, nil
 }
 
 // checks lists the readiness checks of this replica.

@@ -69,7 +69,8 @@ type detail struct {
 
 func (pages *holdPages) terms(q *request, h *hold.Hold, now time.Time) node {
 	dl := el("dl")
-	for _, f := range pages.details(q, h, now) {
+	list := append(pages.details(q, h, now), pages.renewalDetails(q, h, now)...)
+	for _, f := range list {
 		el("div", el("dt", text(q.t("term."+f.key))), el("dd", f.value)).addTo(dl)
 	}
 	return dl
@@ -98,6 +99,7 @@ func (pages *holdPages) details(q *request, h *hold.Hold, now time.Time) []detai
 		{"on_expiry", text(q.t("policy." + h.OnExpiry.String()))},
 		{"created", q.shownTime(h.CreatedAt)},
 		{"acknowledged", text(q.t("yes"))},
+		{"cardholder", pages.cardholderNeeded(q, h, now)},
 		{"metadata", metadataTable(q, h)},
 	}
 	unset := map[string]bool{"reference": h.Reference == "", "account": h.Account == "",
@@ -105,8 +107,26 @@ func (pages *holdPages) details(q *request, h *hold.Hold, now time.Time) []detai
 		"captured": h.CapturedAmount == 0, "elsewhere": h.CapturedElsewhere == 0,
 		"capture_at": h.CaptureAt.IsZero(), "cancel_at": h.CancelAt.IsZero(),
 		"expires": h.State.Final(), "on_expiry": h.State.Final(),
-		"acknowledged": !h.Acknowledged, "metadata": len(h.Metadata) == 0}
+		"acknowledged": !h.Acknowledged, "metadata": len(h.Metadata) == 0,
+		"cardholder": hold.CanLinkCardholder(h, now) != nil}
 	return slices.DeleteFunc(f, func(f detail) bool { return unset[f.key] })
+}
+
+// cardholderNeeded says what the cardholder must do for the renewal. A visitor
+// who may act also gets the link to send.
+func (pages *holdPages) cardholderNeeded(q *request, h *hold.Hold, now time.Time) node {
+	if hold.CanLinkCardholder(h, now) != nil {
+		return text("")
+	}
+	needed := q.t("cardholder.authentication")
+	if hold.StatusForCardholder(h, h.Renewal.Generation, now) == hold.CardholderMustGiveCard {
+		needed = q.t("cardholder.card")
+	}
+	if pages.o.CardholderLink == nil || !q.visitor.mayOperate {
+		return text(needed)
+	}
+	link := pages.o.CardholderLink(h)
+	return group{text(needed + ". " + q.t("cardholder.send") + " "), el("code", a("data-copy", link), text(link))}
 }
 
 func metadataTable(q *request, h *hold.Hold) node {

@@ -23,6 +23,7 @@ var holdTabs = []struct {
 	{"due", query.HoldQuery{Group: query.GroupDue}},
 	{"expiring", query.HoldQuery{Group: query.GroupOpen, ExpiringWithin: expiringWithin}},
 	{"attention", query.HoldQuery{State: hold.Attention}},
+	{"cardholder", query.HoldQuery{Group: query.GroupOpen, RequiresAction: true}},
 	{"settled", query.HoldQuery{Group: query.GroupSettled}},
 }
 
@@ -92,12 +93,25 @@ func (pages *holdPages) holdsPage(q *request) (view, error) {
 	}
 	body := group{holdTabLinks(q, &l), searchForm(q, &l), totalsLine(q, &totals)}
 	if len(page.Holds) > 0 {
-		body = append(body, holdTable(q, &l, page.Holds, page.Now))
+		body = append(body, bulkForm(q, &l, &totals, holdTable(q, &l, page.Holds, page.Now)))
 	} else if page.Next == "" {
 		body = append(body, el("p", class("empty"), text(q.t("holds.empty."+l.emptyKey()))))
 	}
 	body = append(body, pagerLinks(q, &l, &page))
 	return view{title: q.t("nav.holds"), tab: "holds", body: body, live: true}, nil
+}
+
+// bulkForm puts the acts on many holds around the table of open ones.
+func bulkForm(q *request, l *holdList, totals *query.HoldTotals, table node) node {
+	if l.tab == "settled" || !q.visitor.mayOperate {
+		return table
+	}
+	count := q.countHolds(totals.Holds)
+	if totals.AtLeast {
+		count = q.t("totals.at_least", count)
+	}
+	return el("form", a("id", "bulk"), hidden("tab", l.tab), hidden("q", l.search),
+		hidden("sort", l.sort), table, bulkButtons(q, count))
 }
 
 func (l *holdList) emptyKey() string {
@@ -148,7 +162,12 @@ func holdTable(q *request, l *holdList, holds []hold.Hold, now time.Time) node {
 	body := el("tbody")
 	for i := range holds {
 		h := &holds[i]
-		tr := row(holdLink(q, h), el("span", class("num"), q.shownAmount(h)), q.shownState(h, now),
+		name := holdLink(q, h)
+		if l.tab != "settled" && q.visitor.mayOperate {
+			name = group{el("input", a("type", "checkbox"), a("name", "id"), a("value", h.ID),
+				a("aria-label", q.t("bulk.tick", holdName(h)))), name}
+		}
+		tr := row(name, el("span", class("num"), q.shownAmount(h)), q.shownState(h, now),
 			q.nextAction(h), q.expiry(h, now))
 		a("data-hold", holdPath(h.ID)).addTo(tr)
 		tr.addTo(body)

@@ -115,7 +115,7 @@ func (c *Console) footer(q *request) node {
 func scriptTexts(q *request) part {
 	e := el("template", a("id", "texts"))
 	for _, key := range []string{"js.pause", "js.resume", "js.paused", "js.offline", "js.copy",
-		"js.copied", "js.keys.title", "js.keys.search", "js.keys.next", "js.keys.previous",
+		"js.copied", "js.keys.title", "js.keys.search", "js.keys.next", "js.keys.previous", "js.keys.tick",
 		"js.keys.capture", "js.keys.release", "js.keys.help", "js.keys.off",
 		"js.close"} {
 		a("data-"+dashed(key), q.t(key)).addTo(e)

@@ -43,6 +43,9 @@ func (c *Console) findVisitor(r *http.Request) (v visitor, ok bool) {
 	if c.o.Tokens == nil {
 		return localVisitor, true
 	}
+	if v, ok := c.o.Identity.findVisitor(r); ok {
+		return v, true
+	}
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil {
 		return visitor{}, false
@@ -113,7 +116,9 @@ func (c *Console) signInPage(q *request) (view, error) {
 			c.o.Logger.Info("console: signed in", zap.String("by", name))
 			return view{redirect: signInURL(next, "cookie")}, nil
 		}
-		c.o.Logger.Warn("console: sign-in with an unknown token")
+		if c.o.ReportRefusal != nil {
+			c.o.ReportRefusal(q.r, "token_invalid", "")
+		}
 		status, reason = http.StatusUnauthorized, "unknown"
 	}
 	var note part

@@ -66,12 +66,14 @@ var english = texts{
 	"error.back_to_hold":       "Show the hold as it is now",
 
 	"tab.uncaptured": "Uncaptured", "tab.due": "Due", "tab.expiring": "Expiring",
-	"tab.attention": "Needs attention", "tab.settled": "Settled",
+	"tab.attention": "Needs attention", "tab.cardholder": "Needs cardholder",
+	"tab.settled":             "Settled",
 	"holds.tabs":              "Lists",
 	"holds.empty.uncaptured":  "No hold is open.",
 	"holds.empty.due":         "No hold has a time to act.",
 	"holds.empty.expiring":    "No authorization ends within 3 days.",
 	"holds.empty.attention":   "No hold needs attention.",
+	"holds.empty.cardholder":  "No renewal waits for its cardholder.",
 	"holds.empty.settled":     "No hold is settled yet.",
 	"holds.empty.search":      "No hold matches.",
 	"search.label":            "Search by reference, PaymentIntent or account",
@@ -80,9 +82,9 @@ var english = texts{
 	"sort.reference":          "Sort by booking",
 	"sort.default.uncaptured": "Sort by deadline", "sort.default.due": "Sort by time to act",
 	"sort.default.expiring": "Sort by deadline", "sort.default.attention": "Sort by deadline",
-	"sort.default.settled": "Sort by settlement",
-	"totals.at_least":      "More than %s",
-	"pager.label":          "More holds", "pager.first": "First page", "pager.next": "Next page",
+	"sort.default.cardholder": "Sort by deadline", "sort.default.settled": "Sort by settlement",
+	"totals.at_least": "More than %s",
+	"pager.label":     "More holds", "pager.first": "First page", "pager.next": "Next page",
 
 	"col.booking": "Booking", "col.amount": "Amount", "col.state": "State", "col.next": "Next",
 	"col.settled": "Settled", "col.expires": "Expires", "col.hour": "Hour", "col.holds": "Holds",
@@ -95,7 +97,8 @@ var english = texts{
 	"time.in": "in %s", "time.ago": "%s ago", "time.now": "now",
 	"time.d": "%d d", "time.h": "%d h", "time.min": "%d min", "time.s": "%d s",
 	"amount.of": "%s of %s", "sums.none": "amount unknown",
-	"count.none": "No holds", "count.one": "1 hold", "count.many": "%s holds",
+	"sums.unknown": "%d of unknown amount",
+	"count.none":   "No holds", "count.one": "1 hold", "count.many": "%s holds",
 
 	"state.waiting": "waiting", "state.paused": "paused", "state.scheduled": "scheduled",
 	"state.ready": "due", "state.working": "working", "state.attention": "needs attention",
@@ -105,6 +108,7 @@ var english = texts{
 	"op.authorize": "authorize", "op.update": "update", "op.confirm": "confirm", "op.list": "list",
 	"op.check": "check", "op.increment": "raise", "op.create": "create",
 	"op.renew": "renew", "op.release": "release the other authorization",
+	"op.set_up_card": "ask for another card", "op.read_card_setup": "read the other card",
 
 	"cause.unknown": "unknown", "cause.schedule": "its own time", "cause.trigger": "on request",
 	"cause.on_expiry": "its deadline is near", "cause.elsewhere": "settled elsewhere",
@@ -119,8 +123,10 @@ var english = texts{
 	"cause.unavailable":   "the card does not allow it", "cause.too_late": "too late",
 	"cause.superseded":    "another request took its place",
 	"cause.not_renewable": "no saved card", "cause.declined": "declined by the bank",
-	"cause.requires_action": "the bank requires the cardholder",
-	"cause.renewal_limit":   "renewed as often as allowed",
+	"cause.requires_action":   "the bank requires the cardholder",
+	"cause.renewal_limit":     "renewed as often as allowed",
+	"cause.record_unreadable": "the record was unreadable; check the terms",
+	"cause.unprotected":       "the old authorization is released first",
 
 	"hold.settled": "settled",
 	"hold.working": "holdd is working on it; the page shows the outcome when Stripe has answered.",
@@ -131,7 +137,15 @@ var english = texts{
 	"term.capture_at": "Capture at", "term.cancel_at": "Release at", "term.expires": "Expires",
 	"term.on_expiry": "If still open near expiry", "term.created": "Scheduled",
 	"term.acknowledged": "Warnings acknowledged", "term.metadata": "Metadata",
-	"source.assumed": "(assumed)", "source.capture_before": "(from Stripe)",
+	"term.renewed": "Held until", "term.next_renewal": "Next renewal",
+	"term.act_before": "The cardholder must act before", "term.not_renewed": "Not renewed",
+	"term.new_intent": "New authorization", "term.releasing": "Being released",
+	"renewal.made":              "(%d of %d renewals)",
+	"term.cardholder":           "Cardholder",
+	"cardholder.authentication": "must confirm the renewal with the bank",
+	"cardholder.card":           "must give another card",
+	"cardholder.send":           "Send this link to nobody else:",
+	"source.assumed":            "(assumed)", "source.capture_before": "(from Stripe)",
 	"source.caller": "(from the request)", "source.unknown": "",
 	"policy.cancel": "release", "policy.capture": "capture", "policy.alert": "alert only",
 	"policy.unknown":    "unknown",
@@ -144,7 +158,13 @@ var english = texts{
 	"timeline.omitted": "%d entries omitted",
 
 	"act.capture": "Capture", "act.cancel": "Release", "act.reschedule": "Reschedule",
-	"act.pause": "Pause", "act.resume": "Resume", "act.acknowledge": "Acknowledge",
+	"act.increment": "Raise", "confirm.increment": "Ask the bank now",
+	"effect.increment": "Asks the bank to raise the authorization of %s from %s to %s. If it " +
+		"declines, %s stays authorized.",
+	"field.total": "New authorized total", "field.total.help": "Above %s, which is authorized now.",
+	"field.why":      "Reason",
+	"done.increment": "Raise requested. The timeline shows the outcome.",
+	"act.pause":      "Pause", "act.resume": "Resume", "act.acknowledge": "Acknowledge",
 	"act.continue": "Continue", "act.back": "Back",
 	"act.not_now":     "The hold is %s. This is not possible any more, and nothing was changed.",
 	"confirm.capture": "Capture now", "confirm.cancel": "Release now",
@@ -166,6 +186,7 @@ var english = texts{
 	"reason.requested_by_customer": "Requested by customer", "reason.abandoned": "Abandoned",
 	"reason.duplicate": "Duplicate", "reason.fraudulent": "Fraudulent",
 	"amount.range":   "the amount must be above 0 and at most %s",
+	"total.range":    "the new total must be above %s",
 	"amount.missing": "the form has no amount",
 	"at.invalid":     "the time is invalid",
 
@@ -175,6 +196,33 @@ var english = texts{
 	"done.acknowledge": "Acknowledged.", "done.adopt": "holdd now manages this authorization.",
 	"done.reconcile": "The comparison with Stripe has started. Load the page again in a moment.",
 	"done.replay":    "The events are being delivered again.",
+
+	"bulk.ticked": "With the ticked holds:", "bulk.all": "With all that match (%s):",
+	"bulk.tick":          "Tick %s",
+	"bulk.title.capture": "Capture many holds", "bulk.title.cancel": "Release many holds",
+	"bulk.title.acknowledge": "Acknowledge many holds",
+	"bulk.effect.capture": "Captures the planned amount of each from its card now. This cannot be " +
+		"undone here: it takes a refund at Stripe.",
+	"bulk.effect.cancel": "Releases each to its cardholder now. Nothing is captured. This cannot be " +
+		"undone.",
+	"bulk.effect.acknowledge":  "Silences further warnings about each until its terms change.",
+	"bulk.confirm.capture":     "Capture %s now",
+	"bulk.confirm.cancel":      "Release %s now",
+	"bulk.confirm.acknowledge": "Acknowledge %s",
+	"bulk.done.capture":        "Capture requested: %s.",
+	"bulk.done.cancel":         "Release requested: %s.",
+	"bulk.done.acknowledge":    "Acknowledged: %s.",
+	"bulk.more":                "and %d more",
+	"bulk.left_out":            "Left alone, because this is not possible for them now: %s.",
+	"bulk.none":                "No hold is ticked. Nothing was changed.",
+	"bulk.none_accepts":        "This is not possible for any of these holds now. Nothing was changed.",
+	"bulk.too_many":            "More than %d holds match. Narrow the search. Nothing was changed.",
+	"bulk.changed": "The holds have changed since you opened the page, perhaps by a first click. " +
+		"This request changed nothing. " +
+		"This is what would happen now:",
+	"bulk.failed":  "Not changed: %s",
+	"bulk.unknown": "unknown: Redis did not answer in time; look at the hold",
+	"bulk.back":    "Back to the list",
 
 	"today.title":    "Monday, 2 January",
 	"today.captured": "Captured", "today.released": "Released or expired",
@@ -193,6 +241,7 @@ var english = texts{
 	"orphan.no_run": "No comparison with Stripe has run yet.",
 	"orphan.none":   "Every authorization at Stripe is scheduled.",
 	"orphan.run":    "Compare with Stripe now", "orphan.adopt": "Adopt",
+	"orphan.capture": "Capture", "orphan.cancel": "Release",
 	"orphan.effect": "holdd schedules this authorization without a time and alerts before it ends. " +
 		"Capture or release it on its page.",
 	"run.running":     "Comparing with Stripe, %d PaymentIntents so far,",
@@ -220,6 +269,11 @@ var english = texts{
 	"health.per_second": "%.1f a second", "health.reconcile": "Last comparison with Stripe",
 	"health.doctor": "For a deeper check run: holdd doctor",
 
+	"doctor.title": "Doctor", "doctor.run": "Run the checks of doctor",
+	"doctor.intro": "Checks settings, Redis and the Stripe account more deeply. It takes a few " +
+		"seconds and moves no money.",
+	"doctor.ok": "ok", "doctor.warning": "warning", "doctor.wrong": "wrong",
+
 	"audit.intro": "What was done to the holds that changed last, newest first. A hold's page has " +
 		"its whole history.",
 	"audit.filter": "Filter", "audit.csv": "Download CSV", "audit.none": "Nothing matches.",
@@ -230,6 +284,7 @@ var english = texts{
 	"js.copy":    "Copy", "js.copied": "Copied", "js.close": "Close",
 	"js.keys.title": "Keys", "js.keys.search": "search", "js.keys.next": "next hold",
 	"js.keys.previous": "previous hold",
+	"js.keys.tick":     "tick or untick",
 	"js.keys.capture":  "capture", "js.keys.release": "release", "js.keys.help": "show the keys",
 	"js.keys.off": "Use single keys on this device",
 }

@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/reconcile"
@@ -51,7 +52,7 @@ func (pages *unscheduledPages) orphanTable(q *request, r *reconcile.Reconciliati
 			el("a", a("href", dashboardURL(pages.o.Livemode, f.PaymentIntent, f.Account)), a("rel", "noreferrer"),
 				text(q.t("hold.dashboard"))))
 		if q.visitor.mayOperate {
-			el("td", link("/console/not-scheduled/"+f.PaymentIntent, q.t("orphan.adopt"))).addTo(tr)
+			el("td", orphanLinks(q, f.PaymentIntent)).addTo(tr)
 		}
 		tr.addTo(body)
 	}
@@ -77,6 +78,26 @@ func (pages *unscheduledPages) findOrphan(q *request) (f reconcile.Finding, ok b
 	return f, false, nil
 }
 
+// orphanActs are what an operator may do with an authorization: leave it to
+// holdd, or capture or release it at once.
+var orphanActs = []string{"adopt", "capture", "cancel"}
+
+func orphanLinks(q *request, id string) node {
+	p := el("span", class("buttons"))
+	for _, act := range orphanActs {
+		link("/console/not-scheduled/"+id+"?then="+act, q.t("orphan."+act)).addTo(p)
+	}
+	return p
+}
+
+// orphanAct returns the act that a form names.
+func orphanAct(q *request) string {
+	if then := q.r.FormValue("then"); slices.Contains(orphanActs, then) {
+		return then
+	}
+	return orphanActs[0]
+}
+
 // adoptPage confirms that holdd takes an authorization over.
 func (pages *unscheduledPages) adoptPage(q *request) (view, error) {
 	f, ok, err := pages.findOrphan(q)
@@ -94,17 +115,25 @@ func (pages *unscheduledPages) adoptPage(q *request) (view, error) {
 	if f.Reference != "" {
 		name = clean(f.Reference)
 	}
-	return view{title: q.t("orphan.adopt"), tab: "unscheduled", body: el("form", class("card"),
+	act, amount := orphanAct(q), hold.FormatAmount(f.Amount, f.Currency)
+	effect, style := q.t("orphan.effect"), "primary"
+	switch act {
+	case "capture":
+		effect = q.t("effect.capture", amount, name)
+	case "cancel":
+		effect, style = q.t("effect.cancel", amount, name), "primary danger"
+	}
+	return view{title: q.t("orphan." + act), tab: "unscheduled", body: el("form", class("card"),
 		a("method", "post"), a("action", "/console/not-scheduled/"+f.PaymentIntent),
 		a("data-once", ""), el("p", class("lead"), el("b", isolate(name)),
-			text(" "+hold.FormatAmount(f.Amount, f.Currency)+" "), el("small", text(f.PaymentIntent))),
-		el("p", class("effect"), text(q.t("orphan.effect"))),
-		el("p", class("buttons"), el("button", class("primary"), text(q.t("orphan.adopt"))),
+			text(" "+amount+" "), el("small", text(f.PaymentIntent))),
+		el("p", class("effect"), isolate(effect)), hidden("then", act),
+		el("p", class("buttons"), el("button", class(style), text(q.t("orphan."+act))),
 			link("/console/not-scheduled", q.t("act.back"))))}, nil
 }
 
-// doAdopt schedules the hold without a time: it waits for the operator, who
-// captures or releases it on its page.
+// doAdopt schedules the hold without a time: it waits for a request. The
+// operator may have made one already.
 func (pages *unscheduledPages) doAdopt(q *request) (view, error) {
 	f, ok, err := pages.findOrphan(q)
 	if err != nil {
@@ -120,8 +149,26 @@ func (pages *unscheduledPages) doAdopt(q *request) (view, error) {
 		if r.Err != nil {
 			return view{}, r.Err
 		}
+		if err := pages.actOnAdopted(q, &f, r.Hold.Revision); err != nil {
+			return view{}, err
+		}
 	}
-	return view{redirect: holdPath(f.PaymentIntent) + "?done=adopt"}, nil
+	return view{redirect: holdPath(f.PaymentIntent) + "?done=" + orphanAct(q)}, nil
+}
+
+// actOnAdopted requests what the operator has confirmed for the amount that the
+// page named.
+func (pages *unscheduledPages) actOnAdopted(
+	q *request, f *reconcile.Finding, revision uint64,
+) (err error) {
+	switch orphanAct(q) {
+	case "capture":
+		_, _, err = pages.o.Changer.Capture(q.ctx(), f.PaymentIntent,
+			hold.CaptureRequest{Amount: f.Amount}, revision, q.visitor.name)
+	case "cancel":
+		_, _, err = pages.o.Changer.Cancel(q.ctx(), f.PaymentIntent, "", revision, q.visitor.name)
+	}
+	return err
 }
 
 func (pages *unscheduledPages) startReconcile(q *request) (view, error) {

@@ -49,6 +49,8 @@ const (
 	RedisSafe          hold.EventType = "redis.safe"
 	RedisMemoryHigh    hold.EventType = "redis.memory_high" // near maxmemory
 	RedisMemoryNormal  hold.EventType = "redis.memory_normal"
+	RecordsUnreadable  hold.EventType = "records.unreadable" // by a newer holdd, or damaged
+	RecordsReadable    hold.EventType = "records.readable"
 	SinkFailing        hold.EventType = "sink.failing"
 	SinkRecovered      hold.EventType = "sink.recovered"
 	SinkDisabled       hold.EventType = "sink.disabled"     // the receiver answered 410 Gone
@@ -71,6 +73,9 @@ type EventData struct {
 	Cause string    `json:"cause,omitempty"`
 	// of hold.expiring: the time before the deadline
 	Threshold string `json:"threshold,omitempty"`
+	// of hold.requires_action, and of hold.expiring of such a hold: where its
+	// cardholder can go on
+	CardholderLink string `json:"cardholder_link,omitempty"`
 
 	Rejection *RequestRejection `json:"rejection,omitempty"` // of inbox.rejected, metadata.rejected
 	// of reconcile.orphan, authorization.abandoned, authorization.unresolved
@@ -171,7 +176,7 @@ func encodeEvents(
 		if e.Type == hold.EventExpiring {
 			env.Data.Threshold = e.Threshold.String()
 		}
-		env.Data.Detail = e.Detail
+		env.Data.Detail, env.Data.CardholderLink = e.Detail, e.CardholderLink
 		out = append(out, mustMarshalEnvelope(env))
 	}
 	return out

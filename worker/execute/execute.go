@@ -130,8 +130,24 @@ func Backoff(n int, base, limit time.Duration) time.Duration {
 	return min(d, limit)
 }
 
+type progressContextKey struct{}
+
+// WithProgress returns a context whose holder says that its work goes on:
+// progress gets how long it may now wait.
+func WithProgress(ctx context.Context, progress func(time.Duration)) context.Context {
+	return context.WithValue(ctx, progressContextKey{}, progress)
+}
+
+// ReportProgress says that the work of ctx goes on, and may now wait for d.
+func ReportProgress(ctx context.Context, d time.Duration) {
+	if progress, ok := ctx.Value(progressContextKey{}).(func(time.Duration)); ok {
+		progress(d)
+	}
+}
+
 // Sleep waits for d. It returns false if ctx ended first.
 func Sleep(ctx context.Context, d time.Duration) bool {
+	ReportProgress(ctx, d)
 	if d <= 0 {
 		return ctx.Err() == nil
 	}

@@ -92,15 +92,17 @@ func (g *Gateway) sendWithCardholderAction(
 	send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var ch *hold.CardholderAction
+	var advice hold.DeclineAdvice
 	a := g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		pi, err := send(ctx)
 		if err == nil && pi != nil {
 			ch = convertCardholderAction(g.scrubber, pi)
+			advice = adviceOfIntent(g.scrubber, pi)
 		}
 		return pi, err
 	})
 	if a.Kind == hold.AnswerOK {
-		a.Cardholder = ch
+		a.Cardholder, a.Advice = ch, advice
 	}
 	return a
 }

@@ -199,6 +199,7 @@ func (c *Caller) sendThroughBreaker(
 	defer cancel()
 	began := time.Now()
 	a := c.client.Do(bounded, call)
+	execute.ReportProgress(ctx, 0)
 	if ctx.Err() != nil && !isConclusive(a.Kind) {
 		report(errCallerCanceled) // not a failure of Stripe
 		return a, nil

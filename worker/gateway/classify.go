@@ -39,6 +39,9 @@ func classifyFailure(
 			a.Kind = hold.AnswerReplayedError // the same key only repeats it
 		}
 		a.Code = declineOrErrorCode(s, se)
+		if kind == hold.AnswerDeclined {
+			a.Advice = adviceOfError(s, se)
+		}
 		a.Message = s.redactMessage(se.Msg)
 		a.Intent = convertIntent(s, se.PaymentIntent, r.intentID)
 	case t.status == http.StatusTooManyRequests:

@@ -39,6 +39,10 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 		return g.confirmIntent(ctx, c)
 	case hold.OpCreate:
 		return g.createIntent(ctx, c)
+	case hold.OpSetUpCard:
+		return g.createCardSetup(ctx, c)
+	case hold.OpReadCardSetup:
+		return g.readCardSetup(ctx, c)
 	case hold.OpUpdate:
 		return g.updateMetadata(ctx, c)
 	case hold.OpList:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/checkout/session"
 	"github.com/stripe/stripe-go/v76/paymentintent"
 )
 
@@ -65,13 +66,14 @@ type Options struct {
 
 // Gateway sends requests to Stripe. It is safe for concurrent use.
 type Gateway struct {
-	paymentIntents paymentintent.Client
-	timeout        time.Duration
-	livemode       bool
-	address        string          // of the API
-	pool           *http.Transport // nil if Options.Transport was set
-	scrubber       *secretScrubber
-	key            *currentKey
+	paymentIntents   paymentintent.Client
+	checkoutSessions session.Client
+	timeout          time.Duration
+	livemode         bool
+	address          string          // of the API
+	pool             *http.Transport // nil if Options.Transport was set
+	scrubber         *secretScrubber
+	key              *currentKey
 }
 
 // New validates the options and returns a gateway. It sends nothing.
@@ -103,9 +105,9 @@ func New(o Options) (*Gateway, error) {
 		g.pool = newHTTPTransport(cmp.Or(o.Concurrency, DefaultConcurrency) + extraConnections)
 		transport = g.pool
 	}
-	g.paymentIntents = paymentintent.Client{
-		B: newStripeBackend(base, transport, &o, g.key), Key: string(o.APIKey),
-	}
+	backend := newStripeBackend(base, transport, &o, g.key)
+	g.paymentIntents = paymentintent.Client{B: backend, Key: string(o.APIKey)}
+	g.checkoutSessions = session.Client{B: backend, Key: string(o.APIKey)}
 	return g, nil
 }
 

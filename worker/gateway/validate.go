@@ -62,6 +62,8 @@ func validateCall(c *hold.Call) string {
 			return "missing parameters of the confirmation"
 		}
 		return validateMutatingCall(c)
+	case hold.OpSetUpCard, hold.OpReadCardSetup:
+		return validateCardSetupCall(c)
 	case hold.OpUpdate:
 		if len(c.Metadata) == 0 {
 			return "an update needs at least one pair of metadata"

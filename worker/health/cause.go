@@ -62,6 +62,13 @@ const CauseNoAnswer = "Redis does not answer"
 // errPanic is the error of a run that panicked.
 var errPanic = errors.New("panic")
 
+// IsMemoryLimit reports whether Redis refused a write because it has reached
+// maxmemory. It has then written nothing.
+func IsMemoryLimit(err error) bool {
+	var reply redisReply
+	return errors.As(err, &reply) && strings.Contains(reply.Error(), "OOM command not allowed")
+}
+
 // FailPanicked makes the run fail because it panicked.
 func (r *StageRun) FailPanicked() { r.Fail("run", errPanic) }
 

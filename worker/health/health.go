@@ -23,6 +23,13 @@ import (
 // request again.
 var ErrUnavailable = errors.New("temporarily unavailable: send the same again in a moment")
 
+// maxHoldsLogged bounds the holds that a line of the log names.
+const maxHoldsLogged = 10
+
+// ErrMemoryLimit is wrapped by errors of requests that Redis refused because it
+// has reached maxmemory. Nothing was written. It wraps [ErrUnavailable].
+var ErrMemoryLimit = fmt.Errorf("the memory of Redis is full: %w", ErrUnavailable)
+
 // logInterval limits how often an error is logged that every poll finds again.
 const logInterval = time.Minute
 
@@ -50,8 +57,11 @@ func (r *RedisHealthReporter) ReportError(ctx context.Context, operation string,
 	}
 	rejected := redisRejection(err)
 	if rejected == "" && errors.Is(err, hold.ErrUnreadableRecord) {
+		ids := hold.UnreadableHolds(err)
 		r.logOncePerMinute("unreadable",
-			"unreadable records in Redis; other holds are not affected", operation, err)
+			"unreadable records in Redis; other holds are not affected", operation,
+			zap.Strings("holds", ids[:min(len(ids), maxHoldsLogged)]),
+			zap.Int("count", len(ids)), zap.NamedError("error", hold.ErrUnreadableRecord))
 		return
 	}
 	if run, ok := ctx.Value(stageRunContextKey{}).(*StageRun); ok {
@@ -59,16 +69,19 @@ func (r *RedisHealthReporter) ReportError(ctx context.Context, operation string,
 	}
 	if rejected != "" {
 		r.logOncePerMinute(operation, "Redis rejects an operation: "+HintForCause(rejected),
-			operation, err)
+			operation, zap.Error(err))
 		return
 	}
 	if r.unavailable.CompareAndSwap(false, true) {
 		r.loggedAt.Delete("unavailable") // a new outage
 	}
-	r.logOncePerMinute("unavailable", "Redis unavailable: claims paused", operation, err)
+	r.logOncePerMinute("unavailable", "Redis unavailable: claims paused", operation,
+		zap.Error(err))
 }
 
-func (r *RedisHealthReporter) logOncePerMinute(subject, message, operation string, err error) {
+func (r *RedisHealthReporter) logOncePerMinute(
+	subject, message, operation string, fields ...zap.Field,
+) {
 	now := time.Now()
 	last, found := r.loggedAt.LoadOrStore(subject, now)
 	if found {
@@ -77,7 +90,7 @@ func (r *RedisHealthReporter) logOncePerMinute(subject, message, operation strin
 			return
 		}
 	}
-	r.log.Error(message, zap.String("operation", operation), zap.Error(err))
+	r.log.Error(message, append(fields, zap.String("operation", operation))...)
 }
 
 // ReportSuccess records that Redis answered, and logs the end of an outage.
@@ -89,7 +102,8 @@ func (r *RedisHealthReporter) ReportSuccess() {
 
 // ReportUnavailable reports err as [RedisHealthReporter.ReportError] does, and
 // returns an error for an API caller. That wraps [ErrUnavailable] and not err,
-// which may contain addresses.
+// which may contain addresses. If a record is unreadable, the same request cannot
+// succeed later: the error is then a *[hold.Problem].
 func (r *RedisHealthReporter) ReportUnavailable(
 	ctx context.Context, operation string, err error,
 ) error {
@@ -97,6 +111,12 @@ func (r *RedisHealthReporter) ReportUnavailable(
 		r.ReportError(ctx, operation, err)
 		r.log.Debug("request failed: Redis unavailable", zap.String("operation", operation),
 			zap.Error(err))
+	}
+	if ids := hold.UnreadableHolds(err); len(ids) > 0 {
+		return hold.NewUnreadableProblem(ids[0])
+	}
+	if IsMemoryLimit(err) {
+		return fmt.Errorf("%w (%s)", ErrMemoryLimit, operation)
 	}
 	return fmt.Errorf("%w (%s)", ErrUnavailable, operation)
 }

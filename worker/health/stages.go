@@ -28,11 +28,15 @@ type Stage struct {
 	name     string
 	schedule Schedule      // nil: the stage runs when it has work
 	maxQuiet time.Duration // with work under way; 0: no limit
+	// failureTTL is how long failures count without another one; 0: until a
+	// success.
+	failureTTL time.Duration
 
 	mu           sync.Mutex
 	succeededAt  time.Time // or when the worker began
 	quietSince   time.Time // the later of the last success and the begin of the work under way
 	failingSince time.Time // zero: the last run succeeded
+	failedAt     time.Time // the last failure
 	failures     int       // in a row
 	underWay     int
 	operation    string // that failed last
@@ -50,6 +54,22 @@ type StalledStage struct {
 // SetMaxQuiet sets how long work may be under way without a success.
 func (s *Stage) SetMaxQuiet(d time.Duration) { s.maxQuiet = d }
 
+// SetFailureTTL sets how long failures count without another one, for a stage
+// that runs only on request: a replica that gets no requests because
+// it is not ready must become ready again.
+func (s *Stage) SetFailureTTL(d time.Duration) { s.failureTTL = d }
+
+// Progress records that work under way goes on, and may be quiet for d from now
+// on: it waits.
+func (s *Stage) Progress(d time.Duration) {
+	until := time.Now().Add(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until.After(s.quietSince) {
+		s.quietSince = until
+	}
+}
+
 // Succeed records a success.
 func (s *Stage) Succeed() {
 	now := time.Now()
@@ -63,11 +83,16 @@ func (s *Stage) fail(operation string, err error) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failingSince.IsZero() {
-		s.failingSince = now
+	if s.failingSince.IsZero() || s.failuresExpired(now) {
+		s.failingSince, s.failures = now, 0
 	}
 	s.failures++
+	s.failedAt = now
 	s.operation, s.cause = operation, DescribeCause(err)
+}
+
+func (s *Stage) failuresExpired(now time.Time) bool {
+	return s.failureTTL > 0 && now.Sub(s.failedAt) > s.failureTTL
 }
 
 // BeginWork records that a piece of work is under way.
@@ -100,7 +125,7 @@ func (s *Stage) checkStalled(now time.Time) (st StalledStage, ok bool) {
 	defer s.mu.Unlock()
 	st = StalledStage{Name: s.name, Since: s.succeededAt}
 	switch {
-	case !s.failingSince.IsZero() && s.failures >= minFailures:
+	case !s.failingSince.IsZero() && s.failures >= minFailures && !s.failuresExpired(now):
 		st.Since, st.Operation, st.Cause = s.failingSince, s.operation, s.cause
 		return st, now.Sub(s.failingSince) >= StallLimit
 	case s.underWay > 0:
@@ -168,6 +193,13 @@ func (r *RedisHealthReporter) AddStage(name string, schedule Schedule) *Stage {
 	defer r.stages.mu.Unlock()
 	r.stages.list = append(r.stages.list, s)
 	return s
+}
+
+// RemoveStage removes a stage that has ended.
+func (r *RedisHealthReporter) RemoveStage(s *Stage) {
+	r.stages.mu.Lock()
+	defer r.stages.mu.Unlock()
+	r.stages.list = slices.DeleteFunc(r.stages.list, func(other *Stage) bool { return other == s })
 }
 
 // StartStages begins to watch the stages: the worker runs.

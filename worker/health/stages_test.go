@@ -126,6 +126,58 @@ func TestStageRegistry_WorkDoesNotEnd(t *testing.T) {
 	})
 }
 
+// Work that reports its progress, or for how long it waits, is no stall until it
+// is quiet.
+func TestStageRegistry_Progress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := health.NewRedisHealthReporter(zap.NewNop())
+		s := r.AddStage("reconcile", everyHour)
+		s.SetMaxQuiet(40 * time.Second)
+		r.StartStages()
+		s.BeginWork()
+		for range 10 {
+			time.Sleep(30 * time.Second)
+			s.Progress(0)
+		}
+		s.Progress(5 * time.Minute)
+		s.Progress(0) // of another call of the same work
+		time.Sleep(5*time.Minute + 40*time.Second)
+		if got := r.StalledStages(); len(got) != 0 {
+			t.Errorf("it goes on: %+v", got)
+		}
+		time.Sleep(time.Second)
+		if got := r.StalledStages(); len(got) != 1 || got[0].Cause != "work under way does not end" {
+			t.Errorf("it hangs: %+v", got)
+		}
+	})
+}
+
+// Without further requests, old failures of the API do not count.
+func TestStageRegistry_FailureTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := health.NewRedisHealthReporter(zap.NewNop())
+		s := r.AddStage("api", nil)
+		s.SetFailureTTL(2 * time.Minute)
+		r.StartStages()
+		rejected := redisReply("NOPERM")
+		runStage(t, r, s, rejected)
+		time.Sleep(health.StallLimit)
+		runStage(t, r, s, rejected)
+		if got := r.StalledStages(); len(got) != 1 || got[0].Name != "api" {
+			t.Errorf("requests fail: %+v", got)
+		}
+		time.Sleep(2*time.Minute + time.Second)
+		if got := r.StalledStages(); len(got) != 0 {
+			t.Errorf("no requests come: %+v", got)
+		}
+		runStage(t, r, s, rejected)
+		runStage(t, r, s, rejected)
+		if got := r.StalledStages(); len(got) != 0 {
+			t.Errorf("two requests failed just now: %+v", got)
+		}
+	})
+}
+
 // Of several parts with one name, each can stall, and the name appears once.
 func TestStageRegistry_SameName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -120,6 +120,8 @@ type Answer struct {
 	// Retransmitted says that the request was sent more than once, so an
 	// earlier try may have had its effect.
 	Retransmitted bool
+	Advice        DeclineAdvice     // of a decline, or of the last one of an intent that was read
+	CardSetup     *CardSetup        // of a Checkout Session
 	Page          *IntentPage       // of a list
 	Cardholder    *CardholderAction // of an authorization, a confirmation or a read
 }
@@ -133,6 +135,33 @@ const (
 	LimitOfAccount                        // of all endpoints together
 	LimitOfObject                         // of one PaymentIntent; other requests are not affected
 )
+
+// DeclineAdvice says what to do after a decline. Codes that are not known are
+// kept.
+type DeclineAdvice struct {
+	Code        string // Stripe's advice_code
+	NetworkCode string // network_advice_code, such as Mastercard's merchant advice code
+}
+
+// CardSetup is a Checkout Session in which a cardholder gives a card to be saved
+// for a customer.
+type CardSetup struct {
+	ID            string
+	URL           Secret // of the page at Stripe; empty once it is complete or expired
+	Status        string // open, complete or expired
+	Customer      string
+	PaymentMethod string // the card, once it is saved
+	Metadata      map[string]string
+}
+
+// CardSetupParams have the parameters of a request that creates a Checkout
+// Session, or the Session that is read.
+type CardSetupParams struct {
+	Session              string
+	Customer             string
+	ReturnURL, CancelURL string // where Stripe returns the cardholder
+	Metadata             map[string]string
+}
 
 // IntentPage is one page of a list, newest first.
 type IntentPage struct {
@@ -179,6 +208,7 @@ type Call struct {
 	Key           string            // idempotency key; empty for a read
 	Metadata      map[string]string // of an update: pairs to set; an empty value removes one
 	Authorize     *AuthorizeParams  // of an authorization or confirmation
+	CardSetup     *CardSetupParams  // of a Checkout Session
 	After         string            // of a list: the last PaymentIntent of the page before
 	Limit         int               // of a list
 	Customer      string            // of a list: only this customer's intents

@@ -179,6 +179,9 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 // system otherwise. confirmed is the capture that this answer belongs to, nil
 // if there is none: that capture took exactly what it named.
 func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time) Decision {
+	if isReleasedFirst(&h, in) {
+		return Decision{Hold: h, Unchanged: true}
+	}
 	if isRenewalOpen(&h) {
 		return deferSettlement(h, now)
 	}
@@ -194,6 +197,9 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 		state, event = Canceled, EventCanceled
 		if !ours || h.NextOp != OpCancel {
 			cause = CauseElsewhere
+		}
+		if h.Renewal != nil && h.Renewal.Unprotected {
+			cause = CauseUnprotected
 		}
 		h.CancellationReason = cmp.Or(in.CancellationReason, wanted)
 	}

@@ -51,6 +51,9 @@ type Event struct {
 	Threshold time.Duration
 	// Detail of hold.increment_failed is the bank's code, or a text.
 	Detail string
+	// CardholderLink leads the cardholder to the page on which the renewal goes
+	// on. The committer adds it.
+	CardholderLink string
 }
 
 // Decision is what follows from something that happened to a hold. It takes

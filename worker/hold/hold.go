@@ -64,20 +64,24 @@ const (
 	// intent that must not hold money beside the hold's own.
 	OpRenew
 	OpRelease
+	// Of a Checkout Session in which the cardholder gives another card.
+	OpSetUpCard     // create one
+	OpReadCardSetup // retrieve it
 )
 
 var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update",
-	"confirm", "list", "check", "increment", "create", "renew", "release"}
+	"confirm", "list", "check", "increment", "create", "renew", "release",
+	"set_up_card", "read_card_setup"}
 
 // RateLimitBucket returns the operation whose rate limit the request counts
 // against.
 func (o Op) RateLimitBucket() Op {
 	switch o {
-	case OpConfirm, OpCreate, OpRenew:
+	case OpConfirm, OpCreate, OpRenew, OpSetUpCard:
 		return OpAuthorize
 	case OpRelease:
 		return OpCancel
-	case OpList, OpCheck:
+	case OpList, OpCheck, OpReadCardSetup:
 		return OpRead
 	}
 	return o
@@ -153,6 +157,9 @@ const (
 	CauseDeclined       // the bank declined the renewal
 	CauseRequiresAction // the bank requires the cardholder
 	CauseRenewalLimit   // max_renewals is reached
+	// The record was unreadable, and the terms are not known for sure
+	CauseRecordUnreadable
+	CauseUnprotected // a renewal released the old authorization first
 )
 
 var causeNames = [...]string{
@@ -161,7 +168,7 @@ var causeNames = [...]string{
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 	"inside_margin", "no_outcome", "fee_too_large",
 	"contradiction", "unavailable", "too_late", "superseded", "not_renewable", "declined",
-	"requires_action", "renewal_limit",
+	"requires_action", "renewal_limit", "record_unreadable", "unprotected",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }
@@ -245,6 +252,8 @@ type Hold struct {
 	// PreviousState is the state of a claimed hold before its claim. The hold
 	// returns to it if nothing was sent.
 	PreviousState State
+
+	Unknown UnknownFields // of a later release
 }
 
 // StateAt returns the state to show: a scheduled hold whose time has come is
@@ -297,6 +306,7 @@ type HistoryEntry struct {
 	Answer    AnswerKind // of an attempt
 	Cause     Cause
 	Note      string // at most MaxNoteBytes
+	Unknown   UnknownFields
 }
 
 // appendHistory adds an entry. Beyond MaxHistory it drops the oldest but the

@@ -65,17 +65,11 @@ func maxAuthorizedAmount(h *Hold) int64 {
 	return cmp.Or(h.Renewal.MaxAmount, authorizedTotal(h))
 }
 
-// replaceForIncrement decides an increment of a hold whose charge has no
-// incremental authorization: a new authorization of the higher amount would
-// have to replace the old one. Errors are *[Problem].
-func replaceForIncrement(h Hold) (Decision, error) {
-	return Decision{}, incrementUnavailableProblem(&h)
-}
-
 func incrementUnavailableProblem(h *Hold) *Problem {
 	return newProblem(IncrementUnavailable, "", "the authorization of hold %s cannot be raised: "+
 		"its charge says that incremental authorization is unavailable; request it "+
-		"(request_incremental_authorization) when the hold is placed", h.ID)
+		"(request_incremental_authorization) when the hold is placed, or schedule it with "+
+		"renewal.max_amount and a saved card", h.ID)
 }
 
 // RequestIncrement asks the bank for a higher authorized amount now. The hold
@@ -88,7 +82,7 @@ func (h Hold) RequestIncrement(
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
-	if h.NextOp == OpIncrement && h.Increment.Amount == req.Amount {
+	if isIncrementPendingTo(&h, req.Amount) {
 		return Decision{Hold: h, Unchanged: true}, nil // requested before
 	}
 	if err := checkIncrementTime(&h, now); err != nil {
@@ -104,15 +98,9 @@ func (h Hold) RequestIncrement(
 		return Decision{}, newProblem(IncrementUnavailable, "",
 			"a part of hold %s is captured: the rest cannot be raised", h.ID)
 	case h.Features&FeaturesKnown != 0 && h.Features&FeatureIncremental == 0:
-		return replaceForIncrement(h)
+		return replaceForIncrement(h, req, by, now, r)
 	}
-	until := minTime(now.Add(incrementTimeLimit), h.ExpiresAt)
-	for _, at := range []time.Time{h.ActionTime(), expiryPolicyTime(&h, r)} {
-		if at.After(now) && (h.State != Paused || !at.Equal(h.ActionTime())) {
-			until = minTime(until, at)
-		}
-	}
-	h.Increment = Increment{Amount: req.Amount, Until: until.UTC().Truncate(time.Millisecond),
+	h.Increment = Increment{Amount: req.Amount, Until: incrementUntil(&h, now, r),
 		Paused: h.State == Paused}
 	if h.State == Paused {
 		h.Increment.PauseCause = h.Reason
@@ -120,6 +108,18 @@ func (h Hold) RequestIncrement(
 	d := scheduleOpNow(h, OpIncrement, by, now)
 	d.Hold.History[len(d.Hold.History)-1].Note = incrementNote(&h, req)
 	return d, nil
+}
+
+// incrementUntil returns until when an increment that is requested now is tried:
+// it delays neither the hold's own time nor on_expiry.
+func incrementUntil(h *Hold, now time.Time, r DecisionRules) time.Time {
+	until := minTime(now.Add(incrementTimeLimit), h.ExpiresAt)
+	for _, at := range []time.Time{h.ActionTime(), expiryPolicyTime(h, r)} {
+		if at.After(now) && (h.State != Paused || !at.Equal(h.ActionTime())) {
+			until = minTime(until, at)
+		}
+	}
+	return until.UTC().Truncate(time.Millisecond)
 }
 
 // incrementNote is the note of a request in the history.
@@ -140,7 +140,7 @@ func checkIncrementTime(h *Hold, now time.Time) error {
 	case h.State == Attention:
 		return newProblem(TooLate, "",
 			"hold %s needs attention: capture, cancel or reschedule it first", h.ID)
-	case h.NextOp == OpIncrement:
+	case IsIncrementPending(h):
 		return incrementPendingProblem(h)
 	case isRenewalOpen(h) || h.NextOp == OpRenew || h.NextOp == OpRelease:
 		return newProblem(TooLate, "", "hold %s is being renewed: it can be raised when the new "+
@@ -157,7 +157,7 @@ func checkIncrementTime(h *Hold, now time.Time) error {
 
 func incrementPendingProblem(h *Hold) *Problem {
 	return newProblem(TooLate, "", "an increment of hold %s to %s has no outcome yet: try again "+
-		"in a moment", h.ID, FormatAmount(h.Increment.Amount, h.Currency))
+		"in a moment", h.ID, FormatAmount(pendingIncrement(h), h.Currency))
 }
 
 // checkIncrementRequest checks amount and reason.
@@ -244,6 +244,14 @@ func applyIncrementRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, o
 	old := h
 	updateFromHeldIntent(&h, in, now)
 	forgetRequests(&h)
+	if pending := h.Increment; outcome.Cause == CauseUnavailable && canReplace(&h, now) == nil &&
+		now.Before(pending.Until) && pending.Amount <= maxAuthorizedAmount(&h) {
+		restoreOwnTerms(&h, now)
+		d = startReplacement(h, pending.Amount, pending.Until)
+		// The claim ends: its next call would be the hold's own operation.
+		d.Again, d.NewDeadline = false, !h.ExpiresAt.Equal(old.ExpiresAt)
+		return d, true
+	}
 	d = failIncrement(h, outcome, now)
 	d.NewDeadline = !h.ExpiresAt.Equal(old.ExpiresAt)
 	return d, true
@@ -336,7 +344,7 @@ func IncrementOutcome(h *Hold, amount int64, requested time.Time) (pending bool,
 		}
 	}
 	switch {
-	case h.NextOp == OpIncrement:
+	case IsIncrementPending(h):
 		return true, nil
 	case h.State.Final():
 		return false, alreadySettledProblem(h)

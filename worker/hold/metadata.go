@@ -84,7 +84,8 @@ func RequestFromMetadata(
 
 // isIdentityKey reports whether a key says what the intent is, and is no term.
 func isIdentityKey(k string) bool {
-	return k == MetaAuthorization || k == MetaHold || k == MetaGeneration || k == MetaReplaces
+	return k == MetaAuthorization || k == MetaHold || k == MetaGeneration || k == MetaReplaces ||
+		k == MetaIntent
 }
 
 func parseMetadataAmount(key, s string) (int64, error) {
@@ -153,6 +154,9 @@ func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bo
 	want, err := termsAsMetadata(h)
 	if err != nil {
 		return nil, false
+	}
+	if h.PaymentIntent != h.ID && in[MetaIntent] != h.PaymentIntent {
+		want[MetaIntent] = h.PaymentIntent
 	}
 	pairs = map[string]string{}
 	total := len(want)

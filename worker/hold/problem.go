@@ -46,6 +46,10 @@ const (
 	IncrementUnavailable ProblemCode = "increment_unavailable"
 	Declined             ProblemCode = "declined"
 	NotRenewable         ProblemCode = "not_renewable"
+	RecordUnreadable     ProblemCode = "record_unreadable"
+	RecordReadable       ProblemCode = "record_readable"
+	RecordOfLaterRelease ProblemCode = "record_of_later_release"
+	NoActionRequired     ProblemCode = "no_action_required"
 
 	InvalidField           ProblemCode = "invalid_field"
 	InvalidIdempotencyKey  ProblemCode = "invalid_idempotency_key"

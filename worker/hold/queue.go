@@ -1,14 +1,6 @@
 package hold
 
-import (
-	"errors"
-	"time"
-)
-
-// ErrUnreadableRecord is wrapped by the store's errors about records that it
-// cannot read. The store still returns the other records.
-var ErrUnreadableRecord = errors.New(
-	"unreadable record: written by another program or by a newer holdd")
+import "time"
 
 // HoldWrite is one hold's change. The store writes all of it or nothing.
 type HoldWrite struct {
@@ -82,7 +74,8 @@ type PromoteResult struct {
 	Now           time.Time       // Redis' time
 	PromotedHolds int             // holds that became ready
 	ExpiredLeases int             // leases that ended without a report
-	NextDueAt     time.Time       // when the next hold is due, zero if none is scheduled
+	NextDueAt     time.Time       // of the next scheduled hold, zero if there is none
+	NextLeaseEnd  time.Time       // when the next lease ends, zero if no hold is leased
 	More          bool            // the limit was reached and more holds are due
 	Lanes         []RateLimitLane // nearest deadline first
 	MoreLanes     bool            // other lanes may have ready holds, beside these and the skipped ones

@@ -1,6 +1,9 @@
 package hold
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // RenewalTerms say how long the amount must stay held, beyond the end of the
 // authorization that holds it now.
@@ -11,6 +14,9 @@ type RenewalTerms struct {
 	MaxAmount   int64
 	MaxRenewals uint32
 	OnFailure   ExpiryPolicy // takes the place of on_expiry if the hold cannot be renewed
+	// ReleaseFirst allows the old authorization to be released before the new
+	// one holds the money, if the card lacks funds for both.
+	ReleaseFirst bool
 }
 
 // DefaultMaxRenewals applies to a request that names no max_renewals.
@@ -30,10 +36,11 @@ const (
 	// The renewal has ended, and whether its intent was created is unknown: it
 	// must be found to be released.
 	RenewalFind
+	RenewalReleaseFirst // release the old intent before the new one is confirmed
 )
 
 var renewalStepNames = [...]string{"", "idle", "create", "confirm", "requires_action", "failed",
-	"find"}
+	"find", "release_first"}
 
 func (s RenewalStep) String() string { return enumName(renewalStepNames[:], int(s)) }
 
@@ -62,8 +69,30 @@ type Renewal struct {
 	RetryAt      time.Time           // of the next step
 	Problem      Cause               // why the step failed or requires action
 	DeclineCode  string              // of the last decline
-	// Declines are the times of the last declines. Card networks limit them.
-	Declines []time.Time
+	Advice       DeclineAdvice       // of the last decline
+	// IncrementTo is the total that the renewal under way is to reach, 0 if it
+	// does not raise the amount. From IncrementUntil on it is given up.
+	IncrementTo    int64
+	IncrementUntil time.Time
+	// incrementFailed is the event of an increment that failed since the hold
+	// was last written.
+	incrementFailed *Event
+	// Declines are the times of the last declines of the card with the id
+	// DeclinedCard, over all its renewals. Card networks limit them.
+	Declines     []time.Time
+	DeclinedCard string
+	// NeverAgain is the decline code after which the card with this id must not
+	// be tried again, empty for none.
+	NeverAgain string
+
+	// Unprotected says that the old intent is released and the new one does not
+	// hold the money yet.
+	Unprotected bool
+	// ReturnURL is where the bank returns the cardholder. It is set while the
+	// intent is confirmed with the cardholder present.
+	ReturnURL  string
+	CardSetup  string // Checkout Session in which the cardholder gives another card
+	CardSetups uint32 // how many were requested
 
 	// Releasing is the intent that must be canceled: the old one after the new
 	// one took its place, or the new one of a renewal that ended.
@@ -74,6 +103,8 @@ type Renewal struct {
 	ReleaseRead    bool // the intent must be read before it is canceled again
 	Exchanged      bool // Releasing was exchanged with the intent that was captured elsewhere
 	OwnEnded       bool // the hold's own intent has ended: only the release is left
+
+	Unknown UnknownFields // of a later release
 }
 
 const (
@@ -158,6 +189,9 @@ func abandonRenewal(h *Hold, now time.Time) {
 	if h.Renewal == nil || h.Renewal.Step == RenewalFind {
 		return
 	}
+	if isReplacing(h) {
+		endReplacement(h, HistoryEntry{Cause: CauseSuperseded}, now)
+	}
 	r := editRenewal(h)
 	switch {
 	case r.Intent != "":
@@ -172,6 +206,7 @@ func abandonRenewal(h *Hold, now time.Time) {
 	}
 	r.RetryAt = now
 	clearStepKey(r)
+	clearCardholder(r)
 }
 
 // releaseIntent makes an intent the one to be canceled.
@@ -190,6 +225,10 @@ func clearStepKey(r *Renewal) {
 func beginRenewalClaim(h *Hold, since time.Time, takenOver bool) {
 	if h.Renewal == nil {
 		return
+	}
+	if cause := replacementOverdue(h, since); cause != 0 {
+		endReplacement(h, HistoryEntry{Cause: cause}, since)
+		abandonRenewal(h, since)
 	}
 	switch h.NextOp {
 	case OpRenew, OpRelease:
@@ -216,10 +255,12 @@ func beginRenewalClaim(h *Hold, since time.Time, takenOver bool) {
 // has everything that its request sends.
 func startRenewal(h *Hold) {
 	r := editRenewal(h)
-	r.Step, r.Generation, r.Amount = RenewalCreate, r.Generation+1, h.Amount
+	r.Step, r.Generation = RenewalCreate, r.Generation+1
+	r.Amount = cmp.Or(r.IncrementTo, h.Amount)
 	r.Confirmation, r.Metadata = 0, renewalMetadata(h, r.Generation)
-	r.Problem, r.DeclineCode = 0, ""
+	r.Problem, r.DeclineCode, r.Advice = 0, "", DeclineAdvice{}
 	clearStepKey(r)
+	clearCardholder(r)
 }
 
 // isRenewalDue reports whether the hold's renewal is to begin.

@@ -1,9 +1,6 @@
 package hold
 
-import (
-	"strconv"
-	"time"
-)
+import "time"
 
 // applyRenewalAnswer decides what the answer to a call of the renewal means.
 // Every step ends its claim, so that the next step is in the record before its
@@ -12,13 +9,17 @@ import (
 func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	before := h
 	r := editRenewal(&h)
-	if call.Op != OpRead && call.Op != OpList {
+	if call.Op != OpRead && call.Op != OpList && call.Op != OpReadCardSetup {
 		recordRenewalAttempt(&h, r, call, a, now)
 	}
 	var d Decision
 	switch {
 	case call.PaymentIntent == r.Releasing && r.Releasing != "":
 		d = applyReleaseAnswer(h, call, a, now)
+	case r.Step == RenewalReleaseFirst && call.PaymentIntent == h.PaymentIntent:
+		d = applyReleaseFirstAnswer(h, call, a, now)
+	case call.Op == OpReadCardSetup:
+		d = applyCardSetupAnswer(h, a, now)
 	case call.Op == OpCreate:
 		d = applyCreationAnswer(h, a, now)
 	case call.Op == OpList:
@@ -40,6 +41,9 @@ func recordRenewalAttempt(h *Hold, r *Renewal, call Call, a Answer, now time.Tim
 	usage, op := &r.Sent, call.Op
 	if call.PaymentIntent == r.Releasing && r.Releasing != "" {
 		usage, op = &r.Released, OpRelease
+	}
+	if r.Step == RenewalReleaseFirst {
+		op = OpRelease
 	}
 	if a.Kind != AnswerUnreachable {
 		usage.Count++
@@ -105,6 +109,9 @@ func endRenewalClaim(h Hold, now time.Time) Decision {
 // failRenewal ends the renewal because the hold cannot be renewed. Its intent is
 // released, and on_failure follows at the expiry margin.
 func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
+	if isReplacing(&h) {
+		return failReplacement(h, HistoryEntry{Cause: cause, Note: note}, now)
+	}
 	abandonRenewal(&h, now)
 	r := editRenewal(&h)
 	r.Step, r.Problem = RenewalFailed, cause
@@ -135,8 +142,8 @@ func applyReadBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 		return failRenewal(h, cause, note, now)
 	}
 	updateFromHeldIntent(&h, a.Intent, now)
-	cause, _ := cannotRenew(&h)
-	if cause == 0 && isRenewalDue(&h, now) {
+	cause, _ := cannotRenew(&h, now)
+	if _, ok := mayTryCard(h.Renewal, now); ok && cause == 0 && isRenewalDue(&h, now) {
 		startRenewal(&h)
 	}
 	d := stepDone(h, now)
@@ -154,7 +161,7 @@ func checkRenewable(in *PaymentIntent) (Cause, string) {
 	case in.SharesFunds:
 		return CauseNotRenewable, "the payment names another account, a fee or a transfer group, " +
 			"which a new authorization would not have"
-	case !in.Reusable && in.Metadata[MetaHold] == "":
+	case !in.Reusable && OwnerOfIntent(in) == in.ID:
 		return CauseNotRenewable, "the card was not saved for later: authorize it with " +
 			"setup_future_usage=off_session"
 	}
@@ -178,6 +185,14 @@ func applyCreationAnswer(h Hold, a Answer, now time.Time) Decision {
 	case a.Kind == AnswerUnknown, a.Kind == AnswerOK, a.Kind == AnswerKeyInUse:
 		r.Sent.Unknown = true
 		return retryRenewal(h, now, time.Second, time.Minute)
+	}
+	if a.Kind == AnswerIdempotencyError && r.Sent.Count == 1 && !r.Sent.Unknown &&
+		r.Step == RenewalCreate {
+		// Its first use by this record: one that Redis lost used the key with
+		// other terms. That intent is not confirmed and holds no money.
+		clearStepKey(r)
+		r.Step = RenewalIdle // the next generation has another key
+		return retryRenewal(h, now, 5*time.Second, maxBackoff)
 	}
 	// Stripe refuses the request. Had this key created the intent before, Stripe
 	// would have replayed that.
@@ -228,8 +243,7 @@ func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
 	more := a.Page.More
 	for i := range a.Page.Intents {
 		in := &a.Page.Intents[i]
-		if in.Metadata[MetaHold] == h.ID &&
-			in.Metadata[MetaGeneration] == strconv.FormatUint(uint64(r.Generation), 10) {
+		if isCreatedIntent(&h, in) {
 			return adoptNewIntent(h, in, now)
 		}
 		more = more && !in.Created.Before(oldest)
@@ -252,6 +266,16 @@ func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
 	return retryRenewal(h, now, 5*time.Second, maxBackoff)
 }
 
+// isCreatedIntent reports whether an intent is the one that the renewal has
+// created and whose id it does not know. Nothing has confirmed it yet: one that
+// holds money has copied metadata.
+func isCreatedIntent(h *Hold, in *PaymentIntent) bool {
+	r := h.Renewal
+	return OwnerOfIntent(in) == h.ID && intentGeneration(in) == r.Generation &&
+		in.Status != StatusRequiresCapture && in.Status != StatusSucceeded &&
+		in.Amount == r.Amount && in.Currency == h.Currency
+}
+
 // applyConfirmAnswer decides by the answer to the confirmation of the new
 // intent, or to a read of it.
 func applyConfirmAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
@@ -263,7 +287,7 @@ func applyConfirmAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 			a.Intent.Status != StatusRequiresConfirmation:
 		return applyNewIntent(h, call, a, now)
 	case a.Kind == AnswerDeclined && call.Op == OpConfirm:
-		return applyRenewalDecline(h, a.Code, a.historyNote(), now)
+		return applyRenewalDecline(h, decline{a.Code, a.historyNote(), a.Advice}, now)
 	case passing:
 		return retryRenewal(h, now, base, limit)
 	case call.Op == OpRead, a.Kind == AnswerUnknown, a.Kind == AnswerOK,
@@ -285,9 +309,9 @@ func applyConfirmAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 // applyNewIntent decides by the state of the new intent.
 func applyNewIntent(h Hold, call Call, a Answer, now time.Time) Decision {
 	r, in := h.Renewal, a.Intent
-	code := ""
+	last := decline{advice: a.Advice}
 	if a.Cardholder != nil {
-		code = a.Cardholder.FailureCode
+		last.code, last.note = a.Cardholder.FailureCode, a.Cardholder.FailureCode
 	}
 	switch in.Status {
 	case StatusRequiresCapture, StatusSucceeded:
@@ -297,7 +321,7 @@ func applyNewIntent(h Hold, call Call, a Answer, now time.Time) Decision {
 		}
 		return swapIntents(h, in, now)
 	case StatusRequiresAction:
-		return awaitCardholder(h, "authentication_required", now)
+		return awaitCardholder(h, decline{code: codeAuthenticationRequired}, now)
 	case StatusCanceled:
 		r.Intent = ""
 		return failRenewal(h, CauseElsewhere, "the new intent was canceled by another system", now)
@@ -305,110 +329,27 @@ func applyNewIntent(h Hold, call Call, a Answer, now time.Time) Decision {
 		r.ReadFirst = true
 		return retryRenewal(h, now, 5*time.Second, maxBackoff)
 	}
-	return applyUnconfirmedIntent(h, call, code, now)
-}
-
-// maxConfirmations bounds the keys with which one intent is confirmed.
-const maxConfirmations = 20
-
-// applyUnconfirmedIntent decides by a new intent that holds no money yet. code
-// is the reason why its last confirmation failed.
-func applyUnconfirmedIntent(h Hold, call Call, code string, now time.Time) Decision {
-	r := h.Renewal
-	sent := r.Sent.Count > 0 || r.Sent.Unknown
-	wait := lastHistoryEntry(&h, HistoryAttempt).At.Add(lateEffectWindow)
-	switch {
-	case h.NextOp == OpRead, r.Step == RenewalRequiresAction:
-		return leaveUnconfirmed(h, now)
-	case call.Op == OpConfirm:
-		r.ReadFirst, r.Sent.Unknown = true, true
-		return retryRenewal(h, now, 5*time.Second, maxBackoff)
-	case r.Sent.Unknown && now.Before(wait):
-		r.ReadFirst = true
-		return pauseRenewal(h, wait, now) // the lost request may still take effect
-	case sent && code != "":
-		return applyRenewalDecline(h, code, code, now)
-	case r.Confirmation >= maxConfirmations:
-		return failRenewal(h, CauseNoOutcome, "confirmed "+
-			strconv.FormatUint(uint64(r.Confirmation), 10)+" times without an outcome", now)
-	}
-	if sent {
-		r.Confirmation++ // one intent is authorized once, whatever the key
-	}
-	clearStepKey(r)
-	return stepDone(h, now)
-}
-
-// leaveUnconfirmed goes on after a read of a new intent that holds no money: it
-// is released if the hold is about to end, or read again later.
-func leaveUnconfirmed(h Hold, now time.Time) Decision {
-	if h.NextOp == OpRead {
-		abandonRenewal(&h, now)
-		return continueOwnOp(h, now)
-	}
-	h.Retries, h.Calls = 0, 0
-	return pauseRenewal(h, now.Add(renewalPollEvery), now)
-}
-
-// applyRenewalDecline decides by a decline: try again later, ask for the
-// cardholder, or give up.
-func applyRenewalDecline(h Hold, code, note string, now time.Time) Decision {
-	r := h.Renewal
-	r.DeclineCode = code
-	recordDeclineTime(r, now)
-	if h.NextOp == OpRead {
-		return leaveUnconfirmed(h, now)
-	}
-	switch classifyDecline(code) {
-	case declineCardholder:
-		return awaitCardholder(h, code, now)
-	case declineNever:
-		return failRenewal(h, CauseDeclined, note, now)
-	}
-	at, ok := retryAfterDecline(r, h.ExpiresAt, now)
-	if !ok {
-		return failRenewal(h, CauseDeclined, note, now)
-	}
-	r.Confirmation++
-	clearStepKey(r)
-	h.Retries, h.Calls = 0, 0
-	d := pauseRenewal(h, at, now)
-	d.addEvent(EventRetrying, CauseDeclined)
-	return d
-}
-
-// awaitCardholder waits for the cardholder, who can confirm the new intent.
-func awaitCardholder(h Hold, code string, now time.Time) Decision {
-	r := h.Renewal
-	if h.NextOp == OpRead {
-		return leaveUnconfirmed(h, now)
-	}
-	asked := r.Step == RenewalRequiresAction
-	r.Step, r.Problem, r.DeclineCode = RenewalRequiresAction, CauseRequiresAction, code
-	clearStepKey(r)
-	h.Retries, h.Calls = 0, 0
-	if asked {
-		return pauseRenewal(h, now.Add(renewalPollEvery), now)
-	}
-	h.Revision++
-	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Op: OpRenew,
-		Cause: CauseRequiresAction, Note: code})
-	d := pauseRenewal(h, now.Add(renewalPollEvery), now)
-	d.NewDeadline = true
-	d.addEvent(EventRequiresAction, CauseRequiresAction)
-	return d
+	return applyUnconfirmedIntent(h, call, last, now)
 }
 
 // swapIntents makes the new intent the one that holds the money, and the old one
 // the one to release. The old one is canceled only once this is written.
 func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
-	r, old := h.Renewal, h.PaymentIntent
+	r, old, held, raises := h.Renewal, h.PaymentIntent, h.Amount, isReplacing(&h)
 	h.PaymentIntent = in.ID
-	releaseIntent(r, old, now)
+	if r.Unprotected {
+		r.Unprotected = false // the old one is released
+	} else {
+		releaseIntent(r, old, now)
+	}
 	r.Exchanged, r.OwnEnded = false, false
-	r.Intent, r.Step, r.Problem, r.DeclineCode, r.Metadata = "", RenewalIdle, 0, "", nil
-	r.Completed++
+	r.Intent, r.Step, r.Problem, r.Metadata = "", RenewalIdle, 0, nil
+	r.DeclineCode, r.Advice = "", DeclineAdvice{}
+	if !raises { // an increment does not count for max_renewals
+		r.Completed++
+	}
 	clearStepKey(r)
+	clearCardholder(r)
 	// The keys of the hold's own requests name the intent: none was used yet.
 	h.Sent, h.ReadFirst = IdempotencyKeyUsage{}, false
 	h.Mirrored, h.Unmirrorable = false, false
@@ -419,6 +360,9 @@ func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 		updateFromHeldIntent(&h, in, now)
 	}
 	r.AuthorizedAt = in.Created
+	if raises {
+		completeReplacement(&h, held, now)
+	}
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "holdd", Op: OpRenew,
 		Note: old + " is replaced by " + in.ID + " until " + h.ExpiresAt.Format(time.RFC3339)})
@@ -432,5 +376,8 @@ func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 	}
 	d := Decision{Hold: h, NewDeadline: true, NewTerms: true}
 	d.addEvent(EventRenewed, 0)
+	if raises {
+		d.addEvent(EventIncremented, CauseTrigger)
+	}
 	return d
 }

@@ -5,34 +5,19 @@ import (
 	"time"
 )
 
-// Keys by which the intent of a renewal names its hold, so that an event or a
-// list leads to the hold. They are no terms.
-const (
-	MetaHold       = "holdd_hold"       // id of the hold
-	MetaGeneration = "holdd_generation" // of the renewal
-	MetaReplaces   = "holdd_replaces"   // the intent that held the money before
-)
-
-// OwnerOfIntent returns the id of the hold that an intent belongs to: the one
-// that a renewal wrote into its metadata, otherwise the intent's own id.
-func OwnerOfIntent(in *PaymentIntent) string {
-	if id := in.Metadata[MetaHold]; id != "" && CheckPaymentIntentID(id) == nil {
-		return id
-	}
-	return in.ID
-}
-
 // renewalMetadata returns the metadata of a renewal's intent: the terms, so that
 // a lost schedule is rebuilt from it, and what it replaces.
 func renewalMetadata(h *Hold, generation uint32) map[string]string {
 	pairs, err := termsAsMetadata(h)
-	if err != nil || len(pairs) > stripeMetadataKeys-3 {
+	if err != nil || len(pairs) > stripeMetadataKeys-4 {
 		pairs = map[string]string{} // the mirror reports terms that do not fit
 	}
 	pairs[MetaHold], pairs[MetaReplaces] = h.ID, h.PaymentIntent
-	pairs[MetaGeneration] = strconv.FormatUint(uint64(generation), 10)
+	pairs[MetaGeneration] = formatGeneration(generation)
 	return pairs
 }
+
+func formatGeneration(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
 // renewalSearchPage is how many intents one page of a search has.
 const renewalSearchPage = 100
@@ -63,7 +48,13 @@ func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
 			return renewalReadCall(h, r.Intent), true
 		}
 		return renewalConfirmCall(h), true
+	case RenewalReleaseFirst:
+		return releaseFirstCall(h, now), true
 	case RenewalRequiresAction:
+		if r.CardSetup != "" && !r.ReadFirst {
+			return Call{Op: OpReadCardSetup, Account: h.Account,
+				CardSetup: &CardSetupParams{Session: r.CardSetup}}, true
+		}
 		return renewalReadCall(h, r.Intent), true
 	}
 	return renewalReadCall(h, h.PaymentIntent), true // to learn what a renewal needs
@@ -107,11 +98,13 @@ func createOrSearchCall(h *Hold, now time.Time) Call {
 
 func renewalConfirmCall(h *Hold) Call {
 	r := h.Renewal
+	absent := r.ReturnURL == ""
 	return Call{
 		Op: OpConfirm, PaymentIntent: r.Intent, Account: h.Account,
 		Key: renewalKey(h, "confirm", r.Confirmation),
 		Authorize: &AuthorizeParams{PaymentIntent: r.Intent, Account: h.Account,
-			PaymentMethod: r.PaymentMethod, OffSession: true, ErrorOnRequiresAction: true},
+			PaymentMethod: r.PaymentMethod, OffSession: absent, ErrorOnRequiresAction: absent,
+			ReturnURL: r.ReturnURL},
 	}
 }
 
@@ -144,6 +137,6 @@ func renewalKey(h *Hold, step string, n uint32) string {
 
 // isRenewalCall reports whether a call was one of the renewal's.
 func isRenewalCall(h *Hold, c *Call) bool {
-	return h.Renewal != nil && (h.NextOp == OpRenew || h.NextOp == OpRelease || c.Op == OpCreate || c.Op == OpList ||
-		c.PaymentIntent != h.PaymentIntent)
+	return h.Renewal != nil && (h.NextOp == OpRenew || h.NextOp == OpRelease ||
+		c.Op == OpCreate || c.Op == OpList || c.PaymentIntent != h.PaymentIntent)
 }

@@ -9,16 +9,21 @@ import (
 // comes before the hold's own. It is called before each write of a decision.
 func (d *Decision) PlanRenewal(now time.Time) {
 	h := &d.Hold
+	defer d.publishFailedIncrement()
 	if h.Renewal == nil || h.State.Final() || h.State == Working || hasOwnOpBegun(h, now) {
 		return
 	}
 	if h.NextOp == OpRenew || h.NextOp == OpRelease {
 		restoreOwnOp(h)
 	}
-	if isRenewalOpen(h) && !needsRenewal(h) {
+	if cause := replacementOverdue(h, now); cause != 0 {
+		endReplacement(h, HistoryEntry{Cause: cause}, now)
 		abandonRenewal(h, now)
 	}
-	if cause, note := cannotRenew(h); cause != 0 {
+	if isRenewalOpen(h) && !needsRenewal(h) && !isReplacing(h) {
+		abandonRenewal(h, now)
+	}
+	if cause, note := cannotRenew(h, now); cause != 0 {
 		failed := failRenewal(*h, cause, note, now)
 		d.Events = append(d.Events[:len(d.Events):len(d.Events)], failed.Events...)
 		*h, d.NewDeadline = failed.Hold, true
@@ -58,10 +63,14 @@ func restoreOwnOp(h *Hold) {
 
 // cannotRenew returns why a hold whose renewal is to begin cannot be renewed, 0
 // if it can.
-func cannotRenew(h *Hold) (Cause, string) {
+func cannotRenew(h *Hold, now time.Time) (Cause, string) {
 	r := h.Renewal
 	if !needsRenewal(h) || r.Step != RenewalIdle || r.Releasing != "" || r.AuthorizedAt.IsZero() {
 		return 0, ""
+	}
+	if code, ok := mayTryCard(r, now); !ok && isRenewalDue(h, now) &&
+		(r.NeverAgain != "" || !nextTryAllowed(r, now).Before(h.ExpiresAt)) {
+		return CauseDeclined, "the card must not be tried again: " + code
 	}
 	switch {
 	case r.Completed >= r.MaxRenewals:
@@ -87,14 +96,21 @@ func nextRenewalOp(h *Hold, now time.Time) (Op, time.Time) {
 		at = now
 	}
 	switch {
+	case r.Unprotected && r.Intent == "":
+		// No intent holds the money: a read of the old one settles the hold, once
+		// the new one is released.
+		return OpRead, now
 	case r.Releasing != "":
 		return OpRelease, at
 	case r.Step == RenewalFind:
 		return OpRenew, at
-	case !needsRenewal(h), r.Step == RenewalFailed:
+	case !needsRenewal(h) && !isReplacing(h), r.Step == RenewalFailed:
 		return 0, time.Time{}
 	case r.Step == RenewalIdle && !r.AuthorizedAt.IsZero() && !isRenewalDue(h, now):
 		return 0, time.Time{} // a milestone of the deadline begins it
+	}
+	if _, ok := mayTryCard(r, now); !ok && r.Step == RenewalIdle {
+		at = maxTime(at, nextTryAllowed(r, now))
 	}
 	return OpRenew, at
 }
@@ -120,57 +136,4 @@ func deferSettlement(h Hold, now time.Time) Decision {
 		h.NextOp, h.NextAt = OpRead, now
 	}
 	return Decision{Hold: h, Again: true}
-}
-
-// applyRelatedIntent updates a hold with another intent than the one that holds
-// its money: that of a renewal.
-func applyRelatedIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
-	same := Decision{Hold: h, Unchanged: true}
-	r := h.Renewal
-	if r == nil || OwnerOfIntent(in) != h.ID && in.ID != h.ID {
-		return same
-	}
-	switch {
-	case in.ID == r.Releasing:
-		return same
-	case in.ID == r.Intent:
-		return hastenRenewal(h, now)
-	case in.Status != StatusRequiresCapture:
-		return same
-	}
-	if hasOwnOpBegun(&h, now) || h.State == Working {
-		return same
-	}
-	r = editRenewal(&h)
-	generation, _ := strconv.ParseUint(in.Metadata[MetaGeneration], 10, 32)
-	switch {
-	case uint32(generation) > r.Generation && in.Metadata[MetaReplaces] == h.PaymentIntent &&
-		in.Currency == h.Currency && in.AmountCapturable == h.Amount && !isRenewalOpen(&h):
-		// The schedule was rebuilt from the older of two intents.
-		r.Generation = uint32(generation)
-		d := swapIntents(h, in, now)
-		d.PlanRenewal(now)
-		return d
-	case r.Releasing == "" && r.Intent == "":
-		releaseIntent(r, in.ID, now)
-		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
-			Op: OpRelease, Note: in.ID + " holds money beside " + h.PaymentIntent})
-		d := Decision{Hold: h}
-		d.PlanRenewal(now)
-		return d
-	}
-	return same
-}
-
-// hastenRenewal makes a read of the new intent due at once, because an event or
-// a list says that it changed.
-func hastenRenewal(h Hold, now time.Time) Decision {
-	if h.State == Working || h.Renewal.Step != RenewalRequiresAction ||
-		!h.Renewal.RetryAt.After(now) {
-		return Decision{Hold: h, Unchanged: true}
-	}
-	editRenewal(&h).RetryAt = now
-	d := Decision{Hold: h}
-	d.PlanRenewal(now)
-	return d
 }

@@ -12,7 +12,8 @@ func applyReleaseAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	known := a.Intent != nil && (a.Kind == AnswerOK || a.Kind == AnswerUnexpectedState)
 	base, limit, passing := isPassingAnswer(a.Kind)
 	switch {
-	case known && r.Released.Count == 0 && OwnerOfIntent(a.Intent) != h.ID:
+	case known && r.Released.Count == 0 && (OwnerOfIntent(a.Intent) != h.ID ||
+		r.Customer != "" && a.Intent.Customer != r.Customer):
 		// Metadata named an intent that is not one of this hold.
 		return finishRelease(h, now)
 	case known && a.Intent.Status == StatusCanceled:

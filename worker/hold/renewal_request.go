@@ -9,10 +9,11 @@ import (
 // RenewalRequest asks for a hold that outlasts its authorization. In a change,
 // it replaces the renewal terms.
 type RenewalRequest struct {
-	Until       string `json:"until" doc:"How long the amount must stay held. RFC 3339, or a local time with time_zone. In a change, an empty string ends the renewals" example:"2026-12-24T11:00:00+01:00"`
-	MaxAmount   int64  `json:"max_amount,omitempty" doc:"The most that the cardholder agreed to, in minor units. No renewal authorizes more. Default: the amount of the hold"`
-	MaxRenewals int64  `json:"max_renewals,omitempty" doc:"Default: 12"`
-	OnFailure   string `json:"on_failure,omitempty" doc:"What to do near the deadline with a hold that could not be renewed: alert (default), cancel or capture"`
+	Until        string `json:"until" doc:"How long the amount must stay held. RFC 3339, or a local time with time_zone. In a change, an empty string ends the renewals" example:"2026-12-24T11:00:00+01:00"`
+	MaxAmount    int64  `json:"max_amount,omitempty" doc:"The most that the cardholder agreed to, in minor units. No renewal authorizes more. Default: the amount of the hold"`
+	MaxRenewals  int64  `json:"max_renewals,omitempty" doc:"Default: 12"`
+	OnFailure    string `json:"on_failure,omitempty" doc:"What to do near the deadline with a hold that could not be renewed: alert (default), cancel or capture"`
+	ReleaseFirst bool   `json:"release_first,omitempty" doc:"If the card lacks funds while the old authorization stands, release that one before the new one is confirmed. The amount is not held in between"`
 
 	recovered bool // the terms are those of an intent's metadata, accepted before
 }
@@ -27,7 +28,8 @@ const (
 // the renewals.
 func (q *RenewalRequest) validate(zone string, amount int64, now time.Time) (RenewalTerms, error) {
 	t := RenewalTerms{MaxAmount: q.MaxAmount,
-		MaxRenewals: uint32(cmp.Or(q.MaxRenewals, DefaultMaxRenewals)), OnFailure: PolicyAlert}
+		MaxRenewals: uint32(cmp.Or(q.MaxRenewals, DefaultMaxRenewals)), OnFailure: PolicyAlert,
+		ReleaseFirst: q.ReleaseFirst}
 	var err error
 	if t.Until, err = ParseTime("renewal.until", q.Until, zone); err != nil {
 		return t, err
@@ -104,7 +106,8 @@ func renewalTermsOf(h *Hold) RenewalTerms {
 
 func (t RenewalTerms) equal(other RenewalTerms) bool {
 	return t.Until.Equal(other.Until) && t.MaxAmount == other.MaxAmount &&
-		t.MaxRenewals == other.MaxRenewals && t.OnFailure == other.OnFailure
+		t.MaxRenewals == other.MaxRenewals && t.OnFailure == other.OnFailure &&
+		t.ReleaseFirst == other.ReleaseFirst
 }
 
 // refuseNotRenewable refuses renewal terms for an intent that cannot be renewed.
@@ -140,6 +143,8 @@ const (
 	MetaRenewalMaxAmount   = "holdd_renewal_max_amount"
 	MetaRenewalMaxRenewals = "holdd_renewal_max_renewals"
 	MetaRenewalOnFailure   = "holdd_renewal_on_failure"
+	// MetaRenewalReleaseFirst is true, or absent.
+	MetaRenewalReleaseFirst = "holdd_renewal_release_first"
 )
 
 // readRenewalMetadata reads the renewal terms, nil without any.
@@ -147,7 +152,8 @@ func readRenewalMetadata(m map[string]string) (*RenewalRequest, error) {
 	if m[MetaRenewalUntil] == "" {
 		return nil, nil
 	}
-	q := &RenewalRequest{recovered: true, Until: m[MetaRenewalUntil], OnFailure: m[MetaRenewalOnFailure]}
+	q := &RenewalRequest{recovered: true, Until: m[MetaRenewalUntil],
+		OnFailure: m[MetaRenewalOnFailure], ReleaseFirst: m[MetaRenewalReleaseFirst] == "true"}
 	var err error
 	if q.MaxAmount, err = parseMetadataAmount(MetaRenewalMaxAmount,
 		m[MetaRenewalMaxAmount]); err != nil {
@@ -177,6 +183,9 @@ func writeRenewalMetadata(m map[string]string, t RenewalTerms) {
 	if t.OnFailure != PolicyAlert {
 		m[MetaRenewalOnFailure] = t.OnFailure.String()
 	}
+	if t.ReleaseFirst {
+		m[MetaRenewalReleaseFirst] = "true"
+	}
 }
 
 // RenewalView is a hold's renewal as the API, events and the command line show
@@ -187,7 +196,7 @@ type RenewalView struct {
 	MaxRenewals uint32     `json:"max_renewals,omitempty"`
 	OnFailure   string     `json:"on_failure,omitempty" enum:"alert,cancel,capture"`
 
-	Step          string     `json:"step" enum:"idle,create,confirm,requires_action,failed,find" doc:"What the renewal does next"`
+	Step          string     `json:"step" enum:"idle,create,confirm,requires_action,failed,find,release_first" doc:"What the renewal does next"`
 	Completed     uint32     `json:"completed,omitempty" doc:"How often the hold was renewed"`
 	StartsAt      *time.Time `json:"starts_at,omitempty" doc:"When the next renewal begins"`
 	PaymentIntent string     `json:"payment_intent,omitempty" doc:"The new intent while it does not hold the money yet"`
@@ -195,6 +204,10 @@ type RenewalView struct {
 	Problem       string     `json:"problem,omitempty" doc:"Why the hold cannot be renewed, or why its cardholder is needed"`
 	DeclineCode   string     `json:"decline_code,omitempty" doc:"Of the last decline"`
 	ActBefore     *time.Time `json:"act_before,omitempty" doc:"Until when the cardholder can act"`
+	ActionNeeded  string     `json:"action_needed,omitempty" enum:"authentication,card" doc:"What the cardholder must do: authenticate with the bank, or give another card"`
+
+	ReleaseFirst bool `json:"release_first,omitempty"`
+	Unprotected  bool `json:"unprotected,omitempty" doc:"The old authorization is released, and the new one does not hold the money yet"`
 
 	Releasing       string     `json:"releasing,omitempty" doc:"The intent that is released because another one holds the money"`
 	DoubleHeldSince *time.Time `json:"double_held_since,omitempty" doc:"Since when both may hold money"`
@@ -208,6 +221,7 @@ func newRenewalView(h *Hold) *RenewalView {
 	v := &RenewalView{Until: optionalTime(r.Until), MaxAmount: r.MaxAmount,
 		MaxRenewals: r.MaxRenewals, Step: r.Step.String(), Completed: r.Completed,
 		PaymentIntent: r.Intent, DeclineCode: r.DeclineCode, Releasing: r.Releasing,
+		ReleaseFirst: r.ReleaseFirst, Unprotected: r.Unprotected,
 		DoubleHeldSince: optionalTime(r.ReleasingSince)}
 	if r.OnFailure != 0 {
 		v.OnFailure = r.OnFailure.String()
@@ -216,10 +230,13 @@ func newRenewalView(h *Hold) *RenewalView {
 		v.Problem = r.Problem.String()
 	}
 	switch {
-	case r.Step == RenewalCreate || r.Step == RenewalConfirm:
+	case r.Step == RenewalCreate || r.Step == RenewalConfirm || r.Step == RenewalReleaseFirst:
 		v.Amount = r.Amount
 	case r.Step == RenewalRequiresAction:
 		v.Amount, v.ActBefore = r.Amount, optionalTime(h.ExpiresAt)
+		if v.ActionNeeded = "authentication"; needsOtherCard(r) {
+			v.ActionNeeded = "card"
+		}
 	case r.Step == RenewalIdle && needsRenewal(h) && !r.AuthorizedAt.IsZero():
 		v.StartsAt = optionalTime(renewalStart(h))
 	}
@@ -238,8 +255,8 @@ func adoptRenewedIntent(h *Hold, in *PaymentIntent, now time.Time) {
 		h.Renewal = newRenewal(RenewalTerms{})
 	}
 	r := editRenewal(h)
-	n, _ := strconv.ParseUint(in.Metadata[MetaGeneration], 10, 16)
-	r.Generation, r.Completed = uint32(n), uint32(n)
+	r.Generation = intentGeneration(in)
+	r.Completed = r.Generation // at most: increments and failed tries count here as well
 	replaced := in.Metadata[MetaReplaces]
 	if replaced != in.ID && CheckPaymentIntentID(replaced) == nil {
 		releaseIntent(r, replaced, now)

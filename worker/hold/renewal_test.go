@@ -1,6 +1,7 @@
 package hold_test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -276,28 +277,52 @@ func TestRenewal_LostReplies(t *testing.T) {
 // TestRenewal_Declines checks what follows from each class of decline.
 func TestRenewal_Declines(t *testing.T) {
 	for _, tt := range []struct {
-		code  string
-		step  hold.RenewalStep
-		event hold.EventType
+		code, advice, network string
+		step                  hold.RenewalStep
+		event                 hold.EventType
+		needed                string
+		wait                  time.Duration // 0: a quarter of what is left
 	}{
-		{"insufficient_funds", hold.RenewalConfirm, hold.EventRetrying},
-		{"a_code_of_next_year", hold.RenewalConfirm, hold.EventRetrying},
-		{"authentication_required", hold.RenewalRequiresAction, hold.EventRequiresAction},
-		{"expired_card", hold.RenewalRequiresAction, hold.EventRequiresAction},
-		{"stolen_card", hold.RenewalFailed, hold.EventAttention},
-		{"do_not_try_again", hold.RenewalFailed, hold.EventAttention},
+		{code: "insufficient_funds", step: hold.RenewalConfirm, event: hold.EventRetrying},
+		{code: "a_code_of_next_year", step: hold.RenewalConfirm, event: hold.EventRetrying},
+		{code: "authentication_required", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "authentication"},
+		{code: "expired_card", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "stolen_card", step: hold.RenewalRequiresAction, event: hold.EventRequiresAction,
+			needed: "card"},
+		{code: "do_not_try_again", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "do_not_honor", advice: "do_not_try_again", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "do_not_honor", advice: "try_again_later", step: hold.RenewalConfirm,
+			event: hold.EventRetrying},
+		{code: "stolen_card", advice: "try_again_later", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "do_not_honor", network: "03", step: hold.RenewalRequiresAction,
+			event: hold.EventRequiresAction, needed: "card"},
+		{code: "insufficient_funds", network: "24", step: hold.RenewalConfirm,
+			event: hold.EventRetrying},
+		{code: "insufficient_funds", network: "25", step: hold.RenewalConfirm,
+			event: hold.EventRetrying, wait: day},
+		{code: "insufficient_funds", network: "28", step: hold.RenewalFailed,
+			event: hold.EventAttention},
 	} {
-		t.Run(tt.code, func(t *testing.T) {
+		t.Run(tt.code+tt.advice+tt.network, func(t *testing.T) {
 			d, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpConfirm, newIntentID,
-				hold.Answer{Kind: hold.AnswerDeclined, Code: tt.code})
+				hold.Answer{Kind: hold.AnswerDeclined, Code: tt.code,
+					Advice: hold.DeclineAdvice{Code: tt.advice, NetworkCode: tt.network}})
+			if got := hold.NewView(&d.Hold, startOfRenewal, false).Renewal.ActionNeeded; got != tt.needed {
+				t.Errorf("action_needed %q, want %q", got, tt.needed)
+			}
 			r := d.Hold.Renewal
 			if r.Step != tt.step || len(d.Events) == 0 || d.Events[0].Type != tt.event {
 				t.Errorf("%s, events %v", r.Step, d.Events)
 			}
 			switch tt.step {
 			case hold.RenewalConfirm:
-				if want := startOfRenewal.Add(7 * day / 5 / 4); !d.Hold.NextAt.Equal(want) {
-					t.Errorf("again at %s, want %s: a quarter of what is left", d.Hold.NextAt, want)
+				if want := startOfRenewal.Add(cmp.Or(tt.wait, 7*day/5/4)); !d.Hold.NextAt.Equal(want) {
+					t.Errorf("again at %s, want %s", d.Hold.NextAt, want)
 				}
 			case hold.RenewalRequiresAction:
 				if r.Intent != newIntentID {
@@ -586,66 +611,9 @@ func TestRenewal_Refused(t *testing.T) {
 			margin := t0.Add(7*day - time.Hour)
 			d, _ = d.Hold.PassMilestone(margin, margin, testRules)
 			d.PlanRenewal(margin)
-			if got := d.Hold.NextOp; got != op && !(op == 0 && got == hold.OpRelease) {
+			if got := d.Hold.NextOp; got != op && !(op == 0 && got == hold.OpRenew) {
 				t.Errorf("next %s, want %s", got, op)
 			}
 		})
 	}
-}
-
-// TestRenewal_Rebuilt checks that a schedule which is rebuilt from Stripe keeps
-// the intent of the higher generation and releases the other one.
-func TestRenewal_Rebuilt(t *testing.T) {
-	in := renewedIntent(hold.StatusRequiresCapture, startOfRenewal)
-	in.Metadata[hold.MetaRenewalUntil] = formatTime(t0.Add(20 * day))
-	in.Metadata[hold.MetaWaiting] = "true"
-	t.Run("from the new intent", func(t *testing.T) {
-		d, err := hold.NewFromMetadata(in, "", "reconcile", startOfRenewal)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := plan(d, startOfRenewal)
-		if h.ID != testIntentID || h.PaymentIntent != newIntentID || h.NextOp != hold.OpRelease {
-			t.Fatalf("%+v, %+v", h, h.Renewal)
-		}
-		d, _ = answerCall(t, h, startOfRenewal, hold.OpRead, testIntentID,
-			answerOK(heldIntent(renewable)))
-		d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpCancel, testIntentID,
-			answerOK(oldCanceled()))
-		if d.Hold.Renewal.Releasing != "" || d.Hold.State != hold.Waiting {
-			t.Errorf("%s, %+v", d.Hold.State, d.Hold.Renewal)
-		}
-	})
-	t.Run("metadata names an intent of another hold", func(t *testing.T) {
-		other := *in
-		other.Metadata = map[string]string{hold.MetaReplaces: "pi_3SomebodyElsesIntent01",
-			hold.MetaHold: testIntentID, hold.MetaGeneration: "1", hold.MetaWaiting: "true"}
-		d, err := hold.NewFromMetadata(&other, "", "reconcile", startOfRenewal)
-		if err != nil {
-			t.Fatal(err)
-		}
-		strange := heldIntent(func(in *hold.PaymentIntent) { in.ID = "pi_3SomebodyElsesIntent01" })
-		d, _ = answerCall(t, plan(d, startOfRenewal), startOfRenewal, hold.OpRead, strange.ID,
-			answerOK(strange))
-		if d.Hold.Renewal.Releasing != "" {
-			t.Error("the intent of another hold is released")
-		}
-	})
-	t.Run("from the old intent", func(t *testing.T) {
-		h := longStay(t)
-		d := h.ApplyPaymentIntent(in, startOfRenewal)
-		d.PlanRenewal(startOfRenewal)
-		if h = d.Hold; h.PaymentIntent != newIntentID || h.Renewal.Releasing != testIntentID ||
-			h.NextOp != hold.OpRelease {
-			t.Errorf("%+v, %+v", h, h.Renewal)
-		}
-	})
-	t.Run("an older intent is still held", func(t *testing.T) {
-		d, _ := answerCall(t, toRelease(t), startOfRenewal, hold.OpCancel, testIntentID,
-			answerOK(oldCanceled()))
-		d = d.Hold.ApplyPaymentIntent(heldIntent(renewable), startOfRenewal)
-		if d.Hold.NextOp != hold.OpRelease || d.Hold.Renewal.Releasing != testIntentID {
-			t.Errorf("next %s, %+v", d.Hold.NextOp, d.Hold.Renewal)
-		}
-	})
 }

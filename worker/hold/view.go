@@ -80,6 +80,9 @@ func NewView(h *Hold, now time.Time, history bool) View {
 	if h.Increment.Amount != 0 {
 		v.Increment = &IncrementView{h.Increment.Amount, h.Increment.Until.UTC()}
 	}
+	if isReplacing(h) {
+		v.Increment = &IncrementView{h.Renewal.IncrementTo, h.Renewal.IncrementUntil.UTC()}
+	}
 	if h.NextOp != 0 {
 		v.Next, v.NextAt = h.NextOp.String(), optionalTime(h.NextAt)
 	}

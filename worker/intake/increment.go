@@ -26,7 +26,7 @@ func (c *Changer) Increment(
 		return h.RequestIncrement(req, by, now, c.o.Rules)
 	}
 	h, now, err := c.changeHold(ctx, id, revision, decide)
-	if err != nil || h.NextOp != hold.OpIncrement {
+	if err != nil || !hold.IsIncrementPending(&h) {
 		return h, now, err
 	}
 	requested := hold.LastIncrementRequest(&h)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/bulkread"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/execute"
@@ -24,7 +25,7 @@ const (
 type RefreshStore interface {
 	WebhookStore
 	// PendingRefreshes returns about n pending refreshes, evenly of all
-	// partitions, oldest first.
+	// partitions, oldest first. Without any, due or not, the time is zero.
 	PendingRefreshes(ctx context.Context, n int) ([]hold.PendingRefresh, time.Time, error)
 	// FinishOrPostponeRefresh removes a refresh, or defers it until again if
 	// that is set. A refresh that was requested again meanwhile stays pending.
@@ -36,6 +37,7 @@ type IntentRefresherOptions struct {
 	// ListAbove is above how many intents of an account its list is read; 0
 	// means [bulkread.DefaultListAbove].
 	ListAbove int
+	Gate      *changes.Gate // closed while no refresh is pending
 	Clock     *clock.RedisClock
 	Health    *health.RedisHealthReporter
 	Logger    *zap.Logger
@@ -73,12 +75,15 @@ func NewIntentRefresher(
 // refreshTimeBudget.
 func (r *IntentRefresher) Run(ctx context.Context) {
 	for end := time.Now().Add(refreshTimeBudget); ctx.Err() == nil && time.Now().Before(end); {
-		if !r.stripe.IsStripeAvailable() {
+		if !r.stripe.IsStripeAvailable() || !r.o.Gate.IsOpen(ctx) {
 			return
 		}
+		poll := r.o.Gate.Begin()
 		pending, now, err := r.store.PendingRefreshes(ctx, bulkread.MaxWaiting)
 		if err != nil { // other partitions may have answered
 			r.o.Health.ReportError(ctx, "read pending refreshes", err)
+		} else if now.IsZero() {
+			poll.Close()
 		}
 		r.o.Clock.AdjustTo(now)
 		if len(pending) == 0 || !r.refreshIntents(ctx, pending, end) {

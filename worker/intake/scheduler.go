@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdd/holdd/worker/clock"
@@ -138,8 +139,11 @@ func (s *Scheduler) scheduleOnce(
 		ids[n] = reqs[i].PaymentIntent
 	}
 	existing, now, err := s.holds.ReadHolds(ctx, ids...)
-	if err != nil { // an unreadable record may belong to any of these holds
+	unreadable := hold.UnreadableHolds(err)
+	if err != nil {
 		err = s.o.Health.ReportUnavailable(ctx, "read holds", err)
+	}
+	if err != nil && unreadable == nil {
 		for _, i := range todo {
 			results[i] = ScheduleResult{Err: err}
 		}
@@ -148,6 +152,10 @@ func (s *Scheduler) scheduleOnce(
 	s.o.Clock.AdjustTo(now)
 	var candidates []newHoldCandidate
 	for n, i := range todo {
+		if slices.Contains(unreadable, ids[n]) {
+			results[i] = ScheduleResult{Err: hold.NewUnreadableProblem(ids[n])}
+			continue
+		}
 		valid, result := validateOrAnswer(&reqs[i], existing[n], now)
 		if valid == nil {
 			results[i] = result

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -20,6 +21,9 @@ const (
 	// shortQueueDuration is the time that a queue may take without its holds
 	// being read.
 	shortQueueDuration = 30 * time.Second
+	// ForecastLongestWait is how long a forecast without a risk holds if no
+	// partition changes.
+	ForecastLongestWait = 10 * time.Minute
 	// maxForecastHolds bounds how many holds are read.
 	maxForecastHolds = 20_000
 )
@@ -48,8 +52,9 @@ type CapacityForecasterOptions struct {
 	// WriteRate is the number of captures per second and account, and also that
 	// of cancels; 0: unknown, no forecast.
 	WriteRate int
-	TotalRate int    // requests of all kinds per second and account; 0: no limit
-	Wake      func() // wakes the dispatcher when the forecast finds expired leases
+	TotalRate int           // requests of all kinds per second and account; 0: no limit
+	Gate      *changes.Gate // closed after a forecast without a risk
+	Wake      func()        // wakes the dispatcher when the forecast finds expired leases
 }
 
 // CapacityForecaster forecasts which captures of the next day will miss their
@@ -70,7 +75,8 @@ func NewCapacityForecaster(store CapacityStore, o CapacityForecasterOptions) *Ca
 
 // Forecast returns the captures that will miss their deadline. One replica
 // forecasts at a time: checked is false for the others, and if no rate is
-// configured.
+// configured. A forecast without a risk holds until the schedule changes. Rates
+// fall with requests only, which change it.
 func (f *CapacityForecaster) Forecast(
 	ctx context.Context,
 ) (risk event.CapacityRisk, checked bool, err error) {
@@ -78,6 +84,21 @@ func (f *CapacityForecaster) Forecast(
 	if risk.Rate <= 0 {
 		return risk, false, nil
 	}
+	if !f.o.Gate.IsOpen(ctx) {
+		return risk, true, nil
+	}
+	poll := f.o.Gate.Begin()
+	risk, checked, err = f.forecast(ctx, risk)
+	if err == nil && checked && risk.Holds == 0 {
+		poll.Close()
+	}
+	return risk, checked, err
+}
+
+// forecast makes a forecast, if no other replica has just made one.
+func (f *CapacityForecaster) forecast(
+	ctx context.Context, risk event.CapacityRisk,
+) (_ event.CapacityRisk, checked bool, err error) {
 	if mine, err := f.store.AcquireLock(ctx, "capacity", forecastInterval); err != nil || !mine {
 		return risk, false, err
 	}

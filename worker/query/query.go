@@ -80,6 +80,7 @@ type HoldQuery struct {
 	Reference      string        // a prefix
 	Account        string        // exact
 	ExpiringWithin time.Duration // only open holds that expire within it; 0 selects all
+	RequiresAction bool          // only holds whose renewal requires their cardholder
 	Group          HoldGroup     // 0 selects every hold
 	ByReference    bool          // ordered by reference; leaves out holds without one
 	Limit          int           // 0 means 50; at most 200
@@ -211,7 +212,7 @@ func (q *HoldQuery) sortedSets() []hold.SortedSet {
 		return []hold.SortedSet{hold.SetAttention}
 	case q.State.Final():
 		return []hold.SortedSet{hold.SetSettled}
-	case q.State != 0 || q.ExpiringWithin > 0 || q.Group == GroupOpen:
+	case q.State != 0 || q.ExpiringWithin > 0 || q.RequiresAction || q.Group == GroupOpen:
 		return []hold.SortedSet{hold.SetExpiring}
 	default:
 		return []hold.SortedSet{hold.SetExpiring, hold.SetSettled}
@@ -224,6 +225,7 @@ func (q *HoldQuery) matchesHold(h *hold.Hold, now time.Time) bool {
 		(q.Group == GroupOpen || q.Group == GroupDue) && h.State.Final(),
 		q.Group == GroupDue && h.NextOp == 0,
 		q.Group == GroupSettled && !h.State.Final(),
+		q.RequiresAction && !hold.RequiresAction(h),
 		q.Account != "" && h.Account != q.Account,
 		q.Reference != "" && !strings.HasPrefix(h.Reference, q.Reference),
 		q.ExpiringWithin > 0 && (h.State.Final() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))):

@@ -155,3 +155,39 @@ func TestReadPace_SpacesReads(t *testing.T) {
 		}
 	})
 }
+
+// The ranges of a long list cover each second from the last listed intent to
+// the oldest one once.
+func TestSplitList(t *testing.T) {
+	newest := time.Unix(1_800_000_000, 0).UTC()
+	last := &hold.PaymentIntent{ID: "pi_last", Created: newest}
+	for _, tt := range []struct {
+		name         string
+		listed, left time.Duration
+		split        bool
+	}{
+		{"long", time.Hour, 34*24*time.Hour + 1234567*time.Microsecond, true},
+		{"short", 6 * 24 * time.Hour, 34 * 24 * time.Hour, false},
+		{"a burst", 10 * time.Second, 34 * 24 * time.Hour, false},
+		{"nearly done", time.Minute, 15 * time.Second, false},
+	} {
+		oldest := newest.Add(-tt.left)
+		ranges := splitList(last, splitAfterPages, newest.Add(tt.listed), oldest)
+		if (len(ranges) == listRanges) != tt.split || !tt.split && ranges != nil {
+			t.Errorf("%s: %d ranges", tt.name, len(ranges))
+			continue
+		}
+		next := newest
+		for i, r := range ranges {
+			if !r.UpTo.Equal(next) || r.From.After(r.UpTo) || r.Done ||
+				(r.After == last.ID) != (i == 0) {
+				t.Errorf("%s: range %d is %+v, want it up to %s", tt.name, i, r, next)
+			}
+			next = r.From.Add(-time.Second)
+		}
+		if tt.split && !ranges[listRanges-1].From.Equal(oldest) {
+			t.Errorf("%s: the last range begins at %s, want %s", tt.name,
+				ranges[listRanges-1].From, oldest)
+		}
+	}
+}

@@ -15,7 +15,8 @@ import (
 type proposedChange struct {
 	before   hold.Hold // zero for a new hold
 	decision hold.Decision
-	finding  Finding // its kind is empty if there is nothing to report
+	finding  Finding    // its kind is empty if there is nothing to report
+	release  *hold.Call // sent once the decision is written; nil for none
 }
 
 // proposeAdoption decides about an intent that holds money and has no hold. ok is
@@ -151,6 +152,16 @@ func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange
 		}
 		if changes[i].before.Version == 0 {
 			c.listed.add(changes[i].decision.Hold.ID)
+		}
+		if release := changes[i].release; release != nil {
+			released, err := c.releaseLeftIntent(ctx, release)
+			if err != nil {
+				return err
+			}
+			if !released {
+				changes[i].finding.Kind = FoundOrphan
+				changes[i].finding.Detail += "; its release has no outcome yet"
+			}
 		}
 		c.recordFinding(ctx, changes[i].finding)
 	}

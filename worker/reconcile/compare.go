@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/holdd/holdd/worker/execute"
 	"github.com/holdd/holdd/worker/hold"
 	"go.uber.org/zap"
 )
@@ -138,7 +137,7 @@ func (c *comparison) compareLists(ctx context.Context) error {
 			return err
 		}
 		c.run.updateCheckpoint(func(s *runCheckpoint) {
-			s.AccountIndex, s.AfterIntent = s.AccountIndex+1, ""
+			s.AccountIndex, s.AfterIntent, s.Ranges = s.AccountIndex+1, "", nil
 			s.updateProgressPercent(0)
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
@@ -211,9 +210,9 @@ func (c *comparison) eachOpenHoldPage(
 }
 
 // compareAccount compares the intents of one account page by page, newest
-// first, from the run's position.
+// first, from the run's position. It divides a long list into ranges.
 func (c *comparison) compareAccount(ctx context.Context, account string) error {
-	for {
+	for pages := 1; len(c.run.state.Ranges) == 0; pages++ {
 		page, requestedAt, err := c.listIntentPage(ctx, account)
 		if err != nil || page == nil {
 			return err
@@ -232,56 +231,47 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 		c.run.updateCheckpoint(func(s *runCheckpoint) {
 			s.AfterIntent = last.ID
 			s.updateProgressPercent(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
+			if pages%splitAfterPages == 0 {
+				s.Ranges = splitList(last, pages, s.StartedAt, s.CreatedSince)
+			}
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
 		}
-		if c.run.state.Pages%pagesPerProgressLog == 0 {
-			c.o.Logger.Info("reconcile.progress", c.run.logFields()...)
-		}
+		c.logProgress()
+	}
+	return c.compareRanges(ctx, account)
+}
+
+// logProgress logs the run after every pagesPerProgressLog pages.
+func (c *comparison) logProgress() {
+	if c.run.state.Pages%pagesPerProgressLog == 0 {
+		c.o.Logger.Info("reconcile.progress", c.run.logFields()...)
 	}
 }
 
-// listIntentPage lists the next page of an account's intents, and retries while
-// Stripe does not answer. requestedAt is when the last call was sent. The page
-// is nil if Stripe refuses to list the account; the run continues with the next
-// one.
+// listIntentPage lists the next page of an account's intents. The page is nil
+// if Stripe refuses to list the account; the run continues with the next one.
 func (c *comparison) listIntentPage(
 	ctx context.Context, account string,
 ) (page *hold.IntentPage, requestedAt time.Time, err error) {
-	for unanswered := 1; ; unanswered++ {
-		if err := c.reader.reserveRead(ctx, account); err != nil {
-			return nil, requestedAt, err
-		}
-		requestedAt = c.o.Clock.Now()
-		a := c.reader.sendReserved(ctx, hold.Call{
-			Op: hold.OpList, Account: account, After: c.run.state.AfterIntent, Limit: listPageSize,
-		})
-		switch a.Kind {
-		case hold.AnswerOK:
-			return a.Page, requestedAt, nil
-		case hold.AnswerUnauthorized:
-			return nil, requestedAt, errKeyRejected
-		case hold.AnswerUnknown, hold.AnswerUnreachable,
-			hold.AnswerRateLimited, hold.AnswerLockTimeout,
-			hold.AnswerReplayedError, hold.AnswerKeyInUse:
-			if unanswered >= maxUnansweredLists {
-				return nil, requestedAt, fmt.Errorf("%w (%s)", errNoAnswer, a.Kind)
-			}
-			wait := execute.Backoff(unanswered, listRetryBase, listRetryLimit)
-			if err := sleep(ctx, wait); err != nil {
-				return nil, requestedAt, err
-			}
-		default:
-			c.run.updateCheckpoint(func(s *runCheckpoint) { s.Unreadable[account] = true })
-			c.recordFinding(ctx, Finding{
-				Kind: FoundUnreadable, Account: account,
-				Detail: fmt.Sprintf("Stripe refuses to list its intents (%s): "+
-					"check the key's permissions and the account", cmp.Or(a.Code, a.Kind.String())),
-			})
-			return nil, requestedAt, nil
-		}
+	call := hold.Call{Op: hold.OpList, Account: account, After: c.run.state.AfterIntent,
+		Limit: listPageSize}
+	page, refused, requestedAt, err := c.reader.listPage(ctx, call, c.run.renewLock)
+	if refused != nil {
+		c.recordRefusedList(ctx, account, refused)
 	}
+	return page, requestedAt, err
+}
+
+// recordRefusedList records that Stripe refuses to list an account.
+func (c *comparison) recordRefusedList(ctx context.Context, account string, a *hold.Answer) {
+	c.run.updateCheckpoint(func(s *runCheckpoint) { s.Unreadable[account] = true })
+	c.recordFinding(ctx, Finding{
+		Kind: FoundUnreadable, Account: account,
+		Detail: fmt.Sprintf("Stripe refuses to list its intents (%s): "+
+			"check the key's permissions and the account", cmp.Or(a.Code, a.Kind.String())),
+	})
 }
 
 // comparePage compares one page of a list with the schedule. A hold that
@@ -341,6 +331,8 @@ func (c *comparison) proposeForListedIntent(
 	switch {
 	case h == nil && stillHeld:
 		return c.proposeAdoption(ctx, account, in, now)
+	case h != nil && in.IsLeftIntent(h):
+		return c.proposeForLeftIntent(ctx, h, in, requestedAt)
 	case h == nil || h.State.Final():
 		return proposedChange{}, false
 	case stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)):

@@ -14,6 +14,8 @@
 //	                     holds money and has no terms as an orphan, and never touch it. Report
 //	                     invalid terms with the reason. If a list shows another state than a
 //	                     settled hold, read the intent; a contradiction requires attention.
+//	                     After ten pages, the rest of a long list is divided by the time of
+//	                     creation, and eight pages are requested at once.
 //	schedule to Stripe   Read the intents of open holds that no list contained, one by one. A hold
 //	                     requires attention if Stripe does not find its intent twice; the
 //	                     second read is after all first ones, so that many 404s show a wrong key.

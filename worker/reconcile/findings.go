@@ -40,8 +40,10 @@ const (
 	FoundAttention FindingKind = "attention" // the hold requires attention
 	// Stripe shows another state than the settled hold, which requires attention now
 	FoundContradiction FindingKind = "contradiction"
-	FoundOrphan        FindingKind = "orphan"   // holds money, has no terms; never touched
-	FoundRejected      FindingKind = "rejected" // the terms in its metadata are invalid
+	// FoundReleased is an earlier intent of a hold that held money beside it
+	FoundReleased FindingKind = "released"
+	FoundOrphan   FindingKind = "orphan"   // holds money, has no hold and no terms; never touched
+	FoundRejected FindingKind = "rejected" // the terms in its metadata are invalid
 	// FoundRecent is an intent that holds money, has no terms and is too young
 	// to be an orphan. It does not need the operator.
 	FoundRecent     FindingKind = "recent"
@@ -52,8 +54,8 @@ const (
 func FindingKinds() []FindingKind {
 	return []FindingKind{
 		FoundScheduled, FoundChanged, FoundCaptured, FoundCanceled, FoundExpired,
-		FoundAttention, FoundContradiction, FoundOrphan, FoundRecent,
-		FoundRejected, FoundUnreadable,
+		FoundAttention, FoundContradiction, FoundReleased, FoundOrphan,
+		FoundRecent, FoundRejected, FoundUnreadable,
 	}
 }
 

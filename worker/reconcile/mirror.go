@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/execute"
@@ -47,7 +48,7 @@ const (
 // it.
 type UnmirroredStore interface {
 	// UnmirroredHolds returns up to n unmirrored holds in each partition that
-	// are not deferred.
+	// are not deferred. Without any, deferred or not, the time is zero.
 	UnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 	// AcquireLock acquires a lock for d and reports whether this call got it.
 	AcquireLock(ctx context.Context, name string, d time.Duration) (bool, error)
@@ -71,6 +72,7 @@ type MetadataMirrorOptions struct {
 	// WaitedForBudget reports whether due holds have waited for the budget
 	// within the given time. worker.Dispatcher implements it.
 	WaitedForBudget func(within time.Duration) bool
+	Gate            *changes.Gate // closed while no hold is unmirrored
 	Clock           *clock.RedisClock
 	Health          *health.RedisHealthReporter
 	Logger          *zap.Logger
@@ -102,9 +104,15 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 		return
 	}
 	for end := time.Now().Add(mirrorTimeBudget); ctx.Err() == nil && time.Now().Before(end); {
+		if !m.o.Gate.IsOpen(ctx) {
+			return
+		}
+		poll := m.o.Gate.Begin()
 		found, now, err := m.store.UnmirroredHolds(ctx, mirrorBatch)
 		if err != nil {
 			m.o.Health.ReportError(ctx, "read unmirrored holds", err)
+		} else if now.IsZero() {
+			poll.Close()
 		}
 		m.o.Clock.AdjustTo(now)
 		var todo []hold.DueHold

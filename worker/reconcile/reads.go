@@ -51,14 +51,19 @@ type pacedReader struct {
 	run    *run // its lock is renewed while the reader waits
 }
 
-// reserveRead reserves one read of an account, and renews the lock while it
-// waits. It uses at most half of the read budget, so that a comparison does not
-// delay requests, verifications and captures.
-func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
+// reserveRead reserves one read of an account, and calls renewLock while it
+// waits; nil: another goroutine renews the lock. It uses at most half of the
+// read budget, so that a comparison does not delay requests, verifications and
+// captures.
+func (r *pacedReader) reserveRead(
+	ctx context.Context, account string, renewLock func(context.Context) error,
+) error {
 	began := time.Now()
 	for {
-		if err := r.run.renewLock(ctx); err != nil {
-			return err
+		if renewLock != nil {
+			if err := renewLock(ctx); err != nil {
+				return err
+			}
 		}
 		wait := r.pace.tryReserve()
 		if wait <= 0 {
@@ -96,6 +101,39 @@ func (r *pacedReader) sendReserved(ctx context.Context, call hold.Call) hold.Ans
 	return a
 }
 
+// listPage lists a page, and retries while Stripe does not answer. requestedAt
+// is when the last call was sent. refused is the answer if Stripe refuses to
+// list the account; then and with an error, the page is nil.
+func (r *pacedReader) listPage(
+	ctx context.Context, call hold.Call, renewLock func(context.Context) error,
+) (page *hold.IntentPage, refused *hold.Answer, requestedAt time.Time, err error) {
+	for unanswered := 1; ; unanswered++ {
+		if err := r.reserveRead(ctx, call.Account, renewLock); err != nil {
+			return nil, nil, requestedAt, err
+		}
+		requestedAt = r.run.clock.Now()
+		a := r.sendReserved(ctx, call)
+		switch a.Kind {
+		case hold.AnswerOK:
+			return a.Page, nil, requestedAt, nil
+		case hold.AnswerUnauthorized:
+			return nil, nil, requestedAt, errKeyRejected
+		case hold.AnswerUnknown, hold.AnswerUnreachable,
+			hold.AnswerRateLimited, hold.AnswerLockTimeout,
+			hold.AnswerReplayedError, hold.AnswerKeyInUse:
+			if unanswered >= maxUnansweredLists {
+				return nil, nil, requestedAt, fmt.Errorf("%w (%s)", errNoAnswer, a.Kind)
+			}
+			wait := execute.Backoff(unanswered, listRetryBase, listRetryLimit)
+			if err := sleep(ctx, wait); err != nil {
+				return nil, nil, requestedAt, err
+			}
+		default:
+			return nil, &a, requestedAt, nil
+		}
+	}
+}
+
 // newReadCall returns the call that reads a hold's intent.
 func newReadCall(h *hold.Hold) hold.Call {
 	return hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account,
@@ -118,7 +156,7 @@ func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]h
 	defer wg.Wait()
 	for i := range holds {
 		h := &holds[i]
-		if err := r.reserveRead(ctx, h.Account); err != nil {
+		if err := r.reserveRead(ctx, h.Account, r.run.renewLock); err != nil {
 			return nil, err
 		}
 		wg.Go(func() {

@@ -66,10 +66,11 @@ type Reconciliation struct {
 // continue it.
 type runCheckpoint struct {
 	Reconciliation
-	AccountOrder []string            `json:"order"` // accounts
-	AccountIndex int                 `json:"at"`    // the account in Order that is being listed
-	AfterIntent  string              `json:"after"` // the last intent listed of this account
-	CreatedSince time.Time           `json:"bound"` // older intents are not compared
+	AccountOrder []string            `json:"order"`            // accounts
+	AccountIndex int                 `json:"at"`               // the account in Order that is being listed
+	AfterIntent  string              `json:"after"`            // the last intent listed of this account
+	Ranges       []createdRange      `json:"ranges,omitempty"` // of a long list of this account
+	CreatedSince time.Time           `json:"bound"`            // older intents are not compared
 	Unreadable   map[string]bool     `json:"unreadable,omitempty"`
 	KeptByKind   map[FindingKind]int `json:"kept,omitempty"` // findings kept so far
 }

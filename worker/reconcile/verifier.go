@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/bulkread"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/execute"
@@ -20,7 +21,7 @@ const verifyMaxWait = 2 * time.Second
 // implements it.
 type UnverifiedStore interface {
 	// UnverifiedHolds returns about n holds, evenly of all partitions, nearest
-	// action or deadline first.
+	// action or deadline first. Without any, the time is zero.
 	UnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
@@ -47,6 +48,7 @@ type VerifierOptions struct {
 	// ListAbove is above how many holds of an account its list is read; 0 means
 	// [bulkread.DefaultListAbove].
 	ListAbove int
+	Gate      *changes.Gate // closed while no hold is unverified
 	Clock     *clock.RedisClock
 	Health    *health.RedisHealthReporter
 }
@@ -79,9 +81,15 @@ func (v *Verifier) Run(ctx context.Context) {
 		}
 		return
 	}
+	if !v.o.Gate.IsOpen(ctx) {
+		return
+	}
+	poll := v.o.Gate.Begin()
 	found, now, err := v.store.UnverifiedHolds(ctx, bulkread.MaxWaiting)
 	if err != nil {
 		v.o.Health.ReportError(ctx, "read unverified holds", err)
+	} else if now.IsZero() {
+		poll.Close()
 	}
 	v.o.Clock.AdjustTo(now)
 	var holds []hold.Hold

@@ -83,7 +83,7 @@ func (w *world) playHold(h *plannedHold) {
 	}
 	placed := stripesim.Hold{Amount: h.amount, Currency: h.currency,
 		Account: h.account, Metadata: h.intentMetadata(w),
-		Incremental: true, Multicapture: h.multi, PaymentMethodType: h.methodType,
+		Incremental: h.renewal.until == 0 || h.number%3 == 0, Multicapture: h.multi, PaymentMethodType: h.methodType,
 		ManualByType: h.manualByType}
 	w.saveCard(h, &placed)
 	id, err := w.sim.Authorize(placed)

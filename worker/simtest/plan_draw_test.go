@@ -73,6 +73,7 @@ func drawPlan(seed uint64) plan {
 	p.drawCaptureParams()
 	p.drawIncrements()
 	p.drawRenewals()
+	p.drawReleaseFirst()
 	return p
 }
 

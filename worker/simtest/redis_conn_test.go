@@ -357,15 +357,15 @@ func scriptName(keys []string, args int) string {
 		return "report"
 	case n > 10:
 		return "commit"
-	case n == 5:
+	case n == 6:
 		return "due"
-	case n == 4:
+	case n == 5 && name(0) == "leased":
 		return "claim"
-	case n == 3 && name(0) == "holds":
-		return "note"
-	case n == 3:
+	case n == 5:
 		return "take"
-	case n == 2 && name(1) == "events":
+	case n == 4 && name(0) == "holds":
+		return "note"
+	case n == 4:
 		return "touch"
 	case n == 2 && name(0) == "unverified":
 		return "unverified"

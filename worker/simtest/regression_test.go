@@ -9,14 +9,16 @@ import (
 	"time"
 )
 
+type regression struct {
+	why  string
+	plan plan
+}
+
 // regressions are worlds in which a promise was broken once, or would be
 // without a guard that random worlds hardly ever need. They are plans instead
 // of seeds, so that a change of plan_draw_test.go does not change them. A
 // failure of TestSeeds prints its shrunk plan in this form.
-var regressions = []struct {
-	why  string
-	plan plan
-}{
+var regressions = append([]regression{
 	{"a late capture whose reply was given up, and two 404s: holdd took them for proof that nothing had happened",
 		plan{seed: 547, duration: 6 * time.Minute, jobInterval: 5 * time.Second, replicas: 2,
 			concurrency: 1, partitions: 3, expiryMargin: 6 * time.Second,
@@ -292,7 +294,7 @@ var regressions = []struct {
 			placedAt: 5 * time.Second, scheduledAt: 5 * time.Second, intake: "metadata",
 			authorizationWindow: 10 * time.Minute, amount: 5000, currency: "eur",
 			action: "capture", dueAt: 595 * time.Second, onExpiry: "cancel"})},
-}
+}, renewalRegressions...)
 
 // shouldRetryPlan is a world with one capture whose first answers have a
 // Stripe-Should-Retry that contradicts the status.

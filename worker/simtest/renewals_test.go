@@ -19,6 +19,8 @@ type plannedRenewal struct {
 	onFailure   string
 	declines    string // code of the bank's declines, empty for none
 	declineOnce bool
+	// lacksFunds says that the card's credit is too low for two holds.
+	lacksFunds, releaseFirst bool
 }
 
 func (r plannedRenewal) String() string {
@@ -26,6 +28,9 @@ func (r plannedRenewal) String() string {
 		r.until.Round(time.Millisecond), r.maxAmount, r.maxRenewals, r.onFailure)
 	if r.declines != "" {
 		s += fmt.Sprintf(", declined with %s (once %v)", r.declines, r.declineOnce)
+	}
+	if r.lacksFunds {
+		s += fmt.Sprintf(", lacks funds for two (release_first %v)", r.releaseFirst)
 	}
 	return s
 }
@@ -35,6 +40,10 @@ func (r plannedRenewal) String() string {
 func (p *plan) drawRenewals() {
 	if !newRNG(p.seed, "renewals").chance(0.3) {
 		return
+	}
+	quiet := newRNG(p.seed, "renewals in peace").chance(0.2)
+	if quiet {
+		p.faults = nil
 	}
 	for i := range p.holds {
 		h := &p.holds[i]
@@ -59,8 +68,11 @@ func (p *plan) drawRenewals() {
 		}
 		// The first renewal begins at this time.
 		start := h.placedAt + window - min(max(12*time.Hour, window/5), window/2)
-		if d.chance(0.6) {
+		if quiet || d.chance(0.6) {
 			h.actions = nil // they end most holds before
+		}
+		if quiet {
+			continue
 		}
 		if d.chance(0.3) {
 			h.actions = append(h.actions, plannedAction{number: 200, kind: pickOne(d, "capture",
@@ -70,10 +82,21 @@ func (p *plan) drawRenewals() {
 			if a := &h.actions[len(h.actions)-1]; a.kind != "dashboard capture" {
 				a.amount = 0
 			}
-			slices.SortStableFunc(h.actions, func(a, b plannedAction) int { return int(a.at - b.at) })
+			sortActions(h)
+		}
+		if d := newRNG(p.seed, "replacement", fmt.Sprint(h.number)); d.chance(0.4) {
+			h.actions = append(h.actions, plannedAction{number: 201, kind: "increment",
+				at:        d.durationBetween(h.scheduledAt+time.Second, h.placedAt+window),
+				amount:    h.amount + 1 + d.Int64N(h.renewal.maxAmount-h.amount+2), // rarely too much
+				loseReply: d.chance(0.2)})
+			sortActions(h)
 		}
 		p.addRenewalFault(h, d, start)
 	}
+}
+
+func sortActions(h *plannedHold) {
+	slices.SortStableFunc(h.actions, func(a, b plannedAction) int { return int(a.at - b.at) })
 }
 
 // addRenewalFault may add a fault about the time at which a renewal begins.
@@ -104,7 +127,8 @@ func (h *plannedHold) renewalRequest(w *world) *hold.RenewalRequest {
 		return nil
 	}
 	return &hold.RenewalRequest{Until: formatTime(w.timeAt(r.until)), MaxAmount: r.maxAmount,
-		MaxRenewals: r.maxRenewals, OnFailure: r.onFailure}
+		MaxRenewals: r.maxRenewals, OnFailure: r.onFailure,
+		ReleaseFirst: r.releaseFirst}
 }
 
 // saveCard saves the card of a hold that is renewed.
@@ -121,6 +145,7 @@ func (w *world) saveCard(h *plannedHold, to *stripesim.Hold) {
 
 // setBank lets the bank of a saved card decline renewals.
 func (w *world) setBank(h *plannedHold, card string) {
+	w.setCredit(h, card)
 	code := h.renewal.declines
 	if code == "" {
 		return

@@ -321,6 +321,8 @@ func (j *judge) checkMirrorEnds(c *judgedHold) {
 	if !j.judgesIntake(c) {
 		return
 	}
+	// A job that fails runs again after half a minute.
+	repeated := min(j.plan.intake.mirrorInterval, 30*time.Second) / 2
 	written, before := map[string]int{}, map[string]time.Time{}
 	for _, r := range c.stripeRequests {
 		if r.op != "update" || r.status != 200 || !r.replyReceived {
@@ -328,7 +330,7 @@ func (j *judge) checkMirrorEnds(c *judgedHold) {
 		}
 		same := r.idempotencyKey[:strings.LastIndex(r.idempotencyKey, "-")]
 		replicaAndTerms := r.replica + " " + same // each replica runs the job on its own
-		laterInterval := r.sentAt.Sub(before[replicaAndTerms]) > j.plan.intake.mirrorInterval/2
+		laterInterval := r.sentAt.Sub(before[replicaAndTerms]) > repeated
 		before[replicaAndTerms] = r.sentAt
 		if laterInterval && j.hadFault("redis:", r.answeredAt, r.answeredAt.Add(5*time.Second)) {
 			continue // Redis may not have recorded the update

@@ -1,7 +1,9 @@
 package simtest
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -51,12 +53,65 @@ func endsHolding(e *stripesim.Effect) bool {
 	return e.Final || e.Kind == stripesim.EffectCanceled || e.Kind == stripesim.EffectExpired
 }
 
+// neverAgain are the declines of plans after which the card is not tried again.
+var neverAgain = []string{"stolen_card"}
+
+// checkRenewalLimits: a renewal has one intent, and its card is not tried again
+// after an answer that forbids it.
+func (j *judge) checkRenewalLimits(l *longStay) {
+	if l.dataLost || l.lostWrites {
+		return
+	}
+	renewals, confirmations := -1, map[string]bool{}
+	for i := range l.effects {
+		if l.effects[i].Kind == stripesim.EffectAuthorized {
+			renewals++ // the first authorization is none
+		}
+	}
+	if most := int(l.renewal.maxRenewals); most > 0 && renewals > most &&
+		len(l.termsHistory.accepted) == 1 {
+		j.failHold(l.judgedHold, "renewed %d times, max_renewals is %d", renewals, most)
+	}
+	for _, r := range j.world.stripeRequests {
+		if strings.HasPrefix(r.idempotencyKey, "holdd-"+l.intentID+"-renew-") &&
+			strings.Contains(r.idempotencyKey, "-confirm-") && r.replyReceived {
+			confirmations[r.idempotencyKey] = true
+		}
+	}
+	if slices.Contains(neverAgain, l.renewal.declines) && !l.renewal.declineOnce &&
+		len(confirmations) > 1 {
+		j.failHold(l.judgedHold, "tried %d times after %s", len(confirmations), l.renewal.declines)
+	}
+}
+
 func (j *judge) checkRenewedAmounts(l *longStay) {
 	for _, e := range l.effects {
 		if e.Kind == stripesim.EffectAuthorized && e.Intent != l.intentID &&
 			e.Amount > l.renewal.maxAmount {
 			j.failHold(l.judgedHold, "%s authorizes %d, max_amount is %d", e.Intent, e.Amount,
 				l.renewal.maxAmount)
+		}
+		if e.Kind == stripesim.EffectAuthorized && e.Amount != l.amount &&
+			!slices.ContainsFunc(l.increments(), func(k *apiRequest) bool {
+				return k.amount == e.Amount && !k.sentAt.After(e.Time)
+			}) {
+			j.failHold(l.judgedHold, "%s authorizes %d, which was not requested", e.Intent, e.Amount)
+		}
+	}
+}
+
+// checkReplacementAnswers: an increment that was answered as done has happened.
+func (j *judge) checkReplacementAnswers(l *longStay) {
+	for _, k := range l.increments() {
+		if !k.isAccepted() || hold.IsIncrementPending(&k.result) {
+			continue
+		}
+		if !slices.ContainsFunc(l.effects, func(e stripesim.Effect) bool {
+			return !e.Time.After(k.answeredAt) && (e.Kind == stripesim.EffectIncremented ||
+				e.Kind == stripesim.EffectAuthorized && e.Amount == k.amount)
+		}) {
+			j.failHold(l.judgedHold, "the increment to %d was answered as done at +%s", k.amount,
+				j.since(k.answeredAt))
 		}
 	}
 }
@@ -120,7 +175,7 @@ func (j *judge) checkHeldThroughout(l *longStay) {
 		case endsHolding(e) && held[e.Intent]:
 			delete(held, e.Intent)
 			switch {
-			case len(held) > 0:
+			case len(held) > 0 || j.isReleasedFirst(l, e):
 			case e.Kind == stripesim.EffectExpired: // a renewal that a fault delayed may follow
 				j.checkExpiryAllowed(l, e)
 			default:
@@ -145,6 +200,7 @@ func (j *judge) checkExpiryAllowed(l *longStay, e *stripesim.Effect) {
 	window := l.authorizationWindow
 	accepted := l.termsHistory.accepted
 	if l.dataLost || len(accepted) == 0 || l.renewal.declines != "" || l.renewal.maxRenewals > 0 ||
+		l.renewal.lacksFunds ||
 		hasAttentionEvent(l.events) || !e.Time.Before(j.timeAt(l.renewal.until)) ||
 		accepted[0].answeredAt.After(e.Time.Add(-window/2)) ||
 		!j.isFaultFree(e.Time.Add(-window), e.Time) {
@@ -173,7 +229,8 @@ func (j *judge) checkLongStayEffects(l *longStay) {
 		if own && e.Kind == stripesim.EffectCaptured {
 			captures++
 		}
-		ends := e.Kind == stripesim.EffectCaptured || len(held) == 0 && beforeCapture
+		ends := e.Kind == stripesim.EffectCaptured || len(held) == 0 && beforeCapture &&
+			!j.isReleasedFirst(l, e)
 		if own && ends && !l.lostWrites && !l.dataLost && !j.isLongStayEffectAllowed(l, e) {
 			j.failHold(l.judgedHold, "%s of %s at +%s though nothing allows it then: %+v", e.Kind,
 				e.Intent, j.since(e.Time), l.termsHistory.possibleTermsAt(e.Time))
@@ -240,5 +297,58 @@ func (j *judge) checkLongStayReported(l *longStay) {
 		h.State == hold.Captured && h.CapturedAmount != in.Received {
 		j.failHold(l.judgedHold, "holdd says %s of %d, at Stripe %s is %s of %d", h.State,
 			h.CapturedAmount, h.PaymentIntent, in.Status, in.Received)
+	}
+}
+
+// checkRenewalAttempted judges each authorization of a hold whose terms nobody
+// changed: its renewal begins with the creation of the next intent.
+func (j *judge) checkRenewalAttempted(l *longStay) {
+	accepted := l.termsHistory.accepted
+	if l.dataLost || l.lostWrites || len(accepted) != 1 ||
+		len(l.termsHistory.indeterminate) > 0 || !schedulingKinds[accepted[0].kind] {
+		return
+	}
+	most := int(cmp.Or(l.renewal.maxRenewals, hold.DefaultMaxRenewals))
+	renewals := 0
+	for i := range l.effects {
+		e := &l.effects[i]
+		if e.Kind != stripesim.EffectAuthorized {
+			continue
+		}
+		if renewals < most {
+			j.checkRenewalBegins(l, l.intents[e.Intent], accepted[0].answeredAt)
+		}
+		renewals++
+	}
+}
+
+// checkRenewalBegins judges the renewal of one authorization of a hold that was
+// scheduled at a time.
+func (j *judge) checkRenewalBegins(
+	l *longStay, in stripesim.IntentState, scheduled time.Time,
+) {
+	end, window := in.CaptureBefore, in.CaptureBefore.Sub(in.Created)
+	lead := min(max(12*time.Hour, window/5), window/2)
+	clocks := j.plan.redisClockAhead.Abs() + time.Second // a step is a fault
+	from := laterTime(end.Add(-lead-clocks), scheduled)
+	by := laterTime(end.Add(-lead+clocks), scheduled).Add(j.actionTimeLimit() +
+		5*j.plan.jobInterval)
+	switch {
+	case by.After(end.Add(-j.plan.expiryMargin)), by.After(j.timeAt(j.elapsed())),
+		!j.timeAt(l.renewal.until).After(end.Add(clocks)),
+		l.action != "none" && !j.timeAt(l.dueAt).After(end.Add(clocks)),
+		!j.isFaultFree(from, by), hasAttentionEvent(l.events),
+		slices.ContainsFunc(l.effects, func(e stripesim.Effect) bool {
+			return endsHolding(&e) && e.Intent == in.ID && e.Time.Before(by)
+		}):
+		return
+	}
+	if !slices.ContainsFunc(j.world.stripeRequests, func(r *stripeRequest) bool {
+		return strings.HasPrefix(r.idempotencyKey, "holdd-"+l.intentID+"-renew-") &&
+			strings.HasSuffix(r.idempotencyKey, "-create") &&
+			!r.sentAt.Before(from) && !r.sentAt.After(by)
+	}) {
+		j.failHold(l.judgedHold, "no renewal of %s, which ends at +%s, was begun between +%s and +%s",
+			in.ID, j.since(end), j.since(from), j.since(by))
 	}
 }

@@ -97,25 +97,27 @@ type account struct {
 	id    string
 	idTag string
 
-	mu              sync.Mutex
-	idCount         uint64 // ids made
-	intents         map[string]*intent
-	intentOrder     []*intent
-	charges         map[string]*charge
-	refunds         map[string]*refund
-	refundOrder     []*refund
-	customers       map[string]*customer
-	customerOrder   []*customer
-	paymentMethods  map[string]*paymentMethod
-	methodOrder     []*paymentMethod
-	features        CardFeatures
-	usedTokens      map[string]bool
-	events          eventLog
-	idempotency     idempotencyStore
-	buckets         rateBuckets
-	dueQueue        dueHeap
-	lastOperationAt time.Time
-	stats           accountStats
+	mu             sync.Mutex
+	idCount        uint64 // ids made
+	intents        map[string]*intent
+	intentOrder    []*intent
+	charges        map[string]*charge
+	refunds        map[string]*refund
+	refundOrder    []*refund
+	customers      map[string]*customer
+	customerOrder  []*customer
+	paymentMethods map[string]*paymentMethod
+	methodOrder    []*paymentMethod
+	// by id
+	checkoutSessions map[string]*checkoutSession
+	features         CardFeatures
+	usedTokens       map[string]bool
+	events           eventLog
+	idempotency      idempotencyStore
+	buckets          rateBuckets
+	dueQueue         dueHeap
+	lastOperationAt  time.Time
+	stats            accountStats
 }
 
 func newAccount(env *environment, id string) *account {
@@ -124,7 +126,8 @@ func newAccount(env *environment, id string) *account {
 		refunds:        map[string]*refund{},
 		customers:      map[string]*customer{},
 		paymentMethods: map[string]*paymentMethod{}, usedTokens: map[string]bool{},
-		events: eventLog{byID: map[string]*storedEvent{}},
+		checkoutSessions: map[string]*checkoutSession{},
+		events:           eventLog{byID: map[string]*storedEvent{}},
 		idempotency: idempotencyStore{retention: env.options.IdempotencyKeyRetention,
 			byKey: map[string]*idempotencyEntry{}},
 		buckets: rateBuckets{},

@@ -53,7 +53,7 @@ func needsThreeDSecure(in *intent, now time.Time) bool {
 // newNextAction returns what the cardholder does next: 3-D Secure, or a visit
 // to the provider of the payment method.
 func newNextAction(in *intent, now time.Time) *nextActionJSON {
-	const url = "https://hooks.stripe.com/3d_secure_2/simulated"
+	url := in.account.env.pageURL("authenticate", in.id)
 	const cashApp = "https://payments.stripe.com/cashapp/simulated"
 	switch {
 	case in.paymentMethod.methodType == "cashapp":

@@ -38,6 +38,8 @@ const ControlHelp = `Control endpoints (JSON in, JSON out; durations as in Go: "
             "code":"card_declined","decline_code":"insufficient_funds",
             "advice_code":"try_again_later","network_advice_code":"02",
             "network_decline_code":"51"}]}; code authentication_required asks for 3-D Secure
+  POST   /_sim/checkout/{id}  enters a card on the page of a Checkout Session (cs_…)
+           {"card":"pm_card_visa"} -> {"return_url":…}
   POST   /_sim/features    what later authorizations of an account can have; missing: available
            {"account":"","extended":true,"incremental":true,"multicapture":true,
             "overcapture":true}
@@ -73,6 +75,7 @@ Classes: payment_intents.{create confirm retrieve update capture cancel
 increment_authorization list search} events.{list retrieve} charges.retrieve
 refunds.{retrieve list} reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list}
 payment_methods.{create retrieve attach detach list} webhook_endpoints.list
+checkout.sessions.{create retrieve}
 `
 
 // jsonDuration is a duration that JSON writes as "90s".
@@ -132,6 +135,7 @@ func newControlHandler(sim *Sim) http.Handler {
 		"POST /_sim/customers":            h.saveCard,
 		"POST /_sim/cards/{id}":           h.changeCard,
 		"POST /_sim/features":             h.changeFeatures,
+		"POST /_sim/checkout/{id}":        h.completeCardSetup,
 		"POST /_sim/dashboard/{id}/{act}": h.actAtDashboard,
 		"GET /_sim/faults":                h.listFaultRules,
 		"POST /_sim/faults":               h.addFaultRule,

@@ -64,3 +64,16 @@ func (h controlHandler) changeFeatures(r *http.Request) (any, error) {
 	h.sim.SetCardFeatures(in.Account, in.CardFeatures)
 	return done, nil
 }
+
+// completeCardSetup enters a card on the page of a Checkout Session.
+func (h controlHandler) completeCardSetup(r *http.Request) (any, error) {
+	var in struct{ Card string }
+	if err := decodeJSON(r, &in); err != nil {
+		return nil, err
+	}
+	back, err := h.sim.CompleteCardSetup(r.PathValue("id"), in.Card)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"return_url": back}, nil
+}

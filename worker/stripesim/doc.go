@@ -63,6 +63,19 @@
 // [Sim.SetCardFeatures] takes extended and incremental authorization,
 // multicapture and overcapture from an account.
 //
+// # Pages
+//
+// Stripe hosts the bank's authentication of an intent that was confirmed with a
+// return_url, and the form of a Checkout Session in setup mode. [Sim.PagesHandler]
+// serves both, for a browser. [Dashboard.CompleteAction] and
+// [Sim.CompleteCardSetup] do the same without one. Checkout Sessions have no
+// other mode and no events.
+//
+// /v3/ is a script with the interface of Stripe.js: elements card and cardCvc in
+// frames of the simulator's origin, createPaymentMethod, createToken,
+// handleNextAction, handleCardAction, confirmCardPayment and
+// retrievePaymentIntent. A page runs against Stripe with another address and key.
+//
 // # Clocks
 //
 // Objects, deadlines, keys and events use the simulator's clock: time.Now plus

@@ -38,6 +38,8 @@ func checkExpand(class EndpointClass, f *form) *apiError {
 			ok = name == "default_source"
 		case ClassPaymentMethodRetrieve, ClassPaymentMethodCreate, ClassPaymentMethodAttach:
 			ok = name == "customer"
+		case ClassCheckoutCreate, ClassCheckoutRetrieve:
+			ok = name == "setup_intent"
 		}
 		if !ok {
 			return validationError("", "expand", "This property cannot be expanded (%s).", name)

@@ -76,6 +76,10 @@ type Options struct {
 	// with the machine's time.
 	ClockOffset time.Duration
 
+	// PagesURL is where [Sim.PagesHandler] is served. Empty: the pages that
+	// Stripe hosts have URLs of Stripe's that lead nowhere.
+	PagesURL string
+
 	// Webhook receives the events. GET /v1/events lists them in any case.
 	Webhook Webhook
 	// OnEvent, if set, is called with every event, in the goroutine that caused

@@ -38,6 +38,8 @@ const (
 	ClassPaymentMethodDetach   EndpointClass = "payment_methods.detach"
 	ClassPaymentMethodList     EndpointClass = "payment_methods.list"
 	ClassWebhookEndpointList   EndpointClass = "webhook_endpoints.list"
+	ClassCheckoutCreate        EndpointClass = "checkout.sessions.create"
+	ClassCheckoutRetrieve      EndpointClass = "checkout.sessions.retrieve"
 	ClassUnknown               EndpointClass = "unknown"
 )
 
@@ -162,6 +164,11 @@ var (
 		paramSpec{"customer": stringParam, "type": stringParam})
 	refundListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
 		paramSpec{"charge": stringParam, "payment_intent": stringParam})
+	checkoutCreateSpec = paramSpec{
+		"mode": enumParam("setup").require(), "customer": stringParam, "success_url": stringParam,
+		"cancel_url": stringParam, "payment_method_types": listParam, "metadata": mapParam,
+		"currency": stringParam, "locale": stringParam, "expand": listParam,
+	}
 	webhookEndpointListSpec = mergeSpecs(pageSpec, expandSpec)
 	paymentMethodAttachSpec = paramSpec{"customer": stringParam.require(), "expand": listParam}
 )
@@ -217,6 +224,11 @@ var routes = map[string]*route{
 	"GET customers/{id}/payment_methods": {class: ClassPaymentMethodList,
 		spec: paymentMethodListSpec, handler: listCustomerPaymentMethods},
 
+	"POST checkout/sessions": {class: ClassCheckoutCreate, spec: checkoutCreateSpec,
+		handler: createCheckoutSession},
+	"GET checkout/sessions/{id}": {class: ClassCheckoutRetrieve, spec: expandSpec,
+		handler: retrieveCheckoutSession},
+
 	"GET webhook_endpoints": {class: ClassWebhookEndpointList, spec: webhookEndpointListSpec,
 		handler: listWebhookEndpoints},
 }
@@ -233,10 +245,14 @@ func matchRoute(method, path string) (r *route, id string) {
 	if r := routes[method+" "+path]; r != nil && !slices.Contains(parts, "{id}") {
 		return r, ""
 	}
-	if len(parts) < 2 {
+	at := 1
+	if parts[0] == "checkout" {
+		at = 2
+	}
+	if len(parts) <= at {
 		return nil, ""
 	}
-	id, parts[1] = parts[1], "{id}"
+	id, parts[at] = parts[at], "{id}"
 	if r = routes[method+" "+strings.Join(parts, "/")]; r == nil {
 		return nil, ""
 	}

@@ -40,6 +40,7 @@ func NewWorkerWithStores(
 func NewStores(s *store.Store) worker.Stores {
 	return worker.Stores{
 		Queue:      s,
+		Changes:    s,
 		Deadlines:  s,
 		Purge:      s,
 		Status:     s,
@@ -55,5 +56,6 @@ func NewStores(s *store.Store) worker.Stores {
 		Reconcile:  reconcile.Stores{Runs: s, Holds: s, Accounts: s, Budget: s},
 		Unverified: s,
 		Unmirrored: s,
+		Repair:     s,
 	}
 }

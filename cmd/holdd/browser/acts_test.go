@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"strings"
 	"testing"
@@ -140,6 +142,35 @@ func TestActs_WithoutMoney(t *testing.T) {
 	})
 }
 
+func TestIncrement_RaisesAuthorization(t *testing.T) {
+	withAndWithoutScript(t, func(t *testing.T, w *world, v *visitor) {
+		id, err := w.sim.Authorize(stripesim.Hold{Amount: 12_000, Currency: "eur",
+			Incremental: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: in(24 * time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		w.waitForRead(id)
+		v.open("/console/holds/" + id)
+		v.click(act("increment"))
+		v.fill("#total", "119.99")
+		v.click("main form button")
+		v.see("must be above 120.00 EUR")
+		v.fill("#total", "150.00")
+		v.fill("#why", "one more night")
+		v.click("main form button")
+		v.see("from 120.00 EUR to 150.00 EUR")
+		v.click(confirm)
+		v.see("Raise requested", "150.00 EUR", "one more night")
+		if got := w.get(id); got.Amount != 15_000 {
+			t.Errorf("authorized %d, want 15000", got.Amount)
+		}
+	})
+}
+
 func TestTwoOperators_SecondIsToldAndChangesNothing(t *testing.T) {
 	w := startWorld(t, worldOptions{tokens: true})
 	anna, bert := w.newVisitor(), w.newVisitor()
@@ -266,6 +297,12 @@ func TestKeys(t *testing.T) {
 	v.open("/console/holds?sort=reference")
 	v.do(chromedp.KeyEvent("j"), chromedp.KeyEvent("r"))
 	v.see("Releases the whole 99.00 EUR")
+	v.open("/console/holds?sort=reference")
+	v.do(chromedp.KeyEvent("j"), chromedp.KeyEvent("x"), chromedp.KeyEvent("j"),
+		chromedp.KeyEvent("x"), chromedp.KeyEvent("k"), chromedp.KeyEvent("x"))
+	if got := evaluate[int](v, "document.querySelectorAll('[type=checkbox]:checked').length"); got != 1 {
+		t.Errorf("%d holds are ticked", got)
+	}
 }
 
 func TestSignIn(t *testing.T) {
@@ -294,6 +331,38 @@ func TestSignIn(t *testing.T) {
 	v.see("You are signed out.")
 	v.open("/console/holds/" + h.ID)
 	v.see("Token")
+}
+
+// A trusted proxy names the visitor, who acts under that name without a token.
+func TestIdentity_OfTrustedProxy(t *testing.T) {
+	w := startWorld(t, worldOptions{tokens: true, settings: []string{
+		"HOLDD_CONSOLE_IDENTITY_HEADER=X-Forwarded-Email",
+		"HOLDD_CONSOLE_IDENTITY_ROLE=operate", "HOLDD_CONSOLE_TRUSTED_PROXIES=127.0.0.1"}})
+	h := w.schedule(12_000, hold.ScheduleRequest{CaptureAt: in(24 * time.Hour)})
+	target, err := url.Parse(w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host
+		r.SetXForwarded()
+		r.Out.Header.Set("X-Forwarded-Email", "clara@example.com")
+	}})
+	t.Cleanup(proxy.Close)
+	direct := w.newVisitor()
+	direct.open("/console/holds/" + h.ID)
+	direct.see("Sign in")
+	v := w.newVisitor()
+	v.url = proxy.URL
+	v.open("/console/holds/" + h.ID)
+	v.see(h.Reference)
+	v.click(act("pause"))
+	v.click(confirm)
+	v.see("Paused.", "by clara@example.com")
+	if got := w.get(h.ID); !hasEntry(got.History, "paused", "clara@example.com") {
+		t.Errorf("the history does not name the visitor: %+v", got.History)
+	}
 }
 
 func TestSession_EndsBeforeConfirmation(t *testing.T) {

@@ -3,6 +3,7 @@ package browser_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"flag"
 	"io"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -43,6 +45,13 @@ func newHotelWorld(t *testing.T) *world {
 	w.waitForState(captured.ID, "captured")
 	canceled := w.schedule(20_000, hold.ScheduleRequest{CancelAt: in(-time.Minute)})
 	w.waitForState(canceled.ID, "canceled")
+	list, err := w.client.List(t.Context(), api.ListQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range list.Holds {
+		w.waitForRead(h.ID)
+	}
 	return w
 }
 
@@ -93,12 +102,15 @@ func shownPages(w *world) []struct{ name, path, text string } {
 		{"due", "/console/holds?tab=due", "BK-2001"},
 		{"expiring", "/console/holds?tab=expiring", "No authorization ends"},
 		{"attention", "/console/holds?tab=attention", "No hold needs attention"},
+		{"cardholder", "/console/holds?tab=cardholder", "No renewal waits for its cardholder"},
 		{"settled", "/console/holds?tab=settled", "315.00 EUR"},
 		{"hold", scheduled, "Timeline"},
 		{"capture-form", scheduled + "/capture", "Amount to capture"},
 		{"capture", scheduled + "/capture?amount=80", "80.00 EUR"},
 		{"cancel", paused + "/cancel", "480.00 EUR"},
 		{"reschedule", scheduled + "/reschedule", "Time"},
+		{"increment", scheduled + "/increment", "New authorized total"},
+		{"bulk", "/console/bulk/capture?all=true", "Captures the planned amount"},
 		{"plan", "/console/plan?next=7d", "99.00 EUR"},
 		{"not-scheduled", "/console/not-scheduled", "Compare with Stripe"},
 		{"deliveries", "/console/deliveries", "callback"},
@@ -230,6 +242,26 @@ func compressedSize(t *testing.T, r *http.Response) int {
 	return b.Len()
 }
 
+func TestHold_ShowsRenewal(t *testing.T) {
+	w := startWorld(t, worldOptions{})
+	customer, card, err := w.sim.SaveCard("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: 12_000, Currency: "eur", Customer: customer,
+		PaymentMethod: card, FutureUsage: "off_session"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: id,
+		Renewal: &hold.RenewalRequest{Until: in(20 * 24 * time.Hour)}}); err != nil {
+		t.Fatal(err)
+	}
+	v := w.newVisitor()
+	v.open("/console/holds/" + id)
+	v.see("Held until", "(0 of 12 renewals)", "Next renewal")
+}
+
 func TestConsole_SwitchedOff(t *testing.T) {
 	w := startWorld(t, worldOptions{settings: []string{"HOLDD_CONSOLE=false"}})
 	if r := w.page("/console/"); r.StatusCode != http.StatusNotFound {
@@ -237,24 +269,35 @@ func TestConsole_SwitchedOff(t *testing.T) {
 	}
 }
 
-func TestNotScheduled_Adopt(t *testing.T) {
-	// A young intent is no orphan: its owner may be about to schedule it.
-	w := startWorld(t, worldOptions{stripe: stripesim.Options{ClockOffset: -20 * time.Minute}})
-	id, err := w.sim.Authorize(stripesim.Hold{Amount: 7_700, Currency: "eur"})
+// unscheduled authorizes an amount that nobody schedules, and opens the page
+// that lists it.
+func (w *world) unscheduled(v *visitor, amount int64) (id string) {
+	w.t.Helper()
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: amount, Currency: "eur"})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	v := w.newVisitorWithoutScript()
 	v.open("/console/not-scheduled")
 	v.click("main form button")
 	for end := time.Now().Add(pageTimeout); !strings.Contains(v.text(), id); {
 		if time.Now().After(end) {
-			t.Fatal(v.text())
+			w.t.Fatal(v.text())
 		}
 		v.open("/console/not-scheduled")
 	}
+	return id
+}
+
+// oldIntents makes every intent an orphan. A young one is none: its owner may
+// be about to schedule it.
+var oldIntents = worldOptions{stripe: stripesim.Options{ClockOffset: -20 * time.Minute}}
+
+func TestNotScheduled_Adopt(t *testing.T) {
+	w := startWorld(t, oldIntents)
+	v := w.newVisitorWithoutScript()
+	id := w.unscheduled(v, 7_700)
 	v.see("77.00 EUR")
-	v.click("td a[href^='/console/not-scheduled/']")
+	v.click("td a[href$='then=adopt']")
 	v.see("schedules this authorization", id)
 	v.click(confirm)
 	v.see("now manages this authorization", "77.00 EUR")
@@ -263,4 +306,38 @@ func TestNotScheduled_Adopt(t *testing.T) {
 	}
 	v.open("/console/holds?q=" + id)
 	v.see("Timeline")
+}
+
+func TestNotScheduled_CaptureAndRelease(t *testing.T) {
+	for _, x := range []struct{ act, effect, done, state string }{
+		{"capture", "Captures 77.00 EUR from the card", "Capture requested", "captured"},
+		{"cancel", "Releases the whole 77.00 EUR", "Release requested", "canceled"},
+	} {
+		t.Run(x.act, func(t *testing.T) {
+			w := startWorld(t, oldIntents)
+			v := w.newVisitor()
+			id := w.unscheduled(v, 7_700)
+			v.click("td a[href$='then=" + x.act + "']")
+			v.see(x.effect, id)
+			if e := w.effects(id); len(e) != 0 {
+				t.Fatalf("before the confirmation: %+v", e)
+			}
+			v.click(confirm)
+			v.see(x.done)
+			if got := w.waitForState(id, x.state); !hasEntry(got.History, "triggered", "console") {
+				t.Errorf("the history does not name the console: %+v", got.History)
+			}
+		})
+	}
+}
+
+func TestHealth_RunsDoctor(t *testing.T) {
+	w := startWorld(t, worldOptions{doctor: func(context.Context) []console.DoctorCheck {
+		return []console.DoctorCheck{{Name: "Redis", OK: true, Status: "ok", Detail: "7.0.15"},
+			{Name: "key", Status: "wrong", Detail: "<b>may not capture</b>", Hint: "grant it"}}
+	}})
+	v := w.newVisitorWithoutScript()
+	v.open("/console/health")
+	v.click("main form button")
+	v.see("7.0.15", "wrong", "<b>may not capture</b>", "grant it")
 }

@@ -16,7 +16,9 @@ import (
 
 	"github.com/holdd/holdd/cmd/holdd/daemon"
 	"github.com/holdd/holdd/config"
+	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -34,7 +36,9 @@ type world struct {
 	url    string
 	sim    *stripesim.Sim
 	client *api.Client
-	holds  int
+	// stripeURL serves the simulator's API, pages and script.
+	stripeURL string
+	holds     int
 }
 
 // worldOptions vary a world.
@@ -42,6 +46,7 @@ type worldOptions struct {
 	tokens   bool     // visitors must sign in
 	settings []string // as in the environment
 	stripe   stripesim.Options
+	doctor   func(context.Context) []console.DoctorCheck // nil: no checks
 }
 
 // startWorld starts a daemon that ends with the test.
@@ -53,9 +58,15 @@ func startWorld(t *testing.T, o worldOptions) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	w := &world{t: t, sim: stripesim.New(o.stripe)}
-	stripe := httptest.NewServer(w.sim.Handler())
+	w := &world{t: t}
+	stripeMux := http.NewServeMux()
+	stripe := httptest.NewServer(stripeMux)
 	t.Cleanup(stripe.Close)
+	w.stripeURL, o.stripe.PagesURL = stripe.URL, stripe.URL
+	w.sim = stripesim.New(o.stripe)
+	stripeMux.Handle("/", w.sim.Handler())
+	stripeMux.Handle(stripesim.PagesPath, w.sim.PagesHandler())
+	stripeMux.Handle("/v3/", w.sim.PagesHandler())
 	env := append([]string{"STRIPE_API_KEY=sk_test_browser", "STRIPE_API_BASE=" + stripe.URL,
 		"REDIS_URL=redis://" + redis.Addr() + "/0", "HOLDD_LISTEN=127.0.0.1:0",
 		"HOLDD_ALERT_TIME_ZONE=Europe/Paris"}, o.settings...)
@@ -74,7 +85,7 @@ func startWorld(t *testing.T, o worldOptions) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.run(daemon.Options{Settings: settings, Version: "test",
+	w.run(daemon.Options{Settings: settings, Version: "test", Doctor: o.doctor,
 		Logger: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))})
 	if w.client, err = api.NewClient(w.url, token); err != nil {
 		t.Fatal(err)
@@ -134,10 +145,24 @@ func (w *world) get(id string) hold.View {
 	return v
 }
 
+// waitForRead waits until holds are read at Stripe: until then their amounts are
+// unknown.
+func (w *world) waitForRead(ids ...string) {
+	w.t.Helper()
+	for _, id := range ids {
+		storetest.WaitUntil(w.t, stateTimeout, "the holds are read", func() bool {
+			return w.get(id).Verified
+		})
+	}
+}
+
+// stateTimeout bounds how long a hold may take to get into a state.
+const stateTimeout = time.Minute
+
 // waitForState waits until a hold has a state.
 func (w *world) waitForState(id, state string) hold.View {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(stateTimeout); ; time.Sleep(50 * time.Millisecond) {
 		v := w.get(id)
 		if v.State == state {
 			return v

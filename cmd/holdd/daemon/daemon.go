@@ -16,6 +16,8 @@ import (
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/changes"
+	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/wiring"
@@ -35,6 +37,8 @@ type Options struct {
 	Reload func() (*config.Settings, error)
 	// ReloadSignal receives the operator's requests to reload. May be nil.
 	ReloadSignal <-chan os.Signal
+	// Doctor runs the checks of "holdd doctor" for the console. May be nil.
+	Doctor func(ctx context.Context) []console.DoctorCheck
 	// Ready is called once with the URL of the API. May be nil.
 	Ready func(url string)
 	// Transport replaces the network to Stripe, for a simulator in the same
@@ -43,6 +47,9 @@ type Options struct {
 	// DialRedis replaces the network to Redis, for a Redis in the same process.
 	// May be nil.
 	DialRedis func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	refusals *api.RefusalLog // of API and console
+	apiStage *health.Stage
 }
 
 // ErrSetting is wrapped by errors of [Run] that only another setting fixes.
@@ -51,6 +58,9 @@ var ErrSetting = store.ErrInvalidSetting
 const (
 	startTimeout       = 15 * time.Second // for the store's checks of Redis
 	apiShutdownTimeout = 5 * time.Second  // for requests in progress
+	// apiFailureTTL is how long failed requests make a replica not ready. Then
+	// it gets requests again.
+	apiFailureTTL = 2 * time.Minute
 )
 
 // Run runs the daemon. It returns when ctx has ended and all parts have
@@ -78,16 +88,23 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisHealthReporter(o.Logger)
-	notifier, err := alert.New(alertOptions(&o, st, replica, stripe.Livemode(), m, redis))
+	watcher := changes.NewWatcher(st)
+	newNotifier := func(s *config.Settings) (*alert.Notifier, error) {
+		return alert.New(alertOptions(&o, s, st, replica, stripe.Livemode(), m, redis, watcher))
+	}
+	first, err := newNotifier(o.Settings)
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
+	notifier := newCurrentNotifier(first)
 	w, err := wiring.NewWorker(st, stripe,
-		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, st,
-			account.known.Load))
+		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, watcher,
+			st, account.known.Load))
 	if err != nil {
 		return err
 	}
+	o.refusals, o.apiStage = api.NewRefusalLog(o.Logger), redis.AddStage("api", nil)
+	o.apiStage.SetFailureTTL(apiFailureTTL)
 	secrets, sessions := &webhookSecrets{}, &consoleTokens{}
 	secrets.set(o.Settings)
 	sessions.Store(tokens)
@@ -100,7 +117,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	m.createAlertedSinkSeries(notifier.SinkNames())
+	m.createAlertedSinkSeries(first.SinkNames())
 	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
 	m.registerCollectors(w, st, redis)
@@ -118,7 +135,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	if o.Reload != nil {
 		reloader := &settingsReloader{o: &o, current: o.Settings, tokens: tokens, handler: handler,
-			stripe: stripe, account: account, secrets: secrets, sessions: sessions}
+			stripe: stripe, account: account, secrets: secrets, sessions: sessions,
+			notifier: notifier, newNotifier: newNotifier, metrics: m}
 		go reloader.run(ctx)
 	}
 	reportStarted(&o, servers, stripe.Livemode())
@@ -193,7 +211,7 @@ type daemonProcess struct {
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
 func startParts(
-	ctx context.Context, w *worker.Worker, notifier *alert.Notifier, servers []*apiServer,
+	ctx context.Context, w *worker.Worker, notifier *currentNotifier, servers []*apiServer,
 ) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	p := &daemonProcess{servers: servers, stopWorker: stopWorker, workerDone: make(chan error, 1),

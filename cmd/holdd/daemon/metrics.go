@@ -128,7 +128,7 @@ func (m *metrics) createAlertedSeries() {
 		hold.EventAttention: {hold.CauseAmountTooLarge, hold.CauseNotFound, hold.CauseRefused,
 			hold.CauseKeyConflict, hold.CauseNotCapturable,
 			hold.CauseMismatch, hold.CauseReview, hold.CauseInsideMargin, hold.CauseNoOutcome,
-			hold.CauseFeeTooLarge, hold.CauseContradiction},
+			hold.CauseFeeTooLarge, hold.CauseContradiction, hold.CauseRecordUnreadable},
 	} {
 		for _, cause := range causes {
 			m.holdEvents.WithLabelValues(string(event), causeLabel(cause))
@@ -172,7 +172,8 @@ func (m *metrics) registerCollectors(
 	m.registry.MustRegister(
 		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st,
 			doubled: w.DoubleHeld}).collect),
-		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st))
+		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st),
+		collectUnreadable(st))
 }
 
 // registerConnectionCounter registers the counter of all listeners.

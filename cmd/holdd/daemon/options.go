@@ -8,6 +8,7 @@ import (
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
@@ -31,7 +32,7 @@ func storeOptions(o *Options, livemode bool) store.Options {
 	return store.Options{
 		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: livemode,
 		AllowUnsafe: s.AllowUnsafeRedis, Rates: stripeRates(s, livemode), MaxEventBytes: s.EventsMaxSize,
-		Dialer: o.DialRedis,
+		AuditEntries: s.AuditStream, Dialer: o.DialRedis,
 	}
 }
 
@@ -53,7 +54,8 @@ func holdRules(s *config.Settings) hold.DecisionRules {
 
 func workerOptions(
 	o *Options, replica string, livemode bool, observer workerObserver,
-	redis *health.RedisHealthReporter, inspector worker.RedisInspector, accountKnown func() bool,
+	redis *health.RedisHealthReporter, watcher *changes.Watcher, inspector worker.RedisInspector,
+	accountKnown func() bool,
 ) worker.Options {
 	s, rates := o.Settings, stripeRates(o.Settings, livemode)
 	return worker.Options{
@@ -64,15 +66,15 @@ func workerOptions(
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout,
 		Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
-		Health: redis, RedisInspector: inspector, AccountKnown: accountKnown,
-		DecodeRequest: api.DecodeScheduleRequest,
+		Health: redis, Changes: watcher, RedisInspector: inspector, AccountKnown: accountKnown,
+		DecodeRequest: api.DecodeScheduleRequest, CardholderLink: cardholderLink(s),
 	}
 }
 
 // workerObserver is the metrics, and passes readiness to the notifier as well.
 type workerObserver struct {
 	*metrics
-	notifier *alert.Notifier
+	notifier *currentNotifier
 }
 
 func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
@@ -80,13 +82,12 @@ func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 }
 
 func alertOptions(
-	o *Options, st *store.Store, replica string, livemode bool, m *metrics,
-	redis *health.RedisHealthReporter,
+	o *Options, s *config.Settings, st *store.Store, replica string, livemode bool, m *metrics,
+	redis *health.RedisHealthReporter, watcher *changes.Watcher,
 ) alert.Options {
-	s := o.Settings
 	a := alert.Options{Stores: alert.Stores{Events: st, Leases: st, Requeued: st,
 		SystemEvents: st, Sinks: st}, Replica: replica, Logger: o.Logger, Observer: m,
-		Health:  redis,
+		Health: redis, Changes: watcher,
 		PingURL: s.PingURL.Reveal(), RunbookURL: s.RunbookURL, Livemode: livemode,
 		Version: o.Version}
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked by config
@@ -104,18 +105,21 @@ func alertOptions(
 }
 
 func apiOptions(
-	o *Options, w *worker.Worker, notifier *alert.Notifier, requests api.RequestStore,
+	o *Options, w *worker.Worker, notifier *currentNotifier, requests api.RequestStore,
 	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets, pages *console.Console,
 ) api.Options {
 	a := api.Options{
 		Holds: api.HoldServices{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
+		Repairer:         w.Repairer,
 		Requests:         requests,
 		Webhook:          webhookOptions(o.Settings, secrets, w.Webhooks),
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
-		Rules:  holdRules(o.Settings),
-		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
+		Cardholder: cardholderOptions(o, w.Cardholder, livemode),
+		Rules:      holdRules(o.Settings),
+		Tokens:     tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
+		Refusals: o.refusals, Stage: o.apiStage,
 	}
 	if pages != nil {
 		a.Console = pages
@@ -125,7 +129,7 @@ func apiOptions(
 
 // newConsole returns nil if the settings switch the console off.
 func newConsole(
-	o *Options, w *worker.Worker, notifier *alert.Notifier, st *store.Store,
+	o *Options, w *worker.Worker, notifier *currentNotifier, st *store.Store,
 	redis *health.RedisHealthReporter, livemode bool, tokens *consoleTokens,
 ) (*console.Console, error) {
 	s := o.Settings
@@ -136,10 +140,15 @@ func newConsole(
 		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
-		Logger: o.Logger,
+		CardholderLink: cardholderLink(s),
+		Logger:         o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.Report,
 	}
 	if tokens.Load() != nil {
 		c.Tokens = tokens
+	}
+	if s.ConsoleIdentityHeader != "" {
+		c.Identity = &console.TrustedIdentity{Header: s.ConsoleIdentityHeader,
+			Proxies: s.ConsoleTrustedProxies, MayOperate: s.ConsoleIdentityRole == "operate"}
 	}
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked by config
 		c.TimeZone = zone

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/config"
+	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/gateway"
 	"go.uber.org/zap"
@@ -23,7 +24,8 @@ const fileCheckInterval = 5 * time.Second
 
 // reloadableSettings are the settings that a running daemon takes over. Others
 // need a restart.
-var reloadableSettings = []string{"stripe_api_key", "stripe_webhook_secrets", "log_level"}
+var reloadableSettings = []string{"stripe_api_key", "stripe_webhook_secrets", "log_level",
+	"notify_urls", "tokens"}
 
 // webhookSecrets are the current signing secrets of the webhook endpoint.
 type webhookSecrets struct{ secrets atomic.Pointer[[]string] }
@@ -66,7 +68,11 @@ type settingsReloader struct {
 	secrets *webhookSecrets
 	// sessions are the tokens of the console's visitors.
 	sessions *consoleTokens
-	files    string // their state at the last reload, "" before the first
+	notifier *currentNotifier
+	// newNotifier returns the notifier of the settings.
+	newNotifier func(*config.Settings) (*alert.Notifier, error)
+	metrics     *metrics
+	files       string // their state at the last reload, "" before the first
 }
 
 // run reloads on a signal and when a file changes, until ctx ends.
@@ -120,15 +126,16 @@ func (r *settingsReloader) reload(ctx context.Context) (changed, ignored []strin
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, key := range config.ChangedSettings(r.current, next) {
-		switch {
-		case slices.Contains(reloadableSettings, key):
-			changed = append(changed, key)
-		case !slices.Contains(reloadableSettings, strings.TrimSuffix(key, "_file")):
-			ignored = append(ignored, key)
-		}
+	changed, ignored = r.changedSettings(next)
+	if (next.TokensFile == "") != (r.current.TokensFile == "") {
+		return nil, ignored, errors.New("tokens are switched on or off by a restart: " +
+			"tokens_file was set or removed")
 	}
-	tokens, err := readTokens(r.current.TokensFile) // another file needs a restart
+	tokens, err := readTokens(next.TokensFile)
+	if err != nil {
+		return nil, ignored, err
+	}
+	notifier, err := r.changedNotifier(changed, next)
 	if err != nil {
 		return nil, ignored, err
 	}
@@ -149,12 +156,44 @@ func (r *settingsReloader) reload(ctx context.Context) (changed, ignored []strin
 		r.sessions.Store(tokens)
 	}
 	r.secrets.set(next)
+	if notifier != nil {
+		r.metrics.createAlertedSinkSeries(notifier.SinkNames())
+		r.notifier.replace(notifier)
+	}
 	if level, err := zapcore.ParseLevel(next.LogLevel); err == nil &&
 		slices.Contains(changed, "log_level") {
 		r.handler.SetConfiguredLogLevel(level, "reload")
 	}
 	r.current = next
 	return changed, ignored, nil
+}
+
+// changedSettings returns the changed settings that can be taken over, and those
+// that need a restart.
+func (r *settingsReloader) changedSettings(next *config.Settings) (changed, ignored []string) {
+	for _, key := range config.ChangedSettings(r.current, next) {
+		switch {
+		case slices.Contains(reloadableSettings, key):
+			changed = append(changed, key)
+		case !slices.Contains(reloadableSettings, strings.TrimSuffix(key, "_file")):
+			ignored = append(ignored, key)
+		}
+	}
+	return changed, ignored
+}
+
+// changedNotifier returns the notifier of changed addresses; nil if they are the
+// same.
+func (r *settingsReloader) changedNotifier(
+	changed []string, next *config.Settings,
+) (*alert.Notifier, error) {
+	if !slices.Contains(changed, "notify_urls") {
+		return nil, nil
+	}
+	// The other settings of a notifier need a restart.
+	s := *r.o.Settings
+	s.NotifyURLs = next.NotifyURLs
+	return r.newNotifier(&s)
 }
 
 // replaceKey checks that the new key is of the mode and the account of the

@@ -27,6 +27,7 @@ func openServers(o *Options, handler *api.API) ([]*apiServer, error) {
 		{"listen", o.Settings.Listen, handler},
 		{"webhook_listen", o.Settings.WebhookListen, handler.WebhookHandler()},
 		{"metrics_listen", o.Settings.MetricsListen, handler.MetricsHandler()},
+		{"cardholder_listen", o.Settings.CardholderListen, handler.CardholderHandler()},
 	} {
 		if a.address == "" {
 			continue

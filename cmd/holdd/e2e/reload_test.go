@@ -3,8 +3,10 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -103,4 +105,65 @@ func TestReload_SecretsAreReplaced(t *testing.T) {
 		}
 	}
 	r.terminate(0)
+}
+
+// Addresses for alerts and the path of the tokens change while holdd runs. An
+// invalid address changes nothing else.
+func TestReload_AddressesAndTokensPath(t *testing.T) {
+	t.Parallel()
+	const secondToken = "e2e-second-0123456789abcdef01234567"
+	var first, second atomic.Int64
+	receiver := func(n *atomic.Int64) string {
+		s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { n.Add(1) }))
+		t.Cleanup(s.Close)
+		return "generic+" + s.URL
+	}
+	firstURL, secondURL := receiver(&first), receiver(&second)
+	w := newWorld(t, unlimitedStripeOptions)
+	path := writeTempFile(t, "holdd.yaml", "")
+	write := func(notify, token string) {
+		t.Helper()
+		text := fmt.Sprintf("notify_urls: [%q]\ntokens_file: %q\n", notify,
+			writeTempFile(t, "tokens", "desk operate "+token+"\n"))
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(firstURL, operateToken)
+	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_CONFIG="+path)
+	status := func(token string) int {
+		h := http.Header{"Authorization": {"Bearer " + token}}
+		return sendRaw(t, r, http.MethodGet, "/v1/holds", h, nil, false).status
+	}
+	alertOnce := func(n *atomic.Int64) {
+		t.Helper()
+		before := n.Load()
+		w.mustDo(w.redis.Client(), "XADD", "holdd:inbox", "*", "hold", `{"payment_intent":""}`)
+		storetest.WaitUntil(t, 2*processTimeout, "the alert arrives",
+			func() bool { return n.Load() > before })
+	}
+	alertOnce(&first)
+
+	write("nonsense://", secondToken)
+	r.sendSignal(syscall.SIGHUP)
+	storetest.WaitUntil(t, processTimeout, "the log says that nothing changed",
+		func() bool { return r.log.countLines("settings not reloaded") > 0 })
+	if status(operateToken) != 200 || status(secondToken) != 401 {
+		t.Error("an invalid address changed the tokens")
+	}
+	write(secondURL, secondToken)
+	r.sendSignal(syscall.SIGHUP)
+	storetest.WaitUntil(t, processTimeout, "the new token is accepted",
+		func() bool { return status(secondToken) == 200 })
+	if got := status(operateToken); got != 401 {
+		t.Errorf("a revoked token: %d", got)
+	}
+	sent := first.Load()
+	alertOnce(&second)
+	if first.Load() != sent {
+		t.Error("the earlier address got an alert")
+	}
+	if !r.log.contains(`"notify_urls"`) {
+		t.Error("the log does not name what changed")
+	}
 }

@@ -159,7 +159,7 @@ type logLine struct {
 // requiredOutcomeFields are the fields that each outcome's line has.
 var requiredOutcomeFields = []string{"event", "hold", "payment_intent", "account", "reference",
 	"amount", "currency", "attempt", "idempotency_key",
-	"request_id", "lateness_ms", "cause"}
+	"request_id", "lateness_ms", "cause", "by"}
 
 func isOutcome(event string) bool {
 	switch event {

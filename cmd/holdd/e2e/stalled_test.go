@@ -81,6 +81,37 @@ func TestStalled_RedisRejects(t *testing.T) {
 	}
 }
 
+// Only requests that change something fail. Readiness says so while they come,
+// and without them the replica gets requests again.
+func TestStalled_APIRejects(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, unlimitedStripeOptions)
+	raw := w.redis.Client()
+	w.mustDo(raw, "ACL", "SETUSER", restrictedUser, "on", ">pw", "~holdd:*", "&*", "+@all")
+	r := w.startReplica(binaryPath(t, buildRelease), "REDIS_URL="+w.redisURLOf(restrictedUser, "pw"))
+	b := w.authorizeBookings(1)[0]
+	schedule := func() error {
+		_, _, err := r.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: b.id,
+			Amount: b.amount, Currency: "eur", ExpiresAt: formatTime(b.deadline),
+			CaptureAt: formatTime(afterNow(time.Hour))})
+		return err
+	}
+	w.mustDo(raw, "SET", "holdd:{0}:expiring", "x")
+	storetest.WaitUntil(t, 2*processTimeout, "readiness names the API", func() bool {
+		if schedule() == nil {
+			t.Fatal("a hold was scheduled")
+		}
+		_, checks := r.readiness()
+		return strings.Contains(checks["stages"].Detail, "stage api has stalled")
+	})
+	w.mustDo(raw, "DEL", "holdd:{0}:expiring")
+	if err := schedule(); err != nil {
+		t.Error(err)
+	}
+	storetest.WaitUntil(t, processTimeout, "it is ready again",
+		func() bool { ok, _ := r.readiness(); return ok })
+}
+
 // serveAccount makes Stripe answer for another account of the same mode,
 // or for the first one again.
 func (w *world) serveAccount(s *stripesim.Sim) {

@@ -15,6 +15,21 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- count_change counts a change of a partition. A script that changes what a
+-- replica polls calls it, so that the replicas poll again.
+local function count_change(changes)
+  redis.call('INCR', changes)
+end
+
+-- write_despite_maxmemory lets the rest of a script write although Redis has
+-- reached maxmemory: Redis stops a script at its first write if that needs
+-- memory, and never after a write. command removes a member from the kind of key
+-- that the key is, and a zero byte is no member, so nothing changes. The scripts that
+-- bring holds to their end call it. Those that accept new ones do not.
+local function write_despite_maxmemory(command, key)
+  redis.call(command, key, '\0')
+end
+
 -- decode_uint48 returns the number in 6 bytes of s, big endian.
 local function decode_uint48(s, from)
   local b1, b2, b3, b4, b5, b6 = byte(s, from, from + 5)
@@ -32,9 +47,9 @@ local function encode_uint48(n)
 end
 
 -- is_final reports whether a state is final, so that no script may queue the
--- hold. States that only a later release has count as final.
+-- hold.
 local function is_final(state)
-  return state >= STATE_FIRST_FINAL
+  return state >= STATE_FIRST_FINAL and state <= STATE_LAST
 end
 
 -- has_header reports whether a record is long enough for a header, in any
@@ -43,12 +58,14 @@ local function has_header(rec)
   return #rec >= HEADER_SIZE
 end
 
--- is_readable reports whether this release can read the header of a record.
+-- is_readable reports whether this release can read the header of a record. No
+-- script changes a record that it cannot read.
 local function is_readable(rec)
   if #rec < HEADER_SIZE then return false end
-  local encoding = byte(rec, ENCODING_AT)
+  local encoding, state, previous_state, next_op = byte(rec, ENCODING_AT, NEXT_OP_AT)
   return encoding >= FIRST_ENCODING and encoding <= LAST_ENCODING
-    and #rec >= HEADER_SIZE + byte(rec, ACCOUNT_SIZE_AT)
+    and state > 0 and state <= STATE_LAST and previous_state <= STATE_LAST
+    and next_op <= OP_LAST and #rec >= HEADER_SIZE + byte(rec, ACCOUNT_SIZE_AT)
 end
 
 -- record_state returns 0 for a record that is too short to have a state.

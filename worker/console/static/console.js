@@ -52,7 +52,7 @@ function followUpdates(url) {
   };
   const isBusy = () => main.contains(document.activeElement) &&
     document.activeElement.matches("input, select, textarea") ||
-    main.querySelector("details[open]") !== null || !getSelection().isCollapsed;
+    main.querySelector("details[open], [type=checkbox]:checked") !== null || !getSelection().isCollapsed;
 
   function load() {
     if (paused) return;
@@ -129,10 +129,14 @@ function openAct(act) {
   if (row && !document.querySelector("[data-read-only]")) location.href = `${row.dataset.hold}/${act}`;
   else if (onPage) location.href = onPage.href;
 }
+function tickRow() {
+  const box = currentRow()?.querySelector("[type=checkbox]");
+  if (box) box.checked = !box.checked;
+}
 function showKeys() {
   const dialog = make("dialog", make("h2", text("KeysTitle"), { id: "keys-title" }),
     { "aria-labelledby": "keys-title" });
-  for (const [key, what] of [["/", "Search"], ["j", "Next"], ["k", "Previous"],
+  for (const [key, what] of [["/", "Search"], ["j", "Next"], ["k", "Previous"], ["x", "Tick"],
     ["c", "Capture"], ["r", "Release"], ["?", "Help"]]) {
     dialog.append(make("p", [make("kbd", key), " ", text("Keys" + what)]));
   }
@@ -153,6 +157,7 @@ const keys = {
   "/": () => document.getElementById("search")?.focus(),
   "j": () => moveRow(1),
   "k": () => moveRow(-1),
+  "x": tickRow,
   "c": () => openAct("capture"),
   "r": () => openAct("cancel"),
   "?": showKeys,
@@ -160,7 +165,7 @@ const keys = {
 document.addEventListener("keydown", (event) => {
   const act = keys[event.key];
   if (!act || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (event.target.closest("input, select, textarea, dialog")) return;
+  if (event.target.closest("input:not([type=checkbox]), select, textarea, dialog")) return;
   if (localStorage.getItem(keysOff) && event.key !== "?") return;
   event.preventDefault();
   act();

@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// currentNotifier is the notifier of the current settings. A sink that both the
+// earlier and the new settings have continues where it was, because its progress
+// is in Redis.
+type currentNotifier struct {
+	atomic.Pointer[alert.Notifier]
+	replaced chan struct{}
+}
+
+func newCurrentNotifier(n *alert.Notifier) *currentNotifier {
+	c := &currentNotifier{replaced: make(chan struct{}, 1)}
+	c.Store(n)
+	return c
+}
+
+// replace makes n the notifier. [currentNotifier.Run] ends the earlier one.
+func (c *currentNotifier) replace(n *alert.Notifier) {
+	c.Store(n)
+	select {
+	case c.replaced <- struct{}{}:
+	default: // Run has not seen the one before yet
+	}
+}
+
+// Run runs the current notifier until ctx ends.
+func (c *currentNotifier) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		c.runOne(ctx)
+	}
+}
+
+// runOne runs one notifier until ctx ends or it is replaced.
+func (c *currentNotifier) runOne(ctx context.Context) {
+	runCtx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func(n *alert.Notifier) {
+		defer close(done)
+		n.Run(runCtx)
+	}(c.Load())
+	select {
+	case <-ctx.Done():
+	case <-c.replaced:
+	}
+	cancel()
+	<-done
+}
+
+// ReadinessChecked passes the checks on.
+func (c *currentNotifier) ReadinessChecked(checks []health.ReadinessCheckResult) {
+	c.Load().ReadinessChecked(checks)
+}
+
+// SinkStatuses implements api.Deliveries.
+func (c *currentNotifier) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
+	return c.Load().SinkStatuses(ctx)
+}
+
+// DeadLetters implements api.Deliveries.
+func (c *currentNotifier) DeadLetters(
+	ctx context.Context, sink string, n int,
+) ([]hold.DeadLetter, int64, error) {
+	return c.Load().DeadLetters(ctx, sink, n)
+}
+
+// ReplayDeadLetters implements api.Deliveries.
+func (c *currentNotifier) ReplayDeadLetters(
+	ctx context.Context, sink string, ids []string,
+) (int64, error) {
+	return c.Load().ReplayDeadLetters(ctx, sink, ids)
+}
+
+// HasSink implements api.Deliveries.
+func (c *currentNotifier) HasSink(sink string) bool { return c.Load().HasSink(sink) }

@@ -1,0 +1,26 @@
+package daemon
+
+import "context"
+
+// unreadableReader lists the holds whose records are unreadable. store.Store
+// implements it.
+type unreadableReader interface {
+	UnreadableRecords(ctx context.Context) (ids []string, err error)
+}
+
+var unreadableDesc = newMetricDesc("holdd_unreadable_records",
+	"Records of holds that this replica found and cannot read: damaged, or written by a newer "+
+		"holdd. At most 1,000. Take the maximum of the replicas.")
+
+// collectUnreadable counts the unreadable records for a scrape.
+func collectUnreadable(records unreadableReader) collectorFunc {
+	return func(send sendGauge) {
+		ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
+		defer cancel()
+		ids, err := records.UnreadableRecords(ctx)
+		if err != nil {
+			return // the worker logs that Redis is unavailable
+		}
+		send(unreadableDesc, float64(len(ids)))
+	}
+}

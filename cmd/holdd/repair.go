@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+)
+
+func newRepairCommand(out *console, env environmentVars) *cobra.Command {
+	var req api.RepairRequest
+	cmd := &cobra.Command{
+		Use: "repair HOLD", Short: "Replace a hold's unreadable record",
+		Long: `Replace a hold's unreadable record. HOLD is the id (pi_…).
+
+The command puts the bytes of the record into the quarantine and prints them. holdd rebuilds the
+hold from the PaymentIntent, its charge, and the terms in its metadata. If the terms are not known
+for sure, the hold needs attention: nothing captures or releases it until you set them.
+
+It asks for confirmation: terms of the metadata that are due act at once.`,
+		Example: "  holdd repair pi_3PxYzA2eZvKYlo2C1gQmT0aB",
+		Args:    requireOneHoldArg,
+	}
+	c := addConnectionFlags(cmd, out, env)
+	prompt := confirmationPrompt{out: out}
+	prompt.addYesFlag(cmd)
+	cmd.Flags().StringVar(&req.Account, "account", "",
+		"the hold's connected account (default: the one in the record)")
+	cmd.Flags().BoolVar(&req.Force, "force", false,
+		"also replace a record of a newer holdd, and lose what it says")
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+		err := prompt.ask(ctx, client, nil, fmt.Sprintf("Replace the record of hold %s?",
+			sanitize(args[0])))
+		if err != nil {
+			return err
+		}
+		r, err := client.Repair(ctx, args[0], req)
+		if err != nil {
+			return toExitError(err, args[0])
+		}
+		return c.printRepair(args[0], &r)
+	})
+	return cmd
+}
+
+// printRepair prints the rebuilt hold and the record that it replaces.
+func (c *connectionFlags) printRepair(id string, r *api.RepairResult) error {
+	if r.Hold != nil && !c.asJSON {
+		if err := c.printHold(r.Hold); err != nil {
+			return err
+		}
+	}
+	return c.printJSONOrText(r, func(times timeFormatter) {
+		w, q := c.out.stdout, &r.Quarantined
+		if r.Hold == nil {
+			fmt.Fprintf(w, "%s has no hold now: %s\n", sanitize(id), sanitize(r.Reason))
+		}
+		fmt.Fprintf(w, "\nquarantined %s, %d bytes\n%s", times.formatMillisecond(q.At), q.Size,
+			hex.Dump(q.Record))
+	})
+}

@@ -1,0 +1,98 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/repair"
+)
+
+// Repairer repairs unreadable records. Its errors are like those of
+// [HoldServices]. repair.Repairer implements it.
+type Repairer interface {
+	Repair(ctx context.Context, q repair.Request) (repair.Result, error)
+}
+
+// RepairRequest is the body of POST /v1/holds/{id}/repair.
+type RepairRequest struct {
+	Account string `json:"account,omitempty" doc:"The hold's connected account. Default: the one in the record, or your own" example:"acct_1PxYzA2eZvKYlo2C"`
+	Force   bool   `json:"force,omitempty" doc:"Also replace a record that a newer holdd seems to have written, and lose what it says"`
+}
+
+// RepairResult is a repaired hold.
+type RepairResult struct {
+	Hold        *hold.View        `json:"hold,omitempty" doc:"The rebuilt hold. Absent if none could be made of the PaymentIntent"`
+	Reason      string            `json:"reason,omitempty" doc:"Why there is no hold, and what to do"`
+	Quarantined QuarantinedRecord `json:"quarantined"`
+}
+
+// QuarantinedRecord is the record that was replaced.
+type QuarantinedRecord struct {
+	At     time.Time `json:"at" doc:"When it was put into the quarantine"`
+	By     string    `json:"by" doc:"Who asked for the repair"`
+	Size   int       `json:"size" doc:"Size of the record, in bytes"`
+	Record []byte    `json:"record" doc:"The first 32 KiB of the record, in base64. Redis keeps the last 1,000 in the stream holdd:quarantine"`
+}
+
+type repairOutput struct{ Body RepairResult }
+
+// repairHandler repairs unreadable records.
+type repairHandler struct {
+	responseBuilder
+	repairer Repairer // nil: disabled
+}
+
+func (h *repairHandler) register(doc huma.API) {
+	huma.Register(doc, huma.Operation{
+		OperationID: "repairHold", Method: http.MethodPost, Path: "/v1/holds/{id}/repair",
+		Tags:    []string{"actions"},
+		Summary: "Replace an unreadable record",
+		Description: "Puts the bytes of the record into the quarantine and rebuilds the hold from " +
+			"the PaymentIntent, its charge and its metadata. If the terms are not known for sure, " +
+			"the hold needs attention. The request may be repeated.",
+	}, h.repair)
+}
+
+func (h *repairHandler) repair(
+	ctx context.Context, in *repairHoldInput,
+) (*repairOutput, error) {
+	if err := checkPathID(in.ID); err != nil {
+		return nil, err
+	}
+	c := requestInfoFromContext(ctx)
+	var body RepairRequest
+	if err := c.decodeOptionalBody(&body); err != nil {
+		return nil, h.logAndConvertError(ctx, err)
+	}
+	var invalid *hold.Problem
+	if errors.As(hold.CheckAccountID(body.Account), &invalid) {
+		return nil, problemFromHoldProblem(invalid)
+	}
+	if h.repairer == nil {
+		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
+	}
+	r, err := h.repairer.Repair(ctx, repair.Request{ID: in.ID, Account: body.Account,
+		Force: body.Force, By: c.by})
+	if err != nil {
+		return nil, h.logAndConvertError(ctx, err)
+	}
+	q := &r.Quarantined
+	out := RepairResult{Reason: r.Reason, Quarantined: QuarantinedRecord{At: q.At, By: q.By,
+		Size: q.Size, Record: q.Record}}
+	if r.Hold.ID != "" {
+		v := h.newHoldView(&r.Hold, r.Now, true)
+		out.Hold = &v
+	}
+	return &repairOutput{Body: out}, nil
+}
+
+// repairHoldInput names the hold to repair.
+type repairHoldInput struct {
+	ID string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
+}

@@ -1,0 +1,183 @@
+package changes_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdd/holdd/worker/changes"
+)
+
+// counters are the counters of two partitions.
+type counters struct {
+	counts [2]atomic.Int64
+	reads  atomic.Int64
+	failed atomic.Bool
+}
+
+func (c *counters) ChangeCounts(context.Context) ([]int64, error) {
+	c.reads.Add(1)
+	if c.failed.Load() {
+		return nil, errors.New("connection refused")
+	}
+	return []int64{c.counts[0].Load(), c.counts[1].Load()}, nil
+}
+
+// inBubble runs f in virtual time, with counters that a watcher has read once.
+func inBubble(t *testing.T, f func(t *testing.T, c *counters, w *changes.Watcher)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := &counters{}
+		w := changes.NewWatcher(c)
+		w.NewGate(0).IsOpen(t.Context())
+		f(t, c, w)
+	})
+}
+
+func wantOpen(t *testing.T, g *changes.Gate, want bool, when string) {
+	t.Helper()
+	if got := g.IsOpen(t.Context()); got != want {
+		t.Errorf("%s: open %t, want %t", when, got, want)
+	}
+}
+
+func TestGate_OpensAtTheTimeOfThePoll(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *counters, w *changes.Watcher) {
+		g := w.NewGate(changes.LongestWait)
+		wantOpen(t, g, true, "at the start")
+		now := time.Now()
+		g.Begin().CloseUntil(now.Add(4*time.Second), now)
+		wantOpen(t, g, false, "closed")
+		time.Sleep(4*time.Second - time.Nanosecond)
+		wantOpen(t, g, false, "before the time")
+		time.Sleep(time.Nanosecond)
+		wantOpen(t, g, true, "at the time")
+
+		poll := g.Begin()
+		wantOpen(t, g, true, "during a poll")
+		poll.CloseUntil(time.Now().Add(-time.Hour), time.Now())
+		wantOpen(t, g, true, "a time in the past")
+
+		for _, next := range []time.Time{{}, time.Now().Add(time.Hour)} {
+			g.Begin().CloseUntil(next, time.Now())
+			time.Sleep(changes.LongestWait - time.Nanosecond)
+			wantOpen(t, g, false, "before the longest wait")
+			time.Sleep(time.Nanosecond)
+			wantOpen(t, g, true, "after the longest wait")
+		}
+		var none *changes.Gate
+		none.Begin().Close()
+		none.Wait(t.Context())
+		wantOpen(t, none, true, "without a gate")
+	})
+}
+
+func TestGate_OpensWithAChange(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
+		all, first := w.NewGate(time.Hour), w.NewPartitionGate(0, time.Hour)
+		all.Begin().Close()
+		first.Begin().Close()
+		wantOpen(t, all, false, "without a change")
+		time.Sleep(time.Second)
+		c.counts[1].Add(1)
+		wantOpen(t, all, true, "another partition changed")
+		wantOpen(t, first, false, "another partition changed")
+		all.Begin().Close()
+		wantOpen(t, all, false, "after the poll")
+
+		// The change happens during the poll, which may have read before it.
+		polls := []changes.Poll{all.Begin(), first.Begin()}
+		time.Sleep(time.Second)
+		c.counts[0].Add(1)
+		for _, p := range polls {
+			p.Close()
+		}
+		wantOpen(t, all, true, "changed during the poll")
+		wantOpen(t, first, true, "changed during the poll")
+		// Redis lost its data.
+		all.Begin().Close()
+		time.Sleep(time.Second)
+		c.counts[0].Store(0)
+		wantOpen(t, all, true, "the counter went back")
+	})
+}
+
+// While the counters cannot be read, and once after that, every loop polls.
+func TestGate_OpenWhileRedisFails(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
+		g, part := w.NewGate(time.Hour), w.NewPartitionGate(1, time.Hour)
+		g.Begin().Close()
+		part.Begin().Close()
+		c.failed.Store(true)
+		for range 3 {
+			time.Sleep(time.Second)
+			wantOpen(t, g, true, "Redis fails")
+			wantOpen(t, part, true, "Redis fails")
+			g.Begin().Close()
+			part.Begin().Close()
+		}
+		c.failed.Store(false)
+		time.Sleep(time.Second)
+		wantOpen(t, g, true, "Redis is back")
+		wantOpen(t, part, true, "Redis is back")
+		g.Begin().Close()
+		part.Begin().Close()
+		wantOpen(t, g, false, "after the poll")
+		wantOpen(t, part, false, "after the poll")
+	})
+}
+
+// Loops that ask at the same time share one reading.
+func TestWatcher_SharesReadings(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
+		time.Sleep(time.Second)
+		before := c.reads.Load()
+		for range 50 {
+			go w.NewGate(time.Hour).IsOpen(t.Context())
+		}
+		synctest.Wait()
+		if n := c.reads.Load() - before; n != 1 {
+			t.Errorf("%d readings", n)
+		}
+	})
+}
+
+func TestGate_Wait(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
+		ctx, cancel := context.WithCancel(t.Context())
+		go w.Run(ctx)
+		g := w.NewPartitionGate(0, time.Minute)
+		for _, tt := range []struct {
+			name   string
+			change time.Duration // 0: none
+			least  time.Duration
+			most   time.Duration
+		}{
+			{name: "by time", least: time.Minute, most: time.Minute},
+			{name: "by a change", change: 20500 * time.Millisecond, least: 20500 * time.Millisecond,
+				most: 21500 * time.Millisecond},
+		} {
+			began := time.Now()
+			g.Begin().Close()
+			if tt.change > 0 {
+				time.AfterFunc(tt.change, func() { c.counts[0].Add(1) })
+				// a change elsewhere does not end the wait
+				time.AfterFunc(tt.change/2, func() { c.counts[1].Add(1) })
+			}
+			g.Wait(ctx)
+			if took := time.Since(began); took < tt.least || took > tt.most {
+				t.Errorf("%s: waited %s", tt.name, took)
+			}
+		}
+		g.Wait(ctx) // it is open
+		g.Begin().Close()
+		time.AfterFunc(time.Second, cancel)
+		began := time.Now()
+		if g.Wait(ctx); time.Since(began) > time.Second {
+			t.Error("waited after the end of the context")
+		}
+	})
+}

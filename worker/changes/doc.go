@@ -1,0 +1,27 @@
+// Package changes tells the loops of a replica when it is worth polling Redis.
+//
+// The store counts the changes of each partition. A [Watcher] reads the
+// counters once a second in one command. Each loop that polls Redis has a
+// [Gate]. After a poll that found nothing to do, the loop closes its gate until
+// the next time that the poll told. The gate opens at that time, when another
+// replica or this one has changed the partition, and at the latest after the
+// longest wait. An idle replica therefore sends few commands, and is not later
+// than one that polls each second.
+//
+// # Invariants
+//
+// A loop calls [Gate.Begin] before it polls, and closes the gate with what it
+// got there. So a change during the poll opens the gate again.
+//
+// A poll that failed does not close the gate. While Redis fails, the counters
+// cannot be read and every gate is open: each loop polls at its own pace, as
+// without a gate, and reports its errors.
+//
+// A gate has no loop of its own. Cron or the caller's waits set the pace, so a
+// time in the past, which no poll removes, costs one poll a tick.
+//
+// # What it does not do
+//
+// It does not know what is due. A change that raises no counter, such as one by
+// an older release, is found after the longest wait.
+package changes

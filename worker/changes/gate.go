@@ -1,0 +1,124 @@
+package changes
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// LongestWait is how long a gate stays closed at most, unless its loop needs a
+// longer wait.
+const LongestWait = 15 * time.Second
+
+// allPartitions is the partition of a gate that any change opens.
+const allPartitions = -1
+
+// Gate decides whether a loop polls Redis. Its methods are safe for concurrent
+// use. Make it with [Watcher.NewGate] or [Watcher.NewPartitionGate]. A nil gate
+// is always open.
+type Gate struct {
+	watcher   *Watcher
+	partition int
+	longest   time.Duration
+
+	mu     sync.Mutex
+	seen   int64     // the change that the last poll saw
+	openAt time.Time // by this machine's clock; zero: open
+}
+
+// NewGate returns an open gate for a loop that polls all partitions. It stays
+// closed for at most longest.
+func (w *Watcher) NewGate(longest time.Duration) *Gate {
+	return w.NewPartitionGate(allPartitions, longest)
+}
+
+// NewPartitionGate is [Watcher.NewGate] for a loop that polls one partition.
+func (w *Watcher) NewPartitionGate(partition int, longest time.Duration) *Gate {
+	return &Gate{watcher: w, partition: partition, longest: longest}
+}
+
+// IsOpen reads the counters and reports whether the loop has to poll.
+func (g *Gate) IsOpen(ctx context.Context) bool {
+	if g == nil {
+		return true
+	}
+	g.watcher.read(ctx)
+	wait, _ := g.timeUntilOpen()
+	return wait <= 0
+}
+
+// Wait waits until the gate opens or ctx ends. [Watcher.Run] has to run.
+func (g *Gate) Wait(ctx context.Context) {
+	for g != nil && ctx.Err() == nil {
+		wait, changed := g.timeUntilOpen()
+		if wait <= 0 {
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// timeUntilOpen returns when the gate opens by its time, 0 if it is open. The
+// channel is closed by the next reading that finds a change.
+func (g *Gate) timeUntilOpen() (wait time.Duration, changed <-chan struct{}) {
+	last, changed := g.watcher.lastChange(g.partition)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if last != g.seen {
+		return 0, changed
+	}
+	return time.Until(g.openAt), changed
+}
+
+// Poll is one poll of a loop.
+type Poll struct {
+	gate *Gate
+	seen int64
+}
+
+// Begin opens the gate: a poll begins.
+func (g *Gate) Begin() Poll {
+	if g == nil {
+		return Poll{}
+	}
+	seen, _ := g.watcher.lastChange(g.partition)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.openAt = time.Time{}
+	return Poll{gate: g, seen: seen}
+}
+
+// CloseFor closes the gate after a poll that found nothing to do: for d, or
+// until the partition changes. The poll must have succeeded.
+func (p Poll) CloseFor(d time.Duration) {
+	g := p.gate
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seen, g.openAt = p.seen, time.Now().Add(min(d, g.longest))
+}
+
+// Close closes the gate for its longest wait: the poll told no time.
+func (p Poll) Close() {
+	if p.gate != nil {
+		p.CloseFor(p.gate.longest)
+	}
+}
+
+// CloseUntil closes the gate until a time that the poll told; a zero time is
+// none. now is by the same clock.
+func (p Poll) CloseUntil(t, now time.Time) {
+	if t.IsZero() {
+		p.Close()
+		return
+	}
+	p.CloseFor(t.Sub(now))
+}

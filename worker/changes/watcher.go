@@ -1,0 +1,124 @@
+package changes
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	// interval is how often [Watcher.Run] reads the counters, unless a loop has
+	// read them meanwhile.
+	interval = time.Second
+	// slack is by how much the reading of a loop that asks every second may be
+	// late until Run reads instead.
+	slack = interval / 4
+	// sharedFor is how long a reading counts as new, so that loops which ask at
+	// the same tick share it.
+	sharedFor = 100 * time.Millisecond
+)
+
+// Store reads the counters. store.Changes implements it.
+type Store interface {
+	// ChangeCounts returns how often each partition was changed.
+	ChangeCounts(ctx context.Context) ([]int64, error)
+}
+
+// Watcher reads the counters of changes for all gates of a replica. Make it
+// with [NewWatcher].
+type Watcher struct {
+	store   Store
+	reading chan struct{} // has room for one: the reader
+
+	mu      sync.Mutex
+	readAt  time.Time
+	counts  []int64 // nil: not known
+	current int64   // number of readings that found a change
+	// changedAt is the reading that last found a change of each partition.
+	changedAt []int64
+	changed   chan struct{} // closed by the next reading that finds a change
+}
+
+// NewWatcher returns a watcher of the counters in s.
+func NewWatcher(s Store) *Watcher {
+	return &Watcher{store: s, reading: make(chan struct{}, 1), changed: make(chan struct{})}
+}
+
+// Run reads the counters about every second until ctx ends, for [Gate.Wait].
+func (w *Watcher) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		if w.timeSinceReading() >= interval {
+			w.read(ctx)
+		}
+		timer := time.NewTimer(max(interval-w.timeSinceReading(), 0) + slack)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// timeSinceReading returns how long ago the counters were last read, at least
+// the interval if they were not.
+func (w *Watcher) timeSinceReading() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.readAt.IsZero() {
+		return interval
+	}
+	return time.Since(w.readAt)
+}
+
+// read reads the counters, unless another caller has just done so.
+func (w *Watcher) read(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case w.reading <- struct{}{}:
+	}
+	defer func() { <-w.reading }()
+	if w.timeSinceReading() < sharedFor {
+		return
+	}
+	counts, err := w.store.ChangeCounts(ctx)
+	if err != nil {
+		counts = nil
+	}
+	w.record(counts)
+}
+
+// record compares the counters with the last ones. Without counters every
+// partition counts as changed.
+func (w *Watcher) record(counts []int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.readAt = time.Now()
+	known := counts != nil && len(counts) == len(w.counts)
+	for len(w.changedAt) < len(counts) {
+		w.changedAt = append(w.changedAt, w.current)
+	}
+	any := !known
+	for p := range w.changedAt {
+		if !known || counts[p] != w.counts[p] {
+			w.changedAt[p], any = w.current+1, true
+		}
+	}
+	w.counts = counts
+	if any {
+		w.current++
+		close(w.changed)
+		w.changed = make(chan struct{})
+	}
+}
+
+// lastChange returns the reading that last found a change of a partition, and a
+// channel that is closed by the next reading that finds any change.
+func (w *Watcher) lastChange(partition int) (at int64, next <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if partition < 0 || partition >= len(w.changedAt) {
+		return w.current, w.changed
+	}
+	return w.changedAt[partition], w.changed
+}

@@ -1,0 +1,35 @@
+package commit
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// recordAudit records the requests of callers among the changes that were
+// written. A hold is changed whether or not its entry is written: the log line
+// of the change has the same author.
+func (c *Committer) recordAudit(
+	ctx context.Context, changes []Change, results []hold.CommitResult,
+) {
+	var entries []hold.AuditEntry
+	for i := range changes {
+		if changes[i].isOwn(results[i]) {
+			entries = append(entries, changes[i].Decision.AuditEntries(changes[i].Before)...)
+		}
+	}
+	if len(entries) == 0 {
+		return
+	}
+	hash, err := c.store.AppendAudit(ctx, entries)
+	switch {
+	case err != nil:
+		c.o.Logger.Error("audit entries not written: the lines of the changes have their authors",
+			zap.String("event", "audit.failed"), zap.Int("entries", len(entries)), zap.Error(err))
+	case hash != "":
+		c.o.Logger.Info("audit entries written", zap.String("event", "audit.written"),
+			zap.Int("entries", len(entries)), zap.String("hash", hash))
+	}
+}

@@ -1,0 +1,67 @@
+package gateway
+
+import (
+	"cmp"
+	"regexp"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stripe/stripe-go/v76"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// adviceJSON has the advice after a decline. This version of stripe-go has no
+// fields for it.
+type adviceJSON struct {
+	AdviceCode        string `json:"advice_code"`
+	NetworkAdviceCode string `json:"network_advice_code"`
+}
+
+var networkAdvicePattern = maxLengthPattern{regexp.MustCompile(`^[0-9A-Z]+$`), 4}
+
+// adviceOfError returns the advice in the body of an error.
+func adviceOfError(s *secretScrubber, e *stripe.Error) hold.DeclineAdvice {
+	if e.LastResponse == nil {
+		return hold.DeclineAdvice{}
+	}
+	var body struct {
+		Error adviceJSON `json:"error"`
+	}
+	if decodeLeniently(e.LastResponse.RawJSON, &body) != nil {
+		return hold.DeclineAdvice{}
+	}
+	return convertAdvice(s, body.Error, adviceJSON{})
+}
+
+// adviceOfIntent returns the advice after the last decline of an intent: that of
+// its last error, or of the outcome of its charge.
+func adviceOfIntent(s *secretScrubber, pi *stripe.PaymentIntent) hold.DeclineAdvice {
+	if pi.LastPaymentError == nil || pi.LastResponse == nil {
+		return hold.DeclineAdvice{}
+	}
+	var body struct {
+		LastError adviceJSON `json:"last_payment_error"`
+		Charge    struct {
+			Outcome adviceJSON `json:"outcome"`
+		} `json:"latest_charge"`
+	}
+	if decodeLeniently(pi.LastResponse.RawJSON, &body) != nil {
+		return hold.DeclineAdvice{}
+	}
+	return convertAdvice(s, body.LastError, body.Charge.Outcome)
+}
+
+func decodeLeniently(body []byte, v any) error {
+	return json.Unmarshal(body, v, jsontext.AllowInvalidUTF8(true),
+		jsontext.AllowDuplicateNames(true))
+}
+
+func convertAdvice(s *secretScrubber, first, second adviceJSON) hold.DeclineAdvice {
+	a := hold.DeclineAdvice{Code: s.errorCodeOrEmpty(cmp.Or(first.AdviceCode, second.AdviceCode))}
+	network := cmp.Or(first.NetworkAdviceCode, second.NetworkAdviceCode)
+	if networkAdvicePattern.matches(network) {
+		a.NetworkCode = network
+	}
+	return a
+}

@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"context"
+	"regexp"
+
+	"github.com/stripe/stripe-go/v76"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+var checkoutSessionPattern = maxLengthPattern{regexp.MustCompile(`^cs_[A-Za-z0-9_]+$`), 255}
+
+// createCardSetup creates a Checkout Session in which a customer gives another
+// card, on a page of Stripe's. It moves no money.
+func (g *Gateway) createCardSetup(ctx context.Context, c hold.Call) hold.Answer {
+	s := c.CardSetup
+	p := &stripe.CheckoutSessionParams{
+		Mode:               stripe.String(string(stripe.CheckoutSessionModeSetup)),
+		PaymentMethodTypes: []*string{stripe.String("card")},
+		Customer:           &s.Customer,
+		SuccessURL:         &s.ReturnURL,
+		CancelURL:          &s.CancelURL,
+		Metadata:           s.Metadata,
+		Expand:             cardSetupExpandParams(),
+	}
+	r := classifyOptions{mutation: true}
+	return g.sendCardSetup(ctx, r, "", func(ctx context.Context) (*stripe.CheckoutSession, error) {
+		p.Params = newRequestParams(ctx, c.Account, c.Key)
+		return g.checkoutSessions.New(p)
+	})
+}
+
+// readCardSetup retrieves a Checkout Session with the card that it saved.
+func (g *Gateway) readCardSetup(ctx context.Context, c hold.Call) hold.Answer {
+	p := &stripe.CheckoutSessionParams{Expand: cardSetupExpandParams()}
+	id := c.CardSetup.Session
+	return g.sendCardSetup(ctx, classifyOptions{}, id,
+		func(ctx context.Context) (*stripe.CheckoutSession, error) {
+			p.Params = newRequestParams(ctx, c.Account, "")
+			return g.checkoutSessions.Get(id, p)
+		})
+}
+
+func cardSetupExpandParams() []*string { return []*string{stripe.String("setup_intent")} }
+
+// sendCardSetup sends a request for one Checkout Session. An empty id accepts
+// any.
+func (g *Gateway) sendCardSetup(
+	ctx context.Context, r classifyOptions, id string,
+	send func(context.Context) (*stripe.CheckoutSession, error),
+) hold.Answer {
+	var setup *hold.CardSetup
+	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
+		s, err := send(ctx)
+		if err == nil {
+			setup = convertCardSetup(s, id)
+		}
+		return setup != nil, err
+	})
+	if a.Kind == hold.AnswerOK {
+		a.CardSetup = setup
+	}
+	return a
+}
+
+// convertCardSetup returns nil if s is not a valid Checkout Session of the id.
+func convertCardSetup(s *stripe.CheckoutSession, id string) *hold.CardSetup {
+	if s == nil || s.Object != "checkout.session" || !checkoutSessionPattern.matches(s.ID) ||
+		id != "" && s.ID != id || identifierOrEmpty(string(s.Status)) == "" {
+		return nil
+	}
+	c := &hold.CardSetup{ID: s.ID, URL: hold.NewSecret(s.URL), Status: string(s.Status),
+		Metadata: s.Metadata}
+	if s.Customer != nil {
+		c.Customer = objectIDOrEmpty(s.Customer.ID)
+	}
+	if in := s.SetupIntent; in != nil && in.PaymentMethod != nil &&
+		in.Status == stripe.SetupIntentStatusSucceeded {
+		c.PaymentMethod = objectIDOrEmpty(in.PaymentMethod.ID)
+	}
+	return c
+}
+
+// validateCardSetupCall returns the reason why a call for a Checkout Session is
+// invalid, or "".
+func validateCardSetupCall(c *hold.Call) string {
+	s := c.CardSetup
+	switch {
+	case s == nil:
+		return "missing parameters of the Checkout Session"
+	case c.Op == hold.OpReadCardSetup && !checkoutSessionPattern.matches(s.Session):
+		return "invalid id of a Checkout Session"
+	case c.Op == hold.OpReadCardSetup:
+		return validateAccount(c)
+	case s.Customer == "" || s.ReturnURL == "" || s.CancelURL == "":
+		return "a Checkout Session needs a customer and two URLs"
+	}
+	if reason := validateAccount(c); reason != "" {
+		return reason
+	}
+	if reason := validateIdempotencyKey(c.Key); reason != "" {
+		return reason
+	}
+	return validateMetadata(s.Metadata)
+}

@@ -1,0 +1,54 @@
+package hold
+
+import "time"
+
+// AuditEntry says who changed a hold.
+type AuditEntry struct {
+	At       time.Time `json:"at"`
+	By       string    `json:"by"`
+	Act      string    `json:"act"`          // kind of the history entry
+	Op       string    `json:"op,omitempty"` // capture or cancel, of a request to act
+	Hold     string    `json:"hold"`
+	Account  string    `json:"account,omitempty"`
+	Revision uint64    `json:"revision"` // after the change
+}
+
+// newHistory returns the entries that a decision adds to the history of the
+// hold. before is the hold that it was made on.
+func (d *Decision) newHistory(before *Hold) []HistoryEntry {
+	list := d.Hold.History
+	added := len(list) + int(d.Hold.HistoryDropped) - len(before.History) - int(before.HistoryDropped)
+	return list[len(list)-max(0, min(added, len(list))):]
+}
+
+// By says who made the decision: the author of the newest entry that it adds to
+// the history, or holdd.
+func (d *Decision) By(before *Hold) string {
+	added := d.newHistory(before)
+	for i := len(added) - 1; i >= 0; i-- {
+		if added[i].By != "" {
+			return added[i].By
+		}
+	}
+	return byHoldd
+}
+
+// byHoldd is the author of what holdd does by itself.
+const byHoldd = "holdd"
+
+// AuditEntries returns the changes of a decision that a caller or Stripe requested,
+// and none of holdd itself.
+func (d *Decision) AuditEntries(before *Hold) (entries []AuditEntry) {
+	for _, e := range d.newHistory(before) {
+		if e.By == byHoldd || e.Kind > HistoryAcknowledged {
+			continue
+		}
+		entry := AuditEntry{At: e.At.UTC(), By: e.By, Act: e.Kind.String(), Hold: d.Hold.ID,
+			Account: d.Hold.Account, Revision: d.Hold.Revision}
+		if e.Op != 0 {
+			entry.Op = e.Op.String()
+		}
+		entries = append(entries, entry)
+	}
+	return entries
+}

@@ -1,0 +1,246 @@
+package hold
+
+import "time"
+
+// CardholderStatus is what the cardholder of a hold can do for a renewal.
+type CardholderStatus uint8
+
+// The statuses.
+const (
+	CardholderMustAuthenticate CardholderStatus = iota + 1 // with the bank, for the same card
+	CardholderMustGiveCard                                 // the card that is saved is of no use
+	CardholderMustWait                                     // a step of the renewal is under way
+	CardholderHasNothingToDo                               // the renewal is complete
+	CardholderLinkOutdated                                 // another renewal has begun since
+	CardholderTooLate                                      // the hold, or its authorization, has ended
+)
+
+// RequiresAction reports whether the renewal of an open hold waits for its
+// cardholder.
+func RequiresAction(h *Hold) bool {
+	return !h.State.Final() && h.Renewal != nil && h.Renewal.Step == RenewalRequiresAction
+}
+
+// StatusForCardholder returns what the cardholder can do for the renewal of this
+// generation.
+func StatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderStatus {
+	r := h.Renewal
+	switch {
+	case h.State.Final() || h.CancelWanted || !now.Before(h.ExpiresAt):
+		return CardholderTooLate
+	case r == nil || r.Generation != generation:
+		return CardholderLinkOutdated
+	}
+	switch r.Step {
+	case RenewalRequiresAction:
+		if needsOtherCard(r) {
+			return CardholderMustGiveCard
+		}
+		return CardholderMustAuthenticate
+	case RenewalConfirm, RenewalCreate, RenewalReleaseFirst:
+		return CardholderMustWait
+	case RenewalIdle:
+		return CardholderHasNothingToDo
+	}
+	return CardholderTooLate
+}
+
+// needsOtherCard reports whether another try with the saved card is of no use,
+// so that the cardholder must give another one.
+func needsOtherCard(r *Renewal) bool {
+	return classifyDecline(r.DeclineCode, r.Advice) != declineAuthenticate
+}
+
+// CanLinkCardholder returns why a hold has no link for its cardholder. The error
+// is a *[Problem].
+func CanLinkCardholder(h *Hold, now time.Time) error {
+	switch {
+	case h.State.Final():
+		return alreadySettledProblem(h)
+	case !RequiresAction(h):
+		return newProblem(NoActionRequired, "",
+			"the renewal of hold %s does not require its cardholder now", h.ID)
+	case !now.Before(h.ExpiresAt):
+		return newProblem(AfterDeadline, "", "the authorization of hold %s ended at %s", h.ID,
+			h.ExpiresAt.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// checkCardholderAct refuses what the cardholder cannot do any more. The error is
+// a *[Problem].
+func checkCardholderAct(h *Hold, generation uint32, now time.Time) error {
+	switch StatusForCardholder(h, generation, now) {
+	case CardholderMustAuthenticate, CardholderMustGiveCard:
+	case CardholderMustWait:
+		return newProblem(InProgress, "", "the renewal of hold %s is under way", h.ID)
+	default:
+		return newProblem(NoActionRequired, "",
+			"the cardholder can do nothing for the renewal %d of hold %s", generation, h.ID)
+	}
+	if h.State == Working {
+		return newProblem(InProgress, "", "hold %s is being read", h.ID)
+	}
+	if hasOwnOpBegun(h, now) {
+		return newProblem(TooLate, "", "hold %s is due for its %s", h.ID, h.NextOp)
+	}
+	return nil
+}
+
+// RequestAuthentication makes the confirmation of the new intent, with the
+// cardholder present, the next step of the renewal. The bank returns the
+// cardholder to returnURL. Errors are *[Problem].
+func RequestAuthentication(
+	h Hold, generation uint32, returnURL string, now time.Time,
+) (Decision, error) {
+	now = now.UTC().Truncate(time.Millisecond)
+	if err := checkCardholderAct(&h, generation, now); err != nil {
+		return Decision{}, err
+	}
+	switch r := h.Renewal; {
+	case needsOtherCard(r):
+		return Decision{}, newProblem(NoActionRequired, "",
+			"the card of hold %s is of no use: the cardholder must give another one", h.ID)
+	case r.Confirmation >= maxConfirmations:
+		return Decision{}, newProblem(TooLate, "", "the renewal of hold %s was confirmed %d times",
+			h.ID, r.Confirmation)
+	}
+	r := editRenewal(&h)
+	r.ReturnURL = returnURL
+	return confirmAgain(h, "", now), nil
+}
+
+// confirmAgain makes another confirmation of the new intent the next step.
+func confirmAgain(h Hold, note string, now time.Time) Decision {
+	r := editRenewal(&h)
+	r.Step, r.RetryAt = RenewalConfirm, now
+	r.Confirmation++
+	clearStepKey(r)
+	h.Revision++
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: "cardholder", Op: OpConfirm,
+		Note: note})
+	return stepDone(h, now)
+}
+
+// maxCardSetups bounds the Checkout Sessions of one renewal.
+const maxCardSetups = 20
+
+// RequestCardSetup counts a Checkout Session in which the cardholder gives
+// another card. The count is in the session's idempotency key, so it is written
+// before the session is created. Errors are *[Problem].
+func RequestCardSetup(h Hold, generation uint32, now time.Time) (Decision, error) {
+	if err := checkCardholderAct(&h, generation, now); err != nil {
+		return Decision{}, err
+	}
+	r := editRenewal(&h)
+	if r.CardSetups >= maxCardSetups {
+		return Decision{}, newProblem(TooLate, "", "hold %s has had %d forms for another card",
+			h.ID, r.CardSetups)
+	}
+	r.CardSetups++
+	appendHistory(&h, HistoryEntry{At: now.UTC(), Kind: HistoryTriggered, By: "cardholder",
+		Op: OpSetUpCard})
+	return Decision{Hold: h}, nil
+}
+
+// CardSetupCall creates the Checkout Session that [RequestCardSetup] counted.
+func CardSetupCall(h *Hold, p CardSetupParams) Call {
+	r := h.Renewal
+	p.Customer = r.Customer
+	p.Metadata = cardSetupMetadata(h)
+	return Call{Op: OpSetUpCard, Account: h.Account, Key: renewalKey(h, "setup", r.CardSetups),
+		CardSetup: &p}
+}
+
+func cardSetupMetadata(h *Hold) map[string]string {
+	return map[string]string{MetaHold: h.ID,
+		MetaGeneration: formatGeneration(h.Renewal.Generation)}
+}
+
+// RecordCardSetup records the Checkout Session whose card the renewal takes.
+// With returned, the cardholder has come back from it, and it is read at once.
+// The read decides whose session it is. Errors are *[Problem].
+func RecordCardSetup(
+	h Hold, generation uint32, session string, returned bool, now time.Time,
+) (Decision, error) {
+	now = now.UTC().Truncate(time.Millisecond)
+	if err := checkCardholderAct(&h, generation, now); err != nil {
+		return Decision{}, err
+	}
+	r := editRenewal(&h)
+	if r.CardSetup == session && !returned {
+		return Decision{Hold: h, Unchanged: true}, nil
+	}
+	r.CardSetup, r.ReadFirst = session, false
+	if returned {
+		hastenRead(r, now)
+	}
+	return Decision{Hold: h}, nil
+}
+
+// minCardholderRead is the least time between two reads that the cardholder's
+// page causes.
+const minCardholderRead = 3 * time.Second
+
+// hastenRead makes the next read of what the renewal waits for due at once, or
+// [minCardholderRead] after the last one.
+func hastenRead(r *Renewal, now time.Time) {
+	earliest := maxTime(now, r.RetryAt.Add(minCardholderRead-renewalPollEvery))
+	r.RetryAt = minTime(r.RetryAt, earliest)
+}
+
+// ExpectCardholder makes the read of the new intent due, because the cardholder
+// has come back from the bank.
+func ExpectCardholder(h Hold, generation uint32, now time.Time) (Decision, error) {
+	now = now.UTC().Truncate(time.Millisecond)
+	if err := checkCardholderAct(&h, generation, now); err != nil {
+		return Decision{}, err
+	}
+	before := h.Renewal.RetryAt
+	r := editRenewal(&h)
+	hastenRead(r, now)
+	return Decision{Hold: h, Unchanged: r.RetryAt.Equal(before)}, nil
+}
+
+// applyCardSetupAnswer decides by a read of the Checkout Session: the renewal
+// goes on with the card that the cardholder gave.
+func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
+	r, s := h.Renewal, a.CardSetup
+	base, limit, passing := isPassingAnswer(a.Kind)
+	switch {
+	case passing:
+		return retryRenewal(h, now, base, limit)
+	case a.Kind == AnswerOK && s != nil && s.ID == r.CardSetup:
+	case a.Kind == AnswerNotFound, a.Kind == AnswerInvalid:
+		r.CardSetup = ""
+		return Decision{Hold: h, Again: true}
+	default:
+		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+	}
+	own := s.Customer == r.Customer && s.Metadata[MetaHold] == h.ID &&
+		s.Metadata[MetaGeneration] == formatGeneration(r.Generation)
+	switch {
+	case own && s.Status == "open":
+		r.ReadFirst = true // the intent, under the same claim
+		return Decision{Hold: h, Again: true}
+	case !own || s.Status != "complete" || s.PaymentMethod == "":
+		r.CardSetup = ""
+		return Decision{Hold: h, Again: true}
+	}
+	if s.PaymentMethod == r.PaymentMethod { // the way back was taken twice
+		r.CardSetup = ""
+		return Decision{Hold: h, Again: true}
+	}
+	r.PaymentMethod, r.CardSetup, r.ReturnURL = s.PaymentMethod, "", ""
+	if r.Confirmation >= maxConfirmations {
+		return failRenewal(h, CauseNoOutcome, "confirmed too often for another card", now)
+	}
+	d := confirmAgain(h, "another card: "+s.PaymentMethod, now)
+	d.NewDeadline = true
+	return d
+}
+
+// clearCardholder forgets what the cardholder of an ended renewal did.
+func clearCardholder(r *Renewal) {
+	r.ReturnURL, r.CardSetup, r.CardSetups = "", "", 0
+}

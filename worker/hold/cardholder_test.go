@@ -1,0 +1,265 @@
+package hold_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const returnURL = "https://pay.hotel.example/cardholder/t/bank"
+
+// toCardholder is a hold whose renewal waits for its cardholder.
+func toCardholder(t *testing.T, code string, edit ...func(*hold.ValidRequest)) hold.Hold {
+	t.Helper()
+	d, _ := answerCall(t, toConfirm(t, edit...), startOfRenewal, hold.OpConfirm, newIntentID,
+		hold.Answer{Kind: hold.AnswerDeclined, Code: code})
+	if d.Hold.Renewal.Step != hold.RenewalRequiresAction {
+		t.Fatalf("after %s: %+v", code, d.Hold.Renewal)
+	}
+	return d.Hold
+}
+
+// authenticating is a hold whose cardholder has asked for the bank's page.
+func authenticating(t *testing.T) hold.Hold {
+	t.Helper()
+	d, err := hold.RequestAuthentication(toCardholder(t, "authentication_required"), 1, returnURL,
+		startOfRenewal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan(d, startOfRenewal)
+}
+
+func unpaidIntent(code string) hold.Answer {
+	a := answerOK(renewedIntent(hold.StatusRequiresPaymentMethod, startOfRenewal))
+	a.Cardholder = &hold.CardholderAction{FailureCode: code}
+	return a
+}
+
+func problemCode(err error) hold.ProblemCode {
+	var p *hold.Problem
+	if errors.As(err, &p) {
+		return p.Code
+	}
+	return ""
+}
+
+func TestCardholder_Authenticates(t *testing.T) {
+	h, at := authenticating(t), startOfRenewal
+	d, call := answerCall(t, h, at, hold.OpConfirm, newIntentID,
+		answerOK(renewedIntent(hold.StatusRequiresAction, at)))
+	if au := call.Authorize; au.OffSession || au.ErrorOnRequiresAction || au.ReturnURL != returnURL {
+		t.Errorf("the cardholder is present, and the confirmation says %+v", au)
+	}
+	if r := d.Hold.Renewal; r.Step != hold.RenewalRequiresAction || len(d.Events) != 0 {
+		t.Errorf("at the bank: %s, events %v", r.Step, d.Events)
+	}
+	d, err := hold.ExpectCardholder(d.Hold, 1, at.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at = at.Add(time.Minute)
+	if h = plan(d, at); !h.NextAt.Equal(at) {
+		t.Fatalf("back from the bank, the read is at %s", h.NextAt)
+	}
+	d, _ = answerCall(t, h, at, hold.OpRead, newIntentID,
+		answerOK(renewedIntent(hold.StatusRequiresCapture, at)))
+	if d.Hold.PaymentIntent != newIntentID || d.Events[0].Type != hold.EventRenewed {
+		t.Errorf("%s, events %v", d.Hold.PaymentIntent, d.Events)
+	}
+	if got := hold.StatusForCardholder(&d.Hold, 1, at); got != hold.CardholderHasNothingToDo {
+		t.Errorf("after the renewal the cardholder has the status %d", got)
+	}
+}
+
+// TestCardholder_Bounds checks that the cardholder's page causes a bounded number
+// of reads, confirmations and sessions.
+func TestCardholder_Bounds(t *testing.T) {
+	d, _ := answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID,
+		answerOK(renewedIntent(hold.StatusRequiresAction, startOfRenewal)))
+	for _, after := range []time.Duration{0, time.Second} {
+		got, err := hold.ExpectCardholder(d.Hold, 1, startOfRenewal.Add(after))
+		want := startOfRenewal.Add(3 * time.Second)
+		if err != nil || !got.Hold.Renewal.RetryAt.Equal(want) {
+			t.Errorf("%s after a read, the next one is at %s, want %s", after,
+				got.Hold.Renewal.RetryAt, want)
+		}
+	}
+	h := toCardholder(t, "authentication_required")
+	n := 0
+	for ; n < 100; n++ {
+		d, err := hold.RequestAuthentication(h, 1, returnURL, startOfRenewal)
+		if err != nil {
+			break
+		}
+		d, _ = answerCall(t, plan(d, startOfRenewal), startOfRenewal, hold.OpConfirm, newIntentID,
+			hold.Answer{Kind: hold.AnswerDeclined, Code: "authentication_required"})
+		h = d.Hold
+	}
+	if n == 0 || n > 20 {
+		t.Errorf("%d confirmations", n)
+	}
+	h = toCardholder(t, "expired_card")
+	for n = 0; n < 100; n++ {
+		d, err := hold.RequestCardSetup(h, 1, startOfRenewal)
+		if err != nil {
+			break
+		}
+		h = plan(d, startOfRenewal)
+	}
+	if n == 0 || n > 20 {
+		t.Errorf("%d sessions", n)
+	}
+}
+
+func TestCardholder_LostReply(t *testing.T) {
+	lost := hold.Answer{Kind: hold.AnswerUnknown}
+	later := startOfRenewal.Add(time.Minute)
+	for name, read := range map[string]hold.Answer{
+		"taken effect":  answerOK(renewedIntent(hold.StatusRequiresAction, later)),
+		"never arrived": unpaidIntent("authentication_required"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, _ := answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID, lost)
+			d, _ = answerCall(t, d.Hold, later, hold.OpRead, newIntentID, read)
+			got := hold.StatusForCardholder(&d.Hold, 1, later)
+			if got != hold.CardholderMustAuthenticate || len(d.Events) != 0 {
+				t.Errorf("status %d, events %v: %+v", got, d.Events, d.Hold.Renewal)
+			}
+		})
+	}
+}
+
+// TestCardholder_Declined checks that a cardholder who is present is asked for
+// another card at once, and that the renewal waits for it.
+func TestCardholder_Declined(t *testing.T) {
+	d, _ := answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID,
+		hold.Answer{Kind: hold.AnswerDeclined, Code: "insufficient_funds"})
+	if got := hold.StatusForCardholder(&d.Hold, 1, startOfRenewal); got != hold.CardholderMustGiveCard {
+		t.Errorf("declined at once: status %d", got)
+	}
+	d, _ = answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID,
+		answerOK(renewedIntent(hold.StatusRequiresAction, startOfRenewal)))
+	d, _ = answerCall(t, d.Hold, startOfRenewal, hold.OpRead, newIntentID, unpaidIntent("lost_card"))
+	if got := hold.StatusForCardholder(&d.Hold, 1, startOfRenewal); got != hold.CardholderMustGiveCard {
+		t.Errorf("declined after the bank: status %d", got)
+	}
+}
+
+// setUp returns the answer to a read of the Checkout Session.
+func setUp(status, card string, edit func(*hold.CardSetup)) hold.Answer {
+	s := &hold.CardSetup{ID: "cs_1", Status: status, Customer: "cus_1", PaymentMethod: card,
+		Metadata: map[string]string{hold.MetaHold: testIntentID, hold.MetaGeneration: "1"}}
+	if edit != nil {
+		edit(s)
+	}
+	return hold.Answer{Kind: hold.AnswerOK, CardSetup: s}
+}
+
+// toCardSetup is a hold whose cardholder has come back from a Checkout Session.
+func toCardSetup(t *testing.T) hold.Hold {
+	t.Helper()
+	d, err := hold.RequestCardSetup(toCardholder(t, "expired_card"), 1, startOfRenewal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := plan(d, startOfRenewal)
+	call := hold.CardSetupCall(&h, hold.CardSetupParams{ReturnURL: returnURL})
+	if call.Op != hold.OpSetUpCard || call.Key == "" || call.CardSetup.Customer != "cus_1" {
+		t.Fatalf("%+v", call)
+	}
+	d, err = hold.RecordCardSetup(h, 1, "cs_1", true, startOfRenewal.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan(d, startOfRenewal.Add(time.Minute))
+}
+
+func TestCardholder_GivesCard(t *testing.T) {
+	at := startOfRenewal.Add(time.Minute)
+	t.Run("the renewal goes on with it", func(t *testing.T) {
+		d, _ := answerCall(t, toCardSetup(t), at, hold.OpReadCardSetup, "",
+			setUp("complete", "pm_2", nil))
+		d, call := answerCall(t, d.Hold, at, hold.OpConfirm, newIntentID,
+			answerOK(renewedIntent(hold.StatusRequiresCapture, at)))
+		if au := call.Authorize; au.PaymentMethod != "pm_2" || !au.OffSession {
+			t.Errorf("confirmed with %+v", au)
+		}
+		if d.Hold.PaymentIntent != newIntentID {
+			t.Errorf("not renewed: %+v", d.Hold.Renewal)
+		}
+	})
+	for name, answer := range map[string]hold.Answer{
+		"of another customer": setUp("complete", "pm_2", func(s *hold.CardSetup) { s.Customer = "cus_2" }),
+		"of another hold": setUp("complete", "pm_2", func(s *hold.CardSetup) {
+			s.Metadata[hold.MetaHold] = "pi_3AnotherHoldEntirely0001"
+		}),
+		"of another renewal": setUp("complete", "pm_2", func(s *hold.CardSetup) {
+			s.Metadata[hold.MetaGeneration] = "2"
+		}),
+		"expired":        setUp("expired", "", nil),
+		"does not exist": {Kind: hold.AnswerNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, _ := answerCall(t, toCardSetup(t), at, hold.OpReadCardSetup, "", answer)
+			if r := d.Hold.Renewal; r.PaymentMethod != "pm_1" || r.CardSetup != "" || !d.Again {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+	t.Run("still open", func(t *testing.T) {
+		d, _ := answerCall(t, toCardSetup(t), at, hold.OpReadCardSetup, "", setUp("open", "", nil))
+		d, _ = answerCall(t, d.Hold, at, hold.OpRead, newIntentID, unpaidIntent("expired_card"))
+		if r := d.Hold.Renewal; r.CardSetup != "cs_1" || d.Hold.NextAt.Sub(at) != 10*time.Minute {
+			t.Errorf("next at %s: %+v", d.Hold.NextAt, r)
+		}
+		if call := claimHold(d.Hold, d.Hold.NextAt); call.NextCall(d.Hold.NextAt).Op != hold.OpReadCardSetup {
+			t.Errorf("the session is not read again")
+		}
+	})
+}
+
+// TestCardholder_Refused checks what the cardholder cannot do.
+func TestCardholder_Refused(t *testing.T) {
+	waiting := toCardholder(t, "authentication_required")
+	canceled, err := waiting.RequestCancel("", "api", startOfRenewal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimed := claimHold(waiting, waiting.NextAt)
+	for name, tt := range map[string]struct {
+		h          hold.Hold
+		generation uint32
+		now        time.Time
+		want       hold.ProblemCode
+	}{
+		"another renewal":    {waiting, 2, startOfRenewal, hold.NoActionRequired},
+		"an earlier one":     {waiting, 0, startOfRenewal, hold.NoActionRequired},
+		"after the deadline": {waiting, 1, waiting.ExpiresAt, hold.NoActionRequired},
+		"canceled":           {canceled.Hold, 1, startOfRenewal, hold.NoActionRequired},
+		"under way":          {authenticating(t), 1, startOfRenewal, hold.InProgress},
+		"claimed":            {claimed, 1, startOfRenewal, hold.InProgress},
+		"not yet":            {toConfirm(t), 1, startOfRenewal, hold.InProgress},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := hold.RequestAuthentication(tt.h, tt.generation, returnURL, tt.now)
+			if got := problemCode(err); got != tt.want {
+				t.Errorf("authenticate: %v, want %s", err, tt.want)
+			}
+			_, err = hold.RequestCardSetup(tt.h, tt.generation, tt.now)
+			if got := problemCode(err); got != tt.want {
+				t.Errorf("another card: %v, want %s", err, tt.want)
+			}
+			_, err = hold.RecordCardSetup(tt.h, tt.generation, "cs_1", true, tt.now)
+			if got := problemCode(err); got != tt.want {
+				t.Errorf("back with a card: %v, want %s", err, tt.want)
+			}
+		})
+	}
+	if _, err := hold.RequestAuthentication(toCardholder(t, "stolen_card"), 1, returnURL,
+		startOfRenewal); problemCode(err) != hold.NoActionRequired {
+		t.Errorf("the bank of a stolen card: %v", err)
+	}
+}

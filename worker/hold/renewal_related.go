@@ -1,0 +1,146 @@
+package hold
+
+import (
+	"strconv"
+	"time"
+)
+
+// Keys by which the intent of a renewal names its hold, so that an event or a
+// list leads to the hold. They are no terms.
+const (
+	MetaHold       = "holdd_hold"       // id of the hold
+	MetaGeneration = "holdd_generation" // of the renewal
+	MetaReplaces   = "holdd_replaces"   // the intent that held the money before
+	// MetaIntent is the id of the intent itself. The mirror adds it to an intent
+	// that has taken the place of another one. Metadata that a booking system
+	// copies to a new intent does not have the id of that intent.
+	MetaIntent = "holdd_intent"
+)
+
+// OwnerOfIntent returns the id of the hold that an intent belongs to: the one
+// that a renewal wrote into its metadata, otherwise the intent's own id. Metadata
+// that was copied from another intent names no owner.
+func OwnerOfIntent(in *PaymentIntent) string {
+	id, self := in.Metadata[MetaHold], in.Metadata[MetaIntent]
+	if id != "" && CheckPaymentIntentID(id) == nil && (self == "" || self == in.ID) {
+		return id
+	}
+	return in.ID
+}
+
+// isProvenIntent reports whether an intent is certainly one of the hold: its
+// first one, or one that holdd marked when it held the hold's money. Other
+// metadata may be a copy.
+func isProvenIntent(h *Hold, in *PaymentIntent) bool {
+	return in.ID == h.ID ||
+		in.Metadata[MetaHold] == h.ID && in.Metadata[MetaIntent] == in.ID
+}
+
+// intentGeneration is the renewal that created an intent, 0 for a first one.
+func intentGeneration(in *PaymentIntent) uint32 {
+	n, err := strconv.ParseUint(in.Metadata[MetaGeneration], 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}
+
+// IsLeftIntent reports whether an intent names the hold, holds money, and is
+// neither the hold's own nor one of the renewal under way.
+func (in *PaymentIntent) IsLeftIntent(h *Hold) bool {
+	if in.Status != StatusRequiresCapture || in.ID == h.PaymentIntent ||
+		OwnerOfIntent(in) != h.ID && in.ID != h.ID {
+		return false
+	}
+	r := h.Renewal
+	return r == nil || in.ID != r.Intent && in.ID != r.Releasing
+}
+
+// MustReleaseLeftIntent reports whether a left intent is certainly an earlier
+// one of the hold. The record knows its generation: a record that is older than
+// the intent, such as one of a restored Redis, proves nothing.
+func (h *Hold) MustReleaseLeftIntent(in *PaymentIntent) bool {
+	if !in.IsLeftIntent(h) || !isProvenIntent(h, in) || h.Renewal == nil ||
+		in.Customer != h.Renewal.Customer && h.Renewal.Customer != "" {
+		return false
+	}
+	return in.ID == h.ID || intentGeneration(in) <= h.Renewal.Generation
+}
+
+// RecordLeftRelease writes the release of an intent that was left beside a
+// settled hold to the hold's history. call is to be sent once that is committed.
+func (h Hold) RecordLeftRelease(id string, now time.Time) (d Decision, call Call) {
+	try := 1
+	for i := range h.History {
+		if h.History[i].Op == OpRelease && h.History[i].Note == id {
+			try++ // a cancel has the same effect with any key
+		}
+	}
+	call = Call{Op: OpCancel, PaymentIntent: id, Account: h.Account,
+		CancellationReason: ReasonAbandoned,
+		Key:                keyPrefix + h.ID + "-release-left-" + id + "-" + strconv.Itoa(try)}
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "holdd", Op: OpRelease,
+		Key: call.Key, Note: id})
+	return Decision{Hold: h}, call
+}
+
+// applyRelatedIntent updates a hold with another intent than the one that holds
+// its money: that of a renewal.
+func applyRelatedIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
+	same := Decision{Hold: h, Unchanged: true}
+	r := h.Renewal
+	if r == nil || OwnerOfIntent(in) != h.ID && in.ID != h.ID {
+		return same
+	}
+	switch {
+	case in.ID == r.Releasing:
+		return same
+	case in.ID == r.Intent:
+		return hastenRenewal(h, now)
+	case !in.IsLeftIntent(&h), hasOwnOpBegun(&h, now), h.State == Working, isRenewalOpen(&h):
+		return same
+	}
+	r = editRenewal(&h)
+	switch {
+	case isLostRenewal(&h, in):
+		// The schedule was rebuilt from the older of two intents.
+		r.Generation = intentGeneration(in)
+		d := swapIntents(h, in, now)
+		d.PlanRenewal(now)
+		return d
+	case h.MustReleaseLeftIntent(in):
+		releaseIntent(r, in.ID, now)
+		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
+			Op: OpRelease, Note: in.ID + " holds money beside " + h.PaymentIntent})
+		d := Decision{Hold: h}
+		d.PlanRenewal(now)
+		return d
+	}
+	return same
+}
+
+// isLostRenewal reports whether an intent was created by a renewal of the hold
+// that its record does not know, because Redis lost it. A record that was
+// rebuilt is younger than the intent. A booking system that copies metadata
+// creates a younger intent, often of another customer.
+func isLostRenewal(h *Hold, in *PaymentIntent) bool {
+	return intentGeneration(in) > h.Renewal.Generation &&
+		in.Metadata[MetaReplaces] == h.PaymentIntent &&
+		in.Currency == h.Currency && in.AmountCapturable == h.Amount &&
+		in.Customer != "" && in.Customer == h.Renewal.Customer &&
+		(isProvenIntent(h, in) || in.Created.Before(h.CreatedAt))
+}
+
+// hastenRenewal makes a read of the new intent due at once, because an event or
+// a list says that it changed.
+func hastenRenewal(h Hold, now time.Time) Decision {
+	if h.State == Working || h.Renewal.Step != RenewalRequiresAction ||
+		!h.Renewal.RetryAt.After(now) {
+		return Decision{Hold: h, Unchanged: true}
+	}
+	r := editRenewal(&h)
+	r.RetryAt, r.ReadFirst = now, true // the intent, not what the cardholder fills in
+	d := Decision{Hold: h}
+	d.PlanRenewal(now)
+	return d
+}

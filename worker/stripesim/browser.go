@@ -1,0 +1,196 @@
+package stripesim
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+//go:embed static
+var staticFiles embed.FS
+
+// maxBrowserForm bounds the form of a browser's request, in bytes.
+const maxBrowserForm = 16 << 10
+
+// addBrowserRoutes serves the script of a checkout page, the frames with the
+// card's fields, and the calls that both send.
+func (h hostedPages) addBrowserRoutes(m *http.ServeMux) {
+	m.HandleFunc("GET /v3/{$}", serveScript("stripe.js"))
+	m.HandleFunc("GET "+PagesPath+"field.js", serveScript("field.js"))
+	m.HandleFunc("GET "+PagesPath+"field/{type}", fieldPage)
+	m.HandleFunc("POST "+PagesPath+"payment_methods", h.createBrowserMethod)
+	m.HandleFunc("POST "+PagesPath+"tokens", h.createCVCToken)
+	m.HandleFunc("GET "+PagesPath+"intents/{id}", h.showIntent)
+	m.HandleFunc("POST "+PagesPath+"intents/{id}/confirm", h.confirmInBrowser)
+	m.HandleFunc("POST "+PagesPath+"intents/{id}/abandon", h.abandonAction)
+}
+
+func serveScript(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		script, err := staticFiles.ReadFile("static/" + name)
+		if err != nil {
+			panic(err) // the file is embedded
+		}
+		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+		_, _ = w.Write(script) // fails only if the browser has left
+	}
+}
+
+const (
+	cardFields = `<input id="number" placeholder="Card number" aria-label="Card number" inputmode="numeric"
+ autocomplete="cc-number" size="19" maxlength="23">
+<input id="exp" placeholder="MM / YY" aria-label="Expiry, month and year" inputmode="numeric"
+ autocomplete="cc-exp" size="7" maxlength="9">
+`
+	cvcField = `<input id="cvc" placeholder="CVC" aria-label="Security code" inputmode="numeric"
+ autocomplete="cc-csc" size="4" maxlength="4">`
+	fieldDocument = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Card</title>
+<style>body{margin:0;display:flex;gap:.25rem}input{font:1rem system-ui;padding:.6rem;
+border:1px solid #818b98;border-radius:.35rem;min-width:0}#number{flex:1}</style>
+%s<script type="module" src="/_pages/field.js"></script></html>`
+)
+
+// fieldPage has the fields of a Stripe.js element.
+func fieldPage(w http.ResponseWriter, r *http.Request) {
+	fields, ok := map[string]string{"card": cardFields + cvcField,
+		"cardCvc": cvcField}[r.PathValue("type")]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprintf(w, fieldDocument, fields)
+}
+
+// callForBrowser sends a call to the API, with a secret key that the browser
+// never has.
+func (h hostedPages) callForBrowser(
+	r *http.Request, method, path string, form url.Values,
+) (status int, body []byte) {
+	call, err := http.NewRequestWithContext(r.Context(), method, "http://stripesim"+path,
+		strings.NewReader(form.Encode()))
+	if err != nil {
+		return http.StatusBadRequest, unansweredCall
+	}
+	call.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	call.Header.Set("Authorization", "Bearer sk_test_browser")
+	answer, err := h.sim.Transport().RoundTrip(call)
+	if err != nil {
+		return http.StatusBadGateway, unansweredCall
+	}
+	defer answer.Body.Close()
+	if body, err = io.ReadAll(answer.Body); err != nil {
+		return http.StatusBadGateway, unansweredCall
+	}
+	return answer.StatusCode, body
+}
+
+var unansweredCall = []byte(`{"error":{"type":"api_connection_error","message":"No answer."}}`)
+
+// publicFields are what a browser sees of an intent.
+var publicFields = []string{"id", "object", "amount", "currency", "status", "client_secret",
+	"next_action", "last_payment_error", "confirmation_method", "capture_method", "livemode"}
+
+func writeBrowserReply(w http.ResponseWriter, status int, body []byte, fields []string) {
+	var object map[string]json.RawMessage
+	if status < 300 && len(fields) > 0 && json.Unmarshal(body, &object) == nil {
+		shown := map[string]json.RawMessage{}
+		for _, f := range fields {
+			if v, ok := object[f]; ok {
+				shown[f] = v
+			}
+		}
+		body, _ = json.Marshal(shown) // of JSON that was parsed
+	}
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = io.Copy(w, bytes.NewReader(body)) // fails only if the browser has left
+}
+
+func (h hostedPages) createBrowserMethod(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
+	if r.ParseForm() != nil {
+		http.Error(w, "invalid form", http.StatusBadRequest)
+		return
+	}
+	status, body := h.callForBrowser(r, "POST", "/v1/payment_methods", r.PostForm)
+	writeBrowserReply(w, status, body, nil)
+}
+
+// createCVCToken makes the token of a security code that the cardholder entered
+// again. The simulator's cards accept every code.
+func (h hostedPages) createCVCToken(w http.ResponseWriter, _ *http.Request) {
+	a := h.sim.accounts.getOrCreate(h.sim.env.platformAccount)
+	id := ""
+	h.sim.withAccount(a, actorDashboard, func(*operation) { id = a.newID("cvctok_") })
+	writeBrowserReply(w, http.StatusOK,
+		fmt.Appendf(nil, `{"id":%q,"object":"token","type":"cvc_update","livemode":false}`, id), nil)
+}
+
+// checkSecret refuses a call for an intent whose client secret the browser does
+// not have.
+func (h hostedPages) checkSecret(w http.ResponseWriter, r *http.Request) (id string, ok bool) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
+	id, given := r.PathValue("id"), r.FormValue("client_secret")
+	secret := ""
+	err := h.sim.withIntent(id, func(_ *operation, in *intent) *apiError {
+		secret = in.secret
+		return nil
+	})
+	if err != nil || given == "" || given != secret {
+		writeBrowserReply(w, http.StatusNotFound, []byte(`{"error":{"type":"invalid_request_error",`+
+			`"code":"resource_missing","message":"No such payment_intent, or another client_secret"}}`),
+			nil)
+		return "", false
+	}
+	return id, true
+}
+
+func (h hostedPages) showIntent(w http.ResponseWriter, r *http.Request) {
+	if id, ok := h.checkSecret(w, r); ok {
+		status, body := h.callForBrowser(r, "GET", "/v1/payment_intents/"+id, nil)
+		writeBrowserReply(w, status, body, publicFields)
+	}
+}
+
+// confirmInBrowser confirms an intent, unless only its server may.
+func (h hostedPages) confirmInBrowser(w http.ResponseWriter, r *http.Request) {
+	id, ok := h.checkSecret(w, r)
+	if !ok {
+		return
+	}
+	manual := false
+	_ = h.sim.withIntent(id, func(_ *operation, in *intent) *apiError { // it exists
+		manual = in.confirmMethod == "manual"
+		return nil
+	})
+	if manual {
+		writeBrowserReply(w, http.StatusBadRequest, []byte(`{"error":{"type":"invalid_request_error",`+
+			`"message":"This PaymentIntent's confirmation_method is manual: its server confirms it"}}`),
+			nil)
+		return
+	}
+	form := url.Values{"client_secret": {r.FormValue("client_secret")}}
+	if m := r.FormValue("payment_method"); m != "" {
+		form.Set("payment_method", m)
+	}
+	status, body := h.callForBrowser(r, "POST", "/v1/payment_intents/"+id+"/confirm", form)
+	writeBrowserReply(w, status, body, publicFields)
+}
+
+// abandonAction is a cardholder who closes the bank's window.
+func (h hostedPages) abandonAction(w http.ResponseWriter, r *http.Request) {
+	id, ok := h.checkSecret(w, r)
+	if !ok {
+		return
+	}
+	_ = h.sim.Dashboard().FailAction(id) // fails if the bank has answered before
+	status, body := h.callForBrowser(r, "GET", "/v1/payment_intents/"+id, nil)
+	writeBrowserReply(w, status, body, publicFields)
+}

@@ -1,0 +1,145 @@
+// A stand-in for https://js.stripe.com/v3/ with the simulator behind it. It has what a page needs
+// that takes a card and lets the bank authenticate the cardholder. A page written for it runs
+// against Stripe with another script address and key.
+(() => {
+  const origin = new URL(document.currentScript.src).origin;
+  const pages = `${origin}/_pages/`;
+
+  // A frame of the simulator's origin has the card's fields. The page never sees their values.
+  class Element {
+    constructor(type, options) {
+      this.type = type;
+      this.options = options ?? {};
+      this.listeners = {};
+      this.waiting = new Map();
+      this.calls = 0;
+      this.ready = new Promise((resolve) => { this.setReady = resolve; });
+    }
+    mount(target) {
+      const at = typeof target === "string" ? document.querySelector(target) : target;
+      if (!at) throw new Error(`IntegrationError: no element matches ${target}`);
+      this.frame = document.createElement("iframe");
+      this.frame.src = `${pages}field/${this.type}`;
+      this.frame.title = "Secure card entry";
+      this.frame.style.cssText = "border:0;width:100%;height:3.5rem;display:block";
+      addEventListener("message", (event) => this.receive(event));
+      at.replaceChildren(this.frame);
+    }
+    receive(event) {
+      if (event.origin !== origin || event.source !== this.frame.contentWindow) return;
+      const { name, detail } = event.data;
+      if (name === "ready") this.setReady();
+      if (name === "reply") {
+        this.waiting.get(detail.call)?.(detail.result);
+        this.waiting.delete(detail.call);
+        return;
+      }
+      for (const f of this.listeners[name] ?? []) f({ elementType: this.type, ...detail });
+    }
+    on(name, f) {
+      (this.listeners[name] ??= []).push(f);
+      return this;
+    }
+    async call(name, detail) {
+      await this.ready;
+      const call = ++this.calls;
+      const reply = new Promise((resolve) => this.waiting.set(call, resolve));
+      this.frame.contentWindow.postMessage({ name, call, detail }, origin);
+      return reply;
+    }
+    clear() { return this.call("clear"); }
+    focus() { this.frame.focus(); }
+    unmount() { this.frame.remove(); }
+    destroy() { this.unmount(); }
+  }
+
+  const idOf = (clientSecret) => clientSecret.split("_secret_")[0];
+
+  // send returns what Stripe.js' methods return: {[name]: object} or {error}.
+  async function send(name, path, form) {
+    try {
+      const body = form && new URLSearchParams(form);
+      const response = await fetch(pages + path, { method: form ? "POST" : "GET", body });
+      const object = await response.json();
+      return object.error ? { error: object.error } : { [name]: object };
+    } catch (e) {
+      return { error: { type: "api_connection_error", message: "The network failed. Try again." } };
+    }
+  }
+  const retrieve = (clientSecret) => send("paymentIntent", `intents/${idOf(clientSecret)}?` +
+    new URLSearchParams({ client_secret: clientSecret }));
+
+  // The bank's page in a dialog. It ends when the bank has answered or the cardholder closes it.
+  function authenticate(clientSecret, url) {
+    const dialog = document.createElement("dialog");
+    const frame = document.createElement("iframe");
+    const close = document.createElement("button");
+    dialog.setAttribute("aria-label", "Authentication by your bank");
+    dialog.id = "stripe-3ds";
+    frame.src = url;
+    frame.title = "Your bank";
+    frame.style.cssText = "border:0;width:20rem;height:14rem;display:block;background:#fff";
+    close.type = "button";
+    close.textContent = "Close";
+    dialog.append(frame, close);
+    document.body.append(dialog);
+    return new Promise((resolve) => {
+      const finish = (answered) => {
+        removeEventListener("message", receive);
+        dialog.remove();
+        resolve(answered);
+      };
+      const receive = (event) => {
+        if (event.origin === origin && event.source === frame.contentWindow &&
+          event.data.name === "authenticated") finish(true);
+      };
+      addEventListener("message", receive);
+      close.addEventListener("click", () => dialog.close());
+      dialog.addEventListener("close", async () => {
+        await send("", `intents/${idOf(clientSecret)}/abandon`, { client_secret: clientSecret });
+        finish(false);
+      });
+      dialog.showModal();
+    });
+  }
+
+  async function handleNextAction({ clientSecret }) {
+    const before = await retrieve(clientSecret);
+    const intent = before.paymentIntent;
+    if (!intent || intent.status !== "requires_action") return before;
+    const action = intent.next_action;
+    if (action.type === "redirect_to_url") {
+      location.assign(action.redirect_to_url.url);
+      return new Promise(() => {});
+    }
+    await authenticate(clientSecret, action.use_stripe_sdk.stripe_js);
+    const after = await retrieve(clientSecret);
+    if (after.paymentIntent?.status === "requires_payment_method") {
+      return { error: after.paymentIntent.last_payment_error };
+    }
+    return after;
+  }
+
+  globalThis.Stripe = (key) => {
+    if (!/^pk_test_\w+$/.test(key)) {
+      throw new Error("IntegrationError: the simulator takes a publishable test key, pk_test_…");
+    }
+    return {
+      elements: () => ({ create: (type, options) => new Element(type, options) }),
+      createPaymentMethod: ({ type, card, billing_details: details }) => type === "card" ?
+        card.call("createPaymentMethod", { name: details?.name ?? "" }) :
+        Promise.reject(new Error("IntegrationError: the simulator's script takes cards only")),
+      createToken: (kind, element) => kind === "cvc_update" ? element.call("createToken") :
+        Promise.reject(new Error("IntegrationError: the simulator's script makes cvc_update only")),
+      retrievePaymentIntent: retrieve,
+      handleNextAction,
+      handleCardAction: (clientSecret) => handleNextAction({ clientSecret }),
+      async confirmCardPayment(clientSecret, data = {}) {
+        const form = { client_secret: clientSecret };
+        if (data.payment_method) form.payment_method = data.payment_method;
+        const confirmed = await send("paymentIntent", `intents/${idOf(clientSecret)}/confirm`, form);
+        return confirmed.error ? confirmed : handleNextAction({ clientSecret });
+      },
+    };
+  };
+})();
