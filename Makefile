@@ -14,7 +14,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## a demo: Redis, the Stripe simulator, holdd and a demo client in one process; Ctrl-C ends it
-	@$(GO) build -o .build/holdd-dev ./cmd/holdd-dev && exec .build/holdd-dev
+	@GO="$(GO)" .ci/build .build/holdd-dev ./cmd/holdd-dev && exec .build/holdd-dev
 
 build: ## the production binary, stripped, at .build/holdd
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/holdd

@@ -64,7 +64,7 @@ var allowedImports = map[string]struct {
 	"worker/api": {[]string{"worker/event", "worker/health", "worker/hold", "worker/intake", "worker/query",
 		"worker/reconcile", "worker/repair", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
 		"the API reaches holds through the parts of the worker only"},
-	"worker/console": {[]string{"worker/event", "worker/health", "worker/hold", "worker/intake",
+	"worker/console": {[]string{"worker/event", "worker/health", "worker/hold", "worker/htmldoc", "worker/intake",
 		"worker/query", "worker/reconcile", "go.uber.org/zap"},
 		"pages read and change holds through the parts of the worker, as the API does"},
 	"worker/cardholder": {[]string{"worker/health", "worker/hold", "go.uber.org/zap"},

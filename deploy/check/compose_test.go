@@ -65,13 +65,13 @@ func TestComposeFile(t *testing.T) {
 		t.Error("somebody is told that nobody named")
 	}
 	maps.Copy(env, map[string]string{"HOLDD_NOTIFY_URLS": "slack://hook:A-B-C@webhook", "HOLDD_PING_URL": "https://hc-ping.example/x", "HOLDD_CALLBACK_URL": "https://hotel.example/events",
-		"HOLDD_CALLBACK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "HOLDD_ALERT_TIME_ZONE": "Europe/Paris"})
+		"HOLDD_CALLBACK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "STRIPE_WEBHOOK_SECRETS": "whsec_composeA,whsec_composeB", "HOLDD_ALERT_TIME_ZONE": "Europe/Paris"})
 	for name := range env {
 		if _, ok := holdd.Environment[name]; !ok {
 			t.Errorf("%s is not among what compose.yaml hands on", name)
 		}
 	}
-	if s := loadSettings(t, "", env, "/run/secrets/"); len(s.NotifyURLs) != 1 || s.CallbackURL == "" || s.PingURL.Reveal() == "" {
+	if s := loadSettings(t, "", env, "/run/secrets/"); len(s.NotifyURLs) != 1 || s.CallbackURL == "" || s.PingURL.Reveal() == "" || len(s.StripeWebhookSecrets) != 2 {
 		t.Error("what .env says was not read")
 	}
 }

@@ -329,7 +329,7 @@ func TestPage_OfNothing(t *testing.T) {
 	if body := string(audit.Page(&r, nil)); !strings.Contains(body, "0 authorizations expired") {
 		t.Error(body)
 	}
-	if _, err := json.Marshal(r); err != nil {
-		t.Error(err)
+	if b, err := json.Marshal(r); err != nil || bytes.Contains(b, []byte("null")) {
+		t.Errorf("%v, or a list is null: %s", err, b)
 	}
 }

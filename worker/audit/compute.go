@@ -44,7 +44,43 @@ func Compute(payments []Payment, o Options) Report {
 	r.HeldTwice = newHeldTwiceReport(all, o)
 	r.HeldNow = newHeldNowReport(all, o.Until)
 	r.Sources = newSourcesReport(period, &r.HeldNow)
+	r.fillEmptyLists()
 	return r
+}
+
+// fillEmptyLists makes lists without elements empty, because programs iterate
+// over them: in JSON they are [] and not null.
+func (r *Report) fillEmptyLists() {
+	totals := []*Total{&r.Authorized, &r.Captured, &r.ReleasedAtCapture, &r.Canceled, &r.StillHeld,
+		&r.Expired.Total, &r.LateCaptures.Total, &r.HeldTwice.Total, &r.HeldNow.Total}
+	for i := range r.Expired.ByWeek {
+		totals = append(totals, &r.Expired.ByWeek[i].Total)
+	}
+	for i := range r.Expired.ByBrand {
+		totals = append(totals, &r.Expired.ByBrand[i].Total)
+	}
+	for _, all := range [][]Bucket{r.LateCaptures.Buckets, r.TimeToCapture.Buckets,
+		r.HeldNow.Buckets} {
+		for i := range all {
+			totals = append(totals, &all[i].Total)
+		}
+	}
+	for _, t := range totals {
+		t.Sums = notNil(t.Sums)
+	}
+	r.Expired.ByWeek, r.Expired.ByBrand = notNil(r.Expired.ByWeek), notNil(r.Expired.ByBrand)
+	for _, p := range []*[]Payment{&r.Expired.Payments, &r.LateCaptures.Payments,
+		&r.HeldNow.Payments} {
+		*p = notNil(*p)
+	}
+	r.HeldTwice.Overlaps = notNil(r.HeldTwice.Overlaps)
+}
+
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 func (r *Report) addOutcomes(period []Payment) {

@@ -33,11 +33,11 @@ const (
 // Errors of [Read], beside those of ctx.
 var (
 	// ErrKeyRejected says that Stripe does not accept the key.
-	ErrKeyRejected = errors.New("Stripe rejects the key")
+	ErrKeyRejected = errors.New("this key is rejected by Stripe")
 	// ErrForbidden says that the key may not list PaymentIntents with charges.
 	ErrForbidden = errors.New("the key may not list PaymentIntents with their charges")
 	// ErrUnavailable says that Stripe did not answer for minutes.
-	ErrUnavailable = errors.New("Stripe does not answer")
+	ErrUnavailable = errors.New("no answer from Stripe")
 )
 
 // Caller sends calls to Stripe. gateway.Caller implements it.
@@ -153,7 +153,7 @@ func requestPage(ctx context.Context, c Caller, call hold.Call) (hold.Answer, er
 		case a.Kind == hold.AnswerForbidden:
 			return a, fmt.Errorf("%w: %s", ErrForbidden, a.Message)
 		case isFinal(a.Kind):
-			return a, fmt.Errorf("Stripe refuses to list (%s): %s", a.Kind, a.Message)
+			return a, fmt.Errorf("cannot list PaymentIntents (%s): %s", a.Kind, a.Message)
 		default:
 			reason = a.Message
 		}

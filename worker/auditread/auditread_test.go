@@ -203,7 +203,7 @@ func TestRead_OutlastsFaults(t *testing.T) {
 	kinds := []stripesim.FaultKind{stripesim.FaultRateLimited, stripesim.FaultUnavailable,
 		stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultHTML}
 	inWorld(t, 5, func(w *world) {
-		w.authorizeAndCapture(450)
+		w.authorizeAndCapture(250)
 		w.sim.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
 			if c.NumberInClass%2 == 0 {
 				return stripesim.Fault{}
@@ -212,16 +212,16 @@ func TestRead_OutlastsFaults(t *testing.T) {
 		})
 		p := w.newProgress()
 		w.mustRead(p)
-		if r := report(p); r.Captured.Count != 450 {
+		if r := report(p); r.Captured.Count != 250 {
 			t.Errorf("%d captured", r.Captured.Count)
 		}
 	})
 }
 
-// TestPacer_HalvesTheRate measures 100 requests after a 429.
+// TestPacer_HalvesTheRate measures six pages, of which the first meets a 429.
 func TestPacer_HalvesTheRate(t *testing.T) {
 	inWorld(t, 10, func(w *world) {
-		w.authorizeAndCapture(1000)
+		w.authorizeAndCapture(600)
 		first := true
 		w.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
 			if !first {
@@ -232,8 +232,8 @@ func TestPacer_HalvesTheRate(t *testing.T) {
 		})
 		began := time.Now()
 		w.mustRead(w.newProgress())
-		// A second until the retry, then nine steps of some 200 ms instead of 100.
-		if took := time.Since(began); took < 2500*time.Millisecond || took > 3500*time.Millisecond {
+		// A second until the retry, then five steps of some 200 ms instead of 100.
+		if took := time.Since(began); took < 1750*time.Millisecond || took > 2500*time.Millisecond {
 			t.Errorf("took %s", took)
 		}
 	})

@@ -167,9 +167,9 @@ func rescheduleForm(q *request, h *hold.Hold) node {
 	for _, then := range []string{"capture", "cancel"} {
 		o := el("option", a("value", then), text(q.t("then."+then)))
 		if then == action {
-			flag("selected").addTo(o)
+			flag("selected").AddTo(o)
 		}
-		o.addTo(choose)
+		o.AddTo(choose)
 	}
 	return inputForm(q, h, "reschedule",
 		el("p", el("label", a("for", "then"), text(q.t("field.then"))), choose),
@@ -229,9 +229,9 @@ func reasonField(q *request, h *hold.Hold) node {
 	for _, r := range []string{"requested_by_customer", "abandoned", "duplicate", "fraudulent"} {
 		o := el("option", a("value", r), text(q.t("reason."+r)))
 		if r == h.CancellationReason {
-			flag("selected").addTo(o)
+			flag("selected").AddTo(o)
 		}
-		o.addTo(choose)
+		o.AddTo(choose)
 	}
 	return el("p", el("label", a("for", "reason"), text(q.t("field.reason"))), choose)
 }

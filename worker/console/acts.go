@@ -80,12 +80,12 @@ func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (vie
 	switch {
 	case p != nil:
 		v.status = http.StatusUnprocessableEntity
-		el("p", class("note warn"), a("role", "alert"), text(p.Detail+".")).addTo(card)
-		x.form(q, h).addTo(card)
+		el("p", class("note warn"), a("role", "alert"), text(p.Detail+".")).AddTo(card)
+		x.form(q, h).AddTo(card)
 	case !ready:
-		x.form(q, h).addTo(card)
+		x.form(q, h).AddTo(card)
 	default:
-		confirmationForm(q, x, h, effect, fields, needsConsent).addTo(card)
+		confirmationForm(q, x, h, effect, fields, needsConsent).AddTo(card)
 	}
 	v.body = card
 	return v, nil
@@ -97,18 +97,18 @@ func confirmationForm(
 	form := el("form", a("method", "post"), a("action", actPath(h.ID, x.name)),
 		a("data-once", ""), el("p", class("effect"), effect))
 	if needsConsent != "" {
-		el("p", class("note warn"), a("role", "alert"), text(needsConsent+".")).addTo(form)
-		hidden("confirm", "true").addTo(form)
+		el("p", class("note warn"), a("role", "alert"), text(needsConsent+".")).AddTo(form)
+		hidden("confirm", "true").AddTo(form)
 	}
-	hidden("revision", strconv.FormatUint(h.Revision, 10)).addTo(form)
+	hidden("revision", strconv.FormatUint(h.Revision, 10)).AddTo(form)
 	for _, f := range fields {
-		hidden(f.name, f.value).addTo(form)
+		hidden(f.Name, f.Value).AddTo(form)
 	}
 	if x.name == "cancel" {
-		reasonField(q, h).addTo(form)
+		reasonField(q, h).AddTo(form)
 	}
 	el("p", class("buttons"), el("button", class("primary "+x.style), text(q.t("confirm."+x.name))),
-		link(holdPath(h.ID), q.t("act.back"))).addTo(form)
+		link(holdPath(h.ID), q.t("act.back"))).AddTo(form)
 	return form
 }
 

@@ -54,7 +54,7 @@ func (pages *auditPages) auditPage(q *request) (view, error) {
 		for i := range entries {
 			e := &entries[i]
 			row(q.shownTime(e.entry.At), text(e.entry.By), text(historyTitle(q, &e.entry)),
-				holdLink(q, e.hold), isolate(clean(e.entry.Note))).addTo(rows)
+				holdLink(q, e.hold), isolate(clean(e.entry.Note))).AddTo(rows)
 		}
 		body = append(body, el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 			a("aria-label", q.t("nav.audit")), el("table", head(q.t("col.time"), q.t("col.by"),

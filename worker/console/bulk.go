@@ -73,9 +73,9 @@ func bulkButtons(q *request, holds string) node {
 		for _, x := range bulkActs {
 			b := el("button", a("formaction", "/console/bulk/"+x.name), text(q.t("act."+x.name)))
 			for _, extra := range parts {
-				extra.addTo(b)
+				extra.AddTo(b)
 			}
-			b.addTo(p)
+			b.AddTo(p)
 		}
 		return p
 	}
@@ -183,17 +183,17 @@ func bulkConfirmation(q *request, x bulkAct, s *bulkSelection) view {
 		a("data-once", ""), el("p", class("lead"), el("b", text(q.holdsAndSums(s.sums)))),
 		el("p", class("effect"), text(q.t("bulk.effect."+x.name))), bulkSample(q, x, s))
 	if s.refused > 0 {
-		el("p", class("note"), text(q.t("bulk.left_out", q.countHolds(s.refused)))).addTo(form)
+		el("p", class("note"), text(q.t("bulk.left_out", q.countHolds(s.refused)))).AddTo(form)
 	}
 	for _, key := range []string{"tab", "q", "sort", "all", "id"} {
 		for _, value := range q.r.Form[key] {
-			hidden(key, value).addTo(form)
+			hidden(key, value).AddTo(form)
 		}
 	}
-	hidden("fingerprint", s.fingerprint()).addTo(form)
+	hidden("fingerprint", s.fingerprint()).AddTo(form)
 	el("p", class("buttons"), el("button", class("primary "+x.style),
 		text(q.t("bulk.confirm."+x.name, q.countHolds(len(s.holds))))),
-		link(bulkListURL(q.r.Form), q.t("act.back"))).addTo(form)
+		link(bulkListURL(q.r.Form), q.t("act.back"))).AddTo(form)
 	v.body = form
 	return v
 }
@@ -204,10 +204,10 @@ func bulkSample(q *request, x bulkAct, s *bulkSelection) node {
 	for i := range s.holds[:min(shownOfBulk, len(s.holds))] {
 		h := &s.holds[i]
 		el("li", isolate(holdName(h)), text(" "+hold.FormatAmount(x.amount(h), h.Currency)+" "),
-			el("small", text(h.ID))).addTo(ul)
+			el("small", text(h.ID))).AddTo(ul)
 	}
 	if more := len(s.holds) - shownOfBulk; more > 0 {
-		el("li", class("soft"), text(q.t("bulk.more", more))).addTo(ul)
+		el("li", class("soft"), text(q.t("bulk.more", more))).AddTo(ul)
 	}
 	return ul
 }
@@ -281,7 +281,7 @@ func bulkResultPage(q *request, x bulkAct, outcomes []bulkOutcome) view {
 			continue
 		}
 		if failed++; failed <= shownRefusals {
-			row(holdLink(q, o.hold), text(bulkRefusal(q, o.err))).addTo(body)
+			row(holdLink(q, o.hold), text(bulkRefusal(q, o.err))).AddTo(body)
 		}
 	}
 	style, role := "note good", "status"

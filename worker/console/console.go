@@ -291,7 +291,7 @@ func (c *Console) serve(page pageFunc) http.HandlerFunc {
 		}
 		var b bytes.Buffer
 		b.WriteString("<!doctype html>")
-		c.layout(q, &v).write(&b)
+		c.layout(q, &v).Write(&b)
 		_, _ = w.Write(b.Bytes()) // fails only if the visitor has left
 	}
 }

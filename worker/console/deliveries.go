@@ -54,14 +54,14 @@ func (pages *deliveryPages) sink(q *request, s *event.SinkStatus) (node, error) 
 		}
 		row(text(string(e.Type)), subject, q.shownTime(e.Timestamp), isolate(clean(d.Reason)),
 			el("details", el("summary", text(q.t("deliveries.payload"))),
-				el("pre", text(clean(string(d.Event)))))).addTo(body)
+				el("pre", text(clean(string(d.Event)))))).AddTo(body)
 	}
 	el("div", class("scroll"), a("tabindex", "0"), a("role", "region"), a("aria-label", s.Sink),
 		el("table", head(q.t("col.event"), q.t("col.hold"), q.t("col.time"), q.t("col.reason"),
-			q.t("col.payload")), body)).addTo(out)
+			q.t("col.payload")), body)).AddTo(out)
 	if q.visitor.mayOperate {
 		el("p", class("acts"), link("/console/deliveries/"+url.PathEscape(s.Sink),
-			q.t("deliveries.replay", s.DeadLetters))).addTo(out)
+			q.t("deliveries.replay", s.DeadLetters))).AddTo(out)
 	}
 	return out, nil
 }
@@ -81,7 +81,7 @@ func sinkState(q *request, s *event.SinkStatus) node {
 func sinkDetails(q *request, s *event.SinkStatus) node {
 	dl := el("dl")
 	add := func(key string, value node) {
-		el("div", el("dt", text(q.t("sink."+key))), el("dd", value)).addTo(dl)
+		el("div", el("dt", text(q.t("sink."+key))), el("dd", value)).AddTo(dl)
 	}
 	if !s.Failing.IsZero() {
 		add("since", q.shownTime(s.Failing))

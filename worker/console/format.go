@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -61,17 +60,6 @@ func holdName(h *hold.Hold) string {
 		return clean(h.Reference)
 	}
 	return h.ID
-}
-
-// clean replaces control characters and those that reverse the direction of
-// the text around them.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return '\ufffd'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
 func holdPath(id string) string { return "/console/holds/" + url.PathEscape(id) }

@@ -27,7 +27,7 @@ func (pages *healthPages) healthPage(q *request) (view, error) {
 	slices.Sort(replicas)
 	list := el("ul", class("plain"))
 	for _, r := range replicas {
-		el("li", el("code", text(r))).addTo(list)
+		el("li", el("code", text(r))).AddTo(list)
 	}
 	rates, err := pages.rates(q)
 	if err != nil {
@@ -41,7 +41,7 @@ func (pages *healthPages) healthPage(q *request) (view, error) {
 	if ok {
 		counts := el("ul", class("plain"))
 		for _, kind := range slices.Sorted(maps.Keys(run.Counts)) {
-			el("li", text(q.t("number", run.Counts[kind])+" "+string(kind))).addTo(counts)
+			el("li", text(q.t("number", run.Counts[kind])+" "+string(kind))).AddTo(counts)
 		}
 		last = group{runLine(q, &run), counts,
 			el("p", link("/console/not-scheduled", q.t("nav.unscheduled")))}
@@ -83,7 +83,7 @@ func (pages *healthPages) doctorPage(q *request) (view, error) {
 			detail = append(detail, el("br"), el("small", isolate(clean(check.Hint))))
 		}
 		row(text(check.Name), el("span", class(style), text(q.t("doctor."+check.Status))),
-			detail).addTo(body)
+			detail).AddTo(body)
 	}
 	return view{title: q.t("doctor.title"), tab: "health", body: group{
 		el("table", head(q.t("col.check"), q.t("col.state"), q.t("col.detail")), body),
@@ -98,7 +98,7 @@ func (pages *healthPages) checks(q *request) node {
 		if !check.OK {
 			state = el("span", class("state attention"), text(q.t("health.failed")))
 		}
-		row(text(check.Name), state, isolate(clean(check.Detail))).addTo(body)
+		row(text(check.Name), state, isolate(clean(check.Detail))).AddTo(body)
 	}
 	return el("table", head(q.t("col.check"), q.t("col.state"), q.t("col.detail")), body)
 }
@@ -108,7 +108,7 @@ func (pages *healthPages) stageTable(q *request) node {
 	successes := pages.o.Stages.LastSuccesses()
 	body := el("tbody")
 	for _, name := range slices.Sorted(maps.Keys(successes)) {
-		row(text(name), q.shownTime(successes[name])).addTo(body)
+		row(text(name), q.shownTime(successes[name])).AddTo(body)
 	}
 	return el("table", head(q.t("col.job"), q.t("col.succeeded")), body)
 }
@@ -123,7 +123,7 @@ func (pages *healthPages) rates(q *request) (node, error) {
 	}
 	body := el("tbody")
 	for _, r := range rates {
-		row(text(r.Account), text(r.Kind), text(q.t("health.per_second", r.PerSecond))).addTo(body)
+		row(text(r.Account), text(r.Kind), text(q.t("health.per_second", r.PerSecond))).AddTo(body)
 	}
 	return el("table", head(q.t("col.account"), q.t("col.kind"), q.t("col.rate")), body), nil
 }

@@ -53,9 +53,9 @@ func actLinks(q *request, h *hold.Hold) node {
 	for _, act := range acts {
 		if act.accepts(h) {
 			e := link(actPath(h.ID, act.name), q.t("act."+act.name))
-			class(act.style).addTo(e)
-			a("data-act", act.name).addTo(e)
-			e.addTo(p)
+			class(act.style).AddTo(e)
+			a("data-act", act.name).AddTo(e)
+			e.AddTo(p)
 		}
 	}
 	return p
@@ -71,7 +71,7 @@ func (pages *holdPages) terms(q *request, h *hold.Hold, now time.Time) node {
 	dl := el("dl")
 	list := append(pages.details(q, h, now), pages.renewalDetails(q, h, now)...)
 	for _, f := range list {
-		el("div", el("dt", text(q.t("term."+f.key))), el("dd", f.value)).addTo(dl)
+		el("div", el("dt", text(q.t("term."+f.key))), el("dd", f.value)).AddTo(dl)
 	}
 	return dl
 }
@@ -153,7 +153,7 @@ func metadataTable(q *request, h *hold.Hold) node {
 	slices.Sort(pairs)
 	ul := el("ul", class("plain"))
 	for _, p := range pairs {
-		el("li", isolate(p)).addTo(ul)
+		el("li", isolate(p)).AddTo(ul)
 	}
 	return ul
 }
@@ -163,22 +163,22 @@ func timelineTable(q *request, h *hold.Hold) node {
 	ol := el("ol", class("timeline"))
 	for i, e := range slices.Backward(h.History) {
 		if i == 0 && h.HistoryDropped > 0 {
-			el("li", class("soft"), text(q.t("timeline.omitted", h.HistoryDropped))).addTo(ol)
+			el("li", class("soft"), text(q.t("timeline.omitted", h.HistoryDropped))).AddTo(ol)
 		}
 		li := el("li", q.shownTime(e.At), el("b", text(historyTitle(q, &e))))
 		if e.By != "" {
-			el("span", text(q.t("timeline.by", e.By))).addTo(li)
+			el("span", text(q.t("timeline.by", e.By))).AddTo(li)
 		}
 		if e.Note != "" {
-			el("span", isolate(clean(e.Note))).addTo(li)
+			el("span", isolate(clean(e.Note))).AddTo(li)
 		}
 		for _, id := range []struct{ key, value string }{
 			{"timeline.key", e.Key}, {"timeline.request", e.RequestID}} {
 			if id.value != "" {
-				el("small", text(q.t(id.key)+" "), el("code", text(id.value))).addTo(li)
+				el("small", text(q.t(id.key)+" "), el("code", text(id.value))).AddTo(li)
 			}
 		}
-		li.addTo(ol)
+		li.AddTo(ol)
 	}
 	return ol
 }

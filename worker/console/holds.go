@@ -126,9 +126,9 @@ func holdTabLinks(q *request, l *holdList) node {
 	for _, t := range holdTabs {
 		item := link(l.href("tab", t.name), q.t("tab."+t.name))
 		if t.name == l.tab {
-			a("aria-current", "page").addTo(item)
+			a("aria-current", "page").AddTo(item)
 		}
-		item.addTo(nav)
+		item.AddTo(nav)
 	}
 	return nav
 }
@@ -169,8 +169,8 @@ func holdTable(q *request, l *holdList, holds []hold.Hold, now time.Time) node {
 		}
 		tr := row(name, el("span", class("num"), q.shownAmount(h)), q.shownState(h, now),
 			q.nextAction(h), q.expiry(h, now))
-		a("data-hold", holdPath(h.ID)).addTo(tr)
-		tr.addTo(body)
+		a("data-hold", holdPath(h.ID)).AddTo(tr)
+		tr.AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 		a("aria-label", q.t("tab."+l.tab)), el("table", class("holds"),
@@ -193,12 +193,12 @@ func holdLink(q *request, h *hold.Hold) node {
 func pagerLinks(q *request, l *holdList, page *query.HoldPage) node {
 	nav := el("nav", class("pager"), a("aria-label", q.t("pager.label")))
 	if l.query.Cursor != "" {
-		link(l.href(), q.t("pager.first")).addTo(nav)
+		link(l.href(), q.t("pager.first")).AddTo(nav)
 	}
 	if page.Next != "" {
-		link(l.href("cursor", page.Next), q.t("pager.next")).addTo(nav)
+		link(l.href("cursor", page.Next), q.t("pager.next")).AddTo(nav)
 	}
-	if len(nav.children) == 0 {
+	if len(nav.Children) == 0 {
 		return group{}
 	}
 	return nav

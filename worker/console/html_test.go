@@ -11,7 +11,7 @@ import (
 
 func render(n node) string {
 	var b bytes.Buffer
-	n.write(&b)
+	n.Write(&b)
 	return b.String()
 }
 

@@ -51,17 +51,17 @@ var sections = []struct{ tab, href string }{
 func (c *Console) layout(q *request, v *view) node {
 	main := el("main", a("id", "main"), a("tabindex", "-1"))
 	if v.live {
-		main.attrs = append(main.attrs, a("data-live", "/console/live"))
+		main.Attrs = append(main.Attrs, a("data-live", "/console/live"))
 	}
 	if !q.visitor.mayOperate {
-		a("data-read-only", "").addTo(main)
+		a("data-read-only", "").AddTo(main)
 	}
-	el("h1", isolate(v.title)).addTo(main)
+	el("h1", isolate(v.title)).AddTo(main)
 	if key := q.r.URL.Query().Get("done"); key != "" && q.has("done."+key) {
-		el("p", class("note good"), a("role", "status"), text(q.t("done."+key))).addTo(main)
+		el("p", class("note good"), a("role", "status"), text(q.t("done."+key))).AddTo(main)
 	}
 	if v.body != nil {
-		v.body.addTo(main)
+		v.body.AddTo(main)
 	}
 	return el("html", a("lang", q.t("lang")), a("dir", q.t("dir")),
 		el("head", el("meta", a("charset", "utf-8")),
@@ -81,9 +81,9 @@ func (c *Console) header(q *request, current string) node {
 		for _, s := range sections {
 			item := link(s.href, q.t("nav."+s.tab))
 			if s.tab == current {
-				a("aria-current", "page").addTo(item)
+				a("aria-current", "page").AddTo(item)
 			}
-			item.addTo(nav)
+			item.AddTo(nav)
 		}
 	}
 	mode := el("span", class("mode test"), text(q.t("mode.test")))
@@ -97,7 +97,7 @@ func (c *Console) header(q *request, current string) node {
 			name = q.t("visitor.read", name)
 		}
 		el("form", a("method", "post"), a("action", "/console/sign-out"), class("visitor"),
-			el("span", text(name)), el("button", class("plain"), text(q.t("signout")))).addTo(h)
+			el("span", text(name)), el("button", class("plain"), text(q.t("signout")))).AddTo(h)
 	}
 	return h
 }
@@ -106,7 +106,7 @@ func (c *Console) footer(q *request) node {
 	f := el("footer", el("span", text("holdd "+c.o.Version)),
 		el("span", text(q.t("footer.zone", c.o.TimeZone.String()))))
 	if c.o.Tokens == nil {
-		el("span", text(q.t("footer.local"))).addTo(f)
+		el("span", text(q.t("footer.local"))).AddTo(f)
 	}
 	return f
 }
@@ -118,7 +118,7 @@ func scriptTexts(q *request) part {
 		"js.copied", "js.keys.title", "js.keys.search", "js.keys.next", "js.keys.previous", "js.keys.tick",
 		"js.keys.capture", "js.keys.release", "js.keys.help", "js.keys.off",
 		"js.close"} {
-		a("data-"+dashed(key), q.t(key)).addTo(e)
+		a("data-"+dashed(key), q.t(key)).AddTo(e)
 	}
 	return e
 }

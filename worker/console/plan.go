@@ -25,9 +25,9 @@ func (pages *overviewPages) planPage(q *request) (view, error) {
 	for _, s := range planSpans {
 		item := link("/console/plan?next="+s.name, q.t("plan."+s.name))
 		if s.name == span.name {
-			a("aria-current", "page").addTo(item)
+			a("aria-current", "page").AddTo(item)
 		}
-		item.addTo(tabs)
+		item.AddTo(tabs)
 	}
 	plan, err := pages.o.Planner.Plan(q.ctx(), span.span)
 	if err != nil {
@@ -61,7 +61,7 @@ func planTable(q *request, p *query.Plan) node {
 	body := el("tbody")
 	for _, h := range p.Hours {
 		row(q.shownTime(h.Start), bar(countHolds(h.Capture), countHolds(h.Cancel), most),
-			text(sumsOrDash(q, h.Capture)), text(sumsOrDash(q, h.Cancel))).addTo(body)
+			text(sumsOrDash(q, h.Capture)), text(sumsOrDash(q, h.Cancel))).AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 		a("aria-label", q.t("nav.plan")), el("table", class("plan"),
@@ -84,8 +84,8 @@ func riskTable(q *request, p *query.Plan) node {
 		h := &p.AtRisk[i].Hold
 		tr := row(holdLink(q, h), text(hold.FormatAmount(h.Amount, h.Currency)),
 			text(p.AtRisk[i].Reason), q.expiry(h, p.From))
-		a("data-hold", holdPath(h.ID)).addTo(tr)
-		tr.addTo(body)
+		a("data-hold", holdPath(h.ID)).AddTo(tr)
+		tr.AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 		a("aria-label", q.t("plan.at_risk")), el("table", head(q.t("col.booking"),

@@ -75,7 +75,7 @@ func sumCard(q *request, key, href string, sums []hold.Sum) node {
 	c := el("a", class("tile"), a("href", href), el("span", text(q.t(key))),
 		el("b", text(q.t("number", countHolds(sums)))))
 	if countHolds(sums) > 0 {
-		el("small", text(q.sums(sums))).addTo(c)
+		el("small", text(q.sums(sums))).AddTo(c)
 	}
 	return c
 }

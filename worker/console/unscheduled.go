@@ -36,7 +36,7 @@ func runLine(q *request, r *reconcile.Reconciliation) node {
 	p := el("p", class("soft"), text(q.t("run."+string(r.State), r.Listed)+" "),
 		q.shownTime(r.UpdatedAt))
 	if r.Error != "" {
-		text(" " + r.Error).addTo(p)
+		text(" " + r.Error).AddTo(p)
 	}
 	return p
 }
@@ -52,11 +52,11 @@ func (pages *unscheduledPages) orphanTable(q *request, r *reconcile.Reconciliati
 			el("a", a("href", dashboardURL(pages.o.Livemode, f.PaymentIntent, f.Account)), a("rel", "noreferrer"),
 				text(q.t("hold.dashboard"))))
 		if q.visitor.mayOperate {
-			el("td", orphanLinks(q, f.PaymentIntent)).addTo(tr)
+			el("td", orphanLinks(q, f.PaymentIntent)).AddTo(tr)
 		}
-		tr.addTo(body)
+		tr.AddTo(body)
 	}
-	if len(body.children) == 0 {
+	if len(body.Children) == 0 {
 		return el("p", class("empty"), text(q.t("orphan.none")))
 	}
 	h := head(q.t("col.booking"), q.t("col.amount"), q.t("col.detail"), q.t("col.stripe"))
@@ -85,7 +85,7 @@ var orphanActs = []string{"adopt", "capture", "cancel"}
 func orphanLinks(q *request, id string) node {
 	p := el("span", class("buttons"))
 	for _, act := range orphanActs {
-		link("/console/not-scheduled/"+id+"?then="+act, q.t("orphan."+act)).addTo(p)
+		link("/console/not-scheduled/"+id+"?then="+act, q.t("orphan."+act)).AddTo(p)
 	}
 	return p
 }

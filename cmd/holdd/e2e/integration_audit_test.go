@@ -317,7 +317,12 @@ func (s *auditedStripe) checkResume(t *testing.T, bin string, pages int) {
 	}
 	s.mu.Unlock()
 	_, stderr := start("--since", "3y")
-	<-reached
+	select {
+	case <-reached:
+	case <-time.After(processTimeout):
+		_ = cmd.Process.Kill()
+		t.Fatalf("no 20 pages were read in %s: %s", processTimeout, stderr)
+	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
