@@ -138,9 +138,9 @@ func plannedCaptures(q *request, h *hold.Hold) node {
 		li := el("li", text(q.t("term.stage", hold.FormatAmount(stage.Amount, h.Currency))),
 			q.shownTime(stage.At))
 		if stage.Captured {
-			el("b", text(" "+q.t("term.stage.over"))).addTo(li)
+			el("b", text(" "+q.t("term.stage.over"))).AddTo(li)
 		}
-		li.addTo(ol)
+		li.AddTo(ol)
 	}
 	return ol
 }

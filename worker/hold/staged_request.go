@@ -199,6 +199,10 @@ func capturesPlannedProblem(h *Hold) *Problem {
 		"hold %s has planned captures: change captures, or send an empty list first", h.ID)
 }
 
+// maxPartRequests bounds the requests that a hold remembers. It is above
+// [MaxCaptures] because a request may come to nothing.
+const maxPartRequests = 2 * MaxCaptures
+
 // digestOfRequest identifies a request by the name of its sender and its
 // idempotency key.
 func digestOfRequest(by, key string) uint64 {
@@ -237,6 +241,7 @@ func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decisio
 	s.Part = part
 	if req.RequestKey != "" {
 		s.Requests = append(s.Requests, request)
+		s.Requests = s.Requests[max(0, len(s.Requests)-maxPartRequests):]
 	}
 	if lacksMulticapture(&d.Hold) {
 		return Decision{}, multicaptureUnavailableProblem(&h, "final")
