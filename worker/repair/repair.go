@@ -151,7 +151,7 @@ func (r *Repairer) retrieveIntent(
 			Detail: fmt.Sprintf("Stripe doesn't know %s under this key and account %q: "+
 				"name the hold's connected account", id, account)}
 	}
-	return nil, fmt.Errorf("Stripe did not answer: %w", health.ErrUnavailable)
+	return nil, fmt.Errorf("no answer from Stripe: %w", health.ErrUnavailable)
 }
 
 // rebuild writes the hold of an intent, if there is none.
