@@ -24,7 +24,7 @@ type redisConn struct {
 // partitionIndex returns the index of a hold's partition.
 func (c *redisConn) partitionIndex(id string) int { return hashToPartition(id, len(c.partitions)) }
 
-func (c *redisConn) partitionKeysOf(id string) *partitionKeys {
+func (c *redisConn) partitionKeysOfHold(id string) *partitionKeys {
 	return &c.partitions[c.partitionIndex(id)]
 }
 

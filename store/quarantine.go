@@ -33,7 +33,7 @@ const (
 
 // ReadRawRecord reads the record of a hold as it is.
 func (s *Holds) ReadRawRecord(ctx context.Context, id string) (hold.RawRecord, error) {
-	k := s.conn.partitionKeysOf(id)
+	k := s.conn.partitionKeysOfHold(id)
 	r := newScriptReply(s.conn.callScript(ctx, readRawScript, []string{k.holds, k.mirror},
 		id, maxRawBytes))
 	digest, exists := r.nextOptionalString()
@@ -94,7 +94,7 @@ func (s *Holds) QuarantineRecord(
 	if err != nil {
 		return false, err
 	}
-	k := s.conn.partitionKeysOf(raw.ID)
+	k := s.conn.partitionKeysOfHold(raw.ID)
 	references, err := s.conn.findReferenceMembers(ctx, k, raw.ID)
 	if err != nil {
 		return false, err

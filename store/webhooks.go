@@ -29,7 +29,7 @@ const (
 func (s *RefreshQueue) RequestRefresh(
 	ctx context.Context, id, account string, adoptUnknown bool,
 ) error {
-	k := s.conn.partitionKeysOf(id)
+	k := s.conn.partitionKeysOfHold(id)
 	member := ""
 	if adoptUnknown {
 		member = unknownIntentMember(id, account)
@@ -69,7 +69,7 @@ func (s *RefreshQueue) PendingRefreshes(
 func (s *RefreshQueue) FinishOrPostponeRefresh(
 	ctx context.Context, p hold.PendingRefresh, retryAt time.Time,
 ) error {
-	k := s.conn.partitionKeysOf(p.Hold.ID)
+	k := s.conn.partitionKeysOfHold(p.Hold.ID)
 	member := p.Hold.ID
 	if p.AdoptUnknown {
 		member = unknownIntentMember(p.Hold.ID, p.Hold.Account)

@@ -380,8 +380,8 @@ func (w *lanesWithoutBudget) add(g *budgetLaneGroup, until time.Time) bool {
 	return true
 }
 
-// takeWaitingLanes removes from lanes those whose budget is waiting already.
-func (w *lanesWithoutBudget) takeWaitingLanes(lanes []hold.RateLimitLane) []hold.RateLimitLane {
+// keepLanesWithBudget removes from lanes those whose budget is waiting already.
+func (w *lanesWithoutBudget) keepLanesWithBudget(lanes []hold.RateLimitLane) []hold.RateLimitLane {
 	return slices.DeleteFunc(lanes, func(lane hold.RateLimitLane) bool {
 		b := w.budgets[budgetKeyOf(&lane)]
 		if b == nil {

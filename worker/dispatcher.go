@@ -263,7 +263,7 @@ func (d *Dispatcher) pollStore(
 		d.o.Health.ReportSuccess()
 	}
 	d.o.Clock.AdjustTo(due.Now)
-	due.Lanes = d.waiting.takeWaitingLanes(due.Lanes)
+	due.Lanes = d.waiting.keepLanesWithBudget(due.Lanes)
 	return poll, true
 }
 

@@ -216,7 +216,7 @@ func TestDispatcher_LaneWithoutBudgetWaits(t *testing.T) {
 		}
 		// The next poll finds a lane of the same account in another partition.
 		listed := []hold.RateLimitLane{testLane("a", 1, 2), testLane("c", 1, 2)}
-		if got := d.waiting.takeWaitingLanes(listed); len(got) != 1 || got[0].Account != "c" {
+		if got := d.waiting.keepLanesWithBudget(listed); len(got) != 1 || got[0].Account != "c" {
 			t.Errorf("not absorbed: %+v", got)
 		}
 		if got := d.waiting.removeEndedWaits(time.Now()); len(got) != 0 {

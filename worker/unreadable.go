@@ -24,11 +24,11 @@ func (j *StatusJob) appendUnreadableCondition(
 		return list
 	}
 	return append(list, j.newConditionWithDetail(conditionUnreadable, len(ids) > 0,
-		describeUnreadable(ids), event.RecordsUnreadable, event.RecordsReadable))
+		describeUnreadableHolds(ids), event.RecordsUnreadable, event.RecordsReadable))
 }
 
-// describeUnreadable counts holds and names the first.
-func describeUnreadable(ids []string) string {
+// describeUnreadableHolds counts holds and names the first.
+func describeUnreadableHolds(ids []string) string {
 	names := strings.Join(ids[:min(len(ids), maxUnreadableNamed)], ", ")
 	switch {
 	case len(ids) <= maxUnreadableNamed:

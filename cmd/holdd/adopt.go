@@ -42,7 +42,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 		return nil
 	}
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
-		f, err := findNotScheduled(ctx, client, args[0])
+		f, err := findIntentWithoutHold(ctx, client, args[0])
 		if err != nil {
 			return err
 		}
@@ -64,9 +64,9 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 	return cmd
 }
 
-// listNotScheduled returns what holds money and is not scheduled, as of the
+// listIntentsWithoutHold returns what holds money and is not scheduled, as of the
 // newest comparison, nearest deadline first.
-func listNotScheduled(
+func listIntentsWithoutHold(
 	ctx context.Context, client *api.Client,
 ) (api.Reconciliation, error) {
 	run, err := client.ReconciliationFindings(ctx, "orphan")
@@ -88,12 +88,12 @@ func listNotScheduled(
 	return run, nil
 }
 
-// findNotScheduled finds an intent without a hold by its id or reference. An id
+// findIntentWithoutHold finds an intent without a hold by its id or reference. An id
 // that the last comparison did not find is left for Stripe to know.
-func findNotScheduled(
+func findIntentWithoutHold(
 	ctx context.Context, client *api.Client, name string,
 ) (api.Finding, error) {
-	run, err := listNotScheduled(ctx, client)
+	run, err := listIntentsWithoutHold(ctx, client)
 	if noRun := errors.Is(err, &api.Problem{Code: api.ReconcileRunNotFound}); err != nil && !noRun {
 		return api.Finding{}, err
 	}
@@ -120,7 +120,7 @@ func findNotScheduled(
 
 // printNotScheduled prints what holds money and is not scheduled.
 func printNotScheduled(ctx context.Context, c *connectionFlags, client *api.Client) error {
-	run, err := listNotScheduled(ctx, client)
+	run, err := listIntentsWithoutHold(ctx, client)
 	if err != nil {
 		return err
 	}

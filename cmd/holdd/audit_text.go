@@ -176,7 +176,7 @@ func printHeldTwice(out *console, r *audit.Report, times timeFormatter) {
 			audit.Duration(v.Overlapped)})
 	}
 	t.Render()
-	printMore(out, len(h.Overlaps))
+	printOmittedRows(out, len(h.Overlaps))
 }
 
 func printTimeToCapture(out *console, r *audit.Report) {
@@ -211,10 +211,10 @@ func printAuditPayments(
 			cell(p)})
 	}
 	t.Render()
-	printMore(out, len(all))
+	printOmittedRows(out, len(all))
 }
 
-func printMore(out *console, n int) {
+func printOmittedRows(out *console, n int) {
 	if n > maxAuditRows {
 		out.printNote("%d of %d: --json has all", maxAuditRows, n)
 	}

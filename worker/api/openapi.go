@@ -85,7 +85,7 @@ func registerDocs(mux *http.ServeMux, o *huma.OpenAPI, tokens bool) error {
 		return err
 	}
 	page := renderDocsPage(o)
-	freeOpenAPIResponses(o)
+	dropDocumentedResponses(o)
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(document) // fails only if the caller has disconnected
@@ -158,9 +158,9 @@ func addPlainRouteDocs(o *huma.OpenAPI) {
 	}
 }
 
-// freeOpenAPIResponses frees half a megabyte that huma does not need once the
+// dropDocumentedResponses frees half a megabyte that huma does not need once the
 // document is encoded.
-func freeOpenAPIResponses(o *huma.OpenAPI) {
+func dropDocumentedResponses(o *huma.OpenAPI) {
 	for _, item := range o.Paths {
 		for _, op := range operationsOfPath(item) {
 			op.Responses = nil

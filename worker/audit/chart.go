@@ -71,17 +71,17 @@ func bucketChart(title string, all []Bucket) *htmldoc.Element {
 }
 
 func rect(class string, x, y, width, height float64, title string) *htmldoc.Element {
-	return htmldoc.El("rect", htmldoc.Class(class), htmldoc.A("x", unit(x)), htmldoc.A("y", unit(y)),
-		htmldoc.A("width", unit(width)), htmldoc.A("height", unit(height)),
+	return htmldoc.El("rect", htmldoc.Class(class), htmldoc.A("x", svgNumber(x)), htmldoc.A("y", svgNumber(y)),
+		htmldoc.A("width", svgNumber(width)), htmldoc.A("height", svgNumber(height)),
 		htmldoc.El("title", htmldoc.Text(title)))
 }
 
 func svgText(x, y float64, anchor, text string) *htmldoc.Element {
-	return htmldoc.El("text", htmldoc.A("x", unit(x)), htmldoc.A("y", unit(y)),
+	return htmldoc.El("text", htmldoc.A("x", svgNumber(x)), htmldoc.A("y", svgNumber(y)),
 		htmldoc.A("text-anchor", anchor), htmldoc.Text(text))
 }
 
-func unit(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) }
+func svgNumber(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) }
 
 // shorten bounds a label to the room beside a bar.
 func shorten(s string) string {

@@ -178,8 +178,8 @@ func (c *Console) addRoutes() {
 		"GET /console/deliveries/{sink}":   deliveries.replayPage,
 		"POST /console/deliveries/{sink}":  deliveries.doReplay,
 		"GET /console/health":              checks.healthPage,
-		"GET /console/health/doctor":       checks.askDoctorPage,
-		"POST /console/health/doctor":      checks.doctorPage,
+		"GET /console/health/doctor":       checks.doctorStartPage,
+		"POST /console/health/doctor":      checks.doctorResultPage,
 		"GET /console/audit":               audit.auditPage,
 		"GET /console/":                    notFoundPage,
 	} {

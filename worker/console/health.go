@@ -63,12 +63,12 @@ func (pages *healthPages) doctorButton(q *request) node {
 		el("button", text(q.t("doctor.run"))))
 }
 
-// askDoctorPage is where a reload of the results leads.
-func (pages *healthPages) askDoctorPage(q *request) (view, error) {
+// doctorStartPage is where a reload of the results leads.
+func (pages *healthPages) doctorStartPage(q *request) (view, error) {
 	return view{title: q.t("doctor.title"), tab: "health", body: pages.doctorButton(q)}, nil
 }
 
-func (pages *healthPages) doctorPage(q *request) (view, error) {
+func (pages *healthPages) doctorResultPage(q *request) (view, error) {
 	if pages.o.Doctor == nil {
 		return notFoundPage(q)
 	}

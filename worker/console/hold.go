@@ -15,7 +15,7 @@ func (pages *holdPages) holdPage(q *request) (view, error) {
 	}
 	body := group{
 		el("p", class("lead"), el("b", q.shownAmount(&h)), text(" "), q.shownState(&h, now),
-			text(" "), stateSentence(q, &h)),
+			text(" "), nextStepSentence(q, &h)),
 		warningList(q, &h, pages.o.Rules), actLinks(q, &h),
 		el("section", a("aria-labelledby", "terms"),
 			el("h2", a("id", "terms"), text(q.t("hold.terms"))), pages.terms(q, &h, now)),
@@ -25,8 +25,8 @@ func (pages *holdPages) holdPage(q *request) (view, error) {
 	return view{title: holdName(&h), tab: "holds", body: body, live: true}, nil
 }
 
-// stateSentence says what happens next.
-func stateSentence(q *request, h *hold.Hold) node {
+// nextStepSentence says what happens next.
+func nextStepSentence(q *request, h *hold.Hold) node {
 	switch {
 	case h.State.Final():
 		return group{text(q.t("hold.settled") + " "), q.shownTime(h.SettledAt)}

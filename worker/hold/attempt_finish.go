@@ -95,15 +95,15 @@ func (m *AuthorizationMachine) endByIntent(a Answer, now time.Time) {
 		m.state = stateReadHoldOfCaptured
 	case StatusCanceled:
 		m.setError(authorizationAbandonedProblem(in.ID))
-		m.endWithAttemptState(AttemptAbandoned, time.Time{})
+		m.endRunWithAttempt(AttemptAbandoned, time.Time{})
 	case StatusRequiresPaymentMethod:
 		c := cardholderActionOf(&a)
 		m.attempt.FailureCode, m.attempt.FailureMessage = c.FailureCode, c.FailureMessage
 		m.setError(cardDeclinedProblem(c.FailureCode, c.FailureMessage, in.ID))
-		m.endWithAttemptState(AttemptDeclined, in.Created.Add(AbandonIntentAfter))
+		m.endRunWithAttempt(AttemptDeclined, in.Created.Add(AbandonIntentAfter))
 	case StatusProcessing:
 		m.result.Status = AuthorizationProcessing
-		m.endWithAttemptState(AttemptAwaitsCardholder, now.Add(ResumeAttemptAfter))
+		m.endRunWithAttempt(AttemptAwaitsCardholder, now.Add(ResumeAttemptAfter))
 	default:
 		endAwaitingCardholder(m, a)
 	}
@@ -119,7 +119,7 @@ func endAwaitingCardholder(m *AuthorizationMachine, a Answer) {
 	if a.Intent.Status == StatusRequiresConfirmation {
 		m.result.Status = AuthorizationRequiresConfirmation
 	}
-	m.endWithAttemptState(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
+	m.endRunWithAttempt(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
 }
 
 // cardholderActionOf returns the cardholder's part of an answer; it may be
@@ -139,7 +139,7 @@ func (m *AuthorizationMachine) endCardDeclined(a Answer) {
 	}
 	m.attempt.FailureCode, m.attempt.FailureMessage = a.Code, a.Message
 	m.setError(cardDeclinedProblem(a.Code, a.Message, m.attempt.PaymentIntent))
-	m.endWithAttemptState(AttemptDeclined, resumeAt)
+	m.endRunWithAttempt(AttemptDeclined, resumeAt)
 }
 
 // setError sets the error that the caller gets.
@@ -156,7 +156,7 @@ func applyPlaceHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, no
 		return
 	}
 	m.result.Status, m.result.Hold, m.result.Created = AuthorizationDone, r.Hold, r.Created
-	m.endWithAttemptState(AttemptAuthorized, time.Time{})
+	m.endRunWithAttempt(AttemptAuthorized, time.Time{})
 }
 
 // applyReadCapturedResult ends the run of an intent that was captured before.
@@ -170,5 +170,5 @@ func applyReadCapturedResult(m *AuthorizationMachine, r AuthorizationStepResult,
 	default:
 		m.result.Status, m.result.Hold, m.result.Now = AuthorizationDone, r.Hold, now
 	}
-	m.endWithAttemptState(AttemptAuthorized, time.Time{})
+	m.endRunWithAttempt(AttemptAuthorized, time.Time{})
 }

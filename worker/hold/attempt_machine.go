@@ -301,9 +301,9 @@ func (m *AuthorizationMachine) endWithError(err error, now time.Time) {
 	m.err, m.resumeAt, m.state = err, now.Add(ResumeAttemptAfter), stateReleaseLease
 }
 
-// endWithAttemptState ends the run with the attempt in a state. A zero resumeAt
+// endRunWithAttempt ends the run with the attempt in a state. A zero resumeAt
 // says that nothing is left to do.
-func (m *AuthorizationMachine) endWithAttemptState(
+func (m *AuthorizationMachine) endRunWithAttempt(
 	s AuthorizationAttemptState, resumeAt time.Time,
 ) {
 	m.attempt.State, m.resumeAt, m.state = s, resumeAt, stateReleaseLease

@@ -9,7 +9,7 @@ func applyResumeSearchResult(m *AuthorizationMachine, r AuthorizationStepResult,
 	case searchUnsure:
 		m.endAndResumeLater(r, now)
 	case searchNone: // the request had no effect
-		m.endWithAttemptState(m.attempt.State, time.Time{})
+		m.endRunWithAttempt(m.attempt.State, time.Time{})
 	}
 }
 
@@ -26,7 +26,7 @@ func (m *AuthorizationMachine) endAndResumeLater(r AuthorizationStepResult, now 
 	}
 	alert := n > m.attempt.InconclusiveRuns && n >= MaxRunsBeforeAlert && isPowerOfTwo(n)
 	m.attempt.InconclusiveRuns = n
-	m.endWithAttemptState(m.attempt.State, now.Add(wait))
+	m.endRunWithAttempt(m.attempt.State, now.Add(wait))
 	if alert {
 		m.state = statePublishUnresolved
 	}
@@ -49,7 +49,7 @@ func (m *AuthorizationMachine) settleAttempt(s AuthorizationAttemptState) {
 	if m.attempt.State == AttemptDeclined {
 		s = AttemptDeclined
 	}
-	m.endWithAttemptState(s, time.Time{})
+	m.endRunWithAttempt(s, time.Time{})
 }
 
 // applyResumeRetrieveResult decides by the intent how an unfinished attempt
@@ -94,7 +94,7 @@ func cancelIntentIfAbandoned(m *AuthorizationMachine, in *PaymentIntent, now tim
 		s = AttemptAwaitsCardholder
 	}
 	m.attempt.InconclusiveRuns = 0
-	m.endWithAttemptState(s, due)
+	m.endRunWithAttempt(s, due)
 }
 
 func applyResumePlaceResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {

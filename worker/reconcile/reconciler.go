@@ -125,7 +125,7 @@ type Reconciler struct {
 	running    sync.WaitGroup
 
 	mu              sync.Mutex
-	startComparison func(*comparison) // runs one in the background; nil before Start and after Stop
+	startComparison func(*comparison) // runs one in the background; nil before AllowRuns and after StopRuns
 	stopped         <-chan struct{}   // closed when the replica stops
 	dryRun          *comparison       // the current or newest dry run of this replica
 }

@@ -2,11 +2,11 @@ package daemon
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// sendGauge sends one gauge of a scrape.
-type sendGauge func(desc *prometheus.Desc, v float64, labels ...string)
+// gaugeSender sends one gauge of a scrape.
+type gaugeSender func(desc *prometheus.Desc, v float64, labels ...string)
 
 // collectorFunc is a collector that computes its gauges at each scrape.
-type collectorFunc func(send sendGauge)
+type collectorFunc func(send gaugeSender)
 
 // Describe implements [prometheus.Collector]. It describes nothing, because the
 // gauges of a scrape vary.

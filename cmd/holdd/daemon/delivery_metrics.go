@@ -58,7 +58,7 @@ var (
 )
 
 // collectBacklogAges computes the age of backlogs.
-func (m *metrics) collectBacklogAges(send sendGauge) {
+func (m *metrics) collectBacklogAges(send gaugeSender) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for sink, parts := range m.sinkBacklogs {
@@ -86,7 +86,7 @@ func (m *metrics) CapacityRiskComputed(c event.CapacityRisk) {
 const capacityMaxAge = 3 * time.Minute
 
 // collectCapacityRisk reports the capacity at risk while it is current.
-func (m *metrics) collectCapacityRisk(send sendGauge) {
+func (m *metrics) collectCapacityRisk(send gaugeSender) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.capacityCheckedAt.IsZero() || time.Since(m.capacityCheckedAt) > capacityMaxAge {

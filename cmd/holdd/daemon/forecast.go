@@ -104,7 +104,7 @@ type healthCollector struct {
 	plannedAt time.Time // zero: there is no plan
 }
 
-func (f *healthCollector) collect(send sendGauge) {
+func (f *healthCollector) collect(send gaugeSender) {
 	ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 	defer cancel()
 	redis := true
@@ -171,7 +171,7 @@ func (f *healthCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
 // stageCollector reports when the stages last succeeded.
 type stageCollector struct{ stages *health.RedisHealthReporter }
 
-func (s *stageCollector) collect(send sendGauge) {
+func (s *stageCollector) collect(send gaugeSender) {
 	for name, at := range s.stages.LastSuccesses() {
 		send(stageSuccessDesc, float64(at.UnixMilli())/1000, name)
 	}

@@ -19,7 +19,7 @@ var loweredRateDesc = newMetricDesc("holdd_lowered_requests_per_second",
 
 // collectLoweredRates reads the lowered rates for a scrape.
 func collectLoweredRates(rates loweredRatesReader) collectorFunc {
-	return func(send sendGauge) {
+	return func(send gaugeSender) {
 		ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 		defer cancel()
 		lowered, err := rates.LoweredRates(ctx)

@@ -14,7 +14,7 @@ var unreadableDesc = newMetricDesc("holdd_unreadable_records",
 
 // collectUnreadable counts the unreadable records for a scrape.
 func collectUnreadable(records unreadableReader) collectorFunc {
-	return func(send sendGauge) {
+	return func(send gaugeSender) {
 		ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 		defer cancel()
 		ids, err := records.UnreadableRecords(ctx)
