@@ -17,6 +17,8 @@ var uncountedScripts = map[string]string{
 	"request_begin":   "requests are in no partition",
 	"request_save":    "requests are in no partition",
 	"move_write":      "no replica runs",
+	"audit_append":    "no replica polls the audit stream",
+	"set_missing":     "it writes a property, not a partition",
 	"move_delete":     "no replica runs",
 	"read_settled":    "it removes what only a crash left",
 	"sink_begin":      "only the replica with the lease reads it",

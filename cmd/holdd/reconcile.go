@@ -150,7 +150,12 @@ func findingColumns(times timeFormatter) []column[api.Finding] {
 			return hold.FormatAmount(f.Amount, f.Currency)
 		}),
 		expires,
-		{title: "what", narrow: 22, wraps: true, table: func(f *api.Finding) string { return f.Detail },
+		{title: "what", narrow: 22, wraps: true, table: func(f *api.Finding) string {
+			if f.Reference != "" { // the booking has no column of its own in 80 columns
+				return f.Reference + ": " + f.Detail
+			}
+			return f.Detail
+		},
 			wide: func(f *api.Finding) string { return f.Detail },
 			csv:  func(f *api.Finding) string { return f.Detail }},
 	}

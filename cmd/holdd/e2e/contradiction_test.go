@@ -115,7 +115,7 @@ func TestReconcile_FindsPlantedSettlement(t *testing.T) {
 		return strings.Contains(cli.runCommand(0, []string{"reconcile", "--dry-run"}),
 			"contradiction")
 	})
-	cli.runCommand(0, []string{"reconcile"}, "1 contradiction", id, "but Stripe says")
+	cli.runCommand(0, []string{"reconcile", "-o", "wide"}, "1 contradiction", id, "but Stripe says")
 	v := w.waitForState(r, id, hold.Attention, processTimeout)
 	if v.Cause != "contradiction" || w.moneyEffects(id) != "" {
 		t.Errorf("%+v, %q at Stripe", v, w.moneyEffects(id))

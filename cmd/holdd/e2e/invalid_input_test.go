@@ -214,7 +214,7 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 		{"a capture of zero", post, "/v1/holds/" + id + "/capture", `{"amount":0}`,
 			422, hold.InvalidAmount},
 		{"a capture with a field too many", post, "/v1/holds/" + id + "/capture",
-			`{"amount":1,"final":false}`, 422, "unknown_field"},
+			`{"amount":1,"finally":false}`, 422, "unknown_field"},
 		{"a second capture of another amount", post, "/v1/holds/" + paid + "/capture",
 			`{"amount":1}`, 409, hold.AlreadyCaptured},
 		{"a cancel of what is captured", post, "/v1/holds/" + paid + "/cancel", "",
