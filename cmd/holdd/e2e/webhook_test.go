@@ -342,8 +342,8 @@ func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 		func() bool { return d.dropped.Load() >= int64(len(want)) })
 
 	before := w.dumpRedis()
-	args := []string{"reconcile", "-o", "wide", "--account", "acct_1Connected00001"}
-	dry := cli.runCommand(0, append(args, "--dry-run"), "dry run, nothing was changed", "BK-1", "scheduled", "rejected", "capture at", `invalid time "tomorrow"`, "acct_1Connected00001", "JPY")
+	args := []string{"reconcile", "--account", "acct_1Connected00001"}
+	dry := cli.runCommand(0, append(args, "--dry-run", "-o", "wide"), "dry run, nothing was changed", "BK-1", "scheduled", "rejected", "capture at", `invalid time "tomorrow"`, "acct_1Connected00001", "JPY")
 	if after := w.dumpRedis(); !maps.Equal(before, after) {
 		t.Errorf("the dry run changed Redis")
 	}
