@@ -88,6 +88,10 @@ func (h Hold) RequestIncrement(
 	if err := checkIncrementTime(&h, now); err != nil {
 		return Decision{}, err
 	}
+	if h.Renewal != nil && mayBeUnprotected(h.Renewal) {
+		return Decision{}, newProblem(InProgress, "", "the amount of hold %s is being "+
+			"authorized again: nothing holds it now", h.ID)
+	}
 	if err := checkIncrementRequest(&h, req); err != nil {
 		return Decision{}, err
 	}
