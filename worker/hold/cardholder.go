@@ -187,8 +187,11 @@ func RecordCardSetup(
 const minCardholderRead = 3 * time.Second
 
 // hastenRead makes the next read of what the renewal waits for due at once, or
-// [minCardholderRead] after the last one.
+// [minCardholderRead] after the last one. A read that is due so soon stays.
 func hastenRead(r *Renewal, now time.Time) {
+	if r.RetryAt.Sub(now) <= minCardholderRead {
+		return
+	}
 	earliest := maxTime(now, r.RetryAt.Add(minCardholderRead-renewalPollEvery))
 	r.RetryAt = minTime(r.RetryAt, earliest)
 }
@@ -212,6 +215,9 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 	r, s := h.Renewal, a.CardSetup
 	base, limit, passing := isPassingAnswer(a.Kind)
 	switch {
+	case a.Kind == AnswerForbidden: // the key may not read sessions: the intent is left
+		r.ReadFirst = true
+		return Decision{Hold: h, Again: true}
 	case passing:
 		return retryRenewal(h, now, base, limit)
 	case a.Kind == AnswerOK && s != nil && s.ID == r.CardSetup:

@@ -253,7 +253,7 @@ func applyIncrementRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, o
 	old := h
 	updateFromHeldIntent(&h, in, now)
 	forgetRequests(&h)
-	if pending := h.Increment; outcome.Cause == CauseUnavailable && canReplace(&h, now) == nil &&
+	if pending := h.Increment; outcome.Cause == CauseUnavailable && canReplace(&h, pending.Amount, now) == nil &&
 		now.Before(pending.Until) && pending.Amount <= maxAuthorizedAmount(&h) {
 		restoreOwnTerms(&h, now)
 		d = startReplacement(h, pending.Amount, pending.Until)
