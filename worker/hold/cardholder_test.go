@@ -302,3 +302,20 @@ func TestCardholder_SessionsForbidden(t *testing.T) {
 		t.Errorf("again %v: %s of %s", d.Again, c.Op, c.PaymentIntent)
 	}
 }
+
+// TestCardholder_NoCircles checks that the page says when an act would be
+// refused, instead of asking for it again.
+func TestCardholder_NoCircles(t *testing.T) {
+	at := startOfRenewal
+	capture := captureNow(t, toCardholder(t, "authentication_required"), at)
+	confirmed := toCardholder(t, "authentication_required")
+	confirmed.Renewal.Confirmation = 20
+	forms := toCardholder(t, "stolen_card")
+	forms.Renewal.CardSetups = 20
+	for name, h := range map[string]hold.Hold{"a capture is due": capture,
+		"confirmed too often": confirmed, "too many forms": forms} {
+		if got := hold.StatusForCardholder(&h, 1, at); got != hold.CardholderTooLate {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+}

@@ -9,11 +9,16 @@ import (
 // a lost schedule is rebuilt from it, and what it replaces.
 func renewalMetadata(h *Hold, generation uint32) map[string]string {
 	pairs, err := termsAsMetadata(h)
-	if err != nil || len(pairs) > stripeMetadataKeys-4 {
+	if err != nil || len(pairs) > stripeMetadataKeys-5 {
 		pairs = map[string]string{} // the mirror reports terms that do not fit
 	}
 	pairs[MetaHold], pairs[MetaReplaces] = h.ID, h.PaymentIntent
 	pairs[MetaGeneration] = formatGeneration(generation)
+	renewals := h.Renewal.Completed
+	if !isReplacing(h) {
+		renewals++
+	}
+	pairs[MetaRenewals] = formatGeneration(renewals)
 	return pairs
 }
 

@@ -159,6 +159,31 @@ func TestRenewal_CopiedMetadata(t *testing.T) {
 	})
 }
 
+// TestRenewal_RebuiltCount checks that increments and failed tries do not count
+// as renewals after a rebuild.
+func TestRenewal_RebuiltCount(t *testing.T) {
+	_, create := answerCall(t, toCreate(t), startOfRenewal, hold.OpCreate, "", hold.Answer{})
+	if n := create.Authorize.Metadata[hold.MetaRenewals]; n != "1" {
+		t.Errorf("created as renewal %q", n)
+	}
+	_, create = answerCall(t, toReplace(t), t0, hold.OpCreate, "", hold.Answer{})
+	if n := create.Authorize.Metadata[hold.MetaRenewals]; n != "0" {
+		t.Errorf("an increment is created as renewal %q", n)
+	}
+	for renewals, want := range map[string]uint32{"2": 2, "": 5, "x": 5, "9": 5} {
+		in := renewedIntent(hold.StatusRequiresCapture, startOfRenewal)
+		in.Metadata[hold.MetaWaiting], in.Metadata[hold.MetaGeneration] = "true", "5"
+		in.Metadata[hold.MetaRenewals] = renewals
+		d, err := hold.NewFromMetadata(in, "", "reconcile", startOfRenewal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := d.Hold.Renewal.Completed; n != want {
+			t.Errorf("%q: %d renewals, want %d", renewals, n, want)
+		}
+	}
+}
+
 // listed is the answer to a search of the customer's intents.
 func listed(intents ...hold.PaymentIntent) hold.Answer {
 	return hold.Answer{Kind: hold.AnswerOK, Page: &hold.IntentPage{Intents: intents}}

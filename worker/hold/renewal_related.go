@@ -11,6 +11,7 @@ const (
 	MetaHold       = "holdd_hold"       // id of the hold
 	MetaGeneration = "holdd_generation" // of the renewal
 	MetaReplaces   = "holdd_replaces"   // the intent that held the money before
+	MetaRenewals   = "holdd_renewals"   // how many there were, with this one
 	// MetaIntent is the id of the intent itself. The mirror adds it to an intent
 	// that has taken the place of another one. Metadata that a booking system
 	// copies to a new intent does not have the id of that intent.
