@@ -85,9 +85,9 @@ var holdAlerts = []holdAlertRule{
 	{
 		eventType: hold.EventRetrying, causes: []hold.Cause{hold.CauseUnprotected},
 		kind: AttentionRequired, severity: fixedSeverity(Warning),
-		summary: "is not held for a moment: the card lacks funds for two authorizations",
-		next: "holdd releases the old authorization and confirms the new one at once " +
-			"(release_first).",
+		summary: "is not held: the card lacks funds for two authorizations",
+		next: "holdd releases the old authorization and confirms the new one at once, " +
+			"then after a minute, ten minutes and every hour (release_first).",
 		action: "none if hold.renewed follows; otherwise ask the cardholder for another card.",
 	},
 	{

@@ -45,7 +45,7 @@ var catalog = []*texts{
 			"and you agreed that the amount stays held until {until}.",
 		booking: "Booking {reference}",
 		bank:    "Your bank asks that you confirm the new authorization yourself.",
-		card:    "Your bank does not accept the saved card any more. Please give another card.",
+		card:    "Your bank did not accept the saved card. Please give another card.",
 		next: "You are not charged now. Once the new authorization is in place, the old one is " +
 			"released.",
 		twice:     "For a short time your bank may show the amount twice.",
@@ -80,7 +80,7 @@ var catalog = []*texts{
 			"{deadline}. Sie haben zugestimmt, dass der Betrag bis {until} reserviert bleibt.",
 		booking: "Buchung {reference}",
 		bank:    "Ihre Bank möchte, dass Sie die neue Reservierung selbst bestätigen.",
-		card: "Ihre Bank akzeptiert die gespeicherte Karte nicht mehr. Bitte geben Sie eine " +
+		card: "Ihre Bank hat die gespeicherte Karte nicht akzeptiert. Bitte geben Sie eine " +
 			"andere Karte an.",
 		next: "Ihre Karte wird jetzt nicht belastet. Sobald die neue Reservierung besteht, wird die " +
 			"alte freigegeben.",
@@ -118,7 +118,7 @@ var catalog = []*texts{
 			"{deadline}. Vous avez accepté que le montant reste bloqué jusqu’au {until}.",
 		booking: "Réservation {reference}",
 		bank:    "Votre banque vous demande de confirmer vous-même la nouvelle autorisation.",
-		card: "Votre banque n’accepte plus la carte enregistrée. Veuillez indiquer une autre " +
+		card: "Votre banque n’a pas accepté la carte enregistrée. Veuillez indiquer une autre " +
 			"carte.",
 		next: "Vous n’êtes pas débité maintenant. Dès que la nouvelle autorisation est en place, " +
 			"l’ancienne est libérée.",
@@ -155,7 +155,7 @@ var catalog = []*texts{
 			"{deadline}. Usted aceptó que el importe quede retenido hasta el {until}.",
 		booking: "Reserva {reference}",
 		bank:    "Su banco le pide que confirme usted mismo la nueva autorización.",
-		card:    "Su banco ya no acepta la tarjeta guardada. Indique otra tarjeta.",
+		card:    "Su banco no ha aceptado la tarjeta guardada. Indique otra tarjeta.",
 		next: "Ahora no se le cobra nada. En cuanto exista la nueva autorización, se libera la " +
 			"anterior.",
 		twice:     "Durante un momento su banco puede mostrar el importe dos veces.",

@@ -22,8 +22,21 @@ func RequiresAction(h *Hold) bool {
 }
 
 // StatusForCardholder returns what the cardholder can do for the renewal of this
-// generation.
+// generation. Once an act would be refused, it is too late.
 func StatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderStatus {
+	s := cardholderStep(h, generation, now)
+	if s != CardholderMustAuthenticate && s != CardholderMustGiveCard {
+		return s
+	}
+	ends := (h.NextOp == OpCapture || h.NextOp == OpCancel) && hasOwnOpBegun(h, now)
+	if r := h.Renewal; ends || r.Confirmation >= maxConfirmations ||
+		s == CardholderMustGiveCard && r.CardSetup == "" && r.CardSetups >= maxCardSetups {
+		return CardholderTooLate
+	}
+	return s
+}
+
+func cardholderStep(h *Hold, generation uint32, now time.Time) CardholderStatus {
 	r := h.Renewal
 	switch {
 	case h.State.Final() || h.CancelWanted || !now.Before(h.ExpiresAt):
@@ -70,7 +83,7 @@ func CanLinkCardholder(h *Hold, now time.Time) error {
 // checkCardholderAct refuses what the cardholder cannot do any more. The error is
 // a *[Problem].
 func checkCardholderAct(h *Hold, generation uint32, now time.Time) error {
-	switch StatusForCardholder(h, generation, now) {
+	switch cardholderStep(h, generation, now) {
 	case CardholderMustAuthenticate, CardholderMustGiveCard:
 	case CardholderMustWait:
 		return newProblem(InProgress, "", "the renewal of hold %s is under way", h.ID)
@@ -187,8 +200,11 @@ func RecordCardSetup(
 const minCardholderRead = 3 * time.Second
 
 // hastenRead makes the next read of what the renewal waits for due at once, or
-// [minCardholderRead] after the last one.
+// [minCardholderRead] after the last one. A read that is due so soon stays.
 func hastenRead(r *Renewal, now time.Time) {
+	if r.RetryAt.Sub(now) <= minCardholderRead {
+		return
+	}
 	earliest := maxTime(now, r.RetryAt.Add(minCardholderRead-renewalPollEvery))
 	r.RetryAt = minTime(r.RetryAt, earliest)
 }
@@ -212,6 +228,9 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 	r, s := h.Renewal, a.CardSetup
 	base, limit, passing := isPassingAnswer(a.Kind)
 	switch {
+	case a.Kind == AnswerForbidden: // the key may not read sessions: the intent is left
+		r.ReadFirst = true
+		return Decision{Hold: h, Again: true}
 	case passing:
 		return retryRenewal(h, now, base, limit)
 	case a.Kind == AnswerOK && s != nil && s.ID == r.CardSetup:

@@ -270,3 +270,52 @@ func TestCardholder_Refused(t *testing.T) {
 		t.Errorf("the bank of a stolen card: %v", err)
 	}
 }
+
+// TestCardholder_ReadsAreBounded checks that returns in a row cause one read, and
+// not before three seconds after the last one.
+func TestCardholder_ReadsAreBounded(t *testing.T) {
+	h := toCardholder(t, "authentication_required")
+	read := h.Renewal.RetryAt.Add(-10 * time.Minute)
+	for range 3 {
+		d, err := hold.ExpectCardholder(h, 1, read.Add(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h = d.Hold
+		if at := h.Renewal.RetryAt.Sub(read); at != 3*time.Second {
+			t.Errorf("read again after %s", at)
+		}
+	}
+}
+
+// TestCardholder_SessionsForbidden checks that a key without the permission to
+// read sessions reads the intent.
+func TestCardholder_SessionsForbidden(t *testing.T) {
+	h := toCardSetup(t)
+	at := h.NextAt
+	h = claimHold(h, at)
+	if c := h.NextCall(at); c.Op != hold.OpReadCardSetup {
+		t.Fatalf("%s", c.Op)
+	}
+	d := h.ApplyAnswer(h.NextCall(at), hold.Answer{Kind: hold.AnswerForbidden}, at)
+	if c := d.Hold.NextCall(at); !d.Again || c.Op != hold.OpRead || c.PaymentIntent != newIntentID {
+		t.Errorf("again %v: %s of %s", d.Again, c.Op, c.PaymentIntent)
+	}
+}
+
+// TestCardholder_NoCircles checks that the page says when an act would be
+// refused, instead of asking for it again.
+func TestCardholder_NoCircles(t *testing.T) {
+	at := startOfRenewal
+	capture := captureNow(t, toCardholder(t, "authentication_required"), at)
+	confirmed := toCardholder(t, "authentication_required")
+	confirmed.Renewal.Confirmation = 20
+	forms := toCardholder(t, "stolen_card")
+	forms.Renewal.CardSetups = 20
+	for name, h := range map[string]hold.Hold{"a capture is due": capture,
+		"confirmed too often": confirmed, "too many forms": forms} {
+		if got := hold.StatusForCardholder(&h, 1, at); got != hold.CardholderTooLate {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+}

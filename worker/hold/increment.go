@@ -88,6 +88,10 @@ func (h Hold) RequestIncrement(
 	if err := checkIncrementTime(&h, now); err != nil {
 		return Decision{}, err
 	}
+	if h.Renewal != nil && mayBeUnprotected(h.Renewal) {
+		return Decision{}, newProblem(InProgress, "", "the amount of hold %s is being "+
+			"authorized again: nothing holds it now", h.ID)
+	}
 	if err := checkIncrementRequest(&h, req); err != nil {
 		return Decision{}, err
 	}
@@ -249,7 +253,7 @@ func applyIncrementRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, o
 	old := h
 	updateFromHeldIntent(&h, in, now)
 	forgetRequests(&h)
-	if pending := h.Increment; outcome.Cause == CauseUnavailable && canReplace(&h, now) == nil &&
+	if pending := h.Increment; outcome.Cause == CauseUnavailable && canReplace(&h, pending.Amount, now) == nil &&
 		now.Before(pending.Until) && pending.Amount <= maxAuthorizedAmount(&h) {
 		restoreOwnTerms(&h, now)
 		d = startReplacement(h, pending.Amount, pending.Until)

@@ -10,11 +10,14 @@ import (
 )
 
 // termKeys are the keys that a mirror may have written, except the further
-// pieces of the metadata.
+// pieces of the metadata. Those of the planned captures are here: a piece of a
+// longer plan must not follow a shorter one.
 var termKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAmount, MetaOnExpiry,
 	MetaReference, MetaPaused, MetaWaiting, MetaMetadata, MetaApplicationFee, MetaTransferAmount,
 	MetaDescriptorSuffix, MetaCaptureMetadata, MetaRenewalUntil, MetaRenewalMaxAmount,
-	MetaRenewalMaxRenewals, MetaRenewalOnFailure, MetaCaptures, MetaCapturesFrom}
+	MetaRenewalMaxRenewals, MetaRenewalOnFailure, MetaRenewalReleaseFirst, MetaCaptures,
+	MetaCapturesFrom, metadataPieceKey(MetaCaptures, 2), metadataPieceKey(MetaCaptures, 3),
+	metadataPieceKey(MetaCaptures, 4)}
 
 // MetadataUpdate returns the pairs to write to the intent's metadata and the
 // idempotency key of that request. in is the metadata as read from Stripe, nil

@@ -13,7 +13,7 @@ import (
 // claim did not report: the outcome of what it sent is unknown.
 func (h *Hold) BeginClaim(since time.Time, takenOver bool) {
 	beginRenewalClaim(h, since, takenOver)
-	if h.NextOp == OpRenew || h.NextOp == OpRelease {
+	if h.NextOp == OpRenew || h.NextOp == OpRelease || completesRenewalFirst(h) {
 		return // nothing of the hold's own is sent
 	}
 	if h.Sent.FirstAt.IsZero() {

@@ -126,7 +126,12 @@ func renewalStart(h *Hold) time.Time {
 // authorization ends. A hold that acts before needs none.
 func needsRenewal(h *Hold) bool {
 	r := h.Renewal
-	if r == nil || h.CancelWanted || h.State.Final() || !r.Until.After(h.ExpiresAt) {
+	switch {
+	case r == nil || h.CancelWanted || h.State.Final():
+		return false
+	case r.Intent != "" && mayBeUnprotected(r):
+		return true // whatever the terms: without it nothing holds the amount
+	case !r.Until.After(h.ExpiresAt):
 		return false
 	}
 	state := h.State
@@ -141,7 +146,7 @@ func needsRenewal(h *Hold) bool {
 // authorization ends, as far as is known.
 func isRenewalOnTrack(h *Hold) bool {
 	return needsRenewal(h) && h.Renewal.Step != RenewalFailed &&
-		h.Renewal.Step != RenewalRequiresAction
+		h.Renewal.Step != RenewalRequiresAction && !h.Renewal.Unprotected
 }
 
 // isRenewalOpen reports whether another intent than the hold's own may hold
@@ -149,6 +154,12 @@ func isRenewalOnTrack(h *Hold) bool {
 func isRenewalOpen(h *Hold) bool {
 	r := h.Renewal
 	return r != nil && (r.Releasing != "" || r.Intent != "" || mayHaveCreated(r))
+}
+
+// mayHoldMoney reports whether the new intent may have come to hold the money
+// since it was last read: by a confirmation, or by the cardholder's.
+func mayHoldMoney(r *Renewal) bool {
+	return r.Intent != "" && (r.Step == RenewalConfirm || r.Step == RenewalRequiresAction)
 }
 
 // mayHaveCreated reports whether an intent may exist whose id is not known.
@@ -233,20 +244,25 @@ func beginRenewalClaim(h *Hold, since time.Time, takenOver bool) {
 	switch h.NextOp {
 	case OpRenew, OpRelease:
 	case OpRead:
-		if h.Renewal.Step == RenewalConfirm && h.Renewal.Releasing == "" {
+		if mayHoldMoney(h.Renewal) && h.Renewal.Releasing == "" {
 			editRenewal(h).ReadFirst = true // the confirmation may have saved the amount
 			return
 		}
 		abandonRenewal(h, since)
 	default:
-		abandonRenewal(h, since)
+		if !completesRenewalFirst(h) {
+			abandonRenewal(h, since)
+		}
 	}
 	r := editRenewal(h)
 	if r.Releasing != "" {
 		beginKeyUse(&r.Released, since, takenOver)
 		return
 	}
-	if h.NextOp == OpRenew && r.Step != RenewalIdle {
+	if completesRenewalFirst(h) && r.RetryAt.After(since) {
+		r.ReadFirst = true // only the cardholder may have confirmed it meanwhile
+	}
+	if h.NextOp == OpRenew && r.Step != RenewalIdle || completesRenewalFirst(h) {
 		beginKeyUse(&r.Sent, since, takenOver)
 	}
 }

@@ -197,10 +197,10 @@ func applyCreationAnswer(h Hold, a Answer, now time.Time) Decision {
 	if a.Kind == AnswerIdempotencyError && r.Sent.Count == 1 && !r.Sent.Unknown &&
 		r.Step == RenewalCreate {
 		// Its first use by this record: one that Redis lost used the key with
-		// other terms. That intent is not confirmed and holds no money.
-		clearStepKey(r)
-		r.Step = RenewalIdle // the next generation has another key
-		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+		// other terms. That intent may hold the money by now: a search finds it,
+		// or the next generation, with another key, follows.
+		r.ReadFirst = true
+		return stepDone(h, now)
 	}
 	// Stripe refuses the request. Had this key created the intent before, Stripe
 	// would have replayed that.
@@ -247,12 +247,17 @@ func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
 	if a.Kind != AnswerOK || a.Page == nil {
 		return retryRenewal(h, now, 5*time.Second, maxBackoff)
 	}
-	oldest := r.Sent.FirstAt.Add(-time.Hour) // clocks differ
+	// A lost record may have created it as early as this; clocks differ.
+	oldest := r.AuthorizedAt.Add(-time.Hour)
 	more := a.Page.More
 	for i := range a.Page.Intents {
 		in := &a.Page.Intents[i]
 		if isCreatedIntent(&h, in) {
 			return adoptNewIntent(h, in, now)
+		}
+		if r.Step == RenewalCreate && isLostRenewal(&h, in, r.Generation) &&
+			(!isReplacing(&h) || in.AmountCapturable == r.Amount) {
+			return swapIntents(h, in, now)
 		}
 		more = more && !in.Created.Before(oldest)
 		r.SearchAfter = in.ID

@@ -9,11 +9,16 @@ import (
 // a lost schedule is rebuilt from it, and what it replaces.
 func renewalMetadata(h *Hold, generation uint32) map[string]string {
 	pairs, err := termsAsMetadata(h)
-	if err != nil || len(pairs) > stripeMetadataKeys-4 {
+	if err != nil || len(pairs) > stripeMetadataKeys-5 {
 		pairs = map[string]string{} // the mirror reports terms that do not fit
 	}
 	pairs[MetaHold], pairs[MetaReplaces] = h.ID, h.PaymentIntent
 	pairs[MetaGeneration] = formatGeneration(generation)
+	renewals := h.Renewal.Completed
+	if !isReplacing(h) {
+		renewals++
+	}
+	pairs[MetaRenewals] = formatGeneration(renewals)
 	return pairs
 }
 
@@ -26,17 +31,17 @@ const renewalSearchPage = 100
 // before the hold's own operation, or instead of one. ok is false if it needs
 // none.
 func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
-	r := h.Renewal
+	r, waits := h.Renewal, completesRenewalFirst(h)
 	switch {
-	case r == nil || actsBeforeRelease(h, now):
+	case r == nil || !waits && actsBeforeRelease(h, now):
 		return Call{}, false
 	case r.Releasing != "":
 		return releaseCall(h, now), true
 	case r.Step == RenewalFind:
 		return createOrSearchCall(h, now), true
-	case h.NextOp == OpRead && r.Step == RenewalConfirm:
+	case h.NextOp == OpRead && mayHoldMoney(r):
 		return renewalReadCall(h, r.Intent), true
-	case h.NextOp != OpRenew && h.NextOp != OpRelease:
+	case h.NextOp != OpRenew && h.NextOp != OpRelease && !waits:
 		return Call{}, false
 	}
 	switch r.Step {
@@ -138,5 +143,5 @@ func renewalKey(h *Hold, step string, n uint32) string {
 // isRenewalCall reports whether a call was one of the renewal's.
 func isRenewalCall(h *Hold, c *Call) bool {
 	return h.Renewal != nil && (h.NextOp == OpRenew || h.NextOp == OpRelease ||
-		c.Op == OpCreate || c.Op == OpList || c.PaymentIntent != h.PaymentIntent)
+		completesRenewalFirst(h) || c.Op == OpCreate || c.Op == OpList || c.PaymentIntent != h.PaymentIntent)
 }

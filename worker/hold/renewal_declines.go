@@ -108,6 +108,9 @@ const maxDeclinesKept = 15
 // minDeclineRetry is the shortest time between two tries after a decline.
 const minDeclineRetry = time.Hour
 
+// minUnprotectedRetry is the same while nothing holds the amount.
+const minUnprotectedRetry = time.Minute
+
 // classifyDecline returns the strictest class that a code of the decline has.
 func classifyDecline(code string, advice DeclineAdvice) declineClass {
 	return max(declineRetry, declineClasses[code], adviceClasses[advice.Code],
@@ -159,12 +162,27 @@ func nextTryAllowed(r *Renewal, now time.Time) time.Time {
 	return at
 }
 
+// retryUnprotected returns how long after a decline a renewal whose old
+// authorization is released is tried again: ten times as long as since the
+// decline before. A bank frees released money after seconds to days.
+func retryUnprotected(r *Renewal) time.Duration {
+	n := len(r.Declines)
+	if n < 2 {
+		return minUnprotectedRetry
+	}
+	return min(max(minUnprotectedRetry, 10*r.Declines[n-1].Sub(r.Declines[n-2])), minDeclineRetry)
+}
+
 // retryAfterDecline returns when a declined renewal is tried again: after a
 // quarter of the time that is left before the authorization ends, and not before
 // the card networks, their limits and their advice, allow it. ok is false if that
-// is too late.
+// is too late. A hold that nothing protects is tried again sooner.
 func retryAfterDecline(r *Renewal, expires, now time.Time) (at time.Time, ok bool) {
-	at = now.Add(max(minDeclineRetry, expires.Sub(now)/4)).Truncate(time.Millisecond)
+	wait := max(minDeclineRetry, expires.Sub(now)/4)
+	if r.Unprotected {
+		wait = retryUnprotected(r)
+	}
+	at = now.Add(wait).Truncate(time.Millisecond)
 	at = maxTime(at, now.Add(networkAdvices[r.Advice.NetworkCode].after))
 	at = maxTime(at, nextTryAllowed(r, now))
 	return at, at.Before(expires)

@@ -159,11 +159,43 @@ func TestRenewal_CopiedMetadata(t *testing.T) {
 	})
 }
 
+// TestRenewal_RebuiltCount checks that increments and failed tries do not count
+// as renewals after a rebuild.
+func TestRenewal_RebuiltCount(t *testing.T) {
+	_, create := answerCall(t, toCreate(t), startOfRenewal, hold.OpCreate, "", hold.Answer{})
+	if n := create.Authorize.Metadata[hold.MetaRenewals]; n != "1" {
+		t.Errorf("created as renewal %q", n)
+	}
+	_, create = answerCall(t, toReplace(t), t0, hold.OpCreate, "", hold.Answer{})
+	if n := create.Authorize.Metadata[hold.MetaRenewals]; n != "0" {
+		t.Errorf("an increment is created as renewal %q", n)
+	}
+	for renewals, want := range map[string]uint32{"2": 2, "": 5, "x": 5, "9": 5} {
+		in := renewedIntent(hold.StatusRequiresCapture, startOfRenewal)
+		in.Metadata[hold.MetaWaiting], in.Metadata[hold.MetaGeneration] = "true", "5"
+		in.Metadata[hold.MetaRenewals] = renewals
+		d, err := hold.NewFromMetadata(in, "", "reconcile", startOfRenewal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := d.Hold.Renewal.Completed; n != want {
+			t.Errorf("%q: %d renewals, want %d", renewals, n, want)
+		}
+	}
+}
+
+// listed is the answer to a search of the customer's intents.
+func listed(intents ...hold.PaymentIntent) hold.Answer {
+	return hold.Answer{Kind: hold.AnswerOK, Page: &hold.IntentPage{Intents: intents}}
+}
+
 // TestRenewal_KeyOfLostRecord checks that a record which was rebuilt does not
 // give up because the lost one used the key of its generation.
 func TestRenewal_KeyOfLostRecord(t *testing.T) {
 	conflict := hold.Answer{Kind: hold.AnswerIdempotencyError}
 	d, first := answerCall(t, toCreate(t), startOfRenewal, hold.OpCreate, "", conflict)
+	d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpList, "", listed())
+	d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpList, "", listed())
 	d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpRead, testIntentID,
 		answerOK(heldIntent(renewable)))
 	d, second := answerCall(t, d.Hold, d.Hold.NextAt, hold.OpCreate, "",
@@ -175,5 +207,35 @@ func TestRenewal_KeyOfLostRecord(t *testing.T) {
 	d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpCreate, "", conflict)
 	if r := d.Hold.Renewal; r.Step != hold.RenewalFailed || r.Problem != hold.CauseKeyConflict {
 		t.Errorf("%s, %s", r.Step, r.Problem)
+	}
+}
+
+// TestRenewal_LostRecordHolds checks that the intent of a lost renewal, which
+// holds the money, takes its place: no third authorization is placed.
+func TestRenewal_LostRecordHolds(t *testing.T) {
+	at := startOfRenewal
+	lost := func(n int64) *hold.PaymentIntent {
+		in := renewedIntent(hold.StatusRequiresCapture, at.Add(-2*time.Hour))
+		in.Amount, in.AmountCapturable = n, n
+		return in
+	}
+	h := toCreate(t, withMaxAmount(raisedTo))
+	h.CreatedAt = at.Add(-time.Hour)
+	d, _ := answerCall(t, h, at, hold.OpCreate, "", hold.Answer{Kind: hold.AnswerIdempotencyError})
+	d, _ = answerCall(t, d.Hold, at, hold.OpList, "", listed(*lost(raisedTo)))
+	if d.Hold.PaymentIntent != newIntentID || d.Hold.Renewal.Releasing != testIntentID ||
+		d.Hold.Amount != raisedTo {
+		t.Errorf("%s holds %d: %+v", d.Hold.PaymentIntent, d.Hold.Amount, d.Hold.Renewal)
+	}
+	h = longStay(t, withMaxAmount(raisedTo))
+	h.CreatedAt = at
+	if d := h.ApplyPaymentIntent(lost(raisedTo), at); d.Hold.PaymentIntent != newIntentID ||
+		d.Hold.Amount != raisedTo {
+		t.Errorf("an event: %s holds %d", d.Hold.PaymentIntent, d.Hold.Amount)
+	}
+	for _, n := range []int64{raisedTo + 1, amount - 1} {
+		if d := h.ApplyPaymentIntent(lost(n), at); !d.Unchanged {
+			t.Errorf("%d is taken for a renewal of %d", n, amount)
+		}
 	}
 }

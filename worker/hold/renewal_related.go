@@ -11,6 +11,7 @@ const (
 	MetaHold       = "holdd_hold"       // id of the hold
 	MetaGeneration = "holdd_generation" // of the renewal
 	MetaReplaces   = "holdd_replaces"   // the intent that held the money before
+	MetaRenewals   = "holdd_renewals"   // how many there were, with this one
 	// MetaIntent is the id of the intent itself. The mirror adds it to an intent
 	// that has taken the place of another one. Metadata that a booking system
 	// copies to a new intent does not have the id of that intent.
@@ -102,7 +103,7 @@ func applyRelatedIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	}
 	r = editRenewal(&h)
 	switch {
-	case isLostRenewal(&h, in):
+	case isLostRenewal(&h, in, r.Generation+1):
 		// The schedule was rebuilt from the older of two intents.
 		r.Generation = intentGeneration(in)
 		d := swapIntents(h, in, now)
@@ -119,14 +120,15 @@ func applyRelatedIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	return same
 }
 
-// isLostRenewal reports whether an intent was created by a renewal of the hold
-// that its record does not know, because Redis lost it. A record that was
+// isLostRenewal reports whether an intent was created by a renewal of the hold,
+// of the least generation or a later one, that its record does not know, because
+// Redis lost it. An increment may have raised its amount. A record that was
 // rebuilt is younger than the intent. A booking system that copies metadata
 // creates a younger intent, often of another customer.
-func isLostRenewal(h *Hold, in *PaymentIntent) bool {
-	return intentGeneration(in) > h.Renewal.Generation &&
-		in.Metadata[MetaReplaces] == h.PaymentIntent &&
-		in.Currency == h.Currency && in.AmountCapturable == h.Amount &&
+func isLostRenewal(h *Hold, in *PaymentIntent, least uint32) bool {
+	return in.Status == StatusRequiresCapture && intentGeneration(in) >= least &&
+		in.Metadata[MetaReplaces] == h.PaymentIntent && in.Currency == h.Currency &&
+		in.AmountCapturable >= h.Amount && in.AmountCapturable <= maxAuthorizedAmount(h) &&
 		in.Customer != "" && in.Customer == h.Renewal.Customer &&
 		(isProvenIntent(h, in) || in.Created.Before(h.CreatedAt))
 }

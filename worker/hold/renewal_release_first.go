@@ -61,6 +61,9 @@ func applyReleaseFirstAnswer(h Hold, call Call, a Answer, now time.Time) Decisio
 	case known && call.Op == OpRead && now.Before(wait):
 		r.ReadFirst = true
 		return pauseRenewal(h, wait, now) // the lost request may still take effect
+	case known && call.Op == OpRead && completesRenewalFirst(&h):
+		abandonRenewal(&h, now) // the old one holds the money, and is captured
+		return stepDone(h, now)
 	case known && call.Op == OpRead && r.Confirmation >= maxConfirmations:
 		return failRenewal(h, CauseNoOutcome, "the old authorization cannot be released", now)
 	case known && call.Op == OpRead:
@@ -80,9 +83,21 @@ func applyReleaseFirstAnswer(h Hold, call Call, a Answer, now time.Time) Decisio
 // hold.
 func isReleasedFirst(h *Hold, in *PaymentIntent) bool {
 	r := h.Renewal
-	if r == nil || r.Intent == "" || in.Status != StatusCanceled {
-		return false
-	}
+	return r != nil && r.Intent != "" && in.Status == StatusCanceled && mayBeUnprotected(r)
+}
+
+// mayBeUnprotected reports whether holdd has released the old authorization, or
+// may have, while the new intent does not hold the money as far as is known.
+func mayBeUnprotected(r *Renewal) bool {
 	return r.Unprotected ||
 		r.Step == RenewalReleaseFirst && (r.Sent.Count > 0 || r.Sent.Unknown)
+}
+
+// completesRenewalFirst reports whether the hold's capture waits for the renewal
+// under way, because the old authorization may be released. Only the new intent
+// can then hold the money: to cancel it unread could lose all of it.
+func completesRenewalFirst(h *Hold) bool {
+	r := h.Renewal
+	return r != nil && h.NextOp == OpCapture && !h.CancelWanted && r.Intent != "" &&
+		r.Releasing == "" && mayBeUnprotected(r)
 }

@@ -121,23 +121,13 @@ func TestReleaseFirst_Ends(t *testing.T) {
 	at := startOfRenewal.Add(time.Minute)
 	refused, _ := answerCall(t, unprotected(t), startOfRenewal, hold.OpConfirm, newIntentID,
 		hold.Answer{Kind: hold.AnswerInvalid})
-	capture, err := unprotected(t).RequestCapture(hold.CaptureRequest{}, "api", at)
-	if err != nil {
-		t.Fatal(err)
-	}
 	cancel, err := unprotected(t).RequestCancel("", "api", at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	until := ""
-	endTerms, err := unprotected(t).ApplyPatch(&hold.Patch{
-		Renewal: &hold.RenewalRequest{Until: until}}, "api", at)
-	if err != nil {
-		t.Fatal(err)
-	}
 	newReleased := renewedIntent(hold.StatusCanceled, startOfRenewal)
-	for name, h := range map[string]hold.Hold{"refused": refused.Hold, "captured": plan(capture, at),
-		"canceled": plan(cancel, at), "no terms": plan(endTerms, at)} {
+	for name, h := range map[string]hold.Hold{"refused": refused.Hold,
+		"canceled": plan(cancel, at)} {
 		t.Run(name, func(t *testing.T) {
 			if h.NextAt.After(at) {
 				t.Fatalf("next %s at %s", h.NextOp, h.NextAt)

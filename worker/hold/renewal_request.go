@@ -257,6 +257,9 @@ func adoptRenewedIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	r := editRenewal(h)
 	r.Generation = intentGeneration(in)
 	r.Completed = r.Generation // at most: increments and failed tries count here as well
+	if n, err := strconv.ParseUint(in.Metadata[MetaRenewals], 10, 16); err == nil {
+		r.Completed = min(r.Completed, uint32(n))
+	}
 	replaced := in.Metadata[MetaReplaces]
 	if replaced != in.ID && CheckPaymentIntentID(replaced) == nil {
 		releaseIntent(r, replaced, now)

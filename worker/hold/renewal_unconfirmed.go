@@ -36,6 +36,9 @@ func applyUnconfirmedIntent(h Hold, call Call, last decline, now time.Time) Deci
 		return pauseRenewal(h, wait, now) // the lost request may still take effect
 	case sent && last.code != "":
 		return applyRenewalDecline(h, last, now)
+	case !sent && completesRenewalFirst(&h) && r.RetryAt.After(now):
+		r.ReadFirst = false
+		return pauseRenewal(h, r.RetryAt, now) // the capture waits for the next try
 	case r.Confirmation >= maxConfirmations:
 		return failRenewal(h, CauseNoOutcome, "confirmed "+
 			strconv.FormatUint(uint64(r.Confirmation), 10)+" times without an outcome", now)
@@ -50,9 +53,13 @@ func applyUnconfirmedIntent(h Hold, call Call, last decline, now time.Time) Deci
 // leaveUnconfirmed goes on after a read of a new intent that holds no money: it
 // is released if the hold is about to end, or read again later.
 func leaveUnconfirmed(h Hold, now time.Time) Decision {
-	if h.NextOp == OpRead {
+	switch {
+	case h.NextOp == OpRead:
 		abandonRenewal(&h, now)
 		return continueOwnOp(h, now)
+	case completesRenewalFirst(&h):
+		abandonRenewal(&h, now)
+		return stepDone(h, now)
 	}
 	h.Renewal.ReadFirst = false
 	h.Retries, h.Calls = 0, 0
@@ -78,6 +85,10 @@ func applyRenewalDecline(h Hold, last decline, now time.Time) Decision {
 	if releasesFirst(r, last) {
 		return startReleaseFirst(h, now)
 	}
+	cause := CauseDeclined
+	if r.Unprotected {
+		cause = CauseUnprotected
+	}
 	at, ok := retryAfterDecline(r, h.ExpiresAt, now)
 	if !ok {
 		return failRenewal(h, CauseDeclined, last.note, now)
@@ -86,7 +97,7 @@ func applyRenewalDecline(h Hold, last decline, now time.Time) Decision {
 	clearStepKey(r)
 	h.Retries, h.Calls = 0, 0
 	d := pauseRenewal(h, at, now)
-	d.addEvent(EventRetrying, CauseDeclined)
+	d.addEvent(EventRetrying, cause)
 	return d
 }
 
@@ -94,7 +105,7 @@ func applyRenewalDecline(h Hold, last decline, now time.Time) Decision {
 // give another card. The event asks for one who is not present.
 func awaitCardholder(h Hold, last decline, now time.Time) Decision {
 	r := h.Renewal
-	if h.NextOp == OpRead {
+	if h.NextOp == OpRead || completesRenewalFirst(&h) {
 		return leaveUnconfirmed(h, now)
 	}
 	if isReplacing(&h) {

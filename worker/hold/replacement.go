@@ -31,7 +31,7 @@ func isIncrementPendingTo(h *Hold, amount int64) bool {
 func replaceForIncrement(
 	h Hold, req IncrementRequest, by string, now time.Time, rules DecisionRules,
 ) (Decision, error) {
-	if err := canReplace(&h, now); err != nil {
+	if err := canReplace(&h, req.Amount, now); err != nil {
 		return Decision{}, err
 	}
 	h.Revision++
@@ -40,13 +40,16 @@ func replaceForIncrement(
 	return startReplacement(h, req.Amount, incrementUntil(&h, now, rules)), nil
 }
 
-// canReplace returns a *[Problem] if no new intent can take the place of the
-// hold's.
-func canReplace(h *Hold, now time.Time) error {
+// canReplace returns a *[Problem] if no new intent of this amount can take the
+// place of the hold's.
+func canReplace(h *Hold, amount int64, now time.Time) error {
 	r := h.Renewal
 	switch {
 	case r == nil || r.MaxAmount == 0 || r.AuthorizedAt.IsZero() || r.Customer == "":
 		return incrementUnavailableProblem(h)
+	case len(CaptureStages(h)) > 0 || capturedSoFar(h) > 0 || h.CaptureAmount > amount:
+		return newProblem(IncrementUnavailable, "", "the authorization of hold %s cannot be "+
+			"replaced: a new one could be captured neither in parts nor above its amount", h.ID)
 	case h.CaptureParams.hasFeeOrTransfer():
 		return newProblem(IncrementUnavailable, "", "the authorization of hold %s cannot be "+
 			"replaced: a new one would not have the account that the capture's fee or transfer "+

@@ -143,6 +143,14 @@ func TestReplacement_Refused(t *testing.T) {
 			t.Errorf("the same again: %v", err)
 		}
 	})
+	t.Run("what a new intent could not capture", func(t *testing.T) {
+		h := held(t, withMaxAmount(2*amount))
+		h.CaptureAmount = raisedTo + 1
+		wantCode(t, raise(h, raisedTo), hold.IncrementUnavailable)
+		h.CaptureAmount = 0
+		h.Staged = &hold.Staged{Plan: []hold.CaptureStage{{At: t0.Add(day), Amount: 1000}}}
+		wantCode(t, raise(h, raisedTo), hold.IncrementUnavailable)
+	})
 	t.Run("the card was refused before", func(t *testing.T) {
 		h := held(t, withMaxAmount(2*amount))
 		h.Renewal.Step = hold.RenewalFailed

@@ -238,3 +238,20 @@ func FuzzRequestFromMetadata(f *testing.F) {
 		}
 	})
 }
+
+// TestMetadataUpdate_RemovesUnread checks that an update without a read removes
+// terms that would allow or capture more than the new ones.
+func TestMetadataUpdate_RemovesUnread(t *testing.T) {
+	h := newHold(t, heldIntent(), withCaptureAt(t0.Add(day)))
+	c, err := h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(2 * day)))}, "api", t0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pairs, _, _ := hold.MetadataUpdate(&c.Hold, nil, t0)
+	for _, k := range []string{hold.MetaRenewalReleaseFirst, hold.MetaCaptures,
+		hold.MetaCaptures + "_2", hold.MetaCaptures + "_4"} {
+		if v, ok := pairs[k]; !ok || v != "" {
+			t.Errorf("%s stays", k)
+		}
+	}
+}
