@@ -200,6 +200,9 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 		return Decision{}, err
 	}
 	old := h
+	if err := checkFinalTakesMoney(&h, req.Amount); err != nil {
+		return Decision{}, err
+	}
 	if req.Amount != 0 {
 		h.CaptureAmount = totalOfFinal(&h, req.Amount)
 	}

@@ -385,6 +385,20 @@ func totalOfFinal(h *Hold, amount int64) int64 {
 	return capturedSoFar(h) + amount
 }
 
+// checkFinalTakesMoney refuses a last capture whose amount is given and was
+// captured already. It would take nothing and release the rest, which the caller
+// cannot have meant if another system, or a lost answer, captured the amount.
+func checkFinalTakesMoney(h *Hold, amount int64) error {
+	captured := capturedSoFar(h)
+	if amount <= 0 || totalOfFinal(h, amount) > captured {
+		return nil
+	}
+	return newProblem(AmountAlreadyCaptured, "amount", "%s of hold %s were captured so far, and "+
+		"amount is the total of all captures: send %d to capture %s more, or cancel the hold to "+
+		"release the rest", FormatAmount(captured, h.Currency), h.ID, captured+amount,
+		FormatAmount(amount, h.Currency))
+}
+
 // NewFinalCapture returns the request that captures amount of what h still holds,
 // and releases the rest.
 func NewFinalCapture(h *Hold, amount int64) CaptureRequest {

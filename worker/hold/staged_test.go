@@ -287,6 +287,24 @@ func TestRequestCapture_Part(t *testing.T) {
 	}
 }
 
+// A last capture never releases what its amount asks for.
+func TestRequestCapture_AmountAlreadyCaptured(t *testing.T) {
+	h := newHold(t, heldIntent(received(4500)))
+	for _, n := range []int64{3000, 4500} {
+		_, err := h.RequestCapture(hold.CaptureRequest{Amount: n}, "api", t0)
+		wantCode(t, err, hold.AmountAlreadyCaptured)
+		if err != nil && !strings.Contains(err.Error(), "45.00") {
+			t.Errorf("%v does not name what was captured", err)
+		}
+	}
+	h = mustAccept(t)(h.RequestCapture(hold.CaptureRequest{Amount: 7500}, "api", t0))
+	d, calls := drive(t, h, t0, okAnswer(heldIntent(received(4500))),
+		okAnswer(capturedIntent(7500)))
+	if calls[1].Amount != 3000 || d.Hold.CapturedAmount != 7500 {
+		t.Errorf("call %+v, %d captured", calls[1], d.Hold.CapturedAmount)
+	}
+}
+
 func TestRequestCapture_PartRefused(t *testing.T) {
 	open := newHold(t, heldIntent(multicapture), withCaptureAmount(20000))
 	single := newHold(t, heldIntent(func(in *hold.PaymentIntent) {
