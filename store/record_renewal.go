@@ -45,6 +45,7 @@ const (
 	renewalCardSetups
 	renewalAdviceCode
 	renewalNetworkAdviceCode
+	lastRenewalField = renewalNetworkAdviceCode
 )
 
 const (
@@ -121,7 +122,7 @@ func decodeRenewal(b []byte) (*hold.Renewal, error) {
 		switch {
 		case f.num == renewalMetadata:
 			return decodeMapEntry(&r.Metadata, f.bytes)
-		case f.num > renewalReleasedFirstAt:
+		case f.num > lastRenewalField:
 			r.Unknown.Fields += string(f.raw)
 			return nil
 		}
