@@ -16,6 +16,7 @@ const (
 	stagedCount
 	stagedPart
 	stagedRequest // once for each request
+	stagedPartRequest
 )
 
 // Field numbers of a stage.
@@ -54,6 +55,7 @@ func appendStaged(b []byte, h *hold.Hold) []byte {
 	for _, r := range s.Requests {
 		m = protowire.AppendFixed64(protowire.AppendTag(m, stagedRequest, protowire.Fixed64Type), r)
 	}
+	m = appendNumberField(m, stagedPartRequest, s.Request)
 	m = append(m, s.Unknown.Fields...)
 	return appendRepeatedField(b, fieldStaged, m)
 }
@@ -82,6 +84,8 @@ func decodeStaged(b []byte) (*hold.Staged, error) {
 			s.Part = int64(f.n)
 		case stagedRequest:
 			s.Requests = append(s.Requests, f.n)
+		case stagedPartRequest:
+			s.Request = f.n
 		default:
 			s.Unknown.Fields += string(f.raw)
 		}

@@ -281,17 +281,22 @@ func scheduleOpNow(h Hold, op Op, by string, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
 	requireReadAfterAttention(&h)
 	dropped := dropIncrement(&h, now)
+	entry := HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op}
+	if h.Staged != nil && h.Staged.Part != 0 {
+		entry.Note = "takes the place of the requested capture of a part"
+	}
 	dropPart(&h)
 	h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, op, now, CauseTrigger
 	resetRetryCounters(&h)
 	h.Revision++
-	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op})
+	appendHistory(&h, entry)
 	return Decision{Hold: h, Events: dropped, Again: true}
 }
 
 // Pause suspends the hold's own time until it is resumed. The deadline stays:
 // near it, on_expiry cancel still acts, because the authorization would end
-// anyway. on_expiry capture does not. Errors are *[Problem].
+// anyway. on_expiry capture does not. A part that was accepted has its outcome
+// first. Errors are *[Problem].
 func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
@@ -305,8 +310,10 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	case h.CancelWanted:
 		return Decision{}, cancelAcceptedProblem(&h, "pause")
 	}
+	if err := checkNoPartPending(&h); err != nil {
+		return Decision{}, err
+	}
 	dropped := dropIncrement(&h, now)
-	dropPart(&h)
 	h.State, h.NextOp, h.NextAt, h.Reason = Paused, 0, time.Time{}, cause
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})

@@ -30,7 +30,11 @@ type Staged struct {
 	// Part is the total that a requested capture which keeps the rest is to
 	// reach; 0: none is requested.
 	Part int64
-	// Requests identify the requests for such captures, so that a repeated
+	// Request identifies the request for Part, 0 if it had no key. Without a
+	// Part, it is that of a part which was dropped while its outcome was
+	// unknown.
+	Request uint64
+	// Requests identify the requests of captured parts, so that a repeated
 	// request captures nothing more.
 	Requests []uint64
 	// Unknown is what a later release wrote.
@@ -49,11 +53,26 @@ func editStaged(h *Hold) *Staged {
 	return &s
 }
 
-// dropPart forgets a requested capture that keeps the rest.
+// dropPart forgets a requested capture that keeps the rest. Its request can be
+// repeated, unless the part may have been captured.
 func dropPart(h *Hold) {
-	if h.Staged != nil && h.Staged.Part != 0 {
-		editStaged(h).Part = 0
+	if h.Staged == nil || h.Staged.Part == 0 {
+		return
 	}
+	s := editStaged(h)
+	s.Part = 0
+	if !h.Sent.Unknown {
+		s.Request = 0
+	}
+}
+
+// rememberRequest makes a repetition of the request of a part capture nothing.
+func (s *Staged) rememberRequest() {
+	if s.Request != 0 {
+		s.Requests = append(s.Requests, s.Request)
+		s.Requests = s.Requests[max(0, len(s.Requests)-maxPartRequests):]
+	}
+	s.Request = 0
 }
 
 // CaptureStages returns the hold's planned captures.
@@ -154,6 +173,9 @@ func advancePlan(h *Hold) {
 	if s.Part == 0 && hasOpenStages(h) {
 		s.Done++
 		h.CaptureAt = s.Plan[s.Done].At
+	}
+	if s.Part != 0 {
+		s.rememberRequest()
 	}
 	s.Part = 0
 }

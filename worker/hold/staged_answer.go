@@ -113,6 +113,7 @@ func recordRestReleased(
 		// The part whose reply was lost was captured, and then the rest ended.
 		s := editStaged(h)
 		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
+		s.rememberRequest()
 	}
 	if ownParts(h) == 0 || in.AmountReceived > capturedSoFar(h) {
 		return 0, "", false

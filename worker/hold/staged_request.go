@@ -203,20 +203,52 @@ func capturesPlannedProblem(h *Hold) *Problem {
 // [MaxCaptures] because a request may come to nothing.
 const maxPartRequests = 2 * MaxCaptures
 
-// digestOfRequest identifies a request by the name of its sender and its
-// idempotency key.
-func digestOfRequest(by, key string) uint64 {
+// amountBits of a digest are of the amount, the others of the key.
+const amountBits = 12
+
+// digestOfRequest identifies a request by the name of its sender, its
+// idempotency key and its amount. It has 48 bits, 0 without a key.
+func digestOfRequest(by, key string, amount int64) uint64 {
+	if key == "" {
+		return 0
+	}
 	sum := sha256.Sum256([]byte(strconv.Quote(by) + strconv.Quote(key)))
-	return binary.BigEndian.Uint64(sum[:8])
+	ofAmount := sha256.Sum256(strconv.AppendInt(nil, amount, 10))
+	return max(1, binary.BigEndian.Uint64(sum[:8])>>(16+amountBits))<<amountBits |
+		binary.BigEndian.Uint64(ofAmount[:8])>>(64-amountBits)
+}
+
+// isRepeatedPart reports whether a request for a part was accepted before. It
+// refuses the key of another request, and that of a part which was dropped while
+// its outcome was unknown.
+func isRepeatedPart(h *Hold, request uint64) (bool, error) {
+	if h.Staged == nil || request == 0 {
+		return false, nil
+	}
+	for _, r := range slices.Concat(h.Staged.Requests, []uint64{h.Staged.Request}) {
+		switch {
+		case r>>amountBits != request>>amountBits:
+		case r != request:
+			return false, newProblem(IdempotencyKeyReused, "Idempotency-Key", "the key was used "+
+				"for a part of hold %s with another amount", h.ID)
+		case r == h.Staged.Request && h.Staged.Part == 0:
+			return false, newProblem(TooLate, "", "the outcome of this part of hold %s is unknown, "+
+				"and %s were captured so far: compare, and send what is missing under another key",
+				h.ID, FormatAmount(CapturedSoFar(h), h.Currency))
+		default:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // requestPart schedules a capture now that keeps the rest. The hold then returns
 // to its own terms. Errors are *[Problem].
 func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	request := digestOfRequest(by, req.RequestKey)
-	if req.RequestKey != "" && h.Staged != nil && slices.Contains(h.Staged.Requests, request) {
-		return Decision{Hold: h, Unchanged: true}, nil // requested before
+	request := digestOfRequest(by, req.RequestKey, req.Amount)
+	if again, err := isRepeatedPart(&h, request); again || err != nil {
+		return Decision{Hold: h, Unchanged: true}, err
 	}
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
@@ -238,11 +270,8 @@ func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decisio
 	part := capturedSoFar(&h) + req.Amount
 	d := scheduleOpNow(h, OpCapture, by, now)
 	s := editStaged(&d.Hold)
-	s.Part = part
-	if req.RequestKey != "" {
-		s.Requests = append(s.Requests, request)
-		s.Requests = s.Requests[max(0, len(s.Requests)-maxPartRequests):]
-	}
+	s.rememberRequest() // of a part whose outcome is unknown
+	s.Part, s.Request = part, request
 	if lacksMulticapture(&d.Hold) {
 		return Decision{}, multicaptureUnavailableProblem(&h, "final")
 	}

@@ -305,6 +305,68 @@ func TestRequestCapture_AmountAlreadyCaptured(t *testing.T) {
 	}
 }
 
+// A part that Stripe throttles is pending.
+func pendingPart(t *testing.T) hold.Hold {
+	t.Helper()
+	h := newHold(t, heldIntent(multicapture), withCaptureAt(t0.Add(2*day)))
+	h = mustAccept(t)(h.RequestCapture(part(4500, "k1"), "api", t0))
+	d, _ := drive(t, h, t0, okAnswer(heldIntent(multicapture)),
+		hold.Answer{Kind: hold.AnswerRateLimited})
+	return d.Hold
+}
+
+func TestPause_PartPending(t *testing.T) {
+	_, err := pendingPart(t).Pause(hold.CauseTrigger, "api", t0.Add(time.Second))
+	wantCode(t, err, hold.TooLate)
+}
+
+// The request of a part that Stripe refused can be repeated.
+func TestRequestCapture_PartRepeatedAfterRefusal(t *testing.T) {
+	h := pendingPart(t)
+	d, _ := drive(t, h, h.NextAt, okAnswer(heldIntent(multicapture)),
+		hold.Answer{Kind: hold.AnswerDeclined, Code: "do_not_honor"})
+	if d.Hold.State != hold.Attention {
+		t.Fatalf("%s", d.Hold.State)
+	}
+	at := formatTime(t0.Add(3 * day))
+	h = mustAccept(t)(d.Hold.ApplyPatch(&hold.Patch{CaptureAt: &at}, "api", t0.Add(time.Hour)))
+	d, err := h.RequestCapture(part(4500, "k1"), "api", t0.Add(time.Hour))
+	if err != nil || d.Unchanged {
+		t.Fatalf("%v, unchanged %t", err, d.Unchanged)
+	}
+	_, calls := drive(t, d.Hold, t0.Add(time.Hour), okAnswer(heldIntent(multicapture)),
+		okAnswer(heldIntent(received(4500))))
+	if c := calls[1]; c.Amount != 4500 || !c.KeepRest {
+		t.Errorf("call %+v", c)
+	}
+}
+
+// The request of a part whose outcome is unknown does not count as done, and does
+// not take the amount again.
+func TestRequestCapture_PartRepeatedWithoutOutcome(t *testing.T) {
+	h := newHold(t, heldIntent(multicapture), withCaptureAt(t0.Add(2*day)))
+	h = mustAccept(t)(h.RequestCapture(part(4500, "k1"), "api", t0))
+	d, _ := drive(t, h, t0, okAnswer(heldIntent(multicapture)), unknownAnswer)
+	for range 301 { // a day of reads that show nothing
+		d, _ = drive(t, d.Hold, d.Hold.NextAt, hold.Answer{Kind: hold.AnswerNotFound})
+	}
+	now := d.Hold.History[len(d.Hold.History)-1].At
+	if d.Hold.State != hold.Attention {
+		t.Fatalf("%s", d.Hold.State)
+	}
+	_, err := d.Hold.RequestCapture(part(4500, "k1"), "api", now)
+	wantCode(t, err, hold.TooLate)
+	at := formatTime(t0.Add(3 * day))
+	h = mustAccept(t)(d.Hold.ApplyPatch(&hold.Patch{CaptureAt: &at}, "api", now))
+	_, err = h.RequestCapture(part(4500, "k1"), "api", now)
+	wantCode(t, err, hold.TooLate)
+}
+
+func TestRequestCapture_PartKeyOfOtherAmount(t *testing.T) {
+	_, err := pendingPart(t).RequestCapture(part(4501, "k1"), "api", t0.Add(time.Second))
+	wantCode(t, err, hold.IdempotencyKeyReused)
+}
+
 func TestRequestCapture_PartRefused(t *testing.T) {
 	open := newHold(t, heldIntent(multicapture), withCaptureAmount(20000))
 	single := newHold(t, heldIntent(func(in *hold.PaymentIntent) {
