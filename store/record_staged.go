@@ -17,6 +17,7 @@ const (
 	stagedPart
 	stagedRequest // once for each request
 	stagedPartRequest
+	stagedMetadataFull
 )
 
 // Field numbers of a stage.
@@ -56,6 +57,9 @@ func appendStaged(b []byte, h *hold.Hold) []byte {
 		m = protowire.AppendFixed64(protowire.AppendTag(m, stagedRequest, protowire.Fixed64Type), r)
 	}
 	m = appendNumberField(m, stagedPartRequest, s.Request)
+	if s.MetadataFull {
+		m = appendNumberField(m, stagedMetadataFull, 1)
+	}
 	m = append(m, s.Unknown.Fields...)
 	return appendRepeatedField(b, fieldStaged, m)
 }
@@ -86,6 +90,8 @@ func decodeStaged(b []byte) (*hold.Staged, error) {
 			s.Requests = append(s.Requests, f.n)
 		case stagedPartRequest:
 			s.Request = f.n
+		case stagedMetadataFull:
+			s.MetadataFull = f.n != 0
 		default:
 			s.Unknown.Fields += string(f.raw)
 		}

@@ -37,6 +37,8 @@ type Staged struct {
 	// Requests identify the requests of captured parts, so that a repeated
 	// request captures nothing more.
 	Requests []uint64
+	// MetadataFull says that the intent's metadata has no room for [MetaParts].
+	MetadataFull bool
 	// Unknown is what a later release wrote.
 	Unknown UnknownFields
 }
@@ -68,7 +70,7 @@ func dropPart(h *Hold) {
 
 // rememberRequest makes a repetition of the request of a part capture nothing.
 func (s *Staged) rememberRequest() {
-	if s.Request != 0 {
+	if s.Request != 0 && !slices.Contains(s.Requests, s.Request) {
 		s.Requests = append(s.Requests, s.Request)
 		s.Requests = s.Requests[max(0, len(s.Requests)-maxPartRequests):]
 	}

@@ -160,3 +160,73 @@ func TestRequestCapture_PartRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) { wantCode(t, err, tt.code) })
 	}
 }
+
+// withMetadata is an intent with the metadata that a capture has written.
+func withMetadata(pairs map[string]string) func(*hold.PaymentIntent) {
+	return func(in *hold.PaymentIntent) { in.Metadata = pairs }
+}
+
+// A lost part is told from what another system captured by the metadata that its
+// capture wrote.
+func TestParts_AttributedByMetadata(t *testing.T) {
+	h := newHold(t, heldIntent(multicapture))
+	h = mustAccept(t)(h.RequestCapture(part(4500, "k1"), "api", t0))
+	d, calls := drive(t, h, t0, okAnswer(heldIntent(multicapture)), unknownAnswer)
+	wrote := calls[1].CaptureParams.CaptureMetadata
+	d, _ = drive(t, d.Hold, t0.Add(time.Minute),
+		okAnswer(heldIntent(received(5500), withMetadata(wrote))))
+	if d.Hold.Staged.Captured != 4500 || d.Hold.CapturedElsewhere != 1000 ||
+		d.Events[0].Amount != 4500 {
+		t.Fatalf("%+v, %d elsewhere, %+v", d.Hold.Staged, d.Hold.CapturedElsewhere, d.Events)
+	}
+	h = mustAccept(t)(d.Hold.RequestCapture(hold.CaptureRequest{Amount: 3000}, "api", t0))
+	_, calls = drive(t, h, t0, okAnswer(heldIntent(received(5500), withMetadata(wrote))),
+		okAnswer(capturedIntent(8500)))
+	if c := calls[1]; c.Amount != 3000 || c.ReleaseRest {
+		t.Errorf("call %+v", c)
+	}
+}
+
+// After a loss of Redis, a repeated request captures nothing more.
+func TestParts_RebuiltFromMetadata(t *testing.T) {
+	h := newHold(t, heldIntent(multicapture), withCaptureAt(t0.Add(2*day)))
+	h = mustAccept(t)(h.RequestCapture(part(4500, "k1"), "api", t0))
+	d, calls := drive(t, h, t0, okAnswer(heldIntent(multicapture)),
+		okAnswer(heldIntent(received(4500))))
+	wrote := calls[1].CaptureParams.CaptureMetadata
+	pairs, _ := hold.MetadataDiff(&d.Hold, wrote)
+	if _, removed := pairs[hold.MetaParts]; removed {
+		t.Fatalf("the mirror removes what the capture wrote: %v", pairs)
+	}
+	pairs[hold.MetaParts] = wrote[hold.MetaParts]
+	in := heldIntent(received(4500), withMetadata(pairs))
+	d, err := hold.NewFromMetadata(in, "", "reconcile", t0.Add(time.Hour))
+	if err != nil || d.Hold.Staged == nil || d.Hold.Staged.Captured != 4500 ||
+		d.Hold.CapturedElsewhere != 0 {
+		t.Fatalf("%v, %+v", err, d.Hold.Staged)
+	}
+	again, err := d.Hold.RequestCapture(part(4500, "k1"), "api", t0.Add(time.Hour))
+	if err != nil || !again.Unchanged {
+		t.Errorf("repeated: %v, unchanged %t", err, again.Unchanged)
+	}
+}
+
+// Metadata that another intent's was copied to, and metadata without room, change
+// nothing.
+func TestParts_Metadata(t *testing.T) {
+	copied := map[string]string{hold.MetaParts: "4500 1 AAAAAAAB"}
+	h := newHold(t, heldIntent(multicapture, withMetadata(copied)))
+	if hold.CapturedSoFar(&h) != 0 {
+		t.Errorf("%d captured", hold.CapturedSoFar(&h))
+	}
+	full := map[string]string{}
+	for i := range 50 {
+		full[string(rune('A'+i))] = "x"
+	}
+	h = mustAccept(t)(newHold(t, heldIntent(multicapture)).RequestCapture(part(4500, "k"), "api", t0))
+	_, calls := drive(t, h, t0, okAnswer(heldIntent(multicapture, withMetadata(full))),
+		okAnswer(heldIntent(received(4500))))
+	if len(calls[1].CaptureParams.CaptureMetadata) != 0 {
+		t.Errorf("sends %v", calls[1].CaptureParams.CaptureMetadata)
+	}
+}
