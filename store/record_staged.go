@@ -18,6 +18,7 @@ const (
 	stagedRequest // once for each request
 	stagedPartRequest
 	stagedMetadataFull
+	stagedPartParams // a message with the field numbers of the record
 )
 
 // Field numbers of a stage.
@@ -60,6 +61,9 @@ func appendStaged(b []byte, h *hold.Hold) []byte {
 	if s.MetadataFull {
 		m = appendNumberField(m, stagedMetadataFull, 1)
 	}
+	if !s.PartParams.IsEmpty() {
+		m = appendRepeatedField(m, stagedPartParams, appendCaptureParams(nil, &s.PartParams))
+	}
 	m = append(m, s.Unknown.Fields...)
 	return appendRepeatedField(b, fieldStaged, m)
 }
@@ -90,6 +94,8 @@ func decodeStaged(b []byte) (*hold.Staged, error) {
 			s.Requests = append(s.Requests, f.n)
 		case stagedPartRequest:
 			s.Request = f.n
+		case stagedPartParams:
+			return decodeCaptureParams(&s.PartParams, f.bytes)
 		case stagedMetadataFull:
 			s.MetadataFull = f.n != 0
 		default:
@@ -115,4 +121,14 @@ func decodeStage(b []byte, last uint64) (stage hold.CaptureStage, at uint64, err
 		return nil
 	})
 	return hold.CaptureStage{At: time.UnixMilli(int64(at)).UTC(), Amount: amount}, at, err
+}
+
+func decodeCaptureParams(p *hold.CaptureParams, b []byte) error {
+	return forEachRecordField(b, func(f recordField) error {
+		if f.num == fieldCaptureMetadata {
+			return decodeMapEntry(&p.CaptureMetadata, f.bytes)
+		}
+		setCaptureParamField(p, f.num, f.n, f.bytes)
+		return nil
+	})
 }

@@ -30,6 +30,8 @@ type Staged struct {
 	// Part is the total that a requested capture which keeps the rest is to
 	// reach; 0: none is requested.
 	Part int64
+	// PartParams are sent with Part in place of the hold's.
+	PartParams CaptureParams
 	// Request identifies the request for Part, 0 if it had no key. Without a
 	// Part, it is that of a part which was dropped while its outcome was
 	// unknown.
@@ -62,7 +64,7 @@ func dropPart(h *Hold) {
 		return
 	}
 	s := editStaged(h)
-	s.Part = 0
+	s.Part, s.PartParams = 0, CaptureParams{}
 	if !h.Sent.Unknown {
 		s.Request = 0
 	}
@@ -179,7 +181,7 @@ func advancePlan(h *Hold) {
 	if s.Part != 0 {
 		s.rememberRequest()
 	}
-	s.Part = 0
+	s.Part, s.PartParams = 0, CaptureParams{}
 }
 
 // smallestStage returns the smallest amount of the captures that are still to

@@ -103,7 +103,7 @@ func recordMetadataRoom(h *Hold, in *PaymentIntent) {
 		return
 	}
 	need := len(in.Metadata) + 1
-	for k := range h.CaptureParams.CaptureMetadata {
+	for k := range ownCaptureParams(h).CaptureMetadata {
 		if _, there := in.Metadata[k]; !there {
 			need++
 		}
@@ -111,10 +111,19 @@ func recordMetadataRoom(h *Hold, in *PaymentIntent) {
 	editStaged(h).MetadataFull = need > stripeMetadataKeys
 }
 
+// ownCaptureParams returns the parameters of the hold's next capture: those of a
+// requested part belong to it alone.
+func ownCaptureParams(h *Hold) *CaptureParams {
+	if h.Staged != nil && h.Staged.Part > 0 {
+		return &h.Staged.PartParams
+	}
+	return &h.CaptureParams
+}
+
 // captureParamsToSend returns the parameters of the next capture. One that keeps
 // the rest adds [MetaParts].
 func captureParamsToSend(h *Hold, amount int64) CaptureParams {
-	p := h.CaptureParams
+	p := *ownCaptureParams(h)
 	if !capturesPart(h) || h.Staged.MetadataFull {
 		return p
 	}

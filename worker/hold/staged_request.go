@@ -266,12 +266,16 @@ func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decisio
 	if err := checkFeeAndTransfer(&params, req.Amount); err != nil {
 		return Decision{}, err
 	}
-	h.CaptureParams = params
+	if (params.ApplicationFeeAmount > 0) != (h.CaptureParams.ApplicationFeeAmount > 0) {
+		return Decision{}, newProblem(ConflictingTerms, "application_fee_amount", "Stripe wants a "+
+			"fee on every capture of a PaymentIntent, or on none: change the fee of hold %s, "+
+			"which its last capture sends, first", h.ID)
+	}
 	part := capturedSoFar(&h) + req.Amount
 	d := scheduleOpNow(h, OpCapture, by, now)
 	s := editStaged(&d.Hold)
 	s.rememberRequest() // of a part whose outcome is unknown
-	s.Part, s.Request = part, request
+	s.Part, s.PartParams, s.Request = part, params, request
 	if lacksMulticapture(&d.Hold) {
 		return Decision{}, multicaptureUnavailableProblem(&h, "final")
 	}

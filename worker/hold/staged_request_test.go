@@ -230,3 +230,35 @@ func TestParts_Metadata(t *testing.T) {
 		t.Errorf("sends %v", calls[1].CaptureParams.CaptureMetadata)
 	}
 }
+
+// What a part is sent with belongs to that part alone.
+func TestRequestCapture_PartParams(t *testing.T) {
+	fee, suffix := int64(500), "PART 1"
+	at := t0.Add(2 * day)
+	none := newHold(t, heldIntent(multicapture), withCaptureAt(at))
+	req := part(4500, "k1")
+	req.ApplicationFeeAmount, req.StatementDescriptorSuffix = &fee, &suffix
+	_, err := none.RequestCapture(req, "api", t0)
+	wantCode(t, err, hold.ConflictingTerms)
+	h := newHold(t, heldIntent(multicapture), withCaptureAt(at), func(d *hold.ValidRequest) {
+		d.CaptureParams.ApplicationFeeAmount = 1200
+	})
+	zero := int64(0)
+	req.ApplicationFeeAmount = &zero
+	_, err = h.RequestCapture(req, "api", t0)
+	wantCode(t, err, hold.ConflictingTerms)
+	req.ApplicationFeeAmount = &fee
+	h = mustAccept(t)(h.RequestCapture(req, "api", t0))
+	d, calls := drive(t, h, t0, okAnswer(heldIntent(multicapture)),
+		okAnswer(heldIntent(received(4500))))
+	if p := calls[1].CaptureParams; p.ApplicationFeeAmount != fee ||
+		p.StatementDescriptorSuffix != suffix {
+		t.Errorf("the part sends %+v", p)
+	}
+	_, calls = drive(t, d.Hold, at, okAnswer(heldIntent(received(4500))),
+		okAnswer(capturedIntent(amount)))
+	if p := calls[1].CaptureParams; p.ApplicationFeeAmount != 1200 ||
+		p.StatementDescriptorSuffix != "" {
+		t.Errorf("the last capture sends %+v", p)
+	}
+}
