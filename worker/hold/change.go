@@ -132,7 +132,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	if err := p.applyTo(&h, now); err != nil {
 		return Decision{}, err
 	}
-	timeSent := p.CaptureAt != nil || p.CancelAt != nil
+	timeSent := p.CaptureAt != nil || p.CancelAt != nil || len(p.Captures) > 0
 	timed := !h.ActionTime().Equal(old.ActionTime()) ||
 		h.CaptureAt.IsZero() != old.CaptureAt.IsZero() || !samePlan(&h, &old)
 	money := timed || !haveSameCaptureTerms(&h, &old)

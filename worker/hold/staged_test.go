@@ -331,3 +331,22 @@ func TestStaged_RebuiltFromMetadata(t *testing.T) {
 }
 
 // The authorization of a renewal allows no overcapture.
+
+// The planned captures of a hold that needs attention are confirmed as they are.
+func TestApplyPatch_ConfirmsStages(t *testing.T) {
+	now := stagesAt[0].At
+	d, _ := drive(t, stagedHold(t), now, okAnswer(heldIntent(multicapture)),
+		hold.Answer{Kind: hold.AnswerDeclined, Code: "do_not_honor"})
+	if d.Hold.State != hold.Attention {
+		t.Fatalf("%s", d.Hold.State)
+	}
+	same := &hold.Patch{}
+	for _, stage := range stagesAt {
+		same.Captures = append(same.Captures, hold.CaptureStageRequest{At: formatTime(stage.At),
+			Amount: stage.Amount})
+	}
+	d, err := d.Hold.ApplyPatch(same, "api", now)
+	if err != nil || d.Unchanged || d.Hold.State != hold.Scheduled {
+		t.Errorf("%v, unchanged %t, %s", err, d.Unchanged, d.Hold.State)
+	}
+}
