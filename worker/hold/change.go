@@ -234,7 +234,10 @@ func isCapturedAsRequested(h *Hold, req *CaptureRequest) bool {
 	}
 	want := h.CaptureAmount
 	if req.Amount != 0 {
-		want = req.Amount + ownParts(h)
+		want = req.Amount
+		if parts := ownParts(h); parts > 0 { // it came on top of all before, see totalOfFinal
+			want += parts + h.CapturedElsewhere
+		}
 	}
 	if want == 0 {
 		return h.CapturedAmount > h.CapturedElsewhere && h.CapturedAmount == authorizedTotal(h)

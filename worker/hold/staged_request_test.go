@@ -180,10 +180,14 @@ func TestParts_AttributedByMetadata(t *testing.T) {
 		t.Fatalf("%+v, %d elsewhere, %+v", d.Hold.Staged, d.Hold.CapturedElsewhere, d.Events)
 	}
 	h = mustAccept(t)(d.Hold.RequestCapture(hold.CaptureRequest{Amount: 3000}, "api", t0))
-	_, calls = drive(t, h, t0, okAnswer(heldIntent(received(5500), withMetadata(wrote))),
+	d, calls = drive(t, h, t0, okAnswer(heldIntent(received(5500), withMetadata(wrote))),
 		okAnswer(capturedIntent(8500)))
 	if c := calls[1]; c.Amount != 3000 || c.ReleaseRest {
 		t.Errorf("call %+v", c)
+	}
+	again, err := d.Hold.RequestCapture(hold.CaptureRequest{Amount: 3000}, "api", t0)
+	if err != nil || !again.Unchanged {
+		t.Errorf("repeated: %v, unchanged %t", err, again.Unchanged)
 	}
 }
 
