@@ -16,6 +16,9 @@ const (
 	stagedCount
 	stagedPart
 	stagedRequest // once for each request
+	stagedPartRequest
+	stagedMetadataFull
+	stagedPartParams // a message with the field numbers of the record
 )
 
 // Field numbers of a stage.
@@ -54,6 +57,13 @@ func appendStaged(b []byte, h *hold.Hold) []byte {
 	for _, r := range s.Requests {
 		m = protowire.AppendFixed64(protowire.AppendTag(m, stagedRequest, protowire.Fixed64Type), r)
 	}
+	m = appendNumberField(m, stagedPartRequest, s.Request)
+	if s.MetadataFull {
+		m = appendNumberField(m, stagedMetadataFull, 1)
+	}
+	if !s.PartParams.IsEmpty() {
+		m = appendRepeatedField(m, stagedPartParams, appendCaptureParams(nil, &s.PartParams))
+	}
 	m = append(m, s.Unknown.Fields...)
 	return appendRepeatedField(b, fieldStaged, m)
 }
@@ -82,6 +92,12 @@ func decodeStaged(b []byte) (*hold.Staged, error) {
 			s.Part = int64(f.n)
 		case stagedRequest:
 			s.Requests = append(s.Requests, f.n)
+		case stagedPartRequest:
+			s.Request = f.n
+		case stagedPartParams:
+			return decodeCaptureParams(&s.PartParams, f.bytes)
+		case stagedMetadataFull:
+			s.MetadataFull = f.n != 0
 		default:
 			s.Unknown.Fields += string(f.raw)
 		}
@@ -105,4 +121,14 @@ func decodeStage(b []byte, last uint64) (stage hold.CaptureStage, at uint64, err
 		return nil
 	})
 	return hold.CaptureStage{At: time.UnixMilli(int64(at)).UTC(), Amount: amount}, at, err
+}
+
+func decodeCaptureParams(p *hold.CaptureParams, b []byte) error {
+	return forEachRecordField(b, func(f recordField) error {
+		if f.num == fieldCaptureMetadata {
+			return decodeMapEntry(&p.CaptureMetadata, f.bytes)
+		}
+		setCaptureParamField(p, f.num, f.n, f.bytes)
+		return nil
+	})
 }

@@ -12,8 +12,11 @@ func fullStaged(day func(n int) time.Time) *hold.Staged {
 	return &hold.Staged{
 		Plan: []hold.CaptureStage{{At: day(2), Amount: 4500}, {At: day(3), Amount: 3000}},
 		Base: 1200, Done: 1, Captured: 5700, Count: 2, Part: 7000,
-		Requests: []uint64{1<<63 + 5, 7},
-		Unknown:  hold.UnknownFields{Fields: string(appendNumberField(nil, 900, 9))},
+		Requests: []uint64{1<<63 + 5, 7}, Request: 1<<47 + 3, MetadataFull: true,
+		PartParams: hold.CaptureParams{ApplicationFeeAmount: 70,
+			TransferData:              hold.TransferData{Amount: 60},
+			StatementDescriptorSuffix: "BK-1", CaptureMetadata: map[string]string{"k": "v", "l": ""}},
+		Unknown: hold.UnknownFields{Fields: string(appendNumberField(nil, 900, 9))},
 	}
 }
 

@@ -392,7 +392,8 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 			hold.AlreadyExpired, hold.AlreadyPaused, hold.NotPaused, hold.HoldPaused,
 			hold.CancelAccepted, hold.NothingToAcknowledge, hold.Declined,
 			hold.RecordReadable, hold.RecordOfLaterRelease, hold.NoActionRequired,
-			hold.CapturesPlanned, hold.NotSettled, hold.EventsUndelivered},
+			hold.CapturesPlanned, hold.NotSettled, hold.EventsUndelivered,
+			hold.AmountAlreadyCaptured},
 		412: {hold.RevisionMismatch},
 	}
 	status := map[hold.ProblemCode]int{}

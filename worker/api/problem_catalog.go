@@ -82,6 +82,7 @@ var problemCatalog = []problemStatusAndTitle{
 	{hold.NotPaused, 409, "The hold is not paused"},
 	{hold.HoldPaused, 409, "The hold is paused"},
 	{hold.CapturesPlanned, 409, "The hold has planned captures"},
+	{hold.AmountAlreadyCaptured, 409, "The amount is captured already"},
 	{hold.CancelAccepted, 409, "The hold is being canceled"},
 	{hold.NotSettled, 409, "The hold has not ended"},
 	{hold.EventsUndelivered, 409, "Events of the hold wait for a receiver"},

@@ -209,7 +209,7 @@ func checkFeeAndTransfer(p *CaptureParams, captured int64) error {
 // that its capture takes, if that is known.
 func checkHoldCaptureParams(h *Hold) error {
 	if n, known := expectedCaptureAmount(h); known {
-		return checkFeeAndTransfer(&h.CaptureParams, n)
+		return checkFeeAndTransfer(ownCaptureParams(h), n)
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	if err := p.applyTo(&h, now); err != nil {
 		return Decision{}, err
 	}
-	timeSent := p.CaptureAt != nil || p.CancelAt != nil
+	timeSent := p.CaptureAt != nil || p.CancelAt != nil || len(p.Captures) > 0
 	timed := !h.ActionTime().Equal(old.ActionTime()) ||
 		h.CaptureAt.IsZero() != old.CaptureAt.IsZero() || !samePlan(&h, &old)
 	money := timed || !haveSameCaptureTerms(&h, &old)
@@ -200,6 +200,9 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 		return Decision{}, err
 	}
 	old := h
+	if err := checkFinalTakesMoney(&h, req.Amount); err != nil {
+		return Decision{}, err
+	}
 	if req.Amount != 0 {
 		h.CaptureAmount = totalOfFinal(&h, req.Amount)
 	}
@@ -231,7 +234,10 @@ func isCapturedAsRequested(h *Hold, req *CaptureRequest) bool {
 	}
 	want := h.CaptureAmount
 	if req.Amount != 0 {
-		want = req.Amount + ownParts(h)
+		want = req.Amount
+		if parts := ownParts(h); parts > 0 { // it came on top of all before, see totalOfFinal
+			want += parts + h.CapturedElsewhere
+		}
 	}
 	if want == 0 {
 		return h.CapturedAmount > h.CapturedElsewhere && h.CapturedAmount == authorizedTotal(h)
@@ -278,17 +284,22 @@ func scheduleOpNow(h Hold, op Op, by string, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
 	requireReadAfterAttention(&h)
 	dropped := dropIncrement(&h, now)
+	entry := HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op}
+	if h.Staged != nil && h.Staged.Part != 0 {
+		entry.Note = "takes the place of the requested capture of a part"
+	}
 	dropPart(&h)
 	h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, op, now, CauseTrigger
 	resetRetryCounters(&h)
 	h.Revision++
-	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op})
+	appendHistory(&h, entry)
 	return Decision{Hold: h, Events: dropped, Again: true}
 }
 
 // Pause suspends the hold's own time until it is resumed. The deadline stays:
 // near it, on_expiry cancel still acts, because the authorization would end
-// anyway. on_expiry capture does not. Errors are *[Problem].
+// anyway. on_expiry capture does not. A part that was accepted has its outcome
+// first. Errors are *[Problem].
 func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
@@ -302,8 +313,10 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	case h.CancelWanted:
 		return Decision{}, cancelAcceptedProblem(&h, "pause")
 	}
+	if err := checkNoPartPending(&h); err != nil {
+		return Decision{}, err
+	}
 	dropped := dropIncrement(&h, now)
-	dropPart(&h)
 	h.State, h.NextOp, h.NextAt, h.Reason = Paused, 0, time.Time{}, cause
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})

@@ -88,7 +88,7 @@ func RequestFromMetadata(
 // isIdentityKey reports whether a key says what the intent is, and is no term.
 func isIdentityKey(k string) bool {
 	return k == MetaAuthorization || k == MetaHold || k == MetaGeneration || k == MetaReplaces ||
-		k == MetaRenewals || k == MetaIntent
+		k == MetaRenewals || k == MetaIntent || k == MetaParts
 }
 
 func parseMetadataAmount(key, s string) (int64, error) {

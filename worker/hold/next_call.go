@@ -90,7 +90,7 @@ func (h *Hold) NextCall(now time.Time) Call {
 	case OpCapture:
 		c.Amount, c.ReleaseRest = captureAmount(h)
 		c.KeepRest = capturesPart(h)
-		c.CaptureParams = h.CaptureParams
+		c.CaptureParams = captureParamsToSend(h, c.Amount)
 		c.Key = idempotencyKey(h, c)
 	case OpIncrement:
 		c.Amount = h.Increment.Amount

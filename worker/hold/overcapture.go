@@ -18,7 +18,13 @@ func checkHoldCaptureAmount(h *Hold) error {
 		return err
 	}
 	authorized, most := authorizedTotal(h), maxCaptureTotal(h)
-	if authorized <= 0 || h.CaptureAmount <= most {
+	switch {
+	case authorized > 0 && h.CaptureAmount > authorized && isPartOfRenewal(h):
+		// A renewal requests no overcapture, and the cardholder agreed to max_amount.
+		return newProblem(ConflictingTerms, "capture_amount", "%d is more than the authorized %d "+
+			"%s, and a renewed hold is captured up to its amount: end the renewals first, or "+
+			"increment the hold", h.CaptureAmount, authorized, h.Currency)
+	case authorized <= 0 || h.CaptureAmount <= most:
 		return nil
 	}
 	hint := "the charge was not read at Stripe yet"

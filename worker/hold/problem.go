@@ -54,6 +54,7 @@ const (
 	MulticaptureUnavailable ProblemCode = "multicapture_unavailable"
 	CapturesPlanned         ProblemCode = "captures_planned"
 	ConflictingTerms        ProblemCode = "conflicting_terms"
+	AmountAlreadyCaptured   ProblemCode = "amount_already_captured"
 	NotSettled              ProblemCode = "not_settled"
 	EventsUndelivered       ProblemCode = "events_undelivered"
 

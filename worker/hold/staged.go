@@ -30,9 +30,17 @@ type Staged struct {
 	// Part is the total that a requested capture which keeps the rest is to
 	// reach; 0: none is requested.
 	Part int64
-	// Requests identify the requests for such captures, so that a repeated
+	// PartParams are sent with Part in place of the hold's.
+	PartParams CaptureParams
+	// Request identifies the request for Part, 0 if it had no key. Without a
+	// Part, it is that of a part which was dropped while its outcome was
+	// unknown.
+	Request uint64
+	// Requests identify the requests of captured parts, so that a repeated
 	// request captures nothing more.
 	Requests []uint64
+	// MetadataFull says that the intent's metadata has no room for [MetaParts].
+	MetadataFull bool
 	// Unknown is what a later release wrote.
 	Unknown UnknownFields
 }
@@ -49,11 +57,26 @@ func editStaged(h *Hold) *Staged {
 	return &s
 }
 
-// dropPart forgets a requested capture that keeps the rest.
+// dropPart forgets a requested capture that keeps the rest. Its request can be
+// repeated, unless the part may have been captured.
 func dropPart(h *Hold) {
-	if h.Staged != nil && h.Staged.Part != 0 {
-		editStaged(h).Part = 0
+	if h.Staged == nil || h.Staged.Part == 0 {
+		return
 	}
+	s := editStaged(h)
+	s.Part, s.PartParams = 0, CaptureParams{}
+	if !h.Sent.Unknown {
+		s.Request = 0
+	}
+}
+
+// rememberRequest makes a repetition of the request of a part capture nothing.
+func (s *Staged) rememberRequest() {
+	if s.Request != 0 && !slices.Contains(s.Requests, s.Request) {
+		s.Requests = append(s.Requests, s.Request)
+		s.Requests = s.Requests[max(0, len(s.Requests)-maxPartRequests):]
+	}
+	s.Request = 0
 }
 
 // CaptureStages returns the hold's planned captures.
@@ -155,7 +178,10 @@ func advancePlan(h *Hold) {
 		s.Done++
 		h.CaptureAt = s.Plan[s.Done].At
 	}
-	s.Part = 0
+	if s.Part != 0 {
+		s.rememberRequest()
+	}
+	s.Part, s.PartParams = 0, CaptureParams{}
 }
 
 // smallestStage returns the smallest amount of the captures that are still to

@@ -27,6 +27,9 @@ func applyPartRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, ok boo
 	}
 	rise, want := in.AmountReceived-capturedSoFar(&h), total-capturedSoFar(&h)
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
+	if p, recorded := newOwnParts(&h, in); recorded && sent {
+		return completePart(h, in, p.captured-ownParts(&h), h.Reason, now), true
+	}
 	if sent && want > 0 && rise == want {
 		return completePart(h, in, want, h.Reason, now), true
 	}
@@ -108,11 +111,14 @@ func recordRestReleased(
 	h *Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time,
 ) (cause Cause, note string, ok bool) {
 	total, _ := captureTarget(h)
-	if lost := total - capturedSoFar(h); ours && confirmed == nil && capturesPart(h) &&
-		lost > 0 && in.AmountReceived == total {
+	sent := ours && confirmed == nil && capturesPart(h)
+	if adopted := adoptOwnParts(h, in); adopted && sent {
+		ours = false
+	} else if lost := total - capturedSoFar(h); sent && lost > 0 && in.AmountReceived == total {
 		// The part whose reply was lost was captured, and then the rest ended.
 		s := editStaged(h)
 		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
+		s.rememberRequest()
 	}
 	if ownParts(h) == 0 || in.AmountReceived > capturedSoFar(h) {
 		return 0, "", false

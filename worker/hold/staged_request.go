@@ -203,20 +203,52 @@ func capturesPlannedProblem(h *Hold) *Problem {
 // [MaxCaptures] because a request may come to nothing.
 const maxPartRequests = 2 * MaxCaptures
 
-// digestOfRequest identifies a request by the name of its sender and its
-// idempotency key.
-func digestOfRequest(by, key string) uint64 {
+// amountBits of a digest are of the amount, the others of the key.
+const amountBits = 12
+
+// digestOfRequest identifies a request by the name of its sender, its
+// idempotency key and its amount. It has 48 bits, 0 without a key.
+func digestOfRequest(by, key string, amount int64) uint64 {
+	if key == "" {
+		return 0
+	}
 	sum := sha256.Sum256([]byte(strconv.Quote(by) + strconv.Quote(key)))
-	return binary.BigEndian.Uint64(sum[:8])
+	ofAmount := sha256.Sum256(strconv.AppendInt(nil, amount, 10))
+	return max(1, binary.BigEndian.Uint64(sum[:8])>>(16+amountBits))<<amountBits |
+		binary.BigEndian.Uint64(ofAmount[:8])>>(64-amountBits)
+}
+
+// isRepeatedPart reports whether a request for a part was accepted before. It
+// refuses the key of another request, and that of a part which was dropped while
+// its outcome was unknown.
+func isRepeatedPart(h *Hold, request uint64) (bool, error) {
+	if h.Staged == nil || request == 0 {
+		return false, nil
+	}
+	for _, r := range slices.Concat(h.Staged.Requests, []uint64{h.Staged.Request}) {
+		switch {
+		case r>>amountBits != request>>amountBits:
+		case r != request:
+			return false, newProblem(IdempotencyKeyReused, "Idempotency-Key", "the key was used "+
+				"for a part of hold %s with another amount", h.ID)
+		case r == h.Staged.Request && h.Staged.Part == 0:
+			return false, newProblem(TooLate, "", "the outcome of this part of hold %s is unknown, "+
+				"and %s were captured so far: compare, and send what is missing under another key",
+				h.ID, FormatAmount(CapturedSoFar(h), h.Currency))
+		default:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // requestPart schedules a capture now that keeps the rest. The hold then returns
 // to its own terms. Errors are *[Problem].
 func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	request := digestOfRequest(by, req.RequestKey)
-	if req.RequestKey != "" && h.Staged != nil && slices.Contains(h.Staged.Requests, request) {
-		return Decision{Hold: h, Unchanged: true}, nil // requested before
+	request := digestOfRequest(by, req.RequestKey, req.Amount)
+	if again, err := isRepeatedPart(&h, request); again || err != nil {
+		return Decision{Hold: h, Unchanged: true}, err
 	}
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
@@ -234,15 +266,16 @@ func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decisio
 	if err := checkFeeAndTransfer(&params, req.Amount); err != nil {
 		return Decision{}, err
 	}
-	h.CaptureParams = params
+	if (params.ApplicationFeeAmount > 0) != (h.CaptureParams.ApplicationFeeAmount > 0) {
+		return Decision{}, newProblem(ConflictingTerms, "application_fee_amount", "Stripe wants a "+
+			"fee on every capture of a PaymentIntent, or on none: change the fee of hold %s, "+
+			"which its last capture sends, first", h.ID)
+	}
 	part := capturedSoFar(&h) + req.Amount
 	d := scheduleOpNow(h, OpCapture, by, now)
 	s := editStaged(&d.Hold)
-	s.Part = part
-	if req.RequestKey != "" {
-		s.Requests = append(s.Requests, request)
-		s.Requests = s.Requests[max(0, len(s.Requests)-maxPartRequests):]
-	}
+	s.rememberRequest() // of a part whose outcome is unknown
+	s.Part, s.PartParams, s.Request = part, params, request
 	if lacksMulticapture(&d.Hold) {
 		return Decision{}, multicaptureUnavailableProblem(&h, "final")
 	}
@@ -383,6 +416,20 @@ func totalOfFinal(h *Hold, amount int64) int64 {
 		return amount
 	}
 	return capturedSoFar(h) + amount
+}
+
+// checkFinalTakesMoney refuses a last capture whose amount is given and was
+// captured already. It would take nothing and release the rest, which the caller
+// cannot have meant if another system, or a lost answer, captured the amount.
+func checkFinalTakesMoney(h *Hold, amount int64) error {
+	captured := capturedSoFar(h)
+	if amount <= 0 || totalOfFinal(h, amount) > captured {
+		return nil
+	}
+	return newProblem(AmountAlreadyCaptured, "amount", "%s of hold %s were captured so far, and "+
+		"amount is the total of all captures: send %d to capture %s more, or cancel the hold to "+
+		"release the rest", FormatAmount(captured, h.Currency), h.ID, captured+amount,
+		FormatAmount(amount, h.Currency))
 }
 
 // NewFinalCapture returns the request that captures amount of what h still holds,

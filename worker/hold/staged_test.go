@@ -1,7 +1,6 @@
 package hold_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -9,12 +8,14 @@ import (
 )
 
 // multicapture is an intent whose charge can be captured in parts.
+
 func multicapture(in *hold.PaymentIntent) {
 	in.SingleCapture = false
 	in.Features = hold.FeaturesKnown | hold.FeatureMulticapture
 }
 
 // received is one of which n were captured.
+
 func received(n int64) func(*hold.PaymentIntent) {
 	return func(in *hold.PaymentIntent) {
 		multicapture(in)
@@ -236,83 +237,15 @@ func TestScheduleRequest_ValidateStages(t *testing.T) {
 	}
 }
 
-func TestRequestCapture_Part(t *testing.T) {
-	at := t0.Add(5 * day)
-	h := newHold(t, heldIntent(multicapture), withCaptureAt(at))
-	h = mustAccept(t)(h.RequestCapture(part(10000, "ship-1"), "api", t0))
-	again, err := h.RequestCapture(part(10000, "ship-1"), "api", t0)
-	if err != nil || !again.Unchanged {
-		t.Fatalf("repeated: %v, unchanged %t", err, again.Unchanged)
-	}
-	for name, change := range map[string]func() error{
-		"another part": func() error {
-			_, err := h.RequestCapture(part(1, "ship-2"), "api", t0)
-			return err
-		},
-		"the last capture": func() error {
-			_, err := h.RequestCapture(hold.CaptureRequest{}, "api", t0)
-			return err
-		},
-		"a change": func() error {
-			n := int64(1)
-			_, err := h.ApplyPatch(&hold.Patch{CaptureAmount: &n}, "api", t0)
-			return err
-		},
-	} {
-		if err := change(); err == nil {
-			t.Errorf("%s was accepted while a part is pending", name)
-		}
-	}
-	d, calls := drive(t, h, t0, okAnswer(heldIntent(multicapture)),
-		okAnswer(heldIntent(received(10000))))
-	if c := calls[1]; c.Amount != 10000 || !c.KeepRest {
-		t.Errorf("call %+v", c)
-	}
-	h = d.Hold
-	if h.State != hold.Scheduled || !h.NextAt.Equal(at) || h.Amount != amount-10000 {
-		t.Errorf("%s at %s, %d left", h.State, h.NextAt, h.Amount)
-	}
-	if again, err = h.RequestCapture(part(10000, "ship-1"), "api", t0); err != nil ||
-		!again.Unchanged {
-		t.Errorf("repeated after its outcome: %v, unchanged %t", err, again.Unchanged)
-	}
-	// The amount of the last capture comes on top of the parts.
-	h = mustAccept(t)(h.RequestCapture(hold.CaptureRequest{Amount: 5000}, "api", t0))
-	d, calls = drive(t, h, t0, okAnswer(heldIntent(received(10000))),
-		okAnswer(capturedIntent(15000)))
-	if c := calls[1]; c.Amount != 5000 || c.KeepRest || d.Hold.CapturedAmount != 15000 ||
-		d.Hold.CapturedElsewhere != 0 || d.Hold.Reason != hold.CauseTrigger {
-		t.Errorf("call %+v, %d captured, %d elsewhere, %s", c, d.Hold.CapturedAmount,
-			d.Hold.CapturedElsewhere, d.Hold.Reason)
-	}
-}
+// A last capture never releases what its amount asks for.
 
-func TestRequestCapture_PartRefused(t *testing.T) {
-	open := newHold(t, heldIntent(multicapture), withCaptureAmount(20000))
-	single := newHold(t, heldIntent(func(in *hold.PaymentIntent) {
-		in.Features = hold.FeaturesKnown
-	}))
-	canceled := mustAccept(t)(open.RequestCancel("", "api", t0))
-	paused := mustAccept(t)(open.Pause(0, "api", t0))
-	for name, tt := range map[string]struct {
-		h    hold.Hold
-		n    int64
-		code hold.ProblemCode
-	}{
-		"without multicapture":  {single, 1000, hold.MulticaptureUnavailable},
-		"without an amount":     {open, 0, hold.InvalidAmount},
-		"more than the terms":   {open, 20001, hold.AmountTooLarge},
-		"unverified":            {newHold(t, nil), 1000, hold.TooLate},
-		"after a cancel":        {canceled, 1000, hold.CancelAccepted},
-		"paused":                {paused, 1000, hold.HoldPaused},
-		"with planned captures": {stagedHold(t), 1000, hold.CapturesPlanned},
-		"renewed": {newHold(t, heldIntent(multicapture, renewable), withRenewal(t0.Add(30*day))), 1000,
-			hold.ConflictingTerms},
-	} {
-		_, err := tt.h.RequestCapture(part(tt.n, "key"), "api", t0)
-		t.Run(name, func(t *testing.T) { wantCode(t, err, tt.code) })
-	}
-}
+// A part that Stripe throttles is pending.
+
+// The request of a part that Stripe refused can be repeated.
+
+// The request of a part whose outcome is unknown does not count as done, and does
+
+// not take the amount again.
 
 func TestStaged_CancelReleasesTheRest(t *testing.T) {
 	d, _ := drive(t, stagedHold(t), stagesAt[0].At, okAnswer(heldIntent(multicapture)),
@@ -367,7 +300,9 @@ func TestApplyPatch_Stages(t *testing.T) {
 }
 
 // The plan survives a loss of Redis by the intent's metadata, and goes on where
+
 // Stripe shows that it was.
+
 func TestStaged_RebuiltFromMetadata(t *testing.T) {
 	var many []hold.CaptureStage
 	for i := range 40 {
@@ -395,43 +330,23 @@ func TestStaged_RebuiltFromMetadata(t *testing.T) {
 	}
 }
 
-func TestOvercapture(t *testing.T) {
-	tip := func(in *hold.PaymentIntent) {
-		in.Features = hold.FeaturesKnown | hold.FeatureOvercapture
-		in.MaxCapturable = 50000
+// The authorization of a renewal allows no overcapture.
+
+// The planned captures of a hold that needs attention are confirmed as they are.
+func TestApplyPatch_ConfirmsStages(t *testing.T) {
+	now := stagesAt[0].At
+	d, _ := drive(t, stagedHold(t), now, okAnswer(heldIntent(multicapture)),
+		hold.Answer{Kind: hold.AnswerDeclined, Code: "do_not_honor"})
+	if d.Hold.State != hold.Attention {
+		t.Fatalf("%s", d.Hold.State)
 	}
-	h := newHold(t, heldIntent(tip), withCaptureAmount(50000), withCaptureAt(t0.Add(day)))
-	d, calls := drive(t, h, t0.Add(day), okAnswer(capturedIntent(50000)))
-	if calls[0].Amount != 50000 || d.Hold.State != hold.Captured ||
-		d.Hold.CapturedAmount != 50000 || d.Hold.Reason != hold.CauseSchedule {
-		t.Errorf("call %+v, %s (%s)", calls[0], d.Hold.State, d.Hold.Reason)
+	same := &hold.Patch{}
+	for _, stage := range stagesAt {
+		same.Captures = append(same.Captures, hold.CaptureStageRequest{At: formatTime(stage.At),
+			Amount: stage.Amount})
 	}
-	_, err := newHold(t, heldIntent(tip)).RequestCapture(hold.CaptureRequest{Amount: 50001}, "api",
-		t0)
-	wantCode(t, err, hold.AmountTooLarge)
-	if err == nil || !strings.Contains(err.Error(), "50000 eur that the charge allows") {
-		t.Errorf("the refusal does not name the maximum: %v", err)
-	}
-	for name, in := range map[string]*hold.PaymentIntent{
-		"without overcapture": heldIntent(func(in *hold.PaymentIntent) {
-			in.Features = hold.FeaturesKnown
-		}),
-		"unread": nil,
-	} {
-		d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel,
-			CaptureAmount: amount + 1}
-		if in == nil {
-			d.Amount, d.Currency = amount, "eur"
-		}
-		_, err := hold.New(d, in, "api", t0)
-		t.Run(name, func(t *testing.T) { wantCode(t, err, hold.AmountTooLarge) })
-	}
-	// The charge allows less than it did: nobody is charged more than that.
-	h = newHold(t, heldIntent(tip), withCaptureAmount(50000), withCaptureAt(t0.Add(day)))
-	d = h.ApplyPaymentIntent(heldIntent(tip, func(in *hold.PaymentIntent) {
-		in.MaxCapturable = 45000
-	}), t0)
-	if d.Hold.State != hold.Attention || d.Hold.Reason != hold.CauseAmountTooLarge {
-		t.Errorf("%s (%s)", d.Hold.State, d.Hold.Reason)
+	d, err := d.Hold.ApplyPatch(same, "api", now)
+	if err != nil || d.Unchanged || d.Hold.State != hold.Scheduled {
+		t.Errorf("%v, unchanged %t, %s", err, d.Unchanged, d.Hold.State)
 	}
 }

@@ -111,6 +111,10 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	// read.
 	known := h.Verified
 	h.Amount, h.Currency, h.Verified = in.AmountCapturable, in.Currency, true
+	if !isPartSent(h) { // else the part's own answer or read decides
+		adoptOwnParts(h, in)
+	}
+	recordMetadataRoom(h, in)
 	// Another system captured what an open intent has received beside holdd's
 	// captures in parts.
 	h.CapturedElsewhere = max(0, in.AmountReceived-ownParts(h))
