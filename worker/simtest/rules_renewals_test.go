@@ -62,10 +62,15 @@ func (j *judge) checkRenewalLimits(l *longStay) {
 	if l.dataLost || l.lostWrites {
 		return
 	}
-	renewals, confirmations := -1, map[string]bool{}
+	renewals, confirmations, amount := 0, map[string]bool{}, int64(0)
 	for i := range l.effects {
-		if l.effects[i].Kind == stripesim.EffectAuthorized {
-			renewals++ // the first authorization is none
+		// The first authorization is no renewal, and neither is one that raises
+		// the amount.
+		if e := &l.effects[i]; e.Kind == stripesim.EffectAuthorized {
+			if e.Amount == amount {
+				renewals++
+			}
+			amount = e.Amount
 		}
 	}
 	if most := int(l.renewal.maxRenewals); most > 0 && renewals > most &&
