@@ -39,7 +39,8 @@ func TestRenewal_Rebuilt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		strange := heldIntent(func(in *hold.PaymentIntent) { in.ID = "pi_3SomebodyElsesIntent01" })
+		strange := heldIntent(renewable) // of the same customer
+		strange.ID = "pi_3SomebodyElsesIntent01"
 		d, _ = answerCall(t, plan(d, startOfRenewal), startOfRenewal, hold.OpRead, strange.ID,
 			answerOK(strange))
 		if d.Hold.Renewal.Releasing != "" {
