@@ -160,7 +160,7 @@ func TestCardholder_WholeWay(t *testing.T) {
 				id, link := w.link(isStolen)
 				v := open()
 				v.openURL(link)
-				v.see("Your bank does not accept the saved card", cardButton)
+				v.see("Your bank did not accept the saved card", cardButton)
 				v.click(pageButton)
 				v.see("Simulated Checkout")
 				v.click("#back")
