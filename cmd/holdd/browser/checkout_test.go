@@ -179,7 +179,7 @@ func TestCheckout_DeclineThenAnotherCard(t *testing.T) {
 	}
 }
 
-// Two clicks, a reload during the bank's dialog and the back button authorize
+// Two clicks, a reload during the bank's dialog and another visit authorize
 // one card once.
 func TestCheckout_RepeatsAuthorizeOnce(t *testing.T) {
 	w := startWorld(t, worldOptions{})
@@ -196,7 +196,7 @@ func TestCheckout_RepeatsAuthorizeOnce(t *testing.T) {
 	v.see("You are booked")
 	v.open("/desk")
 	v.see("WEB-0001")
-	v.open(path) // as with the back button
+	v.open(path)
 	v.see("You are booked")
 	if in := w.onlyIntent(); in.Status != "requires_capture" {
 		t.Errorf("%+v", in)
