@@ -15,47 +15,60 @@ type Changes struct{ conn *redisConn }
 // ChangeCounts returns the counter of each partition. While a counter stays the
 // same, no replica has changed the partition. The counter of a Redis that lost
 // data may go back. It is one command, or on a Cluster one for each partition.
-func (s *Changes) ChangeCounts(ctx context.Context) ([]int64, error) {
-	if _, ok := s.conn.client.(*redis.ClusterClient); ok {
-		return s.clusterChangeCounts(ctx)
+func (s *Changes) ChangeCounts(
+	ctx context.Context,
+) (partitions []int64, inboxLength int64, err error) {
+	pipe := s.conn.client.Pipeline()
+	inbox := pipe.XLen(ctx, keyInbox)
+	readCounts := s.addCounters(ctx, pipe)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, 0, err
 	}
+	if partitions, err = readCounts(); err != nil {
+		return nil, 0, err
+	}
+	return partitions, inbox.Val(), nil
+}
+
+// addCounters adds the reads of the counters to pipe. The returned function
+// decodes their replies.
+func (s *Changes) addCounters(ctx context.Context, pipe redis.Pipeliner) func() ([]int64, error) {
 	keys := make([]string, len(s.conn.partitions))
 	for p := range keys {
 		keys[p] = s.conn.partitions[p].changes
 	}
-	values, err := s.conn.client.MGet(ctx, keys...).Result()
-	if err != nil {
-		return nil, err
+	if _, ok := s.conn.client.(*redis.ClusterClient); !ok {
+		values := pipe.MGet(ctx, keys...)
+		return func() ([]int64, error) { return decodeCounters(values.Val()) }
 	}
-	counts := make([]int64, len(keys))
+	// The keys of a Cluster are on several servers.
+	cmds := make([]*redis.StringCmd, len(keys))
+	for p, key := range keys {
+		cmds[p] = pipe.Get(ctx, key)
+	}
+	return func() ([]int64, error) {
+		values := make([]any, len(cmds))
+		for p, cmd := range cmds {
+			if cmd.Err() == nil {
+				values[p] = cmd.Val()
+			} else if !errors.Is(cmd.Err(), redis.Nil) {
+				return nil, cmd.Err()
+			}
+		}
+		return decodeCounters(values)
+	}
+}
+
+// decodeCounters decodes the counters of all partitions; a nil one is 0.
+func decodeCounters(values []any) ([]int64, error) {
+	counts := make([]int64, len(values))
 	for p, v := range values {
-		if text, ok := v.(string); ok { // nil: nothing has changed yet
+		if text, ok := v.(string); ok {
+			var err error
 			if counts[p], err = strconv.ParseInt(text, 10, 64); err != nil {
 				return nil, err
 			}
 		}
-	}
-	return counts, nil
-}
-
-// clusterChangeCounts is ChangeCounts on a Cluster, where the keys are on
-// several servers.
-func (s *Changes) clusterChangeCounts(ctx context.Context) ([]int64, error) {
-	pipe := s.conn.client.Pipeline()
-	cmds := make([]*redis.StringCmd, len(s.conn.partitions))
-	for p := range cmds {
-		cmds[p] = pipe.Get(ctx, s.conn.partitions[p].changes)
-	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, err
-	}
-	counts := make([]int64, len(cmds))
-	for p, cmd := range cmds {
-		n, err := cmd.Int64()
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return nil, err
-		}
-		counts[p] = n
 	}
 	return counts, nil
 }

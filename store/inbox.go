@@ -32,11 +32,6 @@ const (
 func (s *Inbox) ReadInbox(
 	ctx context.Context, consumer string, n int, idle time.Duration, maxBytes int,
 ) ([]hold.InboxEntry, time.Time, error) {
-	// While the inbox is empty, which it is most of the time, XLEN costs less
-	// than the script.
-	if length, err := s.conn.client.XLen(ctx, keyInbox).Result(); err != nil || length == 0 {
-		return nil, time.Time{}, err
-	}
 	r := newScriptReply(s.conn.callScript(ctx, inboxScript, []string{keyInbox},
 		inboxGroup, consumer, clampBatchSize(n), idle.Milliseconds(), maxBytes))
 	now := r.nextTime()

@@ -50,7 +50,7 @@ func (e *testStore) callEveryMethod() {
 	if err := e.store.PauseRequests(e.Context(), "acct_a", 1, time.Second); err != nil {
 		e.Error(err)
 	}
-	if alive, err := e.store.Heartbeat(e.Context(), "one", time.Minute); err != nil ||
+	if alive, _, err := e.store.Heartbeat(e.Context(), "one", time.Minute); err != nil ||
 		len(alive) != 1 {
 		e.Errorf("heartbeat: %v, %v", alive, err)
 	}
@@ -67,7 +67,7 @@ func (e *testStore) callEveryMethod() {
 	if _, err := e.store.NextMilestone(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.store.ChangeCounts(e.Context()); err != nil {
+	if _, _, err := e.store.ChangeCounts(e.Context()); err != nil {
 		e.Error(err)
 	}
 	if _, err := e.store.HoldsSettledBefore(e.Context(), farFuture, 10); err != nil {
@@ -152,8 +152,6 @@ func (e *testStore) callOutboxMethods() {
 				ClearedEvent: []byte("{}")}})
 		did("conditions", err)
 	}
-	_, err = e.store.DeadReplicas(ctx)
-	did("dead replicas", err)
 	_, err = e.store.AcquireLock(ctx, "capacity", time.Minute)
 	did("lock", err)
 	_, err = e.store.DueHistogram(ctx, time.Now(), time.Hour, 2)
@@ -237,7 +235,7 @@ func TestInspect_Findings(t *testing.T) {
 	st := mustOpen(t, store.Options{URL: url, Partitions: 3, Livemode: true})
 	for name, ttl := range map[string]time.Duration{"alive": time.Hour,
 		"stopped": time.Millisecond} {
-		if _, err := st.Heartbeat(t.Context(), name, ttl); err != nil {
+		if _, _, err := st.Heartbeat(t.Context(), name, ttl); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,6 +20,7 @@ var uncountedScripts = map[string]string{
 	"audit_append":    "no replica polls the audit stream",
 	"set_missing":     "it writes a property, not a partition",
 	"move_delete":     "no replica runs",
+	"heartbeat":       "heartbeats are in no partition",
 	"read_settled":    "it removes what only a crash left",
 	"sink_begin":      "only the replica with the lease reads it",
 	"sink_save":       "only the replica with the lease reads it",

@@ -190,16 +190,20 @@ func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
 	s.mu.Lock()
 	properties := maps.Clone(s.recordedProperties)
 	s.mu.Unlock()
+	// A single key tells the loss, or two replicas could each get true. It is
+	// written last: a call that fails before it finds the loss again.
+	partitions := properties[keyPartitions]
+	n, err := s.conn.client.Exists(ctx, keyPartitions).Result()
+	if err != nil || n == 1 {
+		return false, err
+	}
+	delete(properties, keyPartitions)
 	for _, key := range slices.Sorted(maps.Keys(properties)) {
-		wrote, err := s.conn.setMissing(ctx, key, properties[key], 0)
-		if err != nil {
-			return lost, err
-		}
-		if key == keyPartitions { // by a single key, or two replicas could each get true
-			lost = wrote
+		if _, err := s.conn.setMissing(ctx, key, properties[key], 0); err != nil {
+			return false, err
 		}
 	}
-	return lost, nil
+	return s.conn.setMissing(ctx, keyPartitions, partitions, 0)
 }
 
 // CheckWritable returns an error if Redis does not accept writes, as when it is

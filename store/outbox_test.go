@@ -239,7 +239,7 @@ func TestReadNewestEvents_NewestFirst(t *testing.T) {
 func TestAliveReplicas(t *testing.T) {
 	e := startRedis(t, store.Options{})
 	for replica, ttl := range map[string]time.Duration{"a": time.Minute, "dead": -time.Minute} {
-		if _, err := e.store.Heartbeat(t.Context(), replica, ttl); err != nil {
+		if _, _, err := e.store.Heartbeat(t.Context(), replica, ttl); err != nil {
 			t.Fatal(err)
 		}
 	}

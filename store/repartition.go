@@ -19,6 +19,9 @@ const MaxPartitions = 1024
 // holdd:partitions while [Repartition] runs.
 const repartitionSeparator = ">"
 
+// maxNamedReplicas bounds the replicas that an error names.
+const maxNamedReplicas = 10
+
 // firstHeartbeatWait is the maximum time between a replica's [Open] and its
 // first heartbeat.
 const firstHeartbeatWait = 2 * time.Second
@@ -141,14 +144,12 @@ func (m *repartitioner) awaitFirstHeartbeats(ctx context.Context) error {
 }
 
 func (m *repartitioner) checkNoReplicaRuns(ctx context.Context) error {
-	now, err := m.conn.client.Time(ctx).Result()
+	replicas := Replicas{conn: m.conn}
+	alive, err := replicas.AliveReplicas(ctx)
 	if err != nil {
 		return err
 	}
-	alive, err := readAliveReplicas(ctx, m.conn.client, now, 10).Result()
-	if err != nil {
-		return err
-	}
+	alive = alive[:min(len(alive), maxNamedReplicas)]
 	if len(alive) > 0 {
 		return invalidSettingErrorf("replicas still run on this Redis: stop %s first "+
 			"(a killed replica counts until its heartbeat ends, within a minute)",

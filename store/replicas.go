@@ -18,36 +18,25 @@ const (
 	deadReplicaTTL = 24 * time.Hour
 )
 
+var heartbeatScript = newScript("heartbeat")
+
 // Heartbeat records that a replica is alive. Without another heartbeat, the
-// replica counts as dead after ttl. It returns the replicas that are alive.
+// replica counts as dead after ttl. It returns the replicas that are alive, and
+// those whose heartbeat has ended and that did not call [Replicas.Deregister].
 func (s *Replicas) Heartbeat(
 	ctx context.Context, replica string, ttl time.Duration,
-) ([]string, error) {
-	// The clocks of a Cluster's servers differ by far less than ttl.
-	now, err := s.conn.client.Time(ctx).Result()
-	if err != nil {
-		return nil, err
+) (alive, dead []string, err error) {
+	r := newScriptReply(s.conn.callScript(ctx, heartbeatScript, []string{keyReplicas}, replica,
+		ttl.Milliseconds(), deadReplicaTTL.Milliseconds(), maxReplicas, maxDeadReplicas))
+	n := int(r.nextInt())
+	for r.hasMore() {
+		if name := r.nextString(); len(alive) < n {
+			alive = append(alive, name)
+		} else {
+			dead = append(dead, name)
+		}
 	}
-	err = s.conn.write(ctx, "ZREM", "ZADD", keyReplicas, now.Add(ttl).UnixMilli(), replica)
-	if err != nil {
-		return nil, err
-	}
-	pipe := s.conn.client.Pipeline()
-	alive := readAliveReplicas(ctx, pipe, now, maxReplicas)
-	forgotten := strconv.FormatInt(now.Add(-deadReplicaTTL).UnixMilli(), 10)
-	pipe.ZRemRangeByScore(ctx, keyReplicas, "-inf", forgotten)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, err
-	}
-	return alive.Val(), nil
-}
-
-func readAliveReplicas(
-	ctx context.Context, c redis.Cmdable, now time.Time, n int64,
-) *redis.StringSliceCmd {
-	return c.ZRangeByScore(ctx, keyReplicas, &redis.ZRangeBy{
-		Min: strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf", Count: n,
-	})
+	return alive, dead, r.err
 }
 
 // AliveReplicas returns the replicas whose heartbeat has not ended.
@@ -56,22 +45,12 @@ func (s *Replicas) AliveReplicas(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readAliveReplicas(ctx, s.conn.client, now, maxReplicas).Result()
+	return s.conn.client.ZRangeByScore(ctx, keyReplicas, &redis.ZRangeBy{
+		Min: strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf", Count: maxReplicas,
+	}).Result()
 }
 
 // Deregister removes a replica that shuts down.
 func (s *Replicas) Deregister(ctx context.Context, replica string) error {
 	return s.conn.client.ZRem(ctx, keyReplicas, replica).Err()
-}
-
-// DeadReplicas returns the replicas whose heartbeat has ended and that did not
-// call [Replicas.Deregister].
-func (s *Replicas) DeadReplicas(ctx context.Context) ([]string, error) {
-	now, err := s.conn.client.Time(ctx).Result()
-	if err != nil {
-		return nil, err
-	}
-	return s.conn.client.ZRangeByScore(ctx, keyReplicas, &redis.ZRangeBy{
-		Min: "-inf", Max: "(" + strconv.FormatInt(now.UnixMilli(), 10), Count: maxDeadReplicas,
-	}).Result()
 }

@@ -149,6 +149,7 @@ func (b *workerBuilder) buildIntake(
 		rejector,
 		intake.RequestInboxOptions{
 			Replica: o.Replica, Lease: o.Lease, DecodeRequest: o.DecodeRequest,
+			Gate:  o.Changes.NewInboxGate(changes.LongestWait),
 			Clock: b.clock, Health: o.Health, Logger: o.Logger,
 		},
 	)

@@ -49,14 +49,13 @@ const (
 // StatusStore keeps heartbeats and conditions, and counts holds. store.Store
 // implements it.
 type StatusStore interface {
-	// Heartbeat records that a replica is alive for ttl, and returns all live
-	// replicas.
-	Heartbeat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
+	// Heartbeat records that a replica is alive for ttl. It returns all live
+	// replicas, and those whose heartbeat ended without Deregister.
+	Heartbeat(
+		ctx context.Context, replica string, ttl time.Duration,
+	) (alive, dead []string, err error)
 	// Deregister deletes a replica's heartbeat.
 	Deregister(ctx context.Context, replica string) error
-	// DeadReplicas returns the replicas whose heartbeat ended without
-	// Deregister.
-	DeadReplicas(ctx context.Context) ([]string, error)
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
 	// UnreadableRecords returns the holds whose records this replica cannot
 	// read, as far as it has found them.
@@ -145,7 +144,7 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 	}
 	j.logStalledStages()
 	ttl := j.heartbeatTTL()
-	alive, err := j.store.Heartbeat(ctx, j.o.Replica, ttl)
+	alive, dead, err := j.store.Heartbeat(ctx, j.o.Replica, ttl)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "send the heartbeat", err)
 		return false
@@ -155,7 +154,7 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 		return false
 	}
 	if j.reportConditions(ctx, 2*ttl) {
-		j.reportDeadReplicas(ctx, alive)
+		j.reportDeadReplicas(ctx, alive, dead)
 	}
 	return true
 }
@@ -314,12 +313,7 @@ func (j *StatusJob) logConditionChange(
 }
 
 // reportDeadReplicas publishes each dead replica, once over all live ones.
-func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive []string) {
-	dead, err := j.store.DeadReplicas(ctx)
-	if err != nil {
-		j.o.Health.ReportError(ctx, "read dead replicas", err)
-		return
-	}
+func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive, dead []string) {
 	for _, replica := range dead {
 		data := event.EventData{Replica: replica, Alive: alive[:min(len(alive), maxAliveNamed)]}
 		first, err := j.publisher.PublishOnce(ctx, event.ReplicaStopped, replica, data)

@@ -29,8 +29,6 @@ const (
 	scheduleRate      = "schedule"
 	settleRate        = "claim and settle"
 	busiestMasterCPU  = "Redis CPU a hold, busiest master"
-	idleCommandRate   = "Redis commands a second, idle daemon"
-	idleRoundTripRate = "Redis round trips a second, idle daemon"
 )
 
 // clusterBench compares one Redis server with a Cluster.
@@ -57,8 +55,7 @@ func (b *clusterBench) measureCluster(ctx context.Context) ([]table, error) {
 		head = append(head, fmt.Sprintf("%d master, %d partitions", l.masters, l.partitions))
 	}
 	var rows []tableRow
-	for _, name := range []string{scheduleRate, settleRate, busiestMasterCPU,
-		idleCommandRate, idleRoundTripRate} {
+	for _, name := range []string{scheduleRate, settleRate, busiestMasterCPU} {
 		unit := "/s"
 		if name == busiestMasterCPU {
 			unit = " µs"
@@ -77,11 +74,9 @@ type layoutRun struct {
 	layout  *redisLayout
 	servers []*redisServer
 	engine  holddEngine
-	stripe  string
 }
 
-// measureLayout schedules n holds, settles them through the store alone, and
-// then measures an idle daemon.
+// measureLayout schedules n holds and settles them through the store alone.
 func (b *clusterBench) measureLayout(ctx context.Context, l *redisLayout, n int) error {
 	servers, url, err := b.startMasters(ctx, l.masters)
 	for _, s := range servers {
@@ -90,18 +85,14 @@ func (b *clusterBench) measureLayout(ctx context.Context, l *redisLayout, n int)
 	if err != nil {
 		return err
 	}
-	r := &layoutRun{layout: l, servers: servers, stripe: b.stripe.url,
+	r := &layoutRun{layout: l, servers: servers,
 		engine: holddEngine{launcher: b.launcher, url: url, partitions: l.partitions}}
 	if err := r.measureStore(ctx, n); err != nil {
 		return err
 	}
-	if err := r.measureIdle(ctx, n); err != nil {
-		return err
-	}
-	b.logf("  %d masters, %d partitions: %.0f/s scheduled, %.0f/s settled, %.1f µs, %.0f "+
-		"commands a second idle", l.masters, l.partitions,
-		l.median(scheduleRate), l.median(settleRate), l.median(busiestMasterCPU),
-		l.median(idleCommandRate))
+	b.logf("  %d masters, %d partitions: %.0f/s scheduled, %.0f/s settled, %.1f µs",
+		l.masters, l.partitions, l.median(scheduleRate), l.median(settleRate),
+		l.median(busiestMasterCPU))
 	return nil
 }
 
@@ -187,46 +178,6 @@ func settleLane(
 		}
 		settled += int64(len(claims))
 	}
-}
-
-// measureIdle measures the commands of a daemon whose 1,000 holds are not due.
-func (r *layoutRun) measureIdle(ctx context.Context, n int) error {
-	later := newTasks(1000, time.Now().Add(24*time.Hour), true)
-	for i := range later {
-		later[i].number += n
-	}
-	if _, err := r.engine.seed(ctx, r.servers[0], later); err != nil {
-		return err
-	}
-	p, err := r.engine.start(ctx, r.servers[0], r.stripe)
-	if err != nil {
-		return err
-	}
-	defer p.stop()
-	if err := sleepContext(ctx, 2*time.Second); err != nil {
-		return err
-	}
-	before, err := redisUsages(ctx, r.servers)
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	if err := sleepContext(ctx, 5*time.Second); err != nil {
-		return err
-	}
-	after, err := redisUsages(ctx, r.servers)
-	if err != nil {
-		return err
-	}
-	span := time.Since(began).Seconds()
-	var commands, reads float64
-	for i := range r.servers {
-		commands += float64(after[i].commands - before[i].commands)
-		reads += float64(after[i].reads - before[i].reads)
-	}
-	r.layout.add(idleCommandRate, commands/span)
-	r.layout.add(idleRoundTripRate, reads/span)
-	return nil
 }
 
 func redisUsages(ctx context.Context, servers []*redisServer) ([]redisUsage, error) {

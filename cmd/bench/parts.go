@@ -192,7 +192,7 @@ func measureIdle(ctx context.Context, b lab) ([]table, error) {
 		return nil, err
 	}
 	return []table{comparisonTable(b.samples, "Idle", idleMemory, idleCPU, idleCommands,
-		idleCommandsPartitioned, startupTime, binarySize)}, nil
+		idleCommandsRun, idleCommandsPartitioned, startupTime, binarySize)}, nil
 }
 
 func measureLimit(ctx context.Context, b lab) ([]table, error) {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -128,6 +130,33 @@ func (s *redisServer) usage(ctx context.Context) (u redisUsage, err error) {
 		}
 	}
 	return u, nil
+}
+
+// countCommands counts the commands that clients send from now on, without those
+// that scripts run. The returned function ends the count.
+func countCommands(ctx context.Context, s *redisServer) (end func() int64, err error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.addr)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(conn, "MONITOR\r\n"); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	sent := make(chan int64, 1)
+	go func() {
+		n := int64(0)
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			// +1795998064.102 [0 127.0.0.1:1234] "mget" …; a script has "lua" for an address
+			if strings.Contains(lines.Text(), " [") && !strings.Contains(lines.Text(), " lua] ") {
+				n++
+			}
+		}
+		sent <- n
+	}()
+	return func() int64 {
+		_ = conn.Close()
+		return <-sent
+	}, nil
 }
 
 func freePort() (int, error) {

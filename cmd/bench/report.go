@@ -33,6 +33,7 @@ const (
 	idleMemory
 	idleCPU
 	idleCommands
+	idleCommandsRun
 	idleCommandsPartitioned
 	startupTime
 	binarySize
@@ -65,8 +66,9 @@ var figureInfo = [...]struct{ title, unit, bare string }{
 	maxEarliness:               {"earliest before its time", "ms", ""},
 	idleMemory:                 {"idle, resident", "MB", ""},
 	idleCPU:                    {"idle, of a core", "%", ""},
-	idleCommands:               {"idle, Redis commands", "/s", ""},
-	idleCommandsPartitioned:    {"the same with 64 partitions", "/s", ""},
+	idleCommands:               {"idle, commands sent to Redis", "/s", ""},
+	idleCommandsRun:            {"with those that scripts run", "/s", ""},
+	idleCommandsPartitioned:    {"commands sent with 64 partitions", "/s", ""},
 	startupTime:                {"start until ready", "ms", ""},
 	binarySize:                 {"binary, stripped", "MB", ""},
 	limitedShare:               {"of what eight limiters allow", "%", "with back-off"},

@@ -33,7 +33,7 @@ func TestRepartitionCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Heartbeat(t.Context(), "desk-1", time.Minute); err != nil {
+	if _, _, err := s.Heartbeat(t.Context(), "desk-1", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if code, _, stderr := runCommand(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "stop desk-1 first") {

@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"holdd": main})
+	testscript.Main(m, map[string]func(){"holdd": main, "terminal": terminalMain})
 }
 
 const operateToken = "operate-0123456789abcdef0123456789"

@@ -14,16 +14,17 @@ import (
 // counters are the counters of two partitions.
 type counters struct {
 	counts [2]atomic.Int64
+	inbox  atomic.Int64
 	reads  atomic.Int64
 	failed atomic.Bool
 }
 
-func (c *counters) ChangeCounts(context.Context) ([]int64, error) {
+func (c *counters) ChangeCounts(context.Context) ([]int64, int64, error) {
 	c.reads.Add(1)
 	if c.failed.Load() {
-		return nil, errors.New("connection refused")
+		return nil, 0, errors.New("connection refused")
 	}
-	return []int64{c.counts[0].Load(), c.counts[1].Load()}, nil
+	return []int64{c.counts[0].Load(), c.counts[1].Load()}, c.inbox.Load(), nil
 }
 
 // inBubble runs f in virtual time, with counters that a watcher has read once.
@@ -127,6 +128,57 @@ func TestGate_OpenWhileRedisFails(t *testing.T) {
 		part.Begin().Close()
 		wantOpen(t, g, false, "after the poll")
 		wantOpen(t, part, false, "after the poll")
+	})
+}
+
+// The gate of the inbox is open while the inbox has entries, also if their
+// number stays the same.
+func TestGate_Inbox(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
+		g := w.NewInboxGate(time.Hour)
+		wantOpen(t, g, true, "at the start")
+		g.Begin().Close()
+		wantOpen(t, g, false, "the inbox is empty")
+		c.counts[0].Add(1)
+		time.Sleep(time.Second)
+		wantOpen(t, g, false, "a partition changed")
+		c.inbox.Store(1)
+		for range 3 {
+			time.Sleep(time.Second)
+			wantOpen(t, g, true, "the inbox has an entry")
+			g.Begin().Close()
+		}
+		c.inbox.Store(0)
+		time.Sleep(time.Second)
+		wantOpen(t, g, false, "the entry is handled")
+	})
+}
+
+// Without a change for ten seconds, the counters are read every two seconds.
+func TestWatcher_QuietInterval(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
+		g := w.NewGate(time.Hour)
+		readsIn := func(d time.Duration) int64 {
+			before := c.reads.Load()
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+				g.IsOpen(t.Context())
+			}
+			return c.reads.Load() - before
+		}
+		if n := readsIn(8 * time.Second); n < 7 {
+			t.Errorf("%d readings in the first 8 seconds", n)
+		}
+		time.Sleep(2 * time.Second)
+		if n := readsIn(time.Minute); n < 29 || n > 31 {
+			t.Errorf("%d readings in a quiet minute", n)
+		}
+		g.Begin().Close()
+		c.counts[1].Add(1)
+		time.Sleep(2 * time.Second)
+		wantOpen(t, g, true, "changed in a quiet time")
+		if n := readsIn(8 * time.Second); n < 7 {
+			t.Errorf("%d readings in the 8 seconds after a change", n)
+		}
 	})
 }
 

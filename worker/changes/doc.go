@@ -1,12 +1,13 @@
 // Package changes tells the loops of a replica when it is worth polling Redis.
 //
 // The store counts the changes of each partition. A [Watcher] reads the
-// counters once a second in one command. Each loop that polls Redis has a
-// [Gate]. After a poll that found nothing to do, the loop closes its gate until
+// counters and the length of the inbox once a second in one round trip, and
+// every two seconds after ten seconds without a change. Each loop that polls Redis
+// has a [Gate]. After a poll that found nothing to do, the loop closes its gate until
 // the next time that the poll told. The gate opens at that time, when another
 // replica or this one has changed the partition, and at the latest after the
-// longest wait. An idle replica therefore sends few commands, and is not later
-// than one that polls each second.
+// longest wait. An idle replica therefore sends few commands. It wakes itself
+// for the holds that it accepts, so they are not late.
 //
 // # Invariants
 //

@@ -8,10 +8,13 @@ import (
 
 // LongestWait is how long a gate stays closed at most, unless its loop needs a
 // longer wait.
-const LongestWait = 15 * time.Second
+const LongestWait = 30 * time.Second
 
-// allPartitions is the partition of a gate that any change opens.
-const allPartitions = -1
+// What opens a gate that is not of one partition.
+const (
+	allPartitions = -1 // any change
+	inboxOnly     = -2 // an entry in the inbox
+)
 
 // Gate decides whether a loop polls Redis. Its methods are safe for concurrent
 // use. Make it with [Watcher.NewGate] or [Watcher.NewPartitionGate]. A nil gate
@@ -35,6 +38,12 @@ func (w *Watcher) NewGate(longest time.Duration) *Gate {
 // NewPartitionGate is [Watcher.NewGate] for a loop that polls one partition.
 func (w *Watcher) NewPartitionGate(partition int, longest time.Duration) *Gate {
 	return &Gate{watcher: w, partition: partition, longest: longest}
+}
+
+// NewInboxGate is [Watcher.NewGate] for the loop that reads the inbox. It is
+// open while the inbox has entries.
+func (w *Watcher) NewInboxGate(longest time.Duration) *Gate {
+	return w.NewPartitionGate(inboxOnly, longest)
 }
 
 // IsOpen reads the counters and reports whether the loop has to poll.

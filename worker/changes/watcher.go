@@ -8,20 +8,24 @@ import (
 
 const (
 	// interval is how often [Watcher.Run] reads the counters, unless a loop has
-	// read them meanwhile.
-	interval = time.Second
+	// read them meanwhile. After [quietAfter] without a change it reads them
+	// every quietInterval.
+	interval      = time.Second
+	quietInterval = 2 * time.Second
+	quietAfter    = 10 * time.Second
 	// slack is by how much the reading of a loop that asks every second may be
 	// late until Run reads instead.
 	slack = interval / 4
 	// sharedFor is how long a reading counts as new, so that loops which ask at
 	// the same tick share it.
-	sharedFor = 100 * time.Millisecond
+	sharedFor = interval / 10
 )
 
 // Store reads the counters. store.Changes implements it.
 type Store interface {
-	// ChangeCounts returns how often each partition was changed.
-	ChangeCounts(ctx context.Context) ([]int64, error)
+	// ChangeCounts returns how often each partition was changed, and the number
+	// of entries in the inbox.
+	ChangeCounts(ctx context.Context) (partitions []int64, inboxLength int64, err error)
 }
 
 // Watcher reads the counters of changes for all gates of a replica. Make it
@@ -34,9 +38,13 @@ type Watcher struct {
 	readAt  time.Time
 	counts  []int64 // nil: not known
 	current int64   // number of readings that found a change
+	// currentAt is when the reading current was made.
+	currentAt time.Time
 	// changedAt is the reading that last found a change of each partition.
 	changedAt []int64
-	changed   chan struct{} // closed by the next reading that finds a change
+	// inboxAt is the reading that last found entries in the inbox.
+	inboxAt int64
+	changed chan struct{} // closed by the next reading that finds a change
 }
 
 // NewWatcher returns a watcher of the counters in s.
@@ -47,16 +55,26 @@ func NewWatcher(s Store) *Watcher {
 // Run reads the counters about every second until ctx ends, for [Gate.Wait].
 func (w *Watcher) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if w.timeSinceReading() >= interval {
+		if w.timeSinceReading() >= w.readInterval() {
 			w.read(ctx)
 		}
-		timer := time.NewTimer(max(interval-w.timeSinceReading(), 0) + slack)
+		timer := time.NewTimer(max(w.readInterval()-w.timeSinceReading(), 0) + slack)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
 		}
 		timer.Stop()
 	}
+}
+
+// readInterval is how long a reading is good for.
+func (w *Watcher) readInterval() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.counts != nil && time.Since(w.currentAt) >= quietAfter {
+		return quietInterval
+	}
+	return interval
 }
 
 // timeSinceReading returns how long ago the counters were last read, at least
@@ -78,19 +96,20 @@ func (w *Watcher) read(ctx context.Context) {
 	case w.reading <- struct{}{}:
 	}
 	defer func() { <-w.reading }()
-	if w.timeSinceReading() < sharedFor {
+	// Loops ask once a second. In quiet times every other of them shares.
+	if w.timeSinceReading() < w.readInterval()-interval+sharedFor {
 		return
 	}
-	counts, err := w.store.ChangeCounts(ctx)
+	counts, inboxLength, err := w.store.ChangeCounts(ctx)
 	if err != nil {
-		counts = nil
+		counts, inboxLength = nil, 1
 	}
-	w.record(counts)
+	w.record(counts, inboxLength > 0)
 }
 
 // record compares the counters with the last ones. Without counters every
-// partition counts as changed.
-func (w *Watcher) record(counts []int64) {
+// partition counts as changed. An inbox with entries always does.
+func (w *Watcher) record(counts []int64, inboxHasEntries bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.readAt = time.Now()
@@ -98,7 +117,10 @@ func (w *Watcher) record(counts []int64) {
 	for len(w.changedAt) < len(counts) {
 		w.changedAt = append(w.changedAt, w.current)
 	}
-	any := !known
+	any := !known || inboxHasEntries
+	if inboxHasEntries {
+		w.inboxAt = w.current + 1
+	}
 	for p := range w.changedAt {
 		if !known || counts[p] != w.counts[p] {
 			w.changedAt[p], any = w.current+1, true
@@ -107,6 +129,7 @@ func (w *Watcher) record(counts []int64) {
 	w.counts = counts
 	if any {
 		w.current++
+		w.currentAt = w.readAt
 		close(w.changed)
 		w.changed = make(chan struct{})
 	}
@@ -117,6 +140,9 @@ func (w *Watcher) record(counts []int64) {
 func (w *Watcher) lastChange(partition int) (at int64, next <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if partition == inboxOnly {
+		return w.inboxAt, w.changed
+	}
 	if partition < 0 || partition >= len(w.changedAt) {
 		return w.current, w.changed
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
@@ -61,6 +62,7 @@ type RequestInboxOptions struct {
 	// DecodeRequest decodes a request by the API's rules. Its errors are
 	// *[hold.Problem]. If it is nil, the inbox is not read.
 	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
+	Gate          *changes.Gate // closed while the inbox is empty; nil: always open
 	Clock         *clock.RedisClock
 	Health        *health.RedisHealthReporter
 	Logger        *zap.Logger
@@ -87,13 +89,14 @@ func NewRequestInboxConsumer(
 // entry after its hold or its rejection is written. Any replica reads an
 // undecided entry again after the lease.
 func (b *RequestInboxConsumer) Run(ctx context.Context) {
-	if b.o.DecodeRequest == nil {
+	if b.o.DecodeRequest == nil || !b.o.Gate.IsOpen(ctx) {
 		return
 	}
 	for range maxInboxBatches {
 		if ctx.Err() != nil {
 			return
 		}
+		poll := b.o.Gate.Begin()
 		entries, now, err := b.store.ReadInbox(ctx,
 			b.o.Replica, inboxBatch, b.o.Lease, MaxInboxEntryBytes)
 		if err != nil {
@@ -102,6 +105,7 @@ func (b *RequestInboxConsumer) Run(ctx context.Context) {
 		}
 		b.o.Clock.AdjustTo(now)
 		if len(entries) == 0 {
+			poll.Close()
 			return
 		}
 		if done := b.scheduleEntries(ctx, entries, now); len(entries) < inboxBatch || !done {

@@ -3,14 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"log"
 	"os"
-	"strconv"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/creack/pty"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -18,35 +20,66 @@ import (
 // returns what the screen shows.
 func runOnTerminal(t *testing.T, env []string, typed string, args ...string) (code int, screen string) {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	master, tty, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+	if _, err := master.WriteString(typed); err != nil {
 		t.Fatal(err)
 	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tty, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	screen = readScreen(master, tty, func() {
+		code = Run(context.Background(), args, env, tty, tty, tty)
+	})
+	return code, screen
+}
+
+// readScreen returns what run and its processes write to a terminal. It closes
+// the terminal.
+func readScreen(master, tty *os.File, run func()) string {
 	var seen bytes.Buffer
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
 		_, _ = io.Copy(&seen, master) // ends with EIO once the other side is closed
 	}()
-	if _, err := master.WriteString(typed); err != nil {
-		t.Fatal(err)
-	}
-	code = Run(context.Background(), args, env, tty, tty, tty)
+	run()
 	tty.Close()
 	<-drained
 	master.Close()
-	return code, seen.String()
+	return seen.String()
+}
+
+// terminalMain is a program for the scripts: "terminal FILE COMMAND…" runs a
+// command on a terminal, types the text of FILE, and writes what the command
+// wrote to the terminal to the file screen. Standard output and standard error
+// are no terminal. It exits with the code of the command.
+func terminalMain() {
+	typed, err := os.ReadFile(os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	master, tty, err := pty.Open()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := master.Write(typed); err != nil {
+		log.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[2], os.Args[3:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	var ended error
+	screen := readScreen(master, tty, func() { ended = cmd.Run() })
+	if err := os.WriteFile("screen", []byte(screen), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	var exit *exec.ExitError
+	switch {
+	case errors.As(ended, &exit):
+		os.Exit(exit.ExitCode())
+	case ended != nil:
+		log.Fatal(ended)
+	}
 }
 
 func TestColor_OnTerminalOnly(t *testing.T) {
