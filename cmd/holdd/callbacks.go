@@ -26,7 +26,7 @@ lists dead letters, and "holdd callbacks replay" sends them again.`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
-		s, err := client.SinkStatuses(ctx)
+		s, err := client.ListSinkStatuses(ctx)
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func newDeadLettersCommand(out *console, env environmentVars) *cobra.Command {
 	addSinkFlag(cmd, &sink)
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many")
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
-		d, err := client.DeadLetters(ctx, sink, limit)
+		d, err := client.ListDeadLetters(ctx, sink, limit)
 		if isWithoutCallbacks(cmd, err) {
 			out.printNote(noCallbacksNote)
 			return nil
@@ -145,7 +145,7 @@ accepted again returns to the dead letters.`,
 	addDryRunFlag(cmd, &dryRun)
 	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, ids []string) error {
 		if dryRun {
-			d, err := client.DeadLetters(ctx, sink, 1)
+			d, err := client.ListDeadLetters(ctx, sink, 1)
 			switch {
 			case isWithoutCallbacks(cmd, err):
 				out.printNote(noCallbacksNote)

@@ -117,9 +117,9 @@ func FromEventJSON(data []byte, o RenderOptions) (a Alert, ok bool) {
 func FromEvent(e *event.Envelope, o RenderOptions) (a Alert, ok bool) {
 	w := &alertText{options: o, now: e.Timestamp}
 	if strings.HasPrefix(string(e.Type), "hold.") {
-		a, ok = describeHoldEvent(w, e)
+		a, ok = newAlertFromHoldEvent(w, e)
 	} else {
-		a, ok = describeSystemEvent(w, e)
+		a, ok = newAlertFromSystemEvent(w, e)
 	}
 	if !ok {
 		return Alert{}, false

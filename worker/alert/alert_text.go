@@ -20,18 +20,18 @@ func (w *alertText) addLine(format string, args ...any) {
 	w.lines = append(w.lines, fmt.Sprintf(format, args...))
 }
 
-// addHold adds the lines that say which hold an alert is about.
-func (w *alertText) addHold(h *hold.View) {
+// addHoldLines adds the lines that say which hold an alert is about.
+func (w *alertText) addHoldLines(h *hold.View) {
 	w.addLine("Hold: %s", h.ID)
-	w.addAccount(h.Account)
+	w.addAccountLine(h.Account)
 	assumed := ""
 	if h.ExpiresAtSource == "assumed" {
 		assumed = ", an assumed deadline"
 	}
-	w.addLine("Expires: %s%s.", w.formatTimeAndLeft(h.ExpiresAt), assumed)
+	w.addLine("Expires: %s%s.", w.formatTimeWithTimeLeft(h.ExpiresAt), assumed)
 }
 
-func (w *alertText) addAccount(account string) {
+func (w *alertText) addAccountLine(account string) {
 	if account != "" {
 		w.addLine("Account: %s", account)
 	}
@@ -53,9 +53,9 @@ func (w *alertText) setTitleAndText(a *Alert, summary string) {
 	a.Text = strings.Join(w.lines, "\n")
 }
 
-// formatHold names a hold by its booking and its amount.
-func formatHold(h *hold.View) string {
-	name := sanitizeText(h.Reference, 80)
+// formatHoldNameAndAmount names a hold by its booking and its amount.
+func formatHoldNameAndAmount(h *hold.View) string {
+	name := sanitizeTextForChat(h.Reference, 80)
 	if name == "" {
 		name = h.ID
 	}
@@ -86,7 +86,7 @@ func (w *alertText) formatTimeLeft(t time.Time) string {
 	}
 }
 
-func (w *alertText) formatTimeAndLeft(t time.Time) string {
+func (w *alertText) formatTimeWithTimeLeft(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
@@ -111,9 +111,9 @@ func formatDuration(d time.Duration) string {
 	return fmt.Sprintf("%d min", max(minutes, 1))
 }
 
-// sanitizeText makes text of a request safe for a chat: one line of at most n
+// sanitizeTextForChat makes text of a request safe for a chat: one line of at most n
 // characters, without mentions, links or markup.
-func sanitizeText(s string, n int) string {
+func sanitizeTextForChat(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsControl(r), unicode.In(r, unicode.Cf), r == '<', r == '>',

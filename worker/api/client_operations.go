@@ -60,14 +60,14 @@ func (c operationsClient) ReconciliationFindings(
 	return run, err
 }
 
-// SinkStatuses lists the sinks of events and alerts.
-func (c operationsClient) SinkStatuses(ctx context.Context) (s SinkList, err error) {
+// ListSinkStatuses lists the sinks of events and alerts.
+func (c operationsClient) ListSinkStatuses(ctx context.Context) (s SinkList, err error) {
 	err = c.get(ctx, "/v1/deliveries", nil, &s)
 	return s, err
 }
 
-// DeadLetters lists up to n events that a sink did not accept.
-func (c operationsClient) DeadLetters(
+// ListDeadLetters lists up to n events that a sink did not accept.
+func (c operationsClient) ListDeadLetters(
 	ctx context.Context, sink string, n int,
 ) (d DeadLetterList, err error) {
 	v := url.Values{"sink": {sink}, "limit": {strconv.Itoa(n)}}

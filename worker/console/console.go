@@ -64,13 +64,13 @@ type Reconciler interface {
 		err error)
 }
 
-// Deliveries shows and replays deliveries to sinks. alert.Notifier implements
+// DeliveryService shows and replays deliveries to sinks. alert.Notifier implements
 // it.
-type Deliveries interface {
-	SinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
-	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
+type DeliveryService interface {
+	ListSinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
+	ListDeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
 		err error)
-	ReplayDeadLetters(ctx context.Context, sink string, ids []string) (int64, error)
+	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (int64, error)
 	HasSink(sink string) bool
 }
 
@@ -100,7 +100,7 @@ type Options struct {
 	Scheduler  Scheduler
 	Planner    Planner
 	Reconciler Reconciler
-	Deliveries Deliveries
+	Deliveries DeliveryService
 	Readiness  ReadinessChecker
 	Store      Store
 	Stages     Stages

@@ -17,7 +17,7 @@ const deadLettersShown = 50
 type deliveryPages struct{ o *Options }
 
 func (pages *deliveryPages) deliveriesPage(q *request) (view, error) {
-	sinks, err := pages.o.Deliveries.SinkStatuses(q.ctx())
+	sinks, err := pages.o.Deliveries.ListSinkStatuses(q.ctx())
 	if err != nil {
 		return view{}, err
 	}
@@ -40,7 +40,7 @@ func (pages *deliveryPages) sink(q *request, s *event.SinkStatus) (node, error) 
 	if s.DeadLetters == 0 {
 		return out, nil
 	}
-	list, _, err := pages.o.Deliveries.DeadLetters(q.ctx(), s.Sink, deadLettersShown)
+	list, _, err := pages.o.Deliveries.ListDeadLetters(q.ctx(), s.Sink, deadLettersShown)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (pages *deliveryPages) replayPage(q *request) (view, error) {
 		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
 			q.t("error.role.detail", q.visitor.name)), nil
 	}
-	_, total, err := pages.o.Deliveries.DeadLetters(q.ctx(), sink, 1)
+	_, total, err := pages.o.Deliveries.ListDeadLetters(q.ctx(), sink, 1)
 	return view{title: q.t("deliveries.replay", total), tab: "deliveries",
 		body: el("form", class("card"), a("method", "post"),
 			a("action", "/console/deliveries/"+url.PathEscape(sink)), a("data-once", ""),
@@ -122,7 +122,7 @@ func (pages *deliveryPages) doReplay(q *request) (view, error) {
 	if !pages.o.Deliveries.HasSink(sink) {
 		return notFoundPage(q)
 	}
-	n, err := pages.o.Deliveries.ReplayDeadLetters(q.ctx(), sink, nil)
+	n, err := pages.o.Deliveries.RequeueDeadLetters(q.ctx(), sink, nil)
 	if err == nil {
 		pages.o.Logger.Info("dead letters replayed", zap.String("event", "dead_letters.replayed"),
 			zap.String("sink", sink), zap.Int64("events", n), zap.String("by", q.visitor.name))

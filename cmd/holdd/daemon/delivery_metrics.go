@@ -6,7 +6,7 @@ import (
 	"github.com/holdd/holdd/worker/event"
 )
 
-// DeliveryAttempted implements alert.Observer, as do the methods below. The
+// DeliveryAttempted implements alert.DeliveryObserver, as do the methods below. The
 // names of sinks come from the settings.
 func (m *metrics) DeliveryAttempted(sink, kind, result string) {
 	m.deliveries.WithLabelValues(sink, kind, result).Inc()

@@ -61,31 +61,31 @@ func (c *currentNotifier) ReadinessChecked(checks []health.ReadinessCheckResult)
 	c.Load().ReadinessChecked(checks)
 }
 
-// SinkStatuses implements api.Deliveries.
-func (c *currentNotifier) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
-	return c.Load().SinkStatuses(ctx)
+// ListSinkStatuses implements api.DeliveryService.
+func (c *currentNotifier) ListSinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
+	return c.Load().ListSinkStatuses(ctx)
 }
 
-// DeadLetters implements api.Deliveries.
-func (c *currentNotifier) DeadLetters(
+// ListDeadLetters implements api.DeliveryService.
+func (c *currentNotifier) ListDeadLetters(
 	ctx context.Context, sink string, n int,
 ) ([]hold.DeadLetter, int64, error) {
-	return c.Load().DeadLetters(ctx, sink, n)
+	return c.Load().ListDeadLetters(ctx, sink, n)
 }
 
-// ReplayDeadLetters implements api.Deliveries.
-func (c *currentNotifier) ReplayDeadLetters(
+// RequeueDeadLetters implements api.DeliveryService.
+func (c *currentNotifier) RequeueDeadLetters(
 	ctx context.Context, sink string, ids []string,
 ) (int64, error) {
-	return c.Load().ReplayDeadLetters(ctx, sink, ids)
+	return c.Load().RequeueDeadLetters(ctx, sink, ids)
 }
 
-// HasSink implements api.Deliveries.
+// HasSink implements api.DeliveryService.
 func (c *currentNotifier) HasSink(sink string) bool { return c.Load().HasSink(sink) }
 
-// DeliveredUpTo implements erase.Deliveries.
-func (c *currentNotifier) DeliveredUpTo(ctx context.Context, partition int) (string, error) {
-	return c.Load().DeliveredUpTo(ctx, partition)
+// EarliestSinkCursor implements erase.Deliveries.
+func (c *currentNotifier) EarliestSinkCursor(ctx context.Context, partition int) (string, error) {
+	return c.Load().EarliestSinkCursor(ctx, partition)
 }
 
 // SinkNames implements erase.Deliveries.
