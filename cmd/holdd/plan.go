@@ -28,12 +28,12 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.Flags().StringVar(&next, "next", "24h", "the time ahead: 24h, 7d")
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		span, err := api.ParseLookahead(next)
 		if err != nil {
 			return usageErrorf("", "invalid --next: %w", err)
 		}
-		p, err := client.Plan(ctx, span)
+		p, err := client.GetPlan(ctx, span)
 		if err != nil {
 			return err
 		}

@@ -111,8 +111,8 @@ func formatDuration(d time.Duration) string {
 	return fmt.Sprintf("%d min", max(minutes, 1))
 }
 
-// sanitizeTextForChat makes text of a request safe for a chat: one line of at most n
-// characters, without mentions, links or markup.
+// sanitizeTextForChat makes text of a request safe for a chat: one line of at
+// most n characters, without mentions, links or markup.
 func sanitizeTextForChat(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

@@ -45,10 +45,10 @@ func (b *backlog) clearUnsavedChanges() {
 	b.dead.clearUnsavedChanges()
 }
 
-// oldestPendingEventTime returns when the oldest event that waits happened; rest are
-// the events after the cursor.
+// oldestPendingEventTime returns when the oldest event that waits happened;
+// rest are the events after the cursor.
 func (b *backlog) oldestPendingEventTime(rest []hold.StreamEvent) time.Time {
-	t := b.parked.oldestEventTime()
+	t := b.parked.oldestParkedEventTime()
 	if len(rest) > 0 {
 		t = earlierNonZeroTime(t, parseEventTime(rest[0].Event))
 	}
@@ -92,9 +92,9 @@ func (b *backlog) collectMessageGroups(
 	return groups, nil
 }
 
-// groupBatchByOrderKey groups the events of a batch that are to be sent. Events that the
-// sink does not take are done, and so are events that are parked behind others
-// of their hold.
+// groupBatchByOrderKey groups the events of a batch that are to be sent. Events
+// that the sink does not take are done, and so are events that are parked
+// behind others of their hold.
 func (b *backlog) groupBatchByOrderKey(batch []hold.StreamEvent) (groups []*messageGroup) {
 	byKey := map[string]*messageGroup{}
 	for _, e := range batch {
@@ -236,15 +236,16 @@ func (r *streamReader) currentPosition() streamPosition {
 	return r.pos
 }
 
-// readBatchAfterCursor returns the next batch of events after the cursor. Some may be done.
+// readBatchAfterCursor returns the next batch of events after the cursor. Some
+// may be done.
 func (r *streamReader) readBatchAfterCursor(ctx context.Context) (
 	batch []hold.StreamEvent, trimmed bool, err error,
 ) {
 	return r.store.ReadEvents(ctx, r.partition, r.pos.Cursor, eventBatchSize)
 }
 
-// skipTrimmedEvents moves the position past trimmed events. It returns how many of
-// them the sink missed, -1 for an unknown number.
+// skipTrimmedEvents moves the position past trimmed events. It returns how many
+// of them the sink missed, -1 for an unknown number.
 func (r *streamReader) skipTrimmedEvents(
 	ctx context.Context, failing bool) (lost int64, err error,
 ) {
@@ -282,8 +283,8 @@ func (r *streamReader) markEntryDone(entry string) { r.done[entry] = true }
 
 func (r *streamReader) isEntryDone(entry string) bool { return r.done[entry] }
 
-// advanceCursorPastDone moves the cursor over done events, and returns the rest of
-// the batch.
+// advanceCursorPastDone moves the cursor over done events, and returns the rest
+// of the batch.
 func (r *streamReader) advanceCursorPastDone(batch []hold.StreamEvent) (rest []hold.StreamEvent) {
 	for i, e := range batch {
 		if !r.done[e.ID] {

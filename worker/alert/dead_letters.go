@@ -15,8 +15,8 @@ const (
 	requeuedCheckInterval = 10 * time.Second
 )
 
-// RequeuedDeadLetterStore reads the dead letters that the operator requeued. store.Outbox
-// implements it.
+// RequeuedDeadLetterStore reads the dead letters that the operator requeued.
+// store.Outbox implements it.
 type RequeuedDeadLetterStore interface {
 	ReadRequeuedDeadLetters(ctx context.Context, sink string, partition, n int) (
 		[]hold.StreamEvent, error)
@@ -63,8 +63,8 @@ func (d *unsavedDeadLetters) markRequeuedFinished(
 	d.finished = append(d.finished, entry)
 }
 
-// timeUntilRequeuedCheck returns how long no requeued dead letter has to be read. One
-// that is requeued after this round changes the partition.
+// timeUntilRequeuedCheck returns how long no requeued dead letter has to be
+// read. One that is requeued after this round changes the partition.
 func (d *unsavedDeadLetters) timeUntilRequeuedCheck(now time.Time) time.Duration {
 	if d.checkedAt.Equal(now) {
 		return changes.LongestWait

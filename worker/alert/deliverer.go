@@ -92,7 +92,8 @@ func (d *deliverer) run(ctx context.Context) {
 	}
 }
 
-// recordRoundForReadiness records for readiness whether Redis accepted an operation.
+// recordRoundForReadiness records for readiness whether Redis accepted an
+// operation.
 func (d *deliverer) recordRoundForReadiness(ctx context.Context, operation string, err error) {
 	ctx, run := d.stage.BeginRun(ctx)
 	defer run.End()
@@ -204,7 +205,8 @@ func (d *deliverer) closeGateIfIdle(poll changes.Poll, now time.Time) {
 	}
 }
 
-// readBatchAndReportLost reads the next events, and reports those that were trimmed.
+// readBatchAndReportLost reads the next events, and reports those that were
+// trimmed.
 func (d *deliverer) readBatchAndReportLost(ctx context.Context) ([]hold.StreamEvent, error) {
 	reader := d.backlog.reader
 	batch, trimmed, err := reader.readBatchAfterCursor(ctx)
@@ -222,7 +224,8 @@ func (d *deliverer) readBatchAndReportLost(ctx context.Context) ([]hold.StreamEv
 	return batch, nil
 }
 
-// advanceCursorAndSave moves the cursor, and saves and reports what the round changed.
+// advanceCursorAndSave moves the cursor, and saves and reports what the round
+// changed.
 func (d *deliverer) advanceCursorAndSave(
 	ctx context.Context, batch []hold.StreamEvent,
 ) (time.Duration, error) {
@@ -272,7 +275,8 @@ func (d *deliverer) currentState() deliveryState {
 		DeadLetters: d.backlog.dead.total}
 }
 
-// publishHealthIfChanged publishes that the sink fails or has recovered, if that is new.
+// publishHealthIfChanged publishes that the sink fails or has recovered, if
+// that is new.
 func (d *deliverer) publishHealthIfChanged(ctx context.Context, now time.Time) error {
 	failing, needed := d.health.needsHealthReport(now)
 	if !needed {
@@ -285,8 +289,8 @@ func (d *deliverer) publishHealthIfChanged(ctx context.Context, now time.Time) e
 	return nil
 }
 
-// reportBacklogToObserver hands the backlog to the observer; the zero state if another
-// replica delivers.
+// reportBacklogToObserver hands the backlog to the observer; the zero state if
+// another replica delivers.
 func (d *deliverer) reportBacklogToObserver(s deliveryState) {
 	previous := d.observed
 	d.observed = s

@@ -9,8 +9,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// parkFailedGroupsAndBackOff acts on each group that was not delivered, and then on the
-// sink: if it accepted an event of another hold, the failure is the event's.
+// parkFailedGroupsAndBackOff acts on each group that was not delivered, and
+// then on the sink: if it accepted an event of another hold, the failure is the
+// event's.
 func (d *deliverer) parkFailedGroupsAndBackOff(
 	ctx context.Context, groups []*messageGroup, batch []hold.StreamEvent, delivered bool,
 ) {

@@ -76,7 +76,8 @@ func (r *readinessNotifier) run(ctx context.Context) {
 	}
 }
 
-// findReadinessCheck returns the check with a name. A check that was not made is OK.
+// findReadinessCheck returns the check with a name. A check that was not made
+// is OK.
 func findReadinessCheck(
 	checks []health.ReadinessCheckResult, name string,
 ) health.ReadinessCheckResult {

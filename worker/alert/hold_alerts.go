@@ -226,8 +226,8 @@ func severityByTimeLeftAtLeastWarning(
 	return max(severityByTimeLeft(e), Warning)
 }
 
-// severityOfExpiringHold is lower where holdd acts before the deadline, and higher
-// where it does not.
+// severityOfExpiringHold is lower where holdd acts before the deadline, and
+// higher where it does not.
 func severityOfExpiringHold(e *event.Envelope) Severity {
 	h := &e.Data.Hold
 	switch {

@@ -22,8 +22,8 @@ type Stores struct {
 	Sinks        SinkAdminStore
 }
 
-// DeliveryObserver records deliveries, for metrics. Its methods must be quick and safe
-// for concurrent use. daemon.metrics implements it.
+// DeliveryObserver records deliveries, for metrics. Its methods must be quick
+// and safe for concurrent use. daemon.metrics implements it.
 type DeliveryObserver interface {
 	// DeliveryAttempted is called for each attempt. kind is a [Kind], or event
 	// for a sink that takes events. result is delivered, rejected, failed,

@@ -84,8 +84,9 @@ func (p *parkedHolds) removeDeliveredEvents(key string, n int) {
 	p.markHoldUnsaved(key)
 }
 
-// deferNextAttemptOrExpireEvent sets when a hold is tried again. It returns its first event
-// if that has waited for [deadLetterAfter]; the event is then no longer parked.
+// deferNextAttemptOrExpireEvent sets when a hold is tried again. It returns its
+// first event if that has waited for [deadLetterAfter]; the event is then no
+// longer parked.
 func (p *parkedHolds) deferNextAttemptOrExpireEvent(key string, now time.Time) (expired []byte) {
 	h := p.holds[key]
 	h.Attempts++
@@ -98,9 +99,9 @@ func (p *parkedHolds) deferNextAttemptOrExpireEvent(key string, now time.Time) (
 	return expired
 }
 
-// oldestPendingEventTime returns when the oldest parked event happened, zero if there
-// is none.
-func (p *parkedHolds) oldestEventTime() (t time.Time) {
+// oldestParkedEventTime returns when the oldest parked event happened, zero if
+// there is none.
+func (p *parkedHolds) oldestParkedEventTime() (t time.Time) {
 	for _, h := range p.holds {
 		t = earlierNonZeroTime(t, parseEventTime(h.Events[0]))
 	}

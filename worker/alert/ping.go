@@ -25,8 +25,8 @@ type deadMansSwitchPinger struct {
 	client     *http.Client
 	successURL string
 	failureURL string
-	// enqueueReadinessChecks sends the failed checks, and run receives them. Empty
-	// means ready.
+	// enqueueReadinessChecks sends the failed checks, and run receives them.
+	// Empty means ready.
 	updates       chan string
 	failureLogged bool
 }

@@ -128,8 +128,8 @@ func newGotifySender(u *url.URL, c *http.Client) (sendFunc, error) {
 		}), nil
 }
 
-// formatIncidentKey is the key of the incident that an alert opens in a pager, and
-// its resolution closes.
+// formatIncidentKey is the key of the incident that an alert opens in a pager,
+// and its resolution closes.
 func (n *notification) formatIncidentKey() string {
 	if n.kind != "" && n.holdID == "" {
 		return "holdd-" + string(n.kind)

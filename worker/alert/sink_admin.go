@@ -111,8 +111,8 @@ func (d *SinkAdmin) SinkNames() []string {
 // lastEntry is after every entry of a stream.
 const lastEntry = "18446744073709551615-18446744073709551615"
 
-// EarliestSinkCursor returns the entry of a partition's stream that every sink has
-// passed: the earliest cursor. A sink that has not begun begins after all
+// EarliestSinkCursor returns the entry of a partition's stream that every sink
+// has passed: the earliest cursor. A sink that has not begun begins after all
 // entries.
 func (d *SinkAdmin) EarliestSinkCursor(ctx context.Context, partition int) (string, error) {
 	earliest := lastEntry
@@ -135,7 +135,8 @@ func (d *SinkAdmin) EarliestSinkCursor(ctx context.Context, partition int) (stri
 	return earliest, nil
 }
 
-// compareStreamEntryIDs compares the ids of two entries of a stream by their numbers.
+// compareStreamEntryIDs compares the ids of two entries of a stream by their
+// numbers.
 func compareStreamEntryIDs(a, b string) int {
 	parse := func(id string) (millis, sequence uint64) {
 		first, second, _ := strings.Cut(id, "-")

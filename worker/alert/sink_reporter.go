@@ -63,8 +63,8 @@ func (r *sinkEventPublisher) publishOncePerSubject(
 	}
 }
 
-// publishFailingOrRecovered publishes that the sink fails or has recovered. Each partition
-// reports for itself, and the episode is published once.
+// publishFailingOrRecovered publishes that the sink fails or has recovered.
+// Each partition reports for itself, and the episode is published once.
 func (r *sinkEventPublisher) publishFailingOrRecovered(
 	ctx context.Context, failing bool, reason string, now time.Time,
 ) error {

@@ -126,8 +126,8 @@ func (h *deliveryHandler) listSinks(ctx context.Context, _ *emptyInput) (*listSi
 		Livemode: h.livemode}}
 	for _, s := range list {
 		out.Body.Sinks = append(out.Body.Sinks, SinkStatus{
-			Sink: s.Sink, FailingSince: optionalTime(s.Failing), Reason: s.Reason,
-			Disabled: s.Disabled, OldestAt: optionalTime(s.Oldest), ParkedHolds: s.Parked,
+			Sink: s.Sink, FailingSince: nilIfZeroTime(s.Failing), Reason: s.Reason,
+			Disabled: s.Disabled, OldestAt: nilIfZeroTime(s.Oldest), ParkedHolds: s.Parked,
 			DeadLetters: s.DeadLetters, EventsLost: s.EventsLost})
 	}
 	return out, nil

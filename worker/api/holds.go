@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// Reader finds and lists holds. query.HoldReader implements it.
-type Reader interface {
+// HoldReader finds and lists holds. query.HoldReader implements it.
+type HoldReader interface {
 	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
 }
@@ -58,7 +58,7 @@ type listHoldsOutput struct {
 // holdReadHandler shows and lists holds.
 type holdReadHandler struct {
 	responseBuilder
-	reader Reader
+	reader HoldReader
 }
 
 func (h *holdReadHandler) register(doc huma.API) {

@@ -20,15 +20,15 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// Reader finds, lists and totals holds. query.HoldReader implements it.
-type Reader interface {
+// HoldReader finds, lists and totals holds. query.HoldReader implements it.
+type HoldReader interface {
 	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
 	Totals(ctx context.Context, q query.HoldQuery) (query.HoldTotals, error)
 }
 
-// Changer changes holds. intake.Changer implements it.
-type Changer interface {
+// HoldChanger changes holds. intake.Changer implements it.
+type HoldChanger interface {
 	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
 		hold.Hold, time.Time, error)
 	Capture(ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (
@@ -45,8 +45,8 @@ type Changer interface {
 		by string) (hold.Hold, time.Time, error)
 }
 
-// Scheduler schedules holds. intake.Scheduler implements it.
-type Scheduler interface {
+// HoldScheduler schedules holds. intake.Scheduler implements it.
+type HoldScheduler interface {
 	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult
 }
 
@@ -64,8 +64,8 @@ type Reconciler interface {
 		err error)
 }
 
-// DeliveryService shows and replays deliveries to sinks. alert.Notifier implements
-// it.
+// DeliveryService shows and replays deliveries to sinks. alert.Notifier
+// implements it.
 type DeliveryService interface {
 	ListSinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
 	ListDeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
@@ -87,28 +87,28 @@ type Store interface {
 	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 }
 
-// Stages reports when the stages of this replica last succeeded.
+// StageReporter reports when the stages of this replica last succeeded.
 // health.RedisHealthReporter implements it.
-type Stages interface {
+type StageReporter interface {
 	LastSuccesses() map[string]time.Time
 }
 
 // Options configure a console. The parts of the worker are required.
 type Options struct {
-	Reader     Reader
-	Changer    Changer
-	Scheduler  Scheduler
+	Reader     HoldReader
+	Changer    HoldChanger
+	Scheduler  HoldScheduler
 	Planner    Planner
 	Reconciler Reconciler
 	Deliveries DeliveryService
 	Readiness  ReadinessChecker
 	Store      Store
-	Stages     Stages
+	Stages     StageReporter
 
 	// Doctor runs the checks of "holdd doctor". Nil: the pages do not offer them.
 	Doctor func(ctx context.Context) []DoctorCheck
 
-	Tokens Tokens // nil: no visitor needs a token
+	Tokens TokenAuthenticator // nil: no visitor needs a token
 	// Identity names visitors who then need no token. May be nil.
 	Identity      *TrustedIdentity
 	SessionLength time.Duration  // 0: 12 h
@@ -155,42 +155,42 @@ func New(o Options) (*Console, error) {
 
 // Close ends the streams of live updates, which would otherwise delay the
 // shutdown of the server.
-func (c *Console) Close() { c.live.close() }
+func (c *Console) Close() { c.live.closeStreams() }
 
 func (c *Console) addRoutes() {
 	overview, holds := overviewPages{&c.o}, holdPages{&c.o}
-	unscheduled, deliveries := unscheduledPages{&c.o}, deliveryPages{&c.o}
+	unscheduled, deliveries := notScheduledPages{&c.o}, deliveryPages{&c.o}
 	checks, audit, bulk := healthPages{&c.o}, auditPages{&c.o}, bulkPages{&c.o}
 	for pattern, page := range map[string]pageFunc{
 		"GET /console/{$}":                 overview.todayPage,
 		"GET /console/holds":               holds.holdsPage,
 		"GET /console/holds/{id}":          holds.holdPage,
 		"GET /console/holds/{id}/{act}":    holds.actPage,
-		"POST /console/holds/{id}/{act}":   holds.doAct,
+		"POST /console/holds/{id}/{act}":   holds.applyConfirmedAct,
 		"GET /console/bulk/{act}":          bulk.confirmPage,
-		"POST /console/bulk/{act}":         bulk.doBulk,
+		"POST /console/bulk/{act}":         bulk.applyConfirmedBulkAct,
 		"GET /console/plan":                overview.planPage,
 		"GET /console/not-scheduled":       unscheduled.notScheduledPage,
 		"GET /console/not-scheduled/{id}":  unscheduled.adoptPage,
-		"POST /console/not-scheduled/{id}": unscheduled.doAdopt,
+		"POST /console/not-scheduled/{id}": unscheduled.adoptConfirmedIntent,
 		"POST /console/not-scheduled":      unscheduled.startReconcile,
 		"GET /console/deliveries":          deliveries.deliveriesPage,
 		"GET /console/deliveries/{sink}":   deliveries.replayPage,
-		"POST /console/deliveries/{sink}":  deliveries.doReplay,
+		"POST /console/deliveries/{sink}":  deliveries.requeueConfirmedDeadLetters,
 		"GET /console/health":              checks.healthPage,
 		"GET /console/health/doctor":       checks.doctorStartPage,
 		"POST /console/health/doctor":      checks.doctorResultPage,
 		"GET /console/audit":               audit.auditPage,
 		"GET /console/":                    notFoundPage,
 	} {
-		c.mux.HandleFunc(pattern, c.serveVisitors(page))
+		c.mux.HandleFunc(pattern, c.serveSignedIn(page))
 	}
 	if c.o.Tokens != nil {
-		c.mux.HandleFunc("GET /console/sign-in", c.serve(c.signInPage))
-		c.mux.HandleFunc("POST /console/sign-in", c.serve(c.signInPage))
-		c.mux.HandleFunc("POST /console/sign-out", c.serve(c.signOut))
+		c.mux.HandleFunc("GET /console/sign-in", c.servePage(c.signInPage))
+		c.mux.HandleFunc("POST /console/sign-in", c.servePage(c.signInPage))
+		c.mux.HandleFunc("POST /console/sign-out", c.servePage(c.signOut))
 	}
-	c.mux.HandleFunc("GET /console/live", c.serveLive)
+	c.mux.HandleFunc("GET /console/live", c.streamLiveUpdates)
 	c.mux.HandleFunc("GET /console/static/{file}", serveStatic)
 	c.mux.Handle("GET /console", http.RedirectHandler("/console/", http.StatusSeeOther))
 }
@@ -229,7 +229,7 @@ type view struct {
 	csv      string // a file instead of a page
 }
 
-func errUnavailable(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
+func wrapAsUnavailable(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
 
 func isNotFound(err error) bool { return errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) }
 
@@ -245,12 +245,12 @@ type request struct {
 
 func (q *request) ctx() context.Context { return q.r.Context() }
 
-// serveVisitors serves a page to visitors who are signed in, and changes to
+// serveSignedIn serves a page to visitors who are signed in, and changes to
 // those who may operate.
-func (c *Console) serveVisitors(page pageFunc) http.HandlerFunc {
-	return c.serve(func(q *request) (view, error) {
+func (c *Console) serveSignedIn(page pageFunc) http.HandlerFunc {
+	return c.servePage(func(q *request) (view, error) {
 		var ok bool
-		if q.visitor, ok = c.findVisitor(q.r); !ok {
+		if q.visitor, ok = c.authenticateVisitor(q.r); !ok {
 			if q.r.Method != http.MethodPost {
 				return view{redirect: signInURL(q.r.URL.RequestURI(), "")}, nil
 			}
@@ -264,7 +264,7 @@ func (c *Console) serveVisitors(page pageFunc) http.HandlerFunc {
 	})
 }
 
-func (c *Console) serve(page pageFunc) http.HandlerFunc {
+func (c *Console) servePage(page pageFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &request{w: w, r: r, texts: english, now: time.Now(), zone: c.o.TimeZone}
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
@@ -291,7 +291,7 @@ func (c *Console) serve(page pageFunc) http.HandlerFunc {
 		}
 		var b bytes.Buffer
 		b.WriteString("<!doctype html>")
-		c.layout(q, &v).Write(&b)
+		c.renderLayout(q, &v).Write(&b)
 		_, _ = w.Write(b.Bytes()) // fails only if the visitor has left
 	}
 }
@@ -328,7 +328,7 @@ func (q *request) problemPage(p *hold.Problem) view {
 	}
 	v := q.messagePage(status, q.t(key), p.Detail+".")
 	if id := q.r.PathValue("id"); id != "" && p.Code != hold.HoldNotFound {
-		v.body = group{v.body, el("p", link(holdPath(id), q.t("error.back_to_hold")))}
+		v.body = group{v.body, el("p", link(holdPagePath(id), q.t("error.back_to_hold")))}
 	}
 	return v
 }

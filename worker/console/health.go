@@ -18,7 +18,7 @@ type DoctorCheck struct {
 type healthPages struct{ o *Options }
 
 func (pages *healthPages) healthPage(q *request) (view, error) {
-	body := group{pages.checks(q)}
+	body := group{pages.readinessCheckTable(q)}
 	replicas, err := pages.o.Store.AliveReplicas(q.ctx())
 	if err != nil { // the checks above say that Redis is unavailable
 		body = append(body, el("p", class("note warn"), text(q.t("health.no_redis"))))
@@ -29,7 +29,7 @@ func (pages *healthPages) healthPage(q *request) (view, error) {
 	for _, r := range replicas {
 		el("li", el("code", text(r))).AddTo(list)
 	}
-	rates, err := pages.rates(q)
+	rates, err := pages.rateLimitTable(q)
 	if err != nil {
 		return view{}, err
 	}
@@ -43,7 +43,7 @@ func (pages *healthPages) healthPage(q *request) (view, error) {
 		for _, kind := range slices.Sorted(maps.Keys(run.Counts)) {
 			el("li", text(q.t("number", run.Counts[kind])+" "+string(kind))).AddTo(counts)
 		}
-		last = group{runLine(q, &run), counts,
+		last = group{reconcileRunSentence(q, &run), counts,
 			el("p", link("/console/not-scheduled", q.t("nav.unscheduled")))}
 	}
 	body = append(body, el("h2", text(q.t("health.replicas"))), list,
@@ -90,8 +90,8 @@ func (pages *healthPages) doctorResultPage(q *request) (view, error) {
 		el("p", link("/console/health", q.t("act.back")))}}, nil
 }
 
-// checks lists the readiness checks of this replica.
-func (pages *healthPages) checks(q *request) node {
+// readinessCheckTable lists the readiness checks of this replica.
+func (pages *healthPages) readinessCheckTable(q *request) node {
 	body := el("tbody")
 	for _, check := range pages.o.Readiness.Check(q.ctx()) {
 		state := el("span", class("state captured"), text(q.t("health.ok")))
@@ -108,12 +108,12 @@ func (pages *healthPages) stageTable(q *request) node {
 	successes := pages.o.Stages.LastSuccesses()
 	body := el("tbody")
 	for _, name := range slices.Sorted(maps.Keys(successes)) {
-		row(text(name), q.shownTime(successes[name])).AddTo(body)
+		row(text(name), q.renderTime(successes[name])).AddTo(body)
 	}
 	return el("table", head(q.t("col.job"), q.t("col.succeeded")), body)
 }
 
-func (pages *healthPages) rates(q *request) (node, error) {
+func (pages *healthPages) rateLimitTable(q *request) (node, error) {
 	rates, err := pages.o.Store.LoweredRates(q.ctx())
 	if err != nil {
 		return nil, err

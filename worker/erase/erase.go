@@ -48,8 +48,8 @@ type Committer interface {
 // Deliveries reports the progress of the sinks. alert.Notifier implements it.
 type Deliveries interface {
 	SinkNames() []string
-	// EarliestSinkCursor returns the entry of a partition's stream that every sink
-	// has passed. The highest possible entry means that no sink waits.
+	// EarliestSinkCursor returns the entry of a partition's stream that every
+	// sink has passed. The highest possible entry means that no sink waits.
 	EarliestSinkCursor(ctx context.Context, partition int) (entry string, err error)
 }
 

@@ -67,7 +67,7 @@ const (
 // stopped, or with the error that kept the daemon from starting or running.
 func Run(ctx context.Context, o Options) (err error) {
 	logWarnings(o.Logger, o.Settings.Warnings())
-	tokens, err := readTokens(o.Settings.TokensFile)
+	tokens, err := loadTokensFile(o.Settings.TokensFile)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, st.Close()) }()
 
 	account := &accountChecker{stripe: stripe, store: st, log: o.Logger}
-	accountKnown, err := account.check(ctx)
+	accountKnown, err := account.checkOrRecordAccount(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
-	notifier := newCurrentNotifier(first)
+	notifier := newSwappableNotifier(first)
 	w, err := wiring.NewWorker(st, stripe,
 		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, watcher,
 			st, account.known.Load))
@@ -117,11 +117,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	m.createAlertedSinkSeries(first.SinkNames())
-	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
+	m.initDeliveryCounters(first.SinkNames())
+	m.registerConstMetrics(o.Version, stripe.Livemode(),
+		stripeRateLimits(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
 	m.registerCollectors(w, st, redis)
-	servers, err := openServers(&o, handler)
+	servers, err := listenOnAddresses(&o, handler)
 	if err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	p := startParts(ctx, w, notifier, servers)
 	if !accountKnown {
-		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
+		go func() { p.accountDone <- account.retryCheckUntilAnswered(ctx) }()
 	}
 	if o.Reload != nil {
 		reloader := &settingsReloader{o: &o, current: o.Settings, tokens: tokens, handler: handler,
@@ -139,8 +140,8 @@ func Run(ctx context.Context, o Options) (err error) {
 			notifier: notifier, newNotifier: newNotifier, metrics: m}
 		go reloader.run(ctx)
 	}
-	reportStarted(&o, servers, stripe.Livemode())
-	return p.stop(ctx, o.Logger, p.wait(ctx, o.Logger))
+	logStarted(&o, servers, stripe.Livemode())
+	return p.stopParts(ctx, o.Logger, p.waitUntilEnd(ctx, o.Logger))
 }
 
 func logWarnings(log *zap.Logger, warnings []string) {
@@ -149,8 +150,8 @@ func logWarnings(log *zap.Logger, warnings []string) {
 	}
 }
 
-// readTokens reads the tokens file. It returns nil for an empty path.
-func readTokens(path string) (t *api.Tokens, err error) {
+// loadTokensFile reads the tokens file. It returns nil for an empty path.
+func loadTokensFile(path string) (t *api.Tokens, err error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -211,7 +212,7 @@ type daemonProcess struct {
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
 func startParts(
-	ctx context.Context, w *worker.Worker, notifier *currentNotifier, servers []*apiServer,
+	ctx context.Context, w *worker.Worker, notifier *swappableNotifier, servers []*apiServer,
 ) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	p := &daemonProcess{servers: servers, stopWorker: stopWorker, workerDone: make(chan error, 1),
@@ -225,8 +226,9 @@ func startParts(
 	return p
 }
 
-// wait returns when ctx has ended, or with the error of a part that failed.
-func (p *daemonProcess) wait(ctx context.Context, log *zap.Logger) error {
+// waitUntilEnd returns when ctx has ended, or with the error of a part that
+// failed.
+func (p *daemonProcess) waitUntilEnd(ctx context.Context, log *zap.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -245,9 +247,9 @@ func (p *daemonProcess) wait(ctx context.Context, log *zap.Logger) error {
 	}
 }
 
-// stop stops the server first, so that the API accepts no request that the
+// stopParts stops the server first, so that the API accepts no request that the
 // worker would not see. cause is the error that ends the daemon, if any.
-func (p *daemonProcess) stop(ctx context.Context, log *zap.Logger, cause error) error {
+func (p *daemonProcess) stopParts(ctx context.Context, log *zap.Logger, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiShutdownTimeout)
 	defer cancel()
 	for _, s := range p.servers {
