@@ -201,7 +201,7 @@ func explainAuditError(err error, resumeHint string) error {
 func parseSince(text string, now time.Time) (time.Time, error) {
 	at, err := time.ParseInLocation(time.DateOnly, text, time.Local)
 	if err != nil {
-		d, ok := parseDaysOrWeeks(text)
+		d, ok := parseLongDuration(text)
 		if !ok {
 			return at, usageErrorf("", "invalid --since %.40q: want a span such as 24h, 90d, 52w or "+
 				"1y, or a date such as 2026-01-01", text)
@@ -215,8 +215,8 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	return at, nil
 }
 
-// parseDaysOrWeeks parses a number of hours, days, weeks or years.
-func parseDaysOrWeeks(text string) (time.Duration, bool) {
+// parseLongDuration parses a number of hours, days, weeks or years.
+func parseLongDuration(text string) (time.Duration, bool) {
 	var n int
 	var unit string
 	if _, err := fmt.Sscanf(text, "%d%1s", &n, &unit); err != nil ||

@@ -20,7 +20,9 @@ func captureHoldPart(
 	final := false
 	req.Final, req.RequestKey = &final, rand.Text()
 	return c.runChange(ctx, client, name, holdChange{
-		question: func(v *hold.View) ([]labeledValue, string) { return partQuestion(v, req.Amount) },
+		question: func(v *hold.View) ([]labeledValue, string) {
+			return capturePartQuestion(v, req.Amount)
+		},
 		request: func(id string, _ bool) (hold.View, error) {
 			return client.Capture(ctx, id, req, c.revision)
 		},
@@ -55,8 +57,8 @@ func (c *changeFlags) waitForPartCapture(
 		"holdd has accepted the request, and its outcome is unknown: %w", err)}
 }
 
-// partQuestion asks whether to capture a part of a hold now.
-func partQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
+// capturePartQuestion asks whether to capture a part of a hold now.
+func capturePartQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
 	var details []labeledValue
 	if v.Amount > amount {
 		details = []labeledValue{{"stays held", hold.FormatAmount(v.Amount-amount, v.Currency)}}

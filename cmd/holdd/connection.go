@@ -155,9 +155,9 @@ func resolveTimeFlag(s string, now time.Time) (string, error) {
 	return s, nil
 }
 
-// isDueNow reports whether money moves at once at the time s. It returns false
-// for an invalid time, which the API rejects.
-func isDueNow(s, zone string, now time.Time) bool {
+// isTimeDueNow reports whether money moves at once at the time s. It returns
+// false for an invalid time, which the API rejects.
+func isTimeDueNow(s, zone string, now time.Time) bool {
 	if s == "" {
 		return false
 	}

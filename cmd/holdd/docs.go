@@ -22,7 +22,7 @@ func newDocsCommand(out *console) *cobra.Command {
 directory in the layout of /usr/local/share.`,
 		Example: "  holdd docs /usr/local/share",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			files, err := docFiles(cmd.Root())
+			files, err := renderDocFiles(cmd.Root())
 			if err != nil {
 				return err
 			}
@@ -46,8 +46,8 @@ func writeDocFile(path, text string) error {
 	return os.WriteFile(path, []byte(text), fileMode)
 }
 
-// docFiles returns the files by their paths.
-func docFiles(root *cobra.Command) (map[string]string, error) {
+// renderDocFiles returns the files by their paths.
+func renderDocFiles(root *cobra.Command) (map[string]string, error) {
 	files := map[string]string{}
 	var bash, zsh, fish strings.Builder
 	for _, err := range []error{root.GenBashCompletionV2(&bash, true), root.GenZshCompletion(&zsh),
@@ -64,7 +64,7 @@ func docFiles(root *cobra.Command) (map[string]string, error) {
 		if c.Hidden || c.Name() == "help" {
 			return
 		}
-		files["man/man1/"+manPageName(c)+".1"] = manPage(c)
+		files["man/man1/"+manPageName(c)+".1"] = renderManPage(c)
 		for _, child := range c.Commands() {
 			add(child)
 		}
@@ -75,8 +75,8 @@ func docFiles(root *cobra.Command) (map[string]string, error) {
 
 func manPageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
 
-// manPage returns the manual page of a command in man(7).
-func manPage(c *cobra.Command) string {
+// renderManPage returns the manual page of a command in man(7).
+func renderManPage(c *cobra.Command) string {
 	var b strings.Builder
 	name := manPageName(c)
 	fmt.Fprintf(&b, ".TH %s 1 \"\" \"holdd\" \"holdd\"\n", strings.ToUpper(name))

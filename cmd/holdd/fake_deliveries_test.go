@@ -50,7 +50,9 @@ func (s *fakeDeliveries) ListSinkStatuses(context.Context) ([]event.SinkStatus, 
 	}, nil
 }
 
-func (s *fakeDeliveries) ListDeadLetters(_ context.Context, sink string, n int) (list []hold.DeadLetter, total int64, err error) {
+func (s *fakeDeliveries) ListDeadLetters(
+	_ context.Context, sink string, n int,
+) (list []hold.DeadLetter, total int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unavailable {
@@ -71,8 +73,10 @@ func (s *fakeDeliveries) ListDeadLetters(_ context.Context, sink string, n int) 
 	return list, int64(len(s.deadLetterIDs)), nil
 }
 
-// RequeueDeadLetters replays up to a thousand in one call, as the store does.
-func (s *fakeDeliveries) RequeueDeadLetters(_ context.Context, sink string, ids []string) (int64, error) {
+// RequeueDeadLetters requeues up to a thousand in one call, as the store does.
+func (s *fakeDeliveries) RequeueDeadLetters(
+	_ context.Context, sink string, ids []string,
+) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := len(s.deadLetterIDs)

@@ -44,25 +44,25 @@ The command then shows booking and amount and asks for confirmation.`,
 				p.Confirm = confirmed
 				return client.Patch(ctx, id, p, c.revision)
 			}}
-		change.question = confirmQuestionIfDueNow(&t, &p, c.timeZoneName(), now)
+		change.question = newQuestionIfDueNow(&t, &p, c.timeZoneName(), now)
 		return c.runChange(ctx, client, args[0], change)
 	})
 	return cmd
 }
 
-// confirmQuestionIfDueNow returns what to ask about new terms whose time is
+// newQuestionIfDueNow returns what to ask about new terms whose time is
 // now, nil if it is not.
-func confirmQuestionIfDueNow(
+func newQuestionIfDueNow(
 	t *termFlags, p *hold.Patch, zone string, now time.Time,
 ) func(*hold.View) ([]labeledValue, string) {
 	switch stages := p.Captures; {
-	case isDueNow(t.cancelAt, zone, now):
+	case isTimeDueNow(t.cancelAt, zone, now):
 		return cancelQuestion
-	case len(stages) > 0 && isDueNow(stages[0].At, zone, now):
+	case len(stages) > 0 && isTimeDueNow(stages[0].At, zone, now):
 		return func(v *hold.View) ([]labeledValue, string) {
-			return partQuestion(v, stages[0].Amount)
+			return capturePartQuestion(v, stages[0].Amount)
 		}
-	case isDueNow(t.captureAt, zone, now):
+	case isTimeDueNow(t.captureAt, zone, now):
 		return func(v *hold.View) ([]labeledValue, string) {
 			return captureQuestion(v, captureAmountOfPatch(p))
 		}

@@ -202,7 +202,7 @@ func requestDisplayName(req *hold.ScheduleRequest) string {
 }
 
 func isRequestDueNow(req *hold.ScheduleRequest, now time.Time) bool {
-	return isDueNow(req.CaptureAt, req.TimeZone, now) ||
-		isDueNow(req.CancelAt, req.TimeZone, now) ||
-		len(req.Captures) > 0 && isDueNow(req.Captures[0].At, req.TimeZone, now)
+	return isTimeDueNow(req.CaptureAt, req.TimeZone, now) ||
+		isTimeDueNow(req.CancelAt, req.TimeZone, now) ||
+		len(req.Captures) > 0 && isTimeDueNow(req.Captures[0].At, req.TimeZone, now)
 }

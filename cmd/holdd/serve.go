@@ -66,7 +66,7 @@ func runDaemon(
 	memoryCtx, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	go daemon.RunGCTuner(memoryCtx)
-	release, _, _ := buildVersion()
+	release, _, _ := readBuildVersion()
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
 		Reload: reload, ReloadSignal: hangups,
@@ -112,7 +112,7 @@ func newLogger(s *config.Settings, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)
 	if !s.LogReferences {
-		core = referenceRemover{core}
+		core = referenceRemovingCore{core}
 	}
 	return zap.New(core), level
 }

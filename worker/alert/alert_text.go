@@ -9,19 +9,19 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// alertText writes the title and the text of an alert.
-type alertText struct {
+// alertTextBuilder writes the title and the text of an alert.
+type alertTextBuilder struct {
 	options RenderOptions
 	now     time.Time
 	lines   []string
 }
 
-func (w *alertText) addLine(format string, args ...any) {
+func (w *alertTextBuilder) addLine(format string, args ...any) {
 	w.lines = append(w.lines, fmt.Sprintf(format, args...))
 }
 
 // addHoldLines adds the lines that say which hold an alert is about.
-func (w *alertText) addHoldLines(h *hold.View) {
+func (w *alertTextBuilder) addHoldLines(h *hold.View) {
 	w.addLine("Hold: %s", h.ID)
 	w.addAccountLine(h.Account)
 	assumed := ""
@@ -31,14 +31,14 @@ func (w *alertText) addHoldLines(h *hold.View) {
 	w.addLine("Expires: %s%s.", w.formatTimeWithTimeLeft(h.ExpiresAt), assumed)
 }
 
-func (w *alertText) addAccountLine(account string) {
+func (w *alertTextBuilder) addAccountLine(account string) {
 	if account != "" {
 		w.addLine("Account: %s", account)
 	}
 }
 
 // setTitleAndText sets the title and the text of a.
-func (w *alertText) setTitleAndText(a *Alert, summary string) {
+func (w *alertTextBuilder) setTitleAndText(a *Alert, summary string) {
 	label := a.Severity.String()
 	if a.Resolved {
 		label = "resolved"
@@ -67,7 +67,7 @@ func formatHoldNameAndAmount(h *hold.View) string {
 }
 
 // formatTime writes a time in the operator's zone.
-func (w *alertText) formatTime(t time.Time) string {
+func (w *alertTextBuilder) formatTime(t time.Time) string {
 	zone := w.options.Zone
 	if zone == nil {
 		zone = time.UTC
@@ -76,7 +76,7 @@ func (w *alertText) formatTime(t time.Time) string {
 }
 
 // formatTimeLeft writes how far away a time is.
-func (w *alertText) formatTimeLeft(t time.Time) string {
+func (w *alertTextBuilder) formatTimeLeft(t time.Time) string {
 	if d := t.Sub(w.now); d < 0 {
 		return formatDuration(-d) + " ago"
 	} else if d < time.Minute {
@@ -86,7 +86,7 @@ func (w *alertText) formatTimeLeft(t time.Time) string {
 	}
 }
 
-func (w *alertText) formatTimeWithTimeLeft(t time.Time) string {
+func (w *alertTextBuilder) formatTimeWithTimeLeft(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}

@@ -261,7 +261,10 @@ func TestCallbackEndpoint_DisabledByGone(t *testing.T) {
 		})
 	b.appendEvent("evt_1", "pi_1", time.Now())
 	storetest.WaitUntil(t, 10*time.Second, "the sink to be disabled",
-		func() bool { s, err := a.ListSinkStatuses(t.Context()); return err == nil && s[0].Disabled })
+		func() bool {
+			s, err := a.ListSinkStatuses(t.Context())
+			return err == nil && s[0].Disabled
+		})
 	storetest.WaitUntil(t, 10*time.Second, "the alert",
 		func() bool { return chat.received("callback disabled by its receiver: HTTP 410") })
 	r.setRespond(nil)

@@ -112,7 +112,7 @@ func (r *readinessNotifier) updateEpisodeAndSendAlert(
 func (r *readinessNotifier) newEpisodeAlert(
 	e *failedCheckEpisode, kind *systemAlertRule, detail string,
 ) Alert {
-	w := &alertText{options: r.render, now: utcNow()}
+	w := &alertTextBuilder{options: r.render, now: utcNow()}
 	a := kind.newAlertFromRule(w, strings.NewReplacer("{replica}", r.replica,
 		"{since}", w.formatTimeWithTimeLeft(e.since), "{detail}", sanitizeTextForChat(detail, 300)))
 	a.ID, a.At = "evt_"+e.check+"_"+r.replica, e.since

@@ -162,7 +162,7 @@ const (
 )
 
 // newAlertFromHoldEvent returns the alert of an event about a hold.
-func newAlertFromHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
+func newAlertFromHoldEvent(w *alertTextBuilder, e *event.Envelope) (a Alert, ok bool) {
 	i := slices.IndexFunc(holdAlerts, func(r holdAlertRule) bool { return r.matchesEvent(e) })
 	if i < 0 {
 		return a, false
@@ -191,7 +191,7 @@ func (r *holdAlertRule) matchesEvent(e *event.Envelope) bool {
 }
 
 // newHoldPlaceholderReplacer are the placeholders in texts about a hold.
-func (w *alertText) newHoldPlaceholderReplacer(e *event.Envelope) *strings.Replacer {
+func (w *alertTextBuilder) newHoldPlaceholderReplacer(e *event.Envelope) *strings.Replacer {
 	h := &e.Data.Hold
 	return strings.NewReplacer(
 		"{hold}", h.ID,
@@ -286,7 +286,7 @@ func requestedActionTime(h *hold.View) time.Time {
 
 // describeAutomaticAction is what holdd does with a hold unless the operator
 // acts.
-func (w *alertText) describeAutomaticAction(h *hold.View) string {
+func (w *alertTextBuilder) describeAutomaticAction(h *hold.View) string {
 	afterDeadline := h.State == "attention" && h.Cause == hold.CauseAfterDeadline.String()
 	switch {
 	case willActBeforeExpiry(h):

@@ -254,7 +254,7 @@ func eventHasIntent(d *event.EventData) bool       { return d.Intent != nil }
 func eventHasCapacityRisk(d *event.EventData) bool { return d.Capacity != nil }
 
 // newAlertFromSystemEvent returns the alert of a system event.
-func newAlertFromSystemEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
+func newAlertFromSystemEvent(w *alertTextBuilder, e *event.Envelope) (a Alert, ok bool) {
 	r, ok := systemAlerts[e.Type]
 	if !ok || r.needs != nil && !r.needs(&e.Data) {
 		return a, false
@@ -265,7 +265,7 @@ func newAlertFromSystemEvent(w *alertText, e *event.Envelope) (a Alert, ok bool)
 	return r.newAlertFromRule(w, w.newSystemPlaceholderReplacer(&e.Data)), true
 }
 
-func (r *systemAlertRule) newAlertFromRule(w *alertText, fill *strings.Replacer) Alert {
+func (r *systemAlertRule) newAlertFromRule(w *alertTextBuilder, fill *strings.Replacer) Alert {
 	if r.details != "" {
 		w.addLine("%s", fill.Replace(r.details))
 	}
@@ -281,7 +281,7 @@ func (r *systemAlertRule) newAlertFromRule(w *alertText, fill *strings.Replacer)
 }
 
 // newSystemPlaceholderReplacer are the placeholders in texts about the daemon.
-func (w *alertText) newSystemPlaceholderReplacer(d *event.EventData) *strings.Replacer {
+func (w *alertTextBuilder) newSystemPlaceholderReplacer(d *event.EventData) *strings.Replacer {
 	values := []string{
 		"{sink}", sanitizeTextForChat(d.Sink, 40),
 		"{detail}", sanitizeTextForChat(d.Detail, 200),

@@ -71,7 +71,7 @@ type Options struct {
 	// Stage records whether requests that change something fail because of
 	// Redis; may be nil.
 	Stage *health.Stage
-	// GetLogLevel is the level of Logger, which operators may change. Nil: they
+	// LogLevel is the level of Logger, which operators may change. Nil: they
 	// may not.
 	LogLevel *zap.AtomicLevel
 
@@ -243,7 +243,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	// the route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		rejectWithoutReadingBody(w, r, problemFromMux(handler, r).write)
+		rejectWithoutReadingBody(w, r, problemOfUnmatchedRoute(handler, r).write)
 		return
 	}
 	body, p := a.bodies.readBody(unwrapped, r, a.maxBodyBytes(pattern))
@@ -338,26 +338,26 @@ func isExemptFromInFlightLimit(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == "/metrics"
 }
 
-// problemFromMux turns the mux's 404 and 405 into problems.
-func problemFromMux(h http.Handler, r *http.Request) muxProblem {
+// problemOfUnmatchedRoute turns the mux's 404 and 405 into problems.
+func problemOfUnmatchedRoute(h http.Handler, r *http.Request) unmatchedRouteProblem {
 	rec := &statusAndHeaderRecorder{header: http.Header{}}
 	h.ServeHTTP(rec, r)
 	path := truncateText(r.URL.Path, 100)
 	if rec.status == http.StatusMethodNotAllowed {
 		allow := rec.header.Get("Allow")
-		return muxProblem{newProblem(MethodNotAllowed, "",
+		return unmatchedRouteProblem{newProblem(MethodNotAllowed, "",
 			fmt.Sprintf("method %.20s not allowed for %s: use %s", r.Method, path, allow)), allow}
 	}
-	return muxProblem{newProblem(RouteNotFound, "",
+	return unmatchedRouteProblem{newProblem(RouteNotFound, "",
 		fmt.Sprintf("no route %s: see /docs for all routes", path)), ""}
 }
 
-type muxProblem struct {
+type unmatchedRouteProblem struct {
 	*Problem
 	allow string
 }
 
-func (r muxProblem) write(w http.ResponseWriter) {
+func (r unmatchedRouteProblem) write(w http.ResponseWriter) {
 	if r.allow != "" {
 		w.Header().Set("Allow", r.allow)
 	}

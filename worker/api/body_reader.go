@@ -31,7 +31,8 @@ type bodyReader struct {
 	used int64
 }
 
-// requestBody is the body of a request. release gives its memory back.
+// requestBody is the body of a request. releaseReservedBytes gives its memory
+// back.
 type requestBody struct {
 	bytes  []byte
 	memory int64

@@ -75,7 +75,7 @@ func (h *cardholderLinkHandler) register(doc huma.API) {
 func (h *cardholderLinkHandler) createLink(
 	ctx context.Context, in *cardholderLinkInput,
 ) (*cardholderLinkOutput, error) {
-	if err := checkPathID(in.ID); err != nil {
+	if err := validatePathID(in.ID); err != nil {
 		return nil, err
 	}
 	if h.o == nil {

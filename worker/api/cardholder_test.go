@@ -14,7 +14,9 @@ import (
 // fakePage admits one link.
 type fakePage struct{}
 
-func (fakePage) HasValidLink(r *http.Request) bool { return r.URL.Path == api.CardholderPath+"good" }
+func (fakePage) HasValidLink(r *http.Request) bool {
+	return r.URL.Path == api.CardholderPath+"good"
+}
 
 func (p fakePage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusOK

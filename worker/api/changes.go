@@ -124,7 +124,7 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 	status int, change changeFunc,
 ) func(context.Context, *changeHoldInput) (*holdOutput, error) {
 	return func(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
-		if err := checkPathID(in.ID); err != nil {
+		if err := validatePathID(in.ID); err != nil {
 			return nil, err
 		}
 		revision, err := parseIfMatch(in.IfMatch)

@@ -168,8 +168,8 @@ func peerAddress(c net.Conn) string {
 
 type connContextKey struct{}
 
-// withConn is [http.Server.ConnContext].
-func withConn(ctx context.Context, c net.Conn) context.Context {
+// contextWithConn is [http.Server.ConnContext].
+func contextWithConn(ctx context.Context, c net.Conn) context.Context {
 	if limited, ok := c.(*limitedConn); ok {
 		return context.WithValue(ctx, connContextKey{}, limited)
 	}

@@ -86,7 +86,7 @@ func (h *holdReadHandler) get(ctx context.Context, in *getHoldInput) (*holdOutpu
 			return nil, h.logAndConvertError(ctx, err)
 		}
 	}
-	if err := checkPathID(id); err != nil {
+	if err := validatePathID(id); err != nil {
 		return nil, err
 	}
 	found, now, err := h.reader.Get(ctx, id)
@@ -164,7 +164,7 @@ func (h *holdReadHandler) list(ctx context.Context, in *listHoldsInput) (*listHo
 	return out, nil
 }
 
-func checkPathID(id string) error {
+func validatePathID(id string) error {
 	var p *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &p) {
 		q := problemFromHoldProblem(p)

@@ -117,7 +117,7 @@ func changeDocs() map[string]operationDoc {
 		"acknowledgeHold": {response: h,
 			problems: appendProblemCodes([][]hold.ProblemCode{changeProblems},
 				hold.NothingToAcknowledge)},
-		"erasePersonalData": {response: exampleErased(),
+		"erasePersonalData": {response: exampleErasedHold(),
 			problems: []hold.ProblemCode{hold.InvalidID, hold.HoldNotFound, hold.NotSettled,
 				hold.EventsUndelivered}},
 		"repairHold": {body: RepairRequest{}, response: exampleRepair(&h),
@@ -127,7 +127,7 @@ func changeDocs() map[string]operationDoc {
 	}
 }
 
-func exampleErased() hold.View {
+func exampleErasedHold() hold.View {
 	h := exampleHold()
 	h.State, h.CapturedAmount, h.Next, h.NextAt = "captured", h.Amount, "", nil
 	settled := *h.CaptureAt

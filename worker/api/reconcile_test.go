@@ -42,7 +42,8 @@ func TestReconcile_StartAndShow(t *testing.T) {
 	r := &fakeReconciler{}
 	s, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Reconciler: r, Livemode: true})
 	c := newTestClient(t, s.URL, "").WithClientName("cli")
-	if _, err := c.GetReconciliation(t.Context(), ""); !errors.Is(err, &api.Problem{Code: api.ReconcileRunNotFound}) {
+	if _, err := c.GetReconciliation(t.Context(), ""); !errors.Is(err,
+		&api.Problem{Code: api.ReconcileRunNotFound}) {
 		t.Errorf("%v", err)
 	}
 	run, started, err := c.StartReconcile(t.Context(), true, []string{"acct_12345678"})
@@ -52,7 +53,8 @@ func TestReconcile_StartAndShow(t *testing.T) {
 	if len(r.accounts) != 1 {
 		t.Errorf("%v", r.accounts)
 	}
-	if again, started, err := c.StartReconcile(t.Context(), false, nil); err != nil || started || again.ID != run.ID {
+	again, started, err := c.StartReconcile(t.Context(), false, nil)
+	if err != nil || started || again.ID != run.ID {
 		t.Errorf("%v %v %+v", err, started, again)
 	}
 	r.lastRun.State, r.lastRun.FinishedAt = reconcile.RunFinished, time.Now()

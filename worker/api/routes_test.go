@@ -294,7 +294,8 @@ func TestListAndPlan(t *testing.T) {
 	if err != nil || m.lastPlanAhead != 24*time.Hour || len(p.Hours) != 7 || len(p.AtRisk) != 7 || !p.AtRisk[0].Hold.Livemode || p.Hours[0].Capture[0].Amount != 12500 || p.Hours[0].Cancel == nil {
 		t.Fatalf("%+v %v", p, err)
 	}
-	if _, err := c.GetPlan(t.Context(), 36*time.Hour); err != nil || m.lastPlanAhead != 36*time.Hour {
+	_, err = c.GetPlan(t.Context(), 36*time.Hour)
+	if err != nil || m.lastPlanAhead != 36*time.Hour {
 		t.Errorf("%v %v", m.lastPlanAhead, err)
 	}
 }

@@ -64,7 +64,7 @@ func (h *webhookHandler) serve(
 		return
 	}
 	if r.Method != http.MethodPost {
-		muxProblem{newProblem(MethodNotAllowed, "",
+		unmatchedRouteProblem{newProblem(MethodNotAllowed, "",
 			"method not allowed for "+WebhookPath+": use POST"), http.MethodPost}.write(w)
 		return
 	}

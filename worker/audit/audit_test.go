@@ -326,7 +326,8 @@ func TestPage_IsSelfContained(t *testing.T) {
 
 func TestPage_OfNothing(t *testing.T) {
 	r := audit.ComputeReport(nil, period)
-	if body := string(audit.RenderPage(&r, nil)); !strings.Contains(body, "0 authorizations expired") {
+	if body := string(audit.RenderPage(&r, nil)); !strings.Contains(body,
+		"0 authorizations expired") {
 		t.Error(body)
 	}
 	if b, err := json.Marshal(r); err != nil || bytes.Contains(b, []byte("null")) {

@@ -64,7 +64,8 @@ func waiting(code string) hold.Hold {
 func visit(t *testing.T, d *fakeDesk, method, link, suffix string, header ...string) (
 	*httptest.ResponseRecorder, *cardholder.Page) {
 	t.Helper()
-	page := cardholder.NewPage(cardholder.Options{Links: cardholder.NewLinkSigner(publicURL, secret),
+	page := cardholder.NewPage(cardholder.Options{Links: cardholder.NewLinkSigner(publicURL,
+		secret),
 		Desk: d, Property: "Hotel <Example>"})
 	r := httptest.NewRequest(method, strings.TrimPrefix(link, publicURL)+suffix, nil)
 	for i := 0; i < len(header); i += 2 {

@@ -40,8 +40,9 @@ func findAct(name string) (act, bool) {
 	return act{}, false
 }
 
-// actPage shows the form of an act, or the page that confirms it.
-func (pages *holdPages) actPage(q *request) (view, error) {
+// actFormOrConfirmationPage shows the form of an act, or the page that confirms
+// it.
+func (pages *holdPages) actFormOrConfirmationPage(q *request) (pageView, error) {
 	x, ok := findAct(q.r.PathValue("act"))
 	if !ok {
 		return notFoundPage(q)
@@ -52,15 +53,15 @@ func (pages *holdPages) actPage(q *request) (view, error) {
 	}
 	h, _, err := pages.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	return confirmationPage(q, x, &h, "")
 }
 
 // confirmationPage shows the form of an act until it was sent, and then what the
 // act does. needsConsent is why the act needs a further yes.
-func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (view, error) {
-	v := view{title: q.t("act." + x.name), tab: "holds"}
+func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (pageView, error) {
+	v := pageView{title: q.t("act." + x.name), tab: "holds"}
 	if !x.accepts(h) {
 		v.status = http.StatusConflict
 		v.title = q.t("error.faster.title")
@@ -74,7 +75,7 @@ func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (vie
 	effect, fields, ready, err := x.effect(q, h)
 	var p *hold.Problem
 	if err != nil && !errors.As(err, &p) {
-		return view{}, err
+		return pageView{}, err
 	}
 	card := el("div", class("card"), subject)
 	switch {
@@ -114,7 +115,7 @@ func confirmationForm(
 
 // applyConfirmedAct does what a visitor has confirmed, on the revision that the
 // visitor saw.
-func (pages *holdPages) applyConfirmedAct(q *request) (view, error) {
+func (pages *holdPages) applyConfirmedAct(q *request) (pageView, error) {
 	x, ok := findAct(q.r.PathValue("act"))
 	if !ok {
 		return notFoundPage(q)
@@ -126,9 +127,9 @@ func (pages *holdPages) applyConfirmedAct(q *request) (view, error) {
 	}
 	h, _, err := pages.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
-	done := view{redirect: holdPagePath(h.ID) + "?done=" + x.name}
+	done := pageView{redirect: holdPagePath(h.ID) + "?done=" + x.name}
 	err = x.do(q.ctx(), pages.o.Changer, q, &h, revision)
 	var p *hold.Problem
 	switch {
@@ -145,7 +146,7 @@ func (pages *holdPages) applyConfirmedAct(q *request) (view, error) {
 		v.status = http.StatusUnprocessableEntity
 		return v, err
 	}
-	return view{}, err
+	return pageView{}, err
 }
 
 // repeatWindow is how long after a change the same form counts as its second
@@ -175,8 +176,9 @@ func isRepeatedSubmit(h *hold.Hold, act string, revision uint64, by string, now 
 }
 
 // changedMeanwhilePage says that the hold has changed since the visitor saw it.
-func changedMeanwhilePage(q *request, h *hold.Hold, err error) view {
-	v := view{title: q.t("error.faster.title"), tab: "holds", status: http.StatusPreconditionFailed}
+func changedMeanwhilePage(q *request, h *hold.Hold, err error) pageView {
+	v := pageView{title: q.t("error.faster.title"), tab: "holds",
+		status: http.StatusPreconditionFailed}
 	body := group{el("p", class("note warn"), a("role", "alert"), text(q.t("error.faster.detail")))}
 	if n := len(h.History); n > 0 {
 		last := h.History[n-1]

@@ -29,13 +29,13 @@ type auditPages struct{ o *Options }
 
 // auditPage lists who did what to the holds with the newest events. The history
 // of a hold says who; its events say which holds to read.
-func (pages *auditPages) auditPage(q *request) (view, error) {
+func (pages *auditPages) auditPage(q *request) (pageView, error) {
 	entries, err := pages.readAuditEntries(q)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	if q.r.FormValue("format") == "csv" {
-		return view{csv: formatAuditCSV(q, entries)}, nil
+		return pageView{csv: formatAuditCSV(q, entries)}, nil
 	}
 	by, ref := q.r.FormValue("by"), q.r.FormValue("q")
 	form := el("form", class("search"), a("action", "/console/audit"),
@@ -60,7 +60,7 @@ func (pages *auditPages) auditPage(q *request) (view, error) {
 			a("aria-label", q.t("nav.audit")), el("table", head(q.t("col.time"), q.t("col.by"),
 				q.t("col.what"), q.t("col.booking"), q.t("col.note")), rows)))
 	}
-	return view{title: q.t("nav.audit"), tab: "audit", body: body, live: true}, nil
+	return pageView{title: q.t("nav.audit"), tab: "audit", body: body, live: true}, nil
 }
 
 // readAuditEntries returns the entries that match the page's filter, newest

@@ -145,8 +145,8 @@ func (pages *bulkPages) readSelectedHolds(q *request, x bulkAct) (s bulkSelectio
 	return s, nil
 }
 
-// confirmPage names how many holds an act changes, and their sums.
-func (pages *bulkPages) confirmPage(q *request) (view, error) {
+// bulkConfirmationPage names how many holds an act changes, and their sums.
+func (pages *bulkPages) bulkConfirmationPage(q *request) (pageView, error) {
 	x, ok := findBulkAct(q.r.PathValue("act"))
 	if !ok {
 		return notFoundPage(q)
@@ -157,13 +157,13 @@ func (pages *bulkPages) confirmPage(q *request) (view, error) {
 	}
 	s, err := pages.readSelectedHolds(q, x)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	return bulkConfirmationView(q, x, &s), nil
 }
 
-func bulkConfirmationView(q *request, x bulkAct, s *bulkSelection) view {
-	v := view{title: q.t("bulk.title." + x.name), tab: "holds"}
+func bulkConfirmationView(q *request, x bulkAct, s *bulkSelection) pageView {
+	v := pageView{title: q.t("bulk.title." + x.name), tab: "holds"}
 	back := el("p", link(listURLBeforeBulkAct(q.r.Form), q.t("act.back")))
 	problem := ""
 	switch {
@@ -227,14 +227,14 @@ type bulkActResult struct {
 
 // applyConfirmedBulkAct does what a visitor has confirmed, if the holds are
 // still those that the confirmation counted.
-func (pages *bulkPages) applyConfirmedBulkAct(q *request) (view, error) {
+func (pages *bulkPages) applyConfirmedBulkAct(q *request) (pageView, error) {
 	x, ok := findBulkAct(q.r.PathValue("act"))
 	if !ok {
 		return notFoundPage(q)
 	}
 	s, err := pages.readSelectedHolds(q, x)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	if s.tooMany || len(s.holds) == 0 || s.fingerprint() != q.r.PostFormValue("fingerprint") {
 		v := bulkConfirmationView(q, x, &s)
@@ -274,7 +274,7 @@ func (pages *bulkPages) applyBulkActToEachHold(
 }
 
 // bulkResultPage says how many requests were accepted, and lists the others.
-func bulkResultPage(q *request, x bulkAct, outcomes []bulkActResult) view {
+func bulkResultPage(q *request, x bulkAct, outcomes []bulkActResult) pageView {
 	var accepted []hold.Sum
 	failed := 0
 	body := el("tbody")
@@ -298,7 +298,7 @@ func bulkResultPage(q *request, x bulkAct, outcomes []bulkActResult) view {
 			el("table", head(q.t("col.booking"), q.t("col.reason")), body))
 	}
 	out = append(out, el("p", link(listURLBeforeBulkAct(q.r.Form), q.t("bulk.back"))))
-	return view{title: q.t("bulk.title." + x.name), tab: "holds", body: out}
+	return pageView{title: q.t("bulk.title." + x.name), tab: "holds", body: out}
 }
 
 // describeBulkRefusal says why a hold was not changed, or that nobody knows.

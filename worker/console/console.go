@@ -165,29 +165,29 @@ func (c *Console) addRoutes() {
 		"GET /console/{$}":                 overview.todayPage,
 		"GET /console/holds":               holds.holdsPage,
 		"GET /console/holds/{id}":          holds.holdPage,
-		"GET /console/holds/{id}/{act}":    holds.actPage,
+		"GET /console/holds/{id}/{act}":    holds.actFormOrConfirmationPage,
 		"POST /console/holds/{id}/{act}":   holds.applyConfirmedAct,
-		"GET /console/bulk/{act}":          bulk.confirmPage,
+		"GET /console/bulk/{act}":          bulk.bulkConfirmationPage,
 		"POST /console/bulk/{act}":         bulk.applyConfirmedBulkAct,
 		"GET /console/plan":                overview.planPage,
 		"GET /console/not-scheduled":       unscheduled.notScheduledPage,
-		"GET /console/not-scheduled/{id}":  unscheduled.adoptPage,
+		"GET /console/not-scheduled/{id}":  unscheduled.adoptConfirmationPage,
 		"POST /console/not-scheduled/{id}": unscheduled.adoptConfirmedIntent,
 		"POST /console/not-scheduled":      unscheduled.startReconcile,
 		"GET /console/deliveries":          deliveries.deliveriesPage,
-		"GET /console/deliveries/{sink}":   deliveries.replayPage,
+		"GET /console/deliveries/{sink}":   deliveries.replayConfirmationPage,
 		"POST /console/deliveries/{sink}":  deliveries.requeueConfirmedDeadLetters,
 		"GET /console/health":              checks.healthPage,
-		"GET /console/health/doctor":       checks.doctorStartPage,
-		"POST /console/health/doctor":      checks.doctorResultPage,
+		"GET /console/health/doctor":       checks.doctorRunPage,
+		"POST /console/health/doctor":      checks.runDoctorAndShowResults,
 		"GET /console/audit":               audit.auditPage,
 		"GET /console/":                    notFoundPage,
 	} {
 		c.mux.HandleFunc(pattern, c.serveSignedIn(page))
 	}
 	if c.o.Tokens != nil {
-		c.mux.HandleFunc("GET /console/sign-in", c.servePage(c.signInPage))
-		c.mux.HandleFunc("POST /console/sign-in", c.servePage(c.signInPage))
+		c.mux.HandleFunc("GET /console/sign-in", c.servePage(c.signInOrShowForm))
+		c.mux.HandleFunc("POST /console/sign-in", c.servePage(c.signInOrShowForm))
 		c.mux.HandleFunc("POST /console/sign-out", c.servePage(c.signOut))
 	}
 	c.mux.HandleFunc("GET /console/live", c.streamLiveUpdates)
@@ -216,10 +216,10 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (*Console) IsStream(path string) bool { return path == "/console/live" }
 
 // pageFunc reads what a page shows. Its error is shown instead of the page.
-type pageFunc func(q *request) (view, error)
+type pageFunc func(q *request) (pageView, error)
 
-// view is a page, or where to go instead.
-type view struct {
+// pageView is a page, or where to go instead.
+type pageView struct {
 	title    string
 	tab      string // of the navigation that is current
 	status   int    // 0: 200
@@ -248,13 +248,13 @@ func (q *request) ctx() context.Context { return q.r.Context() }
 // serveSignedIn serves a page to visitors who are signed in, and changes to
 // those who may operate.
 func (c *Console) serveSignedIn(page pageFunc) http.HandlerFunc {
-	return c.servePage(func(q *request) (view, error) {
+	return c.servePage(func(q *request) (pageView, error) {
 		var ok bool
 		if q.visitor, ok = c.authenticateVisitor(q.r); !ok {
 			if q.r.Method != http.MethodPost {
-				return view{redirect: signInURL(q.r.URL.RequestURI(), "")}, nil
+				return pageView{redirect: signInURL(q.r.URL.RequestURI(), "")}, nil
 			}
-			return view{redirect: signInURL(q.r.URL.Path, "expired")}, nil
+			return pageView{redirect: signInURL(q.r.URL.Path, "expired")}, nil
 		}
 		if q.r.Method == http.MethodPost && !q.visitor.mayOperate {
 			return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
@@ -268,7 +268,7 @@ func (c *Console) servePage(page pageFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &request{w: w, r: r, texts: english, now: time.Now(), zone: c.o.TimeZone}
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-		v, err := view{}, r.ParseForm()
+		v, err := pageView{}, r.ParseForm()
 		if err != nil {
 			v = q.messagePage(http.StatusBadRequest, q.t("error.form.title"),
 				q.t("error.form.detail"))
@@ -298,7 +298,7 @@ func (c *Console) servePage(page pageFunc) http.HandlerFunc {
 
 // errorPage turns an error into a page. The text of an unexpected error is
 // logged, not shown.
-func (c *Console) errorPage(q *request, err error) view {
+func (c *Console) errorPage(q *request, err error) pageView {
 	var p *hold.Problem
 	switch {
 	case errors.As(err, &p):
@@ -314,7 +314,7 @@ func (c *Console) errorPage(q *request, err error) view {
 }
 
 // problemPage says why a request was refused, and that nothing was changed.
-func (q *request) problemPage(p *hold.Problem) view {
+func (q *request) problemPage(p *hold.Problem) pageView {
 	status, key := http.StatusConflict, "error.refused.title"
 	switch {
 	case p.Code == hold.HoldNotFound:
@@ -333,12 +333,12 @@ func (q *request) problemPage(p *hold.Problem) view {
 	return v
 }
 
-func notFoundPage(q *request) (view, error) {
+func notFoundPage(q *request) (pageView, error) {
 	return q.messagePage(http.StatusNotFound, q.t("error.not_found.title"),
 		q.t("error.not_found.detail")), nil
 }
 
-func (q *request) messagePage(status int, title, detail string) view {
-	return view{title: title, status: status,
+func (q *request) messagePage(status int, title, detail string) pageView {
+	return pageView{title: title, status: status,
 		body: el("p", class("note warn"), a("role", "alert"), isolate(detail))}
 }

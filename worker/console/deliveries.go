@@ -16,10 +16,10 @@ const deadLettersShown = 50
 // deliveryPages show the sinks of events, and replay their dead letters.
 type deliveryPages struct{ o *Options }
 
-func (pages *deliveryPages) deliveriesPage(q *request) (view, error) {
+func (pages *deliveryPages) deliveriesPage(q *request) (pageView, error) {
 	sinks, err := pages.o.Deliveries.ListSinkStatuses(q.ctx())
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{el("p", text(q.t("deliveries.intro")))}
 	if len(sinks) == 0 {
@@ -28,11 +28,11 @@ func (pages *deliveryPages) deliveriesPage(q *request) (view, error) {
 	for i := range sinks {
 		section, err := pages.sinkSection(q, &sinks[i])
 		if err != nil {
-			return view{}, err
+			return pageView{}, err
 		}
 		body = append(body, section)
 	}
-	return view{title: q.t("nav.deliveries"), tab: "deliveries", body: body, live: true}, nil
+	return pageView{title: q.t("nav.deliveries"), tab: "deliveries", body: body, live: true}, nil
 }
 
 func (pages *deliveryPages) sinkSection(q *request, s *event.SinkStatus) (node, error) {
@@ -99,8 +99,9 @@ func sinkDetailsText(q *request, s *event.SinkStatus) node {
 	return dl
 }
 
-// replayPage confirms that the dead letters of a sink are delivered again.
-func (pages *deliveryPages) replayPage(q *request) (view, error) {
+// replayConfirmationPage confirms that the dead letters of a sink are delivered
+// again.
+func (pages *deliveryPages) replayConfirmationPage(q *request) (pageView, error) {
 	sink := q.r.PathValue("sink")
 	if !pages.o.Deliveries.HasSink(sink) {
 		return notFoundPage(q)
@@ -110,7 +111,7 @@ func (pages *deliveryPages) replayPage(q *request) (view, error) {
 			q.t("error.role.detail", q.visitor.name)), nil
 	}
 	_, total, err := pages.o.Deliveries.ListDeadLetters(q.ctx(), sink, 1)
-	return view{title: q.t("deliveries.replay", total), tab: "deliveries",
+	return pageView{title: q.t("deliveries.replay", total), tab: "deliveries",
 		body: el("form", class("card"), a("method", "post"),
 			a("action", "/console/deliveries/"+url.PathEscape(sink)), a("data-once", ""),
 			el("p", class("effect"), text(q.t("deliveries.effect", total, sink))),
@@ -118,7 +119,7 @@ func (pages *deliveryPages) replayPage(q *request) (view, error) {
 				text(q.t("deliveries.confirm"))), link("/console/deliveries", q.t("act.back"))))}, err
 }
 
-func (pages *deliveryPages) requeueConfirmedDeadLetters(q *request) (view, error) {
+func (pages *deliveryPages) requeueConfirmedDeadLetters(q *request) (pageView, error) {
 	sink := q.r.PathValue("sink")
 	if !pages.o.Deliveries.HasSink(sink) {
 		return notFoundPage(q)
@@ -128,5 +129,5 @@ func (pages *deliveryPages) requeueConfirmedDeadLetters(q *request) (view, error
 		pages.o.Logger.Info("dead letters replayed", zap.String("event", "dead_letters.replayed"),
 			zap.String("sink", sink), zap.Int64("events", n), zap.String("by", q.visitor.name))
 	}
-	return view{redirect: "/console/deliveries?done=replay"}, err
+	return pageView{redirect: "/console/deliveries?done=replay"}, err
 }

@@ -66,8 +66,8 @@ func holdPagePath(id string) string { return "/console/holds/" + url.PathEscape(
 
 func actPagePath(id, act string) string { return holdPagePath(id) + "/" + act }
 
-// dashboardURL returns the page of an intent in Stripe's Dashboard.
-func dashboardURL(livemode bool, intent, account string) string {
+// stripeDashboardURL returns the page of an intent in Stripe's Dashboard.
+func stripeDashboardURL(livemode bool, intent, account string) string {
 	u := "https://dashboard.stripe.com/"
 	if account != "" {
 		u += url.PathEscape(account) + "/"

@@ -8,10 +8,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func (pages *holdPages) holdPage(q *request) (view, error) {
+func (pages *holdPages) holdPage(q *request) (pageView, error) {
 	h, now, err := pages.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{
 		el("p", class("lead"), el("b", q.renderAmount(&h)), text(" "), q.renderState(&h, now),
@@ -22,7 +22,7 @@ func (pages *holdPages) holdPage(q *request) (view, error) {
 		el("section", a("aria-labelledby", "timeline"),
 			el("h2", a("id", "timeline"), text(q.t("hold.timeline"))), timelineTable(q, &h)),
 	}
-	return view{title: holdDisplayName(&h), tab: "holds", body: body, live: true}, nil
+	return pageView{title: holdDisplayName(&h), tab: "holds", body: body, live: true}, nil
 }
 
 // nextStepSentence says what happens next.
@@ -81,7 +81,8 @@ func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []ter
 	copyable := func(s string) node {
 		return el("code", a("data-copy", s), text(s))
 	}
-	dashboard := el("a", a("href", dashboardURL(pages.o.Livemode, h.PaymentIntent, h.Account)),
+	dashboard := el("a", a("href",
+		stripeDashboardURL(pages.o.Livemode, h.PaymentIntent, h.Account)),
 		a("rel", "noreferrer"), text(q.t("hold.dashboard")))
 	f := []termLine{
 		{"reference", isolate(clean(h.Reference))},

@@ -78,18 +78,18 @@ func (l *holdListQuery) urlWithChanges(changes ...string) string {
 // holdPages list holds, show one, and act on it.
 type holdPages struct{ o *Options }
 
-func (pages *holdPages) holdsPage(q *request) (view, error) {
+func (pages *holdPages) holdsPage(q *request) (pageView, error) {
 	l, id := parseHoldListQuery(q.r.Form)
 	if id != "" {
-		return view{redirect: holdPagePath(id)}, nil
+		return pageView{redirect: holdPagePath(id)}, nil
 	}
 	page, err := pages.o.Reader.List(q.ctx(), l.query)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	totals, err := pages.o.Reader.Totals(q.ctx(), l.query)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{holdTabLinks(q, &l), searchForm(q, &l), totalsLine(q, &totals)}
 	if len(page.Holds) > 0 {
@@ -98,7 +98,7 @@ func (pages *holdPages) holdsPage(q *request) (view, error) {
 		body = append(body, el("p", class("empty"), text(q.t("holds.empty."+l.emptyListTextKey()))))
 	}
 	body = append(body, pagerLinks(q, &l, &page))
-	return view{title: q.t("nav.holds"), tab: "holds", body: body, live: true}, nil
+	return pageView{title: q.t("nav.holds"), tab: "holds", body: body, live: true}, nil
 }
 
 // wrapInBulkForm puts the acts on many holds around the table of open ones.

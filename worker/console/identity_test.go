@@ -38,7 +38,8 @@ func TestTrustedIdentity(t *testing.T) {
 			t.Errorf("%s %q: %+v, %t", tt.peer, tt.values, v, ok)
 		}
 	}
-	if _, ok := (*TrustedIdentity)(nil).authenticateVisitor(httptest.NewRequest("GET", "/", nil)); ok {
+	if _, ok := (*TrustedIdentity)(nil).authenticateVisitor(httptest.NewRequest("GET", "/",
+		nil)); ok {
 		t.Error("without the setting a visitor is named")
 	}
 }

@@ -48,7 +48,7 @@ var sections = []struct{ tab, href string }{
 }
 
 // renderLayout writes what surrounds every page.
-func (c *Console) renderLayout(q *request, v *view) node {
+func (c *Console) renderLayout(q *request, v *pageView) node {
 	main := el("main", a("id", "main"), a("tabindex", "-1"))
 	if v.live {
 		main.Attrs = append(main.Attrs, a("data-live", "/console/live"))

@@ -14,7 +14,7 @@ var planSpans = []struct {
 	span time.Duration
 }{{"24h", 24 * time.Hour}, {"7d", 7 * 24 * time.Hour}}
 
-func (pages *overviewPages) planPage(q *request) (view, error) {
+func (pages *overviewPages) planPage(q *request) (pageView, error) {
 	span := planSpans[0]
 	tabs := el("nav", class("tabs"), a("aria-label", q.t("plan.spans")))
 	for _, s := range planSpans {
@@ -31,7 +31,7 @@ func (pages *overviewPages) planPage(q *request) (view, error) {
 	}
 	plan, err := pages.o.Planner.Plan(q.ctx(), span.span)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{tabs}
 	if plan.Truncated {
@@ -48,7 +48,7 @@ func (pages *overviewPages) planPage(q *request) (view, error) {
 	} else {
 		body = append(body, riskTable(q, &plan))
 	}
-	return view{title: q.t("nav.plan"), tab: "plan", body: body, live: true}, nil
+	return pageView{title: q.t("nav.plan"), tab: "plan", body: body, live: true}, nil
 }
 
 // planTable shows what each hour captures and releases. The bars repeat the

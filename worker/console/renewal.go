@@ -16,7 +16,8 @@ func (pages *holdPages) renewalTermLines(q *request, h *hold.Hold, now time.Time
 	}
 	intent := func(id string) node {
 		return group{el("code", a("data-copy", id), text(id)), text(" "),
-			el("a", a("href", dashboardURL(pages.o.Livemode, id, h.Account)), a("rel", "noreferrer"),
+			el("a", a("href", stripeDashboardURL(pages.o.Livemode, id, h.Account)),
+				a("rel", "noreferrer"),
 				text(q.t("hold.dashboard")))}
 	}
 	if r.Until != nil {

@@ -105,10 +105,10 @@ func sanitizeNextURL(next string) string {
 	return u.RequestURI()
 }
 
-func (c *Console) signInPage(q *request) (view, error) {
+func (c *Console) signInOrShowForm(q *request) (pageView, error) {
 	next := sanitizeNextURL(q.r.FormValue("next"))
 	if _, ok := c.authenticateVisitor(q.r); ok {
-		return view{redirect: next}, nil
+		return pageView{redirect: next}, nil
 	}
 	status, reason := http.StatusOK, q.r.FormValue("reason")
 	if q.r.Method == http.MethodPost {
@@ -116,7 +116,7 @@ func (c *Console) signInPage(q *request) (view, error) {
 		if name, _, ok := c.o.Tokens.Authenticate(token); ok {
 			c.setSessionCookie(q.w, q.r, name)
 			c.o.Logger.Info("console: signed in", zap.String("by", name))
-			return view{redirect: signInURL(next, "cookie")}, nil
+			return pageView{redirect: signInURL(next, "cookie")}, nil
 		}
 		if c.o.ReportRefusal != nil {
 			c.o.ReportRefusal(q.r, "token_invalid", "")
@@ -127,19 +127,20 @@ func (c *Console) signInPage(q *request) (view, error) {
 	if key := "signin.reason." + reason; reason != "" && q.has(key) {
 		note = el("p", class("note warn"), a("role", "alert"), text(q.t(key)))
 	}
-	return view{title: q.t("signin.title"), status: status, body: el("form", class("card narrow"),
-		a("method", "post"), a("action", "/console/sign-in"), note, hiddenInput("next", next),
-		el("p", el("label", a("for", "token"), text(q.t("signin.token")))),
-		el("p", el("input", a("id", "token"), a("name", "token"), a("type", "password"),
-			a("autocomplete", "current-password"), a("aria-describedby", "token-help"),
-			flag("required"), flag("autofocus"))),
-		el("p", a("id", "token-help"), class("soft"), text(q.t("signin.help"))),
-		el("p", el("button", class("primary"), text(q.t("signin.submit"))), text(" "),
-			link(next, q.t("signin.again"))))}, nil
+	return pageView{title: q.t("signin.title"), status: status,
+		body: el("form", class("card narrow"),
+			a("method", "post"), a("action", "/console/sign-in"), note, hiddenInput("next", next),
+			el("p", el("label", a("for", "token"), text(q.t("signin.token")))),
+			el("p", el("input", a("id", "token"), a("name", "token"), a("type", "password"),
+				a("autocomplete", "current-password"), a("aria-describedby", "token-help"),
+				flag("required"), flag("autofocus"))),
+			el("p", a("id", "token-help"), class("soft"), text(q.t("signin.help"))),
+			el("p", el("button", class("primary"), text(q.t("signin.submit"))), text(" "),
+				link(next, q.t("signin.again"))))}, nil
 }
 
-func (c *Console) signOut(q *request) (view, error) {
+func (c *Console) signOut(q *request) (pageView, error) {
 	http.SetCookie(q.w, &http.Cookie{Name: sessionCookie, Path: "/console/", MaxAge: -1,
 		HttpOnly: true, Secure: needsSecureCookie(q.r), SameSite: http.SameSiteStrictMode})
-	return view{redirect: signInURL("/console/", "out")}, nil
+	return pageView{redirect: signInURL("/console/", "out")}, nil
 }

@@ -16,19 +16,19 @@ const (
 // overviewPages show what was done and what will be.
 type overviewPages struct{ o *Options }
 
-func (pages *overviewPages) todayPage(q *request) (view, error) {
+func (pages *overviewPages) todayPage(q *request) (pageView, error) {
 	plan, err := pages.o.Planner.Plan(q.ctx(), timeUntilMidnight(q))
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	settled, err := pages.readSettledToday(q)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	attention, err := pages.o.Reader.List(q.ctx(), query.HoldQuery{State: hold.Attention,
 		Limit: attentionShown})
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	var capture, cancel []hold.Sum
 	for _, h := range plan.Hours {
@@ -61,7 +61,7 @@ func (pages *overviewPages) todayPage(q *request) (view, error) {
 		body = append(body, el("h2", text(q.t("today.newest"))),
 			holdTable(q, &l, settled.newest, settled.now))
 	}
-	return view{title: q.now.In(q.zone).Format(q.t("today.title")), tab: "today", body: body,
+	return pageView{title: q.now.In(q.zone).Format(q.t("today.title")), tab: "today", body: body,
 		live: true}, nil
 }
 

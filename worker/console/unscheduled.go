@@ -13,10 +13,10 @@ type notScheduledPages struct{ o *Options }
 
 // notScheduledPage lists the authorizations that the last reconcile run found
 // at Stripe without a hold.
-func (pages *notScheduledPages) notScheduledPage(q *request) (view, error) {
+func (pages *notScheduledPages) notScheduledPage(q *request) (pageView, error) {
 	run, ok, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{el("p", text(q.t("orphan.intro")))}
 	if !ok {
@@ -28,7 +28,7 @@ func (pages *notScheduledPages) notScheduledPage(q *request) (view, error) {
 		body = append(body, el("form", a("method", "post"), a("action", "/console/not-scheduled"),
 			a("data-once", ""), el("button", text(q.t("orphan.run")))))
 	}
-	return view{title: q.t("nav.unscheduled"), tab: "unscheduled", body: body}, nil
+	return pageView{title: q.t("nav.unscheduled"), tab: "unscheduled", body: body}, nil
 }
 
 // reconcileRunSentence says when a run compared what.
@@ -49,7 +49,8 @@ func (pages *notScheduledPages) orphanTable(q *request, r *reconcile.Reconciliat
 		}
 		tr := row(group{isolate(clean(f.Reference)), text(" "), el("small", text(f.PaymentIntent))},
 			text(hold.FormatAmount(f.Amount, f.Currency)), isolate(clean(f.Detail)),
-			el("a", a("href", dashboardURL(pages.o.Livemode, f.PaymentIntent, f.Account)), a("rel", "noreferrer"),
+			el("a", a("href", stripeDashboardURL(pages.o.Livemode, f.PaymentIntent, f.Account)),
+				a("rel", "noreferrer"),
 				text(q.t("hold.dashboard"))))
 		if q.visitor.mayOperate {
 			el("td", orphanActLinks(q, f.PaymentIntent)).AddTo(tr)
@@ -100,11 +101,11 @@ func parseOrphanAct(q *request) string {
 	return orphanActs[0]
 }
 
-// adoptPage confirms that holdd takes an authorization over.
-func (pages *notScheduledPages) adoptPage(q *request) (view, error) {
+// adoptConfirmationPage confirms that holdd takes an authorization over.
+func (pages *notScheduledPages) adoptConfirmationPage(q *request) (pageView, error) {
 	f, ok, err := pages.readOrphanFinding(q)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	if !ok {
 		return notFoundPage(q)
@@ -125,7 +126,7 @@ func (pages *notScheduledPages) adoptPage(q *request) (view, error) {
 	case "cancel":
 		effect, style = q.t("effect.cancel", amount, name), "primary danger"
 	}
-	return view{title: q.t("orphan." + act), tab: "unscheduled", body: el("form", class("card"),
+	return pageView{title: q.t("orphan." + act), tab: "unscheduled", body: el("form", class("card"),
 		a("method", "post"), a("action", "/console/not-scheduled/"+f.PaymentIntent),
 		a("data-once", ""), el("p", class("lead"), el("b", isolate(name)),
 			text(" "+amount+" "), el("small", text(f.PaymentIntent))),
@@ -136,10 +137,10 @@ func (pages *notScheduledPages) adoptPage(q *request) (view, error) {
 
 // adoptConfirmedIntent schedules the hold without a time: it waits for a
 // request. The operator may have made one already.
-func (pages *notScheduledPages) adoptConfirmedIntent(q *request) (view, error) {
+func (pages *notScheduledPages) adoptConfirmedIntent(q *request) (pageView, error) {
 	f, ok, err := pages.readOrphanFinding(q)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	if !ok {
 		return notFoundPage(q)
@@ -149,13 +150,13 @@ func (pages *notScheduledPages) adoptConfirmedIntent(q *request) (view, error) {
 	for _, r := range pages.o.Scheduler.Schedule(q.ctx(), []hold.ScheduleRequest{req},
 		q.visitor.name) {
 		if r.Err != nil {
-			return view{}, r.Err
+			return pageView{}, r.Err
 		}
 		if err := pages.captureOrCancelAdopted(q, &f, r.Hold.Revision); err != nil {
-			return view{}, err
+			return pageView{}, err
 		}
 	}
-	return view{redirect: holdPagePath(f.PaymentIntent) + "?done=" + parseOrphanAct(q)}, nil
+	return pageView{redirect: holdPagePath(f.PaymentIntent) + "?done=" + parseOrphanAct(q)}, nil
 }
 
 // captureOrCancelAdopted requests what the operator has confirmed for the
@@ -173,7 +174,7 @@ func (pages *notScheduledPages) captureOrCancelAdopted(
 	return err
 }
 
-func (pages *notScheduledPages) startReconcile(q *request) (view, error) {
+func (pages *notScheduledPages) startReconcile(q *request) (pageView, error) {
 	_, _, err := pages.o.Reconciler.StartRun(q.ctx(), false, nil, q.visitor.name)
-	return view{redirect: "/console/not-scheduled?done=reconcile"}, err
+	return pageView{redirect: "/console/not-scheduled?done=reconcile"}, err
 }

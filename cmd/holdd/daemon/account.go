@@ -49,8 +49,8 @@ func (c *accountChecker) checkOrRecordAccount(ctx context.Context) (done bool, e
 	return false, nil
 }
 
-// checkAccountOfNewKey is check for a key that is to replace one. Stripe must
-// accept it.
+// checkAccountOfNewKey is [accountChecker.checkOrRecordAccount] for a key that
+// is to replace one. Stripe must accept it.
 func (c *accountChecker) checkAccountOfNewKey(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()

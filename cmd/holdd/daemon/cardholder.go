@@ -32,8 +32,8 @@ func newCardholderLinkFunc(s *config.Settings) func(*hold.Hold) string {
 	}
 }
 
-// cardholderOptions returns nil if the settings have no page for cardholders.
-func cardholderOptions(
+// newCardholderOptions returns nil if the settings have no page for cardholders.
+func newCardholderOptions(
 	o *Options, desk *intake.CardholderDesk, livemode bool,
 ) *api.CardholderOptions {
 	s := o.Settings

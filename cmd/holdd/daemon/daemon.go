@@ -71,7 +71,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	stripe, err := gateway.New(gatewayOptions(&o))
+	stripe, err := gateway.New(newGatewayOptions(&o))
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisHealthReporter(o.Logger)
 	watcher := changes.NewWatcher(st)
 	newNotifier := func(s *config.Settings) (*alert.Notifier, error) {
-		return alert.New(alertOptions(&o, s, st, replica, stripe.Livemode(), m, redis, watcher))
+		return alert.New(newAlertOptions(&o, s, st, replica, stripe.Livemode(), m, redis, watcher))
 	}
 	first, err := newNotifier(o.Settings)
 	if err != nil {
@@ -98,7 +98,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	notifier := newSwappableNotifier(first)
 	w, err := wiring.NewWorker(st, stripe,
-		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, watcher,
+		newWorkerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis,
+			watcher,
 			st, account.known.Load))
 	if err != nil {
 		return err
@@ -113,13 +114,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	handler, err := api.New(
-		apiOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m, secrets, pages))
+		newAPIOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m, secrets, pages))
 	if err != nil {
 		return err
 	}
 	m.initDeliveryCounters(first.SinkNames())
 	m.registerConstMetrics(o.Version, stripe.Livemode(),
-		stripeRateLimits(o.Settings, stripe.Livemode()))
+		newStripeRateLimits(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
 	m.registerCollectors(w, st, redis)
 	servers, err := listenOnAddresses(&o, handler)
@@ -172,7 +173,7 @@ func openStore(ctx context.Context, o *Options, livemode bool) (*store.Store, er
 	redisclient.SetLogger(redisLogger{o.Logger}) // before its first message
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	st, warnings, err := store.Open(ctx, storeOptions(o, livemode))
+	st, warnings, err := store.Open(ctx, newStoreOptions(o, livemode))
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ import (
 
 // The functions of this file copy the settings into the options of each part.
 
-func gatewayOptions(o *Options) gateway.Options {
+func newGatewayOptions(o *Options) gateway.Options {
 	s := o.Settings
 	return gateway.Options{
 		APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), Context: s.StripeContext,
@@ -27,20 +27,20 @@ func gatewayOptions(o *Options) gateway.Options {
 	}
 }
 
-func storeOptions(o *Options, livemode bool) store.Options {
+func newStoreOptions(o *Options, livemode bool) store.Options {
 	s := o.Settings
 	return store.Options{
 		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: livemode,
-		AllowUnsafe: s.AllowUnsafeRedis, Rates: stripeRateLimits(s, livemode),
+		AllowUnsafe: s.AllowUnsafeRedis, Rates: newStripeRateLimits(s, livemode),
 		MaxEventBytes: s.EventsMaxSize,
 		AuditEntries:  s.AuditStream, Dialer: o.DialRedis,
 	}
 }
 
-// stripeRateLimits returns what all replicas together may send. Stripe limits a
-// sandbox to as many requests in total as of one kind, and a live account to
-// four times as many.
-func stripeRateLimits(s *config.Settings, livemode bool) store.RateLimits {
+// newStripeRateLimits returns what all replicas together may send. Stripe
+// limits a sandbox to as many requests in total as of one kind, and a live
+// account to four times as many.
+func newStripeRateLimits(s *config.Settings, livemode bool) store.RateLimits {
 	total := s.Rate
 	if livemode {
 		total = 4 * s.Rate
@@ -48,19 +48,19 @@ func stripeRateLimits(s *config.Settings, livemode bool) store.RateLimits {
 	return store.RateLimits{Write: s.Rate, Read: s.RateRead, Total: total}
 }
 
-func holdDecisionRules(s *config.Settings) hold.DecisionRules {
+func newDecisionRules(s *config.Settings) hold.DecisionRules {
 	return hold.DecisionRules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
 		Mirror: s.MirrorTerms, CancellationReason: s.CancellationReason}
 }
 
-func workerOptions(
+func newWorkerOptions(
 	o *Options, replica string, livemode bool, observer workerObserver,
 	redis *health.RedisHealthReporter, watcher *changes.Watcher, inspector worker.RedisInspector,
 	accountKnown func() bool,
 ) worker.Options {
-	s, rates := o.Settings, stripeRateLimits(o.Settings, livemode)
+	s, rates := o.Settings, newStripeRateLimits(o.Settings, livemode)
 	return worker.Options{
-		Rules: holdDecisionRules(s),
+		Rules: newDecisionRules(s),
 		Schedules: worker.CronSchedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry,
 			Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
 		ReadRate: rates.Read, WriteRate: rates.Write, TotalRate: rates.Total,
@@ -83,7 +83,7 @@ func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 	w.notifier.ReadinessChecked(checks)
 }
 
-func alertOptions(
+func newAlertOptions(
 	o *Options, s *config.Settings, st *store.Store, replica string, livemode bool, m *metrics,
 	redis *health.RedisHealthReporter, watcher *changes.Watcher,
 ) alert.Options {
@@ -106,7 +106,7 @@ func alertOptions(
 	return a
 }
 
-func apiOptions(
+func newAPIOptions(
 	o *Options, w *worker.Worker, notifier *swappableNotifier, requests api.IdempotencyStore,
 	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets, pages *console.Console,
 ) api.Options {
@@ -117,10 +117,10 @@ func apiOptions(
 		Repairer:         w.Repairer,
 		Eraser:           w.Eraser,
 		Requests:         requests,
-		Webhook:          webhookOptions(o.Settings, secrets, w.Webhooks),
+		Webhook:          newWebhookOptions(o.Settings, secrets, w.Webhooks),
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
-		Cardholder: cardholderOptions(o, w.Cardholder, livemode),
-		Rules:      holdDecisionRules(o.Settings),
+		Cardholder: newCardholderOptions(o, w.Cardholder, livemode),
+		Rules:      newDecisionRules(o.Settings),
 		Tokens:     tokens, Metrics: m.newHTTPHandler(), Logger: o.Logger, LogLevel: o.Level,
 		Refusals: o.refusals, Stage: o.apiStage,
 	}
@@ -142,7 +142,7 @@ func newConsole(
 	c := console.Options{
 		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
-		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdDecisionRules(s),
+		Stages: redis, Livemode: livemode, Version: o.Version, Rules: newDecisionRules(s),
 		CardholderLink: newCardholderLinkFunc(s),
 		Logger:         o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.Report,
 	}
@@ -159,9 +159,9 @@ func newConsole(
 	return console.New(c)
 }
 
-// webhookOptions returns nil without signing secrets: holdd then accepts no
+// newWebhookOptions returns nil without signing secrets: holdd then accepts no
 // events of Stripe.
-func webhookOptions(
+func newWebhookOptions(
 	s *config.Settings, current *webhookSecrets, w *intake.WebhookProcessor,
 ) *api.WebhookOptions {
 	if len(s.StripeWebhookSecrets) == 0 {

@@ -202,7 +202,7 @@ func (r *settingsReloader) newNotifierIfChanged(
 // checkAndReplaceStripeKey checks that the new key is of the mode and the
 // account of the holds before any request is sent with it.
 func (r *settingsReloader) checkAndReplaceStripeKey(ctx context.Context, key gateway.APIKey) error {
-	o := gatewayOptions(r.o)
+	o := newGatewayOptions(r.o)
 	o.APIKey = key
 	trial, err := gateway.New(o)
 	if err != nil {

@@ -46,9 +46,9 @@ func listenOnAddresses(o *Options, handler *api.API) ([]*apiServer, error) {
 }
 
 // url returns the URL of the server's address.
-func (s *apiServer) url() string { return listenURL(s.listener.Addr()) }
+func (s *apiServer) url() string { return formatListenURL(s.listener.Addr()) }
 
-func listenURL(addr net.Addr) string {
+func formatListenURL(addr net.Addr) string {
 	if addr.Network() == "unix" {
 		return "unix://" + addr.String()
 	}
