@@ -10,7 +10,7 @@ import (
 // without effect if one of its settings is invalid.
 var combinationRules = []func(*settingsLoader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
-	checkTokensSetting, checkConsoleIdentity, checkListenAddresses, checkCallbackURLAndSecret,
+	checkTokensAreRequired, checkConsoleIdentity, checkListenAddresses, checkCallbackURLAndSecret,
 	checkCardholderPage,
 	warnAboutPasswordFlag, warnAboutThresholds, warnAboutUnencrypted,
 }
@@ -21,8 +21,8 @@ func (l *settingsLoader) checkSettingCombinations() {
 	}
 }
 
-// hasInvalid reports whether one of the settings is invalid.
-func (l *settingsLoader) hasInvalid(keys ...string) bool {
+// hasInvalidValue reports whether one of the settings is invalid.
+func (l *settingsLoader) hasInvalidValue(keys ...string) bool {
 	for _, k := range keys {
 		if l.invalid[k] {
 			return true
@@ -32,7 +32,7 @@ func (l *settingsLoader) hasInvalid(keys ...string) bool {
 }
 
 func requireStripeKey(l *settingsLoader, s *Settings) {
-	if !s.StripeAPIKey.IsSet() && !l.hasInvalid("stripe_api_key", "stripe_api_key_file") {
+	if !s.StripeAPIKey.IsSet() && !l.hasInvalidValue("stripe_api_key", "stripe_api_key_file") {
 		l.addProblem("stripe_api_key",
 			"missing: set STRIPE_API_KEY, or set STRIPE_API_KEY_FILE or "+
 				"stripe_api_key_file to a file with the key")
@@ -42,7 +42,7 @@ func requireStripeKey(l *settingsLoader, s *Settings) {
 func checkStripeContext(l *settingsLoader, s *Settings) {
 	const key = "stripe_context"
 	switch {
-	case l.hasInvalid(key, "stripe_api_key", "stripe_api_key_file"):
+	case l.hasInvalidValue(key, "stripe_api_key", "stripe_api_key_file"):
 	case s.IsOrganizationKey() && s.StripeContext == "":
 		l.addProblem(
 			key, "missing: the Stripe key is an organization's (sk_org_…), which acts for "+
@@ -56,7 +56,7 @@ func checkStripeContext(l *settingsLoader, s *Settings) {
 
 func checkStripeAddress(l *settingsLoader, s *Settings) {
 	const key = "stripe_api_base"
-	if l.hasInvalid(key) {
+	if l.hasInvalidValue(key) {
 		return
 	}
 	base, _ := url.Parse(s.StripeAPIBase) // parsed before
@@ -73,25 +73,25 @@ func checkStripeAddress(l *settingsLoader, s *Settings) {
 }
 
 func checkCallTimeout(l *settingsLoader, s *Settings) {
-	if !l.hasInvalid("call_timeout", "lease") && s.CallTimeout >= s.Lease/2 {
+	if !l.hasInvalidValue("call_timeout", "lease") && s.CallTimeout >= s.Lease/2 {
 		l.addProblem("call_timeout", "%s is not less than half of lease (%s), so a claim could "+
 			"expire during a call: shorten call_timeout or lengthen lease",
 			FormatDuration(s.CallTimeout), FormatDuration(s.Lease))
 	}
-	if !l.hasInvalid("shutdown_grace", "call_timeout") && s.ShutdownGrace < s.CallTimeout {
+	if !l.hasInvalidValue("shutdown_grace", "call_timeout") && s.ShutdownGrace < s.CallTimeout {
 		l.addWarning("shutdown_grace: %s is less than call_timeout (%s): a call in flight may be "+
 			"cut off when holdd stops, and is then settled by a read",
 			FormatDuration(s.ShutdownGrace), FormatDuration(s.CallTimeout))
 	}
 }
 
-func checkTokensSetting(l *settingsLoader, s *Settings) {
+func checkTokensAreRequired(l *settingsLoader, s *Settings) {
 	const key = "tokens_file"
-	if l.hasInvalid(key) {
+	if l.hasInvalidValue(key) {
 		return
 	}
 	if s.TokensFile == "" {
-		if !l.hasInvalid("listen") && !s.ListensOnLoopback() {
+		if !l.hasInvalidValue("listen") && !s.ListensOnLoopback() {
 			l.addProblem("listen", "other machines can reach %s, and tokens_file is not set: set "+
 				"tokens_file, or listen on 127.0.0.1 or unix:///path", s.Listen)
 		}
@@ -113,7 +113,7 @@ func checkTokensSetting(l *settingsLoader, s *Settings) {
 func checkConsoleIdentity(l *settingsLoader, s *Settings) {
 	const header, proxies = "console_identity_header", "console_trusted_proxies"
 	switch {
-	case l.hasInvalid(header, proxies, "tokens_file"):
+	case l.hasInvalidValue(header, proxies, "tokens_file"):
 	case s.ConsoleIdentityHeader == "" && len(s.ConsoleTrustedProxies) > 0:
 		l.addProblem(header, "missing: set it to the header in which the console_trusted_proxies "+
 			"name the visitor")
@@ -130,7 +130,7 @@ func checkConsoleIdentity(l *settingsLoader, s *Settings) {
 // checkListenAddresses rejects an address that is used twice. Port 0 stands for
 // any free port.
 func checkListenAddresses(l *settingsLoader, s *Settings) {
-	if l.hasInvalid("listen", "webhook_listen", "metrics_listen", "cardholder_listen") {
+	if l.hasInvalidValue("listen", "webhook_listen", "metrics_listen", "cardholder_listen") {
 		return
 	}
 	first := map[string]string{s.Listen: "listen"}
@@ -148,14 +148,14 @@ func checkListenAddresses(l *settingsLoader, s *Settings) {
 		first[other.addr] = other.key
 	}
 	if s.WebhookListen != "" && len(s.StripeWebhookSecrets) == 0 &&
-		!l.hasInvalid("stripe_webhook_secrets") {
+		!l.hasInvalidValue("stripe_webhook_secrets") {
 		l.addWarning("webhook_listen: webhooks are disabled until STRIPE_WEBHOOK_SECRETS is set")
 	}
 }
 
 func checkCallbackURLAndSecret(l *settingsLoader, s *Settings) {
 	switch {
-	case l.hasInvalid("callback_url", "callback_secret", "callback_secret_file"):
+	case l.hasInvalidValue("callback_url", "callback_secret", "callback_secret_file"):
 	case s.CallbackURL != "" && !s.CallbackSecret.IsSet():
 		l.addProblem("callback_url",
 			"callback_secret is not set, so the receiver could not verify "+
@@ -169,7 +169,7 @@ func checkCallbackURLAndSecret(l *settingsLoader, s *Settings) {
 // none.
 func checkCardholderPage(l *settingsLoader, s *Settings) {
 	const key = "public_url"
-	if l.hasInvalid(key, "property_name", "cardholder_secret", "cardholder_secret_file") {
+	if l.hasInvalidValue(key, "property_name", "cardholder_secret", "cardholder_secret_file") {
 		return
 	}
 	if s.PublicURL == "" {
@@ -203,7 +203,7 @@ func warnAboutPasswordFlag(l *settingsLoader, s *Settings) {
 }
 
 func warnAboutThresholds(l *settingsLoader, s *Settings) {
-	if l.hasInvalid("alert_thresholds", "expiry_margin") {
+	if l.hasInvalidValue("alert_thresholds", "expiry_margin") {
 		return
 	}
 	for _, d := range s.AlertThresholds {
@@ -219,13 +219,13 @@ func warnAboutThresholds(l *settingsLoader, s *Settings) {
 // warnAboutUnencrypted warns about secrets and events that other machines on
 // the way can read or change.
 func warnAboutUnencrypted(l *settingsLoader, s *Settings) {
-	if !l.hasInvalid("callback_url") {
+	if !l.hasInvalidValue("callback_url") {
 		u, err := url.Parse(s.CallbackURL)
 		if err == nil && u.Scheme == "http" && !isLoopbackHost(u.Hostname()) {
 			l.addWarning("callback_url: events go to %s unencrypted: use https", u.Host)
 		}
 	}
-	if l.hasInvalid("redis_url", "redis_url_file") {
+	if l.hasInvalidValue("redis_url", "redis_url_file") {
 		return
 	}
 	text := s.RedisURL.Reveal()

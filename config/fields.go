@@ -44,11 +44,12 @@ const day = 24 * time.Hour
 // newSettingFields returns the table of all settings, in the order in which
 // they are shown. Its values read and write s.
 func newSettingFields(s *Settings) []*settingField {
-	return slices.Concat(connectionFields(s), cardholderFields(s), workerFields(s), alertFields(s),
-		cronAndLogFields(s))
+	return slices.Concat(connectionSettingFields(s), cardholderSettingFields(s),
+		workerSettingFields(s), alertSettingFields(s),
+		cronAndLogSettingFields(s))
 }
 
-func connectionFields(s *Settings) []*settingField {
+func connectionSettingFields(s *Settings) []*settingField {
 	return []*settingField{
 		{key: "stripe_api_key", env: "STRIPE_API_KEY", secret: true,
 			usage:        "secret or restricted key of the Stripe account",
@@ -105,7 +106,7 @@ func connectionFields(s *Settings) []*settingField {
 	}
 }
 
-func cardholderFields(s *Settings) []*settingField {
+func cardholderSettingFields(s *Settings) []*settingField {
 	return []*settingField{
 		{key: "public_url", usage: "where cardholders reach holdd's page for them, such as " +
 			"https://pay.hotel.example",
@@ -123,13 +124,13 @@ func cardholderFields(s *Settings) []*settingField {
 	}
 }
 
-func workerFields(s *Settings) []*settingField {
+func workerSettingFields(s *Settings) []*settingField {
 	return []*settingField{
 		{key: "partitions", defaultText: "1",
 			usage:        "number of partitions of the holds; fixed once there are holds",
-			settingCodec: numberCodec(&s.Partitions, 1, 1024)},
+			settingCodec: intCodec(&s.Partitions, 1, 1024)},
 		{key: "concurrency", defaultText: "64", usage: "calls to Stripe at a time",
-			settingCodec: numberCodec(&s.Concurrency, 1, 4096)},
+			settingCodec: intCodec(&s.Concurrency, 1, 4096)},
 		{key: "lease", defaultText: "30s",
 			usage:        "how long a claim lasts after its replica dies",
 			settingCodec: durationCodec(&s.Lease, 5*time.Second, 10*time.Minute)},
@@ -138,17 +139,17 @@ func workerFields(s *Settings) []*settingField {
 			settingCodec: durationCodec(&s.CallTimeout, time.Second, 5*time.Minute)},
 		{key: "rate", defaultText: "25",
 			usage:        "captures and cancels a second, per account, of all replicas together",
-			settingCodec: numberCodec(&s.Rate, 1, 100_000)},
+			settingCodec: intCodec(&s.Rate, 1, 100_000)},
 		{key: "rate_read", defaultText: "25",
 			usage:        "reads a second, per account, of all replicas together",
-			settingCodec: numberCodec(&s.RateRead, 1, 100_000)},
+			settingCodec: intCodec(&s.RateRead, 1, 100_000)},
 		{key: "shutdown_grace", defaultText: "20s",
 			usage:        "time limit of calls in flight when holdd stops",
 			settingCodec: durationCodec(&s.ShutdownGrace, time.Second, 10*time.Minute)},
 	}
 }
 
-func alertFields(s *Settings) []*settingField {
+func alertSettingFields(s *Settings) []*settingField {
 	return []*settingField{
 		{key: "expiry_margin", defaultText: "1h",
 			usage:        "how long before its deadline an open hold's on_expiry acts",
@@ -201,11 +202,11 @@ func alertFields(s *Settings) []*settingField {
 			settingCodec: sizeCodec(&s.EventsMaxSize, 1<<20, 64<<30)},
 		{key: "audit_stream", defaultText: "0",
 			usage:        "entries to keep of who changed which hold; 0: none",
-			settingCodec: numberCodec(&s.AuditStream, 0, 100_000_000)},
+			settingCodec: intCodec(&s.AuditStream, 0, 100_000_000)},
 	}
 }
 
-func cronAndLogFields(s *Settings) []*settingField {
+func cronAndLogSettingFields(s *Settings) []*settingField {
 	return []*settingField{
 		{key: "schedule_capture", defaultText: "@every 1s",
 			usage:        "when to act on due holds; deadlines do not depend on it",
@@ -294,7 +295,7 @@ func choiceCodec(to *string, of ...string) settingCodec { return textCodec(to, o
 
 func boolCodec(to *bool) settingCodec { return singleCodec(to, parseBool, strconv.FormatBool) }
 
-func numberCodec(to *int, low, high int) settingCodec {
+func intCodec(to *int, low, high int) settingCodec {
 	return singleCodec(to, intParser(low, high), strconv.Itoa)
 }
 

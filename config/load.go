@@ -82,9 +82,9 @@ func AddFlags(fs *pflag.FlagSet) {
 	}
 }
 
-// FlagEnv returns the environment variable of the setting that has a flag, "" if
-// no setting has it.
-func FlagEnv(flag string) string {
+// EnvNameOfFlag returns the environment variable of the setting that has a
+// flag, "" if no setting has it.
+func EnvNameOfFlag(flag string) string {
 	for _, f := range newSettingFields(&Settings{}) {
 		if f.flagName() == flag && !f.secret {
 			return f.envName()
@@ -160,10 +160,10 @@ func (l *settingsLoader) set(f *settingField, src settingSource, text string) {
 	if f.split != nil {
 		texts = f.split(text)
 	}
-	l.setValueTexts(f, src, texts)
+	l.setFieldTexts(f, src, texts)
 }
 
-func (l *settingsLoader) setValueTexts(f *settingField, src settingSource, texts []string) {
+func (l *settingsLoader) setFieldTexts(f *settingField, src settingSource, texts []string) {
 	l.texts[f.key], l.settings.sources[f.key] = texts, src
 }
 
@@ -218,7 +218,7 @@ func (l *settingsLoader) loadEnvironment(environ []string) {
 	}
 	slices.Sort(unknown)
 	for _, name := range slices.Compact(unknown) {
-		l.addProblemAt(name, "environment", "unknown setting: %s", spellingHint(name, names))
+		l.addProblemAt(name, "environment", "unknown setting: %s", suggestSpelling(name, names))
 	}
 }
 

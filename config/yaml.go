@@ -44,19 +44,19 @@ func (l *settingsLoader) loadYAML(path string, b []byte) error {
 		switch first, twice := lines[key.Value]; {
 		case f == nil:
 			l.addProblemAt(fmt.Sprintf("%.60s", key.Value), src.String(), "unknown setting: %s",
-				spellingHint(key.Value, known))
+				suggestSpelling(key.Value, known))
 		case twice:
 			l.addProblemAt(f.key, src.String(), "set twice: remove this line or line %d", first)
 		default:
 			lines[f.key] = key.Line
-			l.setYAMLNode(f, src, node)
+			l.setFieldFromYAMLNode(f, src, node)
 		}
 	}
 	return nil
 }
 
-// setYAMLNode sets a setting to a scalar or a list.
-func (l *settingsLoader) setYAMLNode(f *settingField, src settingSource, n *yaml.Node) {
+// setFieldFromYAMLNode sets a setting to a scalar or a list.
+func (l *settingsLoader) setFieldFromYAMLNode(f *settingField, src settingSource, n *yaml.Node) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -81,12 +81,12 @@ func (l *settingsLoader) setYAMLNode(f *settingField, src settingSource, n *yaml
 			}
 			texts = append(texts, text)
 		}
-		l.setValueTexts(f, src, texts)
+		l.setFieldTexts(f, src, texts)
 	}
 }
 
-// spellingHint returns a hint with the known name that is nearest to name.
-func spellingHint(name string, known []string) string {
+// suggestSpelling returns a hint with the known name that is nearest to name.
+func suggestSpelling(name string, known []string) string {
 	const all = `"holdd config show" lists all`
 	if len(name) > 60 {
 		return all

@@ -33,7 +33,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 	p := &confirmationPrompt{out: out}
 	p.addYesFlag(cmd)
 	addDryRunFlag(cmd, &dryRun)
-	t.addTo(cmd)
+	t.addFlags(cmd)
 	cmd.Flags().StringVar(&account, "account", "", "connected account (acct_…) of the PaymentIntent")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
@@ -41,7 +41,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 		}
 		return nil
 	}
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		f, err := findIntentWithoutHold(ctx, client, args[0])
 		if err != nil {
 			return err
@@ -50,14 +50,14 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 			return err
 		}
 		req := hold.ScheduleRequest{PaymentIntent: f.PaymentIntent, TimeZone: c.timeZoneName()}
-		currency := cmp.Or(f.Currency, namedCurrency(t.amounts()...))
+		currency := cmp.Or(f.Currency, currencyOfAmountFlags(t.amounts()...))
 		if err := t.setTerms(&req, currency); err != nil {
 			return err
 		}
 		req.Account = cmp.Or(account, f.Account)
 		req.Reference = cmp.Or(req.Reference, f.Reference)
 		if dryRun {
-			return c.printScheduleDryRun(&req, givenTerms(cmd))
+			return c.printScheduleDryRun(&req, listGivenTermFlags(cmd))
 		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
@@ -69,11 +69,11 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 func listIntentsWithoutHold(
 	ctx context.Context, client *api.Client,
 ) (api.Reconciliation, error) {
-	run, err := client.ReconciliationFindings(ctx, "orphan")
+	run, err := client.ListReconciliationFindings(ctx, "orphan")
 	if err != nil {
 		return run, err
 	}
-	recent, err := client.ReconciliationFindings(ctx, "recent")
+	recent, err := client.ListReconciliationFindings(ctx, "recent")
 	if err != nil {
 		return run, err
 	}
@@ -118,8 +118,8 @@ func findIntentWithoutHold(
 			"holdd reconcile compares again"}
 }
 
-// printNotScheduled prints what holds money and is not scheduled.
-func printNotScheduled(ctx context.Context, c *connectionFlags, client *api.Client) error {
+// printUnscheduledIntents prints what holds money and is not scheduled.
+func printUnscheduledIntents(ctx context.Context, c *connectionFlags, client *api.Client) error {
 	run, err := listIntentsWithoutHold(ctx, client)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func printNotScheduled(ctx context.Context, c *connectionFlags, client *api.Clie
 		return err
 	}
 	rows := &listPrinter[api.Finding]{out: c.out, format: c.outputFormat(),
-		columns: notScheduledColumns(times)}
+		columns: unscheduledIntentColumns(times)}
 	if rows.format.isText() {
 		c.out.printLiveModeNotice(run.Livemode)
 	}
@@ -149,7 +149,7 @@ func printNotScheduled(ctx context.Context, c *connectionFlags, client *api.Clie
 	return nil
 }
 
-func notScheduledColumns(times timeFormatter) []column[api.Finding] {
+func unscheduledIntentColumns(times timeFormatter) []column[api.Finding] {
 	booking := everywhere("booking", func(f *api.Finding) string { return f.Reference })
 	booking.narrow = 20
 	return []column[api.Finding]{booking,

@@ -60,8 +60,9 @@ func (a *amountFlag) minorUnits(name, currency string) (int64, error) {
 	return n, nil
 }
 
-// namedCurrency returns the first currency that a flag names, "" if none does.
-func namedCurrency(flags ...*amountFlag) string {
+// currencyOfAmountFlags returns the first currency that a flag names, "" if
+// none does.
+func currencyOfAmountFlags(flags ...*amountFlag) string {
 	for _, a := range flags {
 		if a.currency != "" {
 			return a.currency
@@ -70,10 +71,10 @@ func namedCurrency(flags ...*amountFlag) string {
 	return ""
 }
 
-// currencyOfHold returns the currency of the amounts of some flags: the hold's,
-// or if holdd does not know it, the one that a flag names. It reads the hold only
-// if a flag was given.
-func currencyOfHold(
+// getCurrencyOfHold returns the currency of the amounts of some flags: the
+// hold's, or if holdd does not know it, the one that a flag names. It reads the
+// hold only if a flag was given.
+func getCurrencyOfHold(
 	ctx context.Context, client *api.Client, name string, flags ...*amountFlag,
 ) (string, error) {
 	given := false
@@ -87,5 +88,5 @@ func currencyOfHold(
 	if err != nil {
 		return "", err
 	}
-	return cmp.Or(v.Currency, namedCurrency(flags...)), nil
+	return cmp.Or(v.Currency, currencyOfAmountFlags(flags...)), nil
 }

@@ -106,27 +106,27 @@ func runAudit(ctx context.Context, out *console, env environmentVars, f *auditFl
 	defer g.Close()
 	account, _ := g.ReadAccount(ctx) // "" if the key may not
 	file := &auditCheckpoint{path: f.checkpoint, Since: since, Account: account,
-		Livemode: s.Livemode(), Progress: auditread.Progress{Account: f.account, Until: now,
+		Livemode: s.Livemode(), Progress: auditread.ReadProgress{Account: f.account, Until: now,
 			From: since.Add(-audit.LongestAuthorization)}}
-	if err := file.open(f.resume); err != nil {
+	if err := file.createOrResume(f.resume); err != nil {
 		return err
 	}
-	if err := readPayments(ctx, out, g, file, f); err != nil {
+	if err := readPaymentsWithProgress(ctx, out, g, file, f); err != nil {
 		return err
 	}
 	p := &file.Progress
 	audit.SetCaptureTimes(p.Payments, p.Captures)
-	r := audit.Compute(p.Payments, audit.Options{Account: auditedAccount(file),
+	r := audit.ComputeReport(p.Payments, audit.Options{Account: formatAuditedAccount(file),
 		Livemode: file.Livemode, From: file.Since, Until: p.Until, ReadFrom: p.From,
 		IntentsRead: p.IntentsRead, Location: times.location})
-	if err := writeAudit(out, &r, times, f); err != nil {
+	if err := outputAuditReport(out, &r, times, f); err != nil {
 		return err
 	}
 	return file.remove()
 }
 
-// auditedAccount returns the account of a report.
-func auditedAccount(c *auditCheckpoint) string {
+// formatAuditedAccount returns the account of a report.
+func formatAuditedAccount(c *auditCheckpoint) string {
 	if c.Progress.Account != "" {
 		return c.Progress.Account
 	}
@@ -144,22 +144,23 @@ func newReadOnlyGateway(s *config.Settings) (*gateway.Gateway, error) {
 // seconds.
 const auditCallTimeout = 60 * time.Second
 
-// readPayments reads on and keeps the progress in the checkpoint file.
-func readPayments(
+// readPaymentsWithProgress reads on and keeps the progress in the checkpoint
+// file.
+func readPaymentsWithProgress(
 	ctx context.Context, out *console, g *gateway.Gateway, file *auditCheckpoint, f *auditFlags,
 ) error {
-	caller := gateway.NewCaller(g, auditread.NewPacer(f.rate), gateway.CallerOptions{
+	caller := gateway.NewCaller(g, auditread.NewRequestPacer(f.rate), gateway.CallerOptions{
 		Timeout: auditCallTimeout, Logger: zap.NewNop()})
 	bar := out.newProgressBar("reading PaymentIntents", 100)
 	shown := int64(0)
 	advance := func() {
-		if percent := int64(100 * file.Progress.Share()); percent > shown {
+		if percent := int64(100 * file.Progress.ShareDone()); percent > shown {
 			bar.add(percent - shown)
 			shown = percent
 		}
 	}
 	advance()
-	err := auditread.Read(ctx, caller, &file.Progress, func() {
+	err := auditread.ReadPayments(ctx, caller, &file.Progress, func() {
 		advance()
 		file.saveIfDue(time.Now())
 	})
@@ -176,11 +177,11 @@ func readPayments(
 			hint += " --checkpoint " + f.checkpoint
 		}
 	}
-	return auditError(err, hint)
+	return explainAuditError(err, hint)
 }
 
-// auditError returns the exit code and the hint of an error of reading.
-func auditError(err error, resumeHint string) error {
+// explainAuditError returns the exit code and the hint of an error of reading.
+func explainAuditError(err error, resumeHint string) error {
 	const permissions = "grant the key PaymentIntents: Read, Charges: Read and Balance: Read in the " +
 		"Dashboard (Developers, API keys)"
 	switch {
@@ -200,7 +201,7 @@ func auditError(err error, resumeHint string) error {
 func parseSince(text string, now time.Time) (time.Time, error) {
 	at, err := time.ParseInLocation(time.DateOnly, text, time.Local)
 	if err != nil {
-		d, ok := parseLongSpan(text)
+		d, ok := parseLongDuration(text)
 		if !ok {
 			return at, usageErrorf("", "invalid --since %.40q: want a span such as 24h, 90d, 52w or "+
 				"1y, or a date such as 2026-01-01", text)
@@ -214,8 +215,8 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	return at, nil
 }
 
-// parseLongSpan parses a number of hours, days, weeks or years.
-func parseLongSpan(text string) (time.Duration, bool) {
+// parseLongDuration parses a number of hours, days, weeks or years.
+func parseLongDuration(text string) (time.Duration, bool) {
 	var n int
 	var unit string
 	if _, err := fmt.Sscanf(text, "%d%1s", &n, &unit); err != nil ||

@@ -26,19 +26,19 @@ const (
 // auditCheckpoint is an audit as its file keeps it. It contains no secret, but
 // ids and amounts of payments.
 type auditCheckpoint struct {
-	Format   int                `json:"format"`
-	Since    time.Time          `json:"since"`
-	Account  string             `json:"key_account,omitempty"` // of the key, if it may read that
-	Livemode bool               `json:"livemode"`
-	Progress auditread.Progress `json:"progress"`
+	Format   int                    `json:"format"`
+	Since    time.Time              `json:"since"`
+	Account  string                 `json:"key_account,omitempty"` // if the key may read it
+	Livemode bool                   `json:"livemode"`
+	Progress auditread.ReadProgress `json:"progress"`
 
 	path     string
 	nextSave time.Time
 }
 
-// open begins an audit, or with resume replaces it by the one in the file. It
-// never begins a new one over an unfinished one.
-func (c *auditCheckpoint) open(resume bool) error {
+// createOrResume begins an audit, or with resume replaces it by the one in the
+// file. It never begins a new one over an unfinished one.
+func (c *auditCheckpoint) createOrResume(resume bool) error {
 	c.Format, c.nextSave = checkpointFormat, time.Now().Add(checkpointInterval)
 	info, err := os.Stat(c.path)
 	switch {

@@ -11,8 +11,8 @@ import (
 // maxAuditRows bounds each list of payments in the text.
 const maxAuditRows = 10
 
-// writeAudit prints the report and writes the page.
-func writeAudit(out *console, r *audit.Report, times timeFormatter, f *auditFlags) error {
+// outputAuditReport prints the report and writes the page.
+func outputAuditReport(out *console, r *audit.Report, times timeFormatter, f *auditFlags) error {
 	if f.asJSON {
 		if err := out.printJSONLine(r); err != nil {
 			return err
@@ -23,7 +23,8 @@ func writeAudit(out *console, r *audit.Report, times timeFormatter, f *auditFlag
 	if f.htmlPath == "" {
 		return nil
 	}
-	if err := writeFileAtomically(f.htmlPath, audit.Page(r, times.location), 0o600); err != nil {
+	if err := writeFileAtomically(f.htmlPath, audit.RenderPage(r, times.location),
+		0o600); err != nil {
 		return fmt.Errorf("cannot write the page: %w", err)
 	}
 	out.printNote("the page is in %s", f.htmlPath)
@@ -46,7 +47,7 @@ func printAudit(out *console, r *audit.Report, times timeFormatter) {
 	printHeldTwice(out, r, times)
 	printTimeToCapture(out, r)
 	printHeading(out, "What is known and what is assumed")
-	for _, n := range r.Notes() {
+	for _, n := range r.DescribeLimitations() {
 		printSentence(out, "%s", n)
 	}
 }
@@ -59,11 +60,11 @@ func printSentence(out *console, format string, args ...any) {
 // for each currency.
 const auditMoneyWidth = 30
 
-func moneyCell(t *audit.Total) string {
-	if s := t.Money(); len(s) <= auditMoneyWidth {
+func formatMoneyCell(t *audit.Total) string {
+	if s := t.FormatMoney(); len(s) <= auditMoneyWidth {
 		return s
 	}
-	return strings.ReplaceAll(t.Money(), ", ", "\n")
+	return strings.ReplaceAll(t.FormatMoney(), ", ", "\n")
 }
 
 // auditTextWidth is the columns of sentences.
@@ -101,21 +102,22 @@ func printAuditOutcomes(out *console, r *audit.Report) {
 	}{{"authorized", &r.Authorized}, {"captured", &r.Captured},
 		{"partly released", &r.ReleasedAtCapture}, {"canceled", &r.Canceled},
 		{"expired uncaptured", &r.Expired.Total}, {"still held", &r.StillHeld}} {
-		t.AppendRow([]any{row.name, row.t.Count, row.t.ShareOf(r.Authorized.Count), moneyCell(row.t)})
+		t.AppendRow([]any{row.name, row.t.Count, row.t.FormatShareOf(r.Authorized.Count),
+			formatMoneyCell(row.t)})
 	}
 	t.Render()
 }
 
 func printExpired(out *console, r *audit.Report, times timeFormatter) {
 	e := &r.Expired
-	printHeading(out, "Expired uncaptured: "+e.Money())
+	printHeading(out, "Expired uncaptured: "+e.FormatMoney())
 	if e.Count == 0 {
 		return
 	}
 	t := out.newTable("brand", "authorized", "expired", "share", "money")
 	for _, b := range e.ByBrand {
-		t.AppendRow([]any{sanitize(b.Brand), b.Authorized, b.Count, b.ShareOf(b.Authorized),
-			moneyCell(&b.Total)})
+		t.AppendRow([]any{sanitize(b.Brand), b.Authorized, b.Count, b.FormatShareOf(b.Authorized),
+			formatMoneyCell(&b.Total)})
 	}
 	t.Render()
 	fmt.Fprintln(out.stdout)
@@ -123,7 +125,7 @@ func printExpired(out *console, r *audit.Report, times timeFormatter) {
 	shown := 0
 	for i := len(e.ByWeek) - 1; i >= 0 && shown < maxAuditRows; i-- {
 		if w := &e.ByWeek[i]; w.Count > 0 {
-			t.AppendRow([]any{w.Monday, w.Count, moneyCell(&w.Total)})
+			t.AppendRow([]any{w.Monday, w.Count, formatMoneyCell(&w.Total)})
 			shown++
 		}
 	}
@@ -136,20 +138,20 @@ func printExpired(out *console, r *audit.Report, times timeFormatter) {
 
 func printLateCaptures(out *console, r *audit.Report, times timeFormatter) {
 	l := &r.LateCaptures
-	printHeading(out, "Captured in the last 24 hours of the authorization: "+l.Money())
+	printHeading(out, "Captured in the last 24 hours of the authorization: "+l.FormatMoney())
 	if l.Count == 0 {
 		return
 	}
 	printBuckets(out, "left", l.Buckets)
 	fmt.Fprintln(out.stdout)
 	printAuditPayments(out, l.Payments, times, "left", func(p *audit.Payment) string {
-		return audit.Duration(int64(p.ExpiresAt.Sub(p.EndedAt).Seconds()))
+		return audit.FormatDuration(int64(p.ExpiresAt.Sub(p.EndedAt).Seconds()))
 	})
 }
 
 func printHeldNow(out *console, r *audit.Report, times timeFormatter) {
 	h := &r.HeldNow
-	printHeading(out, "Held now: "+h.Money())
+	printHeading(out, "Held now: "+h.FormatMoney())
 	if h.Count == 0 {
 		return
 	}
@@ -162,7 +164,7 @@ func printHeldNow(out *console, r *audit.Report, times timeFormatter) {
 
 func printHeldTwice(out *console, r *audit.Report, times timeFormatter) {
 	h := &r.HeldTwice
-	printHeading(out, "Held twice for one customer: "+h.Money())
+	printHeading(out, "Held twice for one customer: "+h.FormatMoney())
 	if h.Count == 0 {
 		return
 	}
@@ -173,7 +175,7 @@ func printHeldTwice(out *console, r *audit.Report, times timeFormatter) {
 	for i := range h.Overlaps[:min(len(h.Overlaps), maxAuditRows)] {
 		v := &h.Overlaps[i]
 		t.AppendRow([]any{v.ID, hold.FormatAmount(v.Amount, v.Currency), v.Earlier,
-			audit.Duration(v.Overlapped)})
+			audit.FormatDuration(v.Overlapped)})
 	}
 	t.Render()
 	printOmittedRows(out, len(h.Overlaps))
@@ -187,15 +189,16 @@ func printTimeToCapture(out *console, r *audit.Report) {
 		return
 	}
 	printSentence(out, "Half of %d captures came within %s, nine in ten within %s, the last "+
-		"after %s.", c.Count, audit.Duration(c.Median), audit.Duration(c.P90),
-		audit.Duration(c.Longest))
+		"after %s.", c.Count, audit.FormatDuration(c.Median), audit.FormatDuration(c.P90),
+		audit.FormatDuration(c.Longest))
 	printBuckets(out, "took", c.Buckets)
 }
 
-func printBuckets(out *console, column string, all []audit.Bucket) {
+func printBuckets(out *console, column string, all []audit.DurationBucket) {
 	t := out.newTable(column, "payments", "money")
 	for i := range all {
-		t.AppendRow([]any{audit.BucketName(all, i), all[i].Count, moneyCell(&all[i].Total)})
+		t.AppendRow([]any{audit.FormatBucketRange(all, i), all[i].Count,
+			formatMoneyCell(&all[i].Total)})
 	}
 	t.Render()
 }

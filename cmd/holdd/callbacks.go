@@ -25,8 +25,8 @@ lists dead letters, and "holdd callbacks replay" sends them again.`,
   holdd callbacks replay`,
 	}
 	c := addConnectionFlags(cmd, out, env)
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
-		s, err := client.SinkStatuses(ctx)
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
+		s, err := client.ListSinkStatuses(ctx)
 		if err != nil {
 			return err
 		}
@@ -49,8 +49,8 @@ func printSinks(out *console, s *api.SinkList, times timeFormatter, format outpu
 	}
 	why := everywhere("why", func(k *api.SinkStatus) string { return k.Reason })
 	why.narrow = 20
-	state := everywhere("state", sinkState)
-	state.color = func(k *api.SinkStatus) string { return sinkColors[sinkState(k)] }
+	state := everywhere("state", describeSinkState)
+	state.color = func(k *api.SinkStatus) string { return sinkColors[describeSinkState(k)] }
 	number := func(title string, n func(k *api.SinkStatus) int64) column[api.SinkStatus] {
 		return everywhere(title, func(k *api.SinkStatus) string { return fmt.Sprint(n(k)) })
 	}
@@ -69,7 +69,7 @@ const noSinksNote = "no events are delivered: set callback_url or notify_urls"
 var sinkColors = map[string]string{"ok": green, "disabled": boldRed, "failing": red,
 	"parking": yellow}
 
-func sinkState(k *api.SinkStatus) string {
+func describeSinkState(k *api.SinkStatus) string {
 	switch {
 	case k.Disabled:
 		return "disabled"
@@ -90,9 +90,9 @@ func newDeadLettersCommand(out *console, env environmentVars) *cobra.Command {
 	c := addConnectionFlags(cmd, out, env)
 	addSinkFlag(cmd, &sink)
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many")
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
-		d, err := client.DeadLetters(ctx, sink, limit)
-		if isWithoutCallbacks(cmd, err) {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
+		d, err := client.ListDeadLetters(ctx, sink, limit)
+		if isNoCallbacksError(cmd, err) {
 			out.printNote(noCallbacksNote)
 			return nil
 		}
@@ -143,11 +143,11 @@ accepted again returns to the dead letters.`,
 	c := addConnectionFlags(cmd, out, env)
 	addSinkFlag(cmd, &sink)
 	addDryRunFlag(cmd, &dryRun)
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, ids []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, ids []string) error {
 		if dryRun {
-			d, err := client.DeadLetters(ctx, sink, 1)
+			d, err := client.ListDeadLetters(ctx, sink, 1)
 			switch {
-			case isWithoutCallbacks(cmd, err):
+			case isNoCallbacksError(cmd, err):
 				out.printNote(noCallbacksNote)
 				return nil
 			case err != nil:
@@ -161,7 +161,7 @@ accepted again returns to the dead letters.`,
 		var total api.ReplayResult
 		for range maxReplayRequests {
 			r, err := client.ReplayDeadLetters(ctx, sink, ids)
-			if isWithoutCallbacks(cmd, err) {
+			if isNoCallbacksError(cmd, err) {
 				out.printNote(noCallbacksNote)
 				return nil
 			}
@@ -184,9 +184,9 @@ accepted again returns to the dead letters.`,
 const noCallbacksNote = "no callbacks are configured, so there are no dead letters: set " +
 	"callback_url; holdd callbacks lists the other sinks"
 
-// isWithoutCallbacks reports whether err says that no callback is configured.
+// isNoCallbacksError reports whether err says that no callback is configured.
 // For a sink that the operator names, it is an error like any other.
-func isWithoutCallbacks(cmd *cobra.Command, err error) bool {
+func isNoCallbacksError(cmd *cobra.Command, err error) bool {
 	return errors.Is(err, &api.Problem{Code: api.SinkNotFound}) && !cmd.Flags().Changed("sink")
 }
 

@@ -32,9 +32,10 @@ code 0 means captured.`,
 	cmd.Flags().Var(&given, "amount",
 		"capture only this much: "+amountHelp+" (default: the amount of the terms)")
 	cmd.Flags().BoolVar(&notFinal, "not-final", false, "keep the rest held; needs --amount")
-	params.addTo(cmd)
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
-		currency, err := currencyOfHold(ctx, client, args[0], append(params.amounts(), &given)...)
+	params.addFlags(cmd)
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+		currency, err := getCurrencyOfHold(ctx, client, args[0],
+			append(params.amounts(), &given)...)
 		if err != nil {
 			return err
 		}
@@ -51,7 +52,7 @@ code 0 means captured.`,
 		}
 		req := hold.CaptureRequest{Amount: amount, CaptureParamsPatch: patch}
 		if notFinal {
-			return capturePart(ctx, c, client, args[0], req)
+			return captureHoldPart(ctx, c, client, args[0], req)
 		}
 		return c.runChange(ctx, client, args[0], holdChange{
 			question: func(v *hold.View) ([]labeledValue, string) {

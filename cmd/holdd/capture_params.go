@@ -14,7 +14,7 @@ type captureParamFlags struct {
 	captureMetadata           []string
 }
 
-func (p *captureParamFlags) addTo(cmd *cobra.Command) {
+func (p *captureParamFlags) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Var(&p.feeAmount, "application-fee-amount",
 		"your platform's fee for the capture, such as 5.00; at most the captured amount")

@@ -9,9 +9,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// capturePart captures a part of a hold, keeps the rest held, and waits for the
-// outcome.
-func capturePart(
+// captureHoldPart captures a part of a hold, keeps the rest held, and waits for
+// the outcome.
+func captureHoldPart(
 	ctx context.Context, c *changeFlags, client *api.Client, name string, req hold.CaptureRequest,
 ) error {
 	if req.Amount == 0 {
@@ -20,21 +20,26 @@ func capturePart(
 	final := false
 	req.Final, req.RequestKey = &final, rand.Text()
 	return c.runChange(ctx, client, name, holdChange{
-		question: func(v *hold.View) ([]labeledValue, string) { return partQuestion(v, req.Amount) },
+		question: func(v *hold.View) ([]labeledValue, string) {
+			return capturePartQuestion(v, req.Amount)
+		},
 		request: func(id string, _ bool) (hold.View, error) {
 			return client.Capture(ctx, id, req, c.revision)
 		},
-		finish: func(accepted hold.View) error { return c.waitForPart(ctx, client, accepted, req) },
+		finish: func(accepted hold.View) error {
+			return c.waitForPartCapture(ctx, client, accepted, req)
+		},
 	})
 }
 
-// waitForPart waits until an accepted part is captured, and prints the hold.
-func (c *changeFlags) waitForPart(
+// waitForPartCapture waits until an accepted part is captured, and prints the
+// hold.
+func (c *changeFlags) waitForPartCapture(
 	ctx context.Context, client *api.Client, accepted hold.View, req hold.CaptureRequest,
 ) error {
 	want := accepted.CapturedAmount + req.Amount
 	isDone := func(v *hold.View) bool { return v.CapturedAmount >= want }
-	v, err := pollHold(ctx, client, accepted, c.wait, isDone)
+	v, err := pollHoldUntil(ctx, client, accepted, c.wait, isDone)
 	if printErr := c.printHold(&v); printErr != nil {
 		return printErr
 	}
@@ -52,8 +57,8 @@ func (c *changeFlags) waitForPart(
 		"holdd has accepted the request, and its outcome is unknown: %w", err)}
 }
 
-// partQuestion asks whether to capture a part of a hold now.
-func partQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
+// capturePartQuestion asks whether to capture a part of a hold now.
+func capturePartQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
 	var details []labeledValue
 	if v.Amount > amount {
 		details = []labeledValue{{"stays held", hold.FormatAmount(v.Amount-amount, v.Currency)}}

@@ -22,12 +22,12 @@ authorization's deadline. Whoever has it can act for the cardholder: send it to 
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.ValidArgsFunction = c.completeHolds
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		id, err := resolveHoldID(ctx, client, args[0])
 		if err != nil {
 			return err
 		}
-		l, err := client.LinkCardholder(ctx, id)
+		l, err := client.CreateCardholderLink(ctx, id)
 		if err != nil {
 			return toExitError(err, id)
 		}

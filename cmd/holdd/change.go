@@ -61,7 +61,7 @@ func (c *changeFlags) runChange(
 		if err != nil {
 			return "", nil, err
 		}
-		about, err := c.describeForConfirmation(&shown)
+		about, err := c.describeHoldForConfirmation(&shown)
 		return holdDisplayName(&shown), about, err
 	}
 	err = c.sendWithConfirmation(ctx, client, describe, func(confirmed bool) (err error) {
@@ -95,17 +95,17 @@ func (c *changeFlags) confirmChange(
 	if question == "" || v.SettledAt != nil || v.State == "working" {
 		return v.ID, nil // nothing moves at once, or holdd rejects the request
 	}
-	about, err := c.describeForConfirmation(&v)
+	about, err := c.describeHoldForConfirmation(&v)
 	if err != nil {
 		return "", err
 	}
 	return v.ID, c.ask(ctx, client, append(about, details...), question)
 }
 
-// describeForConfirmation describes a hold for a question. It keeps the hold's
-// revision for the request, so that holdd rejects the request if the hold
-// changes before the operator answers.
-func (c *changeFlags) describeForConfirmation(v *hold.View) ([]labeledValue, error) {
+// describeHoldForConfirmation describes a hold for a question. It keeps the
+// hold's revision for the request, so that holdd rejects the request if the
+// hold changes before the operator answers.
+func (c *changeFlags) describeHoldForConfirmation(v *hold.View) ([]labeledValue, error) {
 	times, err := c.newTimeFormatter(time.Now())
 	if err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (c *changeFlags) describeForConfirmation(v *hold.View) ([]labeledValue, err
 	if c.revision == 0 {
 		c.revision = v.Revision
 	}
-	return holdSummaryLines(v, times), nil
+	return holdSummaryValues(v, times), nil
 }
 
 // printHold prints a hold after a change.

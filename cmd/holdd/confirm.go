@@ -35,7 +35,7 @@ func (p *confirmationPrompt) ask(
 	if p.yes {
 		return nil
 	}
-	info, err := client.Health(ctx)
+	info, err := client.GetHealth(ctx)
 	if err != nil {
 		return toExitError(err, "")
 	}

@@ -58,8 +58,8 @@ func (c *connectionFlags) newClient() (*api.Client, error) {
 	return client.WithClientName("cli"), nil
 }
 
-// clientRunE returns a cobra RunE that calls run with a client.
-func (c *connectionFlags) clientRunE(
+// runWithClient returns a cobra RunE that calls run with a client.
+func (c *connectionFlags) runWithClient(
 	run func(ctx context.Context, client *api.Client, args []string) error,
 ) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
@@ -155,9 +155,9 @@ func resolveTimeFlag(s string, now time.Time) (string, error) {
 	return s, nil
 }
 
-// isDueNow reports whether money moves at once at the time s. It returns false
-// for an invalid time, which the API rejects.
-func isDueNow(s, zone string, now time.Time) bool {
+// isTimeDueNow reports whether money moves at once at the time s. It returns
+// false for an invalid time, which the API rejects.
+func isTimeDueNow(s, zone string, now time.Time) bool {
 	if s == "" {
 		return false
 	}

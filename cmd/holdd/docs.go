@@ -22,7 +22,7 @@ func newDocsCommand(out *console) *cobra.Command {
 directory in the layout of /usr/local/share.`,
 		Example: "  holdd docs /usr/local/share",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			files, err := docFiles(cmd.Root())
+			files, err := renderDocFiles(cmd.Root())
 			if err != nil {
 				return err
 			}
@@ -46,8 +46,8 @@ func writeDocFile(path, text string) error {
 	return os.WriteFile(path, []byte(text), fileMode)
 }
 
-// docFiles returns the files by their paths.
-func docFiles(root *cobra.Command) (map[string]string, error) {
+// renderDocFiles returns the files by their paths.
+func renderDocFiles(root *cobra.Command) (map[string]string, error) {
 	files := map[string]string{}
 	var bash, zsh, fish strings.Builder
 	for _, err := range []error{root.GenBashCompletionV2(&bash, true), root.GenZshCompletion(&zsh),
@@ -64,7 +64,7 @@ func docFiles(root *cobra.Command) (map[string]string, error) {
 		if c.Hidden || c.Name() == "help" {
 			return
 		}
-		files["man/man1/"+manPageName(c)+".1"] = manPage(c)
+		files["man/man1/"+manPageName(c)+".1"] = renderManPage(c)
 		for _, child := range c.Commands() {
 			add(child)
 		}
@@ -75,37 +75,37 @@ func docFiles(root *cobra.Command) (map[string]string, error) {
 
 func manPageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
 
-// manPage returns the manual page of a command in man(7).
-func manPage(c *cobra.Command) string {
+// renderManPage returns the manual page of a command in man(7).
+func renderManPage(c *cobra.Command) string {
 	var b strings.Builder
 	name := manPageName(c)
 	fmt.Fprintf(&b, ".TH %s 1 \"\" \"holdd\" \"holdd\"\n", strings.ToUpper(name))
-	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(name), roff(c.Short))
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n", roff(c.UseLine()))
+	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", escapeRoff(name), escapeRoff(c.Short))
+	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n", escapeRoff(c.UseLine()))
 	long := c.Long
 	if long == "" {
 		long = c.Short + "."
 	}
 	b.WriteString(".SH DESCRIPTION\n")
-	if isTopic(c) {
-		verbatim(&b, long)
+	if isHelpTopic(c) {
+		writeVerbatim(&b, long)
 	} else {
-		b.WriteString(strings.ReplaceAll(roff(long), "\n\n", "\n.PP\n") + "\n")
+		b.WriteString(strings.ReplaceAll(escapeRoff(long), "\n\n", "\n.PP\n") + "\n")
 	}
 	writeManFlags(&b, c)
 	if c.Example != "" {
 		b.WriteString(".SH EXAMPLES\n")
-		verbatim(&b, c.Example)
+		writeVerbatim(&b, c.Example)
 	}
 	writeSeeAlso(&b, c)
 	return b.String()
 }
 
-// isTopic reports whether a command is a text to read, such as exit-codes.
-func isTopic(c *cobra.Command) bool { return !c.Runnable() && !c.HasSubCommands() }
+// isHelpTopic reports whether a command is a text to read, such as exit-codes.
+func isHelpTopic(c *cobra.Command) bool { return !c.Runnable() && !c.HasSubCommands() }
 
-func verbatim(b *strings.Builder, text string) {
-	b.WriteString(".nf\n" + roff(strings.TrimRight(text, "\n")) + "\n.fi\n")
+func writeVerbatim(b *strings.Builder, text string) {
+	b.WriteString(".nf\n" + escapeRoff(strings.TrimRight(text, "\n")) + "\n.fi\n")
 }
 
 func writeManFlags(b *strings.Builder, c *cobra.Command) {
@@ -125,10 +125,10 @@ func writeManFlags(b *strings.Builder, c *cobra.Command) {
 		if value != "" {
 			name += " " + value
 		}
-		fmt.Fprintf(b, ".TP\n.B %s\n%s\n", roff(name), roff(usage))
+		fmt.Fprintf(b, ".TP\n.B %s\n%s\n", escapeRoff(name), escapeRoff(usage))
 		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "[]" && f.DefValue != "0" &&
 			!strings.Contains(usage, "default") {
-			fmt.Fprintf(b, "(default %s)\n", roff(f.DefValue))
+			fmt.Fprintf(b, "(default %s)\n", escapeRoff(f.DefValue))
 		}
 	})
 }
@@ -151,13 +151,13 @@ func writeSeeAlso(b *strings.Builder, c *cobra.Command) {
 		if i+1 < len(pages) {
 			end = ",\n"
 		}
-		fmt.Fprintf(b, ".BR %s (1)%s", roff(p), strings.ReplaceAll(end, ",", " ,"))
+		fmt.Fprintf(b, ".BR %s (1)%s", escapeRoff(p), strings.ReplaceAll(end, ",", " ,"))
 	}
 }
 
-// roff escapes a text. A line that begins with a dot or an apostrophe would be a
-// request, and a character outside ASCII is named by its number.
-func roff(text string) string {
+// escapeRoff escapes a text. A line that begins with a dot or an apostrophe
+// would be a request, and a character outside ASCII is named by its number.
+func escapeRoff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
 	lines := strings.Split(text, "\n")
 	for i, l := range lines {

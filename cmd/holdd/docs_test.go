@@ -31,13 +31,13 @@ func TestDocsCommand_WritesAPageForEachCommand(t *testing.T) {
 		}
 		page := string(b)
 		for _, want := range []string{".TH ", ".SH NAME\n", ".SH SYNOPSIS\n", ".SH DESCRIPTION\n",
-			roff(c.Short)} {
+			escapeRoff(c.Short)} {
 			if !strings.Contains(page, want) {
 				t.Errorf("%s has no %q", c.CommandPath(), want)
 			}
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
-			if !f.Hidden && !strings.Contains(page, roff("--"+f.Name)) {
+			if !f.Hidden && !strings.Contains(page, escapeRoff("--"+f.Name)) {
 				t.Errorf("%s does not explain --%s", c.CommandPath(), f.Name)
 			}
 		})
@@ -65,7 +65,7 @@ func TestDocsCommand_WritesAPageForEachCommand(t *testing.T) {
 }
 
 func TestRoff_EscapesRequests(t *testing.T) {
-	if got := roff(".PP\n'x a-b \\n …"); got != "\\&.PP\n\\&'x a\\-b \\en \\[u2026]" {
+	if got := escapeRoff(".PP\n'x a-b \\n …"); got != "\\&.PP\n\\&'x a\\-b \\en \\[u2026]" {
 		t.Errorf("%q", got)
 	}
 }

@@ -46,7 +46,7 @@ func (c *changeFlags) printChangeDryRun(
 	if err != nil {
 		return err
 	}
-	about, err := c.describeForConfirmation(&v)
+	about, err := c.describeHoldForConfirmation(&v)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (c *changeFlags) printChangeDryRun(
 	if change.question != nil {
 		details, question := change.question(&v)
 		if about = append(about, details...); question != "" {
-			would = statementOf(question)
+			would = questionToStatement(question)
 		}
 	}
 	if v.SettledAt != nil {
@@ -64,8 +64,9 @@ func (c *changeFlags) printChangeDryRun(
 	return c.printDryRun(would, &v, append(about, change.terms...))
 }
 
-// statementOf turns "Capture all of BK-1 now? …" into "capture all of BK-1".
-func statementOf(question string) string {
+// questionToStatement turns "Capture all of BK-1 now? …" into "capture all of
+// BK-1".
+func questionToStatement(question string) string {
 	question, _, _ = strings.Cut(question, " now?")
 	r := []rune(question)
 	r[0] = unicode.ToLower(r[0])
@@ -76,8 +77,8 @@ func statementOf(question string) string {
 var otherFlags = []string{"dry-run", "json", "output", "revision", "time-zone", "token-file", "url",
 	"wait", "yes"}
 
-// givenTerms describes the terms that the flags set.
-func givenTerms(cmd *cobra.Command) (lines []labeledValue) {
+// listGivenTermFlags describes the terms that the flags set.
+func listGivenTermFlags(cmd *cobra.Command) (lines []labeledValue) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		for _, name := range otherFlags {
 			if f.Name == name {

@@ -115,12 +115,13 @@ func toExitError(err error, id string) error {
 // describeProblem returns the problem's sentence, or all of them.
 func describeProblem(p *api.Problem) string {
 	if len(p.Errors) < 2 {
-		return inCommandWords(p.Error())
+		return replaceAPIWordsWithCommands(p.Error())
 	}
 	var b strings.Builder
 	b.WriteString(p.Title)
 	for _, f := range p.Errors {
-		b.WriteString("\n  " + inCommandWords(strings.TrimPrefix(f.Field+": "+f.Detail, ": ")))
+		b.WriteString("\n  " +
+			replaceAPIWordsWithCommands(strings.TrimPrefix(f.Field+": "+f.Detail, ": ")))
 	}
 	return b.String()
 }

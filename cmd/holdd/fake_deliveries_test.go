@@ -34,7 +34,7 @@ func (s *fakeDeliveries) HasSink(sink string) bool {
 	return !s.noSinks && (sink == "callback" || sink == "slack-0a1b2c3d")
 }
 
-func (s *fakeDeliveries) SinkStatuses(context.Context) ([]event.SinkStatus, error) {
+func (s *fakeDeliveries) ListSinkStatuses(context.Context) ([]event.SinkStatus, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unavailable {
@@ -50,7 +50,9 @@ func (s *fakeDeliveries) SinkStatuses(context.Context) ([]event.SinkStatus, erro
 	}, nil
 }
 
-func (s *fakeDeliveries) DeadLetters(_ context.Context, sink string, n int) (list []hold.DeadLetter, total int64, err error) {
+func (s *fakeDeliveries) ListDeadLetters(
+	_ context.Context, sink string, n int,
+) (list []hold.DeadLetter, total int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unavailable {
@@ -71,8 +73,10 @@ func (s *fakeDeliveries) DeadLetters(_ context.Context, sink string, n int) (lis
 	return list, int64(len(s.deadLetterIDs)), nil
 }
 
-// ReplayDeadLetters replays up to a thousand in one call, as the store does.
-func (s *fakeDeliveries) ReplayDeadLetters(_ context.Context, sink string, ids []string) (int64, error) {
+// RequeueDeadLetters requeues up to a thousand in one call, as the store does.
+func (s *fakeDeliveries) RequeueDeadLetters(
+	_ context.Context, sink string, ids []string,
+) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := len(s.deadLetterIDs)

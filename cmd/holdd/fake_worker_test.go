@@ -259,9 +259,9 @@ func (m *fakeWorker) Check(context.Context) []health.ReadinessCheckResult {
 
 // parts is the interfaces of the API's hold service.
 type parts interface {
-	api.Scheduler
-	api.Changer
-	api.Reader
+	api.HoldScheduler
+	api.HoldChanger
+	api.HoldReader
 	api.Planner
 	api.ReadinessChecker
 }

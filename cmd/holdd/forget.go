@@ -23,7 +23,7 @@ The PaymentIntent at Stripe does not change, and neither do logs. The command ca
 	c := addConnectionFlags(cmd, out, env)
 	prompt := confirmationPrompt{out: out}
 	prompt.addYesFlag(cmd)
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		id, err := resolveHoldID(ctx, client, args[0])
 		if err != nil {
 			return err

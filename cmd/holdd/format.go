@@ -17,8 +17,8 @@ type timeFormatter struct {
 	relativeOnly bool // formatWithRelative leaves the time out
 }
 
-// relative returns a formatter that writes distances from now alone.
-func (c timeFormatter) relative() timeFormatter {
+// withRelativeTimes returns a formatter that writes distances from now alone.
+func (c timeFormatter) withRelativeTimes() timeFormatter {
 	c.relativeOnly = true
 	return c
 }
@@ -120,8 +120,9 @@ func describeNextAction(v *hold.View, c timeFormatter) string {
 	return ""
 }
 
-// holdSummaryLines describes a hold in questions and at the head of `holdd show`.
-func holdSummaryLines(v *hold.View, c timeFormatter) []labeledValue {
+// holdSummaryValues describes a hold in questions and at the head of `holdd
+// show`.
+func holdSummaryValues(v *hold.View, c timeFormatter) []labeledValue {
 	f := []labeledValue{
 		{"booking", sanitize(v.Reference)},
 		{"hold", v.ID},

@@ -20,8 +20,8 @@ of its Redis. Each entry has the hash of the entry before it. "holdd show" has t
 	return cmd
 }
 
-// historyVerification is what --json prints.
-type historyVerification struct {
+// historyVerificationResult is what --json prints.
+type historyVerificationResult struct {
 	Entries      int64  `json:"entries"`
 	Hash         string `json:"hash"` // of the newest entry
 	BrokenAt     string `json:"broken_at,omitempty"`
@@ -57,7 +57,7 @@ Redis. Exit code 1 means that the stream is not intact.`,
 		if err != nil {
 			return toExitError(err, "")
 		}
-		result := historyVerification{Entries: v.Entries, Hash: v.Head, BrokenAt: v.BrokenAt}
+		result := historyVerificationResult{Entries: v.Entries, Hash: v.Head, BrokenAt: v.BrokenAt}
 		if expect != "" && !v.HasExpected {
 			result.MissingEntry = expect
 		}
@@ -66,13 +66,13 @@ Redis. Exit code 1 means that the stream is not intact.`,
 		} else {
 			fmt.Fprintf(out.stdout, "%d entries, the newest has the hash %s\n", v.Entries, v.Head)
 		}
-		return errors.Join(err, result.error())
+		return errors.Join(err, result.errorIfBroken())
 	}
 	return cmd
 }
 
-// error returns an error if the stream is not intact.
-func (v *historyVerification) error() error {
+// errorIfBroken returns an error if the stream is not intact.
+func (v *historyVerificationResult) errorIfBroken() error {
 	const hint = "compare the stream with the log, and find out who can write to this Redis"
 	switch {
 	case v.BrokenAt != "":

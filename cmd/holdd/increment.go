@@ -29,8 +29,8 @@ a renewal with max_amount: then a new authorization of the saved card replaces t
 	c.addYesFlag(cmd)
 	cmd.Flags().Var(&total, "amount", "the new total: "+amountHelp+" (required)")
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the hold's history")
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
-		currency, err := currencyOfHold(ctx, client, args[0], &total)
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+		currency, err := getCurrencyOfHold(ctx, client, args[0], &total)
 		if err != nil {
 			return err
 		}

@@ -72,13 +72,13 @@ printed as it arrives.`,
 	}
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),
 		cobra.ShellCompDirectiveNoFileComp))
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		if err := l.parseQuery(); err != nil {
 			return err
 		}
 		list := func() error { return printHolds(ctx, c, client, l.query, l.limit) }
 		if l.notScheduled {
-			list = func() error { return printNotScheduled(ctx, c, client) }
+			list = func() error { return printUnscheduledIntents(ctx, c, client) }
 		}
 		if !l.watch {
 			return list()
@@ -86,14 +86,14 @@ printed as it arrives.`,
 		if !c.outputFormat().isText() {
 			return usageErrorf("", "cannot combine --watch with -o %s: want table or wide", c.format)
 		}
-		return watchList(ctx, out, list)
+		return relistUntilInterrupted(ctx, out, list)
 	})
 	return cmd
 }
 
-// watchList lists again until ctx ends. On a terminal each list replaces the one
-// before.
-func watchList(ctx context.Context, out *console, list func() error) error {
+// relistUntilInterrupted lists again until ctx ends. On a terminal each list
+// replaces the one before.
+func relistUntilInterrupted(ctx context.Context, out *console, list func() error) error {
 	for {
 		if out.colorStdout {
 			fmt.Fprint(out.stdout, "\x1b[H\x1b[2J")
@@ -101,7 +101,7 @@ func watchList(ctx context.Context, out *console, list func() error) error {
 		if err := list(); err != nil {
 			return err
 		}
-		if !sleep(ctx, watchInterval) {
+		if !sleepOrCanceled(ctx, watchInterval) {
 			return ctx.Err()
 		}
 	}
@@ -218,9 +218,11 @@ func holdColumns(times timeFormatter) []column[hold.View] {
 		{title: "currency", csv: func(v *hold.View) string { return strings.ToUpper(v.Currency) }},
 		state,
 		{title: "next", narrow: 30,
-			table: func(v *hold.View) string { return describeNextAction(v, times.relative()) },
-			wide:  func(v *hold.View) string { return describeNextAction(v, times) },
-			csv:   func(v *hold.View) string { return v.Next }},
+			table: func(v *hold.View) string {
+				return describeNextAction(v, times.withRelativeTimes())
+			},
+			wide: func(v *hold.View) string { return describeNextAction(v, times) },
+			csv:  func(v *hold.View) string { return v.Next }},
 		expires, settled,
 	}
 }

@@ -24,14 +24,14 @@ changed the level.`,
 	c := addConnectionFlags(cmd, out, env)
 	var dryRun bool
 	addDryRunFlag(cmd, &dryRun)
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		var l api.LogLevel
 		var err error
 		if len(args) == 1 && dryRun {
 			return c.printDryRun("log at "+args[0]+" until the daemon restarts", nil, nil)
 		}
 		if len(args) == 0 {
-			l, err = client.LogLevel(ctx)
+			l, err = client.GetLogLevel(ctx)
 		} else {
 			l, err = client.SetLogLevel(ctx, args[0])
 		}

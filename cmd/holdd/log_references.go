@@ -9,16 +9,16 @@ import (
 // referenceField is the field of the log with the reference of a hold.
 const referenceField = "reference"
 
-// referenceRemover is a core that writes an empty reference in place of each
+// referenceRemovingCore is a core that writes an empty reference in place of each
 // one. It is in one place, so that no line of the log is forgotten.
-type referenceRemover struct{ zapcore.Core }
+type referenceRemovingCore struct{ zapcore.Core }
 
 // With implements zapcore.Core, as do the methods below.
-func (r referenceRemover) With(fields []zapcore.Field) zapcore.Core {
-	return referenceRemover{r.Core.With(removeReferences(fields))}
+func (r referenceRemovingCore) With(fields []zapcore.Field) zapcore.Core {
+	return referenceRemovingCore{r.Core.With(blankReferenceFields(fields))}
 }
 
-func (r referenceRemover) Check(
+func (r referenceRemovingCore) Check(
 	e zapcore.Entry, checked *zapcore.CheckedEntry,
 ) *zapcore.CheckedEntry {
 	if r.Enabled(e.Level) {
@@ -27,13 +27,13 @@ func (r referenceRemover) Check(
 	return checked
 }
 
-func (r referenceRemover) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	return r.Core.Write(e, removeReferences(fields))
+func (r referenceRemovingCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	return r.Core.Write(e, blankReferenceFields(fields))
 }
 
-// removeReferences returns the fields with empty references. The caller's slice
-// does not change.
-func removeReferences(fields []zapcore.Field) []zapcore.Field {
+// blankReferenceFields returns the fields with empty references. The caller's
+// slice does not change.
+func blankReferenceFields(fields []zapcore.Field) []zapcore.Field {
 	isReference := func(f zapcore.Field) bool { return f.Key == referenceField && f.String != "" }
 	if !slices.ContainsFunc(fields, isReference) {
 		return fields

@@ -63,7 +63,7 @@ alerts before one expires.
 		Args:          rejectUnknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.Version, _, _ = buildVersion()
+	root.Version, _, _ = readBuildVersion()
 	root.SetFlagErrorFunc(explainFlagError)
 	root.SetIn(out.stdin)
 	root.SetOut(out.stdout)

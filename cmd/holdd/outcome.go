@@ -23,7 +23,7 @@ func (c *changeFlags) addWaitFlag(cmd *cobra.Command) {
 func (c *changeFlags) waitAndPrintOutcome(
 	ctx context.Context, client *api.Client, v hold.View, want string,
 ) error {
-	v, err := pollHold(ctx, client, v, c.wait, func(*hold.View) bool { return false })
+	v, err := pollHoldUntil(ctx, client, v, c.wait, func(*hold.View) bool { return false })
 	if printErr := c.printHold(&v); printErr != nil {
 		return printErr
 	}
@@ -56,10 +56,10 @@ func (c *changeFlags) waitAndPrintOutcome(
 		"holdd has accepted the request, and after %s %s is not %s yet", c.wait, name, want))
 }
 
-// pollHold reads the hold, less and less often, until it is settled or needs
-// attention, isDone reports true, or the time is over. It returns the hold as
-// last read.
-func pollHold(
+// pollHoldUntil reads the hold, less and less often, until it is settled
+// or needs attention, isDone reports true, or the time is over. It returns the
+// hold as last read.
+func pollHoldUntil(
 	ctx context.Context, client *api.Client, v hold.View, wait time.Duration,
 	isDone func(*hold.View) bool,
 ) (hold.View, error) {
@@ -84,14 +84,14 @@ func pollHold(
 				return v, err
 			}
 		}
-		if !sleep(ctx, pause) {
+		if !sleepOrCanceled(ctx, pause) {
 			return v, last
 		}
 	}
 }
 
-// sleep reports whether d passed before ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleepOrCanceled reports whether d passed before ctx ended.
+func sleepOrCanceled(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

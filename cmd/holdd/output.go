@@ -194,7 +194,7 @@ func (p *listPrinter[T]) printCSV(rows []T) error {
 		for _, c := range p.columns {
 			if c.csv != nil {
 				// A spreadsheet would run a reference that begins like a formula.
-				cells = append(cells, pages.FormulaSafe(sanitize(c.csv(&rows[i]))))
+				cells = append(cells, pages.EscapeSpreadsheetFormula(sanitize(c.csv(&rows[i]))))
 			}
 		}
 		_ = w.Write(cells)
@@ -232,7 +232,7 @@ func (c *console) printYAML(v any) error {
 	if err := yaml.Unmarshal(b, &node); err != nil { // JSON is YAML
 		return err
 	}
-	useBlockStyle(&node)
+	setYAMLBlockStyle(&node)
 	var text bytes.Buffer
 	e := yaml.NewEncoder(&text)
 	e.SetIndent(2)
@@ -243,12 +243,12 @@ func (c *console) printYAML(v any) error {
 	return err
 }
 
-// useBlockStyle writes collections over several lines, and strings without
+// setYAMLBlockStyle writes collections over several lines, and strings without
 // quotes where they need none.
-func useBlockStyle(n *yaml.Node) {
+func setYAMLBlockStyle(n *yaml.Node) {
 	n.Style = 0
 	for _, child := range n.Content {
-		useBlockStyle(child)
+		setYAMLBlockStyle(child)
 	}
 }
 

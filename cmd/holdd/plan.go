@@ -28,12 +28,12 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.Flags().StringVar(&next, "next", "24h", "the time ahead: 24h, 7d")
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		span, err := api.ParseLookahead(next)
 		if err != nil {
 			return usageErrorf("", "invalid --next: %w", err)
 		}
-		p, err := client.Plan(ctx, span)
+		p, err := client.GetPlan(ctx, span)
 		if err != nil {
 			return err
 		}
@@ -50,13 +50,13 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 func printPlan(out *console, p *api.Plan, times timeFormatter, format outputFormat) error {
 	hours := &listPrinter[planRow]{out: out, format: format, columns: planColumns(times)}
 	if format == formatCSV {
-		return hours.print(planRows(p))
+		return hours.print(newPlanRows(p))
 	}
 	out.printLiveModeNotice(p.Livemode)
 	if len(p.Hours) == 0 {
 		fmt.Fprintf(out.stdout, "Nothing is due until %s.\n", times.formatMinute(p.Until))
 	} else {
-		if err := hours.print(planRows(p)); err != nil {
+		if err := hours.print(newPlanRows(p)); err != nil {
 			return err
 		}
 		if out.width > 0 {
@@ -80,7 +80,7 @@ type planRow struct {
 	capture, cancel []api.CurrencyTotal
 }
 
-func planRows(p *api.Plan) (rows []planRow) {
+func newPlanRows(p *api.Plan) (rows []planRow) {
 	for i := range p.Hours {
 		h := &p.Hours[i]
 		rows = append(rows, planRow{&h.Start, h.Capture, h.Cancel})

@@ -46,8 +46,8 @@ If a run is in progress, the command shows its progress and findings.`,
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list differences and change nothing")
 	cmd.Flags().StringArrayVar(&accounts, "account", nil,
 		"a connected account to compare besides those with open holds; may be repeated")
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
-		run, started, err := client.Reconcile(ctx, dryRun, accounts)
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
+		run, started, err := client.StartReconcile(ctx, dryRun, accounts)
 		if err != nil {
 			return err
 		}
@@ -87,10 +87,10 @@ func waitForReconciliation(
 			finished = run.State == "finished"
 			return run, nil
 		}
-		if !sleep(ctx, reconcilePollInterval) {
+		if !sleepOrCanceled(ctx, reconcilePollInterval) {
 			return run, ctx.Err()
 		}
-		next, err := client.Reconciliation(ctx, run.ID)
+		next, err := client.GetReconciliation(ctx, run.ID)
 		if err == nil {
 			failed, run = 0, next
 			continue

@@ -19,7 +19,7 @@ type renewalFlags struct {
 var renewalFlagNames = []string{"renew-until", "renew-max-amount", "renew-max", "renew-on-failure",
 	"renew-release-first"}
 
-func (r *renewalFlags) addTo(cmd *cobra.Command) {
+func (r *renewalFlags) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&r.Until, "renew-until", "",
 		"keep the amount held until then, by new authorizations of the saved card")

@@ -31,7 +31,7 @@ It asks for confirmation: terms of the metadata that are due act at once.`,
 		"the hold's connected account (default: the one in the record)")
 	cmd.Flags().BoolVar(&req.Force, "force", false,
 		"also replace a record of a newer holdd, and lose what it says")
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		err := prompt.ask(ctx, client, nil, fmt.Sprintf("Replace the record of hold %s?",
 			sanitize(args[0])))
 		if err != nil {

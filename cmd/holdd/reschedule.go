@@ -25,13 +25,13 @@ The command then shows booking and amount and asks for confirmation.`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
-	t.addTo(cmd)
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+	t.addFlags(cmd)
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		now := time.Now()
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
-		currency, err := currencyOfHold(ctx, client, args[0], t.amounts()...)
+		currency, err := getCurrencyOfHold(ctx, client, args[0], t.amounts()...)
 		if err != nil {
 			return err
 		}
@@ -39,38 +39,40 @@ The command then shows booking and amount and asks for confirmation.`,
 		if err != nil {
 			return err
 		}
-		change := holdChange{action: "change", terms: givenTerms(cmd), request: func(id string, confirmed bool) (hold.View, error) {
-			p.Confirm = confirmed
-			return client.Patch(ctx, id, p, c.revision)
-		}}
-		change.question = questionIfDue(&t, &p, c.timeZoneName(), now)
+		change := holdChange{action: "change", terms: listGivenTermFlags(cmd),
+			request: func(id string, confirmed bool) (hold.View, error) {
+				p.Confirm = confirmed
+				return client.Patch(ctx, id, p, c.revision)
+			}}
+		change.question = newQuestionIfDueNow(&t, &p, c.timeZoneName(), now)
 		return c.runChange(ctx, client, args[0], change)
 	})
 	return cmd
 }
 
-// questionIfDue returns what to ask about new terms whose time is now, nil if
-// it is not.
-func questionIfDue(
+// newQuestionIfDueNow returns what to ask about new terms whose time is
+// now, nil if it is not.
+func newQuestionIfDueNow(
 	t *termFlags, p *hold.Patch, zone string, now time.Time,
 ) func(*hold.View) ([]labeledValue, string) {
 	switch stages := p.Captures; {
-	case isDueNow(t.cancelAt, zone, now):
+	case isTimeDueNow(t.cancelAt, zone, now):
 		return cancelQuestion
-	case len(stages) > 0 && isDueNow(stages[0].At, zone, now):
+	case len(stages) > 0 && isTimeDueNow(stages[0].At, zone, now):
 		return func(v *hold.View) ([]labeledValue, string) {
-			return partQuestion(v, stages[0].Amount)
+			return capturePartQuestion(v, stages[0].Amount)
 		}
-	case isDueNow(t.captureAt, zone, now):
+	case isTimeDueNow(t.captureAt, zone, now):
 		return func(v *hold.View) ([]labeledValue, string) {
-			return captureQuestion(v, captureAmountOf(p))
+			return captureQuestion(v, captureAmountOfPatch(p))
 		}
 	}
 	return nil
 }
 
-// captureAmountOf returns the amount to capture that a change sets, 0 if none.
-func captureAmountOf(p *hold.Patch) int64 {
+// captureAmountOfPatch returns the amount to capture that a change sets, 0 if
+// none.
+func captureAmountOfPatch(p *hold.Patch) int64 {
 	if p.CaptureAmount == nil {
 		return 0
 	}
@@ -109,7 +111,7 @@ func newPatchFromFlags(
 	if p.Renewal, err = t.renewal.newRenewalPatch(given, currency); err != nil {
 		return p, err
 	}
-	if p.Captures, err = t.stages.requests(currency); err != nil {
+	if p.Captures, err = t.stages.newStageRequests(currency); err != nil {
 		return p, err
 	}
 	if p.Renewal != nil || p.Captures != nil {

@@ -38,16 +38,16 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
   holdd schedule --file holds.ndjson`,
 	}
 	c := addConnectionFlags(cmd, out, env)
-	p := addPrompt(cmd, out)
+	p := addConfirmationPrompt(cmd, out)
 	addDryRunFlag(cmd, &dryRun)
-	t.addTo(cmd)
+	t.addFlags(cmd)
 	addAuthorizationFlags(cmd, &req, &amount)
 	cmd.Flags().StringVarP(&file, "file", "f", "",
 		"schedule many holds: a file of one JSON object a line, or - for standard input")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		return checkScheduleArgs(cmd.Flags().Changed, file, args)
 	}
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		if file != "" {
 			return scheduleFile(ctx, c, p, client, file, dryRun)
 		}
@@ -55,7 +55,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
-		if err := setAmount(&req, &amount, t.amounts()); err != nil {
+		if err := setScheduleAmount(&req, &amount, t.amounts()); err != nil {
 			return err
 		}
 		if err := t.setTerms(&req, req.Currency); err != nil {
@@ -63,14 +63,14 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
 		if dryRun {
-			return c.printScheduleDryRun(&req, givenTerms(cmd))
+			return c.printScheduleDryRun(&req, listGivenTermFlags(cmd))
 		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd
 }
 
-func addPrompt(cmd *cobra.Command, out *console) *confirmationPrompt {
+func addConfirmationPrompt(cmd *cobra.Command, out *console) *confirmationPrompt {
 	p := &confirmationPrompt{out: out}
 	p.addYesFlag(cmd)
 	return p
@@ -88,10 +88,12 @@ func addAuthorizationFlags(
 	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, if you know it")
 }
 
-// setAmount sets the amount and the currency of a new hold. One of the flags or
+// setScheduleAmount sets the amount and the currency of a new hold. One of the flags or
 // --currency names the currency.
-func setAmount(req *hold.ScheduleRequest, amount *amountFlag, others []*amountFlag) (err error) {
-	req.Currency = cmp.Or(req.Currency, namedCurrency(append(others, amount)...))
+func setScheduleAmount(
+	req *hold.ScheduleRequest, amount *amountFlag, others []*amountFlag) (err error,
+) {
+	req.Currency = cmp.Or(req.Currency, currencyOfAmountFlags(append(others, amount)...))
 	req.Amount, err = amount.minorUnits("amount", req.Currency)
 	return err
 }
@@ -200,7 +202,7 @@ func requestDisplayName(req *hold.ScheduleRequest) string {
 }
 
 func isRequestDueNow(req *hold.ScheduleRequest, now time.Time) bool {
-	return isDueNow(req.CaptureAt, req.TimeZone, now) ||
-		isDueNow(req.CancelAt, req.TimeZone, now) ||
-		len(req.Captures) > 0 && isDueNow(req.Captures[0].At, req.TimeZone, now)
+	return isTimeDueNow(req.CaptureAt, req.TimeZone, now) ||
+		isTimeDueNow(req.CancelAt, req.TimeZone, now) ||
+		len(req.Captures) > 0 && isTimeDueNow(req.Captures[0].At, req.TimeZone, now)
 }

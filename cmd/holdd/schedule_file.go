@@ -96,7 +96,8 @@ func (s *fileScheduler) scheduleLines(ctx context.Context, in io.Reader) error {
 			problem := &api.Problem{Title: "The line is not a hold", Status: 400,
 				Code: api.InvalidJSON, Detail: err.Error()}
 			result := api.BatchResult{Status: 400, Problem: problem}
-			if err := s.recordFailure(rejectedLine{Line: line, BatchResult: result}); err != nil {
+			if err := s.recordRejectedLine(rejectedLine{Line: line,
+				BatchResult: result}); err != nil {
 				return err
 			}
 			continue
@@ -140,7 +141,7 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 		return nil
 	}
 	if s.dryRun {
-		return s.checkBatch()
+		return s.validateBatchOffline()
 	}
 	if err := s.confirmDueNow(ctx); err != nil {
 		return err
@@ -163,7 +164,8 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 				r.Problem = &api.Problem{Status: r.Status, Code: api.UnexpectedResponse,
 					Detail: "holdd returned neither a hold nor a problem"}
 			}
-			if err := s.recordFailure(rejectedLine{s.lineNumbers[i], r, s.reqs[i]}); err != nil {
+			if err := s.recordRejectedLine(rejectedLine{s.lineNumbers[i], r,
+				s.reqs[i]}); err != nil {
 				return err
 			}
 		case r.Status == 201:
@@ -177,9 +179,9 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	return confirmErr
 }
 
-// checkBatch checks the holds of the batch as far as that is possible without
-// the daemon, and empties it.
-func (s *fileScheduler) checkBatch() error {
+// validateBatchOffline checks the holds of the batch as far as that is possible
+// without the daemon, and empties it.
+func (s *fileScheduler) validateBatchOffline() error {
 	now := time.Now()
 	for i := range s.reqs {
 		_, err := s.reqs[i].Validate(now)
@@ -190,7 +192,7 @@ func (s *fileScheduler) checkBatch() error {
 		}
 		r := api.BatchResult{Status: 422, Problem: &api.Problem{Status: 422, Code: problem.Code,
 			Field: problem.Field, Detail: problem.Detail}}
-		if err := s.recordFailure(rejectedLine{s.lineNumbers[i], r, s.reqs[i]}); err != nil {
+		if err := s.recordRejectedLine(rejectedLine{s.lineNumbers[i], r, s.reqs[i]}); err != nil {
 			return err
 		}
 	}
@@ -208,7 +210,7 @@ func (s *fileScheduler) confirmDueNow(ctx context.Context) error {
 			due = append(due, i)
 		}
 	}
-	return s.askAboutHolds(ctx, "due now", due, "Their money moves at once.")
+	return s.confirmHoldsWithOperator(ctx, "due now", due, "Their money moves at once.")
 }
 
 // confirmAndResend asks about the holds whose on_expiry would act at once, and
@@ -227,7 +229,7 @@ func (s *fileScheduler) confirmAndResend(ctx context.Context, results []api.Batc
 	if len(refused) == 0 || s.yes || !s.confirmationPrompt.out.interactive {
 		return nil
 	}
-	if err := s.askAboutHolds(ctx, "end at once", refused,
+	if err := s.confirmHoldsWithOperator(ctx, "end at once", refused,
 		"Their deadlines are so near that on_expiry moves their money at once."); err != nil {
 		return err
 	}
@@ -241,9 +243,9 @@ func (s *fileScheduler) confirmAndResend(ctx context.Context, results []api.Batc
 	return nil
 }
 
-// askAboutHolds asks about holds of the batch, given by their indexes. One yes
-// is for the whole file.
-func (s *fileScheduler) askAboutHolds(
+// confirmHoldsWithOperator asks about holds of the batch, given by their
+// indexes. One yes is for the whole file.
+func (s *fileScheduler) confirmHoldsWithOperator(
 	ctx context.Context, label string, indexes []int, warning string,
 ) error {
 	if len(indexes) == 0 || s.yes {
@@ -258,7 +260,7 @@ func (s *fileScheduler) askAboutHolds(
 	return err
 }
 
-func (s *fileScheduler) recordFailure(f rejectedLine) error {
+func (s *fileScheduler) recordRejectedLine(f rejectedLine) error {
 	s.failed++
 	if isConfirmationProblem(f.Problem) {
 		s.unconfirmed++

@@ -40,7 +40,7 @@ changes, it reads the tokens, the webhook secrets, the Stripe key and the log le
 		// Standard error cannot always be synced.
 		defer func() { _ = log.Sync() }()
 		err = toExitError(runDaemon(cmd.Context(), s, load, log, level), "")
-		if e, ok := errors.AsType[*exitError](err); ok && !logsText(s, out.stderr) {
+		if e, ok := errors.AsType[*exitError](err); ok && !shouldLogText(s, out.stderr) {
 			// A collector of JSON lines must be able to read the last one too.
 			log.Error("daemon failed", zap.Error(e.err))
 			e.printed = true
@@ -50,8 +50,8 @@ changes, it reads the tokens, the webhook secrets, the Stripe key and the log le
 	return cmd
 }
 
-// logsText reports whether the log has lines of text instead of JSON.
-func logsText(s *config.Settings, w io.Writer) bool {
+// shouldLogText reports whether the log has lines of text instead of JSON.
+func shouldLogText(s *config.Settings, w io.Writer) bool {
 	return s.LogFormat == "console" || s.LogFormat == "auto" && isTerminal(w)
 }
 
@@ -66,13 +66,13 @@ func runDaemon(
 	memoryCtx, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	go daemon.RunGCTuner(memoryCtx)
-	release, _, _ := buildVersion()
+	release, _, _ := readBuildVersion()
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
 		Reload: reload, ReloadSignal: hangups,
 		Doctor: func(ctx context.Context) []webconsole.DoctorCheck {
 			s, err := reload()
-			return consoleChecks(runDoctor(ctx, s, err).Checks)
+			return newConsoleDoctorChecks(runDoctor(ctx, s, err).Checks)
 		},
 		// Free the garbage of the start (settings, OpenAPI document), which an
 		// idle daemon would keep for minutes.
@@ -80,8 +80,9 @@ func runDaemon(
 	})
 }
 
-// consoleChecks returns the results of a doctor's run as a page shows them.
-func consoleChecks(results []doctorCheckResult) []webconsole.DoctorCheck {
+// newConsoleDoctorChecks returns the results of a doctor's run as a page shows
+// them.
+func newConsoleDoctorChecks(results []doctorCheckResult) []webconsole.DoctorCheck {
 	checks := make([]webconsole.DoctorCheck, len(results))
 	for i, r := range results {
 		checks[i] = webconsole.DoctorCheck{Name: r.Check, OK: r.Status == statusOK,
@@ -104,14 +105,14 @@ func newLogger(s *config.Settings, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
 	}
 	enc.EncodeDuration = zapcore.StringDurationEncoder
 	encoder := zapcore.NewJSONEncoder(enc)
-	if logsText(s, w) {
+	if shouldLogText(s, w) {
 		enc.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		enc.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(enc)
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)
 	if !s.LogReferences {
-		core = referenceRemover{core}
+		core = referenceRemovingCore{core}
 	}
 	return zap.New(core), level
 }

@@ -21,7 +21,7 @@ func newShowCommand(out *console, env environmentVars) *cobra.Command {
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.ValidArgsFunction = c.completeHolds
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		v, err := findHold(ctx, client, args[0])
 		if err != nil {
 			return err
@@ -36,7 +36,7 @@ func newShowCommand(out *console, env environmentVars) *cobra.Command {
 }
 
 func holdDetailLines(out *console, v *hold.View, times timeFormatter) []labeledValue {
-	details := holdSummaryLines(v, times)
+	details := holdSummaryValues(v, times)
 	for i := range details {
 		if details[i].label != "state" {
 			continue

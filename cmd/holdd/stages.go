@@ -21,7 +21,7 @@ type stageFlag struct {
 	amount amountFlag
 }
 
-func (s *stageFlags) addTo(cmd *cobra.Command) {
+func (s *stageFlags) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&s.texts, "capture", nil,
 		"capture a part: AT=AMOUNT, such as 2026-12-01T11:00:00+01:00=45.00; repeat it in the order "+
 			"of the times; the last one releases the rest")
@@ -59,9 +59,11 @@ func (s *stageFlags) amounts() (list []*amountFlag) {
 	return list
 }
 
-// requests returns the planned captures with amounts in minor units: nil without
-// the flag, and none if it is empty.
-func (s *stageFlags) requests(currency string) (list []hold.CaptureStageRequest, err error) {
+// newStageRequests returns the planned captures with amounts in minor units:
+// nil without the flag, and none if it is empty.
+func (s *stageFlags) newStageRequests(
+	currency string) (list []hold.CaptureStageRequest, err error,
+) {
 	if s.isEmpty() {
 		return []hold.CaptureStageRequest{}, nil
 	}

@@ -39,7 +39,7 @@ func explainFlagError(cmd *cobra.Command, err error) error {
 	if m := unknownFlagPattern.FindStringSubmatch(err.Error()); m != nil {
 		if name := nearestFlag(cmd.Flags(), m[1]); name != "" {
 			hint = "did you mean --" + name + "?"
-		} else if variable := config.FlagEnv(m[1]); variable != "" {
+		} else if variable := config.EnvNameOfFlag(m[1]); variable != "" {
 			hint = "it is a setting, and a flag of holdd serve only: set " + variable +
 				", or set it in the settings file"
 		}

@@ -20,7 +20,7 @@ type termFlags struct {
 	stages              stageFlags
 }
 
-func (t *termFlags) addTo(cmd *cobra.Command) {
+func (t *termFlags) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&t.captureAt, "capture-at", "",
 		"when to capture: 2026-12-01T11:00:00+01:00, a local time with --time-zone, +36h, or now")
@@ -31,9 +31,9 @@ func (t *termFlags) addTo(cmd *cobra.Command) {
 		"what to do with a hold still open near its deadline: cancel, capture or alert")
 	f.StringVar(&t.reference, "reference", "", "your booking")
 	f.StringArrayVar(&t.metadata, "metadata", nil, "key=value; may be repeated")
-	t.captureParams.addTo(cmd)
-	t.renewal.addTo(cmd)
-	t.stages.addTo(cmd)
+	t.captureParams.addFlags(cmd)
+	t.renewal.addFlags(cmd)
+	t.stages.addFlags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("on-expiry",
 		cobra.FixedCompletions([]cobra.Completion{"cancel", "capture", "alert"},
 			cobra.ShellCompDirectiveNoFileComp))
@@ -65,7 +65,7 @@ func (t *termFlags) setTerms(req *hold.ScheduleRequest, currency string) (err er
 	if req.CaptureAmount, err = t.captureAmount.minorUnits("capture-amount", currency); err != nil {
 		return err
 	}
-	if req.Captures, err = t.stages.requests(currency); err != nil {
+	if req.Captures, err = t.stages.newStageRequests(currency); err != nil {
 		return err
 	}
 	if req.Metadata, err = t.metadataMap(); err != nil {

@@ -12,9 +12,9 @@ import (
 // version is set at link time for a release.
 var version = ""
 
-// buildVersion returns the release of this binary, its commit, and the date of
-// the commit. A build has no date of its own, so that two builds are equal.
-func buildVersion() (release, commit, date string) {
+// readBuildVersion returns the release of this binary, its commit, and the date
+// of the commit. A build has no date of its own, so that two builds are equal.
+func readBuildVersion() (release, commit, date string) {
 	release, commit, date = version, "unknown", "unknown"
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -58,7 +58,7 @@ func newVersionCommand(out *console) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		release, commit, date := buildVersion()
+		release, commit, date := readBuildVersion()
 		v := versionInfo{release, commit, date, runtime.Version(), runtime.GOOS, runtime.GOARCH}
 		if asJSON {
 			return out.printJSONLine(v)

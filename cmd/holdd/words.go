@@ -45,9 +45,9 @@ var (
 	labelPattern = regexp.MustCompile(`^([a-z]+): `)
 )
 
-// inCommandWords rewrites a message of the API in the words of the command line:
-// flags for fields, and commands for routes.
-func inCommandWords(message string) string {
+// replaceAPIWordsWithCommands rewrites a message of the API in the words of the
+// command line: flags for fields, and commands for routes.
+func replaceAPIWordsWithCommands(message string) string {
 	if m := labelPattern.FindStringSubmatch(message); m != nil && flagOfLabel[m[1]] != "" {
 		message = flagOfLabel[m[1]] + strings.TrimPrefix(message, m[1])
 	}

@@ -13,7 +13,7 @@ func TestInCommandWords(t *testing.T) {
 		"a newer run replaced it: POST /v1/reconcile starts one":  "a newer run replaced it: holdd reconcile starts one",
 		"payment_method is something else":                        "payment_method is something else",
 	} {
-		if got := inCommandWords(message); got != want {
+		if got := replaceAPIWordsWithCommands(message); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

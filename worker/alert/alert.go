@@ -115,11 +115,11 @@ func FromEventJSON(data []byte, o RenderOptions) (a Alert, ok bool) {
 // FromEvent returns the alert of an event, and false for an event that is not
 // an alert. It is pure: every replica makes the same alert of the same event.
 func FromEvent(e *event.Envelope, o RenderOptions) (a Alert, ok bool) {
-	w := &alertText{options: o, now: e.Timestamp}
+	w := &alertTextBuilder{options: o, now: e.Timestamp}
 	if strings.HasPrefix(string(e.Type), "hold.") {
-		a, ok = describeHoldEvent(w, e)
+		a, ok = newAlertFromHoldEvent(w, e)
 	} else {
-		a, ok = describeSystemEvent(w, e)
+		a, ok = newAlertFromSystemEvent(w, e)
 	}
 	if !ok {
 		return Alert{}, false

@@ -9,36 +9,36 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// alertText writes the title and the text of an alert.
-type alertText struct {
+// alertTextBuilder writes the title and the text of an alert.
+type alertTextBuilder struct {
 	options RenderOptions
 	now     time.Time
 	lines   []string
 }
 
-func (w *alertText) addLine(format string, args ...any) {
+func (w *alertTextBuilder) addLine(format string, args ...any) {
 	w.lines = append(w.lines, fmt.Sprintf(format, args...))
 }
 
-// addHold adds the lines that say which hold an alert is about.
-func (w *alertText) addHold(h *hold.View) {
+// addHoldLines adds the lines that say which hold an alert is about.
+func (w *alertTextBuilder) addHoldLines(h *hold.View) {
 	w.addLine("Hold: %s", h.ID)
-	w.addAccount(h.Account)
+	w.addAccountLine(h.Account)
 	assumed := ""
 	if h.ExpiresAtSource == "assumed" {
 		assumed = ", an assumed deadline"
 	}
-	w.addLine("Expires: %s%s.", w.formatTimeAndLeft(h.ExpiresAt), assumed)
+	w.addLine("Expires: %s%s.", w.formatTimeWithTimeLeft(h.ExpiresAt), assumed)
 }
 
-func (w *alertText) addAccount(account string) {
+func (w *alertTextBuilder) addAccountLine(account string) {
 	if account != "" {
 		w.addLine("Account: %s", account)
 	}
 }
 
 // setTitleAndText sets the title and the text of a.
-func (w *alertText) setTitleAndText(a *Alert, summary string) {
+func (w *alertTextBuilder) setTitleAndText(a *Alert, summary string) {
 	label := a.Severity.String()
 	if a.Resolved {
 		label = "resolved"
@@ -53,9 +53,9 @@ func (w *alertText) setTitleAndText(a *Alert, summary string) {
 	a.Text = strings.Join(w.lines, "\n")
 }
 
-// formatHold names a hold by its booking and its amount.
-func formatHold(h *hold.View) string {
-	name := sanitizeText(h.Reference, 80)
+// formatHoldNameAndAmount names a hold by its booking and its amount.
+func formatHoldNameAndAmount(h *hold.View) string {
+	name := sanitizeTextForChat(h.Reference, 80)
 	if name == "" {
 		name = h.ID
 	}
@@ -67,7 +67,7 @@ func formatHold(h *hold.View) string {
 }
 
 // formatTime writes a time in the operator's zone.
-func (w *alertText) formatTime(t time.Time) string {
+func (w *alertTextBuilder) formatTime(t time.Time) string {
 	zone := w.options.Zone
 	if zone == nil {
 		zone = time.UTC
@@ -76,7 +76,7 @@ func (w *alertText) formatTime(t time.Time) string {
 }
 
 // formatTimeLeft writes how far away a time is.
-func (w *alertText) formatTimeLeft(t time.Time) string {
+func (w *alertTextBuilder) formatTimeLeft(t time.Time) string {
 	if d := t.Sub(w.now); d < 0 {
 		return formatDuration(-d) + " ago"
 	} else if d < time.Minute {
@@ -86,7 +86,7 @@ func (w *alertText) formatTimeLeft(t time.Time) string {
 	}
 }
 
-func (w *alertText) formatTimeAndLeft(t time.Time) string {
+func (w *alertTextBuilder) formatTimeWithTimeLeft(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
@@ -111,9 +111,9 @@ func formatDuration(d time.Duration) string {
 	return fmt.Sprintf("%d min", max(minutes, 1))
 }
 
-// sanitizeText makes text of a request safe for a chat: one line of at most n
-// characters, without mentions, links or markup.
-func sanitizeText(s string, n int) string {
+// sanitizeTextForChat makes text of a request safe for a chat: one line of at
+// most n characters, without mentions, links or markup.
+func sanitizeTextForChat(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsControl(r), unicode.In(r, unicode.Cf), r == '<', r == '>',

@@ -28,10 +28,10 @@ type backlog struct {
 	dead   *unsavedDeadLetters
 }
 
-func (b *backlog) restore(s *deliveryState, parked map[string][]byte) {
-	b.reader.restore(s.streamPosition)
+func (b *backlog) restoreFromState(s *deliveryState, parked map[string][]byte) {
+	b.reader.restorePosition(s.streamPosition)
 	b.parked = decodeParkedHolds(parked)
-	b.dead.restore(s.DeadLetters)
+	b.dead.restoreTotal(s.DeadLetters)
 }
 
 // hasUnsavedChanges reports whether there is progress to save.
@@ -39,18 +39,18 @@ func (b *backlog) hasUnsavedChanges() bool {
 	return b.reader.unsaved || b.parked.hasUnsavedChanges() || b.dead.hasUnsavedChanges()
 }
 
-func (b *backlog) clearUnsaved() {
+func (b *backlog) clearUnsavedChanges() {
 	b.reader.unsaved = false
-	b.parked.clearUnsaved()
-	b.dead.clearUnsaved()
+	b.parked.clearUnsavedChanges()
+	b.dead.clearUnsavedChanges()
 }
 
-// oldestEventTime returns when the oldest event that waits happened; rest are
-// the events after the cursor.
-func (b *backlog) oldestEventTime(rest []hold.StreamEvent) time.Time {
-	t := b.parked.oldestEventTime()
+// oldestPendingEventTime returns when the oldest event that waits happened;
+// rest are the events after the cursor.
+func (b *backlog) oldestPendingEventTime(rest []hold.StreamEvent) time.Time {
+	t := b.parked.oldestParkedEventTime()
 	if len(rest) > 0 {
-		t = earlierTime(t, eventTime(rest[0].Event))
+		t = earlierNonZeroTime(t, parseEventTime(rest[0].Event))
 	}
 	return t
 }
@@ -60,7 +60,7 @@ func (b *backlog) oldestEventTime(rest []hold.StreamEvent) time.Time {
 func (b *backlog) collectMessageGroups(
 	ctx context.Context, batch []hold.StreamEvent, probe bool, now time.Time,
 ) ([]*messageGroup, error) {
-	groups := b.groupBatch(batch)
+	groups := b.groupBatchByOrderKey(batch)
 	if probe {
 		groups = groups[:min(len(groups), maxProbeGroups)]
 		for _, g := range groups {
@@ -68,22 +68,22 @@ func (b *backlog) collectMessageGroups(
 		}
 		return groups, nil
 	}
-	requeued, err := b.dead.pollRequeued(ctx, now)
+	requeued, err := b.dead.readRequeuedIfDue(ctx, now)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range requeued {
-		if m, ok := b.sink.newMessage(e, b.render); ok {
+		if m, ok := b.sink.newSinkMessage(e, b.render); ok {
 			groups = append(groups, &messageGroup{orderKey: e.ID, source: fromRequeued,
 				messages: []sinkMessage{m}})
 		} else {
-			b.dead.finishRequeued(e.ID)
+			b.dead.markRequeuedFinished(e.ID)
 		}
 	}
 	for _, key := range b.parked.due(now, eventBatchSize) {
 		g := &messageGroup{orderKey: key, source: fromParked}
 		for _, e := range b.parked.holds[key].Events {
-			if m, ok := b.sink.newMessage(hold.StreamEvent{Event: e}, b.render); ok {
+			if m, ok := b.sink.newSinkMessage(hold.StreamEvent{Event: e}, b.render); ok {
 				g.messages = append(g.messages, m)
 			}
 		}
@@ -92,23 +92,23 @@ func (b *backlog) collectMessageGroups(
 	return groups, nil
 }
 
-// groupBatch groups the events of a batch that are to be sent. Events that the
-// sink does not take are done, and so are events that are parked behind others
-// of their hold.
-func (b *backlog) groupBatch(batch []hold.StreamEvent) (groups []*messageGroup) {
+// groupBatchByOrderKey groups the events of a batch that are to be sent. Events
+// that the sink does not take are done, and so are events that are parked
+// behind others of their hold.
+func (b *backlog) groupBatchByOrderKey(batch []hold.StreamEvent) (groups []*messageGroup) {
 	byKey := map[string]*messageGroup{}
 	for _, e := range batch {
-		if b.reader.isDone(e.ID) {
+		if b.reader.isEntryDone(e.ID) {
 			continue
 		}
-		m, ok := b.sink.newMessage(e, b.render)
+		m, ok := b.sink.newSinkMessage(e, b.render)
 		if !ok {
-			b.reader.setDone(e.ID)
+			b.reader.markEntryDone(e.ID)
 			continue
 		}
 		if b.parked.has(m.orderKey) {
 			if b.parked.addEvent(m.orderKey, e.Event) {
-				b.reader.setDone(e.ID)
+				b.reader.markEntryDone(e.ID)
 			}
 			continue
 		}
@@ -131,14 +131,14 @@ func (b *backlog) recordDelivered(groups []*messageGroup) (anyDelivered bool) {
 			anyDelivered = true
 			switch g.source {
 			case fromStream:
-				b.reader.setDone(m.entryID)
+				b.reader.markEntryDone(m.entryID)
 				b.reader.unsaved = true
 			case fromRequeued:
-				b.dead.finishRequeued(m.entryID)
+				b.dead.markRequeuedFinished(m.entryID)
 			}
 		}
 		if g.source == fromParked && g.delivered > 0 {
-			b.parked.removeDelivered(g.orderKey, g.delivered)
+			b.parked.removeDeliveredEvents(g.orderKey, g.delivered)
 		}
 	}
 	return anyDelivered
@@ -149,16 +149,16 @@ func (b *backlog) parkHold(g *messageGroup, now time.Time) {
 	var events []json.RawMessage
 	for _, m := range g.messages[g.delivered:] {
 		events = append(events, m.eventJSON)
-		b.reader.setDone(m.entryID)
+		b.reader.markEntryDone(m.entryID)
 	}
 	b.parked.add(g.orderKey, events)
-	b.deferParkedHold(g, now)
+	b.deferOrDeadLetterParkedHold(g, now)
 	b.log.Warn("event not accepted: its hold is parked, other holds continue",
 		zap.String("hold", g.orderKey), zap.String("reason", g.lastOutcome.reason))
 }
 
-func (b *backlog) deferParkedHold(g *messageGroup, now time.Time) {
-	if expired := b.parked.deferNextAttempt(g.orderKey, now); expired != nil {
+func (b *backlog) deferOrDeadLetterParkedHold(g *messageGroup, now time.Time) {
+	if expired := b.parked.deferNextAttemptOrExpireEvent(g.orderKey, now); expired != nil {
 		b.dead.add(expired, g.lastOutcome.reason)
 	}
 }
@@ -169,8 +169,8 @@ func (b *backlog) deadLetterOldEvents(
 	batch []hold.StreamEvent, reason string, now time.Time,
 ) (n int64) {
 	for _, e := range batch {
-		if !b.reader.isDone(e.ID) && now.Sub(eventTime(e.Event)) > deadLetterAfter {
-			b.reader.setDone(e.ID)
+		if !b.reader.isEntryDone(e.ID) && now.Sub(parseEventTime(e.Event)) > deadLetterAfter {
+			b.reader.markEntryDone(e.ID)
 			b.dead.add(e.Event, reason)
 			n++
 		}
@@ -212,17 +212,17 @@ type streamReader struct {
 	unsaved   bool            // since the position was saved
 }
 
-// restore continues from a saved position.
-func (r *streamReader) restore(pos streamPosition) {
+// restorePosition continues from a saved position.
+func (r *streamReader) restorePosition(pos streamPosition) {
 	r.pos, r.done, r.unsaved = pos, map[string]bool{}, true
 	for _, entry := range pos.DoneAhead {
 		r.done[entry] = true
 	}
 }
 
-// countAddedEntries returns the position of a new sink, which gets no events
+// countEntriesEverAdded returns the position of a new sink, which gets no events
 // from before it was added.
-func (r *streamReader) countAddedEntries(ctx context.Context) int64 {
+func (r *streamReader) countEntriesEverAdded(ctx context.Context) int64 {
 	length, added, err := r.store.StreamCounts(ctx, r.partition)
 	if err == nil && (added >= 0 || length == 0) {
 		return max(added, 0)
@@ -236,16 +236,19 @@ func (r *streamReader) currentPosition() streamPosition {
 	return r.pos
 }
 
-// read returns the next batch of events after the cursor. Some may be done.
-func (r *streamReader) read(ctx context.Context) (
+// readBatchAfterCursor returns the next batch of events after the cursor. Some
+// may be done.
+func (r *streamReader) readBatchAfterCursor(ctx context.Context) (
 	batch []hold.StreamEvent, trimmed bool, err error,
 ) {
 	return r.store.ReadEvents(ctx, r.partition, r.pos.Cursor, eventBatchSize)
 }
 
-// skipTrimmed moves the position past trimmed events. It returns how many of
-// them the sink missed, -1 for an unknown number.
-func (r *streamReader) skipTrimmed(ctx context.Context, failing bool) (lost int64, err error) {
+// skipTrimmedEvents moves the position past trimmed events. It returns how many
+// of them the sink missed, -1 for an unknown number.
+func (r *streamReader) skipTrimmedEvents(
+	ctx context.Context, failing bool) (lost int64, err error,
+) {
 	length, added, err := r.store.StreamCounts(ctx, r.partition)
 	if err != nil {
 		return 0, err
@@ -267,8 +270,8 @@ func (r *streamReader) skipTrimmed(ctx context.Context, failing bool) (lost int6
 	return lost, nil
 }
 
-// dropTrimmedIDs forgets done entries that are no longer in the stream.
-func (r *streamReader) dropTrimmedIDs(batch []hold.StreamEvent) {
+// forgetTrimmedDoneEntries forgets done entries that are no longer in the stream.
+func (r *streamReader) forgetTrimmedDoneEntries(batch []hold.StreamEvent) {
 	inStream := map[string]bool{}
 	for _, e := range batch {
 		inStream[e.ID] = true
@@ -276,13 +279,13 @@ func (r *streamReader) dropTrimmedIDs(batch []hold.StreamEvent) {
 	maps.DeleteFunc(r.done, func(id string, _ bool) bool { return !inStream[id] })
 }
 
-func (r *streamReader) setDone(entry string) { r.done[entry] = true }
+func (r *streamReader) markEntryDone(entry string) { r.done[entry] = true }
 
-func (r *streamReader) isDone(entry string) bool { return r.done[entry] }
+func (r *streamReader) isEntryDone(entry string) bool { return r.done[entry] }
 
-// advancePastDone moves the cursor over done events, and returns the rest of
-// the batch.
-func (r *streamReader) advancePastDone(batch []hold.StreamEvent) (rest []hold.StreamEvent) {
+// advanceCursorPastDone moves the cursor over done events, and returns the rest
+// of the batch.
+func (r *streamReader) advanceCursorPastDone(batch []hold.StreamEvent) (rest []hold.StreamEvent) {
 	for i, e := range batch {
 		if !r.done[e.ID] {
 			return batch[i:]

@@ -30,7 +30,7 @@ func newCallbackSink(o *Options) (*sink, error) {
 	}
 	s := &callbackSender{url: c.URL, signer: hook, client: newHTTPClient(o.Transport),
 		userAgent: "holdd/" + o.Version}
-	return &sink{name: callbackSinkName, addressDigest: digestAddress(c.URL),
+	return &sink{name: callbackSinkName, addressDigest: hashSinkAddress(c.URL),
 		minSeverity: c.MinSeverity, maxConcurrent: maxConcurrentSends, send: s.send}, nil
 }
 
@@ -59,5 +59,5 @@ func (s *callbackSender) send(ctx context.Context, messages []sinkMessage) deliv
 	req.Header.Set(standardwebhooks.HeaderWebhookID, m.eventID)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
-	return doRequest(s.client, req)
+	return sendHTTPRequest(s.client, req)
 }

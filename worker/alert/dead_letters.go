@@ -15,9 +15,9 @@ const (
 	requeuedCheckInterval = 10 * time.Second
 )
 
-// RequeuedStore reads the dead letters that the operator requeued. store.Outbox
-// implements it.
-type RequeuedStore interface {
+// RequeuedDeadLetterStore reads the dead letters that the operator requeued.
+// store.Outbox implements it.
+type RequeuedDeadLetterStore interface {
 	ReadRequeuedDeadLetters(ctx context.Context, sink string, partition, n int) (
 		[]hold.StreamEvent, error)
 }
@@ -25,7 +25,7 @@ type RequeuedStore interface {
 // unsavedDeadLetters are the events that one sink and partition gave up since
 // the last save, and the requeued ones that are finished.
 type unsavedDeadLetters struct {
-	store     RequeuedStore
+	store     RequeuedDeadLetterStore
 	sink      string
 	partition int
 	log       *zap.Logger
@@ -36,14 +36,14 @@ type unsavedDeadLetters struct {
 	checkedAt time.Time // when requeued ones were last read
 }
 
-func (d *unsavedDeadLetters) restore(total int64) {
+func (d *unsavedDeadLetters) restoreTotal(total int64) {
 	d.total, d.checkedAt = total, time.Time{}
-	d.clearUnsaved()
+	d.clearUnsavedChanges()
 }
 
 func (d *unsavedDeadLetters) hasUnsavedChanges() bool { return len(d.given) > 0 || len(d.finished) > 0 }
 
-func (d *unsavedDeadLetters) clearUnsaved() { d.given, d.finished = nil, nil }
+func (d *unsavedDeadLetters) clearUnsavedChanges() { d.given, d.finished = nil, nil }
 
 // add gives an event up.
 func (d *unsavedDeadLetters) add(event []byte, reason string) {
@@ -56,21 +56,25 @@ func (d *unsavedDeadLetters) add(event []byte, reason string) {
 		zap.String("id", e.ID), zap.String("reason", reason))
 }
 
-// finishRequeued removes a requeued entry.
-func (d *unsavedDeadLetters) finishRequeued(entry string) { d.finished = append(d.finished, entry) }
+// markRequeuedFinished removes a requeued entry.
+func (d *unsavedDeadLetters) markRequeuedFinished(
+	entry string,
+) {
+	d.finished = append(d.finished, entry)
+}
 
-// timeUntilCheck returns how long no requeued dead letter has to be read. One
-// that is requeued after this round changes the partition.
-func (d *unsavedDeadLetters) timeUntilCheck(now time.Time) time.Duration {
+// timeUntilRequeuedCheck returns how long no requeued dead letter has to be
+// read. One that is requeued after this round changes the partition.
+func (d *unsavedDeadLetters) timeUntilRequeuedCheck(now time.Time) time.Duration {
 	if d.checkedAt.Equal(now) {
 		return changes.LongestWait
 	}
 	return requeuedCheckInterval - now.Sub(d.checkedAt)
 }
 
-// pollRequeued returns the dead letters to send again, every
+// readRequeuedIfDue returns the dead letters to send again, every
 // [requeuedCheckInterval].
-func (d *unsavedDeadLetters) pollRequeued(
+func (d *unsavedDeadLetters) readRequeuedIfDue(
 	ctx context.Context, now time.Time,
 ) ([]hold.StreamEvent, error) {
 	if now.Sub(d.checkedAt) < requeuedCheckInterval {

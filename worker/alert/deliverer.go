@@ -21,7 +21,7 @@ type deliverer struct {
 	sink         *sink
 	partition    int
 	pollInterval time.Duration
-	observer     Observer // may be nil
+	observer     DeliveryObserver // may be nil
 	log          *zap.Logger
 	redis        *health.RedisHealthReporter
 	stage        *health.Stage // of this sink and partition
@@ -30,7 +30,7 @@ type deliverer struct {
 	lease    *sinkLease
 	backlog  *backlog
 	sender   *sinkSender
-	reporter *sinkReporter
+	reporter *sinkEventPublisher
 
 	health        sinkHealth
 	healthChanged bool // since it was saved
@@ -67,7 +67,7 @@ func newDeliverer(sendCtx context.Context, o *Options, s *sink, partition int) *
 				log: log},
 		},
 		sender:   &sinkSender{sink: s, ctx: sendCtx, observer: o.Observer, log: log},
-		reporter: newSinkReporter(o.Stores.SystemEvents, s.name, partition, log),
+		reporter: newSinkEventPublisher(o.Stores.SystemEvents, s.name, partition, log),
 	}
 }
 
@@ -76,15 +76,15 @@ func (d *deliverer) run(ctx context.Context) {
 	defer d.redis.RemoveStage(d.stage)
 	for ctx.Err() == nil {
 		wait := d.standbyInterval() + rand.N(d.standbyInterval()/5)
-		saved, err := d.lease.acquire(ctx)
+		saved, err := d.lease.acquireAndLoadProgress(ctx)
 		if err != nil || !d.lease.isHeld() { // with the lease, the rounds are recorded
-			d.recordRound(ctx, "acquire the lease of a sink", err)
+			d.recordRoundForReadiness(ctx, "acquire the lease of a sink", err)
 		}
 		if err == nil && d.lease.isHeld() {
 			d.restoreProgress(ctx, saved)
 			wait, err = d.deliverWhileLeased(ctx)
 		}
-		d.observeBacklog(deliveryState{})
+		d.reportBacklogToObserver(deliveryState{})
 		if err != nil && ctx.Err() == nil {
 			d.log.Debug("Redis unavailable: deliveries paused", zap.Error(err))
 		}
@@ -92,8 +92,9 @@ func (d *deliverer) run(ctx context.Context) {
 	}
 }
 
-// recordRound records for readiness whether Redis accepted an operation.
-func (d *deliverer) recordRound(ctx context.Context, operation string, err error) {
+// recordRoundForReadiness records for readiness whether Redis accepted an
+// operation.
+func (d *deliverer) recordRoundForReadiness(ctx context.Context, operation string, err error) {
 	ctx, run := d.stage.BeginRun(ctx)
 	defer run.End()
 	if err != nil && !errors.Is(err, errLeaseLost) {
@@ -108,12 +109,12 @@ func (d *deliverer) standbyInterval() time.Duration { return 10 * d.pollInterval
 func (d *deliverer) restoreProgress(ctx context.Context, saved savedProgress) {
 	state := deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
 	if saved.state == nil {
-		state.EntriesRead = d.backlog.reader.countAddedEntries(ctx)
+		state.EntriesRead = d.backlog.reader.countEntriesEverAdded(ctx)
 	} else if err := json.Unmarshal(saved.state, &state); err != nil {
 		d.log.Error("saved progress unreadable: delivery starts anew", zap.Error(err))
 		state = deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
 	}
-	d.backlog.restore(&state, saved.parked)
+	d.backlog.restoreFromState(&state, saved.parked)
 	d.health, d.oldestPending = state.sinkHealth, state.OldestPending
 	if d.health.DisabledAddress != d.sink.addressDigest {
 		d.health.DisabledAddress = ""
@@ -128,27 +129,27 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			defer cancel()
 			if p, err := d.unsavedProgress(); err == nil {
-				_ = d.lease.saveAndRelease(last, p) // it ends by itself
+				_ = d.lease.saveProgressAndRelease(last, p) // it ends by itself
 			}
 		}
 	}()
 	for ctx.Err() == nil {
 		wait, err := d.deliverRound(ctx)
-		d.recordRound(ctx, "deliver events", err)
+		d.recordRoundForReadiness(ctx, "deliver events", err)
 		if errors.Is(err, errLeaseLost) {
-			d.lease.setLost()
+			d.lease.markLost()
 			return d.standbyInterval(), nil
 		}
 		if err != nil {
 			// Progress stays in memory: if the lease is still valid when Redis
 			// answers again, no event is sent twice.
 			wait = sinkBackoffMin
-			if d.lease.hasEnded() {
-				d.lease.setLost()
+			if d.lease.hasExpired() {
+				d.lease.markLost()
 				return wait, err
 			}
 		}
-		d.observeBacklog(d.currentState())
+		d.reportBacklogToObserver(d.currentState())
 		execute.Sleep(ctx, wait)
 		d.gate.Wait(ctx)
 	}
@@ -157,8 +158,8 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 
 // deliverRound delivers one batch. It returns how long to wait before the next.
 func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
-	if d.hasUnsavedChanges() || d.lease.endsWithin(minLeaseLeft+2*d.pollInterval) {
-		if err := d.saveProgress(ctx); err != nil {
+	if d.hasUnsavedChanges() || d.lease.expiresWithin(minLeaseLeft+2*d.pollInterval) {
+		if err := d.saveProgressAndExtendLease(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -167,10 +168,10 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 		return d.standbyInterval(), nil
 	}
 	if wait := d.health.NextAttemptAt.Sub(now); wait > 0 {
-		return min(wait, d.standbyInterval()), d.reportHealth(ctx, now)
+		return min(wait, d.standbyInterval()), d.publishHealthIfChanged(ctx, now)
 	}
 	poll := d.gate.Begin()
-	batch, err := d.readBatch(ctx)
+	batch, err := d.readBatchAndReportLost(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -186,54 +187,56 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	delivered := d.backlog.recordDelivered(groups)
 	if ctx.Err() != nil {
 		// Requests that were cut off say nothing about the sink.
-		d.backlog.reader.advancePastDone(batch)
+		d.backlog.reader.advanceCursorPastDone(batch)
 		return 0, nil
 	}
-	d.handleFailedGroups(ctx, groups, batch, delivered)
-	wait, err := d.finishRound(ctx, batch)
+	d.parkFailedGroupsAndBackOff(ctx, groups, batch, delivered)
+	wait, err := d.advanceCursorAndSave(ctx, batch)
 	if err == nil && len(batch) == 0 && len(groups) == 0 {
-		d.closeGate(poll, now)
+		d.closeGateIfIdle(poll, now)
 	}
 	return wait, err
 }
 
-// closeGate closes the gate after a round that had nothing to send.
-func (d *deliverer) closeGate(poll changes.Poll, now time.Time) {
+// closeGateIfIdle closes the gate after a round that had nothing to send.
+func (d *deliverer) closeGateIfIdle(poll changes.Poll, now time.Time) {
 	if len(d.backlog.parked.holds) == 0 && !d.health.isFailing() && !d.hasUnsavedChanges() {
-		poll.CloseFor(d.backlog.dead.timeUntilCheck(now))
+		poll.CloseFor(d.backlog.dead.timeUntilRequeuedCheck(now))
 	}
 }
 
-// readBatch reads the next events, and reports those that were trimmed.
-func (d *deliverer) readBatch(ctx context.Context) ([]hold.StreamEvent, error) {
+// readBatchAndReportLost reads the next events, and reports those that were
+// trimmed.
+func (d *deliverer) readBatchAndReportLost(ctx context.Context) ([]hold.StreamEvent, error) {
 	reader := d.backlog.reader
-	batch, trimmed, err := reader.read(ctx)
+	batch, trimmed, err := reader.readBatchAfterCursor(ctx)
 	if err != nil || !trimmed {
 		return batch, err
 	}
-	lost, err := reader.skipTrimmed(ctx, d.health.isFailing())
+	lost, err := reader.skipTrimmedEvents(ctx, d.health.isFailing())
 	if err != nil {
 		return nil, err
 	}
 	if lost != 0 {
 		d.reporter.publishEventsLost(ctx, reader.pos.Cursor, lost)
 	}
-	reader.dropTrimmedIDs(batch)
+	reader.forgetTrimmedDoneEntries(batch)
 	return batch, nil
 }
 
-// finishRound moves the cursor, and saves and reports what the round changed.
-func (d *deliverer) finishRound(
+// advanceCursorAndSave moves the cursor, and saves and reports what the round
+// changed.
+func (d *deliverer) advanceCursorAndSave(
 	ctx context.Context, batch []hold.StreamEvent,
 ) (time.Duration, error) {
-	rest := d.backlog.reader.advancePastDone(batch)
-	d.oldestPending = d.backlog.oldestEventTime(rest)
+	rest := d.backlog.reader.advanceCursorPastDone(batch)
+	d.oldestPending = d.backlog.oldestPendingEventTime(rest)
 	if d.hasUnsavedChanges() {
-		if err := d.saveProgress(ctx); err != nil {
+		if err := d.saveProgressAndExtendLease(ctx); err != nil {
 			return 0, err
 		}
 	}
-	if err := d.reportHealth(ctx, utcNow()); err != nil {
+	if err := d.publishHealthIfChanged(ctx, utcNow()); err != nil {
 		return 0, err
 	}
 	if len(batch) == eventBatchSize && !d.health.isFailing() {
@@ -244,16 +247,16 @@ func (d *deliverer) finishRound(
 
 func (d *deliverer) hasUnsavedChanges() bool { return d.healthChanged || d.backlog.hasUnsavedChanges() }
 
-func (d *deliverer) saveProgress(ctx context.Context) error {
+func (d *deliverer) saveProgressAndExtendLease(ctx context.Context) error {
 	p, err := d.unsavedProgress()
 	if err != nil {
 		return err
 	}
-	if err := d.lease.saveProgress(ctx, p); err != nil {
+	if err := d.lease.saveProgressAndExtend(ctx, p); err != nil {
 		return err
 	}
 	d.healthChanged = false
-	d.backlog.clearUnsaved()
+	d.backlog.clearUnsavedChanges()
 	return nil
 }
 
@@ -272,22 +275,23 @@ func (d *deliverer) currentState() deliveryState {
 		DeadLetters: d.backlog.dead.total}
 }
 
-// reportHealth publishes that the sink fails or has recovered, if that is new.
-func (d *deliverer) reportHealth(ctx context.Context, now time.Time) error {
-	failing, needed := d.health.pendingHealthReport(now)
+// publishHealthIfChanged publishes that the sink fails or has recovered, if
+// that is new.
+func (d *deliverer) publishHealthIfChanged(ctx context.Context, now time.Time) error {
+	failing, needed := d.health.needsHealthReport(now)
 	if !needed {
 		return nil
 	}
-	if err := d.reporter.reportHealth(ctx, failing, d.health.Reason, now); err != nil {
+	if err := d.reporter.publishFailingOrRecovered(ctx, failing, d.health.Reason, now); err != nil {
 		return err
 	}
 	d.health.FailureReported, d.healthChanged = failing, true
 	return nil
 }
 
-// observeBacklog hands the backlog to the observer; the zero state if another
-// replica delivers.
-func (d *deliverer) observeBacklog(s deliveryState) {
+// reportBacklogToObserver hands the backlog to the observer; the zero state if
+// another replica delivers.
+func (d *deliverer) reportBacklogToObserver(s deliveryState) {
 	previous := d.observed
 	d.observed = s
 	if d.observer == nil {

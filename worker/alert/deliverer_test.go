@@ -222,7 +222,7 @@ func TestCallbackEndpoint_ParksRejectedHold(t *testing.T) {
 		storetest.WaitUntil(t, 20*time.Second, "the other holds",
 			func() bool { return len(r.receivedIDs()) == before+5 })
 		storetest.WaitUntil(t, 20*time.Second, "the hold to be parked", func() bool {
-			s, err := a.SinkStatuses(t.Context())
+			s, err := a.ListSinkStatuses(t.Context())
 			return err == nil && s[0].Parked == 1 && s[0].Failing.IsZero() && !s[0].Oldest.IsZero()
 		})
 		r.setRespond(nil)
@@ -238,7 +238,7 @@ func TestCallbackEndpoint_ParksRejectedHold(t *testing.T) {
 			t.Errorf("%v", of)
 		}
 		storetest.WaitUntil(t, 10*time.Second, "an empty backlog", func() bool {
-			s, err := a.SinkStatuses(t.Context())
+			s, err := a.ListSinkStatuses(t.Context())
 			return err == nil && s[0].Parked == 0 && s[0].Oldest.IsZero()
 		})
 		stop()
@@ -261,7 +261,10 @@ func TestCallbackEndpoint_DisabledByGone(t *testing.T) {
 		})
 	b.appendEvent("evt_1", "pi_1", time.Now())
 	storetest.WaitUntil(t, 10*time.Second, "the sink to be disabled",
-		func() bool { s, err := a.SinkStatuses(t.Context()); return err == nil && s[0].Disabled })
+		func() bool {
+			s, err := a.ListSinkStatuses(t.Context())
+			return err == nil && s[0].Disabled
+		})
 	storetest.WaitUntil(t, 10*time.Second, "the alert",
 		func() bool { return chat.received("callback disabled by its receiver: HTTP 410") })
 	r.setRespond(nil)
@@ -285,14 +288,14 @@ func TestCallbackEndpoint_DeadLettersAndReplay(t *testing.T) {
 		b.appendEvent(fmt.Sprint("evt_old", i), fmt.Sprint("pi_", i), time.Now().Add(-73*time.Hour))
 	}
 	storetest.WaitUntil(t, 10*time.Second, "dead letters", func() bool {
-		list, total, err := a.DeadLetters(t.Context(), "callback", 10)
+		list, total, err := a.ListDeadLetters(t.Context(), "callback", 10)
 		return err == nil && total == 3 && list[0].Reason == "HTTP 500"
 	})
 	r.setRespond(nil)
 	b.appendEvent("evt_new", "pi_9", time.Now())
 	storetest.WaitUntil(t, 30*time.Second, "the recovery",
 		func() bool { return slices.Contains(r.receivedIDs(), "pi_9/evt_new") })
-	if n, err := a.ReplayDeadLetters(t.Context(), "callback", nil); err != nil || n != 3 {
+	if n, err := a.RequeueDeadLetters(t.Context(), "callback", nil); err != nil || n != 3 {
 		t.Fatal(n, err)
 	}
 	storetest.WaitUntil(t, 30*time.Second, "the replay", func() bool {
@@ -347,7 +350,7 @@ func TestCallbackEndpoint_SlowReceiver(t *testing.T) {
 		}
 		for range 4 * events {
 			time.Sleep(time.Second)
-			s, err := r.notifier.SinkStatuses(w.ctx)
+			s, err := r.notifier.ListSinkStatuses(w.ctx)
 			if err != nil || !s[0].Failing.IsZero() || s[0].Reason != "" {
 				t.Fatalf("%+v %v", s, err)
 			}
@@ -385,7 +388,7 @@ func TestCallbackEndpoint_RetryAfterAndRedirect(t *testing.T) {
 	r.setRespond(func(*event.Envelope) int { return http.StatusFound })
 	b.appendEvent("evt_2", "pi_1", time.Now())
 	storetest.WaitUntil(t, 10*time.Second, "the reason", func() bool {
-		s, err := a.SinkStatuses(t.Context())
+		s, err := a.ListSinkStatuses(t.Context())
 		return err == nil && strings.Contains(s[0].Reason, "redirects are not followed") &&
 			!s[0].Failing.IsZero()
 	})

@@ -9,9 +9,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// handleFailedGroups acts on each group that was not delivered, and then on the
-// sink: if it accepted an event of another hold, the failure is the event's.
-func (d *deliverer) handleFailedGroups(
+// parkFailedGroupsAndBackOff acts on each group that was not delivered, and
+// then on the sink: if it accepted an event of another hold, the failure is the
+// event's.
+func (d *deliverer) parkFailedGroupsAndBackOff(
 	ctx context.Context, groups []*messageGroup, batch []hold.StreamEvent, delivered bool,
 ) {
 	now := utcNow()
@@ -24,7 +25,7 @@ func (d *deliverer) handleFailedGroups(
 			d.disableSink(ctx, g.lastOutcome.reason)
 			return
 		}
-		out := d.handleFailedGroup(g, delivered, now)
+		out := d.parkFailedGroup(g, delivered, now)
 		if out != nil && (failure == nil || out.retryAfter > failure.retryAfter) {
 			failure = out
 		}
@@ -49,9 +50,9 @@ func (d *deliverer) handleFailedGroups(
 	}
 }
 
-// handleFailedGroup acts on a group that was not delivered. It returns an
+// parkFailedGroup acts on a group that was not delivered. It returns an
 // outcome that is the sink's failure and not the group's.
-func (d *deliverer) handleFailedGroup(
+func (d *deliverer) parkFailedGroup(
 	g *messageGroup, delivered bool, now time.Time,
 ) *deliveryOutcome {
 	out := &g.lastOutcome
@@ -59,11 +60,11 @@ func (d *deliverer) handleFailedGroup(
 	case g.source == fromRequeued:
 		if out.result != resultRetryLater {
 			d.backlog.dead.add(g.messages[0].eventJSON, out.reason)
-			d.backlog.dead.finishRequeued(g.messages[0].entryID)
+			d.backlog.dead.markRequeuedFinished(g.messages[0].entryID)
 		}
 		return nil
 	case g.source == fromParked:
-		d.backlog.deferParkedHold(g, now)
+		d.backlog.deferOrDeadLetterParkedHold(g, now)
 		return nil
 	case out.result == resultRejected || out.result == resultFailed && delivered:
 		if d.backlog.parked.isFull() {
@@ -80,5 +81,5 @@ func (d *deliverer) handleFailedGroup(
 func (d *deliverer) disableSink(ctx context.Context, reason string) {
 	d.health.DisabledAddress, d.health.Reason = d.sink.addressDigest, reason
 	d.healthChanged = true
-	d.reporter.publishDisabled(ctx, d.backlog.reader.pos.Cursor, reason)
+	d.reporter.publishSinkDisabled(ctx, d.backlog.reader.pos.Cursor, reason)
 }

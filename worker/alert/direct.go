@@ -23,20 +23,20 @@ const (
 	maxDirectAttempts = 8
 )
 
-// directNotifier sends alerts about failed checks to the sinks directly, once
+// readinessNotifier sends alerts about failed checks to the sinks directly, once
 // an episode. Each replica sends its own, because it cannot write an event to
 // Redis.
-type directNotifier struct {
+type readinessNotifier struct {
 	sinks    []*sink
 	replica  string
 	render   RenderOptions
-	observer Observer
+	observer DeliveryObserver
 	log      *zap.Logger
-	updates  chan []health.ReadinessCheckResult // setReadinessChecks sends, run receives
+	updates  chan []health.ReadinessCheckResult // enqueueReadinessChecks sends, run receives
 }
 
-// alertEpisode is how long one check has failed.
-type alertEpisode struct {
+// failedCheckEpisode is how long one check has failed.
+type failedCheckEpisode struct {
 	check           string
 	grace           time.Duration
 	raised, cleared *systemAlertRule
@@ -45,19 +45,19 @@ type alertEpisode struct {
 	reported bool
 }
 
-func newDirectNotifier(o *Options, sinks []*sink) *directNotifier {
-	return &directNotifier{sinks: sinks, replica: o.Replica, render: o.renderOptions(),
+func newReadinessNotifier(o *Options, sinks []*sink) *readinessNotifier {
+	return &readinessNotifier{sinks: sinks, replica: o.Replica, render: o.renderOptions(),
 		observer: o.Observer, log: o.Logger, updates: make(chan []health.ReadinessCheckResult, 1)}
 }
 
-func (r *directNotifier) setReadinessChecks(checks []health.ReadinessCheckResult) {
+func (r *readinessNotifier) enqueueReadinessChecks(checks []health.ReadinessCheckResult) {
 	replaceLatest(r.updates, checks)
 }
 
-func (r *directNotifier) run(ctx context.Context) {
-	redis := &alertEpisode{check: "redis", grace: redisOutageGrace,
+func (r *readinessNotifier) run(ctx context.Context) {
+	redis := &failedCheckEpisode{check: "redis", grace: redisOutageGrace,
 		raised: &redisUnavailableAlert, cleared: &redisRecoveredAlert}
-	stages := &alertEpisode{check: health.CheckStages, grace: stallGrace,
+	stages := &failedCheckEpisode{check: health.CheckStages, grace: stallGrace,
 		raised: &stageStalledAlert, cleared: &stageResumedAlert}
 	var sending sync.WaitGroup
 	defer sending.Wait()
@@ -66,16 +66,21 @@ func (r *directNotifier) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case checks := <-r.updates:
-			r.updateEpisode(ctx, &sending, redis, findCheck(checks, redis.check))
+			r.updateEpisodeAndSendAlert(ctx, &sending, redis,
+				findReadinessCheck(checks, redis.check))
 			if redis.since.IsZero() { // without Redis every stage stalls: one alert
-				r.updateEpisode(ctx, &sending, stages, findCheck(checks, stages.check))
+				r.updateEpisodeAndSendAlert(ctx, &sending, stages,
+					findReadinessCheck(checks, stages.check))
 			}
 		}
 	}
 }
 
-// findCheck returns the check with a name. A check that was not made is OK.
-func findCheck(checks []health.ReadinessCheckResult, name string) health.ReadinessCheckResult {
+// findReadinessCheck returns the check with a name. A check that was not made
+// is OK.
+func findReadinessCheck(
+	checks []health.ReadinessCheckResult, name string,
+) health.ReadinessCheckResult {
 	for _, c := range checks {
 		if c.Name == name {
 			return c
@@ -84,48 +89,53 @@ func findCheck(checks []health.ReadinessCheckResult, name string) health.Readine
 	return health.ReadinessCheckResult{Name: name, OK: true}
 }
 
-// updateEpisode continues, begins or ends the episode of a check.
-func (r *directNotifier) updateEpisode(
-	ctx context.Context, sending *sync.WaitGroup, e *alertEpisode, c health.ReadinessCheckResult,
+// updateEpisodeAndSendAlert continues, begins or ends the episode of a check.
+func (r *readinessNotifier) updateEpisodeAndSendAlert(
+	ctx context.Context, sending *sync.WaitGroup, e *failedCheckEpisode,
+	c health.ReadinessCheckResult,
 ) {
 	switch {
 	case !c.OK && e.since.IsZero():
 		e.since = utcNow()
 	case !c.OK && !e.reported && utcNow().Sub(e.since) >= e.grace:
 		e.reported = true
-		r.sendToAll(ctx, sending, r.newAlert(e, e.raised, c.Detail))
+		r.sendToEachAlertSink(ctx, sending, r.newEpisodeAlert(e, e.raised, c.Detail))
 	case c.OK:
 		if e.reported {
 			sending.Wait() // in order
-			r.sendToAll(ctx, sending, r.newAlert(e, e.cleared, ""))
+			r.sendToEachAlertSink(ctx, sending, r.newEpisodeAlert(e, e.cleared, ""))
 		}
 		e.since, e.reported = time.Time{}, false
 	}
 }
 
-func (r *directNotifier) newAlert(e *alertEpisode, kind *systemAlertRule, detail string) Alert {
-	w := &alertText{options: r.render, now: utcNow()}
-	a := kind.render(w, strings.NewReplacer("{replica}", r.replica,
-		"{since}", w.formatTimeAndLeft(e.since), "{detail}", sanitizeText(detail, 300)))
+func (r *readinessNotifier) newEpisodeAlert(
+	e *failedCheckEpisode, kind *systemAlertRule, detail string,
+) Alert {
+	w := &alertTextBuilder{options: r.render, now: utcNow()}
+	a := kind.newAlertFromRule(w, strings.NewReplacer("{replica}", r.replica,
+		"{since}", w.formatTimeWithTimeLeft(e.since), "{detail}", sanitizeTextForChat(detail, 300)))
 	a.ID, a.At = "evt_"+e.check+"_"+r.replica, e.since
 	return a
 }
 
-func (r *directNotifier) sendToAll(ctx context.Context, sending *sync.WaitGroup, a Alert) {
+func (r *readinessNotifier) sendToEachAlertSink(
+	ctx context.Context, sending *sync.WaitGroup, a Alert,
+) {
 	for _, s := range r.sinks {
 		if s.minSeverity != 0 && s.takesDigests && s.minSeverity <= a.Severity {
 			to := &sinkSender{sink: s, ctx: ctx, observer: r.observer,
 				log: r.log.With(zap.String("sink", s.name))}
-			sending.Go(func() { to.sendWithRetry(&a) })
+			sending.Go(func() { to.sendAlertWithRetry(&a) })
 		}
 	}
 }
 
-// sendWithRetry sends a direct alert in a few attempts.
-func (s *sinkSender) sendWithRetry(a *Alert) {
+// sendAlertWithRetry sends a direct alert in a few attempts.
+func (s *sinkSender) sendAlertWithRetry(a *Alert) {
 	m := []sinkMessage{{eventID: a.ID, orderKey: systemEventKey, alert: a}}
 	for n := 1; ; n++ {
-		out := s.sendOnce(m)
+		out := s.sendOneAttempt(m)
 		if out.result == resultDelivered || s.ctx.Err() != nil {
 			return
 		}

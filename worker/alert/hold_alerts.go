@@ -11,7 +11,7 @@ import (
 )
 
 // holdAlertRule is the alert of an event about a hold. Its texts may contain
-// placeholders of [holdPlaceholders].
+// placeholders of [newHoldPlaceholderReplacer].
 type holdAlertRule struct {
 	eventType hold.EventType
 	causes    []hold.Cause                 // of the event; empty means every cause
@@ -42,14 +42,14 @@ var holdAlerts = []holdAlertRule{
 		next:    "holdd does nothing (on_expiry is {on_expiry}, the hold is {state}).",
 	},
 	{
-		eventType: hold.EventExpiring, only: awaitsCardholder,
-		kind: ExpiryNear, severity: severityAtLeastWarning,
+		eventType: hold.EventExpiring, only: isAwaitingCardholder,
+		kind: ExpiryNear, severity: severityByTimeLeftAtLeastWarning,
 		summary: "expires {expires_in}, and its cardholder has not acted",
 		next:    renewalGoesOn, action: askCardholder,
 	},
 	{
 		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseAfterDeadline},
-		kind: ExpiresBeforeDue, severity: severityAtLeastWarning,
+		kind: ExpiresBeforeDue, severity: severityByTimeLeftAtLeastWarning,
 		summary: "expires {expires_in}, before the hold is due", due: true,
 	},
 	{
@@ -59,7 +59,7 @@ var holdAlerts = []holdAlertRule{
 	},
 	{
 		eventType: hold.EventExpiring,
-		kind:      ExpiryNear, severity: severityOfExpiring,
+		kind:      ExpiryNear, severity: severityOfExpiringHold,
 		summary: "expires {expires_in}",
 	},
 	{
@@ -78,7 +78,7 @@ var holdAlerts = []holdAlertRule{
 	},
 	{
 		eventType: hold.EventRequiresAction,
-		kind:      AttentionRequired, severity: severityAtLeastWarning,
+		kind:      AttentionRequired, severity: severityByTimeLeftAtLeastWarning,
 		summary: "expires {expires_in} and cannot be renewed without the cardholder",
 		next:    renewalGoesOn, action: askCardholder,
 	},
@@ -93,7 +93,7 @@ var holdAlerts = []holdAlertRule{
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNotRenewable,
 			hold.CauseDeclined, hold.CauseRenewalLimit},
-		kind: AttentionRequired, severity: severityAtLeastWarning,
+		kind: AttentionRequired, severity: severityByTimeLeftAtLeastWarning,
 		summary: "expires {expires_in} and cannot be renewed ({cause})",
 		next:    "near the deadline holdd acts by on_failure of the renewal.",
 		action: "ask the cardholder for another card, or capture in time: " +
@@ -101,29 +101,29 @@ var holdAlerts = []holdAlertRule{
 	},
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNoOutcome},
-		kind: AttentionRequired, severity: severityAtLeastWarning,
+		kind: AttentionRequired, severity: severityByTimeLeftAtLeastWarning,
 		summary: "has no outcome after many calls to Stripe",
 		next: "holdd continues, at most every few minutes; " +
 			"holdd show {hold} lists Stripe's answers.",
 	},
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseAfterDeadline},
-		kind: ExpiresBeforeDue, severity: severityAtLeastWarning,
+		kind: ExpiresBeforeDue, severity: severityByTimeLeftAtLeastWarning,
 		summary: "expires {expires_in}, before the hold is due", due: true,
 	},
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseInsideMargin},
-		kind: AttentionRequired, severity: severityAtLeastWarning,
+		kind: AttentionRequired, severity: severityByTimeLeftAtLeastWarning,
 		summary: "expires {expires_in}, too soon for on_expiry to act without a warning",
 	},
 	{
 		eventType: hold.EventAttention,
-		kind:      AttentionRequired, severity: severityAtLeastWarning,
+		kind:      AttentionRequired, severity: severityByTimeLeftAtLeastWarning,
 		summary: "needs the operator ({cause})",
 	},
 	{
 		eventType: hold.EventExpired,
-		kind:      ExpiredUncaptured, severity: severityOfExpired,
+		kind:      ExpiredUncaptured, severity: severityOfExpiredHold,
 		summary: "expired before a capture; the card network released the money",
 		next:    "holdd does nothing more; this is final.",
 		action: "ask the cardholder for another payment; " +
@@ -131,7 +131,7 @@ var holdAlerts = []holdAlertRule{
 	},
 	{
 		eventType: hold.EventCaptured, causes: []hold.Cause{hold.CauseExpired},
-		kind: ExpiredUncaptured, severity: severityOfExpired,
+		kind: ExpiredUncaptured, severity: severityOfExpiredHold,
 		summary: "expired after a part of it was captured; the card network released the rest",
 		next:    "holdd does nothing more; this is final.",
 		action: "ask the cardholder for another payment of the rest; " +
@@ -161,17 +161,17 @@ const (
 		"or another on_expiry."
 )
 
-// describeHoldEvent returns the alert of an event about a hold.
-func describeHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
+// newAlertFromHoldEvent returns the alert of an event about a hold.
+func newAlertFromHoldEvent(w *alertTextBuilder, e *event.Envelope) (a Alert, ok bool) {
 	i := slices.IndexFunc(holdAlerts, func(r holdAlertRule) bool { return r.matchesEvent(e) })
 	if i < 0 {
 		return a, false
 	}
 	r, h := &holdAlerts[i], &e.Data.Hold
-	fill := w.holdPlaceholders(e)
-	w.addHold(h)
+	fill := w.newHoldPlaceholderReplacer(e)
+	w.addHoldLines(h)
 	if r.due {
-		w.addLine("Due: %s.", w.formatTimeAndLeft(requestedActionTime(h)))
+		w.addLine("Due: %s.", w.formatTimeWithTimeLeft(requestedActionTime(h)))
 	}
 	if link := e.Data.CardholderLink; link != "" {
 		w.addLine("Cardholder: %s", link)
@@ -179,7 +179,7 @@ func describeHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
 	w.addLine("Next: %s", fill.Replace(cmp.Or(r.next, w.describeAutomaticAction(h))))
 	w.addLine("Action: %s", fill.Replace(cmp.Or(r.action, describeOperatorAction(h))))
 	a = Alert{Kind: r.kind, Severity: r.severity(e)}
-	w.setTitleAndText(&a, formatHold(h)+": "+fill.Replace(r.summary))
+	w.setTitleAndText(&a, formatHoldNameAndAmount(h)+": "+fill.Replace(r.summary))
 	return a, true
 }
 
@@ -190,8 +190,8 @@ func (r *holdAlertRule) matchesEvent(e *event.Envelope) bool {
 		}))
 }
 
-// holdPlaceholders are the placeholders in texts about a hold.
-func (w *alertText) holdPlaceholders(e *event.Envelope) *strings.Replacer {
+// newHoldPlaceholderReplacer are the placeholders in texts about a hold.
+func (w *alertTextBuilder) newHoldPlaceholderReplacer(e *event.Envelope) *strings.Replacer {
 	h := &e.Data.Hold
 	return strings.NewReplacer(
 		"{hold}", h.ID,
@@ -220,27 +220,27 @@ func severityByTimeLeft(e *event.Envelope) Severity {
 	return Critical
 }
 
-func severityAtLeastWarning(
+func severityByTimeLeftAtLeastWarning(
 	e *event.Envelope,
 ) Severity {
 	return max(severityByTimeLeft(e), Warning)
 }
 
-// severityOfExpiring is lower where holdd acts before the deadline, and higher
-// where it does not.
-func severityOfExpiring(e *event.Envelope) Severity {
+// severityOfExpiringHold is lower where holdd acts before the deadline, and
+// higher where it does not.
+func severityOfExpiringHold(e *event.Envelope) Severity {
 	h := &e.Data.Hold
 	switch {
 	case h.State == "attention" || h.State == "paused":
-		return severityAtLeastWarning(e)
-	case actsBeforeExpiry(h) && h.NextAt.After(e.Timestamp.Add(-maxActionDelay)):
+		return severityByTimeLeftAtLeastWarning(e)
+	case willActBeforeExpiry(h) && h.NextAt.After(e.Timestamp.Add(-maxActionDelay)):
 		return Info
 	}
 	return severityByTimeLeft(e)
 }
 
-// severityOfExpired is lower for a hold that was to be released anyway.
-func severityOfExpired(e *event.Envelope) Severity {
+// severityOfExpiredHold is lower for a hold that was to be released anyway.
+func severityOfExpiredHold(e *event.Envelope) Severity {
 	if e.Data.Hold.CancelAt != nil {
 		return Info
 	}
@@ -251,9 +251,9 @@ func severityOfExpired(e *event.Envelope) Severity {
 // alert stops relying on it.
 const maxActionDelay = 5 * time.Minute
 
-// awaitsCardholder reports whether the renewal of a hold waits for its
+// isAwaitingCardholder reports whether the renewal of a hold waits for its
 // cardholder.
-func awaitsCardholder(e *event.Envelope) bool {
+func isAwaitingCardholder(e *event.Envelope) bool {
 	r := e.Data.Hold.Renewal
 	return r != nil && r.Step == hold.RenewalRequiresAction.String()
 }
@@ -265,9 +265,9 @@ func isDueAfterExpiry(e *event.Envelope) bool {
 	return !due.IsZero() && !due.Before(e.Data.Hold.ExpiresAt)
 }
 
-// actsBeforeExpiry reports whether holdd captures or releases the hold by
+// willActBeforeExpiry reports whether holdd captures or releases the hold by
 // itself before its deadline.
-func actsBeforeExpiry(h *hold.View) bool {
+func willActBeforeExpiry(h *hold.View) bool {
 	return (h.Next == "capture" || h.Next == "cancel") && h.NextAt != nil &&
 		h.NextAt.Before(h.ExpiresAt)
 }
@@ -286,12 +286,12 @@ func requestedActionTime(h *hold.View) time.Time {
 
 // describeAutomaticAction is what holdd does with a hold unless the operator
 // acts.
-func (w *alertText) describeAutomaticAction(h *hold.View) string {
+func (w *alertTextBuilder) describeAutomaticAction(h *hold.View) string {
 	afterDeadline := h.State == "attention" && h.Cause == hold.CauseAfterDeadline.String()
 	switch {
-	case actsBeforeExpiry(h):
+	case willActBeforeExpiry(h):
 		verb := map[string]string{"capture": "captures", "cancel": "releases"}[h.Next]
-		return "holdd " + verb + " it " + w.formatTimeAndLeft(*h.NextAt) + "."
+		return "holdd " + verb + " it " + w.formatTimeWithTimeLeft(*h.NextAt) + "."
 	case h.State == "working":
 		return "holdd reads the payment at Stripe until its outcome is known."
 	case h.OnExpiry == "cancel" && (h.State != "attention" || afterDeadline):

@@ -34,8 +34,8 @@ func newHTTPClient(t http.RoundTripper) *http.Client {
 	}}
 }
 
-// doRequest sends a request and returns the outcome.
-func doRequest(c *http.Client, req *http.Request) deliveryOutcome {
+// sendHTTPRequest sends a request and returns the outcome.
+func sendHTTPRequest(c *http.Client, req *http.Request) deliveryOutcome {
 	res, err := c.Do(req)
 	if err != nil {
 		return deliveryOutcome{result: resultFailed, reason: describeNetworkError(err)}

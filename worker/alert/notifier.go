@@ -16,15 +16,15 @@ import (
 // Stores are the parts of the store that deliveries need.
 type Stores struct {
 	Events       EventStreamStore
-	Leases       LeaseStore
-	Requeued     RequeuedStore
+	Leases       SinkLeaseStore
+	Requeued     RequeuedDeadLetterStore
 	SystemEvents SystemEventStore
-	Sinks        SinkStore
+	Sinks        SinkAdminStore
 }
 
-// Observer records deliveries, for metrics. Its methods must be quick and safe
-// for concurrent use. daemon.metrics implements it.
-type Observer interface {
+// DeliveryObserver records deliveries, for metrics. Its methods must be quick
+// and safe for concurrent use. daemon.metrics implements it.
+type DeliveryObserver interface {
 	// DeliveryAttempted is called for each attempt. kind is a [Kind], or event
 	// for a sink that takes events. result is delivered, rejected, failed,
 	// retry_later or gone.
@@ -43,7 +43,7 @@ type Options struct {
 	Stores   Stores
 	Replica  string // unique among the replicas
 	Logger   *zap.Logger
-	Observer Observer
+	Observer DeliveryObserver
 	Health   *health.RedisHealthReporter // shared with the worker; nil means one of its own
 	Changes  *changes.Watcher            // shared with the worker; nil means to poll without it
 
@@ -92,7 +92,7 @@ type Notifier struct {
 	options Options
 	sinks   []*sink
 	pinger  *deadMansSwitchPinger // may be nil
-	direct  *directNotifier
+	direct  *readinessNotifier
 }
 
 // New checks the addresses in o and returns a notifier.
@@ -104,7 +104,7 @@ func New(o Options) (*Notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Notifier{options: o, sinks: sinks, direct: newDirectNotifier(&o, sinks),
+	n := &Notifier{options: o, sinks: sinks, direct: newReadinessNotifier(&o, sinks),
 		SinkAdmin: &SinkAdmin{store: o.Stores.Sinks, sinks: sinks}}
 	if o.PingURL != "" {
 		if n.pinger, err = newDeadMansSwitchPinger(&o); err != nil {
@@ -173,9 +173,9 @@ func (n *Notifier) Run(ctx context.Context) {
 // switch and for alerts about Redis and the stages. It does not block.
 func (n *Notifier) ReadinessChecked(checks []health.ReadinessCheckResult) {
 	if n.pinger != nil {
-		n.pinger.setReadinessChecks(checks)
+		n.pinger.enqueueReadinessChecks(checks)
 	}
-	n.direct.setReadinessChecks(checks)
+	n.direct.enqueueReadinessChecks(checks)
 }
 
 // replaceLatest puts v into a channel of one place, instead of an older value

@@ -81,7 +81,7 @@ func newNotifySink(o *Options, address string) (*sink, error) {
 		return nil, fmt.Errorf("invalid %s address in notify_urls: %w; want %s",
 			name, err, known.example)
 	}
-	d := digestAddress(u.String())
+	d := hashSinkAddress(u.String())
 	return &sink{name: name + "-" + d, addressDigest: d, minSeverity: minSeverity,
 		takesDigests: true, maxConcurrent: 1,
 		tracksIncidents: name == "pagerduty" || name == "opsgenie",
@@ -118,8 +118,8 @@ func newNotification(m []sinkMessage) *notification {
 	return n
 }
 
-// titleAndText returns both as one text of at most limit characters.
-func (n *notification) titleAndText(limit int) string {
+// formatTitleAndText returns both as one text of at most limit characters.
+func (n *notification) formatTitleAndText(limit int) string {
 	return truncateRunes(n.title+"\n"+n.text, limit)
 }
 

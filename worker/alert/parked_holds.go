@@ -37,7 +37,7 @@ func decodeParkedHolds(saved map[string][]byte) *parkedHolds {
 			p.holds[key] = &h
 		}
 	}
-	p.clearUnsaved()
+	p.clearUnsavedChanges()
 	return p
 }
 
@@ -47,12 +47,12 @@ func (p *parkedHolds) isFull() bool { return len(p.holds) >= maxParkedHolds }
 
 func (p *parkedHolds) hasUnsavedChanges() bool { return len(p.park) > 0 || len(p.unpark) > 0 }
 
-func (p *parkedHolds) clearUnsaved() { p.park, p.unpark = map[string][]byte{}, nil }
+func (p *parkedHolds) clearUnsavedChanges() { p.park, p.unpark = map[string][]byte{}, nil }
 
 // add parks events of a hold that has none parked.
 func (p *parkedHolds) add(key string, events []json.RawMessage) {
 	p.holds[key] = &parkedHold{Events: events}
-	p.recordUnsavedChange(key)
+	p.markHoldUnsaved(key)
 }
 
 // addEvent parks another event behind the parked ones of its hold. It returns
@@ -63,7 +63,7 @@ func (p *parkedHolds) addEvent(key string, event []byte) bool {
 		return false
 	}
 	h.Events = append(h.Events, event)
-	p.recordUnsavedChange(key)
+	p.markHoldUnsaved(key)
 	return true
 }
 
@@ -77,39 +77,40 @@ func (p *parkedHolds) due(now time.Time, n int) (keys []string) {
 	return keys
 }
 
-// removeDelivered removes the first n events of a hold.
-func (p *parkedHolds) removeDelivered(key string, n int) {
+// removeDeliveredEvents removes the first n events of a hold.
+func (p *parkedHolds) removeDeliveredEvents(key string, n int) {
 	h := p.holds[key]
 	h.Events, h.Attempts, h.NextAttemptAt = h.Events[n:], 0, time.Time{}
-	p.recordUnsavedChange(key)
+	p.markHoldUnsaved(key)
 }
 
-// deferNextAttempt sets when a hold is tried again. It returns its first event
-// if that has waited for [deadLetterAfter]; the event is then no longer parked.
-func (p *parkedHolds) deferNextAttempt(key string, now time.Time) (expired []byte) {
+// deferNextAttemptOrExpireEvent sets when a hold is tried again. It returns its
+// first event if that has waited for [deadLetterAfter]; the event is then no
+// longer parked.
+func (p *parkedHolds) deferNextAttemptOrExpireEvent(key string, now time.Time) (expired []byte) {
 	h := p.holds[key]
 	h.Attempts++
 	h.NextAttemptAt = now.Add(jitteredBackoff(h.Attempts, parkedBackoffMin, parkedBackoffMax))
-	if len(h.Events) > 0 && now.Sub(eventTime(h.Events[0])) > deadLetterAfter {
+	if len(h.Events) > 0 && now.Sub(parseEventTime(h.Events[0])) > deadLetterAfter {
 		expired = h.Events[0]
 		h.Events, h.Attempts, h.NextAttemptAt = h.Events[1:], 0, now
 	}
-	p.recordUnsavedChange(key)
+	p.markHoldUnsaved(key)
 	return expired
 }
 
-// oldestEventTime returns when the oldest parked event happened, zero if there
-// is none.
-func (p *parkedHolds) oldestEventTime() (t time.Time) {
+// oldestParkedEventTime returns when the oldest parked event happened, zero if
+// there is none.
+func (p *parkedHolds) oldestParkedEventTime() (t time.Time) {
 	for _, h := range p.holds {
-		t = earlierTime(t, eventTime(h.Events[0]))
+		t = earlierNonZeroTime(t, parseEventTime(h.Events[0]))
 	}
 	return t
 }
 
-// recordUnsavedChange notes what the next save writes of a hold. A hold without
+// markHoldUnsaved notes what the next save writes of a hold. A hold without
 // events is no longer parked.
-func (p *parkedHolds) recordUnsavedChange(key string) {
+func (p *parkedHolds) markHoldUnsaved(key string) {
 	h := p.holds[key]
 	if len(h.Events) == 0 {
 		delete(p.holds, key)

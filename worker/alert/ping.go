@@ -25,8 +25,8 @@ type deadMansSwitchPinger struct {
 	client     *http.Client
 	successURL string
 	failureURL string
-	// setReadinessChecks sends the failed checks, and run receives them. Empty
-	// means ready.
+	// enqueueReadinessChecks sends the failed checks, and run receives them.
+	// Empty means ready.
 	updates       chan string
 	failureLogged bool
 }
@@ -43,7 +43,7 @@ func newDeadMansSwitchPinger(o *Options) (*deadMansSwitchPinger, error) {
 		failureURL: fail.String(), updates: make(chan string, 1)}, nil
 }
 
-func (p *deadMansSwitchPinger) setReadinessChecks(checks []health.ReadinessCheckResult) {
+func (p *deadMansSwitchPinger) enqueueReadinessChecks(checks []health.ReadinessCheckResult) {
 	var failures []string
 	for _, c := range checks {
 		if !c.OK {
@@ -79,7 +79,7 @@ func (p *deadMansSwitchPinger) ping(ctx context.Context, failures string) {
 	req, err := http.NewRequestWithContext(ctx, method, to, body)
 	reason := "ping_url cannot be used"
 	if err == nil {
-		out := doRequest(p.client, req)
+		out := sendHTTPRequest(p.client, req)
 		if out.result == resultDelivered {
 			p.failureLogged = false
 			return

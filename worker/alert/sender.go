@@ -20,7 +20,7 @@ type sinkSender struct {
 	// ctx bounds the requests. It ends some seconds after the deliverer's, so
 	// that a request under way is not cut off when holdd stops.
 	ctx      context.Context
-	observer Observer // may be nil
+	observer DeliveryObserver // may be nil
 	log      *zap.Logger
 }
 
@@ -39,7 +39,7 @@ func (s *sinkSender) sendGroups(ctx context.Context, groups []*messageGroup) {
 					return
 				}
 				g.attempted = true
-				g.lastOutcome = s.sendOnce(g.messages[i : i+1])
+				g.lastOutcome = s.sendOneAttempt(g.messages[i : i+1])
 				if g.lastOutcome.result != resultDelivered {
 					return
 				}
@@ -60,7 +60,7 @@ func (s *sinkSender) sendDigests(ctx context.Context, groups []*messageGroup) {
 		if len(digest) == 0 {
 			return true
 		}
-		out := s.sendOnce(digest)
+		out := s.sendOneAttempt(digest)
 		for _, g := range groupOf {
 			g.attempted, g.lastOutcome = true, out
 			if out.result == resultDelivered {
@@ -85,18 +85,18 @@ func (s *sinkSender) sendDigests(ctx context.Context, groups []*messageGroup) {
 	flush()
 }
 
-// sendOnce makes one attempt.
-func (s *sinkSender) sendOnce(messages []sinkMessage) deliveryOutcome {
+// sendOneAttempt makes one attempt.
+func (s *sinkSender) sendOneAttempt(messages []sinkMessage) deliveryOutcome {
 	ctx, cancel := context.WithTimeout(s.ctx, sendTimeout)
 	defer cancel()
 	out := s.sink.send(ctx, messages)
 	for i := range messages {
-		s.recordAttempt(&messages[i], out)
+		s.reportAttemptToObserver(&messages[i], out)
 	}
 	return out
 }
 
-func (s *sinkSender) recordAttempt(m *sinkMessage, out deliveryOutcome) {
+func (s *sinkSender) reportAttemptToObserver(m *sinkMessage, out deliveryOutcome) {
 	kind := "event"
 	if m.alert != nil {
 		kind = string(m.alert.Kind)

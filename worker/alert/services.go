@@ -16,12 +16,13 @@ var errIncompleteAddress = errors.New("a part is missing")
 func newJSONSender(
 	c *http.Client, to string, header http.Header, body func(n *notification) any,
 ) sendFunc {
-	return newJSONSenderFunc(c, header, func(n *notification) (string, any) { return to, body(n) })
+	return newJSONRequestSender(c, header,
+		func(n *notification) (string, any) { return to, body(n) })
 }
 
-// newJSONSenderFunc is [newJSONSender] for an address that depends on the
+// newJSONRequestSender is [newJSONSender] for an address that depends on the
 // notification.
-func newJSONSenderFunc(
+func newJSONRequestSender(
 	c *http.Client, header http.Header, request func(n *notification) (to string, body any),
 ) sendFunc {
 	return func(ctx context.Context, n *notification) deliveryOutcome {
@@ -39,7 +40,7 @@ func newJSONSenderFunc(
 			req.Header[k] = v
 		}
 		req.Header.Set("Content-Type", "application/json")
-		return doRequest(c, req)
+		return sendHTTPRequest(c, req)
 	}
 }
 
@@ -52,7 +53,7 @@ func newSlackSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		return nil, errIncompleteAddress
 	}
 	return newJSONSender(c, "https://hooks.slack.com/services/"+strings.Join(parts, "/"), nil,
-		func(n *notification) any { return jsonObject{"text": n.titleAndText(3000)} }), nil
+		func(n *notification) any { return jsonObject{"text": n.formatTitleAndText(3000)} }), nil
 }
 
 func newMattermostSender(u *url.URL, c *http.Client) (sendFunc, error) {
@@ -61,7 +62,7 @@ func newMattermostSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		return nil, errIncompleteAddress
 	}
 	return newJSONSender(c, "https://"+u.Host+"/hooks/"+token, nil, func(n *notification) any {
-		return jsonObject{"text": n.titleAndText(4000)}
+		return jsonObject{"text": n.formatTitleAndText(4000)}
 	}), nil
 }
 
@@ -71,7 +72,7 @@ func newDiscordSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	}
 	return newJSONSender(c, "https://discord.com/api/webhooks/"+u.Hostname()+"/"+u.User.Username(),
 		nil, func(n *notification) any {
-			return jsonObject{"content": n.titleAndText(1900),
+			return jsonObject{"content": n.formatTitleAndText(1900),
 				"allowed_mentions": jsonObject{"parse": []string{}}}
 		}), nil
 }
@@ -91,7 +92,7 @@ func newTelegramSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	return newJSONSender(c, "https://api.telegram.org/bot"+token+"/sendMessage", nil,
 		func(n *notification) any {
 			return jsonObject{"chat_id": chat,
-				"text": n.titleAndText(4000)}
+				"text": n.formatTitleAndText(4000)}
 		}), nil
 }
 
@@ -127,9 +128,9 @@ func newGotifySender(u *url.URL, c *http.Client) (sendFunc, error) {
 		}), nil
 }
 
-// incidentKey is the key of the incident that an alert opens in a pager, and
-// its resolution closes.
-func (n *notification) incidentKey() string {
+// formatIncidentKey is the key of the incident that an alert opens in a pager,
+// and its resolution closes.
+func (n *notification) formatIncidentKey() string {
 	if n.kind != "" && n.holdID == "" {
 		return "holdd-" + string(n.kind)
 	}
@@ -151,7 +152,7 @@ func newPagerDutySender(u *url.URL, c *http.Client) (sendFunc, error) {
 				action = "resolve"
 			}
 			return jsonObject{"routing_key": key, "event_action": action,
-				"dedup_key": n.incidentKey(),
+				"dedup_key": n.formatIncidentKey(),
 				"payload": jsonObject{"summary": truncateRunes(n.title, 1000), "source": "holdd",
 					"severity": n.severity.String(), "custom_details": jsonObject{"text": n.text}}}
 		}), nil
@@ -163,16 +164,16 @@ func newOpsgenieSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		return nil, errIncompleteAddress
 	}
 	alerts := "https://" + u.Host + "/v2/alerts"
-	return newJSONSenderFunc(c, http.Header{"Authorization": {"GenieKey " + key}},
+	return newJSONRequestSender(c, http.Header{"Authorization": {"GenieKey " + key}},
 		func(n *notification) (string, any) {
 			if n.resolved {
-				return alerts + "/" + url.PathEscape(n.incidentKey()) +
+				return alerts + "/" + url.PathEscape(n.formatIncidentKey()) +
 						"/close?identifierType=alias",
 					jsonObject{"source": "holdd", "note": truncateRunes(n.title, 1000)}
 			}
 			return alerts, jsonObject{"message": truncateRunes(n.title, 130),
-				"alias":       n.incidentKey(),
-				"description": n.titleAndText(15_000), "source": "holdd",
+				"alias":       n.formatIncidentKey(),
+				"description": n.formatTitleAndText(15_000), "source": "holdd",
 				"priority": map[Severity]string{Info: "P5", Warning: "P3",
 					Critical: "P1"}[n.severity]}
 		}), nil

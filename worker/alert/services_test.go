@@ -313,7 +313,7 @@ func TestMail_MessageAndRejection(t *testing.T) {
 		t.Fatal(err)
 	}
 	storetest.WaitUntil(t, 10*time.Second, "the rejection", func() bool {
-		s, err := a.SinkStatuses(t.Context())
+		s, err := a.ListSinkStatuses(t.Context())
 		return err == nil && s[0].Parked == 1
 	})
 }
@@ -336,7 +336,7 @@ func TestMail_RequiresStartTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	storetest.WaitUntil(t, time.Minute, "the reason is shown", func() bool {
-		s, err := a.SinkStatuses(t.Context())
+		s, err := a.ListSinkStatuses(t.Context())
 		return err == nil && strings.Contains(s[0].Reason, "offers no STARTTLS")
 	})
 	if len(mails) > 0 {

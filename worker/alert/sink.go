@@ -44,8 +44,8 @@ type sink struct {
 	send            func(ctx context.Context, m []sinkMessage) deliveryOutcome
 }
 
-// digestAddress tells addresses apart without repeating them.
-func digestAddress(address string) string {
+// hashSinkAddress tells addresses apart without repeating them.
+func hashSinkAddress(address string) string {
 	sum := sha256.Sum256([]byte("holdd sink " + address))
 	return hex.EncodeToString(sum[:4])
 }
@@ -96,9 +96,9 @@ func (h *sinkHealth) recordRecovery() {
 	h.Attempts, h.FailingSince, h.NextAttemptAt, h.Reason = 0, time.Time{}, time.Time{}, ""
 }
 
-// pendingHealthReport reports whether the sink has failed, or has recovered,
+// needsHealthReport reports whether the sink has failed, or has recovered,
 // for so long that the operator must know.
-func (h *sinkHealth) pendingHealthReport(now time.Time) (failing, needed bool) {
+func (h *sinkHealth) needsHealthReport(now time.Time) (failing, needed bool) {
 	failing = !h.FailingSince.IsZero() && now.Sub(h.FailingSince) >= reportFailingAfter
 	return failing, failing != h.FailureReported
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// SinkStore reads the state of sinks and their dead letters. store.Outbox
+// SinkAdminStore reads the state of sinks and their dead letters. store.Outbox
 // implements it.
-type SinkStore interface {
+type SinkAdminStore interface {
 	PartitionCount() int
 	SinkPartitionStates(ctx context.Context, sink string) ([][]byte, error)
 	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
@@ -26,17 +26,17 @@ type SinkStore interface {
 
 // SinkAdmin answers the operator's questions about the sinks.
 type SinkAdmin struct {
-	store SinkStore
+	store SinkAdminStore
 	sinks []*sink
 }
 
-// SinkStatuses returns the status of each sink over all partitions.
-func (d *SinkAdmin) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
+// ListSinkStatuses returns the status of each sink over all partitions.
+func (d *SinkAdmin) ListSinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
 	var out []event.SinkStatus
 	for _, s := range d.sinks {
 		states, err := d.store.SinkPartitionStates(ctx, s.name)
 		if err != nil {
-			return nil, unavailableError(err)
+			return nil, wrapAsUnavailable(err)
 		}
 		status := event.SinkStatus{Sink: s.name}
 		for _, data := range states {
@@ -46,7 +46,7 @@ func (d *SinkAdmin) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error
 			}
 		}
 		if _, status.DeadLetters, err = d.store.DeadLetters(ctx, s.name, 1); err != nil {
-			return nil, unavailableError(err)
+			return nil, wrapAsUnavailable(err)
 		}
 		out = append(out, status)
 	}
@@ -55,8 +55,8 @@ func (d *SinkAdmin) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error
 
 // addPartitionToStatus adds the state of a partition.
 func addPartitionToStatus(s *event.SinkStatus, p *deliveryState, addressDigest string) {
-	s.Failing = earlierTime(s.Failing, p.FailingSince)
-	s.Oldest = earlierTime(s.Oldest, p.OldestPending)
+	s.Failing = earlierNonZeroTime(s.Failing, p.FailingSince)
+	s.Oldest = earlierNonZeroTime(s.Oldest, p.OldestPending)
 	s.Disabled = s.Disabled || p.DisabledAddress == addressDigest
 	s.Parked += p.ParkedHolds
 	s.EventsLost += p.EventsLost
@@ -65,26 +65,26 @@ func addPartitionToStatus(s *event.SinkStatus, p *deliveryState, addressDigest s
 	}
 }
 
-// DeadLetters returns up to n dead letters of a sink, oldest first in each
+// ListDeadLetters returns up to n dead letters of a sink, oldest first in each
 // partition, and how many there are.
-func (d *SinkAdmin) DeadLetters(
+func (d *SinkAdmin) ListDeadLetters(
 	ctx context.Context, sink string, n int,
 ) ([]hold.DeadLetter, int64, error) {
 	list, total, err := d.store.DeadLetters(ctx, sink, n)
 	if err != nil {
-		return nil, 0, unavailableError(err)
+		return nil, 0, wrapAsUnavailable(err)
 	}
 	return list, total, nil
 }
 
-// ReplayDeadLetters requeues the dead letters of a sink with these ids, or all.
+// RequeueDeadLetters requeues the dead letters of a sink with these ids, or all.
 // It returns how many.
-func (d *SinkAdmin) ReplayDeadLetters(
+func (d *SinkAdmin) RequeueDeadLetters(
 	ctx context.Context, sink string, ids []string,
 ) (int64, error) {
 	n, err := d.store.RequeueDeadLetters(ctx, sink, ids)
 	if err != nil {
-		return n, unavailableError(err)
+		return n, wrapAsUnavailable(err)
 	}
 	return n, nil
 }
@@ -111,15 +111,15 @@ func (d *SinkAdmin) SinkNames() []string {
 // lastEntry is after every entry of a stream.
 const lastEntry = "18446744073709551615-18446744073709551615"
 
-// DeliveredUpTo returns the entry of a partition's stream that every sink has
-// passed: the earliest cursor. A sink that has not begun begins after all
+// EarliestSinkCursor returns the entry of a partition's stream that every sink
+// has passed: the earliest cursor. A sink that has not begun begins after all
 // entries.
-func (d *SinkAdmin) DeliveredUpTo(ctx context.Context, partition int) (string, error) {
+func (d *SinkAdmin) EarliestSinkCursor(ctx context.Context, partition int) (string, error) {
 	earliest := lastEntry
 	for _, s := range d.sinks {
 		states, err := d.store.SinkPartitionStates(ctx, s.name)
 		if err != nil {
-			return "", unavailableError(err)
+			return "", wrapAsUnavailable(err)
 		}
 		var state deliveryState
 		if partition >= len(states) || len(states[partition]) == 0 {
@@ -128,15 +128,16 @@ func (d *SinkAdmin) DeliveredUpTo(ctx context.Context, partition int) (string, e
 		if err := json.Unmarshal(states[partition], &state); err != nil {
 			return "", nil // unknown: every event counts as undelivered
 		}
-		if compareEntries(state.Cursor, earliest) < 0 {
+		if compareStreamEntryIDs(state.Cursor, earliest) < 0 {
 			earliest = state.Cursor
 		}
 	}
 	return earliest, nil
 }
 
-// compareEntries compares the ids of two entries of a stream by their numbers.
-func compareEntries(a, b string) int {
+// compareStreamEntryIDs compares the ids of two entries of a stream by their
+// numbers.
+func compareStreamEntryIDs(a, b string) int {
 	parse := func(id string) (millis, sequence uint64) {
 		first, second, _ := strings.Cut(id, "-")
 		millis, _ = strconv.ParseUint(first, 10, 64)
@@ -148,10 +149,10 @@ func compareEntries(a, b string) int {
 	return cmp.Or(cmp.Compare(aMillis, bMillis), cmp.Compare(aSequence, bSequence))
 }
 
-func unavailableError(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
+func wrapAsUnavailable(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
 
-// earlierTime returns the earlier of two times that are not zero.
-func earlierTime(a, b time.Time) time.Time {
+// earlierNonZeroTime returns the earlier of two times that are not zero.
+func earlierNonZeroTime(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}

@@ -12,9 +12,9 @@ import (
 // than a round.
 const minLeaseLeft = 45 * time.Second
 
-// LeaseStore gives one replica at a time the right to deliver a partition's
+// SinkLeaseStore gives one replica at a time the right to deliver a partition's
 // events to a sink, and saves its progress. store.Outbox implements it.
-type LeaseStore interface {
+type SinkLeaseStore interface {
 	// AcquireSinkLease returns token 0 if another replica has the lease. state
 	// is nil for a new sink, which begins after the entry start.
 	AcquireSinkLease(ctx context.Context, sink string, partition int, holder string,
@@ -30,7 +30,7 @@ var errLeaseLost = errors.New("another replica delivers to this sink")
 
 // sinkLease is the lease of one sink and partition, as this replica knows it.
 type sinkLease struct {
-	store     LeaseStore
+	store     SinkLeaseStore
 	sink      string
 	partition int
 	replica   string
@@ -47,7 +47,7 @@ type savedProgress struct {
 	parked map[string][]byte
 }
 
-func (l *sinkLease) acquire(ctx context.Context) (saved savedProgress, err error) {
+func (l *sinkLease) acquireAndLoadProgress(ctx context.Context) (saved savedProgress, err error) {
 	asked := time.Now()
 	l.token, saved.state, saved.start, saved.parked, err = l.store.AcquireSinkLease(ctx,
 		l.sink, l.partition, l.replica, l.duration)
@@ -60,24 +60,24 @@ func (l *sinkLease) acquire(ctx context.Context) (saved savedProgress, err error
 
 func (l *sinkLease) isHeld() bool { return l.token != 0 }
 
-func (l *sinkLease) hasEnded() bool { return time.Now().After(l.until) }
+func (l *sinkLease) hasExpired() bool { return time.Now().After(l.until) }
 
-// endsWithin reports whether the lease must be extended before a round.
-func (l *sinkLease) endsWithin(d time.Duration) bool { return time.Until(l.until) < d }
+// expiresWithin reports whether the lease must be extended before a round.
+func (l *sinkLease) expiresWithin(d time.Duration) bool { return time.Until(l.until) < d }
 
-func (l *sinkLease) setLost() { l.token = 0 }
+func (l *sinkLease) markLost() { l.token = 0 }
 
-// saveProgress writes p and extends the lease.
-func (l *sinkLease) saveProgress(ctx context.Context, p hold.SinkProgress) error {
-	return l.saveProgressFor(ctx, p, l.duration)
+// saveProgressAndExtend writes p and extends the lease.
+func (l *sinkLease) saveProgressAndExtend(ctx context.Context, p hold.SinkProgress) error {
+	return l.saveProgressWithLeaseTime(ctx, p, l.duration)
 }
 
-// saveAndRelease writes p and ends the lease.
-func (l *sinkLease) saveAndRelease(ctx context.Context, p hold.SinkProgress) error {
-	return l.saveProgressFor(ctx, p, 0)
+// saveProgressAndRelease writes p and ends the lease.
+func (l *sinkLease) saveProgressAndRelease(ctx context.Context, p hold.SinkProgress) error {
+	return l.saveProgressWithLeaseTime(ctx, p, 0)
 }
 
-func (l *sinkLease) saveProgressFor(
+func (l *sinkLease) saveProgressWithLeaseTime(
 	ctx context.Context, p hold.SinkProgress, d time.Duration,
 ) error {
 	asked := time.Now()

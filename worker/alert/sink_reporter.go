@@ -18,8 +18,8 @@ type SystemEventStore interface {
 		list []hold.DaemonCondition) ([]hold.DaemonConditionChange, error)
 }
 
-// sinkReporter publishes what happens to one sink, for the other sinks.
-type sinkReporter struct {
+// sinkEventPublisher publishes what happens to one sink, for the other sinks.
+type sinkEventPublisher struct {
 	publisher *event.SystemEventPublisher
 	store     SystemEventStore
 	sink      string
@@ -27,33 +27,33 @@ type sinkReporter struct {
 	log       *zap.Logger
 }
 
-func newSinkReporter(
+func newSinkEventPublisher(
 	store SystemEventStore, sink string, partition int, log *zap.Logger,
-) *sinkReporter {
-	return &sinkReporter{publisher: event.NewSystemEventPublisher(store, utcNow), store: store,
-		sink:      sink,
-		partition: partition, log: log}
+) *sinkEventPublisher {
+	return &sinkEventPublisher{publisher: event.NewSystemEventPublisher(store, utcNow),
+		store: store, sink: sink, partition: partition, log: log}
 }
 
-func (r *sinkReporter) publishDisabled(ctx context.Context, cursor, reason string) {
+func (r *sinkEventPublisher) publishSinkDisabled(ctx context.Context, cursor, reason string) {
 	r.log.Error("sink disabled by its receiver (410 Gone): set a new address to resume",
 		zap.String("event", string(event.SinkDisabled)), zap.String("reason", reason))
-	r.publishOnce(ctx, event.SinkDisabled, cursor, event.EventData{Detail: reason})
+	r.publishOncePerSubject(ctx, event.SinkDisabled, cursor, event.EventData{Detail: reason})
 }
 
-func (r *sinkReporter) publishEventsLost(ctx context.Context, cursor string, n int64) {
+func (r *sinkEventPublisher) publishEventsLost(ctx context.Context, cursor string, n int64) {
 	r.log.Error("events trimmed from the stream before the sink accepted them",
 		zap.String("event", string(event.SinkEventsLost)), zap.Int64("events", n))
-	r.publishOnce(ctx, event.SinkEventsLost, strconv.Itoa(r.partition)+":"+cursor,
+	r.publishOncePerSubject(ctx, event.SinkEventsLost, strconv.Itoa(r.partition)+":"+cursor,
 		event.EventData{Count: n})
 }
 
-func (r *sinkReporter) publishDeadLetters(ctx context.Context, now time.Time, n int64) {
-	r.publishOnce(ctx, event.SinkDeadLetters, now.Format(time.DateOnly), event.EventData{Count: n})
+func (r *sinkEventPublisher) publishDeadLetters(ctx context.Context, now time.Time, n int64) {
+	r.publishOncePerSubject(ctx, event.SinkDeadLetters, now.Format(time.DateOnly),
+		event.EventData{Count: n})
 }
 
-// publishOnce publishes a system event of the sink, once per subject.
-func (r *sinkReporter) publishOnce(
+// publishOncePerSubject publishes a system event of the sink, once per subject.
+func (r *sinkEventPublisher) publishOncePerSubject(
 	ctx context.Context, t hold.EventType, subject string, d event.EventData,
 ) {
 	d.Sink = r.sink
@@ -63,9 +63,9 @@ func (r *sinkReporter) publishOnce(
 	}
 }
 
-// reportHealth publishes that the sink fails or has recovered. Each partition
-// reports for itself, and the episode is published once.
-func (r *sinkReporter) reportHealth(
+// publishFailingOrRecovered publishes that the sink fails or has recovered.
+// Each partition reports for itself, and the episode is published once.
+func (r *sinkEventPublisher) publishFailingOrRecovered(
 	ctx context.Context, failing bool, reason string, now time.Time,
 ) error {
 	c := hold.DaemonCondition{Name: "sink_" + r.sink, Active: failing,

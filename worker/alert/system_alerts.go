@@ -10,7 +10,7 @@ import (
 )
 
 // systemAlertRule is the alert of a system event. Its texts may contain
-// placeholders of [systemPlaceholders].
+// placeholders of [newSystemPlaceholderReplacer].
 type systemAlertRule struct {
 	kind     Kind
 	severity Severity
@@ -26,34 +26,34 @@ type systemAlertRule struct {
 // another type is no alert.
 var systemAlerts = map[hold.EventType]systemAlertRule{
 	event.InboxRejected: {
-		kind: InboxRejected, severity: Warning, needs: hasRejection,
+		kind: InboxRejected, severity: Warning, needs: eventHasRejection,
 		summary: "request in the inbox rejected: {reason}",
 		details: rejectionDetails,
 		next:    "holdd does not schedule the hold.",
 		action:  fixRejection,
 	},
 	event.MetadataRejected: {
-		kind: MetadataRejected, severity: Warning, needs: hasRejection,
+		kind: MetadataRejected, severity: Warning, needs: eventHasRejection,
 		summary: "terms in the metadata of {rejected_id} rejected: {reason}",
 		details: rejectionDetails,
 		next:    "holdd does not schedule the hold.",
 		action:  fixRejection,
 	},
 	event.Orphan: {
-		kind: Orphan, severity: Warning, needs: hasIntent,
+		kind: Orphan, severity: Warning, needs: eventHasIntent,
 		summary: "{intent} holds {amount} and is not scheduled",
 		next:    "holdd does nothing; the card network releases the money after some days.",
 		action: "run holdd schedule {intent} --capture-at …, " +
 			"or release it in the Stripe Dashboard.",
 	},
 	event.AuthorizationAbandoned: {
-		kind: AuthorizationAbandoned, severity: Warning, needs: hasIntent,
+		kind: AuthorizationAbandoned, severity: Warning, needs: eventHasIntent,
 		summary: "{booking}: authorization of {amount} was not finished and is canceled",
 		next:    "holdd does nothing more; no money is held.",
 		action:  "ask the cardholder for a card again.",
 	},
 	event.AuthorizationUnresolved: {
-		kind: AuthorizationUnresolved, severity: Warning, needs: hasIntent,
+		kind: AuthorizationUnresolved, severity: Warning, needs: eventHasIntent,
 		summary: "an authorization has no outcome after {count} tries",
 		details: "Attempt: {detail}. PaymentIntent: {intent}.",
 		next:    "holdd asks Stripe again every few minutes, for three days after the request.",
@@ -105,7 +105,7 @@ var systemAlerts = map[hold.EventType]systemAlertRule{
 		summary: "Stripe no longer limits the rate of requests",
 	},
 	event.CapacityAtRisk: {
-		kind: CapacityAtRisk, severity: Critical, needs: hasCapacityRisk,
+		kind: CapacityAtRisk, severity: Critical, needs: eventHasCapacityRisk,
 		summary: "{at_risk_holds} holds over {at_risk_sums} will expire before the limits " +
 			"let them through, the first {at_risk_in}",
 		details: "First to expire: {at_risk_at}.",
@@ -249,23 +249,23 @@ const (
 		"the original is in holdd:inbox:rejected."
 )
 
-func hasRejection(d *event.EventData) bool    { return d.Rejection != nil }
-func hasIntent(d *event.EventData) bool       { return d.Intent != nil }
-func hasCapacityRisk(d *event.EventData) bool { return d.Capacity != nil }
+func eventHasRejection(d *event.EventData) bool    { return d.Rejection != nil }
+func eventHasIntent(d *event.EventData) bool       { return d.Intent != nil }
+func eventHasCapacityRisk(d *event.EventData) bool { return d.Capacity != nil }
 
-// describeSystemEvent returns the alert of a system event.
-func describeSystemEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
+// newAlertFromSystemEvent returns the alert of a system event.
+func newAlertFromSystemEvent(w *alertTextBuilder, e *event.Envelope) (a Alert, ok bool) {
 	r, ok := systemAlerts[e.Type]
 	if !ok || r.needs != nil && !r.needs(&e.Data) {
 		return a, false
 	}
 	if e.Data.Intent != nil {
-		w.addAccount(e.Data.Intent.Account)
+		w.addAccountLine(e.Data.Intent.Account)
 	}
-	return r.render(w, w.systemPlaceholders(&e.Data)), true
+	return r.newAlertFromRule(w, w.newSystemPlaceholderReplacer(&e.Data)), true
 }
 
-func (r *systemAlertRule) render(w *alertText, fill *strings.Replacer) Alert {
+func (r *systemAlertRule) newAlertFromRule(w *alertTextBuilder, fill *strings.Replacer) Alert {
 	if r.details != "" {
 		w.addLine("%s", fill.Replace(r.details))
 	}
@@ -280,26 +280,26 @@ func (r *systemAlertRule) render(w *alertText, fill *strings.Replacer) Alert {
 	return a
 }
 
-// systemPlaceholders are the placeholders in texts about the daemon.
-func (w *alertText) systemPlaceholders(d *event.EventData) *strings.Replacer {
+// newSystemPlaceholderReplacer are the placeholders in texts about the daemon.
+func (w *alertTextBuilder) newSystemPlaceholderReplacer(d *event.EventData) *strings.Replacer {
 	values := []string{
-		"{sink}", sanitizeText(d.Sink, 40),
-		"{detail}", sanitizeText(d.Detail, 200),
+		"{sink}", sanitizeTextForChat(d.Sink, 40),
+		"{detail}", sanitizeTextForChat(d.Detail, 200),
 		"{count}", formatEventCount(d.Count),
-		"{replica}", sanitizeText(d.Replica, 100),
+		"{replica}", sanitizeTextForChat(d.Replica, 100),
 		"{alive}", strconv.Itoa(len(d.Alive)),
 	}
 	if r := d.Rejection; r != nil {
 		values = append(values,
-			"{reason}", sanitizeText(r.Reason, 200),
-			"{field}", cmp.Or(sanitizeText(r.Field, 80), "-"),
+			"{reason}", sanitizeTextForChat(r.Reason, 200),
+			"{field}", cmp.Or(sanitizeTextForChat(r.Field, 80), "-"),
 			"{code}", cmp.Or(r.Code, "-"),
-			"{rejected_id}", sanitizeText(r.ID, 80))
+			"{rejected_id}", sanitizeTextForChat(r.ID, 80))
 	}
 	if i := d.Intent; i != nil {
 		values = append(values,
 			"{intent}", cmp.Or(i.PaymentIntent, "-"),
-			"{booking}", cmp.Or(sanitizeText(i.Reference, 80), i.PaymentIntent),
+			"{booking}", cmp.Or(sanitizeTextForChat(i.Reference, 80), i.PaymentIntent),
 			"{amount}", hold.FormatAmount(i.Amount, i.Currency))
 	}
 	if c := d.Capacity; c != nil {
@@ -311,7 +311,7 @@ func (w *alertText) systemPlaceholders(d *event.EventData) *strings.Replacer {
 			"{at_risk_holds}", holds,
 			"{at_risk_sums}", formatSums(c.Sums),
 			"{at_risk_in}", w.formatTimeLeft(c.FirstAt),
-			"{at_risk_at}", w.formatTimeAndLeft(c.FirstAt),
+			"{at_risk_at}", w.formatTimeWithTimeLeft(c.FirstAt),
 			"{rate}", strconv.Itoa(c.Rate))
 	}
 	return strings.NewReplacer(values...)

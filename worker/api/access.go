@@ -35,7 +35,7 @@ func (a *accessControl) authenticate(r *http.Request, c *requestInfo) *Problem {
 	}
 	tokens := a.tokens.Load()
 	if tokens == nil {
-		if p := checkLocalCaller(r); p != nil {
+		if p := checkCallerIsLocal(r); p != nil {
 			return p
 		}
 		c.trusted = true
@@ -108,11 +108,11 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 	return strings.TrimSpace(token), true
 }
 
-// checkLocalCaller rejects a request that cannot come from a program on this
+// checkCallerIsLocal rejects a request that cannot come from a program on this
 // machine. A web page that resolves its own name to 127.0.0.1 (DNS rebinding)
 // still sends that name as Host. A Unix socket has no such callers. A proxy on
 // this machine forwards the requests of others, on any socket.
-func checkLocalCaller(r *http.Request) *Problem {
+func checkCallerIsLocal(r *http.Request) *Problem {
 	if name := forwardingHeader(r.Header); name != "" {
 		return newProblem(HostNotAllowed, "", "the request has the header "+name+": it passed a "+
 			"proxy, so its sender is unknown, and holdd has no tokens: set TOKENS_FILE, or let the "+

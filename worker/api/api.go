@@ -21,9 +21,9 @@ import (
 // if the same request may succeed later. A time that they return is Redis'
 // time. Revision 0 accepts any revision.
 type HoldServices struct {
-	Scheduler        Scheduler
-	Changer          Changer
-	Reader           Reader
+	Scheduler        HoldScheduler
+	Changer          HoldChanger
+	Reader           HoldReader
 	Planner          Planner
 	ReadinessChecker ReadinessChecker
 }
@@ -59,7 +59,7 @@ type Options struct {
 
 	// Requests keeps the responses to requests with an Idempotency-Key. Nil:
 	// the header is ignored, except by authorizations.
-	Requests RequestStore
+	Requests IdempotencyStore
 
 	Metrics http.Handler // serves /metrics; nil: 404
 	// Console serves /console/. Nil: 404.
@@ -121,7 +121,7 @@ type API struct {
 	maxBatchBody   int64
 	requestTimeout time.Duration
 	webhook        *webhookHandler
-	repeats        *repeatHandler
+	repeats        *idempotencyHandler
 	logLevel       *logLevelControl
 	refusals       *RefusalLog
 	stage          *health.Stage
@@ -179,7 +179,7 @@ func New(o Options) (*API, error) {
 		maxBatchBody:   o.MaxBatchBodyBytes,
 		requestTimeout: o.RequestTimeout,
 		webhook:        newWebhookHandler(o.Webhook, bodies, o.Logger),
-		repeats:        newRepeatHandler(mux, &o, r),
+		repeats:        newIdempotencyHandler(mux, &o, r),
 		logLevel:       logLevel,
 		refusals:       o.Refusals,
 		stage:          o.Stage,
@@ -218,7 +218,7 @@ func (a *API) InvalidSignatures() uint64 { return a.webhook.invalidSignatures.Lo
 
 // ServeHTTP checks access, limits the requests in flight, and routes.
 func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
-	w := newResponse(unwrapped)
+	w := newResponseStartRecorder(unwrapped)
 	c := &requestInfo{method: r.Method, path: r.URL.Path}
 	defer a.recoverPanic(w, c)
 	if a.isCardholderPath(r.URL.Path) {
@@ -235,33 +235,33 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p := a.access.authenticate(r, c); p != nil {
-		a.reportRefusal(r, p, c)
-		rejectUnread(w, r, p.write)
+		a.logRefusedRequest(r, p, c)
+		rejectWithoutReadingBody(w, r, p.writeResponse)
 		return
 	}
 	// The mux's own 404 and 405 are plain text, so check first whether it has
 	// the route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		rejectUnread(w, r, problemFromMux(handler, r).write)
+		rejectWithoutReadingBody(w, r, problemOfUnmatchedRoute(handler, r).write)
 		return
 	}
-	body, p := a.bodies.read(unwrapped, r, a.maxBodyBytes(pattern))
-	defer body.release()
+	body, p := a.bodies.readBody(unwrapped, r, a.maxBodyBytes(pattern))
+	defer body.releaseReservedBytes()
 	if p != nil {
-		p.write(w)
+		p.writeResponse(w)
 		return
 	}
 	if conn := connFromContext(r.Context()); c.trusted {
-		conn.setServing(true)
-		defer conn.setServing(false)
+		conn.setServingRequest(true)
+		defer conn.setServingRequest(false)
 	}
 	c.header, c.body = r.Header, body.bytes
 	a.serveInSlot(w, r, c)
 }
 
-// reportRefusal logs that a request was refused for its token or its sender.
-func (a *API) reportRefusal(r *http.Request, p *Problem, c *requestInfo) {
+// logRefusedRequest logs that a request was refused for its token or its sender.
+func (a *API) logRefusedRequest(r *http.Request, p *Problem, c *requestInfo) {
 	by := ""
 	if p.Code == TokenReadOnly {
 		by = c.by
@@ -269,10 +269,12 @@ func (a *API) reportRefusal(r *http.Request, p *Problem, c *requestInfo) {
 	a.refusals.Report(r, string(p.Code), by)
 }
 
-// rejectUnread writes a problem before the request's body is read. It closes
-// the connection of a request with a body: net/http would wait for the body
-// otherwise.
-func rejectUnread(w http.ResponseWriter, r *http.Request, write func(http.ResponseWriter)) {
+// rejectWithoutReadingBody writes a problem before the request's body is read.
+// It closes the connection of a request with a body: net/http would wait for
+// the body otherwise.
+func rejectWithoutReadingBody(
+	w http.ResponseWriter, r *http.Request, write func(http.ResponseWriter),
+) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
 	}
@@ -295,7 +297,7 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 	if !isExemptFromInFlightLimit(r.URL.Path) {
 		release := a.slots.acquire(ctx, c.token)
 		if release == nil {
-			tooManyRequestsProblem().write(w)
+			tooManyRequestsProblem().writeResponse(w)
 			return
 		}
 		defer release()
@@ -305,7 +307,7 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 		ctx, run = a.stage.BeginRun(ctx)
 		defer run.End()
 	}
-	a.repeats.serve(w, r.WithContext(ctx), c)
+	a.repeats.serveOnceOrReplay(w, r.WithContext(ctx), c)
 }
 
 func tooManyRequestsProblem() *Problem {
@@ -327,7 +329,7 @@ func (a *API) recoverPanic(w *responseStartRecorder, c *requestInfo) {
 	if w.started {
 		panic(http.ErrAbortHandler)
 	}
-	newInternalProblem().write(w)
+	newInternalProblem().writeResponse(w)
 }
 
 // isExemptFromInFlightLimit reports whether a route must answer while all
@@ -336,28 +338,28 @@ func isExemptFromInFlightLimit(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == "/metrics"
 }
 
-// problemFromMux turns the mux's 404 and 405 into problems.
-func problemFromMux(h http.Handler, r *http.Request) muxProblem {
+// problemOfUnmatchedRoute turns the mux's 404 and 405 into problems.
+func problemOfUnmatchedRoute(h http.Handler, r *http.Request) unmatchedRouteProblem {
 	rec := &statusAndHeaderRecorder{header: http.Header{}}
 	h.ServeHTTP(rec, r)
-	path := truncate(r.URL.Path, 100)
+	path := truncateText(r.URL.Path, 100)
 	if rec.status == http.StatusMethodNotAllowed {
 		allow := rec.header.Get("Allow")
-		return muxProblem{newProblem(MethodNotAllowed, "",
+		return unmatchedRouteProblem{newProblem(MethodNotAllowed, "",
 			fmt.Sprintf("method %.20s not allowed for %s: use %s", r.Method, path, allow)), allow}
 	}
-	return muxProblem{newProblem(RouteNotFound, "",
+	return unmatchedRouteProblem{newProblem(RouteNotFound, "",
 		fmt.Sprintf("no route %s: see /docs for all routes", path)), ""}
 }
 
-type muxProblem struct {
+type unmatchedRouteProblem struct {
 	*Problem
 	allow string
 }
 
-func (r muxProblem) write(w http.ResponseWriter) {
+func (r unmatchedRouteProblem) write(w http.ResponseWriter) {
 	if r.allow != "" {
 		w.Header().Set("Allow", r.allow)
 	}
-	r.Problem.write(w)
+	r.Problem.writeResponse(w)
 }

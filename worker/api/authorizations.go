@@ -114,7 +114,7 @@ func (h *authorizationHandler) authorize(
 func (h *authorizationHandler) confirm(
 	ctx context.Context, in *confirmAuthorizationInput,
 ) (*authorizationOutput, error) {
-	if err := checkPathID(in.ID); err != nil {
+	if err := validatePathID(in.ID); err != nil {
 		return nil, err
 	}
 	if _, err := hold.AttemptIDFromKey(in.Key); err != nil {

@@ -31,22 +31,23 @@ type bodyReader struct {
 	used int64
 }
 
-// body is the body of a request. release gives its memory back.
-type body struct {
+// requestBody is the body of a request. releaseReservedBytes gives its memory
+// back.
+type requestBody struct {
 	bytes  []byte
 	memory int64
 	reader *bodyReader
 }
 
-func (b *body) release() {
+func (b *requestBody) releaseReservedBytes() {
 	b.reader.mu.Lock()
 	defer b.reader.mu.Unlock()
 	b.reader.used -= b.memory
 	b.memory, b.bytes = 0, nil
 }
 
-// reserve reserves memory, and reports whether there is room.
-func (r *bodyReader) reserve(b *body, n int64) bool {
+// reserveBytes reserves memory, and reports whether there is room.
+func (r *bodyReader) reserveBytes(b *requestBody, n int64) bool {
 	limit := int64(maxBodyMemory)
 	if b.memory+n > smallBodyBytes {
 		limit -= smallBodyMemory
@@ -61,12 +62,12 @@ func (r *bodyReader) reserve(b *body, n int64) bool {
 	return true
 }
 
-// read reads a body of at most limit bytes within bodyReadTimeout. w is
+// readBody reads a body of at most limit bytes within bodyReadTimeout. w is
 // net/http's own writer. The caller must release the body, also after an error.
-func (r *bodyReader) read(
+func (r *bodyReader) readBody(
 	w http.ResponseWriter, req *http.Request, limit int64,
-) (*body, *Problem) {
-	b := &body{reader: r}
+) (*requestBody, *Problem) {
+	b := &requestBody{reader: r}
 	if req.Body == nil || req.Body == http.NoBody {
 		return b, nil
 	}
@@ -76,13 +77,13 @@ func (r *bodyReader) read(
 	_ = deadline.SetReadDeadline(time.Now().Add(bodyReadTimeout))
 	if req.ContentLength > limit {
 		w.Header().Set("Connection", "close")
-		return b, newBodyTooLarge(limit)
+		return b, newBodyTooLargeProblem(limit)
 	}
 	err := r.readAll(b, http.MaxBytesReader(w, req.Body, limit))
 	if err != nil {
 		// net/http would read the rest of the body before it answers.
 		w.Header().Set("Connection", "close")
-		return b, bodyProblem(err, limit)
+		return b, problemFromBodyError(err, limit)
 	}
 	_ = deadline.SetReadDeadline(time.Time{})
 	return b, nil
@@ -90,11 +91,11 @@ func (r *bodyReader) read(
 
 var errNoBodyMemory = errors.New("no memory for the body")
 
-func (r *bodyReader) readAll(b *body, from io.Reader) error {
+func (r *bodyReader) readAll(b *requestBody, from io.Reader) error {
 	for {
 		if len(b.bytes) == cap(b.bytes) {
 			grown := max(firstBodyBytes, 2*cap(b.bytes))
-			if !r.reserve(b, int64(grown-cap(b.bytes))) {
+			if !r.reserveBytes(b, int64(grown-cap(b.bytes))) {
 				return errNoBodyMemory
 			}
 			b.bytes = append(make([]byte, 0, grown), b.bytes...)
@@ -110,13 +111,13 @@ func (r *bodyReader) readAll(b *body, from io.Reader) error {
 	}
 }
 
-func newBodyTooLarge(limit int64) *Problem {
+func newBodyTooLargeProblem(limit int64) *Problem {
 	return newProblem(BodyTooLarge, "",
 		fmt.Sprintf("the body is larger than %d bytes: split the request", limit))
 }
 
-// bodyProblem returns the problem of a body that could not be read.
-func bodyProblem(err error, limit int64) *Problem {
+// problemFromBodyError returns the problem of a body that could not be read.
+func problemFromBodyError(err error, limit int64) *Problem {
 	var over *http.MaxBytesError
 	var slow net.Error
 	switch {
@@ -124,7 +125,7 @@ func bodyProblem(err error, limit int64) *Problem {
 		return newProblem(Unavailable, "",
 			"too many large requests in flight: retry in a few seconds")
 	case errors.As(err, &over):
-		return newBodyTooLarge(limit)
+		return newBodyTooLargeProblem(limit)
 	case errors.As(err, &slow) && slow.Timeout():
 		return newProblem(BodyTimeout, "", "timeout while reading the body: send it again")
 	case errors.Is(err, io.ErrUnexpectedEOF):

@@ -25,8 +25,8 @@ const (
 // it.
 type CardholderPage interface {
 	http.Handler
-	// Admits reports whether the link of a request is valid.
-	Admits(r *http.Request) bool
+	// HasValidLink reports whether the link of a request is valid.
+	HasValidLink(r *http.Request) bool
 }
 
 // CardholderOptions configure the links for cardholders and their page.
@@ -55,7 +55,7 @@ type cardholderLinkOutput struct{ Body CardholderLink }
 // cardholderLinkHandler makes links.
 type cardholderLinkHandler struct {
 	responseBuilder
-	reader Reader
+	reader HoldReader
 	o      *CardholderOptions // nil: there are none
 }
 
@@ -69,13 +69,13 @@ func (h *cardholderLinkHandler) register(doc huma.API) {
 			"(`renewal.step` is `requires_action`). The page behind the link leads to the bank, " +
 			"or to Stripe's form for another card. A repeated request returns the same link. " +
 			"Without `public_url` the request returns 409 `cardholder_links_disabled`.",
-	}, h.link)
+	}, h.createLink)
 }
 
-func (h *cardholderLinkHandler) link(
+func (h *cardholderLinkHandler) createLink(
 	ctx context.Context, in *cardholderLinkInput,
 ) (*cardholderLinkOutput, error) {
-	if err := checkPathID(in.ID); err != nil {
+	if err := validatePathID(in.ID); err != nil {
 		return nil, err
 	}
 	if h.o == nil {
@@ -99,7 +99,7 @@ func (h *cardholderLinkHandler) link(
 // for a listener that they reach.
 func (a *API) CardholderHandler() http.Handler {
 	return http.HandlerFunc(func(unwrapped http.ResponseWriter, r *http.Request) {
-		w := newResponse(unwrapped)
+		w := newResponseStartRecorder(unwrapped)
 		// The path has the link, so it is not logged.
 		defer a.recoverPanic(w, &requestInfo{method: r.Method, path: CardholderPath})
 		a.serveCardholder(w, r)
@@ -116,27 +116,28 @@ func (a *API) isCardholderPath(path string) bool {
 // link is answered at once; another one waits for a slot.
 func (a *API) serveCardholder(w http.ResponseWriter, r *http.Request) {
 	if a.cardholder == nil {
-		rejectUnread(w, r, newProblem(RouteNotFound, "", "there is no page for cardholders: "+
-			"set public_url").write)
+		rejectWithoutReadingBody(w, r, newProblem(RouteNotFound, "",
+			"there is no page for cardholders: "+
+				"set public_url").writeResponse)
 		return
 	}
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close") // the page's forms have no body
 	}
-	if !a.cardholder.Page.Admits(r) {
+	if !a.cardholder.Page.HasValidLink(r) {
 		a.cardholder.Page.ServeHTTP(w, r)
 		return
 	}
 	conn := connFromContext(r.Context())
-	conn.setServing(true)
-	defer conn.setServing(false)
+	conn.setServingRequest(true)
+	defer conn.setServingRequest(false)
 	ctx, cancel := context.WithTimeout(r.Context(), cardholderTimeout)
 	defer cancel()
 	select {
 	case a.cardholderSlots <- struct{}{}:
 		defer func() { <-a.cardholderSlots }()
 	case <-ctx.Done():
-		tooManyRequestsProblem().write(w)
+		tooManyRequestsProblem().writeResponse(w)
 		return
 	}
 	a.cardholder.Page.ServeHTTP(w, r.WithContext(ctx))

@@ -14,11 +14,13 @@ import (
 // fakePage admits one link.
 type fakePage struct{}
 
-func (fakePage) Admits(r *http.Request) bool { return r.URL.Path == api.CardholderPath+"good" }
+func (fakePage) HasValidLink(r *http.Request) bool {
+	return r.URL.Path == api.CardholderPath+"good"
+}
 
 func (p fakePage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusOK
-	if !p.Admits(r) {
+	if !p.HasValidLink(r) {
 		status = http.StatusNotFound
 	}
 	w.WriteHeader(status)
@@ -87,7 +89,7 @@ func TestCardholderLink(t *testing.T) {
 		RenewalTerms: hold.RenewalTerms{Until: h.ExpiresAt.Add(time.Hour)},
 		DeclineCode:  "authentication_required"}
 	m.holds[testHoldID] = h
-	link, err := newTestClient(t, s.URL, "").LinkCardholder(t.Context(), testHoldID)
+	link, err := newTestClient(t, s.URL, "").CreateCardholderLink(t.Context(), testHoldID)
 	if err != nil || !strings.HasSuffix(link.URL, testHoldID) || link.ActionNeeded != "authentication" ||
 		!link.ExpiresAt.Equal(h.ExpiresAt) {
 		t.Errorf("%+v, %v", link, err)

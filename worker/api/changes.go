@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Changer changes holds. intake.Changer implements it.
-type Changer interface {
+// HoldChanger changes holds. intake.Changer implements it.
+type HoldChanger interface {
 	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
 		hold.Hold, time.Time, error)
 	Capture(ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (
@@ -51,7 +51,7 @@ type changeHoldInput struct {
 // holdChangeHandler changes terms and acts on holds.
 type holdChangeHandler struct {
 	responseBuilder
-	changer Changer
+	changer HoldChanger
 }
 
 // changeFunc reads the request's body and makes one kind of change.
@@ -124,7 +124,7 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 	status int, change changeFunc,
 ) func(context.Context, *changeHoldInput) (*holdOutput, error) {
 	return func(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
-		if err := checkPathID(in.ID); err != nil {
+		if err := validatePathID(in.ID); err != nil {
 			return nil, err
 		}
 		revision, err := parseIfMatch(in.IfMatch)

@@ -26,7 +26,7 @@ func (c authorizationsClient) Authorize(
 func (c authorizationsClient) ConfirmAuthorization(
 	ctx context.Context, id, key string, req hold.ConfirmRequest,
 ) (Authorization, error) {
-	if err := checkIntentID(id); err != nil {
+	if err := validateIntentID(id); err != nil {
 		return Authorization{}, err
 	}
 	return c.sendWithIdempotencyKey(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key,

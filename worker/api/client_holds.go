@@ -48,9 +48,11 @@ func (c holdsClient) Get(ctx context.Context, id string) (v hold.View, err error
 	return c.sendHoldRequest(ctx, id, "", clientRequest{method: http.MethodGet})
 }
 
-// LinkCardholder returns a link for the cardholder of a hold whose renewal
+// CreateCardholderLink returns a link for the cardholder of a hold whose renewal
 // requires one.
-func (c holdsClient) LinkCardholder(ctx context.Context, id string) (l CardholderLink, err error) {
+func (c holdsClient) CreateCardholderLink(
+	ctx context.Context, id string) (l CardholderLink, err error,
+) {
 	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost,
 		path: "/v1/holds/" + url.PathEscape(id) + "/cardholder_link"}, &l)
 	return l, err
@@ -195,7 +197,7 @@ func (c holdsClient) Acknowledge(
 func (c holdsClient) Repair(
 	ctx context.Context, id string, req RepairRequest,
 ) (out RepairResult, err error) {
-	if err := checkIntentID(id); err != nil {
+	if err := validateIntentID(id); err != nil {
 		return out, err
 	}
 	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost, body: req,
@@ -213,7 +215,7 @@ func (c holdsClient) ErasePersonalData(ctx context.Context, id string) (hold.Vie
 func (c holdsClient) sendHoldRequest(
 	ctx context.Context, id, action string, r clientRequest,
 ) (v hold.View, err error) {
-	if err := checkIntentID(id); err != nil {
+	if err := validateIntentID(id); err != nil {
 		return v, err
 	}
 	r.path = "/v1/holds/" + url.PathEscape(id) + action
@@ -221,7 +223,7 @@ func (c holdsClient) sendHoldRequest(
 	return v, err
 }
 
-func checkIntentID(id string) error {
+func validateIntentID(id string) error {
 	var invalid *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &invalid) {
 		return problemFromHoldProblem(invalid)

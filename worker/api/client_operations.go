@@ -18,9 +18,9 @@ func (c operationsClient) get(ctx context.Context, path string, v url.Values, ou
 	return err
 }
 
-// Plan forecasts what will happen within next, and what is at risk. 0 means a
+// GetPlan forecasts what will happen within next, and what is at risk. 0 means a
 // day.
-func (c operationsClient) Plan(ctx context.Context, next time.Duration) (p Plan, err error) {
+func (c operationsClient) GetPlan(ctx context.Context, next time.Duration) (p Plan, err error) {
 	v := url.Values{}
 	if next != 0 {
 		v.Set("next", next.String())
@@ -29,9 +29,9 @@ func (c operationsClient) Plan(ctx context.Context, next time.Duration) (p Plan,
 	return p, err
 }
 
-// Reconcile starts a comparison of the schedule with Stripe, or joins the one
-// in progress.
-func (c operationsClient) Reconcile(
+// StartReconcile starts a comparison of the schedule with Stripe, or joins the
+// one in progress.
+func (c operationsClient) StartReconcile(
 	ctx context.Context, dryRun bool, accounts []string,
 ) (run Reconciliation, started bool, err error) {
 	status, err := c.conn.send(ctx, clientRequest{method: http.MethodPost, path: "/v1/reconcile",
@@ -39,8 +39,8 @@ func (c operationsClient) Reconcile(
 	return run, status == http.StatusAccepted, err
 }
 
-// Reconciliation returns a comparison by its id; an empty id means the newest.
-func (c operationsClient) Reconciliation(
+// GetReconciliation returns a comparison by its id; an empty id means the newest.
+func (c operationsClient) GetReconciliation(
 	ctx context.Context, id string,
 ) (run Reconciliation, err error) {
 	v := url.Values{}
@@ -51,23 +51,23 @@ func (c operationsClient) Reconciliation(
 	return run, err
 }
 
-// ReconciliationFindings returns the newest comparison with only the findings
+// ListReconciliationFindings returns the newest comparison with only the findings
 // of one kind.
-func (c operationsClient) ReconciliationFindings(
+func (c operationsClient) ListReconciliationFindings(
 	ctx context.Context, kind string,
 ) (run Reconciliation, err error) {
 	err = c.get(ctx, "/v1/reconcile", url.Values{"kind": {kind}}, &run)
 	return run, err
 }
 
-// SinkStatuses lists the sinks of events and alerts.
-func (c operationsClient) SinkStatuses(ctx context.Context) (s SinkList, err error) {
+// ListSinkStatuses lists the sinks of events and alerts.
+func (c operationsClient) ListSinkStatuses(ctx context.Context) (s SinkList, err error) {
 	err = c.get(ctx, "/v1/deliveries", nil, &s)
 	return s, err
 }
 
-// DeadLetters lists up to n events that a sink did not accept.
-func (c operationsClient) DeadLetters(
+// ListDeadLetters lists up to n events that a sink did not accept.
+func (c operationsClient) ListDeadLetters(
 	ctx context.Context, sink string, n int,
 ) (d DeadLetterList, err error) {
 	v := url.Values{"sink": {sink}, "limit": {strconv.Itoa(n)}}
@@ -85,21 +85,21 @@ func (c operationsClient) ReplayDeadLetters(
 	return r, err
 }
 
-// Readiness returns the readiness report. A replica that is not ready is not an
-// error.
-func (c operationsClient) Readiness(ctx context.Context) (r Readiness, err error) {
+// GetReadiness returns the readiness report. A replica that is not ready is not
+// an error.
+func (c operationsClient) GetReadiness(ctx context.Context) (r Readiness, err error) {
 	err = c.get(ctx, "/readyz", nil, &r)
 	return r, err
 }
 
-// Health returns the version and mode of a process that is alive.
-func (c operationsClient) Health(ctx context.Context) (h Health, err error) {
+// GetHealth returns the version and mode of a process that is alive.
+func (c operationsClient) GetHealth(ctx context.Context) (h Health, err error) {
 	err = c.get(ctx, "/healthz", nil, &h)
 	return h, err
 }
 
-// LogLevel returns the daemon's log level.
-func (c operationsClient) LogLevel(ctx context.Context) (l LogLevel, err error) {
+// GetLogLevel returns the daemon's log level.
+func (c operationsClient) GetLogLevel(ctx context.Context) (l LogLevel, err error) {
 	err = c.get(ctx, "/v1/log-level", nil, &l)
 	return l, err
 }

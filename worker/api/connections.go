@@ -99,7 +99,7 @@ func (l *ConnectionLimiter) closesBefore(a, b *limitedConn) bool {
 	return a.seq < b.seq
 }
 
-func (l *ConnectionLimiter) remove(c *limitedConn) {
+func (l *ConnectionLimiter) removeConn(c *limitedConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if c.index < 0 {
@@ -129,7 +129,7 @@ type limitedConn struct {
 
 // Close implements [net.Conn].
 func (c *limitedConn) Close() error {
-	c.limiter.remove(c)
+	c.limiter.removeConn(c)
 	return c.Conn.Close()
 }
 
@@ -142,8 +142,9 @@ func (c *limitedConn) CloseWrite() error {
 	return nil
 }
 
-// setServing records that an admitted request begins or ends. c may be nil.
-func (c *limitedConn) setServing(serving bool) {
+// setServingRequest records that an admitted request begins or ends. c may be
+// nil.
+func (c *limitedConn) setServingRequest(serving bool) {
 	if c == nil {
 		return
 	}
@@ -167,8 +168,8 @@ func peerAddress(c net.Conn) string {
 
 type connContextKey struct{}
 
-// withConn is [http.Server.ConnContext].
-func withConn(ctx context.Context, c net.Conn) context.Context {
+// contextWithConn is [http.Server.ConnContext].
+func contextWithConn(ctx context.Context, c net.Conn) context.Context {
 	if limited, ok := c.(*limitedConn); ok {
 		return context.WithValue(ctx, connContextKey{}, limited)
 	}

@@ -25,23 +25,23 @@ func isConsolePath(path string) bool {
 // allowed, within the limits of every request.
 func (a *API) serveConsole(w, unwrapped http.ResponseWriter, r *http.Request) {
 	if a.access.tokens.Load() == nil {
-		if p := checkLocalCaller(r); p != nil {
-			rejectUnread(w, r, p.write)
+		if p := checkCallerIsLocal(r); p != nil {
+			rejectWithoutReadingBody(w, r, p.writeResponse)
 			return
 		}
 	}
 	if p := a.access.checkOrigin(r); p != nil {
-		rejectUnread(w, r, p.write)
+		rejectWithoutReadingBody(w, r, p.writeResponse)
 		return
 	}
 	if a.console.IsStream(r.URL.Path) {
 		a.console.ServeHTTP(w, r)
 		return
 	}
-	form, p := a.bodies.read(unwrapped, r, maxSingleBodyBytes)
-	defer form.release()
+	form, p := a.bodies.readBody(unwrapped, r, maxSingleBodyBytes)
+	defer form.releaseReservedBytes()
 	if p != nil {
-		p.write(w)
+		p.writeResponse(w)
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(form.bytes))
@@ -49,7 +49,7 @@ func (a *API) serveConsole(w, unwrapped http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	release := a.slots.acquire(ctx, "")
 	if release == nil {
-		tooManyRequestsProblem().write(w)
+		tooManyRequestsProblem().writeResponse(w)
 		return
 	}
 	defer release()

@@ -19,10 +19,10 @@ import (
 // DeliveryService shows and replays deliveries to sinks. Its errors are like
 // those of [HoldServices]. alert.Notifier implements it.
 type DeliveryService interface {
-	SinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
-	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
+	ListSinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
+	ListDeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
 		err error)
-	ReplayDeadLetters(ctx context.Context, sink string, ids []string) (int64, error)
+	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (int64, error)
 	HasSink(sink string) bool
 }
 
@@ -118,7 +118,7 @@ func (h *deliveryHandler) listSinks(ctx context.Context, _ *emptyInput) (*listSi
 	if h.deliveries == nil {
 		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
 	}
-	list, err := h.deliveries.SinkStatuses(ctx)
+	list, err := h.deliveries.ListSinkStatuses(ctx)
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
@@ -126,8 +126,8 @@ func (h *deliveryHandler) listSinks(ctx context.Context, _ *emptyInput) (*listSi
 		Livemode: h.livemode}}
 	for _, s := range list {
 		out.Body.Sinks = append(out.Body.Sinks, SinkStatus{
-			Sink: s.Sink, FailingSince: optionalTime(s.Failing), Reason: s.Reason,
-			Disabled: s.Disabled, OldestAt: optionalTime(s.Oldest), ParkedHolds: s.Parked,
+			Sink: s.Sink, FailingSince: nilIfZeroTime(s.Failing), Reason: s.Reason,
+			Disabled: s.Disabled, OldestAt: nilIfZeroTime(s.Oldest), ParkedHolds: s.Parked,
 			DeadLetters: s.DeadLetters, EventsLost: s.EventsLost})
 	}
 	return out, nil
@@ -150,7 +150,7 @@ func (h *deliveryHandler) listDeadLetters(
 	if err := h.checkSinkExists(ctx, in.Sink); err != nil {
 		return nil, err
 	}
-	list, total, err := h.deliveries.DeadLetters(ctx, in.Sink, in.Limit)
+	list, total, err := h.deliveries.ListDeadLetters(ctx, in.Sink, in.Limit)
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
@@ -182,7 +182,7 @@ func (h *deliveryHandler) replayDeadLetters(
 	if err := h.checkSinkExists(ctx, in.Sink); err != nil {
 		return nil, err
 	}
-	n, err := h.deliveries.ReplayDeadLetters(ctx, in.Sink, in.IDs)
+	n, err := h.deliveries.RequeueDeadLetters(ctx, in.Sink, in.IDs)
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}

@@ -36,7 +36,7 @@ func (h *eraseHandler) register(doc huma.API) {
 }
 
 func (h *eraseHandler) erase(ctx context.Context, in *holdIDInput) (*holdOutput, error) {
-	if err := checkPathID(in.ID); err != nil {
+	if err := validatePathID(in.ID); err != nil {
 		return nil, err
 	}
 	if h.eraser == nil {

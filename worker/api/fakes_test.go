@@ -22,9 +22,9 @@ import (
 
 // parts are the parts of a worker that a fake implements.
 type parts interface {
-	api.Scheduler
-	api.Changer
-	api.Reader
+	api.HoldScheduler
+	api.HoldChanger
+	api.HoldReader
 	api.Planner
 	api.ReadinessChecker
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// Reader finds and lists holds. query.HoldReader implements it.
-type Reader interface {
+// HoldReader finds and lists holds. query.HoldReader implements it.
+type HoldReader interface {
 	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
 }
@@ -58,7 +58,7 @@ type listHoldsOutput struct {
 // holdReadHandler shows and lists holds.
 type holdReadHandler struct {
 	responseBuilder
-	reader Reader
+	reader HoldReader
 }
 
 func (h *holdReadHandler) register(doc huma.API) {
@@ -86,7 +86,7 @@ func (h *holdReadHandler) get(ctx context.Context, in *getHoldInput) (*holdOutpu
 			return nil, h.logAndConvertError(ctx, err)
 		}
 	}
-	if err := checkPathID(id); err != nil {
+	if err := validatePathID(id); err != nil {
 		return nil, err
 	}
 	found, now, err := h.reader.Get(ctx, id)
@@ -164,7 +164,7 @@ func (h *holdReadHandler) list(ctx context.Context, in *listHoldsInput) (*listHo
 	return out, nil
 }
 
-func checkPathID(id string) error {
+func validatePathID(id string) error {
 	var p *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &p) {
 		q := problemFromHoldProblem(p)

@@ -17,9 +17,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// RequestStore keeps the responses to requests with an idempotency key.
+// IdempotencyStore keeps the responses to requests with an idempotency key.
 // store.Store implements it.
-type RequestStore interface {
+type IdempotencyStore interface {
 	// BeginRequest records a request for the length of the lease, or returns the
 	// response that was saved for it.
 	BeginRequest(ctx context.Context, id, digest string, lease time.Duration) (
@@ -54,24 +54,26 @@ type savedResponse struct {
 	Body    string            `json:"body"`
 }
 
-// repeatHandler answers a repeated POST with an Idempotency-Key from the
+// idempotencyHandler answers a repeated POST with an Idempotency-Key from the
 // response to the first one. It saves only responses of 2xx: another response
 // means that the request had no effect, and the same one may succeed later.
 //
 // Authorizations have a record of their own, because it must exist before the
 // card is authorized.
-type repeatHandler struct {
+type idempotencyHandler struct {
 	responseBuilder
 	next  http.Handler
-	store RequestStore // nil: no request is kept
+	store IdempotencyStore // nil: no request is kept
 	lease time.Duration
 }
 
-func newRepeatHandler(next http.Handler, o *Options, r responseBuilder) *repeatHandler {
-	return &repeatHandler{r, next, o.Requests, o.RequestTimeout + leaseSlack}
+func newIdempotencyHandler(next http.Handler, o *Options, r responseBuilder) *idempotencyHandler {
+	return &idempotencyHandler{r, next, o.Requests, o.RequestTimeout + leaseSlack}
 }
 
-func (h *repeatHandler) serve(w http.ResponseWriter, r *http.Request, c *requestInfo) {
+func (h *idempotencyHandler) serveOnceOrReplay(
+	w http.ResponseWriter, r *http.Request, c *requestInfo,
+) {
 	keys := r.Header.Values("Idempotency-Key")
 	if h.store == nil || len(keys) == 0 || r.Method != http.MethodPost ||
 		strings.HasPrefix(r.URL.Path, "/v1/authorizations") {
@@ -79,7 +81,7 @@ func (h *repeatHandler) serve(w http.ResponseWriter, r *http.Request, c *request
 		return
 	}
 	if err := hold.CheckIdempotencyKey(strings.Join(keys, "")); err != nil {
-		h.logAndConvertError(r.Context(), err).write(w)
+		h.logAndConvertError(r.Context(), err).writeResponse(w)
 		return
 	}
 	digest := digestRequest(r, c)
@@ -89,14 +91,16 @@ func (h *repeatHandler) serve(w http.ResponseWriter, r *http.Request, c *request
 	case err != nil:
 		h.log.Warn("request not served: unavailable", append(c.logFields(), zap.Error(err))...)
 		newProblem(Unavailable, "", "nothing was changed: send the same request again in a few "+
-			"seconds").write(w)
+			"seconds").writeResponse(w)
 	case found == hold.LookupKeyReused:
 		newProblem(hold.IdempotencyKeyReused, "Idempotency-Key",
-			"this key was used for another request in the last 24 hours: send a new key").write(w)
+			"this key was used for another request in the last 24 hours: "+
+				"send a new key").writeResponse(w)
 	case found == hold.LookupBusy:
 		newProblem(hold.InProgress, "Idempotency-Key",
-			"a request with this key is in progress: send the same again in a moment").write(w)
-	case found == hold.LookupFinished && replay(w, response):
+			"a request with this key is in progress: "+
+				"send the same again in a moment").writeResponse(w)
+	case found == hold.LookupFinished && replayResponse(w, response):
 	default:
 		h.executeAndSave(w, r, c, id, digest)
 	}
@@ -109,19 +113,19 @@ func digestRequest(r *http.Request, c *requestInfo) string {
 
 // executeAndSave executes a request and saves its response before the caller
 // sees it.
-func (h *repeatHandler) executeAndSave(
+func (h *idempotencyHandler) executeAndSave(
 	w http.ResponseWriter, r *http.Request, c *requestInfo, id, digest string,
 ) {
 	rec := &responseBuffer{header: maps.Clone(w.Header()), status: http.StatusOK}
 	saved := false
 	defer func() { // also after a panic
 		if !saved {
-			h.forget(r.Context(), c, id, digest)
+			h.forgetRequest(r.Context(), c, id, digest)
 		}
 	}()
 	h.next.ServeHTTP(rec, r)
 	if rec.status/100 == 2 {
-		h.save(r.Context(), c, rec, id, digest)
+		h.saveResponse(r.Context(), c, rec, id, digest)
 		saved = true
 	}
 	maps.Copy(w.Header(), rec.header)
@@ -129,7 +133,7 @@ func (h *repeatHandler) executeAndSave(
 	_, _ = w.Write(rec.body.Bytes()) // fails only if the caller has disconnected
 }
 
-func (h *repeatHandler) save(
+func (h *idempotencyHandler) saveResponse(
 	ctx context.Context, c *requestInfo, rec *responseBuffer, id, digest string,
 ) {
 	s := savedResponse{Status: rec.status, Headers: map[string]string{}, Body: rec.body.String()}
@@ -153,7 +157,7 @@ func (h *repeatHandler) save(
 	}
 }
 
-func (h *repeatHandler) forget(ctx context.Context, c *requestInfo, id, digest string) {
+func (h *idempotencyHandler) forgetRequest(ctx context.Context, c *requestInfo, id, digest string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveResponseTimeout)
 	defer cancel()
 	if err := h.store.ForgetRequest(ctx, id, digest); err != nil {
@@ -162,9 +166,9 @@ func (h *repeatHandler) forget(ctx context.Context, c *requestInfo, id, digest s
 	}
 }
 
-// replay writes a saved response. It reports false if it cannot be read, which
-// only another release could have written.
-func replay(w http.ResponseWriter, response string) bool {
+// replayResponse writes a saved response. It reports false if it cannot be
+// read, which only another release could have written.
+func replayResponse(w http.ResponseWriter, response string) bool {
 	var s savedResponse
 	if json.Unmarshal([]byte(response), &s) != nil || s.Status/100 != 2 {
 		return false

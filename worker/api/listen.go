@@ -67,7 +67,7 @@ func NewServer(h http.Handler, log *zap.Logger) *http.Server {
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaderBytes - 4<<10, // net/http allows 4 KiB more
-		ConnContext:       withConn,
+		ConnContext:       contextWithConn,
 		ErrorLog:          errorLog,
 	}
 }

@@ -9,11 +9,11 @@ import (
 // listener that Stripe reaches.
 func (a *API) WebhookHandler() http.Handler {
 	return http.HandlerFunc(func(unwrapped http.ResponseWriter, r *http.Request) {
-		w := newResponse(unwrapped)
+		w := newResponseStartRecorder(unwrapped)
 		defer a.recoverPanic(w, &requestInfo{method: r.Method, path: r.URL.Path})
 		if r.URL.Path != WebhookPath {
-			rejectUnread(w, r, newProblem(RouteNotFound, "",
-				"this address serves only "+WebhookPath).write)
+			rejectWithoutReadingBody(w, r, newProblem(RouteNotFound, "",
+				"this address serves only "+WebhookPath).writeResponse)
 			return
 		}
 		a.webhook.serve(w, unwrapped, r)
@@ -25,22 +25,22 @@ func (a *API) WebhookHandler() http.Handler {
 // reaches. The two checks omit version and details.
 func (a *API) MetricsHandler() http.Handler {
 	return http.HandlerFunc(func(unwrapped http.ResponseWriter, r *http.Request) {
-		w := newResponse(unwrapped)
+		w := newResponseStartRecorder(unwrapped)
 		c := &requestInfo{method: r.Method, path: r.URL.Path, by: "api"}
 		defer a.recoverPanic(w, c)
 		if !isExemptFromInFlightLimit(r.URL.Path) || !isReadOnlyMethod(r.Method) {
-			rejectUnread(w, r, newProblem(RouteNotFound, "", fmt.Sprintf(
+			rejectWithoutReadingBody(w, r, newProblem(RouteNotFound, "", fmt.Sprintf(
 				"this address serves only GET /metrics, /healthz and /readyz, not %.10s %.100s",
-				r.Method, r.URL.Path)).write)
+				r.Method, r.URL.Path)).writeResponse)
 			return
 		}
 		a.serveInSlot(w, r, c)
 	})
 }
 
-// newResponse returns the writer of a response with the headers of all
-// responses.
-func newResponse(unwrapped http.ResponseWriter) *responseStartRecorder {
+// newResponseStartRecorder returns the writer of a response with the headers of
+// all responses.
+func newResponseStartRecorder(unwrapped http.ResponseWriter) *responseStartRecorder {
 	h := unwrapped.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")

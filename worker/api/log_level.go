@@ -35,7 +35,7 @@ func newLogLevelControl(level *zap.AtomicLevel, log *zap.Logger) *logLevelContro
 	return l
 }
 
-func (l *logLevelControl) current() LogLevel {
+func (l *logLevelControl) currentLevel() LogLevel {
 	return LogLevel{Level: l.level.String(), Configured: zapcore.Level(l.configured.Load()).String()}
 }
 
@@ -86,7 +86,7 @@ func (h *logLevelHandler) get(context.Context, *emptyInput) (*logLevelOutput, er
 	if h.control == nil {
 		return nil, newLogLevelDisabledProblem()
 	}
-	return &logLevelOutput{Body: h.control.current()}, nil
+	return &logLevelOutput{Body: h.control.currentLevel()}, nil
 }
 
 func (h *logLevelHandler) set(ctx context.Context, in *setLogLevelInput) (*logLevelOutput, error) {
@@ -99,5 +99,5 @@ func (h *logLevelHandler) set(ctx context.Context, in *setLogLevelInput) (*logLe
 			"invalid level %.20q: want debug, info, warn or error", in.Level))
 	}
 	h.control.set(to, requestInfoFromContext(ctx).by)
-	return &logLevelOutput{Body: h.control.current()}, nil
+	return &logLevelOutput{Body: h.control.currentLevel()}, nil
 }

@@ -102,7 +102,7 @@ func completeAndEncodeOpenAPI(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	if err := addOperationDocs(o); err != nil {
 		return nil, err
 	}
-	addPlainRouteDocs(o)
+	addNonHumaRouteDocs(o)
 	schemas := o.Components.Schemas.Map()
 	for name, s := range schemas {
 		if !slices.Contains(requestSchemas, name) {
@@ -144,8 +144,8 @@ func addOperationDocs(o *huma.OpenAPI) error {
 	return nil
 }
 
-// addPlainRouteDocs adds the routes that huma does not serve.
-func addPlainRouteDocs(o *huma.OpenAPI) {
+// addNonHumaRouteDocs adds the routes that huma does not serve.
+func addNonHumaRouteDocs(o *huma.OpenAPI) {
 	for _, r := range []struct{ path, operationID, summary, contentType string }{
 		{"/metrics", "getMetrics", "Prometheus metrics", "text/plain"},
 		{"/openapi.json", "getOpenAPI", "This document", "application/json"},

@@ -28,8 +28,8 @@ var (
 		hold.OutcomeUnknown}
 )
 
-// withProblems joins lists of codes, and single codes after them.
-func withProblems(lists [][]hold.ProblemCode, codes ...hold.ProblemCode) []hold.ProblemCode {
+// appendProblemCodes joins lists of codes, and single codes after them.
+func appendProblemCodes(lists [][]hold.ProblemCode, codes ...hold.ProblemCode) []hold.ProblemCode {
 	return slices.Concat(slices.Concat(lists...), codes)
 }
 
@@ -56,7 +56,7 @@ func holdDocs() map[string]operationDoc {
 	return map[string]operationDoc{
 		"scheduleHold": {body: req, bodyRequired: true, response: h,
 			otherStatuses: map[int]string{200: "The same request was accepted before"},
-			problems: withProblems([][]hold.ProblemCode{bodyProblems, termProblems,
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems, termProblems,
 				confirmProblems},
 				hold.InvalidID, hold.InvalidCurrency, hold.CurrencyMismatch, hold.AmountMismatch,
 				hold.NotCapturable, hold.IntentNotFound, hold.HoldExists, hold.InvalidField)},
@@ -65,12 +65,12 @@ func holdDocs() map[string]operationDoc {
 			bodyRequired: true,
 			response: BatchResponse{Results: []BatchResult{
 				{Status: 201, Hold: &h}, {Status: 422, Problem: invalidProblem}}},
-			problems: withProblems([][]hold.ProblemCode{bodyProblems}, InvalidBatch)},
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems}, InvalidBatch)},
 		"getHold": {response: withHistory,
 			problems: []hold.ProblemCode{hold.InvalidID, hold.HoldNotFound, AmbiguousReference}},
 		"listHolds": {
 			response: ListPage{Holds: []hold.View{h}, Next: "eyJ2IjoxfQ", Now: h.CreatedAt},
-			problems: withProblems([][]hold.ProblemCode{parameterProblems}, hold.InvalidID,
+			problems: appendProblemCodes([][]hold.ProblemCode{parameterProblems}, hold.InvalidID,
 				hold.InvalidCursor)},
 		"getPlan": {response: examplePlan(&h), problems: parameterProblems},
 	}
@@ -83,30 +83,31 @@ func changeDocs() map[string]operationDoc {
 		"changeHold": {
 			body: hold.Patch{CaptureAt: &at, CaptureAmount: &amount}, bodyRequired: true,
 			response: h,
-			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems, termProblems,
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems, changeProblems,
+				termProblems,
 				confirmProblems}, hold.NothingToChange, hold.InvalidField, hold.CapturesPlanned)},
 		"captureHold": {body: hold.CaptureRequest{Amount: 12500}, response: h,
-			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems},
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems, changeProblems},
 				hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidField, hold.InvalidMetadata,
 				hold.HoldPaused, hold.InvalidIdempotencyKey, hold.AfterDeadline,
 				hold.MulticaptureUnavailable, hold.CapturesPlanned, hold.ConflictingTerms,
 				hold.AmountAlreadyCaptured)},
 		"cancelHold": {body: cancelRequest{CancellationReason: hold.ReasonDuplicate}, response: h,
-			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems},
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems, changeProblems},
 				hold.InvalidField)},
 		"incrementHold": {
 			body:         hold.IncrementRequest{Amount: 15000, Reason: "one more night"},
 			bodyRequired: true, response: h,
 			otherStatuses: map[int]string{202: "The outcome is not known yet"},
-			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems},
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems, changeProblems},
 				hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidField, hold.AfterDeadline,
 				hold.Declined, hold.IncrementUnavailable)},
 		"pauseHold": {body: pauseResumeRequest{}, response: h,
-			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems,
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems, changeProblems,
 				confirmProblems},
 				hold.AlreadyPaused)},
 		"resumeHold": {body: pauseResumeRequest{}, response: h,
-			problems: withProblems([][]hold.ProblemCode{bodyProblems, changeProblems,
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems, changeProblems,
 				confirmProblems},
 				hold.NotPaused)},
 		"linkCardholder": {response: CardholderLink{URL: exampleLink, ExpiresAt: h.ExpiresAt, ActionNeeded: "authentication"},
@@ -114,19 +115,19 @@ func changeDocs() map[string]operationDoc {
 				CardholderLinksDisabled, hold.AfterDeadline, hold.AlreadyCaptured,
 				hold.AlreadyCanceled, hold.AlreadyExpired}},
 		"acknowledgeHold": {response: h,
-			problems: withProblems([][]hold.ProblemCode{changeProblems},
+			problems: appendProblemCodes([][]hold.ProblemCode{changeProblems},
 				hold.NothingToAcknowledge)},
-		"erasePersonalData": {response: exampleErased(),
+		"erasePersonalData": {response: exampleErasedHold(),
 			problems: []hold.ProblemCode{hold.InvalidID, hold.HoldNotFound, hold.NotSettled,
 				hold.EventsUndelivered}},
 		"repairHold": {body: RepairRequest{}, response: exampleRepair(&h),
-			problems: withProblems([][]hold.ProblemCode{bodyProblems}, hold.InvalidID,
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems}, hold.InvalidID,
 				hold.HoldNotFound, hold.IntentNotFound, hold.RecordReadable,
 				hold.RecordOfLaterRelease)},
 	}
 }
 
-func exampleErased() hold.View {
+func exampleErasedHold() hold.View {
 	h := exampleHold()
 	h.State, h.CapturedAmount, h.Next, h.NextAt = "captured", h.Amount, "", nil
 	settled := *h.CaptureAt
@@ -149,12 +150,12 @@ func authorizationDocs() map[string]operationDoc {
 	return map[string]operationDoc{
 		"authorize": {body: exampleAuthorization, bodyRequired: true, response: authorized,
 			otherStatuses: otherStatuses,
-			problems: withProblems([][]hold.ProblemCode{bodyProblems, termProblems,
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems, termProblems,
 				authorizationProblems},
 				hold.InvalidCurrency)},
 		"confirmAuthorization": {body: hold.ConfirmRequest{}, response: authorized,
 			otherStatuses: otherStatuses,
-			problems: withProblems([][]hold.ProblemCode{bodyProblems, authorizationProblems},
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems, authorizationProblems},
 				hold.AuthorizationNotFound)},
 	}
 }
@@ -163,9 +164,10 @@ func reconcileDocs() map[string]operationDoc {
 	return map[string]operationDoc{
 		"startReconcile": {body: reconcileRequest{DryRun: true}, response: exampleReconciliation(),
 			otherStatuses: map[int]string{200: "A run was in progress: this one"},
-			problems:      withProblems([][]hold.ProblemCode{bodyProblems}, hold.InvalidID)},
+			problems:      appendProblemCodes([][]hold.ProblemCode{bodyProblems}, hold.InvalidID)},
 		"getReconcile": {response: exampleReconciliation(),
-			problems: withProblems([][]hold.ProblemCode{parameterProblems}, ReconcileRunNotFound)},
+			problems: appendProblemCodes([][]hold.ProblemCode{parameterProblems},
+				ReconcileRunNotFound)},
 	}
 }
 
@@ -179,10 +181,10 @@ func deliveryDocs() map[string]operationDoc {
 			DeadLetters: []DeadLetter{{ID: "0:1795858200000-0",
 				EventID: "evt_3PxYzA2eZvKYlo2C1gQmT0aB_1tmj0v3a10_1", Type: "hold.scheduled",
 				Timestamp: h.CreatedAt, HoldID: h.ID, Reason: "HTTP 502"}}},
-			problems: withProblems([][]hold.ProblemCode{parameterProblems}, SinkNotFound)},
+			problems: appendProblemCodes([][]hold.ProblemCode{parameterProblems}, SinkNotFound)},
 		"replayDeadLetters": {body: replayRequest{Sink: "callback"},
 			response: ReplayResult{Replayed: 1},
-			problems: withProblems([][]hold.ProblemCode{bodyProblems}, SinkNotFound,
+			problems: appendProblemCodes([][]hold.ProblemCode{bodyProblems}, SinkNotFound,
 				InvalidParameter)},
 	}
 }
@@ -198,7 +200,7 @@ func processDocs() map[string]operationDoc {
 		"getLogLevel": {response: LogLevel{Level: "info", Configured: "info"},
 			problems: []hold.ProblemCode{RouteNotFound}},
 		"setLogLevel": {response: LogLevel{Level: "debug", Configured: "info"},
-			problems: withProblems([][]hold.ProblemCode{parameterProblems}, RouteNotFound)},
+			problems: appendProblemCodes([][]hold.ProblemCode{parameterProblems}, RouteNotFound)},
 	}
 }
 

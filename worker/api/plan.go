@@ -95,11 +95,11 @@ func (h *planHandler) newPlanResponse(p *query.Plan) Plan {
 			hour.Cancel)
 		out.Hours = append(out.Hours, PlanHour{
 			Start:   hour.Start.UTC(),
-			Capture: currencyTotals(hour.Capture),
-			Cancel:  currencyTotals(hour.Cancel),
+			Capture: newCurrencyTotals(hour.Capture),
+			Cancel:  newCurrencyTotals(hour.Cancel),
 		})
 	}
-	out.Capture, out.Cancel = currencyTotals(capture), currencyTotals(cancel)
+	out.Capture, out.Cancel = newCurrencyTotals(capture), newCurrencyTotals(cancel)
 	for i := range p.AtRisk {
 		r := &p.AtRisk[i]
 		out.AtRisk = append(out.AtRisk,
@@ -108,7 +108,7 @@ func (h *planHandler) newPlanResponse(p *query.Plan) Plan {
 	return out
 }
 
-func currencyTotals(in []hold.Sum) []CurrencyTotal {
+func newCurrencyTotals(in []hold.Sum) []CurrencyTotal {
 	out := make([]CurrencyTotal, 0, len(in))
 	for _, s := range in {
 		out = append(out, CurrencyTotal(s))

@@ -78,7 +78,7 @@ func (p *Problem) GetHeaders() http.Header {
 	return nil
 }
 
-func (p *Problem) write(w http.ResponseWriter) {
+func (p *Problem) writeResponse(w http.ResponseWriter) {
 	for k, v := range p.GetHeaders() {
 		w.Header()[k] = v
 	}

@@ -93,7 +93,7 @@ func (h *reconcileHandler) register(doc huma.API) {
 			"in Stripe's metadata and missing here, settles holds that were settled at Stripe, " +
 			"and reports PaymentIntents that hold money and have no terms. One run is in " +
 			"progress at a time: the request then returns 200 and that run.",
-	}, h.start)
+	}, h.startReconcile)
 	huma.Register(doc, huma.Operation{
 		OperationID: "getReconcile", Method: http.MethodGet, Path: "/v1/reconcile",
 		Tags:    []string{"reconcile"},
@@ -103,7 +103,9 @@ func (h *reconcileHandler) register(doc huma.API) {
 	}, h.get)
 }
 
-func (h *reconcileHandler) start(ctx context.Context, _ *emptyInput) (*reconcileOutput, error) {
+func (h *reconcileHandler) startReconcile(
+	ctx context.Context, _ *emptyInput) (*reconcileOutput, error,
+) {
 	c := requestInfoFromContext(ctx)
 	var in reconcileRequest
 	if err := c.decodeOptionalBody(&in); err != nil {
@@ -155,7 +157,7 @@ func (h *reconcileHandler) newReconciliationResponse(r *reconcile.Reconciliation
 	out := Reconciliation{
 		ID: r.ID, DryRun: r.DryRun, State: string(r.State), By: r.By, Replica: r.Replica,
 		StartedAt: r.StartedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
-		FinishedAt: optionalTime(r.FinishedAt),
+		FinishedAt: nilIfZeroTime(r.FinishedAt),
 		Percent:    r.Percent, Accounts: r.Accounts, Listed: r.Listed, Compared: r.Compared,
 		Retrieved: r.Retrieved, RetrieveFailed: r.RetrieveFailed,
 		Error: r.Error, Livemode: h.livemode,
@@ -170,7 +172,7 @@ func (h *reconcileHandler) newReconciliationResponse(r *reconcile.Reconciliation
 		out.Findings = append(out.Findings, Finding{Kind: string(f.Kind),
 			PaymentIntent: f.PaymentIntent, Account: f.Account, Reference: f.Reference,
 			Amount: f.Amount, Currency: f.Currency,
-			ExpiresAt: optionalTime(f.ExpiresAt), Detail: f.Detail})
+			ExpiresAt: nilIfZeroTime(f.ExpiresAt), Detail: f.Detail})
 	}
 	return out
 }

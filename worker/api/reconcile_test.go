@@ -42,21 +42,23 @@ func TestReconcile_StartAndShow(t *testing.T) {
 	r := &fakeReconciler{}
 	s, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Reconciler: r, Livemode: true})
 	c := newTestClient(t, s.URL, "").WithClientName("cli")
-	if _, err := c.Reconciliation(t.Context(), ""); !errors.Is(err, &api.Problem{Code: api.ReconcileRunNotFound}) {
+	if _, err := c.GetReconciliation(t.Context(), ""); !errors.Is(err,
+		&api.Problem{Code: api.ReconcileRunNotFound}) {
 		t.Errorf("%v", err)
 	}
-	run, started, err := c.Reconcile(t.Context(), true, []string{"acct_12345678"})
+	run, started, err := c.StartReconcile(t.Context(), true, []string{"acct_12345678"})
 	if err != nil || !started || !run.DryRun || run.By != "cli" || run.State != "running" || run.FinishedAt != nil || !run.Livemode || run.CountsByKind["orphan"] != 3 || len(run.Findings) != 1 || run.FindingsOmitted != 2 {
 		t.Errorf("%v %v %+v", err, started, run)
 	}
 	if len(r.accounts) != 1 {
 		t.Errorf("%v", r.accounts)
 	}
-	if again, started, err := c.Reconcile(t.Context(), false, nil); err != nil || started || again.ID != run.ID {
+	again, started, err := c.StartReconcile(t.Context(), false, nil)
+	if err != nil || started || again.ID != run.ID {
 		t.Errorf("%v %v %+v", err, started, again)
 	}
 	r.lastRun.State, r.lastRun.FinishedAt = reconcile.RunFinished, time.Now()
-	if run, err := c.Reconciliation(t.Context(), "rec_1"); err != nil || run.FinishedAt == nil {
+	if run, err := c.GetReconciliation(t.Context(), "rec_1"); err != nil || run.FinishedAt == nil {
 		t.Errorf("%v %+v", err, run)
 	}
 	for body, code := range map[string]hold.ProblemCode{
@@ -104,7 +106,7 @@ func TestReconciliation_FindingsOfOneKind(t *testing.T) {
 			{Kind: reconcile.FoundOrphan, PaymentIntent: testHoldID, Reference: "BK-1", ExpiresAt: ends},
 		}}}
 	s, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Reconciler: c})
-	run, err := newTestClient(t, s.URL, "").ReconciliationFindings(t.Context(), "orphan")
+	run, err := newTestClient(t, s.URL, "").ListReconciliationFindings(t.Context(), "orphan")
 	if err != nil || len(run.Findings) != 1 || run.FindingsOmitted != 2 || len(run.CountsByKind) != 1 ||
 		run.Findings[0].Reference != "BK-1" || !run.Findings[0].ExpiresAt.Equal(ends) {
 		t.Errorf("%+v %v", run, err)

@@ -34,24 +34,24 @@ func NewRefusalLog(log *zap.Logger) *RefusalLog { return &RefusalLog{log: log} }
 // Report records that a request was refused. by is the name of its token; empty
 // if the token is missing or unknown.
 func (l *RefusalLog) Report(r *http.Request, code, by string) {
-	peer := requestPeer(r)
-	total, logged := l.count(peer)
+	peer := peerIPOfRequest(r)
+	total, logged := l.countRefusal(peer)
 	if !logged {
 		return
 	}
 	fields := []zap.Field{zap.String("event", "authentication.refused"), zap.String("code", code),
-		zap.String("peer", peer), zap.String("method", truncate(r.Method, 20)),
-		zap.String("path", truncate(r.URL.Path, 200)), zap.String("by", by),
+		zap.String("peer", peer), zap.String("method", truncateText(r.Method, 20)),
+		zap.String("path", truncateText(r.URL.Path, 200)), zap.String("by", by),
 		zap.Uint64("refused_total", total)}
 	if forwarded := r.Header.Get("X-Forwarded-For"); forwarded != "" {
 		// What the proxy says. Any caller can send the header.
-		fields = append(fields, zap.String("forwarded_for", truncate(forwarded, 200)))
+		fields = append(fields, zap.String("forwarded_for", truncateText(forwarded, 200)))
 	}
 	l.log.Warn("authentication refused", fields...)
 }
 
-// count counts a refusal and reports whether it is to be logged.
-func (l *RefusalLog) count(peer string) (total uint64, logged bool) {
+// countRefusal counts a refusal and reports whether it is to be logged.
+func (l *RefusalLog) countRefusal(peer string) (total uint64, logged bool) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,9 +66,9 @@ func (l *RefusalLog) count(peer string) (total uint64, logged bool) {
 	return l.refusals, true
 }
 
-// requestPeer returns the address of the other end of the connection, without
+// peerIPOfRequest returns the address of the other end of the connection, without
 // its port; "unix" for a Unix socket.
-func requestPeer(r *http.Request) string {
+func peerIPOfRequest(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return "unix"

@@ -62,7 +62,7 @@ func (h *repairHandler) register(doc huma.API) {
 func (h *repairHandler) repair(
 	ctx context.Context, in *holdIDInput,
 ) (*repairOutput, error) {
-	if err := checkPathID(in.ID); err != nil {
+	if err := validatePathID(in.ID); err != nil {
 		return nil, err
 	}
 	c := requestInfoFromContext(ctx)

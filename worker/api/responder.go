@@ -47,7 +47,7 @@ func (r responseBuilder) newHoldResponse(
 		Body: r.newHoldView(h, now, history)}
 }
 
-func optionalTime(t time.Time) *time.Time {
+func nilIfZeroTime(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}

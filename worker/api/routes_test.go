@@ -290,11 +290,12 @@ func TestListAndPlan(t *testing.T) {
 		t.Errorf("%+v", m.lastQuery)
 	}
 
-	p, err := c.Plan(t.Context(), 0)
+	p, err := c.GetPlan(t.Context(), 0)
 	if err != nil || m.lastPlanAhead != 24*time.Hour || len(p.Hours) != 7 || len(p.AtRisk) != 7 || !p.AtRisk[0].Hold.Livemode || p.Hours[0].Capture[0].Amount != 12500 || p.Hours[0].Cancel == nil {
 		t.Fatalf("%+v %v", p, err)
 	}
-	if _, err := c.Plan(t.Context(), 36*time.Hour); err != nil || m.lastPlanAhead != 36*time.Hour {
+	_, err = c.GetPlan(t.Context(), 36*time.Hour)
+	if err != nil || m.lastPlanAhead != 36*time.Hour {
 		t.Errorf("%v %v", m.lastPlanAhead, err)
 	}
 }
@@ -308,15 +309,15 @@ func TestHealthAndReadiness(t *testing.T) {
 	if a := sendRequest(t, "GET", s.URL+"/readyz", ""); a.status != 503 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	r, err := c.Readiness(t.Context())
+	r, err := c.GetReadiness(t.Context())
 	if err != nil || r.Ready || len(r.Checks) != 2 || r.Checks[1].Detail == "" {
 		t.Errorf("%+v %v", r, err)
 	}
 	m.checks = m.checks[:1]
-	if r, err = c.Readiness(t.Context()); err != nil || !r.Ready {
+	if r, err = c.GetReadiness(t.Context()); err != nil || !r.Ready {
 		t.Errorf("%+v %v", r, err)
 	}
-	i, err := c.Health(t.Context())
+	i, err := c.GetHealth(t.Context())
 	if err != nil || i.Status != "ok" || i.Version != "1.2.3" || i.Livemode == nil || !*i.Livemode {
 		t.Errorf("%+v %v", i, err)
 	}

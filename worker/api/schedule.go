@@ -13,8 +13,8 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 )
 
-// Scheduler schedules holds. intake.Scheduler implements it.
-type Scheduler interface {
+// HoldScheduler schedules holds. intake.Scheduler implements it.
+type HoldScheduler interface {
 	// Schedule returns one result for each request, in their order.
 	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult
 }
@@ -46,7 +46,7 @@ type scheduleBatchOutput struct {
 // scheduleHandler accepts requests to schedule holds.
 type scheduleHandler struct {
 	responseBuilder
-	scheduler Scheduler
+	scheduler HoldScheduler
 }
 
 func (s *scheduleHandler) register(doc huma.API) {
@@ -91,7 +91,7 @@ func (s *scheduleHandler) schedule(ctx context.Context, _ *emptyInput) (*holdOut
 	if r.Err != nil {
 		return nil, s.logAndConvertError(ctx, r.Err)
 	}
-	out := s.newHoldResponse(&r.Hold, scheduledViewTime(r), http.StatusOK, false)
+	out := s.newHoldResponse(&r.Hold, viewTimeOfResult(r), http.StatusOK, false)
 	if r.Created {
 		out.Status, out.Location = http.StatusCreated, "/v1/holds/"+r.Hold.ID
 	}
@@ -153,7 +153,7 @@ func (s *scheduleHandler) newBatchResult(
 		}
 		return BatchResult{Status: p.Status, Problem: p}
 	}
-	v := s.newHoldView(&r.Hold, scheduledViewTime(r), false)
+	v := s.newHoldView(&r.Hold, viewTimeOfResult(r), false)
 	if r.Created {
 		return BatchResult{Status: http.StatusCreated, Hold: &v}
 	}
@@ -185,10 +185,10 @@ func (f *batchFailureStats) log(log *zap.Logger, c *requestInfo) {
 		append(c.logFields(), zap.Int("holds", f.holds), zap.Error(f.lastErr))...)
 }
 
-// scheduledViewTime is the time at which a scheduled hold is shown. For a hold
+// viewTimeOfResult is the time at which a scheduled hold is shown. For a hold
 // that existed before, the time decides only whether it is shown as scheduled
 // or ready, so the local clock is good enough.
-func scheduledViewTime(r *intake.ScheduleResult) time.Time {
+func viewTimeOfResult(r *intake.ScheduleResult) time.Time {
 	if r.Created {
 		return r.Hold.CreatedAt
 	}

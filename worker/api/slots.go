@@ -24,7 +24,7 @@ func newRequestSlots(n int) *requestSlots {
 // acquire waits for a slot of a token; empty for a caller without one. It
 // returns nil if ctx ends first.
 func (s *requestSlots) acquire(ctx context.Context, token string) (release func()) {
-	own := s.ofToken(token)
+	own := s.slotsOfToken(token)
 	if own != nil {
 		select {
 		case own <- struct{}{}:
@@ -48,9 +48,9 @@ func (s *requestSlots) acquire(ctx context.Context, token string) (release func(
 	}
 }
 
-// ofToken returns the slots of a token. Tokens are few: a tokens file has at
+// slotsOfToken returns the slots of a token. Tokens are few: a tokens file has at
 // most maxTokens.
-func (s *requestSlots) ofToken(token string) chan struct{} {
+func (s *requestSlots) slotsOfToken(token string) chan struct{} {
 	if token == "" {
 		return nil
 	}

@@ -60,11 +60,11 @@ func (h *webhookHandler) serve(
 ) {
 	if h.WebhookOptions == nil {
 		newProblem(RouteNotFound, "", "webhooks are disabled: "+
-			"set STRIPE_WEBHOOK_SECRETS to the endpoint's signing secret").write(w)
+			"set STRIPE_WEBHOOK_SECRETS to the endpoint's signing secret").writeResponse(w)
 		return
 	}
 	if r.Method != http.MethodPost {
-		muxProblem{newProblem(MethodNotAllowed, "",
+		unmatchedRouteProblem{newProblem(MethodNotAllowed, "",
 			"method not allowed for "+WebhookPath+": use POST"), http.MethodPost}.write(w)
 		return
 	}
@@ -73,10 +73,10 @@ func (h *webhookHandler) serve(
 		h.rejectSignature(w, "missing or oversized Stripe-Signature header")
 		return
 	}
-	body, p := h.bodies.read(unwrapped, r, maxWebhookBodyBytes)
-	defer body.release()
+	body, p := h.bodies.readBody(unwrapped, r, maxWebhookBodyBytes)
+	defer body.releaseReservedBytes()
 	if p != nil {
-		p.write(w)
+		p.writeResponse(w)
 		return
 	}
 	event, err := h.VerifyAndParse(body.bytes, signature)
@@ -85,9 +85,9 @@ func (h *webhookHandler) serve(
 		return
 	}
 	conn := connFromContext(r.Context())
-	conn.setServing(true)
-	defer conn.setServing(false)
-	body.release() // the event has what it needs
+	conn.setServingRequest(true)
+	defer conn.setServingRequest(false)
+	body.releaseReservedBytes() // the event has what it needs
 	h.writeError(w, h.applyEventAndRespond(r.Context(), w, event))
 }
 
@@ -118,16 +118,16 @@ func (h *webhookHandler) writeError(w http.ResponseWriter, err error) {
 	switch {
 	case err == nil:
 	case errors.As(err, &p):
-		p.write(w)
+		p.writeResponse(w)
 	case errors.As(err, &holdProblem):
 		h.log.Error("webhook event rejected",
 			zap.String("code", string(holdProblem.Code)), zap.String("reason", holdProblem.Detail))
-		newProblem(holdProblem.Code, holdProblem.Field, holdProblem.Detail).write(w)
+		newProblem(holdProblem.Code, holdProblem.Field, holdProblem.Detail).writeResponse(w)
 	default:
 		if !errors.Is(err, health.ErrUnavailable) {
 			h.log.Error("webhook event not processed; Stripe will send it again", zap.Error(err))
 		}
-		newProblem(Unavailable, "", "event not processed yet: send it again").write(w)
+		newProblem(Unavailable, "", "event not processed yet: send it again").writeResponse(w)
 	}
 }
 
@@ -142,5 +142,5 @@ func (h *webhookHandler) rejectSignature(w http.ResponseWriter, reason string) {
 			zap.Uint64("rejected_total", n))
 	}
 	w.Header().Set("Connection", "close")
-	newProblem(InvalidSignature, "", reason).write(w)
+	newProblem(InvalidSignature, "", reason).writeResponse(w)
 }

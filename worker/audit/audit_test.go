@@ -125,7 +125,7 @@ func TestNewPayment(t *testing.T) {
 }
 
 func TestCompute_Outcomes(t *testing.T) {
-	r := audit.Compute([]audit.Payment{
+	r := audit.ComputeReport([]audit.Payment{
 		payment("a", day, captured(day, 10000)), payment("b", day, captured(day, 2500)),
 		payment("c", day, func(*audit.Payment) {}), payment("d", day, expired),
 		payment("e", 27*day, held),
@@ -138,8 +138,8 @@ func TestCompute_Outcomes(t *testing.T) {
 	checkTotal(t, "released at capture", r.ReleasedAtCapture, eur(1, 7500))
 	checkTotal(t, "expired", r.Expired.Total, eur(1, 10000))
 	checkTotal(t, "still held", r.StillHeld, eur(1, 10000))
-	if r.Authorized.Count != 6 || r.Authorized.Money() != "500.00 EUR, 500 JPY" ||
-		r.Canceled.Money() != "100.00 EUR, 500 JPY" {
+	if r.Authorized.Count != 6 || r.Authorized.FormatMoney() != "500.00 EUR, 500 JPY" ||
+		r.Canceled.FormatMoney() != "100.00 EUR, 500 JPY" {
 		t.Errorf("authorized %+v, canceled %+v", r.Authorized, r.Canceled)
 	}
 }
@@ -147,7 +147,7 @@ func TestCompute_Outcomes(t *testing.T) {
 func TestCompute_ExpiredByWeekAndBrand(t *testing.T) {
 	master := func(p *audit.Payment) { expired(p); p.Brand = "mastercard" }
 	klarna := func(p *audit.Payment) { p.Brand, p.Method = "", "klarna" }
-	r := audit.Compute([]audit.Payment{
+	r := audit.ComputeReport([]audit.Payment{
 		payment("a", 0, expired), payment("b", 2*day, expired), // both in the second week
 		payment("c", 8*day, master), payment("d", 9*day, klarna),
 	}, period)
@@ -172,7 +172,7 @@ func TestCompute_ExpiredByWeekAndBrand(t *testing.T) {
 	}
 	o := period
 	o.Location = auckland
-	r = audit.Compute([]audit.Payment{payment("a", 6*day+23*time.Hour, expired)}, o)
+	r = audit.ComputeReport([]audit.Payment{payment("a", 6*day+23*time.Hour, expired)}, o)
 	if n := r.Expired.ByWeek[2].Count; n != 1 || r.Expired.ByWeek[2].Monday != "2026-11-16" {
 		t.Errorf("in Auckland: %+v", r.Expired.ByWeek)
 	}
@@ -193,11 +193,11 @@ func TestCompute_LateCapturesAndTimeToCapture(t *testing.T) {
 		payment("d", 0, captured(6*day, 800)), // 24 hours are not under 24 hours
 		payment("e", 0, unknown), payment("f", 0, afterAssumedEnd),
 	}
-	r := audit.Compute(payments, period)
+	r := audit.ComputeReport(payments, period)
 	l := &r.LateCaptures
 	checkTotal(t, "late", l.Total, eur(3, 700))
 	for i, want := range []int64{100, 200, 400} {
-		checkTotal(t, audit.BucketName(l.Buckets, i), l.Buckets[i].Total, eur(1, want))
+		checkTotal(t, audit.FormatBucketRange(l.Buckets, i), l.Buckets[i].Total, eur(1, want))
 	}
 	if len(l.Payments) != 3 || l.Payments[0].ID != "pi_a" || l.Payments[2].ID != "pi_c" {
 		t.Errorf("%+v", l.Payments)
@@ -212,7 +212,7 @@ func TestCompute_LateCapturesAndTimeToCapture(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	audit.SetCaptureTimes(payments, map[string]time.Time{"ch_e": at(day), "ch_a": at(day)})
-	r = audit.Compute(payments, period)
+	r = audit.ComputeReport(payments, period)
 	if s := r.Sources; s.CapturesByEvent != 1 || s.CapturesUnknown != 0 ||
 		r.TimeToCapture.Count != 6 || r.LateCaptures.Count != 3 {
 		t.Errorf("with events: %+v, %d late", s, r.LateCaptures.Count)
@@ -222,7 +222,7 @@ func TestCompute_LateCapturesAndTimeToCapture(t *testing.T) {
 func TestCompute_HeldNow(t *testing.T) {
 	old := func(p *audit.Payment) { held(p); p.ExpiresAt = at(28*day + 30*time.Minute) }
 	part := func(p *audit.Payment) { held(p); p.Held, p.ExpiresAt = 4000, at(30*day) }
-	r := audit.Compute([]audit.Payment{payment("a", 27*day, held), payment("b", -2*day, old),
+	r := audit.ComputeReport([]audit.Payment{payment("a", 27*day, held), payment("b", -2*day, old),
 		payment("c", 27*day, part), payment("d", 27*day, captured(day, 1))}, period)
 	h := &r.HeldNow
 	checkTotal(t, "held", h.Total, eur(3, 24000))
@@ -268,7 +268,7 @@ func TestCompute_HeldTwice(t *testing.T) {
 			payment("a", 0, of("cus_1", unknown)),
 			payment("b", day, of("cus_1", captured(day, 1)))}, 0, 0, 0, 0},
 	} {
-		r := audit.Compute(c.payments, period)
+		r := audit.ComputeReport(c.payments, period)
 		h := &r.HeldTwice
 		if h.Count != c.count || h.SameAmount != c.same || h.MostAtOnce != c.atOnce ||
 			len(h.Overlaps) != c.count {
@@ -290,8 +290,8 @@ func TestPage_IsSelfContained(t *testing.T) {
 		p.Customer, p.Reference, p.Brand = "cus_1", hostile, hostile
 		payments = append(payments, p)
 	}
-	r := audit.Compute(payments, period)
-	body := audit.Page(&r, nil)
+	r := audit.ComputeReport(payments, period)
+	body := audit.RenderPage(&r, nil)
 	for _, bad := range []string{"<script", "http://", "https://evil", `src=`, `href=`, "url(",
 		"\u202e", "\x00", "@import"} {
 		if n := bytes.Count(body, []byte(bad)); n > 0 && bad != "https://evil" && bad != "src=" {
@@ -325,8 +325,9 @@ func TestPage_IsSelfContained(t *testing.T) {
 }
 
 func TestPage_OfNothing(t *testing.T) {
-	r := audit.Compute(nil, period)
-	if body := string(audit.Page(&r, nil)); !strings.Contains(body, "0 authorizations expired") {
+	r := audit.ComputeReport(nil, period)
+	if body := string(audit.RenderPage(&r, nil)); !strings.Contains(body,
+		"0 authorizations expired") {
 		t.Error(body)
 	}
 	if b, err := json.Marshal(r); err != nil || bytes.Contains(b, []byte("null")) {

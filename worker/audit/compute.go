@@ -23,8 +23,8 @@ type Options struct {
 	Location    *time.Location // in which a week begins; nil is UTC
 }
 
-// Compute returns the report of payments, in any order.
-func Compute(payments []Payment, o Options) Report {
+// ComputeReport returns the report of payments, in any order.
+func ComputeReport(payments []Payment, o Options) Report {
 	if o.Location == nil {
 		o.Location = time.UTC
 	}
@@ -37,7 +37,7 @@ func Compute(payments []Payment, o Options) Report {
 	period := slices.DeleteFunc(slices.Clone(all), func(p Payment) bool {
 		return p.AuthorizedAt.Before(o.From) || p.AuthorizedAt.After(o.Until)
 	})
-	r.addOutcomes(period)
+	r.sumOutcomes(period)
 	r.Expired = newExpiredReport(period, o)
 	r.LateCaptures = newLateCapturesReport(period)
 	r.TimeToCapture = newTimeToCaptureReport(period)
@@ -59,7 +59,7 @@ func (r *Report) fillEmptyLists() {
 	for i := range r.Expired.ByBrand {
 		totals = append(totals, &r.Expired.ByBrand[i].Total)
 	}
-	for _, all := range [][]Bucket{r.LateCaptures.Buckets, r.TimeToCapture.Buckets,
+	for _, all := range [][]DurationBucket{r.LateCaptures.Buckets, r.TimeToCapture.Buckets,
 		r.HeldNow.Buckets} {
 		for i := range all {
 			totals = append(totals, &all[i].Total)
@@ -83,7 +83,7 @@ func notNil[T any](list []T) []T {
 	return list
 }
 
-func (r *Report) addOutcomes(period []Payment) {
+func (r *Report) sumOutcomes(period []Payment) {
 	for _, p := range period {
 		r.Authorized.add(p.Currency, p.Amount)
 		switch p.Outcome {
@@ -102,16 +102,16 @@ func (r *Report) addOutcomes(period []Payment) {
 
 func newExpiredReport(period []Payment, o Options) (r ExpiredReport) {
 	weeks, brands := map[string]*Total{}, map[string]*BrandTotal{}
-	for at := monday(o.From, o.Location); !at.After(o.Until); at = at.AddDate(0, 0, 7) {
+	for at := startOfWeek(o.From, o.Location); !at.After(o.Until); at = at.AddDate(0, 0, 7) {
 		r.ByWeek = append(r.ByWeek, WeekTotal{Monday: at.Format(time.DateOnly)})
 	}
 	for i := range r.ByWeek {
 		weeks[r.ByWeek[i].Monday] = &r.ByWeek[i].Total
 	}
 	for _, p := range period {
-		b := brands[p.brandName()]
+		b := brands[p.cardBrandName()]
 		if b == nil {
-			b = &BrandTotal{Brand: p.brandName()}
+			b = &BrandTotal{Brand: p.cardBrandName()}
 			brands[b.Brand] = b
 		}
 		b.Authorized++
@@ -124,7 +124,7 @@ func newExpiredReport(period []Payment, o Options) (r ExpiredReport) {
 		if ended.IsZero() {
 			ended = p.ExpiresAt
 		}
-		if w := weeks[monday(ended, o.Location).Format(time.DateOnly)]; w != nil {
+		if w := weeks[startOfWeek(ended, o.Location).Format(time.DateOnly)]; w != nil {
 			w.add(p.Currency, p.Amount)
 		}
 		r.Payments = append(r.Payments, p)
@@ -140,8 +140,8 @@ func newExpiredReport(period []Payment, o Options) (r ExpiredReport) {
 	return r
 }
 
-// monday returns the beginning of a time's week.
-func monday(t time.Time, in *time.Location) time.Time {
+// startOfWeek returns the beginning of a time's week.
+func startOfWeek(t time.Time, in *time.Location) time.Time {
 	t = t.In(in)
 	back := (int(t.Weekday()) + 6) % 7
 	return time.Date(t.Year(), t.Month(), t.Day()-back, 0, 0, 0, 0, in)
@@ -152,14 +152,14 @@ func monday(t time.Time, in *time.Location) time.Time {
 var lateSpans = []time.Duration{time.Hour, 6 * time.Hour, day}
 
 func newLateCapturesReport(period []Payment) (r LateCapturesReport) {
-	r.Buckets = newBuckets(lateSpans, false)
+	r.Buckets = newDurationBuckets(lateSpans, false)
 	for _, p := range period {
 		left := p.ExpiresAt.Sub(p.EndedAt)
 		if p.Outcome != Captured || p.EndedAt.IsZero() || left < 0 || left >= day {
 			continue // after an assumed end the assumption was wrong
 		}
 		r.add(p.Currency, p.Captured)
-		bucketOf(r.Buckets, left).add(p.Currency, p.Captured)
+		findBucket(r.Buckets, left).add(p.Currency, p.Captured)
 		r.Payments = append(r.Payments, p)
 	}
 	slices.SortStableFunc(r.Payments, func(a, b Payment) int {
@@ -172,13 +172,13 @@ var captureSpans = []time.Duration{time.Hour, 6 * time.Hour, day, 2 * day, 3 * d
 	5 * day, 6 * day, 7 * day}
 
 func newTimeToCaptureReport(period []Payment) (r TimeToCaptureReport) {
-	r.Buckets = newBuckets(captureSpans, true)
+	r.Buckets = newDurationBuckets(captureSpans, true)
 	var took []time.Duration
 	for _, p := range period {
 		if p.Outcome == Captured && !p.EndedAt.IsZero() {
 			d := p.EndedAt.Sub(p.AuthorizedAt)
 			took = append(took, d)
-			bucketOf(r.Buckets, d).add(p.Currency, p.Captured)
+			findBucket(r.Buckets, d).add(p.Currency, p.Captured)
 		}
 	}
 	if r.Count = len(took); r.Count == 0 {
@@ -195,11 +195,11 @@ func newTimeToCaptureReport(period []Payment) (r TimeToCaptureReport) {
 var heldSpans = []time.Duration{time.Hour, 6 * time.Hour, day, 3 * day, 7 * day}
 
 func newHeldNowReport(all []Payment, now time.Time) (r HeldNowReport) {
-	r.Buckets = newBuckets(heldSpans, true)
+	r.Buckets = newDurationBuckets(heldSpans, true)
 	for _, p := range all {
 		if p.Outcome == Held {
 			r.add(p.Currency, p.Held)
-			bucketOf(r.Buckets, p.ExpiresAt.Sub(now)).add(p.Currency, p.Held)
+			findBucket(r.Buckets, p.ExpiresAt.Sub(now)).add(p.Currency, p.Held)
 			r.Payments = append(r.Payments, p)
 		}
 	}
@@ -209,18 +209,19 @@ func newHeldNowReport(all []Payment, now time.Time) (r HeldNowReport) {
 	return r
 }
 
-func newBuckets(spans []time.Duration, open bool) (b []Bucket) {
+func newDurationBuckets(spans []time.Duration, open bool) (b []DurationBucket) {
 	for _, s := range spans {
-		b = append(b, Bucket{Under: int64(s.Seconds())})
+		b = append(b, DurationBucket{Under: int64(s.Seconds())})
 	}
 	if open {
-		b = append(b, Bucket{})
+		b = append(b, DurationBucket{})
 	}
 	return b
 }
 
-// bucketOf returns the bucket of a duration, the last one if none ends after it.
-func bucketOf(all []Bucket, d time.Duration) *Bucket {
+// findBucket returns the bucket of a duration, the last one if none ends after
+// it.
+func findBucket(all []DurationBucket, d time.Duration) *DurationBucket {
 	for i := range all {
 		if d.Seconds() < float64(all[i].Under) {
 			return &all[i]

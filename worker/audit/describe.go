@@ -10,9 +10,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Money returns the sums in words, such as "1250.00 EUR, 300 JPY"; "none" if
-// there are none.
-func (t *Total) Money() string {
+// FormatMoney returns the sums in words, such as "1250.00 EUR, 300 JPY"; "none"
+// if there are none.
+func (t *Total) FormatMoney() string {
 	sums := slices.SortedFunc(slices.Values(t.Sums), func(a, b hold.Sum) int {
 		return cmp.Compare(a.Currency, b.Currency)
 	})
@@ -26,26 +26,26 @@ func (t *Total) Money() string {
 	return strings.Join(parts, ", ")
 }
 
-// ShareOf returns how much of all the payments are, such as "4.2 %".
-func (t *Total) ShareOf(all int) string {
+// FormatShareOf returns how much of all the payments are, such as "4.2 %".
+func (t *Total) FormatShareOf(all int) string {
 	if all == 0 {
 		return "0 %"
 	}
 	return fmt.Sprintf("%.1f %%", 100*float64(t.Count)/float64(all))
 }
 
-// BucketName returns the span of a bucket, such as "1 h to 6 h".
-func BucketName(all []Bucket, i int) string {
+// FormatBucketRange returns the span of a bucket, such as "1 h to 6 h".
+func FormatBucketRange(all []DurationBucket, i int) string {
 	switch {
 	case i == 0:
-		return "under " + spanName(all[0].Under)
+		return "under " + formatSpan(all[0].Under)
 	case all[i].Under == 0:
 		return "longer"
 	}
-	return spanName(all[i-1].Under) + " to " + spanName(all[i].Under)
+	return formatSpan(all[i-1].Under) + " to " + formatSpan(all[i].Under)
 }
 
-func spanName(seconds int64) string {
+func formatSpan(seconds int64) string {
 	d := time.Duration(seconds) * time.Second
 	if d%day == 0 {
 		return fmt.Sprintf("%d d", d/day)
@@ -53,8 +53,9 @@ func spanName(seconds int64) string {
 	return fmt.Sprintf("%d h", d/time.Hour)
 }
 
-// Duration returns a number of seconds in its two largest units, rounded down.
-func Duration(seconds int64) string {
+// FormatDuration returns a number of seconds in its two largest units, rounded
+// down.
+func FormatDuration(seconds int64) string {
 	switch m := seconds / 60; {
 	case seconds < 60:
 		return fmt.Sprintf("%d s", seconds)
@@ -67,8 +68,9 @@ func Duration(seconds int64) string {
 	}
 }
 
-// Notes says in sentences what the report assumes and what it cannot know.
-func (r *Report) Notes() (notes []string) {
+// DescribeLimitations says in sentences what the report assumes and what it
+// cannot know.
+func (r *Report) DescribeLimitations() (notes []string) {
 	s := &r.Sources
 	add := func(n int, format string, args ...any) {
 		if n > 0 {

@@ -21,16 +21,18 @@ const maxPageRows = 100
 const pageSecurityPolicy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; " +
 	"base-uri 'none'"
 
-// Page returns the report as one HTML page without scripts and without links to
-// other files. Times are in loc; nil is UTC.
-func Page(r *Report, loc *time.Location) []byte {
+// RenderPage returns the report as one HTML page without scripts and without
+// links to other files. Times are in loc; nil is UTC.
+func RenderPage(r *Report, loc *time.Location) []byte {
 	if loc == nil {
 		loc = time.UTC
 	}
-	p := &page{r: r, loc: loc}
-	title := "Manual captures from " + p.date(r.From) + " to " + p.date(r.Until)
-	main := htmldoc.El("main", htmldoc.El("h1", htmldoc.Text(title)), p.intro(), p.summary(),
-		p.expired(), p.lateCaptures(), p.heldNow(), p.heldTwice(), p.timeToCapture(), p.notes())
+	p := &pageRenderer{r: r, loc: loc}
+	title := "Manual captures from " + p.formatDate(r.From) + " to " + p.formatDate(r.Until)
+	main := htmldoc.El("main", htmldoc.El("h1", htmldoc.Text(title)), p.renderIntro(),
+		p.renderSummary(),
+		p.renderExpired(), p.renderLateCaptures(), p.renderHeldNow(), p.renderHeldTwice(),
+		p.renderTimeToCapture(), p.renderNotes())
 	head := htmldoc.El("head", htmldoc.El("meta", htmldoc.A("charset", "utf-8")),
 		htmldoc.El("meta", htmldoc.A("http-equiv", "Content-Security-Policy"),
 			htmldoc.A("content", pageSecurityPolicy)),
@@ -50,15 +52,19 @@ type styleSheet struct{}
 func (s styleSheet) AddTo(e *htmldoc.Element) { e.Children = append(e.Children, s) }
 func (styleSheet) Write(b *bytes.Buffer)      { b.WriteString("<style>\n" + pageCSS + "</style>") }
 
-// page writes one report.
-type page struct {
+// pageRenderer writes one report.
+type pageRenderer struct {
 	r   *Report
 	loc *time.Location
 }
 
-func (p *page) date(t time.Time) string { return t.In(p.loc).Format("2 January 2006") }
+func (p *pageRenderer) formatDate(
+	t time.Time,
+) string {
+	return t.In(p.loc).Format("2 January 2006")
+}
 
-func (p *page) minute(t time.Time) string {
+func (p *pageRenderer) formatMinute(t time.Time) string {
 	if t.IsZero() {
 		return "not known"
 	}
@@ -69,7 +75,7 @@ func paragraph(format string, args ...any) *htmldoc.Element {
 	return htmldoc.El("p", htmldoc.Text(fmt.Sprintf(format, args...)))
 }
 
-func (p *page) intro() htmldoc.Node {
+func (p *pageRenderer) renderIntro() htmldoc.Node {
 	mode, account := "test", ""
 	if p.r.Livemode {
 		mode = "live"
@@ -82,8 +88,8 @@ func (p *page) intro() htmldoc.Node {
 		p.r.IntentsRead, account, mode, p.r.Authorized.Count)
 }
 
-// summary shows what became of the authorizations.
-func (p *page) summary() htmldoc.Node {
+// renderSummary shows what became of the authorizations.
+func (p *pageRenderer) renderSummary() htmldoc.Node {
 	r, body := p.r, htmldoc.El("tbody")
 	for _, row := range []struct {
 		name string
@@ -91,16 +97,18 @@ func (p *page) summary() htmldoc.Node {
 	}{{"authorized", &r.Authorized}, {"captured", &r.Captured},
 		{"released by a partial capture", &r.ReleasedAtCapture}, {"canceled", &r.Canceled},
 		{"expired uncaptured", &r.Expired.Total}, {"still held", &r.StillHeld}} {
-		htmldoc.Row(htmldoc.Text(row.name), number(row.t.Count),
-			htmldoc.Text(row.t.ShareOf(r.Authorized.Count)), htmldoc.Text(row.t.Money())).AddTo(body)
+		htmldoc.TableRow(htmldoc.Text(row.name), numberText(row.t.Count),
+			htmldoc.Text(row.t.FormatShareOf(r.Authorized.Count)),
+			htmldoc.Text(row.t.FormatMoney())).AddTo(body)
 	}
-	return table(htmldoc.Head("", "payments", "share", "money"), body)
+	return table(htmldoc.TableHead("", "payments", "share", "money"), body)
 }
 
-func (p *page) expired() htmldoc.Node {
+func (p *pageRenderer) renderExpired() htmldoc.Node {
 	e := &p.r.Expired
 	out := section("Expired uncaptured", paragraph("%d authorizations expired before they were "+
-		"captured (%s of all): %s.", e.Count, e.ShareOf(p.r.Authorized.Count), e.Money()))
+		"captured (%s of all): %s.", e.Count, e.FormatShareOf(p.r.Authorized.Count),
+		e.FormatMoney()))
 	if e.Count == 0 {
 		return out
 	}
@@ -110,62 +118,66 @@ func (p *page) expired() htmldoc.Node {
 	for _, w := range e.ByWeek {
 		labels, counts = append(labels, w.Monday), append(counts, w.Count)
 		if w.Count > 0 {
-			htmldoc.Row(htmldoc.Text(w.Monday), number(w.Count), htmldoc.Text(w.Money())).AddTo(weeks)
+			htmldoc.TableRow(htmldoc.Text(w.Monday), numberText(w.Count),
+				htmldoc.Text(w.FormatMoney())).AddTo(weeks)
 		}
 	}
 	columnChart("Expired authorizations by week", labels, counts).AddTo(out)
-	details("By week", table(htmldoc.Head("week from", "payments", "money"), weeks)).AddTo(out)
+	details("By week", table(htmldoc.TableHead("week from", "payments", "money"), weeks)).AddTo(out)
 	var names []string
 	counts = nil
 	brands := htmldoc.El("tbody")
 	for _, b := range e.ByBrand {
-		names, counts = append(names, htmldoc.Clean(b.Brand)), append(counts, b.Count)
-		htmldoc.Row(htmldoc.Text(htmldoc.Clean(b.Brand)), number(b.Authorized), number(b.Count),
-			htmldoc.Text(b.ShareOf(b.Authorized)), htmldoc.Text(b.Money())).AddTo(brands)
+		names, counts = append(names, htmldoc.ReplaceControlChars(b.Brand)), append(counts, b.Count)
+		htmldoc.TableRow(htmldoc.Text(htmldoc.ReplaceControlChars(b.Brand)),
+			numberText(b.Authorized), numberText(b.Count),
+			htmldoc.Text(b.FormatShareOf(b.Authorized)),
+			htmldoc.Text(b.FormatMoney())).AddTo(brands)
 	}
 	barChart("Expired authorizations by card brand", names, counts).AddTo(out)
-	table(htmldoc.Head("brand", "authorized", "expired", "share", "money"), brands).AddTo(out)
-	p.payments("Each of them", e.Payments, "expired", func(x *Payment) htmldoc.Node {
-		return htmldoc.Text(p.minute(x.EndedAt))
+	table(htmldoc.TableHead("brand", "authorized", "expired", "share", "money"), brands).AddTo(out)
+	p.renderPayments("Each of them", e.Payments, "expired", func(x *Payment) htmldoc.Node {
+		return htmldoc.Text(p.formatMinute(x.EndedAt))
 	}).AddTo(out)
 	return out
 }
 
-func (p *page) lateCaptures() htmldoc.Node {
+func (p *pageRenderer) renderLateCaptures() htmldoc.Node {
 	l := &p.r.LateCaptures
 	out := section("Captured in the last hours", paragraph("%d captures came in the last 24 hours "+
-		"of their authorization: %s.", l.Count, l.Money()))
+		"of their authorization: %s.", l.Count, l.FormatMoney()))
 	if l.Count == 0 {
 		return out
 	}
 	bucketChart("Time that was left", l.Buckets).AddTo(out)
 	bucketTable("left", l.Buckets).AddTo(out)
-	p.payments("Each of them", l.Payments, "left", func(x *Payment) htmldoc.Node {
-		left := Duration(int64(x.ExpiresAt.Sub(x.EndedAt).Seconds()))
-		return htmldoc.Text(left + assumedSuffix(x))
+	p.renderPayments("Each of them", l.Payments, "left", func(x *Payment) htmldoc.Node {
+		left := FormatDuration(int64(x.ExpiresAt.Sub(x.EndedAt).Seconds()))
+		return htmldoc.Text(left + assumedDeadlineSuffix(x))
 	}).AddTo(out)
 	return out
 }
 
-func (p *page) heldNow() htmldoc.Node {
+func (p *pageRenderer) renderHeldNow() htmldoc.Node {
 	h := &p.r.HeldNow
-	out := section("Held now", paragraph("%d authorizations hold %s.", h.Count, h.Money()))
+	out := section("Held now", paragraph("%d authorizations hold %s.", h.Count, h.FormatMoney()))
 	if h.Count == 0 {
 		return out
 	}
 	bucketChart("Time until they end", h.Buckets).AddTo(out)
 	bucketTable("ends in", h.Buckets).AddTo(out)
-	p.payments("The first to end", h.Payments, "ends", func(x *Payment) htmldoc.Node {
-		return htmldoc.Text(p.minute(x.ExpiresAt) + assumedSuffix(x))
+	p.renderPayments("The first to end", h.Payments, "ends", func(x *Payment) htmldoc.Node {
+		return htmldoc.Text(p.formatMinute(x.ExpiresAt) + assumedDeadlineSuffix(x))
 	}).AddTo(out)
 	return out
 }
 
-func (p *page) heldTwice() htmldoc.Node {
+func (p *pageRenderer) renderHeldTwice() htmldoc.Node {
 	h := &p.r.HeldTwice
 	out := section("Held twice for one customer", paragraph("%d authorizations (%s) were placed "+
 		"while an earlier one of the same customer held money, for %d customers. %d of them held "+
-		"the same amount again. At most %d were held at once.", h.Count, h.Money(), h.Customers,
+		"the same amount again. At most %d were held at once.", h.Count, h.FormatMoney(),
+		h.Customers,
 		h.SameAmount, h.MostAtOnce))
 	rows := htmldoc.El("tbody")
 	for i := range h.Overlaps[:min(len(h.Overlaps), maxPageRows)] {
@@ -174,23 +186,24 @@ func (p *page) heldTwice() htmldoc.Node {
 		if v.SameAmount {
 			same = "the same amount"
 		}
-		htmldoc.Row(htmldoc.El("code", htmldoc.Text(v.Customer)), htmldoc.El("code",
+		htmldoc.TableRow(htmldoc.El("code", htmldoc.Text(v.Customer)), htmldoc.El("code",
 			htmldoc.Text(v.ID)), htmldoc.El("code", htmldoc.Text(v.Earlier)),
 			htmldoc.Text(hold.FormatAmount(v.Amount, v.Currency)), htmldoc.Text(same),
-			htmldoc.Text(p.minute(v.AuthorizedAt)), htmldoc.Text(Duration(v.Overlapped))).AddTo(rows)
+			htmldoc.Text(p.formatMinute(v.AuthorizedAt)),
+			htmldoc.Text(FormatDuration(v.Overlapped))).AddTo(rows)
 	}
 	if h.Count > 0 {
-		details(listTitle("Each of them", len(h.Overlaps)), table(htmldoc.Head("customer",
+		details(listTitle("Each of them", len(h.Overlaps)), table(htmldoc.TableHead("customer",
 			"PaymentIntent", "beside", "amount", "", "from", "for"), rows)).AddTo(out)
 	}
 	return out
 }
 
-func (p *page) timeToCapture() htmldoc.Node {
+func (p *pageRenderer) renderTimeToCapture() htmldoc.Node {
 	t := &p.r.TimeToCapture
 	out := section("Time to capture", paragraph("Of %d captures with a known time, half came within "+
-		"%s and nine in ten within %s. The longest took %s.", t.Count, Duration(t.Median),
-		Duration(t.P90), Duration(t.Longest)))
+		"%s and nine in ten within %s. The longest took %s.", t.Count, FormatDuration(t.Median),
+		FormatDuration(t.P90), FormatDuration(t.Longest)))
 	if t.Count > 0 {
 		bucketChart("Time from authorization to capture", t.Buckets).AddTo(out)
 		bucketTable("took", t.Buckets).AddTo(out)
@@ -198,26 +211,29 @@ func (p *page) timeToCapture() htmldoc.Node {
 	return out
 }
 
-func (p *page) notes() htmldoc.Node {
+func (p *pageRenderer) renderNotes() htmldoc.Node {
 	list := htmldoc.El("ul")
-	for _, n := range p.r.Notes() {
+	for _, n := range p.r.DescribeLimitations() {
 		htmldoc.El("li", htmldoc.Text(n)).AddTo(list)
 	}
 	return section("What is known and what is assumed", list)
 }
 
-// payments lists payments with one more column.
-func (p *page) payments(
+// renderPayments lists payments with one more column.
+func (p *pageRenderer) renderPayments(
 	title string, all []Payment, column string, cell func(*Payment) htmldoc.Node,
 ) htmldoc.Node {
 	rows := htmldoc.El("tbody")
 	for i := range all[:min(len(all), maxPageRows)] {
 		x := &all[i]
-		htmldoc.Row(htmldoc.Isolate(htmldoc.Clean(x.Reference)), htmldoc.El("code", htmldoc.Text(x.ID)),
-			htmldoc.Text(htmldoc.Clean(x.brandName())),
-			htmldoc.Text(hold.FormatAmount(x.Amount, x.Currency)), htmldoc.Text(p.minute(x.AuthorizedAt)), cell(x)).AddTo(rows)
+		htmldoc.TableRow(htmldoc.IsolateDirection(htmldoc.ReplaceControlChars(x.Reference)),
+			htmldoc.El("code", htmldoc.Text(x.ID)),
+			htmldoc.Text(htmldoc.ReplaceControlChars(x.cardBrandName())),
+			htmldoc.Text(hold.FormatAmount(x.Amount, x.Currency)),
+			htmldoc.Text(p.formatMinute(x.AuthorizedAt)), cell(x)).AddTo(rows)
 	}
-	return details(listTitle(title, len(all)), table(htmldoc.Head("booking", "PaymentIntent", "brand",
+	return details(listTitle(title, len(all)), table(htmldoc.TableHead("booking", "PaymentIntent",
+		"brand",
 		"amount", "authorized", column), rows))
 }
 
@@ -228,7 +244,7 @@ func listTitle(title string, n int) string {
 	return fmt.Sprintf("%s: %d of %d; --json has all", title, maxPageRows, n)
 }
 
-func assumedSuffix(x *Payment) string {
+func assumedDeadlineSuffix(x *Payment) string {
 	if x.ExpiresSource == Assumed {
 		return " (assumed)"
 	}
@@ -251,13 +267,13 @@ func table(head, body *htmldoc.Element) *htmldoc.Element {
 	return htmldoc.El("div", htmldoc.Class("scroll"), htmldoc.El("table", head, body))
 }
 
-func bucketTable(column string, all []Bucket) *htmldoc.Element {
+func bucketTable(column string, all []DurationBucket) *htmldoc.Element {
 	body := htmldoc.El("tbody")
 	for i := range all {
-		htmldoc.Row(htmldoc.Text(BucketName(all, i)), number(all[i].Count),
-			htmldoc.Text(all[i].Money())).AddTo(body)
+		htmldoc.TableRow(htmldoc.Text(FormatBucketRange(all, i)), numberText(all[i].Count),
+			htmldoc.Text(all[i].FormatMoney())).AddTo(body)
 	}
-	return table(htmldoc.Head(column, "payments", "money"), body)
+	return table(htmldoc.TableHead(column, "payments", "money"), body)
 }
 
-func number(n int) htmldoc.Node { return htmldoc.Text(strconv.Itoa(n)) }
+func numberText(n int) htmldoc.Node { return htmldoc.Text(strconv.Itoa(n)) }

@@ -17,16 +17,16 @@ const (
 	Expired  Outcome = "expired"  // the card network or Stripe ended it
 )
 
-// Source is where a time comes from.
-type Source string
+// EndTimeSource is where a time comes from.
+type EndTimeSource string
 
 // The sources.
 const (
-	FromBalance Source = "balance_transaction"
-	FromEvent   Source = "event"
-	FromIntent  Source = "payment_intent" // canceled_at
-	FromCharge  Source = "capture_before"
-	Assumed     Source = "assumed" // from the payment method
+	FromBalance EndTimeSource = "balance_transaction"
+	FromEvent   EndTimeSource = "event"
+	FromIntent  EndTimeSource = "payment_intent" // canceled_at
+	FromCharge  EndTimeSource = "capture_before"
+	Assumed     EndTimeSource = "assumed" // from the payment method
 )
 
 // Payment is one authorization that was to be captured by a request of its own.
@@ -47,11 +47,11 @@ type Payment struct {
 	AuthorizedAt time.Time `json:"authorized_at"`
 	// EndedAt is when the money was captured or released; zero if it is held, or
 	// if that is not known.
-	EndedAt     time.Time `json:"ended_at,omitzero"`
-	EndedSource Source    `json:"ended_at_source,omitempty"`
+	EndedAt     time.Time     `json:"ended_at,omitzero"`
+	EndedSource EndTimeSource `json:"ended_at_source,omitempty"`
 	// ExpiresAt is the end of the authorization, of a captured one too.
-	ExpiresAt     time.Time `json:"expires_at"`
-	ExpiresSource Source    `json:"expires_at_source"`
+	ExpiresAt     time.Time     `json:"expires_at"`
+	ExpiresSource EndTimeSource `json:"expires_at_source"`
 }
 
 // NewPayment returns the payment of an intent. ok is false if no bank authorized
@@ -69,13 +69,13 @@ func NewPayment(in *hold.PaymentIntent, h *hold.IntentHistory) (p Payment, ok bo
 		p.Outcome, p.Held = Held, in.AmountCapturable
 	case hold.StatusSucceeded:
 		p.Outcome = Captured
-		p.setEnd(h.CapturedAt, FromBalance)
+		p.setEndTime(h.CapturedAt, FromBalance)
 	case hold.StatusCanceled:
 		p.Outcome = Canceled
 		if in.ExpiredByNetwork() {
 			p.Outcome = Expired
 		}
-		p.setEnd(h.CanceledAt, FromIntent)
+		p.setEndTime(h.CanceledAt, FromIntent)
 	default:
 		return p, false
 	}
@@ -86,7 +86,7 @@ func NewPayment(in *hold.PaymentIntent, h *hold.IntentHistory) (p Payment, ok bo
 	return p, true
 }
 
-func (p *Payment) setEnd(at time.Time, from Source) {
+func (p *Payment) setEndTime(at time.Time, from EndTimeSource) {
 	if !at.IsZero() {
 		p.EndedAt, p.EndedSource = at, from
 	}
@@ -98,13 +98,14 @@ func SetCaptureTimes(payments []Payment, byCharge map[string]time.Time) {
 	for i := range payments {
 		p := &payments[i]
 		if p.Outcome == Captured && p.EndedAt.IsZero() {
-			p.setEnd(byCharge[p.Charge], FromEvent)
+			p.setEndTime(byCharge[p.Charge], FromEvent)
 		}
 	}
 }
 
-// brandName returns the card brand of a payment, or its type if it is no card.
-func (p *Payment) brandName() string {
+// cardBrandName returns the card brand of a payment, or its type if it is no
+// card.
+func (p *Payment) cardBrandName() string {
 	switch {
 	case p.Brand != "":
 		return p.Brand

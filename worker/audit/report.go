@@ -69,23 +69,24 @@ type BrandTotal struct {
 // authorization ended. Captures whose time is not known are not among them.
 type LateCapturesReport struct {
 	Total
-	Buckets  []Bucket  `json:"buckets"`  // by the time that was left
-	Payments []Payment `json:"payments"` // the latest first
+	Buckets  []DurationBucket `json:"buckets"`  // by the time that was left
+	Payments []Payment        `json:"payments"` // the latest first
 }
 
-// Bucket is the payments of one span of time, from the end of the bucket before.
-type Bucket struct {
+// DurationBucket is the payments of one span of time, from the end of the
+// bucket before.
+type DurationBucket struct {
 	Under int64 `json:"under_seconds,omitempty"` // 0 has no end
 	Total
 }
 
 // TimeToCaptureReport is the time from authorization to capture.
 type TimeToCaptureReport struct {
-	Count   int      `json:"count"` // captures whose time is known
-	Median  int64    `json:"median_seconds"`
-	P90     int64    `json:"p90_seconds"`
-	Longest int64    `json:"longest_seconds"`
-	Buckets []Bucket `json:"buckets"`
+	Count   int              `json:"count"` // captures whose time is known
+	Median  int64            `json:"median_seconds"`
+	P90     int64            `json:"p90_seconds"`
+	Longest int64            `json:"longest_seconds"`
+	Buckets []DurationBucket `json:"buckets"`
 }
 
 // HeldTwiceReport is the authorizations that were placed while an earlier one of
@@ -112,8 +113,8 @@ type Overlap struct {
 // HeldNowReport is what is held now, whenever it was authorized.
 type HeldNowReport struct {
 	Total
-	Buckets  []Bucket  `json:"buckets"`  // by when the authorization ends
-	Payments []Payment `json:"payments"` // the first to end first
+	Buckets  []DurationBucket `json:"buckets"`  // by when the authorization ends
+	Payments []Payment        `json:"payments"` // the first to end first
 }
 
 // SourcesReport says how much of the report is known and how much is assumed.

@@ -45,8 +45,8 @@ type Caller interface {
 	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 }
 
-// Progress is how far an audit has read. It contains no secret.
-type Progress struct {
+// ReadProgress is how far an audit has read. It contains no secret.
+type ReadProgress struct {
 	Account string    `json:"account,omitempty"` // connected account; empty is the key's own
 	From    time.Time `json:"from"`              // of the oldest PaymentIntent to read
 	Until   time.Time `json:"until"`
@@ -62,9 +62,9 @@ type Progress struct {
 	Captures    map[string]time.Time `json:"captures,omitempty"` // by charge, from events
 }
 
-// Share is how much of the time from Until back to From has been read, from 0 to
+// ShareDone is how much of the time from Until back to From has been read, from 0 to
 // 1.
-func (p *Progress) Share() float64 {
+func (p *ReadProgress) ShareDone() float64 {
 	whole := p.Until.Sub(p.From)
 	switch {
 	case p.IntentsDone || whole <= 0:
@@ -75,15 +75,16 @@ func (p *Progress) Share() float64 {
 	return min(1, float64(p.Until.Sub(p.OldestRead))/float64(whole))
 }
 
-// Read reads on until everything is read, ctx ends, or Stripe does not answer.
-// It calls pageRead after each page. p is then complete up to that page, also if
-// Read returns an error.
-func Read(ctx context.Context, c Caller, p *Progress, pageRead func()) error {
+// ReadPayments reads on until everything is read, ctx ends, or Stripe does not
+// answer. It calls pageRead after each page. p is then complete up to that
+// page, also if Read returns an error.
+func ReadPayments(ctx context.Context, c Caller, p *ReadProgress, pageRead func()) error {
 	if p.Content == hold.ContentIntents {
 		p.Content = hold.ContentHistories
 	}
 	for !p.IntentsDone {
-		a, err := requestPage(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account, Limit: pageSize,
+		a, err := retrievePageWithRetry(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account,
+			Limit: pageSize,
 			After: p.After, CreatedFrom: p.From, CreatedUpTo: p.Until, Content: p.Content})
 		switch {
 		case errors.Is(err, ErrForbidden) && p.Content == hold.ContentHistories:
@@ -92,11 +93,11 @@ func Read(ctx context.Context, c Caller, p *Progress, pageRead func()) error {
 		case err != nil:
 			return err
 		}
-		p.addIntents(a.Page)
+		p.addPayments(a.Page)
 		pageRead()
 	}
 	for p.Content == hold.ContentCharges && !p.EventsDone {
-		a, err := requestPage(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account,
+		a, err := retrievePageWithRetry(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account,
 			After: p.AfterEvent, CreatedFrom: p.Until.Add(-eventRetention), CreatedUpTo: p.Until,
 			Content: hold.ContentCaptures})
 		switch {
@@ -106,13 +107,13 @@ func Read(ctx context.Context, c Caller, p *Progress, pageRead func()) error {
 		case err != nil:
 			return err
 		}
-		p.addCaptures(a.Page)
+		p.addCaptureTimes(a.Page)
 		pageRead()
 	}
 	return nil
 }
 
-func (p *Progress) addIntents(page *hold.IntentPage) {
+func (p *ReadProgress) addPayments(page *hold.IntentPage) {
 	for i := range page.Intents {
 		in := &page.Intents[i]
 		if payment, ok := audit.NewPayment(in, &page.Histories[i]); ok {
@@ -124,7 +125,7 @@ func (p *Progress) addIntents(page *hold.IntentPage) {
 	p.IntentsDone = !page.More
 }
 
-func (p *Progress) addCaptures(page *hold.IntentPage) {
+func (p *ReadProgress) addCaptureTimes(page *hold.IntentPage) {
 	if p.Captures == nil {
 		p.Captures = map[string]time.Time{}
 	}
@@ -135,8 +136,9 @@ func (p *Progress) addCaptures(page *hold.IntentPage) {
 	p.EventsDone = !page.More
 }
 
-// requestPage requests one page, again and again while Stripe does not answer.
-func requestPage(ctx context.Context, c Caller, call hold.Call) (hold.Answer, error) {
+// retrievePageWithRetry requests one page, again and again while Stripe does
+// not answer.
+func retrievePageWithRetry(ctx context.Context, c Caller, call hold.Call) (hold.Answer, error) {
 	wait, reason := firstRetry, ""
 	for range maxTries {
 		a, err := c.WaitAndDo(ctx, call, budgetWait)
@@ -152,7 +154,7 @@ func requestPage(ctx context.Context, c Caller, call hold.Call) (hold.Answer, er
 			return a, ErrKeyRejected
 		case a.Kind == hold.AnswerForbidden:
 			return a, fmt.Errorf("%w: %s", ErrForbidden, a.Message)
-		case isFinal(a.Kind):
+		case isFinalAnswer(a.Kind):
 			return a, fmt.Errorf("cannot list PaymentIntents (%s): %s", a.Kind, a.Message)
 		default:
 			reason = a.Message
@@ -165,8 +167,8 @@ func requestPage(ctx context.Context, c Caller, call hold.Call) (hold.Answer, er
 	return hold.Answer{}, fmt.Errorf("%w: %s", ErrUnavailable, reason)
 }
 
-// isFinal reports whether the same request would get the same answer.
-func isFinal(k hold.AnswerKind) bool {
+// isFinalAnswer reports whether the same request would get the same answer.
+func isFinalAnswer(k hold.AnswerKind) bool {
 	switch k {
 	case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerRateLimited,
 		hold.AnswerLockTimeout, hold.AnswerReplayedError:

@@ -38,7 +38,7 @@ func inWorld(t *testing.T, rate float64, f func(w *world)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.caller = gateway.NewCaller(g, auditread.NewPacer(rate), gateway.CallerOptions{
+		w.caller = gateway.NewCaller(g, auditread.NewRequestPacer(rate), gateway.CallerOptions{
 			Timeout: 10 * time.Second, Logger: zap.NewNop()})
 		f(w)
 	})
@@ -72,13 +72,13 @@ func (w *world) authorizeAndCapture(n int) {
 	time.Sleep(time.Hour)
 }
 
-func (w *world) newProgress() *auditread.Progress {
-	return &auditread.Progress{From: time.Now().Add(-10 * day), Until: time.Now()}
+func (w *world) newProgress() *auditread.ReadProgress {
+	return &auditread.ReadProgress{From: time.Now().Add(-10 * day), Until: time.Now()}
 }
 
-func (w *world) mustRead(p *auditread.Progress) {
+func (w *world) mustRead(p *auditread.ReadProgress) {
 	w.t.Helper()
-	if err := auditread.Read(w.t.Context(), w.caller, p, func() {}); err != nil {
+	if err := auditread.ReadPayments(w.t.Context(), w.caller, p, func() {}); err != nil {
 		w.t.Fatal(err)
 	}
 	if w.writes > 0 {
@@ -86,9 +86,9 @@ func (w *world) mustRead(p *auditread.Progress) {
 	}
 }
 
-func report(p *auditread.Progress) audit.Report {
+func report(p *auditread.ReadProgress) audit.Report {
 	audit.SetCaptureTimes(p.Payments, p.Captures)
-	return audit.Compute(p.Payments, audit.Options{From: p.From, Until: p.Until})
+	return audit.ComputeReport(p.Payments, audit.Options{From: p.From, Until: p.Until})
 }
 
 func TestRead_AllPages(t *testing.T) {
@@ -96,12 +96,12 @@ func TestRead_AllPages(t *testing.T) {
 		w.authorizeAndCapture(250)
 		p, pages, share := w.newProgress(), 0, 0.0
 		began := time.Now()
-		err := auditread.Read(w.t.Context(), w.caller, p, func() {
+		err := auditread.ReadPayments(w.t.Context(), w.caller, p, func() {
 			pages++
-			if p.Share() < share {
-				t.Errorf("the share fell from %v to %v", share, p.Share())
+			if p.ShareDone() < share {
+				t.Errorf("the share fell from %v to %v", share, p.ShareDone())
 			}
-			share = p.Share()
+			share = p.ShareDone()
 		})
 		if err != nil || pages != 3 || p.IntentsRead != 250 || share != 1 || w.writes != 0 {
 			t.Errorf("%v, %d pages, %d intents, share %v, %d writes", err, pages, p.IntentsRead, share,
@@ -125,7 +125,7 @@ func TestRead_Resumes(t *testing.T) {
 		p, runs := w.newProgress(), 0
 		for ; !p.IntentsDone && runs < 10; runs++ {
 			ctx, cancel := context.WithCancel(w.t.Context())
-			err := auditread.Read(ctx, w.caller, p, cancel)
+			err := auditread.ReadPayments(ctx, w.caller, p, cancel)
 			cancel()
 			if err != nil && !errors.Is(err, context.Canceled) {
 				t.Fatal(err)
@@ -134,7 +134,7 @@ func TestRead_Resumes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p = &auditread.Progress{}
+			p = &auditread.ReadProgress{}
 			if err := json.Unmarshal(saved, p); err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +190,7 @@ func TestRead_Errors(t *testing.T) {
 		inWorld(t, 5, func(w *world) {
 			c.before(w)
 			began := time.Now()
-			err := auditread.Read(w.t.Context(), w.caller, w.newProgress(), func() {})
+			err := auditread.ReadPayments(w.t.Context(), w.caller, w.newProgress(), func() {})
 			if !errors.Is(err, c.want) || time.Since(began) > 10*time.Minute {
 				t.Errorf("%s: %v after %s", name, err, time.Since(began))
 			}

@@ -16,20 +16,24 @@ const (
 	recovery = 1.02
 )
 
-// Pacer is the budget of one process that shares it with no other: a fixed rate,
-// halved by each 429. It implements gateway.Budget. It is safe for concurrent
-// use.
-type Pacer struct {
+// RequestPacer is the budget of one process that shares it with no other: a
+// fixed rate, halved by each 429. It implements gateway.Budget. It is safe for
+// concurrent use.
+type RequestPacer struct {
 	mu        sync.Mutex
 	most, now float64 // requests a second
 	next      time.Time
 }
 
-// NewPacer returns a pacer of so many requests a second.
-func NewPacer(perSecond float64) *Pacer { return &Pacer{most: perSecond, now: perSecond} }
+// NewRequestPacer returns a pacer of so many requests a second.
+func NewRequestPacer(
+	perSecond float64,
+) *RequestPacer {
+	return &RequestPacer{most: perSecond, now: perSecond}
+}
 
 // Reserve implements gateway.Budget.
-func (p *Pacer) Reserve(
+func (p *RequestPacer) Reserve(
 	_ context.Context, wants ...hold.BudgetRequest,
 ) ([]hold.BudgetReservation, error) {
 	p.mu.Lock()
@@ -50,7 +54,7 @@ func (p *Pacer) Reserve(
 }
 
 // LowerRate implements gateway.Budget.
-func (p *Pacer) LowerRate(
+func (p *RequestPacer) LowerRate(
 	context.Context, string, hold.Op, hold.RateLimitScope, time.Duration,
 ) error {
 	p.mu.Lock()
@@ -61,4 +65,8 @@ func (p *Pacer) LowerRate(
 
 // PauseRequests implements gateway.Budget. It does nothing: [Read] decides what
 // follows from a request that the key may not make.
-func (p *Pacer) PauseRequests(context.Context, string, hold.Op, time.Duration) error { return nil }
+func (p *RequestPacer) PauseRequests(
+	context.Context, string, hold.Op, time.Duration,
+) error {
+	return nil
+}

@@ -17,8 +17,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Desk takes what a cardholder does. intake.CardholderDesk implements it.
-type Desk interface {
+// CardholderService takes what a cardholder does. intake.CardholderDesk
+// implements it.
+type CardholderService interface {
 	Show(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	// Authenticate returns the page of the bank; empty if there is none.
 	Authenticate(ctx context.Context, id string, generation uint32, returnURL string) (
@@ -33,8 +34,8 @@ type Desk interface {
 
 // Options configure a [Page].
 type Options struct {
-	Links    *Links
-	Desk     Desk
+	Links    *LinkSigner
+	Desk     CardholderService
 	Property string         // the name that cardholders know, such as that of the hotel
 	TimeZone *time.Location // of the times on the page; nil means UTC
 	Livemode bool
@@ -57,21 +58,22 @@ func NewPage(o Options) *Page {
 		o.Logger = zap.NewNop()
 	}
 	p := &Page{o: o, mux: http.NewServeMux()}
-	p.mux.HandleFunc("GET "+PathPrefix+"{token}", p.withLink(p.show))
-	p.mux.HandleFunc("GET "+PathPrefix+"{token}/card", p.withLink(p.showCard))
-	p.mux.HandleFunc("GET "+PathPrefix+"{token}/back", p.withLink(p.back))
-	p.mux.HandleFunc("POST "+PathPrefix+"{token}/bank", p.withLink(p.toBank))
-	p.mux.HandleFunc("POST "+PathPrefix+"{token}/card", p.withLink(p.toCard))
+	p.mux.HandleFunc("GET "+PathPrefix+"{token}", p.withVerifiedLink(p.showHoldStatus))
+	p.mux.HandleFunc("GET "+PathPrefix+"{token}/card", p.withVerifiedLink(p.showCardQuestion))
+	p.mux.HandleFunc("GET "+PathPrefix+"{token}/back", p.withVerifiedLink(p.handleReturn))
+	p.mux.HandleFunc("POST "+PathPrefix+"{token}/bank", p.withVerifiedLink(p.sendToBankPage))
+	p.mux.HandleFunc("POST "+PathPrefix+"{token}/card", p.withVerifiedLink(p.sendToCardForm))
 	p.mux.HandleFunc(PathPrefix, func(w http.ResponseWriter, r *http.Request) {
-		v := p.newVisit(r)
-		v.write(w, http.StatusNotFound, &view{title: v.t.unknownTitle, lines: []string{v.t.unknown}})
+		v := p.newPageRequest(r)
+		v.writePage(w, http.StatusNotFound, &pageContent{title: v.t.unknownTitle,
+			lines: []string{v.t.unknown}})
 	})
 	return p
 }
 
-// Admits reports whether a request has a link that holdd signed and that has not
-// expired.
-func (p *Page) Admits(r *http.Request) bool {
+// HasValidLink reports whether a request has a link that holdd signed and that
+// has not expired.
+func (p *Page) HasValidLink(r *http.Request) bool {
 	token, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, PathPrefix), "/")
 	_, err := p.o.Links.verify(token, time.Now())
 	return err == nil
@@ -80,31 +82,32 @@ func (p *Page) Admits(r *http.Request) bool {
 // ServeHTTP implements [http.Handler].
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
 
-// visit is one request.
-type visit struct {
+// pageRequest is one request.
+type pageRequest struct {
 	p    *Page
 	r    *http.Request
-	t    *texts
+	t    *pageTexts
 	self string // path of the page
-	link link
+	link signedLink
 	h    hold.Hold // after load
 }
 
-func (p *Page) newVisit(r *http.Request) *visit {
-	return &visit{p: p, r: r, t: textsFor(r.Header.Get("Accept-Language")),
+func (p *Page) newPageRequest(r *http.Request) *pageRequest {
+	return &pageRequest{p: p, r: r, t: textsForLanguage(r.Header.Get("Accept-Language")),
 		self: PathPrefix + r.PathValue("token")}
 }
 
-// withLink serves requests whose link is valid. Others read nothing.
-func (p *Page) withLink(serve func(http.ResponseWriter, *visit)) http.HandlerFunc {
+// withVerifiedLink serves requests whose link is valid. Others read nothing.
+func (p *Page) withVerifiedLink(serve func(http.ResponseWriter, *pageRequest)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v := p.newVisit(r)
+		v := p.newPageRequest(r)
 		l, err := p.o.Links.verify(r.PathValue("token"), time.Now())
 		switch {
 		case errors.Is(err, errExpiredLink):
-			v.write(w, http.StatusGone, &view{title: v.t.expiredTitle, lines: []string{v.t.expired}})
+			v.writePage(w, http.StatusGone, &pageContent{title: v.t.expiredTitle,
+				lines: []string{v.t.expired}})
 		case err != nil:
-			v.write(w, http.StatusNotFound, &view{title: v.t.unknownTitle,
+			v.writePage(w, http.StatusNotFound, &pageContent{title: v.t.unknownTitle,
 				lines: []string{v.t.unknown}})
 		default:
 			v.link = l
@@ -113,61 +116,62 @@ func (p *Page) withLink(serve func(http.ResponseWriter, *visit)) http.HandlerFun
 	}
 }
 
-func (p *Page) show(w http.ResponseWriter, v *visit)     { v.showStatus(w, false) }
-func (p *Page) showCard(w http.ResponseWriter, v *visit) { v.showStatus(w, true) }
+func (p *Page) showHoldStatus(w http.ResponseWriter, v *pageRequest)   { v.showStatus(w, false) }
+func (p *Page) showCardQuestion(w http.ResponseWriter, v *pageRequest) { v.showStatus(w, true) }
 
-// toBank leads to the bank's page.
-func (p *Page) toBank(w http.ResponseWriter, v *visit) {
+// sendToBankPage leads to the bank's page.
+func (p *Page) sendToBankPage(w http.ResponseWriter, v *pageRequest) {
 	back := p.o.Links.url(v.r.PathValue("token")) + "/back"
 	page, err := p.o.Desk.Authenticate(v.r.Context(), v.link.hold, v.link.generation, back)
-	v.leave(w, page, err)
+	v.writeRedirectPage(w, page, err)
 }
 
-// toCard leads to the form for another card.
-func (p *Page) toCard(w http.ResponseWriter, v *visit) {
+// sendToCardForm leads to the form for another card.
+func (p *Page) sendToCardForm(w http.ResponseWriter, v *pageRequest) {
 	url := p.o.Links.url(v.r.PathValue("token"))
 	page, err := p.o.Desk.GiveCard(v.r.Context(), v.link.hold, v.link.generation,
 		url+"/back?session={CHECKOUT_SESSION_ID}", url)
-	v.leave(w, page, err)
+	v.writeRedirectPage(w, page, err)
 }
 
 // sessionPattern matches the id of a Checkout Session.
 var sessionPattern = regexp.MustCompile(`^cs_[A-Za-z0-9_]{1,200}$`)
 
-// back is where a bank or Stripe returns the cardholder. Its query has secrets of
-// Stripe's, so it leads on to the page without one.
-func (p *Page) back(w http.ResponseWriter, v *visit) {
+// handleReturn is where a bank or Stripe returns the cardholder. Its query has
+// secrets of Stripe's, so it leads on to the page without one.
+func (p *Page) handleReturn(w http.ResponseWriter, v *pageRequest) {
 	session := v.r.URL.Query().Get("session")
 	if !sessionPattern.MatchString(session) {
 		session = ""
 	}
 	err := p.o.Desk.Return(v.r.Context(), v.link.hold, v.link.generation, session)
-	if err != nil && !isProblem(err) {
-		v.trouble(w, err)
+	if err != nil && !isHoldProblem(err) {
+		v.writeUnavailablePage(w, err)
 		return
 	}
 	http.Redirect(w, v.r, v.self, http.StatusSeeOther)
 }
 
-// isProblem reports whether an error says that the hold does not allow what the
-// cardholder did. The page then shows what the hold allows.
-func isProblem(err error) bool {
+// isHoldProblem reports whether an error says that the hold does not allow what
+// the cardholder did. The page then shows what the hold allows.
+func isHoldProblem(err error) bool {
 	var p *hold.Problem
 	return errors.As(err, &p)
 }
 
-// leave leads to a page of Stripe's. Its URL is in a page instead of a redirect,
-// because a browser applies the form-action of the Content-Security-Policy to
-// redirects too, and a bank may have any address.
-func (v *visit) leave(w http.ResponseWriter, page hold.Secret, err error) {
+// writeRedirectPage leads to a page of Stripe's. Its URL is in a page instead
+// of a redirect, because a browser applies the form-action of the
+// Content-Security-Policy to redirects too, and a bank may have any address.
+func (v *pageRequest) writeRedirectPage(w http.ResponseWriter, page hold.Secret, err error) {
 	url := page.Reveal()
 	switch {
-	case err != nil && !isProblem(err):
-		v.trouble(w, err)
+	case err != nil && !isHoldProblem(err):
+		v.writeUnavailablePage(w, err)
 	case url == "" || !isWebURL(url):
 		http.Redirect(w, v.r, v.self, http.StatusSeeOther)
 	default:
-		v.write(w, http.StatusOK, &view{title: v.t.leaveTitle, lines: []string{v.t.leave},
+		v.writePage(w, http.StatusOK, &pageContent{title: v.t.leaveTitle,
+			lines:   []string{v.t.leave},
 			refresh: url, linkURL: url, linkText: v.t.link})
 	}
 }
@@ -176,41 +180,44 @@ func isWebURL(s string) bool {
 	return strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://")
 }
 
-// trouble says that the request may succeed later.
-func (v *visit) trouble(w http.ResponseWriter, err error) {
+// writeUnavailablePage says that the request may succeed later.
+func (v *pageRequest) writeUnavailablePage(w http.ResponseWriter, err error) {
 	if !errors.Is(err, health.ErrUnavailable) {
 		v.p.o.Logger.Error("cardholder's page failed", zap.String("hold", v.link.hold),
 			zap.Error(err))
 	}
 	w.Header().Set("Retry-After", "60")
-	v.write(w, http.StatusServiceUnavailable, &view{title: v.t.troubleTitle,
+	v.writePage(w, http.StatusServiceUnavailable, &pageContent{title: v.t.troubleTitle,
 		lines: []string{v.t.trouble}, linkURL: v.self, linkText: v.t.troubleTitle})
 }
 
 // showStatus shows what the cardholder can do. With card, another card is asked
 // for although the saved one could do.
-func (v *visit) showStatus(w http.ResponseWriter, card bool) {
+func (v *pageRequest) showStatus(w http.ResponseWriter, card bool) {
 	var now time.Time
 	var err error
 	v.h, now, err = v.p.o.Desk.Show(v.r.Context(), v.link.hold)
 	switch {
 	case errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}):
-		v.write(w, http.StatusOK, v.closed())
+		v.writePage(w, http.StatusOK, v.closedPage())
 		return
 	case err != nil:
-		v.trouble(w, err)
+		v.writeUnavailablePage(w, err)
 		return
 	}
-	v.write(w, http.StatusOK, v.viewOf(hold.StatusForCardholder(&v.h, v.link.generation, now), card))
+	status := hold.StatusForCardholder(&v.h, v.link.generation, now)
+	v.writePage(w, http.StatusOK, v.pageForStatus(status, card))
 }
 
-func (v *visit) closed() *view { return &view{title: v.t.lateTitle, lines: []string{v.t.late}} }
+func (v *pageRequest) closedPage() *pageContent {
+	return &pageContent{title: v.t.lateTitle, lines: []string{v.t.late}}
+}
 
-func (v *visit) viewOf(s hold.CardholderStatus, card bool) *view {
+func (v *pageRequest) pageForStatus(s hold.CardholderStatus, card bool) *pageContent {
 	t := v.t
 	switch s {
 	case hold.CardholderMustAuthenticate, hold.CardholderMustGiveCard:
-		out := &view{title: t.title, lines: []string{t.question, t.bank, t.next, t.twice},
+		out := &pageContent{title: t.title, lines: []string{t.question, t.bank, t.next, t.twice},
 			booking: true, action: v.self + "/bank", button: t.toBank,
 			linkURL: v.self + "/card", linkText: t.otherCard}
 		switch {
@@ -225,18 +232,19 @@ func (v *visit) viewOf(s hold.CardholderStatus, card bool) *view {
 		out.linkURL = ""
 		return out
 	case hold.CardholderMustWait:
-		return &view{title: t.waitTitle, lines: []string{t.wait}, refresh: v.self, wait: true,
+		return &pageContent{title: t.waitTitle, lines: []string{t.wait}, refresh: v.self,
+			wait:    true,
 			linkURL: v.self, linkText: t.link}
 	case hold.CardholderHasNothingToDo:
-		return &view{title: t.doneTitle, lines: []string{t.done}, booking: true}
+		return &pageContent{title: t.doneTitle, lines: []string{t.done}, booking: true}
 	case hold.CardholderLinkOutdated:
-		return &view{title: t.expiredTitle, lines: []string{t.expired}}
+		return &pageContent{title: t.expiredTitle, lines: []string{t.expired}}
 	}
-	return v.closed()
+	return v.closedPage()
 }
 
-// view is what a page shows.
-type view struct {
+// pageContent is what a page shows.
+type pageContent struct {
 	title             string
 	lines             []string
 	booking           bool   // show the reference
@@ -263,8 +271,8 @@ var securityPolicy = func() string {
 		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }()
 
-// write writes a page. All that is not of the code is escaped.
-func (v *visit) write(w http.ResponseWriter, status int, page *view) {
+// writePage writes a page. All that is not of the code is escaped.
+func (v *pageRequest) writePage(w http.ResponseWriter, status int, page *pageContent) {
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Language", v.t.lang)
@@ -280,11 +288,11 @@ func (v *visit) write(w http.ResponseWriter, status int, page *view) {
 		header.Set("Refresh", delay+"; url="+page.refresh)
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(v.render(page))) // fails only if the visitor has left
+	_, _ = w.Write([]byte(v.renderHTML(page))) // fails only if the visitor has left
 }
 
-func (v *visit) render(page *view) string {
-	fill := v.placeholders()
+func (v *pageRequest) renderHTML(page *pageContent) string {
+	fill := v.newPlaceholderReplacer()
 	var b strings.Builder
 	b.WriteString(`<!doctype html><html lang="` + v.t.lang + `"><head><meta charset="utf-8">` +
 		`<meta name="viewport" content="width=device-width, initial-scale=1">`)
@@ -312,8 +320,8 @@ func (v *visit) render(page *view) string {
 	return b.String()
 }
 
-// placeholders replace what the texts leave open.
-func (v *visit) placeholders() *strings.Replacer {
+// newPlaceholderReplacer replace what the texts leave open.
+func (v *pageRequest) newPlaceholderReplacer() *strings.Replacer {
 	pairs := []string{"{property}", v.p.o.Property}
 	if h := &v.h; h.ID != "" {
 		amount, until := h.Amount, h.ExpiresAt

@@ -64,7 +64,8 @@ func waiting(code string) hold.Hold {
 func visit(t *testing.T, d *fakeDesk, method, link, suffix string, header ...string) (
 	*httptest.ResponseRecorder, *cardholder.Page) {
 	t.Helper()
-	page := cardholder.NewPage(cardholder.Options{Links: cardholder.NewLinks(publicURL, secret),
+	page := cardholder.NewPage(cardholder.Options{Links: cardholder.NewLinkSigner(publicURL,
+		secret),
 		Desk: d, Property: "Hotel <Example>"})
 	r := httptest.NewRequest(method, strings.TrimPrefix(link, publicURL)+suffix, nil)
 	for i := 0; i < len(header); i += 2 {
@@ -76,7 +77,7 @@ func visit(t *testing.T, d *fakeDesk, method, link, suffix string, header ...str
 }
 
 func linkOf(h hold.Hold) string {
-	url, _ := cardholder.NewLinks(publicURL+"/", secret).For(&h)
+	url, _ := cardholder.NewLinkSigner(publicURL+"/", secret).For(&h)
 	return url
 }
 
@@ -84,7 +85,7 @@ func TestLink_OnlyValidLinksRead(t *testing.T) {
 	h := waiting("authentication_required")
 	good := linkOf(h)
 	token := good[strings.LastIndexByte(good, '/')+1:]
-	other, _ := cardholder.NewLinks(publicURL, "another secret, also long enough").For(&h)
+	other, _ := cardholder.NewLinkSigner(publicURL, "another secret, also long enough").For(&h)
 	over := h
 	over.ExpiresAt = time.Now().Add(-time.Second)
 	prefix := publicURL + "/cardholder/"
@@ -115,7 +116,7 @@ func TestLink_OnlyValidLinksRead(t *testing.T) {
 					t.Errorf("%s %s: %d, reads %q", do.method, do.suffix, w.Code, d.calls)
 				}
 				r := httptest.NewRequest(do.method, strings.TrimPrefix(tt.link, publicURL)+do.suffix, nil)
-				if page.Admits(r) != valid {
+				if page.HasValidLink(r) != valid {
 					t.Errorf("%s %s is admitted: %v", do.method, do.suffix, !valid)
 				}
 			}

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// texts are what the page says in one language. Placeholders: {property},
+// pageTexts are what the page says in one language. Placeholders: {property},
 // {amount}, {reference}, {until}, {deadline}.
-type texts struct {
+type pageTexts struct {
 	lang   string
 	months [12]string
 	date   string // of {day}, {month}, {year}, {time}
@@ -35,7 +35,7 @@ type texts struct {
 
 // catalog has English first: it is the language of visitors whose own is not
 // here.
-var catalog = []*texts{
+var catalog = []*pageTexts{
 	{
 		lang: "en", date: "{day} {month} {year}, {time}",
 		months: [12]string{"January", "February", "March", "April", "May", "June", "July",
@@ -183,9 +183,9 @@ var catalog = []*texts{
 	},
 }
 
-// textsFor returns the language that a visitor prefers, by the header
+// textsForLanguage returns the language that a visitor prefers, by the header
 // Accept-Language.
-func textsFor(header string) *texts {
+func textsForLanguage(header string) *pageTexts {
 	best, quality := catalog[0], 0.0
 	for i, item := range strings.Split(header, ",") {
 		if i == 20 { // a browser sends a few
@@ -211,7 +211,7 @@ func textsFor(header string) *texts {
 }
 
 // formatTime writes a time as the language does, in the property's zone.
-func (t *texts) formatTime(at time.Time, zone *time.Location) string {
+func (t *pageTexts) formatTime(at time.Time, zone *time.Location) string {
 	at = at.In(zone)
 	name, _ := at.Zone()
 	return strings.NewReplacer("{day}", strconv.Itoa(at.Day()),

@@ -12,7 +12,7 @@ var (
 	captureAct = act{
 		name: "capture", style: "money",
 		accepts: func(h *hold.Hold) bool {
-			return isOpen(h) && h.State != hold.Paused && !h.CancelWanted && h.Amount > 0
+			return acceptsActs(h) && h.State != hold.Paused && !h.CancelWanted && h.Amount > 0
 		},
 		form: func(q *request, h *hold.Hold) node {
 			given := hold.FormatMajor(amountToCapture(h), h.Currency)
@@ -23,20 +23,20 @@ var (
 				q.t("field.amount.help", hold.FormatAmount(hold.MaxCapture(h), h.Currency))))
 		},
 		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
-			amount, ready, err := amountField(q, h)
+			amount, ready, err := parseAmountField(q, h)
 			if err != nil || !ready {
 				return nil, nil, ready, err
 			}
-			t := q.t("effect.capture", hold.FormatAmount(amount, h.Currency), holdName(h))
+			t := q.t("effect.capture", hold.FormatAmount(amount, h.Currency), holdDisplayName(h))
 			if rest := h.Amount - amount; rest > 0 {
 				t += " " + q.t("effect.rest", hold.FormatAmount(rest, h.Currency))
 			}
 			return isolate(t), []attr{a("amount", hold.FormatMajor(amount, h.Currency))}, true, nil
 		},
 		do: func(
-			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
-			amount, ready, err := amountField(q, h)
+			amount, ready, err := parseAmountField(q, h)
 			if err == nil && !ready {
 				err = &hold.Problem{Code: hold.InvalidAmount, Detail: q.t("amount.missing")}
 			}
@@ -50,17 +50,17 @@ var (
 	}
 	cancelAct = act{
 		name: "cancel", style: "danger",
-		accepts: isOpen,
+		accepts: acceptsActs,
 		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
 			if n := hold.CapturedSoFar(h); n > 0 {
 				return isolate(q.t("effect.cancel.rest", hold.FormatAmount(h.Amount, h.Currency),
-					holdName(h), hold.FormatAmount(n, h.Currency))), nil, true, nil
+					holdDisplayName(h), hold.FormatAmount(n, h.Currency))), nil, true, nil
 			}
 			return isolate(q.t("effect.cancel", hold.FormatAmount(h.Amount, h.Currency),
-				holdName(h))), nil, true, nil
+				holdDisplayName(h))), nil, true, nil
 		},
 		do: func(
-			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
 			_, _, err := c.Cancel(ctx, h.ID, q.r.PostFormValue("reason"), revision, q.visitor.name)
 			return err
@@ -69,14 +69,14 @@ var (
 	pauseAct = act{
 		name: "pause",
 		accepts: func(h *hold.Hold) bool {
-			return isOpen(h) && h.State != hold.Paused && h.State != hold.Attention &&
+			return acceptsActs(h) && h.State != hold.Paused && h.State != hold.Attention &&
 				!h.CancelWanted
 		},
-		effect: fixedEffect("pause"),
+		effect: describeFixedEffect("pause"),
 		do: func(
-			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Pause(ctx, h.ID, revision, isConfirmed(q), q.visitor.name)
+			_, _, err := c.Pause(ctx, h.ID, revision, isFormConfirmed(q), q.visitor.name)
 			return err
 		},
 	}
@@ -85,22 +85,22 @@ var (
 		accepts: func(h *hold.Hold) bool {
 			return h.State == hold.Paused
 		},
-		effect: fixedEffect("resume"),
+		effect: describeFixedEffect("resume"),
 		do: func(
-			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Resume(ctx, h.ID, revision, isConfirmed(q), q.visitor.name)
+			_, _, err := c.Resume(ctx, h.ID, revision, isFormConfirmed(q), q.visitor.name)
 			return err
 		},
 	}
 	acknowledgeAct = act{
 		name: "acknowledge",
 		accepts: func(h *hold.Hold) bool {
-			return isOpen(h) && !h.Acknowledged
+			return acceptsActs(h) && !h.Acknowledged
 		},
-		effect: fixedEffect("acknowledge"),
+		effect: describeFixedEffect("acknowledge"),
 		do: func(
-			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
 			_, _, err := c.Acknowledge(ctx, h.ID, revision, q.visitor.name)
 			return err
@@ -108,39 +108,39 @@ var (
 	}
 	rescheduleAct = act{
 		name:    "reschedule",
-		accepts: func(h *hold.Hold) bool { return isOpen(h) && !h.CancelWanted },
+		accepts: func(h *hold.Hold) bool { return acceptsActs(h) && !h.CancelWanted },
 		form:    rescheduleForm,
-		effect:  rescheduleEffect,
+		effect:  describeRescheduleEffect,
 		do: func(
-			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
-			p, _, err := rescheduleFields(q)
+			p, _, err := parseRescheduleForm(q)
 			if err != nil {
 				return err
 			}
-			p.Confirm = isConfirmed(q)
+			p.Confirm = isFormConfirmed(q)
 			_, _, err = c.Patch(ctx, h.ID, p, revision, q.visitor.name)
 			return err
 		},
 	}
 )
 
-// fixedEffect is the effect of an act that needs nothing else.
-func fixedEffect(name string) func(*request, *hold.Hold) (node, []attr, bool, error) {
+// describeFixedEffect is the effect of an act that needs nothing else.
+func describeFixedEffect(name string) func(*request, *hold.Hold) (node, []attr, bool, error) {
 	return func(q *request, h *hold.Hold) (node, []attr, bool, error) {
-		t := q.t("effect."+name, hold.FormatAmount(h.Amount, h.Currency), holdName(h))
+		t := q.t("effect."+name, hold.FormatAmount(h.Amount, h.Currency), holdDisplayName(h))
 		return isolate(t), nil, true, nil
 	}
 }
 
-func isConfirmed(q *request) bool { return q.r.PostFormValue("confirm") == "true" }
+func isFormConfirmed(q *request) bool { return q.r.PostFormValue("confirm") == "true" }
 
 // inputForm asks for what an act needs. It changes nothing: the next page is an
 // address of its own.
 func inputForm(q *request, h *hold.Hold, act string, fields ...node) node {
-	return el("form", a("action", actPath(h.ID, act)), group(fields),
+	return el("form", a("action", actPagePath(h.ID, act)), group(fields),
 		el("p", class("buttons"), el("button", class("primary"), text(q.t("act.continue"))),
-			link(holdPath(h.ID), q.t("act.back"))))
+			link(holdPagePath(h.ID), q.t("act.back"))))
 }
 
 // inputField is an input with its label and help.
@@ -179,9 +179,9 @@ func rescheduleForm(q *request, h *hold.Hold) node {
 			el("small", a("id", "at-help"), text(q.t("field.at.help", q.zone.String())))))
 }
 
-// rescheduleFields returns the change that the form asks for. ready is false
+// parseRescheduleForm returns the change that the form asks for. ready is false
 // before it was sent.
-func rescheduleFields(q *request) (p hold.Patch, ready bool, err error) {
+func parseRescheduleForm(q *request) (p hold.Patch, ready bool, err error) {
 	given := q.r.FormValue("at")
 	if given == "" {
 		return p, false, nil
@@ -201,8 +201,8 @@ func rescheduleFields(q *request) (p hold.Patch, ready bool, err error) {
 	return p, true, nil
 }
 
-func rescheduleEffect(q *request, h *hold.Hold) (node, []attr, bool, error) {
-	p, ready, err := rescheduleFields(q)
+func describeRescheduleEffect(q *request, h *hold.Hold) (node, []attr, bool, error) {
+	p, ready, err := parseRescheduleForm(q)
 	if err != nil || !ready {
 		return nil, nil, ready, err
 	}
@@ -218,12 +218,12 @@ func rescheduleEffect(q *request, h *hold.Hold) (node, []attr, bool, error) {
 	if then == "cancel" {
 		amount = hold.FormatAmount(h.Amount, h.Currency)
 	}
-	return group{isolate(q.t(key, amount, holdName(h))), text(" "), q.shownTime(at)},
+	return group{isolate(q.t(key, amount, holdDisplayName(h))), text(" "), q.renderTime(at)},
 		[]attr{a("at", *local), a("then", then)}, true, nil
 }
 
-// reasonField asks for the reason that Stripe keeps of a cancel.
-func reasonField(q *request, h *hold.Hold) node {
+// cancellationReasonField asks for the reason that Stripe keeps of a cancel.
+func cancellationReasonField(q *request, h *hold.Hold) node {
 	choose := el("select", a("id", "reason"), a("name", "reason"),
 		el("option", a("value", ""), text(q.t("reason.default"))))
 	for _, r := range []string{"requested_by_customer", "abandoned", "duplicate", "fraudulent"} {

@@ -22,10 +22,10 @@ type act struct {
 	// fields that the confirmation sends again. ready is false before the form
 	// was sent.
 	effect func(q *request, h *hold.Hold) (effect node, fields []attr, ready bool, err error)
-	do     func(ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64) error
+	do     func(ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64) error
 }
 
-func isOpen(h *hold.Hold) bool { return !h.State.Final() && h.State != hold.Working }
+func acceptsActs(h *hold.Hold) bool { return !h.State.Final() && h.State != hold.Working }
 
 // acts are in the order of their buttons.
 var acts = []act{captureAct, cancelAct, incrementAct, rescheduleAct, pauseAct, resumeAct,
@@ -40,8 +40,9 @@ func findAct(name string) (act, bool) {
 	return act{}, false
 }
 
-// actPage shows the form of an act, or the page that confirms it.
-func (pages *holdPages) actPage(q *request) (view, error) {
+// actFormOrConfirmationPage shows the form of an act, or the page that confirms
+// it.
+func (pages *holdPages) actFormOrConfirmationPage(q *request) (pageView, error) {
 	x, ok := findAct(q.r.PathValue("act"))
 	if !ok {
 		return notFoundPage(q)
@@ -52,29 +53,29 @@ func (pages *holdPages) actPage(q *request) (view, error) {
 	}
 	h, _, err := pages.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	return confirmationPage(q, x, &h, "")
 }
 
 // confirmationPage shows the form of an act until it was sent, and then what the
 // act does. needsConsent is why the act needs a further yes.
-func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (view, error) {
-	v := view{title: q.t("act." + x.name), tab: "holds"}
+func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (pageView, error) {
+	v := pageView{title: q.t("act." + x.name), tab: "holds"}
 	if !x.accepts(h) {
 		v.status = http.StatusConflict
 		v.title = q.t("error.faster.title")
 		v.body = group{el("p", class("note warn"), a("role", "alert"),
 			text(q.t("act.not_now", q.t("state."+h.State.String())))),
-			el("p", link(holdPath(h.ID), q.t("error.back_to_hold")))}
+			el("p", link(holdPagePath(h.ID), q.t("error.back_to_hold")))}
 		return v, nil
 	}
-	subject := el("p", class("lead"), el("b", isolate(holdName(h))), text(" "),
-		q.shownAmount(h), text(" "), el("small", text(h.ID)))
+	subject := el("p", class("lead"), el("b", isolate(holdDisplayName(h))), text(" "),
+		q.renderAmount(h), text(" "), el("small", text(h.ID)))
 	effect, fields, ready, err := x.effect(q, h)
 	var p *hold.Problem
 	if err != nil && !errors.As(err, &p) {
-		return view{}, err
+		return pageView{}, err
 	}
 	card := el("div", class("card"), subject)
 	switch {
@@ -94,27 +95,27 @@ func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (vie
 func confirmationForm(
 	q *request, x act, h *hold.Hold, effect node, fields []attr, needsConsent string,
 ) node {
-	form := el("form", a("method", "post"), a("action", actPath(h.ID, x.name)),
+	form := el("form", a("method", "post"), a("action", actPagePath(h.ID, x.name)),
 		a("data-once", ""), el("p", class("effect"), effect))
 	if needsConsent != "" {
 		el("p", class("note warn"), a("role", "alert"), text(needsConsent+".")).AddTo(form)
-		hidden("confirm", "true").AddTo(form)
+		hiddenInput("confirm", "true").AddTo(form)
 	}
-	hidden("revision", strconv.FormatUint(h.Revision, 10)).AddTo(form)
+	hiddenInput("revision", strconv.FormatUint(h.Revision, 10)).AddTo(form)
 	for _, f := range fields {
-		hidden(f.Name, f.Value).AddTo(form)
+		hiddenInput(f.Name, f.Value).AddTo(form)
 	}
 	if x.name == "cancel" {
-		reasonField(q, h).AddTo(form)
+		cancellationReasonField(q, h).AddTo(form)
 	}
 	el("p", class("buttons"), el("button", class("primary "+x.style), text(q.t("confirm."+x.name))),
-		link(holdPath(h.ID), q.t("act.back"))).AddTo(form)
+		link(holdPagePath(h.ID), q.t("act.back"))).AddTo(form)
 	return form
 }
 
-// doAct does what a visitor has confirmed, on the revision that the visitor
-// saw.
-func (pages *holdPages) doAct(q *request) (view, error) {
+// applyConfirmedAct does what a visitor has confirmed, on the revision that the
+// visitor saw.
+func (pages *holdPages) applyConfirmedAct(q *request) (pageView, error) {
 	x, ok := findAct(q.r.PathValue("act"))
 	if !ok {
 		return notFoundPage(q)
@@ -126,9 +127,9 @@ func (pages *holdPages) doAct(q *request) (view, error) {
 	}
 	h, _, err := pages.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
-	done := view{redirect: holdPath(h.ID) + "?done=" + x.name}
+	done := pageView{redirect: holdPagePath(h.ID) + "?done=" + x.name}
 	err = x.do(q.ctx(), pages.o.Changer, q, &h, revision)
 	var p *hold.Problem
 	switch {
@@ -136,16 +137,16 @@ func (pages *holdPages) doAct(q *request) (view, error) {
 		return done, nil
 	case errors.Is(err, &hold.Problem{Code: hold.RevisionMismatch}):
 		h, now, err2 := pages.o.Reader.Get(q.ctx(), h.ID)
-		if err2 == nil && isOwnRepeat(&h, x.name, revision, q.visitor.name, now) {
+		if err2 == nil && isRepeatedSubmit(&h, x.name, revision, q.visitor.name, now) {
 			return done, nil
 		}
-		return fasterPage(q, &h, err), err2
+		return changedMeanwhilePage(q, &h, err), err2
 	case errors.As(err, &p) && (p.Code == hold.WouldCancelNow || p.Code == hold.WouldCaptureNow):
 		v, err := confirmationPage(q, x, &h, p.Detail)
 		v.status = http.StatusUnprocessableEntity
 		return v, err
 	}
-	return view{}, err
+	return pageView{}, err
 }
 
 // repeatWindow is how long after a change the same form counts as its second
@@ -163,10 +164,10 @@ var actEntries = map[string]hold.HistoryEntry{
 	"increment":   {Kind: hold.HistoryTriggered, Op: hold.OpIncrement},
 }
 
-// isOwnRepeat reports whether the change after a revision was the same act of
-// this visitor: the second click of a double click arrives after the first has
-// acted.
-func isOwnRepeat(h *hold.Hold, act string, revision uint64, by string, now time.Time) bool {
+// isRepeatedSubmit reports whether the change after a revision was the same act
+// of this visitor: the second click of a double click arrives after the first
+// has acted.
+func isRepeatedSubmit(h *hold.Hold, act string, revision uint64, by string, now time.Time) bool {
 	want := actEntries[act]
 	return h.Revision == revision+1 && slices.ContainsFunc(h.History, func(e hold.HistoryEntry) bool {
 		return e.Kind == want.Kind && (want.Op == 0 || e.Op == want.Op) && e.By == by &&
@@ -174,22 +175,23 @@ func isOwnRepeat(h *hold.Hold, act string, revision uint64, by string, now time.
 	})
 }
 
-// fasterPage says that the hold has changed since the visitor saw it.
-func fasterPage(q *request, h *hold.Hold, err error) view {
-	v := view{title: q.t("error.faster.title"), tab: "holds", status: http.StatusPreconditionFailed}
+// changedMeanwhilePage says that the hold has changed since the visitor saw it.
+func changedMeanwhilePage(q *request, h *hold.Hold, err error) pageView {
+	v := pageView{title: q.t("error.faster.title"), tab: "holds",
+		status: http.StatusPreconditionFailed}
 	body := group{el("p", class("note warn"), a("role", "alert"), text(q.t("error.faster.detail")))}
 	if n := len(h.History); n > 0 {
 		last := h.History[n-1]
-		body = append(body, el("p", text(historyTitle(q, &last)+" "),
-			text(q.t("timeline.by", last.By)+" "), q.shownTime(last.At)))
+		body = append(body, el("p", text(formatHistoryTitle(q, &last)+" "),
+			text(q.t("timeline.by", last.By)+" "), q.renderTime(last.At)))
 	}
-	v.body = append(body, el("p", link(holdPath(h.ID), q.t("error.back_to_hold"))))
+	v.body = append(body, el("p", link(holdPagePath(h.ID), q.t("error.back_to_hold"))))
 	return v
 }
 
-// amountField returns the amount that the form has sent. ready is false before
-// it was sent.
-func amountField(q *request, h *hold.Hold) (amount int64, ready bool, err error) {
+// parseAmountField returns the amount that the form has sent. ready is false
+// before it was sent.
+func parseAmountField(q *request, h *hold.Hold) (amount int64, ready bool, err error) {
 	given, ready := q.r.Form["amount"]
 	if !ready {
 		return 0, false, nil

@@ -29,13 +29,13 @@ type auditPages struct{ o *Options }
 
 // auditPage lists who did what to the holds with the newest events. The history
 // of a hold says who; its events say which holds to read.
-func (pages *auditPages) auditPage(q *request) (view, error) {
-	entries, err := pages.readAudit(q)
+func (pages *auditPages) auditPage(q *request) (pageView, error) {
+	entries, err := pages.readAuditEntries(q)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	if q.r.FormValue("format") == "csv" {
-		return view{csv: auditCSV(q, entries)}, nil
+		return pageView{csv: formatAuditCSV(q, entries)}, nil
 	}
 	by, ref := q.r.FormValue("by"), q.r.FormValue("q")
 	form := el("form", class("search"), a("action", "/console/audit"),
@@ -53,21 +53,22 @@ func (pages *auditPages) auditPage(q *request) (view, error) {
 		rows := el("tbody")
 		for i := range entries {
 			e := &entries[i]
-			row(q.shownTime(e.entry.At), text(e.entry.By), text(historyTitle(q, &e.entry)),
+			row(q.renderTime(e.entry.At), text(e.entry.By), text(formatHistoryTitle(q, &e.entry)),
 				holdLink(q, e.hold), isolate(clean(e.entry.Note))).AddTo(rows)
 		}
 		body = append(body, el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 			a("aria-label", q.t("nav.audit")), el("table", head(q.t("col.time"), q.t("col.by"),
 				q.t("col.what"), q.t("col.booking"), q.t("col.note")), rows)))
 	}
-	return view{title: q.t("nav.audit"), tab: "audit", body: body, live: true}, nil
+	return pageView{title: q.t("nav.audit"), tab: "audit", body: body, live: true}, nil
 }
 
-// readAudit returns the entries that match the page's filter, newest first.
-func (pages *auditPages) readAudit(q *request) ([]auditEntry, error) {
+// readAuditEntries returns the entries that match the page's filter, newest
+// first.
+func (pages *auditPages) readAuditEntries(q *request) ([]auditEntry, error) {
 	events, err := pages.o.Store.ReadNewestEvents(q.ctx(), auditedEvents)
 	if err != nil {
-		return nil, errUnavailable(err)
+		return nil, wrapAsUnavailable(err)
 	}
 	seen := map[string]bool{}
 	var entries []auditEntry
@@ -88,7 +89,7 @@ func (pages *auditPages) readAudit(q *request) ([]auditEntry, error) {
 		}
 		for _, entry := range h.History {
 			x := auditEntry{hold: &h, entry: entry}
-			if x.matches(q.r.FormValue("by"), q.r.FormValue("q")) {
+			if x.matchesFilter(q.r.FormValue("by"), q.r.FormValue("q")) {
 				entries = append(entries, x)
 			}
 		}
@@ -99,28 +100,31 @@ func (pages *auditPages) readAudit(q *request) ([]auditEntry, error) {
 	return entries[:min(len(entries), auditedEvents)], nil
 }
 
-func (x *auditEntry) matches(by, reference string) bool {
+func (x *auditEntry) matchesFilter(by, reference string) bool {
 	return (by == "" || x.entry.By == by) &&
 		(reference == "" || strings.HasPrefix(x.hold.Reference, reference) || x.hold.ID == reference)
 }
 
-// auditCSV writes entries for a spreadsheet.
-func auditCSV(q *request, entries []auditEntry) string {
+// formatAuditCSV writes entries for a spreadsheet.
+func formatAuditCSV(q *request, entries []auditEntry) string {
 	var b strings.Builder
 	w := csv.NewWriter(&b)
 	_ = w.Write([]string{"time", "by", "what", "reference", "hold", "amount", "note"})
 	for i := range entries {
 		e := &entries[i]
-		_ = w.Write([]string{e.entry.At.UTC().Format(time.RFC3339), formulaSafe(e.entry.By),
-			historyTitle(q, &e.entry), formulaSafe(clean(e.hold.Reference)), e.hold.ID,
-			hold.FormatAmount(e.hold.Amount, e.hold.Currency), formulaSafe(clean(e.entry.Note))})
+		_ = w.Write([]string{e.entry.At.UTC().Format(time.RFC3339),
+			escapeSpreadsheetFormula(e.entry.By),
+			formatHistoryTitle(q, &e.entry),
+			escapeSpreadsheetFormula(clean(e.hold.Reference)), e.hold.ID,
+			hold.FormatAmount(e.hold.Amount, e.hold.Currency),
+			escapeSpreadsheetFormula(clean(e.entry.Note))})
 	}
 	w.Flush() // a strings.Builder accepts every write
 	return b.String()
 }
 
-// formulaSafe keeps a spreadsheet from taking a text for a formula.
-func formulaSafe(s string) string {
+// escapeSpreadsheetFormula keeps a spreadsheet from taking a text for a formula.
+func escapeSpreadsheetFormula(s string) string {
 	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
 		return "'" + s
 	}

@@ -28,27 +28,27 @@ type bulkAct struct {
 	name, style string
 	accepts     func(h *hold.Hold) bool
 	amount      func(h *hold.Hold) int64 // that the act is about
-	do          func(ctx context.Context, c Changer, h *hold.Hold, by string) error
+	do          func(ctx context.Context, c HoldChanger, h *hold.Hold, by string) error
 }
 
 // bulkActs are in the order of their buttons.
 var bulkActs = []bulkAct{
 	{name: captureAct.name, style: captureAct.style, accepts: captureAct.accepts,
 		amount: amountToCapture,
-		do: func(ctx context.Context, c Changer, h *hold.Hold, by string) error {
+		do: func(ctx context.Context, c HoldChanger, h *hold.Hold, by string) error {
 			_, _, err := c.Capture(ctx, h.ID, hold.CaptureRequest{
 				Amount: amountToCapture(h) + h.CapturedElsewhere}, h.Revision, by)
 			return err
 		}},
 	{name: cancelAct.name, style: cancelAct.style, accepts: cancelAct.accepts,
 		amount: func(h *hold.Hold) int64 { return h.Amount },
-		do: func(ctx context.Context, c Changer, h *hold.Hold, by string) error {
+		do: func(ctx context.Context, c HoldChanger, h *hold.Hold, by string) error {
 			_, _, err := c.Cancel(ctx, h.ID, "", h.Revision, by)
 			return err
 		}},
 	{name: acknowledgeAct.name, accepts: acknowledgeAct.accepts,
 		amount: func(h *hold.Hold) int64 { return h.Amount },
-		do: func(ctx context.Context, c Changer, h *hold.Hold, by string) error {
+		do: func(ctx context.Context, c HoldChanger, h *hold.Hold, by string) error {
 			_, _, err := c.Acknowledge(ctx, h.ID, h.Revision, by)
 			return err
 		}},
@@ -103,8 +103,8 @@ func (s *bulkSelection) fingerprint() string {
 	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
-// selectHolds reads the ticked holds, or all holds of the list.
-func (pages *bulkPages) selectHolds(q *request, x bulkAct) (s bulkSelection, err error) {
+// readSelectedHolds reads the ticked holds, or all holds of the list.
+func (pages *bulkPages) readSelectedHolds(q *request, x bulkAct) (s bulkSelection, err error) {
 	add := func(h *hold.Hold) {
 		if !x.accepts(h) {
 			s.refused++
@@ -127,7 +127,7 @@ func (pages *bulkPages) selectHolds(q *request, x bulkAct) (s bulkSelection, err
 		}
 		return s, nil
 	}
-	l, _ := newHoldList(q.r.Form)
+	l, _ := parseHoldListQuery(q.r.Form)
 	l.query.Limit, l.query.Cursor = bulkPageSize, ""
 	for range maxBulkPages {
 		page, err := pages.o.Reader.List(q.ctx(), l.query)
@@ -145,8 +145,8 @@ func (pages *bulkPages) selectHolds(q *request, x bulkAct) (s bulkSelection, err
 	return s, nil
 }
 
-// confirmPage names how many holds an act changes, and their sums.
-func (pages *bulkPages) confirmPage(q *request) (view, error) {
+// bulkConfirmationPage names how many holds an act changes, and their sums.
+func (pages *bulkPages) bulkConfirmationPage(q *request) (pageView, error) {
 	x, ok := findBulkAct(q.r.PathValue("act"))
 	if !ok {
 		return notFoundPage(q)
@@ -155,16 +155,16 @@ func (pages *bulkPages) confirmPage(q *request) (view, error) {
 		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
 			q.t("error.role.detail", q.visitor.name)), nil
 	}
-	s, err := pages.selectHolds(q, x)
+	s, err := pages.readSelectedHolds(q, x)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
-	return bulkConfirmation(q, x, &s), nil
+	return bulkConfirmationView(q, x, &s), nil
 }
 
-func bulkConfirmation(q *request, x bulkAct, s *bulkSelection) view {
-	v := view{title: q.t("bulk.title." + x.name), tab: "holds"}
-	back := el("p", link(bulkListURL(q.r.Form), q.t("act.back")))
+func bulkConfirmationView(q *request, x bulkAct, s *bulkSelection) pageView {
+	v := pageView{title: q.t("bulk.title." + x.name), tab: "holds"}
+	back := el("p", link(listURLBeforeBulkAct(q.r.Form), q.t("act.back")))
 	problem := ""
 	switch {
 	case s.tooMany:
@@ -180,30 +180,31 @@ func bulkConfirmation(q *request, x bulkAct, s *bulkSelection) view {
 		return v
 	}
 	form := el("form", class("card"), a("method", "post"), a("action", "/console/bulk/"+x.name),
-		a("data-once", ""), el("p", class("lead"), el("b", text(q.holdsAndSums(s.sums)))),
-		el("p", class("effect"), text(q.t("bulk.effect."+x.name))), bulkSample(q, x, s))
+		a("data-once", ""), el("p", class("lead"), el("b", text(q.formatCountAndSums(s.sums)))),
+		el("p", class("effect"), text(q.t("bulk.effect."+x.name))), firstSelectedHolds(q, x, s))
 	if s.refused > 0 {
-		el("p", class("note"), text(q.t("bulk.left_out", q.countHolds(s.refused)))).AddTo(form)
+		el("p", class("note"), text(q.t("bulk.left_out", q.formatHoldCount(s.refused)))).AddTo(form)
 	}
 	for _, key := range []string{"tab", "q", "sort", "all", "id"} {
 		for _, value := range q.r.Form[key] {
-			hidden(key, value).AddTo(form)
+			hiddenInput(key, value).AddTo(form)
 		}
 	}
-	hidden("fingerprint", s.fingerprint()).AddTo(form)
+	hiddenInput("fingerprint", s.fingerprint()).AddTo(form)
 	el("p", class("buttons"), el("button", class("primary "+x.style),
-		text(q.t("bulk.confirm."+x.name, q.countHolds(len(s.holds))))),
-		link(bulkListURL(q.r.Form), q.t("act.back"))).AddTo(form)
+		text(q.t("bulk.confirm."+x.name, q.formatHoldCount(len(s.holds))))),
+		link(listURLBeforeBulkAct(q.r.Form), q.t("act.back"))).AddTo(form)
 	v.body = form
 	return v
 }
 
-// bulkSample names the first holds.
-func bulkSample(q *request, x bulkAct, s *bulkSelection) node {
+// firstSelectedHolds names the first holds.
+func firstSelectedHolds(q *request, x bulkAct, s *bulkSelection) node {
 	ul := el("ul", class("plain"))
 	for i := range s.holds[:min(shownOfBulk, len(s.holds))] {
 		h := &s.holds[i]
-		el("li", isolate(holdName(h)), text(" "+hold.FormatAmount(x.amount(h), h.Currency)+" "),
+		el("li", isolate(holdDisplayName(h)), text(" "+hold.FormatAmount(x.amount(h),
+			h.Currency)+" "),
 			el("small", text(h.ID))).AddTo(ul)
 	}
 	if more := len(s.holds) - shownOfBulk; more > 0 {
@@ -212,44 +213,46 @@ func bulkSample(q *request, x bulkAct, s *bulkSelection) node {
 	return ul
 }
 
-// bulkListURL returns the list that the act began at.
-func bulkListURL(form url.Values) string {
-	l, _ := newHoldList(form)
-	return l.href()
+// listURLBeforeBulkAct returns the list that the act began at.
+func listURLBeforeBulkAct(form url.Values) string {
+	l, _ := parseHoldListQuery(form)
+	return l.urlWithChanges()
 }
 
-// bulkOutcome is what became of one hold.
-type bulkOutcome struct {
+// bulkActResult is what became of one hold.
+type bulkActResult struct {
 	hold *hold.Hold
 	err  error
 }
 
-// doBulk does what a visitor has confirmed, if the holds are still those that
-// the confirmation counted.
-func (pages *bulkPages) doBulk(q *request) (view, error) {
+// applyConfirmedBulkAct does what a visitor has confirmed, if the holds are
+// still those that the confirmation counted.
+func (pages *bulkPages) applyConfirmedBulkAct(q *request) (pageView, error) {
 	x, ok := findBulkAct(q.r.PathValue("act"))
 	if !ok {
 		return notFoundPage(q)
 	}
-	s, err := pages.selectHolds(q, x)
+	s, err := pages.readSelectedHolds(q, x)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	if s.tooMany || len(s.holds) == 0 || s.fingerprint() != q.r.PostFormValue("fingerprint") {
-		v := bulkConfirmation(q, x, &s)
+		v := bulkConfirmationView(q, x, &s)
 		v.status, v.title = http.StatusPreconditionFailed, q.t("error.faster.title")
 		v.body = group{el("p", class("note warn"), a("role", "alert"),
 			text(q.t("bulk.changed"))), v.body}
 		return v, nil
 	}
-	return bulkResultPage(q, x, pages.runBulk(q.ctx(), x, s.holds, q.visitor.name)), nil
+	return bulkResultPage(q, x, pages.applyBulkActToEachHold(q.ctx(), x, s.holds,
+		q.visitor.name)), nil
 }
 
-// runBulk does an act to each hold, at the revision that was confirmed.
-func (pages *bulkPages) runBulk(
+// applyBulkActToEachHold does an act to each hold, at the revision that was
+// confirmed.
+func (pages *bulkPages) applyBulkActToEachHold(
 	ctx context.Context, x bulkAct, holds []hold.Hold, by string,
-) []bulkOutcome {
-	outcomes := make([]bulkOutcome, len(holds))
+) []bulkActResult {
+	outcomes := make([]bulkActResult, len(holds))
 	next := make(chan int, len(holds))
 	for i := range holds {
 		outcomes[i].hold = &holds[i]
@@ -271,7 +274,7 @@ func (pages *bulkPages) runBulk(
 }
 
 // bulkResultPage says how many requests were accepted, and lists the others.
-func bulkResultPage(q *request, x bulkAct, outcomes []bulkOutcome) view {
+func bulkResultPage(q *request, x bulkAct, outcomes []bulkActResult) pageView {
 	var accepted []hold.Sum
 	failed := 0
 	body := el("tbody")
@@ -281,7 +284,7 @@ func bulkResultPage(q *request, x bulkAct, outcomes []bulkOutcome) view {
 			continue
 		}
 		if failed++; failed <= shownRefusals {
-			row(holdLink(q, o.hold), text(bulkRefusal(q, o.err))).AddTo(body)
+			row(holdLink(q, o.hold), text(describeBulkRefusal(q, o.err))).AddTo(body)
 		}
 	}
 	style, role := "note good", "status"
@@ -289,17 +292,17 @@ func bulkResultPage(q *request, x bulkAct, outcomes []bulkOutcome) view {
 		style, role = "note warn", "alert"
 	}
 	out := group{el("p", class(style), a("role", role),
-		text(q.t("bulk.done."+x.name, q.holdsAndSums(accepted))))}
+		text(q.t("bulk.done."+x.name, q.formatCountAndSums(accepted))))}
 	if failed > 0 {
-		out = append(out, el("h2", text(q.t("bulk.failed", q.countHolds(failed)))),
+		out = append(out, el("h2", text(q.t("bulk.failed", q.formatHoldCount(failed)))),
 			el("table", head(q.t("col.booking"), q.t("col.reason")), body))
 	}
-	out = append(out, el("p", link(bulkListURL(q.r.Form), q.t("bulk.back"))))
-	return view{title: q.t("bulk.title." + x.name), tab: "holds", body: out}
+	out = append(out, el("p", link(listURLBeforeBulkAct(q.r.Form), q.t("bulk.back"))))
+	return pageView{title: q.t("bulk.title." + x.name), tab: "holds", body: out}
 }
 
-// bulkRefusal says why a hold was not changed, or that nobody knows.
-func bulkRefusal(q *request, err error) string {
+// describeBulkRefusal says why a hold was not changed, or that nobody knows.
+func describeBulkRefusal(q *request, err error) string {
 	var p *hold.Problem
 	switch {
 	case errors.As(err, &p):

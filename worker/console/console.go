@@ -20,15 +20,15 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// Reader finds, lists and totals holds. query.HoldReader implements it.
-type Reader interface {
+// HoldReader finds, lists and totals holds. query.HoldReader implements it.
+type HoldReader interface {
 	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
 	Totals(ctx context.Context, q query.HoldQuery) (query.HoldTotals, error)
 }
 
-// Changer changes holds. intake.Changer implements it.
-type Changer interface {
+// HoldChanger changes holds. intake.Changer implements it.
+type HoldChanger interface {
 	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
 		hold.Hold, time.Time, error)
 	Capture(ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (
@@ -45,8 +45,8 @@ type Changer interface {
 		by string) (hold.Hold, time.Time, error)
 }
 
-// Scheduler schedules holds. intake.Scheduler implements it.
-type Scheduler interface {
+// HoldScheduler schedules holds. intake.Scheduler implements it.
+type HoldScheduler interface {
 	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult
 }
 
@@ -64,13 +64,13 @@ type Reconciler interface {
 		err error)
 }
 
-// Deliveries shows and replays deliveries to sinks. alert.Notifier implements
-// it.
-type Deliveries interface {
-	SinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
-	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
+// DeliveryService shows and replays deliveries to sinks. alert.Notifier
+// implements it.
+type DeliveryService interface {
+	ListSinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
+	ListDeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
 		err error)
-	ReplayDeadLetters(ctx context.Context, sink string, ids []string) (int64, error)
+	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (int64, error)
 	HasSink(sink string) bool
 }
 
@@ -87,28 +87,28 @@ type Store interface {
 	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 }
 
-// Stages reports when the stages of this replica last succeeded.
+// StageReporter reports when the stages of this replica last succeeded.
 // health.RedisHealthReporter implements it.
-type Stages interface {
+type StageReporter interface {
 	LastSuccesses() map[string]time.Time
 }
 
 // Options configure a console. The parts of the worker are required.
 type Options struct {
-	Reader     Reader
-	Changer    Changer
-	Scheduler  Scheduler
+	Reader     HoldReader
+	Changer    HoldChanger
+	Scheduler  HoldScheduler
 	Planner    Planner
 	Reconciler Reconciler
-	Deliveries Deliveries
+	Deliveries DeliveryService
 	Readiness  ReadinessChecker
 	Store      Store
-	Stages     Stages
+	Stages     StageReporter
 
 	// Doctor runs the checks of "holdd doctor". Nil: the pages do not offer them.
 	Doctor func(ctx context.Context) []DoctorCheck
 
-	Tokens Tokens // nil: no visitor needs a token
+	Tokens TokenAuthenticator // nil: no visitor needs a token
 	// Identity names visitors who then need no token. May be nil.
 	Identity      *TrustedIdentity
 	SessionLength time.Duration  // 0: 12 h
@@ -155,42 +155,42 @@ func New(o Options) (*Console, error) {
 
 // Close ends the streams of live updates, which would otherwise delay the
 // shutdown of the server.
-func (c *Console) Close() { c.live.close() }
+func (c *Console) Close() { c.live.closeStreams() }
 
 func (c *Console) addRoutes() {
 	overview, holds := overviewPages{&c.o}, holdPages{&c.o}
-	unscheduled, deliveries := unscheduledPages{&c.o}, deliveryPages{&c.o}
+	unscheduled, deliveries := notScheduledPages{&c.o}, deliveryPages{&c.o}
 	checks, audit, bulk := healthPages{&c.o}, auditPages{&c.o}, bulkPages{&c.o}
 	for pattern, page := range map[string]pageFunc{
 		"GET /console/{$}":                 overview.todayPage,
 		"GET /console/holds":               holds.holdsPage,
 		"GET /console/holds/{id}":          holds.holdPage,
-		"GET /console/holds/{id}/{act}":    holds.actPage,
-		"POST /console/holds/{id}/{act}":   holds.doAct,
-		"GET /console/bulk/{act}":          bulk.confirmPage,
-		"POST /console/bulk/{act}":         bulk.doBulk,
+		"GET /console/holds/{id}/{act}":    holds.actFormOrConfirmationPage,
+		"POST /console/holds/{id}/{act}":   holds.applyConfirmedAct,
+		"GET /console/bulk/{act}":          bulk.bulkConfirmationPage,
+		"POST /console/bulk/{act}":         bulk.applyConfirmedBulkAct,
 		"GET /console/plan":                overview.planPage,
 		"GET /console/not-scheduled":       unscheduled.notScheduledPage,
-		"GET /console/not-scheduled/{id}":  unscheduled.adoptPage,
-		"POST /console/not-scheduled/{id}": unscheduled.doAdopt,
+		"GET /console/not-scheduled/{id}":  unscheduled.adoptConfirmationPage,
+		"POST /console/not-scheduled/{id}": unscheduled.adoptConfirmedIntent,
 		"POST /console/not-scheduled":      unscheduled.startReconcile,
 		"GET /console/deliveries":          deliveries.deliveriesPage,
-		"GET /console/deliveries/{sink}":   deliveries.replayPage,
-		"POST /console/deliveries/{sink}":  deliveries.doReplay,
+		"GET /console/deliveries/{sink}":   deliveries.replayConfirmationPage,
+		"POST /console/deliveries/{sink}":  deliveries.requeueConfirmedDeadLetters,
 		"GET /console/health":              checks.healthPage,
-		"GET /console/health/doctor":       checks.doctorStartPage,
-		"POST /console/health/doctor":      checks.doctorResultPage,
+		"GET /console/health/doctor":       checks.doctorRunPage,
+		"POST /console/health/doctor":      checks.runDoctorAndShowResults,
 		"GET /console/audit":               audit.auditPage,
 		"GET /console/":                    notFoundPage,
 	} {
-		c.mux.HandleFunc(pattern, c.serveVisitors(page))
+		c.mux.HandleFunc(pattern, c.serveSignedIn(page))
 	}
 	if c.o.Tokens != nil {
-		c.mux.HandleFunc("GET /console/sign-in", c.serve(c.signInPage))
-		c.mux.HandleFunc("POST /console/sign-in", c.serve(c.signInPage))
-		c.mux.HandleFunc("POST /console/sign-out", c.serve(c.signOut))
+		c.mux.HandleFunc("GET /console/sign-in", c.servePage(c.signInOrShowForm))
+		c.mux.HandleFunc("POST /console/sign-in", c.servePage(c.signInOrShowForm))
+		c.mux.HandleFunc("POST /console/sign-out", c.servePage(c.signOut))
 	}
-	c.mux.HandleFunc("GET /console/live", c.serveLive)
+	c.mux.HandleFunc("GET /console/live", c.streamLiveUpdates)
 	c.mux.HandleFunc("GET /console/static/{file}", serveStatic)
 	c.mux.Handle("GET /console", http.RedirectHandler("/console/", http.StatusSeeOther))
 }
@@ -216,10 +216,10 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (*Console) IsStream(path string) bool { return path == "/console/live" }
 
 // pageFunc reads what a page shows. Its error is shown instead of the page.
-type pageFunc func(q *request) (view, error)
+type pageFunc func(q *request) (pageView, error)
 
-// view is a page, or where to go instead.
-type view struct {
+// pageView is a page, or where to go instead.
+type pageView struct {
 	title    string
 	tab      string // of the navigation that is current
 	status   int    // 0: 200
@@ -229,7 +229,7 @@ type view struct {
 	csv      string // a file instead of a page
 }
 
-func errUnavailable(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
+func wrapAsUnavailable(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
 
 func isNotFound(err error) bool { return errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) }
 
@@ -245,16 +245,16 @@ type request struct {
 
 func (q *request) ctx() context.Context { return q.r.Context() }
 
-// serveVisitors serves a page to visitors who are signed in, and changes to
+// serveSignedIn serves a page to visitors who are signed in, and changes to
 // those who may operate.
-func (c *Console) serveVisitors(page pageFunc) http.HandlerFunc {
-	return c.serve(func(q *request) (view, error) {
+func (c *Console) serveSignedIn(page pageFunc) http.HandlerFunc {
+	return c.servePage(func(q *request) (pageView, error) {
 		var ok bool
-		if q.visitor, ok = c.findVisitor(q.r); !ok {
+		if q.visitor, ok = c.authenticateVisitor(q.r); !ok {
 			if q.r.Method != http.MethodPost {
-				return view{redirect: signInURL(q.r.URL.RequestURI(), "")}, nil
+				return pageView{redirect: signInURL(q.r.URL.RequestURI(), "")}, nil
 			}
-			return view{redirect: signInURL(q.r.URL.Path, "expired")}, nil
+			return pageView{redirect: signInURL(q.r.URL.Path, "expired")}, nil
 		}
 		if q.r.Method == http.MethodPost && !q.visitor.mayOperate {
 			return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
@@ -264,11 +264,11 @@ func (c *Console) serveVisitors(page pageFunc) http.HandlerFunc {
 	})
 }
 
-func (c *Console) serve(page pageFunc) http.HandlerFunc {
+func (c *Console) servePage(page pageFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &request{w: w, r: r, texts: english, now: time.Now(), zone: c.o.TimeZone}
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-		v, err := view{}, r.ParseForm()
+		v, err := pageView{}, r.ParseForm()
 		if err != nil {
 			v = q.messagePage(http.StatusBadRequest, q.t("error.form.title"),
 				q.t("error.form.detail"))
@@ -291,14 +291,14 @@ func (c *Console) serve(page pageFunc) http.HandlerFunc {
 		}
 		var b bytes.Buffer
 		b.WriteString("<!doctype html>")
-		c.layout(q, &v).Write(&b)
+		c.renderLayout(q, &v).Write(&b)
 		_, _ = w.Write(b.Bytes()) // fails only if the visitor has left
 	}
 }
 
 // errorPage turns an error into a page. The text of an unexpected error is
 // logged, not shown.
-func (c *Console) errorPage(q *request, err error) view {
+func (c *Console) errorPage(q *request, err error) pageView {
 	var p *hold.Problem
 	switch {
 	case errors.As(err, &p):
@@ -314,7 +314,7 @@ func (c *Console) errorPage(q *request, err error) view {
 }
 
 // problemPage says why a request was refused, and that nothing was changed.
-func (q *request) problemPage(p *hold.Problem) view {
+func (q *request) problemPage(p *hold.Problem) pageView {
 	status, key := http.StatusConflict, "error.refused.title"
 	switch {
 	case p.Code == hold.HoldNotFound:
@@ -328,17 +328,17 @@ func (q *request) problemPage(p *hold.Problem) view {
 	}
 	v := q.messagePage(status, q.t(key), p.Detail+".")
 	if id := q.r.PathValue("id"); id != "" && p.Code != hold.HoldNotFound {
-		v.body = group{v.body, el("p", link(holdPath(id), q.t("error.back_to_hold")))}
+		v.body = group{v.body, el("p", link(holdPagePath(id), q.t("error.back_to_hold")))}
 	}
 	return v
 }
 
-func notFoundPage(q *request) (view, error) {
+func notFoundPage(q *request) (pageView, error) {
 	return q.messagePage(http.StatusNotFound, q.t("error.not_found.title"),
 		q.t("error.not_found.detail")), nil
 }
 
-func (q *request) messagePage(status int, title, detail string) view {
-	return view{title: title, status: status,
+func (q *request) messagePage(status int, title, detail string) pageView {
+	return pageView{title: title, status: status,
 		body: el("p", class("note warn"), a("role", "alert"), isolate(detail))}
 }

@@ -16,31 +16,32 @@ const deadLettersShown = 50
 // deliveryPages show the sinks of events, and replay their dead letters.
 type deliveryPages struct{ o *Options }
 
-func (pages *deliveryPages) deliveriesPage(q *request) (view, error) {
-	sinks, err := pages.o.Deliveries.SinkStatuses(q.ctx())
+func (pages *deliveryPages) deliveriesPage(q *request) (pageView, error) {
+	sinks, err := pages.o.Deliveries.ListSinkStatuses(q.ctx())
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{el("p", text(q.t("deliveries.intro")))}
 	if len(sinks) == 0 {
 		body = append(body, el("p", class("empty"), text(q.t("deliveries.none"))))
 	}
 	for i := range sinks {
-		section, err := pages.sink(q, &sinks[i])
+		section, err := pages.sinkSection(q, &sinks[i])
 		if err != nil {
-			return view{}, err
+			return pageView{}, err
 		}
 		body = append(body, section)
 	}
-	return view{title: q.t("nav.deliveries"), tab: "deliveries", body: body, live: true}, nil
+	return pageView{title: q.t("nav.deliveries"), tab: "deliveries", body: body, live: true}, nil
 }
 
-func (pages *deliveryPages) sink(q *request, s *event.SinkStatus) (node, error) {
-	out := el("section", el("h2", text(s.Sink), text(" "), sinkState(q, s)), sinkDetails(q, s))
+func (pages *deliveryPages) sinkSection(q *request, s *event.SinkStatus) (node, error) {
+	out := el("section", el("h2", text(s.Sink), text(" "), sinkStateBadge(q, s)),
+		sinkDetailsText(q, s))
 	if s.DeadLetters == 0 {
 		return out, nil
 	}
-	list, _, err := pages.o.Deliveries.DeadLetters(q.ctx(), s.Sink, deadLettersShown)
+	list, _, err := pages.o.Deliveries.ListDeadLetters(q.ctx(), s.Sink, deadLettersShown)
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +51,9 @@ func (pages *deliveryPages) sink(q *request, s *event.SinkStatus) (node, error) 
 		_ = json.Unmarshal(d.Event, &e) // an unreadable event is listed by its payload
 		subject := node(text("–"))
 		if id := e.Data.Hold.ID; id != "" {
-			subject = link(holdPath(id), id)
+			subject = link(holdPagePath(id), id)
 		}
-		row(text(string(e.Type)), subject, q.shownTime(e.Timestamp), isolate(clean(d.Reason)),
+		row(text(string(e.Type)), subject, q.renderTime(e.Timestamp), isolate(clean(d.Reason)),
 			el("details", el("summary", text(q.t("deliveries.payload"))),
 				el("pre", text(clean(string(d.Event)))))).AddTo(body)
 	}
@@ -66,7 +67,7 @@ func (pages *deliveryPages) sink(q *request, s *event.SinkStatus) (node, error) 
 	return out, nil
 }
 
-func sinkState(q *request, s *event.SinkStatus) node {
+func sinkStateBadge(q *request, s *event.SinkStatus) node {
 	switch {
 	case s.Disabled:
 		return el("span", class("state attention"), text(q.t("sink.disabled")))
@@ -78,17 +79,17 @@ func sinkState(q *request, s *event.SinkStatus) node {
 	return el("span", class("state captured"), text(q.t("sink.ok")))
 }
 
-func sinkDetails(q *request, s *event.SinkStatus) node {
+func sinkDetailsText(q *request, s *event.SinkStatus) node {
 	dl := el("dl")
 	add := func(key string, value node) {
 		el("div", el("dt", text(q.t("sink."+key))), el("dd", value)).AddTo(dl)
 	}
 	if !s.Failing.IsZero() {
-		add("since", q.shownTime(s.Failing))
+		add("since", q.renderTime(s.Failing))
 		add("reason", isolate(clean(s.Reason)))
 	}
 	if !s.Oldest.IsZero() {
-		add("oldest", q.shownTime(s.Oldest))
+		add("oldest", q.renderTime(s.Oldest))
 	}
 	add("parked", text(q.t("number", s.Parked)))
 	add("dead", text(q.t("number", s.DeadLetters)))
@@ -98,8 +99,9 @@ func sinkDetails(q *request, s *event.SinkStatus) node {
 	return dl
 }
 
-// replayPage confirms that the dead letters of a sink are delivered again.
-func (pages *deliveryPages) replayPage(q *request) (view, error) {
+// replayConfirmationPage confirms that the dead letters of a sink are delivered
+// again.
+func (pages *deliveryPages) replayConfirmationPage(q *request) (pageView, error) {
 	sink := q.r.PathValue("sink")
 	if !pages.o.Deliveries.HasSink(sink) {
 		return notFoundPage(q)
@@ -108,8 +110,8 @@ func (pages *deliveryPages) replayPage(q *request) (view, error) {
 		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
 			q.t("error.role.detail", q.visitor.name)), nil
 	}
-	_, total, err := pages.o.Deliveries.DeadLetters(q.ctx(), sink, 1)
-	return view{title: q.t("deliveries.replay", total), tab: "deliveries",
+	_, total, err := pages.o.Deliveries.ListDeadLetters(q.ctx(), sink, 1)
+	return pageView{title: q.t("deliveries.replay", total), tab: "deliveries",
 		body: el("form", class("card"), a("method", "post"),
 			a("action", "/console/deliveries/"+url.PathEscape(sink)), a("data-once", ""),
 			el("p", class("effect"), text(q.t("deliveries.effect", total, sink))),
@@ -117,15 +119,15 @@ func (pages *deliveryPages) replayPage(q *request) (view, error) {
 				text(q.t("deliveries.confirm"))), link("/console/deliveries", q.t("act.back"))))}, err
 }
 
-func (pages *deliveryPages) doReplay(q *request) (view, error) {
+func (pages *deliveryPages) requeueConfirmedDeadLetters(q *request) (pageView, error) {
 	sink := q.r.PathValue("sink")
 	if !pages.o.Deliveries.HasSink(sink) {
 		return notFoundPage(q)
 	}
-	n, err := pages.o.Deliveries.ReplayDeadLetters(q.ctx(), sink, nil)
+	n, err := pages.o.Deliveries.RequeueDeadLetters(q.ctx(), sink, nil)
 	if err == nil {
 		pages.o.Logger.Info("dead letters replayed", zap.String("event", "dead_letters.replayed"),
 			zap.String("sink", sink), zap.Int64("events", n), zap.String("by", q.visitor.name))
 	}
-	return view{redirect: "/console/deliveries?done=replay"}, err
+	return pageView{redirect: "/console/deliveries?done=replay"}, err
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// shownTime writes a time in the property's zone with its distance from now.
-func (q *request) shownTime(t time.Time) node {
+// renderTime writes a time in the property's zone with its distance from now.
+func (q *request) renderTime(t time.Time) node {
 	if t.IsZero() {
 		return text("–")
 	}
@@ -21,12 +21,12 @@ func (q *request) shownTime(t time.Time) node {
 	}
 	return el("time", a("datetime", t.UTC().Format(time.RFC3339)),
 		a("title", local.Format("Mon 2 Jan 2006 15:04:05 MST")), text(local.Format(layout)+" "),
-		el("small", text(q.relative(t.Sub(q.now)))))
+		el("small", text(q.formatRelative(t.Sub(q.now)))))
 }
 
-// relative writes a distance in its two largest units, rounded down: a deadline
-// never seems farther away than it is.
-func (q *request) relative(d time.Duration) string {
+// formatRelative writes a distance in its two largest units, rounded down: a
+// deadline never seems farther away than it is.
+func (q *request) formatRelative(d time.Duration) string {
 	key := "time.in"
 	if d < 0 {
 		key, d = "time.ago", -d
@@ -54,20 +54,20 @@ func (q *request) relative(d time.Duration) string {
 	return q.t(key, strings.Join(parts, " "))
 }
 
-// holdName returns the hold's reference, or its id if it has none.
-func holdName(h *hold.Hold) string {
+// holdDisplayName returns the hold's reference, or its id if it has none.
+func holdDisplayName(h *hold.Hold) string {
 	if h.Reference != "" {
 		return clean(h.Reference)
 	}
 	return h.ID
 }
 
-func holdPath(id string) string { return "/console/holds/" + url.PathEscape(id) }
+func holdPagePath(id string) string { return "/console/holds/" + url.PathEscape(id) }
 
-func actPath(id, act string) string { return holdPath(id) + "/" + act }
+func actPagePath(id, act string) string { return holdPagePath(id) + "/" + act }
 
-// dashboardURL returns the page of an intent in Stripe's Dashboard.
-func dashboardURL(livemode bool, intent, account string) string {
+// stripeDashboardURL returns the page of an intent in Stripe's Dashboard.
+func stripeDashboardURL(livemode bool, intent, account string) string {
 	u := "https://dashboard.stripe.com/"
 	if account != "" {
 		u += url.PathEscape(account) + "/"
@@ -86,9 +86,9 @@ func amountToCapture(h *hold.Hold) int64 {
 	return h.Amount
 }
 
-// shownAmount writes what the hold holds, and the part that is captured or is
+// renderAmount writes what the hold holds, and the part that is captured or is
 // to be captured if that is less.
-func (q *request) shownAmount(h *hold.Hold) node {
+func (q *request) renderAmount(h *hold.Hold) node {
 	whole := hold.FormatAmount(h.Amount, h.Currency)
 	switch {
 	case !h.State.Final() && hold.CapturedSoFar(h) > 0:
@@ -101,39 +101,39 @@ func (q *request) shownAmount(h *hold.Hold) node {
 	return text(whole)
 }
 
-func (q *request) shownState(h *hold.Hold, now time.Time) node {
+func (q *request) renderState(h *hold.Hold, now time.Time) node {
 	s := h.StateAt(now).String()
 	return el("span", class("state "+s), text(q.t("state."+s)))
 }
 
-// nextAction says what happens to a hold next, or when it was settled.
-func (q *request) nextAction(h *hold.Hold) node {
+// renderNextAction says what happens to a hold next, or when it was settled.
+func (q *request) renderNextAction(h *hold.Hold) node {
 	switch {
 	case h.State.Final():
-		return q.shownTime(h.SettledAt)
+		return q.renderTime(h.SettledAt)
 	case h.State == hold.Attention:
 		return text(q.t("cause." + h.Reason.String()))
 	case h.NextOp != 0:
-		return group{text(q.t("op."+h.NextOp.String()) + " "), q.shownTime(h.NextAt)}
+		return group{text(q.t("op."+h.NextOp.String()) + " "), q.renderTime(h.NextAt)}
 	case h.State == hold.Paused:
 		return text(q.t("next.paused"))
 	}
 	return text(q.t("next.waiting"))
 }
 
-// expiry says when the authorization ends. Less than a day is marked.
-func (q *request) expiry(h *hold.Hold, now time.Time) node {
+// renderExpiry says when the authorization ends. Less than a day is marked.
+func (q *request) renderExpiry(h *hold.Hold, now time.Time) node {
 	if h.State.Final() {
 		return text("–")
 	}
 	if h.ExpiresAt.Before(now.Add(24 * time.Hour)) {
-		return el("span", class("soon"), q.shownTime(h.ExpiresAt))
+		return el("span", class("soon"), q.renderTime(h.ExpiresAt))
 	}
-	return q.shownTime(h.ExpiresAt)
+	return q.renderTime(h.ExpiresAt)
 }
 
-// sums writes totals by currency.
-func (q *request) sums(list []hold.Sum) string {
+// formatSums writes totals by currency.
+func (q *request) formatSums(list []hold.Sum) string {
 	var parts []string
 	unknown := 0 // holds whose intent has not been read yet
 	for _, s := range list {
@@ -152,23 +152,23 @@ func (q *request) sums(list []hold.Sum) string {
 	return strings.Join(parts, " + ")
 }
 
-func countHolds(list []hold.Sum) (n int) {
+func sumHoldCounts(list []hold.Sum) (n int) {
 	for _, s := range list {
 		n += s.Count
 	}
 	return n
 }
 
-// holdsAndSums writes how many holds there are and their totals.
-func (q *request) holdsAndSums(list []hold.Sum) string {
-	n := countHolds(list)
+// formatCountAndSums writes how many holds there are and their totals.
+func (q *request) formatCountAndSums(list []hold.Sum) string {
+	n := sumHoldCounts(list)
 	if n == 0 {
 		return q.t("count.none")
 	}
-	return q.countHolds(n) + ", " + q.sums(list)
+	return q.formatHoldCount(n) + ", " + q.formatSums(list)
 }
 
-func (q *request) countHolds(n int) string {
+func (q *request) formatHoldCount(n int) string {
 	if n == 1 {
 		return q.t("count.one")
 	}

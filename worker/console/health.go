@@ -17,25 +17,25 @@ type DoctorCheck struct {
 // healthPages show the state of the daemon.
 type healthPages struct{ o *Options }
 
-func (pages *healthPages) healthPage(q *request) (view, error) {
-	body := group{pages.checks(q)}
+func (pages *healthPages) healthPage(q *request) (pageView, error) {
+	body := group{pages.readinessCheckTable(q)}
 	replicas, err := pages.o.Store.AliveReplicas(q.ctx())
 	if err != nil { // the checks above say that Redis is unavailable
 		body = append(body, el("p", class("note warn"), text(q.t("health.no_redis"))))
-		return view{title: q.t("nav.health"), tab: "health", body: body, live: true}, nil
+		return pageView{title: q.t("nav.health"), tab: "health", body: body, live: true}, nil
 	}
 	slices.Sort(replicas)
 	list := el("ul", class("plain"))
 	for _, r := range replicas {
 		el("li", el("code", text(r))).AddTo(list)
 	}
-	rates, err := pages.rates(q)
+	rates, err := pages.rateLimitTable(q)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	run, ok, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	last := group{el("p", class("empty"), text(q.t("orphan.no_run")))}
 	if ok {
@@ -43,14 +43,14 @@ func (pages *healthPages) healthPage(q *request) (view, error) {
 		for _, kind := range slices.Sorted(maps.Keys(run.Counts)) {
 			el("li", text(q.t("number", run.Counts[kind])+" "+string(kind))).AddTo(counts)
 		}
-		last = group{runLine(q, &run), counts,
+		last = group{reconcileRunSentence(q, &run), counts,
 			el("p", link("/console/not-scheduled", q.t("nav.unscheduled")))}
 	}
 	body = append(body, el("h2", text(q.t("health.replicas"))), list,
 		el("h2", text(q.t("health.jobs"))), pages.stageTable(q),
 		el("h2", text(q.t("health.rates"))), rates,
 		el("h2", text(q.t("health.reconcile"))), last, pages.doctorButton(q))
-	return view{title: q.t("nav.health"), tab: "health", body: body, live: true}, nil
+	return pageView{title: q.t("nav.health"), tab: "health", body: body, live: true}, nil
 }
 
 // doctorButton runs the checks of doctor, which send requests to Stripe.
@@ -63,12 +63,12 @@ func (pages *healthPages) doctorButton(q *request) node {
 		el("button", text(q.t("doctor.run"))))
 }
 
-// doctorStartPage is where a reload of the results leads.
-func (pages *healthPages) doctorStartPage(q *request) (view, error) {
-	return view{title: q.t("doctor.title"), tab: "health", body: pages.doctorButton(q)}, nil
+// doctorRunPage is where a reload of the results leads.
+func (pages *healthPages) doctorRunPage(q *request) (pageView, error) {
+	return pageView{title: q.t("doctor.title"), tab: "health", body: pages.doctorButton(q)}, nil
 }
 
-func (pages *healthPages) doctorResultPage(q *request) (view, error) {
+func (pages *healthPages) runDoctorAndShowResults(q *request) (pageView, error) {
 	if pages.o.Doctor == nil {
 		return notFoundPage(q)
 	}
@@ -85,13 +85,13 @@ func (pages *healthPages) doctorResultPage(q *request) (view, error) {
 		row(text(check.Name), el("span", class(style), text(q.t("doctor."+check.Status))),
 			detail).AddTo(body)
 	}
-	return view{title: q.t("doctor.title"), tab: "health", body: group{
+	return pageView{title: q.t("doctor.title"), tab: "health", body: group{
 		el("table", head(q.t("col.check"), q.t("col.state"), q.t("col.detail")), body),
 		el("p", link("/console/health", q.t("act.back")))}}, nil
 }
 
-// checks lists the readiness checks of this replica.
-func (pages *healthPages) checks(q *request) node {
+// readinessCheckTable lists the readiness checks of this replica.
+func (pages *healthPages) readinessCheckTable(q *request) node {
 	body := el("tbody")
 	for _, check := range pages.o.Readiness.Check(q.ctx()) {
 		state := el("span", class("state captured"), text(q.t("health.ok")))
@@ -108,12 +108,12 @@ func (pages *healthPages) stageTable(q *request) node {
 	successes := pages.o.Stages.LastSuccesses()
 	body := el("tbody")
 	for _, name := range slices.Sorted(maps.Keys(successes)) {
-		row(text(name), q.shownTime(successes[name])).AddTo(body)
+		row(text(name), q.renderTime(successes[name])).AddTo(body)
 	}
 	return el("table", head(q.t("col.job"), q.t("col.succeeded")), body)
 }
 
-func (pages *healthPages) rates(q *request) (node, error) {
+func (pages *healthPages) rateLimitTable(q *request) (node, error) {
 	rates, err := pages.o.Store.LoweredRates(q.ctx())
 	if err != nil {
 		return nil, err

@@ -8,32 +8,32 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func (pages *holdPages) holdPage(q *request) (view, error) {
+func (pages *holdPages) holdPage(q *request) (pageView, error) {
 	h, now, err := pages.o.Reader.Get(q.ctx(), q.r.PathValue("id"))
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{
-		el("p", class("lead"), el("b", q.shownAmount(&h)), text(" "), q.shownState(&h, now),
+		el("p", class("lead"), el("b", q.renderAmount(&h)), text(" "), q.renderState(&h, now),
 			text(" "), nextStepSentence(q, &h)),
 		warningList(q, &h, pages.o.Rules), actLinks(q, &h),
 		el("section", a("aria-labelledby", "terms"),
-			el("h2", a("id", "terms"), text(q.t("hold.terms"))), pages.terms(q, &h, now)),
+			el("h2", a("id", "terms"), text(q.t("hold.terms"))), pages.termList(q, &h, now)),
 		el("section", a("aria-labelledby", "timeline"),
 			el("h2", a("id", "timeline"), text(q.t("hold.timeline"))), timelineTable(q, &h)),
 	}
-	return view{title: holdName(&h), tab: "holds", body: body, live: true}, nil
+	return pageView{title: holdDisplayName(&h), tab: "holds", body: body, live: true}, nil
 }
 
 // nextStepSentence says what happens next.
 func nextStepSentence(q *request, h *hold.Hold) node {
 	switch {
 	case h.State.Final():
-		return group{text(q.t("hold.settled") + " "), q.shownTime(h.SettledAt)}
+		return group{text(q.t("hold.settled") + " "), q.renderTime(h.SettledAt)}
 	case h.State == hold.Working:
 		return text(q.t("hold.working"))
 	}
-	return q.nextAction(h)
+	return q.renderNextAction(h)
 }
 
 func warningList(q *request, h *hold.Hold, rules hold.DecisionRules) node {
@@ -52,7 +52,7 @@ func actLinks(q *request, h *hold.Hold) node {
 	p := el("p", class("acts"))
 	for _, act := range acts {
 		if act.accepts(h) {
-			e := link(actPath(h.ID, act.name), q.t("act."+act.name))
+			e := link(actPagePath(h.ID, act.name), q.t("act."+act.name))
 			class(act.style).AddTo(e)
 			a("data-act", act.name).AddTo(e)
 			e.AddTo(p)
@@ -61,46 +61,47 @@ func actLinks(q *request, h *hold.Hold) node {
 	return p
 }
 
-// detail is a line of the terms.
-type detail struct {
+// termLine is a line of the terms.
+type termLine struct {
 	key   string
 	value node
 }
 
-func (pages *holdPages) terms(q *request, h *hold.Hold, now time.Time) node {
+func (pages *holdPages) termList(q *request, h *hold.Hold, now time.Time) node {
 	dl := el("dl")
-	list := append(pages.details(q, h, now), pages.renewalDetails(q, h, now)...)
+	list := append(pages.termLines(q, h, now), pages.renewalTermLines(q, h, now)...)
 	for _, f := range list {
 		el("div", el("dt", text(q.t("term."+f.key))), el("dd", f.value)).AddTo(dl)
 	}
 	return dl
 }
 
-// details lists the terms that are set.
-func (pages *holdPages) details(q *request, h *hold.Hold, now time.Time) []detail {
+// termLines lists the terms that are set.
+func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []termLine {
 	copyable := func(s string) node {
 		return el("code", a("data-copy", s), text(s))
 	}
-	dashboard := el("a", a("href", dashboardURL(pages.o.Livemode, h.PaymentIntent, h.Account)),
+	dashboard := el("a", a("href",
+		stripeDashboardURL(pages.o.Livemode, h.PaymentIntent, h.Account)),
 		a("rel", "noreferrer"), text(q.t("hold.dashboard")))
-	f := []detail{
+	f := []termLine{
 		{"reference", isolate(clean(h.Reference))},
 		{"id", copyable(h.ID)},
 		{"intent", group{copyable(h.PaymentIntent), text(" "), dashboard}},
 		{"account", copyable(h.Account)},
 		{"amount", text(hold.FormatAmount(h.Amount, h.Currency))},
 		{"capture_amount", text(hold.FormatAmount(h.CaptureAmount, h.Currency))},
-		{"captures", plannedCaptures(q, h)},
+		{"captures", plannedCaptureList(q, h)},
 		{"captured", text(hold.FormatAmount(hold.CapturedSoFar(h), h.Currency))},
 		{"elsewhere", text(hold.FormatAmount(h.CapturedElsewhere, h.Currency))},
-		{"capture_at", q.shownTime(h.CaptureAt)},
-		{"cancel_at", q.shownTime(h.CancelAt)},
-		{"expires", group{q.shownTime(h.ExpiresAt),
+		{"capture_at", q.renderTime(h.CaptureAt)},
+		{"cancel_at", q.renderTime(h.CancelAt)},
+		{"expires", group{q.renderTime(h.ExpiresAt),
 			text(" " + q.t("source."+h.ExpiresSource.String()))}},
 		{"on_expiry", text(q.t("policy." + h.OnExpiry.String()))},
-		{"created", q.shownTime(h.CreatedAt)},
+		{"created", q.renderTime(h.CreatedAt)},
 		{"acknowledged", text(q.t("yes"))},
-		{"cardholder", pages.cardholderNeeded(q, h, now)},
+		{"cardholder", pages.renderCardholderTask(q, h, now)},
 		{"metadata", metadataTable(q, h)},
 	}
 	unset := map[string]bool{"reference": h.Reference == "", "account": h.Account == "",
@@ -111,12 +112,12 @@ func (pages *holdPages) details(q *request, h *hold.Hold, now time.Time) []detai
 		"expires": h.State.Final(), "on_expiry": h.State.Final(),
 		"acknowledged": !h.Acknowledged, "metadata": len(h.Metadata) == 0,
 		"cardholder": hold.CanLinkCardholder(h, now) != nil}
-	return slices.DeleteFunc(f, func(f detail) bool { return unset[f.key] })
+	return slices.DeleteFunc(f, func(f termLine) bool { return unset[f.key] })
 }
 
-// cardholderNeeded says what the cardholder must do for the renewal. A visitor
-// who may act also gets the link to send.
-func (pages *holdPages) cardholderNeeded(q *request, h *hold.Hold, now time.Time) node {
+// renderCardholderTask says what the cardholder must do for the renewal. A
+// visitor who may act also gets the link to send.
+func (pages *holdPages) renderCardholderTask(q *request, h *hold.Hold, now time.Time) node {
 	if hold.CanLinkCardholder(h, now) != nil {
 		return text("")
 	}
@@ -131,12 +132,12 @@ func (pages *holdPages) cardholderNeeded(q *request, h *hold.Hold, now time.Time
 	return group{text(needed + ". " + q.t("cardholder.send") + " "), el("code", a("data-copy", link), text(link))}
 }
 
-// plannedCaptures lists the captures of a hold that is captured in parts.
-func plannedCaptures(q *request, h *hold.Hold) node {
+// plannedCaptureList lists the captures of a hold that is captured in parts.
+func plannedCaptureList(q *request, h *hold.Hold) node {
 	ol := el("ol", class("plain"))
 	for _, stage := range hold.NewView(h, time.Time{}, false).Captures {
 		li := el("li", text(q.t("term.stage", hold.FormatAmount(stage.Amount, h.Currency))),
-			q.shownTime(stage.At))
+			q.renderTime(stage.At))
 		if stage.Captured {
 			el("b", text(" "+q.t("term.stage.over"))).AddTo(li)
 		}
@@ -165,7 +166,7 @@ func timelineTable(q *request, h *hold.Hold) node {
 		if i == 0 && h.HistoryDropped > 0 {
 			el("li", class("soft"), text(q.t("timeline.omitted", h.HistoryDropped))).AddTo(ol)
 		}
-		li := el("li", q.shownTime(e.At), el("b", text(historyTitle(q, &e))))
+		li := el("li", q.renderTime(e.At), el("b", text(formatHistoryTitle(q, &e))))
 		if e.By != "" {
 			el("span", text(q.t("timeline.by", e.By))).AddTo(li)
 		}
@@ -183,9 +184,9 @@ func timelineTable(q *request, h *hold.Hold) node {
 	return ol
 }
 
-// historyTitle writes "capture: succeeded" for an attempt, and the kind of any
-// other entry.
-func historyTitle(q *request, e *hold.HistoryEntry) string {
+// formatHistoryTitle writes "capture: succeeded" for an attempt, and the kind
+// of any other entry.
+func formatHistoryTitle(q *request, e *hold.HistoryEntry) string {
 	title := q.t("history." + e.Kind.String())
 	var details []string
 	if e.Op != 0 {

@@ -27,16 +27,16 @@ var holdTabs = []struct {
 	{"settled", query.HoldQuery{Group: query.GroupSettled}},
 }
 
-// holdList is what a list of holds shows.
-type holdList struct {
+// holdListQuery is what a list of holds shows.
+type holdListQuery struct {
 	tab, search, sort string
 	query             query.HoldQuery
 }
 
-// newHoldList reads the address of a list. A search for an id leads to the
+// parseHoldListQuery reads the address of a list. A search for an id leads to the
 // hold's page instead.
-func newHoldList(form url.Values) (l holdList, holdID string) {
-	l = holdList{tab: holdTabs[0].name, query: holdTabs[0].query,
+func parseHoldListQuery(form url.Values) (l holdListQuery, holdID string) {
+	l = holdListQuery{tab: holdTabs[0].name, query: holdTabs[0].query,
 		search: strings.TrimSpace(form.Get("q"))}
 	for _, t := range holdTabs {
 		if t.name == form.Get("tab") {
@@ -58,8 +58,8 @@ func newHoldList(form url.Values) (l holdList, holdID string) {
 	return l, ""
 }
 
-// href returns the address of the list, with changes.
-func (l *holdList) href(changes ...string) string {
+// urlWithChanges returns the address of the list, with changes.
+func (l *holdListQuery) urlWithChanges(changes ...string) string {
 	v := url.Values{"tab": {l.tab}}
 	if l.search != "" {
 		v.Set("q", l.search)
@@ -78,53 +78,53 @@ func (l *holdList) href(changes ...string) string {
 // holdPages list holds, show one, and act on it.
 type holdPages struct{ o *Options }
 
-func (pages *holdPages) holdsPage(q *request) (view, error) {
-	l, id := newHoldList(q.r.Form)
+func (pages *holdPages) holdsPage(q *request) (pageView, error) {
+	l, id := parseHoldListQuery(q.r.Form)
 	if id != "" {
-		return view{redirect: holdPath(id)}, nil
+		return pageView{redirect: holdPagePath(id)}, nil
 	}
 	page, err := pages.o.Reader.List(q.ctx(), l.query)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	totals, err := pages.o.Reader.Totals(q.ctx(), l.query)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{holdTabLinks(q, &l), searchForm(q, &l), totalsLine(q, &totals)}
 	if len(page.Holds) > 0 {
-		body = append(body, bulkForm(q, &l, &totals, holdTable(q, &l, page.Holds, page.Now)))
+		body = append(body, wrapInBulkForm(q, &l, &totals, holdTable(q, &l, page.Holds, page.Now)))
 	} else if page.Next == "" {
-		body = append(body, el("p", class("empty"), text(q.t("holds.empty."+l.emptyKey()))))
+		body = append(body, el("p", class("empty"), text(q.t("holds.empty."+l.emptyListTextKey()))))
 	}
 	body = append(body, pagerLinks(q, &l, &page))
-	return view{title: q.t("nav.holds"), tab: "holds", body: body, live: true}, nil
+	return pageView{title: q.t("nav.holds"), tab: "holds", body: body, live: true}, nil
 }
 
-// bulkForm puts the acts on many holds around the table of open ones.
-func bulkForm(q *request, l *holdList, totals *query.HoldTotals, table node) node {
+// wrapInBulkForm puts the acts on many holds around the table of open ones.
+func wrapInBulkForm(q *request, l *holdListQuery, totals *query.HoldTotals, table node) node {
 	if l.tab == "settled" || !q.visitor.mayOperate {
 		return table
 	}
-	count := q.countHolds(totals.Holds)
+	count := q.formatHoldCount(totals.Holds)
 	if totals.AtLeast {
 		count = q.t("totals.at_least", count)
 	}
-	return el("form", a("id", "bulk"), hidden("tab", l.tab), hidden("q", l.search),
-		hidden("sort", l.sort), table, bulkButtons(q, count))
+	return el("form", a("id", "bulk"), hiddenInput("tab", l.tab), hiddenInput("q", l.search),
+		hiddenInput("sort", l.sort), table, bulkButtons(q, count))
 }
 
-func (l *holdList) emptyKey() string {
+func (l *holdListQuery) emptyListTextKey() string {
 	if l.search != "" {
 		return "search"
 	}
 	return l.tab
 }
 
-func holdTabLinks(q *request, l *holdList) node {
+func holdTabLinks(q *request, l *holdListQuery) node {
 	nav := el("nav", class("tabs"), a("aria-label", q.t("holds.tabs")))
 	for _, t := range holdTabs {
-		item := link(l.href("tab", t.name), q.t("tab."+t.name))
+		item := link(l.urlWithChanges("tab", t.name), q.t("tab."+t.name))
 		if t.name == l.tab {
 			a("aria-current", "page").AddTo(item)
 		}
@@ -133,13 +133,13 @@ func holdTabLinks(q *request, l *holdList) node {
 	return nav
 }
 
-func searchForm(q *request, l *holdList) node {
-	sort := link(l.href("sort", "reference"), q.t("sort.reference"))
+func searchForm(q *request, l *holdListQuery) node {
+	sort := link(l.urlWithChanges("sort", "reference"), q.t("sort.reference"))
 	if l.sort != "" {
-		sort = link(l.href("sort", ""), q.t("sort.default."+l.tab))
+		sort = link(l.urlWithChanges("sort", ""), q.t("sort.default."+l.tab))
 	}
 	return el("form", class("search"), a("role", "search"), a("action", "/console/holds"),
-		hidden("tab", l.tab),
+		hiddenInput("tab", l.tab),
 		el("input", a("type", "search"), a("name", "q"), a("id", "search"), a("value", l.search),
 			a("aria-label", q.t("search.label")), a("placeholder", q.t("search.hint")),
 			a("maxlength", "200"), a("spellcheck", "false")),
@@ -147,14 +147,14 @@ func searchForm(q *request, l *holdList) node {
 }
 
 func totalsLine(q *request, t *query.HoldTotals) node {
-	s := q.holdsAndSums(t.Sums)
+	s := q.formatCountAndSums(t.Sums)
 	if t.AtLeast {
 		s = q.t("totals.at_least", s)
 	}
 	return el("p", class("totals"), text(s))
 }
 
-func holdTable(q *request, l *holdList, holds []hold.Hold, now time.Time) node {
+func holdTable(q *request, l *holdListQuery, holds []hold.Hold, now time.Time) node {
 	next := q.t("col.next")
 	if l.tab == "settled" {
 		next = q.t("col.settled")
@@ -165,11 +165,11 @@ func holdTable(q *request, l *holdList, holds []hold.Hold, now time.Time) node {
 		name := holdLink(q, h)
 		if l.tab != "settled" && q.visitor.mayOperate {
 			name = group{el("input", a("type", "checkbox"), a("name", "id"), a("value", h.ID),
-				a("aria-label", q.t("bulk.tick", holdName(h)))), name}
+				a("aria-label", q.t("bulk.tick", holdDisplayName(h)))), name}
 		}
-		tr := row(name, el("span", class("num"), q.shownAmount(h)), q.shownState(h, now),
-			q.nextAction(h), q.expiry(h, now))
-		a("data-hold", holdPath(h.ID)).AddTo(tr)
+		tr := row(name, el("span", class("num"), q.renderAmount(h)), q.renderState(h, now),
+			q.renderNextAction(h), q.renderExpiry(h, now))
+		a("data-hold", holdPagePath(h.ID)).AddTo(tr)
 		tr.AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
@@ -180,7 +180,7 @@ func holdTable(q *request, l *holdList, holds []hold.Hold, now time.Time) node {
 
 // holdLink names a hold by its reference and its id.
 func holdLink(q *request, h *hold.Hold) node {
-	out := group{el("a", a("href", holdPath(h.ID)), isolate(holdName(h)))}
+	out := group{el("a", a("href", holdPagePath(h.ID)), isolate(holdDisplayName(h)))}
 	if h.Reference != "" {
 		out = append(out, text(" "), el("small", text(h.ID)))
 	}
@@ -190,13 +190,13 @@ func holdLink(q *request, h *hold.Hold) node {
 	return out
 }
 
-func pagerLinks(q *request, l *holdList, page *query.HoldPage) node {
+func pagerLinks(q *request, l *holdListQuery, page *query.HoldPage) node {
 	nav := el("nav", class("pager"), a("aria-label", q.t("pager.label")))
 	if l.query.Cursor != "" {
-		link(l.href(), q.t("pager.first")).AddTo(nav)
+		link(l.urlWithChanges(), q.t("pager.first")).AddTo(nav)
 	}
 	if page.Next != "" {
-		link(l.href("cursor", page.Next), q.t("pager.next")).AddTo(nav)
+		link(l.urlWithChanges("cursor", page.Next), q.t("pager.next")).AddTo(nav)
 	}
 	if len(nav.Children) == 0 {
 		return group{}

@@ -14,15 +14,15 @@ type (
 
 func el(name string, parts ...part) *element { return htmldoc.El(name, parts...) }
 func a(name, value string) attr              { return htmldoc.A(name, value) }
-func flag(name string) attr                  { return htmldoc.Flag(name) }
+func flag(name string) attr                  { return htmldoc.BooleanAttr(name) }
 func class(value string) attr                { return htmldoc.Class(value) }
-func isolate(s string) *element              { return htmldoc.Isolate(s) }
-func row(cells ...node) *element             { return htmldoc.Row(cells...) }
-func head(titles ...string) *element         { return htmldoc.Head(titles...) }
-func clean(s string) string                  { return htmldoc.Clean(s) }
+func isolate(s string) *element              { return htmldoc.IsolateDirection(s) }
+func row(cells ...node) *element             { return htmldoc.TableRow(cells...) }
+func head(titles ...string) *element         { return htmldoc.TableHead(titles...) }
+func clean(s string) string                  { return htmldoc.ReplaceControlChars(s) }
 func link(href, t string) *element           { return el("a", a("href", href), text(t)) }
 
-// hidden returns a hidden field.
-func hidden(name, value string) *element {
+// hiddenInput returns a hidden field.
+func hiddenInput(name, value string) *element {
 	return el("input", a("type", "hidden"), a("name", name), a("value", value))
 }

@@ -36,7 +36,7 @@ func TestClean_ReplacesWhatCouldDeceive(t *testing.T) {
 
 func TestFormulaSafe(t *testing.T) {
 	for in, want := range map[string]string{"=1+1": "'=1+1", "@x": "'@x", "BK-1": "BK-1", "": ""} {
-		if got := formulaSafe(in); got != want {
+		if got := escapeSpreadsheetFormula(in); got != want {
 			t.Errorf("%q is %q, want %q", in, got, want)
 		}
 	}
@@ -48,7 +48,7 @@ func TestSafeNext_StaysInTheConsole(t *testing.T) {
 		"https://example.com/console/": "/console/", "//example.com/console/": "/console/",
 		`/\example.com`: "/console/", "/v1/holds": "/console/", "javascript:alert(1)": "/console/",
 	} {
-		if got := safeNext(in); got != want {
+		if got := sanitizeNextURL(in); got != want {
 			t.Errorf("%q leads to %q, want %q", in, got, want)
 		}
 	}

@@ -19,10 +19,10 @@ type TrustedIdentity struct {
 // maxIdentity is the longest name that is believed, in bytes.
 const maxIdentity = 100
 
-// findVisitor returns the visitor that a trusted proxy names. The header of any
-// other peer says nothing.
-func (t *TrustedIdentity) findVisitor(r *http.Request) (v visitor, ok bool) {
-	if t == nil || !t.trusts(r.RemoteAddr) {
+// authenticateVisitor returns the visitor that a trusted proxy names. The
+// header of any other peer says nothing.
+func (t *TrustedIdentity) authenticateVisitor(r *http.Request) (v visitor, ok bool) {
+	if t == nil || !t.trustsPeer(r.RemoteAddr) {
 		return visitor{}, false
 	}
 	values := r.Header.Values(t.Header)
@@ -30,17 +30,17 @@ func (t *TrustedIdentity) findVisitor(r *http.Request) (v visitor, ok bool) {
 		return visitor{}, false
 	}
 	name := strings.TrimSpace(values[0])
-	if name == "" || len(name) > maxIdentity || strings.ContainsFunc(name, isUnfitForName) {
+	if name == "" || len(name) > maxIdentity || strings.ContainsFunc(name, isDisallowedInName) {
 		return visitor{}, false
 	}
 	return visitor{name: name, mayOperate: t.MayOperate}, true
 }
 
-func isUnfitForName(r rune) bool {
+func isDisallowedInName(r rune) bool {
 	return r == unicode.ReplacementChar || !unicode.IsPrint(r) || unicode.Is(unicode.Bidi_Control, r)
 }
 
-func (t *TrustedIdentity) trusts(peer string) bool {
+func (t *TrustedIdentity) trustsPeer(peer string) bool {
 	host, _, err := net.SplitHostPort(peer)
 	if err != nil {
 		return false // a Unix socket has no address

@@ -33,12 +33,13 @@ func TestTrustedIdentity(t *testing.T) {
 		for _, v := range tt.values {
 			r.Header.Add("X-Forwarded-Email", v)
 		}
-		v, ok := identity.findVisitor(r)
+		v, ok := identity.authenticateVisitor(r)
 		if v.name != tt.want || ok != (tt.want != "") || ok != v.mayOperate || v.signedIn {
 			t.Errorf("%s %q: %+v, %t", tt.peer, tt.values, v, ok)
 		}
 	}
-	if _, ok := (*TrustedIdentity)(nil).findVisitor(httptest.NewRequest("GET", "/", nil)); ok {
+	if _, ok := (*TrustedIdentity)(nil).authenticateVisitor(httptest.NewRequest("GET", "/",
+		nil)); ok {
 		t.Error("without the setting a visitor is named")
 	}
 }

@@ -10,30 +10,30 @@ import (
 var incrementAct = act{
 	name: "increment",
 	accepts: func(h *hold.Hold) bool {
-		return isOpen(h) && h.State != hold.Attention && !h.CancelWanted && h.Amount > 0
+		return acceptsActs(h) && h.State != hold.Attention && !h.CancelWanted && h.Amount > 0
 	},
 	form: func(q *request, h *hold.Hold) node {
 		why := el("p", el("label", a("for", "why"), text(q.t("field.why"))),
 			el("input", a("id", "why"), a("name", "why"), a("value", q.r.FormValue("why")),
 				a("maxlength", "200")))
 		return inputForm(q, h, "increment", inputField(q, "total", q.r.FormValue("total"), "decimal",
-			q.t("field.total.help", hold.FormatAmount(authorized(h), h.Currency))), why)
+			q.t("field.total.help", hold.FormatAmount(totalAuthorizedAmount(h), h.Currency))), why)
 	},
 	effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
-		req, ready, err := incrementFields(q, h)
+		req, ready, err := parseIncrementForm(q, h)
 		if err != nil || !ready {
 			return nil, nil, ready, err
 		}
-		before := hold.FormatAmount(authorized(h), h.Currency)
-		t := q.t("effect.increment", holdName(h), before,
+		before := hold.FormatAmount(totalAuthorizedAmount(h), h.Currency)
+		t := q.t("effect.increment", holdDisplayName(h), before,
 			hold.FormatAmount(req.Amount, h.Currency), before)
 		return isolate(t), []attr{a("total", hold.FormatMajor(req.Amount, h.Currency)),
 			a("why", req.Reason)}, true, nil
 	},
 	do: func(
-		ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
+		ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 	) error {
-		req, ready, err := incrementFields(q, h)
+		req, ready, err := parseIncrementForm(q, h)
 		if err == nil && !ready {
 			err = &hold.Problem{Code: hold.InvalidAmount, Detail: q.t("amount.missing")}
 		}
@@ -45,22 +45,24 @@ var incrementAct = act{
 	},
 }
 
-// authorized returns the total that is authorized, with what was captured
-// elsewhere.
-func authorized(h *hold.Hold) int64 { return h.Amount + h.CapturedElsewhere }
+// totalAuthorizedAmount returns the total that is authorized, with what was
+// captured elsewhere.
+func totalAuthorizedAmount(h *hold.Hold) int64 { return h.Amount + h.CapturedElsewhere }
 
-// incrementFields returns the request that the form has sent. ready is false
+// parseIncrementForm returns the request that the form has sent. ready is false
 // before it was sent.
-func incrementFields(q *request, h *hold.Hold) (req hold.IncrementRequest, ready bool, err error) {
+func parseIncrementForm(
+	q *request, h *hold.Hold) (req hold.IncrementRequest, ready bool, err error,
+) {
 	given, ready := q.r.Form["total"]
 	if !ready {
 		return req, false, nil
 	}
 	req.Reason = q.r.FormValue("why")
 	req.Amount, err = hold.ParseMajor(given[0], h.Currency)
-	if err == nil && req.Amount <= authorized(h) {
+	if err == nil && req.Amount <= totalAuthorizedAmount(h) {
 		err = &hold.Problem{Code: hold.InvalidAmount, Field: "total",
-			Detail: q.t("total.range", hold.FormatAmount(authorized(h), h.Currency))}
+			Detail: q.t("total.range", hold.FormatAmount(totalAuthorizedAmount(h), h.Currency))}
 	}
 	return req, true, err
 }

@@ -47,8 +47,8 @@ var sections = []struct{ tab, href string }{
 	{"health", "/console/health"}, {"audit", "/console/audit"},
 }
 
-// layout writes what surrounds every page.
-func (c *Console) layout(q *request, v *view) node {
+// renderLayout writes what surrounds every page.
+func (c *Console) renderLayout(q *request, v *pageView) node {
 	main := el("main", a("id", "main"), a("tabindex", "-1"))
 	if v.live {
 		main.Attrs = append(main.Attrs, a("data-live", "/console/live"))
@@ -70,12 +70,12 @@ func (c *Console) layout(q *request, v *view) node {
 			el("title", text(v.title+" · holdd")),
 			el("link", a("rel", "stylesheet"), a("href", staticURL("console.css"))),
 			el("script", a("type", "module"), a("src", staticURL("console.js")))),
-		el("body", scriptTexts(q),
+		el("body", scriptTextAttributes(q),
 			el("a", class("skip"), a("href", "#main"), text(q.t("skip"))),
-			c.header(q, v.tab), main, c.footer(q)))
+			c.renderHeader(q, v.tab), main, c.renderFooter(q)))
 }
 
-func (c *Console) header(q *request, current string) node {
+func (c *Console) renderHeader(q *request, current string) node {
 	nav := el("nav", a("aria-label", q.t("nav.label")))
 	if q.visitor.name != "" {
 		for _, s := range sections {
@@ -102,7 +102,7 @@ func (c *Console) header(q *request, current string) node {
 	return h
 }
 
-func (c *Console) footer(q *request) node {
+func (c *Console) renderFooter(q *request) node {
 	f := el("footer", el("span", text("holdd "+c.o.Version)),
 		el("span", text(q.t("footer.zone", c.o.TimeZone.String()))))
 	if c.o.Tokens == nil {
@@ -111,14 +111,14 @@ func (c *Console) footer(q *request) node {
 	return f
 }
 
-// scriptTexts passes the texts that the script shows.
-func scriptTexts(q *request) part {
+// scriptTextAttributes passes the texts that the script shows.
+func scriptTextAttributes(q *request) part {
 	e := el("template", a("id", "texts"))
 	for _, key := range []string{"js.pause", "js.resume", "js.paused", "js.offline", "js.copy",
 		"js.copied", "js.keys.title", "js.keys.search", "js.keys.next", "js.keys.previous", "js.keys.tick",
 		"js.keys.capture", "js.keys.release", "js.keys.help", "js.keys.off",
 		"js.close"} {
-		a("data-"+dashed(key), q.t(key)).AddTo(e)
+		a("data-"+dotsToDashes(key), q.t(key)).AddTo(e)
 	}
 	return e
 }

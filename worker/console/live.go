@@ -33,11 +33,11 @@ func newLiveUpdates(s Store) *liveUpdates {
 	return &liveUpdates{store: s, closed: make(chan struct{}), streams: map[chan struct{}]bool{}}
 }
 
-func (l *liveUpdates) close() { l.closing.Do(func() { close(l.closed) }) }
+func (l *liveUpdates) closeStreams() { l.closing.Do(func() { close(l.closed) }) }
 
-// add registers a stream. Its channel receives after each change. ok is false
-// if there are too many.
-func (l *liveUpdates) add() (changed chan struct{}, ok bool) {
+// subscribe registers a stream. Its channel receives after each change. ok is
+// false if there are too many.
+func (l *liveUpdates) subscribe() (changed chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.streams) >= maxStreams {
@@ -48,12 +48,12 @@ func (l *liveUpdates) add() (changed chan struct{}, ok bool) {
 	if l.stopPoll == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		l.stopPoll = cancel
-		go l.poll(ctx)
+		go l.pollNewestEvent(ctx)
 	}
 	return changed, true
 }
 
-func (l *liveUpdates) remove(changed chan struct{}) {
+func (l *liveUpdates) unsubscribe(changed chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.streams, changed)
@@ -63,15 +63,15 @@ func (l *liveUpdates) remove(changed chan struct{}) {
 	}
 }
 
-// poll announces each change of the newest event until ctx ends.
-func (l *liveUpdates) poll(ctx context.Context) {
+// pollNewestEvent announces each change of the newest event until ctx ends.
+func (l *liveUpdates) pollNewestEvent(ctx context.Context) {
 	tick := time.NewTicker(livePoll)
 	defer tick.Stop()
 	last, known := "", false
 	for {
-		if newest, err := l.readNewest(ctx); err == nil {
+		if newest, err := l.readNewestEventID(ctx); err == nil {
 			if known && newest != last {
-				l.announce()
+				l.notifySubscribers()
 			}
 			last, known = newest, true
 		}
@@ -83,7 +83,7 @@ func (l *liveUpdates) poll(ctx context.Context) {
 	}
 }
 
-func (l *liveUpdates) readNewest(ctx context.Context) (string, error) {
+func (l *liveUpdates) readNewestEventID(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, livePollLimit)
 	defer cancel()
 	events, err := l.store.ReadNewestEvents(ctx, 1)
@@ -93,7 +93,7 @@ func (l *liveUpdates) readNewest(ctx context.Context) (string, error) {
 	return events[0].ID, nil
 }
 
-func (l *liveUpdates) announce() {
+func (l *liveUpdates) notifySubscribers() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for changed := range l.streams {
@@ -104,18 +104,18 @@ func (l *liveUpdates) announce() {
 	}
 }
 
-// serveLive sends an event after each change, as Server-Sent Events.
-func (c *Console) serveLive(w http.ResponseWriter, r *http.Request) {
-	if _, ok := c.findVisitor(r); !ok {
+// streamLiveUpdates sends an event after each change, as Server-Sent Events.
+func (c *Console) streamLiveUpdates(w http.ResponseWriter, r *http.Request) {
+	if _, ok := c.authenticateVisitor(r); !ok {
 		http.Error(w, english.t("signin.title"), http.StatusUnauthorized)
 		return
 	}
-	changed, ok := c.live.add()
+	changed, ok := c.live.subscribe()
 	if !ok {
 		http.Error(w, english.t("live.full"), http.StatusServiceUnavailable)
 		return
 	}
-	defer c.live.remove(changed)
+	defer c.live.unsubscribe(changed)
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
 	_ = out.SetReadDeadline(time.Time{}) // the stream outlives the server's limit of a request

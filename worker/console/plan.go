@@ -14,7 +14,7 @@ var planSpans = []struct {
 	span time.Duration
 }{{"24h", 24 * time.Hour}, {"7d", 7 * 24 * time.Hour}}
 
-func (pages *overviewPages) planPage(q *request) (view, error) {
+func (pages *overviewPages) planPage(q *request) (pageView, error) {
 	span := planSpans[0]
 	tabs := el("nav", class("tabs"), a("aria-label", q.t("plan.spans")))
 	for _, s := range planSpans {
@@ -31,7 +31,7 @@ func (pages *overviewPages) planPage(q *request) (view, error) {
 	}
 	plan, err := pages.o.Planner.Plan(q.ctx(), span.span)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{tabs}
 	if plan.Truncated {
@@ -48,7 +48,7 @@ func (pages *overviewPages) planPage(q *request) (view, error) {
 	} else {
 		body = append(body, riskTable(q, &plan))
 	}
-	return view{title: q.t("nav.plan"), tab: "plan", body: body, live: true}, nil
+	return pageView{title: q.t("nav.plan"), tab: "plan", body: body, live: true}, nil
 }
 
 // planTable shows what each hour captures and releases. The bars repeat the
@@ -56,12 +56,12 @@ func (pages *overviewPages) planPage(q *request) (view, error) {
 func planTable(q *request, p *query.Plan) node {
 	most := 1
 	for _, h := range p.Hours {
-		most = max(most, countHolds(h.Capture)+countHolds(h.Cancel))
+		most = max(most, sumHoldCounts(h.Capture)+sumHoldCounts(h.Cancel))
 	}
 	body := el("tbody")
 	for _, h := range p.Hours {
-		row(q.shownTime(h.Start), bar(countHolds(h.Capture), countHolds(h.Cancel), most),
-			text(sumsOrDash(q, h.Capture)), text(sumsOrDash(q, h.Cancel))).AddTo(body)
+		row(q.renderTime(h.Start), bar(sumHoldCounts(h.Capture), sumHoldCounts(h.Cancel), most),
+			text(formatSumsOrDash(q, h.Capture)), text(formatSumsOrDash(q, h.Cancel))).AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 		a("aria-label", q.t("nav.plan")), el("table", class("plan"),
@@ -83,8 +83,8 @@ func riskTable(q *request, p *query.Plan) node {
 	for i := range p.AtRisk {
 		h := &p.AtRisk[i].Hold
 		tr := row(holdLink(q, h), text(hold.FormatAmount(h.Amount, h.Currency)),
-			text(p.AtRisk[i].Reason), q.expiry(h, p.From))
-		a("data-hold", holdPath(h.ID)).AddTo(tr)
+			text(p.AtRisk[i].Reason), q.renderExpiry(h, p.From))
+		a("data-hold", holdPagePath(h.ID)).AddTo(tr)
 		tr.AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
@@ -92,10 +92,10 @@ func riskTable(q *request, p *query.Plan) node {
 			q.t("col.amount"), q.t("col.reason"), q.t("col.expires")), body))
 }
 
-// sumsOrDash writes holds and their totals, or a dash.
-func sumsOrDash(q *request, sums []hold.Sum) string {
-	if countHolds(sums) == 0 {
+// formatSumsOrDash writes holds and their totals, or a dash.
+func formatSumsOrDash(q *request, sums []hold.Sum) string {
+	if sumHoldCounts(sums) == 0 {
 		return "–"
 	}
-	return q.holdsAndSums(sums)
+	return q.formatCountAndSums(sums)
 }

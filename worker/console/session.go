@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Tokens are the tokens of the API. api.Tokens implements it.
-type Tokens interface {
+// TokenAuthenticator are the tokens of the API. api.Tokens implements it.
+type TokenAuthenticator interface {
 	// Authenticate returns the name and role of a token.
 	Authenticate(token string) (name string, mayOperate, ok bool)
 	// AuthenticateSession returns the code that authenticates a message for the
@@ -38,12 +38,13 @@ type visitor struct {
 // localVisitor is a visitor on this machine, if the API has no tokens.
 var localVisitor = visitor{name: "console", mayOperate: true}
 
-// findVisitor returns who sends a request. ok is false if they must sign in.
-func (c *Console) findVisitor(r *http.Request) (v visitor, ok bool) {
+// authenticateVisitor returns who sends a request. ok is false if they must
+// sign in.
+func (c *Console) authenticateVisitor(r *http.Request) (v visitor, ok bool) {
 	if c.o.Tokens == nil {
 		return localVisitor, true
 	}
-	if v, ok := c.o.Identity.findVisitor(r); ok {
+	if v, ok := c.o.Identity.authenticateVisitor(r); ok {
 		return v, true
 	}
 	cookie, err := r.Cookie(sessionCookie)
@@ -67,8 +68,8 @@ func (c *Console) findVisitor(r *http.Request) (v visitor, ok bool) {
 	return visitor{name: name, mayOperate: mayOperate, signedIn: true}, true
 }
 
-// startSession sets the cookie of a session.
-func (c *Console) startSession(w http.ResponseWriter, r *http.Request, name string) {
+// setSessionCookie sets the cookie of a session.
+func (c *Console) setSessionCookie(w http.ResponseWriter, r *http.Request, name string) {
 	message := name + "~" + strconv.FormatInt(time.Now().Add(c.o.SessionLength).Unix(), 10)
 	mac, _, _ := c.o.Tokens.AuthenticateSession(name, message)
 	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Path: "/console/",
@@ -93,8 +94,9 @@ func signInURL(next, reason string) string {
 	return "/console/sign-in?" + url.Values{"next": {next}, "reason": {reason}}.Encode()
 }
 
-// safeNext returns an address of the console, whatever the request asks for.
-func safeNext(next string) string {
+// sanitizeNextURL returns an address of the console, whatever the request asks
+// for.
+func sanitizeNextURL(next string) string {
 	u, err := url.Parse(next)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.Opaque != "" ||
 		!strings.HasPrefix(u.Path, "/console/") || strings.ContainsAny(next, "\\\r\n") {
@@ -103,18 +105,18 @@ func safeNext(next string) string {
 	return u.RequestURI()
 }
 
-func (c *Console) signInPage(q *request) (view, error) {
-	next := safeNext(q.r.FormValue("next"))
-	if _, ok := c.findVisitor(q.r); ok {
-		return view{redirect: next}, nil
+func (c *Console) signInOrShowForm(q *request) (pageView, error) {
+	next := sanitizeNextURL(q.r.FormValue("next"))
+	if _, ok := c.authenticateVisitor(q.r); ok {
+		return pageView{redirect: next}, nil
 	}
 	status, reason := http.StatusOK, q.r.FormValue("reason")
 	if q.r.Method == http.MethodPost {
 		token := strings.TrimSpace(q.r.PostFormValue("token"))
 		if name, _, ok := c.o.Tokens.Authenticate(token); ok {
-			c.startSession(q.w, q.r, name)
+			c.setSessionCookie(q.w, q.r, name)
 			c.o.Logger.Info("console: signed in", zap.String("by", name))
-			return view{redirect: signInURL(next, "cookie")}, nil
+			return pageView{redirect: signInURL(next, "cookie")}, nil
 		}
 		if c.o.ReportRefusal != nil {
 			c.o.ReportRefusal(q.r, "token_invalid", "")
@@ -125,19 +127,20 @@ func (c *Console) signInPage(q *request) (view, error) {
 	if key := "signin.reason." + reason; reason != "" && q.has(key) {
 		note = el("p", class("note warn"), a("role", "alert"), text(q.t(key)))
 	}
-	return view{title: q.t("signin.title"), status: status, body: el("form", class("card narrow"),
-		a("method", "post"), a("action", "/console/sign-in"), note, hidden("next", next),
-		el("p", el("label", a("for", "token"), text(q.t("signin.token")))),
-		el("p", el("input", a("id", "token"), a("name", "token"), a("type", "password"),
-			a("autocomplete", "current-password"), a("aria-describedby", "token-help"),
-			flag("required"), flag("autofocus"))),
-		el("p", a("id", "token-help"), class("soft"), text(q.t("signin.help"))),
-		el("p", el("button", class("primary"), text(q.t("signin.submit"))), text(" "),
-			link(next, q.t("signin.again"))))}, nil
+	return pageView{title: q.t("signin.title"), status: status,
+		body: el("form", class("card narrow"),
+			a("method", "post"), a("action", "/console/sign-in"), note, hiddenInput("next", next),
+			el("p", el("label", a("for", "token"), text(q.t("signin.token")))),
+			el("p", el("input", a("id", "token"), a("name", "token"), a("type", "password"),
+				a("autocomplete", "current-password"), a("aria-describedby", "token-help"),
+				flag("required"), flag("autofocus"))),
+			el("p", a("id", "token-help"), class("soft"), text(q.t("signin.help"))),
+			el("p", el("button", class("primary"), text(q.t("signin.submit"))), text(" "),
+				link(next, q.t("signin.again"))))}, nil
 }
 
-func (c *Console) signOut(q *request) (view, error) {
+func (c *Console) signOut(q *request) (pageView, error) {
 	http.SetCookie(q.w, &http.Cookie{Name: sessionCookie, Path: "/console/", MaxAge: -1,
 		HttpOnly: true, Secure: needsSecureCookie(q.r), SameSite: http.SameSiteStrictMode})
-	return view{redirect: signInURL("/console/", "out")}, nil
+	return pageView{redirect: signInURL("/console/", "out")}, nil
 }

@@ -24,8 +24,8 @@ func (x texts) t(key string, values ...any) string {
 
 func (x texts) has(key string) bool { return x[key] != "" }
 
-// dashed returns a key as the name of an attribute.
-func dashed(key string) string { return strings.ReplaceAll(key, ".", "-") }
+// dotsToDashes returns a key as the name of an attribute.
+func dotsToDashes(key string) string { return strings.ReplaceAll(key, ".", "-") }
 
 var english = texts{
 	"lang": "en", "dir": "ltr", "skip": "Skip to the content",

@@ -16,19 +16,19 @@ const (
 // overviewPages show what was done and what will be.
 type overviewPages struct{ o *Options }
 
-func (pages *overviewPages) todayPage(q *request) (view, error) {
-	plan, err := pages.o.Planner.Plan(q.ctx(), untilMidnight(q))
+func (pages *overviewPages) todayPage(q *request) (pageView, error) {
+	plan, err := pages.o.Planner.Plan(q.ctx(), timeUntilMidnight(q))
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
-	settled, err := pages.settledToday(q)
+	settled, err := pages.readSettledToday(q)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	attention, err := pages.o.Reader.List(q.ctx(), query.HoldQuery{State: hold.Attention,
 		Limit: attentionShown})
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	var capture, cancel []hold.Sum
 	for _, h := range plan.Hours {
@@ -39,7 +39,7 @@ func (pages *overviewPages) todayPage(q *request) (view, error) {
 		h := &plan.AtRisk[i].Hold
 		risk = hold.AddToCurrencySums(risk, h.Currency, h.Amount)
 	}
-	body := group{pages.healthLine(q), el("div", class("cards"),
+	body := group{pages.healthSentence(q), el("div", class("cards"),
 		sumCard(q, "today.captured", "/console/holds?tab=settled", settled.captured),
 		sumCard(q, "today.released", "/console/holds?tab=settled", settled.released),
 		sumCard(q, "today.to_capture", "/console/plan", capture),
@@ -52,30 +52,30 @@ func (pages *overviewPages) todayPage(q *request) (view, error) {
 	if len(attention.Holds) == 0 {
 		body = append(body, el("p", class("empty"), text(q.t("holds.empty.attention"))))
 	} else {
-		l := holdList{tab: "attention"}
+		l := holdListQuery{tab: "attention"}
 		body = append(body, holdTable(q, &l, attention.Holds, attention.Now),
 			el("p", link("/console/holds?tab=attention", q.t("today.all_attention"))))
 	}
 	if len(settled.newest) > 0 {
-		l := holdList{tab: "settled"}
+		l := holdListQuery{tab: "settled"}
 		body = append(body, el("h2", text(q.t("today.newest"))),
 			holdTable(q, &l, settled.newest, settled.now))
 	}
-	return view{title: q.now.In(q.zone).Format(q.t("today.title")), tab: "today", body: body,
+	return pageView{title: q.now.In(q.zone).Format(q.t("today.title")), tab: "today", body: body,
 		live: true}, nil
 }
 
-// untilMidnight returns the rest of the day in the property's zone.
-func untilMidnight(q *request) time.Duration {
+// timeUntilMidnight returns the rest of the day in the property's zone.
+func timeUntilMidnight(q *request) time.Duration {
 	y, m, d := q.now.In(q.zone).Date()
 	return max(time.Date(y, m, d+1, 0, 0, 0, 0, q.zone).Sub(q.now), time.Minute)
 }
 
 func sumCard(q *request, key, href string, sums []hold.Sum) node {
 	c := el("a", class("tile"), a("href", href), el("span", text(q.t(key))),
-		el("b", text(q.t("number", countHolds(sums)))))
-	if countHolds(sums) > 0 {
-		el("small", text(q.sums(sums))).AddTo(c)
+		el("b", text(q.t("number", sumHoldCounts(sums)))))
+	if sumHoldCounts(sums) > 0 {
+		el("small", text(q.formatSums(sums))).AddTo(c)
 	}
 	return c
 }
@@ -88,7 +88,7 @@ type settledHolds struct {
 	atLeast            bool // there are more than were read
 }
 
-func (pages *overviewPages) settledToday(q *request) (s settledHolds, err error) {
+func (pages *overviewPages) readSettledToday(q *request) (s settledHolds, err error) {
 	y, m, d := q.now.In(q.zone).Date()
 	midnight := time.Date(y, m, d, 0, 0, 0, 0, q.zone)
 	list := query.HoldQuery{Group: query.GroupSettled, Limit: 200}
@@ -138,8 +138,8 @@ func mergeSums(all, more []hold.Sum) []hold.Sum {
 	return all
 }
 
-// healthLine is one sentence about the system.
-func (pages *overviewPages) healthLine(q *request) node {
+// healthSentence is one sentence about the system.
+func (pages *overviewPages) healthSentence(q *request) node {
 	for _, check := range pages.o.Readiness.Check(q.ctx()) {
 		if !check.OK {
 			return el("p", class("note warn"), a("role", "status"),

@@ -8,40 +8,40 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// unscheduledPages show what Stripe holds without terms, and adopt it.
-type unscheduledPages struct{ o *Options }
+// notScheduledPages show what Stripe holds without terms, and adopt it.
+type notScheduledPages struct{ o *Options }
 
 // notScheduledPage lists the authorizations that the last reconcile run found
 // at Stripe without a hold.
-func (pages *unscheduledPages) notScheduledPage(q *request) (view, error) {
+func (pages *notScheduledPages) notScheduledPage(q *request) (pageView, error) {
 	run, ok, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	body := group{el("p", text(q.t("orphan.intro")))}
 	if !ok {
 		body = append(body, el("p", class("empty"), text(q.t("orphan.no_run"))))
 	} else {
-		body = append(body, runLine(q, &run), pages.orphanTable(q, &run))
+		body = append(body, reconcileRunSentence(q, &run), pages.orphanTable(q, &run))
 	}
 	if q.visitor.mayOperate {
 		body = append(body, el("form", a("method", "post"), a("action", "/console/not-scheduled"),
 			a("data-once", ""), el("button", text(q.t("orphan.run")))))
 	}
-	return view{title: q.t("nav.unscheduled"), tab: "unscheduled", body: body}, nil
+	return pageView{title: q.t("nav.unscheduled"), tab: "unscheduled", body: body}, nil
 }
 
-// runLine says when a run compared what.
-func runLine(q *request, r *reconcile.Reconciliation) node {
+// reconcileRunSentence says when a run compared what.
+func reconcileRunSentence(q *request, r *reconcile.Reconciliation) node {
 	p := el("p", class("soft"), text(q.t("run."+string(r.State), r.Listed)+" "),
-		q.shownTime(r.UpdatedAt))
+		q.renderTime(r.UpdatedAt))
 	if r.Error != "" {
 		text(" " + r.Error).AddTo(p)
 	}
 	return p
 }
 
-func (pages *unscheduledPages) orphanTable(q *request, r *reconcile.Reconciliation) node {
+func (pages *notScheduledPages) orphanTable(q *request, r *reconcile.Reconciliation) node {
 	body := el("tbody")
 	for _, f := range r.Findings {
 		if f.Kind != reconcile.FoundOrphan {
@@ -49,10 +49,11 @@ func (pages *unscheduledPages) orphanTable(q *request, r *reconcile.Reconciliati
 		}
 		tr := row(group{isolate(clean(f.Reference)), text(" "), el("small", text(f.PaymentIntent))},
 			text(hold.FormatAmount(f.Amount, f.Currency)), isolate(clean(f.Detail)),
-			el("a", a("href", dashboardURL(pages.o.Livemode, f.PaymentIntent, f.Account)), a("rel", "noreferrer"),
+			el("a", a("href", stripeDashboardURL(pages.o.Livemode, f.PaymentIntent, f.Account)),
+				a("rel", "noreferrer"),
 				text(q.t("hold.dashboard"))))
 		if q.visitor.mayOperate {
-			el("td", orphanLinks(q, f.PaymentIntent)).AddTo(tr)
+			el("td", orphanActLinks(q, f.PaymentIntent)).AddTo(tr)
 		}
 		tr.AddTo(body)
 	}
@@ -64,8 +65,10 @@ func (pages *unscheduledPages) orphanTable(q *request, r *reconcile.Reconciliati
 		a("aria-label", q.t("nav.unscheduled")), el("table", h, body))
 }
 
-// findOrphan returns the finding about an intent.
-func (pages *unscheduledPages) findOrphan(q *request) (f reconcile.Finding, ok bool, err error) {
+// readOrphanFinding returns the finding about an intent.
+func (pages *notScheduledPages) readOrphanFinding(
+	q *request) (f reconcile.Finding, ok bool, err error,
+) {
 	run, _, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
 	if err != nil {
 		return f, false, err
@@ -82,7 +85,7 @@ func (pages *unscheduledPages) findOrphan(q *request) (f reconcile.Finding, ok b
 // holdd, or capture or release it at once.
 var orphanActs = []string{"adopt", "capture", "cancel"}
 
-func orphanLinks(q *request, id string) node {
+func orphanActLinks(q *request, id string) node {
 	p := el("span", class("buttons"))
 	for _, act := range orphanActs {
 		link("/console/not-scheduled/"+id+"?then="+act, q.t("orphan."+act)).AddTo(p)
@@ -90,19 +93,19 @@ func orphanLinks(q *request, id string) node {
 	return p
 }
 
-// orphanAct returns the act that a form names.
-func orphanAct(q *request) string {
+// parseOrphanAct returns the act that a form names.
+func parseOrphanAct(q *request) string {
 	if then := q.r.FormValue("then"); slices.Contains(orphanActs, then) {
 		return then
 	}
 	return orphanActs[0]
 }
 
-// adoptPage confirms that holdd takes an authorization over.
-func (pages *unscheduledPages) adoptPage(q *request) (view, error) {
-	f, ok, err := pages.findOrphan(q)
+// adoptConfirmationPage confirms that holdd takes an authorization over.
+func (pages *notScheduledPages) adoptConfirmationPage(q *request) (pageView, error) {
+	f, ok, err := pages.readOrphanFinding(q)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	if !ok {
 		return notFoundPage(q)
@@ -115,7 +118,7 @@ func (pages *unscheduledPages) adoptPage(q *request) (view, error) {
 	if f.Reference != "" {
 		name = clean(f.Reference)
 	}
-	act, amount := orphanAct(q), hold.FormatAmount(f.Amount, f.Currency)
+	act, amount := parseOrphanAct(q), hold.FormatAmount(f.Amount, f.Currency)
 	effect, style := q.t("orphan.effect"), "primary"
 	switch act {
 	case "capture":
@@ -123,21 +126,21 @@ func (pages *unscheduledPages) adoptPage(q *request) (view, error) {
 	case "cancel":
 		effect, style = q.t("effect.cancel", amount, name), "primary danger"
 	}
-	return view{title: q.t("orphan." + act), tab: "unscheduled", body: el("form", class("card"),
+	return pageView{title: q.t("orphan." + act), tab: "unscheduled", body: el("form", class("card"),
 		a("method", "post"), a("action", "/console/not-scheduled/"+f.PaymentIntent),
 		a("data-once", ""), el("p", class("lead"), el("b", isolate(name)),
 			text(" "+amount+" "), el("small", text(f.PaymentIntent))),
-		el("p", class("effect"), isolate(effect)), hidden("then", act),
+		el("p", class("effect"), isolate(effect)), hiddenInput("then", act),
 		el("p", class("buttons"), el("button", class(style), text(q.t("orphan."+act))),
 			link("/console/not-scheduled", q.t("act.back"))))}, nil
 }
 
-// doAdopt schedules the hold without a time: it waits for a request. The
-// operator may have made one already.
-func (pages *unscheduledPages) doAdopt(q *request) (view, error) {
-	f, ok, err := pages.findOrphan(q)
+// adoptConfirmedIntent schedules the hold without a time: it waits for a
+// request. The operator may have made one already.
+func (pages *notScheduledPages) adoptConfirmedIntent(q *request) (pageView, error) {
+	f, ok, err := pages.readOrphanFinding(q)
 	if err != nil {
-		return view{}, err
+		return pageView{}, err
 	}
 	if !ok {
 		return notFoundPage(q)
@@ -147,21 +150,21 @@ func (pages *unscheduledPages) doAdopt(q *request) (view, error) {
 	for _, r := range pages.o.Scheduler.Schedule(q.ctx(), []hold.ScheduleRequest{req},
 		q.visitor.name) {
 		if r.Err != nil {
-			return view{}, r.Err
+			return pageView{}, r.Err
 		}
-		if err := pages.actOnAdopted(q, &f, r.Hold.Revision); err != nil {
-			return view{}, err
+		if err := pages.captureOrCancelAdopted(q, &f, r.Hold.Revision); err != nil {
+			return pageView{}, err
 		}
 	}
-	return view{redirect: holdPath(f.PaymentIntent) + "?done=" + orphanAct(q)}, nil
+	return pageView{redirect: holdPagePath(f.PaymentIntent) + "?done=" + parseOrphanAct(q)}, nil
 }
 
-// actOnAdopted requests what the operator has confirmed for the amount that the
-// page named.
-func (pages *unscheduledPages) actOnAdopted(
+// captureOrCancelAdopted requests what the operator has confirmed for the
+// amount that the page named.
+func (pages *notScheduledPages) captureOrCancelAdopted(
 	q *request, f *reconcile.Finding, revision uint64,
 ) (err error) {
-	switch orphanAct(q) {
+	switch parseOrphanAct(q) {
 	case "capture":
 		_, _, err = pages.o.Changer.Capture(q.ctx(), f.PaymentIntent,
 			hold.CaptureRequest{Amount: f.Amount}, revision, q.visitor.name)
@@ -171,7 +174,7 @@ func (pages *unscheduledPages) actOnAdopted(
 	return err
 }
 
-func (pages *unscheduledPages) startReconcile(q *request) (view, error) {
+func (pages *notScheduledPages) startReconcile(q *request) (pageView, error) {
 	_, _, err := pages.o.Reconciler.StartRun(q.ctx(), false, nil, q.visitor.name)
-	return view{redirect: "/console/not-scheduled?done=reconcile"}, err
+	return pageView{redirect: "/console/not-scheduled?done=reconcile"}, err
 }

@@ -48,9 +48,9 @@ type Committer interface {
 // Deliveries reports the progress of the sinks. alert.Notifier implements it.
 type Deliveries interface {
 	SinkNames() []string
-	// DeliveredUpTo returns the entry of a partition's stream that every sink
-	// has passed. The highest possible entry means that no sink waits.
-	DeliveredUpTo(ctx context.Context, partition int) (entry string, err error)
+	// EarliestSinkCursor returns the entry of a partition's stream that every
+	// sink has passed. The highest possible entry means that no sink waits.
+	EarliestSinkCursor(ctx context.Context, partition int) (entry string, err error)
 }
 
 // Options configure an [Eraser].
@@ -157,5 +157,5 @@ func (e *Eraser) deliveredUpTo(ctx context.Context, partition int) (string, erro
 	if e.o.Deliveries == nil {
 		return lastEntry, nil
 	}
-	return e.o.Deliveries.DeliveredUpTo(ctx, partition)
+	return e.o.Deliveries.EarliestSinkCursor(ctx, partition)
 }

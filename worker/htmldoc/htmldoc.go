@@ -100,19 +100,19 @@ func El(name string, parts ...Part) *Element {
 // A returns an attribute with a value.
 func A(name, value string) Attr { return Attr{Name: name, Value: value} }
 
-// Flag returns an attribute without a value.
-func Flag(name string) Attr { return Attr{Name: name, Flag: true} }
+// BooleanAttr returns an attribute without a value.
+func BooleanAttr(name string) Attr { return Attr{Name: name, Flag: true} }
 
 // Class returns the attribute class.
 func Class(value string) Attr { return A("class", value) }
 
-// Isolate keeps the direction of a text from outside away from what surrounds
-// it.
-func Isolate(s string) *Element { return El("bdi", Text(s)) }
+// IsolateDirection keeps the direction of a text from outside away from what
+// surrounds it.
+func IsolateDirection(s string) *Element { return El("bdi", Text(s)) }
 
-// Clean replaces control characters and those that reverse the direction of the
-// text around them.
-func Clean(s string) string {
+// ReplaceControlChars replaces control characters and those that reverse the
+// direction of the text around them.
+func ReplaceControlChars(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return '\ufffd'
@@ -121,8 +121,8 @@ func Clean(s string) string {
 	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
-// Row returns a table's row with a cell for each node.
-func Row(cells ...Node) *Element {
+// TableRow returns a table's row with a cell for each node.
+func TableRow(cells ...Node) *Element {
 	tr := El("tr")
 	for _, c := range cells {
 		tr.Children = append(tr.Children, El("td", c))
@@ -130,8 +130,8 @@ func Row(cells ...Node) *Element {
 	return tr
 }
 
-// Head returns a table's head with a column for each title.
-func Head(titles ...string) *Element {
+// TableHead returns a table's head with a column for each title.
+func TableHead(titles ...string) *Element {
 	tr := El("tr")
 	for _, t := range titles {
 		tr.Children = append(tr.Children, El("th", A("scope", "col"), Text(t)))

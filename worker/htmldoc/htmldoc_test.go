@@ -10,7 +10,7 @@ import (
 func TestElement_EscapesTextsAndAttributes(t *testing.T) {
 	var b bytes.Buffer
 	htmldoc.El("p", htmldoc.A("title", `"><script>`), htmldoc.Text(`<b>&"'`), htmldoc.El("br"),
-		htmldoc.Flag("hidden")).Write(&b)
+		htmldoc.BooleanAttr("hidden")).Write(&b)
 	want := `<p title="&#34;&gt;&lt;script&gt;" hidden>&lt;b&gt;&amp;&#34;&#39;<br></p>`
 	if b.String() != want {
 		t.Errorf("%s, want %s", b.String(), want)
@@ -22,7 +22,7 @@ func TestClean_ReplacesWhatCouldDeceive(t *testing.T) {
 		"BK-1": "BK-1", "حجز 🏨": "حجز 🏨", "a\x00b\nc": "a�b�c", "x\u202eTUO": "x�TUO",
 		"\xff": "�",
 	} {
-		if got := htmldoc.Clean(in); got != want {
+		if got := htmldoc.ReplaceControlChars(in); got != want {
 			t.Errorf("%q is %q, want %q", in, got, want)
 		}
 	}

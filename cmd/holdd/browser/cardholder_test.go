@@ -73,7 +73,7 @@ func (w *cardholderWorld) link(outcome stripesim.CardOutcome) (id, link string) 
 		w.t.Fatal(err)
 	}
 	w.waitForStep(id, "requires_action")
-	l, err := w.client.LinkCardholder(w.t.Context(), id)
+	l, err := w.client.CreateCardholderLink(w.t.Context(), id)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -29,9 +29,9 @@ type accountChecker struct {
 	known  atomic.Bool // the key is of the recorded account
 }
 
-// check records the account of the key in Redis, or compares it with the
-// recorded one. done is false if Stripe did not answer.
-func (c *accountChecker) check(ctx context.Context) (done bool, err error) {
+// checkOrRecordAccount records the account of the key in Redis, or compares it
+// with the recorded one. done is false if Stripe did not answer.
+func (c *accountChecker) checkOrRecordAccount(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()
 	id, a := c.stripe.ReadAccount(bounded)
@@ -49,26 +49,27 @@ func (c *accountChecker) check(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-// checkNew is check for a key that is to replace one. Stripe must accept it.
-func (c *accountChecker) checkNew(ctx context.Context) (done bool, err error) {
+// checkAccountOfNewKey is [accountChecker.checkOrRecordAccount] for a key that
+// is to replace one. Stripe must accept it.
+func (c *accountChecker) checkAccountOfNewKey(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()
 	if _, a := c.stripe.ReadAccount(bounded); a.Kind == hold.AnswerUnauthorized {
 		return true, errors.New("invalid Stripe key: Stripe rejects it; set a valid one")
 	}
-	return c.check(ctx)
+	return c.checkOrRecordAccount(ctx)
 }
 
-// checkUntilDone checks again until Stripe answers, and returns the error of a
-// wrong account.
-func (c *accountChecker) checkUntilDone(ctx context.Context) error {
+// retryCheckUntilAnswered checks again until Stripe answers, and returns the
+// error of a wrong account.
+func (c *accountChecker) retryCheckUntilAnswered(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(accountRetryInterval):
 		}
-		done, err := c.check(ctx)
+		done, err := c.checkOrRecordAccount(ctx)
 		if store.IsInvalidSetting(err) {
 			return err
 		}

@@ -10,17 +10,19 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 )
 
-// newCardholderLinks returns nil if the settings have no page for cardholders.
-func newCardholderLinks(s *config.Settings) *cardholder.Links {
+// newCardholderLinkSigner returns nil if the settings have no page for
+// cardholders.
+func newCardholderLinkSigner(s *config.Settings) *cardholder.LinkSigner {
 	if s.PublicURL == "" {
 		return nil
 	}
-	return cardholder.NewLinks(s.PublicURL, s.CardholderSecret.Reveal())
+	return cardholder.NewLinkSigner(s.PublicURL, s.CardholderSecret.Reveal())
 }
 
-// cardholderLink returns the link of events and alerts; nil without a page.
-func cardholderLink(s *config.Settings) func(*hold.Hold) string {
-	links := newCardholderLinks(s)
+// newCardholderLinkFunc returns the link of events and alerts; nil without a
+// page.
+func newCardholderLinkFunc(s *config.Settings) func(*hold.Hold) string {
+	links := newCardholderLinkSigner(s)
 	if links == nil {
 		return nil
 	}
@@ -30,12 +32,12 @@ func cardholderLink(s *config.Settings) func(*hold.Hold) string {
 	}
 }
 
-// cardholderOptions returns nil if the settings have no page for cardholders.
-func cardholderOptions(
+// newCardholderOptions returns nil if the settings have no page for cardholders.
+func newCardholderOptions(
 	o *Options, desk *intake.CardholderDesk, livemode bool,
 ) *api.CardholderOptions {
 	s := o.Settings
-	links := newCardholderLinks(s)
+	links := newCardholderLinkSigner(s)
 	if links == nil {
 		return nil
 	}

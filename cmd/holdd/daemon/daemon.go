@@ -67,11 +67,11 @@ const (
 // stopped, or with the error that kept the daemon from starting or running.
 func Run(ctx context.Context, o Options) (err error) {
 	logWarnings(o.Logger, o.Settings.Warnings())
-	tokens, err := readTokens(o.Settings.TokensFile)
+	tokens, err := loadTokensFile(o.Settings.TokensFile)
 	if err != nil {
 		return err
 	}
-	stripe, err := gateway.New(gatewayOptions(&o))
+	stripe, err := gateway.New(newGatewayOptions(&o))
 	if err != nil {
 		return err
 	}
@@ -83,22 +83,23 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, st.Close()) }()
 
 	account := &accountChecker{stripe: stripe, store: st, log: o.Logger}
-	accountKnown, err := account.check(ctx)
+	accountKnown, err := account.checkOrRecordAccount(ctx)
 	if err != nil {
 		return err
 	}
 	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisHealthReporter(o.Logger)
 	watcher := changes.NewWatcher(st)
 	newNotifier := func(s *config.Settings) (*alert.Notifier, error) {
-		return alert.New(alertOptions(&o, s, st, replica, stripe.Livemode(), m, redis, watcher))
+		return alert.New(newAlertOptions(&o, s, st, replica, stripe.Livemode(), m, redis, watcher))
 	}
 	first, err := newNotifier(o.Settings)
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
-	notifier := newCurrentNotifier(first)
+	notifier := newSwappableNotifier(first)
 	w, err := wiring.NewWorker(st, stripe,
-		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, watcher,
+		newWorkerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis,
+			watcher,
 			st, account.known.Load))
 	if err != nil {
 		return err
@@ -113,15 +114,16 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	handler, err := api.New(
-		apiOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m, secrets, pages))
+		newAPIOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m, secrets, pages))
 	if err != nil {
 		return err
 	}
-	m.createAlertedSinkSeries(first.SinkNames())
-	m.registerConstMetrics(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
+	m.initDeliveryCounters(first.SinkNames())
+	m.registerConstMetrics(o.Version, stripe.Livemode(),
+		newStripeRateLimits(o.Settings, stripe.Livemode()))
 	m.registerAPICounters(handler)
 	m.registerCollectors(w, st, redis)
-	servers, err := openServers(&o, handler)
+	servers, err := listenOnAddresses(&o, handler)
 	if err != nil {
 		return err
 	}
@@ -131,7 +133,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	p := startParts(ctx, w, notifier, servers)
 	if !accountKnown {
-		go func() { p.accountDone <- account.checkUntilDone(ctx) }()
+		go func() { p.accountDone <- account.retryCheckUntilAnswered(ctx) }()
 	}
 	if o.Reload != nil {
 		reloader := &settingsReloader{o: &o, current: o.Settings, tokens: tokens, handler: handler,
@@ -139,8 +141,8 @@ func Run(ctx context.Context, o Options) (err error) {
 			notifier: notifier, newNotifier: newNotifier, metrics: m}
 		go reloader.run(ctx)
 	}
-	reportStarted(&o, servers, stripe.Livemode())
-	return p.stop(ctx, o.Logger, p.wait(ctx, o.Logger))
+	logStarted(&o, servers, stripe.Livemode())
+	return p.stopParts(ctx, o.Logger, p.waitUntilEnd(ctx, o.Logger))
 }
 
 func logWarnings(log *zap.Logger, warnings []string) {
@@ -149,8 +151,8 @@ func logWarnings(log *zap.Logger, warnings []string) {
 	}
 }
 
-// readTokens reads the tokens file. It returns nil for an empty path.
-func readTokens(path string) (t *api.Tokens, err error) {
+// loadTokensFile reads the tokens file. It returns nil for an empty path.
+func loadTokensFile(path string) (t *api.Tokens, err error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -171,7 +173,7 @@ func openStore(ctx context.Context, o *Options, livemode bool) (*store.Store, er
 	redisclient.SetLogger(redisLogger{o.Logger}) // before its first message
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	st, warnings, err := store.Open(ctx, storeOptions(o, livemode))
+	st, warnings, err := store.Open(ctx, newStoreOptions(o, livemode))
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +213,7 @@ type daemonProcess struct {
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
 func startParts(
-	ctx context.Context, w *worker.Worker, notifier *currentNotifier, servers []*apiServer,
+	ctx context.Context, w *worker.Worker, notifier *swappableNotifier, servers []*apiServer,
 ) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	p := &daemonProcess{servers: servers, stopWorker: stopWorker, workerDone: make(chan error, 1),
@@ -225,8 +227,9 @@ func startParts(
 	return p
 }
 
-// wait returns when ctx has ended, or with the error of a part that failed.
-func (p *daemonProcess) wait(ctx context.Context, log *zap.Logger) error {
+// waitUntilEnd returns when ctx has ended, or with the error of a part that
+// failed.
+func (p *daemonProcess) waitUntilEnd(ctx context.Context, log *zap.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -245,9 +248,9 @@ func (p *daemonProcess) wait(ctx context.Context, log *zap.Logger) error {
 	}
 }
 
-// stop stops the server first, so that the API accepts no request that the
+// stopParts stops the server first, so that the API accepts no request that the
 // worker would not see. cause is the error that ends the daemon, if any.
-func (p *daemonProcess) stop(ctx context.Context, log *zap.Logger, cause error) error {
+func (p *daemonProcess) stopParts(ctx context.Context, log *zap.Logger, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiShutdownTimeout)
 	defer cancel()
 	for _, s := range p.servers {

@@ -6,15 +6,15 @@ import (
 	"github.com/holdd/holdd/worker/event"
 )
 
-// DeliveryAttempted implements alert.Observer, as do the methods below. The
-// names of sinks come from the settings.
+// DeliveryAttempted implements alert.DeliveryObserver, as do the methods below.
+// The names of sinks come from the settings.
 func (m *metrics) DeliveryAttempted(sink, kind, result string) {
 	m.deliveries.WithLabelValues(sink, kind, result).Inc()
 }
 
-// createAlertedSinkSeries creates the series that alerts watch, so that a first
+// initDeliveryCounters creates the series that alerts watch, so that a first
 // loss is an increase.
-func (m *metrics) createAlertedSinkSeries(names []string) {
+func (m *metrics) initDeliveryCounters(names []string) {
 	for _, sink := range names {
 		m.EventsDropped(sink, 0, 0)
 	}

@@ -128,7 +128,7 @@ func (f *healthCollector) collect(send gaugeSender) {
 			send(doubleHeldAmountDesc, float64(s.Amount), s.Currency)
 		}
 	}
-	p, ok := f.cachedPlan(ctx)
+	p, ok := f.forecastPlanCached(ctx)
 	if !ok {
 		return
 	}
@@ -152,9 +152,9 @@ func (f *healthCollector) collect(send gaugeSender) {
 	}
 }
 
-// cachedPlan returns a plan that is at most forecastMaxAge old. Simultaneous
-// scrapes share it.
-func (f *healthCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
+// forecastPlanCached returns a plan that is at most forecastMaxAge old.
+// Simultaneous scrapes share it.
+func (f *healthCollector) forecastPlanCached(ctx context.Context) (query.Plan, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.plannedAt.IsZero() && time.Since(f.plannedAt) < forecastMaxAge {
@@ -168,10 +168,10 @@ func (f *healthCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
 	return p, true
 }
 
-// stageCollector reports when the stages last succeeded.
-type stageCollector struct{ stages *health.RedisHealthReporter }
+// stageAgeCollector reports when the stages last succeeded.
+type stageAgeCollector struct{ stages *health.RedisHealthReporter }
 
-func (s *stageCollector) collect(send gaugeSender) {
+func (s *stageAgeCollector) collect(send gaugeSender) {
 	for name, at := range s.stages.LastSuccesses() {
 		send(stageSuccessDesc, float64(at.UnixMilli())/1000, name)
 	}

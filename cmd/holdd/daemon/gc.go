@@ -38,7 +38,7 @@ func RunGCTuner(ctx context.Context) {
 	if !tunable {
 		debug.SetGCPercent(initialGOGC)
 	}
-	collected := notifyGCs(ctx)
+	collected := notifyAfterEachGC(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -100,9 +100,9 @@ func readHeapStats() (allocated, live uint64) {
 	return samples[0].Value.Uint64(), samples[1].Value.Uint64()
 }
 
-// notifyGCs sends after each collection. It allocates an unreachable
+// notifyAfterEachGC sends after each collection. It allocates an unreachable
 // object, which the next collection removes.
-func notifyGCs(ctx context.Context) <-chan struct{} {
+func notifyAfterEachGC(ctx context.Context) <-chan struct{} {
 	c := make(chan struct{}, 1)
 	var ended func(struct{})
 	arm := func() { runtime.AddCleanup(new([64]byte), ended, struct{}{}) }

@@ -17,8 +17,8 @@ var loweredRateDesc = newMetricDesc("holdd_lowered_requests_per_second",
 		"with its use. The account is empty for the own one; the last 100 accounts.",
 	"account", "kind")
 
-// collectLoweredRates reads the lowered rates for a scrape.
-func collectLoweredRates(rates loweredRatesReader) collectorFunc {
+// newLoweredRatesCollector reads the lowered rates for a scrape.
+func newLoweredRatesCollector(rates loweredRatesReader) collectorFunc {
 	return func(send gaugeSender) {
 		ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 		defer cancel()

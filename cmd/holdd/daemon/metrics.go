@@ -101,14 +101,14 @@ func newMetrics() *metrics {
 	registry.MustRegister(collectorFunc(m.collectBacklogAges), collectorFunc(m.collectCapacityRisk),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.createAlertedSeries()
+	m.initAlertedCounters()
 	return m
 }
 
-// createAlertedSeries creates the series that alerts watch. Prometheus sees no
+// initAlertedCounters creates the series that alerts watch. Prometheus sees no
 // increase in a counter that first appears as 1, so the first expired hold
 // would not alert.
-func (m *metrics) createAlertedSeries() {
+func (m *metrics) initAlertedCounters() {
 	for _, k := range reconcile.FindingKinds() {
 		m.reconcileFindings.WithLabelValues(string(k))
 	}
@@ -143,7 +143,7 @@ func causeLabel(c hold.Cause) string {
 	return c.String()
 }
 
-func (m *metrics) handler() http.Handler {
+func (m *metrics) newHTTPHandler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4,
 		Timeout: 10 * time.Second})
 }
@@ -172,8 +172,8 @@ func (m *metrics) registerCollectors(
 	m.registry.MustRegister(
 		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st,
 			doubled: w.DoubleHeld}).collect),
-		collectorFunc((&stageCollector{redis}).collect), collectLoweredRates(st),
-		collectUnreadable(st))
+		collectorFunc((&stageAgeCollector{redis}).collect), newLoweredRatesCollector(st),
+		newUnreadableCollector(st))
 }
 
 // registerConnectionCounter registers the counter of all listeners.

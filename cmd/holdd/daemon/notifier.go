@@ -10,22 +10,23 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// currentNotifier is the notifier of the current settings. A sink that both the
+// swappableNotifier is the notifier of the current settings. A sink that both the
 // earlier and the new settings have continues where it was, because its progress
 // is in Redis.
-type currentNotifier struct {
+type swappableNotifier struct {
 	atomic.Pointer[alert.Notifier]
 	replaced chan struct{}
 }
 
-func newCurrentNotifier(n *alert.Notifier) *currentNotifier {
-	c := &currentNotifier{replaced: make(chan struct{}, 1)}
+func newSwappableNotifier(n *alert.Notifier) *swappableNotifier {
+	c := &swappableNotifier{replaced: make(chan struct{}, 1)}
 	c.Store(n)
 	return c
 }
 
-// replace makes n the notifier. [currentNotifier.Run] ends the earlier one.
-func (c *currentNotifier) replace(n *alert.Notifier) {
+// swapNotifier makes n the notifier. [swappableNotifier.Run] ends the earlier
+// one.
+func (c *swappableNotifier) swapNotifier(n *alert.Notifier) {
 	c.Store(n)
 	select {
 	case c.replaced <- struct{}{}:
@@ -34,14 +35,14 @@ func (c *currentNotifier) replace(n *alert.Notifier) {
 }
 
 // Run runs the current notifier until ctx ends.
-func (c *currentNotifier) Run(ctx context.Context) {
+func (c *swappableNotifier) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		c.runOne(ctx)
+		c.runUntilSwapped(ctx)
 	}
 }
 
-// runOne runs one notifier until ctx ends or it is replaced.
-func (c *currentNotifier) runOne(ctx context.Context) {
+// runUntilSwapped runs one notifier until ctx ends or it is replaced.
+func (c *swappableNotifier) runUntilSwapped(ctx context.Context) {
 	runCtx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func(n *alert.Notifier) {
@@ -57,36 +58,36 @@ func (c *currentNotifier) runOne(ctx context.Context) {
 }
 
 // ReadinessChecked passes the checks on.
-func (c *currentNotifier) ReadinessChecked(checks []health.ReadinessCheckResult) {
+func (c *swappableNotifier) ReadinessChecked(checks []health.ReadinessCheckResult) {
 	c.Load().ReadinessChecked(checks)
 }
 
-// SinkStatuses implements api.Deliveries.
-func (c *currentNotifier) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
-	return c.Load().SinkStatuses(ctx)
+// ListSinkStatuses implements api.DeliveryService.
+func (c *swappableNotifier) ListSinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
+	return c.Load().ListSinkStatuses(ctx)
 }
 
-// DeadLetters implements api.Deliveries.
-func (c *currentNotifier) DeadLetters(
+// ListDeadLetters implements api.DeliveryService.
+func (c *swappableNotifier) ListDeadLetters(
 	ctx context.Context, sink string, n int,
 ) ([]hold.DeadLetter, int64, error) {
-	return c.Load().DeadLetters(ctx, sink, n)
+	return c.Load().ListDeadLetters(ctx, sink, n)
 }
 
-// ReplayDeadLetters implements api.Deliveries.
-func (c *currentNotifier) ReplayDeadLetters(
+// RequeueDeadLetters implements api.DeliveryService.
+func (c *swappableNotifier) RequeueDeadLetters(
 	ctx context.Context, sink string, ids []string,
 ) (int64, error) {
-	return c.Load().ReplayDeadLetters(ctx, sink, ids)
+	return c.Load().RequeueDeadLetters(ctx, sink, ids)
 }
 
-// HasSink implements api.Deliveries.
-func (c *currentNotifier) HasSink(sink string) bool { return c.Load().HasSink(sink) }
+// HasSink implements api.DeliveryService.
+func (c *swappableNotifier) HasSink(sink string) bool { return c.Load().HasSink(sink) }
 
-// DeliveredUpTo implements erase.Deliveries.
-func (c *currentNotifier) DeliveredUpTo(ctx context.Context, partition int) (string, error) {
-	return c.Load().DeliveredUpTo(ctx, partition)
+// EarliestSinkCursor implements erase.Deliveries.
+func (c *swappableNotifier) EarliestSinkCursor(ctx context.Context, partition int) (string, error) {
+	return c.Load().EarliestSinkCursor(ctx, partition)
 }
 
 // SinkNames implements erase.Deliveries.
-func (c *currentNotifier) SinkNames() []string { return c.Load().SinkNames() }
+func (c *swappableNotifier) SinkNames() []string { return c.Load().SinkNames() }

@@ -18,7 +18,7 @@ import (
 
 // The functions of this file copy the settings into the options of each part.
 
-func gatewayOptions(o *Options) gateway.Options {
+func newGatewayOptions(o *Options) gateway.Options {
 	s := o.Settings
 	return gateway.Options{
 		APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), Context: s.StripeContext,
@@ -27,19 +27,20 @@ func gatewayOptions(o *Options) gateway.Options {
 	}
 }
 
-func storeOptions(o *Options, livemode bool) store.Options {
+func newStoreOptions(o *Options, livemode bool) store.Options {
 	s := o.Settings
 	return store.Options{
 		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: livemode,
-		AllowUnsafe: s.AllowUnsafeRedis, Rates: stripeRates(s, livemode), MaxEventBytes: s.EventsMaxSize,
-		AuditEntries: s.AuditStream, Dialer: o.DialRedis,
+		AllowUnsafe: s.AllowUnsafeRedis, Rates: newStripeRateLimits(s, livemode),
+		MaxEventBytes: s.EventsMaxSize,
+		AuditEntries:  s.AuditStream, Dialer: o.DialRedis,
 	}
 }
 
-// stripeRates returns what all replicas together may send. Stripe limits a
-// sandbox to as many requests in total as of one kind, and a live account to
-// four times as many.
-func stripeRates(s *config.Settings, livemode bool) store.RateLimits {
+// newStripeRateLimits returns what all replicas together may send. Stripe
+// limits a sandbox to as many requests in total as of one kind, and a live
+// account to four times as many.
+func newStripeRateLimits(s *config.Settings, livemode bool) store.RateLimits {
 	total := s.Rate
 	if livemode {
 		total = 4 * s.Rate
@@ -47,19 +48,19 @@ func stripeRates(s *config.Settings, livemode bool) store.RateLimits {
 	return store.RateLimits{Write: s.Rate, Read: s.RateRead, Total: total}
 }
 
-func holdRules(s *config.Settings) hold.DecisionRules {
+func newDecisionRules(s *config.Settings) hold.DecisionRules {
 	return hold.DecisionRules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
 		Mirror: s.MirrorTerms, CancellationReason: s.CancellationReason}
 }
 
-func workerOptions(
+func newWorkerOptions(
 	o *Options, replica string, livemode bool, observer workerObserver,
 	redis *health.RedisHealthReporter, watcher *changes.Watcher, inspector worker.RedisInspector,
 	accountKnown func() bool,
 ) worker.Options {
-	s, rates := o.Settings, stripeRates(o.Settings, livemode)
+	s, rates := o.Settings, newStripeRateLimits(o.Settings, livemode)
 	return worker.Options{
-		Rules: holdRules(s),
+		Rules: newDecisionRules(s),
 		Schedules: worker.CronSchedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry,
 			Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
 		ReadRate: rates.Read, WriteRate: rates.Write, TotalRate: rates.Total,
@@ -67,7 +68,7 @@ func workerOptions(
 		Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
 		Health: redis, Changes: watcher, RedisInspector: inspector, AccountKnown: accountKnown,
-		DecodeRequest: api.DecodeScheduleRequest, CardholderLink: cardholderLink(s),
+		DecodeRequest: api.DecodeScheduleRequest, CardholderLink: newCardholderLinkFunc(s),
 		Deliveries: observer.notifier,
 	}
 }
@@ -75,14 +76,14 @@ func workerOptions(
 // workerObserver is the metrics, and passes readiness to the notifier as well.
 type workerObserver struct {
 	*metrics
-	notifier *currentNotifier
+	notifier *swappableNotifier
 }
 
 func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 	w.notifier.ReadinessChecked(checks)
 }
 
-func alertOptions(
+func newAlertOptions(
 	o *Options, s *config.Settings, st *store.Store, replica string, livemode bool, m *metrics,
 	redis *health.RedisHealthReporter, watcher *changes.Watcher,
 ) alert.Options {
@@ -105,8 +106,8 @@ func alertOptions(
 	return a
 }
 
-func apiOptions(
-	o *Options, w *worker.Worker, notifier *currentNotifier, requests api.RequestStore,
+func newAPIOptions(
+	o *Options, w *worker.Worker, notifier *swappableNotifier, requests api.IdempotencyStore,
 	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets, pages *console.Console,
 ) api.Options {
 	a := api.Options{
@@ -116,11 +117,11 @@ func apiOptions(
 		Repairer:         w.Repairer,
 		Eraser:           w.Eraser,
 		Requests:         requests,
-		Webhook:          webhookOptions(o.Settings, secrets, w.Webhooks),
+		Webhook:          newWebhookOptions(o.Settings, secrets, w.Webhooks),
 		WebhookElsewhere: o.Settings.WebhookListen != "", Livemode: livemode, Version: o.Version,
-		Cardholder: cardholderOptions(o, w.Cardholder, livemode),
-		Rules:      holdRules(o.Settings),
-		Tokens:     tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
+		Cardholder: newCardholderOptions(o, w.Cardholder, livemode),
+		Rules:      newDecisionRules(o.Settings),
+		Tokens:     tokens, Metrics: m.newHTTPHandler(), Logger: o.Logger, LogLevel: o.Level,
 		Refusals: o.refusals, Stage: o.apiStage,
 	}
 	if pages != nil {
@@ -131,7 +132,7 @@ func apiOptions(
 
 // newConsole returns nil if the settings switch the console off.
 func newConsole(
-	o *Options, w *worker.Worker, notifier *currentNotifier, st *store.Store,
+	o *Options, w *worker.Worker, notifier *swappableNotifier, st *store.Store,
 	redis *health.RedisHealthReporter, livemode bool, tokens *consoleTokens,
 ) (*console.Console, error) {
 	s := o.Settings
@@ -141,8 +142,8 @@ func newConsole(
 	c := console.Options{
 		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
-		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
-		CardholderLink: cardholderLink(s),
+		Stages: redis, Livemode: livemode, Version: o.Version, Rules: newDecisionRules(s),
+		CardholderLink: newCardholderLinkFunc(s),
 		Logger:         o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.Report,
 	}
 	if tokens.Load() != nil {
@@ -158,9 +159,9 @@ func newConsole(
 	return console.New(c)
 }
 
-// webhookOptions returns nil without signing secrets: holdd then accepts no
+// newWebhookOptions returns nil without signing secrets: holdd then accepts no
 // events of Stripe.
-func webhookOptions(
+func newWebhookOptions(
 	s *config.Settings, current *webhookSecrets, w *intake.WebhookProcessor,
 ) *api.WebhookOptions {
 	if len(s.StripeWebhookSecrets) == 0 {

@@ -68,7 +68,7 @@ type settingsReloader struct {
 	secrets *webhookSecrets
 	// sessions are the tokens of the console's visitors.
 	sessions *consoleTokens
-	notifier *currentNotifier
+	notifier *swappableNotifier
 	// newNotifier returns the notifier of the settings.
 	newNotifier func(*config.Settings) (*alert.Notifier, error)
 	metrics     *metrics
@@ -88,7 +88,7 @@ func (r *settingsReloader) run(ctx context.Context) {
 		case <-r.o.ReloadSignal:
 			r.reloadAndLog(ctx, "signal")
 		case <-ticker.C:
-			if filesState(r.current.Files()) != r.files {
+			if fileTimesAndSizes(r.current.Files()) != r.files {
 				r.reloadAndLog(ctx, "file")
 			}
 		}
@@ -101,8 +101,8 @@ var errKeyNotChecked = errors.New("the new Stripe key is not checked: Stripe did
 
 // reloadAndLog never logs a value: an old secret is worth as much as a new one.
 func (r *settingsReloader) reloadAndLog(ctx context.Context, trigger string) {
-	files := filesState(r.current.Files())
-	changed, ignored, err := r.reload(ctx)
+	files := fileTimesAndSizes(r.current.Files())
+	changed, ignored, err := r.reloadSettings(ctx)
 	if !errors.Is(err, errKeyNotChecked) {
 		r.files = files
 	}
@@ -119,23 +119,25 @@ func (r *settingsReloader) reloadAndLog(ctx context.Context, trigger string) {
 	}
 }
 
-// reload checks all changes before it applies any. ignored are changed settings
-// that need a restart.
-func (r *settingsReloader) reload(ctx context.Context) (changed, ignored []string, err error) {
+// reloadSettings checks all changes before it applies any. ignored are changed
+// settings that need a restart.
+func (r *settingsReloader) reloadSettings(
+	ctx context.Context) (changed, ignored []string, err error,
+) {
 	next, err := r.o.Reload()
 	if err != nil {
 		return nil, nil, err
 	}
-	changed, ignored = r.changedSettings(next)
+	changed, ignored = r.listChangedSettings(next)
 	if (next.TokensFile == "") != (r.current.TokensFile == "") {
 		return nil, ignored, errors.New("tokens are switched on or off by a restart: " +
 			"tokens_file was set or removed")
 	}
-	tokens, err := readTokens(next.TokensFile)
+	tokens, err := loadTokensFile(next.TokensFile)
 	if err != nil {
 		return nil, ignored, err
 	}
-	notifier, err := r.changedNotifier(changed, next)
+	notifier, err := r.newNotifierIfChanged(changed, next)
 	if err != nil {
 		return nil, ignored, err
 	}
@@ -144,7 +146,8 @@ func (r *settingsReloader) reload(ctx context.Context) (changed, ignored []strin
 			"the first or the last of the stripe_webhook_secrets changed")
 	}
 	if slices.Contains(changed, "stripe_api_key") {
-		if err := r.replaceKey(ctx, gateway.APIKey(next.StripeAPIKey.Reveal())); err != nil {
+		if err := r.checkAndReplaceStripeKey(ctx,
+			gateway.APIKey(next.StripeAPIKey.Reveal())); err != nil {
 			return nil, ignored, err
 		}
 	}
@@ -157,8 +160,8 @@ func (r *settingsReloader) reload(ctx context.Context) (changed, ignored []strin
 	}
 	r.secrets.set(next)
 	if notifier != nil {
-		r.metrics.createAlertedSinkSeries(notifier.SinkNames())
-		r.notifier.replace(notifier)
+		r.metrics.initDeliveryCounters(notifier.SinkNames())
+		r.notifier.swapNotifier(notifier)
 	}
 	if level, err := zapcore.ParseLevel(next.LogLevel); err == nil &&
 		slices.Contains(changed, "log_level") {
@@ -168,9 +171,9 @@ func (r *settingsReloader) reload(ctx context.Context) (changed, ignored []strin
 	return changed, ignored, nil
 }
 
-// changedSettings returns the changed settings that can be taken over, and those
-// that need a restart.
-func (r *settingsReloader) changedSettings(next *config.Settings) (changed, ignored []string) {
+// listChangedSettings returns the changed settings that can be taken over, and
+// those that need a restart.
+func (r *settingsReloader) listChangedSettings(next *config.Settings) (changed, ignored []string) {
 	for _, key := range config.ChangedSettings(r.current, next) {
 		switch {
 		case slices.Contains(reloadableSettings, key):
@@ -182,9 +185,9 @@ func (r *settingsReloader) changedSettings(next *config.Settings) (changed, igno
 	return changed, ignored
 }
 
-// changedNotifier returns the notifier of changed addresses; nil if they are the
-// same.
-func (r *settingsReloader) changedNotifier(
+// newNotifierIfChanged returns the notifier of changed addresses; nil if they
+// are the same.
+func (r *settingsReloader) newNotifierIfChanged(
 	changed []string, next *config.Settings,
 ) (*alert.Notifier, error) {
 	if !slices.Contains(changed, "notify_urls") {
@@ -196,10 +199,10 @@ func (r *settingsReloader) changedNotifier(
 	return r.newNotifier(&s)
 }
 
-// replaceKey checks that the new key is of the mode and the account of the
-// holds before any request is sent with it.
-func (r *settingsReloader) replaceKey(ctx context.Context, key gateway.APIKey) error {
-	o := gatewayOptions(r.o)
+// checkAndReplaceStripeKey checks that the new key is of the mode and the
+// account of the holds before any request is sent with it.
+func (r *settingsReloader) checkAndReplaceStripeKey(ctx context.Context, key gateway.APIKey) error {
+	o := newGatewayOptions(r.o)
 	o.APIKey = key
 	trial, err := gateway.New(o)
 	if err != nil {
@@ -210,7 +213,7 @@ func (r *settingsReloader) replaceKey(ctx context.Context, key gateway.APIKey) e
 		return gateway.ErrOtherMode
 	}
 	checker := &accountChecker{stripe: trial, store: r.account.store, log: r.o.Logger}
-	done, err := checker.checkNew(ctx)
+	done, err := checker.checkAccountOfNewKey(ctx)
 	if err != nil {
 		return err
 	}
@@ -228,8 +231,8 @@ func (r *settingsReloader) replaceKey(ctx context.Context, key gateway.APIKey) e
 	return nil
 }
 
-// filesState describes size and time of files, so that a change shows.
-func filesState(paths []string) string {
+// fileTimesAndSizes describes size and time of files, so that a change shows.
+func fileTimesAndSizes(paths []string) string {
 	var state strings.Builder
 	for _, path := range paths {
 		info, err := os.Stat(path)

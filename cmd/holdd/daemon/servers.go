@@ -16,9 +16,9 @@ type apiServer struct {
 	listener *api.ConnectionLimiter
 }
 
-// openServers listens on every address of the settings. The first is that of
-// the API.
-func openServers(o *Options, handler *api.API) ([]*apiServer, error) {
+// listenOnAddresses listens on every address of the settings. The first is that
+// of the API.
+func listenOnAddresses(o *Options, handler *api.API) ([]*apiServer, error) {
 	var servers []*apiServer
 	for _, a := range []struct {
 		name, address string
@@ -46,16 +46,16 @@ func openServers(o *Options, handler *api.API) ([]*apiServer, error) {
 }
 
 // url returns the URL of the server's address.
-func (s *apiServer) url() string { return listenURL(s.listener.Addr()) }
+func (s *apiServer) url() string { return formatListenURL(s.listener.Addr()) }
 
-func listenURL(addr net.Addr) string {
+func formatListenURL(addr net.Addr) string {
 	if addr.Network() == "unix" {
 		return "unix://" + addr.String()
 	}
 	return "http://" + addr.String()
 }
 
-func reportStarted(o *Options, servers []*apiServer, livemode bool) {
+func logStarted(o *Options, servers []*apiServer, livemode bool) {
 	fields := []zap.Field{zap.String("version", o.Version)}
 	for _, s := range servers {
 		fields = append(fields, zap.String(s.name, s.url()))

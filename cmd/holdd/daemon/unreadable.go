@@ -12,8 +12,8 @@ var unreadableDesc = newMetricDesc("holdd_unreadable_records",
 	"Records of holds that this replica found and cannot read: damaged, or written by a newer "+
 		"holdd. At most 1,000. Take the maximum of the replicas.")
 
-// collectUnreadable counts the unreadable records for a scrape.
-func collectUnreadable(records unreadableReader) collectorFunc {
+// newUnreadableCollector counts the unreadable records for a scrape.
+func newUnreadableCollector(records unreadableReader) collectorFunc {
 	return func(send gaugeSender) {
 		ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 		defer cancel()

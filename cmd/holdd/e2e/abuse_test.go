@@ -224,7 +224,7 @@ func TestAPI_SlowClientsAndFlood(t *testing.T) {
 	served := func(when string) {
 		t.Helper()
 		began, before := time.Now(), stalls()
-		if _, err := r.client.Readiness(t.Context()); err != nil {
+		if _, err := r.client.GetReadiness(t.Context()); err != nil {
 			t.Errorf("%s: %v", when, err)
 		}
 		if _, err := r.client.List(t.Context(), api.ListQuery{}); err != nil {

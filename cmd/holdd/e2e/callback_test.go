@@ -68,7 +68,7 @@ func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 		"HOLDD_CALLBACK_SECRET="+secret, "HOLDD_PING_URL="+server.URL+"/ping",
 		"HOLDD_NOTIFY_URLS=generic+"+server.URL+"/chat?severity=info")
 	storetest.WaitUntil(t, processTimeout, "the deliverers", func() bool {
-		s, err := r.client.SinkStatuses(t.Context())
+		s, err := r.client.ListSinkStatuses(t.Context())
 		return err == nil && len(s.Sinks) == 2 &&
 			rdb.Exists(t.Context(), "holdd:{0}:sink:callback").Val() == 1
 	})
@@ -95,7 +95,7 @@ func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 			return strings.HasPrefix(s, "[warning] request in the inbox rejected: ") && strings.Contains(s, "runbook.md#inbox_rejected")
 		})
 	})
-	if d, err := r.client.DeadLetters(t.Context(), "callback", 10); err != nil || d.Total != 0 {
+	if d, err := r.client.ListDeadLetters(t.Context(), "callback", 10); err != nil || d.Total != 0 {
 		t.Error(d, err)
 	}
 }

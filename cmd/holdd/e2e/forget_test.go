@@ -110,11 +110,11 @@ func TestForget_ErasesPersonalData(t *testing.T) {
 			t.Fatalf("forgotten: %+v, %v", v, err)
 		}
 	}
-	if _, _, err := r.client.Reconcile(t.Context(), false, nil); err != nil {
+	if _, _, err := r.client.StartReconcile(t.Context(), false, nil); err != nil {
 		t.Fatal(err)
 	}
 	storetest.WaitUntil(t, processTimeout, "the comparison has ended", func() bool {
-		run, err := r.client.Reconciliation(t.Context(), "")
+		run, err := r.client.GetReconciliation(t.Context(), "")
 		return err == nil && run.State == "finished"
 	})
 	if places := placesInRedis(t, raw, personalName); len(places) > 0 {

@@ -161,7 +161,7 @@ func truthOf(r *audit.Report) truth {
 		}
 		return m
 	}
-	counts := func(all []audit.Bucket) (n []int) {
+	counts := func(all []audit.DurationBucket) (n []int) {
 		for _, b := range all {
 			n = append(n, b.Count)
 		}

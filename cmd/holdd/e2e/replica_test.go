@@ -124,7 +124,7 @@ func (r *replica) terminate(code int) {
 // readiness is the answer of /readyz; false with a nil map while the replica
 // does not answer.
 func (r *replica) readiness() (ok bool, checks map[string]api.ReadinessCheck) {
-	a, err := r.client.Readiness(r.tb.Context())
+	a, err := r.client.GetReadiness(r.tb.Context())
 	if err != nil {
 		return false, nil
 	}

@@ -189,7 +189,7 @@ func (w *world) runScenario(start func(context.Context), faults []faultSource) {
 			if c == nil {
 				return false
 			}
-			if ready, err := c.Readiness(all); err != nil || !ready.Ready {
+			if ready, err := c.GetReadiness(all); err != nil || !ready.Ready {
 				return false
 			}
 		}

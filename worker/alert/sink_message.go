@@ -19,9 +19,9 @@ type sinkMessage struct {
 // systemEventKey is the order key of all system events.
 const systemEventKey = "holdd"
 
-// newMessage returns the message of an event, and false if the sink does not
+// newSinkMessage returns the message of an event, and false if the sink does not
 // take the event.
-func (s *sink) newMessage(e hold.StreamEvent, o RenderOptions) (m sinkMessage, ok bool) {
+func (s *sink) newSinkMessage(e hold.StreamEvent, o RenderOptions) (m sinkMessage, ok bool) {
 	var head struct {
 		ID   string
 		Data struct{ Hold struct{ ID string } }
@@ -65,8 +65,8 @@ const (
 	fromRequeued
 )
 
-// eventTime returns when an event happened.
-func eventTime(event []byte) time.Time {
+// parseEventTime returns when an event happened.
+func parseEventTime(event []byte) time.Time {
 	var e struct{ Timestamp time.Time }
 	if json.Unmarshal(event, &e) != nil {
 		return time.Time{}
