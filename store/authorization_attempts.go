@@ -88,7 +88,7 @@ func (s *AuthorizationAttempts) saveRecord(
 ) (bool, error) {
 	keys := []string{keyAttempt + a.ID, keyOpenAttempts}
 	n, err := s.conn.callScript(ctx, authorizeSaveScript, keys,
-		a.ID, token, record, boolArg(a.State.Finished()), boolArg(release),
+		a.ID, token, record, boolArg(a.State.IsFinished()), boolArg(release),
 		scoreArg(next), a.Digest, attemptTTL.Milliseconds()).Int64()
 	return n == 1, err
 }

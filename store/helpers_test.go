@@ -349,12 +349,12 @@ func (e *testStore) checkInvariants(partitions int) {
 		for id, rec := range holds {
 			st := hold.State(rec[1])
 			switch {
-			case st.Final() && (queued[id] != "" || sets["expiring"][id] || sets["attention"][id] ||
+			case st.IsFinal() && (queued[id] != "" || sets["expiring"][id] || sets["attention"][id] ||
 				sets["unverified"][id] || !sets["settled"][id]):
 				e.Errorf("partition %d: %s is %s and still has a place: queue %q, expiring %t", p,
 					id,
 					st, queued[id], sets["expiring"][id])
-			case !st.Final() && (!sets["expiring"][id] || sets["settled"][id]):
+			case !st.IsFinal() && (!sets["expiring"][id] || sets["settled"][id]):
 				e.Errorf("partition %d: %s is %s, in expiring: %t, in settled: %t", p, id, st,
 					sets["expiring"][id], sets["settled"][id])
 			case (st == hold.Scheduled || st == hold.Working) && queued[id] == "":

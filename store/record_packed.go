@@ -112,7 +112,7 @@ func textOf(list []string, n uint64) string {
 // appendTimeField appends a time, unless it is zero. The times of a settled
 // hold are relative to its settlement, which makes small numbers of them.
 func appendTimeField(b []byte, h *hold.Hold, f protowire.Number, at time.Time) []byte {
-	if !h.State.Final() {
+	if !h.State.IsFinal() {
 		return appendNumberField(b, f, toMillis(at))
 	}
 	if toMillis(at) == 0 {
@@ -125,7 +125,7 @@ func appendTimeField(b []byte, h *hold.Hold, f protowire.Number, at time.Time) [
 // decodeTimeField decodes what appendTimeField wrote. The header of h is
 // decoded.
 func decodeTimeField(h *hold.Hold, n uint64) time.Time {
-	if !h.State.Final() {
+	if !h.State.IsFinal() {
 		return fromMillis(n)
 	}
 	return fromMillis(toMillis(h.SettledAt) - uint64(protowire.DecodeZigZag(n)))

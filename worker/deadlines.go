@@ -104,7 +104,7 @@ func (j *DeadlineJob) passMilestones(ctx context.Context, found []hold.DueHold, 
 			m.Decision = hold.Decision{Hold: *h, Unchanged: true}
 			continue
 		}
-		m.Decision, m.Next = h.PassMilestone(found[i].DueAt, now, j.o.Rules)
+		m.Decision, m.Next = h.ApplyMilestone(found[i].DueAt, now, j.o.Rules)
 	}
 	advanced, err := j.committer.PassMilestones(ctx, passed)
 	if err != nil {

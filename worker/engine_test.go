@@ -237,7 +237,7 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 					t.Errorf("%s, again %t, %d calls: %+v", after.State, out.decision.Again,
 						len(tt.caller.calls), after)
 				}
-				if got := after.NextAt.Sub(now); !after.State.Final() && got != tt.retry {
+				if got := after.NextAt.Sub(now); !after.State.IsFinal() && got != tt.retry {
 					t.Errorf("goes on in %s, want %s", got, tt.retry)
 				}
 			})

@@ -54,7 +54,7 @@ func (j *PurgeJob) Run(ctx context.Context) {
 		}
 		settled := make([]hold.Hold, 0, len(found))
 		for i := range found {
-			if found[i].Hold.State.Final() {
+			if found[i].Hold.State.IsFinal() {
 				settled = append(settled, found[i].Hold)
 			}
 		}

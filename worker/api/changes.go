@@ -137,7 +137,7 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 		}
 		answered := status
 		switch {
-		case changed.State.Final():
+		case changed.State.IsFinal():
 			answered = http.StatusOK // a repeated request: nothing is left to do
 		case status == outcomeStatus && hold.IsIncrementPending(&changed):
 			answered = http.StatusAccepted

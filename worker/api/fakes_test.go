@@ -76,7 +76,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 		return intake.ScheduleResult{Err: err}
 	}
 	if h, ok := m.holds[d.ID]; ok {
-		if !d.HasTermsOf(&h) {
+		if !d.HasSameTermsAs(&h) {
 			return intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " +
 				d.ID + " is scheduled with other terms: change it instead"}}
 		}
@@ -198,7 +198,7 @@ func (m *fakeHolds) Acknowledge(
 	_ context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) {
-		return h.Acknowledge(by, m.now)
+		return h.AcknowledgeWarnings(by, m.now)
 	})
 }
 

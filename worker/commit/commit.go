@@ -236,7 +236,7 @@ func (c *Committer) at(ch *Change) time.Time {
 func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 	now := c.at(ch)
 	ch.Decision.PlanRenewal(now)
-	ch.Decision.RequireAttentionIfTooLate(ch.Before, now, c.o.Rules)
+	ch.Decision.RequireAttentionIfCaptureTooLate(ch.Before, now, c.o.Rules)
 	ch.Decision.RequireAttentionIfPolicyDue(ch.Before, now, c.o.Rules)
 	ch.Decision.PlanRenewal(now) // attention leaves no operation of the hold's own
 	ch.Decision.SetDefaultCancellationReason(ch.Before, c.o.Rules)
@@ -250,7 +250,7 @@ func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 
 // addCardholderLink adds the link to the events that ask for the cardholder.
 func (c *Committer) addCardholderLink(d *hold.Decision, now time.Time) {
-	if c.o.CardholderLink == nil || hold.CanLinkCardholder(&d.Hold, now) != nil {
+	if c.o.CardholderLink == nil || hold.CheckCardholderLink(&d.Hold, now) != nil {
 		return
 	}
 	d.Events = slices.Clone(d.Events)

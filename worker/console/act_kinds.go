@@ -20,7 +20,7 @@ var (
 				given = sent[0]
 			}
 			return inputForm(q, h, "capture", inputField(q, "amount", given, "decimal",
-				q.t("field.amount.help", hold.FormatAmount(hold.MaxCapture(h), h.Currency))))
+				q.t("field.amount.help", hold.FormatAmount(hold.MaxCaptureAmount(h), h.Currency))))
 		},
 		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
 			amount, ready, err := amountField(q, h)

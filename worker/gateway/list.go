@@ -10,7 +10,7 @@ import (
 
 // listExpandParams returns the fields that a list of intents expands. A key
 // needs a permission for each.
-func listExpandParams(c hold.ListContent) []*string {
+func listExpandParams(c hold.StripeListContent) []*string {
 	switch c {
 	case hold.ContentHistories:
 		return []*string{stripe.String("data.latest_charge.balance_transaction")}
@@ -69,7 +69,7 @@ func createdRange(c *hold.Call) *stripe.RangeQueryParams {
 }
 
 func (g *Gateway) sendListRequest(
-	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.ListContent,
+	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.StripeListContent,
 ) (page hold.IntentPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget
 	r := classifyOptions{maxBody: maxListBodyBytes}

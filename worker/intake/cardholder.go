@@ -123,7 +123,7 @@ func (d *CardholderDesk) GiveCard(
 	if err != nil {
 		return hold.Secret{}, err
 	}
-	call := hold.CardSetupCall(&requested, hold.CardSetupParams{ReturnURL: returnURL,
+	call := hold.NewCardSetupCall(&requested, hold.CardSetupParams{ReturnURL: returnURL,
 		CancelURL: cancelURL})
 	a, err := d.send(ctx, call)
 	if err == nil && a.Kind == hold.AnswerUnknown {
@@ -150,7 +150,7 @@ func (d *CardholderDesk) Return(
 		if session != "" {
 			return hold.RecordCardSetup(h, generation, session, true, now)
 		}
-		return hold.ExpectCardholder(h, generation, now)
+		return hold.ScheduleRetrieveAfterCardholderReturn(h, generation, now)
 	})
 	switch {
 	case errors.Is(err, &hold.Problem{Code: hold.NoActionRequired}),

@@ -88,7 +88,7 @@ func (c *Changer) Acknowledge(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.Acknowledge(by, now)
+		return h.AcknowledgeWarnings(by, now)
 	})
 }
 

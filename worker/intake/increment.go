@@ -29,7 +29,7 @@ func (c *Changer) Increment(
 	if err != nil || !hold.IsIncrementPending(&h) {
 		return h, now, err
 	}
-	requested := hold.LastIncrementRequest(&h)
+	requested := hold.LastIncrementRequestTime(&h)
 	wait, cancel := context.WithTimeout(ctx, incrementWait)
 	defer cancel()
 	for pause := incrementPoll; execute.Sleep(wait, pause); pause = min(2*pause, maxIncrementPoll) {
@@ -38,7 +38,7 @@ func (c *Changer) Increment(
 			continue // the request is accepted: only its outcome is not known yet
 		}
 		h, now = seen, at
-		if pending, err := hold.IncrementOutcome(&h, req.Amount, requested); !pending {
+		if pending, err := hold.FindIncrementOutcome(&h, req.Amount, requested); !pending {
 			return h, now, err
 		}
 	}

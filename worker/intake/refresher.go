@@ -104,7 +104,7 @@ func (r *IntentRefresher) refreshIntents(
 		switch {
 		case h.State == hold.Working: // the executor reads the intent, or releases the hold
 			r.retryRefreshLater(ctx, p)
-		case h.State == 0 && !p.AdoptUnknown, h.State.Final():
+		case h.State == 0 && !p.AdoptUnknown, h.State.IsFinal():
 			r.finishRefresh(ctx, p, time.Time{})
 		default:
 			read := bulkread.NewIntentRead(h)

@@ -249,7 +249,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []newHoldCan
 	var calls []hold.Call
 	var of []int
 	for i := range candidates {
-		if d := candidates[i].valid; d.NeedsStripeRead() {
+		if d := candidates[i].valid; d.NeedsIntentRetrieval() {
 			calls = append(calls,
 				hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account,
 					MayBeMissing: true})
@@ -268,7 +268,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []newHoldCan
 
 // answerExisting answers a request for an intent that has a hold.
 func answerExisting(valid *hold.ValidRequest, h *hold.Hold) ScheduleResult {
-	if valid.HasTermsOf(h) {
+	if valid.HasSameTermsAs(h) {
 		return ScheduleResult{Hold: *h}
 	}
 	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists,
@@ -282,7 +282,7 @@ func answerExisting(valid *hold.ValidRequest, h *hold.Hold) ScheduleResult {
 // h.
 func answerPastRequest(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	valid, err := req.Validate(h.CreatedAt)
-	if err != nil || !valid.HasTermsOf(h) {
+	if err != nil || !valid.HasSameTermsAs(h) {
 		return ScheduleResult{Err: past}
 	}
 	return ScheduleResult{Hold: *h}

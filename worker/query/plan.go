@@ -164,7 +164,7 @@ func sortSums(sums []hold.Sum) {
 func atRiskReason(h *hold.Hold, now time.Time) string {
 	own := h.ActionTime()
 	switch {
-	case h.State.Final():
+	case h.State.IsFinal():
 		return ""
 	case h.State == hold.Attention:
 		return "needs attention: " + h.Reason.String()

@@ -210,7 +210,7 @@ func (q *HoldQuery) sortedSets() []hold.SortedSet {
 		return []hold.SortedSet{hold.SetWorking}
 	case q.State == hold.Attention:
 		return []hold.SortedSet{hold.SetAttention}
-	case q.State.Final():
+	case q.State.IsFinal():
 		return []hold.SortedSet{hold.SetSettled}
 	case q.State != 0 || q.ExpiringWithin > 0 || q.RequiresAction || q.Group == GroupOpen:
 		return []hold.SortedSet{hold.SetExpiring}
@@ -222,13 +222,13 @@ func (q *HoldQuery) sortedSets() []hold.SortedSet {
 func (q *HoldQuery) matchesHold(h *hold.Hold, now time.Time) bool {
 	switch {
 	case q.State != 0 && h.StateAt(now) != q.State,
-		(q.Group == GroupOpen || q.Group == GroupDue) && h.State.Final(),
+		(q.Group == GroupOpen || q.Group == GroupDue) && h.State.IsFinal(),
 		q.Group == GroupDue && h.NextOp == 0,
-		q.Group == GroupSettled && !h.State.Final(),
-		q.RequiresAction && !hold.RequiresAction(h),
+		q.Group == GroupSettled && !h.State.IsFinal(),
+		q.RequiresAction && !hold.IsAwaitingCardholder(h),
 		q.Account != "" && h.Account != q.Account,
 		q.Reference != "" && !strings.HasPrefix(h.Reference, q.Reference),
-		q.ExpiringWithin > 0 && (h.State.Final() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))):
+		q.ExpiringWithin > 0 && (h.State.IsFinal() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))):
 		return false
 	}
 	return true

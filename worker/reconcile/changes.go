@@ -26,7 +26,7 @@ func (c *comparison) proposeAdoption(
 ) (ch proposedChange, ok bool) {
 	f := Finding{
 		PaymentIntent: in.ID, Account: account, Amount: in.AmountCapturable, Currency: in.Currency,
-		Reference: in.ForeignReference(),
+		Reference: in.GuessReference(),
 	}
 	f.ExpiresAt, _ = in.Deadline(now)
 	d, err := hold.NewFromMetadata(in, account, "reconcile", now)

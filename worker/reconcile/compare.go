@@ -331,9 +331,9 @@ func (c *comparison) proposeForListedIntent(
 	switch {
 	case h == nil && stillHeld:
 		return c.proposeAdoption(ctx, account, in, now)
-	case h != nil && in.IsLeftIntent(h):
+	case h != nil && in.IsLeftoverIntent(h):
 		return c.proposeForLeftIntent(ctx, h, in, requestedAt)
-	case h == nil || h.State.Final():
+	case h == nil || h.State.IsFinal():
 		return proposedChange{}, false
 	case stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)):
 		// The list may be older than the hold. A final status never changes.

@@ -23,7 +23,7 @@ func (c *comparison) proposeForLeftIntent(
 	f := Finding{Kind: FoundReleased, PaymentIntent: in.ID, Account: h.Account,
 		Reference: h.Reference, Amount: in.AmountCapturable, Currency: in.Currency,
 		Detail: "held money beside " + h.PaymentIntent + " of hold " + h.ID}
-	if !h.State.Final() {
+	if !h.State.IsFinal() {
 		if d := h.ApplyPaymentIntent(in, now); !d.Unchanged {
 			if d.Hold.PaymentIntent == in.ID {
 				f.Kind, f.Detail = FoundChanged, "the renewal that Redis had lost"
@@ -31,11 +31,11 @@ func (c *comparison) proposeForLeftIntent(
 			return proposedChange{before: *h, decision: d, finding: f}, true
 		}
 	}
-	if h.MustReleaseLeftIntent(in) {
-		if !h.State.Final() {
+	if h.MustReleaseLeftoverIntent(in) {
+		if !h.State.IsFinal() {
 			return proposedChange{}, false // the hold is about to be captured or released
 		}
-		d, release := h.RecordLeftRelease(in.ID, now)
+		d, release := h.RecordLeftoverRelease(in.ID, now)
 		return proposedChange{before: *h, decision: d, finding: f, release: &release}, true
 	}
 	f.Kind = FoundOrphan
@@ -51,7 +51,7 @@ func (c *comparison) proposeForLeftIntent(
 
 // heldState describes how a hold stands.
 func heldState(h *hold.Hold) string {
-	if h.State.Final() {
+	if h.State.IsFinal() {
 		return "has ended (" + h.State.String() + ")"
 	}
 	return "is held by " + h.PaymentIntent

@@ -118,7 +118,7 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 		var todo []hold.DueHold
 		for _, due := range found {
 			h := &due.Hold
-			if h.State == 0 || h.State.Final() || h.State == hold.Working ||
+			if h.State == 0 || h.State.IsFinal() || h.State == hold.Working ||
 				h.NextOp != 0 && h.NextAt.Before(now.Add(mirrorQuietPeriod)) {
 				continue
 			}

@@ -76,7 +76,7 @@ func (c *comparison) recheckNotFound(ctx context.Context, notFound []hold.Hold) 
 // that changed since the run began is left to the next run.
 func needsRetrieve(h *hold.Hold, listed *listedHolds, run *runCheckpoint) bool {
 	switch {
-	case listed.has(h.PaymentIntent), h.State == 0, h.State.Final(), h.State == hold.Working:
+	case listed.has(h.PaymentIntent), h.State == 0, h.State.IsFinal(), h.State == hold.Working:
 		return false
 	case !lastChangeAt(h).Before(run.StartedAt), run.Unreadable[h.Account]:
 		return false

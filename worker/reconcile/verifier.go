@@ -96,7 +96,7 @@ func (v *Verifier) Run(ctx context.Context) {
 	var reads []bulkread.IntentRead
 	for i := range found {
 		h := &found[i].Hold
-		if h.State == 0 || h.State.Final() || h.State == hold.Working {
+		if h.State == 0 || h.State.IsFinal() || h.State == hold.Working {
 			continue
 		}
 		holds, reads = append(holds, *h), append(reads, bulkread.NewIntentRead(h))

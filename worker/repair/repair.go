@@ -172,7 +172,7 @@ func (r *Repairer) rebuild(
 		result.Hold = *holds[0]
 		return result, nil
 	}
-	d, reason := hold.Rebuild(in, q.Account, unmirrored, q.By, now)
+	d, reason := hold.RebuildFromIntent(in, q.Account, unmirrored, q.By, now)
 	if reason != "" {
 		result.Reason = reason
 		return result, nil
