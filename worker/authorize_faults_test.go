@@ -196,7 +196,7 @@ func TestAuthorize_RedisDataLostAfterPatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		release, none := envtest.In(24*time.Hour), ""
-		if _, _, err := r.Patch(w.Ctx, a.Hold.ID, hold.Patch{CaptureAt: &none, CancelAt: &release},
+		if _, _, err := r.PatchTerms(w.Ctx, a.Hold.ID, hold.Patch{CaptureAt: &none, CancelAt: &release},
 			0, "api"); err != nil {
 			t.Fatal(err)
 		}

@@ -230,7 +230,7 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 				if tt.stopped {
 					stop()
 				}
-				out := e.execute(stopping, t.Context(), claimed, &holdMachine{})
+				out := e.executeClaim(stopping, t.Context(), claimed, &holdMachine{})
 				after := out.decision.Hold
 				if after.State != tt.state || out.decision.Again != tt.again ||
 					len(tt.caller.calls) != tt.calls || out.before.Version != 7 {

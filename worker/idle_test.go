@@ -88,7 +88,7 @@ func TestWorker_PollsOfAStuckHold(t *testing.T) {
 		{name: "outside the window of the schedule", most: 400,
 			set: func(w *testEnv) { w.opts.Schedules.Capture = "0 12 * * *" }},
 		{name: "paused", most: 400, stick: func(w *testEnv, r *replica, id string) {
-			if _, _, err := r.Pause(w.Ctx, id, 0, true, "test"); err != nil {
+			if _, _, err := r.PauseHold(w.Ctx, id, 0, true, "test"); err != nil {
 				w.T.Fatal(err)
 			}
 		}},

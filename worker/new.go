@@ -41,20 +41,20 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	w.Eraser = erase.New(s.Erasure, b.committer,
 		erase.Options{Deliveries: o.Deliveries, Health: o.Health, Logger: o.Logger})
 	refresher, inbox := b.buildIntake(w)
-	resumer := b.buildAuthorize(w)
-	verifier, mirror := b.buildReconcile(w)
-	redisCheck := b.buildStatus(w)
+	resumer := b.buildAuthorizer(w)
+	verifier, mirror := b.buildReconciler(w)
+	redisCheck := b.buildStatusJobs(w)
 	deadlines := newDeadlineJob(s.Deadlines, b.committer, DeadlineOptions{
 		Rules: o.Rules, Clock: b.clock, Health: o.Health, Gate: b.newGate(),
-		WakeIfNeeded: w.Dispatcher.WakeIfNeeded,
+		WakeIfGateOpen: w.Dispatcher.WakeIfGateOpen,
 	})
 	purge := newPurgeJob(s.Purge, b.committer, PurgeOptions{
 		Retention: o.Retention, Clock: b.clock, Health: o.Health, Logger: o.Logger,
 	})
 	w.jobs = []cronJob{
-		{name: "capture", schedule: o.Schedules.Capture, run: w.Dispatcher.AllowPromotion},
+		{name: "capture", schedule: o.Schedules.Capture, run: w.Dispatcher.PromoteUntilNextTick},
 		b.newJob("expiry", o.Schedules.Expiry, deadlines.Run),
-		b.newJob("report", o.Schedules.Report, w.runReport),
+		b.newJob("report", o.Schedules.Report, w.runStatusJob),
 		b.newJob("purge", o.Schedules.Purge, purge.Run),
 		b.newJob("reconcile", o.Schedules.Reconcile, w.Reconciler.RunCronJob),
 		b.newJob("verify", o.Schedules.Verify, verifier.Run),
@@ -133,7 +133,7 @@ func (b *workerBuilder) buildIntake(
 	w.Changer = intake.NewChanger(s.Holds, b.committer, intake.ChangerOptions{
 		Rules: o.Rules, Health: o.Health,
 	})
-	w.Cardholder = intake.NewCardholderDesk(s.Holds, b.committer, b.stripe, o.Health)
+	w.Cardholder = intake.NewCardholderService(s.Holds, b.committer, b.stripe, o.Health)
 	w.Webhooks = intake.NewWebhookProcessor(s.Refresh, b.committer, intake.WebhookProcessorOptions{
 		Livemode: o.Livemode, Clock: b.clock, Health: o.Health,
 	})
@@ -155,8 +155,8 @@ func (b *workerBuilder) buildIntake(
 	return refresher, inbox
 }
 
-// buildAuthorize builds the authorizer, and returns the resume job.
-func (b *workerBuilder) buildAuthorize(w *Worker) *authorize.AttemptResumer {
+// buildAuthorizer builds the authorizer, and returns the resume job.
+func (b *workerBuilder) buildAuthorizer(w *Worker) *authorize.AttemptResumer {
 	o := authorize.Options{
 		Attempts: b.stores.Attempts, Holds: b.stores.Holds, Caller: b.stripe,
 		Committer: b.committer, Publisher: b.publisher,
@@ -167,8 +167,11 @@ func (b *workerBuilder) buildAuthorize(w *Worker) *authorize.AttemptResumer {
 	return authorize.NewAttemptResumer(o)
 }
 
-// buildReconcile builds the reconciler, and returns the verify and mirror jobs.
-func (b *workerBuilder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.MetadataMirror) {
+// buildReconciler builds the reconciler, and returns the verify and mirror
+// jobs.
+func (b *workerBuilder) buildReconciler(
+	w *Worker,
+) (*reconcile.Verifier, *reconcile.MetadataMirror) {
 	s, o := b.stores, b.o
 	w.Reconciler = reconcile.NewReconciler(s.Reconcile, b.stripe, reconcile.Options{
 		Rules: o.Rules, Replica: o.Replica, Schedule: o.Schedules.Reconcile, ReadRate: o.ReadRate,
@@ -188,15 +191,15 @@ func (b *workerBuilder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconci
 	return verifier, mirror
 }
 
-// buildStatus builds the readiness report and the report job, and returns the
-// job that checks Redis' settings.
-func (b *workerBuilder) buildStatus(w *Worker) *RedisCheckJob {
+// buildStatusJobs builds the readiness report and the report job, and returns
+// the job that checks Redis' settings.
+func (b *workerBuilder) buildStatusJobs(w *Worker) *RedisCheckJob {
 	o := b.o
 	redis := &RedisCheckJob{redis: o.RedisInspector, health: o.Health}
 	w.Readiness = &ReadinessChecker{
 		redis: b.stores.Ping, stripe: b.stripe, running: w.running.Load,
 		stages: o.Health, extra: func() []health.ReadinessCheckResult {
-			return append(redis.checkResults(), w.Reconciler.ReadinessChecks()...)
+			return append(redis.readinessChecks(), w.Reconciler.ReadinessChecks()...)
 		},
 	}
 	w.status = &StatusJob{

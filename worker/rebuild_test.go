@@ -193,7 +193,7 @@ func (w *testEnv) scheduleAndMirror(r *replica, reqs []hold.ScheduleRequest) map
 		h := out[req.PaymentIntent]
 		if i++; i%10 == 9 {
 			var err error
-			if h, _, err = r.Pause(w.Ctx, h.ID, 0, false, "test"); err != nil {
+			if h, _, err = r.PauseHold(w.Ctx, h.ID, 0, false, "test"); err != nil {
 				w.T.Fatal(err)
 			}
 			out[h.ID] = h

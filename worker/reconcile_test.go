@@ -247,7 +247,7 @@ func TestReconcile_OverdueHolds(t *testing.T) {
 			t.Errorf("%d lines of attention", n)
 		}
 		// The person decides.
-		if _, _, err := r.Capture(w.Ctx, pastGrace, hold.CaptureRequest{}, 0, "desk"); err != nil {
+		if _, _, err := r.RequestCapture(w.Ctx, pastGrace, hold.CaptureRequest{}, 0, "desk"); err != nil {
 			t.Fatal(err)
 		}
 		w.waitForState(r, pastGrace, hold.Captured, 10*time.Second)
@@ -391,7 +391,7 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 			t.Fatal(err)
 		}
 		patch := "BK-15"
-		if _, _, err := r.Patch(w.Ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
+		if _, _, err := r.PatchTerms(w.Ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
 		// other terms, by the API, meanwhile

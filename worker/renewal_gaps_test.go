@@ -220,7 +220,8 @@ func TestIncrement_KilledBetweenSteps(t *testing.T) {
 				r := w.startReplicaWithGap(g)
 				id := w.authorizeRaisable(r)
 				go func() {
-					_, _, _ = r.Increment(w.Ctx, id, hold.IncrementRequest{Amount: 15_000}, 0, "test")
+					_, _, _ = r.RequestIncrementAndWait(w.Ctx, id,
+						hold.IncrementRequest{Amount: 15_000}, 0, "test")
 				}()
 				w.waitForGap(r, g, time.Minute)
 				next := w.startReplica()

@@ -247,9 +247,9 @@ func (w *testEnv) actOnHold(r *replica, id string, cancel bool) {
 	for range 100 {
 		var err error
 		if cancel {
-			_, _, err = r.Cancel(w.Ctx, id, "", 0, "api")
+			_, _, err = r.RequestCancel(w.Ctx, id, "", 0, "api")
 		} else {
-			_, _, err = r.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "api")
+			_, _, err = r.RequestCapture(w.Ctx, id, hold.CaptureRequest{}, 0, "api")
 		}
 		if err == nil {
 			return

@@ -150,12 +150,12 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 		j.o.Health.ReportError(ctx, "send the heartbeat", err)
 		return false
 	}
-	if err := j.reportHoldCounts(ctx, len(alive)); err != nil {
+	if err := j.countAndReportHolds(ctx, len(alive)); err != nil {
 		j.o.Health.ReportError(ctx, "count holds", err)
 		return false
 	}
 	if j.reportConditions(ctx, 2*ttl) {
-		j.reportDeadReplicas(ctx, alive)
+		j.publishDeadReplicas(ctx, alive)
 	}
 	return true
 }
@@ -193,8 +193,8 @@ func (j *StatusJob) heartbeatTTL() time.Duration {
 	return max(minHeartbeatTTL, 3*s.Next(next).Sub(next))
 }
 
-func (j *StatusJob) reportHoldCounts(ctx context.Context, alive int) error {
-	counts, nearest, err := j.counts.read(ctx, j.store)
+func (j *StatusJob) countAndReportHolds(ctx context.Context, alive int) error {
+	counts, nearest, err := j.counts.readIfChanged(ctx, j.store)
 	if err != nil {
 		return err
 	}
@@ -294,11 +294,11 @@ func (j *StatusJob) logConditionChange(
 			zap.Int("holds", risk.Holds), zap.Any("sums", risk.Sums),
 			zap.Time("first_at", risk.FirstAt), zap.Bool("at_least", risk.AtLeast))
 	case name == conditionRedisUnsafe:
-		faults, _ := j.redis.latestFaults()
+		faults, _ := j.redis.latestServerFaults()
 		j.o.Logger.Error("Redis can lose holds or rejects changes since its settings changed",
 			zap.String("event", string(event.RedisUnsafe)), zap.String("cause", faults))
 	case name == conditionRedisMemory:
-		_, percent := j.redis.latestFaults()
+		_, percent := j.redis.latestServerFaults()
 		j.o.Logger.Warn("the memory of Redis runs out",
 			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
 	case name == conditionDoubleHeld:
@@ -313,8 +313,8 @@ func (j *StatusJob) logConditionChange(
 	}
 }
 
-// reportDeadReplicas publishes each dead replica, once over all live ones.
-func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive []string) {
+// publishDeadReplicas publishes each dead replica, once over all live ones.
+func (j *StatusJob) publishDeadReplicas(ctx context.Context, alive []string) {
 	dead, err := j.store.DeadReplicas(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "read dead replicas", err)

@@ -20,8 +20,8 @@ type reportedCounts struct {
 	nearest time.Time // deadline
 }
 
-// read returns the counts and the nearest deadline.
-func (r *reportedCounts) read(
+// readIfChanged returns the counts and the nearest deadline.
+func (r *reportedCounts) readIfChanged(
 	ctx context.Context, store StatusStore,
 ) (counts hold.HoldCounts, nearest time.Time, err error) {
 	if !r.gate.IsOpen(ctx) {

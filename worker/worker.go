@@ -36,7 +36,7 @@ type Stores struct {
 	Events     event.Store
 	Holds      query.HoldStore
 	Capacity   query.CapacityStore
-	Inbox      intake.RequestInbox
+	Inbox      intake.RequestInboxStore
 	Rejections intake.RejectionStore
 	Refresh    intake.RefreshStore
 	Attempts   authorize.AttemptStore
@@ -98,7 +98,7 @@ type Observer interface {
 type Worker struct {
 	Scheduler  *intake.Scheduler
 	Changer    *intake.Changer
-	Cardholder *intake.CardholderDesk
+	Cardholder *intake.CardholderService
 	Webhooks   *intake.WebhookProcessor
 	Reader     *query.HoldReader
 	Planner    *query.Planner
@@ -140,7 +140,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.running.Store(true)
 	w.Reconciler.AllowRuns(ctx)
 	c.Start()
-	w.runReport(ctx)
+	w.runStatusJob(ctx)
 
 	<-ctx.Done()
 	w.running.Store(false)
@@ -170,9 +170,9 @@ func (w *Worker) deregister(ctx context.Context) {
 	}
 }
 
-// runReport is the report job. After a report it lets the reconciler detect
+// runStatusJob is the report job. After a report it lets the reconciler detect
 // data loss in Redis.
-func (w *Worker) runReport(ctx context.Context) {
+func (w *Worker) runStatusJob(ctx context.Context) {
 	if w.status.Run(ctx) {
 		w.Reconciler.StartRunIfNeeded(ctx)
 	}

@@ -180,20 +180,29 @@ func (m *fakeWorker) changeHold(id string, revision uint64, confirmed bool, do f
 	return c.Hold, now, nil
 }
 
-func (m *fakeWorker) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) PatchTerms(
+	_ context.Context, id string, p hold.Patch, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, p.Confirm, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, time.Now()) })
 }
 
-func (m *fakeWorker) Capture(_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) RequestCapture(
+	_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(req, by, time.Now()) })
 }
 
-func (m *fakeWorker) Cancel(_ context.Context, id, reason string, revision uint64, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) RequestCancel(
+	_ context.Context, id, reason string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(reason, by, time.Now()) })
 }
 
-// Increment answers at once, as a bank that declines any amount that ends in 66.
-func (m *fakeWorker) Increment(_ context.Context, id string, req hold.IncrementRequest, revision uint64, by string) (hold.Hold, time.Time, error) {
+// RequestIncrementAndWait answers at once, as a bank that declines any amount
+// that ends in 66.
+func (m *fakeWorker) RequestIncrementAndWait(
+	_ context.Context, id string, req hold.IncrementRequest, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
 	var requested time.Time
 	h, now, err := m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) {
 		d, err := h.RequestIncrement(req, by, time.Now(), hold.DecisionRules{ExpiryMargin: time.Hour})
@@ -225,15 +234,21 @@ func (m *fakeWorker) Increment(_ context.Context, id string, req hold.IncrementR
 	return h, now, err
 }
 
-func (m *fakeWorker) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) PauseHold(
+	_ context.Context, id string, revision uint64, confirmed bool, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, confirmed, func(h hold.Hold) (hold.Decision, error) { return h.Pause(0, by, time.Now()) })
 }
 
-func (m *fakeWorker) Resume(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) ResumeHold(
+	_ context.Context, id string, revision uint64, confirmed bool, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, confirmed, func(h hold.Hold) (hold.Decision, error) { return h.Resume(by, time.Now()) })
 }
 
-func (m *fakeWorker) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) AcknowledgeWarnings(
+	_ context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) {
 		return h.AcknowledgeWarnings(by, time.Now())
 	})

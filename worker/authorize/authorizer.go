@@ -60,7 +60,7 @@ func (a *Authorizer) Authorize(
 			return hold.AuthorizationResult{}, err
 		}
 	}
-	return a.driveToResult(
+	return a.driveMachineToResult(
 		ctx,
 		r,
 		hold.NewAuthorizationMachine(begun, lookup, call, a.o.Clock.Now()),
@@ -86,7 +86,7 @@ func (a *Authorizer) Confirm(
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	return a.driveToResult(
+	return a.driveMachineToResult(
 		ctx,
 		r,
 		hold.NewAuthorizationMachine(begun, lookup, call, a.o.Clock.Now()),
@@ -132,8 +132,9 @@ func (a *Authorizer) beginOrResumeAttempt(
 	}
 }
 
-// driveToResult drives a machine to its end and returns the caller's answer.
-func (a *Authorizer) driveToResult(
+// driveMachineToResult drives a machine to its end and returns the caller's
+// answer.
+func (a *Authorizer) driveMachineToResult(
 	ctx context.Context, r *attemptRun, m *hold.AuthorizationMachine,
 ) (hold.AuthorizationResult, error) {
 	r.machine = m

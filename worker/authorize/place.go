@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxPlaceTries bounds how often placeHold tries because another writer was
-// first.
+// maxPlaceTries bounds how often createOrLoadHold tries because another writer
+// was first.
 const maxPlaceTries = 5
 
 // readHold returns a hold, or nil if it does not exist.
@@ -27,12 +27,12 @@ func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 	return holds[0], nil
 }
 
-// placeHold creates the hold of an authorized intent by the terms in its
+// createOrLoadHold creates the hold of an authorized intent by the terms in its
 // metadata, or returns the existing one.
-func placeHold(
+func createOrLoadHold(
 	ctx context.Context, o *Options, in *hold.PaymentIntent, account, by string,
 ) (h *hold.Hold, created bool, err error) {
-	valid := validRequestFromMetadata(o, in, account)
+	valid := validRequestFromMetadataOrUntimed(o, in, account)
 	for range maxPlaceTries {
 		found, err := readHold(ctx, o, in.ID)
 		if err != nil || found != nil {
@@ -62,10 +62,10 @@ func placeHold(
 	return nil, false, fmt.Errorf("concurrent changes to hold %s: %w", in.ID, health.ErrUnavailable)
 }
 
-// validRequestFromMetadata returns the terms in an intent's metadata. If they
-// are invalid, it returns terms without a time: the hold waits for the
+// validRequestFromMetadataOrUntimed returns the terms in an intent's metadata.
+// If they are invalid, it returns terms without a time: the hold waits for the
 // operator, and on_expiry releases the money.
-func validRequestFromMetadata(
+func validRequestFromMetadataOrUntimed(
 	o *Options, in *hold.PaymentIntent, account string,
 ) *hold.ValidRequest {
 	req, paused, _, err := hold.RequestFromMetadata(in, account)

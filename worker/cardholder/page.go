@@ -17,18 +17,18 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Desk takes what a cardholder does. intake.CardholderDesk implements it.
+// Desk takes what a cardholder does. intake.CardholderService implements it.
 type Desk interface {
-	Show(ctx context.Context, id string) (hold.Hold, time.Time, error)
-	// Authenticate returns the page of the bank; empty if there is none.
-	Authenticate(ctx context.Context, id string, generation uint32, returnURL string) (
+	ReadHold(ctx context.Context, id string) (hold.Hold, time.Time, error)
+	// StartAuthentication returns the page of the bank; empty if there is none.
+	StartAuthentication(ctx context.Context, id string, generation uint32, returnURL string) (
 		hold.Secret, error)
-	// GiveCard returns the page on which another card is given.
-	GiveCard(ctx context.Context, id string, generation uint32, returnURL, cancelURL string) (
+	// StartCardSetup returns the page on which another card is given.
+	StartCardSetup(ctx context.Context, id string, generation uint32, returnURL, cancelURL string) (
 		hold.Secret, error)
-	// Return takes note that the cardholder has come back, from the Checkout
-	// Session if one is named.
-	Return(ctx context.Context, id string, generation uint32, session string) error
+	// RecordReturnAndWait takes note that the cardholder has come back, from
+	// the Checkout Session if one is named.
+	RecordReturnAndWait(ctx context.Context, id string, generation uint32, session string) error
 }
 
 // Options configure a [Page].
@@ -119,14 +119,14 @@ func (p *Page) showCard(w http.ResponseWriter, v *visit) { v.showStatus(w, true)
 // toBank leads to the bank's page.
 func (p *Page) toBank(w http.ResponseWriter, v *visit) {
 	back := p.o.Links.url(v.r.PathValue("token")) + "/back"
-	page, err := p.o.Desk.Authenticate(v.r.Context(), v.link.hold, v.link.generation, back)
+	page, err := p.o.Desk.StartAuthentication(v.r.Context(), v.link.hold, v.link.generation, back)
 	v.leave(w, page, err)
 }
 
 // toCard leads to the form for another card.
 func (p *Page) toCard(w http.ResponseWriter, v *visit) {
 	url := p.o.Links.url(v.r.PathValue("token"))
-	page, err := p.o.Desk.GiveCard(v.r.Context(), v.link.hold, v.link.generation,
+	page, err := p.o.Desk.StartCardSetup(v.r.Context(), v.link.hold, v.link.generation,
 		url+"/back?session={CHECKOUT_SESSION_ID}", url)
 	v.leave(w, page, err)
 }
@@ -141,7 +141,7 @@ func (p *Page) back(w http.ResponseWriter, v *visit) {
 	if !sessionPattern.MatchString(session) {
 		session = ""
 	}
-	err := p.o.Desk.Return(v.r.Context(), v.link.hold, v.link.generation, session)
+	err := p.o.Desk.RecordReturnAndWait(v.r.Context(), v.link.hold, v.link.generation, session)
 	if err != nil && !isProblem(err) {
 		v.trouble(w, err)
 		return
@@ -192,7 +192,7 @@ func (v *visit) trouble(w http.ResponseWriter, err error) {
 func (v *visit) showStatus(w http.ResponseWriter, card bool) {
 	var now time.Time
 	var err error
-	v.h, now, err = v.p.o.Desk.Show(v.r.Context(), v.link.hold)
+	v.h, now, err = v.p.o.Desk.ReadHold(v.r.Context(), v.link.hold)
 	switch {
 	case errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}):
 		v.write(w, http.StatusOK, v.closed())

@@ -24,24 +24,28 @@ type fakeDesk struct {
 	calls []string
 }
 
-func (d *fakeDesk) Show(_ context.Context, id string) (hold.Hold, time.Time, error) {
+func (d *fakeDesk) ReadHold(_ context.Context, id string) (hold.Hold, time.Time, error) {
 	d.calls = append(d.calls, "show "+id)
 	return d.h, time.Now(), d.err
 }
 
-func (d *fakeDesk) Authenticate(_ context.Context, id string, generation uint32, back string) (
-	hold.Secret, error) {
+func (d *fakeDesk) StartAuthentication(
+	_ context.Context, id string, generation uint32, back string,
+) (hold.Secret, error) {
 	d.calls = append(d.calls, fmt.Sprintf("authenticate %s %d %s", id, generation, back))
 	return hold.NewSecret(d.page), d.err
 }
 
-func (d *fakeDesk) GiveCard(_ context.Context, id string, generation uint32, back, cancel string) (
-	hold.Secret, error) {
+func (d *fakeDesk) StartCardSetup(
+	_ context.Context, id string, generation uint32, back, cancel string,
+) (hold.Secret, error) {
 	d.calls = append(d.calls, fmt.Sprintf("card %s %d %s %s", id, generation, back, cancel))
 	return hold.NewSecret(d.page), d.err
 }
 
-func (d *fakeDesk) Return(_ context.Context, id string, generation uint32, session string) error {
+func (d *fakeDesk) RecordReturnAndWait(
+	_ context.Context, id string, generation uint32, session string,
+) error {
 	d.calls = append(d.calls, fmt.Sprintf("return %s %d %s", id, generation, session))
 	return d.err
 }

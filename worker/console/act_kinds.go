@@ -43,7 +43,7 @@ var (
 			if err != nil {
 				return err
 			}
-			_, _, err = c.Capture(ctx, h.ID, hold.NewFinalCapture(h, amount), revision,
+			_, _, err = c.RequestCapture(ctx, h.ID, hold.NewFinalCapture(h, amount), revision,
 				q.visitor.name)
 			return err
 		},
@@ -62,7 +62,7 @@ var (
 		do: func(
 			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Cancel(ctx, h.ID, q.r.PostFormValue("reason"), revision, q.visitor.name)
+			_, _, err := c.RequestCancel(ctx, h.ID, q.r.PostFormValue("reason"), revision, q.visitor.name)
 			return err
 		},
 	}
@@ -76,7 +76,7 @@ var (
 		do: func(
 			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Pause(ctx, h.ID, revision, isConfirmed(q), q.visitor.name)
+			_, _, err := c.PauseHold(ctx, h.ID, revision, isConfirmed(q), q.visitor.name)
 			return err
 		},
 	}
@@ -89,7 +89,7 @@ var (
 		do: func(
 			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Resume(ctx, h.ID, revision, isConfirmed(q), q.visitor.name)
+			_, _, err := c.ResumeHold(ctx, h.ID, revision, isConfirmed(q), q.visitor.name)
 			return err
 		},
 	}
@@ -102,7 +102,7 @@ var (
 		do: func(
 			ctx context.Context, c Changer, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Acknowledge(ctx, h.ID, revision, q.visitor.name)
+			_, _, err := c.AcknowledgeWarnings(ctx, h.ID, revision, q.visitor.name)
 			return err
 		},
 	}
@@ -119,7 +119,7 @@ var (
 				return err
 			}
 			p.Confirm = isConfirmed(q)
-			_, _, err = c.Patch(ctx, h.ID, p, revision, q.visitor.name)
+			_, _, err = c.PatchTerms(ctx, h.ID, p, revision, q.visitor.name)
 			return err
 		},
 	}

@@ -29,19 +29,20 @@ type Reader interface {
 
 // Changer changes holds. intake.Changer implements it.
 type Changer interface {
-	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
+	PatchTerms(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Capture(ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (
+	RequestCapture(
+		ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
+	) (hold.Hold, time.Time, error)
+	RequestCancel(ctx context.Context, id, reason string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Cancel(ctx context.Context, id, reason string, revision uint64, by string) (
+	PauseHold(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
 		hold.Hold, time.Time, error)
-	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+	ResumeHold(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
 		hold.Hold, time.Time, error)
-	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+	AcknowledgeWarnings(ctx context.Context, id string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Acknowledge(ctx context.Context, id string, revision uint64, by string) (
-		hold.Hold, time.Time, error)
-	Increment(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
+	RequestIncrementAndWait(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
 		by string) (hold.Hold, time.Time, error)
 }
 

@@ -163,10 +163,10 @@ func (pages *unscheduledPages) actOnAdopted(
 ) (err error) {
 	switch orphanAct(q) {
 	case "capture":
-		_, _, err = pages.o.Changer.Capture(q.ctx(), f.PaymentIntent,
+		_, _, err = pages.o.Changer.RequestCapture(q.ctx(), f.PaymentIntent,
 			hold.CaptureRequest{Amount: f.Amount}, revision, q.visitor.name)
 	case "cancel":
-		_, _, err = pages.o.Changer.Cancel(q.ctx(), f.PaymentIntent, "", revision, q.visitor.name)
+		_, _, err = pages.o.Changer.RequestCancel(q.ctx(), f.PaymentIntent, "", revision, q.visitor.name)
 	}
 	return err
 }

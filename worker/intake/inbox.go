@@ -31,8 +31,8 @@ const (
 	EntryUnreadable  hold.ProblemCode = "entry_unreadable"
 )
 
-// RequestInbox reads the inbox, a Redis stream. store.Inbox implements it.
-type RequestInbox interface {
+// RequestInboxStore reads the inbox, a Redis stream. store.Inbox implements it.
+type RequestInboxStore interface {
 	// ReadInbox returns up to n entries for a replica: new entries, and entries
 	// that were read at least idle ago and not acknowledged. It truncates the
 	// text of an entry to maxBytes.
@@ -69,7 +69,7 @@ type RequestInboxOptions struct {
 // RequestInboxConsumer is the job that schedules requests from the Redis
 // stream.
 type RequestInboxConsumer struct {
-	store     RequestInbox
+	store     RequestInboxStore
 	scheduler RequestScheduler
 	rejector  RequestRejector
 	o         RequestInboxOptions
@@ -78,7 +78,8 @@ type RequestInboxConsumer struct {
 // NewRequestInboxConsumer returns the job. It reads entries from store and
 // passes their requests to scheduler.
 func NewRequestInboxConsumer(
-	store RequestInbox, scheduler RequestScheduler, rejector RequestRejector, o RequestInboxOptions,
+	store RequestInboxStore, scheduler RequestScheduler, rejector RequestRejector,
+	o RequestInboxOptions,
 ) *RequestInboxConsumer {
 	return &RequestInboxConsumer{store: store, scheduler: scheduler, rejector: rejector, o: o}
 }
@@ -104,15 +105,15 @@ func (b *RequestInboxConsumer) Run(ctx context.Context) {
 		if len(entries) == 0 {
 			return
 		}
-		if done := b.scheduleEntries(ctx, entries, now); len(entries) < inboxBatch || !done {
+		if done := b.scheduleOrRejectEntries(ctx, entries, now); len(entries) < inboxBatch || !done {
 			return
 		}
 	}
 }
 
-// scheduleEntries schedules or rejects the requests of entries. It returns
-// false if some entries were not acknowledged.
-func (b *RequestInboxConsumer) scheduleEntries(
+// scheduleOrRejectEntries schedules or rejects the requests of entries. It
+// returns false if some entries were not acknowledged.
+func (b *RequestInboxConsumer) scheduleOrRejectEntries(
 	ctx context.Context, entries []hold.InboxEntry, now time.Time,
 ) bool {
 	var reqs []hold.ScheduleRequest

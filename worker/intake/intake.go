@@ -23,9 +23,9 @@ type Committer interface {
 	// CommitWithRetry reports for each change whether it was written; false
 	// means that another writer was first.
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
-	// RecordCommitted logs and counts a change that was written although its
-	// commit did not report so.
-	RecordCommitted(change commit.Change)
+	// RecordCommittedDespiteError logs and counts a change that was written
+	// although its commit did not report so.
+	RecordCommittedDespiteError(change commit.Change)
 }
 
 // StripeCaller sends reads to Stripe under the shared budget. gateway.Caller
@@ -60,10 +60,11 @@ func readHold(
 	return found[0], now, nil
 }
 
-// commitChange writes one change. It returns false if another writer was first.
-// The committer may hand the hold over to the operator; change then has the
-// decision that was written. An error wraps [health.ErrUnavailable].
-func commitChange(
+// commitChangeIfUnmodified writes one change. It returns false if another
+// writer was first. The committer may hand the hold over to the operator;
+// change then has the decision that was written. An error wraps
+// [health.ErrUnavailable].
+func commitChangeIfUnmodified(
 	ctx context.Context, c Committer, h *health.RedisHealthReporter, change *commit.Change,
 ) (written bool, err error) {
 	changes := []commit.Change{*change}
@@ -75,9 +76,9 @@ func commitChange(
 	return ok[0], nil
 }
 
-// queueRefresh queues an intent for the [IntentRefresher]. An error wraps
+// queueIntentRefresh queues an intent for the [IntentRefresher]. An error wraps
 // [health.ErrUnavailable].
-func queueRefresh(
+func queueIntentRefresh(
 	ctx context.Context,
 	s WebhookStore,
 	h *health.RedisHealthReporter,

@@ -105,7 +105,7 @@ func (r *IntentRefresher) refreshIntents(
 		case h.State == hold.Working: // the executor reads the intent, or releases the hold
 			r.retryRefreshLater(ctx, p)
 		case h.State == 0 && !p.AdoptUnknown, h.State.IsFinal():
-			r.finishRefresh(ctx, p, time.Time{})
+			r.finishOrPostponeRefresh(ctx, p, time.Time{})
 		default:
 			read := bulkread.NewIntentRead(h)
 			if p.AdoptUnknown { // an event named the intent
@@ -117,15 +117,15 @@ func (r *IntentRefresher) refreshIntents(
 	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end),
 		Priority: hold.PriorityRefresh}
 	unread := r.reader.ReadEach(ctx, reads, batch, func(i int, a hold.Answer) {
-		r.applyReadAnswer(ctx, of[i], a)
+		r.applyRetrieveAnswer(ctx, of[i], a)
 	})
 	return len(unread) == 0
 }
 
-// applyReadAnswer applies the answer to the read of an intent to its hold. If
-// the intent has no hold, applyReadAnswer schedules it by the terms in its
-// metadata.
-func (r *IntentRefresher) applyReadAnswer(
+// applyRetrieveAnswer applies the answer to the read of an intent to its hold.
+// If the intent has no hold, applyRetrieveAnswer schedules it by the terms in
+// its metadata.
+func (r *IntentRefresher) applyRetrieveAnswer(
 	ctx context.Context, p hold.PendingRefresh, a hold.Answer,
 ) {
 	var err error
@@ -133,12 +133,12 @@ func (r *IntentRefresher) applyReadAnswer(
 	case a.Kind == hold.AnswerOK && a.Intent != nil && p.AdoptUnknown:
 		err = r.adopter.adoptFromMetadata(ctx, a.Intent, p.Hold.Account)
 	case a.Kind == hold.AnswerOK && a.Intent != nil:
-		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyPaymentIntent(
+		err = r.commitRetrieveDecision(ctx, &p.Hold, p.Hold.ApplyPaymentIntent(
 			a.Intent, r.o.Clock.Now()))
 	case a.Kind == hold.AnswerNotFound && p.AdoptUnknown:
 		err = r.rejectIntentNotFound(ctx, &p.Hold)
 	case a.Kind == hold.AnswerNotFound:
-		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyIntentNotFound(r.o.Clock.Now()))
+		err = r.commitRetrieveDecision(ctx, &p.Hold, p.Hold.ApplyIntentNotFound(r.o.Clock.Now()))
 	default:
 		r.retryRefreshLater(ctx, p)
 		return
@@ -149,7 +149,7 @@ func (r *IntentRefresher) applyReadAnswer(
 		r.retryRefreshLater(ctx, p)
 		return
 	}
-	r.finishRefresh(ctx, p, time.Time{})
+	r.finishOrPostponeRefresh(ctx, p, time.Time{})
 }
 
 // rejectIntentNotFound rejects the terms of an event whose intent Stripe does
@@ -165,16 +165,16 @@ func (r *IntentRefresher) rejectIntentNotFound(ctx context.Context, h *hold.Hold
 // errHoldChanged means that another writer changed the hold after it was read.
 var errHoldChanged = errors.New("another writer changed the hold")
 
-// commitReadDecision commits the decision about an unclaimed hold after the
+// commitRetrieveDecision commits the decision about an unclaimed hold after the
 // read of its intent.
-func (r *IntentRefresher) commitReadDecision(
+func (r *IntentRefresher) commitRetrieveDecision(
 	ctx context.Context, h *hold.Hold, d hold.Decision,
 ) error {
 	if d.Unchanged {
 		return nil
 	}
 	change := commit.Change{Before: h, Decision: d}
-	written, err := commitChange(ctx, r.committer, r.o.Health, &change)
+	written, err := commitChangeIfUnmodified(ctx, r.committer, r.o.Health, &change)
 	if err == nil && !written {
 		return errHoldChanged
 	}
@@ -182,10 +182,10 @@ func (r *IntentRefresher) commitReadDecision(
 }
 
 func (r *IntentRefresher) retryRefreshLater(ctx context.Context, p hold.PendingRefresh) {
-	r.finishRefresh(ctx, p, r.o.Clock.Now().Add(refreshRetryAfter))
+	r.finishOrPostponeRefresh(ctx, p, r.o.Clock.Now().Add(refreshRetryAfter))
 }
 
-func (r *IntentRefresher) finishRefresh(
+func (r *IntentRefresher) finishOrPostponeRefresh(
 	ctx context.Context, p hold.PendingRefresh, again time.Time,
 ) {
 	if err := r.store.FinishOrPostponeRefresh(ctx, p, again); err != nil {

@@ -169,7 +169,7 @@ func TestIntentRefresher_Conflict(t *testing.T) {
 		}
 		w.applyAll()
 		w.commits.before = func() {
-			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "other"); err != nil {
+			if _, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "other"); err != nil {
 				t.Error(err)
 			}
 		}
@@ -298,7 +298,7 @@ func TestIntentRefresher_RedisUnavailable(t *testing.T) {
 		if h := w.hold(id); h == nil || len(h.History) != 1 {
 			t.Errorf("%+v", h)
 		}
-		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); errors.Is(
+		if _, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "test"); errors.Is(
 			err, health.ErrUnavailable) {
 			t.Error(err)
 		}

@@ -32,7 +32,7 @@ func cardholderLink(s *config.Settings) func(*hold.Hold) string {
 
 // cardholderOptions returns nil if the settings have no page for cardholders.
 func cardholderOptions(
-	o *Options, desk *intake.CardholderDesk, livemode bool,
+	o *Options, desk *intake.CardholderService, livemode bool,
 ) *api.CardholderOptions {
 	s := o.Settings
 	links := newCardholderLinks(s)
