@@ -43,9 +43,9 @@ func (s *Erasure) ParkedSinks(
 
 // EraseEvents blanks the events that name a hold. A stream cannot be changed in
 // place: EraseEvents deletes an event, and adds a copy at the end if the event
-// is after deliveredUpTo, so that a sink still gets it. deliveredUpTo returns the
-// entry of a partition's stream that every sink has passed. blank returns an
-// equal text for an event without personal data.
+// is after readDeliveredUpTo, so that a sink still gets it. readDeliveredUpTo
+// returns the entry of a partition's stream that every sink has passed. blank
+// returns an equal text for an event without personal data.
 func (s *Erasure) EraseEvents(
 	ctx context.Context, id string, blank func([]byte) []byte,
 	deliveredUpTo func(partition int) (entry string, err error),

@@ -26,7 +26,7 @@ func (d *Dispatcher) claimReadyHolds(
 ) (r claimPassResult) {
 	groups := groupLanesByBudget(due.Lanes)
 	if len(groups) == 0 {
-		d.claimStage.Succeed() // another replica has claimed what this one could not
+		d.claimStage.RecordSuccess() // another replica has claimed what this one could not
 	} else {
 		room, wait := d.allowedClaimsOrWait()
 		if room <= 0 {
@@ -38,7 +38,7 @@ func (d *Dispatcher) claimReadyHolds(
 		reserved := d.reserveBudget(ctx, groups, ahead)
 		waiting := d.deferLanesWithoutBudget(groups)
 		claimed := d.claimReservedHolds(ctx, groups)
-		run.End()
+		run.EndRun()
 		r.claimed, r.stale = d.sendClaimsToExecutor(groups), !reserved || !claimed
 		r.again = waiting && !r.stale && (countReadyHolds(due.Lanes) > 0 || due.MoreLanes)
 	}

@@ -138,7 +138,7 @@ func (c *Completer) commitBatch(stopping context.Context, batch []claimOutcome) 
 // tryCommitBatch writes the changes once.
 func (c *Completer) tryCommitBatch() ([]bool, error) {
 	ctx, run := c.stage.BeginRun(context.Background())
-	defer run.End()
+	defer run.EndRun()
 	bounded, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	written, err := c.committer.Commit(bounded, c.changes)

@@ -68,13 +68,13 @@ func (j *cronJob) runWithRetry(ctx context.Context) {
 
 // runOnce runs a job and reports whether it succeeded.
 func (j *cronJob) runOnce(ctx context.Context) (ok bool) {
-	ctx, run := j.stage.BeginRun(execute.WithProgress(ctx, j.stage.Progress))
+	ctx, run := j.stage.BeginRun(execute.WithProgress(ctx, j.stage.ReportProgress))
 	ended := false
 	defer func() {
 		if !ended {
-			run.FailPanicked() // the panic goes on, and cron logs it
+			run.RecordPanic() // the panic goes on, and cron logs it
 		}
-		ok = run.End()
+		ok = run.EndRun()
 	}()
 	j.run(ctx)
 	ended = true

@@ -37,7 +37,7 @@ type DeadlineOptions struct {
 	Rules  hold.DecisionRules
 	Clock  *clock.RedisClock
 	Health *health.RedisHealthReporter
-	Gate   *changes.Gate // closed until the next milestone
+	Gate   *changes.PollGate // closed until the next milestone
 	// WakeIfGateOpen is [Dispatcher.WakeIfGateOpen].
 	WakeIfGateOpen func(ctx context.Context)
 }
@@ -63,7 +63,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 		return
 	}
 	for range maxJobBatches {
-		poll := j.o.Gate.Begin()
+		poll := j.o.Gate.BeginPoll()
 		found, now, err := j.store.DueMilestones(ctx, jobBatchSize)
 		j.o.Clock.AdjustTo(now)
 		if err != nil {

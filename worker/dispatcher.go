@@ -78,8 +78,8 @@ type DispatcherOptions struct {
 	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	Clock       *clock.RedisClock
 	Health      *health.RedisHealthReporter
-	NextPoll    health.Schedule // when the cron jobs may wake the dispatcher; nil: unknown
-	Gate        *changes.Gate   // closed while no hold is ready or falls due
+	NextPoll    health.Schedule   // when the cron jobs may wake the dispatcher; nil: unknown
+	Gate        *changes.PollGate // closed while no hold is ready or falls due
 }
 
 // Dispatcher promotes due holds, reserves budget for them, claims them by
@@ -246,9 +246,9 @@ func (d *Dispatcher) shortenWaitToNextDue(wait time.Duration, nextDueAt time.Tim
 func (d *Dispatcher) promoteAndListReadyLanes(
 	ctx context.Context, promote bool, due *hold.PromoteResult,
 ) (poll changes.Poll, ok bool) {
-	poll = d.o.Gate.Begin()
+	poll = d.o.Gate.BeginPoll()
 	ctx, run := d.promoteStage.BeginRun(ctx)
-	defer run.End()
+	defer run.EndRun()
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, hold.PromoteRequest{
 		Scheduled: promote, Holds: promoteLimit,

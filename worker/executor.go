@@ -63,7 +63,8 @@ func newExecutor(
 		o:      o, flight: f, claims: claims, outcomes: outcomes,
 		stage: o.Health.AddStage("execute", nil),
 	}
-	e.stage.SetMaxQuiet(o.Lease + o.CallTimeout) // the executor sends nothing after the lease
+	// The executor sends nothing after the lease.
+	e.stage.SetMaxTimeWithoutSuccess(o.Lease + o.CallTimeout)
 	return e
 }
 
@@ -86,7 +87,7 @@ func (e *Executor) Run(stopping, calls context.Context) {
 			for claimed := range e.claims {
 				e.stage.BeginWork()
 				out := e.executeClaim(stopping, calls, claimed, &m)
-				e.stage.Succeed()
+				e.stage.RecordSuccess()
 				e.stage.EndWork()
 				// Subtracted before the completer receives the outcome: the
 				// completer waits for more outcomes only while claims await

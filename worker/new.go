@@ -85,12 +85,14 @@ func (b *workerBuilder) newJob(name, schedule string, run func(ctx context.Conte
 	stage := b.o.Health.AddStage(name, newCronSchedule(schedule))
 	// A call and what Redis needs for it end within this time, and a wait for
 	// the budget is reported as progress.
-	stage.SetMaxQuiet(health.StallLimit + 2*b.o.CallTimeout)
+	stage.SetMaxTimeWithoutSuccess(health.StallLimit + 2*b.o.CallTimeout)
 	return cronJob{name, schedule, run, stage}
 }
 
 // newGate returns a gate for a loop that polls Redis.
-func (b *workerBuilder) newGate() *changes.Gate { return b.o.Changes.NewGate(changes.LongestWait) }
+func (b *workerBuilder) newGate() *changes.PollGate {
+	return b.o.Changes.NewPollGate(changes.LongestWait)
+}
 
 // buildStages builds the dispatcher, the executor and the completer, and the
 // committer that every part writes through.
@@ -205,11 +207,11 @@ func (b *workerBuilder) buildStatusJobs(w *Worker) *RedisCheckJob {
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
 		redis: redis, doubleHeld: w.DoubleHeld,
-		counts:         reportedCounts{gate: o.Changes.NewGate(countsLongestWait)},
-		doubleHeldGate: o.Changes.NewGate(countsLongestWait),
+		counts:         reportedCounts{gate: o.Changes.NewPollGate(countsLongestWait)},
+		doubleHeldGate: o.Changes.NewPollGate(countsLongestWait),
 		capacity: query.NewCapacityForecaster(b.stores.Capacity, query.CapacityForecasterOptions{
 			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
-			Gate: o.Changes.NewGate(query.ForecastLongestWait),
+			Gate: o.Changes.NewPollGate(query.ForecastLongestWait),
 		}),
 		o: StatusOptions{
 			Replica: o.Replica, Schedule: o.Schedules.Report, Clock: b.clock, Health: o.Health,

@@ -46,7 +46,7 @@ type Options struct {
 	RedisInspector RedisInspector
 	// Deliveries reports the progress of the sinks; nil means that there are
 	// none.
-	Deliveries erase.Deliveries
+	Deliveries erase.DeliveryProgressReader
 	// DecodeRequest decodes a request of the Redis inbox by the API's rules.
 	// Its errors are *[hold.Problem]. If it is nil, the worker does not read
 	// the inbox.

@@ -63,7 +63,7 @@ func TestReconcile_RebuildsOnRealRedis(t *testing.T) {
 
 	waitForRun := func(exceptID string) (run reconcile.Reconciliation) {
 		storetest.WaitUntil(t, 5*time.Minute, "a comparison that has ended", func() bool {
-			found, ok, err := wk.Reconciler.Reconciliation(t.Context(), "")
+			found, ok, err := wk.Reconciler.ReadReconciliation(t.Context(), "")
 			run = found
 			return err == nil && ok && run.ID != exceptID && run.State == reconcile.RunFinished
 		})
@@ -115,7 +115,7 @@ func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 				t.Errorf("not ready: %+v", c)
 			}
 		}
-		run, ok, err := r.Reconciliation(w.Ctx, "")
+		run, ok, err := r.ReadReconciliation(w.Ctx, "")
 		if err != nil || !ok {
 			t.Fatal(ok, err)
 		}

@@ -35,7 +35,7 @@ func (w *testEnv) waitForReconcile(r *replica, id string) reconcile.Reconciliati
 	w.T.Helper()
 	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end); time.Sleep(
 		100 * time.Millisecond) {
-		run, ok, err := r.Reconciliation(w.Ctx, id)
+		run, ok, err := r.ReadReconciliation(w.Ctx, id)
 		if err != nil {
 			w.T.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func (w *testEnv) waitForReconcile(r *replica, id string) reconcile.Reconciliati
 			return run
 		}
 	}
-	run, _, _ := r.Reconciliation(w.Ctx, "")
+	run, _, _ := r.ReadReconciliation(w.Ctx, "")
 	w.T.Fatalf("the run does not end: %+v", run)
 	return run
 }
@@ -317,7 +317,7 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		lists.Store(0)
 		listLimit.Store(4) // the fifth page never comes
 		time.Sleep(15*time.Minute + 3*time.Second)
-		run, ok, err := second.Reconciliation(w.Ctx, "")
+		run, ok, err := second.ReadReconciliation(w.Ctx, "")
 		if err != nil || !ok || run.State != reconcile.RunRunning || run.Pages != 4 ||
 			run.Counts[reconcile.FoundScheduled] != 400 {
 			t.Fatalf("%v %v %+v", ok, err, run)

@@ -129,8 +129,8 @@ type StatusJob struct {
 	o          StatusOptions
 
 	counts         reportedCounts
-	doubleHeldGate *changes.Gate // closed while no hold is held twice
-	rateLimited    bool          // whether the last report had this condition
+	doubleHeldGate *changes.PollGate // closed while no hold is held twice
+	rateLimited    bool              // whether the last report had this condition
 	// when each stalled stage was last logged; only Run uses it
 	stalledLoggedAt map[string]time.Time
 }

@@ -15,7 +15,7 @@ const countsLongestWait = 2 * time.Minute
 // reportedCounts are the counts of the last report. They are read again when a
 // partition has changed.
 type reportedCounts struct {
-	gate    *changes.Gate
+	gate    *changes.PollGate
 	counts  hold.HoldCounts
 	nearest time.Time // deadline
 }
@@ -27,7 +27,7 @@ func (r *reportedCounts) readIfChanged(
 	if !r.gate.IsOpen(ctx) {
 		return r.counts, r.nearest, nil
 	}
-	poll := r.gate.Begin()
+	poll := r.gate.BeginPoll()
 	if counts, err = store.CountHolds(ctx); err != nil {
 		return counts, nearest, err
 	}
@@ -37,7 +37,7 @@ func (r *reportedCounts) readIfChanged(
 	}
 	r.counts, r.nearest = counts, nearest
 	if err == nil {
-		poll.Close()
+		poll.CloseForLongestWait()
 	}
 	return counts, nearest, nil
 }

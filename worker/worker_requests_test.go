@@ -216,7 +216,7 @@ func TestListAndPlan_Counts(t *testing.T) {
 				t.Errorf("%+v: %d holds, want %d", tt.q, got, tt.want)
 			}
 		}
-		p, err := r.Plan(w.Ctx, 24*time.Hour)
+		p, err := r.ForecastPlan(w.Ctx, 24*time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}

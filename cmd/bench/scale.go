@@ -223,7 +223,7 @@ func (r *scaleRun) timeReads(ctx context.Context, round int) error {
 		if err != nil {
 			return err
 		}
-		_, err = r.worker.Reader.Totals(ctx, q)
+		_, err = r.worker.Reader.SumTotals(ctx, q)
 		return err
 	}); err != nil {
 		return err

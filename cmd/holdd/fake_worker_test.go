@@ -254,7 +254,7 @@ func (m *fakeWorker) AcknowledgeWarnings(
 	})
 }
 
-func (m *fakeWorker) Plan(_ context.Context, next time.Duration) (query.Plan, error) {
+func (m *fakeWorker) ForecastPlan(_ context.Context, next time.Duration) (query.Plan, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()

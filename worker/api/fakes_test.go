@@ -229,7 +229,7 @@ func (m *fakeHolds) List(_ context.Context, q query.HoldQuery) (query.HoldPage, 
 	return page, nil
 }
 
-func (m *fakeHolds) Plan(_ context.Context, next time.Duration) (query.Plan, error) {
+func (m *fakeHolds) ForecastPlan(_ context.Context, next time.Duration) (query.Plan, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lastPlanAhead = next

@@ -113,7 +113,7 @@ func (a *Authorizer) beginOrResumeAttempt(
 		a.o.Clock.AdjustTo(now)
 		switch {
 		case err != nil && (failed || ctx.Err() != nil):
-			return none(a.o.Health.ReportUnavailable(ctx, "record an authorization attempt", err))
+			return none(a.o.Health.ReportAndWrapUnavailable(ctx, "record an authorization attempt", err))
 		case err != nil:
 			failed = true // one retry with the same token: the reply may have been lost
 		case lookup == hold.LookupKeyReused:

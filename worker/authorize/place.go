@@ -21,7 +21,7 @@ const maxPlaceTries = 5
 func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 	holds, now, err := o.Holds.ReadHolds(ctx, id)
 	if err != nil {
-		return nil, o.Health.ReportUnavailable(ctx, "read a hold", err)
+		return nil, o.Health.ReportAndWrapUnavailable(ctx, "read a hold", err)
 	}
 	o.Clock.AdjustTo(now)
 	return holds[0], nil
@@ -46,7 +46,7 @@ func createOrLoadHold(
 		changes := []commit.Change{{Before: &hold.Hold{}, Decision: d, At: now}}
 		written, err := o.Committer.CommitWithRetry(ctx, changes)
 		if err != nil {
-			err = o.Health.ReportUnavailable(ctx, "place a hold", err)
+			err = o.Health.ReportAndWrapUnavailable(ctx, "place a hold", err)
 			if errors.Is(err, health.ErrMemoryLimit) { // the money is held: not nothing was done
 				err = fmt.Errorf("%w (place a hold)", health.ErrUnavailable)
 			}

@@ -2,16 +2,16 @@
 //
 // The store counts the changes of each partition. A [Watcher] reads the
 // counters once a second in one command. Each loop that polls Redis has a
-// [Gate]. After a poll that found nothing to do, the loop closes its gate until
-// the next time that the poll told. The gate opens at that time, when another
-// replica or this one has changed the partition, and at the latest after the
-// longest wait. An idle replica therefore sends few commands, and is not later
-// than one that polls each second.
+// [PollGate]. After a poll that found nothing to do, the loop closes its gate
+// until the next time that the poll told. The gate opens at that time, when
+// another replica or this one has changed the partition, and at the latest
+// after the longest wait. An idle replica therefore sends few commands, and is
+// not later than one that polls each second.
 //
 // # Invariants
 //
-// A loop calls [Gate.Begin] before it polls, and closes the gate with what it
-// got there. So a change during the poll opens the gate again.
+// A loop calls [PollGate.BeginPoll] before it polls, and closes the gate with what
+// it got there. So a change during the poll opens the gate again.
 //
 // A poll that failed does not close the gate. While Redis fails, the counters
 // cannot be read and every gate is open: each loop polls at its own pace, as

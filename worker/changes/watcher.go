@@ -44,11 +44,12 @@ func NewWatcher(s Store) *Watcher {
 	return &Watcher{store: s, reading: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
-// Run reads the counters about every second until ctx ends, for [Gate.Wait].
+// Run reads the counters about every second until ctx ends, for
+// [PollGate.WaitUntilOpen].
 func (w *Watcher) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if w.timeSinceReading() >= interval {
-			w.read(ctx)
+			w.readCounters(ctx)
 		}
 		timer := time.NewTimer(max(interval-w.timeSinceReading(), 0) + slack)
 		select {
@@ -70,8 +71,8 @@ func (w *Watcher) timeSinceReading() time.Duration {
 	return time.Since(w.readAt)
 }
 
-// read reads the counters, unless another caller has just done so.
-func (w *Watcher) read(ctx context.Context) {
+// readCounters reads the counters, unless another caller has just done so.
+func (w *Watcher) readCounters(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 		return
@@ -85,12 +86,12 @@ func (w *Watcher) read(ctx context.Context) {
 	if err != nil {
 		counts = nil
 	}
-	w.record(counts)
+	w.compareCounters(counts)
 }
 
-// record compares the counters with the last ones. Without counters every
-// partition counts as changed.
-func (w *Watcher) record(counts []int64) {
+// compareCounters compares the counters with the last ones. Without counters
+// every partition counts as changed.
+func (w *Watcher) compareCounters(counts []int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.readAt = time.Now()
@@ -112,9 +113,10 @@ func (w *Watcher) record(counts []int64) {
 	}
 }
 
-// lastChange returns the reading that last found a change of a partition, and a
-// channel that is closed by the next reading that finds any change.
-func (w *Watcher) lastChange(partition int) (at int64, next <-chan struct{}) {
+// lastChangeOfPartition returns the reading that last found a change of a
+// partition, and a channel that is closed by the next reading that finds any
+// change.
+func (w *Watcher) lastChangeOfPartition(partition int) (at int64, next <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if partition < 0 || partition >= len(w.changedAt) {

@@ -24,7 +24,7 @@ import (
 type Reader interface {
 	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
-	Totals(ctx context.Context, q query.HoldQuery) (query.HoldTotals, error)
+	SumTotals(ctx context.Context, q query.HoldQuery) (query.HoldTotals, error)
 }
 
 // Changer changes holds. intake.Changer implements it.
@@ -53,7 +53,7 @@ type Scheduler interface {
 
 // Planner forecasts what the worker will do. query.Planner implements it.
 type Planner interface {
-	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
+	ForecastPlan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
 // Reconciler compares the schedule with Stripe. reconcile.Reconciler implements
@@ -61,7 +61,7 @@ type Planner interface {
 type Reconciler interface {
 	StartRun(ctx context.Context, dryRun bool, accounts []string, by string) (
 		run reconcile.Reconciliation, started bool, err error)
-	Reconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool,
+	ReadReconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool,
 		err error)
 }
 

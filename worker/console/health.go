@@ -33,7 +33,7 @@ func (pages *healthPages) healthPage(q *request) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	run, ok, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
+	run, ok, err := pages.o.Reconciler.ReadReconciliation(q.ctx(), "")
 	if err != nil {
 		return view{}, err
 	}

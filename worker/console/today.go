@@ -17,7 +17,7 @@ const (
 type overviewPages struct{ o *Options }
 
 func (pages *overviewPages) todayPage(q *request) (view, error) {
-	plan, err := pages.o.Planner.Plan(q.ctx(), untilMidnight(q))
+	plan, err := pages.o.Planner.ForecastPlan(q.ctx(), untilMidnight(q))
 	if err != nil {
 		return view{}, err
 	}

@@ -14,7 +14,7 @@ type unscheduledPages struct{ o *Options }
 // notScheduledPage lists the authorizations that the last reconcile run found
 // at Stripe without a hold.
 func (pages *unscheduledPages) notScheduledPage(q *request) (view, error) {
-	run, ok, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
+	run, ok, err := pages.o.Reconciler.ReadReconciliation(q.ctx(), "")
 	if err != nil {
 		return view{}, err
 	}
@@ -66,7 +66,7 @@ func (pages *unscheduledPages) orphanTable(q *request, r *reconcile.Reconciliati
 
 // findOrphan returns the finding about an intent.
 func (pages *unscheduledPages) findOrphan(q *request) (f reconcile.Finding, ok bool, err error) {
-	run, _, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
+	run, _, err := pages.o.Reconciler.ReadReconciliation(q.ctx(), "")
 	if err != nil {
 		return f, false, err
 	}

@@ -36,7 +36,7 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 		p.StripeAccount = &c.Account
 	}
 	p.StartingAfter, p.Customer = optionalString(c.After), optionalString(c.Customer)
-	p.CreatedRange = createdRange(&c)
+	p.CreatedRange = newCreatedRangeParams(&c)
 	page, a := g.sendListRequest(ctx, p, c.Content)
 	if a.Kind == hold.AnswerOK {
 		a.Page = &page
@@ -53,8 +53,9 @@ func (g *Gateway) probeAPIKey(ctx context.Context) hold.Answer {
 	return a
 }
 
-// createdRange returns the bounds in time of a list, nil if it has none.
-func createdRange(c *hold.Call) *stripe.RangeQueryParams {
+// newCreatedRangeParams returns the bounds in time of a list, nil if it has
+// none.
+func newCreatedRangeParams(c *hold.Call) *stripe.RangeQueryParams {
 	if c.CreatedUpTo.IsZero() && c.CreatedFrom.IsZero() {
 		return nil
 	}
@@ -91,7 +92,7 @@ func (g *Gateway) sendListRequest(
 			}
 			page.Intents = append(page.Intents, *in)
 			if content == hold.ContentHistories || content == hold.ContentCharges {
-				page.Histories = append(page.Histories, convertHistory(pi))
+				page.Histories = append(page.Histories, convertIntentHistory(pi))
 			}
 		}
 		return true, nil

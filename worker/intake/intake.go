@@ -55,7 +55,7 @@ func readHold(
 ) (*hold.Hold, time.Time, error) {
 	found, now, err := holds.ReadHolds(ctx, id)
 	if err != nil {
-		return nil, now, h.ReportUnavailable(ctx, "read a hold", err)
+		return nil, now, h.ReportAndWrapUnavailable(ctx, "read a hold", err)
 	}
 	return found[0], now, nil
 }
@@ -71,7 +71,7 @@ func commitChangeIfUnmodified(
 	ok, err := c.CommitWithRetry(ctx, changes)
 	*change = changes[0]
 	if err != nil {
-		return false, h.ReportUnavailable(ctx, "write a hold", err)
+		return false, h.ReportAndWrapUnavailable(ctx, "write a hold", err)
 	}
 	return ok[0], nil
 }
@@ -86,7 +86,7 @@ func queueIntentRefresh(
 	adoptUnknown bool,
 ) error {
 	if err := s.RequestRefresh(ctx, id, account, adoptUnknown); err != nil {
-		return h.ReportUnavailable(ctx, "queue a refresh", err)
+		return h.ReportAndWrapUnavailable(ctx, "queue a refresh", err)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ type IntentRefresherOptions struct {
 	// ListAbove is above how many intents of an account its list is read; 0
 	// means [bulkread.DefaultListAbove].
 	ListAbove int
-	Gate      *changes.Gate // closed while no refresh is pending
+	Gate      *changes.PollGate // closed while no refresh is pending
 	Clock     *clock.RedisClock
 	Health    *health.RedisHealthReporter
 	Logger    *zap.Logger
@@ -48,7 +48,7 @@ type IntentRefresherOptions struct {
 type IntentRefresher struct {
 	store     RefreshStore
 	stripe    StripeCaller
-	reader    *bulkread.Reader
+	reader    *bulkread.IntentRetriever
 	committer Committer
 	rejector  RequestRejector
 	adopter   intentAdopter
@@ -63,7 +63,7 @@ func NewIntentRefresher(
 ) *IntentRefresher {
 	return &IntentRefresher{
 		store: store, stripe: stripe, committer: committer, rejector: rejector, o: o,
-		reader: bulkread.NewReader(stripe, o.ListAbove),
+		reader: bulkread.NewIntentRetriever(stripe, o.ListAbove),
 		adopter: intentAdopter{
 			store: store, committer: committer, rejector: rejector,
 			clock: o.Clock, health: o.Health,
@@ -78,12 +78,12 @@ func (r *IntentRefresher) Run(ctx context.Context) {
 		if !r.stripe.IsStripeAvailable() || !r.o.Gate.IsOpen(ctx) {
 			return
 		}
-		poll := r.o.Gate.Begin()
+		poll := r.o.Gate.BeginPoll()
 		pending, now, err := r.store.PendingRefreshes(ctx, bulkread.MaxWaiting)
 		if err != nil { // other partitions may have answered
 			r.o.Health.ReportError(ctx, "read pending refreshes", err)
 		} else if now.IsZero() {
-			poll.Close()
+			poll.CloseForLongestWait()
 		}
 		r.o.Clock.AdjustTo(now)
 		if len(pending) == 0 || !r.refreshIntents(ctx, pending, end) {
@@ -97,7 +97,7 @@ func (r *IntentRefresher) Run(ctx context.Context) {
 func (r *IntentRefresher) refreshIntents(
 	ctx context.Context, pending []hold.PendingRefresh, end time.Time,
 ) bool {
-	var reads []bulkread.IntentRead
+	var reads []bulkread.PendingRetrieve
 	var of []hold.PendingRefresh
 	for _, p := range pending {
 		h := &p.Hold
@@ -107,7 +107,7 @@ func (r *IntentRefresher) refreshIntents(
 		case h.State == 0 && !p.AdoptUnknown, h.State.IsFinal():
 			r.finishOrPostponeRefresh(ctx, p, time.Time{})
 		default:
-			read := bulkread.NewIntentRead(h)
+			read := bulkread.NewPendingRetrieve(h)
 			if p.AdoptUnknown { // an event named the intent
 				read.ExistedAt, read.MayBeMissing = p.RequestedAt, true
 			}
@@ -116,7 +116,7 @@ func (r *IntentRefresher) refreshIntents(
 	}
 	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end),
 		Priority: hold.PriorityRefresh}
-	unread := r.reader.ReadEach(ctx, reads, batch, func(i int, a hold.Answer) {
+	unread := r.reader.RetrieveEach(ctx, reads, batch, func(i int, a hold.Answer) {
 		r.applyRetrieveAnswer(ctx, of[i], a)
 	})
 	return len(unread) == 0

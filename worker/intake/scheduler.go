@@ -141,7 +141,7 @@ func (s *Scheduler) tryScheduleBatch(
 	existing, now, err := s.holds.ReadHolds(ctx, ids...)
 	unreadable := hold.UnreadableHolds(err)
 	if err != nil {
-		err = s.o.Health.ReportUnavailable(ctx, "read holds", err)
+		err = s.o.Health.ReportAndWrapUnavailable(ctx, "read holds", err)
 	}
 	if err != nil && unreadable == nil {
 		for _, i := range todo {
@@ -227,7 +227,7 @@ func (s *Scheduler) commitNewHolds(
 	}
 	written, err := s.committer.CommitWithRetry(ctx, changes)
 	if err != nil {
-		err = s.o.Health.ReportUnavailable(ctx, "write holds", err)
+		err = s.o.Health.ReportAndWrapUnavailable(ctx, "write holds", err)
 	}
 	for n, i := range indices {
 		switch {

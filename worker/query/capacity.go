@@ -52,9 +52,9 @@ type CapacityForecasterOptions struct {
 	// WriteRate is the number of captures per second and account, and also that
 	// of cancels; 0: unknown, no forecast.
 	WriteRate int
-	TotalRate int           // requests of all kinds per second and account; 0: no limit
-	Gate      *changes.Gate // closed after a forecast without a risk
-	Wake      func()        // wakes the dispatcher when the forecast finds expired leases
+	TotalRate int               // requests of all kinds per second and account; 0: no limit
+	Gate      *changes.PollGate // closed after a forecast without a risk
+	Wake      func()            // wakes the dispatcher when the forecast finds expired leases
 }
 
 // CapacityForecaster forecasts which captures of the next day will miss their
@@ -87,16 +87,16 @@ func (f *CapacityForecaster) Forecast(
 	if !f.o.Gate.IsOpen(ctx) {
 		return risk, true, nil
 	}
-	poll := f.o.Gate.Begin()
-	risk, checked, err = f.forecast(ctx, risk)
+	poll := f.o.Gate.BeginPoll()
+	risk, checked, err = f.forecastIfDue(ctx, risk)
 	if err == nil && checked && risk.Holds == 0 {
-		poll.Close()
+		poll.CloseForLongestWait()
 	}
 	return risk, checked, err
 }
 
-// forecast makes a forecast, if no other replica has just made one.
-func (f *CapacityForecaster) forecast(
+// forecastIfDue makes a forecast, if no other replica has just made one.
+func (f *CapacityForecaster) forecastIfDue(
 	ctx context.Context, risk event.CapacityRisk,
 ) (_ event.CapacityRisk, checked bool, err error) {
 	if mine, err := f.store.AcquireLock(ctx, "capacity", forecastInterval); err != nil || !mine {
@@ -113,7 +113,7 @@ func (f *CapacityForecaster) forecast(
 	if err != nil {
 		return risk, false, err
 	}
-	rates := newRequestRates(float64(f.o.WriteRate), float64(f.o.TotalRate), lowered)
+	rates := newForecastRates(float64(f.o.WriteRate), float64(f.o.TotalRate), lowered)
 	span, busy, err := f.findBusySpan(ctx, &due, rates.slowestRate())
 	if err != nil || !busy {
 		return risk, err == nil, err
@@ -122,7 +122,7 @@ func (f *CapacityForecaster) forecast(
 	if err := f.readDueHolds(ctx, &queue, &due, span); err != nil {
 		return risk, false, err
 	}
-	queue.simulate(&risk, rates)
+	queue.recordLateCaptures(&risk, rates)
 	risk.AtLeast = queue.isFull()
 	return risk, true, nil
 }

@@ -65,7 +65,7 @@ func (r *HoldReader) Get(ctx context.Context, id string) (hold.Hold, time.Time, 
 	}
 	holds, now, err := r.store.ReadHolds(ctx, id)
 	if err != nil {
-		return hold.Hold{}, now, r.health.ReportUnavailable(ctx, "read a hold", err)
+		return hold.Hold{}, now, r.health.ReportAndWrapUnavailable(ctx, "read a hold", err)
 	}
 	if holds[0] == nil {
 		return hold.Hold{}, now, &hold.Problem{Code: hold.HoldNotFound,
@@ -125,7 +125,7 @@ func (r *HoldReader) List(ctx context.Context, q HoldQuery) (HoldPage, error) {
 		n := min(limit, maxExamined-examined)
 		found, now, err := r.store.ReadPage(ctx, at.Set, at.Position, n)
 		if err != nil {
-			return HoldPage{}, r.health.ReportUnavailable(ctx, "list holds", err)
+			return HoldPage{}, r.health.ReportAndWrapUnavailable(ctx, "list holds", err)
 		}
 		r.clock.AdjustTo(now)
 		page.Now = now
@@ -169,10 +169,10 @@ type HoldTotals struct {
 // maxTotaled bounds how many holds are examined for totals.
 const maxTotaled = 2000
 
-// Totals sums the amounts of the holds of a query, of which it examines at most
-// 2,000. A captured hold counts with its captured amount. It ignores Limit and
-// Cursor. Errors are those of [HoldReader.List].
-func (r *HoldReader) Totals(ctx context.Context, q HoldQuery) (t HoldTotals, err error) {
+// SumTotals sums the amounts of the holds of a query, of which it examines at
+// most 2,000. A captured hold counts with its captured amount. It ignores Limit
+// and Cursor. Errors are those of [HoldReader.List].
+func (r *HoldReader) SumTotals(ctx context.Context, q HoldQuery) (t HoldTotals, err error) {
 	q.Limit, q.Cursor = maxPageSize, ""
 	for range maxTotaled / maxPageSize {
 		page, err := r.List(ctx, q)

@@ -11,14 +11,14 @@ import (
 // mayContradict reports whether a listed intent contradicts a settled hold. A
 // list that was requested before the hold settled says nothing.
 func mayContradict(h *hold.Hold, in *hold.PaymentIntent, requestedAt time.Time) bool {
-	return in.ContradictsSettledHold(h) && lastChangeAt(h).Before(requestedAt.Add(-clockSlack))
+	return in.ContradictsSettledHold(h) && lastChangeTime(h).Before(requestedAt.Add(-clockSlack))
 }
 
 // verifyContradictions reads the intents of settled holds that a list
 // contradicts. A hold that the read contradicts as well requires attention.
 func (c *comparison) verifyContradictions(ctx context.Context, holds []hold.Hold) error {
 	for batch := range slices.Chunk(holds, maxConcurrentReads) {
-		answers, err := c.reader.retrieveBatch(ctx, batch)
+		answers, err := c.reader.retrieveIntentBatch(ctx, batch)
 		if err != nil {
 			return err
 		}

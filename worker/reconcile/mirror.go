@@ -72,7 +72,7 @@ type MetadataMirrorOptions struct {
 	// WaitedForBudget reports whether due holds have waited for the budget
 	// within the given time. worker.Dispatcher implements it.
 	WaitedForBudget func(within time.Duration) bool
-	Gate            *changes.Gate // closed while no hold is unmirrored
+	Gate            *changes.PollGate // closed while no hold is unmirrored
 	Clock           *clock.RedisClock
 	Health          *health.RedisHealthReporter
 	Logger          *zap.Logger
@@ -107,12 +107,12 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 		if !m.o.Gate.IsOpen(ctx) {
 			return
 		}
-		poll := m.o.Gate.Begin()
+		poll := m.o.Gate.BeginPoll()
 		found, now, err := m.store.UnmirroredHolds(ctx, mirrorBatch)
 		if err != nil {
 			m.o.Health.ReportError(ctx, "read unmirrored holds", err)
 		} else if now.IsZero() {
-			poll.Close()
+			poll.CloseForLongestWait()
 		}
 		m.o.Clock.AdjustTo(now)
 		var todo []hold.DueHold
@@ -210,12 +210,12 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 		pairs, key, fits := hold.MetadataUpdate(h, known, due.DueAt)
 		switch {
 		case !fits:
-			return m.giveUpMirror(ctx, h, hold.Answer{},
+			return m.markMirrorImpossible(ctx, h, hold.Answer{},
 				"more than the 50 pairs that Stripe keeps")
 		case len(pairs) == 0:
 			return m.commitMirrorOutcome(ctx, h, hold.RecordMirrorResult(*h, true))
 		case try == 2:
-			return m.giveUpMirror(
+			return m.markMirrorImpossible(
 				ctx,
 				h,
 				hold.Answer{},
@@ -245,7 +245,7 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			return m.giveUpMirror(ctx, h, a, "Stripe refuses the update")
+			return m.markMirrorImpossible(ctx, h, a, "Stripe refuses the update")
 		default:
 			return m.deferMirror(ctx, h, mirrorRetryAfter)
 		}
@@ -257,9 +257,9 @@ func (m *MetadataMirror) deferMirror(ctx context.Context, h *hold.Hold, d time.D
 	return m.commitMirrorOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(d)))
 }
 
-// giveUpMirror marks a hold whose terms cannot be mirrored, so that
+// markMirrorImpossible marks a hold whose terms cannot be mirrored, so that
 // the mirror skips it.
-func (m *MetadataMirror) giveUpMirror(
+func (m *MetadataMirror) markMirrorImpossible(
 	ctx context.Context, h *hold.Hold, a hold.Answer, reason string,
 ) bool {
 	m.o.Logger.Warn(

@@ -34,7 +34,7 @@ type accountChecker struct {
 func (c *accountChecker) check(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()
-	id, a := c.stripe.ReadAccount(bounded)
+	id, a := c.stripe.RetrieveAccountID(bounded)
 	switch a.Kind {
 	case hold.AnswerOK:
 		err := c.store.RecordAccount(bounded, id)
@@ -53,7 +53,7 @@ func (c *accountChecker) check(ctx context.Context) (done bool, err error) {
 func (c *accountChecker) checkNew(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()
-	if _, a := c.stripe.ReadAccount(bounded); a.Kind == hold.AnswerUnauthorized {
+	if _, a := c.stripe.RetrieveAccountID(bounded); a.Kind == hold.AnswerUnauthorized {
 		return true, errors.New("invalid Stripe key: Stripe rejects it; set a valid one")
 	}
 	return c.check(ctx)

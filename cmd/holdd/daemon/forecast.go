@@ -51,7 +51,7 @@ type readinessChecker interface {
 
 // planner lists the holds at risk.
 type planner interface {
-	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
+	ForecastPlan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
 // oldestDueReader finds the hold that has been due for longest. store.Store
@@ -62,7 +62,7 @@ type oldestDueReader interface {
 
 // doubleHeldReader sums the holds of which two intents hold money.
 type doubleHeldReader interface {
-	Read(ctx context.Context) (query.DoubleHeld, error)
+	ReadTotals(ctx context.Context) (query.DoubleHeldTotals, error)
 }
 
 var (
@@ -122,7 +122,7 @@ func (f *healthCollector) collect(send gaugeSender) {
 	if age, err := f.queue.OldestDueAge(ctx); err == nil {
 		send(oldestDueDesc, age.Seconds())
 	}
-	if d, err := f.doubled.Read(ctx); err == nil {
+	if d, err := f.doubled.ReadTotals(ctx); err == nil {
 		send(doubleHeldLongestDesc, d.Longest.Seconds())
 		for _, s := range d.Sums {
 			send(doubleHeldAmountDesc, float64(s.Amount), s.Currency)
@@ -160,7 +160,7 @@ func (f *healthCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
 	if !f.plannedAt.IsZero() && time.Since(f.plannedAt) < forecastMaxAge {
 		return f.plan, true
 	}
-	p, err := f.planner.Plan(ctx, atRiskHorizons[0].span)
+	p, err := f.planner.ForecastPlan(ctx, atRiskHorizons[0].span)
 	if err != nil {
 		return query.Plan{}, false // the worker logs that Redis is unavailable
 	}
