@@ -71,18 +71,18 @@ func (s *AuthorizationAttempts) SaveAuthorization(
 	if err != nil {
 		return false, err
 	}
-	return s.saveRecord(ctx, a, token, string(record), release, next)
+	return s.callSaveScript(ctx, a, token, string(record), release, next)
 }
 
-// ForgetAuthorization deletes an attempt whose request was not sent.
-func (s *AuthorizationAttempts) ForgetAuthorization(
+// DeleteAuthorization deletes an attempt whose request was not sent.
+func (s *AuthorizationAttempts) DeleteAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string,
 ) error {
-	_, err := s.saveRecord(ctx, a, token, "", true, time.Time{})
+	_, err := s.callSaveScript(ctx, a, token, "", true, time.Time{})
 	return err
 }
 
-func (s *AuthorizationAttempts) saveRecord(
+func (s *AuthorizationAttempts) callSaveScript(
 	ctx context.Context, a hold.AuthorizationAttempt, token, record string,
 	release bool, next time.Time,
 ) (bool, error) {
@@ -93,8 +93,8 @@ func (s *AuthorizationAttempts) saveRecord(
 	return n == 1, err
 }
 
-// DueAttemptIDs returns up to n attempts whose next check is due.
-func (s *AuthorizationAttempts) DueAttemptIDs(
+// ListDueAttemptIDs returns up to n attempts whose next check is due.
+func (s *AuthorizationAttempts) ListDueAttemptIDs(
 	ctx context.Context, n int,
 ) (ids []string, now time.Time, err error) {
 	keys := []string{keyOpenAttempts}

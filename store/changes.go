@@ -12,12 +12,13 @@ import (
 // a replica polls raises the counter of its partition.
 type Changes struct{ conn *redisConn }
 
-// ChangeCounts returns the counter of each partition. While a counter stays the
-// same, no replica has changed the partition. The counter of a Redis that lost
-// data may go back. It is one command, or on a Cluster one for each partition.
-func (s *Changes) ChangeCounts(ctx context.Context) ([]int64, error) {
+// ReadChangeCounts returns the counter of each partition. While a counter stays
+// the same, no replica has changed the partition. The counter of a Redis that
+// lost data may go back. It is one command, or on a Cluster one for each
+// partition.
+func (s *Changes) ReadChangeCounts(ctx context.Context) ([]int64, error) {
 	if _, ok := s.conn.client.(*redis.ClusterClient); ok {
-		return s.clusterChangeCounts(ctx)
+		return s.readClusterChangeCounts(ctx)
 	}
 	keys := make([]string, len(s.conn.partitions))
 	for p := range keys {
@@ -38,9 +39,9 @@ func (s *Changes) ChangeCounts(ctx context.Context) ([]int64, error) {
 	return counts, nil
 }
 
-// clusterChangeCounts is ChangeCounts on a Cluster, where the keys are on
-// several servers.
-func (s *Changes) clusterChangeCounts(ctx context.Context) ([]int64, error) {
+// readClusterChangeCounts is ReadChangeCounts on a Cluster, where the keys are
+// on several servers.
+func (s *Changes) readClusterChangeCounts(ctx context.Context) ([]int64, error) {
 	pipe := s.conn.client.Pipeline()
 	cmds := make([]*redis.StringCmd, len(s.conn.partitions))
 	for p := range cmds {

@@ -61,7 +61,7 @@ func Repartition(
 		m.total += n
 	}
 	for p := range m.from {
-		if err := m.moveMisplaced(ctx, p); err != nil {
+		if err := m.moveMisplacedHoldsAndRefreshes(ctx, p); err != nil {
 			return m.moved, fmt.Errorf("%w; nothing is lost: run the same command again", err)
 		}
 	}

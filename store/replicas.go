@@ -18,9 +18,9 @@ const (
 	deadReplicaTTL = 24 * time.Hour
 )
 
-// Heartbeat records that a replica is alive. Without another heartbeat, the
+// SendHeartbeat records that a replica is alive. Without another heartbeat, the
 // replica counts as dead after ttl. It returns the replicas that are alive.
-func (s *Replicas) Heartbeat(
+func (s *Replicas) SendHeartbeat(
 	ctx context.Context, replica string, ttl time.Duration,
 ) ([]string, error) {
 	// The clocks of a Cluster's servers differ by far less than ttl.
@@ -28,7 +28,7 @@ func (s *Replicas) Heartbeat(
 	if err != nil {
 		return nil, err
 	}
-	err = s.conn.write(ctx, "ZREM", "ZADD", keyReplicas, now.Add(ttl).UnixMilli(), replica)
+	err = s.conn.writeEvenIfFull(ctx, "ZREM", "ZADD", keyReplicas, now.Add(ttl).UnixMilli(), replica)
 	if err != nil {
 		return nil, err
 	}
@@ -50,8 +50,8 @@ func readAliveReplicas(
 	})
 }
 
-// AliveReplicas returns the replicas whose heartbeat has not ended.
-func (s *Replicas) AliveReplicas(ctx context.Context) ([]string, error) {
+// ListAliveReplicas returns the replicas whose heartbeat has not ended.
+func (s *Replicas) ListAliveReplicas(ctx context.Context) ([]string, error) {
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {
 		return nil, err
@@ -59,14 +59,14 @@ func (s *Replicas) AliveReplicas(ctx context.Context) ([]string, error) {
 	return readAliveReplicas(ctx, s.conn.client, now, maxReplicas).Result()
 }
 
-// Deregister removes a replica that shuts down.
-func (s *Replicas) Deregister(ctx context.Context, replica string) error {
+// DeregisterReplica removes a replica that shuts down.
+func (s *Replicas) DeregisterReplica(ctx context.Context, replica string) error {
 	return s.conn.client.ZRem(ctx, keyReplicas, replica).Err()
 }
 
-// DeadReplicas returns the replicas whose heartbeat has ended and that did not
-// call [Replicas.Deregister].
-func (s *Replicas) DeadReplicas(ctx context.Context) ([]string, error) {
+// ListDeadReplicas returns the replicas whose heartbeat has ended and that did
+// not call [Replicas.DeregisterReplica].
+func (s *Replicas) ListDeadReplicas(ctx context.Context) ([]string, error) {
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {
 		return nil, err

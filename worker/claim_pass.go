@@ -85,7 +85,7 @@ func (d *Dispatcher) reserveBudget(
 			Priority: lanePriority(g.op),
 		}
 	}
-	reserved, err := d.queue.Reserve(ctx, wants...)
+	reserved, err := d.queue.ReserveRequests(ctx, wants...)
 	now := time.Now()
 	for i := range reserved {
 		groups[i].recordReservation(reserved[i], now)

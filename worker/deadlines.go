@@ -21,9 +21,9 @@ const (
 // DeadlineStore reads the deadline milestones that are due. store.Store
 // implements it.
 type DeadlineStore interface {
-	DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
-	// NextMilestone returns the earliest milestone, zero if there is none.
-	NextMilestone(ctx context.Context) (time.Time, error)
+	ListDueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	// ReadNextMilestone returns the earliest milestone, zero if there is none.
+	ReadNextMilestone(ctx context.Context) (time.Time, error)
 }
 
 // MilestoneCommitter commits decisions about milestones. [commit.Committer]
@@ -64,7 +64,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 	}
 	for range maxJobBatches {
 		poll := j.o.Gate.BeginPoll()
-		found, now, err := j.store.DueMilestones(ctx, jobBatchSize)
+		found, now, err := j.store.ListDueMilestones(ctx, jobBatchSize)
 		j.o.Clock.AdjustTo(now)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read due deadlines", err)
@@ -84,7 +84,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 // closePollGate closes the gate until the next milestone. No milestone was due
 // at now.
 func (j *DeadlineJob) closePollGate(ctx context.Context, poll changes.Poll, now time.Time) {
-	next, err := j.store.NextMilestone(ctx)
+	next, err := j.store.ReadNextMilestone(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "read the next deadline", err)
 		return

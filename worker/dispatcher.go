@@ -55,8 +55,8 @@ type Queue interface {
 	// PromoteDue makes holds with expired leases and due holds ready, and lists
 	// the lanes that have ready holds.
 	PromoteDue(ctx context.Context, r hold.PromoteRequest) (hold.PromoteResult, error)
-	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
+	// ReserveRequests reserves requests for every want, in one round trip.
+	ReserveRequests(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 	// Claim leases holds of many lanes, in one round trip. The result has the
 	// claims of each share.
 	Claim(

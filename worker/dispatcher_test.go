@@ -33,7 +33,7 @@ func (q *fakeQueue) PromoteDue(
 	return hold.PromoteResult{}, nil
 }
 
-func (q *fakeQueue) Reserve(
+func (q *fakeQueue) ReserveRequests(
 	_ context.Context, wants ...hold.BudgetRequest,
 ) ([]hold.BudgetReservation, error) {
 	q.reserves = append(q.reserves, wants...)

@@ -147,7 +147,7 @@ func TestInbox_TakesOverFromDeadReplica(t *testing.T) {
 		id := w.AuthorizeIntent()
 		w.addInboxEntry(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, id,
 			envtest.In(10*time.Minute)))
-		entries, _, err := dead.store.ReadInbox(w.Ctx, "replica-0", 10, 30*time.Second,
+		entries, _, err := dead.store.ReadInboxEntries(w.Ctx, "replica-0", 10, 30*time.Second,
 			intake.MaxInboxEntryBytes)
 		if err != nil || len(entries) != 1 {
 			t.Fatalf("%v %v", entries, err)

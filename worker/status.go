@@ -49,18 +49,18 @@ const (
 // StatusStore keeps heartbeats and conditions, and counts holds. store.Store
 // implements it.
 type StatusStore interface {
-	// Heartbeat records that a replica is alive for ttl, and returns all live
-	// replicas.
-	Heartbeat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
-	// Deregister deletes a replica's heartbeat.
-	Deregister(ctx context.Context, replica string) error
-	// DeadReplicas returns the replicas whose heartbeat ended without
-	// Deregister.
-	DeadReplicas(ctx context.Context) ([]string, error)
+	// SendHeartbeat records that a replica is alive for ttl, and returns all
+	// live replicas.
+	SendHeartbeat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
+	// DeregisterReplica deletes a replica's heartbeat.
+	DeregisterReplica(ctx context.Context, replica string) error
+	// ListDeadReplicas returns the replicas whose heartbeat ended without
+	// DeregisterReplica.
+	ListDeadReplicas(ctx context.Context) ([]string, error)
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
-	// UnreadableRecords returns the holds whose records this replica cannot
+	// ListUnreadableRecords returns the holds whose records this replica cannot
 	// read, as far as it has found them.
-	UnreadableRecords(ctx context.Context) (ids []string, err error)
+	ListUnreadableRecords(ctx context.Context) (ids []string, err error)
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
@@ -145,7 +145,7 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 	}
 	j.logStalledStages()
 	ttl := j.heartbeatTTL()
-	alive, err := j.store.Heartbeat(ctx, j.o.Replica, ttl)
+	alive, err := j.store.SendHeartbeat(ctx, j.o.Replica, ttl)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "send the heartbeat", err)
 		return false
@@ -315,7 +315,7 @@ func (j *StatusJob) logConditionChange(
 
 // publishDeadReplicas publishes each dead replica, once over all live ones.
 func (j *StatusJob) publishDeadReplicas(ctx context.Context, alive []string) {
-	dead, err := j.store.DeadReplicas(ctx)
+	dead, err := j.store.ListDeadReplicas(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "read dead replicas", err)
 		return
@@ -324,7 +324,7 @@ func (j *StatusJob) publishDeadReplicas(ctx context.Context, alive []string) {
 		data := event.EventData{Replica: replica, Alive: alive[:min(len(alive), maxAliveNamed)]}
 		first, err := j.publisher.PublishOnce(ctx, event.ReplicaStopped, replica, data)
 		if err == nil {
-			err = j.store.Deregister(ctx, replica) // published, so no other replica must find it
+			err = j.store.DeregisterReplica(ctx, replica) // published, so no other replica must find it
 		}
 		if err != nil {
 			j.o.Health.ReportError(ctx, "report a dead replica", err)

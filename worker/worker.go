@@ -164,7 +164,7 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) deregister(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), deregisterTimeout)
 	defer cancel()
-	if err := w.status.store.Deregister(bounded, w.o.Replica); err != nil {
+	if err := w.status.store.DeregisterReplica(bounded, w.o.Replica); err != nil {
 		w.o.Logger.Warn("heartbeat not deleted; other replicas may report this replica as stopped",
 			zap.Error(err))
 	}

@@ -206,7 +206,7 @@ func (r *scaleRun) timeReads(ctx context.Context, round int) error {
 		return err
 	}
 	if err := r.timeOperation("expiry sweep", func() error {
-		m, _, err := r.store.DueMilestones(ctx, 256)
+		m, _, err := r.store.ListDueMilestones(ctx, 256)
 		if err == nil && len(m) > 0 {
 			err = errors.New("a deadline was near already")
 		}

@@ -28,8 +28,8 @@ type Pacer struct {
 // NewPacer returns a pacer of so many requests a second.
 func NewPacer(perSecond float64) *Pacer { return &Pacer{most: perSecond, now: perSecond} }
 
-// Reserve implements gateway.Budget.
-func (p *Pacer) Reserve(
+// ReserveRequests implements gateway.Budget.
+func (p *Pacer) ReserveRequests(
 	_ context.Context, wants ...hold.BudgetRequest,
 ) ([]hold.BudgetReservation, error) {
 	p.mu.Lock()

@@ -31,11 +31,11 @@ type AttemptStore interface {
 		ctx context.Context, a hold.AuthorizationAttempt, token string,
 		release bool, resumeAt time.Time,
 	) (bool, error)
-	// ForgetAuthorization deletes an attempt unless another token has its
+	// DeleteAuthorization deletes an attempt unless another token has its
 	// lease.
-	ForgetAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
-	// DueAttemptIDs returns the ids of up to n attempts to resume now.
-	DueAttemptIDs(ctx context.Context, n int) (ids []string, now time.Time, err error)
+	DeleteAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
+	// ListDueAttemptIDs returns the ids of up to n attempts to resume now.
+	ListDueAttemptIDs(ctx context.Context, n int) (ids []string, now time.Time, err error)
 }
 
 // HoldReader reads holds; a hold that does not exist is nil. store.Store
@@ -171,7 +171,7 @@ func (r *attemptRun) performLocalStep(
 	case hold.StepSave, hold.StepReleaseLease:
 		result.Err = r.saveAttempt(ctx, attempt, step)
 	case hold.StepForget:
-		result.Err = r.o.Attempts.ForgetAuthorization(ctx, attempt, r.token)
+		result.Err = r.o.Attempts.DeleteAuthorization(ctx, attempt, r.token)
 		if result.Err != nil {
 			r.o.Health.ReportError(ctx, "delete an authorization attempt", result.Err)
 		}

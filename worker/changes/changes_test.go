@@ -18,7 +18,7 @@ type counters struct {
 	failed atomic.Bool
 }
 
-func (c *counters) ChangeCounts(context.Context) ([]int64, error) {
+func (c *counters) ReadChangeCounts(context.Context) ([]int64, error) {
 	c.reads.Add(1)
 	if c.failed.Load() {
 		return nil, errors.New("connection refused")

@@ -20,8 +20,8 @@ const (
 
 // Store reads the counters. store.Changes implements it.
 type Store interface {
-	// ChangeCounts returns how often each partition was changed.
-	ChangeCounts(ctx context.Context) ([]int64, error)
+	// ReadChangeCounts returns how often each partition was changed.
+	ReadChangeCounts(ctx context.Context) ([]int64, error)
 }
 
 // Watcher reads the counters of changes for all gates of a replica. Make it
@@ -82,7 +82,7 @@ func (w *Watcher) readCounters(ctx context.Context) {
 	if w.timeSinceReading() < sharedFor {
 		return
 	}
-	counts, err := w.store.ChangeCounts(ctx)
+	counts, err := w.store.ReadChangeCounts(ctx)
 	if err != nil {
 		counts = nil
 	}

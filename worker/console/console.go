@@ -84,8 +84,8 @@ type ReadinessChecker interface {
 // Store reads what no part of the worker shows. store.Store implements it.
 type Store interface {
 	ReadNewestEvents(ctx context.Context, n int) ([]hold.StreamEvent, error)
-	AliveReplicas(ctx context.Context) ([]string, error)
-	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
+	ListAliveReplicas(ctx context.Context) ([]string, error)
+	ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 }
 
 // Stages reports when the stages of this replica last succeeded.

@@ -31,8 +31,9 @@ const maxTries = 5
 // implements it.
 type Store interface {
 	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
-	// ParkedSinks returns those of the sinks for which events are parked.
-	ParkedSinks(ctx context.Context, id string, sinks []string) ([]string, error)
+	// ListSinksWithParkedEvents returns those of the sinks for which events are
+	// parked.
+	ListSinksWithParkedEvents(ctx context.Context, id string, sinks []string) ([]string, error)
 	EraseEvents(ctx context.Context, id string, blank func([]byte) []byte,
 		deliveredUpTo func(partition int) (entry string, err error)) error
 	EraseDeadLetters(ctx context.Context, id string, sinks []string,
@@ -132,7 +133,7 @@ func (e *Eraser) eraseRecord(
 
 // refuseIfEventsParked refuses the erasure while events of the hold are parked.
 func (e *Eraser) refuseIfEventsParked(ctx context.Context, id string) error {
-	parked, err := e.store.ParkedSinks(ctx, id, e.sinkNames())
+	parked, err := e.store.ListSinksWithParkedEvents(ctx, id, e.sinkNames())
 	if err != nil {
 		return e.o.Health.ReportAndWrapUnavailable(ctx, "read parked events", err)
 	}

@@ -93,7 +93,7 @@ func (r *callBatchRun) reserveAndStartCalls(
 			Account: q.account, Op: q.op, Requests: len(q.positions), Priority: r.batch.Priority,
 		}
 	}
-	reserved, err := r.caller.budget.Reserve(ctx, wants...)
+	reserved, err := r.caller.budget.ReserveRequests(ctx, wants...)
 	if err != nil {
 		r.caller.o.Health.ReportError(ctx, "reserve requests", err)
 	}

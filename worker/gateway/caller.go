@@ -17,8 +17,8 @@ import (
 // Budget is the shared rate limits of all replicas, per account and kind of
 // request. store.Budget implements it.
 type Budget interface {
-	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
+	// ReserveRequests reserves requests for every want, in one round trip.
+	ReserveRequests(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 	// LowerRate lowers the rate that a request exceeded, which was sent sentAgo
 	// ago.
 	LowerRate(
@@ -151,7 +151,7 @@ func (c *Caller) WaitAndDo(
 func (c *Caller) WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error {
 	deadline := time.Now().Add(maxWait)
 	for {
-		reserved, err := c.budget.Reserve(ctx, hold.BudgetRequest{
+		reserved, err := c.budget.ReserveRequests(ctx, hold.BudgetRequest{
 			Account: call.Account, Op: call.Op.RateLimitBucket(), Requests: 1, Ahead: ReserveAhead,
 			Priority: callPriority(call.Op),
 		})

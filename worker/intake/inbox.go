@@ -33,14 +33,14 @@ const (
 
 // RequestInboxStore reads the inbox, a Redis stream. store.Inbox implements it.
 type RequestInboxStore interface {
-	// ReadInbox returns up to n entries for a replica: new entries, and entries
-	// that were read at least idle ago and not acknowledged. It truncates the
-	// text of an entry to maxBytes.
-	ReadInbox(
+	// ReadInboxEntries returns up to n entries for a replica: new entries, and
+	// entries that were read at least idle ago and not acknowledged. It
+	// truncates the text of an entry to maxBytes.
+	ReadInboxEntries(
 		ctx context.Context, replica string, n int, idle time.Duration, maxBytes int,
 	) ([]hold.InboxEntry, time.Time, error)
-	// AckInbox acknowledges and deletes entries.
-	AckInbox(ctx context.Context, ids []string) error
+	// AckInboxEntries acknowledges and deletes entries.
+	AckInboxEntries(ctx context.Context, ids []string) error
 }
 
 // RequestScheduler decides schedule requests. [Scheduler] implements it.
@@ -95,7 +95,7 @@ func (b *RequestInboxConsumer) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		entries, now, err := b.store.ReadInbox(ctx,
+		entries, now, err := b.store.ReadInboxEntries(ctx,
 			b.o.Replica, inboxBatch, b.o.Lease, MaxInboxEntryBytes)
 		if err != nil {
 			b.o.Health.ReportError(ctx, "read the inbox", err)
@@ -137,7 +137,7 @@ func (b *RequestInboxConsumer) scheduleOrRejectEntries(
 			}
 		}
 	}
-	if err := b.store.AckInbox(ctx, handled); err != nil {
+	if err := b.store.AckInboxEntries(ctx, handled); err != nil {
 		// The entries are read again, and a repeated request finds its hold.
 		b.o.Health.ReportError(ctx, "acknowledge inbox entries", err)
 		return false

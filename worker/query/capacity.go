@@ -34,16 +34,16 @@ type CapacityStore interface {
 	AcquireLock(ctx context.Context, what string, d time.Duration) (bool, error)
 	PromoteDue(ctx context.Context, r hold.PromoteRequest) (hold.PromoteResult, error)
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
-	// DueHistogram counts the holds that fall due in each of n windows.
-	DueHistogram(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error)
+	// CountDueByWindow counts the holds that fall due in each of n windows.
+	CountDueByWindow(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error)
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
 	ReadLanePage(
 		ctx context.Context, lane hold.RateLimitLane, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, error)
-	// LoweredRates returns the rates that a 429 lowered.
-	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
+	// ListLoweredRates returns the rates that a 429 lowered.
+	ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 	PartitionCount() int
 }
 
@@ -109,7 +109,7 @@ func (f *CapacityForecaster) forecastIfDue(
 	if due.ExpiredLeases > 0 {
 		f.o.Wake()
 	}
-	lowered, err := f.store.LoweredRates(ctx)
+	lowered, err := f.store.ListLoweredRates(ctx)
 	if err != nil {
 		return risk, false, err
 	}
@@ -148,7 +148,7 @@ func (f *CapacityForecaster) findBusySpan(
 	}
 	windows := min(forecastWindows, max(24, 8*forecastWindows/f.store.PartitionCount()))
 	step := forecastHorizon / time.Duration(windows)
-	arrivals, err := f.store.DueHistogram(ctx, due.Now, step, windows)
+	arrivals, err := f.store.CountDueByWindow(ctx, due.Now, step, windows)
 	if err != nil {
 		return span, false, err
 	}

@@ -65,7 +65,7 @@ func (c *comparison) releaseLeftoverIntent(
 ) (released bool, err error) {
 	want := hold.BudgetRequest{Account: call.Account, Op: hold.OpCancel, Requests: 1,
 		Priority: hold.PriorityReconcile}
-	reserved, err := c.reader.budget.Reserve(ctx, want)
+	reserved, err := c.reader.budget.ReserveRequests(ctx, want)
 	if err != nil {
 		return false, fmt.Errorf("reserve a release: %w", err)
 	}

@@ -67,7 +67,7 @@ func (r *pacedRetriever) waitForReadBudget(
 		}
 		wait := r.pace.tryReserve()
 		if wait <= 0 {
-			reserved, err := r.budget.Reserve(ctx,
+			reserved, err := r.budget.ReserveRequests(ctx,
 				hold.BudgetRequest{Account: account, Op: hold.OpRead, Requests: 1,
 					Priority: hold.PriorityReconcile})
 			if err != nil {

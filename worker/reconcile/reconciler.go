@@ -62,8 +62,8 @@ type AccountStore interface {
 // Budget is the shared budget of all replicas, per account and kind of request.
 // store.Budget implements it.
 type Budget interface {
-	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
+	// ReserveRequests reserves requests for every want, in one round trip.
+	ReserveRequests(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 }
 
 // Caller sends calls to Stripe whose request is reserved. gateway.Caller

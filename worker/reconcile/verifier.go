@@ -20,9 +20,9 @@ const verifyMaxWait = 2 * time.Second
 // UnverifiedStore finds holds that were accepted unverified. store.Store
 // implements it.
 type UnverifiedStore interface {
-	// UnverifiedHolds returns about n holds, evenly of all partitions, nearest
-	// action or deadline first. Without any, the time is zero.
-	UnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	// ListUnverifiedHolds returns about n holds, evenly of all partitions,
+	// nearest action or deadline first. Without any, the time is zero.
+	ListUnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
 // VerifierCaller sends the verifier's reads to Stripe. gateway.Caller
@@ -85,7 +85,7 @@ func (v *Verifier) Run(ctx context.Context) {
 		return
 	}
 	poll := v.o.Gate.BeginPoll()
-	found, now, err := v.store.UnverifiedHolds(ctx, bulkread.MaxWaiting)
+	found, now, err := v.store.ListUnverifiedHolds(ctx, bulkread.MaxWaiting)
 	if err != nil {
 		v.o.Health.ReportError(ctx, "read unverified holds", err)
 	} else if now.IsZero() {

@@ -21,7 +21,7 @@ type Store interface {
 	ReadRawRecord(ctx context.Context, id string) (hold.RawRecord, error)
 	// QuarantineRecord removes a record unless it has changed since it was read.
 	QuarantineRecord(ctx context.Context, raw hold.RawRecord, by string) (ok bool, err error)
-	QuarantinedRecord(ctx context.Context, id string) (q hold.QuarantinedRecord, found bool,
+	ReadQuarantinedRecord(ctx context.Context, id string) (q hold.QuarantinedRecord, found bool,
 		err error)
 }
 
@@ -120,7 +120,7 @@ func (r *Repairer) readRecord(ctx context.Context, q *Request) (hold.RawRecord, 
 			"of hold %s seems to be of a newer holdd: start that release again; "+
 			"force rebuilds the hold and loses what the record says", q.ID)}
 	case !raw.Exists:
-		old, found, err := r.store.QuarantinedRecord(ctx, q.ID)
+		old, found, err := r.store.ReadQuarantinedRecord(ctx, q.ID)
 		if err != nil {
 			return raw, r.o.Health.ReportAndWrapUnavailable(ctx, "read the quarantine", err)
 		}
@@ -158,7 +158,7 @@ func (r *Repairer) retrieveIntent(
 func (r *Repairer) commitRebuiltHold(
 	ctx context.Context, q *Request, unmirrored bool, in *hold.PaymentIntent,
 ) (Result, error) {
-	quarantined, _, err := r.store.QuarantinedRecord(ctx, q.ID)
+	quarantined, _, err := r.store.ReadQuarantinedRecord(ctx, q.ID)
 	if err != nil {
 		return Result{}, r.o.Health.ReportAndWrapUnavailable(ctx, "read the quarantine", err)
 	}

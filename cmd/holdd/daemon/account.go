@@ -37,7 +37,7 @@ func (c *accountChecker) check(ctx context.Context) (done bool, err error) {
 	id, a := c.stripe.RetrieveAccountID(bounded)
 	switch a.Kind {
 	case hold.AnswerOK:
-		err := c.store.RecordAccount(bounded, id)
+		err := c.store.RecordOrCheckAccount(bounded, id)
 		c.known.Store(err == nil)
 		return true, err
 	case hold.AnswerForbidden, hold.AnswerNotFound, hold.AnswerInvalid:

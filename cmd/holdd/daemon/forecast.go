@@ -57,7 +57,7 @@ type planner interface {
 // oldestDueReader finds the hold that has been due for longest. store.Store
 // implements it.
 type oldestDueReader interface {
-	OldestDueAge(ctx context.Context) (age time.Duration, err error)
+	ReadOldestDueAge(ctx context.Context) (age time.Duration, err error)
 }
 
 // doubleHeldReader sums the holds of which two intents hold money.
@@ -119,7 +119,7 @@ func (f *healthCollector) collect(send gaugeSender) {
 	if !redis {
 		return
 	}
-	if age, err := f.queue.OldestDueAge(ctx); err == nil {
+	if age, err := f.queue.ReadOldestDueAge(ctx); err == nil {
 		send(oldestDueDesc, age.Seconds())
 	}
 	if d, err := f.doubled.ReadTotals(ctx); err == nil {
