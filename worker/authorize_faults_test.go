@@ -327,7 +327,7 @@ func (d *crashPoint) countStep() { d.nextStep() }
 
 // newCrashingWorker makes a worker on the replica's connections that dies at
 // its nth side effect: before one, or after it and before its answer is heard.
-func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Worker {
+func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Engine {
 	w.T.Helper()
 	crash := &crashPoint{crashAt: crashAt, replica: r}
 	o := w.opts
@@ -335,7 +335,7 @@ func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Worker {
 	doomed := &crashingStore{r.store, crash}
 	stores := wiring.NewStores(r.store)
 	stores.Attempts, stores.Commit = doomed, doomed
-	out, err := wiring.NewWorkerWithStores(stores, r.store, r.NewGateway(crash.countStep), o)
+	out, err := wiring.NewEngineWithStores(stores, r.store, r.NewGateway(crash.countStep), o)
 	if err != nil {
 		w.T.Fatal(err)
 	}

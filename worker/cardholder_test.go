@@ -170,13 +170,13 @@ func TestCardholder_Killed(t *testing.T) {
 					r.stopAndWait()
 					doomed := &replica{Process: w.NewProcess(), done: make(chan error, 1)}
 					doomed.store = doomed.OpenStore(w.store)
-					doomed.Worker = w.newCrashingWorker(doomed, crashAt)
+					doomed.Engine = w.newCrashingWorker(doomed, crashAt)
 					w.OnStop(doomed.stopAndWait)
 					ctx, stop := context.WithTimeout(w.Ctx, 20*time.Second)
 					doomed.stop = stop
 					go func() { doomed.done <- doomed.Run(ctx) }()
 					w.replicas[0] = doomed
-					doomed.parts = partsOf(doomed.Worker)
+					doomed.parts = partsOf(doomed.Engine)
 					w.goOn(ctx, doomed, id)
 					stop()
 					survivor := w.startReplica()

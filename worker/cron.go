@@ -82,7 +82,7 @@ func (j *cronJob) runOnce(ctx context.Context) (ok bool) {
 }
 
 // newCronSchedule returns the schedule of a cron expression. It is nil for an
-// invalid one, which [Worker.Run] rejects.
+// invalid one, which [Engine.Run] rejects.
 func newCronSchedule(spec string) health.Schedule {
 	s, err := cron.ParseStandard(spec)
 	if err != nil {

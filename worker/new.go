@@ -16,9 +16,9 @@ import (
 	"github.com/holdd/holdd/worker/repair"
 )
 
-// New returns a worker. It checks the options; [Worker.Run] checks the cron
+// New returns an engine. It checks the options; [Engine.Run] checks the cron
 // expressions.
-func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
+func New(s Stores, stripe StripeClient, o Options) (*Engine, error) {
 	o, err := o.WithDefaults()
 	if err != nil {
 		return nil, err
@@ -26,8 +26,8 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	if o.Changes == nil {
 		o.Changes = changes.NewWatcher(s.Changes)
 	}
-	w := &Worker{o: o}
-	b := &workerBuilder{
+	w := &Engine{o: o}
+	b := &engineBuilder{
 		stores: s, stripe: stripe, o: o, observers: observerPartsOf(o.Observer),
 		clock: &clock.RedisClock{}, accounts: &reconcile.KnownAccounts{},
 	}
@@ -67,8 +67,8 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	return w, nil
 }
 
-// workerBuilder holds the dependencies that the parts of a worker share.
-type workerBuilder struct {
+// engineBuilder holds the dependencies that the parts of an engine share.
+type engineBuilder struct {
 	stores    Stores
 	stripe    StripeClient
 	o         Options
@@ -81,7 +81,7 @@ type workerBuilder struct {
 }
 
 // newJob returns a cron job that is a stage of its own.
-func (b *workerBuilder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
+func (b *engineBuilder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
 	stage := b.o.Health.AddStage(name, newCronSchedule(schedule))
 	// A call and what Redis needs for it end within this time, and a wait for
 	// the budget is reported as progress.
@@ -90,13 +90,13 @@ func (b *workerBuilder) newJob(name, schedule string, run func(ctx context.Conte
 }
 
 // newGate returns a gate for a loop that polls Redis.
-func (b *workerBuilder) newGate() *changes.PollGate {
+func (b *engineBuilder) newGate() *changes.PollGate {
 	return b.o.Changes.NewPollGate(changes.LongestWait)
 }
 
 // buildStages builds the dispatcher, the executor and the completer, and the
 // committer that every part writes through.
-func (b *workerBuilder) buildStages(w *Worker) {
+func (b *engineBuilder) buildStages(w *Engine) {
 	o := b.o
 	flight := &claimsInFlight{concurrency: o.Concurrency}
 	w.claims = make(chan claimedHold, flight.maxAwaitingStripe())
@@ -125,8 +125,8 @@ func (b *workerBuilder) buildStages(w *Worker) {
 
 // buildIntake builds the scheduler, the changer and the webhooks, and returns
 // the jobs of intake.
-func (b *workerBuilder) buildIntake(
-	w *Worker,
+func (b *engineBuilder) buildIntake(
+	w *Engine,
 ) (*intake.IntentRefresher, *intake.RequestInboxConsumer) {
 	s, o := b.stores, b.o
 	w.Scheduler = intake.NewScheduler(s.Holds, b.stripe, b.committer, intake.SchedulerOptions{
@@ -158,7 +158,7 @@ func (b *workerBuilder) buildIntake(
 }
 
 // buildAuthorizer builds the authorizer, and returns the resume job.
-func (b *workerBuilder) buildAuthorizer(w *Worker) *authorize.AttemptResumer {
+func (b *engineBuilder) buildAuthorizer(w *Engine) *authorize.AttemptResumer {
 	o := authorize.Options{
 		Attempts: b.stores.Attempts, Holds: b.stores.Holds, Caller: b.stripe,
 		Committer: b.committer, Publisher: b.publisher,
@@ -171,8 +171,8 @@ func (b *workerBuilder) buildAuthorizer(w *Worker) *authorize.AttemptResumer {
 
 // buildReconciler builds the reconciler, and returns the verify and mirror
 // jobs.
-func (b *workerBuilder) buildReconciler(
-	w *Worker,
+func (b *engineBuilder) buildReconciler(
+	w *Engine,
 ) (*reconcile.Verifier, *reconcile.MetadataMirror) {
 	s, o := b.stores, b.o
 	w.Reconciler = reconcile.NewReconciler(s.Reconcile, b.stripe, reconcile.Options{
@@ -195,7 +195,7 @@ func (b *workerBuilder) buildReconciler(
 
 // buildStatusJobs builds the readiness report and the report job, and returns
 // the job that checks Redis' settings.
-func (b *workerBuilder) buildStatusJobs(w *Worker) *RedisCheckJob {
+func (b *engineBuilder) buildStatusJobs(w *Engine) *RedisCheckJob {
 	o := b.o
 	redis := &RedisCheckJob{redis: o.RedisInspector, health: o.Health}
 	w.Readiness = &ReadinessChecker{

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Options configure a [Worker]. Zero values mean the defaults of the settings.
+// Options configure a [Engine]. Zero values mean the defaults of the settings.
 type Options struct {
 	Rules       hold.DecisionRules
 	Schedules   CronSchedules

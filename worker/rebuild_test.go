@@ -43,7 +43,7 @@ func TestReconcile_RebuildsOnRealRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wk, err := wiring.NewWorker(st, g, worker.Options{
+	wk, err := wiring.NewEngine(st, g, worker.Options{
 		Replica: "one", ReadRate: 1_000_000, Rules: hold.DecisionRules{ExpiryMargin: time.Hour},
 		Schedules: worker.CronSchedules{Reconcile: "@every 24h", Report: "@every 1s"},
 	})
@@ -59,7 +59,7 @@ func TestReconcile_RebuildsOnRealRedis(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	r := &replica{Worker: wk, parts: partsOf(wk), store: st}
+	r := &replica{Engine: wk, parts: partsOf(wk), store: st}
 
 	waitForRun := func(exceptID string) (run reconcile.Reconciliation) {
 		storetest.WaitUntil(t, 5*time.Minute, "a comparison that has ended", func() bool {

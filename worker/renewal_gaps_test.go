@@ -100,15 +100,15 @@ func (w *testEnv) startReplicaWithGap(g *gapTrigger) *replica {
 	o := w.opts
 	o.Replica = "killed"
 	var err error
-	r.Worker, err = wiring.NewWorkerWithStores(stores, r.store, &gapClient{r.NewGateway(nil), g}, o)
+	r.Engine, err = wiring.NewEngineWithStores(stores, r.store, &gapClient{r.NewGateway(nil), g}, o)
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	r.parts = partsOf(r.Worker)
+	r.parts = partsOf(r.Engine)
 	w.OnStop(r.stopAndWait)
 	ctx, stop := context.WithCancel(w.Ctx)
 	r.stop = stop
-	go func(wk *worker.Worker) { r.done <- wk.Run(ctx) }(r.Worker)
+	go func(wk *worker.Engine) { r.done <- wk.Run(ctx) }(r.Engine)
 	return r
 }
 

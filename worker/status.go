@@ -187,7 +187,7 @@ func (j *StatusJob) logStalledStages() {
 func (j *StatusJob) heartbeatTTL() time.Duration {
 	s, err := cron.ParseStandard(j.o.Schedule)
 	if err != nil {
-		return minHeartbeatTTL // Worker.Run has rejected the schedule
+		return minHeartbeatTTL // Engine.Run has rejected the schedule
 	}
 	next := s.Next(time.Now())
 	return max(minHeartbeatTTL, 3*s.Next(next).Sub(next))

@@ -28,7 +28,7 @@ var scaleOperations = []string{"schedule 100", "claim 100", "settle 100", "list 
 type scaleRun struct {
 	pending      int
 	redis        *redisServer
-	worker       *worker.Worker
+	worker       *worker.Engine
 	store        *store.Store
 	durations    map[string][]time.Duration
 	bytesPerHold float64 // of Redis

@@ -97,7 +97,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
 	notifier := newCurrentNotifier(first)
-	w, err := wiring.NewWorker(st, stripe,
+	w, err := wiring.NewEngine(st, stripe,
 		workerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis, watcher,
 			st, account.known.Load))
 	if err != nil {
@@ -211,7 +211,7 @@ type daemonProcess struct {
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
 func startParts(
-	ctx context.Context, w *worker.Worker, notifier *currentNotifier, servers []*apiServer,
+	ctx context.Context, w *worker.Engine, notifier *currentNotifier, servers []*apiServer,
 ) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	p := &daemonProcess{servers: servers, stopWorker: stopWorker, workerDone: make(chan error, 1),

@@ -106,7 +106,7 @@ func alertOptions(
 }
 
 func apiOptions(
-	o *Options, w *worker.Worker, notifier *currentNotifier, requests api.RequestStore,
+	o *Options, w *worker.Engine, notifier *currentNotifier, requests api.RequestStore,
 	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets, pages *console.Console,
 ) api.Options {
 	a := api.Options{
@@ -131,7 +131,7 @@ func apiOptions(
 
 // newConsole returns nil if the settings switch the console off.
 func newConsole(
-	o *Options, w *worker.Worker, notifier *currentNotifier, st *store.Store,
+	o *Options, w *worker.Engine, notifier *currentNotifier, st *store.Store,
 	redis *health.RedisHealthReporter, livemode bool, tokens *consoleTokens,
 ) (*console.Console, error) {
 	s := o.Settings
