@@ -15,12 +15,12 @@ func TestRecordAccount(t *testing.T) {
 	r := storetest.Start(t)
 	s := mustOpen(t, store.Options{URL: r.URL()})
 	for range 2 {
-		if err := s.RecordAccount(t.Context(), "acct_1"); err != nil {
+		if err := s.RecordOrCheckAccount(t.Context(), "acct_1"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 2 {
-		err := mustOpen(t, store.Options{URL: r.URL()}).RecordAccount(t.Context(), "acct_2")
+		err := mustOpen(t, store.Options{URL: r.URL()}).RecordOrCheckAccount(t.Context(), "acct_2")
 		if !errors.Is(err, store.ErrInvalidSetting) || err.Error() !=
 			"this Redis keeps holds of the Stripe account acct_1, the Stripe key is of the "+
 				"account acct_2: set redis_url to another Redis, or stripe_api_key to a key of that account" {

@@ -131,7 +131,7 @@ func (r *limitedRun) captureUntil(t *testing.T, s *store.Store, end time.Time) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	for time.Now().Before(end) {
-		got, err := s.Reserve(t.Context(), hold.BudgetRequest{Op: hold.OpCapture, Requests: 64,
+		got, err := s.ReserveRequests(t.Context(), hold.BudgetRequest{Op: hold.OpCapture, Requests: 64,
 			Ahead: 200 * time.Millisecond, Priority: hold.PriorityDue})
 		if err != nil {
 			t.Error(err)
@@ -291,7 +291,7 @@ func TestLoweredRates_ListsAccountsAndKinds(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := s.LoweredRates(t.Context())
+		got, err := s.ListLoweredRates(t.Context())
 		for i := range got {
 			got[i].PerSecond = 0
 		}

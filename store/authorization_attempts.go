@@ -71,30 +71,30 @@ func (s *AuthorizationAttempts) SaveAuthorization(
 	if err != nil {
 		return false, err
 	}
-	return s.saveRecord(ctx, a, token, string(record), release, next)
+	return s.callSaveScript(ctx, a, token, string(record), release, next)
 }
 
-// ForgetAuthorization deletes an attempt whose request was not sent.
-func (s *AuthorizationAttempts) ForgetAuthorization(
+// DeleteAuthorization deletes an attempt whose request was not sent.
+func (s *AuthorizationAttempts) DeleteAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string,
 ) error {
-	_, err := s.saveRecord(ctx, a, token, "", true, time.Time{})
+	_, err := s.callSaveScript(ctx, a, token, "", true, time.Time{})
 	return err
 }
 
-func (s *AuthorizationAttempts) saveRecord(
+func (s *AuthorizationAttempts) callSaveScript(
 	ctx context.Context, a hold.AuthorizationAttempt, token, record string,
 	release bool, next time.Time,
 ) (bool, error) {
 	keys := []string{keyAttempt + a.ID, keyOpenAttempts}
 	n, err := s.conn.callScript(ctx, authorizeSaveScript, keys,
-		a.ID, token, record, boolArg(a.State.Finished()), boolArg(release),
+		a.ID, token, record, boolArg(a.State.IsFinished()), boolArg(release),
 		scoreArg(next), a.Digest, attemptTTL.Milliseconds()).Int64()
 	return n == 1, err
 }
 
-// DueAttemptIDs returns up to n attempts whose next check is due.
-func (s *AuthorizationAttempts) DueAttemptIDs(
+// ListDueAttemptIDs returns up to n attempts whose next check is due.
+func (s *AuthorizationAttempts) ListDueAttemptIDs(
 	ctx context.Context, n int,
 ) (ids []string, now time.Time, err error) {
 	keys := []string{keyOpenAttempts}

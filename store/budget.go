@@ -41,7 +41,7 @@ const (
 	otherBurstDivisor = 10
 )
 
-func burstSize(rate, divisor int) int { return max(1, rate/divisor) }
+func maxBurst(rate, divisor int) int { return max(1, rate/divisor) }
 
 // What a lowered rate does; rate_after in lua/shared/functions.lua explains it.
 const (
@@ -75,8 +75,8 @@ var budgetConstants = []luaConstant{
 	{"FILL_LIMIT_MS", int(fillLimit.Milliseconds())},
 }
 
-// bucketShare returns the part of a bucket that a priority may use.
-func bucketShare(p hold.Priority) float64 {
+// bucketShareOfPriority returns the part of a bucket that a priority may use.
+func bucketShareOfPriority(p hold.Priority) float64 {
 	if p >= hold.PriorityDue {
 		return 1
 	}
@@ -87,20 +87,21 @@ func bucketShare(p hold.Priority) float64 {
 func (s *Budget) rateAndBurst(op hold.Op) (rate, burst int) {
 	switch {
 	case op == hold.OpRead:
-		return s.rates.Read, burstSize(s.rates.Read, otherBurstDivisor)
+		return s.rates.Read, maxBurst(s.rates.Read, otherBurstDivisor)
 	case op == hold.OpUpdate && s.rates.Write > 0:
 		// Updates leave room in the total for the other kinds: no caller waits
 		// for an update.
 		rate = max(1, s.rates.Write/2)
-		return rate, burstSize(rate, otherBurstDivisor)
+		return rate, maxBurst(rate, otherBurstDivisor)
 	}
-	return s.rates.Write, burstSize(s.rates.Write, writeBurstDivisor)
+	return s.rates.Write, maxBurst(s.rates.Write, writeBurstDivisor)
 }
 
-// Reserve reserves requests for every want, each request at its own time, in
-// one round trip to each server. A reservation of none has the time until the
-// next try. With an error, it returns the reservations that succeeded.
-func (s *Budget) Reserve(
+// ReserveRequests reserves requests for every want, each request at its own
+// time, in one round trip to each server. A reservation of none has the time
+// until the next try. With an error, it returns the reservations that
+// succeeded.
+func (s *Budget) ReserveRequests(
 	ctx context.Context, wants ...hold.BudgetRequest,
 ) ([]hold.BudgetReservation, error) {
 	calls := make([]scriptCall, len(wants))
@@ -133,8 +134,8 @@ func (s *Budget) reserveScriptCall(w *hold.BudgetRequest) scriptCall {
 		keys: []string{k.pause, k.kind, k.all, k.lowered, k.share + strconv.Itoa(int(w.Priority))},
 		args: []any{
 			max(0, w.Requests), rate, burst,
-			s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
-			w.Ahead.Microseconds(), w.Op.String(), bucketShare(w.Priority), guaranteed,
+			s.rates.Total, maxBurst(s.rates.Total, otherBurstDivisor),
+			w.Ahead.Microseconds(), w.Op.String(), bucketShareOfPriority(w.Priority), guaranteed,
 		},
 	}
 }
@@ -160,7 +161,7 @@ func (s *Budget) LowerRate(
 	if err != nil {
 		return err
 	}
-	return s.addLoweredAccount(ctx, account)
+	return s.rememberLoweredAccount(ctx, account)
 }
 
 // unlimitedRatePause is the pause after a 429 if no rate is configured that

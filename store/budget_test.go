@@ -42,7 +42,7 @@ func maxPerSecond(reserved []reservation) int {
 func tryReserve(
 	ctx context.Context, s *store.Store, account string, op hold.Op, n int,
 ) (reserved int, wait time.Duration, err error) {
-	r, err := s.Reserve(ctx, hold.BudgetRequest{Account: account, Op: op, Requests: n,
+	r, err := s.ReserveRequests(ctx, hold.BudgetRequest{Account: account, Op: op, Requests: n,
 		Priority: hold.PriorityDue})
 	return r[0].Requests, r[0].Wait, err
 }
@@ -268,7 +268,7 @@ func TestReserve_AheadUsesWholeRate(t *testing.T) {
 				for i, s := range openThreeStores(t, b) {
 					wg.Go(func() {
 						for time.Now().Before(end) {
-							got, err := s.Reserve(t.Context(), hold.BudgetRequest{
+							got, err := s.ReserveRequests(t.Context(), hold.BudgetRequest{
 								Account: "acct_a", Op: hold.OpCapture, Requests: 64, Ahead: ahead,
 								Priority: hold.PriorityDue})
 							r := got[0]
@@ -398,7 +398,7 @@ func TestReserve_HigherPriorityFirst(t *testing.T) {
 // reserveUntil reserves what it can until end, and returns how many requests.
 func reserveUntil(t *testing.T, s *store.Store, end time.Time, want hold.BudgetRequest) (n int) {
 	for time.Now().Before(end) {
-		got, err := s.Reserve(t.Context(), want)
+		got, err := s.ReserveRequests(t.Context(), want)
 		if err != nil {
 			t.Error(err)
 			return n
@@ -470,7 +470,7 @@ func TestReserve_ClockGoesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := s.Reserve(t.Context(), hold.BudgetRequest{Op: hold.OpCapture, Requests: 1,
+		got, err := s.ReserveRequests(t.Context(), hold.BudgetRequest{Op: hold.OpCapture, Requests: 1,
 			Ahead: 200 * time.Millisecond, Priority: hold.PriorityDue})
 		if err != nil || got[0].Wait > 5*time.Second {
 			t.Errorf("%+v, %v", got, err)
@@ -478,7 +478,7 @@ func TestReserve_ClockGoesBack(t *testing.T) {
 		if err := s.LowerRate(t.Context(), "", hold.OpCapture, hold.LimitOfEndpoint, 0); err != nil {
 			t.Fatal(err)
 		}
-		rates, err := s.LoweredRates(t.Context())
+		rates, err := s.ListLoweredRates(t.Context())
 		if err != nil || len(rates) != 1 || rates[0].PerSecond > 19.9 {
 			t.Errorf("%+v, %v: a rejection lowered nothing", rates, err)
 		}

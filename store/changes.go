@@ -12,10 +12,10 @@ import (
 // a replica polls raises the counter of its partition.
 type Changes struct{ conn *redisConn }
 
-// ChangeCounts returns the counter of each partition. While a counter stays the
+// ReadChangeCounts returns the counter of each partition. While a counter stays the
 // same, no replica has changed the partition. The counter of a Redis that lost
 // data may go back. It is one command, or on a Cluster one for each partition.
-func (s *Changes) ChangeCounts(
+func (s *Changes) ReadChangeCounts(
 	ctx context.Context,
 ) (partitions []int64, inboxLength int64, err error) {
 	pipe := s.conn.client.Pipeline()

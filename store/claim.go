@@ -100,7 +100,7 @@ func (s *Queue) readClaimReply(
 			if r.err != nil {
 				break
 			}
-			h, claimedAt, err := s.conn.decode(id, rec)
+			h, claimedAt, err := s.conn.decodeAndTrackUnreadable(id, rec)
 			if err != nil { // the other claims are valid; this hold returns when its lease ends
 				unreadable = errors.Join(unreadable, err)
 				continue

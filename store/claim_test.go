@@ -186,7 +186,7 @@ func TestReserve_SendsSourceOnce(t *testing.T) {
 		wants[i] = hold.BudgetRequest{Account: fmt.Sprintf("acct_%d", i), Op: hold.OpCapture,
 			Requests: 1}
 	}
-	reserved, err := e.store.Reserve(t.Context(), wants...)
+	reserved, err := e.store.ReserveRequests(t.Context(), wants...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,7 +123,7 @@ func appendCommitArgs(args []any, w *hold.HoldWrite) []any {
 	h := w.Hold
 	var a [writeSize]string
 	a[writeID], a[writeVersion] = h.ID, versionArg(w.Version)
-	a[writeDeadline] = scoreArg(hold.QueueDeadline(&h))
+	a[writeDeadline] = scoreArg(hold.DeadlineForQueueOrder(&h))
 	if !w.Drop {
 		h.Version = w.Version + 1
 		a[writeRecord] = string(appendRecord(make([]byte, 0, 256), &h))

@@ -402,7 +402,7 @@ func TestCommit_MaxMemory(t *testing.T) {
 	if ok, err := e.store.AcquireLock(ctx, "job", time.Minute); err != nil || ok {
 		t.Errorf("the lock twice: %v, %v", ok, err)
 	}
-	if alive, _, err := e.store.Heartbeat(ctx, "a", time.Minute); err != nil || len(alive) != 1 {
+	if alive, _, err := e.store.SendHeartbeat(ctx, "a", time.Minute); err != nil || len(alive) != 1 {
 		t.Errorf("a heartbeat without room: %v, %v", alive, err)
 	}
 	e.rdb.ConfigSet(ctx, "maxmemory", "0")

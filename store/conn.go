@@ -63,12 +63,12 @@ func (c *redisConn) splitByPartition(n int, id func(i int) string) []partitionBa
 // a set skips.
 const maxUnreadableBatches = 20
 
-// readByScore returns up to n holds per partition of a set whose score is at most
-// highest ("": now), lowest score first, and the time of Redis. It reads more
-// than maxBatchSize in several rounds, and skips unreadable records, so that
-// they hide no other hold. A set that changes meanwhile may show a hold twice or
-// not at all.
-func (c *redisConn) readByScore(
+// readHoldsByScore returns up to n holds per partition of a set whose score is
+// at most highest ("": now), lowest score first, and the time of Redis. It
+// reads more than maxBatchSize in several rounds, and skips unreadable records,
+// so that they hide no other hold. A set that changes meanwhile may show a hold
+// twice or not at all.
+func (c *redisConn) readHoldsByScore(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
 ) ([]hold.DueHold, time.Time, error) {
 	open := make([]int, len(c.partitions)) // partitions that have more
@@ -127,7 +127,7 @@ func (c *redisConn) decodeDueHolds(
 		h := hold.Hold{ID: id} // returned for an id without a record
 		if exists {
 			var err error
-			if h, _, err = c.decode(id, rec); err != nil {
+			if h, _, err = c.decodeAndTrackUnreadable(id, rec); err != nil {
 				failed = errors.Join(failed, err)
 				continue
 			}
@@ -137,8 +137,8 @@ func (c *redisConn) decodeDueHolds(
 	return found, now, count, errors.Join(failed, r.err)
 }
 
-// perPartition returns how many of n each partition gives.
-func (c *redisConn) perPartition(n int) int {
+// limitPerPartition returns how many of n each partition gives.
+func (c *redisConn) limitPerPartition(n int) int {
 	return (n + len(c.partitions) - 1) / len(c.partitions)
 }
 

@@ -24,8 +24,9 @@ const (
 	erasePage = 100
 )
 
-// ParkedSinks returns those of the sinks for which events of a hold are parked.
-func (s *Erasure) ParkedSinks(
+// ListSinksWithParkedEvents returns those of the sinks for which events of a
+// hold are parked.
+func (s *Erasure) ListSinksWithParkedEvents(
 	ctx context.Context, id string, sinks []string,
 ) (parked []string, err error) {
 	for _, sink := range sinks {
@@ -43,9 +44,9 @@ func (s *Erasure) ParkedSinks(
 
 // EraseEvents blanks the events that name a hold. A stream cannot be changed in
 // place: EraseEvents deletes an event, and adds a copy at the end if the event
-// is after deliveredUpTo, so that a sink still gets it. deliveredUpTo returns the
-// entry of a partition's stream that every sink has passed. blank returns an
-// equal text for an event without personal data.
+// is after readDeliveredUpTo, so that a sink still gets it. readDeliveredUpTo
+// returns the entry of a partition's stream that every sink has passed. blank
+// returns an equal text for an event without personal data.
 func (s *Erasure) EraseEvents(
 	ctx context.Context, id string, blank func([]byte) []byte,
 	deliveredUpTo func(partition int) (entry string, err error),
@@ -57,7 +58,7 @@ func (s *Erasure) EraseEvents(
 		}
 		k := &s.conn.partitions[p]
 		err = s.conn.forEachEntry(ctx, k.events, func(e redis.XMessage) error {
-			blanked, changed := blankEvent(e, id, blank)
+			blanked, changed := eraseEventOfHold(e, id, blank)
 			if !changed {
 				return nil
 			}
@@ -86,7 +87,7 @@ func (s *Erasure) EraseDeadLetters(
 			k := newSinkKeys(sink, p)
 			for _, stream := range []string{k.deadLetters, k.requeued} {
 				err := s.conn.forEachEntry(ctx, stream, func(e redis.XMessage) error {
-					blanked, changed := blankEvent(e, id, blank)
+					blanked, changed := eraseEventOfHold(e, id, blank)
 					if !changed {
 						return nil
 					}
@@ -114,7 +115,7 @@ func (s *Erasure) EraseRequests(ctx context.Context, id string) error {
 	c := s.conn
 	err := c.forEachEntry(ctx, keyRejected, func(e redis.XMessage) error {
 		for _, v := range e.Values {
-			if text, ok := v.(string); ok && namesHold(text, id) {
+			if text, ok := v.(string); ok && mentionsHold(text, id) {
 				return c.client.XDel(ctx, keyRejected, e.ID).Err()
 			}
 		}
@@ -146,7 +147,7 @@ func (s *Erasure) eraseKeyedRequests(ctx context.Context, id string) error {
 		}
 		for i := 0; i+1 < len(found); i += 2 { // id, request, id, request, …
 			digest, response, _ := strings.Cut(found[i+1], " ")
-			if !namesHold(response, id) {
+			if !mentionsHold(response, id) {
 				continue
 			}
 			err := s.conn.callScript(ctx, requestSaveScript, keyedRequestKeys(),
@@ -194,21 +195,21 @@ func (c *redisConn) forEachEntry(
 	}
 }
 
-// blankEvent returns the event of an entry without personal data. changed is
-// false if the event does not name the hold or has none.
-func blankEvent(
+// eraseEventOfHold returns the event of an entry without personal data. changed
+// is false if the event does not name the hold or has none.
+func eraseEventOfHold(
 	e redis.XMessage, id string, blank func([]byte) []byte,
 ) (blanked []byte, changed bool) {
 	text, _ := e.Values["event"].(string)
-	if !namesHold(text, id) {
+	if !mentionsHold(text, id) {
 		return nil, false
 	}
 	blanked = blank([]byte(text))
 	return blanked, string(blanked) != text
 }
 
-// namesHold reports whether a text has the id of a hold as a whole word.
-func namesHold(text, id string) bool {
+// mentionsHold reports whether a text has the id of a hold as a whole word.
+func mentionsHold(text, id string) bool {
 	for from := 0; ; {
 		i := strings.Index(text[from:], id)
 		if i < 0 {
@@ -237,9 +238,9 @@ func compareStreamIDs(a, b string) int {
 		cmp.Compare(sequence(a), sequence(b)))
 }
 
-// wasErased reports whether a sink's cursor is an event that was deleted to erase
-// personal data: then no event behind it is missing.
-func (s *Outbox) wasErased(ctx context.Context, partition int, entry string) (bool, error) {
+// wasCursorErased reports whether a sink's cursor is an event that was deleted
+// to erase personal data: then no event behind it is missing.
+func (s *Outbox) wasCursorErased(ctx context.Context, partition int, entry string) (bool, error) {
 	found, err := s.conn.client.ZRangeByScore(ctx, s.conn.partitions[partition].erased,
 		&redis.ZRangeBy{Min: strconv.FormatUint(streamIDMillis(entry), 10),
 			Max: strconv.FormatUint(streamIDMillis(entry), 10)}).Result()

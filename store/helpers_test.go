@@ -349,12 +349,12 @@ func (e *testStore) checkInvariants(partitions int) {
 		for id, rec := range holds {
 			st := hold.State(rec[1])
 			switch {
-			case st.Final() && (queued[id] != "" || sets["expiring"][id] || sets["attention"][id] ||
+			case st.IsFinal() && (queued[id] != "" || sets["expiring"][id] || sets["attention"][id] ||
 				sets["unverified"][id] || !sets["settled"][id]):
 				e.Errorf("partition %d: %s is %s and still has a place: queue %q, expiring %t", p,
 					id,
 					st, queued[id], sets["expiring"][id])
-			case !st.Final() && (!sets["expiring"][id] || sets["settled"][id]):
+			case !st.IsFinal() && (!sets["expiring"][id] || sets["settled"][id]):
 				e.Errorf("partition %d: %s is %s, in expiring: %t, in settled: %t", p, id, st,
 					sets["expiring"][id], sets["settled"][id])
 			case (st == hold.Scheduled || st == hold.Working) && queued[id] == "":
@@ -395,15 +395,15 @@ func (e *testStore) keysMatching(pattern string) []string {
 func callReaders(e *testStore) {
 	e.Helper()
 	ctx := e.Context()
-	found, now, err := e.store.DueMilestones(ctx, 10)
+	found, now, err := e.store.ListDueMilestones(ctx, 10)
 	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" ||
 		!found[0].DueAt.Equal(milestoneTime) || now.IsZero() {
 		e.Errorf("milestones: %+v, %v", found, err)
 	}
-	if u, _, err := e.store.UnverifiedHolds(ctx, 10); err != nil || len(u) != 0 {
+	if u, _, err := e.store.ListUnverifiedHolds(ctx, 10); err != nil || len(u) != 0 {
 		e.Errorf("unverified: %+v, %v", u, err)
 	}
-	if s, err := e.store.HoldsSettledBefore(ctx, farDeadline, 10); err != nil || len(s) != 0 {
+	if s, err := e.store.ListHoldsSettledBefore(ctx, farDeadline, 10); err != nil || len(s) != 0 {
 		e.Errorf("settled: %+v, %v", s, err)
 	}
 	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,

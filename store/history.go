@@ -44,7 +44,7 @@ func decodeHistoryEntry(
 	after := int64(0)
 	var short settledEntryDecoder
 	if field.bytes == nil {
-		short.unpack(&e, field.n)
+		short.unpackSettledEntry(&e, field.n)
 	}
 	err = forEachRecordField(field.bytes, func(f recordField) error {
 		n, v := f.n, f.bytes
@@ -75,6 +75,6 @@ func decodeHistoryEntry(
 		return nil
 	})
 	e.At = fromMillis(uint64(int64(toMillis(last)) + after))
-	short.finish(&e, h)
+	short.fillDerivedFields(&e, h)
 	return e, err
 }

@@ -39,7 +39,7 @@ func (s *Holds) ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, tim
 			if !exists {
 				continue
 			}
-			h, _, err := s.conn.decode(ids[i], rec)
+			h, _, err := s.conn.decodeAndTrackUnreadable(ids[i], rec)
 			if err != nil {
 				unreadable = errors.Join(unreadable, err)
 				continue

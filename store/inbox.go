@@ -26,10 +26,10 @@ const (
 	maxConsumerIdle = 24 * time.Hour
 )
 
-// ReadInbox reads up to n entries for a consumer. It begins with entries that a
-// consumer read more than idle ago and did not acknowledge with
-// [Inbox.AckInbox]. It cuts the text of an entry to maxBytes.
-func (s *Inbox) ReadInbox(
+// ReadInboxEntries reads up to n entries for a consumer. It begins with entries
+// that a consumer read more than idle ago and did not acknowledge with
+// [Inbox.AckInboxEntries]. It cuts the text of an entry to maxBytes.
+func (s *Inbox) ReadInboxEntries(
 	ctx context.Context, consumer string, n int, idle time.Duration, maxBytes int,
 ) ([]hold.InboxEntry, time.Time, error) {
 	r := newScriptReply(s.conn.callScript(ctx, inboxScript, []string{keyInbox},
@@ -49,8 +49,8 @@ func (s *Inbox) ReadInbox(
 	return entries, now, r.err
 }
 
-// AckInbox acknowledges entries and removes them from the stream.
-func (s *Inbox) AckInbox(ctx context.Context, ids []string) error {
+// AckInboxEntries acknowledges entries and removes them from the stream.
+func (s *Inbox) AckInboxEntries(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}

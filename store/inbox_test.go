@@ -29,7 +29,7 @@ func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 	}
 	take := func(consumer string, n int, idle time.Duration) []hold.InboxEntry {
 		t.Helper()
-		l, _, err := s.ReadInbox(t.Context(), consumer, n, idle, 100)
+		l, _, err := s.ReadInboxEntries(t.Context(), consumer, n, idle, 100)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,17 +51,17 @@ func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 		len(rest[0].Text) != 100 {
 		t.Fatalf("%+v", rest)
 	}
-	if err := s.AckInbox(t.Context(), []string{got[0].ID}); err != nil {
+	if err := s.AckInboxEntries(t.Context(), []string{got[0].ID}); err != nil {
 		t.Fatal(err)
 	}
 	// Entries that were not acknowledged are taken over once they are idle,
 	// oldest first, before new entries.
 	add("hold", `{"n":5}`)
 	storetest.WaitUntil(t, 5*time.Second, "entries are idle", func() bool {
-		l, _, err := s.ReadInbox(t.Context(), "c", 2, 50*time.Millisecond, 100)
+		l, _, err := s.ReadInboxEntries(t.Context(), "c", 2, 50*time.Millisecond, 100)
 		return err == nil && len(l) == 2 && l[0].ID == got[1].ID && l[1].ID == got[2].ID
 	})
-	if err := s.AckInbox(t.Context(), nil); err != nil {
+	if err := s.AckInboxEntries(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := c.XLen(t.Context(), "holdd:inbox").Val(); n != 4 {
@@ -101,7 +101,7 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			defer s.Close()
 			refreshes := func() []hold.PendingRefresh {
 				t.Helper()
-				l, _, err := s.PendingRefreshes(t.Context(), 10)
+				l, _, err := s.ListPendingRefreshes(t.Context(), 10)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -166,7 +166,7 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			if l := refreshes(); len(l) != 0 {
 				t.Fatalf("put off, and %+v", l)
 			}
-			if m, _, err := s.UnmirroredHolds(t.Context(), 10); err != nil || len(m) != 2 {
+			if m, _, err := s.ListUnmirroredHolds(t.Context(), 10); err != nil || len(m) != 2 {
 				t.Errorf("%v %v", m, err)
 			}
 		})

@@ -23,12 +23,12 @@ func (e *testStore) callRepairAndErasure(id string) {
 	if ok, qErr := e.store.QuarantineRecord(ctx, raw, "test"); err != nil || qErr != nil || !ok {
 		e.Errorf("quarantine: %v, %v, %v", ok, err, qErr)
 	}
-	if _, found, err := e.store.QuarantinedRecord(ctx, "pi_broken"); err != nil || !found {
+	if _, found, err := e.store.ReadQuarantinedRecord(ctx, "pi_broken"); err != nil || !found {
 		e.Errorf("quarantined: %v, %v", found, err)
 	}
 	blank := func(b []byte) []byte { return b }
 	nothingDelivered := func(int) (string, error) { return "", nil }
-	_, err = e.store.ParkedSinks(ctx, id, []string{"callback"})
+	_, err = e.store.ListSinksWithParkedEvents(ctx, id, []string{"callback"})
 	if err := errors.Join(err, e.store.EraseEvents(ctx, id, blank, nothingDelivered),
 		e.store.EraseDeadLetters(ctx, id, []string{"callback"}, blank),
 		e.store.EraseRequests(ctx, id)); err != nil {
@@ -50,11 +50,11 @@ func (e *testStore) callEveryMethod() {
 	if err := e.store.PauseRequests(e.Context(), "acct_a", 1, time.Second); err != nil {
 		e.Error(err)
 	}
-	if alive, _, err := e.store.Heartbeat(e.Context(), "one", time.Minute); err != nil ||
+	if alive, _, err := e.store.SendHeartbeat(e.Context(), "one", time.Minute); err != nil ||
 		len(alive) != 1 {
 		e.Errorf("heartbeat: %v, %v", alive, err)
 	}
-	if err := errors.Join(e.store.Deregister(e.Context(), "one"),
+	if err := errors.Join(e.store.DeregisterReplica(e.Context(), "one"),
 		e.store.CheckWritable(e.Context())); err != nil {
 		e.Error(err)
 	}
@@ -64,16 +64,16 @@ func (e *testStore) callEveryMethod() {
 	if _, err := e.store.CountHolds(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.store.NextMilestone(e.Context()); err != nil {
+	if _, err := e.store.ReadNextMilestone(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.store.ChangeCounts(e.Context()); err != nil {
+	if _, _, err := e.store.ReadChangeCounts(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.store.HoldsSettledBefore(e.Context(), farFuture, 10); err != nil {
+	if _, err := e.store.ListHoldsSettledBefore(e.Context(), farFuture, 10); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.store.DueMilestones(e.Context(), 10); err != nil {
+	if _, _, err := e.store.ListDueMilestones(e.Context(), 10); err != nil {
 		e.Error(err)
 	}
 	if _, _, err := e.store.ReadPage(e.Context(), hold.SetSettled,
@@ -87,18 +87,19 @@ func (e *testStore) callEveryMethod() {
 		Values: []any{"hold", "{}"}}).Err(); err != nil {
 		e.Error(err)
 	}
-	entries, _, err := e.store.ReadInbox(ctx, "one", 10, time.Minute, 100)
+	entries, _, err := e.store.ReadInboxEntries(ctx, "one", 10, time.Minute, 100)
 	if err != nil || len(entries) != 1 {
 		e.Fatalf("inbox: %v, %v", entries, err)
 	}
-	err = errors.Join(e.store.AckInbox(ctx, []string{entries[0].ID}), e.store.RecordRejection(ctx,
-		hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.store.PruneConsumers(ctx),
+	err = errors.Join(e.store.AckInboxEntries(ctx, []string{entries[0].ID}),
+		e.store.RecordRejection(ctx,
+			hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.store.PruneConsumers(ctx),
 		e.store.RequestRefresh(ctx, "pi_b", "", false),
 		e.store.RequestRefresh(ctx, "pi_c", "", true))
-	if _, _, e1 := e.store.PendingRefreshes(ctx, 10); e1 != nil {
+	if _, _, e1 := e.store.ListPendingRefreshes(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, e1 := e.store.UnmirroredHolds(ctx, 10); e1 != nil {
+	if _, _, e1 := e.store.ListUnmirroredHolds(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, e1 := e.store.DetectDataLoss(ctx); e1 != nil {
@@ -124,10 +125,10 @@ func (e *testStore) callEveryMethod() {
 	if _, e1 := e.store.SaveAuthorization(ctx, a, "t", true, farFuture); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, e1 := e.store.DueAttemptIDs(ctx, 1); e1 != nil {
+	if _, _, e1 := e.store.ListDueAttemptIDs(ctx, 1); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if err = errors.Join(err, e.store.ForgetAuthorization(ctx, a, "t")); err != nil {
+	if err = errors.Join(err, e.store.DeleteAuthorization(ctx, a, "t")); err != nil {
 		e.Error(err)
 	}
 	e.callOutboxMethods()
@@ -154,7 +155,7 @@ func (e *testStore) callOutboxMethods() {
 	}
 	_, err = e.store.AcquireLock(ctx, "capacity", time.Minute)
 	did("lock", err)
-	_, err = e.store.DueHistogram(ctx, time.Now(), time.Hour, 2)
+	_, err = e.store.CountDueByWindow(ctx, time.Now(), time.Hour, 2)
 	did("due histogram", err)
 	_, err = e.store.ReadLanePage(ctx, hold.RateLimitLane{Op: hold.OpCapture},
 		hold.SortedSetPosition{}, 10)
@@ -235,7 +236,7 @@ func TestInspect_Findings(t *testing.T) {
 	st := mustOpen(t, store.Options{URL: url, Partitions: 3, Livemode: true})
 	for name, ttl := range map[string]time.Duration{"alive": time.Hour,
 		"stopped": time.Millisecond} {
-		if _, _, err := st.Heartbeat(t.Context(), name, ttl); err != nil {
+		if _, _, err := st.SendHeartbeat(t.Context(), name, ttl); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,5 +11,5 @@ type Locks struct{ conn *redisConn }
 // AcquireLock acquires a lock for d and reports whether this call got it. The
 // lock cannot be released: it ends after d.
 func (s *Locks) AcquireLock(ctx context.Context, name string, d time.Duration) (bool, error) {
-	return s.conn.setMissing(ctx, keyLock+name, "1", d)
+	return s.conn.setIfMissing(ctx, keyLock+name, "1", d)
 }

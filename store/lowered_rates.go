@@ -15,9 +15,9 @@ import (
 // maxLoweredAccounts bounds the accounts whose lowered rates are listed.
 const maxLoweredAccounts = 100
 
-// LoweredRates returns the rates that a 429 lowered, by account and kind. It
-// returns those of the 100 accounts that were lowered last.
-func (s *Budget) LoweredRates(ctx context.Context) ([]hold.LoweredRate, error) {
+// ListLoweredRates returns the rates that a 429 lowered, by account and kind.
+// It returns those of the 100 accounts that were lowered last.
+func (s *Budget) ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error) {
 	return readLoweredRates(ctx, s.conn.client)
 }
 
@@ -53,13 +53,13 @@ func readLoweredRates(
 	return rates, nil
 }
 
-// addLoweredAccount lists an account for [Budget.LoweredRates].
-func (s *Budget) addLoweredAccount(ctx context.Context, account string) error {
+// rememberLoweredAccount lists an account for [Budget.ListLoweredRates].
+func (s *Budget) rememberLoweredAccount(ctx context.Context, account string) error {
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {
 		return err
 	}
-	err = s.conn.write(ctx, "ZREM", "ZADD", keyLoweredAccounts, now.Unix(), account)
+	err = s.conn.writeEvenIfFull(ctx, "ZREM", "ZADD", keyLoweredAccounts, now.Unix(), account)
 	if err != nil {
 		return err
 	}

@@ -159,17 +159,17 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 			r.nextString(), r.nextString(), r.nextString())
 		deadline := int64(toMillis(h.ExpiresAt))
 		since := make([]byte, 8)
-		if h.State.Final() {
+		if h.State.IsFinal() {
 			binary.BigEndian.PutUint64(since, toMillis(h.SettledAt))
 		}
 		want := fmt.Sprint("true", "true", int64(h.State), int64(h.PreviousState), int64(h.NextOp),
 			[]byte(rec[versionOffset:claimedAtOffset]), since[2:], fmt.Sprint(deadline),
 			laneName(h.NextOp, h.Account),
-			fmt.Sprint(h.State.Final()))
+			fmt.Sprint(h.State.IsFinal()))
 		if got != want {
 			t.Fatalf("Lua reads\n%s, want\n%s", got, want)
 		}
-		if h.State.Final() {
+		if h.State.IsFinal() {
 			return // never claimed
 		}
 		claimed, claimedAt, err := decodeRecord(h.ID, r.nextString())
@@ -193,7 +193,7 @@ func TestIsFinal_LuaAndGoAgree(t *testing.T) {
 		for _, state := range hold.States() {
 			got := evalWithDefinitions(t, c, "return {tostring(is_final(tonumber(ARGV[1])))}",
 				int(state)).nextString()
-			if got != fmt.Sprint(state.Final()) {
+			if got != fmt.Sprint(state.IsFinal()) {
 				t.Errorf("%s: is_final is %s in Lua", state, got)
 			}
 		}

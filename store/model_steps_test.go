@@ -201,19 +201,19 @@ func (m *storeModel) readDueSets(t *rapid.T) {
 		}
 	}
 	ctx := m.Context()
-	found, _, err := m.store.DueMilestones(ctx, n)
+	found, _, err := m.store.ListDueMilestones(ctx, n)
 	expect("milestones", milestoneAt, farFuture.Add(-time.Hour), found, err)
 	next := time.Time{}
 	if in := m.holdsIn(-1, milestoneAt); len(in) > 0 {
 		next = in[0].milestone
 	}
-	if got, err := m.store.NextMilestone(ctx); err != nil || !got.Equal(next) {
+	if got, err := m.store.ReadNextMilestone(ctx); err != nil || !got.Equal(next) {
 		t.Fatalf("next milestone: %v, %v, want %v", got, err, next)
 	}
-	found, _, err = m.store.UnverifiedHolds(ctx, n)
+	found, _, err = m.store.ListUnverifiedHolds(ctx, n)
 	expect("unverified", verifyAt, farFuture.Add(1000*time.Hour), found, err)
 	before := instants.Draw(t, "before")
-	found, err = m.store.HoldsSettledBefore(ctx, before, n)
+	found, err = m.store.ListHoldsSettledBefore(ctx, before, n)
 	expect("settled", settledAt, before, found, err)
 }
 

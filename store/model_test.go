@@ -193,7 +193,7 @@ func (m *storeModel) drawWrite(t *rapid.T, id string) hold.HoldWrite {
 		w.Placement.DueAt, w.Placement.Ready = w.Hold.NextAt, rapid.Bool().Draw(t, "ready")
 		w.Placement.Urgent = w.Hold.State == hold.Working
 	}
-	if !w.Hold.State.Final() {
+	if !w.Hold.State.IsFinal() {
 		// An open hold always has a milestone: one that is kept must exist.
 		if h := m.holds[id]; h != nil && !h.milestone.IsZero() {
 			w.Placement.KeepMilestone = rapid.Bool().Draw(t, "keep")

@@ -25,9 +25,9 @@ func (k *partitionKeys) moveScriptKeys() []string {
 // finds no hold to move, unless a replica still writes.
 const maxScanPasses = 5
 
-// moveMisplaced moves the holds and refreshes that belong to another partition
-// out of p.
-func (m *repartitioner) moveMisplaced(ctx context.Context, p int) error {
+// moveMisplacedHoldsAndRefreshes moves the holds and refreshes that belong to
+// another partition out of p.
+func (m *repartitioner) moveMisplacedHoldsAndRefreshes(ctx context.Context, p int) error {
 	for pass := range maxScanPasses {
 		left, err := m.moveMisplacedHolds(ctx, p, pass == 0)
 		if err != nil {

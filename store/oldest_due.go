@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// maxOldestDueRecords bounds the records that [Queue.OldestDueAge] reads in a
-// partition.
+// maxOldestDueRecords bounds the records that [Queue.ReadOldestDueAge] reads in
+// a partition.
 const maxOldestDueRecords = 256
 
 var oldestDueScript = newScript("oldest_due")
 
-// OldestDueAge returns for how long the oldest hold has been due that no
+// ReadOldestDueAge returns for how long the oldest hold has been due that no
 // replica has claimed; 0 if none is due. In a lane with very many holds it
 // examines those with the nearest and the furthest deadlines. With an error, it
 // returns the age in the partitions that answered.
-func (s *Queue) OldestDueAge(ctx context.Context) (time.Duration, error) {
+func (s *Queue) ReadOldestDueAge(ctx context.Context) (time.Duration, error) {
 	return s.conn.oldestDueAge(ctx)
 }
 
@@ -33,7 +33,7 @@ func (c *redisConn) oldestDueAge(ctx context.Context) (age time.Duration, err er
 		now, due := r.nextTime(), r.nextOptionalTime()
 		for r.hasMore() {
 			id, rec := r.nextString(), r.nextString()
-			h, _, err := c.decode(id, rec)
+			h, _, err := c.decodeAndTrackUnreadable(id, rec)
 			if err != nil { // reported by the poll
 				continue
 			}

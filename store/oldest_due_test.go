@@ -14,7 +14,7 @@ func TestOldestDueAge(t *testing.T) {
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		check := func(what string, since time.Time) {
 			t.Helper()
-			age, err := e.store.OldestDueAge(t.Context())
+			age, err := e.store.ReadOldestDueAge(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +63,7 @@ func TestOldestDueAge_WrongType(t *testing.T) {
 	if err := e.rdb.Set(t.Context(), "holdd:{0}:scheduled", "x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if age, err := e.store.OldestDueAge(t.Context()); err == nil || age < time.Hour {
+	if age, err := e.store.ReadOldestDueAge(t.Context()); err == nil || age < time.Hour {
 		t.Errorf("%s, %v", age, err)
 	}
 }

@@ -70,7 +70,7 @@ type Store struct {
 	recordedProperties map[string]string // key -> value, see recordOrCheckProperty
 }
 
-func newStore(c *redisConn, rates RateLimits) *Store {
+func newStoreFromConn(c *redisConn, rates RateLimits) *Store {
 	return &Store{
 		Holds:                 &Holds{c},
 		Queue:                 &Queue{c},
@@ -114,7 +114,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	for p := range o.Partitions {
 		c.partitions = append(c.partitions, newPartitionKeys(p))
 	}
-	s = newStore(c, o.Rates)
+	s = newStoreFromConn(c, o.Rates)
 	s.allowUnsafe, s.keep = o.AllowUnsafe, o.AuditEntries
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, nil, unreachableError(o.URL, err)
@@ -153,16 +153,16 @@ const (
 		"set redis_url to another Redis, or stripe_api_key to a key of that account"
 )
 
-// RecordAccount records the id of the Stripe account at the first start. Later
-// it fails for another account.
-func (s *Store) RecordAccount(ctx context.Context, id string) error {
+// RecordOrCheckAccount records the id of the Stripe account at the first start.
+// Later it fails for another account.
+func (s *Store) RecordOrCheckAccount(ctx context.Context, id string) error {
 	return s.recordOrCheckProperty(ctx, keyAccount, id, accountMismatch)
 }
 
 // recordOrCheckProperty records a property of this Redis at the first start. At
 // a later start it fails if Redis has another value.
 func (s *Store) recordOrCheckProperty(ctx context.Context, key, value, mismatch string) error {
-	if _, err := s.conn.setMissing(ctx, key, value, 0); err != nil {
+	if _, err := s.conn.setIfMissing(ctx, key, value, 0); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
 	}
 	recorded, err := s.conn.client.Get(ctx, key).Result()
@@ -199,11 +199,11 @@ func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
 	}
 	delete(properties, keyPartitions)
 	for _, key := range slices.Sorted(maps.Keys(properties)) {
-		if _, err := s.conn.setMissing(ctx, key, properties[key], 0); err != nil {
+		if _, err := s.conn.setIfMissing(ctx, key, properties[key], 0); err != nil {
 			return false, err
 		}
 	}
-	return s.conn.setMissing(ctx, keyPartitions, partitions, 0)
+	return s.conn.setIfMissing(ctx, keyPartitions, partitions, 0)
 }
 
 // CheckWritable returns an error if Redis does not accept writes, as when it is

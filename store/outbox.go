@@ -120,7 +120,7 @@ func (s *Outbox) ReadEvents(
 	}
 	gap = gap && len(found) > 0
 	if gap {
-		erased, err := s.wasErased(ctx, partition, after)
+		erased, err := s.wasCursorErased(ctx, partition, after)
 		if err != nil {
 			return nil, false, err
 		}

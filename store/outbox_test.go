@@ -239,11 +239,11 @@ func TestReadNewestEvents_NewestFirst(t *testing.T) {
 func TestAliveReplicas(t *testing.T) {
 	e := startRedis(t, store.Options{})
 	for replica, ttl := range map[string]time.Duration{"a": time.Minute, "dead": -time.Minute} {
-		if _, _, err := e.store.Heartbeat(t.Context(), replica, ttl); err != nil {
+		if _, _, err := e.store.SendHeartbeat(t.Context(), replica, ttl); err != nil {
 			t.Fatal(err)
 		}
 	}
-	alive, err := e.store.AliveReplicas(t.Context())
+	alive, err := e.store.ListAliveReplicas(t.Context())
 	if err != nil || len(alive) != 1 || alive[0] != "a" {
 		t.Fatal(alive, err)
 	}

@@ -96,7 +96,7 @@ func (c *redisConn) readPage(
 				Position: hold.SortedSetPosition{Score: score, Member: member},
 			}
 			if exists {
-				if h, _, err := c.decode(id, rec); err == nil {
+				if h, _, err := c.decodeAndTrackUnreadable(id, rec); err == nil {
 					l.Hold = h
 				}
 			}

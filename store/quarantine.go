@@ -45,7 +45,7 @@ func (s *Holds) ReadRawRecord(ctx context.Context, id string) (hold.RawRecord, e
 	_, _, err := decodeRecord(id, string(raw.Bytes))
 	raw.Readable = err == nil && raw.Size == len(raw.Bytes)
 	raw.Later = !raw.Readable && isOfLaterRelease(raw.Bytes)
-	if account, ok := recordAccount(raw.Bytes); ok && hold.CheckAccountID(account) == nil {
+	if account, ok := decodeRecordAccount(raw.Bytes); ok && hold.CheckAccountID(account) == nil {
 		raw.Account = account
 	}
 	return raw, nil
@@ -54,7 +54,7 @@ func (s *Holds) ReadRawRecord(ctx context.Context, id string) (hold.RawRecord, e
 // isOfLaterRelease reports whether a record has the form that later releases
 // write: a header with an encoding that may come, and fields.
 func isOfLaterRelease(rec []byte) bool {
-	account, ok := recordAccount(rec)
+	account, ok := decodeRecordAccount(rec)
 	if !ok || rec[encodingOffset] < encodingVersion ||
 		rec[encodingOffset] > lastEncoding+laterEncodings || rec[stateOffset] == 0 {
 		return false
@@ -68,9 +68,9 @@ func isOfLaterRelease(rec []byte) bool {
 	return err == nil && packed
 }
 
-// recordAccount returns the account in the header of a record. ok is false if
-// the record is too short for it.
-func recordAccount(rec []byte) (account string, ok bool) {
+// decodeRecordAccount returns the account in the header of a record. ok is
+// false if the record is too short for it.
+func decodeRecordAccount(rec []byte) (account string, ok bool) {
 	if len(rec) < headerSize || len(rec) < headerSize+int(rec[accountSizeOffset]) {
 		return "", false
 	}
@@ -129,8 +129,8 @@ func (c *redisConn) findReferenceMembers(
 	}
 }
 
-// QuarantinedRecord returns the newest quarantined record of a hold.
-func (s *Holds) QuarantinedRecord(
+// ReadQuarantinedRecord returns the newest quarantined record of a hold.
+func (s *Holds) ReadQuarantinedRecord(
 	ctx context.Context, id string,
 ) (q hold.QuarantinedRecord, found bool, err error) {
 	err = s.conn.forEachQuarantined(ctx, func(entry redis.XMessage) bool {

@@ -95,8 +95,9 @@ func earlierTime(a, b time.Time) time.Time {
 	return a
 }
 
-// NextMilestone returns the earliest deadline milestone, zero if no hold is open.
-func (s *Queue) NextMilestone(ctx context.Context) (next time.Time, err error) {
+// ReadNextMilestone returns the earliest deadline milestone, zero if no hold is
+// open.
+func (s *Queue) ReadNextMilestone(ctx context.Context) (next time.Time, err error) {
 	pipe := s.conn.client.Pipeline()
 	heads := make([]*redis.ZSliceCmd, len(s.conn.partitions))
 	for p := range s.conn.partitions {
@@ -113,34 +114,35 @@ func (s *Queue) NextMilestone(ctx context.Context) (next time.Time, err error) {
 	return next, nil
 }
 
-// DueMilestones returns up to n holds per partition whose next deadline
+// ListDueMilestones returns up to n holds per partition whose next deadline
 // milestone is due.
-func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
-	return s.conn.readByScore(ctx, func(k *partitionKeys) string { return k.expiring },
+func (s *Queue) ListDueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+	return s.conn.readHoldsByScore(ctx, func(k *partitionKeys) string { return k.expiring },
 		clampBatchSize(n), "")
 }
 
-// UnverifiedHolds returns about n holds that must be checked against Stripe,
-// evenly of all partitions, most urgent first. Without any, the time is zero.
-func (s *Queue) UnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+// ListUnverifiedHolds returns about n holds that must be checked against
+// Stripe, evenly of all partitions, most urgent first. Without any, the time is
+// zero.
+func (s *Queue) ListUnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	unverified := func(k *partitionKeys) string { return k.unverified }
 	if found, err := s.conn.hasAnyMembers(ctx, unverified); err != nil || !found {
 		return nil, time.Time{}, err
 	}
-	perPartition := s.conn.perPartition(n)
-	found, now, err := s.conn.readByScore(ctx, unverified, perPartition, "+inf")
+	perPartition := s.conn.limitPerPartition(n)
+	found, now, err := s.conn.readHoldsByScore(ctx, unverified, perPartition, "+inf")
 	sortByDueTime(found)
 	return found, now, err
 }
 
-// UnmirroredHolds returns up to n holds per partition whose terms must be
+// ListUnmirroredHolds returns up to n holds per partition whose terms must be
 // written to their intents. Without any, due or not, the time is zero.
-func (s *Queue) UnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+func (s *Queue) ListUnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	mirror := func(k *partitionKeys) string { return k.mirror }
 	if found, err := s.conn.hasAnyMembers(ctx, mirror); err != nil || !found {
 		return nil, time.Time{}, err
 	}
-	found, now, err := s.conn.readByScore(ctx, mirror, clampBatchSize(n), "")
+	found, now, err := s.conn.readHoldsByScore(ctx, mirror, clampBatchSize(n), "")
 	sortByDueTime(found)
 	return found, now, err
 }
@@ -217,9 +219,9 @@ func (s *Queue) AdvanceMilestones(
 	return moved, nil
 }
 
-// DueHistogram counts the scheduled holds that become due in each of n
+// CountDueByWindow counts the scheduled holds that become due in each of n
 // consecutive windows of length step. The first window includes overdue holds.
-func (s *Queue) DueHistogram(
+func (s *Queue) CountDueByWindow(
 	ctx context.Context, from time.Time, step time.Duration, n int,
 ) ([]int64, error) {
 	pipe := s.conn.client.Pipeline()
@@ -261,7 +263,7 @@ func (s *Queue) CountHolds(ctx context.Context) (hold.HoldCounts, error) {
 		add(&counts.Scheduled, k.scheduled)
 		add(&counts.Working, k.leased)
 		add(&counts.Attention, k.attention)
-		sums = append(sums, countSettled(ctx, pipe, k, &counts.Settled))
+		sums = append(sums, addSettledCount(ctx, pipe, k, &counts.Settled))
 		add(&counts.Unverified, k.unverified)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {

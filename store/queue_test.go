@@ -119,7 +119,7 @@ func TestPromoteDue_BoundsEachCall(t *testing.T) {
 	if err != nil || len(c) != 256 || c[0].Hold.ID != "pi_599" || c[255].Hold.ID != "pi_344" {
 		t.Fatalf("claimed %d, %v", len(c), err)
 	}
-	if m, _, err := e.store.DueMilestones(t.Context(), 1000); err != nil || len(m) != 256 {
+	if m, _, err := e.store.ListDueMilestones(t.Context(), 1000); err != nil || len(m) != 256 {
 		t.Fatalf("milestones: %d, %v", len(m), err)
 	}
 	for _, n := range []int{0, -5} {
@@ -128,7 +128,7 @@ func TestPromoteDue_BoundsEachCall(t *testing.T) {
 			d.PromotedHolds > 1 || d.ExpiredLeases > 1 {
 			t.Errorf("at most %d: %+v, %v", n, d, err)
 		}
-		if m, _, err := e.store.DueMilestones(t.Context(), n); err != nil || len(m) > 1 {
+		if m, _, err := e.store.ListDueMilestones(t.Context(), n); err != nil || len(m) > 1 {
 			t.Errorf("at most %d milestones: %d, %v", n, len(m), err)
 		}
 	}
@@ -287,7 +287,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 						}
 					}
 				}
-				found, _, _ := e.store.DueMilestones(ctx, 10)
+				found, _, _ := e.store.ListDueMilestones(ctx, 10)
 				for _, id := range []string{"pi_a", "pi_b"} {
 					if !slices.ContainsFunc(found, func(m hold.DueHold) bool {
 						return m.Hold.ID == id
@@ -334,7 +334,7 @@ func TestDueMilestones_SkipUnreadableRecords(t *testing.T) {
 			e.rdb.HSet(t.Context(), "holdd:{0}:holds", id, "of a later release, in every byte")
 			e.rdb.ZAdd(t.Context(), "holdd:{0}:expiring", scored(baseTime.Add(-time.Hour), id))
 		}
-		found, _, err := e.store.DueMilestones(t.Context(), 10)
+		found, _, err := e.store.ListDueMilestones(t.Context(), 10)
 		if !errors.Is(err, hold.ErrUnreadableRecord) || len(found) != 1 ||
 			found[0].Hold.ID != "pi_a" {
 			t.Errorf("found %d milestones, %v", len(found), err)

@@ -83,7 +83,7 @@ func (s *ReconcileRuns) ShareKnownAccounts(
 		for i, account := range accounts {
 			args[i] = account
 		}
-		if err := s.conn.write(ctx, "SREM", "SADD", keyReconcileAccounts, args...); err != nil {
+		if err := s.conn.writeEvenIfFull(ctx, "SREM", "SADD", keyReconcileAccounts, args...); err != nil {
 			return nil, err
 		}
 	}

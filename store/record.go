@@ -35,7 +35,7 @@ const (
 	nextOpOffset        = 3  // hold.Op, 0 for none
 	versionOffset       = 4  // fencing token, 6 bytes
 	claimedAtOffset     = 10 // when the claim began, or when the hold was settled, 6 bytes
-	deadlineOffset      = 16 // hold.Hold.QueueDeadline, 6 bytes
+	deadlineOffset      = 16 // hold.Hold.DeadlineForQueueOrder, 6 bytes
 	accountSizeOffset   = 22 // length of the account, which follows the header
 	headerSize          = 23
 )
@@ -216,8 +216,8 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	header[previousStateOffset] = encodeState(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
 	putUint48(header, versionOffset, h.Version)
-	putUint48(header, deadlineOffset, toMillis(hold.QueueDeadline(h)))
-	if h.State.Final() {
+	putUint48(header, deadlineOffset, toMillis(hold.DeadlineForQueueOrder(h)))
+	if h.State.IsFinal() {
 		putUint48(header, claimedAtOffset, toMillis(h.SettledAt))
 	}
 	header[accountSizeOffset] = byte(len(h.Account))
@@ -245,7 +245,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendMapField(b, fieldMetadata, h.Metadata)
 	b = appendNumberField(b, fieldFlags, encodeHoldFlags(h))
 	b = appendTimeField(b, h, fieldCreatedAt, h.CreatedAt)
-	if !h.State.Final() { // otherwise the header has the time
+	if !h.State.IsFinal() { // otherwise the header has the time
 		b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
 	}
 	b = appendNumberField(b, fieldCapturedAmount, encodeCapturedAmount(h))
@@ -276,7 +276,7 @@ func appendHistory(b []byte, h *hold.Hold) []byte {
 	last := h.CreatedAt
 	for i := range h.History {
 		e := &h.History[i]
-		if h.State.Final() {
+		if h.State.IsFinal() {
 			b = appendSettledEntry(b, h, *e, last)
 		} else {
 			entry := encodeHistoryEntry(e, last)
@@ -347,7 +347,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		Generation:    1,
 	}
 	claimedAt = fromMillis(uint48(b, claimedAtOffset))
-	if h.State.Final() {
+	if h.State.IsFinal() {
 		h.SettledAt, claimedAt = claimedAt, time.Time{}
 	}
 	captured := uint64(0)

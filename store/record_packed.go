@@ -79,8 +79,8 @@ const (
 // may only be added at the end.
 var packedHoldValues = []packedValue[hold.Hold]{
 	{currencyShift, encodeHoldFlags, setHoldFlags},
-	{currencyBits, func(h *hold.Hold) uint64 { return numberOf(currencies, h.Currency) },
-		func(h *hold.Hold, n uint64) { h.Currency = textOf(currencies, n) }},
+	{currencyBits, func(h *hold.Hold) uint64 { return listedNumberOf(currencies, h.Currency) },
+		func(h *hold.Hold, n uint64) { h.Currency = listedTextOf(currencies, n) }},
 	{2, func(h *hold.Hold) uint64 { return uint64(h.ExpiresSource) },
 		func(h *hold.Hold, n uint64) { h.ExpiresSource = hold.DeadlineSource(n) }},
 	{2, func(h *hold.Hold) uint64 { return uint64(h.Sent.Count) },
@@ -98,11 +98,13 @@ var currencies = []string{
 	"nzd", "jpy", "sgd", "hkd", "aed", "mxn", "brl", "thb", "inr", "zar", "try",
 }
 
-// numberOf returns the index of s in list plus 1, 0 if it is not in the list.
-func numberOf(list []string, s string) uint64 { return uint64(slices.Index(list, s) + 1) }
+// listedNumberOf returns the index of s in list plus 1, 0 if it is not in the
+// list.
+func listedNumberOf(list []string, s string) uint64 { return uint64(slices.Index(list, s) + 1) }
 
-// textOf is the inverse of numberOf. It returns "" for an unknown number.
-func textOf(list []string, n uint64) string {
+// listedTextOf is the inverse of listedNumberOf. It returns "" for an unknown
+// number.
+func listedTextOf(list []string, n uint64) string {
 	if n == 0 || n > uint64(len(list)) {
 		return ""
 	}
@@ -112,7 +114,7 @@ func textOf(list []string, n uint64) string {
 // appendTimeField appends a time, unless it is zero. The times of a settled
 // hold are relative to its settlement, which makes small numbers of them.
 func appendTimeField(b []byte, h *hold.Hold, f protowire.Number, at time.Time) []byte {
-	if !h.State.Final() {
+	if !h.State.IsFinal() {
 		return appendNumberField(b, f, toMillis(at))
 	}
 	if toMillis(at) == 0 {
@@ -125,7 +127,7 @@ func appendTimeField(b []byte, h *hold.Hold, f protowire.Number, at time.Time) [
 // decodeTimeField decodes what appendTimeField wrote. The header of h is
 // decoded.
 func decodeTimeField(h *hold.Hold, n uint64) time.Time {
-	if !h.State.Final() {
+	if !h.State.IsFinal() {
 		return fromMillis(n)
 	}
 	return fromMillis(toMillis(h.SettledAt) - uint64(protowire.DecodeZigZag(n)))

@@ -61,7 +61,7 @@ const (
 
 // appendRenewal appends the renewal of h, if it has one.
 func appendRenewal(b []byte, h *hold.Hold) []byte {
-	if deadline := hold.QueueDeadline(h); !deadline.Equal(h.ExpiresAt) {
+	if deadline := hold.DeadlineForQueueOrder(h); !deadline.Equal(h.ExpiresAt) {
 		b = appendNumberField(b, fieldExpiresAt, toMillis(h.ExpiresAt))
 	}
 	r := h.Renewal
@@ -87,7 +87,7 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalSentFirstAt, toMillis(r.Sent.FirstAt))
 	m = appendNumberField(m, renewalFlags, flagOrZero(renewalSentUnknown, r.Sent.Unknown)|
 		flagOrZero(renewalReadFirst, r.ReadFirst)|
-		flagOrZero(renewalReleasedUnknown, r.Released.Unknown)|
+		flagOrZero(renewalReleasedUnknown, r.ReleaseKeyUsage.Unknown)|
 		flagOrZero(renewalReleaseRead, r.ReleaseRead)|flagOrZero(renewalExchanged, r.Exchanged)|
 		flagOrZero(renewalOwnEnded, r.OwnEnded)|flagOrZero(renewalReleaseFirst, r.ReleaseFirst)|
 		flagOrZero(renewalUnprotected, r.Unprotected)|r.Unknown.Flags)
@@ -101,8 +101,8 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendTextField(m, renewalReleasing, r.Releasing)
 	m = appendNumberField(m, renewalReleasingSince, toMillis(r.ReleasingSince))
 	m = appendNumberField(m, renewalReleaseTry, uint64(r.ReleaseTry))
-	m = appendNumberField(m, renewalReleasedCount, uint64(r.Released.Count))
-	m = appendNumberField(m, renewalReleasedFirstAt, toMillis(r.Released.FirstAt))
+	m = appendNumberField(m, renewalReleasedCount, uint64(r.ReleaseKeyUsage.Count))
+	m = appendNumberField(m, renewalReleasedFirstAt, toMillis(r.ReleaseKeyUsage.FirstAt))
 	m = appendNumberField(m, renewalIncrementTo, uint64(r.IncrementTo))
 	m = appendNumberField(m, renewalIncrementUntil, toMillis(r.IncrementUntil))
 	m = appendTextField(m, renewalDeclinedCard, r.DeclinedCard)
@@ -178,7 +178,7 @@ func setRenewalTime(r *hold.Renewal, f protowire.Number, t time.Time) {
 	case renewalReleasingSince:
 		r.ReleasingSince = t
 	case renewalReleasedFirstAt:
-		r.Released.FirstAt = t
+		r.ReleaseKeyUsage.FirstAt = t
 	case renewalIncrementUntil:
 		r.IncrementUntil = t
 	}
@@ -206,7 +206,7 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.Sent.Count = uint32(n)
 	case renewalFlags:
 		r.Sent.Unknown, r.ReadFirst = n&renewalSentUnknown != 0, n&renewalReadFirst != 0
-		r.Released.Unknown = n&renewalReleasedUnknown != 0
+		r.ReleaseKeyUsage.Unknown = n&renewalReleasedUnknown != 0
 		r.ReleaseRead, r.Exchanged = n&renewalReleaseRead != 0, n&renewalExchanged != 0
 		r.OwnEnded = n&renewalOwnEnded != 0
 		r.ReleaseFirst, r.Unprotected = n&renewalReleaseFirst != 0, n&renewalUnprotected != 0
@@ -216,7 +216,7 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 	case renewalReleaseTry:
 		r.ReleaseTry = uint32(n)
 	case renewalReleasedCount:
-		r.Released.Count = uint32(n)
+		r.ReleaseKeyUsage.Count = uint32(n)
 	case renewalIncrementTo:
 		r.IncrementTo = int64(n)
 	case renewalCardSetups:

@@ -68,8 +68,8 @@ func appendStaged(b []byte, h *hold.Hold) []byte {
 	return appendRepeatedField(b, fieldStaged, m)
 }
 
-func decodeStaged(b []byte) (*hold.Staged, error) {
-	s := &hold.Staged{}
+func decodeStaged(b []byte) (*hold.StagedCaptures, error) {
+	s := &hold.StagedCaptures{}
 	last := uint64(0)
 	err := forEachRecordField(b, func(f recordField) error {
 		switch f.num {

@@ -92,8 +92,8 @@ func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 		Problem: hold.CauseDeclined, DeclineCode: "do_not_honor",
 		Declines:  []time.Time{day(13), day(14)},
 		Releasing: "pi_3old", ReleasingSince: day(15), ReleaseTry: 8,
-		Released:    hold.IdempotencyKeyUsage{Count: 9, FirstAt: day(16), Unknown: true},
-		ReleaseRead: true, Exchanged: true, OwnEnded: true,
+		ReleaseKeyUsage: hold.IdempotencyKeyUsage{Count: 9, FirstAt: day(16), Unknown: true},
+		ReleaseRead:     true, Exchanged: true, OwnEnded: true,
 		Advice:    hold.DeclineAdvice{Code: "try_again_later", NetworkCode: "24"},
 		ReturnURL: "https://pay.hotel.example/", CardSetup: "cs_1", CardSetups: 10,
 		Unprotected: true,
@@ -129,7 +129,7 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Sent),
 		reflect.ValueOf(f.Increment), reflect.ValueOf(*f.Staged),
 		reflect.ValueOf(*f.Renewal), reflect.ValueOf(f.Renewal.RenewalTerms),
-		reflect.ValueOf(f.Renewal.Sent), reflect.ValueOf(f.Renewal.Released),
+		reflect.ValueOf(f.Renewal.Sent), reflect.ValueOf(f.Renewal.ReleaseKeyUsage),
 		reflect.ValueOf(f.Renewal.Advice)} {
 		for i := range e.NumField() {
 			if e.Type().Field(i).IsExported() && e.Field(i).IsZero() {

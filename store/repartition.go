@@ -64,7 +64,7 @@ func Repartition(
 		m.total += n
 	}
 	for p := range m.from {
-		if err := m.moveMisplaced(ctx, p); err != nil {
+		if err := m.moveMisplacedHoldsAndRefreshes(ctx, p); err != nil {
 			return m.moved, fmt.Errorf("%w; nothing is lost: run the same command again", err)
 		}
 	}
@@ -145,7 +145,7 @@ func (m *repartitioner) awaitFirstHeartbeats(ctx context.Context) error {
 
 func (m *repartitioner) checkNoReplicaRuns(ctx context.Context) error {
 	replicas := Replicas{conn: m.conn}
-	alive, err := replicas.AliveReplicas(ctx)
+	alive, err := replicas.ListAliveReplicas(ctx)
 	if err != nil {
 		return err
 	}

@@ -255,17 +255,17 @@ func TestRepartition_Refuses(t *testing.T) {
 		defer s.Close()
 		refuses(0, "1 to 1024")
 		refuses(1025, "1 to 1024")
-		if _, _, err := s.Heartbeat(t.Context(), "desk-1", 40*time.Second); err != nil {
+		if _, _, err := s.SendHeartbeat(t.Context(), "desk-1", 40*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		refuses(3, "stop desk-1 first")
-		if err := s.Deregister(t.Context(), "desk-1"); err != nil {
+		if err := s.DeregisterReplica(t.Context(), "desk-1"); err != nil {
 			t.Fatal(err)
 		}
 		// A replica that passed Open just before sends its first heartbeat
 		// after Redis was closed to replicas.
 		time.AfterFunc(time.Second, func() {
-			if _, _, err := s.Heartbeat(t.Context(), "desk-2", 40*time.Second); err != nil {
+			if _, _, err := s.SendHeartbeat(t.Context(), "desk-2", 40*time.Second); err != nil {
 				t.Error(err)
 			}
 		})

@@ -20,10 +20,10 @@ const (
 
 var heartbeatScript = newScript("heartbeat")
 
-// Heartbeat records that a replica is alive. Without another heartbeat, the
+// SendHeartbeat records that a replica is alive. Without another heartbeat, the
 // replica counts as dead after ttl. It returns the replicas that are alive, and
-// those whose heartbeat has ended and that did not call [Replicas.Deregister].
-func (s *Replicas) Heartbeat(
+// those whose heartbeat has ended and that did not call [Replicas.DeregisterReplica].
+func (s *Replicas) SendHeartbeat(
 	ctx context.Context, replica string, ttl time.Duration,
 ) (alive, dead []string, err error) {
 	r := newScriptReply(s.conn.callScript(ctx, heartbeatScript, []string{keyReplicas}, replica,
@@ -39,8 +39,8 @@ func (s *Replicas) Heartbeat(
 	return alive, dead, r.err
 }
 
-// AliveReplicas returns the replicas whose heartbeat has not ended.
-func (s *Replicas) AliveReplicas(ctx context.Context) ([]string, error) {
+// ListAliveReplicas returns the replicas whose heartbeat has not ended.
+func (s *Replicas) ListAliveReplicas(ctx context.Context) ([]string, error) {
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (s *Replicas) AliveReplicas(ctx context.Context) ([]string, error) {
 	}).Result()
 }
 
-// Deregister removes a replica that shuts down.
-func (s *Replicas) Deregister(ctx context.Context, replica string) error {
+// DeregisterReplica removes a replica that shuts down.
+func (s *Replicas) DeregisterReplica(ctx context.Context, replica string) error {
 	return s.conn.client.ZRem(ctx, keyReplicas, replica).Err()
 }

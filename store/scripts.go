@@ -103,18 +103,20 @@ var (
 	writeScript      = newScript("write")
 )
 
-// setMissing sets a string that does not exist yet, also if Redis has reached
+// setIfMissing sets a string that does not exist yet, also if Redis has reached
 // maxmemory, and reports whether it did. A ttl of 0 keeps it for good.
-func (c *redisConn) setMissing(
+func (c *redisConn) setIfMissing(
 	ctx context.Context, key, value string, ttl time.Duration,
 ) (bool, error) {
 	n, err := c.callScript(ctx, setMissingScript, []string{key}, value, ttl.Milliseconds()).Int()
 	return n == 1, err
 }
 
-// write runs one command that writes to one key, also if Redis has reached
-// maxmemory. remove is the command that removes a member from the key.
-func (c *redisConn) write(ctx context.Context, remove, command, key string, args ...any) error {
+// writeEvenIfFull runs one command that writes to one key, also if Redis has
+// reached maxmemory. remove is the command that removes a member from the key.
+func (c *redisConn) writeEvenIfFull(
+	ctx context.Context, remove, command, key string, args ...any,
+) error {
 	args = append([]any{remove, command}, args...)
 	return c.callScript(ctx, writeScript, []string{key}, args...).Err()
 }

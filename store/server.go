@@ -47,8 +47,8 @@ type RedisServer struct {
 
 	User            string   // the Redis user of this process
 	MissingCommands []string // required commands that the user may not use on the keys holdd:*
-	// MissingCheckCommands are those of [CheckRedisCommands] that the user may
-	// not use.
+	// MissingCheckCommands are those of [OptionalRedisCommands] that the user
+	// may not use.
 	MissingCheckCommands []string
 	PermissionsKnown     bool // false before Redis 7.0, which cannot check permissions
 }
@@ -239,10 +239,11 @@ var commandsOutsideScripts = []string{
 var checkRedisCommands = []string{"INFO", "CONFIG|GET", "MULTI", "EXEC", "WATCH", "UNWATCH",
 	"CLUSTER|SLOTS", "COMMAND"}
 
-// CheckRedisCommands returns the commands that the Redis user of holdd should be
-// allowed to use beside [RequiredRedisCommands]: for the checks of the server,
-// for holdd repartition and for a Cluster. CONTAINER|SUBCOMMAND is a subcommand.
-func CheckRedisCommands() []string { return slices.Sorted(slices.Values(checkRedisCommands)) }
+// OptionalRedisCommands returns the commands that the Redis user of holdd
+// should be allowed to use beside [RequiredRedisCommands]: for the checks of
+// the server, for holdd repartition and for a Cluster. CONTAINER|SUBCOMMAND is
+// a subcommand.
+func OptionalRedisCommands() []string { return slices.Sorted(slices.Values(checkRedisCommands)) }
 
 var redisCallPattern = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
 

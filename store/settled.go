@@ -25,9 +25,9 @@ var chunkConstants = []luaConstant{
 	{"CHUNK_LIMIT", 64},
 }
 
-// HoldsSettledBefore returns up to n holds per partition that were settled
+// ListHoldsSettledBefore returns up to n holds per partition that were settled
 // before a time. The caller drops them with [Holds.Commit].
-func (s *Queue) HoldsSettledBefore(
+func (s *Queue) ListHoldsSettledBefore(
 	ctx context.Context, before time.Time, n int,
 ) ([]hold.DueHold, error) {
 	calls := make([]scriptCall, len(s.conn.partitions))
@@ -45,9 +45,11 @@ func (s *Queue) HoldsSettledBefore(
 	return found, failed
 }
 
-// countSettled adds the number of settled holds of a partition to *to when
+// addSettledCount adds the number of settled holds of a partition to *to when
 // the pipeline has run. Each hold without a milestone is settled.
-func countSettled(ctx context.Context, pipe redis.Pipeliner, k *partitionKeys, to *int64) func() {
+func addSettledCount(
+	ctx context.Context, pipe redis.Pipeliner, k *partitionKeys, to *int64,
+) func() {
 	all, open := pipe.HLen(ctx, k.holds), pipe.ZCard(ctx, k.expiring)
 	return func() { *to += max(0, all.Val()-open.Val()) }
 }

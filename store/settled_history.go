@@ -87,8 +87,8 @@ func packCallIDs(id string, e *hold.HistoryEntry) (ids []byte, generation uint32
 
 // packedEntryValues are the values in entryPacked.
 var packedEntryValues = []packedValue[hold.HistoryEntry]{
-	{3, func(e *hold.HistoryEntry) uint64 { return numberOf(senders, e.By) },
-		func(e *hold.HistoryEntry, n uint64) { e.By = textOf(senders, n) }},
+	{3, func(e *hold.HistoryEntry) uint64 { return listedNumberOf(senders, e.By) },
+		func(e *hold.HistoryEntry, n uint64) { e.By = listedTextOf(senders, n) }},
 	{4, func(e *hold.HistoryEntry) uint64 { return uint64(e.Kind) },
 		func(e *hold.HistoryEntry, n uint64) { e.Kind = hold.HistoryKind(n) }},
 	{4, func(e *hold.HistoryEntry) uint64 { return uint64(e.Op) },
@@ -114,7 +114,7 @@ func (s *settledEntryDecoder) setField(
 ) (known bool) {
 	switch f {
 	case entryPacked:
-		s.unpack(e, n)
+		s.unpackSettledEntry(e, n)
 	case entryBeforeEnd:
 		s.beforeEnd = n
 	case entryCallIDs:
@@ -132,15 +132,15 @@ func (s *settledEntryDecoder) setField(
 	return true
 }
 
-// unpack is the inverse of packSettledEntry.
-func (s *settledEntryDecoder) unpack(e *hold.HistoryEntry, packed uint64) {
+// unpackSettledEntry is the inverse of packSettledEntry.
+func (s *settledEntryDecoder) unpackSettledEntry(e *hold.HistoryEntry, packed uint64) {
 	s.flags = packed & (entryAtEnd | entryHoldsReason)
 	unpackValues(e, packedEntryValues, packed>>entryFlagBits)
 	e.Unknown.Packed = packed >> (entryFlagBits + packedBits(packedEntryValues))
 }
 
-// finish sets the fields that depend on others.
-func (s *settledEntryDecoder) finish(e *hold.HistoryEntry, h *hold.Hold) {
+// fillDerivedFields sets the fields that depend on others.
+func (s *settledEntryDecoder) fillDerivedFields(e *hold.HistoryEntry, h *hold.Hold) {
 	if s.digest != nil {
 		e.Key = formatIdempotencyKey(h.ID, e.Op, s.digest, s.generation+1)
 	}

@@ -99,7 +99,7 @@ func (e *testStore) dropSettled(at map[string]time.Time) {
 	slices.Reverse(ids)
 	for len(ids) > 0 {
 		before := at[ids[0]].Add(20 * time.Millisecond)
-		found, err := e.store.HoldsSettledBefore(e.Context(), before, 100)
+		found, err := e.store.ListHoldsSettledBefore(e.Context(), before, 100)
 		if err != nil || len(found) == 0 || len(found) > 100 {
 			e.Fatalf("found %d: %v", len(found), err)
 		}
@@ -144,7 +144,7 @@ func TestSettled_LeavesOutUnfinished(t *testing.T) {
 				t.Errorf("pages of %d: %v", n, got)
 			}
 		}
-		found, err := e.store.HoldsSettledBefore(t.Context(), changedTime, 10)
+		found, err := e.store.ListHoldsSettledBefore(t.Context(), changedTime, 10)
 		if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" ||
 			found[1].Hold.ID != "pi_b" {
 			t.Errorf("settled: %+v, %v", found, err)

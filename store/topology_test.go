@@ -234,7 +234,7 @@ func TestCluster_Workload(t *testing.T) {
 	if n, _, err := tryReserve(t.Context(), s, "acct_a", hold.OpCapture, 3); err != nil || n < 1 {
 		t.Errorf("reserve: %d, %v", n, err)
 	}
-	if alive, _, err := s.Heartbeat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
+	if alive, _, err := s.SendHeartbeat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
 		t.Errorf("heartbeat: %v, %v", alive, err)
 	}
 	e.checkCountersByPartition(8)

@@ -45,8 +45,8 @@ func (u *unreadableRecords) list() []string {
 	return slices.Sorted(maps.Keys(u.ids))
 }
 
-// decode decodes a record and remembers an unreadable one.
-func (c *redisConn) decode(id, rec string) (hold.Hold, time.Time, error) {
+// decodeAndTrackUnreadable decodes a record and remembers an unreadable one.
+func (c *redisConn) decodeAndTrackUnreadable(id, rec string) (hold.Hold, time.Time, error) {
 	h, claimedAt, err := decodeRecord(id, rec)
 	if err != nil {
 		c.unreadable.add(id)
@@ -54,10 +54,10 @@ func (c *redisConn) decode(id, rec string) (hold.Hold, time.Time, error) {
 	return h, claimedAt, err
 }
 
-// UnreadableRecords returns the ids of the holds whose records this process
+// ListUnreadableRecords returns the ids of the holds whose records this process
 // found unreadable, as far as they still are. It returns at most 1,000, sorted.
 // Redis is read only if there are any.
-func (s *Holds) UnreadableRecords(ctx context.Context) ([]string, error) {
+func (s *Holds) ListUnreadableRecords(ctx context.Context) ([]string, error) {
 	ids := s.conn.unreadable.list()
 	if len(ids) == 0 {
 		return nil, nil

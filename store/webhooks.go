@@ -39,16 +39,17 @@ func (s *RefreshQueue) RequestRefresh(
 		id, member, unmatchedTTL.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
 }
 
-// PendingRefreshes returns about n intents whose refresh is due, evenly of all
-// partitions, oldest request first. Without any, due or not, the time is zero.
-func (s *RefreshQueue) PendingRefreshes(
+// ListPendingRefreshes returns about n intents whose refresh is due, evenly of
+// all partitions, oldest request first. Without any, due or not, the time is
+// zero.
+func (s *RefreshQueue) ListPendingRefreshes(
 	ctx context.Context, n int,
 ) ([]hold.PendingRefresh, time.Time, error) {
 	refresh := func(k *partitionKeys) string { return k.refresh }
 	if found, err := s.conn.hasAnyMembers(ctx, refresh); err != nil || !found {
 		return nil, time.Time{}, err
 	}
-	found, now, err := s.conn.readByScore(ctx, refresh, s.conn.perPartition(n), "")
+	found, now, err := s.conn.readHoldsByScore(ctx, refresh, s.conn.limitPerPartition(n), "")
 	pending := make([]hold.PendingRefresh, len(found))
 	for i := range found {
 		p := hold.PendingRefresh{Hold: found[i].Hold, RequestedAt: found[i].DueAt}

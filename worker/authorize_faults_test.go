@@ -196,7 +196,7 @@ func TestAuthorize_RedisDataLostAfterPatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		release, none := envtest.In(24*time.Hour), ""
-		if _, _, err := r.Patch(w.Ctx, a.Hold.ID, hold.Patch{CaptureAt: &none, CancelAt: &release},
+		if _, _, err := r.PatchTerms(w.Ctx, a.Hold.ID, hold.Patch{CaptureAt: &none, CancelAt: &release},
 			0, "api"); err != nil {
 			t.Fatal(err)
 		}
@@ -327,7 +327,7 @@ func (d *crashPoint) countStep() { d.nextStep() }
 
 // newCrashingWorker makes a worker on the replica's connections that dies at
 // its nth side effect: before one, or after it and before its answer is heard.
-func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Worker {
+func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Engine {
 	w.T.Helper()
 	crash := &crashPoint{crashAt: crashAt, replica: r}
 	o := w.opts
@@ -335,7 +335,7 @@ func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Worker {
 	doomed := &crashingStore{r.store, crash}
 	stores := wiring.NewStores(r.store)
 	stores.Attempts, stores.Commit = doomed, doomed
-	out, err := wiring.NewWorkerWithStores(stores, r.store, r.NewGateway(crash.countStep), o)
+	out, err := wiring.NewEngineWithStores(stores, r.store, r.NewGateway(crash.countStep), o)
 	if err != nil {
 		w.T.Fatal(err)
 	}

@@ -45,7 +45,7 @@ var (
 // status returns what the cardholder sees.
 func (w *testEnv) status(r *replica, id string) hold.CardholderStatus {
 	w.T.Helper()
-	h, now, err := r.Cardholder.Show(w.Ctx, id)
+	h, now, err := r.Cardholder.ReadHold(w.Ctx, id)
 	if err != nil {
 		return hold.CardholderMustWait // the cardholder tries again
 	}
@@ -61,16 +61,16 @@ func (w *testEnv) goOn(ctx context.Context, r *replica, id string) {
 		case hold.CardholderHasNothingToDo:
 			return
 		case hold.CardholderMustAuthenticate:
-			page, err := r.Cardholder.Authenticate(ctx, id, 1, backFromBank)
+			page, err := r.Cardholder.StartAuthentication(ctx, id, 1, backFromBank)
 			if err == nil && page.Reveal() != "" {
 				h := w.mustGet(w.replicas[0], id)
 				_ = w.Sim.Dashboard().CompleteAction(h.Renewal.Intent) // or it was completed
-				_ = r.Cardholder.Return(ctx, id, 1, "")
+				_ = r.Cardholder.RecordReturnAndWait(ctx, id, 1, "")
 			}
 		case hold.CardholderMustGiveCard:
-			page, err := r.Cardholder.GiveCard(ctx, id, 1, backFromForm, backToPage)
+			page, err := r.Cardholder.StartCardSetup(ctx, id, 1, backFromForm, backToPage)
 			if err == nil {
-				_ = r.Cardholder.Return(ctx, id, 1, w.fillForm(page))
+				_ = r.Cardholder.RecordReturnAndWait(ctx, id, 1, w.fillForm(page))
 			}
 		}
 		time.Sleep(time.Second)
@@ -170,13 +170,13 @@ func TestCardholder_Killed(t *testing.T) {
 					r.stopAndWait()
 					doomed := &replica{Process: w.NewProcess(), done: make(chan error, 1)}
 					doomed.store = doomed.OpenStore(w.store)
-					doomed.Worker = w.newCrashingWorker(doomed, crashAt)
+					doomed.Engine = w.newCrashingWorker(doomed, crashAt)
 					w.OnStop(doomed.stopAndWait)
 					ctx, stop := context.WithTimeout(w.Ctx, 20*time.Second)
 					doomed.stop = stop
 					go func() { doomed.done <- doomed.Run(ctx) }()
 					w.replicas[0] = doomed
-					doomed.parts = partsOf(doomed.Worker)
+					doomed.parts = partsOf(doomed.Engine)
 					w.goOn(ctx, doomed, id)
 					stop()
 					survivor := w.startReplica()
@@ -204,7 +204,7 @@ func TestCardholder_Twice(t *testing.T) {
 		clicks := make(chan click, 3)
 		for range 3 {
 			go func() {
-				page, err := r.Cardholder.Authenticate(w.Ctx, id, 1, backFromBank)
+				page, err := r.Cardholder.StartAuthentication(w.Ctx, id, 1, backFromBank)
 				clicks <- click{page, err}
 			}()
 		}
@@ -214,7 +214,7 @@ func TestCardholder_Twice(t *testing.T) {
 				t.Errorf("a click leads to %q, %v", c.page.Reveal(), c.err)
 			}
 		}
-		page, err := r.Cardholder.Authenticate(w.Ctx, id, 1, backFromBank)
+		page, err := r.Cardholder.StartAuthentication(w.Ctx, id, 1, backFromBank)
 		if err != nil || page.Reveal() != first.page.Reveal() {
 			t.Errorf("a later click leads to %q, %v", page.Reveal(), err)
 		}
@@ -224,7 +224,7 @@ func TestCardholder_Twice(t *testing.T) {
 		w.goOn(w.Ctx, r, id)
 		w.checkRequiresAction(r)
 		w.checkRenewedByCardholder(r, id)
-		_, err = r.Cardholder.Authenticate(w.Ctx, id, 1, backFromBank)
+		_, err = r.Cardholder.StartAuthentication(w.Ctx, id, 1, backFromBank)
 		if !errors.Is(err, &hold.Problem{Code: hold.NoActionRequired}) {
 			t.Errorf("after the end: %v", err)
 		}
@@ -254,20 +254,20 @@ func TestCardholder_FailsAtBank(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.toCardholder(r, authenticationRequired)
-		if _, err := r.Cardholder.Authenticate(w.Ctx, id, 1, backFromBank); err != nil {
+		if _, err := r.Cardholder.StartAuthentication(w.Ctx, id, 1, backFromBank); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.Sim.Dashboard().FailAction(w.mustGet(r, id).Renewal.Intent); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Cardholder.Return(w.Ctx, id, 1, ""); err != nil {
+		if err := r.Cardholder.RecordReturnAndWait(w.Ctx, id, 1, ""); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.status(r, id); got != hold.CardholderMustAuthenticate {
 			t.Errorf("after a failure: status %d", got)
 		}
 		before := w.mustGet(r, id).Renewal.PaymentMethod
-		if err := r.Cardholder.Return(w.Ctx, id, 1, "cs_test_forged"); err != nil {
+		if err := r.Cardholder.RecordReturnAndWait(w.Ctx, id, 1, "cs_test_forged"); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.mustGet(r, id).Renewal; got.PaymentMethod != before || got.CardSetup != "" {

@@ -26,34 +26,34 @@ func (d *Dispatcher) claimReadyHolds(
 ) (r claimPassResult) {
 	groups := groupLanesByBudget(due.Lanes)
 	if len(groups) == 0 {
-		d.claimStage.Succeed() // another replica has claimed what this one could not
+		d.claimStage.RecordSuccess() // another replica has claimed what this one could not
 	} else {
-		room, wait := d.roomForClaims()
+		room, wait := d.allowedClaimsOrWait()
 		if room <= 0 {
 			return claimPassResult{wait: wait}
 		}
 		ahead := reservationHorizon(len(groups) + len(d.waiting.budgets))
-		groups = divideRoom(groups, room)
+		groups = divideClaimsAmongGroups(groups, room)
 		ctx, run := d.claimStage.BeginRun(ctx)
 		reserved := d.reserveBudget(ctx, groups, ahead)
 		waiting := d.deferLanesWithoutBudget(groups)
-		claimed := d.claimReserved(ctx, groups)
-		run.End()
-		r.claimed, r.stale = d.sendToExecutor(groups), !reserved || !claimed
+		claimed := d.claimReservedHolds(ctx, groups)
+		run.EndRun()
+		r.claimed, r.stale = d.sendClaimsToExecutor(groups), !reserved || !claimed
 		r.again = waiting && !r.stale && (countReadyHolds(due.Lanes) > 0 || due.MoreLanes)
 	}
 	if r.claimed == 0 && !r.stale {
-		if r.wait = d.waiting.timeUntilNext(time.Now()); r.wait > 0 {
+		if r.wait = d.waiting.timeUntilNextWaitEnds(time.Now()); r.wait > 0 {
 			r.wait = max(r.wait, minBudgetWait)
 		}
 	}
 	return r
 }
 
-// roomForClaims returns how many holds may be claimed now. If none may, wait is
-// when to try again; 0 means not to.
-func (d *Dispatcher) roomForClaims() (room int, wait time.Duration) {
-	room, limit := d.flight.claimsAllowed(), d.stripe.MaxInFlight()
+// allowedClaimsOrWait returns how many holds may be claimed now. If none may,
+// wait is when to try again; 0 means not to.
+func (d *Dispatcher) allowedClaimsOrWait() (room int, wait time.Duration) {
+	room, limit := d.flight.allowedNewClaims(), d.stripe.MaxInFlight()
 	switch {
 	case limit == 0:
 		return 0, 0 // the next tick polls again; the verify job probes Stripe
@@ -85,7 +85,7 @@ func (d *Dispatcher) reserveBudget(
 			Priority: lanePriority(g.op),
 		}
 	}
-	reserved, err := d.queue.Reserve(ctx, wants...)
+	reserved, err := d.queue.ReserveRequests(ctx, wants...)
 	now := time.Now()
 	for i := range reserved {
 		groups[i].recordReservation(reserved[i], now)
@@ -123,7 +123,7 @@ func (d *Dispatcher) deferLanesWithoutBudget(groups []*budgetLaneGroup) (deferre
 			continue
 		}
 		wait := min(g.reserved.Wait, maxLaneWait)
-		deferred = d.waiting.add(g, now.Add(wait)) || deferred
+		deferred = d.waiting.deferUntil(g, now.Add(wait)) || deferred
 		for _, lane := range g.lanes {
 			lane.Ready = 0
 		}
@@ -131,14 +131,14 @@ func (d *Dispatcher) deferLanesWithoutBudget(groups []*budgetLaneGroup) (deferre
 	return deferred
 }
 
-// claimReserved claims as many holds as the groups have reserved requests. It
-// returns false if Redis failed for some of them.
-func (d *Dispatcher) claimReserved(ctx context.Context, groups []*budgetLaneGroup) bool {
+// claimReservedHolds claims as many holds as the groups have reserved requests.
+// It returns false if Redis failed for some of them.
+func (d *Dispatcher) claimReservedHolds(ctx context.Context, groups []*budgetLaneGroup) bool {
 	ok := true
 	for round := 1; round <= maxClaimRounds; round++ {
 		var shares []laneClaimShare
 		for _, g := range groups {
-			shares = g.appendShares(shares, round == maxClaimRounds)
+			shares = g.appendClaimShares(shares, round == maxClaimRounds)
 		}
 		if len(shares) == 0 {
 			break
@@ -154,18 +154,18 @@ func (d *Dispatcher) claimReserved(ctx context.Context, groups []*budgetLaneGrou
 			d.o.Health.ReportError(ctx, "claim holds", err)
 		}
 		for i := range claims {
-			ok = shares[i].addClaims(&claims[i], leaseEnd) && ok
+			ok = shares[i].recordClaims(&claims[i], leaseEnd) && ok
 		}
 	}
 	return ok
 }
 
-// sendToExecutor sends the claims to the executor, in the order of their times,
-// and returns their number.
-func (d *Dispatcher) sendToExecutor(groups []*budgetLaneGroup) int {
+// sendClaimsToExecutor sends the claims to the executor, in the order of their
+// times, and returns their number.
+func (d *Dispatcher) sendClaimsToExecutor(groups []*budgetLaneGroup) int {
 	var claims []claimedHold
 	for _, g := range groups {
-		claims = append(claims, g.assignReservedTimes()...)
+		claims = append(claims, g.assignReservedTimesToClaims()...)
 	}
 	slices.SortStableFunc(claims, func(a, b claimedHold) int { return a.sendAt.Compare(b.sendAt) })
 	for _, c := range claims {
@@ -236,24 +236,24 @@ func (g *budgetLaneGroup) countReady() (n int) {
 	return n
 }
 
-// divideRoom divides room between the groups and returns those that got a part.
-// The parts are equal, so a group with many holds does not keep the others
-// waiting. What a group cannot use goes to the others.
-func divideRoom(groups []*budgetLaneGroup, room int) []*budgetLaneGroup {
+// divideClaimsAmongGroups divides room between the groups and returns those
+// that got a part. The parts are equal, so a group with many holds does not
+// keep the others waiting. What a group cannot use goes to the others.
+func divideClaimsAmongGroups(groups []*budgetLaneGroup, room int) []*budgetLaneGroup {
 	groups = groups[:min(room, len(groups))]
 	ready := make([]int, len(groups))
 	for i, g := range groups {
 		ready[i] = g.countReady()
 	}
-	for i, part := range divideEvenly(room, ready) {
+	for i, part := range divideEvenlyUpToWanted(room, ready) {
 		groups[i].want = part
 	}
 	return groups
 }
 
-// divideEvenly divides n into parts that are as equal as possible and at most
-// as large as wanted. The first parts get what is left over.
-func divideEvenly(n int, wanted []int) []int {
+// divideEvenlyUpToWanted divides n into parts that are as equal as possible and
+// at most as large as wanted. The first parts get what is left over.
+func divideEvenlyUpToWanted(n int, wanted []int) []int {
 	parts, open := make([]int, len(wanted)), len(wanted)
 	for n > 0 && open > 0 {
 		equal := max(1, n/open)
@@ -283,13 +283,13 @@ type laneClaimShare struct {
 	until time.Time
 }
 
-// appendShares appends the group's shares of the next claim.
+// appendClaimShares appends the group's shares of the next claim.
 //
 // If the budget is not enough for what the group wants, the order between
 // partitions matters: the share is of the lane with the nearest deadline, and
 // it ends where the next lane begins. The last claim of a pass wastes no
 // reserved request: it takes as many holds of each lane.
-func (g *budgetLaneGroup) appendShares(shares []laneClaimShare, last bool) []laneClaimShare {
+func (g *budgetLaneGroup) appendClaimShares(shares []laneClaimShare, last bool) []laneClaimShare {
 	lanes := slices.DeleteFunc(slices.Clone(g.lanes),
 		func(lane *hold.RateLimitLane) bool { return lane.Ready <= 0 })
 	if g.unused <= 0 || len(lanes) == 0 {
@@ -303,7 +303,7 @@ func (g *budgetLaneGroup) appendShares(shares []laneClaimShare, last bool) []lan
 	for i, lane := range lanes {
 		ready[i] = lane.Ready
 	}
-	for i, n := range divideEvenly(g.unused, ready) {
+	for i, n := range divideEvenlyUpToWanted(g.unused, ready) {
 		if n > 0 {
 			shares = append(shares, laneClaimShare{g, lanes[i], n, time.Time{}})
 		}
@@ -311,9 +311,9 @@ func (g *budgetLaneGroup) appendShares(shares []laneClaimShare, last bool) []lan
 	return shares
 }
 
-// addClaims records the claims of a share. leaseEnd is when their leases end,
-// by this machine's clock. It returns false if Redis did not answer.
-func (s *laneClaimShare) addClaims(c *hold.ClaimedShare, leaseEnd time.Time) bool {
+// recordClaims records the claims of a share. leaseEnd is when their leases
+// end, by this machine's clock. It returns false if Redis did not answer.
+func (s *laneClaimShare) recordClaims(c *hold.ClaimedShare, leaseEnd time.Time) bool {
 	if c.LeasedAt.IsZero() {
 		s.lane.Ready, s.group.unused = 0, 0
 		return false
@@ -331,9 +331,9 @@ func (s *laneClaimShare) addClaims(c *hold.ClaimedShare, leaseEnd time.Time) boo
 	return true
 }
 
-// assignReservedTimes gives each claim the time of a reserved request, nearest
-// deadline first.
-func (g *budgetLaneGroup) assignReservedTimes() []claimedHold {
+// assignReservedTimesToClaims gives each claim the time of a reserved request,
+// nearest deadline first.
+func (g *budgetLaneGroup) assignReservedTimesToClaims() []claimedHold {
 	slices.SortStableFunc(g.claims, func(a, b claimedHold) int {
 		return a.claim.Hold.ExpiresAt.Compare(b.claim.Hold.ExpiresAt)
 	})
@@ -349,27 +349,27 @@ func (g *budgetLaneGroup) assignReservedTimes() []claimedHold {
 // dispatcher does not list them meanwhile, so that they do not hide the lanes
 // behind them. Its zero value is empty.
 type lanesWithoutBudget struct {
-	budgets map[budgetKey]*budgetWait
+	budgets map[budgetKey]*laneBudgetWait
 	lanes   int
 }
 
-type budgetWait struct {
+type laneBudgetWait struct {
 	until time.Time
 	lanes []hold.RateLimitLane
 }
 
-// add makes the lanes of a group wait until a time. If too many lanes wait
-// already, it returns false, and the next poll may list these again.
-func (w *lanesWithoutBudget) add(g *budgetLaneGroup, until time.Time) bool {
+// deferUntil makes the lanes of a group wait until a time. If too many lanes
+// wait already, it returns false, and the next poll may list these again.
+func (w *lanesWithoutBudget) deferUntil(g *budgetLaneGroup, until time.Time) bool {
 	if w.lanes+len(g.lanes) > maxWaitingLanes {
 		return false
 	}
 	if w.budgets == nil {
-		w.budgets = map[budgetKey]*budgetWait{}
+		w.budgets = map[budgetKey]*laneBudgetWait{}
 	}
 	b := w.budgets[g.budgetKey]
 	if b == nil {
-		b = &budgetWait{}
+		b = &laneBudgetWait{}
 		w.budgets[g.budgetKey] = b
 	}
 	b.until = until
@@ -380,8 +380,8 @@ func (w *lanesWithoutBudget) add(g *budgetLaneGroup, until time.Time) bool {
 	return true
 }
 
-// keepLanesWithBudget removes from lanes those whose budget is waiting already.
-func (w *lanesWithoutBudget) keepLanesWithBudget(lanes []hold.RateLimitLane) []hold.RateLimitLane {
+// removeWaitingLanes removes from lanes those whose budget is waiting already.
+func (w *lanesWithoutBudget) removeWaitingLanes(lanes []hold.RateLimitLane) []hold.RateLimitLane {
 	return slices.DeleteFunc(lanes, func(lane hold.RateLimitLane) bool {
 		b := w.budgets[budgetKeyOf(&lane)]
 		if b == nil {
@@ -424,9 +424,9 @@ func (w *lanesWithoutBudget) listLanes() []hold.RateLimitLane {
 	return all
 }
 
-// timeUntilNext returns how long the first wait still takes; 0 if no lane
-// waits.
-func (w *lanesWithoutBudget) timeUntilNext(now time.Time) (wait time.Duration) {
+// timeUntilNextWaitEnds returns how long the first wait still takes; 0 if no
+// lane waits.
+func (w *lanesWithoutBudget) timeUntilNextWaitEnds(now time.Time) (wait time.Duration) {
 	for _, b := range w.budgets {
 		if left := max(b.until.Sub(now), time.Nanosecond); wait == 0 || left < wait {
 			wait = left

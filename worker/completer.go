@@ -117,9 +117,9 @@ func (c *Completer) commitBatch(stopping context.Context, batch []claimOutcome) 
 	}
 	var stoppedAt time.Time
 	for try := 1; ; try++ {
-		written, err := c.commitOnce()
+		written, err := c.tryCommitBatch()
 		if err == nil {
-			c.logTakeovers(batch, written)
+			c.logClaimsTakenOver(batch, written)
 			return
 		}
 		if stopping.Err() != nil {
@@ -127,7 +127,7 @@ func (c *Completer) commitBatch(stopping context.Context, batch []claimOutcome) 
 				stoppedAt = time.Now()
 			}
 			if time.Since(stoppedAt) > commitTimeoutAtStop {
-				c.logUncommitted(batch)
+				c.logUncommittedOutcomes(batch)
 				return
 			}
 		}
@@ -135,10 +135,10 @@ func (c *Completer) commitBatch(stopping context.Context, batch []claimOutcome) 
 	}
 }
 
-// commitOnce writes the changes once.
-func (c *Completer) commitOnce() ([]bool, error) {
+// tryCommitBatch writes the changes once.
+func (c *Completer) tryCommitBatch() ([]bool, error) {
 	ctx, run := c.stage.BeginRun(context.Background())
-	defer run.End()
+	defer run.EndRun()
 	bounded, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	written, err := c.committer.Commit(bounded, c.changes)
@@ -160,9 +160,9 @@ func (o *claimOutcome) toChange() commit.Change {
 		Lateness: max(0, o.at.Sub(due)), At: o.at}
 }
 
-// logTakeovers logs the outcomes that were not written because another replica
-// has taken over the hold. That replica reads the same state at Stripe.
-func (c *Completer) logTakeovers(batch []claimOutcome, written []bool) {
+// logClaimsTakenOver logs the outcomes that were not written because another
+// replica has taken over the hold. That replica reads the same state at Stripe.
+func (c *Completer) logClaimsTakenOver(batch []claimOutcome, written []bool) {
 	for i := range batch {
 		if !written[i] {
 			c.o.Logger.Warn("another replica has taken over this hold; outcome dropped",
@@ -171,9 +171,9 @@ func (c *Completer) logTakeovers(batch []claimOutcome, written []bool) {
 	}
 }
 
-// logUncommitted logs the outcomes of a batch that the stopping worker gives
-// up.
-func (c *Completer) logUncommitted(batch []claimOutcome) {
+// logUncommittedOutcomes logs the outcomes of a batch that the stopping worker
+// gives up.
+func (c *Completer) logUncommittedOutcomes(batch []claimOutcome) {
 	for i := range batch {
 		c.o.Logger.Error("outcome not committed before the stop; another replica repeats the call "+
 			"when the lease ends", batch[i].logFields()...)

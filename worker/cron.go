@@ -68,13 +68,13 @@ func (j *cronJob) runWithRetry(ctx context.Context) {
 
 // runOnce runs a job and reports whether it succeeded.
 func (j *cronJob) runOnce(ctx context.Context) (ok bool) {
-	ctx, run := j.stage.BeginRun(execute.WithProgress(ctx, j.stage.Progress))
+	ctx, run := j.stage.BeginRun(execute.WithProgress(ctx, j.stage.ReportProgress))
 	ended := false
 	defer func() {
 		if !ended {
-			run.FailPanicked() // the panic goes on, and cron logs it
+			run.RecordPanic() // the panic goes on, and cron logs it
 		}
-		ok = run.End()
+		ok = run.EndRun()
 	}()
 	j.run(ctx)
 	ended = true
@@ -82,7 +82,7 @@ func (j *cronJob) runOnce(ctx context.Context) (ok bool) {
 }
 
 // newCronSchedule returns the schedule of a cron expression. It is nil for an
-// invalid one, which [Worker.Run] rejects.
+// invalid one, which [Engine.Run] rejects.
 func newCronSchedule(spec string) health.Schedule {
 	s, err := cron.ParseStandard(spec)
 	if err != nil {

@@ -21,15 +21,15 @@ const (
 // DeadlineStore reads the deadline milestones that are due. store.Store
 // implements it.
 type DeadlineStore interface {
-	DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
-	// NextMilestone returns the earliest milestone, zero if there is none.
-	NextMilestone(ctx context.Context) (time.Time, error)
+	ListDueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	// ReadNextMilestone returns the earliest milestone, zero if there is none.
+	ReadNextMilestone(ctx context.Context) (time.Time, error)
 }
 
 // MilestoneCommitter commits decisions about milestones. [commit.Committer]
 // implements it.
 type MilestoneCommitter interface {
-	PassMilestones(ctx context.Context, passed []commit.MilestoneChange) (advanced int, err error)
+	CommitMilestones(ctx context.Context, passed []commit.MilestoneChange) (advanced int, err error)
 }
 
 // DeadlineOptions configure a [DeadlineJob].
@@ -37,9 +37,9 @@ type DeadlineOptions struct {
 	Rules  hold.DecisionRules
 	Clock  *clock.RedisClock
 	Health *health.RedisHealthReporter
-	Gate   *changes.Gate // closed until the next milestone
-	// WakeIfNeeded is [Dispatcher.WakeIfNeeded].
-	WakeIfNeeded func(ctx context.Context)
+	Gate   *changes.PollGate // closed until the next milestone
+	// WakeIfGateOpen is [Dispatcher.WakeIfGateOpen].
+	WakeIfGateOpen func(ctx context.Context)
 }
 
 // DeadlineJob passes deadline milestones: it warns, applies on_expiry, and
@@ -58,33 +58,33 @@ func newDeadlineJob(s DeadlineStore, c MilestoneCommitter, o DeadlineOptions) *D
 // ready holds and expired leases are found while the capture schedule is
 // outside its window.
 func (j *DeadlineJob) Run(ctx context.Context) {
-	defer j.o.WakeIfNeeded(ctx)
+	defer j.o.WakeIfGateOpen(ctx)
 	if !j.o.Gate.IsOpen(ctx) {
 		return
 	}
 	for range maxJobBatches {
-		poll := j.o.Gate.Begin()
-		found, now, err := j.store.DueMilestones(ctx, jobBatchSize)
+		poll := j.o.Gate.BeginPoll()
+		found, now, err := j.store.ListDueMilestones(ctx, jobBatchSize)
 		j.o.Clock.AdjustTo(now)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read due deadlines", err)
 		}
 		if len(found) == 0 {
 			if err == nil {
-				j.closeGate(ctx, poll, now)
+				j.closePollGate(ctx, poll, now)
 			}
 			return
 		}
-		if j.passMilestones(ctx, found, now) == 0 || len(found) < jobBatchSize {
+		if j.applyDueMilestones(ctx, found, now) == 0 || len(found) < jobBatchSize {
 			return
 		}
 	}
 }
 
-// closeGate closes the gate until the next milestone. No milestone was due at
-// now.
-func (j *DeadlineJob) closeGate(ctx context.Context, poll changes.Poll, now time.Time) {
-	next, err := j.store.NextMilestone(ctx)
+// closePollGate closes the gate until the next milestone. No milestone was due
+// at now.
+func (j *DeadlineJob) closePollGate(ctx context.Context, poll changes.Poll, now time.Time) {
+	next, err := j.store.ReadNextMilestone(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "read the next deadline", err)
 		return
@@ -92,9 +92,11 @@ func (j *DeadlineJob) closeGate(ctx context.Context, poll changes.Poll, now time
 	poll.CloseUntil(next, now)
 }
 
-// passMilestones passes milestones and returns how many this replica passed. If
-// several replicas find the same milestone, one of them passes it.
-func (j *DeadlineJob) passMilestones(ctx context.Context, found []hold.DueHold, now time.Time) int {
+// applyDueMilestones passes milestones and returns how many this replica
+// passed. If several replicas find the same milestone, one of them passes it.
+func (j *DeadlineJob) applyDueMilestones(
+	ctx context.Context, found []hold.DueHold, now time.Time,
+) int {
 	passed := make([]commit.MilestoneChange, len(found))
 	for i := range found {
 		h := &found[i].Hold
@@ -104,9 +106,9 @@ func (j *DeadlineJob) passMilestones(ctx context.Context, found []hold.DueHold, 
 			m.Decision = hold.Decision{Hold: *h, Unchanged: true}
 			continue
 		}
-		m.Decision, m.Next = h.PassMilestone(found[i].DueAt, now, j.o.Rules)
+		m.Decision, m.Next = h.ApplyMilestone(found[i].DueAt, now, j.o.Rules)
 	}
-	advanced, err := j.committer.PassMilestones(ctx, passed)
+	advanced, err := j.committer.CommitMilestones(ctx, passed)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "pass deadlines", err)
 	}

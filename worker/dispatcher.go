@@ -55,8 +55,8 @@ type Queue interface {
 	// PromoteDue makes holds with expired leases and due holds ready, and lists
 	// the lanes that have ready holds.
 	PromoteDue(ctx context.Context, r hold.PromoteRequest) (hold.PromoteResult, error)
-	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
+	// ReserveRequests reserves requests for every want, in one round trip.
+	ReserveRequests(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 	// Claim leases holds of many lanes, in one round trip. The result has the
 	// claims of each share.
 	Claim(
@@ -78,8 +78,8 @@ type DispatcherOptions struct {
 	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	Clock       *clock.RedisClock
 	Health      *health.RedisHealthReporter
-	NextPoll    health.Schedule // when the cron jobs may wake the dispatcher; nil: unknown
-	Gate        *changes.Gate   // closed while no hold is ready or falls due
+	NextPoll    health.Schedule   // when the cron jobs may wake the dispatcher; nil: unknown
+	Gate        *changes.PollGate // closed while no hold is ready or falls due
 }
 
 // Dispatcher promotes due holds, reserves budget for them, claims them by
@@ -133,21 +133,21 @@ func (d *Dispatcher) Wake() {
 	}
 }
 
-// AllowPromotion is the capture job. It lets the dispatcher promote due holds
-// until shortly after the next tick.
-func (d *Dispatcher) AllowPromotion(ctx context.Context) {
+// PromoteUntilNextTick is the capture job. It lets the dispatcher promote due
+// holds until shortly after the next tick.
+func (d *Dispatcher) PromoteUntilNextTick(ctx context.Context) {
 	now := time.Now()
 	was := d.promoteUntil.Swap(now.Add(dueSoon + dueSoon/10).UnixNano())
 	if was <= now.UnixNano() {
 		d.Wake() // the last poll may not have promoted
 		return
 	}
-	d.WakeIfNeeded(ctx)
+	d.WakeIfGateOpen(ctx)
 }
 
-// WakeIfNeeded wakes the dispatcher unless its last poll found that there is
+// WakeIfGateOpen wakes the dispatcher unless its last poll found that there is
 // nothing to do yet.
-func (d *Dispatcher) WakeIfNeeded(ctx context.Context) {
+func (d *Dispatcher) WakeIfGateOpen(ctx context.Context) {
 	if d.o.Gate.IsOpen(ctx) {
 		d.Wake()
 	}
@@ -183,7 +183,7 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 		if countReadyHolds(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
 			var ok bool
-			if poll, ok = d.pollStore(ctx, promote, &due); !ok {
+			if poll, ok = d.promoteAndListReadyLanes(ctx, promote, &due); !ok {
 				return
 			}
 		}
@@ -199,10 +199,10 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 		}
 		wait := pass.wait
 		if promote {
-			wait = d.shortenToNextDue(wait, due.NextDueAt)
+			wait = d.shortenWaitToNextDue(wait, due.NextDueAt)
 		}
 		if wait == 0 {
-			d.closeGate(poll, &due, &pass, promote)
+			d.closePollGate(poll, &due, &pass, promote)
 			return
 		}
 		if !d.waitForWake(ctx, wait) {
@@ -211,10 +211,10 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 	}
 }
 
-// closeGate closes the gate until the next lease ends or the next hold falls
-// due soon. It does not while holds are ready: they wait for Stripe, or other
-// replicas claim them.
-func (d *Dispatcher) closeGate(
+// closePollGate closes the gate until the next lease ends or the next hold
+// falls due soon. It does not while holds are ready: they wait for Stripe, or
+// other replicas claim them.
+func (d *Dispatcher) closePollGate(
 	poll changes.Poll, due *hold.PromoteResult, pass *claimPassResult, promote bool,
 ) {
 	if pass.stale || countReadyHolds(due.Lanes) > 0 || due.MoreLanes || d.waiting.lanes > 0 {
@@ -229,10 +229,10 @@ func (d *Dispatcher) closeGate(
 	poll.CloseUntil(next, d.o.Clock.Now())
 }
 
-// shortenToNextDue shortens wait to the time until the next hold is due, if
+// shortenWaitToNextDue shortens wait to the time until the next hold is due, if
 // that is at most dueSoon. A wait of 0 means that there was nothing to wait
 // for.
-func (d *Dispatcher) shortenToNextDue(wait time.Duration, nextDueAt time.Time) time.Duration {
+func (d *Dispatcher) shortenWaitToNextDue(wait time.Duration, nextDueAt time.Time) time.Duration {
 	next := nextDueAt.Sub(d.o.Clock.Now())
 	if nextDueAt.IsZero() || next > dueSoon || wait != 0 && next >= wait {
 		return wait
@@ -240,15 +240,15 @@ func (d *Dispatcher) shortenToNextDue(wait time.Duration, nextDueAt time.Time) t
 	return max(next, time.Millisecond)
 }
 
-// pollStore polls the store: it promotes holds and reads the lanes of ready
-// holds into due. ok is false if Redis failed and returned no lanes. A poll that
-// failed in part does not close the gate.
-func (d *Dispatcher) pollStore(
+// promoteAndListReadyLanes polls the store: it promotes holds and reads the
+// lanes of ready holds into due. ok is false if Redis failed and returned no
+// lanes. A poll that failed in part does not close the gate.
+func (d *Dispatcher) promoteAndListReadyLanes(
 	ctx context.Context, promote bool, due *hold.PromoteResult,
 ) (poll changes.Poll, ok bool) {
-	poll = d.o.Gate.Begin()
+	poll = d.o.Gate.BeginPoll()
 	ctx, run := d.promoteStage.BeginRun(ctx)
-	defer run.End()
+	defer run.EndRun()
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, hold.PromoteRequest{
 		Scheduled: promote, Holds: promoteLimit,
@@ -263,7 +263,7 @@ func (d *Dispatcher) pollStore(
 		d.o.Health.ReportSuccess()
 	}
 	d.o.Clock.AdjustTo(due.Now)
-	due.Lanes = d.waiting.keepLanesWithBudget(due.Lanes)
+	due.Lanes = d.waiting.removeWaitingLanes(due.Lanes)
 	return poll, true
 }
 
@@ -296,14 +296,14 @@ type claimsInFlight struct {
 	concurrency    int
 }
 
-// claimsAllowed returns how many more holds may be claimed now.
+// allowedNewClaims returns how many more holds may be claimed now.
 //
 // Twice the concurrency may await Stripe: the calls under way and as many
 // again, so that no goroutine of the executor waits for Redis. More would take
 // holds that other replicas could execute earlier. Four times the concurrency
 // may be uncommitted, so that the executor continues while the completer writes
 // a batch.
-func (f *claimsInFlight) claimsAllowed() int {
+func (f *claimsInFlight) allowedNewClaims() int {
 	return min(f.maxAwaitingStripe()-int(f.awaitingStripe.Load()),
 		f.maxUncommitted()-int(f.uncommitted.Load()))
 }

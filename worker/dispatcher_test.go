@@ -33,7 +33,7 @@ func (q *fakeQueue) PromoteDue(
 	return hold.PromoteResult{}, nil
 }
 
-func (q *fakeQueue) Reserve(
+func (q *fakeQueue) ReserveRequests(
 	_ context.Context, wants ...hold.BudgetRequest,
 ) ([]hold.BudgetReservation, error) {
 	q.reserves = append(q.reserves, wants...)
@@ -216,7 +216,7 @@ func TestDispatcher_LaneWithoutBudgetWaits(t *testing.T) {
 		}
 		// The next poll finds a lane of the same account in another partition.
 		listed := []hold.RateLimitLane{testLane("a", 1, 2), testLane("c", 1, 2)}
-		if got := d.waiting.keepLanesWithBudget(listed); len(got) != 1 || got[0].Account != "c" {
+		if got := d.waiting.removeWaitingLanes(listed); len(got) != 1 || got[0].Account != "c" {
 			t.Errorf("not absorbed: %+v", got)
 		}
 		if got := d.waiting.removeEndedWaits(time.Now()); len(got) != 0 {
@@ -239,7 +239,7 @@ func TestDispatcher_BoundsWaitingLanes(t *testing.T) {
 		d, _ := testDispatcher(q, -1, 10)
 		for i := range maxWaitingLanes + 10 {
 			lane := testLane(fmt.Sprintf("acct_%d", i), 0, 1)
-			d.waiting.add(groupLanesByBudget([]hold.RateLimitLane{lane})[0],
+			d.waiting.deferUntil(groupLanesByBudget([]hold.RateLimitLane{lane})[0],
 				time.Now().Add(time.Second))
 		}
 		r := d.claimReadyHolds(t.Context(), &hold.PromoteResult{
@@ -263,7 +263,7 @@ func TestDivideEvenly(t *testing.T) {
 		{2, []int{9, 9, 9}, []int{1, 1, 0}}, {5, []int{0, 9, 0}, []int{0, 5, 0}},
 		{100, []int{1, 2, 3}, []int{1, 2, 3}},
 	} {
-		if got := divideEvenly(tt.n, tt.wanted); !slices.Equal(got, tt.parts) {
+		if got := divideEvenlyUpToWanted(tt.n, tt.wanted); !slices.Equal(got, tt.parts) {
 			t.Errorf("%d among %v: %v, want %v", tt.n, tt.wanted, got, tt.parts)
 		}
 	}

@@ -22,7 +22,7 @@
 // dispatcher through [Dispatcher.Wake] if its hold is due soon. Each stage is
 // one struct with its own options and a narrow interface to the store. No stage
 // calls an earlier one, except to wake the dispatcher, and none has a pointer
-// to the [Worker].
+// to the [Engine].
 //
 // Package hold decides what happens to a hold, package commit writes each
 // decision, and package gateway sends each call to Stripe. [New] connects the

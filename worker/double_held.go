@@ -25,16 +25,16 @@ const (
 func (j *StatusJob) appendDoubleHeldCondition(
 	ctx context.Context, list []hold.DaemonCondition,
 ) []hold.DaemonCondition {
-	var d query.DoubleHeld
+	var d query.DoubleHeldTotals
 	if j.doubleHeldGate.IsOpen(ctx) {
-		poll := j.doubleHeldGate.Begin()
+		poll := j.doubleHeldGate.BeginPoll()
 		var err error
-		if d, err = j.doubleHeld.Read(ctx); err != nil {
+		if d, err = j.doubleHeld.ReadTotals(ctx); err != nil {
 			j.o.Health.ReportError(ctx, "read the holds that are held twice", err)
 			return list
 		}
 		if d.Holds == 0 {
-			poll.Close()
+			poll.CloseForLongestWait()
 		}
 	}
 	raised, severity := event.DoubleHeld, 0
@@ -47,7 +47,7 @@ func (j *StatusJob) appendDoubleHeldCondition(
 	return append(list, c)
 }
 
-func describeDoubleHeld(d *query.DoubleHeld) string {
+func describeDoubleHeld(d *query.DoubleHeldTotals) string {
 	var sums []string
 	for _, s := range d.Sums[:min(len(d.Sums), maxSumsNamed)] {
 		sums = append(sums, hold.FormatAmount(s.Amount, s.Currency))

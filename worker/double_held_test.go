@@ -71,7 +71,7 @@ func TestDoubleHeld_ToldUntilReleased(t *testing.T) {
 			Renewal: &hold.RenewalRequest{Until: envtest.In(100 * time.Minute)}})
 		w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassCancel,
 			Fault: stripesim.Fault{Kind: stripesim.FaultKeyInUse}})
-		if d, err := r.DoubleHeld.Read(w.Ctx); err != nil || d.Holds != 0 || d.Longest != 0 {
+		if d, err := r.DoubleHeld.ReadTotals(w.Ctx); err != nil || d.Holds != 0 || d.Longest != 0 {
 			t.Errorf("before the renewal: %+v, %v", d, err)
 		}
 		var since time.Time
@@ -83,7 +83,7 @@ func TestDoubleHeld_ToldUntilReleased(t *testing.T) {
 		if all := w.doubleHeldEvents(); len(all) != 0 {
 			t.Errorf("told after 50 s: %+v", all)
 		}
-		d, err := r.DoubleHeld.Read(w.Ctx)
+		d, err := r.DoubleHeld.ReadTotals(w.Ctx)
 		if err != nil || d.Holds != 1 || d.LongestHold != id || d.AtLeast ||
 			!slices.Equal(d.Sums, []hold.Sum{{Currency: "eur", Count: 1, Amount: 10_000}}) ||
 			d.Longest < 49*time.Second || d.Longest > 51*time.Second {
@@ -99,7 +99,7 @@ func TestDoubleHeld_ToldUntilReleased(t *testing.T) {
 		w.Sim.ClearFaultRules()
 		time.Sleep(7 * time.Minute)
 		w.expectDoubleHeld(since, event.DoubleHeld, event.DoubleHeldLong, event.DoubleHeldReleased)
-		if d, err := r.DoubleHeld.Read(w.Ctx); err != nil || d.Holds != 0 || d.Longest != 0 {
+		if d, err := r.DoubleHeld.ReadTotals(w.Ctx); err != nil || d.Holds != 0 || d.Longest != 0 {
 			t.Errorf("after the release: %+v, %v", d, err)
 		}
 		if lengths := seen.all(); len(lengths) != 1 || lengths[0] < 12*time.Minute ||

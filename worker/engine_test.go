@@ -230,14 +230,14 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 				if tt.stopped {
 					stop()
 				}
-				out := e.execute(stopping, t.Context(), claimed, &holdMachine{})
+				out := e.executeClaim(stopping, t.Context(), claimed, &holdMachine{})
 				after := out.decision.Hold
 				if after.State != tt.state || out.decision.Again != tt.again ||
 					len(tt.caller.calls) != tt.calls || out.before.Version != 7 {
 					t.Errorf("%s, again %t, %d calls: %+v", after.State, out.decision.Again,
 						len(tt.caller.calls), after)
 				}
-				if got := after.NextAt.Sub(now); !after.State.Final() && got != tt.retry {
+				if got := after.NextAt.Sub(now); !after.State.IsFinal() && got != tt.retry {
 					t.Errorf("goes on in %s, want %s", got, tt.retry)
 				}
 			})

@@ -40,12 +40,12 @@ type parts struct {
 	*reconcile.Reconciler
 }
 
-func partsOf(w *worker.Worker) parts {
+func partsOf(w *worker.Engine) parts {
 	return parts{w.Scheduler, w.Changer, w.Reader, w.Planner, w.Authorizer, w.Reconciler}
 }
 
 type replica struct {
-	*worker.Worker
+	*worker.Engine
 	*envtest.Process
 	parts
 	store *store.Store
@@ -94,11 +94,11 @@ func (w *testEnv) startReplica() *replica {
 	if w.wrapStores != nil {
 		w.wrapStores(&stores)
 	}
-	r.Worker, err = wiring.NewWorkerWithStores(stores, r.store, r.NewGateway(nil), o)
+	r.Engine, err = wiring.NewEngineWithStores(stores, r.store, r.NewGateway(nil), o)
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	r.parts = partsOf(r.Worker)
+	r.parts = partsOf(r.Engine)
 	ctx, stop := context.WithCancel(w.Ctx)
 	r.stop = stop
 	go func() { r.done <- r.Run(ctx) }()

@@ -63,7 +63,8 @@ func newExecutor(
 		o:      o, flight: f, claims: claims, outcomes: outcomes,
 		stage: o.Health.AddStage("execute", nil),
 	}
-	e.stage.SetMaxQuiet(o.Lease + o.CallTimeout) // the executor sends nothing after the lease
+	// The executor sends nothing after the lease.
+	e.stage.SetMaxTimeWithoutSuccess(o.Lease + o.CallTimeout)
 	return e
 }
 
@@ -85,8 +86,8 @@ func (e *Executor) Run(stopping, calls context.Context) {
 			var m holdMachine // reused, because a hold is large
 			for claimed := range e.claims {
 				e.stage.BeginWork()
-				out := e.execute(stopping, calls, claimed, &m)
-				e.stage.Succeed()
+				out := e.executeClaim(stopping, calls, claimed, &m)
+				e.stage.RecordSuccess()
 				e.stage.EndWork()
 				// Subtracted before the completer receives the outcome: the
 				// completer waits for more outcomes only while claims await
@@ -104,8 +105,9 @@ func (e *Executor) Run(stopping, calls context.Context) {
 	workers.Wait()
 }
 
-// execute drives one claimed hold through its calls and returns the outcome.
-func (e *Executor) execute(
+// executeClaim drives one claimed hold through its calls and returns the
+// outcome.
+func (e *Executor) executeClaim(
 	stopping, calls context.Context, c claimedHold, m *holdMachine,
 ) claimOutcome {
 	*m = holdMachine{hold: c.claim.Hold}
@@ -119,7 +121,7 @@ func (e *Executor) execute(
 		BudgetWait: maxBudgetWait, Reserved: c.reserved,
 	})
 	if err != nil {
-		m.releaseAndDefer(deferralAfterError(err), e.o.Clock.Now())
+		m.releaseClaimAndDefer(deferralAfterError(err), e.o.Clock.Now())
 	}
 	return claimOutcome{before: c.claim.Hold, decision: m.decision, call: m.call, answer: m.answer,
 		at: m.at}
@@ -149,25 +151,25 @@ type holdMachine struct {
 	done     bool
 }
 
-// Next implements [execute.Machine].
-func (m *holdMachine) Next(_ context.Context, now time.Time) (hold.Call, time.Duration, bool) {
+// NextCall implements [execute.Machine].
+func (m *holdMachine) NextCall(_ context.Context, now time.Time) (hold.Call, time.Duration, bool) {
 	if m.done {
 		return hold.Call{}, 0, false
 	}
 	return m.hold.NextCall(now), 0, true
 }
 
-// Apply implements [execute.Machine].
-func (m *holdMachine) Apply(_ context.Context, call hold.Call, a hold.Answer, now time.Time) {
+// ApplyAnswer implements [execute.Machine].
+func (m *holdMachine) ApplyAnswer(_ context.Context, call hold.Call, a hold.Answer, now time.Time) {
 	m.call, m.answer, m.at = call, a, now
 	m.decision = m.decision.Merge(m.hold.ApplyAnswer(call, a, now))
 	m.done = !m.decision.Again
 	m.hold = m.decision.Hold
 }
 
-// releaseAndDefer ends the claim before the hold is done and defers the hold by
-// wait. If no call was sent, the hold is released unchanged.
-func (m *holdMachine) releaseAndDefer(wait time.Duration, now time.Time) {
+// releaseClaimAndDefer ends the claim before the hold is done and defers the
+// hold by wait. If no call was sent, the hold is released unchanged.
+func (m *holdMachine) releaseClaimAndDefer(wait time.Duration, now time.Time) {
 	m.at = now
 	sent := m.call.Op != 0
 	if !sent {

@@ -28,16 +28,16 @@ func (c *pollCounts) PromoteDue(
 	return c.Queue.PromoteDue(ctx, r)
 }
 
-func (c *pollCounts) DueMilestones(
+func (c *pollCounts) ListDueMilestones(
 	ctx context.Context, n int,
 ) ([]hold.DueHold, time.Time, error) {
 	c.milestones.Add(1)
-	return c.DeadlineStore.DueMilestones(ctx, n)
+	return c.DeadlineStore.ListDueMilestones(ctx, n)
 }
 
-func (c *pollCounts) ChangeCounts(ctx context.Context) ([]int64, int64, error) {
+func (c *pollCounts) ReadChangeCounts(ctx context.Context) ([]int64, int64, error) {
 	c.counters.Add(1)
-	return c.Store.ChangeCounts(ctx)
+	return c.Store.ReadChangeCounts(ctx)
 }
 
 // wrap counts the polls of the stores of a replica.
@@ -88,7 +88,7 @@ func TestWorker_PollsOfAStuckHold(t *testing.T) {
 		{name: "outside the window of the schedule", most: 400,
 			set: func(w *testEnv) { w.opts.Schedules.Capture = "0 12 * * *" }},
 		{name: "paused", most: 400, stick: func(w *testEnv, r *replica, id string) {
-			if _, _, err := r.Pause(w.Ctx, id, 0, true, "test"); err != nil {
+			if _, _, err := r.PauseHold(w.Ctx, id, 0, true, "test"); err != nil {
 				w.T.Fatal(err)
 			}
 		}},

@@ -147,7 +147,7 @@ func TestInbox_TakesOverFromDeadReplica(t *testing.T) {
 		id := w.AuthorizeIntent()
 		w.addInboxEntry(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, id,
 			envtest.In(10*time.Minute)))
-		entries, _, err := dead.store.ReadInbox(w.Ctx, "replica-0", 10, 30*time.Second,
+		entries, _, err := dead.store.ReadInboxEntries(w.Ctx, "replica-0", 10, 30*time.Second,
 			intake.MaxInboxEntryBytes)
 		if err != nil || len(entries) != 1 {
 			t.Fatalf("%v %v", entries, err)
@@ -219,11 +219,11 @@ func TestMirror_WritesTermsToMetadata(t *testing.T) {
 		// Terms that change are written again, and what the earlier ones left
 		// is gone.
 		empty, cancel := "", envtest.In(15*time.Minute)
-		if _, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &empty, CancelAt: &cancel,
+		if _, _, err := r.PatchTerms(w.Ctx, id, hold.Patch{CaptureAt: &empty, CancelAt: &cancel,
 			Metadata: map[string]string{"note": "", "b": ""}}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.Pause(w.Ctx, id, 0, false, "test"); err != nil {
+		if _, _, err := r.PauseHold(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)

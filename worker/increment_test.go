@@ -55,7 +55,7 @@ func TestIncrement(t *testing.T) {
 				if c.fault != "" {
 					w.addIncrementFault(c.fault, "insufficient_funds", 1)
 				}
-				h, _, err := r.Increment(w.Ctx, id, raise, 0, "test")
+				h, _, err := r.RequestIncrementAndWait(w.Ctx, id, raise, 0, "test")
 				var p *hold.Problem
 				if errors.As(err, &p) != (c.code != "") || p != nil && p.Code != c.code {
 					t.Errorf("%v, want %q", err, c.code)
@@ -90,7 +90,7 @@ func TestIncrement_TakenOver(t *testing.T) {
 		id := w.authorizeRaisable(a)
 		w.Sim.SetServiceTime(2 * time.Second)
 		go func() {
-			_, _, _ = a.Increment(w.Ctx, id, hold.IncrementRequest{Amount: 15_000}, 0, "test")
+			_, _, _ = a.RequestIncrementAndWait(w.Ctx, id, hold.IncrementRequest{Amount: 15_000}, 0, "test")
 		}()
 		time.Sleep(time.Second)
 		a.Kill()
@@ -116,7 +116,8 @@ func TestIncrement_CaptureDoesNotWait(t *testing.T) {
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 			CaptureAt: envtest.In(2 * time.Minute)})
 		w.addIncrementFault(stripesim.FaultUnavailable, "", 0)
-		h, _, err := r.Increment(w.Ctx, id, hold.IncrementRequest{Amount: 15_000}, 0, "test")
+		h, _, err := r.RequestIncrementAndWait(w.Ctx, id,
+			hold.IncrementRequest{Amount: 15_000}, 0, "test")
 		if err != nil || h.NextOp != hold.OpIncrement {
 			t.Fatalf("next %s, %v", h.NextOp, err)
 		}

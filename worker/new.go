@@ -16,9 +16,9 @@ import (
 	"github.com/holdd/holdd/worker/repair"
 )
 
-// New returns a worker. It checks the options; [Worker.Run] checks the cron
+// New returns an engine. It checks the options; [Engine.Run] checks the cron
 // expressions.
-func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
+func New(s Stores, stripe StripeClient, o Options) (*Engine, error) {
 	o, err := o.WithDefaults()
 	if err != nil {
 		return nil, err
@@ -26,8 +26,8 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	if o.Changes == nil {
 		o.Changes = changes.NewWatcher(s.Changes)
 	}
-	w := &Worker{o: o}
-	b := &workerBuilder{
+	w := &Engine{o: o}
+	b := &engineBuilder{
 		stores: s, stripe: stripe, o: o, observers: observerPartsOf(o.Observer),
 		clock: &clock.RedisClock{}, accounts: &reconcile.KnownAccounts{},
 	}
@@ -41,20 +41,20 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	w.Eraser = erase.New(s.Erasure, b.committer,
 		erase.Options{Deliveries: o.Deliveries, Health: o.Health, Logger: o.Logger})
 	refresher, inbox := b.buildIntake(w)
-	resumer := b.buildAuthorize(w)
-	verifier, mirror := b.buildReconcile(w)
-	redisCheck := b.buildStatus(w)
+	resumer := b.buildAuthorizer(w)
+	verifier, mirror := b.buildReconciler(w)
+	redisCheck := b.buildStatusJobs(w)
 	deadlines := newDeadlineJob(s.Deadlines, b.committer, DeadlineOptions{
 		Rules: o.Rules, Clock: b.clock, Health: o.Health, Gate: b.newGate(),
-		WakeIfNeeded: w.Dispatcher.WakeIfNeeded,
+		WakeIfGateOpen: w.Dispatcher.WakeIfGateOpen,
 	})
 	purge := newPurgeJob(s.Purge, b.committer, PurgeOptions{
 		Retention: o.Retention, Clock: b.clock, Health: o.Health, Logger: o.Logger,
 	})
 	w.jobs = []cronJob{
-		{name: "capture", schedule: o.Schedules.Capture, run: w.Dispatcher.AllowPromotion},
+		{name: "capture", schedule: o.Schedules.Capture, run: w.Dispatcher.PromoteUntilNextTick},
 		b.newJob("expiry", o.Schedules.Expiry, deadlines.Run),
-		b.newJob("report", o.Schedules.Report, w.runReport),
+		b.newJob("report", o.Schedules.Report, w.runStatusJob),
 		b.newJob("purge", o.Schedules.Purge, purge.Run),
 		b.newJob("reconcile", o.Schedules.Reconcile, w.Reconciler.RunCronJob),
 		b.newJob("verify", o.Schedules.Verify, verifier.Run),
@@ -67,8 +67,8 @@ func New(s Stores, stripe StripeClient, o Options) (*Worker, error) {
 	return w, nil
 }
 
-// workerBuilder holds the dependencies that the parts of a worker share.
-type workerBuilder struct {
+// engineBuilder holds the dependencies that the parts of an engine share.
+type engineBuilder struct {
 	stores    Stores
 	stripe    StripeClient
 	o         Options
@@ -81,20 +81,22 @@ type workerBuilder struct {
 }
 
 // newJob returns a cron job that is a stage of its own.
-func (b *workerBuilder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
+func (b *engineBuilder) newJob(name, schedule string, run func(ctx context.Context)) cronJob {
 	stage := b.o.Health.AddStage(name, newCronSchedule(schedule))
 	// A call and what Redis needs for it end within this time, and a wait for
 	// the budget is reported as progress.
-	stage.SetMaxQuiet(health.StallLimit + 2*b.o.CallTimeout)
+	stage.SetMaxTimeWithoutSuccess(health.StallLimit + 2*b.o.CallTimeout)
 	return cronJob{name, schedule, run, stage}
 }
 
 // newGate returns a gate for a loop that polls Redis.
-func (b *workerBuilder) newGate() *changes.Gate { return b.o.Changes.NewGate(changes.LongestWait) }
+func (b *engineBuilder) newGate() *changes.PollGate {
+	return b.o.Changes.NewPollGate(changes.LongestWait)
+}
 
 // buildStages builds the dispatcher, the executor and the completer, and the
 // committer that every part writes through.
-func (b *workerBuilder) buildStages(w *Worker) {
+func (b *engineBuilder) buildStages(w *Engine) {
 	o := b.o
 	flight := &claimsInFlight{concurrency: o.Concurrency}
 	w.claims = make(chan claimedHold, flight.maxAwaitingStripe())
@@ -123,8 +125,8 @@ func (b *workerBuilder) buildStages(w *Worker) {
 
 // buildIntake builds the scheduler, the changer and the webhooks, and returns
 // the jobs of intake.
-func (b *workerBuilder) buildIntake(
-	w *Worker,
+func (b *engineBuilder) buildIntake(
+	w *Engine,
 ) (*intake.IntentRefresher, *intake.RequestInboxConsumer) {
 	s, o := b.stores, b.o
 	w.Scheduler = intake.NewScheduler(s.Holds, b.stripe, b.committer, intake.SchedulerOptions{
@@ -133,7 +135,7 @@ func (b *workerBuilder) buildIntake(
 	w.Changer = intake.NewChanger(s.Holds, b.committer, intake.ChangerOptions{
 		Rules: o.Rules, Health: o.Health,
 	})
-	w.Cardholder = intake.NewCardholderDesk(s.Holds, b.committer, b.stripe, o.Health)
+	w.Cardholder = intake.NewCardholderService(s.Holds, b.committer, b.stripe, o.Health)
 	w.Webhooks = intake.NewWebhookProcessor(s.Refresh, b.committer, intake.WebhookProcessorOptions{
 		Livemode: o.Livemode, Clock: b.clock, Health: o.Health,
 	})
@@ -156,8 +158,8 @@ func (b *workerBuilder) buildIntake(
 	return refresher, inbox
 }
 
-// buildAuthorize builds the authorizer, and returns the resume job.
-func (b *workerBuilder) buildAuthorize(w *Worker) *authorize.AttemptResumer {
+// buildAuthorizer builds the authorizer, and returns the resume job.
+func (b *engineBuilder) buildAuthorizer(w *Engine) *authorize.AttemptResumer {
 	o := authorize.Options{
 		Attempts: b.stores.Attempts, Holds: b.stores.Holds, Caller: b.stripe,
 		Committer: b.committer, Publisher: b.publisher,
@@ -168,8 +170,11 @@ func (b *workerBuilder) buildAuthorize(w *Worker) *authorize.AttemptResumer {
 	return authorize.NewAttemptResumer(o)
 }
 
-// buildReconcile builds the reconciler, and returns the verify and mirror jobs.
-func (b *workerBuilder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.MetadataMirror) {
+// buildReconciler builds the reconciler, and returns the verify and mirror
+// jobs.
+func (b *engineBuilder) buildReconciler(
+	w *Engine,
+) (*reconcile.Verifier, *reconcile.MetadataMirror) {
 	s, o := b.stores, b.o
 	w.Reconciler = reconcile.NewReconciler(s.Reconcile, b.stripe, reconcile.Options{
 		Rules: o.Rules, Replica: o.Replica, Schedule: o.Schedules.Reconcile, ReadRate: o.ReadRate,
@@ -189,25 +194,25 @@ func (b *workerBuilder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconci
 	return verifier, mirror
 }
 
-// buildStatus builds the readiness report and the report job, and returns the
-// job that checks Redis' settings.
-func (b *workerBuilder) buildStatus(w *Worker) *RedisCheckJob {
+// buildStatusJobs builds the readiness report and the report job, and returns
+// the job that checks Redis' settings.
+func (b *engineBuilder) buildStatusJobs(w *Engine) *RedisCheckJob {
 	o := b.o
 	redis := &RedisCheckJob{redis: o.RedisInspector, health: o.Health}
 	w.Readiness = &ReadinessChecker{
 		redis: b.stores.Ping, stripe: b.stripe, running: w.running.Load,
 		stages: o.Health, extra: func() []health.ReadinessCheckResult {
-			return append(redis.checkResults(), w.Reconciler.ReadinessChecks()...)
+			return append(redis.readinessChecks(), w.Reconciler.ReadinessChecks()...)
 		},
 	}
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
 		redis: redis, doubleHeld: w.DoubleHeld,
-		counts:         reportedCounts{gate: o.Changes.NewGate(countsLongestWait)},
-		doubleHeldGate: o.Changes.NewGate(countsLongestWait),
+		counts:         reportedCounts{gate: o.Changes.NewPollGate(countsLongestWait)},
+		doubleHeldGate: o.Changes.NewPollGate(countsLongestWait),
 		capacity: query.NewCapacityForecaster(b.stores.Capacity, query.CapacityForecasterOptions{
 			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
-			Gate: o.Changes.NewGate(query.ForecastLongestWait),
+			Gate: o.Changes.NewPollGate(query.ForecastLongestWait),
 		}),
 		o: StatusOptions{
 			Replica: o.Replica, Schedule: o.Schedules.Report, Clock: b.clock, Health: o.Health,

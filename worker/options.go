@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Options configure a [Worker]. Zero values mean the defaults of the settings.
+// Options configure a [Engine]. Zero values mean the defaults of the settings.
 type Options struct {
 	Rules       hold.DecisionRules
 	Schedules   CronSchedules
@@ -46,7 +46,7 @@ type Options struct {
 	RedisInspector RedisInspector
 	// Deliveries reports the progress of the sinks; nil means that there are
 	// none.
-	Deliveries erase.Deliveries
+	Deliveries erase.DeliveryProgressReader
 	// DecodeRequest decodes a request of the Redis inbox by the API's rules.
 	// Its errors are *[hold.Problem]. If it is nil, the worker does not read
 	// the inbox.

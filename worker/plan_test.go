@@ -47,7 +47,7 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 			60_000, "eur", 12*time.Hour)
 		schedule(hold.ScheduleRequest{}, 70_000, "eur", far)
 		time.Sleep(time.Minute + 3*time.Second)
-		p, err := r.Plan(w.Ctx, 24*time.Hour)
+		p, err := r.ForecastPlan(w.Ctx, 24*time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,8 +13,9 @@ import (
 // PurgeStore finds settled holds to delete. store.Queue and store.Inbox
 // implement it.
 type PurgeStore interface {
-	// HoldsSettledBefore returns up to n holds that were settled before a time.
-	HoldsSettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)
+	// ListHoldsSettledBefore returns up to n holds that were settled before a
+	// time.
+	ListHoldsSettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)
 	// PruneConsumers deletes the inbox consumers of dead replicas.
 	PruneConsumers(ctx context.Context) error
 }
@@ -48,13 +49,13 @@ func (j *PurgeJob) Run(ctx context.Context) {
 	before := j.o.Clock.Now().Add(-j.o.Retention)
 	deleted := 0
 	for range maxJobBatches {
-		found, err := j.store.HoldsSettledBefore(ctx, before, jobBatchSize)
+		found, err := j.store.ListHoldsSettledBefore(ctx, before, jobBatchSize)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read settled holds", err)
 		}
 		settled := make([]hold.Hold, 0, len(found))
 		for i := range found {
-			if found[i].Hold.State.Final() {
+			if found[i].Hold.State.IsFinal() {
 				settled = append(settled, found[i].Hold)
 			}
 		}

@@ -35,7 +35,7 @@ type StageReader interface {
 type ReadinessChecker struct {
 	redis   RedisPinger
 	stripe  StripeHealthReader
-	running func() bool // whether Worker.Run runs
+	running func() bool // whether Engine.Run runs
 	stages  StageReader
 	extra   func() []health.ReadinessCheckResult // [reconcile]
 }

@@ -43,7 +43,7 @@ func TestReconcile_RebuildsOnRealRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wk, err := wiring.NewWorker(st, g, worker.Options{
+	wk, err := wiring.NewEngine(st, g, worker.Options{
 		Replica: "one", ReadRate: 1_000_000, Rules: hold.DecisionRules{ExpiryMargin: time.Hour},
 		Schedules: worker.CronSchedules{Reconcile: "@every 24h", Report: "@every 1s"},
 	})
@@ -59,11 +59,11 @@ func TestReconcile_RebuildsOnRealRedis(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	r := &replica{Worker: wk, parts: partsOf(wk), store: st}
+	r := &replica{Engine: wk, parts: partsOf(wk), store: st}
 
 	waitForRun := func(exceptID string) (run reconcile.Reconciliation) {
 		storetest.WaitUntil(t, 5*time.Minute, "a comparison that has ended", func() bool {
-			found, ok, err := wk.Reconciler.Reconciliation(t.Context(), "")
+			found, ok, err := wk.Reconciler.ReadReconciliation(t.Context(), "")
 			run = found
 			return err == nil && ok && run.ID != exceptID && run.State == reconcile.RunFinished
 		})
@@ -115,7 +115,7 @@ func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 				t.Errorf("not ready: %+v", c)
 			}
 		}
-		run, ok, err := r.Reconciliation(w.Ctx, "")
+		run, ok, err := r.ReadReconciliation(w.Ctx, "")
 		if err != nil || !ok {
 			t.Fatal(ok, err)
 		}
@@ -193,7 +193,7 @@ func (w *testEnv) scheduleAndMirror(r *replica, reqs []hold.ScheduleRequest) map
 		h := out[req.PaymentIntent]
 		if i++; i%10 == 9 {
 			var err error
-			if h, _, err = r.Pause(w.Ctx, h.ID, 0, false, "test"); err != nil {
+			if h, _, err = r.PauseHold(w.Ctx, h.ID, 0, false, "test"); err != nil {
 				w.T.Fatal(err)
 			}
 			out[h.ID] = h

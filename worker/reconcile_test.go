@@ -35,7 +35,7 @@ func (w *testEnv) waitForReconcile(r *replica, id string) reconcile.Reconciliati
 	w.T.Helper()
 	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end); time.Sleep(
 		100 * time.Millisecond) {
-		run, ok, err := r.Reconciliation(w.Ctx, id)
+		run, ok, err := r.ReadReconciliation(w.Ctx, id)
 		if err != nil {
 			w.T.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func (w *testEnv) waitForReconcile(r *replica, id string) reconcile.Reconciliati
 			return run
 		}
 	}
-	run, _, _ := r.Reconciliation(w.Ctx, "")
+	run, _, _ := r.ReadReconciliation(w.Ctx, "")
 	w.T.Fatalf("the run does not end: %+v", run)
 	return run
 }
@@ -247,7 +247,7 @@ func TestReconcile_OverdueHolds(t *testing.T) {
 			t.Errorf("%d lines of attention", n)
 		}
 		// The person decides.
-		if _, _, err := r.Capture(w.Ctx, pastGrace, hold.CaptureRequest{}, 0, "desk"); err != nil {
+		if _, _, err := r.RequestCapture(w.Ctx, pastGrace, hold.CaptureRequest{}, 0, "desk"); err != nil {
 			t.Fatal(err)
 		}
 		w.waitForState(r, pastGrace, hold.Captured, 10*time.Second)
@@ -317,7 +317,7 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		lists.Store(0)
 		listLimit.Store(4) // the fifth page never comes
 		time.Sleep(15*time.Minute + 3*time.Second)
-		run, ok, err := second.Reconciliation(w.Ctx, "")
+		run, ok, err := second.ReadReconciliation(w.Ctx, "")
 		if err != nil || !ok || run.State != reconcile.RunRunning || run.Pages != 4 ||
 			run.Counts[reconcile.FoundScheduled] != 400 {
 			t.Fatalf("%v %v %+v", ok, err, run)
@@ -391,7 +391,7 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 			t.Fatal(err)
 		}
 		patch := "BK-15"
-		if _, _, err := r.Patch(w.Ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
+		if _, _, err := r.PatchTerms(w.Ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
 		// other terms, by the API, meanwhile

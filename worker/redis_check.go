@@ -62,12 +62,12 @@ func (j *RedisCheckJob) runAfterReconnect(ctx context.Context, reachable bool) {
 	}
 }
 
-// checkResults returns the readiness check of the servers' settings.
-func (j *RedisCheckJob) checkResults() []health.ReadinessCheckResult {
+// readinessChecks returns the readiness check of the servers' settings.
+func (j *RedisCheckJob) readinessChecks() []health.ReadinessCheckResult {
 	if j.redis == nil {
 		return nil
 	}
-	faults, percent := j.latestFaults()
+	faults, percent := j.latestServerFaults()
 	check := health.ReadinessCheckResult{Name: "redis_settings", OK: faults == "", Detail: faults}
 	if faults == "" && percent >= memoryWarningPercent {
 		check.Detail = describeMemoryUsage(percent)
@@ -75,8 +75,9 @@ func (j *RedisCheckJob) checkResults() []health.ReadinessCheckResult {
 	return []health.ReadinessCheckResult{check}
 }
 
-// latestFaults returns the faults as one text, and the used part of maxmemory.
-func (j *RedisCheckJob) latestFaults() (faults string, percent int) {
+// latestServerFaults returns the faults as one text, and the used part of
+// maxmemory.
+func (j *RedisCheckJob) latestServerFaults() (faults string, percent int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return strings.Join(j.faults, "; "), j.memoryPercent
@@ -92,7 +93,7 @@ func (j *StatusJob) redisConditions() []hold.DaemonCondition {
 	if j.redis == nil || j.redis.redis == nil {
 		return nil
 	}
-	faults, percent := j.redis.latestFaults()
+	faults, percent := j.redis.latestServerFaults()
 	return []hold.DaemonCondition{
 		j.newConditionWithDetail(conditionRedisUnsafe, faults != "", faults,
 			event.RedisUnsafe, event.RedisSafe),

@@ -100,15 +100,15 @@ func (w *testEnv) startReplicaWithGap(g *gapTrigger) *replica {
 	o := w.opts
 	o.Replica = "killed"
 	var err error
-	r.Worker, err = wiring.NewWorkerWithStores(stores, r.store, &gapClient{r.NewGateway(nil), g}, o)
+	r.Engine, err = wiring.NewEngineWithStores(stores, r.store, &gapClient{r.NewGateway(nil), g}, o)
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	r.parts = partsOf(r.Worker)
+	r.parts = partsOf(r.Engine)
 	w.OnStop(r.stopAndWait)
 	ctx, stop := context.WithCancel(w.Ctx)
 	r.stop = stop
-	go func(wk *worker.Worker) { r.done <- wk.Run(ctx) }(r.Worker)
+	go func(wk *worker.Engine) { r.done <- wk.Run(ctx) }(r.Engine)
 	return r
 }
 
@@ -220,7 +220,8 @@ func TestIncrement_KilledBetweenSteps(t *testing.T) {
 				r := w.startReplicaWithGap(g)
 				id := w.authorizeRaisable(r)
 				go func() {
-					_, _, _ = r.Increment(w.Ctx, id, hold.IncrementRequest{Amount: 15_000}, 0, "test")
+					_, _, _ = r.RequestIncrementAndWait(w.Ctx, id,
+						hold.IncrementRequest{Amount: 15_000}, 0, "test")
 				}()
 				w.waitForGap(r, g, time.Minute)
 				next := w.startReplica()

@@ -145,11 +145,11 @@ func TestRenewal_Killed(t *testing.T) {
 				r.stopAndWait()
 				doomed := &replica{Process: w.NewProcess(), done: make(chan error, 1)}
 				doomed.store = doomed.OpenStore(w.store)
-				doomed.Worker = w.newCrashingWorker(doomed, crashAt)
+				doomed.Engine = w.newCrashingWorker(doomed, crashAt)
 				w.OnStop(doomed.stopAndWait)
 				ctx, stop := context.WithCancel(w.Ctx)
 				doomed.stop = stop
-				go func() { doomed.done <- doomed.Worker.Run(ctx) }()
+				go func() { doomed.done <- doomed.Engine.Run(ctx) }()
 				time.Sleep(130 * time.Second)
 				doomed.Kill()
 				doomed.stopAndWait()
@@ -247,9 +247,9 @@ func (w *testEnv) actOnHold(r *replica, id string, cancel bool) {
 	for range 100 {
 		var err error
 		if cancel {
-			_, _, err = r.Cancel(w.Ctx, id, "", 0, "api")
+			_, _, err = r.RequestCancel(w.Ctx, id, "", 0, "api")
 		} else {
-			_, _, err = r.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "api")
+			_, _, err = r.RequestCapture(w.Ctx, id, hold.CaptureRequest{}, 0, "api")
 		}
 		if err == nil {
 			return

@@ -49,7 +49,7 @@ func TestReplacement(t *testing.T) {
 					w.AddStripeFault(stripesim.FaultRule{Class: tt.class, Times: 1,
 						Fault: stripesim.Fault{Kind: tt.fault}})
 				}
-				_, _, err := r.Increment(w.Ctx, id, raiseByReplacement, 0, "test")
+				_, _, err := r.RequestIncrementAndWait(w.Ctx, id, raiseByReplacement, 0, "test")
 				want := int64(15_000)
 				if tt.decline != "" {
 					want = 10_000
@@ -91,7 +91,7 @@ func TestReplacement_KilledBetweenSteps(t *testing.T) {
 			r := w.startReplicaWithGap(g)
 			id, _ := w.replaceable(r)
 			go func() {
-				_, _, _ = r.Increment(w.Ctx, id, raiseByReplacement, 0, "test")
+				_, _, _ = r.RequestIncrementAndWait(w.Ctx, id, raiseByReplacement, 0, "test")
 			}()
 			w.waitForGap(r, g, time.Minute)
 			next := w.startReplica()

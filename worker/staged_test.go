@@ -93,7 +93,7 @@ func TestStaged_RequestedParts(t *testing.T) {
 		final := false
 		part := hold.CaptureRequest{Amount: 3000, Final: &final, RequestKey: "shipment-1"}
 		for range 2 {
-			if _, _, err := r.Capture(w.Ctx, id, part, 0, "test"); err != nil {
+			if _, _, err := r.RequestCapture(w.Ctx, id, part, 0, "test"); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute)

@@ -49,17 +49,18 @@ const (
 // StatusStore keeps heartbeats and conditions, and counts holds. store.Store
 // implements it.
 type StatusStore interface {
-	// Heartbeat records that a replica is alive for ttl. It returns all live
-	// replicas, and those whose heartbeat ended without Deregister.
-	Heartbeat(
+	// SendHeartbeat records that a replica is alive for ttl. It returns all live
+	// replicas, and those whose heartbeat ended without
+	// DeregisterReplica.
+	SendHeartbeat(
 		ctx context.Context, replica string, ttl time.Duration,
 	) (alive, dead []string, err error)
-	// Deregister deletes a replica's heartbeat.
-	Deregister(ctx context.Context, replica string) error
+	// DeregisterReplica deletes a replica's heartbeat.
+	DeregisterReplica(ctx context.Context, replica string) error
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
-	// UnreadableRecords returns the holds whose records this replica cannot
+	// ListUnreadableRecords returns the holds whose records this replica cannot
 	// read, as far as it has found them.
-	UnreadableRecords(ctx context.Context) (ids []string, err error)
+	ListUnreadableRecords(ctx context.Context) (ids []string, err error)
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
@@ -128,8 +129,8 @@ type StatusJob struct {
 	o          StatusOptions
 
 	counts         reportedCounts
-	doubleHeldGate *changes.Gate // closed while no hold is held twice
-	rateLimited    bool          // whether the last report had this condition
+	doubleHeldGate *changes.PollGate // closed while no hold is held twice
+	rateLimited    bool              // whether the last report had this condition
 	// when each stalled stage was last logged; only Run uses it
 	stalledLoggedAt map[string]time.Time
 }
@@ -144,17 +145,17 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 	}
 	j.logStalledStages()
 	ttl := j.heartbeatTTL()
-	alive, dead, err := j.store.Heartbeat(ctx, j.o.Replica, ttl)
+	alive, dead, err := j.store.SendHeartbeat(ctx, j.o.Replica, ttl)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "send the heartbeat", err)
 		return false
 	}
-	if err := j.reportHoldCounts(ctx, len(alive)); err != nil {
+	if err := j.countAndReportHolds(ctx, len(alive)); err != nil {
 		j.o.Health.ReportError(ctx, "count holds", err)
 		return false
 	}
 	if j.reportConditions(ctx, 2*ttl) {
-		j.reportDeadReplicas(ctx, alive, dead)
+		j.publishDeadReplicas(ctx, alive, dead)
 	}
 	return true
 }
@@ -186,14 +187,14 @@ func (j *StatusJob) logStalledStages() {
 func (j *StatusJob) heartbeatTTL() time.Duration {
 	s, err := cron.ParseStandard(j.o.Schedule)
 	if err != nil {
-		return minHeartbeatTTL // Worker.Run has rejected the schedule
+		return minHeartbeatTTL // Engine.Run has rejected the schedule
 	}
 	next := s.Next(time.Now())
 	return max(minHeartbeatTTL, 3*s.Next(next).Sub(next))
 }
 
-func (j *StatusJob) reportHoldCounts(ctx context.Context, alive int) error {
-	counts, nearest, err := j.counts.read(ctx, j.store)
+func (j *StatusJob) countAndReportHolds(ctx context.Context, alive int) error {
+	counts, nearest, err := j.counts.readIfChanged(ctx, j.store)
 	if err != nil {
 		return err
 	}
@@ -293,11 +294,11 @@ func (j *StatusJob) logConditionChange(
 			zap.Int("holds", risk.Holds), zap.Any("sums", risk.Sums),
 			zap.Time("first_at", risk.FirstAt), zap.Bool("at_least", risk.AtLeast))
 	case name == conditionRedisUnsafe:
-		faults, _ := j.redis.latestFaults()
+		faults, _ := j.redis.latestServerFaults()
 		j.o.Logger.Error("Redis can lose holds or rejects changes since its settings changed",
 			zap.String("event", string(event.RedisUnsafe)), zap.String("cause", faults))
 	case name == conditionRedisMemory:
-		_, percent := j.redis.latestFaults()
+		_, percent := j.redis.latestServerFaults()
 		j.o.Logger.Warn("the memory of Redis runs out",
 			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
 	case name == conditionDoubleHeld:
@@ -312,13 +313,13 @@ func (j *StatusJob) logConditionChange(
 	}
 }
 
-// reportDeadReplicas publishes each dead replica, once over all live ones.
-func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive, dead []string) {
+// publishDeadReplicas publishes each dead replica, once over all live ones.
+func (j *StatusJob) publishDeadReplicas(ctx context.Context, alive, dead []string) {
 	for _, replica := range dead {
 		data := event.EventData{Replica: replica, Alive: alive[:min(len(alive), maxAliveNamed)]}
 		first, err := j.publisher.PublishOnce(ctx, event.ReplicaStopped, replica, data)
 		if err == nil {
-			err = j.store.Deregister(ctx, replica) // published, so no other replica must find it
+			err = j.store.DeregisterReplica(ctx, replica) // published, so no other replica must find it
 		}
 		if err != nil {
 			j.o.Health.ReportError(ctx, "report a dead replica", err)

@@ -15,19 +15,19 @@ const countsLongestWait = 2 * time.Minute
 // reportedCounts are the counts of the last report. They are read again when a
 // partition has changed.
 type reportedCounts struct {
-	gate    *changes.Gate
+	gate    *changes.PollGate
 	counts  hold.HoldCounts
 	nearest time.Time // deadline
 }
 
-// read returns the counts and the nearest deadline.
-func (r *reportedCounts) read(
+// readIfChanged returns the counts and the nearest deadline.
+func (r *reportedCounts) readIfChanged(
 	ctx context.Context, store StatusStore,
 ) (counts hold.HoldCounts, nearest time.Time, err error) {
 	if !r.gate.IsOpen(ctx) {
 		return r.counts, r.nearest, nil
 	}
-	poll := r.gate.Begin()
+	poll := r.gate.BeginPoll()
 	if counts, err = store.CountHolds(ctx); err != nil {
 		return counts, nearest, err
 	}
@@ -37,7 +37,7 @@ func (r *reportedCounts) read(
 	}
 	r.counts, r.nearest = counts, nearest
 	if err == nil {
-		poll.Close()
+		poll.CloseForLongestWait()
 	}
 	return counts, nearest, nil
 }

@@ -74,10 +74,10 @@ func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		w.warned(id, "6h0m0s")
 		w.mustSchedule(r, req) // the same request again is no news
-		if _, _, err := r.Pause(w.Ctx, id, 0, false, "test"); err != nil {
+		if _, _, err := r.PauseHold(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.Resume(w.Ctx, id, 0, false, "test"); err != nil {
+		if _, _, err := r.ResumeHold(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -103,7 +103,7 @@ func TestExpiring_AcknowledgedAtOnceIsNotWarned(t *testing.T) {
 		r := w.startReplica()
 		id := w.ending(30 * time.Hour)
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
-		if _, _, err := r.Acknowledge(w.Ctx, id, 0, "test"); err != nil {
+		if _, _, err := r.AcknowledgeWarnings(w.Ctx, id, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)
@@ -300,28 +300,28 @@ func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
 	}{
 		"time cleared": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv,
 			id string, confirm bool) error {
-			_, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &none, Confirm: confirm}, 0,
+			_, _, err := r.PatchTerms(w.Ctx, id, hold.Patch{CaptureAt: &none, Confirm: confirm}, 0,
 				"test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
 		"policy changed": {hold.ScheduleRequest{OnExpiry: "alert"}, nil,
 			func(r *replica, w *testEnv, id string, confirm bool) error {
-				_, _, err := r.Patch(w.Ctx, id, hold.Patch{OnExpiry: &policy, Confirm: confirm}, 0,
+				_, _, err := r.PatchTerms(w.Ctx, id, hold.Patch{OnExpiry: &policy, Confirm: confirm}, 0,
 					"test")
 				return err
 			}, hold.WouldCaptureNow, hold.Captured},
 		"paused": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv,
 			id string, confirm bool) error {
-			_, _, err := r.Pause(w.Ctx, id, 0, confirm, "test")
+			_, _, err := r.PauseHold(w.Ctx, id, 0, confirm, "test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
 		"resumed": {hold.ScheduleRequest{OnExpiry: "capture"},
 			func(r *replica, w *testEnv, id string) {
-				if _, _, err := r.Pause(w.Ctx, id, 0, true, "test"); err != nil {
+				if _, _, err := r.PauseHold(w.Ctx, id, 0, true, "test"); err != nil {
 					w.T.Fatal(err)
 				}
 			}, func(r *replica, w *testEnv, id string, confirm bool) error {
-				_, _, err := r.Resume(w.Ctx, id, 0, confirm, "test")
+				_, _, err := r.ResumeHold(w.Ctx, id, 0, confirm, "test")
 				return err
 			}, hold.WouldCaptureNow, hold.Captured},
 	} {
@@ -406,7 +406,7 @@ func TestHandOver_FoundInMetadata(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 			w.CheckEffects(id)
 			w.told(id, hold.EventAttention)
-			if _, _, err := r.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "test"); err != nil {
+			if _, _, err := r.RequestCapture(w.Ctx, id, hold.CaptureRequest{}, 0, "test"); err != nil {
 				t.Fatal(err)
 			}
 			w.waitForState(r, id, hold.Captured, 5*time.Second)

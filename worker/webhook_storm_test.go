@@ -131,7 +131,7 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 						h.CapturedAmount != intent.Received),
 						intent.Status == "canceled" && h.State != hold.Canceled:
 						problem = "not settled"
-					case intent.Status == "requires_capture" && h.State.Final():
+					case intent.Status == "requires_capture" && h.State.IsFinal():
 						problem = "settled and held"
 					case intent.Status == "requires_capture" && h.Amount != intent.Capturable &&
 						h.State != hold.Attention:
@@ -160,7 +160,7 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 					case intent.Status == "succeeded" && h.State != hold.Captured,
 						intent.Status == "canceled" && h.State != hold.Canceled &&
 							h.State != hold.Expired,
-						intent.Status == "requires_capture" && h.State.Final(),
+						intent.Status == "requires_capture" && h.State.IsFinal(),
 						h.State == hold.Scheduled, h.State == hold.Working:
 						if h.State == hold.Attention && h.Reason == hold.CauseMismatch &&
 							intent.Status == "requires_capture" {

@@ -36,7 +36,7 @@ type Stores struct {
 	Events     event.Store
 	Holds      query.HoldStore
 	Capacity   query.CapacityStore
-	Inbox      intake.RequestInbox
+	Inbox      intake.RequestInboxStore
 	Rejections intake.RejectionStore
 	Refresh    intake.RefreshStore
 	Attempts   authorize.AttemptStore
@@ -92,13 +92,13 @@ type Observer interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 
-// Worker captures and releases holds on time. [New] makes one. Its exported
+// Engine captures and releases holds on time. [New] makes one. Its exported
 // parts accept requests and answer queries at any time. Holds are captured and
-// released while [Worker.Run] runs.
-type Worker struct {
+// released while [Engine.Run] runs.
+type Engine struct {
 	Scheduler  *intake.Scheduler
 	Changer    *intake.Changer
-	Cardholder *intake.CardholderDesk
+	Cardholder *intake.CardholderService
 	Webhooks   *intake.WebhookProcessor
 	Reader     *query.HoldReader
 	Planner    *query.Planner
@@ -124,7 +124,7 @@ type Worker struct {
 // claims to [Executor.Run], which sends outcomes to [Completer.Run]. When ctx
 // ends, Run stops the stages in this order. Calls under way may finish within
 // the grace time, and claimed holds without a call are released.
-func (w *Worker) Run(ctx context.Context) error {
+func (w *Engine) Run(ctx context.Context) error {
 	c, err := newCron(ctx, w.o.Logger, w.jobs)
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.running.Store(true)
 	w.Reconciler.AllowRuns(ctx)
 	c.Start()
-	w.runReport(ctx)
+	w.runStatusJob(ctx)
 
 	<-ctx.Done()
 	w.running.Store(false)
@@ -161,18 +161,18 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // deregister deletes this replica's heartbeat, so that other replicas do not
 // report it as dead.
-func (w *Worker) deregister(ctx context.Context) {
+func (w *Engine) deregister(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), deregisterTimeout)
 	defer cancel()
-	if err := w.status.store.Deregister(bounded, w.o.Replica); err != nil {
+	if err := w.status.store.DeregisterReplica(bounded, w.o.Replica); err != nil {
 		w.o.Logger.Warn("heartbeat not deleted; other replicas may report this replica as stopped",
 			zap.Error(err))
 	}
 }
 
-// runReport is the report job. After a report it lets the reconciler detect
+// runStatusJob is the report job. After a report it lets the reconciler detect
 // data loss in Redis.
-func (w *Worker) runReport(ctx context.Context) {
+func (w *Engine) runStatusJob(ctx context.Context) {
 	if w.status.Run(ctx) {
 		w.Reconciler.StartRunIfNeeded(ctx)
 	}

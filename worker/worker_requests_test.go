@@ -72,7 +72,7 @@ func TestWorker_CaptureWindow(t *testing.T) {
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: urgent,
 			CaptureAt: envtest.In(2 * time.Hour)})
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: requested})
-		if _, _, err := r.Capture(w.Ctx, requested, hold.CaptureRequest{}, 0, "test"); err != nil {
+		if _, _, err := r.RequestCapture(w.Ctx, requested, hold.CaptureRequest{}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
 		w.waitForState(r, requested, hold.Captured, 2*time.Second)
@@ -94,24 +94,24 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(10 * time.Minute)})
 		later := envtest.In(30 * time.Minute)
-		h, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &later}, 1, "test")
+		h, _, err := r.PatchTerms(w.Ctx, id, hold.Patch{CaptureAt: &later}, 1, "test")
 		if err != nil || h.Revision != 2 {
 			t.Fatal(h.Revision, err)
 		}
-		if _, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &later}, 1, "test"); !errors.Is(
+		if _, _, err := r.PatchTerms(w.Ctx, id, hold.Patch{CaptureAt: &later}, 1, "test"); !errors.Is(
 			err, &hold.Problem{Code: hold.RevisionMismatch}) {
 			t.Error(err)
 		}
-		if _, _, err := r.Pause(w.Ctx, id, 0, false, "test"); err != nil {
+		if _, _, err := r.PauseHold(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(40 * time.Minute)
 		w.CheckEffects(id)
-		if _, _, err := r.Resume(w.Ctx, id, 0, false, "test"); err != nil {
+		if _, _, err := r.ResumeHold(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		w.waitForState(r, id, hold.Captured, 10*time.Second)
-		if _, _, err := r.Cancel(w.Ctx, id, "", 0, "test"); !errors.Is(
+		if _, _, err := r.RequestCancel(w.Ctx, id, "", 0, "test"); !errors.Is(
 			err, &hold.Problem{Code: hold.AlreadyCaptured}) {
 			t.Error(err)
 		}
@@ -125,11 +125,11 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.Cancel(w.Ctx, id, "", 0, "test"); err != nil {
+		if _, _, err := r.RequestCancel(w.Ctx, id, "", 0, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)
-		if _, _, err := r.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "test"); err == nil {
+		if _, _, err := r.RequestCapture(w.Ctx, id, hold.CaptureRequest{}, 0, "test"); err == nil {
 			t.Error("a capture was accepted after a cancel")
 		}
 		w.Sim.RemoveFaultRule(out)
@@ -216,7 +216,7 @@ func TestListAndPlan_Counts(t *testing.T) {
 				t.Errorf("%+v: %d holds, want %d", tt.q, got, tt.want)
 			}
 		}
-		p, err := r.Plan(w.Ctx, 24*time.Hour)
+		p, err := r.ForecastPlan(w.Ctx, 24*time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -122,7 +122,7 @@ func TestWorker_NeverReusesExpiredKey(t *testing.T) {
 		if h := w.mustGet(r, id); h.State != hold.Working {
 			t.Fatalf("%s while its outcome isn't known", h.State)
 		}
-		_, _, err = r.Cancel(w.Ctx, id, "", 0, "test")
+		_, _, err = r.RequestCancel(w.Ctx, id, "", 0, "test")
 		if !errors.Is(err, &hold.Problem{Code: hold.TooLate}) {
 			t.Errorf("a cancel while the outcome isn't known: %v", err)
 		}

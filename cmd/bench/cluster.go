@@ -26,9 +26,9 @@ func (l *redisLayout) median(name string) float64 {
 }
 
 const (
-	scheduleRate      = "schedule"
-	settleRate        = "claim and settle"
-	busiestMasterCPU  = "Redis CPU a hold, busiest master"
+	scheduleRate     = "schedule"
+	settleRate       = "claim and settle"
+	busiestMasterCPU = "Redis CPU a hold, busiest master"
 )
 
 // clusterBench compares one Redis server with a Cluster.

@@ -54,7 +54,7 @@ func (noStripe) Do(context.Context, hold.Call) hold.Answer {
 // captures nothing.
 func (e holddEngine) scheduler(
 	ctx context.Context, s *redisServer,
-) (*worker.Worker, *store.Store, error) {
+) (*worker.Engine, *store.Store, error) {
 	st, _, err := store.Open(ctx, store.Options{URL: e.redisURL(s), Partitions: e.partitions})
 	if err != nil {
 		return nil, nil, err
@@ -69,7 +69,7 @@ func (e holddEngine) scheduler(
 			return nil, nil, errors.Join(err, st.Close())
 		}
 	}
-	w, err := wiring.NewWorker(st, noStripe{}, worker.Options{Replica: "bench"})
+	w, err := wiring.NewEngine(st, noStripe{}, worker.Options{Replica: "bench"})
 	if err != nil {
 		_ = st.Close()
 		return nil, nil, err

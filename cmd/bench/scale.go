@@ -28,7 +28,7 @@ var scaleOperations = []string{"schedule 100", "claim 100", "settle 100", "list 
 type scaleRun struct {
 	pending      int
 	redis        *redisServer
-	worker       *worker.Worker
+	worker       *worker.Engine
 	store        *store.Store
 	durations    map[string][]time.Duration
 	bytesPerHold float64 // of Redis
@@ -206,7 +206,7 @@ func (r *scaleRun) timeReads(ctx context.Context, round int) error {
 		return err
 	}
 	if err := r.timeOperation("expiry sweep", func() error {
-		m, _, err := r.store.DueMilestones(ctx, 256)
+		m, _, err := r.store.ListDueMilestones(ctx, 256)
 		if err == nil && len(m) > 0 {
 			err = errors.New("a deadline was near already")
 		}
@@ -223,7 +223,7 @@ func (r *scaleRun) timeReads(ctx context.Context, round int) error {
 		if err != nil {
 			return err
 		}
-		_, err = r.worker.Reader.Totals(ctx, q)
+		_, err = r.worker.Reader.SumTotals(ctx, q)
 		return err
 	}); err != nil {
 		return err

@@ -104,7 +104,7 @@ func runAudit(ctx context.Context, out *console, env environmentVars, f *auditFl
 		return usageErrorf("", "%w", err)
 	}
 	defer g.Close()
-	account, _ := g.ReadAccount(ctx) // "" if the key may not
+	account, _ := g.RetrieveAccountID(ctx) // "" if the key may not
 	file := &auditCheckpoint{path: f.checkpoint, Since: since, Account: account,
 		Livemode: s.Livemode(), Progress: auditread.ReadProgress{Account: f.account, Until: now,
 			From: since.Add(-audit.LongestAuthorization)}}

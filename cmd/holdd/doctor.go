@@ -164,7 +164,7 @@ func inspectStripe(ctx context.Context, s *config.Settings) (gateway.Inspection,
 		return gateway.Inspection{}, err
 	}
 	defer g.Close()
-	return g.Inspect(ctx), nil
+	return g.InspectAccount(ctx), nil
 }
 
 var statusColors = map[doctorCheckStatus]string{statusOK: green,

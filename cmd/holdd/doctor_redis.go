@@ -180,7 +180,7 @@ func checkRedisPermissions(r *store.RedisServer) doctorCheckResult {
 	rule := "ACL SETUSER " + r.User + " ~holdd:*"
 	granted := slices.Concat(r.MissingCommands, r.MissingCheckCommands)
 	if slices.Contains(granted, "EVAL") { // without it the others are unknown
-		granted = slices.Concat(store.RequiredRedisCommands(), store.CheckRedisCommands())
+		granted = slices.Concat(store.RequiredRedisCommands(), store.OptionalRedisCommands())
 	}
 	for _, c := range granted {
 		rule += " +" + strings.ToLower(c)

@@ -33,7 +33,9 @@ func (c *fakeReconciler) StartRun(_ context.Context, dryRun bool, accounts []str
 	return c.run, true, nil
 }
 
-func (c *fakeReconciler) Reconciliation(_ context.Context, id string) (reconcile.Reconciliation, bool, error) {
+func (c *fakeReconciler) ReadReconciliation(
+	_ context.Context, id string,
+) (reconcile.Reconciliation, bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.run.Percent += 50; c.run.Percent >= 100 {

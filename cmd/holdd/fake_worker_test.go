@@ -57,7 +57,7 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			continue
 		}
 		if old, ok := m.holds[d.ID]; ok {
-			if out[i].Hold = old; !d.HasTermsOf(&old) {
+			if out[i].Hold = old; !d.HasSameTermsAs(&old) {
 				out[i] = intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
 			}
 			continue
@@ -71,7 +71,7 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			out[i].Err = err
 			continue
 		}
-		c.Hold.Verified = !d.NeedsStripeRead()
+		c.Hold.Verified = !d.NeedsIntentRetrieval()
 		m.holds[d.ID] = c.Hold
 		out[i] = intake.ScheduleResult{Hold: c.Hold, Created: true}
 	}
@@ -144,7 +144,8 @@ func (m *fakeWorker) List(_ context.Context, q query.HoldQuery) (query.HoldPage,
 	limit := cmp.Or(q.Limit, 50)
 	for _, h := range all {
 		if h.ID <= q.Cursor || !strings.HasPrefix(h.Reference, q.Reference) || q.Account != "" && h.Account != q.Account ||
-			q.State != 0 && h.StateAt(now) != q.State || q.ExpiringWithin != 0 && (h.State.Final() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))) {
+			q.State != 0 && h.StateAt(now) != q.State || q.ExpiringWithin != 0 &&
+			(h.State.IsFinal() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))) {
 			continue
 		}
 		if len(page.Holds) == limit {
@@ -179,20 +180,29 @@ func (m *fakeWorker) changeHold(id string, revision uint64, confirmed bool, do f
 	return c.Hold, now, nil
 }
 
-func (m *fakeWorker) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) PatchTerms(
+	_ context.Context, id string, p hold.Patch, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, p.Confirm, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, time.Now()) })
 }
 
-func (m *fakeWorker) Capture(_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) RequestCapture(
+	_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(req, by, time.Now()) })
 }
 
-func (m *fakeWorker) Cancel(_ context.Context, id, reason string, revision uint64, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) RequestCancel(
+	_ context.Context, id, reason string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(reason, by, time.Now()) })
 }
 
-// Increment answers at once, as a bank that declines any amount that ends in 66.
-func (m *fakeWorker) Increment(_ context.Context, id string, req hold.IncrementRequest, revision uint64, by string) (hold.Hold, time.Time, error) {
+// RequestIncrementAndWait answers at once, as a bank that declines any amount
+// that ends in 66.
+func (m *fakeWorker) RequestIncrementAndWait(
+	_ context.Context, id string, req hold.IncrementRequest, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
 	var requested time.Time
 	h, now, err := m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) {
 		d, err := h.RequestIncrement(req, by, time.Now(), hold.DecisionRules{ExpiryMargin: time.Hour})
@@ -200,7 +210,7 @@ func (m *fakeWorker) Increment(_ context.Context, id string, req hold.IncrementR
 			return d, err
 		}
 		h = d.Hold
-		requested = hold.LastIncrementRequest(&h)
+		requested = hold.LastIncrementRequestTime(&h)
 		h.State, h.PreviousState = hold.Working, h.State
 		for d.Again = true; d.Again; h = d.Hold {
 			call := h.NextCall(time.Now())
@@ -219,24 +229,32 @@ func (m *fakeWorker) Increment(_ context.Context, id string, req hold.IncrementR
 		return d, nil
 	})
 	if err == nil && !requested.IsZero() {
-		_, err = hold.IncrementOutcome(&h, req.Amount, requested)
+		_, err = hold.FindIncrementOutcome(&h, req.Amount, requested)
 	}
 	return h, now, err
 }
 
-func (m *fakeWorker) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) PauseHold(
+	_ context.Context, id string, revision uint64, confirmed bool, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, confirmed, func(h hold.Hold) (hold.Decision, error) { return h.Pause(0, by, time.Now()) })
 }
 
-func (m *fakeWorker) Resume(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+func (m *fakeWorker) ResumeHold(
+	_ context.Context, id string, revision uint64, confirmed bool, by string,
+) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, confirmed, func(h hold.Hold) (hold.Decision, error) { return h.Resume(by, time.Now()) })
 }
 
-func (m *fakeWorker) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge(by, time.Now()) })
+func (m *fakeWorker) AcknowledgeWarnings(
+	_ context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) {
+		return h.AcknowledgeWarnings(by, time.Now())
+	})
 }
 
-func (m *fakeWorker) Plan(_ context.Context, next time.Duration) (query.Plan, error) {
+func (m *fakeWorker) ForecastPlan(_ context.Context, next time.Duration) (query.Plan, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -245,7 +263,7 @@ func (m *fakeWorker) Plan(_ context.Context, next time.Duration) (query.Plan, er
 		if h.NextOp == hold.OpCapture && h.NextAt.Before(p.Until) {
 			p.Hours = append(p.Hours, query.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []hold.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
 		}
-		if !h.State.Final() && h.ExpiresAt.Before(p.Until) {
+		if !h.State.IsFinal() && h.ExpiresAt.Before(p.Until) {
 			p.AtRisk = append(p.AtRisk, query.AtRiskHold{Hold: h,
 				Reason: "expires with nothing scheduled"})
 		}

@@ -33,7 +33,7 @@ func TestRepartitionCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := s.Heartbeat(t.Context(), "desk-1", time.Minute); err != nil {
+	if _, _, err := s.SendHeartbeat(t.Context(), "desk-1", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if code, _, stderr := runCommand(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "stop desk-1 first") {
@@ -43,7 +43,7 @@ func TestRepartitionCommand(t *testing.T) {
 		!strings.Contains(stdout, "Would move the holds from 1 to 4 partitions") || !strings.Contains(stderr, "stop desk-1 first") {
 		t.Errorf("%d %s %s", code, stdout, stderr)
 	}
-	if err := s.Deregister(t.Context(), "desk-1"); err != nil {
+	if err := s.DeregisterReplica(t.Context(), "desk-1"); err != nil {
 		t.Fatal(err)
 	}
 	if code, _, stderr := runCommand(t, env, "repartition", "--to", "4"); code != exitOK || !strings.Contains(stderr, "set partitions (HOLDD_PARTITIONS) to 4 and start the replicas") {

@@ -184,6 +184,7 @@ end
 for lane, members in pairs(leave_lanes) do
   redis.call('ZREM', KEYS[KEY_READY] .. ':' .. lane, unpack(members))
 end
+-- The deliverer of each sink reads this stream, see Outbox.ReadEvents.
 for _, event in ipairs(events) do
   redis.call('XADD', KEYS[KEY_EVENTS], '*', 'event', event)
 end

@@ -24,8 +24,8 @@ type deliverer struct {
 	observer     DeliveryObserver // may be nil
 	log          *zap.Logger
 	redis        *health.RedisHealthReporter
-	stage        *health.Stage // of this sink and partition
-	gate         *changes.Gate // closed while the partition has no event to send
+	stage        *health.Stage     // of this sink and partition
+	gate         *changes.PollGate // closed while the partition has no event to send
 
 	lease    *sinkLease
 	backlog  *backlog
@@ -50,9 +50,9 @@ type deliveryState struct {
 // newDeliverer returns a deliverer whose requests are bounded by sendCtx.
 func newDeliverer(sendCtx context.Context, o *Options, s *sink, partition int) *deliverer {
 	log := o.Logger.With(zap.String("sink", s.name))
-	var gate *changes.Gate
+	var gate *changes.PollGate
 	if o.Changes != nil {
-		gate = o.Changes.NewPartitionGate(partition, changes.LongestWait)
+		gate = o.Changes.NewPartitionPollGate(partition, changes.LongestWait)
 	}
 	return &deliverer{
 		sink: s, partition: partition, pollInterval: o.PollInterval, observer: o.Observer,
@@ -96,7 +96,7 @@ func (d *deliverer) run(ctx context.Context) {
 // operation.
 func (d *deliverer) recordRoundForReadiness(ctx context.Context, operation string, err error) {
 	ctx, run := d.stage.BeginRun(ctx)
-	defer run.End()
+	defer run.EndRun()
 	if err != nil && !errors.Is(err, errLeaseLost) {
 		d.redis.ReportError(ctx, operation, err)
 	}
@@ -151,7 +151,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 		}
 		d.reportBacklogToObserver(d.currentState())
 		execute.Sleep(ctx, wait)
-		d.gate.Wait(ctx)
+		d.gate.WaitUntilOpen(ctx)
 	}
 	return 0, nil
 }
@@ -170,7 +170,7 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	if wait := d.health.NextAttemptAt.Sub(now); wait > 0 {
 		return min(wait, d.standbyInterval()), d.publishHealthIfChanged(ctx, now)
 	}
-	poll := d.gate.Begin()
+	poll := d.gate.BeginPoll()
 	batch, err := d.readBatchAndReportLost(ctx)
 	if err != nil {
 		return 0, err

@@ -213,13 +213,13 @@ func (w *world) scheduleHolds(rng *rand.Rand, r *replica, holds []*expectedHold)
 	}
 	for _, g := range holds {
 		if g.paused {
-			if _, _, err := r.Pause(w.ctx, g.id, 0, false, "test"); err != nil {
+			if _, _, err := r.PauseHold(w.ctx, g.id, 0, false, "test"); err != nil {
 				w.t.Fatal(err)
 			}
 		}
 		// Some are acknowledged at once and send no alerts.
 		if g.captureAt.IsZero() && g.cancelAt.IsZero() && rng.IntN(5) == 0 {
-			if _, _, err := r.Acknowledge(w.ctx, g.id, 0, "test"); err != nil {
+			if _, _, err := r.AcknowledgeWarnings(w.ctx, g.id, 0, "test"); err != nil {
 				w.t.Fatal(err)
 			}
 			g.acknowledgedAt = time.Now()

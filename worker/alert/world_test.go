@@ -83,12 +83,12 @@ type parts struct {
 	*reconcile.Reconciler
 }
 
-func partsOf(w *worker.Worker) parts {
+func partsOf(w *worker.Engine) parts {
 	return parts{w.Scheduler, w.Changer, w.Reader, w.Reconciler}
 }
 
 type replica struct {
-	*worker.Worker
+	*worker.Engine
 	parts
 	notifier *alert.Notifier
 	name     string
@@ -216,10 +216,10 @@ func (w *world) startReplica() *replica {
 	r.notifier = a
 	o := w.workerOptions
 	o.Replica, o.Observer, o.Changes = r.name, readinessObserver{a}, watcher
-	if r.Worker, err = wiring.NewWorker(r.store, g, o); err != nil {
+	if r.Engine, err = wiring.NewEngine(r.store, g, o); err != nil {
 		w.t.Fatal(err)
 	}
-	r.parts = partsOf(r.Worker)
+	r.parts = partsOf(r.Engine)
 	ctx, stop := context.WithCancel(w.ctx)
 	r.stop = stop
 	go func() {

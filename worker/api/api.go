@@ -305,7 +305,7 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 	if a.stage != nil && !isReadOnlyMethod(r.Method) {
 		var run *health.StageRun
 		ctx, run = a.stage.BeginRun(ctx)
-		defer run.End()
+		defer run.EndRun()
 	}
 	a.repeats.serveOnceOrReplay(w, r.WithContext(ctx), c)
 }

@@ -84,7 +84,7 @@ func (h *cardholderLinkHandler) createLink(
 	}
 	found, now, err := h.reader.Get(ctx, in.ID)
 	if err == nil {
-		err = hold.CanLinkCardholder(&found, now)
+		err = hold.CheckCardholderLink(&found, now)
 	}
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)

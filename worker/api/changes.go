@@ -16,19 +16,20 @@ import (
 
 // HoldChanger changes holds. intake.Changer implements it.
 type HoldChanger interface {
-	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
+	PatchTerms(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Capture(ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (
+	RequestCapture(
+		ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
+	) (hold.Hold, time.Time, error)
+	RequestCancel(ctx context.Context, id, reason string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Cancel(ctx context.Context, id, reason string, revision uint64, by string) (
-		hold.Hold, time.Time, error)
-	Increment(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
+	RequestIncrementAndWait(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
 		by string) (hold.Hold, time.Time, error)
-	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+	PauseHold(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
 		hold.Hold, time.Time, error)
-	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+	ResumeHold(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
 		hold.Hold, time.Time, error)
-	Acknowledge(ctx context.Context, id string, revision uint64, by string) (
+	AcknowledgeWarnings(ctx context.Context, id string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
 }
 
@@ -137,7 +138,7 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 		}
 		answered := status
 		switch {
-		case changed.State.Final():
+		case changed.State.IsFinal():
 			answered = http.StatusOK // a repeated request: nothing is left to do
 		case status == outcomeStatus && hold.IsIncrementPending(&changed):
 			answered = http.StatusAccepted
@@ -156,7 +157,7 @@ func (h *holdChangeHandler) patch(
 		func(b []byte) error { return decodePatch(b, &p) }); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	return h.changer.Patch(ctx, id, p, revision, by)
+	return h.changer.PatchTerms(ctx, id, p, revision, by)
 }
 
 func (h *holdChangeHandler) capture(
@@ -183,7 +184,7 @@ func (h *holdChangeHandler) capture(
 	if err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	captured, now, err := h.changer.Capture(ctx, id, req, revision, by)
+	captured, now, err := h.changer.RequestCapture(ctx, id, req, revision, by)
 	var p *hold.Problem
 	if errors.As(err, &p) && p.Field == "capture_amount" {
 		q := *p
@@ -200,7 +201,7 @@ func (h *holdChangeHandler) cancel(
 	if err := requestInfoFromContext(ctx).decodeOptionalBody(&body); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	return h.changer.Cancel(ctx, id, body.CancellationReason, revision, by)
+	return h.changer.RequestCancel(ctx, id, body.CancellationReason, revision, by)
 }
 
 func (h *holdChangeHandler) increment(
@@ -210,7 +211,7 @@ func (h *holdChangeHandler) increment(
 	if err := requestInfoFromContext(ctx).decodeRequiredBody(&req); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	return h.changer.Increment(ctx, id, req, revision, by)
+	return h.changer.RequestIncrementAndWait(ctx, id, req, revision, by)
 }
 
 func (h *holdChangeHandler) pause(
@@ -220,7 +221,7 @@ func (h *holdChangeHandler) pause(
 	if err := requestInfoFromContext(ctx).decodeOptionalBody(&body); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	return h.changer.Pause(ctx, id, revision, body.Confirm, by)
+	return h.changer.PauseHold(ctx, id, revision, body.Confirm, by)
 }
 
 func (h *holdChangeHandler) resume(
@@ -230,7 +231,7 @@ func (h *holdChangeHandler) resume(
 	if err := requestInfoFromContext(ctx).decodeOptionalBody(&body); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	return h.changer.Resume(ctx, id, revision, body.Confirm, by)
+	return h.changer.ResumeHold(ctx, id, revision, body.Confirm, by)
 }
 
 func (h *holdChangeHandler) acknowledge(
@@ -239,7 +240,7 @@ func (h *holdChangeHandler) acknowledge(
 	if err := requestInfoFromContext(ctx).decodeOptionalBody(&struct{}{}); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	return h.changer.Acknowledge(ctx, id, revision, by)
+	return h.changer.AcknowledgeWarnings(ctx, id, revision, by)
 }
 
 // parseIfMatch returns the revision that a change requires; 0 accepts any. A

@@ -76,7 +76,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 		return intake.ScheduleResult{Err: err}
 	}
 	if h, ok := m.holds[d.ID]; ok {
-		if !d.HasTermsOf(&h) {
+		if !d.HasSameTermsAs(&h) {
 			return intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " +
 				d.ID + " is scheduled with other terms: change it instead"}}
 		}
@@ -146,7 +146,7 @@ func (m *fakeHolds) changeHold(
 	return c.Hold, m.now, nil
 }
 
-func (m *fakeHolds) Patch(
+func (m *fakeHolds) PatchTerms(
 	_ context.Context, id string, p hold.Patch, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, p.Confirm, by, func(h hold.Hold) (hold.Decision, error) {
@@ -154,7 +154,7 @@ func (m *fakeHolds) Patch(
 	})
 }
 
-func (m *fakeHolds) Capture(
+func (m *fakeHolds) RequestCapture(
 	_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) {
@@ -162,7 +162,7 @@ func (m *fakeHolds) Capture(
 	})
 }
 
-func (m *fakeHolds) Cancel(
+func (m *fakeHolds) RequestCancel(
 	_ context.Context, id, reason string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) {
@@ -170,7 +170,7 @@ func (m *fakeHolds) Cancel(
 	})
 }
 
-func (m *fakeHolds) Increment(
+func (m *fakeHolds) RequestIncrementAndWait(
 	_ context.Context, id string, req hold.IncrementRequest, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) {
@@ -178,7 +178,7 @@ func (m *fakeHolds) Increment(
 	})
 }
 
-func (m *fakeHolds) Pause(
+func (m *fakeHolds) PauseHold(
 	_ context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, confirmed, by, func(h hold.Hold) (hold.Decision, error) {
@@ -186,7 +186,7 @@ func (m *fakeHolds) Pause(
 	})
 }
 
-func (m *fakeHolds) Resume(
+func (m *fakeHolds) ResumeHold(
 	_ context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, confirmed, by, func(h hold.Hold) (hold.Decision, error) {
@@ -194,11 +194,11 @@ func (m *fakeHolds) Resume(
 	})
 }
 
-func (m *fakeHolds) Acknowledge(
+func (m *fakeHolds) AcknowledgeWarnings(
 	_ context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) {
-		return h.Acknowledge(by, m.now)
+		return h.AcknowledgeWarnings(by, m.now)
 	})
 }
 
@@ -229,7 +229,7 @@ func (m *fakeHolds) List(_ context.Context, q query.HoldQuery) (query.HoldPage, 
 	return page, nil
 }
 
-func (m *fakeHolds) Plan(_ context.Context, next time.Duration) (query.Plan, error) {
+func (m *fakeHolds) ForecastPlan(_ context.Context, next time.Duration) (query.Plan, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lastPlanAhead = next

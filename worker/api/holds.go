@@ -112,7 +112,7 @@ func (h *holdReadHandler) findByReference(ctx context.Context, reference string)
 		for i := range page.Holds {
 			switch found := &page.Holds[i]; {
 			case found.Reference != reference: // it only begins so
-			case found.State.Final():
+			case found.State.IsFinal():
 				settled = append(settled, found.ID)
 			default:
 				open = append(open, found.ID)

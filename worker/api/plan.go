@@ -14,7 +14,7 @@ import (
 
 // Planner forecasts what the worker will do. query.Planner implements it.
 type Planner interface {
-	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
+	ForecastPlan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
 // Plan forecasts what will happen without a request, and what is at risk.
@@ -79,7 +79,7 @@ func (h *planHandler) get(ctx context.Context, in *planInput) (*planOutput, erro
 		}
 		next = d
 	}
-	p, err := h.planner.Plan(ctx, next)
+	p, err := h.planner.ForecastPlan(ctx, next)
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}

@@ -20,7 +20,7 @@ type Reconciler interface {
 	StartRun(ctx context.Context, dryRun bool, accounts []string, by string) (
 		run reconcile.Reconciliation, started bool, err error)
 	// Reconciliation returns a run by its id; an empty id means the newest.
-	Reconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool,
+	ReadReconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool,
 		err error)
 }
 
@@ -135,7 +135,7 @@ func (h *reconcileHandler) get(
 	if h.reconciler == nil {
 		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
 	}
-	run, ok, err := h.reconciler.Reconciliation(ctx, in.ID)
+	run, ok, err := h.reconciler.ReadReconciliation(ctx, in.ID)
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}

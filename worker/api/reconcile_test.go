@@ -34,7 +34,9 @@ func (r *fakeReconciler) StartRun(_ context.Context, dryRun bool, accounts []str
 	return r.lastRun, true, nil
 }
 
-func (r *fakeReconciler) Reconciliation(_ context.Context, id string) (reconcile.Reconciliation, bool, error) {
+func (r *fakeReconciler) ReadReconciliation(
+	_ context.Context, id string,
+) (reconcile.Reconciliation, bool, error) {
 	return r.lastRun, r.lastRun.ID != "" && (id == "" || id == r.lastRun.ID), r.err
 }
 

@@ -58,7 +58,7 @@ type Payment struct {
 // it, or if Stripe was to capture it at once.
 func NewPayment(in *hold.PaymentIntent, h *hold.IntentHistory) (p Payment, ok bool) {
 	p = Payment{ID: in.ID, Charge: h.Charge, Customer: in.Customer,
-		Reference: in.ForeignReference(), Method: in.PaymentMethodType, Brand: h.Brand,
+		Reference: in.GuessReference(), Method: in.PaymentMethodType, Brand: h.Brand,
 		Currency: in.Currency, Amount: h.Authorized, Captured: h.Captured,
 		AuthorizedAt: h.AuthorizedAt, ExpiresAt: in.CaptureBefore, ExpiresSource: FromCharge}
 	if h.Charge == "" || h.AuthorizedAt.IsZero() || !h.Manual {

@@ -32,8 +32,8 @@ func NewRequestPacer(
 	return &RequestPacer{most: perSecond, now: perSecond}
 }
 
-// Reserve implements gateway.Budget.
-func (p *RequestPacer) Reserve(
+// ReserveRequests implements gateway.Budget.
+func (p *RequestPacer) ReserveRequests(
 	_ context.Context, wants ...hold.BudgetRequest,
 ) ([]hold.BudgetReservation, error) {
 	p.mu.Lock()

@@ -60,7 +60,7 @@ func (a *Authorizer) Authorize(
 			return hold.AuthorizationResult{}, err
 		}
 	}
-	return a.driveToResult(
+	return a.driveMachineToResult(
 		ctx,
 		r,
 		hold.NewAuthorizationMachine(begun, lookup, call, a.o.Clock.Now()),
@@ -86,7 +86,7 @@ func (a *Authorizer) Confirm(
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	return a.driveToResult(
+	return a.driveMachineToResult(
 		ctx,
 		r,
 		hold.NewAuthorizationMachine(begun, lookup, call, a.o.Clock.Now()),
@@ -113,7 +113,7 @@ func (a *Authorizer) beginOrResumeAttempt(
 		a.o.Clock.AdjustTo(now)
 		switch {
 		case err != nil && (failed || ctx.Err() != nil):
-			return none(a.o.Health.ReportUnavailable(ctx, "record an authorization attempt", err))
+			return none(a.o.Health.ReportAndWrapUnavailable(ctx, "record an authorization attempt", err))
 		case err != nil:
 			failed = true // one retry with the same token: the reply may have been lost
 		case lookup == hold.LookupKeyReused:
@@ -132,8 +132,9 @@ func (a *Authorizer) beginOrResumeAttempt(
 	}
 }
 
-// driveToResult drives a machine to its end and returns the caller's answer.
-func (a *Authorizer) driveToResult(
+// driveMachineToResult drives a machine to its end and returns the caller's
+// answer.
+func (a *Authorizer) driveMachineToResult(
 	ctx context.Context, r *attemptRun, m *hold.AuthorizationMachine,
 ) (hold.AuthorizationResult, error) {
 	r.machine = m

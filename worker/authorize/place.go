@@ -13,26 +13,26 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxPlaceTries bounds how often placeHold tries because another writer was
-// first.
+// maxPlaceTries bounds how often createOrLoadHold tries because another writer
+// was first.
 const maxPlaceTries = 5
 
 // readHold returns a hold, or nil if it does not exist.
 func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 	holds, now, err := o.Holds.ReadHolds(ctx, id)
 	if err != nil {
-		return nil, o.Health.ReportUnavailable(ctx, "read a hold", err)
+		return nil, o.Health.ReportAndWrapUnavailable(ctx, "read a hold", err)
 	}
 	o.Clock.AdjustTo(now)
 	return holds[0], nil
 }
 
-// placeHold creates the hold of an authorized intent by the terms in its
+// createOrLoadHold creates the hold of an authorized intent by the terms in its
 // metadata, or returns the existing one.
-func placeHold(
+func createOrLoadHold(
 	ctx context.Context, o *Options, in *hold.PaymentIntent, account, by string,
 ) (h *hold.Hold, created bool, err error) {
-	valid := validRequestFromMetadata(o, in, account)
+	valid := validRequestFromMetadataOrUntimed(o, in, account)
 	for range maxPlaceTries {
 		found, err := readHold(ctx, o, in.ID)
 		if err != nil || found != nil {
@@ -46,7 +46,7 @@ func placeHold(
 		changes := []commit.Change{{Before: &hold.Hold{}, Decision: d, At: now}}
 		written, err := o.Committer.CommitWithRetry(ctx, changes)
 		if err != nil {
-			err = o.Health.ReportUnavailable(ctx, "place a hold", err)
+			err = o.Health.ReportAndWrapUnavailable(ctx, "place a hold", err)
 			if errors.Is(err, health.ErrMemoryLimit) { // the money is held: not nothing was done
 				err = fmt.Errorf("%w (place a hold)", health.ErrUnavailable)
 			}
@@ -62,10 +62,10 @@ func placeHold(
 	return nil, false, fmt.Errorf("concurrent changes to hold %s: %w", in.ID, health.ErrUnavailable)
 }
 
-// validRequestFromMetadata returns the terms in an intent's metadata. If they
-// are invalid, it returns terms without a time: the hold waits for the
+// validRequestFromMetadataOrUntimed returns the terms in an intent's metadata.
+// If they are invalid, it returns terms without a time: the hold waits for the
 // operator, and on_expiry releases the money.
-func validRequestFromMetadata(
+func validRequestFromMetadataOrUntimed(
 	o *Options, in *hold.PaymentIntent, account string,
 ) *hold.ValidRequest {
 	req, paused, _, err := hold.RequestFromMetadata(in, account)

@@ -21,7 +21,7 @@ func NewAttemptResumer(o Options) *AttemptResumer { return &AttemptResumer{o: o}
 
 // Run resumes the attempts that are due.
 func (r *AttemptResumer) Run(ctx context.Context) {
-	ids, now, err := r.o.Attempts.DueAttemptIDs(ctx, maxResumedPerRun)
+	ids, now, err := r.o.Attempts.ListDueAttemptIDs(ctx, maxResumedPerRun)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "list due authorization attempts", err)
 		return
@@ -48,7 +48,7 @@ func (r *AttemptResumer) resumeAttempt(ctx context.Context, id string) {
 		r.o.Health.ReportError(ctx, "resume an authorization attempt", err)
 		return
 	case lookup == hold.LookupNotFound: // the record has expired
-		if err := r.o.Attempts.ForgetAuthorization(ctx, unknown, run.token); err != nil {
+		if err := r.o.Attempts.DeleteAuthorization(ctx, unknown, run.token); err != nil {
 			r.o.Health.ReportError(ctx, "delete an authorization attempt", err)
 		}
 		return

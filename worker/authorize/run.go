@@ -31,11 +31,11 @@ type AttemptStore interface {
 		ctx context.Context, a hold.AuthorizationAttempt, token string,
 		release bool, resumeAt time.Time,
 	) (bool, error)
-	// ForgetAuthorization deletes an attempt unless another token has its
+	// DeleteAuthorization deletes an attempt unless another token has its
 	// lease.
-	ForgetAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
-	// DueAttemptIDs returns the ids of up to n attempts to resume now.
-	DueAttemptIDs(ctx context.Context, n int) (ids []string, now time.Time, err error)
+	DeleteAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
+	// ListDueAttemptIDs returns the ids of up to n attempts to resume now.
+	ListDueAttemptIDs(ctx context.Context, n int) (ids []string, now time.Time, err error)
 }
 
 // HoldReader reads holds; a hold that does not exist is nil. store.Store
@@ -102,12 +102,13 @@ type attemptRun struct {
 // with the lease or with ctx.
 func (r *attemptRun) driveToEnd(ctx context.Context) {
 	o := r.o
-	driver := execute.MachineDriver{Caller: keyRejectedCaller{o.Caller}, Now: o.Clock.Now,
+	driver := execute.MachineDriver{Caller: keyCheckingCaller{o.Caller}, Now: o.Clock.Now,
 		CallTimeout: o.CallTimeout}
 	bounded, cancel := context.WithDeadline(ctx, r.leaseEnd)
 	defer cancel()
 	// Drive sends no call after the end of the lease, and the context ends the
-	// call under way. doLocalSteps checks calls that need their whole timeout.
+	// call under way. performLocalSteps checks calls that need their whole
+	// timeout.
 	limits := execute.DriveLimits{MaxCalls: hold.MaxCallsPerAttempt, BudgetWait: budgetWait,
 		LeaseEnd: r.leaseEnd.Add(o.CallTimeout)}
 	_, err := driver.Drive(bounded, bounded, attemptMachine{r, ctx}, limits)
@@ -119,7 +120,7 @@ func (r *attemptRun) driveToEnd(ctx context.Context) {
 		result = hold.AuthorizationStepResult{Err: notSent}
 	}
 	r.machine.ApplyStepResult(result, o.Clock.Now())
-	r.doLocalSteps(ctx)
+	r.performLocalSteps(ctx)
 }
 
 // attemptMachine is an attemptRun as an [execute.Machine]. It performs the
@@ -130,20 +131,20 @@ type attemptMachine struct {
 	ctx context.Context
 }
 
-// Next implements [execute.Machine].
-func (s attemptMachine) Next(_ context.Context, _ time.Time) (hold.Call, time.Duration, bool) {
-	step := s.doLocalSteps(s.ctx)
+// NextCall implements [execute.Machine].
+func (s attemptMachine) NextCall(_ context.Context, _ time.Time) (hold.Call, time.Duration, bool) {
+	step := s.performLocalSteps(s.ctx)
 	return step.Call, step.Wait, step.Kind == hold.StepCall
 }
 
-// Apply implements [execute.Machine].
-func (s attemptMachine) Apply(_ context.Context, _ hold.Call, a hold.Answer, now time.Time) {
+// ApplyAnswer implements [execute.Machine].
+func (s attemptMachine) ApplyAnswer(_ context.Context, _ hold.Call, a hold.Answer, now time.Time) {
 	s.machine.ApplyStepResult(hold.AuthorizationStepResult{Answer: a}, now)
 }
 
-// doLocalSteps performs the steps that are not calls. It returns the next step
-// that is a call, or [hold.StepDone].
-func (r *attemptRun) doLocalSteps(ctx context.Context) hold.AuthorizationStep {
+// performLocalSteps performs the steps that are not calls. It returns the next
+// step that is a call, or [hold.StepDone].
+func (r *attemptRun) performLocalSteps(ctx context.Context) hold.AuthorizationStep {
 	for {
 		step := r.machine.NextStep(r.o.Clock.Now())
 		var result hold.AuthorizationStepResult
@@ -155,14 +156,14 @@ func (r *attemptRun) doLocalSteps(ctx context.Context) hold.AuthorizationStep {
 		case step.Kind == hold.StepCall:
 			return step
 		default:
-			result = r.doLocalStep(ctx, step)
+			result = r.performLocalStep(ctx, step)
 		}
 		r.machine.ApplyStepResult(result, r.o.Clock.Now())
 	}
 }
 
-// doLocalStep performs one step that is not a call.
-func (r *attemptRun) doLocalStep(
+// performLocalStep performs one step that is not a call.
+func (r *attemptRun) performLocalStep(
 	ctx context.Context, step hold.AuthorizationStep,
 ) (result hold.AuthorizationStepResult) {
 	attempt, in := r.machine.Attempt(), step.Intent
@@ -170,14 +171,14 @@ func (r *attemptRun) doLocalStep(
 	case hold.StepSave, hold.StepReleaseLease:
 		result.Err = r.saveAttempt(ctx, attempt, step)
 	case hold.StepForget:
-		result.Err = r.o.Attempts.ForgetAuthorization(ctx, attempt, r.token)
+		result.Err = r.o.Attempts.DeleteAuthorization(ctx, attempt, r.token)
 		if result.Err != nil {
 			r.o.Health.ReportError(ctx, "delete an authorization attempt", result.Err)
 		}
 	case hold.StepReadHold:
 		result.Hold, result.Err = readHold(ctx, r.o, attempt.PaymentIntent)
 	case hold.StepPlaceHold:
-		result.Hold, result.Created, result.Err = placeHold(ctx, r.o, in,
+		result.Hold, result.Created, result.Err = createOrLoadHold(ctx, r.o, in,
 			attempt.Account, attempt.By)
 	case hold.StepPublishAbandoned:
 		result.Err = publishAbandonedIntent(ctx, r.o, in, attempt.Account)
@@ -187,7 +188,8 @@ func (r *attemptRun) doLocalStep(
 	return result
 }
 
-// saveAttempt saves the attempt, and releases its lease if the step says so.
+// saveAttempt saves the attempt, and releases its lease if the
+// step says so.
 func (r *attemptRun) saveAttempt(
 	ctx context.Context, attempt hold.AuthorizationAttempt, step hold.AuthorizationStep,
 ) error {
@@ -203,11 +205,11 @@ func (r *attemptRun) saveAttempt(
 	return nil
 }
 
-// keyRejectedCaller sends nothing while Stripe rejects the key.
-type keyRejectedCaller struct{ Caller }
+// keyCheckingCaller sends nothing while Stripe rejects the key.
+type keyCheckingCaller struct{ Caller }
 
 // WaitForBudget implements [execute.Caller].
-func (c keyRejectedCaller) WaitForBudget(
+func (c keyCheckingCaller) WaitForBudget(
 	ctx context.Context,
 	call hold.Call,
 	maxWait time.Duration,

@@ -1,9 +1,9 @@
 // Package bulkread reads many PaymentIntents with few requests.
 //
 // A page of Stripe's list has 100 intents and costs one request of the read
-// budget, as a single read does. [Reader.ReadEach] therefore reads pages of an
-// account's list if many of its intents wait to be read, and reads the others
-// one by one. The verifier and the refresher use it.
+// budget, as a single read does. [IntentRetriever.RetrieveEach] therefore reads pages of
+// an account's list if many of its intents wait to be read, and reads the
+// others one by one. The verifier and the refresher use it.
 //
 // # A walk
 //
@@ -16,7 +16,7 @@
 //
 // # Invariants
 //
-//   - The caller reads its records before it calls ReadEach, so each page is
+//   - The caller reads its records before it calls RetrieveEach, so each page is
 //     newer than the record to which the caller applies it. A record that
 //     another writer changed meanwhile has another version, and the commit of
 //     the answer fails.

@@ -32,18 +32,18 @@ type missingIntents struct {
 	inRow int                  // first 404s since an intent was found
 }
 
-// mayRead reports whether an intent may be read: false if Stripe did not find
-// it a moment ago.
-func (m *missingIntents) mayRead(intent string) bool {
+// mayRetrieve reports whether an intent may be read: false if Stripe did not
+// find it a moment ago.
+func (m *missingIntents) mayRetrieve(intent string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at, missing := m.since[intent]
 	return !missing || time.Since(at) >= confirmMissingAfter
 }
 
-// isBelieved records what an answer says of an intent. It returns false for the
-// first 404.
-func (m *missingIntents) isBelieved(intent string, kind hold.AnswerKind) bool {
+// recordAnswerAndCheckBelieved records what an answer says of an intent. It
+// returns false for the first 404.
+func (m *missingIntents) recordAnswerAndCheckBelieved(intent string, kind hold.AnswerKind) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at, missing := m.since[intent]

@@ -12,7 +12,7 @@ import (
 // A first 404 is no answer, and the intent is not read again for ten seconds.
 func TestReadEach_BelievesTheSecondNotFound(t *testing.T) {
 	inWorld(t, func(w *world) {
-		reads := []bulkread.IntentRead{{PaymentIntent: "pi_00000000gone"}}
+		reads := []bulkread.PendingRetrieve{{PaymentIntent: "pi_00000000gone"}}
 		for _, step := range []struct {
 			wait  time.Duration
 			reads int64 // that Stripe received

@@ -14,8 +14,8 @@ import (
 // read. A page that answers a few of them costs less than their single reads.
 const DefaultListAbove = 10
 
-// MaxWaiting is how many intents the callers of ReadEach collect for one call.
-// Of a larger backlog, a page answers only a part.
+// MaxWaiting is how many intents the callers of RetrieveEach collect for one
+// call. Of a larger backlog, a page answers only a part.
 const MaxWaiting = 10_000
 
 // Caller sends calls to Stripe under the shared budget. gateway.Caller
@@ -29,8 +29,8 @@ type Caller interface {
 	) (unsent []int)
 }
 
-// IntentRead is an intent that waits to be read.
-type IntentRead struct {
+// PendingRetrieve is an intent that waits to be read.
+type PendingRetrieve struct {
 	PaymentIntent, Account string
 	// ExistedAt is a time at which the intent existed; zero if none is known.
 	ExistedAt time.Time
@@ -38,50 +38,51 @@ type IntentRead struct {
 	MayBeMissing bool
 }
 
-// NewIntentRead returns the read of a hold's intent.
-func NewIntentRead(h *hold.Hold) IntentRead {
-	r := IntentRead{PaymentIntent: h.PaymentIntent, Account: h.Account, MayBeMissing: !h.Verified}
+// NewPendingRetrieve returns the read of a hold's intent.
+func NewPendingRetrieve(h *hold.Hold) PendingRetrieve {
+	r := PendingRetrieve{PaymentIntent: h.PaymentIntent, Account: h.Account, MayBeMissing: !h.Verified}
 	if h.PaymentIntent == h.ID { // a later one is younger than the hold
 		r.ExistedAt = h.CreatedAt
 	}
 	return r
 }
 
-// Reader reads intents by pages where that costs fewer requests. It is safe for
-// concurrent use.
-type Reader struct {
+// IntentRetriever reads intents by pages where that costs fewer requests. It is
+// safe for concurrent use.
+type IntentRetriever struct {
 	caller    Caller
 	listAbove int
 	missing   missingIntents
 }
 
-// NewReader returns a reader that lists the intents of an account if more than
-// listAbove of them wait. 0 means [DefaultListAbove].
-func NewReader(caller Caller, listAbove int) *Reader {
+// NewIntentRetriever returns a reader that lists the intents of an account if
+// more than listAbove of them wait. 0 means [DefaultListAbove].
+func NewIntentRetriever(caller Caller, listAbove int) *IntentRetriever {
 	if listAbove == 0 {
 		listAbove = DefaultListAbove
 	}
-	return &Reader{caller: caller, listAbove: listAbove}
+	return &IntentRetriever{caller: caller, listAbove: listAbove}
 }
 
-// ReadEach reads intents as the budget allows and calls done with each answer,
-// concurrently. The answer has the intent, as that to a single read does. It
-// returns the positions of the intents that were not read, or not found for the
-// first time: a 404 is passed to done if an earlier read had one as well.
-func (r *Reader) ReadEach(
-	ctx context.Context, reads []IntentRead, b execute.BatchOptions, done func(i int,
+// RetrieveEach reads intents as the budget allows and calls done with each
+// answer, concurrently. The answer has the intent, as that to a single read
+// does. It returns the positions of the intents that were not read, or not
+// found for the first time: a 404 is passed to done if an earlier read had one
+// as well.
+func (r *IntentRetriever) RetrieveEach(
+	ctx context.Context, reads []PendingRetrieve, b execute.BatchOptions, done func(i int,
 		a hold.Answer),
 ) (unread []int) {
 	deadline := time.Now().Add(b.MaxWait)
-	single, walks, unread := r.splitByCost(reads)
+	single, walks, unread := r.splitReadsByCost(reads)
 	slots := make(chan struct{}, max(1, b.Concurrency))
 	var walking sync.WaitGroup
 	for _, w := range walks {
 		w.deadline, w.priority, w.slots, w.done = deadline, b.Priority, slots, done
 		w.missing = &r.missing
-		walking.Go(func() { w.readPages(ctx) })
+		walking.Go(func() { w.listPagesWhileCheaper(ctx) })
 	}
-	unread = append(unread, r.readOneByOne(ctx, reads, single, b, done)...)
+	unread = append(unread, r.retrieveOneByOne(ctx, reads, single, b, done)...)
 	walking.Wait()
 	var missed []int
 	reads = slices.Clone(reads)
@@ -94,18 +95,21 @@ func (r *Reader) ReadEach(
 		}
 	}
 	b.MaxWait = max(0, time.Until(deadline))
-	unread = append(unread, r.readOneByOne(ctx, reads, missed, b, done)...)
+	unread = append(unread, r.retrieveOneByOne(ctx, reads, missed, b, done)...)
 	slices.Sort(unread)
 	return unread
 }
 
-// splitByCost returns the positions of the reads of accounts with few of them,
-// a walk for each other account, and the positions of the reads that must wait.
-func (r *Reader) splitByCost(reads []IntentRead) (single []int, walks []*listWalk, wait []int) {
+// splitReadsByCost returns the positions of the reads of accounts with few of
+// them, a walk for each other account, and the positions of the reads that must
+// wait.
+func (r *IntentRetriever) splitReadsByCost(
+	reads []PendingRetrieve,
+) (single []int, walks []*listWalk, wait []int) {
 	byAccount := map[string][]int{}
 	var accounts []string
 	for i := range reads {
-		if !r.missing.mayRead(reads[i].PaymentIntent) {
+		if !r.missing.mayRetrieve(reads[i].PaymentIntent) {
 			wait = append(wait, i)
 			continue
 		}
@@ -126,10 +130,10 @@ func (r *Reader) splitByCost(reads []IntentRead) (single []int, walks []*listWal
 	return single, walks, wait
 }
 
-// readOneByOne reads the intents at positions and returns those that it did not
-// read.
-func (r *Reader) readOneByOne(
-	ctx context.Context, reads []IntentRead, positions []int, b execute.BatchOptions,
+// retrieveOneByOne reads the intents at positions and returns those that it did
+// not read.
+func (r *IntentRetriever) retrieveOneByOne(
+	ctx context.Context, reads []PendingRetrieve, positions []int, b execute.BatchOptions,
 	done func(i int, a hold.Answer),
 ) (unread []int) {
 	if len(positions) == 0 {
@@ -142,7 +146,7 @@ func (r *Reader) readOneByOne(
 	}
 	again := make([]bool, len(calls))
 	unsent := r.caller.DoEach(ctx, calls, b, func(n int, a hold.Answer) {
-		if r.missing.isBelieved(calls[n].PaymentIntent, a.Kind) {
+		if r.missing.recordAnswerAndCheckBelieved(calls[n].PaymentIntent, a.Kind) {
 			done(positions[n], a)
 		} else {
 			again[n] = true

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { envtest.Main(m) }
 type world struct {
 	*envtest.Env
 	caller *gateway.Caller
-	reader *bulkread.Reader
+	reader *bulkread.IntentRetriever
 
 	mu      sync.Mutex
 	answers map[int][]hold.Answer
@@ -38,16 +38,16 @@ func inWorld(t *testing.T, f func(w *world)) {
 		e.OnStop(func() { st.Close() })
 		w.caller = gateway.NewCaller(process.NewGateway(nil), st, gateway.CallerOptions{
 			Timeout: 10 * time.Second, Health: health.NewRedisHealthReporter(e.Log), Logger: e.Log})
-		w.reader = bulkread.NewReader(w.caller, 0)
+		w.reader = bulkread.NewIntentRetriever(w.caller, 0)
 		f(w)
 	})
 }
 
 // authorize places n intents of an account, and returns their reads.
-func (w *world) authorize(n int, account string) (reads []bulkread.IntentRead) {
+func (w *world) authorize(n int, account string) (reads []bulkread.PendingRetrieve) {
 	for range n {
 		id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Account = account })
-		reads = append(reads, bulkread.IntentRead{PaymentIntent: id, Account: account,
+		reads = append(reads, bulkread.PendingRetrieve{PaymentIntent: id, Account: account,
 			ExistedAt: time.Now()})
 	}
 	return reads
@@ -55,10 +55,10 @@ func (w *world) authorize(n int, account string) (reads []bulkread.IntentRead) {
 
 // read reads intents within maxWait, and checks that each answer is about its
 // intent and that each intent has one answer or is returned.
-func (w *world) read(reads []bulkread.IntentRead, maxWait time.Duration) (unread []int) {
+func (w *world) read(reads []bulkread.PendingRetrieve, maxWait time.Duration) (unread []int) {
 	w.T.Helper()
 	w.answers = map[int][]hold.Answer{}
-	unread = w.reader.ReadEach(w.Ctx, reads,
+	unread = w.reader.RetrieveEach(w.Ctx, reads,
 		execute.BatchOptions{Concurrency: 8, MaxWait: maxWait},
 		func(i int, a hold.Answer) {
 			w.mu.Lock()
@@ -124,7 +124,7 @@ func TestReadEach_SkipsIntentsThatDoNotWait(t *testing.T) {
 // Where pages answer too few of the waiting intents, single reads cost less.
 func TestReadEach_StopsListingWhereFewWait(t *testing.T) {
 	inWorld(t, func(w *world) {
-		var reads []bulkread.IntentRead
+		var reads []bulkread.PendingRetrieve
 		for range 12 {
 			reads = append(reads, w.authorize(1, "")...)
 			w.authorize(150, "")
@@ -161,7 +161,7 @@ func TestReadEach_FindsGroupsOfUnknownAge(t *testing.T) {
 func TestReadEach_UnlistedIsReadByItself(t *testing.T) {
 	inWorld(t, func(w *world) {
 		reads := w.authorize(12, "")
-		gone := bulkread.IntentRead{PaymentIntent: "pi_00000000gone", ExistedAt: time.Now()}
+		gone := bulkread.PendingRetrieve{PaymentIntent: "pi_00000000gone", ExistedAt: time.Now()}
 		reads = append(reads, gone)
 		if unread := w.read(reads, time.Minute); !slices.Equal(unread, []int{12}) {
 			t.Errorf("unread %v", unread)
@@ -206,7 +206,7 @@ func TestReadEach_StaysWithinTheBudget(t *testing.T) {
 		reads := w.authorize(150, "")
 		for n := range 50 {
 			reads = append(reads,
-				bulkread.IntentRead{PaymentIntent: fmt.Sprintf("pi_0000000000gone%d", n)})
+				bulkread.PendingRetrieve{PaymentIntent: fmt.Sprintf("pi_0000000000gone%d", n)})
 		}
 		began := time.Now()
 		unread := w.read(reads, time.Second)
@@ -227,7 +227,7 @@ func TestReadEach_StaysWithinTheBudget(t *testing.T) {
 // The account of an intent decides which list answers it.
 func TestReadEach_ManyAccounts(t *testing.T) {
 	inWorld(t, func(w *world) {
-		var reads []bulkread.IntentRead
+		var reads []bulkread.PendingRetrieve
 		for n := range 5 {
 			reads = append(reads, w.authorize(30, fmt.Sprintf("acct_of%09d", n))...)
 		}

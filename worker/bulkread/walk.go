@@ -31,7 +31,7 @@ const (
 type listWalk struct {
 	caller   Caller
 	account  string
-	reads    []IntentRead
+	reads    []PendingRetrieve
 	newest   []int            // positions by ExistedAt, newest or unknown first
 	anchors  []int            // positions at which the walk may go on, last first
 	waiting  map[string][]int // positions by PaymentIntent
@@ -43,7 +43,9 @@ type listWalk struct {
 	done     func(i int, a hold.Answer)
 }
 
-func newListWalk(caller Caller, account string, reads []IntentRead, positions []int) *listWalk {
+func newListWalk(
+	caller Caller, account string, reads []PendingRetrieve, positions []int,
+) *listWalk {
 	w := &listWalk{caller: caller, account: account, reads: reads,
 		newest: slices.Clone(positions), anchors: slices.Clone(positions), waiting: map[string][]int{}}
 	for _, i := range positions {
@@ -67,17 +69,17 @@ func boolToInt(b bool) int {
 	return 0
 }
 
-// readPages reads pages while they cost less than single reads, the budget
-// allows them in time, and Stripe answers. It returns when each done has
+// listPagesWhileCheaper reads pages while they cost less than single reads, the
+// budget allows them in time, and Stripe answers. It returns when each done has
 // returned.
-func (w *listWalk) readPages(ctx context.Context) {
+func (w *listWalk) listPagesWhileCheaper(ctx context.Context) {
 	var applying sync.WaitGroup
 	defer applying.Wait()
 	call := hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize,
 		CreatedUpTo: w.newestWaitingTime()}
 	for poor := 0; len(w.waiting) >= minPageMatches; {
-		a, sent := w.readPage(ctx, call)
-		if !sent || !isPageAnswer(a) {
+		a, sent := w.listPage(ctx, call)
+		if !sent || !canContinueAfterAnswer(a) {
 			return
 		}
 		matches, more := 0, false
@@ -93,7 +95,7 @@ func (w *listWalk) readPages(ctx context.Context) {
 		case more && matches >= minDenseMatches:
 			call = w.nextPageCall(&a.Page.Intents[len(a.Page.Intents)-1])
 		default:
-			anchor := w.nextAnchor()
+			anchor := w.nextAnchorIntent()
 			if anchor == "" {
 				return
 			}
@@ -102,9 +104,9 @@ func (w *listWalk) readPages(ctx context.Context) {
 	}
 }
 
-// readPage sends a call when the budget allows it. sent is false if it did not
+// listPage sends a call when the budget allows it. sent is false if it did not
 // in time, or if the call was not sent for another reason.
-func (w *listWalk) readPage(ctx context.Context, call hold.Call) (a hold.Answer, sent bool) {
+func (w *listWalk) listPage(ctx context.Context, call hold.Call) (a hold.Answer, sent bool) {
 	batch := execute.BatchOptions{Concurrency: 1, MaxWait: max(0, time.Until(w.deadline)),
 		Priority: w.priority}
 	unsent := w.caller.DoEach(ctx, []hold.Call{call}, batch, func(_ int, answer hold.Answer) {
@@ -113,15 +115,15 @@ func (w *listWalk) readPage(ctx context.Context, call hold.Call) (a hold.Answer,
 	return a, len(unsent) == 0
 }
 
-// isPageAnswer reports whether the walk goes on after an answer. Stripe may not
-// find the intent after which a page begins.
-func isPageAnswer(a hold.Answer) bool {
+// canContinueAfterAnswer reports whether the walk goes on after an answer.
+// Stripe may not find the intent after which a page begins.
+func canContinueAfterAnswer(a hold.Answer) bool {
 	return a.Kind == hold.AnswerOK && a.Page != nil || a.Kind == hold.AnswerNotFound
 }
 
-// nextAnchor returns a waiting intent near which others may be, empty if each
-// was returned before.
-func (w *listWalk) nextAnchor() string {
+// nextAnchorIntent returns a waiting intent near which others may be, empty if
+// each was returned before.
+func (w *listWalk) nextAnchorIntent() string {
 	for len(w.anchors) > 0 {
 		last := len(w.anchors) - 1
 		id := w.reads[w.anchors[last]].PaymentIntent
@@ -140,7 +142,7 @@ func (w *listWalk) answerWaitingReads(applying *sync.WaitGroup, list hold.Answer
 		in := &list.Page.Intents[n]
 		positions := w.waiting[in.ID]
 		delete(w.waiting, in.ID)
-		w.missing.isBelieved(in.ID, hold.AnswerOK)
+		w.missing.recordAnswerAndCheckBelieved(in.ID, hold.AnswerOK)
 		for _, i := range positions {
 			matches++
 			w.hasFound = true

@@ -17,19 +17,18 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// CardholderService takes what a cardholder does. intake.CardholderDesk
-// implements it.
+// CardholderService takes what a cardholder does. intake.CardholderService implements it.
 type CardholderService interface {
-	Show(ctx context.Context, id string) (hold.Hold, time.Time, error)
-	// Authenticate returns the page of the bank; empty if there is none.
-	Authenticate(ctx context.Context, id string, generation uint32, returnURL string) (
+	ReadHold(ctx context.Context, id string) (hold.Hold, time.Time, error)
+	// StartAuthentication returns the page of the bank; empty if there is none.
+	StartAuthentication(ctx context.Context, id string, generation uint32, returnURL string) (
 		hold.Secret, error)
-	// GiveCard returns the page on which another card is given.
-	GiveCard(ctx context.Context, id string, generation uint32, returnURL, cancelURL string) (
+	// StartCardSetup returns the page on which another card is given.
+	StartCardSetup(ctx context.Context, id string, generation uint32, returnURL, cancelURL string) (
 		hold.Secret, error)
-	// Return takes note that the cardholder has come back, from the Checkout
-	// Session if one is named.
-	Return(ctx context.Context, id string, generation uint32, session string) error
+	// RecordReturnAndWait takes note that the cardholder has come back, from
+	// the Checkout Session if one is named.
+	RecordReturnAndWait(ctx context.Context, id string, generation uint32, session string) error
 }
 
 // Options configure a [Page].
@@ -122,14 +121,14 @@ func (p *Page) showCardQuestion(w http.ResponseWriter, v *pageRequest) { v.showS
 // sendToBankPage leads to the bank's page.
 func (p *Page) sendToBankPage(w http.ResponseWriter, v *pageRequest) {
 	back := p.o.Links.url(v.r.PathValue("token")) + "/back"
-	page, err := p.o.Desk.Authenticate(v.r.Context(), v.link.hold, v.link.generation, back)
+	page, err := p.o.Desk.StartAuthentication(v.r.Context(), v.link.hold, v.link.generation, back)
 	v.writeRedirectPage(w, page, err)
 }
 
 // sendToCardForm leads to the form for another card.
 func (p *Page) sendToCardForm(w http.ResponseWriter, v *pageRequest) {
 	url := p.o.Links.url(v.r.PathValue("token"))
-	page, err := p.o.Desk.GiveCard(v.r.Context(), v.link.hold, v.link.generation,
+	page, err := p.o.Desk.StartCardSetup(v.r.Context(), v.link.hold, v.link.generation,
 		url+"/back?session={CHECKOUT_SESSION_ID}", url)
 	v.writeRedirectPage(w, page, err)
 }
@@ -144,7 +143,7 @@ func (p *Page) handleReturn(w http.ResponseWriter, v *pageRequest) {
 	if !sessionPattern.MatchString(session) {
 		session = ""
 	}
-	err := p.o.Desk.Return(v.r.Context(), v.link.hold, v.link.generation, session)
+	err := p.o.Desk.RecordReturnAndWait(v.r.Context(), v.link.hold, v.link.generation, session)
 	if err != nil && !isHoldProblem(err) {
 		v.writeUnavailablePage(w, err)
 		return
@@ -196,7 +195,7 @@ func (v *pageRequest) writeUnavailablePage(w http.ResponseWriter, err error) {
 func (v *pageRequest) showStatus(w http.ResponseWriter, card bool) {
 	var now time.Time
 	var err error
-	v.h, now, err = v.p.o.Desk.Show(v.r.Context(), v.link.hold)
+	v.h, now, err = v.p.o.Desk.ReadHold(v.r.Context(), v.link.hold)
 	switch {
 	case errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}):
 		v.writePage(w, http.StatusOK, v.closedPage())

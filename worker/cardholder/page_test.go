@@ -24,24 +24,28 @@ type fakeDesk struct {
 	calls []string
 }
 
-func (d *fakeDesk) Show(_ context.Context, id string) (hold.Hold, time.Time, error) {
+func (d *fakeDesk) ReadHold(_ context.Context, id string) (hold.Hold, time.Time, error) {
 	d.calls = append(d.calls, "show "+id)
 	return d.h, time.Now(), d.err
 }
 
-func (d *fakeDesk) Authenticate(_ context.Context, id string, generation uint32, back string) (
-	hold.Secret, error) {
+func (d *fakeDesk) StartAuthentication(
+	_ context.Context, id string, generation uint32, back string,
+) (hold.Secret, error) {
 	d.calls = append(d.calls, fmt.Sprintf("authenticate %s %d %s", id, generation, back))
 	return hold.NewSecret(d.page), d.err
 }
 
-func (d *fakeDesk) GiveCard(_ context.Context, id string, generation uint32, back, cancel string) (
-	hold.Secret, error) {
+func (d *fakeDesk) StartCardSetup(
+	_ context.Context, id string, generation uint32, back, cancel string,
+) (hold.Secret, error) {
 	d.calls = append(d.calls, fmt.Sprintf("card %s %d %s %s", id, generation, back, cancel))
 	return hold.NewSecret(d.page), d.err
 }
 
-func (d *fakeDesk) Return(_ context.Context, id string, generation uint32, session string) error {
+func (d *fakeDesk) RecordReturnAndWait(
+	_ context.Context, id string, generation uint32, session string,
+) error {
 	d.calls = append(d.calls, fmt.Sprintf("return %s %d %s", id, generation, session))
 	return d.err
 }
@@ -60,8 +64,8 @@ func waiting(code string) hold.Hold {
 			DeclineCode: code, RenewalTerms: hold.RenewalTerms{Until: at.Add(90 * time.Hour)}}}
 }
 
-// visit requests a path below the link of a hold.
-func visit(t *testing.T, d *fakeDesk, method, link, suffix string, header ...string) (
+// pageRequest requests a path below the link of a hold.
+func pageRequest(t *testing.T, d *fakeDesk, method, link, suffix string, header ...string) (
 	*httptest.ResponseRecorder, *cardholder.Page) {
 	t.Helper()
 	page := cardholder.NewPage(cardholder.Options{Links: cardholder.NewLinkSigner(publicURL,
@@ -110,7 +114,7 @@ func TestLink_OnlyValidLinksRead(t *testing.T) {
 			for _, do := range []struct{ method, suffix string }{{"GET", ""}, {"GET", "/card"},
 				{"GET", "/back?session=cs_1"}, {"POST", "/bank"}, {"POST", "/card"}} {
 				d := &fakeDesk{h: h}
-				w, page := visit(t, d, do.method, tt.link, do.suffix)
+				w, page := pageRequest(t, d, do.method, tt.link, do.suffix)
 				valid := tt.want == 200
 				if !valid && (w.Code != tt.want || len(d.calls) != 0) || valid && len(d.calls) == 0 {
 					t.Errorf("%s %s: %d, reads %q", do.method, do.suffix, w.Code, d.calls)
@@ -130,7 +134,7 @@ func TestPage_Says(t *testing.T) {
 	for code, button := range map[string]string{"authentication_required": "Continue to your bank",
 		"stolen_card": "Continue to the card form"} {
 		d := &fakeDesk{h: waiting(code)}
-		w, _ := visit(t, d, http.MethodGet, linkOf(d.h), "")
+		w, _ := pageRequest(t, d, http.MethodGet, linkOf(d.h), "")
 		body := w.Body.String()
 		for _, want := range []string{"Hotel &lt;Example&gt;", "420.00 EUR", "BK-&lt;2071&gt;",
 			d.h.ExpiresAt.UTC().Format("2 January 2006, 15:04"),
@@ -170,7 +174,7 @@ func TestPage_Statuses(t *testing.T) {
 		"captured":        {with(func(h *hold.Hold) { h.State = hold.Captured }), "Nothing left to do"},
 		"no renewal":      {with(func(h *hold.Hold) { h.Renewal = nil }), "This link has expired"},
 	} {
-		w, _ := visit(t, &fakeDesk{h: tt.h}, http.MethodGet, link, "")
+		w, _ := pageRequest(t, &fakeDesk{h: tt.h}, http.MethodGet, link, "")
 		body := w.Body.String()
 		if w.Code != 200 || !strings.Contains(body, "<h1>"+tt.want) || strings.Contains(body, "<button") {
 			t.Errorf("%s: %d\n%s", name, w.Code, body)
@@ -180,13 +184,13 @@ func TestPage_Statuses(t *testing.T) {
 		}
 	}
 	d := &fakeDesk{err: &hold.Problem{Code: hold.HoldNotFound}}
-	if w, _ := visit(t, d, http.MethodGet, link, ""); w.Code != 200 {
+	if w, _ := pageRequest(t, d, http.MethodGet, link, ""); w.Code != 200 {
 		t.Errorf("a hold that is gone: %d", w.Code)
 	}
 	d.err = fmt.Errorf("redis: %w", health.ErrUnavailable)
 	for _, do := range []struct{ method, suffix string }{{"GET", ""}, {"GET", "/back"},
 		{"POST", "/bank"}, {"POST", "/card"}} {
-		w, _ := visit(t, d, do.method, link, do.suffix)
+		w, _ := pageRequest(t, d, do.method, link, do.suffix)
 		if w.Code != 503 || !strings.Contains(w.Body.String(), "Please try again") {
 			t.Errorf("%s %s without Redis: %d", do.method, do.suffix, w.Code)
 		}
@@ -203,20 +207,20 @@ func TestPage_Leaves(t *testing.T) {
 		"/bank": "authenticate " + testHoldID + " 3 " + link + "/back",
 		"/card": "card " + testHoldID + " 3 " + link + "/back?session={CHECKOUT_SESSION_ID} " + link} {
 		d.calls = nil
-		w, _ := visit(t, d, http.MethodPost, link, suffix)
+		w, _ := pageRequest(t, d, http.MethodPost, link, suffix)
 		if w.Code != 200 || w.Header().Get("Refresh") != "0; url="+d.page ||
 			!strings.Contains(w.Body.String(), `href="https://hooks.stripe.com/a?b=c&amp;d=e"`) ||
 			len(d.calls) != 1 || d.calls[0] != call {
 			t.Errorf("%s: %d %v\n%q", suffix, w.Code, w.Header(), d.calls)
 		}
-		get, _ := visit(t, d, http.MethodGet, link, "/bank")
+		get, _ := pageRequest(t, d, http.MethodGet, link, "/bank")
 		if get.Code != 405 && get.Code != 404 {
 			t.Errorf("a GET acts: %d", get.Code)
 		}
 	}
 	for page, why := range map[string]string{"": "nothing to do", "javascript:alert(1)": "no page"} {
 		d.page = page
-		if w, _ := visit(t, d, http.MethodPost, link, "/bank"); w.Code != 303 ||
+		if w, _ := pageRequest(t, d, http.MethodPost, link, "/bank"); w.Code != 303 ||
 			w.Header().Get("Location") != path {
 			t.Errorf("%s: %d to %s", why, w.Code, w.Header().Get("Location"))
 		}
@@ -225,7 +229,7 @@ func TestPage_Leaves(t *testing.T) {
 		"?payment_intent_client_secret=pi_1_secret_2": "", "?session=cs_test_1": "cs_test_1",
 		"?session=../../x": ""} {
 		d.calls = nil
-		w, _ := visit(t, d, http.MethodGet, link, "/back"+query)
+		w, _ := pageRequest(t, d, http.MethodGet, link, "/back"+query)
 		want := "return " + testHoldID + " 3 " + session
 		if w.Code != 303 || w.Header().Get("Location") != path || len(d.calls) != 1 || d.calls[0] != want {
 			t.Errorf("%s: %d to %s, %q", query, w.Code, w.Header().Get("Location"), d.calls)
@@ -238,7 +242,7 @@ func TestPage_Languages(t *testing.T) {
 		"fr;q=0.5, es;q=0.7": "es", "ja, pt-BR;q=0.9": "en", "ja, FR-ca;q=0.9": "fr", "*;q=0.1": "en",
 		"de;q=0": "en", "de;q=x, es;q=0.1": "es", strings.Repeat("xx,", 10_000) + "de": "en"} {
 		d := &fakeDesk{h: waiting("authentication_required")}
-		w, _ := visit(t, d, http.MethodGet, linkOf(d.h), "", "Accept-Language", accept)
+		w, _ := pageRequest(t, d, http.MethodGet, linkOf(d.h), "", "Accept-Language", accept)
 		if !strings.Contains(w.Body.String(), `<html lang="`+want+`">`) ||
 			w.Header().Get("Content-Language") != want {
 			t.Errorf("%.60q: %s, want %s", accept, w.Header().Get("Content-Language"), want)

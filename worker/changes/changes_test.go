@@ -19,7 +19,7 @@ type counters struct {
 	failed atomic.Bool
 }
 
-func (c *counters) ChangeCounts(context.Context) ([]int64, int64, error) {
+func (c *counters) ReadChangeCounts(context.Context) ([]int64, int64, error) {
 	c.reads.Add(1)
 	if c.failed.Load() {
 		return nil, 0, errors.New("connection refused")
@@ -33,12 +33,12 @@ func inBubble(t *testing.T, f func(t *testing.T, c *counters, w *changes.Watcher
 	synctest.Test(t, func(t *testing.T) {
 		c := &counters{}
 		w := changes.NewWatcher(c)
-		w.NewGate(0).IsOpen(t.Context())
+		w.NewPollGate(0).IsOpen(t.Context())
 		f(t, c, w)
 	})
 }
 
-func wantOpen(t *testing.T, g *changes.Gate, want bool, when string) {
+func wantOpen(t *testing.T, g *changes.PollGate, want bool, when string) {
 	t.Helper()
 	if got := g.IsOpen(t.Context()); got != want {
 		t.Errorf("%s: open %t, want %t", when, got, want)
@@ -47,59 +47,59 @@ func wantOpen(t *testing.T, g *changes.Gate, want bool, when string) {
 
 func TestGate_OpensAtTheTimeOfThePoll(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *counters, w *changes.Watcher) {
-		g := w.NewGate(changes.LongestWait)
+		g := w.NewPollGate(changes.LongestWait)
 		wantOpen(t, g, true, "at the start")
 		now := time.Now()
-		g.Begin().CloseUntil(now.Add(4*time.Second), now)
+		g.BeginPoll().CloseUntil(now.Add(4*time.Second), now)
 		wantOpen(t, g, false, "closed")
 		time.Sleep(4*time.Second - time.Nanosecond)
 		wantOpen(t, g, false, "before the time")
 		time.Sleep(time.Nanosecond)
 		wantOpen(t, g, true, "at the time")
 
-		poll := g.Begin()
+		poll := g.BeginPoll()
 		wantOpen(t, g, true, "during a poll")
 		poll.CloseUntil(time.Now().Add(-time.Hour), time.Now())
 		wantOpen(t, g, true, "a time in the past")
 
 		for _, next := range []time.Time{{}, time.Now().Add(time.Hour)} {
-			g.Begin().CloseUntil(next, time.Now())
+			g.BeginPoll().CloseUntil(next, time.Now())
 			time.Sleep(changes.LongestWait - time.Nanosecond)
 			wantOpen(t, g, false, "before the longest wait")
 			time.Sleep(time.Nanosecond)
 			wantOpen(t, g, true, "after the longest wait")
 		}
-		var none *changes.Gate
-		none.Begin().Close()
-		none.Wait(t.Context())
+		var none *changes.PollGate
+		none.BeginPoll().CloseForLongestWait()
+		none.WaitUntilOpen(t.Context())
 		wantOpen(t, none, true, "without a gate")
 	})
 }
 
 func TestGate_OpensWithAChange(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
-		all, first := w.NewGate(time.Hour), w.NewPartitionGate(0, time.Hour)
-		all.Begin().Close()
-		first.Begin().Close()
+		all, first := w.NewPollGate(time.Hour), w.NewPartitionPollGate(0, time.Hour)
+		all.BeginPoll().CloseForLongestWait()
+		first.BeginPoll().CloseForLongestWait()
 		wantOpen(t, all, false, "without a change")
 		time.Sleep(time.Second)
 		c.counts[1].Add(1)
 		wantOpen(t, all, true, "another partition changed")
 		wantOpen(t, first, false, "another partition changed")
-		all.Begin().Close()
+		all.BeginPoll().CloseForLongestWait()
 		wantOpen(t, all, false, "after the poll")
 
 		// The change happens during the poll, which may have read before it.
-		polls := []changes.Poll{all.Begin(), first.Begin()}
+		polls := []changes.Poll{all.BeginPoll(), first.BeginPoll()}
 		time.Sleep(time.Second)
 		c.counts[0].Add(1)
 		for _, p := range polls {
-			p.Close()
+			p.CloseForLongestWait()
 		}
 		wantOpen(t, all, true, "changed during the poll")
 		wantOpen(t, first, true, "changed during the poll")
 		// Redis lost its data.
-		all.Begin().Close()
+		all.BeginPoll().CloseForLongestWait()
 		time.Sleep(time.Second)
 		c.counts[0].Store(0)
 		wantOpen(t, all, true, "the counter went back")
@@ -109,23 +109,23 @@ func TestGate_OpensWithAChange(t *testing.T) {
 // While the counters cannot be read, and once after that, every loop polls.
 func TestGate_OpenWhileRedisFails(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
-		g, part := w.NewGate(time.Hour), w.NewPartitionGate(1, time.Hour)
-		g.Begin().Close()
-		part.Begin().Close()
+		g, part := w.NewPollGate(time.Hour), w.NewPartitionPollGate(1, time.Hour)
+		g.BeginPoll().CloseForLongestWait()
+		part.BeginPoll().CloseForLongestWait()
 		c.failed.Store(true)
 		for range 3 {
 			time.Sleep(time.Second)
 			wantOpen(t, g, true, "Redis fails")
 			wantOpen(t, part, true, "Redis fails")
-			g.Begin().Close()
-			part.Begin().Close()
+			g.BeginPoll().CloseForLongestWait()
+			part.BeginPoll().CloseForLongestWait()
 		}
 		c.failed.Store(false)
 		time.Sleep(time.Second)
 		wantOpen(t, g, true, "Redis is back")
 		wantOpen(t, part, true, "Redis is back")
-		g.Begin().Close()
-		part.Begin().Close()
+		g.BeginPoll().CloseForLongestWait()
+		part.BeginPoll().CloseForLongestWait()
 		wantOpen(t, g, false, "after the poll")
 		wantOpen(t, part, false, "after the poll")
 	})
@@ -137,7 +137,7 @@ func TestGate_Inbox(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
 		g := w.NewInboxGate(time.Hour)
 		wantOpen(t, g, true, "at the start")
-		g.Begin().Close()
+		g.BeginPoll().CloseForLongestWait()
 		wantOpen(t, g, false, "the inbox is empty")
 		c.counts[0].Add(1)
 		time.Sleep(time.Second)
@@ -146,7 +146,7 @@ func TestGate_Inbox(t *testing.T) {
 		for range 3 {
 			time.Sleep(time.Second)
 			wantOpen(t, g, true, "the inbox has an entry")
-			g.Begin().Close()
+			g.BeginPoll().CloseForLongestWait()
 		}
 		c.inbox.Store(0)
 		time.Sleep(time.Second)
@@ -157,7 +157,7 @@ func TestGate_Inbox(t *testing.T) {
 // Without a change for ten seconds, the counters are read every two seconds.
 func TestWatcher_QuietInterval(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
-		g := w.NewGate(time.Hour)
+		g := w.NewPollGate(time.Hour)
 		readsIn := func(d time.Duration) int64 {
 			before := c.reads.Load()
 			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
@@ -172,7 +172,7 @@ func TestWatcher_QuietInterval(t *testing.T) {
 		if n := readsIn(time.Minute); n < 29 || n > 31 {
 			t.Errorf("%d readings in a quiet minute", n)
 		}
-		g.Begin().Close()
+		g.BeginPoll().CloseForLongestWait()
 		c.counts[1].Add(1)
 		time.Sleep(2 * time.Second)
 		wantOpen(t, g, true, "changed in a quiet time")
@@ -188,7 +188,7 @@ func TestWatcher_SharesReadings(t *testing.T) {
 		time.Sleep(time.Second)
 		before := c.reads.Load()
 		for range 50 {
-			go w.NewGate(time.Hour).IsOpen(t.Context())
+			go w.NewPollGate(time.Hour).IsOpen(t.Context())
 		}
 		synctest.Wait()
 		if n := c.reads.Load() - before; n != 1 {
@@ -201,7 +201,7 @@ func TestGate_Wait(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go w.Run(ctx)
-		g := w.NewPartitionGate(0, time.Minute)
+		g := w.NewPartitionPollGate(0, time.Minute)
 		for _, tt := range []struct {
 			name   string
 			change time.Duration // 0: none
@@ -213,22 +213,22 @@ func TestGate_Wait(t *testing.T) {
 				most: 21500 * time.Millisecond},
 		} {
 			began := time.Now()
-			g.Begin().Close()
+			g.BeginPoll().CloseForLongestWait()
 			if tt.change > 0 {
 				time.AfterFunc(tt.change, func() { c.counts[0].Add(1) })
 				// a change elsewhere does not end the wait
 				time.AfterFunc(tt.change/2, func() { c.counts[1].Add(1) })
 			}
-			g.Wait(ctx)
+			g.WaitUntilOpen(ctx)
 			if took := time.Since(began); took < tt.least || took > tt.most {
 				t.Errorf("%s: waited %s", tt.name, took)
 			}
 		}
-		g.Wait(ctx) // it is open
-		g.Begin().Close()
+		g.WaitUntilOpen(ctx) // it is open
+		g.BeginPoll().CloseForLongestWait()
 		time.AfterFunc(time.Second, cancel)
 		began := time.Now()
-		if g.Wait(ctx); time.Since(began) > time.Second {
+		if g.WaitUntilOpen(ctx); time.Since(began) > time.Second {
 			t.Error("waited after the end of the context")
 		}
 	})

@@ -3,7 +3,7 @@
 // The store counts the changes of each partition. A [Watcher] reads the
 // counters and the length of the inbox once a second in one round trip, and
 // every two seconds after ten seconds without a change. Each loop that polls Redis
-// has a [Gate]. After a poll that found nothing to do, the loop closes its gate until
+// has a [PollGate]. After a poll that found nothing to do, the loop closes its gate until
 // the next time that the poll told. The gate opens at that time, when another
 // replica or this one has changed the partition, and at the latest after the
 // longest wait. An idle replica therefore sends few commands. It wakes itself
@@ -11,8 +11,8 @@
 //
 // # Invariants
 //
-// A loop calls [Gate.Begin] before it polls, and closes the gate with what it
-// got there. So a change during the poll opens the gate again.
+// A loop calls [PollGate.BeginPoll] before it polls, and closes the gate with what
+// it got there. So a change during the poll opens the gate again.
 //
 // A poll that failed does not close the gate. While Redis fails, the counters
 // cannot be read and every gate is open: each loop polls at its own pace, as

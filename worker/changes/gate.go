@@ -16,10 +16,10 @@ const (
 	inboxOnly     = -2 // an entry in the inbox
 )
 
-// Gate decides whether a loop polls Redis. Its methods are safe for concurrent
-// use. Make it with [Watcher.NewGate] or [Watcher.NewPartitionGate]. A nil gate
-// is always open.
-type Gate struct {
+// PollGate decides whether a loop polls Redis. Its methods are safe for
+// concurrent use. Make it with [Watcher.NewPollGate] or
+// [Watcher.NewPartitionPollGate]. A nil gate is always open.
+type PollGate struct {
 	watcher   *Watcher
 	partition int
 	longest   time.Duration
@@ -29,35 +29,37 @@ type Gate struct {
 	openAt time.Time // by this machine's clock; zero: open
 }
 
-// NewGate returns an open gate for a loop that polls all partitions. It stays
-// closed for at most longest.
-func (w *Watcher) NewGate(longest time.Duration) *Gate {
-	return w.NewPartitionGate(allPartitions, longest)
+// NewPollGate returns an open gate for a loop that polls all partitions. It
+// stays closed for at most longest.
+func (w *Watcher) NewPollGate(longest time.Duration) *PollGate {
+	return w.NewPartitionPollGate(allPartitions, longest)
 }
 
-// NewPartitionGate is [Watcher.NewGate] for a loop that polls one partition.
-func (w *Watcher) NewPartitionGate(partition int, longest time.Duration) *Gate {
-	return &Gate{watcher: w, partition: partition, longest: longest}
+// NewPartitionPollGate is [Watcher.NewPollGate] for a loop that polls one
+// partition.
+func (w *Watcher) NewPartitionPollGate(partition int, longest time.Duration) *PollGate {
+	return &PollGate{watcher: w, partition: partition, longest: longest}
 }
 
 // NewInboxGate is [Watcher.NewGate] for the loop that reads the inbox. It is
 // open while the inbox has entries.
-func (w *Watcher) NewInboxGate(longest time.Duration) *Gate {
-	return w.NewPartitionGate(inboxOnly, longest)
+func (w *Watcher) NewInboxGate(longest time.Duration) *PollGate {
+	return w.NewPartitionPollGate(inboxOnly, longest)
 }
 
 // IsOpen reads the counters and reports whether the loop has to poll.
-func (g *Gate) IsOpen(ctx context.Context) bool {
+func (g *PollGate) IsOpen(ctx context.Context) bool {
 	if g == nil {
 		return true
 	}
-	g.watcher.read(ctx)
+	g.watcher.readCounters(ctx)
 	wait, _ := g.timeUntilOpen()
 	return wait <= 0
 }
 
-// Wait waits until the gate opens or ctx ends. [Watcher.Run] has to run.
-func (g *Gate) Wait(ctx context.Context) {
+// WaitUntilOpen waits until the gate opens or ctx ends. [Watcher.Run] has to
+// run.
+func (g *PollGate) WaitUntilOpen(ctx context.Context) {
 	for g != nil && ctx.Err() == nil {
 		wait, changed := g.timeUntilOpen()
 		if wait <= 0 {
@@ -75,8 +77,8 @@ func (g *Gate) Wait(ctx context.Context) {
 
 // timeUntilOpen returns when the gate opens by its time, 0 if it is open. The
 // channel is closed by the next reading that finds a change.
-func (g *Gate) timeUntilOpen() (wait time.Duration, changed <-chan struct{}) {
-	last, changed := g.watcher.lastChange(g.partition)
+func (g *PollGate) timeUntilOpen() (wait time.Duration, changed <-chan struct{}) {
+	last, changed := g.watcher.lastChangeOfPartition(g.partition)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if last != g.seen {
@@ -87,16 +89,16 @@ func (g *Gate) timeUntilOpen() (wait time.Duration, changed <-chan struct{}) {
 
 // Poll is one poll of a loop.
 type Poll struct {
-	gate *Gate
+	gate *PollGate
 	seen int64
 }
 
-// Begin opens the gate: a poll begins.
-func (g *Gate) Begin() Poll {
+// BeginPoll opens the gate: a poll begins.
+func (g *PollGate) BeginPoll() Poll {
 	if g == nil {
 		return Poll{}
 	}
-	seen, _ := g.watcher.lastChange(g.partition)
+	seen, _ := g.watcher.lastChangeOfPartition(g.partition)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.openAt = time.Time{}
@@ -115,8 +117,9 @@ func (p Poll) CloseFor(d time.Duration) {
 	g.seen, g.openAt = p.seen, time.Now().Add(min(d, g.longest))
 }
 
-// Close closes the gate for its longest wait: the poll told no time.
-func (p Poll) Close() {
+// CloseForLongestWait closes the gate for its longest wait: the poll told no
+// time.
+func (p Poll) CloseForLongestWait() {
 	if p.gate != nil {
 		p.CloseFor(p.gate.longest)
 	}
@@ -126,7 +129,7 @@ func (p Poll) Close() {
 // none. now is by the same clock.
 func (p Poll) CloseUntil(t, now time.Time) {
 	if t.IsZero() {
-		p.Close()
+		p.CloseForLongestWait()
 		return
 	}
 	p.CloseFor(t.Sub(now))

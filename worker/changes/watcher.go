@@ -23,9 +23,9 @@ const (
 
 // Store reads the counters. store.Changes implements it.
 type Store interface {
-	// ChangeCounts returns how often each partition was changed, and the number
+	// ReadChangeCounts returns how often each partition was changed, and the number
 	// of entries in the inbox.
-	ChangeCounts(ctx context.Context) (partitions []int64, inboxLength int64, err error)
+	ReadChangeCounts(ctx context.Context) (partitions []int64, inboxLength int64, err error)
 }
 
 // Watcher reads the counters of changes for all gates of a replica. Make it
@@ -52,11 +52,12 @@ func NewWatcher(s Store) *Watcher {
 	return &Watcher{store: s, reading: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
-// Run reads the counters about every second until ctx ends, for [Gate.Wait].
+// Run reads the counters about every second until ctx ends, for
+// [PollGate.WaitUntilOpen].
 func (w *Watcher) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if w.timeSinceReading() >= w.readInterval() {
-			w.read(ctx)
+			w.readCounters(ctx)
 		}
 		timer := time.NewTimer(max(w.readInterval()-w.timeSinceReading(), 0) + slack)
 		select {
@@ -88,8 +89,8 @@ func (w *Watcher) timeSinceReading() time.Duration {
 	return time.Since(w.readAt)
 }
 
-// read reads the counters, unless another caller has just done so.
-func (w *Watcher) read(ctx context.Context) {
+// readCounters reads the counters, unless another caller has just done so.
+func (w *Watcher) readCounters(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 		return
@@ -100,16 +101,16 @@ func (w *Watcher) read(ctx context.Context) {
 	if w.timeSinceReading() < w.readInterval()-interval+sharedFor {
 		return
 	}
-	counts, inboxLength, err := w.store.ChangeCounts(ctx)
+	counts, inboxLength, err := w.store.ReadChangeCounts(ctx)
 	if err != nil {
 		counts, inboxLength = nil, 1
 	}
-	w.record(counts, inboxLength > 0)
+	w.compareCounters(counts, inboxLength > 0)
 }
 
-// record compares the counters with the last ones. Without counters every
+// compareCounters compares the counters with the last ones. Without counters every
 // partition counts as changed. An inbox with entries always does.
-func (w *Watcher) record(counts []int64, inboxHasEntries bool) {
+func (w *Watcher) compareCounters(counts []int64, inboxHasEntries bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.readAt = time.Now()
@@ -135,9 +136,10 @@ func (w *Watcher) record(counts []int64, inboxHasEntries bool) {
 	}
 }
 
-// lastChange returns the reading that last found a change of a partition, and a
-// channel that is closed by the next reading that finds any change.
-func (w *Watcher) lastChange(partition int) (at int64, next <-chan struct{}) {
+// lastChangeOfPartition returns the reading that last found a change of a
+// partition, and a channel that is closed by the next reading that finds any
+// change.
+func (w *Watcher) lastChangeOfPartition(partition int) (at int64, next <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if partition == inboxOnly {

@@ -8,15 +8,15 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// recordAudit records the requests of callers among the changes that were
-// written. A hold is changed whether or not its entry is written: the log line
-// of the change has the same author.
-func (c *Committer) recordAudit(
+// appendAuditEntries records the requests of callers among the changes that
+// were written. A hold is changed whether or not its entry is written: the log
+// line of the change has the same author.
+func (c *Committer) appendAuditEntries(
 	ctx context.Context, changes []Change, results []hold.CommitResult,
 ) {
 	var entries []hold.AuditEntry
 	for i := range changes {
-		if changes[i].isOwn(results[i]) {
+		if changes[i].wasWrittenByCommitter(results[i]) {
 			entries = append(entries, changes[i].Decision.AuditEntries(changes[i].Before)...)
 		}
 	}

@@ -87,22 +87,22 @@ func New(store Store, o Options) *Committer { return &Committer{store: store, o:
 // It reports per change whether it was written. After an error any of them may
 // be written.
 func (c *Committer) Commit(ctx context.Context, changes []Change) ([]bool, error) {
-	return c.commit(ctx, changes, 1)
+	return c.commitAndNotify(ctx, changes, 1)
 }
 
 // CommitWithRetry is [Committer.Commit] for callers that answer a request. If
 // the store's reply is lost, it writes the same again, which the store
 // recognizes.
 func (c *Committer) CommitWithRetry(ctx context.Context, changes []Change) ([]bool, error) {
-	return c.commit(ctx, changes, 2)
+	return c.commitAndNotify(ctx, changes, 2)
 }
 
-func (c *Committer) commit(
+func (c *Committer) commitAndNotify(
 	ctx context.Context, changes []Change, attempts int,
 ) (written []bool, err error) {
 	writes := make([]hold.HoldWrite, len(changes))
 	for i := range changes {
-		writes[i] = c.prepareWrite(&changes[i])
+		writes[i] = c.completeAndEncodeWrite(&changes[i])
 	}
 	var results []hold.CommitResult
 	for range attempts {
@@ -119,8 +119,8 @@ func (c *Committer) commit(
 	if err != nil {
 		return nil, err
 	}
-	c.notifyCommitted(changes, results)
-	c.recordAudit(ctx, changes, results)
+	c.logAndCountCommitted(changes, results)
+	c.appendAuditEntries(ctx, changes, results)
 	written = make([]bool, len(results))
 	for i, r := range results {
 		written[i] = r.IsCommitted()
@@ -128,31 +128,32 @@ func (c *Committer) commit(
 	return written, nil
 }
 
-// isOwn reports whether a result says that this committer wrote the change.
-func (ch *Change) isOwn(r hold.CommitResult) bool {
+// wasWrittenByCommitter reports whether a result says that this committer wrote
+// the change.
+func (ch *Change) wasWrittenByCommitter(r hold.CommitResult) bool {
 	return r == hold.CommitWritten || r == hold.CommitRepeated && ch.unconfirmed
 }
 
-// notifyCommitted logs and counts the changes that this committer wrote, and
-// returns how many the store has. A repeated change that no earlier commit of
-// this committer can have written is the equal decision of another writer,
+// logAndCountCommitted logs and counts the changes that this committer wrote,
+// and returns how many the store has. A repeated change that no earlier commit
+// of this committer can have written is the equal decision of another writer,
 // which logs and counts it.
-func (c *Committer) notifyCommitted(changes []Change, results []hold.CommitResult) (n int) {
+func (c *Committer) logAndCountCommitted(changes []Change, results []hold.CommitResult) (n int) {
 	own := make([]bool, len(results))
 	for i, r := range results {
-		own[i] = changes[i].isOwn(r)
+		own[i] = changes[i].wasWrittenByCommitter(r)
 		if r.IsCommitted() {
 			n++
 		}
 	}
-	c.notifyWritten(changes, own)
+	c.logAndWakeForWritten(changes, own)
 	return n
 }
 
-// PassMilestones commits the decisions of due milestones, and reports how many
-// were written. A decision that does not change the record only moves the
+// CommitMilestones commits the decisions of due milestones, and reports how
+// many were written. A decision that does not change the record only moves the
 // milestone, so that a concurrent claim stays valid.
-func (c *Committer) PassMilestones(
+func (c *Committer) CommitMilestones(
 	ctx context.Context, passed []MilestoneChange,
 ) (advanced int, err error) {
 	var advances []hold.MilestoneWrite
@@ -169,7 +170,7 @@ func (c *Committer) PassMilestones(
 			advancing = append(advancing, m.Change)
 			continue
 		}
-		w := c.prepareWrite(&m.Change)
+		w := c.completeAndEncodeWrite(&m.Change)
 		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone = false, false
 		w.Placement.NextMilestone = m.Next
 		writes, writing = append(writes, w), append(writing, m.Change)
@@ -179,7 +180,7 @@ func (c *Committer) PassMilestones(
 		if e != nil {
 			err = e
 		} else {
-			advanced += c.notifyWritten(advancing, ok)
+			advanced += c.logAndWakeForWritten(advancing, ok)
 		}
 	}
 	if len(writes) > 0 {
@@ -187,7 +188,7 @@ func (c *Committer) PassMilestones(
 		if e != nil {
 			return advanced, e
 		}
-		advanced += c.notifyCommitted(writing, results)
+		advanced += c.logAndCountCommitted(writing, results)
 	}
 	return advanced, err
 }
@@ -216,10 +217,10 @@ func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (delet
 	return deleted, err
 }
 
-// RecordCommitted logs and counts a change that was written although its commit
-// returned an error.
-func (c *Committer) RecordCommitted(change Change) {
-	c.notifyWritten([]Change{change}, []bool{true})
+// RecordCommittedDespiteError logs and counts a change that was written
+// although its commit returned an error.
+func (c *Committer) RecordCommittedDespiteError(change Change) {
+	c.logAndWakeForWritten([]Change{change}, []bool{true})
 }
 
 func (c *Committer) at(ch *Change) time.Time {
@@ -229,14 +230,15 @@ func (c *Committer) at(ch *Change) time.Time {
 	return ch.At
 }
 
-// prepareWrite returns the write of a change. It first completes the decision,
-// in ch. It alerts if a deadline that was just learned comes too early for the
-// capture, hands the hold over to the operator if that deadline makes on_expiry
-// act without a warning, and records the reason that a cancel will send.
-func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
+// completeAndEncodeWrite returns the write of a change. It first completes the
+// decision, in ch. It alerts if a deadline that was just learned comes too
+// early for the capture, hands the hold over to the operator if that deadline
+// makes on_expiry act without a warning, and records the reason that a cancel
+// will send.
+func (c *Committer) completeAndEncodeWrite(ch *Change) hold.HoldWrite {
 	now := c.at(ch)
 	ch.Decision.PlanRenewal(now)
-	ch.Decision.RequireAttentionIfTooLate(ch.Before, now, c.o.Rules)
+	ch.Decision.RequireAttentionIfCaptureTooLate(ch.Before, now, c.o.Rules)
 	ch.Decision.RequireAttentionIfPolicyDue(ch.Before, now, c.o.Rules)
 	ch.Decision.PlanRenewal(now) // attention leaves no operation of the hold's own
 	ch.Decision.SetDefaultCancellationReason(ch.Before, c.o.Rules)
@@ -250,7 +252,7 @@ func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 
 // addCardholderLink adds the link to the events that ask for the cardholder.
 func (c *Committer) addCardholderLink(d *hold.Decision, now time.Time) {
-	if c.o.CardholderLink == nil || hold.CanLinkCardholder(&d.Hold, now) != nil {
+	if c.o.CardholderLink == nil || hold.CheckCardholderLink(&d.Hold, now) != nil {
 		return
 	}
 	d.Events = slices.Clone(d.Events)
@@ -262,9 +264,9 @@ func (c *Committer) addCardholderLink(d *hold.Decision, now time.Time) {
 	}
 }
 
-// notifyWritten logs and counts the written changes, and wakes the dispatcher
-// if a hold is due soon.
-func (c *Committer) notifyWritten(changes []Change, written []bool) (n int) {
+// logAndWakeForWritten logs and counts the written changes, and wakes the
+// dispatcher if a hold is due soon.
+func (c *Committer) logAndWakeForWritten(changes []Change, written []bool) (n int) {
 	wake := false
 	for i := range changes {
 		if !written[i] {
@@ -276,7 +278,7 @@ func (c *Committer) notifyWritten(changes []Change, written []bool) (n int) {
 		if c.o.RecordAccount != nil {
 			c.o.RecordAccount(h.Account)
 		}
-		c.recordOverlap(ch)
+		c.recordOverlapEnd(ch)
 		for _, e := range ch.Decision.Events {
 			c.logEvent(ch, e)
 			if c.o.Observer != nil {
@@ -292,9 +294,9 @@ func (c *Committer) notifyWritten(changes []Change, written []bool) (n int) {
 	return n
 }
 
-// recordOverlap records the end of the time in which two intents of a hold may
-// have held money.
-func (c *Committer) recordOverlap(ch *Change) {
+// recordOverlapEnd records the end of the time in which two intents of a hold
+// may have held money.
+func (c *Committer) recordOverlapEnd(ch *Change) {
 	since, before := ch.Before.Renewal.OverlapSince()
 	if _, after := ch.Decision.Hold.Renewal.OverlapSince(); before && !after && c.o.Observer != nil {
 		c.o.Observer.OverlapEnded(max(0, c.at(ch).Sub(since)))

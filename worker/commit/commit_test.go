@@ -253,7 +253,7 @@ func TestCommit_Error(t *testing.T) {
 		t.Error(err, f.store.calls)
 	}
 	f.expect(t)
-	f.RecordCommitted(c)
+	f.RecordCommittedDespiteError(c)
 	f.expect(t, "info hold.paused", "metric hold.paused 2s")
 }
 
@@ -320,7 +320,7 @@ func TestPassMilestones(t *testing.T) {
 		Decision: hold.Decision{Hold: *c.Before, Events: warning, Unchanged: true}}}
 	for want, version := range []uint64{4, 3} { // another writer was first, and then not
 		f.store.versions[c.Before.ID] = version
-		if n, err := f.PassMilestones(t.Context(), []commit.MilestoneChange{unchanged}); err != nil ||
+		if n, err := f.CommitMilestones(t.Context(), []commit.MilestoneChange{unchanged}); err != nil ||
 			n != want {
 			t.Error(n, err)
 		}
@@ -329,7 +329,7 @@ func TestPassMilestones(t *testing.T) {
 	if f.store.versions[c.Before.ID] != 3 || f.wakes != 0 {
 		t.Error("the record was written:", f.store.versions, f.wakes)
 	}
-	if n, err := f.PassMilestones(t.Context(),
+	if n, err := f.CommitMilestones(t.Context(),
 		[]commit.MilestoneChange{{Change: c, DueAt: now}}); err != nil || n != 1 {
 		t.Error(n, err)
 	}

@@ -20,7 +20,7 @@ var (
 				given = sent[0]
 			}
 			return inputForm(q, h, "capture", inputField(q, "amount", given, "decimal",
-				q.t("field.amount.help", hold.FormatAmount(hold.MaxCapture(h), h.Currency))))
+				q.t("field.amount.help", hold.FormatAmount(hold.MaxCaptureAmount(h), h.Currency))))
 		},
 		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
 			amount, ready, err := parseAmountField(q, h)
@@ -43,7 +43,7 @@ var (
 			if err != nil {
 				return err
 			}
-			_, _, err = c.Capture(ctx, h.ID, hold.NewFinalCapture(h, amount), revision,
+			_, _, err = c.RequestCapture(ctx, h.ID, hold.NewFinalCapture(h, amount), revision,
 				q.visitor.name)
 			return err
 		},
@@ -62,7 +62,7 @@ var (
 		do: func(
 			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Cancel(ctx, h.ID, q.r.PostFormValue("reason"), revision, q.visitor.name)
+			_, _, err := c.RequestCancel(ctx, h.ID, q.r.PostFormValue("reason"), revision, q.visitor.name)
 			return err
 		},
 	}
@@ -76,7 +76,7 @@ var (
 		do: func(
 			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Pause(ctx, h.ID, revision, isFormConfirmed(q), q.visitor.name)
+			_, _, err := c.PauseHold(ctx, h.ID, revision, isFormConfirmed(q), q.visitor.name)
 			return err
 		},
 	}
@@ -89,7 +89,7 @@ var (
 		do: func(
 			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Resume(ctx, h.ID, revision, isFormConfirmed(q), q.visitor.name)
+			_, _, err := c.ResumeHold(ctx, h.ID, revision, isFormConfirmed(q), q.visitor.name)
 			return err
 		},
 	}
@@ -102,7 +102,7 @@ var (
 		do: func(
 			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 		) error {
-			_, _, err := c.Acknowledge(ctx, h.ID, revision, q.visitor.name)
+			_, _, err := c.AcknowledgeWarnings(ctx, h.ID, revision, q.visitor.name)
 			return err
 		},
 	}
@@ -119,7 +119,7 @@ var (
 				return err
 			}
 			p.Confirm = isFormConfirmed(q)
-			_, _, err = c.Patch(ctx, h.ID, p, revision, q.visitor.name)
+			_, _, err = c.PatchTerms(ctx, h.ID, p, revision, q.visitor.name)
 			return err
 		},
 	}

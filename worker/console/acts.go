@@ -25,7 +25,7 @@ type act struct {
 	do     func(ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64) error
 }
 
-func acceptsActs(h *hold.Hold) bool { return !h.State.Final() && h.State != hold.Working }
+func acceptsActs(h *hold.Hold) bool { return !h.State.IsFinal() && h.State != hold.Working }
 
 // acts are in the order of their buttons.
 var acts = []act{captureAct, cancelAct, incrementAct, rescheduleAct, pauseAct, resumeAct,
@@ -199,9 +199,9 @@ func parseAmountField(q *request, h *hold.Hold) (amount int64, ready bool, err e
 	amount, err = hold.ParseMajor(given[0], h.Currency)
 	switch {
 	case err != nil:
-	case amount <= 0 || amount > hold.MaxCapture(h):
+	case amount <= 0 || amount > hold.MaxCaptureAmount(h):
 		err = &hold.Problem{Code: hold.InvalidAmount, Field: "amount",
-			Detail: q.t("amount.range", hold.FormatAmount(hold.MaxCapture(h), h.Currency))}
+			Detail: q.t("amount.range", hold.FormatAmount(hold.MaxCaptureAmount(h), h.Currency))}
 	}
 	return amount, true, err
 }

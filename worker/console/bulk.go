@@ -36,20 +36,20 @@ var bulkActs = []bulkAct{
 	{name: captureAct.name, style: captureAct.style, accepts: captureAct.accepts,
 		amount: amountToCapture,
 		do: func(ctx context.Context, c HoldChanger, h *hold.Hold, by string) error {
-			_, _, err := c.Capture(ctx, h.ID, hold.CaptureRequest{
+			_, _, err := c.RequestCapture(ctx, h.ID, hold.CaptureRequest{
 				Amount: amountToCapture(h) + h.CapturedElsewhere}, h.Revision, by)
 			return err
 		}},
 	{name: cancelAct.name, style: cancelAct.style, accepts: cancelAct.accepts,
 		amount: func(h *hold.Hold) int64 { return h.Amount },
 		do: func(ctx context.Context, c HoldChanger, h *hold.Hold, by string) error {
-			_, _, err := c.Cancel(ctx, h.ID, "", h.Revision, by)
+			_, _, err := c.RequestCancel(ctx, h.ID, "", h.Revision, by)
 			return err
 		}},
 	{name: acknowledgeAct.name, accepts: acknowledgeAct.accepts,
 		amount: func(h *hold.Hold) int64 { return h.Amount },
 		do: func(ctx context.Context, c HoldChanger, h *hold.Hold, by string) error {
-			_, _, err := c.Acknowledge(ctx, h.ID, h.Revision, by)
+			_, _, err := c.AcknowledgeWarnings(ctx, h.ID, h.Revision, by)
 			return err
 		}},
 }

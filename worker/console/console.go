@@ -24,24 +24,25 @@ import (
 type HoldReader interface {
 	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
-	Totals(ctx context.Context, q query.HoldQuery) (query.HoldTotals, error)
+	SumTotals(ctx context.Context, q query.HoldQuery) (query.HoldTotals, error)
 }
 
 // HoldChanger changes holds. intake.Changer implements it.
 type HoldChanger interface {
-	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
+	PatchTerms(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Capture(ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (
+	RequestCapture(
+		ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
+	) (hold.Hold, time.Time, error)
+	RequestCancel(ctx context.Context, id, reason string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Cancel(ctx context.Context, id, reason string, revision uint64, by string) (
+	PauseHold(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
 		hold.Hold, time.Time, error)
-	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+	ResumeHold(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
 		hold.Hold, time.Time, error)
-	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+	AcknowledgeWarnings(ctx context.Context, id string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Acknowledge(ctx context.Context, id string, revision uint64, by string) (
-		hold.Hold, time.Time, error)
-	Increment(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
+	RequestIncrementAndWait(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
 		by string) (hold.Hold, time.Time, error)
 }
 
@@ -52,7 +53,7 @@ type HoldScheduler interface {
 
 // Planner forecasts what the worker will do. query.Planner implements it.
 type Planner interface {
-	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
+	ForecastPlan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
 // Reconciler compares the schedule with Stripe. reconcile.Reconciler implements
@@ -60,7 +61,7 @@ type Planner interface {
 type Reconciler interface {
 	StartRun(ctx context.Context, dryRun bool, accounts []string, by string) (
 		run reconcile.Reconciliation, started bool, err error)
-	Reconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool,
+	ReadReconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool,
 		err error)
 }
 
@@ -83,8 +84,8 @@ type ReadinessChecker interface {
 // Store reads what no part of the worker shows. store.Store implements it.
 type Store interface {
 	ReadNewestEvents(ctx context.Context, n int) ([]hold.StreamEvent, error)
-	AliveReplicas(ctx context.Context) ([]string, error)
-	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
+	ListAliveReplicas(ctx context.Context) ([]string, error)
+	ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 }
 
 // StageReporter reports when the stages of this replica last succeeded.

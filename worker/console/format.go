@@ -91,11 +91,11 @@ func amountToCapture(h *hold.Hold) int64 {
 func (q *request) renderAmount(h *hold.Hold) node {
 	whole := hold.FormatAmount(h.Amount, h.Currency)
 	switch {
-	case !h.State.Final() && hold.CapturedSoFar(h) > 0:
+	case !h.State.IsFinal() && hold.CapturedSoFar(h) > 0:
 		return text(q.t("amount.partly", whole, hold.FormatAmount(hold.CapturedSoFar(h), h.Currency)))
 	case h.CapturedAmount > 0 && h.CapturedAmount != h.Amount:
 		return text(q.t("amount.of", hold.FormatAmount(h.CapturedAmount, h.Currency), whole))
-	case h.CaptureAmount > 0 && h.CaptureAmount != h.Amount && !h.State.Final():
+	case h.CaptureAmount > 0 && h.CaptureAmount != h.Amount && !h.State.IsFinal():
 		return text(q.t("amount.of", hold.FormatAmount(h.CaptureAmount, h.Currency), whole))
 	}
 	return text(whole)
@@ -109,7 +109,7 @@ func (q *request) renderState(h *hold.Hold, now time.Time) node {
 // renderNextAction says what happens to a hold next, or when it was settled.
 func (q *request) renderNextAction(h *hold.Hold) node {
 	switch {
-	case h.State.Final():
+	case h.State.IsFinal():
 		return q.renderTime(h.SettledAt)
 	case h.State == hold.Attention:
 		return text(q.t("cause." + h.Reason.String()))
@@ -123,7 +123,7 @@ func (q *request) renderNextAction(h *hold.Hold) node {
 
 // renderExpiry says when the authorization ends. Less than a day is marked.
 func (q *request) renderExpiry(h *hold.Hold, now time.Time) node {
-	if h.State.Final() {
+	if h.State.IsFinal() {
 		return text("–")
 	}
 	if h.ExpiresAt.Before(now.Add(24 * time.Hour)) {

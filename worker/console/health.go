@@ -19,7 +19,7 @@ type healthPages struct{ o *Options }
 
 func (pages *healthPages) healthPage(q *request) (pageView, error) {
 	body := group{pages.readinessCheckTable(q)}
-	replicas, err := pages.o.Store.AliveReplicas(q.ctx())
+	replicas, err := pages.o.Store.ListAliveReplicas(q.ctx())
 	if err != nil { // the checks above say that Redis is unavailable
 		body = append(body, el("p", class("note warn"), text(q.t("health.no_redis"))))
 		return pageView{title: q.t("nav.health"), tab: "health", body: body, live: true}, nil
@@ -33,7 +33,7 @@ func (pages *healthPages) healthPage(q *request) (pageView, error) {
 	if err != nil {
 		return pageView{}, err
 	}
-	run, ok, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
+	run, ok, err := pages.o.Reconciler.ReadReconciliation(q.ctx(), "")
 	if err != nil {
 		return pageView{}, err
 	}
@@ -114,7 +114,7 @@ func (pages *healthPages) stageTable(q *request) node {
 }
 
 func (pages *healthPages) rateLimitTable(q *request) (node, error) {
-	rates, err := pages.o.Store.LoweredRates(q.ctx())
+	rates, err := pages.o.Store.ListLoweredRates(q.ctx())
 	if err != nil {
 		return nil, err
 	}

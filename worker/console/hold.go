@@ -28,7 +28,7 @@ func (pages *holdPages) holdPage(q *request) (pageView, error) {
 // nextStepSentence says what happens next.
 func nextStepSentence(q *request, h *hold.Hold) node {
 	switch {
-	case h.State.Final():
+	case h.State.IsFinal():
 		return group{text(q.t("hold.settled") + " "), q.renderTime(h.SettledAt)}
 	case h.State == hold.Working:
 		return text(q.t("hold.working"))
@@ -109,16 +109,16 @@ func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []ter
 		"captures": len(hold.CaptureStages(h)) == 0,
 		"captured": hold.CapturedSoFar(h) == 0, "elsewhere": h.CapturedElsewhere == 0,
 		"capture_at": h.CaptureAt.IsZero(), "cancel_at": h.CancelAt.IsZero(),
-		"expires": h.State.Final(), "on_expiry": h.State.Final(),
+		"expires": h.State.IsFinal(), "on_expiry": h.State.IsFinal(),
 		"acknowledged": !h.Acknowledged, "metadata": len(h.Metadata) == 0,
-		"cardholder": hold.CanLinkCardholder(h, now) != nil}
+		"cardholder": hold.CheckCardholderLink(h, now) != nil}
 	return slices.DeleteFunc(f, func(f termLine) bool { return unset[f.key] })
 }
 
 // renderCardholderTask says what the cardholder must do for the renewal. A
 // visitor who may act also gets the link to send.
 func (pages *holdPages) renderCardholderTask(q *request, h *hold.Hold, now time.Time) node {
-	if hold.CanLinkCardholder(h, now) != nil {
+	if hold.CheckCardholderLink(h, now) != nil {
 		return text("")
 	}
 	needed := q.t("cardholder.authentication")

@@ -87,7 +87,7 @@ func (pages *holdPages) holdsPage(q *request) (pageView, error) {
 	if err != nil {
 		return pageView{}, err
 	}
-	totals, err := pages.o.Reader.Totals(q.ctx(), l.query)
+	totals, err := pages.o.Reader.SumTotals(q.ctx(), l.query)
 	if err != nil {
 		return pageView{}, err
 	}

@@ -40,7 +40,7 @@ var incrementAct = act{
 		if err != nil {
 			return err
 		}
-		_, _, err = c.Increment(ctx, h.ID, req, revision, q.visitor.name)
+		_, _, err = c.RequestIncrementAndWait(ctx, h.ID, req, revision, q.visitor.name)
 		return err
 	},
 }

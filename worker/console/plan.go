@@ -29,7 +29,7 @@ func (pages *overviewPages) planPage(q *request) (pageView, error) {
 		}
 		item.AddTo(tabs)
 	}
-	plan, err := pages.o.Planner.Plan(q.ctx(), span.span)
+	plan, err := pages.o.Planner.ForecastPlan(q.ctx(), span.span)
 	if err != nil {
 		return pageView{}, err
 	}

@@ -17,7 +17,7 @@ const (
 type overviewPages struct{ o *Options }
 
 func (pages *overviewPages) todayPage(q *request) (pageView, error) {
-	plan, err := pages.o.Planner.Plan(q.ctx(), timeUntilMidnight(q))
+	plan, err := pages.o.Planner.ForecastPlan(q.ctx(), timeUntilMidnight(q))
 	if err != nil {
 		return pageView{}, err
 	}

@@ -14,7 +14,7 @@ type notScheduledPages struct{ o *Options }
 // notScheduledPage lists the authorizations that the last reconcile run found
 // at Stripe without a hold.
 func (pages *notScheduledPages) notScheduledPage(q *request) (pageView, error) {
-	run, ok, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
+	run, ok, err := pages.o.Reconciler.ReadReconciliation(q.ctx(), "")
 	if err != nil {
 		return pageView{}, err
 	}
@@ -69,7 +69,7 @@ func (pages *notScheduledPages) orphanTable(q *request, r *reconcile.Reconciliat
 func (pages *notScheduledPages) readOrphanFinding(
 	q *request) (f reconcile.Finding, ok bool, err error,
 ) {
-	run, _, err := pages.o.Reconciler.Reconciliation(q.ctx(), "")
+	run, _, err := pages.o.Reconciler.ReadReconciliation(q.ctx(), "")
 	if err != nil {
 		return f, false, err
 	}
@@ -166,10 +166,10 @@ func (pages *notScheduledPages) captureOrCancelAdopted(
 ) (err error) {
 	switch parseOrphanAct(q) {
 	case "capture":
-		_, _, err = pages.o.Changer.Capture(q.ctx(), f.PaymentIntent,
+		_, _, err = pages.o.Changer.RequestCapture(q.ctx(), f.PaymentIntent,
 			hold.CaptureRequest{Amount: f.Amount}, revision, q.visitor.name)
 	case "cancel":
-		_, _, err = pages.o.Changer.Cancel(q.ctx(), f.PaymentIntent, "", revision, q.visitor.name)
+		_, _, err = pages.o.Changer.RequestCancel(q.ctx(), f.PaymentIntent, "", revision, q.visitor.name)
 	}
 	return err
 }

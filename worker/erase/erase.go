@@ -31,8 +31,9 @@ const maxTries = 5
 // implements it.
 type Store interface {
 	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
-	// ParkedSinks returns those of the sinks for which events are parked.
-	ParkedSinks(ctx context.Context, id string, sinks []string) ([]string, error)
+	// ListSinksWithParkedEvents returns those of the sinks for which events are
+	// parked.
+	ListSinksWithParkedEvents(ctx context.Context, id string, sinks []string) ([]string, error)
 	EraseEvents(ctx context.Context, id string, blank func([]byte) []byte,
 		deliveredUpTo func(partition int) (entry string, err error)) error
 	EraseDeadLetters(ctx context.Context, id string, sinks []string,
@@ -45,8 +46,9 @@ type Committer interface {
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
 
-// Deliveries reports the progress of the sinks. alert.Notifier implements it.
-type Deliveries interface {
+// DeliveryProgressReader reports the progress of the sinks. alert.Notifier
+// implements it.
+type DeliveryProgressReader interface {
 	SinkNames() []string
 	// EarliestSinkCursor returns the entry of a partition's stream that every
 	// sink has passed. The highest possible entry means that no sink waits.
@@ -55,7 +57,7 @@ type Deliveries interface {
 
 // Options configure an [Eraser].
 type Options struct {
-	Deliveries Deliveries // nil: there are no sinks
+	Deliveries DeliveryProgressReader // nil: there are no sinks
 	Health     *health.RedisHealthReporter
 	Logger     *zap.Logger
 }
@@ -81,13 +83,13 @@ func (e *Eraser) Erase(ctx context.Context, id, by string) (hold.Hold, time.Time
 		return h, now, err
 	}
 	sinks := e.sinkNames()
-	deliveredUpTo := func(partition int) (string, error) { return e.deliveredUpTo(ctx, partition) }
+	deliveredUpTo := func(partition int) (string, error) { return e.readDeliveredUpTo(ctx, partition) }
 	err = errors.Join(
-		e.store.EraseEvents(ctx, id, event.Blank, deliveredUpTo),
-		e.store.EraseDeadLetters(ctx, id, sinks, event.Blank),
+		e.store.EraseEvents(ctx, id, event.ErasePersonalData, deliveredUpTo),
+		e.store.EraseDeadLetters(ctx, id, sinks, event.ErasePersonalData),
 		e.store.EraseRequests(ctx, id))
 	if err != nil {
-		return h, now, e.o.Health.ReportUnavailable(ctx, "erase personal data", err)
+		return h, now, e.o.Health.ReportAndWrapUnavailable(ctx, "erase personal data", err)
 	}
 	e.o.Logger.Info("personal data erased", zap.String("event", "hold.forgotten"),
 		zap.String("hold", id), zap.String("by", by))
@@ -104,7 +106,7 @@ func (e *Eraser) eraseRecord(
 	for range maxTries {
 		holds, now, err := e.store.ReadHolds(ctx, id)
 		if err != nil {
-			return h, now, e.o.Health.ReportUnavailable(ctx, "read a hold", err)
+			return h, now, e.o.Health.ReportAndWrapUnavailable(ctx, "read a hold", err)
 		}
 		if holds[0] == nil {
 			return h, now, &hold.Problem{Code: hold.HoldNotFound,
@@ -114,13 +116,13 @@ func (e *Eraser) eraseRecord(
 		if err != nil {
 			return h, now, err
 		}
-		if err := e.refuseParked(ctx, id); err != nil || d.Unchanged {
+		if err := e.refuseIfEventsParked(ctx, id); err != nil || d.Unchanged {
 			return d.Hold, now, err
 		}
 		changes := []commit.Change{{Before: holds[0], Decision: d, At: now}}
 		written, err := e.committer.CommitWithRetry(ctx, changes)
 		if err != nil {
-			return h, now, e.o.Health.ReportUnavailable(ctx, "write a hold", err)
+			return h, now, e.o.Health.ReportAndWrapUnavailable(ctx, "write a hold", err)
 		}
 		if written[0] {
 			return changes[0].Decision.Hold, now, nil
@@ -129,11 +131,11 @@ func (e *Eraser) eraseRecord(
 	return h, now, fmt.Errorf("concurrent changes to hold %s: %w", id, health.ErrUnavailable)
 }
 
-// refuseParked refuses the erasure while events of the hold are parked.
-func (e *Eraser) refuseParked(ctx context.Context, id string) error {
-	parked, err := e.store.ParkedSinks(ctx, id, e.sinkNames())
+// refuseIfEventsParked refuses the erasure while events of the hold are parked.
+func (e *Eraser) refuseIfEventsParked(ctx context.Context, id string) error {
+	parked, err := e.store.ListSinksWithParkedEvents(ctx, id, e.sinkNames())
 	if err != nil {
-		return e.o.Health.ReportUnavailable(ctx, "read parked events", err)
+		return e.o.Health.ReportAndWrapUnavailable(ctx, "read parked events", err)
 	}
 	if len(parked) == 0 {
 		return nil
@@ -153,7 +155,7 @@ func (e *Eraser) sinkNames() []string {
 // lastEntry is after every entry of a stream.
 const lastEntry = "18446744073709551615-18446744073709551615"
 
-func (e *Eraser) deliveredUpTo(ctx context.Context, partition int) (string, error) {
+func (e *Eraser) readDeliveredUpTo(ctx context.Context, partition int) (string, error) {
 	if e.o.Deliveries == nil {
 		return lastEntry, nil
 	}

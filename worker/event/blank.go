@@ -10,14 +10,14 @@ import (
 var personalFields = []string{"reference", "metadata", "capture_metadata",
 	"statement_descriptor_suffix", "detail"}
 
-// Blank returns an event without personal data. It keeps the fields that this
-// release does not know. It returns an equal text if there is nothing to erase or
-// the text is no event.
-func Blank(text []byte) []byte {
+// ErasePersonalData returns an event without personal data. It keeps the fields
+// that this release does not know. It returns an equal text if there is nothing
+// to erase or the text is no event.
+func ErasePersonalData(text []byte) []byte {
 	var event any
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber() // amounts stay exact
-	if decoder.Decode(&event) != nil || !blankFields(event) {
+	if decoder.Decode(&event) != nil || !erasePersonalFields(event) {
 		return text
 	}
 	b, err := json.Marshal(event)
@@ -27,9 +27,9 @@ func Blank(text []byte) []byte {
 	return b
 }
 
-// blankFields removes personal data from a value and its parts. It reports
-// whether there was any.
-func blankFields(value any) (changed bool) {
+// erasePersonalFields removes personal data from a value and its parts. It
+// reports whether there was any.
+func erasePersonalFields(value any) (changed bool) {
 	switch v := value.(type) {
 	case map[string]any:
 		for _, field := range personalFields {
@@ -42,11 +42,11 @@ func blankFields(value any) (changed bool) {
 			rejection["reason"], changed = "", true // it can quote the request
 		}
 		for _, part := range v {
-			changed = blankFields(part) || changed
+			changed = erasePersonalFields(part) || changed
 		}
 	case []any:
 		for _, part := range v {
-			changed = blankFields(part) || changed
+			changed = erasePersonalFields(part) || changed
 		}
 	}
 	return changed

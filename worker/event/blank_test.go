@@ -19,11 +19,11 @@ func TestBlank(t *testing.T) {
 			`{"id": "evt_1", "data": {"hold": {"id": "pi_1"}}}`},
 		"no event": {"Marta", "Marta"},
 	} {
-		got := string(event.Blank([]byte(tt.text)))
+		got := string(event.ErasePersonalData([]byte(tt.text)))
 		if got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
-		if again := string(event.Blank([]byte(got))); again != got {
+		if again := string(event.ErasePersonalData([]byte(got))); again != got {
 			t.Errorf("%s: blank again: %s", name, again)
 		}
 		if name != "no event" && strings.Contains(got, "Marta") {

@@ -129,7 +129,7 @@ type CapacityRisk struct {
 // version. The ids contain the time, because versions start anew if Redis loses
 // the hold.
 func EncodeDecisionEvents(d *hold.Decision, version uint64, livemode bool, now time.Time) [][]byte {
-	prefix := strconv.FormatUint(version, 10) + "t" + base36(now.UnixMilli())
+	prefix := strconv.FormatUint(version, 10) + "t" + formatBase36(now.UnixMilli())
 	return encodeEvents(d, livemode, now,
 		func(i int) string { return prefix + "_" + strconv.Itoa(i+1) })
 }
@@ -139,7 +139,7 @@ func EncodeDecisionEvents(d *hold.Decision, version uint64, livemode bool, now t
 // milestone that passes again after a failover has the same ids, unless it
 // leads to another event by then.
 func EncodeMilestoneEvents(d *hold.Decision, livemode bool, now time.Time) [][]byte {
-	prefix := "d" + base36(d.Hold.ExpiresAt.UnixMilli()) +
+	prefix := "d" + formatBase36(d.Hold.ExpiresAt.UnixMilli()) +
 		"v" + strconv.FormatUint(d.Hold.Version, 10)
 	return encodeEvents(d, livemode, now, func(i int) string {
 		e := &d.Events[i]
@@ -147,7 +147,7 @@ func EncodeMilestoneEvents(d *hold.Decision, livemode bool, now time.Time) [][]b
 		if e.Cause != 0 {
 			id += "_" + e.Cause.String()
 		}
-		return id + "_" + base36(int64(e.Threshold))
+		return id + "_" + formatBase36(int64(e.Threshold))
 	})
 }
 
@@ -193,7 +193,7 @@ func mustMarshalEnvelope(e Envelope) []byte {
 	return b
 }
 
-func base36(n int64) string { return strconv.FormatInt(n, 36) }
+func formatBase36(n int64) string { return strconv.FormatInt(n, 36) }
 
 // SinkStatus is the status of a sink over all partitions.
 type SinkStatus struct {

@@ -21,13 +21,13 @@ import (
 // Machine decides which call is next and what its answer means. One Drive at a
 // time uses it. The worker's executor and package authorize implement it.
 type Machine interface {
-	// Next returns the next call. If wait is above zero, no call may be sent
+	// NextCall returns the next call. If wait is above zero, no call may be sent
 	// before it is over. If ok is false, the machine is done. Drive calls Next
 	// again after every wait, so Next may return the same call several times
 	// before it is sent.
-	Next(ctx context.Context, now time.Time) (call hold.Call, wait time.Duration, ok bool)
-	// Apply applies the answer to a call that was sent.
-	Apply(ctx context.Context, call hold.Call, a hold.Answer, now time.Time)
+	NextCall(ctx context.Context, now time.Time) (call hold.Call, wait time.Duration, ok bool)
+	// ApplyAnswer applies the answer to a call that was sent.
+	ApplyAnswer(ctx context.Context, call hold.Call, a hold.Answer, now time.Time)
 }
 
 // Caller sends calls to Stripe. gateway.Caller implements it. An error of
@@ -79,7 +79,7 @@ func (d *MachineDriver) Drive(
 		reserved[l.Reserved.RateLimitBucket()] = 1
 	}
 	for {
-		call, wait, ok := m.Next(ctx, d.Now())
+		call, wait, ok := m.NextCall(ctx, d.Now())
 		switch {
 		case !ok:
 			return sent, nil
@@ -108,7 +108,7 @@ func (d *MachineDriver) Drive(
 		}
 		reserved[call.Op.RateLimitBucket()]--
 		sent++
-		m.Apply(ctx, call, a, d.Now())
+		m.ApplyAnswer(ctx, call, a, d.Now())
 	}
 }
 

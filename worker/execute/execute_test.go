@@ -19,7 +19,7 @@ type script struct {
 	sentAt  time.Time // of the last call
 }
 
-func (s *script) Next(_ context.Context, now time.Time) (hold.Call, time.Duration, bool) {
+func (s *script) NextCall(_ context.Context, now time.Time) (hold.Call, time.Duration, bool) {
 	if len(s.applied) == len(s.ops) {
 		return hold.Call{}, 0, false
 	}
@@ -29,7 +29,7 @@ func (s *script) Next(_ context.Context, now time.Time) (hold.Call, time.Duratio
 	return hold.Call{Op: s.ops[len(s.applied)]}, max(0, s.wait-now.Sub(s.sentAt)), true
 }
 
-func (s *script) Apply(_ context.Context, call hold.Call, _ hold.Answer, now time.Time) {
+func (s *script) ApplyAnswer(_ context.Context, call hold.Call, _ hold.Answer, now time.Time) {
 	s.applied, s.sentAt = append(s.applied, call.Op), now
 }
 

@@ -10,10 +10,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// ReadAccount reads the id of the account that the key acts for. The answer is
-// [hold.AnswerForbidden] for a restricted key that may not read its account. It
-// does not use the budget.
-func (g *Gateway) ReadAccount(ctx context.Context) (id string, a hold.Answer) {
+// RetrieveAccountID reads the id of the account that the key acts for. The
+// answer is [hold.AnswerForbidden] for a restricted key that may not read its
+// account. It does not use the budget.
+func (g *Gateway) RetrieveAccountID(ctx context.Context) (id string, a hold.Answer) {
 	var account stripe.Account
 	a = g.sendAndClassify(ctx, classifyOptions{}, func(ctx context.Context) (bool, error) {
 		p := &stripe.AccountParams{}

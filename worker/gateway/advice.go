@@ -11,45 +11,45 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// adviceJSON has the advice after a decline. This version of stripe-go has no
-// fields for it.
-type adviceJSON struct {
+// declineAdviceJSON has the advice after a decline. This version of stripe-go
+// has no fields for it.
+type declineAdviceJSON struct {
 	AdviceCode        string `json:"advice_code"`
 	NetworkAdviceCode string `json:"network_advice_code"`
 }
 
 var networkAdvicePattern = maxLengthPattern{regexp.MustCompile(`^[0-9A-Z]+$`), 4}
 
-// adviceOfError returns the advice in the body of an error.
-func adviceOfError(s *secretScrubber, e *stripe.Error) hold.DeclineAdvice {
+// declineAdviceOfError returns the advice in the body of an error.
+func declineAdviceOfError(s *secretScrubber, e *stripe.Error) hold.DeclineAdvice {
 	if e.LastResponse == nil {
 		return hold.DeclineAdvice{}
 	}
 	var body struct {
-		Error adviceJSON `json:"error"`
+		Error declineAdviceJSON `json:"error"`
 	}
 	if decodeLeniently(e.LastResponse.RawJSON, &body) != nil {
 		return hold.DeclineAdvice{}
 	}
-	return convertAdvice(s, body.Error, adviceJSON{})
+	return mergeDeclineAdvice(s, body.Error, declineAdviceJSON{})
 }
 
-// adviceOfIntent returns the advice after the last decline of an intent: that of
-// its last error, or of the outcome of its charge.
-func adviceOfIntent(s *secretScrubber, pi *stripe.PaymentIntent) hold.DeclineAdvice {
+// declineAdviceOfIntent returns the advice after the last decline of an intent:
+// that of its last error, or of the outcome of its charge.
+func declineAdviceOfIntent(s *secretScrubber, pi *stripe.PaymentIntent) hold.DeclineAdvice {
 	if pi.LastPaymentError == nil || pi.LastResponse == nil {
 		return hold.DeclineAdvice{}
 	}
 	var body struct {
-		LastError adviceJSON `json:"last_payment_error"`
+		LastError declineAdviceJSON `json:"last_payment_error"`
 		Charge    struct {
-			Outcome adviceJSON `json:"outcome"`
+			Outcome declineAdviceJSON `json:"outcome"`
 		} `json:"latest_charge"`
 	}
 	if decodeLeniently(pi.LastResponse.RawJSON, &body) != nil {
 		return hold.DeclineAdvice{}
 	}
-	return convertAdvice(s, body.LastError, body.Charge.Outcome)
+	return mergeDeclineAdvice(s, body.LastError, body.Charge.Outcome)
 }
 
 func decodeLeniently(body []byte, v any) error {
@@ -57,7 +57,7 @@ func decodeLeniently(body []byte, v any) error {
 		jsontext.AllowDuplicateNames(true))
 }
 
-func convertAdvice(s *secretScrubber, first, second adviceJSON) hold.DeclineAdvice {
+func mergeDeclineAdvice(s *secretScrubber, first, second declineAdviceJSON) hold.DeclineAdvice {
 	a := hold.DeclineAdvice{Code: s.errorCodeOrEmpty(cmp.Or(first.AdviceCode, second.AdviceCode))}
 	network := cmp.Or(first.NetworkAdviceCode, second.NetworkAdviceCode)
 	if networkAdvicePattern.matches(network) {

@@ -9,10 +9,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// authorizeIntent creates an intent and confirms it in one request. Capture and
-// confirmation are manual. It allows only cards, because some automatic payment
-// methods redirect the cardholder.
-func (g *Gateway) authorizeIntent(ctx context.Context, c hold.Call) hold.Answer {
+// createAndConfirmIntent creates an intent and confirms it in one request.
+// Capture and confirmation are manual. It allows only cards, because some
+// automatic payment methods redirect the cardholder.
+func (g *Gateway) createAndConfirmIntent(ctx context.Context, c hold.Call) hold.Answer {
 	au := c.Authorize
 	p := &stripe.PaymentIntentParams{
 		Amount:               &au.Amount,
@@ -40,10 +40,10 @@ func (g *Gateway) authorizeIntent(ctx context.Context, c hold.Call) hold.Answer 
 	return g.sendWithCardholderAction(ctx, r, send)
 }
 
-// createIntent creates an intent for a saved card without confirming it, so
-// that no money is held before its id is recorded. Its confirmation method is
-// automatic: the cardholder's browser can complete it too.
-func (g *Gateway) createIntent(ctx context.Context, c hold.Call) hold.Answer {
+// createUnconfirmedIntent creates an intent for a saved card without confirming
+// it, so that no money is held before its id is recorded. Its confirmation
+// method is automatic: the cardholder's browser can complete it too.
+func (g *Gateway) createUnconfirmedIntent(ctx context.Context, c hold.Call) hold.Answer {
 	au := c.Authorize
 	p := &stripe.PaymentIntentParams{
 		Amount:             &au.Amount,
@@ -97,7 +97,7 @@ func (g *Gateway) sendWithCardholderAction(
 		pi, err := send(ctx)
 		if err == nil && pi != nil {
 			ch = convertCardholderAction(g.scrubber, pi)
-			advice = adviceOfIntent(g.scrubber, pi)
+			advice = declineAdviceOfIntent(g.scrubber, pi)
 		}
 		return pi, err
 	})

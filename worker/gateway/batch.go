@@ -26,11 +26,11 @@ func (c *Caller) DoEach(
 	deadline := time.Now().Add(b.MaxWait)
 	for queues := groupByBudget(calls); len(queues) > 0; {
 		var wait time.Duration
-		queues, wait = run.reserveAndStart(ctx, queues)
+		queues, wait = run.reserveAndStartCalls(ctx, queues)
 		noTime := b.MaxWait <= 0 || time.Now().Add(wait).After(deadline)
 		if len(queues) > 0 && (noTime || !execute.Sleep(ctx, wait)) {
 			for _, q := range queues {
-				run.addUnsent(q.positions...)
+				run.addUnsentCalls(q.positions...)
 			}
 			break
 		}
@@ -81,10 +81,10 @@ type callBatchRun struct {
 	unsent []int
 }
 
-// reserveAndStart starts the calls that the budgets allow now. It returns the
-// queues that still have calls, and the time until the next try. wait is 0 if
-// every budget allowed a call.
-func (r *callBatchRun) reserveAndStart(
+// reserveAndStartCalls starts the calls that the budgets allow now. It returns
+// the queues that still have calls, and the time until the next try. wait is 0
+// if every budget allowed a call.
+func (r *callBatchRun) reserveAndStartCalls(
 	ctx context.Context, queues []*budgetCallQueue,
 ) (rest []*budgetCallQueue, wait time.Duration) {
 	wants := make([]hold.BudgetRequest, len(queues))
@@ -93,7 +93,7 @@ func (r *callBatchRun) reserveAndStart(
 			Account: q.account, Op: q.op, Requests: len(q.positions), Priority: r.batch.Priority,
 		}
 	}
-	reserved, err := r.caller.budget.Reserve(ctx, wants...)
+	reserved, err := r.caller.budget.ReserveRequests(ctx, wants...)
 	if err != nil {
 		r.caller.o.Health.ReportError(ctx, "reserve requests", err)
 	}
@@ -106,7 +106,7 @@ func (r *callBatchRun) reserveAndStart(
 			continue
 		}
 		if err != nil {
-			r.addUnsent(q.positions...)
+			r.addUnsentCalls(q.positions...)
 			continue
 		}
 		rest = append(rest, q)
@@ -124,14 +124,14 @@ func (r *callBatchRun) startCall(ctx context.Context, i int) {
 		defer func() { <-r.slots }()
 		a, err := r.caller.sendThroughBreaker(ctx, r.calls[i], r.batch.Timeout)
 		if err != nil {
-			r.addUnsent(i)
+			r.addUnsentCalls(i)
 			return
 		}
 		r.done(i, a)
 	})
 }
 
-func (r *callBatchRun) addUnsent(positions ...int) {
+func (r *callBatchRun) addUnsentCalls(positions ...int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.unsent = append(r.unsent, positions...)

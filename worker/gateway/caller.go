@@ -17,8 +17,8 @@ import (
 // Budget is the shared rate limits of all replicas, per account and kind of
 // request. store.Budget implements it.
 type Budget interface {
-	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
+	// ReserveRequests reserves requests for every want, in one round trip.
+	ReserveRequests(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 	// LowerRate lowers the rate that a request exceeded, which was sent sentAgo
 	// ago.
 	LowerRate(
@@ -151,7 +151,7 @@ func (c *Caller) WaitAndDo(
 func (c *Caller) WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error {
 	deadline := time.Now().Add(maxWait)
 	for {
-		reserved, err := c.budget.Reserve(ctx, hold.BudgetRequest{
+		reserved, err := c.budget.ReserveRequests(ctx, hold.BudgetRequest{
 			Account: call.Account, Op: call.Op.RateLimitBucket(), Requests: 1, Ahead: ReserveAhead,
 			Priority: callPriority(call.Op),
 		})
@@ -204,14 +204,14 @@ func (c *Caller) sendThroughBreaker(
 		report(errCallerCanceled) // not a failure of Stripe
 		return a, nil
 	}
-	c.recordOutcome(report, a)
+	c.recordAnswerInBreaker(report, a)
 	if c.o.Observer != nil {
 		c.o.Observer.CallFinished(opForMetrics(call.Op), a.Kind, time.Since(began))
 	}
 	if c.trackMissingIntent(&call, &a) {
 		a.Kind, a.Code = hold.AnswerForbidden, wrongKeyCode
 	}
-	c.lowerRateOrPause(ctx, call, a, began)
+	c.lowerRateOrPauseRequests(ctx, call, a, began)
 	return a, nil
 }
 
@@ -241,10 +241,10 @@ func opForMetrics(op hold.Op) hold.Op {
 	return op.RateLimitBucket()
 }
 
-// recordOutcome reports to the breaker whether Stripe answered, and records
-// whether Stripe accepts the key. A replayed error is an answer: Stripe is
-// available and repeats an error that it stored.
-func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
+// recordAnswerInBreaker reports to the breaker whether Stripe answered, and
+// records whether Stripe accepts the key. A replayed error is an answer: Stripe
+// is available and repeats an error that it stored.
+func (c *Caller) recordAnswerInBreaker(report func(error), a hold.Answer) {
 	if !isConclusive(a.Kind) {
 		c.outage.recordUnanswered(a)
 		report(errNoAnswer)
@@ -270,7 +270,7 @@ func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
 // many intents of the account. The answer then counts as a 403: the hold is
 // tried again later and does not require attention.
 func (c *Caller) trackMissingIntent(call *hold.Call, a *hold.Answer) bool {
-	suspected, changed := c.missing.record(call, a.Kind)
+	suspected, changed := c.missing.recordAnswer(call, a.Kind)
 	if changed && suspected {
 		c.o.Logger.Error("Stripe does not find many PaymentIntents in a row: wrong key? "+
 			"Claims of the account paused; set stripe_api_key to a key of the account of these holds",
@@ -284,9 +284,10 @@ func (c *Caller) trackMissingIntent(call *hold.Call, a *hold.Answer) bool {
 	return suspected && a.Kind == hold.AnswerNotFound
 }
 
-// lowerRateOrPause lowers the rate after a 429, and pauses a kind of request
-// after a 403, for all replicas. It ignores checks, which use no budget.
-func (c *Caller) lowerRateOrPause(
+// lowerRateOrPauseRequests lowers the rate after a 429, and pauses a kind of
+// request after a 403, for all replicas. It ignores checks, which use no
+// budget.
+func (c *Caller) lowerRateOrPauseRequests(
 	ctx context.Context, call hold.Call, a hold.Answer, began time.Time,
 ) {
 	var err error

@@ -97,7 +97,7 @@ func (c recordingClient) Do(ctx context.Context, call hold.Call) hold.Answer {
 
 type recordingBudget struct{ e *callerEnv }
 
-func (b recordingBudget) Reserve(
+func (b recordingBudget) ReserveRequests(
 	_ context.Context, wants ...hold.BudgetRequest,
 ) ([]hold.BudgetReservation, error) {
 	b.e.mu.Lock()

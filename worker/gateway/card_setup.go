@@ -11,9 +11,9 @@ import (
 
 var checkoutSessionPattern = maxLengthPattern{regexp.MustCompile(`^cs_[A-Za-z0-9_]+$`), 255}
 
-// createCardSetup creates a Checkout Session in which a customer gives another
-// card, on a page of Stripe's. It moves no money.
-func (g *Gateway) createCardSetup(ctx context.Context, c hold.Call) hold.Answer {
+// createCardSetupSession creates a Checkout Session in which a customer gives
+// another card, on a page of Stripe's. It moves no money.
+func (g *Gateway) createCardSetupSession(ctx context.Context, c hold.Call) hold.Answer {
 	s := c.CardSetup
 	p := &stripe.CheckoutSessionParams{
 		Mode:               stripe.String(string(stripe.CheckoutSessionModeSetup)),
@@ -25,17 +25,19 @@ func (g *Gateway) createCardSetup(ctx context.Context, c hold.Call) hold.Answer 
 		Expand:             cardSetupExpandParams(),
 	}
 	r := classifyOptions{mutation: true}
-	return g.sendCardSetup(ctx, r, "", func(ctx context.Context) (*stripe.CheckoutSession, error) {
-		p.Params = newRequestParams(ctx, c.Account, c.Key)
-		return g.checkoutSessions.New(p)
-	})
+	return g.sendCardSetupRequest(ctx, r, "",
+		func(ctx context.Context) (*stripe.CheckoutSession, error) {
+			p.Params = newRequestParams(ctx, c.Account, c.Key)
+			return g.checkoutSessions.New(p)
+		})
 }
 
-// readCardSetup retrieves a Checkout Session with the card that it saved.
-func (g *Gateway) readCardSetup(ctx context.Context, c hold.Call) hold.Answer {
+// retrieveCardSetupSession retrieves a Checkout Session with the card that it
+// saved.
+func (g *Gateway) retrieveCardSetupSession(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.CheckoutSessionParams{Expand: cardSetupExpandParams()}
 	id := c.CardSetup.Session
-	return g.sendCardSetup(ctx, classifyOptions{}, id,
+	return g.sendCardSetupRequest(ctx, classifyOptions{}, id,
 		func(ctx context.Context) (*stripe.CheckoutSession, error) {
 			p.Params = newRequestParams(ctx, c.Account, "")
 			return g.checkoutSessions.Get(id, p)
@@ -44,9 +46,9 @@ func (g *Gateway) readCardSetup(ctx context.Context, c hold.Call) hold.Answer {
 
 func cardSetupExpandParams() []*string { return []*string{stripe.String("setup_intent")} }
 
-// sendCardSetup sends a request for one Checkout Session. An empty id accepts
-// any.
-func (g *Gateway) sendCardSetup(
+// sendCardSetupRequest sends a request for one Checkout Session. An empty id
+// accepts any.
+func (g *Gateway) sendCardSetupRequest(
 	ctx context.Context, r classifyOptions, id string,
 	send func(context.Context) (*stripe.CheckoutSession, error),
 ) hold.Answer {
@@ -54,7 +56,7 @@ func (g *Gateway) sendCardSetup(
 	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		s, err := send(ctx)
 		if err == nil {
-			setup = convertCardSetup(s, id)
+			setup = convertCardSetupSession(s, id)
 		}
 		return setup != nil, err
 	})
@@ -64,8 +66,9 @@ func (g *Gateway) sendCardSetup(
 	return a
 }
 
-// convertCardSetup returns nil if s is not a valid Checkout Session of the id.
-func convertCardSetup(s *stripe.CheckoutSession, id string) *hold.CardSetup {
+// convertCardSetupSession returns nil if s is not a valid Checkout Session of
+// the id.
+func convertCardSetupSession(s *stripe.CheckoutSession, id string) *hold.CardSetup {
 	if s == nil || s.Object != "checkout.session" || !checkoutSessionPattern.matches(s.ID) ||
 		id != "" && s.ID != id || identifierOrEmpty(string(s.Status)) == "" {
 		return nil

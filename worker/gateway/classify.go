@@ -24,7 +24,7 @@ func classifyFailure(
 	a := t.newAnswer(0)
 	var se *stripe.Error
 	switch {
-	case t.status == 0 && !t.maybeSent():
+	case t.status == 0 && !t.mayHaveBeenSent():
 		a.Kind = hold.AnswerUnreachable
 		a.Message = "nothing was sent: " + describeSendError(s, err, true)
 	case t.status == 0:
@@ -34,13 +34,13 @@ func classifyFailure(
 		kind := classifyStripeError(t, se, r.mutation)
 		a.RateLimited = kind == hold.AnswerRateLimited
 		a.RateLimitScope = rateLimitScope(t.rateLimitedReason)
-		a.Kind = applyShouldRetry(t.shouldRetry, kind, r.mutation)
+		a.Kind = applyShouldRetryHeader(t.shouldRetry, kind, r.mutation)
 		if a.Kind == hold.AnswerUnknown && t.replayed && r.mutation {
 			a.Kind = hold.AnswerReplayedError // the same key only repeats it
 		}
 		a.Code = declineOrErrorCode(s, se)
 		if kind == hold.AnswerDeclined {
-			a.Advice = adviceOfError(s, se)
+			a.Advice = declineAdviceOfError(s, se)
 		}
 		a.Message = s.redactMessage(se.Msg)
 		a.Intent = convertIntent(s, se.PaymentIntent, r.intentID)
@@ -51,7 +51,7 @@ func classifyFailure(
 	default:
 		a.Kind = inconclusiveKind(t, r.mutation)
 		body := t.mediaType + ": " + describeUnusableResponse(t, err)
-		a.Message = statusText(t.status) + ", body " + body
+		a.Message = formatHTTPStatus(t.status) + ", body " + body
 	}
 	return a
 }
@@ -88,11 +88,13 @@ func classifyStripeError(t *callTrace, e *stripe.Error, mutation bool) hold.Answ
 	return kind
 }
 
-// applyShouldRetry applies Stripe-Should-Retry, which overrides the kind of an
-// error. With true a refusal is no outcome: the same request may succeed later.
-// With false the same request never succeeds, so the intent is read before
-// another one is sent. A read may always be repeated.
-func applyShouldRetry(shouldRetry string, kind hold.AnswerKind, mutation bool) hold.AnswerKind {
+// applyShouldRetryHeader applies Stripe-Should-Retry, which overrides the kind
+// of an error. With true a refusal is no outcome: the same request may succeed
+// later. With false the same request never succeeds, so the intent is read
+// before another one is sent. A read may always be repeated.
+func applyShouldRetryHeader(
+	shouldRetry string, kind hold.AnswerKind, mutation bool,
+) hold.AnswerKind {
 	switch kind {
 	case hold.AnswerUnexpectedState, hold.AnswerChargeGone, hold.AnswerAmountTooLarge,
 		hold.AnswerNotFound, hold.AnswerIdempotencyError, hold.AnswerDeclined,

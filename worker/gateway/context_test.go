@@ -74,7 +74,7 @@ func TestOrganizationKey_SendsContext(t *testing.T) {
 		t.Errorf("check: %+v", a)
 	}
 	contexts = nil
-	in := g.Inspect(t.Context())
+	in := g.InspectAccount(t.Context())
 	if in.ListEndpoints.Kind != hold.AnswerOK || in.CaptureIntent.Kind != hold.AnswerNotFound ||
 		len(contexts) != 5 || slices.ContainsFunc(contexts,
 		func(c string) bool { return c != ownAccount }) {

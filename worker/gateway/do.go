@@ -34,17 +34,17 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	case hold.OpRead:
 		return g.retrieveIntent(ctx, c)
 	case hold.OpAuthorize:
-		return g.authorizeIntent(ctx, c)
+		return g.createAndConfirmIntent(ctx, c)
 	case hold.OpConfirm:
 		return g.confirmIntent(ctx, c)
 	case hold.OpCreate:
-		return g.createIntent(ctx, c)
+		return g.createUnconfirmedIntent(ctx, c)
 	case hold.OpSetUpCard:
-		return g.createCardSetup(ctx, c)
+		return g.createCardSetupSession(ctx, c)
 	case hold.OpReadCardSetup:
-		return g.readCardSetup(ctx, c)
+		return g.retrieveCardSetupSession(ctx, c)
 	case hold.OpUpdate:
-		return g.updateMetadata(ctx, c)
+		return g.updateIntentMetadata(ctx, c)
 	case hold.OpList:
 		return g.listIntents(ctx, c)
 	default: // validateCall accepts no other
@@ -218,14 +218,14 @@ func (g *Gateway) sendAndClassify(
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	ctx, trace := withCallTrace(ctx, r.maxBody)
-	defer func() { a.Retransmitted = trace.retransmitted() }()
+	defer func() { a.Retransmitted = trace.wasRetransmitted() }()
 	defer func() {
 		// A panic would end the daemon and all calls in flight. The message
 		// does not quote the value of the panic, which may contain parts of the
 		// body.
 		if p := recover(); p != nil {
 			a = trace.newAnswer(hold.AnswerUnknown)
-			if !trace.maybeSent() {
+			if !trace.mayHaveBeenSent() {
 				a.Kind = hold.AnswerUnreachable
 			}
 			a.Message = fmt.Sprintf("the client panicked with a %T: report this bug", p)

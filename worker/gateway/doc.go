@@ -6,8 +6,8 @@
 //
 // [Caller] is the entry point for the rest of holdd. It applies the shared
 // budget, the circuit breaker, the timeout and the metrics to every call.
-// [ParseEvent] verifies and parses a webhook. [Gateway.Inspect] tests the
-// connection and the permissions of the API key for the operator.
+// [ParseEvent] verifies and parses a webhook. [Gateway.InspectAccount] tests
+// the connection and the permissions of the API key for the operator.
 //
 // # Classification
 //

@@ -255,9 +255,9 @@ func (s *eventObject) toPaymentIntent(livemode bool) *hold.PaymentIntent {
 	}
 }
 
-// signedAt returns the time of a valid signature. The header's last time is the
-// one that stripe-go verifies.
-func signedAt(signature string) (at time.Time) {
+// signatureTime returns the time of a valid signature. The header's last time
+// is the one that stripe-go verifies.
+func signatureTime(signature string) (at time.Time) {
 	for _, part := range strings.Split(signature, ",") {
 		if text, ok := strings.CutPrefix(part, "t="); ok {
 			if seconds, err := strconv.ParseInt(text, 10, 64); err == nil {
@@ -281,7 +281,7 @@ func verifySignature(
 			continue // any sender could sign with an empty secret
 		}
 		switch err := webhook.ValidatePayloadWithTolerance(body, signature, secret, tolerance); {
-		case err == nil && signedAt(signature).After(time.Now().Add(tolerance)):
+		case err == nil && signatureTime(signature).After(time.Now().Add(tolerance)):
 			return ErrSignatureInFuture
 		case err == nil:
 			return nil

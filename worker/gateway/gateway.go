@@ -73,7 +73,7 @@ type Gateway struct {
 	address          string          // of the API
 	pool             *http.Transport // nil if Options.Transport was set
 	scrubber         *secretScrubber
-	key              *currentKey
+	key              *currentAPIKey
 }
 
 // New validates the options and returns a gateway. It sends nothing.
@@ -98,7 +98,7 @@ func New(o Options) (*Gateway, error) {
 		livemode: o.APIKey.isLive(),
 		address:  base,
 		scrubber: newSecretScrubber(o.APIKey),
-		key:      newCurrentKey(o.APIKey),
+		key:      newCurrentAPIKey(o.APIKey),
 	}
 	transport := o.Transport
 	if transport == nil {
@@ -116,13 +116,13 @@ func New(o Options) (*Gateway, error) {
 // ignore the context while they sleep, and holdd records each attempt before it
 // sends it.
 func newStripeBackend(
-	base string, transport http.RoundTripper, o *Options, key *currentKey,
+	base string, transport http.RoundTripper, o *Options, key *currentAPIKey,
 ) stripe.Backend {
 	_, reportsConns := transport.(*http.Transport)
 	if o.Context != "" {
 		transport = &stripeContextTransport{next: transport, account: o.Context}
 	}
-	var outer http.RoundTripper = &keyTransport{key: key,
+	var outer http.RoundTripper = &apiKeyTransport{key: key,
 		next: &tracingTransport{next: transport, nextReportsConns: reportsConns}}
 	if o.ReadOnly {
 		outer = readOnlyTransport{next: outer}

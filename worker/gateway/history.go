@@ -11,18 +11,18 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// convertHistory converts what an intent's latest charge says of its money. It
-// reads the charge only if a bank authorized it.
-func convertHistory(pi *stripe.PaymentIntent) hold.IntentHistory {
-	h := hold.IntentHistory{CanceledAt: unixTime(pi.CanceledAt)}
+// convertIntentHistory converts what an intent's latest charge says of its
+// money. It reads the charge only if a bank authorized it.
+func convertIntentHistory(pi *stripe.PaymentIntent) hold.IntentHistory {
+	h := hold.IntentHistory{CanceledAt: timeOfUnixSeconds(pi.CanceledAt)}
 	c := pi.LatestCharge
 	if c == nil || c.Status == stripe.ChargeStatusFailed || c.Amount < 0 || c.AmountCaptured < 0 {
 		return h
 	}
-	h.Charge, h.AuthorizedAt = objectIDOrEmpty(c.ID), unixTime(c.Created)
+	h.Charge, h.AuthorizedAt = objectIDOrEmpty(c.ID), timeOfUnixSeconds(c.Created)
 	h.Authorized, h.Captured = c.Amount, c.AmountCaptured
 	if b := c.BalanceTransaction; b != nil {
-		h.CapturedAt = unixTime(b.Created)
+		h.CapturedAt = timeOfUnixSeconds(b.Created)
 	}
 	method := ""
 	if d := c.PaymentMethodDetails; d != nil {
@@ -67,8 +67,8 @@ func captureMethodOf(o *stripe.PaymentIntentPaymentMethodOptions, method string)
 	return ""
 }
 
-// unixTime returns the time of a timestamp, zero if there is none.
-func unixTime(seconds int64) time.Time {
+// timeOfUnixSeconds returns the time of a timestamp, zero if there is none.
+func timeOfUnixSeconds(seconds int64) time.Time {
 	if seconds <= 0 {
 		return time.Time{}
 	}
@@ -79,7 +79,7 @@ func unixTime(seconds int64) time.Time {
 // Stripe keeps events for 30 days.
 func (g *Gateway) listCaptureEvents(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.EventListParams{Type: stripe.String("charge.captured"),
-		CreatedRange: createdRange(&c)}
+		CreatedRange: newCreatedRangeParams(&c)}
 	p.Limit, p.StartingAfter, p.Single = stripe.Int64(maxPageSize), optionalString(c.After), true
 	if c.Account != "" {
 		p.StripeAccount = &c.Account
@@ -102,7 +102,7 @@ func (g *Gateway) listCaptureEvents(ctx context.Context, c hold.Call) hold.Answe
 				return false, nil
 			}
 			page.Captures = append(page.Captures, hold.CaptureEvent{ID: e.ID,
-				Charge: chargeOfEvent(e), At: unixTime(e.Created)})
+				Charge: chargeIDOfEvent(e), At: timeOfUnixSeconds(e.Created)})
 		}
 		return true, nil
 	})
@@ -112,9 +112,9 @@ func (g *Gateway) listCaptureEvents(ctx context.Context, c hold.Call) hold.Answe
 	return a
 }
 
-// chargeOfEvent returns the id of the charge that an event is about, "" if it
+// chargeIDOfEvent returns the id of the charge that an event is about, "" if it
 // has none.
-func chargeOfEvent(e *stripe.Event) string {
+func chargeIDOfEvent(e *stripe.Event) string {
 	var charge struct {
 		ID string `json:"id"`
 	}

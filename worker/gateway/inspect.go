@@ -13,8 +13,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Inspection is the result of [Gateway.Inspect]. An answer has kind 0 if its
-// request was not sent. If ListIntents fails, no other request is sent.
+// Inspection is the result of [Gateway.InspectAccount]. An answer has kind 0 if
+// its request was not sent. If ListIntents fails, no other request is sent.
 type Inspection struct {
 	ListIntents   hold.Answer       // whether the key may list PaymentIntents
 	ListExpanded  hold.Answer       // whether it may read their charges and reviews
@@ -45,13 +45,13 @@ type WebhookEndpoint struct {
 // ids contain no words.
 const nonexistentIntentID = "pi_0holddAsksWhetherThisKeyMayWrite"
 
-// Inspect checks whether Stripe answers, what the API key may do, and how far
-// the clocks are apart. It sends at most five requests, one after the other,
-// each within the gateway's timeout, and does not use the budget. It changes
-// nothing: to learn whether the key may capture, it captures an intent that
-// does not exist. Stripe checks the permissions of the key first (403) and then
-// whether the intent exists (404).
-func (g *Gateway) Inspect(ctx context.Context) Inspection {
+// InspectAccount checks whether Stripe answers, what the API key may do, and
+// how far the clocks are apart. It sends at most five requests, one after the
+// other, each within the gateway's timeout, and does not use the budget. It
+// changes nothing: to learn whether the key may capture, it captures an intent
+// that does not exist. Stripe checks the permissions of the key first (403) and
+// then whether the intent exists (404).
+func (g *Gateway) InspectAccount(ctx context.Context) Inspection {
 	var in Inspection
 	m := &clockOffsetMeter{inspection: &in}
 	do := func(c hold.Call) hold.Answer {
@@ -75,7 +75,7 @@ func (g *Gateway) Inspect(ctx context.Context) Inspection {
 		in.Endpoints, a = listWebhookEndpoints(ctx, g)
 		return a
 	})
-	in.Account, in.ReadAccount = g.ReadAccount(ctx)
+	in.Account, in.ReadAccount = g.RetrieveAccountID(ctx)
 	return in
 }
 

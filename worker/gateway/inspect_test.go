@@ -56,7 +56,7 @@ func TestInspect(t *testing.T) {
 				)
 				tt.prepare(w)
 				effects := len(w.sim.Ledger())
-				in := w.gateway.Inspect(t.Context())
+				in := w.gateway.InspectAccount(t.Context())
 				if in.ListIntents.Kind != tt.list || in.ListExpanded.Kind != tt.expand ||
 					in.CaptureIntent.Kind != tt.capture || in.ListEndpoints.Kind != tt.endpoint ||
 					len(in.Endpoints) != tt.endpoints {
@@ -98,7 +98,7 @@ func TestInspect_ClockOffset(t *testing.T) {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 			w.sim.Advance(offset)
 			w.addFault(stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 300 * time.Millisecond}})
-			in := w.gateway.Inspect(t.Context())
+			in := w.gateway.InspectAccount(t.Context())
 			if !in.ClockOffsetKnown || in.ClockOffsetMin > offset || in.ClockOffsetMax < offset ||
 				in.ClockOffsetMax-in.ClockOffsetMin > 1300*time.Millisecond {
 				t.Errorf("%s: %s to %s, %v", offset, in.ClockOffsetMin,
@@ -110,7 +110,7 @@ func TestInspect_ClockOffset(t *testing.T) {
 		})
 	}
 	g := gatewayOn(t, invalidRequest(401, ""))
-	if in := g.Inspect(t.Context()); in.ClockOffsetKnown ||
+	if in := g.InspectAccount(t.Context()); in.ClockOffsetKnown ||
 		in.ListIntents.Kind != hold.AnswerUnauthorized {
 		t.Errorf("an answer without a date: %+v", in)
 	}
@@ -123,7 +123,7 @@ func TestInspect_AcceptedByStripeMock(t *testing.T) {
 		sent = append(sent, r.Method+" "+r.URL.Path)
 		return mock.RoundTrip(r)
 	})
-	in := g.Inspect(t.Context())
+	in := g.InspectAccount(t.Context())
 	if in.ListIntents.Kind != hold.AnswerOK || in.ListExpanded.Kind != hold.AnswerOK ||
 		in.ListEndpoints.Kind != hold.AnswerOK || len(in.Endpoints) == 0 {
 		t.Errorf("%+v", in)

@@ -6,24 +6,25 @@ import (
 	"sync/atomic"
 )
 
-// currentKey is the API key that requests are sent with.
-type currentKey struct{ key atomic.Pointer[APIKey] }
+// currentAPIKey is the API key that requests are sent with.
+type currentAPIKey struct{ key atomic.Pointer[APIKey] }
 
-func newCurrentKey(k APIKey) *currentKey {
-	c := &currentKey{}
+func newCurrentAPIKey(k APIKey) *currentAPIKey {
+	c := &currentAPIKey{}
 	c.key.Store(&k)
 	return c
 }
 
-// keyTransport sends each request with the current key. stripe-go has one key
-// for each client, and a request in flight keeps the key that it began with.
-type keyTransport struct {
+// apiKeyTransport sends each request with the current key. stripe-go has one
+// key for each client, and a request in flight keeps the key that it began
+// with.
+type apiKeyTransport struct {
 	next http.RoundTripper
-	key  *currentKey
+	key  *currentAPIKey
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (t *keyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *apiKeyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+string(*t.key.key.Load()))
 	return t.next.RoundTrip(r)

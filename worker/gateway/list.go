@@ -10,7 +10,7 @@ import (
 
 // listExpandParams returns the fields that a list of intents expands. A key
 // needs a permission for each.
-func listExpandParams(c hold.ListContent) []*string {
+func listExpandParams(c hold.StripeListContent) []*string {
 	switch c {
 	case hold.ContentHistories:
 		return []*string{stripe.String("data.latest_charge.balance_transaction")}
@@ -36,7 +36,7 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 		p.StripeAccount = &c.Account
 	}
 	p.StartingAfter, p.Customer = optionalString(c.After), optionalString(c.Customer)
-	p.CreatedRange = createdRange(&c)
+	p.CreatedRange = newCreatedRangeParams(&c)
 	page, a := g.sendListRequest(ctx, p, c.Content)
 	if a.Kind == hold.AnswerOK {
 		a.Page = &page
@@ -53,8 +53,9 @@ func (g *Gateway) probeAPIKey(ctx context.Context) hold.Answer {
 	return a
 }
 
-// createdRange returns the bounds in time of a list, nil if it has none.
-func createdRange(c *hold.Call) *stripe.RangeQueryParams {
+// newCreatedRangeParams returns the bounds in time of a list, nil if it has
+// none.
+func newCreatedRangeParams(c *hold.Call) *stripe.RangeQueryParams {
 	if c.CreatedUpTo.IsZero() && c.CreatedFrom.IsZero() {
 		return nil
 	}
@@ -69,7 +70,7 @@ func createdRange(c *hold.Call) *stripe.RangeQueryParams {
 }
 
 func (g *Gateway) sendListRequest(
-	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.ListContent,
+	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.StripeListContent,
 ) (page hold.IntentPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget
 	r := classifyOptions{maxBody: maxListBodyBytes}
@@ -91,7 +92,7 @@ func (g *Gateway) sendListRequest(
 			}
 			page.Intents = append(page.Intents, *in)
 			if content == hold.ContentHistories || content == hold.ContentCharges {
-				page.Histories = append(page.Histories, convertHistory(pi))
+				page.Histories = append(page.Histories, convertIntentHistory(pi))
 			}
 		}
 		return true, nil

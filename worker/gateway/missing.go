@@ -32,9 +32,9 @@ type missingIntentCounter struct {
 	suspected    int                            // accounts whose limit is reached
 }
 
-// record records what an answer says of the call's intent. suspected says that
-// a 404 must not be believed, changed that this answer began or ended it.
-func (m *missingIntentCounter) record(
+// recordAnswer records what an answer says of the call's intent. suspected says
+// that a 404 must not be believed, changed that this answer began or ended it.
+func (m *missingIntentCounter) recordAnswer(
 	c *hold.Call, kind hold.AnswerKind,
 ) (suspected, changed bool) {
 	if c.PaymentIntent == "" || m.accountKnown != nil && m.accountKnown() {

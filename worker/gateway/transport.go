@@ -56,13 +56,15 @@ func withCallTrace(ctx context.Context, maxBody int64) (context.Context, *callTr
 		&t.clientTrace), t
 }
 
-// maybeSent reports whether the request may have been sent.
-func (t *callTrace) maybeSent() bool { return t.handedToTransport || t.connsObtained.Load() > 0 }
+// mayHaveBeenSent reports whether the request may have been sent.
+func (t *callTrace) mayHaveBeenSent() bool {
+	return t.handedToTransport || t.connsObtained.Load() > 0
+}
 
-// retransmitted reports whether the transport sent the request more than once.
-// If so, a response that Stripe gives before it checks the idempotency key says
-// nothing about the first try.
-func (t *callTrace) retransmitted() bool { return t.connsObtained.Load() > 1 }
+// wasRetransmitted reports whether the transport sent the request more than
+// once. If so, a response that Stripe gives before it checks the idempotency
+// key says nothing about the first try.
+func (t *callTrace) wasRetransmitted() bool { return t.connsObtained.Load() > 1 }
 
 // newAnswer returns an answer of a kind with the values of the trace.
 func (t *callTrace) newAnswer(k hold.AnswerKind) hold.Answer {
@@ -179,8 +181,8 @@ func parseMediaType(h http.Header) string {
 	return t
 }
 
-// statusText returns an HTTP status with its name.
-func statusText(code int) string {
+// formatHTTPStatus returns an HTTP status with its name.
+func formatHTTPStatus(code int) string {
 	if t := http.StatusText(code); t != "" {
 		return strconv.Itoa(code) + " " + t
 	}

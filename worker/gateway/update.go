@@ -9,10 +9,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// updateMetadata sets pairs of an intent's metadata. An empty value removes its
-// pair. Other pairs do not change. The answer has the updated intent with its
-// charge.
-func (g *Gateway) updateMetadata(ctx context.Context, c hold.Call) hold.Answer {
+// updateIntentMetadata sets pairs of an intent's metadata. An empty value
+// removes its pair. Other pairs do not change. The answer has the updated
+// intent with its charge.
+func (g *Gateway) updateIntentMetadata(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{
 		Metadata: maps.Clone(c.Metadata), Expand: intentExpandParams(),
 	}

@@ -23,9 +23,9 @@ var temporaryReplies = []string{
 	"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS",
 }
 
-// redisRejection returns the reply with which Redis rejected an operation. It
-// returns "" for an error of the connection and for a temporary reply.
-func redisRejection(err error) string {
+// redisRejectionReply returns the reply with which Redis rejected an operation.
+// It returns "" for an error of the connection and for a temporary reply.
+func redisRejectionReply(err error) string {
 	var reply redisReply
 	if !errors.As(err, &reply) {
 		return ""
@@ -69,8 +69,8 @@ func IsMemoryLimit(err error) bool {
 	return errors.As(err, &reply) && strings.Contains(reply.Error(), "OOM command not allowed")
 }
 
-// FailPanicked makes the run fail because it panicked.
-func (r *StageRun) FailPanicked() { r.Fail("run", errPanic) }
+// RecordPanic makes the run fail because it panicked.
+func (r *StageRun) RecordPanic() { r.RecordFailure("run", errPanic) }
 
 func firstLine(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")

@@ -55,7 +55,7 @@ func (r *RedisHealthReporter) ReportError(ctx context.Context, operation string,
 	if ctx.Err() != nil {
 		return
 	}
-	rejected := redisRejection(err)
+	rejected := redisRejectionReply(err)
 	if rejected == "" && errors.Is(err, hold.ErrUnreadableRecord) {
 		ids := hold.UnreadableHolds(err)
 		r.logOncePerMinute("unreadable",
@@ -65,7 +65,7 @@ func (r *RedisHealthReporter) ReportError(ctx context.Context, operation string,
 		return
 	}
 	if run, ok := ctx.Value(stageRunContextKey{}).(*StageRun); ok {
-		run.Fail(operation, err)
+		run.RecordFailure(operation, err)
 	}
 	if rejected != "" {
 		r.logOncePerMinute(operation, "Redis rejects an operation: "+HintForCause(rejected),
@@ -100,11 +100,11 @@ func (r *RedisHealthReporter) ReportSuccess() {
 	}
 }
 
-// ReportUnavailable reports err as [RedisHealthReporter.ReportError] does, and
-// returns an error for an API caller. That wraps [ErrUnavailable] and not err,
-// which may contain addresses. If a record is unreadable, the same request cannot
-// succeed later: the error is then a *[hold.Problem].
-func (r *RedisHealthReporter) ReportUnavailable(
+// ReportAndWrapUnavailable reports err as [RedisHealthReporter.ReportError]
+// does, and returns an error for an API caller. That wraps [ErrUnavailable] and
+// not err, which may contain addresses. If a record is unreadable, the same
+// request cannot succeed later: the error is then a *[hold.Problem].
+func (r *RedisHealthReporter) ReportAndWrapUnavailable(
 	ctx context.Context, operation string, err error,
 ) error {
 	if ctx.Err() == nil {

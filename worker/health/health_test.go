@@ -52,7 +52,8 @@ func TestRedis_IgnoresEndedContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r.ReportError(ctx, "claim holds", errRefused)
-	if err := r.ReportUnavailable(ctx, "list holds", errRefused); !errors.Is(err, health.ErrUnavailable) {
+	err := r.ReportAndWrapUnavailable(ctx, "list holds", errRefused)
+	if !errors.Is(err, health.ErrUnavailable) {
 		t.Error(err)
 	}
 	if got := lines(); len(got) != 0 {
@@ -79,7 +80,7 @@ func TestRedis_UnreadableRecords(t *testing.T) {
 // The error for an API caller does not contain Redis' address.
 func TestUnavailable(t *testing.T) {
 	r, lines := newTracker(zapcore.InfoLevel)
-	err := r.ReportUnavailable(t.Context(), "list holds", errRefused)
+	err := r.ReportAndWrapUnavailable(t.Context(), "list holds", errRefused)
 	if !errors.Is(err, health.ErrUnavailable) || !strings.Contains(err.Error(), "list holds") ||
 		strings.Contains(err.Error(), "10.0.0.7") || errors.Is(err, errRefused) {
 		t.Error(err)

@@ -51,17 +51,18 @@ type StalledStage struct {
 	Cause     string
 }
 
-// SetMaxQuiet sets how long work may be under way without a success.
-func (s *Stage) SetMaxQuiet(d time.Duration) { s.maxQuiet = d }
+// SetMaxTimeWithoutSuccess sets how long work may be under way without a
+// success.
+func (s *Stage) SetMaxTimeWithoutSuccess(d time.Duration) { s.maxQuiet = d }
 
 // SetFailureTTL sets how long failures count without another one, for a stage
 // that runs only on request: a replica that gets no requests because
 // it is not ready must become ready again.
 func (s *Stage) SetFailureTTL(d time.Duration) { s.failureTTL = d }
 
-// Progress records that work under way goes on, and may be quiet for d from now
-// on: it waits.
-func (s *Stage) Progress(d time.Duration) {
+// ReportProgress records that work under way goes on, and may be quiet for d
+// from now on: it waits.
+func (s *Stage) ReportProgress(d time.Duration) {
 	until := time.Now().Add(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,16 +71,16 @@ func (s *Stage) Progress(d time.Duration) {
 	}
 }
 
-// Succeed records a success.
-func (s *Stage) Succeed() {
+// RecordSuccess records a success.
+func (s *Stage) RecordSuccess() {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.succeededAt, s.quietSince, s.failingSince, s.failures = now, now, time.Time{}, 0
 }
 
-// fail records that an operation failed.
-func (s *Stage) fail(operation string, err error) {
+// recordFailure records that an operation failed.
+func (s *Stage) recordFailure(operation string, err error) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,8 +113,8 @@ func (s *Stage) EndWork() {
 	s.underWay--
 }
 
-// reset forgets failures and counts from now: the worker begins.
-func (s *Stage) reset(now time.Time) {
+// resetFailures forgets failures and counts from now: the worker begins.
+func (s *Stage) resetFailures(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.succeededAt, s.failingSince, s.failures = now, time.Time{}, 0
@@ -154,26 +155,26 @@ func (s *Stage) BeginRun(ctx context.Context) (context.Context, *StageRun) {
 	return context.WithValue(ctx, stageRunContextKey{}, run), run
 }
 
-// Fail makes the run fail.
-func (r *StageRun) Fail(operation string, err error) {
+// RecordFailure makes the run fail.
+func (r *StageRun) RecordFailure(operation string, err error) {
 	r.stage.mu.Lock()
 	first := !r.failed
 	r.failed = true
 	r.stage.mu.Unlock()
 	if first { // one failed run is one failure
-		r.stage.fail(operation, err)
+		r.stage.recordFailure(operation, err)
 	}
 }
 
-// End ends the run. It has succeeded unless it failed. It reports whether it
+// EndRun ends the run. It has succeeded unless it failed. It reports whether it
 // succeeded.
-func (r *StageRun) End() bool {
+func (r *StageRun) EndRun() bool {
 	r.stage.EndWork()
 	r.stage.mu.Lock()
 	failed := r.failed
 	r.stage.mu.Unlock()
 	if !failed {
-		r.stage.Succeed()
+		r.stage.RecordSuccess()
 	}
 	return !failed
 }
@@ -209,7 +210,7 @@ func (r *RedisHealthReporter) StartStages() {
 	defer r.stages.mu.Unlock()
 	r.stages.running = true
 	for _, s := range r.stages.list {
-		s.reset(now)
+		s.resetFailures(now)
 	}
 }
 

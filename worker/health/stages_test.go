@@ -28,7 +28,7 @@ func runStage(t *testing.T, r *health.RedisHealthReporter, s *health.Stage, err 
 	if err != nil {
 		r.ReportError(ctx, "poll the schedule", err)
 	}
-	return run.End()
+	return run.EndRun()
 }
 
 func TestStageRegistry_Failing(t *testing.T) {
@@ -111,7 +111,7 @@ func TestStageRegistry_WorkDoesNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("execute", nil)
-		s.SetMaxQuiet(40 * time.Second)
+		s.SetMaxTimeWithoutSuccess(40 * time.Second)
 		r.StartStages()
 		time.Sleep(time.Hour)
 		s.BeginWork()
@@ -132,15 +132,15 @@ func TestStageRegistry_Progress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("reconcile", everyHour)
-		s.SetMaxQuiet(40 * time.Second)
+		s.SetMaxTimeWithoutSuccess(40 * time.Second)
 		r.StartStages()
 		s.BeginWork()
 		for range 10 {
 			time.Sleep(30 * time.Second)
-			s.Progress(0)
+			s.ReportProgress(0)
 		}
-		s.Progress(5 * time.Minute)
-		s.Progress(0) // of another call of the same work
+		s.ReportProgress(5 * time.Minute)
+		s.ReportProgress(0) // of another call of the same work
 		time.Sleep(5*time.Minute + 40*time.Second)
 		if got := r.StalledStages(); len(got) != 0 {
 			t.Errorf("it goes on: %+v", got)

@@ -184,8 +184,8 @@ type CardholderAction struct {
 	FailureCode, FailureMessage string
 }
 
-// historyNote returns the answer's line in a hold's history.
-func (a *Answer) historyNote() string {
+// describeForHistory returns the answer's line in a hold's history.
+func (a *Answer) describeForHistory() string {
 	if a.Code == "" {
 		return a.Message
 	}
@@ -217,7 +217,7 @@ type Call struct {
 	Customer      string            // of a list: only this customer's intents
 	CreatedUpTo   time.Time         // of a list: without younger intents; zero means all
 	CreatedFrom   time.Time         // of a list: without older intents; zero means all
-	Content       ListContent       // of a list
+	Content       StripeListContent // of a list
 	// MayBeMissing says that no answer has confirmed that the PaymentIntent
 	// exists, or that the key is known to be of its account: a 404 says nothing
 	// about the key.

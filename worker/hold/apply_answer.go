@@ -21,6 +21,11 @@ const maxRefusals = 2
 
 // ApplyAnswer decides what Stripe's answer to call means. [Decision].Again asks
 // for another call under the same claim.
+//
+// The answer to a plain successful capture is AnswerOK with the intent in the
+// status succeeded. It passes decideByAnswerKind (case AnswerOK) and
+// applyIntentInAnswer (case StatusSucceeded), and settleFromIntent makes the
+// hold [Captured].
 func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
 	if isRenewalCall(&h, &call) {
@@ -30,7 +35,7 @@ func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
 	if call.Op != OpRead {
 		recordAttempt(&h, call, a, now)
 	}
-	return decideByAnswerKind(h, call, a, now).alertOnManyCalls(&before, a, now)
+	return decideByAnswerKind(h, call, a, now).addManyCallsAlert(&before, a, now)
 }
 
 // recordAttempt counts a request that was sent and adds it to the history.
@@ -52,19 +57,19 @@ func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
 	if d, ok := applyIncrementAnswer(h, call, a, now); ok {
 		return d
 	}
-	if d, ok := applyPartAnswer(h, call, a, now); ok {
+	if d, ok := applyPartialCaptureAnswer(h, call, a, now); ok {
 		return d
 	}
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent == nil {
-			return keepWorkingUntilRead(h, call, now)
+			return keepWorkingAndRetrieve(h, call, now)
 		}
 		ours := call.Op == h.NextOp
 		if call.Op == OpRead {
 			ours = h.Sent.Unknown || h.Generation > 1
 		}
-		return applyAnsweredIntent(h, call, a, ours, now)
+		return applyIntentInAnswer(h, call, a, ours, now)
 	case AnswerUnexpectedState, AnswerChargeGone:
 		return applyUnexpectedStateAnswer(h, call, a, now)
 	case AnswerNotFound:
@@ -76,7 +81,7 @@ func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
 		h.Sent.Unknown = true
 		return scheduleRetry(h, now, time.Second, 30*time.Second)
 	case AnswerUnreachable:
-		return applyUnreachableAnswer(h, call, now)
+		return undoUnsentAttempt(h, call, now)
 	case AnswerRateLimited:
 		// The budget slows down all requests, so the hold itself need not wait.
 		return scheduleRetry(h, now, 250*time.Millisecond, 10*time.Second)
@@ -85,30 +90,30 @@ func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
 	case AnswerAmountTooLarge:
 		return applyRefusedAnswer(h, call, CauseAmountTooLarge, a, now)
 	case AnswerIdempotencyError:
-		return requireAttention(h, CauseKeyConflict, a.historyNote(), now)
+		return requireAttention(h, CauseKeyConflict, a.describeForHistory(), now)
 	case AnswerDeclined, AnswerInvalid:
 		return applyRefusedAnswer(h, call, CauseRefused, a, now)
 	case AnswerReplayedError:
 		// Stripe replays this answer for as long as it keeps the key. Only a
 		// read leads on.
 		h.ReadFirst = true
-		return keepWorkingUntilRead(h, call, now)
+		return keepWorkingAndRetrieve(h, call, now)
 	default:
-		return keepWorkingUntilRead(h, call, now)
+		return keepWorkingAndRetrieve(h, call, now)
 	}
 }
 
-// applyAnsweredIntent decides by the intent in the answer to a claimed hold's
+// applyIntentInAnswer decides by the intent in the answer to a claimed hold's
 // call. ours says whether an effect that it shows may be that of a request of
 // this hold.
-func applyAnsweredIntent(h Hold, call Call, a Answer, ours bool, now time.Time) Decision {
+func applyIntentInAnswer(h Hold, call Call, a Answer, ours bool, now time.Time) Decision {
 	in := a.Intent
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:
 		if call.Op != OpCapture || a.Kind != AnswerOK {
-			return settleByIntent(h, in, ours, nil, now)
+			return settleFromIntent(h, in, ours, nil, now)
 		}
-		return settleByIntent(h, in, ours, &call, now)
+		return settleFromIntent(h, in, ours, &call, now)
 	case StatusRequiresCapture:
 		if call.Op != OpRead {
 			// Accepted, yet still held: Stripe did something else, or has not
@@ -116,7 +121,7 @@ func applyAnsweredIntent(h Hold, call Call, a Answer, ours bool, now time.Time) 
 			h.ReadFirst, h.Sent.Unknown = true, true
 			return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 		}
-		return applyReadStillHeld(h, in, now)
+		return applyRetrievedHeldIntent(h, in, now)
 	case StatusProcessing:
 		h.ReadFirst = true
 		h.Sent.Unknown = h.Sent.Unknown || call.Op != OpRead
@@ -126,20 +131,20 @@ func applyAnsweredIntent(h Hold, call Call, a Answer, ours bool, now time.Time) 
 	}
 }
 
-// applyReadStillHeld handles a read that shows the money held. Unless it shows
+// applyRetrievedHeldIntent handles a read that shows the money held. Unless it shows
 // that a part was captured, it proves that no request of this generation had an
 // effect, so the next one may use a new key.
-func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
+func applyRetrievedHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	if in.AmountCapturable <= 0 {
 		h.ReadFirst = true
 		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 	}
 	if h.NextOp == OpIncrement {
-		if d, ok := applyIncrementRead(h, in, now); ok {
+		if d, ok := applyRetrieveDuringIncrement(h, in, now); ok {
 			return d
 		}
 	}
-	if d, ok := applyPartRead(h, in, now); ok {
+	if d, ok := applyRetrieveOfPartialCapture(h, in, now); ok {
 		return d
 	}
 	last := lastHistoryEntry(&h, HistoryAttempt)
@@ -149,9 +154,9 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 		releaseClaim(&h)
 		return Decision{Hold: h}
 	}
-	sent := isUnresolved(&h, now)
+	sent := hasUnresolvedRequest(&h, now)
 	refused := sent && (last.Answer == AnswerUnexpectedState || last.Answer == AnswerChargeGone)
-	beginNextGeneration(&h, now)
+	startKeyGenerationAfterRetrieve(&h, now)
 	if refused {
 		h.Refusals++
 	}
@@ -174,19 +179,21 @@ func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 	return d
 }
 
-// settleByIntent ends the hold as Stripe ended the intent. The cause is the
+// settleFromIntent ends the hold as Stripe ended the intent. The cause is the
 // hold's own if ours is true and the effect is the one requested, and another
 // system otherwise. confirmed is the capture that this answer belongs to, nil
 // if there is none: that capture took exactly what it named.
-func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time) Decision {
-	if isReleasedFirst(&h, in) {
+func settleFromIntent(
+	h Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time,
+) Decision {
+	if isReleasedBeforeRenewal(&h, in) {
 		return Decision{Hold: h, Unchanged: true}
 	}
-	if isRenewalOpen(&h) {
-		return deferSettlement(h, now)
+	if mayHaveSecondAuthorization(&h) {
+		return deferSettlementUntilReleased(h, now)
 	}
-	if isReplacing(&h) {
-		endReplacement(&h, HistoryEntry{Cause: CauseSuperseded}, now)
+	if isReplacementUnderWay(&h) {
+		recordFailedReplacement(&h, HistoryEntry{Cause: CauseSuperseded}, now)
 	}
 	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
 	wanted := h.CancellationReason
@@ -218,7 +225,7 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 	}
 	h.State, h.SettledAt, h.Reason = state, now, cause
 	h.Increment, h.Features, h.MaxCapturable = Increment{}, 0, 0
-	dropPart(&h)
+	cancelRequestedPart(&h)
 	h.NextOp, h.NextAt, h.ReadFirst, h.Sent.Unknown = 0, time.Time{}, false, false
 	h.Revision++
 	by := "holdd"
@@ -236,16 +243,16 @@ func settleByIntent(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now t
 func recordCapture(
 	h *Hold, in *PaymentIntent, ours bool, confirmed *Call,
 ) (cause Cause, note string) {
-	want, _ := captureAmount(h)
+	want, _ := captureAmountToSend(h)
 	own := in.AmountReceived - capturedSoFar(h)
 	if confirmed != nil && (want > 0 || confirmed.ReleaseRest) {
 		own = min(confirmed.Amount, in.AmountReceived)
 	}
 	cause = h.Reason
 	if !ours || h.NextOp != OpCapture || own <= 0 || want > 0 && own != want {
-		cause, note, own = CauseElsewhere, capturedElsewhereNote(h, ours, want, in), 0
+		cause, note, own = CauseElsewhere, describeCapturedElsewhere(h, ours, want, in), 0
 	}
-	parts := ownParts(h)
+	parts := sumOwnPartCaptures(h)
 	h.CapturedAmount = in.AmountReceived
 	h.CapturedElsewhere = max(0, in.AmountReceived-own-parts)
 	if own > 0 && h.CapturedElsewhere > 0 {
@@ -255,10 +262,10 @@ func recordCapture(
 	return cause, note
 }
 
-// capturedElsewhereNote describes a capture that is not known to be holdd's.
+// describeCapturedElsewhere describes a capture that is not known to be holdd's.
 // want is the amount that a request of holdd's named, if ours says that there
 // was one.
-func capturedElsewhereNote(h *Hold, ours bool, want int64, in *PaymentIntent) string {
+func describeCapturedElsewhere(h *Hold, ours bool, want int64, in *PaymentIntent) string {
 	note := FormatAmount(in.AmountReceived, in.Currency) + " captured by another system"
 	if ours && h.NextOp == OpCapture && want > 0 && in.AmountReceived >= capturedSoFar(h)+want {
 		note += "; a request of holdd's for " + FormatAmount(want, in.Currency) +
@@ -276,7 +283,7 @@ func applyUnexpectedStateAnswer(h Hold, call Call, a Answer, now time.Time) Deci
 		h.Sent.Unknown = false
 	}
 	if a.Intent != nil && a.Intent.Status != StatusRequiresCapture {
-		return applyAnsweredIntent(h, call, a, h.Generation > 1, now)
+		return applyIntentInAnswer(h, call, a, h.Generation > 1, now)
 	}
 	if call.Op != OpRead && !h.ReadFirst {
 		h.ReadFirst = true
@@ -296,12 +303,12 @@ func applyNotFoundAnswer(h Hold, a Answer, now time.Time) Decision {
 		h.ReadFirst = true
 		return scheduleRetry(h, now, 10*time.Second, time.Minute)
 	}
-	return requireAttention(h, CauseNotFound, a.historyNote(), now)
+	return requireAttention(h, CauseNotFound, a.describeForHistory(), now)
 }
 
-// applyUnreachableAnswer takes back the attempt: the request never left, so
+// undoUnsentAttempt takes back the attempt: the request never left, so
 // Stripe has not seen the key.
-func applyUnreachableAnswer(h Hold, call Call, now time.Time) Decision {
+func undoUnsentAttempt(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Sent.Count--
 	}
@@ -321,12 +328,12 @@ func applyRefusedAnswer(h Hold, call Call, cause Cause, a Answer, now time.Time)
 	if h.Sent.Unknown {
 		return retryInconclusiveAnswer(h, cause, a, now)
 	}
-	return requireAttention(h, cause, a.historyNote(), now)
+	return requireAttention(h, cause, a.describeForHistory(), now)
 }
 
-// keepWorkingUntilRead keeps the hold Working, closed to changes, until Stripe
+// keepWorkingAndRetrieve keeps the hold Working, closed to changes, until Stripe
 // has been read. A read that failed leaves the outcome as it was.
-func keepWorkingUntilRead(h Hold, call Call, now time.Time) Decision {
+func keepWorkingAndRetrieve(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Sent.Unknown = true
 	}
@@ -345,11 +352,11 @@ const maxInconclusiveReads = 300
 func retryInconclusiveAnswer(h Hold, cause Cause, a Answer, now time.Time) Decision {
 	h.InconclusiveReads++
 	if h.InconclusiveReads > maxInconclusiveReads {
-		return requireAttention(h, cause, a.historyNote(), now)
+		return requireAttention(h, cause, a.describeForHistory(), now)
 	}
 	if h.InconclusiveReads == 2 {
 		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
-			Cause: cause, Note: a.historyNote()})
+			Cause: cause, Note: a.describeForHistory()})
 	}
 	h.ReadFirst = true
 	d := scheduleRetry(h, now, 10*time.Second, maxBackoff)
@@ -383,7 +390,7 @@ func requireAttention(h Hold, cause Cause, note string, now time.Time) Decision 
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, cause
 	h.Increment = Increment{}
-	dropPart(&h)
+	cancelRequestedPart(&h)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: "holdd",
 		Cause: cause, Note: note})
@@ -396,16 +403,16 @@ func requireAttention(h Hold, cause Cause, note string, now time.Time) Decision 
 // an alert goes out. It is a power of two.
 const MaxCallsBeforeAlert = 16
 
-// alertOnManyCalls publishes hold.attention at the 16th, 32nd, 64th … call in a
+// addManyCallsAlert publishes hold.attention at the 16th, 32nd, 64th … call in a
 // row without an outcome, whatever the answers are. Only an outcome, a hold
 // that begins to require attention, or a request ends the row. The hold
 // continues as it is, because an unknown outcome is no failure; from then on it
 // waits up to maxBackoff between two calls.
-func (d Decision) alertOnManyCalls(before *Hold, a Answer, now time.Time) Decision {
+func (d Decision) addManyCallsAlert(before *Hold, a Answer, now time.Time) Decision {
 	h := &d.Hold
 	known := before.PreviousState == Attention // read at its deadline; alerted before
 	incremented := before.NextOp == OpIncrement && h.NextOp != OpIncrement
-	if h.State.Final() || h.State == Attention && !known || incremented {
+	if h.State.IsFinal() || h.State == Attention && !known || incremented {
 		h.Calls, h.Refusals = 0, 0
 		return d
 	}

@@ -9,15 +9,15 @@ import (
 // left to its worker, which reads the same intent.
 func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
-	if h.State.Final() || h.State == Working {
+	if h.State.IsFinal() || h.State == Working {
 		return Decision{Hold: h, Unchanged: true}
 	}
 	if in.ID != h.PaymentIntent {
-		return applyRelatedIntent(h, in, now)
+		return applyRenewalIntent(h, in, now)
 	}
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:
-		return settleByIntent(h, in, false, nil, now)
+		return settleFromIntent(h, in, false, nil, now)
 	case StatusRequiresCapture:
 		old := h
 		d := applyHeldIntent(h, in, now)
@@ -39,16 +39,16 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 // ApplyIntentNotFound updates an unclaimed hold whose intent Stripe does not
 // find.
 func (h Hold) ApplyIntentNotFound(now time.Time) Decision {
-	if h.State.Final() || h.State == Working || h.State == Attention {
+	if h.State.IsFinal() || h.State == Working || h.State == Attention {
 		return Decision{Hold: h, Unchanged: true}
 	}
 	return requireAttention(h, CauseNotFound,
 		"Stripe does not find this intent under this account and mode", now)
 }
 
-// partlyCapturedNote describes an open hold of which another system captured a
+// describePartlyCaptured describes an open hold of which another system captured a
 // part.
-func partlyCapturedNote(h *Hold) string {
+func describePartlyCaptured(h *Hold) string {
 	return FormatAmount(h.CapturedElsewhere, h.Currency) + " captured by another system, " +
 		FormatAmount(h.Amount, h.Currency) + " left"
 }
@@ -88,12 +88,12 @@ func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	case excess != 0 && !releases:
 		return d.Merge(requireAttention(h, excess, note, now))
 	case late && !old.Verified && h.Reason == CauseSchedule:
-		return d.Merge(requireAttention(h, CauseAfterDeadline, deadlineNote(&h), now))
+		return d.Merge(requireAttention(h, CauseAfterDeadline, describeDeadline(&h), now))
 	case late && moved:
 		d.Hold = h
 		d.addAfterDeadlineWarning(now)
 	}
-	d.Again = resumePlanAfterRead(&h, now)
+	d.Again = resumePlanAfterRetrieve(&h, now)
 	d.Hold = h
 	return d
 }
@@ -122,7 +122,7 @@ func contradictsStatedAmount(h *Hold, in *PaymentIntent) bool {
 		h.Currency != "" && h.Currency != in.Currency
 }
 
-func deadlineNote(h *Hold) string { return "ends at " + h.ExpiresAt.Format(time.RFC3339) }
+func describeDeadline(h *Hold) string { return "ends at " + h.ExpiresAt.Format(time.RFC3339) }
 
 // recordExternalChange adds a change of amount, deadline or captures by another
 // system to the history.
@@ -136,7 +136,7 @@ func recordExternalChange(h, old *Hold, d *Decision, now time.Time) {
 	e := HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
 		Note: FormatAmount(h.Amount, h.Currency) + until}
 	if shared {
-		e.Cause, e.Note = CauseElsewhere, partlyCapturedNote(h)+until
+		e.Cause, e.Note = CauseElsewhere, describePartlyCaptured(h)+until
 		if len(d.Events) == 0 {
 			d.addEvent(EventChanged, CauseElsewhere)
 		}
@@ -144,10 +144,10 @@ func recordExternalChange(h, old *Hold, d *Decision, now time.Time) {
 	appendHistory(h, e)
 }
 
-// resumePlanAfterRead returns a hold that was read under a claim to its plan,
+// resumePlanAfterRetrieve returns a hold that was read under a claim to its plan,
 // and reports whether a request to change something follows under the same
 // claim.
-func resumePlanAfterRead(h *Hold, now time.Time) (again bool) {
+func resumePlanAfterRetrieve(h *Hold, now time.Time) (again bool) {
 	switch {
 	case h.State != Working: // not claimed
 	case h.NextOp == OpCapture || h.NextOp == OpCancel || h.NextOp == OpIncrement:
@@ -164,11 +164,11 @@ func resumePlanAfterRead(h *Hold, now time.Time) (again bool) {
 	return false
 }
 
-// Contradicts reports whether the intent shows that a settled hold did not end
+// ContradictsSettledHold reports whether the intent shows that a settled hold did not end
 // as its record says: Stripe still holds the money, or the hold was captured
 // and is recorded as released, or the reverse.
-func (in *PaymentIntent) Contradicts(h *Hold) bool {
-	if !h.State.Final() || in.ID != h.PaymentIntent {
+func (in *PaymentIntent) ContradictsSettledHold(h *Hold) bool {
+	if !h.State.IsFinal() || in.ID != h.PaymentIntent {
 		return false
 	}
 	switch in.Status {
@@ -182,12 +182,12 @@ func (in *PaymentIntent) Contradicts(h *Hold) bool {
 	return false
 }
 
-// ApplyContradiction reopens a settled hold that a read contradicts. The hold
+// ReopenContradictedHold reopens a settled hold that a read contradicts. The hold
 // requires attention, because its record was wrong and holdd does not know why:
 // nothing captures or releases it without a request. A request begins with a
 // read.
-func (h Hold) ApplyContradiction(in *PaymentIntent, now time.Time) Decision {
-	if !in.Contradicts(&h) {
+func (h Hold) ReopenContradictedHold(in *PaymentIntent, now time.Time) Decision {
+	if !in.ContradictsSettledHold(&h) {
 		return Decision{Hold: h, Unchanged: true}
 	}
 	now = now.UTC().Truncate(time.Millisecond)

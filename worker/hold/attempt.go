@@ -21,8 +21,8 @@ const (
 	AttemptAbandoned                                             // the intent was canceled
 )
 
-// Finished reports whether the attempt's own answer is final.
-func (s AuthorizationAttemptState) Finished() bool { return s >= AttemptAuthorized }
+// IsFinished reports whether the attempt's own answer is final.
+func (s AuthorizationAttemptState) IsFinished() bool { return s >= AttemptAuthorized }
 
 // AuthorizationAttempt is an attempt to authorize, as it is recorded before its
 // request is sent. It holds no secret and nothing of the card.

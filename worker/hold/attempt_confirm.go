@@ -27,15 +27,15 @@ func applyConfirmableCheckResult(
 	otherCard := m.request.PaymentMethod != ""
 	switch {
 	case !in.isConfirmable():
-		m.endByIntent(a, now)
+		m.endRunByIntent(a, now)
 	case in.IsConfirmWindowOver(now):
 		m.endAndDeleteRecord(authorizationAbandonedProblem(in.ID))
 	case in.Status == StatusRequiresAction && !otherCard:
-		m.endByIntent(a, now)
+		m.endRunByIntent(a, now)
 	case in.Status == StatusRequiresPaymentMethod && (!otherCard || m.attempt.ConfirmSent):
 		// There is nothing to pay with: the card was declined, maybe in answer
 		// to the very request whose answer was lost.
-		m.endByIntent(a, now)
+		m.endRunByIntent(a, now)
 	case m.tries >= maxAuthorizeTries:
 		m.endWithoutAnswer(now)
 	case !m.attempt.ConfirmSent:
@@ -76,7 +76,7 @@ func applySaveConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, 
 	}
 }
 
-func confirmStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+func confirmIntentStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
 	call := m.request
 	call.Key = m.attempt.IdempotencyKey()
 	return AuthorizationStep{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpConfirm,
@@ -99,14 +99,14 @@ func applyConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, now 
 	switch a.Kind {
 	case AnswerOK, AnswerReplayedError:
 		if a.Kind == AnswerOK && !a.Replayed {
-			m.endByIntent(a, now)
+			m.endRunByIntent(a, now)
 			return
 		}
 		// A replayed answer may be stale. The next check reads the intent; if
 		// it still needs a confirmation, that needs a new key.
 		m.unknown = true
 		if a.Replayed {
-			renewConfirmKey(m)
+			useNewConfirmKey(m)
 			return
 		}
 		recheckConfirmableLater(m, now)
@@ -125,7 +125,7 @@ func applyConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, now 
 			return
 		}
 		m.unknown = true
-		renewConfirmKey(m)
+		useNewConfirmKey(m)
 	default:
 		if !m.unknown {
 			m.endRequestRefused(a)
@@ -135,14 +135,16 @@ func applyConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, now 
 	}
 }
 
-// renewConfirmKey takes a new key. That is safe without a search: one intent is
+// useNewConfirmKey takes a new key. That is safe without a search: one intent is
 // authorized once.
-func renewConfirmKey(m *AuthorizationMachine) {
+func useNewConfirmKey(m *AuthorizationMachine) {
 	m.attempt.Generation++
 	m.state = stateSaveConfirmKey
 }
 
-func applyConfirmKeyResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applySaveNewConfirmKeyResult(
+	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+) {
 	if r.Err != nil {
 		m.endOutcomeUnknown(now)
 		return

@@ -6,10 +6,10 @@ import "time"
 // that Redis has lost.
 const lostAttemptWindow = 48 * time.Hour
 
-// createOrSearch goes on to the next request that creates the intent. A search
+// createIntentOrSearch goes on to the next request that creates the intent. A search
 // comes first where the present key can bring no news, or where Stripe may have
 // forgotten it.
-func createOrSearch(m *AuthorizationMachine, now time.Time) {
+func createIntentOrSearch(m *AuthorizationMachine, now time.Time) {
 	switch {
 	case m.spent, m.unknown && !m.attempt.IsIdempotencyKeyFresh(now):
 		startIntentSearch(m, stateSearchBeforeNewKey)
@@ -20,19 +20,19 @@ func createOrSearch(m *AuthorizationMachine, now time.Time) {
 	}
 }
 
-func retryCreateOrSearch(m *AuthorizationMachine, now time.Time) {
+func retryCreateIntentOrSearch(m *AuthorizationMachine, now time.Time) {
 	m.notBefore = now.Add(authorizeRetryPause)
-	createOrSearch(m, now)
+	createIntentOrSearch(m, now)
 }
 
-func createStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+func createIntentStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
 	call := m.request
 	call.Key = m.attempt.IdempotencyKey()
 	return AuthorizationStep{Kind: StepCall, NeedsCallTimeout: true,
 		Call: Call{Op: OpAuthorize, Account: m.attempt.Account, Key: call.Key, Authorize: &call}}
 }
 
-func applyCreateResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applyCreateIntentResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.notSent() {
 		m.endNotSent(r, now)
 		return
@@ -45,22 +45,22 @@ func applyCreateResult(m *AuthorizationMachine, r AuthorizationStepResult, now t
 		m.answer, m.state = r.Answer, stateSaveLostAttempt
 		return
 	}
-	applyCreateAnswer(m, r.Answer, now)
+	applyCreateIntentAnswer(m, r.Answer, now)
 }
 
-func applyLostAttemptResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applySaveLostAttemptResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.Err != nil {
 		m.endOutcomeUnknown(now)
 		return
 	}
-	applyCreateAnswer(m, m.answer, now)
+	applyCreateIntentAnswer(m, m.answer, now)
 }
 
-// applyCreateAnswer applies the answer to a request that creates the intent.
-func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
+// applyCreateIntentAnswer applies the answer to a request that creates the intent.
+func applyCreateIntentAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 	switch a.Kind {
 	case AnswerOK:
-		m.endByIntent(a, now)
+		m.endRunByIntent(a, now)
 	case AnswerDeclined:
 		m.endCardDeclined(a)
 	case AnswerReplayedError:
@@ -71,12 +71,12 @@ func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 		// Only a stored answer proves that no twin of this request can have an
 		// effect any more.
 		m.unknown, m.spent = true, a.Replayed
-		retryCreateOrSearch(m, now)
+		retryCreateIntentOrSearch(m, now)
 	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
 		m.unknown = true
-		retryCreateOrSearch(m, now)
+		retryCreateIntentOrSearch(m, now)
 	case AnswerUnreachable:
-		retryCreateOrSearch(m, now)
+		retryCreateIntentOrSearch(m, now)
 	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
 		m.endWithoutAnswer(now)
 	case AnswerIdempotencyError:
@@ -88,7 +88,7 @@ func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 		// version of holdd sent other parameters for it, and the search finds
 		// what became of that.
 		m.unknown, m.spent = true, true
-		retryCreateOrSearch(m, now)
+		retryCreateIntentOrSearch(m, now)
 	default:
 		if !m.unknown {
 			m.endRequestRefused(a)
@@ -100,7 +100,9 @@ func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 	}
 }
 
-func applyKeySearchResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applySearchBeforeNewKeyResult(
+	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+) {
 	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
@@ -113,16 +115,18 @@ func applyKeySearchResult(m *AuthorizationMachine, r AuthorizationStepResult, no
 	}
 }
 
-func applySaveKeyResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applySaveNewKeyResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.Err != nil {
 		m.endOutcomeUnknown(now)
 		return
 	}
 	m.unknown, m.spent = false, false
-	createOrSearch(m, now)
+	createIntentOrSearch(m, now)
 }
 
-func applyRefusalSearchResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applySearchAfterRefusalResult(
+	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+) {
 	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve

@@ -44,7 +44,7 @@ func readHoldStep(*AuthorizationMachine, time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepReadHold}
 }
 
-func applyReadFinishedResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applyReadHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	switch {
 	case r.Err != nil:
 		m.endWithoutSaving(r.Err)
@@ -70,12 +70,12 @@ func applyRetrieveIntentResult(m *AuthorizationMachine, r AuthorizationStepResul
 		m.endOutcomeUnknown(now)
 	default:
 		r.Answer.Replayed = false // a read is current
-		m.endByIntent(r.Answer, now)
+		m.endRunByIntent(r.Answer, now)
 	}
 }
 
-// endByIntent ends the run according to the intent in an answer.
-func (m *AuthorizationMachine) endByIntent(a Answer, now time.Time) {
+// endRunByIntent ends the run according to the intent in an answer.
+func (m *AuthorizationMachine) endRunByIntent(a Answer, now time.Time) {
 	in := a.Intent
 	if !m.attempt.Confirm && in.Metadata[MetaAuthorization] != m.attempt.ID {
 		m.foreign = &a
@@ -145,11 +145,11 @@ func (m *AuthorizationMachine) endCardDeclined(a Answer) {
 // setError sets the error that the caller gets.
 func (m *AuthorizationMachine) setError(err error) { m.result, m.err = AuthorizationResult{}, err }
 
-func placeHoldStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+func createHoldStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepPlaceHold, Intent: m.intent}
 }
 
-func applyPlaceHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applyCreateHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
 	if r.Err != nil {
 		m.result = AuthorizationResult{}
 		m.endWithError(r.Err, now)
@@ -159,8 +159,10 @@ func applyPlaceHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, no
 	m.endRunWithAttempt(AttemptAuthorized, time.Time{})
 }
 
-// applyReadCapturedResult ends the run of an intent that was captured before.
-func applyReadCapturedResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+// applyReadCapturedHoldResult ends the run of an intent that was captured before.
+func applyReadCapturedHoldResult(
+	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+) {
 	switch {
 	case r.Err != nil:
 		m.setError(r.Err)

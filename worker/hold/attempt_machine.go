@@ -148,29 +148,29 @@ var machineStates = [...]struct {
 	next  func(m *AuthorizationMachine, now time.Time) AuthorizationStep
 	apply func(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time)
 }{
-	stateCreate:             {"create", createStep, applyCreateResult},
-	stateSaveLostAttempt:    {"save_lost", saveAttemptStep, applyLostAttemptResult},
-	stateSearchBeforeNewKey: {"search_for_key", searchPageStep, applyKeySearchResult},
-	stateSaveKey:            {"save_key", saveAttemptStep, applySaveKeyResult},
-	stateSearchAfterRefusal: {"search_refused", searchPageStep, applyRefusalSearchResult},
+	stateCreate:             {"create", createIntentStep, applyCreateIntentResult},
+	stateSaveLostAttempt:    {"save_lost", saveAttemptStep, applySaveLostAttemptResult},
+	stateSearchBeforeNewKey: {"search_for_key", searchPageStep, applySearchBeforeNewKeyResult},
+	stateSaveKey:            {"save_key", saveAttemptStep, applySaveNewKeyResult},
+	stateSearchAfterRefusal: {"search_refused", searchPageStep, applySearchAfterRefusalResult},
 	stateRetrieve:           {"retrieve", retrieveIntentStep, applyRetrieveIntentResult},
 	stateCheckConfirmable:   {"check", retrieveIntentStep, applyConfirmableCheckResult},
 	stateSaveConfirm:        {"save_confirm", saveBeforeConfirmStep, applySaveConfirmResult},
-	stateConfirm:            {"confirm", confirmStep, applyConfirmResult},
-	stateSaveConfirmKey:     {"save_confirm_key", saveAttemptStep, applyConfirmKeyResult},
-	statePlace:              {"place", placeHoldStep, applyPlaceHoldResult},
-	stateReadHoldOfCaptured: {"read_captured", readHoldStep, applyReadCapturedResult},
-	stateReadHoldOfFinished: {"read_finished", readHoldStep, applyReadFinishedResult},
+	stateConfirm:            {"confirm", confirmIntentStep, applyConfirmResult},
+	stateSaveConfirmKey:     {"save_confirm_key", saveAttemptStep, applySaveNewConfirmKeyResult},
+	statePlace:              {"place", createHoldStep, applyCreateHoldResult},
+	stateReadHoldOfCaptured: {"read_captured", readHoldStep, applyReadCapturedHoldResult},
+	stateReadHoldOfFinished: {"read_finished", readHoldStep, applyReadHoldResult},
 	stateResumeSearch:       {"resume_search", searchPageStep, applyResumeSearchResult},
 	stateResumeRetrieve:     {"resume_retrieve", retrieveIntentStep, applyResumeRetrieveResult},
-	stateResumePlace:        {"resume_place", placeHoldStep, applyResumePlaceResult},
+	stateResumePlace:        {"resume_place", createHoldStep, applyResumeCreateHoldResult},
 	stateCancel:             {"cancel", cancelIntentStep, applyCancelIntentResult},
 	statePublishAbandoned:   {"publish", publishAbandonedStep, applyPublishAbandonedResult},
 	statePublishUnresolved: {"publish_unresolved", publishUnresolvedStep,
 		applyPublishUnresolvedResult},
 	stateReleaseLease: {"release", releaseLeaseStep, applyReleaseLeaseResult},
 	stateForget:       {"forget", deleteAttemptStep, applyReleaseLeaseResult},
-	stateDone:         {"done", doneStep, ignoreResult},
+	stateDone:         {"done", doneStep, ignoreStepResult},
 }
 
 func (s authorizationMachineState) String() string {
@@ -196,7 +196,7 @@ func NewAuthorizationMachine(
 	case attempt.PaymentIntent != "":
 		m.state = stateRetrieve
 	default:
-		createOrSearch(m, now)
+		createIntentOrSearch(m, now)
 	}
 	return m
 }
@@ -340,4 +340,4 @@ func doneStep(*AuthorizationMachine, time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepDone}
 }
 
-func ignoreResult(*AuthorizationMachine, AuthorizationStepResult, time.Time) {}
+func ignoreStepResult(*AuthorizationMachine, AuthorizationStepResult, time.Time) {}

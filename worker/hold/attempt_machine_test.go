@@ -408,7 +408,7 @@ func (e *attemptExplorer) checkStep(n *attemptNode, step AuthorizationStep, path
 			fail("an attempt is forgotten whose outcome is unknown")
 		}
 	case step.Kind == StepReleaseLease:
-		if step.ResumeAt.IsZero() && !m.attempt.State.Finished() && n.open {
+		if step.ResumeAt.IsZero() && !m.attempt.State.IsFinished() && n.open {
 			fail("an attempt is left for good whose outcome is unknown")
 		}
 	case step.Kind == StepDone:

@@ -43,9 +43,9 @@ func applyPublishUnresolvedResult(m *AuthorizationMachine, r AuthorizationStepRe
 	m.state = stateReleaseLease
 }
 
-// settleAttempt ends the attempt. One that was declined stays declined: another
+// endSettledAttempt ends the attempt. One that was declined stays declined: another
 // confirmation led here.
-func (m *AuthorizationMachine) settleAttempt(s AuthorizationAttemptState) {
+func (m *AuthorizationMachine) endSettledAttempt(s AuthorizationAttemptState) {
 	if m.attempt.State == AttemptDeclined {
 		s = AttemptDeclined
 	}
@@ -65,7 +65,7 @@ func applyResumeRetrieveResult(m *AuthorizationMachine, r AuthorizationStepResul
 	case StatusRequiresCapture:
 		m.state = stateResumePlace
 	case StatusSucceeded:
-		m.settleAttempt(AttemptAuthorized)
+		m.endSettledAttempt(AttemptAuthorized)
 	case StatusCanceled:
 		if in.CancellationReason == ReasonAbandoned {
 			// A process of holdd may have canceled it and died before it
@@ -73,7 +73,7 @@ func applyResumeRetrieveResult(m *AuthorizationMachine, r AuthorizationStepResul
 			m.state = statePublishAbandoned
 			return
 		}
-		m.settleAttempt(AttemptAbandoned)
+		m.endSettledAttempt(AttemptAbandoned)
 	case StatusProcessing:
 		m.endAndResumeLater(r, now)
 	default:
@@ -97,12 +97,14 @@ func cancelIntentIfAbandoned(m *AuthorizationMachine, in *PaymentIntent, now tim
 	m.endRunWithAttempt(s, due)
 }
 
-func applyResumePlaceResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applyResumeCreateHoldResult(
+	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+) {
 	if r.Err != nil {
 		m.endAndResumeLater(r, now)
 		return
 	}
-	m.settleAttempt(AttemptAuthorized)
+	m.endSettledAttempt(AttemptAuthorized)
 }
 
 // cancelIntentStep cancels an intent that the cardholder did not finish. holdd
@@ -146,5 +148,5 @@ func applyPublishAbandonedResult(
 		m.endAndResumeLater(r, now)
 		return
 	}
-	m.settleAttempt(AttemptAbandoned)
+	m.endSettledAttempt(AttemptAbandoned)
 }

@@ -198,7 +198,7 @@ func (req *AuthorizeRequest) validateTermsAndMetadata(
 	for _, check := range []func() error{
 		func() error { return checkCaptureAmount(req.CaptureAmount, valid.Amount, valid.Currency) },
 		func() error { return checkMinAmount(valid.Amount, valid.Currency) },
-		func() error { return checkReservedKeys(valid.Metadata) },
+		func() error { return checkReservedMetadataKeys(valid.Metadata) },
 		req.checkCustomerAndDescription,
 		func() error { return checkCVC(req.CVCToken, req.OffSession) },
 		func() error { return checkReturnURL(req.ReturnURL) },
@@ -212,8 +212,8 @@ func (req *AuthorizeRequest) validateTermsAndMetadata(
 	return valid, pairs, err
 }
 
-// checkReservedKeys keeps the caller's pairs apart from those of holdd.
-func checkReservedKeys(pairs map[string]string) error {
+// checkReservedMetadataKeys keeps the caller's pairs apart from those of holdd.
+func checkReservedMetadataKeys(pairs map[string]string) error {
 	for k := range pairs {
 		if strings.HasPrefix(k, "holdd_") || strings.ContainsAny(k, "[]") {
 			return newProblem(
@@ -262,7 +262,7 @@ func newIntentMetadata(d *ValidRequest, attempt string) (map[string]string, erro
 		h.Renewal = newRenewal(d.Renewal)
 	}
 	if len(d.Captures) > 0 {
-		setPlan(&h, d.Captures, 0)
+		setCapturePlan(&h, d.Captures, 0)
 	}
 	pairs, fits := MetadataDiff(&h, d.Metadata)
 	maps.Copy(pairs, d.Metadata)

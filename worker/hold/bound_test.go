@@ -25,7 +25,7 @@ type loop struct {
 }
 
 // over says that holdd does nothing more by itself.
-func (l *loop) over() bool { return l.h.State.Final() || l.h.State == hold.Attention }
+func (l *loop) over() bool { return l.h.State.IsFinal() || l.h.State == hold.Attention }
 
 // recordAlerts counts the alerts of a decision.
 func (l *loop) recordAlerts(events []hold.Event) {
@@ -43,7 +43,7 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 			break
 		}
 		l.now = l.h.NextMilestone(l.now, testRules)
-		d, _ := l.h.PassMilestone(l.now, l.now, testRules)
+		d, _ := l.h.ApplyMilestone(l.now, l.now, testRules)
 		l.recordAlerts(d.Events)
 		l.h = d.Hold
 	}
@@ -75,7 +75,7 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 // bounds are holds on which something is due.
 func bounds(t *testing.T) map[string]hold.Hold {
 	due := t0.Add(2 * day)
-	policy, _ := newHold(t, heldIntent()).PassMilestone(t0.Add(7*day-time.Hour),
+	policy, _ := newHold(t, heldIntent()).ApplyMilestone(t0.Add(7*day-time.Hour),
 		t0.Add(7*day-time.Hour), testRules)
 	over := newHold(t, heldIntent())
 	over.NextOp, over.NextAt = hold.OpRead, t0.Add(7*day)

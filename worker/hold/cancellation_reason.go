@@ -50,7 +50,7 @@ func (d *Decision) SetDefaultCancellationReason(before *Hold, r DecisionRules) {
 	h := &d.Hold
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	switch {
-	case h.State.Final():
+	case h.State.IsFinal():
 	case h.NextOp != OpCancel:
 		if !h.CancelWanted {
 			h.CancellationReason = ""

@@ -33,7 +33,7 @@ func TestCancel_SendsTheRecordedReason(t *testing.T) {
 	}
 	end := t0.Add(7 * day)
 	waiting := newHold(t, heldIntent())
-	expiring, _ := waiting.PassMilestone(end.Add(-time.Hour), end.Add(-time.Hour), reasonRules)
+	expiring, _ := waiting.ApplyMilestone(end.Add(-time.Hour), end.Add(-time.Hour), reasonRules)
 	scheduled := newHold(t, heldIntent(), withCancelAt(t0.Add(day)))
 	duplicate := recorded(accept(waiting.RequestCancel("duplicate", "api", t0)), waiting)
 	old := scheduled

@@ -18,8 +18,8 @@ type TermsWarning struct {
 // an open hold whose deadline is known.
 func NearDeadlineWarnings(h *Hold, r DecisionRules) []TermsWarning {
 	at := lastCaptureTime(h)
-	if h.State.Final() || at.IsZero() || h.CancelWanted || !isDeadlineKnown(h) ||
-		isRenewedUntil(h, at) || !at.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {
+	if h.State.IsFinal() || at.IsZero() || h.CancelWanted || !isDeadlineKnown(h) ||
+		willBeRenewedUntil(h, at) || !at.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {
 		return nil
 	}
 	deadline := h.ExpiresAt.UTC()
@@ -32,11 +32,11 @@ func NearDeadlineWarnings(h *Hold, r DecisionRules) []TermsWarning {
 // isDeadlineKnown reports whether the deadline is Stripe's or the caller's.
 func isDeadlineKnown(h *Hold) bool { return h.Verified || h.ExpiresSource == SourceCaller }
 
-// capturesTooLate reports whether the deadline is known and the capture job may
+// wouldCaptureTooLate reports whether the deadline is known and the capture job may
 // run only after it: a capture at the hold's own time would lapse.
-func capturesTooLate(h *Hold, r DecisionRules) bool {
+func wouldCaptureTooLate(h *Hold, r DecisionRules) bool {
 	at := lastCaptureTime(h)
-	return !at.IsZero() && isDeadlineKnown(h) && !isRenewedUntil(h, at) &&
+	return !at.IsZero() && isDeadlineKnown(h) && !willBeRenewedUntil(h, at) &&
 		at.After(h.ExpiresAt.Add(-r.CaptureInterval))
 }
 
@@ -49,7 +49,7 @@ func (d Decision) RefuseLateCapture(
 	h := &d.Hold
 	at := lastCaptureTime(h)
 	if d.Unchanged || at.Equal(lastCaptureTime(before)) || !at.After(now) ||
-		!capturesTooLate(h, r) {
+		!wouldCaptureTooLate(h, r) {
 		return d, nil
 	}
 	p := newProblem(AfterDeadline, "capture_at",
@@ -60,16 +60,16 @@ func (d Decision) RefuseLateCapture(
 	return Decision{}, p
 }
 
-// RequireAttentionIfTooLate requires attention for a hold whose capture would
+// RequireAttentionIfCaptureTooLate requires attention for a hold whose capture would
 // lapse by a deadline that became known only now: from terms found at Stripe,
 // or from the first read of a hold that was accepted unverified.
-func (d *Decision) RequireAttentionIfTooLate(before *Hold, now time.Time, r DecisionRules) {
+func (d *Decision) RequireAttentionIfCaptureTooLate(before *Hold, now time.Time, r DecisionRules) {
 	h := &d.Hold
 	if d.Unchanged || before.State != 0 && before.Verified || !h.Verified || h.State != Scheduled ||
-		h.Reason != CauseSchedule || !h.CaptureAt.After(now) || !capturesTooLate(h, r) {
+		h.Reason != CauseSchedule || !h.CaptureAt.After(now) || !wouldCaptureTooLate(h, r) {
 		return
 	}
-	next := requireAttention(*h, CauseAfterDeadline, deadlineNote(h), now)
+	next := requireAttention(*h, CauseAfterDeadline, describeDeadline(h), now)
 	next.NewDeadline, next.NewTerms, next.MirrorAt = true, d.NewTerms, d.MirrorAt
 	next.Events = append(d.Events[:len(d.Events):len(d.Events)], next.Events...)
 	*d = next

@@ -117,7 +117,7 @@ func TestCaptureAt_TooLateByALearnedDeadline(t *testing.T) {
 		"verified before": {newHold(t, in, withCaptureAt(late)),
 			newHold(t, in, withCaptureAt(late)).ApplyPaymentIntent(in, t0), hold.Scheduled},
 	} {
-		tt.d.RequireAttentionIfTooLate(&tt.before, t0, timeRules)
+		tt.d.RequireAttentionIfCaptureTooLate(&tt.before, t0, timeRules)
 		if tt.d.Hold.State != tt.want {
 			t.Errorf("%s: %s, want %s", name, tt.d.Hold.State, tt.want)
 		}

@@ -96,13 +96,13 @@ func (c *CaptureParamsPatch) applyTo(p CaptureParams) (CaptureParams, error) {
 	if c.StatementDescriptorSuffix != nil {
 		p.StatementDescriptorSuffix = *c.StatementDescriptorSuffix
 	}
-	p.CaptureMetadata = mergeMetadataPairs(p.CaptureMetadata, c.CaptureMetadata)
+	p.CaptureMetadata = mergeCaptureMetadata(p.CaptureMetadata, c.CaptureMetadata)
 	return p, checkCaptureParams(&p)
 }
 
-// mergeMetadataPairs returns pairs with the changes. An empty value removes a
+// mergeCaptureMetadata returns pairs with the changes. An empty value removes a
 // pair.
-func mergeMetadataPairs(pairs, changes map[string]string) map[string]string {
+func mergeCaptureMetadata(pairs, changes map[string]string) map[string]string {
 	if len(changes) == 0 {
 		return pairs
 	}
@@ -209,17 +209,17 @@ func checkFeeAndTransfer(p *CaptureParams, captured int64) error {
 // that its capture takes, if that is known.
 func checkHoldCaptureParams(h *Hold) error {
 	if n, known := expectedCaptureAmount(h); known {
-		return checkFeeAndTransfer(ownCaptureParams(h), n)
+		return checkFeeAndTransfer(nextCaptureParams(h), n)
 	}
 	return nil
 }
 
 // expectedCaptureAmount returns the amount that a capture of the hold takes.
 func expectedCaptureAmount(h *Hold) (n int64, known bool) {
-	if least := smallestStage(h); least > 0 {
+	if least := smallestStageAmount(h); least > 0 {
 		return least, true
 	}
-	n, releaseRest := captureAmount(h)
+	n, releaseRest := captureAmountToSend(h)
 	if n == 0 && !releaseRest {
 		n = h.Amount
 	}

@@ -223,7 +223,7 @@ func TestSameTerms_CaptureParams(t *testing.T) {
 		edit(&p)
 		return &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureParams: p}
 	}
-	if !request(func(*hold.CaptureParams) {}).HasTermsOf(&h) {
+	if !request(func(*hold.CaptureParams) {}).HasSameTermsAs(&h) {
 		t.Error("the same request has other terms")
 	}
 	for name, edit := range map[string]func(p *hold.CaptureParams){
@@ -232,7 +232,7 @@ func TestSameTerms_CaptureParams(t *testing.T) {
 		"suffix":   func(p *hold.CaptureParams) { p.StatementDescriptorSuffix = "" },
 		"metadata": func(p *hold.CaptureParams) { delete(p.CaptureMetadata, "room") },
 	} {
-		if request(edit).HasTermsOf(&h) {
+		if request(edit).HasSameTermsAs(&h) {
 			t.Errorf("%s: other terms count as the same", name)
 		}
 	}

@@ -15,16 +15,16 @@ const (
 	CardholderTooLate                                      // the hold, or its authorization, has ended
 )
 
-// RequiresAction reports whether the renewal of an open hold waits for its
+// IsAwaitingCardholder reports whether the renewal of an open hold waits for its
 // cardholder.
-func RequiresAction(h *Hold) bool {
-	return !h.State.Final() && h.Renewal != nil && h.Renewal.Step == RenewalRequiresAction
+func IsAwaitingCardholder(h *Hold) bool {
+	return !h.State.IsFinal() && h.Renewal != nil && h.Renewal.Step == RenewalRequiresAction
 }
 
 // StatusForCardholder returns what the cardholder can do for the renewal of this
 // generation. Once an act would be refused, it is too late.
 func StatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderStatus {
-	s := cardholderStep(h, generation, now)
+	s := cardholderStatusOfStep(h, generation, now)
 	if s != CardholderMustAuthenticate && s != CardholderMustGiveCard {
 		return s
 	}
@@ -36,10 +36,10 @@ func StatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderSt
 	return s
 }
 
-func cardholderStep(h *Hold, generation uint32, now time.Time) CardholderStatus {
+func cardholderStatusOfStep(h *Hold, generation uint32, now time.Time) CardholderStatus {
 	r := h.Renewal
 	switch {
-	case h.State.Final() || h.CancelWanted || !now.Before(h.ExpiresAt):
+	case h.State.IsFinal() || h.CancelWanted || !now.Before(h.ExpiresAt):
 		return CardholderTooLate
 	case r == nil || r.Generation != generation:
 		return CardholderLinkOutdated
@@ -64,13 +64,13 @@ func needsOtherCard(r *Renewal) bool {
 	return classifyDecline(r.DeclineCode, r.Advice) != declineAuthenticate
 }
 
-// CanLinkCardholder returns why a hold has no link for its cardholder. The error
+// CheckCardholderLink returns why a hold has no link for its cardholder. The error
 // is a *[Problem].
-func CanLinkCardholder(h *Hold, now time.Time) error {
+func CheckCardholderLink(h *Hold, now time.Time) error {
 	switch {
-	case h.State.Final():
+	case h.State.IsFinal():
 		return alreadySettledProblem(h)
-	case !RequiresAction(h):
+	case !IsAwaitingCardholder(h):
 		return newProblem(NoActionRequired, "",
 			"the renewal of hold %s does not require its cardholder now", h.ID)
 	case !now.Before(h.ExpiresAt):
@@ -80,10 +80,10 @@ func CanLinkCardholder(h *Hold, now time.Time) error {
 	return nil
 }
 
-// checkCardholderAct refuses what the cardholder cannot do any more. The error is
+// checkCardholderMayAct refuses what the cardholder cannot do any more. The error is
 // a *[Problem].
-func checkCardholderAct(h *Hold, generation uint32, now time.Time) error {
-	switch cardholderStep(h, generation, now) {
+func checkCardholderMayAct(h *Hold, generation uint32, now time.Time) error {
+	switch cardholderStatusOfStep(h, generation, now) {
 	case CardholderMustAuthenticate, CardholderMustGiveCard:
 	case CardholderMustWait:
 		return newProblem(InProgress, "", "the renewal of hold %s is under way", h.ID)
@@ -108,7 +108,7 @@ func RequestAuthentication(
 	h Hold, generation, seen uint32, returnURL string, now time.Time,
 ) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	if err := checkCardholderAct(&h, generation, now); err != nil {
+	if err := checkCardholderMayAct(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
 	switch r := h.Renewal; {
@@ -122,21 +122,21 @@ func RequestAuthentication(
 		return Decision{}, newProblem(TooLate, "", "the renewal of hold %s was confirmed %d times",
 			h.ID, r.Confirmation)
 	}
-	r := editRenewal(&h)
+	r := copyRenewalForEdit(&h)
 	r.ReturnURL = returnURL
-	return confirmAgain(h, "", now), nil
+	return scheduleConfirmAgain(h, "", now), nil
 }
 
-// confirmAgain makes another confirmation of the new intent the next step.
-func confirmAgain(h Hold, note string, now time.Time) Decision {
-	r := editRenewal(&h)
+// scheduleConfirmAgain makes another confirmation of the new intent the next step.
+func scheduleConfirmAgain(h Hold, note string, now time.Time) Decision {
+	r := copyRenewalForEdit(&h)
 	r.Step, r.RetryAt = RenewalConfirm, now
 	r.Confirmation++
-	clearStepKey(r)
+	clearRenewalStepKey(r)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: "cardholder", Op: OpConfirm,
 		Note: note})
-	return stepDone(h, now)
+	return finishRenewalStep(h, now)
 }
 
 // maxCardSetups bounds the Checkout Sessions of one renewal.
@@ -146,10 +146,10 @@ const maxCardSetups = 20
 // another card. The count is in the session's idempotency key, so it is written
 // before the session is created. Errors are *[Problem].
 func RequestCardSetup(h Hold, generation uint32, now time.Time) (Decision, error) {
-	if err := checkCardholderAct(&h, generation, now); err != nil {
+	if err := checkCardholderMayAct(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
-	r := editRenewal(&h)
+	r := copyRenewalForEdit(&h)
 	if r.CardSetups >= maxCardSetups {
 		return Decision{}, newProblem(TooLate, "", "hold %s has had %d forms for another card",
 			h.ID, r.CardSetups)
@@ -160,12 +160,13 @@ func RequestCardSetup(h Hold, generation uint32, now time.Time) (Decision, error
 	return Decision{Hold: h}, nil
 }
 
-// CardSetupCall creates the Checkout Session that [RequestCardSetup] counted.
-func CardSetupCall(h *Hold, p CardSetupParams) Call {
+// NewCardSetupCall creates the Checkout Session that [RequestCardSetup] counted.
+func NewCardSetupCall(h *Hold, p CardSetupParams) Call {
 	r := h.Renewal
 	p.Customer = r.Customer
 	p.Metadata = cardSetupMetadata(h)
-	return Call{Op: OpSetUpCard, Account: h.Account, Key: renewalKey(h, "setup", r.CardSetups),
+	return Call{Op: OpSetUpCard, Account: h.Account,
+		Key:       renewalIdempotencyKey(h, "setup", r.CardSetups),
 		CardSetup: &p}
 }
 
@@ -181,16 +182,16 @@ func RecordCardSetup(
 	h Hold, generation uint32, session string, returned bool, now time.Time,
 ) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	if err := checkCardholderAct(&h, generation, now); err != nil {
+	if err := checkCardholderMayAct(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
-	r := editRenewal(&h)
+	r := copyRenewalForEdit(&h)
 	if r.CardSetup == session && !returned {
 		return Decision{Hold: h, Unchanged: true}, nil
 	}
 	r.CardSetup, r.ReadFirst = session, false
 	if returned {
-		hastenRead(r, now)
+		scheduleRenewalRetrieveNow(r, now)
 	}
 	return Decision{Hold: h}, nil
 }
@@ -199,9 +200,9 @@ func RecordCardSetup(
 // page causes.
 const minCardholderRead = 3 * time.Second
 
-// hastenRead makes the next read of what the renewal waits for due at once, or
+// scheduleRenewalRetrieveNow makes the next read of what the renewal waits for due at once, or
 // [minCardholderRead] after the last one. A read that is due so soon stays.
-func hastenRead(r *Renewal, now time.Time) {
+func scheduleRenewalRetrieveNow(r *Renewal, now time.Time) {
 	if r.RetryAt.Sub(now) <= minCardholderRead {
 		return
 	}
@@ -209,16 +210,18 @@ func hastenRead(r *Renewal, now time.Time) {
 	r.RetryAt = minTime(r.RetryAt, earliest)
 }
 
-// ExpectCardholder makes the read of the new intent due, because the cardholder
-// has come back from the bank.
-func ExpectCardholder(h Hold, generation uint32, now time.Time) (Decision, error) {
+// ScheduleRetrieveAfterCardholderReturn makes the read of the new intent due,
+// because the cardholder has come back from the bank.
+func ScheduleRetrieveAfterCardholderReturn(
+	h Hold, generation uint32, now time.Time,
+) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	if err := checkCardholderAct(&h, generation, now); err != nil {
+	if err := checkCardholderMayAct(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
 	before := h.Renewal.RetryAt
-	r := editRenewal(&h)
-	hastenRead(r, now)
+	r := copyRenewalForEdit(&h)
+	scheduleRenewalRetrieveNow(r, now)
 	return Decision{Hold: h, Unchanged: r.RetryAt.Equal(before)}, nil
 }
 
@@ -226,19 +229,19 @@ func ExpectCardholder(h Hold, generation uint32, now time.Time) (Decision, error
 // goes on with the card that the cardholder gave.
 func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 	r, s := h.Renewal, a.CardSetup
-	base, limit, passing := isPassingAnswer(a.Kind)
+	base, limit, passing := backoffIfRetryable(a.Kind)
 	switch {
 	case a.Kind == AnswerForbidden: // the key may not read sessions: the intent is left
 		r.ReadFirst = true
 		return Decision{Hold: h, Again: true}
 	case passing:
-		return retryRenewal(h, now, base, limit)
+		return retryRenewalStep(h, now, base, limit)
 	case a.Kind == AnswerOK && s != nil && s.ID == r.CardSetup:
 	case a.Kind == AnswerNotFound, a.Kind == AnswerInvalid:
 		r.CardSetup = ""
 		return Decision{Hold: h, Again: true}
 	default:
-		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	}
 	own := s.Customer == r.Customer && s.Metadata[MetaHold] == h.ID &&
 		s.Metadata[MetaGeneration] == formatGeneration(r.Generation)
@@ -258,12 +261,12 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 	if r.Confirmation >= maxConfirmations {
 		return failRenewal(h, CauseNoOutcome, "confirmed too often for another card", now)
 	}
-	d := confirmAgain(h, "another card: "+s.PaymentMethod, now)
+	d := scheduleConfirmAgain(h, "another card: "+s.PaymentMethod, now)
 	d.NewDeadline = true
 	return d
 }
 
-// clearCardholder forgets what the cardholder of an ended renewal did.
-func clearCardholder(r *Renewal) {
+// clearCardholderState forgets what the cardholder of an ended renewal did.
+func clearCardholderState(r *Renewal) {
 	r.ReturnURL, r.CardSetup, r.CardSetups = "", "", 0
 }

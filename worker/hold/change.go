@@ -63,7 +63,7 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		h.Reference = *p.Reference
 	}
 	if len(p.Metadata) > 0 {
-		checked, err := validateMetadata(mergeMetadataPairs(h.Metadata, p.Metadata))
+		checked, err := validateMetadata(mergeCaptureMetadata(h.Metadata, p.Metadata))
 		if err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (p *Patch) applyActionTimes(h *Hold, now time.Time) (err error) {
 // checkChangeable returns a *[Problem] if the hold accepts no change now.
 func checkChangeable(h *Hold) error {
 	switch {
-	case h.State.Final():
+	case h.State.IsFinal():
 		return alreadySettledProblem(h)
 	case h.State == Working:
 		return newProblem(TooLate, "", "hold %s is being processed (%s): try again in a moment",
@@ -108,9 +108,9 @@ func cancelAcceptedProblem(h *Hold, action string) *Problem {
 	return newProblem(CancelAccepted, "", "cannot %s hold %s: a cancel was accepted", action, h.ID)
 }
 
-// requireReadAfterAttention makes sure that Stripe is read before the key of a
+// requireRetrieveAfterAttention makes sure that Stripe is read before the key of a
 // hold that leaves Attention is used again: Stripe may replay the refusal.
-func requireReadAfterAttention(h *Hold) {
+func requireRetrieveAfterAttention(h *Hold) {
 	if h.State == Attention && (h.Sent.Count > 0 || h.Sent.Unknown) {
 		h.ReadFirst = true
 	}
@@ -124,7 +124,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	if h.NextOp == OpIncrement {
 		return Decision{}, incrementPendingProblem(&h)
 	}
-	if err := checkNoPartPending(&h); err != nil {
+	if err := checkNoPartialCapturePending(&h); err != nil {
 		return Decision{}, err
 	}
 	old := h
@@ -134,7 +134,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	}
 	timeSent := p.CaptureAt != nil || p.CancelAt != nil || len(p.Captures) > 0
 	timed := !h.ActionTime().Equal(old.ActionTime()) ||
-		h.CaptureAt.IsZero() != old.CaptureAt.IsZero() || !samePlan(&h, &old)
+		h.CaptureAt.IsZero() != old.CaptureAt.IsZero() || !haveSameCapturePlan(&h, &old)
 	money := timed || !haveSameCaptureTerms(&h, &old)
 	if old.CancelWanted && (money || timeSent) {
 		return Decision{}, cancelAcceptedProblem(&h, "reschedule")
@@ -153,7 +153,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	}
 	switch {
 	case again || timed && old.State != Paused:
-		requireReadAfterAttention(&h)
+		requireRetrieveAfterAttention(&h)
 		planNextOp(&h, now)
 	case h.OnExpiry != old.OnExpiry && old.State == Scheduled && old.Reason == CauseOnExpiry:
 		revertExpiryPolicy(&h, now)
@@ -182,7 +182,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 // accepted cancel it is refused. Errors are *[Problem].
 func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Decision, error) {
 	if req.Final != nil && !*req.Final {
-		return h.requestPart(req, by, now)
+		return h.requestPartialCapture(req, by, now)
 	}
 	if h.State == Captured && !h.CancelWanted && isCapturedAsRequested(&h, &req) {
 		return Decision{Hold: h, Unchanged: true}, nil
@@ -196,15 +196,15 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 	if h.State == Paused || h.Increment.Paused {
 		return Decision{}, newProblem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
 	}
-	if err := checkNoPartPending(&h); err != nil {
+	if err := checkNoPartialCapturePending(&h); err != nil {
 		return Decision{}, err
 	}
 	old := h
-	if err := checkFinalTakesMoney(&h, req.Amount); err != nil {
+	if err := checkFinalCaptureTakesMoney(&h, req.Amount); err != nil {
 		return Decision{}, err
 	}
 	if req.Amount != 0 {
-		h.CaptureAmount = totalOfFinal(&h, req.Amount)
+		h.CaptureAmount = finalCaptureTotal(&h, req.Amount)
 	}
 	if err := checkHoldCaptureAmount(&h); err != nil {
 		return Decision{}, err
@@ -235,7 +235,8 @@ func isCapturedAsRequested(h *Hold, req *CaptureRequest) bool {
 	want := h.CaptureAmount
 	if req.Amount != 0 {
 		want = req.Amount
-		if parts := ownParts(h); parts > 0 { // it came on top of all before, see totalOfFinal
+		if parts := sumOwnPartCaptures(h); parts > 0 {
+			// It came on top of all before, see finalCaptureTotal.
 			want += parts + h.CapturedElsewhere
 		}
 	}
@@ -248,7 +249,7 @@ func isCapturedAsRequested(h *Hold, req *CaptureRequest) bool {
 // haveSameCaptureTerms reports whether a capture of both states of a hold is
 // the same.
 func haveSameCaptureTerms(h, other *Hold) bool {
-	return h.CaptureAmount == other.CaptureAmount && samePlan(h, other) &&
+	return h.CaptureAmount == other.CaptureAmount && haveSameCapturePlan(h, other) &&
 		h.CaptureParams.Equal(&other.CaptureParams)
 }
 
@@ -282,13 +283,13 @@ func (h Hold) RequestCancel(reason, by string, now time.Time) (Decision, error) 
 
 func scheduleOpNow(h Hold, op Op, by string, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
-	requireReadAfterAttention(&h)
-	dropped := dropIncrement(&h, now)
+	requireRetrieveAfterAttention(&h)
+	dropped := cancelPendingIncrement(&h, now)
 	entry := HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op}
 	if h.Staged != nil && h.Staged.Part != 0 {
 		entry.Note = "takes the place of the requested capture of a part"
 	}
-	dropPart(&h)
+	cancelRequestedPart(&h)
 	h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, op, now, CauseTrigger
 	resetRetryCounters(&h)
 	h.Revision++
@@ -313,10 +314,10 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	case h.CancelWanted:
 		return Decision{}, cancelAcceptedProblem(&h, "pause")
 	}
-	if err := checkNoPartPending(&h); err != nil {
+	if err := checkNoPartialCapturePending(&h); err != nil {
 		return Decision{}, err
 	}
-	dropped := dropIncrement(&h, now)
+	dropped := cancelPendingIncrement(&h, now)
 	h.State, h.NextOp, h.NextAt, h.Reason = Paused, 0, time.Time{}, cause
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})
@@ -348,9 +349,9 @@ func (h Hold) Resume(by string, now time.Time) (Decision, error) {
 	return d, nil
 }
 
-// Acknowledge silences the warnings that are still to come, until the terms
+// AcknowledgeWarnings silences the warnings that are still to come, until the terms
 // change. Errors are *[Problem].
-func (h Hold) Acknowledge(by string, now time.Time) (Decision, error) {
+func (h Hold) AcknowledgeWarnings(by string, now time.Time) (Decision, error) {
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}

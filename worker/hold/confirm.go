@@ -9,7 +9,7 @@ import (
 // for nothing. It does nothing by a deadline that is assumed and not verified:
 // that one is read first.
 func expiryPolicyActionNow(h *Hold, now time.Time, r DecisionRules) Op {
-	if h.State == 0 || h.State.Final() || h.State == Working || actsBeforeDeadline(h) ||
+	if h.State == 0 || h.State.IsFinal() || h.State == Working || willActBeforeDeadline(h) ||
 		h.ExpiresSource == SourceAssumed && !h.Verified ||
 		!h.ExpiresAt.After(now) || expiryPolicyTime(h, r).After(now) {
 		return 0
@@ -32,7 +32,7 @@ func (d Decision) RefuseUnconfirmedExpiryPolicy(
 		return d, nil
 	}
 	if confirmed {
-		startExpiryPolicy(&d.Hold, op, now) // so that the response shows what happens
+		scheduleExpiryPolicyAction(&d.Hold, op, now) // so that the response shows what happens
 		d.Confirmed, d.Again = true, true
 		return d, nil
 	}
@@ -75,7 +75,7 @@ func (d *Decision) RequireAttentionIfPolicyDue(before *Hold, now time.Time, r De
 		op == expiryPolicyActionNow(before, now, r) {
 		return
 	}
-	next := requireAttention(*h, CauseInsideMargin, deadlineNote(h), now)
+	next := requireAttention(*h, CauseInsideMargin, describeDeadline(h), now)
 	next.NewDeadline, next.NewTerms, next.MirrorAt = true, d.NewTerms, d.MirrorAt
 	others := slices.DeleteFunc(slices.Clone(d.Events),
 		func(e Event) bool { return e.Type == EventAttention })

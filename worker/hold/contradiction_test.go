@@ -15,10 +15,10 @@ func TestApplyContradiction_NothingActsByItself(t *testing.T) {
 		h := newHold(t, heldIntent(), withCaptureAt(t0.Add(day)),
 			func(r *hold.ValidRequest) { r.OnExpiry = policy })
 		settled := h.ApplyPaymentIntent(capturedIntent(1_000), now).Hold
-		if !settled.State.Final() || capturedIntent(1_000).Contradicts(&settled) {
+		if !settled.State.IsFinal() || capturedIntent(1_000).ContradictsSettledHold(&settled) {
 			t.Fatalf("%+v", settled)
 		}
-		d := settled.ApplyContradiction(heldIntent(), now.Add(time.Hour))
+		d := settled.ReopenContradictedHold(heldIntent(), now.Add(time.Hour))
 		h = d.Hold
 		if h.State != hold.Attention || h.Reason != hold.CauseContradiction || !h.ReadFirst ||
 			len(d.Events) != 1 || !d.NewDeadline {
@@ -26,7 +26,7 @@ func TestApplyContradiction_NothingActsByItself(t *testing.T) {
 		}
 		for now.Before(h.ExpiresAt) {
 			at := h.NextMilestone(now, testRules)
-			d, _ := h.PassMilestone(at, at, testRules)
+			d, _ := h.ApplyMilestone(at, at, testRules)
 			now = at
 			if at.Before(h.ExpiresAt) && (!d.Unchanged || d.Again) {
 				t.Errorf("%s: the milestone of %s led to %+v", policy, at, d.Hold)

@@ -16,7 +16,7 @@ const workingRecheckInterval = 30 * time.Second
 // expiryPolicyTime returns when on_expiry is due. A hold whose own time lies
 // between then and the deadline keeps its own time.
 func expiryPolicyTime(h *Hold, r DecisionRules) time.Time {
-	h = withoutIncrement(h)
+	h = copyWithoutIncrement(h)
 	act := h.ExpiresAt.Add(-r.ExpiryMargin)
 	if own := h.ActionTime(); (h.State == Scheduled || h.State == Working) && own.After(act) &&
 		own.Before(h.ExpiresAt) {
@@ -28,8 +28,8 @@ func expiryPolicyTime(h *Hold, r DecisionRules) time.Time {
 // expiryPolicyAction returns what on_expiry does with the hold as it is, 0 for
 // nothing.
 func expiryPolicyAction(h *Hold) Op {
-	h = withoutIncrement(h)
-	switch policy := expiryPolicy(h); {
+	h = copyWithoutIncrement(h)
+	switch policy := effectiveExpiryPolicy(h); {
 	case policy == PolicyCancel && (h.State != Attention || h.Reason == CauseAfterDeadline):
 		return OpCancel
 	case policy == PolicyCapture && !h.CancelWanted && h.CancelAt.IsZero() &&
@@ -40,11 +40,11 @@ func expiryPolicyAction(h *Hold) Op {
 	return 0
 }
 
-// actsBeforeDeadline reports whether the hold's own schedule or a request acts
+// willActBeforeDeadline reports whether the hold's own schedule or a request acts
 // before the deadline. on_expiry then does nothing: a capture that is late
 // because Stripe is unavailable must not become a cancel.
-func actsBeforeDeadline(h *Hold) bool {
-	h = withoutIncrement(h)
+func willActBeforeDeadline(h *Hold) bool {
+	h = copyWithoutIncrement(h)
 	if h.State != Scheduled {
 		return false
 	}
@@ -59,13 +59,13 @@ func actsBeforeDeadline(h *Hold) bool {
 // request and no other system changes the hold, and when. op is 0 if it will
 // make none.
 func (h *Hold) PlannedAction(now time.Time, r DecisionRules) (op Op, at time.Time) {
-	h = withoutIncrement(h)
+	h = copyWithoutIncrement(h)
 	switch {
-	case h.State.Final(), h.Renewal != nil && h.Renewal.Unprotected: // nothing is held
+	case h.State.IsFinal(), h.Renewal != nil && h.Renewal.Unprotected: // nothing is held
 		return 0, time.Time{}
 	case h.State == Working:
 		op, at = h.NextOp, now
-	case actsBeforeDeadline(h) || isRenewalOnTrack(h):
+	case willActBeforeDeadline(h) || isRenewalOnTrack(h):
 		own := *h
 		if h.NextOp == OpRenew || h.NextOp == OpRelease {
 			restoreOwnOp(&own)
@@ -92,13 +92,13 @@ func (h *Hold) NextMilestone(t time.Time, r DecisionRules) time.Time {
 	}
 	if !h.Acknowledged {
 		for _, d := range r.Thresholds {
-			if warnsAtThreshold(h, d) {
+			if shouldWarnAtThreshold(h, d) {
 				consider(h.ExpiresAt.Add(-d))
 			}
 		}
 	}
 	if needsRenewal(h) && h.Renewal.Step == RenewalIdle && !h.Renewal.AuthorizedAt.IsZero() {
-		consider(renewalStart(h))
+		consider(renewalStartTime(h))
 	}
 	consider(expiryPolicyTime(h, r))
 	consider(h.ExpiresAt)
@@ -111,13 +111,13 @@ func (h *Hold) NextMilestone(t time.Time, r DecisionRules) time.Time {
 	return t.Add(expiredRecheckInterval)
 }
 
-// PassMilestone decides what follows from a milestone that was set for due and
+// ApplyMilestone decides what follows from a milestone that was set for due and
 // is now reached, and returns the next one. If the decision is Unchanged, the
 // record stays as it is, so that a claim stays valid; its events are published
 // all the same.
-func (h Hold) PassMilestone(due, now time.Time, r DecisionRules) (Decision, time.Time) {
+func (h Hold) ApplyMilestone(due, now time.Time, r DecisionRules) (Decision, time.Time) {
 	now = now.UTC().Truncate(time.Millisecond)
-	if h.State.Final() {
+	if h.State.IsFinal() {
 		return Decision{Hold: h, Unchanged: true}, time.Time{}
 	}
 	reached := func(t time.Time) bool { return !t.Before(due) && !t.After(now) }
@@ -127,14 +127,14 @@ func (h Hold) PassMilestone(due, now time.Time, r DecisionRules) (Decision, time
 		d = failIncrement(h, HistoryEntry{Cause: CauseTooLate}, now)
 		h = d.Hold
 	}
-	d.Hold, d.Events = h, append(d.Events, reachedThresholdEvents(&h, reached, now, r)...)
+	d.Hold, d.Events = h, append(d.Events, newReachedThresholdEvents(&h, reached, now, r)...)
 	next := h.NextMilestone(now, r)
 
 	switch {
 	case !h.ExpiresAt.After(now):
 		ownTimePassed := h.State == Scheduled && !h.ActionTime().IsZero() &&
 			!h.ActionTime().After(now)
-		if h.State == Working || actsBeforeDeadline(&h) || ownTimePassed {
+		if h.State == Working || willActBeforeDeadline(&h) || ownTimePassed {
 			return d, next // its own call shows what became of the authorization
 		}
 		h.NextOp, h.NextAt = OpRead, now
@@ -144,7 +144,7 @@ func (h Hold) PassMilestone(due, now time.Time, r DecisionRules) (Decision, time
 		return d, next
 	case h.State == Working:
 		return d, minTime(next, now.Add(workingRecheckInterval))
-	case actsBeforeDeadline(&h):
+	case willActBeforeDeadline(&h):
 		if h.NextAt.After(now) {
 			return d, minTime(next, maxTime(h.NextAt, now.Add(workingRecheckInterval)))
 		}
@@ -157,7 +157,7 @@ func (h Hold) PassMilestone(due, now time.Time, r DecisionRules) (Decision, time
 		d.addExpiryPolicyWarning(now)
 		return d, next
 	default:
-		startExpiryPolicy(&h, op, now)
+		scheduleExpiryPolicyAction(&h, op, now)
 	}
 	d.Hold, d.Unchanged, d.Again = h, false, true
 	return d, next
@@ -175,16 +175,16 @@ func startDueRenewal(d Decision, next, now time.Time) (Decision, time.Time) {
 	return planned, next
 }
 
-// reachedThresholdEvents returns the events of the thresholds and of the
+// newReachedThresholdEvents returns the events of the thresholds and of the
 // deadline that were reached. Of several thresholds only the nearest to the
 // deadline counts.
-func reachedThresholdEvents(
+func newReachedThresholdEvents(
 	h *Hold, reached func(time.Time) bool, now time.Time, r DecisionRules,
 ) (events []Event) {
 	if !h.Acknowledged && h.ExpiresAt.After(now) {
 		last := time.Duration(0)
 		for _, d := range r.Thresholds {
-			if reached(h.ExpiresAt.Add(-d)) && warnsAtThreshold(h, d) && (last == 0 || d < last) {
+			if reached(h.ExpiresAt.Add(-d)) && shouldWarnAtThreshold(h, d) && (last == 0 || d < last) {
 				last = d
 			}
 		}
@@ -213,9 +213,9 @@ func (d *Decision) addExpiryPolicyWarning(now time.Time) {
 		Threshold: d.Hold.ExpiresAt.Sub(now)})
 }
 
-// startExpiryPolicy schedules the capture or cancel of on_expiry now.
-func startExpiryPolicy(h *Hold, op Op, now time.Time) {
-	requireReadAfterAttention(h)
+// scheduleExpiryPolicyAction schedules the capture or cancel of on_expiry now.
+func scheduleExpiryPolicyAction(h *Hold, op Op, now time.Time) {
+	requireRetrieveAfterAttention(h)
 	if h.ExpiresSource == SourceAssumed && !h.Verified {
 		h.ReadFirst = true // the authorization may last weeks longer
 	}

@@ -88,7 +88,7 @@ type Decision struct {
 // or requires attention.
 func (d Decision) Merge(next Decision) Decision {
 	next.NewDeadline = next.NewDeadline || d.NewDeadline
-	if s := next.Hold.State; !s.Final() && s != Attention {
+	if s := next.Hold.State; !s.IsFinal() && s != Attention {
 		next.Events = slices.Concat(d.Events, next.Events)
 	}
 	return next
@@ -109,7 +109,7 @@ func (d *Decision) addAfterDeadlineWarning(now time.Time) {
 func planNextOp(h *Hold, now time.Time) {
 	resetRetryCounters(h)
 	h.Increment = Increment{}
-	dropPart(h)
+	cancelRequestedPart(h)
 	switch {
 	case h.CancelWanted:
 		h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, OpCancel, now, CauseTrigger

@@ -32,7 +32,7 @@
 //	attention -> captured, canceled, expired  settled by another system
 //
 // A final state is left only for attention, if a comparison finds that Stripe
-// shows another state ([Hold.ApplyContradiction]).
+// shows another state ([Hold.ReopenContradictedHold]).
 //
 // # Rules that keep money safe
 //

@@ -10,7 +10,7 @@ const erasedNote = "personal data erased"
 // of requests. by asked for it. What the money did stays. The decision is
 // unchanged if nothing is left to erase. Errors are *[Problem].
 func (h Hold) ErasePersonalData(by string, now time.Time) (Decision, error) {
-	if !h.State.Final() {
+	if !h.State.IsFinal() {
 		return Decision{}, newProblem(NotSettled, "",
 			"hold %s is %s: personal data can be erased when the hold has ended", h.ID, h.State)
 	}
@@ -22,7 +22,7 @@ func (h Hold) ErasePersonalData(by string, now time.Time) (Decision, error) {
 		h.CaptureParams.StatementDescriptorSuffix != "" || len(h.CaptureParams.CaptureMetadata) > 0
 	if r := h.Renewal; r != nil && (r.Customer != "" || r.PaymentMethod != "" || len(r.Metadata) > 0) {
 		changed = true
-		edited := editRenewal(&erased)
+		edited := copyRenewalForEdit(&erased)
 		edited.Customer, edited.PaymentMethod, edited.Metadata = "", "", nil
 	}
 	erased.History = make([]HistoryEntry, len(h.History))

@@ -95,7 +95,7 @@ func (n *exploredState) decisionKey(r hold.DecisionRules) decisionFacts {
 		f.misses, f.retries = min(f.misses, 1), 0
 	}
 	f.keyExpired = f.keyExpired && (f.sent || f.unknown)
-	if h.State.Final() {
+	if h.State.IsFinal() {
 		return decisionFacts{state: h.State}
 	}
 	switch {
@@ -184,7 +184,7 @@ func possibleRequests(h hold.Hold, now time.Time) map[string]func() (hold.Decisi
 			return h.Pause(hold.CauseReview, "api", now)
 		},
 		"resume":      func() (hold.Decision, error) { return h.Resume("api", now) },
-		"acknowledge": func() (hold.Decision, error) { return h.Acknowledge("api", now) },
+		"acknowledge": func() (hold.Decision, error) { return h.AcknowledgeWarnings("api", now) },
 	}
 }
 
@@ -241,17 +241,17 @@ func (n *exploredState) visitTransitions(r hold.DecisionRules, visit func(*trans
 			func(s *transition) { s.intent = intentsByName[name] })
 	}
 	visitDecision("not found", h.ApplyIntentNotFound(now), nil, nil)
-	if !h.State.Final() {
+	if !h.State.IsFinal() {
 		for _, due := range []time.Time{h.ExpiresAt.Add(-24 * time.Hour),
 			h.ExpiresAt.Add(-r.ExpiryMargin), h.ActionTime(), h.ExpiresAt,
 			h.ExpiresAt.Add(5 * time.Minute)} {
 			if !due.IsZero() && !due.After(now) {
-				c, _ := h.PassMilestone(due, now, r)
+				c, _ := h.ApplyMilestone(due, now, r)
 				visitDecision("milestone at -"+h.ExpiresAt.Sub(due).String(), c, nil, nil)
 			}
 		}
 	}
-	if !h.State.Final() && h.NextOp != 0 && (n.claimed || !h.NextAt.After(now)) {
+	if !h.State.IsFinal() && h.NextOp != 0 && (n.claimed || !h.NextAt.After(now)) {
 		// A claim, or the take-over of one whose lease ran out.
 		visitDecision("claimed", hold.Decision{Hold: claimHold(h, now)}, nil,
 			func(s *transition) { s.claimed = true })
@@ -405,7 +405,7 @@ var exploreAll = sync.OnceValue(func() *exploration {
 // breaks it.
 var invariants = map[string]func(s *transition) bool{
 	"only Stripe's word ends a hold, and ends it as Stripe says": func(s *transition) bool {
-		if s.err != nil || !s.decision.Hold.State.Final() || s.from.hold.State.Final() {
+		if s.err != nil || !s.decision.Hold.State.IsFinal() || s.from.hold.State.IsFinal() {
 			return false
 		}
 		if s.intent == nil {
@@ -426,11 +426,11 @@ var invariants = map[string]func(s *transition) bool{
 		}
 	},
 	"what is final stays": func(s *transition) bool {
-		return s.from.hold.State.Final() && s.err == nil &&
+		return s.from.hold.State.IsFinal() && s.err == nil &&
 			!(s.decision.Unchanged && reflect.DeepEqual(s.decision.Hold, s.from.hold))
 	},
 	"the end is told once and leaves nothing to do": func(s *transition) bool {
-		if s.err != nil || !s.decision.Hold.State.Final() || s.from.hold.State.Final() {
+		if s.err != nil || !s.decision.Hold.State.IsFinal() || s.from.hold.State.IsFinal() {
 			return false
 		}
 		h := &s.decision.Hold
@@ -498,7 +498,7 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"nothing captures after an accepted cancel": func(s *transition) bool {
 		h := s.decision.Hold
-		if s.err != nil || !h.CancelWanted || h.State.Final() {
+		if s.err != nil || !h.CancelWanted || h.State.IsFinal() {
 			return false
 		}
 		return h.NextOp == hold.OpCapture || h.NextCall(s.from.now).Op == hold.OpCapture ||
@@ -506,7 +506,7 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"an accepted cancel is not forgotten": func(s *transition) bool {
 		h := &s.decision.Hold
-		if s.err != nil || !h.CancelWanted || h.State.Final() || h.State == hold.Attention {
+		if s.err != nil || !h.CancelWanted || h.State.IsFinal() || h.State == hold.Attention {
 			return false
 		}
 		return h.State != hold.Scheduled && h.State != hold.Working || h.NextOp != hold.OpCancel &&
@@ -516,7 +516,7 @@ var invariants = map[string]func(s *transition) bool{
 		previous, h := &s.from.hold, &s.decision.Hold
 		if s.err != nil || previous.Reason != hold.CauseTrigger ||
 			previous.NextOp != hold.OpCapture && previous.NextOp != hold.OpCancel ||
-			h.State.Final() || h.State == hold.Attention {
+			h.State.IsFinal() || h.State == hold.Attention {
 			return false
 		}
 		if s.isRequest {
@@ -526,7 +526,7 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"a claim that ends leaves a next step, a person, or a wait": func(s *transition) bool {
 		h := &s.decision.Hold
-		if s.call.Op == 0 || s.decision.Again || h.State.Final() {
+		if s.call.Op == 0 || s.decision.Again || h.State.IsFinal() {
 			return false
 		}
 		if h.NextOp == 0 {
@@ -535,7 +535,7 @@ var invariants = map[string]func(s *transition) bool{
 		return !h.NextAt.After(s.from.now) && !h.NextAt.Equal(h.ActionTime())
 	},
 	"Now means that there is something to do": func(s *transition) bool {
-		return s.decision.Again && (s.decision.Hold.NextOp == 0 || s.decision.Hold.State.Final() ||
+		return s.decision.Again && (s.decision.Hold.NextOp == 0 || s.decision.Hold.State.IsFinal() ||
 			s.decision.Unchanged)
 	},
 	"state and next step agree": func(s *transition) bool {
@@ -678,7 +678,7 @@ var invariants = map[string]func(s *transition) bool{
 			s.decision.Hold.State != hold.Captured
 	},
 	"an open hold is in the store's indexes": func(s *transition) bool {
-		if s.err != nil || s.decision.Unchanged || s.decision.Hold.State.Final() || s.claimed {
+		if s.err != nil || s.decision.Unchanged || s.decision.Hold.State.IsFinal() || s.claimed {
 			return false
 		}
 		p := s.decision.SortedSetPlacement(&s.from.hold, s.from.now, testRules)
@@ -690,14 +690,14 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"a call without an outcome is counted": func(s *transition) bool {
 		h := &s.decision.Hold
-		if s.call.Op == 0 || h.State.Final() || h.State == hold.Attention || endsIncrement(s) {
+		if s.call.Op == 0 || h.State.IsFinal() || h.State == hold.Attention || endsIncrement(s) {
 			return false
 		}
 		return h.Calls != s.from.hold.Calls+1
 	},
 	"only an outcome, attention or a request ends the count of calls": func(s *transition) bool {
 		h := &s.decision.Hold
-		return s.err == nil && !s.isRequest && !h.State.Final() && h.State != hold.Attention &&
+		return s.err == nil && !s.isRequest && !h.State.IsFinal() && h.State != hold.Attention &&
 			h.Calls < s.from.hold.Calls && s.intent == nil && !endsIncrement(s)
 	},
 	"the sixteenth call in a row has an outcome or an alert": func(s *transition) bool {
@@ -709,7 +709,7 @@ var invariants = map[string]func(s *transition) bool{
 		d := h.ApplyAnswer(s.call, s.answer, s.from.now)
 		alertedBefore := d.Hold.InconclusiveReads > h.InconclusiveReads &&
 			d.Hold.InconclusiveReads > 2
-		return !d.Hold.State.Final() && d.Hold.State != hold.Attention &&
+		return !d.Hold.State.IsFinal() && d.Hold.State != hold.Attention &&
 			!hasAlert(d.Events) && !alertedBefore
 	},
 	"the second read that says nothing of a lost request is alerted": func(s *transition) bool {
@@ -734,7 +734,7 @@ var invariants = map[string]func(s *transition) bool{
 		if h.Increment != (hold.Increment{}) {
 			return true
 		}
-		if h.State.Final() || h.State == hold.Attention {
+		if h.State.IsFinal() || h.State == hold.Attention {
 			return false
 		}
 		told := slices.ContainsFunc(events, func(e hold.Event) bool {

@@ -77,7 +77,7 @@ func TestPassMilestone_KeepsRequestedAction(t *testing.T) {
 			}
 			h = h.ReleaseUnsentClaim().Hold
 			now = end.Add(time.Second)
-			c, _ := h.PassMilestone(end, now, testRules)
+			c, _ := h.ApplyMilestone(end, now, testRules)
 			h = c.Hold
 			// The network has not let it go yet.
 			actualEnd := end.Add(time.Hour)
@@ -109,14 +109,14 @@ func TestPassMilestone_PausedHoldIsNeverCaptured(t *testing.T) {
 	end := t0.Add(7 * day)
 	h := mustAccept(t)(newHold(t, heldIntent(), withCaptureAt(t0.Add(day))).Pause(0, "api", t0))
 	policyAt := end.Add(-time.Hour)
-	c, _ := h.PassMilestone(policyAt, policyAt, testRules)
+	c, _ := h.ApplyMilestone(policyAt, policyAt, testRules)
 	if c.Hold.NextOp != hold.OpCancel {
 		t.Fatalf("next %s, want cancel", c.Hold.NextOp)
 	}
 	h = c.Hold
 	h.NextAt = end.Add(time.Second) // a back-off beyond the deadline
 	now := end.Add(2 * time.Second)
-	c, _ = h.PassMilestone(end, now, testRules)
+	c, _ = h.ApplyMilestone(end, now, testRules)
 	h = claimHold(c.Hold, now)
 	if call := h.NextCall(now); call.Op == hold.OpRead {
 		h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK,
@@ -151,7 +151,7 @@ func policyOpBeforeDeadline(t *testing.T, c hold.Decision, now time.Time) hold.O
 			break
 		}
 		var c hold.Decision
-		c, due = h.PassMilestone(due, now, testRules)
+		c, due = h.ApplyMilestone(due, now, testRules)
 		if !c.Unchanged && c.Hold.Reason == hold.CauseOnExpiry {
 			return c.Hold.NextOp
 		}
@@ -450,7 +450,7 @@ func TestPolicy_NeverCapturesHoldToRelease(t *testing.T) {
 	h = h.ApplyPaymentIntent(
 		heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = t0.Add(5 * day) }), t0).Hold
 	policyAt := h.ExpiresAt.Add(-time.Hour)
-	if c, _ := h.PassMilestone(policyAt, policyAt, testRules); c.Hold.NextOp == hold.OpCapture {
+	if c, _ := h.ApplyMilestone(policyAt, policyAt, testRules); c.Hold.NextOp == hold.OpCapture {
 		t.Error("the caller wants it released, the policy captures it")
 	}
 }

@@ -52,7 +52,8 @@ func TestForecast(t *testing.T) {
 			if op != tt.op || !at.Equal(tt.at) {
 				t.Fatalf("%s at %s, want %s at %s", op, at, tt.op, tt.at)
 			}
-			if h.State == hold.Working || op != 0 && at.Equal(h.NextAt) || h.State.Final() || h.StateAt(tt.now) == hold.Ready {
+			if h.State == hold.Working || op != 0 && at.Equal(h.NextAt) || h.State.IsFinal() ||
+				h.StateAt(tt.now) == hold.Ready {
 				return // its own time: the claim decides
 			}
 			actsAt := at
@@ -63,7 +64,8 @@ func TestForecast(t *testing.T) {
 			if tt.now.After(h.ExpiresAt) {
 				return
 			}
-			if c, _ := h.PassMilestone(due, actsAt, testRules); c.Unchanged != (op == 0) || !c.Unchanged && c.Hold.NextOp != op {
+			if c, _ := h.ApplyMilestone(due, actsAt, testRules); c.Unchanged != (op == 0) ||
+				!c.Unchanged && c.Hold.NextOp != op {
 				t.Errorf("the policy did something else: %+v", c)
 			}
 		})

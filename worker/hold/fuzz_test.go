@@ -55,7 +55,7 @@ func FuzzScheduleRequest(f *testing.F) {
 				h.ExpiresAt.IsZero() || h.OnExpiry == 0 {
 				t.Fatalf("%+v", h)
 			}
-			if !d.HasTermsOf(&h) {
+			if !d.HasSameTermsAs(&h) {
 				t.Fatal("the same wish again is another wish")
 			}
 			if p := c.SortedSetPlacement(&hold.Hold{}, t0, testRules); p.NextMilestone.IsZero() {

@@ -34,9 +34,9 @@ func States() []State {
 
 func (s State) String() string { return enumName(stateNames[:], int(s)) }
 
-// Final reports whether a hold in this state has ended. It changes again only if
-// Stripe contradicts it, see [Hold.ApplyContradiction].
-func (s State) Final() bool { return s >= Captured && s <= Expired }
+// IsFinal reports whether a hold in this state has ended. It changes again only if
+// Stripe contradicts it, see [Hold.ReopenContradictedHold].
+func (s State) IsFinal() bool { return s >= Captured && s <= Expired }
 
 // ParseState is the inverse of [State.String].
 func ParseState(s string) (State, bool) {
@@ -224,15 +224,15 @@ type Hold struct {
 	// another system may capture a part at any time, so a capture that names an
 	// amount begins with a read.
 	SingleCapture  bool
-	Features       CardFeatures // of the charge, as it was last read
-	Increment      Increment    // requested, and without an outcome
-	MaxCapturable  int64        // with FeatureOvercapture: the most that may be captured in all
-	Renewal        *Renewal     // nil without renewal terms; see editRenewal
-	Staged         *Staged      // nil unless captured in parts; see editStaged
-	Acknowledged   bool         // further warnings are silenced
-	CancelWanted   bool         // a cancel was accepted: nothing may capture any more
-	Mirrored       bool         // the intent's metadata has the terms
-	Unmirrorable   bool         // the terms cannot be written there
+	Features       CardFeatures    // of the charge, as it was last read
+	Increment      Increment       // requested, and without an outcome
+	MaxCapturable  int64           // with FeatureOvercapture: the most that may be captured in all
+	Renewal        *Renewal        // nil without renewal terms; see copyRenewalForEdit
+	Staged         *StagedCaptures // nil unless captured in parts; see copyStagedForEdit
+	Acknowledged   bool            // further warnings are silenced
+	CancelWanted   bool            // a cancel was accepted: nothing may capture any more
+	Mirrored       bool            // the intent's metadata has the terms
+	Unmirrorable   bool            // the terms cannot be written there
 	History        []HistoryEntry
 	HistoryDropped uint32 // history entries dropped to keep the bound
 

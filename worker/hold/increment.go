@@ -88,7 +88,7 @@ func (h Hold) RequestIncrement(
 	if err := checkIncrementTime(&h, now); err != nil {
 		return Decision{}, err
 	}
-	if h.Renewal != nil && mayBeUnprotected(h.Renewal) {
+	if h.Renewal != nil && mayHoldNoMoney(h.Renewal) {
 		return Decision{}, newProblem(InProgress, "", "the amount of hold %s is being "+
 			"authorized again: nothing holds it now", h.ID)
 	}
@@ -102,21 +102,21 @@ func (h Hold) RequestIncrement(
 		return Decision{}, newProblem(IncrementUnavailable, "",
 			"a part of hold %s is captured: the rest cannot be raised", h.ID)
 	case h.Features&FeaturesKnown != 0 && h.Features&FeatureIncremental == 0:
-		return replaceForIncrement(h, req, by, now, r)
+		return requestReplacementForIncrement(h, req, by, now, r)
 	}
-	h.Increment = Increment{Amount: req.Amount, Until: incrementUntil(&h, now, r),
+	h.Increment = Increment{Amount: req.Amount, Until: incrementGiveUpTime(&h, now, r),
 		Paused: h.State == Paused}
 	if h.State == Paused {
 		h.Increment.PauseCause = h.Reason
 	}
 	d := scheduleOpNow(h, OpIncrement, by, now)
-	d.Hold.History[len(d.Hold.History)-1].Note = incrementNote(&h, req)
+	d.Hold.History[len(d.Hold.History)-1].Note = describeIncrementRequest(&h, req)
 	return d, nil
 }
 
-// incrementUntil returns until when an increment that is requested now is tried:
+// incrementGiveUpTime returns until when an increment that is requested now is tried:
 // it delays neither the hold's own time nor on_expiry.
-func incrementUntil(h *Hold, now time.Time, r DecisionRules) time.Time {
+func incrementGiveUpTime(h *Hold, now time.Time, r DecisionRules) time.Time {
 	until := minTime(now.Add(incrementTimeLimit), h.ExpiresAt)
 	for _, at := range []time.Time{h.ActionTime(), expiryPolicyTime(h, r)} {
 		if at.After(now) && (h.State != Paused || !at.Equal(h.ActionTime())) {
@@ -126,8 +126,8 @@ func incrementUntil(h *Hold, now time.Time, r DecisionRules) time.Time {
 	return until.UTC().Truncate(time.Millisecond)
 }
 
-// incrementNote is the note of a request in the history.
-func incrementNote(h *Hold, req IncrementRequest) string {
+// describeIncrementRequest is the note of a request in the history.
+func describeIncrementRequest(h *Hold, req IncrementRequest) string {
 	note := "to " + FormatAmount(req.Amount, h.Currency)
 	if req.Reason != "" {
 		note += ": " + req.Reason
@@ -146,7 +146,7 @@ func checkIncrementTime(h *Hold, now time.Time) error {
 			"hold %s needs attention: capture, cancel or reschedule it first", h.ID)
 	case IsIncrementPending(h):
 		return incrementPendingProblem(h)
-	case isRenewalOpen(h) || h.NextOp == OpRenew || h.NextOp == OpRelease:
+	case mayHaveSecondAuthorization(h) || h.NextOp == OpRenew || h.NextOp == OpRelease:
 		return newProblem(TooLate, "", "hold %s is being renewed: it can be raised when the new "+
 			"authorization has taken the place of the old one", h.ID)
 	case h.State == Scheduled && (h.Reason != CauseSchedule || !h.ActionTime().After(now)):
@@ -161,7 +161,7 @@ func checkIncrementTime(h *Hold, now time.Time) error {
 
 func incrementPendingProblem(h *Hold) *Problem {
 	return newProblem(TooLate, "", "an increment of hold %s to %s has no outcome yet: try again "+
-		"in a moment", h.ID, FormatAmount(pendingIncrement(h), h.Currency))
+		"in a moment", h.ID, FormatAmount(pendingIncrementTotal(h), h.Currency))
 }
 
 // checkIncrementRequest checks amount and reason.
@@ -185,16 +185,16 @@ func checkIncrementRequest(h *Hold, req IncrementRequest) error {
 	return nil
 }
 
-// needsReadForIncrement reports whether a claimed hold must be read instead of
+// mustRetrieveBeforeIncrement reports whether a claimed hold must be read instead of
 // incremented: what its charge has is not known, or the time is over.
-func needsReadForIncrement(h *Hold, now time.Time) bool {
+func mustRetrieveBeforeIncrement(h *Hold, now time.Time) bool {
 	return h.NextOp == OpIncrement && (!h.Verified || h.Features&FeaturesKnown == 0 ||
 		!now.Before(h.Increment.Until))
 }
 
-// reachesIncrement reports whether the intent holds at least the total that
+// hasReachedIncrement reports whether the intent holds at least the total that
 // the hold is to be raised to.
-func reachesIncrement(h *Hold, in *PaymentIntent) bool {
+func hasReachedIncrement(h *Hold, in *PaymentIntent) bool {
 	return in.Status == StatusRequiresCapture &&
 		in.AmountCapturable+in.AmountReceived >= h.Increment.Amount
 }
@@ -207,7 +207,7 @@ func applyIncrementAnswer(h Hold, call Call, a Answer, now time.Time) (d Decisio
 	}
 	switch a.Kind {
 	case AnswerOK:
-		if a.Intent == nil || !reachesIncrement(&h, a.Intent) {
+		if a.Intent == nil || !hasReachedIncrement(&h, a.Intent) {
 			return Decision{}, false
 		}
 		return completeIncrement(h, a.Intent, now), true
@@ -220,14 +220,14 @@ func applyIncrementAnswer(h Hold, call Call, a Answer, now time.Time) (d Decisio
 	return Decision{}, false
 }
 
-// applyIncrementRead decides by a read of a hold that is to be raised and is
+// applyRetrieveDuringIncrement decides by a read of a hold that is to be raised and is
 // still held. ok is false if the increment is sent next, or if the read proves
 // nothing yet.
-func applyIncrementRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, ok bool) {
+func applyRetrieveDuringIncrement(h Hold, in *PaymentIntent, now time.Time) (d Decision, ok bool) {
 	if !h.Verified || in.AmountCapturable <= 0 {
 		return Decision{}, false
 	}
-	if reachesIncrement(&h, in) {
+	if hasReachedIncrement(&h, in) {
 		return completeIncrement(h, in, now), true
 	}
 	last := lastHistoryEntry(&h, HistoryAttempt)
@@ -252,10 +252,11 @@ func applyIncrementRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, o
 	}
 	old := h
 	updateFromHeldIntent(&h, in, now)
-	forgetRequests(&h)
-	if pending := h.Increment; outcome.Cause == CauseUnavailable && canReplace(&h, pending.Amount, now) == nil &&
+	startKeyGenerationAfterIncrement(&h)
+	if pending := h.Increment; outcome.Cause == CauseUnavailable &&
+		checkReplacementPossible(&h, pending.Amount, now) == nil &&
 		now.Before(pending.Until) && pending.Amount <= maxAuthorizedAmount(&h) {
-		restoreOwnTerms(&h, now)
+		restorePlanAfterIncrement(&h, now)
 		d = startReplacement(h, pending.Amount, pending.Until)
 		// The claim ends: its next call would be the hold's own operation.
 		d.Again, d.NewDeadline = false, !h.ExpiresAt.Equal(old.ExpiresAt)
@@ -275,8 +276,8 @@ func completeIncrement(h Hold, in *PaymentIntent, now time.Time) Decision {
 	note := "from " + FormatAmount(authorizedTotal(&h), h.Currency)
 	updateFromHeldIntent(&h, in, now)
 	note += " to " + FormatAmount(authorizedTotal(&h), h.Currency)
-	forgetRequests(&h)
-	restoreOwnTerms(&h, now)
+	startKeyGenerationAfterIncrement(&h)
+	restorePlanAfterIncrement(&h, now)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryIncrement, By: "holdd", Op: OpIncrement,
 		Answer: AnswerOK, Cause: cause, Note: note})
@@ -291,7 +292,7 @@ func failIncrement(h Hold, outcome HistoryEntry, now time.Time) Decision {
 	if outcome.Note == "" {
 		outcome.Note = "not raised to " + FormatAmount(h.Increment.Amount, h.Currency)
 	}
-	restoreOwnTerms(&h, now)
+	restorePlanAfterIncrement(&h, now)
 	h.Revision++
 	outcome.At, outcome.Kind, outcome.By, outcome.Op = now, HistoryIncrement, "holdd", OpIncrement
 	appendHistory(&h, outcome)
@@ -300,18 +301,18 @@ func failIncrement(h Hold, outcome HistoryEntry, now time.Time) Decision {
 	return d
 }
 
-// forgetRequests begins a new generation of the key after an answer that shows
+// startKeyGenerationAfterIncrement begins a new generation of the key after an answer that shows
 // the money held. A later increment to the same amount has a key of its own,
 // because Stripe would replay the answer to this one.
-func forgetRequests(h *Hold) {
+func startKeyGenerationAfterIncrement(h *Hold) {
 	if h.Sent.Count > 0 || h.Sent.Unknown {
 		h.Generation++
 	}
 	h.Sent, h.ReadFirst, h.InconclusiveReads = IdempotencyKeyUsage{}, false, 0
 }
 
-// restoreOwnTerms plans the hold as if no increment was requested.
-func restoreOwnTerms(h *Hold, now time.Time) {
+// restorePlanAfterIncrement plans the hold as if no increment was requested.
+func restorePlanAfterIncrement(h *Hold, now time.Time) {
 	pending := h.Increment
 	planNextOp(h, now)
 	if pending.Paused {
@@ -319,20 +320,20 @@ func restoreOwnTerms(h *Hold, now time.Time) {
 	}
 }
 
-// withoutIncrement returns the hold as it is after a requested increment. What
+// copyWithoutIncrement returns the hold as it is after a requested increment. What
 // is to happen to a hold at its deadline does not depend on the increment.
-func withoutIncrement(h *Hold) *Hold {
+func copyWithoutIncrement(h *Hold) *Hold {
 	if h.NextOp != OpIncrement {
 		return h
 	}
 	after := *h
-	restoreOwnTerms(&after, h.Increment.Until)
+	restorePlanAfterIncrement(&after, h.Increment.Until)
 	return &after
 }
 
-// dropIncrement ends an increment that is not under way because another request
+// cancelPendingIncrement ends an increment that is not under way because another request
 // takes its place.
-func dropIncrement(h *Hold, now time.Time) []Event {
+func cancelPendingIncrement(h *Hold, now time.Time) []Event {
 	if h.NextOp != OpIncrement {
 		return nil
 	}
@@ -341,29 +342,29 @@ func dropIncrement(h *Hold, now time.Time) []Event {
 	return d.Events
 }
 
-// IncrementOutcome returns what became of the increment to amount that was
+// FindIncrementOutcome returns what became of the increment to amount that was
 // requested at a time. Errors are *[Problem].
-func IncrementOutcome(h *Hold, amount int64, requested time.Time) (pending bool, err error) {
+func FindIncrementOutcome(h *Hold, amount int64, requested time.Time) (pending bool, err error) {
 	at := slices.IndexFunc(h.History, func(e HistoryEntry) bool {
 		return e.Kind == HistoryTriggered && e.Op == OpIncrement && e.At.Equal(requested)
 	})
 	for _, e := range h.History[at+1:] {
 		if e.Kind == HistoryIncrement && !e.At.Before(requested) {
-			return false, incrementProblem(h, amount, &e)
+			return false, problemOfFailedIncrement(h, amount, &e)
 		}
 	}
 	switch {
 	case IsIncrementPending(h):
 		return true, nil
-	case h.State.Final():
+	case h.State.IsFinal():
 		return false, alreadySettledProblem(h)
 	}
 	return false, newProblem(TooLate, "", "hold %s was not raised: it needs attention (%s)", h.ID,
 		h.Reason)
 }
 
-// LastIncrementRequest returns when the newest increment was requested.
-func LastIncrementRequest(h *Hold) time.Time {
+// LastIncrementRequestTime returns when the newest increment was requested.
+func LastIncrementRequestTime(h *Hold) time.Time {
 	for _, e := range slices.Backward(h.History) {
 		if e.Kind == HistoryTriggered && e.Op == OpIncrement {
 			return e.At
@@ -372,9 +373,9 @@ func LastIncrementRequest(h *Hold) time.Time {
 	return time.Time{}
 }
 
-// incrementProblem returns why an increment failed, nil if it did not. e is its
+// problemOfFailedIncrement returns why an increment failed, nil if it did not. e is its
 // outcome.
-func incrementProblem(h *Hold, amount int64, e *HistoryEntry) error {
+func problemOfFailedIncrement(h *Hold, amount int64, e *HistoryEntry) error {
 	held := FormatAmount(authorizedTotal(h), h.Currency) + " stays held"
 	switch {
 	case e.Answer == AnswerOK:

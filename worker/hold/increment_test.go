@@ -63,7 +63,7 @@ func TestIncrement_Succeeds(t *testing.T) {
 	if e := eventTypes(d); e != "hold.incremented" {
 		t.Errorf("events %s", e)
 	}
-	pending, err := hold.IncrementOutcome(&got, raisedAmount, hold.LastIncrementRequest(&h))
+	pending, err := hold.FindIncrementOutcome(&got, raisedAmount, hold.LastIncrementRequestTime(&h))
 	if pending || err != nil {
 		t.Errorf("pending %t, %v", pending, err)
 	}
@@ -80,7 +80,7 @@ func TestIncrement_Declined(t *testing.T) {
 	if e := eventTypes(d); e != "hold.increment_failed insufficient_funds" {
 		t.Errorf("events %s", e)
 	}
-	_, err := hold.IncrementOutcome(&got, raisedAmount, hold.LastIncrementRequest(&h))
+	_, err := hold.FindIncrementOutcome(&got, raisedAmount, hold.LastIncrementRequestTime(&h))
 	var p *hold.Problem
 	if !errors.As(err, &p) || p.Code != hold.Declined || p.DeclineCode != "insufficient_funds" {
 		t.Errorf("problem %+v", err)
@@ -145,7 +145,7 @@ func TestIncrement_SettledElsewhere(t *testing.T) {
 		d.Hold.Increment != (hold.Increment{}) {
 		t.Errorf("%s (%s), %+v", d.Hold.State, d.Hold.Reason, d.Hold.Increment)
 	}
-	_, err := hold.IncrementOutcome(&d.Hold, raisedAmount, hold.LastIncrementRequest(&h))
+	_, err := hold.FindIncrementOutcome(&d.Hold, raisedAmount, hold.LastIncrementRequestTime(&h))
 	wantCode(t, err, hold.AlreadyCaptured)
 }
 
@@ -163,7 +163,7 @@ func TestIncrement_Unavailable(t *testing.T) {
 	if calls[0].Op != hold.OpRead || d.Hold.State != hold.Waiting {
 		t.Errorf("%s, then %s", calls[0].Op, d.Hold.State)
 	}
-	_, err = hold.IncrementOutcome(&d.Hold, raisedAmount, hold.LastIncrementRequest(&h))
+	_, err = hold.FindIncrementOutcome(&d.Hold, raisedAmount, hold.LastIncrementRequestTime(&h))
 	wantCode(t, err, hold.IncrementUnavailable)
 }
 
@@ -236,7 +236,7 @@ func TestIncrement_OtherRequests(t *testing.T) {
 			!strings.HasPrefix(eventTypes(d), "hold.increment_failed not raised") {
 			t.Errorf("%s: %v, %+v, %s", name, err, d.Hold.Increment, eventTypes(d))
 		}
-		_, err = hold.IncrementOutcome(&d.Hold, raisedAmount, hold.LastIncrementRequest(&h))
+		_, err = hold.FindIncrementOutcome(&d.Hold, raisedAmount, hold.LastIncrementRequestTime(&h))
 		wantCode(t, err, hold.TooLate)
 	}
 }
@@ -283,7 +283,7 @@ func TestIncrement_Until(t *testing.T) {
 	if !h.Increment.Until.Equal(act) {
 		t.Errorf("until %s, want the time of on_expiry %s", h.Increment.Until, act)
 	}
-	d, _ := h.PassMilestone(act, act, testRules)
+	d, _ := h.ApplyMilestone(act, act, testRules)
 	if d.Hold.NextOp != hold.OpCancel || d.Hold.Reason != hold.CauseOnExpiry ||
 		!slices.ContainsFunc(d.Events, func(e hold.Event) bool {
 			return e.Type == hold.EventIncrementFailed && e.Cause == hold.CauseTooLate

@@ -2,15 +2,15 @@ package hold
 
 import "time"
 
-// ListContent is what a list reads.
-type ListContent uint8
+// StripeListContent is what a list reads.
+type StripeListContent uint8
 
 // The contents of a list. Each needs other permissions of the key.
 const (
-	ContentIntents   ListContent = iota // intents with their deadlines and reviews
-	ContentHistories                    // intents with their histories
-	ContentCharges                      // the same without [IntentHistory.CapturedAt]
-	ContentCaptures                     // events of captures, of the last 30 days
+	ContentIntents   StripeListContent = iota // intents with their deadlines and reviews
+	ContentHistories                          // intents with their histories
+	ContentCharges                            // the same without [IntentHistory.CapturedAt]
+	ContentCaptures                           // events of captures, of the last 30 days
 )
 
 // IntentHistory is what became of an intent's money. An intent shows only its

@@ -177,7 +177,7 @@ func (l *lifecycle) commit(c hold.Decision) {
 		l.milestone = p.NextMilestone
 	}
 	l.h = c.Hold
-	if end := l.h.ExpiresAt; !l.h.State.Final() && end.After(l.now) && l.milestone.After(end) {
+	if end := l.h.ExpiresAt; !l.h.State.IsFinal() && end.After(l.now) && l.milestone.After(end) {
 		l.fatalf("its deadline is at +%v, and nobody looks at it before +%v",
 			end.Sub(t0), l.milestone.Sub(t0))
 	}
@@ -224,7 +224,7 @@ func (l *lifecycle) checkEffects() {
 
 // claimAndCall is one claim of a worker, which may die anywhere.
 func (l *lifecycle) claimAndCall() {
-	if l.h.State.Final() || l.h.NextOp == 0 {
+	if l.h.State.IsFinal() || l.h.NextOp == 0 {
 		return
 	}
 	if !l.leasedUntil.IsZero() {
@@ -345,13 +345,13 @@ func (l *lifecycle) claimAndCall() {
 }
 
 func (l *lifecycle) passMilestones() {
-	for i := 0; !l.h.State.Final() && !l.milestone.After(l.now); i++ {
+	for i := 0; !l.h.State.IsFinal() && !l.milestone.After(l.now); i++ {
 		if i > 50 {
 			l.fatalf("milestones without end at +%v", l.now.Sub(t0))
 		}
-		c, next := l.h.PassMilestone(l.milestone, l.now, testRules)
+		c, next := l.h.ApplyMilestone(l.milestone, l.now, testRules)
 		l.commit(c)
-		if !c.Hold.State.Final() && !next.After(l.now) {
+		if !c.Hold.State.IsFinal() && !next.After(l.now) {
 			l.fatalf("the next milestone of an open hold lies behind: +%v at +%v",
 				next.Sub(t0), l.now.Sub(t0))
 		}
@@ -495,7 +495,7 @@ func TestHold_RandomLifecycle(t *testing.T) {
 
 		// The faults end, and the hold is left to run.
 		l.injectFaults = false
-		for i := 0; !l.h.State.Final(); i++ {
+		for i := 0; !l.h.State.IsFinal(); i++ {
 			if i > 2000 {
 				rt.Fatalf("no end: %s next %s at +%v, now +%v; Stripe says %s", l.h.State,
 					l.h.NextOp, l.h.NextAt.Sub(t0), l.now.Sub(t0), l.stripe.intent.Status)
@@ -622,7 +622,7 @@ func TestApplyAnswer_NotFoundAfterLostRequest(t *testing.T) {
 		h := newHold(t, nil, withCaptureAt(due))
 		h = h.ApplyIntentNotFound(t0).Hold
 		for at := h.ExpiresAt; at.Before(h.ExpiresAt.Add(time.Hour)); at = at.Add(5 * time.Minute) {
-			c, _ := h.PassMilestone(at, at, testRules)
+			c, _ := h.ApplyMilestone(at, at, testRules)
 			h = claimHold(c.Hold, at)
 			for range 2 {
 				c = h.ApplyAnswer(h.NextCall(at), notFound, at)

@@ -136,7 +136,7 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 			}
 			if !acked && due.After(ackAt) && !ackAt.Before(now) {
 				now, acked = ackAt, true
-				a, err := h.Acknowledge("api", now)
+				a, err := h.AcknowledgeWarnings("api", now)
 				if err != nil {
 					rt.Fatal(err)
 				}
@@ -153,7 +153,7 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 				inMargin = true
 			}
 			previous := h
-			ch, next := h.PassMilestone(due, now, r)
+			ch, next := h.ApplyMilestone(due, now, r)
 			if !next.After(now) {
 				rt.Fatalf("next milestone %v lies behind %v", next, now)
 			}
@@ -237,7 +237,7 @@ func TestPassMilestone_EachThresholdOnce(t *testing.T) {
 	due := h.NextMilestone(t0, testRules)
 	var got []time.Duration
 	for due.Before(h.ExpiresAt.Add(time.Minute)) {
-		c, next := h.PassMilestone(due, due, testRules)
+		c, next := h.ApplyMilestone(due, due, testRules)
 		for _, n := range c.Events {
 			got = append(got, n.Threshold)
 		}
@@ -272,7 +272,7 @@ func TestPassMilestone_WarnsOncePerThreshold(t *testing.T) {
 		if due.After(inside) {
 			t.Fatalf("the policy's time is over, and it is looked at only at %s", due)
 		}
-		told, _ := c.Hold.PassMilestone(due, inside, r)
+		told, _ := c.Hold.ApplyMilestone(due, inside, r)
 		if told.Hold.NextOp != hold.OpCancel || len(told.Events) != 0 {
 			t.Errorf("margin %s: next %s, notices %v", r.ExpiryMargin,
 				told.Hold.NextOp, told.Events)
@@ -283,7 +283,7 @@ func TestPassMilestone_WarnsOncePerThreshold(t *testing.T) {
 func TestPassMilestone_WaitsForWorker(t *testing.T) {
 	h := holdInState(t, hold.Working)
 	policyAt := h.ExpiresAt.Add(-time.Hour)
-	c, next := h.PassMilestone(policyAt, policyAt, testRules)
+	c, next := h.ApplyMilestone(policyAt, policyAt, testRules)
 	if !c.Unchanged || next.After(policyAt.Add(30*time.Second)) {
 		t.Errorf("same %v, next in %v", c.Unchanged, next.Sub(policyAt))
 	}
@@ -292,7 +292,7 @@ func TestPassMilestone_WaitsForWorker(t *testing.T) {
 func TestPassMilestone_FinalHold(t *testing.T) {
 	for _, s := range []hold.State{hold.Captured, hold.Canceled, hold.Expired} {
 		h := holdInState(t, s)
-		c, next := h.PassMilestone(h.ExpiresAt, h.ExpiresAt, testRules)
+		c, next := h.ApplyMilestone(h.ExpiresAt, h.ExpiresAt, testRules)
 		if !c.Unchanged || !next.IsZero() || len(c.Events) > 0 {
 			t.Errorf("%s: %+v %v", s, c, next)
 		}

@@ -24,7 +24,7 @@ func FormatAmount(minor int64, currency string) string {
 		return strconv.FormatInt(minor, 10)
 	}
 	code := strings.ToUpper(currency)
-	width := minorDigits(currency)
+	width := currencyDecimals(currency)
 	if width == 0 {
 		return strconv.FormatInt(minor, 10) + " " + code
 	}
@@ -58,8 +58,8 @@ func AddToCurrencySums(sums []Sum, currency string, amount int64) []Sum {
 	return append(sums, Sum{Currency: currency, Count: 1, Amount: amount})
 }
 
-// minorDigits returns the number of decimals of a currency.
-func minorDigits(currency string) int {
+// currencyDecimals returns the number of decimals of a currency.
+func currencyDecimals(currency string) int {
 	switch {
 	case slices.Contains(zeroDecimal, currency):
 		return 0
@@ -83,7 +83,7 @@ const maxMajorText = 20
 // 1250. It accepts no thousands separator, because "1.250" could mean two
 // amounts. Errors are *[Problem].
 func ParseMajor(text, currency string) (int64, error) {
-	digits := minorDigits(currency)
+	digits := currencyDecimals(currency)
 	example := FormatMajor(125_000, currency)
 	invalid := newProblem(InvalidAmount, "amount",
 		"invalid amount %.40q: want an amount in %s such as %s, without thousands separators",

@@ -11,9 +11,13 @@ import (
 // BeginClaim records that a worker has claimed the hold. since is when this
 // claim, or the unfinished one before it, began. takenOver says that an earlier
 // claim did not report: the outcome of what it sent is unknown.
+//
+// It may set ReadFirst, so that the claim retrieves the intent before a capture
+// that names an amount. The capture of the whole amount, the usual one, is sent
+// without a read.
 func (h *Hold) BeginClaim(since time.Time, takenOver bool) {
-	beginRenewalClaim(h, since, takenOver)
-	if h.NextOp == OpRenew || h.NextOp == OpRelease || completesRenewalFirst(h) {
+	prepareRenewalForClaim(h, since, takenOver)
+	if h.NextOp == OpRenew || h.NextOp == OpRelease || mustRenewBeforeCapture(h) {
 		return // nothing of the hold's own is sent
 	}
 	if h.Sent.FirstAt.IsZero() {
@@ -26,7 +30,7 @@ func (h *Hold) BeginClaim(since time.Time, takenOver bool) {
 	// capture with an amount would come on top of it, or a fee exceed what is
 	// left. Any other capture of everything needs no read: it takes only what
 	// is left.
-	total, _ := captureTarget(h)
+	total, _ := nextCaptureTargetTotal(h)
 	needsAmount := total > 0 || h.CaptureParams.hasFeeOrTransfer()
 	if h.NextOp == OpCapture && needsAmount && !h.SingleCapture {
 		h.ReadFirst = true
@@ -39,9 +43,9 @@ func (h Hold) ReleaseUnsentClaim() Decision {
 		h.Sent.FirstAt = time.Time{}
 	}
 	if h.Renewal != nil {
-		r := editRenewal(&h)
-		releaseUnsentKey(&r.Sent)
-		releaseUnsentKey(&r.Released)
+		r := copyRenewalForEdit(&h)
+		forgetUnsentKeyUse(&r.Sent)
+		forgetUnsentKeyUse(&r.ReleaseKeyUsage)
 	}
 	releaseClaim(&h)
 	return Decision{Hold: h, Again: true}
@@ -52,7 +56,7 @@ func (h Hold) ReleaseUnsentClaim() Decision {
 func (d Decision) ReleaseClaimUntil(at time.Time) Decision {
 	d.Hold.NextAt = at.UTC().Truncate(time.Millisecond)
 	if d.Hold.Renewal != nil {
-		editRenewal(&d.Hold).RetryAt = d.Hold.NextAt
+		copyRenewalForEdit(&d.Hold).RetryAt = d.Hold.NextAt
 	}
 	releaseClaim(&d.Hold)
 	d.Again = false
@@ -80,7 +84,8 @@ func (h *Hold) NextCall(now time.Time) Call {
 		MayBeMissing: !h.Verified}
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	stale := sent && now.Sub(h.Sent.FirstAt) >= keyLifetime
-	if h.ReadFirst || stale || h.Amount == 0 || needsReadForIncrement(h, now) || isPartReached(h) {
+	if h.ReadFirst || stale || h.Amount == 0 ||
+		mustRetrieveBeforeIncrement(h, now) || isPartialTargetReached(h) {
 		c.Op = OpRead
 	}
 	if h.CancelWanted && c.Op == OpCapture {
@@ -88,8 +93,8 @@ func (h *Hold) NextCall(now time.Time) Call {
 	}
 	switch c.Op {
 	case OpCapture:
-		c.Amount, c.ReleaseRest = captureAmount(h)
-		c.KeepRest = capturesPart(h)
+		c.Amount, c.ReleaseRest = captureAmountToSend(h)
+		c.KeepRest = isNextCapturePartial(h)
 		c.CaptureParams = captureParamsToSend(h, c.Amount)
 		c.Key = idempotencyKey(h, c)
 	case OpIncrement:
@@ -102,15 +107,15 @@ func (h *Hold) NextCall(now time.Time) Call {
 	return c
 }
 
-// captureAmount returns the amount that a capture names: what is missing from
+// captureAmountToSend returns the amount that a capture names: what is missing from
 // the total wanted; 0, which means everything, if Stripe has confirmed the
 // amount; otherwise the amount that the caller stated, so that the cardholder
 // never pays more than the caller knew of. A fee or a transfer belongs to a
 // known amount, so the capture names it where another system may take a part.
 // releaseRest says that the total is reached already, so nothing more may be
 // captured.
-func captureAmount(h *Hold) (n int64, releaseRest bool) {
-	switch total, final := captureTarget(h); {
+func captureAmountToSend(h *Hold) (n int64, releaseRest bool) {
+	switch total, final := nextCaptureTargetTotal(h); {
 	case total > 0 && total <= capturedSoFar(h):
 		return 0, final
 	case total > 0:
@@ -152,7 +157,7 @@ func idempotencyKey(h *Hold, c Call) string {
 	binary.BigEndian.PutUint64(n[:], amount)
 	d.Write(n[:])
 	if c.KeepRest { // a later part of the same amount is another effect
-		total, _ := captureTarget(h)
+		total, _ := nextCaptureTargetTotal(h)
 		binary.BigEndian.PutUint64(n[:], uint64(total))
 		d.Write([]byte("keep-rest"))
 		d.Write(n[:])

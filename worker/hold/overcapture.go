@@ -19,7 +19,7 @@ func checkHoldCaptureAmount(h *Hold) error {
 	}
 	authorized, most := authorizedTotal(h), maxCaptureTotal(h)
 	switch {
-	case authorized > 0 && h.CaptureAmount > authorized && isPartOfRenewal(h):
+	case authorized > 0 && h.CaptureAmount > authorized && mayHaveRenewalIntents(h):
 		// A renewal requests no overcapture, and the cardholder agreed to max_amount.
 		return newProblem(ConflictingTerms, "capture_amount", "%d is more than the authorized %d "+
 			"%s, and a renewed hold is captured up to its amount: end the renewals first, or "+
@@ -40,5 +40,5 @@ func checkHoldCaptureAmount(h *Hold) error {
 		h.CaptureAmount, authorized, h.Currency, hint)
 }
 
-// MaxCapture returns the most that a capture of h can take, in minor units.
-func MaxCapture(h *Hold) int64 { return maxCaptureTotal(h) - capturedSoFar(h) }
+// MaxCaptureAmount returns the most that a capture of h can take, in minor units.
+func MaxCaptureAmount(h *Hold) int64 { return maxCaptureTotal(h) - capturedSoFar(h) }

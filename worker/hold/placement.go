@@ -35,7 +35,7 @@ func (d *Decision) SortedSetPlacement(
 	before *Hold, now time.Time, r DecisionRules,
 ) SortedSetPlacement {
 	h := &d.Hold
-	if h.State.Final() {
+	if h.State.IsFinal() {
 		return SortedSetPlacement{SettledAt: h.SettledAt}
 	}
 	p := SortedSetPlacement{NeedsAttention: h.State == Attention, KeepMilestone: !d.NewDeadline}
@@ -86,7 +86,7 @@ func awaitsVerification(h *Hold) bool {
 func nearestPassedThreshold(h *Hold, now time.Time, r DecisionRules) time.Duration {
 	nearest := time.Duration(0)
 	for _, d := range r.Thresholds {
-		if !h.ExpiresAt.Add(-d).After(now) && h.ExpiresAt.After(now) && warnsAtThreshold(h, d) &&
+		if !h.ExpiresAt.Add(-d).After(now) && h.ExpiresAt.After(now) && shouldWarnAtThreshold(h, d) &&
 			(nearest == 0 || d < nearest) {
 			nearest = d
 		}

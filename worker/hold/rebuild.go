@@ -4,7 +4,7 @@ import "time"
 
 const rebuiltNote = "rebuilt from Stripe: the record was unreadable"
 
-// Rebuild makes the hold of an intent whose record was unreadable. The terms are
+// RebuildFromIntent makes the hold of an intent whose record was unreadable. The terms are
 // those in the intent's metadata. unmirrored says that the last terms had not
 // been written there. by asked for it.
 //
@@ -13,7 +13,7 @@ const rebuiltNote = "rebuilt from Stripe: the record was unreadable"
 // hold gets no reference and no metadata, because they may have been erased.
 //
 // reason is not empty if no hold can be made of this intent: it says why.
-func Rebuild(
+func RebuildFromIntent(
 	in *PaymentIntent, account string, unmirrored bool, by string, now time.Time,
 ) (d Decision, reason string) {
 	now = now.UTC().Truncate(time.Millisecond)
@@ -30,10 +30,10 @@ func Rebuild(
 			return d, ""
 		}
 	}
-	h := holdOfUnknownTerms(in, account, by, now)
+	h := newHoldWithoutTerms(in, account, by, now)
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:
-		return settleByIntent(h, in, false, nil, now), ""
+		return settleFromIntent(h, in, false, nil, now), ""
 	case StatusRequiresCapture:
 		h.Reference, h.Metadata = referenceAndMetadata(in)
 		// Without terms nothing is renewed. An intent that renewed this one
@@ -48,8 +48,8 @@ func Rebuild(
 	return d, ""
 }
 
-// holdOfUnknownTerms returns a hold of an intent that nothing is planned for.
-func holdOfUnknownTerms(in *PaymentIntent, account, by string, now time.Time) Hold {
+// newHoldWithoutTerms returns a hold of an intent that nothing is planned for.
+func newHoldWithoutTerms(in *PaymentIntent, account, by string, now time.Time) Hold {
 	h := holdFromRequest(&ValidRequest{ID: in.ID, Account: account, OnExpiry: PolicyAlert}, now)
 	h.State, h.Amount, h.Currency = Waiting, in.Amount, in.Currency
 	// The metadata stays as it is until the operator sets terms.

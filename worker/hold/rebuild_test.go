@@ -53,7 +53,7 @@ func TestRebuild(t *testing.T) {
 		case hold.StatusSucceeded:
 			in.AmountReceived = 400
 		}
-		d, reason := hold.Rebuild(in, "acct_12345678", tt.unmirrored, "desk", now)
+		d, reason := hold.RebuildFromIntent(in, "acct_12345678", tt.unmirrored, "desk", now)
 		h := &d.Hold
 		if (reason == "") != (tt.reason == "") || !strings.Contains(reason, tt.reason) {
 			t.Errorf("%s: reason %q", name, reason)

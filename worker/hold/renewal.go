@@ -96,13 +96,13 @@ type Renewal struct {
 
 	// Releasing is the intent that must be canceled: the old one after the new
 	// one took its place, or the new one of a renewal that ended.
-	Releasing      string
-	ReleasingSince time.Time
-	ReleaseTry     uint32 // of the idempotency key of the cancel
-	Released       IdempotencyKeyUsage
-	ReleaseRead    bool // the intent must be read before it is canceled again
-	Exchanged      bool // Releasing was exchanged with the intent that was captured elsewhere
-	OwnEnded       bool // the hold's own intent has ended: only the release is left
+	Releasing       string
+	ReleasingSince  time.Time
+	ReleaseTry      uint32 // of the idempotency key of the cancel
+	ReleaseKeyUsage IdempotencyKeyUsage
+	ReleaseRead     bool // the intent must be read before it is canceled again
+	Exchanged       bool // Releasing was exchanged with the intent that was captured elsewhere
+	OwnEnded        bool // the hold's own intent has ended: only the release is left
 
 	Unknown UnknownFields // of a later release
 }
@@ -112,14 +112,14 @@ const (
 	renewalPollEvery = 10 * time.Minute // of an intent that waits for the cardholder
 )
 
-// renewalLead returns how long before the end of a window its renewal begins.
-func renewalLead(window time.Duration) time.Duration {
+// renewalLeadTime returns how long before the end of a window its renewal begins.
+func renewalLeadTime(window time.Duration) time.Duration {
 	return max(0, min(max(minRenewalLead, window/5), window/2))
 }
 
-// renewalStart returns when the renewal of the current authorization begins.
-func renewalStart(h *Hold) time.Time {
-	return h.ExpiresAt.Add(-renewalLead(h.ExpiresAt.Sub(h.Renewal.AuthorizedAt)))
+// renewalStartTime returns when the renewal of the current authorization begins.
+func renewalStartTime(h *Hold) time.Time {
+	return h.ExpiresAt.Add(-renewalLeadTime(h.ExpiresAt.Sub(h.Renewal.AuthorizedAt)))
 }
 
 // needsRenewal reports whether the terms ask for the amount after the
@@ -127,9 +127,9 @@ func renewalStart(h *Hold) time.Time {
 func needsRenewal(h *Hold) bool {
 	r := h.Renewal
 	switch {
-	case r == nil || h.CancelWanted || h.State.Final():
+	case r == nil || h.CancelWanted || h.State.IsFinal():
 		return false
-	case r.Intent != "" && mayBeUnprotected(r):
+	case r.Intent != "" && mayHoldNoMoney(r):
 		return true // whatever the terms: without it nothing holds the amount
 	case !r.Until.After(h.ExpiresAt):
 		return false
@@ -149,21 +149,21 @@ func isRenewalOnTrack(h *Hold) bool {
 		h.Renewal.Step != RenewalRequiresAction && !h.Renewal.Unprotected
 }
 
-// isRenewalOpen reports whether another intent than the hold's own may hold
+// mayHaveSecondAuthorization reports whether another intent than the hold's own may hold
 // money, or may come to hold it. A hold that has one must not end.
-func isRenewalOpen(h *Hold) bool {
+func mayHaveSecondAuthorization(h *Hold) bool {
 	r := h.Renewal
-	return r != nil && (r.Releasing != "" || r.Intent != "" || mayHaveCreated(r))
+	return r != nil && (r.Releasing != "" || r.Intent != "" || mayHaveCreatedIntent(r))
 }
 
-// mayHoldMoney reports whether the new intent may have come to hold the money
+// mayNewIntentHoldMoney reports whether the new intent may have come to hold the money
 // since it was last read: by a confirmation, or by the cardholder's.
-func mayHoldMoney(r *Renewal) bool {
+func mayNewIntentHoldMoney(r *Renewal) bool {
 	return r.Intent != "" && (r.Step == RenewalConfirm || r.Step == RenewalRequiresAction)
 }
 
-// mayHaveCreated reports whether an intent may exist whose id is not known.
-func mayHaveCreated(r *Renewal) bool {
+// mayHaveCreatedIntent reports whether an intent may exist whose id is not known.
+func mayHaveCreatedIntent(r *Renewal) bool {
 	return r.Step == RenewalFind ||
 		r.Step == RenewalCreate && (r.Sent.Count > 0 || r.Sent.Unknown)
 }
@@ -177,18 +177,18 @@ func (r *Renewal) OverlapSince() (since time.Time, ok bool) {
 	return time.Time{}, false
 }
 
-// QueueDeadline orders the hold among others that are ready. A release of a
+// DeadlineForQueueOrder orders the hold among others that are ready. A release of a
 // second authorization comes before all holds whose deadline is still ahead.
-func QueueDeadline(h *Hold) time.Time {
+func DeadlineForQueueOrder(h *Hold) time.Time {
 	if since, ok := h.Renewal.OverlapSince(); ok && h.NextOp == OpRelease {
 		return minTime(since, h.ExpiresAt)
 	}
 	return h.ExpiresAt
 }
 
-// editRenewal makes the renewal of h its own, so that a change does not show in
+// copyRenewalForEdit makes the renewal of h its own, so that a change does not show in
 // other copies of the hold.
-func editRenewal(h *Hold) *Renewal {
+func copyRenewalForEdit(h *Hold) *Renewal {
 	r := *h.Renewal
 	h.Renewal = &r
 	return &r
@@ -200,15 +200,15 @@ func abandonRenewal(h *Hold, now time.Time) {
 	if h.Renewal == nil || h.Renewal.Step == RenewalFind {
 		return
 	}
-	if isReplacing(h) {
-		endReplacement(h, HistoryEntry{Cause: CauseSuperseded}, now)
+	if isReplacementUnderWay(h) {
+		recordFailedReplacement(h, HistoryEntry{Cause: CauseSuperseded}, now)
 	}
-	r := editRenewal(h)
+	r := copyRenewalForEdit(h)
 	switch {
 	case r.Intent != "":
-		releaseIntent(r, r.Intent, now)
+		scheduleIntentRelease(r, r.Intent, now)
 		r.Intent = ""
-	case mayHaveCreated(r):
+	case mayHaveCreatedIntent(r):
 		r.Step, r.RetryAt = RenewalFind, now
 		return
 	}
@@ -216,111 +216,111 @@ func abandonRenewal(h *Hold, now time.Time) {
 		r.Step = RenewalIdle
 	}
 	r.RetryAt = now
-	clearStepKey(r)
-	clearCardholder(r)
+	clearRenewalStepKey(r)
+	clearCardholderState(r)
 }
 
-// releaseIntent makes an intent the one to be canceled.
-func releaseIntent(r *Renewal, id string, now time.Time) {
+// scheduleIntentRelease makes an intent the one to be canceled.
+func scheduleIntentRelease(r *Renewal, id string, now time.Time) {
 	r.Releasing, r.ReleasingSince, r.ReleaseTry = id, now, 1
-	r.Released, r.ReleaseRead, r.RetryAt = IdempotencyKeyUsage{}, false, now
+	r.ReleaseKeyUsage, r.ReleaseRead, r.RetryAt = IdempotencyKeyUsage{}, false, now
 }
 
-func clearStepKey(r *Renewal) {
+func clearRenewalStepKey(r *Renewal) {
 	r.Sent, r.ReadFirst, r.SearchAfter = IdempotencyKeyUsage{}, false, ""
 }
 
-// beginRenewalClaim prepares the renewal of a claimed hold. The record at the
+// prepareRenewalForClaim prepares the renewal of a claimed hold. The record at the
 // time of the claim determines what it does, so that each claim of one record
 // does the same.
-func beginRenewalClaim(h *Hold, since time.Time, takenOver bool) {
+func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 	if h.Renewal == nil {
 		return
 	}
-	if cause := replacementOverdue(h, since); cause != 0 {
-		endReplacement(h, HistoryEntry{Cause: cause}, since)
+	if cause := reasonToStopReplacement(h, since); cause != 0 {
+		recordFailedReplacement(h, HistoryEntry{Cause: cause}, since)
 		abandonRenewal(h, since)
 	}
 	switch h.NextOp {
 	case OpRenew, OpRelease:
 	case OpRead:
-		if mayHoldMoney(h.Renewal) && h.Renewal.Releasing == "" {
-			editRenewal(h).ReadFirst = true // the confirmation may have saved the amount
+		if mayNewIntentHoldMoney(h.Renewal) && h.Renewal.Releasing == "" {
+			copyRenewalForEdit(h).ReadFirst = true // the confirmation may have saved the amount
 			return
 		}
 		abandonRenewal(h, since)
 	default:
-		if !completesRenewalFirst(h) {
+		if !mustRenewBeforeCapture(h) {
 			abandonRenewal(h, since)
 		}
 	}
-	r := editRenewal(h)
+	r := copyRenewalForEdit(h)
 	if r.Releasing != "" {
-		beginKeyUse(&r.Released, since, takenOver)
+		recordKeyUse(&r.ReleaseKeyUsage, since, takenOver)
 		return
 	}
-	if completesRenewalFirst(h) && r.RetryAt.After(since) {
+	if mustRenewBeforeCapture(h) && r.RetryAt.After(since) {
 		r.ReadFirst = true // only the cardholder may have confirmed it meanwhile
 	}
-	if h.NextOp == OpRenew && r.Step != RenewalIdle || completesRenewalFirst(h) {
-		beginKeyUse(&r.Sent, since, takenOver)
+	if h.NextOp == OpRenew && r.Step != RenewalIdle || mustRenewBeforeCapture(h) {
+		recordKeyUse(&r.Sent, since, takenOver)
 	}
 }
 
 // startRenewal makes the creation of a new intent the next step. The record then
 // has everything that its request sends.
 func startRenewal(h *Hold) {
-	r := editRenewal(h)
+	r := copyRenewalForEdit(h)
 	r.Step, r.Generation = RenewalCreate, r.Generation+1
 	r.Amount = cmp.Or(r.IncrementTo, h.Amount)
 	r.Confirmation, r.Metadata = 0, renewalMetadata(h, r.Generation)
 	r.Problem, r.DeclineCode, r.Advice = 0, "", DeclineAdvice{}
-	clearStepKey(r)
-	clearCardholder(r)
+	clearRenewalStepKey(r)
+	clearCardholderState(r)
 }
 
 // isRenewalDue reports whether the hold's renewal is to begin.
 func isRenewalDue(h *Hold, now time.Time) bool {
 	return needsRenewal(h) && h.Renewal.Step == RenewalIdle && h.Renewal.Releasing == "" &&
-		!h.Renewal.AuthorizedAt.IsZero() && !renewalStart(h).After(now)
+		!h.Renewal.AuthorizedAt.IsZero() && !renewalStartTime(h).After(now)
 }
 
-// warnsAtThreshold reports whether a warning is published at this time before
+// shouldWarnAtThreshold reports whether a warning is published at this time before
 // the deadline. While a renewal is expected to move the deadline in time, only
 // the last part of its lead is warned of.
-func warnsAtThreshold(h *Hold, before time.Duration) bool {
+func shouldWarnAtThreshold(h *Hold, before time.Duration) bool {
 	if !isRenewalOnTrack(h) || h.Renewal.AuthorizedAt.IsZero() {
 		return true
 	}
-	return before <= renewalLead(h.ExpiresAt.Sub(h.Renewal.AuthorizedAt))*3/4
+	return before <= renewalLeadTime(h.ExpiresAt.Sub(h.Renewal.AuthorizedAt))*3/4
 }
 
-// expiryPolicy returns what is done with a hold that is still open near its
+// effectiveExpiryPolicy returns what is done with a hold that is still open near its
 // deadline: on_failure if it should have been renewed, otherwise on_expiry.
-func expiryPolicy(h *Hold) ExpiryPolicy {
+func effectiveExpiryPolicy(h *Hold) ExpiryPolicy {
 	if needsRenewal(h) {
 		return h.Renewal.OnFailure
 	}
 	return h.OnExpiry
 }
 
-func beginKeyUse(u *IdempotencyKeyUsage, since time.Time, takenOver bool) {
+func recordKeyUse(u *IdempotencyKeyUsage, since time.Time, takenOver bool) {
 	if u.FirstAt.IsZero() {
 		u.FirstAt = since
 	}
 	u.Unknown = u.Unknown || takenOver
 }
 
-// releaseUnsentKey forgets when a key was first used that was not.
-func releaseUnsentKey(u *IdempotencyKeyUsage) {
+// forgetUnsentKeyUse forgets when a key was first used that was not.
+func forgetUnsentKeyUse(u *IdempotencyKeyUsage) {
 	if u.Count == 0 && !u.Unknown {
 		u.FirstAt = time.Time{}
 	}
 }
 
-// isRenewedUntil reports whether the amount stays held until a time after the
+// willBeRenewedUntil reports whether the amount stays held until a time after the
 // current authorization, unless a renewal fails.
-func isRenewedUntil(h *Hold, t time.Time) bool {
+func willBeRenewedUntil(h *Hold, t time.Time) bool {
 	r := h.Renewal
 	return r != nil && r.Step != RenewalFailed && !t.Before(h.ExpiresAt) && !t.After(r.Until)
 }

@@ -8,29 +8,29 @@ import "time"
 // claim: the record at the time of the claim determines both.
 func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	before := h
-	r := editRenewal(&h)
+	r := copyRenewalForEdit(&h)
 	if call.Op != OpRead && call.Op != OpList && call.Op != OpReadCardSetup {
 		recordRenewalAttempt(&h, r, call, a, now)
 	}
 	var d Decision
 	switch {
 	case call.PaymentIntent == r.Releasing && r.Releasing != "":
-		d = applyReleaseAnswer(h, call, a, now)
+		d = applyReleaseSecondIntentAnswer(h, call, a, now)
 	case r.Step == RenewalReleaseFirst && call.PaymentIntent == h.PaymentIntent:
-		d = applyReleaseFirstAnswer(h, call, a, now)
+		d = applyReleaseBeforeRenewalAnswer(h, call, a, now)
 	case call.Op == OpReadCardSetup:
 		d = applyCardSetupAnswer(h, a, now)
 	case call.Op == OpCreate:
-		d = applyCreationAnswer(h, a, now)
+		d = applyCreateNewIntentAnswer(h, a, now)
 	case call.Op == OpList:
-		d = applySearchAnswer(h, a, now)
+		d = applySearchForNewIntentAnswer(h, a, now)
 	case call.Op == OpConfirm, call.PaymentIntent == r.Intent && r.Intent != "":
-		d = applyConfirmAnswer(h, call, a, now)
+		d = applyConfirmNewIntentAnswer(h, call, a, now)
 	default:
-		d = applyReadBeforeRenewal(h, a, now)
+		d = applyRetrieveBeforeRenewal(h, a, now)
 	}
 	if d.Hold.Retries > before.Retries {
-		return d.alertOnManyCalls(&before, a, now)
+		return d.addManyCallsAlert(&before, a, now)
 	}
 	return d
 }
@@ -40,7 +40,7 @@ func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 func recordRenewalAttempt(h *Hold, r *Renewal, call Call, a Answer, now time.Time) {
 	usage, op := &r.Sent, call.Op
 	if call.PaymentIntent == r.Releasing && r.Releasing != "" {
-		usage, op = &r.Released, OpRelease
+		usage, op = &r.ReleaseKeyUsage, OpRelease
 	}
 	if r.Step == RenewalReleaseFirst {
 		op = OpRelease
@@ -53,9 +53,9 @@ func recordRenewalAttempt(h *Hold, r *Renewal, call Call, a Answer, now time.Tim
 		Key: call.Key, RequestID: a.RequestID, Answer: a.Kind, Note: a.Code})
 }
 
-// isPassingAnswer reports whether the same request may be sent again because it
+// backoffIfRetryable reports whether the same request may be sent again because it
 // had no effect, with the back-off that suits the answer.
-func isPassingAnswer(k AnswerKind) (base, limit time.Duration, ok bool) {
+func backoffIfRetryable(k AnswerKind) (base, limit time.Duration, ok bool) {
 	switch k {
 	case AnswerLockTimeout:
 		return time.Second, 30 * time.Second, true
@@ -67,15 +67,15 @@ func isPassingAnswer(k AnswerKind) (base, limit time.Duration, ok bool) {
 	return 0, 0, false
 }
 
-// retryRenewal ends the claim and repeats the step after a back-off.
-func retryRenewal(h Hold, now time.Time, base, limit time.Duration) Decision {
+// retryRenewalStep ends the claim and repeats the step after a back-off.
+func retryRenewalStep(h Hold, now time.Time, base, limit time.Duration) Decision {
 	h.Retries++
-	return pauseRenewal(h, now.Add(retryBackoff(&h, base, limit)), now)
+	return endRenewalClaimUntil(h, now.Add(retryBackoff(&h, base, limit)), now)
 }
 
-// pauseRenewal ends the claim. The step, or the hold's own operation that waits
+// endRenewalClaimUntil ends the claim. The step, or the hold's own operation that waits
 // for it, is due again at the given time.
-func pauseRenewal(h Hold, at, now time.Time) Decision {
+func endRenewalClaimUntil(h Hold, at, now time.Time) Decision {
 	h.Renewal.RetryAt = at.UTC().Truncate(time.Millisecond)
 	if h.State != Working {
 		return Decision{Hold: h} // of an unclaimed hold: PlanRenewal follows
@@ -88,11 +88,11 @@ func pauseRenewal(h Hold, at, now time.Time) Decision {
 	return Decision{Hold: h}
 }
 
-// stepDone ends the claim after a step. The next one is due at once.
-func stepDone(h Hold, now time.Time) Decision {
+// finishRenewalStep ends the claim after a step. The next one is due at once.
+func finishRenewalStep(h Hold, now time.Time) Decision {
 	h.Retries, h.Calls = 0, 0
 	h.Renewal.RetryAt = now
-	return pauseRenewal(h, now, now)
+	return endRenewalClaimUntil(h, now, now)
 }
 
 // endRenewalClaim returns a hold to the state before its claim and to its plan.
@@ -109,58 +109,58 @@ func endRenewalClaim(h Hold, now time.Time) Decision {
 // failRenewal ends the renewal because the hold cannot be renewed. Its intent is
 // released, and on_failure follows at the expiry margin.
 func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
-	if isReplacing(&h) {
+	if isReplacementUnderWay(&h) {
 		return failReplacement(h, HistoryEntry{Cause: cause, Note: note}, now)
 	}
 	abandonRenewal(&h, now)
-	r := editRenewal(&h)
+	r := copyRenewalForEdit(&h)
 	r.Step, r.Problem = RenewalFailed, cause
 	h.Retries, h.Calls = 0, 0
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: "holdd", Op: OpRenew,
 		Cause: cause, Note: note})
-	d := pauseRenewal(h, now, now)
+	d := endRenewalClaimUntil(h, now, now)
 	d.NewDeadline = true // warnings of the deadline are published again
 	d.addEvent(EventAttention, cause)
 	return d
 }
 
-// applyReadBeforeRenewal applies a read of the intent that holds the money: it shows
+// applyRetrieveBeforeRenewal applies a read of the intent that holds the money: it shows
 // the customer, the card and the start of the window.
-func applyReadBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
+func applyRetrieveBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 	if a.Kind != AnswerOK || a.Intent == nil {
-		return retryRenewal(h, now, 10*time.Second, maxBackoff)
+		return retryRenewalStep(h, now, 10*time.Second, maxBackoff)
 	}
 	if a.Intent.Status != StatusRequiresCapture {
 		// The hold has ended, or is about to: its own read shows how.
-		if isReplacing(&h) {
-			endReplacement(&h, HistoryEntry{Cause: CauseSuperseded}, now)
+		if isReplacementUnderWay(&h) {
+			recordFailedReplacement(&h, HistoryEntry{Cause: CauseSuperseded}, now)
 		}
 		h.Renewal.RetryAt = now.Add(maxBackoff)
 		h.NextOp, h.ReadFirst = OpRead, true
 		return Decision{Hold: h, Again: true}
 	}
-	if cause, note := checkRenewable(a.Intent); cause != 0 {
+	if cause, note := reasonNotRenewable(a.Intent); cause != 0 {
 		h.Renewal.AuthorizedAt = a.Intent.Created
 		return failRenewal(h, cause, note, now)
 	}
 	updateFromHeldIntent(&h, a.Intent, now)
-	if isReplacing(&h) {
-		d := applyReadBeforeReplacement(h, now)
+	if isReplacementUnderWay(&h) {
+		d := continueReplacementAfterRetrieve(h, now)
 		d.NewDeadline = true
 		return d
 	}
-	cause, _ := cannotRenew(&h, now)
-	if _, ok := mayTryCard(h.Renewal, now); ok && cause == 0 && isRenewalDue(&h, now) {
+	cause, _ := reasonCannotRenew(&h, now)
+	if _, ok := mayTryCardAgain(h.Renewal, now); ok && cause == 0 && isRenewalDue(&h, now) {
 		startRenewal(&h)
 	}
-	d := stepDone(h, now)
+	d := finishRenewalStep(h, now)
 	d.NewDeadline = true
 	return d
 }
 
-// checkRenewable returns why an intent cannot be renewed, 0 if it can.
-func checkRenewable(in *PaymentIntent) (Cause, string) {
+// reasonNotRenewable returns why an intent cannot be renewed, 0 if it can.
+func reasonNotRenewable(in *PaymentIntent) (Cause, string) {
 	switch {
 	case in.Customer == "":
 		return CauseNotRenewable, "the intent has no customer"
@@ -176,23 +176,23 @@ func checkRenewable(in *PaymentIntent) (Cause, string) {
 	return 0, ""
 }
 
-// applyCreationAnswer decides by the answer to the creation of the new intent.
-func applyCreationAnswer(h Hold, a Answer, now time.Time) Decision {
+// applyCreateNewIntentAnswer decides by the answer to the creation of the new intent.
+func applyCreateNewIntentAnswer(h Hold, a Answer, now time.Time) Decision {
 	r := h.Renewal
-	base, limit, passing := isPassingAnswer(a.Kind)
+	base, limit, passing := backoffIfRetryable(a.Kind)
 	switch {
 	case a.Kind == AnswerOK && a.Intent != nil:
-		return adoptNewIntent(h, a.Intent, now)
+		return recordNewIntent(h, a.Intent, now)
 	case passing:
-		return retryRenewal(h, now, base, limit)
+		return retryRenewalStep(h, now, base, limit)
 	case a.Kind == AnswerReplayedError:
 		// Stripe replays this answer for as long as it keeps the key. A search
 		// shows whether the intent exists.
 		r.ReadFirst, r.Sent.Unknown = true, true
-		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	case a.Kind == AnswerUnknown, a.Kind == AnswerOK, a.Kind == AnswerKeyInUse:
 		r.Sent.Unknown = true
-		return retryRenewal(h, now, time.Second, time.Minute)
+		return retryRenewalStep(h, now, time.Second, time.Minute)
 	}
 	if a.Kind == AnswerIdempotencyError && r.Sent.Count == 1 && !r.Sent.Unknown &&
 		r.Step == RenewalCreate {
@@ -200,7 +200,7 @@ func applyCreationAnswer(h Hold, a Answer, now time.Time) Decision {
 		// other terms. That intent may hold the money by now: a search finds it,
 		// or the next generation, with another key, follows.
 		r.ReadFirst = true
-		return stepDone(h, now)
+		return finishRenewalStep(h, now)
 	}
 	// Stripe refuses the request. Had this key created the intent before, Stripe
 	// would have replayed that.
@@ -208,56 +208,56 @@ func applyCreationAnswer(h Hold, a Answer, now time.Time) Decision {
 	if a.Kind == AnswerIdempotencyError {
 		cause = CauseKeyConflict
 	}
-	clearStepKey(r)
+	clearRenewalStepKey(r)
 	if r.Step == RenewalFind {
 		r.Step = RenewalIdle
-		return continueOwnOp(h, now)
+		return continueWithReleaseOrOwnOp(h, now)
 	}
-	return failRenewal(h, cause, a.historyNote(), now)
+	return failRenewal(h, cause, a.describeForHistory(), now)
 }
 
-// adoptNewIntent records the intent that was created, or releases it if the
+// recordNewIntent records the intent that was created, or releases it if the
 // renewal has ended.
-func adoptNewIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
+func recordNewIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	r := h.Renewal
 	ended := r.Step == RenewalFind
 	r.Intent, r.Confirmation, r.Step, r.Metadata = in.ID, 1, RenewalConfirm, nil
-	clearStepKey(r)
+	clearRenewalStepKey(r)
 	if ended {
 		abandonRenewal(&h, now)
-		return continueOwnOp(h, now)
+		return continueWithReleaseOrOwnOp(h, now)
 	}
 	r.ReadFirst = in.Status != StatusRequiresConfirmation
-	return stepDone(h, now)
+	return finishRenewalStep(h, now)
 }
 
-// continueOwnOp goes on under the same claim with the release or the hold's own
+// continueWithReleaseOrOwnOp goes on under the same claim with the release or the hold's own
 // operation, or ends the claim if none is due.
-func continueOwnOp(h Hold, now time.Time) Decision {
+func continueWithReleaseOrOwnOp(h Hold, now time.Time) Decision {
 	h.Retries, h.Calls = 0, 0
 	if h.NextOp == OpRenew || h.NextOp == OpRelease {
-		return stepDone(h, now)
+		return finishRenewalStep(h, now)
 	}
 	return Decision{Hold: h, Again: true}
 }
 
-// applySearchAnswer decides by a page of the customer's intents, newest first.
-func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
+// applySearchForNewIntentAnswer decides by a page of the customer's intents, newest first.
+func applySearchForNewIntentAnswer(h Hold, a Answer, now time.Time) Decision {
 	r := h.Renewal
 	if a.Kind != AnswerOK || a.Page == nil {
-		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	}
 	// A lost record may have created it as early as this; clocks differ.
 	oldest := r.AuthorizedAt.Add(-time.Hour)
 	more := a.Page.More
 	for i := range a.Page.Intents {
 		in := &a.Page.Intents[i]
-		if isCreatedIntent(&h, in) {
-			return adoptNewIntent(h, in, now)
+		if isIntentCreatedByRenewal(&h, in) {
+			return recordNewIntent(h, in, now)
 		}
-		if r.Step == RenewalCreate && isLostRenewal(&h, in, r.Generation) &&
-			(!isReplacing(&h) || in.AmountCapturable == r.Amount) {
-			return swapIntents(h, in, now)
+		if r.Step == RenewalCreate && isIntentOfLostRenewal(&h, in, r.Generation) &&
+			(!isReplacementUnderWay(&h) || in.AmountCapturable == r.Amount) {
+			return swapToNewIntent(h, in, now)
 		}
 		more = more && !in.Created.Before(oldest)
 		r.SearchAfter = in.ID
@@ -268,41 +268,41 @@ func applySearchAnswer(h Hold, a Answer, now time.Time) Decision {
 	r.SearchAfter = ""
 	last := lastHistoryEntry(&h, HistoryAttempt)
 	if wait := last.At.Add(lateEffectWindow); now.Before(wait) {
-		return pauseRenewal(h, wait, now) // the lost request may still take effect
+		return endRenewalClaimUntil(h, wait, now) // the lost request may still take effect
 	}
-	clearStepKey(r)
+	clearRenewalStepKey(r)
 	if r.Step == RenewalFind {
 		r.Step = RenewalIdle
-		return continueOwnOp(h, now)
+		return continueWithReleaseOrOwnOp(h, now)
 	}
 	r.Step = RenewalIdle // the next try is of a new generation, with a new key
-	return retryRenewal(h, now, 5*time.Second, maxBackoff)
+	return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 }
 
-// isCreatedIntent reports whether an intent is the one that the renewal has
+// isIntentCreatedByRenewal reports whether an intent is the one that the renewal has
 // created and whose id it does not know. Nothing has confirmed it yet: one that
 // holds money has copied metadata.
-func isCreatedIntent(h *Hold, in *PaymentIntent) bool {
+func isIntentCreatedByRenewal(h *Hold, in *PaymentIntent) bool {
 	r := h.Renewal
-	return OwnerOfIntent(in) == h.ID && intentGeneration(in) == r.Generation &&
+	return OwnerOfIntent(in) == h.ID && renewalGenerationOfIntent(in) == r.Generation &&
 		in.Status != StatusRequiresCapture && in.Status != StatusSucceeded &&
 		in.Amount == r.Amount && in.Currency == h.Currency
 }
 
-// applyConfirmAnswer decides by the answer to the confirmation of the new
+// applyConfirmNewIntentAnswer decides by the answer to the confirmation of the new
 // intent, or to a read of it.
-func applyConfirmAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
+func applyConfirmNewIntentAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	r := h.Renewal
-	base, limit, passing := isPassingAnswer(a.Kind)
+	base, limit, passing := backoffIfRetryable(a.Kind)
 	switch {
 	case a.Kind == AnswerOK && a.Intent != nil,
 		a.Kind == AnswerUnexpectedState && a.Intent != nil &&
 			a.Intent.Status != StatusRequiresConfirmation:
-		return applyNewIntent(h, call, a, now)
+		return applyNewIntentState(h, call, a, now)
 	case a.Kind == AnswerDeclined && call.Op == OpConfirm:
-		return applyRenewalDecline(h, decline{a.Code, a.historyNote(), a.Advice}, now)
+		return applyRenewalDecline(h, confirmationFailure{a.Code, a.describeForHistory(), a.Advice}, now)
 	case passing:
-		return retryRenewal(h, now, base, limit)
+		return retryRenewalStep(h, now, base, limit)
 	case call.Op == OpRead, a.Kind == AnswerUnknown, a.Kind == AnswerOK,
 		a.Kind == AnswerReplayedError, a.Kind == AnswerKeyInUse, a.Kind == AnswerUnexpectedState,
 		r.Sent.Unknown:
@@ -310,19 +310,19 @@ func applyConfirmAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 		r.ReadFirst = true
 		r.Sent.Unknown = r.Sent.Unknown || call.Op == OpConfirm &&
 			a.Kind != AnswerUnexpectedState
-		return retryRenewal(h, now, time.Second, maxBackoff)
+		return retryRenewalStep(h, now, time.Second, maxBackoff)
 	}
 	cause := CauseRefused
 	if a.Kind == AnswerIdempotencyError {
 		cause = CauseKeyConflict
 	}
-	return failRenewal(h, cause, a.historyNote(), now)
+	return failRenewal(h, cause, a.describeForHistory(), now)
 }
 
-// applyNewIntent decides by the state of the new intent.
-func applyNewIntent(h Hold, call Call, a Answer, now time.Time) Decision {
+// applyNewIntentState decides by the state of the new intent.
+func applyNewIntentState(h Hold, call Call, a Answer, now time.Time) Decision {
 	r, in := h.Renewal, a.Intent
-	last := decline{advice: a.Advice}
+	last := confirmationFailure{advice: a.Advice}
 	if a.Cardholder != nil {
 		last.code, last.note = a.Cardholder.FailureCode, a.Cardholder.FailureCode
 	}
@@ -332,28 +332,28 @@ func applyNewIntent(h Hold, call Call, a Answer, now time.Time) Decision {
 			return failRenewal(h, CauseMismatch, "the new intent holds "+
 				FormatAmount(in.AmountCapturable, in.Currency), now)
 		}
-		return swapIntents(h, in, now)
+		return swapToNewIntent(h, in, now)
 	case StatusRequiresAction:
-		return awaitCardholder(h, decline{code: codeAuthenticationRequired}, now)
+		return awaitCardholder(h, confirmationFailure{code: codeAuthenticationRequired}, now)
 	case StatusCanceled:
 		r.Intent = ""
 		return failRenewal(h, CauseElsewhere, "the new intent was canceled by another system", now)
 	case StatusProcessing:
 		r.ReadFirst = true
-		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	}
 	return applyUnconfirmedIntent(h, call, last, now)
 }
 
-// swapIntents makes the new intent the one that holds the money, and the old one
+// swapToNewIntent makes the new intent the one that holds the money, and the old one
 // the one to release. The old one is canceled only once this is written.
-func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
-	r, old, held, raises := h.Renewal, h.PaymentIntent, h.Amount, isReplacing(&h)
+func swapToNewIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
+	r, old, held, raises := h.Renewal, h.PaymentIntent, h.Amount, isReplacementUnderWay(&h)
 	h.PaymentIntent = in.ID
 	if r.Unprotected {
 		r.Unprotected = false // the old one is released
 	} else {
-		releaseIntent(r, old, now)
+		scheduleIntentRelease(r, old, now)
 	}
 	r.Exchanged, r.OwnEnded = false, false
 	r.Intent, r.Step, r.Problem, r.Metadata = "", RenewalIdle, 0, nil
@@ -361,8 +361,8 @@ func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 	if !raises { // an increment does not count for max_renewals
 		r.Completed++
 	}
-	clearStepKey(r)
-	clearCardholder(r)
+	clearRenewalStepKey(r)
+	clearCardholderState(r)
 	// The keys of the hold's own requests name the intent: none was used yet.
 	h.Sent, h.ReadFirst = IdempotencyKeyUsage{}, false
 	h.Mirrored, h.Unmirrorable = false, false
@@ -385,7 +385,7 @@ func swapIntents(h Hold, in *PaymentIntent, now time.Time) Decision {
 		h.NextOp, h.NextAt = OpRead, now
 		releaseClaim(&h)
 	} else {
-		h = stepDone(h, now).Hold
+		h = finishRenewalStep(h, now).Hold
 	}
 	d := Decision{Hold: h, NewDeadline: true, NewTerms: true}
 	d.addEvent(EventRenewed, 0)

@@ -13,7 +13,7 @@ func TestRenewal_EndsWhileAtBank(t *testing.T) {
 	waiting, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpConfirm, newIntentID,
 		hold.Answer{Kind: hold.AnswerDeclined, Code: "authentication_required"})
 	end := waiting.Hold.ExpiresAt
-	deadline, _ := waiting.Hold.PassMilestone(end, end, testRules)
+	deadline, _ := waiting.Hold.ApplyMilestone(end, end, testRules)
 	canceled := waiting.Hold.ApplyPaymentIntent(canceledIntent("automatic"), end)
 	for name, d := range map[string]hold.Decision{"deadline": deadline, "canceled": canceled} {
 		t.Run(name, func(t *testing.T) {
@@ -23,7 +23,7 @@ func TestRenewal_EndsWhileAtBank(t *testing.T) {
 			}
 			d, _ := answerCall(t, h, end, hold.OpRead, newIntentID,
 				answerOK(renewedIntent(hold.StatusRequiresCapture, end.Add(-time.Minute))))
-			if d.Hold.PaymentIntent != newIntentID || d.Hold.State.Final() {
+			if d.Hold.PaymentIntent != newIntentID || d.Hold.State.IsFinal() {
 				t.Errorf("%s, %s: %+v", d.Hold.State, d.Hold.PaymentIntent, d.Hold.Renewal)
 			}
 			d, _ = answerCall(t, h, end, hold.OpRead, newIntentID,

@@ -15,7 +15,7 @@ func renewalMetadata(h *Hold, generation uint32) map[string]string {
 	pairs[MetaHold], pairs[MetaReplaces] = h.ID, h.PaymentIntent
 	pairs[MetaGeneration] = formatGeneration(generation)
 	renewals := h.Renewal.Completed
-	if !isReplacing(h) {
+	if !isReplacementUnderWay(h) {
 		renewals++
 	}
 	pairs[MetaRenewals] = formatGeneration(renewals)
@@ -31,60 +31,60 @@ const renewalSearchPage = 100
 // before the hold's own operation, or instead of one. ok is false if it needs
 // none.
 func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
-	r, waits := h.Renewal, completesRenewalFirst(h)
+	r, waits := h.Renewal, mustRenewBeforeCapture(h)
 	switch {
-	case r == nil || !waits && actsBeforeRelease(h, now):
+	case r == nil || !waits && mustActBeforeRelease(h, now):
 		return Call{}, false
 	case r.Releasing != "":
-		return releaseCall(h, now), true
+		return newReleaseSecondIntentCall(h, now), true
 	case r.Step == RenewalFind:
-		return createOrSearchCall(h, now), true
-	case h.NextOp == OpRead && mayHoldMoney(r):
-		return renewalReadCall(h, r.Intent), true
+		return newCreateOrSearchCall(h, now), true
+	case h.NextOp == OpRead && mayNewIntentHoldMoney(r):
+		return newRetrieveIntentCall(h, r.Intent), true
 	case h.NextOp != OpRenew && h.NextOp != OpRelease && !waits:
 		return Call{}, false
 	}
 	switch r.Step {
 	case RenewalCreate:
-		return createOrSearchCall(h, now), true
+		return newCreateOrSearchCall(h, now), true
 	case RenewalConfirm:
 		stale := r.Sent.Count > 0 && now.Sub(r.Sent.FirstAt) >= keyLifetime
 		if r.ReadFirst || r.Sent.Unknown || stale {
-			return renewalReadCall(h, r.Intent), true
+			return newRetrieveIntentCall(h, r.Intent), true
 		}
-		return renewalConfirmCall(h), true
+		return newConfirmNewIntentCall(h), true
 	case RenewalReleaseFirst:
-		return releaseFirstCall(h, now), true
+		return newReleaseBeforeRenewalCall(h, now), true
 	case RenewalRequiresAction:
 		if r.CardSetup != "" && !r.ReadFirst {
 			return Call{Op: OpReadCardSetup, Account: h.Account,
 				CardSetup: &CardSetupParams{Session: r.CardSetup}}, true
 		}
-		return renewalReadCall(h, r.Intent), true
+		return newRetrieveIntentCall(h, r.Intent), true
 	}
-	return renewalReadCall(h, h.PaymentIntent), true // to learn what a renewal needs
+	return newRetrieveIntentCall(h, h.PaymentIntent), true // to learn what a renewal needs
 }
 
 // releaseHeadStart is how long before the deadline a capture or cancel no longer
 // waits for the release of another intent.
 const releaseHeadStart = time.Hour
 
-// actsBeforeRelease reports whether the hold's own capture or cancel is next
+// mustActBeforeRelease reports whether the hold's own capture or cancel is next
 // although another intent may hold money. A release that has no outcome must
 // not make it miss the deadline; the hold stays open until the release has one.
-func actsBeforeRelease(h *Hold, now time.Time) bool {
+func mustActBeforeRelease(h *Hold, now time.Time) bool {
 	r := h.Renewal
 	return (h.NextOp == OpCapture || h.NextOp == OpCancel) && !r.OwnEnded && h.Retries > 0 &&
 		now.After(h.ExpiresAt.Add(-releaseHeadStart))
 }
 
-func renewalReadCall(h *Hold, id string) Call {
+func newRetrieveIntentCall(h *Hold, id string) Call {
 	return Call{Op: OpRead, PaymentIntent: id, Account: h.Account, MayBeMissing: !h.Verified}
 }
 
-// createOrSearchCall creates the new intent. The same key creates it once, for
+// newCreateOrSearchCall creates the new intent. The same key creates it once, for
 // as long as Stripe keeps the key. Then the customer's intents are searched.
-func createOrSearchCall(h *Hold, now time.Time) Call {
+func newCreateOrSearchCall(h *Hold, now time.Time) Call {
 	r := h.Renewal
 	sent := r.Sent.Count > 0 || r.Sent.Unknown
 	if r.ReadFirst || sent && now.Sub(r.Sent.FirstAt) >= keyLifetime {
@@ -92,7 +92,7 @@ func createOrSearchCall(h *Hold, now time.Time) Call {
 			Limit: renewalSearchPage}
 	}
 	return Call{
-		Op: OpCreate, Account: h.Account, Key: renewalKey(h, "create", 0),
+		Op: OpCreate, Account: h.Account, Key: renewalIdempotencyKey(h, "create", 0),
 		Authorize: &AuthorizeParams{
 			Account: h.Account, Amount: r.Amount, Currency: h.Currency,
 			Customer: r.Customer, PaymentMethod: r.PaymentMethod,
@@ -101,25 +101,25 @@ func createOrSearchCall(h *Hold, now time.Time) Call {
 	}
 }
 
-func renewalConfirmCall(h *Hold) Call {
+func newConfirmNewIntentCall(h *Hold) Call {
 	r := h.Renewal
 	absent := r.ReturnURL == ""
 	return Call{
 		Op: OpConfirm, PaymentIntent: r.Intent, Account: h.Account,
-		Key: renewalKey(h, "confirm", r.Confirmation),
+		Key: renewalIdempotencyKey(h, "confirm", r.Confirmation),
 		Authorize: &AuthorizeParams{PaymentIntent: r.Intent, Account: h.Account,
 			PaymentMethod: r.PaymentMethod, OffSession: absent, ErrorOnRequiresAction: absent,
 			ReturnURL: r.ReturnURL},
 	}
 }
 
-// releaseCall cancels the intent that must not hold money any more. A cancel
+// newReleaseSecondIntentCall cancels the intent that must not hold money any more. A cancel
 // has the same effect with any key.
-func releaseCall(h *Hold, now time.Time) Call {
+func newReleaseSecondIntentCall(h *Hold, now time.Time) Call {
 	r := h.Renewal
-	stale := r.Released.Count > 0 && now.Sub(r.Released.FirstAt) >= keyLifetime
+	stale := r.ReleaseKeyUsage.Count > 0 && now.Sub(r.ReleaseKeyUsage.FirstAt) >= keyLifetime
 	if r.ReleaseRead || stale {
-		return renewalReadCall(h, r.Releasing)
+		return newRetrieveIntentCall(h, r.Releasing)
 	}
 	return Call{
 		Op: OpCancel, PaymentIntent: r.Releasing, Account: h.Account,
@@ -129,9 +129,9 @@ func releaseCall(h *Hold, now time.Time) Call {
 	}
 }
 
-// renewalKey returns the idempotency key of a step. The record alone determines
+// renewalIdempotencyKey returns the idempotency key of a step. The record alone determines
 // it.
-func renewalKey(h *Hold, step string, n uint32) string {
+func renewalIdempotencyKey(h *Hold, step string, n uint32) string {
 	key := keyPrefix + h.ID + "-renew-" +
 		strconv.FormatUint(uint64(h.Renewal.Generation), 10) + "-" + step
 	if n > 0 {
@@ -143,5 +143,6 @@ func renewalKey(h *Hold, step string, n uint32) string {
 // isRenewalCall reports whether a call was one of the renewal's.
 func isRenewalCall(h *Hold, c *Call) bool {
 	return h.Renewal != nil && (h.NextOp == OpRenew || h.NextOp == OpRelease ||
-		completesRenewalFirst(h) || c.Op == OpCreate || c.Op == OpList || c.PaymentIntent != h.PaymentIntent)
+		mustRenewBeforeCapture(h) || c.Op == OpCreate || c.Op == OpList ||
+		c.PaymentIntent != h.PaymentIntent)
 }

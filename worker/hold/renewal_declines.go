@@ -138,20 +138,20 @@ func recordDecline(r *Renewal, code string, advice DeclineAdvice, now time.Time)
 	r.Declines = kept[max(0, len(kept)-maxDeclinesKept):]
 }
 
-// mayTryCard reports whether the networks allow another authorization of the
+// mayTryCardAgain reports whether the networks allow another authorization of the
 // hold's card now. code is the decline after which they do not.
-func mayTryCard(r *Renewal, now time.Time) (code string, ok bool) {
+func mayTryCardAgain(r *Renewal, now time.Time) (code string, ok bool) {
 	switch {
 	case r.DeclinedCard != r.PaymentMethod:
 		return "", true
 	case r.NeverAgain != "":
 		return r.NeverAgain, false
 	}
-	return r.DeclineCode, !nextTryAllowed(r, now).After(now)
+	return r.DeclineCode, !nextAllowedTryTime(r, now).After(now)
 }
 
-// nextTryAllowed returns from when on the limits allow another try.
-func nextTryAllowed(r *Renewal, now time.Time) time.Time {
+// nextAllowedTryTime returns from when on the limits allow another try.
+func nextAllowedTryTime(r *Renewal, now time.Time) time.Time {
 	at := now
 	for _, l := range declineLimits {
 		if len(r.Declines) >= l.most {
@@ -162,10 +162,10 @@ func nextTryAllowed(r *Renewal, now time.Time) time.Time {
 	return at
 }
 
-// retryUnprotected returns how long after a decline a renewal whose old
+// retryDelayWithoutAuthorization returns how long after a decline a renewal whose old
 // authorization is released is tried again: ten times as long as since the
 // decline before. A bank frees released money after seconds to days.
-func retryUnprotected(r *Renewal) time.Duration {
+func retryDelayWithoutAuthorization(r *Renewal) time.Duration {
 	n := len(r.Declines)
 	if n < 2 {
 		return minUnprotectedRetry
@@ -173,17 +173,17 @@ func retryUnprotected(r *Renewal) time.Duration {
 	return min(max(minUnprotectedRetry, 10*r.Declines[n-1].Sub(r.Declines[n-2])), minDeclineRetry)
 }
 
-// retryAfterDecline returns when a declined renewal is tried again: after a
+// retryTimeAfterDecline returns when a declined renewal is tried again: after a
 // quarter of the time that is left before the authorization ends, and not before
 // the card networks, their limits and their advice, allow it. ok is false if that
 // is too late. A hold that nothing protects is tried again sooner.
-func retryAfterDecline(r *Renewal, expires, now time.Time) (at time.Time, ok bool) {
+func retryTimeAfterDecline(r *Renewal, expires, now time.Time) (at time.Time, ok bool) {
 	wait := max(minDeclineRetry, expires.Sub(now)/4)
 	if r.Unprotected {
-		wait = retryUnprotected(r)
+		wait = retryDelayWithoutAuthorization(r)
 	}
 	at = now.Add(wait).Truncate(time.Millisecond)
 	at = maxTime(at, now.Add(networkAdvices[r.Advice.NetworkCode].after))
-	at = maxTime(at, nextTryAllowed(r, now))
+	at = maxTime(at, nextAllowedTryTime(r, now))
 	return at, at.Before(expires)
 }

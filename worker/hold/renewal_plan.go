@@ -9,21 +9,21 @@ import (
 // comes before the hold's own. It is called before each write of a decision.
 func (d *Decision) PlanRenewal(now time.Time) {
 	h := &d.Hold
-	defer d.publishFailedIncrement()
-	if h.Renewal == nil || h.State.Final() || h.State == Working || hasOwnOpBegun(h, now) {
+	defer d.addFailedIncrementEvent()
+	if h.Renewal == nil || h.State.IsFinal() || h.State == Working || hasOwnOpBegun(h, now) {
 		return
 	}
 	if h.NextOp == OpRenew || h.NextOp == OpRelease {
 		restoreOwnOp(h)
 	}
-	if cause := replacementOverdue(h, now); cause != 0 {
-		endReplacement(h, HistoryEntry{Cause: cause}, now)
+	if cause := reasonToStopReplacement(h, now); cause != 0 {
+		recordFailedReplacement(h, HistoryEntry{Cause: cause}, now)
 		abandonRenewal(h, now)
 	}
-	if isRenewalOpen(h) && !needsRenewal(h) && !isReplacing(h) {
+	if mayHaveSecondAuthorization(h) && !needsRenewal(h) && !isReplacementUnderWay(h) {
 		abandonRenewal(h, now)
 	}
-	if cause, note := cannotRenew(h, now); cause != 0 {
+	if cause, note := reasonCannotRenew(h, now); cause != 0 {
 		failed := failRenewal(*h, cause, note, now)
 		d.Events = append(d.Events[:len(d.Events):len(d.Events)], failed.Events...)
 		*h, d.NewDeadline = failed.Hold, true
@@ -61,15 +61,15 @@ func restoreOwnOp(h *Hold) {
 	}
 }
 
-// cannotRenew returns why a hold whose renewal is to begin cannot be renewed, 0
+// reasonCannotRenew returns why a hold whose renewal is to begin cannot be renewed, 0
 // if it can.
-func cannotRenew(h *Hold, now time.Time) (Cause, string) {
+func reasonCannotRenew(h *Hold, now time.Time) (Cause, string) {
 	r := h.Renewal
 	if !needsRenewal(h) || r.Step != RenewalIdle || r.Releasing != "" || r.AuthorizedAt.IsZero() {
 		return 0, ""
 	}
-	if code, ok := mayTryCard(r, now); !ok && isRenewalDue(h, now) &&
-		(r.NeverAgain != "" || !nextTryAllowed(r, now).Before(h.ExpiresAt)) {
+	if code, ok := mayTryCardAgain(r, now); !ok && isRenewalDue(h, now) &&
+		(r.NeverAgain != "" || !nextAllowedTryTime(r, now).Before(h.ExpiresAt)) {
 		return CauseDeclined, "the card must not be tried again: " + code
 	}
 	switch {
@@ -79,10 +79,10 @@ func cannotRenew(h *Hold, now time.Time) (Cause, string) {
 	case h.CaptureParams.hasFeeOrTransfer():
 		return CauseNotRenewable, "a new authorization would not have the account that the " +
 			"capture's fee or transfer belongs to"
-	case ownParts(h) > 0:
+	case sumOwnPartCaptures(h) > 0:
 		return CauseNotRenewable, "cannot renew: a part is captured"
 	case h.CapturedElsewhere > 0:
-		return CauseElsewhere, "cannot renew: " + partlyCapturedNote(h)
+		return CauseElsewhere, "cannot renew: " + describePartlyCaptured(h)
 	case r.MaxAmount > 0 && h.Amount > r.MaxAmount:
 		return CauseAmountTooLarge, "cannot renew " + FormatAmount(h.Amount, h.Currency) +
 			": max_amount is " + FormatAmount(r.MaxAmount, h.Currency)
@@ -106,27 +106,27 @@ func nextRenewalOp(h *Hold, now time.Time) (Op, time.Time) {
 		return OpRelease, at
 	case r.Step == RenewalFind:
 		return OpRenew, at
-	case !needsRenewal(h) && !isReplacing(h), r.Step == RenewalFailed:
+	case !needsRenewal(h) && !isReplacementUnderWay(h), r.Step == RenewalFailed:
 		return 0, time.Time{}
-	case isReplacing(h):
+	case isReplacementUnderWay(h):
 		return OpRenew, at
 	case r.Step == RenewalIdle && !r.AuthorizedAt.IsZero() && !isRenewalDue(h, now):
 		return 0, time.Time{} // a milestone of the deadline begins it
 	}
-	if _, ok := mayTryCard(r, now); !ok && r.Step == RenewalIdle {
-		at = maxTime(at, nextTryAllowed(r, now))
+	if _, ok := mayTryCardAgain(r, now); !ok && r.Step == RenewalIdle {
+		at = maxTime(at, nextAllowedTryTime(r, now))
 	}
 	return OpRenew, at
 }
 
-// deferSettlement keeps a hold open that has ended at Stripe while another
+// deferSettlementUntilReleased keeps a hold open that has ended at Stripe while another
 // intent of it may hold money. A claim releases that intent, and then reads how
 // the hold ended.
-func deferSettlement(h Hold, now time.Time) Decision {
+func deferSettlementUntilReleased(h Hold, now time.Time) Decision {
 	if h.NextOp == OpRead && !h.NextAt.After(now.Add(time.Second)) && h.State != Working {
 		return Decision{Hold: h, Unchanged: true}
 	}
-	editRenewal(&h).OwnEnded = true
+	copyRenewalForEdit(&h).OwnEnded = true
 	if h.State == Working && h.Sent.Count > 0 && (h.NextOp == OpCapture || h.NextOp == OpCancel) {
 		// A request of holdd's may have ended it: the operation stays, so that
 		// the read after the release knows that.

@@ -19,7 +19,7 @@ func TestRenewal_WaitsForAnIncrement(t *testing.T) {
 	}
 	c := claimHold(plan(d, now), now)
 	h = plan(c.ApplyAnswer(c.NextCall(now), hold.Answer{Kind: hold.AnswerUnreachable}, now), now)
-	d, next := h.PassMilestone(startOfRenewal, startOfRenewal, testRules)
+	d, next := h.ApplyMilestone(startOfRenewal, startOfRenewal, testRules)
 	if h = plan(d, startOfRenewal); h.NextOp != hold.OpIncrement || h.NextAt.IsZero() {
 		t.Fatalf("next %s at %s", h.NextOp, h.NextAt)
 	}
@@ -45,7 +45,7 @@ func TestRenewal_AfterARefusedCapture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, _ = plan(d, now).PassMilestone(startOfRenewal, startOfRenewal, testRules)
+	d, _ = plan(d, now).ApplyMilestone(startOfRenewal, startOfRenewal, testRules)
 	if h = plan(d, startOfRenewal); h.NextOp != hold.OpRenew {
 		t.Errorf("next %s at %s", h.NextOp, h.NextAt)
 	}
@@ -72,12 +72,12 @@ func TestRenewal_PausedAfterFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, _ = plan(d, t0.Add(day)).PassMilestone(startOfRenewal, startOfRenewal, testRules)
+	d, _ = plan(d, t0.Add(day)).ApplyMilestone(startOfRenewal, startOfRenewal, testRules)
 	unsaved := heldIntent(renewable, func(in *hold.PaymentIntent) { in.Customer = "" })
 	d, _ = answerCall(t, plan(d, startOfRenewal), startOfRenewal, hold.OpRead, testIntentID,
 		answerOK(unsaved))
 	at := d.Hold.ExpiresAt.Add(-time.Hour)
-	d, _ = d.Hold.PassMilestone(at, at, testRules)
+	d, _ = d.Hold.ApplyMilestone(at, at, testRules)
 	if h = plan(d, at); h.NextOp != hold.OpCancel {
 		t.Fatalf("at the margin: %s, next %s", h.State, h.NextOp)
 	}
@@ -92,7 +92,7 @@ func TestRenewal_PausedAfterFailure(t *testing.T) {
 // A payment of another account is not renewed: the new intent would not have it.
 func TestRenewal_SharedFunds(t *testing.T) {
 	h := longStay(t)
-	d, _ := h.PassMilestone(startOfRenewal, startOfRenewal, testRules)
+	d, _ := h.ApplyMilestone(startOfRenewal, startOfRenewal, testRules)
 	d, _ = answerCall(t, plan(d, startOfRenewal), startOfRenewal, hold.OpRead, testIntentID,
 		answerOK(heldIntent(renewable, func(in *hold.PaymentIntent) { in.SharesFunds = true })))
 	if r := d.Hold.Renewal; r.Step != hold.RenewalFailed || r.Problem != hold.CauseNotRenewable {

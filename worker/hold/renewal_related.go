@@ -29,16 +29,16 @@ func OwnerOfIntent(in *PaymentIntent) string {
 	return in.ID
 }
 
-// isProvenIntent reports whether an intent is certainly one of the hold: its
+// isIntentCertainlyOfHold reports whether an intent is certainly one of the hold: its
 // first one, or one that holdd marked when it held the hold's money. Other
 // metadata may be a copy.
-func isProvenIntent(h *Hold, in *PaymentIntent) bool {
+func isIntentCertainlyOfHold(h *Hold, in *PaymentIntent) bool {
 	return in.ID == h.ID ||
 		in.Metadata[MetaHold] == h.ID && in.Metadata[MetaIntent] == in.ID
 }
 
-// intentGeneration is the renewal that created an intent, 0 for a first one.
-func intentGeneration(in *PaymentIntent) uint32 {
+// renewalGenerationOfIntent is the renewal that created an intent, 0 for a first one.
+func renewalGenerationOfIntent(in *PaymentIntent) uint32 {
 	n, err := strconv.ParseUint(in.Metadata[MetaGeneration], 10, 16)
 	if err != nil {
 		return 0
@@ -46,9 +46,9 @@ func intentGeneration(in *PaymentIntent) uint32 {
 	return uint32(n)
 }
 
-// IsLeftIntent reports whether an intent names the hold, holds money, and is
+// IsLeftoverIntent reports whether an intent names the hold, holds money, and is
 // neither the hold's own nor one of the renewal under way.
-func (in *PaymentIntent) IsLeftIntent(h *Hold) bool {
+func (in *PaymentIntent) IsLeftoverIntent(h *Hold) bool {
 	if in.Status != StatusRequiresCapture || in.ID == h.PaymentIntent ||
 		OwnerOfIntent(in) != h.ID && in.ID != h.ID {
 		return false
@@ -57,20 +57,20 @@ func (in *PaymentIntent) IsLeftIntent(h *Hold) bool {
 	return r == nil || in.ID != r.Intent && in.ID != r.Releasing
 }
 
-// MustReleaseLeftIntent reports whether a left intent is certainly an earlier
+// MustReleaseLeftoverIntent reports whether a left intent is certainly an earlier
 // one of the hold. The record knows its generation: a record that is older than
 // the intent, such as one of a restored Redis, proves nothing.
-func (h *Hold) MustReleaseLeftIntent(in *PaymentIntent) bool {
-	if !in.IsLeftIntent(h) || !isProvenIntent(h, in) || h.Renewal == nil ||
+func (h *Hold) MustReleaseLeftoverIntent(in *PaymentIntent) bool {
+	if !in.IsLeftoverIntent(h) || !isIntentCertainlyOfHold(h, in) || h.Renewal == nil ||
 		in.Customer != h.Renewal.Customer && h.Renewal.Customer != "" {
 		return false
 	}
-	return in.ID == h.ID || intentGeneration(in) <= h.Renewal.Generation
+	return in.ID == h.ID || renewalGenerationOfIntent(in) <= h.Renewal.Generation
 }
 
-// RecordLeftRelease writes the release of an intent that was left beside a
+// RecordLeftoverRelease writes the release of an intent that was left beside a
 // settled hold to the hold's history. call is to be sent once that is committed.
-func (h Hold) RecordLeftRelease(id string, now time.Time) (d Decision, call Call) {
+func (h Hold) RecordLeftoverRelease(id string, now time.Time) (d Decision, call Call) {
 	try := 1
 	for i := range h.History {
 		if h.History[i].Op == OpRelease && h.History[i].Note == id {
@@ -85,9 +85,9 @@ func (h Hold) RecordLeftRelease(id string, now time.Time) (d Decision, call Call
 	return Decision{Hold: h}, call
 }
 
-// applyRelatedIntent updates a hold with another intent than the one that holds
+// applyRenewalIntent updates a hold with another intent than the one that holds
 // its money: that of a renewal.
-func applyRelatedIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
+func applyRenewalIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	same := Decision{Hold: h, Unchanged: true}
 	r := h.Renewal
 	if r == nil || OwnerOfIntent(in) != h.ID && in.ID != h.ID {
@@ -97,20 +97,21 @@ func applyRelatedIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	case in.ID == r.Releasing:
 		return same
 	case in.ID == r.Intent:
-		return hastenRenewal(h, now)
-	case !in.IsLeftIntent(&h), hasOwnOpBegun(&h, now), h.State == Working, isRenewalOpen(&h):
+		return scheduleNewIntentRetrieveNow(h, now)
+	case !in.IsLeftoverIntent(&h), hasOwnOpBegun(&h, now), h.State == Working,
+		mayHaveSecondAuthorization(&h):
 		return same
 	}
-	r = editRenewal(&h)
+	r = copyRenewalForEdit(&h)
 	switch {
-	case isLostRenewal(&h, in, r.Generation+1):
+	case isIntentOfLostRenewal(&h, in, r.Generation+1):
 		// The schedule was rebuilt from the older of two intents.
-		r.Generation = intentGeneration(in)
-		d := swapIntents(h, in, now)
+		r.Generation = renewalGenerationOfIntent(in)
+		d := swapToNewIntent(h, in, now)
 		d.PlanRenewal(now)
 		return d
-	case h.MustReleaseLeftIntent(in):
-		releaseIntent(r, in.ID, now)
+	case h.MustReleaseLeftoverIntent(in):
+		scheduleIntentRelease(r, in.ID, now)
 		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
 			Op: OpRelease, Note: in.ID + " holds money beside " + h.PaymentIntent})
 		d := Decision{Hold: h}
@@ -120,27 +121,27 @@ func applyRelatedIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	return same
 }
 
-// isLostRenewal reports whether an intent was created by a renewal of the hold,
+// isIntentOfLostRenewal reports whether an intent was created by a renewal of the hold,
 // of the least generation or a later one, that its record does not know, because
 // Redis lost it. An increment may have raised its amount. A record that was
 // rebuilt is younger than the intent. A booking system that copies metadata
 // creates a younger intent, often of another customer.
-func isLostRenewal(h *Hold, in *PaymentIntent, least uint32) bool {
-	return in.Status == StatusRequiresCapture && intentGeneration(in) >= least &&
+func isIntentOfLostRenewal(h *Hold, in *PaymentIntent, least uint32) bool {
+	return in.Status == StatusRequiresCapture && renewalGenerationOfIntent(in) >= least &&
 		in.Metadata[MetaReplaces] == h.PaymentIntent && in.Currency == h.Currency &&
 		in.AmountCapturable >= h.Amount && in.AmountCapturable <= maxAuthorizedAmount(h) &&
 		in.Customer != "" && in.Customer == h.Renewal.Customer &&
-		(isProvenIntent(h, in) || in.Created.Before(h.CreatedAt))
+		(isIntentCertainlyOfHold(h, in) || in.Created.Before(h.CreatedAt))
 }
 
-// hastenRenewal makes a read of the new intent due at once, because an event or
+// scheduleNewIntentRetrieveNow makes a read of the new intent due at once, because an event or
 // a list says that it changed.
-func hastenRenewal(h Hold, now time.Time) Decision {
+func scheduleNewIntentRetrieveNow(h Hold, now time.Time) Decision {
 	if h.State == Working || h.Renewal.Step != RenewalRequiresAction ||
 		!h.Renewal.RetryAt.After(now) {
 		return Decision{Hold: h, Unchanged: true}
 	}
-	r := editRenewal(&h)
+	r := copyRenewalForEdit(&h)
 	r.RetryAt, r.ReadFirst = now, true // the intent, not what the cardholder fills in
 	d := Decision{Hold: h}
 	d.PlanRenewal(now)

@@ -73,9 +73,9 @@ func (q *RenewalRequest) applyTo(h *Hold, zone string, now time.Time) error {
 		if h.Renewal == nil {
 			return nil
 		}
-		r := editRenewal(h)
+		r := copyRenewalForEdit(h)
 		r.RenewalTerms = RenewalTerms{}
-		if !isRenewalOpen(h) && r.Completed == 0 {
+		if !mayHaveSecondAuthorization(h) && r.Completed == 0 {
 			h.Renewal = nil
 		}
 		return nil
@@ -88,7 +88,7 @@ func (q *RenewalRequest) applyTo(h *Hold, zone string, now time.Time) error {
 		h.Renewal = newRenewal(t)
 		return nil
 	}
-	r := editRenewal(h)
+	r := copyRenewalForEdit(h)
 	r.RenewalTerms = t
 	if r.Step == RenewalFailed {
 		r.Step, r.Problem, r.RetryAt = RenewalIdle, 0, time.Time{}
@@ -110,9 +110,9 @@ func (t RenewalTerms) equal(other RenewalTerms) bool {
 		t.ReleaseFirst == other.ReleaseFirst
 }
 
-// refuseNotRenewable refuses renewal terms for an intent that cannot be renewed.
-func refuseNotRenewable(in *PaymentIntent) error {
-	if cause, reason := checkRenewable(in); cause != 0 {
+// checkIntentRenewable refuses renewal terms for an intent that cannot be renewed.
+func checkIntentRenewable(in *PaymentIntent) error {
+	if cause, reason := reasonNotRenewable(in); cause != 0 {
 		return newProblem(NotRenewable, "renewal", "cannot renew %s: %s", in.ID, reason)
 	}
 	return nil
@@ -122,12 +122,12 @@ func refuseNotRenewable(in *PaymentIntent) error {
 // *[Problem].
 func applyIntentToNewHold(h *Hold, valid *ValidRequest, in *PaymentIntent, now time.Time) error {
 	if h.Renewal != nil && !valid.FromMetadata {
-		if err := refuseNotRenewable(in); err != nil {
+		if err := checkIntentRenewable(in); err != nil {
 			return err
 		}
 	}
 	if valid.FromMetadata {
-		adoptRenewedIntent(h, in, now)
+		rebuildFromRenewedIntent(h, in, now)
 	}
 	updateFromHeldIntent(h, in, now)
 	if r := h.Renewal; r != nil && r.MaxAmount > 0 && r.MaxAmount < h.Amount && !valid.FromMetadata {
@@ -215,7 +215,7 @@ type RenewalView struct {
 
 func newRenewalView(h *Hold) *RenewalView {
 	r := h.Renewal
-	if r == nil || r.Until.IsZero() && r.Completed == 0 && !isRenewalOpen(h) {
+	if r == nil || r.Until.IsZero() && r.Completed == 0 && !mayHaveSecondAuthorization(h) {
 		return nil
 	}
 	v := &RenewalView{Until: optionalTime(r.Until), MaxAmount: r.MaxAmount,
@@ -238,15 +238,15 @@ func newRenewalView(h *Hold) *RenewalView {
 			v.ActionNeeded = "card"
 		}
 	case r.Step == RenewalIdle && needsRenewal(h) && !r.AuthorizedAt.IsZero():
-		v.StartsAt = optionalTime(renewalStart(h))
+		v.StartsAt = optionalTime(renewalStartTime(h))
 	}
 	return v
 }
 
-// adoptRenewedIntent makes a hold that is rebuilt from a renewal's intent the
+// rebuildFromRenewedIntent makes a hold that is rebuilt from a renewal's intent the
 // hold that the metadata names. The intent that was replaced is released, if it
 // is one of this hold.
-func adoptRenewedIntent(h *Hold, in *PaymentIntent, now time.Time) {
+func rebuildFromRenewedIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	if OwnerOfIntent(in) == in.ID {
 		return
 	}
@@ -254,15 +254,15 @@ func adoptRenewedIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	if h.Renewal == nil {
 		h.Renewal = newRenewal(RenewalTerms{})
 	}
-	r := editRenewal(h)
-	r.Generation = intentGeneration(in)
+	r := copyRenewalForEdit(h)
+	r.Generation = renewalGenerationOfIntent(in)
 	r.Completed = r.Generation // at most: increments and failed tries count here as well
 	if n, err := strconv.ParseUint(in.Metadata[MetaRenewals], 10, 16); err == nil {
 		r.Completed = min(r.Completed, uint32(n))
 	}
 	replaced := in.Metadata[MetaReplaces]
 	if replaced != in.ID && CheckPaymentIntentID(replaced) == nil {
-		releaseIntent(r, replaced, now)
+		scheduleIntentRelease(r, replaced, now)
 		r.ReleaseRead = true // metadata names it: whose it is must be read first
 	}
 }

@@ -42,7 +42,7 @@ func plan(d hold.Decision, now time.Time) hold.Hold {
 	return d.Hold
 }
 
-// renewalStart of a window of seven days: 20 % before its end.
+// renewalStartTime of a window of seven days: 20 % before its end.
 var startOfRenewal = t0.Add(7*day - 7*day/5)
 
 // longStay is a hold that must last for 20 days, and whose renewal is due.
@@ -82,7 +82,7 @@ func answerOK(in *hold.PaymentIntent) hold.Answer {
 func toCreate(t *testing.T, edit ...func(*hold.ValidRequest)) hold.Hold {
 	t.Helper()
 	h := longStay(t, edit...)
-	d, _ := h.PassMilestone(startOfRenewal, startOfRenewal, testRules)
+	d, _ := h.ApplyMilestone(startOfRenewal, startOfRenewal, testRules)
 	if d.Hold.NextOp != hold.OpRenew || !d.Again {
 		t.Fatalf("at the start: next %s, again %v", d.Hold.NextOp, d.Again)
 	}
@@ -143,8 +143,8 @@ func TestRenewal_Steps(t *testing.T) {
 		!d.NewDeadline || !d.NewTerms || len(d.Events) != 1 || d.Events[0].Type != hold.EventRenewed {
 		t.Fatalf("after the swap: %+v, events %v", h, d.Events)
 	}
-	if since, both := h.Renewal.OverlapSince(); !both || !hold.QueueDeadline(&h).Equal(since) {
-		t.Errorf("double held %v since %s, ordered by %s", both, since, hold.QueueDeadline(&h))
+	if since, both := h.Renewal.OverlapSince(); !both || !hold.DeadlineForQueueOrder(&h).Equal(since) {
+		t.Errorf("double held %v since %s, ordered by %s", both, since, hold.DeadlineForQueueOrder(&h))
 	}
 	d, release := answerCall(t, h, startOfRenewal, hold.OpCancel, testIntentID,
 		answerOK(oldCanceled()))
@@ -432,7 +432,7 @@ func TestRenewal_Races(t *testing.T) {
 				in := renewedIntent(end, startOfRenewal)
 				in.ID = tt.acts
 				d, _ = answerCall(t, d.Hold, startOfRenewal, op, tt.acts, answerOK(in))
-				if !d.Hold.State.Final() || d.Hold.Reason != hold.CauseTrigger {
+				if !d.Hold.State.IsFinal() || d.Hold.Reason != hold.CauseTrigger {
 					t.Errorf("%s because of %s", d.Hold.State, d.Hold.Reason)
 				}
 			})
@@ -473,7 +473,7 @@ func TestRenewal_ReleaseWithoutOutcome(t *testing.T) {
 	d, _ = answerCall(t, d.Hold, early.Add(time.Hour), hold.OpRead, newIntentID, missing)
 	d, _ = answerCall(t, d.Hold, late, hold.OpCapture, testIntentID,
 		answerOK(newIntent(hold.StatusSucceeded)))
-	if d.Hold.State.Final() {
+	if d.Hold.State.IsFinal() {
 		t.Fatalf("%s while %s may hold money", d.Hold.State, newIntentID)
 	}
 	d, _ = answerCall(t, d.Hold, late, hold.OpRead, newIntentID,
@@ -491,7 +491,7 @@ func TestRenewal_EndsElsewhere(t *testing.T) {
 	t.Run("the old one is captured before the swap", func(t *testing.T) {
 		h := toConfirm(t)
 		d := h.ApplyPaymentIntent(capturedIntent(amount), startOfRenewal)
-		if d.Hold.State.Final() || d.Hold.NextOp != hold.OpRead || !d.Again {
+		if d.Hold.State.IsFinal() || d.Hold.NextOp != hold.OpRead || !d.Again {
 			t.Fatalf("%s, next %s", d.Hold.State, d.Hold.NextOp)
 		}
 		d, _ = answerCall(t, plan(d, startOfRenewal), startOfRenewal, hold.OpRead, newIntentID,
@@ -523,7 +523,7 @@ func TestRenewal_EndsElsewhere(t *testing.T) {
 	t.Run("the new one is captured while the old one is held", func(t *testing.T) {
 		h := toRelease(t)
 		d := h.ApplyPaymentIntent(renewedIntent(hold.StatusSucceeded, startOfRenewal), startOfRenewal)
-		if d.Hold.State.Final() {
+		if d.Hold.State.IsFinal() {
 			t.Fatal("it ends while two intents hold money")
 		}
 	})
@@ -538,10 +538,10 @@ func TestRenewal_EndsElsewhere(t *testing.T) {
 		d, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpConfirm, newIntentID,
 			hold.Answer{Kind: hold.AnswerUnknown})
 		end := t0.Add(7 * day)
-		d, _ = d.Hold.PassMilestone(end, end, testRules)
+		d, _ = d.Hold.ApplyMilestone(end, end, testRules)
 		d, _ = answerCall(t, plan(d, end), end, hold.OpRead, newIntentID,
 			answerOK(renewedIntent(hold.StatusRequiresCapture, startOfRenewal)))
-		if d.Hold.PaymentIntent != newIntentID || d.Hold.State.Final() {
+		if d.Hold.PaymentIntent != newIntentID || d.Hold.State.IsFinal() {
 			t.Errorf("the money that the new intent holds is lost: %+v", d.Hold)
 		}
 	})
@@ -609,7 +609,7 @@ func TestRenewal_Refused(t *testing.T) {
 			}), startOfRenewal, hold.OpConfirm, newIntentID,
 				hold.Answer{Kind: hold.AnswerDeclined, Code: "stolen_card"})
 			margin := t0.Add(7*day - time.Hour)
-			d, _ = d.Hold.PassMilestone(margin, margin, testRules)
+			d, _ = d.Hold.ApplyMilestone(margin, margin, testRules)
 			d.PlanRenewal(margin)
 			if got := d.Hold.NextOp; got != op && !(op == 0 && got == hold.OpRenew) {
 				t.Errorf("next %s, want %s", got, op)

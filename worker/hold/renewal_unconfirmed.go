@@ -8,8 +8,8 @@ import (
 // maxConfirmations bounds the keys with which one intent is confirmed.
 const maxConfirmations = 20
 
-// decline is why a confirmation failed.
-type decline struct {
+// confirmationFailure is why a confirmation failed.
+type confirmationFailure struct {
 	code   string
 	note   string // for the history
 	advice DeclineAdvice
@@ -17,7 +17,7 @@ type decline struct {
 
 // applyUnconfirmedIntent decides by a new intent that holds no money yet. last
 // is why its last confirmation failed, if it did.
-func applyUnconfirmedIntent(h Hold, call Call, last decline, now time.Time) Decision {
+func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now time.Time) Decision {
 	r := h.Renewal
 	sent := r.Sent.Count > 0 || r.Sent.Unknown
 	wait := lastHistoryEntry(&h, HistoryAttempt).At.Add(lateEffectWindow)
@@ -27,18 +27,18 @@ func applyUnconfirmedIntent(h Hold, call Call, last decline, now time.Time) Deci
 			r.DeclineCode, r.Advice = last.code, last.advice
 			recordDecline(r, last.code, last.advice, now)
 		}
-		return leaveUnconfirmed(h, now)
+		return releaseOrRecheckUnconfirmed(h, now)
 	case call.Op == OpConfirm:
 		r.ReadFirst, r.Sent.Unknown = true, true
-		return retryRenewal(h, now, 5*time.Second, maxBackoff)
+		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	case r.Sent.Unknown && now.Before(wait):
 		r.ReadFirst = true
-		return pauseRenewal(h, wait, now) // the lost request may still take effect
+		return endRenewalClaimUntil(h, wait, now) // the lost request may still take effect
 	case sent && last.code != "":
 		return applyRenewalDecline(h, last, now)
-	case !sent && completesRenewalFirst(&h) && r.RetryAt.After(now):
+	case !sent && mustRenewBeforeCapture(&h) && r.RetryAt.After(now):
 		r.ReadFirst = false
-		return pauseRenewal(h, r.RetryAt, now) // the capture waits for the next try
+		return endRenewalClaimUntil(h, r.RetryAt, now) // the capture waits for the next try
 	case r.Confirmation >= maxConfirmations:
 		return failRenewal(h, CauseNoOutcome, "confirmed "+
 			strconv.FormatUint(uint64(r.Confirmation), 10)+" times without an outcome", now)
@@ -46,69 +46,69 @@ func applyUnconfirmedIntent(h Hold, call Call, last decline, now time.Time) Deci
 	if sent {
 		r.Confirmation++ // one intent is authorized once, whatever the key
 	}
-	clearStepKey(r)
-	return stepDone(h, now)
+	clearRenewalStepKey(r)
+	return finishRenewalStep(h, now)
 }
 
-// leaveUnconfirmed goes on after a read of a new intent that holds no money: it
+// releaseOrRecheckUnconfirmed goes on after a read of a new intent that holds no money: it
 // is released if the hold is about to end, or read again later.
-func leaveUnconfirmed(h Hold, now time.Time) Decision {
+func releaseOrRecheckUnconfirmed(h Hold, now time.Time) Decision {
 	switch {
 	case h.NextOp == OpRead:
 		abandonRenewal(&h, now)
-		return continueOwnOp(h, now)
-	case completesRenewalFirst(&h):
+		return continueWithReleaseOrOwnOp(h, now)
+	case mustRenewBeforeCapture(&h):
 		abandonRenewal(&h, now)
-		return stepDone(h, now)
+		return finishRenewalStep(h, now)
 	}
 	h.Renewal.ReadFirst = false
 	h.Retries, h.Calls = 0, 0
-	return pauseRenewal(h, now.Add(renewalPollEvery), now)
+	return endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
 }
 
 // applyRenewalDecline decides by a decline: try again later, ask for the
 // cardholder, or give up. A cardholder who is present is asked again at once.
-func applyRenewalDecline(h Hold, last decline, now time.Time) Decision {
+func applyRenewalDecline(h Hold, last confirmationFailure, now time.Time) Decision {
 	r := h.Renewal
 	r.DeclineCode, r.Advice = last.code, last.advice
 	recordDecline(r, last.code, last.advice, now)
 	if h.NextOp == OpRead {
-		return leaveUnconfirmed(h, now)
+		return releaseOrRecheckUnconfirmed(h, now)
 	}
-	if isReplacing(&h) { // an increment is declined once, and the old amount stays
+	if isReplacementUnderWay(&h) { // an increment is declined once, and the old amount stays
 		return failReplacement(h, HistoryEntry{Answer: AnswerDeclined, Cause: CauseRefused,
 			Note: last.code}, now)
 	}
 	if classifyDecline(last.code, last.advice) != declineRetry || r.ReturnURL != "" {
 		return awaitCardholder(h, last, now)
 	}
-	if releasesFirst(r, last) {
-		return startReleaseFirst(h, now)
+	if mustReleaseBeforeRenewal(r, last) {
+		return scheduleReleaseBeforeRenewal(h, now)
 	}
 	cause := CauseDeclined
 	if r.Unprotected {
 		cause = CauseUnprotected
 	}
-	at, ok := retryAfterDecline(r, h.ExpiresAt, now)
+	at, ok := retryTimeAfterDecline(r, h.ExpiresAt, now)
 	if !ok {
 		return failRenewal(h, CauseDeclined, last.note, now)
 	}
 	r.Confirmation++
-	clearStepKey(r)
+	clearRenewalStepKey(r)
 	h.Retries, h.Calls = 0, 0
-	d := pauseRenewal(h, at, now)
+	d := endRenewalClaimUntil(h, at, now)
 	d.addEvent(EventRetrying, cause)
 	return d
 }
 
 // awaitCardholder waits for the cardholder, who can confirm the new intent or
 // give another card. The event asks for one who is not present.
-func awaitCardholder(h Hold, last decline, now time.Time) Decision {
+func awaitCardholder(h Hold, last confirmationFailure, now time.Time) Decision {
 	r := h.Renewal
-	if h.NextOp == OpRead || completesRenewalFirst(&h) {
-		return leaveUnconfirmed(h, now)
+	if h.NextOp == OpRead || mustRenewBeforeCapture(&h) {
+		return releaseOrRecheckUnconfirmed(h, now)
 	}
-	if isReplacing(&h) {
+	if isReplacementUnderWay(&h) {
 		return failReplacement(h, HistoryEntry{Answer: AnswerDeclined, Cause: CauseRefused,
 			Note: last.code}, now)
 	}
@@ -116,15 +116,15 @@ func awaitCardholder(h Hold, last decline, now time.Time) Decision {
 	present := r.ReturnURL != ""
 	r.Step, r.Problem, r.ReturnURL = RenewalRequiresAction, CauseRequiresAction, ""
 	r.DeclineCode, r.Advice = last.code, last.advice
-	clearStepKey(r)
+	clearRenewalStepKey(r)
 	h.Retries, h.Calls = 0, 0
 	if asked {
-		return pauseRenewal(h, now.Add(renewalPollEvery), now)
+		return endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
 	}
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Op: OpRenew,
 		Cause: CauseRequiresAction, Note: last.code})
-	d := pauseRenewal(h, now.Add(renewalPollEvery), now)
+	d := endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
 	d.NewDeadline = true
 	if !present {
 		d.addEvent(EventRequiresAction, CauseRequiresAction)

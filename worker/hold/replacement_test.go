@@ -66,8 +66,8 @@ func toConfirmReplacement(t *testing.T) hold.Hold {
 // authorization. The old intent is released after the swap.
 func TestReplacement_Succeeds(t *testing.T) {
 	h := toConfirmReplacement(t)
-	requested := hold.LastIncrementRequest(&h)
-	if pending, err := hold.IncrementOutcome(&h, raisedTo, requested); !pending || err != nil {
+	requested := hold.LastIncrementRequestTime(&h)
+	if pending, err := hold.FindIncrementOutcome(&h, raisedTo, requested); !pending || err != nil {
 		t.Errorf("pending %t, %v", pending, err)
 	}
 	d, _ := answerCall(t, h, t0, hold.OpConfirm, newIntentID,
@@ -80,7 +80,7 @@ func TestReplacement_Succeeds(t *testing.T) {
 		h.Renewal.Completed != 0 {
 		t.Errorf("%d held by %s, next %s, %+v", h.Amount, h.PaymentIntent, h.NextOp, h.Renewal)
 	}
-	if pending, err := hold.IncrementOutcome(&h, raisedTo, requested); pending || err != nil {
+	if pending, err := hold.FindIncrementOutcome(&h, raisedTo, requested); pending || err != nil {
 		t.Errorf("pending %t, %v", pending, err)
 	}
 	d, _ = answerCall(t, h, t0, hold.OpCancel, testIntentID, answerOK(oldCanceled()))
@@ -95,7 +95,7 @@ func TestReplacement_Declined(t *testing.T) {
 	for _, code := range []string{"insufficient_funds", "authentication_required", "stolen_card"} {
 		t.Run(code, func(t *testing.T) {
 			h := toConfirmReplacement(t)
-			requested := hold.LastIncrementRequest(&h)
+			requested := hold.LastIncrementRequestTime(&h)
 			d, _ := answerCall(t, h, t0, hold.OpConfirm, newIntentID,
 				hold.Answer{Kind: hold.AnswerDeclined, Code: code})
 			if e := eventTypes(d); e != "hold.increment_failed "+code {
@@ -106,7 +106,7 @@ func TestReplacement_Declined(t *testing.T) {
 				h.Renewal.Releasing != newIntentID || h.Renewal.Step != hold.RenewalIdle {
 				t.Errorf("%d held by %s, %+v", h.Amount, h.PaymentIntent, h.Renewal)
 			}
-			pending, err := hold.IncrementOutcome(&h, raisedTo, requested)
+			pending, err := hold.FindIncrementOutcome(&h, raisedTo, requested)
 			var p *hold.Problem
 			if pending || !errors.As(err, &p) || p.Code != hold.Declined || p.DeclineCode != code {
 				t.Errorf("pending %t, %v", pending, err)
@@ -148,7 +148,7 @@ func TestReplacement_Refused(t *testing.T) {
 		h.CaptureAmount = raisedTo + 1
 		wantCode(t, raise(h, raisedTo), hold.IncrementUnavailable)
 		h.CaptureAmount = 0
-		h.Staged = &hold.Staged{Plan: []hold.CaptureStage{{At: t0.Add(day), Amount: 1000}}}
+		h.Staged = &hold.StagedCaptures{Plan: []hold.CaptureStage{{At: t0.Add(day), Amount: 1000}}}
 		wantCode(t, raise(h, raisedTo), hold.IncrementUnavailable)
 	})
 	t.Run("the card was refused before", func(t *testing.T) {

@@ -66,9 +66,9 @@ type ValidRequest struct {
 	Paused           bool
 }
 
-// NeedsStripeRead reports whether the request lacks something that a read at
+// NeedsIntentRetrieval reports whether the request lacks something that a read at
 // Stripe would show.
-func (d *ValidRequest) NeedsStripeRead() bool {
+func (d *ValidRequest) NeedsIntentRetrieval() bool {
 	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero() || !d.Renewal.Until.IsZero() ||
 		len(d.Captures) > 1 || d.CaptureAmount > d.Amount
 }
@@ -205,7 +205,7 @@ func New(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Deci
 			return Decision{}, err
 		}
 	}
-	if err := placePlan(&h, valid); err != nil {
+	if err := setAndCheckCapturePlan(&h, valid); err != nil {
 		return Decision{}, err
 	}
 	tooLarge := checkHoldCaptureParams(&h)
@@ -225,7 +225,7 @@ func New(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Deci
 	appendHistory(&h, scheduled)
 	if h.CapturedElsewhere > 0 {
 		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
-			Cause: CauseElsewhere, Note: partlyCapturedNote(&h)})
+			Cause: CauseElsewhere, Note: describePartlyCaptured(&h)})
 	}
 	created := Decision{Hold: h, NewDeadline: true}
 	created.addEvent(EventScheduled, 0)
@@ -263,8 +263,8 @@ func decideRecoveredTerms(
 		next, err = h.Pause(0, by, now)
 		return next, true, err
 	case late != nil:
-		return requireAttention(h, CauseAfterDeadline, deadlineNote(&h), now), true, nil
-	case valid.TooLateToCapture || isPlanOverdue(&h, valid, now):
+		return requireAttention(h, CauseAfterDeadline, describeDeadline(&h), now), true, nil
+	case valid.TooLateToCapture || isCapturePlanOverdue(&h, valid, now):
 		return requireAttention(h, CauseOverdue,
 			"was to be captured at "+h.CaptureAt.Format(time.RFC3339), now), true, nil
 	}
@@ -322,8 +322,8 @@ func (d *Decision) markUnmirrored() {
 	d.Hold.Mirrored, d.Hold.Unmirrorable, d.NewTerms = false, false, true
 }
 
-// HasTermsOf reports whether the request asks for the terms that h has.
-func (d *ValidRequest) HasTermsOf(h *Hold) bool {
+// HasSameTermsAs reports whether the request asks for the terms that h has.
+func (d *ValidRequest) HasSameTermsAs(h *Hold) bool {
 	if len(d.Metadata) != len(h.Metadata) {
 		return false
 	}
@@ -335,7 +335,7 @@ func (d *ValidRequest) HasTermsOf(h *Hold) bool {
 	sameAmount := d.Amount == 0 || h.Amount == 0 ||
 		(d.Amount == h.Amount || d.Amount == authorizedTotal(h)) && d.Currency == h.Currency
 	return sameAmount && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
-		d.hasCapturesOf(h) && d.CancelAt.Equal(h.CancelAt) && d.OnExpiry == h.OnExpiry &&
+		d.hasSameCapturesAs(h) && d.CancelAt.Equal(h.CancelAt) && d.OnExpiry == h.OnExpiry &&
 		d.CaptureParams.Equal(&h.CaptureParams) && d.Renewal.equal(renewalTermsOf(h))
 }
 
@@ -345,7 +345,7 @@ func HaveSameTerms(h, other *Hold) bool {
 		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt, Captures: CaptureStages(other),
 		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
 		CaptureParams: other.CaptureParams, Renewal: renewalTermsOf(other)}
-	return asRequest.HasTermsOf(h)
+	return asRequest.HasSameTermsAs(h)
 }
 
 // HistoryDescendsFrom reports whether h descends from wanted: its history has

@@ -90,7 +90,7 @@ func TestRequests_ByState(t *testing.T) {
 			row{hold.Waiting: "not_paused", hold.Paused: "scheduled", hold.Scheduled: "not_paused",
 				hold.Attention: "not_paused"}},
 		{"acknowledge", func(h hold.Hold) (hold.Decision, error) {
-			return h.Acknowledge("api", now)
+			return h.AcknowledgeWarnings("api", now)
 		},
 			row{hold.Waiting: "waiting", hold.Paused: "paused", hold.Scheduled: "scheduled",
 				hold.Attention: "attention"}},
@@ -233,7 +233,7 @@ func TestApplyPatch_PolicyChangedWhileActing(t *testing.T) {
 			state: hold.Attention, why: hold.CauseAfterDeadline, acts: hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, _ := tt.h.PassMilestone(t0.Add(7*day-time.Hour), inMargin, testRules)
+			c, _ := tt.h.ApplyMilestone(t0.Add(7*day-time.Hour), inMargin, testRules)
 			if c.Hold.State != hold.Scheduled || c.Hold.Reason != hold.CauseOnExpiry {
 				t.Fatalf("the policy does not act: %s %s", c.Hold.State, c.Hold.Reason)
 			}
@@ -252,13 +252,13 @@ func TestApplyPatch_PolicyChangedWhileActing(t *testing.T) {
 			if due.IsZero() || due.After(inMargin) {
 				t.Fatalf("the deadline speaks at %s, not now", due)
 			}
-			if c, _ := p.Hold.PassMilestone(due, inMargin, testRules); c.Hold.NextOp != tt.acts {
+			if c, _ := p.Hold.ApplyMilestone(due, inMargin, testRules); c.Hold.NextOp != tt.acts {
 				t.Errorf("the new policy does %s", c.Hold.NextOp)
 			}
 		})
 	}
 	// What was sent and may have had its effect is not taken back.
-	c, _ := newHold(t, heldIntent()).PassMilestone(t0.Add(7*day-time.Hour), inMargin, testRules)
+	c, _ := newHold(t, heldIntent()).ApplyMilestone(t0.Add(7*day-time.Hour), inMargin, testRules)
 	h := claimHold(c.Hold, inMargin)
 	h = h.ApplyAnswer(h.NextCall(inMargin), hold.Answer{Kind: hold.AnswerUnknown}, inMargin).Hold
 	_, err := h.ApplyPatch(&hold.Patch{OnExpiry: ptr("capture")}, "api", inMargin)
@@ -294,7 +294,7 @@ func TestPolicy_WaitsForLaterDeadline(t *testing.T) {
 		{"its own time lies behind both", newHold(t, nil, withCaptureAt(t0.Add(31*day))),
 			hold.Attention, 0, hold.CauseAfterDeadline, hold.OpCancel},
 	} {
-		acting, _ := tt.h.PassMilestone(assumed.Add(-time.Hour), inMargin, testRules)
+		acting, _ := tt.h.ApplyMilestone(assumed.Add(-time.Hour), inMargin, testRules)
 		if acting.Hold.Reason != hold.CauseOnExpiry {
 			t.Fatalf("%s: the policy does not act: %s %s", tt.name,
 				acting.Hold.State, acting.Hold.Reason)
@@ -389,7 +389,7 @@ func TestRequests_RepeatedIsUnchanged(t *testing.T) {
 			return h.RequestCancel("", "api", now)
 		},
 		"acknowledge": func(h hold.Hold) (hold.Decision, error) {
-			return h.Acknowledge("api", now)
+			return h.AcknowledgeWarnings("api", now)
 		},
 		"patch": func(h hold.Hold) (hold.Decision, error) {
 			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(3 * day))),
@@ -521,7 +521,7 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 				t.Errorf("%s until %v (%s), verified %v, revision %d", h.State, h.ExpiresAt,
 					h.ExpiresSource, h.Verified, h.Revision)
 			}
-			if !d.HasTermsOf(&h) {
+			if !d.HasSameTermsAs(&h) {
 				t.Error("the same wish again is another wish")
 			}
 			if p := c.SortedSetPlacement(&hold.Hold{}, t0,
@@ -851,7 +851,7 @@ func TestEnumNames_RoundTrip(t *testing.T) {
 		}
 	}
 	if hold.State(0).String() != "unknown" || hold.State(200).String() != "unknown" ||
-		hold.State(0).Final() {
+		hold.State(0).IsFinal() {
 		t.Error("a state of no value has a name")
 	}
 }

@@ -226,7 +226,7 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	wantCode(t, err, hold.AmountTooLarge)
 	d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day),
 		CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
-	if !d.HasTermsOf(&h) {
+	if !d.HasSameTermsAs(&h) {
 		t.Error("the schedule request with the amount authorized is another one now")
 	}
 	// A new hold with a part taken, and an amount that is neither what was

@@ -2,13 +2,13 @@ package hold
 
 import "time"
 
-// snapshotNeedsRead reports whether an event leads to a read of the intent. A
+// mustRetrieveAfterSnapshot reports whether an event leads to a read of the intent. A
 // snapshot saves the read only if it agrees with a verified hold, whichever of
 // the two is newer. An unverified hold is read even if the verify job is about to
 // read it, because the answer to that read may be older than the event.
 //
 // Nothing is taken from the snapshot itself.
-func snapshotNeedsRead(h *Hold, e *StripeEvent, now time.Time) bool {
+func mustRetrieveAfterSnapshot(h *Hold, e *StripeEvent, now time.Time) bool {
 	in := e.intentSnapshot()
 	if in == nil || !in.isFullyHeld() || !acceptsEventSnapshot(h) || !h.Verified {
 		return true

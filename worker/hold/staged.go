@@ -16,10 +16,10 @@ type CaptureStage struct {
 	Amount int64 // that this capture takes, in minor units
 }
 
-// Staged is what a hold that is captured in parts has beside its terms. The
+// StagedCaptures is what a hold that is captured in parts has beside its terms. The
 // hold's CaptureAt is the time of the next stage, and its CaptureAmount the
 // total of all stages with what was captured before them.
-type Staged struct {
+type StagedCaptures struct {
 	Plan []CaptureStage // in the order of their times; empty without a plan
 	Base int64          // captured by any system before the plan was accepted
 	Done uint32         // stages of the plan that are over
@@ -45,10 +45,10 @@ type Staged struct {
 	Unknown UnknownFields
 }
 
-// editStaged makes the staged captures of h its own, so that a change does not
+// copyStagedForEdit makes the staged captures of h its own, so that a change does not
 // show in other copies of the hold.
-func editStaged(h *Hold) *Staged {
-	s := Staged{}
+func copyStagedForEdit(h *Hold) *StagedCaptures {
+	s := StagedCaptures{}
 	if h.Staged != nil {
 		s = *h.Staged
 		s.Plan, s.Requests = slices.Clip(s.Plan), slices.Clip(s.Requests)
@@ -57,21 +57,21 @@ func editStaged(h *Hold) *Staged {
 	return &s
 }
 
-// dropPart forgets a requested capture that keeps the rest. Its request can be
+// cancelRequestedPart forgets a requested capture that keeps the rest. Its request can be
 // repeated, unless the part may have been captured.
-func dropPart(h *Hold) {
+func cancelRequestedPart(h *Hold) {
 	if h.Staged == nil || h.Staged.Part == 0 {
 		return
 	}
-	s := editStaged(h)
+	s := copyStagedForEdit(h)
 	s.Part, s.PartParams = 0, CaptureParams{}
 	if !h.Sent.Unknown {
 		s.Request = 0
 	}
 }
 
-// rememberRequest makes a repetition of the request of a part capture nothing.
-func (s *Staged) rememberRequest() {
+// rememberPartRequest makes a repetition of the request of a part capture nothing.
+func (s *StagedCaptures) rememberPartRequest() {
 	if s.Request != 0 && !slices.Contains(s.Requests, s.Request) {
 		s.Requests = append(s.Requests, s.Request)
 		s.Requests = s.Requests[max(0, len(s.Requests)-maxPartRequests):]
@@ -87,8 +87,8 @@ func CaptureStages(h *Hold) []CaptureStage {
 	return h.Staged.Plan
 }
 
-// ownParts returns what holdd's captures that keep the rest have taken.
-func ownParts(h *Hold) int64 {
+// sumOwnPartCaptures returns what holdd's captures that keep the rest have taken.
+func sumOwnPartCaptures(h *Hold) int64 {
 	if h.Staged == nil {
 		return 0
 	}
@@ -98,13 +98,13 @@ func ownParts(h *Hold) int64 {
 // CapturedSoFar returns what was captured of an open hold, by any system, as far
 // as is known.
 func CapturedSoFar(h *Hold) int64 {
-	if h.State.Final() {
+	if h.State.IsFinal() {
 		return h.CapturedAmount
 	}
 	return capturedSoFar(h)
 }
 
-func capturedSoFar(h *Hold) int64 { return h.CapturedElsewhere + ownParts(h) }
+func capturedSoFar(h *Hold) int64 { return h.CapturedElsewhere + sumOwnPartCaptures(h) }
 
 // hasOpenStages reports whether a planned capture is still to come that keeps
 // the rest.
@@ -114,7 +114,7 @@ func hasOpenStages(h *Hold) bool {
 }
 
 // stageTotal returns the total that the plan has reached after stage i.
-func stageTotal(s *Staged, i uint32) int64 {
+func stageTotal(s *StagedCaptures, i uint32) int64 {
 	total := s.Base
 	for _, stage := range s.Plan[:min(int(i)+1, len(s.Plan))] {
 		total += stage.Amount
@@ -122,10 +122,10 @@ func stageTotal(s *Staged, i uint32) int64 {
 	return total
 }
 
-// captureTarget returns the total that the hold's next capture is to reach,
+// nextCaptureTargetTotal returns the total that the hold's next capture is to reach,
 // whoever captures it, 0 for everything. final says that it releases the rest.
 // A capture that takes all of it is final as well.
-func captureTarget(h *Hold) (total int64, final bool) {
+func nextCaptureTargetTotal(h *Hold) (total int64, final bool) {
 	s := h.Staged
 	switch {
 	case s != nil && s.Part > 0:
@@ -138,25 +138,25 @@ func captureTarget(h *Hold) (total int64, final bool) {
 	return total, h.Amount > 0 && total >= authorizedTotal(h)
 }
 
-// capturesPart reports whether the hold's next operation is a capture that keeps
+// isNextCapturePartial reports whether the hold's next operation is a capture that keeps
 // the rest.
-func capturesPart(h *Hold) bool {
-	_, final := captureTarget(h)
+func isNextCapturePartial(h *Hold) bool {
+	_, final := nextCaptureTargetTotal(h)
 	return h.NextOp == OpCapture && !final
 }
 
-// isPartReached reports whether nothing is missing from the total of a capture
+// isPartialTargetReached reports whether nothing is missing from the total of a capture
 // that keeps the rest.
-func isPartReached(h *Hold) bool {
-	total, _ := captureTarget(h)
-	return capturesPart(h) && total <= capturedSoFar(h)
+func isPartialTargetReached(h *Hold) bool {
+	total, _ := nextCaptureTargetTotal(h)
+	return isNextCapturePartial(h) && total <= capturedSoFar(h)
 }
 
 // NextCaptureAmount returns what the hold's next capture takes if no other
 // system captures a part before, and whether it releases the rest. It is 0
 // while the amount is not known.
 func NextCaptureAmount(h *Hold) (amount int64, final bool) {
-	total, final := captureTarget(h)
+	total, final := nextCaptureTargetTotal(h)
 	if total == 0 {
 		return h.Amount, final
 	}
@@ -171,22 +171,22 @@ func lastCaptureTime(h *Hold) time.Time {
 	return h.CaptureAt
 }
 
-// advancePlan makes the next stage the one that the hold waits for.
-func advancePlan(h *Hold) {
-	s := editStaged(h)
+// advanceToNextStage makes the next stage the one that the hold waits for.
+func advanceToNextStage(h *Hold) {
+	s := copyStagedForEdit(h)
 	if s.Part == 0 && hasOpenStages(h) {
 		s.Done++
 		h.CaptureAt = s.Plan[s.Done].At
 	}
 	if s.Part != 0 {
-		s.rememberRequest()
+		s.rememberPartRequest()
 	}
 	s.Part, s.PartParams = 0, CaptureParams{}
 }
 
-// smallestStage returns the smallest amount of the captures that are still to
+// smallestStageAmount returns the smallest amount of the captures that are still to
 // come, 0 without a plan.
-func smallestStage(h *Hold) (least int64) {
+func smallestStageAmount(h *Hold) (least int64) {
 	s := h.Staged
 	if s == nil {
 		return 0
@@ -205,10 +205,10 @@ func smallestStage(h *Hold) (least int64) {
 func lacksMulticapture(h *Hold) bool {
 	needed := hasOpenStages(h)
 	if h.NextOp == OpCapture && h.Reason != CauseSchedule { // on request, or by on_expiry
-		needed = capturesPart(h)
+		needed = isNextCapturePartial(h)
 	}
 	known := h.Features&FeaturesKnown != 0 || h.SingleCapture
-	return needed && ownParts(h) == 0 && known && h.Features&FeatureMulticapture == 0
+	return needed && sumOwnPartCaptures(h) == 0 && known && h.Features&FeatureMulticapture == 0
 }
 
 const multicaptureHint = "its charge says that multicapture is unavailable. Stripe offers it to " +
@@ -229,18 +229,18 @@ func checkMulticapture(h *Hold) error {
 	return nil
 }
 
-// isPartOfRenewal reports whether the hold has, or may get, another intent: what
+// mayHaveRenewalIntents reports whether the hold has, or may get, another intent: what
 // was captured of the first would not be known to it.
-func isPartOfRenewal(h *Hold) bool {
-	return h.Renewal != nil && (!h.Renewal.Until.IsZero() || isRenewalOpen(h))
+func mayHaveRenewalIntents(h *Hold) bool {
+	return h.Renewal != nil && (!h.Renewal.Until.IsZero() || mayHaveSecondAuthorization(h))
 }
 
-func renewedInPartsProblem(h *Hold) *Problem {
+func renewalWithPartialCapturesProblem(h *Hold) *Problem {
 	return newProblem(ConflictingTerms, "captures", "hold %s is renewed: a new authorization "+
 		"cannot take the place of one that is captured in parts, so end the renewals first", h.ID)
 }
 
-func sameStages(a, b []CaptureStage) bool {
+func haveSameStages(a, b []CaptureStage) bool {
 	return slices.EqualFunc(a, b, func(x, y CaptureStage) bool {
 		return x.Amount == y.Amount && x.At.Equal(y.At)
 	})
@@ -260,8 +260,8 @@ type NextCaptureView struct {
 	Final  bool  `json:"final" doc:"It releases the rest"`
 }
 
-// addStagedView adds the captures in parts to a view.
-func addStagedView(v *View, h *Hold) {
+// addStagedCapturesToView adds the captures in parts to a view.
+func addStagedCapturesToView(v *View, h *Hold) {
 	v.CapturedAmount = CapturedSoFar(h)
 	s := h.Staged
 	if s == nil {
@@ -279,8 +279,8 @@ func addStagedView(v *View, h *Hold) {
 	}
 }
 
-// partNote describes what a capture that kept the rest has taken.
-func partNote(h *Hold, own int64) string {
+// describePartialCapture describes what a capture that kept the rest has taken.
+func describePartialCapture(h *Hold, own int64) string {
 	note := FormatAmount(own, h.Currency) + " captured"
 	if own == 0 {
 		note = "captured by another system"

@@ -5,52 +5,54 @@ import (
 	"time"
 )
 
-// applyPartAnswer decides by the answer to a capture that keeps the rest. ok is
+// applyPartialCaptureAnswer decides by the answer to a capture that keeps the rest. ok is
 // false where it means the same as for any other request.
-func applyPartAnswer(h Hold, call Call, a Answer, now time.Time) (d Decision, ok bool) {
+func applyPartialCaptureAnswer(h Hold, call Call, a Answer, now time.Time) (d Decision, ok bool) {
 	in := a.Intent
 	if !call.KeepRest || a.Kind != AnswerOK || in == nil || in.Status != StatusRequiresCapture ||
 		in.AmountReceived < capturedSoFar(&h)+call.Amount {
 		return Decision{}, false
 	}
-	return completePart(h, in, call.Amount, h.Reason, now), true
+	return completePartialCapture(h, in, call.Amount, h.Reason, now), true
 }
 
-// applyPartRead decides by a read of a hold that is captured in parts. What was
+// applyRetrieveOfPartialCapture decides by a read of a hold that is captured in parts. What was
 // received in all says whether the total of the part is reached, by holdd's
 // request or by another system. ok is false if something is missing, or if a
 // request that has no outcome may come on top of it.
-func applyPartRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, ok bool) {
-	total, _ := captureTarget(&h)
-	if !capturesPart(&h) || !h.Verified || in.AmountReceived < total {
+func applyRetrieveOfPartialCapture(h Hold, in *PaymentIntent, now time.Time) (d Decision, ok bool) {
+	total, _ := nextCaptureTargetTotal(&h)
+	if !isNextCapturePartial(&h) || !h.Verified || in.AmountReceived < total {
 		return Decision{}, false
 	}
 	rise, want := in.AmountReceived-capturedSoFar(&h), total-capturedSoFar(&h)
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
-	if p, recorded := newOwnParts(&h, in); recorded && sent {
-		return completePart(h, in, p.captured-ownParts(&h), h.Reason, now), true
+	if p, recorded := findUnknownOwnParts(&h, in); recorded && sent {
+		return completePartialCapture(h, in, p.captured-sumOwnPartCaptures(&h), h.Reason, now), true
 	}
 	if sent && want > 0 && rise == want {
-		return completePart(h, in, want, h.Reason, now), true
+		return completePartialCapture(h, in, want, h.Reason, now), true
 	}
 	if h.Sent.Unknown && now.Sub(lastHistoryTime(&h, HistoryAttempt)) < lateEffectWindow {
 		return Decision{}, false
 	}
-	return completePart(h, in, 0, CauseElsewhere, now), true
+	return completePartialCapture(h, in, 0, CauseElsewhere, now), true
 }
 
-// completePart ends a capture that keeps the rest, and plans the next one. own is
+// completePartialCapture ends a capture that keeps the rest, and plans the next one. own is
 // what holdd's request took.
-func completePart(h Hold, in *PaymentIntent, own int64, cause Cause, now time.Time) Decision {
-	note := partNote(&h, own)
-	s := editStaged(&h)
+func completePartialCapture(
+	h Hold, in *PaymentIntent, own int64, cause Cause, now time.Time,
+) Decision {
+	note := describePartialCapture(&h, own)
+	s := copyStagedForEdit(&h)
 	s.Captured += own
 	if own > 0 {
 		s.Count++
 	}
 	updateFromHeldIntent(&h, in, now)
-	forgetRequests(&h)
-	advancePlan(&h)
+	startKeyGenerationAfterIncrement(&h)
+	advanceToNextStage(&h)
 	planNextOp(&h, now)
 	h.Revision++
 	by := "holdd"
@@ -64,13 +66,13 @@ func completePart(h Hold, in *PaymentIntent, own int64, cause Cause, now time.Ti
 	return d
 }
 
-// keepsPartKey reports whether a capture that keeps the rest is sent again with
+// mustKeepPartialCaptureKey reports whether a capture that keeps the rest is sent again with
 // the key of before, although a read has shown that it had no effect. A late
 // duplicate of such a capture would take the money once more under a new key;
 // under the same key Stripe replays the first answer. A new key is needed where
 // Stripe may have forgotten the old one, or has stored an answer without effect.
-func keepsPartKey(h *Hold, now time.Time) bool {
-	if !capturesPart(h) || now.Sub(h.Sent.FirstAt) >= keyLifetime {
+func mustKeepPartialCaptureKey(h *Hold, now time.Time) bool {
+	if !isNextCapturePartial(h) || now.Sub(h.Sent.FirstAt) >= keyLifetime {
 		return false
 	}
 	stored := []AnswerKind{AnswerOK, AnswerUnexpectedState, AnswerChargeGone, AnswerNotFound,
@@ -79,16 +81,16 @@ func keepsPartKey(h *Hold, now time.Time) bool {
 		lastHistoryEntry(h, HistoryAttempt).Answer)
 }
 
-// isUnresolved reports whether a request was sent of which no read has shown yet
+// hasUnresolvedRequest reports whether a request was sent of which no read has shown yet
 // that it had no effect.
-func isUnresolved(h *Hold, now time.Time) bool {
-	return h.Sent.Unknown || h.Sent.Count > 0 && !keepsPartKey(h, now)
+func hasUnresolvedRequest(h *Hold, now time.Time) bool {
+	return h.Sent.Unknown || h.Sent.Count > 0 && !mustKeepPartialCaptureKey(h, now)
 }
 
-// beginNextGeneration ends the requests of this generation after a read that
+// startKeyGenerationAfterRetrieve ends the requests of this generation after a read that
 // shows that they had no effect.
-func beginNextGeneration(h *Hold, now time.Time) {
-	unresolved, keep := isUnresolved(h, now), keepsPartKey(h, now)
+func startKeyGenerationAfterRetrieve(h *Hold, now time.Time) {
+	unresolved, keep := hasUnresolvedRequest(h, now), mustKeepPartialCaptureKey(h, now)
 	if unresolved {
 		h.Retries++
 	}
@@ -110,22 +112,22 @@ func beginNextGeneration(h *Hold, now time.Time) {
 func recordRestReleased(
 	h *Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time,
 ) (cause Cause, note string, ok bool) {
-	total, _ := captureTarget(h)
-	sent := ours && confirmed == nil && capturesPart(h)
-	if adopted := adoptOwnParts(h, in); adopted && sent {
+	total, _ := nextCaptureTargetTotal(h)
+	sent := ours && confirmed == nil && isNextCapturePartial(h)
+	if adopted := adoptUnknownOwnParts(h, in); adopted && sent {
 		ours = false
 	} else if lost := total - capturedSoFar(h); sent && lost > 0 && in.AmountReceived == total {
 		// The part whose reply was lost was captured, and then the rest ended.
-		s := editStaged(h)
+		s := copyStagedForEdit(h)
 		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
-		s.rememberRequest()
+		s.rememberPartRequest()
 	}
-	if ownParts(h) == 0 || in.AmountReceived > capturedSoFar(h) {
+	if sumOwnPartCaptures(h) == 0 || in.AmountReceived > capturedSoFar(h) {
 		return 0, "", false
 	}
 	note = FormatAmount(in.AmountReceived, in.Currency) + " captured in parts, the rest released"
 	h.CapturedAmount = in.AmountReceived
-	h.CapturedElsewhere = max(0, in.AmountReceived-ownParts(h))
+	h.CapturedElsewhere = max(0, in.AmountReceived-sumOwnPartCaptures(h))
 	switch {
 	case ours && (h.NextOp == OpCapture || h.NextOp == OpCancel):
 		return h.Reason, note, true

@@ -35,8 +35,8 @@ func (p *capturedParts) encode() string {
 	return strings.TrimSpace(fmt.Sprintf("%d %d %s", p.captured, p.count, strings.Join(text, ",")))
 }
 
-// decodeParts reads the value of [MetaParts]. ok is false if there is none.
-func decodeParts(text string) (p capturedParts, ok bool) {
+// decodeCapturedParts reads the value of [MetaParts]. ok is false if there is none.
+func decodeCapturedParts(text string) (p capturedParts, ok bool) {
 	fields := strings.Fields(text)
 	if len(fields) < 2 || len(fields) > 3 {
 		return p, false
@@ -60,23 +60,23 @@ func decodeParts(text string) (p capturedParts, ok bool) {
 	return p, true
 }
 
-// newOwnParts returns what the metadata of an intent says of parts that the hold
+// findUnknownOwnParts returns what the metadata of an intent says of parts that the hold
 // does not know. ok is false if there are none, or if the value contradicts what
 // Stripe has received: then it may be a copy.
-func newOwnParts(h *Hold, in *PaymentIntent) (p capturedParts, ok bool) {
-	p, ok = decodeParts(in.Metadata[MetaParts])
-	return p, ok && p.captured > ownParts(h) && p.captured <= in.AmountReceived
+func findUnknownOwnParts(h *Hold, in *PaymentIntent) (p capturedParts, ok bool) {
+	p, ok = decodeCapturedParts(in.Metadata[MetaParts])
+	return p, ok && p.captured > sumOwnPartCaptures(h) && p.captured <= in.AmountReceived
 }
 
-// adoptOwnParts takes parts over that the hold does not know, because the answer
+// adoptUnknownOwnParts takes parts over that the hold does not know, because the answer
 // to their capture was lost, or Redis.
-func adoptOwnParts(h *Hold, in *PaymentIntent) (adopted bool) {
-	p, ok := newOwnParts(h, in)
+func adoptUnknownOwnParts(h *Hold, in *PaymentIntent) (adopted bool) {
+	p, ok := findUnknownOwnParts(h, in)
 	if !ok {
 		return false
 	}
-	h.CapturedElsewhere = max(0, h.CapturedElsewhere-(p.captured-ownParts(h)))
-	s := editStaged(h)
+	h.CapturedElsewhere = max(0, h.CapturedElsewhere-(p.captured-sumOwnPartCaptures(h)))
+	s := copyStagedForEdit(h)
 	s.Captured, s.Count = p.captured, p.count
 	for _, r := range p.requests {
 		if !slices.Contains(s.Requests, r) {
@@ -89,31 +89,33 @@ func adoptOwnParts(h *Hold, in *PaymentIntent) (adopted bool) {
 	return true
 }
 
-// isPartSent reports whether a capture that keeps the rest was sent and has no
+// isPartialCaptureSent reports whether a capture that keeps the rest was sent and has no
 // outcome yet.
-func isPartSent(h *Hold) bool { return capturesPart(h) && (h.Sent.Count > 0 || h.Sent.Unknown) }
+func isPartialCaptureSent(h *Hold) bool {
+	return isNextCapturePartial(h) && (h.Sent.Count > 0 || h.Sent.Unknown)
+}
 
-// recordMetadataRoom records whether the metadata of an intent has room for
+// recordMetadataRoomForParts records whether the metadata of an intent has room for
 // [MetaParts]. While a capture has no outcome, what was sent is sent again.
-func recordMetadataRoom(h *Hold, in *PaymentIntent) {
-	if !capturesPart(h) || isPartSent(h) {
+func recordMetadataRoomForParts(h *Hold, in *PaymentIntent) {
+	if !isNextCapturePartial(h) || isPartialCaptureSent(h) {
 		return
 	}
 	if _, there := in.Metadata[MetaParts]; there {
 		return
 	}
 	need := len(in.Metadata) + 1
-	for k := range ownCaptureParams(h).CaptureMetadata {
+	for k := range nextCaptureParams(h).CaptureMetadata {
 		if _, there := in.Metadata[k]; !there {
 			need++
 		}
 	}
-	editStaged(h).MetadataFull = need > stripeMetadataKeys
+	copyStagedForEdit(h).MetadataFull = need > stripeMetadataKeys
 }
 
-// ownCaptureParams returns the parameters of the hold's next capture: those of a
+// nextCaptureParams returns the parameters of the hold's next capture: those of a
 // requested part belong to it alone.
-func ownCaptureParams(h *Hold) *CaptureParams {
+func nextCaptureParams(h *Hold) *CaptureParams {
 	if h.Staged != nil && h.Staged.Part > 0 {
 		return &h.Staged.PartParams
 	}
@@ -123,11 +125,11 @@ func ownCaptureParams(h *Hold) *CaptureParams {
 // captureParamsToSend returns the parameters of the next capture. One that keeps
 // the rest adds [MetaParts].
 func captureParamsToSend(h *Hold, amount int64) CaptureParams {
-	p := *ownCaptureParams(h)
-	if !capturesPart(h) || h.Staged.MetadataFull {
+	p := *nextCaptureParams(h)
+	if !isNextCapturePartial(h) || h.Staged.MetadataFull {
 		return p
 	}
-	parts := capturedParts{captured: ownParts(h) + amount, count: h.Staged.Count + 1,
+	parts := capturedParts{captured: sumOwnPartCaptures(h) + amount, count: h.Staged.Count + 1,
 		requests: slices.Clip(h.Staged.Requests)}
 	if h.Staged.Part > 0 && h.Staged.Request != 0 {
 		parts.requests = append(parts.requests, h.Staged.Request)

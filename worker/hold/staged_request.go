@@ -98,20 +98,20 @@ func stagesTooLargeProblem(sum, held int64, currency string) *Problem {
 		FormatAmount(sum, currency), FormatAmount(held, currency))
 }
 
-// setPlan makes stages the captures of h. base is what was captured before them.
-func setPlan(h *Hold, stages []CaptureStage, base int64) {
-	s := editStaged(h)
+// setCapturePlan makes stages the captures of h. base is what was captured before them.
+func setCapturePlan(h *Hold, stages []CaptureStage, base int64) {
+	s := copyStagedForEdit(h)
 	s.Plan, s.Base, s.Done, s.Part = stages, base, 0, 0
 	h.CaptureAt, h.CancelAt = stages[0].At, time.Time{}
 	h.CaptureAmount = base + sumOfStages(stages)
 }
 
-// clearPlan ends the planned captures of h.
-func clearPlan(h *Hold) {
+// clearCapturePlan ends the planned captures of h.
+func clearCapturePlan(h *Hold) {
 	if len(CaptureStages(h)) == 0 {
 		return
 	}
-	s := editStaged(h)
+	s := copyStagedForEdit(h)
 	s.Plan, s.Base, s.Done = nil, 0, 0
 	h.CaptureAt, h.CaptureAmount = time.Time{}, 0
 	if s.Count == 0 && s.Part == 0 && len(s.Requests) == 0 {
@@ -119,9 +119,9 @@ func clearPlan(h *Hold) {
 	}
 }
 
-// checkPlan compares the plan of h with what Stripe holds, as far as that is
+// checkCapturePlan compares the plan of h with what Stripe holds, as far as that is
 // known. Errors are *[Problem].
-func checkPlan(h *Hold) error {
+func checkCapturePlan(h *Hold) error {
 	s := h.Staged
 	if s == nil || len(s.Plan) == 0 {
 		return nil
@@ -136,28 +136,28 @@ func checkPlan(h *Hold) error {
 	return checkMulticapture(h)
 }
 
-// placePlan sets the planned captures of a new hold, and compares what the hold
+// setAndCheckCapturePlan sets the planned captures of a new hold, and compares what the hold
 // is to take with what it holds. The captures of a rebuilt hold go on where
 // Stripe shows that they ended. Errors are *[Problem].
-func placePlan(h *Hold, valid *ValidRequest) error {
+func setAndCheckCapturePlan(h *Hold, valid *ValidRequest) error {
 	if len(valid.Captures) == 0 {
 		return checkHoldCaptureAmount(h)
 	}
 	if !valid.FromMetadata {
-		setPlan(h, valid.Captures, capturedSoFar(h))
-		return checkPlan(h)
+		setCapturePlan(h, valid.Captures, capturedSoFar(h))
+		return checkCapturePlan(h)
 	}
-	setPlan(h, valid.Captures, valid.CapturesFrom)
+	setCapturePlan(h, valid.Captures, valid.CapturesFrom)
 	for s := h.Staged; hasOpenStages(h) && stageTotal(s, s.Done) <= capturedSoFar(h); {
-		advancePlan(h)
+		advanceToNextStage(h)
 		s = h.Staged
 	}
 	return checkHoldCaptureAmount(h)
 }
 
-// isPlanOverdue reports whether the next capture of a plan found at Stripe is
+// isCapturePlanOverdue reports whether the next capture of a plan found at Stripe is
 // too long ago to be made without an operator.
-func isPlanOverdue(h *Hold, valid *ValidRequest, now time.Time) bool {
+func isCapturePlanOverdue(h *Hold, valid *ValidRequest, now time.Time) bool {
 	return valid.FromMetadata && len(valid.Captures) > 0 &&
 		now.Sub(h.CaptureAt) > RecoveredCaptureGrace
 }
@@ -171,11 +171,11 @@ func (p *Patch) applyStages(h *Hold, now time.Time) error {
 	case p.Captures == nil && (sent(p.CaptureAt) || sent(p.CancelAt) || p.CaptureAmount != nil):
 		return capturesPlannedProblem(h)
 	case p.Captures == nil && p.Renewal != nil && p.Renewal.Until != "":
-		return renewedInPartsProblem(h)
+		return renewalWithPartialCapturesProblem(h)
 	case p.Captures == nil:
 		return nil
 	case len(p.Captures) == 0:
-		clearPlan(h)
+		clearCapturePlan(h)
 		return nil
 	case sent(p.CaptureAt) || sent(p.CancelAt):
 		return newProblem(ConflictingTimes, "captures",
@@ -183,15 +183,15 @@ func (p *Patch) applyStages(h *Hold, now time.Time) error {
 	case p.CaptureAmount != nil:
 		return newProblem(ConflictingTerms, "captures",
 			"captures have amounts of their own: send no capture_amount")
-	case isPartOfRenewal(h) || p.Renewal != nil && p.Renewal.Until != "":
-		return renewedInPartsProblem(h)
+	case mayHaveRenewalIntents(h) || p.Renewal != nil && p.Renewal.Until != "":
+		return renewalWithPartialCapturesProblem(h)
 	}
 	stages, err := validateStages(p.Captures, p.TimeZone, h.Currency, now)
 	if err != nil {
 		return err
 	}
-	setPlan(h, stages, capturedSoFar(h))
-	return checkPlan(h)
+	setCapturePlan(h, stages, capturedSoFar(h))
+	return checkCapturePlan(h)
 }
 
 func capturesPlannedProblem(h *Hold) *Problem {
@@ -206,9 +206,9 @@ const maxPartRequests = 2 * MaxCaptures
 // amountBits of a digest are of the amount, the others of the key.
 const amountBits = 12
 
-// digestOfRequest identifies a request by the name of its sender, its
+// digestPartialCaptureRequest identifies a request by the name of its sender, its
 // idempotency key and its amount. It has 48 bits, 0 without a key.
-func digestOfRequest(by, key string, amount int64) uint64 {
+func digestPartialCaptureRequest(by, key string, amount int64) uint64 {
 	if key == "" {
 		return 0
 	}
@@ -218,10 +218,10 @@ func digestOfRequest(by, key string, amount int64) uint64 {
 		binary.BigEndian.Uint64(ofAmount[:8])>>(64-amountBits)
 }
 
-// isRepeatedPart reports whether a request for a part was accepted before. It
+// isRepeatedPartialCapture reports whether a request for a part was accepted before. It
 // refuses the key of another request, and that of a part which was dropped while
 // its outcome was unknown.
-func isRepeatedPart(h *Hold, request uint64) (bool, error) {
+func isRepeatedPartialCapture(h *Hold, request uint64) (bool, error) {
 	if h.Staged == nil || request == 0 {
 		return false, nil
 	}
@@ -242,21 +242,23 @@ func isRepeatedPart(h *Hold, request uint64) (bool, error) {
 	return false, nil
 }
 
-// requestPart schedules a capture now that keeps the rest. The hold then returns
+// requestPartialCapture schedules a capture now that keeps the rest. The hold then returns
 // to its own terms. Errors are *[Problem].
-func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decision, error) {
+func (h Hold) requestPartialCapture(
+	req CaptureRequest, by string, now time.Time,
+) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	request := digestOfRequest(by, req.RequestKey, req.Amount)
-	if again, err := isRepeatedPart(&h, request); again || err != nil {
+	request := digestPartialCaptureRequest(by, req.RequestKey, req.Amount)
+	if again, err := isRepeatedPartialCapture(&h, request); again || err != nil {
 		return Decision{Hold: h, Unchanged: true}, err
 	}
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
-	if err := checkPartTime(&h, now); err != nil {
+	if err := checkPartialCaptureTime(&h, now); err != nil {
 		return Decision{}, err
 	}
-	if err := checkPartAmount(&h, req.Amount); err != nil {
+	if err := checkPartialCaptureAmount(&h, req.Amount); err != nil {
 		return Decision{}, err
 	}
 	params, err := req.CaptureParamsPatch.applyTo(h.CaptureParams)
@@ -273,8 +275,8 @@ func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decisio
 	}
 	part := capturedSoFar(&h) + req.Amount
 	d := scheduleOpNow(h, OpCapture, by, now)
-	s := editStaged(&d.Hold)
-	s.rememberRequest() // of a part whose outcome is unknown
+	s := copyStagedForEdit(&d.Hold)
+	s.rememberPartRequest() // of a part whose outcome is unknown
 	s.Part, s.PartParams, s.Request = part, params, request
 	if lacksMulticapture(&d.Hold) {
 		return Decision{}, multicaptureUnavailableProblem(&h, "final")
@@ -284,9 +286,9 @@ func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decisio
 	return d, nil
 }
 
-// checkNoPartPending refuses a request while a requested capture that keeps the
+// checkNoPartialCapturePending refuses a request while a requested capture that keeps the
 // rest has no outcome.
-func checkNoPartPending(h *Hold) error {
+func checkNoPartialCapturePending(h *Hold) error {
 	if h.Staged == nil || h.Staged.Part == 0 {
 		return nil
 	}
@@ -294,10 +296,10 @@ func checkNoPartPending(h *Hold) error {
 		"in a moment", h.ID)
 }
 
-// checkPartTime refuses a capture that keeps the rest where it would come in the
+// checkPartialCaptureTime refuses a capture that keeps the rest where it would come in the
 // way of what the hold does next.
-func checkPartTime(h *Hold, now time.Time) error {
-	if err := checkNoPartPending(h); err != nil {
+func checkPartialCaptureTime(h *Hold, now time.Time) error {
+	if err := checkNoPartialCapturePending(h); err != nil {
 		return err
 	}
 	switch {
@@ -312,8 +314,8 @@ func checkPartTime(h *Hold, now time.Time) error {
 		return incrementPendingProblem(h)
 	case len(CaptureStages(h)) > 0:
 		return capturesPlannedProblem(h)
-	case isPartOfRenewal(h):
-		return renewedInPartsProblem(h)
+	case mayHaveRenewalIntents(h):
+		return renewalWithPartialCapturesProblem(h)
 	case h.State == Scheduled && (h.Reason != CauseSchedule || !h.ActionTime().After(now)):
 		return newProblem(TooLate, "", "hold %s is due for its %s", h.ID, h.NextOp)
 	case !h.ExpiresAt.After(now):
@@ -326,9 +328,9 @@ func checkPartTime(h *Hold, now time.Time) error {
 	return nil
 }
 
-// checkPartAmount compares the amount of a capture that keeps the rest with what
+// checkPartialCaptureAmount compares the amount of a capture that keeps the rest with what
 // is held, and with the total of the terms.
-func checkPartAmount(h *Hold, amount int64) error {
+func checkPartialCaptureAmount(h *Hold, amount int64) error {
 	if amount == 0 {
 		return newProblem(InvalidAmount, "amount", "a capture that keeps the rest names its "+
 			"amount: send it in minor units, such as 1250 for 12.50")
@@ -383,7 +385,7 @@ func readStagesMetadata(m map[string]string, req *ScheduleRequest) (err error) {
 }
 
 // writeStagesMetadata adds the planned captures to m.
-func writeStagesMetadata(m map[string]string, s *Staged) {
+func writeStagesMetadata(m map[string]string, s *StagedCaptures) {
 	if s == nil || len(s.Plan) == 0 {
 		return
 	}
@@ -397,33 +399,33 @@ func writeStagesMetadata(m map[string]string, s *Staged) {
 	}
 }
 
-// hasCapturesOf reports whether the request asks for the captures of h.
-func (d *ValidRequest) hasCapturesOf(h *Hold) bool {
+// hasSameCapturesAs reports whether the request asks for the captures of h.
+func (d *ValidRequest) hasSameCapturesAs(h *Hold) bool {
 	if len(d.Captures) > 0 || len(CaptureStages(h)) > 0 {
-		return sameStages(d.Captures, CaptureStages(h))
+		return haveSameStages(d.Captures, CaptureStages(h))
 	}
 	return d.CaptureAt.Equal(h.CaptureAt) && d.CaptureAmount == h.CaptureAmount
 }
 
-func samePlan(h, other *Hold) bool {
-	return sameStages(CaptureStages(h), CaptureStages(other))
+func haveSameCapturePlan(h, other *Hold) bool {
+	return haveSameStages(CaptureStages(h), CaptureStages(other))
 }
 
-// totalOfFinal returns the total that a final capture of amount is to reach.
+// finalCaptureTotal returns the total that a final capture of amount is to reach.
 // Without captures in parts, amount is the total.
-func totalOfFinal(h *Hold, amount int64) int64 {
-	if ownParts(h) == 0 {
+func finalCaptureTotal(h *Hold, amount int64) int64 {
+	if sumOwnPartCaptures(h) == 0 {
 		return amount
 	}
 	return capturedSoFar(h) + amount
 }
 
-// checkFinalTakesMoney refuses a last capture whose amount is given and was
+// checkFinalCaptureTakesMoney refuses a last capture whose amount is given and was
 // captured already. It would take nothing and release the rest, which the caller
 // cannot have meant if another system, or a lost answer, captured the amount.
-func checkFinalTakesMoney(h *Hold, amount int64) error {
+func checkFinalCaptureTakesMoney(h *Hold, amount int64) error {
 	captured := capturedSoFar(h)
-	if amount <= 0 || totalOfFinal(h, amount) > captured {
+	if amount <= 0 || finalCaptureTotal(h, amount) > captured {
 		return nil
 	}
 	return newProblem(AmountAlreadyCaptured, "amount", "%s of hold %s were captured so far, and "+
@@ -435,7 +437,7 @@ func checkFinalTakesMoney(h *Hold, amount int64) error {
 // NewFinalCapture returns the request that captures amount of what h still holds,
 // and releases the rest.
 func NewFinalCapture(h *Hold, amount int64) CaptureRequest {
-	if ownParts(h) == 0 {
+	if sumOwnPartCaptures(h) == 0 {
 		amount += h.CapturedElsewhere // the request names the total
 	}
 	return CaptureRequest{Amount: amount}

@@ -19,7 +19,7 @@ import (
 //  1. its constant in hold.go, in the order of the values
 //  2. its name in stateNames
 //  3. its line in States
-//  4. State.Final, if nothing can happen to it any more
+//  4. State.IsFinal, if nothing can happen to it any more
 //  5. the decision that leads to it, and the transitions in doc.go
 //     (TestDoc_StateDiagramMatchesTransitions)
 //  6. the enumerations of the API: the View and the query of the list
@@ -60,8 +60,8 @@ func TestState_Places(t *testing.T) {
 			t.Fatalf("state %s has no row", s)
 		}
 		names = append(names, row.name)
-		if int(s) != i+1 || s.String() != row.name || s.Final() != row.final {
-			t.Errorf("%d: %s, final %t; want %s, %t", s, s, s.Final(), row.name, row.final)
+		if int(s) != i+1 || s.String() != row.name || s.IsFinal() != row.final {
+			t.Errorf("%d: %s, final %t; want %s, %t", s, s, s.IsFinal(), row.name, row.final)
 		}
 		if parsed, ok := hold.ParseState(row.name); !ok || parsed != s {
 			t.Errorf("%s is parsed as %s", row.name, parsed)
@@ -114,7 +114,7 @@ func TestState_Requests(t *testing.T) {
 			}},
 			{"pause", func() (hold.Decision, error) { return h.Pause(0, "api", t0) }},
 			{"resume", func() (hold.Decision, error) { return h.Resume("api", t0) }},
-			{"acknowledge", func() (hold.Decision, error) { return h.Acknowledge("api", t0) }},
+			{"acknowledge", func() (hold.Decision, error) { return h.AcknowledgeWarnings("api", t0) }},
 		} {
 			if d, err := r.do(); err == nil && !d.Unchanged {
 				accepted = append(accepted, r.name)

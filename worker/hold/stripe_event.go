@@ -44,16 +44,16 @@ const (
 // whoever knows the signing secret can forge it. So the final statuses, an
 // expired charge and every other difference lead to a read, and the hold
 // applies the answer. An event that says what a read has shown already needs
-// none, see snapshotNeedsRead. The only change is an entry in the history: how
+// none, see mustRetrieveAfterSnapshot. The only change is an entry in the history: how
 // a review was closed, because a read does not show it.
 func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeEventAction) {
 	now = now.UTC().Truncate(time.Millisecond)
 	same := Decision{Hold: h, Unchanged: true}
 	if r := h.Renewal; r != nil && r.Intent == e.PaymentIntent && r.Intent != "" &&
-		h.Account == e.Account && !h.State.Final() {
-		return hastenRenewal(h, now), StripeEventNeedsNothing
+		h.Account == e.Account && !h.State.IsFinal() {
+		return scheduleNewIntentRetrieveNow(h, now), StripeEventNeedsNothing
 	}
-	if h.State.Final() || h.PaymentIntent != e.PaymentIntent || h.Account != e.Account {
+	if h.State.IsFinal() || h.PaymentIntent != e.PaymentIntent || h.Account != e.Account {
 		return same, StripeEventNeedsNothing
 	}
 	switch {
@@ -63,7 +63,7 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeE
 		return same, StripeEventNeedsRead
 	case e.closesReview():
 		return recordClosedReview(h, e.Review, now), StripeEventNeedsRead
-	case snapshotNeedsRead(&h, e, now):
+	case mustRetrieveAfterSnapshot(&h, e, now):
 		return same, StripeEventNeedsRead
 	}
 	return same, StripeEventNeedsNothing

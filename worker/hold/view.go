@@ -82,14 +82,14 @@ func NewView(h *Hold, now time.Time, history bool) View {
 	if h.Increment.Amount != 0 {
 		v.Increment = &IncrementView{h.Increment.Amount, h.Increment.Until.UTC()}
 	}
-	if isReplacing(h) {
+	if isReplacementUnderWay(h) {
 		v.Increment = &IncrementView{h.Renewal.IncrementTo, h.Renewal.IncrementUntil.UTC()}
 	}
 	if h.NextOp != 0 {
 		v.Next, v.NextAt = h.NextOp.String(), optionalTime(h.NextAt)
 	}
 	v.Renewal = newRenewalView(h)
-	addStagedView(&v, h)
+	addStagedCapturesToView(&v, h)
 	if h.Reason != 0 {
 		v.Cause = h.Reason.String()
 	}

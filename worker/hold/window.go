@@ -93,9 +93,9 @@ func (in *PaymentIntent) Deadline(now time.Time) (time.Time, DeadlineSource) {
 var foreignReferenceKeys = []string{MetaReference, "reference", "booking", "booking_id",
 	"booking_reference", "reservation", "reservation_id", "order", "order_id", "order_number"}
 
-// ForeignReference returns the reference that an intent without a hold seems to
+// GuessReference returns the reference that an intent without a hold seems to
 // have, for the operator; empty if there is none.
-func (in *PaymentIntent) ForeignReference() string {
+func (in *PaymentIntent) GuessReference() string {
 	for _, key := range foreignReferenceKeys {
 		if v := in.Metadata[key]; v != "" && checkReference(v) == nil {
 			return v
@@ -111,19 +111,19 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	// read.
 	known := h.Verified
 	h.Amount, h.Currency, h.Verified = in.AmountCapturable, in.Currency, true
-	if !isPartSent(h) { // else the part's own answer or read decides
-		adoptOwnParts(h, in)
+	if !isPartialCaptureSent(h) { // else the part's own answer or read decides
+		adoptUnknownOwnParts(h, in)
 	}
-	recordMetadataRoom(h, in)
+	recordMetadataRoomForParts(h, in)
 	// Another system captured what an open intent has received beside holdd's
 	// captures in parts.
-	h.CapturedElsewhere = max(0, in.AmountReceived-ownParts(h))
+	h.CapturedElsewhere = max(0, in.AmountReceived-sumOwnPartCaptures(h))
 	h.SingleCapture = in.SingleCapture && in.AmountReceived == 0
 	if in.Features&FeaturesKnown != 0 {
 		h.Features, h.MaxCapturable = in.Features, in.MaxCapturable
 	}
-	if cause, _ := checkRenewable(in); h.Renewal != nil && cause == 0 {
-		r := editRenewal(h)
+	if cause, _ := reasonNotRenewable(in); h.Renewal != nil && cause == 0 {
+		r := copyRenewalForEdit(h)
 		r.Customer, r.PaymentMethod, r.AuthorizedAt = in.Customer, in.PaymentMethod, in.Created
 	}
 	switch {
@@ -144,7 +144,7 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 // its deadline.
 func checkBeforeDeadline(h *Hold) error {
 	t, field := maxTime(h.ActionTime(), lastCaptureTime(h)), "capture_at"
-	if t.IsZero() || t.Before(h.ExpiresAt) || isRenewedUntil(h, t) {
+	if t.IsZero() || t.Before(h.ExpiresAt) || willBeRenewedUntil(h, t) {
 		return nil
 	}
 	if len(CaptureStages(h)) > 0 {

@@ -29,13 +29,13 @@ func (a *intentAdopter) adoptFromMetadata(
 	ctx context.Context, in *hold.PaymentIntent, account string,
 ) error {
 	if owner := hold.OwnerOfIntent(in); owner != in.ID {
-		found, err := a.applyToOwner(ctx, in, owner)
+		found, err := a.applyRenewalIntentToHold(ctx, in, owner)
 		if err != nil || found {
 			return err
 		}
 	}
 	if in.Status != hold.StatusRequiresCapture {
-		return queueRefresh(ctx, a.store, a.health, in.ID, account, false)
+		return queueIntentRefresh(ctx, a.store, a.health, in.ID, account, false)
 	}
 	existing, now, err := readHold(ctx, a.store, a.health, in.ID)
 	if err != nil {
@@ -47,25 +47,25 @@ func (a *intentAdopter) adoptFromMetadata(
 	switch {
 	case errors.Is(err, hold.ErrNoTerms), // a thin event does not show the metadata
 		existing != nil: // another writer scheduled it meanwhile
-		return queueRefresh(ctx, a.store, a.health, in.ID, account, false)
+		return queueIntentRefresh(ctx, a.store, a.health, in.ID, account, false)
 	case errors.As(err, &problem):
 		rejected := hold.RejectedRequest{Source: sourceStripe, ID: in.ID, Code: problem.Code,
-			Field: problem.Field, Reason: problem.Detail, Text: holddMetadataJSON(in)}
+			Field: problem.Field, Reason: problem.Detail, Text: encodeHolddMetadata(in)}
 		return a.rejector.Reject(ctx, rejected, account)
 	case err != nil:
 		return err
 	}
 	change := commit.Change{Before: &hold.Hold{}, Decision: d, At: now}
-	written, err := commitChange(ctx, a.committer, a.health, &change)
+	written, err := commitChangeIfUnmodified(ctx, a.committer, a.health, &change)
 	if err == nil && !written {
 		return errHoldChanged
 	}
 	return err
 }
 
-// applyToOwner applies the intent of a renewal to the hold that it belongs to.
-// found is false if there is no such hold: Redis has lost it.
-func (a *intentAdopter) applyToOwner(
+// applyRenewalIntentToHold applies the intent of a renewal to the hold that it
+// belongs to. found is false if there is no such hold: Redis has lost it.
+func (a *intentAdopter) applyRenewalIntentToHold(
 	ctx context.Context, in *hold.PaymentIntent, owner string,
 ) (found bool, err error) {
 	h, now, err := readHold(ctx, a.store, a.health, owner)
@@ -77,16 +77,16 @@ func (a *intentAdopter) applyToOwner(
 		return true, nil
 	}
 	change := commit.Change{Before: h, Decision: d, At: now}
-	written, err := commitChange(ctx, a.committer, a.health, &change)
+	written, err := commitChangeIfUnmodified(ctx, a.committer, a.health, &change)
 	if err == nil && !written {
 		err = errHoldChanged
 	}
 	return true, err
 }
 
-// holddMetadataJSON returns an intent's metadata pairs with the prefix holdd_,
-// as JSON.
-func holddMetadataJSON(in *hold.PaymentIntent) string {
+// encodeHolddMetadata returns an intent's metadata pairs with the prefix
+// holdd_, as JSON.
+func encodeHolddMetadata(in *hold.PaymentIntent) string {
 	pairs := map[string]string{}
 	for k, v := range in.Metadata {
 		if strings.HasPrefix(k, "holdd_") {

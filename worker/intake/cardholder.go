@@ -26,29 +26,29 @@ const (
 	cardholderBudgetWait = 3 * time.Second
 )
 
-// CardholderDesk takes what the cardholder of a hold does for its renewal. The
-// hold's own machine confirms and renews; the desk sends only reads, and the
-// creation of a Checkout Session, which moves no money. It is safe for
+// CardholderService takes what the cardholder of a hold does for its renewal.
+// The hold's own machine confirms and renews; the service sends only reads, and
+// the creation of a Checkout Session, which moves no money. It is safe for
 // concurrent use.
 //
 // Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
-type CardholderDesk struct {
+type CardholderService struct {
 	holds     HoldReader
 	committer Committer
 	stripe    CallSender
 	health    *health.RedisHealthReporter
 }
 
-// NewCardholderDesk returns a desk that reads holds, writes through committer,
-// and calls Stripe.
-func NewCardholderDesk(
+// NewCardholderService returns a service that reads holds, writes through
+// committer, and calls Stripe.
+func NewCardholderService(
 	holds HoldReader, committer Committer, stripe CallSender, h *health.RedisHealthReporter,
-) *CardholderDesk {
-	return &CardholderDesk{holds: holds, committer: committer, stripe: stripe, health: h}
+) *CardholderService {
+	return &CardholderService{holds: holds, committer: committer, stripe: stripe, health: h}
 }
 
-// Show returns a hold and Redis' time.
-func (d *CardholderDesk) Show(ctx context.Context, id string) (hold.Hold, time.Time, error) {
+// ReadHold returns a hold and Redis' time.
+func (d *CardholderService) ReadHold(ctx context.Context, id string) (hold.Hold, time.Time, error) {
 	h, now, err := readHold(ctx, d.holds, d.health, id)
 	if err != nil {
 		return hold.Hold{}, now, err
@@ -60,13 +60,13 @@ func (d *CardholderDesk) Show(ctx context.Context, id string) (hold.Hold, time.T
 	return *h, now, nil
 }
 
-// Authenticate confirms the new intent with the cardholder present, and returns
-// the page of the bank. It is empty if the cardholder has nothing to do there.
-// The bank returns the cardholder to returnURL.
-func (d *CardholderDesk) Authenticate(
+// StartAuthentication confirms the new intent with the cardholder present, and
+// returns the page of the bank. It is empty if the cardholder has nothing to do
+// there. The bank returns the cardholder to returnURL.
+func (d *CardholderService) StartAuthentication(
 	ctx context.Context, id string, generation uint32, returnURL string,
 ) (hold.Secret, error) {
-	h, now, err := d.Show(ctx, id)
+	h, now, err := d.ReadHold(ctx, id)
 	if err != nil {
 		return hold.Secret{}, err
 	}
@@ -74,48 +74,51 @@ func (d *CardholderDesk) Authenticate(
 	if hold.StatusForCardholder(&h, generation, now) == hold.CardholderMustAuthenticate {
 		seen = h.Renewal.Confirmation
 		// A second click leads to the page of the first one.
-		page, err := d.bankPage(ctx, &h)
+		page, err := d.retrieveBankPageURL(ctx, &h)
 		if err != nil || page.Reveal() != "" {
 			return page, err
 		}
 	}
-	err = d.change(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	err = d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return hold.RequestAuthentication(h, generation, seen, returnURL, now)
 	})
 	if err != nil && !errors.Is(err, &hold.Problem{Code: hold.InProgress}) {
 		return hold.Secret{}, err
 	}
-	h, now, err = d.waitForStep(ctx, id, generation)
+	h, now, err = d.waitForRenewalStep(ctx, id, generation)
 	if err != nil ||
 		hold.StatusForCardholder(&h, generation, now) != hold.CardholderMustAuthenticate {
 		return hold.Secret{}, err
 	}
-	return d.bankPage(ctx, &h)
+	return d.retrieveBankPageURL(ctx, &h)
 }
 
-// bankPage reads the new intent and returns the page of the bank, empty if the
-// intent does not wait for one. Its URL is a secret and is not stored.
-func (d *CardholderDesk) bankPage(ctx context.Context, h *hold.Hold) (hold.Secret, error) {
-	a, err := d.send(ctx, hold.Call{Op: hold.OpRead, PaymentIntent: h.Renewal.Intent,
+// retrieveBankPageURL reads the new intent and returns the page of the bank,
+// empty if the intent does not wait for one. Its URL is a secret and is not
+// stored.
+func (d *CardholderService) retrieveBankPageURL(
+	ctx context.Context, h *hold.Hold,
+) (hold.Secret, error) {
+	a, err := d.sendCall(ctx, hold.Call{Op: hold.OpRead, PaymentIntent: h.Renewal.Intent,
 		Account: h.Account})
 	switch {
 	case err != nil:
 		return hold.Secret{}, err
 	case a.Kind != hold.AnswerOK:
-		return hold.Secret{}, stripeUnavailable(&a)
+		return hold.Secret{}, newStripeUnavailableError(&a)
 	case a.Intent.Status != hold.StatusRequiresAction || a.Cardholder == nil:
 		return hold.Secret{}, nil
 	}
 	return a.Cardholder.RedirectURL, nil
 }
 
-// GiveCard returns the page of Stripe's on which the cardholder gives another
-// card.
-func (d *CardholderDesk) GiveCard(
+// StartCardSetup returns the page of Stripe's on which the cardholder gives
+// another card.
+func (d *CardholderService) StartCardSetup(
 	ctx context.Context, id string, generation uint32, returnURL, cancelURL string,
 ) (hold.Secret, error) {
 	var requested hold.Hold
-	err := d.change(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	err := d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		dec, err := hold.RequestCardSetup(h, generation, now)
 		requested = dec.Hold
 		return dec, err
@@ -123,34 +126,35 @@ func (d *CardholderDesk) GiveCard(
 	if err != nil {
 		return hold.Secret{}, err
 	}
-	call := hold.CardSetupCall(&requested, hold.CardSetupParams{ReturnURL: returnURL,
+	call := hold.NewCardSetupCall(&requested, hold.CardSetupParams{ReturnURL: returnURL,
 		CancelURL: cancelURL})
-	a, err := d.send(ctx, call)
+	a, err := d.sendCall(ctx, call)
 	if err == nil && a.Kind == hold.AnswerUnknown {
-		a, err = d.send(ctx, call) // the same key: at most one session
+		a, err = d.sendCall(ctx, call) // the same key: at most one session
 	}
 	switch {
 	case err != nil:
 		return hold.Secret{}, err
 	case a.Kind != hold.AnswerOK || a.CardSetup.URL.Reveal() == "":
-		return hold.Secret{}, stripeUnavailable(&a)
+		return hold.Secret{}, newStripeUnavailableError(&a)
 	}
-	err = d.change(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	err = d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return hold.RecordCardSetup(h, generation, a.CardSetup.ID, false, now)
 	})
 	return a.CardSetup.URL, err
 }
 
-// Return takes note that the cardholder has come back from the bank, or from the
-// Checkout Session if its id is not empty, and waits for the outcome.
-func (d *CardholderDesk) Return(
+// RecordReturnAndWait takes note that the cardholder has come back from the
+// bank, or from the Checkout Session if its id is not empty, and waits for the
+// outcome.
+func (d *CardholderService) RecordReturnAndWait(
 	ctx context.Context, id string, generation uint32, session string,
 ) error {
-	err := d.change(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	err := d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		if session != "" {
 			return hold.RecordCardSetup(h, generation, session, true, now)
 		}
-		return hold.ExpectCardholder(h, generation, now)
+		return hold.ScheduleRetrieveAfterCardholderReturn(h, generation, now)
 	})
 	switch {
 	case errors.Is(err, &hold.Problem{Code: hold.NoActionRequired}),
@@ -158,20 +162,20 @@ func (d *CardholderDesk) Return(
 	case err != nil:
 		return err
 	}
-	_, _, err = d.waitForRead(ctx, id, generation)
+	_, _, err = d.waitForRenewalRetrieve(ctx, id, generation)
 	return err
 }
 
-// change decides a change and writes it. If another writer was first, it decides
-// again on the new record. While a worker has the hold, it waits.
-func (d *CardholderDesk) change(
+// changeHold decides a change and writes it. If another writer was first, it
+// decides again on the new record. While a worker has the hold, it waits.
+func (d *CardholderService) changeHold(
 	ctx context.Context, id string,
 	decide func(h hold.Hold, now time.Time) (hold.Decision, error),
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, cardholderWait)
 	defer cancel()
 	for pause := incrementPoll; ; pause = min(2*pause, maxIncrementPoll) {
-		h, now, err := d.Show(ctx, id)
+		h, now, err := d.ReadHold(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -181,7 +185,7 @@ func (d *CardholderDesk) change(
 			return err
 		case err == nil:
 			c := commit.Change{Before: &h, Decision: dec, At: now}
-			written, err := commitChange(ctx, d.committer, d.health, &c)
+			written, err := commitChangeIfUnmodified(ctx, d.committer, d.health, &c)
 			if err != nil || written {
 				return err
 			}
@@ -192,21 +196,22 @@ func (d *CardholderDesk) change(
 	}
 }
 
-// waitForStep waits until the step of the renewal that is under way has an
-// outcome, or until the time is over.
-func (d *CardholderDesk) waitForStep(
+// waitForRenewalStep waits until the step of the renewal that is under way has
+// an outcome, or until the time is over.
+func (d *CardholderService) waitForRenewalStep(
 	ctx context.Context, id string, generation uint32,
 ) (hold.Hold, time.Time, error) {
-	return d.waitUntil(ctx, id, func(h *hold.Hold, now time.Time) bool {
+	return d.waitForHoldUntil(ctx, id, func(h *hold.Hold, now time.Time) bool {
 		return hold.StatusForCardholder(h, generation, now) != hold.CardholderMustWait
 	})
 }
 
-// waitForRead waits like waitForStep, and also until a read that is due is over.
-func (d *CardholderDesk) waitForRead(
+// waitForRenewalRetrieve waits like waitForRenewalStep, and also until a read
+// that is due is over.
+func (d *CardholderService) waitForRenewalRetrieve(
 	ctx context.Context, id string, generation uint32,
 ) (hold.Hold, time.Time, error) {
-	return d.waitUntil(ctx, id, func(h *hold.Hold, now time.Time) bool {
+	return d.waitForHoldUntil(ctx, id, func(h *hold.Hold, now time.Time) bool {
 		soon := h.Renewal != nil && h.Renewal.RetryAt.Before(now.Add(cardholderWait))
 		switch hold.StatusForCardholder(h, generation, now) {
 		case hold.CardholderMustWait:
@@ -218,20 +223,20 @@ func (d *CardholderDesk) waitForRead(
 	})
 }
 
-func (d *CardholderDesk) waitUntil(
+func (d *CardholderService) waitForHoldUntil(
 	ctx context.Context, id string, done func(h *hold.Hold, now time.Time) bool,
 ) (hold.Hold, time.Time, error) {
 	wait, cancel := context.WithTimeout(ctx, cardholderWait)
 	defer cancel()
 	for pause := incrementPoll; ; pause = min(2*pause, maxIncrementPoll) {
-		h, now, err := d.Show(ctx, id)
+		h, now, err := d.ReadHold(ctx, id)
 		if err != nil || done(&h, now) || !execute.Sleep(wait, pause) {
 			return h, now, err
 		}
 	}
 }
 
-func (d *CardholderDesk) send(ctx context.Context, call hold.Call) (hold.Answer, error) {
+func (d *CardholderService) sendCall(ctx context.Context, call hold.Call) (hold.Answer, error) {
 	a, err := d.stripe.WaitAndDo(ctx, call, cardholderBudgetWait)
 	if err != nil {
 		return a, fmt.Errorf("%w (%w)", health.ErrUnavailable, err)
@@ -239,7 +244,8 @@ func (d *CardholderDesk) send(ctx context.Context, call hold.Call) (hold.Answer,
 	return a, nil
 }
 
-// stripeUnavailable is the error of an answer that does not help the cardholder.
-func stripeUnavailable(a *hold.Answer) error {
+// newStripeUnavailableError is the error of an answer that does not help the
+// cardholder.
+func newStripeUnavailableError(a *hold.Answer) error {
 	return fmt.Errorf("%w: Stripe answered %s %s", health.ErrUnavailable, a.Kind, a.Code)
 }

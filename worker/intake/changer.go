@@ -32,8 +32,8 @@ func NewChanger(holds HoldReader, committer Committer, o ChangerOptions) *Change
 	return &Changer{holds: holds, committer: committer, o: o}
 }
 
-// Patch changes a hold's terms.
-func (c *Changer) Patch(
+// PatchTerms changes a hold's terms.
+func (c *Changer) PatchTerms(
 	ctx context.Context, id string, p hold.Patch, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) {
@@ -43,61 +43,65 @@ func (c *Changer) Patch(
 		}
 		return d.RefuseLateCapture(&h, now, c.o.Rules)
 	}
-	return c.changeHold(ctx, id, revision, c.withConfirmation(p.Confirm, decide))
+	return c.decideAndCommit(ctx, id, revision, c.requireConfirmation(p.Confirm, decide))
 }
 
-// Capture requests a capture now. The executor captures the hold later, and the
-// hold's state shows when it is captured. Amount 0 means the amount in the
-// terms.
-func (c *Changer) Capture(
+// RequestCapture requests a capture now. The executor captures the hold later,
+// and the hold's state shows when it is captured. Amount 0 means the amount in
+// the terms.
+func (c *Changer) RequestCapture(
 	ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.RequestCapture(req, by, now)
-	})
+	return c.decideAndCommit(ctx, id, revision,
+		func(h hold.Hold, now time.Time) (hold.Decision, error) {
+			return h.RequestCapture(req, by, now)
+		})
 }
 
-// Cancel requests a release now. Once it is accepted, holdd never captures the
-// hold. reason is the cancellation reason; empty means the setting.
-func (c *Changer) Cancel(
+// RequestCancel requests a release now. Once it is accepted, holdd never
+// captures the hold. reason is the cancellation reason; empty means the
+// setting.
+func (c *Changer) RequestCancel(
 	ctx context.Context, id, reason string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.RequestCancel(reason, by, now)
-	})
+	return c.decideAndCommit(ctx, id, revision,
+		func(h hold.Hold, now time.Time) (hold.Decision, error) {
+			return h.RequestCancel(reason, by, now)
+		})
 }
 
-// Pause suspends the hold's scheduled action until [Changer.Resume].
-func (c *Changer) Pause(
+// PauseHold suspends the hold's scheduled action until [Changer.ResumeHold].
+func (c *Changer) PauseHold(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Pause(0, by, now) }
-	return c.changeHold(ctx, id, revision, c.withConfirmation(confirmed, decide))
+	return c.decideAndCommit(ctx, id, revision, c.requireConfirmation(confirmed, decide))
 }
 
-// Resume schedules a paused hold by its terms again.
-func (c *Changer) Resume(
+// ResumeHold schedules a paused hold by its terms again.
+func (c *Changer) ResumeHold(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Resume(by, now) }
-	return c.changeHold(ctx, id, revision, c.withConfirmation(confirmed, decide))
+	return c.decideAndCommit(ctx, id, revision, c.requireConfirmation(confirmed, decide))
 }
 
-// Acknowledge stops further warnings about the hold's deadline.
-func (c *Changer) Acknowledge(
+// AcknowledgeWarnings stops further warnings about the hold's deadline.
+func (c *Changer) AcknowledgeWarnings(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.Acknowledge(by, now)
-	})
+	return c.decideAndCommit(ctx, id, revision,
+		func(h hold.Hold, now time.Time) (hold.Decision, error) {
+			return h.AcknowledgeWarnings(by, now)
+		})
 }
 
 // decideChangeFunc decides a change to a hold at Redis' time.
 type decideChangeFunc func(h hold.Hold, now time.Time) (hold.Decision, error)
 
-// withConfirmation wraps decide. It refuses a decision after which on_expiry
+// requireConfirmation wraps decide. It refuses a decision after which on_expiry
 // would act at once, unless the request confirms that.
-func (c *Changer) withConfirmation(confirmed bool, decide decideChangeFunc) decideChangeFunc {
+func (c *Changer) requireConfirmation(confirmed bool, decide decideChangeFunc) decideChangeFunc {
 	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		d, err := decide(h, now)
 		if err != nil {
@@ -107,11 +111,11 @@ func (c *Changer) withConfirmation(confirmed bool, decide decideChangeFunc) deci
 	}
 }
 
-// changeHold decides a change and commits it. If another writer was first, it
-// decides again on the new record. The other writer may have built on this very
-// change if the reply to its commit was lost. Then the hold's history includes
-// the change, and the change was accepted.
-func (c *Changer) changeHold(
+// decideAndCommit decides a change and commits it. If another writer was first,
+// it decides again on the new record. The other writer may have built on this
+// very change if the reply to its commit was lost. Then the hold's history
+// includes the change, and the change was accepted.
+func (c *Changer) decideAndCommit(
 	ctx context.Context, id string, revision uint64, decide decideChangeFunc,
 ) (hold.Hold, time.Time, error) {
 	var tried *commit.Change
@@ -126,7 +130,7 @@ func (c *Changer) changeHold(
 			if !hold.HaveSameTerms(&h, &tried.Decision.Hold) {
 				return h, now, tooManyConflictsError(id)
 			}
-			c.committer.RecordCommitted(*tried)
+			c.committer.RecordCommittedDespiteError(*tried)
 			return h, now, nil
 		}
 		if revision != 0 && revision != h.Revision {
@@ -139,7 +143,7 @@ func (c *Changer) changeHold(
 			return h, now, err
 		}
 		change := commit.Change{Before: &h, Decision: d, At: now}
-		written, err := commitChange(ctx, c.committer, c.o.Health, &change)
+		written, err := commitChangeIfUnmodified(ctx, c.committer, c.o.Health, &change)
 		if err != nil {
 			return h, now, err
 		}

@@ -28,26 +28,28 @@ func TestChanger_EachRequest(t *testing.T) {
 			}
 		}
 		check("patch", hold.Scheduled)(
-			c.Patch(w.Ctx, id, hold.Patch{Reference: &reference}, h.Revision, "test"))
-		check("pause", hold.Paused)(c.Pause(w.Ctx, id, h.Revision, false, "test"))
-		check("resume", hold.Scheduled)(c.Resume(w.Ctx, id, h.Revision, false, "test"))
-		check("acknowledge", hold.Scheduled)(c.Acknowledge(w.Ctx, id, h.Revision, "test"))
+			c.PatchTerms(w.Ctx, id, hold.Patch{Reference: &reference}, h.Revision, "test"))
+		check("pause", hold.Paused)(c.PauseHold(w.Ctx, id, h.Revision, false, "test"))
+		check("resume", hold.Scheduled)(c.ResumeHold(w.Ctx, id, h.Revision, false, "test"))
+		check("acknowledge", hold.Scheduled)(c.AcknowledgeWarnings(w.Ctx, id, h.Revision, "test"))
 		if n := w.wakes.Load(); n != 0 {
 			t.Errorf("%d wake-ups before anything is due", n)
 		}
-		check("capture", hold.Scheduled)(c.Capture(w.Ctx, id, hold.CaptureRequest{Amount: 4000}, h.Revision, "test"))
+		check("capture", hold.Scheduled)(c.RequestCapture(w.Ctx, id,
+			hold.CaptureRequest{Amount: 4000}, h.Revision, "test"))
 		if w.wakes.Load() == 0 || h.CaptureAmount != 4000 {
 			t.Errorf("a capture must wake the dispatcher: %+v", h)
 		}
-		check("cancel", hold.Scheduled)(c.Cancel(w.Ctx, id, "", h.Revision, "test"))
+		check("cancel", hold.Scheduled)(c.RequestCancel(w.Ctx, id, "", h.Revision, "test"))
 		if h.NextOp != hold.OpCancel {
 			t.Errorf("%+v", h)
 		}
-		if _, _, err := c.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "test"); !isProblem(err, hold.CancelAccepted) {
+		if _, _, err := c.RequestCapture(w.Ctx, id,
+			hold.CaptureRequest{}, 0, "test"); !isProblem(err, hold.CancelAccepted) {
 			t.Errorf("capture after cancel: %v", err)
 		}
 		before := w.hold(id).Version
-		again, _, err := c.Cancel(w.Ctx, id, "", 0, "test")
+		again, _, err := c.RequestCancel(w.Ctx, id, "", 0, "test")
 		if err != nil || again.Version != before || w.hold(id).Version != before {
 			t.Errorf("cancel again: %v, version %d, was %d", err, again.Version, before)
 		}
@@ -58,20 +60,20 @@ func TestChanger_Refusals(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent()
 		h := w.schedule(captureIn(time.Hour, id))
-		if _, _, err := w.changer.Pause(w.Ctx, "pi_x", 0, false,
+		if _, _, err := w.changer.PauseHold(w.Ctx, "pi_x", 0, false,
 			"test"); !isProblem(err, hold.InvalidID) {
 			t.Errorf("invalid id: %v", err)
 		}
-		if _, _, err := w.changer.Pause(w.Ctx, "pi_unknownunknown", 0, false, "test"); !isProblem(
+		if _, _, err := w.changer.PauseHold(w.Ctx, "pi_unknownunknown", 0, false, "test"); !isProblem(
 			err, hold.HoldNotFound) {
 			t.Errorf("no hold: %v", err)
 		}
-		if _, _, err := w.changer.Pause(w.Ctx, id, h.Revision+1, false, "test"); !isProblem(
+		if _, _, err := w.changer.PauseHold(w.Ctx, id, h.Revision+1, false, "test"); !isProblem(
 			err, hold.RevisionMismatch) {
 			t.Errorf("another revision: %v", err)
 		}
 		w.Redis.SetError("LOADING")
-		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(
+		if _, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "test"); !errors.Is(
 			err, health.ErrUnavailable) {
 			t.Errorf("Redis unavailable: %v", err)
 		}
@@ -89,20 +91,20 @@ func TestChanger_Conflict(t *testing.T) {
 		id := w.AuthorizeIntent()
 		h := w.schedule(captureIn(time.Hour, id))
 		pause := func() {
-			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "other"); err != nil {
+			if _, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "other"); err != nil {
 				t.Error(err)
 			}
 		}
 		w.commits.before = pause
-		if _, _, err := w.changer.Capture(w.Ctx, id, hold.CaptureRequest{}, 0,
+		if _, _, err := w.changer.RequestCapture(w.Ctx, id, hold.CaptureRequest{}, 0,
 			"test"); !isProblem(err, hold.HoldPaused) {
 			t.Errorf("capture of a hold that was paused meanwhile: %v", err)
 		}
-		if _, _, err := w.changer.Resume(w.Ctx, id, 0, false, "test"); err != nil {
+		if _, _, err := w.changer.ResumeHold(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		w.commits.before = pause
-		_, _, err := w.changer.Cancel(w.Ctx, id, "", w.hold(id).Revision, "test")
+		_, _, err := w.changer.RequestCancel(w.Ctx, id, "", w.hold(id).Revision, "test")
 		if !isProblem(err, hold.RevisionMismatch) {
 			t.Errorf("a change in between must be seen by a caller who names the revision: %v", err)
 		}
@@ -124,14 +126,14 @@ func TestChanger_ConflictsWithoutEnd(t *testing.T) {
 			}
 			r := references[0]
 			references = references[1:]
-			if _, _, err := w.changer.Patch(w.Ctx, id, hold.Patch{Reference: &r},
+			if _, _, err := w.changer.PatchTerms(w.Ctx, id, hold.Patch{Reference: &r},
 				0, "other"); err != nil {
 				t.Error(err)
 			}
 			w.commits.before = interfere
 		}
 		w.commits.before = interfere
-		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(
+		if _, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "test"); !errors.Is(
 			err, health.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}
@@ -148,7 +150,7 @@ func TestChanger_LostReply(t *testing.T) {
 			id := w.AuthorizeIntent()
 			w.schedule(captureIn(time.Hour, id))
 			w.commits.loseReply = 1
-			h, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test")
+			h, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "test")
 			if err != nil || h.State != hold.Paused || h.Version != w.hold(id).Version {
 				t.Errorf("%+v, %v", h, err)
 			}
@@ -163,7 +165,7 @@ func TestChanger_LostReply(t *testing.T) {
 			w.schedule(captureIn(time.Hour, id))
 			w.commits.loseReply = 1
 			w.commits.afterLoss = func() { w.claim(id) }
-			h, _, err := w.changer.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "test")
+			h, _, err := w.changer.RequestCapture(w.Ctx, id, hold.CaptureRequest{}, 0, "test")
 			if err != nil || h.State != hold.Working {
 				t.Errorf("a capture that is being made was refused: %s, %v", h.State, err)
 			}
@@ -177,11 +179,11 @@ func TestChanger_LostReply(t *testing.T) {
 			w.commits.afterLoss = func() {
 				reference := "BK-8"
 				patch := hold.Patch{Reference: &reference}
-				if _, _, err := w.changer.Patch(w.Ctx, id, patch, 0, "other"); err != nil {
+				if _, _, err := w.changer.PatchTerms(w.Ctx, id, patch, 0, "other"); err != nil {
 					t.Error(err)
 				}
 			}
-			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(
+			if _, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "test"); !errors.Is(
 				err, health.ErrUnavailable) {
 				t.Errorf("%v", err)
 			}
@@ -198,13 +200,13 @@ func TestChanger_Confirm(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := w.schedule(captureIn(40*time.Minute, id))
-		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !isProblem(
+		if _, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "test"); !isProblem(
 			err, hold.WouldCancelNow) {
 			t.Errorf("pause inside the margin: %v", err)
 		}
 		none := ""
 		patch := hold.Patch{CaptureAt: &none}
-		if _, _, err := w.changer.Patch(w.Ctx, id, patch, 0, "test"); !isProblem(
+		if _, _, err := w.changer.PatchTerms(w.Ctx, id, patch, 0, "test"); !isProblem(
 			err, hold.WouldCancelNow) {
 			t.Errorf("patch inside the margin: %v", err)
 		}
@@ -212,7 +214,7 @@ func TestChanger_Confirm(t *testing.T) {
 			t.Errorf("a refused request changed the hold: %+v", got)
 		}
 		patch.Confirm = true
-		h, _, err := w.changer.Patch(w.Ctx, id, patch, 0, "test")
+		h, _, err := w.changer.PatchTerms(w.Ctx, id, patch, 0, "test")
 		if err != nil || h.NextOp != hold.OpCancel || h.Reason != hold.CauseOnExpiry ||
 			w.wakes.Load() == 0 {
 			t.Errorf("confirmed: %+v, %v", h, err)

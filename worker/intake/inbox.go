@@ -32,16 +32,16 @@ const (
 	EntryUnreadable  hold.ProblemCode = "entry_unreadable"
 )
 
-// RequestInbox reads the inbox, a Redis stream. store.Inbox implements it.
-type RequestInbox interface {
-	// ReadInbox returns up to n entries for a replica: new entries, and entries
-	// that were read at least idle ago and not acknowledged. It truncates the
-	// text of an entry to maxBytes.
-	ReadInbox(
+// RequestInboxStore reads the inbox, a Redis stream. store.Inbox implements it.
+type RequestInboxStore interface {
+	// ReadInboxEntries returns up to n entries for a replica: new entries, and
+	// entries that were read at least idle ago and not acknowledged. It
+	// truncates the text of an entry to maxBytes.
+	ReadInboxEntries(
 		ctx context.Context, replica string, n int, idle time.Duration, maxBytes int,
 	) ([]hold.InboxEntry, time.Time, error)
-	// AckInbox acknowledges and deletes entries.
-	AckInbox(ctx context.Context, ids []string) error
+	// AckInboxEntries acknowledges and deletes entries.
+	AckInboxEntries(ctx context.Context, ids []string) error
 }
 
 // RequestScheduler decides schedule requests. [Scheduler] implements it.
@@ -62,7 +62,7 @@ type RequestInboxOptions struct {
 	// DecodeRequest decodes a request by the API's rules. Its errors are
 	// *[hold.Problem]. If it is nil, the inbox is not read.
 	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
-	Gate          *changes.Gate // closed while the inbox is empty; nil: always open
+	Gate          *changes.PollGate // closed while the inbox is empty; nil: always open
 	Clock         *clock.RedisClock
 	Health        *health.RedisHealthReporter
 	Logger        *zap.Logger
@@ -71,7 +71,7 @@ type RequestInboxOptions struct {
 // RequestInboxConsumer is the job that schedules requests from the Redis
 // stream.
 type RequestInboxConsumer struct {
-	store     RequestInbox
+	store     RequestInboxStore
 	scheduler RequestScheduler
 	rejector  RequestRejector
 	o         RequestInboxOptions
@@ -80,7 +80,8 @@ type RequestInboxConsumer struct {
 // NewRequestInboxConsumer returns the job. It reads entries from store and
 // passes their requests to scheduler.
 func NewRequestInboxConsumer(
-	store RequestInbox, scheduler RequestScheduler, rejector RequestRejector, o RequestInboxOptions,
+	store RequestInboxStore, scheduler RequestScheduler, rejector RequestRejector,
+	o RequestInboxOptions,
 ) *RequestInboxConsumer {
 	return &RequestInboxConsumer{store: store, scheduler: scheduler, rejector: rejector, o: o}
 }
@@ -96,8 +97,8 @@ func (b *RequestInboxConsumer) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		poll := b.o.Gate.Begin()
-		entries, now, err := b.store.ReadInbox(ctx,
+		poll := b.o.Gate.BeginPoll()
+		entries, now, err := b.store.ReadInboxEntries(ctx,
 			b.o.Replica, inboxBatch, b.o.Lease, MaxInboxEntryBytes)
 		if err != nil {
 			b.o.Health.ReportError(ctx, "read the inbox", err)
@@ -105,18 +106,18 @@ func (b *RequestInboxConsumer) Run(ctx context.Context) {
 		}
 		b.o.Clock.AdjustTo(now)
 		if len(entries) == 0 {
-			poll.Close()
+			poll.CloseForLongestWait()
 			return
 		}
-		if done := b.scheduleEntries(ctx, entries, now); len(entries) < inboxBatch || !done {
+		if done := b.scheduleOrRejectEntries(ctx, entries, now); len(entries) < inboxBatch || !done {
 			return
 		}
 	}
 }
 
-// scheduleEntries schedules or rejects the requests of entries. It returns
-// false if some entries were not acknowledged.
-func (b *RequestInboxConsumer) scheduleEntries(
+// scheduleOrRejectEntries schedules or rejects the requests of entries. It
+// returns false if some entries were not acknowledged.
+func (b *RequestInboxConsumer) scheduleOrRejectEntries(
 	ctx context.Context, entries []hold.InboxEntry, now time.Time,
 ) bool {
 	var reqs []hold.ScheduleRequest
@@ -140,7 +141,7 @@ func (b *RequestInboxConsumer) scheduleEntries(
 			}
 		}
 	}
-	if err := b.store.AckInbox(ctx, handled); err != nil {
+	if err := b.store.AckInboxEntries(ctx, handled); err != nil {
 		// The entries are read again, and a repeated request finds its hold.
 		b.o.Health.ReportError(ctx, "acknowledge inbox entries", err)
 		return false

@@ -15,21 +15,21 @@ const (
 	incrementPoll, maxIncrementPoll = 25 * time.Millisecond, 400 * time.Millisecond
 )
 
-// Increment asks the bank for a higher authorized amount and waits for its
-// answer. If there is none within 15 s, the hold shows the increment that is
-// still pending. The error is a *[hold.Problem] of code [hold.Declined] if the
-// bank declined, and the old amount stays held.
-func (c *Changer) Increment(
+// RequestIncrementAndWait asks the bank for a higher authorized amount and
+// waits for its answer. If there is none within 15 s, the hold shows the
+// increment that is still pending. The error is a *[hold.Problem] of code
+// [hold.Declined] if the bank declined, and the old amount stays held.
+func (c *Changer) RequestIncrementAndWait(
 	ctx context.Context, id string, req hold.IncrementRequest, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return h.RequestIncrement(req, by, now, c.o.Rules)
 	}
-	h, now, err := c.changeHold(ctx, id, revision, decide)
+	h, now, err := c.decideAndCommit(ctx, id, revision, decide)
 	if err != nil || !hold.IsIncrementPending(&h) {
 		return h, now, err
 	}
-	requested := hold.LastIncrementRequest(&h)
+	requested := hold.LastIncrementRequestTime(&h)
 	wait, cancel := context.WithTimeout(ctx, incrementWait)
 	defer cancel()
 	for pause := incrementPoll; execute.Sleep(wait, pause); pause = min(2*pause, maxIncrementPoll) {
@@ -38,7 +38,7 @@ func (c *Changer) Increment(
 			continue // the request is accepted: only its outcome is not known yet
 		}
 		h, now = seen, at
-		if pending, err := hold.IncrementOutcome(&h, req.Amount, requested); !pending {
+		if pending, err := hold.FindIncrementOutcome(&h, req.Amount, requested); !pending {
 			return h, now, err
 		}
 	}

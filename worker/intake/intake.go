@@ -23,9 +23,9 @@ type Committer interface {
 	// CommitWithRetry reports for each change whether it was written; false
 	// means that another writer was first.
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
-	// RecordCommitted logs and counts a change that was written although its
-	// commit did not report so.
-	RecordCommitted(change commit.Change)
+	// RecordCommittedDespiteError logs and counts a change that was written
+	// although its commit did not report so.
+	RecordCommittedDespiteError(change commit.Change)
 }
 
 // StripeCaller sends reads to Stripe under the shared budget. gateway.Caller
@@ -55,29 +55,30 @@ func readHold(
 ) (*hold.Hold, time.Time, error) {
 	found, now, err := holds.ReadHolds(ctx, id)
 	if err != nil {
-		return nil, now, h.ReportUnavailable(ctx, "read a hold", err)
+		return nil, now, h.ReportAndWrapUnavailable(ctx, "read a hold", err)
 	}
 	return found[0], now, nil
 }
 
-// commitChange writes one change. It returns false if another writer was first.
-// The committer may hand the hold over to the operator; change then has the
-// decision that was written. An error wraps [health.ErrUnavailable].
-func commitChange(
+// commitChangeIfUnmodified writes one change. It returns false if another
+// writer was first. The committer may hand the hold over to the operator;
+// change then has the decision that was written. An error wraps
+// [health.ErrUnavailable].
+func commitChangeIfUnmodified(
 	ctx context.Context, c Committer, h *health.RedisHealthReporter, change *commit.Change,
 ) (written bool, err error) {
 	changes := []commit.Change{*change}
 	ok, err := c.CommitWithRetry(ctx, changes)
 	*change = changes[0]
 	if err != nil {
-		return false, h.ReportUnavailable(ctx, "write a hold", err)
+		return false, h.ReportAndWrapUnavailable(ctx, "write a hold", err)
 	}
 	return ok[0], nil
 }
 
-// queueRefresh queues an intent for the [IntentRefresher]. An error wraps
+// queueIntentRefresh queues an intent for the [IntentRefresher]. An error wraps
 // [health.ErrUnavailable].
-func queueRefresh(
+func queueIntentRefresh(
 	ctx context.Context,
 	s WebhookStore,
 	h *health.RedisHealthReporter,
@@ -85,7 +86,7 @@ func queueRefresh(
 	adoptUnknown bool,
 ) error {
 	if err := s.RequestRefresh(ctx, id, account, adoptUnknown); err != nil {
-		return h.ReportUnavailable(ctx, "queue a refresh", err)
+		return h.ReportAndWrapUnavailable(ctx, "queue a refresh", err)
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func TestCaptureAt_TooLateFromEverySource(t *testing.T) {
 		patched := w.schedule(hold.ScheduleRequest{PaymentIntent: w.AuthorizeIntent()}).ID
 		late := deadline(patched).Add(-time.Millisecond).Format(time.RFC3339Nano)
 		patch := hold.Patch{CaptureAt: &late}
-		if _, _, err := w.changer.Patch(w.Ctx, patched, patch, 0, "test"); !isProblem(err,
+		if _, _, err := w.changer.PatchTerms(w.Ctx, patched, patch, 0, "test"); !isProblem(err,
 			hold.AfterDeadline) {
 			t.Errorf("patch: %v", err)
 		}

@@ -24,9 +24,9 @@ const (
 // RefreshStore keeps the pending refreshes. store.RefreshQueue implements it.
 type RefreshStore interface {
 	WebhookStore
-	// PendingRefreshes returns about n pending refreshes, evenly of all
+	// ListPendingRefreshes returns about n pending refreshes, evenly of all
 	// partitions, oldest first. Without any, due or not, the time is zero.
-	PendingRefreshes(ctx context.Context, n int) ([]hold.PendingRefresh, time.Time, error)
+	ListPendingRefreshes(ctx context.Context, n int) ([]hold.PendingRefresh, time.Time, error)
 	// FinishOrPostponeRefresh removes a refresh, or defers it until again if
 	// that is set. A refresh that was requested again meanwhile stays pending.
 	FinishOrPostponeRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) error
@@ -37,7 +37,7 @@ type IntentRefresherOptions struct {
 	// ListAbove is above how many intents of an account its list is read; 0
 	// means [bulkread.DefaultListAbove].
 	ListAbove int
-	Gate      *changes.Gate // closed while no refresh is pending
+	Gate      *changes.PollGate // closed while no refresh is pending
 	Clock     *clock.RedisClock
 	Health    *health.RedisHealthReporter
 	Logger    *zap.Logger
@@ -48,7 +48,7 @@ type IntentRefresherOptions struct {
 type IntentRefresher struct {
 	store     RefreshStore
 	stripe    StripeCaller
-	reader    *bulkread.Reader
+	reader    *bulkread.IntentRetriever
 	committer Committer
 	rejector  RequestRejector
 	adopter   intentAdopter
@@ -63,7 +63,7 @@ func NewIntentRefresher(
 ) *IntentRefresher {
 	return &IntentRefresher{
 		store: store, stripe: stripe, committer: committer, rejector: rejector, o: o,
-		reader: bulkread.NewReader(stripe, o.ListAbove),
+		reader: bulkread.NewIntentRetriever(stripe, o.ListAbove),
 		adopter: intentAdopter{
 			store: store, committer: committer, rejector: rejector,
 			clock: o.Clock, health: o.Health,
@@ -78,12 +78,12 @@ func (r *IntentRefresher) Run(ctx context.Context) {
 		if !r.stripe.IsStripeAvailable() || !r.o.Gate.IsOpen(ctx) {
 			return
 		}
-		poll := r.o.Gate.Begin()
-		pending, now, err := r.store.PendingRefreshes(ctx, bulkread.MaxWaiting)
+		poll := r.o.Gate.BeginPoll()
+		pending, now, err := r.store.ListPendingRefreshes(ctx, bulkread.MaxWaiting)
 		if err != nil { // other partitions may have answered
 			r.o.Health.ReportError(ctx, "read pending refreshes", err)
 		} else if now.IsZero() {
-			poll.Close()
+			poll.CloseForLongestWait()
 		}
 		r.o.Clock.AdjustTo(now)
 		if len(pending) == 0 || !r.refreshIntents(ctx, pending, end) {
@@ -97,17 +97,17 @@ func (r *IntentRefresher) Run(ctx context.Context) {
 func (r *IntentRefresher) refreshIntents(
 	ctx context.Context, pending []hold.PendingRefresh, end time.Time,
 ) bool {
-	var reads []bulkread.IntentRead
+	var reads []bulkread.PendingRetrieve
 	var of []hold.PendingRefresh
 	for _, p := range pending {
 		h := &p.Hold
 		switch {
 		case h.State == hold.Working: // the executor reads the intent, or releases the hold
 			r.retryRefreshLater(ctx, p)
-		case h.State == 0 && !p.AdoptUnknown, h.State.Final():
-			r.finishRefresh(ctx, p, time.Time{})
+		case h.State == 0 && !p.AdoptUnknown, h.State.IsFinal():
+			r.finishOrPostponeRefresh(ctx, p, time.Time{})
 		default:
-			read := bulkread.NewIntentRead(h)
+			read := bulkread.NewPendingRetrieve(h)
 			if p.AdoptUnknown { // an event named the intent
 				read.ExistedAt, read.MayBeMissing = p.RequestedAt, true
 			}
@@ -116,16 +116,16 @@ func (r *IntentRefresher) refreshIntents(
 	}
 	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end),
 		Priority: hold.PriorityRefresh}
-	unread := r.reader.ReadEach(ctx, reads, batch, func(i int, a hold.Answer) {
-		r.applyReadAnswer(ctx, of[i], a)
+	unread := r.reader.RetrieveEach(ctx, reads, batch, func(i int, a hold.Answer) {
+		r.applyRetrieveAnswer(ctx, of[i], a)
 	})
 	return len(unread) == 0
 }
 
-// applyReadAnswer applies the answer to the read of an intent to its hold. If
-// the intent has no hold, applyReadAnswer schedules it by the terms in its
-// metadata.
-func (r *IntentRefresher) applyReadAnswer(
+// applyRetrieveAnswer applies the answer to the read of an intent to its hold.
+// If the intent has no hold, applyRetrieveAnswer schedules it by the terms in
+// its metadata.
+func (r *IntentRefresher) applyRetrieveAnswer(
 	ctx context.Context, p hold.PendingRefresh, a hold.Answer,
 ) {
 	var err error
@@ -133,12 +133,12 @@ func (r *IntentRefresher) applyReadAnswer(
 	case a.Kind == hold.AnswerOK && a.Intent != nil && p.AdoptUnknown:
 		err = r.adopter.adoptFromMetadata(ctx, a.Intent, p.Hold.Account)
 	case a.Kind == hold.AnswerOK && a.Intent != nil:
-		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyPaymentIntent(
+		err = r.commitRetrieveDecision(ctx, &p.Hold, p.Hold.ApplyPaymentIntent(
 			a.Intent, r.o.Clock.Now()))
 	case a.Kind == hold.AnswerNotFound && p.AdoptUnknown:
 		err = r.rejectIntentNotFound(ctx, &p.Hold)
 	case a.Kind == hold.AnswerNotFound:
-		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyIntentNotFound(r.o.Clock.Now()))
+		err = r.commitRetrieveDecision(ctx, &p.Hold, p.Hold.ApplyIntentNotFound(r.o.Clock.Now()))
 	default:
 		r.retryRefreshLater(ctx, p)
 		return
@@ -149,7 +149,7 @@ func (r *IntentRefresher) applyReadAnswer(
 		r.retryRefreshLater(ctx, p)
 		return
 	}
-	r.finishRefresh(ctx, p, time.Time{})
+	r.finishOrPostponeRefresh(ctx, p, time.Time{})
 }
 
 // rejectIntentNotFound rejects the terms of an event whose intent Stripe does
@@ -165,16 +165,16 @@ func (r *IntentRefresher) rejectIntentNotFound(ctx context.Context, h *hold.Hold
 // errHoldChanged means that another writer changed the hold after it was read.
 var errHoldChanged = errors.New("another writer changed the hold")
 
-// commitReadDecision commits the decision about an unclaimed hold after the
+// commitRetrieveDecision commits the decision about an unclaimed hold after the
 // read of its intent.
-func (r *IntentRefresher) commitReadDecision(
+func (r *IntentRefresher) commitRetrieveDecision(
 	ctx context.Context, h *hold.Hold, d hold.Decision,
 ) error {
 	if d.Unchanged {
 		return nil
 	}
 	change := commit.Change{Before: h, Decision: d}
-	written, err := commitChange(ctx, r.committer, r.o.Health, &change)
+	written, err := commitChangeIfUnmodified(ctx, r.committer, r.o.Health, &change)
 	if err == nil && !written {
 		return errHoldChanged
 	}
@@ -182,10 +182,10 @@ func (r *IntentRefresher) commitReadDecision(
 }
 
 func (r *IntentRefresher) retryRefreshLater(ctx context.Context, p hold.PendingRefresh) {
-	r.finishRefresh(ctx, p, r.o.Clock.Now().Add(refreshRetryAfter))
+	r.finishOrPostponeRefresh(ctx, p, r.o.Clock.Now().Add(refreshRetryAfter))
 }
 
-func (r *IntentRefresher) finishRefresh(
+func (r *IntentRefresher) finishOrPostponeRefresh(
 	ctx context.Context, p hold.PendingRefresh, again time.Time,
 ) {
 	if err := r.store.FinishOrPostponeRefresh(ctx, p, again); err != nil {

@@ -19,7 +19,7 @@ import (
 func (w *world) pendingAfter(d time.Duration) []hold.PendingRefresh {
 	w.T.Helper()
 	time.Sleep(d)
-	pending, _, err := w.store.PendingRefreshes(w.Ctx, 100)
+	pending, _, err := w.store.ListPendingRefreshes(w.Ctx, 100)
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestIntentRefresher_Conflict(t *testing.T) {
 		}
 		w.applyAll()
 		w.commits.before = func() {
-			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "other"); err != nil {
+			if _, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "other"); err != nil {
 				t.Error(err)
 			}
 		}
@@ -298,7 +298,7 @@ func TestIntentRefresher_RedisUnavailable(t *testing.T) {
 		if h := w.hold(id); h == nil || len(h.History) != 1 {
 			t.Errorf("%+v", h)
 		}
-		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); errors.Is(
+		if _, _, err := w.changer.PauseHold(w.Ctx, id, 0, false, "test"); errors.Is(
 			err, health.ErrUnavailable) {
 			t.Error(err)
 		}

@@ -63,7 +63,7 @@ func NewRejector(
 // reject the same request again.
 func (r *Rejector) Reject(ctx context.Context, req hold.RejectedRequest, account string) error {
 	if err := r.store.RecordRejection(ctx, req); err != nil {
-		return r.o.Health.ReportUnavailable(ctx, "record a rejected request", err)
+		return r.o.Health.ReportAndWrapUnavailable(ctx, "record a rejected request", err)
 	}
 	eventType := event.InboxRejected
 	if req.Source == sourceStripe {
@@ -73,7 +73,7 @@ func (r *Rejector) Reject(ctx context.Context, req hold.RejectedRequest, account
 		Source: req.Source, ID: req.ID, Account: account,
 		Code: string(req.Code), Field: req.Field, Reason: req.Reason}}
 	if _, err := r.publisher.PublishOnce(ctx, eventType, req.ID, data); err != nil {
-		return r.o.Health.ReportUnavailable(ctx, "publish a rejected request", err)
+		return r.o.Health.ReportAndWrapUnavailable(ctx, "publish a rejected request", err)
 	}
 	r.o.Logger.Error(string(eventType), zap.String("event", string(eventType)),
 		zap.String("id", req.ID), zap.String("account", account),

@@ -67,8 +67,8 @@ func (s *Scheduler) Schedule(
 		todo[i] = i
 	}
 	for round := 0; len(todo) > 0; round++ {
-		first, distinct, duplicates := splitDuplicates(reqs, todo)
-		todo = s.scheduleOnce(ctx, reqs, distinct, results, by)
+		first, distinct, duplicates := splitDuplicateRequests(reqs, todo)
+		todo = s.tryScheduleBatch(ctx, reqs, distinct, results, by)
 		for _, i := range duplicates {
 			result, ok := s.answerDuplicate(&reqs[i], &results[first[reqs[i].PaymentIntent]])
 			if !ok {
@@ -87,10 +87,10 @@ func (s *Scheduler) Schedule(
 	return results
 }
 
-// splitDuplicates splits the requests of todo: distinct has the first request
-// for each intent, and duplicates the others. first maps each intent to its
-// first request.
-func splitDuplicates(
+// splitDuplicateRequests splits the requests of todo: distinct has the first
+// request for each intent, and duplicates the others. first maps each intent to
+// its first request.
+func splitDuplicateRequests(
 	reqs []hold.ScheduleRequest, todo []int,
 ) (first map[string]int, distinct, duplicates []int) {
 	first = make(map[string]int, len(todo))
@@ -117,7 +117,7 @@ func (s *Scheduler) answerDuplicate(
 	if earlier.Err != nil || earlier.Hold.ID == "" {
 		return ScheduleResult{}, false
 	}
-	return answerExisting(valid, &earlier.Hold), true
+	return answerForExistingHold(valid, &earlier.Hold), true
 }
 
 // newHoldCandidate is a validated request for an intent that has no hold yet.
@@ -127,10 +127,10 @@ type newHoldCandidate struct {
 	answer hold.Answer // to the retrieve of the intent; zero if none was sent
 }
 
-// scheduleOnce decides requests for different intents. It returns the requests
-// that conflict with another writer and must be decided again; their results
-// are left empty.
-func (s *Scheduler) scheduleOnce(
+// tryScheduleBatch decides requests for different intents. It returns the
+// requests that conflict with another writer and must be decided again; their
+// results are left empty.
+func (s *Scheduler) tryScheduleBatch(
 	ctx context.Context, reqs []hold.ScheduleRequest, todo []int, results []ScheduleResult,
 	by string,
 ) (conflicts []int) {
@@ -141,7 +141,7 @@ func (s *Scheduler) scheduleOnce(
 	existing, now, err := s.holds.ReadHolds(ctx, ids...)
 	unreadable := hold.UnreadableHolds(err)
 	if err != nil {
-		err = s.o.Health.ReportUnavailable(ctx, "read holds", err)
+		err = s.o.Health.ReportAndWrapUnavailable(ctx, "read holds", err)
 	}
 	if err != nil && unreadable == nil {
 		for _, i := range todo {
@@ -199,7 +199,7 @@ func validateOrAnswer(
 	case err != nil:
 		return nil, ScheduleResult{Err: err}
 	case existing != nil:
-		return nil, answerExisting(valid, existing)
+		return nil, answerForExistingHold(valid, existing)
 	}
 	return valid, ScheduleResult{}
 }
@@ -227,7 +227,7 @@ func (s *Scheduler) commitNewHolds(
 	}
 	written, err := s.committer.CommitWithRetry(ctx, changes)
 	if err != nil {
-		err = s.o.Health.ReportUnavailable(ctx, "write holds", err)
+		err = s.o.Health.ReportAndWrapUnavailable(ctx, "write holds", err)
 	}
 	for n, i := range indices {
 		switch {
@@ -249,7 +249,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []newHoldCan
 	var calls []hold.Call
 	var of []int
 	for i := range candidates {
-		if d := candidates[i].valid; d.NeedsStripeRead() {
+		if d := candidates[i].valid; d.NeedsIntentRetrieval() {
 			calls = append(calls,
 				hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account,
 					MayBeMissing: true})
@@ -266,9 +266,9 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []newHoldCan
 	})
 }
 
-// answerExisting answers a request for an intent that has a hold.
-func answerExisting(valid *hold.ValidRequest, h *hold.Hold) ScheduleResult {
-	if valid.HasTermsOf(h) {
+// answerForExistingHold answers a request for an intent that has a hold.
+func answerForExistingHold(valid *hold.ValidRequest, h *hold.Hold) ScheduleResult {
+	if valid.HasSameTermsAs(h) {
 		return ScheduleResult{Hold: *h}
 	}
 	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists,
@@ -282,7 +282,7 @@ func answerExisting(valid *hold.ValidRequest, h *hold.Hold) ScheduleResult {
 // h.
 func answerPastRequest(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	valid, err := req.Validate(h.CreatedAt)
-	if err != nil || !valid.HasTermsOf(h) {
+	if err != nil || !valid.HasSameTermsAs(h) {
 		return ScheduleResult{Err: past}
 	}
 	return ScheduleResult{Hold: *h}

@@ -36,7 +36,7 @@ func TestApplyStripeEvent_ReadsUnverifiedHold(t *testing.T) {
 		if h := w.hold(id); h.Version != before.Version || h.Verified {
 			t.Errorf("%+v", h)
 		}
-		unverified, _, err := w.store.UnverifiedHolds(w.Ctx, 10)
+		unverified, _, err := w.store.ListUnverifiedHolds(w.Ctx, 10)
 		if len(unverified) != 1 || err != nil {
 			t.Errorf("%d unverified, %v", len(unverified), err)
 		}

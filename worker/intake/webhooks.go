@@ -92,13 +92,13 @@ func (w *WebhookProcessor) ApplyStripeEvent(
 		}
 		w.o.Clock.AdjustTo(now)
 		if h == nil {
-			return w.queueUnknownIntent(ctx, &e)
+			return w.queueRefreshOfUnknownIntent(ctx, &e)
 		}
 		d, action := h.ApplyStripeEvent(&e, now)
 		if !d.Unchanged {
 			// Committed before the read is queued, so that the read finds it.
 			change := commit.Change{Before: h, Decision: d, At: now}
-			written, err := commitChange(ctx, w.committer, w.o.Health, &change)
+			written, err := commitChangeIfUnmodified(ctx, w.committer, w.o.Health, &change)
 			if err != nil {
 				return "", err
 			}
@@ -106,20 +106,20 @@ func (w *WebhookProcessor) ApplyStripeEvent(
 				continue
 			}
 		}
-		return w.queueIntentRead(ctx, h, action)
+		return w.queueRefreshOfHold(ctx, h, action)
 	}
 	return "", tooManyConflictsError(e.PaymentIntent)
 }
 
-// queueIntentRead queues the read of a hold that an event asks for.
-func (w *WebhookProcessor) queueIntentRead(
+// queueRefreshOfHold queues the read of a hold that an event asks for.
+func (w *WebhookProcessor) queueRefreshOfHold(
 	ctx context.Context, h *hold.Hold, action hold.StripeEventAction,
 ) (result string, err error) {
 	switch action {
 	case hold.StripeEventRetryLater:
 		return "", fmt.Errorf("hold %s is being worked on: %w", h.ID, health.ErrUnavailable)
 	case hold.StripeEventNeedsRead:
-		err := queueRefresh(ctx, w.store, w.o.Health, h.ID, h.Account, false)
+		err := queueIntentRefresh(ctx, w.store, w.o.Health, h.ID, h.Account, false)
 		if err != nil {
 			return "", err
 		}
@@ -143,11 +143,11 @@ func (w *WebhookProcessor) mayConcernHold(e *hold.StripeEvent) (bool, error) {
 	return handledEvents[e.Type] && e.PaymentIntent != "" && !e.AutomaticCapture, nil
 }
 
-// queueUnknownIntent queues the intent of an event that has no hold. An intent
-// with terms in its metadata is read soon, and so is an authorized one whose
-// metadata the event does not show, because it is a thin event. Any other is
-// remembered until it is scheduled.
-func (w *WebhookProcessor) queueUnknownIntent(
+// queueRefreshOfUnknownIntent queues the intent of an event that has no hold.
+// An intent with terms in its metadata is read soon, and so is an authorized
+// one whose metadata the event does not show, because it is a thin event. Any
+// other is remembered until it is scheduled.
+func (w *WebhookProcessor) queueRefreshOfUnknownIntent(
 	ctx context.Context, e *hold.StripeEvent,
 ) (string, error) {
 	if e.Type == "charge.updated" || e.Type == "charge.succeeded" {
@@ -161,7 +161,7 @@ func (w *WebhookProcessor) queueUnknownIntent(
 		// metadata may have changed since the event.
 		_, _, adopt, _ = hold.RequestFromMetadata(e.Intent, e.Account)
 	}
-	err := queueRefresh(ctx, w.store, w.o.Health, e.PaymentIntent, e.Account, adopt)
+	err := queueIntentRefresh(ctx, w.store, w.o.Health, e.PaymentIntent, e.Account, adopt)
 	if err != nil {
 		return "", err
 	}

@@ -228,7 +228,7 @@ func TestApplyStripeEvent_Conflict(t *testing.T) {
 		w.openReview(id)
 		closed := w.closeReview(id)
 		w.commits.before = func() {
-			if _, _, err := w.changer.Acknowledge(w.Ctx, id, 0, "other"); err != nil {
+			if _, _, err := w.changer.AcknowledgeWarnings(w.Ctx, id, 0, "other"); err != nil {
 				t.Error(err)
 			}
 		}

@@ -34,16 +34,16 @@ type CapacityStore interface {
 	AcquireLock(ctx context.Context, what string, d time.Duration) (bool, error)
 	PromoteDue(ctx context.Context, r hold.PromoteRequest) (hold.PromoteResult, error)
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
-	// DueHistogram counts the holds that fall due in each of n windows.
-	DueHistogram(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error)
+	// CountDueByWindow counts the holds that fall due in each of n windows.
+	CountDueByWindow(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error)
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, time.Time, error)
 	ReadLanePage(
 		ctx context.Context, lane hold.RateLimitLane, after hold.SortedSetPosition, n int,
 	) ([]hold.ListedHold, error)
-	// LoweredRates returns the rates that a 429 lowered.
-	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
+	// ListLoweredRates returns the rates that a 429 lowered.
+	ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 	PartitionCount() int
 }
 
@@ -52,9 +52,9 @@ type CapacityForecasterOptions struct {
 	// WriteRate is the number of captures per second and account, and also that
 	// of cancels; 0: unknown, no forecast.
 	WriteRate int
-	TotalRate int           // requests of all kinds per second and account; 0: no limit
-	Gate      *changes.Gate // closed after a forecast without a risk
-	Wake      func()        // wakes the dispatcher when the forecast finds expired leases
+	TotalRate int               // requests of all kinds per second and account; 0: no limit
+	Gate      *changes.PollGate // closed after a forecast without a risk
+	Wake      func()            // wakes the dispatcher when the forecast finds expired leases
 }
 
 // CapacityForecaster forecasts which captures of the next day will miss their
@@ -87,16 +87,16 @@ func (f *CapacityForecaster) Forecast(
 	if !f.o.Gate.IsOpen(ctx) {
 		return risk, true, nil
 	}
-	poll := f.o.Gate.Begin()
-	risk, checked, err = f.forecast(ctx, risk)
+	poll := f.o.Gate.BeginPoll()
+	risk, checked, err = f.forecastIfDue(ctx, risk)
 	if err == nil && checked && risk.Holds == 0 {
-		poll.Close()
+		poll.CloseForLongestWait()
 	}
 	return risk, checked, err
 }
 
-// forecast makes a forecast, if no other replica has just made one.
-func (f *CapacityForecaster) forecast(
+// forecastIfDue makes a forecast, if no other replica has just made one.
+func (f *CapacityForecaster) forecastIfDue(
 	ctx context.Context, risk event.CapacityRisk,
 ) (_ event.CapacityRisk, checked bool, err error) {
 	if mine, err := f.store.AcquireLock(ctx, "capacity", forecastInterval); err != nil || !mine {
@@ -109,11 +109,11 @@ func (f *CapacityForecaster) forecast(
 	if due.ExpiredLeases > 0 {
 		f.o.Wake()
 	}
-	lowered, err := f.store.LoweredRates(ctx)
+	lowered, err := f.store.ListLoweredRates(ctx)
 	if err != nil {
 		return risk, false, err
 	}
-	rates := newRequestRates(float64(f.o.WriteRate), float64(f.o.TotalRate), lowered)
+	rates := newForecastRates(float64(f.o.WriteRate), float64(f.o.TotalRate), lowered)
 	span, busy, err := f.findBusySpan(ctx, &due, rates.slowestRate())
 	if err != nil || !busy {
 		return risk, err == nil, err
@@ -122,7 +122,7 @@ func (f *CapacityForecaster) forecast(
 	if err := f.readDueHolds(ctx, &queue, &due, span); err != nil {
 		return risk, false, err
 	}
-	queue.simulate(&risk, rates)
+	queue.recordLateCaptures(&risk, rates)
 	risk.AtLeast = queue.isFull()
 	return risk, true, nil
 }
@@ -148,7 +148,7 @@ func (f *CapacityForecaster) findBusySpan(
 	}
 	windows := min(forecastWindows, max(24, 8*forecastWindows/f.store.PartitionCount()))
 	step := forecastHorizon / time.Duration(windows)
-	arrivals, err := f.store.DueHistogram(ctx, due.Now, step, windows)
+	arrivals, err := f.store.CountDueByWindow(ctx, due.Now, step, windows)
 	if err != nil {
 		return span, false, err
 	}

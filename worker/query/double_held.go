@@ -13,9 +13,9 @@ const (
 	doubleHeldPage    = 100
 )
 
-// DoubleHeld is the holds of which two intents may hold money: the renewed
-// authorization, and the one that is not released yet.
-type DoubleHeld struct {
+// DoubleHeldTotals is the holds of which two intents may hold money: the
+// renewed authorization, and the one that is not released yet.
+type DoubleHeldTotals struct {
 	Holds   int
 	Sums    []hold.Sum // what is held a second time
 	AtLeast bool       // there are more holds than were read
@@ -31,13 +31,14 @@ type DoubleHeldReader struct{ store HoldStore }
 // NewDoubleHeldReader returns a reader of store.
 func NewDoubleHeldReader(store HoldStore) *DoubleHeldReader { return &DoubleHeldReader{store} }
 
-// Read reads only these holds, which the store keeps in a set of their own.
-func (r *DoubleHeldReader) Read(ctx context.Context) (d DoubleHeld, err error) {
+// ReadTotals reads only these holds, which the store keeps in a set of their
+// own.
+func (r *DoubleHeldReader) ReadTotals(ctx context.Context) (d DoubleHeldTotals, err error) {
 	var after hold.SortedSetPosition
 	for read := 0; read < maxDoubleHeldRead; read += doubleHeldPage {
 		page, now, err := r.store.ReadPage(ctx, hold.SetDoubleHeld, after, doubleHeldPage)
 		if err != nil {
-			return DoubleHeld{}, err
+			return DoubleHeldTotals{}, err
 		}
 		for i := range page {
 			d.add(&page[i].Hold, now)
@@ -53,7 +54,7 @@ func (r *DoubleHeldReader) Read(ctx context.Context) (d DoubleHeld, err error) {
 
 // add adds a hold. One that the set has only because Redis came back from an
 // incomplete copy does not count.
-func (d *DoubleHeld) add(h *hold.Hold, now time.Time) {
+func (d *DoubleHeldTotals) add(h *hold.Hold, now time.Time) {
 	since, ok := h.Renewal.OverlapSince()
 	if !ok {
 		return

@@ -6,20 +6,20 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// accountRates are the rates of one account, per second. all is 0 if only the
-// kinds have a limit.
-type accountRates struct{ capture, cancel, all float64 }
+// accountRateLimits are the rates of one account, per second. all is 0 if only
+// the kinds have a limit.
+type accountRateLimits struct{ capture, cancel, all float64 }
 
 // forecastRates are the rates that a forecast reckons with.
 type forecastRates struct {
-	configured accountRates
-	lowered    map[string]accountRates // by account
+	configured accountRateLimits
+	lowered    map[string]accountRateLimits // by account
 }
 
-func newRequestRates(write, total float64, lowered []hold.LoweredRate) forecastRates {
-	r := forecastRates{accountRates{write, write, total}, map[string]accountRates{}}
+func newForecastRates(write, total float64, lowered []hold.LoweredRate) forecastRates {
+	r := forecastRates{accountRateLimits{write, write, total}, map[string]accountRateLimits{}}
 	for _, l := range lowered {
-		a := r.forAccount(l.Account)
+		a := r.ratesOfAccount(l.Account)
 		switch l.Kind {
 		case hold.OpCapture.String():
 			a.capture = min(a.capture, l.PerSecond)
@@ -33,7 +33,7 @@ func newRequestRates(write, total float64, lowered []hold.LoweredRate) forecastR
 	return r
 }
 
-func (r forecastRates) forAccount(account string) accountRates {
+func (r forecastRates) ratesOfAccount(account string) accountRateLimits {
 	if a, ok := r.lowered[account]; ok {
 		return a
 	}
@@ -49,7 +49,7 @@ func (r forecastRates) slowestRate() float64 {
 	return slowest
 }
 
-func (a accountRates) slowestRate() float64 {
+func (a accountRateLimits) slowestRate() float64 {
 	slowest := min(a.capture, a.cancel)
 	if a.all > 0 {
 		slowest = min(slowest, a.all)

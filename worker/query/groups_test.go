@@ -42,7 +42,7 @@ func TestHoldReader_List_Groups(t *testing.T) {
 		if err != nil || len(page.Holds) != 3 {
 			t.Errorf("open: %d holds, %v; want 3", len(page.Holds), err)
 		}
-		totals, err := w.reader.Totals(w.ctx, query.HoldQuery{Group: query.GroupOpen, Limit: 1})
+		totals, err := w.reader.SumTotals(w.ctx, query.HoldQuery{Group: query.GroupOpen, Limit: 1})
 		if err != nil || totals.Holds != 3 || totals.AtLeast || len(totals.Sums) != 1 ||
 			totals.Sums[0].Amount != 30_000 {
 			t.Errorf("%+v %v, want 3 holds of 300.00", totals, err)

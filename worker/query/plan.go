@@ -53,7 +53,7 @@ func NewPlanner(store HoldStore, rules hold.DecisionRules, h *health.RedisHealth
 
 // Plan forecasts what the worker will do within next, and which holds may
 // expire within it. Errors wrap [health.ErrUnavailable].
-func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
+func (p *Planner) ForecastPlan(ctx context.Context, next time.Duration) (Plan, error) {
 	b := planBuilder{planner: p, next: next, hours: map[time.Time]*PlanHour{},
 		seen: map[string]bool{}}
 	// A hold is in one of the first three sets, or is acted on by the policy of
@@ -61,7 +61,7 @@ func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 	// between two reads, so the builder counts each hold once.
 	for _, set := range []hold.SortedSet{hold.SetReady, hold.SetWorking,
 		hold.SetScheduled, hold.SetExpiring} {
-		if err := b.readSortedSet(ctx, set); err != nil {
+		if err := b.addHoldsOfSortedSet(ctx, set); err != nil {
 			return Plan{}, err
 		}
 	}
@@ -77,14 +77,14 @@ type planBuilder struct {
 	seen    map[string]bool
 }
 
-// readSortedSet adds the holds of a set that are acted on or expire within the
-// plan, up to [maxPlannedHolds].
-func (b *planBuilder) readSortedSet(ctx context.Context, set hold.SortedSet) error {
+// addHoldsOfSortedSet adds the holds of a set that are acted on or expire
+// within the plan, up to [maxPlannedHolds].
+func (b *planBuilder) addHoldsOfSortedSet(ctx context.Context, set hold.SortedSet) error {
 	after := hold.SortedSetPosition{}
 	for examined := 0; ; {
 		found, now, err := b.planner.store.ReadPage(ctx, set, after, setPage)
 		if err != nil {
-			return b.planner.health.ReportUnavailable(ctx, "plan", err)
+			return b.planner.health.ReportAndWrapUnavailable(ctx, "plan", err)
 		}
 		if b.plan.From.IsZero() {
 			b.plan.From, b.plan.Until = now, now.Add(b.next)
@@ -164,7 +164,7 @@ func sortSums(sums []hold.Sum) {
 func atRiskReason(h *hold.Hold, now time.Time) string {
 	own := h.ActionTime()
 	switch {
-	case h.State.Final():
+	case h.State.IsFinal():
 		return ""
 	case h.State == hold.Attention:
 		return "needs attention: " + h.Reason.String()

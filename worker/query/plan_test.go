@@ -46,7 +46,7 @@ func TestPlanner_Plan_Hours(t *testing.T) {
 				ExpiresAt: w.in(12 * time.Hour)},
 		)
 		w.change(id(9), pause)
-		p, err := w.planner.Plan(w.ctx, 24*time.Hour)
+		p, err := w.planner.ForecastPlan(w.ctx, 24*time.Hour)
 		want := []string{"+1h capture 1 jpy 700", "+1h capture 2 eur 15000",
 			"+3h cancel 1 eur 10000", "+5h cancel 1 eur 10000", "+6h capture 1 eur 10000",
 			"+8h capture 1 eur 10000"}
@@ -77,7 +77,7 @@ func TestPlanner_Plan_AtRisk(t *testing.T) {
 		w.change(id(6), func(h hold.Hold, now time.Time) hold.Decision {
 			return h.ApplyIntentNotFound(now)
 		})
-		p, err := w.planner.Plan(w.ctx, day)
+		p, err := w.planner.ForecastPlan(w.ctx, day)
 		var got []string
 		for _, r := range p.AtRisk {
 			got = append(got, r.Hold.ID+" "+r.Reason)
@@ -98,7 +98,7 @@ func TestPlanner_Plan_TruncatesRisks(t *testing.T) {
 				ExpiresAt: w.in(5*time.Hour + time.Duration(i)*time.Second)}
 		}
 		w.schedule(reqs...)
-		p, err := w.planner.Plan(w.ctx, 24*time.Hour)
+		p, err := w.planner.ForecastPlan(w.ctx, 24*time.Hour)
 		if err != nil || !p.Truncated || len(p.AtRisk) != 100 || p.AtRisk[0].Hold.ID != id(0) {
 			w.t.Errorf("%v, truncated %v, %d at risk", err, p.Truncated, len(p.AtRisk))
 		}

@@ -65,7 +65,7 @@ func (r *HoldReader) Get(ctx context.Context, id string) (hold.Hold, time.Time, 
 	}
 	holds, now, err := r.store.ReadHolds(ctx, id)
 	if err != nil {
-		return hold.Hold{}, now, r.health.ReportUnavailable(ctx, "read a hold", err)
+		return hold.Hold{}, now, r.health.ReportAndWrapUnavailable(ctx, "read a hold", err)
 	}
 	if holds[0] == nil {
 		return hold.Hold{}, now, &hold.Problem{Code: hold.HoldNotFound,
@@ -125,7 +125,7 @@ func (r *HoldReader) List(ctx context.Context, q HoldQuery) (HoldPage, error) {
 		n := min(limit, maxExamined-examined)
 		found, now, err := r.store.ReadPage(ctx, at.Set, at.Position, n)
 		if err != nil {
-			return HoldPage{}, r.health.ReportUnavailable(ctx, "list holds", err)
+			return HoldPage{}, r.health.ReportAndWrapUnavailable(ctx, "list holds", err)
 		}
 		r.clock.AdjustTo(now)
 		page.Now = now
@@ -169,10 +169,10 @@ type HoldTotals struct {
 // maxTotaled bounds how many holds are examined for totals.
 const maxTotaled = 2000
 
-// Totals sums the amounts of the holds of a query, of which it examines at most
-// 2,000. A captured hold counts with its captured amount. It ignores Limit and
-// Cursor. Errors are those of [HoldReader.List].
-func (r *HoldReader) Totals(ctx context.Context, q HoldQuery) (t HoldTotals, err error) {
+// SumTotals sums the amounts of the holds of a query, of which it examines at
+// most 2,000. A captured hold counts with its captured amount. It ignores Limit
+// and Cursor. Errors are those of [HoldReader.List].
+func (r *HoldReader) SumTotals(ctx context.Context, q HoldQuery) (t HoldTotals, err error) {
 	q.Limit, q.Cursor = maxPageSize, ""
 	for range maxTotaled / maxPageSize {
 		page, err := r.List(ctx, q)
@@ -210,7 +210,7 @@ func (q *HoldQuery) sortedSets() []hold.SortedSet {
 		return []hold.SortedSet{hold.SetWorking}
 	case q.State == hold.Attention:
 		return []hold.SortedSet{hold.SetAttention}
-	case q.State.Final():
+	case q.State.IsFinal():
 		return []hold.SortedSet{hold.SetSettled}
 	case q.State != 0 || q.ExpiringWithin > 0 || q.RequiresAction || q.Group == GroupOpen:
 		return []hold.SortedSet{hold.SetExpiring}
@@ -222,13 +222,13 @@ func (q *HoldQuery) sortedSets() []hold.SortedSet {
 func (q *HoldQuery) matchesHold(h *hold.Hold, now time.Time) bool {
 	switch {
 	case q.State != 0 && h.StateAt(now) != q.State,
-		(q.Group == GroupOpen || q.Group == GroupDue) && h.State.Final(),
+		(q.Group == GroupOpen || q.Group == GroupDue) && h.State.IsFinal(),
 		q.Group == GroupDue && h.NextOp == 0,
-		q.Group == GroupSettled && !h.State.Final(),
-		q.RequiresAction && !hold.RequiresAction(h),
+		q.Group == GroupSettled && !h.State.IsFinal(),
+		q.RequiresAction && !hold.IsAwaitingCardholder(h),
 		q.Account != "" && h.Account != q.Account,
 		q.Reference != "" && !strings.HasPrefix(h.Reference, q.Reference),
-		q.ExpiringWithin > 0 && (h.State.Final() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))):
+		q.ExpiringWithin > 0 && (h.State.IsFinal() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))):
 		return false
 	}
 	return true

@@ -60,13 +60,13 @@ func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
 	q.items[h.Account][kind] = append(q.items[h.Account][kind], item)
 }
 
-// simulate processes every hold and records the captures that miss their
-// deadline. A late cancel loses no money and is not recorded. A hold whose
-// deadline has passed uses no request.
-func (q *simulatedQueue) simulate(risk *event.CapacityRisk, rates forecastRates) {
+// recordLateCaptures processes every hold and records the captures that miss
+// their deadline. A late cancel loses no money and is not recorded. A hold
+// whose deadline has passed uses no request.
+func (q *simulatedQueue) recordLateCaptures(risk *event.CapacityRisk, rates forecastRates) {
 	for account, kinds := range q.items {
 		late := risk.Holds
-		q.simulateAccount(risk, kinds, rates.forAccount(account))
+		q.recordLateCapturesOfAccount(risk, kinds, rates.ratesOfAccount(account))
 		if lowered, ok := rates.lowered[account]; ok && risk.Holds > late {
 			risk.Rate = min(risk.Rate, max(1, int(lowered.slowestRate())))
 		}
@@ -74,9 +74,9 @@ func (q *simulatedQueue) simulate(risk *event.CapacityRisk, rates forecastRates)
 	sortSums(risk.Sums)
 }
 
-// simulateAccount processes the holds of one account at its rates.
-func (q *simulatedQueue) simulateAccount(
-	risk *event.CapacityRisk, kinds *[2][]queuedHold, rates accountRates,
+// recordLateCapturesOfAccount processes the holds of one account at its rates.
+func (q *simulatedQueue) recordLateCapturesOfAccount(
+	risk *event.CapacityRisk, kinds *[2][]queuedHold, rates accountRateLimits,
 ) {
 	gap := [2]time.Duration{captures: requestInterval(rates.capture),
 		cancels: requestInterval(rates.cancel)}

@@ -73,10 +73,10 @@ func TestRun_StopsWithAnOutdatedToken(t *testing.T) {
 	s := &fencedStore{}
 	r := &run{store: s, clock: &clock.RedisClock{}, token: 1}
 	r.state.initMaps()
-	if err := r.saveProgress(t.Context()); !errors.Is(err, errTokenOutdated) {
+	if err := r.saveProgressAndRenewLock(t.Context()); !errors.Is(err, errTokenOutdated) {
 		t.Error(err)
 	}
-	if err := r.saveEnd(t.Context(), errTokenOutdated); err != nil || s.saves != 1 {
+	if err := r.saveEndAndReleaseLock(t.Context(), errTokenOutdated); err != nil || s.saves != 1 {
 		t.Errorf("%d saves, %v", s.saves, err)
 	}
 }
@@ -98,23 +98,23 @@ func TestFindingReporter_LogsOnceADay(t *testing.T) {
 		r := &findingReporter{publisher: p, health: health.NewRedisHealthReporter(zap.NewNop()),
 			log: zap.New(core)}
 		orphan := Finding{Kind: FoundOrphan, PaymentIntent: "pi_00000001"}
-		if !r.report(t.Context(), orphan) || r.report(t.Context(), orphan) {
+		if !r.reportOncePerInterval(t.Context(), orphan) || r.reportOncePerInterval(t.Context(), orphan) {
 			t.Error("an orphan is not reported once")
 		}
 		other := orphan
 		other.Detail = "another"
-		if !r.report(t.Context(), other) {
+		if !r.reportOncePerInterval(t.Context(), other) {
 			t.Error("another finding is not reported")
 		}
 		time.Sleep(findingLogInterval)
-		if !r.report(t.Context(), orphan) {
+		if !r.reportOncePerInterval(t.Context(), orphan) {
 			t.Error("not reported after a day")
 		}
 		if logs.Len() != 3 || p.events[event.Orphan] != 3 {
 			t.Errorf("%d lines, %v", logs.Len(), p.events)
 		}
 		for i := range maxLoggedFindings {
-			r.markLogged(Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
+			r.markLoggedIfDue(Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
 		}
 		if len(r.logged) > maxLoggedFindings {
 			t.Errorf("%d findings are remembered", len(r.logged))
@@ -130,9 +130,9 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 	}}
 	c.run.state.initMaps()
 	for i := range maxFindingLines + 10 {
-		c.recordFinding(t.Context(), Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
+		c.recordAndReportFinding(t.Context(), Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
 	}
-	c.recordFinding(t.Context(), Finding{Kind: FoundCaptured})
+	c.recordAndReportFinding(t.Context(), Finding{Kind: FoundCaptured})
 	counted := c.run.state.Counts[FoundOrphan]
 	if logs.Len() != maxFindingLines || p.events[event.Orphan] != maxFindingLines ||
 		counted != maxFindingLines+10 {
@@ -142,7 +142,7 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 
 func TestReadPace_SpacesReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &readPacer{step: 80 * time.Millisecond}
+		p := &retrievePacer{step: 80 * time.Millisecond}
 		if wait := p.tryReserve(); wait != 0 {
 			t.Error(wait)
 		}
@@ -172,7 +172,7 @@ func TestSplitList(t *testing.T) {
 		{"nearly done", time.Minute, 15 * time.Second, false},
 	} {
 		oldest := newest.Add(-tt.left)
-		ranges := splitList(last, splitAfterPages, newest.Add(tt.listed), oldest)
+		ranges := splitListIntoRanges(last, splitAfterPages, newest.Add(tt.listed), oldest)
 		if (len(ranges) == listRanges) != tt.split || !tt.split && ranges != nil {
 			t.Errorf("%s: %d ranges", tt.name, len(ranges))
 			continue

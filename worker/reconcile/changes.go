@@ -26,7 +26,7 @@ func (c *comparison) proposeAdoption(
 ) (ch proposedChange, ok bool) {
 	f := Finding{
 		PaymentIntent: in.ID, Account: account, Amount: in.AmountCapturable, Currency: in.Currency,
-		Reference: in.ForeignReference(),
+		Reference: in.GuessReference(),
 	}
 	f.ExpiresAt, _ = in.Deadline(now)
 	d, err := hold.NewFromMetadata(in, account, "reconcile", now)
@@ -37,11 +37,11 @@ func (c *comparison) proposeAdoption(
 			f.Kind, f.Detail = FoundRecent, "skipped: created in the last "+
 				strconv.Itoa(int(orphanAge/time.Minute))+" minutes, so it may still be scheduled"
 		}
-		c.recordFinding(ctx, f)
+		c.recordAndReportFinding(ctx, f)
 		return proposedChange{}, false
 	case err != nil:
 		f.Kind, f.Detail = FoundRejected, err.Error()
-		c.recordFinding(ctx, f)
+		c.recordAndReportFinding(ctx, f)
 		return proposedChange{}, false
 	}
 	// The committer does the same. It is done here for the finding, also in a
@@ -129,7 +129,7 @@ func describeAttention(h *hold.Hold) string {
 func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange) error {
 	if c.run.dryRun {
 		for i := range changes {
-			c.recordFinding(ctx, changes[i].finding)
+			c.recordAndReportFinding(ctx, changes[i].finding)
 		}
 		return nil
 	}
@@ -154,7 +154,7 @@ func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange
 			c.listed.add(changes[i].decision.Hold.ID)
 		}
 		if release := changes[i].release; release != nil {
-			released, err := c.releaseLeftIntent(ctx, release)
+			released, err := c.releaseLeftoverIntent(ctx, release)
 			if err != nil {
 				return err
 			}
@@ -163,29 +163,29 @@ func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange
 				changes[i].finding.Detail += "; its release has no outcome yet"
 			}
 		}
-		c.recordFinding(ctx, changes[i].finding)
+		c.recordAndReportFinding(ctx, changes[i].finding)
 	}
 	return nil
 }
 
-// recordFinding adds a finding to the run, and reports it if only the operator
-// can settle it. A dry run reports none.
-func (c *comparison) recordFinding(ctx context.Context, f Finding) {
+// recordAndReportFinding adds a finding to the run, and reports it if only the
+// operator can settle it. A dry run reports none.
+func (c *comparison) recordAndReportFinding(ctx context.Context, f Finding) {
 	if f.Kind == "" {
 		return
 	}
 	c.run.addFinding(f)
-	if c.run.dryRun || !f.needsReport() || c.findingsLogged >= maxFindingLines {
+	if c.run.dryRun || !f.needsSeparateReport() || c.findingsLogged >= maxFindingLines {
 		return
 	}
-	if c.reporter.report(ctx, f) {
+	if c.reporter.reportOncePerInterval(ctx, f) {
 		c.findingsLogged++
 	}
 }
 
-// lastChangeAt returns the time of a hold's last history entry, or of its
+// lastChangeTime returns the time of a hold's last history entry, or of its
 // creation.
-func lastChangeAt(h *hold.Hold) time.Time {
+func lastChangeTime(h *hold.Hold) time.Time {
 	if n := len(h.History); n > 0 {
 		return h.History[n-1].At
 	}

@@ -39,7 +39,7 @@ type comparison struct {
 	run      *run
 	stores   Stores
 	o        Options
-	reader   *pacedReader
+	reader   *pacedRetriever
 	reporter *findingReporter
 	done     chan struct{} // closed at the end
 
@@ -49,8 +49,8 @@ type comparison struct {
 	unanswered     int // reads in a row without an answer
 }
 
-// takeOverRun takes over the run of another replica.
-func (c *comparison) takeOverRun(left runCheckpoint, replica string) {
+// continueRunOfReplica takes over the run of another replica.
+func (c *comparison) continueRunOfReplica(left runCheckpoint, replica string) {
 	left.Replica, left.State, left.Error = replica, RunRunning, ""
 	left.Takeovers++
 	left.initMaps()
@@ -90,7 +90,7 @@ func (c *comparison) runAndLog(ctx context.Context) {
 
 // saveRunEnd saves the end of the run; cause is nil if the run finished.
 func (c *comparison) saveRunEnd(ctx context.Context, cause error) {
-	if err := c.run.saveEnd(ctx, cause); err != nil {
+	if err := c.run.saveEndAndReleaseLock(ctx, cause); err != nil {
 		c.o.Health.ReportError(ctx, "save the end of a comparison", err)
 	}
 }
@@ -122,7 +122,7 @@ func (c *comparison) compareLists(ctx context.Context) error {
 			s.AccountOrder = order
 			s.Accounts = len(order)
 		})
-		if err := c.run.saveProgress(ctx); err != nil {
+		if err := c.run.saveProgressAndRenewLock(ctx); err != nil {
 			return err
 		}
 	}
@@ -140,7 +140,7 @@ func (c *comparison) compareLists(ctx context.Context) error {
 			s.AccountIndex, s.AfterIntent, s.Ranges = s.AccountIndex+1, "", nil
 			s.updateProgressPercent(0)
 		})
-		if err := c.run.saveProgress(ctx); err != nil {
+		if err := c.run.saveProgressAndRenewLock(ctx); err != nil {
 			return err
 		}
 	}
@@ -232,10 +232,10 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 			s.AfterIntent = last.ID
 			s.updateProgressPercent(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
 			if pages%splitAfterPages == 0 {
-				s.Ranges = splitList(last, pages, s.StartedAt, s.CreatedSince)
+				s.Ranges = splitListIntoRanges(last, pages, s.StartedAt, s.CreatedSince)
 			}
 		})
-		if err := c.run.saveProgress(ctx); err != nil {
+		if err := c.run.saveProgressAndRenewLock(ctx); err != nil {
 			return err
 		}
 		c.logProgress()
@@ -267,7 +267,7 @@ func (c *comparison) listIntentPage(
 // recordRefusedList records that Stripe refuses to list an account.
 func (c *comparison) recordRefusedList(ctx context.Context, account string, a *hold.Answer) {
 	c.run.updateCheckpoint(func(s *runCheckpoint) { s.Unreadable[account] = true })
-	c.recordFinding(ctx, Finding{
+	c.recordAndReportFinding(ctx, Finding{
 		Kind: FoundUnreadable, Account: account,
 		Detail: fmt.Sprintf("Stripe refuses to list its intents (%s): "+
 			"check the key's permissions and the account", cmp.Or(a.Code, a.Kind.String())),
@@ -331,11 +331,11 @@ func (c *comparison) proposeForListedIntent(
 	switch {
 	case h == nil && stillHeld:
 		return c.proposeAdoption(ctx, account, in, now)
-	case h != nil && in.IsLeftIntent(h):
-		return c.proposeForLeftIntent(ctx, h, in, requestedAt)
-	case h == nil || h.State.Final():
+	case h != nil && in.IsLeftoverIntent(h):
+		return c.proposeForLeftoverIntent(ctx, h, in, requestedAt)
+	case h == nil || h.State.IsFinal():
 		return proposedChange{}, false
-	case stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)):
+	case stillHeld && !lastChangeTime(h).Before(requestedAt.Add(-clockSlack)):
 		// The list may be older than the hold. A final status never changes.
 		return proposedChange{}, false
 	}

@@ -11,14 +11,14 @@ import (
 // mayContradict reports whether a listed intent contradicts a settled hold. A
 // list that was requested before the hold settled says nothing.
 func mayContradict(h *hold.Hold, in *hold.PaymentIntent, requestedAt time.Time) bool {
-	return in.Contradicts(h) && lastChangeAt(h).Before(requestedAt.Add(-clockSlack))
+	return in.ContradictsSettledHold(h) && lastChangeTime(h).Before(requestedAt.Add(-clockSlack))
 }
 
 // verifyContradictions reads the intents of settled holds that a list
 // contradicts. A hold that the read contradicts as well requires attention.
 func (c *comparison) verifyContradictions(ctx context.Context, holds []hold.Hold) error {
 	for batch := range slices.Chunk(holds, maxConcurrentReads) {
-		answers, err := c.reader.retrieveBatch(ctx, batch)
+		answers, err := c.reader.retrieveIntentBatch(ctx, batch)
 		if err != nil {
 			return err
 		}
@@ -31,7 +31,7 @@ func (c *comparison) verifyContradictions(ctx context.Context, holds []hold.Hold
 				return errKeyRejected
 			case a.Kind != hold.AnswerOK || a.Intent == nil: // the next run reads it again
 				failed++
-			case a.Intent.Contradicts(&batch[i]):
+			case a.Intent.ContradictsSettledHold(&batch[i]):
 				ch := proposeContradiction(&batch[i], a.Intent, c.o.Clock.Now())
 				changes = append(changes, ch)
 			}
@@ -52,7 +52,7 @@ func (c *comparison) verifyContradictions(ctx context.Context, holds []hold.Hold
 func proposeContradiction(
 	h *hold.Hold, in *hold.PaymentIntent, now time.Time,
 ) proposedChange {
-	d := h.ApplyContradiction(in, now)
+	d := h.ReopenContradictedHold(in, now)
 	return proposedChange{before: *h, decision: d, finding: Finding{
 		Kind: FoundContradiction, PaymentIntent: h.PaymentIntent, Account: h.Account,
 		Reference: h.Reference, Amount: d.Hold.Amount, Currency: d.Hold.Currency,

@@ -72,9 +72,9 @@ type Finding struct {
 	Detail    string    `json:"detail,omitempty"` // a sentence for the operator
 }
 
-// needsReport reports whether the finding is logged and published by itself.
-// Every other finding has an event of its hold.
-func (f *Finding) needsReport() bool {
+// needsSeparateReport reports whether the finding is logged and published by
+// itself. Every other finding has an event of its hold.
+func (f *Finding) needsSeparateReport() bool {
 	return f.Kind == FoundOrphan || f.Kind == FoundRejected || f.Kind == FoundUnreadable
 }
 
@@ -98,10 +98,10 @@ type findingReporter struct {
 	logged map[string]time.Time // when each finding was last logged
 }
 
-// report logs and publishes a finding unless it was logged within
-// [findingLogInterval]. It returns whether it did.
-func (r *findingReporter) report(ctx context.Context, f Finding) bool {
-	if !r.markLogged(f) {
+// reportOncePerInterval logs and publishes a finding unless it was logged
+// within [findingLogInterval]. It returns whether it did.
+func (r *findingReporter) reportOncePerInterval(ctx context.Context, f Finding) bool {
+	if !r.markLoggedIfDue(f) {
 		return false
 	}
 	r.publish(ctx, f)
@@ -147,9 +147,9 @@ func (r *findingReporter) publish(ctx context.Context, f Finding) {
 	}
 }
 
-// markLogged reports whether the finding was not logged within
+// markLoggedIfDue reports whether the finding was not logged within
 // [findingLogInterval], and remembers it as logged.
-func (r *findingReporter) markLogged(f Finding) bool {
+func (r *findingReporter) markLoggedIfDue(f Finding) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := string(f.Kind) + " " + f.Account + " " + f.PaymentIntent + " " + f.Detail

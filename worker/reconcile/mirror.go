@@ -47,9 +47,9 @@ const (
 // and divides them among the replicas. store.Queue and store.Locks implement
 // it.
 type UnmirroredStore interface {
-	// UnmirroredHolds returns up to n unmirrored holds in each partition that
-	// are not deferred. Without any, deferred or not, the time is zero.
-	UnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	// ListUnmirroredHolds returns up to n unmirrored holds in each partition
+	// that are not deferred. Without any, deferred or not, the time is zero.
+	ListUnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 	// AcquireLock acquires a lock for d and reports whether this call got it.
 	AcquireLock(ctx context.Context, name string, d time.Duration) (bool, error)
 }
@@ -72,7 +72,7 @@ type MetadataMirrorOptions struct {
 	// WaitedForBudget reports whether due holds have waited for the budget
 	// within the given time. worker.Dispatcher implements it.
 	WaitedForBudget func(within time.Duration) bool
-	Gate            *changes.Gate // closed while no hold is unmirrored
+	Gate            *changes.PollGate // closed while no hold is unmirrored
 	Clock           *clock.RedisClock
 	Health          *health.RedisHealthReporter
 	Logger          *zap.Logger
@@ -107,18 +107,18 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 		if !m.o.Gate.IsOpen(ctx) {
 			return
 		}
-		poll := m.o.Gate.Begin()
-		found, now, err := m.store.UnmirroredHolds(ctx, mirrorBatch)
+		poll := m.o.Gate.BeginPoll()
+		found, now, err := m.store.ListUnmirroredHolds(ctx, mirrorBatch)
 		if err != nil {
 			m.o.Health.ReportError(ctx, "read unmirrored holds", err)
 		} else if now.IsZero() {
-			poll.Close()
+			poll.CloseForLongestWait()
 		}
 		m.o.Clock.AdjustTo(now)
 		var todo []hold.DueHold
 		for _, due := range found {
 			h := &due.Hold
-			if h.State == 0 || h.State.Final() || h.State == hold.Working ||
+			if h.State == 0 || h.State.IsFinal() || h.State == hold.Working ||
 				h.NextOp != 0 && h.NextAt.Before(now.Add(mirrorQuietPeriod)) {
 				continue
 			}
@@ -167,7 +167,7 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, e
 			if !m.canSendUpdates() || ctx.Err() != nil || time.Now().After(end) {
 				return false
 			}
-			reserved, err := m.budget.Reserve(ctx,
+			reserved, err := m.budget.ReserveRequests(ctx,
 				hold.BudgetRequest{Account: account, Op: hold.OpUpdate, Requests: 1,
 					Priority: hold.PriorityMirror})
 			if err != nil {
@@ -210,12 +210,12 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 		pairs, key, fits := hold.MetadataUpdate(h, known, due.DueAt)
 		switch {
 		case !fits:
-			return m.giveUpMirror(ctx, h, hold.Answer{},
+			return m.markMirrorImpossible(ctx, h, hold.Answer{},
 				"more than the 50 pairs that Stripe keeps")
 		case len(pairs) == 0:
 			return m.commitMirrorOutcome(ctx, h, hold.RecordMirrorResult(*h, true))
 		case try == 2:
-			return m.giveUpMirror(
+			return m.markMirrorImpossible(
 				ctx,
 				h,
 				hold.Answer{},
@@ -245,7 +245,7 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			return m.giveUpMirror(ctx, h, a, "Stripe refuses the update")
+			return m.markMirrorImpossible(ctx, h, a, "Stripe refuses the update")
 		default:
 			return m.deferMirror(ctx, h, mirrorRetryAfter)
 		}
@@ -257,9 +257,9 @@ func (m *MetadataMirror) deferMirror(ctx context.Context, h *hold.Hold, d time.D
 	return m.commitMirrorOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(d)))
 }
 
-// giveUpMirror marks a hold whose terms cannot be mirrored, so that
+// markMirrorImpossible marks a hold whose terms cannot be mirrored, so that
 // the mirror skips it.
-func (m *MetadataMirror) giveUpMirror(
+func (m *MetadataMirror) markMirrorImpossible(
 	ctx context.Context, h *hold.Hold, a hold.Answer, reason string,
 ) bool {
 	m.o.Logger.Warn(

@@ -31,7 +31,7 @@ type mirrorWorld struct {
 	committed   []hold.Decision
 }
 
-func (w *mirrorWorld) UnmirroredHolds(context.Context, int) ([]hold.DueHold, time.Time, error) {
+func (w *mirrorWorld) ListUnmirroredHolds(context.Context, int) ([]hold.DueHold, time.Time, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.due, time.Now(), nil
@@ -63,7 +63,7 @@ func (w *mirrorWorld) IsStripeAvailable() bool { return !w.unavailable }
 // mirrorBudget is the two ways in which a mirror reserves requests.
 type mirrorBudget struct{ *mirrorWorld }
 
-func (b mirrorBudget) Reserve(
+func (b mirrorBudget) ReserveRequests(
 	_ context.Context, wants ...hold.BudgetRequest,
 ) ([]hold.BudgetReservation, error) {
 	reserved := make([]hold.BudgetReservation, len(wants))

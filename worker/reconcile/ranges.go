@@ -25,18 +25,21 @@ const (
 	minPagesPerRange = 4
 )
 
-// createdRange is a part of an account's list: the intents created from From up
-// to UpTo, both in whole seconds.
-type createdRange struct {
+// creationTimeRange is a part of an account's list: the intents created from
+// From up to UpTo, both in whole seconds.
+type creationTimeRange struct {
 	From  time.Time `json:"from"`
 	UpTo  time.Time `json:"up_to"`
 	After string    `json:"after,omitempty"` // the last intent that was compared
 	Done  bool      `json:"done,omitempty"`
 }
 
-// splitList divides the list after an intent into ranges. It returns nil if too
-// few pages are left. pages is how many have been listed, from began on.
-func splitList(last *hold.PaymentIntent, pages int, began, oldest time.Time) []createdRange {
+// splitListIntoRanges divides the list after an intent into ranges. It returns
+// nil if too few pages are left. pages is how many have been listed, from began
+// on.
+func splitListIntoRanges(
+	last *hold.PaymentIntent, pages int, began, oldest time.Time,
+) []creationTimeRange {
 	newest := last.Created.Truncate(time.Second)
 	listed, left := began.Sub(newest), newest.Sub(oldest)
 	step := (left / listRanges).Truncate(time.Second)
@@ -44,14 +47,14 @@ func splitList(last *hold.PaymentIntent, pages int, began, oldest time.Time) []c
 		float64(pages)*float64(left)/float64(listed) < listRanges*minPagesPerRange {
 		return nil
 	}
-	ranges := make([]createdRange, listRanges)
+	ranges := make([]creationTimeRange, listRanges)
 	upTo := newest
 	for i := range ranges {
 		from := upTo.Add(-step)
 		if i == len(ranges)-1 {
 			from = oldest
 		}
-		ranges[i] = createdRange{From: from, UpTo: upTo}
+		ranges[i] = creationTimeRange{From: from, UpTo: upTo}
 		upTo = from.Add(-time.Second)
 	}
 	ranges[0].After = last.ID
@@ -79,19 +82,19 @@ func (c *comparison) compareRanges(ctx context.Context, account string) error {
 		}
 	}
 	listing, stop := context.WithCancel(ctx)
-	pages, lists := make(chan listedPage), c.openRanges()
+	pages, lists := make(chan listedPage), c.queueUnfinishedRanges()
 	var listers sync.WaitGroup
 	defer listers.Wait()
 	defer stop()
 	for range min(open, maxConcurrentReads) {
 		listers.Go(func() {
 			for l := range lists {
-				c.listRange(listing, account, l, pages)
+				c.listRangePages(listing, account, l, pages)
 			}
 		})
 	}
 	for open > 0 {
-		page, err := c.nextPage(ctx, pages)
+		page, err := c.waitForListedPage(ctx, pages)
 		switch {
 		case err != nil:
 			return err
@@ -104,7 +107,7 @@ func (c *comparison) compareRanges(ctx context.Context, account string) error {
 		if err := c.comparePage(ctx, account, page.intents, page.requestedAt); err != nil {
 			return err
 		}
-		if err := c.savePage(ctx, &page); err != nil {
+		if err := c.savePageProgress(ctx, &page); err != nil {
 			return err
 		}
 		if page.done {
@@ -117,11 +120,11 @@ func (c *comparison) compareRanges(ctx context.Context, account string) error {
 // indexedRange is a range to list.
 type indexedRange struct {
 	index int
-	createdRange
+	creationTimeRange
 }
 
-// openRanges returns the ranges that are not done, newest first.
-func (c *comparison) openRanges() <-chan indexedRange {
+// queueUnfinishedRanges returns the ranges that are not done, newest first.
+func (c *comparison) queueUnfinishedRanges() <-chan indexedRange {
 	lists := make(chan indexedRange, len(c.run.state.Ranges))
 	defer close(lists)
 	for i, r := range c.run.state.Ranges {
@@ -132,8 +135,8 @@ func (c *comparison) openRanges() <-chan indexedRange {
 	return lists
 }
 
-// nextPage waits for a page, and renews the lock meanwhile.
-func (c *comparison) nextPage(
+// waitForListedPage waits for a page, and renews the lock meanwhile.
+func (c *comparison) waitForListedPage(
 	ctx context.Context, pages <-chan listedPage,
 ) (page listedPage, err error) {
 	for {
@@ -152,9 +155,9 @@ func (c *comparison) nextPage(
 	}
 }
 
-// listRange lists a range page by page, until its end or the first page without
-// an answer.
-func (c *comparison) listRange(
+// listRangePages lists a range page by page, until its end or the first page
+// without an answer.
+func (c *comparison) listRangePages(
 	ctx context.Context, account string, r indexedRange, pages chan<- listedPage,
 ) {
 	for done := false; !done; {
@@ -186,8 +189,8 @@ func (c *comparison) listRange(
 	}
 }
 
-// savePage saves that a page of a range was compared.
-func (c *comparison) savePage(ctx context.Context, p *listedPage) error {
+// savePageProgress saves that a page of a range was compared.
+func (c *comparison) savePageProgress(ctx context.Context, p *listedPage) error {
 	c.run.updateCheckpoint(func(s *runCheckpoint) {
 		s.Pages++
 		s.Ranges[p.index].After, s.Ranges[p.index].Done = p.after, p.done
@@ -202,5 +205,5 @@ func (c *comparison) savePage(ctx context.Context, p *listedPage) error {
 		s.Percent = max(s.Percent, before)
 	})
 	c.logProgress()
-	return c.run.saveProgress(ctx)
+	return c.run.saveProgressAndRenewLock(ctx)
 }

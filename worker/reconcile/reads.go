@@ -22,8 +22,8 @@ const (
 	maxConcurrentReads = 8
 )
 
-// readPacer spaces the reads of all comparisons of a replica.
-type readPacer struct {
+// retrievePacer spaces the reads of all comparisons of a replica.
+type retrievePacer struct {
 	step time.Duration // between two reads
 
 	mu   sync.Mutex
@@ -32,7 +32,7 @@ type readPacer struct {
 
 // tryReserve returns how long to wait before the next read. If it returns 0,
 // the caller may read now.
-func (p *readPacer) tryReserve() time.Duration {
+func (p *retrievePacer) tryReserve() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -43,19 +43,19 @@ func (p *readPacer) tryReserve() time.Duration {
 	return 0
 }
 
-// pacedReader sends the reads of one run.
-type pacedReader struct {
+// pacedRetriever sends the reads of one run.
+type pacedRetriever struct {
 	budget Budget
 	caller Caller
-	pace   *readPacer
+	pace   *retrievePacer
 	run    *run // its lock is renewed while the reader waits
 }
 
-// reserveRead reserves one read of an account, and calls renewLock while it
-// waits; nil: another goroutine renews the lock. It uses at most half of the
+// waitForReadBudget reserves one read of an account, and calls renewLock while
+// it waits; nil: another goroutine renews the lock. It uses at most half of the
 // read budget, so that a comparison does not delay requests, verifications and
 // captures.
-func (r *pacedReader) reserveRead(
+func (r *pacedRetriever) waitForReadBudget(
 	ctx context.Context, account string, renewLock func(context.Context) error,
 ) error {
 	began := time.Now()
@@ -67,7 +67,7 @@ func (r *pacedReader) reserveRead(
 		}
 		wait := r.pace.tryReserve()
 		if wait <= 0 {
-			reserved, err := r.budget.Reserve(ctx,
+			reserved, err := r.budget.ReserveRequests(ctx,
 				hold.BudgetRequest{Account: account, Op: hold.OpRead, Requests: 1,
 					Priority: hold.PriorityReconcile})
 			if err != nil {
@@ -88,9 +88,9 @@ func (r *pacedReader) reserveRead(
 	}
 }
 
-// sendReserved sends a call whose read is reserved. It returns an answer
+// sendReservedCall sends a call whose read is reserved. It returns an answer
 // without outcome for a call that was not sent and for a list without a page.
-func (r *pacedReader) sendReserved(ctx context.Context, call hold.Call) hold.Answer {
+func (r *pacedRetriever) sendReservedCall(ctx context.Context, call hold.Call) hold.Answer {
 	a, err := r.caller.Do(ctx, call)
 	switch {
 	case err != nil:
@@ -104,15 +104,15 @@ func (r *pacedReader) sendReserved(ctx context.Context, call hold.Call) hold.Ans
 // listPage lists a page, and retries while Stripe does not answer. requestedAt
 // is when the last call was sent. refused is the answer if Stripe refuses to
 // list the account; then and with an error, the page is nil.
-func (r *pacedReader) listPage(
+func (r *pacedRetriever) listPage(
 	ctx context.Context, call hold.Call, renewLock func(context.Context) error,
 ) (page *hold.IntentPage, refused *hold.Answer, requestedAt time.Time, err error) {
 	for unanswered := 1; ; unanswered++ {
-		if err := r.reserveRead(ctx, call.Account, renewLock); err != nil {
+		if err := r.waitForReadBudget(ctx, call.Account, renewLock); err != nil {
 			return nil, nil, requestedAt, err
 		}
 		requestedAt = r.run.clock.Now()
-		a := r.sendReserved(ctx, call)
+		a := r.sendReservedCall(ctx, call)
 		switch a.Kind {
 		case hold.AnswerOK:
 			return a.Page, nil, requestedAt, nil
@@ -134,8 +134,8 @@ func (r *pacedReader) listPage(
 	}
 }
 
-// newReadCall returns the call that reads a hold's intent.
-func newReadCall(h *hold.Hold) hold.Call {
+// newRetrieveCall returns the call that reads a hold's intent.
+func newRetrieveCall(h *hold.Hold) hold.Call {
 	return hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account,
 		MayBeMissing: !h.Verified}
 }
@@ -148,19 +148,21 @@ func sleep(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// retrieveBatch reads the intents of holds as the budget allows, and returns
-// when all reads are answered.
-func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]hold.Answer, error) {
+// retrieveIntentBatch reads the intents of holds as the budget allows, and
+// returns when all reads are answered.
+func (r *pacedRetriever) retrieveIntentBatch(
+	ctx context.Context, holds []hold.Hold,
+) ([]hold.Answer, error) {
 	answers := make([]hold.Answer, len(holds))
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for i := range holds {
 		h := &holds[i]
-		if err := r.reserveRead(ctx, h.Account, r.run.renewLock); err != nil {
+		if err := r.waitForReadBudget(ctx, h.Account, r.run.renewLock); err != nil {
 			return nil, err
 		}
 		wg.Go(func() {
-			answers[i] = r.sendReserved(ctx, newReadCall(h))
+			answers[i] = r.sendReservedCall(ctx, newRetrieveCall(h))
 		})
 	}
 	wg.Wait()

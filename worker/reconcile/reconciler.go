@@ -62,8 +62,8 @@ type AccountStore interface {
 // Budget is the shared budget of all replicas, per account and kind of request.
 // store.Budget implements it.
 type Budget interface {
-	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
+	// ReserveRequests reserves requests for every want, in one round trip.
+	ReserveRequests(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 }
 
 // Caller sends calls to Stripe whose request is reserved. gateway.Caller
@@ -118,7 +118,7 @@ type Reconciler struct {
 	stores   Stores
 	caller   Caller
 	o        Options
-	pace     *readPacer
+	pace     *retrievePacer
 	reporter *findingReporter
 
 	dataLostAt atomic.Int64 // when Redis lost its data, Unix milliseconds; 0 after a full run
@@ -137,7 +137,7 @@ func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
 		stores: s, caller: caller, o: o,
 		// A run leaves half of the read budget to intake, the verifier and the
 		// executor.
-		pace:     &readPacer{step: 2 * time.Second / time.Duration(o.ReadRate)},
+		pace:     &retrievePacer{step: 2 * time.Second / time.Duration(o.ReadRate)},
 		reporter: &findingReporter{publisher: o.Publisher, health: o.Health, log: o.Logger},
 	}
 }
@@ -159,25 +159,25 @@ func (r *Reconciler) StopRuns() {
 	r.running.Wait()
 }
 
-// startUnlessStopped runs a comparison in the background. It returns false if
-// the replica is starting or stopping.
-func (r *Reconciler) startUnlessStopped(c *comparison) bool {
+// runInBackgroundUnlessStopped runs a comparison in the background. It returns
+// false if the replica is starting or stopping.
+func (r *Reconciler) runInBackgroundUnlessStopped(c *comparison) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.canStartLocked() {
+	if !r.canStartRunLocked() {
 		return false
 	}
 	r.startComparison(c)
 	return true
 }
 
-func (r *Reconciler) canStart() bool {
+func (r *Reconciler) canStartRun() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.canStartLocked()
+	return r.canStartRunLocked()
 }
 
-func (r *Reconciler) canStartLocked() bool {
+func (r *Reconciler) canStartRunLocked() bool {
 	select {
 	case <-r.stopped:
 		return false
@@ -212,14 +212,14 @@ func (r *Reconciler) StartRun(
 	if c != nil {
 		return c.run.currentReport(), true, nil
 	}
-	run, _, err = r.Reconciliation(ctx, "")
+	run, _, err = r.ReadReconciliation(ctx, "")
 	return run, false, err
 }
 
-// Reconciliation returns the report of the run with an id, or of the newest run
-// if id is empty. It finds the newest dry run of this replica and the newest
-// other run of all replicas. ok is false for any other id.
-func (r *Reconciler) Reconciliation(
+// ReadReconciliation returns the report of the run with an id, or of the newest
+// run if id is empty. It finds the newest dry run of this replica and the
+// newest other run of all replicas. ok is false for any other id.
+func (r *Reconciler) ReadReconciliation(
 	ctx context.Context, id string,
 ) (run Reconciliation, ok bool, err error) {
 	r.mu.Lock()
@@ -232,7 +232,7 @@ func (r *Reconciler) Reconciliation(
 	}
 	state, findings, held, done, err := r.stores.Runs.ReadReconcileRun(ctx, maxFindings)
 	if err != nil {
-		return run, false, r.o.Health.ReportUnavailable(ctx, "read the newest run", err)
+		return run, false, r.o.Health.ReportAndWrapUnavailable(ctx, "read the newest run", err)
 	}
 	var last runCheckpoint
 	if state == nil || json.Unmarshal(state, &last) != nil {
@@ -248,7 +248,7 @@ func (r *Reconciler) Reconciliation(
 	if !held && !done {
 		run.State = RunInterrupted
 	}
-	run.Findings = parseFindings(findings)
+	run.Findings = decodeFindings(findings)
 	return run, true, nil
 }
 
@@ -273,7 +273,7 @@ func (r *Reconciler) RunCronJob(ctx context.Context) {
 func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.canStartLocked() {
+	if !r.canStartRunLocked() {
 		return Reconciliation{}, false, errNotRunning
 	}
 	if r.dryRun != nil {
@@ -294,7 +294,7 @@ func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
 func (r *Reconciler) startOrContinueRun(
 	ctx context.Context, by string, gap time.Duration,
 ) (*comparison, error) {
-	if !r.canStart() {
+	if !r.canStartRun() {
 		return nil, errNotRunning
 	}
 	c := r.newComparison(by)
@@ -304,7 +304,7 @@ func (r *Reconciler) startOrContinueRun(
 	}
 	token, found, err := r.stores.Runs.BeginReconcileRun(ctx, state, runLease, resumeWithin, gap)
 	if err != nil {
-		return nil, r.o.Health.ReportUnavailable(ctx, "begin a comparison with Stripe", err)
+		return nil, r.o.Health.ReportAndWrapUnavailable(ctx, "begin a comparison with Stripe", err)
 	}
 	if token == 0 {
 		return nil, nil
@@ -312,11 +312,11 @@ func (r *Reconciler) startOrContinueRun(
 	c.run.token, c.run.saved = token, time.Now()
 	var left runCheckpoint
 	if found != nil && json.Unmarshal(found, &left) == nil {
-		c.takeOverRun(left, r.o.Replica)
+		c.continueRunOfReplica(left, r.o.Replica)
 	}
 	// The mutex is not held during the call to Redis, so that a slow Redis
 	// delays neither a report nor the stop.
-	if !r.startUnlessStopped(c) {
+	if !r.runInBackgroundUnlessStopped(c) {
 		c.saveRunEnd(ctx, errNotRunning) // releases the lock, so that another replica can continue
 		return nil, errNotRunning
 	}
@@ -336,7 +336,7 @@ func (r *Reconciler) newComparison(by string) *comparison {
 	progress.state.initMaps()
 	return &comparison{
 		run: progress, stores: r.stores, o: r.o, reporter: r.reporter,
-		reader: &pacedReader{
+		reader: &pacedRetriever{
 			budget: r.stores.Budget, caller: r.caller, pace: r.pace, run: progress,
 		},
 		done: make(chan struct{}),

@@ -300,7 +300,7 @@ func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
 					t.Errorf("dry %v: %v", dry, err)
 				}
 			}
-			if _, ok, err := r.Reconciliation(w.Ctx, ""); ok || err != nil {
+			if _, ok, err := r.ReadReconciliation(w.Ctx, ""); ok || err != nil {
 				t.Error(ok, err)
 			}
 		}
@@ -342,7 +342,7 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		connected := w.authorize("acct_00000001", hold.MetaCaptureAt, envtest.In(48*time.Hour))
 		other.accounts.Add("acct_00000001")
 		other.StartRunIfNeeded(w.Ctx)
-		first, ok, err := r.Reconciliation(w.Ctx, "")
+		first, ok, err := r.ReadReconciliation(w.Ctx, "")
 		if err != nil || !ok {
 			t.Fatal("a Redis without a run was not compared", err)
 		}
@@ -356,7 +356,7 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 			checks[0].Name != "schedule" {
 			t.Errorf("%+v", checks)
 		}
-		run, ok, err := r.Reconciliation(w.Ctx, "")
+		run, ok, err := r.ReadReconciliation(w.Ctx, "")
 		if err != nil || !ok || run.ID == first.ID {
 			t.Fatalf("%v %v %+v", ok, err, run)
 		}

@@ -69,7 +69,7 @@ type runCheckpoint struct {
 	AccountOrder []string            `json:"order"`            // accounts
 	AccountIndex int                 `json:"at"`               // the account in Order that is being listed
 	AfterIntent  string              `json:"after"`            // the last intent listed of this account
-	Ranges       []createdRange      `json:"ranges,omitempty"` // of a long list of this account
+	Ranges       []creationTimeRange `json:"ranges,omitempty"` // of a long list of this account
 	CreatedSince time.Time           `json:"bound"`            // older intents are not compared
 	Unreadable   map[string]bool     `json:"unreadable,omitempty"`
 	KeptByKind   map[FindingKind]int `json:"kept,omitempty"` // findings kept so far
@@ -169,21 +169,23 @@ func (r *run) addFinding(f Finding) {
 	}
 }
 
-// saveProgress saves the run's position and renews its lock. It returns
-// [errTokenOutdated] if the token is outdated.
-func (r *run) saveProgress(ctx context.Context) error { return r.save(ctx, runLease, false) }
+// saveProgressAndRenewLock saves the run's position and renews its lock. It
+// returns [errTokenOutdated] if the token is outdated.
+func (r *run) saveProgressAndRenewLock(ctx context.Context) error {
+	return r.saveRunAndRenewLock(ctx, runLease, false)
+}
 
 // renewLock renews the lock if it was last renewed a third of runLease ago.
 func (r *run) renewLock(ctx context.Context) error {
 	if r.dryRun || time.Since(r.saved) < runLease/3 {
 		return nil
 	}
-	return r.saveProgress(ctx)
+	return r.saveProgressAndRenewLock(ctx)
 }
 
-// saveEnd saves the end of the run and releases the lock. If cause is not nil,
-// another replica can continue the run.
-func (r *run) saveEnd(ctx context.Context, cause error) error {
+// saveEndAndReleaseLock saves the end of the run and releases the lock. If
+// cause is not nil, another replica can continue the run.
+func (r *run) saveEndAndReleaseLock(ctx context.Context, cause error) error {
 	now := r.clock.Now()
 	r.updateCheckpoint(func(s *runCheckpoint) {
 		s.UpdatedAt = now
@@ -201,14 +203,15 @@ func (r *run) saveEnd(ctx context.Context, cause error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveEndTimeout)
 	defer cancel()
-	if err := r.save(ctx, 0, cause == nil); !errors.Is(err, errTokenOutdated) {
+	if err := r.saveRunAndRenewLock(ctx, 0, cause == nil); !errors.Is(err, errTokenOutdated) {
 		return err
 	}
 	return nil
 }
 
-// save saves the run and its unsaved findings, and renews the lock by lease.
-func (r *run) save(ctx context.Context, lease time.Duration, done bool) error {
+// saveRunAndRenewLock saves the run and its unsaved findings, and renews the
+// lock by lease.
+func (r *run) saveRunAndRenewLock(ctx context.Context, lease time.Duration, done bool) error {
 	if r.dryRun {
 		return nil
 	}
@@ -257,8 +260,8 @@ func (r *run) logFields() []zap.Field {
 	return fields
 }
 
-// parseFindings decodes saved findings.
-func parseFindings(saved [][]byte) (findings []Finding) {
+// decodeFindings decodes saved findings.
+func decodeFindings(saved [][]byte) (findings []Finding) {
 	for _, b := range saved {
 		var f Finding
 		if json.Unmarshal(b, &f) == nil {

@@ -35,7 +35,7 @@ func (c *comparison) compareUnlistedHolds(ctx context.Context) error {
 	err = c.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
 		var unlisted []hold.Hold
 		for i := range page {
-			if needsRetrieve(&page[i].Hold, &c.listed, &c.run.state) {
+			if needsRetrieval(&page[i].Hold, &c.listed, &c.run.state) {
 				unlisted = append(unlisted, page[i].Hold)
 			}
 		}
@@ -72,13 +72,13 @@ func (c *comparison) recheckNotFound(ctx context.Context, notFound []hold.Hold) 
 	return nil
 }
 
-// needsRetrieve reports whether the intent of an open hold must be read. A hold
-// that changed since the run began is left to the next run.
-func needsRetrieve(h *hold.Hold, listed *listedHolds, run *runCheckpoint) bool {
+// needsRetrieval reports whether the intent of an open hold must be read. A
+// hold that changed since the run began is left to the next run.
+func needsRetrieval(h *hold.Hold, listed *listedHolds, run *runCheckpoint) bool {
 	switch {
-	case listed.has(h.PaymentIntent), h.State == 0, h.State.Final(), h.State == hold.Working:
+	case listed.has(h.PaymentIntent), h.State == 0, h.State.IsFinal(), h.State == hold.Working:
 		return false
-	case !lastChangeAt(h).Before(run.StartedAt), run.Unreadable[h.Account]:
+	case !lastChangeTime(h).Before(run.StartedAt), run.Unreadable[h.Account]:
 		return false
 	}
 	return true
@@ -91,7 +91,7 @@ func needsRetrieve(h *hold.Hold, listed *listedHolds, run *runCheckpoint) bool {
 func (c *comparison) compareHoldBatch(
 	ctx context.Context, holds []hold.Hold, believe404 bool,
 ) (notFound []hold.Hold, err error) {
-	answers, err := c.reader.retrieveBatch(ctx, holds)
+	answers, err := c.reader.retrieveIntentBatch(ctx, holds)
 	if err != nil {
 		return nil, err
 	}
@@ -132,5 +132,5 @@ func (c *comparison) compareHoldBatch(
 	if c.unanswered >= maxUnansweredReads {
 		return nil, errNoAnswer
 	}
-	return notFound, c.run.saveProgress(ctx)
+	return notFound, c.run.saveProgressAndRenewLock(ctx)
 }

@@ -20,9 +20,9 @@ const verifyMaxWait = 2 * time.Second
 // UnverifiedStore finds holds that were accepted unverified. store.Store
 // implements it.
 type UnverifiedStore interface {
-	// UnverifiedHolds returns about n holds, evenly of all partitions, nearest
-	// action or deadline first. Without any, the time is zero.
-	UnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	// ListUnverifiedHolds returns about n holds, evenly of all partitions,
+	// nearest action or deadline first. Without any, the time is zero.
+	ListUnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
 // VerifierCaller sends the verifier's reads to Stripe. gateway.Caller
@@ -48,7 +48,7 @@ type VerifierOptions struct {
 	// ListAbove is above how many holds of an account its list is read; 0 means
 	// [bulkread.DefaultListAbove].
 	ListAbove int
-	Gate      *changes.Gate // closed while no hold is unverified
+	Gate      *changes.PollGate // closed while no hold is unverified
 	Clock     *clock.RedisClock
 	Health    *health.RedisHealthReporter
 }
@@ -59,7 +59,7 @@ type VerifierOptions struct {
 type Verifier struct {
 	store     UnverifiedStore
 	caller    VerifierCaller
-	reader    *bulkread.Reader
+	reader    *bulkread.IntentRetriever
 	committer NoRetryCommitter
 	o         VerifierOptions
 }
@@ -69,7 +69,7 @@ func NewVerifier(
 	store UnverifiedStore, caller VerifierCaller, committer NoRetryCommitter, o VerifierOptions,
 ) *Verifier {
 	return &Verifier{store: store, caller: caller, committer: committer, o: o,
-		reader: bulkread.NewReader(caller, o.ListAbove)}
+		reader: bulkread.NewIntentRetriever(caller, o.ListAbove)}
 }
 
 // Run verifies the most urgent holds, as many as the budget allows within
@@ -84,39 +84,39 @@ func (v *Verifier) Run(ctx context.Context) {
 	if !v.o.Gate.IsOpen(ctx) {
 		return
 	}
-	poll := v.o.Gate.Begin()
-	found, now, err := v.store.UnverifiedHolds(ctx, bulkread.MaxWaiting)
+	poll := v.o.Gate.BeginPoll()
+	found, now, err := v.store.ListUnverifiedHolds(ctx, bulkread.MaxWaiting)
 	if err != nil {
 		v.o.Health.ReportError(ctx, "read unverified holds", err)
 	} else if now.IsZero() {
-		poll.Close()
+		poll.CloseForLongestWait()
 	}
 	v.o.Clock.AdjustTo(now)
 	var holds []hold.Hold
-	var reads []bulkread.IntentRead
+	var reads []bulkread.PendingRetrieve
 	for i := range found {
 		h := &found[i].Hold
-		if h.State == 0 || h.State.Final() || h.State == hold.Working {
+		if h.State == 0 || h.State.IsFinal() || h.State == hold.Working {
 			continue
 		}
-		holds, reads = append(holds, *h), append(reads, bulkread.NewIntentRead(h))
+		holds, reads = append(holds, *h), append(reads, bulkread.NewPendingRetrieve(h))
 	}
 	batch := execute.BatchOptions{Concurrency: maxConcurrentReads, MaxWait: verifyMaxWait,
 		Priority: hold.PriorityVerify}
-	v.reader.ReadEach(ctx, reads, batch, func(i int, a hold.Answer) {
+	v.reader.RetrieveEach(ctx, reads, batch, func(i int, a hold.Answer) {
 		h := &holds[i]
 		switch {
 		case a.Kind == hold.AnswerOK && a.Intent != nil:
-			v.commitDecision(ctx, h, h.ApplyPaymentIntent(a.Intent, v.o.Clock.Now()))
+			v.commitVerification(ctx, h, h.ApplyPaymentIntent(a.Intent, v.o.Clock.Now()))
 		case a.Kind == hold.AnswerNotFound:
-			v.commitDecision(ctx, h, h.ApplyIntentNotFound(v.o.Clock.Now()))
+			v.commitVerification(ctx, h, h.ApplyIntentNotFound(v.o.Clock.Now()))
 		}
 	})
 }
 
-// commitDecision commits the decision about a verified hold. If another writer
-// was first, a later tick verifies the hold again.
-func (v *Verifier) commitDecision(ctx context.Context, before *hold.Hold, d hold.Decision) {
+// commitVerification commits the decision about a verified hold. If another
+// writer was first, a later tick verifies the hold again.
+func (v *Verifier) commitVerification(ctx context.Context, before *hold.Hold, d hold.Decision) {
 	if d.Unchanged {
 		return
 	}

@@ -166,7 +166,7 @@ func (r *replica) reconcile(dry bool, accounts ...string) reconcile.Reconciliati
 func (r *replica) await(id string, state reconcile.RunState) reconcile.Reconciliation {
 	r.w.T.Helper()
 	for range 36_000 {
-		run, ok, err := r.Reconciliation(r.w.Ctx, id)
+		run, ok, err := r.ReadReconciliation(r.w.Ctx, id)
 		if err != nil {
 			r.w.T.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func (r *replica) await(id string, state reconcile.RunState) reconcile.Reconcili
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	run, _, _ := r.Reconciliation(r.w.Ctx, "")
+	run, _, _ := r.ReadReconciliation(r.w.Ctx, "")
 	r.w.T.Fatalf("run %s is not %s: %+v", id, state, run)
 	return run
 }

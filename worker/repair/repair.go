@@ -21,7 +21,7 @@ type Store interface {
 	ReadRawRecord(ctx context.Context, id string) (hold.RawRecord, error)
 	// QuarantineRecord removes a record unless it has changed since it was read.
 	QuarantineRecord(ctx context.Context, raw hold.RawRecord, by string) (ok bool, err error)
-	QuarantinedRecord(ctx context.Context, id string) (q hold.QuarantinedRecord, found bool,
+	ReadQuarantinedRecord(ctx context.Context, id string) (q hold.QuarantinedRecord, found bool,
 		err error)
 }
 
@@ -92,15 +92,15 @@ func (r *Repairer) Repair(ctx context.Context, q Request) (Result, error) {
 	if raw.Exists {
 		moved, err := r.store.QuarantineRecord(ctx, raw, q.By)
 		if err != nil {
-			return Result{}, r.o.Health.ReportUnavailable(ctx, "quarantine a record", err)
+			return Result{}, r.o.Health.ReportAndWrapUnavailable(ctx, "quarantine a record", err)
 		}
 		if !moved {
-			return Result{}, changedMeanwhileError(q.ID)
+			return Result{}, newChangedMeanwhileError(q.ID)
 		}
 		r.o.Logger.Warn("unreadable record quarantined", zap.String("event", "record.quarantined"),
 			zap.String("hold", q.ID), zap.String("by", q.By), zap.Int("bytes", raw.Size))
 	}
-	return r.rebuild(ctx, &q, raw.Unmirrored, intent)
+	return r.commitRebuiltHold(ctx, &q, raw.Unmirrored, intent)
 }
 
 // readRecord reads the record and refuses one that must not be repaired. It sets
@@ -109,7 +109,7 @@ func (r *Repairer) Repair(ctx context.Context, q Request) (Result, error) {
 func (r *Repairer) readRecord(ctx context.Context, q *Request) (hold.RawRecord, error) {
 	raw, err := r.store.ReadRawRecord(ctx, q.ID)
 	if err != nil {
-		return raw, r.o.Health.ReportUnavailable(ctx, "read a record", err)
+		return raw, r.o.Health.ReportAndWrapUnavailable(ctx, "read a record", err)
 	}
 	switch {
 	case raw.Readable:
@@ -120,9 +120,9 @@ func (r *Repairer) readRecord(ctx context.Context, q *Request) (hold.RawRecord, 
 			"of hold %s seems to be of a newer holdd: start that release again; "+
 			"force rebuilds the hold and loses what the record says", q.ID)}
 	case !raw.Exists:
-		old, found, err := r.store.QuarantinedRecord(ctx, q.ID)
+		old, found, err := r.store.ReadQuarantinedRecord(ctx, q.ID)
 		if err != nil {
-			return raw, r.o.Health.ReportUnavailable(ctx, "read the quarantine", err)
+			return raw, r.o.Health.ReportAndWrapUnavailable(ctx, "read the quarantine", err)
 		}
 		if !found {
 			return raw, &hold.Problem{Code: hold.HoldNotFound,
@@ -154,17 +154,17 @@ func (r *Repairer) retrieveIntent(
 	return nil, fmt.Errorf("no answer from Stripe: %w", health.ErrUnavailable)
 }
 
-// rebuild writes the hold of an intent, if there is none.
-func (r *Repairer) rebuild(
+// commitRebuiltHold writes the hold of an intent, if there is none.
+func (r *Repairer) commitRebuiltHold(
 	ctx context.Context, q *Request, unmirrored bool, in *hold.PaymentIntent,
 ) (Result, error) {
-	quarantined, _, err := r.store.QuarantinedRecord(ctx, q.ID)
+	quarantined, _, err := r.store.ReadQuarantinedRecord(ctx, q.ID)
 	if err != nil {
-		return Result{}, r.o.Health.ReportUnavailable(ctx, "read the quarantine", err)
+		return Result{}, r.o.Health.ReportAndWrapUnavailable(ctx, "read the quarantine", err)
 	}
 	holds, now, err := r.store.ReadHolds(ctx, q.ID)
 	if err != nil {
-		return Result{}, r.o.Health.ReportUnavailable(ctx, "read a hold", err)
+		return Result{}, r.o.Health.ReportAndWrapUnavailable(ctx, "read a hold", err)
 	}
 	r.o.Clock.AdjustTo(now)
 	result := Result{Quarantined: quarantined, Now: now}
@@ -172,7 +172,7 @@ func (r *Repairer) rebuild(
 		result.Hold = *holds[0]
 		return result, nil
 	}
-	d, reason := hold.Rebuild(in, q.Account, unmirrored, q.By, now)
+	d, reason := hold.RebuildFromIntent(in, q.Account, unmirrored, q.By, now)
 	if reason != "" {
 		result.Reason = reason
 		return result, nil
@@ -180,16 +180,16 @@ func (r *Repairer) rebuild(
 	changes := []commit.Change{{Before: &hold.Hold{}, Decision: d, At: now}}
 	written, err := r.committer.CommitWithRetry(ctx, changes)
 	if err != nil {
-		return Result{}, r.o.Health.ReportUnavailable(ctx, "write a hold", err)
+		return Result{}, r.o.Health.ReportAndWrapUnavailable(ctx, "write a hold", err)
 	}
 	if !written[0] {
-		return Result{}, changedMeanwhileError(q.ID)
+		return Result{}, newChangedMeanwhileError(q.ID)
 	}
 	result.Hold = changes[0].Decision.Hold
 	result.Hold.Version = 1
 	return result, nil
 }
 
-func changedMeanwhileError(id string) error {
+func newChangedMeanwhileError(id string) error {
 	return fmt.Errorf("another writer changed hold %s: %w", id, health.ErrUnavailable)
 }

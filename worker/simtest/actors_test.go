@@ -287,22 +287,23 @@ func (c *apiRequest) send(ctx context.Context, w parts) (h hold.Hold, err error)
 		s := w.Schedule(ctx, []hold.ScheduleRequest{c.schedule}, "people")[0]
 		return s.Hold, s.Err
 	case strings.HasPrefix(c.kind, "patch"), c.kind == "clear":
-		h, _, err = w.Patch(ctx, c.intentID, c.patch, c.revision, "people")
+		h, _, err = w.PatchTerms(ctx, c.intentID, c.patch, c.revision, "people")
 	case c.kind == "capture" || c.kind == "capture part":
-		h, _, err = w.Capture(ctx, c.intentID, hold.CaptureRequest{Amount: c.amount}, c.revision, "people")
+		h, _, err = w.RequestCapture(ctx, c.intentID,
+			hold.CaptureRequest{Amount: c.amount}, c.revision, "people")
 	case c.kind == "part":
-		h, _, err = w.Capture(ctx, c.intentID, partRequest(c), c.revision, "people")
+		h, _, err = w.RequestCapture(ctx, c.intentID, partRequest(c), c.revision, "people")
 	case c.kind == "cancel":
-		h, _, err = w.Cancel(ctx, c.intentID, c.reason, c.revision, "people")
+		h, _, err = w.RequestCancel(ctx, c.intentID, c.reason, c.revision, "people")
 	case c.kind == "increment":
-		h, _, err = w.Increment(ctx, c.intentID, hold.IncrementRequest{Amount: c.amount},
+		h, _, err = w.RequestIncrementAndWait(ctx, c.intentID, hold.IncrementRequest{Amount: c.amount},
 			c.revision, "people")
 	case c.kind == "pause":
-		h, _, err = w.Pause(ctx, c.intentID, c.revision, c.confirm, "people")
+		h, _, err = w.PauseHold(ctx, c.intentID, c.revision, c.confirm, "people")
 	case c.kind == "resume":
-		h, _, err = w.Resume(ctx, c.intentID, c.revision, c.confirm, "people")
+		h, _, err = w.ResumeHold(ctx, c.intentID, c.revision, c.confirm, "people")
 	case c.kind == "acknowledge":
-		h, _, err = w.Acknowledge(ctx, c.intentID, c.revision, "people")
+		h, _, err = w.AcknowledgeWarnings(ctx, c.intentID, c.revision, "people")
 	default:
 		panic("unknown kind of request: " + c.kind)
 	}

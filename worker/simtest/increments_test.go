@@ -101,7 +101,7 @@ func (j *judge) checkIncrementEvents(c *judgedHold) {
 				e.Data.Hold.Amount, total)
 		}
 	}
-	if h := c.finalHold; h != nil && h.State.Final() && h.Increment.Amount != 0 {
+	if h := c.finalHold; h != nil && h.State.IsFinal() && h.Increment.Amount != 0 {
 		j.failHold(c, "it is %s, and an increment is pending", h.State)
 	}
 }

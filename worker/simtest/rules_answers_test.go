@@ -112,7 +112,7 @@ func (j *judge) checkAnsweredRevisions(c *judgedHold) {
 			j.failHold(c, "revision %d was answered, at the end it is %d",
 				a.result.Revision, c.finalHold.Revision)
 		}
-		if a.result.State.Final() && c.finalHold != nil && a.result.State != c.finalHold.State {
+		if a.result.State.IsFinal() && c.finalHold != nil && a.result.State != c.finalHold.State {
 			j.failHold(c, "%s was answered, at the end it is %s", a.result.State, c.finalHold.State)
 		}
 		for _, b := range c.apiRequests[i+1:] {

@@ -195,7 +195,7 @@ func (j *judge) checkEnded(c *judgedHold) {
 			j.failHold(c, "acted on though it is of the wrong account")
 		}
 	case j.isAwaitingOperator(c):
-	case !c.finalHold.State.Final():
+	case !c.finalHold.State.IsFinal():
 		j.failHold(c, "still %s (next %s at +%s, %s) at +%s; at Stripe %s since the deadline at +%s",
 			c.finalHold.State, c.finalHold.NextOp, j.since(c.finalHold.NextAt), c.finalHold.Reason,
 			j.elapsed(), c.intent.Status, j.since(c.deadline))

@@ -283,7 +283,7 @@ func (j *judge) checkLongStayReported(l *longStay) {
 			j.failHold(l.judgedHold, "it was scheduled, and is gone")
 		}
 		return
-	case !h.State.Final():
+	case !h.State.IsFinal():
 		if !j.isAwaitingOperator(l.judgedHold) {
 			j.failHold(l.judgedHold, "still %s (next %s at +%s, %s)", h.State, h.NextOp,
 				j.since(h.NextAt), h.Reason)

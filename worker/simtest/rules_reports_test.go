@@ -27,7 +27,7 @@ func (c *judgedHold) stateAtStripe() hold.State {
 
 // reportsFinalState reports whether holdd says that the hold has ended.
 func (c *judgedHold) reportsFinalState() bool {
-	return c.finalHold != nil && !c.hasWrongAccount() && c.finalHold.State.Final()
+	return c.finalHold != nil && !c.hasWrongAccount() && c.finalHold.State.IsFinal()
 }
 
 func (j *judge) checkReportedState(c *judgedHold) {
@@ -203,7 +203,7 @@ func (j *judge) hadReplicaFault(r *stripeRequest) bool {
 }
 
 func (j *judge) checkLogged(c *judgedHold) {
-	if c.finalHold == nil || !c.finalHold.State.Final() || len(j.lostSpans) > 0 ||
+	if c.finalHold == nil || !c.finalHold.State.IsFinal() || len(j.lostSpans) > 0 ||
 		!j.intakeObserved.redisEmptiedAt.IsZero() ||
 		!slices.Contains([]hold.Cause{hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry},
 			c.finalHold.Reason) ||
@@ -242,7 +242,7 @@ func (j *judge) checkEndEvents(c *judgedHold) {
 		case c.finalHold.State == s && count[t] == 0:
 			j.failHold(c, "it is %s, and no event says so", s)
 		case count[t] > 1 && len(j.lostSpans) == 0,
-			c.finalHold.State != s && count[t] > 0 && c.finalHold.State.Final() &&
+			c.finalHold.State != s && count[t] > 0 && c.finalHold.State.IsFinal() &&
 				len(j.lostSpans) == 0:
 			j.failHold(c, "%d events %s of a hold that is %s", count[t], t, c.finalHold.State)
 		}

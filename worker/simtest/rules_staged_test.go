@@ -213,7 +213,7 @@ func (j *judge) checkStagedReported(s *stagedHold) {
 			j.failHold(s.judgedHold, "it was scheduled, and is gone")
 		}
 		return
-	case !h.State.Final():
+	case !h.State.IsFinal():
 		if !j.isAwaitingOperator(s.judgedHold) {
 			j.failHold(s.judgedHold, "still %s (next %s at +%s, %s)", h.State, h.NextOp,
 				j.since(h.NextAt), h.Reason)

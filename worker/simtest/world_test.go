@@ -95,13 +95,13 @@ type parts struct {
 	*reconcile.Reconciler
 }
 
-func partsOf(w *worker.Worker) parts {
+func partsOf(w *worker.Engine) parts {
 	return parts{w.Scheduler, w.Changer, w.Reader, w.Planner, w.Authorizer, w.Reconciler}
 }
 
 // replica is one process.
 type replica struct {
-	*worker.Worker
+	*worker.Engine
 	parts
 	world *world
 	index int
@@ -339,7 +339,7 @@ func (w *world) startReplica(slot int) {
 			api.DecodeScheduleRequest
 	}
 	log := zap.New(zapcore.NewTee(cores...))
-	r.Worker, err = wiring.NewWorker(r.store, shortPages{g, w.plan.intake.listPageSize},
+	r.Engine, err = wiring.NewEngine(r.store, shortPages{g, w.plan.intake.listPageSize},
 		worker.Options{
 			Observer:      wo.Observer,
 			DecodeRequest: wo.DecodeRequest,
@@ -354,7 +354,7 @@ func (w *world) startReplica(slot int) {
 	if err != nil {
 		panic(err)
 	}
-	r.parts = partsOf(r.Worker)
+	r.parts = partsOf(r.Engine)
 	w.mu.Lock()
 	if w.closing {
 		w.mu.Unlock()

@@ -12,17 +12,17 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// NewWorker returns a worker that keeps its holds in s and calls Stripe through
+// NewEngine returns an engine that keeps its holds in s and calls Stripe through
 // client.
-func NewWorker(s *store.Store, client gateway.Client, o worker.Options) (*worker.Worker, error) {
-	return NewWorkerWithStores(NewStores(s), s, client, o)
+func NewEngine(s *store.Store, client gateway.Client, o worker.Options) (*worker.Engine, error) {
+	return NewEngineWithStores(NewStores(s), s, client, o)
 }
 
-// NewWorkerWithStores is [NewWorker] for callers that replace some of the
+// NewEngineWithStores is [NewEngine] for callers that replace some of the
 // stores. budget limits the requests to client.
-func NewWorkerWithStores(
+func NewEngineWithStores(
 	s worker.Stores, budget gateway.Budget, client gateway.Client, o worker.Options,
-) (*worker.Worker, error) {
+) (*worker.Engine, error) {
 	o, err := o.WithDefaults()
 	if err != nil {
 		return nil, err

@@ -34,10 +34,10 @@ type accountChecker struct {
 func (c *accountChecker) checkOrRecordAccount(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()
-	id, a := c.stripe.ReadAccount(bounded)
+	id, a := c.stripe.RetrieveAccountID(bounded)
 	switch a.Kind {
 	case hold.AnswerOK:
-		err := c.store.RecordAccount(bounded, id)
+		err := c.store.RecordOrCheckAccount(bounded, id)
 		c.known.Store(err == nil)
 		return true, err
 	case hold.AnswerForbidden, hold.AnswerNotFound, hold.AnswerInvalid:
@@ -54,7 +54,7 @@ func (c *accountChecker) checkOrRecordAccount(ctx context.Context) (done bool, e
 func (c *accountChecker) checkAccountOfNewKey(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()
-	if _, a := c.stripe.ReadAccount(bounded); a.Kind == hold.AnswerUnauthorized {
+	if _, a := c.stripe.RetrieveAccountID(bounded); a.Kind == hold.AnswerUnauthorized {
 		return true, errors.New("invalid Stripe key: Stripe rejects it; set a valid one")
 	}
 	return c.checkOrRecordAccount(ctx)

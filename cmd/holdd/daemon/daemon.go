@@ -97,7 +97,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
 	notifier := newSwappableNotifier(first)
-	w, err := wiring.NewWorker(st, stripe,
+	w, err := wiring.NewEngine(st, stripe,
 		newWorkerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis,
 			watcher,
 			st, account.known.Load))
@@ -213,7 +213,7 @@ type daemonProcess struct {
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
 func startParts(
-	ctx context.Context, w *worker.Worker, notifier *swappableNotifier, servers []*apiServer,
+	ctx context.Context, w *worker.Engine, notifier *swappableNotifier, servers []*apiServer,
 ) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	p := &daemonProcess{servers: servers, stopWorker: stopWorker, workerDone: make(chan error, 1),

@@ -51,18 +51,18 @@ type readinessChecker interface {
 
 // planner lists the holds at risk.
 type planner interface {
-	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
+	ForecastPlan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
 // oldestDueReader finds the hold that has been due for longest. store.Store
 // implements it.
 type oldestDueReader interface {
-	OldestDueAge(ctx context.Context) (age time.Duration, err error)
+	ReadOldestDueAge(ctx context.Context) (age time.Duration, err error)
 }
 
 // doubleHeldReader sums the holds of which two intents hold money.
 type doubleHeldReader interface {
-	Read(ctx context.Context) (query.DoubleHeld, error)
+	ReadTotals(ctx context.Context) (query.DoubleHeldTotals, error)
 }
 
 var (
@@ -119,10 +119,10 @@ func (f *healthCollector) collect(send gaugeSender) {
 	if !redis {
 		return
 	}
-	if age, err := f.queue.OldestDueAge(ctx); err == nil {
+	if age, err := f.queue.ReadOldestDueAge(ctx); err == nil {
 		send(oldestDueDesc, age.Seconds())
 	}
-	if d, err := f.doubled.Read(ctx); err == nil {
+	if d, err := f.doubled.ReadTotals(ctx); err == nil {
 		send(doubleHeldLongestDesc, d.Longest.Seconds())
 		for _, s := range d.Sums {
 			send(doubleHeldAmountDesc, float64(s.Amount), s.Currency)
@@ -160,7 +160,7 @@ func (f *healthCollector) forecastPlanCached(ctx context.Context) (query.Plan, b
 	if !f.plannedAt.IsZero() && time.Since(f.plannedAt) < forecastMaxAge {
 		return f.plan, true
 	}
-	p, err := f.planner.Plan(ctx, atRiskHorizons[0].span)
+	p, err := f.planner.ForecastPlan(ctx, atRiskHorizons[0].span)
 	if err != nil {
 		return query.Plan{}, false // the worker logs that Redis is unavailable
 	}

@@ -8,7 +8,7 @@ import (
 
 // loweredRatesReader reads the rates that a 429 lowered.
 type loweredRatesReader interface {
-	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
+	ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 }
 
 var loweredRateDesc = newMetricDesc("holdd_lowered_requests_per_second",
@@ -22,7 +22,7 @@ func newLoweredRatesCollector(rates loweredRatesReader) collectorFunc {
 	return func(send gaugeSender) {
 		ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 		defer cancel()
-		lowered, err := rates.LoweredRates(ctx)
+		lowered, err := rates.ListLoweredRates(ctx)
 		if err != nil {
 			return // the worker logs that Redis is unavailable
 		}

@@ -107,7 +107,7 @@ func newAlertOptions(
 }
 
 func newAPIOptions(
-	o *Options, w *worker.Worker, notifier *swappableNotifier, requests api.IdempotencyStore,
+	o *Options, w *worker.Engine, notifier *swappableNotifier, requests api.IdempotencyStore,
 	livemode bool, tokens *api.Tokens, m *metrics, secrets *webhookSecrets, pages *console.Console,
 ) api.Options {
 	a := api.Options{
@@ -132,7 +132,7 @@ func newAPIOptions(
 
 // newConsole returns nil if the settings switch the console off.
 func newConsole(
-	o *Options, w *worker.Worker, notifier *swappableNotifier, st *store.Store,
+	o *Options, w *worker.Engine, notifier *swappableNotifier, st *store.Store,
 	redis *health.RedisHealthReporter, livemode bool, tokens *consoleTokens,
 ) (*console.Console, error) {
 	s := o.Settings

@@ -69,7 +69,7 @@ func (w *world) openHolds(r *replica) map[string]string {
 	w.tb.Helper()
 	out := map[string]string{}
 	for _, s := range hold.States() {
-		if s.Final() {
+		if s.IsFinal() {
 			continue
 		}
 		for id, v := range w.listByState(r, s) {

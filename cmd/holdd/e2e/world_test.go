@@ -220,7 +220,7 @@ func (w *world) describeOpenHolds(r *replica) string {
 	var b strings.Builder
 	n := 0
 	for _, s := range hold.States() {
-		if s.Final() {
+		if s.IsFinal() {
 			continue
 		}
 		for id, v := range w.listByState(r, s) {
