@@ -34,9 +34,10 @@ mutants: ## remove one guard after the other; one of SEEDS (400) worlds must fai
 # test` runs a few worlds with it, and `make prove` runs many without it.
 # It does not watch the Lua interpreter of the in-process Redis, which runs under one lock.
 RACE := GORACE=atexit_sleep_ms=0 $(GO) test -race -gcflags=github.com/yuin/gopher-lua/...=-race=false -timeout 15m
+# make check runs vet.
 # The package that takes longest begins first, so that the others run beside it.
 test: redis languages browser ## all tests with the race detector, on a real redis-server
-	$(RACE) ./worker ./...
+	$(RACE) -vet=off ./worker ./...
 
 # These packages build no binary, and with -short they start no redis-server.
 FAST = ./cmd/holdd-dev ./cmd/stripesim ./config $$($(GO) list ./worker/... | grep -v /worker/alert)

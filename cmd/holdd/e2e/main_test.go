@@ -48,9 +48,9 @@ var buildRace = sync.OnceValues(
 	func() (string, error) { return buildBinary("holdd-race", nil, "-race") })
 
 // buildNext is a later release, with a state and a field that this release does
-// not know.
+// not know. With the flags of buildRelease, both share what they compile.
 var buildNext = sync.OnceValues(func() (string, error) {
-	return buildBinary("holdd-next", []string{"CGO_ENABLED=0"}, "-tags", "nextrelease")
+	return buildBinary("holdd-next", []string{"CGO_ENABLED=0"}, "-trimpath", "-tags", "nextrelease")
 })
 
 func buildBinary(name string, env []string, flags ...string) (string, error) {
