@@ -15,6 +15,10 @@ const (
 	// dueSoon is how far ahead the dispatcher waits for a hold's exact time. A
 	// hold that is due later waits for a later tick of the capture job.
 	dueSoon = time.Second
+	// wakeAhead is how far ahead a commit wakes the dispatcher for a hold. The
+	// dispatcher notices holds that are due later by the counters of changes,
+	// at a tick of cron, in time to wait for the exact time.
+	wakeAhead = changes.LongestInterval + 2*dueSoon
 	// leaseSlack shortens a lease, so that the poll that finds it expired runs
 	// within the time promised for a takeover.
 	leaseSlack = 2 * time.Second

@@ -129,3 +129,23 @@ func TestWorker_PollsOfAStuckHold(t *testing.T) {
 		})
 	}
 }
+
+// An idle replica reads the counters of changes less often than it ticks. The
+// holds that it accepts are on time all the same.
+func TestWorker_IdleReplicaIsOnTime(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		for ahead := 250 * time.Millisecond; ahead < 6*time.Second; ahead += 375 * time.Millisecond {
+			time.Sleep(time.Minute + ahead/3)
+			id := w.AuthorizeIntent()
+			due := time.Now().Add(ahead)
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(ahead)})
+			time.Sleep(10 * time.Second)
+			got := w.mustGet(r, id)
+			if late := got.SettledAt.Sub(due); got.State != hold.Captured ||
+				late > 100*time.Millisecond {
+				t.Errorf("due in %s: %s, %s late", ahead, got.State, late)
+			}
+		}
+	})
+}

@@ -9,10 +9,9 @@ import (
 const (
 	// interval is how often [Watcher.Run] reads the counters, unless a loop has
 	// read them meanwhile. After [quietAfter] without a change it reads them
-	// every quietInterval.
-	interval      = time.Second
-	quietInterval = 2 * time.Second
-	quietAfter    = 10 * time.Second
+	// every [LongestInterval].
+	interval   = time.Second
+	quietAfter = 10 * time.Second
 	// slack is by how much the reading of a loop that asks every second may be
 	// late until Run reads instead.
 	slack = interval / 4
@@ -20,6 +19,11 @@ const (
 	// the same tick share it.
 	sharedFor = interval / 10
 )
+
+// LongestInterval is the time between two readings of the counters in a quiet
+// time. A replica that learns by itself of a change which matters earlier must
+// not wait for them.
+const LongestInterval = 2 * time.Second
 
 // Store reads the counters. store.Changes implements it.
 type Store interface {
@@ -73,7 +77,7 @@ func (w *Watcher) readInterval() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.counts != nil && time.Since(w.currentAt) >= quietAfter {
-		return quietInterval
+		return LongestInterval
 	}
 	return interval
 }
