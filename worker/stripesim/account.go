@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"container/heap"
 	"slices"
 	"strings"
@@ -21,8 +22,9 @@ func newAccountRegistry(env *environment) *accountRegistry {
 	return &accountRegistry{env: env, byID: map[string]*account{}, byIDTag: map[string]*account{}}
 }
 
-// getOrCreate returns the account id.
+// getOrCreate returns the account id. An empty id is the platform's own.
 func (r *accountRegistry) getOrCreate(id string) *account {
+	id = cmp.Or(id, r.env.platformAccount)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a := r.byID[id]; a != nil {
@@ -192,4 +194,34 @@ func (a *account) processDue(op *operation) {
 		op.events = append(op.events, expiry.events...)
 	}
 	op.now, a.lastOperationAt = now, now
+}
+
+// change locks the account, processes what is due there, calls do, and
+// publishes the events once the account is unlocked.
+func (a *account) change(actor string, do func(*operation)) {
+	op := &operation{actor: actor}
+	a.mu.Lock()
+	a.processDue(op)
+	do(op)
+	a.mu.Unlock()
+	a.env.webhooks.publish(op)
+}
+
+// withIntent calls do for an intent with its account locked.
+func (r *accountRegistry) withIntent(id string, do func(*operation, *intent) *apiError) error {
+	a := r.byObjectID(id)
+	if a == nil {
+		return notFoundError("payment_intent", "intent", id)
+	}
+	var err *apiError
+	a.change(actorDashboard, func(op *operation) {
+		var in *intent
+		if in, err = findIntent(a, id); err == nil {
+			err = do(op, in)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return nil
 }

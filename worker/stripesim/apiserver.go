@@ -16,8 +16,8 @@ import (
 type apiServer struct {
 	env      *environment
 	accounts *accountRegistry
-	faults   *faultRules
-	keys     *apiKeys
+	faults   *Faults
+	keys     *APIKeys
 
 	callCount       atomic.Int64
 	classCallCounts sync.Map // EndpointClass to *atomic.Int64

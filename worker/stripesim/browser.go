@@ -128,7 +128,7 @@ func (h hostedPages) createBrowserMethod(w http.ResponseWriter, r *http.Request)
 func (h hostedPages) createCVCToken(w http.ResponseWriter, _ *http.Request) {
 	a := h.sim.accounts.getOrCreate(h.sim.env.platformAccount)
 	id := ""
-	h.sim.withAccount(a, actorDashboard, func(*operation) { id = a.newID("cvctok_") })
+	a.change(actorDashboard, func(*operation) { id = a.newID("cvctok_") })
 	writeBrowserReply(w, http.StatusOK,
 		fmt.Appendf(nil, `{"id":%q,"object":"token","type":"cvc_update","livemode":false}`, id), nil)
 }
@@ -139,7 +139,7 @@ func (h hostedPages) checkSecret(w http.ResponseWriter, r *http.Request) (id str
 	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
 	id, given := r.PathValue("id"), r.FormValue("client_secret")
 	secret := ""
-	err := h.sim.withIntent(id, func(_ *operation, in *intent) *apiError {
+	err := h.sim.accounts.withIntent(id, func(_ *operation, in *intent) *apiError {
 		secret = in.secret
 		return nil
 	})
@@ -166,7 +166,7 @@ func (h hostedPages) confirmInBrowser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	manual := false
-	_ = h.sim.withIntent(id, func(_ *operation, in *intent) *apiError { // it exists
+	_ = h.sim.accounts.withIntent(id, func(_ *operation, in *intent) *apiError { // it exists
 		manual = in.confirmMethod == "manual"
 		return nil
 	})

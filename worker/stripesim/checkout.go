@@ -110,16 +110,18 @@ func setupIntentJSON(s *checkoutSession) any {
 // CompleteCardSetup enters a card on the page of a Checkout Session, as the
 // cardholder does, and returns where Stripe sends the cardholder. The card is a
 // test card such as pm_card_visa; it is saved for the session's customer.
-func (s *Sim) CompleteCardSetup(session, card string) (returnURL string, err error) {
-	e := s.withCheckoutSession(session, func(op *operation, a *account, cs *checkoutSession) *apiError {
+func (c *Cards) CompleteCardSetup(session, card string) (returnURL string, err error) {
+	e := c.accounts.withCheckoutSession(session, func(
+		op *operation, a *account, cs *checkoutSession,
+	) *apiError {
 		if status := cs.statusAt(op.now); status != sessionOpen {
 			return invalidRequestError("", "session", "This Checkout Session is %s.", status)
 		}
-		c, ok := cardByName(card)
+		test, ok := cardByName(card)
 		if !ok {
 			return notFoundError("PaymentMethod", "payment_method", card)
 		}
-		m := a.newCard(op, c, typeOfCard)
+		m := a.newCard(op, test, typeOfCard)
 		m.customer, m.setUpOffSession = cs.customer, true
 		cs.paymentMethod = m
 		returnURL = strings.ReplaceAll(cs.successURL, "{CHECKOUT_SESSION_ID}", cs.id)
@@ -132,17 +134,17 @@ func (s *Sim) CompleteCardSetup(session, card string) (returnURL string, err err
 }
 
 // withCheckoutSession calls do for a session with its account locked.
-func (s *Sim) withCheckoutSession(
+func (r *accountRegistry) withCheckoutSession(
 	id string, do func(*operation, *account, *checkoutSession) *apiError,
 ) *apiError {
 	missing := notFoundError("checkout.session", "session", id)
 	body, ok := strings.CutPrefix(id, sessionPrefix)
-	a := s.accounts.byObjectID("cs_" + body)
+	a := r.byObjectID("cs_" + body)
 	if !ok || a == nil {
 		return missing
 	}
 	var err *apiError
-	s.withAccount(a, actorDashboard, func(op *operation) {
+	a.change(actorDashboard, func(op *operation) {
 		cs := a.checkoutSessions[id]
 		if cs == nil {
 			err = missing

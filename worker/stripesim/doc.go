@@ -56,11 +56,11 @@
 // # Saved cards
 //
 // A customer's saved card can be authorized without the cardholder, with
-// off_session. [Sim.SaveCard] makes one. [Sim.SetCardOutcomes] and
-// [Sim.SetCardCredit] say what its bank answers: declines and requests for 3-D
+// off_session. [Cards.SaveCard] makes one. [Cards.SetCardOutcomes] and
+// [Cards.SetCardCredit] say what its bank answers: declines and requests for 3-D
 // Secure by date, and insufficient_funds while other holds use up the credit.
 // The ledger has how many holds a customer has after each effect.
-// [Sim.SetCardFeatures] takes extended and incremental authorization,
+// [Cards.SetCardFeatures] takes extended and incremental authorization,
 // multicapture and overcapture from an account.
 //
 // # Pages
@@ -68,7 +68,7 @@
 // Stripe hosts the bank's authentication of an intent that was confirmed with a
 // return_url, and the form of a Checkout Session in setup mode. [Sim.PagesHandler]
 // serves both, for a browser. [Dashboard.CompleteAction] and
-// [Sim.CompleteCardSetup] do the same without one. Checkout Sessions have no
+// [Cards.CompleteCardSetup] do the same without one. Checkout Sessions have no
 // other mode and no events.
 //
 // /v3/ is a script with the interface of Stripe.js: elements card and cardCvc in
@@ -91,7 +91,7 @@
 // programs should handle the other as well. A 404 is stored for its key. A
 // cancel after a partial capture leaves the intent succeeded, as expiry does.
 // Each of several captures emits charge.updated, and the last one
-// charge.captured. [Sim.SetCaptureErrorCodes] chooses the codes for capturing
+// charge.captured. [Settings.SetCaptureErrorCodes] chooses the codes for capturing
 // an intent that is captured or expired.
 //
 // It does not simulate a minimum at capture or by converted amounts, the

@@ -69,7 +69,7 @@ func (h hostedPages) authenticationPage(w http.ResponseWriter, r *http.Request) 
 func (h hostedPages) authenticate(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	back, secret := "", ""
-	err := h.sim.withIntent(id, func(_ *operation, in *intent) *apiError {
+	err := h.sim.accounts.withIntent(id, func(_ *operation, in *intent) *apiError {
 		back, secret = in.returnURL, in.secret
 		return nil
 	})
@@ -96,7 +96,7 @@ func (h hostedPages) authenticate(w http.ResponseWriter, r *http.Request) {
 
 func (h hostedPages) setupPage(w http.ResponseWriter, r *http.Request) {
 	status, cancelURL := "", ""
-	err := h.sim.withCheckoutSession(r.PathValue("id"),
+	err := h.sim.accounts.withCheckoutSession(r.PathValue("id"),
 		func(op *operation, _ *account, cs *checkoutSession) *apiError {
 			status, cancelURL = cs.statusAt(op.now), cs.cancelURL
 			return nil
@@ -112,7 +112,7 @@ func (h hostedPages) setupPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h hostedPages) setUp(w http.ResponseWriter, r *http.Request) {
-	back, err := h.sim.CompleteCardSetup(r.PathValue("id"), r.PostFormValue("card"))
+	back, err := h.sim.Cards.CompleteCardSetup(r.PathValue("id"), r.PostFormValue("card"))
 	if err != nil {
 		writePage(w, http.StatusConflict, "Simulated Checkout", "<p>"+
 			html.EscapeString(err.Error())+"</p>")

@@ -50,9 +50,9 @@ func (h *deliveryHeap) Pop() any {
 	return x
 }
 
-// webhooks publishes events: to Options.OnEvent, and as signed deliveries to
+// Webhooks publishes events: to Options.OnEvent, and as signed deliveries to
 // Options.Webhook.
-type webhooks struct {
+type Webhooks struct {
 	webhook Webhook
 	onEvent func(Event)
 	logger  *slog.Logger
@@ -65,16 +65,16 @@ type webhooks struct {
 	endpoints             atomic.Pointer[[]WebhookEndpoint] // besides webhook
 }
 
-func newWebhooks(o Options) *webhooks {
-	return &webhooks{webhook: o.Webhook, onEvent: o.OnEvent, logger: o.Logger,
+func newWebhooks(o Options) *Webhooks {
+	return &Webhooks{webhook: o.Webhook, onEvent: o.OnEvent, logger: o.Logger,
 		wakeup: make(chan struct{}, 1)}
 }
 
 // isObserved reports whether an event goes anywhere but into the event log.
-func (h *webhooks) isObserved() bool { return h.onEvent != nil || h.webhook.isEnabled() }
+func (h *Webhooks) isObserved() bool { return h.onEvent != nil || h.webhook.isEnabled() }
 
 // publish publishes the events of an operation. The caller holds no lock.
-func (h *webhooks) publish(op *operation) {
+func (h *Webhooks) publish(op *operation) {
 	for _, e := range op.events {
 		if h.onEvent != nil {
 			h.onEvent(e)
@@ -86,14 +86,14 @@ func (h *webhooks) publish(op *operation) {
 	op.events = nil
 }
 
-func (h *webhooks) signalWakeup() {
+func (h *Webhooks) signalWakeup() {
 	select {
 	case h.wakeup <- struct{}{}:
 	default:
 	}
 }
 
-func (h *webhooks) enqueue(e Event) {
+func (h *Webhooks) enqueue(e Event) {
 	h.mu.Lock()
 	h.seq++
 	seq := h.seq
@@ -101,7 +101,7 @@ func (h *webhooks) enqueue(e Event) {
 	h.requeue(pendingDelivery{event: e, attempt: 1, dueAt: time.Now(), seq: seq})
 }
 
-func (h *webhooks) requeue(p pendingDelivery) {
+func (h *Webhooks) requeue(p pendingDelivery) {
 	h.mu.Lock()
 	if len(h.queue) >= maxPendingDeliveries {
 		heap.Pop(&h.queue)
@@ -114,7 +114,7 @@ func (h *webhooks) requeue(p pendingDelivery) {
 
 // popDue removes the deliveries that are due. next is the time of the next one,
 // or zero.
-func (h *webhooks) popDue(now time.Time) (due []pendingDelivery, next time.Time) {
+func (h *Webhooks) popDue(now time.Time) (due []pendingDelivery, next time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.queue) > 0 && !h.queue[0].dueAt.After(now) {
@@ -128,13 +128,13 @@ func (h *webhooks) popDue(now time.Time) (due []pendingDelivery, next time.Time)
 
 // attempt tries one delivery, and reports whether the receiver accepted it.
 // After a failure the delivery waits for its next attempt.
-func (h *webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bool) {
+func (h *Webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bool) {
 	w := h.webhook
 	d := Delivery{Event: p.event, Attempt: p.attempt}
 	if w.Thin {
 		d.Event.Payload = p.event.ThinPayload("")
 	}
-	d.Signature = h.Sign(d.Event.Payload, time.Now())
+	d.Signature = Sign(d.Event.Payload, time.Now(), w.Secrets...)
 	send := w.Deliver
 	if send == nil {
 		send = h.post
@@ -157,7 +157,7 @@ func (h *webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bo
 	return false
 }
 
-func (h *webhooks) post(ctx context.Context, d Delivery) error {
+func (h *Webhooks) post(ctx context.Context, d Delivery) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.webhook.URL,
 		bytes.NewReader(d.Event.Payload))
 	if err != nil {
@@ -178,15 +178,9 @@ func (h *webhooks) post(ctx context.Context, d Delivery) error {
 	return nil
 }
 
-func (h *webhooks) addTo(st *Stats) {
+func (h *Webhooks) addTo(st *Stats) {
 	st.WebhooksSent, st.WebhooksFailed, st.WebhooksDropped = h.sent.Load(), h.failed.Load(),
 		h.dropped.Load()
-}
-
-// Sign returns a Stripe-Signature header for a payload, with one v1= for each
-// of the Webhook's secrets.
-func (h *webhooks) Sign(payload []byte, t time.Time) string {
-	return Sign(payload, t, h.webhook.Secrets...)
 }
 
 // Sign returns a Stripe-Signature header: HMAC-SHA256 over the time and the

@@ -20,12 +20,12 @@ const maxWebhookEndpoints = 16
 
 // SetWebhookEndpoints sets the account's webhook endpoints, besides the one of
 // [Options].Webhook. Endpoints beyond Stripe's limit are left out.
-func (h *webhooks) SetWebhookEndpoints(all ...WebhookEndpoint) {
+func (h *Webhooks) SetWebhookEndpoints(all ...WebhookEndpoint) {
 	h.endpoints.Store(new(slices.Clone(all[:min(len(all), maxWebhookEndpoints)])))
 }
 
 // allEndpoints returns the endpoints of the platform's account.
-func (h *webhooks) allEndpoints() []WebhookEndpoint {
+func (h *Webhooks) allEndpoints() []WebhookEndpoint {
 	var all []WebhookEndpoint
 	if w := h.webhook; w.URL != "" && !w.Thin { // thin events have no endpoint in /v1
 		all = append(all, WebhookEndpoint{URL: w.URL, APIVersion: w.APIVersion})

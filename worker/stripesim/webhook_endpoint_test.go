@@ -13,7 +13,7 @@ func TestListWebhookEndpoints(t *testing.T) {
 	o := unlimitedOptions(1)
 	o.Webhook.URL = "http://127.0.0.1:1/hook"
 	c := newTestClient(t, o)
-	c.sim.SetWebhookEndpoints(
+	c.sim.Webhooks.SetWebhookEndpoints(
 		stripesim.WebhookEndpoint{URL: "https://hotel.example/webhooks/stripe",
 			Events: []string{"charge.expired"}, Disabled: true})
 	newest := c.get("/v1/webhook_endpoints", "limit=1")
