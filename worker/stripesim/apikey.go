@@ -83,8 +83,13 @@ func (k *APIKeys) verify(key string, c EndpointClass, account string) *apiError 
 				"systems: roll this key now, and point the simulator's clients at a key that "+
 				"starts with sk_test_ or rk_test_.")
 	case !strings.HasPrefix(key, "sk_test_") && !strings.HasPrefix(key, "rk_test_") &&
-		!isOrganizationKey(key):
+		!isPublishableKey(key) && !isOrganizationKey(key):
 		return deny(401, "", "Invalid API Key provided: "+maskKey(key))
+	case isPublishableKey(key) && !publishableClasses[c]:
+		return deny(401, "secret_key_required",
+			"This API call cannot be made with a publishable API key. Please use a secret API "+
+				"key. You can find a list of your API keys at "+
+				"https://dashboard.stripe.com/account/apikeys.")
 	}
 	k.mu.RLock()
 	defer k.mu.RUnlock()

@@ -72,10 +72,12 @@ unavailable html html_after rate_limited lock_timeout conflict dependency unauth
 forbidden not_found decline; none with delays alone.
 
 Classes: payment_intents.{create confirm retrieve update capture cancel
-increment_authorization list search} events.{list retrieve} charges.retrieve
-refunds.{retrieve list} reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list}
-payment_methods.{create retrieve attach detach list} webhook_endpoints.list
-checkout.sessions.{create retrieve}
+increment_authorization list search} setup_intents.{create confirm retrieve update cancel list}
+events.{list retrieve} charges.{retrieve list} refunds.{create update retrieve list}
+reviews.retrieve account.retrieve balance.retrieve balance_transactions.retrieve
+customers.{create update delete retrieve list} tokens.{create retrieve}
+payment_methods.{create retrieve attach detach list} confirmation_tokens.{create retrieve}
+webhook_endpoints.{create update delete retrieve list} checkout.sessions.{create retrieve}
 `
 
 // jsonDuration is a duration that JSON writes as "90s".

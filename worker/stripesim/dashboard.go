@@ -1,6 +1,9 @@
 package stripesim
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Dashboard acts as an operator does at Stripe's Dashboard: without an
 // idempotency key, limits or faults. An error has the text of Stripe's answer.
@@ -62,6 +65,9 @@ func (d Dashboard) Increment(id string, amount int64) error {
 // method, as the cardholder does. With confirmation_method=manual the server
 // must confirm again after 3-D Secure.
 func (d Dashboard) CompleteAction(id string) error {
+	if strings.HasPrefix(id, setupIntentPrefix) {
+		return d.finishSetup(id, true)
+	}
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {
 			return unexpectedStateError(
@@ -87,9 +93,19 @@ func completeAction(in *intent, op *operation) *apiError {
 	return nil
 }
 
+// finishSetup passes or fails the 3-D Secure of a SetupIntent.
+func (d Dashboard) finishSetup(id string, passed bool) error {
+	return d.sim.accounts.withSetupIntent(id, func(op *operation, si *setupIntent) *apiError {
+		return finishSetupAction(op, si, passed)
+	})
+}
+
 // FailAction fails 3-D Secure. If the cardholder leaves, neither CompleteAction
 // nor FailAction is called.
 func (d Dashboard) FailAction(id string) error {
+	if strings.HasPrefix(id, setupIntentPrefix) {
+		return d.finishSetup(id, false)
+	}
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {
 			return unexpectedStateError(

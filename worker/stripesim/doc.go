@@ -76,6 +76,13 @@
 // handleNextAction, handleCardAction, confirmCardPayment and
 // retrievePaymentIntent. A page runs against Stripe with another address and key.
 //
+// # Keys
+//
+// A secret key (sk_test_), a restricted one (rk_test_) and an organization's
+// may make every call. A publishable one (pk_test_) makes payment methods,
+// tokens and ConfirmationTokens, and reads and confirms an intent whose
+// client_secret it names.
+//
 // # Clocks
 //
 // Objects, deadlines, keys and events use the simulator's clock: time.Now plus
@@ -96,9 +103,9 @@
 //
 // It does not simulate a minimum at capture or by converted amounts, the
 // currencies and countries of payment methods, mandates, PayPal's extension,
-// Japan's 30 days, the status processing, raw cards in payment_method_data,
-// Confirmation Tokens, shipping, fees, disputes, and refunds of captured money. A
-// balance transaction has the time of the first capture.
+// Japan's 30 days, the status processing, shipping, fees, disputes, failed
+// refunds, and events of customers and payment methods. A balance transaction
+// has the time of the first capture.
 //
 // # Protection against a mix-up with Stripe
 //

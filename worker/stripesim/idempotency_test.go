@@ -202,7 +202,7 @@ func TestAPIKeys(t *testing.T) {
 	id := c.authorize(stripesim.Hold{})
 	with := func(k string) []string { return []string{"Authorization", k} }
 	for _, k := range []string{"", "Bearer ", "Bearer nonsense", "Bearer sk_prod_1",
-		"Bearer pk_test_1", "Basic !!!"} {
+		"Bearer pk_prod_1", "Basic !!!"} {
 		a := c.mustFail(401, "", "GET", intentPath(id), "", with(k)...)
 		if strings.Contains(string(a.raw), "nonsense") {
 			t.Error("the answer shows the key")

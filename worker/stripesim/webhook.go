@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,10 +27,11 @@ const maxPendingDeliveries = 100_000
 const webhookWorkers = 16
 
 type pendingDelivery struct {
-	event   Event
-	attempt int
-	dueAt   time.Time // by the machine's clock
-	seq     int64
+	event    Event
+	endpoint *webhookEndpoint // nil: Options.Webhook
+	attempt  int
+	dueAt    time.Time // by the machine's clock
+	seq      int64
 }
 
 // deliveryHeap has the next delivery on top. Deliveries of one time are in the
@@ -51,7 +53,7 @@ func (h *deliveryHeap) Pop() any {
 }
 
 // Webhooks publishes events: to Options.OnEvent, and as signed deliveries to
-// Options.Webhook.
+// Options.Webhook and to the endpoints that calls made.
 type Webhooks struct {
 	webhook Webhook
 	onEvent func(Event)
@@ -63,6 +65,7 @@ type Webhooks struct {
 	wakeup                chan struct{} // wakes Run
 	sent, failed, dropped atomic.Int64
 	endpoints             atomic.Pointer[[]WebhookEndpoint] // besides webhook
+	made                  []*webhookEndpoint                // by calls
 }
 
 func newWebhooks(o Options) *Webhooks {
@@ -80,10 +83,13 @@ func (h *Webhooks) publish(op *operation) {
 			h.onEvent(e)
 		}
 		if h.webhook.isEnabled() {
-			h.enqueue(e)
+			h.enqueue(pendingDelivery{event: e})
 		}
 	}
-	op.events = nil
+	for _, p := range op.deliveries {
+		h.enqueue(p)
+	}
+	op.events, op.deliveries = nil, nil
 }
 
 func (h *Webhooks) signalWakeup() {
@@ -93,12 +99,13 @@ func (h *Webhooks) signalWakeup() {
 	}
 }
 
-func (h *Webhooks) enqueue(e Event) {
+func (h *Webhooks) enqueue(p pendingDelivery) {
 	h.mu.Lock()
 	h.seq++
-	seq := h.seq
+	p.seq = h.seq
 	h.mu.Unlock()
-	h.requeue(pendingDelivery{event: e, attempt: 1, dueAt: time.Now(), seq: seq})
+	p.attempt, p.dueAt = 1, time.Now()
+	h.requeue(p)
 }
 
 func (h *Webhooks) requeue(p pendingDelivery) {
@@ -130,22 +137,13 @@ func (h *Webhooks) popDue(now time.Time) (due []pendingDelivery, next time.Time)
 // After a failure the delivery waits for its next attempt.
 func (h *Webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bool) {
 	w := h.webhook
-	d := Delivery{Event: p.event, Attempt: p.attempt}
-	if w.Thin {
-		d.Event.Payload = p.event.ThinPayload("")
-	}
-	d.Signature = Sign(d.Event.Payload, time.Now(), w.Secrets...)
-	send := w.Deliver
-	if send == nil {
-		send = h.post
-	}
-	err := send(ctx, d)
+	err := h.send(ctx, p)
 	if err == nil {
 		h.sent.Add(1)
 		return true
 	}
 	h.failed.Add(1)
-	if p.attempt >= w.Attempts || ctx.Err() != nil {
+	if p.attempt >= w.Attempts || ctx.Err() != nil || errors.Is(err, errEndpointGone) {
 		h.dropped.Add(1)
 		h.logger.Warn("webhook given up; the event is still at GET /v1/events", "event",
 			p.event.ID, "type", p.event.Type, "attempts", p.attempt, "cause", err.Error())
@@ -157,8 +155,32 @@ func (h *Webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bo
 	return false
 }
 
-func (h *Webhooks) post(ctx context.Context, d Delivery) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.webhook.URL,
+var errEndpointGone = errors.New("the endpoint was deleted or disabled")
+
+// send signs and sends one attempt.
+func (h *Webhooks) send(ctx context.Context, p pendingDelivery) error {
+	w := h.webhook
+	d := Delivery{Event: p.event, Attempt: p.attempt}
+	if e := p.endpoint; e != nil {
+		d.Signature = Sign(d.Event.Payload, time.Now(), e.secret)
+		url := h.target(e)
+		if url == "" {
+			return errEndpointGone
+		}
+		return h.post(ctx, url, d)
+	}
+	if w.Thin {
+		d.Event.Payload = p.event.ThinPayload("")
+	}
+	d.Signature = Sign(d.Event.Payload, time.Now(), w.Secrets...)
+	if w.Deliver != nil {
+		return w.Deliver(ctx, d)
+	}
+	return h.post(ctx, w.URL, d)
+}
+
+func (h *Webhooks) post(ctx context.Context, url string, d Delivery) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url,
 		bytes.NewReader(d.Event.Payload))
 	if err != nil {
 		return err
