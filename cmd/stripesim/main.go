@@ -80,7 +80,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, err error) {
 	fs := flag.NewFlagSet("stripesim", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	fs.StringVar(&f.listen, "listen", "127.0.0.1:12111", "address to listen on")
+	fs.StringVar(&f.listen, "listen", "127.0.0.1:12113", "address to listen on")
 	fs.Uint64Var(&o.Seed, "seed", 1, "seed of ids and of faults by probability")
 	fs.Float64Var(&o.EndpointRate, "rate", 25,
 		"calls a second for each account and endpoint; negative: no limit")
@@ -234,11 +234,7 @@ func serve(
 }
 
 func newServer(sim *stripesim.Sim, stderr io.Writer) *http.Server {
-	mux := http.NewServeMux()
-	mux.Handle("/", sim.Handler())
-	mux.Handle("/_sim/", sim.ControlHandler())
-	mux.Handle(stripesim.PagesPath, sim.PagesHandler())
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+	return &http.Server{Handler: sim.ServerHandler(), ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(stderr, nil), slog.LevelWarn)}
 }

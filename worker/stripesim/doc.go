@@ -16,8 +16,7 @@
 //	…
 //	sim.Ledger()
 //
-// cmd/stripesim is a server of [Sim.Handler], [Sim.ControlHandler] and
-// [Sim.Run].
+// cmd/stripesim is a server of [Sim.ServerHandler] and [Sim.Run].
 //
 // # Model
 //
