@@ -8,6 +8,9 @@
 // /_pages/ it serves the pages that Stripe hosts: the bank's authentication and
 // the form for a card. Under /v3/ is a script with the interface of Stripe.js.
 //
+// `stripesim run FILE…` runs scenarios from files: requests, moves of the clock,
+// and what is expected. The folder scenarios has examples.
+//
 // Like an account that was created today, it answers in the newest API version
 // unless a call names another with Stripe-Version.
 //

@@ -50,8 +50,11 @@ type flags struct {
 	verbose    bool
 }
 
-// run parses the flags and serves a simulator until ctx ends.
+// run parses the flags and serves a simulator until ctx ends, or runs scenarios.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "run" {
+		return runScenarios(ctx, args[1:], env, stdout, stderr)
+	}
 	f, o, err := parseFlags(args, stderr)
 	if err != nil {
 		return err
@@ -112,7 +115,8 @@ func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, 
 	fs.BoolVar(&f.verbose, "verbose", false, "log every call")
 	fs.Usage = func() {
 		fmt.Fprintln(stderr, "stripesim simulates Stripe's API for tests. It moves no money and"+
-			" accepts no live key.\n\nFlags:")
+			" accepts no live key.\n`stripesim run FILE…` runs scenarios; see `stripesim run "+
+			"--help`.\n\nFlags:")
 		fs.PrintDefaults()
 		fmt.Fprint(stderr, "\n"+stripesim.ControlHelp)
 	}
