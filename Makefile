@@ -112,6 +112,7 @@ check: ## formatting, vet, staticcheck, tidy modules
 	$(GO) mod tidy -diff
 	cd cmd/bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff
 	cd deploy/check/libraries && $(GO) vet . && $(GO) run $(STATICCHECK) . && $(GO) mod tidy -diff
+	cd deploy/check/testcontainers && $(GO) vet . && $(GO) mod tidy -diff
 
 # systemd-analyze needs the program of the unit to exist. These tests are never cached: Go does not
 # notice changes of files outside their module.

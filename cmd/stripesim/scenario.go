@@ -19,7 +19,7 @@ const (
 	maxScenarioSteps = 1000
 )
 
-// scenario is a file with requests, moves of the clock, and what is expected.
+// scenario is a list of requests, moves of the clock, and what is expected.
 type scenario struct {
 	Name       string `yaml:"name"`
 	APIVersion string `yaml:"api_version"` // of requests without Stripe-Version
@@ -76,23 +76,31 @@ func (d *scenarioTime) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// readScenario reads and checks a file.
-func readScenario(path string) (*scenario, error) {
+// readScenarios reads and checks a file. It may have several YAML documents, each
+// of which is a scenario.
+func readScenarios(path string) ([]*scenario, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, usageError(err.Error())
 	}
 	defer f.Close()
-	var s scenario
+	var all []*scenario
 	d := yaml.NewDecoder(io.LimitReader(f, maxScenarioBytes))
 	d.KnownFields(true)
-	if err := d.Decode(&s); err != nil {
-		return nil, usageError(fmt.Sprintf("%s: %v", path, err))
+	for {
+		s := &scenario{}
+		err := d.Decode(s)
+		if errors.Is(err, io.EOF) && len(all) > 0 {
+			return all, nil
+		}
+		if err == nil {
+			err = s.check()
+		}
+		if err != nil {
+			return nil, usageError(fmt.Sprintf("%s: %v", path, err))
+		}
+		all = append(all, s)
 	}
-	if err := s.check(); err != nil {
-		return nil, usageError(fmt.Sprintf("%s: %v", path, err))
-	}
-	return &s, nil
 }
 
 func (s *scenario) check() error {

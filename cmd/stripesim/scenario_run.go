@@ -26,15 +26,15 @@ import (
 // requestTimeout bounds one request of a scenario.
 const requestTimeout = 30 * time.Second
 
-// errScenarioFailed says that a scenario ended otherwise than it expects.
-var errScenarioFailed = errors.New("a scenario failed")
+// errScenarioFailed says that scenarios ended otherwise than they expect.
+var errScenarioFailed = errors.New("failed scenarios")
 
-// runScenarios runs the files of `stripesim run`. Each gets a simulator of its
-// own, unless --url names one.
+// runScenarios runs the files of `stripesim run`. Each scenario gets a simulator
+// of its own, unless --url names one.
 func runScenarios(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("stripesim run", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	target := fs.String("url", "", "a simulator that runs already; empty: a new one for each file")
+	target := fs.String("url", "", "a simulator that runs already; empty: a new one for each scenario")
 	fs.Usage = func() {
 		fmt.Fprintln(stderr, "stripesim run [--url URL] FILE… runs scenarios: requests, moves of "+
 			"the clock, and what is\nexpected. It fails if one differs. deploy/docs/simulator.md "+
@@ -52,32 +52,34 @@ func runScenarios(ctx context.Context, args, env []string, stdout, stderr io.Wri
 	if fs.NArg() == 0 {
 		return usageError("no file: want stripesim run FILE")
 	}
-	var failed []string
+	failed := 0
 	for _, path := range fs.Args() {
-		s, err := readScenario(path)
+		all, err := readScenarios(path)
 		if err != nil {
 			return err
 		}
-		if *target != "" && (s.APIVersion != "" || s.Seed != 0) {
-			return usageError(path + ": api_version and seed need a simulator of their own: " +
-				"leave out --url")
-		}
-		ok, err := runScenario(ctx, s, path, *target, stdout)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			failed = append(failed, path)
+		for _, s := range all {
+			if *target != "" && (s.APIVersion != "" || s.Seed != 0) {
+				return usageError(path + ": api_version and seed need a simulator of their own: " +
+					"leave out --url")
+			}
+			ok, err := runScenario(ctx, s, path, *target, stdout)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				failed++
+			}
 		}
 	}
-	if len(failed) > 0 {
-		return fmt.Errorf("%w: %s", errScenarioFailed, strings.Join(failed, ", "))
+	if failed > 0 {
+		return fmt.Errorf("%w: %d", errScenarioFailed, failed)
 	}
 	return nil
 }
 
-// runScenario runs the steps of one file until one differs, and reports whether
-// none did.
+// runScenario runs the steps of one scenario until one differs, and reports
+// whether none did.
 func runScenario(
 	ctx context.Context, s *scenario, path, target string, stdout io.Writer,
 ) (ok bool, err error) {
