@@ -54,7 +54,7 @@ func createCheckoutSession(op *operation, a *account, _ string, f *form) (any, *
 	s := &checkoutSession{id: sessionPrefix + a.newID(""), setupIntent: newSetupIntent(a, op),
 		created: op.now, customer: f.get("customer"), successURL: f.get("success_url"),
 		cancelURL: f.get("cancel_url"), metadata: metadata}
-	s.setupIntent.customer, s.setupIntent.checkoutDoesConfirm = s.customer, true
+	s.setupIntent.customer, s.setupIntent.confirmedByCheckout = s.customer, true
 	a.checkoutSessions[s.id] = s
 	return newSessionJSON(s, a, op.now, f.lists["expand"]), nil
 }

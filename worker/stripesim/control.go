@@ -269,8 +269,10 @@ func (h controlHandler) actAtDashboard(r *http.Request) (any, error) {
 	if err := h.act(id, r.PathValue("act"), in); err != nil {
 		return nil, err
 	}
-	st, _ := h.sim.Intent(id)
-	return st, nil
+	if st, ok := h.sim.Intent(id); ok {
+		return st, nil
+	}
+	return done, nil // a SetupIntent
 }
 
 func (h controlHandler) act(id, act string, in dashboardParams) error {

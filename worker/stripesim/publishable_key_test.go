@@ -133,6 +133,12 @@ func TestConfirmationToken_SameIntentAgain(t *testing.T) {
 		c.mustFail(402, "card_declined", "POST", intentPath(in.id(), "confirm"),
 			"confirmation_token="+id)
 	}
+	saved := c.mustSucceed("POST", "/v1/test_helpers/confirmation_tokens",
+		"payment_method=pm_card_visa").id()
+	c.mustFail(400, "", "POST", "/v1/setup_intents", "confirmation_token="+saved)
+	si := c.mustSucceed("POST", "/v1/setup_intents", "confirm=true&confirmation_token="+saved)
+	assertEqual(t, "used by", c.mustSucceed("GET", "/v1/confirmation_tokens/"+saved, "").
+		stringAt("setup_intent"), si.id())
 	other := c.mustSucceed("POST", "/v1/setup_intents", "usage=off_session")
 	c.mustFail(400, "", "POST", "/v1/setup_intents/"+other.id()+"/confirm",
 		"confirmation_token="+id)

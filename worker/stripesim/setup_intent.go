@@ -27,9 +27,10 @@ type setupIntent struct {
 	cancelReason        string
 	lastError           *errorJSON
 	nextAction          *nextActionJSON
-	threeDSecure        string // request_three_d_secure
-	authenticated       bool   // the cardholder passed 3-D Secure
-	checkoutDoesConfirm bool   // it belongs to a Checkout Session
+	confirmationToken   *confirmationToken // of the confirmation that begins
+	threeDSecure        string             // request_three_d_secure
+	authenticated       bool               // the cardholder passed 3-D Secure
+	confirmedByCheckout bool               // it belongs to a Checkout Session
 }
 
 // newSetupIntent adds a SetupIntent to the account.
@@ -47,6 +48,10 @@ func createSetupIntent(op *operation, a *account, _ string, f *form) (any, *apiE
 	draft := &setupIntent{account: a}
 	if err := applySetupParams(op, draft, f); err != nil {
 		return nil, err
+	}
+	if f.has("confirmation_token") && !f.isTrue("confirm") {
+		return nil, validationError("", "confirmation_token",
+			"The parameter `confirmation_token` can only be passed when `confirm` is true.")
 	}
 	if f.isTrue("confirm") && draft.paymentMethod == nil {
 		return nil, validationError("parameter_missing", "payment_method",
@@ -96,7 +101,7 @@ func applySetupParams(op *operation, si *setupIntent, f *form) *apiError {
 		return err
 	}
 	if t != nil {
-		si.paymentMethod, t.usedBy = t.method, cmp.Or(si.id, setupIntentPrefix)
+		si.paymentMethod, si.confirmationToken = t.method, t
 		si.returnURL = cmp.Or(t.returnURL, si.returnURL)
 	}
 	if id := f.get("payment_method"); id != "" {
@@ -184,7 +189,7 @@ var setupOpenStatuses = []string{statusRequiresMethod, statusRequiresConfirmatio
 	statusRequiresAction}
 
 func checkSetupStatus(si *setupIntent, act string, allowed []string) *apiError {
-	if slices.Contains(allowed, si.status) && !si.checkoutDoesConfirm {
+	if slices.Contains(allowed, si.status) && !si.confirmedByCheckout {
 		return nil
 	}
 	return setupStateError(si, "You cannot %s this SetupIntent because it has a status of %s.",
@@ -208,6 +213,9 @@ func declinesSetup(m *paymentMethod) bool {
 // intent waits for 3-D Secure.
 func confirmSetup(op *operation, si *setupIntent) *apiError {
 	m := si.paymentMethod
+	if t := si.confirmationToken; t != nil {
+		t.usedBy, si.confirmationToken = si.id, nil
+	}
 	si.nextAction = nil
 	asks := m.isCard() && (m.card.auth == authAlways ||
 		m.card.auth == authUnlessSetUp && !m.setUpOffSession ||
