@@ -27,7 +27,7 @@ func (w *testEnv) toCardholder(r *replica, outcome stripesim.CardOutcome) (id st
 	w.T.Helper()
 	id, card := w.longStay(r, hold.ScheduleRequest{CaptureAt: envtest.In(5 * time.Minute),
 		Renewal: &hold.RenewalRequest{Until: envtest.In(6 * time.Minute)}})
-	if err := w.Sim.SetCardOutcomes(card, outcome); err != nil {
+	if err := w.Sim.Cards.SetCardOutcomes(card, outcome); err != nil {
 		w.T.Fatal(err)
 	}
 	time.Sleep(2*time.Minute + 3*time.Second)
@@ -81,7 +81,7 @@ func (w *testEnv) goOn(ctx context.Context, r *replica, id string) {
 func (w *testEnv) fillForm(page hold.Secret) string {
 	w.T.Helper()
 	id := page.Reveal()[strings.LastIndex(page.Reveal(), "/")+1:]
-	back, err := w.Sim.CompleteCardSetup(id, "pm_card_mastercard")
+	back, err := w.Sim.Cards.CompleteCardSetup(id, "pm_card_mastercard")
 	if err != nil {
 		w.T.Fatal(err)
 	}

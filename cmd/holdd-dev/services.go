@@ -139,7 +139,7 @@ func serveSimulator(sim *stripesim.Sim, address string) (url string, stop func()
 
 // serveHotel serves the website of the hotel, whose guests book in a browser.
 func (s *services) serveHotel(client *api.Client, consoleURL string) (url string, err error) {
-	customer, card, err := s.sim.SaveCard("", "pm_card_visa")
+	customer, card, err := s.sim.Cards.SaveCard("", "pm_card_visa")
 	if err != nil {
 		return "", err
 	}

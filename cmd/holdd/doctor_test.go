@@ -99,14 +99,14 @@ func controlSim(ts *testscript.TestScript, _ bool, args []string) {
 	sim := doctorFixtureOf(ts).sim
 	switch what, rest := args[0], args[1:]; what {
 	case "revoke":
-		sim.RevokeKey(doctorAPIKey)
+		sim.Keys.RevokeKey(doctorAPIKey)
 	case "allow":
 		classes := make([]stripesim.EndpointClass, len(rest))
 		for i := range rest {
 			classes[i] = stripesim.EndpointClass(rest[i])
 		}
-		if sim.RestoreKey(doctorAPIKey); len(classes) > 0 {
-			sim.RestrictKey(doctorAPIKey, classes...)
+		if sim.Keys.RestoreKey(doctorAPIKey); len(classes) > 0 {
+			sim.Keys.RestrictKey(doctorAPIKey, classes...)
 		}
 	case "advance":
 		d, err := time.ParseDuration(rest[0])
@@ -118,9 +118,9 @@ func controlSim(ts *testscript.TestScript, _ bool, args []string) {
 			e.Disabled, rest = true, rest[1:]
 		}
 		e.URL, e.Events = rest[0], rest[1:]
-		sim.SetWebhookEndpoints(e)
+		sim.Webhooks.SetWebhookEndpoints(e)
 	case "drop":
-		_, err := sim.AddFaultRule(
+		_, err := sim.Faults.AddFaultRule(
 			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		ts.Check(err)
 	default:

@@ -159,7 +159,7 @@ func TestRead_WithoutBalanceTransactions(t *testing.T) {
 	} {
 		inWorld(t, 5, func(w *world) {
 			w.authorizeAndCapture(150)
-			w.sim.RestrictKey(key, c.allowed...)
+			w.sim.Keys.RestrictKey(key, c.allowed...)
 			p := w.newProgress()
 			w.mustRead(p)
 			r := report(p)
@@ -179,10 +179,10 @@ func TestRead_Errors(t *testing.T) {
 		before func(w *world)
 		want   error
 	}{
-		"forbidden": {func(w *world) { w.sim.RestrictKey(key) }, auditread.ErrForbidden},
-		"rejected":  {func(w *world) { w.sim.RevokeKey(key) }, auditread.ErrKeyRejected},
+		"forbidden": {func(w *world) { w.sim.Keys.RestrictKey(key) }, auditread.ErrForbidden},
+		"rejected":  {func(w *world) { w.sim.Keys.RevokeKey(key) }, auditread.ErrKeyRejected},
 		"unavailable": {func(w *world) {
-			w.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
+			w.sim.Faults.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
 				return stripesim.Fault{Kind: stripesim.FaultUnavailable}
 			})
 		}, auditread.ErrUnavailable},
@@ -204,7 +204,7 @@ func TestRead_OutlastsFaults(t *testing.T) {
 		stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultHTML}
 	inWorld(t, 5, func(w *world) {
 		w.authorizeAndCapture(250)
-		w.sim.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
+		w.sim.Faults.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
 			if c.NumberInClass%2 == 0 {
 				return stripesim.Fault{}
 			}
@@ -223,7 +223,7 @@ func TestPacer_HalvesTheRate(t *testing.T) {
 	inWorld(t, 10, func(w *world) {
 		w.authorizeAndCapture(600)
 		first := true
-		w.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
+		w.sim.Faults.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
 			if !first {
 				return stripesim.Fault{}
 			}

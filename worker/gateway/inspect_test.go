@@ -17,14 +17,14 @@ func TestInspect(t *testing.T) {
 	const forbidden, notFound = hold.AnswerForbidden, hold.AnswerNotFound
 	const unknown = hold.AnswerUnknown
 	restrict := func(classes ...stripesim.EndpointClass) func(*simEnv) {
-		return func(w *simEnv) { w.sim.RestrictKey(testAPIKey, classes...) }
+		return func(w *simEnv) { w.sim.Keys.RestrictKey(testAPIKey, classes...) }
 	}
 	fail := func(kind stripesim.FaultKind) func(*simEnv) {
 		return func(w *simEnv) {
 			w.addFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: kind}})
 		}
 	}
-	revoke := func(w *simEnv) { w.sim.RevokeKey(testAPIKey) }
+	revoke := func(w *simEnv) { w.sim.Keys.RevokeKey(testAPIKey) }
 	list, retrieve, capture := stripesim.ClassList, stripesim.ClassRetrieve, stripesim.ClassCapture
 	for name, tt := range map[string]struct {
 		prepare                         func(*simEnv)
@@ -47,7 +47,7 @@ func TestInspect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 				w.createHold(stripesim.Hold{})
-				w.sim.SetWebhookEndpoints(
+				w.sim.Webhooks.SetWebhookEndpoints(
 					stripesim.WebhookEndpoint{
 						URL:        "https://who:pass@hotel.example/webhooks/stripe?token=t0psecret#x",
 						APIVersion: "2020-08-27", Events: []string{"charge.expired"},

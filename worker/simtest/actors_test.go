@@ -97,7 +97,7 @@ func (w *world) playHold(h *plannedHold) {
 	w.setBank(h, placed.PaymentMethod)
 	if h.declinesIncrement {
 		st, _ := w.sim.Intent(id)
-		if err := w.sim.SetCardOutcomes(st.PaymentMethod, stripesim.CardOutcome{Times: 1,
+		if err := w.sim.Cards.SetCardOutcomes(st.PaymentMethod, stripesim.CardOutcome{Times: 1,
 			DeclineCode: "insufficient_funds"}); err != nil {
 			w.breach("world: %v", err)
 		}
@@ -242,7 +242,7 @@ func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool
 		err = w.sim.Dashboard().CloseReview(id, "disputed")
 	case "stripe deadline":
 		if before, _ := w.sim.Intent(id); w.timeAt(a.newTime).After(time.Now()) {
-			if err = w.sim.SetCaptureBefore(id, w.timeAt(a.newTime)); err == nil {
+			if err = w.sim.Dashboard().SetCaptureBefore(id, w.timeAt(a.newTime)); err == nil {
 				w.mu.Lock()
 				w.intakeObserved.earlierDeadlines[h.number] = append(
 					w.intakeObserved.earlierDeadlines[h.number], before.CaptureBefore)

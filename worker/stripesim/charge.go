@@ -5,6 +5,7 @@ import "slices"
 // charge is one attempt to charge a card.
 type charge struct {
 	id               string
+	seq              int // place in the account's order of creation
 	intent           *intent
 	created          int64
 	amount           int64

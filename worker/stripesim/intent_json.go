@@ -36,6 +36,7 @@ type intent struct {
 	metadata                map[string]string
 	options                 cardOptions
 	paymentMethod           *paymentMethod
+	confirmationToken       *confirmationToken // of the confirmation that begins
 
 	capturable, received, released int64
 	captures, increments           int

@@ -55,7 +55,7 @@ func startCardholderWorld(t *testing.T) *cardholderWorld {
 // link returns a hold whose renewal waits for its cardholder, and the link.
 func (w *cardholderWorld) link(outcome stripesim.CardOutcome) (id, link string) {
 	w.t.Helper()
-	customer, card, err := w.sim.SaveCard("", "")
+	customer, card, err := w.sim.Cards.SaveCard("", "")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func (w *cardholderWorld) link(outcome stripesim.CardOutcome) (id, link string) 
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.sim.SetCardOutcomes(card, outcome); err != nil {
+	if err := w.sim.Cards.SetCardOutcomes(card, outcome); err != nil {
 		w.t.Fatal(err)
 	}
 	if _, _, err = w.client.Schedule(w.t.Context(), hold.ScheduleRequest{PaymentIntent: id,

@@ -244,7 +244,7 @@ func compressedSize(t *testing.T, r *http.Response) int {
 
 func TestHold_ShowsRenewal(t *testing.T) {
 	w := startWorld(t, worldOptions{})
-	customer, card, err := w.sim.SaveCard("", "")
+	customer, card, err := w.sim.Cards.SaveCard("", "")
 	if err != nil {
 		t.Fatal(err)
 	}

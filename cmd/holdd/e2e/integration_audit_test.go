@@ -231,7 +231,7 @@ func TestAudit_EqualsTheLedger(t *testing.T) {
 	s := newAuditedStripe(t, n, span)
 	bin := binaryPath(t, buildRelease)
 	effects := len(s.sim.Ledger())
-	s.sim.RestrictKey(auditKey, stripesim.ClassList, stripesim.ClassBalanceTransaction)
+	s.sim.Keys.RestrictKey(auditKey, stripesim.ClassList, stripesim.ClassBalanceTransaction)
 
 	t.Run("everything, with a restricted key", func(t *testing.T) {
 		code, stdout, stderr := runHoldd(t, bin, s.env(auditKey), "audit", "--since", "3y", "--rate",
