@@ -185,7 +185,7 @@ func TestExamples(t *testing.T) {
 			if n := strings.Count(text, "\n"); n > maxExampleLines {
 				t.Errorf("%s has %d lines, want %d at most", example.file, n, maxExampleLines)
 			}
-			testExample(t, dir, example.build(t, dir))
+			testExample(t, "deploy/examples/"+name, dir, example.build(t, dir))
 		})
 	}
 }
@@ -202,7 +202,8 @@ func (f *callbackForwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	httputil.NewSingleHostReverseProxy(to).ServeHTTP(w, r)
 }
 
-func testExample(t *testing.T, dir string, command []string) {
+// testExample uses the example of a folder of deploy/examples.
+func testExample(t *testing.T, page, dir string, command []string) {
 	w := newWorld(t, unlimitedStripeOptions)
 	var forwarder callbackForwarder
 	server := httptest.NewServer(&forwarder)
@@ -248,8 +249,15 @@ func testExample(t *testing.T, dir string, command []string) {
 		t.Errorf("after the bank's dialog: %+v", b)
 	}
 
-	if n := len(w.ledgerOf(stripesim.EffectAuthorized)); n != 3 {
-		t.Errorf("%d authorizations for three bookings", n)
+	_, snippet, _ := strings.Cut(read(t, filepath.Join(page, "README.md")), "\n```sh\n")
+	snippet, _, _ = strings.Cut(snippet, "```")
+	snippet = strings.ReplaceAll(snippet, "http://127.0.0.1:3000", s.url)
+	readmeSnippet{page, "sh", snippet}.run(t)
+	if b := s.waitForStatus("BK-2071", "captured"); b.Captured != 9900 {
+		t.Errorf("the commands of the README: %+v", b)
+	}
+	if n := len(w.ledgerOf(stripesim.EffectAuthorized)); n != 4 {
+		t.Errorf("%d authorizations for four bookings", n)
 	}
 	checkSignatures(t, s, held.Hold)
 }

@@ -258,8 +258,9 @@ func TestAudit_EqualsTheLedger(t *testing.T) {
 		if r.IntentsRead != n-len(s.chargesAlone) || r.Sources.ChargesAlone < n/20 || r.Expired.Count < n/10 || r.HeldTwice.Count < 100 ||
 			r.LateCaptures.Count < 100 || r.HeldNow.Count < 5 || r.HeldTwice.SameAmount < 10 ||
 			r.Sources.CapturesUnknown != 0 {
-			t.Errorf("%d read, %d expired, %d held twice, %d late, %d held now: too few to compare",
-				r.IntentsRead, r.Expired.Count, r.HeldTwice.Count, r.LateCaptures.Count, r.HeldNow.Count)
+			t.Errorf("%d read, %d expired, %d held twice, %d of the same amount, %d late, %d held now, "+
+				"%+v: too few to compare", r.IntentsRead, r.Expired.Count, r.HeldTwice.Count,
+				r.HeldTwice.SameAmount, r.LateCaptures.Count, r.HeldNow.Count, r.Sources)
 		}
 		s.checkReadsOnly(t, "a restricted key", s.pages(n))
 	})
