@@ -155,5 +155,6 @@ func webhookError(a *hold.Answer) error {
 		return &exitError{code: exitUnreachable, err: fmt.Errorf("no answer from Stripe: %s", reason),
 			hint: "run holdd init again"}
 	}
-	return &exitError{code: exitFailed, err: errors.New("Stripe refuses the webhook endpoint: " + reason)}
+	return &exitError{code: exitFailed,
+		err: errors.New("Stripe refuses the webhook endpoint: " + reason)}
 }
