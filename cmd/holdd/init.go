@@ -40,7 +40,7 @@ type initAnswers struct {
 
 type initFlags struct {
 	config, stripeKeyFile, redisURL, publicURL string
-	force                                      bool
+	force, dryRun                              bool
 }
 
 func newInitCommand(out *console, env environmentVars) *cobra.Command {
@@ -71,6 +71,7 @@ must then be in STRIPE_API_KEY or a file.`,
 	fs.StringVar(&f.publicURL, "public-url", "",
 		"where Stripe reaches holdd, such as https://pay.hotel.example; none: no webhooks")
 	fs.BoolVar(&f.force, "force", false, "replace the files that an earlier holdd init wrote")
+	addDryRunFlag(cmd, &f.dryRun)
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkFlagFilename("stripe-api-key-file")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -105,6 +106,9 @@ func runInit(
 		return err
 	}
 	out.printLiveModeNotice(s.Livemode())
+	if f.dryRun {
+		return a.printDryRun(ctx, out, s)
+	}
 	if err := a.writeStripeKey(); err != nil {
 		return err
 	}

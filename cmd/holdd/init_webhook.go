@@ -49,7 +49,7 @@ func (a *initAnswers) setUpWebhooks(
 	if answer.Kind != hold.AnswerOK {
 		return "", webhookError(&answer)
 	}
-	i := slices.IndexFunc(all, func(e gateway.WebhookEndpoint) bool { return e.URL == address })
+	i := indexOfEndpoint(all, address)
 	file = a.fileBeside("stripe_webhook_secrets")
 	inEnv := env.get("STRIPE_WEBHOOK_SECRETS") != ""
 	if i >= 0 {
@@ -85,7 +85,7 @@ func (a *initAnswers) adoptWebhook(
 			}
 		}
 	}
-	if e.Enabled && sameEvents(e.Events, handledWebhookEvents) {
+	if hasRightEvents(e) {
 		fmt.Fprintf(out.stdout, "The webhook endpoint %s exists already, with the right events.\n",
 			e.URL)
 		return file, nil
@@ -134,6 +134,41 @@ func createWebhook(
 		return hold.Secret{}, webhookError(&answer)
 	}
 	return secret, nil
+}
+
+// printDryRun says what holdd init would do. It sends reads only.
+func (a *initAnswers) printDryRun(
+	ctx context.Context, out *console, s *config.Settings,
+) error {
+	if a.publicURL != "" {
+		g, err := newReadOnlyGateway(s)
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		all, answer := g.ListWebhookEndpoints(ctx)
+		if answer.Kind != hold.AnswerOK {
+			return webhookError(&answer)
+		}
+		address := a.publicURL + api.WebhookPath
+		switch i := indexOfEndpoint(all, address); {
+		case i < 0:
+			fmt.Fprintf(out.stdout, "Would create the webhook endpoint %s with %d events.\n", address,
+				len(handledWebhookEvents))
+		case !hasRightEvents(&all[i]):
+			fmt.Fprintf(out.stdout, "Would update the events of the webhook endpoint %s.\n", address)
+		}
+	}
+	fmt.Fprintf(out.stdout, "Dry run, nothing was done. Would write %s.\n", a.path)
+	return nil
+}
+
+func indexOfEndpoint(all []gateway.WebhookEndpoint, address string) int {
+	return slices.IndexFunc(all, func(e gateway.WebhookEndpoint) bool { return e.URL == address })
+}
+
+func hasRightEvents(e *gateway.WebhookEndpoint) bool {
+	return e.Enabled && sameEvents(e.Events, handledWebhookEvents)
 }
 
 func sameEvents(a, b []string) bool {

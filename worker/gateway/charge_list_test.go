@@ -70,13 +70,19 @@ func TestList_PlainCharges(t *testing.T) {
 			t.Errorf("%s was not requested: %s", want, asked)
 		}
 	}
+	checkPlainPayments(t, a.Page)
+}
+
+// checkPlainPayments checks what an audit makes of the charges.
+func checkPlainPayments(t *testing.T, page *hold.IntentPage) {
+	t.Helper()
 	got := map[string]audit.Payment{}
-	for i := range a.Page.Intents {
-		in := &a.Page.Intents[i]
+	for i := range page.Intents {
+		in := &page.Intents[i]
 		if strings.Contains(in.Metadata["note"], "secret_Zq8Ty") {
 			t.Errorf("a secret came out: %+v", in.Metadata)
 		}
-		if p, ok := audit.NewPayment(in, &a.Page.Histories[i]); ok {
+		if p, ok := audit.NewPayment(in, &page.Histories[i]); ok {
 			got[p.ID] = p
 		}
 	}

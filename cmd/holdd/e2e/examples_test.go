@@ -202,21 +202,28 @@ func (f *callbackForwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	httputil.NewSingleHostReverseProxy(to).ServeHTTP(w, r)
 }
 
-// testExample uses the example of a folder of deploy/examples.
-func testExample(t *testing.T, page, dir string, command []string) {
-	w := newWorld(t, unlimitedStripeOptions)
+// startExampleWithHoldd starts holdd and an example that sends to each other.
+func startExampleWithHoldd(
+	t *testing.T, dir string, command []string,
+) (w *world, s *exampleService) {
+	w = newWorld(t, unlimitedStripeOptions)
 	var forwarder callbackForwarder
 	server := httptest.NewServer(&forwarder)
 	t.Cleanup(server.Close)
 	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_CALLBACK_URL="+
 		server.URL+"/holdd-events", "HOLDD_CALLBACK_SECRET="+callbackSecret)
-	s := startExample(t, dir, command, r.url)
+	s = startExample(t, dir, command, r.url)
 	to, err := url.Parse(s.url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	forwarder.to.Store(to)
+	return w, s
+}
 
+// testExample uses the example of a folder of deploy/examples.
+func testExample(t *testing.T, page, dir string, command []string) {
+	w, s := startExampleWithHoldd(t, dir, command)
 	held := s.card("BK-1", "pm_card_visa")
 	if held.Status != "held" || !strings.HasPrefix(held.Hold, "pi_") {
 		t.Fatalf("%+v", held)
