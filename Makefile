@@ -37,6 +37,7 @@ RACE := GORACE=atexit_sleep_ms=0 $(GO) test -race -gcflags=github.com/yuin/gophe
 # The package that takes longest begins first, so that the others run beside it.
 test: redis languages browser ## all tests with the race detector, on a real redis-server
 	$(RACE) ./worker ./...
+	cd deploy/check/libraries && $(GO) test -count=1 .
 
 # These packages build no binary, and with -short they start no redis-server.
 FAST = ./cmd/holdd-dev ./cmd/stripesim ./config $$($(GO) list ./worker/... | grep -v /worker/alert)
@@ -110,6 +111,8 @@ check: ## formatting, vet, staticcheck, tidy modules
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 	cd cmd/bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff
+	cd deploy/check/libraries && $(GO) vet . && $(GO) run $(STATICCHECK) . && $(GO) mod tidy -diff
+	cd deploy/check/testcontainers && $(GO) vet . && $(GO) mod tidy -diff
 
 # systemd-analyze needs the program of the unit to exist. These tests are never cached: Go does not
 # notice changes of files outside their module.
@@ -130,7 +133,7 @@ deploy-check: redis build ## check deploy/ with promtool, helm and systemd-analy
 redis: ## install redis-server if it is missing
 	@.ci/redis
 
-languages: ## install what the documentation's snippets need
+languages: ## install what the documentation's snippets and the test of Stripe's libraries need
 	@.ci/languages
 
 browser: ## install Chromium and axe-core for the tests of the console

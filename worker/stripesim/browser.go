@@ -22,7 +22,7 @@ func (h hostedPages) addBrowserRoutes(m *http.ServeMux) {
 	m.HandleFunc("GET "+PagesPath+"field.js", serveScript("field.js"))
 	m.HandleFunc("GET "+PagesPath+"field/{type}", fieldPage)
 	m.HandleFunc("POST "+PagesPath+"payment_methods", h.createBrowserMethod)
-	m.HandleFunc("POST "+PagesPath+"tokens", h.createCVCToken)
+	m.HandleFunc("POST "+PagesPath+"tokens", h.createBrowserToken)
 	m.HandleFunc("GET "+PagesPath+"intents/{id}", h.showIntent)
 	m.HandleFunc("POST "+PagesPath+"intents/{id}/confirm", h.confirmInBrowser)
 	m.HandleFunc("POST "+PagesPath+"intents/{id}/abandon", h.abandonAction)
@@ -106,36 +106,29 @@ func (h hostedPages) createBrowserMethod(w http.ResponseWriter, r *http.Request)
 	writeBrowserReply(w, status, body)
 }
 
-// createCVCToken makes the token of a security code that the cardholder entered
-// again.
-func (h hostedPages) createCVCToken(w http.ResponseWriter, r *http.Request) {
+// createBrowserToken makes the token of a card, or of a security code that the
+// cardholder entered again.
+func (h hostedPages) createBrowserToken(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
-	status, body := h.callForBrowser(r, "POST", "/v1/tokens",
-		url.Values{"cvc_update[cvc]": {r.FormValue("cvc_update[cvc]")}})
+	if r.ParseForm() != nil {
+		http.Error(w, "invalid form", http.StatusBadRequest)
+		return
+	}
+	status, body := h.callForBrowser(r, "POST", "/v1/tokens", r.PostForm)
 	writeBrowserReply(w, status, body)
 }
 
-// checkSecret refuses a call for an intent whose client secret the browser does
-// not have.
-func (h hostedPages) checkSecret(w http.ResponseWriter, r *http.Request) (id string, ok bool) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
-	id, given := r.PathValue("id"), r.FormValue("client_secret")
-	secret := ""
-	err := h.sim.accounts.withIntent(id, func(_ *operation, in *intent) *apiError {
-		secret = in.secret
-		return nil
-	})
-	if err != nil || given == "" || given != secret {
-		writeBrowserReply(w, http.StatusNotFound, []byte(`{"error":{"type":"invalid_request_error",`+
-			`"code":"resource_missing","message":"No such payment_intent, or another client_secret"}}`))
-		return "", false
+// intentPath returns the API's path of a PaymentIntent or a SetupIntent.
+func intentPath(id string) string {
+	if strings.HasPrefix(id, setupIntentPrefix) {
+		return "/v1/setup_intents/" + id
 	}
-	return id, true
+	return "/v1/payment_intents/" + id
 }
 
 // showIntent and confirmInBrowser do what Stripe.js does with a publishable key.
 func (h hostedPages) showIntent(w http.ResponseWriter, r *http.Request) {
-	status, body := h.callForBrowser(r, "GET", "/v1/payment_intents/"+r.PathValue("id")+"?"+
+	status, body := h.callForBrowser(r, "GET", intentPath(r.PathValue("id"))+"?"+
 		url.Values{"client_secret": {r.FormValue("client_secret")}}.Encode(), nil)
 	writeBrowserReply(w, status, body)
 }
@@ -143,20 +136,21 @@ func (h hostedPages) showIntent(w http.ResponseWriter, r *http.Request) {
 func (h hostedPages) confirmInBrowser(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
 	form := url.Values{"client_secret": {r.FormValue("client_secret")}}
-	if m := r.FormValue("payment_method"); m != "" {
-		form.Set("payment_method", m)
+	for _, name := range []string{"payment_method", "return_url"} {
+		if v := r.FormValue(name); v != "" {
+			form.Set(name, v)
+		}
 	}
-	status, body := h.callForBrowser(r, "POST",
-		"/v1/payment_intents/"+r.PathValue("id")+"/confirm", form)
+	status, body := h.callForBrowser(r, "POST", intentPath(r.PathValue("id"))+"/confirm", form)
 	writeBrowserReply(w, status, body)
 }
 
 // abandonAction is a cardholder who closes the bank's window.
 func (h hostedPages) abandonAction(w http.ResponseWriter, r *http.Request) {
-	id, ok := h.checkSecret(w, r)
-	if !ok {
-		return
+	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
+	id := r.PathValue("id")
+	if p := h.pendingAction(id); p != nil && p.secret == r.FormValue("client_secret") {
+		_ = h.sim.Dashboard().FailAction(id) // fails if the bank has answered before
 	}
-	_ = h.sim.Dashboard().FailAction(id) // fails if the bank has answered before
 	h.showIntent(w, r)
 }

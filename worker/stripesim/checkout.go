@@ -51,7 +51,7 @@ func createCheckoutSession(op *operation, a *account, _ string, f *form) (any, *
 	if err != nil {
 		return nil, err
 	}
-	s := &checkoutSession{id: sessionPrefix + a.newID(""), setupIntent: a.newSetupIntent(op),
+	s := &checkoutSession{id: sessionPrefix + a.newID(""), setupIntent: newSetupIntent(a, op),
 		created: op.now, customer: f.get("customer"), successURL: f.get("success_url"),
 		cancelURL: f.get("cancel_url"), metadata: metadata}
 	s.setupIntent.customer, s.setupIntent.checkoutDoesConfirm = s.customer, true

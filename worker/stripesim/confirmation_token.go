@@ -23,7 +23,7 @@ func createConfirmationToken(op *operation, a *account, _ string, f *form) (any,
 	var err *apiError
 	switch id := f.get("payment_method"); {
 	case id == "":
-		if t.card, err = a.enteredCard(f, "payment_method_data[card]"); err != nil {
+		if t.card, err = parseEnteredCard(a, f, "payment_method_data[card]"); err != nil {
 			return nil, err
 		}
 	default:
@@ -48,7 +48,7 @@ func retrieveConfirmationToken(op *operation, a *account, id string, _ *form) (a
 func newConfirmationTokenJSON(op *operation, a *account, t *confirmationToken) any {
 	m := t.method
 	if m == nil {
-		m = a.previewOf(op, t.card)
+		m = previewCard(a, op, t.card)
 	}
 	j := m.toJSON()
 	preview := map[string]any{"billing_details": j.BillingDetails, "customer": j.Customer,
@@ -81,8 +81,8 @@ func intentOfKind(id, prefix string) string {
 
 // takeConfirmationToken returns the token that the call names, or nil. A token
 // confirms one intent.
-func (a *account) takeConfirmationToken(
-	op *operation, intentID string, f *form,
+func takeConfirmationToken(
+	a *account, op *operation, intentID string, f *form,
 ) (*confirmationToken, *apiError) {
 	id := f.get("confirmation_token")
 	if id == "" {
@@ -105,14 +105,14 @@ func (a *account) takeConfirmationToken(
 		return nil, invalid("The ConfirmationToken %s has expired. Make another one.", id)
 	}
 	if t.method == nil {
-		t.method = a.newEnteredCard(op, t.card)
+		t.method = newEnteredCard(a, op, t.card)
 	}
 	return t, nil
 }
 
 // useConfirmationToken gives the intent what the token has.
 func useConfirmationToken(op *operation, in *intent, f *form) *apiError {
-	t, err := in.account.takeConfirmationToken(op, in.id, f)
+	t, err := takeConfirmationToken(in.account, op, in.id, f)
 	if t == nil || err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func createCustomer(op *operation, a *account, _ string, f *form) (any, *apiErro
 			return nil, err
 		}
 	}
-	a.addCustomer(c)
+	addCustomer(a, c)
 	if m != nil {
 		m.customer = c.id
 	}
@@ -185,14 +185,14 @@ func (a *account) resolvePaymentMethod(
 
 // newCard makes a PaymentMethod of type card or card_present.
 func (a *account) newCard(op *operation, c testCard, methodType string) *paymentMethod {
-	m := a.previewOf(op, enteredCard{testCard: c})
+	m := previewCard(a, op, enteredCard{testCard: c})
 	m.id, m.methodType = a.newID("pm_"), methodType
 	a.addPaymentMethod(m)
 	return m
 }
 
-// previewOf returns the PaymentMethod that a card would make. It has no id.
-func (a *account) previewOf(op *operation, e enteredCard) *paymentMethod {
+// previewCard returns the PaymentMethod that a card would make. It has no id.
+func previewCard(a *account, op *operation, e enteredCard) *paymentMethod {
 	c := e.testCard
 	return &paymentMethod{created: op.now.Unix(), brand: c.brand,
 		funding: cmp.Or(c.funding, "credit"), last4: c.number[len(c.number)-4:],
@@ -211,11 +211,11 @@ func createPaymentMethod(op *operation, a *account, _ string, f *form) (any, *ap
 		m.metadata = metadata
 		return m.toJSON(), nil
 	}
-	c, err := a.enteredCard(f, "card")
+	c, err := parseEnteredCard(a, f, "card")
 	if err != nil {
 		return nil, err
 	}
-	m := a.newEnteredCard(op, c)
+	m := newEnteredCard(a, op, c)
 	m.metadata = metadata
 	return m.toJSON(), nil
 }

@@ -16,8 +16,7 @@
 //	…
 //	sim.Ledger()
 //
-// cmd/stripesim is a server of [Sim.Handler], [Sim.ControlHandler] and
-// [Sim.Run].
+// cmd/stripesim is a server of [Sim.ServerHandler] and [Sim.Run].
 //
 // # Model
 //
@@ -73,8 +72,9 @@
 //
 // /v3/ is a script with the interface of Stripe.js: elements card and cardCvc in
 // frames of the simulator's origin, createPaymentMethod, createToken,
-// handleNextAction, handleCardAction, confirmCardPayment and
-// retrievePaymentIntent. A page runs against Stripe with another address and key.
+// handleNextAction, handleCardAction, confirmCardPayment, confirmCardSetup,
+// retrievePaymentIntent and retrieveSetupIntent. A page runs against Stripe with
+// another address and key.
 //
 // # Keys
 //

@@ -207,7 +207,7 @@ func checkPaymentMethodTypes(types []string) *apiError {
 func applyParams(op *operation, in *intent, f *form) *apiError {
 	applyOptions(in, f)
 	if t := f.get(cardParam + "[cvc_token]"); t != "" {
-		if err := in.account.useCVCToken(t); err != nil {
+		if err := useCVCToken(in.account, t); err != nil {
 			return err
 		}
 	}
@@ -227,11 +227,11 @@ func applyParams(op *operation, in *intent, f *form) *apiError {
 	switch t := f.get("payment_method_data[type]"); t {
 	case "":
 	case typeOfCard:
-		c, err := in.account.enteredCard(f, "payment_method_data[card]")
+		c, err := parseEnteredCard(in.account, f, "payment_method_data[card]")
 		if err != nil {
 			return err
 		}
-		in.paymentMethod = in.account.newEnteredCard(op, c)
+		in.paymentMethod = newEnteredCard(in.account, op, c)
 	default:
 		in.paymentMethod = in.account.newRedirectMethod(op, t)
 	}
@@ -270,7 +270,7 @@ func applyOptions(in *intent, f *form) {
 }
 
 // useCVCToken uses up a token, which Stripe accepts once.
-func (a *account) useCVCToken(token string) *apiError {
+func useCVCToken(a *account, token string) *apiError {
 	const param = cardParam + "[cvc_token]"
 	if !strings.HasPrefix(token, "cvctok_") {
 		return validationError("resource_missing", param, "No such token: '%s'", token)

@@ -27,7 +27,7 @@ func (c *Cards) SaveCard(account, card string) (customerID, paymentMethodID stri
 			err = failure
 			return
 		}
-		a.addCustomer(owner)
+		addCustomer(a, owner)
 		m.customer, m.setUpOffSession = owner.id, true
 		customerID, paymentMethodID = owner.id, m.id
 	})
@@ -35,7 +35,7 @@ func (c *Cards) SaveCard(account, card string) (customerID, paymentMethodID stri
 }
 
 // addCustomer adds a new customer to the account.
-func (a *account) addCustomer(c *customer) {
+func addCustomer(a *account, c *customer) {
 	c.id = "cus_" + a.newID("")[10:]
 	a.customers[c.id] = c
 	a.customerOrder = append(a.customerOrder, c)

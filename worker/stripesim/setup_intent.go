@@ -33,7 +33,7 @@ type setupIntent struct {
 }
 
 // newSetupIntent adds a SetupIntent to the account.
-func (a *account) newSetupIntent(op *operation) *setupIntent {
+func newSetupIntent(a *account, op *operation) *setupIntent {
 	si := &setupIntent{id: a.newID(setupIntentPrefix), account: a, seq: len(a.setupOrder),
 		created: op.now.Unix(), status: statusRequiresMethod, usage: "off_session",
 		methodTypes: []string{typeOfCard}}
@@ -56,7 +56,7 @@ func createSetupIntent(op *operation, a *account, _ string, f *form) (any, *apiE
 	if err := checkPaymentMethodTypes(types); err != nil {
 		return nil, err
 	}
-	si := a.newSetupIntent(op)
+	si := newSetupIntent(a, op)
 	draft.id, draft.secret, draft.seq, draft.created = si.id, si.secret, si.seq, si.created
 	draft.status, draft.usage = si.status, cmp.Or(f.get("usage"), si.usage)
 	draft.methodTypes = types
@@ -91,7 +91,7 @@ func applySetupParams(op *operation, si *setupIntent, f *form) *apiError {
 	if err != nil {
 		return err
 	}
-	t, err := a.takeConfirmationToken(op, si.id, f)
+	t, err := takeConfirmationToken(a, op, si.id, f)
 	if err != nil {
 		return err
 	}

@@ -23,11 +23,11 @@ func cardParams(name string) paramSpec {
 		name + "[token]": stringParam}
 }
 
-// enteredCard returns the card of the parameters below name: a number, one of
+// parseEnteredCard returns the card of the parameters below name: a number, one of
 // Stripe's test tokens, or a token that the account made.
-func (a *account) enteredCard(f *form, name string) (e enteredCard, err *apiError) {
+func parseEnteredCard(a *account, f *form, name string) (e enteredCard, err *apiError) {
 	if id := f.get(name + "[token]"); id != "" {
-		return a.useToken(id, name+"[token]")
+		return useCardToken(a, id, name+"[token]")
 	}
 	number := f.get(name + "[number]")
 	if number == "" {
@@ -52,8 +52,8 @@ func (a *account) enteredCard(f *form, name string) (e enteredCard, err *apiErro
 	return e, nil
 }
 
-// useToken returns the card of a token and uses the token up.
-func (a *account) useToken(id, param string) (e enteredCard, err *apiError) {
+// useCardToken returns the card of a token and uses the token up.
+func useCardToken(a *account, id, param string) (e enteredCard, err *apiError) {
 	if c, ok := cardByName("pm_card_" + strings.TrimPrefix(id, "tok_")); ok {
 		return enteredCard{testCard: c}, nil
 	}
@@ -70,7 +70,7 @@ func (a *account) useToken(id, param string) (e enteredCard, err *apiError) {
 }
 
 // newEnteredCard makes the PaymentMethod of a card that was entered.
-func (a *account) newEnteredCard(op *operation, e enteredCard) *paymentMethod {
+func newEnteredCard(a *account, op *operation, e enteredCard) *paymentMethod {
 	m := a.newCard(op, e.testCard, typeOfCard)
 	if e.expMonth > 0 {
 		m.expMonth = e.expMonth
@@ -88,7 +88,7 @@ func createToken(op *operation, a *account, _ string, f *form) (any, *apiError) 
 		return map[string]any{"id": a.newID("cvctok_"), "object": "token", "client_ip": nil,
 			"created": op.now.Unix(), "livemode": false, "type": "cvc_update", "used": false}, nil
 	}
-	c, err := a.enteredCard(f, "card")
+	c, err := parseEnteredCard(a, f, "card")
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func retrieveToken(op *operation, a *account, id string, _ *form) (any, *apiErro
 }
 
 func newTokenJSON(a *account, op *operation, t *token) any {
-	m := a.previewOf(op, t.card)
+	m := previewCard(a, op, t.card)
 	return map[string]any{"id": t.id, "object": "token", "client_ip": nil, "created": t.created,
 		"livemode": false, "type": "card", "used": t.used, "card": map[string]any{
 			"id": t.cardID, "object": "card", "address_city": nil, "address_country": nil,

@@ -128,7 +128,7 @@ func (e *webhookEndpoint) toJSON() webhookEndpointJSON {
 }
 
 // listedEndpoints returns every endpoint of the account, oldest first.
-func (a *account) listedEndpoints() []webhookEndpointJSON {
+func listedEndpoints(a *account) []webhookEndpointJSON {
 	h := a.env.webhooks
 	var out []webhookEndpointJSON
 	if a.id == a.env.platformAccount {
@@ -148,7 +148,7 @@ func (a *account) listedEndpoints() []webhookEndpointJSON {
 }
 
 func listWebhookEndpoints(_ *operation, a *account, _ string, f *form) (any, *apiError) {
-	all := a.listedEndpoints()
+	all := listedEndpoints(a)
 	p := pageSource{kind: "webhook_endpoint", length: len(all),
 		created: func(i int) int64 { return all[i].Created },
 		find: func(wanted string) int {
@@ -168,7 +168,7 @@ func listWebhookEndpoints(_ *operation, a *account, _ string, f *form) (any, *ap
 }
 
 func retrieveWebhookEndpoint(_ *operation, a *account, id string, _ *form) (any, *apiError) {
-	for _, e := range a.listedEndpoints() {
+	for _, e := range listedEndpoints(a) {
 		if e.ID == id {
 			return e, nil
 		}
@@ -207,7 +207,7 @@ func createWebhookEndpoint(op *operation, a *account, _ string, f *form) (any, *
 		return nil, validationError("parameter_missing", "enabled_events",
 			"Missing required param: enabled_events.")
 	}
-	if len(a.listedEndpoints()) >= maxWebhookEndpoints {
+	if len(listedEndpoints(a)) >= maxWebhookEndpoints {
 		return nil, invalidRequestError("", "",
 			"You have reached the maximum of %d test webhook endpoints.", maxWebhookEndpoints)
 	}
@@ -234,7 +234,7 @@ func createWebhookEndpoint(op *operation, a *account, _ string, f *form) (any, *
 
 // withMadeEndpoint calls do for an endpoint that a call made. No delivery begins
 // meanwhile.
-func (a *account) withMadeEndpoint(id string, do func(*webhookEndpoint) *apiError) *apiError {
+func withMadeEndpoint(a *account, id string, do func(*webhookEndpoint) *apiError) *apiError {
 	h := a.env.webhooks
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -251,7 +251,7 @@ func updateWebhookEndpoint(_ *operation, a *account, id string, f *form) (any, *
 		return nil, err
 	}
 	var j webhookEndpointJSON
-	err := a.withMadeEndpoint(id, func(e *webhookEndpoint) *apiError {
+	err := withMadeEndpoint(a, id, func(e *webhookEndpoint) *apiError {
 		metadata, err := mergeMetadata(e.metadata, f)
 		if err != nil {
 			return err
@@ -286,7 +286,7 @@ type deletedJSON struct {
 }
 
 func deleteWebhookEndpoint(_ *operation, a *account, id string, _ *form) (any, *apiError) {
-	err := a.withMadeEndpoint(id, func(e *webhookEndpoint) *apiError {
+	err := withMadeEndpoint(a, id, func(e *webhookEndpoint) *apiError {
 		e.deleted = true
 		return nil
 	})
