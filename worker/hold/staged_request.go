@@ -263,7 +263,7 @@ func (h Hold) requestPart(req CaptureRequest, by string, now time.Time) (Decisio
 	if err != nil {
 		return Decision{}, err
 	}
-	if err := checkFeeAndTransfer(&params, req.Amount); err != nil {
+	if err := checkFeeAndTransfer(&params, req.Amount, h.Currency); err != nil {
 		return Decision{}, err
 	}
 	if (params.ApplicationFeeAmount > 0) != (h.CaptureParams.ApplicationFeeAmount > 0) {

@@ -219,6 +219,9 @@ func (c *charge) toJSON() *chargeJSON {
 		Outcome: outcomeJSON{NetworkStatus: "approved_by_network", RiskLevel: "normal",
 			RiskScore: 20, SellerMessage: "Payment complete.", Type: "authorized"},
 	}
+	if in.unlisted {
+		j.PaymentIntent = nil
+	}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}
 	}

@@ -12,7 +12,8 @@ import (
 type intent struct {
 	id, secret              string
 	account                 *account
-	seq                     int // place in the account's order of creation
+	seq                     int  // place in the account's order of creation
+	unlisted                bool // made as by the Charges API: see [Hold].ChargesAPI
 	created                 int64
 	status                  string
 	amount                  int64

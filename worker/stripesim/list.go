@@ -178,7 +178,10 @@ func listIntents(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 			}
 			return -1
 		},
-		keep: func(i int) bool { return customer == "" || a.intentOrder[i].customer == customer },
+		keep: func(i int) bool {
+			in := a.intentOrder[i]
+			return !in.unlisted && (customer == "" || in.customer == customer)
+		},
 	})
 	if err != nil {
 		return nil, err

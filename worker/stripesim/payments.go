@@ -30,6 +30,9 @@ type Hold struct {
 	Channel     PaymentChannel // zero is ChannelOnline
 
 	Multicapture, Incremental, Overcapture, Extended bool
+	// ChargesAPI places the hold as the Charges API does: its charge names no
+	// PaymentIntent, and lists of PaymentIntents leave it out.
+	ChargesAPI bool
 }
 
 // Authorize places a hold, as if the cardholder had just paid on a page, and
@@ -45,6 +48,9 @@ func (p *payments) Authorize(h Hold) (string, error) {
 	a.change(actorDashboard, func(op *operation) {
 		if v, err = createIntent(op, a, "", h.form()); err == nil && h.PaymentMethodType != "" {
 			err = completeAction(a.intents[v.(*intentJSON).ID], op)
+		}
+		if err == nil {
+			a.intents[v.(*intentJSON).ID].unlisted = h.ChargesAPI
 		}
 	})
 	if err != nil {

@@ -37,6 +37,9 @@ func (r *refund) toJSON() *refundJSON {
 	j := &refundJSON{ID: r.id, Object: "refund", Amount: r.amount, Charge: r.charge,
 		Created: r.created, Currency: r.intent.currency, Metadata: r.metadata,
 		PaymentIntent: r.intent.id, Reason: stringOrNil(r.reason), Status: "succeeded"}
+	if r.intent.unlisted {
+		j.PaymentIntent = nil
+	}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}
 	}
