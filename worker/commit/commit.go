@@ -66,6 +66,9 @@ type Change struct {
 	Call     hold.Call
 	Answer   hold.Answer
 	Lateness time.Duration
+	// DespiteMaxmemory writes a new hold although Redis has reached maxmemory,
+	// because holdd itself has placed its authorization.
+	DespiteMaxmemory bool
 	// At is when the decision was made, in Redis' time. Zero means now.
 	At time.Time
 
@@ -245,6 +248,8 @@ func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
 		Placement: ch.Decision.SortedSetPlacement(ch.Before, now, c.o.Rules),
 		Events:    event.EncodeDecisionEvents(&ch.Decision, ch.Before.Version+1, c.o.Livemode, now),
+
+		DespiteMaxmemory: ch.DespiteMaxmemory,
 	}
 }
 
