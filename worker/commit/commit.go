@@ -205,6 +205,9 @@ type MilestoneChange struct {
 // DeleteSettled deletes holds, each if it still has its version. It publishes
 // no events.
 func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (deleted int, err error) {
+	if len(holds) == 0 {
+		return 0, nil
+	}
 	writes := make([]hold.HoldWrite, len(holds))
 	for i := range holds {
 		writes[i] = hold.HoldWrite{Version: holds[i].Version, Hold: holds[i],
