@@ -117,6 +117,8 @@ type Options struct {
 	Version       string
 	Rules         hold.DecisionRules
 	Logger        *zap.Logger // nil: nothing is logged
+	// RecordAct records what a visitor did; nil: nothing does.
+	RecordAct func(ctx context.Context, e hold.AuditEntry)
 	// ReportRefusal logs a sign-in that was refused; may be nil. by is the name
 	// of its token, if it has one.
 	ReportRefusal func(r *http.Request, code, by string)
@@ -147,6 +149,9 @@ func New(o Options) (*Console, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.RecordAct == nil {
+		o.RecordAct = func(context.Context, hold.AuditEntry) {}
 	}
 	c := &Console{o: o, mux: http.NewServeMux(), live: newLiveUpdates(o.Store)}
 	c.addRoutes()

@@ -121,7 +121,7 @@ func apiOptions(
 		Cardholder: cardholderOptions(o, w.Cardholder, livemode),
 		Rules:      holdRules(o.Settings),
 		Tokens:     tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
-		Refusals: o.refusals, Stage: o.apiStage,
+		Refusals: o.refusals, Stage: o.apiStage, RecordAct: w.RecordAct,
 	}
 	if pages != nil {
 		a.Console = pages
@@ -144,6 +144,7 @@ func newConsole(
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
 		CardholderLink: cardholderLink(s),
 		Logger:         o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.Report,
+		RecordAct: w.RecordAct,
 	}
 	if tokens.Load() != nil {
 		c.Tokens = tokens
