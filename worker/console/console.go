@@ -43,6 +43,8 @@ type Changer interface {
 		hold.Hold, time.Time, error)
 	Increment(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
 		by string) (hold.Hold, time.Time, error)
+	// Erase erases the personal data of a settled hold.
+	Erase(ctx context.Context, id, by string) (hold.Hold, time.Time, error)
 }
 
 // Scheduler schedules holds. intake.Scheduler implements it.

@@ -10,6 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/console"
+	"github.com/holdd/holdd/worker/erase"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
@@ -129,6 +130,12 @@ func apiOptions(
 	return a
 }
 
+// consoleChanger makes the changes of the console's acts.
+type consoleChanger struct {
+	*intake.Changer
+	*erase.Eraser
+}
+
 // newConsole returns nil if the settings switch the console off.
 func newConsole(
 	o *Options, w *worker.Worker, notifier *currentNotifier, st *store.Store,
@@ -139,7 +146,8 @@ func newConsole(
 		return nil, nil
 	}
 	c := console.Options{
-		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
+		Reader: w.Reader, Changer: consoleChanger{w.Changer, w.Eraser},
+		Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: holdRules(s),
 		CardholderLink: cardholderLink(s),
