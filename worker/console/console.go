@@ -87,6 +87,9 @@ type Store interface {
 	ReadNewestEvents(ctx context.Context, n int) ([]hold.StreamEvent, error)
 	AliveReplicas(ctx context.Context) ([]string, error)
 	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
+	// OldestDueAge returns for how long the oldest hold has been due that no
+	// replica has claimed.
+	OldestDueAge(ctx context.Context) (time.Duration, error)
 }
 
 // Stages reports when the stages of this replica last succeeded.

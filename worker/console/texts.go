@@ -230,8 +230,9 @@ var english = texts{
 	"bulk.unknown": "unknown: Redis did not answer in time; look at the hold",
 	"bulk.back":    "Back to the list",
 
-	"today.title":    "Monday, 2 January",
-	"today.captured": "Captured", "today.released": "Released or expired",
+	"today.title":      "Monday, 2 January",
+	"today.oldest_due": "Oldest due hold waits for",
+	"today.captured":   "Captured", "today.released": "Released or expired",
 	"today.to_capture": "Still to capture", "today.to_release": "Still to release",
 	"today.at_risk": "At risk", "today.attention": "Needs attention",
 	"today.all_attention": "All holds that need attention", "today.newest": "Settled last",
