@@ -70,7 +70,8 @@ func (e *testStore) callEveryMethod() {
 	if _, err := e.store.ChangeCounts(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.store.HoldsSettledBefore(e.Context(), farFuture, 10); err != nil {
+	if _, _, err := e.store.HoldsSettledBefore(e.Context(), farFuture, &hold.SettledCursor{},
+		10); err != nil {
 		e.Error(err)
 	}
 	if _, _, err := e.store.DueMilestones(e.Context(), 10); err != nil {

@@ -61,6 +61,9 @@ type Options struct {
 	// the header is ignored, except by authorizations.
 	Requests RequestStore
 
+	// RecordAct records what a caller did; nil: nothing does.
+	RecordAct func(ctx context.Context, e hold.AuditEntry)
+
 	Metrics http.Handler // serves /metrics; nil: 404
 	// Console serves /console/. Nil: 404.
 	Console ConsoleHandler
@@ -98,6 +101,9 @@ func (o *Options) checkAndSetDefaults() error {
 	}
 	if o.RequestTimeout == 0 {
 		o.RequestTimeout = 30 * time.Second
+	}
+	if o.RecordAct == nil {
+		o.RecordAct = func(context.Context, hold.AuditEntry) {}
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -157,8 +163,8 @@ func New(o Options) (*API, error) {
 		&reconcileHandler{r, o.Reconciler},
 		&repairHandler{r, o.Repairer},
 		&eraseHandler{r, o.Eraser},
-		&deliveryHandler{r, o.Deliveries},
-		&logLevelHandler{logLevel},
+		&deliveryHandler{r, o.Deliveries, o.RecordAct},
+		&logLevelHandler{logLevel, o.RecordAct},
 		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
 	} {
 		h.register(doc)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -33,7 +34,9 @@ func Listen(addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("invalid address %q: want host:port, such as 127.0.0.1:8420, "+
 			"or unix:///path", addr)
 	}
-	l, err := net.Listen("tcp", addr)
+	// The timeouts of the server end each connection, so keep-alive probes would
+	// only make a connection slower to accept.
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, errors.Unwrap(err))
 	}

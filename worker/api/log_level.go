@@ -10,6 +10,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/holdd/holdd/worker/hold"
 )
 
 // LogLevel is the lowest level that is logged.
@@ -60,7 +62,8 @@ type logLevelOutput struct {
 
 // logLevelHandler shows and changes the log level of this process.
 type logLevelHandler struct {
-	control *logLevelControl // nil: disabled
+	control   *logLevelControl // nil: disabled
+	recordAct func(ctx context.Context, e hold.AuditEntry)
 }
 
 func (h *logLevelHandler) register(doc huma.API) {
@@ -98,6 +101,9 @@ func (h *logLevelHandler) set(ctx context.Context, in *setLogLevelInput) (*logLe
 		return nil, newProblem(InvalidParameter, "level", fmt.Sprintf(
 			"invalid level %.20q: want debug, info, warn or error", in.Level))
 	}
-	h.control.set(to, requestInfoFromContext(ctx).by)
+	from, by := h.control.current().Level, requestInfoFromContext(ctx).by
+	h.control.set(to, by)
+	h.recordAct(ctx, hold.AuditEntry{By: by, Act: hold.ActLogLevelChanged,
+		Detail: from + " to " + to.String()})
 	return &logLevelOutput{Body: h.control.current()}, nil
 }

@@ -29,7 +29,7 @@ func isOpen(h *hold.Hold) bool { return !h.State.Final() && h.State != hold.Work
 
 // acts are in the order of their buttons.
 var acts = []act{captureAct, cancelAct, incrementAct, rescheduleAct, pauseAct, resumeAct,
-	acknowledgeAct}
+	acknowledgeAct, forgetAct}
 
 func findAct(name string) (act, bool) {
 	for _, x := range acts {
@@ -161,6 +161,7 @@ var actEntries = map[string]hold.HistoryEntry{
 	"acknowledge": {Kind: hold.HistoryAcknowledged},
 	"reschedule":  {Kind: hold.HistoryChanged},
 	"increment":   {Kind: hold.HistoryTriggered, Op: hold.OpIncrement},
+	"forget":      {Kind: hold.HistoryChanged},
 }
 
 // isOwnRepeat reports whether the change after a revision was the same act of

@@ -43,6 +43,8 @@ type Changer interface {
 		hold.Hold, time.Time, error)
 	Increment(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
 		by string) (hold.Hold, time.Time, error)
+	// Erase erases the personal data of a settled hold.
+	Erase(ctx context.Context, id, by string) (hold.Hold, time.Time, error)
 }
 
 // Scheduler schedules holds. intake.Scheduler implements it.
@@ -85,6 +87,9 @@ type Store interface {
 	ReadNewestEvents(ctx context.Context, n int) ([]hold.StreamEvent, error)
 	AliveReplicas(ctx context.Context) ([]string, error)
 	LoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
+	// OldestDueAge returns for how long the oldest hold has been due that no
+	// replica has claimed.
+	OldestDueAge(ctx context.Context) (time.Duration, error)
 }
 
 // Stages reports when the stages of this replica last succeeded.
@@ -117,6 +122,8 @@ type Options struct {
 	Version       string
 	Rules         hold.DecisionRules
 	Logger        *zap.Logger // nil: nothing is logged
+	// RecordAct records what a visitor did; nil: nothing does.
+	RecordAct func(ctx context.Context, e hold.AuditEntry)
 	// ReportRefusal logs a sign-in that was refused; may be nil. by is the name
 	// of its token, if it has one.
 	ReportRefusal func(r *http.Request, code, by string)
@@ -147,6 +154,9 @@ func New(o Options) (*Console, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.RecordAct == nil {
+		o.RecordAct = func(context.Context, hold.AuditEntry) {}
 	}
 	c := &Console{o: o, mux: http.NewServeMux(), live: newLiveUpdates(o.Store)}
 	c.addRoutes()

@@ -24,8 +24,8 @@ func (q *request) shownTime(t time.Time) node {
 		el("small", text(q.relative(t.Sub(q.now)))))
 }
 
-// relative writes a distance in its two largest units, rounded down: a deadline
-// never seems farther away than it is.
+// relative writes a distance as length does: a deadline never seems farther away
+// than it is.
 func (q *request) relative(d time.Duration) string {
 	key := "time.in"
 	if d < 0 {
@@ -33,6 +33,14 @@ func (q *request) relative(d time.Duration) string {
 	}
 	if d < time.Second {
 		return q.t("time.now")
+	}
+	return q.t(key, q.length(d))
+}
+
+// length writes a duration in its two largest units, rounded down.
+func (q *request) length(d time.Duration) string {
+	if d < time.Second {
+		return q.t("time.s", 0)
 	}
 	var parts []string
 	for _, u := range []struct {
@@ -51,7 +59,7 @@ func (q *request) relative(d time.Duration) string {
 			break
 		}
 	}
-	return q.t(key, strings.Join(parts, " "))
+	return strings.Join(parts, " ")
 }
 
 // holdName returns the hold's reference, or its id if it has none.
