@@ -46,10 +46,6 @@ type CardholderLink struct {
 	ActionNeeded string    `json:"action_needed" enum:"authentication,card" doc:"What the page asks for"`
 }
 
-type cardholderLinkInput struct {
-	ID string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
-}
-
 type cardholderLinkOutput struct{ Body CardholderLink }
 
 // cardholderLinkHandler makes links.
@@ -73,16 +69,17 @@ func (h *cardholderLinkHandler) register(doc huma.API) {
 }
 
 func (h *cardholderLinkHandler) link(
-	ctx context.Context, in *cardholderLinkInput,
+	ctx context.Context, in *getHoldInput,
 ) (*cardholderLinkOutput, error) {
-	if err := checkPathID(in.ID); err != nil {
-		return nil, err
-	}
 	if h.o == nil {
 		return nil, newProblem(CardholderLinksDisabled, "",
 			"public_url is not set: there is no page for cardholders")
 	}
-	found, now, err := h.reader.Get(ctx, in.ID)
+	id, err := h.findHoldID(ctx, h.reader, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	found, now, err := h.reader.Get(ctx, id)
 	if err == nil {
 		err = hold.CanLinkCardholder(&found, now)
 	}

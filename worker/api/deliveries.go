@@ -97,13 +97,15 @@ type deliveryHandler struct {
 func (h *deliveryHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "listDeliveries", Method: http.MethodGet, Path: "/v1/deliveries",
-		Tags:    []string{"deliveries"},
-		Summary: "List sinks and the state of their deliveries",
+		Tags:        []string{"deliveries"},
+		Summary:     "List sinks and the state of their deliveries",
+		Description: "A sink is the callback, or a service of `notify_urls`.",
 	}, h.listSinks)
 	huma.Register(doc, huma.Operation{
 		OperationID: "listDeadLetters", Method: http.MethodGet, Path: "/v1/deliveries/dead",
-		Tags:    []string{"deliveries"},
-		Summary: "List events that a sink did not accept for three days",
+		Tags:        []string{"deliveries"},
+		Summary:     "List events that a sink did not accept for three days",
+		Description: "Oldest first. Each can be replayed.",
 	}, h.listDeadLetters)
 	huma.Register(doc, huma.Operation{
 		OperationID: "replayDeadLetters", Method: http.MethodPost, Path: "/v1/deliveries/replay",

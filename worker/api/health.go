@@ -55,13 +55,15 @@ type healthHandler struct {
 func (h *healthHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getReadiness", Method: http.MethodGet, Path: "/readyz",
-		Tags:    []string{"process"},
-		Summary: "Check whether this replica can work; 503 if not, with the reason",
+		Tags:        []string{"process"},
+		Summary:     "Check whether this replica can work; 503 if not, with the reason",
+		Description: "Checks Redis, Stripe and the jobs of this replica.",
 	}, h.getReadiness)
 	huma.Register(doc, huma.Operation{
 		OperationID: "getHealth", Method: http.MethodGet, Path: "/healthz",
-		Tags:    []string{"process"},
-		Summary: "Check whether the process is alive",
+		Tags:        []string{"process"},
+		Summary:     "Check whether the process is alive",
+		Description: "Checks nothing else: it answers while Redis or Stripe is unavailable.",
 	}, h.getHealth)
 }
 

@@ -66,8 +66,9 @@ type logLevelHandler struct {
 func (h *logLevelHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getLogLevel", Method: http.MethodGet, Path: "/v1/log-level",
-		Tags:    []string{"process"},
-		Summary: "Show the log level of this process",
+		Tags:        []string{"process"},
+		Summary:     "Show the log level of this process",
+		Description: "Each replica has its own level.",
 	}, h.get)
 	huma.Register(doc, huma.Operation{
 		OperationID: "setLogLevel", Method: http.MethodPut, Path: "/v1/log-level",

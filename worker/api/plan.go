@@ -66,7 +66,8 @@ type planHandler struct {
 func (h *planHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getPlan", Method: http.MethodGet, Path: "/v1/plan", Tags: []string{"holds"},
-		Summary: "Show what will happen, hour by hour, and what is at risk",
+		Summary:     "Show what will happen, hour by hour, and what is at risk",
+		Description: "Forecasts from the schedule alone, without a read at Stripe.",
 	}, h.get)
 }
 

@@ -23,7 +23,7 @@ const storageFullRetrySeconds = "60"
 // Problem is an error as defined by RFC 9457. The server sends it and the
 // client returns it. Callers branch on Code.
 type Problem struct {
-	Type     string           `json:"type" doc:"Documentation of the code, relative to the API's address" example:"/docs#hold_exists"`
+	Type     string           `json:"type" format:"uri" doc:"The page about the code" example:"https://github.com/holdd/holdd/blob/main/deploy/docs/errors.md#hold_exists"`
 	Title    string           `json:"title" doc:"Summary of the code"`
 	Status   int              `json:"status" doc:"HTTP status" example:"409"`
 	Detail   string           `json:"detail" doc:"The error and what to do about it"`
@@ -34,7 +34,9 @@ type Problem struct {
 	DeclineCode   string `json:"decline_code,omitempty" doc:"The bank's reason. Set for card_declined and declined" example:"insufficient_funds"`
 	PaymentIntent string `json:"payment_intent,omitempty" doc:"The authorization, which can be confirmed with another card. Set for card_declined"`
 
-	Errors []FieldError `json:"errors,omitempty" doc:"All errors, if there are several"`
+	Errors []FieldError `json:"errors,omitempty" doc:"All errors, if there are several" nullable:"false"`
+
+	IDs []string `json:"ids,omitempty" doc:"Holds that have the reference, at most ten. Set for ambiguous_reference" nullable:"false"`
 }
 
 // FieldError is one of several errors of a request.
@@ -91,10 +93,10 @@ func newProblem(code hold.ProblemCode, field, detail string) *Problem {
 	k, ok := problemKindByCode[code]
 	if !ok {
 		// a new code of package hold: it is about the request
-		k = problemStatusAndTitle{code: code, status: http.StatusUnprocessableEntity,
+		k = problemKind{code: code, status: http.StatusUnprocessableEntity,
 			title: "The request cannot be accepted"}
 	}
-	return &Problem{Type: "/docs#" + string(code), Title: k.title, Status: k.status, Detail: detail,
+	return &Problem{Type: ErrorsURL + "#" + string(code), Title: k.title, Status: k.status, Detail: detail,
 		Code: code, Field: field}
 }
 
