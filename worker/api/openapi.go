@@ -135,7 +135,7 @@ func apiTags() []*huma.Tag {
 		{Name: "deliveries", Description: "See which events were delivered, and replay others."},
 		{Name: "reconcile", Description: "Compare the schedule with Stripe."},
 		{Name: "process", Description: "Supervise one process."},
-		{Name: "callbacks", Description: "What holdd sends to `callback_url`."},
+		{Name: "callbacks", Description: callbackDescription},
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-const callbackDescription = "Signed as [Standard Webhooks](https://www.standardwebhooks.com) " +
+const callbackDescription = "What holdd sends to `callback_url`. Signed as [Standard Webhooks](https://www.standardwebhooks.com) " +
 	"describe it: verify the signature of the body as it arrived, refuse a timestamp that is " +
 	"more than five minutes off, and ignore a `webhook-id` that you have seen. Events of one " +
 	"hold arrive in their order. Ignore types that you do not know: later releases add some. " +
@@ -29,12 +29,12 @@ func addCallbackDocs(o *huma.OpenAPI) error {
 		example              event.Envelope
 	}{
 		{"holdEvent", "An event about a hold", "`type` begins with `hold.`, and `data.hold` is " +
-			"the hold after the event. ",
+			"the hold after the event.",
 			event.Envelope{ID: "evt_3PxYzA2eZvKYlo2C1gQmT0aB_3tmj0v3a10_1",
 				Type: hold.EventCaptured, Timestamp: *captured.SettledAt,
 				Data: event.EventData{Hold: captured, Cause: "schedule"}}},
 		{"systemEvent", "An event about the daemon", "`data` has the fields of its `type` and " +
-			"no `hold`. ",
+			"no `hold`.",
 			event.Envelope{ID: "evt_k3v7q2m5x6c4b2zak3v7", Type: event.Orphan, Timestamp: failing,
 				Data: event.EventData{Intent: &event.IntentWithoutHold{
 					PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", Amount: 8000, Currency: "eur",
@@ -46,7 +46,7 @@ func addCallbackDocs(o *huma.OpenAPI) error {
 		}
 		o.Webhooks[c.name] = &huma.PathItem{Post: &huma.Operation{
 			OperationID: c.name, Method: http.MethodPost, Tags: []string{"callbacks"},
-			Summary: c.summary, Description: c.about + callbackDescription,
+			Summary: c.summary, Description: c.about,
 			Parameters: callbackHeaders(), Security: []map[string][]string{},
 			RequestBody: &huma.RequestBody{Required: true,
 				Content: map[string]*huma.MediaType{"application/json": {

@@ -1,12 +1,15 @@
 package api
 
 import (
+	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,7 +17,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write deploy/docs/errors.md anew")
+var update = flag.Bool("update", false, "write deploy/docs/errors.md and deploy/clients/openapi.json anew")
 
 // codesWithoutResponse are codes that no response of the API has.
 var codesWithoutResponse = map[string]string{
@@ -124,14 +127,43 @@ func TestErrorsPage_IsUpToDate(t *testing.T) {
 	if !strings.HasSuffix(ErrorsURL, strings.TrimPrefix(page, "../../")) {
 		t.Fatalf("%s is not the page %s", ErrorsURL, page)
 	}
-	want := renderErrorsPage()
-	if got, err := os.ReadFile(page); err == nil && string(got) == want {
+	compareOrWrite(t, page, renderErrorsPage())
+}
+
+// TestOpenAPI_FileIsUpToDate compares the document of which the clients are
+// generated with the one that the API serves.
+func TestOpenAPI_FileIsUpToDate(t *testing.T) {
+	var parts struct {
+		Scheduler
+		Changer
+		Reader
+		Planner
+		ReadinessChecker
+	}
+	// The file has no version: it would change with each release.
+	a, err := New(Options{Version: "unreleased", Holds: HoldServices{Scheduler: parts,
+		Changer: parts, Reader: parts, Planner: parts, ReadinessChecker: parts}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	a.mux.ServeHTTP(w, httptest.NewRequest("GET", "/openapi.json", nil))
+	var b bytes.Buffer
+	if err := json.Indent(&b, w.Body.Bytes(), "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	compareOrWrite(t, "../../deploy/clients/openapi.json", b.String()+"\n")
+}
+
+func compareOrWrite(t *testing.T, path, want string) {
+	t.Helper()
+	if got, err := os.ReadFile(path); err == nil && string(got) == want {
 		return
 	}
 	if !*update {
-		t.Fatalf("%s is not up to date: go test ./worker/api -run ErrorsPage -update", page)
+		t.Fatalf("%s is not up to date: go test ./worker/api -run UpToDate -update", path)
 	}
-	if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -146,7 +178,7 @@ code as fragment. Branch on ` + "`code`" + `, which is stable; ` + "`detail`" + 
 A program can treat them by their status: after 429, 503, 507 and ` + "`in_progress`" + ` it waits for ` + "`Retry-After`" + ` and sends the same
 request again, with the same ` + "`Idempotency-Key`" + `; any other 4xx stays until the request or the hold changes.
 
-<!-- written by go test ./worker/api -run ErrorsPage -update -->
+<!-- written by go test ./worker/api -run UpToDate -update -->
 `)
 	status := 0
 	for _, k := range problemCatalog {
