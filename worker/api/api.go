@@ -236,20 +236,20 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	}
 	if p := a.access.authenticate(r, c); p != nil {
 		a.reportRefusal(r, p, c)
-		rejectUnread(w, r, p.write)
+		rejectUnread(w, r, p.Write)
 		return
 	}
 	// The mux's own 404 and 405 are plain text, so check first whether it has
 	// the route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		rejectUnread(w, r, problemFromMux(handler, r).write)
+		rejectUnread(w, r, problemFromMux(handler, r).Write)
 		return
 	}
 	body, p := a.bodies.read(unwrapped, r, a.maxBodyBytes(pattern))
 	defer body.release()
 	if p != nil {
-		p.write(w)
+		p.Write(w)
 		return
 	}
 	if conn := connFromContext(r.Context()); c.trusted {
@@ -295,7 +295,7 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 	if !isExemptFromInFlightLimit(r.URL.Path) {
 		release := a.slots.acquire(ctx, c.token)
 		if release == nil {
-			tooManyRequestsProblem().write(w)
+			tooManyRequestsProblem().Write(w)
 			return
 		}
 		defer release()
@@ -327,7 +327,7 @@ func (a *API) recoverPanic(w *responseStartRecorder, c *requestInfo) {
 	if w.started {
 		panic(http.ErrAbortHandler)
 	}
-	newInternalProblem().write(w)
+	newInternalProblem().Write(w)
 }
 
 // isExemptFromInFlightLimit reports whether a route must answer while all
@@ -355,9 +355,10 @@ type muxProblem struct {
 	allow string
 }
 
-func (r muxProblem) write(w http.ResponseWriter) {
+// Write writes the problem with its Allow header.
+func (r muxProblem) Write(w http.ResponseWriter) {
 	if r.allow != "" {
 		w.Header().Set("Allow", r.allow)
 	}
-	r.Problem.write(w)
+	r.Problem.Write(w)
 }

@@ -39,13 +39,6 @@ type CardholderOptions struct {
 	Elsewhere bool
 }
 
-// CardholderLink is a link for the cardholder of a hold.
-type CardholderLink struct {
-	URL          string    `json:"url" doc:"The page for the cardholder. Whoever has it can act for the cardholder"`
-	ExpiresAt    time.Time `json:"expires_at" doc:"The authorization's deadline"`
-	ActionNeeded string    `json:"action_needed" enum:"authentication,card" doc:"What the page asks for"`
-}
-
 type cardholderLinkOutput struct{ Body CardholderLink }
 
 // cardholderLinkHandler makes links.
@@ -114,7 +107,7 @@ func (a *API) isCardholderPath(path string) bool {
 func (a *API) serveCardholder(w http.ResponseWriter, r *http.Request) {
 	if a.cardholder == nil {
 		rejectUnread(w, r, newProblem(RouteNotFound, "", "there is no page for cardholders: "+
-			"set public_url").write)
+			"set public_url").Write)
 		return
 	}
 	if r.ContentLength != 0 {
@@ -133,7 +126,7 @@ func (a *API) serveCardholder(w http.ResponseWriter, r *http.Request) {
 	case a.cardholderSlots <- struct{}{}:
 		defer func() { <-a.cardholderSlots }()
 	case <-ctx.Done():
-		tooManyRequestsProblem().write(w)
+		tooManyRequestsProblem().Write(w)
 		return
 	}
 	a.cardholder.Page.ServeHTTP(w, r.WithContext(ctx))

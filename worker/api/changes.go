@@ -32,16 +32,6 @@ type Changer interface {
 		hold.Hold, time.Time, error)
 }
 
-// cancelRequest is the body of POST /v1/holds/{id}/cancel.
-type cancelRequest struct {
-	CancellationReason string `json:"cancellation_reason,omitempty" enum:"abandoned,duplicate,fraudulent,requested_by_customer" doc:"The reason that Stripe keeps. Default: the setting cancellation_reason" example:"duplicate"`
-}
-
-// pauseResumeRequest is the body of POST /v1/holds/{id}/pause and resume.
-type pauseResumeRequest struct {
-	Confirm bool `json:"confirm,omitempty" doc:"Accept the request although on_expiry then captures or releases the money at once"`
-}
-
 // changeHoldInput names one hold, and the revision that it must have.
 type changeHoldInput struct {
 	ID      string `path:"id" maxLength:"200" doc:"The PaymentIntent that first placed the hold, or the hold's reference" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`

@@ -19,14 +19,6 @@ type Reader interface {
 	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
 }
 
-// ListPage is one page of a list. It may have fewer holds than requested, even
-// none, and still have a Next.
-type ListPage struct {
-	Holds []hold.View `json:"holds" nullable:"false"`
-	Next  string      `json:"next,omitempty" doc:"Send it as cursor to get the next page. Absent on the last page"`
-	Now   time.Time   `json:"now" doc:"Redis' time when the page was read"`
-}
-
 type emptyInput struct{}
 
 type getHoldInput struct {

@@ -422,7 +422,7 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 			t.Errorf("%s has no entry in the catalog", name)
 		}
 	}
-	for name, code := range declaredCodes(t, "problem_codes.go") {
+	for name, code := range declaredCodes(t, "client/problem_codes.go") {
 		if code != api.UnexpectedResponse && !strings.Contains(docs, `<tr id="`+string(code)+`">`) {
 			t.Errorf("%s has no entry in the catalog", name)
 		}

@@ -12,12 +12,6 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// LogLevel is the lowest level that is logged.
-type LogLevel struct {
-	Level      string `json:"level" enum:"debug,info,warn,error" doc:"The lowest level that is logged now"`
-	Configured string `json:"configured" enum:"debug,info,warn,error" doc:"The level of the settings, which returns with a restart"`
-}
-
 // logLevelControl changes the log level of this process.
 type logLevelControl struct {
 	level      zap.AtomicLevel

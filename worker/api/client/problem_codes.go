@@ -1,4 +1,4 @@
-package api
+package client
 
 import (
 	"github.com/holdd/holdd/worker/hold"

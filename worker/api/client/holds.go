@@ -1,4 +1,4 @@
-package api
+package client
 
 import (
 	"context"
@@ -34,7 +34,7 @@ func (c holdsClient) ScheduleBatch(
 ) ([]BatchResult, error) {
 	var out BatchResponse
 	if _, err := c.conn.send(ctx, clientRequest{method: http.MethodPost, path: "/v1/holds:batch",
-		body: batchRequest{Holds: reqs}}, &out); err != nil {
+		body: BatchRequest{Holds: reqs}}, &out); err != nil {
 		return nil, err
 	}
 	if len(out.Results) != len(reqs) {
@@ -161,7 +161,7 @@ func (c holdsClient) Cancel(
 	ctx context.Context, id, reason string, revision uint64,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/cancel", clientRequest{method: http.MethodPost,
-		revision: revision, body: cancelRequest{CancellationReason: reason}})
+		revision: revision, body: CancelRequest{CancellationReason: reason}})
 }
 
 // Increment asks the bank to authorize a higher total, and waits for its
@@ -180,7 +180,7 @@ func (c holdsClient) Pause(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/pause", clientRequest{method: http.MethodPost,
-		revision: revision, body: pauseResumeRequest{Confirm: confirm}})
+		revision: revision, body: ConfirmChangeRequest{Confirm: confirm}})
 }
 
 // Resume returns a paused hold to its own time. With confirm the deadline's
@@ -189,7 +189,7 @@ func (c holdsClient) Resume(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/resume", clientRequest{method: http.MethodPost,
-		revision: revision, body: pauseResumeRequest{Confirm: confirm}})
+		revision: revision, body: ConfirmChangeRequest{Confirm: confirm}})
 }
 
 // Acknowledge silences the remaining warnings about the hold's deadline.
@@ -235,7 +235,7 @@ func (c holdsClient) sendHoldRequest(
 func checkIntentID(id string) error {
 	var invalid *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &invalid) {
-		return problemFromHoldProblem(invalid)
+		return newRequestProblem(invalid)
 	}
 	return nil
 }
