@@ -23,12 +23,12 @@ func newSampleRequest(path string, op *huma.Operation) sampleRequest {
 	r := sampleRequest{method: op.Method, path: path}
 	separator := "?"
 	for _, p := range op.Parameters {
-		value := fmt.Sprint(p.Example)
+		value := exampleOfParameter(p)
 		switch {
 		case p.In == "path":
 			r.path = strings.ReplaceAll(r.path, "{"+p.Name+"}", value)
 		case p.In == "query" && p.Required:
-			r.path += separator + p.Name + "=" + fmt.Sprint(p.Schema.Enum[0])
+			r.path += separator + p.Name + "=" + value
 			separator = "&"
 		case p.Name == "Idempotency-Key":
 			r.key = value
@@ -38,6 +38,19 @@ func newSampleRequest(path string, op *huma.Operation) sampleRequest {
 		r.body = op.RequestBody.Content["application/json"].Example
 	}
 	return r
+}
+
+// exampleOfParameter returns the example of a parameter, or else its first value.
+func exampleOfParameter(p *huma.Param) string {
+	switch {
+	case p.Example != nil:
+		return fmt.Sprint(p.Example)
+	case p.Schema != nil && len(p.Schema.Examples) > 0:
+		return fmt.Sprint(p.Schema.Examples[0])
+	case p.Schema != nil && len(p.Schema.Enum) > 0:
+		return fmt.Sprint(p.Schema.Enum[0])
+	}
+	return ""
 }
 
 // curl returns the request as a command of a POSIX shell.

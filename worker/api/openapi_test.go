@@ -139,6 +139,9 @@ func TestDocsPage(t *testing.T) {
 			t.Errorf("the page has no %s", what)
 		}
 	}
+	if strings.Contains(a.body, "nil&gt;") || strings.Contains(a.body, "u003cnil") {
+		t.Error("a sample has a value that is missing")
+	}
 	for _, link := range regexp.MustCompile(`href="#([^"]+)"`).FindAllStringSubmatch(a.body, -1) {
 		if !strings.Contains(a.body, `id="`+link[1]+`"`) {
 			t.Errorf("#%s leads nowhere", link[1])
