@@ -147,7 +147,7 @@ func New(o Options) (*API, error) {
 	doc := newHumaAPI(mux, o.Version)
 	logLevel := newLogLevelControl(o.LogLevel, o.Logger)
 	r := responseBuilder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
-	for _, h := range []routeRegistrar{
+	handlers := []routeRegistrar{
 		&scheduleHandler{r, o.Holds.Scheduler},
 		&holdReadHandler{r, o.Holds.Reader},
 		&holdChangeHandler{r, o.Holds.Changer, o.Holds.Reader},
@@ -160,12 +160,13 @@ func New(o Options) (*API, error) {
 		&deliveryHandler{r, o.Deliveries},
 		&logLevelHandler{logLevel},
 		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
-	} {
+	}
+	for _, h := range handlers {
 		h.register(doc)
 	}
-	if err := registerDocs(mux, doc.OpenAPI(), o.Tokens != nil); err != nil {
-		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
-	}
+	dropDocs(doc.OpenAPI())
+	(&documentation{handlers: handlers, version: o.Version, tokens: o.Tokens != nil,
+		log: o.Logger}).register(mux)
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}

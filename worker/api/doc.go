@@ -17,7 +17,7 @@
 //
 // Each concern has one handler, which registers its routes. huma derives
 // routes, parameters and the OpenAPI document from Go types. An operation
-// without an example in openapi_examples.go is an error at start-up. The
+// without an example in openapi_examples.go fails a test, and /openapi.json. The
 // documentation page is made here, because huma's page loads scripts from
 // another server into the daemon's origin. Its own script, docs.js, sends the
 // requests that a reader tries; the page's policy names its digest.

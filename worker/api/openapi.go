@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.uber.org/zap"
 
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
@@ -84,22 +86,52 @@ func schemaName(t reflect.Type, hint string) string {
 	return huma.DefaultSchemaNamer(t, hint)
 }
 
-// registerDocs adds the OpenAPI document and the documentation page to mux.
-func registerDocs(mux *http.ServeMux, o *huma.OpenAPI, tokens bool) error {
-	document, err := completeAndEncodeOpenAPI(o, tokens)
-	if err != nil {
-		return err
-	}
-	page := renderDocsPage(o)
-	dropDocumentedResponses(o)
+// documentation serves the OpenAPI document and the documentation page. Both are
+// made when they are first read: an idle daemon does not keep a megabyte of
+// them.
+type documentation struct {
+	handlers []routeRegistrar
+	version  string
+	tokens   bool // required
+	log      *zap.Logger
+
+	once           sync.Once
+	document, page []byte
+	err            error
+}
+
+func (d *documentation) register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(document) // fails only if the caller has disconnected
+		if d.make(w) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(d.document) // fails only if the caller has disconnected
+		}
 	})
 	mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
-		serveDocsPage(w, page)
+		if d.make(w) {
+			serveDocsPage(w, d.page)
+		}
 	})
-	return nil
+}
+
+// make makes the documents once. It reports whether they exist, and writes a
+// problem otherwise.
+func (d *documentation) make(w http.ResponseWriter) bool {
+	d.once.Do(func() {
+		// The routes of this API are never served.
+		api := newHumaAPI(http.NewServeMux(), d.version)
+		for _, h := range d.handlers {
+			h.register(api)
+		}
+		if d.document, d.err = completeAndEncodeOpenAPI(api.OpenAPI(), d.tokens); d.err == nil {
+			d.page = renderDocsPage(api.OpenAPI())
+		}
+	})
+	if d.err != nil {
+		d.log.Error("request failed: the OpenAPI document cannot be written", zap.Error(d.err))
+		newInternalProblem().Write(w)
+	}
+	return d.err == nil
 }
 
 // completeAndEncodeOpenAPI completes the document that huma derived from Go
@@ -205,14 +237,16 @@ func addPlainRouteDocs(o *huma.OpenAPI) error {
 	return nil
 }
 
-// dropDocumentedResponses frees half a megabyte that huma does not need once the
-// document is encoded.
-func dropDocumentedResponses(o *huma.OpenAPI) {
+// dropDocs frees what huma has derived for the document and does not need to
+// serve requests.
+func dropDocs(o *huma.OpenAPI) {
 	for _, item := range o.Paths {
 		for _, op := range operationsOfPath(item) {
-			op.Responses = nil
+			op.Responses, op.RequestBody, op.Parameters = nil, nil, nil
 		}
 	}
+	o.Paths = nil
+	clear(o.Components.Schemas.Map())
 }
 
 // operationDoc documents what an operation's Go types do not say.
