@@ -8,7 +8,7 @@ SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build docs test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check redis languages browser clean
+.PHONY: help run build docs test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check redis languages browser clients clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ mutants: ## remove one guard after the other; one of SEEDS (400) worlds must fai
 # It does not watch the Lua interpreter of the in-process Redis, which runs under one lock.
 RACE := GORACE=atexit_sleep_ms=0 $(GO) test -race -gcflags=github.com/yuin/gopher-lua/...=-race=false -timeout 15m
 # The package that takes longest begins first, so that the others run beside it.
-test: redis languages browser ## all tests with the race detector, on a real redis-server
+test: redis languages browser clients ## all tests with the race detector, on a real redis-server
 	$(RACE) ./worker ./...
 	cd deploy/check/libraries && $(GO) test -count=1 .
 
@@ -138,6 +138,9 @@ languages: ## install what the documentation's snippets and the test of Stripe's
 
 browser: ## install Chromium and axe-core for the tests of the console
 	@.ci/browser
+
+clients: ## install what generates, lints and type-checks the clients in deploy/clients
+	@.ci/clients
 
 clean: ## remove the build directory
 	rm -rf .build

@@ -61,7 +61,9 @@ var allowedImports = map[string]struct {
 	"worker/alert": {[]string{"worker/changes", "worker/event", "worker/execute", "worker/health", "worker/hold", "go.uber.org/zap",
 		"github.com/standard-webhooks/standard-webhooks/libraries"},
 		"sinks know events, not where they are kept"},
-	"worker/api": {[]string{"worker/event", "worker/health", "worker/hold", "worker/intake", "worker/query",
+	"worker/api/client": {[]string{"worker/hold"},
+		"whoever calls holdd compiles its requests and nothing else of it"},
+	"worker/api": {[]string{"worker/api/client", "worker/event", "worker/health", "worker/hold", "worker/intake", "worker/query",
 		"worker/reconcile", "worker/repair", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
 		"the API reaches holds through the parts of the worker only"},
 	"worker/console": {[]string{"worker/event", "worker/health", "worker/hold", "worker/htmldoc", "worker/intake",
@@ -135,6 +137,25 @@ func TestImports_OnlyAllowed(t *testing.T) {
 	}
 	if seen != len(allowedImports) {
 		t.Errorf("%d of %d packages with rules were found", seen, len(allowedImports))
+	}
+}
+
+// TestClient_DependsOnStandardLibrary checks what a program gets that imports
+// the client.
+func TestClient_DependsOnStandardLibrary(t *testing.T) {
+	own := 0
+	for _, p := range goList(t, "-deps", "./worker/api/client") {
+		switch p.ImportPath {
+		case modulePath + "/worker/api/client", modulePath + "/worker/hold":
+			own++
+		default:
+			if !p.Standard {
+				t.Errorf("the client depends on %s", p.ImportPath)
+			}
+		}
+	}
+	if own != 2 {
+		t.Errorf("%d packages of holdd, want client and hold", own)
 	}
 }
 

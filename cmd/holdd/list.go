@@ -22,6 +22,7 @@ type listFlags struct {
 	all           bool
 	notScheduled  bool
 	open, watch   bool
+	metadata      []string
 }
 
 const (
@@ -42,6 +43,7 @@ printed as it arrives.`,
 		Example: `  holdd list --state attention
   holdd list --expiring-within 24h
   holdd list --requires-action
+  holdd list --metadata property=lyon --metadata room=12
   holdd list --open --watch
   holdd list --all -o csv > holds.csv
   holdd list --all --json | jq -r 'select(.state=="scheduled").id'`,
@@ -56,6 +58,8 @@ printed as it arrives.`,
 		"only open holds whose authorization expires within: 24h, 3d")
 	f.BoolVar(&l.query.RequiresAction, "requires-action", false,
 		"only holds whose renewal requires their cardholder")
+	f.StringArrayVar(&l.metadata, "metadata", nil,
+		"only holds whose metadata has this pair, as key=value; may be repeated")
 	f.IntVar(&l.limit, "limit", 50, "at most this many")
 	f.BoolVar(&l.all, "all", false, "all holds")
 	f.BoolVar(&l.notScheduled, "not-scheduled", false,
@@ -67,7 +71,7 @@ printed as it arrives.`,
 	c.addOutputFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("open", "expiring-within")
 	for _, name := range []string{"open", "state", "reference", "account", "expiring-within",
-		"requires-action", "limit", "all"} {
+		"requires-action", "metadata", "limit", "all"} {
 		cmd.MarkFlagsMutuallyExclusive("not-scheduled", name)
 	}
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),
@@ -127,6 +131,16 @@ func (l *listFlags) parseQuery() (err error) {
 		if l.query.ExpiringWithin, err = api.ParseLookahead(l.within); err != nil {
 			return usageErrorf("", "invalid --expiring-within: %w", err)
 		}
+	}
+	for _, pair := range l.metadata {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return usageErrorf("", "invalid --metadata %.60q: want key=value", pair)
+		}
+		if l.query.Metadata == nil {
+			l.query.Metadata = map[string]string{}
+		}
+		l.query.Metadata[key] = value
 	}
 	if l.open {
 		l.query.ExpiringWithin = openWithin

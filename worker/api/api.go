@@ -153,25 +153,26 @@ func New(o Options) (*API, error) {
 	doc := newHumaAPI(mux, o.Version)
 	logLevel := newLogLevelControl(o.LogLevel, o.Logger)
 	r := responseBuilder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
-	for _, h := range []routeRegistrar{
+	handlers := []routeRegistrar{
 		&scheduleHandler{r, o.Holds.Scheduler},
 		&holdReadHandler{r, o.Holds.Reader},
-		&holdChangeHandler{r, o.Holds.Changer},
+		&holdChangeHandler{r, o.Holds.Changer, o.Holds.Reader},
 		&cardholderLinkHandler{r, o.Holds.Reader, o.Cardholder},
 		&planHandler{r, o.Holds.Planner},
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
 		&repairHandler{r, o.Repairer},
-		&eraseHandler{r, o.Eraser},
+		&eraseHandler{r, o.Eraser, o.Holds.Reader},
 		&deliveryHandler{r, o.Deliveries, o.RecordAct},
 		&logLevelHandler{logLevel, o.RecordAct},
 		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
-	} {
+	}
+	for _, h := range handlers {
 		h.register(doc)
 	}
-	if err := registerDocs(mux, doc.OpenAPI(), o.Tokens != nil); err != nil {
-		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
-	}
+	dropDocs(doc.OpenAPI())
+	(&documentation{handlers: handlers, version: o.Version, tokens: o.Tokens != nil,
+		log: o.Logger}).register(mux)
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}
@@ -242,20 +243,20 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	}
 	if p := a.access.authenticate(r, c); p != nil {
 		a.reportRefusal(r, p, c)
-		rejectUnread(w, r, p.write)
+		rejectUnread(w, r, p.Write)
 		return
 	}
 	// The mux's own 404 and 405 are plain text, so check first whether it has
 	// the route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		rejectUnread(w, r, problemFromMux(handler, r).write)
+		rejectUnread(w, r, problemFromMux(handler, r).Write)
 		return
 	}
 	body, p := a.bodies.read(unwrapped, r, a.maxBodyBytes(pattern))
 	defer body.release()
 	if p != nil {
-		p.write(w)
+		p.Write(w)
 		return
 	}
 	if conn := connFromContext(r.Context()); c.trusted {
@@ -301,7 +302,7 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 	if !isExemptFromInFlightLimit(r.URL.Path) {
 		release := a.slots.acquire(ctx, c.token)
 		if release == nil {
-			tooManyRequestsProblem().write(w)
+			tooManyRequestsProblem().Write(w)
 			return
 		}
 		defer release()
@@ -333,7 +334,7 @@ func (a *API) recoverPanic(w *responseStartRecorder, c *requestInfo) {
 	if w.started {
 		panic(http.ErrAbortHandler)
 	}
-	newInternalProblem().write(w)
+	newInternalProblem().Write(w)
 }
 
 // isExemptFromInFlightLimit reports whether a route must answer while all
@@ -361,9 +362,10 @@ type muxProblem struct {
 	allow string
 }
 
-func (r muxProblem) write(w http.ResponseWriter) {
+// Write writes the problem with its Allow header.
+func (r muxProblem) Write(w http.ResponseWriter) {
 	if r.allow != "" {
 		w.Header().Set("Allow", r.allow)
 	}
-	r.Problem.write(w)
+	r.Problem.Write(w)
 }

@@ -79,7 +79,7 @@ func (h *repeatHandler) serve(w http.ResponseWriter, r *http.Request, c *request
 		return
 	}
 	if err := hold.CheckIdempotencyKey(strings.Join(keys, "")); err != nil {
-		h.logAndConvertError(r.Context(), err).write(w)
+		h.logAndConvertError(r.Context(), err).Write(w)
 		return
 	}
 	digest := digestRequest(r, c)
@@ -89,13 +89,13 @@ func (h *repeatHandler) serve(w http.ResponseWriter, r *http.Request, c *request
 	case err != nil:
 		h.log.Warn("request not served: unavailable", append(c.logFields(), zap.Error(err))...)
 		newProblem(Unavailable, "", "nothing was changed: send the same request again in a few "+
-			"seconds").write(w)
+			"seconds").Write(w)
 	case found == hold.LookupKeyReused:
 		newProblem(hold.IdempotencyKeyReused, "Idempotency-Key",
-			"this key was used for another request in the last 24 hours: send a new key").write(w)
+			"this key was used for another request in the last 24 hours: send a new key").Write(w)
 	case found == hold.LookupBusy:
 		newProblem(hold.InProgress, "Idempotency-Key",
-			"a request with this key is in progress: send the same again in a moment").write(w)
+			"a request with this key is in progress: send the same again in a moment").Write(w)
 	case found == hold.LookupFinished && replay(w, response):
 	default:
 		h.executeAndSave(w, r, c, id, digest)

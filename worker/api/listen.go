@@ -22,7 +22,8 @@ const maxSocketPath = 103
 func Listen(addr string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return nil, newRelativeSocketError(addr)
+			return nil, fmt.Errorf("invalid address %q: want an absolute path, "+
+				"such as unix:///run/holdd.sock", addr)
 		}
 		if len(path) > maxSocketPath {
 			return nil, fmt.Errorf("invalid address %q: want a path of at most %d bytes", addr,

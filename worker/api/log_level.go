@@ -14,12 +14,6 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// LogLevel is the lowest level that is logged.
-type LogLevel struct {
-	Level      string `json:"level" enum:"debug,info,warn,error" doc:"The lowest level that is logged now"`
-	Configured string `json:"configured" enum:"debug,info,warn,error" doc:"The level of the settings, which returns with a restart"`
-}
-
 // logLevelControl changes the log level of this process.
 type logLevelControl struct {
 	level      zap.AtomicLevel
@@ -69,8 +63,9 @@ type logLevelHandler struct {
 func (h *logLevelHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getLogLevel", Method: http.MethodGet, Path: "/v1/log-level",
-		Tags:    []string{"process"},
-		Summary: "Show the log level of this process",
+		Tags:        []string{"process"},
+		Summary:     "Show the log level of this process",
+		Description: "Each replica has its own level.",
 	}, h.get)
 	huma.Register(doc, huma.Operation{
 		OperationID: "setLogLevel", Method: http.MethodPut, Path: "/v1/log-level",

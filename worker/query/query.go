@@ -81,10 +81,13 @@ type HoldQuery struct {
 	Account        string        // exact
 	ExpiringWithin time.Duration // only open holds that expire within it; 0 selects all
 	RequiresAction bool          // only holds whose renewal requires their cardholder
-	Group          HoldGroup     // 0 selects every hold
-	ByReference    bool          // ordered by reference; leaves out holds without one
-	Limit          int           // 0 means 50; at most 200
-	Cursor         string        // Next of the previous page; empty for the first
+	// Metadata selects holds that have all these pairs. There is no index of
+	// them: a page examines up to 1,000 holds.
+	Metadata    map[string]string
+	Group       HoldGroup // 0 selects every hold
+	ByReference bool      // ordered by reference; leaves out holds without one
+	Limit       int       // 0 means 50; at most 200
+	Cursor      string    // Next of the previous page; empty for the first
 }
 
 // HoldGroup is a group of states, and the order in which its holds are listed.
@@ -227,9 +230,20 @@ func (q *HoldQuery) matchesHold(h *hold.Hold, now time.Time) bool {
 		q.Group == GroupSettled && !h.State.Final(),
 		q.RequiresAction && !hold.RequiresAction(h),
 		q.Account != "" && h.Account != q.Account,
+		!hasMetadata(h, q.Metadata),
 		q.Reference != "" && !strings.HasPrefix(h.Reference, q.Reference),
 		q.ExpiringWithin > 0 && (h.State.Final() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))):
 		return false
+	}
+	return true
+}
+
+// hasMetadata reports whether a hold has all the pairs.
+func hasMetadata(h *hold.Hold, pairs map[string]string) bool {
+	for key, value := range pairs {
+		if found, ok := h.Metadata[key]; !ok || found != value {
+			return false
+		}
 	}
 	return true
 }
