@@ -277,5 +277,5 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 
 // clearCardholder forgets what the cardholder of an ended renewal did.
 func clearCardholder(r *Renewal) {
-	r.ReturnURL, r.CardSetup, r.CardSetups = "", "", 0
+	r.ReturnURL, r.CardSetup, r.CardSetups, r.ConfirmAt = "", "", 0, time.Time{}
 }
