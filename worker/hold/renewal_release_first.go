@@ -86,6 +86,12 @@ func isReleasedFirst(h *Hold, in *PaymentIntent) bool {
 	return r != nil && r.Intent != "" && in.Status == StatusCanceled && mayBeUnprotected(r)
 }
 
+// IsUnprotected reports whether nothing holds the amount of an open hold: its old
+// authorization is released, and the new one is not confirmed.
+func IsUnprotected(h *Hold) bool {
+	return !h.State.Final() && h.Renewal != nil && h.Renewal.Unprotected
+}
+
 // mayBeUnprotected reports whether holdd has released the old authorization, or
 // may have, while the new intent does not hold the money as far as is known.
 func mayBeUnprotected(r *Renewal) bool {
