@@ -28,7 +28,7 @@ type act struct {
 func isOpen(h *hold.Hold) bool { return !h.State.Final() && h.State != hold.Working }
 
 // acts are in the order of their buttons.
-var acts = []act{captureAct, cancelAct, incrementAct, rescheduleAct, pauseAct, resumeAct,
+var acts = []act{captureAct, partAct, cancelAct, incrementAct, rescheduleAct, pauseAct, resumeAct,
 	acknowledgeAct}
 
 func findAct(name string) (act, bool) {
@@ -161,6 +161,7 @@ var actEntries = map[string]hold.HistoryEntry{
 	"acknowledge": {Kind: hold.HistoryAcknowledged},
 	"reschedule":  {Kind: hold.HistoryChanged},
 	"increment":   {Kind: hold.HistoryTriggered, Op: hold.OpIncrement},
+	"part":        {Kind: hold.HistoryTriggered, Op: hold.OpCapture},
 }
 
 // isOwnRepeat reports whether the change after a revision was the same act of

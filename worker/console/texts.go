@@ -165,6 +165,12 @@ var english = texts{
 	"effect.increment": "Asks the bank to raise the authorization of %s from %s to %s. If it " +
 		"declines, %s stays authorized.",
 	"field.total": "New authorized total", "field.total.help": "Above %s, which is authorized now.",
+	"act.part": "Capture a part", "confirm.part": "Capture the part now",
+	"effect.part": "Captures %s from the card of %s now. This cannot be undone here: it takes a " +
+		"refund at Stripe. The rest, %s, stays held.",
+	"field.part": "Part to capture", "field.part.help": "Below %s. The rest stays held.",
+	"part.range":     "the part must be above 0 and below %s",
+	"done.part":      "Capture of a part requested. The timeline shows the outcome.",
 	"field.why":      "Reason",
 	"done.increment": "Raise requested. The timeline shows the outcome.",
 	"act.pause":      "Pause", "act.resume": "Resume", "act.acknowledge": "Acknowledge",
