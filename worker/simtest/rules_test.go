@@ -86,6 +86,8 @@ var rules = []rule{
 		nil, forStagedHolds((*judge).checkStagesInTime)},
 	{"captures in parts", "a requested part is captured once for each request",
 		nil, forStagedHolds((*judge).checkParts)},
+	{"captures in parts", "holdd_parts says how many parts holdd captured, and their exact total",
+		nil, forStagedHolds((*judge).checkPartsMetadata)},
 	{"captures in parts", "no part is captured after an accepted cancel",
 		nil, forStagedHolds((*judge).checkStagedCancel)},
 	{"captures in parts", "holdd reports what was captured in parts, and its end, as Stripe has them",
