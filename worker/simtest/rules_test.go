@@ -69,6 +69,8 @@ var rules = []rule{
 		nil, forLongStays((*judge).checkHeldThroughout)},
 	{"renewals", "the renewal of an authorization begins in time, unless the hold ends before",
 		nil, forLongStays((*judge).checkRenewalAttempted)},
+	{"renewals", "what the cardholder completes leads to a new authorization",
+		nil, forLongStays((*judge).checkCardholderActs)},
 	{"renewals", "only the term release_first releases an authorization before its renewal",
 		nil, forLongStays((*judge).checkReleasedFirst)},
 	{"renewals", "a renewed hold is captured at most once, and ends only as its terms allow",
