@@ -169,8 +169,13 @@ var english = texts{
 	"effect.part": "Captures %s from the card of %s now. This cannot be undone here: it takes a " +
 		"refund at Stripe. The rest, %s, stays held.",
 	"field.part": "Part to capture", "field.part.help": "Below %s. The rest stays held.",
-	"part.range":     "the part must be above 0 and below %s",
-	"done.part":      "Capture of a part requested. The timeline shows the outcome.",
+	"part.range": "the part must be above 0 and below %s",
+	"done.part":  "Capture of a part requested. The timeline shows the outcome.",
+	"act.link":   "Cardholder's link", "confirm.link": "Show the link",
+	"effect.link": "Shows the link with which the cardholder lets %s of %s be renewed. Whoever has " +
+		"it can act as the cardholder.",
+	"link.none":      "There is no page for cardholders: public_url is not set.",
+	"done.link":      "The link was shown.",
 	"field.why":      "Reason",
 	"done.increment": "Raise requested. The timeline shows the outcome.",
 	"act.pause":      "Pause", "act.resume": "Resume", "act.acknowledge": "Acknowledge",
