@@ -8,7 +8,7 @@ SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build docs test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check redis languages browser clients clean
+.PHONY: help run build docs test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-renewals bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check redis languages browser clients clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ bench-accounts: redis bench-programs ## only the same holds over more and more a
 
 bench-reads: redis bench-programs ## only the reads of many intents: verification, a storm of webhooks, reconcile; MILLION=1 for a million intents
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts verify,webhook-storm,reconcile $(if $(QUICK),-quick) $(if $(MILLION),-million)
+
+bench-renewals: redis bench-programs ## 10,000 renewals of a compressed hour, beside captures
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts renewals $(if $(QUICK),-quick)
 
 bench-scale: redis bench-programs ## each operation with 10k and 1M holds pending, and the ratio; TEN_MILLION=1 for 10M as well
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts scale,cluster $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)

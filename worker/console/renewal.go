@@ -31,6 +31,9 @@ func (pages *holdPages) renewalDetails(q *request, h *hold.Hold, now time.Time) 
 	case r.Problem != "":
 		f = append(f, detail{"not_renewed", text(q.t("cause." + r.Problem))})
 	}
+	if r.Unprotected {
+		f = append(f, detail{"unprotected", text(q.t("renewal.unprotected"))})
+	}
 	if r.PaymentIntent != "" {
 		f = append(f, detail{"new_intent", intent(r.PaymentIntent)})
 	}

@@ -15,10 +15,13 @@ type Inspection struct {
 	ListIntents   hold.Answer       // whether the key may list PaymentIntents
 	ListExpanded  hold.Answer       // whether it may read their charges and reviews
 	CaptureIntent hold.Answer       // whether it may capture: [hold.AnswerNotFound] means yes
+	CreateSession hold.Answer       // whether it may create Checkout Sessions: invalid or not found means yes
 	ListEndpoints hold.Answer       // whether it may list webhook endpoints
 	ReadAccount   hold.Answer       // whether it may read its account
 	Account       string            // id of the account; empty if it may not
 	Endpoints     []WebhookEndpoint // at most 100
+	CardCharges   int               // that the newest intents have, at most [inspectedIntents]
+	CardFeatures  hold.CardFeatures // what at least one of these charges allows
 	Latency       time.Duration     // of the first request, including the connection
 
 	// Stripe's clock minus this machine's clock is between Min and Max. They
@@ -28,16 +31,23 @@ type Inspection struct {
 	ClockOffsetKnown               bool
 }
 
+// inspectedIntents is how many intents are read for what their charges allow.
+const inspectedIntents = 20
+
+// nonexistentCustomerID is a well-formed id that no customer has.
+const nonexistentCustomerID = "cus_0holddAsksWhetherThisKeyMayWrite"
+
 // nonexistentIntentID is a well-formed id that no PaymentIntent has: Stripe's
 // ids contain no words.
 const nonexistentIntentID = "pi_0holddAsksWhetherThisKeyMayWrite"
 
 // Inspect checks whether Stripe answers, what the API key may do, and how far
-// the clocks are apart. It sends at most five requests, one after the other,
+// the clocks are apart. It sends at most six requests, one after the other,
 // each within the gateway's timeout, and does not use the budget. It changes
 // nothing: to learn whether the key may capture, it captures an intent that
-// does not exist. Stripe checks the permissions of the key first (403) and then
-// whether the intent exists (404).
+// does not exist, and likewise asks another card of a customer that does not
+// exist. Stripe checks the permissions of the key first (403) and then whether the
+// object exists.
 func (g *Gateway) Inspect(ctx context.Context) Inspection {
 	var in Inspection
 	m := &clockOffsetMeter{inspection: &in}
@@ -53,10 +63,16 @@ func (g *Gateway) Inspect(ctx context.Context) Inspection {
 		return in
 	}
 	if in.ListIntents.Kind == hold.AnswerOK {
-		in.ListExpanded = do(hold.Call{Op: hold.OpList, Limit: 1})
+		in.ListExpanded = do(hold.Call{Op: hold.OpList, Limit: inspectedIntents})
+		in.countCardFeatures()
 	}
 	in.CaptureIntent = do(hold.Call{
 		Op: hold.OpCapture, PaymentIntent: nonexistentIntentID, Key: "holdd-doctor-" + rand.Text(),
+	})
+	const page = "https://holdd.invalid/"
+	in.CreateSession = do(hold.Call{
+		Op: hold.OpSetUpCard, Key: "holdd-doctor-" + rand.Text(), CardSetup: &hold.CardSetupParams{
+			Customer: nonexistentCustomerID, ReturnURL: page, CancelURL: page},
 	})
 	in.ListEndpoints = m.measureDuringCall(ctx, func(ctx context.Context) (a hold.Answer) {
 		in.Endpoints, a = g.ListWebhookEndpoints(ctx)
@@ -64,6 +80,19 @@ func (g *Gateway) Inspect(ctx context.Context) Inspection {
 	})
 	in.Account, in.ReadAccount = g.ReadAccount(ctx)
 	return in
+}
+
+// countCardFeatures records what the card charges of the listed intents allow.
+func (in *Inspection) countCardFeatures() {
+	if in.ListExpanded.Page == nil {
+		return
+	}
+	for i := range in.ListExpanded.Page.Intents {
+		if f := in.ListExpanded.Page.Intents[i].Features; f&hold.FeaturesKnown != 0 {
+			in.CardCharges++
+			in.CardFeatures |= f
+		}
+	}
 }
 
 // clockOffsetMeter measures the offset of Stripe's clock by the Date headers of

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,28 @@ func TestInspect_AcceptedByStripeMock(t *testing.T) {
 	if in.ReadAccount.Kind != hold.AnswerOK || !strings.HasPrefix(in.Account, "acct_") {
 		t.Errorf("account %q: %+v", in.Account, in.ReadAccount)
 	}
-	if len(sent) != 5 {
+	if len(sent) != 6 {
 		t.Errorf("%q", sent)
 	}
+}
+
+// TestInspect_CardFeatures checks that the features of the newest card charges are
+// found, and whether cardholders can give another card.
+func TestInspect_CardFeatures(t *testing.T) {
+	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+		w.createHold(stripesim.Hold{})
+		w.createHold(stripesim.Hold{Multicapture: true, Overcapture: true})
+		in := w.gateway.Inspect(t.Context())
+		if got := in.CardFeatures.Names(); in.CardCharges != 2 ||
+			!slices.Equal(got, []string{"multicapture", "overcapture"}) {
+			t.Errorf("%d charges with %v", in.CardCharges, got)
+		}
+		if in.CreateSession.Kind != hold.AnswerNotFound {
+			t.Errorf("a session of no customer: %+v", in.CreateSession)
+		}
+		w.sim.Keys.RestrictKey(testAPIKey, stripesim.ClassList, stripesim.ClassRetrieve)
+		if in = w.gateway.Inspect(t.Context()); in.CreateSession.Kind != hold.AnswerForbidden {
+			t.Errorf("a key without the permission: %+v", in.CreateSession)
+		}
+	})
 }

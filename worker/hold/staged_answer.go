@@ -42,7 +42,7 @@ func applyPartRead(h Hold, in *PaymentIntent, now time.Time) (d Decision, ok boo
 // completePart ends a capture that keeps the rest, and plans the next one. own is
 // what holdd's request took.
 func completePart(h Hold, in *PaymentIntent, own int64, cause Cause, now time.Time) Decision {
-	note := partNote(&h, own)
+	note, elsewhere := partNote(&h, own), h.CapturedElsewhere
 	s := editStaged(&h)
 	s.Captured += own
 	if own > 0 {
@@ -61,6 +61,9 @@ func completePart(h Hold, in *PaymentIntent, own int64, cause Cause, now time.Ti
 		Cause: cause, Note: note + ", " + FormatAmount(h.Amount, h.Currency) + " left"})
 	d := Decision{Hold: h, NewDeadline: true}
 	d.Events = []Event{{Type: EventPartlyCaptured, Cause: cause, Amount: own}}
+	if h.CapturedElsewhere > elsewhere && cause != CauseElsewhere {
+		d.addEvent(EventChanged, CauseElsewhere) // beside holdd's part
+	}
 	return d
 }
 
@@ -112,15 +115,16 @@ func recordRestReleased(
 ) (cause Cause, note string, ok bool) {
 	total, _ := captureTarget(h)
 	sent := ours && confirmed == nil && capturesPart(h)
-	if adopted := adoptOwnParts(h, in); adopted && sent {
-		ours = false
+	adopted := adoptOwnParts(h, in) && sent
+	if adopted {
+		ours = false // the part is known: what is above it was captured elsewhere
 	} else if lost := total - capturedSoFar(h); sent && lost > 0 && in.AmountReceived == total {
 		// The part whose reply was lost was captured, and then the rest ended.
 		s := editStaged(h)
 		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
 		s.rememberRequest()
 	}
-	if ownParts(h) == 0 || in.AmountReceived > capturedSoFar(h) {
+	if ownParts(h) == 0 || in.AmountReceived > capturedSoFar(h) && !adopted {
 		return 0, "", false
 	}
 	note = FormatAmount(in.AmountReceived, in.Currency) + " captured in parts, the rest released"

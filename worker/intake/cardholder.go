@@ -136,7 +136,7 @@ func (d *CardholderDesk) GiveCard(
 		return hold.Secret{}, stripeUnavailable(&a)
 	}
 	err = d.change(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return hold.RecordCardSetup(h, generation, a.CardSetup.ID, false, now)
+		return hold.RecordCardSetup(h, generation, a.CardSetup, false, now)
 	})
 	return a.CardSetup.URL, err
 }
@@ -146,9 +146,13 @@ func (d *CardholderDesk) GiveCard(
 func (d *CardholderDesk) Return(
 	ctx context.Context, id string, generation uint32, session string,
 ) error {
-	err := d.change(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		if session != "" {
-			return hold.RecordCardSetup(h, generation, session, true, now)
+	setup, err := d.readReturnedSession(ctx, id, generation, session)
+	if err != nil {
+		return err
+	}
+	err = d.change(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+		if setup != nil {
+			return hold.RecordCardSetup(h, generation, setup, true, now)
 		}
 		return hold.ExpectCardholder(h, generation, now)
 	})
@@ -160,6 +164,41 @@ func (d *CardholderDesk) Return(
 	}
 	_, _, err = d.waitForRead(ctx, id, generation)
 	return err
+}
+
+// readReturnedSession reads the Checkout Session that a way back names, because
+// anyone can write its id into the URL. It returns nil if there is none to
+// record: the hold has it already, or Stripe does not show it to holdd.
+func (d *CardholderDesk) readReturnedSession(
+	ctx context.Context, id string, generation uint32, session string,
+) (*hold.CardSetup, error) {
+	if session == "" {
+		return nil, nil
+	}
+	h, now, err := d.Show(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	switch hold.StatusForCardholder(&h, generation, now) {
+	case hold.CardholderMustAuthenticate, hold.CardholderMustGiveCard:
+	default:
+		return nil, nil
+	}
+	if h.Renewal.CardSetup == session {
+		return nil, nil
+	}
+	a, err := d.send(ctx, hold.Call{Op: hold.OpReadCardSetup, Account: h.Account,
+		CardSetup: &hold.CardSetupParams{Session: session}})
+	switch {
+	case err != nil:
+		return nil, err
+	case a.Kind == hold.AnswerOK:
+		return a.CardSetup, nil
+	case a.Kind == hold.AnswerNotFound, a.Kind == hold.AnswerInvalid,
+		a.Kind == hold.AnswerForbidden:
+		return nil, nil
+	}
+	return nil, stripeUnavailable(&a)
 }
 
 // change decides a change and writes it. If another writer was first, it decides

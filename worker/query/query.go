@@ -164,9 +164,12 @@ func (r *HoldReader) List(ctx context.Context, q HoldQuery) (HoldPage, error) {
 
 // HoldTotals are the sums of the holds that a query selects.
 type HoldTotals struct {
-	Holds   int
-	Sums    []hold.Sum // by currency
-	AtLeast bool       // there are more holds than were examined
+	Holds int
+	Sums  []hold.Sum // by currency
+	// Unprotected is the amounts that nothing holds, because a renewal has
+	// released the old authorization first. Sums leaves them out.
+	Unprotected []hold.Sum
+	AtLeast     bool // there are more holds than were examined
 }
 
 // maxTotaled bounds how many holds are examined for totals.
@@ -189,6 +192,10 @@ func (r *HoldReader) Totals(ctx context.Context, q HoldQuery) (t HoldTotals, err
 				amount = h.CapturedAmount
 			}
 			t.Holds++
+			if hold.IsUnprotected(h) {
+				t.Unprotected = hold.AddToCurrencySums(t.Unprotected, h.Currency, amount)
+				continue
+			}
 			t.Sums = hold.AddToCurrencySums(t.Sums, h.Currency, amount)
 		}
 		if q.Cursor = page.Next; q.Cursor == "" {
@@ -197,6 +204,7 @@ func (r *HoldReader) Totals(ctx context.Context, q HoldQuery) (t HoldTotals, err
 	}
 	t.AtLeast = q.Cursor != ""
 	sortSums(t.Sums)
+	sortSums(t.Unprotected)
 	return t, nil
 }
 

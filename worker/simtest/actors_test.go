@@ -224,6 +224,10 @@ func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool
 		w.sendForgedEvent(h, id, a)
 		return true
 	}
+	if strings.HasPrefix(a.kind, cardholderPrefix) {
+		w.visitPage(h, id, a)
+		return true
+	}
 	var err error
 	switch a.kind {
 	case "dashboard capture":

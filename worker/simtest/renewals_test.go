@@ -72,6 +72,7 @@ func (p *plan) drawRenewals() {
 			h.actions = nil // they end most holds before
 		}
 		if quiet {
+			p.drawCardholders(h, start)
 			continue
 		}
 		if d.chance(0.3) {
@@ -91,6 +92,7 @@ func (p *plan) drawRenewals() {
 				loseReply: d.chance(0.2)})
 			sortActions(h)
 		}
+		p.drawCardholders(h, start)
 		p.addRenewalFault(h, d, start)
 	}
 }

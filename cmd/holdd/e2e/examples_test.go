@@ -61,16 +61,6 @@ var exampleServices = map[string]struct {
 	}},
 }
 
-func runIn(t *testing.T, dir, name string, args ...string) {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s %s: %v (make languages installs what is missing)\n%s", name,
-			strings.Join(args, " "), err, b)
-	}
-}
-
 // exampleService is a running example.
 type exampleService struct {
 	t   *testing.T
