@@ -49,6 +49,28 @@ printed as it arrives.`,
   holdd list --all --json | jq -r 'select(.state=="scheduled").id'`,
 	}
 	c := addConnectionFlags(cmd, out, env)
+	l.addFlags(cmd, c)
+	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
+		if err := l.parseQuery(); err != nil {
+			return err
+		}
+		list := func() error { return printHolds(ctx, c, client, l.query, l.limit) }
+		if l.notScheduled {
+			list = func() error { return printNotScheduled(ctx, c, client) }
+		}
+		if !l.watch {
+			return list()
+		}
+		if !c.outputFormat().isText() {
+			return usageErrorf("", "cannot combine --watch with -o %s: want table or wide", c.format)
+		}
+		return watchList(ctx, out, list)
+	})
+	return cmd
+}
+
+// addFlags adds the flags, apart from those of the connection.
+func (l *listFlags) addFlags(cmd *cobra.Command, c *connectionFlags) {
 	f := cmd.Flags()
 	f.StringVar(&l.state, "state", "",
 		"only holds in this state: "+strings.Join(stateNames(), ", "))
@@ -76,23 +98,6 @@ printed as it arrives.`,
 	}
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),
 		cobra.ShellCompDirectiveNoFileComp))
-	cmd.RunE = c.clientRunE(func(ctx context.Context, client *api.Client, _ []string) error {
-		if err := l.parseQuery(); err != nil {
-			return err
-		}
-		list := func() error { return printHolds(ctx, c, client, l.query, l.limit) }
-		if l.notScheduled {
-			list = func() error { return printNotScheduled(ctx, c, client) }
-		}
-		if !l.watch {
-			return list()
-		}
-		if !c.outputFormat().isText() {
-			return usageErrorf("", "cannot combine --watch with -o %s: want table or wide", c.format)
-		}
-		return watchList(ctx, out, list)
-	})
-	return cmd
 }
 
 // watchList lists again until ctx ends. On a terminal each list replaces the one

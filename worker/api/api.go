@@ -153,20 +153,7 @@ func New(o Options) (*API, error) {
 	doc := newHumaAPI(mux, o.Version)
 	logLevel := newLogLevelControl(o.LogLevel, o.Logger)
 	r := responseBuilder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
-	handlers := []routeRegistrar{
-		&scheduleHandler{r, o.Holds.Scheduler},
-		&holdReadHandler{r, o.Holds.Reader},
-		&holdChangeHandler{r, o.Holds.Changer, o.Holds.Reader},
-		&cardholderLinkHandler{r, o.Holds.Reader, o.Cardholder},
-		&planHandler{r, o.Holds.Planner},
-		&authorizationHandler{r, o.Authorizer},
-		&reconcileHandler{r, o.Reconciler},
-		&repairHandler{r, o.Repairer},
-		&eraseHandler{r, o.Eraser, o.Holds.Reader},
-		&deliveryHandler{r, o.Deliveries, o.RecordAct},
-		&logLevelHandler{logLevel, o.RecordAct},
-		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
-	}
+	handlers := newRouteHandlers(&o, r, logLevel)
 	for _, h := range handlers {
 		h.register(doc)
 	}
@@ -196,6 +183,26 @@ func New(o Options) (*API, error) {
 		cardholder:       o.Cardholder,
 		cardholderSlots:  make(chan struct{}, maxCardholdersInFlight),
 	}, nil
+}
+
+// newRouteHandlers returns the handler of each concern.
+func newRouteHandlers(
+	o *Options, r responseBuilder, logLevel *logLevelControl,
+) []routeRegistrar {
+	return []routeRegistrar{
+		&scheduleHandler{r, o.Holds.Scheduler},
+		&holdReadHandler{r, o.Holds.Reader},
+		&holdChangeHandler{r, o.Holds.Changer, o.Holds.Reader},
+		&cardholderLinkHandler{r, o.Holds.Reader, o.Cardholder},
+		&planHandler{r, o.Holds.Planner},
+		&authorizationHandler{r, o.Authorizer},
+		&reconcileHandler{r, o.Reconciler},
+		&repairHandler{r, o.Repairer},
+		&eraseHandler{r, o.Eraser, o.Holds.Reader},
+		&deliveryHandler{r, o.Deliveries, o.RecordAct},
+		&logLevelHandler{logLevel, o.RecordAct},
+		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
+	}
 }
 
 // SetTokens replaces the tokens for the requests that follow. It changes nothing

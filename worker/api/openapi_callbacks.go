@@ -10,8 +10,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-const callbackDescription = "What holdd sends to `callback_url`. Signed as [Standard Webhooks](https://www.standardwebhooks.com) " +
-	"describe it: verify the signature of the body as it arrived, refuse a timestamp that is " +
+const callbackDescription = "What holdd sends to `callback_url`. Signed as " +
+	"[Standard Webhooks](https://www.standardwebhooks.com) describe it: verify the signature of the body as it arrived, refuse a timestamp that is " +
 	"more than five minutes off, and ignore a `webhook-id` that you have seen. Events of one " +
 	"hold arrive in their order. Ignore types that you do not know: later releases add some. " +
 	"holdd repeats a delivery without a 2xx for three days."

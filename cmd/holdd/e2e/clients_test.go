@@ -181,9 +181,15 @@ func TestClients_AreGenerated(t *testing.T) {
 // copyTypeScriptClient returns a folder with the client and its example.
 func copyTypeScriptClient(tb testing.TB) string {
 	tb.Helper()
-	dir := tb.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(absolutePath(tb, clientsFolder, "typescript"))); err != nil {
+	dir, from := tb.TempDir(), absolutePath(tb, clientsFolder, "typescript")
+	if err := os.CopyFS(filepath.Join(dir, "src"), os.DirFS(filepath.Join(from, "src"))); err != nil {
 		tb.Fatal(err)
+	}
+	for _, name := range []string{"package.json", "tsconfig.json", "example.ts"} {
+		text := read(tb, filepath.Join(clientsFolder, "typescript", name))
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	modules := absolutePath(tb, clientToolsFolder, "node_modules")
 	if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
