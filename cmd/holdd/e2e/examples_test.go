@@ -192,6 +192,40 @@ func (f *callbackForwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	httputil.NewSingleHostReverseProxy(to).ServeHTTP(w, r)
 }
 
+// lossyProxy passes requests on to holdd, and loses the answer to the first
+// authorization.
+type lossyProxy struct {
+	*httputil.ReverseProxy
+	lost atomic.Bool
+}
+
+func (p *lossyProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/v1/authorizations" && p.lost.CompareAndSwap(false, true) {
+		p.ReverseProxy.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler) // closes the connection
+	}
+	p.ReverseProxy.ServeHTTP(w, r)
+}
+
+func startLossyProxy(t *testing.T, to string) (address string) {
+	t.Helper()
+	u, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Rewrite adds no X-Forwarded-For, with which holdd refuses requests.
+	p := &lossyProxy{ReverseProxy: &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) }}}
+	server := httptest.NewServer(p)
+	t.Cleanup(func() {
+		server.Close()
+		if !p.lost.Load() {
+			t.Error("no answer was lost")
+		}
+	})
+	return server.URL
+}
+
 // startExampleWithHoldd starts holdd and an example that sends to each other.
 func startExampleWithHoldd(
 	t *testing.T, dir string, command []string,
@@ -202,7 +236,7 @@ func startExampleWithHoldd(
 	t.Cleanup(server.Close)
 	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_CALLBACK_URL="+
 		server.URL+"/holdd-events", "HOLDD_CALLBACK_SECRET="+callbackSecret)
-	s = startExample(t, dir, command, r.url)
+	s = startExample(t, dir, command, startLossyProxy(t, r.url))
 	to, err := url.Parse(s.url)
 	if err != nil {
 		t.Fatal(err)
@@ -214,6 +248,7 @@ func startExampleWithHoldd(
 // testExample uses the example of a folder of deploy/examples.
 func testExample(t *testing.T, page, dir string, command []string) {
 	w, s := startExampleWithHoldd(t, dir, command)
+	// The answer is lost, and the repeat has the same key.
 	held := s.card("BK-1", "pm_card_visa")
 	if held.Status != "held" || !strings.HasPrefix(held.Hold, "pi_") {
 		t.Fatalf("%+v", held)

@@ -7,6 +7,7 @@ the dictionary of bookings by your database.
 import base64
 import hashlib
 import hmac
+import http.client
 import json
 import os
 import re
@@ -56,7 +57,8 @@ def call(path, key, body):
                 problem = json.load(error)
                 if problem.get("code") != "in_progress":
                     return error.code, problem
-        except (OSError, ValueError) as error:  # no answer, or a broken one
+        # No answer, or a broken one.
+        except (OSError, http.client.HTTPException, ValueError) as error:
             reason = error
     raise UnknownOutcome(str(reason))
 
