@@ -43,13 +43,13 @@ const indexPage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>s
 <style>body{font:1rem/1.5 system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem}
 pre{overflow:auto;background:#f3f4f6;padding:.75rem}dt{font-weight:600}</style>
 <main><h1>stripesim</h1><p>%s</p>
-<p>It is %s here. Calls without <code>Stripe-Version</code> have version <code>%s</code>.
+<p>The simulator's clock shows %s. Calls without <code>Stripe-Version</code> have version <code>%s</code>.
 The account is <code>%s</code>.</p>
 <dl>%s</dl>
 <h2>A first call</h2>
-<pre>curl -s %s/v1/payment_intents -u sk_test_example: -d amount=5000 -d currency=eur \
-  -d capture_method=manual -d confirm=true -d payment_method=pm_card_visa \
-  -d 'automatic_payment_methods[enabled]=true' \
+<pre>curl -s %s/v1/payment_intents -u sk_test_example: \
+  -d amount=5000 -d currency=eur -d capture_method=manual -d confirm=true \
+  -d payment_method=pm_card_visa -d 'automatic_payment_methods[enabled]=true' \
   -d 'automatic_payment_methods[allow_redirects]=never'</pre>
 <h2>Endpoints</h2><pre>%s</pre></main></html>
 `
@@ -82,8 +82,11 @@ func (s *Sim) serveIndex(w http.ResponseWriter, r *http.Request) {
 	}
 	var paths strings.Builder
 	for _, path := range slices.Sorted(maps.Keys(j.Paths)) {
-		fmt.Fprintf(&paths, "<dt><a href=%q>%s</a></dt><dd>%s</dd>", path, path,
-			html.EscapeString(j.Paths[path]))
+		name := path
+		if path == "/_sim/" || path == "/v3/" { // a browser can open these
+			name = `<a href="` + path + `">` + path + `</a>`
+		}
+		fmt.Fprintf(&paths, "<dt>%s</dt><dd>%s</dd>", name, html.EscapeString(j.Paths[path]))
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	fmt.Fprintf(w, indexPage, html.EscapeString(j.Description), j.Now.Format(time.RFC3339),
