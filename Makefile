@@ -8,7 +8,7 @@ SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build docs test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-renewals bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check redis languages browser clients clean
+.PHONY: help run build docs test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-renewals bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check release-check redis languages browser clients clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -132,6 +132,11 @@ deploy-check: redis build ## check deploy/ with promtool, helm and systemd-analy
 	  out=$$(systemd-analyze security --offline=true --no-pager --threshold=15 $(UNIT)) || { echo "$$out"; exit 1; }; echo "$$out" | tail -1; \
 	fi
 	cd deploy/check && $(GO) vet . && $(GO) run $(STATICCHECK) . && $(GO) mod tidy -diff && $(GO) test -count=1 .
+
+release-check: export PATH := $(CURDIR)/.build/tools:$(PATH)
+release-check: ## a release without publishing it, twice: archives, packages and SBOMs are equal and have what they should
+	@.ci/release
+	cd deploy/check && $(GO) test -count=1 -run '^TestRelease_DryRun$$' -release -timeout 30m -v .
 
 redis: ## install redis-server if it is missing
 	@.ci/redis
