@@ -8,7 +8,7 @@ SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build docs test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check redis languages browser clean
+.PHONY: help run build docs test test-fast prove soak mutants torture fuzz bench bench-limit bench-accounts bench-reads bench-renewals bench-scale bench-retention bench-programs bench-bullmq profile check deploy-check release-check redis languages browser clients clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,9 @@ mutants: ## remove one guard after the other; one of SEEDS (400) worlds must fai
 RACE := GORACE=atexit_sleep_ms=0 $(GO) test -race -gcflags=github.com/yuin/gopher-lua/...=-race=false -timeout 15m
 # make check runs vet.
 # The package that takes longest begins first, so that the others run beside it.
-test: redis languages browser ## all tests with the race detector, on a real redis-server
+test: redis languages browser clients ## all tests with the race detector, on a real redis-server
 	$(RACE) -vet=off ./worker ./...
+	cd deploy/check/libraries && $(GO) test -count=1 .
 
 # These packages build no binary, and with -short they start no redis-server.
 FAST = ./cmd/holdd-dev ./cmd/stripesim ./config $$($(GO) list ./worker/... | grep -v /worker/alert)
@@ -90,6 +91,9 @@ bench-accounts: redis bench-programs ## only the same holds over more and more a
 bench-reads: redis bench-programs ## only the reads of many intents: verification, a storm of webhooks, reconcile; MILLION=1 for a million intents
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts verify,webhook-storm,reconcile $(if $(QUICK),-quick) $(if $(MILLION),-million)
 
+bench-renewals: redis bench-programs ## 10,000 renewals of a compressed hour, beside captures
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts renewals $(if $(QUICK),-quick)
+
 bench-scale: redis bench-programs ## each operation with 10k and 1M holds pending, and the ratio; TEN_MILLION=1 for 10M as well
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -parts scale,cluster $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)
 
@@ -111,6 +115,8 @@ check: ## formatting, vet, staticcheck, tidy modules
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 	cd cmd/bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff
+	cd deploy/check/libraries && $(GO) vet . && $(GO) run $(STATICCHECK) . && $(GO) mod tidy -diff
+	cd deploy/check/testcontainers && $(GO) vet . && $(GO) mod tidy -diff
 
 # systemd-analyze needs the program of the unit to exist. These tests are never cached: Go does not
 # notice changes of files outside their module.
@@ -128,14 +134,22 @@ deploy-check: redis build ## check deploy/ with promtool, helm and systemd-analy
 	fi
 	cd deploy/check && $(GO) vet . && $(GO) run $(STATICCHECK) . && $(GO) mod tidy -diff && $(GO) test -count=1 .
 
+release-check: export PATH := $(CURDIR)/.build/tools:$(PATH)
+release-check: ## a release without publishing it, twice: archives, packages and SBOMs are equal and have what they should
+	@.ci/release
+	cd deploy/check && $(GO) test -count=1 -run '^TestRelease_DryRun$$' -release -timeout 30m -v .
+
 redis: ## install redis-server if it is missing
 	@.ci/redis
 
-languages: ## install what the documentation's snippets need
+languages: ## install what the documentation's snippets and the test of Stripe's libraries need
 	@.ci/languages
 
 browser: ## install Chromium and axe-core for the tests of the console
 	@.ci/browser
+
+clients: ## install what generates, lints and type-checks the clients in deploy/clients
+	@.ci/clients
 
 clean: ## remove the build directory
 	rm -rf .build

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -99,7 +100,9 @@ func (s *Holds) Commit(
 		for i, key := range commitKeys {
 			keys[i] = key.of(&s.conn.partitions[b.partition])
 		}
-		args := append(make([]any, 0, 1+(writeSize+2)*len(b.indexes)), s.conn.maxEventBytes)
+		args := append(make([]any, 0, 2+(writeSize+2)*len(b.indexes)), s.conn.maxEventBytes,
+			boolArg(slices.ContainsFunc(b.indexes,
+				func(i int) bool { return writes[i].DespiteMaxmemory })))
 		for _, i := range b.indexes {
 			args = appendCommitArgs(args, &writes[i])
 		}

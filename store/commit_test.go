@@ -389,6 +389,9 @@ func TestCommit_MaxMemory(t *testing.T) {
 	if after := e.dumpRedis(timeNames); after != before {
 		t.Errorf("it was changed in part:\n%s\nbefore:\n%s", after, before)
 	}
+	held := newScheduledWrite("pi_held", futureDue, nearDeadline)
+	held.DespiteMaxmemory = true
+	e.mustCommit(held)
 	captured := capturedWrite(claimed[0].Hold, changedTime)
 	captured.Events = [][]byte{[]byte("captured")}
 	e.mustCommit(captured)

@@ -95,14 +95,14 @@ func (c *redisConn) readHoldsByScore(
 		var more []int
 		for i, cmd := range c.callScriptBatch(ctx, readDueScript, calls) {
 			p := open[i]
-			batch, at, count, err := c.decodeDueHolds(cmd)
+			batch, err := c.decodeDueHolds(cmd)
 			failed = errors.Join(failed, err)
-			if !at.IsZero() {
-				now = at
+			if !batch.now.IsZero() {
+				now = batch.now
 			}
-			batch = batch[:min(len(batch), n-len(found[p]))]
-			found[p], read[p] = append(found[p], batch...), read[p]+count
-			if count == size && len(found[p]) < n {
+			holds := batch.holds[:min(len(batch.holds), n-len(found[p]))]
+			found[p], read[p] = append(found[p], holds...), read[p]+batch.count
+			if batch.count == size && len(found[p]) < n {
 				more = append(more, p)
 			}
 		}
@@ -111,19 +111,26 @@ func (c *redisConn) readHoldsByScore(
 	return slices.Concat(found...), now, failed
 }
 
-// decodeDueHolds decodes a reply of read_due.lua. count includes the records
-// that it could not decode.
-func (c *redisConn) decodeDueHolds(
-	cmd *redis.Cmd,
-) (found []hold.DueHold, now time.Time, count int, failed error) {
+// dueBatch is a reply of read_due.lua.
+type dueBatch struct {
+	holds []hold.DueHold
+	now   time.Time // of Redis; zero if it did not answer
+	// count and last include the records that could not be decoded.
+	count int
+	last  hold.SortedSetPosition
+}
+
+// decodeDueHolds decodes a reply of read_due.lua.
+func (c *redisConn) decodeDueHolds(cmd *redis.Cmd) (b dueBatch, failed error) {
 	r := newScriptReply(cmd)
-	now = r.nextTime()
-	for ; r.hasMore(); count++ {
+	b.now = r.nextTime()
+	for ; r.hasMore(); b.count++ {
 		id, due := r.nextString(), r.nextTime()
 		rec, exists := r.nextOptionalString()
 		if r.err != nil {
 			break
 		}
+		b.last = hold.SortedSetPosition{Score: due.UnixMilli(), Member: id}
 		h := hold.Hold{ID: id} // returned for an id without a record
 		if exists {
 			var err error
@@ -132,9 +139,9 @@ func (c *redisConn) decodeDueHolds(
 				continue
 			}
 		}
-		found = append(found, hold.DueHold{Hold: h, DueAt: due})
+		b.holds = append(b.holds, hold.DueHold{Hold: h, DueAt: due})
 	}
-	return found, now, count, errors.Join(failed, r.err)
+	return b, errors.Join(failed, r.err)
 }
 
 // limitPerPartition returns how many of n each partition gives.

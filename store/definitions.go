@@ -60,6 +60,7 @@ func luaConstantDefinitions() []luaDefinition {
 		recordLayoutConstants(),
 		resultConstants,
 		chunkConstants,
+		promoteConstants,
 		streamConstants,
 		writeArgs.luaConstants(),
 		commitScriptKeyConstants(),

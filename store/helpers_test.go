@@ -403,7 +403,8 @@ func callReaders(e *testStore) {
 	if u, _, err := e.store.ListUnverifiedHolds(ctx, 10); err != nil || len(u) != 0 {
 		e.Errorf("unverified: %+v, %v", u, err)
 	}
-	if s, err := e.store.ListHoldsSettledBefore(ctx, farDeadline, 10); err != nil || len(s) != 0 {
+	if s, _, err := e.store.ListHoldsSettledBefore(ctx, farDeadline, &hold.SettledCursor{},
+		10); err != nil || len(s) != 0 {
 		e.Errorf("settled: %+v, %v", s, err)
 	}
 	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,

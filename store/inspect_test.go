@@ -70,7 +70,8 @@ func (e *testStore) callEveryMethod() {
 	if _, _, err := e.store.ReadChangeCounts(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.store.ListHoldsSettledBefore(e.Context(), farFuture, 10); err != nil {
+	if _, _, err := e.store.ListHoldsSettledBefore(e.Context(), farFuture, &hold.SettledCursor{},
+		10); err != nil {
 		e.Error(err)
 	}
 	if _, _, err := e.store.ListDueMilestones(e.Context(), 10); err != nil {

@@ -68,6 +68,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 	values := map[string]int{}
 	for _, list := range [][]luaConstant{
 		recordLayoutConstants(), resultConstants, chunkConstants, streamConstants,
+		promoteConstants,
 		writeArgs.luaConstants(), commitScriptKeyConstants(),
 		advanceArgs.luaConstants(), shareArgs.luaConstants(), budgetConstants,
 		conditionArgs.luaConstants(),

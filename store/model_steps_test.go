@@ -213,7 +213,7 @@ func (m *storeModel) readDueSets(t *rapid.T) {
 	found, _, err = m.store.ListUnverifiedHolds(ctx, n)
 	expect("unverified", verifyAt, farFuture.Add(1000*time.Hour), found, err)
 	before := instants.Draw(t, "before")
-	found, err = m.store.ListHoldsSettledBefore(ctx, before, n)
+	found, _, err = m.store.ListHoldsSettledBefore(ctx, before, &hold.SettledCursor{}, n)
 	expect("settled", settledAt, before, found, err)
 }
 

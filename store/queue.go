@@ -22,6 +22,10 @@ var (
 	readDueScript = newScript("read_due")
 )
 
+// promoteConstants bound the due holds that promote.lua leaves in their set
+// because it cannot read them. Each promotion reads them again.
+var promoteConstants = []luaConstant{{"MAX_UNREADABLE_DUE", 256}}
+
 // maxLanes is the maximum number of lanes to list per partition.
 const maxLanes = 1024
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -259,11 +260,11 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				if _, err := e.store.PromoteDue(ctx, r); err != nil {
 					t.Errorf("due: %v", err)
 				}
-				if len(rec) < 23 || rec[0] > 3 { // unreadable for scripts: retried later
+				if len(rec) < 23 || rec[0] > 3 { // unreadable for scripts: stays due
 					for id, set := range map[string]string{"pi_0": "scheduled", "pi_1": "leased"} {
-						again := int64(e.rdb.ZScore(ctx, k+set, id).Val())
-						if again <= time.Now().UnixMilli() {
-							t.Errorf("%s is in %s at %d", id, set, again)
+						at := int64(e.rdb.ZScore(ctx, k+set, id).Val())
+						if at != baseTime.Add(-time.Hour).UnixMilli() {
+							t.Errorf("%s is in %s at %d", id, set, at)
 						}
 					}
 				}
@@ -321,6 +322,59 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An earlier release leaves due records that it cannot read as they are, so that
+// a replica of a later release promotes them at once. They hide no other hold,
+// however many there are, and cause no polling.
+func TestPromoteDue_LeavesUnreadable(t *testing.T) {
+	t.Parallel()
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
+		ctx := t.Context()
+		k := "holdd:{0}:"
+		addUnreadable := func(n int) {
+			for i := range n {
+				id := fmt.Sprintf("pi_later_%03d", i)
+				e.rdb.HSet(ctx, k+"holds", id, "of a later release, in every byte")
+				e.rdb.ZAdd(ctx, k+"scheduled", scored(baseTime.Add(-time.Hour), id))
+				e.rdb.ZAdd(ctx, k+"leased", scored(baseTime.Add(-time.Hour), id))
+			}
+		}
+		addUnreadable(200)
+		e.mustCommit(newScheduledWrite("pi_a", pastDue, nearDeadline),
+			newScheduledWrite("pi_b", futureDue, nearDeadline))
+		promote := func() hold.PromoteResult {
+			t.Helper()
+			r, err := e.store.PromoteDue(ctx, hold.PromoteRequest{Scheduled: true, Holds: 50})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		if r := promote(); r.PromotedHolds != 1 || r.More || !r.NextDueAt.Equal(futureDue) ||
+			!r.NextLeaseEnd.IsZero() {
+			t.Errorf("%+v", r)
+		}
+		before := e.dumpRedis(timeNames)
+		if r := promote(); r.PromotedHolds != 0 || r.More || !r.NextDueAt.Equal(futureDue) {
+			t.Errorf("%+v", r)
+		}
+		if after := e.dumpRedis(timeNames); after != before {
+			t.Errorf("unreadable records alone change Redis:\n%s\nbefore:\n%s", after, before)
+		}
+		addUnreadable(600)
+		e.mustCommit(newScheduledWrite("pi_c", pastDue, nearDeadline))
+		for more := true; more; {
+			more = promote().More
+		}
+		if ready := e.rdb.ZCard(ctx, k+"ready:1:").Val(); ready != 2 {
+			t.Errorf("%d holds are ready", ready)
+		}
+		due := strconv.FormatInt(time.Now().UnixMilli(), 10)
+		if n := e.rdb.ZCount(ctx, k+"scheduled", "-inf", due).Val(); n != 256 {
+			t.Errorf("%d unreadable holds are still due", n)
+		}
+	})
 }
 
 // More unreadable records than one batch, all due before the others, do not stop

@@ -103,7 +103,7 @@ func withoutNewFields(h hold.Hold) hold.Hold {
 	r.IncrementTo, r.IncrementUntil = 0, time.Time{}
 	r.DeclinedCard, r.NeverAgain, r.Advice = "", "", hold.DeclineAdvice{}
 	r.ReturnURL, r.CardSetup, r.CardSetups = "", "", 0
-	r.ReleaseFirst, r.Unprotected = false, false
+	r.ReleaseFirst, r.Unprotected, r.ConfirmAt = false, false, time.Time{}
 	h.Renewal = &r
 	return h
 }

@@ -45,7 +45,8 @@ const (
 	renewalCardSetups
 	renewalAdviceCode
 	renewalNetworkAdviceCode
-	lastRenewalField = renewalNetworkAdviceCode
+	renewalConfirmAt
+	lastRenewalField = renewalConfirmAt
 )
 
 const (
@@ -112,6 +113,7 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalCardSetups, uint64(r.CardSetups))
 	m = appendTextField(m, renewalAdviceCode, r.Advice.Code)
 	m = appendTextField(m, renewalNetworkAdviceCode, r.Advice.NetworkCode)
+	m = appendNumberField(m, renewalConfirmAt, toMillis(r.ConfirmAt))
 	m = append(m, r.Unknown.Fields...)
 	return appendRepeatedField(b, fieldRenewal, m)
 }
@@ -181,6 +183,8 @@ func setRenewalTime(r *hold.Renewal, f protowire.Number, t time.Time) {
 		r.ReleaseKeyUsage.FirstAt = t
 	case renewalIncrementUntil:
 		r.IncrementUntil = t
+	case renewalConfirmAt:
+		r.ConfirmAt = t
 	}
 }
 

@@ -96,7 +96,7 @@ func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 		ReleaseRead:     true, Exchanged: true, OwnEnded: true,
 		Advice:    hold.DeclineAdvice{Code: "try_again_later", NetworkCode: "24"},
 		ReturnURL: "https://pay.hotel.example/", CardSetup: "cs_1", CardSetups: 10,
-		Unprotected: true,
+		Unprotected: true, ConfirmAt: day(20),
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/holdd/holdd/worker/hold"
 )
 
 // MaxPartitions is the maximum number of partitions. Each promotion calls a
@@ -68,7 +70,16 @@ func Repartition(
 			return m.moved, fmt.Errorf("%w; nothing is lost: run the same command again", err)
 		}
 	}
-	return m.moved, m.compareAndSetPartitions(ctx, m.progressMarker(), strconv.Itoa(to))
+	if err := m.compareAndSetPartitions(ctx, m.progressMarker(), strconv.Itoa(to)); err != nil {
+		return m.moved, err
+	}
+	audit := &Audit{conn: m.conn, keep: o.AuditEntries}
+	_, err = audit.AppendAudit(ctx, []hold.AuditEntry{{At: time.Now().UTC(), By: "cli",
+		Act: hold.ActRepartitioned, Detail: fmt.Sprintf("from %d to %d", m.from, to)}})
+	if err != nil {
+		return m.moved, fmt.Errorf("the holds are moved; audit entry not written: %w", err)
+	}
+	return m.moved, nil
 }
 
 // repartitioner moves holds to their partitions under another number of

@@ -26,23 +26,31 @@ var chunkConstants = []luaConstant{
 }
 
 // ListHoldsSettledBefore returns up to n holds per partition that were settled
-// before a time. The caller drops them with [Holds.Commit].
+// before a time, after those that it returned for the same cursor. more reports
+// whether there may be others. The caller drops them with [Holds.Commit].
+// Unreadable records are left out; a batch may have no other.
 func (s *Queue) ListHoldsSettledBefore(
-	ctx context.Context, before time.Time, n int,
-) ([]hold.DueHold, error) {
+	ctx context.Context, before time.Time, cursor *hold.SettledCursor, n int,
+) (found []hold.DueHold, more bool, failed error) {
+	if cursor.Partitions == nil {
+		cursor.Partitions = make([]hold.SortedSetPosition, len(s.conn.partitions))
+	}
+	n = clampBatchSize(n)
 	calls := make([]scriptCall, len(s.conn.partitions))
 	for p := range calls {
-		k := &s.conn.partitions[p]
+		k, after := &s.conn.partitions[p], &cursor.Partitions[p]
 		calls[p] = scriptCall{keys: []string{k.settled, k.holds},
-			args: []any{clampBatchSize(n), before.UnixMilli()}}
+			args: []any{n, before.UnixMilli(), after.Score, after.Member}}
 	}
-	var found []hold.DueHold
-	var failed error
-	for _, cmd := range s.conn.callScriptBatch(ctx, readSettledScript, calls) {
-		batch, _, _, err := s.conn.decodeDueHolds(cmd)
-		found, failed = append(found, batch...), errors.Join(failed, err)
+	for p, cmd := range s.conn.callScriptBatch(ctx, readSettledScript, calls) {
+		batch, err := s.conn.decodeDueHolds(cmd)
+		if batch.count > 0 {
+			cursor.Partitions[p] = batch.last
+		}
+		found, failed = append(found, batch.holds...), errors.Join(failed, err)
+		more = more || batch.count == n
 	}
-	return found, failed
+	return found, more, failed
 }
 
 // addSettledCount adds the number of settled holds of a partition to *to when

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -99,7 +100,7 @@ func (e *testStore) dropSettled(at map[string]time.Time) {
 	slices.Reverse(ids)
 	for len(ids) > 0 {
 		before := at[ids[0]].Add(20 * time.Millisecond)
-		found, err := e.store.ListHoldsSettledBefore(e.Context(), before, 100)
+		found, _, err := e.store.ListHoldsSettledBefore(e.Context(), before, &hold.SettledCursor{}, 100)
 		if err != nil || len(found) == 0 || len(found) > 100 {
 			e.Fatalf("found %d: %v", len(found), err)
 		}
@@ -144,7 +145,8 @@ func TestSettled_LeavesOutUnfinished(t *testing.T) {
 				t.Errorf("pages of %d: %v", n, got)
 			}
 		}
-		found, err := e.store.ListHoldsSettledBefore(t.Context(), changedTime, 10)
+		found, _, err := e.store.ListHoldsSettledBefore(t.Context(), changedTime,
+			&hold.SettledCursor{}, 10)
 		if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" ||
 			found[1].Hold.ID != "pi_b" {
 			t.Errorf("settled: %+v, %v", found, err)
@@ -153,6 +155,46 @@ func TestSettled_LeavesOutUnfinished(t *testing.T) {
 		if slices.Sort(keys); !slices.Equal(keys, []string{"holdd:{0}:settled",
 			"holdd:{0}:settled:0"}) {
 			t.Errorf("left are %v", keys)
+		}
+	})
+}
+
+// Unreadable records hide no hold from the purge: the cursor passes them. It
+// passes each hold once, also within one millisecond and after deletions.
+func TestSettled_CursorPassesUnreadable(t *testing.T) {
+	t.Parallel()
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
+		const unreadable = 300
+		var writes []hold.HoldWrite
+		for i := range 500 {
+			at := baseTime.Add(time.Duration(i/200) * time.Millisecond)
+			writes = append(writes, newSettledWrite(fmt.Sprintf("pi_%03d", i), at))
+		}
+		e.mustCommit(writes...)
+		for i := range unreadable {
+			e.rdb.HSet(t.Context(), "holdd:{0}:holds", writes[i].Hold.ID, "of a later release")
+		}
+		var cursor hold.SettledCursor
+		seen := map[string]bool{}
+		for more := true; more; {
+			var found []hold.DueHold
+			var err error
+			found, more, err = e.store.ListHoldsSettledBefore(t.Context(), farFuture, &cursor, 7)
+			if err != nil && !errors.Is(err, hold.ErrUnreadableRecord) {
+				t.Fatal(err)
+			}
+			for _, d := range found {
+				if seen[d.Hold.ID] {
+					t.Errorf("%s is found twice", d.Hold.ID)
+				}
+				seen[d.Hold.ID] = true
+				w := newUpdateWrite(d.Hold)
+				w.Drop = true
+				e.mustCommit(w)
+			}
+		}
+		if len(seen) != len(writes)-unreadable {
+			t.Errorf("found %d of %d", len(seen), len(writes)-unreadable)
 		}
 	})
 }

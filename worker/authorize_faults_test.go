@@ -96,7 +96,7 @@ func TestConfirmAuthorization_Faults(t *testing.T) {
 // addFault makes the next calls of a class go wrong.
 func (w *testEnv) addFault(class stripesim.EndpointClass, times int, kind stripesim.FaultKind) {
 	w.T.Helper()
-	if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: class, Times: times,
+	if _, err := w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: class, Times: times,
 		Fault: stripesim.Fault{Kind: kind}}); err != nil {
 		w.T.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestAuthorize_SentByOlderVersion(t *testing.T) {
 				err) != hold.OutcomeUnknown {
 				t.Fatal(err)
 			}
-			w.Sim.ClearFaultRules()
+			w.Sim.Faults.ClearFaultRules()
 			id, err := hold.AttemptIDFromKey(callerKey)
 			if err != nil {
 				t.Fatal(err)
@@ -283,7 +283,7 @@ func TestAuthorize_CaptureAfterDeadline(t *testing.T) {
 func TestAuthorize_CallerCancels(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		w.Sim.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
+		w.Sim.Faults.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
 			if c.Class == stripesim.ClassCreate {
 				return stripesim.Fault{RequestDelay: 2 * time.Second, ReplyDelay: 2 * time.Second}
 			}

@@ -334,7 +334,7 @@ func TestAuthorize_AbandonedEventAfterCrash(t *testing.T) {
 func TestAuthorize_ConcurrentDuplicates(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		a, b := w.startReplica(), w.startReplica()
-		w.Sim.SetServiceTime(800 * time.Millisecond)
+		w.Sim.Settings.SetServiceTime(800 * time.Millisecond)
 		req := newAuthorizeRequest(48 * time.Hour)
 		var wg sync.WaitGroup
 		var mu sync.Mutex

@@ -16,7 +16,7 @@ func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.AuthorizeIntent()
-		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture,
+		if _, err := w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture,
 			Fault: stripesim.Fault{Kind: stripesim.FaultErrorBefore, Status: http.StatusBadRequest,
 				Code: "capture_charge_authorization_expired"}}); err != nil {
 			t.Fatal(err)

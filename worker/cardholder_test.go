@@ -27,7 +27,7 @@ func (w *testEnv) toCardholder(r *replica, outcome stripesim.CardOutcome) (id st
 	w.T.Helper()
 	id, card := w.longStay(r, hold.ScheduleRequest{CaptureAt: envtest.In(5 * time.Minute),
 		Renewal: &hold.RenewalRequest{Until: envtest.In(6 * time.Minute)}})
-	if err := w.Sim.SetCardOutcomes(card, outcome); err != nil {
+	if err := w.Sim.Cards.SetCardOutcomes(card, outcome); err != nil {
 		w.T.Fatal(err)
 	}
 	time.Sleep(2*time.Minute + 3*time.Second)
@@ -81,7 +81,7 @@ func (w *testEnv) goOn(ctx context.Context, r *replica, id string) {
 func (w *testEnv) fillForm(page hold.Secret) string {
 	w.T.Helper()
 	id := page.Reveal()[strings.LastIndex(page.Reveal(), "/")+1:]
-	back, err := w.Sim.CompleteCardSetup(id, "pm_card_mastercard")
+	back, err := w.Sim.Cards.CompleteCardSetup(id, "pm_card_mastercard")
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func (w *testEnv) checkRequiresAction(r *replica, want ...string) {
 }
 
 // TestCardholder_FailsAtBank checks that a failed authentication can be repeated,
-// and that a forged session of another customer changes no card.
+// and that a forged session changes neither the card nor the session that is read.
 func TestCardholder_FailsAtBank(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -266,11 +266,16 @@ func TestCardholder_FailsAtBank(t *testing.T) {
 		if got := w.status(r, id); got != hold.CardholderMustAuthenticate {
 			t.Errorf("after a failure: status %d", got)
 		}
-		before := w.mustGet(r, id).Renewal.PaymentMethod
+		if _, err := r.Cardholder.StartCardSetup(w.Ctx, id, 1, backFromForm, backToPage); err != nil {
+			t.Fatal(err)
+		}
+		before := w.mustGet(r, id).Renewal
 		if err := r.Cardholder.RecordReturnAndWait(w.Ctx, id, 1, "cs_test_forged"); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.mustGet(r, id).Renewal; got.PaymentMethod != before || got.CardSetup != "" {
+		got := w.mustGet(r, id).Renewal
+		if got.PaymentMethod != before.PaymentMethod || before.CardSetup == "" ||
+			got.CardSetup != before.CardSetup {
 			t.Errorf("a forged session: %+v", got)
 		}
 		w.goOn(w.Ctx, r, id)

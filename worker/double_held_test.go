@@ -96,7 +96,7 @@ func TestDoubleHeld_ToldUntilReleased(t *testing.T) {
 		if lengths := seen.all(); len(lengths) != 0 {
 			t.Errorf("ended after %s, and it has not ended", lengths)
 		}
-		w.Sim.ClearFaultRules()
+		w.Sim.Faults.ClearFaultRules()
 		time.Sleep(7 * time.Minute)
 		w.expectDoubleHeld(since, event.DoubleHeld, event.DoubleHeldLong, event.DoubleHeldReleased)
 		if d, err := r.DoubleHeld.ReadTotals(w.Ctx); err != nil || d.Holds != 0 || d.Longest != 0 {

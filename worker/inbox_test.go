@@ -110,7 +110,7 @@ func TestInbox_RetriesTransientFailures(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		missing := w.AuthorizeIntent()
-		w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Times: 1,
+		w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Times: 1,
 			Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.addInboxEntry(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, missing,
 			envtest.In(10*time.Minute)))
@@ -120,7 +120,7 @@ func TestInbox_RetriesTransientFailures(t *testing.T) {
 		}
 		w.waitForHold(r, missing, hold.Scheduled, 40*time.Second)
 
-		w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+		w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 			Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		unverified := w.AuthorizeIntent()
 		w.addInboxEntry(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, unverified,
@@ -128,7 +128,7 @@ func TestInbox_RetriesTransientFailures(t *testing.T) {
 		if h := w.waitForHold(r, unverified, hold.Scheduled, 10*time.Second); h.Verified {
 			t.Errorf("checked with a Stripe that is away")
 		}
-		w.Sim.ClearFaultRules()
+		w.Sim.Faults.ClearFaultRules()
 		nonexistent := "pi_nobodyknowsthis"
 		w.addInboxEntry(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, nonexistent,
 			envtest.In(10*time.Minute)))

@@ -23,7 +23,7 @@ func (w *testEnv) authorizeRaisable(r *replica) string {
 
 func (w *testEnv) addIncrementFault(kind stripesim.FaultKind, code string, times int) {
 	w.T.Helper()
-	if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassIncrement,
+	if _, err := w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassIncrement,
 		Times: times, Fault: stripesim.Fault{Kind: kind, Code: code}}); err != nil {
 		w.T.Fatal(err)
 	}
@@ -88,13 +88,13 @@ func TestIncrement_TakenOver(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		a := w.startReplica()
 		id := w.authorizeRaisable(a)
-		w.Sim.SetServiceTime(2 * time.Second)
+		w.Sim.Settings.SetServiceTime(2 * time.Second)
 		go func() {
 			_, _, _ = a.RequestIncrementAndWait(w.Ctx, id, hold.IncrementRequest{Amount: 15_000}, 0, "test")
 		}()
 		time.Sleep(time.Second)
 		a.Kill()
-		w.Sim.SetServiceTime(0)
+		w.Sim.Settings.SetServiceTime(0)
 		b := w.startReplica()
 		time.Sleep(2 * time.Minute)
 		if h := w.mustGet(b, id); h.Amount != 15_000 || h.NextOp != hold.OpCapture {

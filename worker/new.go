@@ -38,6 +38,7 @@ func New(s Stores, stripe StripeClient, o Options) (*Engine, error) {
 	w.DoubleHeld = query.NewDoubleHeldReader(s.Holds)
 	w.Repairer = repair.New(s.Repair, stripe, b.committer,
 		repair.Options{Clock: b.clock, Health: o.Health, Logger: o.Logger})
+	w.RecordAct = b.committer.RecordAct
 	w.Eraser = erase.New(s.Erasure, b.committer,
 		erase.Options{Deliveries: o.Deliveries, Health: o.Health, Logger: o.Logger})
 	refresher, inbox := b.buildIntake(w)

@@ -29,7 +29,7 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 		const far = 6 * 24 * time.Hour
 		// Twenty are due at once and the budget lets one through now and then;
 		// Stripe takes its time for it.
-		if _, err := w.Sim.AddFaultRule(
+		if _, err := w.Sim.Faults.AddFaultRule(
 			stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}

@@ -13,9 +13,10 @@ import (
 // PurgeStore finds settled holds to delete. store.Queue and store.Inbox
 // implement it.
 type PurgeStore interface {
-	// ListHoldsSettledBefore returns up to n holds that were settled before a
-	// time.
-	ListHoldsSettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)
+	// ListHoldsSettledBefore returns up to n holds that were settled before a time,
+	// after those that it returned for the same cursor.
+	ListHoldsSettledBefore(ctx context.Context, before time.Time, cursor *hold.SettledCursor,
+		n int) (found []hold.DueHold, more bool, err error)
 	// PruneConsumers deletes the inbox consumers of dead replicas.
 	PruneConsumers(ctx context.Context) error
 }
@@ -48,8 +49,9 @@ func newPurgeJob(s PurgeStore, d HoldDeleter, o PurgeOptions) *PurgeJob {
 func (j *PurgeJob) Run(ctx context.Context) {
 	before := j.o.Clock.Now().Add(-j.o.Retention)
 	deleted := 0
+	var cursor hold.SettledCursor // unreadable records stay behind it
 	for range maxJobBatches {
-		found, err := j.store.ListHoldsSettledBefore(ctx, before, jobBatchSize)
+		found, more, err := j.store.ListHoldsSettledBefore(ctx, before, &cursor, jobBatchSize)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read settled holds", err)
 		}
@@ -59,15 +61,15 @@ func (j *PurgeJob) Run(ctx context.Context) {
 				settled = append(settled, found[i].Hold)
 			}
 		}
-		if len(settled) == 0 {
-			break
-		}
 		n, err := j.deleter.DeleteSettled(ctx, settled)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "delete settled holds", err)
 			return
 		}
 		deleted += n
+		if !more {
+			break
+		}
 	}
 	if err := j.store.PruneConsumers(ctx); err != nil {
 		j.o.Health.ReportError(ctx, "prune inbox consumers", err)

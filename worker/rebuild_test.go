@@ -143,7 +143,7 @@ func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 // newMixedRequests are requests of every kind, ten to forty units ahead.
 func newMixedRequests(w *testEnv, n int, unit time.Duration) []hold.ScheduleRequest {
 	var reqs []hold.ScheduleRequest
-	w.Sim.SetRateLimits(-1, -1)
+	w.Sim.Settings.SetRateLimits(-1, -1)
 	for i := range n {
 		account := ""
 		if i%7 == 0 {

@@ -174,7 +174,7 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 		if err := w.Sim.Dashboard().Cancel(ids[1], "requested_by_customer"); err != nil {
 			t.Fatal(err)
 		}
-		w.Sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(time.Second))
+		w.Sim.Dashboard().SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(time.Second))
 		if err := w.Sim.Dashboard().Cancel(connected, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -259,7 +259,7 @@ func TestReconcile_OverdueHolds(t *testing.T) {
 func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		w.Sim.SetRateLimits(-1, -1)
+		w.Sim.Settings.SetRateLimits(-1, -1)
 		for range 6_000 {
 			w.AuthorizeIntent(withMetadata("order", "1"))
 		}
@@ -273,7 +273,7 @@ func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 				CaptureAt: at.Format(time.RFC3339Nano)})
 		}
 		time.Sleep(58 * time.Second)
-		w.Sim.SetRateLimits(25, 100)
+		w.Sim.Settings.SetRateLimits(25, 100)
 		before := w.Sim.Stats()
 		began := time.Now()
 		run, started, err := r.StartRun(w.Ctx, false, nil, "test")
@@ -307,7 +307,7 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		first := w.startReplica()
 		second := w.startReplica()
-		w.Sim.SetRateLimits(-1, -1)
+		w.Sim.Settings.SetRateLimits(-1, -1)
 		var ids []string
 		for i := range 1_000 {
 			ids = append(
@@ -378,7 +378,7 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 		fresh := w.AuthorizeIntent(withMetadata(hold.MetaCaptureAt, envtest.In(50*time.Hour)))
 		time.Sleep(time.Minute)
 		// The reply to the list is made, and on its way for five seconds.
-		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1,
+		if _, err := w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1,
 			Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}

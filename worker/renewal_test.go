@@ -23,7 +23,7 @@ func withWindow(window time.Duration) func(*testEnv, *stripesim.Options) {
 // longStay authorizes a saved card and schedules its hold with renewal terms.
 func (w *testEnv) longStay(r *replica, req hold.ScheduleRequest) (id, card string) {
 	w.T.Helper()
-	customer, card, err := w.Sim.SaveCard("", "")
+	customer, card, err := w.Sim.Cards.SaveCard("", "")
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestRenewal_Declined(t *testing.T) {
 				r := w.startReplica()
 				id, card := w.longStay(r, hold.ScheduleRequest{CaptureAt: envtest.In(5 * time.Minute),
 					Renewal: &hold.RenewalRequest{Until: envtest.In(6 * time.Minute), OnFailure: tt.policy}})
-				if err := w.Sim.SetCardOutcomes(card, tt.outcome); err != nil {
+				if err := w.Sim.Cards.SetCardOutcomes(card, tt.outcome); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(5*time.Minute + time.Second)
@@ -275,7 +275,7 @@ func TestRenewal_ReleaseFirst(t *testing.T) {
 				id, card := w.longStay(r, hold.ScheduleRequest{CaptureAt: envtest.In(5 * time.Minute),
 					Renewal: &hold.RenewalRequest{Until: envtest.In(6 * time.Minute),
 						ReleaseFirst: tt.allow, OnFailure: "capture"}})
-				if err := w.Sim.SetCardCredit(card, 15_000); err != nil {
+				if err := w.Sim.Cards.SetCardCredit(card, 15_000); err != nil {
 					t.Fatal(err)
 				}
 				if tt.fault != "" {

@@ -40,7 +40,7 @@ func TestReplacement(t *testing.T) {
 				r := w.startReplica()
 				id, card := w.replaceable(r)
 				if tt.decline != "" {
-					if err := w.Sim.SetCardOutcomes(card,
+					if err := w.Sim.Cards.SetCardOutcomes(card,
 						stripesim.CardOutcome{DeclineCode: tt.decline}); err != nil {
 						t.Fatal(err)
 					}

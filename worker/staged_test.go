@@ -67,11 +67,11 @@ func TestStaged_TakenOver(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		a := w.startReplica()
 		id := w.scheduleStages(a)
-		w.Sim.SetServiceTime(2 * time.Second)
+		w.Sim.Settings.SetServiceTime(2 * time.Second)
 		time.Sleep(5*time.Minute + time.Second)
 		a.Kill()
 		w.CheckEffects(id, stagedEffects[0])
-		w.Sim.SetServiceTime(0)
+		w.Sim.Settings.SetServiceTime(0)
 		b := w.startReplica()
 		time.Sleep(2 * time.Minute)
 		h := w.mustGet(b, id)

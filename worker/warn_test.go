@@ -19,7 +19,7 @@ import (
 func (w *testEnv) ending(d time.Duration, f ...func(*stripesim.Hold)) string {
 	w.T.Helper()
 	id := w.AuthorizeIntent(f...)
-	if err := w.Sim.SetCaptureBefore(id, time.Now().Add(d)); err != nil {
+	if err := w.Sim.Dashboard().SetCaptureBefore(id, time.Now().Add(d)); err != nil {
 		w.T.Fatal(err)
 	}
 	return id
@@ -107,7 +107,7 @@ func TestExpiring_AcknowledgedAtOnceIsNotWarned(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)
-		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
+		if err := w.Sim.Dashboard().SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		w.reconcileAndWait(r, false)
@@ -127,7 +127,7 @@ func TestExpiring_DeadlinePulledIn(t *testing.T) {
 		move := func(d time.Duration) {
 			t.Helper()
 			time.Sleep(5 * time.Minute) // a list says nothing of a hold that has just changed
-			if err := w.Sim.SetCaptureBefore(id, time.Now().Add(d)); err != nil {
+			if err := w.Sim.Dashboard().SetCaptureBefore(id, time.Now().Add(d)); err != nil {
 				t.Fatal(err)
 			}
 			w.reconcileAndWait(r, false)
@@ -148,7 +148,7 @@ func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.ending(5 * time.Hour)
-		down, err := w.Sim.AddFaultRule(
+		down, err := w.Sim.Faults.AddFaultRule(
 			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		if err != nil {
 			t.Fatal(err)
@@ -159,7 +159,7 @@ func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		w.warned(id)
-		w.Sim.RemoveFaultRule(down)
+		w.Sim.Faults.RemoveFaultRule(down)
 		time.Sleep(time.Minute)
 		w.warned(id, "6h0m0s")
 	})
@@ -188,7 +188,7 @@ func TestExpiring_DeadlineMovedBeforeWarning(t *testing.T) {
 			if late {
 				r = w.startReplica()
 			}
-			if err := w.Sim.SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
+			if err := w.Sim.Dashboard().SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 			w.reconcileAndWait(r, false)
@@ -419,13 +419,13 @@ func TestHandOver_DeadlineLearnedInsideTheMargin(t *testing.T) {
 		runTestEnv(t, func(w *testEnv) {
 			r := w.startReplica()
 			id := w.ending(50 * time.Minute)
-			down, err := w.Sim.AddFaultRule(
+			down, err := w.Sim.Faults.AddFaultRule(
 				stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: policy})
-			w.Sim.RemoveFaultRule(down)
+			w.Sim.Faults.RemoveFaultRule(down)
 			h := w.waitForState(r, id, hold.Attention, time.Minute)
 			if h.Reason != hold.CauseInsideMargin || !h.Verified {
 				t.Fatalf("%s, verified %v", h.Reason, h.Verified)

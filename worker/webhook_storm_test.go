@@ -28,7 +28,7 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 			runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 				rng := rand.New(rand.NewPCG(seed, 7))
 				var ids []string
-				w.Sim.SetRateLimits(-1, -1)
+				w.Sim.Settings.SetRateLimits(-1, -1)
 				for i := range holds {
 					ids = append(ids, w.AuthorizeIntent(func(h *stripesim.Hold) {
 						h.Incremental = true

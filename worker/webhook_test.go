@@ -196,7 +196,7 @@ func TestWebhook_SettledElsewhere(t *testing.T) {
 		}
 		// The network lets go, and its last event is lost: the other one is
 		// enough.
-		w.Sim.SetCaptureBefore(ids[2], time.Now().Add(time.Minute))
+		w.Sim.Dashboard().SetCaptureBefore(ids[2], time.Now().Add(time.Minute))
 		time.Sleep(2 * time.Minute)
 		w.Sim.ProcessDue()
 		w.deliverPending("charge.expired")
@@ -216,7 +216,7 @@ func TestWebhook_OwnCaptureAfterLostReply(t *testing.T) {
 		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 			CaptureAt: envtest.In(time.Minute)})
-		w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Times: 1,
+		w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Times: 1,
 			Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}})
 		for range 70 {
 			time.Sleep(time.Second)

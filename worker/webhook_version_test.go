@@ -55,7 +55,7 @@ var versionScenario = []struct {
 		return w.Sim.Dashboard().Cancel(id, "requested_by_customer")
 	}, hold.Canceled},
 	{"expired", func(w *webhookEnv, id string) error {
-		err := w.Sim.SetCaptureBefore(id, time.Now())
+		err := w.Sim.Dashboard().SetCaptureBefore(id, time.Now())
 		w.Sim.ProcessDue()
 		return err
 	}, hold.Expired},

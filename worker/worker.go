@@ -109,6 +109,8 @@ type Engine struct {
 	Dispatcher *Dispatcher
 	Repairer   *repair.Repairer
 	Eraser     *erase.Eraser
+	// RecordAct records what an operator did in the audit stream.
+	RecordAct func(ctx context.Context, e hold.AuditEntry)
 
 	o         Options
 	status    *StatusJob

@@ -24,7 +24,7 @@ func TestWorker_GracefulStop(t *testing.T) {
 				Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour),
 				CaptureAt: envtest.In(time.Minute)})
 		}
-		w.Sim.SetServiceTime(2 * time.Second)
+		w.Sim.Settings.SetServiceTime(2 * time.Second)
 		time.Sleep(time.Minute + time.Second)
 		stopped := time.Now()
 		a.stop()
@@ -33,7 +33,7 @@ func TestWorker_GracefulStop(t *testing.T) {
 		if took := time.Since(stopped); took > 3*time.Second {
 			t.Errorf("stopping took %s", took)
 		}
-		w.Sim.SetServiceTime(0)
+		w.Sim.Settings.SetServiceTime(0)
 		b := w.startReplica()
 		captured := 0
 		for _, id := range ids {
@@ -66,7 +66,7 @@ func TestWorker_CaptureWindow(t *testing.T) {
 		inWindow, urgent, requested := w.AuthorizeIntent(), w.AuthorizeIntent(), w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: inWindow,
 			CaptureAt: envtest.In(time.Hour)})
-		if err := w.Sim.SetCaptureBefore(urgent, time.Now().Add(5*time.Hour)); err != nil {
+		if err := w.Sim.Dashboard().SetCaptureBefore(urgent, time.Now().Add(5*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: urgent,
@@ -120,7 +120,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		// reached for hours.
 		id = w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(10 * time.Minute)})
-		out, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCancel,
+		out, err := w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCancel,
 			Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		if err != nil {
 			t.Fatal(err)
@@ -132,7 +132,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		if _, _, err := r.RequestCapture(w.Ctx, id, hold.CaptureRequest{}, 0, "test"); err == nil {
 			t.Error("a capture was accepted after a cancel")
 		}
-		w.Sim.RemoveFaultRule(out)
+		w.Sim.Faults.RemoveFaultRule(out)
 		w.waitForState(r, id, hold.Canceled, 5*time.Minute)
 	}, func(w *testEnv, _ *stripesim.Options) {
 		pollEvery30s(w, nil)

@@ -74,7 +74,7 @@ func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 					id, released := w.AuthorizeIntent(), w.AuthorizeIntent()
 					for _, class := range []stripesim.EndpointClass{stripesim.ClassCapture,
 						stripesim.ClassCancel} {
-						if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: class,
+						if _, err := w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: class,
 							Times: times, Fault: fault}); err != nil {
 							t.Fatal(err)
 						}
@@ -107,13 +107,13 @@ func TestWorker_NeverReusesExpiredKey(t *testing.T) {
 			CaptureAt: envtest.In(time.Minute), CaptureAmount: 4_000})
 		// The reply is lost after the effect, and then nothing gets through for
 		// more than a day: by then Stripe has forgotten the key.
-		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Nth: 1,
+		if _, err := w.Sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Nth: 1,
 			Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Minute / 2)
 		time.Sleep(500 * time.Millisecond)
-		out, err := w.Sim.AddFaultRule(
+		out, err := w.Sim.Faults.AddFaultRule(
 			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if err != nil {
 			t.Fatal(err)
@@ -126,7 +126,7 @@ func TestWorker_NeverReusesExpiredKey(t *testing.T) {
 		if !errors.Is(err, &hold.Problem{Code: hold.TooLate}) {
 			t.Errorf("a cancel while the outcome isn't known: %v", err)
 		}
-		w.Sim.RemoveFaultRule(out)
+		w.Sim.Faults.RemoveFaultRule(out)
 		w.waitForState(r, id, hold.Captured, 10*time.Minute)
 		w.CheckEffects(id, "captured 4000 by api", "released 6000 by api")
 	}, pollEvery5m)
@@ -188,7 +188,7 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 				r := w.startReplica()
 				id := w.AuthorizeIntent()
 				deadline := time.Now().Add(7 * time.Hour)
-				if err := w.Sim.SetCaptureBefore(id, deadline); err != nil {
+				if err := w.Sim.Dashboard().SetCaptureBefore(id, deadline); err != nil {
 					t.Fatal(err)
 				}
 				h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: tt.policy})
@@ -274,7 +274,7 @@ func TestWorker_TakesOverAfterCrash(t *testing.T) {
 				Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour),
 				CaptureAt: envtest.In(time.Minute)})
 		}
-		w.Sim.SetServiceTime(3 * time.Second)
+		w.Sim.Settings.SetServiceTime(3 * time.Second)
 		time.Sleep(time.Minute + 2*time.Second)
 		a.Kill()
 		died := time.Now()
@@ -339,7 +339,7 @@ func TestWorker_StripeUnavailable(t *testing.T) {
 		id := w.AuthorizeIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 			CaptureAt: envtest.In(time.Minute)})
-		out, err := w.Sim.AddFaultRule(
+		out, err := w.Sim.Faults.AddFaultRule(
 			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if err != nil {
 			t.Fatal(err)
@@ -362,7 +362,7 @@ func TestWorker_StripeUnavailable(t *testing.T) {
 		if checkPassed(ready, "stripe") {
 			t.Error("ready while Stripe is away")
 		}
-		w.Sim.RemoveFaultRule(out)
+		w.Sim.Faults.RemoveFaultRule(out)
 		w.waitForState(r, id, hold.Captured, 2*time.Minute)
 		time.Sleep(10 * time.Second)
 		for _, other := range others {
@@ -400,7 +400,7 @@ func TestWorker_RejectedAPIKeyPausesClaims(t *testing.T) {
 			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
 				CaptureAt: envtest.In(time.Minute)})
 		}
-		w.Sim.RevokeKey(envtest.APIKey)
+		w.Sim.Keys.RevokeKey(envtest.APIKey)
 		time.Sleep(10 * time.Minute)
 		if checkPassed(r.Readiness.Check(w.Ctx), "stripe") {
 			t.Error("ready with a key that is rejected")
@@ -408,7 +408,7 @@ func TestWorker_RejectedAPIKeyPausesClaims(t *testing.T) {
 		if calls := w.Sim.Stats().Calls; len(calls) == 0 {
 			t.Error("nothing was asked")
 		}
-		w.Sim.RestoreKey(envtest.APIKey)
+		w.Sim.Keys.RestoreKey(envtest.APIKey)
 		for _, id := range ids {
 			w.waitForState(r, id, hold.Captured, 3*time.Minute)
 			w.CheckEffects(id, "captured 10000 by api")

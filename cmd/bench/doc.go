@@ -47,6 +47,14 @@
 //
 // A ratio above 1 is good for rates and bad for costs.
 //
+// # Renewals
+//
+// Ten thousand authorizations reach the start of their renewal within two
+// minutes, which stand for an hour, and 3,000 captures fall due meanwhile. The
+// simulator of Stripe answers at once. Its ledger says for how long both
+// authorizations of a hold held money, and when each capture came. The times of
+// authorizations have whole seconds, so the renewals of a second begin together.
+//
 // # Under a limit
 //
 // More holds fall due at one instant than a limiter of captures allows within

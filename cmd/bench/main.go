@@ -38,6 +38,7 @@ type workload struct {
 	limitSpan              time.Duration
 	accounts               accountsWorkload
 	reads                  readsWorkload
+	renewals               renewalsWorkload
 	references             bool  // measure pending holds with a reference as well
 	withMillion            bool  // and a million without
 	scale                  []int // pending holds
@@ -52,6 +53,8 @@ var (
 			fairnessRounds: 1, others: 999, othersHolds: 10, busyHolds: 100_000},
 		reads: readsWorkload{unverified: 20_000, stormIntents: 5_000, eventsOfEach: 4,
 			reconciled: 100_000},
+		renewals: renewalsWorkload{holds: 10_000, captures: 3_000, span: 2 * time.Minute,
+			prepare: 40 * time.Second},
 		references: true, withMillion: true, scale: []int{10_000, 1_000_000}, settled: 1_000_000}
 	quickWorkload = workload{rounds: 1, drain: 6_000, slowDrain: 1_200,
 		latenessSpan: 2 * time.Second, idleSpan: 4 * time.Second, pending: 100_000,
@@ -59,7 +62,9 @@ var (
 		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 1_000, 6_000},
 			fairnessRounds: 1, others: 299, othersHolds: 10, busyHolds: 20_000},
 		reads: readsWorkload{unverified: 4_000, stormIntents: 1_000, eventsOfEach: 4,
-			reconciled: 20_000}, scale: []int{10_000, 100_000}, settled: 100_000}
+			reconciled: 20_000},
+		renewals: renewalsWorkload{holds: 1_000, captures: 300, span: 12 * time.Second,
+			prepare: 15 * time.Second}, scale: []int{10_000, 100_000}, settled: 100_000}
 )
 
 // flags are the command line's.

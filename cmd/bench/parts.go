@@ -32,6 +32,7 @@ var allParts = []part{
 	{"webhook-storm", 30 * time.Second, 2 * time.Minute, measureStorm, false},
 	{"reconcile", 50 * time.Second, 6 * time.Minute, measureReconcile, false},  // or a million
 	{"retention", 50 * time.Second, 30 * time.Minute, measureRetention, false}, // or ten million
+	{"renewals", 3 * time.Minute, 10 * time.Minute, measureRenewals, true},
 	{"scale", 3 * time.Minute, 20 * time.Minute, measureScale, true},
 	{"cluster", time.Minute, 5 * time.Minute, measureCluster, true},
 }
@@ -231,6 +232,10 @@ func measureScale(ctx context.Context, b lab) ([]table, error) {
 
 func measureRetention(ctx context.Context, b lab) ([]table, error) {
 	return (&scaleBench{b}).measureRetention(ctx, b.workload.settled, b.workload.settled/10)
+}
+
+func measureRenewals(ctx context.Context, b lab) ([]table, error) {
+	return (&renewalsBench{b}).measureRenewals(ctx)
 }
 
 func measureCluster(ctx context.Context, b lab) ([]table, error) {

@@ -226,7 +226,7 @@ func placeLimitedHolds(sim *stripesim.Sim, due time.Time, n int) ([]task, error)
 			return nil, err
 		}
 		expires := due.Add(24*time.Hour + time.Duration(rank)*time.Second)
-		if err := sim.SetCaptureBefore(id, expires); err != nil {
+		if err := sim.Dashboard().SetCaptureBefore(id, expires); err != nil {
 			return nil, err
 		}
 		tasks[i] = task{number: i, id: id, captureAt: due, expiresAt: expires}

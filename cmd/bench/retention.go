@@ -174,7 +174,7 @@ func (r *retentionRun) timeSettledReads(ctx context.Context) error {
 
 // purge deletes the n holds that were settled first.
 func purge(ctx context.Context, st *store.Store, n int) error {
-	found, err := st.ListHoldsSettledBefore(ctx, time.Now(), n)
+	found, _, err := st.ListHoldsSettledBefore(ctx, time.Now(), &hold.SettledCursor{}, n)
 	if err != nil {
 		return err
 	}

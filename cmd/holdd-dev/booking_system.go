@@ -147,7 +147,7 @@ func captureWithLostReply(ctx context.Context, b *booking) error {
 	if err := b.authorize("pm_card_visa", nil); err != nil {
 		return err
 	}
-	if _, err := b.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture,
+	if _, err := b.sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture,
 		Intent: b.intent, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDropReply},
 	}); err != nil {
 		return err

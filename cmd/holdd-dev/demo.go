@@ -16,7 +16,7 @@ import (
 
 const (
 	apiAddress = "127.0.0.1:8420"
-	simAddress = "127.0.0.1:12111"
+	simAddress = "127.0.0.1:12113"
 	// hotelAddress serves the hotel's website.
 	hotelAddress = "127.0.0.1:8421"
 	// publishableKey is public in any case.

@@ -11,7 +11,7 @@ import (
 // authorizeSavedCard places the hold with a card that the guest saved for
 // later, so that holdd can authorize it again. Its authorization is short.
 func (b *booking) authorizeSavedCard(outcomes ...stripesim.CardOutcome) error {
-	customer, card, err := b.sim.SaveCard("", "")
+	customer, card, err := b.sim.Cards.SaveCard("", "")
 	if err != nil {
 		return err
 	}
@@ -21,7 +21,7 @@ func (b *booking) authorizeSavedCard(outcomes ...stripesim.CardOutcome) error {
 	if err != nil {
 		return err
 	}
-	return b.sim.SetCardOutcomes(card, outcomes...)
+	return b.sim.Cards.SetCardOutcomes(card, outcomes...)
 }
 
 // renewLongStay schedules a stay that is longer than its authorization. holdd

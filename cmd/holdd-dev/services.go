@@ -118,12 +118,7 @@ func startRedis() (address string, stop func(), err error) {
 // serveSimulator serves the Stripe API and the control endpoints of sim on
 // loopback.
 func serveSimulator(sim *stripesim.Sim, address string) (url string, stop func(), err error) {
-	mux := http.NewServeMux()
-	mux.Handle(stripesim.PagesPath, sim.PagesHandler())
-	mux.Handle("/v3/", sim.PagesHandler())
-	mux.Handle("/", sim.Handler())
-	mux.Handle("/_sim/", sim.ControlHandler())
-	url, stopServer, err := serveHTTP(address, mux)
+	url, stopServer, err := serveHTTP(address, sim.ServerHandler())
 	if err != nil {
 		return "", nil, fmt.Errorf("start the simulator: %w", err)
 	}
@@ -139,7 +134,7 @@ func serveSimulator(sim *stripesim.Sim, address string) (url string, stop func()
 
 // serveHotel serves the website of the hotel, whose guests book in a browser.
 func (s *services) serveHotel(client *api.Client, consoleURL string) (url string, err error) {
-	customer, card, err := s.sim.SaveCard("", "pm_card_visa")
+	customer, card, err := s.sim.Cards.SaveCard("", "pm_card_visa")
 	if err != nil {
 		return "", err
 	}

@@ -171,7 +171,7 @@ func readPaymentsWithProgress(
 	hint := ""
 	if saveErr := file.save(); saveErr != nil {
 		out.printNote("cannot keep what was read: %v", saveErr)
-	} else if file.Progress.IntentsRead > 0 {
+	} else if file.Progress.IntentsRead+file.Progress.ChargesRead > 0 {
 		hint = "continue with: holdd audit --resume"
 		if f.checkpoint != defaultCheckpoint {
 			hint += " --checkpoint " + f.checkpoint

@@ -89,7 +89,7 @@ func (c *auditCheckpoint) saveIfDue(now time.Time) {
 
 // save writes the file, unless nothing was read yet.
 func (c *auditCheckpoint) save() error {
-	if c.Progress.IntentsRead == 0 {
+	if c.Progress.IntentsRead+c.Progress.ChargesRead == 0 {
 		return nil
 	}
 	b, err := json.Marshal(c)

@@ -174,8 +174,10 @@ func printHeldTwice(out *console, r *audit.Report, times timeFormatter) {
 	t := out.newTable("intent", "amount", "beside", "for")
 	for i := range h.Overlaps[:min(len(h.Overlaps), maxAuditRows)] {
 		v := &h.Overlaps[i]
+		// Two ids leave room for the largest unit: 22 h of 22 h 53 min.
+		overlap := strings.Fields(audit.FormatDuration(v.Overlapped))[:2]
 		t.AppendRow([]any{v.ID, hold.FormatAmount(v.Amount, v.Currency), v.Earlier,
-			audit.FormatDuration(v.Overlapped)})
+			strings.Join(overlap, " ")})
 	}
 	t.Render()
 	printOmittedRows(out, len(h.Overlaps))

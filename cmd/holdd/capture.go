@@ -14,6 +14,7 @@ func newCaptureCommand(out *console, env environmentVars) *cobra.Command {
 	var given amountFlag
 	var params captureParamFlags
 	var notFinal bool
+	var key string
 	cmd := &cobra.Command{
 		Use: "capture HOLD", Short: "Capture a hold now",
 		Long: `Capture a hold now: the amount of its terms, or --amount. Flags that are not given keep
@@ -24,7 +25,7 @@ The command shows booking and amount and asks for confirmation. Then it waits fo
 code 0 means captured.`,
 		Example: `  holdd capture BK-2071
   holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 125.00 --yes
-  holdd capture BK-2071 --amount 45.00 --not-final`,
+  holdd capture BK-2071 --amount 45.00 --not-final --idempotency-key parcel-1`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
@@ -32,6 +33,8 @@ code 0 means captured.`,
 	cmd.Flags().Var(&given, "amount",
 		"capture only this much: "+amountHelp+" (default: the amount of the terms)")
 	cmd.Flags().BoolVar(&notFinal, "not-final", false, "keep the rest held; needs --amount")
+	cmd.Flags().StringVar(&key, "idempotency-key", "",
+		"with --not-final: a repetition with the same key captures nothing more (default: drawn)")
 	params.addFlags(cmd)
 	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		currency, err := getCurrencyOfHold(ctx, client, args[0],
@@ -52,7 +55,11 @@ code 0 means captured.`,
 		}
 		req := hold.CaptureRequest{Amount: amount, CaptureParamsPatch: patch}
 		if notFinal {
-			return captureHoldPart(ctx, c, client, args[0], req)
+			return captureHoldPart(ctx, c, client, args[0], key, req)
+		}
+		if key != "" {
+			return usageErrorf("", "give --idempotency-key with --not-final: a last capture cannot "+
+				"take an amount twice")
 		}
 		return c.runChange(ctx, client, args[0], holdChange{
 			question: func(v *hold.View) ([]labeledValue, string) {

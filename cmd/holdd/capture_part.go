@@ -1,28 +1,30 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// captureHoldPart captures a part of a hold, keeps the rest held, and waits for
-// the outcome.
+// captureHoldPart captures a part of a hold, keeps the rest held, and waits for the
+// outcome. An empty key is drawn. While the outcome is unknown, the hint has the
+// command that repeats the request with its key, which takes the amount once.
 func captureHoldPart(
-	ctx context.Context, c *changeFlags, client *api.Client, name string, req hold.CaptureRequest,
+	ctx context.Context, c *changeFlags, client *api.Client, name, key string,
+	req hold.CaptureRequest,
 ) error {
 	if req.Amount == 0 {
 		return usageErrorf("", "give --amount with --not-final: how much to capture now")
 	}
 	final := false
-	req.Final, req.RequestKey = &final, rand.Text()
-	return c.runChange(ctx, client, name, holdChange{
-		question: func(v *hold.View) ([]labeledValue, string) {
-			return capturePartQuestion(v, req.Amount)
-		},
+	req.Final, req.RequestKey = &final, cmp.Or(key, rand.Text())
+	err := c.runChange(ctx, client, name, holdChange{
+		question: func(v *hold.View) ([]labeledValue, string) { return capturePartQuestion(v, req.Amount) },
 		request: func(id string, _ bool) (hold.View, error) {
 			return client.Capture(ctx, id, req, c.revision)
 		},
@@ -30,6 +32,18 @@ func captureHoldPart(
 			return c.waitForPartCapture(ctx, client, accepted, req)
 		},
 	})
+	if e, ok := errors.AsType[*exitError](err); ok && e.code == exitUnknown {
+		e.hint = "repeat the command with --idempotency-key " + req.RequestKey +
+			": the amount is captured once"
+	}
+	return err
+}
+
+// isPartPending reports whether a part that was accepted has no outcome yet. A
+// repeated request is accepted after the outcome as well.
+func isPartPending(accepted *hold.View) bool {
+	return accepted.Next == hold.OpCapture.String() &&
+		accepted.Cause == hold.CauseTrigger.String() && accepted.SettledAt == nil
 }
 
 // waitForPartCapture waits until an accepted part is captured, and prints the
@@ -37,6 +51,9 @@ func captureHoldPart(
 func (c *changeFlags) waitForPartCapture(
 	ctx context.Context, client *api.Client, accepted hold.View, req hold.CaptureRequest,
 ) error {
+	if !isPartPending(&accepted) {
+		return c.printHold(&accepted)
+	}
 	want := accepted.CapturedAmount + req.Amount
 	isDone := func(v *hold.View) bool { return v.CapturedAmount >= want }
 	v, err := pollHoldUntil(ctx, client, accepted, c.wait, isDone)

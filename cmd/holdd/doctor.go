@@ -88,8 +88,6 @@ Exit code 0 means that no check is wrong; 1 means that a check is wrong.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := load()
-		// go-redis logs each failed connection to standard error.
-		logging.Disable()
 		d := runDoctor(cmd.Context(), s, err)
 		if ctxErr := cmd.Context().Err(); ctxErr != nil {
 			return toExitError(ctxErr, "")
@@ -101,13 +99,18 @@ Exit code 0 means that no check is wrong; 1 means that a check is wrong.`,
 		} else {
 			printDoctorReport(out, d)
 		}
-		if n := d.countStatus(statusError); n > 0 {
-			return &exitError{code: exitFailed,
-				err: fmt.Errorf("%d of %d checks are wrong", n, len(d.Checks))}
-		}
-		return nil
+		return d.failure()
 	}
 	return cmd
+}
+
+// failure returns the error of a report with a check that is wrong.
+func (d *doctorReport) failure() error {
+	if n := d.countStatus(statusError); n > 0 {
+		return &exitError{code: exitFailed,
+			err: fmt.Errorf("%d of %d checks are wrong", n, len(d.Checks))}
+	}
+	return nil
 }
 
 func (d *doctorReport) countStatus(v doctorCheckStatus) (n int) {
@@ -122,6 +125,7 @@ func (d *doctorReport) countStatus(v doctorCheckStatus) (n int) {
 // runDoctor runs all checks. s is nil if the settings are invalid, and
 // settingsErr says why.
 func runDoctor(ctx context.Context, s *config.Settings, settingsErr error) doctorReport {
+	logging.Disable() // go-redis logs each failed connection to standard error
 	d := doctorReport{Status: statusOK, Checks: checkSettings(s, settingsErr)}
 	if s != nil {
 		d.Livemode = s.Livemode()

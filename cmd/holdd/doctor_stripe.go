@@ -56,6 +56,8 @@ func checkStripe(s *config.Settings, in gateway.Inspection, err error) []doctorC
 		out = append(out, okResult("stripe key", "a %s key of %s mode", kind, stripeModeName(s)))
 	}
 	out = append(out, checkStripePermissions(&in)...)
+	out = append(out, checkCardholderPermission(s, &in)...)
+	out = append(out, checkCardFeatures(&in)...)
 	return append(out, checkWebhookEndpoints(s, &in)...)
 }
 
@@ -111,6 +113,47 @@ func checkStripePermissions(in *gateway.Inspection) (out []doctorCheckResult) {
 		out = append(out, okResult(check, "this key may read, capture and cancel PaymentIntents"))
 	}
 	return out
+}
+
+// checkCardholderPermission checks whether cardholders can give another card, for
+// which the key creates Checkout Sessions. Without public_url there is no page.
+func checkCardholderPermission(s *config.Settings, in *gateway.Inspection) []doctorCheckResult {
+	const check = "stripe cardholders"
+	switch a := in.CreateSession; {
+	case s.PublicURL == "" || a.Kind == 0:
+		return nil
+	case a.Kind == hold.AnswerForbidden:
+		return []doctorCheckResult{errorResult(check, "edit the key in the Dashboard (Developers, "+
+			"API keys) and grant Checkout Sessions: Write",
+			"this key may not create Checkout Sessions, so no cardholder can give another card")}
+	case a.Kind == hold.AnswerInvalid, a.Kind == hold.AnswerNotFound:
+		return []doctorCheckResult{okResult(check, "this key may create Checkout Sessions, in which "+
+			"cardholders give another card")}
+	default:
+		return []doctorCheckResult{warningResult(check, "try again", "whether this key may create "+
+			"Checkout Sessions is unknown: %s", cmp.Or(a.Message, a.Kind.String()))}
+	}
+}
+
+// checkCardFeatures says which features the newest card charges have. A charge
+// has one only if its PaymentIntent requested it, and Stripe offers it to the
+// account and for the card.
+func checkCardFeatures(in *gateway.Inspection) []doctorCheckResult {
+	const check = "stripe features"
+	switch names := in.CardFeatures.Names(); {
+	case in.ListExpanded.Kind != hold.AnswerOK:
+		return nil
+	case in.CardCharges == 0:
+		return []doctorCheckResult{okResult(check, "unknown: no card charge among the newest "+
+			"PaymentIntents")}
+	case len(names) == 0:
+		return []doctorCheckResult{okResult(check, "none of the last %d card charges has one: "+
+			"Stripe offers them on IC+ pricing or on request, if the PaymentIntent requests them",
+			in.CardCharges)}
+	default:
+		return []doctorCheckResult{okResult(check, "the last %d card charges have %s",
+			in.CardCharges, strings.Join(names, ", "))}
+	}
 }
 
 // checkAccount compares the account of the key with the one that Redis records.

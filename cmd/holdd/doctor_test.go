@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -29,6 +30,7 @@ const doctorAPIKey = "rk_test_51DoctorTestsOnlyTopSecret"
 //	sim allow CLASS…  limits the key to these classes, or to none
 //	sim advance 2m    advances the clock
 //	sim endpoint [-disabled] URL [EVENT…]   sets the account's only webhook endpoint
+//	sim narrow        leaves each webhook endpoint that was created one event
 //	sim drop          closes connections without an answer
 func TestDoctorScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -99,14 +101,14 @@ func controlSim(ts *testscript.TestScript, _ bool, args []string) {
 	sim := doctorFixtureOf(ts).sim
 	switch what, rest := args[0], args[1:]; what {
 	case "revoke":
-		sim.RevokeKey(doctorAPIKey)
+		sim.Keys.RevokeKey(doctorAPIKey)
 	case "allow":
 		classes := make([]stripesim.EndpointClass, len(rest))
 		for i := range rest {
 			classes[i] = stripesim.EndpointClass(rest[i])
 		}
-		if sim.RestoreKey(doctorAPIKey); len(classes) > 0 {
-			sim.RestrictKey(doctorAPIKey, classes...)
+		if sim.Keys.RestoreKey(doctorAPIKey); len(classes) > 0 {
+			sim.Keys.RestrictKey(doctorAPIKey, classes...)
 		}
 	case "advance":
 		d, err := time.ParseDuration(rest[0])
@@ -118,13 +120,30 @@ func controlSim(ts *testscript.TestScript, _ bool, args []string) {
 			e.Disabled, rest = true, rest[1:]
 		}
 		e.URL, e.Events = rest[0], rest[1:]
-		sim.SetWebhookEndpoints(e)
+		sim.Webhooks.SetWebhookEndpoints(e)
+	case "narrow":
+		narrowEndpoints(ts)
 	case "drop":
-		_, err := sim.AddFaultRule(
+		_, err := sim.Faults.AddFaultRule(
 			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		ts.Check(err)
 	default:
 		ts.Fatalf("sim does not know %s", what)
+	}
+}
+
+func narrowEndpoints(ts *testscript.TestScript) {
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_narrows_endpoints",
+		BaseURL: ts.Getenv("STRIPE_API_BASE")})
+	ts.Check(err)
+	defer g.Close()
+	ctx := doctorFixtureOf(ts).tb.Context()
+	all, _ := g.ListWebhookEndpoints(ctx)
+	for _, e := range all {
+		if a := g.UpdateWebhookEndpoint(ctx, e.ID, []string{"charge.captured"}, "narrow-"+
+			e.ID); a.HTTPStatus != 200 {
+			ts.Fatalf("%+v", a)
+		}
 	}
 }
 

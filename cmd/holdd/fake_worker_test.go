@@ -132,6 +132,15 @@ func (m *fakeWorker) finishTriggered(h *hold.Hold) {
 	h.History = append(h.History, entry)
 }
 
+func hasPairs(metadata, pairs map[string]string) bool {
+	for k, v := range pairs {
+		if metadata[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
 func (m *fakeWorker) List(_ context.Context, q query.HoldQuery) (query.HoldPage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,6 +152,9 @@ func (m *fakeWorker) List(_ context.Context, q query.HoldQuery) (query.HoldPage,
 	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int { return cmp.Compare(a.ID, b.ID) })
 	limit := cmp.Or(q.Limit, 50)
 	for _, h := range all {
+		if !hasPairs(h.Metadata, q.Metadata) {
+			continue
+		}
 		if h.ID <= q.Cursor || !strings.HasPrefix(h.Reference, q.Reference) || q.Account != "" && h.Account != q.Account ||
 			q.State != 0 && h.StateAt(now) != q.State || q.ExpiringWithin != 0 &&
 			(h.State.IsFinal() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))) {

@@ -61,7 +61,9 @@ var allowedImports = map[string]struct {
 	"worker/alert": {[]string{"worker/changes", "worker/event", "worker/execute", "worker/health", "worker/hold", "go.uber.org/zap",
 		"github.com/standard-webhooks/standard-webhooks/libraries"},
 		"sinks know events, not where they are kept"},
-	"worker/api": {[]string{"worker/event", "worker/health", "worker/hold", "worker/intake", "worker/query",
+	"worker/api/client": {[]string{"worker/hold"},
+		"whoever calls holdd compiles its requests and nothing else of it"},
+	"worker/api": {[]string{"worker/api/client", "worker/event", "worker/health", "worker/hold", "worker/intake", "worker/query",
 		"worker/reconcile", "worker/repair", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
 		"the API reaches holds through the parts of the worker only"},
 	"worker/console": {[]string{"worker/event", "worker/health", "worker/hold", "worker/htmldoc", "worker/intake",
@@ -69,7 +71,7 @@ var allowedImports = map[string]struct {
 		"pages read and change holds through the parts of the worker, as the API does"},
 	"worker/cardholder": {[]string{"worker/health", "worker/hold", "go.uber.org/zap"},
 		"a public page reads and changes holds through the desk alone"},
-	"worker/stripesim": {nil, "an independent judge shares no code with what it judges"},
+	"worker/stripesim": {[]string{"golang.org/x/time/rate"}, "an independent judge shares no code with what it judges"},
 	"config": {[]string{"github.com/spf13/pflag", "github.com/robfig/cron/v3", "go.yaml.in/yaml/v3"},
 		"settings are copied into each part's options, so they depend on none"},
 }
@@ -78,7 +80,7 @@ var allowedImports = map[string]struct {
 // production binary.
 var forbiddenDependencies = []string{
 	modulePath + "/worker/stripesim", modulePath + "/worker/simtest", modulePath + "/worker/envtest", modulePath + "/store/storetest", modulePath + "/cmd/holdd-dev",
-	"github.com/alicebob/miniredis", "github.com/Shopify/toxiproxy", "github.com/stripe/stripe-mock", "pgregory.net/rapid", "testing", "github.com/rogpeppe",
+	"github.com/alicebob/miniredis", "github.com/stripe/stripe-mock", "pgregory.net/rapid", "testing", "github.com/rogpeppe",
 }
 
 type goPackage struct {
@@ -135,6 +137,25 @@ func TestImports_OnlyAllowed(t *testing.T) {
 	}
 	if seen != len(allowedImports) {
 		t.Errorf("%d of %d packages with rules were found", seen, len(allowedImports))
+	}
+}
+
+// TestClient_DependsOnStandardLibrary checks what a program gets that imports
+// the client.
+func TestClient_DependsOnStandardLibrary(t *testing.T) {
+	own := 0
+	for _, p := range goList(t, "-deps", "./worker/api/client") {
+		switch p.ImportPath {
+		case modulePath + "/worker/api/client", modulePath + "/worker/hold":
+			own++
+		default:
+			if !p.Standard {
+				t.Errorf("the client depends on %s", p.ImportPath)
+			}
+		}
+	}
+	if own != 2 {
+		t.Errorf("%d packages of holdd, want client and hold", own)
 	}
 }
 

@@ -22,6 +22,7 @@ type listFlags struct {
 	all           bool
 	notScheduled  bool
 	open, watch   bool
+	metadata      []string
 }
 
 const (
@@ -42,36 +43,13 @@ printed as it arrives.`,
 		Example: `  holdd list --state attention
   holdd list --expiring-within 24h
   holdd list --requires-action
+  holdd list --metadata property=lyon --metadata room=12
   holdd list --open --watch
   holdd list --all -o csv > holds.csv
   holdd list --all --json | jq -r 'select(.state=="scheduled").id'`,
 	}
 	c := addConnectionFlags(cmd, out, env)
-	f := cmd.Flags()
-	f.StringVar(&l.state, "state", "",
-		"only holds in this state: "+strings.Join(stateNames(), ", "))
-	f.StringVar(&l.query.Reference, "reference", "", "only references with this prefix")
-	f.StringVar(&l.query.Account, "account", "", "only holds of this connected account")
-	f.StringVar(&l.within, "expiring-within", "",
-		"only open holds whose authorization expires within: 24h, 3d")
-	f.BoolVar(&l.query.RequiresAction, "requires-action", false,
-		"only holds whose renewal requires their cardholder")
-	f.IntVar(&l.limit, "limit", 50, "at most this many")
-	f.BoolVar(&l.all, "all", false, "all holds")
-	f.BoolVar(&l.notScheduled, "not-scheduled", false,
-		"PaymentIntents that hold money and are not scheduled, as the last reconcile found them")
-	cmd.MarkFlagsMutuallyExclusive("limit", "all")
-	f.BoolVar(&l.open, "open", false, "only holds that are not settled, nearest deadline first")
-	f.BoolVarP(&l.watch, "watch", "w", false, "list again every two seconds, until Ctrl-C")
-	cmd.MarkFlagsMutuallyExclusive("watch", "json")
-	c.addOutputFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("open", "expiring-within")
-	for _, name := range []string{"open", "state", "reference", "account", "expiring-within",
-		"requires-action", "limit", "all"} {
-		cmd.MarkFlagsMutuallyExclusive("not-scheduled", name)
-	}
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),
-		cobra.ShellCompDirectiveNoFileComp))
+	l.addFlags(cmd, c)
 	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		if err := l.parseQuery(); err != nil {
 			return err
@@ -91,8 +69,39 @@ printed as it arrives.`,
 	return cmd
 }
 
-// relistUntilInterrupted lists again until ctx ends. On a terminal each list
-// replaces the one before.
+// addFlags adds the flags, apart from those of the connection.
+func (l *listFlags) addFlags(cmd *cobra.Command, c *connectionFlags) {
+	f := cmd.Flags()
+	f.StringVar(&l.state, "state", "",
+		"only holds in this state: "+strings.Join(stateNames(), ", "))
+	f.StringVar(&l.query.Reference, "reference", "", "only references with this prefix")
+	f.StringVar(&l.query.Account, "account", "", "only holds of this connected account")
+	f.StringVar(&l.within, "expiring-within", "",
+		"only open holds whose authorization expires within: 24h, 3d")
+	f.BoolVar(&l.query.RequiresAction, "requires-action", false,
+		"only holds whose renewal requires their cardholder")
+	f.StringArrayVar(&l.metadata, "metadata", nil,
+		"only holds whose metadata has this pair, as key=value; may be repeated")
+	f.IntVar(&l.limit, "limit", 50, "at most this many")
+	f.BoolVar(&l.all, "all", false, "all holds")
+	f.BoolVar(&l.notScheduled, "not-scheduled", false,
+		"PaymentIntents that hold money and are not scheduled, as the last reconcile found them")
+	cmd.MarkFlagsMutuallyExclusive("limit", "all")
+	f.BoolVar(&l.open, "open", false, "only holds that are not settled, nearest deadline first")
+	f.BoolVarP(&l.watch, "watch", "w", false, "list again every two seconds, until Ctrl-C")
+	cmd.MarkFlagsMutuallyExclusive("watch", "json")
+	c.addOutputFlag(cmd)
+	cmd.MarkFlagsMutuallyExclusive("open", "expiring-within")
+	for _, name := range []string{"open", "state", "reference", "account", "expiring-within",
+		"requires-action", "metadata", "limit", "all"} {
+		cmd.MarkFlagsMutuallyExclusive("not-scheduled", name)
+	}
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(),
+		cobra.ShellCompDirectiveNoFileComp))
+}
+
+// relistUntilInterrupted lists again until ctx ends. On a terminal each list replaces the one
+// before.
 func relistUntilInterrupted(ctx context.Context, out *console, list func() error) error {
 	for {
 		if out.colorStdout {
@@ -127,6 +136,16 @@ func (l *listFlags) parseQuery() (err error) {
 		if l.query.ExpiringWithin, err = api.ParseLookahead(l.within); err != nil {
 			return usageErrorf("", "invalid --expiring-within: %w", err)
 		}
+	}
+	for _, pair := range l.metadata {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return usageErrorf("", "invalid --metadata %.60q: want key=value", pair)
+		}
+		if l.query.Metadata == nil {
+			l.query.Metadata = map[string]string{}
+		}
+		l.query.Metadata[key] = value
 	}
 	if l.open {
 		l.query.ExpiringWithin = openWithin

@@ -74,7 +74,7 @@ alerts before one expires.
 		commands  constructors
 	}{
 		{"daemon", "The daemon:", constructors{
-			newServeCommand, newDoctorCommand, newAuditCommand, newConfigCommand,
+			newServeCommand, newInitCommand, newDoctorCommand, newAuditCommand, newConfigCommand,
 			newLogLevelCommand, newRepartitionCommand, newHistoryCommand,
 		}},
 		{"holds", "Holds:", constructors{

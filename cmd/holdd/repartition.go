@@ -45,7 +45,8 @@ The command reads the daemon's settings file and environment to find the Redis.`
 			return printRepartitionDryRun(cmd.Context(), out, s, to)
 		}
 		bar, shown := out.newProgressBar("moving holds", 100), int64(0)
-		moved, err := store.Repartition(cmd.Context(), store.Options{URL: s.RedisURL.Reveal()}, to,
+		moved, err := store.Repartition(cmd.Context(),
+			store.Options{URL: s.RedisURL.Reveal(), AuditEntries: s.AuditStream}, to,
 			func(done, total int64) {
 				if percent := min(100, done*100/max(1, total)); percent > shown {
 					bar.add(percent - shown)

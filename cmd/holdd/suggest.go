@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,14 @@ func rejectUnknownCommand(root *cobra.Command, args []string) error {
 	}
 	hint := helpHint
 	root.SuggestionsMinimumDistance = maxTypos
-	if names := root.SuggestionsFor(args[0]); len(names) > 0 {
+	names := root.SuggestionsFor(args[0])
+	// The first letter is seldom mistyped.
+	if same := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return !strings.HasPrefix(args[0], name[:1])
+	}); len(same) > 0 {
+		names = same
+	}
+	if len(names) > 0 {
 		hint = fmt.Sprintf("did you mean holdd %s?", strings.Join(names, " or holdd "))
 	}
 	return usageErrorf(hint, "unknown command %q for %q", args[0], root.CommandPath())

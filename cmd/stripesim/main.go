@@ -50,8 +50,11 @@ type flags struct {
 	verbose    bool
 }
 
-// run parses the flags and serves a simulator until ctx ends.
+// run parses the flags and serves a simulator until ctx ends, or runs scenarios.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "run" {
+		return runScenarios(ctx, args[1:], env, stdout, stderr)
+	}
 	f, o, err := parseFlags(args, stderr)
 	if err != nil {
 		return err
@@ -80,7 +83,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, err error) {
 	fs := flag.NewFlagSet("stripesim", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	fs.StringVar(&f.listen, "listen", "127.0.0.1:12111", "address to listen on")
+	fs.StringVar(&f.listen, "listen", "127.0.0.1:12113", "address to listen on")
 	fs.Uint64Var(&o.Seed, "seed", 1, "seed of ids and of faults by probability")
 	fs.Float64Var(&o.EndpointRate, "rate", 25,
 		"calls a second for each account and endpoint; negative: no limit")
@@ -112,7 +115,8 @@ func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, 
 	fs.BoolVar(&f.verbose, "verbose", false, "log every call")
 	fs.Usage = func() {
 		fmt.Fprintln(stderr, "stripesim simulates Stripe's API for tests. It moves no money and"+
-			" accepts no live key.\n\nFlags:")
+			" accepts no live key.\n`stripesim run FILE…` runs scenarios; see `stripesim run "+
+			"--help`.\n\nFlags:")
 		fs.PrintDefaults()
 		fmt.Fprint(stderr, "\n"+stripesim.ControlHelp)
 	}
@@ -234,11 +238,7 @@ func serve(
 }
 
 func newServer(sim *stripesim.Sim, stderr io.Writer) *http.Server {
-	mux := http.NewServeMux()
-	mux.Handle("/", sim.Handler())
-	mux.Handle("/_sim/", sim.ControlHandler())
-	mux.Handle(stripesim.PagesPath, sim.PagesHandler())
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+	return &http.Server{Handler: sim.ServerHandler(), ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(stderr, nil), slog.LevelWarn)}
 }

@@ -93,8 +93,7 @@ func checkContainer(t *testing.T, pod corev1.PodSpec, c corev1.Container, settin
 		case e.Name == "GOMEMLIMIT":
 			continue
 		case e.ValueFrom != nil:
-			e.Value = map[string]string{"REDIS_URL": "redis://:secret@redis:6379/0", "STRIPE_WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-				"HOLDD_NOTIFY_URLS": "slack://hook:A-B-C@webhook", "HOLDD_PING_URL": "https://hc-ping.example/x"}[e.Name]
+			t.Errorf("%s comes from a secret: a variable keeps its value until the restart, and is readable in /proc", e.Name)
 		}
 		env[e.Name] = e.Value
 		if strings.HasPrefix(e.Value, "/run/secrets/holdd/") && !mountsSecretFile(pod, c, e.Value) {

@@ -139,7 +139,8 @@ func metricsOfActiveDaemon(t *testing.T, w *environment) (text string) {
 	w.mustRunShell(t, "holdd schedule "+w.authorize(t)+" --reference BK-1 --capture-at now --yes")
 	w.mustRunShell(t, "holdd schedule "+w.authorize(t)+" --reference BK-2 --cancel-at now --yes")
 	expiringIntent := w.authorize(t)
-	if err := w.sim.SetCaptureBefore(expiringIntent, w.sim.Now().Add(40*time.Minute)); err != nil {
+	if err := w.sim.Dashboard().SetCaptureBefore(expiringIntent,
+		w.sim.Now().Add(40*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	w.mustRunShell(t, "holdd schedule "+expiringIntent+" --reference BK-3 --on-expiry alert")
@@ -307,7 +308,7 @@ func TestDashboardAndRules_MatchMetrics(t *testing.T) {
 
 func TestMetrics_StripeKeyRejected(t *testing.T) {
 	w := newEnvironment(t)
-	w.sim.RevokeKey(stripeAPIKey)
+	w.sim.Keys.RevokeKey(stripeAPIKey)
 	counted := regexp.MustCompile(`holdd_stripe_requests_total\{answer="unauthorized",op="(\w+)"\} [1-9]`)
 	w.mustRunShell(t, "holdd schedule "+"pi_3PxYzA2eZvKYlo2C1gQmT0aB"+" --capture-at +1h --amount 100 --currency eur")
 	storetest.WaitUntil(t, waitTimeout, "the metrics say that Stripe rejects the key", func() bool {

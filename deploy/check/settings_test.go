@@ -20,13 +20,7 @@ func loadSettings(t *testing.T, settings string, env map[string]string, mounted 
 	for name, value := range env {
 		for _, m := range mounted {
 			if rest, ok := strings.CutPrefix(value, m); ok {
-				text := stripeAPIKey
-				if strings.Contains(rest, "token") {
-					text = "check operate " + operatorToken
-				} else if strings.Contains(rest, "callback") || strings.Contains(rest, "cardholder") {
-					text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-				}
-				value = writeFile(t, filepath.Join(dir, filepath.Base(rest)), text)
+				value = writeFile(t, filepath.Join(dir, filepath.Base(rest)), mountedSecret(rest))
 			}
 		}
 		environ = append(environ, name+"="+value)
@@ -40,6 +34,25 @@ func loadSettings(t *testing.T, settings string, env map[string]string, mounted 
 		t.Fatalf("these settings are wrong: %v", err)
 	}
 	return s
+}
+
+// mountedSecret returns an example of a secret by the name of its file.
+func mountedSecret(file string) string {
+	const signingSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	for _, s := range []struct{ name, text string }{
+		{"token", "check operate " + operatorToken},
+		{"callback", signingSecret},
+		{"cardholder", signingSecret},
+		{"webhook_secrets", signingSecret + "\n" + signingSecret + "\n"},
+		{"redis_url", "redis://:secret@redis:6379/0\n"},
+		{"notify_urls", "slack://hook:A-B-C@webhook\n"},
+		{"ping_url", "https://hc-ping.example/x\n"},
+	} {
+		if strings.Contains(file, s.name) {
+			return s.text
+		}
+	}
+	return stripeAPIKey
 }
 
 func TestExampleSettings_Load(t *testing.T) {

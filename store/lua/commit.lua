@@ -1,12 +1,14 @@
 -- Commits writes to holds. The script writes each hold completely or not at
 -- all, and only if the hold still has the version on which the decision was
 -- made. Go decides which changes are allowed; every change uses this script.
--- If Redis has reached maxmemory, a call fails that has only new holds.
+-- If Redis has reached maxmemory, a call fails that has only new holds and does
+-- not say that their money is held already.
 --
 -- KEYS:
 --   The keys of one partition. commit.go lists them as KEY_HOLDS and so on.
 -- ARGV:
 --   ARGV[1]  bytes of events to keep in the stream
+--   ARGV[2]  "1": write new holds despite maxmemory
 --   Then for each write its arguments and its events:
 --   WRITE_ID                hold id
 --   WRITE_VERSION           version of the hold, 6 bytes; "": the hold must
@@ -36,7 +38,7 @@
 --                    callers decided the same at the same time
 --   COMMIT_CONFLICT  if the hold has another version
 local max_event_bytes = ARGV[1]
-local writes, ids, n = {}, {}, 2
+local writes, ids, n = {}, {}, 3
 while ARGV[n] do
   writes[#writes + 1] = n
   ids[#ids + 1] = ARGV[n + WRITE_ID]
@@ -153,7 +155,9 @@ for i, id in ipairs(ids) do
   end
 end
 
-if #records / 2 + #deleted > #created then write_despite_maxmemory('HDEL', KEYS[KEY_HOLDS]) end
+if ARGV[2] == '1' or #records / 2 + #deleted > #created then
+  write_despite_maxmemory('HDEL', KEYS[KEY_HOLDS])
+end
 if next(seen) then count_change(KEYS[KEY_CHANGES]) end
 -- Add to the next set before removing from the last one: after a crash, Redis
 -- can come back with only the first of these commands.

@@ -18,8 +18,9 @@
 --   now (ms)
 --   number of scheduled holds that were promoted
 --   number of leases that had ended
---   score of the next scheduled hold, or ""
---   end of the next lease (ms), or ""
+--   score of the next scheduled hold, or "": without the unreadable ones that
+--   are due, if scheduled holds were promoted
+--   end of the next lease (ms), or "": the same
 --   "1" if more holds are due, else "0"
 --   "1" if there may be more lanes, beside those listed and skipped, else "0"
 --   then for each lane
@@ -27,30 +28,36 @@
 --     its nearest deadline
 --     its number of holds
 --
--- A record that this release cannot read stays in its set and is tried again
--- after a minute. A final hold is removed from the set: a crash while Redis
--- wrote the append-only file can leave one there.
+-- A record that this release cannot read stays as it is, because a replica of a
+-- later release may promote it now. Those above MAX_UNREADABLE_DUE are put off
+-- for a minute, so that they hide no other hold. A final hold is removed from the
+-- set: a crash while Redis wrote the append-only file can leave one there.
 local now = now_ms()
 local limit = tonumber(ARGV[1])
 local nearest = {} -- by lane
 
--- head returns the lowest score of a set, or ''.
-local function head(set)
-  return redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')[2] or ''
+-- score_after returns the score after the first n members of a set, or ''.
+local function score_after(set, n)
+  return redis.call('ZRANGE', set, n, n, 'WITHSCORES')[2] or ''
 end
 
-local function promote(from)
-  local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, limit)
-  if #ids == 0 then return 0 end
-  write_despite_maxmemory('ZREM', from)
-  count_change(KEYS[6])
+-- promote_batch promotes up to most due holds of a set, after the first left,
+-- which are due and unreadable. It returns how many it took from the due ones,
+-- how many are left, and whether it came to the end of the due ones.
+local function promote_batch(from, left, most)
+  local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', left, most)
+  if #ids == 0 then return 0, left, true end
   local recs = redis.call('HMGET', KEYS[3], unpack(ids))
   local join_lanes, retry_later, remove = {}, {}, {}
   for i, id in ipairs(ids) do
     local rec = recs[i]
     if rec and not is_readable(rec) then
-      retry_later[#retry_later + 1] = now + 60000
-      retry_later[#retry_later + 1] = id
+      if left < MAX_UNREADABLE_DUE then
+        left = left + 1
+      else
+        retry_later[#retry_later + 1] = now + 60000
+        retry_later[#retry_later + 1] = id
+      end
     else
       remove[#remove + 1] = id
       if rec and not is_final(record_state(rec)) then
@@ -62,6 +69,10 @@ local function promote(from)
         if not nearest[lane] or deadline < nearest[lane] then nearest[lane] = deadline end
       end
     end
+  end
+  if #remove + #retry_later > 0 then
+    write_despite_maxmemory('ZREM', from)
+    count_change(KEYS[6])
   end
   -- Add to the next set before removing from the last one: after a crash,
   -- Redis can come back with only the first of these commands.
@@ -76,19 +87,28 @@ local function promote(from)
   end
   if #retry_later > 0 then redis.call('ZADD', from, unpack(retry_later)) end
   if #remove > 0 then redis.call('ZREM', from, unpack(remove)) end
-  return #ids
+  return #remove + #retry_later / 2, left, #ids < most
+end
+
+-- promote promotes up to limit due holds of a set. It returns how many it took
+-- from the due ones, and the next score of those that it can read, or ''.
+local function promote(from)
+  local taken, left, finished, n = 0, 0, false, 0
+  while taken < limit and not finished do
+    n, left, finished = promote_batch(from, left, limit - taken)
+    taken = taken + n
+  end
+  return taken, score_after(from, left)
 end
 
 -- The heads come first: while nothing is due, they are all that is read.
 local promoted, ended_leases = 0, 0
-local next_lease, next_due = head(KEYS[2]), head(KEYS[1])
+local next_lease, next_due = score_after(KEYS[2], 0), score_after(KEYS[1], 0)
 if next_lease ~= '' and tonumber(next_lease) <= now then
-  ended_leases = promote(KEYS[2])
-  next_lease = head(KEYS[2])
+  ended_leases, next_lease = promote(KEYS[2])
 end
 if ARGV[2] == '1' and next_due ~= '' and tonumber(next_due) <= now then
-  promoted = promote(KEYS[1])
-  next_due = head(KEYS[1])
+  promoted, next_due = promote(KEYS[1])
 end
 local more = '0'
 if ended_leases == limit or promoted == limit then more = '1' end

@@ -97,6 +97,35 @@ func TestFromEvent_Cardholder(t *testing.T) {
 	}
 }
 
+// TestFromEvent_Unprotected checks that an amount that nothing holds is critical.
+func TestFromEvent_Unprotected(t *testing.T) {
+	a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventRetrying,
+		Data: event.EventData{Hold: hold.View{ID: "pi_1"}, Cause: "unprotected"}},
+		alert.RenderOptions{})
+	if !ok || a.Severity != alert.Critical {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestFromEvent_CapturedBesidePlan checks that a capture by another system is an
+// alert if the hold has planned captures.
+func TestFromEvent_CapturedBesidePlan(t *testing.T) {
+	for _, of := range []hold.EventType{hold.EventPartlyCaptured, hold.EventChanged,
+		hold.EventCaptured} {
+		for _, planned := range []bool{true, false} {
+			e := &event.Envelope{ID: "evt_1", Type: of, Data: event.EventData{
+				Hold: hold.View{ID: "pi_1"}, Cause: hold.CauseElsewhere.String()}}
+			if planned {
+				e.Data.Hold.Captures = []hold.CaptureStageView{{Amount: 4500}}
+			}
+			a, ok := alert.FromEvent(e, alert.RenderOptions{})
+			if ok != planned || planned && a.Severity != alert.Warning {
+				t.Errorf("%s, planned %t: %+v", of, planned, a)
+			}
+		}
+	}
+}
+
 // Every text says what holdd does and what the operator does, and no
 // placeholder is left in it.
 func TestFromEvent_FillsPlaceholders(t *testing.T) {

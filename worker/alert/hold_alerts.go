@@ -84,7 +84,7 @@ var holdAlerts = []holdAlertRule{
 	},
 	{
 		eventType: hold.EventRetrying, causes: []hold.Cause{hold.CauseUnprotected},
-		kind: AttentionRequired, severity: fixedSeverity(Warning),
+		kind: AttentionRequired, severity: fixedSeverity(Critical),
 		summary: "is not held: the card lacks funds for two authorizations",
 		next: "holdd releases the old authorization and confirms the new one at once, " +
 			"then after a minute, ten minutes and every hour (release_first).",
@@ -138,6 +138,21 @@ var holdAlerts = []holdAlertRule{
 			"holdd show {hold} lists what was tried.",
 	},
 	{
+		eventType: hold.EventPartlyCaptured, causes: []hold.Cause{hold.CauseElsewhere},
+		only: hasPlannedCaptures, kind: AttentionRequired, severity: fixedSeverity(Warning),
+		summary: capturedBesidePlan, next: captureRestOfPlan, action: findOtherCapture,
+	},
+	{
+		eventType: hold.EventChanged, causes: []hold.Cause{hold.CauseElsewhere},
+		only: hasPlannedCaptures, kind: AttentionRequired, severity: fixedSeverity(Warning),
+		summary: capturedBesidePlan, next: captureRestOfPlan, action: findOtherCapture,
+	},
+	{
+		eventType: hold.EventCaptured, causes: []hold.Cause{hold.CauseElsewhere},
+		only: hasPlannedCaptures, kind: AttentionRequired, severity: fixedSeverity(Warning),
+		summary: capturedBesidePlan, next: "holdd does nothing more; this is final.", action: findOtherCapture,
+	},
+	{
 		eventType: hold.EventCanceled, causes: []hold.Cause{hold.CauseOnExpiry},
 		kind: OnExpiryPolicy, severity: fixedSeverity(Warning),
 		summary: "was released because its deadline was near", next: onExpiryActed,
@@ -156,6 +171,11 @@ const (
 		"near the deadline it acts by on_failure of the renewal."
 	askCardholder = "send the cardholder the link (holdd cardholder-link {hold}), or ask for " +
 		"another card."
+	capturedBesidePlan = "is captured in parts, and another system captured of it as well"
+	captureRestOfPlan  = "what another system captured counts: holdd captures only what is " +
+		"missing from the plan."
+	findOtherCapture = "find the other system by the charge's captures in the Stripe Dashboard, " +
+		"and compare captured_elsewhere: holdd show {hold}."
 	onExpiryActed = "holdd does nothing more; this is final (on_expiry is {on_expiry})."
 	checkOnExpiry = "none if this was intended; otherwise schedule holds with a time " +
 		"or another on_expiry."
@@ -257,6 +277,9 @@ func isAwaitingCardholder(e *event.Envelope) bool {
 	r := e.Data.Hold.Renewal
 	return r != nil && r.Step == hold.RenewalRequiresAction.String()
 }
+
+// hasPlannedCaptures reports whether a hold has a plan of captures in parts.
+func hasPlannedCaptures(e *event.Envelope) bool { return len(e.Data.Hold.Captures) > 0 }
 
 // isDueAfterExpiry reports whether a hold's own time is not before its
 // deadline.

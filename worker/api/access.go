@@ -89,9 +89,13 @@ func (a *accessControl) authenticateToken(
 // required. The documents are the same for every holdd, and a browser cannot
 // send a token by itself.
 func isPublicRoute(r *http.Request) bool {
-	switch r.URL.Path {
+	return isPublicPath(r.URL.Path) && isReadOnlyMethod(r.Method)
+}
+
+func isPublicPath(path string) bool {
+	switch path {
 	case "/healthz", "/readyz", "/openapi.json", "/docs":
-		return isReadOnlyMethod(r.Method)
+		return true
 	}
 	return false
 }

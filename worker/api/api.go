@@ -61,6 +61,9 @@ type Options struct {
 	// the header is ignored, except by authorizations.
 	Requests IdempotencyStore
 
+	// RecordAct records what a caller did; nil: nothing does.
+	RecordAct func(ctx context.Context, e hold.AuditEntry)
+
 	Metrics http.Handler // serves /metrics; nil: 404
 	// Console serves /console/. Nil: 404.
 	Console ConsoleHandler
@@ -98,6 +101,9 @@ func (o *Options) checkAndSetDefaults() error {
 	}
 	if o.RequestTimeout == 0 {
 		o.RequestTimeout = 30 * time.Second
+	}
+	if o.RecordAct == nil {
+		o.RecordAct = func(context.Context, hold.AuditEntry) {}
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -147,25 +153,13 @@ func New(o Options) (*API, error) {
 	doc := newHumaAPI(mux, o.Version)
 	logLevel := newLogLevelControl(o.LogLevel, o.Logger)
 	r := responseBuilder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
-	for _, h := range []routeRegistrar{
-		&scheduleHandler{r, o.Holds.Scheduler},
-		&holdReadHandler{r, o.Holds.Reader},
-		&holdChangeHandler{r, o.Holds.Changer},
-		&cardholderLinkHandler{r, o.Holds.Reader, o.Cardholder},
-		&planHandler{r, o.Holds.Planner},
-		&authorizationHandler{r, o.Authorizer},
-		&reconcileHandler{r, o.Reconciler},
-		&repairHandler{r, o.Repairer},
-		&eraseHandler{r, o.Eraser},
-		&deliveryHandler{r, o.Deliveries},
-		&logLevelHandler{logLevel},
-		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
-	} {
+	handlers := newRouteHandlers(&o, r, logLevel)
+	for _, h := range handlers {
 		h.register(doc)
 	}
-	if err := registerDocs(mux, doc.OpenAPI(), o.Tokens != nil); err != nil {
-		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
-	}
+	dropDocs(doc.OpenAPI())
+	(&documentation{handlers: handlers, version: o.Version, tokens: o.Tokens != nil,
+		log: o.Logger}).register(mux)
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}
@@ -189,6 +183,26 @@ func New(o Options) (*API, error) {
 		cardholder:       o.Cardholder,
 		cardholderSlots:  make(chan struct{}, maxCardholdersInFlight),
 	}, nil
+}
+
+// newRouteHandlers returns the handler of each concern.
+func newRouteHandlers(
+	o *Options, r responseBuilder, logLevel *logLevelControl,
+) []routeRegistrar {
+	return []routeRegistrar{
+		&scheduleHandler{r, o.Holds.Scheduler},
+		&holdReadHandler{r, o.Holds.Reader},
+		&holdChangeHandler{r, o.Holds.Changer, o.Holds.Reader},
+		&cardholderLinkHandler{r, o.Holds.Reader, o.Cardholder},
+		&planHandler{r, o.Holds.Planner},
+		&authorizationHandler{r, o.Authorizer},
+		&reconcileHandler{r, o.Reconciler},
+		&repairHandler{r, o.Repairer},
+		&eraseHandler{r, o.Eraser, o.Holds.Reader},
+		&deliveryHandler{r, o.Deliveries, o.RecordAct},
+		&logLevelHandler{logLevel, o.RecordAct},
+		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
+	}
 }
 
 // SetTokens replaces the tokens for the requests that follow. It changes nothing
@@ -236,20 +250,20 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	}
 	if p := a.access.authenticate(r, c); p != nil {
 		a.logRefusedRequest(r, p, c)
-		rejectWithoutReadingBody(w, r, p.writeResponse)
+		rejectWithoutReadingBody(w, r, p.Write)
 		return
 	}
 	// The mux's own 404 and 405 are plain text, so check first whether it has
 	// the route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		rejectWithoutReadingBody(w, r, problemOfUnmatchedRoute(handler, r).write)
+		rejectWithoutReadingBody(w, r, problemOfUnmatchedRoute(handler, r).Write)
 		return
 	}
 	body, p := a.bodies.readBody(unwrapped, r, a.maxBodyBytes(pattern))
 	defer body.releaseReservedBytes()
 	if p != nil {
-		p.writeResponse(w)
+		p.Write(w)
 		return
 	}
 	if conn := connFromContext(r.Context()); c.trusted {
@@ -297,7 +311,7 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 	if !isExemptFromInFlightLimit(r.URL.Path) {
 		release := a.slots.acquire(ctx, c.token)
 		if release == nil {
-			tooManyRequestsProblem().writeResponse(w)
+			tooManyRequestsProblem().Write(w)
 			return
 		}
 		defer release()
@@ -329,7 +343,7 @@ func (a *API) recoverPanic(w *responseStartRecorder, c *requestInfo) {
 	if w.started {
 		panic(http.ErrAbortHandler)
 	}
-	newInternalProblem().writeResponse(w)
+	newInternalProblem().Write(w)
 }
 
 // isExemptFromInFlightLimit reports whether a route must answer while all
@@ -357,9 +371,10 @@ type unmatchedRouteProblem struct {
 	allow string
 }
 
-func (r unmatchedRouteProblem) write(w http.ResponseWriter) {
+// Write writes the problem with its Allow header.
+func (r unmatchedRouteProblem) Write(w http.ResponseWriter) {
 	if r.allow != "" {
 		w.Header().Set("Allow", r.allow)
 	}
-	r.Problem.writeResponse(w)
+	r.Problem.Write(w)
 }

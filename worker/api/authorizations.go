@@ -19,24 +19,6 @@ type Authorizer interface {
 		hold.AuthorizationResult, error)
 }
 
-// Authorization is the state of a card's authorization. ClientSecret and
-// NextAction are for the cardholder's browser. holdd sends them in this
-// response and stores them nowhere.
-type Authorization struct {
-	ID           string      `json:"id" doc:"The PaymentIntent. Confirm the authorization by this id" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
-	Status       string      `json:"status" enum:"authorized,requires_action,requires_confirmation,processing" doc:"authorized: the hold exists. requires_action: pass client_secret to Stripe.js (handleNextAction) or redirect the cardholder to next_action.redirect_url, then confirm. requires_confirmation: confirm. processing: the hold appears without another request"`
-	Hold         *hold.View  `json:"hold,omitempty" doc:"The hold, once authorized"`
-	ClientSecret string      `json:"client_secret,omitempty" doc:"Only for the cardholder's browser. Do not log or store it"`
-	NextAction   *NextAction `json:"next_action,omitempty" doc:"What the cardholder's bank requires"`
-	Livemode     bool        `json:"livemode" doc:"Whether it is of Stripe's live mode"`
-}
-
-// NextAction is the cardholder's next step.
-type NextAction struct {
-	Type        string `json:"type" example:"use_stripe_sdk"`
-	RedirectURL string `json:"redirect_url,omitempty" doc:"The bank's page, if the request had a return_url. As secret as client_secret"`
-}
-
 type authorizeInput struct {
 	Key string `header:"Idempotency-Key" maxLength:"200" doc:"A new key for each authorization, and the same key for its retries: 8 to 128 visible ASCII characters, such as a UUID. holdd authorizes a card once per key" example:"0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10"`
 }

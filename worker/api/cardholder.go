@@ -39,17 +39,6 @@ type CardholderOptions struct {
 	Elsewhere bool
 }
 
-// CardholderLink is a link for the cardholder of a hold.
-type CardholderLink struct {
-	URL          string    `json:"url" doc:"The page for the cardholder. Whoever has it can act for the cardholder"`
-	ExpiresAt    time.Time `json:"expires_at" doc:"The authorization's deadline"`
-	ActionNeeded string    `json:"action_needed" enum:"authentication,card" doc:"What the page asks for"`
-}
-
-type cardholderLinkInput struct {
-	ID string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
-}
-
 type cardholderLinkOutput struct{ Body CardholderLink }
 
 // cardholderLinkHandler makes links.
@@ -73,16 +62,17 @@ func (h *cardholderLinkHandler) register(doc huma.API) {
 }
 
 func (h *cardholderLinkHandler) createLink(
-	ctx context.Context, in *cardholderLinkInput,
+	ctx context.Context, in *getHoldInput,
 ) (*cardholderLinkOutput, error) {
-	if err := validatePathID(in.ID); err != nil {
-		return nil, err
-	}
 	if h.o == nil {
 		return nil, newProblem(CardholderLinksDisabled, "",
 			"public_url is not set: there is no page for cardholders")
 	}
-	found, now, err := h.reader.Get(ctx, in.ID)
+	id, err := h.findHoldID(ctx, h.reader, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	found, now, err := h.reader.Get(ctx, id)
 	if err == nil {
 		err = hold.CheckCardholderLink(&found, now)
 	}
@@ -116,9 +106,8 @@ func (a *API) isCardholderPath(path string) bool {
 // link is answered at once; another one waits for a slot.
 func (a *API) serveCardholder(w http.ResponseWriter, r *http.Request) {
 	if a.cardholder == nil {
-		rejectWithoutReadingBody(w, r, newProblem(RouteNotFound, "",
-			"there is no page for cardholders: "+
-				"set public_url").writeResponse)
+		rejectWithoutReadingBody(w, r, newProblem(RouteNotFound, "", "there is no page for cardholders: "+
+			"set public_url").Write)
 		return
 	}
 	if r.ContentLength != 0 {
@@ -137,7 +126,7 @@ func (a *API) serveCardholder(w http.ResponseWriter, r *http.Request) {
 	case a.cardholderSlots <- struct{}{}:
 		defer func() { <-a.cardholderSlots }()
 	case <-ctx.Done():
-		tooManyRequestsProblem().writeResponse(w)
+		tooManyRequestsProblem().Write(w)
 		return
 	}
 	a.cardholder.Page.ServeHTTP(w, r.WithContext(ctx))

@@ -33,19 +33,9 @@ type HoldChanger interface {
 		hold.Hold, time.Time, error)
 }
 
-// cancelRequest is the body of POST /v1/holds/{id}/cancel.
-type cancelRequest struct {
-	CancellationReason string `json:"cancellation_reason,omitempty" enum:"abandoned,duplicate,fraudulent,requested_by_customer" doc:"The reason that Stripe keeps. Default: the setting cancellation_reason" example:"duplicate"`
-}
-
-// pauseResumeRequest is the body of POST /v1/holds/{id}/pause and resume.
-type pauseResumeRequest struct {
-	Confirm bool `json:"confirm,omitempty" doc:"Accept the request although on_expiry then captures or releases the money at once"`
-}
-
 // changeHoldInput names one hold, and the revision that it must have.
 type changeHoldInput struct {
-	ID      string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
+	ID      string `path:"id" maxLength:"200" doc:"The PaymentIntent that first placed the hold, or the hold's reference" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 	IfMatch string `header:"If-Match" maxLength:"100" doc:"The ETag that you read. If the hold has changed since, the request returns 412" example:"\"3\""`
 }
 
@@ -53,6 +43,7 @@ type changeHoldInput struct {
 type holdChangeHandler struct {
 	responseBuilder
 	changer HoldChanger
+	reader  HoldReader
 }
 
 // changeFunc reads the request's body and makes one kind of change.
@@ -125,14 +116,15 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 	status int, change changeFunc,
 ) func(context.Context, *changeHoldInput) (*holdOutput, error) {
 	return func(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
-		if err := validatePathID(in.ID); err != nil {
-			return nil, err
-		}
 		revision, err := parseIfMatch(in.IfMatch)
 		if err != nil {
 			return nil, err
 		}
-		changed, now, err := change(ctx, in.ID, revision, requestInfoFromContext(ctx).by)
+		id, err := h.findHoldID(ctx, h.reader, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		changed, now, err := change(ctx, id, revision, requestInfoFromContext(ctx).by)
 		if err != nil {
 			return nil, h.logAndConvertError(ctx, err)
 		}

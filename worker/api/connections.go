@@ -30,13 +30,22 @@ type ConnectionLimiter struct {
 
 	mu    sync.Mutex
 	open  []*limitedConn // in no order
-	peers map[string]int // open connections by address
-	seq   uint64         // of the last connection
+	peers map[string]*peer
+	seq   uint64 // of the last connection
+}
+
+// peer is an address that has open connections. Every connection points to its
+// own, because add compares all of them: a listener that accepts more slowly
+// than a flood connects fills the kernel's queue, and the next caller's SYN is
+// dropped and sent again after a second.
+type peer struct {
+	address string // empty for a Unix socket
+	open    int
 }
 
 // LimitConnections bounds the connections of a listener.
 func LimitConnections(l net.Listener) *ConnectionLimiter {
-	return &ConnectionLimiter{Listener: l, peers: map[string]int{}}
+	return &ConnectionLimiter{Listener: l, peers: map[string]*peer{}}
 }
 
 // ClosedConnections returns how many connections were closed because there were
@@ -50,8 +59,8 @@ func (l *ConnectionLimiter) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &limitedConn{Conn: inner, limiter: l, peer: peerAddress(inner)}
-		victim := l.add(c)
+		c := &limitedConn{Conn: inner, limiter: l}
+		victim := l.add(c, peerAddress(inner))
 		if victim != nil {
 			l.closedCount.Add(1)
 			_ = victim.Close() // its owner sees the error
@@ -63,14 +72,18 @@ func (l *ConnectionLimiter) Accept() (net.Conn, error) {
 }
 
 // add adds a connection and returns the one to close, nil if there is room.
-func (l *ConnectionLimiter) add(c *limitedConn) (victim *limitedConn) {
+func (l *ConnectionLimiter) add(c *limitedConn, address string) (victim *limitedConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seq++
 	c.seq, c.index = l.seq, len(l.open)
 	l.open = append(l.open, c)
-	l.peers[c.peer]++
-	ofPeer := c.peer != "" && l.peers[c.peer] > maxPeerConnections
+	if c.peer = l.peers[address]; c.peer == nil {
+		c.peer = &peer{address: address}
+		l.peers[address] = c.peer
+	}
+	c.peer.open++
+	ofPeer := address != "" && c.peer.open > maxPeerConnections
 	if !ofPeer && len(l.open) <= maxConnections {
 		return nil
 	}
@@ -78,7 +91,7 @@ func (l *ConnectionLimiter) add(c *limitedConn) (victim *limitedConn) {
 		if other == c || other.serving || ofPeer && other.peer != c.peer {
 			continue
 		}
-		if victim == nil || l.closesBefore(other, victim) {
+		if victim == nil || other.closesBefore(victim) {
 			victim = other
 		}
 	}
@@ -88,15 +101,15 @@ func (l *ConnectionLimiter) add(c *limitedConn) (victim *limitedConn) {
 	return victim
 }
 
-// closesBefore reports whether a is closed rather than b.
-func (l *ConnectionLimiter) closesBefore(a, b *limitedConn) bool {
+// closesBefore reports whether c is closed rather than other.
+func (c *limitedConn) closesBefore(other *limitedConn) bool {
 	switch {
-	case a.admitted != b.admitted:
-		return !a.admitted
-	case l.peers[a.peer] != l.peers[b.peer]:
-		return l.peers[a.peer] > l.peers[b.peer]
+	case c.admitted != other.admitted:
+		return !c.admitted
+	case c.peer.open != other.peer.open:
+		return c.peer.open > other.peer.open
 	}
-	return a.seq < b.seq
+	return c.seq < other.seq
 }
 
 func (l *ConnectionLimiter) removeConn(c *limitedConn) {
@@ -109,18 +122,18 @@ func (l *ConnectionLimiter) removeConn(c *limitedConn) {
 	l.open[c.index], last.index = last, c.index
 	l.open[len(l.open)-1] = nil
 	l.open, c.index = l.open[:len(l.open)-1], -1
-	if l.peers[c.peer]--; l.peers[c.peer] == 0 {
-		delete(l.peers, c.peer)
+	if c.peer.open--; c.peer.open == 0 {
+		delete(l.peers, c.peer.address)
 	}
 }
 
-// limitedConn is a connection of a [ConnectionLimiter]. The limiter's mutex
-// guards the fields below peer.
+// limitedConn is a connection of a [ConnectionLimiter], whose mutex guards the
+// fields below it.
 type limitedConn struct {
 	net.Conn
 	limiter *ConnectionLimiter
-	peer    string // empty for a Unix socket
 
+	peer     *peer
 	seq      uint64
 	index    int  // in open; -1 once it is closed
 	serving  bool // an admitted request is being served

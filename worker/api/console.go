@@ -26,12 +26,12 @@ func isConsolePath(path string) bool {
 func (a *API) serveConsole(w, unwrapped http.ResponseWriter, r *http.Request) {
 	if a.access.tokens.Load() == nil {
 		if p := checkCallerIsLocal(r); p != nil {
-			rejectWithoutReadingBody(w, r, p.writeResponse)
+			rejectWithoutReadingBody(w, r, p.Write)
 			return
 		}
 	}
 	if p := a.access.checkOrigin(r); p != nil {
-		rejectWithoutReadingBody(w, r, p.writeResponse)
+		rejectWithoutReadingBody(w, r, p.Write)
 		return
 	}
 	if a.console.IsStream(r.URL.Path) {
@@ -41,7 +41,7 @@ func (a *API) serveConsole(w, unwrapped http.ResponseWriter, r *http.Request) {
 	form, p := a.bodies.readBody(unwrapped, r, maxSingleBodyBytes)
 	defer form.releaseReservedBytes()
 	if p != nil {
-		p.writeResponse(w)
+		p.Write(w)
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(form.bytes))
@@ -49,7 +49,7 @@ func (a *API) serveConsole(w, unwrapped http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	release := a.slots.acquire(ctx, "")
 	if release == nil {
-		tooManyRequestsProblem().writeResponse(w)
+		tooManyRequestsProblem().Write(w)
 		return
 	}
 	defer release()

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -26,56 +25,10 @@ type DeliveryService interface {
 	HasSink(sink string) bool
 }
 
-// SinkStatus describes a sink of events or alerts, and its deliveries.
-type SinkStatus struct {
-	Sink         string     `json:"sink" doc:"callback, or the service of one of notify_urls"`
-	FailingSince *time.Time `json:"failing_since,omitempty" doc:"Since when every delivery fails"`
-	Reason       string     `json:"reason,omitempty" doc:"Why the last delivery failed"`
-	Disabled     bool       `json:"disabled,omitempty" doc:"The receiver answered 410 Gone. holdd delivers nothing until the sink's address changes"`
-	OldestAt     *time.Time `json:"oldest_at,omitempty" doc:"Time of the oldest undelivered event"`
-	ParkedHolds  int        `json:"parked_holds" doc:"Holds whose events wait behind one that the receiver rejects, while it accepts those of other holds"`
-	DeadLetters  int64      `json:"dead_letters" doc:"Events that were not accepted for three days. They can be replayed"`
-	EventsLost   int64      `json:"events_lost" doc:"Events that were trimmed from the stream before they were delivered"`
-}
-
-// SinkList lists all sinks.
-type SinkList struct {
-	Sinks    []SinkStatus `json:"sinks" nullable:"false"`
-	Livemode bool         `json:"livemode" doc:"Whether the events are of Stripe's live mode"`
-}
-
-// DeadLetter is an event that a sink did not accept for three days.
-type DeadLetter struct {
-	ID        string    `json:"id" doc:"Send it to replay this event"`
-	EventID   string    `json:"event_id" doc:"The webhook-id of every attempt"`
-	Type      string    `json:"type"`
-	Timestamp time.Time `json:"timestamp"`
-	HoldID    string    `json:"hold,omitempty"`
-	Reason    string    `json:"reason"`
-}
-
-// DeadLetterList lists the dead letters of one sink, oldest first.
-type DeadLetterList struct {
-	Sink        string       `json:"sink"`
-	DeadLetters []DeadLetter `json:"dead_letters" nullable:"false"`
-	Total       int64        `json:"total"`
-}
-
-// ReplayResult says how many dead letters are being delivered again.
-type ReplayResult struct {
-	Replayed int64 `json:"replayed"`
-}
-
 const (
 	defaultSink  = "callback"
 	maxReplayIDs = 1000
 )
-
-// replayRequest is the body of POST /v1/deliveries/replay.
-type replayRequest struct {
-	Sink string   `json:"sink,omitempty" doc:"Default: callback"`
-	IDs  []string `json:"ids,omitempty" maxItems:"1000" doc:"Ids of dead letters. Default: all, up to 1000 of each partition"`
-}
 
 type listDeadLettersInput struct {
 	Sink  string `query:"sink" maxLength:"100" default:"callback" doc:"Name of the sink"`
@@ -92,18 +45,21 @@ type (
 type deliveryHandler struct {
 	responseBuilder
 	deliveries DeliveryService // nil: disabled
+	recordAct  func(ctx context.Context, e hold.AuditEntry)
 }
 
 func (h *deliveryHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "listDeliveries", Method: http.MethodGet, Path: "/v1/deliveries",
-		Tags:    []string{"deliveries"},
-		Summary: "List sinks and the state of their deliveries",
+		Tags:        []string{"deliveries"},
+		Summary:     "List sinks and the state of their deliveries",
+		Description: "A sink is the callback, or a service of `notify_urls`.",
 	}, h.listSinks)
 	huma.Register(doc, huma.Operation{
 		OperationID: "listDeadLetters", Method: http.MethodGet, Path: "/v1/deliveries/dead",
-		Tags:    []string{"deliveries"},
-		Summary: "List events that a sink did not accept for three days",
+		Tags:        []string{"deliveries"},
+		Summary:     "List events that a sink did not accept for three days",
+		Description: "Oldest first. Each can be replayed.",
 	}, h.listDeadLetters)
 	huma.Register(doc, huma.Operation{
 		OperationID: "replayDeadLetters", Method: http.MethodPost, Path: "/v1/deliveries/replay",
@@ -189,5 +145,7 @@ func (h *deliveryHandler) replayDeadLetters(
 	h.log.Info("dead letters replayed", zap.String("event", "dead_letters.replayed"),
 		zap.String("sink", in.Sink), zap.Int64("events", n),
 		zap.String("by", requestInfoFromContext(ctx).by))
+	h.recordAct(ctx, hold.AuditEntry{By: requestInfoFromContext(ctx).by,
+		Act: hold.ActDeadLettersReplayed, Detail: fmt.Sprintf("%d of %s", n, in.Sink)})
 	return &replayOutput{Body: ReplayResult{Replayed: n}}, nil
 }

@@ -1,5 +1,5 @@
-// Package api is the HTTP API of holds, its client, and the endpoint of
-// Stripe's webhooks.
+// Package api is the HTTP API of holds, and the endpoint of Stripe's webhooks.
+// Package client has the Go client, and declares requests and responses.
 //
 // A request passes these steps:
 //
@@ -17,13 +17,14 @@
 //
 // Each concern has one handler, which registers its routes. huma derives
 // routes, parameters and the OpenAPI document from Go types. An operation
-// without an example in openapi_examples.go is an error at start-up. The
+// without an example in openapi_examples.go fails a test, and /openapi.json. The
 // documentation page is made here, because huma's page loads scripts from
-// another server into the daemon's origin.
+// another server into the daemon's origin. Its own script, docs.js, sends the
+// requests that a reader tries; the page's policy names its digest.
 //
 // # Problems
 //
-// problem_catalog.go maps each code to a status. Errors of package hold, of the
+// problem_catalog.go maps each code to a status, a cause and what to do. Errors of package hold, of the
 // JSON decoder, of the router and of huma have the same form. An error that is
 // not about the request is logged once, and the caller sees only internal_error
 // or unavailable. After unavailable the outcome is unknown. Every request may

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"crypto/sha256"
+	_ "embed" // for docs.js
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -27,17 +28,26 @@ table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;
 border-bottom:1px solid var(--line)}
 nav ul{list-style:none;padding:0}summary{cursor:pointer}
+label{display:block;margin:.4rem 0}input,textarea{font:14px/1.45 ui-monospace,monospace;width:100%;
+box-sizing:border-box}button{font:inherit;padding:.2rem 1rem}
 :target{outline:2px solid Highlight;outline-offset:2px}
 @media(max-width:40rem){table,tbody,tr,td{display:block}thead{display:none}}`
 
-// docsCSP allows only the page's own style: no script, nothing from another
-// server.
-var docsCSP = func() string {
-	sum := sha256.Sum256([]byte(docsCSS))
-	return "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
-		"style-src 'sha256-" +
-		base64.StdEncoding.EncodeToString(sum[:]) + "'"
-}()
+// docsScript sends the requests that a reader tries. The page is complete
+// without it.
+//
+//go:embed docs.js
+var docsScript string
+
+// docsCSP allows only the page's own style and script, by their digests, and
+// requests to this holdd: nothing from another server.
+var docsCSP = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+	"connect-src 'self'; style-src " + cspDigest(docsCSS) + "; script-src " + cspDigest(docsScript)
+
+func cspDigest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
 
 func serveDocsPage(w http.ResponseWriter, page []byte) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -58,17 +68,17 @@ func renderDocsPage(o *huma.OpenAPI) []byte {
 		textToHTML(o.Info.Description), `</p>`,
 		`<p>Machine-readable: <a href="/openapi.json">/openapi.json</a> (OpenAPI `, o.OpenAPI,
 		`).</p>`)
-	if o.Components.SecuritySchemes != nil {
-		p.writeStrings("<p>",
-			textToHTML("Send a token with each request: `Authorization: Bearer <token>`."), "</p>")
-	}
-	p.writeOperations(o.Paths)
+	p.writeStrings("<p>", textToHTML("Where tokens are required, send one with each request: "+
+		"`Authorization: Bearer <token>`. The samples read the variables `HOLDD_URL` and "+
+		"`HOLDD_TOKEN`."), `</p><p id="token" hidden><label>Token for requests that are tried `,
+		`here. The page does not keep it <input type="password" autocomplete="off"></label></p>`)
+	p.writeOperations(o.Paths, o.Webhooks)
 	for _, name := range slices.Sorted(maps.Keys(p.schemas)) {
 		p.writeStrings(`<h2 id="schema-`, name, `">`, name, `</h2>`)
 		p.writeSchemaFields(p.schemas[name])
 	}
 	p.writeProblems()
-	p.writeStrings(`</main></body></html>`)
+	p.writeStrings(`</main><script>`, docsScript, `</script></body></html>`)
 	return p.Bytes()
 }
 
@@ -84,7 +94,7 @@ func (p *docsWriter) writeStrings(parts ...string) {
 }
 
 // writeOperations writes a table of contents, then each operation.
-func (p *docsWriter) writeOperations(items map[string]*huma.PathItem) {
+func (p *docsWriter) writeOperations(items, callbacks map[string]*huma.PathItem) {
 	paths := slices.Sorted(maps.Keys(items))
 	p.writeStrings(`<nav aria-label="Operations"><ul>`)
 	for _, path := range paths {
@@ -93,19 +103,31 @@ func (p *docsWriter) writeOperations(items map[string]*huma.PathItem) {
 				html.EscapeString(path), `</code></a> `, textToHTML(op.Summary), `</li>`)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(callbacks)) {
+		p.writeStrings(`<li><a href="#`, name, `">`, textToHTML(callbacks[name].Post.Summary),
+			`</a> (callback)</li>`)
+	}
 	p.writeStrings(`<li><a href="#problems">Problems</a></li></ul></nav>`)
 	for _, path := range paths {
 		for _, op := range operationsOfPath(items[path]) {
 			p.writeOperation(path, op)
+			p.writeSamples(path, op)
+			p.writeTryForm(path, op)
+			p.writeStrings(`</section>`)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(callbacks)) {
+		p.writeOperation("to callback_url", callbacks[name].Post)
+		p.writeStrings(`</section>`)
 	}
 }
 
 func (p *docsWriter) writeProblems() {
-	p.writeTableHead(`<h2 id="problems">Problems</h2>`, "code", "status", "meaning")
+	p.writeTableHead(`<h2 id="problems">Problems</h2>`, "code", "status", "meaning", "what to do")
 	for _, k := range problemCatalog {
 		p.writeStrings(`<tr id="`, string(k.code), `"><td><code>`, string(k.code), `</code><td>`,
-			strconv.Itoa(k.status), `<td>`, textToHTML(k.title), `</tr>`)
+			strconv.Itoa(k.status), `<td>`, textToHTML(k.title+". "+k.cause), `<td>`,
+			textToHTML(k.action), `</tr>`)
 	}
 	p.writeStrings(`</tbody></table>`)
 }
@@ -140,7 +162,6 @@ func (p *docsWriter) writeOperation(path string, op *huma.Operation) {
 		p.writeExample(m.Example)
 	}
 	p.writeResponses(op.Responses)
-	p.writeStrings(`</section>`)
 }
 
 // writeResponses writes the statuses, and the example of the first success.

@@ -21,6 +21,7 @@ type Eraser interface {
 type eraseHandler struct {
 	responseBuilder
 	eraser Eraser // nil: disabled
+	reader HoldReader
 }
 
 func (h *eraseHandler) register(doc huma.API) {
@@ -30,19 +31,21 @@ func (h *eraseHandler) register(doc huma.API) {
 		Tags: []string{"holds"}, Summary: "Erase the personal data of a settled hold",
 		Description: "Erases reference, metadata and the texts of requests: in the hold, its " +
 			"index, events, dead letters, rejected requests, saved responses and the quarantine. " +
-			"What the money did stays. The request may be repeated. It does not change the " +
+			"What the money did stays. The request may be repeated by the id: the reference is " +
+			"erased as well. It does not change the " +
 			"PaymentIntent at Stripe.",
 	}, h.erase)
 }
 
-func (h *eraseHandler) erase(ctx context.Context, in *holdIDInput) (*holdOutput, error) {
-	if err := validatePathID(in.ID); err != nil {
-		return nil, err
-	}
+func (h *eraseHandler) erase(ctx context.Context, in *getHoldInput) (*holdOutput, error) {
 	if h.eraser == nil {
 		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
 	}
-	erased, now, err := h.eraser.Erase(ctx, in.ID, requestInfoFromContext(ctx).by)
+	id, err := h.findHoldID(ctx, h.reader, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	erased, now, err := h.eraser.Erase(ctx, id, requestInfoFromContext(ctx).by)
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}

@@ -211,16 +211,17 @@ func (m *fakeHolds) List(_ context.Context, q query.HoldQuery) (query.HoldPage, 
 	}
 	page := query.HoldPage{Now: m.now}
 	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int {
-		return cmp.Compare(a.ID, b.ID)
+		return cmp.Or(cmp.Compare(a.Reference, b.Reference), cmp.Compare(a.ID, b.ID))
 	})
+	position := func(h *hold.Hold) string { return h.Reference + "\x00" + h.ID }
 	for _, h := range all {
 		switch {
-		case h.ID <= q.Cursor:
+		case position(&h) <= q.Cursor:
 		case q.State != 0 && h.StateAt(m.now) != q.State, !strings.HasPrefix(h.Reference,
 			q.Reference), q.Account != "" && h.Account != q.Account:
 		case q.ExpiringWithin != 0 && h.ExpiresAt.After(m.now.Add(q.ExpiringWithin)):
 		case len(page.Holds) == q.Limit:
-			page.Next = page.Holds[len(page.Holds)-1].ID
+			page.Next = position(&page.Holds[len(page.Holds)-1])
 			return page, nil
 		default:
 			page.Holds = append(page.Holds, h)

@@ -15,27 +15,6 @@ type ReadinessChecker interface {
 	Check(ctx context.Context) []health.ReadinessCheckResult
 }
 
-// Readiness answers GET /readyz.
-type Readiness struct {
-	Ready  bool             `json:"ready"`
-	Checks []ReadinessCheck `json:"checks" nullable:"false"`
-}
-
-// ReadinessCheck is one line of the readiness report.
-type ReadinessCheck struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail,omitempty" doc:"The error and what to do about it. If tokens are required, only callers with a token see it"`
-}
-
-// Health answers GET /healthz: the process is alive. If tokens are required,
-// only callers with a token see Version and Livemode.
-type Health struct {
-	Status   string `json:"status" enum:"ok"`
-	Version  string `json:"version,omitempty"`
-	Livemode *bool  `json:"livemode,omitempty" doc:"Whether holdd uses Stripe's live mode"`
-}
-
 type readinessOutput struct {
 	Status int
 	Body   Readiness
@@ -55,13 +34,15 @@ type healthHandler struct {
 func (h *healthHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getReadiness", Method: http.MethodGet, Path: "/readyz",
-		Tags:    []string{"process"},
-		Summary: "Check whether this replica can work; 503 if not, with the reason",
+		Tags:        []string{"process"},
+		Summary:     "Check whether this replica can work; 503 if not, with the reason",
+		Description: "Checks Redis, Stripe and the jobs of this replica.",
 	}, h.getReadiness)
 	huma.Register(doc, huma.Operation{
 		OperationID: "getHealth", Method: http.MethodGet, Path: "/healthz",
-		Tags:    []string{"process"},
-		Summary: "Check whether the process is alive",
+		Tags:        []string{"process"},
+		Summary:     "Check whether the process is alive",
+		Description: "Checks nothing else: it answers while Redis or Stripe is unavailable.",
 	}, h.getHealth)
 }
 

@@ -81,7 +81,7 @@ func (h *idempotencyHandler) serveOnceOrReplay(
 		return
 	}
 	if err := hold.CheckIdempotencyKey(strings.Join(keys, "")); err != nil {
-		h.logAndConvertError(r.Context(), err).writeResponse(w)
+		h.logAndConvertError(r.Context(), err).Write(w)
 		return
 	}
 	digest := digestRequest(r, c)
@@ -91,15 +91,13 @@ func (h *idempotencyHandler) serveOnceOrReplay(
 	case err != nil:
 		h.log.Warn("request not served: unavailable", append(c.logFields(), zap.Error(err))...)
 		newProblem(Unavailable, "", "nothing was changed: send the same request again in a few "+
-			"seconds").writeResponse(w)
+			"seconds").Write(w)
 	case found == hold.LookupKeyReused:
 		newProblem(hold.IdempotencyKeyReused, "Idempotency-Key",
-			"this key was used for another request in the last 24 hours: "+
-				"send a new key").writeResponse(w)
+			"this key was used for another request in the last 24 hours: send a new key").Write(w)
 	case found == hold.LookupBusy:
 		newProblem(hold.InProgress, "Idempotency-Key",
-			"a request with this key is in progress: "+
-				"send the same again in a moment").writeResponse(w)
+			"a request with this key is in progress: send the same again in a moment").Write(w)
 	case found == hold.LookupFinished && replayResponse(w, response):
 	default:
 		h.executeAndSave(w, r, c, id, digest)

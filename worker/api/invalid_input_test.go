@@ -34,7 +34,7 @@ func problemCode(t testing.TB, a response) hold.ProblemCode {
 		t.Fatalf("no problem document: %d %s %q", a.status, a.header.Get("Content-Type"), a.body)
 	}
 	if p.Status != a.status || p.Title == "" || p.Detail == "" ||
-		p.Type != "/docs#"+string(p.Code) {
+		p.Type != api.ErrorsURL+"#"+string(p.Code) {
 		t.Errorf("%+v with status %d", p, a.status)
 	}
 	return p.Code
@@ -220,8 +220,10 @@ func TestInvalidInput_ChangesNothing(t *testing.T) {
 		{"get an unknown id", "GET", "/v1/holds/" + other, ``, 404, hold.HoldNotFound, ""},
 		{"patch an unknown id", "PATCH", "/v1/holds/" + other, `{"reference":"x"}`,
 			404, hold.HoldNotFound, ""},
-		{"patch a malformed id", "PATCH", "/v1/holds/x", `{"reference":"x"}`,
+		{"patch a malformed id", "PATCH", "/v1/holds/pi_", `{"reference":"x"}`,
 			422, hold.InvalidID, "id"},
+		{"patch an unknown reference", "PATCH", "/v1/holds/x", `{"reference":"x"}`,
+			404, hold.HoldNotFound, "id"},
 		{"patch nothing", "PATCH", hold1, `{}`, 422, hold.NothingToChange, ""},
 		{"patch only a zone", "PATCH", hold1, `{"time_zone":"Europe/Paris"}`, 422,
 			hold.NothingToChange, ""},
@@ -390,7 +392,7 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 		409: {hold.IdempotencyKeyReused, hold.InProgress, hold.AuthorizationAbandoned,
 			hold.HoldExists, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled,
 			hold.AlreadyExpired, hold.AlreadyPaused, hold.NotPaused, hold.HoldPaused,
-			hold.CancelAccepted, hold.NothingToAcknowledge, hold.Declined,
+			hold.CancelAccepted, hold.Declined,
 			hold.RecordReadable, hold.RecordOfLaterRelease, hold.NoActionRequired,
 			hold.CapturesPlanned, hold.NotSettled, hold.EventsUndelivered,
 			hold.AmountAlreadyCaptured},
@@ -420,7 +422,7 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 			t.Errorf("%s has no entry in the catalog", name)
 		}
 	}
-	for name, code := range declaredCodes(t, "problem_catalog.go") {
+	for name, code := range declaredCodes(t, "client/problem_codes.go") {
 		if code != api.UnexpectedResponse && !strings.Contains(docs, `<tr id="`+string(code)+`">`) {
 			t.Errorf("%s has no entry in the catalog", name)
 		}
@@ -436,7 +438,7 @@ func TestProblem_ListsEveryFieldError(t *testing.T) {
 		t.Errorf("%s", a.body)
 	}
 	c := newTestClient(t, s.URL, "")
-	_, err := c.Get(t.Context(), "../../healthz")
+	_, err := c.Get(t.Context(), "pi_../../healthz")
 	if !errors.Is(err, &api.Problem{Code: hold.InvalidID}) {
 		t.Errorf("%v", err)
 	}

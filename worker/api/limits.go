@@ -4,8 +4,6 @@ import "time"
 
 // Limits of one request.
 const (
-	MaxBatchHolds      = 1000                // holds in one batch
-	MaxPageSize        = 200                 // holds on one page
 	maxSingleBodyBytes = 64 << 10            // body of a request about one hold
 	maxBatchBodyBytes  = 1 << 20             // body of a batch, by default
 	maxHeaderBytes     = 8 << 10             // request line and headers

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -21,7 +22,8 @@ const maxSocketPath = 103
 func Listen(addr string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return nil, newRelativeSocketError(addr)
+			return nil, fmt.Errorf("invalid address %q: want an absolute path, "+
+				"such as unix:///run/holdd.sock", addr)
 		}
 		if len(path) > maxSocketPath {
 			return nil, fmt.Errorf("invalid address %q: want a path of at most %d bytes", addr,
@@ -33,7 +35,9 @@ func Listen(addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("invalid address %q: want host:port, such as 127.0.0.1:8420, "+
 			"or unix:///path", addr)
 	}
-	l, err := net.Listen("tcp", addr)
+	// The timeouts of the server end each connection, so keep-alive probes would
+	// only make a connection slower to accept.
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, errors.Unwrap(err))
 	}

@@ -13,7 +13,7 @@ func (a *API) WebhookHandler() http.Handler {
 		defer a.recoverPanic(w, &requestInfo{method: r.Method, path: r.URL.Path})
 		if r.URL.Path != WebhookPath {
 			rejectWithoutReadingBody(w, r, newProblem(RouteNotFound, "",
-				"this address serves only "+WebhookPath).writeResponse)
+				"this address serves only "+WebhookPath).Write)
 			return
 		}
 		a.webhook.serve(w, unwrapped, r)
@@ -31,7 +31,7 @@ func (a *API) MetricsHandler() http.Handler {
 		if !isExemptFromInFlightLimit(r.URL.Path) || !isReadOnlyMethod(r.Method) {
 			rejectWithoutReadingBody(w, r, newProblem(RouteNotFound, "", fmt.Sprintf(
 				"this address serves only GET /metrics, /healthz and /readyz, not %.10s %.100s",
-				r.Method, r.URL.Path)).writeResponse)
+				r.Method, r.URL.Path)).Write)
 			return
 		}
 		a.serveInSlot(w, r, c)

@@ -10,13 +10,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-)
 
-// LogLevel is the lowest level that is logged.
-type LogLevel struct {
-	Level      string `json:"level" enum:"debug,info,warn,error" doc:"The lowest level that is logged now"`
-	Configured string `json:"configured" enum:"debug,info,warn,error" doc:"The level of the settings, which returns with a restart"`
-}
+	"github.com/holdd/holdd/worker/hold"
+)
 
 // logLevelControl changes the log level of this process.
 type logLevelControl struct {
@@ -60,14 +56,16 @@ type logLevelOutput struct {
 
 // logLevelHandler shows and changes the log level of this process.
 type logLevelHandler struct {
-	control *logLevelControl // nil: disabled
+	control   *logLevelControl // nil: disabled
+	recordAct func(ctx context.Context, e hold.AuditEntry)
 }
 
 func (h *logLevelHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getLogLevel", Method: http.MethodGet, Path: "/v1/log-level",
-		Tags:    []string{"process"},
-		Summary: "Show the log level of this process",
+		Tags:        []string{"process"},
+		Summary:     "Show the log level of this process",
+		Description: "Each replica has its own level.",
 	}, h.get)
 	huma.Register(doc, huma.Operation{
 		OperationID: "setLogLevel", Method: http.MethodPut, Path: "/v1/log-level",
@@ -98,6 +96,9 @@ func (h *logLevelHandler) set(ctx context.Context, in *setLogLevelInput) (*logLe
 		return nil, newProblem(InvalidParameter, "level", fmt.Sprintf(
 			"invalid level %.20q: want debug, info, warn or error", in.Level))
 	}
-	h.control.set(to, requestInfoFromContext(ctx).by)
+	from, by := h.control.currentLevel().Level, requestInfoFromContext(ctx).by
+	h.control.set(to, by)
+	h.recordAct(ctx, hold.AuditEntry{By: by, Act: hold.ActLogLevelChanged,
+		Detail: from + " to " + to.String()})
 	return &logLevelOutput{Body: h.control.currentLevel()}, nil
 }

@@ -9,10 +9,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.uber.org/zap"
 
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -29,7 +32,11 @@ func newHumaAPI(mux *http.ServeMux, version string) huma.API {
 	return huma.NewAPI(huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
-			Info:    &huma.Info{Title: "holdd", Version: version, Description: apiDescription},
+			Info: &huma.Info{Title: "holdd", Version: version, Description: apiDescription,
+				Contact: &huma.Contact{Name: "holdd", URL: "https://github.com/holdd/holdd"}},
+			// The document describes the holdd that sends it.
+			Servers: []*huma.Server{{URL: "/", Description: "This holdd"}},
+			Tags:    apiTags(),
 			Components: &huma.Components{Schemas: huma.NewMapRegistry(
 				"#/components/schemas/", schemaName)},
 		},
@@ -61,6 +68,7 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[pauseResumeRequest]():       "Confirm",
 	reflect.TypeFor[batchRequest]():             "ScheduleRequests",
 	reflect.TypeFor[reconcileRequest]():         "Reconcile",
+	reflect.TypeFor[event.Envelope]():           "Event",
 	reflect.TypeFor[replayRequest]():            "Replay",
 }
 
@@ -78,22 +86,52 @@ func schemaName(t reflect.Type, hint string) string {
 	return huma.DefaultSchemaNamer(t, hint)
 }
 
-// registerDocs adds the OpenAPI document and the documentation page to mux.
-func registerDocs(mux *http.ServeMux, o *huma.OpenAPI, tokens bool) error {
-	document, err := completeAndEncodeOpenAPI(o, tokens)
-	if err != nil {
-		return err
-	}
-	page := renderDocsPage(o)
-	dropDocumentedResponses(o)
+// documentation serves the OpenAPI document and the documentation page. Both are
+// made when they are first read: an idle daemon does not keep a megabyte of
+// them.
+type documentation struct {
+	handlers []routeRegistrar
+	version  string
+	tokens   bool // required
+	log      *zap.Logger
+
+	once           sync.Once
+	document, page []byte
+	err            error
+}
+
+func (d *documentation) register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(document) // fails only if the caller has disconnected
+		if d.make(w) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(d.document) // fails only if the caller has disconnected
+		}
 	})
 	mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
-		serveDocsPage(w, page)
+		if d.make(w) {
+			serveDocsPage(w, d.page)
+		}
 	})
-	return nil
+}
+
+// make makes the documents once. It reports whether they exist, and writes a
+// problem otherwise.
+func (d *documentation) make(w http.ResponseWriter) bool {
+	d.once.Do(func() {
+		// The routes of this API are never served.
+		api := newHumaAPI(http.NewServeMux(), d.version)
+		for _, h := range d.handlers {
+			h.register(api)
+		}
+		if d.document, d.err = completeAndEncodeOpenAPI(api.OpenAPI(), d.tokens); d.err == nil {
+			d.page = renderDocsPage(api.OpenAPI())
+		}
+	})
+	if d.err != nil {
+		d.log.Error("request failed: the OpenAPI document cannot be written", zap.Error(d.err))
+		newInternalProblem().Write(w)
+	}
+	return d.err == nil
 }
 
 // completeAndEncodeOpenAPI completes the document that huma derived from Go
@@ -102,7 +140,12 @@ func completeAndEncodeOpenAPI(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	if err := addOperationDocs(o); err != nil {
 		return nil, err
 	}
-	addNonHumaRouteDocs(o)
+	if err := addNonHumaRouteDocs(o); err != nil {
+		return nil, err
+	}
+	if err := addCallbackDocs(o); err != nil {
+		return nil, err
+	}
 	schemas := o.Components.Schemas.Map()
 	for name, s := range schemas {
 		if !slices.Contains(requestSchemas, name) {
@@ -111,13 +154,39 @@ func completeAndEncodeOpenAPI(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	}
 	delete(schemas, "ErrorModel") // convertHumaError replaces it in every response
 	delete(schemas, "ErrorDetail")
-	if tokens {
-		o.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-			"token": {Type: "http", Scheme: "bearer",
-				Description: "A token of the tokens file. The role read allows only GET"}}
-		o.Security = []map[string][]string{{"token": {}}}
-	}
+	addSecurity(o, tokens)
 	return json.Marshal(o)
+}
+
+// apiTags are the groups of operations.
+func apiTags() []*huma.Tag {
+	return []*huma.Tag{
+		{Name: "holds", Description: "Schedule holds, read them and change their terms."},
+		{Name: "actions", Description: "Act on one hold now."},
+		{Name: "authorizations", Description: "Let holdd authorize a card and schedule its hold."},
+		{Name: "deliveries", Description: "See which events were delivered, and replay others."},
+		{Name: "reconcile", Description: "Compare the schedule with Stripe."},
+		{Name: "process", Description: "Supervise one process."},
+		{Name: "callbacks", Description: callbackDescription},
+	}
+}
+
+// addSecurity adds the tokens. Where none are required, a request may still
+// have one: the document is then the same apart from that.
+func addSecurity(o *huma.OpenAPI, required bool) {
+	o.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "A token of the tokens file. " +
+			"The role read allows only GET. Without a tokens file, callers on this machine " +
+			"need no token"}}
+	o.Security = []map[string][]string{{"token": {}}}
+	if !required {
+		o.Security = append(o.Security, map[string][]string{})
+	}
+	for path, item := range o.Paths {
+		if isPublicPath(path) {
+			item.Get.Security = []map[string][]string{}
+		}
+	}
 }
 
 // addOperationDocs adds bodies, examples and problems. Each operation must have
@@ -145,27 +214,39 @@ func addOperationDocs(o *huma.OpenAPI) error {
 }
 
 // addNonHumaRouteDocs adds the routes that huma does not serve.
-func addNonHumaRouteDocs(o *huma.OpenAPI) {
-	for _, r := range []struct{ path, operationID, summary, contentType string }{
-		{"/metrics", "getMetrics", "Prometheus metrics", "text/plain"},
-		{"/openapi.json", "getOpenAPI", "This document", "application/json"},
-		{"/docs", "getDocs", "This document as a web page", "text/html"},
+func addNonHumaRouteDocs(o *huma.OpenAPI) error {
+	problem := o.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	for _, r := range []struct{ path, operationID, summary, description, contentType string }{
+		{"/metrics", "getMetrics", "Prometheus metrics",
+			"The metrics of this process in the text format of Prometheus.", "text/plain"},
+		{"/openapi.json", "getOpenAPI", "This document",
+			"This API as an OpenAPI 3.1 document.", "application/json"},
+		{"/docs", "getDocs", "This document as a web page",
+			"The page loads nothing from other servers.", "text/html"},
 	} {
-		o.AddOperation(&huma.Operation{OperationID: r.operationID, Method: http.MethodGet,
-			Path: r.path, Summary: r.summary, Tags: []string{"process"},
+		op := &huma.Operation{OperationID: r.operationID, Method: http.MethodGet,
+			Path: r.path, Summary: r.summary, Description: r.description,
+			Tags: []string{"process"},
 			Responses: map[string]*huma.Response{"200": {Description: "OK",
-				Content: map[string]*huma.MediaType{r.contentType: {}}}}})
-	}
-}
-
-// dropDocumentedResponses frees half a megabyte that huma does not need once the
-// document is encoded.
-func dropDocumentedResponses(o *huma.OpenAPI) {
-	for _, item := range o.Paths {
-		for _, op := range operationsOfPath(item) {
-			op.Responses = nil
+				Content: map[string]*huma.MediaType{r.contentType: {}}}}}
+		o.AddOperation(op)
+		if err := (&operationDoc{}).addProblems(op, problem, accessProblems); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// dropDocs frees what huma has derived for the document and does not need to
+// serve requests.
+func dropDocs(o *huma.OpenAPI) {
+	for _, item := range o.Paths {
+		for _, op := range operationsOfPath(item) {
+			op.Responses, op.RequestBody, op.Parameters = nil, nil, nil
+		}
+	}
+	o.Paths = nil
+	clear(o.Components.Schemas.Map())
 }
 
 // operationDoc documents what an operation's Go types do not say.
@@ -175,12 +256,16 @@ type operationDoc struct {
 	response      any                // example of the response
 	otherStatuses map[int]string     // further statuses with the same response
 	problems      []hold.ProblemCode // beside those of every operation
-	noProblems    bool               // of the operations that supervisors call
+	noProblems    bool               // apart from those of access: supervisors call it
 }
 
 // commonProblems are possible in every operation.
 var commonProblems = []hold.ProblemCode{TokenRequired, TokenInvalid, TokenReadOnly, HostNotAllowed,
 	CrossOriginRefused, InternalError, Unavailable}
+
+// accessProblems are possible in every operation, even in those that need no
+// token: a request that has one must have a valid one.
+var accessProblems = []hold.ProblemCode{TokenInvalid, HostNotAllowed}
 
 func (d *operationDoc) addToOperation(
 	op *huma.Operation, schemas huma.Registry, problem *huma.Schema,
@@ -208,9 +293,9 @@ func (d *operationDoc) addToOperation(
 		op.Responses[strconv.Itoa(status)] = &other
 	}
 	if d.noProblems {
-		return nil
+		return d.addProblems(op, problem, accessProblems)
 	}
-	return d.addProblems(op, problem)
+	return d.addProblems(op, problem, commonProblems)
 }
 
 // addIdempotencyKey adds the header to a POST that does not name it itself.
@@ -231,9 +316,11 @@ func (d *operationDoc) addIdempotencyKey(op *huma.Operation) {
 }
 
 // addProblems adds one response for each status, with an example of each code.
-func (d *operationDoc) addProblems(op *huma.Operation, problem *huma.Schema) error {
+func (d *operationDoc) addProblems(
+	op *huma.Operation, problem *huma.Schema, common []hold.ProblemCode,
+) error {
 	byStatus := map[int][]hold.ProblemCode{}
-	for _, code := range slices.Concat(d.problems, commonProblems) {
+	for _, code := range slices.Concat(d.problems, common) {
 		if op.Method == http.MethodGet && (code == TokenReadOnly || code == CrossOriginRefused) {
 			continue
 		}
@@ -244,7 +331,11 @@ func (d *operationDoc) addProblems(op *huma.Operation, problem *huma.Schema) err
 		examples, names := map[string]*huma.Example{}, make([]string, 0, len(codes))
 		for _, code := range codes {
 			title := problemKindByCode[code].title
-			value, err := toJSONValue(newProblem(code, "", title))
+			example := newProblem(code, "", title)
+			if code == AmbiguousReference {
+				example.IDs = []string{exampleHold().ID, "pi_3PxYzA2eZvKYlo2C1gQmT0aC"}
+			}
+			value, err := toJSONValue(example)
 			if err != nil {
 				return err
 			}

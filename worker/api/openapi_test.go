@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"regexp"
 	"slices"
@@ -88,7 +90,7 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("%s is missing", ref[0])
 		}
 	}
-	if doc.Security != nil {
+	if len(doc.Security) != 2 { // a token, or nothing
 		t.Errorf("%v", doc.Security)
 	}
 	// The API accepts the example of a body, apart from its time.
@@ -106,22 +108,39 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-// The page has no script and loads nothing from another server.
+// The page loads nothing, and its policy admits no script but its own.
 func TestDocsPage(t *testing.T) {
 	s, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Version: "1.2.3 <beta>"})
 	a := sendRequest(t, "GET", s.URL+"/docs", "")
 	if a.status != 200 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") || !strings.Contains(a.header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Fatalf("%d %v", a.status, a.header)
 	}
-	for _, not := range []string{"<script", "http://", "https://", "src=", "<beta>", "<link"} {
+	for _, not := range []string{`href="http`, "src=", "url(", "@import", "<beta>", "<link", "<img",
+		" onclick", " onsubmit", "javascript:"} {
 		if strings.Contains(a.body, not) {
 			t.Errorf("the page has %s", not)
+		}
+	}
+	policy := a.header.Get("Content-Security-Policy")
+	if n := strings.Count(a.body, "<script"); n != 1 || strings.Contains(policy, "unsafe") {
+		t.Errorf("%d scripts, policy %s", n, policy)
+	}
+	for _, tag := range []string{"script", "style"} {
+		_, text, _ := strings.Cut(a.body, "<"+tag+">")
+		text, _, _ = strings.Cut(text, "</"+tag+">")
+		sum := sha256.Sum256([]byte(text))
+		if want := tag + "-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+			"'"; !strings.Contains(policy, want) {
+			t.Errorf("the policy %s does not have %s", policy, want)
 		}
 	}
 	for _, what := range []string{"/v1/holds:batch", "/v1/holds/{id}/acknowledge", "after_deadline", "expiring_within", "1.2.3 &lt;beta&gt;", `id="schema-Hold"`} {
 		if !strings.Contains(a.body, what) {
 			t.Errorf("the page has no %s", what)
 		}
+	}
+	if strings.Contains(a.body, "nil&gt;") || strings.Contains(a.body, "u003cnil") {
+		t.Error("a sample has a value that is missing")
 	}
 	for _, link := range regexp.MustCompile(`href="#([^"]+)"`).FindAllStringSubmatch(a.body, -1) {
 		if !strings.Contains(a.body, `id="`+link[1]+`"`) {

@@ -17,38 +17,6 @@ type Planner interface {
 	ForecastPlan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
-// Plan forecasts what will happen without a request, and what is at risk.
-type Plan struct {
-	From      time.Time       `json:"from"`
-	Until     time.Time       `json:"until"`
-	Hours     []PlanHour      `json:"hours" nullable:"false" doc:"Hours in which holds are captured or released, at their own time or by on_expiry. Overdue holds count in the first"`
-	Capture   []CurrencyTotal `json:"capture" nullable:"false" doc:"Captures of all hours"`
-	Cancel    []CurrencyTotal `json:"cancel" nullable:"false" doc:"Releases of all hours"`
-	AtRisk    []AtRiskHold    `json:"at_risk" nullable:"false" doc:"Holds that may expire, nearest deadline first, at most 100"`
-	Truncated bool            `json:"truncated,omitempty" doc:"There are more holds than were examined"`
-	Livemode  bool            `json:"livemode" doc:"Whether the holds are of Stripe's live mode"`
-}
-
-// PlanHour totals the holds that fall due in the hour that begins at Start.
-type PlanHour struct {
-	Start   time.Time       `json:"start"`
-	Capture []CurrencyTotal `json:"capture" nullable:"false"`
-	Cancel  []CurrencyTotal `json:"cancel" nullable:"false"`
-}
-
-// CurrencyTotal is an amount of money in one currency.
-type CurrencyTotal struct {
-	Currency string `json:"currency,omitempty" doc:"Absent for holds whose amount is not known yet"`
-	Count    int    `json:"count"`
-	Amount   int64  `json:"amount" doc:"In minor units"`
-}
-
-// AtRiskHold is a hold that may expire, and the reason.
-type AtRiskHold struct {
-	Hold   hold.View `json:"hold"`
-	Reason string    `json:"reason"`
-}
-
 type planInput struct {
 	Next string `query:"next" maxLength:"40" default:"24h" doc:"How far ahead to plan, such as 24h or 3d, at most 90d" example:"24h"`
 }
@@ -66,7 +34,8 @@ type planHandler struct {
 func (h *planHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getPlan", Method: http.MethodGet, Path: "/v1/plan", Tags: []string{"holds"},
-		Summary: "Show what will happen, hour by hour, and what is at risk",
+		Summary:     "Show what will happen, hour by hour, and what is at risk",
+		Description: "Forecasts from the schedule alone, without a read at Stripe.",
 	}, h.get)
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -26,47 +25,6 @@ type Reconciler interface {
 
 // maxReconcileAccounts bounds how many accounts one request may name.
 const maxReconcileAccounts = 100
-
-// reconcileRequest is the body of POST /v1/reconcile.
-type reconcileRequest struct {
-	DryRun   bool     `json:"dry_run,omitempty" doc:"Report differences and change nothing"`
-	Accounts []string `json:"accounts,omitempty" maxItems:"100" doc:"Connected accounts to compare, beside those with open holds. Name them after Redis has lost its data"`
-}
-
-// Reconciliation is one comparison of the schedule with Stripe.
-type Reconciliation struct {
-	ID              string           `json:"id"`
-	DryRun          bool             `json:"dry_run"`
-	State           string           `json:"state" enum:"running,finished,interrupted" doc:"An interrupted run continues by itself"`
-	By              string           `json:"by" doc:"Who started it: the name of a token, cli, api, or schedule for the cron job"`
-	Replica         string           `json:"replica"`
-	StartedAt       time.Time        `json:"started_at"`
-	UpdatedAt       time.Time        `json:"updated_at"`
-	FinishedAt      *time.Time       `json:"finished_at,omitempty"`
-	Percent         int              `json:"percent" doc:"Estimated progress"`
-	Accounts        int              `json:"accounts" doc:"Accounts that are compared, your own included"`
-	Listed          int64            `json:"listed" doc:"PaymentIntents that Stripe listed"`
-	Compared        int64            `json:"compared" doc:"Listed PaymentIntents that have a hold"`
-	Retrieved       int64            `json:"retrieved" doc:"Open holds that were not listed and whose PaymentIntent was retrieved one by one"`
-	RetrieveFailed  int64            `json:"retrieve_failed" doc:"Open holds that were not listed and whose PaymentIntent could not be retrieved. The next run tries again"`
-	CountsByKind    map[string]int64 `json:"counts" doc:"Findings by kind, listed or not"`
-	Findings        []Finding        `json:"findings" nullable:"false" doc:"At most 1000, and at most 500 of a kind"`
-	FindingsOmitted int64            `json:"findings_omitted,omitempty" doc:"Findings that are counted and not listed"`
-	Error           string           `json:"error,omitempty" doc:"Why the run was interrupted"`
-	Livemode        bool             `json:"livemode" doc:"Whether it compares with Stripe's live mode"`
-}
-
-// Finding is one difference between Stripe and the schedule.
-type Finding struct {
-	Kind          string     `json:"kind" enum:"scheduled,changed,captured,canceled,expired,attention,contradiction,released,orphan,recent,rejected,unreadable" doc:"orphan holds money and is not scheduled; recent is one of the last ten minutes, which is skipped"`
-	PaymentIntent string     `json:"payment_intent,omitempty"`
-	Account       string     `json:"account,omitempty"`
-	Reference     string     `json:"reference,omitempty"`
-	Amount        int64      `json:"amount,omitempty" doc:"In minor units"`
-	Currency      string     `json:"currency,omitempty"`
-	ExpiresAt     *time.Time `json:"expires_at,omitempty" doc:"When the authorization ends, of a PaymentIntent without a hold"`
-	Detail        string     `json:"detail,omitempty"`
-}
 
 type reconcileOutput struct {
 	Status int

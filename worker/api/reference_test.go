@@ -1,12 +1,19 @@
 package api_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
 )
 
 func TestGet_ByReference(t *testing.T) {
@@ -56,8 +63,93 @@ func TestGet_ByReference(t *testing.T) {
 			t.Errorf("%s: %d %s", tt.path, r.status, r.body)
 		}
 	}
-	// A change names its hold by the id alone.
-	if r := sendRequest(t, http.MethodPost, s.URL+"/v1/holds/BK-1/cancel", ""); r.status != 422 {
-		t.Errorf("%v", r)
+}
+
+// A change by a reference concerns one hold or none.
+func TestChange_ByReference(t *testing.T) {
+	m := newFakeHolds()
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m)})
+	for id, reference := range map[string]string{"pi_once00001": "BK-1", "pi_longer001": "BK-10",
+		"pi_twice0001": "BK-2", "pi_twice0002": "BK-2"} {
+		req := newScheduleRequest(m, id)
+		req.Reference = reference
+		if r := m.scheduleOne(&req, "test"); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	before := m.snapshot()
+	r := sendRequest(t, http.MethodPost, s.URL+"/v1/holds/BK-2/cancel", "")
+	var p api.Problem
+	if err := json.Unmarshal([]byte(r.body), &p); err != nil || r.status != http.StatusConflict ||
+		p.Code != api.AmbiguousReference ||
+		!slices.Equal(p.IDs, []string{"pi_twice0001", "pi_twice0002"}) {
+		t.Errorf("%v %s", err, r.body)
+	}
+	if r := sendRequest(t, http.MethodPost, s.URL+"/v1/holds/BK/capture", ""); r.status != 404 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if !reflect.DeepEqual(m.snapshot(), before) {
+		t.Error("a hold was changed")
+	}
+	c := newTestClient(t, s.URL, "")
+	if v, err := c.Pause(t.Context(), "BK-1", 0, false); err != nil || v.ID != "pi_once00001" {
+		t.Errorf("%v %v", v.ID, err)
+	}
+	if v, err := c.Cancel(t.Context(), "BK-1", "", 0); err != nil || v.ID != "pi_once00001" {
+		t.Errorf("%v %v", v.ID, err)
+	}
+	if m.snapshot()["pi_longer001"].Revision != before["pi_longer001"].Revision {
+		t.Error("the other hold was changed")
+	}
+}
+
+// More holds than a search reads cannot be told apart.
+func TestChange_ByReference_OfTooManyHolds(t *testing.T) {
+	m := newFakeHolds()
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m)})
+	for i := range 2001 {
+		req := newScheduleRequest(m, fmt.Sprintf("pi_many%06d", i))
+		req.Reference = "BK-1"
+		if r := m.scheduleOne(&req, "test"); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if h := m.holds[req.PaymentIntent]; i > 0 {
+			h.State, h.SettledAt = hold.Canceled, m.now
+			m.holds[h.ID] = h
+		}
+	}
+	if r := sendRequest(t, http.MethodPost, s.URL+"/v1/holds/BK-1/cancel", ""); r.status != 409 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+func TestList_Metadata(t *testing.T) {
+	m := newFakeHolds()
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m)})
+	path := s.URL + "/v1/holds?" + url.Values{"metadata[room]": {"12"},
+		"metadata[a key]": {"a=b&c"}}.Encode()
+	if r := sendRequest(t, http.MethodGet, path, ""); r.status != 200 {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	want := map[string]string{"room": "12", "a key": "a=b&c"}
+	if !maps.Equal(m.lastQuery.Metadata, want) {
+		t.Errorf("%v", m.lastQuery.Metadata)
+	}
+	m.lastQuery = query.HoldQuery{}
+	q := api.ListQuery{Metadata: want}
+	if _, err := newTestClient(t, s.URL, "").List(t.Context(), q); err != nil ||
+		!maps.Equal(m.lastQuery.Metadata, want) {
+		t.Errorf("%v %v", m.lastQuery.Metadata, err)
+	}
+	tooMany := url.Values{}
+	for i := range hold.MaxMetadataPairs + 1 {
+		tooMany.Set(fmt.Sprintf("metadata[%d]", i), "x")
+	}
+	r := sendRequest(t, http.MethodGet, s.URL+"/v1/holds?"+tooMany.Encode(), "")
+	if r.status != 422 || !strings.Contains(r.body, `"field":"metadata"`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if r := sendRequest(t, http.MethodGet, s.URL+"/v1/holds?metadata=x", ""); r.status != 422 {
+		t.Errorf("%d %s", r.status, r.body)
 	}
 }

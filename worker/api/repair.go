@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,27 +16,6 @@ import (
 // [HoldServices]. repair.Repairer implements it.
 type Repairer interface {
 	Repair(ctx context.Context, q repair.Request) (repair.Result, error)
-}
-
-// RepairRequest is the body of POST /v1/holds/{id}/repair.
-type RepairRequest struct {
-	Account string `json:"account,omitempty" doc:"The hold's connected account. Default: the one in the record, or your own" example:"acct_1PxYzA2eZvKYlo2C"`
-	Force   bool   `json:"force,omitempty" doc:"Also replace a record that a newer holdd seems to have written, and lose what it says"`
-}
-
-// RepairResult is a repaired hold.
-type RepairResult struct {
-	Hold        *hold.View        `json:"hold,omitempty" doc:"The rebuilt hold. Absent if none could be made of the PaymentIntent"`
-	Reason      string            `json:"reason,omitempty" doc:"Why there is no hold, and what to do"`
-	Quarantined QuarantinedRecord `json:"quarantined"`
-}
-
-// QuarantinedRecord is the record that was replaced.
-type QuarantinedRecord struct {
-	At     time.Time `json:"at" doc:"When it was put into the quarantine"`
-	By     string    `json:"by" doc:"Who asked for the repair"`
-	Size   int       `json:"size" doc:"Size of the record, in bytes"`
-	Record []byte    `json:"record" doc:"The first 32 KiB of the record, in base64. Redis keeps the last 1,000 in the stream holdd:quarantine"`
 }
 
 type repairOutput struct{ Body RepairResult }

@@ -22,23 +22,6 @@ type HoldScheduler interface {
 // batchPath is the route of batches. Their bodies may be larger than others.
 const batchPath = "/v1/holds:batch"
 
-// BatchResult is the result for one hold of a batch: Hold or Problem.
-type BatchResult struct {
-	Status  int        `json:"status" doc:"The status of the same request sent alone: 201 created, 200 scheduled before, otherwise the problem's"`
-	Hold    *hold.View `json:"hold,omitempty"`
-	Problem *Problem   `json:"problem,omitempty"`
-}
-
-// BatchResponse answers POST /v1/holds:batch, in the order of the request.
-type BatchResponse struct {
-	Results []BatchResult `json:"results" nullable:"false"`
-}
-
-// batchRequest is the body of POST /v1/holds:batch.
-type batchRequest struct {
-	Holds []hold.ScheduleRequest `json:"holds" maxItems:"1000" minItems:"1" nullable:"false"`
-}
-
 type scheduleBatchOutput struct {
 	Body BatchResponse
 }

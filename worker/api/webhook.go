@@ -60,12 +60,12 @@ func (h *webhookHandler) serve(
 ) {
 	if h.WebhookOptions == nil {
 		newProblem(RouteNotFound, "", "webhooks are disabled: "+
-			"set STRIPE_WEBHOOK_SECRETS to the endpoint's signing secret").writeResponse(w)
+			"set STRIPE_WEBHOOK_SECRETS to the endpoint's signing secret").Write(w)
 		return
 	}
 	if r.Method != http.MethodPost {
 		unmatchedRouteProblem{newProblem(MethodNotAllowed, "",
-			"method not allowed for "+WebhookPath+": use POST"), http.MethodPost}.write(w)
+			"method not allowed for "+WebhookPath+": use POST"), http.MethodPost}.Write(w)
 		return
 	}
 	signature := r.Header.Get("Stripe-Signature")
@@ -76,7 +76,7 @@ func (h *webhookHandler) serve(
 	body, p := h.bodies.readBody(unwrapped, r, maxWebhookBodyBytes)
 	defer body.releaseReservedBytes()
 	if p != nil {
-		p.writeResponse(w)
+		p.Write(w)
 		return
 	}
 	event, err := h.VerifyAndParse(body.bytes, signature)
@@ -118,16 +118,16 @@ func (h *webhookHandler) writeError(w http.ResponseWriter, err error) {
 	switch {
 	case err == nil:
 	case errors.As(err, &p):
-		p.writeResponse(w)
+		p.Write(w)
 	case errors.As(err, &holdProblem):
 		h.log.Error("webhook event rejected",
 			zap.String("code", string(holdProblem.Code)), zap.String("reason", holdProblem.Detail))
-		newProblem(holdProblem.Code, holdProblem.Field, holdProblem.Detail).writeResponse(w)
+		newProblem(holdProblem.Code, holdProblem.Field, holdProblem.Detail).Write(w)
 	default:
 		if !errors.Is(err, health.ErrUnavailable) {
 			h.log.Error("webhook event not processed; Stripe will send it again", zap.Error(err))
 		}
-		newProblem(Unavailable, "", "event not processed yet: send it again").writeResponse(w)
+		newProblem(Unavailable, "", "event not processed yet: send it again").Write(w)
 	}
 }
 
@@ -142,5 +142,5 @@ func (h *webhookHandler) rejectSignature(w http.ResponseWriter, reason string) {
 			zap.Uint64("rejected_total", n))
 	}
 	w.Header().Set("Connection", "close")
-	newProblem(InvalidSignature, "", reason).writeResponse(w)
+	newProblem(InvalidSignature, "", reason).Write(w)
 }

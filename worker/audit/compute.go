@@ -235,6 +235,9 @@ func newSourcesReport(period []Payment, held *HeldNowReport) (r SourcesReport) {
 		if p.Customer == "" {
 			r.WithoutCustomer++
 		}
+		if p.ID == p.Charge {
+			r.ChargesAlone++
+		}
 		if p.Outcome != Captured {
 			continue
 		}

@@ -90,6 +90,8 @@ func (r *Report) DescribeLimitations() (notes []string) {
 		"method.", s.HeldAssumedEnd)
 	add(s.WithoutCustomer, "%d authorizations name no customer: they cannot be found as held "+
 		"twice.", s.WithoutCustomer)
-	return append(notes, "Not read: payments made with the Charges API alone, and the rest that "+
-		"expired after another system had captured a part.")
+	add(s.ChargesAlone, "%d authorizations were made with the Charges API alone. Such a charge does "+
+		"not say whether its capture was a request of its own: all that was captured within a "+
+		"minute, or at an unknown time, counts as charged at once.", s.ChargesAlone)
+	return append(notes, "Not read: the rest that expired after another system had captured a part.")
 }

@@ -32,6 +32,8 @@ const (
 // Payment is one authorization that was to be captured by a request of its own.
 // Amounts are in minor units.
 type Payment struct {
+	// ID is the PaymentIntent, or the charge of a payment that was made with the
+	// Charges API alone.
 	ID        string  `json:"payment_intent"`
 	Charge    string  `json:"charge"`
 	Customer  string  `json:"customer,omitempty"`

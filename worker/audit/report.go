@@ -129,4 +129,8 @@ type SourcesReport struct {
 	// WithoutCustomer counts authorizations that name no customer, which cannot
 	// be found as held twice.
 	WithoutCustomer int `json:"without_customer"`
+	// ChargesAlone counts authorizations that were made with the Charges API
+	// alone. If one was captured within a minute, or if the time of its capture is
+	// not known and all was captured, it counts as charged at once.
+	ChargesAlone int `json:"made_with_charges_alone"`
 }

@@ -1,9 +1,11 @@
 // Package auditread reads the payments of an audit from Stripe, page by page.
 //
 // [Read] continues a [Progress], which can be kept in a file between two runs.
-// It sends list calls only. It first asks for the balance transaction of each
-// charge, which has the time of the capture. If the key may not read those, it
-// reads the charges alone, and then the events of captures of the last 30 days.
+// It sends list calls only: PaymentIntents, then charges, of which those without
+// a PaymentIntent were made with the Charges API alone. It first asks for the
+// balance transaction of each charge, which has the time of the capture. If the
+// key may not read those, it reads the charges alone, and then the events of
+// captures of the last 30 days.
 package auditread
 
 import (
@@ -57,22 +59,31 @@ type ReadProgress struct {
 	IntentsDone bool                   `json:"payment_intents_done"`
 	OldestRead  time.Time              `json:"oldest_read,omitzero"`
 	Payments    []audit.Payment        `json:"payments"`
+	AfterCharge string                 `json:"after_charge,omitempty"`
+	ChargesRead int                    `json:"charges_read,omitempty"`
+	ChargesDone bool                   `json:"charges_done,omitempty"`
+	OldestSeen  time.Time              `json:"oldest_charge_read,omitzero"`
 	AfterEvent  string                 `json:"after_event,omitempty"`
 	EventsDone  bool                   `json:"events_done"`
 	Captures    map[string]time.Time   `json:"captures,omitempty"` // by charge, from events
 }
 
 // ShareDone is how much of the time from Until back to From has been read, from 0 to
-// 1.
+// 1. PaymentIntents are one half of it, charges the other.
 func (p *ReadProgress) ShareDone() float64 {
+	return (p.shareSince(p.OldestRead, p.IntentsDone) +
+		p.shareSince(p.OldestSeen, p.ChargesDone)) / 2
+}
+
+func (p *ReadProgress) shareSince(oldest time.Time, done bool) float64 {
 	whole := p.Until.Sub(p.From)
 	switch {
-	case p.IntentsDone || whole <= 0:
+	case done || whole <= 0:
 		return 1
-	case p.OldestRead.IsZero():
+	case oldest.IsZero():
 		return 0
 	}
-	return min(1, float64(p.Until.Sub(p.OldestRead))/float64(whole))
+	return min(1, float64(p.Until.Sub(oldest))/float64(whole))
 }
 
 // ReadPayments reads on until everything is read, ctx ends, or Stripe does not
@@ -93,8 +104,11 @@ func ReadPayments(ctx context.Context, c Caller, p *ReadProgress, pageRead func(
 		case err != nil:
 			return err
 		}
-		p.addPayments(a.Page)
+		p.addIntentPage(a.Page)
 		pageRead()
+	}
+	if err := p.readPlainCharges(ctx, c, pageRead); err != nil {
+		return err
 	}
 	for p.Content == hold.ContentCharges && !p.EventsDone {
 		a, err := retrievePageWithRetry(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account,
@@ -113,13 +127,41 @@ func ReadPayments(ctx context.Context, c Caller, p *ReadProgress, pageRead func(
 	return nil
 }
 
+// readPlainCharges reads the payments that have a charge and no PaymentIntent.
+func (p *ReadProgress) readPlainCharges(ctx context.Context, c Caller, pageRead func()) error {
+	content := hold.ContentPlainHistories
+	if p.Content == hold.ContentCharges { // the key may not read balance transactions
+		content = hold.ContentPlainCharges
+	}
+	for !p.ChargesDone {
+		a, err := retrievePageWithRetry(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account,
+			After: p.AfterCharge, CreatedFrom: p.From, CreatedUpTo: p.Until, Content: content})
+		if err != nil {
+			return err
+		}
+		p.addPayments(a.Page)
+		if a.Page.Last != "" {
+			p.AfterCharge, p.OldestSeen = a.Page.Last, a.Page.OldestAt
+		}
+		p.ChargesRead += len(a.Page.Intents)
+		p.ChargesDone = !a.Page.More
+		pageRead()
+	}
+	return nil
+}
+
 func (p *ReadProgress) addPayments(page *hold.IntentPage) {
 	for i := range page.Intents {
-		in := &page.Intents[i]
-		if payment, ok := audit.NewPayment(in, &page.Histories[i]); ok {
+		if payment, ok := audit.NewPayment(&page.Intents[i], &page.Histories[i]); ok {
 			p.Payments = append(p.Payments, payment)
 		}
-		p.After, p.OldestRead = in.ID, in.Created
+	}
+}
+
+func (p *ReadProgress) addIntentPage(page *hold.IntentPage) {
+	p.addPayments(page)
+	if n := len(page.Intents); n > 0 {
+		p.After, p.OldestRead = page.Intents[n-1].ID, page.Intents[n-1].Created
 	}
 	p.IntentsRead += len(page.Intents)
 	p.IntentsDone = !page.More
@@ -155,7 +197,7 @@ func retrievePageWithRetry(ctx context.Context, c Caller, call hold.Call) (hold.
 		case a.Kind == hold.AnswerForbidden:
 			return a, fmt.Errorf("%w: %s", ErrForbidden, a.Message)
 		case isFinalAnswer(a.Kind):
-			return a, fmt.Errorf("cannot list PaymentIntents (%s): %s", a.Kind, a.Message)
+			return a, fmt.Errorf("cannot list payments (%s): %s", a.Kind, a.Message)
 		default:
 			reason = a.Message
 		}

@@ -103,12 +103,12 @@ func TestRead_AllPages(t *testing.T) {
 			}
 			share = p.ShareDone()
 		})
-		if err != nil || pages != 3 || p.IntentsRead != 250 || share != 1 || w.writes != 0 {
+		if err != nil || pages != 6 || p.IntentsRead != 250 || share != 1 || w.writes != 0 {
 			t.Errorf("%v, %d pages, %d intents, share %v, %d writes", err, pages, p.IntentsRead, share,
 				w.writes)
 		}
-		if took := time.Since(began); took < 400*time.Millisecond || took > time.Second {
-			t.Errorf("three requests at five a second took %s", took)
+		if took := time.Since(began); took < 900*time.Millisecond || took > 1500*time.Millisecond {
+			t.Errorf("six requests at five a second took %s", took)
 		}
 		if r := report(p); r.Captured.Count != 250 || r.Sources.CapturesByBalance != 250 ||
 			r.TimeToCapture.Median != 3600 {
@@ -123,7 +123,7 @@ func TestRead_Resumes(t *testing.T) {
 	inWorld(t, 5, func(w *world) {
 		w.authorizeAndCapture(250)
 		p, runs := w.newProgress(), 0
-		for ; !p.IntentsDone && runs < 10; runs++ {
+		for ; !p.ChargesDone && runs < 10; runs++ {
 			ctx, cancel := context.WithCancel(w.t.Context())
 			err := auditread.ReadPayments(ctx, w.caller, p, cancel)
 			cancel()
@@ -139,9 +139,13 @@ func TestRead_Resumes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := w.sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassList,
-			Status: 200}]; n != 3 || runs != 3 {
-			t.Errorf("%d pages in %d runs: a resumed audit reads no page again", n, runs)
+		for _, class := range []stripesim.EndpointClass{stripesim.ClassList,
+			stripesim.ClassChargeList} {
+			if n := w.sim.Stats().Calls[stripesim.CallOutcome{Class: class,
+				Status: 200}]; n != 3 || runs != 6 {
+				t.Errorf("%d pages of %s in %d runs: a resumed audit reads no page again", n, class,
+					runs)
+			}
 		}
 		if r := report(p); r.Captured.Count != 250 || p.IntentsRead != 250 {
 			t.Errorf("%d captured of %d", r.Captured.Count, p.IntentsRead)
@@ -154,12 +158,13 @@ func TestRead_WithoutBalanceTransactions(t *testing.T) {
 		allowed        []stripesim.EndpointClass
 		byEvent, never int
 	}{
-		{[]stripesim.EndpointClass{stripesim.ClassList, stripesim.ClassEventList}, 150, 0},
-		{[]stripesim.EndpointClass{stripesim.ClassList}, 0, 150},
+		{[]stripesim.EndpointClass{stripesim.ClassList, stripesim.ClassChargeList,
+			stripesim.ClassEventList}, 150, 0},
+		{[]stripesim.EndpointClass{stripesim.ClassList, stripesim.ClassChargeList}, 0, 150},
 	} {
 		inWorld(t, 5, func(w *world) {
 			w.authorizeAndCapture(150)
-			w.sim.RestrictKey(key, c.allowed...)
+			w.sim.Keys.RestrictKey(key, c.allowed...)
 			p := w.newProgress()
 			w.mustRead(p)
 			r := report(p)
@@ -179,10 +184,10 @@ func TestRead_Errors(t *testing.T) {
 		before func(w *world)
 		want   error
 	}{
-		"forbidden": {func(w *world) { w.sim.RestrictKey(key) }, auditread.ErrForbidden},
-		"rejected":  {func(w *world) { w.sim.RevokeKey(key) }, auditread.ErrKeyRejected},
+		"forbidden": {func(w *world) { w.sim.Keys.RestrictKey(key) }, auditread.ErrForbidden},
+		"rejected":  {func(w *world) { w.sim.Keys.RevokeKey(key) }, auditread.ErrKeyRejected},
 		"unavailable": {func(w *world) {
-			w.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
+			w.sim.Faults.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
 				return stripesim.Fault{Kind: stripesim.FaultUnavailable}
 			})
 		}, auditread.ErrUnavailable},
@@ -204,7 +209,7 @@ func TestRead_OutlastsFaults(t *testing.T) {
 		stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultHTML}
 	inWorld(t, 5, func(w *world) {
 		w.authorizeAndCapture(250)
-		w.sim.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
+		w.sim.Faults.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
 			if c.NumberInClass%2 == 0 {
 				return stripesim.Fault{}
 			}
@@ -218,12 +223,53 @@ func TestRead_OutlastsFaults(t *testing.T) {
 	})
 }
 
+// TestRead_ChargesAPI reads payments that have no PaymentIntent.
+func TestRead_ChargesAPI(t *testing.T) {
+	inWorld(t, 5, func(w *world) {
+		began := time.Now()
+		var charges []string
+		for i := range 4 {
+			id, err := w.sim.Authorize(stripesim.Hold{Amount: 10000, ChargesAPI: true,
+				Customer: "", Metadata: map[string]string{"booking_id": "BK-7"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			st, _ := w.sim.Intent(id)
+			charges = append(charges, st.Charge)
+			time.Sleep(time.Hour)
+			switch i {
+			case 0:
+				err = w.sim.Dashboard().Capture(id, 6000)
+			case 1:
+				err = w.sim.Dashboard().Cancel(id, "requested_by_customer")
+			case 2:
+				time.Sleep(8 * day) // it expires
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := w.newProgress()
+		w.mustRead(p)
+		r := report(p)
+		if p.IntentsRead != 0 || p.ChargesRead != 4 || r.Sources.ChargesAlone != 4 ||
+			r.Captured.Count != 1 || r.Canceled.Count != 1 || r.Expired.Count != 1 ||
+			r.HeldNow.Count != 1 || r.TimeToCapture.Median != 3600 {
+			t.Errorf("%+v", r)
+		}
+		if e := r.Expired.Payments; len(e) != 1 || e[0].ID != charges[2] ||
+			!e[0].EndedAt.Truncate(time.Minute).Equal(began.Add(2*time.Hour+7*day).Truncate(time.Minute)) {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
 // TestPacer_HalvesTheRate measures six pages, of which the first meets a 429.
 func TestPacer_HalvesTheRate(t *testing.T) {
 	inWorld(t, 10, func(w *world) {
-		w.authorizeAndCapture(600)
+		w.authorizeAndCapture(300)
 		first := true
-		w.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
+		w.sim.Faults.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
 			if !first {
 				return stripesim.Fault{}
 			}

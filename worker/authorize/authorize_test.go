@@ -106,7 +106,7 @@ func (w *world) wantScheduled(p *process) {
 func (w *world) fail(class stripesim.EndpointClass, times int, kind stripesim.FaultKind) {
 	w.T.Helper()
 	rule := stripesim.FaultRule{Class: class, Times: times, Fault: stripesim.Fault{Kind: kind}}
-	if _, err := w.Sim.AddFaultRule(rule); err != nil {
+	if _, err := w.Sim.Faults.AddFaultRule(rule); err != nil {
 		w.T.Fatal(err)
 	}
 }
@@ -230,7 +230,7 @@ func TestAuthorize_DeclinedThenAnotherCard(t *testing.T) {
 func TestAuthorize_TwentyRequestsAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		processes := []*process{w.start(0), w.start(0)}
-		w.Sim.SetServiceTime(800 * time.Millisecond)
+		w.Sim.Settings.SetServiceTime(800 * time.Millisecond)
 		req := booking()
 		var wg sync.WaitGroup
 		var mu sync.Mutex

@@ -149,7 +149,7 @@ func TestAuthorize_RedisLosesTheAttempt(t *testing.T) {
 func TestAuthorize_CallerDisconnects(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
-		w.Sim.SetServiceTime(2 * time.Second)
+		w.Sim.Settings.SetServiceTime(2 * time.Second)
 		ctx, cancel := context.WithCancel(w.Ctx)
 		go func() {
 			time.Sleep(time.Second)
@@ -172,7 +172,7 @@ func TestAuthorize_LeaseEnds(t *testing.T) {
 		if took := time.Since(began); code(err) != hold.OutcomeUnknown || took > lease {
 			t.Errorf("%v after %s", err, took)
 		}
-		w.Sim.ClearFaultRules()
+		w.Sim.Faults.ClearFaultRules()
 		time.Sleep(3 * time.Minute)
 		w.wantScheduled(p)
 	})

@@ -43,7 +43,9 @@ func createOrLoadHold(
 		if err != nil {
 			return nil, false, err
 		}
-		changes := []commit.Change{{Before: &hold.Hold{}, Decision: d, At: now}}
+		// The attempt was written when there was room, and the money is held now.
+		changes := []commit.Change{{Before: &hold.Hold{}, Decision: d, At: now,
+			DespiteMaxmemory: true}}
 		written, err := o.Committer.CommitWithRetry(ctx, changes)
 		if err != nil {
 			err = o.Health.ReportAndWrapUnavailable(ctx, "place a hold", err)

@@ -45,7 +45,7 @@ func TestReadEach_FoundBetweenTwoNotFound(t *testing.T) {
 						t.Fatalf("a first 404 counts: %v", w.answers)
 					}
 					time.Sleep(11 * time.Second)
-					w.Sim.ClearFaultRules()
+					w.Sim.Faults.ClearFaultRules()
 					if unread := w.read(reads, time.Second); len(unread) != 0 {
 						t.Fatalf("not read: %v", unread)
 					}

@@ -2,6 +2,7 @@ package commit
 
 import (
 	"context"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -20,6 +21,22 @@ func (c *Committer) appendAuditEntries(
 			entries = append(entries, changes[i].Decision.AuditEntries(changes[i].Before)...)
 		}
 	}
+	c.appendAudit(ctx, entries)
+}
+
+// auditTimeout bounds the record of an act whose caller does not wait for it.
+const auditTimeout = 5 * time.Second
+
+// RecordAct records what an operator did, now. It was done whether or not its
+// entry is written, and also if its caller does not wait any more.
+func (c *Committer) RecordAct(ctx context.Context, e hold.AuditEntry) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
+	defer cancel()
+	e.At = c.o.Now().UTC()
+	c.appendAudit(ctx, []hold.AuditEntry{e})
+}
+
+func (c *Committer) appendAudit(ctx context.Context, entries []hold.AuditEntry) {
 	if len(entries) == 0 {
 		return
 	}

@@ -66,6 +66,9 @@ type Change struct {
 	Call     hold.Call
 	Answer   hold.Answer
 	Lateness time.Duration
+	// DespiteMaxmemory writes a new hold although Redis has reached maxmemory,
+	// because holdd itself has placed its authorization.
+	DespiteMaxmemory bool
 	// At is when the decision was made, in Redis' time. Zero means now.
 	At time.Time
 
@@ -203,6 +206,9 @@ type MilestoneChange struct {
 // DeleteSettled deletes holds, each if it still has its version. It publishes
 // no events.
 func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (deleted int, err error) {
+	if len(holds) == 0 {
+		return 0, nil
+	}
 	writes := make([]hold.HoldWrite, len(holds))
 	for i := range holds {
 		writes[i] = hold.HoldWrite{Version: holds[i].Version, Hold: holds[i],
@@ -247,6 +253,8 @@ func (c *Committer) completeAndEncodeWrite(ch *Change) hold.HoldWrite {
 		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
 		Placement: ch.Decision.SortedSetPlacement(ch.Before, now, c.o.Rules),
 		Events:    event.EncodeDecisionEvents(&ch.Decision, ch.Before.Version+1, c.o.Livemode, now),
+
+		DespiteMaxmemory: ch.DespiteMaxmemory,
 	}
 }
 

@@ -106,6 +106,24 @@ var (
 			return err
 		},
 	}
+	// forgetAct erases the personal data of a settled hold.
+	forgetAct = act{
+		name: "forget", style: "danger",
+		accepts: func(h *hold.Hold) bool {
+			d, err := h.ErasePersonalData("", h.SettledAt)
+			return err == nil && !d.Unchanged
+		},
+		effect: describeFixedEffect("forget"),
+		do: func(
+			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
+		) error {
+			if h.Revision != revision {
+				return &hold.Problem{Code: hold.RevisionMismatch}
+			}
+			_, _, err := c.Erase(ctx, h.ID, q.visitor.name)
+			return err
+		},
+	}
 	rescheduleAct = act{
 		name:    "reschedule",
 		accepts: func(h *hold.Hold) bool { return acceptsActs(h) && !h.CancelWanted },

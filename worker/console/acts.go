@@ -23,13 +23,15 @@ type act struct {
 	// was sent.
 	effect func(q *request, h *hold.Hold) (effect node, fields []attr, ready bool, err error)
 	do     func(ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64) error
+	// result is the page after the act. Nil: the page of the hold.
+	result func(pages *holdPages, q *request, h *hold.Hold) (pageView, error)
 }
 
 func acceptsActs(h *hold.Hold) bool { return !h.State.IsFinal() && h.State != hold.Working }
 
 // acts are in the order of their buttons.
-var acts = []act{captureAct, cancelAct, incrementAct, rescheduleAct, pauseAct, resumeAct,
-	acknowledgeAct}
+var acts = []act{captureAct, partAct, cancelAct, incrementAct, linkAct, rescheduleAct, pauseAct,
+	resumeAct, acknowledgeAct, forgetAct}
 
 func findAct(name string) (act, bool) {
 	for _, x := range acts {
@@ -133,6 +135,8 @@ func (pages *holdPages) applyConfirmedAct(q *request) (pageView, error) {
 	err = x.do(q.ctx(), pages.o.Changer, q, &h, revision)
 	var p *hold.Problem
 	switch {
+	case err == nil && x.result != nil:
+		return x.result(pages, q, &h)
 	case err == nil:
 		return done, nil
 	case errors.Is(err, &hold.Problem{Code: hold.RevisionMismatch}):
@@ -162,6 +166,8 @@ var actEntries = map[string]hold.HistoryEntry{
 	"acknowledge": {Kind: hold.HistoryAcknowledged},
 	"reschedule":  {Kind: hold.HistoryChanged},
 	"increment":   {Kind: hold.HistoryTriggered, Op: hold.OpIncrement},
+	"forget":      {Kind: hold.HistoryChanged},
+	"part":        {Kind: hold.HistoryTriggered, Op: hold.OpCapture},
 }
 
 // isRepeatedSubmit reports whether the change after a revision was the same act

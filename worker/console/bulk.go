@@ -243,8 +243,16 @@ func (pages *bulkPages) applyConfirmedBulkAct(q *request) (pageView, error) {
 			text(q.t("bulk.changed"))), v.body}
 		return v, nil
 	}
-	return bulkResultPage(q, x, pages.applyBulkActToEachHold(q.ctx(), x, s.holds,
-		q.visitor.name)), nil
+	outcomes := pages.applyBulkActToEachHold(q.ctx(), x, s.holds, q.visitor.name)
+	refused := 0
+	for _, o := range outcomes {
+		if o.err != nil {
+			refused++
+		}
+	}
+	pages.o.RecordAct(q.ctx(), hold.AuditEntry{By: q.visitor.name, Act: hold.ActBulk, Op: x.name,
+		Detail: fmt.Sprintf("%d holds, %d refused", len(outcomes), refused)})
+	return bulkResultPage(q, x, outcomes), nil
 }
 
 // applyBulkActToEachHold does an act to each hold, at the revision that was

@@ -44,6 +44,8 @@ type HoldChanger interface {
 		hold.Hold, time.Time, error)
 	RequestIncrementAndWait(ctx context.Context, id string, req hold.IncrementRequest, revision uint64,
 		by string) (hold.Hold, time.Time, error)
+	// Erase erases the personal data of a settled hold.
+	Erase(ctx context.Context, id, by string) (hold.Hold, time.Time, error)
 }
 
 // HoldScheduler schedules holds. intake.Scheduler implements it.
@@ -86,6 +88,9 @@ type Store interface {
 	ReadNewestEvents(ctx context.Context, n int) ([]hold.StreamEvent, error)
 	ListAliveReplicas(ctx context.Context) ([]string, error)
 	ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
+	// ReadOldestDueAge returns for how long the oldest hold has been due that no
+	// replica has claimed.
+	ReadOldestDueAge(ctx context.Context) (time.Duration, error)
 }
 
 // StageReporter reports when the stages of this replica last succeeded.
@@ -118,6 +123,8 @@ type Options struct {
 	Version       string
 	Rules         hold.DecisionRules
 	Logger        *zap.Logger // nil: nothing is logged
+	// RecordAct records what a visitor did; nil: nothing does.
+	RecordAct func(ctx context.Context, e hold.AuditEntry)
 	// ReportRefusal logs a sign-in that was refused; may be nil. by is the name
 	// of its token, if it has one.
 	ReportRefusal func(r *http.Request, code, by string)
@@ -148,6 +155,9 @@ func New(o Options) (*Console, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.RecordAct == nil {
+		o.RecordAct = func(context.Context, hold.AuditEntry) {}
 	}
 	c := &Console{o: o, mux: http.NewServeMux(), live: newLiveUpdates(o.Store)}
 	c.addRoutes()

@@ -2,10 +2,12 @@ package console
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 
 	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/hold"
 
 	"go.uber.org/zap"
 )
@@ -128,6 +130,8 @@ func (pages *deliveryPages) requeueConfirmedDeadLetters(q *request) (pageView, e
 	if err == nil {
 		pages.o.Logger.Info("dead letters replayed", zap.String("event", "dead_letters.replayed"),
 			zap.String("sink", sink), zap.Int64("events", n), zap.String("by", q.visitor.name))
+		pages.o.RecordAct(q.ctx(), hold.AuditEntry{By: q.visitor.name,
+			Act: hold.ActDeadLettersReplayed, Detail: fmt.Sprintf("%d of %s", n, sink)})
 	}
 	return pageView{redirect: "/console/deliveries?done=replay"}, err
 }

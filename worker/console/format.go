@@ -34,6 +34,14 @@ func (q *request) formatRelative(d time.Duration) string {
 	if d < time.Second {
 		return q.t("time.now")
 	}
+	return q.t(key, q.length(d))
+}
+
+// length writes a duration in its two largest units, rounded down.
+func (q *request) length(d time.Duration) string {
+	if d < time.Second {
+		return q.t("time.s", 0)
+	}
 	var parts []string
 	for _, u := range []struct {
 		key  string
@@ -51,7 +59,7 @@ func (q *request) formatRelative(d time.Duration) string {
 			break
 		}
 	}
-	return q.t(key, strings.Join(parts, " "))
+	return strings.Join(parts, " ")
 }
 
 // holdDisplayName returns the hold's reference, or its id if it has none.

@@ -101,7 +101,7 @@ func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []ter
 		{"on_expiry", text(q.t("policy." + h.OnExpiry.String()))},
 		{"created", q.renderTime(h.CreatedAt)},
 		{"acknowledged", text(q.t("yes"))},
-		{"cardholder", pages.renderCardholderTask(q, h, now)},
+		{"cardholder", cardholderNeeded(q, h, now)},
 		{"metadata", metadataTable(q, h)},
 	}
 	unset := map[string]bool{"reference": h.Reference == "", "account": h.Account == "",
@@ -115,21 +115,15 @@ func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []ter
 	return slices.DeleteFunc(f, func(f termLine) bool { return unset[f.key] })
 }
 
-// renderCardholderTask says what the cardholder must do for the renewal. A
-// visitor who may act also gets the link to send.
-func (pages *holdPages) renderCardholderTask(q *request, h *hold.Hold, now time.Time) node {
-	if hold.CheckCardholderLink(h, now) != nil {
+// cardholderNeeded says what the cardholder must do for the renewal.
+func cardholderNeeded(q *request, h *hold.Hold, now time.Time) node {
+	switch {
+	case hold.CheckCardholderLink(h, now) != nil:
 		return text("")
+	case hold.StatusForCardholder(h, h.Renewal.Generation, now) == hold.CardholderMustGiveCard:
+		return text(q.t("cardholder.card"))
 	}
-	needed := q.t("cardholder.authentication")
-	if hold.StatusForCardholder(h, h.Renewal.Generation, now) == hold.CardholderMustGiveCard {
-		needed = q.t("cardholder.card")
-	}
-	if pages.o.CardholderLink == nil || !q.visitor.mayOperate {
-		return text(needed)
-	}
-	link := pages.o.CardholderLink(h)
-	return group{text(needed + ". " + q.t("cardholder.send") + " "), el("code", a("data-copy", link), text(link))}
+	return text(q.t("cardholder.authentication"))
 }
 
 // plannedCaptureList lists the captures of a hold that is captured in parts.

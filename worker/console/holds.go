@@ -151,6 +151,9 @@ func totalsLine(q *request, t *query.HoldTotals) node {
 	if t.AtLeast {
 		s = q.t("totals.at_least", s)
 	}
+	if len(t.Unprotected) > 0 {
+		s += " · " + q.t("totals.unprotected", q.formatSums(t.Unprotected))
+	}
 	return el("p", class("totals"), text(s))
 }
 

@@ -32,6 +32,9 @@ func (pages *holdPages) renewalTermLines(q *request, h *hold.Hold, now time.Time
 	case r.Problem != "":
 		f = append(f, termLine{"not_renewed", text(q.t("cause." + r.Problem))})
 	}
+	if r.Unprotected {
+		f = append(f, termLine{"unprotected", text(q.t("renewal.unprotected"))})
+	}
 	if r.PaymentIntent != "" {
 		f = append(f, termLine{"new_intent", intent(r.PaymentIntent)})
 	}

@@ -39,7 +39,11 @@ func (pages *overviewPages) todayPage(q *request) (pageView, error) {
 		h := &plan.AtRisk[i].Hold
 		risk = hold.AddToCurrencySums(risk, h.Currency, h.Amount)
 	}
-	body := group{pages.healthSentence(q), el("div", class("cards"),
+	oldest, err := pages.oldestDueCard(q)
+	if err != nil {
+		return pageView{}, err
+	}
+	body := group{pages.healthSentence(q), el("div", class("cards"), oldest,
 		sumCard(q, "today.captured", "/console/holds?tab=settled", settled.captured),
 		sumCard(q, "today.released", "/console/holds?tab=settled", settled.released),
 		sumCard(q, "today.to_capture", "/console/plan", capture),
@@ -63,6 +67,17 @@ func (pages *overviewPages) todayPage(q *request) (pageView, error) {
 	}
 	return pageView{title: q.now.In(q.zone).Format(q.t("today.title")), tab: "today", body: body,
 		live: true}, nil
+}
+
+// oldestDueCard says for how long a hold has been due that no replica has
+// claimed. If it rises, holdd is late, whatever the reason.
+func (pages *overviewPages) oldestDueCard(q *request) (node, error) {
+	age, err := pages.o.Store.ReadOldestDueAge(q.ctx())
+	if err != nil {
+		return nil, wrapAsUnavailable(err)
+	}
+	return el("a", class("tile"), a("href", "/console/health"),
+		el("span", text(q.t("today.oldest_due"))), el("b", text(q.length(age)))), nil
 }
 
 // timeUntilMidnight returns the rest of the day in the property's zone.

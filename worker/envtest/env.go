@@ -89,7 +89,7 @@ func (e *Env) AuthorizeIntent(f ...func(*stripesim.Hold)) string {
 // AddStripeFault makes Stripe misbehave. It returns the id of the rule.
 func (e *Env) AddStripeFault(rule stripesim.FaultRule) int {
 	e.T.Helper()
-	id, err := e.Sim.AddFaultRule(rule)
+	id, err := e.Sim.Faults.AddFaultRule(rule)
 	if err != nil {
 		e.T.Fatal(err)
 	}

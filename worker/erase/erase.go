@@ -44,6 +44,7 @@ type Store interface {
 // Committer writes decisions. [commit.Committer] implements it.
 type Committer interface {
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
+	RecordAct(ctx context.Context, e hold.AuditEntry)
 }
 
 // DeliveryProgressReader reports the progress of the sinks. alert.Notifier
@@ -93,6 +94,8 @@ func (e *Eraser) Erase(ctx context.Context, id, by string) (hold.Hold, time.Time
 	}
 	e.o.Logger.Info("personal data erased", zap.String("event", "hold.forgotten"),
 		zap.String("hold", id), zap.String("by", by))
+	e.committer.RecordAct(ctx, hold.AuditEntry{By: by, Act: hold.ActPersonalDataErased, Hold: id,
+		Account: h.Account})
 	return h, now, nil
 }
 

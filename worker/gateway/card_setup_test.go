@@ -9,7 +9,7 @@ import (
 
 func TestSim_CardSetup(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
-		customer, _, err := w.sim.SaveCard("", "")
+		customer, _, err := w.sim.Cards.SaveCard("", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -24,7 +24,7 @@ func TestSim_CardSetup(t *testing.T) {
 		if again := w.checkDo(create, hold.AnswerOK).CardSetup; again.ID != s.ID {
 			t.Errorf("the same key made %s and %s", s.ID, again.ID)
 		}
-		back, err := w.sim.CompleteCardSetup(s.ID, "pm_card_mastercard")
+		back, err := w.sim.Cards.CompleteCardSetup(s.ID, "pm_card_mastercard")
 		if err != nil || back != "https://hotel.example/?s="+s.ID {
 			t.Fatalf("back to %s, %v", back, err)
 		}
@@ -43,11 +43,11 @@ func TestSim_CardSetup(t *testing.T) {
 // and with a later read of the intent.
 func TestSim_Advice(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
-		customer, card, err := w.sim.SaveCard("", "")
+		customer, card, err := w.sim.Cards.SaveCard("", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.sim.SetCardOutcomes(card, stripesim.CardOutcome{DeclineCode: "do_not_honor",
+		if err := w.sim.Cards.SetCardOutcomes(card, stripesim.CardOutcome{DeclineCode: "do_not_honor",
 			AdviceCode: "try_again_later", NetworkAdviceCode: "25"}); err != nil {
 			t.Fatal(err)
 		}

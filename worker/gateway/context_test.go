@@ -76,7 +76,7 @@ func TestOrganizationKey_SendsContext(t *testing.T) {
 	contexts = nil
 	in := g.InspectAccount(t.Context())
 	if in.ListEndpoints.Kind != hold.AnswerOK || in.CaptureIntent.Kind != hold.AnswerNotFound ||
-		len(contexts) != 5 || slices.ContainsFunc(contexts,
+		len(contexts) != 6 || slices.ContainsFunc(contexts,
 		func(c string) bool { return c != ownAccount }) {
 		t.Errorf("%+v with contexts %q", in, contexts)
 	}

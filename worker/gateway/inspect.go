@@ -4,11 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
-	"net/url"
 	"time"
-
-	"github.com/stripe/stripe-go/v76"
-	"github.com/stripe/stripe-go/v76/webhookendpoint"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -19,10 +15,13 @@ type Inspection struct {
 	ListIntents   hold.Answer       // whether the key may list PaymentIntents
 	ListExpanded  hold.Answer       // whether it may read their charges and reviews
 	CaptureIntent hold.Answer       // whether it may capture: [hold.AnswerNotFound] means yes
+	CreateSession hold.Answer       // whether it may create Checkout Sessions: invalid or not found means yes
 	ListEndpoints hold.Answer       // whether it may list webhook endpoints
 	ReadAccount   hold.Answer       // whether it may read its account
 	Account       string            // id of the account; empty if it may not
 	Endpoints     []WebhookEndpoint // at most 100
+	CardCharges   int               // that the newest intents have, at most [inspectedIntents]
+	CardFeatures  hold.CardFeatures // what at least one of these charges allows
 	Latency       time.Duration     // of the first request, including the connection
 
 	// Stripe's clock minus this machine's clock is between Min and Max. They
@@ -32,25 +31,23 @@ type Inspection struct {
 	ClockOffsetKnown               bool
 }
 
-// WebhookEndpoint is a webhook endpoint of the account.
-type WebhookEndpoint struct {
-	URL        string // without user, query and fragment, which may contain secrets
-	Path       string // of URL
-	APIVersion string // of its events; empty means the account's default
-	Events     []string
-	Enabled    bool
-}
+// inspectedIntents is how many intents are read for what their charges allow.
+const inspectedIntents = 20
+
+// nonexistentCustomerID is a well-formed id that no customer has.
+const nonexistentCustomerID = "cus_0holddAsksWhetherThisKeyMayWrite"
 
 // nonexistentIntentID is a well-formed id that no PaymentIntent has: Stripe's
 // ids contain no words.
 const nonexistentIntentID = "pi_0holddAsksWhetherThisKeyMayWrite"
 
-// InspectAccount checks whether Stripe answers, what the API key may do, and
-// how far the clocks are apart. It sends at most five requests, one after the
-// other, each within the gateway's timeout, and does not use the budget. It
-// changes nothing: to learn whether the key may capture, it captures an intent
-// that does not exist. Stripe checks the permissions of the key first (403) and
-// then whether the intent exists (404).
+// InspectAccount checks whether Stripe answers, what the API key may do, and how far
+// the clocks are apart. It sends at most six requests, one after the other,
+// each within the gateway's timeout, and does not use the budget. It changes
+// nothing: to learn whether the key may capture, it captures an intent that
+// does not exist, and likewise asks another card of a customer that does not
+// exist. Stripe checks the permissions of the key first (403) and then whether the
+// object exists.
 func (g *Gateway) InspectAccount(ctx context.Context) Inspection {
 	var in Inspection
 	m := &clockOffsetMeter{inspection: &in}
@@ -66,62 +63,36 @@ func (g *Gateway) InspectAccount(ctx context.Context) Inspection {
 		return in
 	}
 	if in.ListIntents.Kind == hold.AnswerOK {
-		in.ListExpanded = do(hold.Call{Op: hold.OpList, Limit: 1})
+		in.ListExpanded = do(hold.Call{Op: hold.OpList, Limit: inspectedIntents})
+		in.countCardFeatures()
 	}
 	in.CaptureIntent = do(hold.Call{
 		Op: hold.OpCapture, PaymentIntent: nonexistentIntentID, Key: "holdd-doctor-" + rand.Text(),
 	})
+	const page = "https://holdd.invalid/"
+	in.CreateSession = do(hold.Call{
+		Op: hold.OpSetUpCard, Key: "holdd-doctor-" + rand.Text(), CardSetup: &hold.CardSetupParams{
+			Customer: nonexistentCustomerID, ReturnURL: page, CancelURL: page},
+	})
 	in.ListEndpoints = m.measureDuringCall(ctx, func(ctx context.Context) (a hold.Answer) {
-		in.Endpoints, a = listWebhookEndpoints(ctx, g)
+		in.Endpoints, a = g.ListWebhookEndpoints(ctx)
 		return a
 	})
 	in.Account, in.ReadAccount = g.RetrieveAccountID(ctx)
 	return in
 }
 
-func listWebhookEndpoints(
-	ctx context.Context, g *Gateway,
-) (all []WebhookEndpoint, a hold.Answer) {
-	p := &stripe.WebhookEndpointListParams{}
-	p.Limit = stripe.Int64(maxPageSize)
-	p.Single = true
-	a = g.sendAndClassify(ctx, classifyOptions{}, func(ctx context.Context) (bool, error) {
-		p.Context = ctx
-		client := webhookendpoint.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}
-		it := client.List(p)
-		if err := it.Err(); err != nil {
-			return false, err
+// countCardFeatures records what the card charges of the listed intents allow.
+func (in *Inspection) countCardFeatures() {
+	if in.ListExpanded.Page == nil {
+		return
+	}
+	for i := range in.ListExpanded.Page.Intents {
+		if f := in.ListExpanded.Page.Intents[i].Features; f&hold.FeaturesKnown != 0 {
+			in.CardCharges++
+			in.CardFeatures |= f
 		}
-		l := it.WebhookEndpointList()
-		if l.Data == nil || len(l.Data) > maxPageSize {
-			return false, nil
-		}
-		for _, e := range l.Data {
-			if e == nil {
-				return false, nil
-			}
-			all = append(all, convertWebhookEndpoint(g.scrubber, e))
-		}
-		return true, nil
-	})
-	if a.Kind != hold.AnswerOK {
-		return nil, a
 	}
-	return all, a
-}
-
-func convertWebhookEndpoint(s *secretScrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
-	out := WebhookEndpoint{
-		APIVersion: s.redactMessage(e.APIVersion), Enabled: e.Status == "enabled",
-	}
-	if u, err := url.Parse(e.URL); err == nil {
-		u.User, u.RawQuery, u.Fragment = nil, "", ""
-		out.URL, out.Path = s.redactMessage(u.String()), s.redactMessage(u.Path)
-	}
-	for _, t := range e.EnabledEvents {
-		out.Events = append(out.Events, s.redactMessage(t))
-	}
-	return out
 }
 
 // clockOffsetMeter measures the offset of Stripe's clock by the Date headers of

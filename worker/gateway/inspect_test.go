@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,14 +18,14 @@ func TestInspect(t *testing.T) {
 	const forbidden, notFound = hold.AnswerForbidden, hold.AnswerNotFound
 	const unknown = hold.AnswerUnknown
 	restrict := func(classes ...stripesim.EndpointClass) func(*simEnv) {
-		return func(w *simEnv) { w.sim.RestrictKey(testAPIKey, classes...) }
+		return func(w *simEnv) { w.sim.Keys.RestrictKey(testAPIKey, classes...) }
 	}
 	fail := func(kind stripesim.FaultKind) func(*simEnv) {
 		return func(w *simEnv) {
 			w.addFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: kind}})
 		}
 	}
-	revoke := func(w *simEnv) { w.sim.RevokeKey(testAPIKey) }
+	revoke := func(w *simEnv) { w.sim.Keys.RevokeKey(testAPIKey) }
 	list, retrieve, capture := stripesim.ClassList, stripesim.ClassRetrieve, stripesim.ClassCapture
 	for name, tt := range map[string]struct {
 		prepare                         func(*simEnv)
@@ -47,7 +48,7 @@ func TestInspect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 				w.createHold(stripesim.Hold{})
-				w.sim.SetWebhookEndpoints(
+				w.sim.Webhooks.SetWebhookEndpoints(
 					stripesim.WebhookEndpoint{
 						URL:        "https://who:pass@hotel.example/webhooks/stripe?token=t0psecret#x",
 						APIVersion: "2020-08-27", Events: []string{"charge.expired"},
@@ -134,7 +135,28 @@ func TestInspect_AcceptedByStripeMock(t *testing.T) {
 	if in.ReadAccount.Kind != hold.AnswerOK || !strings.HasPrefix(in.Account, "acct_") {
 		t.Errorf("account %q: %+v", in.Account, in.ReadAccount)
 	}
-	if len(sent) != 5 {
+	if len(sent) != 6 {
 		t.Errorf("%q", sent)
 	}
+}
+
+// TestInspect_CardFeatures checks that the features of the newest card charges are
+// found, and whether cardholders can give another card.
+func TestInspect_CardFeatures(t *testing.T) {
+	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+		w.createHold(stripesim.Hold{})
+		w.createHold(stripesim.Hold{Multicapture: true, Overcapture: true})
+		in := w.gateway.InspectAccount(t.Context())
+		if got := in.CardFeatures.Names(); in.CardCharges != 2 ||
+			!slices.Equal(got, []string{"multicapture", "overcapture"}) {
+			t.Errorf("%d charges with %v", in.CardCharges, got)
+		}
+		if in.CreateSession.Kind != hold.AnswerNotFound {
+			t.Errorf("a session of no customer: %+v", in.CreateSession)
+		}
+		w.sim.Keys.RestrictKey(testAPIKey, stripesim.ClassList, stripesim.ClassRetrieve)
+		if in = w.gateway.InspectAccount(t.Context()); in.CreateSession.Kind != hold.AnswerForbidden {
+			t.Errorf("a key without the permission: %+v", in.CreateSession)
+		}
+	})
 }

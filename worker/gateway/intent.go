@@ -29,12 +29,7 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 	}
 	in.Status, in.CancellationReason = normalizeStatus(string(pi.Status),
 		string(pi.CancellationReason))
-	if len(pi.Metadata) > 0 {
-		in.Metadata = make(map[string]string, len(pi.Metadata))
-		for k, v := range pi.Metadata {
-			in.Metadata[k] = s.redactSecrets(v) // a key is too short for a client secret
-		}
-	}
+	in.Metadata = redactMetadata(s, pi.Metadata)
 	if pi.Customer != nil {
 		in.Customer = objectIDOrEmpty(pi.Customer.ID)
 	}
@@ -54,12 +49,7 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 		in.PaymentMethodType = identifierOrEmpty(string(d.Type))
 		in.Features, in.MaxCapturable = cardFeatures(d), maxCapturable(d)
 		in.Reusable = in.Reusable || d.Card != nil && d.Card.Mandate != ""
-		switch {
-		case d.Card != nil && d.Card.CaptureBefore > 0:
-			in.CaptureBefore = time.Unix(d.Card.CaptureBefore, 0).UTC()
-		case d.CardPresent != nil && d.CardPresent.CaptureBefore > 0:
-			in.CaptureBefore = time.Unix(d.CardPresent.CaptureBefore, 0).UTC()
-		}
+		in.CaptureBefore = captureBefore(d)
 		// This API version has no such field for other payment methods.
 		in.SingleCapture = d.Card != nil && d.Card.Multicapture != nil &&
 			d.Card.Multicapture.Status == stripe.ChargePaymentMethodDetailsCardMulticaptureStatusUnavailable

@@ -24,8 +24,11 @@ func listExpandParams(c hold.StripeListContent) []*string {
 // names. A page with an invalid intent is [hold.AnswerUnknown], because the next
 // page would skip that intent.
 func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
-	if c.Content == hold.ContentCaptures {
+	switch c.Content {
+	case hold.ContentCaptures:
 		return g.listCaptureEvents(ctx, c)
+	case hold.ContentPlainHistories, hold.ContentPlainCharges:
+		return g.listPlainCharges(ctx, c)
 	}
 	p := &stripe.PaymentIntentListParams{Expand: listExpandParams(c.Content)}
 	p.Limit = stripe.Int64(maxPageSize)

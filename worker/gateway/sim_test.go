@@ -44,7 +44,7 @@ func (w *simEnv) createHold(h stripesim.Hold) string {
 
 func (w *simEnv) addFault(r stripesim.FaultRule) {
 	w.t.Helper()
-	if _, err := w.sim.AddFaultRule(r); err != nil {
+	if _, err := w.sim.Faults.AddFaultRule(r); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -396,7 +396,7 @@ func TestSim_Check(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		w.createHold(stripesim.Hold{})
 		w.checkDo(hold.Call{Op: hold.OpCheck}, hold.AnswerOK)
-		w.sim.RevokeKey(testAPIKey)
+		w.sim.Keys.RevokeKey(testAPIKey)
 		if a := w.checkDo(hold.Call{Op: hold.OpCheck}, hold.AnswerUnauthorized); a.Message == "" {
 			t.Errorf("%+v", a)
 		}

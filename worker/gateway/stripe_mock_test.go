@@ -103,7 +103,9 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 		"list, bounded": {Op: hold.OpList, CreatedUpTo: time.Unix(1_790_000_000, 0)},
 		"list, histories": {Op: hold.OpList, Content: hold.ContentHistories,
 			CreatedFrom: time.Unix(1_780_000_000, 0), CreatedUpTo: time.Unix(1_790_000_000, 0)},
-		"list, charges":  {Op: hold.OpList, Content: hold.ContentCharges},
+		"list, charges": {Op: hold.OpList, Content: hold.ContentCharges},
+		"list, plain charges": {Op: hold.OpList, Content: hold.ContentPlainHistories, After: "ch_1",
+			CreatedFrom: time.Unix(1_780_000_000, 0)},
 		"list, captures": {Op: hold.OpList, Content: hold.ContentCaptures, After: "evt_1"},
 		"check":          {Op: hold.OpCheck},
 	} {

@@ -137,11 +137,15 @@ func validateListCall(c *hold.Call) string {
 	switch {
 	case c.Limit < 0 || c.Limit > maxPageSize:
 		return fmt.Sprintf("invalid page size %d: want 1 to %d", c.Limit, maxPageSize)
-	case c.Content > hold.ContentCaptures:
+	case c.Content > hold.ContentPlainCharges:
 		return fmt.Sprintf("unknown content %d of a list", c.Content)
 	case c.Content == hold.ContentCaptures:
 		if c.After != "" && !eventIDPattern.matches(c.After) {
 			return "invalid event id to list after"
+		}
+	case c.Content == hold.ContentPlainHistories, c.Content == hold.ContentPlainCharges:
+		if c.After != "" && objectIDOrEmpty(c.After) == "" {
+			return "invalid charge id to list after"
 		}
 	case c.After != "" && hold.CheckPaymentIntentID(c.After) != nil:
 		return "invalid PaymentIntent id to list after"

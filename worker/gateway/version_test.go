@@ -55,7 +55,7 @@ func TestGateway_SendsItsVersionToNewAccount(t *testing.T) {
 	} {
 		do(c, hold.AnswerOK)
 	}
-	if in := g.InspectAccount(t.Context()); in.ListEndpoints.Kind != hold.AnswerOK || sent != 15 {
+	if in := g.InspectAccount(t.Context()); in.ListEndpoints.Kind != hold.AnswerOK || sent != 16 {
 		t.Errorf("%d requests, %+v", sent, in)
 	}
 }

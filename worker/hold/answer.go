@@ -172,6 +172,11 @@ type IntentPage struct {
 	Histories []IntentHistory
 	// Captures has the events of [ContentCaptures]; Intents is then empty.
 	Captures []CaptureEvent
+	// Last and OldestAt are the id and the time of the last charge that was read,
+	// of [ContentPlainHistories] and [ContentPlainCharges]. Intents has only those
+	// without an intent.
+	Last     string
+	OldestAt time.Time
 	More     bool // there are older ones
 }
 

@@ -2,16 +2,28 @@ package hold
 
 import "time"
 
-// AuditEntry says who changed a hold.
+// AuditEntry says who changed a hold, or did something else as an operator.
 type AuditEntry struct {
 	At       time.Time `json:"at"`
 	By       string    `json:"by"`
-	Act      string    `json:"act"`          // kind of the history entry
+	Act      string    `json:"act"`          // kind of the history entry, or one of the acts below
 	Op       string    `json:"op,omitempty"` // capture or cancel, of a request to act
-	Hold     string    `json:"hold"`
+	Hold     string    `json:"hold,omitempty"`
 	Account  string    `json:"account,omitempty"`
-	Revision uint64    `json:"revision"` // after the change
+	Revision uint64    `json:"revision,omitempty"` // after the change
+	Detail   string    `json:"detail,omitempty"`   // never a secret and never personal data
 }
+
+// Acts that are in no history of a hold.
+const (
+	ActBulk                = "bulk" // of the console; each hold has its own entry as well
+	ActDeadLettersReplayed = "dead_letters_replayed"
+	ActLogLevelChanged     = "log_level_changed"
+	ActPersonalDataErased  = "personal_data_erased"
+	ActRecordRepaired      = "record_repaired"
+	ActRepartitioned       = "repartitioned"
+	ActSettingsReloaded    = "settings_reloaded"
+)
 
 // newHistoryEntries returns the entries that a decision adds to the history of the
 // hold. before is the hold that it was made on.

@@ -189,7 +189,7 @@ func checkCaptureMetadata(pairs map[string]string) error {
 // checkFeeAndTransfer refuses a fee or a transfer above the amount of the
 // capture. holdd does not scale them: the caller decides what a smaller capture
 // leaves.
-func checkFeeAndTransfer(p *CaptureParams, captured int64) error {
+func checkFeeAndTransfer(p *CaptureParams, captured int64, currency string) error {
 	for _, part := range []struct {
 		field string
 		n     int64
@@ -199,7 +199,8 @@ func checkFeeAndTransfer(p *CaptureParams, captured int64) error {
 	} {
 		if part.n > captured {
 			return newProblem(AmountTooLarge, part.field,
-				"%d is more than the amount to capture, %d", part.n, captured)
+				"%s is more than the amount to capture, %s", FormatAmount(part.n, currency),
+				FormatAmount(captured, currency))
 		}
 	}
 	return nil
@@ -209,7 +210,7 @@ func checkFeeAndTransfer(p *CaptureParams, captured int64) error {
 // that its capture takes, if that is known.
 func checkHoldCaptureParams(h *Hold) error {
 	if n, known := expectedCaptureAmount(h); known {
-		return checkFeeAndTransfer(nextCaptureParams(h), n)
+		return checkFeeAndTransfer(nextCaptureParams(h), n, h.Currency)
 	}
 	return nil
 }

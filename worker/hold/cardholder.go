@@ -175,25 +175,38 @@ func cardSetupMetadata(h *Hold) map[string]string {
 		MetaGeneration: formatGeneration(h.Renewal.Generation)}
 }
 
-// RecordCardSetup records the Checkout Session whose card the renewal takes.
-// With returned, the cardholder has come back from it, and it is read at once.
-// The read decides whose session it is. Errors are *[Problem].
+// RecordCardSetup records the Checkout Session whose card the renewal takes. s is
+// the session as Stripe has it: one that is not of this renewal is refused, so
+// that it does not take the place of one that is. With returned, the cardholder
+// has come back from it, and it is read at once. Errors are *[Problem].
 func RecordCardSetup(
-	h Hold, generation uint32, session string, returned bool, now time.Time,
+	h Hold, generation uint32, s *CardSetup, returned bool, now time.Time,
 ) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	if err := checkCardholderMayAct(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
+	if !isOwnCardSetup(&h, s) {
+		return Decision{}, newProblem(NoActionRequired, "",
+			"the Checkout Session %s is not one of the renewal %d of hold %s", s.ID, generation, h.ID)
+	}
 	r := copyRenewalForEdit(&h)
-	if r.CardSetup == session && !returned {
+	if r.CardSetup == s.ID && !returned {
 		return Decision{Hold: h, Unchanged: true}, nil
 	}
-	r.CardSetup, r.ReadFirst = session, false
+	r.CardSetup, r.ReadFirst = s.ID, false
 	if returned {
 		scheduleRenewalRetrieveNow(r, now)
 	}
 	return Decision{Hold: h}, nil
+}
+
+// isOwnCardSetup reports whether holdd created a Checkout Session for the renewal
+// under way, and its customer has it.
+func isOwnCardSetup(h *Hold, s *CardSetup) bool {
+	r := h.Renewal
+	return s.Customer == r.Customer && s.Metadata[MetaHold] == h.ID &&
+		s.Metadata[MetaGeneration] == formatGeneration(r.Generation)
 }
 
 // minCardholderRead is the least time between two reads that the cardholder's
@@ -210,11 +223,9 @@ func scheduleRenewalRetrieveNow(r *Renewal, now time.Time) {
 	r.RetryAt = minTime(r.RetryAt, earliest)
 }
 
-// ScheduleRetrieveAfterCardholderReturn makes the read of the new intent due,
-// because the cardholder has come back from the bank.
-func ScheduleRetrieveAfterCardholderReturn(
-	h Hold, generation uint32, now time.Time,
-) (Decision, error) {
+// ScheduleRetrieveAfterCardholderReturn makes the read of what the renewal waits for due, because the
+// cardholder has come back: from the bank, or from the recorded Checkout Session.
+func ScheduleRetrieveAfterCardholderReturn(h Hold, generation uint32, now time.Time) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	if err := checkCardholderMayAct(&h, generation, now); err != nil {
 		return Decision{}, err
@@ -243,8 +254,7 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 	default:
 		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	}
-	own := s.Customer == r.Customer && s.Metadata[MetaHold] == h.ID &&
-		s.Metadata[MetaGeneration] == formatGeneration(r.Generation)
+	own := isOwnCardSetup(&h, s)
 	switch {
 	case own && s.Status == "open":
 		r.ReadFirst = true // the intent, under the same claim
@@ -268,5 +278,5 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 
 // clearCardholderState forgets what the cardholder of an ended renewal did.
 func clearCardholderState(r *Renewal) {
-	r.ReturnURL, r.CardSetup, r.CardSetups = "", "", 0
+	r.ReturnURL, r.CardSetup, r.CardSetups, r.ConfirmAt = "", "", 0, time.Time{}
 }

@@ -171,7 +171,7 @@ func toCardSetup(t *testing.T) hold.Hold {
 	if call.Op != hold.OpSetUpCard || call.Key == "" || call.CardSetup.Customer != "cus_1" {
 		t.Fatalf("%+v", call)
 	}
-	d, err = hold.RecordCardSetup(h, 1, "cs_1", true, startOfRenewal.Add(time.Minute))
+	d, err = hold.RecordCardSetup(h, 1, setUp("open", "", nil).CardSetup, true, startOfRenewal.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,6 +222,32 @@ func TestCardholder_GivesCard(t *testing.T) {
 	})
 }
 
+// TestCardholder_ForeignSession checks that a session which is not of the renewal
+// does not take the place of one that is.
+func TestCardholder_ForeignSession(t *testing.T) {
+	h, at := toCardSetup(t), startOfRenewal.Add(time.Minute)
+	for name, edit := range map[string]func(*hold.CardSetup){
+		"of another customer": func(s *hold.CardSetup) { s.Customer = "cus_2" },
+		"of another hold": func(s *hold.CardSetup) {
+			s.Metadata[hold.MetaHold] = "pi_3AnotherHoldEntirely0001"
+		},
+		"of another renewal": func(s *hold.CardSetup) { s.Metadata[hold.MetaGeneration] = "2" },
+	} {
+		foreign := setUp("complete", "pm_2", edit).CardSetup
+		foreign.ID = "cs_foreign"
+		_, err := hold.RecordCardSetup(h, 1, foreign, true, at)
+		if got := problemCode(err); got != hold.NoActionRequired {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	second := setUp("complete", "pm_2", nil).CardSetup
+	second.ID = "cs_2"
+	d, err := hold.RecordCardSetup(h, 1, second, true, at)
+	if err != nil || d.Hold.Renewal.CardSetup != "cs_2" {
+		t.Errorf("another form of the renewal: %v", err)
+	}
+}
+
 // TestCardholder_Refused checks what the cardholder cannot do.
 func TestCardholder_Refused(t *testing.T) {
 	waiting := toCardholder(t, "authentication_required")
@@ -253,7 +279,8 @@ func TestCardholder_Refused(t *testing.T) {
 			if got := problemCode(err); got != tt.want {
 				t.Errorf("another card: %v, want %s", err, tt.want)
 			}
-			_, err = hold.RecordCardSetup(tt.h, tt.generation, "cs_1", true, tt.now)
+			_, err = hold.RecordCardSetup(tt.h, tt.generation,
+				setUp("open", "", nil).CardSetup, true, tt.now)
 			if got := problemCode(err); got != tt.want {
 				t.Errorf("back with a card: %v, want %s", err, tt.want)
 			}

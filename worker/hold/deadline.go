@@ -61,7 +61,7 @@ func willActBeforeDeadline(h *Hold) bool {
 func (h *Hold) PlannedAction(now time.Time, r DecisionRules) (op Op, at time.Time) {
 	h = copyWithoutIncrement(h)
 	switch {
-	case h.State.IsFinal(), h.Renewal != nil && h.Renewal.Unprotected: // nothing is held
+	case h.State.IsFinal(), IsUnprotected(h):
 		return 0, time.Time{}
 	case h.State == Working:
 		op, at = h.NextOp, now

@@ -170,12 +170,14 @@ func checkIncrementRequest(h *Hold, req IncrementRequest) error {
 		return err
 	}
 	if total := authorizedTotal(h); req.Amount == 0 || req.Amount < total {
-		return newProblem(InvalidAmount, "amount", "invalid amount %d: want the new total, "+
-			"more than the %d that is authorized now", req.Amount, total)
+		return newProblem(InvalidAmount, "amount", "invalid amount %s: want the new total, "+
+			"more than the %s that is authorized now", FormatAmount(req.Amount, h.Currency),
+			FormatAmount(total, h.Currency))
 	}
 	if most := maxAuthorizedAmount(h); most > 0 && req.Amount > most {
 		return newProblem(AmountTooLarge, "amount",
-			"%d is more than max_amount, %d, to which the cardholder agreed", req.Amount, most)
+			"%s is more than max_amount, %s, to which the cardholder agreed",
+			FormatAmount(req.Amount, h.Currency), FormatAmount(most, h.Currency))
 	}
 	if len(req.Reason) > MaxIncrementReason || !isDisplayable(req.Reason) {
 		return newProblem(InvalidField, "reason",

@@ -22,6 +22,10 @@ type SortedSetPosition struct {
 	Member string `json:"n,omitempty"`
 }
 
+// SettledCursor is a place in a walk over the settled holds of all partitions.
+// The zero value is the beginning.
+type SettledCursor struct{ Partitions []SortedSetPosition }
+
 // ListedHold is a hold in a set with its position.
 type ListedHold struct {
 	Hold     Hold

@@ -21,9 +21,10 @@ func checkHoldCaptureAmount(h *Hold) error {
 	switch {
 	case authorized > 0 && h.CaptureAmount > authorized && mayHaveRenewalIntents(h):
 		// A renewal requests no overcapture, and the cardholder agreed to max_amount.
-		return newProblem(ConflictingTerms, "capture_amount", "%d is more than the authorized %d "+
-			"%s, and a renewed hold is captured up to its amount: end the renewals first, or "+
-			"increment the hold", h.CaptureAmount, authorized, h.Currency)
+		return newProblem(ConflictingTerms, "capture_amount", "%s is more than the authorized %s, "+
+			"and a renewed hold is captured up to its amount: end the renewals first, or "+
+			"increment the hold", FormatAmount(h.CaptureAmount, h.Currency),
+			FormatAmount(authorized, h.Currency))
 	case authorized <= 0 || h.CaptureAmount <= most:
 		return nil
 	}
@@ -31,13 +32,13 @@ func checkHoldCaptureAmount(h *Hold) error {
 	switch {
 	case most > authorized:
 		return newProblem(AmountTooLarge, "capture_amount",
-			"%d is more than the %d %s that the charge allows to capture (overcapture)",
-			h.CaptureAmount, most, h.Currency)
+			"%s is more than the %s that the charge allows to capture (overcapture)",
+			FormatAmount(h.CaptureAmount, h.Currency), FormatAmount(most, h.Currency))
 	case h.Features&FeaturesKnown != 0:
 		hint = "its charge says that overcapture is unavailable"
 	}
-	return newProblem(AmountTooLarge, "capture_amount", "%d is more than the authorized %d %s: %s",
-		h.CaptureAmount, authorized, h.Currency, hint)
+	return newProblem(AmountTooLarge, "capture_amount", "%s is more than the authorized %s: %s",
+		FormatAmount(h.CaptureAmount, h.Currency), FormatAmount(authorized, h.Currency), hint)
 }
 
 // MaxCaptureAmount returns the most that a capture of h can take, in minor units.

@@ -21,7 +21,7 @@ func TestOvercapture(t *testing.T) {
 	_, err := newHold(t, heldIntent(tip)).RequestCapture(hold.CaptureRequest{Amount: 50001}, "api",
 		t0)
 	wantCode(t, err, hold.AmountTooLarge)
-	if err == nil || !strings.Contains(err.Error(), "50000 eur that the charge allows") {
+	if err == nil || !strings.Contains(err.Error(), "500.00 EUR that the charge allows") {
 		t.Errorf("the refusal does not name the maximum: %v", err)
 	}
 	for name, in := range map[string]*hold.PaymentIntent{

@@ -38,7 +38,6 @@ const (
 	HoldPaused           ProblemCode = "hold_paused"
 	RevisionMismatch     ProblemCode = "revision_mismatch"
 	NothingToChange      ProblemCode = "nothing_to_change"
-	NothingToAcknowledge ProblemCode = "nothing_to_acknowledge"
 	CancelAccepted       ProblemCode = "cancel_accepted"
 	InvalidCursor        ProblemCode = "invalid_cursor"
 	WouldCancelNow       ProblemCode = "would_cancel_now"

@@ -13,6 +13,8 @@ type HoldWrite struct {
 	PreviousReference string
 	Events            [][]byte // JSON, published with the change
 	Drop              bool     // delete the hold
+	// DespiteMaxmemory writes a new hold although Redis has reached maxmemory.
+	DespiteMaxmemory bool
 }
 
 // CommitResult is what became of a [HoldWrite].

@@ -93,6 +93,9 @@ type Renewal struct {
 	ReturnURL  string
 	CardSetup  string // Checkout Session in which the cardholder gives another card
 	CardSetups uint32 // how many were requested
+	// ConfirmAt is when the new intent is confirmed again without the
+	// cardholder, while the renewal waits for one. Zero if the bank requires one.
+	ConfirmAt time.Time
 
 	// Releasing is the intent that must be canceled: the old one after the new
 	// one took its place, or the new one of a renewal that ended.
@@ -259,8 +262,8 @@ func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 		recordKeyUse(&r.ReleaseKeyUsage, since, takenOver)
 		return
 	}
-	if mustRenewBeforeCapture(h) && r.RetryAt.After(since) {
-		r.ReadFirst = true // only the cardholder may have confirmed it meanwhile
+	if mustRenewBeforeCapture(h) && (r.RetryAt.After(since) || isCancelOfPolicy(h)) {
+		r.ReadFirst = true // a confirmation that is due comes too late for a cancel
 	}
 	if h.NextOp == OpRenew && r.Step != RenewalIdle || mustRenewBeforeCapture(h) {
 		recordKeyUse(&r.Sent, since, takenOver)

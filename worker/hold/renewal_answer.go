@@ -371,7 +371,11 @@ func swapToNewIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 			h.ExpiresAt, h.ExpiresSource = assumedDeadline(in, now), SourceAssumed
 		}
 		updateFromHeldIntent(&h, in, now)
+		if h.Reason == CauseOnExpiry { // it was for a hold that could not be renewed
+			revertExpiryPolicy(&h, now)
+		}
 	}
+	r = h.Renewal
 	r.AuthorizedAt = in.Created
 	if raises {
 		completeReplacement(&h, held, now)

@@ -113,6 +113,9 @@ func nextRenewalOp(h *Hold, now time.Time) (Op, time.Time) {
 	case r.Step == RenewalIdle && !r.AuthorizedAt.IsZero() && !isRenewalDue(h, now):
 		return 0, time.Time{} // a milestone of the deadline begins it
 	}
+	if r.Step == RenewalRequiresAction && r.ConfirmAt.After(now) {
+		at = minTime(at, r.ConfirmAt) // RetryAt alone bounds the reads
+	}
 	if _, ok := mayTryCardAgain(r, now); !ok && r.Step == RenewalIdle {
 		at = maxTime(at, nextAllowedTryTime(r, now))
 	}

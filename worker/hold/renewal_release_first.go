@@ -18,7 +18,7 @@ func mustReleaseBeforeRenewal(r *Renewal, last confirmationFailure) bool {
 // scheduleReleaseBeforeRenewal makes the release of the old authorization the next step.
 func scheduleReleaseBeforeRenewal(h Hold, now time.Time) Decision {
 	r := h.Renewal
-	r.Step = RenewalReleaseFirst
+	r.Step, r.ReturnURL = RenewalReleaseFirst, ""
 	r.Confirmation++ // of the next confirmation; also in the key of the cancel
 	clearRenewalStepKey(r)
 	h.Revision++
@@ -87,6 +87,12 @@ func isReleasedBeforeRenewal(h *Hold, in *PaymentIntent) bool {
 	return r != nil && r.Intent != "" && in.Status == StatusCanceled && mayHoldNoMoney(r)
 }
 
+// IsUnprotected reports whether nothing holds the amount of an open hold: its old
+// authorization is released, and the new one is not confirmed.
+func IsUnprotected(h *Hold) bool {
+	return !h.State.IsFinal() && h.Renewal != nil && h.Renewal.Unprotected
+}
+
 // mayHoldNoMoney reports whether holdd has released the old authorization, or
 // may have, while the new intent does not hold the money as far as is known.
 func mayHoldNoMoney(r *Renewal) bool {
@@ -94,11 +100,20 @@ func mayHoldNoMoney(r *Renewal) bool {
 		r.Step == RenewalReleaseFirst && (r.Sent.Count > 0 || r.Sent.Unknown)
 }
 
-// mustRenewBeforeCapture reports whether the hold's capture waits for the renewal
-// under way, because the old authorization may be released. Only the new intent
-// can then hold the money: to cancel it unread could lose all of it.
+// mustRenewBeforeCapture reports whether the hold's capture, or the cancel of
+// on_failure, waits for the renewal under way, because the old authorization may
+// be released. Only the new intent can then hold the money: to cancel it unread
+// could lose all of it.
 func mustRenewBeforeCapture(h *Hold) bool {
 	r := h.Renewal
-	return r != nil && h.NextOp == OpCapture && !h.CancelWanted && r.Intent != "" &&
-		r.Releasing == "" && mayHoldNoMoney(r)
+	waits := h.NextOp == OpCapture || isCancelOfPolicy(h)
+	return r != nil && waits && !h.CancelWanted && r.Intent != "" && r.Releasing == "" &&
+		mayHoldNoMoney(r)
+}
+
+// isCancelOfPolicy reports whether on_failure or on_expiry is about to release
+// the hold. A renewal that has succeeded makes that wrong; one that has not is
+// not tried again.
+func isCancelOfPolicy(h *Hold) bool {
+	return h.NextOp == OpCancel && h.Reason == CauseOnExpiry
 }

@@ -132,7 +132,8 @@ func applyIntentToNewHold(h *Hold, valid *ValidRequest, in *PaymentIntent, now t
 	updateFromHeldIntent(h, in, now)
 	if r := h.Renewal; r != nil && r.MaxAmount > 0 && r.MaxAmount < h.Amount && !valid.FromMetadata {
 		return newProblem(InvalidAmount, "renewal.max_amount",
-			"invalid max_amount %d: the hold is of %d %s", r.MaxAmount, h.Amount, h.Currency)
+			"invalid max_amount %s: the hold is of %s", FormatAmount(r.MaxAmount, h.Currency),
+			FormatAmount(h.Amount, h.Currency))
 	}
 	return nil
 }

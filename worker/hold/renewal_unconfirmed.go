@@ -22,11 +22,11 @@ func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now tim
 	sent := r.Sent.Count > 0 || r.Sent.Unknown
 	wait := lastHistoryEntry(&h, HistoryAttempt).At.Add(lateEffectWindow)
 	switch {
-	case h.NextOp == OpRead, r.Step == RenewalRequiresAction:
-		if last.code != "" && last.code != r.DeclineCode && h.NextOp != OpRead {
-			r.DeclineCode, r.Advice = last.code, last.advice
-			recordDecline(r, last.code, last.advice, now)
-		}
+	case h.NextOp == OpRead:
+		return releaseOrRecheckUnconfirmed(h, now)
+	case r.Step == RenewalRequiresAction && last.code != "" && last.code != r.DeclineCode:
+		return applyRenewalDecline(h, last, now)
+	case r.Step == RenewalRequiresAction:
 		return releaseOrRecheckUnconfirmed(h, now)
 	case call.Op == OpConfirm:
 		r.ReadFirst, r.Sent.Unknown = true, true
@@ -34,6 +34,8 @@ func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now tim
 	case r.Sent.Unknown && now.Before(wait):
 		r.ReadFirst = true
 		return endRenewalClaimUntil(h, wait, now) // the lost request may still take effect
+	case isCancelOfPolicy(&h):
+		return releaseOrRecheckUnconfirmed(h, now)
 	case sent && last.code != "":
 		return applyRenewalDecline(h, last, now)
 	case !sent && mustRenewBeforeCapture(&h) && r.RetryAt.After(now):
@@ -51,58 +53,96 @@ func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now tim
 }
 
 // releaseOrRecheckUnconfirmed goes on after a read of a new intent that holds no money: it
-// is released if the hold is about to end, or read again later.
+// is released if the hold is about to end, confirmed again if that is due, or
+// read again later.
 func releaseOrRecheckUnconfirmed(h Hold, now time.Time) Decision {
+	r := h.Renewal
+	retries := r.Step == RenewalRequiresAction && !r.ConfirmAt.IsZero()
 	switch {
 	case h.NextOp == OpRead:
 		abandonRenewal(&h, now)
 		return continueWithReleaseOrOwnOp(h, now)
-	case mustRenewBeforeCapture(&h):
+	case mustRenewBeforeCapture(&h) && (isCancelOfPolicy(&h) || !retries):
 		abandonRenewal(&h, now)
 		return finishRenewalStep(h, now)
+	case retries && !now.Before(r.ConfirmAt):
+		r.Step = RenewalConfirm
+		r.Confirmation++
+		clearRenewalStepKey(r)
+		return finishRenewalStep(h, now)
+	case mustRenewBeforeCapture(&h):
+		return endRenewalClaimUntil(h, r.ConfirmAt, now)
 	}
-	h.Renewal.ReadFirst = false
+	r.ReadFirst = false
 	h.Retries, h.Calls = 0, 0
 	return endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
 }
 
 // applyRenewalDecline decides by a decline: try again later, ask for the
-// cardholder, or give up. A cardholder who is present is asked again at once.
+// cardholder, or give up. A cardholder who was asked before can give another card
+// until the next try.
 func applyRenewalDecline(h Hold, last confirmationFailure, now time.Time) Decision {
 	r := h.Renewal
 	r.DeclineCode, r.Advice = last.code, last.advice
 	recordDecline(r, last.code, last.advice, now)
-	if h.NextOp == OpRead {
+	if h.NextOp == OpRead || isCancelOfPolicy(&h) {
 		return releaseOrRecheckUnconfirmed(h, now)
 	}
 	if isReplacementUnderWay(&h) { // an increment is declined once, and the old amount stays
 		return failReplacement(h, HistoryEntry{Answer: AnswerDeclined, Cause: CauseRefused,
 			Note: last.code}, now)
 	}
-	if classifyDecline(last.code, last.advice) != declineRetry || r.ReturnURL != "" {
+	if classifyDecline(last.code, last.advice) != declineRetry {
 		return awaitCardholder(h, last, now)
 	}
 	if mustReleaseBeforeRenewal(r, last) {
 		return scheduleReleaseBeforeRenewal(h, now)
 	}
-	cause := CauseDeclined
-	if r.Unprotected {
-		cause = CauseUnprotected
+	if wasCardholderAsked(r) && !mustRenewBeforeCapture(&h) {
+		return awaitCardholder(h, last, now)
 	}
 	at, ok := retryTimeAfterDecline(r, h.ExpiresAt, now)
 	if !ok {
 		return failRenewal(h, CauseDeclined, last.note, now)
 	}
+	r.Step, r.ReturnURL = RenewalConfirm, ""
 	r.Confirmation++
 	clearRenewalStepKey(r)
 	h.Retries, h.Calls = 0, 0
 	d := endRenewalClaimUntil(h, at, now)
-	d.addEvent(EventRetrying, cause)
+	d.addEvent(EventRetrying, retryCause(r))
 	return d
 }
 
+// wasCardholderAsked reports whether the cardholder has the link of the renewal
+// under way, and so can give another card.
+func wasCardholderAsked(r *Renewal) bool {
+	return r.Step == RenewalRequiresAction || r.ReturnURL != "" || r.CardSetups > 0 ||
+		!r.ConfirmAt.IsZero()
+}
+
+func retryCause(r *Renewal) Cause {
+	if r.Unprotected {
+		return CauseUnprotected
+	}
+	return CauseDeclined
+}
+
+// planConfirmation sets when a renewal that waits for the cardholder is tried
+// without one: as after any decline, if the bank may accept it later.
+func planConfirmation(h *Hold, last confirmationFailure, now time.Time) {
+	r := h.Renewal
+	r.ConfirmAt = time.Time{}
+	at, ok := retryTimeAfterDecline(r, h.ExpiresAt, now)
+	mayAccept := classifyDecline(last.code, last.advice) == declineRetry
+	if ok && mayAccept && r.Confirmation < maxConfirmations {
+		r.ConfirmAt = at
+	}
+}
+
 // awaitCardholder waits for the cardholder, who can confirm the new intent or
-// give another card. The event asks for one who is not present.
+// give another card. The event asks for one who is not present. If the bank may
+// accept the card later, it is tried again meanwhile.
 func awaitCardholder(h Hold, last confirmationFailure, now time.Time) Decision {
 	r := h.Renewal
 	if h.NextOp == OpRead || mustRenewBeforeCapture(&h) {
@@ -117,16 +157,25 @@ func awaitCardholder(h Hold, last confirmationFailure, now time.Time) Decision {
 	r.Step, r.Problem, r.ReturnURL = RenewalRequiresAction, CauseRequiresAction, ""
 	r.DeclineCode, r.Advice = last.code, last.advice
 	clearRenewalStepKey(r)
+	planConfirmation(&h, last, now)
 	h.Retries, h.Calls = 0, 0
+	retries := !r.ConfirmAt.IsZero()
 	if asked {
-		return endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
+		d := endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
+		if retries {
+			d.addEvent(EventRetrying, retryCause(r))
+		}
+		return d
 	}
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Op: OpRenew,
 		Cause: CauseRequiresAction, Note: last.code})
 	d := endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
 	d.NewDeadline = true
-	if !present {
+	switch {
+	case retries:
+		d.addEvent(EventRetrying, retryCause(r))
+	case !present:
 		d.addEvent(EventRequiresAction, CauseRequiresAction)
 	}
 	return d

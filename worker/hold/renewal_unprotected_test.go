@@ -179,3 +179,53 @@ func TestUnprotected_Warns(t *testing.T) {
 		t.Errorf("events %v", d.Events)
 	}
 }
+
+// TestUnprotected_PolicyReadsFirst checks that on_failure does not release the
+// only intent that may hold the money, and that it gives up a renewal that has
+// not succeeded.
+func TestUnprotected_PolicyReadsFirst(t *testing.T) {
+	for _, policy := range []hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture} {
+		t.Run(policy.String(), func(t *testing.T) {
+			atPolicy := func(h hold.Hold) (hold.Hold, time.Time) {
+				t.Helper()
+				h.Renewal.OnFailure = policy
+				at := h.ExpiresAt.Add(-testRules.ExpiryMargin)
+				d, _ := h.ApplyMilestone(at, at, testRules)
+				if h = plan(d, at); h.NextOp != policyOp(policy) || h.NextAt.After(at) {
+					t.Fatalf("next %s at %s, want that of on_failure at %s", h.NextOp, h.NextAt, at)
+				}
+				return h, at
+			}
+			h, at := atPolicy(lostConfirmation(t))
+			d, _ := answerCall(t, h, at, hold.OpRead, newIntentID, newHeld())
+			if h := d.Hold; h.PaymentIntent != newIntentID || h.Renewal.Unprotected ||
+				h.Reason == hold.CauseOnExpiry || !h.ExpiresAt.After(at) {
+				t.Errorf("renewed: %s of %s (%s), %+v", h.NextOp, h.PaymentIntent, h.Reason, h.Renewal)
+			}
+			if policy == hold.PolicyCapture {
+				return
+			}
+			declined, _ := answerCall(t, unprotected(t), startOfRenewal, hold.OpConfirm, newIntentID,
+				lacksFunds)
+			for name, h := range map[string]hold.Hold{"reply lost": lostConfirmation(t),
+				"tried again later": declined.Hold, "not confirmed": unprotected(t)} {
+				h, at := atPolicy(h)
+				d, _ := answerCall(t, h, at, hold.OpRead, newIntentID, unpaidIntent("insufficient_funds"))
+				d, _ = answerCall(t, d.Hold, at, hold.OpCancel, newIntentID,
+					answerOK(renewedIntent(hold.StatusCanceled, startOfRenewal)))
+				d = d.Hold.ApplyAnswer(d.Hold.NextCall(at), hold.Answer{
+					Kind: hold.AnswerUnexpectedState, Intent: oldCanceled()}, at)
+				if d.Hold.State != hold.Canceled || d.Hold.Reason != hold.CauseUnprotected {
+					t.Errorf("%s: %s (%s)", name, d.Hold.State, d.Hold.Reason)
+				}
+			}
+		})
+	}
+}
+
+func policyOp(p hold.ExpiryPolicy) hold.Op {
+	if p == hold.PolicyCapture {
+		return hold.OpCapture
+	}
+	return hold.OpCancel
+}

@@ -166,7 +166,7 @@ func (req *ScheduleRequest) validateCaptureParams() (CaptureParams, error) {
 		captured = min(cmp.Or(captured, q.Amount), q.Amount)
 	}
 	if captured > 0 {
-		return p, checkFeeAndTransfer(&p, captured)
+		return p, checkFeeAndTransfer(&p, captured, req.Currency)
 	}
 	return p, nil
 }
@@ -304,8 +304,9 @@ func checkIntentMatchesRequest(valid *ValidRequest, in *PaymentIntent) error {
 			in.Currency, valid.Currency)
 	}
 	if valid.Amount != 0 && !in.holdsAmount(valid.Amount) {
-		return newProblem(AmountMismatch, "amount", "%s holds %d %s, not %d", valid.ID,
-			in.AmountCapturable, in.Currency, valid.Amount)
+		return newProblem(AmountMismatch, "amount", "%s holds %s, not %s", valid.ID,
+			FormatAmount(in.AmountCapturable, in.Currency),
+			FormatAmount(valid.Amount, in.Currency))
 	}
 	return nil
 }

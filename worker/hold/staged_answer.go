@@ -41,10 +41,8 @@ func applyRetrieveOfPartialCapture(h Hold, in *PaymentIntent, now time.Time) (d 
 
 // completePartialCapture ends a capture that keeps the rest, and plans the next one. own is
 // what holdd's request took.
-func completePartialCapture(
-	h Hold, in *PaymentIntent, own int64, cause Cause, now time.Time,
-) Decision {
-	note := describePartialCapture(&h, own)
+func completePartialCapture(h Hold, in *PaymentIntent, own int64, cause Cause, now time.Time) Decision {
+	note, elsewhere := describePartialCapture(&h, own), h.CapturedElsewhere
 	s := copyStagedForEdit(&h)
 	s.Captured += own
 	if own > 0 {
@@ -63,6 +61,9 @@ func completePartialCapture(
 		Cause: cause, Note: note + ", " + FormatAmount(h.Amount, h.Currency) + " left"})
 	d := Decision{Hold: h, NewDeadline: true}
 	d.Events = []Event{{Type: EventPartlyCaptured, Cause: cause, Amount: own}}
+	if h.CapturedElsewhere > elsewhere && cause != CauseElsewhere {
+		d.addEvent(EventChanged, CauseElsewhere) // beside holdd's part
+	}
 	return d
 }
 
@@ -114,15 +115,16 @@ func recordRestReleased(
 ) (cause Cause, note string, ok bool) {
 	total, _ := nextCaptureTargetTotal(h)
 	sent := ours && confirmed == nil && isNextCapturePartial(h)
-	if adopted := adoptUnknownOwnParts(h, in); adopted && sent {
-		ours = false
+	adopted := adoptUnknownOwnParts(h, in) && sent
+	if adopted {
+		ours = false // the part is known: what is above it was captured elsewhere
 	} else if lost := total - capturedSoFar(h); sent && lost > 0 && in.AmountReceived == total {
 		// The part whose reply was lost was captured, and then the rest ended.
 		s := copyStagedForEdit(h)
 		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
 		s.rememberPartRequest()
 	}
-	if sumOwnPartCaptures(h) == 0 || in.AmountReceived > capturedSoFar(h) {
+	if sumOwnPartCaptures(h) == 0 || in.AmountReceived > capturedSoFar(h) && !adopted {
 		return 0, "", false
 	}
 	note = FormatAmount(in.AmountReceived, in.Currency) + " captured in parts, the rest released"

@@ -265,7 +265,7 @@ func (h Hold) requestPartialCapture(
 	if err != nil {
 		return Decision{}, err
 	}
-	if err := checkFeeAndTransfer(&params, req.Amount); err != nil {
+	if err := checkFeeAndTransfer(&params, req.Amount, h.Currency); err != nil {
 		return Decision{}, err
 	}
 	if (params.ApplicationFeeAmount > 0) != (h.CaptureParams.ApplicationFeeAmount > 0) {

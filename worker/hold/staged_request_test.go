@@ -266,3 +266,17 @@ func TestRequestCapture_PartParams(t *testing.T) {
 		t.Errorf("the last capture sends %+v", p)
 	}
 }
+
+// TestRequestCapture_PartRepeatedAfterCancel checks that a cancel drops the part
+// whose place it takes: a repetition of its request is not said to be accepted,
+// and a part whose outcome is unknown is said to be so.
+func TestRequestCapture_PartRepeatedAfterCancel(t *testing.T) {
+	at := t0.Add(time.Minute)
+	h := mustAccept(t)(pendingPart(t).RequestCancel("", "api", at))
+	_, err := h.RequestCapture(part(4500, "k1"), "api", at)
+	wantCode(t, err, hold.CancelAccepted)
+	d, calls := drive(t, h, at, okAnswer(canceledIntent(hold.ReasonRequestedByCustomer)))
+	if calls[0].Op != hold.OpCancel || d.Hold.State != hold.Canceled || d.Hold.CapturedAmount != 0 {
+		t.Errorf("%s: %s, %d captured", calls[0].Op, d.Hold.State, d.Hold.CapturedAmount)
+	}
+}

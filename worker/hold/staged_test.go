@@ -350,3 +350,46 @@ func TestApplyPatch_ConfirmsStages(t *testing.T) {
 		t.Errorf("%v, unchanged %t, %s", err, d.Unchanged, d.Hold.State)
 	}
 }
+
+// TestStaged_SettledWithLostPart checks that a part whose reply was lost counts as
+// holdd's if the hold has ended by the time of the read, and what another system
+// took beside it does not.
+func TestStaged_SettledWithLostPart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		received, elsewhere int64
+		metadata            map[string]string
+	}{
+		"alone":                 {10000, 0, map[string]string{hold.MetaParts: "10000 1"}},
+		"without metadata":      {10000, 0, nil},
+		"beside another system": {15000, 5000, map[string]string{hold.MetaParts: "10000 1"}},
+		"another system alone":  {15000, 15000, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := stagesAt[0].At
+			d, _ := drive(t, stagedHold(t), at, okAnswer(heldIntent(multicapture)), unknownAnswer)
+			ended := capturedIntent(tt.received)
+			ended.Metadata = tt.metadata
+			d, _ = drive(t, d.Hold, d.Hold.NextAt, okAnswer(ended))
+			h := d.Hold
+			if h.State != hold.Captured || h.CapturedAmount != tt.received ||
+				h.CapturedElsewhere != tt.elsewhere || h.Reason != hold.CauseElsewhere {
+				t.Errorf("%s (%s), %d captured, %d elsewhere", h.State, h.Reason, h.CapturedAmount,
+					h.CapturedElsewhere)
+			}
+		})
+	}
+}
+
+// TestStaged_OtherSystemBesidePart checks that what another system captured at the
+// time of a part whose reply was lost is published.
+func TestStaged_OtherSystemBesidePart(t *testing.T) {
+	d, _ := drive(t, stagedHold(t), stagesAt[0].At, okAnswer(heldIntent(multicapture)),
+		unknownAnswer)
+	d, _ = drive(t, d.Hold, d.Hold.NextAt, okAnswer(heldIntent(received(15000),
+		withMetadata(map[string]string{hold.MetaParts: "10000 1"}))))
+	if h := d.Hold; h.CapturedElsewhere != 5000 || len(d.Events) != 2 ||
+		d.Events[0].Amount != 10000 || d.Events[1].Type != hold.EventChanged ||
+		d.Events[1].Cause != hold.CauseElsewhere {
+		t.Errorf("%d elsewhere, events %v", h.CapturedElsewhere, d.Events)
+	}
+}

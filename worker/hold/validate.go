@@ -86,19 +86,18 @@ func checkAmount(field string, n int64, currency string) error {
 		return newProblem(
 			InvalidAmount,
 			field,
-			"%d is above Stripe's maximum of %d: want minor units, such as 1250 for 12.50",
-			n,
-			limit,
+			"%s is above Stripe's maximum of %s: want minor units, such as 1250 for 12.50",
+			FormatAmount(n, currency),
+			FormatAmount(limit, currency),
 		)
 	}
 	if step := amountMultiple(currency); n%step != 0 {
 		return newProblem(
 			InvalidAmount,
 			field,
-			"invalid amount %d: in %s Stripe accepts multiples of %d",
-			n,
-			strings.ToUpper(currency),
-			step,
+			"invalid amount %s: Stripe accepts multiples of %s",
+			FormatAmount(n, currency),
+			FormatAmount(step, currency),
 		)
 	}
 	return nil
@@ -130,7 +129,8 @@ func checkCaptureAmount(n, authorized int64, currency string) error {
 	}
 	if authorized > 0 && n > authorized {
 		return newProblem(AmountTooLarge, "capture_amount",
-			"%d is more than the authorized %d %s", n, authorized, currency)
+			"%s is more than the authorized %s", FormatAmount(n, currency),
+			FormatAmount(authorized, currency))
 	}
 	return nil
 }

@@ -139,7 +139,7 @@ func (d *CardholderService) StartCardSetup(
 		return hold.Secret{}, newStripeUnavailableError(&a)
 	}
 	err = d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return hold.RecordCardSetup(h, generation, a.CardSetup.ID, false, now)
+		return hold.RecordCardSetup(h, generation, a.CardSetup, false, now)
 	})
 	return a.CardSetup.URL, err
 }
@@ -150,9 +150,13 @@ func (d *CardholderService) StartCardSetup(
 func (d *CardholderService) RecordReturnAndWait(
 	ctx context.Context, id string, generation uint32, session string,
 ) error {
-	err := d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		if session != "" {
-			return hold.RecordCardSetup(h, generation, session, true, now)
+	setup, err := d.readReturnedSession(ctx, id, generation, session)
+	if err != nil {
+		return err
+	}
+	err = d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+		if setup != nil {
+			return hold.RecordCardSetup(h, generation, setup, true, now)
 		}
 		return hold.ScheduleRetrieveAfterCardholderReturn(h, generation, now)
 	})
@@ -166,8 +170,43 @@ func (d *CardholderService) RecordReturnAndWait(
 	return err
 }
 
-// changeHold decides a change and writes it. If another writer was first, it
-// decides again on the new record. While a worker has the hold, it waits.
+// readReturnedSession reads the Checkout Session that a way back names, because
+// anyone can write its id into the URL. It returns nil if there is none to
+// record: the hold has it already, or Stripe does not show it to holdd.
+func (d *CardholderService) readReturnedSession(
+	ctx context.Context, id string, generation uint32, session string,
+) (*hold.CardSetup, error) {
+	if session == "" {
+		return nil, nil
+	}
+	h, now, err := d.ReadHold(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	switch hold.StatusForCardholder(&h, generation, now) {
+	case hold.CardholderMustAuthenticate, hold.CardholderMustGiveCard:
+	default:
+		return nil, nil
+	}
+	if h.Renewal.CardSetup == session {
+		return nil, nil
+	}
+	a, err := d.sendCall(ctx, hold.Call{Op: hold.OpReadCardSetup, Account: h.Account,
+		CardSetup: &hold.CardSetupParams{Session: session}})
+	switch {
+	case err != nil:
+		return nil, err
+	case a.Kind == hold.AnswerOK:
+		return a.CardSetup, nil
+	case a.Kind == hold.AnswerNotFound, a.Kind == hold.AnswerInvalid,
+		a.Kind == hold.AnswerForbidden:
+		return nil, nil
+	}
+	return nil, newStripeUnavailableError(&a)
+}
+
+// changeHold decides a change and writes it. If another writer was first, it decides
+// again on the new record. While a worker has the hold, it waits.
 func (d *CardholderService) changeHold(
 	ctx context.Context, id string,
 	decide func(h hold.Hold, now time.Time) (hold.Decision, error),

@@ -196,7 +196,7 @@ func TestChanger_LostReply(t *testing.T) {
 func TestChanger_Confirm(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent()
-		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
+		if err := w.Sim.Dashboard().SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		h := w.schedule(captureIn(40*time.Minute, id))

@@ -66,7 +66,7 @@ func TestCaptureAt_TooLateFromEverySource(t *testing.T) {
 		if unverified.State != hold.Scheduled {
 			t.Fatalf("%+v", unverified)
 		}
-		w.Sim.ClearFaultRules()
+		w.Sim.Faults.ClearFaultRules()
 		if err := w.store.RequestRefresh(w.Ctx, unverified.ID, "", false); err != nil {
 			t.Fatal(err)
 		}

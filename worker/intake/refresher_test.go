@@ -210,7 +210,7 @@ func TestIntentRefresher_StripeUnavailable(t *testing.T) {
 		if n := w.countRetrieves() - before; n != 0 {
 			t.Errorf("%d reads while Stripe is unavailable", n)
 		}
-		w.Sim.ClearFaultRules()
+		w.Sim.Faults.ClearFaultRules()
 		time.Sleep(10 * time.Second)
 		w.caller.ProbeIfUnavailable(w.Ctx)
 		w.refresh()

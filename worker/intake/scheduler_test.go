@@ -89,7 +89,7 @@ func TestSchedule_Unverified(t *testing.T) {
 			h.State != hold.Scheduled {
 			t.Errorf("Stripe unavailable: %+v", h)
 		}
-		w.Sim.ClearFaultRules()
+		w.Sim.Faults.ClearFaultRules()
 		before := w.countRetrieves()
 		h := w.schedule(completeRequest(w.AuthorizeIntent()))
 		if h.Verified || w.countRetrieves() != before {
@@ -204,7 +204,7 @@ func TestSchedule_WakesDispatcher(t *testing.T) {
 func TestSchedule_Confirm(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.AuthorizeIntent()
-		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
+		if err := w.Sim.Dashboard().SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		req := hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "capture"}

@@ -17,7 +17,7 @@ func (w *world) scheduleUnread(req hold.ScheduleRequest) {
 	if h := w.schedule(req); h.Verified {
 		w.T.Fatalf("%+v", h)
 	}
-	w.Sim.ClearFaultRules()
+	w.Sim.Faults.ClearFaultRules()
 }
 
 func withIncrements(h *stripesim.Hold) { h.Incremental, h.Multicapture = true, true }

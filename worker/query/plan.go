@@ -21,6 +21,7 @@ type Plan struct {
 	From, Until time.Time
 	Hours       []PlanHour
 	AtRisk      []AtRiskHold // nearest deadline first, at most 100
+	Unprotected []hold.Sum   // what nothing holds until a renewal succeeds
 	Truncated   bool         // there are more holds than were examined or listed
 }
 
@@ -110,7 +111,10 @@ func (b *planBuilder) addHoldsOfSortedSet(ctx context.Context, set hold.SortedSe
 }
 
 func (b *planBuilder) addHold(h *hold.Hold, now time.Time, byDeadline bool) {
-	if byDeadline && !h.ExpiresAt.After(b.plan.Until) {
+	if byDeadline && hold.IsUnprotected(h) {
+		b.plan.Unprotected = hold.AddToCurrencySums(b.plan.Unprotected, h.Currency, h.Amount)
+	}
+	if byDeadline && (!h.ExpiresAt.After(b.plan.Until) || hold.IsUnprotected(h)) {
 		if reason := atRiskReason(h, now); reason != "" {
 			b.plan.AtRisk = append(b.plan.AtRisk, AtRiskHold{Hold: *h, Reason: reason})
 		}
@@ -143,6 +147,7 @@ func (b *planBuilder) buildPlan() Plan {
 		b.plan.Hours = append(b.plan.Hours, *h)
 	}
 	slices.SortFunc(b.plan.Hours, func(x, y PlanHour) int { return x.Start.Compare(y.Start) })
+	sortSums(b.plan.Unprotected)
 	slices.SortStableFunc(b.plan.AtRisk, func(x, y AtRiskHold) int {
 		return x.Hold.ExpiresAt.Compare(y.Hold.ExpiresAt)
 	})
@@ -166,6 +171,8 @@ func atRiskReason(h *hold.Hold, now time.Time) string {
 	switch {
 	case h.State.IsFinal():
 		return ""
+	case hold.IsUnprotected(h):
+		return "unprotected: nothing holds the amount until its renewal succeeds"
 	case h.State == hold.Attention:
 		return "needs attention: " + h.Reason.String()
 	case h.State == hold.Paused:

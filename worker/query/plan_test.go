@@ -104,3 +104,36 @@ func TestPlanner_Plan_TruncatesRisks(t *testing.T) {
 		}
 	})
 }
+
+// TestUnprotected checks that an amount that nothing holds counts as such, and
+// not as held.
+func TestUnprotected(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.schedule(
+			hold.ScheduleRequest{PaymentIntent: id(1), ExpiresAt: w.in(30 * time.Hour)},
+			hold.ScheduleRequest{PaymentIntent: id(2), CaptureAt: w.in(time.Hour)},
+		)
+		w.change(id(1), func(h hold.Hold, now time.Time) hold.Decision {
+			h.Renewal = &hold.Renewal{RenewalTerms: hold.RenewalTerms{Until: now.Add(60 * time.Hour)},
+				Step: hold.RenewalConfirm, Intent: id(3), RetryAt: now.Add(time.Hour),
+				AuthorizedAt: now, Unprotected: true}
+			return hold.Decision{Hold: h, NewDeadline: true}
+		})
+		totals, err := w.reader.SumTotals(w.ctx, query.HoldQuery{})
+		if err != nil || totals.Holds != 2 || len(totals.Sums) != 1 ||
+			totals.Sums[0].Amount != 10_000 || len(totals.Unprotected) != 1 ||
+			totals.Unprotected[0].Amount != 10_000 {
+			w.t.Errorf("%v: %+v", err, totals)
+		}
+		p, err := w.planner.ForecastPlan(w.ctx, 31*time.Hour)
+		if err != nil || len(p.Unprotected) != 1 || p.Unprotected[0].Amount != 10_000 {
+			w.t.Errorf("%v: unprotected %v", err, p.Unprotected)
+		}
+		for _, r := range p.AtRisk {
+			if r.Hold.ID == id(1) && strings.HasPrefix(r.Reason, "unprotected") {
+				return
+			}
+		}
+		w.t.Errorf("at risk: %v", p.AtRisk)
+	})
+}

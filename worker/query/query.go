@@ -81,10 +81,13 @@ type HoldQuery struct {
 	Account        string        // exact
 	ExpiringWithin time.Duration // only open holds that expire within it; 0 selects all
 	RequiresAction bool          // only holds whose renewal requires their cardholder
-	Group          HoldGroup     // 0 selects every hold
-	ByReference    bool          // ordered by reference; leaves out holds without one
-	Limit          int           // 0 means 50; at most 200
-	Cursor         string        // Next of the previous page; empty for the first
+	// Metadata selects holds that have all these pairs. There is no index of
+	// them: a page examines up to 1,000 holds.
+	Metadata    map[string]string
+	Group       HoldGroup // 0 selects every hold
+	ByReference bool      // ordered by reference; leaves out holds without one
+	Limit       int       // 0 means 50; at most 200
+	Cursor      string    // Next of the previous page; empty for the first
 }
 
 // HoldGroup is a group of states, and the order in which its holds are listed.
@@ -161,9 +164,12 @@ func (r *HoldReader) List(ctx context.Context, q HoldQuery) (HoldPage, error) {
 
 // HoldTotals are the sums of the holds that a query selects.
 type HoldTotals struct {
-	Holds   int
-	Sums    []hold.Sum // by currency
-	AtLeast bool       // there are more holds than were examined
+	Holds int
+	Sums  []hold.Sum // by currency
+	// Unprotected is the amounts that nothing holds, because a renewal has
+	// released the old authorization first. Sums leaves them out.
+	Unprotected []hold.Sum
+	AtLeast     bool // there are more holds than were examined
 }
 
 // maxTotaled bounds how many holds are examined for totals.
@@ -186,6 +192,10 @@ func (r *HoldReader) SumTotals(ctx context.Context, q HoldQuery) (t HoldTotals, 
 				amount = h.CapturedAmount
 			}
 			t.Holds++
+			if hold.IsUnprotected(h) {
+				t.Unprotected = hold.AddToCurrencySums(t.Unprotected, h.Currency, amount)
+				continue
+			}
 			t.Sums = hold.AddToCurrencySums(t.Sums, h.Currency, amount)
 		}
 		if q.Cursor = page.Next; q.Cursor == "" {
@@ -194,6 +204,7 @@ func (r *HoldReader) SumTotals(ctx context.Context, q HoldQuery) (t HoldTotals, 
 	}
 	t.AtLeast = q.Cursor != ""
 	sortSums(t.Sums)
+	sortSums(t.Unprotected)
 	return t, nil
 }
 
@@ -227,9 +238,20 @@ func (q *HoldQuery) matchesHold(h *hold.Hold, now time.Time) bool {
 		q.Group == GroupSettled && !h.State.IsFinal(),
 		q.RequiresAction && !hold.IsAwaitingCardholder(h),
 		q.Account != "" && h.Account != q.Account,
+		!hasMetadata(h, q.Metadata),
 		q.Reference != "" && !strings.HasPrefix(h.Reference, q.Reference),
 		q.ExpiringWithin > 0 && (h.State.IsFinal() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))):
 		return false
+	}
+	return true
+}
+
+// hasMetadata reports whether a hold has all the pairs.
+func hasMetadata(h *hold.Hold, pairs map[string]string) bool {
+	for key, value := range pairs {
+		if found, ok := h.Metadata[key]; !ok || found != value {
+			return false
+		}
 	}
 	return true
 }

@@ -48,9 +48,10 @@ func (w *world) scheduleMix() {
 			CaptureAt: w.in(time.Hour)},
 		hold.ScheduleRequest{PaymentIntent: id(2), Reference: "A-2", ExpiresAt: w.in(2 * day)},
 		hold.ScheduleRequest{PaymentIntent: id(3), Reference: "B-1", ExpiresAt: w.in(3 * day),
-			CaptureAt: w.in(time.Hour)},
+			CaptureAt: w.in(time.Hour), Metadata: map[string]string{"room": "12", "floor": "1"}},
 		hold.ScheduleRequest{PaymentIntent: id(4), Reference: "A-1", ExpiresAt: w.in(4 * day),
-			CancelAt: w.in(time.Hour), Account: "acct_12345678"},
+			CancelAt: w.in(time.Hour), Account: "acct_12345678",
+			Metadata: map[string]string{"room": "12"}},
 		hold.ScheduleRequest{PaymentIntent: id(5), Reference: "A-3", ExpiresAt: w.in(5 * day)},
 	)
 	w.change(id(3), pause)
@@ -83,6 +84,12 @@ func TestHoldReader_List_Filters(t *testing.T) {
 				[]int{4, 2}},
 			{"reference and state", query.HoldQuery{Reference: "A-", State: hold.Waiting},
 				[]int{2}},
+			{"metadata", query.HoldQuery{Metadata: map[string]string{"room": "12"}}, []int{3, 4}},
+			{"all pairs", query.HoldQuery{Metadata: map[string]string{"room": "12", "floor": "1"}},
+				[]int{3}},
+			{"another value", query.HoldQuery{Metadata: map[string]string{"room": "1"}}, nil},
+			{"an empty value is a value", query.HoldQuery{Metadata: map[string]string{"bed": ""}},
+				nil},
 			{"limit", query.HoldQuery{Limit: 2}, []int{1, 2}},
 		} {
 			page, err := w.reader.List(w.ctx, tt.q)

@@ -71,7 +71,7 @@ func TestMirror_TakesOverFromDeadReplica(t *testing.T) {
 		tick.Go(func() { dead.newMirror().Run(w.Ctx) })
 		time.Sleep(time.Second)
 		dead.Kill()
-		w.Sim.ClearFaultRules()
+		w.Sim.Faults.ClearFaultRules()
 		other.newMirror().Run(w.Ctx)
 		tick.Wait()
 		if n := other.countMirrored(ids); n == 0 || n == 6 {

@@ -14,7 +14,7 @@ const longList = 8_000 // intents
 // take two seconds. It returns the rule that does.
 func (w *world) placeLongList() (slow int) {
 	w.T.Helper()
-	w.Sim.SetRateLimits(-1, -1)
+	w.Sim.Settings.SetRateLimits(-1, -1)
 	for range longList {
 		id := w.authorize("")
 		if err := w.Sim.Dashboard().Cancel(id, "abandoned"); err != nil {
@@ -22,7 +22,7 @@ func (w *world) placeLongList() (slow int) {
 		}
 		time.Sleep(34 * 24 * time.Hour / longList)
 	}
-	w.Sim.SetRateLimits(25, 100)
+	w.Sim.Settings.SetRateLimits(25, 100)
 	return w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassList,
 		Fault: stripesim.Fault{ReplyDelay: 2 * time.Second}})
 }
@@ -57,14 +57,14 @@ func TestReconcile_LongListIsContinued(t *testing.T) {
 			t.Fatal(started, err)
 		}
 		time.Sleep(26 * time.Second)
-		w.Sim.RemoveFaultRule(slow)
+		w.Sim.Faults.RemoveFaultRule(slow)
 		outage := w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassList,
 			Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		left := first.await(run.ID, reconcile.RunInterrupted)
 		if left.Pages < 12 || left.Pages > 60 {
 			t.Fatalf("interrupted: %+v", left)
 		}
-		w.Sim.RemoveFaultRule(outage)
+		w.Sim.Faults.RemoveFaultRule(outage)
 		time.Sleep(time.Minute)
 		second.StartRunIfNeeded(w.Ctx)
 		done := second.await(run.ID, reconcile.RunFinished)

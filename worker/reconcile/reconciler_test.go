@@ -97,7 +97,7 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 		if err := w.Sim.Dashboard().Cancel(ids[1], ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(
+		if err := w.Sim.Dashboard().SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(
 			time.Second)); err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestReconcile_ReadsUnknownIntentTwice(t *testing.T) {
 		if n := w.CountStripeCalls(stripesim.ClassRetrieve); n != 0 {
 			t.Errorf("%d reads in an account that cannot be listed", n)
 		}
-		w.Sim.ClearFaultRules()
+		w.Sim.Faults.ClearFaultRules()
 
 		run := r.reconcile(false)
 		w.checkCounts(run, counts{reconcile.FoundAttention: 1})
@@ -187,7 +187,7 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(4*24*time.Hour).Truncate(
+		if err := w.Sim.Dashboard().SetCaptureBefore(id, time.Now().Add(4*24*time.Hour).Truncate(
 			time.Second)); err != nil {
 			t.Fatal(err)
 		}
@@ -204,11 +204,11 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 func TestReconcile_TakesEveryOtherRead(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		w.Sim.SetRateLimits(-1, -1)
+		w.Sim.Settings.SetRateLimits(-1, -1)
 		for range 1_500 {
 			w.authorize("", "order", "1")
 		}
-		w.Sim.SetRateLimits(25, 100)
+		w.Sim.Settings.SetRateLimits(25, 100)
 		run := r.reconcile(false)
 		took := run.FinishedAt.Sub(run.StartedAt)
 		if run.Pages != 15 || took < 14*80*time.Millisecond || took > 3*time.Second {
@@ -223,7 +223,7 @@ func TestReconcile_TakesEveryOtherRead(t *testing.T) {
 func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first, second := w.start(), w.start()
-		w.Sim.SetRateLimits(-1, -1)
+		w.Sim.Settings.SetRateLimits(-1, -1)
 		for i := range 800 {
 			w.authorize("", hold.MetaCaptureAt, envtest.In(48*time.Hour),
 				hold.MetaReference, fmt.Sprint("BK-", i))
@@ -276,7 +276,7 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 			r.caller.IsStripeAvailable() {
 			t.Errorf("continued %d times while Stripe is unavailable", n)
 		}
-		w.Sim.ClearFaultRules()
+		w.Sim.Faults.ClearFaultRules()
 		time.Sleep(10 * time.Second)
 		r.caller.ProbeIfUnavailable(w.Ctx)
 		r.retrieve(id, "")

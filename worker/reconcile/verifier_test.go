@@ -29,7 +29,7 @@ func (r *replica) placeUnverified(n int) (ids []string) {
 func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.newReplica()
-		w.Sim.SetRateLimits(-1, -1)
+		w.Sim.Settings.SetRateLimits(-1, -1)
 		ids := r.placeUnverified(10)
 		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone",
 			CaptureAt: envtest.In(20 * time.Hour)}, nil)
@@ -104,7 +104,7 @@ func TestVerifier_ProbesAnUnavailableStripe(t *testing.T) {
 		r := w.newReplica()
 		r.placeUnverified(1)
 		time.Sleep(time.Second)
-		w.Sim.RevokeKey(envtest.APIKey)
+		w.Sim.Keys.RevokeKey(envtest.APIKey)
 		v := r.newVerifier(0)
 		v.Run(w.Ctx)
 		if r.caller.IsStripeAvailable() {

@@ -97,7 +97,7 @@ func (w *world) playHold(h *plannedHold) {
 	w.setBank(h, placed.PaymentMethod)
 	if h.declinesIncrement {
 		st, _ := w.sim.Intent(id)
-		if err := w.sim.SetCardOutcomes(st.PaymentMethod, stripesim.CardOutcome{Times: 1,
+		if err := w.sim.Cards.SetCardOutcomes(st.PaymentMethod, stripesim.CardOutcome{Times: 1,
 			DeclineCode: "insufficient_funds"}); err != nil {
 			w.breach("world: %v", err)
 		}
@@ -224,6 +224,10 @@ func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool
 		w.sendForgedEvent(h, id, a)
 		return true
 	}
+	if strings.HasPrefix(a.kind, cardholderPrefix) {
+		w.visitPage(h, id, a)
+		return true
+	}
 	var err error
 	switch a.kind {
 	case "dashboard capture":
@@ -242,7 +246,7 @@ func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool
 		err = w.sim.Dashboard().CloseReview(id, "disputed")
 	case "stripe deadline":
 		if before, _ := w.sim.Intent(id); w.timeAt(a.newTime).After(time.Now()) {
-			if err = w.sim.SetCaptureBefore(id, w.timeAt(a.newTime)); err == nil {
+			if err = w.sim.Dashboard().SetCaptureBefore(id, w.timeAt(a.newTime)); err == nil {
 				w.mu.Lock()
 				w.intakeObserved.earlierDeadlines[h.number] = append(
 					w.intakeObserved.earlierDeadlines[h.number], before.CaptureBefore)

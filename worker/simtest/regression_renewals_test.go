@@ -11,6 +11,14 @@ var renewalRegressions = []regression{
 		longStayPlan(plannedRenewal{declines: "stolen_card", onFailure: "capture"})},
 	{"the bank wants the cardholder of a long stay, who does not come",
 		longStayPlan(plannedRenewal{declines: "authentication_required", onFailure: "capture"})},
+	{"the cardholder of a long stay authenticates with the bank", cardholderPlan(
+		"authentication_required", cardholderAuthenticates)},
+	{"the cardholder of a long stay fails at the bank, and tries again", cardholderPlan(
+		"authentication_required", cardholderFails)},
+	{"the cardholder of a long stay gives another card in place of a stolen one", cardholderPlan(
+		"stolen_card", cardholderGivesCard)},
+	{"the cardholder of a long stay closes the window of the bank", cardholderPlan(
+		"authentication_required", cardholderLeaves)},
 	{"the bank declines a renewal once, and no time is left for another try",
 		longStayPlan(plannedRenewal{declines: "insufficient_funds", declineOnce: true})},
 	{"a capture is requested when a renewal has begun and the creation has no answer",
@@ -28,6 +36,13 @@ var renewalRegressions = []regression{
 
 // firstRenewal is when the first renewal of a longStayPlan begins.
 const firstRenewal = 5*time.Second + 10*time.Minute
+
+// cardholderPlan is a longStayPlan whose first renewal is declined, and whose
+// cardholder opens the link half a minute later.
+func cardholderPlan(declines, kind string) plan {
+	return longStayPlan(plannedRenewal{declines: declines, declineOnce: true,
+		onFailure: "cancel"}, plannedAction{number: 1, kind: kind, at: firstRenewal + 30*time.Second})
+}
 
 // longStayPlan is a world with one hold that must last for two and a half
 // authorizations of 20 minutes.

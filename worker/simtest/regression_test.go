@@ -296,7 +296,7 @@ var regressions = append([]regression{
 			placedAt: 5 * time.Second, scheduledAt: 5 * time.Second, intake: "metadata",
 			authorizationWindow: 10 * time.Minute, amount: 5000, currency: "eur",
 			action: "capture", dueAt: 595 * time.Second, onExpiry: "cancel"})},
-}, renewalRegressions...)
+}, append(partsRegressions, renewalRegressions...)...)
 
 // shouldRetryPlan is a world with one capture whose first answers have a
 // Stripe-Should-Retry that contradicts the status.

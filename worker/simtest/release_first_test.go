@@ -31,7 +31,7 @@ func (w *world) setCredit(h *plannedHold, card string) {
 	if !h.renewal.lacksFunds {
 		return
 	}
-	if err := w.sim.SetCardCredit(card, 2*h.amount-1); err != nil {
+	if err := w.sim.Cards.SetCardCredit(card, 2*h.amount-1); err != nil {
 		w.breach("world: %v", err)
 	}
 }

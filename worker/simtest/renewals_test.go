@@ -72,6 +72,7 @@ func (p *plan) drawRenewals() {
 			h.actions = nil // they end most holds before
 		}
 		if quiet {
+			p.drawCardholders(h, start)
 			continue
 		}
 		if d.chance(0.3) {
@@ -91,6 +92,7 @@ func (p *plan) drawRenewals() {
 				loseReply: d.chance(0.2)})
 			sortActions(h)
 		}
+		p.drawCardholders(h, start)
 		p.addRenewalFault(h, d, start)
 	}
 }
@@ -137,7 +139,7 @@ func (w *world) saveCard(h *plannedHold, to *stripesim.Hold) {
 		return
 	}
 	var err error
-	to.Customer, to.PaymentMethod, err = w.sim.SaveCard(h.account, "")
+	to.Customer, to.PaymentMethod, err = w.sim.Cards.SaveCard(h.account, "")
 	if to.FutureUsage = "off_session"; err != nil {
 		w.breach("world: %v", err)
 	}
@@ -157,7 +159,7 @@ func (w *world) setBank(h *plannedHold, card string) {
 	if h.renewal.declineOnce {
 		o.Times = 1
 	}
-	if err := w.sim.SetCardOutcomes(card, o); err != nil {
+	if err := w.sim.Cards.SetCardOutcomes(card, o); err != nil {
 		w.breach("world: %v", err)
 	}
 }

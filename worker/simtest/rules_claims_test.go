@@ -85,7 +85,8 @@ func (w *world) checkClaimOwner(r *replica, rec *stripeRequest) {
 	owner, lostWrites := w.claimOwner[id], len(w.lostSpans) > 0
 	w.mu.Unlock()
 	changes := rec.op == "capture" || rec.op == "cancel" || rec.op == "increment" ||
-		strings.Contains(rec.idempotencyKey, "-renew-")
+		strings.Contains(rec.idempotencyKey, "-renew-") &&
+			!strings.Contains(rec.idempotencyKey, "-setup-") // a form, which moves no money
 	if changes && !strings.HasPrefix(rec.idempotencyKey, "holdd-abandon-") && owner != r.name && !lostWrites {
 		w.breach("one claim: %s sends %s of %s, which %s has claimed since", r.name,
 			rec.op, id, owner)

@@ -84,7 +84,7 @@ func (j *judge) checkRenewalLimits(l *longStay) {
 		}
 	}
 	if slices.Contains(neverAgain, l.renewal.declines) && !l.renewal.declineOnce &&
-		len(confirmations) > 1 {
+		len(confirmations) > 1 && !j.gaveOtherCard(l) {
 		j.failHold(l.judgedHold, "tried %d times after %s", len(confirmations), l.renewal.declines)
 	}
 }

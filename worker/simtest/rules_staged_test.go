@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -189,6 +190,25 @@ func (j *judge) checkParts(s *stagedHold) {
 			j.failHold(s.judgedHold, "a part of %d was accepted and never captured: %+v", a.amount,
 				s.effects)
 		}
+	}
+}
+
+// checkPartsMetadata compares the metadata that the captures wrote with what they
+// took.
+func (j *judge) checkPartsMetadata(s *stagedHold) {
+	count, sum := 0, int64(0)
+	for _, e := range s.captures {
+		if !e.Final {
+			count, sum = count+1, sum+e.Amount
+		}
+	}
+	got := s.intent.Metadata[hold.MetaParts]
+	want := fmt.Sprintf("%d %d", sum, count)
+	if count == 0 {
+		want = ""
+	}
+	if got != want && !strings.HasPrefix(got, want+" ") {
+		j.failHold(s.judgedHold, "the metadata says parts of %q, want %q", got, want)
 	}
 }
 

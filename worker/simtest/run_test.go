@@ -225,9 +225,9 @@ func (w *world) injectFault(f *fault) {
 	case "stripe:revoked":
 		w.recordFaultHit(f)
 		w.trace.add(false, "Stripe rejects the key")
-		w.sim.RevokeKey("sk_test_world")
+		w.sim.Keys.RevokeKey("sk_test_world")
 		time.Sleep(w.durationUntil(f.to))
-		w.sim.RestoreKey("sk_test_world")
+		w.sim.Keys.RestoreKey("sk_test_world")
 		w.trace.add(false, "Stripe takes the key again")
 	case "redis:emptied":
 		w.recordFaultHit(f)

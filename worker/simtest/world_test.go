@@ -82,6 +82,7 @@ type world struct {
 	redisClocks    []clockPeriod // of Redis' servers, in their order
 	replicaStarts  []time.Time
 	intakeObserved intakeObservations
+	cardholderActs map[int][]cardholderAct // by the number of the hold
 	closing        bool
 }
 

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"container/heap"
 	"slices"
 	"strings"
@@ -21,8 +22,9 @@ func newAccountRegistry(env *environment) *accountRegistry {
 	return &accountRegistry{env: env, byID: map[string]*account{}, byIDTag: map[string]*account{}}
 }
 
-// getOrCreate returns the account id.
+// getOrCreate returns the account id. An empty id is the platform's own.
 func (r *accountRegistry) getOrCreate(id string) *account {
+	id = cmp.Or(id, r.env.platformAccount)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a := r.byID[id]; a != nil {
@@ -97,37 +99,45 @@ type account struct {
 	id    string
 	idTag string
 
-	mu             sync.Mutex
-	idCount        uint64 // ids made
-	intents        map[string]*intent
-	intentOrder    []*intent
-	charges        map[string]*charge
-	refunds        map[string]*refund
-	refundOrder    []*refund
-	customers      map[string]*customer
-	customerOrder  []*customer
-	paymentMethods map[string]*paymentMethod
-	methodOrder    []*paymentMethod
-	// by id
-	checkoutSessions map[string]*checkoutSession
-	features         CardFeatures
-	usedTokens       map[string]bool
-	events           eventLog
-	idempotency      idempotencyStore
-	buckets          rateBuckets
-	dueQueue         dueHeap
-	lastOperationAt  time.Time
-	stats            accountStats
+	mu                 sync.Mutex
+	idCount            uint64 // ids made
+	intents            map[string]*intent
+	intentOrder        []*intent
+	charges            map[string]*charge
+	chargeOrder        []*charge
+	refunds            map[string]*refund
+	refundOrder        []*refund
+	customers          map[string]*customer
+	customerOrder      []*customer
+	deletedCustomers   map[string]bool
+	paymentMethods     map[string]*paymentMethod
+	methodOrder        []*paymentMethod
+	setupIntents       map[string]*setupIntent
+	setupOrder         []*setupIntent
+	checkoutSessions   map[string]*checkoutSession
+	tokens             map[string]*token
+	confirmationTokens map[string]*confirmationToken
+	usedTokens         map[string]bool // of security codes
+	features           CardFeatures
+	events             eventLog
+	idempotency        idempotencyStore
+	buckets            rateBuckets
+	dueQueue           dueHeap
+	lastOperationAt    time.Time
+	stats              accountStats
 }
 
 func newAccount(env *environment, id string) *account {
 	return &account{
-		env: env, id: id, features: allCardFeatures, intents: map[string]*intent{}, charges: map[string]*charge{},
+		env: env, id: id, features: allCardFeatures, intents: map[string]*intent{},
+		charges:        map[string]*charge{},
 		refunds:        map[string]*refund{},
 		customers:      map[string]*customer{},
 		paymentMethods: map[string]*paymentMethod{}, usedTokens: map[string]bool{},
-		checkoutSessions: map[string]*checkoutSession{},
-		events:           eventLog{byID: map[string]*storedEvent{}},
+		checkoutSessions: map[string]*checkoutSession{}, tokens: map[string]*token{},
+		confirmationTokens: map[string]*confirmationToken{},
+		setupIntents:       map[string]*setupIntent{}, deletedCustomers: map[string]bool{},
+		events: eventLog{byID: map[string]*storedEvent{}},
 		idempotency: idempotencyStore{retention: env.options.IdempotencyKeyRetention,
 			byKey: map[string]*idempotencyEntry{}},
 		buckets: rateBuckets{},
@@ -190,6 +200,58 @@ func (a *account) processDue(op *operation) {
 			expireConfirmation(in, expiry)
 		}
 		op.events = append(op.events, expiry.events...)
+		op.deliveries = append(op.deliveries, expiry.deliveries...)
 	}
 	op.now, a.lastOperationAt = now, now
+}
+
+// change locks the account, processes what is due there, calls do, and
+// publishes the events once the account is unlocked.
+func (a *account) change(actor string, do func(*operation)) {
+	op := &operation{actor: actor}
+	a.mu.Lock()
+	a.processDue(op)
+	do(op)
+	a.mu.Unlock()
+	a.env.webhooks.publish(op)
+}
+
+// withIntent calls do for an intent with its account locked.
+func (r *accountRegistry) withIntent(id string, do func(*operation, *intent) *apiError) error {
+	a := r.byObjectID(id)
+	if a == nil {
+		return notFoundError("payment_intent", "intent", id)
+	}
+	var err *apiError
+	a.change(actorDashboard, func(op *operation) {
+		var in *intent
+		if in, err = findIntent(a, id); err == nil {
+			err = do(op, in)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+// withSetupIntent calls do for a SetupIntent with its account locked.
+func (r *accountRegistry) withSetupIntent(
+	id string, do func(*operation, *setupIntent) *apiError,
+) error {
+	a := r.byObjectID(id)
+	if a == nil {
+		return notFoundError("setupintent", "intent", id)
+	}
+	var err *apiError
+	a.change(actorDashboard, func(op *operation) {
+		var si *setupIntent
+		if si, err = findSetupIntent(a, id); err == nil {
+			err = do(op, si)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -138,6 +140,23 @@ func upgradeObject(version, object string, o map[string]any) {
 	}
 }
 
+// refundedOfCaptured returns how much of a charge's captured money was refunded.
+// In the old rendering amount_refunded has the released rest as well.
+func refundedOfCaptured(charge map[string]any) int64 {
+	if charge["captured"] != true {
+		return 0
+	}
+	captured := integerOf(charge["amount_captured"])
+	released := max(0, integerOf(charge["amount"])-captured)
+	return max(0, integerOf(charge["amount_refunded"])-released)
+}
+
+func integerOf(v any) int64 {
+	n, _ := v.(json.Number)
+	i, _ := n.Int64()
+	return i
+}
+
 // renderReleaseWithoutRefund shows a release as what it is: money that was
 // never taken. Older versions show a refund.
 func renderReleaseWithoutRefund(object string, o map[string]any) {
@@ -151,10 +170,16 @@ func renderReleaseWithoutRefund(object string, o map[string]any) {
 	case "charge":
 		delete(o, "invoice")
 		delete(o, "source")
-		o["amount_refunded"], o["refunded"] = json.Number("0"), false
+		refunded := refundedOfCaptured(o)
+		o["amount_refunded"] = json.Number(strconv.FormatInt(refunded, 10))
+		o["refunded"] = refunded > 0 && refunded == integerOf(o["amount_captured"])
 	case "list":
 		if url, _ := o["url"].(string); strings.HasSuffix(url, "/refunds") {
-			o["data"], o["has_more"] = []any{}, false
+			data, _ := o["data"].([]any)
+			o["data"] = slices.DeleteFunc(data, func(v any) bool {
+				r, _ := v.(map[string]any) // only captured money has a transaction
+				return r["balance_transaction"] == nil
+			})
 		}
 	case "review":
 		for _, name := range []string{"reason", "closed_reason"} {

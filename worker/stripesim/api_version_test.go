@@ -88,7 +88,7 @@ func TestAPIVersion_BasilShowsNoRefund(t *testing.T) {
 	c.mustSucceed("POST", intentPath(captured, "capture"), "amount_to_capture=400")
 	d := c.sim.Dashboard()
 	for _, err := range []error{d.OpenReview(canceled), d.Cancel(canceled, "abandoned"),
-		c.sim.SetCaptureBefore(expired, c.sim.Now())} {
+		c.sim.Dashboard().SetCaptureBefore(expired, c.sim.Now())} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,8 @@ func TestAPIVersion_EventKeepsItsVersion(t *testing.T) {
 		}
 	}
 	c := newTestClient(t, o)
-	if err := c.sim.SetCaptureBefore(c.authorize(stripesim.Hold{}), c.sim.Now()); err != nil {
+	if err := c.sim.Dashboard().SetCaptureBefore(c.authorize(stripesim.Hold{}),
+		c.sim.Now()); err != nil {
 		t.Fatal(err)
 	}
 	c.sim.ProcessDue()
@@ -175,7 +176,7 @@ func TestAPIVersion_MatchesOpenAPISpec(t *testing.T) {
 	ids["expired"] = c.authorize(stripesim.Hold{})
 	ids["part"] = c.authorize(stripesim.Hold{})
 	c.mustSucceed("POST", intentPath(ids["part"], "capture"), "amount_to_capture=1")
-	if err := c.sim.SetCaptureBefore(ids["expired"], c.sim.Now()); err != nil {
+	if err := c.sim.Dashboard().SetCaptureBefore(ids["expired"], c.sim.Now()); err != nil {
 		t.Fatal(err)
 	}
 	seen := 0

@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// apiKeys are the API keys that were revoked or restricted.
-type apiKeys struct {
+// APIKeys are the API keys that were revoked or restricted.
+type APIKeys struct {
 	mu         sync.RWMutex
 	revoked    map[string]bool
 	restricted map[string]map[EndpointClass]bool
 }
 
 // RevokeKey makes calls with this API key answer 401 until RestoreKey.
-func (k *apiKeys) RevokeKey(key string) {
+func (k *APIKeys) RevokeKey(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.revoked == nil {
@@ -24,7 +24,7 @@ func (k *apiKeys) RevokeKey(key string) {
 
 // RestrictKey makes calls with this API key answer 403, except for the classes
 // named.
-func (k *apiKeys) RestrictKey(key string, allowed ...EndpointClass) {
+func (k *APIKeys) RestrictKey(key string, allowed ...EndpointClass) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.restricted == nil {
@@ -38,7 +38,7 @@ func (k *apiKeys) RestrictKey(key string, allowed ...EndpointClass) {
 }
 
 // RestoreKey undoes RevokeKey and RestrictKey.
-func (k *apiKeys) RestoreKey(key string) {
+func (k *APIKeys) RestoreKey(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.revoked, key)
@@ -65,7 +65,7 @@ func maskKey(key string) string {
 	return key[:8] + strings.Repeat("*", 8) + key[len(key)-4:]
 }
 
-func (k *apiKeys) verify(key string, c EndpointClass, account string) *apiError {
+func (k *APIKeys) verify(key string, c EndpointClass, account string) *apiError {
 	deny := func(status int, code, message string) *apiError {
 		return &apiError{status: status, typ: typeInvalidRequest, code: code,
 			message: message, skipsIdempotency: true}
@@ -83,8 +83,13 @@ func (k *apiKeys) verify(key string, c EndpointClass, account string) *apiError 
 				"systems: roll this key now, and point the simulator's clients at a key that "+
 				"starts with sk_test_ or rk_test_.")
 	case !strings.HasPrefix(key, "sk_test_") && !strings.HasPrefix(key, "rk_test_") &&
-		!isOrganizationKey(key):
+		!isPublishableKey(key) && !isOrganizationKey(key):
 		return deny(401, "", "Invalid API Key provided: "+maskKey(key))
+	case isPublishableKey(key) && !publishableClasses[c]:
+		return deny(401, "secret_key_required",
+			"This API call cannot be made with a publishable API key. Please use a secret API "+
+				"key. You can find a list of your API keys at "+
+				"https://dashboard.stripe.com/account/apikeys.")
 	}
 	k.mu.RLock()
 	defer k.mu.RUnlock()

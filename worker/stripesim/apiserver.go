@@ -16,8 +16,8 @@ import (
 type apiServer struct {
 	env      *environment
 	accounts *accountRegistry
-	faults   *faultRules
-	keys     *apiKeys
+	faults   *Faults
+	keys     *APIKeys
 
 	callCount       atomic.Int64
 	classCallCounts sync.Map // EndpointClass to *atomic.Int64
@@ -35,6 +35,7 @@ type apiCall struct {
 	intentID       string // named in the path, or empty
 	idempotencyKey string
 	requestID      string
+	publishable    bool // the call has a publishable key
 	fault          Fault
 
 	response  apiResponse
@@ -56,7 +57,8 @@ func (s *apiServer) serve(ctx context.Context, r apiRequest) apiResponse {
 		}
 		return c.response
 	}
-	op := &operation{actor: actorAPI, idempotencyKey: c.idempotencyKey, requestID: c.requestID}
+	op := &operation{actor: actorAPI, publishable: c.publishable,
+		idempotencyKey: c.idempotencyKey, requestID: c.requestID}
 	if c.fault.Kind == FaultDecline {
 		op.declineCode = cmp.Or(c.fault.Code, "generic_decline")
 	}
@@ -86,6 +88,7 @@ func (s *apiServer) newCall(r apiRequest) *apiCall {
 			c.intentID = c.objectID
 		}
 	}
+	c.publishable = isPublishableKey(apiKeyFromHeader(r.header))
 	c.version = cmp.Or(r.header.Get("Stripe-Version"), s.env.options.APIVersion)
 	if r.method == http.MethodPost {
 		c.idempotencyKey = r.header.Get("Idempotency-Key")
@@ -107,6 +110,7 @@ func (s *apiServer) countClassCall(c EndpointClass) int64 {
 func (s *apiServer) newResponseHeader(c *apiCall) http.Header {
 	h := http.Header{}
 	h.Set("Content-Type", "application/json")
+	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Request-Id", c.requestID)
 	// net/http would send the machine's time.
 	h.Set("Date", s.env.clock.Now().UTC().Format(http.TimeFormat))

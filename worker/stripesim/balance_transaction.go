@@ -25,6 +25,7 @@ type balanceTransactionJSON struct {
 
 const (
 	chargeIDPrefix             = "ch_"
+	refundIDPrefix             = "re_"
 	balanceTransactionIDPrefix = "txn_"
 	payoutDelay                = 2 * day
 )
@@ -43,8 +44,23 @@ func (c *charge) balanceTransactionJSON() *balanceTransactionJSON {
 		Type: "charge"}
 }
 
+// balanceTransactionID returns the id of the refund's balance transaction.
+func (r *refund) balanceTransactionID() string {
+	return balanceTransactionIDPrefix + strings.TrimPrefix(r.id, refundIDPrefix)
+}
+
+func (r *refund) balanceTransactionJSON() *balanceTransactionJSON {
+	return &balanceTransactionJSON{ID: r.balanceTransactionID(), Object: "balance_transaction",
+		Amount: -r.amount, AvailableOn: r.created, BalanceType: "payments", Created: r.created,
+		Currency: r.intent.currency, FeeDetails: []any{}, Net: -r.amount,
+		ReportingCategory: "refund", Source: r.id, Status: "available", Type: "refund"}
+}
+
 func retrieveBalanceTransaction(_ *operation, a *account, id string, _ *form) (any, *apiError) {
 	suffix, ok := strings.CutPrefix(id, balanceTransactionIDPrefix)
+	if r := a.refunds[refundIDPrefix+suffix]; r != nil && r.captured {
+		return r.balanceTransactionJSON(), nil
+	}
 	c := a.charges[chargeIDPrefix+suffix]
 	if !ok || c == nil || c.balanceAt == 0 {
 		return nil, notFoundError("balance_transaction", "id", id)

@@ -49,7 +49,7 @@ func TestBalanceTransaction_SaysWhenMoneyWasCaptured(t *testing.T) {
 func TestBalanceTransaction_NeedsItsOwnPermission(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	const key = "rk_test_reads_intents_only"
-	c.sim.RestrictKey(key, stripesim.ClassList)
+	c.sim.Keys.RestrictKey(key, stripesim.ClassList)
 	auth := []string{"Authorization", "Bearer " + key}
 	for query, status := range map[string]int{
 		"expand[]=data.latest_charge":                     200,

@@ -1,9 +1,7 @@
 package stripesim
 
 import (
-	"bytes"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,7 +22,7 @@ func (h hostedPages) addBrowserRoutes(m *http.ServeMux) {
 	m.HandleFunc("GET "+PagesPath+"field.js", serveScript("field.js"))
 	m.HandleFunc("GET "+PagesPath+"field/{type}", fieldPage)
 	m.HandleFunc("POST "+PagesPath+"payment_methods", h.createBrowserMethod)
-	m.HandleFunc("POST "+PagesPath+"tokens", h.createCVCToken)
+	m.HandleFunc("POST "+PagesPath+"tokens", h.createBrowserToken)
 	m.HandleFunc("GET "+PagesPath+"intents/{id}", h.showIntent)
 	m.HandleFunc("POST "+PagesPath+"intents/{id}/confirm", h.confirmInBrowser)
 	m.HandleFunc("POST "+PagesPath+"intents/{id}/abandon", h.abandonAction)
@@ -67,8 +65,7 @@ func fieldPage(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, fieldDocument, fields)
 }
 
-// callForBrowser sends a call to the API, with a secret key that the browser
-// never has.
+// callForBrowser sends a call to the API with a publishable key.
 func (h hostedPages) callForBrowser(
 	r *http.Request, method, path string, form url.Values,
 ) (status int, body []byte) {
@@ -78,7 +75,7 @@ func (h hostedPages) callForBrowser(
 		return http.StatusBadRequest, unansweredCall
 	}
 	call.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	call.Header.Set("Authorization", "Bearer sk_test_browser")
+	call.Header.Set("Authorization", "Bearer pk_test_browser")
 	answer, err := h.sim.Transport().RoundTrip(call)
 	if err != nil {
 		return http.StatusBadGateway, unansweredCall
@@ -92,25 +89,11 @@ func (h hostedPages) callForBrowser(
 
 var unansweredCall = []byte(`{"error":{"type":"api_connection_error","message":"No answer."}}`)
 
-// publicFields are what a browser sees of an intent.
-var publicFields = []string{"id", "object", "amount", "currency", "status", "client_secret",
-	"next_action", "last_payment_error", "confirmation_method", "capture_method", "livemode"}
-
-func writeBrowserReply(w http.ResponseWriter, status int, body []byte, fields []string) {
-	var object map[string]json.RawMessage
-	if status < 300 && len(fields) > 0 && json.Unmarshal(body, &object) == nil {
-		shown := map[string]json.RawMessage{}
-		for _, f := range fields {
-			if v, ok := object[f]; ok {
-				shown[f] = v
-			}
-		}
-		body, _ = json.Marshal(shown) // of JSON that was parsed
-	}
+func writeBrowserReply(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = io.Copy(w, bytes.NewReader(body)) // fails only if the browser has left
+	_, _ = w.Write(body) // fails only if the browser has left
 }
 
 func (h hostedPages) createBrowserMethod(w http.ResponseWriter, r *http.Request) {
@@ -120,77 +103,54 @@ func (h hostedPages) createBrowserMethod(w http.ResponseWriter, r *http.Request)
 		return
 	}
 	status, body := h.callForBrowser(r, "POST", "/v1/payment_methods", r.PostForm)
-	writeBrowserReply(w, status, body, nil)
+	writeBrowserReply(w, status, body)
 }
 
-// createCVCToken makes the token of a security code that the cardholder entered
-// again. The simulator's cards accept every code.
-func (h hostedPages) createCVCToken(w http.ResponseWriter, _ *http.Request) {
-	a := h.sim.accounts.getOrCreate(h.sim.env.platformAccount)
-	id := ""
-	h.sim.withAccount(a, actorDashboard, func(*operation) { id = a.newID("cvctok_") })
-	writeBrowserReply(w, http.StatusOK,
-		fmt.Appendf(nil, `{"id":%q,"object":"token","type":"cvc_update","livemode":false}`, id), nil)
-}
-
-// checkSecret refuses a call for an intent whose client secret the browser does
-// not have.
-func (h hostedPages) checkSecret(w http.ResponseWriter, r *http.Request) (id string, ok bool) {
+// createBrowserToken makes the token of a card, or of a security code that the
+// cardholder entered again.
+func (h hostedPages) createBrowserToken(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
-	id, given := r.PathValue("id"), r.FormValue("client_secret")
-	secret := ""
-	err := h.sim.withIntent(id, func(_ *operation, in *intent) *apiError {
-		secret = in.secret
-		return nil
-	})
-	if err != nil || given == "" || given != secret {
-		writeBrowserReply(w, http.StatusNotFound, []byte(`{"error":{"type":"invalid_request_error",`+
-			`"code":"resource_missing","message":"No such payment_intent, or another client_secret"}}`),
-			nil)
-		return "", false
+	if r.ParseForm() != nil {
+		http.Error(w, "invalid form", http.StatusBadRequest)
+		return
 	}
-	return id, true
+	status, body := h.callForBrowser(r, "POST", "/v1/tokens", r.PostForm)
+	writeBrowserReply(w, status, body)
 }
 
+// intentPath returns the API's path of a PaymentIntent or a SetupIntent.
+func intentPath(id string) string {
+	if strings.HasPrefix(id, setupIntentPrefix) {
+		return "/v1/setup_intents/" + id
+	}
+	return "/v1/payment_intents/" + id
+}
+
+// showIntent and confirmInBrowser do what Stripe.js does with a publishable key.
 func (h hostedPages) showIntent(w http.ResponseWriter, r *http.Request) {
-	if id, ok := h.checkSecret(w, r); ok {
-		status, body := h.callForBrowser(r, "GET", "/v1/payment_intents/"+id, nil)
-		writeBrowserReply(w, status, body, publicFields)
-	}
+	status, body := h.callForBrowser(r, "GET", intentPath(r.PathValue("id"))+"?"+
+		url.Values{"client_secret": {r.FormValue("client_secret")}}.Encode(), nil)
+	writeBrowserReply(w, status, body)
 }
 
-// confirmInBrowser confirms an intent, unless only its server may.
 func (h hostedPages) confirmInBrowser(w http.ResponseWriter, r *http.Request) {
-	id, ok := h.checkSecret(w, r)
-	if !ok {
-		return
-	}
-	manual := false
-	_ = h.sim.withIntent(id, func(_ *operation, in *intent) *apiError { // it exists
-		manual = in.confirmMethod == "manual"
-		return nil
-	})
-	if manual {
-		writeBrowserReply(w, http.StatusBadRequest, []byte(`{"error":{"type":"invalid_request_error",`+
-			`"message":"This PaymentIntent's confirmation_method is manual: its server confirms it"}}`),
-			nil)
-		return
-	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
 	form := url.Values{"client_secret": {r.FormValue("client_secret")}}
-	if m := r.FormValue("payment_method"); m != "" {
-		form.Set("payment_method", m)
+	for _, name := range []string{"payment_method", "return_url"} {
+		if v := r.FormValue(name); v != "" {
+			form.Set(name, v)
+		}
 	}
-	status, body := h.callForBrowser(r, "POST", "/v1/payment_intents/"+id+"/confirm", form)
-	writeBrowserReply(w, status, body, publicFields)
+	status, body := h.callForBrowser(r, "POST", intentPath(r.PathValue("id"))+"/confirm", form)
+	writeBrowserReply(w, status, body)
 }
 
 // abandonAction is a cardholder who closes the bank's window.
 func (h hostedPages) abandonAction(w http.ResponseWriter, r *http.Request) {
-	id, ok := h.checkSecret(w, r)
-	if !ok {
-		return
+	r.Body = http.MaxBytesReader(w, r.Body, maxBrowserForm)
+	id := r.PathValue("id")
+	if p := h.pendingAction(id); p != nil && p.secret == r.FormValue("client_secret") {
+		_ = h.sim.Dashboard().FailAction(id) // fails if the bank has answered before
 	}
-	_ = h.sim.Dashboard().FailAction(id) // fails if the bank has answered before
-	status, body := h.callForBrowser(r, "GET", "/v1/payment_intents/"+id, nil)
-	writeBrowserReply(w, status, body, publicFields)
+	h.showIntent(w, r)
 }

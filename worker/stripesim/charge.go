@@ -5,6 +5,7 @@ import "slices"
 // charge is one attempt to charge a card.
 type charge struct {
 	id               string
+	seq              int // place in the account's order of creation
 	intent           *intent
 	created          int64
 	amount           int64
@@ -217,6 +218,9 @@ func (c *charge) toJSON() *chargeJSON {
 		TransferGroup: stringOrNil(in.transferGroup),
 		Outcome: outcomeJSON{NetworkStatus: "approved_by_network", RiskLevel: "normal",
 			RiskScore: 20, SellerMessage: "Payment complete.", Type: "authorized"},
+	}
+	if in.unlisted {
+		j.PaymentIntent = nil
 	}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}

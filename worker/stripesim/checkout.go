@@ -17,7 +17,8 @@ const (
 
 // checkoutSession is a Checkout Session in setup mode, with its SetupIntent.
 type checkoutSession struct {
-	id, setupIntentID     string
+	id                    string
+	setupIntent           *setupIntent
 	created               time.Time
 	customer              string
 	successURL, cancelURL string
@@ -50,9 +51,10 @@ func createCheckoutSession(op *operation, a *account, _ string, f *form) (any, *
 	if err != nil {
 		return nil, err
 	}
-	s := &checkoutSession{id: sessionPrefix + a.newID(""), setupIntentID: a.newID("seti_"),
+	s := &checkoutSession{id: sessionPrefix + a.newID(""), setupIntent: newSetupIntent(a, op),
 		created: op.now, customer: f.get("customer"), successURL: f.get("success_url"),
 		cancelURL: f.get("cancel_url"), metadata: metadata}
+	s.setupIntent.customer, s.setupIntent.confirmedByCheckout = s.customer, true
 	a.checkoutSessions[s.id] = s
 	return newSessionJSON(s, a, op.now, f.lists["expand"]), nil
 }
@@ -81,28 +83,15 @@ func newSessionJSON(s *checkoutSession, a *account, now time.Time, expand []stri
 			"submit": nil},
 		"metadata": metadata, "payment_intent": nil, "payment_method_types": []string{"card"},
 		"payment_status": "no_payment_required", "shipping_options": []any{}, "status": status,
-		"setup_intent": s.setupIntentID, "url": nil,
+		"setup_intent": s.setupIntent.id, "url": nil,
 	}
 	if status == sessionOpen {
 		out["url"] = a.env.pageURL("setup", s.id)
 	}
 	for _, e := range expand {
 		if e == "setup_intent" {
-			out[e] = setupIntentJSON(s)
+			out[e] = newSetupIntentJSON(s.setupIntent, nil)
 		}
-	}
-	return out
-}
-
-func setupIntentJSON(s *checkoutSession) any {
-	out := map[string]any{
-		"id": s.setupIntentID, "object": "setup_intent", "livemode": false,
-		"created": s.created.Unix(), "customer": s.customer, "metadata": map[string]string{},
-		"payment_method": nil, "payment_method_types": []string{"card"},
-		"status": statusRequiresMethod, "usage": "off_session",
-	}
-	if m := s.paymentMethod; m != nil {
-		out["status"], out["payment_method"] = "succeeded", m.id
 	}
 	return out
 }
@@ -110,18 +99,21 @@ func setupIntentJSON(s *checkoutSession) any {
 // CompleteCardSetup enters a card on the page of a Checkout Session, as the
 // cardholder does, and returns where Stripe sends the cardholder. The card is a
 // test card such as pm_card_visa; it is saved for the session's customer.
-func (s *Sim) CompleteCardSetup(session, card string) (returnURL string, err error) {
-	e := s.withCheckoutSession(session, func(op *operation, a *account, cs *checkoutSession) *apiError {
+func (c *Cards) CompleteCardSetup(session, card string) (returnURL string, err error) {
+	e := c.accounts.withCheckoutSession(session, func(
+		op *operation, a *account, cs *checkoutSession,
+	) *apiError {
 		if status := cs.statusAt(op.now); status != sessionOpen {
 			return invalidRequestError("", "session", "This Checkout Session is %s.", status)
 		}
-		c, ok := cardByName(card)
+		test, ok := cardByName(card)
 		if !ok {
 			return notFoundError("PaymentMethod", "payment_method", card)
 		}
-		m := a.newCard(op, c, typeOfCard)
+		m := a.newCard(op, test, typeOfCard)
 		m.customer, m.setUpOffSession = cs.customer, true
 		cs.paymentMethod = m
+		cs.setupIntent.paymentMethod, cs.setupIntent.status = m, statusSucceeded
 		returnURL = strings.ReplaceAll(cs.successURL, "{CHECKOUT_SESSION_ID}", cs.id)
 		return nil
 	})
@@ -132,17 +124,17 @@ func (s *Sim) CompleteCardSetup(session, card string) (returnURL string, err err
 }
 
 // withCheckoutSession calls do for a session with its account locked.
-func (s *Sim) withCheckoutSession(
+func (r *accountRegistry) withCheckoutSession(
 	id string, do func(*operation, *account, *checkoutSession) *apiError,
 ) *apiError {
 	missing := notFoundError("checkout.session", "session", id)
 	body, ok := strings.CutPrefix(id, sessionPrefix)
-	a := s.accounts.byObjectID("cs_" + body)
+	a := r.byObjectID("cs_" + body)
 	if !ok || a == nil {
 		return missing
 	}
 	var err *apiError
-	s.withAccount(a, actorDashboard, func(op *operation) {
+	a.change(actorDashboard, func(op *operation) {
 		cs := a.checkoutSessions[id]
 		if cs == nil {
 			err = missing

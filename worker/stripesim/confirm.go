@@ -9,6 +9,9 @@ import (
 // declined, or waits for 3-D Secure.
 func confirm(in *intent, op *operation, errorOnAction bool) *apiError {
 	terminal := isTerminal(in)
+	if t := in.confirmationToken; t != nil {
+		t.usedBy, in.confirmationToken = in.id, nil
+	}
 	in.confirmDeadline, in.nextAction = time.Time{}, nil
 	asks := !terminal && needsThreeDSecure(in, op.now)
 	switch {
@@ -100,6 +103,8 @@ func newCharge(in *intent, op *operation, terminal bool) *charge {
 	}
 	in.charge = c
 	in.account.charges[c.id] = c
+	c.seq = len(in.account.chargeOrder)
+	in.account.chargeOrder = append(in.account.chargeOrder, c)
 	return c
 }
 

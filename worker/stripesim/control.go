@@ -72,10 +72,12 @@ unavailable html html_after rate_limited lock_timeout conflict dependency unauth
 forbidden not_found decline; none with delays alone.
 
 Classes: payment_intents.{create confirm retrieve update capture cancel
-increment_authorization list search} events.{list retrieve} charges.retrieve
-refunds.{retrieve list} reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list}
-payment_methods.{create retrieve attach detach list} webhook_endpoints.list
-checkout.sessions.{create retrieve}
+increment_authorization list search} setup_intents.{create confirm retrieve update cancel list}
+events.{list retrieve} charges.{retrieve list} refunds.{create update retrieve list}
+reviews.retrieve account.retrieve balance.retrieve balance_transactions.retrieve
+customers.{create update delete retrieve list} tokens.{create retrieve}
+payment_methods.{create retrieve attach detach list} confirmation_tokens.{create retrieve}
+webhook_endpoints.{create update delete retrieve list} checkout.sessions.{create retrieve}
 `
 
 // jsonDuration is a duration that JSON writes as "90s".
@@ -267,8 +269,10 @@ func (h controlHandler) actAtDashboard(r *http.Request) (any, error) {
 	if err := h.act(id, r.PathValue("act"), in); err != nil {
 		return nil, err
 	}
-	st, _ := h.sim.Intent(id)
-	return st, nil
+	if st, ok := h.sim.Intent(id); ok {
+		return st, nil
+	}
+	return done, nil // a SetupIntent
 }
 
 func (h controlHandler) act(id, act string, in dashboardParams) error {
@@ -292,7 +296,7 @@ func (h controlHandler) act(id, act string, in dashboardParams) error {
 	case "close_review":
 		return d.CloseReview(id, cmp.Or(in.Reason, "approved"))
 	case "capture_before":
-		return h.sim.SetCaptureBefore(id, h.sim.Now().Add(time.Duration(in.In)))
+		return d.SetCaptureBefore(id, h.sim.Now().Add(time.Duration(in.In)))
 	}
 	return &apiError{status: 404, typ: typeInvalidRequest,
 		message: "unknown act (see GET /_sim/)"}
@@ -300,7 +304,7 @@ func (h controlHandler) act(id, act string, in dashboardParams) error {
 
 func (h controlHandler) listFaultRules(*http.Request) (any, error) {
 	out := []faultRuleJSON{}
-	for _, r := range h.sim.faultRules.list() {
+	for _, r := range h.sim.Faults.list() {
 		f := r.Fault
 		out = append(out, faultRuleJSON{r.id, f.Kind, r.Class, r.Intent, r.Account, r.Nth, r.Times,
 			r.Probability, f.Status, f.Code,
@@ -315,7 +319,7 @@ func (h controlHandler) addFaultRule(r *http.Request) (any, error) {
 	if err := decodeJSON(r, &in); err != nil {
 		return nil, err
 	}
-	id, err := h.sim.AddFaultRule(FaultRule{Class: in.Class, Account: in.Account,
+	id, err := h.sim.Faults.AddFaultRule(FaultRule{Class: in.Class, Account: in.Account,
 		Intent: in.Intent, Nth: in.Nth, Times: in.Times, Probability: in.Probability,
 		Fault: Fault{Kind: in.Kind, Status: in.Status, Code: in.Code,
 			RequestDelay: time.Duration(in.RequestDelay),
@@ -325,13 +329,13 @@ func (h controlHandler) addFaultRule(r *http.Request) (any, error) {
 }
 
 func (h controlHandler) clearFaultRules(*http.Request) (any, error) {
-	h.sim.ClearFaultRules()
+	h.sim.Faults.ClearFaultRules()
 	return done, nil
 }
 
 func (h controlHandler) removeFaultRule(r *http.Request) (any, error) {
 	id, err := strconv.Atoi(r.PathValue("id"))
-	h.sim.RemoveFaultRule(id)
+	h.sim.Faults.RemoveFaultRule(id)
 	return done, err
 }
 
@@ -352,7 +356,7 @@ func (h controlHandler) changeSettings(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.sim.settingsStore.update(func(t *settings) {
+	h.sim.Settings.update(func(t *settings) {
 		setIfGiven(&t.endpointRate, in.EndpointRate)
 		setIfGiven(&t.overallRate, in.OverallRate)
 		setIfGiven(&t.serviceTime, (*time.Duration)(in.ServiceTime))
@@ -361,7 +365,7 @@ func (h controlHandler) changeSettings(r *http.Request) (any, error) {
 			t.authorizationWindow = window
 		}
 	})
-	h.sim.SetCaptureErrorCodes(in.AlreadyCapturedCode, in.ExpiredCode)
+	h.sim.Settings.SetCaptureErrorCodes(in.AlreadyCapturedCode, in.ExpiredCode)
 	return done, nil
 }
 
@@ -400,11 +404,11 @@ func (h controlHandler) changeKey(r *http.Request) (any, error) {
 	case IsLiveKey(in.Key):
 		return nil, errors.New("live key: roll it, and send no live key to a simulator")
 	case in.Do == "revoke":
-		h.sim.RevokeKey(in.Key)
+		h.sim.Keys.RevokeKey(in.Key)
 	case in.Do == "restrict":
-		h.sim.RestrictKey(in.Key, in.Allow...)
+		h.sim.Keys.RestrictKey(in.Key, in.Allow...)
 	case in.Do == "restore":
-		h.sim.RestoreKey(in.Key)
+		h.sim.Keys.RestoreKey(in.Key)
 	default:
 		return nil, fmt.Errorf(`invalid "do" %q: want revoke, restrict or restore`, in.Do)
 	}

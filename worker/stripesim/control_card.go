@@ -18,7 +18,7 @@ func (h controlHandler) saveCard(r *http.Request) (any, error) {
 	if in.Account != "" && !h.sim.accounts.isKnown(in.Account) {
 		return nil, fmt.Errorf("unknown account %q: want a connected one", in.Account)
 	}
-	customer, method, err := h.sim.SaveCard(in.Account, in.PaymentMethod)
+	customer, method, err := h.sim.Cards.SaveCard(in.Account, in.PaymentMethod)
 	if err != nil {
 		return nil, err
 	}
@@ -39,12 +39,12 @@ func (h controlHandler) changeCard(r *http.Request) (any, error) {
 		return nil, errors.New(`nothing to change: want "credit" or "outcomes"`)
 	}
 	if in.Credit != nil {
-		if err := h.sim.SetCardCredit(id, *in.Credit); err != nil {
+		if err := h.sim.Cards.SetCardCredit(id, *in.Credit); err != nil {
 			return nil, err
 		}
 	}
 	if in.Outcomes != nil {
-		return done, h.sim.SetCardOutcomes(id, in.Outcomes...)
+		return done, h.sim.Cards.SetCardOutcomes(id, in.Outcomes...)
 	}
 	return done, nil
 }
@@ -61,7 +61,7 @@ func (h controlHandler) changeFeatures(r *http.Request) (any, error) {
 	if in.Account != "" && !h.sim.accounts.isKnown(in.Account) {
 		return nil, fmt.Errorf("unknown account %q: want a connected one", in.Account)
 	}
-	h.sim.SetCardFeatures(in.Account, in.CardFeatures)
+	h.sim.Cards.SetCardFeatures(in.Account, in.CardFeatures)
 	return done, nil
 }
 
@@ -71,7 +71,7 @@ func (h controlHandler) completeCardSetup(r *http.Request) (any, error) {
 	if err := decodeJSON(r, &in); err != nil {
 		return nil, err
 	}
-	back, err := h.sim.CompleteCardSetup(r.PathValue("id"), in.Card)
+	back, err := h.sim.Cards.CompleteCardSetup(r.PathValue("id"), in.Card)
 	if err != nil {
 		return nil, err
 	}

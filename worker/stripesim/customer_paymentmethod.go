@@ -2,6 +2,7 @@ package stripesim
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 )
 
@@ -66,16 +67,59 @@ func createCustomer(op *operation, a *account, _ string, f *form) (any, *apiErro
 			return nil, err
 		}
 	}
-	a.addCustomer(c)
+	addCustomer(a, c)
 	if m != nil {
 		m.customer = c.id
 	}
 	return c.toJSON(), nil
 }
 
+func updateCustomer(_ *operation, a *account, id string, f *form) (any, *apiError) {
+	c := a.customers[id]
+	if c == nil {
+		return nil, notFoundError("customer", "id", id)
+	}
+	metadata, err := mergeMetadata(c.metadata, f)
+	if err != nil {
+		return nil, err
+	}
+	c.metadata = metadata
+	for name, to := range map[string]*string{"email": &c.email, "name": &c.name,
+		"description": &c.description, "phone": &c.phone} {
+		if f.has(name) {
+			*to = f.get(name)
+		}
+	}
+	return c.toJSON(), nil
+}
+
+// deleteCustomer deletes a customer. Its saved cards can no longer be used, and
+// its payments stay.
+func deleteCustomer(_ *operation, a *account, id string, _ *form) (any, *apiError) {
+	c := a.customers[id]
+	if c == nil {
+		return nil, notFoundError("customer", "id", id)
+	}
+	for _, m := range a.methodOrder {
+		if m.customer == id {
+			m.customer, m.usedOnce = "", true
+		}
+	}
+	delete(a.customers, id)
+	a.deletedCustomers[id] = true
+	a.customerOrder = slices.Delete(a.customerOrder, c.seq, c.seq+1)
+	for i, later := range a.customerOrder[c.seq:] {
+		later.seq = c.seq + i
+	}
+	return deletedJSON{ID: id, Object: "customer", Deleted: true}, nil
+}
+
 func retrieveCustomer(_ *operation, a *account, id string, _ *form) (any, *apiError) {
 	if c := a.customers[id]; c != nil {
 		return c.toJSON(), nil
+	}
+	if a.deletedCustomers[id] {
+		return deletedJSON{ID: id, Object: "customer", Deleted: true}, nil
 	}
 	return nil, notFoundError("customer", "id", id)
 }
@@ -141,14 +185,20 @@ func (a *account) resolvePaymentMethod(
 
 // newCard makes a PaymentMethod of type card or card_present.
 func (a *account) newCard(op *operation, c testCard, methodType string) *paymentMethod {
-	m := &paymentMethod{
-		id: a.newID("pm_"), created: op.now.Unix(), brand: c.brand, funding: cmp.Or(c.funding,
-			"credit"), last4: c.number[len(c.number)-4:],
-		expMonth: 12, expYear: op.now.Year() + 4, card: c, methodType: methodType,
-		fingerprint: seededToken(a.env.options.Seed, 16, "card", c.number),
-	}
+	m := previewCard(a, op, enteredCard{testCard: c})
+	m.id, m.methodType = a.newID("pm_"), methodType
 	a.addPaymentMethod(m)
 	return m
+}
+
+// previewCard returns the PaymentMethod that a card would make. It has no id.
+func previewCard(a *account, op *operation, e enteredCard) *paymentMethod {
+	c := e.testCard
+	return &paymentMethod{created: op.now.Unix(), brand: c.brand,
+		funding: cmp.Or(c.funding, "credit"), last4: c.number[len(c.number)-4:],
+		expMonth: cmp.Or(e.expMonth, 12), expYear: cmp.Or(e.expYear, op.now.Year()+4),
+		card: c, methodType: typeOfCard,
+		fingerprint: seededToken(a.env.options.Seed, 16, "card", c.number)}
 }
 
 func createPaymentMethod(op *operation, a *account, _ string, f *form) (any, *apiError) {
@@ -161,49 +211,13 @@ func createPaymentMethod(op *operation, a *account, _ string, f *form) (any, *ap
 		m.metadata = metadata
 		return m.toJSON(), nil
 	}
-	c, err := testCardOf(f)
+	c, err := parseEnteredCard(a, f, "card")
 	if err != nil {
 		return nil, err
 	}
-	m := a.newCard(op, c, typeOfCard)
+	m := newEnteredCard(a, op, c)
 	m.metadata = metadata
-	if f.has("card[exp_month]") {
-		m.expMonth = int(f.int("card[exp_month]"))
-	}
-	if y := int(f.int("card[exp_year]")); y > 0 {
-		if y < 100 {
-			y += 2000
-		}
-		m.expYear = y
-	}
 	return m.toJSON(), nil
-}
-
-// testCardOf returns the test card that a token or a number names.
-func testCardOf(f *form) (c testCard, err *apiError) {
-	var ok bool
-	switch number, token := f.get("card[number]"), f.get("card[token]"); {
-	case token != "":
-		if c, ok = cardByName("pm_card_" + strings.TrimPrefix(token, "tok_")); !ok {
-			return c, validationError("resource_missing", "card[token]",
-				"No such token: '%s'", token)
-		}
-	case number == "":
-		return c, validationError("parameter_missing", "card[number]",
-			"Missing required param: card[number].")
-	default:
-		if c, ok = cardByNumber(number); !ok {
-			return c, &apiError{status: 402, typ: typeCard, code: "incorrect_number",
-				param: "number",
-				message: "Your card number is incorrect. The simulator knows Stripe's test cards " +
-					"only, such as 4242424242424242."}
-		}
-		if m := f.int("card[exp_month]"); m < 1 || m > 12 {
-			return c, &apiError{status: 402, typ: typeCard, code: "invalid_expiry_month",
-				param: "exp_month", message: "Your card's expiration month is invalid."}
-		}
-	}
-	return c, nil
 }
 
 func retrievePaymentMethod(_ *operation, a *account, id string, _ *form) (any, *apiError) {

@@ -1,192 +1,16 @@
 package stripesim
 
 import (
-	"cmp"
-	"fmt"
-	"maps"
+	"strings"
 	"time"
 )
-
-// Hold is an amount on a test card, for [Sim.Authorize].
-type Hold struct {
-	Account       string // empty is the platform's own
-	Amount        int64  // minor units
-	Currency      string // empty is eur
-	PaymentMethod string // empty is pm_card_visa
-	// PaymentMethodType is klarna, paypal, affirm, afterpay_clearpay or
-	// cashapp; empty and card use PaymentMethod.
-	PaymentMethodType string
-	// ManualByType leaves the intent's capture_method automatic, and sets
-	// manual capture for the type of its payment method alone.
-	ManualByType bool
-	// Customer is an existing one; PaymentMethod may be one of its saved cards.
-	Customer    string
-	FutureUsage string // setup_future_usage; off_session saves the card
-	Metadata    map[string]string
-	Description string
-	Channel     PaymentChannel // zero is ChannelOnline
-
-	Multicapture, Incremental, Overcapture, Extended bool
-}
-
-// Authorize places a hold, as if the cardholder had just paid on a page, and
-// returns the PaymentIntent's id. With a card that asks for 3-D Secure the
-// intent requires an action.
-func (s *Sim) Authorize(h Hold) (string, error) {
-	a := s.accounts.getOrCreate(cmp.Or(h.Account, s.env.platformAccount))
-	if h.PaymentMethodType == typeOfCard {
-		h.PaymentMethodType = ""
-	}
-	var v any
-	var err *apiError
-	s.withAccount(a, actorDashboard, func(op *operation) {
-		if v, err = createIntent(op, a, "", h.form()); err == nil && h.PaymentMethodType != "" {
-			err = completeAction(a.intents[v.(*intentJSON).ID], op)
-		}
-	})
-	if err != nil {
-		return "", err
-	}
-	return v.(*intentJSON).ID, nil
-}
-
-// form returns the parameters of the call that places the hold.
-func (h Hold) form() *form {
-	f := &form{scalars: map[string]string{
-		"amount": fmt.Sprint(h.Amount), "currency": cmp.Or(h.Currency, "eur"),
-		"payment_method": cmp.Or(h.PaymentMethod, "pm_card_visa"),
-		"capture_method": "manual", "confirm": "true", "description": h.Description,
-	}, lists: map[string][]string{"payment_method_types": {"card"}},
-		metadata: maps.Clone(h.Metadata)}
-	if h.Customer != "" {
-		f.scalars["customer"] = h.Customer
-	}
-	if h.FutureUsage != "" {
-		f.scalars["setup_future_usage"] = h.FutureUsage
-	}
-	switch h.Channel {
-	case ChannelOffSession:
-		f.scalars["off_session"] = "true"
-	case ChannelTerminal:
-		f.lists["payment_method_types"] = []string{"card_present"}
-	}
-	methodType := f.lists["payment_method_types"][0]
-	if t := h.PaymentMethodType; t != "" {
-		delete(f.scalars, "payment_method")
-		methodType, f.lists["payment_method_types"] = t, []string{t}
-		f.scalars["payment_method_data[type]"] = t
-		f.scalars["return_url"] = "https://example.com/return"
-	}
-	if h.ManualByType {
-		f.scalars["capture_method"] = "automatic_async"
-		f.scalars[captureParam(methodType)] = "manual"
-	}
-	for name, on := range map[string]bool{"multicapture": h.Multicapture,
-		"incremental_authorization": h.Incremental, "overcapture": h.Overcapture,
-		"extended_authorization": h.Extended} {
-		if on {
-			f.scalars[cardParam+"[request_"+name+"]"] = "if_available"
-		}
-	}
-	return f
-}
-
-// IntentState is the state of a PaymentIntent, for tests. Amounts are in minor
-// units.
-type IntentState struct {
-	ID                 string `json:"id"`
-	Account            string `json:"account"`
-	Status             string `json:"status"`
-	Currency           string `json:"currency"`
-	Amount             int64  `json:"amount"`
-	Capturable         int64  `json:"amount_capturable"`
-	Received           int64  `json:"amount_received"`
-	Released           int64  `json:"amount_released"`
-	CaptureMethod      string `json:"capture_method"`
-	CancellationReason string `json:"cancellation_reason,omitempty"`
-	Captures           int    `json:"captures"`
-	Expired            bool   `json:"expired"`
-	// zero if never authorized
-	CaptureBefore time.Time         `json:"capture_before,omitzero"`
-	Metadata      map[string]string `json:"metadata,omitempty"`
-	Charge        string            `json:"latest_charge,omitempty"`
-	ClientSecret  string            `json:"-"`
-	Customer      string            `json:"customer,omitempty"`
-	PaymentMethod string            `json:"payment_method,omitempty"`
-	FutureUsage   string            `json:"setup_future_usage,omitempty"`
-	Review        string            `json:"review,omitempty"` // if open
-	Created       time.Time         `json:"created"`
-}
-
-// Intent returns the state of one PaymentIntent, without a call.
-func (s *Sim) Intent(id string) (IntentState, bool) {
-	var st IntentState
-	err := s.withIntent(id, func(_ *operation, in *intent) *apiError {
-		st = newIntentState(in)
-		return nil
-	})
-	return st, err == nil
-}
-
-// Intents returns the states of all PaymentIntents of an account, oldest first.
-// An empty account is the platform's own.
-func (s *Sim) Intents(account string) []IntentState {
-	a := s.accounts.getOrCreate(cmp.Or(account, s.env.platformAccount))
-	out := []IntentState{}
-	s.withAccount(a, actorAutomatic, func(*operation) {
-		for _, in := range a.intentOrder {
-			out = append(out, newIntentState(in))
-		}
-	})
-	return out
-}
-
-func newIntentState(in *intent) IntentState {
-	st := IntentState{
-		ID: in.id, Account: in.account.id, Status: in.status, Currency: in.currency,
-		Amount: in.amount, Capturable: in.capturable, Received: in.received,
-		Released: in.released, CaptureMethod: in.captureMethod, CancellationReason: in.cancelReason,
-		Captures: in.captures, Expired: in.expired,
-		CaptureBefore: in.captureBefore, Metadata: maps.Clone(in.metadata), ClientSecret: in.secret,
-		Customer: in.customer, FutureUsage: in.futureUsage, Created: time.Unix(in.created, 0),
-	}
-	if in.paymentMethod != nil {
-		st.PaymentMethod = in.paymentMethod.id
-	}
-	if in.charge != nil {
-		st.Charge = in.charge.id
-	}
-	if in.review != nil && in.review.open {
-		st.Review = in.review.id
-	}
-	return st
-}
-
-// withIntent calls do for an intent with its account locked.
-func (s *Sim) withIntent(id string, do func(*operation, *intent) *apiError) error {
-	a := s.accounts.byObjectID(id)
-	if a == nil {
-		return notFoundError("payment_intent", "intent", id)
-	}
-	var err *apiError
-	s.withAccount(a, actorDashboard, func(op *operation) {
-		var in *intent
-		if in, err = findIntent(a, id); err == nil {
-			err = do(op, in)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return nil
-}
 
 // Dashboard acts as an operator does at Stripe's Dashboard: without an
 // idempotency key, limits or faults. An error has the text of Stripe's answer.
 type Dashboard struct{ sim *Sim }
 
 func (d Dashboard) changeUnlocked(id string, do func(*operation, *intent) *apiError) error {
-	return d.sim.withIntent(id, func(op *operation, in *intent) *apiError {
+	return d.sim.accounts.withIntent(id, func(op *operation, in *intent) *apiError {
 		if time.Now().Before(in.lockedUntil) {
 			return lockTimeoutError()
 		}
@@ -241,6 +65,9 @@ func (d Dashboard) Increment(id string, amount int64) error {
 // method, as the cardholder does. With confirmation_method=manual the server
 // must confirm again after 3-D Secure.
 func (d Dashboard) CompleteAction(id string) error {
+	if strings.HasPrefix(id, setupIntentPrefix) {
+		return d.finishSetup(id, true)
+	}
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {
 			return unexpectedStateError(
@@ -266,9 +93,19 @@ func completeAction(in *intent, op *operation) *apiError {
 	return nil
 }
 
+// finishSetup passes or fails the 3-D Secure of a SetupIntent.
+func (d Dashboard) finishSetup(id string, passed bool) error {
+	return d.sim.accounts.withSetupIntent(id, func(op *operation, si *setupIntent) *apiError {
+		return finishSetupAction(op, si, passed)
+	})
+}
+
 // FailAction fails 3-D Secure. If the cardholder leaves, neither CompleteAction
 // nor FailAction is called.
 func (d Dashboard) FailAction(id string) error {
+	if strings.HasPrefix(id, setupIntentPrefix) {
+		return d.finishSetup(id, false)
+	}
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {
 			return unexpectedStateError(
@@ -341,8 +178,8 @@ func closeReview(in *intent, op *operation, reason string) {
 }
 
 // SetCaptureBefore changes when one authorization ends.
-func (s *Sim) SetCaptureBefore(id string, t time.Time) error {
-	return s.withIntent(id, func(_ *operation, in *intent) *apiError {
+func (d Dashboard) SetCaptureBefore(id string, t time.Time) error {
+	return d.sim.accounts.withIntent(id, func(_ *operation, in *intent) *apiError {
 		if in.status != statusRequiresCapture {
 			return unexpectedStateError(
 				in, "This PaymentIntent has a status of %s; only requires_capture has a deadline.",

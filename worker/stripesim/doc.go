@@ -16,8 +16,7 @@
 //	…
 //	sim.Ledger()
 //
-// cmd/stripesim is a server of [Sim.Handler], [Sim.ControlHandler] and
-// [Sim.Run].
+// cmd/stripesim is a server of [Sim.ServerHandler] and [Sim.Run].
 //
 // # Model
 //
@@ -56,11 +55,11 @@
 // # Saved cards
 //
 // A customer's saved card can be authorized without the cardholder, with
-// off_session. [Sim.SaveCard] makes one. [Sim.SetCardOutcomes] and
-// [Sim.SetCardCredit] say what its bank answers: declines and requests for 3-D
+// off_session. [Cards.SaveCard] makes one. [Cards.SetCardOutcomes] and
+// [Cards.SetCardCredit] say what its bank answers: declines and requests for 3-D
 // Secure by date, and insufficient_funds while other holds use up the credit.
 // The ledger has how many holds a customer has after each effect.
-// [Sim.SetCardFeatures] takes extended and incremental authorization,
+// [Cards.SetCardFeatures] takes extended and incremental authorization,
 // multicapture and overcapture from an account.
 //
 // # Pages
@@ -68,13 +67,21 @@
 // Stripe hosts the bank's authentication of an intent that was confirmed with a
 // return_url, and the form of a Checkout Session in setup mode. [Sim.PagesHandler]
 // serves both, for a browser. [Dashboard.CompleteAction] and
-// [Sim.CompleteCardSetup] do the same without one. Checkout Sessions have no
+// [Cards.CompleteCardSetup] do the same without one. Checkout Sessions have no
 // other mode and no events.
 //
 // /v3/ is a script with the interface of Stripe.js: elements card and cardCvc in
 // frames of the simulator's origin, createPaymentMethod, createToken,
-// handleNextAction, handleCardAction, confirmCardPayment and
-// retrievePaymentIntent. A page runs against Stripe with another address and key.
+// handleNextAction, handleCardAction, confirmCardPayment, confirmCardSetup,
+// retrievePaymentIntent and retrieveSetupIntent. A page runs against Stripe with
+// another address and key.
+//
+// # Keys
+//
+// A secret key (sk_test_), a restricted one (rk_test_) and an organization's
+// may make every call. A publishable one (pk_test_) makes payment methods,
+// tokens and ConfirmationTokens, and reads and confirms an intent whose
+// client_secret it names.
 //
 // # Clocks
 //
@@ -91,14 +98,14 @@
 // programs should handle the other as well. A 404 is stored for its key. A
 // cancel after a partial capture leaves the intent succeeded, as expiry does.
 // Each of several captures emits charge.updated, and the last one
-// charge.captured. [Sim.SetCaptureErrorCodes] chooses the codes for capturing
+// charge.captured. [Settings.SetCaptureErrorCodes] chooses the codes for capturing
 // an intent that is captured or expired.
 //
 // It does not simulate a minimum at capture or by converted amounts, the
 // currencies and countries of payment methods, mandates, PayPal's extension,
-// Japan's 30 days, the status processing, raw cards in payment_method_data,
-// Confirmation Tokens, shipping, fees, disputes, and refunds of captured money. A
-// balance transaction has the time of the first capture.
+// Japan's 30 days, the status processing, shipping, fees, disputes, failed
+// refunds, and events of customers and payment methods. A balance transaction
+// has the time of the first capture.
 //
 // # Protection against a mix-up with Stripe
 //

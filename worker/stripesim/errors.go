@@ -27,6 +27,7 @@ type apiError struct {
 	charge        string
 	paymentMethod *paymentMethod
 	intent        *intent
+	setupIntent   *setupIntent
 	// of the card network, beside the decline code
 	networkAdviceCode, networkDeclineCode string
 	rateLimitReason                       string // Stripe-Rate-Limited-Reason
@@ -53,6 +54,7 @@ type errorJSON struct {
 	PaymentMethod      *paymentMethodJSON `json:"payment_method,omitempty"`
 	PaymentMethodType  string             `json:"payment_method_type,omitempty"`
 	RequestLogURL      string             `json:"request_log_url,omitempty"`
+	SetupIntent        *setupIntentJSON   `json:"setup_intent,omitempty"`
 	Type               string             `json:"type"`
 }
 
@@ -70,6 +72,9 @@ func (e *apiError) toJSON(requestID string) errorJSON {
 	}
 	if e.paymentMethod != nil {
 		j.PaymentMethod = e.paymentMethod.toJSON()
+	}
+	if e.setupIntent != nil {
+		j.SetupIntent = newSetupIntentJSON(e.setupIntent, nil)
 	}
 	if e.intent != nil {
 		j.PaymentIntent = newIntentJSON(e.intent, nil)

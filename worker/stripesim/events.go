@@ -18,7 +18,8 @@ type storedEvent struct {
 	requestID      string
 	idempotencyKey string
 	seq            int
-	webhookPending bool // the webhook is not delivered yet
+	// webhooks that are not delivered yet
+	pendingWebhooks int
 }
 
 type eventLog struct {
@@ -61,6 +62,16 @@ func (c *charge) snapshot() func() any {
 	return func() any { return ch.toJSON() }
 }
 
+func snapshotSetupIntent(si *setupIntent) func() any {
+	c := *si
+	return func() any { return newSetupIntentJSON(&c, nil) }
+}
+
+func (r *refund) snapshot() func() any {
+	c := *r
+	return func() any { return c.toJSON() }
+}
+
 func (r *review) snapshot() func() any {
 	c := *r
 	return func() any { return c.toJSON() }
@@ -71,10 +82,7 @@ func (e *storedEvent) toJSON(a *account, apiVersion string, webhook bool) *event
 		ID: e.id, Object: "event", APIVersion: apiVersion, Created: e.created.Unix(),
 		Data:    eventDataJSON{renderInVersion(apiVersion, e.renderObject())},
 		Request: eventRequestJSON{stringOrNil(e.requestID), stringOrNil(e.idempotencyKey)},
-		Type:    e.eventType,
-	}
-	if e.webhookPending {
-		j.PendingWebhooks = 1
+		Type:    e.eventType, PendingWebhooks: e.pendingWebhooks,
 	}
 	if webhook && a.id != a.env.platformAccount {
 		j.Account = a.id
@@ -82,18 +90,34 @@ func (e *storedEvent) toJSON(a *account, apiVersion string, webhook bool) *event
 	return j
 }
 
-// emitEvent records the event of a change that was just made.
+// emitEvent records the event of a change that was just made to an intent.
 func (a *account) emitEvent(op *operation, typ string, in *intent, object func() any) {
+	a.emitEventAbout(op, typ, in.id, object)
+}
+
+// emitEventAbout records the event of a change that was just made. intentID is
+// the PaymentIntent that it concerns, or empty.
+func (a *account) emitEventAbout(op *operation, typ, intentID string, object func() any) {
 	o := &a.env.options
-	e := &storedEvent{id: "evt_" + a.newID("")[:24], eventType: typ, created: op.now, intent: in.id,
-		renderObject: object, requestID: op.requestID, idempotencyKey: op.idempotencyKey,
-		webhookPending: o.Webhook.isEnabled()}
-	a.events.add(e, op.now, o.MaxEvents)
-	if !a.env.webhooks.isObserved() {
-		return
+	e := &storedEvent{id: "evt_" + a.newID("")[:24], eventType: typ, created: op.now,
+		intent: intentID, renderObject: object, requestID: op.requestID,
+		idempotencyKey: op.idempotencyKey}
+	if o.Webhook.isEnabled() {
+		e.pendingWebhooks++
 	}
-	op.events = append(op.events, Event{ID: e.id, Type: typ, Account: a.id, Intent: in.id,
-		Created: e.created, Payload: encodeJSON(e.toJSON(a, o.Webhook.APIVersion, true))})
+	endpoints := a.env.webhooks.subscribed(a, typ)
+	e.pendingWebhooks += len(endpoints)
+	a.events.add(e, op.now, o.MaxEvents)
+	event := Event{ID: e.id, Type: typ, Account: a.id, Intent: intentID, Created: e.created}
+	for _, endpoint := range endpoints {
+		own := event
+		own.Payload = encodeJSON(e.toJSON(a, endpoint.apiVersion, true))
+		op.deliveries = append(op.deliveries, pendingDelivery{event: own, endpoint: endpoint})
+	}
+	if a.env.webhooks.isObserved() {
+		event.Payload = encodeJSON(e.toJSON(a, o.Webhook.APIVersion, true))
+		op.events = append(op.events, event)
+	}
 }
 
 // add appends an event. It drops the events beyond maxEvents and those older
@@ -121,11 +145,11 @@ func (l *eventLog) since(t time.Time) []*storedEvent {
 	return l.all[first:]
 }
 
-// confirmDelivery records that the webhook of an event was delivered.
+// confirmDelivery records that a webhook of an event was delivered.
 func (a *account) confirmDelivery(id string) {
 	a.mu.Lock()
 	if e := a.events.byID[id]; e != nil {
-		e.webhookPending = false
+		e.pendingWebhooks--
 	}
 	a.mu.Unlock()
 }

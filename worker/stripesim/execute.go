@@ -17,12 +17,14 @@ const (
 // operation is one change or read of an account, with the events it causes.
 type operation struct {
 	actor          string
+	publishable    bool // a browser's call
 	idempotencyKey string
 	requestID      string
 	now            time.Time // by the simulator's clock
 	declineCode    string    // with which the bank is to decline; may be empty
 	capture        CaptureDetails
 	events         []Event
+	deliveries     []pendingDelivery // to the webhook endpoints made by calls
 }
 
 // execution is a call that passed every check that precedes execution.
@@ -114,6 +116,9 @@ func (a *account) prepare(
 	if err = c.applyVersion(x.form); err != nil {
 		return x, nil, err
 	}
+	if err = c.checkClientSecret(x.form); err != nil {
+		return x, nil, err
+	}
 	if err = checkExpand(c.class, x.form); err != nil {
 		return x, nil, err
 	}
@@ -164,6 +169,9 @@ func (a *account) execute(op *operation, c *apiCall, x execution) {
 		c.fail(err)
 	} else {
 		c.response.status = http.StatusOK
+		if c.publishable {
+			result = renderPublic(result)
+		}
 		c.response.body = encodeJSON(renderInVersion(c.version, result))
 	}
 	if err != nil && err.skipsIdempotency {

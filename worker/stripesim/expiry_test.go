@@ -114,7 +114,7 @@ func TestExpiry_OnNextCall(t *testing.T) {
 		assertEqual(t, "effects", c.formatEffects(part),
 			"authorized 1000, captured 400, expired 600!")
 
-		c.sim.SetCaptureErrorCodes("charge_already_captured", "charge_expired_for_capture")
+		c.sim.Settings.SetCaptureErrorCodes("charge_already_captured", "charge_expired_for_capture")
 		c.mustFail(400, "charge_expired_for_capture", "POST", intentPath(id, "capture"), "")
 		done := c.authorize(stripesim.Hold{})
 		c.mustSucceed("POST", intentPath(done, "capture"), "")
@@ -160,11 +160,11 @@ func TestClock_SpeedAndAdvance(t *testing.T) {
 		assertEqual(t, "speed", c.sim.Now().Sub(start), time.Hour)
 		c.sim.Advance(day)
 		assertEqual(t, "advance", c.sim.Now().Sub(start), 25*time.Hour)
-		if err := c.sim.SetCaptureBefore(id, c.sim.Now().Add(-time.Hour)); err != nil {
+		if err := c.sim.Dashboard().SetCaptureBefore(id, c.sim.Now().Add(-time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		assertEqual(t, "a deadline moved to the past", c.intentState(id).Status, "canceled")
-		if err := c.sim.SetCaptureBefore(id, c.sim.Now()); err == nil {
+		if err := c.sim.Dashboard().SetCaptureBefore(id, c.sim.Now()); err == nil {
 			t.Error("moved the deadline of an expired authorization")
 		}
 	})

@@ -103,9 +103,9 @@ type FaultRule struct {
 // maxFaultRules bounds the rules that the control endpoints can add.
 const maxFaultRules = 1000
 
-// faultRules decides the fault of each call. It locks nothing while there are
+// Faults decides the fault of each call. It locks nothing while there are
 // no rules.
-type faultRules struct {
+type Faults struct {
 	decide   atomic.Pointer[func(Call) Fault]
 	hasRules atomic.Bool
 
@@ -122,15 +122,15 @@ type activeFaultRule struct {
 	FaultRule
 }
 
-func newFaultRules(o Options) *faultRules {
-	f := &faultRules{rng: rand.New(rand.NewPCG(o.Seed, 0x5717e51))}
+func newFaults(o Options) *Faults {
+	f := &Faults{rng: rand.New(rand.NewPCG(o.Seed, 0x5717e51))}
 	f.SetFaultFunc(o.FaultFunc)
 	return f
 }
 
 // SetFaultFunc sets the function that decides the fault of each call, before
 // the rules do. Nil removes it.
-func (f *faultRules) SetFaultFunc(decide func(Call) Fault) {
+func (f *Faults) SetFaultFunc(decide func(Call) Fault) {
 	if decide == nil {
 		f.decide.Store(nil)
 		return
@@ -139,7 +139,7 @@ func (f *faultRules) SetFaultFunc(decide func(Call) Fault) {
 }
 
 // AddFaultRule adds a rule and returns its id. The first matching rule decides.
-func (f *faultRules) AddFaultRule(r FaultRule) (int, error) {
+func (f *Faults) AddFaultRule(r FaultRule) (int, error) {
 	if !r.Fault.Kind.isValid() {
 		return 0, fmt.Errorf("stripesim: unknown fault kind %q", r.Fault.Kind)
 	}
@@ -158,7 +158,7 @@ func (f *faultRules) AddFaultRule(r FaultRule) (int, error) {
 }
 
 // RemoveFaultRule removes one rule.
-func (f *faultRules) RemoveFaultRule(id int) {
+func (f *Faults) RemoveFaultRule(id int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rules = slices.DeleteFunc(f.rules, func(r *activeFaultRule) bool { return r.id == id })
@@ -166,7 +166,7 @@ func (f *faultRules) RemoveFaultRule(id int) {
 }
 
 // ClearFaultRules removes every rule.
-func (f *faultRules) ClearFaultRules() {
+func (f *Faults) ClearFaultRules() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rules = nil
@@ -174,7 +174,7 @@ func (f *faultRules) ClearFaultRules() {
 }
 
 // choose returns the fault of a call.
-func (f *faultRules) choose(c Call) Fault {
+func (f *Faults) choose(c Call) Fault {
 	if decide := f.decide.Load(); decide != nil {
 		if fault := (*decide)(c); fault != (Fault{}) {
 			return fault
@@ -208,7 +208,7 @@ func (r *FaultRule) selects(c Call) bool {
 }
 
 // list returns copies of the rules.
-func (f *faultRules) list() []activeFaultRule {
+func (f *Faults) list() []activeFaultRule {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := make([]activeFaultRule, 0, len(f.rules))

@@ -67,7 +67,7 @@ func TestFault_Kinds(t *testing.T) {
 					c.transport = newHTTPTransport(t, c.sim.Handler())
 				}
 				id := c.authorize(stripesim.Hold{})
-				if _, err := c.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture,
+				if _, err := c.sim.Faults.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture,
 					Times: 1, Fault: row.fault}); err != nil {
 					t.Fatal(err)
 				}
@@ -122,7 +122,7 @@ func TestFault_ResponseHeaders(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	id := c.authorize(stripesim.Hold{})
 	headersWith := func(f stripesim.Fault) http.Header {
-		c.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault { return f })
+		c.sim.Faults.SetFaultFunc(func(stripesim.Call) stripesim.Fault { return f })
 		a, _ := c.tryCall("POST", intentPath(id, "capture"), "", "Idempotency-Key", "k")
 		return a.header
 	}
@@ -134,7 +134,7 @@ func TestFault_ResponseHeaders(t *testing.T) {
 		ShouldRetry: "false"}).Get("Stripe-Should-Retry"), "false")
 	assertEqual(t, "html", headersWith(stripesim.Fault{Kind: stripesim.FaultHTML}).Get(
 		"Content-Type"), "text/html")
-	c.sim.SetFaultFunc(nil)
+	c.sim.Faults.SetFaultFunc(nil)
 	assertEqual(t, "version", c.mustSucceed("GET", intentPath(id), "", "Stripe-Version",
 		"2024-06-20").header.Get("Stripe-Version"), "2024-06-20")
 }
@@ -144,7 +144,7 @@ func TestFaultRule_Matching(t *testing.T) {
 		c := newTestClient(t, unlimitedOptions(7))
 		a, b := c.authorize(stripesim.Hold{}), c.authorize(stripesim.Hold{})
 		add := func(r stripesim.FaultRule) int {
-			id, err := c.sim.AddFaultRule(r)
+			id, err := c.sim.Faults.AddFaultRule(r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,12 +157,12 @@ func TestFaultRule_Matching(t *testing.T) {
 			got = append(got, c.get(intentPath(a), "").status, c.get(intentPath(b), "").status)
 		}
 		assertEqual(t, "the second of one intent", fmt.Sprint(got), "[200 200 503 200 200 200]")
-		c.sim.ClearFaultRules()
+		c.sim.Faults.ClearFaultRules()
 		add(stripesim.FaultRule{Account: "acct_other", Fault: down})
 		assertEqual(t, "mine", c.get(intentPath(a), "").status, 200)
 		assertEqual(t, "theirs", c.call("GET", intentPath(a), "", "Stripe-Account",
 			"acct_other").status, 503)
-		c.sim.ClearFaultRules()
+		c.sim.Faults.ClearFaultRules()
 		id := add(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
 			Probability: 0.25, Fault: down})
 		count := func(c *testClient) (n int) {
@@ -177,14 +177,14 @@ func TestFaultRule_Matching(t *testing.T) {
 		if n < 60 || n > 140 {
 			t.Errorf("%d of 400 calls went wrong, want about 100", n)
 		}
-		c.sim.RemoveFaultRule(id)
+		c.sim.Faults.RemoveFaultRule(id)
 		assertEqual(t, "removed", count(c), 0)
 		add(stripesim.FaultRule{Fault: stripesim.Fault{RequestDelay: time.Second,
 			ReplyDelay: 2 * time.Second}})
 		start := time.Now()
 		c.mustSucceed("GET", intentPath(a), "")
 		assertEqual(t, "delay", time.Since(start), 3*time.Second)
-		if _, err := c.sim.AddFaultRule(
+		if _, err := c.sim.Faults.AddFaultRule(
 			stripesim.FaultRule{Fault: stripesim.Fault{Kind: "gremlins"}}); err == nil {
 			t.Error("an unknown kind was taken")
 		}
@@ -198,7 +198,7 @@ func TestSeed_ReproducesRun(t *testing.T) {
 		var out strings.Builder
 		synctest.Test(t, func(t *testing.T) {
 			c := newTestClient(t, unlimitedOptions(seed))
-			if _, err := c.sim.AddFaultRule(stripesim.FaultRule{Probability: 0.3,
+			if _, err := c.sim.Faults.AddFaultRule(stripesim.FaultRule{Probability: 0.3,
 				Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}}); err != nil {
 				t.Fatal(err)
 			}

@@ -185,14 +185,17 @@ func (p param) validate(key string, v *string) *apiError {
 	case kindBoolean:
 		switch *v {
 		case "true", "false":
-		case "1":
+		case "1", "True": // stripe-python sends Python's
 			*v = "true"
-		case "0":
+		case "0", "False":
 			*v = "false"
 		default:
 			return validationError("", key, "Invalid boolean: %s", *v)
 		}
 	case kindEnum:
+		if *v == "True" || *v == "False" {
+			*v = strings.ToLower(*v)
+		}
 		if !slices.Contains(p.enum, *v) {
 			return validationError("", key, "Invalid %s: must be one of %s", key,
 				strings.Join(p.enum, ", "))

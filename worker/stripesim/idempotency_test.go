@@ -118,8 +118,8 @@ func TestCall_ContextTimeout(t *testing.T) {
 		c := newTestClient(t, unlimitedOptions(1))
 		id := c.authorize(stripesim.Hold{})
 		send := func(f stripesim.Fault) error {
-			c.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault { return f })
-			defer c.sim.SetFaultFunc(nil)
+			c.sim.Faults.SetFaultFunc(func(stripesim.Call) stripesim.Fault { return f })
+			defer c.sim.Faults.SetFaultFunc(nil)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			_, err := c.send(c.newRequest(ctx, "POST", intentPath(id, "capture"), ""))
@@ -175,7 +175,7 @@ func TestRateLimits(t *testing.T) {
 		}
 		a = c.mustFail(429, "rate_limit", "GET", "/v1/payment_intents", "")
 		assertEqual(t, "over all", a.header.Get("Stripe-Rate-Limited-Reason"), "global-rate")
-		c.sim.SetRateLimits(-1, -1)
+		c.sim.Settings.SetRateLimits(-1, -1)
 		for range 200 {
 			c.mustSucceed("GET", intentPath(ids[0]), "")
 		}
@@ -202,7 +202,7 @@ func TestAPIKeys(t *testing.T) {
 	id := c.authorize(stripesim.Hold{})
 	with := func(k string) []string { return []string{"Authorization", k} }
 	for _, k := range []string{"", "Bearer ", "Bearer nonsense", "Bearer sk_prod_1",
-		"Bearer pk_test_1", "Basic !!!"} {
+		"Bearer pk_prod_1", "Basic !!!"} {
 		a := c.mustFail(401, "", "GET", intentPath(id), "", with(k)...)
 		if strings.Contains(string(a.raw), "nonsense") {
 			t.Error("the answer shows the key")
@@ -221,13 +221,13 @@ func TestAPIKeys(t *testing.T) {
 	assertEqual(t, "restricted", c.call("GET", intentPath(id), "",
 		with("Bearer rk_test_1")...).status, 200)
 
-	c.sim.RestrictKey("rk_test_1", stripesim.ClassRetrieve)
+	c.sim.Keys.RestrictKey("rk_test_1", stripesim.ClassRetrieve)
 	assertEqual(t, "allowed", c.call("GET", intentPath(id), "", with("Bearer rk_test_1")...).status,
 		200)
 	c.mustFail(403, "", "POST", intentPath(id, "capture"), "", with("Bearer rk_test_1")...)
-	c.sim.RevokeKey("rk_test_1")
+	c.sim.Keys.RevokeKey("rk_test_1")
 	c.mustFail(401, "", "GET", intentPath(id), "", with("Bearer rk_test_1")...)
-	c.sim.RestoreKey("rk_test_1")
+	c.sim.Keys.RestoreKey("rk_test_1")
 	c.mustFail(404, "resource_missing", "POST", intentPath(id, "capture"), "", "Authorization",
 		"Bearer rk_test_1", "Stripe-Account", "acct_hotel")
 	c.mustFail(403, "account_invalid", "GET", intentPath(id), "", "Stripe-Account", "acct_stranger")

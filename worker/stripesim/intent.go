@@ -137,6 +137,10 @@ func checkCreateParams(f *form) *apiError {
 			"You may only specify one of these parameters: automatic_payment_methods, "+
 				"payment_method_types.")
 	}
+	if f.has("confirmation_token") && !f.isTrue("confirm") {
+		return validationError("", "confirmation_token",
+			"The parameter `confirmation_token` can only be passed when `confirm` is true.")
+	}
 	return checkPaymentMethodTypes(types)
 }
 
@@ -203,12 +207,15 @@ func checkPaymentMethodTypes(types []string) *apiError {
 func applyParams(op *operation, in *intent, f *form) *apiError {
 	applyOptions(in, f)
 	if t := f.get(cardParam + "[cvc_token]"); t != "" {
-		if err := in.account.useCVCToken(t); err != nil {
+		if err := useCVCToken(in.account, t); err != nil {
 			return err
 		}
 	}
 	if o := f.get("off_session"); o != "" {
 		in.offSession = o != "false" && o != "0"
+	}
+	if err := useConfirmationToken(op, in, f); err != nil {
+		return err
 	}
 	if id := f.get("payment_method"); id != "" {
 		m, err := in.account.resolvePaymentMethod(op, id, in)
@@ -217,7 +224,15 @@ func applyParams(op *operation, in *intent, f *form) *apiError {
 		}
 		in.paymentMethod = m
 	}
-	if t := f.get("payment_method_data[type]"); t != "" && t != typeOfCard {
+	switch t := f.get("payment_method_data[type]"); t {
+	case "":
+	case typeOfCard:
+		c, err := parseEnteredCard(in.account, f, "payment_method_data[card]")
+		if err != nil {
+			return err
+		}
+		in.paymentMethod = newEnteredCard(in.account, op, c)
+	default:
 		in.paymentMethod = in.account.newRedirectMethod(op, t)
 	}
 	return checkMethodType(in)
@@ -255,7 +270,7 @@ func applyOptions(in *intent, f *form) {
 }
 
 // useCVCToken uses up a token, which Stripe accepts once.
-func (a *account) useCVCToken(token string) *apiError {
+func useCVCToken(a *account, token string) *apiError {
 	const param = cardParam + "[cvc_token]"
 	if !strings.HasPrefix(token, "cvctok_") {
 		return validationError("resource_missing", param, "No such token: '%s'", token)
@@ -293,6 +308,9 @@ func findIntent(a *account, id string) (*intent, *apiError) {
 func retrieveIntent(_ *operation, a *account, id string, f *form) (any, *apiError) {
 	in, err := findIntent(a, id)
 	if err != nil {
+		return nil, err
+	}
+	if err := compareClientSecret(f, in.secret, "payment_intent"); err != nil {
 		return nil, err
 	}
 	return newIntentJSON(in, f.lists["expand"]), nil
@@ -373,9 +391,12 @@ func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 	if err != nil {
 		return nil, err
 	}
-	if s := f.get("client_secret"); s != "" && s != in.secret {
-		return nil, validationError("payment_intent_invalid_parameter", "client_secret",
-			"The client_secret provided does not match any associated PaymentIntent.")
+	if err := compareClientSecret(f, in.secret, "payment_intent"); err != nil {
+		return nil, err
+	}
+	if op.publishable && in.confirmMethod == "manual" {
+		return nil, invalidRequestError("", "",
+			"This PaymentIntent's confirmation_method is manual: its server confirms it.")
 	}
 	if err := checkPaymentMethodTypes(f.lists["payment_method_types"]); err != nil {
 		return nil, err

@@ -12,7 +12,8 @@ import (
 type intent struct {
 	id, secret              string
 	account                 *account
-	seq                     int // place in the account's order of creation
+	seq                     int  // place in the account's order of creation
+	unlisted                bool // made as by the Charges API: see [Hold].ChargesAPI
 	created                 int64
 	status                  string
 	amount                  int64
@@ -36,6 +37,7 @@ type intent struct {
 	metadata                map[string]string
 	options                 cardOptions
 	paymentMethod           *paymentMethod
+	confirmationToken       *confirmationToken // of the confirmation that begins
 
 	capturable, received, released int64
 	captures, increments           int

@@ -296,7 +296,8 @@ func TestIncrementAuthorization(t *testing.T) {
 	assertEqual(t, "charge.amount", a.numberAt("latest_charge.amount"), 1500)
 	assertEqual(t, "deadline", c.intentState(id).CaptureBefore, before)
 
-	if _, err := c.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassIncrement, Times: 1,
+	if _, err := c.sim.Faults.AddFaultRule(stripesim.FaultRule{
+		Class: stripesim.ClassIncrement, Times: 1,
 		Fault: stripesim.Fault{Kind: stripesim.FaultDecline,
 			Code: "insufficient_funds"}}); err != nil {
 		t.Fatal(err)

@@ -12,8 +12,9 @@ import (
 
 // TestLedger_Invariants runs random calls, acts at the Dashboard, faults and
 // time against a few intents. Each authorized amount is captured, released,
-// expired or still held. At most one effect of an intent is final, and none
-// follows it. A key has at most one effect.
+// expired or still held. At most one effect of an intent is final, and only a
+// refund follows it. No more is refunded than was captured. A key has at most one
+// effect.
 func TestLedger_Invariants(t *testing.T) {
 	kinds := []stripesim.FaultKind{"", "", "", "", "", "", "", "", "", "",
 		stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultErrorBefore,
@@ -38,7 +39,7 @@ func TestLedger_Invariants(t *testing.T) {
 			id := rapid.SampledFrom(ids).Draw(r, "intent")
 			amount := rapid.Int64Range(0, 6000).Draw(r, "amount")
 			idem := fmt.Sprint("k", rapid.IntRange(0, 3*n).Draw(r, "key"))
-			switch rapid.IntRange(0, 9).Draw(r, "step") {
+			switch rapid.IntRange(0, 11).Draw(r, "step") {
 			case 0:
 				c.tryCall("POST", intentPath(id, "capture"), "", "Idempotency-Key", idem)
 			case 1:
@@ -60,6 +61,11 @@ func TestLedger_Invariants(t *testing.T) {
 			case 9:
 				c.tryCall("POST", intentPath(id, "capture"),
 					"amount_to_capture=0&final_capture=true", "Idempotency-Key", idem)
+			case 10:
+				c.tryCall("POST", "/v1/refunds", fmt.Sprintf("payment_intent=%s&amount=%d", id,
+					amount/10), "Idempotency-Key", idem)
+			case 11:
+				c.tryCall("POST", "/v1/refunds", "payment_intent="+id, "Idempotency-Key", idem)
 			}
 			checkLedgerInvariants(r, c)
 		}
@@ -67,7 +73,7 @@ func TestLedger_Invariants(t *testing.T) {
 }
 
 func checkLedgerInvariants(r *rapid.T, c *testClient) {
-	type sum struct{ in, out int64 }
+	type sum struct{ in, out, captured, refunded int64 }
 	sums, final, byKey := map[string]sum{}, map[string]bool{}, map[string]stripesim.Effect{}
 	states := c.sim.Intents("")
 	for i, e := range c.sim.Ledger() {
@@ -78,11 +84,20 @@ func checkLedgerInvariants(r *rapid.T, c *testClient) {
 		switch e.Kind {
 		case stripesim.EffectAuthorized, stripesim.EffectIncremented, stripesim.EffectOvercaptured:
 			s.in += e.Amount
+		case stripesim.EffectRefunded:
+			s.refunded += e.Amount
+		case stripesim.EffectCaptured:
+			s.captured += e.Amount
+			s.out += e.Amount
 		default:
 			s.out += e.Amount
 		}
 		sums[e.Intent] = s
-		if final[e.Intent] && e.Kind != stripesim.EffectReleased {
+		if s.refunded > s.captured {
+			r.Fatalf("%s: more is refunded than captured: %+v", e.Intent, e)
+		}
+		if final[e.Intent] && e.Kind != stripesim.EffectReleased &&
+			e.Kind != stripesim.EffectRefunded {
 			r.Fatalf("%s: an effect after the final one: %+v", e.Intent, e)
 		}
 		if e.Final {

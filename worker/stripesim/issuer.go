@@ -21,9 +21,9 @@ var allCardFeatures = CardFeatures{true, true, true, true}
 
 // SetCardFeatures changes what later authorizations of an account can have. An
 // empty account is the platform's own.
-func (s *Sim) SetCardFeatures(account string, f CardFeatures) {
-	a := s.accounts.getOrCreate(cmp.Or(account, s.env.platformAccount))
-	s.withAccount(a, actorDashboard, func(*operation) { a.features = f })
+func (c *Cards) SetCardFeatures(account string, f CardFeatures) {
+	a := c.accounts.getOrCreate(account)
+	a.change(actorDashboard, func(*operation) { a.features = f })
 }
 
 // CardOutcome is what the bank of a saved card answers from one time to another.
@@ -64,11 +64,11 @@ type issuer struct {
 
 // SetCardOutcomes sets what the bank of a saved card answers. Without outcomes
 // it answers as Stripe's test card does.
-func (s *Sim) SetCardOutcomes(card string, outcomes ...CardOutcome) error {
+func (c *Cards) SetCardOutcomes(card string, outcomes ...CardOutcome) error {
 	if len(outcomes) > maxCardOutcomes {
 		return fmt.Errorf("stripesim: too many outcomes: want at most %d", maxCardOutcomes)
 	}
-	return s.withPaymentMethod(card, func(m *paymentMethod) {
+	return c.accounts.withPaymentMethod(card, func(m *paymentMethod) {
 		m.issuer.outcomes = slices.Clone(outcomes)
 		m.issuer.used = make([]int, len(outcomes))
 	})
@@ -77,8 +77,8 @@ func (s *Sim) SetCardOutcomes(card string, outcomes ...CardOutcome) error {
 // SetCardCredit sets the most that a saved card can have held and captured at
 // once, in minor units. The bank answers insufficient_funds to anything above
 // it. A negative credit is no limit.
-func (s *Sim) SetCardCredit(card string, credit int64) error {
-	return s.withPaymentMethod(card, func(m *paymentMethod) {
+func (c *Cards) SetCardCredit(card string, credit int64) error {
+	return c.accounts.withPaymentMethod(card, func(m *paymentMethod) {
 		m.issuer.credit = nil
 		if credit >= 0 {
 			m.issuer.credit = &credit
@@ -87,13 +87,13 @@ func (s *Sim) SetCardCredit(card string, credit int64) error {
 }
 
 // withPaymentMethod calls do for a PaymentMethod with its account locked.
-func (s *Sim) withPaymentMethod(id string, do func(*paymentMethod)) error {
-	a := s.accounts.byObjectID(id)
+func (r *accountRegistry) withPaymentMethod(id string, do func(*paymentMethod)) error {
+	a := r.byObjectID(id)
 	if a == nil {
 		return notFoundError("PaymentMethod", "payment_method", id)
 	}
 	found := false
-	s.withAccount(a, actorDashboard, func(*operation) {
+	a.change(actorDashboard, func(*operation) {
 		if m := a.paymentMethods[id]; m != nil {
 			found = true
 			do(m)

@@ -21,6 +21,8 @@ const (
 	EffectReleased     EffectKind = "released" // a final capture released the rest
 	EffectCanceled     EffectKind = "canceled" // all held money is released
 	EffectExpired      EffectKind = "expired"  // the card network released it
+	// captured money went back; it stays in the sum of what was captured
+	EffectRefunded EffectKind = "refunded"
 )
 
 // Effect is one line of the ledger.
@@ -32,8 +34,8 @@ type Effect struct {
 	Kind     EffectKind `json:"kind"`
 	Amount   int64      `json:"amount"` // minor units
 	Currency string     `json:"currency"`
-	// nothing can follow for this intent; at most one effect of an intent is
-	// final
+	// only refunds can follow for this intent; at most one effect of an intent
+	// is final
 	Final          bool   `json:"final"`
 	Actor          string `json:"by"` // api, dashboard or automatic
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
@@ -84,6 +86,7 @@ type Total struct {
 	Released   int64  `json:"released"` // by final captures of less, and by cancels
 	Expired    int64  `json:"expired"`
 	Held       int64  `json:"held"`
+	Refunded   int64  `json:"refunded,omitempty"` // of what was captured
 }
 
 func (t *Total) add(e Effect) {
@@ -96,6 +99,8 @@ func (t *Total) add(e Effect) {
 		t.Released += e.Amount
 	case EffectExpired:
 		t.Expired += e.Amount
+	case EffectRefunded:
+		t.Refunded += e.Amount
 	}
 	t.Held = t.Authorized - t.Captured - t.Released - t.Expired
 }

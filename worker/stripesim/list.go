@@ -19,7 +19,8 @@ func checkExpand(class EndpointClass, f *form) *apiError {
 	for _, e := range f.lists["expand"] {
 		name := e
 		switch class {
-		case ClassList, ClassSearch, ClassCustomerList, ClassEventList:
+		case ClassList, ClassSearch, ClassCustomerList, ClassEventList, ClassChargeList,
+			ClassRefundList, ClassSetupList, ClassPaymentMethodList:
 			var ok bool
 			if name, ok = strings.CutPrefix(e, "data."); !ok {
 				return validationError("", "expand", "This property cannot be expanded (%s).", e)
@@ -32,12 +33,17 @@ func checkExpand(class EndpointClass, f *form) *apiError {
 			ok = slices.Contains([]string{"latest_charge", "payment_method", "customer", "review",
 				"latest_charge.payment_intent", "latest_charge.balance_transaction",
 				"latest_charge.refunds"}, name)
-		case ClassChargeRetrieve:
+		case ClassChargeRetrieve, ClassChargeList:
 			ok = name == "payment_intent" || name == "balance_transaction" || name == "refunds"
 		case ClassCustomerCreate, ClassCustomerRetrieve, ClassCustomerList:
 			ok = name == "default_source"
 		case ClassPaymentMethodRetrieve, ClassPaymentMethodCreate, ClassPaymentMethodAttach:
 			ok = name == "customer"
+		case ClassRefundCreate, ClassRefundRetrieve, ClassRefundList, ClassRefundUpdate:
+			ok = name == "charge" || name == "payment_intent" || name == "balance_transaction"
+		case ClassSetupCreate, ClassSetupConfirm, ClassSetupRetrieve, ClassSetupUpdate,
+			ClassSetupCancel, ClassSetupList:
+			ok = name == "payment_method" || name == "customer" || name == "latest_attempt"
 		case ClassCheckoutCreate, ClassCheckoutRetrieve:
 			ok = name == "setup_intent"
 		}
@@ -172,7 +178,10 @@ func listIntents(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 			}
 			return -1
 		},
-		keep: func(i int) bool { return customer == "" || a.intentOrder[i].customer == customer },
+		keep: func(i int) bool {
+			in := a.intentOrder[i]
+			return !in.unlisted && (customer == "" || in.customer == customer)
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -228,7 +237,7 @@ func listEvents(op *operation, a *account, _ string, f *form) (any, *apiError) {
 		},
 		keep: func(i int) bool {
 			return matchesEventType(types, all[i].eventType) && (!f.has("delivery_success") ||
-				f.isTrue("delivery_success") != all[i].webhookPending)
+				f.isTrue("delivery_success") == (all[i].pendingWebhooks == 0))
 		},
 	})
 	if err != nil {
@@ -247,6 +256,37 @@ func retrieveEvent(op *operation, a *account, id string, _ *form) (any, *apiErro
 		return nil, notFoundError("event", "id", id)
 	}
 	return e.toJSON(a, a.env.options.Webhook.APIVersion, false), nil
+}
+
+func listCharges(_ *operation, a *account, _ string, f *form) (any, *apiError) {
+	customer, intent, group := f.get("customer"), f.get("payment_intent"), f.get("transfer_group")
+	at, more, err := paginate(f, pageSource{kind: "charge", length: len(a.chargeOrder),
+		created: func(i int) int64 { return a.chargeOrder[i].created },
+		find: func(id string) int {
+			if c := a.charges[id]; c != nil {
+				return c.seq
+			}
+			return -1
+		},
+		keep: func(i int) bool {
+			c := a.chargeOrder[i]
+			return (customer == "" || c.customer == customer) &&
+				(intent == "" || c.intent.id == intent) &&
+				(group == "" || c.intent.transferGroup == group)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := listJSON{Object: "list", Data: make([]any, 0, len(at)), HasMore: more, URL: "/v1/charges"}
+	for _, i := range at {
+		j := a.chargeOrder[i].toJSON()
+		for _, path := range f.expandPaths() {
+			j.expand(a.chargeOrder[i], path)
+		}
+		l.Data = append(l.Data, j)
+	}
+	return l, nil
 }
 
 func retrieveCharge(_ *operation, a *account, id string, f *form) (any, *apiError) {

@@ -232,7 +232,7 @@ func TestResponses_MatchOpenAPISpec(t *testing.T) {
 		d.FailAction(ids["failed 3-D Secure"]), d.OpenReview(ids["under review"]),
 		d.OpenReview(ids["reviewed"]),
 		d.CloseReview(ids["reviewed"], "approved"),
-		c.sim.SetCaptureBefore(ids["expired"], c.sim.Now())} {
+		c.sim.Dashboard().SetCaptureBefore(ids["expired"], c.sim.Now())} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,12 +252,12 @@ func TestResponses_MatchOpenAPISpec(t *testing.T) {
 	for _, kind := range []stripesim.FaultKind{stripesim.FaultErrorBefore,
 		stripesim.FaultUnavailable, stripesim.FaultRateLimited, stripesim.FaultLockTimeout,
 		stripesim.FaultKeyInUse, stripesim.FaultFailedDependency, stripesim.FaultForbidden} {
-		c.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
+		c.sim.Faults.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
 			return stripesim.Fault{Kind: kind}
 		})
 		refusals[string(kind)] = c.call("POST", intentPath(ids["requires_capture"], "capture"), "")
 	}
-	c.sim.SetFaultFunc(nil)
+	c.sim.Faults.SetFaultFunc(nil)
 	ids["declined"] = refusals["declined"].stringAt("error.payment_intent.id")
 	for name, a := range refusals {
 		t.Run("error "+name, func(t *testing.T) { check.requireValid(t, "error", any(a.body)) })
@@ -277,7 +277,7 @@ func TestResponses_MatchOpenAPISpec(t *testing.T) {
 			}
 		})
 	}
-	c.sim.SetWebhookEndpoints(stripesim.WebhookEndpoint{URL: "https://hotel.example/a",
+	c.sim.Webhooks.SetWebhookEndpoints(stripesim.WebhookEndpoint{URL: "https://hotel.example/a",
 		APIVersion: stripesim.APIVersion}, stripesim.WebhookEndpoint{URL: "https://hotel.example/b",
 		Disabled: true})
 	t.Run("lists", func(t *testing.T) {

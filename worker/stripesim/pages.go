@@ -52,51 +52,80 @@ func writePage(w http.ResponseWriter, status int, title, body string) {
 	fmt.Fprintf(w, hostedPage, title, body)
 }
 
+// pendingAction is an intent that waits for the cardholder's bank.
+type pendingAction struct {
+	question           string // of the bank
+	returnURL, secret  string
+	idName, secretName string // parameters of the return_url
+}
+
+// pendingAction returns what waits for the bank under an intent's id, or nil.
+func (h hostedPages) pendingAction(id string) *pendingAction {
+	var p *pendingAction
+	if strings.HasPrefix(id, setupIntentPrefix) {
+		_ = h.sim.accounts.withSetupIntent(id, func(_ *operation, si *setupIntent) *apiError {
+			if si.status == statusRequiresAction {
+				p = &pendingAction{"Save this card?", si.returnURL, si.secret, "setup_intent",
+					"setup_intent_client_secret"}
+			}
+			return nil
+		}) // an unknown one waits for nothing
+		return p
+	}
+	_ = h.sim.accounts.withIntent(id, func(_ *operation, in *intent) *apiError {
+		if in.status == statusRequiresAction {
+			p = &pendingAction{fmt.Sprintf("Confirm %d %s?", in.amount, in.currency), in.returnURL,
+				in.secret, "payment_intent", "payment_intent_client_secret"}
+		}
+		return nil
+	})
+	return p
+}
+
 func (h hostedPages) authenticationPage(w http.ResponseWriter, r *http.Request) {
-	in, ok := h.sim.Intent(r.PathValue("id"))
-	if !ok || in.Status != statusRequiresAction {
+	p := h.pendingAction(r.PathValue("id"))
+	if p == nil {
 		writePage(w, http.StatusNotFound, "Simulated bank", "<p>There is nothing to confirm.</p>")
 		return
 	}
-	writePage(w, http.StatusOK, "Simulated bank", fmt.Sprintf(`<p>Confirm %d %s?</p>
+	writePage(w, http.StatusOK, "Simulated bank", fmt.Sprintf(`<p>%s</p>
 <form method="post"><button name="do" value="pass" id="pass">Complete</button>
-<button name="do" value="fail" id="fail">Fail</button></form>`, in.Amount,
-		html.EscapeString(in.Currency)))
+<button name="do" value="fail" id="fail">Fail</button></form>`, html.EscapeString(p.question)))
 }
 
 // authenticate passes or fails 3-D Secure, and sends the cardholder back. Like
 // Stripe it appends the client secret to the return_url.
 func (h hostedPages) authenticate(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	back, secret := "", ""
-	err := h.sim.withIntent(id, func(_ *operation, in *intent) *apiError {
-		back, secret = in.returnURL, in.secret
-		return nil
-	})
-	if err == nil && r.PostFormValue("do") == "pass" {
-		err = h.sim.Dashboard().CompleteAction(id)
-	} else if err == nil {
-		err = h.sim.Dashboard().FailAction(id)
+	p := h.pendingAction(id)
+	if p == nil {
+		writePage(w, http.StatusConflict, "Simulated bank", "<p>There is nothing to confirm.</p>")
+		return
 	}
-	if err == nil && back == "" { // a dialog of the page that takes the card
+	answer := h.sim.Dashboard().FailAction
+	if r.PostFormValue("do") == "pass" {
+		answer = h.sim.Dashboard().CompleteAction
+	}
+	err := answer(id)
+	if err == nil && p.returnURL == "" { // a dialog of the page that takes the card
 		writePage(w, http.StatusOK, "Simulated bank", answeredDialog)
 		return
 	}
-	target, parseErr := url.Parse(back)
+	target, parseErr := url.Parse(p.returnURL)
 	if err != nil || parseErr != nil {
 		writePage(w, http.StatusConflict, "Simulated bank", "<p>There is nothing to confirm.</p>")
 		return
 	}
 	q := target.Query()
-	q.Set("payment_intent", id)
-	q.Set("payment_intent_client_secret", secret)
+	q.Set(p.idName, id)
+	q.Set(p.secretName, p.secret)
 	target.RawQuery = q.Encode()
 	http.Redirect(w, r, target.String(), http.StatusSeeOther)
 }
 
 func (h hostedPages) setupPage(w http.ResponseWriter, r *http.Request) {
 	status, cancelURL := "", ""
-	err := h.sim.withCheckoutSession(r.PathValue("id"),
+	err := h.sim.accounts.withCheckoutSession(r.PathValue("id"),
 		func(op *operation, _ *account, cs *checkoutSession) *apiError {
 			status, cancelURL = cs.statusAt(op.now), cs.cancelURL
 			return nil
@@ -112,7 +141,7 @@ func (h hostedPages) setupPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h hostedPages) setUp(w http.ResponseWriter, r *http.Request) {
-	back, err := h.sim.CompleteCardSetup(r.PathValue("id"), r.PostFormValue("card"))
+	back, err := h.sim.Cards.CompleteCardSetup(r.PathValue("id"), r.PostFormValue("card"))
 	if err != nil {
 		writePage(w, http.StatusConflict, "Simulated Checkout", "<p>"+
 			html.EscapeString(err.Error())+"</p>")

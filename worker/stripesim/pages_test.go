@@ -46,7 +46,7 @@ const setupForm = "mode=setup&success_url=https%3A%2F%2Fhotel.example%2Fok%3Fs%3
 
 func TestCheckoutSession_SavesCard(t *testing.T) {
 	c, browser := newCardholder(t)
-	customer, _, err := c.sim.SaveCard("", "")
+	customer, _, err := c.sim.Cards.SaveCard("", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestCheckoutSession_SavesCard(t *testing.T) {
 
 func TestCheckoutSession_ExpiresAndRefuses(t *testing.T) {
 	c, _ := newCardholder(t)
-	customer, _, err := c.sim.SaveCard("", "")
+	customer, _, err := c.sim.Cards.SaveCard("", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestCheckoutSession_ExpiresAndRefuses(t *testing.T) {
 	c.sim.Advance(24 * time.Hour)
 	assertEqual(t, "status", c.mustSucceed("GET", "/v1/checkout/sessions/"+s.id(), "").
 		stringAt("status"), "expired")
-	if _, err := c.sim.CompleteCardSetup(s.id(), "pm_card_visa"); err == nil {
+	if _, err := c.sim.Cards.CompleteCardSetup(s.id(), "pm_card_visa"); err == nil {
 		t.Error("an expired session takes a card")
 	}
 }

@@ -1,55 +1,49 @@
 package stripesim
 
-import "time"
+import (
+	"math"
+	"time"
 
-// bucket is a token bucket: capacity and refill a second are both the rate.
-type bucket struct {
-	tokens     float64
-	refilledAt time.Time
-}
+	"golang.org/x/time/rate"
+)
 
-func (b *bucket) hasToken(rate float64, now time.Time) bool {
-	if b.refilledAt.IsZero() {
-		b.tokens = rate
-	} else {
-		b.tokens = min(rate, b.tokens+rate*now.Sub(b.refilledAt).Seconds())
-	}
-	b.refilledAt = now
-	return b.tokens >= 1-1e-9
-}
+// rateBuckets are the token buckets of one account by class; "" is over all
+// classes. The size of a bucket is its refill of one second.
+type rateBuckets map[EndpointClass]*rate.Limiter
 
-// rateBuckets are the buckets of one account by class; "" is over all classes.
-type rateBuckets map[EndpointClass]*bucket
-
-func (r rateBuckets) bucket(c EndpointClass) *bucket {
+// bucket returns the bucket of a class with the rate of now, which may have
+// changed.
+func (r rateBuckets) bucket(c EndpointClass, perSecond float64, now time.Time) *rate.Limiter {
+	size := max(1, int(math.Ceil(perSecond)))
 	b := r[c]
-	if b == nil {
-		b = &bucket{}
+	switch {
+	case b == nil:
+		b = rate.NewLimiter(rate.Limit(perSecond), size)
 		r[c] = b
+	case b.Limit() != rate.Limit(perSecond):
+		b.SetLimitAt(now, rate.Limit(perSecond))
+		b.SetBurstAt(now, size)
 	}
 	return b
 }
 
 // take takes a token of a class and one of all classes, or neither.
 func (r rateBuckets) take(c EndpointClass, t *settings, now time.Time) *apiError {
-	rate := t.endpointRate
+	perSecond := t.endpointRate
 	if c == ClassSearch {
-		rate = t.searchRate
+		perSecond = t.searchRate
 	}
-	var all, one *bucket
+	var all *rate.Limiter
 	if t.overallRate > 0 {
-		if all = r.bucket(""); !all.hasToken(t.overallRate, now) {
+		if all = r.bucket("", t.overallRate, now); all.TokensAt(now) < 1-1e-9 {
 			return rateLimitError("global-rate")
 		}
 	}
-	if rate > 0 {
-		if one = r.bucket(c); !one.hasToken(rate, now) {
-			return rateLimitError("endpoint-rate")
-		}
-		one.tokens--
+	if perSecond > 0 && !r.bucket(c, perSecond, now).AllowN(now, 1) {
+		return rateLimitError("endpoint-rate")
 	}
 	if all != nil {
-		all.tokens--
+		all.AllowN(now, 1)
 	}
 	return nil
 }

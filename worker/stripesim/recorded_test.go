@@ -132,7 +132,7 @@ func (r *replay) perform(step, key string) {
 		r.ids[words[1]] = r.authorize(stripesim.Hold{Amount: 5000, PaymentMethodType: words[2]})
 	case "fault":
 		status, _ := strconv.Atoi(words[2])
-		if _, err := r.sim.AddFaultRule(stripesim.FaultRule{Times: 1, Fault: stripesim.Fault{
+		if _, err := r.sim.Faults.AddFaultRule(stripesim.FaultRule{Times: 1, Fault: stripesim.Fault{
 			Kind: stripesim.FaultKind(words[1]), Status: status, Code: words[3]}}); err != nil {
 			r.t.Fatal(err)
 		}

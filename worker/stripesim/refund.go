@@ -1,16 +1,18 @@
 package stripesim
 
-// refund is a Refund. Versions before 2025-03-31 have one for money that was
-// never captured: of a canceled or lapsed authorization, and of the rest of a
+// refund is a Refund. A call refunds captured money. Versions before 2025-03-31 also have one
+// for money that was never captured: of a canceled or lapsed authorization, and of the rest of a
 // partial capture.
 type refund struct {
-	id      string
-	seq     int
-	created int64
-	amount  int64
-	reason  string
-	charge  string
-	intent  *intent
+	id       string
+	seq      int
+	created  int64
+	amount   int64
+	reason   string
+	charge   string
+	intent   *intent
+	captured bool // of money that was captured
+	metadata map[string]string
 }
 
 // refundJSON is refund as version 2023-10-16 shows it.
@@ -18,12 +20,12 @@ type refundJSON struct {
 	ID                     string            `json:"id"`
 	Object                 string            `json:"object"`
 	Amount                 int64             `json:"amount"`
-	BalanceTransaction     *string           `json:"balance_transaction"`
-	Charge                 string            `json:"charge"`
+	BalanceTransaction     any               `json:"balance_transaction"`
+	Charge                 any               `json:"charge"`
 	Created                int64             `json:"created"`
 	Currency               string            `json:"currency"`
 	Metadata               map[string]string `json:"metadata"`
-	PaymentIntent          string            `json:"payment_intent"`
+	PaymentIntent          any               `json:"payment_intent"`
 	Reason                 *string           `json:"reason"`
 	ReceiptNumber          *string           `json:"receipt_number"`
 	SourceTransferReversal *string           `json:"source_transfer_reversal"`
@@ -32,9 +34,36 @@ type refundJSON struct {
 }
 
 func (r *refund) toJSON() *refundJSON {
-	return &refundJSON{ID: r.id, Object: "refund", Amount: r.amount, Charge: r.charge,
-		Created: r.created, Currency: r.intent.currency, Metadata: map[string]string{},
+	j := &refundJSON{ID: r.id, Object: "refund", Amount: r.amount, Charge: r.charge,
+		Created: r.created, Currency: r.intent.currency, Metadata: r.metadata,
 		PaymentIntent: r.intent.id, Reason: stringOrNil(r.reason), Status: "succeeded"}
+	if r.intent.unlisted {
+		j.PaymentIntent = nil
+	}
+	if j.Metadata == nil {
+		j.Metadata = map[string]string{}
+	}
+	if r.captured {
+		j.BalanceTransaction = r.balanceTransactionID()
+	}
+	return j
+}
+
+// expand shows the objects at paths in full.
+func (j *refundJSON) expand(r *refund, paths []string) *refundJSON {
+	for _, path := range paths {
+		switch path {
+		case "charge":
+			j.Charge = r.intent.account.charges[r.charge].toJSON()
+		case "payment_intent":
+			j.PaymentIntent = newIntentJSON(r.intent, nil)
+		case "balance_transaction":
+			if r.captured {
+				j.BalanceTransaction = r.balanceTransactionJSON()
+			}
+		}
+	}
+	return j
 }
 
 // reasonExpired is the reason of the refund of an authorization that lapsed.
@@ -49,17 +78,103 @@ func refundUncaptured(in *intent, op *operation, amount int64, reason string) {
 	if amount == 0 {
 		return
 	}
-	a, c := in.account, in.charge
-	r := &refund{id: a.newID("re_"), seq: len(a.refundOrder), created: op.now.Unix(),
-		amount: amount, reason: reason, charge: c.id, intent: in}
+	addRefund(op, in.charge, &refund{amount: amount, reason: reason})
+	if in.account.env.options.sendsRefundEvents() {
+		in.account.emitEvent(op, "charge.refunded", in, in.charge.snapshot())
+	}
+}
+
+// addRefund gives a refund its id and its place.
+func addRefund(op *operation, c *charge, r *refund) {
+	a := c.intent.account
+	r.id, r.seq, r.created = a.newID(refundIDPrefix), len(a.refundOrder), op.now.Unix()
+	r.charge, r.intent = c.id, c.intent
 	a.refunds[r.id] = r
 	a.refundOrder = append(a.refundOrder, r)
 	c.refunds = append(c.refunds[:len(c.refunds):len(c.refunds)], r)
-	c.amountRefunded += amount
+	c.amountRefunded += r.amount
 	c.fullyRefunded = c.amountRefunded == c.amount
-	if in.account.env.options.sendsRefundEvents() {
-		a.emitEvent(op, "charge.refunded", in, c.snapshot())
+}
+
+// refundedCharge returns the charge that a call refunds.
+func refundedCharge(a *account, f *form) (*charge, *apiError) {
+	id, intentID := f.get("charge"), f.get("payment_intent")
+	switch {
+	case id == "" && intentID == "":
+		return nil, validationError("parameter_missing", "payment_intent",
+			"One of the following params should be provided for this request: payment_intent or "+
+				"charge.")
+	case id != "":
+		if c := a.charges[id]; c != nil {
+			return c, nil
+		}
+		return nil, notFoundError("charge", "id", id)
 	}
+	in, err := findIntent(a, intentID)
+	switch {
+	case err != nil:
+		return nil, err
+	case in.charge == nil || !in.charge.isCaptured:
+		return nil, invalidRequestError("", "payment_intent",
+			"This PaymentIntent (%s) does not have a successful charge to refund.", in.id)
+	}
+	return in.charge, nil
+}
+
+// createRefund refunds captured money. Held money is released by a cancel.
+func createRefund(op *operation, a *account, _ string, f *form) (any, *apiError) {
+	c, err := refundedCharge(a, f)
+	if err != nil {
+		return nil, err
+	}
+	var refunded int64
+	for _, r := range c.refunds {
+		if r.captured {
+			refunded += r.amount
+		}
+	}
+	rest := c.amountCaptured - refunded
+	amount := rest
+	if f.has("amount") {
+		amount = f.int("amount")
+	}
+	metadata, err := mergeMetadata(nil, f)
+	switch {
+	case err != nil:
+		return nil, err
+	case !c.isCaptured || c.amountCaptured == 0:
+		return nil, invalidRequestError("", "charge",
+			"Charge %s has not been captured: cancel its PaymentIntent instead.", c.id)
+	case rest == 0:
+		return nil, invalidRequestError("charge_already_refunded", "",
+			"Charge %s has already been refunded.", c.id)
+	case amount < 1:
+		return nil, validationError("parameter_invalid_integer", "amount",
+			"This value must be greater than or equal to 1.")
+	case amount > rest:
+		return nil, invalidRequestError("", "amount",
+			"Refund amount (%s) is greater than unrefunded amount on charge (%s)",
+			formatAmount(amount, c.intent.currency), formatAmount(rest, c.intent.currency))
+	}
+	r := &refund{amount: amount, reason: f.get("reason"), captured: true, metadata: metadata}
+	addRefund(op, c, r)
+	recordEffect(c.intent, op, EffectRefunded, amount, false)
+	a.emitEvent(op, "refund.created", c.intent, r.snapshot())
+	a.emitEvent(op, "charge.refunded", c.intent, c.snapshot())
+	return r.toJSON().expand(r, f.lists["expand"]), nil
+}
+
+func updateRefund(_ *operation, a *account, id string, f *form) (any, *apiError) {
+	r := a.refunds[id]
+	if r == nil {
+		return nil, notFoundError("refund", "id", id)
+	}
+	metadata, err := mergeMetadata(r.metadata, f)
+	if err != nil {
+		return nil, err
+	}
+	r.metadata = metadata
+	return r.toJSON().expand(r, f.lists["expand"]), nil
 }
 
 // sendsRefundEvents reports whether charge.refunded is sent for money that was
@@ -68,9 +183,9 @@ func (o *Options) sendsRefundEvents() bool {
 	return o.Webhook.APIVersion >= "2020" && o.Webhook.APIVersion < "2025-03-31"
 }
 
-func retrieveRefund(_ *operation, a *account, id string, _ *form) (any, *apiError) {
+func retrieveRefund(_ *operation, a *account, id string, f *form) (any, *apiError) {
 	if r := a.refunds[id]; r != nil {
-		return r.toJSON(), nil
+		return r.toJSON().expand(r, f.lists["expand"]), nil
 	}
 	return nil, notFoundError("refund", "id", id)
 }
@@ -95,7 +210,8 @@ func listRefunds(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 	}
 	l := listJSON{Object: "list", Data: make([]any, 0, len(at)), HasMore: more, URL: "/v1/refunds"}
 	for _, i := range at {
-		l.Data = append(l.Data, a.refundOrder[i].toJSON())
+		r := a.refundOrder[i]
+		l.Data = append(l.Data, r.toJSON().expand(r, f.expandPaths()))
 	}
 	return l, nil
 }

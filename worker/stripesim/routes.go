@@ -11,36 +11,57 @@ type EndpointClass string
 
 // The endpoint classes.
 const (
-	ClassCreate                EndpointClass = "payment_intents.create"
-	ClassConfirm               EndpointClass = "payment_intents.confirm"
-	ClassRetrieve              EndpointClass = "payment_intents.retrieve"
-	ClassUpdate                EndpointClass = "payment_intents.update"
-	ClassCapture               EndpointClass = "payment_intents.capture"
-	ClassCancel                EndpointClass = "payment_intents.cancel"
-	ClassIncrement             EndpointClass = "payment_intents.increment_authorization"
-	ClassList                  EndpointClass = "payment_intents.list"
-	ClassSearch                EndpointClass = "payment_intents.search"
-	ClassEventList             EndpointClass = "events.list"
-	ClassEventRetrieve         EndpointClass = "events.retrieve"
-	ClassChargeRetrieve        EndpointClass = "charges.retrieve"
-	ClassRefundRetrieve        EndpointClass = "refunds.retrieve"
-	ClassRefundList            EndpointClass = "refunds.list"
-	ClassReviewRetrieve        EndpointClass = "reviews.retrieve"
-	ClassAccountRetrieve       EndpointClass = "account.retrieve"
-	ClassBalanceRetrieve       EndpointClass = "balance.retrieve"
-	ClassBalanceTransaction    EndpointClass = "balance_transactions.retrieve"
-	ClassCustomerCreate        EndpointClass = "customers.create"
-	ClassCustomerRetrieve      EndpointClass = "customers.retrieve"
-	ClassCustomerList          EndpointClass = "customers.list"
-	ClassPaymentMethodCreate   EndpointClass = "payment_methods.create"
-	ClassPaymentMethodRetrieve EndpointClass = "payment_methods.retrieve"
-	ClassPaymentMethodAttach   EndpointClass = "payment_methods.attach"
-	ClassPaymentMethodDetach   EndpointClass = "payment_methods.detach"
-	ClassPaymentMethodList     EndpointClass = "payment_methods.list"
-	ClassWebhookEndpointList   EndpointClass = "webhook_endpoints.list"
-	ClassCheckoutCreate        EndpointClass = "checkout.sessions.create"
-	ClassCheckoutRetrieve      EndpointClass = "checkout.sessions.retrieve"
-	ClassUnknown               EndpointClass = "unknown"
+	ClassCreate             EndpointClass = "payment_intents.create"
+	ClassConfirm            EndpointClass = "payment_intents.confirm"
+	ClassRetrieve           EndpointClass = "payment_intents.retrieve"
+	ClassUpdate             EndpointClass = "payment_intents.update"
+	ClassCapture            EndpointClass = "payment_intents.capture"
+	ClassCancel             EndpointClass = "payment_intents.cancel"
+	ClassIncrement          EndpointClass = "payment_intents.increment_authorization"
+	ClassList               EndpointClass = "payment_intents.list"
+	ClassSearch             EndpointClass = "payment_intents.search"
+	ClassEventList          EndpointClass = "events.list"
+	ClassEventRetrieve      EndpointClass = "events.retrieve"
+	ClassChargeRetrieve     EndpointClass = "charges.retrieve"
+	ClassChargeList         EndpointClass = "charges.list"
+	ClassRefundCreate       EndpointClass = "refunds.create"
+	ClassRefundUpdate       EndpointClass = "refunds.update"
+	ClassRefundRetrieve     EndpointClass = "refunds.retrieve"
+	ClassRefundList         EndpointClass = "refunds.list"
+	ClassReviewRetrieve     EndpointClass = "reviews.retrieve"
+	ClassAccountRetrieve    EndpointClass = "account.retrieve"
+	ClassBalanceRetrieve    EndpointClass = "balance.retrieve"
+	ClassBalanceTransaction EndpointClass = "balance_transactions.retrieve"
+	ClassCustomerCreate     EndpointClass = "customers.create"
+	ClassCustomerRetrieve   EndpointClass = "customers.retrieve"
+	ClassCustomerList       EndpointClass = "customers.list"
+	ClassCustomerUpdate     EndpointClass = "customers.update"
+	ClassCustomerDelete     EndpointClass = "customers.delete"
+	ClassSetupCreate        EndpointClass = "setup_intents.create"
+	ClassSetupConfirm       EndpointClass = "setup_intents.confirm"
+	ClassSetupRetrieve      EndpointClass = "setup_intents.retrieve"
+	ClassSetupUpdate        EndpointClass = "setup_intents.update"
+	ClassSetupCancel        EndpointClass = "setup_intents.cancel"
+	ClassSetupList          EndpointClass = "setup_intents.list"
+	ClassTokenCreate        EndpointClass = "tokens.create"
+	ClassTokenRetrieve      EndpointClass = "tokens.retrieve"
+
+	ClassConfirmationTokenCreate   EndpointClass = "confirmation_tokens.create"
+	ClassConfirmationTokenRetrieve EndpointClass = "confirmation_tokens.retrieve"
+
+	ClassWebhookEndpointCreate   EndpointClass = "webhook_endpoints.create"
+	ClassWebhookEndpointRetrieve EndpointClass = "webhook_endpoints.retrieve"
+	ClassWebhookEndpointUpdate   EndpointClass = "webhook_endpoints.update"
+	ClassWebhookEndpointDelete   EndpointClass = "webhook_endpoints.delete"
+	ClassPaymentMethodCreate     EndpointClass = "payment_methods.create"
+	ClassPaymentMethodRetrieve   EndpointClass = "payment_methods.retrieve"
+	ClassPaymentMethodAttach     EndpointClass = "payment_methods.attach"
+	ClassPaymentMethodDetach     EndpointClass = "payment_methods.detach"
+	ClassPaymentMethodList       EndpointClass = "payment_methods.list"
+	ClassWebhookEndpointList     EndpointClass = "webhook_endpoints.list"
+	ClassCheckoutCreate          EndpointClass = "checkout.sessions.create"
+	ClassCheckoutRetrieve        EndpointClass = "checkout.sessions.retrieve"
+	ClassUnknown                 EndpointClass = "unknown"
 )
 
 // handler executes a call for the object that is named in the path. It runs
@@ -68,11 +89,12 @@ var (
 	})...)
 
 	// confirmSpec are the parameters of both create and confirm.
-	confirmSpec = mergeSpecs(captureMethodSpec(), paramSpec{
+	confirmSpec = mergeSpecs(captureMethodSpec(), cardParams("payment_method_data[card]"), paramSpec{
 		"capture_method":           enumParam("automatic", "automatic_async", "manual"),
 		"error_on_requires_action": booleanParam, "mandate": stringParam, "mandate_data": anyParam,
-		"off_session":    enumParam("true", "false", "one_off", "recurring", "1", "0"),
-		"payment_method": stringParam, "payment_method_data": anyParam,
+		"off_session":        enumParam("true", "false", "one_off", "recurring", "1", "0"),
+		"confirmation_token": stringParam,
+		"payment_method":     stringParam, "payment_method_data": anyParam,
 		"payment_method_data[type]": methodTypeParam,
 		"payment_method_types":      listParam, "radar_options": anyParam,
 		"receipt_email": stringUpTo(
@@ -152,14 +174,12 @@ var (
 	}
 	customerListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
 		paramSpec{"email": stringParam})
-	paymentMethodSpec = paramSpec{
-		"type": methodTypeParam.require(), "card[number]": stringParam,
-		"card[exp_month]": integerParam, "card[exp_year]": integerParam, "card[cvc]": stringParam,
-		"card[token]": stringParam, "billing_details": anyParam, "metadata": mapParam,
+	paymentMethodSpec = mergeSpecs(cardParams("card"), paramSpec{
+		"type": methodTypeParam.require(), "billing_details": anyParam, "metadata": mapParam,
 		"affirm": anyParam, "afterpay_clearpay": anyParam, "cashapp": anyParam,
 		"klarna": anyParam, "paypal": anyParam,
 		"expand": listParam, "allow_redisplay": stringParam,
-	}
+	})
 	paymentMethodListSpec = mergeSpecs(pageSpec, expandSpec,
 		paramSpec{"customer": stringParam, "type": stringParam})
 	refundListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
@@ -169,6 +189,36 @@ var (
 		"cancel_url": stringParam, "payment_method_types": listParam, "metadata": mapParam,
 		"currency": stringParam, "locale": stringParam, "expand": listParam,
 	}
+	chargeListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec, paramSpec{
+		"customer": stringParam, "payment_intent": stringParam, "transfer_group": stringParam})
+	metadataSpec = paramSpec{"metadata": mapParam, "expand": listParam}
+	refundSpec   = mergeSpecs(metadataSpec, paramSpec{
+		"charge": stringParam, "payment_intent": stringParam, "amount": integerParam,
+		"reason":                 enumParam("duplicate", "fraudulent", "requested_by_customer"),
+		"refund_application_fee": booleanParam, "reverse_transfer": booleanParam,
+		"instructions_email": stringParam})
+	setupSpec = mergeSpecs(metadataSpec, paramSpec{
+		"customer": stringParam, "description": stringUpTo(1000), "payment_method": stringParam,
+		"confirmation_token": stringParam, "return_url": stringParam,
+		"payment_method_types": listParam, "mandate_data": anyParam, "use_stripe_sdk": booleanParam,
+		cardParam + "[request_three_d_secure]": enumParam("any", "automatic", "challenge")})
+	setupCreateSpec = mergeSpecs(setupSpec, paramSpec{
+		"confirm": booleanParam, "usage": enumParam("off_session", "on_session"),
+		"automatic_payment_methods[enabled]":         booleanParam,
+		"automatic_payment_methods[allow_redirects]": enumParam("always", "never")})
+	setupListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
+		paramSpec{"customer": stringParam, "payment_method": stringParam})
+	tokenSpec = mergeSpecs(cardParams("card"), expandSpec,
+		paramSpec{"cvc_update[cvc]": stringParam})
+	confirmationTokenSpec = mergeSpecs(cardParams("payment_method_data[card]"), expandSpec,
+		paramSpec{"payment_method": stringParam, "payment_method_data": anyParam,
+			"payment_method_data[type]": enumParam(typeOfCard), "return_url": stringParam,
+			"setup_future_usage": enumParam("off_session", "on_session"), "shipping": anyParam})
+	webhookEndpointSpec = mergeSpecs(metadataSpec, paramSpec{"url": stringParam,
+		"enabled_events": listParam, "description": stringUpTo(5000), "disabled": booleanParam})
+	webhookEndpointCreateSpec = mergeSpecs(metadataSpec, paramSpec{"url": stringParam.require(),
+		"enabled_events": listParam, "description": stringUpTo(5000),
+		"api_version": stringParam, "connect": booleanParam})
 	webhookEndpointListSpec = mergeSpecs(pageSpec, expandSpec)
 	paymentMethodAttachSpec = paramSpec{"customer": stringParam.require(), "expand": listParam}
 )
@@ -195,7 +245,10 @@ var routes = map[string]*route{
 
 	"GET events":        {class: ClassEventList, spec: eventListSpec, handler: listEvents},
 	"GET events/{id}":   {class: ClassEventRetrieve, spec: expandSpec, handler: retrieveEvent},
+	"GET charges":       {class: ClassChargeList, spec: chargeListSpec, handler: listCharges},
 	"GET charges/{id}":  {class: ClassChargeRetrieve, spec: expandSpec, handler: retrieveCharge},
+	"POST refunds":      {class: ClassRefundCreate, spec: refundSpec, handler: createRefund},
+	"POST refunds/{id}": {class: ClassRefundUpdate, spec: metadataSpec, handler: updateRefund},
 	"GET refunds":       {class: ClassRefundList, spec: refundListSpec, handler: listRefunds},
 	"GET refunds/{id}":  {class: ClassRefundRetrieve, spec: expandSpec, handler: retrieveRefund},
 	"GET reviews/{id}":  {class: ClassReviewRetrieve, spec: expandSpec, handler: retrieveReview},
@@ -208,6 +261,10 @@ var routes = map[string]*route{
 
 	"POST customers": {class: ClassCustomerCreate, spec: customerSpec, handler: createCustomer},
 	"GET customers":  {class: ClassCustomerList, spec: customerListSpec, handler: listCustomers},
+	"POST customers/{id}": {class: ClassCustomerUpdate, spec: customerSpec,
+		handler: updateCustomer},
+	"DELETE customers/{id}": {class: ClassCustomerDelete, spec: expandSpec,
+		handler: deleteCustomer},
 	"GET customers/{id}": {class: ClassCustomerRetrieve, spec: expandSpec,
 		handler: retrieveCustomer},
 
@@ -229,8 +286,38 @@ var routes = map[string]*route{
 	"GET checkout/sessions/{id}": {class: ClassCheckoutRetrieve, spec: expandSpec,
 		handler: retrieveCheckoutSession},
 
+	"POST setup_intents": {class: ClassSetupCreate, spec: setupCreateSpec,
+		handler: createSetupIntent},
+	"GET setup_intents": {class: ClassSetupList, spec: setupListSpec, handler: listSetupIntents},
+	"GET setup_intents/{id}": {class: ClassSetupRetrieve, spec: retrieveSpec,
+		handler: retrieveSetupIntent},
+	"POST setup_intents/{id}": {class: ClassSetupUpdate, spec: setupSpec,
+		handler: updateSetupIntent},
+	"POST setup_intents/{id}/confirm": {class: ClassSetupConfirm,
+		spec:    mergeSpecs(setupSpec, paramSpec{"client_secret": stringParam}),
+		handler: confirmSetupIntent},
+	"POST setup_intents/{id}/cancel": {class: ClassSetupCancel, spec: cancelSpec,
+		handler: cancelSetupIntent},
+
+	"POST tokens":     {class: ClassTokenCreate, spec: tokenSpec, handler: createToken},
+	"GET tokens/{id}": {class: ClassTokenRetrieve, spec: expandSpec, handler: retrieveToken},
+	"POST confirmation_tokens": {class: ClassConfirmationTokenCreate, spec: confirmationTokenSpec,
+		handler: createConfirmationToken},
+	"POST test_helpers/confirmation_tokens": {class: ClassConfirmationTokenCreate,
+		spec: confirmationTokenSpec, handler: createConfirmationToken},
+	"GET confirmation_tokens/{id}": {class: ClassConfirmationTokenRetrieve, spec: expandSpec,
+		handler: retrieveConfirmationToken},
+
+	"POST webhook_endpoints": {class: ClassWebhookEndpointCreate, spec: webhookEndpointCreateSpec,
+		handler: createWebhookEndpoint},
 	"GET webhook_endpoints": {class: ClassWebhookEndpointList, spec: webhookEndpointListSpec,
 		handler: listWebhookEndpoints},
+	"GET webhook_endpoints/{id}": {class: ClassWebhookEndpointRetrieve, spec: expandSpec,
+		handler: retrieveWebhookEndpoint},
+	"POST webhook_endpoints/{id}": {class: ClassWebhookEndpointUpdate, spec: webhookEndpointSpec,
+		handler: updateWebhookEndpoint},
+	"DELETE webhook_endpoints/{id}": {class: ClassWebhookEndpointDelete, spec: expandSpec,
+		handler: deleteWebhookEndpoint},
 }
 
 // matchRoute returns the route of a request and the id in its path. The route

@@ -12,27 +12,30 @@ func (a *account) addPaymentMethod(m *paymentMethod) {
 	a.methodOrder = append(a.methodOrder, m)
 }
 
+// Cards makes saved cards, and says what their banks and the account allow.
+type Cards struct{ accounts *accountRegistry }
+
 // SaveCard makes a customer with a saved card, and returns the ids of both. The
 // card is a test card such as pm_card_visa; empty means that one. An empty
 // account is the platform's own.
-func (s *Sim) SaveCard(account, card string) (customerID, paymentMethodID string, err error) {
-	a := s.accounts.getOrCreate(cmp.Or(account, s.env.platformAccount))
-	s.withAccount(a, actorDashboard, func(op *operation) {
-		c := &customer{seq: len(a.customerOrder), created: op.now.Unix()}
+func (c *Cards) SaveCard(account, card string) (customerID, paymentMethodID string, err error) {
+	a := c.accounts.getOrCreate(account)
+	a.change(actorDashboard, func(op *operation) {
+		owner := &customer{seq: len(a.customerOrder), created: op.now.Unix()}
 		m, failure := a.resolvePaymentMethod(op, cmp.Or(card, "pm_card_visa"), nil)
 		if failure != nil {
 			err = failure
 			return
 		}
-		a.addCustomer(c)
-		m.customer, m.setUpOffSession = c.id, true
-		customerID, paymentMethodID = c.id, m.id
+		addCustomer(a, owner)
+		m.customer, m.setUpOffSession = owner.id, true
+		customerID, paymentMethodID = owner.id, m.id
 	})
 	return customerID, paymentMethodID, err
 }
 
 // addCustomer adds a new customer to the account.
-func (a *account) addCustomer(c *customer) {
+func addCustomer(a *account, c *customer) {
 	c.id = "cus_" + a.newID("")[10:]
 	a.customers[c.id] = c
 	a.customerOrder = append(a.customerOrder, c)

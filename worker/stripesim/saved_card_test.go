@@ -14,7 +14,7 @@ const offSessionForm = "&off_session=true&error_on_requires_action=true"
 // which an intent uses it, and the card's id.
 func (c *testClient) saveCard(card string) (form, method string) {
 	c.t.Helper()
-	customer, method, err := c.sim.SaveCard("", card)
+	customer, method, err := c.sim.Cards.SaveCard("", card)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func (c *testClient) saveCard(card string) (form, method string) {
 
 func TestSaveCard(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
-	customer, method, err := c.sim.SaveCard("", "pm_card_authenticationRequiredOnSetup")
+	customer, method, err := c.sim.Cards.SaveCard("", "pm_card_authenticationRequiredOnSetup")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,17 +38,17 @@ func TestSaveCard(t *testing.T) {
 	assertEqual(t, "customer", st.Customer, customer)
 	assertEqual(t, "payment method", st.PaymentMethod, method)
 	assertEqual(t, "future usage", st.FutureUsage, "off_session")
-	if _, _, err := c.sim.SaveCard("", "pm_none"); err == nil {
+	if _, _, err := c.sim.Cards.SaveCard("", "pm_none"); err == nil {
 		t.Error("an unknown card was saved")
 	}
 }
 
 func TestListPaymentMethods(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
-	customer, first, _ := c.sim.SaveCard("", "")
+	customer, first, _ := c.sim.Cards.SaveCard("", "")
 	second := c.mustSucceed("POST", "/v1/payment_methods/pm_card_amex/attach",
 		"customer="+customer).id()
-	c.sim.SaveCard("", "")
+	c.sim.Cards.SaveCard("", "")
 	want := fmt.Sprint([]string{second, first})
 	for path, query := range map[string]string{"/v1/payment_methods": "customer=" + customer,
 		"/v1/customers/" + customer + "/payment_methods": "type=card"} {
@@ -70,7 +70,7 @@ func TestCardOutcomes_ByDate(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	form, card := c.saveCard("")
 	at := func(hours int) time.Time { return c.sim.Now().Add(time.Duration(hours) * time.Hour) }
-	if err := c.sim.SetCardOutcomes(card,
+	if err := c.sim.Cards.SetCardOutcomes(card,
 		stripesim.CardOutcome{From: at(24), Until: at(48), DeclineCode: "insufficient_funds",
 			AdviceCode: "try_again_later", NetworkAdviceCode: "02", NetworkDeclineCode: "51"},
 		stripesim.CardOutcome{From: at(48), Until: at(72), Times: 1, Code: "expired_card",
@@ -110,7 +110,7 @@ func TestCardOutcomes_ByDate(t *testing.T) {
 		t.Fatal(err)
 	}
 	assertEqual(t, "after 3-D Secure", c.intentState(id).Status, "requires_capture")
-	if err := c.sim.SetCardOutcomes(card); err != nil {
+	if err := c.sim.Cards.SetCardOutcomes(card); err != nil {
 		t.Fatal(err)
 	}
 	c.mustSucceed("POST", "/v1/payment_intents", form+offSessionForm)
@@ -121,7 +121,7 @@ func TestCardOutcomes_Increment(t *testing.T) {
 	form, card := c.saveCard("")
 	id := c.mustSucceed("POST", "/v1/payment_intents", form+
 		"&payment_method_options[card][request_incremental_authorization]=if_available").id()
-	if err := c.sim.SetCardOutcomes(card, stripesim.CardOutcome{Times: 1,
+	if err := c.sim.Cards.SetCardOutcomes(card, stripesim.CardOutcome{Times: 1,
 		DeclineCode: "do_not_honor", AdviceCode: "do_not_try_again"}); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestCardOutcomes_Increment(t *testing.T) {
 func TestCardCredit(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	form, card := c.saveCard("pm_card_visa_debit")
-	if err := c.sim.SetCardCredit(card, 1500); err != nil {
+	if err := c.sim.Cards.SetCardCredit(card, 1500); err != nil {
 		t.Fatal(err)
 	}
 	const incremental = "&payment_method_options[card][request_incremental_authorization]=if_available"
@@ -150,12 +150,12 @@ func TestCardCredit(t *testing.T) {
 	second := c.mustSucceed("POST", "/v1/payment_intents", form+offSessionForm).id()
 	c.mustSucceed("POST", intentPath(second, "capture"), "amount_to_capture=600")
 	c.mustFail(402, "card_declined", "POST", "/v1/payment_intents", form+offSessionForm)
-	if err := c.sim.SetCardCredit(card, -1); err != nil {
+	if err := c.sim.Cards.SetCardCredit(card, -1); err != nil {
 		t.Fatal(err)
 	}
 	c.mustSucceed("POST", "/v1/payment_intents", form+offSessionForm)
 	for _, id := range []string{"pm_none", "pm_" + card[3:20] + "0000000"} {
-		if c.sim.SetCardCredit(id, 1) == nil || c.sim.SetCardOutcomes(id) == nil {
+		if c.sim.Cards.SetCardCredit(id, 1) == nil || c.sim.Cards.SetCardOutcomes(id) == nil {
 			t.Errorf("%s has a bank", id)
 		}
 	}
@@ -205,7 +205,7 @@ func TestCardFeatures(t *testing.T) {
 		"disabled unavailable available unavailable 1000 168":   {Multicapture: true},
 		"disabled unavailable unavailable available 1150 168":   {Overcapture: true},
 	} {
-		c.sim.SetCardFeatures("acct_0000000000000001", f)
+		c.sim.Cards.SetCardFeatures("acct_0000000000000001", f)
 		assertEqual(t, fmt.Sprint(f), statuses("acct_0000000000000001"), want)
 	}
 	assertEqual(t, "another account", statuses("acct_0000000000000002"), all)

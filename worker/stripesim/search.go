@@ -204,7 +204,7 @@ func searchIntents(op *operation, a *account, _ string, f *form) (any, *apiError
 	for i := top - 1; i >= 0; i-- {
 		in := a.intentOrder[i]
 		s := in.history.at(asOf)
-		if s == nil || !matchesAll(clauses, in, s) {
+		if s == nil || in.unlisted || !matchesAll(clauses, in, s) {
 			continue
 		}
 		if len(out.Data) == limit {

@@ -13,11 +13,11 @@ type settings struct {
 	alreadyCapturedCode, expiredCode      string
 }
 
-// settingsStore holds the current settings.
-type settingsStore struct{ current atomic.Pointer[settings] }
+// Settings holds the current settings.
+type Settings struct{ current atomic.Pointer[settings] }
 
-func newSettingsStore(o Options) *settingsStore {
-	s := &settingsStore{}
+func newSettings(o Options) *Settings {
+	s := &Settings{}
 	s.current.Store(&settings{
 		endpointRate: o.EndpointRate, overallRate: o.OverallRate, searchRate: o.SearchRate,
 		authorizationWindow: o.AuthorizationWindow,
@@ -27,9 +27,9 @@ func newSettingsStore(o Options) *settingsStore {
 	return s
 }
 
-func (s *settingsStore) load() *settings { return s.current.Load() }
+func (s *Settings) load() *settings { return s.current.Load() }
 
-func (s *settingsStore) update(change func(*settings)) {
+func (s *Settings) update(change func(*settings)) {
 	for {
 		old := s.current.Load()
 		t := *old
@@ -42,18 +42,18 @@ func (s *settingsStore) update(change func(*settings)) {
 
 // SetRateLimits changes the limits: calls a second for each endpoint class and
 // over all classes. Negative means no limit.
-func (s *settingsStore) SetRateLimits(endpoint, overall float64) {
+func (s *Settings) SetRateLimits(endpoint, overall float64) {
 	s.update(func(t *settings) { t.endpointRate, t.overallRate = endpoint, overall })
 }
 
 // SetServiceTime changes how long a change holds the lock of its intent.
-func (s *settingsStore) SetServiceTime(d time.Duration) {
+func (s *Settings) SetServiceTime(d time.Duration) {
 	s.update(func(t *settings) { t.serviceTime = d })
 }
 
 // SetCaptureErrorCodes changes the error codes for capturing an intent that is
 // captured and one that has expired. An empty code changes nothing.
-func (s *settingsStore) SetCaptureErrorCodes(alreadyCapturedCode, expiredCode string) {
+func (s *Settings) SetCaptureErrorCodes(alreadyCapturedCode, expiredCode string) {
 	s.update(func(t *settings) {
 		if alreadyCapturedCode != "" {
 			t.alreadyCapturedCode = alreadyCapturedCode

@@ -11,16 +11,18 @@ import (
 // Sim is a simulator of Stripe: accounts, their objects, and the calls that
 // change them. Its methods may be called from many goroutines.
 //
-// Sim composes types of one purpose each. Their exported methods are methods of
-// Sim: those of the clock, the ledger, the fault rules, the API keys, the
-// settings, and the webhooks.
+// Sim itself has the time, the payments, the ledger and the handlers. Its fields
+// are what a test changes besides, each with methods of one purpose.
 type Sim struct {
 	*clock
 	*ledger
-	*faultRules
-	*apiKeys
-	*settingsStore
-	*webhooks
+	*payments
+
+	Cards    *Cards    // saved cards and what their banks answer
+	Faults   *Faults   // which calls go wrong, and how
+	Keys     *APIKeys  // revoked and restricted keys
+	Settings *Settings // limits and answers that may change at any time
+	Webhooks *Webhooks // the account's webhook endpoints
 
 	env      *environment
 	accounts *accountRegistry
@@ -32,9 +34,9 @@ type environment struct {
 	options         Options
 	platformAccount string
 	clock           *clock
-	settings        *settingsStore
+	settings        *Settings
 	ledger          *ledger
-	webhooks        *webhooks
+	webhooks        *Webhooks
 }
 
 // New returns a simulator. It starts no goroutine: see [Sim.Run]. A simulator
@@ -43,13 +45,13 @@ func New(o Options) *Sim {
 	o = o.withDefaults()
 	platform := cmp.Or(o.Account, "acct_1"+seededToken(o.Seed, 15, "platform"))
 	env := &environment{options: o, platformAccount: platform, clock: newClock(o),
-		settings: newSettingsStore(o), ledger: &ledger{}, webhooks: newWebhooks(o)}
+		settings: newSettings(o), ledger: &ledger{}, webhooks: newWebhooks(o)}
 	accounts := newAccountRegistry(env)
-	faults, keys := newFaultRules(o), &apiKeys{}
+	faults, keys := newFaults(o), &APIKeys{}
 	return &Sim{
-		clock: env.clock, ledger: env.ledger, faultRules: faults, apiKeys: keys,
-		settingsStore: env.settings, webhooks: env.webhooks,
-		env: env, accounts: accounts,
+		clock: env.clock, ledger: env.ledger, payments: &payments{accounts},
+		Cards: &Cards{accounts}, Faults: faults, Keys: keys, Settings: env.settings,
+		Webhooks: env.webhooks, env: env, accounts: accounts,
 		api: &apiServer{env: env, accounts: accounts, faults: faults, keys: keys},
 	}
 }
@@ -86,19 +88,8 @@ func (s *Sim) Advance(d time.Duration) {
 // is only needed to get the events at their time.
 func (s *Sim) ProcessDue() {
 	for _, a := range s.accounts.sorted() {
-		s.withAccount(a, actorAutomatic, func(*operation) {})
+		a.change(actorAutomatic, func(*operation) {})
 	}
-}
-
-// withAccount locks an account, processes what is due there, calls do, and
-// publishes the events once the account is unlocked.
-func (s *Sim) withAccount(a *account, actor string, do func(*operation)) {
-	op := &operation{actor: actor}
-	a.mu.Lock()
-	a.processDue(op)
-	do(op)
-	a.mu.Unlock()
-	s.webhooks.publish(op)
 }
 
 // Run expires authorizations at their time and delivers webhooks with their
@@ -110,13 +101,13 @@ func (s *Sim) Run(ctx context.Context) {
 	slots := make(chan struct{}, webhookWorkers)
 	for {
 		s.ProcessDue()
-		due, next := s.webhooks.popDue(time.Now())
+		due, next := s.Webhooks.popDue(time.Now())
 		for i, p := range due {
 			select {
 			case slots <- struct{}{}:
 			case <-ctx.Done():
 				for _, q := range due[i:] {
-					s.webhooks.requeue(q)
+					s.Webhooks.requeue(q)
 				}
 				return
 			}
@@ -145,7 +136,7 @@ func (s *Sim) waitForDue(ctx context.Context, nextDelivery time.Time) bool {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-s.webhooks.wakeup:
+	case <-s.Webhooks.wakeup:
 	case <-ctx.Done():
 		return false
 	}
@@ -155,7 +146,7 @@ func (s *Sim) waitForDue(ctx context.Context, nextDelivery time.Time) bool {
 // DeliverDueWebhooks tries every webhook delivery that is due once, and returns
 // how many there were.
 func (s *Sim) DeliverDueWebhooks(ctx context.Context) int {
-	due, _ := s.webhooks.popDue(time.Now())
+	due, _ := s.Webhooks.popDue(time.Now())
 	for _, p := range due {
 		s.attemptDelivery(ctx, p)
 	}
@@ -163,7 +154,7 @@ func (s *Sim) DeliverDueWebhooks(ctx context.Context) int {
 }
 
 func (s *Sim) attemptDelivery(ctx context.Context, p pendingDelivery) {
-	if s.webhooks.attempt(ctx, p) {
+	if s.Webhooks.attempt(ctx, p) {
 		s.accounts.getOrCreate(p.event.Account).confirmDelivery(p.event.ID)
 	}
 }
@@ -186,6 +177,6 @@ func (s *Sim) Stats() Stats {
 		a.stats.addTo(&st)
 		a.mu.Unlock()
 	}
-	s.webhooks.addTo(&st)
+	s.Webhooks.addTo(&st)
 	return st
 }

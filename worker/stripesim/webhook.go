@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,10 +27,11 @@ const maxPendingDeliveries = 100_000
 const webhookWorkers = 16
 
 type pendingDelivery struct {
-	event   Event
-	attempt int
-	dueAt   time.Time // by the machine's clock
-	seq     int64
+	event    Event
+	endpoint *webhookEndpoint // nil: Options.Webhook
+	attempt  int
+	dueAt    time.Time // by the machine's clock
+	seq      int64
 }
 
 // deliveryHeap has the next delivery on top. Deliveries of one time are in the
@@ -50,9 +52,9 @@ func (h *deliveryHeap) Pop() any {
 	return x
 }
 
-// webhooks publishes events: to Options.OnEvent, and as signed deliveries to
-// Options.Webhook.
-type webhooks struct {
+// Webhooks publishes events: to Options.OnEvent, and as signed deliveries to
+// Options.Webhook and to the endpoints that calls made.
+type Webhooks struct {
 	webhook Webhook
 	onEvent func(Event)
 	logger  *slog.Logger
@@ -63,45 +65,50 @@ type webhooks struct {
 	wakeup                chan struct{} // wakes Run
 	sent, failed, dropped atomic.Int64
 	endpoints             atomic.Pointer[[]WebhookEndpoint] // besides webhook
+	made                  []*webhookEndpoint                // by calls
 }
 
-func newWebhooks(o Options) *webhooks {
-	return &webhooks{webhook: o.Webhook, onEvent: o.OnEvent, logger: o.Logger,
+func newWebhooks(o Options) *Webhooks {
+	return &Webhooks{webhook: o.Webhook, onEvent: o.OnEvent, logger: o.Logger,
 		wakeup: make(chan struct{}, 1)}
 }
 
 // isObserved reports whether an event goes anywhere but into the event log.
-func (h *webhooks) isObserved() bool { return h.onEvent != nil || h.webhook.isEnabled() }
+func (h *Webhooks) isObserved() bool { return h.onEvent != nil || h.webhook.isEnabled() }
 
 // publish publishes the events of an operation. The caller holds no lock.
-func (h *webhooks) publish(op *operation) {
+func (h *Webhooks) publish(op *operation) {
 	for _, e := range op.events {
 		if h.onEvent != nil {
 			h.onEvent(e)
 		}
 		if h.webhook.isEnabled() {
-			h.enqueue(e)
+			h.enqueue(pendingDelivery{event: e})
 		}
 	}
-	op.events = nil
+	for _, p := range op.deliveries {
+		h.enqueue(p)
+	}
+	op.events, op.deliveries = nil, nil
 }
 
-func (h *webhooks) signalWakeup() {
+func (h *Webhooks) signalWakeup() {
 	select {
 	case h.wakeup <- struct{}{}:
 	default:
 	}
 }
 
-func (h *webhooks) enqueue(e Event) {
+func (h *Webhooks) enqueue(p pendingDelivery) {
 	h.mu.Lock()
 	h.seq++
-	seq := h.seq
+	p.seq = h.seq
 	h.mu.Unlock()
-	h.requeue(pendingDelivery{event: e, attempt: 1, dueAt: time.Now(), seq: seq})
+	p.attempt, p.dueAt = 1, time.Now()
+	h.requeue(p)
 }
 
-func (h *webhooks) requeue(p pendingDelivery) {
+func (h *Webhooks) requeue(p pendingDelivery) {
 	h.mu.Lock()
 	if len(h.queue) >= maxPendingDeliveries {
 		heap.Pop(&h.queue)
@@ -114,7 +121,7 @@ func (h *webhooks) requeue(p pendingDelivery) {
 
 // popDue removes the deliveries that are due. next is the time of the next one,
 // or zero.
-func (h *webhooks) popDue(now time.Time) (due []pendingDelivery, next time.Time) {
+func (h *Webhooks) popDue(now time.Time) (due []pendingDelivery, next time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.queue) > 0 && !h.queue[0].dueAt.After(now) {
@@ -128,24 +135,15 @@ func (h *webhooks) popDue(now time.Time) (due []pendingDelivery, next time.Time)
 
 // attempt tries one delivery, and reports whether the receiver accepted it.
 // After a failure the delivery waits for its next attempt.
-func (h *webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bool) {
+func (h *Webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bool) {
 	w := h.webhook
-	d := Delivery{Event: p.event, Attempt: p.attempt}
-	if w.Thin {
-		d.Event.Payload = p.event.ThinPayload("")
-	}
-	d.Signature = h.Sign(d.Event.Payload, time.Now())
-	send := w.Deliver
-	if send == nil {
-		send = h.post
-	}
-	err := send(ctx, d)
+	err := h.send(ctx, p)
 	if err == nil {
 		h.sent.Add(1)
 		return true
 	}
 	h.failed.Add(1)
-	if p.attempt >= w.Attempts || ctx.Err() != nil {
+	if p.attempt >= w.Attempts || ctx.Err() != nil || errors.Is(err, errEndpointGone) {
 		h.dropped.Add(1)
 		h.logger.Warn("webhook given up; the event is still at GET /v1/events", "event",
 			p.event.ID, "type", p.event.Type, "attempts", p.attempt, "cause", err.Error())
@@ -157,8 +155,32 @@ func (h *webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bo
 	return false
 }
 
-func (h *webhooks) post(ctx context.Context, d Delivery) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.webhook.URL,
+var errEndpointGone = errors.New("the endpoint was deleted or disabled")
+
+// send signs and sends one attempt.
+func (h *Webhooks) send(ctx context.Context, p pendingDelivery) error {
+	w := h.webhook
+	d := Delivery{Event: p.event, Attempt: p.attempt}
+	if e := p.endpoint; e != nil {
+		d.Signature = Sign(d.Event.Payload, time.Now(), e.secret)
+		url := h.target(e)
+		if url == "" {
+			return errEndpointGone
+		}
+		return h.post(ctx, url, d)
+	}
+	if w.Thin {
+		d.Event.Payload = p.event.ThinPayload("")
+	}
+	d.Signature = Sign(d.Event.Payload, time.Now(), w.Secrets...)
+	if w.Deliver != nil {
+		return w.Deliver(ctx, d)
+	}
+	return h.post(ctx, w.URL, d)
+}
+
+func (h *Webhooks) post(ctx context.Context, url string, d Delivery) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url,
 		bytes.NewReader(d.Event.Payload))
 	if err != nil {
 		return err
@@ -178,15 +200,9 @@ func (h *webhooks) post(ctx context.Context, d Delivery) error {
 	return nil
 }
 
-func (h *webhooks) addTo(st *Stats) {
+func (h *Webhooks) addTo(st *Stats) {
 	st.WebhooksSent, st.WebhooksFailed, st.WebhooksDropped = h.sent.Load(), h.failed.Load(),
 		h.dropped.Load()
-}
-
-// Sign returns a Stripe-Signature header for a payload, with one v1= for each
-// of the Webhook's secrets.
-func (h *webhooks) Sign(payload []byte, t time.Time) string {
-	return Sign(payload, t, h.webhook.Secrets...)
 }
 
 // Sign returns a Stripe-Signature header: HMAC-SHA256 over the time and the

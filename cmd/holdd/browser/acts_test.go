@@ -446,3 +446,35 @@ func TestSession_ForgedAndExpired(t *testing.T) {
 		}
 	}
 }
+
+// A settled hold's personal data is erased, after a confirmation, by those who
+// may operate, once.
+func TestActs_ForgetsPersonalData(t *testing.T) {
+	withAndWithoutScript(t, func(t *testing.T, w *world, v *visitor) {
+		h := w.schedule(12_000, hold.ScheduleRequest{CaptureAt: in(24 * time.Hour),
+			Metadata: map[string]string{"guest": "Quisenberry"}})
+		v.open("/console/holds/" + h.ID)
+		v.see("Quisenberry")
+		if evaluate[bool](v, `document.querySelector("[data-act=forget]") !== null`) {
+			t.Error("an open hold can be forgotten")
+		}
+		v.click(act("cancel"))
+		v.click(confirm)
+		w.waitForState(h.ID, "canceled")
+		v.open("/console/holds/" + h.ID)
+		v.click(act("forget"))
+		v.see("Erases the personal data", h.Reference, "120.00 EUR", "cannot be undone")
+		if got := w.get(h.ID); got.Reference != h.Reference || got.Metadata["guest"] == "" {
+			t.Errorf("the confirmation has erased already: %+v", got)
+		}
+		v.click(confirm)
+		v.see("The personal data of this hold is erased.")
+		if got := w.get(h.ID); got.Reference != "" || len(got.Metadata) != 0 ||
+			got.State != "canceled" || !hasEntry(got.History, "changed", "console") {
+			t.Errorf("after the act: %+v", got)
+		}
+		if evaluate[bool](v, `document.querySelector("[data-act=forget]") !== null`) {
+			t.Error("it can be forgotten twice")
+		}
+	})
+}

@@ -55,7 +55,7 @@ func startCardholderWorld(t *testing.T) *cardholderWorld {
 // link returns a hold whose renewal waits for its cardholder, and the link.
 func (w *cardholderWorld) link(outcome stripesim.CardOutcome) (id, link string) {
 	w.t.Helper()
-	customer, card, err := w.sim.SaveCard("", "")
+	customer, card, err := w.sim.Cards.SaveCard("", "")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func (w *cardholderWorld) link(outcome stripesim.CardOutcome) (id, link string) 
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.sim.SetCardOutcomes(card, outcome); err != nil {
+	if err := w.sim.Cards.SetCardOutcomes(card, outcome); err != nil {
 		w.t.Fatal(err)
 	}
 	if _, _, err = w.client.Schedule(w.t.Context(), hold.ScheduleRequest{PaymentIntent: id,
@@ -214,7 +214,10 @@ func TestCardholder_Closed(t *testing.T) {
 	v.open("/console/holds?tab=cardholder")
 	v.see("BK-2071")
 	v.open("/console/holds/" + id)
-	v.see("must confirm the renewal with the bank", link)
+	v.see("must confirm the renewal with the bank")
+	v.click(act("link"))
+	v.click(confirm)
+	v.see(link)
 	v.openURL(strings.Replace(link, ".1.", ".2.", 1))
 	v.see("This link is not valid")
 	v.openURL(w.public + "/cardholder/")
@@ -259,4 +262,22 @@ func TestCardholder_Pages(t *testing.T) {
 	}
 	v.openURL(bank)
 	v.see("Weiter zu Ihrer Bank", "420.00 EUR")
+}
+
+// TestConsole_CardholderLink checks that the console shows the link of the
+// cardholder after a confirmation only, and that it leads to the page.
+func TestConsole_CardholderLink(t *testing.T) {
+	w := startCardholderWorld(t)
+	id, _ := w.link(stripesim.CardOutcome{Code: "authentication_required"})
+	v := w.newVisitorWithoutScript()
+	v.open("/console/holds/" + id)
+	v.see("must confirm the renewal with the bank")
+	v.seeNot(w.public)
+	v.click(act("link"))
+	v.see("can act as the cardholder", "BK-2071")
+	v.seeNot(w.public)
+	v.click(confirm)
+	v.see(w.public+"/cardholder/", "Send this link to nobody else")
+	v.openURL(evaluate[string](v, `document.querySelector("code[data-copy]").textContent`))
+	v.see("Hotel Example")
 }

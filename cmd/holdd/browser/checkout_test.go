@@ -16,7 +16,7 @@ import (
 // openHotel starts the demo's hotel and opens its booking page.
 func (w *world) openHotel(v *visitor) (url string) {
 	w.t.Helper()
-	customer, card, err := w.sim.SaveCard("", "pm_card_visa")
+	customer, card, err := w.sim.Cards.SaveCard("", "pm_card_visa")
 	if err != nil {
 		w.t.Fatal(err)
 	}

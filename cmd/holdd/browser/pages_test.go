@@ -244,7 +244,7 @@ func compressedSize(t *testing.T, r *http.Response) int {
 
 func TestHold_ShowsRenewal(t *testing.T) {
 	w := startWorld(t, worldOptions{})
-	customer, card, err := w.sim.SaveCard("", "")
+	customer, card, err := w.sim.Cards.SaveCard("", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,4 +340,24 @@ func TestHealth_RunsDoctor(t *testing.T) {
 	v.open("/console/health")
 	v.click("main form button")
 	v.see("7.0.15", "wrong", "<b>may not capture</b>", "grant it")
+}
+
+// The page of the day says for how long a due hold has waited for a replica. The
+// one here is due and outside the hours of captures.
+func TestToday_SaysOldestDue(t *testing.T) {
+	w := startWorld(t, worldOptions{settings: []string{"HOLDD_SCHEDULE_CAPTURE=0 0 1 1 *"}})
+	v := w.newVisitor()
+	oldest := func() string {
+		v.open("/console/")
+		return evaluate[string](v, `document.querySelector("a.tile[href='/console/health'] b").innerText`)
+	}
+	if got := oldest(); got != "0 s" {
+		t.Errorf("nothing is due, and the oldest waits for %q", got)
+	}
+	w.schedule(12_000, hold.ScheduleRequest{CaptureAt: in(2 * time.Second)})
+	for end := time.Now().Add(pageTimeout); oldest() == "0 s"; {
+		if time.Now().After(end) {
+			t.Fatal("a due hold waits, and the page does not say so")
+		}
+	}
 }

@@ -138,7 +138,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Reload != nil {
 		reloader := &settingsReloader{o: &o, current: o.Settings, tokens: tokens, handler: handler,
 			stripe: stripe, account: account, secrets: secrets, sessions: sessions,
-			notifier: notifier, newNotifier: newNotifier, metrics: m}
+			notifier: notifier, newNotifier: newNotifier, metrics: m, recordAct: w.RecordAct}
 		go reloader.run(ctx)
 	}
 	logStarted(&o, servers, stripe.Livemode())

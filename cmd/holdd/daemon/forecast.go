@@ -73,6 +73,10 @@ var (
 	doubleHeldLongestDesc = newMetricDesc("holdd_double_held_longest_seconds",
 		"For how long the longest overlap of two authorizations of a hold has lasted; 0 if there "+
 			"is none. Take the maximum of the replicas.")
+	unprotectedAmountDesc = newMetricDesc("holdd_unprotected_amount",
+		"What nothing holds, because a renewal has released the old authorization (release_first) "+
+			"and the new one is not confirmed, in minor units of its currency. Take the maximum of "+
+			"the replicas.", "currency")
 	oldestDueDesc = newMetricDesc("holdd_oldest_due_seconds",
 		"For how long the oldest hold has been due that no replica has claimed, over all "+
 			"partitions; 0 if none is due. Take the maximum of the replicas.")
@@ -131,6 +135,9 @@ func (f *healthCollector) collect(send gaugeSender) {
 	p, ok := f.forecastPlanCached(ctx)
 	if !ok {
 		return
+	}
+	for _, s := range p.Unprotected {
+		send(unprotectedAmountDesc, float64(s.Amount), s.Currency)
 	}
 	for _, h := range atRiskHorizons {
 		n := 0

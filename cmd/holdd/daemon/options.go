@@ -10,6 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/console"
+	"github.com/holdd/holdd/worker/erase"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
@@ -122,12 +123,18 @@ func newAPIOptions(
 		Cardholder: newCardholderOptions(o, w.Cardholder, livemode),
 		Rules:      newDecisionRules(o.Settings),
 		Tokens:     tokens, Metrics: m.newHTTPHandler(), Logger: o.Logger, LogLevel: o.Level,
-		Refusals: o.refusals, Stage: o.apiStage,
+		Refusals: o.refusals, Stage: o.apiStage, RecordAct: w.RecordAct,
 	}
 	if pages != nil {
 		a.Console = pages
 	}
 	return a
+}
+
+// consoleChanger makes the changes of the console's acts.
+type consoleChanger struct {
+	*intake.Changer
+	*erase.Eraser
 }
 
 // newConsole returns nil if the settings switch the console off.
@@ -140,11 +147,13 @@ func newConsole(
 		return nil, nil
 	}
 	c := console.Options{
-		Reader: w.Reader, Changer: w.Changer, Scheduler: w.Scheduler, Planner: w.Planner,
+		Reader: w.Reader, Changer: consoleChanger{w.Changer, w.Eraser},
+		Scheduler: w.Scheduler, Planner: w.Planner,
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: newDecisionRules(s),
 		CardholderLink: newCardholderLinkFunc(s),
 		Logger:         o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.Report,
+		RecordAct: w.RecordAct,
 	}
 	if tokens.Load() != nil {
 		c.Tokens = tokens

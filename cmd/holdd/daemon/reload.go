@@ -14,6 +14,7 @@ import (
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/hold"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -72,6 +73,7 @@ type settingsReloader struct {
 	// newNotifier returns the notifier of the settings.
 	newNotifier func(*config.Settings) (*alert.Notifier, error)
 	metrics     *metrics
+	recordAct   func(ctx context.Context, e hold.AuditEntry)
 	files       string // their state at the last reload, "" before the first
 }
 
@@ -113,6 +115,8 @@ func (r *settingsReloader) reloadAndLog(ctx context.Context, trigger string) {
 	case trigger == "signal" || len(changed) > 0:
 		r.o.Logger.Info("settings reloaded", zap.String("trigger", trigger),
 			zap.Strings("changed", changed))
+		r.recordAct(ctx, hold.AuditEntry{By: trigger, Act: hold.ActSettingsReloaded,
+			Detail: strings.Join(changed, ", ")})
 	}
 	if len(ignored) > 0 {
 		r.o.Logger.Warn("changed settings need a restart", zap.Strings("settings", ignored))

@@ -3,11 +3,16 @@ package e2e_test
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -83,6 +88,106 @@ func TestAudit_ChainShowsTampering(t *testing.T) {
 		" does not follow") {
 		t.Errorf("without one in the middle: %d %s", code, text)
 	}
+}
+
+// auditEntries returns the audit stream, oldest first.
+func (w *world) auditEntries() (entries []hold.AuditEntry) {
+	w.tb.Helper()
+	for _, m := range w.redis.Client().XRange(w.tb.Context(), "holdd:audit", "-", "+").Val() {
+		var e hold.AuditEntry
+		if err := json.Unmarshal([]byte(m.Values["entry"].(string)), &e); err != nil {
+			w.tb.Fatal(err)
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// cancelInBulk confirms the release of holds in the console.
+func cancelInBulk(t *testing.T, r *replica, ids ...string) {
+	t.Helper()
+	form := url.Values{"id": ids}
+	a := sendRaw(t, r, http.MethodGet, "/console/bulk/cancel?"+form.Encode(), nil, nil, false)
+	fingerprint := regexp.MustCompile(`name="fingerprint" value="([^"]+)"`).FindStringSubmatch(a.text)
+	if a.status != http.StatusOK || fingerprint == nil {
+		t.Fatalf("the confirmation: %d %s", a.status, a.text)
+	}
+	form.Set("fingerprint", fingerprint[1])
+	a = sendRaw(t, r, http.MethodPost, "/console/bulk/cancel",
+		http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
+		[]byte(form.Encode()), false)
+	if a.status != http.StatusOK {
+		t.Fatalf("the release: %d %s", a.status, a.text)
+	}
+}
+
+// The audit stream also has what operators do beside the changes of holds, and
+// says who did it and what.
+func TestAudit_RecordsActs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, unlimitedStripeOptions)
+	receiver := startBookingReceiver(t)
+	receiver.up.Store(true)
+	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_CALLBACK_URL="+receiver.URL,
+		"HOLDD_CALLBACK_SECRET=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "HOLDD_AUDIT_STREAM=1000")
+	all := w.authorizeBookings(3)
+	canceled, kept, broken := all[0].id, all[1].id, all[2].id
+	w.scheduleAll(r, []hold.ScheduleRequest{
+		{PaymentIntent: canceled, CaptureAt: formatTime(afterNow(time.Hour))},
+		{PaymentIntent: kept, CaptureAt: formatTime(afterNow(time.Hour))}})
+
+	if _, err := r.client.SetLogLevel(t.Context(), "debug"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client.ReplayDeadLetters(t.Context(), "callback", nil); err != nil {
+		t.Fatal(err)
+	}
+	cancelInBulk(t, r, canceled)
+	w.waitForState(r, canceled, hold.Canceled, processTimeout)
+	if _, err := r.client.ErasePersonalData(t.Context(), canceled); err != nil {
+		t.Fatal(err)
+	}
+	w.mustDo(w.redis.Client(), "HSET", "holdd:{0}:holds", broken, "garbage")
+	if _, err := r.client.Repair(t.Context(), broken, api.RepairRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	r.sendSignal(syscall.SIGHUP)
+	storetest.WaitUntil(t, processTimeout, "the settings are reloaded",
+		func() bool { return len(w.actsOf(hold.ActSettingsReloaded)) == 1 })
+	r.terminate(0)
+	code, out, errs := runHoldd(t, binaryPath(t, buildRelease), append(w.settings(),
+		"HOLDD_AUDIT_STREAM=1000"), "repartition", "--to", "4")
+	if code != 0 {
+		t.Fatalf("repartition: %s%s", out, errs)
+	}
+
+	for _, want := range []hold.AuditEntry{
+		{By: "api", Act: hold.ActLogLevelChanged, Detail: "info to debug"},
+		{By: "api", Act: hold.ActDeadLettersReplayed, Detail: "0 of callback"},
+		{By: "console", Act: hold.ActBulk, Op: "cancel", Detail: "1 holds, 0 refused"},
+		{By: "console", Act: "triggered", Op: "cancel", Hold: canceled},
+		{By: "api", Act: hold.ActPersonalDataErased, Hold: canceled},
+		{By: "api", Act: hold.ActRecordRepaired, Hold: broken},
+		{By: "signal", Act: hold.ActSettingsReloaded},
+		{By: "cli", Act: hold.ActRepartitioned, Detail: "from 1 to 4"},
+	} {
+		if !slices.ContainsFunc(w.auditEntries(), func(e hold.AuditEntry) bool {
+			at := e.At
+			e.At, e.Revision = time.Time{}, 0
+			return e == want && time.Since(at).Abs() < time.Hour
+		}) {
+			t.Errorf("no entry %+v in %+v", want, w.auditEntries())
+		}
+	}
+	if code, out, errs := runHoldd(t, binaryPath(t, buildRelease), w.settings(), "history",
+		"verify"); code != 0 {
+		t.Errorf("%s%s", out, errs)
+	}
+}
+
+// actsOf returns the entries of an act.
+func (w *world) actsOf(act string) []hold.AuditEntry {
+	return slices.DeleteFunc(w.auditEntries(), func(e hold.AuditEntry) bool { return e.Act != act })
 }
 
 // A refused request is logged once a minute with its peer, and never with what

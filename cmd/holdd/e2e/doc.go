@@ -15,6 +15,9 @@
 // One test runs the blocks of the README and of requests.md as they are, with
 // cmd/stripesim as Stripe. They need curl, openssl, redis-cli, python3 and
 // node; the test fails if one is missing (make languages installs them).
+// Others lint the OpenAPI document, compare it with that of the last release,
+// and generate, type-check and run the clients in deploy/clients, with what
+// make clients installs.
 //
 // # Faults
 //

@@ -176,3 +176,23 @@ func TestContributing_WalkExists(t *testing.T) {
 		}
 	}
 }
+
+// TestDependencies_AreDescribed compares dependencies.md with the direct
+// requirements of go.mod and their versions.
+func TestDependencies_AreDescribed(t *testing.T) {
+	page := read(t, "deploy/docs/dependencies.md")
+	direct, _, _ := strings.Cut(read(t, "go.mod"), "\n)")
+	modules := regexp.MustCompile(`(?m)^\t(\S+) (v\S+)$`).FindAllStringSubmatch(direct, -1)
+	if len(modules) < 20 {
+		t.Fatalf("go.mod has %d direct requirements", len(modules))
+	}
+	for _, m := range modules {
+		_, name, _ := strings.Cut(m[1], "/")
+		if m[1] == "github.com/standard-webhooks/standard-webhooks/libraries" {
+			name = "standard-webhooks"
+		}
+		if !strings.Contains(page, name) || !strings.Contains(page, m[2]) {
+			t.Errorf("dependencies.md does not describe %s %s", m[1], m[2])
+		}
+	}
+}

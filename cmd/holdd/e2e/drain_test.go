@@ -88,7 +88,7 @@ func testBudget(t *testing.T) {
 	all := setDueAt(w.authorizeBookings(150), afterNow(2*time.Second))
 	for i, n := range rand.New(rand.NewPCG(1, 1)).Perm(len(all)) {
 		all[i].deadline = all[i].deadline.Add(-time.Duration(n) * time.Minute).Truncate(time.Second)
-		w.sim.SetCaptureBefore(all[i].id, all[i].deadline)
+		w.sim.Dashboard().SetCaptureBefore(all[i].id, all[i].deadline)
 	}
 	w.scheduleBookings(r, all)
 	// These have nothing told along: they are read at Stripe while the budget

@@ -49,6 +49,36 @@ func startBookingReceiver(t *testing.T) *bookingReceiver {
 	return b
 }
 
+// TestPersonalData_CommandsRun runs the commands of personal-data.md.
+func TestPersonalData_CommandsRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, unlimitedStripeOptions)
+	r := w.startReplica(binaryPath(t, buildRelease))
+	pi := w.authorizeBookings(1)[0].id
+	w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: pi, Reference: personalName,
+		CaptureAt: formatTime(afterNow(time.Hour))}})
+	storetest.WaitUntil(t, processTimeout, "the terms are in the metadata", func() bool {
+		st, _ := w.sim.Intent(pi)
+		return st.Metadata[hold.MetaReference] == personalName
+	})
+	now := formatTime(afterNow(0))
+	if _, err := r.client.Patch(t.Context(), pi, hold.Patch{CaptureAt: &now}, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.waitForState(r, pi, hold.Captured, processTimeout)
+	page := newPageCommands(t, "deploy/docs/personal-data.md", append(w.settings(),
+		"HOLDD_URL="+r.url, "PI="+pi)...)
+	page.run("Erase a hold", "holdd forget")
+	v, err := r.client.Get(t.Context(), pi)
+	if err != nil || v.Reference != "" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	page.run("What stays", "curl")
+	if st, _ := w.sim.Intent(pi); st.Metadata[hold.MetaReference] != "" {
+		t.Errorf("Stripe keeps %v", st.Metadata)
+	}
+}
+
 // received returns the events that contain a text.
 func (b *bookingReceiver) received(text string) (found []string) {
 	b.mu.Lock()

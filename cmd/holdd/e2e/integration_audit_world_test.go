@@ -26,6 +26,8 @@ type auditedStripe struct {
 	sim    *stripesim.Sim
 	server *httptest.Server
 	brands map[string]string // by intent
+	// chargesAlone are those whose charge names no intent.
+	chargesAlone map[string]bool
 
 	mu       sync.Mutex
 	requests map[string]int // by method and path
@@ -67,6 +69,7 @@ func newAuditedStripe(tb testing.TB, n int, span time.Duration) *auditedStripe {
 	tb.Helper()
 	began := time.Now()
 	s := &auditedStripe{tb: tb, brands: map[string]string{}, requests: map[string]int{},
+		chargesAlone: map[string]bool{},
 		sim: stripesim.New(stripesim.Options{Seed: 17, EndpointRate: -1, OverallRate: -1,
 			ClockOffset: -span})}
 	s.server = httptest.NewServer(s)
@@ -156,11 +159,15 @@ func (s *auditedStripe) place(rng *rand.Rand, customers []string) (later planned
 	if rng.IntN(4) > 0 {
 		h.Customer = customers[rng.IntN(len(customers))]
 	}
+	h.ChargesAPI = len(s.brands)%8 == 0
 	id, err := s.sim.Authorize(h)
 	if err != nil {
 		s.tb.Fatal(err)
 	}
 	s.brands[id] = method
+	if h.ChargesAPI {
+		s.chargesAlone[id] = true
+	}
 	st, _ := s.sim.Intent(id)
 	window := st.CaptureBefore.Sub(s.sim.Now())
 	at := time.Duration(rng.Int64N(int64(window)))

@@ -72,7 +72,7 @@ func TestDrain_KeyRejected(t *testing.T) {
 	w.scheduleBookings(r, all)
 	w.waitMidDrain(all)
 
-	w.sim.RevokeKey(apiKey)
+	w.sim.Keys.RevokeKey(apiKey)
 	storetest.WaitUntil(t, processTimeout, "readiness says that the key is rejected", func() bool {
 		ok, checks := r.readiness()
 		return !ok && checks["stripe"].Name != "" && !checks["stripe"].OK
@@ -81,7 +81,7 @@ func TestDrain_KeyRejected(t *testing.T) {
 	if n := w.countCaptures(); n == len(all) {
 		t.Error("all was done before the key was rejected: this test shows nothing")
 	}
-	w.sim.RestoreKey(apiKey)
+	w.sim.Keys.RestoreKey(apiKey)
 	restored := time.Now()
 	w.waitForCaptures(r, len(all), 2*time.Minute)
 	w.checkCaptures(r, all, exactlyOnce)

@@ -235,7 +235,9 @@ func TestReadmeFirstHold(t *testing.T) {
 // with Stripe's or holdd's error.
 func TestReadme_CurlsFailOnErrors(t *testing.T) {
 	curl := regexp.MustCompile(`(?m)^ *curl .*$`)
-	for _, page := range []string{readmePage, requestsPage} {
+	for _, page := range []string{readmePage, requestsPage, "deploy/docs/personal-data.md",
+		"deploy/examples/booking-go/README.md", "deploy/examples/booking-node/README.md",
+		"deploy/examples/booking-python/README.md"} {
 		lines := curl.FindAllString(read(t, page), -1)
 		if len(lines) == 0 {
 			t.Errorf("%s has no curl", page)

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
 )
 
 // Redis reaches maxmemory. Holds that it has are captured and canceled, also by
@@ -64,6 +66,45 @@ func TestRedisFull_SettlesAndRefuses(t *testing.T) {
 	w.scheduleAll(second, []hold.ScheduleRequest{req})
 	storetest.WaitUntil(t, processTimeout, "it is ready again",
 		func() bool { ok, _ := second.readiness(); return ok })
+}
+
+// Redis reaches maxmemory while Stripe authorizes a card. The hold is written,
+// the answer has it, and so has the answer to a repeated request.
+func TestRedisFull_PlacesAuthorized(t *testing.T) {
+	t.Parallel()
+	var full func() // runs before the answer to the first create
+	var once sync.Once
+	o := unlimitedStripeOptions
+	o.FaultFunc = func(c stripesim.Call) stripesim.Fault {
+		if c.Class == stripesim.ClassCreate {
+			once.Do(func() { full() })
+		}
+		return stripesim.Fault{}
+	}
+	w := newWorld(t, o)
+	raw := w.redis.Client()
+	full = func() { w.mustDo(raw, "CONFIG", "SET", "maxmemory", "1") }
+	r := w.startReplica(binaryPath(t, buildRelease))
+	req := newAuthorizeRequest("pm_card_visa", afterNow(48*time.Hour))
+	var id string
+	for range 2 {
+		a, err := r.client.Authorize(t.Context(), "click-full", req)
+		if err != nil || a.Hold == nil || a.Status != "authorized" || id != "" && a.ID != id {
+			t.Fatalf("an authorization without room: %+v, %v", a, err)
+		}
+		id = a.ID
+	}
+	if n := w.countAuthorizations(); len(n) != 1 || n[id] != 1 {
+		t.Errorf("authorized %v", n)
+	}
+	var problem *api.Problem
+	if _, err := r.client.Authorize(t.Context(), "click-new", req); !errors.As(err, &problem) ||
+		problem.Code != api.StorageFull {
+		t.Errorf("a new authorization: %v", err)
+	}
+	if n := w.countAuthorizations(); len(n) != 1 {
+		t.Errorf("the refused one held money: %v", n)
+	}
 }
 
 // A Redis user that may do nothing gets what doctor prints, and exactly that is

@@ -76,7 +76,7 @@ func TestReload_SecretsAreReplaced(t *testing.T) {
 	}
 	storetest.WaitUntil(t, processTimeout, "the new key is taken over",
 		func() bool { return r.log.countLines(`"stripe_api_key"`) > 0 })
-	w.sim.RevokeKey(apiKey) // from here on only the new key works
+	w.sim.Keys.RevokeKey(apiKey) // from here on only the new key works
 	pi := w.authorizeHold(stripesim.Hold{Amount: 10_000})
 	h := http.Header{"Authorization": {"Bearer " + newOperateToken}}
 	if a := sendRaw(t, r, http.MethodPost, "/v1/holds", h,

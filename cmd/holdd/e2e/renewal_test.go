@@ -56,7 +56,7 @@ func newRenewalWorld(t *testing.T, endpoint string, afterEffect bool) (
 	w.stripe.close()
 	w.stripe.handler = kill
 	w.stripe.open()
-	customer, card, err := w.sim.SaveCard("", "")
+	customer, card, err := w.sim.Cards.SaveCard("", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func TestWrongKey_ManyNotFound(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
 	// With a key that may read its account, the start would have refused it.
-	w.sim.RestrictKey(apiKey, stripesim.ClassList, stripesim.ClassRetrieve,
+	w.sim.Keys.RestrictKey(apiKey, stripesim.ClassList, stripesim.ClassRetrieve,
 		stripesim.ClassCapture, stripesim.ClassCancel, stripesim.ClassUpdate)
 	r := w.startReplica(binaryPath(t, buildRelease), highBudgetSettings...)
 	w.waitForFirstReconcile(r)
@@ -174,7 +174,7 @@ func TestWrongKey_OtherAccount(t *testing.T) {
 		!strings.Contains(string(out), "set redis_url to another Redis") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	other.RestrictKey(apiKey, stripesim.ClassList, stripesim.ClassRetrieve)
+	other.Keys.RestrictKey(apiKey, stripesim.ClassList, stripesim.ClassRetrieve)
 	restricted := w.startReplica(binaryPath(t, buildRelease))
 	if restricted.log.countLines("may not read its account") != 1 {
 		t.Error("the log does not say that the account is unknown")

@@ -2,68 +2,76 @@ package torture
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"io"
 	"math/rand/v2"
+	"net"
+	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/Shopify/toxiproxy/v2"
-	"github.com/rs/zerolog"
 )
 
-// faultyProxy is a proxy between a replica and something that it needs.
-type faultyProxy struct {
+// flow is a direction of a connection.
+type flow int
+
+const (
+	requests flow = iota // to what the replica needs
+	answers
+)
+
+// errReset says that a connection is to be reset.
+var errReset = errors.New("reset by a fault")
+
+// networkFault is what a network does to one direction of a connection. forward
+// passes on b, or a part of it, while the fault lasts. An error closes the
+// connection.
+type networkFault struct {
 	name    string
-	proxy   *toxiproxy.Proxy
-	faultMu sync.Mutex // one fault at a time
+	flow    flow
+	forward func(rng *rand.Rand, ended <-chan struct{}, dst io.Writer, b []byte) error
 }
 
-func newFaultyProxy(t testing.TB, name, upstream string) *faultyProxy {
-	t.Helper()
-	zerolog.SetGlobalLevel(zerolog.Disabled) // parts of the proxy have a logger of their own
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	w := &faultyProxy{name: name, proxy: toxiproxy.NewProxy(server, name, "127.0.0.1:0", upstream)}
-	if err := w.proxy.Start(); err != nil {
-		t.Fatal(err)
+var networkFaults = []networkFault{
+	{"blackholed, requests", requests, blackhole},
+	{"blackholed, answers", answers, blackhole},
+	{"slowed, requests", requests, slow},
+	{"slowed, answers", answers, slow},
+	{"reset, requests", requests, reset},
+	{"reset, answers", answers, reset},
+	{"closed after some bytes", answers, truncate},
+	{"in small pieces", answers, slice},
+	{"at a few KB/s", answers, throttle},
+}
+
+// blackhole loses what is sent. The connection stays open until the fault ends.
+func blackhole(_ *rand.Rand, ended <-chan struct{}, _ io.Writer, _ []byte) error {
+	<-ended
+	return io.ErrUnexpectedEOF
+}
+
+func slow(rng *rand.Rand, ended <-chan struct{}, dst io.Writer, b []byte) error {
+	pause(ended, randomDuration(rng, 50*time.Millisecond, 3*time.Second))
+	_, err := dst.Write(b)
+	return err
+}
+
+func reset(*rand.Rand, <-chan struct{}, io.Writer, []byte) error { return errReset }
+
+// truncate closes the connection in the middle of what is sent.
+func truncate(rng *rand.Rand, _ <-chan struct{}, dst io.Writer, b []byte) error {
+	if _, err := dst.Write(b[:rng.IntN(len(b))]); err != nil {
+		return err
 	}
-	t.Cleanup(w.proxy.Stop)
-	return w
+	return io.ErrUnexpectedEOF
 }
 
-func (w *faultyProxy) addr() string { return w.proxy.Listen }
-
-// networkFaults are what a network does, as toxiproxy names it.
-var networkFaults = []struct {
-	name string
-	draw func(rng *rand.Rand) string
-}{
-	{"blackholed, requests",
-		fixedToxic(`"timeout","stream":"upstream","attributes":{"timeout":0}`)},
-	{"blackholed, answers",
-		fixedToxic(`"timeout","stream":"downstream","attributes":{"timeout":0}`)},
-	{"slowed, requests", latencyToxic("upstream")},
-	{"slowed, answers", latencyToxic("downstream")},
-	{"reset, requests", fixedToxic(`"reset_peer","stream":"upstream","attributes":{"timeout":0}`)},
-	{"reset, answers", fixedToxic(`"reset_peer","stream":"downstream","attributes":{"timeout":0}`)},
-	{"closed after some bytes", func(rng *rand.Rand) string {
-		return fmt.Sprintf(`"limit_data","stream":"downstream","attributes":{"bytes":%d}`,
-			1+rng.IntN(2000))
-	}},
-	{"in small pieces",
-		fixedToxic(`"slicer","stream":"downstream","attributes":{"average_size":40,"size_variation":20,"delay":2000}`)},
-	{"at a few KB/s", fixedToxic(`"bandwidth","stream":"downstream","attributes":{"rate":2}`)},
+func slice(rng *rand.Rand, ended <-chan struct{}, dst io.Writer, b []byte) error {
+	return writePieces(ended, dst, b, func() int { return 20 + rng.IntN(41) }, 2*time.Millisecond)
 }
 
-func fixedToxic(s string) func(*rand.Rand) string { return func(*rand.Rand) string { return s } }
-
-func latencyToxic(stream string) func(*rand.Rand) string {
-	return func(rng *rand.Rand) string {
-		ms := 50 + rng.IntN(3000)
-		return fmt.Sprintf(`"latency","stream":%q,"attributes":{"latency":%d,"jitter":%d}`, stream,
-			ms, ms/2)
-	}
+func throttle(_ *rand.Rand, ended <-chan struct{}, dst io.Writer, b []byte) error {
+	return writePieces(ended, dst, b, func() int { return 200 }, 100*time.Millisecond)
 }
 
 // injectNetworkFault does something to one of the connections for a while, and
@@ -78,21 +86,62 @@ func (w *world) injectNetworkFault(ctx context.Context, rng *rand.Rand, wires []
 	defer x.faultMu.Unlock()
 	if n >= len(networkFaults) {
 		w.increment(x.name + ": cut")
-		x.proxy.Stop()
+		x.stop()
 		sleepContext(ctx, lasts)
-		for x.proxy.Start() != nil && sleepContext(w.t.Context(), 50*time.Millisecond) {
+		for x.start() != nil && sleepContext(w.t.Context(), 50*time.Millisecond) {
 			// its port may be in use for a moment
 		}
 		return
 	}
 	w.increment(x.name + ": " + networkFaults[n].name)
-	if _, err := x.proxy.Toxics.AddToxicJson(strings.NewReader(`{"name":"fault","type":` +
-		networkFaults[n].draw(rng) + `}`)); err != nil {
-		w.t.Errorf("%s: %v", x.name, err)
-		return
-	}
+	end := x.setFault(networkFaults[n])
 	sleepContext(ctx, lasts)
-	if err := x.proxy.Toxics.RemoveToxic(context.Background(), "fault"); err != nil {
-		w.t.Errorf("%s: %v", x.name, err)
+	end()
+}
+
+// TestFaultyProxy_Faults sends ten bytes through each fault, to a server that
+// sends them back.
+func TestFaultyProxy_Faults(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c) // ends with the connection
+				c.Close()
+			}()
+		}
+	}()
+	const text = "ten bytes."
+	p := newFaultyProxy(t, "echo", l.Addr().String())
+	for _, f := range networkFaults {
+		end := p.setFault(f)
+		c, err := net.Dial("tcp", p.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+		blackholed := strings.HasPrefix(f.name, "blackholed")
+		if blackholed {
+			_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)) // sets a deadline always
+		}
+		got, err := io.ReadAll(io.LimitReader(c, int64(len(text))))
+		passes := f.name == "in small pieces" || f.name == "at a few KB/s" ||
+			strings.HasPrefix(f.name, "slowed")
+		if passes && (string(got) != text || err != nil) || !passes && string(got) == text ||
+			blackholed && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %q, %v", f.name, got, err)
+		}
+		end()
+		c.Close()
 	}
 }

@@ -30,8 +30,14 @@ const calls = {
     return m.error ? m : { paymentMethod: m };
   },
   async createToken() {
-    if (!state().complete) return incomplete("Your card's security code is incomplete.");
-    const t = await post("tokens", { "cvc_update[cvc]": value("cvc") });
+    const whole = document.getElementById("number");
+    if (!state().complete) {
+      return incomplete(`Your card's ${whole ? "details are" : "security code is"} incomplete.`);
+    }
+    const [month, year] = value("exp").split("/");
+    const t = await post("tokens", whole ?
+      { "card[number]": value("number"), "card[exp_month]": month, "card[exp_year]": year,
+        "card[cvc]": value("cvc") } : { "cvc_update[cvc]": value("cvc") });
     return t.error ? t : { token: t };
   },
   clear() {

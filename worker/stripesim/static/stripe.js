@@ -54,6 +54,9 @@
   }
 
   const idOf = (clientSecret) => clientSecret.split("_secret_")[0];
+  // The name of the object that a method returns.
+  const kindOf = (clientSecret) =>
+    clientSecret.startsWith("seti_") ? "setupIntent" : "paymentIntent";
 
   // send returns what Stripe.js' methods return: {[name]: object} or {error}.
   async function send(name, path, form) {
@@ -66,7 +69,7 @@
       return { error: { type: "api_connection_error", message: "The network failed. Try again." } };
     }
   }
-  const retrieve = (clientSecret) => send("paymentIntent", `intents/${idOf(clientSecret)}?` +
+  const retrieve = (clientSecret) => send(kindOf(clientSecret), `intents/${idOf(clientSecret)}?` +
     new URLSearchParams({ client_secret: clientSecret }));
 
   // The bank's page in a dialog. It ends when the bank has answered or the cardholder closes it.
@@ -104,8 +107,9 @@
   }
 
   async function handleNextAction({ clientSecret }) {
+    const kind = kindOf(clientSecret);
     const before = await retrieve(clientSecret);
-    const intent = before.paymentIntent;
+    const intent = before[kind];
     if (!intent || intent.status !== "requires_action") return before;
     const action = intent.next_action;
     if (action.type === "redirect_to_url") {
@@ -114,10 +118,30 @@
     }
     await authenticate(clientSecret, action.use_stripe_sdk.stripe_js);
     const after = await retrieve(clientSecret);
-    if (after.paymentIntent?.status === "requires_payment_method") {
-      return { error: after.paymentIntent.last_payment_error };
+    if (after[kind]?.status === "requires_payment_method") {
+      return { error: after[kind].last_payment_error ?? after[kind].last_setup_error };
     }
     return after;
+  }
+
+  const createPaymentMethod = ({ type, card, billing_details: details }) => type === "card" ?
+    card.call("createPaymentMethod", { name: details?.name ?? "" }) :
+    Promise.reject(new Error("IntegrationError: the simulator's script takes cards only"));
+
+  // confirm confirms an intent with a PaymentMethod's id, or with what an element has.
+  async function confirm(clientSecret, data = {}) {
+    const form = { client_secret: clientSecret };
+    let method = data.payment_method;
+    if (method && typeof method === "object") {
+      const made = await createPaymentMethod({ type: "card", ...method });
+      if (made.error) return made;
+      method = made.paymentMethod.id;
+    }
+    if (method) form.payment_method = method;
+    if (data.return_url) form.return_url = data.return_url;
+    const path = `intents/${idOf(clientSecret)}/confirm`;
+    const confirmed = await send(kindOf(clientSecret), path, form);
+    return confirmed.error ? confirmed : handleNextAction({ clientSecret });
   }
 
   globalThis.Stripe = (key) => {
@@ -126,20 +150,16 @@
     }
     return {
       elements: () => ({ create: (type, options) => new Element(type, options) }),
-      createPaymentMethod: ({ type, card, billing_details: details }) => type === "card" ?
-        card.call("createPaymentMethod", { name: details?.name ?? "" }) :
-        Promise.reject(new Error("IntegrationError: the simulator's script takes cards only")),
+      createPaymentMethod,
       createToken: (kind, element) => kind === "cvc_update" ? element.call("createToken") :
-        Promise.reject(new Error("IntegrationError: the simulator's script makes cvc_update only")),
+        kind instanceof Element && kind.type === "card" ? kind.call("createToken") :
+        Promise.reject(new Error("IntegrationError: the simulator's script makes tokens of cards")),
       retrievePaymentIntent: retrieve,
+      retrieveSetupIntent: retrieve,
       handleNextAction,
       handleCardAction: (clientSecret) => handleNextAction({ clientSecret }),
-      async confirmCardPayment(clientSecret, data = {}) {
-        const form = { client_secret: clientSecret };
-        if (data.payment_method) form.payment_method = data.payment_method;
-        const confirmed = await send("paymentIntent", `intents/${idOf(clientSecret)}/confirm`, form);
-        return confirmed.error ? confirmed : handleNextAction({ clientSecret });
-      },
+      confirmCardPayment: confirm,
+      confirmCardSetup: confirm,
     };
   };
 })();

@@ -1,4 +1,4 @@
-package api
+package client
 
 import (
 	"context"
@@ -9,6 +9,12 @@ import (
 	"net/url"
 	"strings"
 	"time"
+)
+
+// Limits of one request.
+const (
+	MaxBatchHolds = 1000 // holds in one batch
+	MaxPageSize   = 200  // holds on one page
 )
 
 const (
@@ -50,10 +56,10 @@ func (u *UnreachableError) Error() string {
 // Unwrap returns the cause.
 func (u *UnreachableError) Unwrap() error { return u.Err }
 
-// NewClient returns a client of the holdd at address: http://host:port,
+// New returns a client of the holdd at address: http://host:port,
 // https://host:port or unix:///path/to/socket. The token is empty if holdd
 // requires none.
-func NewClient(address, token string) (*Client, error) {
+func New(address, token string) (*Client, error) {
 	c := &clientConnection{address: address}
 	if token = strings.TrimSpace(token); token != "" {
 		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {

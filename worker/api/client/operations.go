@@ -1,4 +1,4 @@
-package api
+package client
 
 import (
 	"context"
@@ -35,7 +35,7 @@ func (c operationsClient) StartReconcile(
 	ctx context.Context, dryRun bool, accounts []string,
 ) (run Reconciliation, started bool, err error) {
 	status, err := c.conn.send(ctx, clientRequest{method: http.MethodPost, path: "/v1/reconcile",
-		body: reconcileRequest{DryRun: dryRun, Accounts: accounts}}, &run)
+		body: ReconcileRequest{DryRun: dryRun, Accounts: accounts}}, &run)
 	return run, status == http.StatusAccepted, err
 }
 
@@ -81,7 +81,7 @@ func (c operationsClient) ReplayDeadLetters(
 	ctx context.Context, sink string, ids []string,
 ) (r ReplayResult, err error) {
 	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost,
-		path: "/v1/deliveries/replay", body: replayRequest{Sink: sink, IDs: ids}}, &r)
+		path: "/v1/deliveries/replay", body: ReplayRequest{Sink: sink, IDs: ids}}, &r)
 	return r, err
 }
 

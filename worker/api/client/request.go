@@ -1,4 +1,4 @@
-package api
+package client
 
 import (
 	"bytes"
@@ -10,9 +10,13 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 )
+
+// clientNameHeader names the kind of client that sends a request.
+const clientNameHeader = "Holdd-Client"
 
 // clientConnection sends requests to one holdd.
 type clientConnection struct {
@@ -98,7 +102,7 @@ func (c *clientConnection) newRequest(
 		req.Header.Set("Idempotency-Key", r.idempotencyKey)
 	}
 	if r.revision != 0 {
-		req.Header.Set("If-Match", formatETag(r.revision))
+		req.Header.Set("If-Match", `"`+strconv.FormatUint(r.revision, 10)+`"`)
 	}
 	return req, nil
 }
@@ -118,8 +122,7 @@ func (c *clientConnection) decodeResponse(res *http.Response, body []byte, out a
 			return nil
 		}
 	}
-	p := newProblem(UnexpectedResponse, "", fmt.Sprintf("unexpected response %s from %s: "+
-		"check that the address is that of a holdd of this version", res.Status, c.address))
-	p.Status = res.StatusCode
-	return p
+	return &Problem{Type: ownProblemType, Title: "Unexpected response", Status: res.StatusCode,
+		Code: UnexpectedResponse, Detail: fmt.Sprintf("unexpected response %s from %s: "+
+			"check that the address is that of a holdd of this version", res.Status, c.address)}
 }

@@ -1,4 +1,4 @@
-package api
+package client
 
 import (
 	"context"
@@ -38,7 +38,7 @@ func (c authorizationsClient) sendWithIdempotencyKey(
 ) (out Authorization, err error) {
 	var invalid *hold.Problem
 	if _, e := hold.AttemptIDFromKey(key); errors.As(e, &invalid) {
-		return out, problemFromHoldProblem(invalid)
+		return out, newRequestProblem(invalid)
 	}
 	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost, path: path,
 		idempotencyKey: key, body: body}, &out)

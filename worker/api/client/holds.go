@@ -1,4 +1,4 @@
-package api
+package client
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -33,7 +34,7 @@ func (c holdsClient) ScheduleBatch(
 ) ([]BatchResult, error) {
 	var out BatchResponse
 	if _, err := c.conn.send(ctx, clientRequest{method: http.MethodPost, path: "/v1/holds:batch",
-		body: batchRequest{Holds: reqs}}, &out); err != nil {
+		body: BatchRequest{Holds: reqs}}, &out); err != nil {
 		return nil, err
 	}
 	if len(out.Results) != len(reqs) {
@@ -43,7 +44,9 @@ func (c holdsClient) ScheduleBatch(
 	return out.Results, nil
 }
 
-// Get returns one hold with its history.
+// Get returns one hold with its history. A hold is named by its id or its
+// reference, in this and the following methods. If several holds have the
+// reference, the error has the code [AmbiguousReference] and their ids.
 func (c holdsClient) Get(ctx context.Context, id string) (v hold.View, err error) {
 	return c.sendHoldRequest(ctx, id, "", clientRequest{method: http.MethodGet})
 }
@@ -65,8 +68,11 @@ type ListQuery struct {
 	Account        string        // exact
 	ExpiringWithin time.Duration // only open holds; 0: any
 	RequiresAction bool          // only holds whose renewal requires their cardholder
-	Limit          int           // per page; 0: 50, at most [MaxPageSize]
-	Cursor         string        // Next of the previous page
+	// Metadata selects holds that have all these pairs. holdd has no index of
+	// them: it examines 1,000 holds for each page.
+	Metadata map[string]string
+	Limit    int    // per page; 0: 50, at most [MaxPageSize]
+	Cursor   string // Next of the previous page
 }
 
 // List returns one page of holds.
@@ -88,6 +94,9 @@ func (c holdsClient) List(ctx context.Context, q ListQuery) (ListPage, error) {
 	}
 	if q.RequiresAction {
 		set("requires_action", "true")
+	}
+	for key, value := range q.Metadata {
+		v.Set("metadata["+key+"]", value)
 	}
 	if q.Limit != 0 {
 		set("limit", strconv.Itoa(q.Limit))
@@ -154,7 +163,7 @@ func (c holdsClient) Cancel(
 	ctx context.Context, id, reason string, revision uint64,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/cancel", clientRequest{method: http.MethodPost,
-		revision: revision, body: cancelRequest{CancellationReason: reason}})
+		revision: revision, body: CancelRequest{CancellationReason: reason}})
 }
 
 // Increment asks the bank to authorize a higher total, and waits for its
@@ -173,7 +182,7 @@ func (c holdsClient) Pause(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/pause", clientRequest{method: http.MethodPost,
-		revision: revision, body: pauseResumeRequest{Confirm: confirm}})
+		revision: revision, body: ConfirmChangeRequest{Confirm: confirm}})
 }
 
 // Resume returns a paused hold to its own time. With confirm the deadline's
@@ -182,7 +191,7 @@ func (c holdsClient) Resume(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/resume", clientRequest{method: http.MethodPost,
-		revision: revision, body: pauseResumeRequest{Confirm: confirm}})
+		revision: revision, body: ConfirmChangeRequest{Confirm: confirm}})
 }
 
 // Acknowledge silences the remaining warnings about the hold's deadline.
@@ -210,13 +219,15 @@ func (c holdsClient) ErasePersonalData(ctx context.Context, id string) (hold.Vie
 	return c.sendHoldRequest(ctx, id, "/personal_data", clientRequest{method: http.MethodDelete})
 }
 
-// sendHoldRequest sends a request about one hold. It checks the id, which
+// sendHoldRequest sends a request about one hold. It checks the name, which
 // becomes part of the path.
 func (c holdsClient) sendHoldRequest(
 	ctx context.Context, id, action string, r clientRequest,
 ) (v hold.View, err error) {
-	if err := validateIntentID(id); err != nil {
-		return v, err
+	if id == "" || strings.HasPrefix(id, "pi_") {
+		if err := validateIntentID(id); err != nil {
+			return v, err
+		}
 	}
 	r.path = "/v1/holds/" + url.PathEscape(id) + action
 	_, err = c.conn.send(ctx, r, &v)
@@ -226,7 +237,7 @@ func (c holdsClient) sendHoldRequest(
 func validateIntentID(id string) error {
 	var invalid *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &invalid) {
-		return problemFromHoldProblem(invalid)
+		return newRequestProblem(invalid)
 	}
 	return nil
 }

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/holdd/holdd/config"
+	"github.com/holdd/holdd/worker/api"
+)
+
+// defaultConfigFile is the settings file that holdd init writes.
+const defaultConfigFile = "holdd.yaml"
+
+// initAnswers are the answers to the questions of holdd init, and where they
+// came from.
+type initAnswers struct {
+	path   string // of the settings file, absolute
+	before string // what it had; empty if it is new
+
+	stripeKey     string
+	stripeKeyFile string // that has the key; empty: the environment has it
+	keepKey       bool   // write the key to stripeKeyFile
+
+	redisURL   string
+	redisInEnv bool
+
+	publicURL string // without a trailing slash; empty: no webhook endpoint
+}
+
+type initFlags struct {
+	config, stripeKeyFile, redisURL, publicURL string
+	force, dryRun                              bool
+}
+
+func newInitCommand(out *console, env environmentVars) *cobra.Command {
+	var f initFlags
+	cmd := &cobra.Command{
+		Use: "init", Short: "Write a settings file and set up Stripe's webhooks", Args: cobra.NoArgs,
+		Long: `Ask for the Stripe key, the Redis and the public address, write a settings file,
+create the webhook endpoint at Stripe with the events that holdd handles, and run "holdd doctor".
+
+Secrets are not shown and not written to the settings file: each goes to a file beside it that only
+you can read. A secret that is in the environment stays there.
+
+An endpoint that has the address already is kept and gets the right events. Stripe shows the signing
+secret of an endpoint only when it is created; for an older one the command asks.
+
+What a flag or the environment answers is not asked. Without a terminal nothing is asked: the key
+must then be in STRIPE_API_KEY or a file.`,
+		Example: `  holdd init
+  STRIPE_API_KEY=sk_test_... holdd init --redis-url redis://127.0.0.1:6379/0
+  holdd init --config /etc/holdd/holdd.yaml --stripe-api-key-file /run/secrets/stripe_api_key \
+    --public-url https://pay.hotel.example`,
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.config, "config", "",
+		"settings file to write (HOLDD_CONFIG; default "+defaultConfigFile+")")
+	fs.StringVar(&f.stripeKeyFile, "stripe-api-key-file", "", "file with the Stripe key")
+	fs.StringVar(&f.redisURL, "redis-url", "", "address of Redis (REDIS_URL)")
+	fs.StringVar(&f.publicURL, "public-url", "",
+		"where Stripe reaches holdd, such as https://pay.hotel.example; none: no webhooks")
+	fs.BoolVar(&f.force, "force", false, "replace the files that an earlier holdd init wrote")
+	addDryRunFlag(cmd, &f.dryRun)
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	_ = cmd.MarkFlagFilename("stripe-api-key-file")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		publicURLGiven := cmd.Flags().Changed("public-url")
+		return toExitError(runInit(cmd.Context(), out, env, &f, publicURLGiven), "")
+	}
+	return cmd
+}
+
+func runInit(
+	ctx context.Context, out *console, env environmentVars, f *initFlags, publicURLGiven bool,
+) error {
+	path, err := filepath.Abs(cmp.Or(f.config, env.get("HOLDD_CONFIG"), defaultConfigFile))
+	if err != nil {
+		return err
+	}
+	a := &initAnswers{path: path}
+	switch before, err := os.ReadFile(path); {
+	case err == nil && !f.force:
+		return usageErrorf("replace it with --force, or name another file with --config",
+			"%s exists: nothing was written", path)
+	case err == nil:
+		a.before = string(before)
+	case !errors.Is(err, fs.ErrNotExist):
+		return usageErrorf("", "cannot write %s: %w", path, err)
+	}
+	if err := a.collect(ctx, out, env, f, publicURLGiven); err != nil {
+		return err
+	}
+	s, err := a.settings(env)
+	if err != nil {
+		return err
+	}
+	out.printLiveModeNotice(s.Livemode())
+	if f.dryRun {
+		return a.printDryRun(ctx, out, s)
+	}
+	if err := a.writeStripeKey(); err != nil {
+		return err
+	}
+	secrets, err := a.setUpWebhooks(ctx, out, env, s)
+	if err != nil {
+		return err
+	}
+	if err := a.writeConfig(env, secrets); err != nil {
+		return err
+	}
+	fmt.Fprintf(out.stdout, "Wrote %s.\n\n", path)
+	s, err = config.Load(nil, env, path)
+	d := runDoctor(ctx, s, err)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	printDoctorReport(out, d)
+	fmt.Fprintf(out.stdout, "\nStart holdd with: holdd serve --config %s\n", path)
+	return d.failure()
+}
+
+// collect takes the answers from flags and the environment, and asks for the
+// others.
+func (a *initAnswers) collect(
+	ctx context.Context, out *console, env environmentVars, f *initFlags, publicURLGiven bool,
+) (err error) {
+	switch key := env.get("STRIPE_API_KEY"); {
+	case f.stripeKeyFile != "" && key != "":
+		return usageErrorf("", "STRIPE_API_KEY is set as well as --stripe-api-key-file: set one")
+	case f.stripeKeyFile != "":
+		if a.stripeKeyFile, err = filepath.Abs(f.stripeKeyFile); err != nil {
+			return err
+		}
+	case key != "":
+		a.stripeKey = key
+	case !out.interactive:
+		return usageErrorf("set STRIPE_API_KEY or --stripe-api-key-file",
+			"there is no Stripe key, and no terminal to ask for one")
+	default:
+		a.stripeKey, err = out.askSecret(ctx, "Stripe key (sk_test_..., better a restricted key)")
+		if err != nil {
+			return err
+		}
+		a.keepKey, a.stripeKeyFile = true, a.fileBeside("stripe_api_key")
+	}
+	const localRedis = "redis://127.0.0.1:6379/0"
+	a.redisURL = f.redisURL
+	if inEnv := env.get("REDIS_URL"); a.redisURL == "" && inEnv != "" {
+		a.redisURL, a.redisInEnv = inEnv, true
+	} else if a.redisURL == "" && out.interactive {
+		if a.redisURL, err = out.askLine(ctx, "Redis", localRedis); err != nil {
+			return err
+		}
+	}
+	a.redisURL = cmp.Or(a.redisURL, localRedis)
+	a.publicURL = f.publicURL
+	if !publicURLGiven && out.interactive {
+		a.publicURL, err = out.askLine(ctx,
+			"Public URL where Stripe reaches holdd, such as https://pay.hotel.example", "none")
+		if err != nil {
+			return err
+		}
+		a.publicURL = strings.TrimPrefix(a.publicURL, "none")
+	}
+	a.publicURL, err = parsePublicURL(a.publicURL)
+	return err
+}
+
+// parsePublicURL returns the address without the webhooks' path and without a
+// trailing slash.
+func parsePublicURL(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", usageErrorf("", "invalid public URL %.60q: want one like "+
+			"https://pay.hotel.example", text)
+	}
+	ip := net.ParseIP(u.Hostname())
+	local := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	if u.Scheme != "https" && (u.Scheme != "http" || !local) {
+		return "", usageErrorf("", "invalid public URL %.60q: want https", text)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(u.String(), "/"), api.WebhookPath), nil
+}
+
+// settings checks the answers as the daemon does.
+func (a *initAnswers) settings(env environmentVars) (*config.Settings, error) {
+	given := append(environmentVars{}, env...)
+	if a.keepKey {
+		given = append(given, "STRIPE_API_KEY="+a.stripeKey)
+	} else if a.stripeKeyFile != "" {
+		given = append(given, "STRIPE_API_KEY_FILE="+a.stripeKeyFile)
+	}
+	return config.Load(nil, append(given, "REDIS_URL="+a.redisURL), "")
+}
+
+// fileBeside returns the path of a file of secrets beside the settings file.
+func (a *initAnswers) fileBeside(name string) string {
+	return strings.TrimSuffix(a.path, filepath.Ext(a.path)) + "." + name
+}
+
+func (a *initAnswers) writeStripeKey() error {
+	if err := os.MkdirAll(filepath.Dir(a.path), 0o755); err != nil {
+		return err
+	}
+	if !a.keepKey {
+		return nil
+	}
+	return writeFileAtomically(a.stripeKeyFile, []byte(a.stripeKey+"\n"), 0o600)
+}
+
+// writeConfig writes the settings file. webhookSecrets is the file with the
+// signing secrets; empty if there is none.
+func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) error {
+	var b strings.Builder
+	b.WriteString("# Written by \"holdd init\". Settings that are not here have their defaults:\n" +
+		"# \"holdd config show\" prints all.\n\n")
+	set := func(key, value string) error {
+		if value == "" {
+			return nil
+		}
+		line, err := yaml.Marshal(map[string]string{key: value})
+		b.Write(line)
+		return err
+	}
+	redisURL, redisFile := a.redisURL, ""
+	u, err := url.Parse(redisURL)
+	if a.redisInEnv {
+		redisURL = ""
+	} else if err == nil && u.User != nil {
+		redisURL, redisFile = "", a.fileBeside("redis_url")
+		if err := writeFileAtomically(redisFile, []byte(a.redisURL+"\n"), 0o600); err != nil {
+			return err
+		}
+	}
+	if a.publicURL != "" {
+		b.WriteString(webhookComment(a.publicURL + api.WebhookPath))
+	}
+	err = errors.Join(set("stripe_api_key_file", a.stripeKeyFile),
+		set("stripe_webhook_secrets_file", webhookSecrets),
+		set("redis_url", redisURL), set("redis_url_file", redisFile),
+		set("stripe_api_base", env.get("STRIPE_API_BASE")),
+		set("stripe_context", env.get("STRIPE_CONTEXT")))
+	if err != nil {
+		return err
+	}
+	return writeFileAtomically(a.path, []byte(b.String()), 0o644)
+}
+
+// webhookComment is the line of the settings file about the webhook endpoint at
+// an address.
+func webhookComment(address string) string {
+	return "# Stripe's webhooks reach holdd at " + address + "\n"
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/holdd/holdd/config"
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// handledWebhookEvents are the snapshot events that an endpoint of holdd
+// receives. requests.md lists them.
+var handledWebhookEvents = append([]string{"charge.succeeded", "charge.updated"},
+	requiredWebhookEvents...)
+
+// maxWebhookCreateTries bounds how often the endpoint is requested while its
+// reply is lost. All tries have the same idempotency key.
+const maxWebhookCreateTries = 3
+
+// setUpWebhooks creates or updates the webhook endpoint and returns the file
+// with its signing secret: empty if there is no endpoint, or if the environment
+// has the secret.
+func (a *initAnswers) setUpWebhooks(
+	ctx context.Context, out *console, env environmentVars, s *config.Settings,
+) (file string, err error) {
+	if a.publicURL == "" {
+		fmt.Fprintln(out.stdout, "No webhook endpoint: without a public URL, holdd learns of changes "+
+			"at Stripe by comparing.\nWhile you develop: stripe listen --forward-to 127.0.0.1:8420"+
+			api.WebhookPath)
+		return "", nil
+	}
+	g, err := gateway.New(gateway.Options{APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()),
+		Context: s.StripeContext, BaseURL: s.StripeAPIBase, Concurrency: 1,
+		Timeout: s.CallTimeout})
+	if err != nil {
+		return "", err
+	}
+	defer g.Close()
+	address := a.publicURL + api.WebhookPath
+	all, answer := g.ListWebhookEndpoints(ctx)
+	if answer.Kind != hold.AnswerOK {
+		return "", webhookError(&answer)
+	}
+	i := indexOfEndpoint(all, address)
+	file = a.fileBeside("stripe_webhook_secrets")
+	inEnv := env.get("STRIPE_WEBHOOK_SECRETS") != ""
+	if i >= 0 {
+		return a.adoptWebhook(ctx, out, g, &all[i], inEnv)
+	}
+	if inEnv {
+		return "", usageErrorf("unset it: the endpoint gets a secret of its own",
+			"STRIPE_WEBHOOK_SECRETS is set, and there is no endpoint %s yet", address)
+	}
+	secret, err := createWebhook(ctx, g, address)
+	if err != nil {
+		return "", err
+	}
+	if err := writeFileAtomically(file, []byte(secret.Reveal()+"\n"), 0o600); err != nil {
+		return "", err
+	}
+	fmt.Fprintf(out.stdout, "Created the webhook endpoint %s with %d events.\n", address,
+		len(handledWebhookEvents))
+	return file, nil
+}
+
+// adoptWebhook gives an endpoint that exists the right events, and keeps its
+// signing secret.
+func (a *initAnswers) adoptWebhook(
+	ctx context.Context, out *console, g *gateway.Gateway, e *gateway.WebhookEndpoint, inEnv bool,
+) (file string, err error) {
+	if !inEnv {
+		file = a.fileBeside("stripe_webhook_secrets")
+		_, err := os.Stat(file)
+		if err != nil || !strings.Contains(a.before, webhookComment(e.URL)) {
+			if err := askWebhookSecret(ctx, out, e.URL, file); err != nil {
+				return "", err
+			}
+		}
+	}
+	if hasRightEvents(e) {
+		fmt.Fprintf(out.stdout, "The webhook endpoint %s exists already, with the right events.\n",
+			e.URL)
+		return file, nil
+	}
+	answer := g.UpdateWebhookEndpoint(ctx, e.ID, handledWebhookEvents, "holdd-init-"+rand.Text())
+	if answer.Kind != hold.AnswerOK {
+		return "", webhookError(&answer)
+	}
+	fmt.Fprintf(out.stdout, "Updated the events of the webhook endpoint %s.\n", e.URL)
+	return file, nil
+}
+
+// askWebhookSecret asks for the signing secret of an endpoint that exists, and
+// writes it to file.
+func askWebhookSecret(ctx context.Context, out *console, address, file string) error {
+	if !out.interactive {
+		return usageErrorf("set STRIPE_WEBHOOK_SECRETS to it, or delete the endpoint in the "+
+			"Dashboard (Developers, Webhooks)", "the endpoint %s exists, and Stripe does not show its "+
+			"signing secret again", address)
+	}
+	out.printNote("The webhook endpoint %s exists, and Stripe does not show its secret again.",
+		address)
+	secret, err := out.askSecret(ctx,
+		"Its signing secret (whsec_..., in the Dashboard: Developers, Webhooks)")
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(secret, "whsec_") {
+		return usageErrorf("", "invalid signing secret: want one that starts with whsec_")
+	}
+	return writeFileAtomically(file, []byte(secret+"\n"), 0o600)
+}
+
+func createWebhook(
+	ctx context.Context, g *gateway.Gateway, address string,
+) (secret hold.Secret, err error) {
+	key := "holdd-init-" + rand.Text()
+	var answer hold.Answer
+	for range maxWebhookCreateTries {
+		secret, answer = g.CreateWebhookEndpoint(ctx, address, handledWebhookEvents, key)
+		if answer.Kind != hold.AnswerUnknown && answer.Kind != hold.AnswerUnreachable {
+			break
+		}
+	}
+	if answer.Kind != hold.AnswerOK {
+		return hold.Secret{}, webhookError(&answer)
+	}
+	return secret, nil
+}
+
+// printDryRun says what holdd init would do. It sends reads only.
+func (a *initAnswers) printDryRun(
+	ctx context.Context, out *console, s *config.Settings,
+) error {
+	if a.publicURL != "" {
+		g, err := newReadOnlyGateway(s)
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		all, answer := g.ListWebhookEndpoints(ctx)
+		if answer.Kind != hold.AnswerOK {
+			return webhookError(&answer)
+		}
+		address := a.publicURL + api.WebhookPath
+		switch i := indexOfEndpoint(all, address); {
+		case i < 0:
+			fmt.Fprintf(out.stdout, "Would create the webhook endpoint %s with %d events.\n", address,
+				len(handledWebhookEvents))
+		case !hasRightEvents(&all[i]):
+			fmt.Fprintf(out.stdout, "Would update the events of the webhook endpoint %s.\n", address)
+		}
+	}
+	fmt.Fprintf(out.stdout, "Dry run, nothing was done. Would write %s.\n", a.path)
+	return nil
+}
+
+func indexOfEndpoint(all []gateway.WebhookEndpoint, address string) int {
+	return slices.IndexFunc(all, func(e gateway.WebhookEndpoint) bool { return e.URL == address })
+}
+
+func hasRightEvents(e *gateway.WebhookEndpoint) bool {
+	return e.Enabled && sameEvents(e.Events, handledWebhookEvents)
+}
+
+func sameEvents(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+// webhookError returns the error of a request about webhook endpoints.
+func webhookError(a *hold.Answer) error {
+	reason := cmp.Or(a.Message, a.Kind.String())
+	switch a.Kind {
+	case hold.AnswerUnauthorized:
+		return usageErrorf("copy it again from the Dashboard (Developers, API keys)",
+			"Stripe rejects this key: %s", reason)
+	case hold.AnswerForbidden:
+		return usageErrorf("grant it Webhook Endpoints: Write in the Dashboard (Developers, API "+
+			"keys), or leave --public-url out and add the endpoint by hand",
+			"this key may not write webhook endpoints: %s", reason)
+	case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerRateLimited:
+		return &exitError{code: exitUnreachable, err: fmt.Errorf("no answer from Stripe: %s", reason),
+			hint: "run holdd init again"}
+	}
+	return &exitError{code: exitFailed,
+		err: errors.New("Stripe refuses the webhook endpoint: " + reason)}
+}

@@ -1,0 +1,62 @@
+package console
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// partAct captures a part of a hold and keeps the rest held.
+var partAct = act{
+	name: "part", style: "money",
+	accepts: func(h *hold.Hold) bool {
+		return acceptsActs(h) && h.State != hold.Paused && h.State != hold.Attention &&
+			!h.CancelWanted && h.Amount > 1 && h.Features&hold.FeatureMulticapture != 0 &&
+			len(hold.CaptureStages(h)) == 0
+	},
+	form: func(q *request, h *hold.Hold) node {
+		return inputForm(q, h, "part", inputField(q, "part", q.r.FormValue("part"), "decimal",
+			q.t("field.part.help", hold.FormatAmount(h.Amount, h.Currency))))
+	},
+	effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
+		amount, ready, err := partField(q, h)
+		if err != nil || !ready {
+			return nil, nil, ready, err
+		}
+		t := q.t("effect.part", hold.FormatAmount(amount, h.Currency), holdDisplayName(h),
+			hold.FormatAmount(h.Amount-amount, h.Currency))
+		return isolate(t), []attr{a("part", hold.FormatMajor(amount, h.Currency))}, true, nil
+	},
+	do: func(
+		ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
+	) error {
+		amount, ready, err := partField(q, h)
+		if err == nil && !ready {
+			err = &hold.Problem{Code: hold.InvalidAmount, Detail: q.t("amount.missing")}
+		}
+		if err != nil {
+			return err
+		}
+		final := false
+		_, _, err = c.RequestCapture(ctx, h.ID, hold.CaptureRequest{Amount: amount, Final: &final,
+			// A second click on the same form takes the amount no second time.
+			RequestKey: "console-" + strconv.FormatUint(revision, 10)}, revision, q.visitor.name)
+		return err
+	},
+}
+
+// partField returns the amount of the part that the form has sent. ready is false
+// before it was sent.
+func partField(q *request, h *hold.Hold) (amount int64, ready bool, err error) {
+	given, ready := q.r.Form["part"]
+	if !ready {
+		return 0, false, nil
+	}
+	amount, err = hold.ParseMajor(given[0], h.Currency)
+	if err == nil && (amount <= 0 || amount >= h.Amount) {
+		err = &hold.Problem{Code: hold.InvalidAmount, Field: "part",
+			Detail: q.t("part.range", hold.FormatAmount(h.Amount, h.Currency))}
+	}
+	return amount, true, err
+}

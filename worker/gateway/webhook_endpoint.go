@@ -1,0 +1,108 @@
+package gateway
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/webhookendpoint"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// WebhookEndpoint is a webhook endpoint of the account.
+type WebhookEndpoint struct {
+	ID         string
+	URL        string // without user, query and fragment, which may contain secrets
+	Path       string // of URL
+	APIVersion string // of its events; empty means the account's default
+	Events     []string
+	Enabled    bool
+}
+
+// ListWebhookEndpoints lists the webhook endpoints of the account, at most 100,
+// which is more than Stripe allows.
+func (g *Gateway) ListWebhookEndpoints(
+	ctx context.Context,
+) (all []WebhookEndpoint, a hold.Answer) {
+	p := &stripe.WebhookEndpointListParams{}
+	p.Limit = stripe.Int64(maxPageSize)
+	p.Single = true
+	a = g.sendAndClassify(ctx, classifyOptions{}, func(ctx context.Context) (bool, error) {
+		p.Context = ctx
+		it := g.webhookEndpoints().List(p)
+		if err := it.Err(); err != nil {
+			return false, err
+		}
+		l := it.WebhookEndpointList()
+		if l.Data == nil || len(l.Data) > maxPageSize {
+			return false, nil
+		}
+		for _, e := range l.Data {
+			if e == nil {
+				return false, nil
+			}
+			all = append(all, convertWebhookEndpoint(g.scrubber, e))
+		}
+		return true, nil
+	})
+	if a.Kind != hold.AnswerOK {
+		return nil, a
+	}
+	return all, a
+}
+
+// CreateWebhookEndpoint creates an endpoint that receives events of these types,
+// and returns its signing secret, which Stripe shows only once. A repeat with
+// the same key returns the same secret.
+func (g *Gateway) CreateWebhookEndpoint(
+	ctx context.Context, address string, events []string, key string,
+) (secret hold.Secret, a hold.Answer) {
+	p := &stripe.WebhookEndpointParams{URL: &address, EnabledEvents: stripe.StringSlice(events),
+		Description: stripe.String("holdd")}
+	a = g.sendAndClassify(ctx, classifyOptions{mutation: true},
+		func(ctx context.Context) (bool, error) {
+			p.Params = newRequestParams(ctx, "", key)
+			e, err := g.webhookEndpoints().New(p)
+			if err != nil {
+				return false, err
+			}
+			secret = hold.NewSecret(e.Secret)
+			return strings.HasPrefix(e.Secret, "whsec_"), nil
+		})
+	return secret, a
+}
+
+// UpdateWebhookEndpoint enables an endpoint and gives it exactly these types of
+// events.
+func (g *Gateway) UpdateWebhookEndpoint(
+	ctx context.Context, id string, events []string, key string,
+) hold.Answer {
+	p := &stripe.WebhookEndpointParams{EnabledEvents: stripe.StringSlice(events),
+		Disabled: stripe.Bool(false)}
+	return g.sendAndClassify(ctx, classifyOptions{mutation: true},
+		func(ctx context.Context) (bool, error) {
+			p.Params = newRequestParams(ctx, "", key)
+			e, err := g.webhookEndpoints().Update(id, p)
+			return err == nil && e.ID == id, err
+		})
+}
+
+func (g *Gateway) webhookEndpoints() webhookendpoint.Client {
+	return webhookendpoint.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}
+}
+
+func convertWebhookEndpoint(s *secretScrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
+	out := WebhookEndpoint{ID: objectIDOrEmpty(e.ID),
+		APIVersion: s.redactMessage(e.APIVersion), Enabled: e.Status == "enabled",
+	}
+	if u, err := url.Parse(e.URL); err == nil {
+		u.User, u.RawQuery, u.Fragment = nil, "", ""
+		out.URL, out.Path = s.redactMessage(u.String()), s.redactMessage(u.Path)
+	}
+	for _, t := range e.EnabledEvents {
+		out.Events = append(out.Events, s.redactMessage(t))
+	}
+	return out
+}

@@ -1,0 +1,9 @@
+package simtest
+
+// partsRegressions are worlds of captures in parts. They have too many holds to be
+// written out, so they are drawn from their seeds.
+var partsRegressions = []regression{
+	{"captures in parts beside faults, seed 2029", drawPlan(2029)},
+	{"captures in parts beside faults, seed 5031", drawPlan(5031)},
+	{"captures in parts beside faults, seed 6037", drawPlan(6037)},
+}
