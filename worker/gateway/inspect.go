@@ -4,11 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
-	"net/url"
 	"time"
-
-	"github.com/stripe/stripe-go/v76"
-	"github.com/stripe/stripe-go/v76/webhookendpoint"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -72,56 +68,11 @@ func (g *Gateway) InspectAccount(ctx context.Context) Inspection {
 		Op: hold.OpCapture, PaymentIntent: nonexistentIntentID, Key: "holdd-doctor-" + rand.Text(),
 	})
 	in.ListEndpoints = m.measureDuringCall(ctx, func(ctx context.Context) (a hold.Answer) {
-		in.Endpoints, a = listWebhookEndpoints(ctx, g)
+		in.Endpoints, a = g.account.listWebhookEndpoints(ctx)
 		return a
 	})
 	in.Account, in.ReadAccount = g.RetrieveAccountID(ctx)
 	return in
-}
-
-func listWebhookEndpoints(
-	ctx context.Context, g *Gateway,
-) (all []WebhookEndpoint, a hold.Answer) {
-	p := &stripe.WebhookEndpointListParams{}
-	p.Limit = stripe.Int64(maxPageSize)
-	p.Single = true
-	a = g.sendAndClassify(ctx, classifyOptions{}, func(ctx context.Context) (bool, error) {
-		p.Context = ctx
-		client := webhookendpoint.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}
-		it := client.List(p)
-		if err := it.Err(); err != nil {
-			return false, err
-		}
-		l := it.WebhookEndpointList()
-		if l.Data == nil || len(l.Data) > maxPageSize {
-			return false, nil
-		}
-		for _, e := range l.Data {
-			if e == nil {
-				return false, nil
-			}
-			all = append(all, convertWebhookEndpoint(g.scrubber, e))
-		}
-		return true, nil
-	})
-	if a.Kind != hold.AnswerOK {
-		return nil, a
-	}
-	return all, a
-}
-
-func convertWebhookEndpoint(s *secretScrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
-	out := WebhookEndpoint{
-		APIVersion: s.redactMessage(e.APIVersion), Enabled: e.Status == "enabled",
-	}
-	if u, err := url.Parse(e.URL); err == nil {
-		u.User, u.RawQuery, u.Fragment = nil, "", ""
-		out.URL, out.Path = s.redactMessage(u.String()), s.redactMessage(u.Path)
-	}
-	for _, t := range e.EnabledEvents {
-		out.Events = append(out.Events, s.redactMessage(t))
-	}
-	return out
 }
 
 // clockOffsetMeter measures the offset of Stripe's clock by the Date headers of
