@@ -195,7 +195,8 @@ func settleFromIntent(
 	if isReplacementUnderWay(&h) {
 		recordFailedReplacement(&h, HistoryEntry{Cause: CauseSuperseded}, now)
 	}
-	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
+	var cause Cause
+	state, event, note := Captured, EventCaptured, ""
 	wanted := h.CancellationReason
 	h.CancellationReason = ""
 	switch {

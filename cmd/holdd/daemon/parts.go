@@ -21,7 +21,7 @@ import (
 // daemonParts are the parts of a daemon, connected and not yet started.
 type daemonParts struct {
 	o       *Options
-	tokens  *api.Tokens // nil: nobody needs one
+	tokens  *api.Tokens // nil: requests need none
 	stripe  *gateway.Gateway
 	store   *store.Store
 	account *accountChecker
