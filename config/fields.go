@@ -44,9 +44,9 @@ const day = 24 * time.Hour
 // newSettingFields returns the table of all settings, in the order in which
 // they are shown. Its values read and write s.
 func newSettingFields(s *Settings) []*settingField {
-	return slices.Concat(connectionSettingFields(s), cardholderSettingFields(s),
-		workerSettingFields(s), alertSettingFields(s),
-		cronAndLogSettingFields(s))
+	return slices.Concat(connectionSettingFields(s), listenerSettingFields(s),
+		cardholderSettingFields(s), workerSettingFields(s), alertSettingFields(s),
+		storageSettingFields(s), cronAndLogSettingFields(s))
 }
 
 func connectionSettingFields(s *Settings) []*settingField {
@@ -78,7 +78,11 @@ func connectionSettingFields(s *Settings) []*settingField {
 		{key: "allow_unsafe_redis", defaultText: "false",
 			usage:        "run on a Redis that may evict holds or keeps nothing on disk",
 			settingCodec: boolCodec(&s.AllowUnsafeRedis)},
+	}
+}
 
+func listenerSettingFields(s *Settings) []*settingField {
+	return []*settingField{
 		{key: "listen", defaultText: "127.0.0.1:8420",
 			usage:        "address of the API: host:port, or unix:///path",
 			settingCodec: textCodec(&s.Listen, parseListenAddress)},
@@ -192,6 +196,11 @@ func alertSettingFields(s *Settings) []*settingField {
 			settingCodec: secretCodec(&s.CallbackSecret, validateCallbackSecret)},
 		{key: "callback_secret_file", usage: "file with the callback secret",
 			settingCodec: textCodec(&s.CallbackSecretFile, nil)},
+	}
+}
+
+func storageSettingFields(s *Settings) []*settingField {
+	return []*settingField{
 		{key: "mirror_terms", defaultText: "true",
 			usage:        "write a hold's terms to its intent's metadata, so that a lost Redis can be rebuilt",
 			settingCodec: boolCodec(&s.MirrorTerms)},

@@ -333,45 +333,22 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		return h, claimedAt, &hold.UnreadableRecordError{HoldID: id}
 	}
 	body := headerSize + int(b[accountSizeOffset])
-	h = hold.Hold{
-		ID:            id,
-		PaymentIntent: id,
-		Account:       string(b[headerSize:body]),
-		State:         decodeState(b[stateOffset]),
-		PreviousState: decodeState(b[previousStateOffset]),
-		NextOp:        hold.Op(b[nextOpOffset]),
-		Version:       uint48(b, versionOffset),
-		ExpiresAt:     fromMillis(uint48(b, deadlineOffset)),
-		OnExpiry:      hold.PolicyCancel,
-		Revision:      1,
-		Generation:    1,
-	}
-	claimedAt = fromMillis(uint48(b, claimedAtOffset))
-	if h.State.IsFinal() {
-		h.SettledAt, claimedAt = claimedAt, time.Time{}
-	}
+	h, claimedAt = decodeRecordHeader(id, b[:body])
 	captured := uint64(0)
 	last := time.Time{} // of the previous history entry, or of the creation
-	err = forEachRecordField(b[body:], func(f recordField) error {
+	err = forEachRecordField(b[body:], func(f recordField) (err error) {
 		switch f.num {
 		case fieldMetadata:
 			return decodeMapEntry(&h.Metadata, f.bytes)
 		case fieldCaptureMetadata:
 			return decodeMapEntry(&h.CaptureParams.CaptureMetadata, f.bytes)
 		case fieldHistory:
-			e, err := decodeHistoryEntry(&h, f, last)
-			if err != nil {
-				return err
-			}
-			last = e.At
-			h.History = append(h.History, e)
-			return nil
+			last, err = appendDecodedHistory(&h, f, last)
+			return err
 		case fieldRenewal:
-			var err error
 			h.Renewal, err = decodeRenewal(f.bytes)
 			return err
 		case fieldStaged:
-			var err error
 			h.Staged, err = decodeStaged(f.bytes)
 			return err
 		case fieldCreatedAt:
@@ -395,6 +372,41 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		h.NextAt = h.ActionTime()
 	}
 	return h, claimedAt, nil
+}
+
+// appendDecodedHistory appends a history entry and returns its time. last is the
+// time of the entry before it.
+func appendDecodedHistory(h *hold.Hold, f recordField, last time.Time) (time.Time, error) {
+	e, err := decodeHistoryEntry(h, f, last)
+	if err != nil {
+		return last, err
+	}
+	h.History = append(h.History, e)
+	return e.At, nil
+}
+
+// decodeRecordHeader decodes the header of a record: its fixed part and the
+// account. claimedAt is zero for a settled hold, whose header has the time of
+// its end instead.
+func decodeRecordHeader(id string, b []byte) (h hold.Hold, claimedAt time.Time) {
+	h = hold.Hold{
+		ID:            id,
+		PaymentIntent: id,
+		Account:       string(b[headerSize:]),
+		State:         decodeState(b[stateOffset]),
+		PreviousState: decodeState(b[previousStateOffset]),
+		NextOp:        hold.Op(b[nextOpOffset]),
+		Version:       uint48(b, versionOffset),
+		ExpiresAt:     fromMillis(uint48(b, deadlineOffset)),
+		OnExpiry:      hold.PolicyCancel,
+		Revision:      1,
+		Generation:    1,
+	}
+	claimedAt = fromMillis(uint48(b, claimedAtOffset))
+	if h.State.IsFinal() {
+		h.SettledAt, claimedAt = claimedAt, time.Time{}
+	}
+	return h, claimedAt
 }
 
 // setHoldField sets a field that has a single value: n of a number, v of a
@@ -427,6 +439,23 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known b
 		h.CreatedAt = decodeTimeField(h, n)
 	case fieldSettledAt:
 		h.SettledAt = fromMillis(n)
+	case fieldFeatures:
+		h.Features = hold.CardFeatures(n)
+	case fieldMaxCapturable:
+		h.MaxCapturable = int64(n)
+	case fieldExpiresAt:
+		h.ExpiresAt = fromMillis(n)
+	default:
+		return setHoldProgressField(h, f, n, v) || setCaptureParamField(&h.CaptureParams, f, n, v) ||
+			setIncrementField(&h.Increment, f, n)
+	}
+	return true
+}
+
+// setHoldProgressField sets a field of what was done with a hold. known is
+// false for a field of another kind.
+func setHoldProgressField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known bool) {
+	switch f {
 	case fieldHistoryDropped:
 		h.HistoryDropped = uint32(n)
 	case fieldNextAt:
@@ -451,15 +480,8 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known b
 		h.Refusals = uint32(n)
 	case fieldCancellationReason:
 		h.CancellationReason = string(v)
-	case fieldFeatures:
-		h.Features = hold.CardFeatures(n)
-	case fieldMaxCapturable:
-		h.MaxCapturable = int64(n)
-	case fieldExpiresAt:
-		h.ExpiresAt = fromMillis(n)
 	default:
-		return setCaptureParamField(&h.CaptureParams, f, n, v) ||
-			setIncrementField(&h.Increment, f, n)
+		return false
 	}
 	return true
 }

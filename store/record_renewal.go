@@ -86,12 +86,7 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalConfirmation, uint64(r.Confirmation))
 	m = appendNumberField(m, renewalSentCount, uint64(r.Sent.Count))
 	m = appendNumberField(m, renewalSentFirstAt, toMillis(r.Sent.FirstAt))
-	m = appendNumberField(m, renewalFlags, flagOrZero(renewalSentUnknown, r.Sent.Unknown)|
-		flagOrZero(renewalReadFirst, r.ReadFirst)|
-		flagOrZero(renewalReleasedUnknown, r.ReleaseKeyUsage.Unknown)|
-		flagOrZero(renewalReleaseRead, r.ReleaseRead)|flagOrZero(renewalExchanged, r.Exchanged)|
-		flagOrZero(renewalOwnEnded, r.OwnEnded)|flagOrZero(renewalReleaseFirst, r.ReleaseFirst)|
-		flagOrZero(renewalUnprotected, r.Unprotected)|r.Unknown.Flags)
+	m = appendNumberField(m, renewalFlags, encodeRenewalFlags(r))
 	m = appendTextField(m, renewalSearchAfter, r.SearchAfter)
 	m = appendNumberField(m, renewalRetryAt, toMillis(r.RetryAt))
 	m = appendNumberField(m, renewalProblem, uint64(r.Problem))
@@ -116,6 +111,19 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendNumberField(m, renewalConfirmAt, toMillis(r.ConfirmAt))
 	m = append(m, r.Unknown.Fields...)
 	return appendRepeatedField(b, fieldRenewal, m)
+}
+
+// encodeRenewalFlags returns the flags of a renewal, with those that this
+// version does not know.
+func encodeRenewalFlags(r *hold.Renewal) uint64 {
+	return flagOrZero(renewalSentUnknown, r.Sent.Unknown) |
+		flagOrZero(renewalReadFirst, r.ReadFirst) |
+		flagOrZero(renewalReleasedUnknown, r.ReleaseKeyUsage.Unknown) |
+		flagOrZero(renewalReleaseRead, r.ReleaseRead) |
+		flagOrZero(renewalExchanged, r.Exchanged) |
+		flagOrZero(renewalOwnEnded, r.OwnEnded) |
+		flagOrZero(renewalReleaseFirst, r.ReleaseFirst) |
+		flagOrZero(renewalUnprotected, r.Unprotected) | r.Unknown.Flags
 }
 
 func decodeRenewal(b []byte) (*hold.Renewal, error) {

@@ -158,20 +158,13 @@ accepted again returns to the dead letters.`,
 			return c.printDryRun(fmt.Sprintf("send %d dead letters to %s again", d.Total,
 				sanitize(sink)), nil, nil)
 		}
-		var total api.ReplayResult
-		for range maxReplayRequests {
-			r, err := client.ReplayDeadLetters(ctx, sink, ids)
-			if isNoCallbacksError(cmd, err) {
-				out.printNote(noCallbacksNote)
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			total.Replayed += r.Replayed
-			if r.Replayed == 0 || len(ids) > 0 {
-				break
-			}
+		total, err := replayDeadLetters(ctx, client, sink, ids)
+		if isNoCallbacksError(cmd, err) {
+			out.printNote(noCallbacksNote)
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 		return c.printJSONOrText(total, func(timeFormatter) {
 			fmt.Fprintf(out.stdout, "%d replayed to %s: holdd callbacks shows the result\n",
@@ -179,6 +172,23 @@ accepted again returns to the dead letters.`,
 		})
 	})
 	return cmd
+}
+
+// replayDeadLetters replays the dead letters with these ids, or all.
+func replayDeadLetters(
+	ctx context.Context, client *api.Client, sink string, ids []string,
+) (total api.ReplayResult, err error) {
+	for range maxReplayRequests {
+		r, err := client.ReplayDeadLetters(ctx, sink, ids)
+		if err != nil {
+			return total, err
+		}
+		total.Replayed += r.Replayed
+		if r.Replayed == 0 || len(ids) > 0 {
+			break
+		}
+	}
+	return total, nil
 }
 
 const noCallbacksNote = "no callbacks are configured, so there are no dead letters: set " +

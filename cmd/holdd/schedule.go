@@ -51,14 +51,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		if file != "" {
 			return scheduleFile(ctx, c, p, client, file, dryRun)
 		}
-		now := time.Now()
-		if err := t.resolveTimes(now); err != nil {
-			return err
-		}
-		if err := setScheduleAmount(&req, &amount, t.amounts()); err != nil {
-			return err
-		}
-		if err := t.setTerms(&req, req.Currency); err != nil {
+		if err := setScheduleTerms(&req, &t, &amount); err != nil {
 			return err
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
@@ -68,6 +61,18 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd
+}
+
+// setScheduleTerms sets the times, the amount and the other terms of a request
+// from the flags.
+func setScheduleTerms(req *hold.ScheduleRequest, t *termFlags, amount *amountFlag) error {
+	if err := t.resolveTimes(time.Now()); err != nil {
+		return err
+	}
+	if err := setScheduleAmount(req, amount, t.amounts()); err != nil {
+		return err
+	}
+	return t.setTerms(req, req.Currency)
 }
 
 func addConfirmationPrompt(cmd *cobra.Command, out *console) *confirmationPrompt {

@@ -5,14 +5,21 @@ import (
 	"maps"
 
 	"github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/paymentintent"
 
 	"github.com/holdd/holdd/worker/hold"
 )
 
+// authorizeClient creates and confirms PaymentIntents.
+type authorizeClient struct {
+	api    paymentintent.Client
+	sender *requestSender
+}
+
 // createAndConfirmIntent creates an intent and confirms it in one request.
 // Capture and confirmation are manual. It allows only cards, because some
 // automatic payment methods redirect the cardholder.
-func (g *Gateway) createAndConfirmIntent(ctx context.Context, c hold.Call) hold.Answer {
+func (cl *authorizeClient) createAndConfirmIntent(ctx context.Context, c hold.Call) hold.Answer {
 	au := c.Authorize
 	p := &stripe.PaymentIntentParams{
 		Amount:               &au.Amount,
@@ -35,15 +42,15 @@ func (g *Gateway) createAndConfirmIntent(ctx context.Context, c hold.Call) hold.
 	r := classifyOptions{mutation: true}
 	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = newRequestParams(ctx, c.Account, c.Key)
-		return g.paymentIntents.New(p)
+		return cl.api.New(p)
 	}
-	return g.sendWithCardholderAction(ctx, r, send)
+	return cl.sender.sendWithCardholderAction(ctx, r, send)
 }
 
 // createUnconfirmedIntent creates an intent for a saved card without confirming
 // it, so that no money is held before its id is recorded. Its confirmation
 // method is automatic: the cardholder's browser can complete it too.
-func (g *Gateway) createUnconfirmedIntent(ctx context.Context, c hold.Call) hold.Answer {
+func (cl *authorizeClient) createUnconfirmedIntent(ctx context.Context, c hold.Call) hold.Answer {
 	au := c.Authorize
 	p := &stripe.PaymentIntentParams{
 		Amount:             &au.Amount,
@@ -56,15 +63,16 @@ func (g *Gateway) createUnconfirmedIntent(ctx context.Context, c hold.Call) hold
 		Expand:             intentExpandParams(),
 	}
 	r := classifyOptions{mutation: true}
-	return g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = newRequestParams(ctx, c.Account, c.Key)
-		return g.paymentIntents.New(p)
-	})
+		return cl.api.New(p)
+	}
+	return cl.sender.sendIntentRequest(ctx, r, send)
 }
 
 // confirmIntent confirms an intent again, after the cardholder has completed
 // the next action or with another payment method.
-func (g *Gateway) confirmIntent(ctx context.Context, c hold.Call) hold.Answer {
+func (cl *authorizeClient) confirmIntent(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentConfirmParams{
 		PaymentMethod:        optionalString(c.Authorize.PaymentMethod),
 		ReturnURL:            optionalString(c.Authorize.ReturnURL),
@@ -78,33 +86,9 @@ func (g *Gateway) confirmIntent(ctx context.Context, c hold.Call) hold.Answer {
 	r := classifyOptions{intentID: c.PaymentIntent, mutation: true}
 	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = newRequestParams(ctx, c.Account, c.Key)
-		return g.paymentIntents.Confirm(c.PaymentIntent, p)
+		return cl.api.Confirm(c.PaymentIntent, p)
 	}
-	return g.sendWithCardholderAction(ctx, r, send)
-}
-
-// sendWithCardholderAction sends a request for one PaymentIntent, and adds to the
-// answer the values that the cardholder's browser needs. Only [hold.AnswerOK]
-// has them: after a decline, the caller asks for another card.
-func (g *Gateway) sendWithCardholderAction(
-	ctx context.Context,
-	r classifyOptions,
-	send func(context.Context) (*stripe.PaymentIntent, error),
-) hold.Answer {
-	var ch *hold.CardholderAction
-	var advice hold.DeclineAdvice
-	a := g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
-		pi, err := send(ctx)
-		if err == nil && pi != nil {
-			ch = convertCardholderAction(g.scrubber, pi)
-			advice = declineAdviceOfIntent(g.scrubber, pi)
-		}
-		return pi, err
-	})
-	if a.Kind == hold.AnswerOK {
-		a.Cardholder, a.Advice = ch, advice
-	}
-	return a
+	return cl.sender.sendWithCardholderAction(ctx, r, send)
 }
 
 // convertCardholderAction returns the values of a PaymentIntent that its

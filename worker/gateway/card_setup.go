@@ -5,15 +5,22 @@ import (
 	"regexp"
 
 	"github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/checkout/session"
 
 	"github.com/holdd/holdd/worker/hold"
 )
 
 var checkoutSessionPattern = maxLengthPattern{regexp.MustCompile(`^cs_[A-Za-z0-9_]+$`), 255}
 
+// cardSetupClient creates and retrieves Checkout Sessions that save a card.
+type cardSetupClient struct {
+	api    session.Client
+	sender *requestSender
+}
+
 // createCardSetupSession creates a Checkout Session in which a customer gives
 // another card, on a page of Stripe's. It moves no money.
-func (g *Gateway) createCardSetupSession(ctx context.Context, c hold.Call) hold.Answer {
+func (cl *cardSetupClient) createCardSetupSession(ctx context.Context, c hold.Call) hold.Answer {
 	s := c.CardSetup
 	p := &stripe.CheckoutSessionParams{
 		Mode:               stripe.String(string(stripe.CheckoutSessionModeSetup)),
@@ -25,22 +32,22 @@ func (g *Gateway) createCardSetupSession(ctx context.Context, c hold.Call) hold.
 		Expand:             cardSetupExpandParams(),
 	}
 	r := classifyOptions{mutation: true}
-	return g.sendCardSetupRequest(ctx, r, "",
+	return cl.sendCardSetupRequest(ctx, r, "",
 		func(ctx context.Context) (*stripe.CheckoutSession, error) {
 			p.Params = newRequestParams(ctx, c.Account, c.Key)
-			return g.checkoutSessions.New(p)
+			return cl.api.New(p)
 		})
 }
 
 // retrieveCardSetupSession retrieves a Checkout Session with the card that it
 // saved.
-func (g *Gateway) retrieveCardSetupSession(ctx context.Context, c hold.Call) hold.Answer {
+func (cl *cardSetupClient) retrieveCardSetupSession(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.CheckoutSessionParams{Expand: cardSetupExpandParams()}
 	id := c.CardSetup.Session
-	return g.sendCardSetupRequest(ctx, classifyOptions{}, id,
+	return cl.sendCardSetupRequest(ctx, classifyOptions{}, id,
 		func(ctx context.Context) (*stripe.CheckoutSession, error) {
 			p.Params = newRequestParams(ctx, c.Account, "")
-			return g.checkoutSessions.Get(id, p)
+			return cl.api.Get(id, p)
 		})
 }
 
@@ -48,12 +55,12 @@ func cardSetupExpandParams() []*string { return []*string{stripe.String("setup_i
 
 // sendCardSetupRequest sends a request for one Checkout Session. An empty id
 // accepts any.
-func (g *Gateway) sendCardSetupRequest(
+func (cl *cardSetupClient) sendCardSetupRequest(
 	ctx context.Context, r classifyOptions, id string,
 	send func(context.Context) (*stripe.CheckoutSession, error),
 ) hold.Answer {
 	var setup *hold.CardSetup
-	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
+	a := cl.sender.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		s, err := send(ctx)
 		if err == nil {
 			setup = convertCardSetupSession(s, id)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/stripe/stripe-go/v76"
-	"github.com/stripe/stripe-go/v76/charge"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -18,7 +17,7 @@ const immediateCapture = time.Minute
 // listPlainCharges retrieves one page of charges, newest first, and converts
 // those without a PaymentIntent: payments that were made with the Charges API
 // alone. Each becomes an intent with the charge's id.
-func (g *Gateway) listPlainCharges(ctx context.Context, c hold.Call) hold.Answer {
+func (cl *listClient) listPlainCharges(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.ChargeListParams{CreatedRange: newCreatedRangeParams(&c),
 		Expand: []*string{stripe.String("data.refunds")}}
 	if c.Content == hold.ContentPlainHistories {
@@ -30,9 +29,9 @@ func (g *Gateway) listPlainCharges(ctx context.Context, c hold.Call) hold.Answer
 	}
 	var page hold.IntentPage
 	r := classifyOptions{maxBody: maxListBodyBytes}
-	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
+	a := cl.sender.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
-		it := charge.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}.List(p)
+		it := cl.charges.List(p)
 		if err := it.Err(); err != nil {
 			return false, err
 		}
@@ -47,7 +46,7 @@ func (g *Gateway) listPlainCharges(ctx context.Context, c hold.Call) hold.Answer
 			}
 			page.Last, page.OldestAt = ch.ID, timeOfUnixSeconds(ch.Created)
 			if ch.PaymentIntent == nil && ch.Status == stripe.ChargeStatusSucceeded {
-				in, h := convertPlainCharge(g.scrubber, ch)
+				in, h := convertPlainCharge(cl.sender.scrubber, ch)
 				page.Intents, page.Histories = append(page.Intents, in), append(page.Histories, h)
 			}
 		}

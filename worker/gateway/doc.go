@@ -2,7 +2,9 @@
 //
 // [Gateway.Do] sends one request for a [hold.Call] and classifies the response
 // as a [hold.Answer]. It does not retry. Package hold decides what an answer
-// means for a hold and when to send again.
+// means for a hold and when to send again. There is one client for each kind of
+// request: intents, authorizations, lists, cards and the account. They send
+// through the requestSender, which applies the timeout and classifies.
 //
 // [Caller] is the entry point for the rest of holdd. It applies the shared
 // budget, the circuit breaker, the timeout and the metrics to every call.

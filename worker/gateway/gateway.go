@@ -11,8 +11,11 @@ import (
 	"time"
 
 	"github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/charge"
 	"github.com/stripe/stripe-go/v76/checkout/session"
+	"github.com/stripe/stripe-go/v76/event"
 	"github.com/stripe/stripe-go/v76/paymentintent"
+	"github.com/stripe/stripe-go/v76/webhookendpoint"
 )
 
 // Defaults of [Options].
@@ -64,37 +67,29 @@ type Options struct {
 	Transport http.RoundTripper
 }
 
-// Gateway sends requests to Stripe. It is safe for concurrent use.
+// Gateway sends requests to Stripe. It is safe for concurrent use. Its clients
+// send the operations, and [Gateway.Do] selects the client of a call.
 type Gateway struct {
-	paymentIntents   paymentintent.Client
-	checkoutSessions session.Client
-	timeout          time.Duration
-	livemode         bool
-	address          string          // of the API
-	pool             *http.Transport // nil if Options.Transport was set
-	scrubber         *secretScrubber
-	key              *currentAPIKey
+	intents        *intentClient
+	authorizations *authorizeClient
+	lists          *listClient
+	cardSetups     *cardSetupClient
+	account        *accountClient
+
+	livemode bool
+	address  string          // of the API
+	pool     *http.Transport // nil if Options.Transport was set
+	scrubber *secretScrubber
+	key      *currentAPIKey
 }
 
 // New validates the options and returns a gateway. It sends nothing.
 func New(o Options) (*Gateway, error) {
-	if err := o.APIKey.validate(); err != nil {
+	base, err := o.validate()
+	if err != nil {
 		return nil, err
-	}
-	if err := validateStripeContext(o.APIKey, o.Context); err != nil {
-		return nil, err
-	}
-	base, err := parseBaseURL(o.BaseURL, o.APIKey.isLive())
-	switch {
-	case err != nil:
-		return nil, err
-	case o.Concurrency < 0:
-		return nil, fmt.Errorf("invalid concurrency %d: want 1 or more", o.Concurrency)
-	case o.Timeout < 0:
-		return nil, fmt.Errorf("invalid timeout %s: want more than 0", o.Timeout)
 	}
 	g := &Gateway{
-		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
 		livemode: o.APIKey.isLive(),
 		address:  base,
 		scrubber: newSecretScrubber(o.APIKey),
@@ -106,15 +101,51 @@ func New(o Options) (*Gateway, error) {
 		transport = g.pool
 	}
 	backend := newStripeBackend(base, transport, &o, g.key)
-	g.paymentIntents = paymentintent.Client{B: backend, Key: string(o.APIKey)}
-	g.checkoutSessions = session.Client{B: backend, Key: string(o.APIKey)}
+	sender := &requestSender{
+		timeout: cmp.Or(o.Timeout, DefaultTimeout), scrubber: g.scrubber,
+	}
+	key := string(o.APIKey) // apiKeyTransport replaces it in each request
+	intents := paymentintent.Client{B: backend, Key: key}
+	g.intents = &intentClient{api: intents, sender: sender}
+	g.authorizations = &authorizeClient{api: intents, sender: sender}
+	g.lists = &listClient{
+		intents: intents, events: event.Client{B: backend, Key: key},
+		charges: charge.Client{B: backend, Key: key}, sender: sender,
+	}
+	g.cardSetups = &cardSetupClient{
+		api: session.Client{B: backend, Key: key}, sender: sender,
+	}
+	g.account = &accountClient{
+		backend: backend, key: key, sender: sender,
+		endpoints: webhookendpoint.Client{B: backend, Key: key},
+	}
 	return g, nil
 }
 
+// validate returns the URL of the API, or why the options are invalid.
+func (o *Options) validate() (base string, err error) {
+	if err := o.APIKey.validate(); err != nil {
+		return "", err
+	}
+	if err := validateStripeContext(o.APIKey, o.Context); err != nil {
+		return "", err
+	}
+	base, err = parseBaseURL(o.BaseURL, o.APIKey.isLive())
+	switch {
+	case err != nil:
+		return "", err
+	case o.Concurrency < 0:
+		return "", fmt.Errorf("invalid concurrency %d: want 1 or more", o.Concurrency)
+	case o.Timeout < 0:
+		return "", fmt.Errorf("invalid timeout %s: want more than 0", o.Timeout)
+	}
+	return base, nil
+}
+
 // newStripeBackend returns the client of stripe-go for the API at base. A
-// context is sent with every request, and a read-only gateway sends only reads. The retries of stripe-go are off: they
-// ignore the context while they sleep, and holdd records each attempt before it
-// sends it.
+// context is sent with every request, and a read-only gateway sends only reads.
+// The retries of stripe-go are off: they ignore the context while they sleep,
+// and holdd records each attempt before it sends it.
 func newStripeBackend(
 	base string, transport http.RoundTripper, o *Options, key *currentAPIKey,
 ) stripe.Backend {

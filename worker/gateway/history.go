@@ -1,12 +1,9 @@
 package gateway
 
 import (
-	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/stripe/stripe-go/v76"
-	"github.com/stripe/stripe-go/v76/event"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -73,53 +70,4 @@ func timeOfUnixSeconds(seconds int64) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(seconds, 0).UTC()
-}
-
-// listCaptureEvents retrieves one page of the events of captures, newest first.
-// Stripe keeps events for 30 days.
-func (g *Gateway) listCaptureEvents(ctx context.Context, c hold.Call) hold.Answer {
-	p := &stripe.EventListParams{Type: stripe.String("charge.captured"),
-		CreatedRange: newCreatedRangeParams(&c)}
-	p.Limit, p.StartingAfter, p.Single = stripe.Int64(maxPageSize), optionalString(c.After), true
-	if c.Account != "" {
-		p.StripeAccount = &c.Account
-	}
-	var page hold.IntentPage
-	r := classifyOptions{maxBody: maxListBodyBytes}
-	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
-		p.Context = ctx
-		it := event.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}.List(p)
-		if err := it.Err(); err != nil {
-			return false, err
-		}
-		l := it.EventList()
-		if l.Data == nil || len(l.Data) > maxPageSize || l.HasMore && len(l.Data) == 0 {
-			return false, nil
-		}
-		page.More = l.HasMore
-		for _, e := range l.Data {
-			if e == nil || !eventIDPattern.matches(e.ID) || e.Created <= 0 {
-				return false, nil
-			}
-			page.Captures = append(page.Captures, hold.CaptureEvent{ID: e.ID,
-				Charge: chargeIDOfEvent(e), At: timeOfUnixSeconds(e.Created)})
-		}
-		return true, nil
-	})
-	if a.Kind == hold.AnswerOK {
-		a.Page = &page
-	}
-	return a
-}
-
-// chargeIDOfEvent returns the id of the charge that an event is about, "" if it
-// has none.
-func chargeIDOfEvent(e *stripe.Event) string {
-	var charge struct {
-		ID string `json:"id"`
-	}
-	if e.Data == nil || json.Unmarshal(e.Data.Raw, &charge) != nil {
-		return ""
-	}
-	return objectIDOrEmpty(charge.ID)
 }

@@ -75,7 +75,7 @@ func (g *Gateway) InspectAccount(ctx context.Context) Inspection {
 			Customer: nonexistentCustomerID, ReturnURL: page, CancelURL: page},
 	})
 	in.ListEndpoints = m.measureDuringCall(ctx, func(ctx context.Context) (a hold.Answer) {
-		in.Endpoints, a = g.ListWebhookEndpoints(ctx)
+		in.Endpoints, a = g.account.listWebhookEndpoints(ctx)
 		return a
 	})
 	in.Account, in.ReadAccount = g.RetrieveAccountID(ctx)

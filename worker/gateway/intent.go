@@ -44,6 +44,13 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 	if r := pi.Review; r != nil && r.Open && reviewIDPattern.matches(r.ID) {
 		in.Review = r.ID
 	}
+	setPaymentMethodDetails(in, pi)
+	return in
+}
+
+// setPaymentMethodDetails sets what an intent's charge says of the payment
+// method, such as the deadline and the features of the card.
+func setPaymentMethodDetails(in *hold.PaymentIntent, pi *stripe.PaymentIntent) {
 	if c := pi.LatestCharge; c != nil && c.PaymentMethodDetails != nil {
 		d := c.PaymentMethodDetails
 		in.PaymentMethodType = identifierOrEmpty(string(d.Type))
@@ -59,7 +66,6 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 		// has 28.
 		in.PaymentMethodType = identifierOrEmpty(pi.PaymentMethodTypes[0])
 	}
-	return in
 }
 
 // statusExpired is a status that an API version may use for an authorization

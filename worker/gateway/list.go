@@ -2,11 +2,23 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/charge"
+	"github.com/stripe/stripe-go/v76/event"
+	"github.com/stripe/stripe-go/v76/paymentintent"
 
 	"github.com/holdd/holdd/worker/hold"
 )
+
+// listClient lists PaymentIntents, charges and events, one page a request.
+type listClient struct {
+	intents paymentintent.Client
+	events  event.Client
+	charges charge.Client
+	sender  *requestSender
+}
 
 // listExpandParams returns the fields that a list of intents expands. A key
 // needs a permission for each.
@@ -23,12 +35,12 @@ func listExpandParams(c hold.StripeListContent) []*string {
 // listIntents retrieves one page of intents, newest first, with what c.Content
 // names. A page with an invalid intent is [hold.AnswerUnknown], because the next
 // page would skip that intent.
-func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
+func (cl *listClient) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	switch c.Content {
 	case hold.ContentCaptures:
-		return g.listCaptureEvents(ctx, c)
+		return cl.listCaptureEvents(ctx, c)
 	case hold.ContentPlainHistories, hold.ContentPlainCharges:
-		return g.listPlainCharges(ctx, c)
+		return cl.listPlainCharges(ctx, c)
 	}
 	p := &stripe.PaymentIntentListParams{Expand: listExpandParams(c.Content)}
 	p.Limit = stripe.Int64(maxPageSize)
@@ -40,7 +52,7 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	}
 	p.StartingAfter, p.Customer = optionalString(c.After), optionalString(c.Customer)
 	p.CreatedRange = newCreatedRangeParams(&c)
-	page, a := g.sendListRequest(ctx, p, c.Content)
+	page, a := cl.sendListRequest(ctx, p, c.Content)
 	if a.Kind == hold.AnswerOK {
 		a.Page = &page
 	}
@@ -49,10 +61,10 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 
 // probeAPIKey sends the cheapest request that needs no other permission. Its
 // answer says whether Stripe is available and accepts the key.
-func (g *Gateway) probeAPIKey(ctx context.Context) hold.Answer {
+func (cl *listClient) probeAPIKey(ctx context.Context) hold.Answer {
 	p := &stripe.PaymentIntentListParams{}
 	p.Limit = stripe.Int64(1)
-	_, a := g.sendListRequest(ctx, p, hold.ContentIntents)
+	_, a := cl.sendListRequest(ctx, p, hold.ContentIntents)
 	return a
 }
 
@@ -72,14 +84,14 @@ func newCreatedRangeParams(c *hold.Call) *stripe.RangeQueryParams {
 	return r
 }
 
-func (g *Gateway) sendListRequest(
+func (cl *listClient) sendListRequest(
 	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.StripeListContent,
 ) (page hold.IntentPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget
 	r := classifyOptions{maxBody: maxListBodyBytes}
-	a = g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
+	a = cl.sender.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
-		it := g.paymentIntents.List(p)
+		it := cl.intents.List(p)
 		if err := it.Err(); err != nil {
 			return false, err
 		}
@@ -89,7 +101,7 @@ func (g *Gateway) sendListRequest(
 		}
 		page = hold.IntentPage{Intents: make([]hold.PaymentIntent, 0, len(l.Data)), More: l.HasMore}
 		for _, pi := range l.Data {
-			in := convertIntent(g.scrubber, pi, "")
+			in := convertIntent(cl.sender.scrubber, pi, "")
 			if in == nil {
 				return false, nil
 			}
@@ -101,4 +113,53 @@ func (g *Gateway) sendListRequest(
 		return true, nil
 	})
 	return page, a
+}
+
+// listCaptureEvents retrieves one page of the events of captures, newest first.
+// Stripe keeps events for 30 days.
+func (cl *listClient) listCaptureEvents(ctx context.Context, c hold.Call) hold.Answer {
+	p := &stripe.EventListParams{Type: stripe.String("charge.captured"),
+		CreatedRange: newCreatedRangeParams(&c)}
+	p.Limit, p.StartingAfter, p.Single = stripe.Int64(maxPageSize), optionalString(c.After), true
+	if c.Account != "" {
+		p.StripeAccount = &c.Account
+	}
+	var page hold.IntentPage
+	r := classifyOptions{maxBody: maxListBodyBytes}
+	a := cl.sender.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
+		p.Context = ctx
+		it := cl.events.List(p)
+		if err := it.Err(); err != nil {
+			return false, err
+		}
+		l := it.EventList()
+		if l.Data == nil || len(l.Data) > maxPageSize || l.HasMore && len(l.Data) == 0 {
+			return false, nil
+		}
+		page.More = l.HasMore
+		for _, e := range l.Data {
+			if e == nil || !eventIDPattern.matches(e.ID) || e.Created <= 0 {
+				return false, nil
+			}
+			page.Captures = append(page.Captures, hold.CaptureEvent{ID: e.ID,
+				Charge: chargeIDOfEvent(e), At: timeOfUnixSeconds(e.Created)})
+		}
+		return true, nil
+	})
+	if a.Kind == hold.AnswerOK {
+		a.Page = &page
+	}
+	return a
+}
+
+// chargeIDOfEvent returns the id of the charge that an event is about, "" if it
+// has none.
+func chargeIDOfEvent(e *stripe.Event) string {
+	var charge struct {
+		ID string `json:"id"`
+	}
+	if e.Data == nil || json.Unmarshal(e.Data.Raw, &charge) != nil {
+		return ""
+	}
+	return objectIDOrEmpty(charge.ID)
 }

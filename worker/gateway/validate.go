@@ -26,19 +26,7 @@ const (
 func validateCall(c *hold.Call) string {
 	switch c.Op {
 	case hold.OpCapture:
-		if c.Amount < 0 {
-			return fmt.Sprintf("invalid capture amount %d: want 1 or more, 0 for all", c.Amount)
-		}
-		if c.ReleaseRest && c.Amount != 0 {
-			return "invalid capture amount: a capture that releases the rest has none"
-		}
-		if c.KeepRest && c.Amount == 0 {
-			return "missing capture amount: a capture that keeps the rest names one"
-		}
-		if reason := validateMutatingCall(c); reason != "" {
-			return reason
-		}
-		return validateMetadata(c.CaptureParams.CaptureMetadata)
+		return validateCaptureCall(c)
 	case hold.OpCancel:
 		reasons := hold.CancellationReasons()
 		if reason := validateMutatingCall(c); reason != "" {
@@ -81,6 +69,23 @@ func validateCall(c *hold.Call) string {
 		return ""
 	}
 	return fmt.Sprintf("unknown operation %d", c.Op)
+}
+
+// validateCaptureCall returns the reason why a capture is invalid, or "".
+func validateCaptureCall(c *hold.Call) string {
+	if c.Amount < 0 {
+		return fmt.Sprintf("invalid capture amount %d: want 1 or more, 0 for all", c.Amount)
+	}
+	if c.ReleaseRest && c.Amount != 0 {
+		return "invalid capture amount: a capture that releases the rest has none"
+	}
+	if c.KeepRest && c.Amount == 0 {
+		return "missing capture amount: a capture that keeps the rest names one"
+	}
+	if reason := validateMutatingCall(c); reason != "" {
+		return reason
+	}
+	return validateMetadata(c.CaptureParams.CaptureMetadata)
 }
 
 // validateIntentAndAccount checks the intent and the account of a call.
@@ -175,4 +180,12 @@ func validateMetadata(m map[string]string) string {
 // isUTF8Within reports whether s is UTF-8 of at most n characters.
 func isUTF8Within(n int, s string) bool {
 	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= n
+}
+
+// validateIncrementCall returns the reason why an increment is invalid, or "".
+func validateIncrementCall(c *hold.Call) string {
+	if c.Amount <= 0 {
+		return fmt.Sprintf("invalid amount %d of an increment: want the new total", c.Amount)
+	}
+	return validateMutatingCall(c)
 }

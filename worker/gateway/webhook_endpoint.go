@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/stripe/stripe-go/v76"
-	"github.com/stripe/stripe-go/v76/webhookendpoint"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -23,15 +22,19 @@ type WebhookEndpoint struct {
 
 // ListWebhookEndpoints lists the webhook endpoints of the account, at most 100,
 // which is more than Stripe allows.
-func (g *Gateway) ListWebhookEndpoints(
+func (g *Gateway) ListWebhookEndpoints(ctx context.Context) ([]WebhookEndpoint, hold.Answer) {
+	return g.account.listWebhookEndpoints(ctx)
+}
+
+func (cl *accountClient) listWebhookEndpoints(
 	ctx context.Context,
 ) (all []WebhookEndpoint, a hold.Answer) {
 	p := &stripe.WebhookEndpointListParams{}
 	p.Limit = stripe.Int64(maxPageSize)
 	p.Single = true
-	a = g.sendAndClassify(ctx, classifyOptions{}, func(ctx context.Context) (bool, error) {
+	a = cl.sender.sendAndClassify(ctx, classifyOptions{}, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
-		it := g.webhookEndpoints().List(p)
+		it := cl.endpoints.List(p)
 		if err := it.Err(); err != nil {
 			return false, err
 		}
@@ -43,7 +46,7 @@ func (g *Gateway) ListWebhookEndpoints(
 			if e == nil {
 				return false, nil
 			}
-			all = append(all, convertWebhookEndpoint(g.scrubber, e))
+			all = append(all, convertWebhookEndpoint(cl.sender.scrubber, e))
 		}
 		return true, nil
 	})
@@ -59,12 +62,18 @@ func (g *Gateway) ListWebhookEndpoints(
 func (g *Gateway) CreateWebhookEndpoint(
 	ctx context.Context, address string, events []string, key string,
 ) (secret hold.Secret, a hold.Answer) {
+	return g.account.createWebhookEndpoint(ctx, address, events, key)
+}
+
+func (cl *accountClient) createWebhookEndpoint(
+	ctx context.Context, address string, events []string, key string,
+) (secret hold.Secret, a hold.Answer) {
 	p := &stripe.WebhookEndpointParams{URL: &address, EnabledEvents: stripe.StringSlice(events),
 		Description: stripe.String("holdd")}
-	a = g.sendAndClassify(ctx, classifyOptions{mutation: true},
+	a = cl.sender.sendAndClassify(ctx, classifyOptions{mutation: true},
 		func(ctx context.Context) (bool, error) {
 			p.Params = newRequestParams(ctx, "", key)
-			e, err := g.webhookEndpoints().New(p)
+			e, err := cl.endpoints.New(p)
 			if err != nil {
 				return false, err
 			}
@@ -79,18 +88,20 @@ func (g *Gateway) CreateWebhookEndpoint(
 func (g *Gateway) UpdateWebhookEndpoint(
 	ctx context.Context, id string, events []string, key string,
 ) hold.Answer {
-	p := &stripe.WebhookEndpointParams{EnabledEvents: stripe.StringSlice(events),
-		Disabled: stripe.Bool(false)}
-	return g.sendAndClassify(ctx, classifyOptions{mutation: true},
-		func(ctx context.Context) (bool, error) {
-			p.Params = newRequestParams(ctx, "", key)
-			e, err := g.webhookEndpoints().Update(id, p)
-			return err == nil && e.ID == id, err
-		})
+	return g.account.updateWebhookEndpoint(ctx, id, events, key)
 }
 
-func (g *Gateway) webhookEndpoints() webhookendpoint.Client {
-	return webhookendpoint.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}
+func (cl *accountClient) updateWebhookEndpoint(
+	ctx context.Context, id string, events []string, key string,
+) hold.Answer {
+	p := &stripe.WebhookEndpointParams{EnabledEvents: stripe.StringSlice(events),
+		Disabled: stripe.Bool(false)}
+	return cl.sender.sendAndClassify(ctx, classifyOptions{mutation: true},
+		func(ctx context.Context) (bool, error) {
+			p.Params = newRequestParams(ctx, "", key)
+			e, err := cl.endpoints.Update(id, p)
+			return err == nil && e.ID == id, err
+		})
 }
 
 func convertWebhookEndpoint(s *secretScrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {

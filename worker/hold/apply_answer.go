@@ -195,7 +195,8 @@ func settleFromIntent(
 	if isReplacementUnderWay(&h) {
 		recordFailedReplacement(&h, HistoryEntry{Cause: CauseSuperseded}, now)
 	}
-	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
+	var cause Cause
+	state, event, note := Captured, EventCaptured, ""
 	wanted := h.CancellationReason
 	h.CancellationReason = ""
 	switch {
@@ -208,13 +209,7 @@ func settleFromIntent(
 	case in.ExpiredByNetwork():
 		state, cause, event = Expired, CauseExpired, EventExpired
 	default:
-		state, event = Canceled, EventCanceled
-		if !ours || h.NextOp != OpCancel {
-			cause = CauseElsewhere
-		}
-		if h.Renewal != nil && h.Renewal.Unprotected {
-			cause = CauseUnprotected
-		}
+		state, event, cause = Canceled, EventCanceled, causeOfCancellation(&h, ours)
 		h.CancellationReason = cmp.Or(in.CancellationReason, wanted)
 	}
 	if in.Currency != "" {
@@ -236,6 +231,18 @@ func settleFromIntent(
 	d := Decision{Hold: h}
 	d.addEvent(event, cause)
 	return d
+}
+
+// causeOfCancellation returns why a hold whose intent is canceled was released.
+// ours says that holdd sent the request.
+func causeOfCancellation(h *Hold, ours bool) Cause {
+	switch {
+	case h.Renewal != nil && h.Renewal.Unprotected:
+		return CauseUnprotected
+	case !ours || h.NextOp != OpCancel:
+		return CauseElsewhere
+	}
+	return h.Reason
 }
 
 // recordCapture splits the captured amount between holdd and another system,

@@ -151,16 +151,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 		maps.Equal(h.Metadata, old.Metadata) {
 		return Decision{Hold: old, Unchanged: true}, nil
 	}
-	switch {
-	case again || timed && old.State != Paused:
-		requireRetrieveAfterAttention(&h)
-		planNextOp(&h, now)
-	case h.OnExpiry != old.OnExpiry && old.State == Scheduled && old.Reason == CauseOnExpiry:
-		revertExpiryPolicy(&h, now)
-		if late != nil && h.State == Scheduled {
-			h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, CauseAfterDeadline
-		}
-	}
+	replanPatchedHold(&h, &old, again || timed && old.State != Paused, late != nil, now)
 	h.Revision++
 	h.Acknowledged = false
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryChanged, By: by})
@@ -175,6 +166,22 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 		d.addAfterDeadlineWarning(now)
 	}
 	return d, nil
+}
+
+// replanPatchedHold plans the next operation of a hold whose terms changed from
+// those of old. newTime says that its time was set, and late that it is after
+// the deadline.
+func replanPatchedHold(h, old *Hold, newTime, late bool, now time.Time) {
+	switch {
+	case newTime:
+		requireRetrieveAfterAttention(h)
+		planNextOp(h, now)
+	case h.OnExpiry != old.OnExpiry && old.State == Scheduled && old.Reason == CauseOnExpiry:
+		revertExpiryPolicy(h, now)
+		if late && h.State == Scheduled {
+			h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, CauseAfterDeadline
+		}
+	}
 }
 
 // RequestCapture schedules a capture now. Amount 0 means the amount of the

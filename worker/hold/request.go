@@ -93,19 +93,10 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 	if err := checkReference(req.Reference); err != nil {
 		return nil, err
 	}
-	d.Currency = strings.ToLower(req.Currency)
-	if d.Currency != "" && !currencyPattern.MatchString(d.Currency) {
-		return nil, newProblem(InvalidCurrency, "currency",
-			"invalid currency %.20q: want three letters of ISO 4217, such as eur", req.Currency)
-	}
-	if (d.Currency == "") != (req.Amount == 0) {
-		return nil, newProblem(InvalidAmount, "amount",
-			"send amount and currency together, or neither")
-	}
-	if err := checkAmount("amount", req.Amount, d.Currency); err != nil {
+	var err error
+	if d.Currency, err = req.validateAmount(); err != nil {
 		return nil, err
 	}
-	var err error
 	if err = req.validateCapture(d, now); err != nil {
 		return nil, err
 	}
@@ -135,6 +126,21 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 		}
 	}
 	return d, nil
+}
+
+// validateAmount checks amount and currency, and returns the currency in lower
+// case.
+func (req *ScheduleRequest) validateAmount() (currency string, err error) {
+	currency = strings.ToLower(req.Currency)
+	if currency != "" && !currencyPattern.MatchString(currency) {
+		return "", newProblem(InvalidCurrency, "currency",
+			"invalid currency %.20q: want three letters of ISO 4217, such as eur", req.Currency)
+	}
+	if (currency == "") != (req.Amount == 0) {
+		return "", newProblem(InvalidAmount, "amount",
+			"send amount and currency together, or neither")
+	}
+	return currency, checkAmount("amount", req.Amount, currency)
 }
 
 // validateCapture checks what captures take and send.
@@ -218,15 +224,7 @@ func New(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Deci
 		return Decision{}, late
 	}
 	planNextOp(&h, now)
-	scheduled := HistoryEntry{At: now, Kind: HistoryScheduled, By: by}
-	if valid.Confirm {
-		scheduled.Note = confirmedNote
-	}
-	appendHistory(&h, scheduled)
-	if h.CapturedElsewhere > 0 {
-		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
-			Cause: CauseElsewhere, Note: describePartlyCaptured(&h)})
-	}
+	appendFirstHistory(&h, valid.Confirm, by, now)
 	created := Decision{Hold: h, NewDeadline: true}
 	created.addEvent(EventScheduled, 0)
 	if late != nil && !known && !h.CaptureAt.IsZero() {
@@ -247,6 +245,20 @@ func New(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Deci
 	next.Events, next.NewDeadline = append(created.Events, next.Events...), true
 	next.setTermsMirrored(valid)
 	return next, nil
+}
+
+// appendFirstHistory records that a hold was scheduled, and what was captured of
+// it before.
+func appendFirstHistory(h *Hold, confirmed bool, by string, now time.Time) {
+	scheduled := HistoryEntry{At: now, Kind: HistoryScheduled, By: by}
+	if confirmed {
+		scheduled.Note = confirmedNote
+	}
+	appendHistory(h, scheduled)
+	if h.CapturedElsewhere > 0 {
+		appendHistory(h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
+			Cause: CauseElsewhere, Note: describePartlyCaptured(h)})
+	}
 }
 
 // decideRecoveredTerms returns what follows at once for a hold with recovered

@@ -168,14 +168,7 @@ func (s *Scheduler) tryScheduleBatch(
 	var indices []int // of the changes' results
 	for i := range candidates {
 		c := &candidates[i]
-		decision, err := decideNewHold(c, by, now)
-		if err == nil {
-			decision, err = decision.RefuseLateCapture(&hold.Hold{}, now, s.o.Rules)
-		}
-		if err == nil {
-			decision, err = decision.RefuseUnconfirmedExpiryPolicy(
-				&hold.Hold{}, c.valid.Confirm, now, s.o.Rules)
-		}
+		decision, err := decideAndCheckNewHold(c, by, now, s.o.Rules)
 		if err != nil {
 			results[c.index] = ScheduleResult{Err: err}
 			continue
@@ -184,6 +177,21 @@ func (s *Scheduler) tryScheduleBatch(
 		indices = append(indices, c.index)
 	}
 	return s.commitNewHolds(ctx, changes, indices, results)
+}
+
+// decideAndCheckNewHold decides about a new hold, and refuses a decision that
+// the rules do not allow for a request.
+func decideAndCheckNewHold(
+	c *newHoldCandidate, by string, now time.Time, rules hold.DecisionRules,
+) (hold.Decision, error) {
+	d, err := decideNewHold(c, by, now)
+	if err == nil {
+		d, err = d.RefuseLateCapture(&hold.Hold{}, now, rules)
+	}
+	if err == nil {
+		d, err = d.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, c.valid.Confirm, now, rules)
+	}
+	return d, err
 }
 
 // validateOrAnswer validates a request. It returns the valid request if the

@@ -125,18 +125,18 @@ func TestFindingReporter_LogsOnceADay(t *testing.T) {
 func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	p := &countingPublisher{events: map[hold.EventType]int{}}
-	c := &comparison{run: &run{}, reporter: &findingReporter{
+	r := &findingRecorder{run: &run{}, reporter: &findingReporter{
 		publisher: p, health: health.NewRedisHealthReporter(zap.NewNop()), log: zap.New(core),
 	}}
-	c.run.state.initMaps()
+	r.run.state.initMaps()
 	for i := range maxFindingLines + 10 {
-		c.recordAndReportFinding(t.Context(), Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
+		r.recordAndReportFinding(t.Context(), Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
 	}
-	c.recordAndReportFinding(t.Context(), Finding{Kind: FoundCaptured})
-	counted := c.run.state.Counts[FoundOrphan]
+	r.recordAndReportFinding(t.Context(), Finding{Kind: FoundCaptured})
+	counted := r.run.state.Counts[FoundOrphan]
 	if logs.Len() != maxFindingLines || p.events[event.Orphan] != maxFindingLines ||
 		counted != maxFindingLines+10 {
-		t.Errorf("%d lines, %v, %v", logs.Len(), p.events, c.run.state.Counts)
+		t.Errorf("%d lines, %v, %v", logs.Len(), p.events, r.run.state.Counts)
 	}
 }
 

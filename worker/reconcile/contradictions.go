@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -14,11 +15,20 @@ func mayContradict(h *hold.Hold, in *hold.PaymentIntent, requestedAt time.Time) 
 	return in.ContradictsSettledHold(h) && lastChangeTime(h).Before(requestedAt.Add(-clockSlack))
 }
 
+// contradictionVerifier reads the intents of settled holds that a list
+// contradicts.
+type contradictionVerifier struct {
+	run    *run
+	reader *pacedRetriever
+	writer *changeWriter
+	clock  *clock.RedisClock
+}
+
 // verifyContradictions reads the intents of settled holds that a list
 // contradicts. A hold that the read contradicts as well requires attention.
-func (c *comparison) verifyContradictions(ctx context.Context, holds []hold.Hold) error {
+func (v *contradictionVerifier) verifyContradictions(ctx context.Context, holds []hold.Hold) error {
 	for batch := range slices.Chunk(holds, maxConcurrentReads) {
-		answers, err := c.reader.retrieveIntentBatch(ctx, batch)
+		answers, err := v.reader.retrieveIntentBatch(ctx, batch)
 		if err != nil {
 			return err
 		}
@@ -32,15 +42,15 @@ func (c *comparison) verifyContradictions(ctx context.Context, holds []hold.Hold
 			case a.Kind != hold.AnswerOK || a.Intent == nil: // the next run reads it again
 				failed++
 			case a.Intent.ContradictsSettledHold(&batch[i]):
-				ch := proposeContradiction(&batch[i], a.Intent, c.o.Clock.Now())
+				ch := proposeContradiction(&batch[i], a.Intent, v.clock.Now())
 				changes = append(changes, ch)
 			}
 		}
-		c.run.updateCheckpoint(func(s *runCheckpoint) {
+		v.run.updateCheckpoint(func(s *runCheckpoint) {
 			s.Retrieved += int64(len(batch)) - failed
 			s.RetrieveFailed += failed
 		})
-		if err := c.commitChanges(ctx, changes); err != nil {
+		if err := v.writer.commitChanges(ctx, changes); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,11 @@
 // attention. A release is made however late it is. The API refuses such
 // requests with in_the_past or after_deadline.
 //
+// A comparison has one part for each step. accountCollector names the accounts.
+// listComparer and rangeComparer read their lists, and pageComparer compares a
+// page. unlistedComparer reads the other holds. changeProposer decides,
+// changeWriter writes, and findingRecorder keeps what the operator is told.
+//
 // # Invariants
 //
 //   - A change is committed only on the version on which it was decided.

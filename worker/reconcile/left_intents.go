@@ -5,18 +5,28 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/hold"
 	"go.uber.org/zap"
 )
+
+// leftoverReleaser decides about intents that hold money beside the one of
+// their hold, and releases them.
+type leftoverReleaser struct {
+	reader   *pacedRetriever
+	findings *findingRecorder
+	clock    *clock.RedisClock
+	log      *zap.Logger
+}
 
 // proposeForLeftoverIntent decides about an intent that holds money beside the
 // one of the hold that it names. holdd releases it if it is certainly an
 // earlier one of the hold. Any other may be of a booking system that copies
 // metadata: it is reported. ok is false if the hold does not change.
-func (c *comparison) proposeForLeftoverIntent(
+func (l *leftoverReleaser) proposeForLeftoverIntent(
 	ctx context.Context, h *hold.Hold, in *hold.PaymentIntent, requestedAt time.Time,
 ) (ch proposedChange, ok bool) {
-	now := c.o.Clock.Now()
+	now := l.clock.Now()
 	if !lastChangeTime(h).Before(requestedAt.Add(-clockSlack)) || h.State == hold.Working {
 		return proposedChange{}, false // the next run compares them again
 	}
@@ -45,7 +55,7 @@ func (c *comparison) proposeForLeftoverIntent(
 		f.Kind = FoundRecent
 	}
 	f.ExpiresAt, _ = in.Deadline(now)
-	c.recordAndReportFinding(ctx, f)
+	l.findings.recordAndReportFinding(ctx, f)
 	return proposedChange{}, false
 }
 
@@ -60,20 +70,20 @@ func describeHoldState(h *hold.Hold) string {
 // releaseLeftoverIntent cancels an intent that was left beside a settled hold.
 // The attempt is in the hold's history. Without an outcome, the next run finds
 // the intent again. It reports whether Stripe shows the intent canceled.
-func (c *comparison) releaseLeftoverIntent(
+func (l *leftoverReleaser) releaseLeftoverIntent(
 	ctx context.Context, call *hold.Call,
 ) (released bool, err error) {
 	want := hold.BudgetRequest{Account: call.Account, Op: hold.OpCancel, Requests: 1,
 		Priority: hold.PriorityReconcile}
-	reserved, err := c.reader.budget.ReserveRequests(ctx, want)
+	reserved, err := l.reader.budget.ReserveRequests(ctx, want)
 	if err != nil {
 		return false, fmt.Errorf("reserve a release: %w", err)
 	}
 	if reserved[0].Requests == 0 {
 		return false, nil
 	}
-	a := c.reader.sendReservedCall(ctx, *call)
-	c.o.Logger.Warn("reconcile.release", zap.String("payment_intent", call.PaymentIntent),
+	a := l.reader.sendReservedCall(ctx, *call)
+	l.log.Warn("reconcile.release", zap.String("payment_intent", call.PaymentIntent),
 		zap.String("account", call.Account), zap.String("idempotency_key", call.Key),
 		zap.String("request_id", a.RequestID), zap.Stringer("answer", a.Kind))
 	return a.Intent != nil && a.Intent.Status == hold.StatusCanceled, nil

@@ -1,5 +1,8 @@
 package reconcile
 
+// maxListedHolds is how many listed intents one run remembers.
+const maxListedHolds = 1 << 20
+
 // listedHolds are the PaymentIntents that a list contained and that have a hold.
 type listedHolds struct {
 	intents   map[string]struct{}

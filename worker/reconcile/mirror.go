@@ -163,40 +163,61 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, e
 			m.o.Health.ReportError(ctx, "lock an unmirrored hold", err)
 			return false
 		}
-		for mine && !left[account] {
-			if !m.canSendUpdates() || ctx.Err() != nil || time.Now().After(end) {
-				return false
-			}
-			reserved, err := m.budget.ReserveRequests(ctx,
-				hold.BudgetRequest{Account: account, Op: hold.OpUpdate, Requests: 1,
-					Priority: hold.PriorityMirror})
-			if err != nil {
-				m.o.Health.ReportError(ctx, "reserve an update", err)
-				return false
-			}
-			if reserved[0].Requests > 0 {
-				started = true
-				gate <- struct{}{}
-				wg.Go(func() {
-					defer func() { <-gate }()
-					if !m.mirrorHold(ctx, &todo[i]) {
-						unfinished.Store(true)
-					}
-				})
-				break
-			}
-			wait := reserved[0].Wait
-			if wait > maxMirrorWait {
-				left[account] = true
-				break
-			}
-			if !execute.Sleep(ctx, wait) {
-				return false
-			}
+		if !mine {
+			continue
 		}
+		switch m.reserveUpdate(ctx, account, end) {
+		case updateReserved:
+		case updateLeftToNextTick:
+			left[account] = true
+			continue
+		default:
+			return false
+		}
+		started = true
+		gate <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-gate }()
+			if !m.mirrorHold(ctx, &todo[i]) {
+				unfinished.Store(true)
+			}
+		})
 	}
 	wg.Wait()
 	return started && len(left) == 0 && !unfinished.Load()
+}
+
+// updateReservation is what became of the reservation of an update.
+type updateReservation int
+
+const (
+	updateReserved       updateReservation = iota + 1
+	updateLeftToNextTick                   // the account has no request left for a while
+	updateStopped                          // the tick sends no further update
+)
+
+// reserveUpdate reserves an update of an account, and waits for at most
+// maxMirrorWait if the budget is used up.
+func (m *MetadataMirror) reserveUpdate(
+	ctx context.Context, account string, end time.Time,
+) updateReservation {
+	for m.canSendUpdates() && ctx.Err() == nil && !time.Now().After(end) {
+		reserved, err := m.budget.ReserveRequests(ctx,
+			hold.BudgetRequest{Account: account, Op: hold.OpUpdate, Requests: 1,
+				Priority: hold.PriorityMirror})
+		switch {
+		case err != nil:
+			m.o.Health.ReportError(ctx, "reserve an update", err)
+			return updateStopped
+		case reserved[0].Requests > 0:
+			return updateReserved
+		case reserved[0].Wait > maxMirrorWait:
+			return updateLeftToNextTick
+		case !execute.Sleep(ctx, reserved[0].Wait):
+			return updateStopped
+		}
+	}
+	return updateStopped
 }
 
 // mirrorHold writes the terms of one hold. Its first update is already

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -72,9 +74,18 @@ type listedPage struct {
 	err         error
 }
 
+// rangeComparer compares an account whose list was divided into ranges.
+type rangeComparer struct {
+	run      *run
+	reader   *pacedRetriever
+	pages    *pageComparer
+	findings *findingRecorder
+	log      *zap.Logger
+}
+
 // compareRanges compares the ranges of an account that are not done. Several
 // are listed at the same time, and this goroutine compares all pages.
-func (c *comparison) compareRanges(ctx context.Context, account string) error {
+func (c *rangeComparer) compareRanges(ctx context.Context, account string) error {
 	open := 0
 	for i := range c.run.state.Ranges {
 		if !c.run.state.Ranges[i].Done {
@@ -101,10 +112,10 @@ func (c *comparison) compareRanges(ctx context.Context, account string) error {
 		case page.err != nil:
 			return page.err
 		case page.refused != nil:
-			c.recordRefusedList(ctx, account, page.refused)
+			c.findings.recordRefusedList(ctx, account, page.refused)
 			return nil
 		}
-		if err := c.comparePage(ctx, account, page.intents, page.requestedAt); err != nil {
+		if err := c.pages.comparePage(ctx, account, page.intents, page.requestedAt); err != nil {
 			return err
 		}
 		if err := c.savePageProgress(ctx, &page); err != nil {
@@ -124,7 +135,7 @@ type indexedRange struct {
 }
 
 // queueUnfinishedRanges returns the ranges that are not done, newest first.
-func (c *comparison) queueUnfinishedRanges() <-chan indexedRange {
+func (c *rangeComparer) queueUnfinishedRanges() <-chan indexedRange {
 	lists := make(chan indexedRange, len(c.run.state.Ranges))
 	defer close(lists)
 	for i, r := range c.run.state.Ranges {
@@ -136,7 +147,7 @@ func (c *comparison) queueUnfinishedRanges() <-chan indexedRange {
 }
 
 // waitForListedPage waits for a page, and renews the lock meanwhile.
-func (c *comparison) waitForListedPage(
+func (c *rangeComparer) waitForListedPage(
 	ctx context.Context, pages <-chan listedPage,
 ) (page listedPage, err error) {
 	for {
@@ -157,7 +168,7 @@ func (c *comparison) waitForListedPage(
 
 // listRangePages lists a range page by page, until its end or the first page
 // without an answer.
-func (c *comparison) listRangePages(
+func (c *rangeComparer) listRangePages(
 	ctx context.Context, account string, r indexedRange, pages chan<- listedPage,
 ) {
 	for done := false; !done; {
@@ -190,7 +201,7 @@ func (c *comparison) listRangePages(
 }
 
 // savePageProgress saves that a page of a range was compared.
-func (c *comparison) savePageProgress(ctx context.Context, p *listedPage) error {
+func (c *rangeComparer) savePageProgress(ctx context.Context, p *listedPage) error {
 	c.run.updateCheckpoint(func(s *runCheckpoint) {
 		s.Pages++
 		s.Ranges[p.index].After, s.Ranges[p.index].Done = p.after, p.done
@@ -204,6 +215,6 @@ func (c *comparison) savePageProgress(ctx context.Context, p *listedPage) error 
 		s.updateProgressPercent(float64(done) / float64(len(s.Ranges)))
 		s.Percent = max(s.Percent, before)
 	})
-	c.logProgress()
+	c.run.logProgress(c.log)
 	return c.run.saveProgressAndRenewLock(ctx)
 }

@@ -20,6 +20,13 @@ const (
 	maxBudgetWait = 5 * time.Second
 	// maxConcurrentReads bounds the single reads under way at once.
 	maxConcurrentReads = 8
+	// maxUnansweredLists is after how many unanswered list calls in a row the
+	// run is interrupted.
+	maxUnansweredLists = 6
+	// listRetryBase and listRetryLimit bound the back-off of an unanswered list
+	// call.
+	listRetryBase  = 2 * time.Second
+	listRetryLimit = 20 * time.Second
 )
 
 // retrievePacer spaces the reads of all comparisons of a replica.

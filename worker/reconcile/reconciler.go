@@ -124,10 +124,12 @@ type Reconciler struct {
 	dataLostAt atomic.Int64 // when Redis lost its data, Unix milliseconds; 0 after a full run
 	running    sync.WaitGroup
 
-	mu              sync.Mutex
-	startComparison func(*comparison) // runs one in the background; nil before AllowRuns and after StopRuns
-	stopped         <-chan struct{}   // closed when the replica stops
-	dryRun          *comparison       // the current or newest dry run of this replica
+	mu sync.Mutex
+	// startComparison runs one in the background. It is nil before AllowRuns and
+	// after StopRuns.
+	startComparison func(*comparison)
+	stopped         <-chan struct{} // closed when the replica stops
+	dryRun          *comparison     // the current or newest dry run of this replica
 }
 
 // NewReconciler returns a reconciler. It starts no comparison before
@@ -334,13 +336,10 @@ func (r *Reconciler) newComparison(by string) *comparison {
 		},
 	}
 	progress.state.initMaps()
-	return &comparison{
-		run: progress, stores: r.stores, o: r.o, reporter: r.reporter,
-		reader: &pacedRetriever{
-			budget: r.stores.Budget, caller: r.caller, pace: r.pace, run: progress,
-		},
-		done: make(chan struct{}),
+	reader := &pacedRetriever{
+		budget: r.stores.Budget, caller: r.caller, pace: r.pace, run: progress,
 	}
+	return newComparison(progress, r.stores, reader, r.reporter, &r.o)
 }
 
 // StartRunIfNeeded starts a comparison if Redis has lost its data or has never

@@ -20,6 +20,8 @@ const (
 	// saveEndTimeout bounds the last save of a run, which may happen while the
 	// replica stops.
 	saveEndTimeout = 3 * time.Second
+
+	pagesPerProgressLog = 50 // pages between two log lines
 )
 
 // errTokenOutdated ends a run whose token is outdated.
@@ -67,8 +69,8 @@ type Reconciliation struct {
 type runCheckpoint struct {
 	Reconciliation
 	AccountOrder []string            `json:"order"`            // accounts
-	AccountIndex int                 `json:"at"`               // the account in Order that is being listed
-	AfterIntent  string              `json:"after"`            // the last intent listed of this account
+	AccountIndex int                 `json:"at"`               // the account being listed
+	AfterIntent  string              `json:"after"`            // last intent listed of it
 	Ranges       []creationTimeRange `json:"ranges,omitempty"` // of a long list of this account
 	CreatedSince time.Time           `json:"bound"`            // older intents are not compared
 	Unreadable   map[string]bool     `json:"unreadable,omitempty"`
@@ -240,6 +242,13 @@ func (r *run) saveRunAndRenewLock(ctx context.Context, lease time.Duration, done
 	defer r.mu.Unlock()
 	r.unsaved, r.saved = nil, time.Now()
 	return nil
+}
+
+// logProgress logs the run after every pagesPerProgressLog pages.
+func (r *run) logProgress(log *zap.Logger) {
+	if r.state.Pages%pagesPerProgressLog == 0 {
+		log.Info("reconcile.progress", r.logFields()...)
+	}
 }
 
 // logFields are the fields of a log line about the run.

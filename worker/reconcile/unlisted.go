@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/holdd/holdd/worker/clock"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -21,33 +22,46 @@ const (
 	maxNotFound = 1000
 )
 
+// unlistedComparer compares the open holds that no list contained.
+type unlistedComparer struct {
+	run      *run
+	schedule *scheduleReader
+	reader   *pacedRetriever
+	listed   *listedHolds
+	proposer *changeProposer
+	writer   *changeWriter
+	clock    *clock.RedisClock
+
+	unanswered int // reads in a row without an answer
+}
+
 // compareUnlistedHolds reads the intents of open holds that no list contained.
 // These intents are older than listWindow, or Stripe does not find them. Those
 // that it does not find are read again after all others: if the key is that of
 // another account, gateway.Caller has then seen many 404s and believes none.
-func (c *comparison) compareUnlistedHolds(ctx context.Context) error {
-	counts, err := c.stores.Holds.CountHolds(ctx)
+func (u *unlistedComparer) compareUnlistedHolds(ctx context.Context) error {
+	counts, err := u.schedule.holds.CountHolds(ctx)
 	if err != nil {
 		return fmt.Errorf("count holds: %w", err)
 	}
 	passed := int64(0)
 	var notFound []hold.Hold
-	err = c.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
+	err = u.schedule.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
 		var unlisted []hold.Hold
 		for i := range page {
-			if needsRetrieval(&page[i].Hold, &c.listed, &c.run.state) {
+			if needsRetrieval(&page[i].Hold, u.listed, &u.run.state) {
 				unlisted = append(unlisted, page[i].Hold)
 			}
 		}
 		for batch := range slices.Chunk(unlisted, maxConcurrentReads) {
-			missing, err := c.compareHoldBatch(ctx, batch, false)
+			missing, err := u.compareHoldBatch(ctx, batch, false)
 			if err != nil {
 				return err
 			}
 			notFound = append(notFound, missing[:min(len(missing), maxNotFound-len(notFound))]...)
 		}
 		passed += int64(len(page))
-		c.run.updateCheckpoint(func(s *runCheckpoint) {
+		u.run.updateCheckpoint(func(s *runCheckpoint) {
 			s.Percent = 90 + int(10*min(1, float64(passed)/float64(max(1, counts.Open))))
 		})
 		return nil
@@ -55,17 +69,17 @@ func (c *comparison) compareUnlistedHolds(ctx context.Context) error {
 	if err != nil || len(notFound) == 0 {
 		return err
 	}
-	return c.recheckNotFound(ctx, notFound)
+	return u.recheckNotFound(ctx, notFound)
 }
 
 // recheckNotFound reads the intents that Stripe did not find a second time. A
 // hold whose record changed since requires a new first read, in the next run.
-func (c *comparison) recheckNotFound(ctx context.Context, notFound []hold.Hold) error {
+func (u *unlistedComparer) recheckNotFound(ctx context.Context, notFound []hold.Hold) error {
 	if err := sleep(ctx, notFoundRecheckAfter); err != nil {
 		return err
 	}
 	for batch := range slices.Chunk(notFound, maxConcurrentReads) {
-		if _, err := c.compareHoldBatch(ctx, batch, true); err != nil {
+		if _, err := u.compareHoldBatch(ctx, batch, true); err != nil {
 			return err
 		}
 	}
@@ -88,28 +102,28 @@ func needsRetrieval(h *hold.Hold, listed *listedHolds, run *runCheckpoint) bool 
 // was read before its intent, so that an applied intent is never older than the
 // record it changes. A 404 is applied if believe404 is true; otherwise the hold
 // is in notFound.
-func (c *comparison) compareHoldBatch(
+func (u *unlistedComparer) compareHoldBatch(
 	ctx context.Context, holds []hold.Hold, believe404 bool,
 ) (notFound []hold.Hold, err error) {
-	answers, err := c.reader.retrieveIntentBatch(ctx, holds)
+	answers, err := u.reader.retrieveIntentBatch(ctx, holds)
 	if err != nil {
 		return nil, err
 	}
-	now := c.o.Clock.Now()
+	now := u.clock.Now()
 	var changes []proposedChange
 	failed := int64(0)
 	for i := range holds {
 		h, a := &holds[i], &answers[i]
 		switch {
 		case a.Kind == hold.AnswerOK && a.Intent != nil:
-			c.unanswered = 0
-			if ch, ok := c.proposeUpdate(h, a.Intent, now); ok {
+			u.unanswered = 0
+			if ch, ok := u.proposer.proposeUpdate(h, a.Intent, now); ok {
 				changes = append(changes, ch)
 			}
 		case a.Kind == hold.AnswerNotFound && !believe404:
 			notFound = append(notFound, *h)
 		case a.Kind == hold.AnswerNotFound:
-			c.unanswered = 0
+			u.unanswered = 0
 			if ch, ok := proposeNotFound(h, now); ok {
 				changes = append(changes, ch)
 			}
@@ -118,19 +132,19 @@ func (c *comparison) compareHoldBatch(
 		case a.Kind == hold.AnswerForbidden: // concerns only this account; gateway.Caller logs it
 			failed++
 		default:
-			c.unanswered++
+			u.unanswered++
 			failed++
 		}
 	}
-	c.run.updateCheckpoint(func(s *runCheckpoint) {
+	u.run.updateCheckpoint(func(s *runCheckpoint) {
 		s.Retrieved += int64(len(holds)-len(notFound)) - failed
 		s.RetrieveFailed += failed
 	})
-	if err := c.commitChanges(ctx, changes); err != nil {
+	if err := u.writer.commitChanges(ctx, changes); err != nil {
 		return nil, err
 	}
-	if c.unanswered >= maxUnansweredReads {
+	if u.unanswered >= maxUnansweredReads {
 		return nil, errNoAnswer
 	}
-	return notFound, c.run.saveProgressAndRenewLock(ctx)
+	return notFound, u.run.saveProgressAndRenewLock(ctx)
 }

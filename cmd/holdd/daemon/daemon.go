@@ -2,25 +2,19 @@ package daemon
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/store"
-	"github.com/holdd/holdd/worker"
-	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
-	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
-	"github.com/holdd/holdd/worker/wiring"
 	redisclient "github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
@@ -87,61 +81,18 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	replica, m, redis := newReplicaName(), newMetrics(), health.NewRedisHealthReporter(o.Logger)
-	watcher := changes.NewWatcher(st)
-	newNotifier := func(s *config.Settings) (*alert.Notifier, error) {
-		return alert.New(newAlertOptions(&o, s, st, replica, stripe.Livemode(), m, redis, watcher))
-	}
-	first, err := newNotifier(o.Settings)
-	if err != nil {
-		return fmt.Errorf("%w%w", err, ErrSetting)
-	}
-	notifier := newSwappableNotifier(first)
-	w, err := wiring.NewEngine(st, stripe,
-		newWorkerOptions(&o, replica, stripe.Livemode(), workerObserver{m, notifier}, redis,
-			watcher,
-			st, account.known.Load))
+	d, err := newDaemonParts(&o, tokens, stripe, st, account)
 	if err != nil {
 		return err
 	}
-	o.refusals, o.apiStage = api.NewRefusalLog(o.Logger), redis.AddStage("api", nil)
-	o.apiStage.SetFailureTTL(apiFailureTTL)
-	secrets, sessions := &webhookSecrets{}, &consoleTokens{}
-	secrets.set(o.Settings)
-	sessions.Store(tokens)
-	pages, err := newConsole(&o, w, notifier, st, redis, stripe.Livemode(), sessions)
-	if err != nil {
-		return err
-	}
-	handler, err := api.New(
-		newAPIOptions(&o, w, notifier, st, stripe.Livemode(), tokens, m, secrets, pages))
-	if err != nil {
-		return err
-	}
-	m.initDeliveryCounters(first.SinkNames())
-	m.registerConstMetrics(o.Version, stripe.Livemode(),
-		newStripeRateLimits(o.Settings, stripe.Livemode()))
-	m.registerAPICounters(handler)
-	m.registerCollectors(w, st, redis)
-	servers, err := listenOnAddresses(&o, handler)
-	if err != nil {
-		return err
-	}
-	m.registerConnectionCounter(servers)
-	if pages != nil { // its streams would delay the shutdown
-		servers[0].server.RegisterOnShutdown(pages.Close)
-	}
-	p := startParts(ctx, w, notifier, servers)
+	p := startParts(ctx, d)
 	if !accountKnown {
 		go func() { p.accountDone <- account.retryCheckUntilAnswered(ctx) }()
 	}
 	if o.Reload != nil {
-		reloader := &settingsReloader{o: &o, current: o.Settings, tokens: tokens, handler: handler,
-			stripe: stripe, account: account, secrets: secrets, sessions: sessions,
-			notifier: notifier, newNotifier: newNotifier, metrics: m, recordAct: w.RecordAct}
-		go reloader.run(ctx)
+		go d.newReloader().run(ctx)
 	}
-	logStarted(&o, servers, stripe.Livemode())
+	logStarted(&o, d.servers, stripe.Livemode())
 	return p.stopParts(ctx, o.Logger, p.waitUntilEnd(ctx, o.Logger))
 }
 
@@ -189,16 +140,6 @@ func (l redisLogger) Printf(_ context.Context, format string, v ...any) {
 	l.log.Debug("redis client: " + fmt.Sprintf(format, v...))
 }
 
-// newReplicaName returns the host's name with a random suffix, which is unique
-// among replicas and across restarts.
-func newReplicaName() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return host + "-" + strings.ToLower(rand.Text()[:6])
-}
-
 // daemonProcess is the running parts of the daemon.
 type daemonProcess struct {
 	servers      []*apiServer
@@ -212,16 +153,14 @@ type daemonProcess struct {
 // startParts starts the worker, the notifier, and then the server, so that the
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
-func startParts(
-	ctx context.Context, w *worker.Engine, notifier *swappableNotifier, servers []*apiServer,
-) *daemonProcess {
+func startParts(ctx context.Context, d *daemonParts) *daemonProcess {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
-	p := &daemonProcess{servers: servers, stopWorker: stopWorker, workerDone: make(chan error, 1),
-		notifierDone: make(chan struct{}), serverDone: make(chan error, len(servers)),
-		accountDone: make(chan error, 1)}
-	go func() { p.workerDone <- w.Run(workerCtx) }()
-	go func() { defer close(p.notifierDone); notifier.Run(workerCtx) }()
-	for _, s := range servers {
+	p := &daemonProcess{servers: d.servers, stopWorker: stopWorker,
+		workerDone: make(chan error, 1), notifierDone: make(chan struct{}),
+		serverDone: make(chan error, len(d.servers)), accountDone: make(chan error, 1)}
+	go func() { p.workerDone <- d.engine.Run(workerCtx) }()
+	go func() { defer close(p.notifierDone); d.notifier.Run(workerCtx) }()
+	for _, s := range d.servers {
 		go func() { p.serverDone <- s.server.Serve(s.listener) }()
 	}
 	return p

@@ -13,7 +13,8 @@
 // would not see. Then it stops the worker, which finishes the calls in flight
 // and returns its other claims, and then the store.
 //
-// options.go copies the settings into the options of each part.
+// parts.go builds and connects the parts. options.go copies the settings into
+// the options of each part.
 //
 // [RunGCTuner] bounds the memory of the process. It is separate from [Run],
 // because a process that runs more than a daemon has its own needs.

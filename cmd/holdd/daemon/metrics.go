@@ -48,53 +48,43 @@ type metrics struct {
 
 func newMetrics() *metrics {
 	registry := prometheus.NewRegistry()
-	register := promauto.With(registry)
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return register.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-	}
-	gauge := func(name, help string) prometheus.Gauge {
-		return register.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
-	}
-	histogram := func(name, help, label string, buckets ...float64) *prometheus.HistogramVec {
-		return register.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help,
-			Buckets: buckets}, []string{label})
-	}
+	f := metricFactory{promauto.With(registry)}
 	m := &metrics{
 		registry: registry,
-		holdEvents: counter("holdd_events_total", "Events of holds by type and cause.", "type",
+		holdEvents: f.counter("holdd_events_total", "Events of holds by type and cause.", "type",
 			"cause"),
-		capturedAmount: counter("holdd_captured_minor_units_total",
+		capturedAmount: f.counter("holdd_captured_minor_units_total",
 			"Money captured, in minor units of its currency.", "currency"),
-		lateness: histogram("holdd_lateness_seconds",
+		lateness: f.histogram("holdd_lateness_seconds",
 			"Time from a hold's due time to its capture or release.", "type",
 			.05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200),
-		overlaps: register.NewHistogram(prometheus.HistogramOpts{Name: "holdd_double_held_seconds",
+		overlaps: f.NewHistogram(prometheus.HistogramOpts{Name: "holdd_double_held_seconds",
 			Help:    "Time for which two authorizations of a hold held its amount.",
 			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 15, 60, 300, 600, 3600, 43200}}),
-		stripeRequests: counter("holdd_stripe_requests_total",
+		stripeRequests: f.counter("holdd_stripe_requests_total",
 			"Requests to Stripe by operation and answer.", "op", "answer"),
-		stripeDuration: histogram("holdd_stripe_request_duration_seconds",
+		stripeDuration: f.histogram("holdd_stripe_request_duration_seconds",
 			"Duration of requests to Stripe, by operation.", "op",
 			.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10),
-		holdsByState: register.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_holds",
+		holdsByState: f.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_holds",
 			Help: "Holds by state."}, []string{"state"}),
-		replicas: gauge("holdd_replicas", "Replicas with a current heartbeat."),
-		nearestDeadline: gauge("holdd_nearest_deadline_timestamp_seconds",
+		replicas: f.gauge("holdd_replicas", "Replicas with a current heartbeat."),
+		nearestDeadline: f.gauge("holdd_nearest_deadline_timestamp_seconds",
 			"The next deadline of an open hold, in Unix time; 0 if no hold is open."),
-		lastReport: gauge("holdd_last_report_timestamp_seconds",
+		lastReport: f.gauge("holdd_last_report_timestamp_seconds",
 			"Time of this replica's last heartbeat and count of holds, in Unix time; 0 if never."),
-		reconcileFindings: counter("holdd_reconcile_findings_total",
+		reconcileFindings: f.counter("holdd_reconcile_findings_total",
 			"Findings of reconcile runs, by kind. A lasting difference counts in each run.",
 			"kind"),
-		lastReconcile: gauge("holdd_reconcile_last_success_timestamp_seconds",
+		lastReconcile: f.gauge("holdd_reconcile_last_success_timestamp_seconds",
 			"Time of the last reconcile run that this replica finished, in Unix time; 0 if never."),
-		rejectedRequests: counter("holdd_rejected_total",
+		rejectedRequests: f.counter("holdd_rejected_total",
 			"Requests in the inbox, and terms in PaymentIntents' metadata, that were rejected: "+
 				"they are in holdd:inbox:rejected.", "source", "code"),
-		deliveries: counter("holdd_deliveries_total",
+		deliveries: f.counter("holdd_deliveries_total",
 			"Delivery attempts by sink, kind (of an alert, or event) and result.",
 			"sink", "kind", "result"),
-		droppedEvents: counter("holdd_delivery_dropped_total",
+		droppedEvents: f.counter("holdd_delivery_dropped_total",
 			"Events that a sink did not get: dead letters, which can be replayed, and events "+
 				"trimmed from the stream.", "sink", "reason"),
 	}
@@ -103,6 +93,24 @@ func newMetrics() *metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.initAlertedCounters()
 	return m
+}
+
+// metricFactory makes and registers metrics.
+type metricFactory struct{ promauto.Factory }
+
+func (f metricFactory) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func (f metricFactory) gauge(name, help string) prometheus.Gauge {
+	return f.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
+
+func (f metricFactory) histogram(
+	name, help, label string, buckets ...float64,
+) *prometheus.HistogramVec {
+	return f.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help,
+		Buckets: buckets}, []string{label})
 }
 
 // initAlertedCounters creates the series that alerts watch. Prometheus sees no

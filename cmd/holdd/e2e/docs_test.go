@@ -146,7 +146,7 @@ func TestContributing_WalkExists(t *testing.T) {
 		read(t, link[1])
 	}
 	capture := slices.IndexFunc(steps, func(s []string) bool {
-		return strings.Contains(s[3], "`Gateway.captureIntent`")
+		return strings.Contains(s[3], "`intentClient.captureIntent`")
 	})
 	if capture < 0 || capture >= 15 {
 		t.Errorf("the step that sends the capture is at index %d, want one of the first 15", capture)

@@ -1,34 +1,10 @@
 package gateway
 
 import (
-	"context"
-	"fmt"
-
 	"github.com/stripe/stripe-go/v76"
 
 	"github.com/holdd/holdd/worker/hold"
 )
-
-// incrementIntent raises the authorized amount to a new total. The answer has
-// the intent with its charge.
-func (g *Gateway) incrementIntent(ctx context.Context, c hold.Call) hold.Answer {
-	p := &stripe.PaymentIntentIncrementAuthorizationParams{
-		Amount: &c.Amount, Expand: intentExpandParams(),
-	}
-	r := classifyOptions{intentID: c.PaymentIntent, mutation: true}
-	return g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
-		p.Params = newRequestParams(ctx, c.Account, c.Key)
-		return g.paymentIntents.IncrementAuthorization(c.PaymentIntent, p)
-	})
-}
-
-// validateIncrementCall returns the reason why an increment is invalid, or "".
-func validateIncrementCall(c *hold.Call) string {
-	if c.Amount <= 0 {
-		return fmt.Sprintf("invalid amount %d of an increment: want the new total", c.Amount)
-	}
-	return validateMutatingCall(c)
-}
 
 // maxCapturable returns the most that may be captured of a charge in all, 0
 // without overcapture. A card that was read by a terminal names none.
