@@ -31,7 +31,7 @@ func (e *testStore) callRepairAndErasure(id string) {
 	_, err = e.store.ListSinksWithParkedEvents(ctx, id, []string{"callback"})
 	if err := errors.Join(err, e.store.EraseEvents(ctx, id, blank, nothingDelivered),
 		e.store.EraseDeadLetters(ctx, id, []string{"callback"}, blank),
-		e.store.EraseRequests(ctx, id)); err != nil {
+		e.store.DeleteRequestsAndQuarantine(ctx, id)); err != nil {
 		e.Error(err)
 	}
 }
@@ -109,7 +109,7 @@ func (e *testStore) callEveryMethod() {
 	if _, e1 := e.store.ShareKnownAccounts(ctx, []string{"acct_a"}); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if token, _, e1 := e.store.BeginReconcileRun(ctx, []byte("{}"), time.Minute, time.Minute,
+	if token, _, e1 := e.store.BeginOrResumeReconcileRun(ctx, []byte("{}"), time.Minute, time.Minute,
 		0); e1 != nil || token == 0 {
 		e.Errorf("reconcile: %d, %v", token, e1)
 	} else if _, e1 := e.store.SaveReconcileRun(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0,

@@ -22,12 +22,12 @@ const (
 
 var reconcileKeys = []string{keyReconcileRun, keyReconcileFindings}
 
-// BeginReconcileRun acquires the lock and begins a run with the given state. If
+// BeginOrResumeReconcileRun acquires the lock and begins a run with the given state. If
 // an unfinished run began less than maxAge ago and its lock has ended, it
 // resumes that run: resumed is its state. Token 0 means that another replica
 // holds the lock, or that a finished run began less than minInterval ago. The
 // lock ends after lease unless [ReconcileRuns.SaveReconcileRun] extends it.
-func (s *ReconcileRuns) BeginReconcileRun(
+func (s *ReconcileRuns) BeginOrResumeReconcileRun(
 	ctx context.Context, state []byte, lease, maxAge, minInterval time.Duration,
 ) (token int64, resumed []byte, err error) {
 	r := newScriptReply(s.conn.callScript(ctx, reconcileBeginScript, reconcileKeys,

@@ -24,7 +24,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 	}
 	begin := func(lease, stale, gap time.Duration) (int64, string) {
 		t.Helper()
-		token, found, err := s.BeginReconcileRun(ctx, []byte("new"), lease, stale, gap)
+		token, found, err := s.BeginOrResumeReconcileRun(ctx, []byte("new"), lease, stale, gap)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func TestDetectDataLoss_ReportedToOneReplica(t *testing.T) {
 	if n := replicasTold(); n != 0 {
 		t.Errorf("%d say that it was emptied", n)
 	}
-	token, _, err := stores[0].BeginReconcileRun(t.Context(), []byte("x"), time.Minute, time.Hour, 0)
+	token, _, err := stores[0].BeginOrResumeReconcileRun(t.Context(), []byte("x"), time.Minute, time.Hour, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,7 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 		if countReadyHolds(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
 			var ok bool
-			if poll, ok = d.promoteAndListReadyLanes(ctx, promote, &due); !ok {
+			if poll, ok = d.pollSchedule(ctx, promote, &due); !ok {
 				return
 			}
 		}
@@ -244,10 +244,10 @@ func (d *Dispatcher) shortenWaitToNextDue(wait time.Duration, nextDueAt time.Tim
 	return max(next, time.Millisecond)
 }
 
-// promoteAndListReadyLanes polls the store: it promotes holds and reads the
+// pollSchedule polls the store: it promotes holds and reads the
 // lanes of ready holds into due. ok is false if Redis failed and returned no
 // lanes. A poll that failed in part does not close the gate.
-func (d *Dispatcher) promoteAndListReadyLanes(
+func (d *Dispatcher) pollSchedule(
 	ctx context.Context, promote bool, due *hold.PromoteResult,
 ) (poll changes.Poll, ok bool) {
 	poll = d.o.Gate.BeginPoll()

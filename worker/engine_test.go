@@ -232,9 +232,9 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 				}
 				out := e.executeClaim(stopping, t.Context(), claimed, &holdMachine{})
 				after := out.decision.Hold
-				if after.State != tt.state || out.decision.Again != tt.again ||
+				if after.State != tt.state || out.decision.NextStepNow != tt.again ||
 					len(tt.caller.calls) != tt.calls || out.before.Version != 7 {
-					t.Errorf("%s, again %t, %d calls: %+v", after.State, out.decision.Again,
+					t.Errorf("%s, again %t, %d calls: %+v", after.State, out.decision.NextStepNow,
 						len(tt.caller.calls), after)
 				}
 				if got := after.NextAt.Sub(now); !after.State.IsFinal() && got != tt.retry {

@@ -163,7 +163,7 @@ func (m *holdMachine) NextCall(_ context.Context, now time.Time) (hold.Call, tim
 func (m *holdMachine) ApplyAnswer(_ context.Context, call hold.Call, a hold.Answer, now time.Time) {
 	m.call, m.answer, m.at = call, a, now
 	m.decision = m.decision.Merge(m.hold.ApplyAnswer(call, a, now))
-	m.done = !m.decision.Again
+	m.done = !m.decision.NextStepNow
 	m.hold = m.decision.Hold
 }
 

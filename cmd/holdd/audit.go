@@ -56,7 +56,7 @@ If it is interrupted, it keeps what it has read in the checkpoint file, and --re
 	fs.StringVar(&f.since, "since", "90d",
 		"the period, back from now: 24h, 90d, 52w, 1y, or a date such as 2026-01-01")
 	fs.StringVar(&f.account, "account", "", "read this connected account")
-	f.load = addConfigFlag(cmd, env, nil)
+	f.load = addConfigFlagAndLoader(cmd, env, nil)
 	fs.StringVar(&f.htmlPath, "html", "", "write the report to this file too, as one HTML page")
 	fs.StringVar(&f.checkpoint, "checkpoint", defaultCheckpoint,
 		"file that keeps an interrupted audit")
@@ -72,12 +72,12 @@ If it is interrupted, it keeps what it has read in the checkpoint file, and --re
 		_ = cmd.MarkFlagFilename(name)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return toExitError(runAudit(cmd.Context(), out, env, &f), "")
+		return toExitError(auditManualCaptures(cmd.Context(), out, env, &f), "")
 	}
 	return cmd
 }
 
-func runAudit(ctx context.Context, out *console, env environmentVars, f *auditFlags) error {
+func auditManualCaptures(ctx context.Context, out *console, env environmentVars, f *auditFlags) error {
 	now := time.Now()
 	since, err := parseSince(f.since, now)
 	if err != nil {

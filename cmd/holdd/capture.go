@@ -55,7 +55,7 @@ code 0 means captured.`,
 		}
 		req := hold.CaptureRequest{Amount: amount, CaptureParamsPatch: patch}
 		if notFinal {
-			return captureHoldPart(ctx, c, client, args[0], key, req)
+			return capturePartAndKeepRest(ctx, c, client, args[0], key, req)
 		}
 		if key != "" {
 			return usageErrorf("", "give --idempotency-key with --not-final: a last capture cannot "+

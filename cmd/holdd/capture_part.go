@@ -11,10 +11,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// captureHoldPart captures a part of a hold, keeps the rest held, and waits for the
+// capturePartAndKeepRest captures a part of a hold, keeps the rest held, and waits for the
 // outcome. An empty key is drawn. While the outcome is unknown, the hint has the
 // command that repeats the request with its key, which takes the amount once.
-func captureHoldPart(
+func capturePartAndKeepRest(
 	ctx context.Context, c *changeFlags, client *api.Client, name, key string,
 	req hold.CaptureRequest,
 ) error {
@@ -24,7 +24,7 @@ func captureHoldPart(
 	final := false
 	req.Final, req.RequestKey = &final, cmp.Or(key, rand.Text())
 	err := c.runChange(ctx, client, name, holdChange{
-		question: func(v *hold.View) ([]labeledValue, string) { return capturePartQuestion(v, req.Amount) },
+		question: func(v *hold.View) ([]labeledValue, string) { return captureAndKeepRestQuestion(v, req.Amount) },
 		request: func(id string, _ bool) (hold.View, error) {
 			return client.Capture(ctx, id, req, c.revision)
 		},
@@ -74,8 +74,8 @@ func (c *changeFlags) waitForPartCapture(
 		"holdd has accepted the request, and its outcome is unknown: %w", err)}
 }
 
-// capturePartQuestion asks whether to capture a part of a hold now.
-func capturePartQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
+// captureAndKeepRestQuestion asks whether to capture a part of a hold now.
+func captureAndKeepRestQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
 	var details []labeledValue
 	if v.Amount > amount {
 		details = []labeledValue{{"stays held", hold.FormatAmount(v.Amount-amount, v.Currency)}}

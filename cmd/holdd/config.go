@@ -13,14 +13,14 @@ import (
 // addSettingsFlags adds --config and a flag for each setting, for the daemon. It
 // returns a function that loads the settings.
 func addSettingsFlags(cmd *cobra.Command, env environmentVars) func() (*config.Settings, error) {
-	load := addConfigFlag(cmd, env, cmd.Flags())
+	load := addConfigFlagAndLoader(cmd, env, cmd.Flags())
 	config.AddFlags(cmd.Flags())
 	return load
 }
 
-// addConfigFlag adds --config to a command that reads the daemon's settings from
+// addConfigFlagAndLoader adds --config to a command that reads the daemon's settings from
 // their file and the environment, and from flags that may be nil.
-func addConfigFlag(
+func addConfigFlagAndLoader(
 	cmd *cobra.Command, env environmentVars, flags *pflag.FlagSet,
 ) func() (*config.Settings, error) {
 	var path string
@@ -50,7 +50,7 @@ that the settings are valid.`,
 
 		Example: "  holdd config check --config /etc/holdd/holdd.yaml",
 	}
-	load := addConfigFlag(cmd, env, nil)
+	load := addConfigFlagAndLoader(cmd, env, nil)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		s, err := load()
 		if err != nil {
@@ -74,7 +74,7 @@ func newConfigShowCommand(out *console, env environmentVars) *cobra.Command {
 		Long: `Print a settings file with the settings in effect, each with its source. Secrets are
 left out.`,
 	}
-	load := addConfigFlag(cmd, env, nil)
+	load := addConfigFlagAndLoader(cmd, env, nil)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		s, err := load()
 		if err != nil {

@@ -84,7 +84,7 @@ Exit code 0 means that no check is wrong; 1 means that a check is wrong.`,
 		Example: `  holdd doctor --config /etc/holdd/holdd.yaml
   holdd doctor --json | jq '.checks[] | select(.status!="ok")'`,
 	}
-	load := addConfigFlag(cmd, env, nil)
+	load := addConfigFlagAndLoader(cmd, env, nil)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := load()

@@ -62,7 +62,7 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			}
 			continue
 		}
-		c, err := hold.New(d, nil, by, now)
+		c, err := hold.DecideNewHold(d, nil, by, now)
 		if err == nil {
 			c, err = c.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, d.Confirm, now,
 				hold.DecisionRules{ExpiryMargin: time.Hour})
@@ -224,7 +224,7 @@ func (m *fakeWorker) RequestIncrementAndWait(
 		h = d.Hold
 		requested = hold.LastIncrementRequestTime(&h)
 		h.State, h.PreviousState = hold.Working, h.State
-		for d.Again = true; d.Again; h = d.Hold {
+		for d.NextStepNow = true; d.NextStepNow; h = d.Hold {
 			call := h.NextCall(time.Now())
 			in := &hold.PaymentIntent{ID: h.ID, Status: hold.StatusRequiresCapture, Amount: h.Amount,
 				AmountCapturable: h.Amount, Currency: h.Currency, CaptureBefore: h.ExpiresAt,

@@ -30,7 +30,7 @@ partitions that are removed are not delivered.
 The command reads the daemon's settings file and environment to find the Redis.`,
 		Example: "  holdd repartition --to 64",
 	}
-	load := addConfigFlag(cmd, env, nil)
+	load := addConfigFlagAndLoader(cmd, env, nil)
 	cmd.Flags().IntVar(&to, "to", 0, "the new number of partitions")
 	addDryRunFlag(cmd, &dryRun)
 	if err := cmd.MarkFlagRequired("to"); err != nil {

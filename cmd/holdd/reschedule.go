@@ -60,7 +60,7 @@ func newQuestionIfDueNow(
 		return cancelQuestion
 	case len(stages) > 0 && isTimeDueNow(stages[0].At, zone, now):
 		return func(v *hold.View) ([]labeledValue, string) {
-			return capturePartQuestion(v, stages[0].Amount)
+			return captureAndKeepRestQuestion(v, stages[0].Amount)
 		}
 	case isTimeDueNow(t.captureAt, zone, now):
 		return func(v *hold.View) ([]labeledValue, string) {

@@ -9,8 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// stageFlags is the flag for the captures of a hold that is captured in parts.
-type stageFlags struct {
+// captureStageFlags is the flag for the captures of a hold that is captured in parts.
+type captureStageFlags struct {
 	texts []string
 	given []stageFlag
 }
@@ -21,14 +21,14 @@ type stageFlag struct {
 	amount amountFlag
 }
 
-func (s *stageFlags) addFlags(cmd *cobra.Command) {
+func (s *captureStageFlags) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&s.texts, "capture", nil,
 		"capture a part: AT=AMOUNT, such as 2026-12-01T11:00:00+01:00=45.00; repeat it in the order "+
 			"of the times; the last one releases the rest")
 }
 
 // resolveTimes parses the flags and turns "now" and "+36h" into times.
-func (s *stageFlags) resolveTimes(now time.Time) (err error) {
+func (s *captureStageFlags) resolveTimes(now time.Time) (err error) {
 	s.given = nil
 	if s.isEmpty() {
 		return nil
@@ -49,10 +49,10 @@ func (s *stageFlags) resolveTimes(now time.Time) (err error) {
 }
 
 // isEmpty reports whether the flag ends the planned captures.
-func (s *stageFlags) isEmpty() bool { return len(s.texts) == 1 && s.texts[0] == "" }
+func (s *captureStageFlags) isEmpty() bool { return len(s.texts) == 1 && s.texts[0] == "" }
 
 // amounts returns the amounts of the captures.
-func (s *stageFlags) amounts() (list []*amountFlag) {
+func (s *captureStageFlags) amounts() (list []*amountFlag) {
 	for i := range s.given {
 		list = append(list, &s.given[i].amount)
 	}
@@ -61,7 +61,7 @@ func (s *stageFlags) amounts() (list []*amountFlag) {
 
 // newStageRequests returns the planned captures with amounts in minor units:
 // nil without the flag, and none if it is empty.
-func (s *stageFlags) newStageRequests(
+func (s *captureStageFlags) newStageRequests(
 	currency string) (list []hold.CaptureStageRequest, err error,
 ) {
 	if s.isEmpty() {

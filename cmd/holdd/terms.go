@@ -17,7 +17,7 @@ type termFlags struct {
 	metadata            []string
 	captureParams       captureParamFlags
 	renewal             renewalFlags
-	stages              stageFlags
+	stages              captureStageFlags
 }
 
 func (t *termFlags) addFlags(cmd *cobra.Command) {

@@ -309,7 +309,7 @@ func (w *alertTextBuilder) newSystemPlaceholderReplacer(d *event.EventData) *str
 		}
 		values = append(values,
 			"{at_risk_holds}", holds,
-			"{at_risk_sums}", formatSums(c.Sums),
+			"{at_risk_sums}", formatFirstSums(c.Sums),
 			"{at_risk_in}", w.formatTimeLeft(c.FirstAt),
 			"{at_risk_at}", w.formatTimeWithTimeLeft(c.FirstAt),
 			"{rate}", strconv.Itoa(c.Rate))
@@ -325,7 +325,7 @@ func formatEventCount(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-func formatSums(list []hold.Sum) string {
+func formatFirstSums(list []hold.Sum) string {
 	var parts []string
 	for _, s := range list[:min(len(list), 8)] {
 		parts = append(parts, hold.FormatAmount(s.Amount, s.Currency))

@@ -197,7 +197,7 @@ func newRouteHandlers(
 		&planHandler{r, o.Holds.Planner},
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
-		&repairHandler{r, o.Repairer},
+		&recordRepairHandler{r, o.Repairer},
 		&eraseHandler{r, o.Eraser, o.Holds.Reader},
 		&deliveryHandler{r, o.Deliveries, o.RecordAct},
 		&logLevelHandler{logLevel, o.RecordAct},
@@ -309,7 +309,7 @@ func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo
 		a.requestTimeout)
 	defer cancel()
 	if !isExemptFromInFlightLimit(r.URL.Path) {
-		release := a.slots.acquire(ctx, c.token)
+		release := a.slots.waitForSlot(ctx, c.token)
 		if release == nil {
 			tooManyRequestsProblem().Write(w)
 			return

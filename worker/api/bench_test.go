@@ -26,7 +26,7 @@ func (i alwaysAcceptHolds) Schedule(_ context.Context, reqs []hold.ScheduleReque
 			out[n].Err = err
 			continue
 		}
-		c, err := hold.New(d, nil, by, i.now)
+		c, err := hold.DecideNewHold(d, nil, by, i.now)
 		out[n] = intake.ScheduleResult{Hold: c.Hold, Created: true, Err: err}
 	}
 	return out

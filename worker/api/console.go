@@ -47,7 +47,7 @@ func (a *API) serveConsole(w, unwrapped http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(form.bytes))
 	ctx, cancel := context.WithTimeout(r.Context(), a.requestTimeout)
 	defer cancel()
-	release := a.slots.acquire(ctx, "")
+	release := a.slots.waitForSlot(ctx, "")
 	if release == nil {
 		tooManyRequestsProblem().Write(w)
 		return

@@ -82,7 +82,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 		}
 		return intake.ScheduleResult{Hold: h}
 	}
-	c, err := hold.New(d, m.stripeIntents[d.ID], by, m.now)
+	c, err := hold.DecideNewHold(d, m.stripeIntents[d.ID], by, m.now)
 	if err == nil {
 		c, err = c.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, d.Confirm, m.now, rules)
 	}

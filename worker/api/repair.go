@@ -20,13 +20,13 @@ type Repairer interface {
 
 type repairOutput struct{ Body RepairResult }
 
-// repairHandler repairs unreadable records.
-type repairHandler struct {
+// recordRepairHandler repairs unreadable records.
+type recordRepairHandler struct {
 	responseBuilder
 	repairer Repairer // nil: disabled
 }
 
-func (h *repairHandler) register(doc huma.API) {
+func (h *recordRepairHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "repairHold", Method: http.MethodPost, Path: "/v1/holds/{id}/repair",
 		Tags:    []string{"actions"},
@@ -37,7 +37,7 @@ func (h *repairHandler) register(doc huma.API) {
 	}, h.repair)
 }
 
-func (h *repairHandler) repair(
+func (h *recordRepairHandler) repair(
 	ctx context.Context, in *holdIDInput,
 ) (*repairOutput, error) {
 	if err := validatePathID(in.ID); err != nil {

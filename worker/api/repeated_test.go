@@ -21,7 +21,7 @@ func TestChange_RepeatedAfterSettlement(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		created, err := hold.New(d, nil, "api", m.now)
+		created, err := hold.DecideNewHold(d, nil, "api", m.now)
 		if err != nil {
 			t.Fatal(err)
 		}

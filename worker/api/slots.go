@@ -21,9 +21,9 @@ func newRequestSlots(n int) *requestSlots {
 		byToken: map[string]chan struct{}{}}
 }
 
-// acquire waits for a slot of a token; empty for a caller without one. It
+// waitForSlot waits for a slot of a token; empty for a caller without one. It
 // returns nil if ctx ends first.
-func (s *requestSlots) acquire(ctx context.Context, token string) (release func()) {
+func (s *requestSlots) waitForSlot(ctx context.Context, token string) (release func()) {
 	own := s.slotsOfToken(token)
 	if own != nil {
 		select {

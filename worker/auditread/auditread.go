@@ -53,19 +53,19 @@ type ReadProgress struct {
 	From    time.Time `json:"from"`              // of the oldest PaymentIntent to read
 	Until   time.Time `json:"until"`
 
-	Content     hold.StripeListContent `json:"content"` // 0 until the first page
-	After       string                 `json:"after,omitempty"`
-	IntentsRead int                    `json:"payment_intents_read"`
-	IntentsDone bool                   `json:"payment_intents_done"`
-	OldestRead  time.Time              `json:"oldest_read,omitzero"`
-	Payments    []audit.Payment        `json:"payments"`
-	AfterCharge string                 `json:"after_charge,omitempty"`
-	ChargesRead int                    `json:"charges_read,omitempty"`
-	ChargesDone bool                   `json:"charges_done,omitempty"`
-	OldestSeen  time.Time              `json:"oldest_charge_read,omitzero"`
-	AfterEvent  string                 `json:"after_event,omitempty"`
-	EventsDone  bool                   `json:"events_done"`
-	Captures    map[string]time.Time   `json:"captures,omitempty"` // by charge, from events
+	Content     hold.StripeListKind  `json:"content"` // 0 until the first page
+	After       string               `json:"after,omitempty"`
+	IntentsRead int                  `json:"payment_intents_read"`
+	IntentsDone bool                 `json:"payment_intents_done"`
+	OldestRead  time.Time            `json:"oldest_read,omitzero"`
+	Payments    []audit.Payment      `json:"payments"`
+	AfterCharge string               `json:"after_charge,omitempty"`
+	ChargesRead int                  `json:"charges_read,omitempty"`
+	ChargesDone bool                 `json:"charges_done,omitempty"`
+	OldestSeen  time.Time            `json:"oldest_charge_read,omitzero"`
+	AfterEvent  string               `json:"after_event,omitempty"`
+	EventsDone  bool                 `json:"events_done"`
+	Captures    map[string]time.Time `json:"captures,omitempty"` // by charge, from events
 }
 
 // ShareDone is how much of the time from Until back to From has been read, from 0 to

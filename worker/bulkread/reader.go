@@ -18,9 +18,9 @@ const DefaultListAbove = 10
 // call. Of a larger backlog, a page answers only a part.
 const MaxWaiting = 10_000
 
-// Caller sends calls to Stripe under the shared budget. gateway.Caller
+// BatchCaller sends calls to Stripe under the shared budget. gateway.Caller
 // implements it.
-type Caller interface {
+type BatchCaller interface {
 	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(
@@ -50,14 +50,14 @@ func NewPendingRetrieve(h *hold.Hold) PendingRetrieve {
 // IntentRetriever reads intents by pages where that costs fewer requests. It is
 // safe for concurrent use.
 type IntentRetriever struct {
-	caller    Caller
+	caller    BatchCaller
 	listAbove int
 	missing   missingIntents
 }
 
 // NewIntentRetriever returns a reader that lists the intents of an account if
 // more than listAbove of them wait. 0 means [DefaultListAbove].
-func NewIntentRetriever(caller Caller, listAbove int) *IntentRetriever {
+func NewIntentRetriever(caller BatchCaller, listAbove int) *IntentRetriever {
 	if listAbove == 0 {
 		listAbove = DefaultListAbove
 	}

@@ -29,7 +29,7 @@ const (
 
 // listWalk reads pages of one account's list, newest intent first.
 type listWalk struct {
-	caller   Caller
+	caller   BatchCaller
 	account  string
 	reads    []PendingRetrieve
 	newest   []int            // positions by ExistedAt, newest or unknown first
@@ -44,7 +44,7 @@ type listWalk struct {
 }
 
 func newListWalk(
-	caller Caller, account string, reads []PendingRetrieve, positions []int,
+	caller BatchCaller, account string, reads []PendingRetrieve, positions []int,
 ) *listWalk {
 	w := &listWalk{caller: caller, account: account, reads: reads,
 		newest: slices.Clone(positions), anchors: slices.Clone(positions), waiting: map[string][]int{}}

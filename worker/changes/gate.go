@@ -41,7 +41,7 @@ func (w *Watcher) NewPartitionPollGate(partition int, longest time.Duration) *Po
 	return &PollGate{watcher: w, partition: partition, longest: longest}
 }
 
-// NewInboxGate is [Watcher.NewGate] for the loop that reads the inbox. It is
+// NewInboxGate is [Watcher.NewPollGate] for the loop that reads the inbox. It is
 // open while the inbox has entries.
 func (w *Watcher) NewInboxGate(longest time.Duration) *PollGate {
 	return w.NewPartitionPollGate(inboxOnly, longest)

@@ -105,7 +105,8 @@ func (c *Committer) commitAndNotify(
 ) (written []bool, err error) {
 	writes := make([]hold.HoldWrite, len(changes))
 	for i := range changes {
-		writes[i] = c.completeAndEncodeWrite(&changes[i])
+		c.completeDecision(&changes[i])
+		writes[i] = c.encodeWrite(&changes[i])
 	}
 	var results []hold.CommitResult
 	for range attempts {
@@ -173,7 +174,8 @@ func (c *Committer) CommitMilestones(
 			advancing = append(advancing, m.Change)
 			continue
 		}
-		w := c.completeAndEncodeWrite(&m.Change)
+		c.completeDecision(&m.Change)
+		w := c.encodeWrite(&m.Change)
 		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone = false, false
 		w.Placement.NextMilestone = m.Next
 		writes, writing = append(writes, w), append(writing, m.Change)
@@ -236,12 +238,12 @@ func (c *Committer) at(ch *Change) time.Time {
 	return ch.At
 }
 
-// completeAndEncodeWrite returns the write of a change. It first completes the
-// decision, in ch. It alerts if a deadline that was just learned comes too
-// early for the capture, hands the hold over to the operator if that deadline
-// makes on_expiry act without a warning, and records the reason that a cancel
-// will send.
-func (c *Committer) completeAndEncodeWrite(ch *Change) hold.HoldWrite {
+// completeDecision adds to a decision what follows for every change, whoever
+// decided it. It plans the renewal, alerts if a deadline that was just learned
+// comes too early for the capture, hands the hold over to the operator if that
+// deadline makes on_expiry act without a warning, and records the reason that a
+// cancel will send.
+func (c *Committer) completeDecision(ch *Change) {
 	now := c.at(ch)
 	ch.Decision.PlanRenewal(now)
 	ch.Decision.RequireAttentionIfCaptureTooLate(ch.Before, now, c.o.Rules)
@@ -249,6 +251,11 @@ func (c *Committer) completeAndEncodeWrite(ch *Change) hold.HoldWrite {
 	ch.Decision.PlanRenewal(now) // attention leaves no operation of the hold's own
 	ch.Decision.SetDefaultCancellationReason(ch.Before, c.o.Rules)
 	c.addCardholderLink(&ch.Decision, now)
+}
+
+// encodeWrite returns the write of a change whose decision is complete.
+func (c *Committer) encodeWrite(ch *Change) hold.HoldWrite {
+	now := c.at(ch)
 	return hold.HoldWrite{
 		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
 		Placement: ch.Decision.SortedSetPlacement(ch.Before, now, c.o.Rules),
@@ -294,7 +301,7 @@ func (c *Committer) logAndWakeForWritten(changes []Change, written []bool) (n in
 			}
 		}
 		soon := h.NextOp != 0 && h.NextAt.Before(c.at(ch).Add(c.o.DueSoon))
-		wake = wake || !ch.Decision.Unchanged && (ch.Decision.Again || soon)
+		wake = wake || !ch.Decision.Unchanged && (ch.Decision.NextStepNow || soon)
 	}
 	if wake && c.o.Wake != nil {
 		c.o.Wake()

@@ -154,7 +154,7 @@ func newHold(t *testing.T, captureAt time.Time) hold.Decision {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := hold.New(valid, nil, "api", now)
+	d, err := hold.DecideNewHold(valid, nil, "api", now)
 	if err != nil {
 		t.Fatal(err)
 	}

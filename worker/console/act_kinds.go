@@ -165,7 +165,7 @@ func inputForm(q *request, h *hold.Hold, act string, fields ...node) node {
 func inputField(q *request, name, value, mode, help string) node {
 	return el("p", el("label", a("for", name), text(q.t("field."+name))),
 		el("input", a("id", name), a("name", name), a("value", value), a("inputmode", mode),
-			a("autocomplete", "off"), a("aria-describedby", name+"-help"), flag("required")),
+			a("autocomplete", "off"), a("aria-describedby", name+"-help"), booleanAttr("required")),
 		el("small", a("id", name+"-help"), text(help)))
 }
 
@@ -185,7 +185,7 @@ func rescheduleForm(q *request, h *hold.Hold) node {
 	for _, then := range []string{"capture", "cancel"} {
 		o := el("option", a("value", then), text(q.t("then."+then)))
 		if then == action {
-			flag("selected").AddTo(o)
+			booleanAttr("selected").AddTo(o)
 		}
 		o.AddTo(choose)
 	}
@@ -193,7 +193,7 @@ func rescheduleForm(q *request, h *hold.Hold) node {
 		el("p", el("label", a("for", "then"), text(q.t("field.then"))), choose),
 		el("p", el("label", a("for", "at"), text(q.t("field.at"))),
 			el("input", a("id", "at"), a("name", "at"), a("type", "datetime-local"),
-				a("value", value), a("aria-describedby", "at-help"), flag("required")),
+				a("value", value), a("aria-describedby", "at-help"), booleanAttr("required")),
 			el("small", a("id", "at-help"), text(q.t("field.at.help", q.zone.String())))))
 }
 
@@ -247,7 +247,7 @@ func cancellationReasonField(q *request, h *hold.Hold) node {
 	for _, r := range []string{"requested_by_customer", "abandoned", "duplicate", "fraudulent"} {
 		o := el("option", a("value", r), text(q.t("reason."+r)))
 		if r == h.CancellationReason {
-			flag("selected").AddTo(o)
+			booleanAttr("selected").AddTo(o)
 		}
 		o.AddTo(choose)
 	}

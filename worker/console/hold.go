@@ -16,7 +16,7 @@ func (pages *holdPages) holdPage(q *request) (pageView, error) {
 	body := group{
 		el("p", class("lead"), el("b", q.renderAmount(&h)), text(" "), q.renderState(&h, now),
 			text(" "), nextStepSentence(q, &h)),
-		warningList(q, &h, pages.o.Rules), actLinks(q, &h),
+		renderNearDeadlineWarnings(q, &h, pages.o.Rules), actLinks(q, &h),
 		el("section", a("aria-labelledby", "terms"),
 			el("h2", a("id", "terms"), text(q.t("hold.terms"))), pages.termList(q, &h, now)),
 		el("section", a("aria-labelledby", "timeline"),
@@ -36,7 +36,7 @@ func nextStepSentence(q *request, h *hold.Hold) node {
 	return q.renderNextAction(h)
 }
 
-func warningList(q *request, h *hold.Hold, rules hold.DecisionRules) node {
+func renderNearDeadlineWarnings(q *request, h *hold.Hold, rules hold.DecisionRules) node {
 	var g group
 	for _, w := range hold.NearDeadlineWarnings(h, rules) {
 		g = append(g, el("p", class("note warn"), text(w.Detail)))

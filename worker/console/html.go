@@ -14,7 +14,7 @@ type (
 
 func el(name string, parts ...part) *element { return htmldoc.El(name, parts...) }
 func a(name, value string) attr              { return htmldoc.A(name, value) }
-func flag(name string) attr                  { return htmldoc.BooleanAttr(name) }
+func booleanAttr(name string) attr           { return htmldoc.BooleanAttr(name) }
 func class(value string) attr                { return htmldoc.Class(value) }
 func isolate(s string) *element              { return htmldoc.IsolateDirection(s) }
 func row(cells ...node) *element             { return htmldoc.TableRow(cells...) }

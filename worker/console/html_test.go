@@ -16,7 +16,7 @@ func render(n node) string {
 }
 
 func TestNode_EscapesTextsAndAttributes(t *testing.T) {
-	got := render(el("p", a("title", `"><script>`), text(`<b>&"'`), el("br"), flag("hidden")))
+	got := render(el("p", a("title", `"><script>`), text(`<b>&"'`), el("br"), booleanAttr("hidden")))
 	want := `<p title="&#34;&gt;&lt;script&gt;" hidden>&lt;b&gt;&amp;&#34;&#39;<br></p>`
 	if got != want {
 		t.Errorf("%s, want %s", got, want)

@@ -61,7 +61,7 @@ func planTable(q *request, p *query.Plan) node {
 	body := el("tbody")
 	for _, h := range p.Hours {
 		row(q.renderTime(h.Start), bar(sumHoldCounts(h.Capture), sumHoldCounts(h.Cancel), most),
-			text(formatSumsOrDash(q, h.Capture)), text(formatSumsOrDash(q, h.Cancel))).AddTo(body)
+			text(formatCountAndSumsOrDash(q, h.Capture)), text(formatCountAndSumsOrDash(q, h.Cancel))).AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 		a("aria-label", q.t("nav.plan")), el("table", class("plan"),
@@ -92,8 +92,8 @@ func riskTable(q *request, p *query.Plan) node {
 			q.t("col.amount"), q.t("col.reason"), q.t("col.expires")), body))
 }
 
-// formatSumsOrDash writes holds and their totals, or a dash.
-func formatSumsOrDash(q *request, sums []hold.Sum) string {
+// formatCountAndSumsOrDash writes holds and their totals, or a dash.
+func formatCountAndSumsOrDash(q *request, sums []hold.Sum) string {
 	if sumHoldCounts(sums) == 0 {
 		return "–"
 	}

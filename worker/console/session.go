@@ -133,7 +133,7 @@ func (c *Console) signInOrShowForm(q *request) (pageView, error) {
 			el("p", el("label", a("for", "token"), text(q.t("signin.token")))),
 			el("p", el("input", a("id", "token"), a("name", "token"), a("type", "password"),
 				a("autocomplete", "current-password"), a("aria-describedby", "token-help"),
-				flag("required"), flag("autofocus"))),
+				booleanAttr("required"), booleanAttr("autofocus"))),
 			el("p", a("id", "token-help"), class("soft"), text(q.t("signin.help"))),
 			el("p", el("button", class("primary"), text(q.t("signin.submit"))), text(" "),
 				link(next, q.t("signin.again"))))}, nil

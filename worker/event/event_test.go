@@ -25,7 +25,7 @@ func newHold(t *testing.T) hold.Hold {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := hold.New(valid, nil, "api", now)
+	d, err := hold.DecideNewHold(valid, nil, "api", now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,12 +19,13 @@ import (
 )
 
 // Machine decides which call is next and what its answer means. One Drive at a
-// time uses it. The worker's executor and package authorize implement it.
+// time uses it. The worker's holdMachine, which the executor makes for a claim,
+// and the machines of package authorize implement it.
 type Machine interface {
 	// NextCall returns the next call. If wait is above zero, no call may be sent
-	// before it is over. If ok is false, the machine is done. Drive calls Next
-	// again after every wait, so Next may return the same call several times
-	// before it is sent.
+	// before it is over. If ok is false, the machine is done. Drive calls
+	// NextCall again after every wait, so it may return the same call several
+	// times before it is sent.
 	NextCall(ctx context.Context, now time.Time) (call hold.Call, wait time.Duration, ok bool)
 	// ApplyAnswer applies the answer to a call that was sent.
 	ApplyAnswer(ctx context.Context, call hold.Call, a hold.Answer, now time.Time)

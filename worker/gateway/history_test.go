@@ -96,7 +96,7 @@ func checkHistories(
 	t *testing.T, w *simEnv, wants map[string]hold.IntentHistory, expired string,
 ) {
 	t.Helper()
-	for _, content := range []hold.StripeListContent{hold.ContentHistories, hold.ContentCharges} {
+	for _, content := range []hold.StripeListKind{hold.ContentHistories, hold.ContentCharges} {
 		a := w.checkDo(hold.Call{Op: hold.OpList, Content: content,
 			CreatedFrom: time.Now().Add(-8 * 24 * time.Hour)}, hold.AnswerOK)
 		if len(a.Page.Histories) != len(wants) {

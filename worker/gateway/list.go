@@ -22,7 +22,7 @@ type listClient struct {
 
 // listExpandParams returns the fields that a list of intents expands. A key
 // needs a permission for each.
-func listExpandParams(c hold.StripeListContent) []*string {
+func listExpandParams(c hold.StripeListKind) []*string {
 	switch c {
 	case hold.ContentHistories:
 		return []*string{stripe.String("data.latest_charge.balance_transaction")}
@@ -85,7 +85,7 @@ func newCreatedRangeParams(c *hold.Call) *stripe.RangeQueryParams {
 }
 
 func (cl *listClient) sendListRequest(
-	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.StripeListContent,
+	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.StripeListKind,
 ) (page hold.IntentPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget
 	r := classifyOptions{maxBody: maxListBodyBytes}

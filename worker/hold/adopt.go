@@ -35,7 +35,7 @@ func NewFromMetadata(in *PaymentIntent, account, by string, now time.Time) (Deci
 	if err != nil {
 		return Decision{}, err
 	}
-	return New(valid, in, by, now)
+	return DecideNewHold(valid, in, by, now)
 }
 
 // RecoveredCaptureGrace is how far in the past the capture time of terms found

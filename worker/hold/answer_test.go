@@ -255,7 +255,7 @@ func TestApplyAnswer(t *testing.T) {
 				}
 				c := h.ApplyAnswer(call, a, now)
 				g := c.Hold
-				got := holdAfter{state: g.State, next: g.NextOp, reason: g.Reason, generation: g.Generation, readFirst: g.ReadFirst, unknown: g.Sent.Unknown, again: c.Again, wait: tt.want.wait}
+				got := holdAfter{state: g.State, next: g.NextOp, reason: g.Reason, generation: g.Generation, readFirst: g.ReadFirst, unknown: g.Sent.Unknown, again: c.NextStepNow, wait: tt.want.wait}
 				if len(c.Events) > 0 {
 					got.event = c.Events[0].Type
 				}
@@ -413,7 +413,7 @@ func TestReleaseUnsentClaim(t *testing.T) {
 	h := newHold(t, heldIntent(), withCaptureAt(due))
 	c := claimHold(h, due)
 	got := c.ReleaseUnsentClaim()
-	if got.Hold.State != stateScheduled || !got.Again || !got.Hold.Sent.FirstAt.IsZero() || got.Hold.Sent.Unknown || got.Hold.NextOp != opCapture {
+	if got.Hold.State != stateScheduled || !got.NextStepNow || !got.Hold.Sent.FirstAt.IsZero() || got.Hold.Sent.Unknown || got.Hold.NextOp != opCapture {
 		t.Errorf("%+v", got)
 	}
 	takenOver := claimHold(claimHold(h, due), due.Add(time.Minute)) // taken over

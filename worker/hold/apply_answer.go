@@ -162,16 +162,16 @@ func applyRetrievedHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision
 	}
 	d := applyHeldIntent(h, in, now)
 	switch {
-	case refused && d.Again && h.Refusals >= maxRefusals:
+	case refused && d.NextStepNow && h.Refusals >= maxRefusals:
 		cause := CauseRefused
 		if last.Answer == AnswerUnexpectedState {
 			cause = CauseNotCapturable
 		}
 		note := last.Note + ": refused again, and the intent is " + string(in.Status)
 		return d.Merge(requireAttention(d.Hold, cause, note, now))
-	case refused && d.Again:
+	case refused && d.NextStepNow:
 		return d.ReleaseClaimUntil(now.Add(retryBackoff(&h, 5*time.Second, maxBackoff)))
-	case sent && d.Again && h.Retries > 1:
+	case sent && d.NextStepNow && h.Retries > 1:
 		// More than one request came to nothing: back off instead of a tight
 		// loop.
 		return d.ReleaseClaimUntil(now.Add(retryBackoff(&h, time.Second, time.Minute)))
@@ -294,7 +294,7 @@ func applyUnexpectedStateAnswer(h Hold, call Call, a Answer, now time.Time) Deci
 	}
 	if call.Op != OpRead && !h.ReadFirst {
 		h.ReadFirst = true
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	}
 	return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 }
@@ -330,7 +330,7 @@ func undoUnsentAttempt(h Hold, call Call, now time.Time) Decision {
 func applyRefusedAnswer(h Hold, call Call, cause Cause, a Answer, now time.Time) Decision {
 	if h.Sent.Unknown && call.Op != OpRead && !h.ReadFirst {
 		h.ReadFirst = true
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	}
 	if h.Sent.Unknown {
 		return retryInconclusiveAnswer(h, cause, a, now)

@@ -93,7 +93,7 @@ func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 		d.Hold = h
 		d.addAfterDeadlineWarning(now)
 	}
-	d.Again = resumePlanAfterRetrieve(&h, now)
+	d.NextStepNow = resumePlanAfterRetrieve(&h, now)
 	d.Hold = h
 	return d
 }

@@ -309,5 +309,5 @@ func NewFromAuthorizedIntent(
 ) (Decision, error) {
 	valid := *d
 	valid.ID, valid.Amount, valid.Currency, valid.FromMetadata = in.ID, 0, "", true
-	return New(&valid, in, by, now)
+	return DecideNewHold(&valid, in, by, now)
 }

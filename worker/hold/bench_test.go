@@ -19,7 +19,7 @@ func BenchmarkScheduleRequest_Validate(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		c, err := hold.New(d, nil, "api", t0)
+		c, err := hold.DecideNewHold(d, nil, "api", t0)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -60,7 +60,7 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 		}
 		c = c.Merge(h.ApplyAnswer(call, a, l.now))
 		h = c.Hold
-		if !c.Again {
+		if !c.NextStepNow {
 			break
 		}
 		if n == 3 {

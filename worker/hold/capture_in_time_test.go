@@ -29,7 +29,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 	} {
 		requests := map[string]func() (hold.Decision, error){
 			"new": func() (hold.Decision, error) {
-				d, err := hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel,
+				d, err := hold.DecideNewHold(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel,
 					CaptureAt: tt.at}, in, "api", t0)
 				if err != nil {
 					return d, err
@@ -72,7 +72,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 func TestCaptureAt_NowIsAcceptedUntilTheDeadline(t *testing.T) {
 	end := t0.Add(500 * time.Millisecond)
 	in := heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = end })
-	d, err := hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyAlert, CaptureAt: t0}, in,
+	d, err := hold.DecideNewHold(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyAlert, CaptureAt: t0}, in,
 		"api", t0)
 	if err == nil {
 		_, err = d.RefuseLateCapture(&hold.Hold{}, t0, timeRules)
@@ -96,7 +96,7 @@ func TestCaptureAt_TooLateByALearnedDeadline(t *testing.T) {
 	in := heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = end })
 	late, early := end.Add(-time.Millisecond), end.Add(-time.Second)
 	recovered := func(at time.Time) hold.Decision {
-		d, err := hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: at,
+		d, err := hold.DecideNewHold(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: at,
 			FromMetadata: true}, in, "stripe", t0)
 		if err != nil {
 			t.Fatal(err)

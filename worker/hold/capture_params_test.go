@@ -88,7 +88,7 @@ func TestCaptureParams_FeeAboveCaptureRefused(t *testing.T) {
 			for _, e := range append(edit, at) {
 				e(d)
 			}
-			_, err := hold.New(d, in, "api", t0)
+			_, err := hold.DecideNewHold(d, in, "api", t0)
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func TestCaptureParams_FeeAboveWhatIsLeftRequiresAttention(t *testing.T) {
 	read := c.ApplyAnswer(c.NextCall(due), hold.Answer{Kind: hold.AnswerOK, Intent: taken}, due)
 	recovered := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: due,
 		FromMetadata: true, CaptureParams: hold.CaptureParams{ApplicationFeeAmount: 400}}
-	adopted, err := hold.New(recovered, taken, "stripe", t0)
+	adopted, err := hold.DecideNewHold(recovered, taken, "stripe", t0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -244,13 +244,13 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 	switch {
 	case a.Kind == AnswerForbidden: // the key may not read sessions: the intent is left
 		r.ReadFirst = true
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	case passing:
 		return retryRenewalStep(h, now, base, limit)
 	case a.Kind == AnswerOK && s != nil && s.ID == r.CardSetup:
 	case a.Kind == AnswerNotFound, a.Kind == AnswerInvalid:
 		r.CardSetup = ""
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	default:
 		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	}
@@ -258,14 +258,14 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 	switch {
 	case own && s.Status == "open":
 		r.ReadFirst = true // the intent, under the same claim
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	case !own || s.Status != "complete" || s.PaymentMethod == "":
 		r.CardSetup = ""
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	}
 	if s.PaymentMethod == r.PaymentMethod { // the way back was taken twice
 		r.CardSetup = ""
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	}
 	r.PaymentMethod, r.CardSetup, r.ReturnURL = s.PaymentMethod, "", ""
 	if r.Confirmation >= maxConfirmations {

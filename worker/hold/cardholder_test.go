@@ -205,7 +205,7 @@ func TestCardholder_GivesCard(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, _ := answerCall(t, toCardSetup(t), at, hold.OpReadCardSetup, "", answer)
-			if r := d.Hold.Renewal; r.PaymentMethod != "pm_1" || r.CardSetup != "" || !d.Again {
+			if r := d.Hold.Renewal; r.PaymentMethod != "pm_1" || r.CardSetup != "" || !d.NextStepNow {
 				t.Errorf("%+v", r)
 			}
 		})
@@ -325,8 +325,8 @@ func TestCardholder_SessionsForbidden(t *testing.T) {
 		t.Fatalf("%s", c.Op)
 	}
 	d := h.ApplyAnswer(h.NextCall(at), hold.Answer{Kind: hold.AnswerForbidden}, at)
-	if c := d.Hold.NextCall(at); !d.Again || c.Op != hold.OpRead || c.PaymentIntent != newIntentID {
-		t.Errorf("again %v: %s of %s", d.Again, c.Op, c.PaymentIntent)
+	if c := d.Hold.NextCall(at); !d.NextStepNow || c.Op != hold.OpRead || c.PaymentIntent != newIntentID {
+		t.Errorf("again %v: %s of %s", d.NextStepNow, c.Op, c.PaymentIntent)
 	}
 }
 

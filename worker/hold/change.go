@@ -301,7 +301,7 @@ func scheduleOpNow(h Hold, op Op, by string, now time.Time) Decision {
 	resetRetryCounters(&h)
 	h.Revision++
 	appendHistory(&h, entry)
-	return Decision{Hold: h, Events: dropped, Again: true}
+	return Decision{Hold: h, Events: dropped, NextStepNow: true}
 }
 
 // Pause suspends the hold's own time until it is resumed. The deadline stays:

@@ -33,7 +33,7 @@ func (d Decision) RefuseUnconfirmedExpiryPolicy(
 	}
 	if confirmed {
 		scheduleExpiryPolicyAction(&d.Hold, op, now) // so that the response shows what happens
-		d.Confirmed, d.Again = true, true
+		d.Confirmed, d.NextStepNow = true, true
 		return d, nil
 	}
 	code, verb := WouldCancelNow, "release"

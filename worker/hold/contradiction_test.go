@@ -28,7 +28,7 @@ func TestApplyContradiction_NothingActsByItself(t *testing.T) {
 			at := h.NextMilestone(now, testRules)
 			d, _ := h.ApplyMilestone(at, at, testRules)
 			now = at
-			if at.Before(h.ExpiresAt) && (!d.Unchanged || d.Again) {
+			if at.Before(h.ExpiresAt) && (!d.Unchanged || d.NextStepNow) {
 				t.Errorf("%s: the milestone of %s led to %+v", policy, at, d.Hold)
 			}
 		}

@@ -159,7 +159,7 @@ func (h Hold) ApplyMilestone(due, now time.Time, r DecisionRules) (Decision, tim
 	default:
 		scheduleExpiryPolicyAction(&h, op, now)
 	}
-	d.Hold, d.Unchanged, d.Again = h, false, true
+	d.Hold, d.Unchanged, d.NextStepNow = h, false, true
 	return d, next
 }
 
@@ -171,7 +171,7 @@ func startDueRenewal(d Decision, next, now time.Time) (Decision, time.Time) {
 	}
 	planned := Decision{Hold: d.Hold, Events: d.Events}
 	planned.PlanRenewal(now)
-	planned.Again = planned.Hold.NextOp == OpRenew
+	planned.NextStepNow = planned.Hold.NextOp == OpRenew
 	return planned, next
 }
 

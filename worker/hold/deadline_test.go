@@ -18,7 +18,7 @@ func intentWithoutCaptureBefore(method string, created time.Time) *hold.PaymentI
 // newHoldAt is a new hold that has no time of its own and was scheduled at now.
 func newHoldAt(t *testing.T, in *hold.PaymentIntent, now time.Time) hold.Hold {
 	t.Helper()
-	c, err := hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel}, in, "api", now)
+	c, err := hold.DecideNewHold(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel}, in, "api", now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestSchedule_KlarnaCaptureBeforeMidnight(t *testing.T) {
 		midnight:                        hold.AfterDeadline,
 		t0.Add(28*day - time.Second):    hold.AfterDeadline,
 	} {
-		_, err := hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel,
+		_, err := hold.DecideNewHold(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel,
 			CaptureAt: at}, in, "api", t0)
 		wantCode(t, err, code)
 	}

@@ -69,7 +69,7 @@ type Decision struct {
 	// Again asks for the next step at once. The executor goes on with a claim,
 	// [Decision.SortedSetPlacement] makes another hold ready, and the committer
 	// wakes the dispatcher for it.
-	Again bool
+	NextStepNow bool
 	// NewDeadline asks for the milestones to be computed anew. Otherwise the
 	// next milestone stays.
 	NewDeadline bool

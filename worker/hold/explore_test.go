@@ -56,7 +56,7 @@ func (s *transition) String() string {
 	}
 	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", name,
 		formatHold(&s.from.hold), s.from.now.Sub(t0), formatHold(&s.decision.Hold),
-		s.decision.Again, s.decision.Unchanged, s.err)
+		s.decision.NextStepNow, s.decision.Unchanged, s.err)
 }
 
 // decisionFacts is all of a node that may decide what happens next.
@@ -261,12 +261,12 @@ func (n *exploredState) visitTransitions(r hold.DecisionRules, visit func(*trans
 		for i, a := range allAnswers {
 			visitDecision(answerNames[i], h.ApplyAnswer(call, a, now), nil, func(s *transition) {
 				s.call, s.answer, s.intent = call, a, a.Intent
-				s.claimed = s.decision.Again
+				s.claimed = s.decision.NextStepNow
 			})
 		}
 		visitDecision("unsent", h.ReleaseUnsentClaim(), nil,
 			func(s *transition) { s.claimed = false })
-		visitDecision("parked", hold.Decision{Hold: h, Again: true}.ReleaseClaimUntil(
+		visitDecision("parked", hold.Decision{Hold: h, NextStepNow: true}.ReleaseClaimUntil(
 			now.Add(time.Second)), nil, func(s *transition) { s.claimed = false })
 	}
 }
@@ -435,7 +435,7 @@ var invariants = map[string]func(s *transition) bool{
 		}
 		h := &s.decision.Hold
 		return h.NextOp != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Sent.Unknown ||
-			s.decision.Again || s.decision.Unchanged || len(s.decision.Events) != 1 ||
+			s.decision.NextStepNow || s.decision.Unchanged || len(s.decision.Events) != 1 ||
 			s.decision.Events[0].Type != hold.EventType("hold."+h.State.String()) ||
 			s.decision.SortedSetPlacement(&s.from.hold, s.from.now, testRules).SettledAt.IsZero()
 	},
@@ -526,7 +526,7 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"a claim that ends leaves a next step, a person, or a wait": func(s *transition) bool {
 		h := &s.decision.Hold
-		if s.call.Op == 0 || s.decision.Again || h.State.IsFinal() {
+		if s.call.Op == 0 || s.decision.NextStepNow || h.State.IsFinal() {
 			return false
 		}
 		if h.NextOp == 0 {
@@ -535,7 +535,7 @@ var invariants = map[string]func(s *transition) bool{
 		return !h.NextAt.After(s.from.now) && !h.NextAt.Equal(h.ActionTime())
 	},
 	"Now means that there is something to do": func(s *transition) bool {
-		return s.decision.Again && (s.decision.Hold.NextOp == 0 || s.decision.Hold.State.IsFinal() ||
+		return s.decision.NextStepNow && (s.decision.Hold.NextOp == 0 || s.decision.Hold.State.IsFinal() ||
 			s.decision.Unchanged)
 	},
 	"state and next step agree": func(s *transition) bool {
@@ -564,7 +564,7 @@ var invariants = map[string]func(s *transition) bool{
 			events = events[1:]
 		}
 		return h.NextOp != 0 || h.Reason == 0 || len(events) != 1 ||
-			events[0].Type != hold.EventAttention || s.decision.Again ||
+			events[0].Type != hold.EventAttention || s.decision.NextStepNow ||
 			!s.decision.SortedSetPlacement(&s.from.hold, s.from.now, testRules).NeedsAttention
 	},
 	"the revision never falls": func(s *transition) bool {

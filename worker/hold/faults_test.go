@@ -171,7 +171,7 @@ func TestPolicy_DeadlineLearnedInsideMargin(t *testing.T) {
 		}
 		return c
 	}
-	newInMargin := mustDecide(hold.New(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCapture},
+	newInMargin := mustDecide(hold.DecideNewHold(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCapture},
 		heldIntent(), "api", inMargin))
 	cleared := mustDecide(newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute)),
 		withOnExpiry(hold.PolicyCapture)).ApplyPatch(&hold.Patch{CaptureAt: ptr("")}, "api",
@@ -233,7 +233,7 @@ func TestApplyAnswer_ContradictionsBackOff(t *testing.T) {
 				}
 				c := h.ApplyAnswer(call, a, now)
 				h = c.Hold
-				if !c.Again {
+				if !c.NextStepNow {
 					return
 				}
 				if i == 20 {
@@ -267,7 +267,7 @@ func TestApplyAnswer_LimitsCallsDuringOutage(t *testing.T) {
 			c := h.ApplyAnswer(call, a, now)
 			events += len(c.Events)
 			h = c.Hold
-			if !c.Again {
+			if !c.NextStepNow {
 				break
 			}
 		}
@@ -500,7 +500,7 @@ func TestApplyAnswer_CapturedUnderEarlierKey(t *testing.T) {
 			h.Generation = 2 // a request of the first is still on its way
 			c := h.ApplyAnswer(h.NextCall(now),
 				hold.Answer{Kind: hold.AnswerUnexpectedState, Intent: tt.with}, now)
-			if c.Again {
+			if c.NextStepNow {
 				c = c.Hold.ApplyAnswer(c.Hold.NextCall(now), hold.Answer{Kind: hold.AnswerOK,
 					Intent: capturedIntent(amount)}, now)
 			}
@@ -525,7 +525,7 @@ func TestApplyAnswer_ReadTooSoonAfterLostRequest(t *testing.T) {
 		t.Fatalf("call %s", call.Op)
 	}
 	c := h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent()}, now)
-	if c.Again {
+	if c.NextStepNow {
 		c = c.ReleaseClaimUntil(now.Add(time.Second)) // no budget
 	}
 	_, err := c.Hold.RequestCancel("", "api", now)

@@ -43,7 +43,7 @@ func FuzzScheduleRequest(f *testing.F) {
 			return
 		}
 		for _, in := range []*hold.PaymentIntent{nil, heldIntent()} {
-			c, err := hold.New(d, in, "api", t0)
+			c, err := hold.DecideNewHold(d, in, "api", t0)
 			if err != nil {
 				checkIsProblem(t, err)
 				continue

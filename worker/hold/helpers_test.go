@@ -80,7 +80,7 @@ func newHold(t testing.TB, in *hold.PaymentIntent, edit ...func(*hold.ValidReque
 	for _, e := range edit {
 		e(d)
 	}
-	c, err := hold.New(d, in, "api", t0)
+	c, err := hold.DecideNewHold(d, in, "api", t0)
 	if err != nil {
 		t.Fatalf("new hold: %v", err)
 	}

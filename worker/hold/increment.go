@@ -217,7 +217,7 @@ func applyIncrementAnswer(h Hold, call Call, a Answer, now time.Time) (d Decisio
 		// Only a read shows that an earlier request, or another system, has
 		// not reached the amount.
 		h.ReadFirst = true
-		return Decision{Hold: h, Again: true}, true
+		return Decision{Hold: h, NextStepNow: true}, true
 	}
 	return Decision{}, false
 }
@@ -261,7 +261,7 @@ func applyRetrieveDuringIncrement(h Hold, in *PaymentIntent, now time.Time) (d D
 		restorePlanAfterIncrement(&h, now)
 		d = startReplacement(h, pending.Amount, pending.Until)
 		// The claim ends: its next call would be the hold's own operation.
-		d.Again, d.NewDeadline = false, !h.ExpiresAt.Equal(old.ExpiresAt)
+		d.NextStepNow, d.NewDeadline = false, !h.ExpiresAt.Equal(old.ExpiresAt)
 		return d, true
 	}
 	d = failIncrement(h, outcome, now)

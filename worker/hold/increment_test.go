@@ -37,7 +37,7 @@ func drive(t testing.TB, h hold.Hold, now time.Time, answers ...hold.Answer) (
 		next := h.ApplyAnswer(call, a, now)
 		d = d.Merge(next)
 		h = d.Hold
-		if !d.Again && i < len(answers)-1 {
+		if !d.NextStepNow && i < len(answers)-1 {
 			t.Fatalf("done after %d of %d answers", i+1, len(answers))
 		}
 	}

@@ -2,17 +2,17 @@ package hold
 
 import "time"
 
-// StripeListContent is what a list reads.
-type StripeListContent uint8
+// StripeListKind is what a list reads.
+type StripeListKind uint8
 
 // The contents of a list. Each needs other permissions of the key.
 const (
-	ContentIntents        StripeListContent = iota // intents with their deadlines and reviews
-	ContentHistories                               // intents with their histories
-	ContentCharges                                 // the same without [IntentHistory.CapturedAt]
-	ContentCaptures                                // events of captures, of the last 30 days
-	ContentPlainHistories                          // charges without an intent, with their histories
-	ContentPlainCharges                            // the same without [IntentHistory.CapturedAt]
+	ContentIntents        StripeListKind = iota // intents with their deadlines and reviews
+	ContentHistories                            // intents with their histories
+	ContentCharges                              // the same without [IntentHistory.CapturedAt]
+	ContentCaptures                             // events of captures, of the last 30 days
+	ContentPlainHistories                       // charges without an intent, with their histories
+	ContentPlainCharges                         // the same without [IntentHistory.CapturedAt]
 )
 
 // IntentHistory is what became of an intent's money. An intent shows only its

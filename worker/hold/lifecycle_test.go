@@ -325,7 +325,7 @@ func (l *lifecycle) claimAndCall() {
 			l.died = true
 			return // the answer is lost with the worker
 		}
-		if !c.Again {
+		if !c.NextStepNow {
 			l.commit(c)
 			l.leasedUntil = time.Time{}
 			return
@@ -436,7 +436,7 @@ func TestHold_RandomLifecycle(t *testing.T) {
 		case "later, told":
 			d.Amount, d.Currency = amount, "eur"
 		}
-		c, err := hold.New(d, in, "api", t0)
+		c, err := hold.DecideNewHold(d, in, "api", t0)
 		if err != nil {
 			rt.Fatal(err)
 		}

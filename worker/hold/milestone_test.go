@@ -47,7 +47,7 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 	if c.ownTime != "beyond" {
 		in = heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = c.deadline })
 	}
-	created, err := hold.New(d, in, "api", t0)
+	created, err := hold.DecideNewHold(d, in, "api", t0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 				}
 			}
 			if !ch.Unchanged {
-				if !ch.Again || ch.Hold.NextOp == 0 || ch.Hold.NextAt.After(now) {
+				if !ch.NextStepNow || ch.Hold.NextOp == 0 || ch.Hold.NextAt.After(now) {
 					rt.Fatalf("changed to %s next %s, not now", ch.Hold.State, ch.Hold.NextOp)
 				}
 				if previous.NextOp != 0 && previous.NextOp != hold.OpRead &&

@@ -48,7 +48,7 @@ func (h Hold) ReleaseUnsentClaim() Decision {
 		forgetUnsentKeyUse(&r.ReleaseKeyUsage)
 	}
 	releaseClaim(&h)
-	return Decision{Hold: h, Again: true}
+	return Decision{Hold: h, NextStepNow: true}
 }
 
 // ReleaseClaimUntil ends a claim that cannot continue now ([Decision].Again).
@@ -59,7 +59,7 @@ func (d Decision) ReleaseClaimUntil(at time.Time) Decision {
 		copyRenewalForEdit(&d.Hold).RetryAt = d.Hold.NextAt
 	}
 	releaseClaim(&d.Hold)
-	d.Again = false
+	d.NextStepNow = false
 	return d
 }
 

@@ -35,7 +35,7 @@ func TestOvercapture(t *testing.T) {
 		if in == nil {
 			d.Amount, d.Currency = amount, "eur"
 		}
-		_, err := hold.New(d, in, "api", t0)
+		_, err := hold.DecideNewHold(d, in, "api", t0)
 		t.Run(name, func(t *testing.T) { wantCode(t, err, hold.AmountTooLarge) })
 	}
 	// The charge allows less than it did: nobody is charged more than that.
@@ -62,7 +62,7 @@ func TestOvercapture_Renewed(t *testing.T) {
 			d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel,
 				CaptureAmount: more}
 			withRenewal(t0.Add(30 * day))(d)
-			_, err := hold.New(d, heldIntent(tip), "api", t0)
+			_, err := hold.DecideNewHold(d, heldIntent(tip), "api", t0)
 			return err
 		},
 		"changed amount": func() error {

@@ -53,7 +53,7 @@ func (d *Decision) SortedSetPlacement(
 	}
 	if h.NextOp != 0 {
 		p.DueAt = h.NextAt
-		p.Ready = d.Again
+		p.Ready = d.NextStepNow
 		p.Urgent = h.State == Working || h.Reason == CauseTrigger ||
 			h.Reason == CauseOnExpiry || h.NextOp == OpRenew || h.NextOp == OpRelease ||
 			h.NextOp == OpRead && h.Renewal != nil

@@ -138,7 +138,7 @@ func applyRetrieveBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 		}
 		h.Renewal.RetryAt = now.Add(maxBackoff)
 		h.NextOp, h.ReadFirst = OpRead, true
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	}
 	if cause, note := reasonNotRenewable(a.Intent); cause != 0 {
 		h.Renewal.AuthorizedAt = a.Intent.Created
@@ -238,7 +238,7 @@ func continueWithReleaseOrOwnOp(h Hold, now time.Time) Decision {
 	if h.NextOp == OpRenew || h.NextOp == OpRelease {
 		return finishRenewalStep(h, now)
 	}
-	return Decision{Hold: h, Again: true}
+	return Decision{Hold: h, NextStepNow: true}
 }
 
 // applySearchForNewIntentAnswer decides by a page of the customer's intents, newest first.
@@ -263,7 +263,7 @@ func applySearchForNewIntentAnswer(h Hold, a Answer, now time.Time) Decision {
 		r.SearchAfter = in.ID
 	}
 	if more {
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	}
 	r.SearchAfter = ""
 	last := lastHistoryEntry(&h, HistoryAttempt)

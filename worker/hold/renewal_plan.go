@@ -142,5 +142,5 @@ func deferSettlementUntilReleased(h Hold, now time.Time) Decision {
 		releaseClaim(&h)
 		h.NextOp, h.NextAt = OpRead, now
 	}
-	return Decision{Hold: h, Again: true}
+	return Decision{Hold: h, NextStepNow: true}
 }

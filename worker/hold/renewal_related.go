@@ -68,9 +68,9 @@ func (h *Hold) MustReleaseLeftoverIntent(in *PaymentIntent) bool {
 	return in.ID == h.ID || renewalGenerationOfIntent(in) <= h.Renewal.Generation
 }
 
-// RecordLeftoverRelease writes the release of an intent that was left beside a
+// PlanLeftoverRelease writes the release of an intent that was left beside a
 // settled hold to the hold's history. call is to be sent once that is committed.
-func (h Hold) RecordLeftoverRelease(id string, now time.Time) (d Decision, call Call) {
+func (h Hold) PlanLeftoverRelease(id string, now time.Time) (d Decision, call Call) {
 	try := 1
 	for i := range h.History {
 		if h.History[i].Op == OpRelease && h.History[i].Note == id {

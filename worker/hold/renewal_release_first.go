@@ -58,7 +58,7 @@ func applyReleaseBeforeRenewalAnswer(h Hold, call Call, a Answer, now time.Time)
 	case known && a.Intent.Status == StatusSucceeded:
 		// Another system has captured it: the hold's own read settles it.
 		h.NextOp, h.ReadFirst = OpRead, true
-		return Decision{Hold: h, Again: true}
+		return Decision{Hold: h, NextStepNow: true}
 	case known && call.Op == OpRead && now.Before(wait):
 		r.ReadFirst = true
 		return endRenewalClaimUntil(h, wait, now) // the lost request may still take effect

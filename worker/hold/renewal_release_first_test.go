@@ -32,8 +32,8 @@ func unprotected(t *testing.T) hold.Hold {
 	t.Helper()
 	d, call := answerCall(t, toReleaseFirst(t), startOfRenewal, hold.OpCancel, testIntentID,
 		answerOK(oldCanceled()))
-	if d.Again || !d.Hold.Renewal.Unprotected || call.Key == "" {
-		t.Fatalf("again %v, key %q: %+v", d.Again, call.Key, d.Hold.Renewal)
+	if d.NextStepNow || !d.Hold.Renewal.Unprotected || call.Key == "" {
+		t.Fatalf("again %v, key %q: %+v", d.NextStepNow, call.Key, d.Hold.Renewal)
 	}
 	if !hold.NewView(&d.Hold, startOfRenewal, false).Renewal.Unprotected {
 		t.Error("the view does not say that nothing holds the amount")
@@ -134,7 +134,7 @@ func TestReleaseFirst_Ends(t *testing.T) {
 			}
 			d, _ := answerCall(t, h, at, hold.OpCancel, newIntentID, answerOK(newReleased))
 			for range 3 {
-				if !d.Again {
+				if !d.NextStepNow {
 					break
 				}
 				call := d.Hold.NextCall(at)
@@ -158,7 +158,7 @@ func TestReleaseFirst_CapturedElsewhere(t *testing.T) {
 	captured := capturedIntent(amount)
 	d, _ := answerCall(t, toReleaseFirst(t), startOfRenewal, hold.OpCancel, testIntentID,
 		hold.Answer{Kind: hold.AnswerUnexpectedState, Intent: captured})
-	if !d.Again || d.Hold.Renewal.Unprotected {
-		t.Errorf("again %v: %+v", d.Again, d.Hold.Renewal)
+	if !d.NextStepNow || d.Hold.Renewal.Unprotected {
+		t.Errorf("again %v: %+v", d.NextStepNow, d.Hold.Renewal)
 	}
 }

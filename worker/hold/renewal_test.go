@@ -68,7 +68,7 @@ func answerCall(t *testing.T, h hold.Hold, now time.Time, op hold.Op, intent str
 		t.Fatalf("%s of %q, want %s of %q", call.Op, call.PaymentIntent, op, intent)
 	}
 	d := h.ApplyAnswer(call, a, now)
-	if !d.Again {
+	if !d.NextStepNow {
 		d.PlanRenewal(now)
 	}
 	return d, call
@@ -83,12 +83,12 @@ func toCreate(t *testing.T, edit ...func(*hold.ValidRequest)) hold.Hold {
 	t.Helper()
 	h := longStay(t, edit...)
 	d, _ := h.ApplyMilestone(startOfRenewal, startOfRenewal, testRules)
-	if d.Hold.NextOp != hold.OpRenew || !d.Again {
-		t.Fatalf("at the start: next %s, again %v", d.Hold.NextOp, d.Again)
+	if d.Hold.NextOp != hold.OpRenew || !d.NextStepNow {
+		t.Fatalf("at the start: next %s, again %v", d.Hold.NextOp, d.NextStepNow)
 	}
 	d, _ = answerCall(t, d.Hold, startOfRenewal, hold.OpRead, testIntentID,
 		answerOK(heldIntent(renewable)))
-	if d.Again || d.Hold.Renewal.Step != hold.RenewalCreate || d.Hold.NextOp != hold.OpRenew {
+	if d.NextStepNow || d.Hold.Renewal.Step != hold.RenewalCreate || d.Hold.NextOp != hold.OpRenew {
 		t.Fatalf("after the read: %+v", d.Hold.Renewal)
 	}
 	return d.Hold
@@ -99,7 +99,7 @@ func toConfirm(t *testing.T, edit ...func(*hold.ValidRequest)) hold.Hold {
 	t.Helper()
 	d, _ := answerCall(t, toCreate(t, edit...), startOfRenewal, hold.OpCreate, "",
 		answerOK(renewedIntent(hold.StatusRequiresConfirmation, startOfRenewal)))
-	if d.Again || d.Hold.Renewal.Intent != newIntentID {
+	if d.NextStepNow || d.Hold.Renewal.Intent != newIntentID {
 		t.Fatalf("after the creation: %+v", d.Hold.Renewal)
 	}
 	return d.Hold
@@ -128,7 +128,7 @@ func TestRenewal_Steps(t *testing.T) {
 		au.Metadata[hold.MetaRenewalUntil] == "" {
 		t.Errorf("created with %+v", au)
 	}
-	if d.Again || d.Hold.PaymentIntent != testIntentID {
+	if d.NextStepNow || d.Hold.PaymentIntent != testIntentID {
 		t.Fatalf("after the creation: %+v", d)
 	}
 	d, confirm := answerCall(t, d.Hold, startOfRenewal, hold.OpConfirm, newIntentID,
@@ -139,7 +139,7 @@ func TestRenewal_Steps(t *testing.T) {
 	}
 	h = d.Hold
 	if h.ID != testIntentID || h.PaymentIntent != newIntentID || h.Renewal.Releasing != testIntentID ||
-		!h.ExpiresAt.Equal(startOfRenewal.Add(7*day)) || h.NextOp != hold.OpRelease || d.Again ||
+		!h.ExpiresAt.Equal(startOfRenewal.Add(7*day)) || h.NextOp != hold.OpRelease || d.NextStepNow ||
 		!d.NewDeadline || !d.NewTerms || len(d.Events) != 1 || d.Events[0].Type != hold.EventRenewed {
 		t.Fatalf("after the swap: %+v, events %v", h, d.Events)
 	}
@@ -422,7 +422,7 @@ func TestRenewal_Races(t *testing.T) {
 					gone = oldCanceled()
 				}
 				d, _ = answerCall(t, d.Hold, startOfRenewal, hold.OpCancel, tt.release, answerOK(gone))
-				if !d.Again {
+				if !d.NextStepNow {
 					t.Fatalf("the %s does not follow: %+v", op, d.Hold.Renewal)
 				}
 				end := hold.StatusSucceeded
@@ -491,7 +491,7 @@ func TestRenewal_EndsElsewhere(t *testing.T) {
 	t.Run("the old one is captured before the swap", func(t *testing.T) {
 		h := toConfirm(t)
 		d := h.ApplyPaymentIntent(capturedIntent(amount), startOfRenewal)
-		if d.Hold.State.IsFinal() || d.Hold.NextOp != hold.OpRead || !d.Again {
+		if d.Hold.State.IsFinal() || d.Hold.NextOp != hold.OpRead || !d.NextStepNow {
 			t.Fatalf("%s, next %s", d.Hold.State, d.Hold.NextOp)
 		}
 		d, _ = answerCall(t, plan(d, startOfRenewal), startOfRenewal, hold.OpRead, newIntentID,
@@ -557,7 +557,7 @@ func TestRenewal_Refused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel}
 			withRenewal(t0.Add(20 * day))(d)
-			_, err := hold.New(d, in, "api", t0)
+			_, err := hold.DecideNewHold(d, in, "api", t0)
 			wantCode(t, err, hold.NotRenewable)
 		})
 	}

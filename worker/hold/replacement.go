@@ -75,7 +75,7 @@ func checkReplacementPossible(h *Hold, amount int64, now time.Time) error {
 func startReplacement(h Hold, amount int64, until time.Time) Decision {
 	r := copyRenewalForEdit(&h)
 	r.IncrementTo, r.IncrementUntil, r.RetryAt = amount, until, time.Time{}
-	return Decision{Hold: h, Again: true}
+	return Decision{Hold: h, NextStepNow: true}
 }
 
 // reasonToStopReplacement returns why a replacement must not go on, 0 if it may.

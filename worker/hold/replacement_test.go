@@ -35,7 +35,7 @@ func toReplace(t *testing.T) hold.Hold {
 		t.Fatalf("next %s, %+v", h.NextOp, h.Renewal)
 	}
 	d, _ = answerCall(t, h, t0, hold.OpRead, testIntentID, answerOK(heldIntent(unraisable)))
-	if d.Again || d.Hold.Renewal.Step != hold.RenewalCreate {
+	if d.NextStepNow || d.Hold.Renewal.Step != hold.RenewalCreate {
 		t.Fatalf("after the read: %+v", d.Hold.Renewal)
 	}
 	return d.Hold
@@ -195,7 +195,7 @@ func TestReplacement_Ends(t *testing.T) {
 			hold.CaptureRequest{}, "api", t0))}, t0)
 		d, _ := answerCall(t, h, t0, hold.OpCancel, newIntentID,
 			answerOK(replacement(hold.StatusCanceled)))
-		if !d.Again || hold.IsIncrementPending(&d.Hold) {
+		if !d.NextStepNow || hold.IsIncrementPending(&d.Hold) {
 			t.Fatalf("the capture does not follow: %+v", d.Hold.Renewal)
 		}
 		d, _ = answerCall(t, d.Hold, t0, hold.OpCapture, testIntentID,
@@ -222,7 +222,7 @@ func TestReplacement_FeaturesUnknown(t *testing.T) {
 			h = plan(hold.Decision{Hold: mustAccept(t)(h.RequestIncrement(
 				hold.IncrementRequest{Amount: raisedTo}, "api", t0, testRules))}, t0)
 			d, _ := answerCall(t, h, t0, hold.OpRead, testIntentID, answerOK(heldIntent(unraisable)))
-			if d.Again {
+			if d.NextStepNow {
 				t.Fatalf("the claim goes on with %+v", d.Hold.NextCall(t0))
 			}
 			if d.Hold.NextOp != hold.OpRenew || d.Hold.NextAt.After(t0) ||
@@ -249,7 +249,7 @@ func TestReplacement_Unverified(t *testing.T) {
 	d, _ = answerCall(t, d.Hold, t0, hold.OpIncrement, testIntentID,
 		hold.Answer{Kind: hold.AnswerInvalid, Code: "payment_intent_invalid_parameter"})
 	d, _ = answerCall(t, d.Hold, t0, hold.OpRead, testIntentID, answerOK(heldIntent(unraisable)))
-	if d.Again || d.Hold.NextOp != hold.OpRenew || !hold.IsIncrementPending(&d.Hold) {
-		t.Errorf("next %s, again %v, %+v", d.Hold.NextOp, d.Again, d.Hold.Renewal)
+	if d.NextStepNow || d.Hold.NextOp != hold.OpRenew || !hold.IsIncrementPending(&d.Hold) {
+		t.Errorf("next %s, again %v, %+v", d.Hold.NextOp, d.NextStepNow, d.Hold.Renewal)
 	}
 }

@@ -197,10 +197,10 @@ func parseExpiresAt(s, zone string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// New makes a hold of a valid request. in is the intent as Stripe has it, or
+// DecideNewHold makes a hold of a valid request. in is the intent as Stripe has it, or
 // nil if it could not be read: the hold is then accepted as the caller
 // described it and verified later. Errors are *[Problem].
-func New(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision, error) {
+func DecideNewHold(valid *ValidRequest, in *PaymentIntent, by string, now time.Time) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	h := holdFromRequest(valid, now)
 	if in != nil {

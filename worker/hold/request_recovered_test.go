@@ -53,7 +53,7 @@ func TestScheduleRequest_ValidateRecovered(t *testing.T) {
 			d, err := c.wish.ValidateRecoveredTerms(c.paused, now)
 			var ch hold.Decision
 			if err == nil {
-				ch, err = hold.New(d, in, "reconcile", now)
+				ch, err = hold.DecideNewHold(d, in, "reconcile", now)
 			}
 			var p *hold.Problem
 			if c.refused != "" {

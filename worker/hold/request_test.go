@@ -310,9 +310,9 @@ func TestPolicy_WaitsForLaterDeadline(t *testing.T) {
 			"in passing": acting.Hold.ApplyPaymentIntent(actualIntent, inMargin),
 		} {
 			if h := c.Hold; h.State != tt.state || h.NextOp != tt.next || tt.why != 0 &&
-				h.Reason != tt.why || c.Again {
+				h.Reason != tt.why || c.NextStepNow {
 				t.Errorf("%s, %s: %s, next %s (now %v), %s", tt.name, source, h.State,
-					h.NextOp, c.Again, h.Reason)
+					h.NextOp, c.NextStepNow, h.Reason)
 			}
 			needsAttention := len(c.Events) == 1 && c.Events[0].Type == hold.EventAttention
 			if needsAttention != (tt.state == hold.Attention) {
@@ -399,10 +399,10 @@ func TestRequests_RepeatedIsUnchanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			once := mustAccept(t)(do(newHold(t, heldIntent())))
 			c, err := do(once)
-			if err != nil || !c.Unchanged || c.Again || len(c.Events) > 0 ||
+			if err != nil || !c.Unchanged || c.NextStepNow || len(c.Events) > 0 ||
 				!equalHolds(c.Hold, once) {
 				t.Errorf("the second time: err %v, same %v, now %v, notices %v", err,
-					c.Unchanged, c.Again, c.Events)
+					c.Unchanged, c.NextStepNow, c.Events)
 			}
 		})
 	}
@@ -505,7 +505,7 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := tt.d
 			d.ID, d.OnExpiry = testIntentID, hold.PolicyCancel
-			c, err := hold.New(&d, tt.in, "api", t0)
+			c, err := hold.DecideNewHold(&d, tt.in, "api", t0)
 			wantCode(t, err, tt.code)
 			if err != nil {
 				if p := err.(*hold.Problem); p.Code == hold.AfterDeadline &&
@@ -558,7 +558,7 @@ func TestNew_WarnsOfTimeAfterAssumedDeadline(t *testing.T) {
 	} {
 		d := tt.d
 		d.ID, d.OnExpiry = testIntentID, hold.PolicyCancel
-		c, err := hold.New(&d, nil, "api", t0)
+		c, err := hold.DecideNewHold(&d, nil, "api", t0)
 		if err != nil || countWarnings(c.Events) != tt.want {
 			t.Errorf("%s: %+v, %v", tt.name, c.Events, err)
 		}

@@ -30,7 +30,7 @@ func answered(t *testing.T, h hold.Hold, in *hold.PaymentIntent) (hold.Hold, hol
 		return h, call
 	}
 	c := h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: in}, t0)
-	if !c.Again {
+	if !c.NextStepNow {
 		t.Fatalf("after the read: state %s because of %s, next %s", c.Hold.State,
 			c.Hold.Reason, c.Hold.NextOp)
 	}
@@ -231,11 +231,11 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	}
 	// A new hold with a part taken, and an amount that is neither what was
 	// authorized nor what is left.
-	if _, err := hold.New(d, shared(4_000), "api", t0); err != nil {
+	if _, err := hold.DecideNewHold(d, shared(4_000), "api", t0); err != nil {
 		t.Error(err)
 	}
 	d.Amount = 5_000
-	_, err = hold.New(d, shared(4_000), "api", t0)
+	_, err = hold.DecideNewHold(d, shared(4_000), "api", t0)
 	wantCode(t, err, hold.AmountMismatch)
 }
 

@@ -96,8 +96,8 @@ func TestStaged_LostReply(t *testing.T) {
 	})
 	t.Run("not captured", func(t *testing.T) {
 		d, _ := drive(t, h, at.Add(time.Minute), okAnswer(heldIntent(multicapture)))
-		if d.Again || d.Hold.Sent.Unknown {
-			t.Fatalf("again %t, %+v", d.Again, d.Hold.Sent)
+		if d.NextStepNow || d.Hold.Sent.Unknown {
+			t.Fatalf("again %t, %+v", d.NextStepNow, d.Hold.Sent)
 		}
 		d, calls := drive(t, d.Hold, d.Hold.NextAt, okAnswer(heldIntent(multicapture)),
 			okAnswer(heldIntent(received(10000))))
@@ -110,8 +110,8 @@ func TestStaged_LostReply(t *testing.T) {
 	})
 	t.Run("not captured, and it may still arrive", func(t *testing.T) {
 		d, _ := drive(t, h, at.Add(time.Second), okAnswer(heldIntent(multicapture)))
-		if d.Again || d.Hold.NextAt.Before(at.Add(30*time.Second)) {
-			t.Errorf("again %t, next at %s", d.Again, d.Hold.NextAt)
+		if d.NextStepNow || d.Hold.NextAt.Before(at.Add(30*time.Second)) {
+			t.Errorf("again %t, next at %s", d.NextStepNow, d.Hold.NextAt)
 		}
 	})
 	t.Run("captured, and the rest has expired", func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestStaged_Refused(t *testing.T) {
 	refuse := func(code hold.ProblemCode, in *hold.PaymentIntent, stages ...hold.CaptureStage) {
 		t.Helper()
 		d := &hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyCancel, Captures: stages}
-		_, err := hold.New(d, in, "api", t0)
+		_, err := hold.DecideNewHold(d, in, "api", t0)
 		wantCode(t, err, code)
 	}
 	single := heldIntent(func(in *hold.PaymentIntent) { in.Features = hold.FeaturesKnown })

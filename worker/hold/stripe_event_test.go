@@ -19,7 +19,7 @@ func newEventHold(t *testing.T, now time.Time) hold.Hold {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := hold.New(d, &hold.PaymentIntent{ID: eventIntentID, Status: hold.StatusRequiresCapture,
+	c, err := hold.DecideNewHold(d, &hold.PaymentIntent{ID: eventIntentID, Status: hold.StatusRequiresCapture,
 		Amount: 500, AmountCapturable: 500, Currency: "eur", Created: now}, "test", now)
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func FuzzRequestFromMetadata(f *testing.F) {
 		if err != nil {
 			return
 		}
-		c, err := hold.New(d, in, "stripe", now)
+		c, err := hold.DecideNewHold(d, in, "stripe", now)
 		if err != nil {
 			checkIsProblem(t, err)
 		}

@@ -43,8 +43,8 @@ func TestCancel_CanceledIntentIsAnError(t *testing.T) {
 	h := claimHold(newHold(t, heldIntent(), withCancelAt(t0)), t0)
 	d := h.ApplyAnswer(h.NextCall(t0), hold.Answer{Kind: hold.AnswerUnexpectedState,
 		HTTPStatus: 400, Intent: canceledIntent("requested_by_customer")}, t0)
-	if d.Hold.State != hold.Canceled || d.Hold.Reason != hold.CauseElsewhere || d.Again {
-		t.Errorf("%s because of %s, again %v", d.Hold.State, d.Hold.Reason, d.Again)
+	if d.Hold.State != hold.Canceled || d.Hold.Reason != hold.CauseElsewhere || d.NextStepNow {
+		t.Errorf("%s because of %s, again %v", d.Hold.State, d.Hold.Reason, d.NextStepNow)
 	}
 }
 

@@ -31,7 +31,7 @@ type Committer interface {
 // StripeCaller sends reads to Stripe under the shared budget. gateway.Caller
 // implements it.
 type StripeCaller interface {
-	bulkread.Caller
+	bulkread.BatchCaller
 	// IsStripeAvailable reports whether Stripe answers and accepts the key.
 	IsStripeAvailable() bool
 	// IsKeyRejected reports whether Stripe rejects the key.

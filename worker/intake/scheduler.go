@@ -220,9 +220,9 @@ func decideNewHold(c *newHoldCandidate, by string, now time.Time) (hold.Decision
 			Detail: fmt.Sprintf("Stripe doesn't know %s under this key and account: "+
 				"check the id, the account, and test or live mode", c.valid.ID)}
 	case c.answer.Kind == hold.AnswerOK:
-		return hold.New(c.valid, c.answer.Intent, by, now)
+		return hold.DecideNewHold(c.valid, c.answer.Intent, by, now)
 	}
-	return hold.New(c.valid, nil, by, now)
+	return hold.DecideNewHold(c.valid, nil, by, now)
 }
 
 // commitNewHolds writes new holds and fills in their results. It returns the

@@ -95,7 +95,7 @@ func (w *world) schedule(reqs ...hold.ScheduleRequest) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			d, err := hold.New(valid, nil, "test", now)
+			d, err := hold.DecideNewHold(valid, nil, "test", now)
 			if err != nil {
 				w.t.Fatal(err)
 			}

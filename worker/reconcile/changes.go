@@ -58,7 +58,7 @@ func (w *changeWriter) commitChanges(ctx context.Context, changes []proposedChan
 			w.listed.add(changes[i].decision.Hold.ID)
 		}
 		if release := changes[i].release; release != nil {
-			released, err := w.leftovers.releaseLeftoverIntent(ctx, release)
+			released, err := w.leftovers.sendLeftoverRelease(ctx, release)
 			if err != nil {
 				return err
 			}

@@ -118,7 +118,7 @@ func TestReconcile_CaptureAfterContradiction(t *testing.T) {
 		}
 		d = h.ApplyAnswer(read, hold.Answer{Kind: hold.AnswerOK, Intent: r.retrieve(id, "")},
 			r.clock.Now())
-		if next := d.Hold.NextCall(r.clock.Now()); next.Op != hold.OpCapture || !d.Again {
+		if next := d.Hold.NextCall(r.clock.Now()); next.Op != hold.OpCapture || !d.NextStepNow {
 			t.Errorf("%+v after %+v", next, d)
 		}
 	})

@@ -45,7 +45,7 @@ func (l *leftoverReleaser) proposeForLeftoverIntent(
 		if !h.State.IsFinal() {
 			return proposedChange{}, false // the hold is about to be captured or released
 		}
-		d, release := h.RecordLeftoverRelease(in.ID, now)
+		d, release := h.PlanLeftoverRelease(in.ID, now)
 		return proposedChange{before: *h, decision: d, finding: f, release: &release}, true
 	}
 	f.Kind = FoundOrphan
@@ -67,10 +67,10 @@ func describeHoldState(h *hold.Hold) string {
 	return "is held by " + h.PaymentIntent
 }
 
-// releaseLeftoverIntent cancels an intent that was left beside a settled hold.
+// sendLeftoverRelease cancels an intent that was left beside a settled hold.
 // The attempt is in the hold's history. Without an outcome, the next run finds
 // the intent again. It reports whether Stripe shows the intent canceled.
-func (l *leftoverReleaser) releaseLeftoverIntent(
+func (l *leftoverReleaser) sendLeftoverRelease(
 	ctx context.Context, call *hold.Call,
 ) (released bool, err error) {
 	want := hold.BudgetRequest{Account: call.Account, Op: hold.OpCancel, Requests: 1,

@@ -304,7 +304,7 @@ func (r *Reconciler) startOrContinueRun(
 	if err != nil {
 		return nil, fmt.Errorf("encode the run: %w", err)
 	}
-	token, found, err := r.stores.Runs.BeginReconcileRun(ctx, state, runLease, resumeWithin, gap)
+	token, found, err := r.stores.Runs.BeginOrResumeReconcileRun(ctx, state, runLease, resumeWithin, gap)
 	if err != nil {
 		return nil, r.o.Health.ReportAndWrapUnavailable(ctx, "begin a comparison with Stripe", err)
 	}

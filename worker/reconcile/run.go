@@ -102,11 +102,11 @@ func (s *runCheckpoint) updateProgressPercent(ofAccount float64) {
 // RunStore keeps the newest run that is no dry run, and its lock. store.Store
 // implements it.
 type RunStore interface {
-	// BeginReconcileRun acquires the lock and starts a run with state. If an
+	// BeginOrResumeReconcileRun acquires the lock and starts a run with state. If an
 	// unfinished run is younger than stale, it continues that one and returns
 	// its state as found. Token 0 means that another replica has the lock, or
 	// that a run began less than gap ago and has finished.
-	BeginReconcileRun(
+	BeginOrResumeReconcileRun(
 		ctx context.Context, state []byte, lease, stale, gap time.Duration,
 	) (token int64, found []byte, err error)
 	// SaveReconcileRun saves the run of this token, adds findings, and renews the

@@ -49,9 +49,9 @@ func (s *scheduleReader) eachOpenHoldPage(
 	return nil
 }
 
-// readHolds reads holds; a hold that does not exist is nil. unreadable has the
+// readHoldsAndUnreadable reads holds; a hold that does not exist is nil. unreadable has the
 // positions of holds that exist but cannot be decoded.
-func (s *scheduleReader) readHolds(
+func (s *scheduleReader) readHoldsAndUnreadable(
 	ctx context.Context, ids []string,
 ) (holds []*hold.Hold, unreadable map[int]bool, err error) {
 	holds, now, err := s.holds.ReadHolds(ctx, ids...)

@@ -28,7 +28,7 @@ type UnverifiedStore interface {
 // VerifierCaller sends the verifier's reads to Stripe. gateway.Caller
 // implements it.
 type VerifierCaller interface {
-	bulkread.Caller
+	bulkread.BatchCaller
 	// IsStripeAvailable reports whether Stripe answers and accepts the key.
 	IsStripeAvailable() bool
 	// ProbeIfUnavailable sends a harmless read if Stripe is unavailable. It

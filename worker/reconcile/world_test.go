@@ -112,7 +112,7 @@ func (r *replica) place(req hold.ScheduleRequest, in *hold.PaymentIntent) hold.H
 	if err != nil {
 		r.w.T.Fatal(err)
 	}
-	d, err := hold.New(valid, in, "test", r.clock.Now())
+	d, err := hold.DecideNewHold(valid, in, "test", r.clock.Now())
 	if err != nil {
 		r.w.T.Fatal(err)
 	}

@@ -2,7 +2,7 @@
 // the simulation, the tests and the benchmarks use it, so that the tests cover
 // the wiring of the daemon.
 //
-// It is the only package that imports the worker, the store and the gateway.
+// It alone passes the store and the gateway to the parts of the worker.
 package wiring
 
 import (

@@ -92,7 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Reload != nil {
 		go d.newReloader().run(ctx)
 	}
-	logStarted(&o, d.servers, stripe.Livemode())
+	reportStarted(&o, d.servers, stripe.Livemode())
 	return p.stopParts(ctx, o.Logger, p.waitUntilEnd(ctx, o.Logger))
 }
 

@@ -55,7 +55,7 @@ func formatListenURL(addr net.Addr) string {
 	return "http://" + addr.String()
 }
 
-func logStarted(o *Options, servers []*apiServer, livemode bool) {
+func reportStarted(o *Options, servers []*apiServer, livemode bool) {
 	fields := []zap.Field{zap.String("version", o.Version)}
 	for _, s := range servers {
 		fields = append(fields, zap.String(s.name, s.url()))

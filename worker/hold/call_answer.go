@@ -222,7 +222,7 @@ type Call struct {
 	Customer      string            // of a list: only this customer's intents
 	CreatedUpTo   time.Time         // of a list: without younger intents; zero means all
 	CreatedFrom   time.Time         // of a list: without older intents; zero means all
-	Content       StripeListContent // of a list
+	Content       StripeListKind    // of a list
 	// MayBeMissing says that no answer has confirmed that the PaymentIntent
 	// exists, or that the key is known to be of its account: a 404 says nothing
 	// about the key.
