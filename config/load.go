@@ -289,7 +289,7 @@ func (l *settingsLoader) loadSecretFile(key, path string) {
 		return
 	}
 	f := l.fields[slices.IndexFunc(l.fields, func(f *settingField) bool { return f.key == key })]
-	text, err := l.readSecretText(fileKey, path, f.split != nil)
+	text, err := l.readSecretFile(fileKey, path, f.split != nil)
 	if err == nil {
 		texts := []string{text}
 		if f.split != nil {
@@ -305,7 +305,7 @@ func (l *settingsLoader) loadSecretFile(key, path string) {
 	l.settings.sources[key] = settingSource{"file", path, 1}
 }
 
-func (l *settingsLoader) readSecretText(key, path string, list bool) (string, error) {
+func (l *settingsLoader) readSecretFile(key, path string, list bool) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("cannot read: %v", fileErrorReason(err))

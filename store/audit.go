@@ -47,7 +47,7 @@ func (a *Audit) AppendAudit(ctx context.Context, entries []hold.AuditEntry) (str
 		}
 		texts[i] = string(text)
 	}
-	head := a.newestKnownHead("")
+	head := a.updateKnownHead("")
 	for range maxAuditTries {
 		args := []any{head, a.keep}
 		previous := head
@@ -62,7 +62,7 @@ func (a *Audit) AppendAudit(ctx context.Context, entries []hold.AuditEntry) (str
 		if r.err != nil {
 			return "", r.err
 		}
-		a.newestKnownHead(head)
+		a.updateKnownHead(head)
 		if appended {
 			return head, nil
 		}
@@ -70,8 +70,8 @@ func (a *Audit) AppendAudit(ctx context.Context, entries []hold.AuditEntry) (str
 	return "", ErrAuditBusy
 }
 
-// newestKnownHead returns the newest known hash, after it has set another one.
-func (a *Audit) newestKnownHead(head string) string {
+// updateKnownHead returns the newest known hash, after it has set another one.
+func (a *Audit) updateKnownHead(head string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if head != "" {

@@ -113,8 +113,8 @@ func (s *Budget) ReserveRequests(
 	for i, cmd := range s.conn.callScriptBatch(ctx, reserveScript, calls) {
 		r := newScriptReply(cmd)
 		got := hold.BudgetReservation{
-			Requests: int(r.nextInt()), Wait: r.nextMicros(), First: r.nextMicros(),
-			Step: r.nextMicros(),
+			Requests: int(r.nextInt()), Wait: r.nextMicrosDuration(), First: r.nextMicrosDuration(),
+			Step: r.nextMicrosDuration(),
 		}
 		if failed = errors.Join(failed, r.err); r.err == nil {
 			reserved[i] = got
@@ -154,7 +154,7 @@ func (s *Budget) LowerRate(
 		rate, bucket, kind = s.rates.Total, k.all, hold.AllKinds
 	}
 	if rate <= 0 {
-		return s.PauseRequests(ctx, account, op, unlimitedRatePause)
+		return s.PauseOneKind(ctx, account, op, unlimitedRatePause)
 	}
 	err := s.conn.callScript(ctx, lowerRateScript, []string{bucket, k.lowered},
 		kind, rate, sentAgo.Microseconds()).Err()
@@ -168,9 +168,9 @@ func (s *Budget) LowerRate(
 // could be lowered.
 const unlimitedRatePause = 2 * time.Second
 
-// PauseRequests pauses requests of one kind on all replicas for d, after Stripe
+// PauseOneKind pauses requests of one kind on all replicas for d, after Stripe
 // rejected one for its permission.
-func (s *Budget) PauseRequests(
+func (s *Budget) PauseOneKind(
 	ctx context.Context, account string, op hold.Op, d time.Duration,
 ) error {
 	if d < time.Millisecond {

@@ -166,7 +166,7 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			if l := refreshes(); len(l) != 0 {
 				t.Fatalf("put off, and %+v", l)
 			}
-			if m, _, err := s.ListUnmirroredHolds(t.Context(), 10); err != nil || len(m) != 2 {
+			if m, _, err := s.ListHoldsDueForMetadataMirror(t.Context(), 10); err != nil || len(m) != 2 {
 				t.Errorf("%v %v", m, err)
 			}
 		})

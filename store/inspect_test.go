@@ -47,7 +47,7 @@ func (e *testStore) callEveryMethod() {
 	if n, _, err := tryReserve(e.Context(), e.store, "acct_a", 1, 5); err != nil || n == 0 {
 		e.Errorf("reserve: %d, %v", n, err)
 	}
-	if err := e.store.PauseRequests(e.Context(), "acct_a", 1, time.Second); err != nil {
+	if err := e.store.PauseOneKind(e.Context(), "acct_a", 1, time.Second); err != nil {
 		e.Error(err)
 	}
 	if alive, _, err := e.store.SendHeartbeat(e.Context(), "one", time.Minute); err != nil ||
@@ -100,7 +100,7 @@ func (e *testStore) callEveryMethod() {
 	if _, _, e1 := e.store.ListPendingRefreshes(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, e1 := e.store.ListUnmirroredHolds(ctx, 10); e1 != nil {
+	if _, _, e1 := e.store.ListHoldsDueForMetadataMirror(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, e1 := e.store.DetectDataLoss(ctx); e1 != nil {

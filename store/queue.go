@@ -139,9 +139,9 @@ func (s *Queue) ListUnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold,
 	return found, now, err
 }
 
-// ListUnmirroredHolds returns up to n holds per partition whose terms must be
+// ListHoldsDueForMetadataMirror returns up to n holds per partition whose terms must be
 // written to their intents. Without any, due or not, the time is zero.
-func (s *Queue) ListUnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+func (s *Queue) ListHoldsDueForMetadataMirror(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	mirror := func(k *partitionKeys) string { return k.mirror }
 	if found, err := s.conn.hasAnyMembers(ctx, mirror); err != nil || !found {
 		return nil, time.Time{}, err

@@ -135,7 +135,7 @@ const (
 	fieldIncrementUntil      = 62
 	fieldIncrementPaused     = 63
 	fieldIncrementPauseCause = 64
-	fieldStaged              = 70 // a message, see record_staged.go
+	fieldPartialCaptures     = 70 // a message, see record_partial_captures.go
 	// an older release may drop it: a higher total is then refused
 	fieldMaxCapturable = 71
 )
@@ -209,7 +209,7 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if h.Increment != (hold.Increment{}) || h.Renewal != nil {
 		header[encodingOffset] = incrementRenewalEncoding
 	}
-	if needsStagedEncoding(h) {
+	if needsPartialCapturesEncoding(h) {
 		header[encodingOffset] = stagedEncoding
 	}
 	header[stateOffset] = encodeState(h.State)
@@ -266,7 +266,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendNumberField(b, fieldFeatures, uint64(h.Features))
 	b = appendIncrement(b, &h.Increment)
 	b = appendRenewal(b, h)
-	b = appendStaged(b, h)
+	b = appendPartialCaptures(b, h)
 	b = appendCaptureParams(b, &h.CaptureParams)
 	b = append(b, h.Unknown.Fields...)
 	return appendLaterFields(b, h)
@@ -348,8 +348,8 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		case fieldRenewal:
 			h.Renewal, err = decodeRenewal(f.bytes)
 			return err
-		case fieldStaged:
-			h.Staged, err = decodeStaged(f.bytes)
+		case fieldPartialCaptures:
+			h.PartialCaptures, err = decodePartialCaptures(f.bytes)
 			return err
 		case fieldCreatedAt:
 			last = decodeTimeField(&h, f.n)

@@ -48,8 +48,8 @@ func countUnknownBytes(h *hold.Hold) int {
 	if h.Renewal != nil {
 		size += len(h.Renewal.Unknown.Fields)
 	}
-	if h.Staged != nil {
-		size += len(h.Staged.Unknown.Fields)
+	if h.PartialCaptures != nil {
+		size += len(h.PartialCaptures.Unknown.Fields)
 	}
 	for i := range h.History {
 		size += len(h.History[i].Unknown.Fields)

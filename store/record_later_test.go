@@ -98,7 +98,7 @@ func TestDecodeRecord_RefusesUnknownValues(t *testing.T) {
 
 // withoutNewFields returns a hold as the release before this one wrote it.
 func withoutNewFields(h hold.Hold) hold.Hold {
-	h.Staged, h.MaxCapturable = nil, 0
+	h.PartialCaptures, h.MaxCapturable = nil, 0
 	r := *h.Renewal
 	r.IncrementTo, r.IncrementUntil = 0, time.Time{}
 	r.DeclinedCard, r.NeverAgain, r.Advice = "", "", hold.DeclineAdvice{}

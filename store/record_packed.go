@@ -79,7 +79,7 @@ const (
 // may only be added at the end.
 var packedHoldValues = []packedValue[hold.Hold]{
 	{currencyShift, encodeHoldFlags, setHoldFlags},
-	{currencyBits, func(h *hold.Hold) uint64 { return listedNumberOf(currencies, h.Currency) },
+	{currencyBits, func(h *hold.Hold) uint64 { return oneBasedIndexOrZero(currencies, h.Currency) },
 		func(h *hold.Hold, n uint64) { h.Currency = listedTextOf(currencies, n) }},
 	{2, func(h *hold.Hold) uint64 { return uint64(h.ExpiresSource) },
 		func(h *hold.Hold, n uint64) { h.ExpiresSource = hold.DeadlineSource(n) }},
@@ -98,9 +98,9 @@ var currencies = []string{
 	"nzd", "jpy", "sgd", "hkd", "aed", "mxn", "brl", "thb", "inr", "zar", "try",
 }
 
-// listedNumberOf returns the index of s in list plus 1, 0 if it is not in the
+// oneBasedIndexOrZero returns the index of s in list plus 1, 0 if it is not in the
 // list.
-func listedNumberOf(list []string, s string) uint64 { return uint64(slices.Index(list, s) + 1) }
+func oneBasedIndexOrZero(list []string, s string) uint64 { return uint64(slices.Index(list, s) + 1) }
 
 // listedTextOf is the inverse of listedNumberOf. It returns "" for an unknown
 // number.

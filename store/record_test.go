@@ -56,7 +56,7 @@ func fullHold() hold.Hold {
 		true, true
 	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9,
 		day(3), 4, 5, 6, 1<<47+3
-	h.Renewal, h.Staged, h.MaxCapturable = fullRenewal(day), fullStaged(day), 44_000
+	h.Renewal, h.PartialCaptures, h.MaxCapturable = fullRenewal(day), fullStaged(day), 44_000
 	h.Sent = hold.IdempotencyKeyUsage{Count: 2, FirstAt: day(4), Unknown: true}
 	h.History = []hold.HistoryEntry{
 		{At: day(0), Kind: hold.HistoryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k",
@@ -127,7 +127,7 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 		}
 	}
 	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Sent),
-		reflect.ValueOf(f.Increment), reflect.ValueOf(*f.Staged),
+		reflect.ValueOf(f.Increment), reflect.ValueOf(*f.PartialCaptures),
 		reflect.ValueOf(*f.Renewal), reflect.ValueOf(f.Renewal.RenewalTerms),
 		reflect.ValueOf(f.Renewal.Sent), reflect.ValueOf(f.Renewal.ReleaseKeyUsage),
 		reflect.ValueOf(f.Renewal.Advice)} {
@@ -285,7 +285,7 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	before := withoutUnknownFields(fullHold())
 	before.Mirrored, before.Unmirrorable = false, false
 	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
-	before.CancellationReason, before.Renewal, before.Staged = "", nil, nil
+	before.CancellationReason, before.Renewal, before.PartialCaptures = "", nil, nil
 	before.Features, before.MaxCapturable, before.Increment = 0, 0, hold.Increment{}
 	before.CaptureParams = hold.CaptureParams{}
 	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before,

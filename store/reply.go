@@ -114,7 +114,7 @@ func (r *scriptReply) nextOptionalTime() time.Time {
 	return time.UnixMilli(r.parseScore(s)).UTC()
 }
 
-// nextMicros returns the next item, in microseconds, as a duration.
-func (r *scriptReply) nextMicros() time.Duration {
+// nextMicrosDuration returns the next item, in microseconds, as a duration.
+func (r *scriptReply) nextMicrosDuration() time.Duration {
 	return time.Duration(r.nextInt()) * time.Microsecond
 }

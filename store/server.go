@@ -59,7 +59,7 @@ func inspectServer(ctx context.Context, c *redis.Client) RedisServer {
 	info := readServerInfo(ctx, c)
 	return RedisServer{
 		Address:           c.Options().Addr,
-		Version:           info.versionProperty(),
+		Version:           info.checkVersion(),
 		Eviction:          info.evictionProperty(),
 		Persistence:       info.persistenceProperty(),
 		Disk:              info.diskProperty(),
@@ -105,7 +105,7 @@ func (p serverInfo) infoNumber(name string) int64 {
 	return n
 }
 
-func (p serverInfo) versionProperty() RedisServerProperty {
+func (p serverInfo) checkVersion() RedisServerProperty {
 	v := p.info["redis_version"]
 	if v != "" && isVersionTooOld(v) {
 		return RedisServerProperty{

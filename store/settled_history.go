@@ -87,7 +87,7 @@ func packCallIDs(id string, e *hold.HistoryEntry) (ids []byte, generation uint32
 
 // packedEntryValues are the values in entryPacked.
 var packedEntryValues = []packedValue[hold.HistoryEntry]{
-	{3, func(e *hold.HistoryEntry) uint64 { return listedNumberOf(senders, e.By) },
+	{3, func(e *hold.HistoryEntry) uint64 { return oneBasedIndexOrZero(senders, e.By) },
 		func(e *hold.HistoryEntry, n uint64) { e.By = listedTextOf(senders, n) }},
 	{4, func(e *hold.HistoryEntry) uint64 { return uint64(e.Kind) },
 		func(e *hold.HistoryEntry, n uint64) { e.Kind = hold.HistoryKind(n) }},

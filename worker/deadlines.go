@@ -29,7 +29,7 @@ type DeadlineStore interface {
 // MilestoneCommitter commits decisions about milestones. [commit.Committer]
 // implements it.
 type MilestoneCommitter interface {
-	CommitMilestones(ctx context.Context, passed []commit.MilestoneChange) (advanced int, err error)
+	CommitMilestones(ctx context.Context, passed []commit.DeadlineMilestoneChange) (advanced int, err error)
 }
 
 // DeadlineOptions configure a [DeadlineJob].
@@ -97,7 +97,7 @@ func (j *DeadlineJob) closePollGate(ctx context.Context, poll changes.Poll, now 
 func (j *DeadlineJob) applyDueMilestones(
 	ctx context.Context, found []hold.DueHold, now time.Time,
 ) int {
-	passed := make([]commit.MilestoneChange, len(found))
+	passed := make([]commit.DeadlineMilestoneChange, len(found))
 	for i := range found {
 		h := &found[i].Hold
 		m := &passed[i]

@@ -98,7 +98,7 @@ type Observer interface {
 type Engine struct {
 	Scheduler  *intake.Scheduler
 	Changer    *intake.Changer
-	Cardholder *intake.CardholderService
+	Cardholder *intake.CardholderActionService
 	Webhooks   *intake.WebhookProcessor
 	Reader     *query.HoldReader
 	Planner    *query.Planner
@@ -146,7 +146,7 @@ func (w *Engine) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	w.running.Store(false)
-	w.o.Health.StopStages()
+	w.o.Health.StopWatchingStages()
 	ticks := c.Stop()
 	dispatcher.Wait()
 	w.Reconciler.StopRuns()

@@ -61,7 +61,7 @@ func (e holddEngine) scheduler(
 	}
 	// Mark the schedule as reconciled, because a worker reconciles a new Redis
 	// at once.
-	if token, _, err := st.BeginReconcileRun(ctx, []byte("{}"), time.Minute, time.Minute,
+	if token, _, err := st.BeginOrResumeReconcileRun(ctx, []byte("{}"), time.Minute, time.Minute,
 		time.Hour); err != nil {
 		return nil, nil, errors.Join(err, st.Close())
 	} else if token > 0 {

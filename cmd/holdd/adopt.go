@@ -50,7 +50,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 			return err
 		}
 		req := hold.ScheduleRequest{PaymentIntent: f.PaymentIntent, TimeZone: c.timeZoneName()}
-		currency := cmp.Or(f.Currency, currencyOfAmountFlags(t.amounts()...))
+		currency := cmp.Or(f.Currency, currencyOfAmountFlags(t.amountFlags()...))
 		if err := t.setTerms(&req, currency); err != nil {
 			return err
 		}

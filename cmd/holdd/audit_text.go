@@ -91,7 +91,7 @@ func wrapText(s string, width int) string {
 }
 
 func printHeading(out *console, title string) {
-	fmt.Fprintf(out.stdout, "\n%s\n", out.colorizeStdout(bold, wrapText(title, auditTextWidth)))
+	fmt.Fprintf(out.stdout, "\n%s\n", out.colorTextForStdout(bold, wrapText(title, auditTextWidth)))
 }
 
 func printAuditOutcomes(out *console, r *audit.Report) {

@@ -125,7 +125,7 @@ func (c *connectionFlags) printHold(v *hold.View) error {
 		if v.Amount > 0 {
 			fmt.Fprint(w, formatHoldAmount(v)+" ")
 		}
-		fmt.Fprint(w, c.out.colorizeStdout(stateColors[v.State], v.State))
+		fmt.Fprint(w, c.out.colorTextForStdout(stateColors[v.State], v.State))
 		if n := describeNextAction(v, times); n != "" && n != v.State {
 			fmt.Fprintf(w, ": %s", sanitize(n))
 		}

@@ -59,7 +59,7 @@ that the settings are valid.`,
 		printWarnings(out, s)
 		mode := "test mode"
 		if s.Livemode() {
-			mode = out.colorizeStdout(boldRed, liveModeNotice)
+			mode = out.colorTextForStdout(boldRed, liveModeNotice)
 		}
 		fmt.Fprintf(out.stdout, "The settings are valid. %s.\n", mode)
 		return nil

@@ -186,7 +186,7 @@ func printDoctorReport(out *console, d doctorReport) {
 		if f.Hint != "" {
 			lines = append(lines, "-> "+sanitize(f.Hint))
 		}
-		fmt.Fprintf(out.stdout, "%s  %-*s  %s\n", out.colorizeStdout(statusColors[f.Status],
+		fmt.Fprintf(out.stdout, "%s  %-*s  %s\n", out.colorTextForStdout(statusColors[f.Status],
 			fmt.Sprintf("%-*s", status, f.Status)), width, f.Check, lines[0])
 		for _, l := range lines[1:] {
 			fmt.Fprintf(out.stdout, "%*s  %*s  %s\n", status, "", width, "", l)

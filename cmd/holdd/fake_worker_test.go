@@ -110,7 +110,7 @@ func (m *fakeWorker) finishTriggered(h *hold.Hold) {
 		h.State, h.Reason, h.NextOp = hold.Attention, hold.CauseRefused, 0
 	case strings.HasPrefix(h.Reference, "EXPIRED"):
 		h.State, h.Reason, h.NextOp, h.SettledAt = hold.Expired, hold.CauseExpired, 0, now
-	case h.Staged != nil && h.Staged.Part > 0:
+	case h.PartialCaptures != nil && h.PartialCaptures.Part > 0:
 		h.PreviousState, h.State = h.State, hold.Working
 		call := h.NextCall(now)
 		in := &hold.PaymentIntent{ID: h.ID, Status: hold.StatusRequiresCapture, Amount: h.Amount,

@@ -157,7 +157,7 @@ func (p *listPrinter[T]) printTable(rows []T) {
 				s = shortenText(s, c.narrow)
 			}
 			if c.color != nil {
-				s = p.out.colorizeStdout(c.color(&rows[i]), s)
+				s = p.out.colorTextForStdout(c.color(&rows[i]), s)
 			}
 			cells[n] = s
 		}

@@ -63,7 +63,7 @@ func newAcknowledgeCommand(out *console, env environmentVars) *cobra.Command {
 	c := addChangeFlags(cmd, out, env)
 	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, _ bool) (hold.View, error) {
-			return client.Acknowledge(ctx, id, c.revision)
+			return client.AcknowledgeWarnings(ctx, id, c.revision)
 		}
 		return c.runChange(ctx, client, args[0], holdChange{request: request,
 			action: "acknowledge the deadline of"})

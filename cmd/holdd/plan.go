@@ -69,7 +69,7 @@ func printPlan(out *console, p *api.Plan, times timeFormatter, format outputForm
 	if len(p.AtRisk) == 0 {
 		return nil
 	}
-	fmt.Fprintf(out.stdout, "\n%s\n", out.colorizeStdout(boldRed, "At risk:"))
+	fmt.Fprintf(out.stdout, "\n%s\n", out.colorTextForStdout(boldRed, "At risk:"))
 	rows := &listPrinter[api.AtRiskHold]{out: out, format: format, columns: riskColumns(times)}
 	return rows.print(p.AtRisk)
 }
@@ -184,7 +184,7 @@ func printPlanChart(out *console, p *api.Plan, times timeFormatter) {
 	}{{"captures", green, captures}, {"releases", blue, releases}} {
 		if slices.Max(row.numbers) > 0 {
 			fmt.Fprintf(out.stdout, "%-*s%s\n", margin, row.name,
-				out.colorizeStdout(row.color, formatSparkline(row.numbers, top)))
+				out.colorTextForStdout(row.color, formatSparkline(row.numbers, top)))
 		}
 	}
 	fmt.Fprintf(out.stdout, "%*s%s\n%*sholds %s, at most %d\n", margin, "",

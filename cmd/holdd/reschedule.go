@@ -31,7 +31,7 @@ The command then shows booking and amount and asks for confirmation.`,
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
-		currency, err := getCurrencyOfHold(ctx, client, args[0], t.amounts()...)
+		currency, err := getCurrencyOfHold(ctx, client, args[0], t.amountFlags()...)
 		if err != nil {
 			return err
 		}

@@ -69,7 +69,7 @@ func setScheduleTerms(req *hold.ScheduleRequest, t *termFlags, amount *amountFla
 	if err := t.resolveTimes(time.Now()); err != nil {
 		return err
 	}
-	if err := setScheduleAmount(req, amount, t.amounts()); err != nil {
+	if err := setScheduleAmount(req, amount, t.amountFlags()); err != nil {
 		return err
 	}
 	return t.setTerms(req, req.Currency)

@@ -41,7 +41,7 @@ func holdDetailLines(out *console, v *hold.View, times timeFormatter) []labeledV
 		if details[i].label != "state" {
 			continue
 		}
-		details[i].value = out.colorizeStdout(stateColors[v.State], v.State)
+		details[i].value = out.colorTextForStdout(stateColors[v.State], v.State)
 		if v.Cause != "" && v.Cause != "schedule" {
 			details[i].value += " (" + v.Cause + ")"
 		}

@@ -124,8 +124,8 @@ func colorize(on bool, color, s string) string {
 	return "\x1b[" + color + "m" + s + "\x1b[0m"
 }
 
-// colorizeStdout colours text for standard output.
-func (c *console) colorizeStdout(
+// colorTextForStdout colours text for standard output.
+func (c *console) colorTextForStdout(
 	color, s string,
 ) string {
 	return colorize(c.colorStdout, color, s)
@@ -171,7 +171,7 @@ const liveModeNotice = "LIVE mode: real money"
 // money.
 func (c *console) printLiveModeNotice(live bool) {
 	if live {
-		fmt.Fprintln(c.stdout, c.colorizeStdout(boldRed, liveModeNotice))
+		fmt.Fprintln(c.stdout, c.colorTextForStdout(boldRed, liveModeNotice))
 	}
 }
 

@@ -54,8 +54,8 @@ func (t *termFlags) resolveTimes(now time.Time) (err error) {
 	return err
 }
 
-// amounts returns the flags that take an amount.
-func (t *termFlags) amounts() []*amountFlag {
+// amountFlags returns the flags that take an amount.
+func (t *termFlags) amountFlags() []*amountFlag {
 	list := append(t.captureParams.amounts(), &t.captureAmount, &t.renewal.maxAmount)
 	return append(list, t.stages.amounts()...)
 }

@@ -190,7 +190,7 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 		d.backlog.reader.advanceCursorPastDone(batch)
 		return 0, nil
 	}
-	d.parkFailedGroupsAndBackOff(ctx, groups, batch, delivered)
+	d.parkFailedGroupsAndUpdateSinkHealth(ctx, groups, batch, delivered)
 	wait, err := d.advanceCursorAndSave(ctx, batch)
 	if err == nil && len(batch) == 0 && len(groups) == 0 {
 		d.closeGateIfIdle(poll, now)

@@ -9,10 +9,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// parkFailedGroupsAndBackOff acts on each group that was not delivered, and
+// parkFailedGroupsAndUpdateSinkHealth acts on each group that was not delivered, and
 // then on the sink: if it accepted an event of another hold, the failure is the
 // event's.
-func (d *deliverer) parkFailedGroupsAndBackOff(
+func (d *deliverer) parkFailedGroupsAndUpdateSinkHealth(
 	ctx context.Context, groups []*messageGroup, batch []hold.StreamEvent, delivered bool,
 ) {
 	now := utcNow()

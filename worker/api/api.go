@@ -356,7 +356,7 @@ func isExemptFromInFlightLimit(path string) bool {
 func problemOfUnmatchedRoute(h http.Handler, r *http.Request) unmatchedRouteProblem {
 	rec := &statusAndHeaderRecorder{header: http.Header{}}
 	h.ServeHTTP(rec, r)
-	path := truncateText(r.URL.Path, 100)
+	path := truncateBytes(r.URL.Path, 100)
 	if rec.status == http.StatusMethodNotAllowed {
 		allow := rec.header.Get("Allow")
 		return unmatchedRouteProblem{newProblem(MethodNotAllowed, "",

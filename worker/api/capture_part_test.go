@@ -36,7 +36,7 @@ func TestCapture_PartNeedsAKey(t *testing.T) {
 			t.Errorf("with a key: %d %s", a.status, a.body)
 		}
 	}
-	if got := m.holds[testHoldID].Staged; got == nil || got.Part != 4500 || got.Request == 0 {
+	if got := m.holds[testHoldID].PartialCaptures; got == nil || got.Part != 4500 || got.Request == 0 {
 		t.Errorf("%+v", got)
 	}
 }

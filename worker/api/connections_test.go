@@ -27,7 +27,7 @@ func startLimitedServer(t *testing.T, o api.Options) *api.ConnectionLimiter {
 		t.Fatal(err)
 	}
 	l := api.LimitConnections(inner)
-	s := api.NewServer(a, nil)
+	s := api.NewHTTPServer(a, nil)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() { s.Close(); <-served })

@@ -123,7 +123,7 @@ func (p *docsWriter) writeOperations(items, callbacks map[string]*huma.PathItem)
 }
 
 func (p *docsWriter) writeProblems() {
-	p.writeTableHead(`<h2 id="problems">Problems</h2>`, "code", "status", "meaning", "what to do")
+	p.openTableWithHead(`<h2 id="problems">Problems</h2>`, "code", "status", "meaning", "what to do")
 	for _, k := range problemCatalog {
 		p.writeStrings(`<tr id="`, string(k.code), `"><td><code>`, string(k.code), `</code><td>`,
 			strconv.Itoa(k.status), `<td>`, textToHTML(k.title+". "+k.cause), `<td>`,
@@ -132,7 +132,7 @@ func (p *docsWriter) writeProblems() {
 	p.writeStrings(`</tbody></table>`)
 }
 
-func (p *docsWriter) writeTableHead(heading string, columns ...string) {
+func (p *docsWriter) openTableWithHead(heading string, columns ...string) {
 	p.writeStrings(heading, `<table><thead><tr>`)
 	for _, c := range columns {
 		p.writeStrings(`<th>`, c)
@@ -145,7 +145,7 @@ func (p *docsWriter) writeOperation(path string, op *huma.Operation) {
 		html.EscapeString(path), `</code></h2><p><strong>`, textToHTML(op.Summary), `.</strong> `,
 		textToHTML(op.Description), `</p>`)
 	if len(op.Parameters) > 0 {
-		p.writeTableHead(`<h3>Parameters</h3>`, "name", "in", "meaning")
+		p.openTableWithHead(`<h3>Parameters</h3>`, "name", "in", "meaning")
 		for _, q := range op.Parameters {
 			p.writeStrings(`<tr><td><code>`, html.EscapeString(q.Name), `</code><td>`, q.In, `<td>`,
 				textToHTML(q.Description), enumValuesHTML(q.Schema), `</tr>`)
@@ -166,7 +166,7 @@ func (p *docsWriter) writeOperation(path string, op *huma.Operation) {
 
 // writeResponses writes the statuses, and the example of the first success.
 func (p *docsWriter) writeResponses(responses map[string]*huma.Response) {
-	p.writeTableHead(`<h3>Responses</h3>`, "status", "meaning")
+	p.openTableWithHead(`<h3>Responses</h3>`, "status", "meaning")
 	statuses := slices.Sorted(maps.Keys(responses))
 	for _, status := range statuses {
 		p.writeStrings(`<tr><td>`, status, `<td>`, textToHTML(responses[status].Description),
@@ -192,7 +192,7 @@ func (p *docsWriter) writeExample(v any) {
 }
 
 func (p *docsWriter) writeSchemaFields(s *huma.Schema) {
-	p.writeTableHead("", "field", "type", "meaning")
+	p.openTableWithHead("", "field", "type", "meaning")
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		f := s.Properties[name]
 		required := ""

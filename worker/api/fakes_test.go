@@ -273,7 +273,7 @@ func startServer(t testing.TB, o api.Options) (*httptest.Server, *api.API) {
 		t.Fatal(err)
 	}
 	s := httptest.NewUnstartedServer(a)
-	s.Config = api.NewServer(a, nil)
+	s.Config = api.NewHTTPServer(a, nil)
 	s.Start()
 	t.Cleanup(s.Close)
 	return s, a

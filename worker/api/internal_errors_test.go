@@ -131,7 +131,7 @@ func TestReadBody_Timeout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := api.NewServer(a, nil)
+	s := api.NewHTTPServer(a, nil)
 	s.ReadTimeout = 200 * time.Millisecond
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
@@ -159,7 +159,7 @@ func TestNew_InvalidOptions(t *testing.T) {
 			t.Errorf("%+v was taken", o)
 		}
 	}
-	s := api.NewServer(http.NotFoundHandler(), nil)
+	s := api.NewHTTPServer(http.NotFoundHandler(), nil)
 	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 || s.ErrorLog == nil {
 		t.Errorf("%+v", s)
 	}

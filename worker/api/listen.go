@@ -54,9 +54,9 @@ func IsLoopbackAddress(addr string) bool {
 	return err == nil && host != "" && isLoopbackHost(host)
 }
 
-// NewServer returns a server of h that limits each connection: time for headers
+// NewHTTPServer returns a server of h that limits each connection: time for headers
 // and body, idle time, and size of the headers.
-func NewServer(h http.Handler, log *zap.Logger) *http.Server {
+func NewHTTPServer(h http.Handler, log *zap.Logger) *http.Server {
 	if log == nil {
 		log = zap.NewNop()
 	}

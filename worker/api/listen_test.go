@@ -60,7 +60,7 @@ func TestListen_UnixSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := api.NewServer(a, nil)
+	s := api.NewHTTPServer(a, nil)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	c := newTestClient(t, "unix://"+path, "")

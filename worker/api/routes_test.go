@@ -93,7 +93,7 @@ func TestHold_PatchAndTriggers(t *testing.T) {
 	if _, err = c.Resume(ctx, testHoldID, 0, false); !errors.Is(err, &api.Problem{Code: hold.NotPaused}) {
 		t.Fatalf("resume again: %v", err)
 	}
-	if v, err = c.Acknowledge(ctx, testHoldID, 0); err != nil || !v.Acknowledged {
+	if v, err = c.AcknowledgeWarnings(ctx, testHoldID, 0); err != nil || !v.Acknowledged {
 		t.Fatalf("acknowledge: %v %v", v.Acknowledged, err)
 	}
 	raise := hold.IncrementRequest{Amount: 99000, Reason: "one more night"}

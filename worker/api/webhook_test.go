@@ -136,7 +136,7 @@ func TestWebhook_TimeAndConcurrencyLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := api.NewServer(a, nil)
+	server := api.NewHTTPServer(a, nil)
 	go server.Serve(l)
 	defer server.Close()
 	url := "http://" + l.Addr().String()

@@ -63,9 +63,9 @@ func (p *RequestPacer) LowerRate(
 	return nil
 }
 
-// PauseRequests implements gateway.Budget. It does nothing: [Read] decides what
+// PauseOneKind implements gateway.Budget. It does nothing: [Read] decides what
 // follows from a request that the key may not make.
-func (p *RequestPacer) PauseRequests(
+func (p *RequestPacer) PauseOneKind(
 	context.Context, string, hold.Op, time.Duration,
 ) error {
 	return nil

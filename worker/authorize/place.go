@@ -83,9 +83,9 @@ func validRequestFromMetadataOrUntimed(
 	return &hold.ValidRequest{ID: in.ID, Account: account, OnExpiry: hold.PolicyCancel}
 }
 
-// publishAbandonedIntent publishes an abandoned authorization, once over all
+// publishAuthorizationAbandoned publishes an abandoned authorization, once over all
 // replicas.
-func publishAbandonedIntent(
+func publishAuthorizationAbandoned(
 	ctx context.Context, o *Options, in *hold.PaymentIntent, account string,
 ) error {
 	data := event.EventData{Cause: string(in.Status),

@@ -181,7 +181,7 @@ func (r *attemptRun) performLocalStep(
 		result.Hold, result.Created, result.Err = createOrLoadHold(ctx, r.o, in,
 			attempt.Account, attempt.By)
 	case hold.StepPublishAbandoned:
-		result.Err = publishAbandonedIntent(ctx, r.o, in, attempt.Account)
+		result.Err = publishAuthorizationAbandoned(ctx, r.o, in, attempt.Account)
 	case hold.StepPublishUnresolved:
 		result.Err = publishUnresolvedAttempt(ctx, r.o, &attempt)
 	}

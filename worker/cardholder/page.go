@@ -17,8 +17,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// CardholderService takes what a cardholder does. intake.CardholderService implements it.
-type CardholderService interface {
+// CardholderActions takes what a cardholder does. intake.CardholderService implements it.
+type CardholderActions interface {
 	ReadHold(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	// StartAuthentication returns the page of the bank; empty if there is none.
 	StartAuthentication(ctx context.Context, id string, generation uint32, returnURL string) (
@@ -34,7 +34,7 @@ type CardholderService interface {
 // Options configure a [Page].
 type Options struct {
 	Links    *LinkSigner
-	Desk     CardholderService
+	Desk     CardholderActions
 	Property string         // the name that cardholders know, such as that of the hotel
 	TimeZone *time.Location // of the times on the page; nil means UTC
 	Livemode bool
@@ -92,7 +92,7 @@ type pageRequest struct {
 }
 
 func (p *Page) newPageRequest(r *http.Request) *pageRequest {
-	return &pageRequest{p: p, r: r, t: textsForLanguage(r.Header.Get("Accept-Language")),
+	return &pageRequest{p: p, r: r, t: textsForAcceptLanguage(r.Header.Get("Accept-Language")),
 		self: PathPrefix + r.PathValue("token")}
 }
 
@@ -115,8 +115,8 @@ func (p *Page) withVerifiedLink(serve func(http.ResponseWriter, *pageRequest)) h
 	}
 }
 
-func (p *Page) showHoldStatus(w http.ResponseWriter, v *pageRequest)   { v.showStatus(w, false) }
-func (p *Page) showCardQuestion(w http.ResponseWriter, v *pageRequest) { v.showStatus(w, true) }
+func (p *Page) showHoldStatus(w http.ResponseWriter, v *pageRequest)   { v.showNextStep(w, false) }
+func (p *Page) showCardQuestion(w http.ResponseWriter, v *pageRequest) { v.showNextStep(w, true) }
 
 // sendToBankPage leads to the bank's page.
 func (p *Page) sendToBankPage(w http.ResponseWriter, v *pageRequest) {
@@ -190,9 +190,9 @@ func (v *pageRequest) writeUnavailablePage(w http.ResponseWriter, err error) {
 		lines: []string{v.t.trouble}, linkURL: v.self, linkText: v.t.troubleTitle})
 }
 
-// showStatus shows what the cardholder can do. With card, another card is asked
+// showNextStep shows what the cardholder can do. With card, another card is asked
 // for although the saved one could do.
-func (v *pageRequest) showStatus(w http.ResponseWriter, card bool) {
+func (v *pageRequest) showNextStep(w http.ResponseWriter, card bool) {
 	var now time.Time
 	var err error
 	v.h, now, err = v.p.o.Desk.ReadHold(v.r.Context(), v.link.hold)

@@ -183,9 +183,9 @@ var catalog = []*pageTexts{
 	},
 }
 
-// textsForLanguage returns the language that a visitor prefers, by the header
+// textsForAcceptLanguage returns the language that a visitor prefers, by the header
 // Accept-Language.
-func textsForLanguage(header string) *pageTexts {
+func textsForAcceptLanguage(header string) *pageTexts {
 	best, quality := catalog[0], 0.0
 	for i, item := range strings.Split(header, ",") {
 		if i == 20 { // a browser sends a few

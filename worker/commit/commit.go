@@ -158,7 +158,7 @@ func (c *Committer) logAndCountCommitted(changes []Change, results []hold.Commit
 // many were written. A decision that does not change the record only moves the
 // milestone, so that a concurrent claim stays valid.
 func (c *Committer) CommitMilestones(
-	ctx context.Context, passed []MilestoneChange,
+	ctx context.Context, passed []DeadlineMilestoneChange,
 ) (advanced int, err error) {
 	var advances []hold.MilestoneWrite
 	var writes []hold.HoldWrite
@@ -198,8 +198,8 @@ func (c *Committer) CommitMilestones(
 	return advanced, err
 }
 
-// MilestoneChange is a passed milestone and the decision that follows.
-type MilestoneChange struct {
+// DeadlineMilestoneChange is a passed milestone and the decision that follows.
+type DeadlineMilestoneChange struct {
 	Change
 	DueAt time.Time // when the passed milestone was due
 	Next  time.Time // when the following one is due, zero for none

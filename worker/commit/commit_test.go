@@ -316,11 +316,11 @@ func TestPassMilestones(t *testing.T) {
 	f := newFixture()
 	c := f.paused(t)
 	warning := []hold.Event{{Type: hold.EventExpiring, Threshold: time.Hour}}
-	unchanged := commit.MilestoneChange{DueAt: now, Change: commit.Change{Before: c.Before,
+	unchanged := commit.DeadlineMilestoneChange{DueAt: now, Change: commit.Change{Before: c.Before,
 		Decision: hold.Decision{Hold: *c.Before, Events: warning, Unchanged: true}}}
 	for want, version := range []uint64{4, 3} { // another writer was first, and then not
 		f.store.versions[c.Before.ID] = version
-		if n, err := f.CommitMilestones(t.Context(), []commit.MilestoneChange{unchanged}); err != nil ||
+		if n, err := f.CommitMilestones(t.Context(), []commit.DeadlineMilestoneChange{unchanged}); err != nil ||
 			n != want {
 			t.Error(n, err)
 		}
@@ -330,7 +330,7 @@ func TestPassMilestones(t *testing.T) {
 		t.Error("the record was written:", f.store.versions, f.wakes)
 	}
 	if n, err := f.CommitMilestones(t.Context(),
-		[]commit.MilestoneChange{{Change: c, DueAt: now}}); err != nil || n != 1 {
+		[]commit.DeadlineMilestoneChange{{Change: c, DueAt: now}}); err != nil || n != 1 {
 		t.Error(n, err)
 	}
 	if f.store.versions[c.Before.ID] != 4 {

@@ -181,7 +181,7 @@ func bulkConfirmationView(q *request, x bulkAct, s *bulkSelection) pageView {
 	}
 	form := el("form", class("card"), a("method", "post"), a("action", "/console/bulk/"+x.name),
 		a("data-once", ""), el("p", class("lead"), el("b", text(q.formatCountAndSums(s.sums)))),
-		el("p", class("effect"), text(q.t("bulk.effect."+x.name))), firstSelectedHolds(q, x, s))
+		el("p", class("effect"), text(q.t("bulk.effect."+x.name))), renderFirstSelectedHolds(q, x, s))
 	if s.refused > 0 {
 		el("p", class("note"), text(q.t("bulk.left_out", q.formatHoldCount(s.refused)))).AddTo(form)
 	}
@@ -198,8 +198,8 @@ func bulkConfirmationView(q *request, x bulkAct, s *bulkSelection) pageView {
 	return v
 }
 
-// firstSelectedHolds names the first holds.
-func firstSelectedHolds(q *request, x bulkAct, s *bulkSelection) node {
+// renderFirstSelectedHolds names the first holds.
+func renderFirstSelectedHolds(q *request, x bulkAct, s *bulkSelection) node {
 	ul := el("ul", class("plain"))
 	for i := range s.holds[:min(shownOfBulk, len(s.holds))] {
 		h := &s.holds[i]

@@ -189,7 +189,7 @@ func (c *Console) addRoutes() {
 		"GET /console/deliveries/{sink}":   deliveries.replayConfirmationPage,
 		"POST /console/deliveries/{sink}":  deliveries.requeueConfirmedDeadLetters,
 		"GET /console/health":              checks.healthPage,
-		"GET /console/health/doctor":       checks.doctorRunPage,
+		"GET /console/health/doctor":       checks.doctorStartPage,
 		"POST /console/health/doctor":      checks.runDoctorAndShowResults,
 		"GET /console/audit":               audit.auditPage,
 		"GET /console/":                    notFoundPage,

@@ -63,8 +63,8 @@ func (pages *healthPages) doctorButton(q *request) node {
 		el("button", text(q.t("doctor.run"))))
 }
 
-// doctorRunPage is where a reload of the results leads.
-func (pages *healthPages) doctorRunPage(q *request) (pageView, error) {
+// doctorStartPage is where a reload of the results leads.
+func (pages *healthPages) doctorStartPage(q *request) (pageView, error) {
 	return pageView{title: q.t("doctor.title"), tab: "health", body: pages.doctorButton(q)}, nil
 }
 

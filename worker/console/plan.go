@@ -46,7 +46,7 @@ func (pages *overviewPages) planPage(q *request) (pageView, error) {
 	if len(plan.AtRisk) == 0 {
 		body = append(body, el("p", class("empty"), text(q.t("plan.no_risk"))))
 	} else {
-		body = append(body, riskTable(q, &plan))
+		body = append(body, atRiskTable(q, &plan))
 	}
 	return pageView{title: q.t("nav.plan"), tab: "plan", body: body, live: true}, nil
 }
@@ -78,7 +78,7 @@ func bar(captured, released, most int) node {
 			a("width", fmt.Sprint(released*width/most)), a("height", "12")))
 }
 
-func riskTable(q *request, p *query.Plan) node {
+func atRiskTable(q *request, p *query.Plan) node {
 	body := el("tbody")
 	for i := range p.AtRisk {
 		h := &p.AtRisk[i].Hold

@@ -96,7 +96,7 @@ func (cl *authorizeClient) confirmIntent(ctx context.Context, c hold.Call) hold.
 func convertCardholderAction(s *secretScrubber, pi *stripe.PaymentIntent) *hold.CardholderAction {
 	ch := &hold.CardholderAction{ClientSecret: hold.NewSecret(pi.ClientSecret)}
 	if n := pi.NextAction; n != nil {
-		ch.NextAction = identifierOrEmpty(string(n.Type))
+		ch.NextAction = validIdentifierOrEmpty(string(n.Type))
 		if n.RedirectToURL != nil {
 			ch.RedirectURL = hold.NewSecret(n.RedirectToURL.URL)
 		}

@@ -25,9 +25,9 @@ type Budget interface {
 		ctx context.Context, account string, op hold.Op, scope hold.RateLimitScope,
 		sentAgo time.Duration,
 	) error
-	// PauseRequests pauses one kind of request of an account on all replicas for
+	// PauseOneKind pauses one kind of request of an account on all replicas for
 	// d.
-	PauseRequests(ctx context.Context, account string, op hold.Op, d time.Duration) error
+	PauseOneKind(ctx context.Context, account string, op hold.Op, d time.Duration) error
 }
 
 // Client sends one request to Stripe. [Gateway] implements it.
@@ -300,7 +300,7 @@ func (c *Caller) lowerRateOrPauseRequests(
 				ctx, call.Account, call.Op.RateLimitBucket(), a.RateLimitScope, time.Since(began))
 		}
 	case a.Code == wrongKeyCode:
-		err = c.budget.PauseRequests(ctx, call.Account, call.Op.RateLimitBucket(),
+		err = c.budget.PauseOneKind(ctx, call.Account, call.Op.RateLimitBucket(),
 			missingIntentsPause)
 	case a.Kind == hold.AnswerForbidden:
 		c.o.Logger.Error("Stripe forbids this request: "+
@@ -310,7 +310,7 @@ func (c *Caller) lowerRateOrPauseRequests(
 			zap.String("code", a.Code),
 			zap.String("message", a.Message),
 			zap.String("request_id", a.RequestID))
-		err = c.budget.PauseRequests(ctx, call.Account, call.Op.RateLimitBucket(), forbiddenPause)
+		err = c.budget.PauseOneKind(ctx, call.Account, call.Op.RateLimitBucket(), forbiddenPause)
 	}
 	if err != nil {
 		c.o.Health.ReportError(ctx, "slow down an account", err)

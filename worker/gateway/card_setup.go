@@ -77,17 +77,17 @@ func (cl *cardSetupClient) sendCardSetupRequest(
 // the id.
 func convertCardSetupSession(s *stripe.CheckoutSession, id string) *hold.CardSetup {
 	if s == nil || s.Object != "checkout.session" || !checkoutSessionPattern.matches(s.ID) ||
-		id != "" && s.ID != id || identifierOrEmpty(string(s.Status)) == "" {
+		id != "" && s.ID != id || validIdentifierOrEmpty(string(s.Status)) == "" {
 		return nil
 	}
 	c := &hold.CardSetup{ID: s.ID, URL: hold.NewSecret(s.URL), Status: string(s.Status),
 		Metadata: s.Metadata}
 	if s.Customer != nil {
-		c.Customer = objectIDOrEmpty(s.Customer.ID)
+		c.Customer = validObjectIDOrEmpty(s.Customer.ID)
 	}
 	if in := s.SetupIntent; in != nil && in.PaymentMethod != nil &&
 		in.Status == stripe.SetupIntentStatusSucceeded {
-		c.PaymentMethod = objectIDOrEmpty(in.PaymentMethod.ID)
+		c.PaymentMethod = validObjectIDOrEmpty(in.PaymentMethod.ID)
 	}
 	return c
 }

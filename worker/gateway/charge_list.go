@@ -59,7 +59,7 @@ func (cl *listClient) listPlainCharges(ctx context.Context, c hold.Call) hold.An
 }
 
 func isValidCharge(c *stripe.Charge) bool {
-	return c != nil && c.Object == "charge" && c.ID != "" && objectIDOrEmpty(c.ID) == c.ID &&
+	return c != nil && c.Object == "charge" && c.ID != "" && validObjectIDOrEmpty(c.ID) == c.ID &&
 		isCurrencyCode(string(c.Currency)) && c.Amount >= 0 && c.AmountCaptured >= 0 && c.Created > 0
 }
 
@@ -71,10 +71,10 @@ func convertPlainCharge(
 		Currency: string(c.Currency), Created: timeOfUnixSeconds(c.Created), Livemode: c.Livemode,
 		Metadata: redactMetadata(s, c.Metadata)}
 	if c.Customer != nil {
-		in.Customer = objectIDOrEmpty(c.Customer.ID)
+		in.Customer = validObjectIDOrEmpty(c.Customer.ID)
 	}
 	if d := c.PaymentMethodDetails; d != nil {
-		in.PaymentMethodType, in.CaptureBefore = identifierOrEmpty(string(d.Type)), captureBefore(d)
+		in.PaymentMethodType, in.CaptureBefore = validIdentifierOrEmpty(string(d.Type)), captureBefore(d)
 	}
 	h = convertIntentHistory(&stripe.PaymentIntent{LatestCharge: c})
 	switch {
@@ -106,7 +106,7 @@ func releaseOfCharge(c *stripe.Charge) (reason string, at time.Time) {
 		if r.Reason == stripe.RefundReasonExpiredUncapturedCharge {
 			return hold.ReasonExpired, at
 		}
-		reason = identifierOrEmpty(string(r.Reason))
+		reason = validIdentifierOrEmpty(string(r.Reason))
 	}
 	return reason, at
 }

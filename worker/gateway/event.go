@@ -217,7 +217,7 @@ func setEventObject(e *hold.StripeEvent, s *eventObject) bool {
 		if !reviewIDPattern.matches(s.ID) {
 			return false
 		}
-		e.Review = &hold.FraudReview{ID: s.ID, Open: s.Open, Reason: identifierOrEmpty(reason)}
+		e.Review = &hold.FraudReview{ID: s.ID, Open: s.Open, Reason: validIdentifierOrEmpty(reason)}
 	case "charge":
 	default:
 		return false
@@ -232,7 +232,7 @@ func setEventObject(e *hold.StripeEvent, s *eventObject) bool {
 // isValidIntent reports whether the object is a PaymentIntent with all fields
 // that a hold needs.
 func (s *eventObject) isValidIntent() bool {
-	return hold.CheckPaymentIntentID(s.ID) == nil && identifierOrEmpty(s.Status) != "" &&
+	return hold.CheckPaymentIntentID(s.ID) == nil && validIdentifierOrEmpty(s.Status) != "" &&
 		isCurrencyCode(s.Currency) && s.Created > 0 &&
 		s.Amount >= 0 && s.AmountCapturable >= 0 && s.AmountReceived >= 0
 }

@@ -16,7 +16,7 @@ func convertIntentHistory(pi *stripe.PaymentIntent) hold.IntentHistory {
 	if c == nil || c.Status == stripe.ChargeStatusFailed || c.Amount < 0 || c.AmountCaptured < 0 {
 		return h
 	}
-	h.Charge, h.AuthorizedAt = objectIDOrEmpty(c.ID), timeOfUnixSeconds(c.Created)
+	h.Charge, h.AuthorizedAt = validObjectIDOrEmpty(c.ID), timeOfUnixSeconds(c.Created)
 	h.Authorized, h.Captured = c.Amount, c.AmountCaptured
 	if b := c.BalanceTransaction; b != nil {
 		h.CapturedAt = timeOfUnixSeconds(b.Created)
@@ -26,22 +26,22 @@ func convertIntentHistory(pi *stripe.PaymentIntent) hold.IntentHistory {
 		method = string(d.Type)
 		switch {
 		case d.Card != nil:
-			h.Brand = identifierOrEmpty(string(d.Card.Brand))
+			h.Brand = validIdentifierOrEmpty(string(d.Card.Brand))
 			e := d.Card.ExtendedAuthorization
 			h.Extended = e != nil && e.Status ==
 				stripe.ChargePaymentMethodDetailsCardExtendedAuthorizationStatusEnabled
 		case d.CardPresent != nil:
-			h.Brand = identifierOrEmpty(string(d.CardPresent.Brand))
+			h.Brand = validIdentifierOrEmpty(string(d.CardPresent.Brand))
 		}
 	}
 	h.Manual = !c.Captured || pi.CaptureMethod == stripe.PaymentIntentCaptureMethodManual ||
-		captureMethodOf(pi.PaymentMethodOptions, method) == "manual"
+		captureMethodOverride(pi.PaymentMethodOptions, method) == "manual"
 	return h
 }
 
-// captureMethodOf returns the capture method that an intent sets for one type of
+// captureMethodOverride returns the capture method that an intent sets for one type of
 // payment method, which takes precedence over the intent's own.
-func captureMethodOf(o *stripe.PaymentIntentPaymentMethodOptions, method string) string {
+func captureMethodOverride(o *stripe.PaymentIntentPaymentMethodOptions, method string) string {
 	switch {
 	case o == nil:
 	case method == "card" && o.Card != nil:

@@ -31,10 +31,10 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 		string(pi.CancellationReason))
 	in.Metadata = redactMetadata(s, pi.Metadata)
 	if pi.Customer != nil {
-		in.Customer = objectIDOrEmpty(pi.Customer.ID)
+		in.Customer = validObjectIDOrEmpty(pi.Customer.ID)
 	}
 	if pi.PaymentMethod != nil {
-		in.PaymentMethod = objectIDOrEmpty(pi.PaymentMethod.ID)
+		in.PaymentMethod = validObjectIDOrEmpty(pi.PaymentMethod.ID)
 	}
 	in.SharesFunds = pi.TransferData != nil || pi.OnBehalfOf != nil ||
 		pi.ApplicationFeeAmount > 0 || pi.TransferGroup != ""
@@ -53,7 +53,7 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 func setPaymentMethodDetails(in *hold.PaymentIntent, pi *stripe.PaymentIntent) {
 	if c := pi.LatestCharge; c != nil && c.PaymentMethodDetails != nil {
 		d := c.PaymentMethodDetails
-		in.PaymentMethodType = identifierOrEmpty(string(d.Type))
+		in.PaymentMethodType = validIdentifierOrEmpty(string(d.Type))
 		in.Features, in.MaxCapturable = cardFeatures(d), maxCapturable(d)
 		in.Reusable = in.Reusable || d.Card != nil && d.Card.Mandate != ""
 		in.CaptureBefore = captureBefore(d)
@@ -64,7 +64,7 @@ func setPaymentMethodDetails(in *hold.PaymentIntent, pi *stripe.PaymentIntent) {
 		// If several types are allowed, the intent does not say which was used.
 		// The assumed deadline depends on the type: a card has 7 days, Klarna
 		// has 28.
-		in.PaymentMethodType = identifierOrEmpty(pi.PaymentMethodTypes[0])
+		in.PaymentMethodType = validIdentifierOrEmpty(pi.PaymentMethodTypes[0])
 	}
 }
 
@@ -78,19 +78,19 @@ func normalizeStatus(status, reason string) (hold.PaymentIntentStatus, string) {
 	if status == statusExpired {
 		return hold.StatusCanceled, hold.ReasonExpired
 	}
-	return hold.PaymentIntentStatus(status), identifierOrEmpty(reason)
+	return hold.PaymentIntentStatus(status), validIdentifierOrEmpty(reason)
 }
 
 // isValidIntent reports whether a decoded body is a PaymentIntent with all
 // fields that a hold needs.
 func isValidIntent(pi *stripe.PaymentIntent) bool {
 	return pi.Object == "payment_intent" && hold.CheckPaymentIntentID(pi.ID) == nil &&
-		identifierOrEmpty(string(pi.Status)) != "" && isCurrencyCode(string(pi.Currency)) &&
+		validIdentifierOrEmpty(string(pi.Status)) != "" && isCurrencyCode(string(pi.Currency)) &&
 		pi.Amount >= 0 && pi.AmountCapturable >= 0 && pi.AmountReceived >= 0 && pi.Created > 0
 }
 
-// objectIDOrEmpty returns s if it has the form of an object's id, otherwise "".
-func objectIDOrEmpty(s string) string {
+// validObjectIDOrEmpty returns s if it has the form of an object's id, otherwise "".
+func validObjectIDOrEmpty(s string) string {
 	if len(s) > maxObjectIDLen {
 		return ""
 	}
@@ -107,9 +107,9 @@ func objectIDOrEmpty(s string) string {
 // characters.
 const maxObjectIDLen = 105
 
-// identifierOrEmpty returns s if it has the form of a Stripe identifier,
+// validIdentifierOrEmpty returns s if it has the form of a Stripe identifier,
 // otherwise "".
-func identifierOrEmpty(s string) string {
+func validIdentifierOrEmpty(s string) string {
 	if s == "" || len(s) > 40 || !isLowercase(s[0]) {
 		return ""
 	}

@@ -161,5 +161,5 @@ func chargeIDOfEvent(e *stripe.Event) string {
 	if e.Data == nil || json.Unmarshal(e.Data.Raw, &charge) != nil {
 		return ""
 	}
-	return objectIDOrEmpty(charge.ID)
+	return validObjectIDOrEmpty(charge.ID)
 }

@@ -149,7 +149,7 @@ func validateListCall(c *hold.Call) string {
 			return "invalid event id to list after"
 		}
 	case c.Content == hold.ContentPlainHistories, c.Content == hold.ContentPlainCharges:
-		if c.After != "" && objectIDOrEmpty(c.After) == "" {
+		if c.After != "" && validObjectIDOrEmpty(c.After) == "" {
 			return "invalid charge id to list after"
 		}
 	case c.After != "" && hold.CheckPaymentIntentID(c.After) != nil:

@@ -105,7 +105,7 @@ func (cl *accountClient) updateWebhookEndpoint(
 }
 
 func convertWebhookEndpoint(s *secretScrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
-	out := WebhookEndpoint{ID: objectIDOrEmpty(e.ID),
+	out := WebhookEndpoint{ID: validObjectIDOrEmpty(e.ID),
 		APIVersion: s.redactMessage(e.APIVersion), Enabled: e.Status == "enabled",
 	}
 	if u, err := url.Parse(e.URL); err == nil {

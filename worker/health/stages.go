@@ -214,8 +214,8 @@ func (r *RedisHealthReporter) StartStages() {
 	}
 }
 
-// StopStages ends what [RedisHealthReporter.StartStages] began.
-func (r *RedisHealthReporter) StopStages() {
+// StopWatchingStages ends what [RedisHealthReporter.StartStages] began.
+func (r *RedisHealthReporter) StopWatchingStages() {
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
 	r.stages.running = false

@@ -99,7 +99,7 @@ func TestStageRegistry_DoesNotRun(t *testing.T) {
 			t.Errorf("under way: %+v", got)
 		}
 		s.EndWork()
-		r.StopStages()
+		r.StopWatchingStages()
 		if got := r.StalledStages(); len(got) != 0 {
 			t.Errorf("at the stop: %+v", got)
 		}

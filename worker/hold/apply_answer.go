@@ -453,14 +453,14 @@ func retryBackoff(h *Hold, base, limit time.Duration) time.Duration {
 	if h.Calls >= MaxCallsBeforeAlert {
 		limit = maxBackoff
 	}
-	return jitteredBackoff(h.ID, h.Retries, base, limit)
+	return reproducibleBackoff(h.ID, h.Retries, base, limit)
 }
 
-// jitteredBackoff returns how long to wait before retry n (from 1): base
+// reproducibleBackoff returns how long to wait before retry n (from 1): base
 // doubled each time up to limit, then shortened by up to half. The jitter
 // depends on the hold and n only: holds that failed together spread, and the
 // same history gives the same times.
-func jitteredBackoff(id string, n uint32, base, limit time.Duration) time.Duration {
+func reproducibleBackoff(id string, n uint32, base, limit time.Duration) time.Duration {
 	d := base
 	for i := uint32(1); i < n && d < limit; i++ {
 		d *= 2

@@ -118,7 +118,7 @@ func excessTermsCause(h *Hold) (cause Cause, note string) {
 // contradictsStatedAmount reports whether the intent contradicts the amount or
 // the currency that the caller stated.
 func contradictsStatedAmount(h *Hold, in *PaymentIntent) bool {
-	return h.Amount != 0 && !in.holdsAmount(h.Amount) ||
+	return h.Amount != 0 && !in.isHeldAmount(h.Amount) ||
 		h.Currency != "" && h.Currency != in.Currency
 }
 

@@ -53,9 +53,9 @@ func (in *PaymentIntent) ExpiredByNetwork() bool {
 	return in.CancellationReason == ReasonAutomatic || in.CancellationReason == ReasonExpired
 }
 
-// holdsAmount reports whether amount is what the intent holds: the whole
+// isHeldAmount reports whether amount is what the intent holds: the whole
 // authorized amount, or what is left of it.
-func (in *PaymentIntent) holdsAmount(amount int64) bool {
+func (in *PaymentIntent) isHeldAmount(amount int64) bool {
 	return amount == in.AmountCapturable || amount == in.AmountCapturable+in.AmountReceived
 }
 

@@ -28,7 +28,7 @@ func StatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderSt
 	if s != CardholderMustAuthenticate && s != CardholderMustGiveCard {
 		return s
 	}
-	ends := (h.NextOp == OpCapture || h.NextOp == OpCancel) && hasOwnOpBegun(h, now)
+	ends := (h.NextOp == OpCapture || h.NextOp == OpCancel) && isOwnOpUnderWayOrDue(h, now)
 	if r := h.Renewal; ends || r.Confirmation >= maxConfirmations ||
 		s == CardholderMustGiveCard && r.CardSetup == "" && r.CardSetups >= maxCardSetups {
 		return CardholderTooLate
@@ -94,7 +94,7 @@ func checkCardholderMayAct(h *Hold, generation uint32, now time.Time) error {
 	if h.State == Working {
 		return newProblem(InProgress, "", "hold %s is being read", h.ID)
 	}
-	if hasOwnOpBegun(h, now) {
+	if isOwnOpUnderWayOrDue(h, now) {
 		return newProblem(TooLate, "", "hold %s is due for its %s", h.ID, h.NextOp)
 	}
 	return nil
@@ -142,10 +142,10 @@ func scheduleConfirmAgain(h Hold, note string, now time.Time) Decision {
 // maxCardSetups bounds the Checkout Sessions of one renewal.
 const maxCardSetups = 20
 
-// RequestCardSetup counts a Checkout Session in which the cardholder gives
+// CountCardSetupSession counts a Checkout Session in which the cardholder gives
 // another card. The count is in the session's idempotency key, so it is written
 // before the session is created. Errors are *[Problem].
-func RequestCardSetup(h Hold, generation uint32, now time.Time) (Decision, error) {
+func CountCardSetupSession(h Hold, generation uint32, now time.Time) (Decision, error) {
 	if err := checkCardholderMayAct(&h, generation, now); err != nil {
 		return Decision{}, err
 	}

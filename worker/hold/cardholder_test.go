@@ -104,7 +104,7 @@ func TestCardholder_Bounds(t *testing.T) {
 	}
 	h = toCardholder(t, "expired_card")
 	for n = 0; n < 100; n++ {
-		d, err := hold.RequestCardSetup(h, 1, startOfRenewal)
+		d, err := hold.CountCardSetupSession(h, 1, startOfRenewal)
 		if err != nil {
 			break
 		}
@@ -162,7 +162,7 @@ func setUp(status, card string, edit func(*hold.CardSetup)) hold.Answer {
 // toCardSetup is a hold whose cardholder has come back from a Checkout Session.
 func toCardSetup(t *testing.T) hold.Hold {
 	t.Helper()
-	d, err := hold.RequestCardSetup(toCardholder(t, "expired_card"), 1, startOfRenewal)
+	d, err := hold.CountCardSetupSession(toCardholder(t, "expired_card"), 1, startOfRenewal)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestCardholder_Refused(t *testing.T) {
 			if got := problemCode(err); got != tt.want {
 				t.Errorf("authenticate: %v, want %s", err, tt.want)
 			}
-			_, err = hold.RequestCardSetup(tt.h, tt.generation, tt.now)
+			_, err = hold.CountCardSetupSession(tt.h, tt.generation, tt.now)
 			if got := problemCode(err); got != tt.want {
 				t.Errorf("another card: %v, want %s", err, tt.want)
 			}

@@ -293,7 +293,7 @@ func scheduleOpNow(h Hold, op Op, by string, now time.Time) Decision {
 	requireRetrieveAfterAttention(&h)
 	dropped := cancelPendingIncrement(&h, now)
 	entry := HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op}
-	if h.Staged != nil && h.Staged.Part != 0 {
+	if h.PartialCaptures != nil && h.PartialCaptures.Part != 0 {
 		entry.Note = "takes the place of the requested capture of a part"
 	}
 	cancelRequestedPart(&h)

@@ -166,7 +166,7 @@ func (h Hold) ApplyMilestone(due, now time.Time, r DecisionRules) (Decision, tim
 // startDueRenewal makes the first step of a renewal due now. A claimed hold is
 // looked at again soon.
 func startDueRenewal(d Decision, next, now time.Time) (Decision, time.Time) {
-	if d.Hold.State == Working || hasOwnOpBegun(&d.Hold, now) {
+	if d.Hold.State == Working || isOwnOpUnderWayOrDue(&d.Hold, now) {
 		return d, minTime(next, now.Add(workingRecheckInterval))
 	}
 	planned := Decision{Hold: d.Hold, Events: d.Events}

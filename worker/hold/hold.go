@@ -223,18 +223,18 @@ type Hold struct {
 	// SingleCapture says that the charge can be captured only once. Without it
 	// another system may capture a part at any time, so a capture that names an
 	// amount begins with a read.
-	SingleCapture  bool
-	Features       CardFeatures    // of the charge, as it was last read
-	Increment      Increment       // requested, and without an outcome
-	MaxCapturable  int64           // with FeatureOvercapture: the most that may be captured in all
-	Renewal        *Renewal        // nil without renewal terms; see copyRenewalForEdit
-	Staged         *StagedCaptures // nil unless captured in parts; see copyStagedForEdit
-	Acknowledged   bool            // further warnings are silenced
-	CancelWanted   bool            // a cancel was accepted: nothing may capture any more
-	Mirrored       bool            // the intent's metadata has the terms
-	Unmirrorable   bool            // the terms cannot be written there
-	History        []HistoryEntry
-	HistoryDropped uint32 // history entries dropped to keep the bound
+	SingleCapture   bool
+	Features        CardFeatures     // of the charge, as it was last read
+	Increment       Increment        // requested, and without an outcome
+	MaxCapturable   int64            // with FeatureOvercapture: the most that may be captured in all
+	Renewal         *Renewal         // nil without renewal terms; see copyRenewalForEdit
+	PartialCaptures *PartialCaptures // nil unless captured in parts; see copyStagedForEdit
+	Acknowledged    bool             // further warnings are silenced
+	CancelWanted    bool             // a cancel was accepted: nothing may capture any more
+	Mirrored        bool             // the intent's metadata has the terms
+	Unmirrorable    bool             // the terms cannot be written there
+	History         []HistoryEntry
+	HistoryDropped  uint32 // history entries dropped to keep the bound
 
 	// The next operation.
 	NextOp     Op

@@ -218,7 +218,7 @@ func termsAsMetadata(h *Hold) (map[string]string, error) {
 	if !planned {
 		amount(MetaCaptureAmount, h.CaptureAmount)
 	}
-	writeStagesMetadata(want, h.Staged)
+	writeStagesMetadata(want, h.PartialCaptures)
 	if h.OnExpiry != PolicyCancel {
 		set(MetaOnExpiry, h.OnExpiry.String())
 	}

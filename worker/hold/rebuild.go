@@ -35,7 +35,7 @@ func RebuildFromIntent(
 	case StatusSucceeded, StatusCanceled:
 		return settleFromIntent(h, in, false, nil, now), ""
 	case StatusRequiresCapture:
-		h.Reference, h.Metadata = referenceAndMetadata(in)
+		h.Reference, h.Metadata = validReferenceAndMetadataOfIntent(in)
 		// Without terms nothing is renewed. An intent that renewed this one
 		// before is recognized.
 		h.Renewal = newRenewal(RenewalTerms{})
@@ -58,9 +58,9 @@ func newHoldWithoutTerms(in *PaymentIntent, account, by string, now time.Time) H
 	return h
 }
 
-// referenceAndMetadata returns what the metadata says of the booking, as far as
+// validReferenceAndMetadataOfIntent returns what the metadata says of the booking, as far as
 // it is valid.
-func referenceAndMetadata(in *PaymentIntent) (reference string, pairs map[string]string) {
+func validReferenceAndMetadataOfIntent(in *PaymentIntent) (reference string, pairs map[string]string) {
 	req, _, found, err := RequestFromMetadata(in, "")
 	if !found || err != nil {
 		return "", nil

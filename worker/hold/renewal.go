@@ -259,14 +259,14 @@ func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 	}
 	r := copyRenewalForEdit(h)
 	if r.Releasing != "" {
-		recordKeyUse(&r.ReleaseKeyUsage, since, takenOver)
+		beginKeyUse(&r.ReleaseKeyUsage, since, takenOver)
 		return
 	}
 	if mustRenewBeforeCapture(h) && (r.RetryAt.After(since) || isCancelOfPolicy(h)) {
 		r.ReadFirst = true // a confirmation that is due comes too late for a cancel
 	}
 	if h.NextOp == OpRenew && r.Step != RenewalIdle || mustRenewBeforeCapture(h) {
-		recordKeyUse(&r.Sent, since, takenOver)
+		beginKeyUse(&r.Sent, since, takenOver)
 	}
 }
 
@@ -307,7 +307,7 @@ func effectiveExpiryPolicy(h *Hold) ExpiryPolicy {
 	return h.OnExpiry
 }
 
-func recordKeyUse(u *IdempotencyKeyUsage, since time.Time, takenOver bool) {
+func beginKeyUse(u *IdempotencyKeyUsage, since time.Time, takenOver bool) {
 	if u.FirstAt.IsZero() {
 		u.FirstAt = since
 	}

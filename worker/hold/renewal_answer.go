@@ -140,7 +140,7 @@ func applyRetrieveBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 		h.NextOp, h.ReadFirst = OpRead, true
 		return Decision{Hold: h, NextStepNow: true}
 	}
-	if cause, note := reasonNotRenewable(a.Intent); cause != 0 {
+	if cause, note := reasonIntentNotRenewable(a.Intent); cause != 0 {
 		h.Renewal.AuthorizedAt = a.Intent.Created
 		return failRenewal(h, cause, note, now)
 	}
@@ -150,7 +150,7 @@ func applyRetrieveBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 		d.NewDeadline = true
 		return d
 	}
-	cause, _ := reasonCannotRenew(&h, now)
+	cause, _ := reasonHoldNotRenewable(&h, now)
 	if _, ok := mayTryCardAgain(h.Renewal, now); ok && cause == 0 && isRenewalDue(&h, now) {
 		startRenewal(&h)
 	}
@@ -159,8 +159,8 @@ func applyRetrieveBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 	return d
 }
 
-// reasonNotRenewable returns why an intent cannot be renewed, 0 if it can.
-func reasonNotRenewable(in *PaymentIntent) (Cause, string) {
+// reasonIntentNotRenewable returns why an intent cannot be renewed, 0 if it can.
+func reasonIntentNotRenewable(in *PaymentIntent) (Cause, string) {
 	switch {
 	case in.Customer == "":
 		return CauseNotRenewable, "the intent has no customer"

@@ -10,7 +10,7 @@ import (
 func (d *Decision) PlanRenewal(now time.Time) {
 	h := &d.Hold
 	defer d.addFailedIncrementEvent()
-	if h.Renewal == nil || h.State.IsFinal() || h.State == Working || hasOwnOpBegun(h, now) {
+	if h.Renewal == nil || h.State.IsFinal() || h.State == Working || isOwnOpUnderWayOrDue(h, now) {
 		return
 	}
 	if h.NextOp == OpRenew || h.NextOp == OpRelease {
@@ -23,7 +23,7 @@ func (d *Decision) PlanRenewal(now time.Time) {
 	if mayHaveSecondAuthorization(h) && !needsRenewal(h) && !isReplacementUnderWay(h) {
 		abandonRenewal(h, now)
 	}
-	if cause, note := reasonCannotRenew(h, now); cause != 0 {
+	if cause, note := reasonHoldNotRenewable(h, now); cause != 0 {
 		failed := failRenewal(*h, cause, note, now)
 		d.Events = append(d.Events[:len(d.Events):len(d.Events)], failed.Events...)
 		*h, d.NewDeadline = failed.Hold, true
@@ -34,9 +34,9 @@ func (d *Decision) PlanRenewal(now time.Time) {
 	}
 }
 
-// hasOwnOpBegun reports whether the hold's own operation is under way or due.
+// isOwnOpUnderWayOrDue reports whether the hold's own operation is under way or due.
 // The renewal then ends, and its intent is released before that operation.
-func hasOwnOpBegun(h *Hold, now time.Time) bool {
+func isOwnOpUnderWayOrDue(h *Hold, now time.Time) bool {
 	switch h.NextOp {
 	case OpRead, OpIncrement:
 		return true
@@ -61,9 +61,9 @@ func restoreOwnOp(h *Hold) {
 	}
 }
 
-// reasonCannotRenew returns why a hold whose renewal is to begin cannot be renewed, 0
+// reasonHoldNotRenewable returns why a hold whose renewal is to begin cannot be renewed, 0
 // if it can.
-func reasonCannotRenew(h *Hold, now time.Time) (Cause, string) {
+func reasonHoldNotRenewable(h *Hold, now time.Time) (Cause, string) {
 	r := h.Renewal
 	if !needsRenewal(h) || r.Step != RenewalIdle || r.Releasing != "" || r.AuthorizedAt.IsZero() {
 		return 0, ""

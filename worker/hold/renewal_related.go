@@ -98,7 +98,7 @@ func applyRenewalIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 		return same
 	case in.ID == r.Intent:
 		return scheduleNewIntentRetrieveNow(h, now)
-	case !in.IsLeftoverIntent(&h), hasOwnOpBegun(&h, now), h.State == Working,
+	case !in.IsLeftoverIntent(&h), isOwnOpUnderWayOrDue(&h, now), h.State == Working,
 		mayHaveSecondAuthorization(&h):
 		return same
 	}

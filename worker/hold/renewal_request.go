@@ -112,7 +112,7 @@ func (t RenewalTerms) equal(other RenewalTerms) bool {
 
 // checkIntentRenewable refuses renewal terms for an intent that cannot be renewed.
 func checkIntentRenewable(in *PaymentIntent) error {
-	if cause, reason := reasonNotRenewable(in); cause != 0 {
+	if cause, reason := reasonIntentNotRenewable(in); cause != 0 {
 		return newProblem(NotRenewable, "renewal", "cannot renew %s: %s", in.ID, reason)
 	}
 	return nil

@@ -148,7 +148,7 @@ func TestReplacement_Refused(t *testing.T) {
 		h.CaptureAmount = raisedTo + 1
 		wantCode(t, raise(h, raisedTo), hold.IncrementUnavailable)
 		h.CaptureAmount = 0
-		h.Staged = &hold.StagedCaptures{Plan: []hold.CaptureStage{{At: t0.Add(day), Amount: 1000}}}
+		h.PartialCaptures = &hold.PartialCaptures{Plan: []hold.CaptureStage{{At: t0.Add(day), Amount: 1000}}}
 		wantCode(t, raise(h, raisedTo), hold.IncrementUnavailable)
 	})
 	t.Run("the card was refused before", func(t *testing.T) {

@@ -276,7 +276,7 @@ func decideRecoveredTerms(
 		return next, true, err
 	case late != nil:
 		return requireAttention(h, CauseAfterDeadline, describeDeadline(&h), now), true, nil
-	case valid.TooLateToCapture || isCapturePlanOverdue(&h, valid, now):
+	case valid.TooLateToCapture || isRecoveredCapturePlanTooLate(&h, valid, now):
 		return requireAttention(h, CauseOverdue,
 			"was to be captured at "+h.CaptureAt.Format(time.RFC3339), now), true, nil
 	}
@@ -315,7 +315,7 @@ func checkIntentMatchesRequest(valid *ValidRequest, in *PaymentIntent) error {
 		return newProblem(CurrencyMismatch, "currency", "%s is in %s, not in %s", valid.ID,
 			in.Currency, valid.Currency)
 	}
-	if valid.Amount != 0 && !in.holdsAmount(valid.Amount) {
+	if valid.Amount != 0 && !in.isHeldAmount(valid.Amount) {
 		return newProblem(AmountMismatch, "amount", "%s holds %s, not %s", valid.ID,
 			FormatAmount(in.AmountCapturable, in.Currency),
 			FormatAmount(valid.Amount, in.Currency))

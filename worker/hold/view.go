@@ -89,7 +89,7 @@ func NewView(h *Hold, now time.Time, history bool) View {
 		v.Next, v.NextAt = h.NextOp.String(), optionalTime(h.NextAt)
 	}
 	v.Renewal = newRenewalView(h)
-	addStagedCapturesToView(&v, h)
+	addPartialCapturesToView(&v, h)
 	if h.Reason != 0 {
 		v.Cause = h.Reason.String()
 	}

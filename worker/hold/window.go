@@ -122,7 +122,7 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	if in.Features&FeaturesKnown != 0 {
 		h.Features, h.MaxCapturable = in.Features, in.MaxCapturable
 	}
-	if cause, _ := reasonNotRenewable(in); h.Renewal != nil && cause == 0 {
+	if cause, _ := reasonIntentNotRenewable(in); h.Renewal != nil && cause == 0 {
 		r := copyRenewalForEdit(h)
 		r.Customer, r.PaymentMethod, r.AuthorizedAt = in.Customer, in.PaymentMethod, in.Created
 	}

@@ -26,13 +26,13 @@ const (
 	cardholderBudgetWait = 3 * time.Second
 )
 
-// CardholderService takes what the cardholder of a hold does for its renewal.
+// CardholderActionService takes what the cardholder of a hold does for its renewal.
 // The hold's own machine confirms and renews; the service sends only reads, and
 // the creation of a Checkout Session, which moves no money. It is safe for
 // concurrent use.
 //
 // Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
-type CardholderService struct {
+type CardholderActionService struct {
 	holds     HoldReader
 	committer Committer
 	stripe    CallSender
@@ -43,12 +43,12 @@ type CardholderService struct {
 // committer, and calls Stripe.
 func NewCardholderService(
 	holds HoldReader, committer Committer, stripe CallSender, h *health.RedisHealthReporter,
-) *CardholderService {
-	return &CardholderService{holds: holds, committer: committer, stripe: stripe, health: h}
+) *CardholderActionService {
+	return &CardholderActionService{holds: holds, committer: committer, stripe: stripe, health: h}
 }
 
 // ReadHold returns a hold and Redis' time.
-func (d *CardholderService) ReadHold(ctx context.Context, id string) (hold.Hold, time.Time, error) {
+func (d *CardholderActionService) ReadHold(ctx context.Context, id string) (hold.Hold, time.Time, error) {
 	h, now, err := readHold(ctx, d.holds, d.health, id)
 	if err != nil {
 		return hold.Hold{}, now, err
@@ -63,7 +63,7 @@ func (d *CardholderService) ReadHold(ctx context.Context, id string) (hold.Hold,
 // StartAuthentication confirms the new intent with the cardholder present, and
 // returns the page of the bank. It is empty if the cardholder has nothing to do
 // there. The bank returns the cardholder to returnURL.
-func (d *CardholderService) StartAuthentication(
+func (d *CardholderActionService) StartAuthentication(
 	ctx context.Context, id string, generation uint32, returnURL string,
 ) (hold.Secret, error) {
 	h, now, err := d.ReadHold(ctx, id)
@@ -96,7 +96,7 @@ func (d *CardholderService) StartAuthentication(
 // retrieveBankPageURL reads the new intent and returns the page of the bank,
 // empty if the intent does not wait for one. Its URL is a secret and is not
 // stored.
-func (d *CardholderService) retrieveBankPageURL(
+func (d *CardholderActionService) retrieveBankPageURL(
 	ctx context.Context, h *hold.Hold,
 ) (hold.Secret, error) {
 	a, err := d.sendCall(ctx, hold.Call{Op: hold.OpRead, PaymentIntent: h.Renewal.Intent,
@@ -114,12 +114,12 @@ func (d *CardholderService) retrieveBankPageURL(
 
 // StartCardSetup returns the page of Stripe's on which the cardholder gives
 // another card.
-func (d *CardholderService) StartCardSetup(
+func (d *CardholderActionService) StartCardSetup(
 	ctx context.Context, id string, generation uint32, returnURL, cancelURL string,
 ) (hold.Secret, error) {
 	var requested hold.Hold
 	err := d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		dec, err := hold.RequestCardSetup(h, generation, now)
+		dec, err := hold.CountCardSetupSession(h, generation, now)
 		requested = dec.Hold
 		return dec, err
 	})
@@ -147,7 +147,7 @@ func (d *CardholderService) StartCardSetup(
 // RecordReturnAndWait takes note that the cardholder has come back from the
 // bank, or from the Checkout Session if its id is not empty, and waits for the
 // outcome.
-func (d *CardholderService) RecordReturnAndWait(
+func (d *CardholderActionService) RecordReturnAndWait(
 	ctx context.Context, id string, generation uint32, session string,
 ) error {
 	setup, err := d.readReturnedSession(ctx, id, generation, session)
@@ -173,7 +173,7 @@ func (d *CardholderService) RecordReturnAndWait(
 // readReturnedSession reads the Checkout Session that a way back names, because
 // anyone can write its id into the URL. It returns nil if there is none to
 // record: the hold has it already, or Stripe does not show it to holdd.
-func (d *CardholderService) readReturnedSession(
+func (d *CardholderActionService) readReturnedSession(
 	ctx context.Context, id string, generation uint32, session string,
 ) (*hold.CardSetup, error) {
 	if session == "" {
@@ -207,7 +207,7 @@ func (d *CardholderService) readReturnedSession(
 
 // changeHold decides a change and writes it. If another writer was first, it decides
 // again on the new record. While a worker has the hold, it waits.
-func (d *CardholderService) changeHold(
+func (d *CardholderActionService) changeHold(
 	ctx context.Context, id string,
 	decide func(h hold.Hold, now time.Time) (hold.Decision, error),
 ) error {
@@ -237,7 +237,7 @@ func (d *CardholderService) changeHold(
 
 // waitForRenewalStep waits until the step of the renewal that is under way has
 // an outcome, or until the time is over.
-func (d *CardholderService) waitForRenewalStep(
+func (d *CardholderActionService) waitForRenewalStep(
 	ctx context.Context, id string, generation uint32,
 ) (hold.Hold, time.Time, error) {
 	return d.waitForHoldUntil(ctx, id, func(h *hold.Hold, now time.Time) bool {
@@ -247,7 +247,7 @@ func (d *CardholderService) waitForRenewalStep(
 
 // waitForRenewalRetrieve waits like waitForRenewalStep, and also until a read
 // that is due is over.
-func (d *CardholderService) waitForRenewalRetrieve(
+func (d *CardholderActionService) waitForRenewalRetrieve(
 	ctx context.Context, id string, generation uint32,
 ) (hold.Hold, time.Time, error) {
 	return d.waitForHoldUntil(ctx, id, func(h *hold.Hold, now time.Time) bool {
@@ -262,7 +262,7 @@ func (d *CardholderService) waitForRenewalRetrieve(
 	})
 }
 
-func (d *CardholderService) waitForHoldUntil(
+func (d *CardholderActionService) waitForHoldUntil(
 	ctx context.Context, id string, done func(h *hold.Hold, now time.Time) bool,
 ) (hold.Hold, time.Time, error) {
 	wait, cancel := context.WithTimeout(ctx, cardholderWait)
@@ -275,7 +275,7 @@ func (d *CardholderService) waitForHoldUntil(
 	}
 }
 
-func (d *CardholderService) sendCall(ctx context.Context, call hold.Call) (hold.Answer, error) {
+func (d *CardholderActionService) sendCall(ctx context.Context, call hold.Call) (hold.Answer, error) {
 	a, err := d.stripe.WaitAndDo(ctx, call, cardholderBudgetWait)
 	if err != nil {
 		return a, fmt.Errorf("%w (%w)", health.ErrUnavailable, err)

@@ -47,9 +47,9 @@ const (
 // and divides them among the replicas. store.Queue and store.Locks implement
 // it.
 type UnmirroredStore interface {
-	// ListUnmirroredHolds returns up to n unmirrored holds in each partition
+	// ListHoldsDueForMetadataMirror returns up to n unmirrored holds in each partition
 	// that are not deferred. Without any, deferred or not, the time is zero.
-	ListUnmirroredHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	ListHoldsDueForMetadataMirror(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 	// AcquireLock acquires a lock for d and reports whether this call got it.
 	AcquireLock(ctx context.Context, name string, d time.Duration) (bool, error)
 }
@@ -108,7 +108,7 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 			return
 		}
 		poll := m.o.Gate.BeginPoll()
-		found, now, err := m.store.ListUnmirroredHolds(ctx, mirrorBatch)
+		found, now, err := m.store.ListHoldsDueForMetadataMirror(ctx, mirrorBatch)
 		if err != nil {
 			m.o.Health.ReportError(ctx, "read unmirrored holds", err)
 		} else if now.IsZero() {

@@ -31,7 +31,7 @@ type mirrorWorld struct {
 	committed   []hold.Decision
 }
 
-func (w *mirrorWorld) ListUnmirroredHolds(context.Context, int) ([]hold.DueHold, time.Time, error) {
+func (w *mirrorWorld) ListHoldsDueForMetadataMirror(context.Context, int) ([]hold.DueHold, time.Time, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.due, time.Now(), nil

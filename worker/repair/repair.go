@@ -103,7 +103,7 @@ func (r *Repairer) Repair(ctx context.Context, q Request) (Result, error) {
 		r.committer.RecordAct(ctx, hold.AuditEntry{By: q.By, Act: hold.ActRecordRepaired, Hold: q.ID,
 			Account: q.Account})
 	}
-	return r.commitRebuiltHold(ctx, &q, raw.Unmirrored, intent)
+	return r.rebuildAndCommitIfMissing(ctx, &q, raw.Unmirrored, intent)
 }
 
 // readRecord reads the record and refuses one that must not be repaired. It sets
@@ -157,8 +157,8 @@ func (r *Repairer) retrieveIntent(
 	return nil, fmt.Errorf("no answer from Stripe: %w", health.ErrUnavailable)
 }
 
-// commitRebuiltHold writes the hold of an intent, if there is none.
-func (r *Repairer) commitRebuiltHold(
+// rebuildAndCommitIfMissing writes the hold of an intent, if there is none.
+func (r *Repairer) rebuildAndCommitIfMissing(
 	ctx context.Context, q *Request, unmirrored bool, in *hold.PaymentIntent,
 ) (Result, error) {
 	quarantined, _, err := r.store.ReadQuarantinedRecord(ctx, q.ID)

@@ -34,7 +34,7 @@ func newCardholderLinkFunc(s *config.Settings) func(*hold.Hold) string {
 
 // newCardholderOptions returns nil if the settings have no page for cardholders.
 func newCardholderOptions(
-	o *Options, desk *intake.CardholderService, livemode bool,
+	o *Options, desk *intake.CardholderActionService, livemode bool,
 ) *api.CardholderOptions {
 	s := o.Settings
 	links := newCardholderLinkSigner(s)

@@ -184,8 +184,8 @@ func (m *metrics) registerCollectors(
 		newUnreadableCollector(st))
 }
 
-// registerConnectionCounter registers the counter of all listeners.
-func (m *metrics) registerConnectionCounter(servers []*apiServer) {
+// registerClosedConnectionsCounter registers the counter of all listeners.
+func (m *metrics) registerClosedConnectionsCounter(servers []*apiServer) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(
 		prometheus.CounterOpts{Name: "holdd_api_connections_closed_total",
 			Help: "Connections closed because too many were open."},

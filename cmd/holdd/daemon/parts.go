@@ -115,7 +115,7 @@ func (d *daemonParts) listen() (err error) {
 	if d.servers, err = listenOnAddresses(d.o, d.handler); err != nil {
 		return err
 	}
-	d.metrics.registerConnectionCounter(d.servers)
+	d.metrics.registerClosedConnectionsCounter(d.servers)
 	if d.pages != nil { // its streams would delay the shutdown
 		d.servers[0].server.RegisterOnShutdown(d.pages.Close)
 	}

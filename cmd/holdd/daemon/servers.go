@@ -39,7 +39,7 @@ func listenOnAddresses(o *Options, handler *api.API) ([]*apiServer, error) {
 			}
 			return nil, err
 		}
-		servers = append(servers, &apiServer{a.name, api.NewServer(a.handler, o.Logger),
+		servers = append(servers, &apiServer{a.name, api.NewHTTPServer(a.handler, o.Logger),
 			api.LimitConnections(l)})
 	}
 	return servers, nil

@@ -194,8 +194,8 @@ func (c holdsClient) Resume(
 		revision: revision, body: ConfirmChangeRequest{Confirm: confirm}})
 }
 
-// Acknowledge silences the remaining warnings about the hold's deadline.
-func (c holdsClient) Acknowledge(
+// AcknowledgeWarnings silences the remaining warnings about the hold's deadline.
+func (c holdsClient) AcknowledgeWarnings(
 	ctx context.Context, id string, revision uint64,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/acknowledge",

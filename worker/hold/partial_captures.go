@@ -16,10 +16,10 @@ type CaptureStage struct {
 	Amount int64 // that this capture takes, in minor units
 }
 
-// StagedCaptures is what a hold that is captured in parts has beside its terms. The
+// PartialCaptures is what a hold that is captured in parts has beside its terms. The
 // hold's CaptureAt is the time of the next stage, and its CaptureAmount the
 // total of all stages with what was captured before them.
-type StagedCaptures struct {
+type PartialCaptures struct {
 	Plan []CaptureStage // in the order of their times; empty without a plan
 	Base int64          // captured by any system before the plan was accepted
 	Done uint32         // stages of the plan that are over
@@ -45,25 +45,25 @@ type StagedCaptures struct {
 	Unknown UnknownFields
 }
 
-// copyStagedForEdit makes the staged captures of h its own, so that a change does not
+// copyPartialCapturesForEdit makes the staged captures of h its own, so that a change does not
 // show in other copies of the hold.
-func copyStagedForEdit(h *Hold) *StagedCaptures {
-	s := StagedCaptures{}
-	if h.Staged != nil {
-		s = *h.Staged
+func copyPartialCapturesForEdit(h *Hold) *PartialCaptures {
+	s := PartialCaptures{}
+	if h.PartialCaptures != nil {
+		s = *h.PartialCaptures
 		s.Plan, s.Requests = slices.Clip(s.Plan), slices.Clip(s.Requests)
 	}
-	h.Staged = &s
+	h.PartialCaptures = &s
 	return &s
 }
 
 // cancelRequestedPart forgets a requested capture that keeps the rest. Its request can be
 // repeated, unless the part may have been captured.
 func cancelRequestedPart(h *Hold) {
-	if h.Staged == nil || h.Staged.Part == 0 {
+	if h.PartialCaptures == nil || h.PartialCaptures.Part == 0 {
 		return
 	}
-	s := copyStagedForEdit(h)
+	s := copyPartialCapturesForEdit(h)
 	s.Part, s.PartParams = 0, CaptureParams{}
 	if !h.Sent.Unknown {
 		s.Request = 0
@@ -71,7 +71,7 @@ func cancelRequestedPart(h *Hold) {
 }
 
 // rememberPartRequest makes a repetition of the request of a part capture nothing.
-func (s *StagedCaptures) rememberPartRequest() {
+func (s *PartialCaptures) rememberPartRequest() {
 	if s.Request != 0 && !slices.Contains(s.Requests, s.Request) {
 		s.Requests = append(s.Requests, s.Request)
 		s.Requests = s.Requests[max(0, len(s.Requests)-maxPartRequests):]
@@ -81,18 +81,18 @@ func (s *StagedCaptures) rememberPartRequest() {
 
 // CaptureStages returns the hold's planned captures.
 func CaptureStages(h *Hold) []CaptureStage {
-	if h.Staged == nil {
+	if h.PartialCaptures == nil {
 		return nil
 	}
-	return h.Staged.Plan
+	return h.PartialCaptures.Plan
 }
 
 // sumOwnPartCaptures returns what holdd's captures that keep the rest have taken.
 func sumOwnPartCaptures(h *Hold) int64 {
-	if h.Staged == nil {
+	if h.PartialCaptures == nil {
 		return 0
 	}
-	return h.Staged.Captured
+	return h.PartialCaptures.Captured
 }
 
 // CapturedSoFar returns what was captured of an open hold, by any system, as far
@@ -109,12 +109,12 @@ func capturedSoFar(h *Hold) int64 { return h.CapturedElsewhere + sumOwnPartCaptu
 // hasOpenStages reports whether a planned capture is still to come that keeps
 // the rest.
 func hasOpenStages(h *Hold) bool {
-	s := h.Staged
+	s := h.PartialCaptures
 	return s != nil && int(s.Done)+1 < len(s.Plan)
 }
 
 // stageTotal returns the total that the plan has reached after stage i.
-func stageTotal(s *StagedCaptures, i uint32) int64 {
+func stageTotal(s *PartialCaptures, i uint32) int64 {
 	total := s.Base
 	for _, stage := range s.Plan[:min(int(i)+1, len(s.Plan))] {
 		total += stage.Amount
@@ -126,7 +126,7 @@ func stageTotal(s *StagedCaptures, i uint32) int64 {
 // whoever captures it, 0 for everything. final says that it releases the rest.
 // A capture that takes all of it is final as well.
 func nextCaptureTargetTotal(h *Hold) (total int64, final bool) {
-	s := h.Staged
+	s := h.PartialCaptures
 	switch {
 	case s != nil && s.Part > 0:
 		total = s.Part
@@ -173,7 +173,7 @@ func lastCaptureTime(h *Hold) time.Time {
 
 // advanceToNextStage makes the next stage the one that the hold waits for.
 func advanceToNextStage(h *Hold) {
-	s := copyStagedForEdit(h)
+	s := copyPartialCapturesForEdit(h)
 	if s.Part == 0 && hasOpenStages(h) {
 		s.Done++
 		h.CaptureAt = s.Plan[s.Done].At
@@ -187,7 +187,7 @@ func advanceToNextStage(h *Hold) {
 // smallestStageAmount returns the smallest amount of the captures that are still to
 // come, 0 without a plan.
 func smallestStageAmount(h *Hold) (least int64) {
-	s := h.Staged
+	s := h.PartialCaptures
 	if s == nil {
 		return 0
 	}
@@ -235,7 +235,7 @@ func mayHaveRenewalIntents(h *Hold) bool {
 	return h.Renewal != nil && (!h.Renewal.Until.IsZero() || mayHaveSecondAuthorization(h))
 }
 
-func renewalWithPartialCapturesProblem(h *Hold) *Problem {
+func newRenewalWithPartialCapturesProblem(h *Hold) *Problem {
 	return newProblem(ConflictingTerms, "captures", "hold %s is renewed: a new authorization "+
 		"cannot take the place of one that is captured in parts, so end the renewals first", h.ID)
 }
@@ -260,10 +260,10 @@ type NextCaptureView struct {
 	Final  bool  `json:"final" doc:"It releases the rest"`
 }
 
-// addStagedCapturesToView adds the captures in parts to a view.
-func addStagedCapturesToView(v *View, h *Hold) {
+// addPartialCapturesToView adds the captures in parts to a view.
+func addPartialCapturesToView(v *View, h *Hold) {
 	v.CapturedAmount = CapturedSoFar(h)
-	s := h.Staged
+	s := h.PartialCaptures
 	if s == nil {
 		return
 	}
@@ -285,7 +285,7 @@ func describePartialCapture(h *Hold, own int64) string {
 	if own == 0 {
 		note = "captured by another system"
 	}
-	if s := h.Staged; len(s.Plan) > 0 && s.Part == 0 {
+	if s := h.PartialCaptures; len(s.Plan) > 0 && s.Part == 0 {
 		note += " (" + strconv.Itoa(int(s.Done)+1) + " of " + strconv.Itoa(len(s.Plan)) + ")"
 	}
 	return note

@@ -90,8 +90,8 @@ func TestStaged_LostReply(t *testing.T) {
 	t.Run("captured", func(t *testing.T) {
 		d, calls := drive(t, h, at.Add(time.Minute), okAnswer(heldIntent(received(10000))))
 		if calls[0].Op != hold.OpRead || eventTypes(d) != "hold.partly_captured" ||
-			d.Hold.Staged.Captured != 10000 || !d.Hold.NextAt.Equal(stagesAt[1].At) {
-			t.Errorf("%+v: %s, %+v", calls, eventTypes(d), d.Hold.Staged)
+			d.Hold.PartialCaptures.Captured != 10000 || !d.Hold.NextAt.Equal(stagesAt[1].At) {
+			t.Errorf("%+v: %s, %+v", calls, eventTypes(d), d.Hold.PartialCaptures)
 		}
 	})
 	t.Run("not captured", func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestStaged_OtherSystemCaptures(t *testing.T) {
 	d, calls = drive(t, d.Hold, stagesAt[1].At, okAnswer(heldIntent(received(25000))))
 	if len(calls) != 1 || d.Hold.CapturedElsewhere != 19000 ||
 		!d.Hold.NextAt.Equal(stagesAt[2].At) {
-		t.Errorf("calls %+v, hold %+v", calls, d.Hold.Staged)
+		t.Errorf("calls %+v, hold %+v", calls, d.Hold.PartialCaptures)
 	}
 	d, calls = drive(t, d.Hold, stagesAt[2].At, okAnswer(heldIntent(received(40000))),
 		okAnswer(capturedIntent(40000)))
@@ -320,9 +320,9 @@ func TestStaged_RebuiltFromMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.Hold.Staged.Done != 3 || !d.Hold.NextAt.Equal(many[3].At) ||
+	if d.Hold.PartialCaptures.Done != 3 || !d.Hold.NextAt.Equal(many[3].At) ||
 		!hold.HaveSameTerms(&d.Hold, &h) {
-		t.Errorf("%d done, next at %s", d.Hold.Staged.Done, d.Hold.NextAt)
+		t.Errorf("%d done, next at %s", d.Hold.PartialCaptures.Done, d.Hold.NextAt)
 	}
 	d, err = hold.NewFromMetadata(in, "", "reconcile", many[3].At.Add(25*time.Hour))
 	if err != nil || d.Hold.State != hold.Attention || d.Hold.Reason != hold.CauseOverdue {

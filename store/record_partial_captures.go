@@ -27,17 +27,17 @@ const (
 	stageAmount
 )
 
-// needsStagedEncoding reports whether a release that knows no captures in parts
+// needsPartialCapturesEncoding reports whether a release that knows no captures in parts
 // must leave the record alone: it would take everything in one capture, or take
 // a total above the authorized amount for a mistake.
-func needsStagedEncoding(h *hold.Hold) bool {
-	return h.Staged != nil || h.CaptureAmount > h.Amount+h.CapturedElsewhere && h.Amount > 0
+func needsPartialCapturesEncoding(h *hold.Hold) bool {
+	return h.PartialCaptures != nil || h.CaptureAmount > h.Amount+h.CapturedElsewhere && h.Amount > 0
 }
 
-// appendStaged appends the captures in parts of h, if it has any.
-func appendStaged(b []byte, h *hold.Hold) []byte {
+// appendPartialCaptures appends the captures in parts of h, if it has any.
+func appendPartialCaptures(b []byte, h *hold.Hold) []byte {
 	b = appendNumberField(b, fieldMaxCapturable, uint64(h.MaxCapturable))
-	s := h.Staged
+	s := h.PartialCaptures
 	if s == nil {
 		return b
 	}
@@ -65,11 +65,11 @@ func appendStaged(b []byte, h *hold.Hold) []byte {
 		m = appendRepeatedField(m, stagedPartParams, appendCaptureParams(nil, &s.PartParams))
 	}
 	m = append(m, s.Unknown.Fields...)
-	return appendRepeatedField(b, fieldStaged, m)
+	return appendRepeatedField(b, fieldPartialCaptures, m)
 }
 
-func decodeStaged(b []byte) (*hold.StagedCaptures, error) {
-	s := &hold.StagedCaptures{}
+func decodePartialCaptures(b []byte) (*hold.PartialCaptures, error) {
+	s := &hold.PartialCaptures{}
 	last := uint64(0)
 	err := forEachRecordField(b, func(f recordField) error {
 		switch f.num {

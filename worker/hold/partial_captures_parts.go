@@ -76,7 +76,7 @@ func adoptUnknownOwnParts(h *Hold, in *PaymentIntent) (adopted bool) {
 		return false
 	}
 	h.CapturedElsewhere = max(0, h.CapturedElsewhere-(p.captured-sumOwnPartCaptures(h)))
-	s := copyStagedForEdit(h)
+	s := copyPartialCapturesForEdit(h)
 	s.Captured, s.Count = p.captured, p.count
 	for _, r := range p.requests {
 		if !slices.Contains(s.Requests, r) {
@@ -110,14 +110,14 @@ func recordMetadataRoomForParts(h *Hold, in *PaymentIntent) {
 			need++
 		}
 	}
-	copyStagedForEdit(h).MetadataFull = need > stripeMetadataKeys
+	copyPartialCapturesForEdit(h).MetadataFull = need > stripeMetadataKeys
 }
 
 // nextCaptureParams returns the parameters of the hold's next capture: those of a
 // requested part belong to it alone.
 func nextCaptureParams(h *Hold) *CaptureParams {
-	if h.Staged != nil && h.Staged.Part > 0 {
-		return &h.Staged.PartParams
+	if h.PartialCaptures != nil && h.PartialCaptures.Part > 0 {
+		return &h.PartialCaptures.PartParams
 	}
 	return &h.CaptureParams
 }
@@ -126,13 +126,13 @@ func nextCaptureParams(h *Hold) *CaptureParams {
 // the rest adds [MetaParts].
 func captureParamsToSend(h *Hold, amount int64) CaptureParams {
 	p := *nextCaptureParams(h)
-	if !isNextCapturePartial(h) || h.Staged.MetadataFull {
+	if !isNextCapturePartial(h) || h.PartialCaptures.MetadataFull {
 		return p
 	}
-	parts := capturedParts{captured: sumOwnPartCaptures(h) + amount, count: h.Staged.Count + 1,
-		requests: slices.Clip(h.Staged.Requests)}
-	if h.Staged.Part > 0 && h.Staged.Request != 0 {
-		parts.requests = append(parts.requests, h.Staged.Request)
+	parts := capturedParts{captured: sumOwnPartCaptures(h) + amount, count: h.PartialCaptures.Count + 1,
+		requests: slices.Clip(h.PartialCaptures.Requests)}
+	if h.PartialCaptures.Part > 0 && h.PartialCaptures.Request != 0 {
+		parts.requests = append(parts.requests, h.PartialCaptures.Request)
 	}
 	pairs := maps.Clone(p.CaptureMetadata)
 	if pairs == nil {

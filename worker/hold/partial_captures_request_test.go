@@ -175,9 +175,9 @@ func TestParts_AttributedByMetadata(t *testing.T) {
 	wrote := calls[1].CaptureParams.CaptureMetadata
 	d, _ = drive(t, d.Hold, t0.Add(time.Minute),
 		okAnswer(heldIntent(received(5500), withMetadata(wrote))))
-	if d.Hold.Staged.Captured != 4500 || d.Hold.CapturedElsewhere != 1000 ||
+	if d.Hold.PartialCaptures.Captured != 4500 || d.Hold.CapturedElsewhere != 1000 ||
 		d.Events[0].Amount != 4500 {
-		t.Fatalf("%+v, %d elsewhere, %+v", d.Hold.Staged, d.Hold.CapturedElsewhere, d.Events)
+		t.Fatalf("%+v, %d elsewhere, %+v", d.Hold.PartialCaptures, d.Hold.CapturedElsewhere, d.Events)
 	}
 	h = mustAccept(t)(d.Hold.RequestCapture(hold.CaptureRequest{Amount: 3000}, "api", t0))
 	d, calls = drive(t, h, t0, okAnswer(heldIntent(received(5500), withMetadata(wrote))),
@@ -205,9 +205,9 @@ func TestParts_RebuiltFromMetadata(t *testing.T) {
 	pairs[hold.MetaParts] = wrote[hold.MetaParts]
 	in := heldIntent(received(4500), withMetadata(pairs))
 	d, err := hold.NewFromMetadata(in, "", "reconcile", t0.Add(time.Hour))
-	if err != nil || d.Hold.Staged == nil || d.Hold.Staged.Captured != 4500 ||
+	if err != nil || d.Hold.PartialCaptures == nil || d.Hold.PartialCaptures.Captured != 4500 ||
 		d.Hold.CapturedElsewhere != 0 {
-		t.Fatalf("%v, %+v", err, d.Hold.Staged)
+		t.Fatalf("%v, %+v", err, d.Hold.PartialCaptures)
 	}
 	again, err := d.Hold.RequestCapture(part(4500, "k1"), "api", t0.Add(time.Hour))
 	if err != nil || !again.Unchanged {

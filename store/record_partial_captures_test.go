@@ -8,8 +8,8 @@ import (
 )
 
 // fullStaged has a different value in every field.
-func fullStaged(day func(n int) time.Time) *hold.StagedCaptures {
-	return &hold.StagedCaptures{
+func fullStaged(day func(n int) time.Time) *hold.PartialCaptures {
+	return &hold.PartialCaptures{
 		Plan: []hold.CaptureStage{{At: day(2), Amount: 4500}, {At: day(3), Amount: 3000}},
 		Base: 1200, Done: 1, Captured: 5700, Count: 2, Part: 7000,
 		Requests: []uint64{1<<63 + 5, 7}, Request: 1<<47 + 3, MetadataFull: true,
@@ -27,9 +27,9 @@ func TestRecord_StagedCapturesHaveTheirOwnEncoding(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string]func(*hold.Hold){
 		"planned": func(h *hold.Hold) {
-			h.Staged = &hold.StagedCaptures{Plan: []hold.CaptureStage{{At: h.CaptureAt, Amount: 1}}}
+			h.PartialCaptures = &hold.PartialCaptures{Plan: []hold.CaptureStage{{At: h.CaptureAt, Amount: 1}}}
 		},
-		"captured":    func(h *hold.Hold) { h.Staged = &hold.StagedCaptures{Captured: 1, Count: 1} },
+		"captured":    func(h *hold.Hold) { h.PartialCaptures = &hold.PartialCaptures{Captured: 1, Count: 1} },
 		"overcapture": func(h *hold.Hold) { h.CaptureAmount = h.Amount + 1 },
 	} {
 		h := typicalHold()
@@ -49,13 +49,13 @@ func TestRecord_StagedCapturesAreBounded(t *testing.T) {
 	t.Parallel()
 	h := typicalHold()
 	plain := len(appendRecord(nil, &h))
-	s := &hold.StagedCaptures{}
+	s := &hold.PartialCaptures{}
 	for i := range hold.MaxCaptures {
 		s.Plan = append(s.Plan, hold.CaptureStage{At: h.CreatedAt.Add(time.Duration(i) * time.Hour),
 			Amount: 999_999})
 		s.Requests = append(s.Requests, 1<<63)
 	}
-	h.Staged = s
+	h.PartialCaptures = s
 	if n := len(appendRecord(nil, &h)) - plain; n > 1300 {
 		t.Errorf("%d captures take %d bytes", hold.MaxCaptures, n)
 	}

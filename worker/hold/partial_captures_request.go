@@ -100,7 +100,7 @@ func stagesTooLargeProblem(sum, held int64, currency string) *Problem {
 
 // setCapturePlan makes stages the captures of h. base is what was captured before them.
 func setCapturePlan(h *Hold, stages []CaptureStage, base int64) {
-	s := copyStagedForEdit(h)
+	s := copyPartialCapturesForEdit(h)
 	s.Plan, s.Base, s.Done, s.Part = stages, base, 0, 0
 	h.CaptureAt, h.CancelAt = stages[0].At, time.Time{}
 	h.CaptureAmount = base + sumOfStages(stages)
@@ -111,18 +111,18 @@ func clearCapturePlan(h *Hold) {
 	if len(CaptureStages(h)) == 0 {
 		return
 	}
-	s := copyStagedForEdit(h)
+	s := copyPartialCapturesForEdit(h)
 	s.Plan, s.Base, s.Done = nil, 0, 0
 	h.CaptureAt, h.CaptureAmount = time.Time{}, 0
 	if s.Count == 0 && s.Part == 0 && len(s.Requests) == 0 {
-		h.Staged = nil
+		h.PartialCaptures = nil
 	}
 }
 
 // checkCapturePlan compares the plan of h with what Stripe holds, as far as that is
 // known. Errors are *[Problem].
 func checkCapturePlan(h *Hold) error {
-	s := h.Staged
+	s := h.PartialCaptures
 	if s == nil || len(s.Plan) == 0 {
 		return nil
 	}
@@ -148,16 +148,16 @@ func setAndCheckCapturePlan(h *Hold, valid *ValidRequest) error {
 		return checkCapturePlan(h)
 	}
 	setCapturePlan(h, valid.Captures, valid.CapturesFrom)
-	for s := h.Staged; hasOpenStages(h) && stageTotal(s, s.Done) <= capturedSoFar(h); {
+	for s := h.PartialCaptures; hasOpenStages(h) && stageTotal(s, s.Done) <= capturedSoFar(h); {
 		advanceToNextStage(h)
-		s = h.Staged
+		s = h.PartialCaptures
 	}
 	return checkHoldCaptureAmount(h)
 }
 
-// isCapturePlanOverdue reports whether the next capture of a plan found at Stripe is
+// isRecoveredCapturePlanTooLate reports whether the next capture of a plan found at Stripe is
 // too long ago to be made without an operator.
-func isCapturePlanOverdue(h *Hold, valid *ValidRequest, now time.Time) bool {
+func isRecoveredCapturePlanTooLate(h *Hold, valid *ValidRequest, now time.Time) bool {
 	return valid.FromMetadata && len(valid.Captures) > 0 &&
 		now.Sub(h.CaptureAt) > RecoveredCaptureGrace
 }
@@ -171,7 +171,7 @@ func (p *Patch) applyStages(h *Hold, now time.Time) error {
 	case p.Captures == nil && (sent(p.CaptureAt) || sent(p.CancelAt) || p.CaptureAmount != nil):
 		return capturesPlannedProblem(h)
 	case p.Captures == nil && p.Renewal != nil && p.Renewal.Until != "":
-		return renewalWithPartialCapturesProblem(h)
+		return newRenewalWithPartialCapturesProblem(h)
 	case p.Captures == nil:
 		return nil
 	case len(p.Captures) == 0:
@@ -184,7 +184,7 @@ func (p *Patch) applyStages(h *Hold, now time.Time) error {
 		return newProblem(ConflictingTerms, "captures",
 			"captures have amounts of their own: send no capture_amount")
 	case mayHaveRenewalIntents(h) || p.Renewal != nil && p.Renewal.Until != "":
-		return renewalWithPartialCapturesProblem(h)
+		return newRenewalWithPartialCapturesProblem(h)
 	}
 	stages, err := validateStages(p.Captures, p.TimeZone, h.Currency, now)
 	if err != nil {
@@ -222,16 +222,16 @@ func digestPartialCaptureRequest(by, key string, amount int64) uint64 {
 // refuses the key of another request, and that of a part which was dropped while
 // its outcome was unknown.
 func isRepeatedPartialCapture(h *Hold, request uint64) (bool, error) {
-	if h.Staged == nil || request == 0 {
+	if h.PartialCaptures == nil || request == 0 {
 		return false, nil
 	}
-	for _, r := range slices.Concat(h.Staged.Requests, []uint64{h.Staged.Request}) {
+	for _, r := range slices.Concat(h.PartialCaptures.Requests, []uint64{h.PartialCaptures.Request}) {
 		switch {
 		case r>>amountBits != request>>amountBits:
 		case r != request:
 			return false, newProblem(IdempotencyKeyReused, "Idempotency-Key", "the key was used "+
 				"for a part of hold %s with another amount", h.ID)
-		case r == h.Staged.Request && h.Staged.Part == 0:
+		case r == h.PartialCaptures.Request && h.PartialCaptures.Part == 0:
 			return false, newProblem(TooLate, "", "the outcome of this part of hold %s is unknown, "+
 				"and %s were captured so far: compare, and send what is missing under another key",
 				h.ID, FormatAmount(CapturedSoFar(h), h.Currency))
@@ -275,7 +275,7 @@ func (h Hold) requestPartialCapture(
 	}
 	part := capturedSoFar(&h) + req.Amount
 	d := scheduleOpNow(h, OpCapture, by, now)
-	s := copyStagedForEdit(&d.Hold)
+	s := copyPartialCapturesForEdit(&d.Hold)
 	s.rememberPartRequest() // of a part whose outcome is unknown
 	s.Part, s.PartParams, s.Request = part, params, request
 	if lacksMulticapture(&d.Hold) {
@@ -289,7 +289,7 @@ func (h Hold) requestPartialCapture(
 // checkNoPartialCapturePending refuses a request while a requested capture that keeps the
 // rest has no outcome.
 func checkNoPartialCapturePending(h *Hold) error {
-	if h.Staged == nil || h.Staged.Part == 0 {
+	if h.PartialCaptures == nil || h.PartialCaptures.Part == 0 {
 		return nil
 	}
 	return newProblem(TooLate, "", "a capture of a part of hold %s has no outcome yet: try again "+
@@ -315,7 +315,7 @@ func checkPartialCaptureTime(h *Hold, now time.Time) error {
 	case len(CaptureStages(h)) > 0:
 		return capturesPlannedProblem(h)
 	case mayHaveRenewalIntents(h):
-		return renewalWithPartialCapturesProblem(h)
+		return newRenewalWithPartialCapturesProblem(h)
 	case h.State == Scheduled && (h.Reason != CauseSchedule || !h.ActionTime().After(now)):
 		return newProblem(TooLate, "", "hold %s is due for its %s", h.ID, h.NextOp)
 	case !h.ExpiresAt.After(now):
@@ -346,9 +346,9 @@ func checkPartialCaptureAmount(h *Hold, amount int64) error {
 		return newProblem(AmountTooLarge, "amount", "%s is more than the %s that is left to capture",
 			FormatAmount(amount, h.Currency), FormatAmount(held, h.Currency))
 	}
-	if h.Staged != nil && h.Staged.Count >= MaxCaptures-1 {
+	if h.PartialCaptures != nil && h.PartialCaptures.Count >= MaxCaptures-1 {
 		return newProblem(InvalidField, "final", "hold %s has %d captures: Stripe accepts %d, and "+
-			"the last one must be final", h.ID, h.Staged.Count, MaxCaptures)
+			"the last one must be final", h.ID, h.PartialCaptures.Count, MaxCaptures)
 	}
 	return nil
 }
@@ -385,7 +385,7 @@ func readStagesMetadata(m map[string]string, req *ScheduleRequest) (err error) {
 }
 
 // writeStagesMetadata adds the planned captures to m.
-func writeStagesMetadata(m map[string]string, s *StagedCaptures) {
+func writeStagesMetadata(m map[string]string, s *PartialCaptures) {
 	if s == nil || len(s.Plan) == 0 {
 		return
 	}
