@@ -11,9 +11,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// capturePartAndKeepRest captures a part of a hold, keeps the rest held, and waits for the
-// outcome. An empty key is drawn. While the outcome is unknown, the hint has the
-// command that repeats the request with its key, which takes the amount once.
+// capturePartAndKeepRest captures a part of a hold, keeps the rest held, and
+// waits for the outcome. An empty key is drawn. If the request may have been
+// accepted and its outcome is not known, the hint has the key: the command that
+// repeats the request with it takes the amount once.
 func capturePartAndKeepRest(
 	ctx context.Context, c *changeFlags, client *api.Client, name, key string,
 	req hold.CaptureRequest,
@@ -32,11 +33,22 @@ func capturePartAndKeepRest(
 			return c.waitForPartCapture(ctx, client, accepted, req)
 		},
 	})
-	if e, ok := errors.AsType[*exitError](err); ok && e.code == exitUnknown {
+	if e, ok := errors.AsType[*exitError](err); ok && mayHaveTakenEffect(e) {
 		e.hint = "repeat the command with --idempotency-key " + req.RequestKey +
 			": the amount is captured once"
 	}
 	return err
+}
+
+// mayHaveTakenEffect reports whether a request that failed with e may have been
+// accepted all the same: its outcome is unknown, the command was interrupted, or
+// holdd could not say whether Redis wrote it.
+func mayHaveTakenEffect(e *exitError) bool {
+	if e.code == exitUnknown || e.code == exitInterrupted {
+		return true
+	}
+	_, notSent := errors.AsType[*api.UnreachableError](e.err)
+	return e.code == exitUnreachable && !notSent
 }
 
 // isPartPending reports whether a part that was accepted has no outcome yet. A

@@ -87,17 +87,17 @@ func toExitError(err error, id string) error {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e
 	}
-	if errors.Is(err, context.Canceled) {
-		return &exitError{code: exitInterrupted, err: errors.New("interrupted")}
-	}
 	showCommand := ""
 	if id != "" {
 		showCommand = "holdd show " + id
 	}
-	if u, ok := errors.AsType[*api.UnreachableError](err); ok {
-		if u.OutcomeUnknown {
-			return &exitError{code: exitUnknown, err: u, hint: showCommand}
-		}
+	u, unreachable := errors.AsType[*api.UnreachableError](err)
+	switch {
+	case unreachable && u.OutcomeUnknown: // also if it was interrupted
+		return &exitError{code: exitUnknown, err: u, hint: showCommand}
+	case errors.Is(err, context.Canceled):
+		return &exitError{code: exitInterrupted, err: errors.New("interrupted")}
+	case unreachable:
 		return &exitError{code: exitUnreachable, err: u, hint: "set the address with --url or " +
 			"HOLDD_URL, such as http://127.0.0.1:8420 or unix:///run/holdd/holdd.sock"}
 	}

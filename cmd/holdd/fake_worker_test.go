@@ -31,6 +31,7 @@ type fakeWorker struct {
 	holds            map[string]hold.Hold
 	getsAfterTrigger map[string]int
 	unavailable      bool
+	lostReply        bool
 }
 
 func newFakeWorker() *fakeWorker {
@@ -198,10 +199,17 @@ func (m *fakeWorker) PatchTerms(
 	return m.changeHold(id, revision, p.Confirm, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, time.Now()) })
 }
 
+// RequestCapture loses Redis' reply to the first request for an amount that ends
+// in 13.
 func (m *fakeWorker) RequestCapture(
 	_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(req, by, time.Now()) })
+	h, now, err := m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(req, by, time.Now()) })
+	if err == nil && req.Amount%100 == 13 && !m.lostReply {
+		m.lostReply = true
+		return hold.Hold{}, time.Time{}, health.ErrUnavailable
+	}
+	return h, now, err
 }
 
 func (m *fakeWorker) RequestCancel(

@@ -22,6 +22,9 @@ func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now tim
 	sent := r.Sent.Count > 0 || r.Sent.Unknown
 	wait := lastHistoryEntry(&h, HistoryAttempt).At.Add(lateEffectWindow)
 	switch {
+	case h.NextOp == OpRead && r.Sent.Unknown && now.Before(wait):
+		r.ReadFirst = true
+		return endRenewalClaimUntil(h, wait, now) // a release now could take the only money
 	case h.NextOp == OpRead:
 		return releaseOrRecheckUnconfirmed(h, now)
 	case r.Step == RenewalRequiresAction && last.code != "" && last.code != r.DeclineCode:

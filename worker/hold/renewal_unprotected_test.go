@@ -63,6 +63,28 @@ func TestUnprotected_CaptureReadsFirst(t *testing.T) {
 	}
 }
 
+// TestUnprotected_ReadWaitsForLostConfirmation checks that a hold whose own read
+// is due does not release the new intent while a lost confirmation of it may
+// still take effect.
+func TestUnprotected_ReadWaitsForLostConfirmation(t *testing.T) {
+	at := startOfRenewal.Add(3 * time.Second)
+	h := lostConfirmation(t)
+	h.NextOp, h.NextAt = hold.OpRead, at
+	notConfirmed := answerOK(renewedIntent(hold.StatusRequiresConfirmation, startOfRenewal))
+	d, _ := answerCall(t, h, at, hold.OpRead, newIntentID, notConfirmed)
+	wait := startOfRenewal.Add(30 * time.Second)
+	if d.Hold.State == hold.Working || d.Hold.NextOp != hold.OpRead || !d.Hold.NextAt.Equal(wait) {
+		t.Fatalf("%s, next %s at %s, want a read at %s", d.Hold.State, d.Hold.NextOp, d.Hold.NextAt, wait)
+	}
+	if held, _ := answerCall(t, d.Hold, wait, hold.OpRead, newIntentID, newHeld()); held.Hold.PaymentIntent != newIntentID {
+		t.Errorf("the confirmation took effect: %s", held.Hold.PaymentIntent)
+	}
+	d, _ = answerCall(t, d.Hold, wait, hold.OpRead, newIntentID, notConfirmed)
+	if call := d.Hold.NextCall(wait); call.Op != hold.OpCancel || call.PaymentIntent != newIntentID {
+		t.Errorf("no effect: %s of %s", call.Op, call.PaymentIntent)
+	}
+}
+
 // TestUnprotected_CaptureWaits checks that a capture waits for the next
 // confirmation, and that the hold ends when the bank wants its cardholder.
 func TestUnprotected_CaptureWaits(t *testing.T) {
