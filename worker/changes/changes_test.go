@@ -210,7 +210,7 @@ func TestGate_Wait(t *testing.T) {
 		}{
 			{name: "by time", least: time.Minute, most: time.Minute},
 			{name: "by a change", change: 20500 * time.Millisecond, least: 20500 * time.Millisecond,
-				most: 21500 * time.Millisecond},
+				most: 20500*time.Millisecond + changes.LongestInterval + time.Second/4},
 		} {
 			began := time.Now()
 			g.BeginPoll().CloseForLongestWait()
