@@ -237,10 +237,9 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 		return err
 	}
 	redisURL, redisFile := a.redisURL, ""
-	u, err := url.Parse(redisURL)
 	if a.redisInEnv {
 		redisURL = ""
-	} else if err == nil && u.User != nil {
+	} else if mayHaveSecret(redisURL) {
 		redisURL, redisFile = "", a.fileBeside("redis_url")
 		if err := writeFileAtomically(redisFile, []byte(a.redisURL+"\n"), 0o600); err != nil {
 			return err
@@ -249,7 +248,7 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 	if a.publicURL != "" {
 		b.WriteString(webhookComment(a.publicURL + api.WebhookPath))
 	}
-	err = errors.Join(set("stripe_api_key_file", a.stripeKeyFile),
+	err := errors.Join(set("stripe_api_key_file", a.stripeKeyFile),
 		set("stripe_webhook_secrets_file", webhookSecrets),
 		set("redis_url", redisURL), set("redis_url_file", redisFile),
 		set("stripe_api_base", env.get("STRIPE_API_BASE")),
@@ -258,6 +257,14 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 		return err
 	}
 	return writeFileAtomically(a.path, []byte(b.String()), 0o644)
+}
+
+// mayHaveSecret reports whether the settings file, which all users can read,
+// must not have this address of Redis. An address that net/url cannot parse
+// counts, because its password may be what is wrong.
+func mayHaveSecret(redisURL string) bool {
+	u, err := url.Parse(redisURL)
+	return err != nil || u.User != nil || config.MaskPassword(redisURL) != redisURL
 }
 
 // webhookComment is the line of the settings file about the webhook endpoint at
