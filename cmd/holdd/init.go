@@ -32,7 +32,7 @@ type initAnswers struct {
 	stripeKeyFile string // that has the key; empty: the environment has it
 	keepKey       bool   // write the key to stripeKeyFile
 
-	redisURL   string
+	redisURL   string // empty if redisInEnv
 	redisInEnv bool
 
 	publicURL string // without a trailing slash; empty: no webhook endpoint
@@ -56,8 +56,9 @@ you can read. A secret that is in the environment stays there.
 An endpoint that has the address already is kept and gets the right events. Stripe shows the signing
 secret of an endpoint only when it is created; for an older one the command asks.
 
-What a flag or the environment answers is not asked. Without a terminal nothing is asked: the key
-must then be in STRIPE_API_KEY or a file.`,
+What a flag or the environment answers is not asked. A variable with _FILE, such as
+STRIPE_API_KEY_FILE, has the path of a file with the secret. Without a terminal nothing is asked: the
+key must then be in STRIPE_API_KEY or a file.`,
 		Example: `  holdd init
   STRIPE_API_KEY=sk_test_... holdd init --redis-url redis://127.0.0.1:6379/0
   holdd init --config /etc/holdd/holdd.yaml --stripe-api-key-file /run/secrets/stripe_api_key \
@@ -66,7 +67,7 @@ must then be in STRIPE_API_KEY or a file.`,
 	fs := cmd.Flags()
 	fs.StringVar(&f.config, "config", "",
 		"settings file to write (HOLDD_CONFIG; default "+defaultConfigFile+")")
-	fs.StringVar(&f.stripeKeyFile, "stripe-api-key-file", "", "file with the Stripe key")
+	fs.StringVar(&f.stripeKeyFile, "stripe-api-key-file", "", "file with the Stripe key (STRIPE_API_KEY_FILE)")
 	fs.StringVar(&f.redisURL, "redis-url", "", "address of Redis (REDIS_URL)")
 	fs.StringVar(&f.publicURL, "public-url", "",
 		"where Stripe reaches holdd, such as https://pay.hotel.example; none: no webhooks")
@@ -135,17 +136,19 @@ func runInit(
 func (a *initAnswers) collect(
 	ctx context.Context, out *console, env environmentVars, f *initFlags, publicURLGiven bool,
 ) (err error) {
-	switch key := env.get("STRIPE_API_KEY"); {
-	case f.stripeKeyFile != "" && key != "":
-		return usageErrorf("", "STRIPE_API_KEY is set as well as --stripe-api-key-file: set one")
-	case f.stripeKeyFile != "":
-		if a.stripeKeyFile, err = filepath.Abs(f.stripeKeyFile); err != nil {
+	keyVariable := secretVariable(env, "STRIPE_API_KEY")
+	switch keyFile := cmp.Or(f.stripeKeyFile,
+		strings.TrimSpace(env.get("STRIPE_API_KEY_FILE"))); {
+	case f.stripeKeyFile != "" && keyVariable != "":
+		return usageErrorf("", "%s is set as well as --stripe-api-key-file: set one", keyVariable)
+	case keyVariable == "STRIPE_API_KEY":
+		a.stripeKey = env.get(keyVariable)
+	case keyFile != "":
+		if a.stripeKeyFile, err = filepath.Abs(keyFile); err != nil {
 			return err
 		}
-	case key != "":
-		a.stripeKey = key
 	case !out.interactive:
-		return usageErrorf("set STRIPE_API_KEY or --stripe-api-key-file",
+		return usageErrorf("set STRIPE_API_KEY, STRIPE_API_KEY_FILE or --stripe-api-key-file",
 			"there is no Stripe key, and no terminal to ask for one")
 	default:
 		a.stripeKey, err = out.askSecret(ctx, "Stripe key (sk_test_..., better a restricted key)")
@@ -156,14 +159,16 @@ func (a *initAnswers) collect(
 	}
 	const localRedis = "redis://127.0.0.1:6379/0"
 	a.redisURL = f.redisURL
-	if inEnv := env.get("REDIS_URL"); a.redisURL == "" && inEnv != "" {
-		a.redisURL, a.redisInEnv = inEnv, true
+	if a.redisURL == "" && secretVariable(env, "REDIS_URL") != "" {
+		a.redisInEnv = true
 	} else if a.redisURL == "" && out.interactive {
 		if a.redisURL, err = out.askLine(ctx, "Redis", localRedis); err != nil {
 			return err
 		}
 	}
-	a.redisURL = cmp.Or(a.redisURL, localRedis)
+	if !a.redisInEnv {
+		a.redisURL = cmp.Or(a.redisURL, localRedis)
+	}
 	a.publicURL = f.publicURL
 	if !publicURLGiven && out.interactive {
 		a.publicURL, err = out.askLine(ctx,
@@ -204,7 +209,21 @@ func (a *initAnswers) settings(env environmentVars) (*config.Settings, error) {
 	} else if a.stripeKeyFile != "" {
 		given = append(given, "STRIPE_API_KEY_FILE="+a.stripeKeyFile)
 	}
-	return config.Load(nil, append(given, "REDIS_URL="+a.redisURL), "")
+	if !a.redisInEnv {
+		given = append(given, "REDIS_URL="+a.redisURL)
+	}
+	return config.Load(nil, given, "")
+}
+
+// secretVariable returns the environment variable that has a secret: name, or
+// the one with the path of its file. It is empty if neither is set.
+func secretVariable(env environmentVars, name string) string {
+	for _, variable := range []string{name, name + "_FILE"} {
+		if strings.TrimSpace(env.get(variable)) != "" {
+			return variable
+		}
+	}
+	return ""
 }
 
 // fileBeside returns the path of a file of secrets beside the settings file.

@@ -51,13 +51,13 @@ func (a *initAnswers) setUpWebhooks(
 	}
 	i := indexOfEndpoint(all, address)
 	file = a.fileBeside("stripe_webhook_secrets")
-	inEnv := env.get("STRIPE_WEBHOOK_SECRETS") != ""
+	variable := secretVariable(env, "STRIPE_WEBHOOK_SECRETS")
 	if i >= 0 {
-		return a.adoptWebhook(ctx, out, g, &all[i], inEnv)
+		return a.adoptWebhook(ctx, out, g, &all[i], variable != "")
 	}
-	if inEnv {
+	if variable != "" {
 		return "", usageErrorf("unset it: the endpoint gets a secret of its own",
-			"STRIPE_WEBHOOK_SECRETS is set, and there is no endpoint %s yet", address)
+			"%s is set, and there is no endpoint %s yet", variable, address)
 	}
 	secret, err := createWebhook(ctx, g, address)
 	if err != nil {
