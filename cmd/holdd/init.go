@@ -25,8 +25,7 @@ const defaultConfigFile = "holdd.yaml"
 // initAnswers are the answers to the questions of holdd init, and where they
 // came from.
 type initAnswers struct {
-	path   string // of the settings file, absolute
-	before string // what it had; empty if it is new
+	path string // of the settings file, absolute
 
 	stripeKey     string
 	stripeKeyFile string // that has the key; empty: the environment has it
@@ -90,13 +89,11 @@ func runInit(
 		return err
 	}
 	a := &initAnswers{path: path}
-	switch before, err := os.ReadFile(path); {
+	switch _, err := os.Stat(path); {
 	case err == nil && !f.force:
 		return usageErrorf("replace it with --force, or name another file with --config",
 			"%s exists: nothing was written", path)
-	case err == nil:
-		a.before = string(before)
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return usageErrorf("", "cannot write %s: %w", path, err)
 	}
 	if err := a.collect(ctx, out, env, f, publicURLGiven); err != nil {
@@ -265,7 +262,7 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 		}
 	}
 	if a.publicURL != "" {
-		b.WriteString(webhookComment(a.publicURL + api.WebhookPath))
+		b.WriteString("# Stripe's webhooks reach holdd at " + a.publicURL + api.WebhookPath + "\n")
 	}
 	err := errors.Join(set("stripe_api_key_file", a.stripeKeyFile),
 		set("stripe_webhook_secrets_file", webhookSecrets),
@@ -284,10 +281,4 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 func mayHaveSecret(redisURL string) bool {
 	u, err := url.Parse(redisURL)
 	return err != nil || u.User != nil || config.MaskPassword(redisURL) != redisURL
-}
-
-// webhookComment is the line of the settings file about the webhook endpoint at
-// an address.
-func webhookComment(address string) string {
-	return "# Stripe's webhooks reach holdd at " + address + "\n"
 }

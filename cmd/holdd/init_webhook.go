@@ -59,11 +59,7 @@ func (a *initAnswers) setUpWebhooks(
 		return "", usageErrorf("unset it: the endpoint gets a secret of its own",
 			"%s is set, and there is no endpoint %s yet", variable, address)
 	}
-	secret, err := createWebhook(ctx, g, address)
-	if err != nil {
-		return "", err
-	}
-	if err := writeFileAtomically(file, []byte(secret.Reveal()+"\n"), 0o600); err != nil {
+	if err := createWebhookInto(ctx, g, address, file); err != nil {
 		return "", err
 	}
 	fmt.Fprintf(out.stdout, "Created the webhook endpoint %s with %d events.\n", address,
@@ -78,9 +74,8 @@ func (a *initAnswers) adoptWebhook(
 ) (file string, err error) {
 	if !inEnv {
 		file = a.fileBeside("stripe_webhook_secrets")
-		_, err := os.Stat(file)
-		if err != nil || !strings.Contains(a.before, webhookComment(e.URL)) {
-			if err := askWebhookSecret(ctx, out, e.URL, file); err != nil {
+		if !hasSecretOf(file, e.ID) {
+			if err := askWebhookSecret(ctx, out, e, file); err != nil {
 				return "", err
 			}
 		}
@@ -100,14 +95,16 @@ func (a *initAnswers) adoptWebhook(
 
 // askWebhookSecret asks for the signing secret of an endpoint that exists, and
 // writes it to file.
-func askWebhookSecret(ctx context.Context, out *console, address, file string) error {
+func askWebhookSecret(
+	ctx context.Context, out *console, e *gateway.WebhookEndpoint, file string,
+) error {
 	if !out.interactive {
 		return usageErrorf("set STRIPE_WEBHOOK_SECRETS to it, or delete the endpoint in the "+
 			"Dashboard (Developers, Webhooks)", "the endpoint %s exists, and Stripe does not show its "+
-			"signing secret again", address)
+			"signing secret again", e.URL)
 	}
 	out.printNote("The webhook endpoint %s exists, and Stripe does not show its secret again.",
-		address)
+		e.URL)
 	secret, err := out.askSecret(ctx,
 		"Its signing secret (whsec_..., in the Dashboard: Developers, Webhooks)")
 	if err != nil {
@@ -116,24 +113,57 @@ func askWebhookSecret(ctx context.Context, out *console, address, file string) e
 	if !strings.HasPrefix(secret, "whsec_") {
 		return usageErrorf("", "invalid signing secret: want one that starts with whsec_")
 	}
-	return writeFileAtomically(file, []byte(secret+"\n"), 0o600)
+	return writeWebhookSecret(file, e, hold.NewSecret(secret))
+}
+
+// createWebhookInto creates the endpoint and writes its signing secret to file.
+func createWebhookInto(
+	ctx context.Context, g *gateway.Gateway, address, file string,
+) error {
+	e, secret, err := createWebhook(ctx, g, address)
+	if err == nil {
+		return writeWebhookSecret(file, &e, secret)
+	}
+	return err
+}
+
+// writeWebhookSecret writes the file with the signing secret of an endpoint. A
+// comment has the endpoint's id: another account, or the other mode, may have
+// an endpoint with the same address and another secret.
+func writeWebhookSecret(file string, e *gateway.WebhookEndpoint, secret hold.Secret) error {
+	return writeFileAtomically(file,
+		[]byte(webhookComment(e.ID)+e.URL+"\n"+secret.Reveal()+"\n"), 0o600)
+}
+
+// hasSecretOf reports whether file has the signing secret of the endpoint with
+// this id.
+func hasSecretOf(file, id string) bool {
+	b, err := os.ReadFile(file)
+	return err == nil && id != "" && strings.Contains(string(b), webhookComment(id)) &&
+		strings.Contains(string(b), "\nwhsec_")
+}
+
+// webhookComment is the begin of the comment of a file with the signing secret
+// of an endpoint. The endpoint's address ends it.
+func webhookComment(id string) string {
+	return "# Signing secret of Stripe's webhook endpoint " + id + ", "
 }
 
 func createWebhook(
 	ctx context.Context, g *gateway.Gateway, address string,
-) (secret hold.Secret, err error) {
+) (e gateway.WebhookEndpoint, secret hold.Secret, err error) {
 	key := "holdd-init-" + rand.Text()
 	var answer hold.Answer
 	for range maxWebhookCreateTries {
-		secret, answer = g.CreateWebhookEndpoint(ctx, address, handledWebhookEvents, key)
+		e, secret, answer = g.CreateWebhookEndpoint(ctx, address, handledWebhookEvents, key)
 		if answer.Kind != hold.AnswerUnknown && answer.Kind != hold.AnswerUnreachable {
 			break
 		}
 	}
 	if answer.Kind != hold.AnswerOK {
-		return hold.Secret{}, webhookError(&answer)
+		return gateway.WebhookEndpoint{}, hold.Secret{}, webhookError(&answer)
 	}
-	return secret, nil
+	return e, secret, nil
 }
 
 // printDryRun says what holdd init would do. It sends reads only.
