@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -117,12 +118,26 @@ func askWebhookSecret(
 }
 
 // createWebhookInto creates the endpoint and writes its signing secret to file.
+// It first checks that it can write the file, because Stripe does not show the
+// secret again.
 func createWebhookInto(
 	ctx context.Context, g *gateway.Gateway, address, file string,
 ) error {
+	before, err := os.ReadFile(file)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if err == nil || isNew {
+		err = writeFileAtomically(file, before, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the signing secret, so no webhook endpoint was created: %w",
+			err)
+	}
 	e, secret, err := createWebhook(ctx, g, address)
 	if err == nil {
 		return writeWebhookSecret(file, &e, secret)
+	}
+	if isNew {
+		_ = os.Remove(file)
 	}
 	return err
 }
