@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	mathrand "math/rand/v2"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/worker/api"
@@ -23,8 +25,12 @@ var handledWebhookEvents = append([]string{"charge.succeeded", "charge.updated"}
 	requiredWebhookEvents...)
 
 // maxWebhookCreateTries bounds how often the endpoint is requested while its
-// reply is lost. All tries have the same idempotency key.
-const maxWebhookCreateTries = 3
+// reply is lost. All tries have the same idempotency key, and wait for one to two
+// seconds, so that Stripe can finish the first.
+const (
+	maxWebhookCreateTries = 5
+	webhookCreatePause    = time.Second
+)
 
 // setUpWebhooks creates or updates the webhook endpoint and returns the file
 // with its signing secret: empty if there is no endpoint, or if the environment
@@ -169,9 +175,12 @@ func createWebhook(
 ) (e gateway.WebhookEndpoint, secret hold.Secret, err error) {
 	key := "holdd-init-" + rand.Text()
 	var answer hold.Answer
-	for range maxWebhookCreateTries {
+	for try := range maxWebhookCreateTries {
+		if try > 0 && !sleepOrCanceled(ctx, webhookCreatePause+mathrand.N(webhookCreatePause)) {
+			return gateway.WebhookEndpoint{}, hold.Secret{}, ctx.Err()
+		}
 		e, secret, answer = g.CreateWebhookEndpoint(ctx, address, handledWebhookEvents, key)
-		if answer.Kind != hold.AnswerUnknown && answer.Kind != hold.AnswerUnreachable {
+		if !mayEndOtherwise(answer.Kind) {
 			break
 		}
 	}
@@ -179,6 +188,17 @@ func createWebhook(
 		return gateway.WebhookEndpoint{}, hold.Secret{}, webhookError(&answer)
 	}
 	return e, secret, nil
+}
+
+// mayEndOtherwise reports whether the answer to a request is not its outcome: a
+// repeat with the same key may get the reply that was lost.
+func mayEndOtherwise(kind hold.AnswerKind) bool {
+	switch kind {
+	case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerKeyInUse, hold.AnswerLockTimeout,
+		hold.AnswerRateLimited:
+		return true
+	}
+	return false
 }
 
 // printDryRun says what holdd init would do. It sends reads only.
@@ -223,6 +243,10 @@ func sameEvents(a, b []string) bool {
 // webhookError returns the error of a request about webhook endpoints.
 func webhookError(a *hold.Answer) error {
 	reason := cmp.Or(a.Message, a.Kind.String())
+	if mayEndOtherwise(a.Kind) {
+		return &exitError{code: exitUnreachable, err: fmt.Errorf("no answer from Stripe: %s", reason),
+			hint: "run holdd init again in a minute"}
+	}
 	switch a.Kind {
 	case hold.AnswerUnauthorized:
 		return usageErrorf("copy it again from the Dashboard (Developers, API keys)",
@@ -231,9 +255,6 @@ func webhookError(a *hold.Answer) error {
 		return usageErrorf("grant it Webhook Endpoints: Write in the Dashboard (Developers, API "+
 			"keys), or leave --public-url out and add the endpoint by hand",
 			"this key may not write webhook endpoints: %s", reason)
-	case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerRateLimited:
-		return &exitError{code: exitUnreachable, err: fmt.Errorf("no answer from Stripe: %s", reason),
-			hint: "run holdd init again"}
 	}
 	return &exitError{code: exitFailed,
 		err: errors.New("Stripe refuses the webhook endpoint: " + reason)}
