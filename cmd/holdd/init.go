@@ -56,8 +56,8 @@ An endpoint that has the address already is kept and gets the right events. Stri
 secret of an endpoint only when it is created; for an older one the command asks.
 
 What a flag or the environment answers is not asked. A variable with _FILE, such as
-STRIPE_API_KEY_FILE, has the path of a file with the secret. Without a terminal nothing is asked: the
-key must then be in STRIPE_API_KEY or a file.`,
+STRIPE_API_KEY_FILE, has the path of a file with the secret. Without a terminal nothing is asked:
+the key must then be in STRIPE_API_KEY or a file.`,
 		Example: `  holdd init
   STRIPE_API_KEY=sk_test_... holdd init --redis-url redis://127.0.0.1:6379/0
   holdd init --config /etc/holdd/holdd.yaml --stripe-api-key-file /run/secrets/stripe_api_key \
