@@ -196,7 +196,7 @@ func checkCardholderPage(l *settingsLoader, s *Settings) {
 
 func warnAboutPasswordFlag(l *settingsLoader, s *Settings) {
 	url := s.RedisURL.Reveal()
-	if s.sources["redis_url"].kind == "flag" && maskPassword(url) != url {
+	if s.sources["redis_url"].kind == "flag" && MaskPassword(url) != url {
 		l.addWarning("redis_url: other users of this machine can see the password in a flag: " +
 			"use REDIS_URL or the settings file")
 	}
@@ -234,7 +234,7 @@ func warnAboutUnencrypted(l *settingsLoader, s *Settings) {
 		return
 	}
 	plain := u.Scheme == "redis" || strings.HasPrefix(u.Scheme, "redis+")
-	if plain && maskPassword(text) != text && !isLoopbackHost(u.Hostname()) {
+	if plain && MaskPassword(text) != text && !isLoopbackHost(u.Hostname()) {
 		l.addWarning("redis_url: the password goes to %s unencrypted: use TLS (rediss://), "+
 			"or stay on a private network", u.Hostname())
 	}

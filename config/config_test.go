@@ -300,6 +300,27 @@ func TestLoad_SecretFiles(t *testing.T) {
 	}
 }
 
+func TestLoad_CommentsInSecretFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secrets")
+	load := func(text string) (*config.Settings, error) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return config.Load(nil, []string{testStripeKeyEnv, "STRIPE_WEBHOOK_SECRETS_FILE=" + path}, "")
+	}
+	s, err := load("# the old one, until Monday\nwhsec_TopSecretA\n\n  # new\nwhsec_TopSecretB\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.StripeWebhookSecrets; len(got) != 2 || got[0].Reveal() != "whsec_TopSecretA" ||
+		got[1].Reveal() != "whsec_TopSecretB" {
+		t.Errorf("%d secrets, or others than those of the file", len(got))
+	}
+	if _, err := load("# none yet\n"); err == nil || !strings.Contains(err.Error(), "the file is empty") {
+		t.Errorf("a file with a comment alone: %v", err)
+	}
+}
+
 func TestLoad_MissingSettingsFile(t *testing.T) {
 	_, err := config.Load(nil, []string{testStripeKeyEnv}, "testdata/absent.yaml")
 	if want := "settings file: cannot read: no such file or directory (testdata/absent.yaml)"; err == nil || err.Error() != want {

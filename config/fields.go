@@ -344,5 +344,5 @@ func secretListCodec(
 // redisURLCodec is a secret that is shown with its password masked.
 func redisURLCodec(to *Secret) settingCodec {
 	return singleCodec(to, secretParser(validateRedisURL),
-		func(s Secret) string { return maskPassword(s.Reveal()) })
+		func(s Secret) string { return MaskPassword(s.Reveal()) })
 }

@@ -277,7 +277,7 @@ func (l *settingsLoader) parseValues() {
 const noValue = "no value: set one, or remove the setting"
 
 // loadSecretFile sets a secret to the text of the file of its setting with
-// _file. A list has an entry on each line.
+// _file. A list has an entry on each line, and lines with # are comments.
 func (l *settingsLoader) loadSecretFile(key, path string) {
 	fileKey := key + "_file"
 	if path == "" || l.invalid[fileKey] {
@@ -318,6 +318,9 @@ func (l *settingsLoader) readSecretFile(key, path string, list bool) (string, er
 		return "", fmt.Errorf("cannot read: %v", fileErrorReason(err))
 	}
 	text := strings.TrimSpace(string(b))
+	if list {
+		text = removeComments(text)
+	}
 	switch {
 	case text == "":
 		return "", fmt.Errorf("the file is empty")
@@ -326,6 +329,17 @@ func (l *settingsLoader) readSecretFile(key, path string, list bool) (string, er
 	}
 	l.warnIfWorldReadable(key, path, info)
 	return text, nil
+}
+
+// removeComments removes the lines that begin with #.
+func removeComments(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			b.WriteString(line)
+		}
+	}
+	return strings.TrimSpace(b.String())
 }
 
 func (l *settingsLoader) warnIfWorldReadable(key, path string, info os.FileInfo) {

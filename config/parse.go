@@ -227,8 +227,9 @@ var (
 
 const maskedPassword = "xxxxx"
 
-// maskPassword masks the passwords of a Redis address.
-func maskPassword(s string) string {
+// MaskPassword masks the passwords of a Redis address: in front of the host, and
+// in parameters such as the password of the Sentinels' servers.
+func MaskPassword(s string) string {
 	s = urlPasswordPattern.ReplaceAllString(s, "$1:"+maskedPassword+"@")
 	return passwordParamPattern.ReplaceAllString(s, "${1}"+maskedPassword)
 }

@@ -25,14 +25,13 @@ const defaultConfigFile = "holdd.yaml"
 // initAnswers are the answers to the questions of holdd init, and where they
 // came from.
 type initAnswers struct {
-	path   string // of the settings file, absolute
-	before string // what it had; empty if it is new
+	path string // of the settings file, absolute
 
 	stripeKey     string
 	stripeKeyFile string // that has the key; empty: the environment has it
 	keepKey       bool   // write the key to stripeKeyFile
 
-	redisURL   string
+	redisURL   string // empty if redisInEnv
 	redisInEnv bool
 
 	publicURL string // without a trailing slash; empty: no webhook endpoint
@@ -56,8 +55,9 @@ you can read. A secret that is in the environment stays there.
 An endpoint that has the address already is kept and gets the right events. Stripe shows the signing
 secret of an endpoint only when it is created; for an older one the command asks.
 
-What a flag or the environment answers is not asked. Without a terminal nothing is asked: the key
-must then be in STRIPE_API_KEY or a file.`,
+What a flag or the environment answers is not asked. A variable with _FILE, such as
+STRIPE_API_KEY_FILE, has the path of a file with the secret. Without a terminal nothing is asked:
+the key must then be in STRIPE_API_KEY or a file.`,
 		Example: `  holdd init
   STRIPE_API_KEY=sk_test_... holdd init --redis-url redis://127.0.0.1:6379/0
   holdd init --config /etc/holdd/holdd.yaml --stripe-api-key-file /run/secrets/stripe_api_key \
@@ -66,7 +66,7 @@ must then be in STRIPE_API_KEY or a file.`,
 	fs := cmd.Flags()
 	fs.StringVar(&f.config, "config", "",
 		"settings file to write (HOLDD_CONFIG; default "+defaultConfigFile+")")
-	fs.StringVar(&f.stripeKeyFile, "stripe-api-key-file", "", "file with the Stripe key")
+	fs.StringVar(&f.stripeKeyFile, "stripe-api-key-file", "", "file with the Stripe key (STRIPE_API_KEY_FILE)")
 	fs.StringVar(&f.redisURL, "redis-url", "", "address of Redis (REDIS_URL)")
 	fs.StringVar(&f.publicURL, "public-url", "",
 		"where Stripe reaches holdd, such as https://pay.hotel.example; none: no webhooks")
@@ -89,13 +89,11 @@ func runInit(
 		return err
 	}
 	a := &initAnswers{path: path}
-	switch before, err := os.ReadFile(path); {
+	switch _, err := os.Stat(path); {
 	case err == nil && !f.force:
 		return usageErrorf("replace it with --force, or name another file with --config",
 			"%s exists: nothing was written", path)
-	case err == nil:
-		a.before = string(before)
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return usageErrorf("", "cannot write %s: %w", path, err)
 	}
 	if err := a.collect(ctx, out, env, f, publicURLGiven); err != nil {
@@ -135,17 +133,19 @@ func runInit(
 func (a *initAnswers) collect(
 	ctx context.Context, out *console, env environmentVars, f *initFlags, publicURLGiven bool,
 ) (err error) {
-	switch key := env.get("STRIPE_API_KEY"); {
-	case f.stripeKeyFile != "" && key != "":
-		return usageErrorf("", "STRIPE_API_KEY is set as well as --stripe-api-key-file: set one")
-	case f.stripeKeyFile != "":
-		if a.stripeKeyFile, err = filepath.Abs(f.stripeKeyFile); err != nil {
+	keyVariable := secretVariable(env, "STRIPE_API_KEY")
+	switch keyFile := cmp.Or(f.stripeKeyFile,
+		strings.TrimSpace(env.get("STRIPE_API_KEY_FILE"))); {
+	case f.stripeKeyFile != "" && keyVariable != "":
+		return usageErrorf("", "%s is set as well as --stripe-api-key-file: set one", keyVariable)
+	case keyVariable == "STRIPE_API_KEY":
+		a.stripeKey = env.get(keyVariable)
+	case keyFile != "":
+		if a.stripeKeyFile, err = filepath.Abs(keyFile); err != nil {
 			return err
 		}
-	case key != "":
-		a.stripeKey = key
 	case !out.interactive:
-		return usageErrorf("set STRIPE_API_KEY or --stripe-api-key-file",
+		return usageErrorf("set STRIPE_API_KEY, STRIPE_API_KEY_FILE or --stripe-api-key-file",
 			"there is no Stripe key, and no terminal to ask for one")
 	default:
 		a.stripeKey, err = out.askSecret(ctx, "Stripe key (sk_test_..., better a restricted key)")
@@ -156,14 +156,16 @@ func (a *initAnswers) collect(
 	}
 	const localRedis = "redis://127.0.0.1:6379/0"
 	a.redisURL = f.redisURL
-	if inEnv := env.get("REDIS_URL"); a.redisURL == "" && inEnv != "" {
-		a.redisURL, a.redisInEnv = inEnv, true
+	if a.redisURL == "" && secretVariable(env, "REDIS_URL") != "" {
+		a.redisInEnv = true
 	} else if a.redisURL == "" && out.interactive {
 		if a.redisURL, err = out.askLine(ctx, "Redis", localRedis); err != nil {
 			return err
 		}
 	}
-	a.redisURL = cmp.Or(a.redisURL, localRedis)
+	if !a.redisInEnv {
+		a.redisURL = cmp.Or(a.redisURL, localRedis)
+	}
 	a.publicURL = f.publicURL
 	if !publicURLGiven && out.interactive {
 		a.publicURL, err = out.askLine(ctx,
@@ -204,7 +206,21 @@ func (a *initAnswers) settings(env environmentVars) (*config.Settings, error) {
 	} else if a.stripeKeyFile != "" {
 		given = append(given, "STRIPE_API_KEY_FILE="+a.stripeKeyFile)
 	}
-	return config.Load(nil, append(given, "REDIS_URL="+a.redisURL), "")
+	if !a.redisInEnv {
+		given = append(given, "REDIS_URL="+a.redisURL)
+	}
+	return config.Load(nil, given, "")
+}
+
+// secretVariable returns the environment variable that has a secret: name, or
+// the one with the path of its file. It is empty if neither is set.
+func secretVariable(env environmentVars, name string) string {
+	for _, variable := range []string{name, name + "_FILE"} {
+		if strings.TrimSpace(env.get(variable)) != "" {
+			return variable
+		}
+	}
+	return ""
 }
 
 // fileBeside returns the path of a file of secrets beside the settings file.
@@ -237,19 +253,18 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 		return err
 	}
 	redisURL, redisFile := a.redisURL, ""
-	u, err := url.Parse(redisURL)
 	if a.redisInEnv {
 		redisURL = ""
-	} else if err == nil && u.User != nil {
+	} else if mayHaveSecret(redisURL) {
 		redisURL, redisFile = "", a.fileBeside("redis_url")
 		if err := writeFileAtomically(redisFile, []byte(a.redisURL+"\n"), 0o600); err != nil {
 			return err
 		}
 	}
 	if a.publicURL != "" {
-		b.WriteString(webhookComment(a.publicURL + api.WebhookPath))
+		b.WriteString("# Stripe's webhooks reach holdd at " + a.publicURL + api.WebhookPath + "\n")
 	}
-	err = errors.Join(set("stripe_api_key_file", a.stripeKeyFile),
+	err := errors.Join(set("stripe_api_key_file", a.stripeKeyFile),
 		set("stripe_webhook_secrets_file", webhookSecrets),
 		set("redis_url", redisURL), set("redis_url_file", redisFile),
 		set("stripe_api_base", env.get("STRIPE_API_BASE")),
@@ -260,8 +275,10 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 	return writeFileAtomically(a.path, []byte(b.String()), 0o644)
 }
 
-// webhookComment is the line of the settings file about the webhook endpoint at
-// an address.
-func webhookComment(address string) string {
-	return "# Stripe's webhooks reach holdd at " + address + "\n"
+// mayHaveSecret reports whether the settings file, which all users can read,
+// must not have this address of Redis. An address that net/url cannot parse
+// counts, because its password may be what is wrong.
+func mayHaveSecret(redisURL string) bool {
+	u, err := url.Parse(redisURL)
+	return err != nil || u.User != nil || config.MaskPassword(redisURL) != redisURL
 }

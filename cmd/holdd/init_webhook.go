@@ -6,9 +6,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	mathrand "math/rand/v2"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/worker/api"
@@ -22,8 +25,12 @@ var handledWebhookEvents = append([]string{"charge.succeeded", "charge.updated"}
 	requiredWebhookEvents...)
 
 // maxWebhookCreateTries bounds how often the endpoint is requested while its
-// reply is lost. All tries have the same idempotency key.
-const maxWebhookCreateTries = 3
+// reply is lost. All tries have the same idempotency key, and wait for one to two
+// seconds, so that Stripe can finish the first.
+const (
+	maxWebhookCreateTries = 5
+	webhookCreatePause    = time.Second
+)
 
 // setUpWebhooks creates or updates the webhook endpoint and returns the file
 // with its signing secret: empty if there is no endpoint, or if the environment
@@ -51,19 +58,15 @@ func (a *initAnswers) setUpWebhooks(
 	}
 	i := indexOfEndpoint(all, address)
 	file = a.fileBeside("stripe_webhook_secrets")
-	inEnv := env.get("STRIPE_WEBHOOK_SECRETS") != ""
+	variable := secretVariable(env, "STRIPE_WEBHOOK_SECRETS")
 	if i >= 0 {
-		return a.adoptWebhook(ctx, out, g, &all[i], inEnv)
+		return a.adoptWebhook(ctx, out, g, &all[i], variable != "")
 	}
-	if inEnv {
+	if variable != "" {
 		return "", usageErrorf("unset it: the endpoint gets a secret of its own",
-			"STRIPE_WEBHOOK_SECRETS is set, and there is no endpoint %s yet", address)
+			"%s is set, and there is no endpoint %s yet", variable, address)
 	}
-	secret, err := createWebhook(ctx, g, address)
-	if err != nil {
-		return "", err
-	}
-	if err := writeFileAtomically(file, []byte(secret.Reveal()+"\n"), 0o600); err != nil {
+	if err := createWebhookInto(ctx, g, address, file); err != nil {
 		return "", err
 	}
 	fmt.Fprintf(out.stdout, "Created the webhook endpoint %s with %d events.\n", address,
@@ -78,9 +81,8 @@ func (a *initAnswers) adoptWebhook(
 ) (file string, err error) {
 	if !inEnv {
 		file = a.fileBeside("stripe_webhook_secrets")
-		_, err := os.Stat(file)
-		if err != nil || !strings.Contains(a.before, webhookComment(e.URL)) {
-			if err := askWebhookSecret(ctx, out, e.URL, file); err != nil {
+		if !hasSecretOf(file, e.ID) {
+			if err := askWebhookSecret(ctx, out, e, file); err != nil {
 				return "", err
 			}
 		}
@@ -100,14 +102,16 @@ func (a *initAnswers) adoptWebhook(
 
 // askWebhookSecret asks for the signing secret of an endpoint that exists, and
 // writes it to file.
-func askWebhookSecret(ctx context.Context, out *console, address, file string) error {
+func askWebhookSecret(
+	ctx context.Context, out *console, e *gateway.WebhookEndpoint, file string,
+) error {
 	if !out.interactive {
 		return usageErrorf("set STRIPE_WEBHOOK_SECRETS to it, or delete the endpoint in the "+
 			"Dashboard (Developers, Webhooks)", "the endpoint %s exists, and Stripe does not show its "+
-			"signing secret again", address)
+			"signing secret again", e.URL)
 	}
 	out.printNote("The webhook endpoint %s exists, and Stripe does not show its secret again.",
-		address)
+		e.URL)
 	secret, err := out.askSecret(ctx,
 		"Its signing secret (whsec_..., in the Dashboard: Developers, Webhooks)")
 	if err != nil {
@@ -116,24 +120,85 @@ func askWebhookSecret(ctx context.Context, out *console, address, file string) e
 	if !strings.HasPrefix(secret, "whsec_") {
 		return usageErrorf("", "invalid signing secret: want one that starts with whsec_")
 	}
-	return writeFileAtomically(file, []byte(secret+"\n"), 0o600)
+	return writeWebhookSecret(file, e, hold.NewSecret(secret))
+}
+
+// createWebhookInto creates the endpoint and writes its signing secret to file.
+// It first checks that it can write the file, because Stripe does not show the
+// secret again.
+func createWebhookInto(
+	ctx context.Context, g *gateway.Gateway, address, file string,
+) error {
+	before, err := os.ReadFile(file)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if err == nil || isNew {
+		err = writeFileAtomically(file, before, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the signing secret, so no webhook endpoint was created: %w",
+			err)
+	}
+	e, secret, err := createWebhook(ctx, g, address)
+	if err == nil {
+		return writeWebhookSecret(file, &e, secret)
+	}
+	if isNew {
+		_ = os.Remove(file)
+	}
+	return err
+}
+
+// writeWebhookSecret writes the file with the signing secret of an endpoint. A
+// comment has the endpoint's id: another account, or the other mode, may have
+// an endpoint with the same address and another secret.
+func writeWebhookSecret(file string, e *gateway.WebhookEndpoint, secret hold.Secret) error {
+	return writeFileAtomically(file,
+		[]byte(webhookComment(e.ID)+e.URL+"\n"+secret.Reveal()+"\n"), 0o600)
+}
+
+// hasSecretOf reports whether file has the signing secret of the endpoint with
+// this id.
+func hasSecretOf(file, id string) bool {
+	b, err := os.ReadFile(file)
+	return err == nil && id != "" && strings.Contains(string(b), webhookComment(id)) &&
+		strings.Contains(string(b), "\nwhsec_")
+}
+
+// webhookComment is the begin of the comment of a file with the signing secret
+// of an endpoint. The endpoint's address ends it.
+func webhookComment(id string) string {
+	return "# Signing secret of Stripe's webhook endpoint " + id + ", "
 }
 
 func createWebhook(
 	ctx context.Context, g *gateway.Gateway, address string,
-) (secret hold.Secret, err error) {
+) (e gateway.WebhookEndpoint, secret hold.Secret, err error) {
 	key := "holdd-init-" + rand.Text()
 	var answer hold.Answer
-	for range maxWebhookCreateTries {
-		secret, answer = g.CreateWebhookEndpoint(ctx, address, handledWebhookEvents, key)
-		if answer.Kind != hold.AnswerUnknown && answer.Kind != hold.AnswerUnreachable {
+	for try := range maxWebhookCreateTries {
+		if try > 0 && !sleepOrCanceled(ctx, webhookCreatePause+mathrand.N(webhookCreatePause)) {
+			return gateway.WebhookEndpoint{}, hold.Secret{}, ctx.Err()
+		}
+		e, secret, answer = g.CreateWebhookEndpoint(ctx, address, handledWebhookEvents, key)
+		if !mayEndOtherwise(answer.Kind) {
 			break
 		}
 	}
 	if answer.Kind != hold.AnswerOK {
-		return hold.Secret{}, webhookError(&answer)
+		return gateway.WebhookEndpoint{}, hold.Secret{}, webhookError(&answer)
 	}
-	return secret, nil
+	return e, secret, nil
+}
+
+// mayEndOtherwise reports whether the answer to a request is not its outcome: a
+// repeat with the same key may get the reply that was lost.
+func mayEndOtherwise(kind hold.AnswerKind) bool {
+	switch kind {
+	case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerKeyInUse, hold.AnswerLockTimeout,
+		hold.AnswerRateLimited:
+		return true
+	}
+	return false
 }
 
 // printDryRun says what holdd init would do. It sends reads only.
@@ -178,6 +243,10 @@ func sameEvents(a, b []string) bool {
 // webhookError returns the error of a request about webhook endpoints.
 func webhookError(a *hold.Answer) error {
 	reason := cmp.Or(a.Message, a.Kind.String())
+	if mayEndOtherwise(a.Kind) {
+		return &exitError{code: exitUnreachable, err: fmt.Errorf("no answer from Stripe: %s", reason),
+			hint: "run holdd init again in a minute"}
+	}
 	switch a.Kind {
 	case hold.AnswerUnauthorized:
 		return usageErrorf("copy it again from the Dashboard (Developers, API keys)",
@@ -186,9 +255,6 @@ func webhookError(a *hold.Answer) error {
 		return usageErrorf("grant it Webhook Endpoints: Write in the Dashboard (Developers, API "+
 			"keys), or leave --public-url out and add the endpoint by hand",
 			"this key may not write webhook endpoints: %s", reason)
-	case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerRateLimited:
-		return &exitError{code: exitUnreachable, err: fmt.Errorf("no answer from Stripe: %s", reason),
-			hint: "run holdd init again"}
 	}
 	return &exitError{code: exitFailed,
 		err: errors.New("Stripe refuses the webhook endpoint: " + reason)}

@@ -132,8 +132,9 @@ func TestWebhookEndpoints_AcceptedByStripeMock(t *testing.T) {
 	g := gatewayOn(t, mock.RoundTrip)
 	const address = "https://hotel.example/webhooks/stripe"
 	events := []string{"charge.captured", "payment_intent.succeeded"}
-	if _, a := g.CreateWebhookEndpoint(t.Context(), address, events, "k"); a.HTTPStatus != 200 {
-		t.Errorf("create: %+v", a)
+	if e, _, a := g.CreateWebhookEndpoint(t.Context(), address, events, "k"); a.HTTPStatus != 200 ||
+		e.ID == "" {
+		t.Errorf("create: %+v, %+v", e, a)
 	}
 	if a := g.UpdateWebhookEndpoint(t.Context(), "we_1", events, "k2"); a.HTTPStatus != 200 {
 		t.Errorf("update: %+v", a)

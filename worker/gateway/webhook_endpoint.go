@@ -56,31 +56,32 @@ func (cl *accountClient) listWebhookEndpoints(
 	return all, a
 }
 
-// CreateWebhookEndpoint creates an endpoint that receives events of these types,
-// and returns its signing secret, which Stripe shows only once. A repeat with
-// the same key returns the same secret.
+// CreateWebhookEndpoint creates an endpoint that receives events of these types.
+// It returns the signing secret as well, which Stripe shows only once. A repeat
+// with the same key returns the same endpoint and secret.
 func (g *Gateway) CreateWebhookEndpoint(
 	ctx context.Context, address string, events []string, key string,
-) (secret hold.Secret, a hold.Answer) {
+) (e WebhookEndpoint, secret hold.Secret, a hold.Answer) {
 	return g.account.createWebhookEndpoint(ctx, address, events, key)
 }
 
 func (cl *accountClient) createWebhookEndpoint(
 	ctx context.Context, address string, events []string, key string,
-) (secret hold.Secret, a hold.Answer) {
+) (e WebhookEndpoint, secret hold.Secret, a hold.Answer) {
 	p := &stripe.WebhookEndpointParams{URL: &address, EnabledEvents: stripe.StringSlice(events),
 		Description: stripe.String("holdd")}
 	a = cl.sender.sendAndClassify(ctx, classifyOptions{mutation: true},
 		func(ctx context.Context) (bool, error) {
 			p.Params = newRequestParams(ctx, "", key)
-			e, err := cl.endpoints.New(p)
+			created, err := cl.endpoints.New(p)
 			if err != nil {
 				return false, err
 			}
-			secret = hold.NewSecret(e.Secret)
-			return strings.HasPrefix(e.Secret, "whsec_"), nil
+			e = convertWebhookEndpoint(cl.sender.scrubber, created)
+			secret = hold.NewSecret(created.Secret)
+			return strings.HasPrefix(created.Secret, "whsec_"), nil
 		})
-	return secret, a
+	return e, secret, a
 }
 
 // UpdateWebhookEndpoint enables an endpoint and gives it exactly these types of
