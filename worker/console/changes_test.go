@@ -98,7 +98,8 @@ func newHeldOne() *heldOne {
 		Reason: hold.CauseSchedule, CaptureAt: now.Add(24 * time.Hour), OnExpiry: hold.PolicyAlert,
 		Amount: 420 * euros, Currency: "eur", Revision: 5, Generation: 1, CreatedAt: now,
 		ExpiresAt: now.Add(6 * 24 * time.Hour), ExpiresSource: hold.SourceCharge, Verified: true,
-		Features:      hold.FeaturesKnown | hold.FeatureMulticapture | hold.FeatureOvercapture,
+		Features: hold.FeaturesKnown | hold.FeatureMulticapture | hold.FeatureOvercapture |
+			hold.FeatureIncremental,
 		MaxCapturable: 500 * euros,
 		History:       []hold.HistoryEntry{{At: now, Kind: hold.HistoryScheduled, By: "api"}}}}
 }

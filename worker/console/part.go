@@ -31,6 +31,9 @@ var partAct = act{
 	do: func(
 		ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 	) error {
+		if isPartAccepted(q, h, revision) {
+			return nil
+		}
 		amount, ready, err := partField(q, h)
 		if err == nil && !ready {
 			err = &hold.Problem{Code: hold.InvalidAmount, Detail: q.t("amount.missing")}
@@ -38,12 +41,29 @@ var partAct = act{
 		if err != nil {
 			return err
 		}
-		final := false
-		_, _, err = c.RequestCapture(ctx, h.ID, hold.CaptureRequest{Amount: amount, Final: &final,
-			// A second click on the same form takes the amount no second time.
-			RequestKey: "console-" + strconv.FormatUint(revision, 10)}, revision, q.visitor.name)
+		_, _, err = c.RequestCapture(ctx, h.ID, newPartRequest(amount, revision), revision,
+			q.visitor.name)
 		return err
 	},
+}
+
+// newPartRequest returns the request of a form that was shown at a revision. By
+// its key, a second click takes the amount no second time.
+func newPartRequest(amount int64, revision uint64) hold.CaptureRequest {
+	final := false
+	return hold.CaptureRequest{Amount: amount, Final: &final,
+		RequestKey: "console-" + strconv.FormatUint(revision, 10)}
+}
+
+// isPartAccepted reports whether the part of this very form was accepted before.
+// Its amount may be more than is left since.
+func isPartAccepted(q *request, h *hold.Hold, revision uint64) bool {
+	amount, err := hold.ParseMajor(q.r.PostFormValue("part"), h.Currency)
+	if err != nil {
+		return false
+	}
+	req := newPartRequest(amount, revision)
+	return hold.IsPartAccepted(h, &req, q.visitor.name)
 }
 
 // partField returns the amount of the part that the form has sent. ready is false
