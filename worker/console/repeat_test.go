@@ -183,3 +183,32 @@ func TestRepeatedSubmit_SameActBeforeForm(t *testing.T) {
 		t.Error("the console says done")
 	}
 }
+
+// After a loss of Redis a hold begins at revision 1 again, and knows the parts
+// that the metadata names. The same form is another part then.
+func TestPart_AfterHoldWasRebuilt(t *testing.T) {
+	for name, forget := range map[string]func(one *heldOne){
+		"created later": func(one *heldOne) {
+			one.h.CreatedAt = one.h.CreatedAt.Add(time.Hour)
+			one.h.PartialCaptures.Captured, one.h.CapturedElsewhere = 0, 0
+		},
+		"more captured": func(*heldOne) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			one := newHeldOne()
+			first := one.h.Revision
+			if !one.confirm(t, "anna", "part", one.open(t, "anna", "part?part=45.00")) {
+				t.Fatal("the first part is not accepted")
+			}
+			one.completePart(t)
+			one.h.Revision = first
+			forget(one)
+			if !one.confirm(t, "anna", "part", one.open(t, "anna", "part?part=45.00")) {
+				t.Fatal("the second part is not accepted")
+			}
+			if want := hold.CapturedSoFar(&one.h) + 45*euros; one.h.PartialCaptures.Part != want {
+				t.Errorf("the part is to reach %d, want %d", one.h.PartialCaptures.Part, want)
+			}
+		})
+	}
+}
