@@ -47,6 +47,11 @@ var (
 				q.visitor.name)
 			return err
 		},
+		isRequested: func(q *request, h *hold.Hold, _ time.Time) bool {
+			amount, ready, err := parseAmountField(q, h)
+			return err == nil && ready && h.CaptureAmount == hold.CapturedSoFar(h)+amount &&
+				(h.PartialCaptures == nil || h.PartialCaptures.Part == 0)
+		},
 	}
 	cancelAct = act{
 		name: "cancel", style: "danger",
@@ -64,6 +69,10 @@ var (
 		) error {
 			_, _, err := c.RequestCancel(ctx, h.ID, q.r.PostFormValue("reason"), revision, q.visitor.name)
 			return err
+		},
+		isRequested: func(q *request, h *hold.Hold, _ time.Time) bool {
+			reason := q.r.PostFormValue("reason")
+			return reason == "" || reason == h.CancellationReason
 		},
 	}
 	pauseAct = act{
@@ -139,6 +148,14 @@ var (
 			p.Confirm = isFormConfirmed(q)
 			_, _, err = c.PatchTerms(ctx, h.ID, p, revision, q.visitor.name)
 			return err
+		},
+		isRequested: func(q *request, h *hold.Hold, now time.Time) bool {
+			p, ready, err := parseRescheduleForm(q)
+			if err != nil || !ready {
+				return false
+			}
+			d, err := h.ApplyPatch(&p, q.visitor.name, now)
+			return err == nil && d.Unchanged
 		},
 	}
 )

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -23,6 +22,9 @@ type act struct {
 	// was sent.
 	effect func(q *request, h *hold.Hold) (effect node, fields []attr, ready bool, err error)
 	do     func(ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64) error
+	// isRequested reports whether h waits for what the form asks for. Nil: the
+	// form asks for nothing beside the act.
+	isRequested func(q *request, h *hold.Hold, now time.Time) bool
 	// result is the page after the act. Nil: the page of the hold.
 	result func(pages *holdPages, q *request, h *hold.Hold) (pageView, error)
 }
@@ -104,6 +106,7 @@ func confirmationForm(
 		hiddenInput("confirm", "true").AddTo(form)
 	}
 	hiddenInput("revision", strconv.FormatUint(h.Revision, 10)).AddTo(form)
+	hiddenInput("entries", strconv.Itoa(countHistoryEntries(h))).AddTo(form)
 	for _, f := range fields {
 		hiddenInput(f.Name, f.Value).AddTo(form)
 	}
@@ -141,7 +144,7 @@ func (pages *holdPages) applyConfirmedAct(q *request) (pageView, error) {
 		return done, nil
 	case errors.Is(err, &hold.Problem{Code: hold.RevisionMismatch}):
 		h, now, err2 := pages.o.Reader.Get(q.ctx(), h.ID)
-		if err2 == nil && isRepeatedSubmit(&h, x.name, revision, q.visitor.name, now) {
+		if err2 == nil && isRepeatedSubmit(q, x, &h, revision, now) {
 			return done, nil
 		}
 		return changedMeanwhilePage(q, &h, err), err2
@@ -151,34 +154,6 @@ func (pages *holdPages) applyConfirmedAct(q *request) (pageView, error) {
 		return v, err
 	}
 	return pageView{}, err
-}
-
-// repeatWindow is how long after a change the same form counts as its second
-// click.
-const repeatWindow = time.Minute
-
-// actEntries are the entries of the history that acts leave.
-var actEntries = map[string]hold.HistoryEntry{
-	"capture":     {Kind: hold.HistoryTriggered, Op: hold.OpCapture},
-	"cancel":      {Kind: hold.HistoryTriggered, Op: hold.OpCancel},
-	"pause":       {Kind: hold.HistoryPaused},
-	"resume":      {Kind: hold.HistoryResumed},
-	"acknowledge": {Kind: hold.HistoryAcknowledged},
-	"reschedule":  {Kind: hold.HistoryChanged},
-	"increment":   {Kind: hold.HistoryTriggered, Op: hold.OpIncrement},
-	"forget":      {Kind: hold.HistoryChanged},
-	"part":        {Kind: hold.HistoryTriggered, Op: hold.OpCapture},
-}
-
-// isRepeatedSubmit reports whether the change after a revision was the same act
-// of this visitor: the second click of a double click arrives after the first
-// has acted.
-func isRepeatedSubmit(h *hold.Hold, act string, revision uint64, by string, now time.Time) bool {
-	want := actEntries[act]
-	return h.Revision == revision+1 && slices.ContainsFunc(h.History, func(e hold.HistoryEntry) bool {
-		return e.Kind == want.Kind && (want.Op == 0 || e.Op == want.Op) && e.By == by &&
-			now.Sub(e.At) < repeatWindow
-	})
 }
 
 // changedMeanwhilePage says that the hold has changed since the visitor saw it.

@@ -36,8 +36,7 @@ var bulkActs = []bulkAct{
 	{name: captureAct.name, style: captureAct.style, accepts: captureAct.accepts,
 		amount: amountToCapture,
 		do: func(ctx context.Context, c HoldChanger, h *hold.Hold, by string) error {
-			_, _, err := c.RequestCapture(ctx, h.ID, hold.CaptureRequest{
-				Amount: amountToCapture(h) + h.CapturedElsewhere}, h.Revision, by)
+			_, _, err := c.RequestCapture(ctx, h.ID, newBulkCapture(h), h.Revision, by)
 			return err
 		}},
 	{name: cancelAct.name, style: cancelAct.style, accepts: cancelAct.accepts,
@@ -52,6 +51,15 @@ var bulkActs = []bulkAct{
 			_, _, err := c.AcknowledgeWarnings(ctx, h.ID, h.Revision, by)
 			return err
 		}},
+}
+
+// newBulkCapture returns the request for the amount that the confirmation sums.
+func newBulkCapture(h *hold.Hold) hold.CaptureRequest {
+	amount := amountToCapture(h)
+	if amount == 0 {
+		return hold.CaptureRequest{} // the total of the terms is reached
+	}
+	return hold.NewFinalCapture(h, amount)
 }
 
 func findBulkAct(name string) (bulkAct, bool) {

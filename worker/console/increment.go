@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"time"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -42,6 +43,10 @@ var incrementAct = act{
 		}
 		_, _, err = c.RequestIncrementAndWait(ctx, h.ID, req, revision, q.visitor.name)
 		return err
+	},
+	isRequested: func(q *request, h *hold.Hold, _ time.Time) bool {
+		req, ready, err := parseIncrementForm(q, h)
+		return err == nil && ready && hold.IsIncrementPendingTo(h, req.Amount)
 	},
 }
 

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -26,11 +27,15 @@ var partAct = act{
 		}
 		t := q.t("effect.part", hold.FormatAmount(amount, h.Currency), holdDisplayName(h),
 			hold.FormatAmount(h.Amount-amount, h.Currency))
-		return isolate(t), []attr{a("part", hold.FormatMajor(amount, h.Currency))}, true, nil
+		return isolate(t), []attr{a("part", hold.FormatMajor(amount, h.Currency)),
+			a("captured", strconv.FormatInt(hold.CapturedSoFar(h), 10))}, true, nil
 	},
 	do: func(
 		ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 	) error {
+		if isPartAccepted(q, h, revision) {
+			return nil
+		}
 		amount, ready, err := partField(q, h)
 		if err == nil && !ready {
 			err = &hold.Problem{Code: hold.InvalidAmount, Detail: q.t("amount.missing")}
@@ -38,12 +43,32 @@ var partAct = act{
 		if err != nil {
 			return err
 		}
-		final := false
-		_, _, err = c.RequestCapture(ctx, h.ID, hold.CaptureRequest{Amount: amount, Final: &final,
-			// A second click on the same form takes the amount no second time.
-			RequestKey: "console-" + strconv.FormatUint(revision, 10)}, revision, q.visitor.name)
+		_, _, err = c.RequestCapture(ctx, h.ID, newPartRequest(q, h, amount, revision), revision,
+			q.visitor.name)
 		return err
 	},
+}
+
+// newPartRequest returns the request of a form that was shown at a revision. By
+// its key, a second click takes the amount no second time. A hold that was
+// rebuilt after a loss of Redis begins at revision 1 again, so the key also has
+// its creation time and what was captured when the form was shown.
+func newPartRequest(q *request, h *hold.Hold, amount int64, revision uint64) hold.CaptureRequest {
+	final := false
+	key := fmt.Sprintf("console-%d-%d-%s", revision, h.CreatedAt.UnixMilli(),
+		q.r.PostFormValue("captured"))
+	return hold.CaptureRequest{Amount: amount, Final: &final, RequestKey: key}
+}
+
+// isPartAccepted reports whether the part of this very form was accepted before.
+// Its amount may be more than is left since.
+func isPartAccepted(q *request, h *hold.Hold, revision uint64) bool {
+	amount, err := hold.ParseMajor(q.r.PostFormValue("part"), h.Currency)
+	if err != nil {
+		return false
+	}
+	req := newPartRequest(q, h, amount, revision)
+	return hold.IsPartAccepted(h, &req, q.visitor.name)
 }
 
 // partField returns the amount of the part that the form has sent. ready is false

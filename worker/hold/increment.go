@@ -82,7 +82,7 @@ func (h Hold) RequestIncrement(
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
-	if isIncrementPendingTo(&h, req.Amount) {
+	if IsIncrementPendingTo(&h, req.Amount) {
 		return Decision{Hold: h, Unchanged: true}, nil // requested before
 	}
 	if err := checkIncrementTime(&h, now); err != nil {

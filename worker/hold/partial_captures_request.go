@@ -242,6 +242,14 @@ func isRepeatedPartialCapture(h *Hold, request uint64) (bool, error) {
 	return false, nil
 }
 
+// IsPartAccepted reports whether h has accepted the same request of a capture that
+// keeps the rest, by the same author.
+func IsPartAccepted(h *Hold, req *CaptureRequest, by string) bool {
+	again, err := isRepeatedPartialCapture(h,
+		digestPartialCaptureRequest(by, req.RequestKey, req.Amount))
+	return again && err == nil
+}
+
 // requestPartialCapture schedules a capture now that keeps the rest. The hold then returns
 // to its own terms. Errors are *[Problem].
 func (h Hold) requestPartialCapture(

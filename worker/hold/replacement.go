@@ -22,7 +22,9 @@ func pendingIncrementTotal(h *Hold) int64 {
 	return h.Increment.Amount
 }
 
-func isIncrementPendingTo(h *Hold, amount int64) bool {
+// IsIncrementPendingTo reports whether an increment of h to the total amount has no
+// outcome yet.
+func IsIncrementPendingTo(h *Hold, amount int64) bool {
 	return IsIncrementPending(h) && pendingIncrementTotal(h) == amount
 }
 
