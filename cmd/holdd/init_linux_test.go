@@ -5,7 +5,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,29 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/creack/pty"
 	"github.com/holdd/holdd/worker/stripesim"
 )
-
-// openTerminal returns both sides of a new terminal.
-func openTerminal(t *testing.T) (master, tty *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tty, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return master, tty
-}
 
 // dialog answers questions on a terminal.
 type dialog struct {
@@ -45,10 +24,13 @@ type dialog struct {
 }
 
 // question is a text on the screen and what is typed then.
-type question struct{ shown, typed string }
+type question struct {
+	shown, typed string
+	secret       bool // typed once the terminal does not show it
+}
 
 // run reads the screen and types the answer to each question once it is shown.
-func (d *dialog) run(master io.ReadWriter) {
+func (d *dialog) run(master *os.File) {
 	buffer := make([]byte, 4096)
 	for {
 		n, err := master.Read(buffer)
@@ -58,7 +40,9 @@ func (d *dialog) run(master io.ReadWriter) {
 		d.mu.Lock()
 		d.screen.Write(buffer[:n])
 		if len(d.rest) > 0 && strings.Contains(d.screen.String(), d.rest[0].shown) {
-			time.Sleep(50 * time.Millisecond) // until the echo is off, as a person's fingers take
+			for d.rest[0].secret && showsTyped(master) {
+				time.Sleep(time.Millisecond)
+			}
 			_, _ = io.WriteString(master, d.rest[0].typed+"\n")
 			d.rest = d.rest[1:]
 		}
@@ -66,14 +50,23 @@ func (d *dialog) run(master io.ReadWriter) {
 	}
 }
 
+// showsTyped reports whether a terminal shows what is typed.
+func showsTyped(terminal *os.File) bool {
+	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	return err == nil && state.Lflag&unix.ECHO != 0
+}
+
 // TestInit_AsksThreeQuestions answers them on a terminal.
 func TestInit_AsksThreeQuestions(t *testing.T) {
 	sim := stripesim.New(stripesim.Options{Seed: 1})
 	server := httptest.NewServer(sim.Handler())
 	defer server.Close()
-	master, tty := openTerminal(t)
-	d := &dialog{rest: []question{{"Stripe key", doctorAPIKey}, {"Redis", "redis://127.0.0.1:1/5"},
-		{"Public URL", "https://hotel.example"}}}
+	master, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &dialog{rest: []question{{"Stripe key", doctorAPIKey, true},
+		{"Redis", "redis://127.0.0.1:1/5", false}, {"Public URL", "https://hotel.example", false}}}
 	ended := make(chan struct{})
 	go func() {
 		d.run(master)
