@@ -70,13 +70,13 @@ const maxUnreadableBatches = 20
 // twice or not at all.
 func (c *redisConn) readHoldsByScore(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
-) ([]hold.DueHold, time.Time, error) {
+) ([]hold.HoldWithDueMilestone, time.Time, error) {
 	open := make([]int, len(c.partitions)) // partitions that have more
 	for p := range open {
 		open[p] = p
 	}
 	read := make([]int, len(c.partitions))
-	found := make([][]hold.DueHold, len(c.partitions))
+	found := make([][]hold.HoldWithDueMilestone, len(c.partitions))
 	var now time.Time
 	var failed error
 	for round := 0; len(open) > 0 && round < n/maxBatchSize+1+maxUnreadableBatches; round++ {
@@ -113,7 +113,7 @@ func (c *redisConn) readHoldsByScore(
 
 // dueBatch is a reply of read_due.lua.
 type dueBatch struct {
-	holds []hold.DueHold
+	holds []hold.HoldWithDueMilestone
 	now   time.Time // of Redis; zero if it did not answer
 	// count and last include the records that could not be decoded.
 	count int
@@ -139,7 +139,7 @@ func (c *redisConn) decodeDueHolds(cmd *redis.Cmd) (b dueBatch, failed error) {
 				continue
 			}
 		}
-		b.holds = append(b.holds, hold.DueHold{Hold: h, DueAt: due})
+		b.holds = append(b.holds, hold.HoldWithDueMilestone{Hold: h, DueAt: due})
 	}
 	return b, errors.Join(failed, r.err)
 }

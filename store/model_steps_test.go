@@ -177,8 +177,8 @@ func (m *storeModel) applyClaim(
 func (m *storeModel) readDueSets(t *rapid.T) {
 	n := rapid.IntRange(1, 4).Draw(t, "n")
 	expect := func(what string, set func(*modelHold) time.Time, upto time.Time,
-		got []hold.DueHold, err error) {
-		var want []hold.DueHold
+		got []hold.HoldWithDueMilestone, err error) {
+		var want []hold.HoldWithDueMilestone
 		n := n
 		if what == "unverified" { // n is about all partitions together
 			n = (n + m.partitions - 1) / m.partitions
@@ -187,12 +187,12 @@ func (m *storeModel) readDueSets(t *rapid.T) {
 			in := m.holdsIn(p, set)
 			for _, h := range in[:min(n, len(in))] {
 				if !set(h).After(upto) {
-					want = append(want, hold.DueHold{Hold: h.hold, DueAt: set(h)})
+					want = append(want, hold.HoldWithDueMilestone{Hold: h.hold, DueAt: set(h)})
 				}
 			}
 		}
 		if what == "unverified" {
-			slices.SortStableFunc(want, func(a, b hold.DueHold) int {
+			slices.SortStableFunc(want, func(a, b hold.HoldWithDueMilestone) int {
 				return a.DueAt.Compare(b.DueAt)
 			})
 		}

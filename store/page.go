@@ -21,7 +21,7 @@ var pageScript = newScript("page")
 // not before the prefix.
 func (s *Holds) ReadPage(
 	ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
-) ([]hold.ListedHold, time.Time, error) {
+) ([]hold.HoldAtPosition, time.Time, error) {
 	q := pageQuery{script: pageScript, after: after, n: clampBatchSize(n)}
 	if set == hold.SetSettled {
 		q.script, q.descending = pageSettledScript, true
@@ -53,7 +53,7 @@ func (s *Holds) ReadPage(
 // ReadLanePage is [Holds.ReadPage] for one lane, nearest deadline first.
 func (s *Queue) ReadLanePage(
 	ctx context.Context, lane hold.RateLimitLane, after hold.SortedSetPosition, n int,
-) ([]hold.ListedHold, error) {
+) ([]hold.HoldAtPosition, error) {
 	q := pageQuery{script: pageScript, after: after, n: clampBatchSize(n)}
 	k := &s.conn.partitions[lane.Partition]
 	call := q.pageScriptCall(k.laneKey(laneName(lane.Op, lane.Account)), k)
@@ -78,8 +78,8 @@ func (q pageQuery) pageScriptCall(set string, k *partitionKeys) scriptCall {
 // readPage merges the pages of several sets into one.
 func (c *redisConn) readPage(
 	ctx context.Context, q pageQuery, calls []scriptCall,
-) ([]hold.ListedHold, time.Time, error) {
-	var all []hold.ListedHold
+) ([]hold.HoldAtPosition, time.Time, error) {
+	var all []hold.HoldAtPosition
 	now := time.Time{}
 	for _, cmd := range c.callScriptBatch(ctx, q.script, calls) {
 		r := newScriptReply(cmd)
@@ -91,7 +91,7 @@ func (c *redisConn) readPage(
 				continue
 			}
 			id := holdIDOfMember(member)
-			l := hold.ListedHold{
+			l := hold.HoldAtPosition{
 				Hold:     hold.Hold{ID: id},
 				Position: hold.SortedSetPosition{Score: score, Member: member},
 			}
@@ -106,7 +106,7 @@ func (c *redisConn) readPage(
 			return nil, now, r.err
 		}
 	}
-	slices.SortFunc(all, func(a, b hold.ListedHold) int {
+	slices.SortFunc(all, func(a, b hold.HoldAtPosition) int {
 		order := cmp.Or(
 			cmp.Compare(a.Position.Score, b.Position.Score),
 			cmp.Compare(a.Position.Member, b.Position.Member))

@@ -120,7 +120,7 @@ func (s *Queue) ReadNextMilestone(ctx context.Context) (next time.Time, err erro
 
 // ListDueMilestones returns up to n holds per partition whose next deadline
 // milestone is due.
-func (s *Queue) ListDueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+func (s *Queue) ListDueMilestones(ctx context.Context, n int) ([]hold.HoldWithDueMilestone, time.Time, error) {
 	return s.conn.readHoldsByScore(ctx, func(k *partitionKeys) string { return k.expiring },
 		clampBatchSize(n), "")
 }
@@ -128,7 +128,7 @@ func (s *Queue) ListDueMilestones(ctx context.Context, n int) ([]hold.DueHold, t
 // ListUnverifiedHolds returns about n holds that must be checked against
 // Stripe, evenly of all partitions, most urgent first. Without any, the time is
 // zero.
-func (s *Queue) ListUnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+func (s *Queue) ListUnverifiedHolds(ctx context.Context, n int) ([]hold.HoldWithDueMilestone, time.Time, error) {
 	unverified := func(k *partitionKeys) string { return k.unverified }
 	if found, err := s.conn.hasAnyMembers(ctx, unverified); err != nil || !found {
 		return nil, time.Time{}, err
@@ -141,7 +141,7 @@ func (s *Queue) ListUnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold,
 
 // ListHoldsDueForMetadataMirror returns up to n holds per partition whose terms must be
 // written to their intents. Without any, due or not, the time is zero.
-func (s *Queue) ListHoldsDueForMetadataMirror(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+func (s *Queue) ListHoldsDueForMetadataMirror(ctx context.Context, n int) ([]hold.HoldWithDueMilestone, time.Time, error) {
 	mirror := func(k *partitionKeys) string { return k.mirror }
 	if found, err := s.conn.hasAnyMembers(ctx, mirror); err != nil || !found {
 		return nil, time.Time{}, err
@@ -151,8 +151,8 @@ func (s *Queue) ListHoldsDueForMetadataMirror(ctx context.Context, n int) ([]hol
 	return found, now, err
 }
 
-func sortByDueTime(found []hold.DueHold) {
-	slices.SortStableFunc(found, func(a, b hold.DueHold) int { return a.DueAt.Compare(b.DueAt) })
+func sortByDueTime(found []hold.HoldWithDueMilestone) {
+	slices.SortStableFunc(found, func(a, b hold.HoldWithDueMilestone) int { return a.DueAt.Compare(b.DueAt) })
 }
 
 // Arguments of one milestone, in the order in which advance.lua gets them.

@@ -290,7 +290,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				}
 				found, _, _ := e.store.ListDueMilestones(ctx, 10)
 				for _, id := range []string{"pi_a", "pi_b"} {
-					if !slices.ContainsFunc(found, func(m hold.DueHold) bool {
+					if !slices.ContainsFunc(found, func(m hold.HoldWithDueMilestone) bool {
 						return m.Hold.ID == id
 					}) {
 						t.Errorf("the milestone of %s is missing", id)

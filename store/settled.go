@@ -31,7 +31,7 @@ var chunkConstants = []luaConstant{
 // Unreadable records are left out; a batch may have no other.
 func (s *Queue) ListHoldsSettledBefore(
 	ctx context.Context, before time.Time, cursor *hold.SettledCursor, n int,
-) (found []hold.DueHold, more bool, failed error) {
+) (found []hold.HoldWithDueMilestone, more bool, failed error) {
 	if cursor.Partitions == nil {
 		cursor.Partitions = make([]hold.SortedSetPosition, len(s.conn.partitions))
 	}

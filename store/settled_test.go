@@ -177,7 +177,7 @@ func TestSettled_CursorPassesUnreadable(t *testing.T) {
 		var cursor hold.SettledCursor
 		seen := map[string]bool{}
 		for more := true; more; {
-			var found []hold.DueHold
+			var found []hold.HoldWithDueMilestone
 			var err error
 			found, more, err = e.store.ListHoldsSettledBefore(t.Context(), farFuture, &cursor, 7)
 			if err != nil && !errors.Is(err, hold.ErrUnreadableRecord) {

@@ -21,7 +21,7 @@ const (
 // DeadlineStore reads the deadline milestones that are due. store.Store
 // implements it.
 type DeadlineStore interface {
-	ListDueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	ListDueMilestones(ctx context.Context, n int) ([]hold.HoldWithDueMilestone, time.Time, error)
 	// ReadNextMilestone returns the earliest milestone, zero if there is none.
 	ReadNextMilestone(ctx context.Context) (time.Time, error)
 }
@@ -95,7 +95,7 @@ func (j *DeadlineJob) closePollGate(ctx context.Context, poll changes.Poll, now 
 // applyDueMilestones passes milestones and returns how many this replica
 // passed. If several replicas find the same milestone, one of them passes it.
 func (j *DeadlineJob) applyDueMilestones(
-	ctx context.Context, found []hold.DueHold, now time.Time,
+	ctx context.Context, found []hold.HoldWithDueMilestone, now time.Time,
 ) int {
 	passed := make([]commit.DeadlineMilestoneChange, len(found))
 	for i := range found {

@@ -30,7 +30,7 @@ func (c *pollCounts) PromoteDue(
 
 func (c *pollCounts) ListDueMilestones(
 	ctx context.Context, n int,
-) ([]hold.DueHold, time.Time, error) {
+) ([]hold.HoldWithDueMilestone, time.Time, error) {
 	c.milestones.Add(1)
 	return c.DeadlineStore.ListDueMilestones(ctx, n)
 }

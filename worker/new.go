@@ -111,7 +111,7 @@ func (b *engineBuilder) buildStages(w *Engine) {
 	})
 	b.wake = w.Dispatcher.Wake
 	b.committer = commit.New(b.stores.Commit, commit.Options{
-		Rules: o.Rules, Livemode: o.Livemode, DueSoon: wakeAhead, Now: b.clock.Now, Wake: b.wake,
+		Rules: o.Rules, Livemode: o.Livemode, WakeAhead: wakeAhead, Now: b.clock.Now, Wake: b.wake,
 		RecordAccount: b.accounts.Add, Observer: b.observers.commit,
 		CardholderLink: o.CardholderLink, Logger: o.Logger,
 	})

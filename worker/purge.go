@@ -16,7 +16,7 @@ type PurgeStore interface {
 	// ListHoldsSettledBefore returns up to n holds that were settled before a time,
 	// after those that it returned for the same cursor.
 	ListHoldsSettledBefore(ctx context.Context, before time.Time, cursor *hold.SettledCursor,
-		n int) (found []hold.DueHold, more bool, err error)
+		n int) (found []hold.HoldWithDueMilestone, more bool, err error)
 	// PruneConsumers deletes the inbox consumers of dead replicas.
 	PruneConsumers(ctx context.Context) error
 }

@@ -63,7 +63,7 @@ type StatusStore interface {
 	ListUnreadableRecords(ctx context.Context) (ids []string, err error)
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
-	) ([]hold.ListedHold, time.Time, error)
+	) ([]hold.HoldAtPosition, time.Time, error)
 	// ReportConditions records which conditions a replica sees. If a condition
 	// begins or ends, one of the replicas receives the change.
 	ReportConditions(

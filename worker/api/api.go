@@ -128,7 +128,7 @@ type API struct {
 	requestTimeout time.Duration
 	webhook        *webhookHandler
 	repeats        *idempotencyHandler
-	logLevel       *logLevelControl
+	logLevel       *processLogLevel
 	refusals       *RefusalLog
 	stage          *health.Stage
 	// webhookElsewhere says that another listener serves the webhooks.
@@ -187,7 +187,7 @@ func New(o Options) (*API, error) {
 
 // newRouteHandlers returns the handler of each concern.
 func newRouteHandlers(
-	o *Options, r responseBuilder, logLevel *logLevelControl,
+	o *Options, r responseBuilder, logLevel *processLogLevel,
 ) []routeRegistrar {
 	return []routeRegistrar{
 		&scheduleHandler{r, o.Holds.Scheduler},
@@ -356,7 +356,7 @@ func isExemptFromInFlightLimit(path string) bool {
 func problemOfUnmatchedRoute(h http.Handler, r *http.Request) unmatchedRouteProblem {
 	rec := &statusAndHeaderRecorder{header: http.Header{}}
 	h.ServeHTTP(rec, r)
-	path := truncateBytes(r.URL.Path, 100)
+	path := cutWithEllipsis(r.URL.Path, 100)
 	if rec.status == http.StatusMethodNotAllowed {
 		allow := rec.header.Get("Allow")
 		return unmatchedRouteProblem{newProblem(MethodNotAllowed, "",

@@ -103,9 +103,9 @@ func wrongTypeProblem(err *json.SemanticError) *Problem {
 func fieldPathFromPointer(p jsontext.Pointer) string {
 	var out []string
 	for token := range p.Tokens() {
-		out = append(out, truncateBytes(token, 60))
+		out = append(out, cutWithEllipsis(token, 60))
 	}
-	return strings.ToValidUTF8(truncateBytes(strings.Join(out, "."), 120), "")
+	return strings.ToValidUTF8(cutWithEllipsis(strings.Join(out, "."), 120), "")
 }
 
 func describeJSONKind(k jsontext.Kind) string {
@@ -242,7 +242,7 @@ func (d *batchDecoder) readObject() error {
 		}
 		switch field := name.String(); {
 		case field != "holds":
-			return newProblem(UnknownField, truncateBytes(field, 60),
+			return newProblem(UnknownField, cutWithEllipsis(field, 60),
 				`unknown field: send {"holds":[…]}`)
 		case seen:
 			return newProblem(InvalidJSON, "holds", "duplicate field: send it once")

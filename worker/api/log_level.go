@@ -14,29 +14,29 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// logLevelControl changes the log level of this process.
-type logLevelControl struct {
+// processLogLevel changes the log level of this process.
+type processLogLevel struct {
 	level      zap.AtomicLevel
 	configured atomic.Int32 // a zapcore.Level
 	log        *zap.Logger
 	mu         sync.Mutex // one change at a time
 }
 
-func newLogLevelControl(level *zap.AtomicLevel, log *zap.Logger) *logLevelControl {
+func newLogLevelControl(level *zap.AtomicLevel, log *zap.Logger) *processLogLevel {
 	if level == nil {
 		return nil
 	}
-	l := &logLevelControl{level: *level, log: log}
+	l := &processLogLevel{level: *level, log: log}
 	l.configured.Store(int32(level.Level()))
 	return l
 }
 
-func (l *logLevelControl) currentLevel() LogLevel {
+func (l *processLogLevel) currentLevel() LogLevel {
 	return LogLevel{Level: l.level.String(), Configured: zapcore.Level(l.configured.Load()).String()}
 }
 
 // set changes the level. It logs who changed it, at any level.
-func (l *logLevelControl) set(to zapcore.Level, by string) {
+func (l *processLogLevel) set(to zapcore.Level, by string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	from := l.level.Level()
@@ -56,7 +56,7 @@ type logLevelOutput struct {
 
 // logLevelHandler shows and changes the log level of this process.
 type logLevelHandler struct {
-	control   *logLevelControl // nil: disabled
+	control   *processLogLevel // nil: disabled
 	recordAct func(ctx context.Context, e hold.AuditEntry)
 }
 

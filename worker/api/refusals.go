@@ -40,12 +40,12 @@ func (l *RefusalLog) Report(r *http.Request, code, by string) {
 		return
 	}
 	fields := []zap.Field{zap.String("event", "authentication.refused"), zap.String("code", code),
-		zap.String("peer", peer), zap.String("method", truncateBytes(r.Method, 20)),
-		zap.String("path", truncateBytes(r.URL.Path, 200)), zap.String("by", by),
+		zap.String("peer", peer), zap.String("method", cutWithEllipsis(r.Method, 20)),
+		zap.String("path", cutWithEllipsis(r.URL.Path, 200)), zap.String("by", by),
 		zap.Uint64("refused_total", total)}
 	if forwarded := r.Header.Get("X-Forwarded-For"); forwarded != "" {
 		// What the proxy says. Any caller can send the header.
-		fields = append(fields, zap.String("forwarded_for", truncateBytes(forwarded, 200)))
+		fields = append(fields, zap.String("forwarded_for", cutWithEllipsis(forwarded, 200)))
 	}
 	l.log.Warn("authentication refused", fields...)
 }

@@ -28,7 +28,7 @@ func requestInfoFromContext(ctx context.Context) *requestInfo {
 
 func (c *requestInfo) logFields() []zap.Field {
 	return []zap.Field{zap.String("method", c.method),
-		zap.String("path", truncateBytes(c.path, 200)),
+		zap.String("path", cutWithEllipsis(c.path, 200)),
 		zap.String("by", c.by)}
 }
 
@@ -69,7 +69,7 @@ func (h *statusAndHeaderRecorder) WriteHeader(status int) { h.status = status }
 // Write implements [http.ResponseWriter].
 func (h *statusAndHeaderRecorder) Write(b []byte) (int, error) { return len(b), nil }
 
-func truncateBytes(s string, n int) string {
+func cutWithEllipsis(s string, n int) string {
 	if len(s) > n {
 		return s[:n] + "…"
 	}

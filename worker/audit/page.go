@@ -27,7 +27,7 @@ func RenderPage(r *Report, loc *time.Location) []byte {
 	if loc == nil {
 		loc = time.UTC
 	}
-	p := &pageRenderer{r: r, loc: loc}
+	p := &reportPageRenderer{r: r, loc: loc}
 	title := "Manual captures from " + p.formatDate(r.From) + " to " + p.formatDate(r.Until)
 	main := htmldoc.El("main", htmldoc.El("h1", htmldoc.Text(title)), p.renderIntro(),
 		p.renderSummary(),
@@ -52,19 +52,19 @@ type styleSheet struct{}
 func (s styleSheet) AddTo(e *htmldoc.Element) { e.Children = append(e.Children, s) }
 func (styleSheet) Write(b *bytes.Buffer)      { b.WriteString("<style>\n" + pageCSS + "</style>") }
 
-// pageRenderer writes one report.
-type pageRenderer struct {
+// reportPageRenderer writes one report.
+type reportPageRenderer struct {
 	r   *Report
 	loc *time.Location
 }
 
-func (p *pageRenderer) formatDate(
+func (p *reportPageRenderer) formatDate(
 	t time.Time,
 ) string {
 	return t.In(p.loc).Format("2 January 2006")
 }
 
-func (p *pageRenderer) formatMinute(t time.Time) string {
+func (p *reportPageRenderer) formatMinute(t time.Time) string {
 	if t.IsZero() {
 		return "not known"
 	}
@@ -75,7 +75,7 @@ func paragraph(format string, args ...any) *htmldoc.Element {
 	return htmldoc.El("p", htmldoc.Text(fmt.Sprintf(format, args...)))
 }
 
-func (p *pageRenderer) renderIntro() htmldoc.Node {
+func (p *reportPageRenderer) renderIntro() htmldoc.Node {
 	mode, account := "test", ""
 	if p.r.Livemode {
 		mode = "live"
@@ -89,7 +89,7 @@ func (p *pageRenderer) renderIntro() htmldoc.Node {
 }
 
 // renderSummary shows what became of the authorizations.
-func (p *pageRenderer) renderSummary() htmldoc.Node {
+func (p *reportPageRenderer) renderSummary() htmldoc.Node {
 	r, body := p.r, htmldoc.El("tbody")
 	for _, row := range []struct {
 		name string
@@ -104,7 +104,7 @@ func (p *pageRenderer) renderSummary() htmldoc.Node {
 	return table(htmldoc.TableHead("", "payments", "share", "money"), body)
 }
 
-func (p *pageRenderer) renderExpired() htmldoc.Node {
+func (p *reportPageRenderer) renderExpired() htmldoc.Node {
 	e := &p.r.Expired
 	out := section("Expired uncaptured", paragraph("%d authorizations expired before they were "+
 		"captured (%s of all): %s.", e.Count, e.FormatShareOf(p.r.Authorized.Count),
@@ -142,7 +142,7 @@ func (p *pageRenderer) renderExpired() htmldoc.Node {
 	return out
 }
 
-func (p *pageRenderer) renderLateCaptures() htmldoc.Node {
+func (p *reportPageRenderer) renderLateCaptures() htmldoc.Node {
 	l := &p.r.LateCaptures
 	out := section("Captured in the last hours", paragraph("%d captures came in the last 24 hours "+
 		"of their authorization: %s.", l.Count, l.FormatMoney()))
@@ -158,7 +158,7 @@ func (p *pageRenderer) renderLateCaptures() htmldoc.Node {
 	return out
 }
 
-func (p *pageRenderer) renderHeldNow() htmldoc.Node {
+func (p *reportPageRenderer) renderHeldNow() htmldoc.Node {
 	h := &p.r.HeldNow
 	out := section("Held now", paragraph("%d authorizations hold %s.", h.Count, h.FormatMoney()))
 	if h.Count == 0 {
@@ -172,7 +172,7 @@ func (p *pageRenderer) renderHeldNow() htmldoc.Node {
 	return out
 }
 
-func (p *pageRenderer) renderHeldTwice() htmldoc.Node {
+func (p *reportPageRenderer) renderHeldTwice() htmldoc.Node {
 	h := &p.r.HeldTwice
 	out := section("Held twice for one customer", paragraph("%d authorizations (%s) were placed "+
 		"while an earlier one of the same customer held money, for %d customers. %d of them held "+
@@ -199,7 +199,7 @@ func (p *pageRenderer) renderHeldTwice() htmldoc.Node {
 	return out
 }
 
-func (p *pageRenderer) renderTimeToCapture() htmldoc.Node {
+func (p *reportPageRenderer) renderTimeToCapture() htmldoc.Node {
 	t := &p.r.TimeToCapture
 	out := section("Time to capture", paragraph("Of %d captures with a known time, half came within "+
 		"%s and nine in ten within %s. The longest took %s.", t.Count, FormatDuration(t.Median),
@@ -211,7 +211,7 @@ func (p *pageRenderer) renderTimeToCapture() htmldoc.Node {
 	return out
 }
 
-func (p *pageRenderer) renderNotes() htmldoc.Node {
+func (p *reportPageRenderer) renderNotes() htmldoc.Node {
 	list := htmldoc.El("ul")
 	for _, n := range p.r.DescribeLimitations() {
 		htmldoc.El("li", htmldoc.Text(n)).AddTo(list)
@@ -220,7 +220,7 @@ func (p *pageRenderer) renderNotes() htmldoc.Node {
 }
 
 // renderPayments lists payments with one more column.
-func (p *pageRenderer) renderPayments(
+func (p *reportPageRenderer) renderPayments(
 	title string, all []Payment, column string, cell func(*Payment) htmldoc.Node,
 ) htmldoc.Node {
 	rows := htmldoc.El("tbody")

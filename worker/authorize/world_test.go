@@ -64,7 +64,7 @@ func (w *world) start(dieAt int) *process {
 		Attempts: storeOf{p.store, p}, Holds: p.store, Caller: p.caller,
 		Committer: commit.New(storeOf{p.store, p},
 			commit.Options{Rules: hold.DecisionRules{ExpiryMargin: time.Hour},
-				DueSoon: time.Second, Now: redisClock.Now, Logger: w.Log}),
+				WakeAhead: time.Second, Now: redisClock.Now, Logger: w.Log}),
 		Publisher: event.NewSystemEventPublisher(storeOf{p.store, p}, redisClock.Now),
 		Clock:     redisClock, Health: redisHealth, Logger: w.Log, Lease: lease,
 		CallTimeout: callTimeout,

@@ -45,8 +45,8 @@ type Observer interface {
 type Options struct {
 	Rules    hold.DecisionRules
 	Livemode bool
-	// DueSoon is how far ahead a hold's next action wakes the dispatcher.
-	DueSoon       time.Duration
+	// WakeAhead is how far ahead a hold's next action wakes the dispatcher.
+	WakeAhead     time.Duration
 	Now           func() time.Time     // Redis' time
 	Wake          func()               // wakes the dispatcher; may be nil
 	RecordAccount func(account string) // gets the account of each written hold; may be nil
@@ -300,7 +300,7 @@ func (c *Committer) logAndWakeForWritten(changes []Change, written []bool) (n in
 				c.o.Observer.EventRecorded(h, e, ch.Lateness)
 			}
 		}
-		soon := h.NextOp != 0 && h.NextAt.Before(c.at(ch).Add(c.o.DueSoon))
+		soon := h.NextOp != 0 && h.NextAt.Before(c.at(ch).Add(c.o.WakeAhead))
 		wake = wake || !ch.Decision.Unchanged && (ch.Decision.NextStepNow || soon)
 	}
 	if wake && c.o.Wake != nil {

@@ -107,7 +107,7 @@ func newFixture() *fixture {
 	core, logs := observer.New(zapcore.DebugLevel)
 	f := &fixture{logs: logs,
 		store: &memoryStore{versions: map[string]uint64{}, records: map[string]hold.Hold{}}}
-	f.Committer = commit.New(f.store, commit.Options{Rules: rules, DueSoon: time.Minute,
+	f.Committer = commit.New(f.store, commit.Options{Rules: rules, WakeAhead: time.Minute,
 		Now: func() time.Time { return now }, Wake: func() { f.wakes++ },
 		RecordAccount: func(account string) { f.accounts = append(f.accounts, account) },
 		Observer:      f, Logger: zap.New(core)})

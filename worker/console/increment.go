@@ -18,14 +18,14 @@ var incrementAct = act{
 			el("input", a("id", "why"), a("name", "why"), a("value", q.r.FormValue("why")),
 				a("maxlength", "200")))
 		return inputForm(q, h, "increment", inputField(q, "total", q.r.FormValue("total"), "decimal",
-			q.t("field.total.help", hold.FormatAmount(totalAuthorizedAmount(h), h.Currency))), why)
+			q.t("field.total.help", hold.FormatAmount(hold.AuthorizedTotal(h), h.Currency))), why)
 	},
 	effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
 		req, ready, err := parseIncrementForm(q, h)
 		if err != nil || !ready {
 			return nil, nil, ready, err
 		}
-		before := hold.FormatAmount(totalAuthorizedAmount(h), h.Currency)
+		before := hold.FormatAmount(hold.AuthorizedTotal(h), h.Currency)
 		t := q.t("effect.increment", holdDisplayName(h), before,
 			hold.FormatAmount(req.Amount, h.Currency), before)
 		return isolate(t), []attr{a("total", hold.FormatMajor(req.Amount, h.Currency)),
@@ -50,10 +50,6 @@ var incrementAct = act{
 	},
 }
 
-// totalAuthorizedAmount returns the total that is authorized, with what was
-// captured elsewhere.
-func totalAuthorizedAmount(h *hold.Hold) int64 { return h.Amount + h.CapturedElsewhere }
-
 // parseIncrementForm returns the request that the form has sent. ready is false
 // before it was sent.
 func parseIncrementForm(
@@ -65,9 +61,9 @@ func parseIncrementForm(
 	}
 	req.Reason = q.r.FormValue("why")
 	req.Amount, err = hold.ParseMajor(given[0], h.Currency)
-	if err == nil && req.Amount <= totalAuthorizedAmount(h) {
+	if err == nil && req.Amount <= hold.AuthorizedTotal(h) {
 		err = &hold.Problem{Code: hold.InvalidAmount, Field: "total",
-			Detail: q.t("total.range", hold.FormatAmount(totalAuthorizedAmount(h), h.Currency))}
+			Detail: q.t("total.range", hold.FormatAmount(hold.AuthorizedTotal(h), h.Currency))}
 	}
 	return req, true, err
 }

@@ -19,7 +19,7 @@ const lateEffectWindow = 30 * time.Second
 // yet, so no later try succeeds.
 const maxRefusals = 2
 
-// ApplyAnswer decides what Stripe's answer to call means. [Decision].Again asks
+// ApplyAnswer decides what Stripe's answer to call means. [Decision.NextStepNow] asks
 // for another call under the same claim.
 //
 // The answer to a plain successful capture is AnswerOK with the intent in the
@@ -147,7 +147,7 @@ func applyRetrievedHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision
 	if d, ok := applyRetrieveOfPartialCapture(h, in, now); ok {
 		return d
 	}
-	last := lastHistoryEntry(&h, HistoryAttempt)
+	last := lastHistoryEntryOfKind(&h, HistoryAttempt)
 	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
 		// The lost request may still take effect: this read proves nothing.
 		h.ReadFirst, h.NextAt = true, last.At.Add(lateEffectWindow)
@@ -259,7 +259,7 @@ func recordCapture(
 	if !ours || h.NextOp != OpCapture || own <= 0 || want > 0 && own != want {
 		cause, note, own = CauseElsewhere, describeCapturedElsewhere(h, ours, want, in), 0
 	}
-	parts := sumOwnPartCaptures(h)
+	parts := ownPartCaptures(h)
 	h.CapturedAmount = in.AmountReceived
 	h.CapturedElsewhere = max(0, in.AmountReceived-own-parts)
 	if own > 0 && h.CapturedElsewhere > 0 {

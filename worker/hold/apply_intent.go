@@ -104,7 +104,7 @@ func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 func excessTermsCause(h *Hold) (cause Cause, note string) {
 	if h.CaptureAmount > maxCaptureTotal(h) {
 		return CauseAmountTooLarge, "wanted " + FormatAmount(h.CaptureAmount, h.Currency) +
-			", holds " + FormatAmount(authorizedTotal(h), h.Currency)
+			", holds " + FormatAmount(AuthorizedTotal(h), h.Currency)
 	}
 	if lacksMulticapture(h) {
 		return CauseUnavailable, "cannot be captured in parts: " + multicaptureHint

@@ -122,7 +122,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 		return Decision{}, err
 	}
 	if h.NextOp == OpIncrement {
-		return Decision{}, incrementPendingProblem(&h)
+		return Decision{}, newIncrementPendingProblem(&h)
 	}
 	if err := checkNoPartialCapturePending(&h); err != nil {
 		return Decision{}, err
@@ -242,13 +242,13 @@ func isCapturedAsRequested(h *Hold, req *CaptureRequest) bool {
 	want := h.CaptureAmount
 	if req.Amount != 0 {
 		want = req.Amount
-		if parts := sumOwnPartCaptures(h); parts > 0 {
+		if parts := ownPartCaptures(h); parts > 0 {
 			// It came on top of all before, see finalCaptureTotal.
 			want += parts + h.CapturedElsewhere
 		}
 	}
 	if want == 0 {
-		return h.CapturedAmount > h.CapturedElsewhere && h.CapturedAmount == authorizedTotal(h)
+		return h.CapturedAmount > h.CapturedElsewhere && h.CapturedAmount == AuthorizedTotal(h)
 	}
 	return want == h.CapturedAmount
 }
@@ -342,7 +342,7 @@ func (h Hold) Resume(by string, now time.Time) (Decision, error) {
 	}
 	now = now.UTC().Truncate(time.Millisecond)
 	if h.Increment.Paused {
-		return Decision{}, incrementPendingProblem(&h)
+		return Decision{}, newIncrementPendingProblem(&h)
 	}
 	if h.State != Paused {
 		return Decision{}, newProblem(NotPaused, "", "hold %s is not paused", h.ID)

@@ -62,7 +62,7 @@ func maxAuthorizedAmount(h *Hold) int64 {
 	if h.Renewal == nil {
 		return 0
 	}
-	return cmp.Or(h.Renewal.MaxAmount, authorizedTotal(h))
+	return cmp.Or(h.Renewal.MaxAmount, AuthorizedTotal(h))
 }
 
 func incrementUnavailableProblem(h *Hold) *Problem {
@@ -95,7 +95,7 @@ func (h Hold) RequestIncrement(
 	if err := checkIncrementRequest(&h, req); err != nil {
 		return Decision{}, err
 	}
-	switch total := authorizedTotal(&h); {
+	switch total := AuthorizedTotal(&h); {
 	case total == req.Amount && h.Verified:
 		return Decision{Hold: h, Unchanged: true}, nil // has it already
 	case capturedSoFar(&h) > 0:
@@ -145,7 +145,7 @@ func checkIncrementTime(h *Hold, now time.Time) error {
 		return newProblem(TooLate, "",
 			"hold %s needs attention: capture, cancel or reschedule it first", h.ID)
 	case IsIncrementPending(h):
-		return incrementPendingProblem(h)
+		return newIncrementPendingProblem(h)
 	case mayHaveSecondAuthorization(h) || h.NextOp == OpRenew || h.NextOp == OpRelease:
 		return newProblem(TooLate, "", "hold %s is being renewed: it can be raised when the new "+
 			"authorization has taken the place of the old one", h.ID)
@@ -159,7 +159,7 @@ func checkIncrementTime(h *Hold, now time.Time) error {
 	return nil
 }
 
-func incrementPendingProblem(h *Hold) *Problem {
+func newIncrementPendingProblem(h *Hold) *Problem {
 	return newProblem(TooLate, "", "an increment of hold %s to %s has no outcome yet: try again "+
 		"in a moment", h.ID, FormatAmount(pendingIncrementTotal(h), h.Currency))
 }
@@ -169,7 +169,7 @@ func checkIncrementRequest(h *Hold, req IncrementRequest) error {
 	if err := checkAmount("amount", req.Amount, h.Currency); err != nil {
 		return err
 	}
-	if total := authorizedTotal(h); req.Amount == 0 || req.Amount < total {
+	if total := AuthorizedTotal(h); req.Amount == 0 || req.Amount < total {
 		return newProblem(InvalidAmount, "amount", "invalid amount %s: want the new total, "+
 			"more than the %s that is authorized now", FormatAmount(req.Amount, h.Currency),
 			FormatAmount(total, h.Currency))
@@ -232,7 +232,7 @@ func applyRetrieveDuringIncrement(h Hold, in *PaymentIntent, now time.Time) (d D
 	if hasReachedIncrement(&h, in) {
 		return completeIncrement(h, in, now), true
 	}
-	last := lastHistoryEntry(&h, HistoryAttempt)
+	last := lastHistoryEntryOfKind(&h, HistoryAttempt)
 	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
 		return Decision{}, false
 	}
@@ -275,9 +275,9 @@ func completeIncrement(h Hold, in *PaymentIntent, now time.Time) Decision {
 	if h.Sent.Count == 0 && !h.Sent.Unknown {
 		cause = CauseElsewhere
 	}
-	note := "from " + FormatAmount(authorizedTotal(&h), h.Currency)
+	note := "from " + FormatAmount(AuthorizedTotal(&h), h.Currency)
 	updateFromHeldIntent(&h, in, now)
-	note += " to " + FormatAmount(authorizedTotal(&h), h.Currency)
+	note += " to " + FormatAmount(AuthorizedTotal(&h), h.Currency)
 	startKeyGenerationAfterIncrement(&h)
 	restorePlanAfterIncrement(&h, now)
 	h.Revision++
@@ -378,7 +378,7 @@ func LastIncrementRequestTime(h *Hold) time.Time {
 // problemOfFailedIncrement returns why an increment failed, nil if it did not. e is its
 // outcome.
 func problemOfFailedIncrement(h *Hold, amount int64, e *HistoryEntry) error {
-	held := FormatAmount(authorizedTotal(h), h.Currency) + " stays held"
+	held := FormatAmount(AuthorizedTotal(h), h.Currency) + " stays held"
 	switch {
 	case e.Answer == AnswerOK:
 		return nil

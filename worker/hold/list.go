@@ -26,8 +26,8 @@ type SortedSetPosition struct {
 // The zero value is the beginning.
 type SettledCursor struct{ Partitions []SortedSetPosition }
 
-// ListedHold is a hold in a set with its position.
-type ListedHold struct {
+// HoldAtPosition is a hold in a set with its position.
+type HoldAtPosition struct {
 	Hold     Hold
 	Position SortedSetPosition
 }

@@ -51,7 +51,7 @@ func (h Hold) ReleaseUnsentClaim() Decision {
 	return Decision{Hold: h, NextStepNow: true}
 }
 
-// ReleaseClaimUntil ends a claim that cannot continue now ([Decision].Again).
+// ReleaseClaimUntil ends a claim that cannot continue now ([Decision.NextStepNow]).
 // The hold is due again at the given time.
 func (d Decision) ReleaseClaimUntil(at time.Time) Decision {
 	d.Hold.NextAt = at.UTC().Truncate(time.Millisecond)
@@ -127,8 +127,8 @@ func captureAmountToSend(h *Hold) (n int64, releaseRest bool) {
 	}
 }
 
-// authorizedTotal returns what was authorized in all, whoever captures it.
-func authorizedTotal(h *Hold) int64 { return h.Amount + capturedSoFar(h) }
+// AuthorizedTotal returns what was authorized in all, whoever captures it.
+func AuthorizedTotal(h *Hold) int64 { return h.Amount + capturedSoFar(h) }
 
 // keyLifetime is how long an idempotency key is used. Stripe keeps keys for at
 // least 24 h; the hour in between covers clock differences and slow requests.

@@ -3,7 +3,7 @@ package hold
 // maxCaptureTotal returns the most that may be captured of the hold in all: what
 // is authorized, or what the charge allows beyond it (overcapture).
 func maxCaptureTotal(h *Hold) int64 {
-	total := authorizedTotal(h)
+	total := AuthorizedTotal(h)
 	if h.Amount > 0 && h.Features&FeatureOvercapture != 0 {
 		return max(total, h.MaxCapturable)
 	}
@@ -17,7 +17,7 @@ func checkHoldCaptureAmount(h *Hold) error {
 	if err := checkAmount("capture_amount", h.CaptureAmount, h.Currency); err != nil {
 		return err
 	}
-	authorized, most := authorizedTotal(h), maxCaptureTotal(h)
+	authorized, most := AuthorizedTotal(h), maxCaptureTotal(h)
 	switch {
 	case authorized > 0 && h.CaptureAmount > authorized && mayHaveRenewalIntents(h):
 		// A renewal requests no overcapture, and the cardholder agreed to max_amount.

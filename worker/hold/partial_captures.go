@@ -87,8 +87,8 @@ func CaptureStages(h *Hold) []CaptureStage {
 	return h.PartialCaptures.Plan
 }
 
-// sumOwnPartCaptures returns what holdd's captures that keep the rest have taken.
-func sumOwnPartCaptures(h *Hold) int64 {
+// ownPartCaptures returns what holdd's captures that keep the rest have taken.
+func ownPartCaptures(h *Hold) int64 {
 	if h.PartialCaptures == nil {
 		return 0
 	}
@@ -104,7 +104,7 @@ func CapturedSoFar(h *Hold) int64 {
 	return capturedSoFar(h)
 }
 
-func capturedSoFar(h *Hold) int64 { return h.CapturedElsewhere + sumOwnPartCaptures(h) }
+func capturedSoFar(h *Hold) int64 { return h.CapturedElsewhere + ownPartCaptures(h) }
 
 // hasOpenStages reports whether a planned capture is still to come that keeps
 // the rest.
@@ -135,7 +135,7 @@ func nextCaptureTargetTotal(h *Hold) (total int64, final bool) {
 	default:
 		return h.CaptureAmount, true
 	}
-	return total, h.Amount > 0 && total >= authorizedTotal(h)
+	return total, h.Amount > 0 && total >= AuthorizedTotal(h)
 }
 
 // isNextCapturePartial reports whether the hold's next operation is a capture that keeps
@@ -208,7 +208,7 @@ func lacksMulticapture(h *Hold) bool {
 		needed = isNextCapturePartial(h)
 	}
 	known := h.Features&FeaturesKnown != 0 || h.SingleCapture
-	return needed && sumOwnPartCaptures(h) == 0 && known && h.Features&FeatureMulticapture == 0
+	return needed && ownPartCaptures(h) == 0 && known && h.Features&FeatureMulticapture == 0
 }
 
 const multicaptureHint = "its charge says that multicapture is unavailable. Stripe offers it to " +

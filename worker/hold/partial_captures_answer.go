@@ -28,7 +28,7 @@ func applyRetrieveOfPartialCapture(h Hold, in *PaymentIntent, now time.Time) (d 
 	rise, want := in.AmountReceived-capturedSoFar(&h), total-capturedSoFar(&h)
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	if p, recorded := findUnknownOwnParts(&h, in); recorded && sent {
-		return completePartialCapture(h, in, p.captured-sumOwnPartCaptures(&h), h.Reason, now), true
+		return completePartialCapture(h, in, p.captured-ownPartCaptures(&h), h.Reason, now), true
 	}
 	if sent && want > 0 && rise == want {
 		return completePartialCapture(h, in, want, h.Reason, now), true
@@ -79,7 +79,7 @@ func mustKeepPartialCaptureKey(h *Hold, now time.Time) bool {
 	stored := []AnswerKind{AnswerOK, AnswerUnexpectedState, AnswerChargeGone, AnswerNotFound,
 		AnswerReplayedError, AnswerInvalid, AnswerDeclined, AnswerAmountTooLarge}
 	return h.Sent.Count == 0 || !slices.Contains(stored,
-		lastHistoryEntry(h, HistoryAttempt).Answer)
+		lastHistoryEntryOfKind(h, HistoryAttempt).Answer)
 }
 
 // hasUnresolvedRequest reports whether a request was sent of which no read has shown yet
@@ -124,12 +124,12 @@ func recordRestReleased(
 		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
 		s.rememberPartRequest()
 	}
-	if sumOwnPartCaptures(h) == 0 || in.AmountReceived > capturedSoFar(h) && !adopted {
+	if ownPartCaptures(h) == 0 || in.AmountReceived > capturedSoFar(h) && !adopted {
 		return 0, "", false
 	}
 	note = FormatAmount(in.AmountReceived, in.Currency) + " captured in parts, the rest released"
 	h.CapturedAmount = in.AmountReceived
-	h.CapturedElsewhere = max(0, in.AmountReceived-sumOwnPartCaptures(h))
+	h.CapturedElsewhere = max(0, in.AmountReceived-ownPartCaptures(h))
 	switch {
 	case ours && (h.NextOp == OpCapture || h.NextOp == OpCancel):
 		return h.Reason, note, true

@@ -130,8 +130,8 @@ func checkCapturePlan(h *Hold) error {
 		return newProblem(InvalidField, "captures", "%d captures after %d: Stripe accepts at most %d",
 			len(s.Plan), s.Count, MaxCaptures)
 	}
-	if sum := sumOfStages(s.Plan); h.Amount > 0 && s.Base+sum > authorizedTotal(h) {
-		return stagesTooLargeProblem(sum, authorizedTotal(h)-s.Base, h.Currency)
+	if sum := sumOfStages(s.Plan); h.Amount > 0 && s.Base+sum > AuthorizedTotal(h) {
+		return stagesTooLargeProblem(sum, AuthorizedTotal(h)-s.Base, h.Currency)
 	}
 	return checkMulticapture(h)
 }
@@ -169,7 +169,7 @@ func (p *Patch) applyStages(h *Hold, now time.Time) error {
 	case p.Captures == nil && len(CaptureStages(h)) == 0:
 		return nil
 	case p.Captures == nil && (sent(p.CaptureAt) || sent(p.CancelAt) || p.CaptureAmount != nil):
-		return capturesPlannedProblem(h)
+		return newCapturesPlannedProblem(h)
 	case p.Captures == nil && p.Renewal != nil && p.Renewal.Until != "":
 		return newRenewalWithPartialCapturesProblem(h)
 	case p.Captures == nil:
@@ -194,7 +194,7 @@ func (p *Patch) applyStages(h *Hold, now time.Time) error {
 	return checkCapturePlan(h)
 }
 
-func capturesPlannedProblem(h *Hold) *Problem {
+func newCapturesPlannedProblem(h *Hold) *Problem {
 	return newProblem(CapturesPlanned, "captures",
 		"hold %s has planned captures: change captures, or send an empty list first", h.ID)
 }
@@ -319,9 +319,9 @@ func checkPartialCaptureTime(h *Hold, now time.Time) error {
 		return newProblem(TooLate, "",
 			"hold %s needs attention: capture, cancel or reschedule it first", h.ID)
 	case h.NextOp == OpIncrement:
-		return incrementPendingProblem(h)
+		return newIncrementPendingProblem(h)
 	case len(CaptureStages(h)) > 0:
-		return capturesPlannedProblem(h)
+		return newCapturesPlannedProblem(h)
 	case mayHaveRenewalIntents(h):
 		return newRenewalWithPartialCapturesProblem(h)
 	case h.State == Scheduled && (h.Reason != CauseSchedule || !h.ActionTime().After(now)):
@@ -422,7 +422,7 @@ func haveSameCapturePlan(h, other *Hold) bool {
 // finalCaptureTotal returns the total that a final capture of amount is to reach.
 // Without captures in parts, amount is the total.
 func finalCaptureTotal(h *Hold, amount int64) int64 {
-	if sumOwnPartCaptures(h) == 0 {
+	if ownPartCaptures(h) == 0 {
 		return amount
 	}
 	return capturedSoFar(h) + amount
@@ -445,7 +445,7 @@ func checkFinalCaptureTakesMoney(h *Hold, amount int64) error {
 // NewFinalCapture returns the request that captures amount of what h still holds,
 // and releases the rest.
 func NewFinalCapture(h *Hold, amount int64) CaptureRequest {
-	if sumOwnPartCaptures(h) == 0 {
+	if ownPartCaptures(h) == 0 {
 		amount += h.CapturedElsewhere // the request names the total
 	}
 	return CaptureRequest{Amount: amount}

@@ -70,12 +70,12 @@ func backoffIfRetryable(k AnswerKind) (base, limit time.Duration, ok bool) {
 // retryRenewalStep ends the claim and repeats the step after a back-off.
 func retryRenewalStep(h Hold, now time.Time, base, limit time.Duration) Decision {
 	h.Retries++
-	return endRenewalClaimUntil(h, now.Add(retryBackoff(&h, base, limit)), now)
+	return endRenewalClaimAndRetryAt(h, now.Add(retryBackoff(&h, base, limit)), now)
 }
 
-// endRenewalClaimUntil ends the claim. The step, or the hold's own operation that waits
+// endRenewalClaimAndRetryAt ends the claim. The step, or the hold's own operation that waits
 // for it, is due again at the given time.
-func endRenewalClaimUntil(h Hold, at, now time.Time) Decision {
+func endRenewalClaimAndRetryAt(h Hold, at, now time.Time) Decision {
 	h.Renewal.RetryAt = at.UTC().Truncate(time.Millisecond)
 	if h.State != Working {
 		return Decision{Hold: h} // of an unclaimed hold: PlanRenewal follows
@@ -92,7 +92,7 @@ func endRenewalClaimUntil(h Hold, at, now time.Time) Decision {
 func finishRenewalStep(h Hold, now time.Time) Decision {
 	h.Retries, h.Calls = 0, 0
 	h.Renewal.RetryAt = now
-	return endRenewalClaimUntil(h, now, now)
+	return endRenewalClaimAndRetryAt(h, now, now)
 }
 
 // endRenewalClaim returns a hold to the state before its claim and to its plan.
@@ -119,7 +119,7 @@ func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: "holdd", Op: OpRenew,
 		Cause: cause, Note: note})
-	d := endRenewalClaimUntil(h, now, now)
+	d := endRenewalClaimAndRetryAt(h, now, now)
 	d.NewDeadline = true // warnings of the deadline are published again
 	d.addEvent(EventAttention, cause)
 	return d
@@ -266,9 +266,9 @@ func applySearchForNewIntentAnswer(h Hold, a Answer, now time.Time) Decision {
 		return Decision{Hold: h, NextStepNow: true}
 	}
 	r.SearchAfter = ""
-	last := lastHistoryEntry(&h, HistoryAttempt)
+	last := lastHistoryEntryOfKind(&h, HistoryAttempt)
 	if wait := last.At.Add(lateEffectWindow); now.Before(wait) {
-		return endRenewalClaimUntil(h, wait, now) // the lost request may still take effect
+		return endRenewalClaimAndRetryAt(h, wait, now) // the lost request may still take effect
 	}
 	clearRenewalStepKey(r)
 	if r.Step == RenewalFind {

@@ -48,7 +48,7 @@ func newReleaseBeforeRenewalCall(h *Hold, now time.Time) Call {
 func applyReleaseBeforeRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	r := h.Renewal
 	base, limit, passing := backoffIfRetryable(a.Kind)
-	wait := lastHistoryEntry(&h, HistoryAttempt).At.Add(lateEffectWindow)
+	wait := lastHistoryEntryOfKind(&h, HistoryAttempt).At.Add(lateEffectWindow)
 	known := a.Intent != nil && (a.Kind == AnswerOK || a.Kind == AnswerUnexpectedState)
 	switch {
 	case known && a.Intent.Status == StatusCanceled:
@@ -61,7 +61,7 @@ func applyReleaseBeforeRenewalAnswer(h Hold, call Call, a Answer, now time.Time)
 		return Decision{Hold: h, NextStepNow: true}
 	case known && call.Op == OpRead && now.Before(wait):
 		r.ReadFirst = true
-		return endRenewalClaimUntil(h, wait, now) // the lost request may still take effect
+		return endRenewalClaimAndRetryAt(h, wait, now) // the lost request may still take effect
 	case known && call.Op == OpRead && mustRenewBeforeCapture(&h):
 		abandonRenewal(&h, now) // the old one holds the money, and is captured
 		return finishRenewalStep(h, now)
@@ -70,7 +70,7 @@ func applyReleaseBeforeRenewalAnswer(h Hold, call Call, a Answer, now time.Time)
 	case known && call.Op == OpRead:
 		r.Confirmation++ // it still holds the money: a new key
 		clearRenewalStepKey(r)
-		return endRenewalClaimUntil(h, now.Add(time.Second), now)
+		return endRenewalClaimAndRetryAt(h, now.Add(time.Second), now)
 	case passing:
 		return retryRenewalStep(h, now, base, limit)
 	}

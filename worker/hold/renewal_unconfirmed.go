@@ -20,11 +20,11 @@ type confirmationFailure struct {
 func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now time.Time) Decision {
 	r := h.Renewal
 	sent := r.Sent.Count > 0 || r.Sent.Unknown
-	wait := lastHistoryEntry(&h, HistoryAttempt).At.Add(lateEffectWindow)
+	wait := lastHistoryEntryOfKind(&h, HistoryAttempt).At.Add(lateEffectWindow)
 	switch {
 	case h.NextOp == OpRead && r.Sent.Unknown && now.Before(wait):
 		r.ReadFirst = true
-		return endRenewalClaimUntil(h, wait, now) // a release now could take the only money
+		return endRenewalClaimAndRetryAt(h, wait, now) // a release now could take the only money
 	case h.NextOp == OpRead:
 		return releaseOrRecheckUnconfirmed(h, now)
 	case r.Step == RenewalRequiresAction && last.code != "" && last.code != r.DeclineCode:
@@ -36,14 +36,14 @@ func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now tim
 		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	case r.Sent.Unknown && now.Before(wait):
 		r.ReadFirst = true
-		return endRenewalClaimUntil(h, wait, now) // the lost request may still take effect
+		return endRenewalClaimAndRetryAt(h, wait, now) // the lost request may still take effect
 	case isCancelOfPolicy(&h):
 		return releaseOrRecheckUnconfirmed(h, now)
 	case sent && last.code != "":
 		return applyRenewalDecline(h, last, now)
 	case !sent && mustRenewBeforeCapture(&h) && r.RetryAt.After(now):
 		r.ReadFirst = false
-		return endRenewalClaimUntil(h, r.RetryAt, now) // the capture waits for the next try
+		return endRenewalClaimAndRetryAt(h, r.RetryAt, now) // the capture waits for the next try
 	case r.Confirmation >= maxConfirmations:
 		return failRenewal(h, CauseNoOutcome, "confirmed "+
 			strconv.FormatUint(uint64(r.Confirmation), 10)+" times without an outcome", now)
@@ -74,11 +74,11 @@ func releaseOrRecheckUnconfirmed(h Hold, now time.Time) Decision {
 		clearRenewalStepKey(r)
 		return finishRenewalStep(h, now)
 	case mustRenewBeforeCapture(&h):
-		return endRenewalClaimUntil(h, r.ConfirmAt, now)
+		return endRenewalClaimAndRetryAt(h, r.ConfirmAt, now)
 	}
 	r.ReadFirst = false
 	h.Retries, h.Calls = 0, 0
-	return endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
+	return endRenewalClaimAndRetryAt(h, now.Add(renewalPollEvery), now)
 }
 
 // applyRenewalDecline decides by a decline: try again later, ask for the
@@ -112,7 +112,7 @@ func applyRenewalDecline(h Hold, last confirmationFailure, now time.Time) Decisi
 	r.Confirmation++
 	clearRenewalStepKey(r)
 	h.Retries, h.Calls = 0, 0
-	d := endRenewalClaimUntil(h, at, now)
+	d := endRenewalClaimAndRetryAt(h, at, now)
 	d.addEvent(EventRetrying, retryCause(r))
 	return d
 }
@@ -164,7 +164,7 @@ func awaitCardholder(h Hold, last confirmationFailure, now time.Time) Decision {
 	h.Retries, h.Calls = 0, 0
 	retries := !r.ConfirmAt.IsZero()
 	if asked {
-		d := endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
+		d := endRenewalClaimAndRetryAt(h, now.Add(renewalPollEvery), now)
 		if retries {
 			d.addEvent(EventRetrying, retryCause(r))
 		}
@@ -173,7 +173,7 @@ func awaitCardholder(h Hold, last confirmationFailure, now time.Time) Decision {
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Op: OpRenew,
 		Cause: CauseRequiresAction, Note: last.code})
-	d := endRenewalClaimUntil(h, now.Add(renewalPollEvery), now)
+	d := endRenewalClaimAndRetryAt(h, now.Add(renewalPollEvery), now)
 	d.NewDeadline = true
 	switch {
 	case retries:

@@ -60,7 +60,7 @@ func checkReplacementPossible(h *Hold, amount int64, now time.Time) error {
 		if code, ok := mayTryCardAgain(r, now); !ok {
 			p := newProblem(Declined, "", "the card of hold %s must not be tried again now: the "+
 				"bank declined it (%s), and %s stays held", h.ID, code,
-				FormatAmount(authorizedTotal(h), h.Currency))
+				FormatAmount(AuthorizedTotal(h), h.Currency))
 			p.DeclineCode = code
 			return p
 		}
@@ -118,7 +118,7 @@ func failReplacement(h Hold, outcome HistoryEntry, now time.Time) Decision {
 	recordFailedReplacement(&h, outcome, now)
 	abandonRenewal(&h, now)
 	h.Retries, h.Calls = 0, 0
-	return endRenewalClaimUntil(h, now, now)
+	return endRenewalClaimAndRetryAt(h, now, now)
 }
 
 // recordFailedReplacement records that an increment has failed. PlanRenewal publishes the

@@ -346,7 +346,7 @@ func (d *ValidRequest) HasSameTermsAs(h *Hold) bool {
 		}
 	}
 	sameAmount := d.Amount == 0 || h.Amount == 0 ||
-		(d.Amount == h.Amount || d.Amount == authorizedTotal(h)) && d.Currency == h.Currency
+		(d.Amount == h.Amount || d.Amount == AuthorizedTotal(h)) && d.Currency == h.Currency
 	return sameAmount && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
 		d.hasSameCapturesAs(h) && d.CancelAt.Equal(h.CancelAt) && d.OnExpiry == h.OnExpiry &&
 		d.CaptureParams.Equal(&h.CaptureParams) && d.Renewal.equal(renewalTermsOf(h))

@@ -83,8 +83,8 @@ type PromoteResult struct {
 	MoreLanes     bool            // other lanes may have ready holds, beside these and the skipped ones
 }
 
-// DueHold is a hold whose next milestone is due.
-type DueHold struct {
+// HoldWithDueMilestone is a hold whose next milestone is due.
+type HoldWithDueMilestone struct {
 	Hold  Hold
 	DueAt time.Time // when the milestone was due
 }

@@ -172,7 +172,7 @@ func historyHasNote(h *Hold, note string) bool {
 	return false
 }
 
-func lastHistoryEntry(h *Hold, k HistoryKind) HistoryEntry {
+func lastHistoryEntryOfKind(h *Hold, k HistoryKind) HistoryEntry {
 	for i := len(h.History) - 1; i >= 0; i-- {
 		if h.History[i].Kind == k {
 			return h.History[i]
@@ -181,5 +181,5 @@ func lastHistoryEntry(h *Hold, k HistoryKind) HistoryEntry {
 	return HistoryEntry{}
 }
 
-func lastHistoryNote(h *Hold, k HistoryKind) string    { return lastHistoryEntry(h, k).Note }
-func lastHistoryTime(h *Hold, k HistoryKind) time.Time { return lastHistoryEntry(h, k).At }
+func lastHistoryNote(h *Hold, k HistoryKind) string    { return lastHistoryEntryOfKind(h, k).Note }
+func lastHistoryTime(h *Hold, k HistoryKind) time.Time { return lastHistoryEntryOfKind(h, k).At }

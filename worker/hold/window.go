@@ -117,7 +117,7 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	recordMetadataRoomForParts(h, in)
 	// Another system captured what an open intent has received beside holdd's
 	// captures in parts.
-	h.CapturedElsewhere = max(0, in.AmountReceived-sumOwnPartCaptures(h))
+	h.CapturedElsewhere = max(0, in.AmountReceived-ownPartCaptures(h))
 	h.SingleCapture = in.SingleCapture && in.AmountReceived == 0
 	if in.Features&FeaturesKnown != 0 {
 		h.Features, h.MaxCapturable = in.Features, in.MaxCapturable

@@ -107,7 +107,7 @@ func (w *world) build(g *gateway.Gateway) {
 	w.caller = gateway.NewCaller(g, w.store, gateway.CallerOptions{
 		Timeout: 10 * time.Second, Health: w.health, Logger: w.Log})
 	w.committer = commit.New(w.commits, commit.Options{
-		Rules: rules, DueSoon: time.Second, Now: w.clock.Now,
+		Rules: rules, WakeAhead: time.Second, Now: w.clock.Now,
 		Wake: func() { w.wakes.Add(1) }, Logger: w.Log,
 	})
 	publisher := event.NewSystemEventPublisher(w.store, w.clock.Now)

@@ -38,10 +38,10 @@ type CapacityStore interface {
 	CountDueByWindow(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error)
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
-	) ([]hold.ListedHold, time.Time, error)
+	) ([]hold.HoldAtPosition, time.Time, error)
 	ReadLanePage(
 		ctx context.Context, lane hold.RateLimitLane, after hold.SortedSetPosition, n int,
-	) ([]hold.ListedHold, error)
+	) ([]hold.HoldAtPosition, error)
 	// ListLoweredRates returns the rates that a 429 lowered.
 	ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
 	PartitionCount() int

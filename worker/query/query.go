@@ -40,7 +40,7 @@ type HoldStore interface {
 	// ReadPage returns up to n holds of a set that come after a position.
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
-	) ([]hold.ListedHold, time.Time, error)
+	) ([]hold.HoldAtPosition, time.Time, error)
 }
 
 // HoldReader finds and lists holds.

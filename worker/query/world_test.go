@@ -63,7 +63,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 			time.Sleep(5 * time.Second) // goroutines of go-redis end within seconds of their pool
 		}()
 		redisClock, redisHealth := &clock.RedisClock{}, health.NewRedisHealthReporter(zap.NewNop())
-		w.committer = commit.New(w.store, commit.Options{Rules: rules, DueSoon: time.Second,
+		w.committer = commit.New(w.store, commit.Options{Rules: rules, WakeAhead: time.Second,
 			Now: redisClock.Now, Wake: func() {}, Logger: zap.NewNop()})
 		w.reader = query.NewHoldReader(w.store, redisClock, redisHealth)
 		w.planner = query.NewPlanner(w.store, rules, redisHealth)

@@ -56,7 +56,7 @@ type accountCollector struct {
 // collectAccounts returns the platform's own account, the accounts of open
 // holds, and the [KnownAccounts].
 func (a *accountCollector) collectAccounts(ctx context.Context) ([]string, error) {
-	err := a.schedule.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
+	err := a.schedule.eachOpenHoldPage(ctx, func(page []hold.HoldAtPosition) error {
 		for i := range page {
 			a.known.Add(page[i].Hold.Account)
 		}

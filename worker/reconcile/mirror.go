@@ -49,7 +49,7 @@ const (
 type UnmirroredStore interface {
 	// ListHoldsDueForMetadataMirror returns up to n unmirrored holds in each partition
 	// that are not deferred. Without any, deferred or not, the time is zero.
-	ListHoldsDueForMetadataMirror(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	ListHoldsDueForMetadataMirror(ctx context.Context, n int) ([]hold.HoldWithDueMilestone, time.Time, error)
 	// AcquireLock acquires a lock for d and reports whether this call got it.
 	AcquireLock(ctx context.Context, name string, d time.Duration) (bool, error)
 }
@@ -115,7 +115,7 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 			poll.CloseForLongestWait()
 		}
 		m.o.Clock.AdjustTo(now)
-		var todo []hold.DueHold
+		var todo []hold.HoldWithDueMilestone
 		for _, due := range found {
 			h := &due.Hold
 			if h.State == 0 || h.State.IsFinal() || h.State == hold.Working ||
@@ -137,13 +137,13 @@ func (m *MetadataMirror) canSendUpdates() bool {
 }
 
 // mirrorLockName names the lock of these terms of a hold, and of this try.
-func mirrorLockName(due *hold.DueHold) string {
+func mirrorLockName(due *hold.HoldWithDueMilestone) string {
 	return fmt.Sprintf("mirror:%s:%d:%d", due.Hold.ID, due.Hold.Revision, due.DueAt.UnixMilli())
 }
 
 // mirrorHolds mirrors the holds of a batch whose lock no other replica has. It
 // returns whether this tick may mirror another batch.
-func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.Time) bool {
+func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.HoldWithDueMilestone, end time.Time) bool {
 	var unfinished atomic.Bool
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -224,7 +224,7 @@ func (m *MetadataMirror) reserveUpdate(
 // reserved. The answer shows the whole metadata, and a second update removes
 // pairs of earlier terms. mirrorHold returns false if the hold stays unmirrored
 // without a deferral: another replica updates it, or Redis failed.
-func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
+func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.HoldWithDueMilestone) bool {
 	h := &due.Hold
 	var known map[string]string
 	for try := 0; ; try++ {

@@ -20,7 +20,7 @@ import (
 // mirrorWorld is everything that a mirror works with.
 type mirrorWorld struct {
 	mu          sync.Mutex
-	due         []hold.DueHold
+	due         []hold.HoldWithDueMilestone
 	metadata    map[string]map[string]string // at Stripe, by intent
 	answer      hold.AnswerKind              // instead of an update, if not 0
 	noSecond    bool                         // the budget grants no second update
@@ -31,7 +31,7 @@ type mirrorWorld struct {
 	committed   []hold.Decision
 }
 
-func (w *mirrorWorld) ListHoldsDueForMetadataMirror(context.Context, int) ([]hold.DueHold, time.Time, error) {
+func (w *mirrorWorld) ListHoldsDueForMetadataMirror(context.Context, int) ([]hold.HoldWithDueMilestone, time.Time, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.due, time.Now(), nil
@@ -109,7 +109,7 @@ func inMirrorWorld(t *testing.T, w *mirrorWorld, holds []hold.Hold, check func(t
 		w.metadata = map[string]map[string]string{}
 		for _, h := range holds {
 			h.NextAt = time.Now().Add(h.NextAt.Sub(time.Time{}))
-			w.due = append(w.due, hold.DueHold{Hold: h, DueAt: time.Now()})
+			w.due = append(w.due, hold.HoldWithDueMilestone{Hold: h, DueAt: time.Now()})
 			w.metadata[h.PaymentIntent] = map[string]string{"room": "12"}
 			if h.Revision > 1 {
 				w.metadata[h.PaymentIntent]["holdd_metadata_7"] = "left by earlier terms"

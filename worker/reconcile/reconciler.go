@@ -44,7 +44,7 @@ type HoldReader interface {
 	// ReadPage returns up to n holds of a sorted set after a position.
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
-	) ([]hold.ListedHold, time.Time, error)
+	) ([]hold.HoldAtPosition, time.Time, error)
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
 }
 

@@ -25,7 +25,7 @@ type scheduleReader struct {
 
 // eachOpenHoldPage calls visit with each page of the open holds.
 func (s *scheduleReader) eachOpenHoldPage(
-	ctx context.Context, visit func(page []hold.ListedHold) error,
+	ctx context.Context, visit func(page []hold.HoldAtPosition) error,
 ) error {
 	after := hold.SortedSetPosition{}
 	for range maxOpenHoldsPages {

@@ -46,7 +46,7 @@ func (u *unlistedComparer) compareUnlistedHolds(ctx context.Context) error {
 	}
 	passed := int64(0)
 	var notFound []hold.Hold
-	err = u.schedule.eachOpenHoldPage(ctx, func(page []hold.ListedHold) error {
+	err = u.schedule.eachOpenHoldPage(ctx, func(page []hold.HoldAtPosition) error {
 		var unlisted []hold.Hold
 		for i := range page {
 			if needsRetrieval(&page[i].Hold, u.listed, &u.run.state) {

@@ -22,7 +22,7 @@ const verifyMaxWait = 2 * time.Second
 type UnverifiedStore interface {
 	// ListUnverifiedHolds returns about n holds, evenly of all partitions,
 	// nearest action or deadline first. Without any, the time is zero.
-	ListUnverifiedHolds(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	ListUnverifiedHolds(ctx context.Context, n int) ([]hold.HoldWithDueMilestone, time.Time, error)
 }
 
 // VerifierCaller sends the verifier's reads to Stripe. gateway.Caller

@@ -61,8 +61,8 @@ func (w *world) newReplica() *replica {
 		Timeout: 10 * time.Second, Health: r.health, Logger: w.Log,
 	})
 	r.committer = commit.New(r.store, commit.Options{
-		Rules:   hold.DecisionRules{ExpiryMargin: time.Hour, Mirror: true},
-		DueSoon: time.Second, Now: r.clock.Now,
+		Rules:     hold.DecisionRules{ExpiryMargin: time.Hour, Mirror: true},
+		WakeAhead: time.Second, Now: r.clock.Now,
 		Wake: func() { r.wakes.Add(1) }, RecordAccount: r.accounts.Add, Logger: w.Log,
 	})
 	w.replicas = append(w.replicas, r)
