@@ -12,9 +12,11 @@ import (
 // a replica polls raises the counter of its partition.
 type Changes struct{ conn *redisConn }
 
-// ReadChangeCounts returns the counter of each partition. While a counter stays the
-// same, no replica has changed the partition. The counter of a Redis that lost
-// data may go back. It is one command, or on a Cluster one for each partition.
+// ReadChangeCounts returns the counter of each partition and the number of
+// entries in the inbox. While a counter stays the same, no replica has changed
+// the partition. The counter of a Redis that lost data may go back. It is one
+// round trip of two commands, or on a Cluster one to each server, with a command
+// for each partition.
 func (s *Changes) ReadChangeCounts(
 	ctx context.Context,
 ) (partitions []int64, inboxLength int64, err error) {

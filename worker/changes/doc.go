@@ -1,11 +1,11 @@
 // Package changes tells the loops of a replica when it is worth polling Redis.
 //
 // The store counts the changes of each partition. A [Watcher] reads the
-// counters and the length of the inbox once a second in one round trip, and
-// every two seconds after ten seconds without a change. Each loop that polls Redis
-// has a [PollGate]. After a poll that found nothing to do, the loop closes its gate until
-// the next time that the poll told. The gate opens at that time, when another
-// replica or this one has changed the partition, and at the latest after the
+// counters and the length of the inbox once a second in one round trip. After
+// ten seconds without a change it reads them every two seconds. Each loop that
+// polls Redis has a [PollGate]. After a poll that found nothing to do, the loop
+// closes its gate until the next time that the poll told. The gate opens at that
+// time, when any replica has changed the partition, and at the latest after the
 // longest wait. An idle replica therefore sends few commands. It wakes itself
 // for the holds that it accepts, so they are not late.
 //
