@@ -23,7 +23,7 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 			d.Hold.SingleCapture == old.SingleCapture && d.Hold.Features == old.Features &&
 			d.Hold.MaxCapturable == old.MaxCapturable &&
 			d.Hold.ExpiresAt.Equal(old.ExpiresAt)
-		return d.applyReviewFromIntent(in, now)
+		return applyReviewFromIntent(d, in, now)
 	case StatusProcessing:
 		return Decision{Hold: h, Unchanged: true}
 	default:
