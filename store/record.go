@@ -364,7 +364,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		}
 		return nil
 	})
-	if err != nil || h.HasUnknownValues() || countUnknownBytes(&h) > maxUnknownBytes {
+	if err != nil || hold.HasUnknownValues(&h) || countUnknownBytes(&h) > maxUnknownBytes {
 		return h, claimedAt, &hold.UnreadableRecordError{HoldID: id}
 	}
 	h.CapturedAmount = decodeCapturedAmount(&h, captured)

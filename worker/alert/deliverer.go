@@ -2,16 +2,17 @@ package alert
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/execute"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
-	"go.uber.org/zap"
 )
 
 // deliverer delivers one partition's events to one sink. In each round it reads
@@ -36,15 +37,6 @@ type deliverer struct {
 	healthChanged bool // since it was saved
 	oldestPending time.Time
 	observed      deliveryState // what the observer got last
-}
-
-// deliveryState is what is saved of a sink in a partition, as JSON.
-type deliveryState struct {
-	streamPosition
-	sinkHealth
-	OldestPending time.Time `json:"oldest_pending,omitzero"`
-	ParkedHolds   int       `json:"parked_holds,omitempty"`
-	DeadLetters   int64     `json:"dead_letters,omitempty"` // ever
 }
 
 // newDeliverer returns a deliverer whose requests are bounded by sendCtx.
@@ -104,22 +96,6 @@ func (d *deliverer) recordRoundForReadiness(ctx context.Context, operation strin
 
 // standbyInterval is how often a replica without the lease asks for it.
 func (d *deliverer) standbyInterval() time.Duration { return 10 * d.pollInterval }
-
-// restoreProgress continues from what the last holder of the lease saved.
-func (d *deliverer) restoreProgress(ctx context.Context, saved savedProgress) {
-	state := deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
-	if saved.state == nil {
-		state.EntriesRead = d.backlog.reader.countEntriesEverAdded(ctx)
-	} else if err := json.Unmarshal(saved.state, &state); err != nil {
-		d.log.Error("saved progress unreadable: delivery starts anew", zap.Error(err))
-		state = deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
-	}
-	d.backlog.restoreFromState(&state, saved.parked)
-	d.health, d.oldestPending = state.sinkHealth, state.OldestPending
-	if d.health.DisabledAddress != d.sink.addressDigest {
-		d.health.DisabledAddress = ""
-	}
-}
 
 // deliverWhileLeased delivers until the lease is lost or ctx ends, and releases
 // the lease then.
@@ -245,36 +221,6 @@ func (d *deliverer) advanceCursorAndSave(
 	return d.pollInterval, nil
 }
 
-func (d *deliverer) hasUnsavedChanges() bool { return d.healthChanged || d.backlog.hasUnsavedChanges() }
-
-func (d *deliverer) saveProgressAndExtendLease(ctx context.Context) error {
-	p, err := d.unsavedProgress()
-	if err != nil {
-		return err
-	}
-	if err := d.lease.saveProgressAndExtend(ctx, p); err != nil {
-		return err
-	}
-	d.healthChanged = false
-	d.backlog.clearUnsavedChanges()
-	return nil
-}
-
-// unsavedProgress returns what to save.
-func (d *deliverer) unsavedProgress() (p hold.SinkProgress, err error) {
-	b := d.backlog
-	p = hold.SinkProgress{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
-		Requeued: b.dead.finished}
-	p.State, err = json.Marshal(d.currentState())
-	return p, err
-}
-
-func (d *deliverer) currentState() deliveryState {
-	return deliveryState{streamPosition: d.backlog.reader.currentPosition(), sinkHealth: d.health,
-		OldestPending: d.oldestPending, ParkedHolds: len(d.backlog.parked.holds),
-		DeadLetters: d.backlog.dead.total}
-}
-
 // publishHealthIfChanged publishes that the sink fails or has recovered, if
 // that is new.
 func (d *deliverer) publishHealthIfChanged(ctx context.Context, now time.Time) error {
@@ -301,5 +247,107 @@ func (d *deliverer) reportBacklogToObserver(s deliveryState) {
 	if s.Cursor != "" && previous.Cursor != "" {
 		d.observer.EventsDropped(d.sink.name, max(0, s.DeadLetters-previous.DeadLetters),
 			max(0, s.EventsLost-previous.EventsLost))
+	}
+}
+
+const (
+	sendTimeout        = 15 * time.Second // of one attempt
+	roundTimeout       = 20 * time.Second // a round starts no attempt after it
+	maxConcurrentSends = 8                // holds of a batch
+)
+
+// sinkSender makes attempts to deliver messages to one sink, and records each.
+type sinkSender struct {
+	sink *sink
+	// ctx bounds the requests. It ends some seconds after the deliverer's, so
+	// that a request under way is not cut off when holdd stops.
+	ctx      context.Context
+	observer DeliveryObserver // may be nil
+	log      *zap.Logger
+}
+
+// sendGroups delivers several groups at once, each in order up to its first
+// failure.
+func (s *sinkSender) sendGroups(ctx context.Context, groups []*messageGroup) {
+	end := time.Now().Add(roundTimeout)
+	slots := make(chan struct{}, max(1, s.sink.maxConcurrent))
+	var sending sync.WaitGroup
+	for _, g := range groups {
+		slots <- struct{}{}
+		sending.Go(func() {
+			defer func() { <-slots }()
+			for i := range g.messages {
+				if ctx.Err() != nil || time.Now().After(end) {
+					return
+				}
+				g.attempted = true
+				g.lastOutcome = s.sendOneAttempt(g.messages[i : i+1])
+				if g.lastOutcome.result != resultDelivered {
+					return
+				}
+				g.delivered++
+			}
+		})
+	}
+	sending.Wait()
+}
+
+// sendDigests delivers the groups as messages of up to [maxDigestAlerts]
+// alerts, up to the first failure.
+func (s *sinkSender) sendDigests(ctx context.Context, groups []*messageGroup) {
+	end := time.Now().Add(roundTimeout)
+	var digest []sinkMessage
+	var groupOf []*messageGroup // of each message in digest
+	flush := func() bool {
+		if len(digest) == 0 {
+			return true
+		}
+		out := s.sendOneAttempt(digest)
+		for _, g := range groupOf {
+			g.attempted, g.lastOutcome = true, out
+			if out.result == resultDelivered {
+				g.delivered++
+			}
+		}
+		digest, groupOf = nil, nil
+		return out.result == resultDelivered && time.Now().Before(end) && ctx.Err() == nil
+	}
+	for _, g := range groups {
+		for i := range g.messages {
+			alone := s.sink.tracksIncidents && g.messages[i].alert.HoldID == ""
+			if alone && !flush() {
+				return
+			}
+			digest, groupOf = append(digest, g.messages[i]), append(groupOf, g)
+			if (alone || len(digest) >= maxDigestAlerts) && !flush() {
+				return
+			}
+		}
+	}
+	flush()
+}
+
+// sendOneAttempt makes one attempt. A callback is sent by callbackSender.send.
+func (s *sinkSender) sendOneAttempt(messages []sinkMessage) deliveryOutcome {
+	ctx, cancel := context.WithTimeout(s.ctx, sendTimeout)
+	defer cancel()
+	out := s.sink.send(ctx, messages)
+	for i := range messages {
+		s.reportAttemptToObserver(&messages[i], out)
+	}
+	return out
+}
+
+func (s *sinkSender) reportAttemptToObserver(m *sinkMessage, out deliveryOutcome) {
+	kind := "event"
+	if m.alert != nil {
+		kind = string(m.alert.Kind)
+	}
+	if s.observer != nil {
+		s.observer.DeliveryAttempted(s.sink.name, kind, resultNames[out.result])
+	}
+	if out.result != resultDelivered {
+		s.log.Debug("event not accepted", zap.String("id", m.eventID),
+			zap.String("kind", kind), zap.String("reason", out.reason))
 	}
 }

@@ -2,8 +2,11 @@ package alert
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/holdd/holdd/worker/hold"
 )
@@ -90,4 +93,59 @@ func (l *sinkLease) saveProgressWithLeaseTime(
 	}
 	l.until = asked.Add(d)
 	return nil
+}
+
+// deliveryState is what is saved of a sink in a partition, as JSON.
+type deliveryState struct {
+	streamPosition
+	sinkHealth
+	OldestPending time.Time `json:"oldest_pending,omitzero"`
+	ParkedHolds   int       `json:"parked_holds,omitempty"`
+	DeadLetters   int64     `json:"dead_letters,omitempty"` // ever
+}
+
+// restoreProgress continues from what the last holder of the lease saved.
+func (d *deliverer) restoreProgress(ctx context.Context, saved savedProgress) {
+	state := deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
+	if saved.state == nil {
+		state.EntriesRead = d.backlog.reader.countEntriesEverAdded(ctx)
+	} else if err := json.Unmarshal(saved.state, &state); err != nil {
+		d.log.Error("saved progress unreadable: delivery starts anew", zap.Error(err))
+		state = deliveryState{streamPosition: streamPosition{Cursor: saved.start, EntriesRead: -1}}
+	}
+	d.backlog.restoreFromState(&state, saved.parked)
+	d.health, d.oldestPending = state.sinkHealth, state.OldestPending
+	if d.health.DisabledAddress != d.sink.addressDigest {
+		d.health.DisabledAddress = ""
+	}
+}
+
+func (d *deliverer) hasUnsavedChanges() bool { return d.healthChanged || d.backlog.hasUnsavedChanges() }
+
+func (d *deliverer) saveProgressAndExtendLease(ctx context.Context) error {
+	p, err := d.unsavedProgress()
+	if err != nil {
+		return err
+	}
+	if err := d.lease.saveProgressAndExtend(ctx, p); err != nil {
+		return err
+	}
+	d.healthChanged = false
+	d.backlog.clearUnsavedChanges()
+	return nil
+}
+
+// unsavedProgress returns what to save.
+func (d *deliverer) unsavedProgress() (p hold.SinkProgress, err error) {
+	b := d.backlog
+	p = hold.SinkProgress{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
+		Requeued: b.dead.finished}
+	p.State, err = json.Marshal(d.currentState())
+	return p, err
+}
+
+func (d *deliverer) currentState() deliveryState {
+	return deliveryState{streamPosition: d.backlog.reader.currentPosition(), sinkHealth: d.health,
+		OldestPending: d.oldestPending, ParkedHolds: len(d.backlog.parked.holds),
+		DeadLetters: d.backlog.dead.total}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // Store writes records, each whole or not at all. store.Holds implements Commit
-// in store/commit.go, and store.Queue implements AdvanceMilestones.
+// with store/lua/commit.lua, and store.Queue implements AdvanceMilestones.
 type Store interface {
 	// Commit reports what became of each record. After an error any record may
 	// be written. Writing the same again is safe: it is reported as repeated.

@@ -1,8 +1,6 @@
 package hold
 
-import (
-	"time"
-)
+import "time"
 
 // ApplyPaymentIntent updates an unclaimed hold with the intent as Stripe has
 // it, as seen by verification, reconciliation or a refresh. A claimed hold is
@@ -25,7 +23,7 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 			d.Hold.SingleCapture == old.SingleCapture && d.Hold.Features == old.Features &&
 			d.Hold.MaxCapturable == old.MaxCapturable &&
 			d.Hold.ExpiresAt.Equal(old.ExpiresAt)
-		return d.applyReviewFromIntent(in, now)
+		return applyReviewFromIntent(d, in, now)
 	case StatusProcessing:
 		return Decision{Hold: h, Unchanged: true}
 	default:
@@ -95,6 +93,64 @@ func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	}
 	d.NextStepNow = resumePlanAfterRetrieve(&h, now)
 	d.Hold = h
+	return d
+}
+
+// lateEffectWindow is how long a request may still take effect after holdd gave
+// it up.
+const lateEffectWindow = 30 * time.Second
+
+// maxRefusals is how often Stripe may refuse for the state of an intent while a
+// read shows the money held. One refusal may be a passing disagreement. After
+// two the card network has let the charge go and the intent does not show it
+// yet, so no later try succeeds.
+const maxRefusals = 2
+
+// applyRetrievedHeldIntent handles a read that shows the money held. Unless it shows
+// that a part was captured, it proves that no request of this generation had an
+// effect, so the next one may use a new key.
+func applyRetrievedHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
+	if in.AmountCapturable <= 0 {
+		h.ReadFirst = true
+		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
+	}
+	if h.NextOp == OpIncrement {
+		if d, ok := applyRetrieveDuringIncrement(h, in, now); ok {
+			return d
+		}
+	}
+	if d, ok := applyRetrieveOfPartialCapture(h, in, now); ok {
+		return d
+	}
+	last := lastHistoryEntryOfKind(&h, HistoryAttempt)
+	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
+		// The lost request may still take effect: this read proves nothing.
+		h.ReadFirst, h.NextAt = true, last.At.Add(lateEffectWindow)
+		releaseClaim(&h)
+		return Decision{Hold: h}
+	}
+	sent := hasUnresolvedRequest(&h, now)
+	refused := sent && (last.Answer == AnswerUnexpectedState || last.Answer == AnswerChargeGone)
+	startKeyGenerationAfterRetrieve(&h, now)
+	if refused {
+		h.Refusals++
+	}
+	d := applyHeldIntent(h, in, now)
+	switch {
+	case refused && d.NextStepNow && h.Refusals >= maxRefusals:
+		cause := CauseRefused
+		if last.Answer == AnswerUnexpectedState {
+			cause = CauseNotCapturable
+		}
+		note := last.Note + ": refused again, and the intent is " + string(in.Status)
+		return d.Merge(requireAttention(d.Hold, cause, note, now))
+	case refused && d.NextStepNow:
+		return d.ReleaseClaimUntil(now.Add(retryBackoff(&h, 5*time.Second, maxBackoff)))
+	case sent && d.NextStepNow && h.Retries > 1:
+		// More than one request came to nothing: back off instead of a tight
+		// loop.
+		return d.ReleaseClaimUntil(now.Add(retryBackoff(&h, time.Second, time.Minute)))
+	}
 	return d
 }
 

@@ -27,7 +27,7 @@ const (
 
 // newHistoryEntries returns the entries that a decision adds to the history of the
 // hold. before is the hold that it was made on.
-func (d *Decision) newHistoryEntries(before *Hold) []HistoryEntry {
+func newHistoryEntries(d *Decision, before *Hold) []HistoryEntry {
 	list := d.Hold.History
 	added := len(list) + int(d.Hold.HistoryDropped) - len(before.History) - int(before.HistoryDropped)
 	return list[len(list)-max(0, min(added, len(list))):]
@@ -36,7 +36,7 @@ func (d *Decision) newHistoryEntries(before *Hold) []HistoryEntry {
 // By says who made the decision: the author of the newest entry that it adds to
 // the history, or holdd.
 func (d *Decision) By(before *Hold) string {
-	added := d.newHistoryEntries(before)
+	added := newHistoryEntries(d, before)
 	for i := len(added) - 1; i >= 0; i-- {
 		if added[i].By != "" {
 			return added[i].By
@@ -51,7 +51,7 @@ const byHoldd = "holdd"
 // AuditEntries returns the changes of a decision that a caller or Stripe requested,
 // and none of holdd itself.
 func (d *Decision) AuditEntries(before *Hold) (entries []AuditEntry) {
-	for _, e := range d.newHistoryEntries(before) {
+	for _, e := range newHistoryEntries(d, before) {
 		if e.By == byHoldd || e.Kind > HistoryAcknowledged {
 			continue
 		}

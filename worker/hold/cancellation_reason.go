@@ -42,23 +42,3 @@ func checkCancellationReason(s string) error {
 func cancellationReasonToSend(h *Hold) string {
 	return cmp.Or(h.CancellationReason, ReasonAbandoned)
 }
-
-// SetDefaultCancellationReason writes the setting down as the reason of a cancel
-// that is now planned, unless a request chose one. Every replica then sends the
-// same reason, whatever its own setting is.
-func (d *Decision) SetDefaultCancellationReason(before *Hold, r DecisionRules) {
-	h := &d.Hold
-	sent := h.Sent.Count > 0 || h.Sent.Unknown
-	switch {
-	case h.State.IsFinal():
-	case h.NextOp != OpCancel:
-		if !h.CancelWanted {
-			h.CancellationReason = ""
-		}
-	case h.CancellationReason != "":
-	case before.NextOp == OpCancel && sent:
-		// Another release sent this cancel: its key has its reason.
-	default:
-		h.CancellationReason = r.CancellationReason
-	}
-}

@@ -189,7 +189,7 @@ func replanPatchedHold(h, old *Hold, newTime, late bool, now time.Time) {
 // accepted cancel it is refused. Errors are *[Problem].
 func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Decision, error) {
 	if req.Final != nil && !*req.Final {
-		return h.requestPartialCapture(req, by, now)
+		return requestPartialCapture(h, req, by, now)
 	}
 	if h.State == Captured && !h.CancelWanted && isCapturedAsRequested(&h, &req) {
 		return Decision{Hold: h, Unchanged: true}, nil

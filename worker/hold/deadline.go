@@ -58,7 +58,7 @@ func willActBeforeDeadline(h *Hold) bool {
 // PlannedAction returns the capture or cancel that holdd will make if no
 // request and no other system changes the hold, and when. op is 0 if it will
 // make none.
-func (h *Hold) PlannedAction(now time.Time, r DecisionRules) (op Op, at time.Time) {
+func PlannedAction(h *Hold, now time.Time, r DecisionRules) (op Op, at time.Time) {
 	h = copyWithoutIncrement(h)
 	switch {
 	case h.State.IsFinal(), IsUnprotected(h):

@@ -48,7 +48,7 @@ func TestForecast(t *testing.T) {
 			if tt.edit != nil {
 				tt.edit(&h)
 			}
-			op, at := h.PlannedAction(tt.now, testRules)
+			op, at := hold.PlannedAction(&h, tt.now, testRules)
 			if op != tt.op || !at.Equal(tt.at) {
 				t.Fatalf("%s at %s, want %s at %s", op, at, tt.op, tt.at)
 			}

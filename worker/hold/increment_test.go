@@ -271,7 +271,7 @@ func TestIncrement_Until(t *testing.T) {
 	if !h.Increment.Until.Equal(own) {
 		t.Errorf("until %s, want the hold's own time %s", h.Increment.Until, own)
 	}
-	if op, at := h.PlannedAction(t0, testRules); op != hold.OpCapture || !at.Equal(own) {
+	if op, at := hold.PlannedAction(&h, t0, testRules); op != hold.OpCapture || !at.Equal(own) {
 		t.Errorf("the plan has %s at %s", op, at)
 	}
 	h = raise(t, newHold(t, heldIntent(raisable)), t0)

@@ -252,8 +252,8 @@ func IsPartAccepted(h *Hold, req *CaptureRequest, by string) bool {
 
 // requestPartialCapture schedules a capture now that keeps the rest. The hold then returns
 // to its own terms. Errors are *[Problem].
-func (h Hold) requestPartialCapture(
-	req CaptureRequest, by string, now time.Time,
+func requestPartialCapture(
+	h Hold, req CaptureRequest, by string, now time.Time,
 ) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	request := digestPartialCaptureRequest(by, req.RequestKey, req.Amount)

@@ -60,7 +60,7 @@ func (in *PaymentIntent) IsLeftoverIntent(h *Hold) bool {
 // MustReleaseLeftoverIntent reports whether a left intent is certainly an earlier
 // one of the hold. The record knows its generation: a record that is older than
 // the intent, such as one of a restored Redis, proves nothing.
-func (h *Hold) MustReleaseLeftoverIntent(in *PaymentIntent) bool {
+func MustReleaseLeftoverIntent(h *Hold, in *PaymentIntent) bool {
 	if !in.IsLeftoverIntent(h) || !isIntentCertainlyOfHold(h, in) || h.Renewal == nil ||
 		in.Customer != h.Renewal.Customer && h.Renewal.Customer != "" {
 		return false
@@ -70,7 +70,7 @@ func (h *Hold) MustReleaseLeftoverIntent(in *PaymentIntent) bool {
 
 // PlanLeftoverRelease writes the release of an intent that was left beside a
 // settled hold to the hold's history. call is to be sent once that is committed.
-func (h Hold) PlanLeftoverRelease(id string, now time.Time) (d Decision, call Call) {
+func PlanLeftoverRelease(h Hold, id string, now time.Time) (d Decision, call Call) {
 	try := 1
 	for i := range h.History {
 		if h.History[i].Op == OpRelease && h.History[i].Note == id {
@@ -110,7 +110,7 @@ func applyRenewalIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 		d := swapToNewIntent(h, in, now)
 		d.PlanRenewal(now)
 		return d
-	case h.MustReleaseLeftoverIntent(in):
+	case MustReleaseLeftoverIntent(&h, in):
 		scheduleIntentRelease(r, in.ID, now)
 		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
 			Op: OpRelease, Note: in.ID + " holds money beside " + h.PaymentIntent})

@@ -188,7 +188,7 @@ func TestUnprotected_TermsStay(t *testing.T) {
 // kept silent.
 func TestUnprotected_Warns(t *testing.T) {
 	h := unprotected(t)
-	if op, _ := h.PlannedAction(startOfRenewal, testRules); op != 0 {
+	if op, _ := hold.PlannedAction(&h, startOfRenewal, testRules); op != 0 {
 		t.Errorf("planned: %s", op)
 	}
 	if next := h.NextMilestone(startOfRenewal, testRules); !next.Equal(h.ExpiresAt.Add(-24 *

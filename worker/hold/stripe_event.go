@@ -120,7 +120,7 @@ const reviewCloseTimeout = time.Hour
 // An open review pauses the hold, each review once. If the review that paused
 // the hold is no longer open, applyReviewFromIntent applies how an event said
 // it was closed.
-func (d Decision) applyReviewFromIntent(in *PaymentIntent, now time.Time) Decision {
+func applyReviewFromIntent(d Decision, in *PaymentIntent, now time.Time) Decision {
 	h := d.Hold
 	switch {
 	case in.Review != "":
@@ -136,14 +136,14 @@ func (d Decision) applyReviewFromIntent(in *PaymentIntent, now time.Time) Decisi
 		p.Hold.History[len(p.Hold.History)-1].Note = in.Review
 		return d.Merge(p)
 	case h.State == Paused && h.Reason == CauseReview:
-		return d.applyReviewOutcome(now)
+		return applyReviewOutcome(d, now)
 	}
 	return d
 }
 
 // applyReviewOutcome resumes a hold whose review a read no longer shows if the
 // review was approved, and requires attention if it was closed otherwise.
-func (d Decision) applyReviewOutcome(now time.Time) Decision {
+func applyReviewOutcome(d Decision, now time.Time) Decision {
 	h := d.Hold
 	reason, known := closedReviewReason(&h, lastHistoryNote(&h, HistoryPaused))
 	switch {

@@ -15,7 +15,7 @@ func (u *UnknownFields) IsEmpty() bool { return *u == UnknownFields{} }
 // HasUnknownValues reports whether a later release has put the hold into a
 // state, planned an operation or set a policy that this release does not know.
 // This release must not act on such a hold, and must not write it.
-func (h *Hold) HasUnknownValues() bool {
+func HasUnknownValues(h *Hold) bool {
 	r := h.Renewal
 	return h.State == 0 || h.State > lastState || h.PreviousState > lastState ||
 		h.NextOp > lastOp || h.OnExpiry > lastPolicy ||

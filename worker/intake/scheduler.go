@@ -40,9 +40,9 @@ type SchedulerOptions struct {
 
 // Scheduler accepts schedule requests. It is safe for concurrent use.
 type Scheduler struct {
-	holds     HoldReader
-	stripe    StripeCaller
-	committer Committer
+	holds     HoldReader   // store.Holds
+	stripe    StripeCaller // gateway.Caller
+	committer Committer    // commit.Committer
 	o         SchedulerOptions
 }
 

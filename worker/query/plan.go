@@ -119,7 +119,7 @@ func (b *planBuilder) addHold(h *hold.Hold, now time.Time, byDeadline bool) {
 			b.plan.AtRisk = append(b.plan.AtRisk, AtRiskHold{Hold: *h, Reason: reason})
 		}
 	}
-	op, at := h.PlannedAction(now, b.planner.rules)
+	op, at := hold.PlannedAction(h, now, b.planner.rules)
 	if op == 0 || at.After(b.plan.Until) || b.seen[h.ID] {
 		return
 	}

@@ -41,11 +41,11 @@ func (l *leftoverReleaser) proposeForLeftoverIntent(
 			return proposedChange{before: *h, decision: d, finding: f}, true
 		}
 	}
-	if h.MustReleaseLeftoverIntent(in) {
+	if hold.MustReleaseLeftoverIntent(h, in) {
 		if !h.State.IsFinal() {
 			return proposedChange{}, false // the hold is about to be captured or released
 		}
-		d, release := h.PlanLeftoverRelease(in.ID, now)
+		d, release := hold.PlanLeftoverRelease(*h, in.ID, now)
 		return proposedChange{before: *h, decision: d, finding: f, release: &release}, true
 	}
 	f.Kind = FoundOrphan
