@@ -11,8 +11,10 @@
 // at the time at which the newest of the waiting intents is known to have
 // existed, and skips a gap in which none of them can be. Where a page answers
 // few of them, the walk goes on behind one that still waits, because intents
-// that wait together were often created together. It ends after two pages in a
-// row that answer fewer than two, because single reads cost no more from there.
+// that wait together were often created together. It ends after two to five
+// pages in a row that answer fewer than two, because single reads cost no more
+// from there. A call has time for some pages only: the walk of the next call
+// begins at the page that this one had no time for.
 //
 // # Invariants
 //

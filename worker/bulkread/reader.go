@@ -18,6 +18,9 @@ const DefaultListAbove = 10
 // call. Of a larger backlog, a page answers only a part.
 const MaxWaiting = 10_000
 
+// maxResume bounds the accounts whose walk goes on where it ran out of time.
+const maxResume = 1000
+
 // BatchCaller sends calls to Stripe under the shared budget. gateway.Caller
 // implements it.
 type BatchCaller interface {
@@ -53,6 +56,10 @@ type IntentRetriever struct {
 	caller    BatchCaller
 	listAbove int
 	missing   missingIntents
+
+	mu sync.Mutex
+	// resume has the page at which the walk of an account ran out of time.
+	resume map[string]*hold.Call
 }
 
 // NewIntentRetriever returns a reader that lists the intents of an account if
@@ -61,7 +68,7 @@ func NewIntentRetriever(caller BatchCaller, listAbove int) *IntentRetriever {
 	if listAbove == 0 {
 		listAbove = DefaultListAbove
 	}
-	return &IntentRetriever{caller: caller, listAbove: listAbove}
+	return &IntentRetriever{caller: caller, listAbove: listAbove, resume: map[string]*hold.Call{}}
 }
 
 // RetrieveEach reads intents as the budget allows and calls done with each
@@ -80,7 +87,11 @@ func (r *IntentRetriever) RetrieveEach(
 	for _, w := range walks {
 		w.deadline, w.priority, w.slots, w.done = deadline, b.Priority, slots, done
 		w.missing = &r.missing
-		walking.Go(func() { w.listPagesWhileCheaper(ctx) })
+		walking.Go(func() {
+			w.resume = r.takeResume(w.account)
+			w.listPagesWhileCheaper(ctx)
+			r.keepResume(w.account, w.resume)
+		})
 	}
 	unread = append(unread, r.retrieveOneByOne(ctx, reads, single, b, done)...)
 	walking.Wait()
@@ -98,6 +109,28 @@ func (r *IntentRetriever) RetrieveEach(
 	unread = append(unread, r.retrieveOneByOne(ctx, reads, missed, b, done)...)
 	slices.Sort(unread)
 	return unread
+}
+
+// takeResume returns the page at which the last walk of an account ran out of
+// time, nil if it did not.
+func (r *IntentRetriever) takeResume(account string) *hold.Call {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	call := r.resume[account]
+	delete(r.resume, account)
+	return call
+}
+
+// keepResume keeps the page at which a walk ran out of time, if it did.
+func (r *IntentRetriever) keepResume(account string, call *hold.Call) {
+	if call == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.resume) < maxResume || r.resume[account] != nil {
+		r.resume[account] = call
+	}
 }
 
 // splitReadsByCost returns the positions of the reads of accounts with few of

@@ -157,6 +157,30 @@ func TestReadEach_FindsGroupsOfUnknownAge(t *testing.T) {
 	})
 }
 
+// The order of the waiting intents says nothing of their age, and each call has
+// time for a few pages only. The walks still find them all.
+func TestReadEach_ManyShortCalls(t *testing.T) {
+	inWorld(t, func(w *world) {
+		reads := w.authorize(3000, "")
+		n := len(reads)
+		waiting := make([]bulkread.PendingRetrieve, n)
+		for i := range reads {
+			waiting[i*7919%n] = reads[i]
+		}
+		for len(waiting) > 0 {
+			var left []bulkread.PendingRetrieve
+			for _, i := range w.read(waiting, 200*time.Millisecond) {
+				left = append(left, waiting[i])
+			}
+			waiting = left
+		}
+		calls := w.CountStripeCalls(stripesim.ClassList) + w.CountStripeCalls(stripesim.ClassRetrieve)
+		if calls > int64(n)/10 {
+			t.Errorf("%d calls for %d intents", calls, n)
+		}
+	})
+}
+
 // An intent that no page contains is read by itself.
 func TestReadEach_UnlistedIsReadByItself(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -14,10 +14,12 @@ import (
 const (
 	pageSize = 100
 	// minPageMatches is how many waiting intents a page must answer to cost less
-	// than their single reads. A walk ends after maxPoorPages in a row that
-	// answer fewer.
-	minPageMatches = 2
-	maxPoorPages   = 2
+	// than their single reads. A walk ends after some pages in a row that answer
+	// fewer: after one for each waitingPerPoorPage that wait, within these bounds.
+	minPageMatches     = 2
+	minPoorPages       = 2
+	maxPoorPages       = 5
+	waitingPerPoorPage = 100
 	// minDenseMatches is how many a page must answer for the walk to go on to
 	// the page after it. Otherwise the walk goes on at another waiting intent,
 	// because more of them are probably near that.
@@ -39,8 +41,12 @@ type listWalk struct {
 	deadline time.Time     // of the wait for the budget
 	priority hold.Priority // of the requests
 	hasFound bool          // a page had a waiting intent
-	slots    chan struct{} // has one element for each done under way
-	done     func(i int, a hold.Answer)
+	// resume is the page at which the account's last walk ran out of time, then
+	// that of this one. Without it, walks that are too short for the list would
+	// read its beginning again and again.
+	resume *hold.Call
+	slots  chan struct{} // has one element for each done under way
+	done   func(i int, a hold.Answer)
 }
 
 func newListWalk(
@@ -75,11 +81,20 @@ func boolToInt(b bool) int {
 func (w *listWalk) listPagesWhileCheaper(ctx context.Context) {
 	var applying sync.WaitGroup
 	defer applying.Wait()
-	call := hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize,
-		CreatedUpTo: w.newestWaitingTime()}
+	starts := []hold.Call{{Op: hold.OpList, Account: w.account, Limit: pageSize,
+		CreatedUpTo: w.newestWaitingTime()}}
+	if w.resume != nil {
+		starts = append(starts, *w.resume)
+	}
+	call, _ := w.nextStart(&starts)
+	w.resume = nil
 	for poor := 0; len(w.waiting) >= minPageMatches; {
 		a, sent := w.listPage(ctx, call)
-		if !sent || !canContinueAfterAnswer(a) {
+		if !sent {
+			w.resume = &call
+			return
+		}
+		if !canContinueAfterAnswer(a) {
 			return
 		}
 		matches, more := 0, false
@@ -90,18 +105,28 @@ func (w *listWalk) listPagesWhileCheaper(ctx context.Context) {
 			poor = 0
 		}
 		switch {
-		case poor == maxPoorPages:
+		case poor >= w.poorPagesAllowed():
 			return
 		case more && matches >= minDenseMatches:
 			call = w.nextPageCall(&a.Page.Intents[len(a.Page.Intents)-1])
 		default:
-			anchor := w.nextAnchorIntent()
-			if anchor == "" {
+			if call, more = w.nextStart(&starts); !more {
 				return
 			}
-			call = hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize, After: anchor}
 		}
 	}
+}
+
+// nextStart returns a page at which the walk may begin or go on: the last of
+// starts, then one after a waiting intent. ok is false if there is none.
+func (w *listWalk) nextStart(starts *[]hold.Call) (call hold.Call, ok bool) {
+	if last := len(*starts) - 1; last >= 0 {
+		call, *starts = (*starts)[last], (*starts)[:last]
+		return call, true
+	}
+	anchor := w.nextAnchorIntent()
+	return hold.Call{Op: hold.OpList, Account: w.account, Limit: pageSize, After: anchor},
+		anchor != ""
 }
 
 // listPage sends a call when the budget allows it. sent is false if it did not
@@ -119,6 +144,11 @@ func (w *listWalk) listPage(ctx context.Context, call hold.Call) (a hold.Answer,
 // Stripe may not find the intent after which a page begins.
 func canContinueAfterAnswer(a hold.Answer) bool {
 	return a.Kind == hold.AnswerOK && a.Page != nil || a.Kind == hold.AnswerNotFound
+}
+
+// poorPagesAllowed returns after how many poor pages in a row the walk ends.
+func (w *listWalk) poorPagesAllowed() int {
+	return min(max(minPoorPages, len(w.waiting)/waitingPerPoorPage), maxPoorPages)
 }
 
 // nextAnchorIntent returns a waiting intent near which others may be, empty if
