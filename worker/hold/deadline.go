@@ -111,6 +111,11 @@ func (h *Hold) NextMilestone(t time.Time, r DecisionRules) time.Time {
 	return t.Add(expiredRecheckInterval)
 }
 
+// afterThreshold is how long after on_expiry's time a decision sets its
+// milestone if that time has passed. A threshold at the same time was published
+// before, and the milestone doesn't reach it again.
+const afterThreshold = time.Millisecond
+
 // ApplyMilestone decides what follows from a milestone that was set for due and
 // is now reached, and returns the next one. If the decision is Unchanged, the
 // record stays as it is, so that a claim stays valid; its events are published
@@ -151,7 +156,7 @@ func (h Hold) ApplyMilestone(due, now time.Time, r DecisionRules) (Decision, tim
 		// Both are due: a window of the capture job must not hold the hold
 		// back.
 		next = minTime(next, now.Add(expiredRecheckInterval))
-	case op == 0 && !reached(act):
+	case op == 0 && act.Add(afterThreshold).Before(due):
 		return d, next
 	case op == 0:
 		d.addExpiryPolicyWarning(now)

@@ -340,7 +340,7 @@ func (d *Decision) SortedSetPlacement(
 		// The time of on_expiry may have passed before the deadline or the
 		// terms were known: it is due at once.
 		if act := expiryPolicyTime(h, r); !act.After(now) && h.ExpiresAt.After(now) {
-			p.NextMilestone = act
+			p.NextMilestone = act.Add(afterThreshold)
 			if expiryPolicyAction(h) != 0 {
 				p.NextMilestone = now // thresholds between act and now were published
 			}

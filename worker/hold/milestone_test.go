@@ -280,6 +280,36 @@ func TestPassMilestone_WarnsOncePerThreshold(t *testing.T) {
 	}
 }
 
+// The threshold of an hour and on_expiry alert are at the same time. A change
+// afterwards tells that on_expiry does nothing, and not the threshold again.
+func TestPassMilestone_ThresholdAtTimeOfOnExpiryOnce(t *testing.T) {
+	h := newHold(t, heldIntent(), withOnExpiry(hold.PolicyAlert),
+		withCaptureAt(t0.Add(6*day)))
+	at := h.ExpiresAt.Add(-time.Hour)
+	first, _ := h.ApplyMilestone(at, at, testRules)
+	if len(first.Events) != 1 || first.Events[0].Threshold != time.Hour {
+		t.Fatalf("%+v", first.Events)
+	}
+	inside := at.Add(10 * time.Minute)
+	for captureAt, want := range map[string]int{"": 1,
+		inside.Add(time.Minute).Format(time.RFC3339): 0} {
+		c, err := h.ApplyPatch(&hold.Patch{CaptureAt: &captureAt}, "api", inside)
+		if err != nil {
+			t.Fatal(err)
+		}
+		due := c.SortedSetPlacement(&h, inside, testRules).NextMilestone
+		told, _ := c.Hold.ApplyMilestone(due, inside.Add(time.Second), testRules)
+		if len(told.Events) != want {
+			t.Errorf("capture at %q: %+v, want %d events", captureAt, told.Events, want)
+		}
+		for _, e := range told.Events {
+			if e.Threshold == time.Hour || e.Cause != hold.CauseOnExpiry {
+				t.Errorf("%+v", e)
+			}
+		}
+	}
+}
+
 func TestPassMilestone_WaitsForWorker(t *testing.T) {
 	h := holdInState(t, hold.Working)
 	policyAt := h.ExpiresAt.Add(-time.Hour)
