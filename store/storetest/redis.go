@@ -20,9 +20,12 @@ import (
 )
 
 const (
-	startTimeout = time.Minute          // for a server to start on a busy machine
-	pollInterval = 5 * time.Millisecond // between two checks of a condition
-	portAttempts = 5                    // another process may take the chosen port
+	startTimeout = time.Minute // for a server to start on a busy machine
+	portAttempts = 5           // another process may take the chosen port
+
+	// between two checks of a condition
+	pollInterval    = 5 * time.Millisecond
+	maxPollInterval = 50 * time.Millisecond
 )
 
 // Redis is a redis-server process. Its methods fail the test on an error.
@@ -306,18 +309,18 @@ func freePort(tb testing.TB) int {
 }
 
 // WaitUntil polls until cond returns true. It fails the test after d. what
-// describes the condition.
+// describes the condition. The longer it has waited, the less often it polls: a
+// condition often lists holds, and many tests wait at once.
 func WaitUntil(tb testing.TB, d time.Duration, what string, cond func() bool) {
 	tb.Helper()
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for !cond() {
+	for began := time.Now(); !cond(); {
+		pause := min(max(time.Since(began)/20, pollInterval), maxPollInterval)
 		select {
 		case <-timeout.C:
 			tb.Fatalf("not true within %s: %s", d, what)
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }

@@ -126,6 +126,11 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 	w.scheduleBookings(r, all[:2])
 	id, fresh := all[0].id, all[2].id
 	paid := all[3].id
+	// The problem has the deadline of the intent that the request is about.
+	freshDeadline := all[2].deadline.Add(-time.Hour)
+	if err := w.sim.Dashboard().SetCaptureBefore(fresh, freshDeadline); err != nil {
+		t.Fatal(err)
+	}
 	done := setDueAt(all[3:], afterNow(0))
 	w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: paid, Amount: done[0].amount,
 		Currency: "eur", ExpiresAt: formatTime(done[0].deadline),
@@ -238,10 +243,14 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 	} {
 		a := sendRaw(t, r, c.method, c.path, http.Header{}, []byte(c.body), false)
 		checkProblem(t, c.what, a, c.status, c.code)
+		deadline := freshDeadline
+		if c.method == patch {
+			deadline = all[0].deadline
+		}
 		if c.code == hold.AfterDeadline && (a.problem.Deadline == nil ||
-			!a.problem.Deadline.Equal(all[0].deadline)) {
+			!a.problem.Deadline.Equal(deadline)) {
 			t.Errorf("%s: the deadline told is %v, and it is %v", c.what,
-				a.problem.Deadline, all[0].deadline)
+				a.problem.Deadline, deadline)
 		}
 	}
 	for _, chunked := range []bool{false, true} {

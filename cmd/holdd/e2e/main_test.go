@@ -11,9 +11,9 @@ import (
 )
 
 var (
-	rebuildCount = flag.Int("holds", 1_000,
+	rebuildCount = flag.Int("holds", 500,
 		"holds of the Redis that is emptied; make prove asks for 5,000")
-	webhookCount = flag.Int("webhooks", 3_000, "webhooks of the storm; make prove asks for 10,000")
+	webhookCount = flag.Int("webhooks", 2_000, "webhooks of the storm; make prove asks for 10,000")
 )
 
 // binaryDir is where the binaries of this run are built; it is gone after it.

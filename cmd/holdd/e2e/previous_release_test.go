@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"flag"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -25,9 +26,14 @@ func buildPreviousRelease(t *testing.T) (path string, found bool) {
 	for _, step := range [][]string{
 		{"git", "-C", root, "archive", "-o", sources, *previousCommit},
 		{"tar", "-x", "-C", dir, "-f", sources},
-		{"go", "build", "-C", dir, "-buildvcs=false", "-o", path, "./cmd/holdd"},
+		// With the flags of buildRelease, which leave the directory out of what is
+		// compiled, both share what they compile.
+		{"go", "build", "-C", dir, "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", path,
+			"./cmd/holdd"},
 	} {
-		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
+		cmd := exec.Command(step[0], step[1:]...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", step, err, out)
 		}
 	}

@@ -84,7 +84,7 @@ func (w *world) openHolds(r *replica) map[string]string {
 	return out
 }
 
-// Redis is emptied while it has thousands of holds of every kind and from every
+// Redis is emptied while it has hundreds of holds of every kind and from every
 // source. The schedule is rebuilt from Stripe and goes on.
 func TestReconcile_RebuildsEmptiedRedis(t *testing.T) {
 	t.Parallel()
@@ -126,7 +126,7 @@ func TestReconcile_RebuildsEmptiedRedis(t *testing.T) {
 	if _, err := inbox.Exec(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for part := range slices.Chunk(reqs, 500) {
+	for part := range slices.Chunk(reqs, 200) {
 		w.scheduleAll(r, part)
 	}
 	for i, req := range reqs {

@@ -46,8 +46,9 @@ func diffWithStripe(st stripesim.IntentState, v hold.View, known bool) string {
 // events were all dropped agrees after the next reconcile run.
 func TestWebhook_StormMatchesStripe(t *testing.T) {
 	t.Parallel()
-	const many = 1_000
 	storm := *webhookCount
+	// An intent has six events, so about a third of the webhooks are duplicates.
+	many := min(storm/8, 1_000)
 	var mu sync.Mutex
 	var events []stripesim.Event
 	o := unlimitedStripeOptions
@@ -102,7 +103,7 @@ func TestWebhook_StormMatchesStripe(t *testing.T) {
 				did("increment", dashboard.Increment(id, st.Amount+1_000))
 			case 3:
 				did("open review", dashboard.OpenReview(id))
-			case 4:
+			case 4, 7, 8, 9, 10, 11: // most have no review to close
 				did("approve", dashboard.CloseReview(id, "approved"))
 			}
 		}
