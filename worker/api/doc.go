@@ -55,7 +55,7 @@
 //     before it refuses a new one.
 //   - If-Match is compared with the hold's revision by intake.Changer, and the
 //     store writes only on the version that was read.
-//   - The client never retries a change. [UnreachableError] says whether the
+//   - The client retries only if it is asked to. [UnreachableError] says whether the
 //     outcome is unknown.
 //   - Changing /v1/log-level requires the role operate, and logs who did.
 //

@@ -1,199 +1,200 @@
 // Command booking-go is a booking service that holds money on its guests' cards
-// with holdd. Copy it, and replace the map of bookings by your database.
+// with holdd. Copy it, and replace the files of bookings by your database.
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
+	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/holdd/holdd/worker/api/client"
+	"github.com/holdd/holdd/worker/hold"
 )
 
-const maxBody, tries = 1 << 20, 5 // tries of one request to holdd
+var (
+	holdd       *client.Client
+	mu          sync.Mutex // of the files
+	folder      = cmp.Or(os.Getenv("BOOKINGS"), "bookings")
+	finalStates = []string{"captured", "canceled", "expired", "attention"}
+)
 
-var client = &http.Client{Timeout: 30 * time.Second}
+// cardRequest is what the website sends. Amounts are in minor units.
+type cardRequest struct {
+	PaymentMethod string `json:"payment_method"`
+	Amount        int64  `json:"amount"`
+	Currency      string `json:"currency"`
+	CheckoutAt    string `json:"checkout_at"`
+}
 
-// booking is a stay. Amounts are in minor units.
 type booking struct {
-	Reference    string `json:"reference"`
-	Status       string `json:"status"` // pending, declined, requires_action, held, captured, …
-	Hold         string `json:"hold,omitempty"`
-	Captured     int64  `json:"captured,omitempty"`
-	Message      string `json:"message,omitempty"`
-	ClientSecret string `json:"client_secret,omitempty"` // for Stripe.js in the guest's browser
-	cards        int    // that were tried
+	Reference string      `json:"reference"`
+	Status    string      `json:"status"` // see the README of the examples
+	Hold      string      `json:"hold,omitempty"`
+	Captured  int64       `json:"captured"`
+	Message   string      `json:"message,omitempty"`
+	Attempts  int         `json:"attempts"`
+	Request   cardRequest `json:"request"`          // of the last attempt
+	Events    []string    `json:"events,omitempty"` // ids of callbacks that were applied
 }
 
-type service struct {
-	holdd, token string
-	hook         *standardwebhooks.Webhook
-	mu           sync.Mutex
-	bookings     map[string]*booking
-	seen         map[string]bool // ids of callbacks; in a database, a unique column
-}
-
-// answer is holdd's, as far as it is read.
-type answer struct {
-	ID, Code, Detail string
-	Status           any    // a text, or the number of a problem
-	ClientSecret     string `json:"client_secret"`
-	PaymentIntent    string `json:"payment_intent"`
-}
-
-// call posts to holdd. It repeats the request with the same key while the
-// outcome is unknown, so that holdd acts once.
-func (s *service) call(ctx context.Context, path, key string, body any) (a answer, reason error) {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return a, err
+// find returns a booking and its file. It panics if the file cannot be used, as
+// update does: then net/http ends the request, and nothing is sent that is not stored.
+func find(reference string) (b booking, file string) {
+	b.Reference, b.Status = reference, "new"
+	file = filepath.Join(folder, url.PathEscape(reference)+".json")
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(text, &b)
 	}
-	for try := range tries {
-		if try > 0 {
-			time.Sleep(time.Second << (try - 1))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		panic(err)
+	}
+	return b, file
+}
+
+// update changes a booking in one step: in a database, a transaction.
+func update(reference string, change func(*booking)) booking {
+	mu.Lock()
+	defer mu.Unlock()
+	b, file := find(reference)
+	change(&b)
+	text, err := json.Marshal(b)
+	if err == nil {
+		err = os.WriteFile(file+".new", text, 0o600)
+	}
+	if err == nil { // a crash leaves the old file or the new one
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// authorize holds the amount and schedules its capture, in one request to holdd.
+// secret is for Stripe.js in the guest's browser and is not stored.
+func authorize(ctx context.Context, reference string, req cardRequest) (b booking, secret string) {
+	// Stored before the call. While an outcome is unknown, the attempt is repeated.
+	attempt := update(reference, func(b *booking) {
+		if b.Status != "pending" {
+			b.Status, b.Request, b.Attempts = "pending", req, b.Attempts+1
 		}
-		a = answer{}
-		status, err := s.post(ctx, path, key, b, &a)
-		if err == nil && status < 300 {
-			return a, nil
-		} else if err == nil && status < 500 && status != 429 && a.Code != "in_progress" {
-			a.Status = "declined"
-			return a, nil
+	})
+	a, err := sendAttempt(ctx, &attempt)
+	return update(reference, func(b *booking) {
+		if b.Status == "pending" && b.Attempts == attempt.Attempts { // a callback may be faster
+			applyAnswer(b, &a, err)
 		}
-		reason = fmt.Errorf("holdd answers %d %s (%v)", status, a.Code, err)
-	}
-	return a, reason
+	}), a.ClientSecret
 }
 
-func (s *service) post(
-	ctx context.Context, path, key string, body []byte, a *answer,
-) (status int, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.holdd+path, bytes.NewReader(body))
-	if err != nil {
-		return 0, err
+// sendAttempt repeats an attempt with the same key, so that holdd acts once.
+func sendAttempt(ctx context.Context, b *booking) (client.Authorization, error) {
+	key, req := fmt.Sprintf("%s-card-%d", b.Reference, b.Attempts), b.Request
+	if b.Hold != "" { // after the bank's dialog, or for another card
+		return holdd.ConfirmAuthorization(ctx, b.Hold, key,
+			hold.ConfirmRequest{PaymentMethod: req.PaymentMethod})
 	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Idempotency-Key", key)
-	if s.token != "" {
-		r.Header.Set("Authorization", "Bearer "+s.token)
-	}
-	res, err := client.Do(r)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	return res.StatusCode, json.NewDecoder(io.LimitReader(res.Body, maxBody)).Decode(a)
+	return holdd.Authorize(ctx, key, hold.AuthorizeRequest{PaymentMethod: req.PaymentMethod,
+		Amount: req.Amount, Currency: req.Currency, CaptureAt: req.CheckoutAt,
+		OnExpiry: "capture", Reference: b.Reference})
 }
 
-// authorize holds the amount and schedules its capture, in one request. After
-// the bank's dialog, or for another card, it confirms the same authorization.
-func (s *service) authorize(ctx context.Context, b *booking, req map[string]any) {
-	if b.Status != "pending" { // a repeat of an unknown outcome keeps its key
-		b.cards++
-		b.Status = "pending" // to be stored before the call
-	}
-	path, body := "/v1/authorizations", map[string]any{}
-	if method := req["payment_method"]; method != nil {
-		body["payment_method"] = method
-	}
-	if b.Hold == "" {
-		body["amount"], body["currency"] = req["amount"], req["currency"]
-		body["capture_at"], body["on_expiry"] = req["checkout_at"], "capture"
-		body["reference"] = b.Reference
-	} else {
-		path += "/" + b.Hold + "/confirm"
-	}
-	a, err := s.call(ctx, path, fmt.Sprintf("%s-card-%d", b.Reference, b.cards), body)
-	if b.Message = a.Detail; err != nil { // unknown: a repeat or a callback tells
+func applyAnswer(b *booking, a *client.Authorization, err error) {
+	var p *client.Problem
+	switch b.Message = ""; {
+	case err == nil:
+		b.Status, b.Hold = a.Status, a.ID
+	case client.IsOutcomeUnknown(err) || !errors.As(err, &p): // it stays pending
 		b.Message = err.Error()
-		return
-	}
-	b.Status, b.ClientSecret = fmt.Sprint(a.Status), a.ClientSecret
-	if b.Status == "authorized" {
-		b.Status = "held"
-	}
-	if id := a.ID + a.PaymentIntent; id != "" { // one of them is set
-		b.Hold = id
+	case p.Code == hold.CardDeclined || p.Code == hold.AuthorizationAbandoned:
+		b.Status, b.Hold, b.Message = "declined", p.PaymentIntent, p.Detail
+	default:
+		b.Status, b.Message = "refused", p.Error()
 	}
 }
 
-// serveBooking books, and serves what a guest or the front desk does later.
-func (s *service) serveBooking(w http.ResponseWriter, r *http.Request) {
-	var req map[string]any
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&req)
-	if err != nil && r.Method == http.MethodPost {
+func changeBooking(w http.ResponseWriter, r *http.Request) {
+	var req cardRequest
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&req)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	s.mu.Lock() // one request at a time; with a database, lock the booking's row
-	defer s.mu.Unlock()
-	ref := r.PathValue("reference")
-	b := s.bookings[ref]
-	if b == nil {
-		b = &booking{Reference: ref, Status: "new"}
+	action, secret := r.PathValue("action"), ""
+	b, _ := find(r.PathValue("reference"))
+	switch {
+	case action == "card" && b.Status != "authorized" && !slices.Contains(finalStates, b.Status):
+		b, secret = authorize(r.Context(), b.Reference, req)
+	case action == "capture" && b.Hold != "": // a callback reports the outcome
+		_, err = holdd.Capture(r.Context(), b.Hold, hold.CaptureRequest{Amount: req.Amount}, 0)
+	case action == "cancel" && b.Hold != "":
+		_, err = holdd.Cancel(r.Context(), b.Hold, "", 0)
 	}
-	switch action := r.PathValue("action"); {
-	case action == "card" && b.Status != "held" && b.Captured == 0:
-		s.bookings[ref] = b
-		s.authorize(r.Context(), b, req)
-	case b.Hold != "" && (action == "capture" || action == "cancel"): // a callback tells
-		a, err := s.call(r.Context(), "/v1/holds/"+b.Hold+"/"+action, ref+"-"+action, req)
-		if b.Message = a.Detail; err != nil {
-			b.Message = err.Error()
-		}
+	if err != nil {
+		b.Message = err.Error()
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(b) // the guest may have left
+	writeJSON(w, struct {
+		booking
+		ClientSecret string `json:"client_secret,omitempty"`
+	}{b, secret})
 }
 
-// serveCallback receives holdd's events. holdd repeats an event until it gets a
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the guest may have left
+}
+
+// receiveCallback applies each event once. holdd repeats an event until it gets a
 // 2xx answer, and keeps the order of a hold's events.
-func (s *service) serveCallback(w http.ResponseWriter, r *http.Request) {
-	var e struct {
-		Data struct {
-			Hold struct {
-				ID, Reference, State string
-				CapturedAmount       int64 `json:"captured_amount"`
-			}
-		}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil || s.hook.Verify(body, r.Header) != nil || json.Unmarshal(body, &e) != nil {
-		http.Error(w, "invalid signature or body", http.StatusUnauthorized)
+func receiveCallback(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+	e, invalid := client.VerifyCallback(body, r.Header, os.Getenv("HOLDD_CALLBACK_SECRET"))
+	if err := cmp.Or(err, invalid); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h, id := &e.Data.Hold, r.Header.Get("Webhook-Id")
-	if b := s.bookings[h.Reference]; b != nil && !s.seen[id] {
-		b.Hold, b.Captured, b.Status = h.ID, h.CapturedAmount, "held"
-		switch h.State {
-		case "captured", "canceled", "expired", "attention":
-			b.Status = h.State
-		}
+	h := e.Data.Hold
+	if b, _ := find(h.Reference); b.Attempts > 0 { // it is one of ours
+		update(h.Reference, func(b *booking) {
+			if slices.Contains(b.Events, e.ID) {
+				return
+			}
+			b.Events = append(b.Events, e.ID)
+			b.Hold, b.Captured, b.Status = h.ID, h.CapturedAmount, "authorized"
+			if slices.Contains(finalStates, h.State) {
+				b.Status = h.State
+			}
+		})
 	}
-	s.seen[id] = true
 	w.WriteHeader(http.StatusNoContent)
 }
 
 func main() {
-	hook, err := standardwebhooks.NewWebhook(os.Getenv("HOLDD_CALLBACK_SECRET"))
-	if err != nil {
-		log.Fatal("HOLDD_CALLBACK_SECRET: ", err)
+	c, err := client.New(os.Getenv("HOLDD_URL"), os.Getenv("HOLDD_TOKEN"))
+	if err := cmp.Or(err, os.MkdirAll(folder, 0o700)); err != nil {
+		log.Fatal(err)
 	}
-	s := &service{holdd: os.Getenv("HOLDD_URL"), token: os.Getenv("HOLDD_TOKEN"), hook: hook,
-		bookings: map[string]*booking{}, seen: map[string]bool{}}
-	http.HandleFunc("GET /bookings/{reference}", s.serveBooking)
-	http.HandleFunc("POST /bookings/{reference}/{action}", s.serveBooking)
-	http.HandleFunc("POST /holdd-events", s.serveCallback)
+	holdd = c.WithRetries()
+	http.HandleFunc("GET /bookings/{reference}", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := find(r.PathValue("reference"))
+		writeJSON(w, b)
+	})
+	http.HandleFunc("POST /bookings/{reference}/{action}", changeBooking)
+	http.HandleFunc("POST /holdd-events", receiveCallback)
 	fmt.Println("listening on http://" + os.Getenv("LISTEN"))
-	server := &http.Server{Addr: os.Getenv("LISTEN"), ReadHeaderTimeout: 10 * time.Second}
+	server := http.Server{Addr: os.Getenv("LISTEN"), ReadHeaderTimeout: 10 * time.Second}
 	log.Fatal(server.ListenAndServe())
 }

@@ -1,147 +1,137 @@
-// A booking service that holds money on its guests' cards with holdd. It needs
-// Node 18 or newer and no packages at run time. Copy it, and replace the map of
-// bookings by your database.
+// A booking service that holds money on its guests' cards with holdd. Copy it with holdd's client,
+// and replace the files of bookings by your database.
 
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import { join } from "node:path";
 
-const env = (name: string): string => {
-  const value = process.env[name];
+import {
+  CallbackError,
+  createClient,
+  HolddError,
+  unwrap,
+  verifyCallback,
+  type Authorization,
+  type Event,
+} from "./holdd/index.js";
+
+const env = (name: string, fallback?: string): string => {
+  const value = process.env[name] || fallback;
   if (!value) throw new Error(`${name} is not set`);
   return value;
 };
-const holddUrl = env("HOLDD_URL");
-const secret = Buffer.from(env("HOLDD_CALLBACK_SECRET").replace(/^whsec_/, ""), "base64");
-const token = process.env.HOLDD_TOKEN;
+const holdd = createClient({ baseUrl: env("HOLDD_URL"), token: process.env.HOLDD_TOKEN });
+const callbackSecret = env("HOLDD_CALLBACK_SECRET");
+const folder = env("BOOKINGS", "bookings");
 const maxBody = 1 << 20;
-const tries = 5; // of one request to holdd
-const toleranceSeconds = 300; // of a callback's timestamp
+const finalStates = ["captured", "canceled", "expired", "attention"];
+
+/** What the website sends. Amounts are in minor units. */
+interface CardRequest {
+  payment_method?: string;
+  amount: number;
+  currency: string;
+  checkout_at: string;
+}
 
 interface Booking {
   reference: string;
-  status: string; // new, pending, declined, requires_action, held, captured, …
-  cards: number; // that were tried
+  status: string;
   hold?: string;
-  captured: number; // in minor units, as all amounts
+  captured: number;
   message?: string;
-  client_secret?: string; // for Stripe.js in the guest's browser
+  attempts: number;
+  request?: CardRequest; // of the last attempt
+  events: string[]; // ids of callbacks that were applied
 }
 
-interface Answer {
-  id?: string;
-  status?: string;
-  code?: string;
-  detail?: string;
-  client_secret?: string;
-  payment_intent?: string;
+const fileOf = (reference: string): string => join(folder, encodeURIComponent(reference) + ".json");
+
+function find(reference: string): Booking {
+  const file = fileOf(reference);
+  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8"));
+  return { reference, status: "new", captured: 0, attempts: 0, events: [] };
 }
 
-interface HoldEvent {
-  data: { hold?: { id: string; reference?: string; state: string; captured_amount?: number } };
+/** Changes a booking in one step: in a database, a transaction. */
+function update(reference: string, change: (booking: Booking) => void): Booking {
+  const booking = find(reference);
+  change(booking);
+  const file = fileOf(reference);
+  writeFileSync(file + ".new", JSON.stringify(booking));
+  renameSync(file + ".new", file); // a crash leaves the old file or the new one
+  return booking;
 }
 
-const bookings = new Map<string, Booking>();
-const seen = new Set<string>(); // ids of callbacks; in a database, a unique column
-
-class UnknownOutcome extends Error {}
-
-// Posts to holdd. It repeats the request with the same key while the outcome is
-// unknown, so that holdd acts once.
-async function call(path: string, key: string, body: object): Promise<Answer> {
-  const headers: Record<string, string> = {
-    "Content-Type": "application/json",
-    "Idempotency-Key": key,
-  };
-  if (token) headers.Authorization = `Bearer ${token}`;
-  let reason: unknown;
-  for (let attempt = 0; attempt < tries; attempt++) {
-    if (attempt > 0) await sleep(1000 * 2 ** (attempt - 1));
-    try {
-      const response = await fetch(holddUrl + path, {
-        method: "POST",
-        headers,
-        body: JSON.stringify(body),
-        signal: AbortSignal.timeout(30_000),
-      });
-      const answer = (await response.json()) as Answer;
-      if (response.ok) return answer;
-      reason = `holdd answers ${response.status} ${answer.code}`;
-      const passing = response.status >= 500 || response.status === 429;
-      if (!passing && answer.code !== "in_progress") return { ...answer, status: "declined" };
-    } catch (error) {
-      reason = error; // no answer, or a broken one
-    }
-  }
-  throw new UnknownOutcome(String(reason));
-}
-
-// Holds the amount and schedules its capture, in one request. After the bank's
-// dialog, or for another card, it confirms the same authorization.
-async function authorize(booking: Booking, request: Record<string, unknown>): Promise<void> {
-  // A repeat of an unknown outcome keeps its key.
-  if (booking.status !== "pending") booking.cards++;
-  booking.status = "pending"; // to be stored before the call
-  const { payment_method, amount, currency, checkout_at } = request;
-  const key = `${booking.reference}-card-${booking.cards}`;
-  const first = {
-    payment_method,
-    amount,
-    currency,
-    capture_at: checkout_at,
-    on_expiry: "capture",
-    reference: booking.reference,
-  };
-  const answer = booking.hold
-    ? await call(`/v1/authorizations/${booking.hold}/confirm`, key, { payment_method })
-    : await call("/v1/authorizations", key, first);
-  booking.status = answer.status === "authorized" ? "held" : (answer.status ?? "pending");
-  booking.message = answer.detail;
-  booking.client_secret = answer.client_secret;
-  booking.hold = answer.id ?? answer.payment_intent ?? booking.hold;
-}
-
-async function act(booking: Booking, action: string, request: Record<string, unknown>) {
+/**
+ * Holds the amount and schedules its capture, in one request to holdd. Returns the secret for Stripe.js
+ * in the guest's browser as well, which is not stored.
+ */
+async function authorize(reference: string, request: CardRequest) {
+  // Stored before the call. While an outcome is unknown, the attempt is repeated.
+  const attempt = update(reference, (booking) => {
+    if (booking.status === "pending") return;
+    Object.assign(booking, { status: "pending", request, attempts: booking.attempts + 1 });
+  });
+  let result: Partial<Booking>;
+  let client_secret: string | undefined;
   try {
-    if (action !== "card" && booking.hold) {
-      // A callback tells the outcome.
-      const path = `/v1/holds/${booking.hold}/${action}`;
-      booking.message = (await call(path, `${booking.reference}-${action}`, request)).detail;
-    } else if (action === "card" && booking.status !== "held" && booking.captured === 0) {
-      await authorize(booking, request);
-    }
+    const answer = await sendAttempt(attempt, attempt.request ?? request);
+    client_secret = answer.client_secret;
+    result = { status: answer.status, hold: answer.id, message: undefined };
   } catch (error) {
-    if (!(error instanceof UnknownOutcome)) throw error;
-    booking.message = error.message; // a repeat or a callback tells
+    if (!(error instanceof HolddError)) throw error;
+    result = { message: error.detail };
+    if (error.code === "card_declined" || error.code === "authorization_abandoned") {
+      Object.assign(result, { status: "declined", hold: error.problem?.payment_intent });
+    } else if (!error.outcomeUnknown) {
+      result.status = "refused";
+    }
+  }
+  const booking = update(reference, (booking) => {
+    // A callback may be faster.
+    if (booking.status === "pending" && booking.attempts === attempt.attempts) Object.assign(booking, result);
+  });
+  return { ...booking, client_secret };
+}
+
+/** Repeats an attempt with the same key, so that holdd acts once. */
+function sendAttempt(attempt: Booking, request: CardRequest): Promise<Authorization> {
+  const header = { "Idempotency-Key": `${attempt.reference}-card-${attempt.attempts}` };
+  const { payment_method, amount, currency, checkout_at } = request;
+  if (attempt.hold) {
+    // After the bank's dialog, or for another card.
+    const params = { header, path: { id: attempt.hold } };
+    return unwrap(holdd.POST("/v1/authorizations/{id}/confirm", { params, body: { payment_method } }));
+  }
+  const terms = { capture_at: checkout_at, on_expiry: "capture", reference: attempt.reference };
+  const body = { payment_method: payment_method ?? "", amount, currency, ...terms };
+  return unwrap(holdd.POST("/v1/authorizations", { params: { header }, body }));
+}
+
+/** Captures or releases now. A callback reports the outcome. */
+async function settle(booking: Booking, id: string, action: string, body: { amount?: number }) {
+  const params = { path: { id } };
+  try {
+    if (action === "capture") await unwrap(holdd.POST("/v1/holds/{id}/capture", { params, body }));
+    else await unwrap(holdd.POST("/v1/holds/{id}/cancel", { params }));
+  } catch (error) {
+    if (!(error instanceof HolddError)) throw error;
+    booking.message = error.detail;
   }
 }
 
-// Checks a signature of Standard Webhooks.
-function isSigned(headers: IncomingMessage["headers"], body: Buffer): boolean {
-  const id = String(headers["webhook-id"]);
-  const sent = String(headers["webhook-timestamp"]);
-  if (!(Math.abs(Date.now() / 1000 - Number(sent)) <= toleranceSeconds)) return false;
-  const hmac = createHmac("sha256", secret).update(`${id}.${sent}.`).update(body);
-  const want = Buffer.from("v1," + hmac.digest("base64"));
-  return String(headers["webhook-signature"])
-    .split(" ")
-    .map((signature) => Buffer.from(signature))
-    .some((given) => given.length === want.length && timingSafeEqual(given, want));
-}
-
-// Applies an event. holdd keeps the order of a hold's events, and repeats an
-// event until it gets a 2xx answer.
-function applyEvent(id: string, event: HoldEvent): void {
+/** Applies an event once. holdd keeps the order of a hold's events. */
+function applyEvent(event: Event): void {
   const hold = event.data.hold;
-  const booking = bookings.get(hold?.reference ?? "");
-  if (hold && booking && !seen.has(id)) {
-    const final = ["captured", "canceled", "expired", "attention"];
-    booking.status = final.includes(hold.state) ? hold.state : "held";
+  if (!hold?.reference || find(hold.reference).attempts === 0) return; // of another system
+  update(hold.reference, (booking) => {
+    if (booking.events.includes(event.id)) return;
+    booking.events.push(event.id);
+    booking.status = finalStates.includes(hold.state) ? hold.state : "authorized";
     booking.hold = hold.id;
     booking.captured = hold.captured_amount ?? 0;
-  }
-  seen.add(id);
+  });
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {
@@ -154,35 +144,38 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-// Returns the status and the value of the answer.
+/** Returns the status and the value of the answer. */
 async function serve(request: IncomingMessage): Promise<[number, unknown]> {
   const body = await readBody(request);
   if (request.method === "POST" && request.url === "/holdd-events") {
-    if (!isSigned(request.headers, body)) return [401, { error: "invalid signature" }];
-    applyEvent(String(request.headers["webhook-id"]), JSON.parse(String(body)));
-    return [200, {}];
+    applyEvent(await verifyCallback(body, request.headers, { secret: callbackSecret }));
+    return [200, {}]; // holdd repeats an event until it gets a 2xx answer
   }
-  const [, reference, action] =
-    /^\/bookings\/([\w-]+)(?:\/(card|capture|cancel))?$/.exec(request.url ?? "") ?? [];
+  const path = /^\/bookings\/([\w-]+)(?:\/(card|capture|cancel))?$/.exec(request.url ?? "");
+  const [reference, action] = path?.slice(1) ?? [];
   if (!reference) return [404, {}];
-  const fresh: Booking = { reference, status: "new", cards: 0, captured: 0 };
-  const booking = bookings.get(reference) ?? fresh;
-  if (request.method === "POST" && action) {
-    bookings.set(reference, booking);
-    await act(booking, action, JSON.parse(String(body) || "{}"));
+  const booking = find(reference);
+  if (request.method !== "POST" || !action) return [200, booking];
+  const details = JSON.parse(String(body) || "{}");
+  if (action !== "card") {
+    if (booking.hold) await settle(booking, booking.hold, action, details);
+  } else if (!["authorized", ...finalStates].includes(booking.status)) {
+    return [200, await authorize(reference, details)];
   }
   return [200, booking];
 }
 
 const server = createServer((request, response) => {
   serve(request)
-    .catch((error): [number, unknown] => [400, { error: String(error) }])
+    .catch((error): [number, unknown] => {
+      const isWrong = error instanceof CallbackError || error instanceof SyntaxError;
+      return [isWrong ? 400 : 500, { error: String(error) }];
+    })
     .then(([status, value]) => {
       response.writeHead(status, { "Content-Type": "application/json" });
       response.end(JSON.stringify(value));
     });
 });
-const [host, port] = (process.env.LISTEN ?? "127.0.0.1:3000").split(":");
-server.listen(Number(port), host, () => {
-  console.log(`listening on http://${host}:${(server.address() as AddressInfo).port}`);
-});
+mkdirSync(folder, { recursive: true });
+const [host, port] = env("LISTEN", "127.0.0.1:3000").split(":");
+server.listen(Number(port), host, () => console.log(`listening on http://${host}:${port}`));

@@ -1,143 +1,121 @@
 """A booking service that holds money on its guests' cards with holdd.
 
-It needs Python 3.9 or newer and the standard library only. Copy it, and replace
-the dictionary of bookings by your database.
+Copy it with holdd_client, and replace the files of bookings by your database.
 """
 
-import base64
-import hashlib
-import hmac
-import http.client
+import contextlib
 import json
 import os
+import pathlib
 import re
-import sys
 import threading
-import time
-import urllib.error
-import urllib.request
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-HOLDD_URL = os.environ["HOLDD_URL"]
-TOKEN = os.environ.get("HOLDD_TOKEN")
-SECRET = base64.b64decode(os.environ["HOLDD_CALLBACK_SECRET"].removeprefix("whsec_"))
+from holdd_client import CallbackError, Client, HolddError, verify_callback
+
+holdd = Client(os.environ["HOLDD_URL"], os.environ.get("HOLDD_TOKEN"))
+CALLBACK_SECRET = os.environ["HOLDD_CALLBACK_SECRET"]
+FOLDER = pathlib.Path(os.environ.get("BOOKINGS", "bookings"))
 MAX_BODY = 1 << 20
-TRIES = 5  # of one request to holdd
-TOLERANCE = 300  # seconds, of a callback's timestamp
+FINAL_STATES = ("captured", "canceled", "expired", "attention")
 
-bookings = {}
-seen = set()  # ids of callbacks; in a database, a unique column
-lock = threading.Lock()  # one request at a time; with a database, lock the booking's row
+lock = threading.Lock()  # of the files
 
 
-class UnknownOutcome(Exception):
-    """holdd may or may not have acted."""
+def file_of(reference):
+    return FOLDER / (urllib.parse.quote(reference, safe="") + ".json")
 
 
-def call(path, key, body):
-    """Posts to holdd and returns the status and the answer.
-
-    It repeats the request with the same key while the outcome is unknown, so
-    that holdd acts once.
-    """
-    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-    if TOKEN:
-        headers["Authorization"] = f"Bearer {TOKEN}"
-    request = urllib.request.Request(HOLDD_URL + path, json.dumps(body).encode(), headers)
-    reason = None
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(2 ** (attempt - 1))
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, json.load(response)
-        except urllib.error.HTTPError as error:
-            reason = error
-            if error.code < 500 and error.code != 429:
-                problem = json.load(error)
-                if problem.get("code") != "in_progress":
-                    return error.code, problem
-        # No answer, or a broken one.
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = error
-    raise UnknownOutcome(str(reason))
-
-
-def authorize(booking, request):
-    """Holds the amount and schedules its capture, in one request.
-
-    After the bank's dialog, or for another card, it confirms the same
-    authorization.
-    """
-    if booking["status"] != "pending":  # a repeat of an unknown outcome keeps its key
-        booking["cards"] += 1
-        booking["status"] = "pending"  # to be stored before the call
-    path, body = "/v1/authorizations", {}
-    if "payment_method" in request:
-        body["payment_method"] = request["payment_method"]
-    if booking["hold"]:
-        path += f"/{booking['hold']}/confirm"
-    else:
-        body.update(
-            amount=request["amount"],  # in minor units
-            currency=request["currency"],
-            capture_at=request["checkout_at"],
-            on_expiry="capture",
-            reference=booking["reference"],
-        )
+def find(reference):
     try:
-        status, answer = call(path, f"{booking['reference']}-card-{booking['cards']}", body)
-    except UnknownOutcome as error:  # a repeat or a callback tells
-        booking["message"] = str(error)
-        return
-    booking["message"] = answer.get("detail")
-    booking["client_secret"] = answer.get("client_secret")  # for Stripe.js in the browser
-    booking["hold"] = answer.get("id") or answer.get("payment_intent") or booking["hold"]
-    if status >= 300:
-        booking["status"] = "declined"
-    else:
-        booking["status"] = "held" if answer["status"] == "authorized" else answer["status"]
+        return json.loads(file_of(reference).read_text())
+    except FileNotFoundError:
+        new = {"status": "new", "hold": None, "captured": 0, "attempts": 0, "events": []}
+        return {"reference": reference, **new}
 
 
-def act(booking, action, request):
-    """Captures or releases now. A callback tells the outcome."""
-    path = f"/v1/holds/{booking['hold']}/{action}"
+@contextlib.contextmanager
+def update(reference):
+    """Changes a booking in one step: in a database, a transaction."""
+    with lock:
+        booking = find(reference)
+        yield booking
+        file = file_of(reference)
+        file.with_suffix(".new").write_text(json.dumps(booking))
+        file.with_suffix(".new").replace(file)  # a crash leaves the old file or the new one
+
+
+def authorize(reference, request):
+    """Holds the amount and schedules its capture, in one request to holdd.
+
+    Returns the booking and the secret for Stripe.js in the guest's browser, which is not stored.
+    """
+    # Stored before the call. While an outcome is unknown, the attempt is repeated.
+    with update(reference) as attempt:
+        if attempt["status"] != "pending":
+            attempt.update(status="pending", request=request, attempts=attempt["attempts"] + 1)
+    secret = None
     try:
-        _, answer = call(path, f"{booking['reference']}-{action}", request)
-        booking["message"] = answer.get("detail")
-    except UnknownOutcome as error:
-        booking["message"] = str(error)
+        answer = send_attempt(attempt)
+        secret = answer.get("client_secret")
+        result = {"status": answer["status"], "hold": answer["id"], "message": None}
+    except HolddError as error:
+        result = {"message": error.detail}
+        if error.code in ("card_declined", "authorization_abandoned"):
+            result.update(status="declined", hold=error.problem.get("payment_intent"))
+        elif not error.outcome_unknown:
+            result["status"] = "refused"
+    with update(reference) as booking:
+        # A callback may be faster.
+        if (booking["status"], booking["attempts"]) == ("pending", attempt["attempts"]):
+            booking.update(result)
+    return booking, secret
 
 
-def is_signed(headers, body):
-    """Checks a signature of Standard Webhooks."""
-    sent = headers.get("webhook-timestamp", "")
-    if not sent.isdigit() or abs(time.time() - int(sent)) > TOLERANCE:
-        return False
-    signed = f"{headers.get('webhook-id')}.{sent}.".encode() + body
-    digest = hmac.new(SECRET, signed, hashlib.sha256).digest()
-    want = "v1," + base64.b64encode(digest).decode()
-    given = headers.get("webhook-signature", "").split()
-    return any(hmac.compare_digest(signature.encode(), want.encode()) for signature in given)
+def send_attempt(attempt):
+    """Repeats an attempt with the same key, so that holdd acts once."""
+    request, key = attempt["request"], f"{attempt['reference']}-card-{attempt['attempts']}"
+    card = {"payment_method": request["payment_method"]} if "payment_method" in request else {}
+    if attempt["hold"]:  # after the bank's dialog, or for another card
+        return holdd.confirm_authorization(attempt["hold"], card, idempotency_key=key)
+    terms = {
+        "amount": request.get("amount"),  # in minor units
+        "currency": request.get("currency"),
+        "capture_at": request.get("checkout_at"),
+        "on_expiry": "capture",
+        "reference": attempt["reference"],
+    }
+    return holdd.authorize({**card, **terms}, idempotency_key=key)
 
 
-def apply_event(event_id, event):
-    """Applies an event. holdd keeps the order of a hold's events."""
+def settle(booking, action, request):
+    """Captures or releases now. A callback reports the outcome."""
+    try:
+        if action == "capture":
+            holdd.capture_hold(booking["hold"], request)
+        else:
+            holdd.cancel_hold(booking["hold"])
+    except HolddError as error:
+        booking["message"] = error.detail
+
+
+def apply_event(event):
+    """Applies an event once. holdd keeps the order of a hold's events."""
     hold = event["data"].get("hold", {})
-    booking = bookings.get(hold.get("reference"))
-    if booking and event_id not in seen:
-        final = ("captured", "canceled", "expired", "attention")
-        booking["status"] = hold["state"] if hold["state"] in final else "held"
-        booking["hold"] = hold["id"]
-        booking["captured"] = hold.get("captured_amount", 0)
-    seen.add(event_id)
+    if not find(hold.get("reference", ""))["attempts"]:
+        return  # of another system
+    with update(hold["reference"]) as booking:
+        if event["id"] not in booking["events"]:
+            booking["events"].append(event["id"])
+            booking["status"] = hold["state"] if hold["state"] in FINAL_STATES else "authorized"
+            booking.update(hold=hold["id"], captured=hold.get("captured_amount", 0))
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if match := re.fullmatch(r"/bookings/([\w-]+)", self.path):
-            with lock:
-                self.answer(200, bookings.get(match[1], {"status": "new"}))
+            self.answer(200, find(match[1]))
         else:
             self.answer(404, {})
 
@@ -152,21 +130,20 @@ class Handler(BaseHTTPRequestHandler):
         if not match:
             return self.answer(404, {})
         reference, action = match.groups()
-        with lock:
-            new = {"reference": reference, "status": "new", "hold": None, "captured": 0, "cards": 0}
-            booking = bookings.setdefault(reference, new)
-            if action != "card" and booking["hold"]:
-                act(booking, action, json.loads(body or "{}"))
-            elif action == "card" and booking["status"] != "held" and not booking["captured"]:
-                authorize(booking, json.loads(body or "{}"))
-            self.answer(200, booking)
+        booking, secret = find(reference), None
+        if action != "card" and booking["hold"]:
+            settle(booking, action, json.loads(body or "{}"))
+        elif action == "card" and booking["status"] not in ("authorized", *FINAL_STATES):
+            booking, secret = authorize(reference, json.loads(body or "{}"))
+        self.answer(200, {**booking, "client_secret": secret})
 
     def receive(self, body):
         """Receives a callback. holdd repeats it until it gets a 2xx answer."""
-        if not is_signed(self.headers, body):
-            return self.answer(401, {"error": "invalid signature"})
-        with lock:
-            apply_event(self.headers["webhook-id"], json.loads(body))
+        try:
+            event = verify_callback(body, dict(self.headers), CALLBACK_SECRET)
+        except CallbackError as error:
+            return self.answer(400, {"error": str(error)})
+        apply_event(event)
         self.answer(200, {})
 
     def answer(self, status, value):
@@ -180,10 +157,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
     host, _, port = os.environ.get("LISTEN", "127.0.0.1:3000").rpartition(":")
-    server = ThreadingHTTPServer((host, int(port)), Handler)
-    print(f"listening on http://{host}:{server.server_port}", flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        sys.exit(0)
+    print(f"listening on http://{host}:{port}", flush=True)
+    ThreadingHTTPServer((host, int(port)), Handler).serve_forever()

@@ -23,8 +23,8 @@ const (
 	maxResponseBytes = 16 << 20 // more than the largest page of holds
 )
 
-// Client sends requests to a running holdd. It never retries: that is the
-// caller's decision. It is safe for concurrent use.
+// Client sends requests to a running holdd. It retries only if it was made by
+// [Client.WithRetries]. It is safe for concurrent use.
 //
 // Errors are *[Problem] if holdd answered, and *[UnreachableError] if it did
 // not.

@@ -1,6 +1,7 @@
 // Package client is the Go client of holdd's HTTP API. It imports the standard
-// library and package hold, which declares holds and requests and imports only
-// the standard library itself.
+// library, package hold, which declares holds and requests, and package event,
+// which declares the events of callbacks. These import only the standard library
+// themselves.
 //
 //	c, err := client.New("http://127.0.0.1:8420", os.Getenv("HOLDD_TOKEN"))
 //	…
@@ -8,9 +9,11 @@
 //		CaptureAt: "2026-12-01T11:00:00+01:00"})
 //	if errors.Is(err, &client.Problem{Code: hold.HoldExists}) {
 //
-// The client never retries. Any request may be repeated: it takes effect once,
-// apart from a capture in parts, which needs a key or a revision.
-// [UnreachableError] says whether the outcome is unknown.
+// The client repeats requests only if it was made by [Client.WithRetries]. Any
+// request may be repeated: it takes effect once, apart from a capture in parts,
+// which needs a key or a revision. [IsOutcomeUnknown] says when to repeat it.
+//
+// [VerifyCallback] returns the event of a callback.
 //
 // The server sends the types of this package. Fields are added in later
 // releases, and unknown ones are ignored.

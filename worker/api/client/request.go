@@ -24,6 +24,7 @@ type clientConnection struct {
 	address    string // as shown in errors
 	token      *unprintableToken
 	clientName string
+	retries    bool
 	http       *http.Client
 }
 
@@ -44,9 +45,19 @@ type clientRequest struct {
 func (c *clientConnection) send(
 	ctx context.Context, r clientRequest, out any,
 ) (status int, err error) {
-	req, err := c.newRequest(ctx, &r)
+	if c.retries {
+		return c.sendWithRetries(ctx, r, out)
+	}
+	status, _, err = c.sendOnce(ctx, &r, out)
+	return status, err
+}
+
+func (c *clientConnection) sendOnce(
+	ctx context.Context, r *clientRequest, out any,
+) (status int, retryAfter string, err error) {
+	req, err := c.newRequest(ctx, r)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	var sent atomic.Bool
 	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -57,7 +68,7 @@ func (c *clientConnection) send(
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // without the URL, which the error shows anyway
 		}
-		return 0, &UnreachableError{URL: c.address,
+		return 0, "", &UnreachableError{URL: c.address,
 			OutcomeUnknown: r.method != http.MethodGet && sent.Load(), Err: err}
 	}
 	defer res.Body.Close()
@@ -66,10 +77,10 @@ func (c *clientConnection) send(
 		err = fmt.Errorf("the response is larger than %d bytes", maxResponseBytes)
 	}
 	if err != nil {
-		return 0, &UnreachableError{URL: c.address, OutcomeUnknown: r.method != http.MethodGet,
+		return 0, "", &UnreachableError{URL: c.address, OutcomeUnknown: r.method != http.MethodGet,
 			Err: err}
 	}
-	return res.StatusCode, c.decodeResponse(res, b, out)
+	return res.StatusCode, res.Header.Get("Retry-After"), c.decodeResponse(res, b, out)
 }
 
 func (c *clientConnection) newRequest(

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .api import Event, Hold, Operations, ScheduleRequest
+from .api import Authorization, AuthorizeRequest, Event, Hold, Operations, ScheduleRequest
 from .callback import CallbackError, verify_callback
 from .transport import HolddError, Transport, UnreachableError
 
 __all__ = [
+    "Authorization",
+    "AuthorizeRequest",
     "CallbackError",
     "Client",
     "Event",

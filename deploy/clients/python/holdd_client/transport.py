@@ -17,20 +17,36 @@ MAX_DELAY_S = 8.0
 MAX_RETRY_AFTER_S = 60
 MAX_RESPONSE_BYTES = 16 << 20
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+# Answers that say nothing of an earlier request with the same key.
+UNDECIDED_STATUSES = frozenset({401, 403, 408, 429})
+UNDECIDED_CODES = frozenset({"in_progress", "unexpected_response", "unreachable"})
 
 
 class HolddError(Exception):
-    """An answer of holdd that is not a success. Branch on code."""
+    """A request that did not succeed. Branch on code. status is 0 without an answer."""
 
     def __init__(self, status: int, problem: Mapping[str, Any] | None) -> None:
         self.status = status
         self.problem = problem or {}
         self.code: str = self.problem.get("code", "unexpected_response")
-        super().__init__(f"{self.code}: {self.problem.get('detail', f'unexpected response with status {status}')}")
+        # What happened and what to do, for people.
+        self.detail: str = self.problem.get("detail", f"unexpected response with status {status}")
+        super().__init__(f"{self.code}: {self.detail}")
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether the request may have taken effect or may still do so, in this or in an earlier call.
+
+        Repeat it with the same idempotency_key. If it is False, holdd has decided the request.
+        """
+        return self.status >= 500 or self.status in UNDECIDED_STATUSES or self.code in UNDECIDED_CODES
 
 
-class UnreachableError(Exception):
+class UnreachableError(HolddError):
     """holdd gave no readable answer. A request that changes something may have taken effect."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(0, {"code": "unreachable", "detail": detail})
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

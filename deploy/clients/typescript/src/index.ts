@@ -1,15 +1,18 @@
 import createFetchClient, { type Client } from "openapi-fetch";
 
+import { HolddError, UnreachableError, type Problem } from "./errors.js";
 import { createRetryingFetch, type RetryOptions } from "./retry.js";
 import type { components, paths } from "./schema.js";
 
 export type { paths, components } from "./schema.js";
+export { HolddError, UnreachableError, type Problem } from "./errors.js";
 export { verifyCallback, CallbackError, type CallbackOptions } from "./callback.js";
 
 type Schemas = components["schemas"];
 export type Hold = Schemas["Hold"];
 export type ScheduleRequest = Schemas["ScheduleRequest"];
-export type Problem = Schemas["Problem"];
+export type AuthorizeRequest = Schemas["AuthorizeRequest"];
+export type Authorization = Schemas["Authorization"];
 export type Event = Schemas["Event"];
 export type ListQuery = NonNullable<paths["/v1/holds"]["get"]["parameters"]["query"]>;
 
@@ -38,23 +41,7 @@ export function createClient(options: Options): HolddClient {
   });
 }
 
-/** An answer of holdd that is not a success. Branch on `code`. */
-export class HolddError extends Error {
-  readonly status: number;
-  readonly code: string;
-  /** Absent if the answer is not one of holdd, such as that of a proxy. */
-  readonly problem: Problem | undefined;
-
-  constructor(status: number, problem?: Problem) {
-    super(problem ? `${problem.code}: ${problem.detail}` : `unexpected response with status ${status}`);
-    this.name = "HolddError";
-    this.status = status;
-    this.code = problem?.code ?? "unexpected_response";
-    this.problem = problem;
-  }
-}
-
-/** Returns the data of a response, or throws a {@link HolddError}. */
+/** Returns the data of a response, or throws a {@link HolddError}; without an answer, an {@link UnreachableError}. */
 export async function unwrap<T>(
   result: Promise<{ data?: T; error?: unknown; response: Response }>,
 ): Promise<T> {

@@ -1,3 +1,5 @@
+import { UnreachableError } from "./errors.js";
+
 export interface RetryOptions {
   /** Attempts of one request, the first included. Default: 4. */
   maxAttempts?: number;
@@ -26,19 +28,28 @@ export function createRetryingFetch(options: RetryOptions): (request: Request) =
       const timeout = AbortSignal.timeout(options.timeoutMs ?? 30_000);
       let delay = backoffMs(attempt);
       try {
-        const response = await send(
-          new Request(request.clone(), { signal: AbortSignal.any([original.signal, timeout]) }),
+        const response = await readWhole(
+          await send(new Request(request.clone(), { signal: AbortSignal.any([original.signal, timeout]) })),
         );
         const wait = retryDelayMs(response, delay);
         if (wait === undefined || attempt >= attempts) return response;
-        await response.body?.cancel();
         delay = wait;
       } catch (error) {
-        if (attempt >= attempts || original.signal.aborted) throw error;
+        if (original.signal.aborted) throw error;
+        if (attempt >= attempts) throw new UnreachableError(original.url, error);
       }
       await sleep(delay, original.signal);
     }
   };
+}
+
+/** Reads the body. A response whose body is cut off is no answer. */
+async function readWhole(response: Response): Promise<Response> {
+  const { status, statusText, headers } = response;
+  const body = await response.text();
+  if (response.ok && body !== "" && headers.get("Content-Type")?.startsWith("application/json")) JSON.parse(body);
+  if (status < 200) return response; // a redirect, in a browser
+  return new Response(body === "" ? null : body, { status, statusText, headers });
 }
 
 /** Adds a key to a POST that has none, so that a repeated request takes effect once. */
