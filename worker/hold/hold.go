@@ -250,6 +250,9 @@ type Hold struct {
 	Calls             uint32 // calls without an outcome, whatever the answers were
 	Refusals          uint32 // refusals for the state while a read shows the money held
 
+	// Trace is the span of the request that scheduled it; zero for none.
+	Trace TraceContext
+
 	// Version is the fencing token. It grows with every write and every claim.
 	Version uint64
 	// PreviousState is the state of a claimed hold before its claim. The hold
