@@ -279,6 +279,15 @@ func (h *Hold) ActionTime() time.Time {
 	return h.CancelAt
 }
 
+// LatenessAt returns how long after its due time a hold is acted on at a time.
+func LatenessAt(h *Hold, at time.Time) time.Duration {
+	due := h.NextAt
+	if own := h.ActionTime(); h.Reason == CauseSchedule && !own.IsZero() {
+		due = own
+	}
+	return max(0, at.Sub(due))
+}
+
 // HistoryKind is the kind of a history entry.
 type HistoryKind uint8
 
