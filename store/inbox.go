@@ -37,7 +37,8 @@ func (s *Inbox) ReadInboxEntries(
 	now := r.nextTime()
 	var entries []hold.InboxEntry
 	for r.hasMore() {
-		e := hold.InboxEntry{ID: r.nextString(), Size: int(r.nextInt()), Text: r.nextString()}
+		e := hold.InboxEntry{ID: r.nextString(), Size: int(r.nextInt()), Text: r.nextString(),
+			Traceparent: r.nextString()}
 		millis, _, _ := strings.Cut(e.ID, "-")
 		if at, err := strconv.ParseInt(millis, 10, 64); err == nil {
 			e.At = time.UnixMilli(at).UTC()

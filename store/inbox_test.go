@@ -39,11 +39,12 @@ func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 		t.Fatalf("%v in an inbox that isn't there", got)
 	}
 	add("hold", `{"n":1}`) // before the group exists
-	add("trace", "x", "hold", `{"n":2}`)
+	add("trace", "x", "hold", `{"n":2}`, "traceparent", "00-1-2-01")
 	add("other", "y")
 	add("hold", strings.Repeat("z", 1000))
 	got := take("a", 3, time.Hour)
 	if len(got) != 3 || got[0].Text != `{"n":1}` || got[1].Text != `{"n":2}` || got[2].Size != -1 ||
+		got[0].Traceparent != "" || got[1].Traceparent != "00-1-2-01" ||
 		time.Since(got[0].At) > time.Minute {
 		t.Fatalf("%+v", got)
 	}

@@ -138,6 +138,7 @@ const (
 	fieldPartialCaptures     = 70 // a message, see record_partial_captures.go
 	// an older release may drop it: a higher total is then refused
 	fieldMaxCapturable = 71
+	fieldTrace         = 80 // an older release may drop it: the trace then ends
 )
 
 const (
@@ -268,6 +269,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendRenewal(b, h)
 	b = appendPartialCaptures(b, h)
 	b = appendCaptureParams(b, &h.CaptureParams)
+	b = appendTrace(b, h)
 	b = append(b, h.Unknown.Fields...)
 	return appendLaterFields(b, h)
 }
@@ -447,7 +449,7 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known b
 		h.ExpiresAt = fromMillis(n)
 	default:
 		return setHoldProgressField(h, f, n, v) || setCaptureParamField(&h.CaptureParams, f, n, v) ||
-			setIncrementField(&h.Increment, f, n)
+			setIncrementField(&h.Increment, f, n) || setTraceField(&h.Trace, f, v)
 	}
 	return true
 }

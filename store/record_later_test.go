@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func TestRecord_UnknownFieldsSurviveARewrite(t *testing.T) {
 			h.History[0].Unknown = hold.UnknownFields{Fields: string(extra), Packed: 3}
 		},
 		"settled": func(h *hold.Hold) {
-			h.State = hold.Captured
+			h.State, h.Trace = hold.Captured, hold.TraceContext{} // a settled hold keeps none
 			h.History[0].Unknown = hold.UnknownFields{Fields: string(extra), Packed: 3}
 		},
 	} {
@@ -98,7 +99,7 @@ func TestDecodeRecord_RefusesUnknownValues(t *testing.T) {
 
 // withoutNewFields returns a hold as the release before this one wrote it.
 func withoutNewFields(h hold.Hold) hold.Hold {
-	h.PartialCaptures, h.MaxCapturable = nil, 0
+	h.PartialCaptures, h.MaxCapturable, h.Trace = nil, 0, hold.TraceContext{}
 	r := *h.Renewal
 	r.IncrementTo, r.IncrementUntil = 0, time.Time{}
 	r.DeclinedCard, r.NeverAgain, r.Advice = "", "", hold.DeclineAdvice{}
@@ -106,6 +107,29 @@ func withoutNewFields(h hold.Hold) hold.Hold {
 	r.ReleaseFirst, r.Unprotected, r.ConfirmAt = false, false, time.Time{}
 	h.Renewal = &r
 	return h
+}
+
+// The trace costs 28 bytes of a hold that has one, and nothing of any other. A
+// settled hold keeps none. What a later release may write in its place survives.
+func TestRecord_Trace(t *testing.T) {
+	t.Parallel()
+	h := typicalHold()
+	without := appendRecord(nil, &h)
+	h.Trace = fullHold().Trace
+	with := appendRecord(nil, &h)
+	if n := len(with) - len(without); n != 28 {
+		t.Errorf("the trace takes %d bytes", n)
+	}
+	later := appendTextField(slices.Clone(without), fieldTrace, "of another form")
+	got, _, err := decodeRecord(h.ID, string(later))
+	if err != nil || got.Trace != (hold.TraceContext{}) ||
+		string(appendRecord(nil, &got)) != string(later) {
+		t.Errorf("%v, %+v", err, got)
+	}
+	h.State = hold.Captured
+	if got := encodeAndDecode(t, h); got.Trace != (hold.TraceContext{}) {
+		t.Errorf("a settled hold keeps %+v", got.Trace)
+	}
 }
 
 // changedRecord returns the record of a typical hold with a change.

@@ -57,6 +57,7 @@ func fullHold() hold.Hold {
 	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9,
 		day(3), 4, 5, 6, 1<<47+3
 	h.Renewal, h.PartialCaptures, h.MaxCapturable = fullRenewal(day), fullStaged(day), 44_000
+	h.Trace = hold.TraceContext{TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3, 7: 4}, Flags: 1}
 	h.Sent = hold.IdempotencyKeyUsage{Count: 2, FirstAt: day(4), Unknown: true}
 	h.History = []hold.HistoryEntry{
 		{At: day(0), Kind: hold.HistoryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k",
@@ -224,6 +225,10 @@ func anyHold() *rapid.Generator[hold.Hold] {
 		if rapid.Bool().Draw(t, "captured whole") {
 			h.State, h.CapturedAmount = hold.Captured, h.Amount
 		}
+		if !h.State.IsFinal() && rapid.Bool().Draw(t, "traced") {
+			h.Trace = hold.TraceContext{TraceID: [16]byte{rapid.Byte().Draw(t, "trace")},
+				SpanID: [8]byte{1}, Flags: rapid.Byte().Draw(t, "flags")}
+		}
 		return h
 	})
 }
@@ -287,7 +292,7 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
 	before.CancellationReason, before.Renewal, before.PartialCaptures = "", nil, nil
 	before.Features, before.MaxCapturable, before.Increment = 0, 0, hold.Increment{}
-	before.CaptureParams = hold.CaptureParams{}
+	before.CaptureParams, before.Trace = hold.CaptureParams{}, hold.TraceContext{}
 	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before,
 		"settled": settledHold()} {
 		file := filepath.Join("testdata", "record-v1-"+name+".hex")

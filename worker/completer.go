@@ -152,12 +152,8 @@ func (c *Completer) tryCommitBatch() ([]bool, error) {
 
 // toChange returns the outcome as a change for the committer.
 func (o *claimOutcome) toChange() commit.Change {
-	due := o.before.NextAt
-	if own := o.before.ActionTime(); o.before.Reason == hold.CauseSchedule && !own.IsZero() {
-		due = own
-	}
 	return commit.Change{Before: &o.before, Decision: o.decision, Call: o.call, Answer: o.answer,
-		Lateness: max(0, o.at.Sub(due)), At: o.at}
+		Lateness: hold.LatenessAt(&o.before, o.at), At: o.at}
 }
 
 // logClaimsTakenOver logs the outcomes that were not written because another

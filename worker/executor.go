@@ -28,6 +28,14 @@ const (
 	minSendWait = time.Millisecond / 2
 )
 
+// ExecutionTracer begins the span of the execution of a hold that has a trace.
+// Its calls belong to traced, and its events to span. tracing.Tracer implements
+// it.
+type ExecutionTracer interface {
+	StartExecution(ctx context.Context, h *hold.Hold) (traced context.Context,
+		span hold.TraceContext, end func(d *hold.Decision, a hold.Answer, late time.Duration))
+}
+
 // ExecutorOptions configure an [Executor].
 type ExecutorOptions struct {
 	Concurrency int           // calls to Stripe under way at once
@@ -35,7 +43,8 @@ type ExecutorOptions struct {
 	CallTimeout time.Duration // of one call
 	Clock       *clock.RedisClock
 	Health      *health.RedisHealthReporter
-	Wake        func() // [Dispatcher.Wake], called when more holds may be claimed
+	Wake        func()          // [Dispatcher.Wake], called when more holds may be claimed
+	Tracer      ExecutionTracer // may be nil
 }
 
 // Executor receives claimed holds from the [Dispatcher] and sends their
@@ -141,6 +150,7 @@ func (e *Executor) executeClaim(
 	if d := time.Until(c.sendAt); d > minSendWait {
 		execute.Sleep(stopping, d)
 	}
+	calls, endSpan := e.startSpan(calls, m)
 	_, err := e.driver.Drive(stopping, calls, m, execute.DriveLimits{
 		MaxCalls: maxCallsPerClaim, LeaseEnd: c.leaseEnd,
 		BudgetWait: maxBudgetWait, Reserved: c.reserved,
@@ -148,8 +158,26 @@ func (e *Executor) executeClaim(
 	if err != nil {
 		m.releaseClaimAndDefer(deferralAfterError(err), e.o.Clock.Now())
 	}
+	if endSpan != nil {
+		endSpan(hold.LatenessAt(&c.claim.Hold, m.at))
+	}
 	return claimOutcome{before: c.claim.Hold, decision: m.decision, call: m.call, answer: m.answer,
 		at: m.at}
+}
+
+// startSpan begins the span of a claim. endSpan is nil if there is none. It adds
+// the span to the machine's decision.
+func (e *Executor) startSpan(
+	ctx context.Context, m *holdMachine,
+) (traced context.Context, endSpan func(late time.Duration)) {
+	if e.o.Tracer == nil || !m.hold.Trace.IsSampled() {
+		return ctx, nil
+	}
+	traced, span, end := e.o.Tracer.StartExecution(ctx, &m.hold)
+	return traced, func(late time.Duration) {
+		m.decision.Trace = span
+		end(&m.decision, m.answer, late)
+	}
 }
 
 // deferralAfterError returns how long to defer a hold whose drive ended with

@@ -10,6 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/erase"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/reconcile"
@@ -29,7 +30,8 @@ func New(s Stores, stripe StripeClient, o Options) (*Engine, error) {
 	w := &Engine{o: o}
 	b := &engineBuilder{
 		stores: s, stripe: stripe, o: o, observers: observerPartsOf(o.Observer),
-		clock: &clock.RedisClock{}, accounts: &reconcile.KnownAccounts{},
+		tracers: tracerPartsOf(o.Tracer),
+		clock:   &clock.RedisClock{}, accounts: &reconcile.KnownAccounts{},
 	}
 	b.publisher = event.NewSystemEventPublisher(s.Events, b.clock.Now)
 	b.buildStages(w)
@@ -74,6 +76,7 @@ type engineBuilder struct {
 	stripe    StripeClient
 	o         Options
 	observers observerParts
+	tracers   tracerParts
 	clock     *clock.RedisClock
 	accounts  *reconcile.KnownAccounts
 	committer *commit.Committer
@@ -112,12 +115,12 @@ func (b *engineBuilder) buildStages(w *Engine) {
 	b.wake = w.Dispatcher.Wake
 	b.committer = commit.New(b.stores.Commit, commit.Options{
 		Rules: o.Rules, Livemode: o.Livemode, WakeAhead: wakeAhead, Now: b.clock.Now, Wake: b.wake,
-		RecordAccount: b.accounts.Add, Observer: b.observers.commit,
+		RecordAccount: b.accounts.Add, Observer: b.observers.commit, Tracer: b.tracers.commit,
 		CardholderLink: o.CardholderLink, Logger: o.Logger,
 	})
 	w.executor = newExecutor(b.stripe, flight, w.claims, w.outcomes, ExecutorOptions{
 		Concurrency: o.Concurrency, Lease: o.Lease, CallTimeout: o.CallTimeout,
-		Clock: b.clock, Health: o.Health, Wake: b.wake,
+		Clock: b.clock, Health: o.Health, Wake: b.wake, Tracer: b.tracers.execution,
 	})
 	w.completer = newCompleter(b.committer, flight, w.outcomes, CompleterOptions{
 		Concurrency: o.Concurrency, Health: o.Health, Wake: b.wake, Logger: o.Logger,
@@ -134,7 +137,7 @@ func (b *engineBuilder) buildIntake(
 		Rules: o.Rules, Clock: b.clock, Health: o.Health,
 	})
 	w.Changer = intake.NewChanger(s.Holds, b.committer, intake.ChangerOptions{
-		Rules: o.Rules, Health: o.Health,
+		Rules: o.Rules, Health: o.Health, Tracer: b.tracers.change,
 	})
 	w.Cardholder = intake.NewCardholderService(s.Holds, b.committer, b.stripe, o.Health)
 	w.Webhooks = intake.NewWebhookProcessor(s.Refresh, b.committer, intake.WebhookProcessorOptions{
@@ -152,8 +155,9 @@ func (b *engineBuilder) buildIntake(
 		rejector,
 		intake.RequestInboxOptions{
 			Replica: o.Replica, Lease: o.Lease, DecodeRequest: o.DecodeRequest,
-			Gate:  o.Changes.NewInboxGate(changes.LongestWait),
-			Clock: b.clock, Health: o.Health, Logger: o.Logger,
+			ParseTraceparent: b.tracers.parse,
+			Gate:             o.Changes.NewInboxGate(changes.LongestWait),
+			Clock:            b.clock, Health: o.Health, Logger: o.Logger,
 		},
 	)
 	return refresher, inbox
@@ -236,4 +240,19 @@ func observerPartsOf(o Observer) observerParts {
 		return observerParts{}
 	}
 	return observerParts{commit: o, reconcile: o, rejection: o, status: o}
+}
+
+// tracerParts are the parts of a [Tracer], each nil without one.
+type tracerParts struct {
+	commit    commit.Tracer
+	change    intake.ChangeTracer
+	execution ExecutionTracer
+	parse     func(text string) hold.TraceContext
+}
+
+func tracerPartsOf(t Tracer) tracerParts {
+	if t == nil {
+		return tracerParts{}
+	}
+	return tracerParts{commit: t, change: t, execution: t, parse: t.ParseTraceparent}
 }

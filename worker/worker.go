@@ -92,6 +92,17 @@ type Observer interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 
+// Tracer records what happens to holds as spans. tracing.Tracer implements it.
+type Tracer interface {
+	commit.Tracer
+	intake.ChangeTracer
+	ExecutionTracer
+	// StartCall begins the span of a request to Stripe. gateway.Caller calls it.
+	StartCall(ctx context.Context, c *hold.Call) (end func(a *hold.Answer))
+	// ParseTraceparent returns the trace that an entry of the inbox continues.
+	ParseTraceparent(text string) hold.TraceContext
+}
+
 // Engine captures and releases holds on time. [New] makes one. Its exported
 // parts accept requests and answer queries at any time. Holds are captured and
 // released while [Engine.Run] runs.

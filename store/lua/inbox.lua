@@ -15,21 +15,24 @@
 --     its id
 --     the size of its field "hold" as text, "-1" if it has none
 --     the field, cut to the maximum size
+--     its field "traceparent", cut to 128 bytes, empty if it has none
 local reply = {now_ms()}
 local left = tonumber(ARGV[3])
 local function add(entries)
   if type(entries) ~= 'table' then return end
   for _, e in ipairs(entries) do
-    local value
+    local value, traceparent
     if type(e) == 'table' and type(e[2]) == 'table' then
       for f = 1, #e[2], 2 do
         if e[2][f] == 'hold' then value = e[2][f + 1] end
+        if e[2][f] == 'traceparent' then traceparent = e[2][f + 1] end
       end
     end
     if type(e) == 'table' then
       reply[#reply + 1] = e[1]
       reply[#reply + 1] = value and tostring(#value) or '-1'
       reply[#reply + 1] = value and string.sub(value, 1, tonumber(ARGV[5])) or ''
+      reply[#reply + 1] = traceparent and string.sub(traceparent, 1, 128) or ''
       left = left - 1
     end
   end

@@ -29,7 +29,7 @@ func newCallbackSink(o *Options) (*sink, error) {
 			"want whsec_ and the base64 of 24 to 64 random bytes")
 	}
 	s := &callbackSender{url: c.URL, signer: hook, client: newHTTPClient(o.Transport),
-		userAgent: "holdd/" + o.Version}
+		userAgent: "holdd/" + o.Version, tracer: o.Tracer}
 	return &sink{name: callbackSinkName, addressDigest: hashSinkAddress(c.URL),
 		minSeverity: c.MinSeverity, maxConcurrent: maxConcurrentSends, send: s.send}, nil
 }
@@ -40,6 +40,7 @@ type callbackSender struct {
 	signer    *standardwebhooks.Webhook
 	client    *http.Client
 	userAgent string
+	tracer    DeliveryTracer // may be nil
 }
 
 // send posts one event, signed with the time of this attempt.
@@ -59,5 +60,20 @@ func (s *callbackSender) send(ctx context.Context, messages []sinkMessage) deliv
 	req.Header.Set(standardwebhooks.HeaderWebhookID, m.eventID)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
-	return sendHTTPRequest(s.client, req)
+	end := s.startSpan(req, m)
+	out := sendHTTPRequest(s.client, req)
+	if end != nil {
+		end(out.status, resultNames[out.result])
+	}
+	return out
+}
+
+// startSpan begins the span of an attempt. It returns nil if there is none.
+func (s *callbackSender) startSpan(
+	req *http.Request, m *sinkMessage,
+) func(status int, result string) {
+	if s.tracer == nil || m.traceparent == "" {
+		return nil
+	}
+	return s.tracer.StartDelivery(req.Context(), m.traceparent, m.eventID, s.url, req.Header)
 }

@@ -48,11 +48,11 @@ func sendHTTPRequest(c *http.Client, req *http.Request) deliveryOutcome {
 // outcomeFromResponse maps a response to an outcome, as package alert documents
 // it.
 func outcomeFromResponse(res *http.Response, now time.Time) deliveryOutcome {
-	o := deliveryOutcome{reason: "HTTP " + strconv.Itoa(res.StatusCode),
+	o := deliveryOutcome{reason: "HTTP " + strconv.Itoa(res.StatusCode), status: res.StatusCode,
 		retryAfter: parseRetryAfter(res.Header.Get("Retry-After"), now)}
 	switch code := res.StatusCode; {
 	case code/100 == 2:
-		return deliveryOutcome{result: resultDelivered}
+		return deliveryOutcome{result: resultDelivered, status: code}
 	case code == http.StatusGone:
 		o.result = resultGone
 	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable &&

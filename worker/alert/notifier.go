@@ -38,12 +38,21 @@ type DeliveryObserver interface {
 	EventsDropped(sink string, dead, lost int64)
 }
 
+// DeliveryTracer begins the span of an attempt to deliver an event, and sets the
+// headers by which the receiver continues it. It returns nil if the event's
+// trace is not recorded. tracing.Tracer implements it.
+type DeliveryTracer interface {
+	StartDelivery(ctx context.Context, traceparent, eventID, address string, header http.Header) (
+		end func(status int, result string))
+}
+
 // Options configure a [Notifier]. Stores and Replica are required.
 type Options struct {
 	Stores   Stores
 	Replica  string // unique among the replicas
 	Logger   *zap.Logger
 	Observer DeliveryObserver
+	Tracer   DeliveryTracer              // of callbacks; may be nil
 	Health   *health.RedisHealthReporter // shared with the worker; nil means one of its own
 	Changes  *changes.Watcher            // shared with the worker; nil means to poll without it
 

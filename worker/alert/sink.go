@@ -28,6 +28,7 @@ var resultNames = [...]string{"", "delivered", "rejected", "failed", "retry_late
 type deliveryOutcome struct {
 	result     deliveryResultCode
 	retryAfter time.Duration // as the receiver asked
+	status     int           // of the response; 0 without one
 	reason     string
 }
 

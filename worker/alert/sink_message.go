@@ -13,7 +13,9 @@ type sinkMessage struct {
 	eventID   string // the same in every attempt
 	orderKey  string // messages with the same key must arrive in order
 	eventJSON []byte
-	alert     *Alert // nil for a sink that takes events
+	// traceparent is that of the event; empty if it has none
+	traceparent string
+	alert       *Alert // nil for a sink that takes events
 }
 
 // systemEventKey is the order key of all system events.
@@ -23,14 +25,15 @@ const systemEventKey = "holdd"
 // take the event.
 func (s *sink) newSinkMessage(e hold.StreamEvent, o RenderOptions) (m sinkMessage, ok bool) {
 	var head struct {
-		ID   string
-		Data struct{ Hold struct{ ID string } }
+		ID          string
+		Traceparent string
+		Data        struct{ Hold struct{ ID string } }
 	}
 	if json.Unmarshal(e.Event, &head) != nil || head.ID == "" {
 		return m, false
 	}
 	m = sinkMessage{entryID: e.ID, eventID: head.ID, orderKey: head.Data.Hold.ID,
-		eventJSON: e.Event}
+		eventJSON: e.Event, traceparent: head.Traceparent}
 	if m.orderKey == "" {
 		m.orderKey = systemEventKey
 	}

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -26,6 +28,13 @@ type HoldServices struct {
 	Reader           HoldReader
 	Planner          Planner
 	ReadinessChecker ReadinessChecker
+}
+
+// RequestTracer begins the span of a request to a route. end gets the status of
+// the response. tracing.Tracer implements it.
+type RequestTracer interface {
+	StartRequest(ctx context.Context, r *http.Request, pattern string) (
+		traced context.Context, end func(status int))
 }
 
 // Options configure an API. Only Holds is required.
@@ -74,6 +83,8 @@ type Options struct {
 	// Stage records whether requests that change something fail because of
 	// Redis; may be nil.
 	Stage *health.Stage
+	// Tracer records the requests under /v1. May be nil.
+	Tracer RequestTracer
 	// LogLevel is the level of Logger, which operators may change. Nil: they
 	// may not.
 	LogLevel *zap.AtomicLevel
@@ -131,6 +142,7 @@ type API struct {
 	logLevel       *processLogLevel
 	refusals       *RefusalLog
 	stage          *health.Stage
+	tracer         RequestTracer // may be nil
 	// webhookElsewhere says that another listener serves the webhooks.
 	webhookElsewhere bool
 	cardholder       *CardholderOptions
@@ -177,6 +189,7 @@ func New(o Options) (*API, error) {
 		logLevel:       logLevel,
 		refusals:       o.Refusals,
 		stage:          o.Stage,
+		tracer:         o.Tracer,
 		log:            o.Logger,
 
 		webhookElsewhere: o.WebhookElsewhere,
@@ -270,7 +283,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		conn.setServingRequest(true)
 		defer conn.setServingRequest(false)
 	}
-	c.header, c.body = r.Header, body.bytes
+	c.header, c.body, c.pattern = r.Header, body.bytes, pattern
 	a.serveInSlot(w, r, c)
 }
 
@@ -304,10 +317,15 @@ func (a *API) maxBodyBytes(pattern string) int64 {
 }
 
 // serveInSlot waits for a slot and serves the request.
-func (a *API) serveInSlot(w http.ResponseWriter, r *http.Request, c *requestInfo) {
+func (a *API) serveInSlot(w *responseStartRecorder, r *http.Request, c *requestInfo) {
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestInfoContextKey{}, c),
 		a.requestTimeout)
 	defer cancel()
+	if a.tracer != nil && strings.HasPrefix(r.URL.Path, "/v1/") {
+		var end func(status int)
+		ctx, end = a.tracer.StartRequest(ctx, r, c.pattern)
+		defer func() { end(cmp.Or(w.status, http.StatusInternalServerError)) }() // 0: a panic
+	}
 	if !isExemptFromInFlightLimit(r.URL.Path) {
 		release := a.slots.waitForSlot(ctx, c.token)
 		if release == nil {
@@ -340,7 +358,7 @@ func (a *API) recoverPanic(w *responseStartRecorder, c *requestInfo) {
 	}
 	a.log.Error("request panicked", append(c.logFields(), zap.Any("panic", p),
 		zap.ByteString("stack", debug.Stack()))...)
-	if w.started {
+	if w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
 	newInternalProblem().Write(w)

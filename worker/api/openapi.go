@@ -284,6 +284,7 @@ func (d *operationDoc) addToOperation(
 		return err
 	}
 	d.addIdempotencyKey(op)
+	addTraceparent(op)
 	delete(op.Responses, "default")
 	success := op.Responses[strconv.Itoa(op.DefaultStatus)]
 	success.Content["application/json"].Example = example
@@ -313,6 +314,19 @@ func (d *operationDoc) addIdempotencyKey(op *huma.Operation) {
 		Schema:  &huma.Schema{Type: huma.TypeString, MinLength: &least, MaxLength: &most}})
 	d.problems = slices.Concat(d.problems, []hold.ProblemCode{hold.InvalidIdempotencyKey,
 		hold.IdempotencyKeyReused, hold.InProgress})
+}
+
+// addTraceparent adds the header to the operations that change something.
+func addTraceparent(op *huma.Operation) {
+	if op.Method != http.MethodPost && op.Method != http.MethodPatch {
+		return
+	}
+	op.Parameters = append(op.Parameters, &huma.Param{Name: "traceparent", In: "header",
+		Description: "The caller's span, as W3C Trace Context. If traces are on, the request, " +
+			"what holdd does later because of it, and its callbacks belong to this trace. " +
+			"An invalid value is ignored",
+		Example: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		Schema:  &huma.Schema{Type: huma.TypeString}})
 }
 
 // addProblems adds one response for each status, with an example of each code.

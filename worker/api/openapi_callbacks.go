@@ -68,6 +68,9 @@ func callbackHeaders() []*huma.Param {
 		return &huma.Param{Name: name, In: "header", Required: true, Description: description,
 			Example: example, Schema: &huma.Schema{Type: kind}}
 	}
+	traceparent := header("traceparent", huma.TypeString, "The span of this attempt, as W3C Trace "+
+		"Context, if traces are on", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	traceparent.Required = false
 	return []*huma.Param{
 		header("webhook-id", huma.TypeString, "The id of the event, the same in each attempt",
 			"evt_3PxYzA2eZvKYlo2C1gQmT0aB_3tmj0v3a10_1"),
@@ -76,5 +79,6 @@ func callbackHeaders() []*huma.Param {
 		header("webhook-signature", huma.TypeString, "`v1,` and the base64 of the HMAC-SHA256 of "+
 			"id, timestamp and body, joined by full stops. Several are separated by spaces",
 			"v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="),
+		traceparent,
 	}
 }

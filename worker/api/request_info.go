@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
@@ -10,6 +11,7 @@ import (
 // requestInfo describes the request that is being served.
 type requestInfo struct {
 	method, path string
+	pattern      string // of the route
 	by           string // the caller's name in the hold's history
 	trusted      bool   // may see version, addresses and causes
 	token        string // the name of the caller's token; empty without one
@@ -32,21 +34,21 @@ func (c *requestInfo) logFields() []zap.Field {
 		zap.String("by", c.by)}
 }
 
-// responseStartRecorder records whether the response has begun.
+// responseStartRecorder records the status of the response, once it has begun.
 type responseStartRecorder struct {
 	http.ResponseWriter
-	started bool
+	status int // 0: the response has not begun
 }
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *responseStartRecorder) WriteHeader(status int) {
-	w.started = true
+	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements [http.ResponseWriter].
 func (w *responseStartRecorder) Write(b []byte) (int, error) {
-	w.started = true
+	w.status = cmp.Or(w.status, http.StatusOK)
 	return w.ResponseWriter.Write(b)
 }
 

@@ -41,6 +41,12 @@ type Observer interface {
 	OverlapEnded(length time.Duration)
 }
 
+// Tracer begins the span under which a new hold is written, and keeps it with
+// the hold. tracing.Tracer implements it.
+type Tracer interface {
+	StartScheduling(ctx context.Context, h *hold.Hold) (end func(written bool))
+}
+
 // Options configure a [Committer].
 type Options struct {
 	Rules    hold.DecisionRules
@@ -51,6 +57,7 @@ type Options struct {
 	Wake          func()               // wakes the dispatcher; may be nil
 	RecordAccount func(account string) // gets the account of each written hold; may be nil
 	Observer      Observer             // may be nil
+	Tracer        Tracer               // may be nil
 	// CardholderLink returns the link for a hold whose renewal requires its
 	// cardholder. May be nil: events then have none.
 	CardholderLink func(h *hold.Hold) string
@@ -106,9 +113,13 @@ func (c *Committer) commitAndNotify(
 	writes := make([]hold.HoldWrite, len(changes))
 	for i := range changes {
 		c.completeDecision(&changes[i])
+	}
+	endSpans := c.startSchedulingSpans(ctx, changes)
+	for i := range changes {
 		writes[i] = c.encodeWrite(&changes[i])
 	}
 	var results []hold.CommitResult
+	defer func() { endSpans(results) }()
 	for range attempts {
 		if results, err = c.store.Commit(ctx, writes); err == nil {
 			break
@@ -121,6 +132,7 @@ func (c *Committer) commitAndNotify(
 		}
 	}
 	if err != nil {
+		results = nil
 		return nil, err
 	}
 	c.logAndCountCommitted(changes, results)
@@ -130,6 +142,27 @@ func (c *Committer) commitAndNotify(
 		written[i] = r.IsCommitted()
 	}
 	return written, nil
+}
+
+// startSchedulingSpans begins a span for each new hold. The function that it
+// returns ends them.
+func (c *Committer) startSchedulingSpans(
+	ctx context.Context, changes []Change,
+) (end func(results []hold.CommitResult)) {
+	if c.o.Tracer == nil {
+		return func([]hold.CommitResult) {}
+	}
+	ends := map[int]func(written bool){}
+	for i := range changes {
+		if changes[i].Before.ID == "" {
+			ends[i] = c.o.Tracer.StartScheduling(ctx, &changes[i].Decision.Hold)
+		}
+	}
+	return func(results []hold.CommitResult) {
+		for i, end := range ends {
+			end(results != nil && results[i].IsCommitted())
+		}
+	}
 }
 
 // wasWrittenByCommitter reports whether a result says that this committer wrote

@@ -11,6 +11,7 @@
 package event
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"strconv"
@@ -63,7 +64,9 @@ type Envelope struct {
 	ID        string         `json:"id"`
 	Type      hold.EventType `json:"type"`
 	Timestamp time.Time      `json:"timestamp"`
-	Data      EventData      `json:"data"`
+	// Traceparent is the span that led to the event, if it is traced.
+	Traceparent string    `json:"traceparent,omitempty" doc:"The span that led to the event, as W3C Trace Context, if traces are on"`
+	Data        EventData `json:"data"`
 }
 
 // EventData is the content of an event. An event about a hold has Hold, a
@@ -167,11 +170,12 @@ func encodeEvents(
 	}
 	view := hold.NewView(&d.Hold, now, false)
 	view.Livemode = livemode
+	trace := cmp.Or(d.Trace, d.Hold.Trace).Traceparent()
 	out := make([][]byte, 0, len(d.Events))
 	for i, e := range d.Events {
 		env := Envelope{
 			ID:   "evt_" + strings.TrimPrefix(d.Hold.ID, "pi_") + "_" + idSuffix(i),
-			Type: e.Type, Timestamp: now, Data: EventData{Hold: view},
+			Type: e.Type, Timestamp: now, Traceparent: trace, Data: EventData{Hold: view},
 		}
 		if e.Cause != 0 {
 			env.Data.Cause = e.Cause.String()

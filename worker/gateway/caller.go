@@ -42,6 +42,12 @@ type CallObserver interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 
+// CallTracer begins the span of a request to Stripe. It returns nil if ctx
+// belongs to no span. tracing.Tracer implements it.
+type CallTracer interface {
+	StartCall(ctx context.Context, c *hold.Call) (end func(a *hold.Answer))
+}
+
 // BudgetErrorReporter receives the errors of the budget. health.RedisHealthReporter
 // implements it.
 type BudgetErrorReporter interface {
@@ -55,6 +61,7 @@ type CallerOptions struct {
 	// holds, so that a 404 is true; nil means that it never is.
 	AccountKnown func() bool
 	Observer     CallObserver // may be nil
+	Tracer       CallTracer   // may be nil
 	Health       BudgetErrorReporter
 	Logger       *zap.Logger
 }
@@ -127,6 +134,17 @@ func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
 		},
 	})
 	return c
+}
+
+// doTraced sends a call under a span. It is a function of its own so that an
+// untraced call stays off the heap.
+func (c *Caller) doTraced(ctx context.Context, call hold.Call) hold.Answer {
+	end := c.o.Tracer.StartCall(ctx, &call)
+	a := c.client.Do(ctx, call)
+	if end != nil {
+		end(&a)
+	}
+	return a
 }
 
 // IsStripeAvailable reports whether Stripe answers and accepts the key.

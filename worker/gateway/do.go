@@ -86,7 +86,12 @@ func (c *Caller) sendThroughBreaker(
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	began := time.Now()
-	a := c.client.Do(bounded, call)
+	var a hold.Answer
+	if c.o.Tracer == nil {
+		a = c.client.Do(bounded, call)
+	} else {
+		a = c.doTraced(bounded, call)
+	}
 	execute.ReportProgress(ctx, 0)
 	if ctx.Err() != nil && !isConclusive(a.Kind) {
 		report(errCallerCanceled) // not a failure of Stripe

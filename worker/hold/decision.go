@@ -81,6 +81,8 @@ type Decision struct {
 	Confirmed bool
 	// Unchanged says that there is nothing to write.
 	Unchanged bool
+	// Trace is the span that led to the decision; zero means the hold's.
+	Trace TraceContext
 }
 
 // Merge returns next, a decision on d's hold that was made before d was

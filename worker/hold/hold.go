@@ -250,6 +250,9 @@ type Hold struct {
 	Calls             uint32 // calls without an outcome, whatever the answers were
 	Refusals          uint32 // refusals for the state while a read shows the money held
 
+	// Trace is the span of the request that scheduled it; zero for none.
+	Trace TraceContext
+
 	// Version is the fencing token. It grows with every write and every claim.
 	Version uint64
 	// PreviousState is the state of a claimed hold before its claim. The hold
@@ -274,6 +277,15 @@ func (h *Hold) ActionTime() time.Time {
 		return h.CaptureAt
 	}
 	return h.CancelAt
+}
+
+// LatenessAt returns how long after its due time a hold is acted on at a time.
+func LatenessAt(h *Hold, at time.Time) time.Duration {
+	due := h.NextAt
+	if own := h.ActionTime(); h.Reason == CauseSchedule && !own.IsZero() {
+		due = own
+	}
+	return max(0, at.Sub(due))
 }
 
 // HistoryKind is the kind of a history entry.

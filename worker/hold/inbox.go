@@ -8,6 +8,8 @@ type InboxEntry struct {
 	At   time.Time // when it was written
 	Size int       // bytes; -1 if the entry has no field "hold"
 	Text string    // JSON of a request; cut if it is too large
+	// Traceparent is the field of this name, as it was written.
+	Traceparent string
 }
 
 // RejectedRequest is an invalid request from a source that gets no response.

@@ -38,6 +38,8 @@ type ScheduleRequest struct {
 
 	Captures []CaptureStageRequest `json:"captures,omitempty" maxItems:"50" doc:"Captures in parts, for an order that ships in parts, where the charge allows multicapture. Each is later than the one before; the last one releases the rest. They take the place of capture_at and capture_amount" nullable:"false"`
 
+	Trace TraceContext `json:"-"` // of the sender, if the request itself brings it
+
 	capturesFrom int64 // of metadata: what was captured before them
 }
 
@@ -57,6 +59,7 @@ type ValidRequest struct {
 	// Confirm says that on_expiry may act at once. It is no term, so a repeated
 	// request may omit it.
 	Confirm bool
+	Trace   TraceContext // no term either
 
 	// Of terms found in metadata, see [ScheduleRequest.ValidateRecoveredTerms].
 	// No caller waits for a response, so the hold requires attention instead of
@@ -86,7 +89,8 @@ func (req *ScheduleRequest) Validate(now time.Time) (*ValidRequest, error) {
 // authorization does not have yet.
 func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) {
 	d := &ValidRequest{ID: req.PaymentIntent, Account: req.Account, Reference: req.Reference,
-		Amount: req.Amount, CaptureAmount: req.CaptureAmount, Confirm: req.Confirm}
+		Amount: req.Amount, CaptureAmount: req.CaptureAmount, Confirm: req.Confirm,
+		Trace: req.Trace}
 	if err := CheckAccountID(req.Account); err != nil {
 		return nil, err
 	}
@@ -289,7 +293,7 @@ func holdFromRequest(valid *ValidRequest, now time.Time) Hold {
 		Amount: valid.Amount, Currency: valid.Currency, CaptureAmount: valid.CaptureAmount,
 		CaptureAt: valid.CaptureAt, CancelAt: valid.CancelAt,
 		ExpiresAt: valid.ExpiresAt, ExpiresSource: SourceCaller, OnExpiry: valid.OnExpiry,
-		Metadata: valid.Metadata, CaptureParams: valid.CaptureParams,
+		Metadata: valid.Metadata, CaptureParams: valid.CaptureParams, Trace: valid.Trace,
 		Revision: 1, Generation: 1, CreatedAt: now,
 	}
 	if h.ExpiresAt.IsZero() {

@@ -10,10 +10,17 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
+// ChangeTracer records a change on the span of its request, and decides which
+// span the hold keeps. tracing.Tracer implements it.
+type ChangeTracer interface {
+	TraceChange(ctx context.Context, before, after *hold.Hold)
+}
+
 // ChangerOptions configure a [Changer].
 type ChangerOptions struct {
 	Rules  hold.DecisionRules
 	Health *health.RedisHealthReporter
+	Tracer ChangeTracer // may be nil
 }
 
 // Changer accepts requests to change a hold. It is safe for concurrent use.
@@ -143,6 +150,9 @@ func (c *Changer) decideAndCommit(
 			return h, now, err
 		}
 		change := commit.Change{Before: &h, Decision: d, At: now}
+		if c.o.Tracer != nil {
+			c.o.Tracer.TraceChange(ctx, &h, &change.Decision.Hold)
+		}
 		written, err := commitChangeIfUnmodified(ctx, c.committer, c.o.Health, &change)
 		if err != nil {
 			return h, now, err

@@ -62,10 +62,13 @@ type RequestInboxOptions struct {
 	// DecodeRequest decodes a request by the API's rules. Its errors are
 	// *[hold.Problem]. If it is nil, the inbox is not read.
 	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
-	Gate          *changes.PollGate // closed while the inbox is empty; nil: always open
-	Clock         *clock.RedisClock
-	Health        *health.RedisHealthReporter
-	Logger        *zap.Logger
+	// ParseTraceparent returns the trace that an entry continues, zero if the
+	// text is invalid. Nil: entries continue none.
+	ParseTraceparent func(text string) hold.TraceContext
+	Gate             *changes.PollGate // closed while the inbox is empty; nil: always open
+	Clock            *clock.RedisClock
+	Health           *health.RedisHealthReporter
+	Logger           *zap.Logger
 }
 
 // RequestInboxConsumer is the job that schedules requests from the Redis
@@ -202,6 +205,9 @@ func (b *RequestInboxConsumer) decodeEntry(
 	req, err := b.o.DecodeRequest([]byte(entry.Text))
 	if err != nil && !errors.As(err, &problem) {
 		problem = &hold.Problem{Code: EntryUnreadable, Field: "hold", Detail: err.Error()}
+	}
+	if b.o.ParseTraceparent != nil && entry.Traceparent != "" {
+		req.Trace = b.o.ParseTraceparent(entry.Traceparent)
 	}
 	return req, problem
 }

@@ -32,6 +32,9 @@ func NewEngineWithStores(
 	if o.Observer != nil {
 		callerOptions.Observer = o.Observer
 	}
+	if o.Tracer != nil {
+		callerOptions.Tracer = o.Tracer
+	}
 	caller := gateway.NewCaller(client, budget, callerOptions)
 	return worker.New(s, worker.StripeClient{StripeCaller: caller, StripeMonitor: caller}, o)
 }

@@ -81,7 +81,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d, err := newDaemonParts(&o, tokens, stripe, st, account)
+	replica := newReplicaName()
+	tracer := openTracer(ctx, &o, replica, stripe.Address())
+	defer tracer.Close()
+	d, err := newDaemonParts(&o, tokens, stripe, st, account, replica, tracer)
 	if err != nil {
 		return err
 	}

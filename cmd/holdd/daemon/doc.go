@@ -11,7 +11,8 @@
 //
 // It stops the server first, so that the API accepts no request that the worker
 // would not see. Then it stops the worker, which finishes the calls in flight
-// and returns its other claims, and then the store.
+// and returns its other claims, and then the tracer, if traces are on, and the
+// store.
 //
 // parts.go builds and connects the parts. options.go copies the settings into
 // the options of each part.

@@ -153,7 +153,7 @@ func causeLabel(c hold.Cause) string {
 
 func (m *metrics) newHTTPHandler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4,
-		Timeout: 10 * time.Second})
+		Timeout: 10 * time.Second, EnableOpenMetrics: true}) // which has exemplars
 }
 
 // registerAPICounters registers the counters that the API keeps.
@@ -209,10 +209,21 @@ func (m *metrics) EventRecorded(h *hold.Hold, n hold.Event, lateness time.Durati
 	switch n.Type {
 	case hold.EventCaptured:
 		m.capturedAmount.WithLabelValues(h.Currency).Add(float64(h.CapturedAmount))
-		m.lateness.WithLabelValues(string(n.Type)).Observe(lateness.Seconds())
+		m.observeLateness(h, n.Type, lateness)
 	case hold.EventCanceled:
-		m.lateness.WithLabelValues(string(n.Type)).Observe(lateness.Seconds())
+		m.observeLateness(h, n.Type, lateness)
 	}
+}
+
+// observeLateness records a lateness, with the hold's trace as exemplar.
+func (m *metrics) observeLateness(h *hold.Hold, t hold.EventType, lateness time.Duration) {
+	histogram := m.lateness.WithLabelValues(string(t))
+	if !h.Trace.IsSampled() {
+		histogram.Observe(lateness.Seconds())
+		return
+	}
+	histogram.(prometheus.ExemplarObserver).ObserveWithExemplar(lateness.Seconds(),
+		prometheus.Labels{"trace_id": h.Trace.TraceIDText()})
 }
 
 func (m *metrics) OverlapEnded(length time.Duration) { m.overlaps.Observe(length.Seconds()) }

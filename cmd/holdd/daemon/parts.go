@@ -15,6 +15,7 @@ import (
 	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/tracing"
 	"github.com/holdd/holdd/worker/wiring"
 )
 
@@ -27,6 +28,7 @@ type daemonParts struct {
 	account *accountChecker
 
 	replica  string
+	tracer   *tracing.Tracer // nil: traces are off
 	metrics  *metrics
 	redis    *health.RedisHealthReporter
 	watcher  *changes.Watcher
@@ -43,11 +45,11 @@ type daemonParts struct {
 // newDaemonParts builds the parts and listens on the addresses of the settings.
 func newDaemonParts(
 	o *Options, tokens *api.Tokens, stripe *gateway.Gateway, st *store.Store,
-	account *accountChecker,
+	account *accountChecker, replica string, tracer *tracing.Tracer,
 ) (*daemonParts, error) {
 	d := &daemonParts{
 		o: o, tokens: tokens, stripe: stripe, store: st, account: account,
-		replica: newReplicaName(), metrics: newMetrics(),
+		replica: replica, tracer: tracer, metrics: newMetrics(),
 		redis:   health.NewRedisHealthReporter(o.Logger),
 		watcher: changes.NewWatcher(st),
 		secrets: &webhookSecrets{}, sessions: &consoleTokens{},
@@ -75,15 +77,21 @@ func (d *daemonParts) buildNotifier() error {
 
 // newNotifier returns the notifier of the settings.
 func (d *daemonParts) newNotifier(s *config.Settings) (*alert.Notifier, error) {
-	return alert.New(newAlertOptions(d.o, s, d.store, d.replica, d.stripe.Livemode(), d.metrics,
-		d.redis, d.watcher))
+	o := newAlertOptions(d.o, s, d.store, d.replica, d.stripe.Livemode(), d.metrics, d.redis,
+		d.watcher)
+	if d.tracer != nil {
+		o.Tracer = d.tracer
+	}
+	return alert.New(o)
 }
 
 func (d *daemonParts) buildEngine() (err error) {
-	d.engine, err = wiring.NewEngine(d.store, d.stripe,
-		newWorkerOptions(d.o, d.replica, d.stripe.Livemode(),
-			workerObserver{d.metrics, d.notifier}, d.redis, d.watcher, d.store,
-			d.account.known.Load))
+	o := newWorkerOptions(d.o, d.replica, d.stripe.Livemode(),
+		workerObserver{d.metrics, d.notifier}, d.redis, d.watcher, d.store, d.account.known.Load)
+	if d.tracer != nil {
+		o.Tracer = d.tracer
+	}
+	d.engine, err = wiring.NewEngine(d.store, d.stripe, o)
 	return err
 }
 
@@ -96,8 +104,12 @@ func (d *daemonParts) buildAPI() (err error) {
 	if err != nil {
 		return err
 	}
-	d.handler, err = api.New(newAPIOptions(d.o, d.engine, d.notifier, d.store, livemode, d.tokens,
-		d.metrics, d.secrets, d.pages))
+	o := newAPIOptions(d.o, d.engine, d.notifier, d.store, livemode, d.tokens, d.metrics,
+		d.secrets, d.pages)
+	if d.tracer != nil {
+		o.Tracer = d.tracer
+	}
+	d.handler, err = api.New(o)
 	return err
 }
 

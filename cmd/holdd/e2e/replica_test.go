@@ -257,15 +257,18 @@ func (l *processLog) outcomesOf(hold string) []logLine {
 }
 
 // contains reports whether a line that is no outcome contains the text.
-func (l *processLog) contains(text string) bool {
+func (l *processLog) contains(text string) bool { return l.count(text) > 0 }
+
+// count returns how many lines that are no outcome contain the text.
+func (l *processLog) count(text string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.otherLines {
 		if strings.Contains(line, text) {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 func (l *processLog) faults(killed bool) (lines int, faults []string) {

@@ -178,6 +178,8 @@ class Event(TypedDict):
     data: "EventData"
     id: str
     timestamp: str
+    # The span that led to the event, as W3C Trace Context, if traces are on
+    traceparent: NotRequired[str]
     type: str
 
 
@@ -735,6 +737,7 @@ class Operations:
         body: AuthorizeRequest,
         *,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Authorization:
         # Authorize a card and schedule its hold. holdd creates and confirms a PaymentIntent with manual capture. 201:
         # authorized, with the hold. If `on_expiry` would act on it at once, the hold requires attention instead. 202:
@@ -747,7 +750,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 "/v1/authorizations",
-                headers={"Idempotency-Key": idempotency_key},
+                headers={"Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -758,6 +761,7 @@ class Operations:
         body: ConfirmRequest | None = None,
         *,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Authorization:
         # Confirm an authorization after the cardholder's action, or with another card. The terms are those of the
         # authorization. holdd cancels an authorization that is not confirmed within an hour. Confirming it then returns
@@ -767,7 +771,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 f"/v1/authorizations/{quote(id, safe='')}/confirm",
-                headers={"Idempotency-Key": idempotency_key},
+                headers={"Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -805,6 +809,7 @@ class Operations:
         body: Replay | None = None,
         *,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> ReplayResult:
         # Deliver dead letters again. Each keeps its webhook-id. An event that the sink does not accept becomes a dead
         # letter again.
@@ -813,7 +818,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 "/v1/deliveries/replay",
-                headers={"Idempotency-Key": idempotency_key},
+                headers={"Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -848,6 +853,7 @@ class Operations:
         body: ScheduleRequest,
         *,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Hold:
         # Schedule a hold. holdd captures or releases the hold at its time. A repeated request returns 200 and the hold
         # as it is. Other terms return 409 `hold_exists`. A time after the authorization's deadline returns 422
@@ -861,7 +867,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 "/v1/holds",
-                headers={"Idempotency-Key": idempotency_key},
+                headers={"Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -886,6 +892,7 @@ class Operations:
         body: Patch,
         *,
         if_match: str | None = None,
+        traceparent: str | None = None,
     ) -> Hold:
         # Change a hold's terms. Absent fields keep their values. Setting one time clears the other. An empty time
         # clears it. Once the worker acts on the hold, the request returns 409 `too_late`. If `on_expiry` then acts at
@@ -895,7 +902,7 @@ class Operations:
             self._transport.send(
                 "PATCH",
                 f"/v1/holds/{quote(id, safe='')}",
-                headers={"If-Match": if_match},
+                headers={"If-Match": if_match, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -906,6 +913,7 @@ class Operations:
         *,
         if_match: str | None = None,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Hold:
         # Acknowledge the deadline's warnings. Silences the remaining warnings until the terms change.
         return cast(
@@ -913,7 +921,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 f"/v1/holds/{quote(id, safe='')}/acknowledge",
-                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key},
+                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key, "traceparent": traceparent},
             ),
         )
 
@@ -924,6 +932,7 @@ class Operations:
         *,
         if_match: str | None = None,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Hold:
         # Release the money now. The worker releases at once. Once the request is accepted, nothing captures the hold
         # any more. Once a cancel is accepted, another `cancellation_reason` returns 409 `cancel_accepted`.
@@ -932,7 +941,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 f"/v1/holds/{quote(id, safe='')}/cancel",
-                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key},
+                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -944,6 +953,7 @@ class Operations:
         *,
         if_match: str | None = None,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Hold:
         # Capture the money now. The worker captures at once. The hold's state shows the outcome. Without a body it
         # captures the amount of the hold's terms. The other fields replace terms of the hold. With `final` false it
@@ -954,7 +964,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 f"/v1/holds/{quote(id, safe='')}/capture",
-                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key},
+                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -964,6 +974,7 @@ class Operations:
         id: str,
         *,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> CardholderLink:
         # Make a link for the cardholder. For a hold whose renewal requires its cardholder (`renewal.step` is
         # `requires_action`). The page behind the link leads to the bank, or to Stripe's form for another card. A
@@ -974,7 +985,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 f"/v1/holds/{quote(id, safe='')}/cardholder_link",
-                headers={"Idempotency-Key": idempotency_key},
+                headers={"Idempotency-Key": idempotency_key, "traceparent": traceparent},
             ),
         )
 
@@ -985,6 +996,7 @@ class Operations:
         *,
         if_match: str | None = None,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Hold:
         # Raise the authorized amount. Asks the bank to authorize `amount` in total, and waits for its answer. If the
         # bank declines, the request returns 409 `declined` with the bank's `decline_code`, and the old amount stays
@@ -997,7 +1009,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 f"/v1/holds/{quote(id, safe='')}/increment",
-                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key},
+                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -1009,6 +1021,7 @@ class Operations:
         *,
         if_match: str | None = None,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Hold:
         # Suspend the hold's own time. It stays suspended until the hold is resumed. The authorization's deadline stays.
         # If `on_expiry` then acts at once, the request returns 422 `would_cancel_now` or `would_capture_now` unless
@@ -1018,7 +1031,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 f"/v1/holds/{quote(id, safe='')}/pause",
-                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key},
+                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -1045,6 +1058,7 @@ class Operations:
         body: RepairRequest | None = None,
         *,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> RepairResult:
         # Replace an unreadable record. Puts the bytes of the record into the quarantine and rebuilds the hold from the
         # PaymentIntent, its charge and its metadata. If the terms are not known for sure, the hold needs attention. The
@@ -1054,7 +1068,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 f"/v1/holds/{quote(id, safe='')}/repair",
-                headers={"Idempotency-Key": idempotency_key},
+                headers={"Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -1066,6 +1080,7 @@ class Operations:
         *,
         if_match: str | None = None,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Hold:
         # Resume a paused hold. If its time has passed, the worker acts now. If `on_expiry` then acts at once, the
         # request returns 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true.
@@ -1074,7 +1089,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 f"/v1/holds/{quote(id, safe='')}/resume",
-                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key},
+                headers={"If-Match": if_match, "Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -1084,6 +1099,7 @@ class Operations:
         body: ScheduleRequests,
         *,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> BatchResponse:
         # Schedule many holds. Up to 1000 holds. Each has its own result, in the order of the request: check the
         # `status` of each. A response of 503 means that no hold of the batch could be processed.
@@ -1092,7 +1108,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 "/v1/holds:batch",
-                headers={"Idempotency-Key": idempotency_key},
+                headers={"Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )
@@ -1164,6 +1180,7 @@ class Operations:
         body: Reconcile | None = None,
         *,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Reconciliation:
         # Compare the schedule with Stripe. The comparison runs in the background. It schedules holds whose terms are in
         # Stripe's metadata and missing here, settles holds that were settled at Stripe, and reports PaymentIntents that
@@ -1173,7 +1190,7 @@ class Operations:
             self._transport.send(
                 "POST",
                 "/v1/reconcile",
-                headers={"Idempotency-Key": idempotency_key},
+                headers={"Idempotency-Key": idempotency_key, "traceparent": traceparent},
                 body=body,
             ),
         )

@@ -771,6 +771,8 @@ export interface components {
             id: string;
             /** Format: date-time */
             timestamp: string;
+            /** @description The span that led to the event, as W3C Trace Context, if traces are on */
+            traceparent?: string;
             type: string;
         };
         EventData: {
@@ -1749,6 +1751,11 @@ export interface operations {
             header?: {
                 /** @description A new key for each authorization, and the same key for its retries: 8 to 128 visible ASCII characters, such as a UUID. holdd authorizes a card once per key */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -1990,6 +1997,11 @@ export interface operations {
             header?: {
                 /** @description A new key for each confirmation, and the same key for its retries */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The authorization's id */
@@ -2401,6 +2413,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -2646,6 +2663,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -2957,6 +2979,11 @@ export interface operations {
             header?: {
                 /** @description The ETag that you read. If the hold has changed since, the request returns 412 */
                 "If-Match"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The PaymentIntent that first placed the hold, or the hold's reference */
@@ -3124,6 +3151,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The PaymentIntent that first placed the hold, or the hold's reference */
@@ -3263,6 +3295,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The PaymentIntent that first placed the hold, or the hold's reference */
@@ -3429,6 +3466,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The PaymentIntent that first placed the hold, or the hold's reference */
@@ -3593,6 +3635,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The PaymentIntent that first placed the hold, or the hold's reference */
@@ -3703,6 +3750,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The PaymentIntent that first placed the hold, or the hold's reference */
@@ -3906,6 +3958,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The PaymentIntent that first placed the hold, or the hold's reference */
@@ -4175,6 +4232,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The PaymentIntent that first placed the hold */
@@ -4334,6 +4396,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path: {
                 /** @description The PaymentIntent that first placed the hold, or the hold's reference */
@@ -4494,6 +4561,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -5064,6 +5136,11 @@ export interface operations {
                  * @example 0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10
                  */
                 "Idempotency-Key"?: string;
+                /**
+                 * @description The caller's span, as W3C Trace Context. If traces are on, the request, what holdd does later because of it, and its callbacks belong to this trace. An invalid value is ignored
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -5279,6 +5356,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": string;
+                /**
+                 * @description The span of this attempt, as W3C Trace Context, if traces are on
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -5364,6 +5446,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": string;
+                /**
+                 * @description The span of this attempt, as W3C Trace Context, if traces are on
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;

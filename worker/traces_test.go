@@ -1,0 +1,192 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/envtest"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/tracing"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.uber.org/zap"
+)
+
+const (
+	bookingTrace       = "0af7651916cd43dd8448eb211c80319c"
+	bookingTraceparent = "00-" + bookingTrace + "-b7ad6b7169203331-01"
+)
+
+// spanRecorder keeps the spans that a tracer exports.
+type spanRecorder struct {
+	mu    sync.Mutex
+	spans []sdktrace.ReadOnlySpan
+}
+
+func (r *spanRecorder) ExportSpans(_ context.Context, s []sdktrace.ReadOnlySpan) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spans = append(r.spans, s...)
+	return nil
+}
+
+func (r *spanRecorder) Shutdown(context.Context) error { return nil }
+
+// mustFind returns the first span of the booking's trace with a name.
+func (r *spanRecorder) mustFind(t *testing.T, name string) sdktrace.ReadOnlySpan {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []sdktrace.ReadOnlySpan
+	var names []string
+	for _, s := range r.spans {
+		names = append(names, s.SpanContext().TraceID().String()[:4]+" "+s.Name())
+		if s.Name() == name && s.SpanContext().TraceID().String() == bookingTrace {
+			found = append(found, s)
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("no span %q in %q", name, names)
+	}
+	return found[0]
+}
+
+func (w *testEnv) newTracer(r *spanRecorder) *tracing.Tracer {
+	w.T.Helper()
+	tracer, err := tracing.New(w.Ctx, tracing.Options{Logger: zap.NewNop(), Exporter: r,
+		StripeURL: "https://api.stripe.com"})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	w.OnStop(tracer.Close)
+	return tracer
+}
+
+// A capture two hours after the request, by another process, is in the trace of
+// the request: as a child of its span, and with a link to it.
+func TestTraces_CaptureHoursLaterAfterRestart(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		spans := &spanRecorder{}
+		first := w.newTracer(spans)
+		w.opts.Tracer = first
+		r, id := w.startReplica(), w.AuthorizeIntent()
+		req := httptest.NewRequest(http.MethodPost, "/v1/holds", nil)
+		req.Header.Set("Traceparent", bookingTraceparent)
+		ctx, end := first.StartRequest(w.Ctx, req, "POST /v1/holds")
+		s := r.Schedule(ctx, []hold.ScheduleRequest{{PaymentIntent: id,
+			CaptureAt: envtest.In(2 * time.Hour)}}, "test")[0]
+		end(http.StatusCreated)
+		if s.Err != nil || s.Hold.Trace.TraceIDText() != bookingTrace {
+			t.Fatal(s.Err, s.Hold.Trace)
+		}
+		r.stopAndWait()
+		first.Close()
+		w.opts.Tracer = w.newTracer(spans)
+		r = w.startReplica()
+		w.waitForState(r, id, hold.Captured, 3*time.Hour)
+		time.Sleep(10 * time.Second) // the queue is sent
+
+		request, schedule := spans.mustFind(t, "POST /v1/holds"), spans.mustFind(t, "schedule hold")
+		read := spans.mustFind(t, "GET /v1/payment_intents/{intent}")
+		capture := spans.mustFind(t, "capture hold")
+		call := spans.mustFind(t, "POST /v1/payment_intents/{intent}/capture")
+		for child, parent := range map[sdktrace.ReadOnlySpan]sdktrace.ReadOnlySpan{
+			read: request, schedule: request, capture: schedule, call: capture,
+		} {
+			if child.Parent().SpanID() != parent.SpanContext().SpanID() {
+				t.Errorf("%s is no child of %s", child.Name(), parent.Name())
+			}
+		}
+		if l := capture.Links(); len(l) != 1 ||
+			l[0].SpanContext.SpanID() != schedule.SpanContext().SpanID() {
+			t.Errorf("links %+v", l)
+		}
+		if gap := capture.StartTime().Sub(schedule.EndTime()); gap < 119*time.Minute {
+			t.Errorf("captured %s after the request", gap)
+		}
+		want := `"traceparent":"00-` + bookingTrace + "-" + capture.SpanContext().SpanID().String() + `-01"`
+		if events := w.streamEntries("holdd:{0}:events"); !strings.Contains(events[len(events)-1], want) {
+			t.Errorf("the last event lacks %s:\n%s", want, events[len(events)-1])
+		}
+	})
+}
+
+// An entry of the inbox brings its own trace. Entries without one, or with an
+// invalid one, begin a trace of their own.
+func TestTraces_InboxEntry(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		spans := &spanRecorder{}
+		w.opts.Tracer = w.newTracer(spans)
+		r, ids := w.startReplica(), []string{}
+		for _, fields := range [][]string{{"traceparent", bookingTraceparent},
+			{"traceparent", "nonsense"}, nil} {
+			id := w.AuthorizeIntent()
+			ids = append(ids, id)
+			text := fmt.Sprintf(`{"payment_intent":%q,"cancel_at":%q}`, id, envtest.In(time.Minute))
+			if _, err := w.Redis.XAdd("holdd:inbox", "*", append(fields, "hold", text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, id := range ids {
+			trace := w.waitForHold(r, id, hold.Scheduled, time.Minute).Trace
+			if !trace.IsSampled() || (trace.TraceIDText() == bookingTrace) != (i == 0) {
+				t.Errorf("entry %d: %s", i, trace.Traceparent())
+			}
+		}
+		w.waitForState(r, ids[0], hold.Canceled, 2*time.Minute)
+		time.Sleep(10 * time.Second)
+		spans.mustFind(t, "cancel hold")
+		spans.mustFind(t, "POST /v1/payment_intents/{intent}/cancel")
+	}, enableInbox)
+}
+
+// Each step of a renewal is in the trace of the hold.
+func TestTraces_Renewal(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		spans := &spanRecorder{}
+		w.opts.Tracer = w.newTracer(spans)
+		r := w.startReplica()
+		id, _ := w.longStay(r, hold.ScheduleRequest{CaptureAt: envtest.In(11 * time.Minute),
+			Renewal: &hold.RenewalRequest{Until: envtest.In(12 * time.Minute)},
+			Trace:   tracing.ParseTraceparent(bookingTraceparent)})
+		w.waitForState(r, id, hold.Captured, 13*time.Minute)
+		time.Sleep(10 * time.Second)
+		spans.mustFind(t, "renew hold")
+		spans.mustFind(t, "capture hold")
+		spans.mustFind(t, "POST /v1/payment_intents")
+		spans.mustFind(t, "POST /v1/payment_intents/{intent}/capture")
+		spans.mustFind(t, "POST /v1/payment_intents/{intent}/cancel")
+	}, withWindow(4*time.Minute))
+}
+
+// An authorization that holdd places is in the trace of its request, and so is
+// what becomes of its hold.
+func TestTraces_Authorization(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		spans := &spanRecorder{}
+		tracer := w.newTracer(spans)
+		w.opts.Tracer = tracer
+		r := w.startReplica()
+		req := httptest.NewRequest(http.MethodPost, "/v1/authorizations", nil)
+		req.Header.Set("Traceparent", bookingTraceparent)
+		ctx, end := tracer.StartRequest(w.Ctx, req, "POST /v1/authorizations")
+		a, err := r.Authorize(ctx, callerKey, newAuthorizeRequest(time.Minute), "api")
+		end(http.StatusCreated)
+		if err != nil || a.Hold == nil {
+			t.Fatal(err)
+		}
+		w.waitForState(r, a.Hold.ID, hold.Captured, 2*time.Minute)
+		time.Sleep(10 * time.Second)
+		request := spans.mustFind(t, "POST /v1/authorizations").SpanContext().SpanID()
+		if spans.mustFind(t, "POST /v1/payment_intents").Parent().SpanID() != request ||
+			spans.mustFind(t, "schedule hold").Parent().SpanID() != request {
+			t.Error("Stripe's request or the schedule is no child of the request")
+		}
+		spans.mustFind(t, "capture hold")
+	})
+}

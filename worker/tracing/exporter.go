@@ -1,0 +1,145 @@
+package tracing
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/holdd/holdd/worker/execute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	retryBase  = time.Second
+	retryLimit = 10 * time.Second
+	// maxResponseBytes is how much of a response is read, so that the connection
+	// can be used again.
+	maxResponseBytes = 4 << 10
+)
+
+// otlpClient sends spans by OTLP over HTTP, for the SDK's exporter. The SDK's
+// own client, otlptracehttp, links gRPC, which would take the binary beyond its
+// limit.
+type otlpClient struct {
+	endpoint *endpoint
+	http     *http.Client
+}
+
+func newExporter(ctx context.Context, e *endpoint) (*otlptrace.Exporter, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = e.tls
+	c := &otlpClient{endpoint: e, http: &http.Client{Transport: transport, Timeout: e.timeout,
+		// A redirect could send the headers to another host.
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}}
+	return otlptrace.New(ctx, c)
+}
+
+// Start implements [otlptrace.Client]. Each upload connects as it needs.
+func (c *otlpClient) Start(context.Context) error { return nil }
+
+// Stop implements [otlptrace.Client].
+func (c *otlpClient) Stop(context.Context) error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// UploadTraces implements [otlptrace.Client]. It tries again until ctx ends if
+// the collector is unavailable.
+func (c *otlpClient) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
+	// TracesData has the encoding of ExportTraceServiceRequest, whose package
+	// imports gRPC.
+	body, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
+	if err != nil {
+		return err
+	}
+	if c.endpoint.gzip {
+		body = compress(body)
+	}
+	for try := 1; ; try++ {
+		wait, err := c.post(ctx, body)
+		if err == nil || wait < 0 {
+			return err
+		}
+		wait = max(wait, execute.Backoff(try, retryBase, retryLimit))
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < wait || !execute.Sleep(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// post sends one request. After an error, wait is how long the collector asks to
+// wait before the next try, and below zero if another try is useless.
+func (c *otlpClient) post(ctx context.Context, body []byte) (wait time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint.url.String(),
+		bytes.NewReader(body))
+	if err != nil {
+		return -1, errors.New("the address of the collector cannot be used")
+	}
+	req.Header = c.endpoint.headers.Clone()
+	req.Header.Set("Content-Type", "application/x-protobuf")
+	if c.endpoint.gzip {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	_, _ = io.CopyN(io.Discard, res.Body, maxResponseBytes)
+	switch res.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable,
+		http.StatusGatewayTimeout:
+		seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
+		wait = time.Duration(max(seconds, 0)) * time.Second
+	default:
+		wait = -1
+	}
+	if res.StatusCode/100 != 2 {
+		return wait, fmt.Errorf("the collector answered HTTP %d", res.StatusCode)
+	}
+	return 0, nil
+}
+
+// stoppableExporter ends its exports once stopped ends. The SDK would otherwise
+// go on with the queue after the stop.
+type stoppableExporter struct {
+	sdktrace.SpanExporter
+	stopped context.Context
+}
+
+// ExportSpans implements [sdktrace.SpanExporter].
+func (e stoppableExporter) ExportSpans(ctx context.Context, s []sdktrace.ReadOnlySpan) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.stopped, cancel)()
+	return e.SpanExporter.ExportSpans(ctx, s)
+}
+
+func compress(body []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write(body) // to memory
+	_ = w.Close()
+	return b.Bytes()
+}
+
+// describeError returns the text of an error without the address, which may
+// have a password or a token.
+func describeError(err error) string {
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		return e.Err.Error()
+	}
+	return err.Error()
+}

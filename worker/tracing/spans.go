@@ -1,0 +1,194 @@
+package tracing
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// traceparentHeader is the header of W3C Trace Context.
+const traceparentHeader = "traceparent"
+
+var propagator propagation.TraceContext
+
+// ParseTraceparent returns the context that a header traceparent names, and
+// zero if it is invalid.
+func ParseTraceparent(s string) hold.TraceContext {
+	ctx := propagator.Extract(context.Background(),
+		propagation.MapCarrier{traceparentHeader: s})
+	c := trace.SpanContextFromContext(ctx)
+	return hold.TraceContext{TraceID: c.TraceID(), SpanID: c.SpanID(),
+		Flags: byte(c.TraceFlags())}
+}
+
+// ParseTraceparent is the function of this name, for parts that have a tracer
+// only if tracing is on.
+func (t *Tracer) ParseTraceparent(s string) hold.TraceContext { return ParseTraceparent(s) }
+
+// StartRequest begins the span of a request to the API. pattern has the method
+// and the route. The path is left out, because it may have a reference.
+func (t *Tracer) StartRequest(
+	ctx context.Context, r *http.Request, pattern string,
+) (context.Context, func(status int)) {
+	if len(r.Header.Values(traceparentHeader)) == 1 {
+		ctx = propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	}
+	_, route, _ := strings.Cut(pattern, " ")
+	ctx, span := t.tracer.Start(ctx, r.Method+" "+route, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(semconv.HTTPRequestMethodKey.String(r.Method),
+			semconv.HTTPRoute(route)))
+	return ctx, func(status int) {
+		span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+		if status >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}
+}
+
+// StartScheduling begins the span under which a new hold is written, and keeps
+// it with the hold. It continues the context of the hold's request, or else
+// that of ctx.
+func (t *Tracer) StartScheduling(ctx context.Context, h *hold.Hold) (end func(written bool)) {
+	if h.Trace != (hold.TraceContext{}) {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, spanContextOf(h.Trace))
+	}
+	_, span := t.tracer.Start(ctx, "schedule hold", trace.WithSpanKind(trace.SpanKindProducer),
+		trace.WithAttributes(holdAttributes(h)...))
+	h.Trace = traceContextOf(span)
+	return func(written bool) {
+		span.SetAttributes(attribute.Bool("holdd.written", written))
+		span.End()
+	}
+}
+
+// TraceChange records on the span of a request which hold it changes, with a
+// link to the span that the hold kept. If the request had a traceparent, the
+// hold keeps the span of the request from now on.
+func (t *Tracer) TraceChange(ctx context.Context, before, after *hold.Hold) {
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(holdAttributes(after)...)
+	if before.Trace != (hold.TraceContext{}) {
+		span.AddLink(trace.Link{SpanContext: spanContextOf(before.Trace)})
+	}
+	request, ok := span.(sdktrace.ReadOnlySpan)
+	if ok && request.Parent().IsRemote() && span.SpanContext().IsSampled() {
+		after.Trace = traceContextOf(span)
+	}
+}
+
+// StartExecution begins the span of a claimed hold's execution, under the span
+// that the hold keeps, which it must have. It returns the context of the span
+// as well.
+func (t *Tracer) StartExecution(ctx context.Context, h *hold.Hold) (
+	context.Context, hold.TraceContext, func(d *hold.Decision, a hold.Answer, late time.Duration),
+) {
+	scheduled := spanContextOf(h.Trace)
+	ctx, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, scheduled),
+		h.NextOp.String()+" hold", trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithLinks(trace.Link{SpanContext: scheduled}),
+		trace.WithAttributes(holdAttributes(h)...))
+	return ctx, traceContextOf(span), func(d *hold.Decision, a hold.Answer, late time.Duration) {
+		span.SetAttributes(attribute.String("holdd.state", d.Hold.State.String()),
+			attribute.Float64("holdd.lateness", late.Seconds()))
+		if a.Kind != 0 {
+			span.SetAttributes(attribute.String("holdd.answer", a.Kind.String()))
+		}
+		if d.Hold.State == hold.Attention {
+			span.SetStatus(codes.Error, d.Hold.Reason.String())
+		}
+		span.End()
+	}
+}
+
+// StartCall begins the span of a request to Stripe, if it belongs to a span. It
+// returns nil otherwise.
+func (t *Tracer) StartCall(ctx context.Context, c *hold.Call) func(a *hold.Answer) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return nil
+	}
+	method, template := requestOfCall(c)
+	_, span := t.tracer.Start(ctx, method+" "+template, trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(t.stripe...), trace.WithAttributes(
+			semconv.HTTPRequestMethodKey.String(method), semconv.URLTemplate(template),
+			attribute.String("holdd.operation", c.Op.String())))
+	setIfNotEmpty(span, "holdd.payment_intent", c.PaymentIntent)
+	setIfNotEmpty(span, "holdd.account", c.Account)
+	setIfNotEmpty(span, "holdd.idempotency_key", c.Key)
+	return func(a *hold.Answer) {
+		span.SetAttributes(attribute.String("holdd.answer", a.Kind.String()))
+		setIfNotEmpty(span, "stripe.request_id", a.RequestID)
+		if a.HTTPStatus != 0 {
+			span.SetAttributes(semconv.HTTPResponseStatusCode(a.HTTPStatus))
+		}
+		if a.Kind != hold.AnswerOK { // the message may repeat what the request had
+			span.SetAttributes(semconv.ErrorTypeKey.String(a.Kind.String()))
+			setIfNotEmpty(span, "stripe.code", a.Code)
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}
+}
+
+// StartDelivery begins the span of one attempt to deliver an event, under the
+// event's traceparent, and sets the headers by which the receiver continues it.
+// It returns nil for an event without one. address is the receiver's URL.
+func (t *Tracer) StartDelivery(
+	ctx context.Context, traceparent, eventID, address string, header http.Header,
+) func(status int, result string) {
+	event := ParseTraceparent(traceparent)
+	if !event.IsSampled() {
+		return nil
+	}
+	cause := spanContextOf(event)
+	ctx, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, cause), http.MethodPost,
+		trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithLinks(trace.Link{SpanContext: cause}),
+		trace.WithAttributes(serverAttributes(address)...),
+		trace.WithAttributes(semconv.HTTPRequestMethodPost,
+			attribute.String("holdd.event", eventID)))
+	propagator.Inject(ctx, propagation.HeaderCarrier(header))
+	return func(status int, result string) {
+		span.SetAttributes(attribute.String("holdd.result", result))
+		if status != 0 {
+			span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+		}
+		if status/100 != 2 {
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}
+}
+
+// holdAttributes names a hold and its next operation.
+func holdAttributes(h *hold.Hold) []attribute.KeyValue {
+	out := make([]attribute.KeyValue, 0, 5)
+	out = append(out, attribute.String("holdd.hold", h.ID),
+		attribute.String("holdd.payment_intent", h.PaymentIntent))
+	if h.Account != "" {
+		out = append(out, attribute.String("holdd.account", h.Account))
+	}
+	if h.NextOp != 0 {
+		out = append(out, attribute.String("holdd.operation", h.NextOp.String()),
+			attribute.String("holdd.next_at", h.NextAt.UTC().Format(time.RFC3339Nano)))
+	}
+	return out
+}
+
+func setIfNotEmpty(span trace.Span, key attribute.Key, value string) {
+	if value != "" {
+		span.SetAttributes(key.String(value))
+	}
+}
