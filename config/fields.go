@@ -58,10 +58,9 @@ func connectionSettingFields(s *Settings) []*settingField {
 			usage: "file with the Stripe key", settingCodec: textCodec(&s.StripeAPIKeyFile, nil)},
 		{key: "stripe_context", env: "STRIPE_CONTEXT",
 			usage:        "account that an organization key (sk_org_…) acts for, acct_…",
-			settingCodec: textCodec(&s.StripeContext, parseAccountID)},
+			settingCodec: textCodec(&s.StripeContext, validateAccountID)},
 		{key: "stripe_api_base", env: "STRIPE_API_BASE", defaultText: "https://api.stripe.com",
-			usage: "address of Stripe's API", settingCodec: textCodec(&s.StripeAPIBase,
-				parseWebURL)},
+			usage: "address of Stripe's API", settingCodec: webURLCodec(&s.StripeAPIBase)},
 		{key: "stripe_webhook_secrets", env: "STRIPE_WEBHOOK_SECRETS", secret: true,
 			usage: "signing secrets of the webhook endpoint",
 			settingCodec: secretListCodec(&s.StripeWebhookSecrets, splitComma,
@@ -85,21 +84,21 @@ func listenerSettingFields(s *Settings) []*settingField {
 	return []*settingField{
 		{key: "listen", defaultText: "127.0.0.1:8420",
 			usage:        "address of the API: host:port, or unix:///path",
-			settingCodec: textCodec(&s.Listen, parseListenAddress)},
+			settingCodec: textCodec(&s.Listen, validateListenAddress)},
 		{key: "tokens_file",
 			usage:        "file with the API's tokens; required for any address but loopback",
 			settingCodec: textCodec(&s.TokensFile, nil)},
 		{key: "webhook_listen",
 			usage:        "address that serves only Stripe's webhooks; listen then serves none",
-			settingCodec: textCodec(&s.WebhookListen, parseListenAddress)},
+			settingCodec: textCodec(&s.WebhookListen, validateListenAddress)},
 		{key: "metrics_listen",
 			usage:        "address that serves only metrics and health, without a token",
-			settingCodec: textCodec(&s.MetricsListen, parseListenAddress)},
+			settingCodec: textCodec(&s.MetricsListen, validateListenAddress)},
 		{key: "console", defaultText: "true", usage: "serve web pages for operators at /console/",
 			settingCodec: boolCodec(&s.Console)},
 		{key: "console_identity_header",
 			usage:        "header in which a trusted proxy names the console's visitor",
-			settingCodec: textCodec(&s.ConsoleIdentityHeader, parseHeaderName)},
+			settingCodec: textCodec(&s.ConsoleIdentityHeader, validateHeaderName)},
 		{key: "console_identity_role", defaultText: "read",
 			usage:        "role of the visitors that a trusted proxy names: read or operate",
 			settingCodec: choiceCodec(&s.ConsoleIdentityRole, "read", "operate")},
@@ -114,12 +113,12 @@ func cardholderSettingFields(s *Settings) []*settingField {
 	return []*settingField{
 		{key: "public_url", usage: "where cardholders reach holdd's page for them, such as " +
 			"https://pay.hotel.example",
-			settingCodec: textCodec(&s.PublicURL, parseWebURL)},
+			settingCodec: webURLCodec(&s.PublicURL)},
 		{key: "property_name", usage: "the name that cardholders know, such as the hotel's",
-			settingCodec: textCodec(&s.PropertyName, parseDisplayName)},
+			settingCodec: textCodec(&s.PropertyName, validateDisplayName)},
 		{key: "cardholder_listen",
 			usage:        "address that serves only the page for cardholders; listen then serves none",
-			settingCodec: textCodec(&s.CardholderListen, parseListenAddress)},
+			settingCodec: textCodec(&s.CardholderListen, validateListenAddress)},
 		{key: "cardholder_secret", secret: true,
 			usage:        "secret that signs the links for cardholders",
 			settingCodec: secretCodec(&s.CardholderSecret, validateCardholderSecret)},
@@ -174,11 +173,11 @@ func alertSettingFields(s *Settings) []*settingField {
 			settingCodec: textCodec(&s.NotifyURLsFile, nil)},
 		{key: "alert_time_zone", defaultText: "UTC",
 			usage:        "time zone of times in alerts, such as Europe/Paris",
-			settingCodec: textCodec(&s.AlertTimeZone, parseTimeZone)},
+			settingCodec: textCodec(&s.AlertTimeZone, validateTimeZone)},
 		{key: "runbook_url",
 			defaultText:  "https://github.com/holdd/holdd/blob/main/deploy/runbook.md",
 			usage:        "page that alerts link to, with a section for each kind",
-			settingCodec: textCodec(&s.RunbookURL, parseWebURL)},
+			settingCodec: webURLCodec(&s.RunbookURL)},
 		{key: "ping_url", secret: true,
 			usage: "dead man's switch: requested while this replica is healthy, " +
 				"with /fail appended while it is not",
@@ -186,7 +185,7 @@ func alertSettingFields(s *Settings) []*settingField {
 		{key: "ping_url_file", usage: "file with the ping_url",
 			settingCodec: textCodec(&s.PingURLFile, nil)},
 		{key: "callback_url", usage: "where events are posted, signed as Standard Webhooks",
-			settingCodec: textCodec(&s.CallbackURL, parseWebURL)},
+			settingCodec: webURLCodec(&s.CallbackURL)},
 		{key: "callback_severity", defaultText: "all",
 			usage: "all posts every event; info, warning or critical posts the alerts of at least " +
 				"this severity",
@@ -219,17 +218,17 @@ func cronAndLogSettingFields(s *Settings) []*settingField {
 	return []*settingField{
 		{key: "schedule_capture", defaultText: "@every 1s",
 			usage:        "when to act on due holds; deadlines do not depend on it",
-			settingCodec: textCodec(&s.ScheduleCapture, parseCronSpec)},
+			settingCodec: textCodec(&s.ScheduleCapture, validateCronSpec)},
 		{key: "schedule_expiry", defaultText: "@every 1s", usage: "when to check deadlines",
-			settingCodec: textCodec(&s.ScheduleExpiry, parseCronSpec)},
+			settingCodec: textCodec(&s.ScheduleExpiry, validateCronSpec)},
 		{key: "schedule_reconcile", defaultText: "@every 15m", usage: "when to compare with Stripe",
-			settingCodec: textCodec(&s.ScheduleReconcile, parseCronSpec)},
+			settingCodec: textCodec(&s.ScheduleReconcile, validateCronSpec)},
 		{key: "schedule_report", defaultText: "@every 15s",
 			usage:        "when to report gauges and the heartbeat",
-			settingCodec: textCodec(&s.ScheduleReport, parseCronSpec)},
+			settingCodec: textCodec(&s.ScheduleReport, validateCronSpec)},
 		{key: "schedule_purge", defaultText: "@hourly",
 			usage:        "when to delete settled holds older than retention",
-			settingCodec: textCodec(&s.SchedulePurge, parseCronSpec)},
+			settingCodec: textCodec(&s.SchedulePurge, validateCronSpec)},
 
 		{key: "log_level", defaultText: "info",
 			usage:        "least level that is logged; outcomes are info",
@@ -293,14 +292,24 @@ func listCodec[T any](
 }
 
 // textCodec is a string. A nil check accepts every text.
-func textCodec(to *string, check func(string) (string, error)) settingCodec {
-	if check == nil {
-		check = func(s string) (string, error) { return s, nil }
+func textCodec(to *string, check func(string) error) settingCodec {
+	parse := func(s string) (string, error) {
+		if check != nil {
+			if err := check(s); err != nil {
+				return "", err
+			}
+		}
+		return s, nil
 	}
-	return singleCodec(to, check, func(s string) string { return s })
+	return singleCodec(to, parse, func(s string) string { return s })
 }
 
-func choiceCodec(to *string, of ...string) settingCodec { return textCodec(to, oneOfParser(of)) }
+// webURLCodec is the address of a page or a service, without a final slash.
+func webURLCodec(to *string) settingCodec {
+	return singleCodec(to, parseWebURL, func(s string) string { return s })
+}
+
+func choiceCodec(to *string, of ...string) settingCodec { return textCodec(to, oneOf(of)) }
 
 func boolCodec(to *bool) settingCodec { return singleCodec(to, parseBool, strconv.FormatBool) }
 

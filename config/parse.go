@@ -122,20 +122,20 @@ func parseBool(s string) (bool, error) {
 	return s == "true", nil
 }
 
-func oneOfParser(of []string) func(string) (string, error) {
-	return func(s string) (string, error) {
+func oneOf(of []string) func(string) error {
+	return func(s string) error {
 		if !slices.Contains(of, s) {
-			return "", fmt.Errorf("invalid value %.40q: want one of %s", s, strings.Join(of, ", "))
+			return fmt.Errorf("invalid value %.40q: want one of %s", s, strings.Join(of, ", "))
 		}
-		return s, nil
+		return nil
 	}
 }
 
-func parseCronSpec(s string) (string, error) {
+func validateCronSpec(s string) error {
 	const forms = `want a cron line of five fields such as "*/5 9-18 * * *", optionally after ` +
 		`TZ=Europe/Paris, or @every 30s, @hourly, @daily`
-	invalid := func(reason string) (string, error) {
-		return "", fmt.Errorf("invalid schedule %.80q (%s): %s", s, reason, forms)
+	invalid := func(reason string) error {
+		return fmt.Errorf("invalid schedule %.80q (%s): %s", s, reason, forms)
 	}
 	if len(s) > 200 {
 		return invalid("longer than 200 characters")
@@ -152,7 +152,7 @@ func parseCronSpec(s string) (string, error) {
 	if schedule.Next(time.Now()).IsZero() {
 		return invalid("a date that does not exist")
 	}
-	return s, nil
+	return nil
 }
 
 func parseWebURL(s string) (string, error) {
@@ -168,27 +168,27 @@ func parseWebURL(s string) (string, error) {
 	return strings.TrimRight(s, "/"), nil
 }
 
-func parseListenAddress(s string) (string, error) {
+func validateListenAddress(s string) error {
 	if path, ok := strings.CutPrefix(s, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return "", fmt.Errorf("invalid address %.200q: want an absolute path, such as "+
+			return fmt.Errorf("invalid address %.200q: want an absolute path, such as "+
 				"unix:///run/holdd/holdd.sock", s)
 		}
 		if len(path) > 100 { // Linux allows 108 bytes with the final zero, other systems less
-			return "", fmt.Errorf("invalid address: the path has %d bytes, want at most 100",
+			return fmt.Errorf("invalid address: the path has %d bytes, want at most 100",
 				len(path))
 		}
-		return s, nil
+		return nil
 	}
 	_, port, err := net.SplitHostPort(s)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return "", fmt.Errorf("invalid address %.200q: want host:port such as 127.0.0.1:8420, "+
+		return fmt.Errorf("invalid address %.200q: want host:port such as 127.0.0.1:8420, "+
 			"or unix:///path", s)
 	}
-	return s, nil
+	return nil
 }
 
 var redisSchemes = []string{"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel",
@@ -250,11 +250,11 @@ var stripeKeyPattern = regexp.MustCompile(
 
 var accountIDPattern = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,64}$`)
 
-func parseAccountID(s string) (string, error) {
+func validateAccountID(s string) error {
 	if !accountIDPattern.MatchString(s) {
-		return "", errors.New("invalid account: want one id that starts with acct_")
+		return errors.New("invalid account: want one id that starts with acct_")
 	}
-	return s, nil
+	return nil
 }
 
 func validateStripeKey(s string) error {
@@ -300,13 +300,13 @@ func validateCardholderSecret(s string) error {
 	return nil
 }
 
-// parseDisplayName accepts what a page can show in one line.
-func parseDisplayName(s string) (string, error) {
+// validateDisplayName accepts what a page can show in one line.
+func validateDisplayName(s string) error {
 	notShown := func(r rune) bool { return !unicode.IsPrint(r) }
 	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > 100 || strings.ContainsFunc(s, notShown) {
-		return "", errors.New("invalid name: want at most 100 printable characters")
+		return errors.New("invalid name: want at most 100 printable characters")
 	}
-	return s, nil
+	return nil
 }
 
 func validatePingURL(s string) error {
@@ -314,11 +314,11 @@ func validatePingURL(s string) error {
 	return err
 }
 
-func parseTimeZone(s string) (string, error) {
+func validateTimeZone(s string) error {
 	if _, err := time.LoadLocation(s); err != nil || s == "Local" {
-		return "", fmt.Errorf("invalid time zone %.64q: want an IANA name, such as Europe/Paris", s)
+		return fmt.Errorf("invalid time zone %.64q: want an IANA name, such as Europe/Paris", s)
 	}
-	return s, nil
+	return nil
 }
 
 func validateNotifyURL(s string) error {
@@ -352,15 +352,15 @@ func splitURLs(s string) []string {
 	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
 }
 
-// parseHeaderName accepts a name that RFC 9110 allows.
-func parseHeaderName(s string) (string, error) {
+// validateHeaderName accepts a name that RFC 9110 allows.
+func validateHeaderName(s string) error {
 	for _, r := range s {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 		if !letter && (r < '0' || r > '9') && r != '-' && r != '_' {
-			return "", errors.New("invalid header name: want letters, digits, - and _")
+			return errors.New("invalid header name: want letters, digits, - and _")
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // parseNetwork accepts an address or a network in CIDR notation.
