@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"regexp"
 
 	"github.com/stripe/stripe-go/v76"
@@ -92,25 +93,25 @@ func convertCardSetupSession(s *stripe.CheckoutSession, id string) *hold.CardSet
 	return c
 }
 
-// validateCardSetupCall returns the reason why a call for a Checkout Session is
-// invalid, or "".
-func validateCardSetupCall(c *hold.Call) string {
+// validateCardSetupCall returns an error if a call for a Checkout Session is
+// invalid.
+func validateCardSetupCall(c *hold.Call) error {
 	s := c.CardSetup
 	switch {
 	case s == nil:
-		return "missing parameters of the Checkout Session"
+		return errors.New("missing parameters of the Checkout Session")
 	case c.Op == hold.OpReadCardSetup && !checkoutSessionPattern.matches(s.Session):
-		return "invalid id of a Checkout Session"
+		return errors.New("invalid id of a Checkout Session")
 	case c.Op == hold.OpReadCardSetup:
 		return validateAccount(c)
 	case s.Customer == "" || s.ReturnURL == "" || s.CancelURL == "":
-		return "a Checkout Session needs a customer and two URLs"
+		return errors.New("a Checkout Session needs a customer and two URLs")
 	}
-	if reason := validateAccount(c); reason != "" {
-		return reason
+	if err := validateAccount(c); err != nil {
+		return err
 	}
-	if reason := validateIdempotencyKey(c.Key); reason != "" {
-		return reason
+	if err := validateIdempotencyKey(c.Key); err != nil {
+		return err
 	}
 	return validateMetadata(s.Metadata)
 }

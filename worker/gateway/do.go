@@ -218,8 +218,8 @@ func opForMetrics(op hold.Op) hold.Op {
 // does not send an invalid call: its answer is [hold.AnswerInvalid] with
 // HTTPStatus 0.
 func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
-	if reason := validateCall(&c); reason != "" {
-		return invalidCallAnswer(reason)
+	if err := validateCall(&c); err != nil {
+		return invalidCallAnswer(err)
 	}
 	switch c.Op {
 	case hold.OpCapture:

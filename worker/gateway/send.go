@@ -120,6 +120,6 @@ func intentExpandParams() []*string {
 }
 
 // invalidCallAnswer returns the answer to a call that is not sent.
-func invalidCallAnswer(reason string) hold.Answer {
-	return hold.Answer{Kind: hold.AnswerInvalid, Message: "not sent: " + reason}
+func invalidCallAnswer(reason error) hold.Answer {
+	return hold.Answer{Kind: hold.AnswerInvalid, Message: "not sent: " + reason.Error()}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,22 +22,22 @@ const (
 	maxMetadataValueLen = 500
 )
 
-// validateCall returns the reason why a call is invalid, or "". It quotes no
-// id, because an invalid id may be a client secret.
-func validateCall(c *hold.Call) string {
+// validateCall returns an error if a call is invalid. It quotes no id, because
+// an invalid id may be a client secret.
+func validateCall(c *hold.Call) error {
 	switch c.Op {
 	case hold.OpCapture:
 		return validateCaptureCall(c)
 	case hold.OpCancel:
 		reasons := hold.CancellationReasons()
-		if reason := validateMutatingCall(c); reason != "" {
-			return reason
+		if err := validateMutatingCall(c); err != nil {
+			return err
 		}
 		if !slices.Contains(reasons, c.CancellationReason) {
-			return fmt.Sprintf("invalid cancellation reason %.40q: want one of %s",
+			return fmt.Errorf("invalid cancellation reason %.40q: want one of %s",
 				c.CancellationReason, strings.Join(reasons, ", "))
 		}
-		return ""
+		return nil
 	case hold.OpIncrement:
 		return validateIncrementCall(c)
 	case hold.OpRead:
@@ -45,136 +46,136 @@ func validateCall(c *hold.Call) string {
 		return validateAuthorizeCall(c)
 	case hold.OpCreate:
 		if c.Authorize != nil && c.Authorize.Customer == "" {
-			return "a renewal needs a customer"
+			return errors.New("a renewal needs a customer")
 		}
 		return validateAuthorizeCall(c)
 	case hold.OpConfirm:
 		if c.Authorize == nil {
-			return "missing parameters of the confirmation"
+			return errors.New("missing parameters of the confirmation")
 		}
 		return validateMutatingCall(c)
 	case hold.OpSetUpCard, hold.OpReadCardSetup:
 		return validateCardSetupCall(c)
 	case hold.OpUpdate:
 		if len(c.Metadata) == 0 {
-			return "an update needs at least one pair of metadata"
+			return errors.New("an update needs at least one pair of metadata")
 		}
-		if reason := validateMutatingCall(c); reason != "" {
-			return reason
+		if err := validateMutatingCall(c); err != nil {
+			return err
 		}
 		return validateMetadata(c.Metadata)
 	case hold.OpList:
 		return validateListCall(c)
 	case hold.OpCheck:
-		return ""
+		return nil
 	}
-	return fmt.Sprintf("unknown operation %d", c.Op)
+	return fmt.Errorf("unknown operation %d", c.Op)
 }
 
-// validateCaptureCall returns the reason why a capture is invalid, or "".
-func validateCaptureCall(c *hold.Call) string {
+// validateCaptureCall returns an error if a capture is invalid.
+func validateCaptureCall(c *hold.Call) error {
 	if c.Amount < 0 {
-		return fmt.Sprintf("invalid capture amount %d: want 1 or more, 0 for all", c.Amount)
+		return fmt.Errorf("invalid capture amount %d: want 1 or more, 0 for all", c.Amount)
 	}
 	if c.ReleaseRest && c.Amount != 0 {
-		return "invalid capture amount: a capture that releases the rest has none"
+		return errors.New("invalid capture amount: a capture that releases the rest has none")
 	}
 	if c.KeepRest && c.Amount == 0 {
-		return "missing capture amount: a capture that keeps the rest names one"
+		return errors.New("missing capture amount: a capture that keeps the rest names one")
 	}
-	if reason := validateMutatingCall(c); reason != "" {
-		return reason
+	if err := validateMutatingCall(c); err != nil {
+		return err
 	}
 	return validateMetadata(c.CaptureParams.CaptureMetadata)
 }
 
 // validateIntentAndAccount checks the intent and the account of a call.
-func validateIntentAndAccount(c *hold.Call) string {
+func validateIntentAndAccount(c *hold.Call) error {
 	if hold.CheckPaymentIntentID(c.PaymentIntent) != nil {
-		return "invalid PaymentIntent id"
+		return errors.New("invalid PaymentIntent id")
 	}
 	return validateAccount(c)
 }
 
-func validateAccount(c *hold.Call) string {
+func validateAccount(c *hold.Call) error {
 	if hold.CheckAccountID(c.Account) != nil {
-		return "invalid account id"
+		return errors.New("invalid account id")
 	}
-	return ""
+	return nil
 }
 
 // validateMutatingCall checks the intent, the account and the idempotency key
 // of a call.
-func validateMutatingCall(c *hold.Call) string {
-	if reason := validateIntentAndAccount(c); reason != "" {
-		return reason
+func validateMutatingCall(c *hold.Call) error {
+	if err := validateIntentAndAccount(c); err != nil {
+		return err
 	}
 	return validateIdempotencyKey(c.Key)
 }
 
-func validateIdempotencyKey(key string) string {
+func validateIdempotencyKey(key string) error {
 	notVisible := func(r rune) bool { return r <= ' ' || r > '~' }
 	switch {
 	case key == "":
-		return "missing idempotency key: a retry without one could capture twice"
+		return errors.New("missing idempotency key: a retry without one could capture twice")
 	case len(key) > maxIdempotencyKeyLen || strings.ContainsFunc(key, notVisible):
-		return fmt.Sprintf("invalid idempotency key: want 1 to %d visible ASCII characters",
+		return fmt.Errorf("invalid idempotency key: want 1 to %d visible ASCII characters",
 			maxIdempotencyKeyLen)
 	}
-	return ""
+	return nil
 }
 
-func validateAuthorizeCall(c *hold.Call) string {
-	if reason := validateAccount(c); reason != "" {
-		return reason
+func validateAuthorizeCall(c *hold.Call) error {
+	if err := validateAccount(c); err != nil {
+		return err
 	}
-	if reason := validateIdempotencyKey(c.Key); reason != "" {
-		return reason
+	if err := validateIdempotencyKey(c.Key); err != nil {
+		return err
 	}
 	au := c.Authorize
 	if au == nil || au.Amount <= 0 || au.PaymentMethod == "" || !isCurrencyCode(au.Currency) {
-		return "an authorization needs an amount, a currency and a payment method"
+		return errors.New("an authorization needs an amount, a currency and a payment method")
 	}
 	return validateMetadata(au.Metadata)
 }
 
-func validateListCall(c *hold.Call) string {
+func validateListCall(c *hold.Call) error {
 	switch {
 	case c.Limit < 0 || c.Limit > maxPageSize:
-		return fmt.Sprintf("invalid page size %d: want 1 to %d", c.Limit, maxPageSize)
+		return fmt.Errorf("invalid page size %d: want 1 to %d", c.Limit, maxPageSize)
 	case c.Content > hold.ContentPlainCharges:
-		return fmt.Sprintf("unknown content %d of a list", c.Content)
+		return fmt.Errorf("unknown content %d of a list", c.Content)
 	case c.Content == hold.ContentCaptures:
 		if c.After != "" && !eventIDPattern.matches(c.After) {
-			return "invalid event id to list after"
+			return errors.New("invalid event id to list after")
 		}
 	case c.Content == hold.ContentPlainHistories, c.Content == hold.ContentPlainCharges:
 		if c.After != "" && validObjectIDOrEmpty(c.After) == "" {
-			return "invalid charge id to list after"
+			return errors.New("invalid charge id to list after")
 		}
 	case c.After != "" && hold.CheckPaymentIntentID(c.After) != nil:
-		return "invalid PaymentIntent id to list after"
+		return errors.New("invalid PaymentIntent id to list after")
 	}
 	return validateAccount(c)
 }
 
 // validateMetadata checks pairs of metadata against Stripe's limits. In a key,
 // brackets would make it another parameter.
-func validateMetadata(m map[string]string) string {
+func validateMetadata(m map[string]string) error {
 	if len(m) > maxMetadataPairs {
-		return fmt.Sprintf("invalid metadata: %d pairs, want at most %d", len(m), maxMetadataPairs)
+		return fmt.Errorf("invalid metadata: %d pairs, want at most %d", len(m), maxMetadataPairs)
 	}
 	for k, v := range m {
 		if k == "" || !isUTF8Within(maxMetadataKeyLen, k) || strings.ContainsAny(k, "[]") {
-			return fmt.Sprintf("invalid metadata key: want 1 to %d characters without brackets",
+			return fmt.Errorf("invalid metadata key: want 1 to %d characters without brackets",
 				maxMetadataKeyLen)
 		}
 		if !isUTF8Within(maxMetadataValueLen, v) {
-			return fmt.Sprintf("invalid metadata value: want at most %d characters of UTF-8",
+			return fmt.Errorf("invalid metadata value: want at most %d characters of UTF-8",
 				maxMetadataValueLen)
 		}
 	}
-	return ""
+	return nil
 }
 
 // isUTF8Within reports whether s is UTF-8 of at most n characters.
@@ -182,10 +183,10 @@ func isUTF8Within(n int, s string) bool {
 	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= n
 }
 
-// validateIncrementCall returns the reason why an increment is invalid, or "".
-func validateIncrementCall(c *hold.Call) string {
+// validateIncrementCall returns an error if an increment is invalid.
+func validateIncrementCall(c *hold.Call) error {
 	if c.Amount <= 0 {
-		return fmt.Sprintf("invalid amount %d of an increment: want the new total", c.Amount)
+		return fmt.Errorf("invalid amount %d of an increment: want the new total", c.Amount)
 	}
 	return validateMutatingCall(c)
 }
