@@ -61,7 +61,8 @@ func (c *changeFlags) runChange(
 		if err != nil {
 			return "", nil, err
 		}
-		about, err := c.describeHoldForConfirmation(&shown)
+		c.pinRevision(&shown)
+		about, err := c.describeHold(&shown)
 		return holdDisplayName(&shown), about, err
 	}
 	err = c.sendWithConfirmation(ctx, client, describe, func(confirmed bool) (err error) {
@@ -95,25 +96,30 @@ func (c *changeFlags) confirmChange(
 	if question == "" || v.SettledAt != nil || v.State == "working" {
 		return v.ID, nil // nothing moves at once, or holdd rejects the request
 	}
-	about, err := c.describeHoldForConfirmation(&v)
+	c.pinRevision(&v)
+	about, err := c.describeHold(&v)
 	if err != nil {
 		return "", err
 	}
 	return v.ID, c.ask(ctx, client, append(about, details...), question)
 }
 
-// describeHoldForConfirmation describes a hold for a question. It keeps the
-// hold's revision for the request, so that holdd rejects the request if the
-// hold changes before the operator answers.
-func (c *changeFlags) describeHoldForConfirmation(v *hold.View) ([]labeledValue, error) {
+// describeHold describes a hold for a question.
+func (c *changeFlags) describeHold(v *hold.View) ([]labeledValue, error) {
 	times, err := c.newTimeFormatter(time.Now())
 	if err != nil {
 		return nil, err
 	}
+	return holdSummaryValues(v, times), nil
+}
+
+// pinRevision keeps the hold's revision for the request unless --revision
+// is given, so that holdd rejects the request if the hold changes before the
+// operator answers.
+func (c *changeFlags) pinRevision(v *hold.View) {
 	if c.revision == 0 {
 		c.revision = v.Revision
 	}
-	return holdSummaryValues(v, times), nil
 }
 
 // printHold prints a hold after a change.

@@ -46,7 +46,7 @@ func (c *changeFlags) printChangeDryRun(
 	if err != nil {
 		return err
 	}
-	about, err := c.describeHoldForConfirmation(&v)
+	about, err := c.describeHold(&v)
 	if err != nil {
 		return err
 	}
