@@ -63,11 +63,11 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		h.Reference = *p.Reference
 	}
 	if len(p.Metadata) > 0 {
-		checked, err := validateMetadata(mergeCaptureMetadata(h.Metadata, p.Metadata))
-		if err != nil {
+		merged := mergeCaptureMetadata(h.Metadata, p.Metadata)
+		if err := validateMetadata(merged); err != nil {
 			return err
 		}
-		h.Metadata = checked
+		h.Metadata = merged
 	}
 	return nil
 }

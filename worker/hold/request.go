@@ -104,8 +104,11 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 	if err = req.validateCapture(d, now); err != nil {
 		return nil, err
 	}
-	if d.Metadata, err = validateMetadata(req.Metadata); err != nil {
+	if err = validateMetadata(req.Metadata); err != nil {
 		return nil, err
+	}
+	if len(req.Metadata) > 0 {
+		d.Metadata = maps.Clone(req.Metadata)
 	}
 	if d.OnExpiry, err = parseOnExpiry(req.OnExpiry); err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package hold
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -147,26 +146,23 @@ func parseOnExpiry(s string) (ExpiryPolicy, error) {
 	return p, nil
 }
 
-func validateMetadata(m map[string]string) (map[string]string, error) {
+func validateMetadata(m map[string]string) error {
 	if len(m) > MaxMetadataPairs {
-		return nil, newProblem(InvalidMetadata, "metadata", "%d pairs: want at most %d",
+		return newProblem(InvalidMetadata, "metadata", "%d pairs: want at most %d",
 			len(m), MaxMetadataPairs)
 	}
 	for k, v := range m {
 		if k == "" || utf8.RuneCountInString(k) > MaxMetadataKey || !utf8.ValidString(k) {
-			return nil, newProblem(InvalidMetadata, "metadata",
+			return newProblem(InvalidMetadata, "metadata",
 				"invalid key %.60q: want 1 to %d characters",
 				k, MaxMetadataKey)
 		}
 		if utf8.RuneCountInString(v) > MaxMetadataValue || !utf8.ValidString(v) {
-			return nil, newProblem(InvalidMetadata, "metadata",
+			return newProblem(InvalidMetadata, "metadata",
 				"invalid value of %q: want at most %d characters", k, MaxMetadataValue)
 		}
 	}
-	if len(m) == 0 {
-		return nil, nil
-	}
-	return maps.Clone(m), nil
+	return nil
 }
 
 // CheckPaymentIntentID returns a *[Problem] if id is no PaymentIntent id: pi_
