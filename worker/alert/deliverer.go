@@ -166,7 +166,11 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 		d.backlog.reader.advanceCursorPastDone(batch)
 		return 0, nil
 	}
-	d.parkFailedGroupsAndUpdateSinkHealth(ctx, groups, batch, delivered)
+	if failure, gone := d.parkOrDeadLetterFailures(groups, delivered); gone {
+		d.disableSink(ctx, failure.reason)
+	} else {
+		d.updateSinkHealth(ctx, batch, failure, delivered)
+	}
 	wait, err := d.advanceCursorAndSave(ctx, batch)
 	if err == nil && len(batch) == 0 && len(groups) == 0 {
 		d.closeGateIfIdle(poll, now)

@@ -9,27 +9,34 @@ import (
 	"go.uber.org/zap"
 )
 
-// parkFailedGroupsAndUpdateSinkHealth acts on each group that was not delivered, and
-// then on the sink: if it accepted an event of another hold, the failure is the
-// event's.
-func (d *deliverer) parkFailedGroupsAndUpdateSinkHealth(
-	ctx context.Context, groups []*messageGroup, batch []hold.StreamEvent, delivered bool,
-) {
+// parkOrDeadLetterFailures acts on each group that was not delivered. It returns
+// an outcome for which the sink is to blame, if there is one, and whether the
+// sink asked for no more events.
+func (d *deliverer) parkOrDeadLetterFailures(
+	groups []*messageGroup, delivered bool,
+) (failure *deliveryOutcome, gone bool) {
 	now := utcNow()
-	var failure *deliveryOutcome // of the sink
 	for _, g := range groups {
 		if !g.attempted || g.lastOutcome.result == resultDelivered {
 			continue // a group that the round had no time for did not fail
 		}
 		if g.lastOutcome.result == resultGone {
-			d.disableSink(ctx, g.lastOutcome.reason)
-			return
+			return &g.lastOutcome, true
 		}
-		out := d.parkFailedGroup(g, delivered, now)
+		out := d.parkOrDeadLetterGroup(g, delivered, now)
 		if out != nil && (failure == nil || out.retryAfter > failure.retryAfter) {
 			failure = out
 		}
 	}
+	return failure, false
+}
+
+// updateSinkHealth records how the sink did in a round. While a sink fails, it
+// makes dead letters of the events that are too old.
+func (d *deliverer) updateSinkHealth(
+	ctx context.Context, batch []hold.StreamEvent, failure *deliveryOutcome, delivered bool,
+) {
+	now := utcNow()
 	switch {
 	case failure != nil && failure.result == resultRetryLater:
 		d.health.recordRateLimited(failure, now)
@@ -50,9 +57,9 @@ func (d *deliverer) parkFailedGroupsAndUpdateSinkHealth(
 	}
 }
 
-// parkFailedGroup acts on a group that was not delivered. It returns an
+// parkOrDeadLetterGroup acts on a group that was not delivered. It returns an
 // outcome that is the sink's failure and not the group's.
-func (d *deliverer) parkFailedGroup(
+func (d *deliverer) parkOrDeadLetterGroup(
 	g *messageGroup, delivered bool, now time.Time,
 ) *deliveryOutcome {
 	out := &g.lastOutcome
