@@ -117,17 +117,21 @@ func (r *IntentRefresher) refreshIntents(
 	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end),
 		Priority: hold.PriorityRefresh}
 	unread := r.reader.RetrieveEach(ctx, reads, batch, func(i int, a hold.Answer) {
-		r.applyRetrieveAnswer(ctx, of[i], a)
+		if r.applyRetrieveAnswer(ctx, &of[i], a) {
+			r.finishOrPostponeRefresh(ctx, of[i], time.Time{})
+		} else {
+			r.retryRefreshLater(ctx, of[i])
+		}
 	})
 	return len(unread) == 0
 }
 
 // applyRetrieveAnswer applies the answer to the read of an intent to its hold.
 // If the intent has no hold, applyRetrieveAnswer schedules it by the terms in
-// its metadata.
+// its metadata. It returns false if the intent must be read again.
 func (r *IntentRefresher) applyRetrieveAnswer(
-	ctx context.Context, p hold.PendingRefresh, a hold.Answer,
-) {
+	ctx context.Context, p *hold.PendingRefresh, a hold.Answer,
+) (ok bool) {
 	var err error
 	switch {
 	case a.Kind == hold.AnswerOK && a.Intent != nil && p.AdoptUnknown:
@@ -140,16 +144,13 @@ func (r *IntentRefresher) applyRetrieveAnswer(
 	case a.Kind == hold.AnswerNotFound:
 		err = r.commitRetrieveDecision(ctx, &p.Hold, p.Hold.ApplyIntentNotFound(r.o.Clock.Now()))
 	default:
-		r.retryRefreshLater(ctx, p)
-		return
+		return false
 	}
 	if err != nil {
 		r.o.Logger.Debug("refresh failed; retrying in a few seconds",
 			zap.String("hold", p.Hold.ID), zap.Error(err))
-		r.retryRefreshLater(ctx, p)
-		return
 	}
-	r.finishOrPostponeRefresh(ctx, p, time.Time{})
+	return err == nil
 }
 
 // rejectIntentNotFound rejects the terms of an event whose intent Stripe does
