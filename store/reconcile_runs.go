@@ -39,8 +39,8 @@ func (s *ReconcileRuns) BeginOrResumeReconcileRun(
 	return token, resumed, r.err
 }
 
-// SaveReconcileRun saves the progress of the run with this token and extends the
-// lock; a lease of 0 releases it. It adds findings, up to 1,000 per run. If ok
+// SaveReconcileRun saves the progress of the run with this token and renews the
+// lock for lease; 0 releases it. It adds findings, up to 1,000 per run. If ok
 // is false, another replica holds the lock and the caller must stop.
 func (s *ReconcileRuns) SaveReconcileRun(
 	ctx context.Context, token int64, state []byte, findings [][]byte,

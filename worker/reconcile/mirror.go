@@ -55,7 +55,7 @@ type UnmirroredStore interface {
 }
 
 // MetadataMirrorCaller sends metadata updates to Stripe. gateway.Caller
-// implements it. An error of Reserve or Do means that no request was sent.
+// implements it. An error of WaitForBudget or Do means that no request was sent.
 type MetadataMirrorCaller interface {
 	// WaitForBudget takes one request from the budget and waits until it may be
 	// sent, at most maxWait.
