@@ -44,12 +44,12 @@ const day = 24 * time.Hour
 // newSettingFields returns the table of all settings, in the order in which
 // they are shown. Its values read and write s.
 func newSettingFields(s *Settings) []*settingField {
-	return slices.Concat(connectionSettingFields(s), listenerSettingFields(s),
+	return slices.Concat(stripeAndRedisSettingFields(s), listenerSettingFields(s),
 		cardholderSettingFields(s), workerSettingFields(s), alertSettingFields(s),
 		storageSettingFields(s), cronAndLogSettingFields(s))
 }
 
-func connectionSettingFields(s *Settings) []*settingField {
+func stripeAndRedisSettingFields(s *Settings) []*settingField {
 	return []*settingField{
 		{key: "stripe_api_key", env: "STRIPE_API_KEY", secret: true,
 			usage:        "secret or restricted key of the Stripe account",

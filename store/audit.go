@@ -14,9 +14,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Audit keeps the audit stream: who changed which hold. Each entry has the hash
-// of the entry before it, so a changed, removed or inserted entry shows.
-type Audit struct {
+// AuditLog keeps the audit stream: who changed which hold. Each entry has the
+// hash of the entry before it, so a changed, removed or inserted entry shows.
+type AuditLog struct {
 	conn *redisConn
 	keep int // entries; 0: none are written
 
@@ -33,9 +33,11 @@ const maxAuditTries = 20
 // ErrAuditBusy says that other replicas were first each time.
 var ErrAuditBusy = errors.New("audit entries not written: other replicas were first each time")
 
-// AppendAudit appends entries and returns the hash of the last one. It returns
-// "" without the setting.
-func (a *Audit) AppendAudit(ctx context.Context, entries []hold.AuditEntry) (string, error) {
+// AppendAuditEntries appends entries and returns the hash of the last one. It
+// returns "" without the setting.
+func (a *AuditLog) AppendAuditEntries(
+	ctx context.Context, entries []hold.AuditEntry,
+) (string, error) {
 	if a.keep == 0 || len(entries) == 0 {
 		return "", nil
 	}
@@ -71,7 +73,7 @@ func (a *Audit) AppendAudit(ctx context.Context, entries []hold.AuditEntry) (str
 }
 
 // updateKnownHead returns the newest known hash, after it has set another one.
-func (a *Audit) updateKnownHead(head string) string {
+func (a *AuditLog) updateKnownHead(head string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if head != "" {
@@ -87,7 +89,7 @@ func auditHash(previous, text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// AuditVerification is the result of [VerifyAudit].
+// AuditVerification is the result of [VerifyAuditLog].
 type AuditVerification struct {
 	Entries int64
 	First   string // id of the oldest entry in the stream; older ones were trimmed
@@ -99,9 +101,9 @@ type AuditVerification struct {
 	HasExpected bool
 }
 
-// VerifyAudit reads the whole audit stream and checks its hashes. expected is a
-// hash that was noted earlier; empty for none.
-func VerifyAudit(
+// VerifyAuditLog reads the whole audit stream and checks its hashes. expected
+// is a hash that was noted earlier; empty for none.
+func VerifyAuditLog(
 	ctx context.Context, o Options, expected string,
 ) (v AuditVerification, err error) {
 	client, err := newClient(o)

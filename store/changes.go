@@ -22,7 +22,7 @@ func (s *Changes) ReadChangeCounts(
 ) (partitions []int64, inboxLength int64, err error) {
 	pipe := s.conn.client.Pipeline()
 	inbox := pipe.XLen(ctx, keyInbox)
-	readCounts := s.addCounters(ctx, pipe)
+	readCounts := s.pipelineCounterReads(ctx, pipe)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, 0, err
 	}
@@ -32,9 +32,11 @@ func (s *Changes) ReadChangeCounts(
 	return partitions, inbox.Val(), nil
 }
 
-// addCounters adds the reads of the counters to pipe. The returned function
-// decodes their replies.
-func (s *Changes) addCounters(ctx context.Context, pipe redis.Pipeliner) func() ([]int64, error) {
+// pipelineCounterReads adds the reads of the counters to pipe. The returned
+// function decodes their replies.
+func (s *Changes) pipelineCounterReads(
+	ctx context.Context, pipe redis.Pipeliner,
+) func() ([]int64, error) {
 	keys := make([]string, len(s.conn.partitions))
 	for p := range keys {
 		keys[p] = s.conn.partitions[p].changes

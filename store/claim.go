@@ -33,11 +33,11 @@ type claimScriptCall struct {
 	shares []int // indexes of its shares
 }
 
-// Claim leases holds to the caller, nearest deadline first in each lane, in one
-// round trip to each server. claims[i] are the holds of shares[i]. A lane must
-// have at most one share. One share claims at most [maxBatchSize] holds. With
-// an error, the claims that Claim returns are valid.
-func (s *Queue) Claim(
+// ClaimReadyHolds leases holds to the caller, nearest deadline first in each
+// lane, in one round trip to each server. claims[i] are the holds of shares[i].
+// A lane must have at most one share. One share claims at most [maxBatchSize]
+// holds. With an error, the claims that ClaimReadyHolds returns are valid.
+func (s *Queue) ClaimReadyHolds(
 	ctx context.Context, shares []hold.ClaimShare, lease time.Duration,
 ) (claims []hold.ClaimedShare, err error) {
 	calls := s.splitIntoClaimCalls(shares, lease)

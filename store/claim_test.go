@@ -27,7 +27,7 @@ func TestClaim_ManyLanes(t *testing.T) {
 					account, nearDeadline.Add(time.Duration(i)*time.Hour)))
 			}
 		}
-		claims, err := e.store.Claim(t.Context(), []hold.ClaimShare{
+		claims, err := e.store.ClaimReadyHolds(t.Context(), []hold.ClaimShare{
 			{Lane: captureLaneOf("acct_b"), Holds: 2},
 			{Lane: captureLaneOf("acct_none"), Holds: 2},
 			{Lane: captureLaneOf("acct_a"), Holds: 3, Until: nearDeadline},
@@ -72,7 +72,8 @@ func TestClaim_SecondShareOfLane(t *testing.T) {
 		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline),
 			newReadyWrite("pi_b", hold.OpCapture, "", nearDeadline))
 		share := hold.ClaimShare{Lane: captureLane, Holds: 1}
-		claims, err := e.store.Claim(t.Context(), []hold.ClaimShare{share, share}, time.Minute)
+		claims, err := e.store.ClaimReadyHolds(t.Context(), []hold.ClaimShare{share, share},
+			time.Minute)
 		if err != nil || len(claims[0].Claims) != 1 || len(claims[1].Claims) != 0 {
 			t.Errorf("claimed %v and %v, %v", claimedIDs(claims[0].Claims),
 				claimedIDs(claims[1].Claims), err)
@@ -103,7 +104,7 @@ func TestClaim_DividesIntoCalls(t *testing.T) {
 			for _, lane := range e.mustPromoteDue(false).Lanes {
 				shares = append(shares, hold.ClaimShare{Lane: lane, Holds: lane.Ready})
 			}
-			claims, err := e.store.Claim(t.Context(), shares, time.Minute)
+			claims, err := e.store.ClaimReadyHolds(t.Context(), shares, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -216,7 +217,8 @@ func TestClaim_SameMillisecondHasAnotherVersion(t *testing.T) {
 				t.Fatal(ok, err)
 			}
 			time.Sleep(100 * time.Microsecond) // in the bubble: within one millisecond
-			claims, err := s.Claim(t.Context(), []hold.ClaimShare{{Lane: captureLane, Holds: 1}},
+			claims, err := s.ClaimReadyHolds(t.Context(),
+				[]hold.ClaimShare{{Lane: captureLane, Holds: 1}},
 				time.Minute)
 			if err != nil || len(claims[0].Claims) != 1 {
 				t.Fatal(claims, err)

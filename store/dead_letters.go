@@ -15,9 +15,9 @@ const (
 	maxRequeue     = 1000   // per call and partition
 )
 
-// DeadLetters returns up to n dead letters of a sink, partition by partition
-// and oldest first in each, and their total number.
-func (s *Outbox) DeadLetters(
+// ListDeadLetters returns up to n dead letters of a sink, partition by
+// partition and oldest first in each, and their total number.
+func (s *Outbox) ListDeadLetters(
 	ctx context.Context, sink string, n int,
 ) (list []hold.DeadLetter, total int64, err error) {
 	for p := range s.conn.partitions {

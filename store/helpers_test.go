@@ -164,7 +164,7 @@ func (e *testStore) mustClaim(l hold.RateLimitLane, n int, lease time.Duration) 
 func claimLane(
 	ctx context.Context, s *store.Store, l hold.RateLimitLane, n int, lease time.Duration, until time.Time,
 ) ([]hold.Claim, time.Time, error) {
-	c, err := s.Claim(ctx, []hold.ClaimShare{{Lane: l, Holds: n, Until: until}}, lease)
+	c, err := s.ClaimReadyHolds(ctx, []hold.ClaimShare{{Lane: l, Holds: n, Until: until}}, lease)
 	return c[0].Claims, c[0].LeasedAt, err
 }
 

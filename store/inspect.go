@@ -73,7 +73,7 @@ func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 	var mu sync.Mutex
 	err = forEachMaster(ctx, client, func(ctx context.Context, c *redis.Client) error {
 		s := inspectServer(ctx, c)
-		s.checkPermissions(ctx, c)
+		s.readMissingCommands(ctx, c)
 		err := s.measureClockOffset(ctx, c)
 		mu.Lock()
 		defer mu.Unlock()
@@ -181,7 +181,7 @@ func (s *Store) InspectServers(
 	var mu sync.Mutex
 	err = forEachMaster(ctx, s.conn.client, func(ctx context.Context, c *redis.Client) error {
 		server := inspectServer(ctx, c)
-		server.checkPermissions(ctx, c)
+		server.readMissingCommands(ctx, c)
 		mu.Lock()
 		defer mu.Unlock()
 		faults = append(faults, server.listFaults(s.allowUnsafe)...)

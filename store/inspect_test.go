@@ -165,7 +165,7 @@ func (e *testStore) callOutboxMethods() {
 	did("begin", err)
 	events, _, err := e.store.ReadEvents(ctx, 0, "0-0", 10)
 	did("events", err)
-	_, _, err = e.store.StreamCounts(ctx, 0)
+	_, _, err = e.store.ReadStreamCounts(ctx, 0)
 	did("stream", err)
 	ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, token,
 		hold.SinkProgress{State: []byte("{}"),
@@ -175,7 +175,7 @@ func (e *testStore) callOutboxMethods() {
 	if !ok || len(events) == 0 {
 		e.Errorf("saved: %t, with %d events", ok, len(events))
 	}
-	list, _, err := e.store.DeadLetters(ctx, "callback", 10)
+	list, _, err := e.store.ListDeadLetters(ctx, "callback", 10)
 	did("dead letters", err)
 	if len(list) != 1 {
 		e.Fatalf("%d dead letters", len(list))
@@ -193,7 +193,7 @@ func (e *testStore) callOutboxMethods() {
 		hold.SinkProgress{State: []byte("{}"),
 			Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
 	did("save", err)
-	_, err = e.store.SinkPartitionStates(ctx, "callback")
+	_, err = e.store.ReadSinkPartitionStates(ctx, "callback")
 	did("states", err)
 }
 

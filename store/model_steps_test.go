@@ -119,7 +119,7 @@ func (m *storeModel) stepClaim(t *rapid.T) {
 	}
 	// one that has ended, one that does not end
 	lease := rapid.SampledFrom([]time.Duration{-time.Hour, 100 * 24 * time.Hour}).Draw(t, "lease")
-	claims, err := m.store.Claim(m.Context(), shares, lease)
+	claims, err := m.store.ClaimReadyHolds(m.Context(), shares, lease)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,16 +25,16 @@ func (k *partitionKeys) moveScriptKeys() []string {
 // finds no hold to move, unless a replica still writes.
 const maxScanPasses = 5
 
-// moveMisplacedHoldsAndRefreshes moves the holds and refreshes that belong to
+// moveMisplacedOutOfPartition moves the holds and refreshes that belong to
 // another partition out of p.
-func (m *repartitioner) moveMisplacedHoldsAndRefreshes(ctx context.Context, p int) error {
+func (m *repartitioner) moveMisplacedOutOfPartition(ctx context.Context, p int) error {
 	for pass := range maxScanPasses {
 		left, err := m.moveMisplacedHolds(ctx, p, pass == 0)
 		if err != nil {
 			return err
 		}
 		if left == 0 {
-			return m.movePendingRefreshes(ctx, p)
+			return m.moveMisplacedRefreshes(ctx, p)
 		}
 	}
 	return fmt.Errorf("replicas still write to partition %d: stop all of them", p)
@@ -119,9 +119,9 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 	return nil
 }
 
-// movePendingRefreshes moves the intents that webhooks named. They may have no
-// hold.
-func (m *repartitioner) movePendingRefreshes(ctx context.Context, p int) error {
+// moveMisplacedRefreshes moves the intents that webhooks named. They may have
+// no hold.
+func (m *repartitioner) moveMisplacedRefreshes(ctx context.Context, p int) error {
 	for _, set := range []func(*partitionKeys) string{
 		func(k *partitionKeys) string { return k.refresh },
 		func(k *partitionKeys) string { return k.unmatched },
@@ -133,7 +133,7 @@ func (m *repartitioner) movePendingRefreshes(ctx context.Context, p int) error {
 				return fmt.Errorf("cannot read %s: %w", key, err)
 			}
 			for i := 0; i+1 < len(found); i += 2 { // member, score, member, score, …
-				if err := m.movePendingRefresh(ctx, p, set, found[i], found[i+1]); err != nil {
+				if err := m.moveRefreshIfMisplaced(ctx, p, set, found[i], found[i+1]); err != nil {
 					return err
 				}
 			}
@@ -145,7 +145,7 @@ func (m *repartitioner) movePendingRefreshes(ctx context.Context, p int) error {
 	return nil
 }
 
-func (m *repartitioner) movePendingRefresh(
+func (m *repartitioner) moveRefreshIfMisplaced(
 	ctx context.Context, p int, set func(*partitionKeys) string, member, scoreText string,
 ) error {
 	id, _, _ := parseRefreshMember(member)

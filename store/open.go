@@ -62,7 +62,7 @@ type Store struct {
 	*KeyedRequests
 	*Changes
 	*Erasure
-	*Audit
+	*AuditLog
 
 	conn               *redisConn
 	allowUnsafe        bool
@@ -85,7 +85,7 @@ func newStoreFromConn(c *redisConn, rates RateLimits) *Store {
 		KeyedRequests:         &KeyedRequests{c},
 		Changes:               &Changes{c},
 		Erasure:               &Erasure{c},
-		Audit:                 &Audit{conn: c},
+		AuditLog:              &AuditLog{conn: c},
 		conn:                  c,
 		recordedProperties:    map[string]string{},
 	}

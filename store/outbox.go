@@ -166,9 +166,11 @@ func convertStreamEntries(found []redis.XMessage) []hold.StreamEvent {
 	return out
 }
 
-// StreamCounts returns the number of events in a partition's stream, and the
-// number ever added: -1 before Redis 7.0, which does not count them.
-func (s *Outbox) StreamCounts(ctx context.Context, partition int) (length, added int64, err error) {
+// ReadStreamCounts returns the number of events in a partition's stream, and
+// the number ever added: -1 before Redis 7.0, which does not count them.
+func (s *Outbox) ReadStreamCounts(
+	ctx context.Context, partition int,
+) (length, added int64, err error) {
 	r := newScriptReply(s.conn.callScript(ctx, streamLengthScript,
 		[]string{s.conn.partitions[partition].events}))
 	length, added = r.nextInt(), r.nextInt()
@@ -233,9 +235,9 @@ func (s *Outbox) SaveSinkProgress(
 	return r.nextInt() == 1, r.err
 }
 
-// SinkPartitionStates returns the state of a sink in each partition, empty if
-// it has none there.
-func (s *Outbox) SinkPartitionStates(ctx context.Context, sink string) ([][]byte, error) {
+// ReadSinkPartitionStates returns the state of a sink in each partition, empty
+// if it has none there.
+func (s *Outbox) ReadSinkPartitionStates(ctx context.Context, sink string) ([][]byte, error) {
 	pipe := s.conn.client.Pipeline()
 	cmds := make([]*redis.StringCmd, len(s.conn.partitions))
 	for p := range s.conn.partitions {

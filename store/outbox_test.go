@@ -69,7 +69,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 			t.Fatal("what was given back is not free:", third, string(state), parked, err)
 		}
 
-		dead, total, err := e.store.DeadLetters(ctx, "callback", 1)
+		dead, total, err := e.store.ListDeadLetters(ctx, "callback", 1)
 		if err != nil || total != 2 || len(dead) != 1 || string(dead[0].Event) != "e1" ||
 			dead[0].Reason != "HTTP 500" {
 			t.Fatal(dead, total, err)
@@ -85,14 +85,14 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 		if n, err := e.store.RequeueDeadLetters(ctx, "callback", nil); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
-		if _, total, err := e.store.DeadLetters(ctx, "callback", 10); err != nil || total != 0 {
+		if _, total, err := e.store.ListDeadLetters(ctx, "callback", 10); err != nil || total != 0 {
 			t.Fatal(total, err)
 		}
 	})
 }
 
 // ReadEvents reports whether the last entry of the reader is still in the
-// stream. StreamCounts counts all events that were ever added.
+// stream. ReadStreamCounts counts all events that were ever added.
 func TestReadEvents_ReportsGap(t *testing.T) {
 	e := startRedis(t, store.Options{MaxEventBytes: 3 * 4096})
 	ctx := t.Context()
@@ -119,7 +119,7 @@ func TestReadEvents_ReportsGap(t *testing.T) {
 	if _, gap, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil || !gap {
 		t.Fatal("what was trimmed isn't noticed:", gap, err)
 	}
-	length, added, err := e.store.StreamCounts(ctx, 0)
+	length, added, err := e.store.ReadStreamCounts(ctx, 0)
 	if err != nil || added != 1004 || length >= 500 {
 		t.Fatal(length, added, err)
 	}

@@ -45,7 +45,8 @@ func (s *Holds) ReadRawRecord(ctx context.Context, id string) (hold.RawRecord, e
 	_, _, err := decodeRecord(id, string(raw.Bytes))
 	raw.Readable = err == nil && raw.Size == len(raw.Bytes)
 	raw.Later = !raw.Readable && isOfLaterRelease(raw.Bytes)
-	if account, ok := decodeRecordAccount(raw.Bytes); ok && hold.CheckAccountID(account) == nil {
+	if account, ok := decodeAccountFromHeader(raw.Bytes); ok &&
+		hold.CheckAccountID(account) == nil {
 		raw.Account = account
 	}
 	return raw, nil
@@ -54,7 +55,7 @@ func (s *Holds) ReadRawRecord(ctx context.Context, id string) (hold.RawRecord, e
 // isOfLaterRelease reports whether a record has the form that later releases
 // write: a header with an encoding that may come, and fields.
 func isOfLaterRelease(rec []byte) bool {
-	account, ok := decodeRecordAccount(rec)
+	account, ok := decodeAccountFromHeader(rec)
 	if !ok || rec[encodingOffset] < encodingVersion ||
 		rec[encodingOffset] > lastEncoding+laterEncodings || rec[stateOffset] == 0 {
 		return false
@@ -68,9 +69,9 @@ func isOfLaterRelease(rec []byte) bool {
 	return err == nil && packed
 }
 
-// decodeRecordAccount returns the account in the header of a record. ok is
+// decodeAccountFromHeader returns the account in the header of a record. ok is
 // false if the record is too short for it.
-func decodeRecordAccount(rec []byte) (account string, ok bool) {
+func decodeAccountFromHeader(rec []byte) (account string, ok bool) {
 	if len(rec) < headerSize || len(rec) < headerSize+int(rec[accountSizeOffset]) {
 		return "", false
 	}

@@ -267,7 +267,7 @@ func (s *Queue) CountHolds(ctx context.Context) (hold.HoldCounts, error) {
 		add(&counts.Scheduled, k.scheduled)
 		add(&counts.Working, k.leased)
 		add(&counts.Attention, k.attention)
-		sums = append(sums, addSettledCount(ctx, pipe, k, &counts.Settled))
+		sums = append(sums, pipelineSettledCount(ctx, pipe, k, &counts.Settled))
 		add(&counts.Unverified, k.unverified)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {

@@ -74,7 +74,7 @@ func decodePartialCaptures(b []byte) (*hold.PartialCaptures, error) {
 	err := forEachRecordField(b, func(f recordField) error {
 		switch f.num {
 		case stagedStage:
-			stage, at, err := decodeStage(f.bytes, last)
+			stage, at, err := decodeCaptureStage(f.bytes, last)
 			if err != nil {
 				return err
 			}
@@ -106,9 +106,9 @@ func decodePartialCaptures(b []byte) (*hold.PartialCaptures, error) {
 	return s, err
 }
 
-// decodeStage decodes a stage. last is the time of the one before, in Unix
-// milliseconds.
-func decodeStage(b []byte, last uint64) (stage hold.CaptureStage, at uint64, err error) {
+// decodeCaptureStage decodes a stage. last is the time of the one before, in
+// Unix milliseconds.
+func decodeCaptureStage(b []byte, last uint64) (stage hold.CaptureStage, at uint64, err error) {
 	var amount int64
 	at = last
 	err = forEachRecordField(b, func(f recordField) error {

@@ -66,15 +66,15 @@ func Repartition(
 		m.total += n
 	}
 	for p := range m.from {
-		if err := m.moveMisplacedHoldsAndRefreshes(ctx, p); err != nil {
+		if err := m.moveMisplacedOutOfPartition(ctx, p); err != nil {
 			return m.moved, fmt.Errorf("%w; nothing is lost: run the same command again", err)
 		}
 	}
 	if err := m.compareAndSetPartitions(ctx, m.progressMarker(), strconv.Itoa(to)); err != nil {
 		return m.moved, err
 	}
-	audit := &Audit{conn: m.conn, keep: o.AuditEntries}
-	_, err = audit.AppendAudit(ctx, []hold.AuditEntry{{At: time.Now().UTC(), By: "cli",
+	audit := &AuditLog{conn: m.conn, keep: o.AuditEntries}
+	_, err = audit.AppendAuditEntries(ctx, []hold.AuditEntry{{At: time.Now().UTC(), By: "cli",
 		Act: hold.ActRepartitioned, Detail: fmt.Sprintf("from %d to %d", m.from, to)}})
 	if err != nil {
 		return m.moved, fmt.Errorf("the holds are moved; audit entry not written: %w", err)

@@ -59,7 +59,7 @@ func inspectServer(ctx context.Context, c *redis.Client) RedisServer {
 	info := readServerInfo(ctx, c)
 	return RedisServer{
 		Address:           c.Options().Addr,
-		Version:           info.checkVersion(),
+		Version:           info.versionProperty(),
 		Eviction:          info.evictionProperty(),
 		Persistence:       info.persistenceProperty(),
 		Disk:              info.diskProperty(),
@@ -105,9 +105,9 @@ func (p serverInfo) infoNumber(name string) int64 {
 	return n
 }
 
-func (p serverInfo) checkVersion() RedisServerProperty {
+func (p serverInfo) versionProperty() RedisServerProperty {
 	v := p.info["redis_version"]
-	if v != "" && isVersionTooOld(v) {
+	if v != "" && isRedisVersionTooOld(v) {
 		return RedisServerProperty{
 			Value: v,
 			Fault: "version " + v + " is too old",
@@ -195,7 +195,7 @@ func (p serverInfo) diskProperty() RedisServerProperty {
 	return RedisServerProperty{}
 }
 
-func isVersionTooOld(version string) bool {
+func isRedisVersionTooOld(version string) bool {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	a, err1 := strconv.Atoi(major)
@@ -272,8 +272,8 @@ func RequiredRedisCommands() []string {
 
 var permissionsScript = newScript("permissions")
 
-// checkPermissions sets the required commands that the user may not use.
-func (s *RedisServer) checkPermissions(ctx context.Context, c *redis.Client) {
+// readMissingCommands sets the required commands that the user may not use.
+func (s *RedisServer) readMissingCommands(ctx context.Context, c *redis.Client) {
 	args := []any{newPartitionKeys(0).holds, newBudgetKeys("", hold.OpCapture).kind}
 	for _, name := range slices.Concat(RequiredRedisCommands(), checkRedisCommands) {
 		args = append(args, name)

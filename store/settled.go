@@ -53,9 +53,9 @@ func (s *Queue) ListHoldsSettledBefore(
 	return found, more, failed
 }
 
-// addSettledCount adds the number of settled holds of a partition to *to when
-// the pipeline has run. Each hold without a milestone is settled.
-func addSettledCount(
+// pipelineSettledCount adds the number of settled holds of a partition to *to
+// when the pipeline has run. Each hold without a milestone is settled.
+func pipelineSettledCount(
 	ctx context.Context, pipe redis.Pipeliner, k *partitionKeys, to *int64,
 ) func() {
 	all, open := pipe.HLen(ctx, k.holds), pipe.ZCard(ctx, k.expiring)

@@ -142,7 +142,7 @@ func (s *settledEntryDecoder) unpackSettledEntry(e *hold.HistoryEntry, packed ui
 // fillDerivedFields sets the fields that depend on others.
 func (s *settledEntryDecoder) fillDerivedFields(e *hold.HistoryEntry, h *hold.Hold) {
 	if s.digest != nil {
-		e.Key = formatIdempotencyKey(h.ID, e.Op, s.digest, s.generation+1)
+		e.Key = joinIdempotencyKey(h.ID, e.Op, s.digest, s.generation+1)
 	}
 	if s.flags&entryHoldsReason != 0 {
 		e.Cause = h.Reason
@@ -172,13 +172,13 @@ func splitIdempotencyKey(
 	digest, digestErr := hex.DecodeString(digestText)
 	n, generationErr := strconv.ParseUint(generationText, 10, 32)
 	if digestErr != nil || generationErr != nil || len(digest) != keyDigestBytes || n == 0 ||
-		formatIdempotencyKey(id, op, digest, uint32(n)) != key {
+		joinIdempotencyKey(id, op, digest, uint32(n)) != key {
 		return nil, 0, false
 	}
 	return digest, uint32(n), true
 }
 
-func formatIdempotencyKey(id string, op hold.Op, digest []byte, generation uint32) string {
+func joinIdempotencyKey(id string, op hold.Op, digest []byte, generation uint32) string {
 	return idempotencyKeyPrefix(id, op) + hex.EncodeToString(digest) + "-" +
 		strconv.FormatUint(uint64(generation), 10)
 }

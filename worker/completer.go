@@ -37,7 +37,7 @@ type Committer interface {
 // CompleterOptions configure a [Completer].
 type CompleterOptions struct {
 	Concurrency int // calls to Stripe under way at once
-	Health      *health.RedisHealthReporter
+	Health      *health.Reporter
 	Wake        func() // [Dispatcher.Wake], called when more holds may be claimed
 	Logger      *zap.Logger
 }

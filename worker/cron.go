@@ -60,7 +60,7 @@ func (j *cronJob) runWithRetry(ctx context.Context) {
 		return
 	}
 	for !j.runOnce(ctx) && cronInterval(j.schedule) > jobRetryInterval {
-		if execute.Sleep(ctx, jobRetryInterval); ctx.Err() != nil {
+		if execute.SleepUnlessCanceled(ctx, jobRetryInterval); ctx.Err() != nil {
 			return
 		}
 	}

@@ -36,7 +36,7 @@ type MilestoneCommitter interface {
 type DeadlineOptions struct {
 	Rules  hold.DecisionRules
 	Clock  *clock.RedisClock
-	Health *health.RedisHealthReporter
+	Health *health.Reporter
 	Gate   *changes.PollGate // closed until the next milestone
 	// WakeIfGateOpen is [Dispatcher.WakeIfGateOpen].
 	WakeIfGateOpen func(ctx context.Context)
@@ -75,7 +75,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 			}
 			return
 		}
-		if j.applyDueMilestones(ctx, found, now) == 0 || len(found) < jobBatchSize {
+		if j.passDueMilestones(ctx, found, now) == 0 || len(found) < jobBatchSize {
 			return
 		}
 	}
@@ -92,9 +92,9 @@ func (j *DeadlineJob) closePollGate(ctx context.Context, poll changes.Poll, now 
 	poll.CloseUntil(next, now)
 }
 
-// applyDueMilestones passes milestones and returns how many this replica
+// passDueMilestones passes milestones and returns how many this replica
 // passed. If several replicas find the same milestone, one of them passes it.
-func (j *DeadlineJob) applyDueMilestones(
+func (j *DeadlineJob) passDueMilestones(
 	ctx context.Context, found []hold.HoldWithDueMilestone, now time.Time,
 ) int {
 	passed := make([]commit.DeadlineMilestoneChange, len(found))

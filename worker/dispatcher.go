@@ -63,9 +63,9 @@ type Queue interface {
 	PromoteDue(ctx context.Context, r hold.PromoteRequest) (hold.PromoteResult, error)
 	// ReserveRequests reserves requests for every want, in one round trip.
 	ReserveRequests(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
-	// Claim leases holds of many lanes, in one round trip. The result has the
-	// claims of each share.
-	Claim(
+	// ClaimReadyHolds leases holds of many lanes, in one round trip. The result
+	// has the claims of each share.
+	ClaimReadyHolds(
 		ctx context.Context, shares []hold.ClaimShare, lease time.Duration,
 	) ([]hold.ClaimedShare, error)
 }
@@ -83,7 +83,7 @@ type DispatcherOptions struct {
 	Concurrency int           // calls to Stripe under way at once
 	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	Clock       *clock.RedisClock
-	Health      *health.RedisHealthReporter
+	Health      *health.Reporter
 	NextPoll    health.Schedule   // when the cron jobs may wake the dispatcher; nil: unknown
 	Gate        *changes.PollGate // closed while no hold is ready or falls due
 }
@@ -402,7 +402,7 @@ func (d *Dispatcher) claimReservedHolds(ctx context.Context, groups []*budgetLan
 		}
 		lease := d.o.Lease - leaseSlack
 		leaseEnd := time.Now().Add(lease)
-		claims, err := d.queue.Claim(ctx, request, lease)
+		claims, err := d.queue.ClaimReadyHolds(ctx, request, lease)
 		if err != nil {
 			d.o.Health.ReportError(ctx, "claim holds", err)
 		}

@@ -53,7 +53,7 @@ func (q *fakeQueue) ReserveRequests(
 	return reserved, nil
 }
 
-func (q *fakeQueue) Claim(
+func (q *fakeQueue) ClaimReadyHolds(
 	_ context.Context, shares []hold.ClaimShare, lease time.Duration,
 ) ([]hold.ClaimedShare, error) {
 	q.rounds = append(q.rounds, shares)

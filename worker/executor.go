@@ -42,7 +42,7 @@ type ExecutorOptions struct {
 	Lease       time.Duration // of a claim
 	CallTimeout time.Duration // of one call
 	Clock       *clock.RedisClock
-	Health      *health.RedisHealthReporter
+	Health      *health.Reporter
 	Wake        func()          // [Dispatcher.Wake], called when more holds may be claimed
 	Tracer      ExecutionTracer // may be nil
 }
@@ -65,7 +65,7 @@ type Executor struct {
 }
 
 func newExecutor(
-	c execute.Caller, f *claimsInFlight, claims <-chan claimedHold,
+	c execute.StripeCaller, f *claimsInFlight, claims <-chan claimedHold,
 	outcomes chan<- claimOutcome, o ExecutorOptions,
 ) *Executor {
 	e := &Executor{
@@ -148,7 +148,7 @@ func (e *Executor) executeClaim(
 	defer func() { *m = holdMachine{} }()
 	m.hold.BeginClaim(c.claim.Since, c.claim.TakenOver)
 	if d := time.Until(c.sendAt); d > minSendWait {
-		execute.Sleep(stopping, d)
+		execute.SleepUnlessCanceled(stopping, d)
 	}
 	calls, endSpan := e.startSpan(calls, m)
 	_, err := e.driver.Drive(stopping, calls, m, execute.DriveLimits{

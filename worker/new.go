@@ -207,7 +207,7 @@ func (b *engineBuilder) buildStatusJobs(w *Engine) *RedisCheckJob {
 	w.Readiness = &ReadinessChecker{
 		redis: b.stores.Ping, stripe: b.stripe, running: w.running.Load,
 		stages: o.Health, extra: func() []health.ReadinessCheckResult {
-			return append(redis.readinessChecks(), w.Reconciler.ReadinessChecks()...)
+			return append(redis.readinessChecks(), w.Reconciler.DataLossReadinessChecks()...)
 		},
 	}
 	w.status = &StatusJob{
@@ -215,10 +215,11 @@ func (b *engineBuilder) buildStatusJobs(w *Engine) *RedisCheckJob {
 		redis: redis, doubleHeld: w.DoubleHeld,
 		counts:         reportedCounts{gate: o.Changes.NewPollGate(countsLongestWait)},
 		doubleHeldGate: o.Changes.NewPollGate(countsLongestWait),
-		capacity: query.NewCapacityForecaster(b.stores.Capacity, query.CapacityForecasterOptions{
-			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
-			Gate: o.Changes.NewPollGate(query.ForecastLongestWait),
-		}),
+		capacity: query.NewCapacityRiskForecaster(b.stores.Capacity,
+			query.CapacityRiskForecasterOptions{
+				WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
+				Gate: o.Changes.NewPollGate(query.ForecastLongestWait),
+			}),
 		o: StatusOptions{
 			Replica: o.Replica, Schedule: o.Schedules.Report, Clock: b.clock, Health: o.Health,
 			Observer: b.observers.status, Logger: o.Logger,

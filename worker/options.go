@@ -33,10 +33,10 @@ type Options struct {
 	Livemode  bool
 	Replica   string // this process, unique among the replicas
 	Logger    *zap.Logger
-	Health    *health.RedisHealthReporter // shared with the caller; nil means one of the worker's own
-	Changes   *changes.Watcher            // shared with the caller; nil means one of the worker's own
-	Observer  Observer                    // may be nil
-	Tracer    Tracer                      // may be nil
+	Health    *health.Reporter // shared with the caller; nil means one of the worker's own
+	Changes   *changes.Watcher // shared with the caller; nil means one of the worker's own
+	Observer  Observer         // may be nil
+	Tracer    Tracer           // may be nil
 	// CardholderLink returns the link for a hold whose renewal requires its
 	// cardholder; nil means that events have none.
 	CardholderLink func(h *hold.Hold) string

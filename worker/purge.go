@@ -30,7 +30,7 @@ type HoldDeleter interface {
 type PurgeOptions struct {
 	Retention time.Duration // of settled holds
 	Clock     *clock.RedisClock
-	Health    *health.RedisHealthReporter
+	Health    *health.Reporter
 	Logger    *zap.Logger
 }
 

@@ -24,7 +24,7 @@ type StripeHealthReader interface {
 	IsWrongKeySuspected() bool
 }
 
-// StageReader reports which stages have stalled. [health.RedisHealthReporter]
+// StageReader reports which stages have stalled. [health.Reporter]
 // implements it.
 type StageReader interface {
 	StalledStages() []health.StalledStage

@@ -27,7 +27,7 @@ type RedisInspector interface {
 // running Redis can change.
 type RedisCheckJob struct {
 	redis  RedisInspector // nil: nothing is checked
-	health *health.RedisHealthReporter
+	health *health.Reporter
 
 	mu            sync.Mutex
 	faults        []string

@@ -80,9 +80,9 @@ type StripeStatusReader interface {
 	TakeRateLimitedCount() int64
 }
 
-// CapacityForecaster forecasts which holds expire before Stripe's limits allow
-// their capture. [query.CapacityForecaster] implements it.
-type CapacityForecaster interface {
+// CapacityRiskForecaster forecasts which holds expire before Stripe's limits
+// allow their capture. [query.CapacityRiskForecaster] implements it.
+type CapacityRiskForecaster interface {
 	Forecast(ctx context.Context) (risk event.CapacityRisk, checked bool, err error)
 }
 
@@ -109,7 +109,7 @@ type StatusOptions struct {
 	Replica  string
 	Schedule string // cron expression of the report job
 	Clock    *clock.RedisClock
-	Health   *health.RedisHealthReporter
+	Health   *health.Reporter
 	Observer StatusObserver // may be nil
 	Logger   *zap.Logger
 }
@@ -121,7 +121,7 @@ type StatusOptions struct {
 type StatusJob struct {
 	store      StatusStore
 	stripe     StripeStatusReader
-	capacity   CapacityForecaster
+	capacity   CapacityRiskForecaster
 	doubleHeld *query.DoubleHeldReader
 	publisher  SystemEventPublisher
 	readiness  *ReadinessChecker

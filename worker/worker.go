@@ -41,7 +41,7 @@ type Stores struct {
 	Refresh    intake.RefreshStore
 	Attempts   authorize.AttemptStore
 	Reconcile  reconcile.Stores
-	Unverified reconcile.UnverifiedStore
+	Unverified reconcile.UnverifiedHoldReader
 	Unmirrored reconcile.UnmirroredStore
 	Repair     repair.Store
 	Erasure    erase.Store
@@ -57,7 +57,7 @@ type StripeClient struct {
 // StripeCaller sends calls. An error is a *[hold.CallNotSentError]: no request
 // was sent. gateway.Caller implements it.
 type StripeCaller interface {
-	execute.Caller
+	execute.StripeCaller
 	// WaitAndDo reserves a request, waiting at most maxWait for the budget,
 	// and sends the call.
 	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
@@ -149,7 +149,7 @@ func (w *Engine) Run(ctx context.Context) error {
 	executor.Go(func() { w.executor.Run(ctx, calls) })
 	completer.Go(func() { w.completer.Run(ctx) })
 	dispatcher.Go(func() { w.Dispatcher.Run(ctx) })
-	w.o.Health.StartStages()
+	w.o.Health.StartWatchingStages()
 	w.running.Store(true)
 	w.Reconciler.AllowRuns(ctx)
 	c.Start()

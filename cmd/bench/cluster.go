@@ -158,7 +158,7 @@ func settleAll(ctx context.Context, st *store.Store, n int) error {
 func claimLane(
 	ctx context.Context, st *store.Store, lane hold.RateLimitLane, n int,
 ) ([]hold.Claim, error) {
-	claims, err := st.Claim(ctx, []hold.ClaimShare{{Lane: lane, Holds: n}}, time.Minute)
+	claims, err := st.ClaimReadyHolds(ctx, []hold.ClaimShare{{Lane: lane, Holds: n}}, time.Minute)
 	return claims[0].Claims, err
 }
 

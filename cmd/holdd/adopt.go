@@ -15,7 +15,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newAdoptCommand(out *console, env environmentVars) *cobra.Command {
+func newAdoptCommand(out *terminal, env environmentVars) *cobra.Command {
 	var t termFlags
 	var dryRun bool
 	var account string

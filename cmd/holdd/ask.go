@@ -17,7 +17,7 @@ import (
 const maxAnswerBytes = 4096
 
 // askLine asks for a line. An empty one means the default.
-func (c *console) askLine(ctx context.Context, question, byDefault string) (string, error) {
+func (c *terminal) askLine(ctx context.Context, question, byDefault string) (string, error) {
 	fmt.Fprintf(c.stderr, "%s [%s]: ", colorize(c.colorStderr, bold, question), byDefault)
 	line, err := c.readTyped(ctx, func() (string, error) {
 		return bufio.NewReader(io.LimitReader(c.stdin, maxAnswerBytes)).ReadString('\n')
@@ -26,7 +26,7 @@ func (c *console) askLine(ctx context.Context, question, byDefault string) (stri
 }
 
 // askSecret asks for a secret, which the terminal does not show.
-func (c *console) askSecret(ctx context.Context, question string) (string, error) {
+func (c *terminal) askSecret(ctx context.Context, question string) (string, error) {
 	f, ok := c.stdin.(*os.File)
 	if !ok {
 		return "", errors.New("a secret is read from a terminal only")
@@ -54,7 +54,7 @@ func (c *console) askSecret(ctx context.Context, question string) (string, error
 }
 
 // readTyped calls read until ctx ends.
-func (c *console) readTyped(ctx context.Context, read func() (string, error)) (string, error) {
+func (c *terminal) readTyped(ctx context.Context, read func() (string, error)) (string, error) {
 	type typed struct {
 		text string
 		err  error

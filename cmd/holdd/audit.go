@@ -34,7 +34,7 @@ type auditFlags struct {
 	load                                           func() (*config.Settings, error)
 }
 
-func newAuditCommand(out *console, env environmentVars) *cobra.Command {
+func newAuditCommand(out *terminal, env environmentVars) *cobra.Command {
 	var f auditFlags
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Show what an integration with Stripe loses on manual captures",
@@ -77,7 +77,9 @@ If it is interrupted, it keeps what it has read in the checkpoint file, and --re
 	return cmd
 }
 
-func auditManualCaptures(ctx context.Context, out *console, env environmentVars, f *auditFlags) error {
+func auditManualCaptures(
+	ctx context.Context, out *terminal, env environmentVars, f *auditFlags,
+) error {
 	now := time.Now()
 	since, err := parseSince(f.since, now)
 	if err != nil {
@@ -147,7 +149,7 @@ const auditCallTimeout = 60 * time.Second
 // readPaymentsWithProgress reads on and keeps the progress in the checkpoint
 // file.
 func readPaymentsWithProgress(
-	ctx context.Context, out *console, g *gateway.Gateway, file *auditCheckpoint, f *auditFlags,
+	ctx context.Context, out *terminal, g *gateway.Gateway, file *auditCheckpoint, f *auditFlags,
 ) error {
 	caller := gateway.NewCaller(g, auditread.NewRequestPacer(f.rate), gateway.CallerOptions{
 		Timeout: auditCallTimeout, Logger: zap.NewNop()})

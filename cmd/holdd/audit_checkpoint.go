@@ -54,10 +54,12 @@ func (c *auditCheckpoint) createOrResume(resume bool) error {
 	case !info.Mode().IsRegular() || info.Size() > maxCheckpointBytes:
 		return usageErrorf("", "%s is no checkpoint of an audit", c.path)
 	}
-	return c.load()
+	return c.loadAndCheckKey()
 }
 
-func (c *auditCheckpoint) load() error {
+// loadAndCheckKey reads the progress of an earlier run. It refuses that of
+// another account or mode than the key's.
+func (c *auditCheckpoint) loadAndCheckKey() error {
 	b, err := os.ReadFile(c.path)
 	if err != nil {
 		return usageErrorf("", "cannot read the checkpoint file: %w", err)

@@ -12,7 +12,7 @@ import (
 const maxAuditRows = 10
 
 // outputAuditReport prints the report and writes the page.
-func outputAuditReport(out *console, r *audit.Report, times timeFormatter, f *auditFlags) error {
+func outputAuditReport(out *terminal, r *audit.Report, times timeFormatter, f *auditFlags) error {
 	if f.asJSON {
 		if err := out.printJSONLine(r); err != nil {
 			return err
@@ -31,7 +31,7 @@ func outputAuditReport(out *console, r *audit.Report, times timeFormatter, f *au
 	return nil
 }
 
-func printAudit(out *console, r *audit.Report, times timeFormatter) {
+func printAudit(out *terminal, r *audit.Report, times timeFormatter) {
 	out.printLiveModeNotice(r.Livemode)
 	account := ""
 	if r.Account != "" {
@@ -44,7 +44,7 @@ func printAudit(out *console, r *audit.Report, times timeFormatter) {
 	printExpired(out, r, times)
 	printLateCaptures(out, r, times)
 	printHeldNow(out, r, times)
-	printHeldTwice(out, r, times)
+	printOverlaps(out, r, times)
 	printTimeToCapture(out, r)
 	printHeading(out, "What is known and what is assumed")
 	for _, n := range r.DescribeLimitations() {
@@ -52,7 +52,7 @@ func printAudit(out *console, r *audit.Report, times timeFormatter) {
 	}
 }
 
-func printSentence(out *console, format string, args ...any) {
+func printSentence(out *terminal, format string, args ...any) {
 	fmt.Fprintln(out.stdout, wrapText(fmt.Sprintf(format, args...), auditTextWidth))
 }
 
@@ -90,11 +90,11 @@ func wrapText(s string, width int) string {
 	return b.String()
 }
 
-func printHeading(out *console, title string) {
+func printHeading(out *terminal, title string) {
 	fmt.Fprintf(out.stdout, "\n%s\n", out.colorTextForStdout(bold, wrapText(title, auditTextWidth)))
 }
 
-func printAuditOutcomes(out *console, r *audit.Report) {
+func printAuditOutcomes(out *terminal, r *audit.Report) {
 	t := out.newTable("authorizations", "payments", "share", "money")
 	for _, row := range []struct {
 		name string
@@ -108,7 +108,7 @@ func printAuditOutcomes(out *console, r *audit.Report) {
 	t.Render()
 }
 
-func printExpired(out *console, r *audit.Report, times timeFormatter) {
+func printExpired(out *terminal, r *audit.Report, times timeFormatter) {
 	e := &r.Expired
 	printHeading(out, "Expired uncaptured: "+e.FormatMoney())
 	if e.Count == 0 {
@@ -136,7 +136,7 @@ func printExpired(out *console, r *audit.Report, times timeFormatter) {
 	})
 }
 
-func printLateCaptures(out *console, r *audit.Report, times timeFormatter) {
+func printLateCaptures(out *terminal, r *audit.Report, times timeFormatter) {
 	l := &r.LateCaptures
 	printHeading(out, "Captured in the last 24 hours of the authorization: "+l.FormatMoney())
 	if l.Count == 0 {
@@ -149,7 +149,7 @@ func printLateCaptures(out *console, r *audit.Report, times timeFormatter) {
 	})
 }
 
-func printHeldNow(out *console, r *audit.Report, times timeFormatter) {
+func printHeldNow(out *terminal, r *audit.Report, times timeFormatter) {
 	h := &r.HeldNow
 	printHeading(out, "Held now: "+h.FormatMoney())
 	if h.Count == 0 {
@@ -162,7 +162,7 @@ func printHeldNow(out *console, r *audit.Report, times timeFormatter) {
 	})
 }
 
-func printHeldTwice(out *console, r *audit.Report, times timeFormatter) {
+func printOverlaps(out *terminal, r *audit.Report, times timeFormatter) {
 	h := &r.HeldTwice
 	printHeading(out, "Held twice for one customer: "+h.FormatMoney())
 	if h.Count == 0 {
@@ -183,7 +183,7 @@ func printHeldTwice(out *console, r *audit.Report, times timeFormatter) {
 	printOmittedRows(out, len(h.Overlaps))
 }
 
-func printTimeToCapture(out *console, r *audit.Report) {
+func printTimeToCapture(out *terminal, r *audit.Report) {
 	c := &r.TimeToCapture
 	printHeading(out, "Time to capture")
 	if c.Count == 0 {
@@ -196,7 +196,7 @@ func printTimeToCapture(out *console, r *audit.Report) {
 	printBuckets(out, "took", c.Buckets)
 }
 
-func printBuckets(out *console, column string, all []audit.DurationBucket) {
+func printBuckets(out *terminal, column string, all []audit.DurationBucket) {
 	t := out.newTable(column, "payments", "money")
 	for i := range all {
 		t.AppendRow([]any{audit.FormatBucketRange(all, i), all[i].Count,
@@ -206,7 +206,7 @@ func printBuckets(out *console, column string, all []audit.DurationBucket) {
 }
 
 func printAuditPayments(
-	out *console, all []audit.Payment, times timeFormatter, column string,
+	out *terminal, all []audit.Payment, times timeFormatter, column string,
 	cell func(*audit.Payment) string,
 ) {
 	t := out.newTable("booking", "intent", "amount", column)
@@ -219,7 +219,7 @@ func printAuditPayments(
 	printOmittedRows(out, len(all))
 }
 
-func printOmittedRows(out *console, n int) {
+func printOmittedRows(out *terminal, n int) {
 	if n > maxAuditRows {
 		out.printNote("%d of %d: --json has all", maxAuditRows, n)
 	}

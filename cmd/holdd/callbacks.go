@@ -11,7 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newCallbacksCommand(out *console, env environmentVars) *cobra.Command {
+func newCallbacksCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "callbacks", Short: "Show the state of callbacks and notifications",
 		Args: cobra.NoArgs,
@@ -39,7 +39,7 @@ lists dead letters, and "holdd callbacks replay" sends them again.`,
 	return cmd
 }
 
-func printSinks(out *console, s *api.SinkList, times timeFormatter, format outputFormat) error {
+func printSinks(out *terminal, s *api.SinkList, times timeFormatter, format outputFormat) error {
 	if format.isText() {
 		out.printLiveModeNotice(s.Livemode)
 	}
@@ -81,7 +81,7 @@ func describeSinkState(k *api.SinkStatus) string {
 	return "ok"
 }
 
-func newDeadLettersCommand(out *console, env environmentVars) *cobra.Command {
+func newDeadLettersCommand(out *terminal, env environmentVars) *cobra.Command {
 	var sink string
 	var limit int
 	cmd := &cobra.Command{Use: "dead",
@@ -111,7 +111,7 @@ func newDeadLettersCommand(out *console, env environmentVars) *cobra.Command {
 }
 
 func printDeadLetters(
-	out *console, d *api.DeadLetterList, times timeFormatter, format outputFormat,
+	out *terminal, d *api.DeadLetterList, times timeFormatter, format outputFormat,
 ) error {
 	if len(d.DeadLetters) == 0 {
 		return nil
@@ -129,7 +129,7 @@ func printDeadLetters(
 // rejected at once returns to the list.
 const maxReplayRequests = 100
 
-func newReplayCommand(out *console, env environmentVars) *cobra.Command {
+func newReplayCommand(out *terminal, env environmentVars) *cobra.Command {
 	var sink string
 	var dryRun bool
 	cmd := &cobra.Command{Use: "replay [ID …]",

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newCaptureCommand(out *console, env environmentVars) *cobra.Command {
+func newCaptureCommand(out *terminal, env environmentVars) *cobra.Command {
 	var given amountFlag
 	var params captureParamFlags
 	var notFinal bool

@@ -32,7 +32,7 @@ func addConfigFlagAndLoader(
 	}
 }
 
-func newConfigCommand(out *console, env environmentVars) *cobra.Command {
+func newConfigCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config", Short: "Check or show the daemon's settings", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -41,7 +41,7 @@ func newConfigCommand(out *console, env environmentVars) *cobra.Command {
 	return cmd
 }
 
-func newConfigCheckCommand(out *console, env environmentVars) *cobra.Command {
+func newConfigCheckCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check the settings without starting the daemon",
 		Args: cobra.NoArgs,
@@ -67,7 +67,7 @@ that the settings are valid.`,
 	return cmd
 }
 
-func newConfigShowCommand(out *console, env environmentVars) *cobra.Command {
+func newConfigShowCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the settings in effect with their sources, without secrets",
 		Args: cobra.NoArgs,
@@ -86,7 +86,7 @@ left out.`,
 	return cmd
 }
 
-func printWarnings(out *console, s *config.Settings) {
+func printWarnings(out *terminal, s *config.Settings) {
 	for _, w := range s.Warnings() {
 		out.printNote("warning: %s", sanitizeLines(w))
 	}

@@ -18,7 +18,7 @@ import (
 
 // confirmationPrompt asks the operator before money moves.
 type confirmationPrompt struct {
-	out *console
+	out *terminal
 	yes bool // confirmed already, by --yes or for a whole file
 }
 
@@ -92,7 +92,7 @@ func isConfirmationProblem(p *api.Problem) bool {
 }
 
 // askForConfirmation shows values and asks. It returns nil for "y" and "yes".
-func (c *console) askForConfirmation(
+func (c *terminal) askForConfirmation(
 	ctx context.Context, live bool, values []labeledValue, question string,
 ) error {
 	noTerminal := usageErrorf(confirmHint,

@@ -21,7 +21,7 @@ const (
 
 // connectionFlags is the flags of the commands that call a running holdd.
 type connectionFlags struct {
-	out *console
+	out *terminal
 	env environmentVars
 
 	url       string
@@ -31,7 +31,7 @@ type connectionFlags struct {
 	format    outputFormat // of a list; see addOutputFlag
 }
 
-func addConnectionFlags(cmd *cobra.Command, out *console, env environmentVars) *connectionFlags {
+func addConnectionFlags(cmd *cobra.Command, out *terminal, env environmentVars) *connectionFlags {
 	c := &connectionFlags{out: out, env: env}
 	f := cmd.Flags()
 	f.StringVar(&c.url, "url", "", "address of holdd (HOLDD_URL; default "+defaultURL+")")

@@ -2,7 +2,7 @@
 //
 // main handles signals and exit codes. [Run] runs one command line with its
 // streams and environment as arguments, so that tests can run whole commands.
-// Each command is a function that returns a cobra command; it takes a console,
+// Each command is a function that returns a cobra command; it takes a terminal,
 // for input and output, and the environment.
 //
 // holdd serve reads the settings and runs package daemon. holdd doctor reads

@@ -14,7 +14,7 @@ import (
 
 // newDocsCommand writes what packages of holdd install beside the binary. cobra
 // has the same in a package of its own, which links a Markdown parser.
-func newDocsCommand(out *console) *cobra.Command {
+func newDocsCommand(out *terminal) *cobra.Command {
 	return &cobra.Command{
 		Use: "docs DIRECTORY", Short: "Write man pages and completions", Hidden: true,
 		Args: cobra.ExactArgs(1),

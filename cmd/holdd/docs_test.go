@@ -17,7 +17,7 @@ func TestDocsCommand_WritesAPageForEachCommand(t *testing.T) {
 	if code, _, stderr := runCommand(t, nil, "docs", dir); code != exitOK {
 		t.Fatal(stderr)
 	}
-	root := newRootCommand(newConsole(nil, nil, nil, nil), nil)
+	root := newRootCommand(newTerminal(nil, nil, nil, nil), nil)
 	pages := 0
 	var check func(c *cobra.Command)
 	check = func(c *cobra.Command) {
@@ -72,7 +72,7 @@ func TestRoff_EscapesRequests(t *testing.T) {
 
 // TestCommands_HaveDryRun lists the commands that change something.
 func TestCommands_HaveDryRun(t *testing.T) {
-	root := newRootCommand(newConsole(nil, nil, nil, nil), nil)
+	root := newRootCommand(newTerminal(nil, nil, nil, nil), nil)
 	for _, name := range []string{"schedule", "adopt", "reschedule", "capture", "cancel", "increment",
 		"pause", "resume", "acknowledge", "reconcile", "callbacks replay", "log-level", "repartition"} {
 		c, _, err := root.Find(strings.Fields(name))

@@ -68,7 +68,7 @@ type doctorReport struct {
 	Checks   []doctorCheckResult `json:"checks"`
 }
 
-func newDoctorCommand(out *console, env environmentVars) *cobra.Command {
+func newDoctorCommand(out *terminal, env environmentVars) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check settings, Redis and Stripe, with a hint for each fault",
@@ -154,8 +154,8 @@ func runServiceChecks(ctx context.Context, s *config.Settings) (out []doctorChec
 	})
 	inspections.Go(func() { stripe, stripeErr = inspectStripe(ctx, s) })
 	inspections.Wait()
-	out = append(out, checkRedis(s, redis, redisErr)...)
-	out = append(out, checkStripe(s, stripe, stripeErr)...)
+	out = append(out, checkRedisInspection(s, redis, redisErr)...)
+	out = append(out, checkStripeInspection(s, stripe, stripeErr)...)
 	out = append(out, checkAccount(redis.Account, &stripe)...)
 	return append(out, checkClocks(worstRedisClockOffset(redis), stripeClockOffset(stripe))...)
 }
@@ -174,7 +174,7 @@ func inspectStripe(ctx context.Context, s *config.Settings) (gateway.Inspection,
 var statusColors = map[doctorCheckStatus]string{statusOK: green,
 	statusWarning: yellow, statusError: boldRed}
 
-func printDoctorReport(out *console, d doctorReport) {
+func printDoctorReport(out *terminal, d doctorReport) {
 	out.printLiveModeNotice(d.Livemode)
 	width := 0
 	for _, f := range d.Checks {

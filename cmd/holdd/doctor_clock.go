@@ -57,9 +57,9 @@ func checkClocks(redis, stripe clockOffsetBounds) []doctorCheckResult {
 	redisHint := "set the clock of the Redis server, for example by NTP"
 	stripeHint := "set this machine's clock, for example by NTP"
 	switch {
-	case between.clocksMayAgree():
+	case between.isBelowWarningOffset():
 		redisHint = stripeHint
-	case redis.clocksMayAgree():
+	case redis.isBelowWarningOffset():
 		stripeHint = "set this machine's clock and that of the Redis server, for example by NTP"
 	case !stripe.known:
 		redisHint = "find out which of the two is right, and set the other, for example by NTP"
@@ -71,7 +71,7 @@ func checkClocks(redis, stripe clockOffsetBounds) []doctorCheckResult {
 			"it decides when a hold expires and whether an event's signature is fresh")...)
 }
 
-func (s clockOffsetBounds) clocksMayAgree() bool {
+func (s clockOffsetBounds) isBelowWarningOffset() bool {
 	return s.known && s.nearestOffset().Abs() < clockWarningOffset
 }
 
@@ -81,7 +81,7 @@ func checkClock(
 	if !c.known {
 		return nil
 	}
-	if c.clocksMayAgree() {
+	if c.isBelowWarningOffset() {
 		return []doctorCheckResult{okResult(check, "no difference from this machine's found")}
 	}
 	off := c.nearestOffset()

@@ -23,9 +23,9 @@ const (
 	notReported = "not reported by this Redis"
 )
 
-// checkRedis checks what an inspection of Redis found. err is what ended the
-// inspection early.
-func checkRedis(s *config.Settings, in store.Inspection, err error) []doctorCheckResult {
+// checkRedisInspection checks what an inspection of Redis found. err is what
+// ended the inspection early.
+func checkRedisInspection(s *config.Settings, in store.Inspection, err error) []doctorCheckResult {
 	if err != nil && len(in.Servers) == 0 {
 		return []doctorCheckResult{errorResult("redis", "", "%v", err)}
 	}

@@ -22,9 +22,11 @@ var requiredWebhookEvents = []string{
 	"review.opened", "review.closed",
 }
 
-// checkStripe checks what an inspection of Stripe found. err is what kept the
-// inspection from starting.
-func checkStripe(s *config.Settings, in gateway.Inspection, err error) []doctorCheckResult {
+// checkStripeInspection checks what an inspection of Stripe found. err is what
+// kept the inspection from starting.
+func checkStripeInspection(
+	s *config.Settings, in gateway.Inspection, err error,
+) []doctorCheckResult {
 	if err != nil {
 		return []doctorCheckResult{errorResult("stripe", "", "%v", err)}
 	}

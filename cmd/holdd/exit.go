@@ -183,7 +183,7 @@ func exitCodeForProblem(p *api.Problem, showCommand string) (code int, hint stri
 
 // reportError prints an error and returns its exit code. No other code prints
 // errors.
-func reportError(ctx context.Context, out *console, err error) int {
+func reportError(ctx context.Context, out *terminal, err error) int {
 	if err == nil {
 		return exitOK
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/store"
 )
 
-func newHistoryCommand(out *console, env environmentVars) *cobra.Command {
+func newHistoryCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "history", Short: "Verify the record of who did what",
 		Args: cobra.NoArgs,
@@ -30,7 +30,7 @@ type historyVerificationResult struct {
 	MissingEntry string `json:"missing_entry,omitempty"` // the hash of --expect
 }
 
-func newHistoryVerifyCommand(out *console, env environmentVars) *cobra.Command {
+func newHistoryVerifyCommand(out *terminal, env environmentVars) *cobra.Command {
 	var expect string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -55,7 +55,8 @@ Redis. Exit code 1 means that the stream is not intact.`,
 		if err != nil {
 			return err
 		}
-		v, err := store.VerifyAudit(cmd.Context(), store.Options{URL: s.RedisURL.Reveal()}, expect)
+		v, err := store.VerifyAuditLog(cmd.Context(), store.Options{URL: s.RedisURL.Reveal()},
+			expect)
 		if err != nil {
 			return toExitError(err, "")
 		}

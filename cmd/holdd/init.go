@@ -42,7 +42,7 @@ type initFlags struct {
 	force, dryRun                              bool
 }
 
-func newInitCommand(out *console, env environmentVars) *cobra.Command {
+func newInitCommand(out *terminal, env environmentVars) *cobra.Command {
 	var f initFlags
 	cmd := &cobra.Command{
 		Use: "init", Short: "Write a settings file and set up Stripe's webhooks", Args: cobra.NoArgs,
@@ -82,7 +82,7 @@ the key must then be in STRIPE_API_KEY or a file.`,
 }
 
 func runInit(
-	ctx context.Context, out *console, env environmentVars, f *initFlags, publicURLGiven bool,
+	ctx context.Context, out *terminal, env environmentVars, f *initFlags, publicURLGiven bool,
 ) error {
 	path, err := filepath.Abs(cmp.Or(f.config, env.get("HOLDD_CONFIG"), defaultConfigFile))
 	if err != nil {
@@ -99,7 +99,7 @@ func runInit(
 	if err := a.collect(ctx, out, env, f, publicURLGiven); err != nil {
 		return err
 	}
-	s, err := a.settings(env)
+	s, err := a.newSettings(env)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func runInit(
 // collect takes the answers from flags and the environment, and asks for the
 // others.
 func (a *initAnswers) collect(
-	ctx context.Context, out *console, env environmentVars, f *initFlags, publicURLGiven bool,
+	ctx context.Context, out *terminal, env environmentVars, f *initFlags, publicURLGiven bool,
 ) (err error) {
 	keyVariable := secretVariable(env, "STRIPE_API_KEY")
 	switch keyFile := cmp.Or(f.stripeKeyFile,
@@ -198,8 +198,8 @@ func parsePublicURL(text string) (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(u.String(), "/"), api.WebhookPath), nil
 }
 
-// settings checks the answers as the daemon does.
-func (a *initAnswers) settings(env environmentVars) (*config.Settings, error) {
+// newSettings checks the answers as the daemon does.
+func (a *initAnswers) newSettings(env environmentVars) (*config.Settings, error) {
 	given := append(environmentVars{}, env...)
 	if a.keepKey {
 		given = append(given, "STRIPE_API_KEY="+a.stripeKey)

@@ -36,7 +36,7 @@ const (
 // with its signing secret: empty if there is no endpoint, or if the environment
 // has the secret.
 func (a *initAnswers) setUpWebhooks(
-	ctx context.Context, out *console, env environmentVars, s *config.Settings,
+	ctx context.Context, out *terminal, env environmentVars, s *config.Settings,
 ) (file string, err error) {
 	if a.publicURL == "" {
 		fmt.Fprintln(out.stdout, "No webhook endpoint: without a public URL, holdd learns of changes "+
@@ -77,7 +77,7 @@ func (a *initAnswers) setUpWebhooks(
 // adoptWebhook gives an endpoint that exists the right events, and keeps its
 // signing secret.
 func (a *initAnswers) adoptWebhook(
-	ctx context.Context, out *console, g *gateway.Gateway, e *gateway.WebhookEndpoint, inEnv bool,
+	ctx context.Context, out *terminal, g *gateway.Gateway, e *gateway.WebhookEndpoint, inEnv bool,
 ) (file string, err error) {
 	if !inEnv {
 		file = a.fileBeside("stripe_webhook_secrets")
@@ -103,7 +103,7 @@ func (a *initAnswers) adoptWebhook(
 // askWebhookSecret asks for the signing secret of an endpoint that exists, and
 // writes it to file.
 func askWebhookSecret(
-	ctx context.Context, out *console, e *gateway.WebhookEndpoint, file string,
+	ctx context.Context, out *terminal, e *gateway.WebhookEndpoint, file string,
 ) error {
 	if !out.interactive {
 		return usageErrorf("set STRIPE_WEBHOOK_SECRETS to it, or delete the endpoint in the "+
@@ -176,7 +176,7 @@ func createWebhook(
 	key := "holdd-init-" + rand.Text()
 	var answer hold.Answer
 	for try := range maxWebhookCreateTries {
-		if try > 0 && !sleepOrCanceled(ctx, webhookCreatePause+mathrand.N(webhookCreatePause)) {
+		if try > 0 && !sleepUnlessCanceled(ctx, webhookCreatePause+mathrand.N(webhookCreatePause)) {
 			return gateway.WebhookEndpoint{}, hold.Secret{}, ctx.Err()
 		}
 		e, secret, answer = g.CreateWebhookEndpoint(ctx, address, handledWebhookEvents, key)
@@ -203,7 +203,7 @@ func mayEndOtherwise(kind hold.AnswerKind) bool {
 
 // printDryRun says what holdd init would do. It sends reads only.
 func (a *initAnswers) printDryRun(
-	ctx context.Context, out *console, s *config.Settings,
+	ctx context.Context, out *terminal, s *config.Settings,
 ) error {
 	if a.publicURL != "" {
 		g, err := newReadOnlyGateway(s)

@@ -33,7 +33,7 @@ const (
 	watchInterval = 2 * time.Second
 )
 
-func newListCommand(out *console, env environmentVars) *cobra.Command {
+func newListCommand(out *terminal, env environmentVars) *cobra.Command {
 	var l listFlags
 	cmd := &cobra.Command{
 		Use: "list", Short: "List holds", Args: cobra.NoArgs,
@@ -51,7 +51,7 @@ printed as it arrives.`,
 	c := addConnectionFlags(cmd, out, env)
 	l.addFlags(cmd, c)
 	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
-		if err := l.parseQuery(); err != nil {
+		if err := l.completeQuery(); err != nil {
 			return err
 		}
 		list := func() error { return printHolds(ctx, c, client, l.query, l.limit) }
@@ -102,7 +102,7 @@ func (l *listFlags) addFlags(cmd *cobra.Command, c *connectionFlags) {
 
 // relistUntilInterrupted lists again until ctx ends. On a terminal each list replaces the one
 // before.
-func relistUntilInterrupted(ctx context.Context, out *console, list func() error) error {
+func relistUntilInterrupted(ctx context.Context, out *terminal, list func() error) error {
 	for {
 		if out.colorStdout {
 			fmt.Fprint(out.stdout, "\x1b[H\x1b[2J")
@@ -110,7 +110,7 @@ func relistUntilInterrupted(ctx context.Context, out *console, list func() error
 		if err := list(); err != nil {
 			return err
 		}
-		if !sleepOrCanceled(ctx, watchInterval) {
+		if !sleepUnlessCanceled(ctx, watchInterval) {
 			return ctx.Err()
 		}
 	}
@@ -123,8 +123,8 @@ func stateNames() (names []string) {
 	return names
 }
 
-// parseQuery checks the flags and completes the query. A limit of 0 is none.
-func (l *listFlags) parseQuery() (err error) {
+// completeQuery checks the flags and completes the query. A limit of 0 is none.
+func (l *listFlags) completeQuery() (err error) {
 	if l.state != "" {
 		var ok bool
 		if l.query.State, ok = hold.ParseState(l.state); !ok {

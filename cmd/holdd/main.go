@@ -25,7 +25,7 @@ func Run(
 	ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer,
 ) int {
 	env := environmentVars(environ)
-	out := newConsole(env, stdin, stdout, stderr)
+	out := newTerminal(env, stdin, stdout, stderr)
 	root := newRootCommand(out, env)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -50,7 +50,7 @@ func (e environmentVars) get(name string) string {
 	return v
 }
 
-func newRootCommand(out *console, env environmentVars) *cobra.Command {
+func newRootCommand(out *terminal, env environmentVars) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdd",
 		Short: "Captures or releases each card hold on time",
@@ -68,7 +68,7 @@ alerts before one expires.
 	root.SetIn(out.stdin)
 	root.SetOut(out.stdout)
 	root.SetErr(out.stderr)
-	type constructors []func(*console, environmentVars) *cobra.Command
+	type constructors []func(*terminal, environmentVars) *cobra.Command
 	for _, group := range []struct {
 		id, title string
 		commands  constructors

@@ -84,14 +84,14 @@ func pollHoldUntil(
 				return v, err
 			}
 		}
-		if !sleepOrCanceled(ctx, pause) {
+		if !sleepUnlessCanceled(ctx, pause) {
 			return v, last
 		}
 	}
 }
 
-// sleepOrCanceled reports whether d passed before ctx ended.
-func sleepOrCanceled(ctx context.Context, d time.Duration) bool {
+// sleepUnlessCanceled reports whether d passed before ctx ended.
+func sleepUnlessCanceled(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -109,7 +109,7 @@ func timeColumn[T any](title string, times timeFormatter, at func(v *T) *time.Ti
 
 // listPrinter prints rows, in one block or in several.
 type listPrinter[T any] struct {
-	out     *console
+	out     *terminal
 	format  outputFormat
 	columns []column[T]
 	printed bool // the head of the CSV
@@ -223,7 +223,7 @@ func (c *connectionFlags) printObject(
 }
 
 // printYAML writes v as YAML, with the fields of its JSON in their order.
-func (c *console) printYAML(v any) error {
+func (c *terminal) printYAML(v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err

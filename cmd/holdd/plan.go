@@ -13,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newPlanCommand(out *console, env environmentVars) *cobra.Command {
+func newPlanCommand(out *terminal, env environmentVars) *cobra.Command {
 	var next string
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Show upcoming captures and releases, and holds at risk",
@@ -47,7 +47,7 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 }
 
 // printPlan prints the hours and the holds at risk. CSV has the hours alone.
-func printPlan(out *console, p *api.Plan, times timeFormatter, format outputFormat) error {
+func printPlan(out *terminal, p *api.Plan, times timeFormatter, format outputFormat) error {
 	hours := &listPrinter[planRow]{out: out, format: format, columns: planColumns(times)}
 	if format == formatCSV {
 		return hours.print(newPlanRows(p))
@@ -153,7 +153,7 @@ func formatCurrencyTotals(in []api.CurrencyTotal) (count, money string) {
 
 // printPlanChart draws the number of holds by hour. On a narrow terminal a
 // column stands for several hours.
-func printPlanChart(out *console, p *api.Plan, times timeFormatter) {
+func printPlanChart(out *terminal, p *api.Plan, times timeFormatter) {
 	const margin = len("captures  ")
 	first := p.From.Truncate(time.Hour)
 	if s := p.Hours[0].Start; s.Before(first) {

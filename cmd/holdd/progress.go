@@ -13,7 +13,7 @@ type progressBar struct {
 	renderDone chan struct{}
 }
 
-func (c *console) newProgressBar(what string, total int64) *progressBar {
+func (c *terminal) newProgressBar(what string, total int64) *progressBar {
 	if !c.canDrawProgress {
 		return &progressBar{}
 	}

@@ -23,7 +23,7 @@ const (
 	maxFailedPolls = 20
 )
 
-func newReconcileCommand(out *console, env environmentVars) *cobra.Command {
+func newReconcileCommand(out *terminal, env environmentVars) *cobra.Command {
 	var dryRun bool
 	var accounts []string
 	cmd := &cobra.Command{
@@ -72,7 +72,7 @@ If a run is in progress, the command shows its progress and findings.`,
 
 // waitForReconciliation polls a run until it ends.
 func waitForReconciliation(
-	ctx context.Context, out *console, client *api.Client, run api.Reconciliation,
+	ctx context.Context, out *terminal, client *api.Client, run api.Reconciliation,
 ) (api.Reconciliation, error) {
 	bar := out.newProgressBar("comparing with Stripe", 100)
 	finished := false
@@ -87,7 +87,7 @@ func waitForReconciliation(
 			finished = run.State == "finished"
 			return run, nil
 		}
-		if !sleepOrCanceled(ctx, reconcilePollInterval) {
+		if !sleepUnlessCanceled(ctx, reconcilePollInterval) {
 			return run, ctx.Err()
 		}
 		next, err := client.GetReconciliation(ctx, run.ID)
@@ -113,7 +113,7 @@ var findingColors = map[string]string{"unreadable": boldRed, "rejected": red, "o
 	"expired": red, "released": yellow}
 
 func printReconciliation(
-	out *console, r *api.Reconciliation, times timeFormatter, format outputFormat,
+	out *terminal, r *api.Reconciliation, times timeFormatter, format outputFormat,
 ) error {
 	if format.isText() {
 		out.printLiveModeNotice(r.Livemode)

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newRepairCommand(out *console, env environmentVars) *cobra.Command {
+func newRepairCommand(out *terminal, env environmentVars) *cobra.Command {
 	var req api.RepairRequest
 	cmd := &cobra.Command{
 		Use: "repair HOLD", Short: "Replace a hold's unreadable record",

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/store"
 )
 
-func newRepartitionCommand(out *console, env environmentVars) *cobra.Command {
+func newRepartitionCommand(out *terminal, env environmentVars) *cobra.Command {
 	var to int
 	var dryRun bool
 	cmd := &cobra.Command{
@@ -67,7 +67,7 @@ The command reads the daemon's settings file and environment to find the Redis.`
 // printRepartitionDryRun prints from how many partitions holds would move, and
 // the replicas that must stop first.
 func printRepartitionDryRun(
-	ctx context.Context, out *console, s *config.Settings, to int,
+	ctx context.Context, out *terminal, s *config.Settings, to int,
 ) error {
 	if to < 1 || to > store.MaxPartitions {
 		return usageErrorf("", "invalid number of partitions %d: want 1 to %d", to,

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newRescheduleCommand(out *console, env environmentVars) *cobra.Command {
+func newRescheduleCommand(out *terminal, env environmentVars) *cobra.Command {
 	var t termFlags
 	cmd := &cobra.Command{
 		Use:   "reschedule HOLD",

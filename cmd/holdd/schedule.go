@@ -14,7 +14,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newScheduleCommand(out *console, env environmentVars) *cobra.Command {
+func newScheduleCommand(out *terminal, env environmentVars) *cobra.Command {
 	var t termFlags
 	var dryRun bool
 	var req hold.ScheduleRequest
@@ -75,7 +75,7 @@ func setScheduleTerms(req *hold.ScheduleRequest, t *termFlags, amount *amountFla
 	return t.setTerms(req, req.Currency)
 }
 
-func addConfirmationPrompt(cmd *cobra.Command, out *console) *confirmationPrompt {
+func addConfirmationPrompt(cmd *cobra.Command, out *terminal) *confirmationPrompt {
 	p := &confirmationPrompt{out: out}
 	p.addYesFlag(cmd)
 	return p

@@ -141,7 +141,7 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 		return nil
 	}
 	if s.dryRun {
-		return s.validateBatchOffline()
+		return s.dryRunBatch()
 	}
 	if err := s.confirmDueNow(ctx); err != nil {
 		return err
@@ -179,9 +179,9 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	return confirmErr
 }
 
-// validateBatchOffline checks the holds of the batch as far as that is possible
+// dryRunBatch checks the holds of the batch as far as that is possible
 // without the daemon, and empties it.
-func (s *fileScheduler) validateBatchOffline() error {
+func (s *fileScheduler) dryRunBatch() error {
 	now := time.Now()
 	for i := range s.reqs {
 		_, err := s.reqs[i].Validate(now)

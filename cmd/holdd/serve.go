@@ -20,7 +20,7 @@ import (
 	webconsole "github.com/holdd/holdd/worker/console"
 )
 
-func newServeCommand(out *console, env environmentVars) *cobra.Command {
+func newServeCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
 		Long: `Run the daemon. Flags override environment variables, which override the settings

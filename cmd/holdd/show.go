@@ -13,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newShowCommand(out *console, env environmentVars) *cobra.Command {
+func newShowCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show HOLD", Short: "Show one hold with its history", Args: requireOneHoldArg,
 		Example: `  holdd show BK-2071
@@ -35,7 +35,7 @@ func newShowCommand(out *console, env environmentVars) *cobra.Command {
 	return cmd
 }
 
-func holdDetailLines(out *console, v *hold.View, times timeFormatter) []labeledValue {
+func holdDetailLines(out *terminal, v *hold.View, times timeFormatter) []labeledValue {
 	details := holdSummaryValues(v, times)
 	for i := range details {
 		if details[i].label != "state" {
@@ -85,7 +85,7 @@ func holdDetailLines(out *console, v *hold.View, times timeFormatter) []labeledV
 	return details
 }
 
-func printHistory(out *console, v *hold.View, times timeFormatter) {
+func printHistory(out *terminal, v *hold.View, times timeFormatter) {
 	if len(v.History) == 0 {
 		return
 	}

@@ -37,8 +37,8 @@ import (
 	"golang.org/x/term"
 )
 
-// console is where a command reads and writes.
-type console struct {
+// terminal is where a command reads and writes.
+type terminal struct {
 	stdin  io.Reader
 	stdout *stickyErrWriter
 	stderr io.Writer
@@ -52,9 +52,9 @@ type console struct {
 	width int
 }
 
-func newConsole(env environmentVars, stdin io.Reader, stdout, stderr io.Writer) *console {
+func newTerminal(env environmentVars, stdin io.Reader, stdout, stderr io.Writer) *terminal {
 	plain := env.get("NO_COLOR") != "" || env.get("TERM") == "dumb"
-	return &console{
+	return &terminal{
 		stdin: stdin, stdout: &stickyErrWriter{w: stdout}, stderr: stderr,
 		interactive:     isTerminal(stdin),
 		colorStdout:     isTerminal(stdout) && !plain,
@@ -125,7 +125,7 @@ func colorize(on bool, color, s string) string {
 }
 
 // colorTextForStdout colours text for standard output.
-func (c *console) colorTextForStdout(
+func (c *terminal) colorTextForStdout(
 	color, s string,
 ) string {
 	return colorize(c.colorStdout, color, s)
@@ -151,7 +151,7 @@ func sanitizeLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-func (c *console) printError(sentence, hint string) {
+func (c *terminal) printError(sentence, hint string) {
 	fmt.Fprintf(c.stderr, "%s %s\n", colorize(c.colorStderr, boldRed, "error:"),
 		sanitizeLines(sentence))
 	if hint != "" {
@@ -161,7 +161,7 @@ func (c *console) printError(sentence, hint string) {
 }
 
 // printNote prints a line beside the answer.
-func (c *console) printNote(format string, args ...any) {
+func (c *terminal) printNote(format string, args ...any) {
 	fmt.Fprintf(c.stderr, format+"\n", args...)
 }
 
@@ -169,14 +169,14 @@ const liveModeNotice = "LIVE mode: real money"
 
 // printLiveModeNotice prints the notice that precedes all output about real
 // money.
-func (c *console) printLiveModeNotice(live bool) {
+func (c *terminal) printLiveModeNotice(live bool) {
 	if live {
 		fmt.Fprintln(c.stdout, c.colorTextForStdout(boldRed, liveModeNotice))
 	}
 }
 
 // printJSONLine writes v as one line of JSON.
-func (c *console) printJSONLine(v any) error {
+func (c *terminal) printJSONLine(v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return &exitError{code: exitFailed,
@@ -206,7 +206,7 @@ func printLabeledValues(w io.Writer, values []labeledValue) {
 const rowsPerTable = 500
 
 // newTable returns a table that its Render writes to standard output.
-func (c *console) newTable(header ...any) table.Writer {
+func (c *terminal) newTable(header ...any) table.Writer {
 	t := table.NewWriter()
 	t.SetOutputMirror(c.stdout)
 	style := table.StyleDefault

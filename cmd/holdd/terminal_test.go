@@ -136,7 +136,7 @@ func TestProgressBar_OnTerminalOnly(t *testing.T) {
 }
 
 func TestProgressBar_StopImmediately(t *testing.T) {
-	c := newConsole(nil, strings.NewReader(""), io.Discard, io.Discard)
+	c := newTerminal(nil, strings.NewReader(""), io.Discard, io.Discard)
 	c.canDrawProgress = true
 	for range 100 {
 		c.newProgressBar("nothing to do", 0).stop(true)

@@ -49,7 +49,7 @@ type versionInfo struct {
 	Arch    string `json:"arch"`
 }
 
-func newVersionCommand(out *console) *cobra.Command {
+func newVersionCommand(out *terminal) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "version", Short: "Show version, commit, date and Go version", Args: cobra.NoArgs,

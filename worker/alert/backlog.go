@@ -80,7 +80,7 @@ func (b *backlog) collectMessageGroups(
 			b.dead.markRequeuedFinished(e.ID)
 		}
 	}
-	for _, key := range b.parked.due(now, eventBatchSize) {
+	for _, key := range b.parked.dueHoldKeys(now, eventBatchSize) {
 		g := &messageGroup{orderKey: key, source: fromParked}
 		for _, e := range b.parked.holds[key].Events {
 			if m, ok := b.sink.newSinkMessage(hold.StreamEvent{Event: e}, b.render); ok {
@@ -152,12 +152,12 @@ func (b *backlog) parkHold(g *messageGroup, now time.Time) {
 		b.reader.markEntryDone(m.entryID)
 	}
 	b.parked.add(g.orderKey, events)
-	b.deferOrDeadLetterParkedHold(g, now)
+	b.deferHoldOrDeadLetterEvent(g, now)
 	b.log.Warn("event not accepted: its hold is parked, other holds continue",
 		zap.String("hold", g.orderKey), zap.String("reason", g.lastOutcome.reason))
 }
 
-func (b *backlog) deferOrDeadLetterParkedHold(g *messageGroup, now time.Time) {
+func (b *backlog) deferHoldOrDeadLetterEvent(g *messageGroup, now time.Time) {
 	if expired := b.parked.deferNextAttemptOrExpireEvent(g.orderKey, now); expired != nil {
 		b.dead.add(expired, g.lastOutcome.reason)
 	}
@@ -186,9 +186,9 @@ type EventStreamStore interface {
 	// entry is no longer in the stream.
 	ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent,
 		trimmed bool, err error)
-	// StreamCounts returns how many events a stream has and ever had; the
+	// ReadStreamCounts returns how many events a stream has and ever had; the
 	// latter is -1 if Redis does not count them.
-	StreamCounts(ctx context.Context, partition int) (length, added int64, err error)
+	ReadStreamCounts(ctx context.Context, partition int) (length, added int64, err error)
 }
 
 // streamPosition is how far a sink has read a stream.
@@ -223,7 +223,7 @@ func (r *streamReader) restorePosition(pos streamPosition) {
 // countEntriesEverAdded returns the position of a new sink, which gets no events
 // from before it was added.
 func (r *streamReader) countEntriesEverAdded(ctx context.Context) int64 {
-	length, added, err := r.store.StreamCounts(ctx, r.partition)
+	length, added, err := r.store.ReadStreamCounts(ctx, r.partition)
 	if err == nil && (added >= 0 || length == 0) {
 		return max(added, 0)
 	}
@@ -249,7 +249,7 @@ func (r *streamReader) readBatchAfterCursor(ctx context.Context) (
 func (r *streamReader) skipTrimmedEvents(
 	ctx context.Context, failing bool) (lost int64, err error,
 ) {
-	length, added, err := r.store.StreamCounts(ctx, r.partition)
+	length, added, err := r.store.ReadStreamCounts(ctx, r.partition)
 	if err != nil {
 		return 0, err
 	}

@@ -24,7 +24,7 @@ type deliverer struct {
 	pollInterval time.Duration
 	observer     DeliveryObserver // may be nil
 	log          *zap.Logger
-	redis        *health.RedisHealthReporter
+	redis        *health.Reporter
 	stage        *health.Stage     // of this sink and partition
 	gate         *changes.PollGate // closed while the partition has no event to send
 
@@ -80,7 +80,7 @@ func (d *deliverer) run(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			d.log.Debug("Redis unavailable: deliveries paused", zap.Error(err))
 		}
-		execute.Sleep(ctx, wait)
+		execute.SleepUnlessCanceled(ctx, wait)
 	}
 }
 
@@ -126,7 +126,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 			}
 		}
 		d.reportBacklogToObserver(d.currentState())
-		execute.Sleep(ctx, wait)
+		execute.SleepUnlessCanceled(ctx, wait)
 		d.gate.WaitUntilOpen(ctx)
 	}
 	return 0, nil
@@ -158,7 +158,7 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	if d.sink.takesDigests && !d.health.isFailing() {
 		d.sender.sendDigests(ctx, groups)
 	} else {
-		d.sender.sendGroups(ctx, groups)
+		d.sender.sendGroupsConcurrently(ctx, groups)
 	}
 	delivered := d.backlog.recordDelivered(groups)
 	if ctx.Err() != nil {
@@ -270,9 +270,9 @@ type sinkSender struct {
 	log      *zap.Logger
 }
 
-// sendGroups delivers several groups at once, each in order up to its first
-// failure.
-func (s *sinkSender) sendGroups(ctx context.Context, groups []*messageGroup) {
+// sendGroupsConcurrently delivers several groups at once, each in order up to
+// its first failure.
+func (s *sinkSender) sendGroupsConcurrently(ctx context.Context, groups []*messageGroup) {
 	end := time.Now().Add(roundTimeout)
 	slots := make(chan struct{}, max(1, s.sink.maxConcurrent))
 	var sending sync.WaitGroup

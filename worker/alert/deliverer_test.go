@@ -255,7 +255,7 @@ func TestCallbackEndpoint_DisabledByGone(t *testing.T) {
 	a, stop := b.startNotifier(o)
 	storetest.WaitUntil(t, 10*time.Second, "both sinks to start",
 		func() bool {
-			s, err := b.store.SinkPartitionStates(t.Context(), "callback")
+			s, err := b.store.ReadSinkPartitionStates(t.Context(), "callback")
 			return err == nil &&
 				len(s[0]) > 0
 		})

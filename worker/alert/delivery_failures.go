@@ -71,7 +71,7 @@ func (d *deliverer) parkOrDeadLetterGroup(
 		}
 		return nil
 	case g.source == fromParked:
-		d.backlog.deferOrDeadLetterParkedHold(g, now)
+		d.backlog.deferHoldOrDeadLetterEvent(g, now)
 		return nil
 	case out.result == resultRejected || out.result == resultFailed && delivered:
 		if d.backlog.parked.isFull() {

@@ -144,6 +144,6 @@ func (s *sinkSender) sendAlertWithRetry(a *Alert) {
 				zap.String("kind", string(a.Kind)), zap.String("reason", out.reason))
 			return
 		}
-		execute.Sleep(s.ctx, jitteredBackoff(n, sinkBackoffMin, time.Minute))
+		execute.SleepUnlessCanceled(s.ctx, jitteredBackoff(n, sinkBackoffMin, time.Minute))
 	}
 }

@@ -52,9 +52,9 @@ type Options struct {
 	Replica  string // unique among the replicas
 	Logger   *zap.Logger
 	Observer DeliveryObserver
-	Tracer   DeliveryTracer              // of callbacks; may be nil
-	Health   *health.RedisHealthReporter // shared with the worker; nil means one of its own
-	Changes  *changes.Watcher            // shared with the worker; nil means to poll without it
+	Tracer   DeliveryTracer   // of callbacks; may be nil
+	Health   *health.Reporter // shared with the worker; nil means one of its own
+	Changes  *changes.Watcher // shared with the worker; nil means to poll without it
 
 	Callback *CallbackEndpoint
 	// NotifyURLs are the addresses of chats, mail and pagers. The parameter
@@ -157,7 +157,7 @@ func (n *Notifier) Run(ctx context.Context) {
 	sendCtx, cancelSends := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelSends()
 	stop := context.AfterFunc(ctx, func() {
-		execute.Sleep(sendCtx, drainTimeout)
+		execute.SleepUnlessCanceled(sendCtx, drainTimeout)
 		cancelSends()
 	})
 	defer stop()

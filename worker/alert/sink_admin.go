@@ -18,8 +18,8 @@ import (
 // implements it.
 type SinkAdminStore interface {
 	PartitionCount() int
-	SinkPartitionStates(ctx context.Context, sink string) ([][]byte, error)
-	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
+	ReadSinkPartitionStates(ctx context.Context, sink string) ([][]byte, error)
+	ListDeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
 		err error)
 	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (n int64, err error)
 }
@@ -34,7 +34,7 @@ type SinkAdmin struct {
 func (d *SinkAdmin) ListSinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
 	var out []event.SinkStatus
 	for _, s := range d.sinks {
-		states, err := d.store.SinkPartitionStates(ctx, s.name)
+		states, err := d.store.ReadSinkPartitionStates(ctx, s.name)
 		if err != nil {
 			return nil, wrapAsUnavailable(err)
 		}
@@ -45,7 +45,7 @@ func (d *SinkAdmin) ListSinkStatuses(ctx context.Context) ([]event.SinkStatus, e
 				addPartitionToStatus(&status, &state, s.addressDigest)
 			}
 		}
-		if _, status.DeadLetters, err = d.store.DeadLetters(ctx, s.name, 1); err != nil {
+		if _, status.DeadLetters, err = d.store.ListDeadLetters(ctx, s.name, 1); err != nil {
 			return nil, wrapAsUnavailable(err)
 		}
 		out = append(out, status)
@@ -70,7 +70,7 @@ func addPartitionToStatus(s *event.SinkStatus, p *deliveryState, addressDigest s
 func (d *SinkAdmin) ListDeadLetters(
 	ctx context.Context, sink string, n int,
 ) ([]hold.DeadLetter, int64, error) {
-	list, total, err := d.store.DeadLetters(ctx, sink, n)
+	list, total, err := d.store.ListDeadLetters(ctx, sink, n)
 	if err != nil {
 		return nil, 0, wrapAsUnavailable(err)
 	}
@@ -117,7 +117,7 @@ const lastEntry = "18446744073709551615-18446744073709551615"
 func (d *SinkAdmin) EarliestSinkCursor(ctx context.Context, partition int) (string, error) {
 	earliest := lastEntry
 	for _, s := range d.sinks {
-		states, err := d.store.SinkPartitionStates(ctx, s.name)
+		states, err := d.store.ReadSinkPartitionStates(ctx, s.name)
 		if err != nil {
 			return "", wrapAsUnavailable(err)
 		}

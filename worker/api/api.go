@@ -163,7 +163,7 @@ func New(o Options) (*API, error) {
 	}
 	mux := http.NewServeMux()
 	doc := newHumaAPI(mux, o.Version)
-	logLevel := newLogLevelControl(o.LogLevel, o.Logger)
+	logLevel := newProcessLogLevel(o.LogLevel, o.Logger)
 	r := responseBuilder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
 	handlers := newRouteHandlers(&o, r, logLevel)
 	for _, h := range handlers {
@@ -262,7 +262,7 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p := a.access.authenticate(r, c); p != nil {
-		a.logRefusedRequest(r, p, c)
+		a.logRefusedAccess(r, p, c)
 		rejectWithoutReadingBody(w, r, p.Write)
 		return
 	}
@@ -287,8 +287,8 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	a.serveInSlot(w, r, c)
 }
 
-// logRefusedRequest logs that a request was refused for its token or its sender.
-func (a *API) logRefusedRequest(r *http.Request, p *Problem, c *requestInfo) {
+// logRefusedAccess logs that a request was refused for its token or its sender.
+func (a *API) logRefusedAccess(r *http.Request, p *Problem, c *requestInfo) {
 	by := ""
 	if p.Code == TokenReadOnly {
 		by = c.by

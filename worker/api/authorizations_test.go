@@ -38,7 +38,7 @@ func (c *fakeAuthorizer) Authorize(_ context.Context, key string, req hold.Autho
 }
 
 func (c *fakeAuthorizer) Confirm(_ context.Context, id, key string, w hold.ConfirmRequest, _ string) (hold.AuthorizationResult, error) {
-	call, err := w.Validate(id)
+	call, err := w.ValidatedParams(id)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}

@@ -31,15 +31,15 @@ type bodyReader struct {
 	used int64
 }
 
-// requestBody is the body of a request. releaseReservedBytes gives its memory
+// bufferedBody is the body of a request. releaseReservedBytes gives its memory
 // back.
-type requestBody struct {
+type bufferedBody struct {
 	bytes  []byte
 	memory int64
 	reader *bodyReader
 }
 
-func (b *requestBody) releaseReservedBytes() {
+func (b *bufferedBody) releaseReservedBytes() {
 	b.reader.mu.Lock()
 	defer b.reader.mu.Unlock()
 	b.reader.used -= b.memory
@@ -47,7 +47,7 @@ func (b *requestBody) releaseReservedBytes() {
 }
 
 // reserveBytes reserves memory, and reports whether there is room.
-func (r *bodyReader) reserveBytes(b *requestBody, n int64) bool {
+func (r *bodyReader) reserveBytes(b *bufferedBody, n int64) bool {
 	limit := int64(maxBodyMemory)
 	if b.memory+n > smallBodyBytes {
 		limit -= smallBodyMemory
@@ -66,8 +66,8 @@ func (r *bodyReader) reserveBytes(b *requestBody, n int64) bool {
 // net/http's own writer. The caller must release the body, also after an error.
 func (r *bodyReader) readBody(
 	w http.ResponseWriter, req *http.Request, limit int64,
-) (*requestBody, *Problem) {
-	b := &requestBody{reader: r}
+) (*bufferedBody, *Problem) {
+	b := &bufferedBody{reader: r}
 	if req.Body == nil || req.Body == http.NoBody {
 		return b, nil
 	}
@@ -91,7 +91,7 @@ func (r *bodyReader) readBody(
 
 var errNoBodyMemory = errors.New("no memory for the body")
 
-func (r *bodyReader) readAll(b *requestBody, from io.Reader) error {
+func (r *bodyReader) readAll(b *bufferedBody, from io.Reader) error {
 	for {
 		if len(b.bytes) == cap(b.bytes) {
 			grown := max(firstBodyBytes, 2*cap(b.bytes))

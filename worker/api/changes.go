@@ -66,7 +66,7 @@ func (h *holdChangeHandler) register(doc huma.API) {
 			"empty time clears it. " +
 			"Once the worker acts on the hold, the request returns 409 `too_late`." +
 			confirmDescription,
-	}, h.newChangeHandlerFunc(http.StatusOK, h.patch))
+	}, h.newChangeHandlerFunc(http.StatusOK, h.patchTerms))
 
 	for _, a := range []struct {
 		operationID, verb    string
@@ -74,17 +74,18 @@ func (h *holdChangeHandler) register(doc huma.API) {
 		change               changeFunc
 		summary, description string
 	}{
-		{"captureHold", "capture", http.StatusAccepted, h.capture, "Capture the money now",
+		{"captureHold", "capture", http.StatusAccepted, h.requestCapture, "Capture the money now",
 			"The worker captures at once. The hold's state shows the outcome. Without a body it " +
 				"captures the amount of the hold's terms. The other fields replace terms of the hold. " +
 				"With `final` false it keeps the rest held, and the hold returns to its terms; the " +
 				"request needs an Idempotency-Key or If-Match, and a charge without multicapture " +
 				"returns 422 `multicapture_unavailable`."},
-		{"cancelHold", "cancel", http.StatusAccepted, h.cancel, "Release the money now",
+		{"cancelHold", "cancel", http.StatusAccepted, h.requestCancel, "Release the money now",
 			"The worker releases at once. Once the request is accepted, nothing captures the " +
 				"hold any more. Once a cancel is accepted, another `cancellation_reason` returns " +
 				"409 `cancel_accepted`."},
-		{"incrementHold", "increment", outcomeStatus, h.increment, "Raise the authorized amount",
+		{"incrementHold", "increment", outcomeStatus, h.requestIncrementAndWait,
+			"Raise the authorized amount",
 			"Asks the bank to authorize `amount` in total, and waits for its answer. If the bank " +
 				"declines, the request returns 409 `declined` with the bank's `decline_code`, " +
 				"and the old amount stays held. Without an answer within 15 s it returns 202, and " +
@@ -93,12 +94,12 @@ func (h *holdChangeHandler) register(doc huma.API) {
 				"authorization, a hold with `renewal.max_amount` gets a new authorization of the " +
 				"saved card, and its `payment_intent` changes; any other returns 422 " +
 				"`increment_unavailable`."},
-		{"pauseHold", "pause", http.StatusOK, h.pause, "Suspend the hold's own time",
+		{"pauseHold", "pause", http.StatusOK, h.pauseHold, "Suspend the hold's own time",
 			"It stays suspended until the hold is resumed. The authorization's deadline stays." +
 				confirmDescription},
-		{"resumeHold", "resume", http.StatusOK, h.resume, "Resume a paused hold",
+		{"resumeHold", "resume", http.StatusOK, h.resumeHold, "Resume a paused hold",
 			"If its time has passed, the worker acts now." + confirmDescription},
-		{"acknowledgeHold", "acknowledge", http.StatusOK, h.acknowledge,
+		{"acknowledgeHold", "acknowledge", http.StatusOK, h.acknowledgeWarnings,
 			"Acknowledge the deadline's warnings",
 			"Silences the remaining warnings until the terms change."},
 	} {
@@ -141,7 +142,7 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 	}
 }
 
-func (h *holdChangeHandler) patch(
+func (h *holdChangeHandler) patchTerms(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var p hold.Patch
@@ -152,7 +153,7 @@ func (h *holdChangeHandler) patch(
 	return h.changer.PatchTerms(ctx, id, p, revision, by)
 }
 
-func (h *holdChangeHandler) capture(
+func (h *holdChangeHandler) requestCapture(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var req hold.CaptureRequest
@@ -186,7 +187,7 @@ func (h *holdChangeHandler) capture(
 	return captured, now, err
 }
 
-func (h *holdChangeHandler) cancel(
+func (h *holdChangeHandler) requestCancel(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var body cancelRequest
@@ -196,7 +197,7 @@ func (h *holdChangeHandler) cancel(
 	return h.changer.RequestCancel(ctx, id, body.CancellationReason, revision, by)
 }
 
-func (h *holdChangeHandler) increment(
+func (h *holdChangeHandler) requestIncrementAndWait(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var req hold.IncrementRequest
@@ -206,7 +207,7 @@ func (h *holdChangeHandler) increment(
 	return h.changer.RequestIncrementAndWait(ctx, id, req, revision, by)
 }
 
-func (h *holdChangeHandler) pause(
+func (h *holdChangeHandler) pauseHold(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var body pauseResumeRequest
@@ -216,7 +217,7 @@ func (h *holdChangeHandler) pause(
 	return h.changer.PauseHold(ctx, id, revision, body.Confirm, by)
 }
 
-func (h *holdChangeHandler) resume(
+func (h *holdChangeHandler) resumeHold(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var body pauseResumeRequest
@@ -226,7 +227,7 @@ func (h *holdChangeHandler) resume(
 	return h.changer.ResumeHold(ctx, id, revision, body.Confirm, by)
 }
 
-func (h *holdChangeHandler) acknowledge(
+func (h *holdChangeHandler) acknowledgeWarnings(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	if err := requestInfoFromContext(ctx).decodeOptionalBody(&struct{}{}); err != nil {

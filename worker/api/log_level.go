@@ -22,7 +22,7 @@ type processLogLevel struct {
 	mu         sync.Mutex // one change at a time
 }
 
-func newLogLevelControl(level *zap.AtomicLevel, log *zap.Logger) *processLogLevel {
+func newProcessLogLevel(level *zap.AtomicLevel, log *zap.Logger) *processLogLevel {
 	if level == nil {
 		return nil
 	}
@@ -56,7 +56,7 @@ type logLevelOutput struct {
 
 // logLevelHandler shows and changes the log level of this process.
 type logLevelHandler struct {
-	control   *processLogLevel // nil: disabled
+	level     *processLogLevel // nil: disabled
 	recordAct func(ctx context.Context, e hold.AuditEntry)
 }
 
@@ -81,14 +81,14 @@ func newLogLevelDisabledProblem() *Problem {
 }
 
 func (h *logLevelHandler) get(context.Context, *emptyInput) (*logLevelOutput, error) {
-	if h.control == nil {
+	if h.level == nil {
 		return nil, newLogLevelDisabledProblem()
 	}
-	return &logLevelOutput{Body: h.control.currentLevel()}, nil
+	return &logLevelOutput{Body: h.level.currentLevel()}, nil
 }
 
 func (h *logLevelHandler) set(ctx context.Context, in *setLogLevelInput) (*logLevelOutput, error) {
-	if h.control == nil {
+	if h.level == nil {
 		return nil, newLogLevelDisabledProblem()
 	}
 	to, err := zapcore.ParseLevel(in.Level)
@@ -96,9 +96,9 @@ func (h *logLevelHandler) set(ctx context.Context, in *setLogLevelInput) (*logLe
 		return nil, newProblem(InvalidParameter, "level", fmt.Sprintf(
 			"invalid level %.20q: want debug, info, warn or error", in.Level))
 	}
-	from, by := h.control.currentLevel().Level, requestInfoFromContext(ctx).by
-	h.control.set(to, by)
+	from, by := h.level.currentLevel().Level, requestInfoFromContext(ctx).by
+	h.level.set(to, by)
 	h.recordAct(ctx, hold.AuditEntry{By: by, Act: hold.ActLogLevelChanged,
 		Detail: from + " to " + to.String()})
-	return &logLevelOutput{Body: h.control.currentLevel()}, nil
+	return &logLevelOutput{Body: h.level.currentLevel()}, nil
 }

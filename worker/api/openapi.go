@@ -102,21 +102,21 @@ type documentation struct {
 
 func (d *documentation) register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		if d.make(w) {
+		if d.generateOrWriteProblem(w) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write(d.document) // fails only if the caller has disconnected
 		}
 	})
 	mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
-		if d.make(w) {
+		if d.generateOrWriteProblem(w) {
 			serveDocsPage(w, d.page)
 		}
 	})
 }
 
-// make makes the documents once. It reports whether they exist, and writes a
-// problem otherwise.
-func (d *documentation) make(w http.ResponseWriter) bool {
+// generateOrWriteProblem makes the documents once. It reports whether they
+// exist, and writes a problem otherwise.
+func (d *documentation) generateOrWriteProblem(w http.ResponseWriter) bool {
 	d.once.Do(func() {
 		// The routes of this API are never served.
 		api := newHumaAPI(http.NewServeMux(), d.version)

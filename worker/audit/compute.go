@@ -41,7 +41,7 @@ func ComputeReport(payments []Payment, o Options) Report {
 	r.Expired = newExpiredReport(period, o)
 	r.LateCaptures = newLateCapturesReport(period)
 	r.TimeToCapture = newTimeToCaptureReport(period)
-	r.HeldTwice = newHeldTwiceReport(all, o)
+	r.HeldTwice = newOverlapReport(all, o)
 	r.HeldNow = newHeldNowReport(all, o.Until)
 	r.Sources = newSourcesReport(period, &r.HeldNow)
 	r.fillEmptyLists()
@@ -101,9 +101,9 @@ func (r *Report) sumOutcomes(period []Payment) {
 }
 
 func newExpiredReport(period []Payment, o Options) (r ExpiredReport) {
-	weeks, brands := map[string]*Total{}, map[string]*BrandTotal{}
+	weeks, brands := map[string]*Total{}, map[string]*ExpiredBrandTotal{}
 	for at := startOfWeek(o.From, o.Location); !at.After(o.Until); at = at.AddDate(0, 0, 7) {
-		r.ByWeek = append(r.ByWeek, WeekTotal{Monday: at.Format(time.DateOnly)})
+		r.ByWeek = append(r.ByWeek, ExpiredWeekTotal{Monday: at.Format(time.DateOnly)})
 	}
 	for i := range r.ByWeek {
 		weeks[r.ByWeek[i].Monday] = &r.ByWeek[i].Total
@@ -111,7 +111,7 @@ func newExpiredReport(period []Payment, o Options) (r ExpiredReport) {
 	for _, p := range period {
 		b := brands[p.cardBrandName()]
 		if b == nil {
-			b = &BrandTotal{Brand: p.cardBrandName()}
+			b = &ExpiredBrandTotal{Brand: p.cardBrandName()}
 			brands[b.Brand] = b
 		}
 		b.Authorized++
@@ -132,7 +132,7 @@ func newExpiredReport(period []Payment, o Options) (r ExpiredReport) {
 	for _, b := range brands {
 		r.ByBrand = append(r.ByBrand, *b)
 	}
-	slices.SortFunc(r.ByBrand, func(a, b BrandTotal) int {
+	slices.SortFunc(r.ByBrand, func(a, b ExpiredBrandTotal) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(b.Authorized, a.Authorized),
 			cmp.Compare(a.Brand, b.Brand))
 	})

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// newHeldTwiceReport finds the authorizations of the period that were placed
+// newOverlapReport finds the authorizations of the period that were placed
 // while an earlier one of the same customer held money. all is in the order of
 // authorization. An earlier capture whose time is not known counts as ended,
 // because nothing says that it overlapped.
-func newHeldTwiceReport(all []Payment, o Options) (r HeldTwiceReport) {
+func newOverlapReport(all []Payment, o Options) (r OverlapReport) {
 	open := map[string][]*Payment{} // by customer, the oldest first
 	customers := map[string]bool{}
 	for i := range all {

@@ -31,7 +31,7 @@ func RenderPage(r *Report, loc *time.Location) []byte {
 	title := "Manual captures from " + p.formatDate(r.From) + " to " + p.formatDate(r.Until)
 	main := htmldoc.El("main", htmldoc.El("h1", htmldoc.Text(title)), p.renderIntro(),
 		p.renderSummary(),
-		p.renderExpired(), p.renderLateCaptures(), p.renderHeldNow(), p.renderHeldTwice(),
+		p.renderExpired(), p.renderLateCaptures(), p.renderHeldNow(), p.renderOverlaps(),
 		p.renderTimeToCapture(), p.renderNotes())
 	head := htmldoc.El("head", htmldoc.El("meta", htmldoc.A("charset", "utf-8")),
 		htmldoc.El("meta", htmldoc.A("http-equiv", "Content-Security-Policy"),
@@ -123,7 +123,8 @@ func (p *reportPageRenderer) renderExpired() htmldoc.Node {
 		}
 	}
 	columnChart("Expired authorizations by week", labels, counts).AddTo(out)
-	details("By week", table(htmldoc.TableHead("week from", "payments", "money"), weeks)).AddTo(out)
+	detailsElement("By week",
+		table(htmldoc.TableHead("week from", "payments", "money"), weeks)).AddTo(out)
 	var names []string
 	counts = nil
 	brands := htmldoc.El("tbody")
@@ -172,7 +173,7 @@ func (p *reportPageRenderer) renderHeldNow() htmldoc.Node {
 	return out
 }
 
-func (p *reportPageRenderer) renderHeldTwice() htmldoc.Node {
+func (p *reportPageRenderer) renderOverlaps() htmldoc.Node {
 	h := &p.r.HeldTwice
 	out := section("Held twice for one customer", paragraph("%d authorizations (%s) were placed "+
 		"while an earlier one of the same customer held money, for %d customers. %d of them held "+
@@ -193,8 +194,9 @@ func (p *reportPageRenderer) renderHeldTwice() htmldoc.Node {
 			htmldoc.Text(FormatDuration(v.Overlapped))).AddTo(rows)
 	}
 	if h.Count > 0 {
-		details(listTitle("Each of them", len(h.Overlaps)), table(htmldoc.TableHead("customer",
-			"PaymentIntent", "beside", "amount", "", "from", "for"), rows)).AddTo(out)
+		detailsElement(listTitle("Each of them", len(h.Overlaps)),
+			table(htmldoc.TableHead("customer",
+				"PaymentIntent", "beside", "amount", "", "from", "for"), rows)).AddTo(out)
 	}
 	return out
 }
@@ -232,9 +234,10 @@ func (p *reportPageRenderer) renderPayments(
 			htmldoc.Text(hold.FormatAmount(x.Amount, x.Currency)),
 			htmldoc.Text(p.formatMinute(x.AuthorizedAt)), cell(x)).AddTo(rows)
 	}
-	return details(listTitle(title, len(all)), table(htmldoc.TableHead("booking", "PaymentIntent",
-		"brand",
-		"amount", "authorized", column), rows))
+	return detailsElement(listTitle(title, len(all)),
+		table(htmldoc.TableHead("booking", "PaymentIntent",
+			"brand",
+			"amount", "authorized", column), rows))
 }
 
 func listTitle(title string, n int) string {
@@ -259,7 +262,7 @@ func section(title string, parts ...htmldoc.Part) *htmldoc.Element {
 	return s
 }
 
-func details(title string, body htmldoc.Node) *htmldoc.Element {
+func detailsElement(title string, body htmldoc.Node) *htmldoc.Element {
 	return htmldoc.El("details", htmldoc.El("summary", htmldoc.Text(title)), body)
 }
 

@@ -28,7 +28,7 @@ type Report struct {
 	Expired       ExpiredReport       `json:"expired"`
 	LateCaptures  LateCapturesReport  `json:"late_captures"`
 	TimeToCapture TimeToCaptureReport `json:"time_to_capture"`
-	HeldTwice     HeldTwiceReport     `json:"held_twice"`
+	HeldTwice     OverlapReport       `json:"held_twice"`
 	HeldNow       HeldNowReport       `json:"held_now"`
 	Sources       SourcesReport       `json:"sources"`
 }
@@ -47,19 +47,19 @@ func (t *Total) add(currency string, amount int64) {
 // ExpiredReport is the authorizations that expired uncaptured.
 type ExpiredReport struct {
 	Total
-	ByWeek   []WeekTotal  `json:"by_week"`  // every week of the period, by when they expired
-	ByBrand  []BrandTotal `json:"by_brand"` // the most expired first
-	Payments []Payment    `json:"payments"` // the last first
+	ByWeek   []ExpiredWeekTotal  `json:"by_week"`  // every week of the period, by when they expired
+	ByBrand  []ExpiredBrandTotal `json:"by_brand"` // the most expired first
+	Payments []Payment           `json:"payments"` // the last first
 }
 
-// WeekTotal is one week, which begins on a Monday.
-type WeekTotal struct {
+// ExpiredWeekTotal is one week, which begins on a Monday.
+type ExpiredWeekTotal struct {
 	Monday string `json:"monday"` // as 2026-11-23
 	Total
 }
 
-// BrandTotal is one card brand, or one type of another payment method.
-type BrandTotal struct {
+// ExpiredBrandTotal is one card brand, or one type of another payment method.
+type ExpiredBrandTotal struct {
 	Brand      string `json:"brand"`
 	Authorized int    `json:"authorized"` // payments
 	Total             // those that expired
@@ -89,9 +89,9 @@ type TimeToCaptureReport struct {
 	Buckets []DurationBucket `json:"buckets"`
 }
 
-// HeldTwiceReport is the authorizations that were placed while an earlier one of
+// OverlapReport is the authorizations that were placed while an earlier one of
 // the same customer held money.
-type HeldTwiceReport struct {
+type OverlapReport struct {
 	Total
 	SameAmount int       `json:"same_amount"` // of them, as much as an earlier one held
 	Customers  int       `json:"customers"`

@@ -42,8 +42,8 @@ var (
 	ErrUnavailable = errors.New("no answer from Stripe")
 )
 
-// Caller sends calls to Stripe. gateway.Caller implements it.
-type Caller interface {
+// StripeCaller sends calls to Stripe. gateway.Caller implements it.
+type StripeCaller interface {
 	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 }
 
@@ -89,7 +89,7 @@ func (p *ReadProgress) shareSince(oldest time.Time, done bool) float64 {
 // ReadPayments reads on until everything is read, ctx ends, or Stripe does not
 // answer. It calls pageRead after each page. p is then complete up to that
 // page, also if Read returns an error.
-func ReadPayments(ctx context.Context, c Caller, p *ReadProgress, pageRead func()) error {
+func ReadPayments(ctx context.Context, c StripeCaller, p *ReadProgress, pageRead func()) error {
 	if p.Content == hold.ContentIntents {
 		p.Content = hold.ContentHistories
 	}
@@ -128,7 +128,9 @@ func ReadPayments(ctx context.Context, c Caller, p *ReadProgress, pageRead func(
 }
 
 // readPlainCharges reads the payments that have a charge and no PaymentIntent.
-func (p *ReadProgress) readPlainCharges(ctx context.Context, c Caller, pageRead func()) error {
+func (p *ReadProgress) readPlainCharges(
+	ctx context.Context, c StripeCaller, pageRead func(),
+) error {
 	content := hold.ContentPlainHistories
 	if p.Content == hold.ContentCharges { // the key may not read balance transactions
 		content = hold.ContentPlainCharges
@@ -139,7 +141,7 @@ func (p *ReadProgress) readPlainCharges(ctx context.Context, c Caller, pageRead 
 		if err != nil {
 			return err
 		}
-		p.addPayments(a.Page)
+		p.appendPagePayments(a.Page)
 		if a.Page.Last != "" {
 			p.AfterCharge, p.OldestSeen = a.Page.Last, a.Page.OldestAt
 		}
@@ -150,7 +152,7 @@ func (p *ReadProgress) readPlainCharges(ctx context.Context, c Caller, pageRead 
 	return nil
 }
 
-func (p *ReadProgress) addPayments(page *hold.IntentPage) {
+func (p *ReadProgress) appendPagePayments(page *hold.IntentPage) {
 	for i := range page.Intents {
 		if payment, ok := audit.NewPayment(&page.Intents[i], &page.Histories[i]); ok {
 			p.Payments = append(p.Payments, payment)
@@ -159,7 +161,7 @@ func (p *ReadProgress) addPayments(page *hold.IntentPage) {
 }
 
 func (p *ReadProgress) addIntentPage(page *hold.IntentPage) {
-	p.addPayments(page)
+	p.appendPagePayments(page)
 	if n := len(page.Intents); n > 0 {
 		p.After, p.OldestRead = page.Intents[n-1].ID, page.Intents[n-1].Created
 	}
@@ -180,7 +182,9 @@ func (p *ReadProgress) addCaptureTimes(page *hold.IntentPage) {
 
 // retrievePageWithRetry requests one page, again and again while Stripe does
 // not answer.
-func retrievePageWithRetry(ctx context.Context, c Caller, call hold.Call) (hold.Answer, error) {
+func retrievePageWithRetry(
+	ctx context.Context, c StripeCaller, call hold.Call,
+) (hold.Answer, error) {
 	wait, reason := firstRetry, ""
 	for range maxTries {
 		a, err := c.WaitAndDo(ctx, call, budgetWait)
@@ -201,7 +205,7 @@ func retrievePageWithRetry(ctx context.Context, c Caller, call hold.Call) (hold.
 		default:
 			reason = a.Message
 		}
-		if !execute.Sleep(ctx, wait) {
+		if !execute.SleepUnlessCanceled(ctx, wait) {
 			return a, ctx.Err()
 		}
 		wait = min(2*wait, maxRetry)

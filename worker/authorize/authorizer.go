@@ -63,7 +63,7 @@ func (a *Authorizer) Authorize(
 	return a.driveMachineToResult(
 		ctx,
 		r,
-		hold.NewAuthorizationMachine(begun, lookup, call, a.o.Clock.Now()),
+		hold.NewAuthorizationAttemptMachine(begun, lookup, call, a.o.Clock.Now()),
 	)
 }
 
@@ -77,7 +77,7 @@ func (a *Authorizer) Confirm(
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	call, err := req.Validate(intent)
+	call, err := req.ValidatedParams(intent)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
@@ -89,7 +89,7 @@ func (a *Authorizer) Confirm(
 	return a.driveMachineToResult(
 		ctx,
 		r,
-		hold.NewAuthorizationMachine(begun, lookup, call, a.o.Clock.Now()),
+		hold.NewAuthorizationAttemptMachine(begun, lookup, call, a.o.Clock.Now()),
 	)
 }
 
@@ -126,7 +126,7 @@ func (a *Authorizer) beginOrResumeAttempt(
 				Detail: "the same request is in progress: repeat it in a moment with the same " +
 					"Idempotency-Key"})
 		}
-		if !execute.Sleep(ctx, wait) {
+		if !execute.SleepUnlessCanceled(ctx, wait) {
 			return none(fmt.Errorf("%w (waiting for the same request)", health.ErrUnavailable))
 		}
 	}
@@ -135,7 +135,7 @@ func (a *Authorizer) beginOrResumeAttempt(
 // driveMachineToResult drives a machine to its end and returns the caller's
 // answer.
 func (a *Authorizer) driveMachineToResult(
-	ctx context.Context, r *attemptRun, m *hold.AuthorizationMachine,
+	ctx context.Context, r *attemptRun, m *hold.AuthorizationAttemptMachine,
 ) (hold.AuthorizationResult, error) {
 	r.machine = m
 	r.driveToEnd(context.WithoutCancel(ctx))

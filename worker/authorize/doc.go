@@ -4,8 +4,8 @@
 //
 // An attempt is one request under the caller's idempotency key. Its record is
 // in the store before its first call to Stripe, under a lease of one process.
-// [hold.AuthorizationMachine] decides the next step of an attempt and is pure.
-// This package performs the steps: it sends calls through
+// [hold.AuthorizationAttemptMachine] decides the next step of an attempt and is
+// pure. This package performs the steps: it sends calls through
 // [execute.MachineDriver], saves the record, places the hold, and publishes.
 //
 //	Authorizer   begins an attempt, or resumes the one with the same key; answers the caller

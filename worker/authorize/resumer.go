@@ -56,7 +56,7 @@ func (r *AttemptResumer) resumeAttempt(ctx context.Context, id string) {
 		return
 	}
 	attempt.ID = id
-	run.machine = hold.NewResumedAuthorizationMachine(attempt)
+	run.machine = hold.NewResumedAttemptMachine(attempt)
 	run.driveToEnd(ctx)
 	if c := run.machine.CanceledAbandonedIntent(); c != nil {
 		logCanceledIntent(&r.o, c, attempt.Account)

@@ -44,9 +44,9 @@ type HoldReader interface {
 	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
-// Caller sends calls to Stripe. gateway.Caller implements it.
-type Caller interface {
-	execute.Caller
+// StripeCaller sends calls to Stripe. gateway.Caller implements it.
+type StripeCaller interface {
+	execute.StripeCaller
 	// IsKeyRejected reports whether Stripe rejects the key.
 	IsKeyRejected() bool
 }
@@ -68,11 +68,11 @@ type SystemEventPublisher interface {
 type Options struct {
 	Attempts  AttemptStore
 	Holds     HoldReader
-	Caller    Caller
+	Caller    StripeCaller
 	Committer Committer
 	Publisher SystemEventPublisher // used by the Resumer only
 	Clock     *clock.RedisClock
-	Health    *health.RedisHealthReporter
+	Health    *health.Reporter
 	Logger    *zap.Logger
 
 	Lease       time.Duration // another process may resume a crashed one's attempt after it
@@ -93,7 +93,7 @@ var errLeaseLost = errors.New("another process has the lease of this attempt")
 // attemptRun drives one attempt under one lease.
 type attemptRun struct {
 	o        *Options
-	machine  *hold.AuthorizationMachine
+	machine  *hold.AuthorizationAttemptMachine
 	token    string    // identifies this run as owner of the lease
 	leaseEnd time.Time // by this machine's clock
 }
@@ -206,9 +206,9 @@ func (r *attemptRun) saveAttempt(
 }
 
 // keyCheckingCaller sends nothing while Stripe rejects the key.
-type keyCheckingCaller struct{ Caller }
+type keyCheckingCaller struct{ StripeCaller }
 
-// WaitForBudget implements [execute.Caller].
+// WaitForBudget implements [execute.StripeCaller].
 func (c keyCheckingCaller) WaitForBudget(
 	ctx context.Context,
 	call hold.Call,
@@ -217,5 +217,5 @@ func (c keyCheckingCaller) WaitForBudget(
 	if c.IsKeyRejected() {
 		return &hold.CallNotSentError{Reason: "Stripe rejects the key"}
 	}
-	return c.Caller.WaitForBudget(ctx, call, maxWait)
+	return c.StripeCaller.WaitForBudget(ctx, call, maxWait)
 }

@@ -93,7 +93,7 @@ func (r *IntentRetriever) RetrieveEach(
 			r.keepResume(w.account, w.resume)
 		})
 	}
-	unread = append(unread, r.retrieveOneByOne(ctx, reads, single, b, done)...)
+	unread = append(unread, r.retrieveIndividually(ctx, reads, single, b, done)...)
 	walking.Wait()
 	var missed []int
 	reads = slices.Clone(reads)
@@ -106,7 +106,7 @@ func (r *IntentRetriever) RetrieveEach(
 		}
 	}
 	b.MaxWait = max(0, time.Until(deadline))
-	unread = append(unread, r.retrieveOneByOne(ctx, reads, missed, b, done)...)
+	unread = append(unread, r.retrieveIndividually(ctx, reads, missed, b, done)...)
 	slices.Sort(unread)
 	return unread
 }
@@ -163,9 +163,9 @@ func (r *IntentRetriever) splitReadsByCost(
 	return single, walks, wait
 }
 
-// retrieveOneByOne reads the intents at positions and returns those that it did
-// not read.
-func (r *IntentRetriever) retrieveOneByOne(
+// retrieveIndividually reads the intents at positions and returns those that it
+// did not read.
+func (r *IntentRetriever) retrieveIndividually(
 	ctx context.Context, reads []PendingRetrieve, positions []int, b execute.BatchOptions,
 	done func(i int, a hold.Answer),
 ) (unread []int) {

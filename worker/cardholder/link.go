@@ -39,9 +39,9 @@ func NewLinkSigner(publicURL, key string) *LinkSigner {
 // Format writes a placeholder instead of the key, whatever the verb.
 func (*LinkSigner) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[cardholder links]")) }
 
-// For returns the link for the renewal that a hold has now, and when it expires:
-// at the deadline of the authorization.
-func (l *LinkSigner) For(h *hold.Hold) (url string, expires time.Time) {
+// SignLink returns the link for the renewal that a hold has now, and when it
+// expires: at the deadline of the authorization.
+func (l *LinkSigner) SignLink(h *hold.Hold) (url string, expires time.Time) {
 	expires = h.ExpiresAt.Truncate(time.Second)
 	return l.url(l.sign(h.ID, h.Renewal.Generation, expires.Unix())), expires
 }

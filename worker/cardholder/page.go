@@ -59,7 +59,8 @@ func NewPage(o Options) *Page {
 	p := &Page{o: o, mux: http.NewServeMux()}
 	p.mux.HandleFunc("GET "+PathPrefix+"{token}", p.withVerifiedLink(p.showHoldStatus))
 	p.mux.HandleFunc("GET "+PathPrefix+"{token}/card", p.withVerifiedLink(p.showCardQuestion))
-	p.mux.HandleFunc("GET "+PathPrefix+"{token}/back", p.withVerifiedLink(p.handleReturn))
+	p.mux.HandleFunc("GET "+PathPrefix+"{token}/back",
+		p.withVerifiedLink(p.recordReturnAndRedirect))
 	p.mux.HandleFunc("POST "+PathPrefix+"{token}/bank", p.withVerifiedLink(p.sendToBankPage))
 	p.mux.HandleFunc("POST "+PathPrefix+"{token}/card", p.withVerifiedLink(p.sendToCardForm))
 	p.mux.HandleFunc(PathPrefix, func(w http.ResponseWriter, r *http.Request) {
@@ -136,9 +137,9 @@ func (p *Page) sendToCardForm(w http.ResponseWriter, v *pageRequest) {
 // sessionPattern matches the id of a Checkout Session.
 var sessionPattern = regexp.MustCompile(`^cs_[A-Za-z0-9_]{1,200}$`)
 
-// handleReturn is where a bank or Stripe returns the cardholder. Its query has
-// secrets of Stripe's, so it leads on to the page without one.
-func (p *Page) handleReturn(w http.ResponseWriter, v *pageRequest) {
+// recordReturnAndRedirect is where a bank or Stripe returns the cardholder. Its
+// query has secrets of Stripe's, so it leads on to the page without one.
+func (p *Page) recordReturnAndRedirect(w http.ResponseWriter, v *pageRequest) {
 	session := v.r.URL.Query().Get("session")
 	if !sessionPattern.MatchString(session) {
 		session = ""

@@ -81,7 +81,7 @@ func pageRequest(t *testing.T, d *fakeDesk, method, link, suffix string, header 
 }
 
 func linkOf(h hold.Hold) string {
-	url, _ := cardholder.NewLinkSigner(publicURL+"/", secret).For(&h)
+	url, _ := cardholder.NewLinkSigner(publicURL+"/", secret).SignLink(&h)
 	return url
 }
 
@@ -89,7 +89,7 @@ func TestLink_OnlyValidLinksRead(t *testing.T) {
 	h := waiting("authentication_required")
 	good := linkOf(h)
 	token := good[strings.LastIndexByte(good, '/')+1:]
-	other, _ := cardholder.NewLinkSigner(publicURL, "another secret, also long enough").For(&h)
+	other, _ := cardholder.NewLinkSigner(publicURL, "another secret, also long enough").SignLink(&h)
 	over := h
 	over.ExpiresAt = time.Now().Add(-time.Second)
 	prefix := publicURL + "/cardholder/"

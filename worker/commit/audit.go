@@ -40,7 +40,7 @@ func (c *Committer) appendAudit(ctx context.Context, entries []hold.AuditEntry) 
 	if len(entries) == 0 {
 		return
 	}
-	hash, err := c.store.AppendAudit(ctx, entries)
+	hash, err := c.store.AppendAuditEntries(ctx, entries)
 	switch {
 	case err != nil:
 		c.o.Logger.Error("audit entries not written: the lines of the changes have their authors",

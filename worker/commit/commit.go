@@ -27,9 +27,9 @@ type Store interface {
 	Commit(ctx context.Context, writes []hold.HoldWrite) ([]hold.CommitResult, error)
 	// AdvanceMilestones moves milestones without rewriting their records.
 	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneWrite) ([]bool, error)
-	// AppendAudit records who changed which hold, and returns the hash of the
-	// last entry; "" if the setting switches it off.
-	AppendAudit(ctx context.Context, entries []hold.AuditEntry) (hash string, err error)
+	// AppendAuditEntries records who changed which hold, and returns the hash
+	// of the last entry; "" if the setting switches it off.
+	AppendAuditEntries(ctx context.Context, entries []hold.AuditEntry) (hash string, err error)
 }
 
 // Observer records every committed event, for metrics. daemon.metrics

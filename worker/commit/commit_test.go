@@ -63,7 +63,7 @@ func (s *memoryStore) Commit(
 	return results, nil
 }
 
-func (*memoryStore) AppendAudit(context.Context, []hold.AuditEntry) (string, error) {
+func (*memoryStore) AppendAuditEntries(context.Context, []hold.AuditEntry) (string, error) {
 	return "", nil
 }
 

@@ -31,7 +31,7 @@ var (
 			if rest := h.Amount - amount; rest > 0 {
 				t += " " + q.t("effect.rest", hold.FormatAmount(rest, h.Currency))
 			}
-			return isolate(t), []attr{a("amount", hold.FormatMajor(amount, h.Currency))}, true, nil
+			return bdi(t), []attr{a("amount", hold.FormatMajor(amount, h.Currency))}, true, nil
 		},
 		do: func(
 			ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
@@ -58,10 +58,10 @@ var (
 		accepts: acceptsActs,
 		effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
 			if n := hold.CapturedSoFar(h); n > 0 {
-				return isolate(q.t("effect.cancel.rest", hold.FormatAmount(h.Amount, h.Currency),
+				return bdi(q.t("effect.cancel.rest", hold.FormatAmount(h.Amount, h.Currency),
 					holdDisplayName(h), hold.FormatAmount(n, h.Currency))), nil, true, nil
 			}
-			return isolate(q.t("effect.cancel", hold.FormatAmount(h.Amount, h.Currency),
+			return bdi(q.t("effect.cancel", hold.FormatAmount(h.Amount, h.Currency),
 				holdDisplayName(h))), nil, true, nil
 		},
 		do: func(
@@ -164,7 +164,7 @@ var (
 func describeFixedEffect(name string) func(*request, *hold.Hold) (node, []attr, bool, error) {
 	return func(q *request, h *hold.Hold) (node, []attr, bool, error) {
 		t := q.t("effect."+name, hold.FormatAmount(h.Amount, h.Currency), holdDisplayName(h))
-		return isolate(t), nil, true, nil
+		return bdi(t), nil, true, nil
 	}
 }
 
@@ -253,7 +253,7 @@ func describeRescheduleEffect(q *request, h *hold.Hold) (node, []attr, bool, err
 	if then == "cancel" {
 		amount = hold.FormatAmount(h.Amount, h.Currency)
 	}
-	return group{isolate(q.t(key, amount, holdDisplayName(h))), text(" "), q.renderTime(at)},
+	return group{bdi(q.t(key, amount, holdDisplayName(h))), text(" "), q.renderTime(at)},
 		[]attr{a("at", *local), a("then", then)}, true, nil
 }
 

@@ -74,7 +74,7 @@ func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (pag
 			el("p", link(holdPagePath(h.ID), q.t("error.back_to_hold")))}
 		return v, nil
 	}
-	subject := el("p", class("lead"), el("b", isolate(holdDisplayName(h))), text(" "),
+	subject := el("p", class("lead"), el("b", bdi(holdDisplayName(h))), text(" "),
 		q.renderAmount(h), text(" "), el("small", text(h.ID)))
 	effect, fields, ready, err := x.effect(q, h)
 	var p *hold.Problem
@@ -163,7 +163,7 @@ func changedMeanwhilePage(q *request, h *hold.Hold, err error) pageView {
 	body := group{el("p", class("note warn"), a("role", "alert"), text(q.t("error.faster.detail")))}
 	if n := len(h.History); n > 0 {
 		last := h.History[n-1]
-		body = append(body, el("p", text(formatHistoryTitle(q, &last)+" "),
+		body = append(body, el("p", text(formatHistoryEntryTitle(q, &last)+" "),
 			text(q.t("timeline.by", last.By)+" "), q.renderTime(last.At)))
 	}
 	v.body = append(body, el("p", link(holdPagePath(h.ID), q.t("error.back_to_hold"))))

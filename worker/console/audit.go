@@ -53,8 +53,9 @@ func (pages *auditPages) auditPage(q *request) (pageView, error) {
 		rows := el("tbody")
 		for i := range entries {
 			e := &entries[i]
-			row(q.renderTime(e.entry.At), text(e.entry.By), text(formatHistoryTitle(q, &e.entry)),
-				holdLink(q, e.hold), isolate(clean(e.entry.Note))).AddTo(rows)
+			row(q.renderTime(e.entry.At), text(e.entry.By),
+				text(formatHistoryEntryTitle(q, &e.entry)),
+				holdLink(q, e.hold), bdi(clean(e.entry.Note))).AddTo(rows)
 		}
 		body = append(body, el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 			a("aria-label", q.t("nav.audit")), el("table", head(q.t("col.time"), q.t("col.by"),
@@ -114,7 +115,7 @@ func formatAuditCSV(q *request, entries []auditEntry) string {
 		e := &entries[i]
 		_ = w.Write([]string{e.entry.At.UTC().Format(time.RFC3339),
 			escapeSpreadsheetFormula(e.entry.By),
-			formatHistoryTitle(q, &e.entry),
+			formatHistoryEntryTitle(q, &e.entry),
 			escapeSpreadsheetFormula(clean(e.hold.Reference)), e.hold.ID,
 			hold.FormatAmount(e.hold.Amount, e.hold.Currency),
 			escapeSpreadsheetFormula(clean(e.entry.Note))})

@@ -211,7 +211,7 @@ func renderFirstSelectedHolds(q *request, x bulkAct, s *bulkSelection) node {
 	ul := el("ul", class("plain"))
 	for i := range s.holds[:min(shownOfBulk, len(s.holds))] {
 		h := &s.holds[i]
-		el("li", isolate(holdDisplayName(h)), text(" "+hold.FormatAmount(x.amount(h),
+		el("li", bdi(holdDisplayName(h)), text(" "+hold.FormatAmount(x.amount(h),
 			h.Currency)+" "),
 			el("small", text(h.ID))).AddTo(ul)
 	}

@@ -94,7 +94,7 @@ type Store interface {
 }
 
 // StageReporter reports when the stages of this replica last succeeded.
-// health.RedisHealthReporter implements it.
+// health.Reporter implements it.
 type StageReporter interface {
 	LastSuccesses() map[string]time.Time
 }
@@ -351,5 +351,5 @@ func notFoundPage(q *request) (pageView, error) {
 
 func (q *request) messagePage(status int, title, detail string) pageView {
 	return pageView{title: title, status: status,
-		body: el("p", class("note warn"), a("role", "alert"), isolate(detail))}
+		body: el("p", class("note warn"), a("role", "alert"), bdi(detail))}
 }

@@ -55,7 +55,7 @@ func (pages *deliveryPages) sinkSection(q *request, s *event.SinkStatus) (node, 
 		if id := e.Data.Hold.ID; id != "" {
 			subject = link(holdPagePath(id), id)
 		}
-		row(text(string(e.Type)), subject, q.renderTime(e.Timestamp), isolate(clean(d.Reason)),
+		row(text(string(e.Type)), subject, q.renderTime(e.Timestamp), bdi(clean(d.Reason)),
 			el("details", el("summary", text(q.t("deliveries.payload"))),
 				el("pre", text(clean(string(d.Event)))))).AddTo(body)
 	}
@@ -88,7 +88,7 @@ func sinkDetailsText(q *request, s *event.SinkStatus) node {
 	}
 	if !s.Failing.IsZero() {
 		add("since", q.renderTime(s.Failing))
-		add("reason", isolate(clean(s.Reason)))
+		add("reason", bdi(clean(s.Reason)))
 	}
 	if !s.Oldest.IsZero() {
 		add("oldest", q.renderTime(s.Oldest))

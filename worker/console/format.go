@@ -34,11 +34,11 @@ func (q *request) formatRelative(d time.Duration) string {
 	if d < time.Second {
 		return q.t("time.now")
 	}
-	return q.t(key, q.length(d))
+	return q.t(key, q.formatLength(d))
 }
 
-// length writes a duration in its two largest units, rounded down.
-func (q *request) length(d time.Duration) string {
+// formatLength writes a duration in its two largest units, rounded down.
+func (q *request) formatLength(d time.Duration) string {
 	if d < time.Second {
 		return q.t("time.s", 0)
 	}

@@ -78,9 +78,9 @@ func (pages *healthPages) runDoctorAndShowResults(q *request) (pageView, error) 
 		if check.OK {
 			style = "state captured"
 		}
-		detail := group{isolate(clean(check.Detail))}
+		detail := group{bdi(clean(check.Detail))}
 		if check.Hint != "" {
-			detail = append(detail, el("br"), el("small", isolate(clean(check.Hint))))
+			detail = append(detail, el("br"), el("small", bdi(clean(check.Hint))))
 		}
 		row(text(check.Name), el("span", class(style), text(q.t("doctor."+check.Status))),
 			detail).AddTo(body)
@@ -98,7 +98,7 @@ func (pages *healthPages) readinessCheckTable(q *request) node {
 		if !check.OK {
 			state = el("span", class("state attention"), text(q.t("health.failed")))
 		}
-		row(text(check.Name), state, isolate(clean(check.Detail))).AddTo(body)
+		row(text(check.Name), state, bdi(clean(check.Detail))).AddTo(body)
 	}
 	return el("table", head(q.t("col.check"), q.t("col.state"), q.t("col.detail")), body)
 }

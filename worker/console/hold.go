@@ -85,7 +85,7 @@ func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []ter
 		stripeDashboardURL(pages.o.Livemode, h.PaymentIntent, h.Account)),
 		a("rel", "noreferrer"), text(q.t("hold.dashboard")))
 	f := []termLine{
-		{"reference", isolate(clean(h.Reference))},
+		{"reference", bdi(clean(h.Reference))},
 		{"id", copyable(h.ID)},
 		{"intent", group{copyable(h.PaymentIntent), text(" "), dashboard}},
 		{"account", copyable(h.Account)},
@@ -148,7 +148,7 @@ func metadataTable(q *request, h *hold.Hold) node {
 	slices.Sort(pairs)
 	ul := el("ul", class("plain"))
 	for _, p := range pairs {
-		el("li", isolate(p)).AddTo(ul)
+		el("li", bdi(p)).AddTo(ul)
 	}
 	return ul
 }
@@ -160,12 +160,12 @@ func timelineTable(q *request, h *hold.Hold) node {
 		if i == 0 && h.HistoryDropped > 0 {
 			el("li", class("soft"), text(q.t("timeline.omitted", h.HistoryDropped))).AddTo(ol)
 		}
-		li := el("li", q.renderTime(e.At), el("b", text(formatHistoryTitle(q, &e))))
+		li := el("li", q.renderTime(e.At), el("b", text(formatHistoryEntryTitle(q, &e))))
 		if e.By != "" {
 			el("span", text(q.t("timeline.by", e.By))).AddTo(li)
 		}
 		if e.Note != "" {
-			el("span", isolate(clean(e.Note))).AddTo(li)
+			el("span", bdi(clean(e.Note))).AddTo(li)
 		}
 		for _, id := range []struct{ key, value string }{
 			{"timeline.key", e.Key}, {"timeline.request", e.RequestID}} {
@@ -178,9 +178,9 @@ func timelineTable(q *request, h *hold.Hold) node {
 	return ol
 }
 
-// formatHistoryTitle writes "capture: succeeded" for an attempt, and the kind
-// of any other entry.
-func formatHistoryTitle(q *request, e *hold.HistoryEntry) string {
+// formatHistoryEntryTitle writes "capture: succeeded" for an attempt, and the
+// kind of any other entry.
+func formatHistoryEntryTitle(q *request, e *hold.HistoryEntry) string {
 	title := q.t("history." + e.Kind.String())
 	var details []string
 	if e.Op != 0 {

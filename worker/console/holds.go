@@ -183,7 +183,7 @@ func holdTable(q *request, l *holdListQuery, holds []hold.Hold, now time.Time) n
 
 // holdLink names a hold by its reference and its id.
 func holdLink(q *request, h *hold.Hold) node {
-	out := group{el("a", a("href", holdPagePath(h.ID)), isolate(holdDisplayName(h)))}
+	out := group{el("a", a("href", holdPagePath(h.ID)), bdi(holdDisplayName(h)))}
 	if h.Reference != "" {
 		out = append(out, text(" "), el("small", text(h.ID)))
 	}

@@ -16,7 +16,7 @@ func el(name string, parts ...part) *element { return htmldoc.El(name, parts...)
 func a(name, value string) attr              { return htmldoc.A(name, value) }
 func booleanAttr(name string) attr           { return htmldoc.BooleanAttr(name) }
 func class(value string) attr                { return htmldoc.Class(value) }
-func isolate(s string) *element              { return htmldoc.IsolateDirection(s) }
+func bdi(s string) *element                  { return htmldoc.IsolateDirection(s) }
 func row(cells ...node) *element             { return htmldoc.TableRow(cells...) }
 func head(titles ...string) *element         { return htmldoc.TableHead(titles...) }
 func clean(s string) string                  { return htmldoc.ReplaceControlChars(s) }

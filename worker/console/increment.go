@@ -28,7 +28,7 @@ var incrementAct = act{
 		before := hold.FormatAmount(hold.AuthorizedTotal(h), h.Currency)
 		t := q.t("effect.increment", holdDisplayName(h), before,
 			hold.FormatAmount(req.Amount, h.Currency), before)
-		return isolate(t), []attr{a("total", hold.FormatMajor(req.Amount, h.Currency)),
+		return bdi(t), []attr{a("total", hold.FormatMajor(req.Amount, h.Currency)),
 			a("why", req.Reason)}, true, nil
 	},
 	do: func(

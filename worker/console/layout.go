@@ -56,7 +56,7 @@ func (c *Console) renderLayout(q *request, v *pageView) node {
 	if !q.visitor.mayOperate {
 		a("data-read-only", "").AddTo(main)
 	}
-	el("h1", isolate(v.title)).AddTo(main)
+	el("h1", bdi(v.title)).AddTo(main)
 	if key := q.r.URL.Query().Get("done"); key != "" && q.has("done."+key) {
 		el("p", class("note good"), a("role", "status"), text(q.t("done."+key))).AddTo(main)
 	}

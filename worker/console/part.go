@@ -27,7 +27,7 @@ var partAct = act{
 		}
 		t := q.t("effect.part", hold.FormatAmount(amount, h.Currency), holdDisplayName(h),
 			hold.FormatAmount(h.Amount-amount, h.Currency))
-		return isolate(t), []attr{a("part", hold.FormatMajor(amount, h.Currency)),
+		return bdi(t), []attr{a("part", hold.FormatMajor(amount, h.Currency)),
 			a("captured", strconv.FormatInt(hold.CapturedSoFar(h), 10))}, true, nil
 	},
 	do: func(

@@ -47,8 +47,8 @@ func (pages *notScheduledPages) orphanTable(q *request, r *reconcile.Reconciliat
 		if f.Kind != reconcile.FoundOrphan {
 			continue
 		}
-		tr := row(group{isolate(clean(f.Reference)), text(" "), el("small", text(f.PaymentIntent))},
-			text(hold.FormatAmount(f.Amount, f.Currency)), isolate(clean(f.Detail)),
+		tr := row(group{bdi(clean(f.Reference)), text(" "), el("small", text(f.PaymentIntent))},
+			text(hold.FormatAmount(f.Amount, f.Currency)), bdi(clean(f.Detail)),
 			el("a", a("href", stripeDashboardURL(pages.o.Livemode, f.PaymentIntent, f.Account)),
 				a("rel", "noreferrer"),
 				text(q.t("hold.dashboard"))))
@@ -128,9 +128,9 @@ func (pages *notScheduledPages) adoptConfirmationPage(q *request) (pageView, err
 	}
 	return pageView{title: q.t("orphan." + act), tab: "unscheduled", body: el("form", class("card"),
 		a("method", "post"), a("action", "/console/not-scheduled/"+f.PaymentIntent),
-		a("data-once", ""), el("p", class("lead"), el("b", isolate(name)),
+		a("data-once", ""), el("p", class("lead"), el("b", bdi(name)),
 			text(" "+amount+" "), el("small", text(f.PaymentIntent))),
-		el("p", class("effect"), isolate(effect)), hiddenInput("then", act),
+		el("p", class("effect"), bdi(effect)), hiddenInput("then", act),
 		el("p", class("buttons"), el("button", class(style), text(q.t("orphan."+act))),
 			link("/console/not-scheduled", q.t("act.back"))))}, nil
 }

@@ -125,9 +125,9 @@ func (e *Env) CheckEffects(id string, want ...string) {
 	}
 }
 
-// StreamEntries returns the values of each entry of a Redis stream, joined by a
-// bar.
-func (e *Env) StreamEntries(key string) (out []string) {
+// StreamEntryStrings returns the values of each entry of a Redis stream, joined
+// by a bar.
+func (e *Env) StreamEntryStrings(key string) (out []string) {
 	entries, err := e.Redis.Stream(key)
 	if err != nil {
 		return nil // the stream does not exist

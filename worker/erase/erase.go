@@ -59,7 +59,7 @@ type DeliveryProgressReader interface {
 // Options configure an [Eraser].
 type Options struct {
 	Deliveries DeliveryProgressReader // nil: there are no sinks
-	Health     *health.RedisHealthReporter
+	Health     *health.Reporter
 	Logger     *zap.Logger
 }
 

@@ -31,9 +31,9 @@ type Machine interface {
 	ApplyAnswer(ctx context.Context, call hold.Call, a hold.Answer, now time.Time)
 }
 
-// Caller sends calls to Stripe. gateway.Caller implements it. An error of
+// StripeCaller sends calls to Stripe. gateway.Caller implements it. An error of
 // either method is a *[hold.CallNotSentError]: no request was sent.
-type Caller interface {
+type StripeCaller interface {
 	// WaitForBudget takes one request from the budget and waits until it may be
 	// sent, at most maxWait.
 	WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error
@@ -65,7 +65,7 @@ type DriveLimits struct {
 
 // MachineDriver drives machines. It is safe for concurrent use.
 type MachineDriver struct {
-	Caller      Caller
+	Caller      StripeCaller
 	Now         func() time.Time // Redis' time
 	CallTimeout time.Duration    // the longest time that one call takes
 }
@@ -91,7 +91,7 @@ func (d *MachineDriver) Drive(
 		case time.Until(l.LeaseEnd) < d.CallTimeout:
 			return sent, ErrLeaseTooShort
 		case wait > 0:
-			Sleep(stopping, wait)
+			SleepUnlessCanceled(stopping, wait)
 			continue // the next call may have changed, and the lease is shorter
 		case reserved[call.Op.RateLimitBucket()] == 0:
 			if err := d.Caller.WaitForBudget(stopping, call, l.BudgetWait); err != nil {
@@ -146,8 +146,8 @@ func ReportProgress(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Sleep waits for d. It returns false if ctx ended first.
-func Sleep(ctx context.Context, d time.Duration) bool {
+// SleepUnlessCanceled waits for d. It returns false if ctx ended first.
+func SleepUnlessCanceled(ctx context.Context, d time.Duration) bool {
 	ReportProgress(ctx, d)
 	if d <= 0 {
 		return ctx.Err() == nil

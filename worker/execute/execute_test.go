@@ -47,7 +47,7 @@ func (c *caller) WaitForBudget(ctx context.Context, call hold.Call, _ time.Durat
 			return err
 		}
 	}
-	if !execute.Sleep(ctx, c.takes) {
+	if !execute.SleepUnlessCanceled(ctx, c.takes) {
 		return &hold.CallNotSentError{Reason: "the caller went away"}
 	}
 	c.reserved = append(c.reserved, call.Op)

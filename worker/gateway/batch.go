@@ -28,7 +28,7 @@ func (c *Caller) DoEach(
 		var wait time.Duration
 		queues, wait = run.reserveAndStartCalls(ctx, queues)
 		noTime := b.MaxWait <= 0 || time.Now().Add(wait).After(deadline)
-		if len(queues) > 0 && (noTime || !execute.Sleep(ctx, wait)) {
+		if len(queues) > 0 && (noTime || !execute.SleepUnlessCanceled(ctx, wait)) {
 			for _, q := range queues {
 				run.addUnsentCalls(q.positions...)
 			}

@@ -48,7 +48,7 @@ type CallTracer interface {
 	StartCall(ctx context.Context, c *hold.Call) (end func(a *hold.Answer))
 }
 
-// BudgetErrorReporter receives the errors of the budget. health.RedisHealthReporter
+// BudgetErrorReporter receives the errors of the budget. health.Reporter
 // implements it.
 type BudgetErrorReporter interface {
 	ReportError(ctx context.Context, doing string, err error)
@@ -183,15 +183,15 @@ func (c *Caller) TakeRateLimitedCount() int64 { return c.rateLimited.Swap(0) }
 // resume even if no other call is sent. It reports whether it sent one. It
 // probes a rejected key at most every 30 seconds.
 func (c *Caller) ProbeIfUnavailable(ctx context.Context) bool {
-	if c.IsStripeAvailable() || !c.shouldProbeNow() {
+	if c.IsStripeAvailable() || !c.beginProbeIfDue() {
 		return false
 	}
 	_, err := c.sendThroughBreaker(ctx, hold.Call{Op: hold.OpCheck}, c.o.Timeout)
 	return err == nil
 }
 
-// shouldProbeNow reports whether a probe is due, and if so records it as sent.
-func (c *Caller) shouldProbeNow() bool {
+// beginProbeIfDue reports whether a probe is due, and if so records it as sent.
+func (c *Caller) beginProbeIfDue() bool {
 	c.probeMu.Lock()
 	defer c.probeMu.Unlock()
 	if c.IsKeyRejected() && time.Since(c.lastProbe) < keyProbeInterval {

@@ -33,7 +33,7 @@ func (cl *cardSetupClient) createCardSetupSession(ctx context.Context, c hold.Ca
 		Expand:             cardSetupExpandParams(),
 	}
 	r := classifyOptions{mutation: true}
-	return cl.sendCardSetupRequest(ctx, r, "",
+	return cl.sendSessionRequest(ctx, r, "",
 		func(ctx context.Context) (*stripe.CheckoutSession, error) {
 			p.Params = newRequestParams(ctx, c.Account, c.Key)
 			return cl.api.New(p)
@@ -45,7 +45,7 @@ func (cl *cardSetupClient) createCardSetupSession(ctx context.Context, c hold.Ca
 func (cl *cardSetupClient) retrieveCardSetupSession(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.CheckoutSessionParams{Expand: cardSetupExpandParams()}
 	id := c.CardSetup.Session
-	return cl.sendCardSetupRequest(ctx, classifyOptions{}, id,
+	return cl.sendSessionRequest(ctx, classifyOptions{}, id,
 		func(ctx context.Context) (*stripe.CheckoutSession, error) {
 			p.Params = newRequestParams(ctx, c.Account, "")
 			return cl.api.Get(id, p)
@@ -54,9 +54,9 @@ func (cl *cardSetupClient) retrieveCardSetupSession(ctx context.Context, c hold.
 
 func cardSetupExpandParams() []*string { return []*string{stripe.String("setup_intent")} }
 
-// sendCardSetupRequest sends a request for one Checkout Session. An empty id
+// sendSessionRequest sends a request for one Checkout Session. An empty id
 // accepts any.
-func (cl *cardSetupClient) sendCardSetupRequest(
+func (cl *cardSetupClient) sendSessionRequest(
 	ctx context.Context, r classifyOptions, id string,
 	send func(context.Context) (*stripe.CheckoutSession, error),
 ) hold.Answer {

@@ -59,7 +59,7 @@ func (c *Caller) WaitForBudget(ctx context.Context, call hold.Call, maxWait time
 				}
 			}
 		}
-		if !execute.Sleep(ctx, wait) {
+		if !execute.SleepUnlessCanceled(ctx, wait) {
 			return &hold.CallNotSentError{Reason: "the caller canceled", RetryAfter: notSentRetry}
 		}
 		if r.Requests > 0 {
@@ -101,7 +101,7 @@ func (c *Caller) sendThroughBreaker(
 	if c.o.Observer != nil {
 		c.o.Observer.CallFinished(opForMetrics(call.Op), a.Kind, time.Since(began))
 	}
-	if c.trackMissingIntent(&call, &a) {
+	if c.recordAnswerAndCheckSuspected(&call, &a) {
 		a.Kind, a.Code = hold.AnswerForbidden, wrongKeyCode
 	}
 	c.lowerRateOrPauseRequests(ctx, call, a, began)
@@ -132,11 +132,11 @@ func (c *Caller) recordAnswerInBreaker(report func(error), a hold.Answer) {
 	c.o.Logger.Info("Stripe accepts the key again")
 }
 
-// trackMissingIntent records whether Stripe found the intent of a call. It
-// reports whether a 404 must not be believed, because Stripe has found none of
-// many intents of the account. The answer then counts as a 403: the hold is
-// tried again later and does not require attention.
-func (c *Caller) trackMissingIntent(call *hold.Call, a *hold.Answer) bool {
+// recordAnswerAndCheckSuspected records whether Stripe found the intent of a
+// call. It reports whether a 404 must not be believed, because Stripe has found
+// none of many intents of the account. The answer then counts as a 403: the
+// hold is tried again later and does not require attention.
+func (c *Caller) recordAnswerAndCheckSuspected(call *hold.Call, a *hold.Answer) bool {
 	suspected, changed := c.missing.recordAnswer(call, a.Kind)
 	if changed && suspected {
 		c.o.Logger.Error("Stripe does not find many PaymentIntents in a row: wrong key? "+

@@ -85,7 +85,7 @@ type Gateway struct {
 
 // New validates the options and returns a gateway. It sends nothing.
 func New(o Options) (*Gateway, error) {
-	base, err := o.validate()
+	base, err := o.validatedBaseURL()
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +122,8 @@ func New(o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// validate returns the URL of the API, or why the options are invalid.
-func (o *Options) validate() (base string, err error) {
+// validatedBaseURL returns the URL of the API, or why the options are invalid.
+func (o *Options) validatedBaseURL() (base string, err error) {
 	if err := o.APIKey.validate(); err != nil {
 		return "", err
 	}

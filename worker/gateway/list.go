@@ -142,7 +142,7 @@ func (cl *listClient) listCaptureEvents(ctx context.Context, c hold.Call) hold.A
 				return false, nil
 			}
 			page.Captures = append(page.Captures, hold.CaptureEvent{ID: e.ID,
-				Charge: chargeIDOfEvent(e), At: timeOfUnixSeconds(e.Created)})
+				Charge: objectIDOfEvent(e), At: timeOfUnixSeconds(e.Created)})
 		}
 		return true, nil
 	})
@@ -152,9 +152,9 @@ func (cl *listClient) listCaptureEvents(ctx context.Context, c hold.Call) hold.A
 	return a
 }
 
-// chargeIDOfEvent returns the id of the charge that an event is about, "" if it
-// has none.
-func chargeIDOfEvent(e *stripe.Event) string {
+// objectIDOfEvent returns the id of an event's object, "" if it has none. It is a
+// charge, because only events of charges are listed.
+func objectIDOfEvent(e *stripe.Event) string {
 	var charge struct {
 		ID string `json:"id"`
 	}

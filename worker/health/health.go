@@ -33,9 +33,9 @@ var ErrMemoryLimit = fmt.Errorf("the memory of Redis is full: %w", ErrUnavailabl
 // logInterval limits how often an error is logged that every poll finds again.
 const logInterval = time.Minute
 
-// RedisHealthReporter tracks whether Redis answers, and the stages. Make it
+// Reporter tracks whether Redis answers, and the stages. Make it
 // with [NewRedisHealthReporter].
-type RedisHealthReporter struct {
+type Reporter struct {
 	log         *zap.Logger
 	unavailable atomic.Bool
 	loggedAt    sync.Map // what was logged last, by subject: time.Time
@@ -43,15 +43,15 @@ type RedisHealthReporter struct {
 }
 
 // NewRedisHealthReporter returns a reporter that logs to log.
-func NewRedisHealthReporter(log *zap.Logger) *RedisHealthReporter {
-	return &RedisHealthReporter{log: log}
+func NewRedisHealthReporter(log *zap.Logger) *Reporter {
+	return &Reporter{log: log}
 }
 
 // ReportError records that an operation such as "claim holds" failed. If ctx is
 // of a [StageRun], the run fails. It logs an outage, a rejected operation and
 // unreadable records once a minute. Unreadable records are neither an outage
 // nor a failure, because other holds are not affected.
-func (r *RedisHealthReporter) ReportError(ctx context.Context, operation string, err error) {
+func (r *Reporter) ReportError(ctx context.Context, operation string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -79,7 +79,7 @@ func (r *RedisHealthReporter) ReportError(ctx context.Context, operation string,
 		zap.Error(err))
 }
 
-func (r *RedisHealthReporter) logOncePerMinute(
+func (r *Reporter) logOncePerMinute(
 	subject, message, operation string, fields ...zap.Field,
 ) {
 	now := time.Now()
@@ -94,17 +94,17 @@ func (r *RedisHealthReporter) logOncePerMinute(
 }
 
 // ReportSuccess records that Redis answered, and logs the end of an outage.
-func (r *RedisHealthReporter) ReportSuccess() {
+func (r *Reporter) ReportSuccess() {
 	if r.unavailable.CompareAndSwap(true, false) {
 		r.log.Info("Redis available again")
 	}
 }
 
-// ReportAndWrapUnavailable reports err as [RedisHealthReporter.ReportError]
+// ReportAndWrapUnavailable reports err as [Reporter.ReportError]
 // does, and returns an error for an API caller. That wraps [ErrUnavailable] and
 // not err, which may contain addresses. If a record is unreadable, the same
 // request cannot succeed later: the error is then a *[hold.Problem].
-func (r *RedisHealthReporter) ReportAndWrapUnavailable(
+func (r *Reporter) ReportAndWrapUnavailable(
 	ctx context.Context, operation string, err error,
 ) error {
 	if ctx.Err() == nil {

@@ -18,7 +18,7 @@ import (
 
 var errRefused = errors.New("dial tcp 10.0.0.7:6379: connection refused")
 
-func newTracker(level zapcore.Level) (*health.RedisHealthReporter, func() []string) {
+func newTracker(level zapcore.Level) (*health.Reporter, func() []string) {
 	core, logs := observer.New(level)
 	return health.NewRedisHealthReporter(zap.New(core)), func() (lines []string) {
 		for _, e := range logs.TakeAll() {

@@ -120,8 +120,8 @@ func (s *Stage) resetFailures(now time.Time) {
 	s.succeededAt, s.failingSince, s.failures = now, time.Time{}, 0
 }
 
-// checkStalled returns the stage as stalled, if it is.
-func (s *Stage) checkStalled(now time.Time) (st StalledStage, ok bool) {
+// stalledAt returns the stage as stalled, if it is.
+func (s *Stage) stalledAt(now time.Time) (st StalledStage, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st = StalledStage{Name: s.name, Since: s.succeededAt}
@@ -188,7 +188,7 @@ type stageRegistry struct {
 
 // AddStage adds a stage. Several may have one name, such as one for each
 // partition. The schedule may be nil.
-func (r *RedisHealthReporter) AddStage(name string, schedule Schedule) *Stage {
+func (r *Reporter) AddStage(name string, schedule Schedule) *Stage {
 	s := &Stage{name: name, schedule: schedule, succeededAt: time.Now()}
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
@@ -197,14 +197,14 @@ func (r *RedisHealthReporter) AddStage(name string, schedule Schedule) *Stage {
 }
 
 // RemoveStage removes a stage that has ended.
-func (r *RedisHealthReporter) RemoveStage(s *Stage) {
+func (r *Reporter) RemoveStage(s *Stage) {
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
 	r.stages.list = slices.DeleteFunc(r.stages.list, func(other *Stage) bool { return other == s })
 }
 
-// StartStages begins to watch the stages: the worker runs.
-func (r *RedisHealthReporter) StartStages() {
+// StartWatchingStages begins to watch the stages: the worker runs.
+func (r *Reporter) StartWatchingStages() {
 	now := time.Now()
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
@@ -214,8 +214,8 @@ func (r *RedisHealthReporter) StartStages() {
 	}
 }
 
-// StopWatchingStages ends what [RedisHealthReporter.StartStages] began.
-func (r *RedisHealthReporter) StopWatchingStages() {
+// StopWatchingStages ends what [Reporter.StartWatchingStages] began.
+func (r *Reporter) StopWatchingStages() {
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
 	r.stages.running = false
@@ -223,7 +223,7 @@ func (r *RedisHealthReporter) StopWatchingStages() {
 
 // StalledStages returns the stages that have stalled while the worker runs,
 // longest first, one for each name.
-func (r *RedisHealthReporter) StalledStages() (found []StalledStage) {
+func (r *Reporter) StalledStages() (found []StalledStage) {
 	now := time.Now()
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()
@@ -231,7 +231,7 @@ func (r *RedisHealthReporter) StalledStages() (found []StalledStage) {
 		return nil
 	}
 	for _, s := range r.stages.list {
-		if st, ok := s.checkStalled(now); ok {
+		if st, ok := s.stalledAt(now); ok {
 			found = append(found, st)
 		}
 	}
@@ -248,7 +248,7 @@ func (r *RedisHealthReporter) StalledStages() (found []StalledStage) {
 
 // LastSuccesses returns when each stage last succeeded. Of several with one
 // name it is the earliest.
-func (r *RedisHealthReporter) LastSuccesses() map[string]time.Time {
+func (r *Reporter) LastSuccesses() map[string]time.Time {
 	out := map[string]time.Time{}
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()

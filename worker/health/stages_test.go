@@ -23,7 +23,7 @@ func everySecond(t time.Time) time.Time { return t.Add(time.Second) }
 func everyHour(t time.Time) time.Time   { return t.Add(time.Hour) }
 
 // runStage makes one run of a stage that ends with err.
-func runStage(t *testing.T, r *health.RedisHealthReporter, s *health.Stage, err error) bool {
+func runStage(t *testing.T, r *health.Reporter, s *health.Stage, err error) bool {
 	ctx, run := s.BeginRun(t.Context())
 	if err != nil {
 		r.ReportError(ctx, "poll the schedule", err)
@@ -36,7 +36,7 @@ func TestStageRegistry_Failing(t *testing.T) {
 		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("promote", everySecond)
 		r.AddStage("other", nil) // without work it has not stalled
-		r.StartStages()
+		r.StartWatchingStages()
 		broken := fmt.Errorf("run: %w", redisReply("WRONGTYPE Operation against a key"))
 		began := time.Now()
 		for range 30 {
@@ -68,7 +68,7 @@ func TestStageRegistry_OneFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("purge", everyHour)
-		r.StartStages()
+		r.StartWatchingStages()
 		runStage(t, r, s, errRefused)
 		time.Sleep(time.Minute)
 		if got := r.StalledStages(); len(got) != 0 {
@@ -86,7 +86,7 @@ func TestStageRegistry_DoesNotRun(t *testing.T) {
 		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("expiry", everySecond)
 		time.Sleep(time.Hour) // the worker has not begun
-		r.StartStages()
+		r.StartWatchingStages()
 		if got := r.StalledStages(); len(got) != 0 {
 			t.Errorf("at the start: %+v", got)
 		}
@@ -112,7 +112,7 @@ func TestStageRegistry_WorkDoesNotEnd(t *testing.T) {
 		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("execute", nil)
 		s.SetMaxTimeWithoutSuccess(40 * time.Second)
-		r.StartStages()
+		r.StartWatchingStages()
 		time.Sleep(time.Hour)
 		s.BeginWork()
 		time.Sleep(40 * time.Second)
@@ -133,7 +133,7 @@ func TestStageRegistry_Progress(t *testing.T) {
 		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("reconcile", everyHour)
 		s.SetMaxTimeWithoutSuccess(40 * time.Second)
-		r.StartStages()
+		r.StartWatchingStages()
 		s.BeginWork()
 		for range 10 {
 			time.Sleep(30 * time.Second)
@@ -158,7 +158,7 @@ func TestStageRegistry_FailureTTL(t *testing.T) {
 		r := health.NewRedisHealthReporter(zap.NewNop())
 		s := r.AddStage("api", nil)
 		s.SetFailureTTL(2 * time.Minute)
-		r.StartStages()
+		r.StartWatchingStages()
 		rejected := redisReply("NOPERM")
 		runStage(t, r, s, rejected)
 		time.Sleep(health.StallLimit)
@@ -183,7 +183,7 @@ func TestStageRegistry_SameName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := health.NewRedisHealthReporter(zap.NewNop())
 		good, bad, worse := r.AddStage("deliver", nil), r.AddStage("deliver", nil), r.AddStage("deliver", nil)
-		r.StartStages()
+		r.StartWatchingStages()
 		for range 40 {
 			runStage(t, r, good, nil)
 			runStage(t, r, bad, redisReply("OOM command not allowed"))

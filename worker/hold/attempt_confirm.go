@@ -6,11 +6,11 @@ import "time"
 // an intent that holdd created, within the [ConfirmWindow], and only if there
 // is something to confirm.
 func applyConfirmableCheckResult(
-	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
 	a := r.Answer
 	switch {
-	case r.notSent():
+	case r.wasNotSent():
 		m.endNotSent(r, now)
 		return
 	case a.Kind == AnswerNotFound && m.tries == 0 && !m.unknown,
@@ -54,17 +54,19 @@ func (in *PaymentIntent) isConfirmable() bool {
 
 // recheckConfirmableLater reads the intent again: it tells whether there is
 // still something to confirm.
-func recheckConfirmableLater(m *AuthorizationMachine, now time.Time) {
+func recheckConfirmableLater(m *AuthorizationAttemptMachine, now time.Time) {
 	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheckConfirmable
 }
 
-func saveBeforeConfirmStep(m *AuthorizationMachine, now time.Time) AuthorizationStep {
-	step := saveAttemptStep(m, now)
+func newSaveBeforeConfirmStep(m *AuthorizationAttemptMachine, now time.Time) AuthorizationStep {
+	step := newSaveAttemptStep(m, now)
 	step.NeedsCallTimeout = true
 	return step
 }
 
-func applySaveConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applySaveConfirmResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
+) {
 	switch {
 	case r.TooLate: // nothing was saved, and nothing will be sent
 		m.attempt.ConfirmSent = false
@@ -76,7 +78,7 @@ func applySaveConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, 
 	}
 }
 
-func confirmIntentStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+func newConfirmIntentStep(m *AuthorizationAttemptMachine, _ time.Time) AuthorizationStep {
 	call := m.request
 	call.Key = m.attempt.IdempotencyKey()
 	return AuthorizationStep{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpConfirm,
@@ -85,8 +87,8 @@ func confirmIntentStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
 }
 
 // applyConfirmResult applies the answer to a request that confirms the intent.
-func applyConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
-	if r.notSent() {
+func applyConfirmResult(m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time) {
+	if r.wasNotSent() {
 		m.endNotSent(r, now)
 		return
 	}
@@ -137,13 +139,13 @@ func applyConfirmResult(m *AuthorizationMachine, r AuthorizationStepResult, now 
 
 // useNewConfirmKey takes a new key. That is safe without a search: one intent is
 // authorized once.
-func useNewConfirmKey(m *AuthorizationMachine) {
+func useNewConfirmKey(m *AuthorizationAttemptMachine) {
 	m.attempt.Generation++
 	m.state = stateSaveConfirmKey
 }
 
 func applySaveNewConfirmKeyResult(
-	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
 	if r.Err != nil {
 		m.endOutcomeUnknown(now)

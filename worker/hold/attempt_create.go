@@ -9,7 +9,7 @@ const lostAttemptWindow = 48 * time.Hour
 // createIntentOrSearch goes on to the next request that creates the intent. A search
 // comes first where the present key can bring no news, or where Stripe may have
 // forgotten it.
-func createIntentOrSearch(m *AuthorizationMachine, now time.Time) {
+func createIntentOrSearch(m *AuthorizationAttemptMachine, now time.Time) {
 	switch {
 	case m.spent, m.unknown && !m.attempt.IsIdempotencyKeyFresh(now):
 		startIntentSearch(m, stateSearchBeforeNewKey)
@@ -20,20 +20,22 @@ func createIntentOrSearch(m *AuthorizationMachine, now time.Time) {
 	}
 }
 
-func retryCreateIntentOrSearch(m *AuthorizationMachine, now time.Time) {
+func retryCreateIntentOrSearch(m *AuthorizationAttemptMachine, now time.Time) {
 	m.notBefore = now.Add(authorizeRetryPause)
 	createIntentOrSearch(m, now)
 }
 
-func createIntentStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+func newCreateIntentStep(m *AuthorizationAttemptMachine, _ time.Time) AuthorizationStep {
 	call := m.request
 	call.Key = m.attempt.IdempotencyKey()
 	return AuthorizationStep{Kind: StepCall, NeedsCallTimeout: true,
 		Call: Call{Op: OpAuthorize, Account: m.attempt.Account, Key: call.Key, Authorize: &call}}
 }
 
-func applyCreateIntentResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
-	if r.notSent() {
+func applyCreateIntentResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
+) {
+	if r.wasNotSent() {
 		m.endNotSent(r, now)
 		return
 	}
@@ -48,7 +50,9 @@ func applyCreateIntentResult(m *AuthorizationMachine, r AuthorizationStepResult,
 	applyCreateIntentAnswer(m, r.Answer, now)
 }
 
-func applySaveLostAttemptResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applySaveLostAttemptResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
+) {
 	if r.Err != nil {
 		m.endOutcomeUnknown(now)
 		return
@@ -57,7 +61,7 @@ func applySaveLostAttemptResult(m *AuthorizationMachine, r AuthorizationStepResu
 }
 
 // applyCreateIntentAnswer applies the answer to a request that creates the intent.
-func applyCreateIntentAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
+func applyCreateIntentAnswer(m *AuthorizationAttemptMachine, a Answer, now time.Time) {
 	switch a.Kind {
 	case AnswerOK:
 		m.endRunByIntent(a, now)
@@ -101,9 +105,9 @@ func applyCreateIntentAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 }
 
 func applySearchBeforeNewKeyResult(
-	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
-	switch applySearchPage(m, r) {
+	switch findIntentInPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
 	case searchUnsure:
@@ -115,7 +119,9 @@ func applySearchBeforeNewKeyResult(
 	}
 }
 
-func applySaveNewKeyResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applySaveNewKeyResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
+) {
 	if r.Err != nil {
 		m.endOutcomeUnknown(now)
 		return
@@ -125,9 +131,9 @@ func applySaveNewKeyResult(m *AuthorizationMachine, r AuthorizationStepResult, n
 }
 
 func applySearchAfterRefusalResult(
-	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
-	switch applySearchPage(m, r) {
+	switch findIntentInPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
 	case searchUnsure:

@@ -28,7 +28,7 @@ func cardDeclinedProblem(code, message, id string) *Problem {
 
 // startWithFinishedAttempt starts a run for an attempt that has ended: the
 // response is its outcome and the current hold.
-func startWithFinishedAttempt(m *AuthorizationMachine) {
+func startWithFinishedAttempt(m *AuthorizationAttemptMachine) {
 	a := &m.attempt
 	switch a.State {
 	case AttemptDeclined:
@@ -40,11 +40,11 @@ func startWithFinishedAttempt(m *AuthorizationMachine) {
 	}
 }
 
-func readHoldStep(*AuthorizationMachine, time.Time) AuthorizationStep {
+func newReadHoldStep(*AuthorizationAttemptMachine, time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepReadHold}
 }
 
-func applyReadHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applyReadHoldResult(m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time) {
 	switch {
 	case r.Err != nil:
 		m.endWithoutSaving(r.Err)
@@ -57,14 +57,16 @@ func applyReadHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, now
 	}
 }
 
-func retrieveIntentStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+func newRetrieveIntentStep(m *AuthorizationAttemptMachine, _ time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepCall,
 		Call: Call{Op: OpRead, PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account}}
 }
 
-func applyRetrieveIntentResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applyRetrieveIntentResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
+) {
 	switch {
-	case r.notSent():
+	case r.wasNotSent():
 		m.endNotSent(r, now)
 	case r.Answer.Kind != AnswerOK:
 		m.endOutcomeUnknown(now)
@@ -75,7 +77,7 @@ func applyRetrieveIntentResult(m *AuthorizationMachine, r AuthorizationStepResul
 }
 
 // endRunByIntent ends the run according to the intent in an answer.
-func (m *AuthorizationMachine) endRunByIntent(a Answer, now time.Time) {
+func (m *AuthorizationAttemptMachine) endRunByIntent(a Answer, now time.Time) {
 	in := a.Intent
 	if !m.attempt.Confirm && in.Metadata[MetaAuthorization] != m.attempt.ID {
 		m.foreign = &a
@@ -111,7 +113,7 @@ func (m *AuthorizationMachine) endRunByIntent(a Answer, now time.Time) {
 
 // endAwaitingCardholder ends the run with the action that the cardholder must
 // take.
-func endAwaitingCardholder(m *AuthorizationMachine, a Answer) {
+func endAwaitingCardholder(m *AuthorizationAttemptMachine, a Answer) {
 	c := cardholderActionOf(&a)
 	m.result.ClientSecret, m.result.NextAction = c.ClientSecret, c.NextAction
 	m.result.RedirectURL = c.RedirectURL
@@ -132,7 +134,7 @@ func cardholderActionOf(a *Answer) CardholderAction {
 }
 
 // endCardDeclined ends the run because the bank declined.
-func (m *AuthorizationMachine) endCardDeclined(a Answer) {
+func (m *AuthorizationAttemptMachine) endCardDeclined(a Answer) {
 	resumeAt := time.Time{}
 	if a.Intent != nil {
 		m.attempt.PaymentIntent, resumeAt = a.Intent.ID, a.Intent.Created.Add(AbandonIntentAfter)
@@ -143,13 +145,18 @@ func (m *AuthorizationMachine) endCardDeclined(a Answer) {
 }
 
 // setError sets the error that the caller gets.
-func (m *AuthorizationMachine) setError(err error) { m.result, m.err = AuthorizationResult{}, err }
+func (m *AuthorizationAttemptMachine) setError(err error) {
+	m.result,
+		m.err = AuthorizationResult{}, err
+}
 
-func createHoldStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+func newCreateHoldStep(m *AuthorizationAttemptMachine, _ time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepPlaceHold, Intent: m.intent}
 }
 
-func applyCreateHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applyCreateHoldResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
+) {
 	if r.Err != nil {
 		m.result = AuthorizationResult{}
 		m.endWithError(r.Err, now)
@@ -161,7 +168,7 @@ func applyCreateHoldResult(m *AuthorizationMachine, r AuthorizationStepResult, n
 
 // applyReadCapturedHoldResult ends the run of an intent that was captured before.
 func applyReadCapturedHoldResult(
-	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
 	switch {
 	case r.Err != nil:

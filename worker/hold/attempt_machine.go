@@ -24,14 +24,15 @@ const (
 	MaxCallsPerAttempt = maxAuthorizeTries*(1+maxSearchPages) + maxSearchPages + 4
 )
 
-// AuthorizationMachine is the state machine of one attempt to authorize: one
-// that creates an intent, one that confirms an intent, or one that a crash or
-// the cardholder left unfinished.
+// AuthorizationAttemptMachine is the state machine of one attempt to authorize:
+// one that creates an intent, one that confirms an intent, or one that a crash
+// or the cardholder left unfinished.
 //
-// [AuthorizationMachine.NextStep] names the next step. The driver executes it
-// and passes its result to [AuthorizationMachine.ApplyStepResult], until the
-// step is [StepDone]. Then [AuthorizationMachine.Result] is the response for
-// the caller of the API.
+// [AuthorizationAttemptMachine.NextStep] names the next step. The driver
+// executes it and passes its result to
+// [AuthorizationAttemptMachine.ApplyStepResult], until the step is [StepDone].
+// Then [AuthorizationAttemptMachine.Result] is the response for the caller of
+// the API.
 //
 // Rules that keep the cardholder's money safe:
 //
@@ -52,10 +53,10 @@ const (
 // names its step and one that applies the result. Only the latter changes the
 // machine. Tests fail for a state without a row and for one that no sequence of
 // answers reaches.
-type AuthorizationMachine struct {
+type AuthorizationAttemptMachine struct {
 	attempt AuthorizationAttempt
 	request AuthorizeParams // what creates or confirms the intent, without its key
-	state   authorizationMachineState
+	state   attemptMachineState
 
 	fresh     bool      // no attempt of this id was known
 	unknown   bool      // the outcome of a request with the present key is unknown
@@ -111,24 +112,24 @@ type CanceledAbandonedIntent struct {
 	Declined       bool // the attempt was answered with a decline before
 }
 
-// authorizationMachineState is what an [AuthorizationMachine] waits for.
-type authorizationMachineState uint8
+// attemptMachineState is what an [AuthorizationAttemptMachine] waits for.
+type attemptMachineState uint8
 
 const (
 	// the answer to the request that creates the intent
-	stateCreate             authorizationMachineState = iota + 1
-	stateSaveLostAttempt                              // a save: Redis had lost the attempt
-	stateSearchBeforeNewKey                           // a search, before a new key is used
-	stateSaveKey                                      // a save of the new key
-	stateSearchAfterRefusal                           // a search, after Stripe refused a repetition
-	stateRetrieve                                     // the intent, to answer by it
-	stateCheckConfirmable                             // the intent, to see whether it can be confirmed
-	stateSaveConfirm                                  // a save, before the first request to confirm
-	stateConfirm                                      // the answer to the request that confirms it
-	stateSaveConfirmKey                               // a save of a new key
-	statePlace                                        // the hold of the authorized intent
-	stateReadHoldOfCaptured                           // the hold of an intent that is captured already
-	stateReadHoldOfFinished                           // the hold of an attempt that had ended
+	stateCreate             attemptMachineState = iota + 1
+	stateSaveLostAttempt                        // a save: Redis had lost the attempt
+	stateSearchBeforeNewKey                     // a search, before a new key is used
+	stateSaveKey                                // a save of the new key
+	stateSearchAfterRefusal                     // a search, after Stripe refused a repetition
+	stateRetrieve                               // the intent, to answer by it
+	stateCheckConfirmable                       // the intent, to see whether it can be confirmed
+	stateSaveConfirm                            // a save, before the first request to confirm
+	stateConfirm                                // the answer to the request that confirms it
+	stateSaveConfirmKey                         // a save of a new key
+	statePlace                                  // the hold of the authorized intent
+	stateReadHoldOfCaptured                     // the hold of an intent that is captured already
+	stateReadHoldOfFinished                     // the hold of an attempt that had ended
 	// a search for the intent of an unfinished attempt
 	stateResumeSearch
 	stateResumeRetrieve    // the intent of an unfinished attempt
@@ -145,48 +146,49 @@ const (
 // its result.
 var machineStates = [...]struct {
 	name  string
-	next  func(m *AuthorizationMachine, now time.Time) AuthorizationStep
-	apply func(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time)
+	next  func(m *AuthorizationAttemptMachine, now time.Time) AuthorizationStep
+	apply func(m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time)
 }{
-	stateCreate:             {"create", createIntentStep, applyCreateIntentResult},
-	stateSaveLostAttempt:    {"save_lost", saveAttemptStep, applySaveLostAttemptResult},
-	stateSearchBeforeNewKey: {"search_for_key", searchPageStep, applySearchBeforeNewKeyResult},
-	stateSaveKey:            {"save_key", saveAttemptStep, applySaveNewKeyResult},
-	stateSearchAfterRefusal: {"search_refused", searchPageStep, applySearchAfterRefusalResult},
-	stateRetrieve:           {"retrieve", retrieveIntentStep, applyRetrieveIntentResult},
-	stateCheckConfirmable:   {"check", retrieveIntentStep, applyConfirmableCheckResult},
-	stateSaveConfirm:        {"save_confirm", saveBeforeConfirmStep, applySaveConfirmResult},
-	stateConfirm:            {"confirm", confirmIntentStep, applyConfirmResult},
-	stateSaveConfirmKey:     {"save_confirm_key", saveAttemptStep, applySaveNewConfirmKeyResult},
-	statePlace:              {"place", createHoldStep, applyCreateHoldResult},
-	stateReadHoldOfCaptured: {"read_captured", readHoldStep, applyReadCapturedHoldResult},
-	stateReadHoldOfFinished: {"read_finished", readHoldStep, applyReadHoldResult},
-	stateResumeSearch:       {"resume_search", searchPageStep, applyResumeSearchResult},
-	stateResumeRetrieve:     {"resume_retrieve", retrieveIntentStep, applyResumeRetrieveResult},
-	stateResumePlace:        {"resume_place", createHoldStep, applyResumeCreateHoldResult},
-	stateCancel:             {"cancel", cancelIntentStep, applyCancelIntentResult},
-	statePublishAbandoned:   {"publish", publishAbandonedStep, applyPublishAbandonedResult},
-	statePublishUnresolved: {"publish_unresolved", publishUnresolvedStep,
+	stateCreate:             {"create", newCreateIntentStep, applyCreateIntentResult},
+	stateSaveLostAttempt:    {"save_lost", newSaveAttemptStep, applySaveLostAttemptResult},
+	stateSearchBeforeNewKey: {"search_for_key", newSearchPageStep, applySearchBeforeNewKeyResult},
+	stateSaveKey:            {"save_key", newSaveAttemptStep, applySaveNewKeyResult},
+	stateSearchAfterRefusal: {"search_refused", newSearchPageStep, applySearchAfterRefusalResult},
+	stateRetrieve:           {"retrieve", newRetrieveIntentStep, applyRetrieveIntentResult},
+	stateCheckConfirmable:   {"check", newRetrieveIntentStep, applyConfirmableCheckResult},
+	stateSaveConfirm:        {"save_confirm", newSaveBeforeConfirmStep, applySaveConfirmResult},
+	stateConfirm:            {"confirm", newConfirmIntentStep, applyConfirmResult},
+	stateSaveConfirmKey:     {"save_confirm_key", newSaveAttemptStep, applySaveNewConfirmKeyResult},
+	statePlace:              {"place", newCreateHoldStep, applyCreateHoldResult},
+	stateReadHoldOfCaptured: {"read_captured", newReadHoldStep, applyReadCapturedHoldResult},
+	stateReadHoldOfFinished: {"read_finished", newReadHoldStep, applyReadHoldResult},
+	stateResumeSearch:       {"resume_search", newSearchPageStep, applyResumeSearchResult},
+	stateResumeRetrieve:     {"resume_retrieve", newRetrieveIntentStep, applyResumeRetrieveResult},
+	stateResumePlace:        {"resume_place", newCreateHoldStep, applyResumeCreateHoldResult},
+	stateCancel:             {"cancel", newCancelIntentStep, applyCancelIntentResult},
+	statePublishAbandoned: {"publish", newPublishAbandonedIntentStep,
+		applyPublishAbandonedResult},
+	statePublishUnresolved: {"publish_unresolved", newPublishUnresolvedAttemptStep,
 		applyPublishUnresolvedResult},
-	stateReleaseLease: {"release", releaseLeaseStep, applyReleaseLeaseResult},
-	stateForget:       {"forget", deleteAttemptStep, applyReleaseLeaseResult},
-	stateDone:         {"done", doneStep, ignoreStepResult},
+	stateReleaseLease: {"release", newReleaseLeaseStep, applyReleaseLeaseResult},
+	stateForget:       {"forget", newDeleteAttemptStep, applyReleaseLeaseResult},
+	stateDone:         {"done", newDoneStep, ignoreStepResult},
 }
 
-func (s authorizationMachineState) String() string {
+func (s attemptMachineState) String() string {
 	if int(s) >= len(machineStates) || machineStates[s].name == "" {
 		return "unknown"
 	}
 	return machineStates[s].name
 }
 
-// NewAuthorizationMachine returns the machine of an attempt that a caller asks
-// for. attempt is the record as the store has it, lookup what the store found,
-// and call what creates or confirms the intent.
-func NewAuthorizationMachine(
+// NewAuthorizationAttemptMachine returns the machine of an attempt that a
+// caller asks for. attempt is the record as the store has it, lookup what the
+// store found, and call what creates or confirms the intent.
+func NewAuthorizationAttemptMachine(
 	attempt AuthorizationAttempt, lookup AttemptLookupResult, call AuthorizeParams, now time.Time,
-) *AuthorizationMachine {
-	m := &AuthorizationMachine{attempt: attempt, request: call}
+) *AuthorizationAttemptMachine {
+	m := &AuthorizationAttemptMachine{attempt: attempt, request: call}
 	m.fresh, m.unknown = lookup == LookupCreated, lookup != LookupCreated
 	switch {
 	case lookup == LookupFinished:
@@ -201,10 +203,10 @@ func NewAuthorizationMachine(
 	return m
 }
 
-// NewResumedAuthorizationMachine returns the machine of an attempt that was
+// NewResumedAttemptMachine returns the machine of an attempt that was
 // left unfinished.
-func NewResumedAuthorizationMachine(attempt AuthorizationAttempt) *AuthorizationMachine {
-	m := &AuthorizationMachine{attempt: attempt, unknown: true, state: stateResumeRetrieve}
+func NewResumedAttemptMachine(attempt AuthorizationAttempt) *AuthorizationAttemptMachine {
+	m := &AuthorizationAttemptMachine{attempt: attempt, unknown: true, state: stateResumeRetrieve}
 	if attempt.PaymentIntent == "" {
 		startIntentSearch(m, stateResumeSearch)
 	}
@@ -212,10 +214,10 @@ func NewResumedAuthorizationMachine(attempt AuthorizationAttempt) *Authorization
 }
 
 // Attempt is the record as it is to be saved.
-func (m *AuthorizationMachine) Attempt() AuthorizationAttempt { return m.attempt }
+func (m *AuthorizationAttemptMachine) Attempt() AuthorizationAttempt { return m.attempt }
 
 // NextStep names the step that is needed now. It changes nothing.
-func (m *AuthorizationMachine) NextStep(now time.Time) AuthorizationStep {
+func (m *AuthorizationAttemptMachine) NextStep(now time.Time) AuthorizationStep {
 	step := machineStates[m.state].next(m, now)
 	if step.Kind == StepCall {
 		step.Wait = max(0, min(m.notBefore.Sub(now), authorizeRetryPause))
@@ -224,8 +226,8 @@ func (m *AuthorizationMachine) NextStep(now time.Time) AuthorizationStep {
 }
 
 // ApplyStepResult applies the result of the step that
-// [AuthorizationMachine.NextStep] named.
-func (m *AuthorizationMachine) ApplyStepResult(r AuthorizationStepResult, now time.Time) {
+// [AuthorizationAttemptMachine.NextStep] named.
+func (m *AuthorizationAttemptMachine) ApplyStepResult(r AuthorizationStepResult, now time.Time) {
 	if r.Answer.Kind == AnswerOK && r.Answer.Intent == nil && r.Answer.Page == nil {
 		r.Answer.Kind = AnswerUnknown // an answer that tells nothing
 	}
@@ -235,22 +237,27 @@ func (m *AuthorizationMachine) ApplyStepResult(r AuthorizationStepResult, now ti
 // Result is what the caller of the API gets, once the step is [StepDone]. An
 // error is a *[Problem], a *[CallNotSentError] if nothing was decided, or the
 // error of a step.
-func (m *AuthorizationMachine) Result() (AuthorizationResult, error) { return m.result, m.err }
+func (m *AuthorizationAttemptMachine) Result() (AuthorizationResult, error) {
+	return m.result,
+		m.err
+}
 
 // MismatchedAnswer is an answer with the intent of another attempt, nil if there
 // was none.
-func (m *AuthorizationMachine) MismatchedAnswer() *Answer { return m.foreign }
+func (m *AuthorizationAttemptMachine) MismatchedAnswer() *Answer { return m.foreign }
 
 // CanceledAbandonedIntent is the abandoned intent that this run canceled, nil
 // if it did not.
-func (m *AuthorizationMachine) CanceledAbandonedIntent() *CanceledAbandonedIntent { return m.canceled }
+func (m *AuthorizationAttemptMachine) CanceledAbandonedIntent() *CanceledAbandonedIntent {
+	return m.canceled
+}
 
 // errNotAsked is the answer where no request was sent, or surely none had an
 // effect.
 var errNotAsked = &CallNotSentError{Reason: "Stripe could not be asked"}
 
 // endNotSent ends the run because a call was not sent.
-func (m *AuthorizationMachine) endNotSent(r AuthorizationStepResult, now time.Time) {
+func (m *AuthorizationAttemptMachine) endNotSent(r AuthorizationStepResult, now time.Time) {
 	if r.TooLate {
 		m.endWithoutAnswer(now)
 		return
@@ -259,7 +266,7 @@ func (m *AuthorizationMachine) endNotSent(r AuthorizationStepResult, now time.Ti
 }
 
 // endWithoutAnswer ends the run without an answer of Stripe's.
-func (m *AuthorizationMachine) endWithoutAnswer(now time.Time) {
+func (m *AuthorizationAttemptMachine) endWithoutAnswer(now time.Time) {
 	if m.unknown {
 		m.endOutcomeUnknown(now)
 		return
@@ -269,7 +276,7 @@ func (m *AuthorizationMachine) endWithoutAnswer(now time.Time) {
 
 // endOutcomeUnknown ends the run because it is unknown whether the card was
 // authorized.
-func (m *AuthorizationMachine) endOutcomeUnknown(now time.Time) {
+func (m *AuthorizationAttemptMachine) endOutcomeUnknown(now time.Time) {
 	m.endWithError(
 		newProblem(OutcomeUnknown, "",
 			"Stripe's answer was lost, so it is unknown whether the card "+
@@ -282,7 +289,7 @@ func (m *AuthorizationMachine) endOutcomeUnknown(now time.Time) {
 // endRequestRefused ends the run because Stripe refused the request. Nothing
 // happened, so the record is deleted: if the key is spent, Stripe says so next
 // time.
-func (m *AuthorizationMachine) endRequestRefused(a Answer) {
+func (m *AuthorizationAttemptMachine) endRequestRefused(a Answer) {
 	code, message := a.Code, a.Message
 	if code == "" {
 		code = a.Kind.String()
@@ -297,47 +304,55 @@ func (m *AuthorizationMachine) endRequestRefused(a Answer) {
 
 // endWithError ends the run with an error and leaves the attempt to a
 // repetition, or to the job that resumes it.
-func (m *AuthorizationMachine) endWithError(err error, now time.Time) {
+func (m *AuthorizationAttemptMachine) endWithError(err error, now time.Time) {
 	m.err, m.resumeAt, m.state = err, now.Add(ResumeAttemptAfter), stateReleaseLease
 }
 
 // endRunWithAttempt ends the run with the attempt in a state. A zero resumeAt
 // says that nothing is left to do.
-func (m *AuthorizationMachine) endRunWithAttempt(
+func (m *AuthorizationAttemptMachine) endRunWithAttempt(
 	s AuthorizationAttemptState, resumeAt time.Time,
 ) {
 	m.attempt.State, m.resumeAt, m.state = s, resumeAt, stateReleaseLease
 }
 
 // endAndDeleteRecord ends the run with an error and deletes the record.
-func (m *AuthorizationMachine) endAndDeleteRecord(err error) { m.err, m.state = err, stateForget }
+func (m *AuthorizationAttemptMachine) endAndDeleteRecord(err error) {
+	m.err, m.state = err,
+		stateForget
+}
 
 // endWithoutSaving ends the run without touching the record.
-func (m *AuthorizationMachine) endWithoutSaving(err error) { m.err, m.state = err, stateDone }
+func (m *AuthorizationAttemptMachine) endWithoutSaving(err error) {
+	m.err, m.state = err,
+		stateDone
+}
 
-// saveAttemptStep saves the record before something is done that it has to tell
-// of.
-func saveAttemptStep(_ *AuthorizationMachine, now time.Time) AuthorizationStep {
+// newSaveAttemptStep saves the record before something is done that it has to
+// tell of.
+func newSaveAttemptStep(_ *AuthorizationAttemptMachine, now time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepSave, ResumeAt: now.Add(ResumeAttemptAfter)}
 }
 
-func releaseLeaseStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+func newReleaseLeaseStep(m *AuthorizationAttemptMachine, _ time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepReleaseLease, ResumeAt: m.resumeAt}
 }
 
-func deleteAttemptStep(*AuthorizationMachine, time.Time) AuthorizationStep {
+func newDeleteAttemptStep(*AuthorizationAttemptMachine, time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepForget}
 }
 
 // applyReleaseLeaseResult ends the run whether or not the record was saved. An
 // attempt that is not saved is resumed, and its intent at Stripe tells how it
 // ended.
-func applyReleaseLeaseResult(m *AuthorizationMachine, _ AuthorizationStepResult, _ time.Time) {
+func applyReleaseLeaseResult(
+	m *AuthorizationAttemptMachine, _ AuthorizationStepResult, _ time.Time,
+) {
 	m.state = stateDone
 }
 
-func doneStep(*AuthorizationMachine, time.Time) AuthorizationStep {
+func newDoneStep(*AuthorizationAttemptMachine, time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepDone}
 }
 
-func ignoreStepResult(*AuthorizationMachine, AuthorizationStepResult, time.Time) {}
+func ignoreStepResult(*AuthorizationAttemptMachine, AuthorizationStepResult, time.Time) {}

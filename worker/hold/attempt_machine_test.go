@@ -177,7 +177,7 @@ func answersOf(op Op, k AnswerKind) (all []namedResult) {
 
 // attemptNode is a machine and what its past proves.
 type attemptNode struct {
-	m     AuthorizationMachine
+	m     AuthorizationAttemptMachine
 	saved AuthorizationAttempt // the record in the store
 	open  bool                 // a request may have had an effect that is not known
 	shown bool                 // the last call showed the attempt's intent as it is
@@ -186,7 +186,7 @@ type attemptNode struct {
 // attemptFacet is all of a node that may decide what follows. The time is the
 // same everywhere.
 type attemptFacet struct {
-	state                             authorizationMachineState
+	state                             attemptMachineState
 	attempt                           AuthorizationAttemptState
 	generation, savedGeneration, runs uint32
 	intent, answerIntent, readIntent  string
@@ -232,7 +232,7 @@ func (n *attemptNode) facet() attemptFacet {
 // attemptPath is the way to a node, the last result first.
 type attemptPath struct {
 	before *attemptPath
-	state  authorizationMachineState
+	state  attemptMachineState
 	result string
 }
 
@@ -248,7 +248,7 @@ func (p *attemptPath) String() string {
 
 // appliedResult is a result and the state that it was applied in.
 type appliedResult struct {
-	state  authorizationMachineState
+	state  attemptMachineState
 	result string
 }
 
@@ -267,7 +267,7 @@ func (n attemptNode) apply(step AuthorizationStep, r AuthorizationStepResult) at
 	switch {
 	case step.Kind == StepSave && r.Err == nil && !r.TooLate:
 		n.saved = n.m.attempt
-	case step.Kind == StepCall && !r.notSent():
+	case step.Kind == StepCall && !r.wasNotSent():
 		n.shown = false
 		n.judge(step.Call.Op, r.Answer)
 	}
@@ -312,7 +312,7 @@ func attemptStarts() map[string]attemptNode {
 		if strings.Contains(name, "same card") {
 			call.PaymentMethod = ""
 		}
-		m := NewAuthorizationMachine(a, lookup, call, attemptNow)
+		m := NewAuthorizationAttemptMachine(a, lookup, call, attemptNow)
 		starts[name] = attemptNode{m: *m, saved: a, open: lookup == LookupResumed}
 	}
 	add("create", attemptRecord(), LookupCreated)
@@ -338,7 +338,7 @@ func attemptStarts() map[string]attemptNode {
 				}
 				a.InconclusiveRuns = runs
 				starts[fmt.Sprint("resume ", s, known, runs)] = attemptNode{
-					m: *NewResumedAuthorizationMachine(a), saved: a, open: true}
+					m: *NewResumedAttemptMachine(a), saved: a, open: true}
 			}
 		}
 	}
@@ -350,7 +350,7 @@ type attemptExplorer struct {
 	t *testing.T
 	// calls that may follow, by facet; -1 while its successors are explored
 	longest map[attemptFacet]int
-	states  map[authorizationMachineState]bool
+	states  map[attemptMachineState]bool
 	applied map[appliedResult]bool
 }
 
@@ -374,10 +374,10 @@ func (e *attemptExplorer) explore(n *attemptNode, path *attemptPath) int {
 		nextPath := &attemptPath{path, n.m.state, r.name}
 		e.checkApply(n, &next, step, r.r, nextPath)
 		calls := e.explore(&next, nextPath)
-		if r.r.notSent() && step.Kind == StepCall && calls > 0 {
+		if r.r.wasNotSent() && step.Kind == StepCall && calls > 0 {
 			e.t.Fatalf("a call after one that was not sent: %s", nextPath)
 		}
-		if step.Kind == StepCall && !r.r.notSent() {
+		if step.Kind == StepCall && !r.r.wasNotSent() {
 			calls++
 		}
 		most = max(most, calls)
@@ -461,7 +461,7 @@ func (e *attemptExplorer) checkApply(
 	// A run without an outcome is counted, and the sixteenth is published.
 	runs := to.m.attempt.InconclusiveRuns
 	if resumed := from.m.state == stateResumeSearch || from.m.state == stateResumeRetrieve ||
-		from.m.state == stateCancel; resumed && !r.notSent() &&
+		from.m.state == stateCancel; resumed && !r.wasNotSent() &&
 		to.m.state == stateReleaseLease && to.m.resumeAt.Equal(attemptNow.Add(resumeRetryAfter)) &&
 		runs != from.m.attempt.InconclusiveRuns+1 {
 		e.t.Fatalf("a run without an outcome is not counted: %s", path)
@@ -479,7 +479,7 @@ func (e *attemptExplorer) checkApply(
 // state, from every beginning.
 func TestAuthorizationMachine_EveryAnswer(t *testing.T) {
 	e := &attemptExplorer{t: t, longest: map[attemptFacet]int{},
-		states:  map[authorizationMachineState]bool{},
+		states:  map[attemptMachineState]bool{},
 		applied: map[appliedResult]bool{}}
 	most := 0
 	for name, n := range attemptStarts() {

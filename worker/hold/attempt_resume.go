@@ -2,8 +2,10 @@ package hold
 
 import "time"
 
-func applyResumeSearchResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
-	switch applySearchPage(m, r) {
+func applyResumeSearchResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
+) {
+	switch findIntentInPage(m, r) {
 	case searchFound:
 		m.state = stateResumeRetrieve
 	case searchUnsure:
@@ -16,9 +18,9 @@ func applyResumeSearchResult(m *AuthorizationMachine, r AuthorizationStepResult,
 // endAndResumeLater ends the run with the attempt as it is. The 16th, 32nd,
 // 64th … run in a row that Stripe answered without an outcome publishes an
 // alert first.
-func (m *AuthorizationMachine) endAndResumeLater(r AuthorizationStepResult, now time.Time) {
+func (m *AuthorizationAttemptMachine) endAndResumeLater(r AuthorizationStepResult, now time.Time) {
 	wait, n := resumeRetryAfter, m.attempt.InconclusiveRuns
-	if !r.notSent() {
+	if !r.wasNotSent() {
 		n++
 	}
 	if n >= MaxRunsBeforeAlert {
@@ -32,11 +34,13 @@ func (m *AuthorizationMachine) endAndResumeLater(r AuthorizationStepResult, now 
 	}
 }
 
-func publishUnresolvedStep(*AuthorizationMachine, time.Time) AuthorizationStep {
+func newPublishUnresolvedAttemptStep(*AuthorizationAttemptMachine, time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepPublishUnresolved}
 }
 
-func applyPublishUnresolvedResult(m *AuthorizationMachine, r AuthorizationStepResult, _ time.Time) {
+func applyPublishUnresolvedResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, _ time.Time,
+) {
 	if r.Err != nil {
 		m.attempt.InconclusiveRuns-- // the next run publishes it
 	}
@@ -45,7 +49,7 @@ func applyPublishUnresolvedResult(m *AuthorizationMachine, r AuthorizationStepRe
 
 // endSettledAttempt ends the attempt. One that was declined stays declined: another
 // confirmation led here.
-func (m *AuthorizationMachine) endSettledAttempt(s AuthorizationAttemptState) {
+func (m *AuthorizationAttemptMachine) endSettledAttempt(s AuthorizationAttemptState) {
 	if m.attempt.State == AttemptDeclined {
 		s = AttemptDeclined
 	}
@@ -54,8 +58,10 @@ func (m *AuthorizationMachine) endSettledAttempt(s AuthorizationAttemptState) {
 
 // applyResumeRetrieveResult decides by the intent how an unfinished attempt
 // continues.
-func applyResumeRetrieveResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
-	if r.notSent() || r.Answer.Kind != AnswerOK {
+func applyResumeRetrieveResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
+) {
+	if r.wasNotSent() || r.Answer.Kind != AnswerOK {
 		m.endAndResumeLater(r, now)
 		return
 	}
@@ -83,7 +89,7 @@ func applyResumeRetrieveResult(m *AuthorizationMachine, r AuthorizationStepResul
 
 // cancelIntentIfAbandoned waits for the cardholder until the intent counts as
 // abandoned, and cancels it then.
-func cancelIntentIfAbandoned(m *AuthorizationMachine, in *PaymentIntent, now time.Time) {
+func cancelIntentIfAbandoned(m *AuthorizationAttemptMachine, in *PaymentIntent, now time.Time) {
 	due := in.Created.Add(AbandonIntentAfter)
 	if !now.Before(due) {
 		m.state = stateCancel
@@ -98,7 +104,7 @@ func cancelIntentIfAbandoned(m *AuthorizationMachine, in *PaymentIntent, now tim
 }
 
 func applyResumeCreateHoldResult(
-	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
 	if r.Err != nil {
 		m.endAndResumeLater(r, now)
@@ -107,17 +113,20 @@ func applyResumeCreateHoldResult(
 	m.endSettledAttempt(AttemptAuthorized)
 }
 
-// cancelIntentStep cancels an intent that the cardholder did not finish. holdd
-// does not confirm it any more, so the cancel cannot release an authorization.
-func cancelIntentStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+// newCancelIntentStep cancels an intent that the cardholder did not finish.
+// holdd does not confirm it any more, so the cancel cannot release an
+// authorization.
+func newCancelIntentStep(m *AuthorizationAttemptMachine, _ time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpCancel,
 		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,
 		CancellationReason: ReasonAbandoned, Key: m.attempt.cancelIdempotencyKey()}}
 }
 
-func applyCancelIntentResult(m *AuthorizationMachine, r AuthorizationStepResult, now time.Time) {
+func applyCancelIntentResult(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
+) {
 	a := r.Answer
-	if r.notSent() || a.Kind != AnswerOK {
+	if r.wasNotSent() || a.Kind != AnswerOK {
 		if a.Kind == AnswerReplayedError && a.Replayed {
 			// A new key is safe: a second cancel changes nothing.
 			m.attempt.Generation++
@@ -134,14 +143,15 @@ func applyCancelIntentResult(m *AuthorizationMachine, r AuthorizationStepResult,
 	m.state = statePublishAbandoned
 }
 
-// publishAbandonedStep comes before the attempt is settled: if the process dies
-// in between, the next run finds the intent canceled and publishes.
-func publishAbandonedStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+// newPublishAbandonedIntentStep comes before the attempt is settled: if the
+// process dies in between, the next run finds the intent canceled and
+// publishes.
+func newPublishAbandonedIntentStep(m *AuthorizationAttemptMachine, _ time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepPublishAbandoned, Intent: m.intent}
 }
 
 func applyPublishAbandonedResult(
-	m *AuthorizationMachine, r AuthorizationStepResult, now time.Time,
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
 	if r.Err != nil {
 		m.canceled = nil

@@ -10,7 +10,7 @@ import (
 
 // play drives a machine with one result per step and returns the names of its
 // steps.
-func play(t *testing.T, m *AuthorizationMachine, results ...AuthorizationStepResult) string {
+func play(t *testing.T, m *AuthorizationAttemptMachine, results ...AuthorizationStepResult) string {
 	t.Helper()
 	var steps []string
 	for {
@@ -42,7 +42,7 @@ func play(t *testing.T, m *AuthorizationMachine, results ...AuthorizationStepRes
 }
 
 // outcome is what the caller gets, in a word.
-func outcome(m *AuthorizationMachine) string {
+func outcome(m *AuthorizationAttemptMachine) string {
 	result, err := m.Result()
 	var p *Problem
 	var notSent *CallNotSentError
@@ -234,9 +234,9 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 			"read publish_abandoned release", "", AttemptBegun},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := NewResumedAuthorizationMachine(tt.attempt)
+			m := NewResumedAttemptMachine(tt.attempt)
 			if tt.lookup != 0 {
-				m = NewAuthorizationMachine(tt.attempt, tt.lookup, call, attemptNow)
+				m = NewAuthorizationAttemptMachine(tt.attempt, tt.lookup, call, attemptNow)
 			}
 			steps := play(t, m, tt.results...)
 			if steps != tt.steps || outcome(m) != tt.want || m.Attempt().State != tt.state {
@@ -251,7 +251,7 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 // first request to confirm is not begun: a repetition would otherwise take the
 // old decline for its own.
 func TestAuthorizationMachine_ConfirmTooLate(t *testing.T) {
-	m := NewAuthorizationMachine(attemptRecord(confirming), LookupCreated,
+	m := NewAuthorizationAttemptMachine(attemptRecord(confirming), LookupCreated,
 		AuthorizeParams{PaymentMethod: "pm_1"}, attemptNow)
 	declined := Answer{Kind: AnswerOK, Intent: attemptIntentIn(StatusRequiresPaymentMethod)}
 	m.ApplyStepResult(AuthorizationStepResult{Answer: declined}, attemptNow)
@@ -268,7 +268,8 @@ func TestAuthorizationMachine_ConfirmTooLate(t *testing.T) {
 // TestAuthorizationMachine_Waits lets some time pass between two tries, however
 // the clock is set.
 func TestAuthorizationMachine_Waits(t *testing.T) {
-	m := NewAuthorizationMachine(attemptRecord(), LookupCreated, AuthorizeParams{}, attemptNow)
+	m := NewAuthorizationAttemptMachine(attemptRecord(), LookupCreated, AuthorizeParams{},
+		attemptNow)
 	if w := m.NextStep(attemptNow).Wait; w != 0 {
 		t.Errorf("the first call waits %s", w)
 	}
@@ -281,7 +282,7 @@ func TestAuthorizationMachine_Waits(t *testing.T) {
 	if w := m.NextStep(attemptNow.Add(authorizeRetryPause)).Wait; w != 0 {
 		t.Errorf("after the pause: waits %s", w)
 	}
-	if s := fmt.Sprint(stateDone+1, authorizationMachineState(0)); s != "unknown unknown" {
+	if s := fmt.Sprint(stateDone+1, attemptMachineState(0)); s != "unknown unknown" {
 		t.Error(s)
 	}
 }

@@ -28,19 +28,20 @@ const (
 	searchUnsure                             // the list could not be read to its end
 )
 
-func startIntentSearch(m *AuthorizationMachine, s authorizationMachineState) {
+func startIntentSearch(m *AuthorizationAttemptMachine, s attemptMachineState) {
 	m.search, m.state = intentSearch{}, s
 }
 
-func searchPageStep(m *AuthorizationMachine, _ time.Time) AuthorizationStep {
+func newSearchPageStep(m *AuthorizationAttemptMachine, _ time.Time) AuthorizationStep {
 	return AuthorizationStep{Kind: StepCall, Call: Call{Op: OpList, Account: m.attempt.Account,
 		After: m.search.after, Limit: searchPageSize}}
 }
 
-// applySearchPage applies one page of the search.
-func applySearchPage(m *AuthorizationMachine, r AuthorizationStepResult) searchPageResult {
+// findIntentInPage looks for the attempt's intent in one page of a list. It records
+// the intent, or where the next page begins.
+func findIntentInPage(m *AuthorizationAttemptMachine, r AuthorizationStepResult) searchPageResult {
 	page := r.Answer.Page
-	if r.notSent() || r.Answer.Kind != AnswerOK || page == nil {
+	if r.wasNotSent() || r.Answer.Kind != AnswerOK || page == nil {
 		return searchUnsure
 	}
 	since := m.attempt.BegunAt.Add(-searchClockSlack)

@@ -45,5 +45,5 @@ type AuthorizationStepResult struct {
 	Created bool   // of StepPlaceHold: it is new
 }
 
-// notSent reports whether a call was not sent.
-func (r *AuthorizationStepResult) notSent() bool { return r.Err != nil || r.TooLate }
+// wasNotSent reports whether a call was not sent.
+func (r *AuthorizationStepResult) wasNotSent() bool { return r.Err != nil || r.TooLate }

@@ -277,8 +277,9 @@ func newIntentMetadata(d *ValidRequest, attempt string) (map[string]string, erro
 	return pairs, nil
 }
 
-// Validate checks the request to confirm an intent. Errors are *[Problem].
-func (req *ConfirmRequest) Validate(id string) (AuthorizeParams, error) {
+// ValidatedParams checks the request to confirm an intent and returns the
+// parameters of the call. Errors are *[Problem].
+func (req *ConfirmRequest) ValidatedParams(id string) (AuthorizeParams, error) {
 	checks := []error{CheckPaymentIntentID(id), CheckAccountID(req.Account)}
 	if req.PaymentMethod != "" {
 		checks = append(checks, checkPaymentMethod(req.PaymentMethod))

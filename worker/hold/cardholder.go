@@ -122,14 +122,14 @@ func RequestAuthentication(
 		return Decision{}, newProblem(TooLate, "", "the renewal of hold %s was confirmed %d times",
 			h.ID, r.Confirmation)
 	}
-	r := copyRenewalForEdit(&h)
+	r := unshareRenewal(&h)
 	r.ReturnURL = returnURL
 	return scheduleConfirmAgain(h, "", now), nil
 }
 
 // scheduleConfirmAgain makes another confirmation of the new intent the next step.
 func scheduleConfirmAgain(h Hold, note string, now time.Time) Decision {
-	r := copyRenewalForEdit(&h)
+	r := unshareRenewal(&h)
 	r.Step, r.RetryAt = RenewalConfirm, now
 	r.Confirmation++
 	clearRenewalStepKey(r)
@@ -149,7 +149,7 @@ func CountCardSetupSession(h Hold, generation uint32, now time.Time) (Decision, 
 	if err := checkCardholderMayAct(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
-	r := copyRenewalForEdit(&h)
+	r := unshareRenewal(&h)
 	if r.CardSetups >= maxCardSetups {
 		return Decision{}, newProblem(TooLate, "", "hold %s has had %d forms for another card",
 			h.ID, r.CardSetups)
@@ -190,7 +190,7 @@ func RecordCardSetup(
 		return Decision{}, newProblem(NoActionRequired, "",
 			"the Checkout Session %s is not one of the renewal %d of hold %s", s.ID, generation, h.ID)
 	}
-	r := copyRenewalForEdit(&h)
+	r := unshareRenewal(&h)
 	if r.CardSetup == s.ID && !returned {
 		return Decision{Hold: h, Unchanged: true}, nil
 	}
@@ -231,7 +231,7 @@ func ScheduleRetrieveAfterCardholderReturn(h Hold, generation uint32, now time.T
 		return Decision{}, err
 	}
 	before := h.Renewal.RetryAt
-	r := copyRenewalForEdit(&h)
+	r := unshareRenewal(&h)
 	scheduleRenewalRetrieveNow(r, now)
 	return Decision{Hold: h, Unchanged: r.RetryAt.Equal(before)}, nil
 }

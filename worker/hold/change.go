@@ -30,7 +30,7 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 			return err
 		}
 	}
-	if err := p.applyStages(h, now); err != nil {
+	if err := p.applyCaptureStages(h, now); err != nil {
 		return err
 	}
 	if err := p.applyActionTimes(h, now); err != nil {

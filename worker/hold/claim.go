@@ -358,7 +358,7 @@ func (h Hold) ReleaseUnsentClaim() Decision {
 		h.Sent.FirstAt = time.Time{}
 	}
 	if h.Renewal != nil {
-		r := copyRenewalForEdit(&h)
+		r := unshareRenewal(&h)
 		forgetUnsentKeyUse(&r.Sent)
 		forgetUnsentKeyUse(&r.ReleaseKeyUsage)
 	}
@@ -371,7 +371,7 @@ func (h Hold) ReleaseUnsentClaim() Decision {
 func (d Decision) ReleaseClaimUntil(at time.Time) Decision {
 	d.Hold.NextAt = at.UTC().Truncate(time.Millisecond)
 	if d.Hold.Renewal != nil {
-		copyRenewalForEdit(&d.Hold).RetryAt = d.Hold.NextAt
+		unshareRenewal(&d.Hold).RetryAt = d.Hold.NextAt
 	}
 	releaseClaim(&d.Hold)
 	d.NextStepNow = false

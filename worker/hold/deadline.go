@@ -144,7 +144,7 @@ func (h Hold) ApplyMilestone(due, now time.Time, r DecisionRules) (Decision, tim
 		}
 		h.NextOp, h.NextAt = OpRead, now
 	case act.After(now) && isRenewalDue(&h, now):
-		return startDueRenewal(d, next, now)
+		return planDueRenewal(d, next, now)
 	case act.After(now):
 		return d, next
 	case h.State == Working:
@@ -168,9 +168,9 @@ func (h Hold) ApplyMilestone(due, now time.Time, r DecisionRules) (Decision, tim
 	return d, next
 }
 
-// startDueRenewal makes the first step of a renewal due now. A claimed hold is
+// planDueRenewal makes the first step of a renewal due now. A claimed hold is
 // looked at again soon.
-func startDueRenewal(d Decision, next, now time.Time) (Decision, time.Time) {
+func planDueRenewal(d Decision, next, now time.Time) (Decision, time.Time) {
 	if d.Hold.State == Working || isOwnOpUnderWayOrDue(&d.Hold, now) {
 		return d, minTime(next, now.Add(workingRecheckInterval))
 	}

@@ -242,7 +242,7 @@ type TermsWarning struct {
 // NearDeadlineWarnings returns what the caller should know about the terms of
 // an open hold whose deadline is known.
 func NearDeadlineWarnings(h *Hold, r DecisionRules) []TermsWarning {
-	at := lastCaptureTime(h)
+	at := lastPlannedCaptureTime(h)
 	if h.State.IsFinal() || at.IsZero() || h.CancelWanted || !isDeadlineKnown(h) ||
 		willBeRenewedUntil(h, at) || !at.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {
 		return nil
@@ -260,7 +260,7 @@ func isDeadlineKnown(h *Hold) bool { return h.Verified || h.ExpiresSource == Sou
 // wouldCaptureTooLate reports whether the deadline is known and the capture job may
 // run only after it: a capture at the hold's own time would lapse.
 func wouldCaptureTooLate(h *Hold, r DecisionRules) bool {
-	at := lastCaptureTime(h)
+	at := lastPlannedCaptureTime(h)
 	return !at.IsZero() && isDeadlineKnown(h) && !willBeRenewedUntil(h, at) &&
 		at.After(h.ExpiresAt.Add(-r.CaptureInterval))
 }
@@ -272,8 +272,8 @@ func (d Decision) RefuseLateCapture(
 	before *Hold, now time.Time, r DecisionRules,
 ) (Decision, error) {
 	h := &d.Hold
-	at := lastCaptureTime(h)
-	if d.Unchanged || at.Equal(lastCaptureTime(before)) || !at.After(now) ||
+	at := lastPlannedCaptureTime(h)
+	if d.Unchanged || at.Equal(lastPlannedCaptureTime(before)) || !at.After(now) ||
 		!wouldCaptureTooLate(h, r) {
 		return d, nil
 	}

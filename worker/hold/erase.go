@@ -22,7 +22,7 @@ func (h Hold) ErasePersonalData(by string, now time.Time) (Decision, error) {
 		h.CaptureParams.StatementDescriptorSuffix != "" || len(h.CaptureParams.CaptureMetadata) > 0
 	if r := h.Renewal; r != nil && (r.Customer != "" || r.PaymentMethod != "" || len(r.Metadata) > 0) {
 		changed = true
-		edited := copyRenewalForEdit(&erased)
+		edited := unshareRenewal(&erased)
 		edited.Customer, edited.PaymentMethod, edited.Metadata = "", "", nil
 	}
 	erased.History = make([]HistoryEntry, len(h.History))

@@ -40,7 +40,7 @@ func (s State) IsFinal() bool { return s >= Captured && s <= Expired }
 
 // ParseState is the inverse of [State.String].
 func ParseState(s string) (State, bool) {
-	i := parseEnum(stateNames[:], s)
+	i := enumIndex(stateNames[:], s)
 	return State(i), i > 0
 }
 
@@ -106,7 +106,7 @@ func (p ExpiryPolicy) String() string { return enumName(policyNames[:], int(p)) 
 
 // ParseExpiryPolicy is the inverse of [ExpiryPolicy.String].
 func ParseExpiryPolicy(s string) (ExpiryPolicy, bool) {
-	i := parseEnum(policyNames[:], s)
+	i := enumIndex(policyNames[:], s)
 	return ExpiryPolicy(i), i > 0
 }
 
@@ -227,7 +227,7 @@ type Hold struct {
 	Features        CardFeatures     // of the charge, as it was last read
 	Increment       Increment        // requested, and without an outcome
 	MaxCapturable   int64            // with FeatureOvercapture: the most that may be captured in all
-	Renewal         *Renewal         // nil without renewal terms; see copyRenewalForEdit
+	Renewal         *Renewal         // nil without renewal terms; see unshareRenewal
 	PartialCaptures *PartialCaptures // nil unless captured in parts; see copyStagedForEdit
 	Acknowledged    bool             // further warnings are silenced
 	CancelWanted    bool             // a cancel was accepted: nothing may capture any more
@@ -354,7 +354,7 @@ func enumName(names []string, i int) string {
 	return names[i]
 }
 
-func parseEnum(names []string, s string) int {
+func enumIndex(names []string, s string) int {
 	if s == "" {
 		return 0
 	}

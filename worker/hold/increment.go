@@ -161,7 +161,7 @@ func checkIncrementTime(h *Hold, now time.Time) error {
 
 func newIncrementPendingProblem(h *Hold) *Problem {
 	return newProblem(TooLate, "", "an increment of hold %s to %s has no outcome yet: try again "+
-		"in a moment", h.ID, FormatAmount(pendingIncrementTotal(h), h.Currency))
+		"in a moment", h.ID, FormatAmount(pendingIncrementTargetTotal(h), h.Currency))
 }
 
 // checkIncrementRequest checks amount and reason.
@@ -259,7 +259,7 @@ func applyRetrieveDuringIncrement(h Hold, in *PaymentIntent, now time.Time) (d D
 		checkReplacementPossible(&h, pending.Amount, now) == nil &&
 		now.Before(pending.Until) && pending.Amount <= maxAuthorizedAmount(&h) {
 		restorePlanAfterIncrement(&h, now)
-		d = startReplacement(h, pending.Amount, pending.Until)
+		d = startReplacementWithRetrieve(h, pending.Amount, pending.Until)
 		// The claim ends: its next call would be the hold's own operation.
 		d.NextStepNow, d.NewDeadline = false, !h.ExpiresAt.Equal(old.ExpiresAt)
 		return d, true

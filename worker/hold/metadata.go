@@ -73,7 +73,7 @@ func RequestFromMetadata(
 	if req.Renewal, err = readRenewalMetadata(m); err != nil {
 		return req, false, true, err
 	}
-	if err = readStagesMetadata(m, &req); err != nil {
+	if err = readCaptureStagesMetadata(m, &req); err != nil {
 		return req, false, true, err
 	}
 	if req.Metadata, err = readMetadataPairs(m, MetaMetadata); err != nil {
@@ -218,7 +218,7 @@ func termsAsMetadata(h *Hold) (map[string]string, error) {
 	if !planned {
 		amount(MetaCaptureAmount, h.CaptureAmount)
 	}
-	writeStagesMetadata(want, h.PartialCaptures)
+	writeCaptureStagesMetadata(want, h.PartialCaptures)
 	if h.OnExpiry != PolicyCancel {
 		set(MetaOnExpiry, h.OnExpiry.String())
 	}

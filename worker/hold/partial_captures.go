@@ -45,9 +45,9 @@ type PartialCaptures struct {
 	Unknown UnknownFields
 }
 
-// copyPartialCapturesForEdit makes the staged captures of h its own, so that a change does not
-// show in other copies of the hold.
-func copyPartialCapturesForEdit(h *Hold) *PartialCaptures {
+// unsharePartialCaptures makes the staged captures of h its own, so that a
+// change does not show in other copies of the hold.
+func unsharePartialCaptures(h *Hold) *PartialCaptures {
 	s := PartialCaptures{}
 	if h.PartialCaptures != nil {
 		s = *h.PartialCaptures
@@ -63,7 +63,7 @@ func cancelRequestedPart(h *Hold) {
 	if h.PartialCaptures == nil || h.PartialCaptures.Part == 0 {
 		return
 	}
-	s := copyPartialCapturesForEdit(h)
+	s := unsharePartialCaptures(h)
 	s.Part, s.PartParams = 0, CaptureParams{}
 	if !h.Sent.Unknown {
 		s.Request = 0
@@ -106,15 +106,15 @@ func CapturedSoFar(h *Hold) int64 {
 
 func capturedSoFar(h *Hold) int64 { return h.CapturedElsewhere + ownPartCaptures(h) }
 
-// hasOpenStages reports whether a planned capture is still to come that keeps
-// the rest.
-func hasOpenStages(h *Hold) bool {
+// hasOpenCaptureStages reports whether a planned capture is still to come that
+// keeps the rest.
+func hasOpenCaptureStages(h *Hold) bool {
 	s := h.PartialCaptures
 	return s != nil && int(s.Done)+1 < len(s.Plan)
 }
 
-// stageTotal returns the total that the plan has reached after stage i.
-func stageTotal(s *PartialCaptures, i uint32) int64 {
+// captureStageTotal returns the total that the plan has reached after stage i.
+func captureStageTotal(s *PartialCaptures, i uint32) int64 {
 	total := s.Base
 	for _, stage := range s.Plan[:min(int(i)+1, len(s.Plan))] {
 		total += stage.Amount
@@ -130,8 +130,8 @@ func nextCaptureTargetTotal(h *Hold) (total int64, final bool) {
 	switch {
 	case s != nil && s.Part > 0:
 		total = s.Part
-	case hasOpenStages(h) && h.Reason == CauseSchedule:
-		total = min(stageTotal(s, s.Done), h.CaptureAmount)
+	case hasOpenCaptureStages(h) && h.Reason == CauseSchedule:
+		total = min(captureStageTotal(s, s.Done), h.CaptureAmount)
 	default:
 		return h.CaptureAmount, true
 	}
@@ -163,18 +163,19 @@ func NextCaptureAmount(h *Hold) (amount int64, final bool) {
 	return max(0, total-capturedSoFar(h)), final
 }
 
-// lastCaptureTime returns the time of the last planned capture.
-func lastCaptureTime(h *Hold) time.Time {
+// lastPlannedCaptureTime returns the time of the last planned capture.
+func lastPlannedCaptureTime(h *Hold) time.Time {
 	if stages := CaptureStages(h); len(stages) > 0 {
 		return stages[len(stages)-1].At
 	}
 	return h.CaptureAt
 }
 
-// advanceToNextStage makes the next stage the one that the hold waits for.
-func advanceToNextStage(h *Hold) {
-	s := copyPartialCapturesForEdit(h)
-	if s.Part == 0 && hasOpenStages(h) {
+// advanceToNextCaptureStage makes the next stage the one that the hold waits
+// for.
+func advanceToNextCaptureStage(h *Hold) {
+	s := unsharePartialCaptures(h)
+	if s.Part == 0 && hasOpenCaptureStages(h) {
 		s.Done++
 		h.CaptureAt = s.Plan[s.Done].At
 	}
@@ -203,7 +204,7 @@ func smallestStageAmount(h *Hold) (least int64) {
 // read of its charge has shown that it can be captured only once. A charge of
 // which holdd has captured a part allows it.
 func lacksMulticapture(h *Hold) bool {
-	needed := hasOpenStages(h)
+	needed := hasOpenCaptureStages(h)
 	if h.NextOp == OpCapture && h.Reason != CauseSchedule { // on request, or by on_expiry
 		needed = isNextCapturePartial(h)
 	}
@@ -240,7 +241,7 @@ func newRenewalWithPartialCapturesProblem(h *Hold) *Problem {
 		"cannot take the place of one that is captured in parts, so end the renewals first", h.ID)
 }
 
-func haveSameStages(a, b []CaptureStage) bool {
+func haveSameCaptureStages(a, b []CaptureStage) bool {
 	return slices.EqualFunc(a, b, func(x, y CaptureStage) bool {
 		return x.Amount == y.Amount && x.At.Equal(y.At)
 	})
@@ -268,7 +269,7 @@ func addPartialCapturesToView(v *View, h *Hold) {
 		return
 	}
 	for i, stage := range s.Plan {
-		captured := i < int(s.Done) || h.State == Captured && stageTotal(s, uint32(i)) <=
+		captured := i < int(s.Done) || h.State == Captured && captureStageTotal(s, uint32(i)) <=
 			h.CapturedAmount
 		v.Captures = append(v.Captures, CaptureStageView{At: stage.At.UTC(), Amount: stage.Amount,
 			Captured: captured})

@@ -43,14 +43,14 @@ func applyRetrieveOfPartialCapture(h Hold, in *PaymentIntent, now time.Time) (d 
 // what holdd's request took.
 func completePartialCapture(h Hold, in *PaymentIntent, own int64, cause Cause, now time.Time) Decision {
 	note, elsewhere := describePartialCapture(&h, own), h.CapturedElsewhere
-	s := copyPartialCapturesForEdit(&h)
+	s := unsharePartialCaptures(&h)
 	s.Captured += own
 	if own > 0 {
 		s.Count++
 	}
 	updateFromHeldIntent(&h, in, now)
 	startKeyGenerationAfterIncrement(&h)
-	advanceToNextStage(&h)
+	advanceToNextCaptureStage(&h)
 	planNextOp(&h, now)
 	h.Revision++
 	by := "holdd"
@@ -120,7 +120,7 @@ func recordRestReleased(
 		ours = false // the part is known: what is above it was captured elsewhere
 	} else if lost := total - capturedSoFar(h); sent && lost > 0 && in.AmountReceived == total {
 		// The part whose reply was lost was captured, and then the rest ended.
-		s := copyPartialCapturesForEdit(h)
+		s := unsharePartialCaptures(h)
 		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
 		s.rememberPartRequest()
 	}

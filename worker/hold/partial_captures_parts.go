@@ -76,7 +76,7 @@ func adoptUnknownOwnParts(h *Hold, in *PaymentIntent) (adopted bool) {
 		return false
 	}
 	h.CapturedElsewhere = max(0, h.CapturedElsewhere-(p.captured-ownPartCaptures(h)))
-	s := copyPartialCapturesForEdit(h)
+	s := unsharePartialCaptures(h)
 	s.Captured, s.Count = p.captured, p.count
 	for _, r := range p.requests {
 		if !slices.Contains(s.Requests, r) {
@@ -110,7 +110,7 @@ func recordMetadataRoomForParts(h *Hold, in *PaymentIntent) {
 			need++
 		}
 	}
-	copyPartialCapturesForEdit(h).MetadataFull = need > stripeMetadataKeys
+	unsharePartialCaptures(h).MetadataFull = need > stripeMetadataKeys
 }
 
 // nextCaptureParams returns the parameters of the hold's next capture: those of a

@@ -18,9 +18,9 @@ type CaptureStageRequest struct {
 	recovered bool // of an intent's metadata, accepted before
 }
 
-// validateStages checks planned captures. Those of metadata may have passed
+// parseCaptureStages checks planned captures. Those of metadata may have passed
 // since they were accepted.
-func validateStages(
+func parseCaptureStages(
 	reqs []CaptureStageRequest, zone, currency string, now time.Time,
 ) (stages []CaptureStage, err error) {
 	if len(reqs) > MaxCaptures {
@@ -57,9 +57,9 @@ func validateStages(
 	return stages, nil
 }
 
-// validateStages checks the planned captures of a request, which take the place
-// of other terms.
-func (req *ScheduleRequest) validateStages(
+// parseCaptureStages checks the planned captures of a request, which take the
+// place of other terms.
+func (req *ScheduleRequest) parseCaptureStages(
 	currency string, now time.Time,
 ) ([]CaptureStage, error) {
 	if len(req.Captures) == 0 {
@@ -76,34 +76,34 @@ func (req *ScheduleRequest) validateStages(
 		return nil, newProblem(ConflictingTerms, "captures", "a hold is renewed or captured in "+
 			"parts, not both: send captures or renewal")
 	}
-	stages, err := validateStages(req.Captures, req.TimeZone, currency, now)
+	stages, err := parseCaptureStages(req.Captures, req.TimeZone, currency, now)
 	if err != nil {
 		return nil, err
 	}
-	if sum := sumOfStages(stages); req.Amount > 0 && sum > req.Amount {
-		return nil, stagesTooLargeProblem(sum, req.Amount, currency)
+	if sum := sumOfCaptureStages(stages); req.Amount > 0 && sum > req.Amount {
+		return nil, captureStagesTooLargeProblem(sum, req.Amount, currency)
 	}
 	return stages, nil
 }
 
-func sumOfStages(stages []CaptureStage) (sum int64) {
+func sumOfCaptureStages(stages []CaptureStage) (sum int64) {
 	for _, stage := range stages {
 		sum += stage.Amount
 	}
 	return sum
 }
 
-func stagesTooLargeProblem(sum, held int64, currency string) *Problem {
+func captureStagesTooLargeProblem(sum, held int64, currency string) *Problem {
 	return newProblem(AmountTooLarge, "captures", "the captures take %s in all, and %s is held",
 		FormatAmount(sum, currency), FormatAmount(held, currency))
 }
 
 // setCapturePlan makes stages the captures of h. base is what was captured before them.
 func setCapturePlan(h *Hold, stages []CaptureStage, base int64) {
-	s := copyPartialCapturesForEdit(h)
+	s := unsharePartialCaptures(h)
 	s.Plan, s.Base, s.Done, s.Part = stages, base, 0, 0
 	h.CaptureAt, h.CancelAt = stages[0].At, time.Time{}
-	h.CaptureAmount = base + sumOfStages(stages)
+	h.CaptureAmount = base + sumOfCaptureStages(stages)
 }
 
 // clearCapturePlan ends the planned captures of h.
@@ -111,7 +111,7 @@ func clearCapturePlan(h *Hold) {
 	if len(CaptureStages(h)) == 0 {
 		return
 	}
-	s := copyPartialCapturesForEdit(h)
+	s := unsharePartialCaptures(h)
 	s.Plan, s.Base, s.Done = nil, 0, 0
 	h.CaptureAt, h.CaptureAmount = time.Time{}, 0
 	if s.Count == 0 && s.Part == 0 && len(s.Requests) == 0 {
@@ -130,8 +130,8 @@ func checkCapturePlan(h *Hold) error {
 		return newProblem(InvalidField, "captures", "%d captures after %d: Stripe accepts at most %d",
 			len(s.Plan), s.Count, MaxCaptures)
 	}
-	if sum := sumOfStages(s.Plan); h.Amount > 0 && s.Base+sum > AuthorizedTotal(h) {
-		return stagesTooLargeProblem(sum, AuthorizedTotal(h)-s.Base, h.Currency)
+	if sum := sumOfCaptureStages(s.Plan); h.Amount > 0 && s.Base+sum > AuthorizedTotal(h) {
+		return captureStagesTooLargeProblem(sum, AuthorizedTotal(h)-s.Base, h.Currency)
 	}
 	return checkMulticapture(h)
 }
@@ -148,8 +148,9 @@ func setAndCheckCapturePlan(h *Hold, valid *ValidRequest) error {
 		return checkCapturePlan(h)
 	}
 	setCapturePlan(h, valid.Captures, valid.CapturesFrom)
-	for s := h.PartialCaptures; hasOpenStages(h) && stageTotal(s, s.Done) <= capturedSoFar(h); {
-		advanceToNextStage(h)
+	for s := h.PartialCaptures; hasOpenCaptureStages(h) &&
+		captureStageTotal(s, s.Done) <= capturedSoFar(h); {
+		advanceToNextCaptureStage(h)
 		s = h.PartialCaptures
 	}
 	return checkHoldCaptureAmount(h)
@@ -162,8 +163,9 @@ func isRecoveredCapturePlanTooLate(h *Hold, valid *ValidRequest, now time.Time) 
 		now.Sub(h.CaptureAt) > RecoveredCaptureGrace
 }
 
-// applyStages applies a change of the planned captures. An empty list ends them.
-func (p *Patch) applyStages(h *Hold, now time.Time) error {
+// applyCaptureStages applies a change of the planned captures. An empty list
+// ends them.
+func (p *Patch) applyCaptureStages(h *Hold, now time.Time) error {
 	sent := func(s *string) bool { return s != nil && *s != "" }
 	switch {
 	case p.Captures == nil && len(CaptureStages(h)) == 0:
@@ -186,7 +188,7 @@ func (p *Patch) applyStages(h *Hold, now time.Time) error {
 	case mayHaveRenewalIntents(h) || p.Renewal != nil && p.Renewal.Until != "":
 		return newRenewalWithPartialCapturesProblem(h)
 	}
-	stages, err := validateStages(p.Captures, p.TimeZone, h.Currency, now)
+	stages, err := parseCaptureStages(p.Captures, p.TimeZone, h.Currency, now)
 	if err != nil {
 		return err
 	}
@@ -283,7 +285,7 @@ func requestPartialCapture(
 	}
 	part := capturedSoFar(&h) + req.Amount
 	d := scheduleOpNow(h, OpCapture, by, now)
-	s := copyPartialCapturesForEdit(&d.Hold)
+	s := unsharePartialCaptures(&d.Hold)
 	s.rememberPartRequest() // of a part whose outcome is unknown
 	s.Part, s.PartParams, s.Request = part, params, request
 	if lacksMulticapture(&d.Hold) {
@@ -371,8 +373,8 @@ const (
 	MetaCapturesFrom = "holdd_captures_from"
 )
 
-// readStagesMetadata reads the planned captures into a request.
-func readStagesMetadata(m map[string]string, req *ScheduleRequest) (err error) {
+// readCaptureStagesMetadata reads the planned captures into a request.
+func readCaptureStagesMetadata(m map[string]string, req *ScheduleRequest) (err error) {
 	text := joinMetadataPieces(m, MetaCaptures)
 	if text == "" {
 		return nil
@@ -392,8 +394,8 @@ func readStagesMetadata(m map[string]string, req *ScheduleRequest) (err error) {
 	return nil
 }
 
-// writeStagesMetadata adds the planned captures to m.
-func writeStagesMetadata(m map[string]string, s *PartialCaptures) {
+// writeCaptureStagesMetadata adds the planned captures to m.
+func writeCaptureStagesMetadata(m map[string]string, s *PartialCaptures) {
 	if s == nil || len(s.Plan) == 0 {
 		return
 	}
@@ -410,13 +412,13 @@ func writeStagesMetadata(m map[string]string, s *PartialCaptures) {
 // hasSameCapturesAs reports whether the request asks for the captures of h.
 func (d *ValidRequest) hasSameCapturesAs(h *Hold) bool {
 	if len(d.Captures) > 0 || len(CaptureStages(h)) > 0 {
-		return haveSameStages(d.Captures, CaptureStages(h))
+		return haveSameCaptureStages(d.Captures, CaptureStages(h))
 	}
 	return d.CaptureAt.Equal(h.CaptureAt) && d.CaptureAmount == h.CaptureAmount
 }
 
 func haveSameCapturePlan(h, other *Hold) bool {
-	return haveSameStages(CaptureStages(h), CaptureStages(other))
+	return haveSameCaptureStages(CaptureStages(h), CaptureStages(other))
 }
 
 // finalCaptureTotal returns the total that a final capture of amount is to reach.

@@ -189,9 +189,9 @@ func DeadlineForQueueOrder(h *Hold) time.Time {
 	return h.ExpiresAt
 }
 
-// copyRenewalForEdit makes the renewal of h its own, so that a change does not show in
-// other copies of the hold.
-func copyRenewalForEdit(h *Hold) *Renewal {
+// unshareRenewal makes the renewal of h its own, so that a change does not show
+// in other copies of the hold.
+func unshareRenewal(h *Hold) *Renewal {
 	r := *h.Renewal
 	h.Renewal = &r
 	return &r
@@ -206,7 +206,7 @@ func abandonRenewal(h *Hold, now time.Time) {
 	if isReplacementUnderWay(h) {
 		recordFailedReplacement(h, HistoryEntry{Cause: CauseSuperseded}, now)
 	}
-	r := copyRenewalForEdit(h)
+	r := unshareRenewal(h)
 	switch {
 	case r.Intent != "":
 		scheduleIntentRelease(r, r.Intent, now)
@@ -248,7 +248,7 @@ func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 	case OpRenew, OpRelease:
 	case OpRead:
 		if mayNewIntentHoldMoney(h.Renewal) && h.Renewal.Releasing == "" {
-			copyRenewalForEdit(h).ReadFirst = true // the confirmation may have saved the amount
+			unshareRenewal(h).ReadFirst = true // the confirmation may have saved the amount
 			return
 		}
 		abandonRenewal(h, since)
@@ -257,12 +257,12 @@ func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 			abandonRenewal(h, since)
 		}
 	}
-	r := copyRenewalForEdit(h)
+	r := unshareRenewal(h)
 	if r.Releasing != "" {
 		beginKeyUse(&r.ReleaseKeyUsage, since, takenOver)
 		return
 	}
-	if mustRenewBeforeCapture(h) && (r.RetryAt.After(since) || isCancelOfPolicy(h)) {
+	if mustRenewBeforeCapture(h) && (r.RetryAt.After(since) || isNextCancelByPolicy(h)) {
 		r.ReadFirst = true // a confirmation that is due comes too late for a cancel
 	}
 	if h.NextOp == OpRenew && r.Step != RenewalIdle || mustRenewBeforeCapture(h) {
@@ -273,7 +273,7 @@ func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 // startRenewal makes the creation of a new intent the next step. The record then
 // has everything that its request sends.
 func startRenewal(h *Hold) {
-	r := copyRenewalForEdit(h)
+	r := unshareRenewal(h)
 	r.Step, r.Generation = RenewalCreate, r.Generation+1
 	r.Amount = cmp.Or(r.IncrementTo, h.Amount)
 	r.Confirmation, r.Metadata = 0, renewalMetadata(h, r.Generation)

@@ -8,7 +8,7 @@ import "time"
 // claim: the record at the time of the claim determines both.
 func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	before := h
-	r := copyRenewalForEdit(&h)
+	r := unshareRenewal(&h)
 	if call.Op != OpRead && call.Op != OpList && call.Op != OpReadCardSetup {
 		recordRenewalAttempt(&h, r, call, a, now)
 	}
@@ -81,7 +81,7 @@ func endRenewalClaimAndRetryAt(h Hold, at, now time.Time) Decision {
 		return Decision{Hold: h} // of an unclaimed hold: PlanRenewal follows
 	}
 	if h.NextOp == OpRenew || h.NextOp == OpRelease {
-		return endRenewalClaim(h, now)
+		return endRenewalClaimAndReplan(h, now)
 	}
 	h.NextAt = h.Renewal.RetryAt
 	releaseClaim(&h)
@@ -95,8 +95,9 @@ func finishRenewalStep(h Hold, now time.Time) Decision {
 	return endRenewalClaimAndRetryAt(h, now, now)
 }
 
-// endRenewalClaim returns a hold to the state before its claim and to its plan.
-func endRenewalClaim(h Hold, now time.Time) Decision {
+// endRenewalClaimAndReplan returns a hold to the state before its claim and to
+// its plan.
+func endRenewalClaimAndReplan(h Hold, now time.Time) Decision {
 	retries, calls := h.Retries, h.Calls
 	h.State = h.PreviousState
 	restoreOwnOp(&h)
@@ -113,7 +114,7 @@ func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
 		return failReplacement(h, HistoryEntry{Cause: cause, Note: note}, now)
 	}
 	abandonRenewal(&h, now)
-	r := copyRenewalForEdit(&h)
+	r := unshareRenewal(&h)
 	r.Step, r.Problem = RenewalFailed, cause
 	h.Retries, h.Calls = 0, 0
 	h.Revision++

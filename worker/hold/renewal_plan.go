@@ -129,7 +129,7 @@ func deferSettlementUntilReleased(h Hold, now time.Time) Decision {
 	if h.NextOp == OpRead && !h.NextAt.After(now.Add(time.Second)) && h.State != Working {
 		return Decision{Hold: h, Unchanged: true}
 	}
-	copyRenewalForEdit(&h).OwnEnded = true
+	unshareRenewal(&h).OwnEnded = true
 	if h.State == Working && h.Sent.Count > 0 && (h.NextOp == OpCapture || h.NextOp == OpCancel) {
 		// A request of holdd's may have ended it: the operation stays, so that
 		// the read after the release knows that.

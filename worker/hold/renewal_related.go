@@ -102,7 +102,7 @@ func applyRenewalIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 		mayHaveSecondAuthorization(&h):
 		return same
 	}
-	r = copyRenewalForEdit(&h)
+	r = unshareRenewal(&h)
 	switch {
 	case isIntentOfLostRenewal(&h, in, r.Generation+1):
 		// The schedule was rebuilt from the older of two intents.
@@ -141,7 +141,7 @@ func scheduleNewIntentRetrieveNow(h Hold, now time.Time) Decision {
 		!h.Renewal.RetryAt.After(now) {
 		return Decision{Hold: h, Unchanged: true}
 	}
-	r := copyRenewalForEdit(&h)
+	r := unshareRenewal(&h)
 	r.RetryAt, r.ReadFirst = now, true // the intent, not what the cardholder fills in
 	d := Decision{Hold: h}
 	d.PlanRenewal(now)

@@ -24,9 +24,11 @@ const (
 	maxMaxRenewals  = 100
 )
 
-// validate checks the terms. An until that has passed since it was accepted ends
-// the renewals.
-func (q *RenewalRequest) validate(zone string, amount int64, now time.Time) (RenewalTerms, error) {
+// parseTerms checks the terms. An until that has passed since it was accepted
+// ends the renewals.
+func (q *RenewalRequest) parseTerms(
+	zone string, amount int64, now time.Time,
+) (RenewalTerms, error) {
 	t := RenewalTerms{MaxAmount: q.MaxAmount,
 		MaxRenewals: uint32(cmp.Or(q.MaxRenewals, DefaultMaxRenewals)), OnFailure: PolicyAlert,
 		ReleaseFirst: q.ReleaseFirst}
@@ -73,14 +75,14 @@ func (q *RenewalRequest) applyTo(h *Hold, zone string, now time.Time) error {
 		if h.Renewal == nil {
 			return nil
 		}
-		r := copyRenewalForEdit(h)
+		r := unshareRenewal(h)
 		r.RenewalTerms = RenewalTerms{}
 		if !mayHaveSecondAuthorization(h) && r.Completed == 0 {
 			h.Renewal = nil
 		}
 		return nil
 	}
-	t, err := q.validate(zone, h.Amount, now)
+	t, err := q.parseTerms(zone, h.Amount, now)
 	if err != nil {
 		return err
 	}
@@ -88,7 +90,7 @@ func (q *RenewalRequest) applyTo(h *Hold, zone string, now time.Time) error {
 		h.Renewal = newRenewal(t)
 		return nil
 	}
-	r := copyRenewalForEdit(h)
+	r := unshareRenewal(h)
 	r.RenewalTerms = t
 	if r.Step == RenewalFailed {
 		r.Step, r.Problem, r.RetryAt = RenewalIdle, 0, time.Time{}
@@ -255,7 +257,7 @@ func rebuildFromRenewedIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	if h.Renewal == nil {
 		h.Renewal = newRenewal(RenewalTerms{})
 	}
-	r := copyRenewalForEdit(h)
+	r := unshareRenewal(h)
 	r.Generation = renewalGenerationOfIntent(in)
 	r.Completed = r.Generation // at most: increments and failed tries count here as well
 	if n, err := strconv.ParseUint(in.Metadata[MetaRenewals], 10, 16); err == nil {

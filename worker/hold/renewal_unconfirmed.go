@@ -37,7 +37,7 @@ func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now tim
 	case r.Sent.Unknown && now.Before(wait):
 		r.ReadFirst = true
 		return endRenewalClaimAndRetryAt(h, wait, now) // the lost request may still take effect
-	case isCancelOfPolicy(&h):
+	case isNextCancelByPolicy(&h):
 		return releaseOrRecheckUnconfirmed(h, now)
 	case sent && last.code != "":
 		return applyRenewalDecline(h, last, now)
@@ -65,7 +65,7 @@ func releaseOrRecheckUnconfirmed(h Hold, now time.Time) Decision {
 	case h.NextOp == OpRead:
 		abandonRenewal(&h, now)
 		return continueWithReleaseOrOwnOp(h, now)
-	case mustRenewBeforeCapture(&h) && (isCancelOfPolicy(&h) || !retries):
+	case mustRenewBeforeCapture(&h) && (isNextCancelByPolicy(&h) || !retries):
 		abandonRenewal(&h, now)
 		return finishRenewalStep(h, now)
 	case retries && !now.Before(r.ConfirmAt):
@@ -88,7 +88,7 @@ func applyRenewalDecline(h Hold, last confirmationFailure, now time.Time) Decisi
 	r := h.Renewal
 	r.DeclineCode, r.Advice = last.code, last.advice
 	recordDecline(r, last.code, last.advice, now)
-	if h.NextOp == OpRead || isCancelOfPolicy(&h) {
+	if h.NextOp == OpRead || isNextCancelByPolicy(&h) {
 		return releaseOrRecheckUnconfirmed(h, now)
 	}
 	if isReplacementUnderWay(&h) { // an increment is declined once, and the old amount stays

@@ -14,8 +14,9 @@ func isReplacementUnderWay(h *Hold) bool { return h.Renewal != nil && h.Renewal.
 // IsIncrementPending reports whether a requested increment has no outcome yet.
 func IsIncrementPending(h *Hold) bool { return h.NextOp == OpIncrement || isReplacementUnderWay(h) }
 
-// pendingIncrementTotal is the total that a pending increment is to reach.
-func pendingIncrementTotal(h *Hold) int64 {
+// pendingIncrementTargetTotal is the total that a pending increment is to
+// reach.
+func pendingIncrementTargetTotal(h *Hold) int64 {
 	if isReplacementUnderWay(h) {
 		return h.Renewal.IncrementTo
 	}
@@ -25,7 +26,7 @@ func pendingIncrementTotal(h *Hold) int64 {
 // IsIncrementPendingTo reports whether an increment of h to the total amount has no
 // outcome yet.
 func IsIncrementPendingTo(h *Hold, amount int64) bool {
-	return IsIncrementPending(h) && pendingIncrementTotal(h) == amount
+	return IsIncrementPending(h) && pendingIncrementTargetTotal(h) == amount
 }
 
 // requestReplacementForIncrement decides an increment of a hold whose charge has no
@@ -39,7 +40,7 @@ func requestReplacementForIncrement(
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: OpIncrement,
 		Note: describeIncrementRequest(&h, req)})
-	return startReplacement(h, req.Amount, incrementGiveUpTime(&h, now, rules)), nil
+	return startReplacementWithRetrieve(h, req.Amount, incrementGiveUpTime(&h, now, rules)), nil
 }
 
 // checkReplacementPossible returns a *[Problem] if no new intent of this amount can take the
@@ -72,10 +73,10 @@ func checkReplacementPossible(h *Hold, amount int64, now time.Time) error {
 	return nil
 }
 
-// startReplacement makes a read of the hold's intent the next step. A new one is
-// created only if the old one still holds the money.
-func startReplacement(h Hold, amount int64, until time.Time) Decision {
-	r := copyRenewalForEdit(&h)
+// startReplacementWithRetrieve makes a read of the hold's intent the next step.
+// A new one is created only if the old one still holds the money.
+func startReplacementWithRetrieve(h Hold, amount int64, until time.Time) Decision {
+	r := unshareRenewal(&h)
 	r.IncrementTo, r.IncrementUntil, r.RetryAt = amount, until, time.Time{}
 	return Decision{Hold: h, NextStepNow: true}
 }
@@ -97,7 +98,7 @@ func reasonToStopReplacement(h *Hold, now time.Time) Cause {
 // continueReplacementAfterRetrieve goes on with an increment after a read that shows
 // the money held.
 func continueReplacementAfterRetrieve(h Hold, now time.Time) Decision {
-	r := copyRenewalForEdit(&h)
+	r := unshareRenewal(&h)
 	switch {
 	case h.CapturedElsewhere > 0:
 		return failReplacement(h, HistoryEntry{Cause: CauseElsewhere}, now)
@@ -124,7 +125,7 @@ func failReplacement(h Hold, outcome HistoryEntry, now time.Time) Decision {
 // recordFailedReplacement records that an increment has failed. PlanRenewal publishes the
 // event with the next write.
 func recordFailedReplacement(h *Hold, outcome HistoryEntry, now time.Time) {
-	r := copyRenewalForEdit(h)
+	r := unshareRenewal(h)
 	if outcome.Note == "" {
 		outcome.Note = "not raised to " + FormatAmount(r.IncrementTo, h.Currency)
 	}
@@ -138,7 +139,7 @@ func recordFailedReplacement(h *Hold, outcome HistoryEntry, now time.Time) {
 
 // completeReplacement records that the new intent holds the higher amount.
 func completeReplacement(h *Hold, before int64, now time.Time) {
-	r := copyRenewalForEdit(h)
+	r := unshareRenewal(h)
 	r.IncrementTo, r.IncrementUntil = 0, time.Time{}
 	appendHistory(h, HistoryEntry{At: now, Kind: HistoryIncrement, By: "holdd", Op: OpIncrement,
 		Answer: AnswerOK, Cause: CauseTrigger, Note: "from " + FormatAmount(before, h.Currency) +
@@ -151,7 +152,7 @@ func (d *Decision) addFailedIncrementEvent() {
 	if d.Hold.Renewal == nil || d.Hold.Renewal.incrementFailed == nil {
 		return
 	}
-	r := copyRenewalForEdit(&d.Hold)
+	r := unshareRenewal(&d.Hold)
 	d.Events = append(d.Events[:len(d.Events):len(d.Events)], *r.incrementFailed)
 	r.incrementFailed = nil
 }

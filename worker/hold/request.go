@@ -98,10 +98,10 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 		return nil, err
 	}
 	var err error
-	if d.Currency, err = req.validateAmount(); err != nil {
+	if d.Currency, err = req.validateAmountAndCurrency(); err != nil {
 		return nil, err
 	}
-	if err = req.validateCapture(d, now); err != nil {
+	if err = req.parseCaptures(d, now); err != nil {
 		return nil, err
 	}
 	if err = validateMetadata(req.Metadata); err != nil {
@@ -128,16 +128,16 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*ValidRequest, error) 
 		return nil, err
 	}
 	if req.Renewal != nil {
-		if d.Renewal, err = req.Renewal.validate(req.TimeZone, req.Amount, now); err != nil {
+		if d.Renewal, err = req.Renewal.parseTerms(req.TimeZone, req.Amount, now); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
 }
 
-// validateAmount checks amount and currency, and returns the currency in lower
-// case.
-func (req *ScheduleRequest) validateAmount() (currency string, err error) {
+// validateAmountAndCurrency checks amount and currency, and returns the
+// currency in lower case.
+func (req *ScheduleRequest) validateAmountAndCurrency() (currency string, err error) {
 	currency = strings.ToLower(req.Currency)
 	if currency != "" && !currencyPattern.MatchString(currency) {
 		return "", newProblem(InvalidCurrency, "currency",
@@ -150,23 +150,23 @@ func (req *ScheduleRequest) validateAmount() (currency string, err error) {
 	return currency, checkAmount("amount", req.Amount, currency)
 }
 
-// validateCapture checks what captures take and send.
-func (req *ScheduleRequest) validateCapture(d *ValidRequest, now time.Time) (err error) {
+// parseCaptures checks what captures take and send.
+func (req *ScheduleRequest) parseCaptures(d *ValidRequest, now time.Time) (err error) {
 	// Only the charge says whether more than the amount may be captured.
 	if err = checkAmount("capture_amount", req.CaptureAmount, d.Currency); err != nil {
 		return err
 	}
 	d.CapturesFrom = req.capturesFrom
-	if d.Captures, err = req.validateStages(d.Currency, now); err != nil {
+	if d.Captures, err = req.parseCaptureStages(d.Currency, now); err != nil {
 		return err
 	}
-	d.CaptureParams, err = req.validateCaptureParams()
+	d.CaptureParams, err = req.validatedCaptureParams()
 	return err
 }
 
-// validateCaptureParams compares a fee and a transfer with the amount to
+// validatedCaptureParams compares a fee and a transfer with the amount to
 // capture, if the request names one.
-func (req *ScheduleRequest) validateCaptureParams() (CaptureParams, error) {
+func (req *ScheduleRequest) validatedCaptureParams() (CaptureParams, error) {
 	p := req.CaptureParams
 	if p.CaptureMetadata = maps.Clone(p.CaptureMetadata); len(p.CaptureMetadata) == 0 {
 		p.CaptureMetadata = nil

@@ -123,7 +123,7 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 		h.Features, h.MaxCapturable = in.Features, in.MaxCapturable
 	}
 	if cause, _ := reasonIntentNotRenewable(in); h.Renewal != nil && cause == 0 {
-		r := copyRenewalForEdit(h)
+		r := unshareRenewal(h)
 		r.Customer, r.PaymentMethod, r.AuthorizedAt = in.Customer, in.PaymentMethod, in.Created
 	}
 	switch {
@@ -143,7 +143,7 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 // checkBeforeDeadline returns a *[Problem] if the hold's own time is not before
 // its deadline.
 func checkBeforeDeadline(h *Hold) error {
-	t, field := maxTime(h.ActionTime(), lastCaptureTime(h)), "capture_at"
+	t, field := maxTime(h.ActionTime(), lastPlannedCaptureTime(h)), "capture_at"
 	if t.IsZero() || t.Before(h.ExpiresAt) || willBeRenewedUntil(h, t) {
 		return nil
 	}

@@ -19,7 +19,7 @@ type intentAdopter struct {
 	committer Committer
 	rejector  RequestRejector
 	clock     *clock.RedisClock
-	health    *health.RedisHealthReporter
+	health    *health.Reporter
 }
 
 // adoptFromMetadata creates the hold of an intent that has terms in its

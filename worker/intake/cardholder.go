@@ -36,13 +36,13 @@ type CardholderActionService struct {
 	holds     HoldReader
 	committer Committer
 	stripe    CallSender
-	health    *health.RedisHealthReporter
+	health    *health.Reporter
 }
 
 // NewCardholderService returns a service that reads holds, writes through
 // committer, and calls Stripe.
 func NewCardholderService(
-	holds HoldReader, committer Committer, stripe CallSender, h *health.RedisHealthReporter,
+	holds HoldReader, committer Committer, stripe CallSender, h *health.Reporter,
 ) *CardholderActionService {
 	return &CardholderActionService{holds: holds, committer: committer, stripe: stripe, health: h}
 }
@@ -229,7 +229,7 @@ func (d *CardholderActionService) changeHold(
 				return err
 			}
 		}
-		if !execute.Sleep(ctx, pause) {
+		if !execute.SleepUnlessCanceled(ctx, pause) {
 			return tooManyConflictsError(id)
 		}
 	}
@@ -269,7 +269,7 @@ func (d *CardholderActionService) waitForHoldUntil(
 	defer cancel()
 	for pause := incrementPoll; ; pause = min(2*pause, maxIncrementPoll) {
 		h, now, err := d.ReadHold(ctx, id)
-		if err != nil || done(&h, now) || !execute.Sleep(wait, pause) {
+		if err != nil || done(&h, now) || !execute.SleepUnlessCanceled(wait, pause) {
 			return h, now, err
 		}
 	}

@@ -19,7 +19,7 @@ type ChangeTracer interface {
 // ChangerOptions configure a [Changer].
 type ChangerOptions struct {
 	Rules  hold.DecisionRules
-	Health *health.RedisHealthReporter
+	Health *health.Reporter
 	Tracer ChangeTracer // may be nil
 }
 

@@ -67,7 +67,7 @@ type RequestInboxOptions struct {
 	ParseTraceparent func(text string) hold.TraceContext
 	Gate             *changes.PollGate // closed while the inbox is empty; nil: always open
 	Clock            *clock.RedisClock
-	Health           *health.RedisHealthReporter
+	Health           *health.Reporter
 	Logger           *zap.Logger
 }
 
@@ -130,7 +130,7 @@ func (b *RequestInboxConsumer) scheduleOrRejectEntries(
 		entry := &entries[i]
 		req, problem := b.decodeEntry(entry)
 		if problem != nil {
-			if b.rejectEntry(ctx, entry, problem, "") {
+			if b.recordEntryRejection(ctx, entry, problem, "") {
 				handled = append(handled, entry.ID)
 			}
 			continue
@@ -167,12 +167,12 @@ func (b *RequestInboxConsumer) rejectOrRetry(
 			zap.String("id", entry.ID), zap.Error(err))
 		return false
 	}
-	return b.rejectEntry(ctx, entry, problem, account)
+	return b.recordEntryRejection(ctx, entry, problem, account)
 }
 
-// rejectEntry rejects an entry. It returns false if the rejection could not be
-// recorded.
-func (b *RequestInboxConsumer) rejectEntry(
+// recordEntryRejection records that an entry is rejected, for the caller to
+// acknowledge it. It returns false if it could not be recorded.
+func (b *RequestInboxConsumer) recordEntryRejection(
 	ctx context.Context, entry *hold.InboxEntry, p *hold.Problem, account string,
 ) bool {
 	rejected := hold.RejectedRequest{Source: sourceInbox, ID: entry.ID,

@@ -53,7 +53,7 @@ func TestInbox_SchedulesAndRejects(t *testing.T) {
 		if h := w.hold(id); h == nil || h.Reference != "BK-1" || h.History[0].By != "inbox" {
 			t.Errorf("%+v", h)
 		}
-		if left := w.StreamEntries(inboxKey); len(left) != 0 {
+		if left := w.StreamEntryStrings(inboxKey); len(left) != 0 {
 			t.Errorf("not acknowledged: %.300q", left)
 		}
 		want := []string{
@@ -63,7 +63,7 @@ func TestInbox_SchedulesAndRejects(t *testing.T) {
 		if !slices.Equal(w.rejected, want) {
 			t.Errorf("rejected %q, want %q", w.rejected, want)
 		}
-		if n := len(w.StreamEntries(rejectedKey)); n != len(want) {
+		if n := len(w.StreamEntryStrings(rejectedKey)); n != len(want) {
 			t.Errorf("%d rejections recorded, want %d", n, len(want))
 		}
 	})
@@ -78,13 +78,13 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 			w.putRequest(captureIn(time.Hour, id))
 			w.commits.loseReply = 2
 			w.inbox.Run(w.Ctx)
-			if n := len(w.StreamEntries(inboxKey)); n != 1 {
+			if n := len(w.StreamEntryStrings(inboxKey)); n != 1 {
 				t.Fatalf("%d entries left: the acknowledged before its hold is known to be written",
 					n)
 			}
 			time.Sleep(31 * time.Second)
 			w.inbox.Run(w.Ctx)
-			if left := w.StreamEntries(inboxKey); len(left) != 0 ||
+			if left := w.StreamEntryStrings(inboxKey); len(left) != 0 ||
 				w.hold(id) == nil || len(w.rejected) != 0 {
 				t.Errorf("left %q, rejected %q", left, w.rejected)
 			}
@@ -99,7 +99,7 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 			w.putRequest(captureIn(time.Hour, id))
 			w.putRequest(captureIn(time.Hour, "pi_unknownunknown"))
 			w.inbox.Run(w.Ctx)
-			if n := len(w.StreamEntries(inboxKey)); n != 2 || len(w.rejected) != 0 {
+			if n := len(w.StreamEntryStrings(inboxKey)); n != 2 || len(w.rejected) != 0 {
 				t.Fatalf("%d entries left, rejected %q", n, w.rejected)
 			}
 			for range 5 {
@@ -110,7 +110,7 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 				!slices.Equal(w.rejected, []string{"inbox payment_intent_not_found"}) {
 				t.Errorf("hold %v, rejected %q", w.hold(id), w.rejected)
 			}
-			if left := w.StreamEntries(inboxKey); len(left) != 0 {
+			if left := w.StreamEntryStrings(inboxKey); len(left) != 0 {
 				t.Errorf("left %q", left)
 			}
 		})
@@ -119,7 +119,7 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 		inWorld(t, func(w *world) {
 			w.put("hold", "{")
 			w.newInbox(decodeRequest, failingRejector{errors.New("no reply")}).Run(w.Ctx)
-			if n := len(w.StreamEntries(inboxKey)); n != 1 {
+			if n := len(w.StreamEntryStrings(inboxKey)); n != 1 {
 				t.Errorf("%d entries left: an entry was acknowledged whose rejection is not recorded", n)
 			}
 		})
@@ -140,7 +140,7 @@ func TestInbox_DecoderPanics(t *testing.T) {
 		if !slices.Equal(w.rejected, []string{"inbox entry_unreadable"}) {
 			t.Errorf("rejected %q", w.rejected)
 		}
-		if left := w.StreamEntries(inboxKey); w.hold(id) == nil || len(left) != 0 {
+		if left := w.StreamEntryStrings(inboxKey); w.hold(id) == nil || len(left) != 0 {
 			t.Errorf("hold %v, left %q", w.hold(id), left)
 		}
 	})
@@ -161,7 +161,7 @@ func TestInbox_ManyBatches(t *testing.T) {
 				t.Fatalf("%s is not scheduled", id)
 			}
 		}
-		if left := w.StreamEntries(inboxKey); len(left) != 0 {
+		if left := w.StreamEntryStrings(inboxKey); len(left) != 0 {
 			t.Errorf("%d entries left", len(left))
 		}
 	})
@@ -171,7 +171,7 @@ func TestInbox_WithoutDecoder(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("hold", "{")
 		w.newInbox(nil, w.rejector).Run(w.Ctx)
-		if n := len(w.StreamEntries(inboxKey)); n != 1 {
+		if n := len(w.StreamEntryStrings(inboxKey)); n != 1 {
 			t.Errorf("%d entries left", n)
 		}
 	})

@@ -32,7 +32,8 @@ func (c *Changer) RequestIncrementAndWait(
 	requested := hold.LastIncrementRequestTime(&h)
 	wait, cancel := context.WithTimeout(ctx, incrementWait)
 	defer cancel()
-	for pause := incrementPoll; execute.Sleep(wait, pause); pause = min(2*pause, maxIncrementPoll) {
+	for pause := incrementPoll; execute.SleepUnlessCanceled(wait, pause); pause = min(2*pause,
+		maxIncrementPoll) {
 		seen, at, err := c.readExistingHold(wait, id)
 		if err != nil {
 			continue // the request is accepted: only its outcome is not known yet

@@ -51,7 +51,7 @@ func tooManyConflictsError(id string) error {
 // readHold returns a hold and Redis' time. A hold that does not exist is nil.
 // An error wraps [health.ErrUnavailable].
 func readHold(
-	ctx context.Context, holds HoldReader, h *health.RedisHealthReporter, id string,
+	ctx context.Context, holds HoldReader, h *health.Reporter, id string,
 ) (*hold.Hold, time.Time, error) {
 	found, now, err := holds.ReadHolds(ctx, id)
 	if err != nil {
@@ -65,7 +65,7 @@ func readHold(
 // change then has the decision that was written. An error wraps
 // [health.ErrUnavailable].
 func commitChangeIfUnmodified(
-	ctx context.Context, c Committer, h *health.RedisHealthReporter, change *commit.Change,
+	ctx context.Context, c Committer, h *health.Reporter, change *commit.Change,
 ) (written bool, err error) {
 	changes := []commit.Change{*change}
 	ok, err := c.CommitWithRetry(ctx, changes)
@@ -81,7 +81,7 @@ func commitChangeIfUnmodified(
 func queueIntentRefresh(
 	ctx context.Context,
 	s WebhookStore,
-	h *health.RedisHealthReporter,
+	h *health.Reporter,
 	id, account string,
 	adoptUnknown bool,
 ) error {

@@ -39,7 +39,7 @@ type IntentRefresherOptions struct {
 	ListAbove int
 	Gate      *changes.PollGate // closed while no refresh is pending
 	Clock     *clock.RedisClock
-	Health    *health.RedisHealthReporter
+	Health    *health.Reporter
 	Logger    *zap.Logger
 }
 

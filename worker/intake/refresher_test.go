@@ -111,7 +111,7 @@ func TestIntentRefresher_AdoptsTermsInMetadata(t *testing.T) {
 		if !slices.Equal(w.rejected, []string{"stripe invalid_time"}) {
 			t.Errorf("rejected %q", w.rejected)
 		}
-		recorded := w.StreamEntries(rejectedKey)
+		recorded := w.StreamEntryStrings(rejectedKey)
 		if len(recorded) != 1 || !strings.Contains(recorded[0], bad) ||
 			!strings.Contains(recorded[0], `{"holdd_capture_at":"tomorrow"}`) {
 			t.Errorf("recorded %q", recorded)

@@ -37,7 +37,7 @@ type RejectionObserver interface {
 
 // RejectorOptions configure a [Rejector].
 type RejectorOptions struct {
-	Health   *health.RedisHealthReporter
+	Health   *health.Reporter
 	Observer RejectionObserver // may be nil
 	Logger   *zap.Logger
 }

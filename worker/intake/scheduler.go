@@ -35,7 +35,7 @@ type ScheduleResult struct {
 type SchedulerOptions struct {
 	Rules  hold.DecisionRules
 	Clock  *clock.RedisClock
-	Health *health.RedisHealthReporter
+	Health *health.Reporter
 }
 
 // Scheduler accepts schedule requests. It is safe for concurrent use.
@@ -203,7 +203,7 @@ func validateOrAnswer(
 	switch {
 	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
 		// The request may repeat an accepted one after its times have passed.
-		return nil, answerPastRequest(req, existing, err)
+		return nil, answerForPastTimes(req, existing, err)
 	case err != nil:
 		return nil, ScheduleResult{Err: err}
 	case existing != nil:
@@ -285,10 +285,10 @@ func answerForExistingHold(valid *hold.ValidRequest, h *hold.Hold) ScheduleResul
 			"change it with PATCH /v1/holds/%s", h.ID, h.ID)}}
 }
 
-// answerPastRequest answers a request whose times have passed. The
+// answerForPastTimes answers a request whose times have passed. The
 // request is accepted if it was valid when h was created and has the terms of
 // h.
-func answerPastRequest(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
+func answerForPastTimes(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	valid, err := req.Validate(h.CreatedAt)
 	if err != nil || !valid.HasSameTermsAs(h) {
 		return ScheduleResult{Err: past}

@@ -50,7 +50,7 @@ type WebhookStore interface {
 type WebhookProcessorOptions struct {
 	Livemode bool
 	Clock    *clock.RedisClock
-	Health   *health.RedisHealthReporter
+	Health   *health.Reporter
 }
 
 // WebhookProcessor queues the reads that Stripe's signed events ask for. It is
@@ -106,13 +106,13 @@ func (w *WebhookProcessor) ApplyStripeEvent(
 				continue
 			}
 		}
-		return w.queueRefreshOfHold(ctx, h, action)
+		return w.queueRefreshIfNeeded(ctx, h, action)
 	}
 	return "", tooManyConflictsError(e.PaymentIntent)
 }
 
-// queueRefreshOfHold queues the read of a hold that an event asks for.
-func (w *WebhookProcessor) queueRefreshOfHold(
+// queueRefreshIfNeeded queues the read of a hold that an event asks for.
+func (w *WebhookProcessor) queueRefreshIfNeeded(
 	ctx context.Context, h *hold.Hold, action hold.StripeEventAction,
 ) (result string, err error) {
 	switch action {

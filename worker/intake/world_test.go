@@ -42,7 +42,7 @@ type world struct {
 	rejector  *intake.Rejector
 	inbox     *intake.RequestInboxConsumer
 	clock     *clock.RedisClock
-	health    *health.RedisHealthReporter
+	health    *health.Reporter
 }
 
 var rules = hold.DecisionRules{ExpiryMargin: time.Hour, CaptureInterval: time.Second}
@@ -192,7 +192,7 @@ func (w *world) claim(id string) hold.Hold {
 	for i, lane := range due.Lanes {
 		shares[i] = hold.ClaimShare{Lane: lane, Holds: 10}
 	}
-	claims, err := w.store.Claim(w.Ctx, shares, 30*time.Second)
+	claims, err := w.store.ClaimReadyHolds(w.Ctx, shares, 30*time.Second)
 	if err != nil {
 		w.T.Fatal(err)
 	}

@@ -47,8 +47,8 @@ type CapacityStore interface {
 	PartitionCount() int
 }
 
-// CapacityForecasterOptions configure a [CapacityForecaster].
-type CapacityForecasterOptions struct {
+// CapacityRiskForecasterOptions configure a [CapacityRiskForecaster].
+type CapacityRiskForecasterOptions struct {
 	// WriteRate is the number of captures per second and account, and also that
 	// of cancels; 0: unknown, no forecast.
 	WriteRate int
@@ -57,27 +57,29 @@ type CapacityForecasterOptions struct {
 	Wake      func()            // wakes the dispatcher when the forecast finds expired leases
 }
 
-// CapacityForecaster forecasts which captures of the next day will miss their
-// deadline because Stripe's limits allow too few requests. It first counts
-// holds: a short queue needs no more work. It reads the holds of a long queue
-// and simulates how the dispatcher will process them, nearest deadline first.
-// The forecast assumes that Stripe is available and that the rates stay as they
-// are now: as configured, or lowered by a 429.
-type CapacityForecaster struct {
+// CapacityRiskForecaster forecasts which captures of the next day will miss
+// their deadline because Stripe's limits allow too few requests. It first
+// counts holds: a short queue needs no more work. It reads the holds of a long
+// queue and simulates how the dispatcher will process them, nearest deadline
+// first. The forecast assumes that Stripe is available and that the rates stay
+// as they are now: as configured, or lowered by a 429.
+type CapacityRiskForecaster struct {
 	store CapacityStore
-	o     CapacityForecasterOptions
+	o     CapacityRiskForecasterOptions
 }
 
-// NewCapacityForecaster returns a forecaster that reads store.
-func NewCapacityForecaster(store CapacityStore, o CapacityForecasterOptions) *CapacityForecaster {
-	return &CapacityForecaster{store: store, o: o}
+// NewCapacityRiskForecaster returns a forecaster that reads store.
+func NewCapacityRiskForecaster(
+	store CapacityStore, o CapacityRiskForecasterOptions,
+) *CapacityRiskForecaster {
+	return &CapacityRiskForecaster{store: store, o: o}
 }
 
 // Forecast returns the captures that will miss their deadline. One replica
 // forecasts at a time: checked is false for the others, and if no rate is
 // configured. A forecast without a risk holds until the schedule changes. Rates
 // fall with requests only, which change it.
-func (f *CapacityForecaster) Forecast(
+func (f *CapacityRiskForecaster) Forecast(
 	ctx context.Context,
 ) (risk event.CapacityRisk, checked bool, err error) {
 	risk.Rate = f.o.WriteRate
@@ -96,7 +98,7 @@ func (f *CapacityForecaster) Forecast(
 }
 
 // forecastIfDue makes a forecast, if no other replica has just made one.
-func (f *CapacityForecaster) forecastIfDue(
+func (f *CapacityRiskForecaster) forecastIfDue(
 	ctx context.Context, risk event.CapacityRisk,
 ) (_ event.CapacityRisk, checked bool, err error) {
 	if mine, err := f.store.AcquireLock(ctx, "capacity", forecastInterval); err != nil || !mine {
@@ -132,7 +134,7 @@ type timeSpan struct{ from, until time.Duration }
 
 // findBusySpan returns the span in which a long queue may build up. busy is
 // false if there is none.
-func (f *CapacityForecaster) findBusySpan(
+func (f *CapacityRiskForecaster) findBusySpan(
 	ctx context.Context, due *hold.PromoteResult, rate float64,
 ) (span timeSpan, busy bool, err error) {
 	counts, err := f.store.CountHolds(ctx)
@@ -188,7 +190,7 @@ func findBusyWindows(
 // readDueHolds reads the holds that fall due within span. If span starts now,
 // it also reads those that are ready. It reads these again at the end, because
 // scheduled holds may become ready meanwhile.
-func (f *CapacityForecaster) readDueHolds(
+func (f *CapacityRiskForecaster) readDueHolds(
 	ctx context.Context, q *simulatedQueue, due *hold.PromoteResult, span timeSpan,
 ) error {
 	if span.from > 0 {
@@ -207,7 +209,7 @@ func (f *CapacityForecaster) readDueHolds(
 	return f.readReadyHolds(ctx, q, later.Lanes)
 }
 
-func (f *CapacityForecaster) readReadyHolds(
+func (f *CapacityRiskForecaster) readReadyHolds(
 	ctx context.Context, q *simulatedQueue, lanes []hold.RateLimitLane,
 ) error {
 	for _, lane := range lanes {
@@ -218,7 +220,7 @@ func (f *CapacityForecaster) readReadyHolds(
 	return nil
 }
 
-func (f *CapacityForecaster) readScheduledHolds(
+func (f *CapacityRiskForecaster) readScheduledHolds(
 	ctx context.Context, q *simulatedQueue, span timeSpan,
 ) error {
 	after := hold.SortedSetPosition{}
@@ -250,7 +252,7 @@ func (f *CapacityForecaster) readScheduledHolds(
 	return nil
 }
 
-func (f *CapacityForecaster) readLaneHolds(
+func (f *CapacityRiskForecaster) readLaneHolds(
 	ctx context.Context,
 	q *simulatedQueue,
 	lane hold.RateLimitLane,

@@ -24,12 +24,12 @@ func (w *world) scheduleBurst(captures, cancels int) {
 	w.schedule(reqs...)
 }
 
-func (w *world) forecast(o query.CapacityForecasterOptions) (event.CapacityRisk, bool) {
+func (w *world) forecast(o query.CapacityRiskForecasterOptions) (event.CapacityRisk, bool) {
 	w.t.Helper()
 	if o.Wake == nil {
 		o.Wake = func() {}
 	}
-	risk, checked, err := query.NewCapacityForecaster(w.store, o).Forecast(w.ctx)
+	risk, checked, err := query.NewCapacityRiskForecaster(w.store, o).Forecast(w.ctx)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -41,17 +41,20 @@ func TestCapacityForecaster_Forecast(t *testing.T) {
 	for _, tt := range []struct {
 		name              string
 		captures, cancels int
-		o                 query.CapacityForecasterOptions
+		o                 query.CapacityRiskForecasterOptions
 		late              int
 	}{
-		{"a short queue", 29, 0, query.CapacityForecasterOptions{WriteRate: 1}, 0},
-		{"a long queue that ends in time", 60, 0, query.CapacityForecasterOptions{WriteRate: 1}, 0},
-		{"one capture too many", 61, 0, query.CapacityForecasterOptions{WriteRate: 1}, 1},
-		{"twice the rate", 121, 0, query.CapacityForecasterOptions{WriteRate: 2}, 1},
-		{"cancels have their own rate", 60, 60, query.CapacityForecasterOptions{WriteRate: 1}, 0},
-		{"late cancels are not at risk", 0, 100, query.CapacityForecasterOptions{WriteRate: 1}, 0},
+		{"a short queue", 29, 0, query.CapacityRiskForecasterOptions{WriteRate: 1}, 0},
+		{"a long queue that ends in time", 60, 0,
+			query.CapacityRiskForecasterOptions{WriteRate: 1}, 0},
+		{"one capture too many", 61, 0, query.CapacityRiskForecasterOptions{WriteRate: 1}, 1},
+		{"twice the rate", 121, 0, query.CapacityRiskForecasterOptions{WriteRate: 2}, 1},
+		{"cancels have their own rate", 60, 60, query.CapacityRiskForecasterOptions{WriteRate: 1},
+			0},
+		{"late cancels are not at risk", 0, 100, query.CapacityRiskForecasterOptions{WriteRate: 1},
+			0},
 		{"a total rate below the write rate", 61, 0,
-			query.CapacityForecasterOptions{WriteRate: 2, TotalRate: 1}, 1},
+			query.CapacityRiskForecasterOptions{WriteRate: 2, TotalRate: 1}, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -77,7 +80,7 @@ func TestCapacityForecaster_Forecast_NearestDeadlineFirst(t *testing.T) {
 		w.scheduleBurst(60, 0)
 		w.schedule(hold.ScheduleRequest{PaymentIntent: id(900), CaptureAt: w.in(time.Minute),
 			OnExpiry: "alert", ExpiresAt: w.in(2*time.Minute + time.Second)})
-		if risk, _ := w.forecast(query.CapacityForecasterOptions{WriteRate: 1}); risk.Holds != 0 {
+		if risk, _ := w.forecast(query.CapacityRiskForecasterOptions{WriteRate: 1}); risk.Holds != 0 {
 			w.t.Errorf("the hold with the latest deadline is last and in time: %+v", risk)
 		}
 	})
@@ -85,10 +88,10 @@ func TestCapacityForecaster_Forecast_NearestDeadlineFirst(t *testing.T) {
 
 func TestCapacityForecaster_Forecast_OneReplicaAtATime(t *testing.T) {
 	inWorld(t, func(w *world) {
-		if _, checked := w.forecast(query.CapacityForecasterOptions{}); checked {
+		if _, checked := w.forecast(query.CapacityRiskForecasterOptions{}); checked {
 			w.t.Error("without a rate there is nothing to compare with")
 		}
-		o := query.CapacityForecasterOptions{WriteRate: 1}
+		o := query.CapacityRiskForecasterOptions{WriteRate: 1}
 		if _, checked := w.forecast(o); !checked {
 			w.t.Error("the first replica did not forecast")
 		}
@@ -111,12 +114,12 @@ func TestCapacityForecaster_Forecast_WakesDispatcherForExpiredLeases(t *testing.
 			w.t.Fatalf("%+v %v", due, err)
 		}
 		shares := []hold.ClaimShare{{Lane: due.Lanes[0], Holds: 1}}
-		claims, err := w.store.Claim(w.ctx, shares, 30*time.Second)
+		claims, err := w.store.ClaimReadyHolds(w.ctx, shares, 30*time.Second)
 		if err != nil || len(claims[0].Claims) != 1 {
 			w.t.Fatalf("%v %v", claims, err)
 		}
 		wakes := 0
-		o := query.CapacityForecasterOptions{WriteRate: 1, Wake: func() { wakes++ }}
+		o := query.CapacityRiskForecasterOptions{WriteRate: 1, Wake: func() { wakes++ }}
 		w.forecast(o)
 		time.Sleep(time.Minute)
 		if wakes != 0 {
@@ -132,7 +135,7 @@ func TestCapacityForecaster_Forecast_WakesDispatcherForExpiredLeases(t *testing.
 func TestCapacityForecaster_Forecast_LoweredRate(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.scheduleBurst(25*60, 0)
-		o := query.CapacityForecasterOptions{WriteRate: 25, TotalRate: 100}
+		o := query.CapacityRiskForecasterOptions{WriteRate: 25, TotalRate: 100}
 		if risk, _ := w.forecast(o); risk.Holds != 0 {
 			w.t.Fatalf("%d late at the configured rate", risk.Holds)
 		}

@@ -44,11 +44,11 @@ type AtRiskHold struct {
 type Planner struct {
 	store  HoldStore
 	rules  hold.DecisionRules
-	health *health.RedisHealthReporter
+	health *health.Reporter
 }
 
 // NewPlanner returns a planner that reads store and applies rules.
-func NewPlanner(store HoldStore, rules hold.DecisionRules, h *health.RedisHealthReporter) *Planner {
+func NewPlanner(store HoldStore, rules hold.DecisionRules, h *health.Reporter) *Planner {
 	return &Planner{store: store, rules: rules, health: h}
 }
 

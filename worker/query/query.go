@@ -3,7 +3,7 @@
 //   - [HoldReader] finds one hold, and lists holds page by page.
 //   - [Planner] forecasts hour by hour what the worker will do, and which
 //     holds are at risk.
-//   - [CapacityForecaster] forecasts whether the rate that Stripe allows is
+//   - [CapacityRiskForecaster] forecasts whether the rate that Stripe allows is
 //     enough for the captures that fall due within a day.
 //
 // Each query examines a bounded number of holds. A result that omits some says
@@ -47,12 +47,12 @@ type HoldStore interface {
 type HoldReader struct {
 	store  HoldStore
 	clock  *clock.RedisClock
-	health *health.RedisHealthReporter
+	health *health.Reporter
 }
 
 // NewHoldReader returns a reader of store.
 func NewHoldReader(
-	store HoldStore, c *clock.RedisClock, h *health.RedisHealthReporter,
+	store HoldStore, c *clock.RedisClock, h *health.Reporter,
 ) *HoldReader {
 	return &HoldReader{store: store, clock: c, health: h}
 }

@@ -20,7 +20,7 @@ type comparison struct {
 	lists    *listComparer
 	unlisted *unlistedComparer
 	listed   *listedHolds // PaymentIntents that have a hold
-	health   *health.RedisHealthReporter
+	health   *health.Reporter
 	observer Observer // may be nil
 	log      *zap.Logger
 	done     chan struct{} // closed at the end

@@ -91,7 +91,7 @@ type EventPublisher interface {
 // day.
 type findingReporter struct {
 	publisher EventPublisher
-	health    *health.RedisHealthReporter
+	health    *health.Reporter
 	log       *zap.Logger
 
 	mu     sync.Mutex

@@ -74,7 +74,7 @@ type MetadataMirrorOptions struct {
 	WaitedForBudget func(within time.Duration) bool
 	Gate            *changes.PollGate // closed while no hold is unmirrored
 	Clock           *clock.RedisClock
-	Health          *health.RedisHealthReporter
+	Health          *health.Reporter
 	Logger          *zap.Logger
 }
 
@@ -213,7 +213,7 @@ func (m *MetadataMirror) reserveUpdate(
 			return updateReserved
 		case reserved[0].Wait > maxMirrorWait:
 			return updateLeftToNextTick
-		case !execute.Sleep(ctx, reserved[0].Wait):
+		case !execute.SleepUnlessCanceled(ctx, reserved[0].Wait):
 			return updateStopped
 		}
 	}

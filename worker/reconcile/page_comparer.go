@@ -29,7 +29,7 @@ func (p *pageComparer) comparePage(
 	for i := range page {
 		ids[i] = hold.OwnerOfIntent(&page[i]) // a renewal's intent names its hold
 	}
-	holds, unreadable, err := p.schedule.readHoldsAndUnreadable(ctx, ids)
+	holds, unreadable, err := p.schedule.readHoldsByID(ctx, ids)
 	if err != nil {
 		return err
 	}

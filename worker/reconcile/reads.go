@@ -53,7 +53,7 @@ func (p *retrievePacer) tryReserve() time.Duration {
 // pacedRetriever sends the reads of one run.
 type pacedRetriever struct {
 	budget Budget
-	caller Caller
+	caller StripeCaller
 	pace   *retrievePacer
 	run    *run // its lock is renewed while the reader waits
 }
@@ -149,7 +149,7 @@ func newRetrieveCall(h *hold.Hold) hold.Call {
 
 // sleep waits for d. It returns an error if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) error {
-	if !execute.Sleep(ctx, d) {
+	if !execute.SleepUnlessCanceled(ctx, d) {
 		return ctx.Err()
 	}
 	return nil

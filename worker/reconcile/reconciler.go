@@ -66,9 +66,9 @@ type Budget interface {
 	ReserveRequests(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 }
 
-// Caller sends calls to Stripe whose request is reserved. gateway.Caller
+// StripeCaller sends calls to Stripe whose request is reserved. gateway.Caller
 // implements it.
-type Caller interface {
+type StripeCaller interface {
 	// Do returns a *[hold.CallNotSentError] if no request was sent.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
 	// IsStripeAvailable reports whether Stripe answers and accepts the key.
@@ -106,7 +106,7 @@ type Options struct {
 	Committer Committer
 	Publisher EventPublisher
 	Clock     *clock.RedisClock
-	Health    *health.RedisHealthReporter
+	Health    *health.Reporter
 	Observer  Observer // may be nil
 	Logger    *zap.Logger
 }
@@ -116,7 +116,7 @@ type Options struct {
 // [Reconciler.StopRuns] and is safe for concurrent use.
 type Reconciler struct {
 	stores   Stores
-	caller   Caller
+	caller   StripeCaller
 	o        Options
 	pace     *retrievePacer
 	reporter *findingReporter
@@ -134,7 +134,7 @@ type Reconciler struct {
 
 // NewReconciler returns a reconciler. It starts no comparison before
 // [Reconciler.AllowRuns].
-func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
+func NewReconciler(s Stores, caller StripeCaller, o Options) *Reconciler {
 	return &Reconciler{
 		stores: s, caller: caller, o: o,
 		// A run leaves half of the read budget to intake, the verifier and the
@@ -406,9 +406,9 @@ func (r *Reconciler) clearDataLoss(state []byte) {
 	}
 }
 
-// ReadinessChecks returns a check named schedule while the schedule is rebuilt
-// after a data loss.
-func (r *Reconciler) ReadinessChecks() []health.ReadinessCheckResult {
+// DataLossReadinessChecks returns a check named schedule while the schedule is
+// rebuilt after a data loss.
+func (r *Reconciler) DataLossReadinessChecks() []health.ReadinessCheckResult {
 	at := r.dataLostAt.Load()
 	if at == 0 {
 		return nil

@@ -352,7 +352,7 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		time.Sleep(time.Second)
 		r.StartRunIfNeeded(w.Ctx)
 		other.StartRunIfNeeded(w.Ctx)
-		if checks := r.ReadinessChecks(); len(checks) != 1 || !checks[0].OK ||
+		if checks := r.DataLossReadinessChecks(); len(checks) != 1 || !checks[0].OK ||
 			checks[0].Name != "schedule" {
 			t.Errorf("%+v", checks)
 		}
@@ -372,7 +372,7 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 			t.Errorf("%d lines tell of the data loss", n)
 		}
 		r.StartRunIfNeeded(w.Ctx)
-		if checks := r.ReadinessChecks(); checks != nil {
+		if checks := r.DataLossReadinessChecks(); checks != nil {
 			t.Errorf("%+v", checks)
 		}
 	})

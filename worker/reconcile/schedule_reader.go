@@ -20,7 +20,7 @@ type scheduleReader struct {
 	holds  HoldReader
 	run    *run // its lock is renewed between two pages
 	clock  *clock.RedisClock
-	health *health.RedisHealthReporter
+	health *health.Reporter
 }
 
 // eachOpenHoldPage calls visit with each page of the open holds.
@@ -49,9 +49,9 @@ func (s *scheduleReader) eachOpenHoldPage(
 	return nil
 }
 
-// readHoldsAndUnreadable reads holds; a hold that does not exist is nil. unreadable has the
-// positions of holds that exist but cannot be decoded.
-func (s *scheduleReader) readHoldsAndUnreadable(
+// readHoldsByID reads holds; a hold that does not exist is nil. unreadable has
+// the positions of holds that exist but cannot be decoded.
+func (s *scheduleReader) readHoldsByID(
 	ctx context.Context, ids []string,
 ) (holds []*hold.Hold, unreadable map[int]bool, err error) {
 	holds, now, err := s.holds.ReadHolds(ctx, ids...)

@@ -17,9 +17,9 @@ import (
 // two ticks, requests and refreshes have the budget to themselves.
 const verifyMaxWait = 2 * time.Second
 
-// UnverifiedStore finds holds that were accepted unverified. store.Store
+// UnverifiedHoldReader finds holds that were accepted unverified. store.Store
 // implements it.
-type UnverifiedStore interface {
+type UnverifiedHoldReader interface {
 	// ListUnverifiedHolds returns about n holds, evenly of all partitions,
 	// nearest action or deadline first. Without any, the time is zero.
 	ListUnverifiedHolds(ctx context.Context, n int) ([]hold.HoldWithDueMilestone, time.Time, error)
@@ -50,14 +50,14 @@ type VerifierOptions struct {
 	ListAbove int
 	Gate      *changes.PollGate // closed while no hold is unverified
 	Clock     *clock.RedisClock
-	Health    *health.RedisHealthReporter
+	Health    *health.Reporter
 }
 
 // Verifier is the job that reads the intents of holds that were accepted
 // unverified. While Stripe is unavailable, it probes Stripe instead and wakes
 // the dispatcher.
 type Verifier struct {
-	store     UnverifiedStore
+	store     UnverifiedHoldReader
 	caller    VerifierCaller
 	reader    *bulkread.IntentRetriever
 	committer NoRetryCommitter
@@ -66,7 +66,8 @@ type Verifier struct {
 
 // NewVerifier returns a verifier.
 func NewVerifier(
-	store UnverifiedStore, caller VerifierCaller, committer NoRetryCommitter, o VerifierOptions,
+	store UnverifiedHoldReader, caller VerifierCaller, committer NoRetryCommitter,
+	o VerifierOptions,
 ) *Verifier {
 	return &Verifier{store: store, caller: caller, committer: committer, o: o,
 		reader: bulkread.NewIntentRetriever(caller, o.ListAbove)}

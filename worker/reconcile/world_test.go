@@ -37,7 +37,7 @@ type replica struct {
 	committer *commit.Committer
 	accounts  *reconcile.KnownAccounts
 	clock     *clock.RedisClock
-	health    *health.RedisHealthReporter
+	health    *health.Reporter
 	wakes     atomic.Int64
 	stop      context.CancelFunc
 }

@@ -39,7 +39,7 @@ type Committer interface {
 // Options configure a [Repairer].
 type Options struct {
 	Clock  *clock.RedisClock
-	Health *health.RedisHealthReporter
+	Health *health.Reporter
 	Logger *zap.Logger
 }
 

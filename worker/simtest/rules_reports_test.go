@@ -121,6 +121,7 @@ func (j *judge) checkShouldRetry(c *judgedHold) {
 		i := slices.IndexFunc(c.stripeRequests, func(r *stripeRequest) bool {
 			return r.requestID == e.RequestID && r.replyReceived && r.op == e.Op.String() &&
 				strings.HasSuffix(r.fault, " retry") &&
+				r.status >= http.StatusBadRequest && // a repeat of what succeeded is no refusal
 				r.status != http.StatusUnauthorized // another fault at the same time
 		})
 		if e.Kind != hold.HistoryAttempt || e.RequestID == "" || i < 0 {

@@ -73,7 +73,8 @@ func (c *otlpClient) UploadTraces(ctx context.Context, spans []*tracepb.Resource
 			return err
 		}
 		wait = max(wait, execute.Backoff(try, retryBase, retryLimit))
-		if end, ok := ctx.Deadline(); ok && time.Until(end) < wait || !execute.Sleep(ctx, wait) {
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < wait ||
+			!execute.SleepUnlessCanceled(ctx, wait) {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func newCardholderLinkFunc(s *config.Settings) func(*hold.Hold) string {
 		return nil
 	}
 	return func(h *hold.Hold) string {
-		url, _ := links.For(h)
+		url, _ := links.SignLink(h)
 		return url
 	}
 }
@@ -46,6 +46,6 @@ func newCardholderOptions(
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked by config
 		page.TimeZone = zone
 	}
-	return &api.CardholderOptions{Link: links.For, Page: cardholder.NewPage(page),
+	return &api.CardholderOptions{Link: links.SignLink, Page: cardholder.NewPage(page),
 		Elsewhere: s.CardholderListen != ""}
 }

@@ -143,8 +143,8 @@ func (l redisLogger) Printf(_ context.Context, format string, v ...any) {
 	l.log.Debug("redis client: " + fmt.Sprintf(format, v...))
 }
 
-// daemonProcess is the running parts of the daemon.
-type daemonProcess struct {
+// runningParts is the running parts of the daemon.
+type runningParts struct {
 	servers      []*apiServer
 	stopWorker   context.CancelFunc // stops the notifier as well
 	workerDone   chan error
@@ -156,9 +156,9 @@ type daemonProcess struct {
 // startParts starts the worker, the notifier, and then the server, so that the
 // API accepts no request before the worker runs. The worker has a context of
 // its own, because it outlives the server.
-func startParts(ctx context.Context, d *daemonParts) *daemonProcess {
+func startParts(ctx context.Context, d *daemonParts) *runningParts {
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
-	p := &daemonProcess{servers: d.servers, stopWorker: stopWorker,
+	p := &runningParts{servers: d.servers, stopWorker: stopWorker,
 		workerDone: make(chan error, 1), notifierDone: make(chan struct{}),
 		serverDone: make(chan error, len(d.servers)), accountDone: make(chan error, 1)}
 	go func() { p.workerDone <- d.engine.Run(workerCtx) }()
@@ -171,7 +171,7 @@ func startParts(ctx context.Context, d *daemonParts) *daemonProcess {
 
 // waitUntilEnd returns when ctx has ended, or with the error of a part that
 // failed.
-func (p *daemonProcess) waitUntilEnd(ctx context.Context, log *zap.Logger) error {
+func (p *runningParts) waitUntilEnd(ctx context.Context, log *zap.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -192,7 +192,7 @@ func (p *daemonProcess) waitUntilEnd(ctx context.Context, log *zap.Logger) error
 
 // stopParts stops the server first, so that the API accepts no request that the
 // worker would not see. cause is the error that ends the daemon, if any.
-func (p *daemonProcess) stopParts(ctx context.Context, log *zap.Logger, cause error) error {
+func (p *runningParts) stopParts(ctx context.Context, log *zap.Logger, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiShutdownTimeout)
 	defer cancel()
 	for _, s := range p.servers {

@@ -176,7 +176,7 @@ func (f *healthCollector) forecastPlanCached(ctx context.Context) (query.Plan, b
 }
 
 // stageAgeCollector reports when the stages last succeeded.
-type stageAgeCollector struct{ stages *health.RedisHealthReporter }
+type stageAgeCollector struct{ stages *health.Reporter }
 
 func (s *stageAgeCollector) collect(send gaugeSender) {
 	for name, at := range s.stages.LastSuccesses() {

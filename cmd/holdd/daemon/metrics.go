@@ -175,7 +175,7 @@ func (m *metrics) registerAPICounters(a *api.API) {
 
 // registerCollectors registers the gauges that are computed at each scrape.
 func (m *metrics) registerCollectors(
-	w *worker.Engine, st *store.Store, redis *health.RedisHealthReporter,
+	w *worker.Engine, st *store.Store, redis *health.Reporter,
 ) {
 	m.registry.MustRegister(
 		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st,

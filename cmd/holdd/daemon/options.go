@@ -56,7 +56,7 @@ func newDecisionRules(s *config.Settings) hold.DecisionRules {
 
 func newWorkerOptions(
 	o *Options, replica string, livemode bool, observer workerObserver,
-	redis *health.RedisHealthReporter, watcher *changes.Watcher, inspector worker.RedisInspector,
+	redis *health.Reporter, watcher *changes.Watcher, inspector worker.RedisInspector,
 	accountKnown func() bool,
 ) worker.Options {
 	s, rates := o.Settings, newStripeRateLimits(o.Settings, livemode)
@@ -86,7 +86,7 @@ func (w workerObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 
 func newAlertOptions(
 	o *Options, s *config.Settings, st *store.Store, replica string, livemode bool, m *metrics,
-	redis *health.RedisHealthReporter, watcher *changes.Watcher,
+	redis *health.Reporter, watcher *changes.Watcher,
 ) alert.Options {
 	a := alert.Options{Stores: alert.Stores{Events: st, Leases: st, Requeued: st,
 		SystemEvents: st, Sinks: st}, Replica: replica, Logger: o.Logger, Observer: m,
@@ -140,7 +140,7 @@ type consoleChanger struct {
 // newConsole returns nil if the settings switch the console off.
 func newConsole(
 	o *Options, w *worker.Engine, notifier *swappableNotifier, st *store.Store,
-	redis *health.RedisHealthReporter, livemode bool, tokens *consoleTokens,
+	redis *health.Reporter, livemode bool, tokens *consoleTokens,
 ) (*console.Console, error) {
 	s := o.Settings
 	if !s.Console {

@@ -30,7 +30,7 @@ type daemonParts struct {
 	replica  string
 	tracer   *tracing.Tracer // nil: traces are off
 	metrics  *metrics
-	redis    *health.RedisHealthReporter
+	redis    *health.Reporter
 	watcher  *changes.Watcher
 	secrets  *webhookSecrets
 	sessions *consoleTokens
