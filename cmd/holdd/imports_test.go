@@ -150,7 +150,8 @@ func TestClient_DependsOnStandardLibrary(t *testing.T) {
 	own := 0
 	for _, p := range goList(t, "-deps", "./worker/api/client") {
 		switch p.ImportPath {
-		case modulePath + "/worker/api/client", modulePath + "/worker/hold":
+		case modulePath + "/worker/api/client", modulePath + "/worker/event",
+			modulePath + "/worker/hold":
 			own++
 		default:
 			if !p.Standard {
@@ -158,8 +159,8 @@ func TestClient_DependsOnStandardLibrary(t *testing.T) {
 			}
 		}
 	}
-	if own != 2 {
-		t.Errorf("%d packages of holdd, want client and hold", own)
+	if own != 3 {
+		t.Errorf("%d packages of holdd, want client, event and hold", own)
 	}
 }
 
