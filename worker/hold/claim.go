@@ -267,16 +267,13 @@ func settleFromIntent(
 		recordFailedReplacement(&h, HistoryEntry{Cause: CauseSuperseded}, now)
 	}
 	var cause Cause
+	var events []Event
 	state, event, note := Captured, EventCaptured, ""
 	wanted := h.CancellationReason
 	h.CancellationReason = ""
 	switch {
 	case in.Status == StatusSucceeded:
-		var released bool
-		if cause, note, released = recordRestReleased(&h, in, ours, confirmed,
-			now); !released {
-			cause, note = recordCapture(&h, in, ours, confirmed)
-		}
+		cause, note, events = recordCaptureAtEnd(&h, in, ours, confirmed, now)
 	case in.ExpiredByNetwork():
 		state, cause, event = Expired, CauseExpired, EventExpired
 	default:
@@ -299,7 +296,7 @@ func settleFromIntent(
 		by = "stripe"
 	}
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: by, Cause: cause, Note: note})
-	d := Decision{Hold: h}
+	d := Decision{Hold: h, Events: events}
 	d.addEvent(event, cause)
 	return d
 }

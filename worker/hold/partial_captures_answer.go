@@ -107,14 +107,33 @@ func startKeyGenerationAfterRetrieve(h *Hold, now time.Time) {
 	h.ReadFirst, h.InconclusiveReads = false, 0
 }
 
-// recordRestReleased returns cause and note of a hold whose parts were captured
-// and whose rest was then released. ok is false if more was captured. confirmed
-// is the capture that the answer belongs to, nil if there is none.
-func recordRestReleased(
+// recordCaptureAtEnd records a capture that ended the intent, and returns cause and
+// note of the hold, and the event of a part whose answer was lost. confirmed is the
+// capture that the answer belongs to, nil if there is none.
+func recordCaptureAtEnd(
 	h *Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time,
+) (cause Cause, note string, found []Event) {
+	before, known := *h, ownPartCaptures(h)
+	sent := ours && confirmed == nil && isNextCapturePartial(h)
+	cause, note, ok := recordRestReleased(h, in, ours, sent, now)
+	if !ok {
+		cause, note = recordCapture(h, in, ours, confirmed)
+	}
+	if part := ownPartCaptures(h) - known; sent && part > 0 {
+		found = []Event{{Type: EventPartlyCaptured, Cause: before.Reason, Amount: part}}
+		appendHistory(h, HistoryEntry{At: now, Kind: HistoryPart, By: "holdd", Op: OpCapture,
+			Cause: before.Reason, Note: describePartialCapture(&before, part)})
+	}
+	return cause, note, found
+}
+
+// recordRestReleased returns cause and note of a hold whose parts were captured
+// and whose rest was then released. ok is false if more was captured. sent says
+// that a part was sent whose answer was lost.
+func recordRestReleased(
+	h *Hold, in *PaymentIntent, ours, sent bool, now time.Time,
 ) (cause Cause, note string, ok bool) {
 	total, _ := nextCaptureTargetTotal(h)
-	sent := ours && confirmed == nil && isNextCapturePartial(h)
 	adopted := adoptUnknownOwnParts(h, in) && sent
 	if adopted {
 		ours = false // the part is known: what is above it was captured elsewhere

@@ -1,6 +1,7 @@
 package hold_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -352,17 +353,17 @@ func TestApplyPatch_ConfirmsStages(t *testing.T) {
 }
 
 // TestStaged_SettledWithLostPart checks that a part whose reply was lost counts as
-// holdd's if the hold has ended by the time of the read, and what another system
-// took beside it does not.
+// holdd's if the hold has ended by the time of the read, and is published, and what
+// another system took beside it is not.
 func TestStaged_SettledWithLostPart(t *testing.T) {
 	for name, tt := range map[string]struct {
-		received, elsewhere int64
-		metadata            map[string]string
+		received, elsewhere, published int64
+		metadata                       map[string]string
 	}{
-		"alone":                 {10000, 0, map[string]string{hold.MetaParts: "10000 1"}},
-		"without metadata":      {10000, 0, nil},
-		"beside another system": {15000, 5000, map[string]string{hold.MetaParts: "10000 1"}},
-		"another system alone":  {15000, 15000, nil},
+		"alone":                 {10000, 0, 10000, map[string]string{hold.MetaParts: "10000 1"}},
+		"without metadata":      {10000, 0, 10000, nil},
+		"beside another system": {15000, 5000, 10000, map[string]string{hold.MetaParts: "10000 1"}},
+		"another system alone":  {15000, 15000, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := stagesAt[0].At
@@ -375,6 +376,14 @@ func TestStaged_SettledWithLostPart(t *testing.T) {
 				h.CapturedElsewhere != tt.elsewhere || h.Reason != hold.CauseElsewhere {
 				t.Errorf("%s (%s), %d captured, %d elsewhere", h.State, h.Reason, h.CapturedAmount,
 					h.CapturedElsewhere)
+			}
+			want := []hold.Event{{Type: hold.EventCaptured, Cause: hold.CauseElsewhere}}
+			if tt.published > 0 {
+				want = append([]hold.Event{{Type: hold.EventPartlyCaptured,
+					Cause: hold.CauseSchedule, Amount: tt.published}}, want...)
+			}
+			if !slices.Equal(d.Events, want) {
+				t.Errorf("events %+v, want %+v", d.Events, want)
 			}
 		})
 	}

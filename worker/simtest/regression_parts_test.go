@@ -6,4 +6,6 @@ var partsRegressions = []regression{
 	{"captures in parts beside faults, seed 2029", drawPlan(2029)},
 	{"captures in parts beside faults, seed 5031", drawPlan(5031)},
 	{"captures in parts beside faults, seed 6037", drawPlan(6037)},
+	{"a part's answer is lost and the authorization ends: no event told of the part",
+		drawPlan(1796021164955876877)},
 }

@@ -257,9 +257,6 @@ func (j *judge) checkStagedReported(s *stagedHold) {
 			told += e.Data.Amount
 		}
 	}
-	if h.Reason == hold.CauseExpired { // the reply to the last part may have been lost
-		parts = told
-	}
 	if !s.disturbed && !s.dataLost && !s.lostWrites && !hasAttentionEvent(s.events) &&
 		told != parts {
 		j.failHold(s.judgedHold, "events tell of parts of %d, and %d were captured in parts", told,
