@@ -76,7 +76,7 @@ func (j *judge) grantedTotal(s *stagedHold, e *stripesim.Effect) (sum int64) {
 		return s.staged.total()
 	}
 	if j.mayCaptureAll(s, e) {
-		return s.amount
+		return s.authorizedTotalAt(e.Time)
 	}
 	for _, stage := range s.staged.stages {
 		if !j.timeAt(stage.at).Truncate(time.Millisecond).After(j.redisTimeAt(e.Time)) {

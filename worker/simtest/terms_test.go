@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -71,8 +72,11 @@ func (t terms) apply(c *apiRequest) terms {
 			}
 		}
 		t.paused = t.paused && !c.attentionCleared
-		if t.captureAt != before.captureAt || t.cancelAt != before.cancelAt {
-			t.captureRequestedAt = time.Time{} // a new time takes the place of "now"
+		// A new time takes the place of "now", and so does none after a capture that
+		// Stripe refused.
+		if t.captureAt != before.captureAt || t.cancelAt != before.cancelAt ||
+			c.result.State == hold.Waiting || c.result.State == 0 {
+			t.captureRequestedAt = time.Time{}
 		}
 	case c.kind == "capture", c.kind == "capture part":
 		t.captureRequestedAt = c.sentAt
