@@ -22,13 +22,16 @@ func applyPartialCaptureAnswer(h Hold, call Call, a Answer, now time.Time) (d De
 // request that has no outcome may come on top of it.
 func applyRetrieveOfPartialCapture(h Hold, in *PaymentIntent, now time.Time) (d Decision, ok bool) {
 	total, _ := nextCaptureTargetTotal(&h)
-	if !isNextCapturePartial(&h) || !h.Verified || in.AmountReceived < total {
+	if !isNextCapturePartial(&h) || in.AmountReceived < total {
 		return Decision{}, false
 	}
 	rise, want := in.AmountReceived-capturedSoFar(&h), total-capturedSoFar(&h)
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	if p, recorded := findUnknownOwnParts(&h, in); recorded && sent {
 		return completePartialCapture(h, in, p.captured-ownPartCaptures(&h), h.Reason, now), true
+	}
+	if !h.Verified {
+		return Decision{}, false
 	}
 	if sent && want > 0 && rise == want {
 		return completePartialCapture(h, in, want, h.Reason, now), true

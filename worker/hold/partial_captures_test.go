@@ -389,6 +389,23 @@ func TestStaged_SettledWithLostPart(t *testing.T) {
 	}
 }
 
+// TestStaged_PartOfLostReplica checks a part that a replica captured before it was
+// lost, with what it had read: the replica that takes over reads the hold for the
+// first time.
+func TestStaged_PartOfLostReplica(t *testing.T) {
+	h := newHold(t, nil, withStages(stagesAt...))
+	h = claimHold(h, stagesAt[0].At)
+	after := heldIntent(multicapture, received(10000),
+		withMetadata(map[string]string{hold.MetaParts: "10000 1"}))
+	d, _ := drive(t, h, stagesAt[0].At.Add(time.Minute), okAnswer(after))
+	want := []hold.Event{{Type: hold.EventPartlyCaptured, Cause: hold.CauseSchedule, Amount: 10000}}
+	if !slices.Equal(d.Events, want) || d.Hold.CapturedElsewhere != 0 ||
+		!d.Hold.NextAt.Equal(stagesAt[1].At) {
+		t.Errorf("events %+v, %d elsewhere, next at %s", d.Events, d.Hold.CapturedElsewhere,
+			d.Hold.NextAt)
+	}
+}
+
 // TestStaged_OtherSystemBesidePart checks that what another system captured at the
 // time of a part whose reply was lost is published.
 func TestStaged_OtherSystemBesidePart(t *testing.T) {

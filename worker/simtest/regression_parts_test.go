@@ -8,4 +8,6 @@ var partsRegressions = []regression{
 	{"captures in parts beside faults, seed 6037", drawPlan(6037)},
 	{"a part's answer is lost and the authorization ends: no event told of the part",
 		drawPlan(1796021164955876877)},
+	{"a replica is lost with the answer to a part: the part was taken for another system's",
+		drawPlan(1796032585637440320)},
 }
