@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -248,6 +249,14 @@ func (j *judge) checkLongStayEffects(l *longStay) {
 
 func (j *judge) isLongStayEffectAllowed(l *longStay, e *stripesim.Effect) bool {
 	clock, deadline := j.redisTimeAt(e.Time), l.intents[e.Intent].CaptureBefore
+	if !j.isRenewedTo(l, e) {
+		// on_failure decided by the deadline of the intent that was to be renewed.
+		for _, in := range l.intents {
+			if !in.CaptureBefore.IsZero() { // it was authorized
+				deadline = earlierTime(deadline, in.CaptureBefore)
+			}
+		}
+	}
 	for _, t := range l.termsHistory.possibleTermsAt(e.Time) {
 		for _, policy := range []string{t.onExpiry, l.renewal.onFailure} {
 			t.onExpiry = policy
@@ -260,6 +269,13 @@ func (j *judge) isLongStayEffectAllowed(l *longStay, e *stripesim.Effect) bool {
 		}
 	}
 	return false
+}
+
+// isRenewedTo reports whether the hold had gone over to an effect's intent.
+func (j *judge) isRenewedTo(l *longStay, e *stripesim.Effect) bool {
+	return e.Intent == l.intentID || slices.ContainsFunc(l.events, func(v event.Envelope) bool {
+		return v.Data.Hold.PaymentIntent == e.Intent && v.Timestamp.Before(j.redisTimeAt(e.Time))
+	})
 }
 
 func (j *judge) checkRenewedIntentsEnd(l *longStay) {
