@@ -77,6 +77,9 @@ type Renewal struct {
 	// incrementFailed is the event of an increment that failed since the hold
 	// was last written.
 	incrementFailed *Event
+	// ownRead says that the hold's own intent was read under this claim, and it
+	// does not stand against a confirmation.
+	ownRead bool
 	// Declines are the times of the last declines of the card with the id
 	// DeclinedCard, over all its renewals. Card networks limit them.
 	Declines     []time.Time
@@ -258,6 +261,7 @@ func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 		}
 	}
 	r := unshareRenewal(h)
+	r.ownRead = false
 	if r.Releasing != "" {
 		beginKeyUse(&r.ReleaseKeyUsage, since, takenOver)
 		return

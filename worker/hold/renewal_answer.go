@@ -127,10 +127,17 @@ func failRenewal(h Hold, cause Cause, note string, now time.Time) Decision {
 }
 
 // applyRetrieveBeforeRenewal applies a read of the intent that holds the money: it shows
-// the customer, the card and the start of the window.
+// the customer, the card and the start of the window, or that a confirmation may
+// follow.
 func applyRetrieveBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 	if a.Kind != AnswerOK || a.Intent == nil {
 		return retryRenewalStep(h, now, 10*time.Second, maxBackoff)
+	}
+	confirms := h.Renewal.Step == RenewalConfirm
+	// The renewal of an authorization that has just expired is late, and wanted.
+	if confirms && (a.Intent.Status == StatusRequiresCapture || a.Intent.ExpiredByNetwork()) {
+		h.Renewal.ownRead = true
+		return Decision{Hold: h, NextStepNow: true}
 	}
 	if a.Intent.Status != StatusRequiresCapture {
 		// The hold has ended, or is about to: its own read shows how.

@@ -52,6 +52,9 @@ func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
 		if r.ReadFirst || r.Sent.Unknown || stale {
 			return newRetrieveIntentCall(h, r.Intent), true
 		}
+		if mustRetrieveOwnBeforeConfirm(r) {
+			return newRetrieveIntentCall(h, h.PaymentIntent), true
+		}
 		return newConfirmNewIntentCall(h), true
 	case RenewalReleaseFirst:
 		return newReleaseBeforeRenewalCall(h, now), true
@@ -63,6 +66,13 @@ func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
 		return newRetrieveIntentCall(h, r.Intent), true
 	}
 	return newRetrieveIntentCall(h, h.PaymentIntent), true // to learn what a renewal needs
+}
+
+// mustRetrieveOwnBeforeConfirm reports whether the hold's own intent is read before
+// the new one is confirmed. A later confirmation may follow hours after the first,
+// and a person may have released or captured the hold meanwhile.
+func mustRetrieveOwnBeforeConfirm(r *Renewal) bool {
+	return (r.Confirmation > 1 || r.Sent.Count > 0) && !r.ownRead && !mayHoldNoMoney(r)
 }
 
 // releaseHeadStart is how long before the deadline a capture or cancel no longer

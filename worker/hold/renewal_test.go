@@ -56,7 +56,8 @@ func longStay(t *testing.T, edit ...func(*hold.ValidRequest)) hold.Hold {
 	return h
 }
 
-// answerCall claims a hold, checks its next call and applies an answer.
+// answerCall claims a hold, checks its next call and applies an answer. The read of
+// the hold's own intent before a later confirmation shows it held.
 func answerCall(t *testing.T, h hold.Hold, now time.Time, op hold.Op, intent string,
 	a hold.Answer) (hold.Decision, hold.Call) {
 	t.Helper()
@@ -64,6 +65,10 @@ func answerCall(t *testing.T, h hold.Hold, now time.Time, op hold.Op, intent str
 		h = claimHold(h, now)
 	}
 	call := h.NextCall(now)
+	if op == hold.OpConfirm && call.Op == hold.OpRead && call.PaymentIntent == h.PaymentIntent {
+		h = h.ApplyAnswer(call, answerOK(heldIntent(renewable)), now).Hold
+		call = h.NextCall(now)
+	}
 	if call.Op != op || call.PaymentIntent != intent {
 		t.Fatalf("%s of %q, want %s of %q", call.Op, call.PaymentIntent, op, intent)
 	}
@@ -532,6 +537,37 @@ func TestRenewal_EndsElsewhere(t *testing.T) {
 			answerOK(oldCanceled()))
 		if d := d.Hold.ApplyPaymentIntent(oldCanceled(), startOfRenewal); !d.Unchanged {
 			t.Errorf("%s because of %s", d.Hold.State, d.Hold.Reason)
+		}
+	})
+	for name, ended := range map[string]*hold.PaymentIntent{
+		"released": canceledIntent("requested_by_customer"),
+		"captured": capturedIntent(amount),
+	} {
+		t.Run("the old one is "+name+" before the card is tried again", func(t *testing.T) {
+			d, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpConfirm, newIntentID,
+				hold.Answer{Kind: hold.AnswerDeclined, Code: "do_not_honor"})
+			at := d.Hold.NextAt
+			d, _ = answerCall(t, d.Hold, at, hold.OpRead, testIntentID, answerOK(ended))
+			d, _ = answerCall(t, d.Hold, at, hold.OpRead, newIntentID,
+				answerOK(renewedIntent(hold.StatusRequiresConfirmation, startOfRenewal)))
+			d, _ = answerCall(t, d.Hold, at, hold.OpCancel, newIntentID,
+				answerOK(renewedIntent(hold.StatusCanceled, startOfRenewal)))
+			d, _ = answerCall(t, d.Hold, at, hold.OpRead, testIntentID, answerOK(ended))
+			if !d.Hold.State.IsFinal() || d.Hold.Reason != hold.CauseElsewhere {
+				t.Errorf("%s because of %s", d.Hold.State, d.Hold.Reason)
+			}
+		})
+	}
+	t.Run("the old one has expired before the card is tried again", func(t *testing.T) {
+		d, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpConfirm, newIntentID,
+			hold.Answer{Kind: hold.AnswerDeclined, Code: "do_not_honor"})
+		at := d.Hold.NextAt
+		d, _ = answerCall(t, d.Hold, at, hold.OpRead, testIntentID,
+			answerOK(canceledIntent(hold.ReasonExpired)))
+		d, _ = answerCall(t, d.Hold, at, hold.OpConfirm, newIntentID,
+			answerOK(renewedIntent(hold.StatusRequiresCapture, at)))
+		if d.Hold.PaymentIntent != newIntentID {
+			t.Errorf("%s, step %s", d.Hold.State, d.Hold.Renewal.Step)
 		}
 	})
 	t.Run("the deadline passes while a confirmation is unknown", func(t *testing.T) {

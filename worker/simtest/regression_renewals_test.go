@@ -4,6 +4,10 @@ import "time"
 
 // renewalRegressions are worlds of holds that outlast their authorization.
 var renewalRegressions = []regression{
+	{"the Dashboard releases a stay, and then its cardholder authenticates: the card was authorized again",
+		drawPlan(1796032585637440566)},
+	{"Stripe does not find the new intent for so long that on_failure decides, and it turns out to hold the money",
+		drawPlan(1796032585637440363)},
 	{"a long stay is renewed twice while nothing is wrong", longStayPlan(plannedRenewal{})},
 	{"a long stay may be renewed once, and then its policy acts",
 		longStayPlan(plannedRenewal{maxRenewals: 1, onFailure: "cancel"})},
