@@ -205,6 +205,11 @@ func (j *judge) wasSentAfter(e *stripesim.Effect, t time.Time) bool {
 func (j *judge) checkExpiryAllowed(l *longStay, e *stripesim.Effect) {
 	window := l.authorizationWindow
 	accepted := l.termsHistory.accepted
+	// A hold that acts before the end is not renewed. By Redis' clock it may act late.
+	clocks := j.plan.redisClockAhead.Abs() + time.Second
+	if l.action != "none" && !j.timeAt(l.dueAt).After(e.Time.Add(clocks)) {
+		return
+	}
 	if l.dataLost || len(accepted) == 0 || l.renewal.declines != "" || l.renewal.maxRenewals > 0 ||
 		l.renewal.lacksFunds ||
 		hasAttentionEvent(l.events) || !e.Time.Before(j.timeAt(l.renewal.until)) ||
