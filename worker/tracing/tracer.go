@@ -78,14 +78,14 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 			return nil, err
 		}
 	}
+	res, err := newResource(ctx, &o)
+	if err != nil {
+		return nil, err
+	}
 	// The SDK reports its errors to handlers of the process.
 	errors := &errorLog{log: o.Logger}
 	otel.SetErrorHandler(errors)
 	otel.SetLogger(newSDKLogger(errors))
-	res, err := newResource(ctx, &o)
-	if err != nil {
-		errors.Handle(err) // invalid attributes in the variables; the others are valid
-	}
 	stopped, stop := context.WithCancel(context.WithoutCancel(ctx))
 	provider := sdktrace.NewTracerProvider(sdktrace.WithResource(res),
 		sdktrace.WithBatcher(stoppableExporter{exporter, stopped}))

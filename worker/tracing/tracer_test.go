@@ -75,7 +75,7 @@ func TestNew_OffUnlessAnEndpointIsSet(t *testing.T) {
 
 func TestNew_InvalidVariables(t *testing.T) {
 	for name, v := range map[string][2]string{
-		"protocol": {"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
+		"protocol": {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"},
 		"exporter": {"OTEL_TRACES_EXPORTER", "zipkin"},
 		"address":  {"OTEL_EXPORTER_OTLP_ENDPOINT", "collector:s3cret@:4318"},
 		"no host":  {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://:4318/s3cret"},
@@ -100,7 +100,8 @@ func TestNew_InvalidVariables(t *testing.T) {
 func TestTracer_SendsAsTheVariablesSay(t *testing.T) {
 	c := tracingtest.Start(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20abc, x-tenant = hotel")
-	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP")
+	t.Setenv("OTEL_TRACES_SAMPLER", "ParentBased_TraceIDRatio")
 	t.Setenv("OTEL_SERVICE_NAME", "holdd-paris")
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
 	tracer := newTracer(t, c)
