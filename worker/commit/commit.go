@@ -42,9 +42,10 @@ type Observer interface {
 }
 
 // Tracer begins the span under which a new hold is written, and keeps it with
-// the hold. tracing.Tracer implements it.
+// the hold. end gets zero if the result is not known. tracing.Tracer implements
+// it.
 type Tracer interface {
-	StartScheduling(ctx context.Context, h *hold.Hold) (end func(written bool))
+	StartScheduling(ctx context.Context, h *hold.Hold) (end func(hold.CommitResult))
 }
 
 // Options configure a [Committer].
@@ -145,22 +146,28 @@ func (c *Committer) commitAndNotify(
 }
 
 // startSchedulingSpans begins a span for each new hold. The function that it
-// returns ends them.
+// returns ends them; results is nil if they are not known.
 func (c *Committer) startSchedulingSpans(
 	ctx context.Context, changes []Change,
 ) (end func(results []hold.CommitResult)) {
 	if c.o.Tracer == nil {
 		return func([]hold.CommitResult) {}
 	}
-	ends := map[int]func(written bool){}
+	ends := map[int]func(hold.CommitResult){}
 	for i := range changes {
-		if changes[i].Before.ID == "" {
+		// What an earlier commit may have written must not get another span: the
+		// store would take it for the change of another writer.
+		if changes[i].Before.ID == "" && !changes[i].unconfirmed {
 			ends[i] = c.o.Tracer.StartScheduling(ctx, &changes[i].Decision.Hold)
 		}
 	}
 	return func(results []hold.CommitResult) {
 		for i, end := range ends {
-			end(results != nil && results[i].IsCommitted())
+			if results == nil {
+				end(0)
+			} else {
+				end(results[i])
+			}
 		}
 	}
 }

@@ -58,15 +58,21 @@ func (t *Tracer) StartRequest(
 // StartScheduling begins the span under which a new hold is written, and keeps
 // it with the hold. It continues the context of the hold's request, or else
 // that of ctx.
-func (t *Tracer) StartScheduling(ctx context.Context, h *hold.Hold) (end func(written bool)) {
+func (t *Tracer) StartScheduling(
+	ctx context.Context, h *hold.Hold,
+) (end func(hold.CommitResult)) {
 	if h.Trace != (hold.TraceContext{}) {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, spanContextOf(h.Trace))
 	}
 	_, span := t.tracer.Start(ctx, "schedule hold", trace.WithSpanKind(trace.SpanKindProducer),
 		trace.WithAttributes(holdAttributes(h)...))
 	h.Trace = traceContextOf(span)
-	return func(written bool) {
-		span.SetAttributes(attribute.Bool("holdd.written", written))
+	return func(r hold.CommitResult) {
+		if r == 0 {
+			span.SetStatus(codes.Error, "it is not known whether the hold was written")
+		} else {
+			span.SetAttributes(attribute.Bool("holdd.written", r.IsCommitted()))
+		}
 		span.End()
 	}
 }

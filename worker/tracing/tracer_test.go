@@ -169,7 +169,7 @@ func TestTracer_OneTraceFromRequestToCallback(t *testing.T) {
 	first := newTracer(t, c)
 	ctx, endRequest := first.StartRequest(t.Context(),
 		newRequest("POST", "/v1/holds", traceparent), "POST /v1/holds")
-	first.StartScheduling(ctx, h)(true)
+	first.StartScheduling(ctx, h)(hold.CommitWritten)
 	endRequest(http.StatusCreated)
 	first.Close()
 	if h.Trace.TraceIDText() != callerTrace || !h.Trace.IsSampled() {
@@ -218,6 +218,21 @@ func TestTracer_OneTraceFromRequestToCallback(t *testing.T) {
 	}
 }
 
+// A commit without a reply is neither written nor not written.
+func TestStartScheduling_UnknownResult(t *testing.T) {
+	c := tracingtest.Start(t)
+	tracer := newTracer(t, c)
+	tracer.StartScheduling(t.Context(), newHold())(0)
+	tracer.Close()
+	spans := c.Spans()
+	if len(spans) != 1 || !spans[0].Failed {
+		t.Fatalf("%+v", spans)
+	}
+	if written, ok := spans[0].Attributes["holdd.written"]; ok {
+		t.Errorf("written is %s", written)
+	}
+}
+
 // What the caller does not sample is neither kept with the hold nor sampled
 // later.
 func TestTracer_UnsampledIsNotKept(t *testing.T) {
@@ -225,7 +240,7 @@ func TestTracer_UnsampledIsNotKept(t *testing.T) {
 	tracer := newTracer(t, c)
 	ctx, end := tracer.StartRequest(t.Context(), newRequest("POST", "/v1/holds", unsampled),
 		"POST /v1/holds")
-	tracer.StartScheduling(ctx, h)(true)
+	tracer.StartScheduling(ctx, h)(hold.CommitWritten)
 	if tracer.StartCall(ctx, &hold.Call{Op: hold.OpRead}) != nil {
 		t.Error("a call has a span")
 	}
@@ -237,7 +252,7 @@ func TestTracer_UnsampledIsNotKept(t *testing.T) {
 	}
 	entry := newHold()
 	entry.Trace = tracing.ParseTraceparent(unsampled) // as of the inbox
-	tracer.StartScheduling(t.Context(), entry)(true)
+	tracer.StartScheduling(t.Context(), entry)(hold.CommitWritten)
 	tracer.Close()
 	if h.Trace != (hold.TraceContext{}) || entry.Trace != (hold.TraceContext{}) ||
 		len(c.Spans()) != 0 {
