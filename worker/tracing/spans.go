@@ -15,8 +15,15 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// traceparentHeader is the header of W3C Trace Context.
-const traceparentHeader = "traceparent"
+// The headers of W3C Trace Context.
+const (
+	traceparentHeader = "traceparent"
+	tracestateHeader  = "tracestate"
+)
+
+// maxTracestateBytes is the length of a tracestate that each participant should
+// pass on. A longer one is dropped, because the spans of a full queue keep it.
+const maxTracestateBytes = 512
 
 var propagator propagation.TraceContext
 
@@ -39,8 +46,13 @@ func (t *Tracer) ParseTraceparent(s string) hold.TraceContext { return ParseTrac
 func (t *Tracer) StartRequest(
 	ctx context.Context, r *http.Request, pattern string,
 ) (context.Context, func(status int)) {
-	if len(r.Header.Values(traceparentHeader)) == 1 {
-		ctx = propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	if parents := r.Header.Values(traceparentHeader); len(parents) == 1 {
+		state := strings.Join(r.Header.Values(tracestateHeader), ",")
+		if len(state) > maxTracestateBytes {
+			state = ""
+		}
+		ctx = propagator.Extract(ctx, propagation.MapCarrier{traceparentHeader: parents[0],
+			tracestateHeader: state})
 	}
 	_, route, _ := strings.Cut(pattern, " ")
 	ctx, span := t.tracer.Start(ctx, r.Method+" "+route, trace.WithSpanKind(trace.SpanKindServer),

@@ -162,6 +162,33 @@ func TestStartRequest_ContinuesValidTraceparent(t *testing.T) {
 	}
 }
 
+func TestStartRequest_Tracestate(t *testing.T) {
+	long := "vendor=" + strings.Repeat("v", 250)
+	for name, tc := range map[string]struct {
+		headers []string
+		want    string
+	}{
+		"one":            {[]string{"a=1,b=2"}, "a=1,b=2"},
+		"several":        {[]string{"a=1", "b=2"}, "a=1,b=2"},
+		"invalid":        {[]string{"no state"}, ""},
+		"512 characters": {[]string{long[:253], "x" + long}, long[:253] + ",x" + long},
+		"more":           {[]string{long, "x" + long}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := tracingtest.Start(t)
+			tracer := newTracer(t, c)
+			r := newRequest("POST", "/v1/holds", traceparent)
+			r.Header["Tracestate"] = tc.headers
+			_, end := tracer.StartRequest(t.Context(), r, "POST /v1/holds")
+			end(http.StatusCreated)
+			tracer.Close()
+			if s := c.Spans(); len(s) != 1 || s[0].Parent != callerSpan || s[0].TraceState != tc.want {
+				t.Errorf("%+v, want %q", s, tc.want)
+			}
+		})
+	}
+}
+
 // One trace has the request, the schedule, the execution by another process, the
 // request to Stripe and the callback.
 func TestTracer_OneTraceFromRequestToCallback(t *testing.T) {
