@@ -1,24 +1,17 @@
 package tracing_test
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/tracing"
 	"github.com/holdd/holdd/worker/tracing/tracingtest"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
 )
 
 const (
@@ -322,54 +315,4 @@ func TestTraceChange_ReplacesTheTraceOfTheHold(t *testing.T) {
 			}
 		})
 	}
-}
-
-// hangingExporter is a collector that does not answer.
-type hangingExporter struct{ spans atomic.Int64 }
-
-func (e *hangingExporter) ExportSpans(ctx context.Context, s []sdktrace.ReadOnlySpan) error {
-	e.spans.Add(int64(len(s)))
-	<-ctx.Done()
-	return errors.New("no answer")
-}
-
-func (e *hangingExporter) Shutdown(context.Context) error { return nil }
-
-// A collector that does not answer delays nothing, and costs bounded memory and
-// a line of the log a minute.
-func TestTracer_CollectorHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		core, logs := observer.New(zapcore.DebugLevel)
-		e := &hangingExporter{}
-		tracer, err := tracing.New(t.Context(), tracing.Options{Logger: zap.New(core), Exporter: e})
-		if err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		for range 20_000 {
-			_, end := tracer.StartRequest(t.Context(), newRequest("POST", "/v1/holds"),
-				"POST /v1/holds")
-			end(http.StatusCreated)
-		}
-		if took := time.Since(began); took != 0 {
-			t.Errorf("requests waited %s", took)
-		}
-		time.Sleep(10 * time.Minute)
-		if n := e.spans.Load(); n > 4096 {
-			t.Errorf("%d spans were kept for the collector", n)
-		}
-		if n := logs.Len(); n == 0 || n > 10 {
-			t.Errorf("%d lines of the log in 10 minutes: %v", n, logs.All())
-		}
-		for range 1000 {
-			_, end := tracer.StartRequest(t.Context(), newRequest("GET", "/v1/plan"), "GET /v1/plan")
-			end(http.StatusOK)
-		}
-		began = time.Now()
-		tracer.Close()
-		if took := time.Since(began); took > 3*time.Second {
-			t.Errorf("the stop took %s", took)
-		}
-		time.Sleep(time.Minute) // the last export ends
-	})
 }
