@@ -131,6 +131,30 @@ func (t *Tracer) StartExecution(ctx context.Context, h *hold.Hold) (
 	}
 }
 
+// TraceparentOf returns the span of ctx, empty unless it is sampled.
+func (t *Tracer) TraceparentOf(ctx context.Context) string {
+	return traceContextOf(trace.SpanFromContext(ctx)).Traceparent()
+}
+
+// StartResumption begins the span of a run that resumes an attempt to authorize
+// a card, under the span of the request that began the attempt. There is none if
+// the attempt has no trace.
+func (t *Tracer) StartResumption(
+	ctx context.Context, a *hold.AuthorizationAttempt,
+) (context.Context, func()) {
+	begun := ParseTraceparent(a.Traceparent)
+	if !begun.IsSampled() {
+		return ctx, func() {}
+	}
+	request := spanContextOf(begun)
+	ctx, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, request),
+		"resume authorization", trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithLinks(trace.Link{SpanContext: request}))
+	setIfNotEmpty(span, "holdd.payment_intent", a.PaymentIntent)
+	setIfNotEmpty(span, "holdd.account", a.Account)
+	return ctx, func() { span.End() }
+}
+
 // StartCall begins the span of a request to Stripe, if it belongs to a span. It
 // returns nil otherwise.
 func (t *Tracer) StartCall(ctx context.Context, c *hold.Call) func(a *hold.Answer) {

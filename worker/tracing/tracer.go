@@ -10,8 +10,10 @@
 //     that changes the hold and has a traceparent replaces it.
 //   - [Tracer.StartExecution] continues the kept span, as its child and with a
 //     link to it.
-//   - [Tracer.StartCall] is of one request to Stripe, under a request or an
-//     execution. Stripe gets no traceparent.
+//   - [Tracer.StartResumption] continues the request of an authorization that
+//     another process finishes.
+//   - [Tracer.StartCall] is of one request to Stripe, under a request, an
+//     execution or a resumption. Stripe gets no traceparent.
 //   - [Tracer.StartDelivery] continues the event's traceparent, and sends its
 //     own to the receiver of callbacks.
 //
