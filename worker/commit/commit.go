@@ -41,11 +41,16 @@ type Observer interface {
 	OverlapEnded(length time.Duration)
 }
 
-// Tracer begins the span under which a new hold is written, and keeps it with
-// the hold. end gets zero if the result is not known. tracing.Tracer implements
-// it.
+// Tracer begins the spans of commits. Each end gets zero if the result is not
+// known. tracing.Tracer implements it.
 type Tracer interface {
+	// StartScheduling begins the span under which a new hold is written, and
+	// keeps it with the hold.
 	StartScheduling(ctx context.Context, h *hold.Hold) (end func(hold.CommitResult))
+	// StartChange begins the span of a decision about a hold that has a trace,
+	// and adds it to the decision. It returns nil if the decision has a span, or
+	// no event.
+	StartChange(ctx context.Context, d *hold.Decision) (end func(hold.CommitResult))
 }
 
 // Options configure a [Committer].
@@ -115,7 +120,7 @@ func (c *Committer) commitAndNotify(
 	for i := range changes {
 		c.completeDecision(&changes[i])
 	}
-	endSpans := c.startSchedulingSpans(ctx, changes)
+	endSpans := c.startSpans(ctx, changes)
 	for i := range changes {
 		writes[i] = c.encodeWrite(&changes[i])
 	}
@@ -145,9 +150,9 @@ func (c *Committer) commitAndNotify(
 	return written, nil
 }
 
-// startSchedulingSpans begins a span for each new hold. The function that it
-// returns ends them; results is nil if they are not known.
-func (c *Committer) startSchedulingSpans(
+// startSpans begins the spans of changes. The function that it returns ends
+// them; results is nil if they are not known.
+func (c *Committer) startSpans(
 	ctx context.Context, changes []Change,
 ) (end func(results []hold.CommitResult)) {
 	if c.o.Tracer == nil {
@@ -155,10 +160,16 @@ func (c *Committer) startSchedulingSpans(
 	}
 	ends := map[int]func(hold.CommitResult){}
 	for i := range changes {
-		// What an earlier commit may have written must not get another span: the
-		// store would take it for the change of another writer.
-		if changes[i].Before.ID == "" && !changes[i].unconfirmed {
-			ends[i] = c.o.Tracer.StartScheduling(ctx, &changes[i].Decision.Hold)
+		switch d := &changes[i].Decision; {
+		case changes[i].unconfirmed:
+			// What an earlier commit may have written must not get another span:
+			// the store would take it for the change of another writer.
+		case changes[i].Before.ID == "":
+			ends[i] = c.o.Tracer.StartScheduling(ctx, &d.Hold)
+		default:
+			if end := c.o.Tracer.StartChange(ctx, d); end != nil {
+				ends[i] = end
+			}
 		}
 	}
 	return func(results []hold.CommitResult) {

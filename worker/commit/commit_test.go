@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -366,11 +367,26 @@ func (r *recordingTracer) StartScheduling(
 	return func(result hold.CommitResult) { r.ended[id] = append(r.ended[id], result) }
 }
 
+func (r *recordingTracer) StartChange(
+	_ context.Context, d *hold.Decision,
+) func(hold.CommitResult) {
+	if !d.Hold.Trace.IsSampled() {
+		return nil
+	}
+	d.Trace = hold.TraceContext{TraceID: [16]byte{1}, SpanID: [8]byte{99}, Flags: 1}
+	id := d.Hold.ID
+	return func(result hold.CommitResult) { r.ended[id] = append(r.ended[id], result) }
+}
+
 // Each span of a batch ends once, with the result of its own hold.
 func TestCommit_EndsSpans(t *testing.T) {
 	tracer := &recordingTracer{ended: map[string][]hold.CommitResult{}}
 	f := newTracedFixture(tracer)
 	changes := []commit.Change{f.paused(t)} // has no span
+	traced := f.paused(t)
+	traced.Decision.Hold.ID, f.store.versions["pi_0"] = "pi_0", 3
+	traced.Decision.Hold.Trace = hold.TraceContext{SpanID: [8]byte{98}, Flags: 1}
+	changes = append(changes, traced)
 	for _, id := range []string{"pi_1", "pi_2", "pi_3"} {
 		d := newHold(t, now.Add(30*time.Hour))
 		d.Hold.ID = id
@@ -380,10 +396,17 @@ func TestCommit_EndsSpans(t *testing.T) {
 	if _, err := f.Commit(t.Context(), changes); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string][]hold.CommitResult{"pi_1": {hold.CommitWritten},
+	want := map[string][]hold.CommitResult{"pi_0": {hold.CommitWritten}, "pi_1": {hold.CommitWritten},
 		"pi_2": {hold.CommitConflict}, "pi_3": {hold.CommitWritten}}
 	if !reflect.DeepEqual(tracer.ended, want) {
 		t.Errorf("%v, want %v", tracer.ended, want)
+	}
+	// Each event names the span of its own decision.
+	for i, span := range []string{"", "63", "01", "03"} {
+		if got := f.store.published[i].Traceparent; span != "" &&
+			!strings.HasSuffix(got, "-"+span+"00000000000000-01") || span == "" && got != "" {
+			t.Errorf("event %d has %q, want span %s", i, got, span)
+		}
 	}
 }
 

@@ -79,14 +79,47 @@ func (t *Tracer) StartScheduling(
 	_, span := t.tracer.Start(ctx, "schedule hold", trace.WithSpanKind(trace.SpanKindProducer),
 		trace.WithAttributes(holdAttributes(h)...))
 	h.Trace = traceContextOf(span)
-	return func(r hold.CommitResult) {
-		if r == 0 {
-			span.SetStatus(codes.Error, "it is not known whether the hold was written")
-		} else {
-			span.SetAttributes(attribute.Bool("holdd.written", r.IsCommitted()))
-		}
-		span.End()
+	return func(r hold.CommitResult) { endCommit(span, r) }
+}
+
+// StartChange begins the span of a decision of no execution: of a request, a
+// webhook or a job. It continues the span that the hold keeps, with a link to
+// that of a request. There is none if the hold has no trace, or keeps the span
+// of the request itself.
+func (t *Tracer) StartChange(
+	ctx context.Context, d *hold.Decision,
+) (end func(hold.CommitResult)) {
+	request, kept := trace.SpanFromContext(ctx), d.Hold.Trace
+	if !kept.IsSampled() || d.Trace != (hold.TraceContext{}) || len(d.Events) == 0 ||
+		kept == traceContextOf(request) {
+		return nil
 	}
+	events := make([]string, len(d.Events))
+	for i := range d.Events {
+		events[i] = string(d.Events[i].Type)
+	}
+	_, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, spanContextOf(kept)),
+		"change hold", trace.WithAttributes(holdAttributes(&d.Hold)...), trace.WithAttributes(
+			attribute.String("holdd.state", d.Hold.State.String()),
+			attribute.StringSlice("holdd.events", events)))
+	if request.IsRecording() {
+		span.AddLink(trace.Link{SpanContext: request.SpanContext()})
+	}
+	if d.Hold.State == hold.Attention {
+		span.SetStatus(codes.Error, d.Hold.Reason.String())
+	}
+	d.Trace = traceContextOf(span)
+	return func(r hold.CommitResult) { endCommit(span, r) }
+}
+
+// endCommit ends the span of a commit. r is zero if the result is not known.
+func endCommit(span trace.Span, r hold.CommitResult) {
+	if r == 0 {
+		span.SetStatus(codes.Error, "it is not known whether the hold was written")
+	} else {
+		span.SetAttributes(attribute.Bool("holdd.written", r.IsCommitted()))
+	}
+	span.End()
 }
 
 // TraceChange records on the span of a request which hold it changes, with a

@@ -10,6 +10,8 @@
 //     that changes the hold and has a traceparent replaces it.
 //   - [Tracer.StartExecution] continues the kept span, as its child and with a
 //     link to it.
+//   - [Tracer.StartChange] is of any other decision about the hold, such as one
+//     that a webhook leads to.
 //   - [Tracer.StartResumption] continues the request of an authorization that
 //     another process finishes.
 //   - [Tracer.StartCall] is of one request to Stripe, under a request, an
@@ -18,7 +20,7 @@
 //     own to the receiver of callbacks.
 //
 // Only a sampled trace is kept with a hold, so what was not sampled once is not
-// sampled later. Jobs in the background that belong to no request and no hold
+// sampled later. Webhooks and jobs in the background that change no traced hold
 // have no spans.
 //
 // Spans wait in a bounded queue. If the collector is slow or unavailable, spans
