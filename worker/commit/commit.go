@@ -212,24 +212,20 @@ func (c *Committer) CommitMilestones(
 	ctx context.Context, passed []DeadlineMilestoneChange,
 ) (advanced int, err error) {
 	var advances []hold.MilestoneWrite
-	var writes []hold.HoldWrite
 	var advancing, writing []Change
+	var next []time.Time // of the holds in writing
 	for i := range passed {
 		m := &passed[i]
-		now := c.at(&m.Change)
-		if m.Decision.Unchanged {
-			c.addCardholderLink(&m.Decision, now)
-			advances = append(advances, hold.MilestoneWrite{
-				ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
-				Events: event.EncodeMilestoneEvents(&m.Decision, c.o.Livemode, now)})
-			advancing = append(advancing, m.Change)
+		if !m.Decision.Unchanged {
+			writing, next = append(writing, m.Change), append(next, m.Next)
 			continue
 		}
-		c.completeDecision(&m.Change)
-		w := c.encodeWrite(&m.Change)
-		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone = false, false
-		w.Placement.NextMilestone = m.Next
-		writes, writing = append(writes, w), append(writing, m.Change)
+		now := c.at(&m.Change)
+		c.addCardholderLink(&m.Decision, now)
+		advances = append(advances, hold.MilestoneWrite{
+			ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
+			Events: event.EncodeMilestoneEvents(&m.Decision, c.o.Livemode, now)})
+		advancing = append(advancing, m.Change)
 	}
 	if len(advances) > 0 {
 		ok, e := c.store.AdvanceMilestones(ctx, advances)
@@ -239,14 +235,39 @@ func (c *Committer) CommitMilestones(
 			advanced += c.logAndWakeForWritten(advancing, ok)
 		}
 	}
-	if len(writes) > 0 {
-		results, e := c.store.Commit(ctx, writes)
+	if len(writing) > 0 {
+		n, e := c.commitPassedMilestones(ctx, writing, next)
 		if e != nil {
 			return advanced, e
 		}
-		advanced += c.logAndCountCommitted(writing, results)
+		advanced += n
 	}
 	return advanced, err
+}
+
+// commitPassedMilestones writes changes after a milestone. next is when the
+// following milestone of each is due.
+func (c *Committer) commitPassedMilestones(
+	ctx context.Context, changes []Change, next []time.Time,
+) (written int, err error) {
+	for i := range changes {
+		c.completeDecision(&changes[i])
+	}
+	endSpans := c.startSpans(ctx, changes)
+	writes := make([]hold.HoldWrite, len(changes))
+	for i := range changes {
+		w := c.encodeWrite(&changes[i])
+		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone = false, false
+		w.Placement.NextMilestone = next[i]
+		writes[i] = w
+	}
+	results, err := c.store.Commit(ctx, writes)
+	if err != nil {
+		endSpans(nil)
+		return 0, err
+	}
+	endSpans(results)
+	return c.logAndCountCommitted(changes, results), nil
 }
 
 // DeadlineMilestoneChange is a passed milestone and the decision that follows.

@@ -430,3 +430,26 @@ func TestCommit_SpanOfUnknownResult(t *testing.T) {
 	}
 	f.expect(t, "published hold.scheduled", "debug hold.scheduled", "metric hold.scheduled 0s")
 }
+
+// A decision after a milestone has a span, such as that of on_expiry.
+func TestCommitMilestones_EndsSpans(t *testing.T) {
+	tracer := &recordingTracer{ended: map[string][]hold.CommitResult{}}
+	f := newTracedFixture(tracer)
+	c := f.paused(t)
+	c.Decision.Hold.Trace = hold.TraceContext{SpanID: [8]byte{98}, Flags: 1}
+	passed := []commit.DeadlineMilestoneChange{{Change: c, DueAt: now}}
+	f.store.failCalls = 1
+	if n, err := f.CommitMilestones(t.Context(), passed); n != 0 || !errors.Is(err, errTimeout) {
+		t.Error(n, err)
+	}
+	if n, err := f.CommitMilestones(t.Context(), passed); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+	if got := tracer.ended[c.Before.ID]; !slices.Equal(got,
+		[]hold.CommitResult{0, hold.CommitWritten}) {
+		t.Errorf("ended %v", got)
+	}
+	if got := f.store.published[0].Traceparent; !strings.HasSuffix(got, "-6300000000000000-01") {
+		t.Errorf("the event has %q", got)
+	}
+}
