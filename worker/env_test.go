@@ -26,6 +26,7 @@ type testEnv struct {
 	store store.Options
 	// wrapStores may replace stores of a replica; nil: it does not.
 	wrapStores func(*worker.Stores)
+	spans      *spanRecorder // of all replicas; nil: they have no tracer
 
 	replicas []*replica
 }
@@ -88,6 +89,9 @@ func (w *testEnv) startReplica() *replica {
 	w.replicas = append(w.replicas, r)
 	w.OnStop(r.stopAndWait)
 	o := w.opts
+	if w.spans != nil {
+		o.Tracer = w.newTracer(w.spans)
+	}
 	o.Replica = fmt.Sprint("replica-", len(w.replicas))
 	var err error
 	stores := wiring.NewStores(r.store)

@@ -167,7 +167,7 @@ func (b *engineBuilder) buildIntake(
 func (b *engineBuilder) buildAuthorizer(w *Engine) *authorize.AttemptResumer {
 	o := authorize.Options{
 		Attempts: b.stores.Attempts, Holds: b.stores.Holds, Caller: b.stripe,
-		Committer: b.committer, Publisher: b.publisher,
+		Committer: b.committer, Publisher: b.publisher, Tracer: b.tracers.attempt,
 		Clock: b.clock, Health: b.o.Health, Logger: b.o.Logger,
 		Lease: b.o.Lease, CallTimeout: b.o.CallTimeout,
 	}
@@ -248,6 +248,7 @@ type tracerParts struct {
 	commit    commit.Tracer
 	change    intake.ChangeTracer
 	execution ExecutionTracer
+	attempt   authorize.Tracer
 	parse     func(text string) hold.TraceContext
 }
 
@@ -255,5 +256,5 @@ func tracerPartsOf(t Tracer) tracerParts {
 	if t == nil {
 		return tracerParts{}
 	}
-	return tracerParts{commit: t, change: t, execution: t, parse: t.ParseTraceparent}
+	return tracerParts{commit: t, change: t, execution: t, attempt: t, parse: t.ParseTraceparent}
 }

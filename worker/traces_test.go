@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +13,9 @@ import (
 
 	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
 	"github.com/holdd/holdd/worker/tracing"
+	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/zap"
 )
@@ -36,6 +39,18 @@ func (r *spanRecorder) ExportSpans(_ context.Context, s []sdktrace.ReadOnlySpan)
 }
 
 func (r *spanRecorder) Shutdown(context.Context) error { return nil }
+
+// named returns the spans with a name.
+func (r *spanRecorder) named(name string) (out []sdktrace.ReadOnlySpan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.spans {
+		if s.Name() == name {
+			out = append(out, s)
+		}
+	}
+	return out
+}
 
 // mustFind returns the first span of the booking's trace with a name.
 func (r *spanRecorder) mustFind(t *testing.T, name string) sdktrace.ReadOnlySpan {
@@ -189,4 +204,53 @@ func TestTraces_Authorization(t *testing.T) {
 		}
 		spans.mustFind(t, "capture hold")
 	})
+}
+
+// recordSpans makes every replica record its spans.
+func recordSpans(spans *spanRecorder) func(*testEnv, *stripesim.Options) {
+	return func(w *testEnv, _ *stripesim.Options) { w.spans = spans }
+}
+
+// What a webhook, or a request without a traceparent, changes is in the trace of
+// the hold, and so are the events of it.
+func TestTraces_Change(t *testing.T) {
+	spans := &spanRecorder{}
+	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
+		id := w.AuthorizeIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(time.Hour), Trace: tracing.ParseTraceparent(bookingTraceparent)})
+		tracer := w.newTracer(spans)
+		ctx, end := tracer.StartRequest(w.Ctx,
+			httptest.NewRequest(http.MethodPost, "/v1/holds/"+id+"/pause", nil), "POST /v1/holds/{id}/pause")
+		if _, _, err := r.PauseHold(ctx, id, 0, false, "test"); err != nil {
+			t.Fatal(err)
+		}
+		end(http.StatusOK)
+		if err := w.Sim.Dashboard().Capture(id, 4_000); err != nil {
+			t.Fatal(err)
+		}
+		w.deliverPending()
+		w.waitForState(r, id, hold.Captured, time.Minute)
+		time.Sleep(10 * time.Second) // the queue is sent
+		schedule := spans.mustFind(t, "schedule hold").SpanContext().SpanID()
+		changes := spans.named("change hold")
+		events := w.streamEntries("holdd:{0}:events")
+		if len(changes) != 2 || len(events) != 3 {
+			t.Fatalf("%d changes, %d events", len(changes), len(events))
+		}
+		for i, want := range []string{"hold.paused", "hold.captured"} {
+			c := changes[i]
+			if c.Parent().SpanID() != schedule || len(c.Links()) != 1-i {
+				t.Errorf("%s has the parent %s and %d links", want, c.Parent().SpanID(), len(c.Links()))
+			}
+			if !slices.Contains(c.Attributes(), attribute.StringSlice("holdd.events",
+				[]string{want})) {
+				t.Errorf("%s: %v", want, c.Attributes())
+			}
+			if !strings.Contains(events[i+1], want) || !strings.Contains(events[i+1],
+				"-"+c.SpanContext().SpanID().String()+"-01") {
+				t.Errorf("event of %s: %s", want, events[i+1])
+			}
+		}
+	}, recordSpans(spans))
 }

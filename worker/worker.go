@@ -97,6 +97,7 @@ type Tracer interface {
 	commit.Tracer
 	intake.ChangeTracer
 	ExecutionTracer
+	authorize.Tracer
 	// StartCall begins the span of a request to Stripe. gateway.Caller calls it.
 	StartCall(ctx context.Context, c *hold.Call) (end func(a *hold.Answer))
 	// ParseTraceparent returns the trace that an entry of the inbox continues.

@@ -103,6 +103,9 @@ func (a *Authorizer) beginOrResumeAttempt(
 		error) {
 		return nil, 0, hold.AuthorizationAttempt{}, err
 	}
+	if a.o.Tracer != nil {
+		attempt.Traceparent = a.o.Tracer.TraceparentOf(ctx)
+	}
 	r := &attemptRun{o: &a.o, token: rand.Text()}
 	deadline := time.Now().Add(duplicateWait)
 	failed := false

@@ -56,6 +56,11 @@ func (r *AttemptResumer) resumeAttempt(ctx context.Context, id string) {
 		return
 	}
 	attempt.ID = id
+	if r.o.Tracer != nil {
+		traced, end := r.o.Tracer.StartResumption(ctx, &attempt)
+		defer end()
+		ctx = traced
+	}
 	run.machine = hold.NewResumedAttemptMachine(attempt)
 	run.driveToEnd(ctx)
 	if c := run.machine.CanceledAbandonedIntent(); c != nil {

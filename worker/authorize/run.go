@@ -64,13 +64,26 @@ type SystemEventPublisher interface {
 	) (first bool, err error)
 }
 
-// Options configure an [Authorizer] and a [AttemptResumer]. All are required.
+// Tracer continues the trace of the request that began an attempt. tracing.Tracer
+// implements it.
+type Tracer interface {
+	// TraceparentOf returns the span of ctx, to keep with an attempt; empty if
+	// it is not recorded.
+	TraceparentOf(ctx context.Context) string
+	// StartResumption begins the span of a run that resumes an attempt.
+	StartResumption(ctx context.Context, a *hold.AuthorizationAttempt) (
+		traced context.Context, end func())
+}
+
+// Options configure an [Authorizer] and a [AttemptResumer]. All but Tracer are
+// required.
 type Options struct {
 	Attempts  AttemptStore
 	Holds     HoldReader
 	Caller    StripeCaller
 	Committer Committer
 	Publisher SystemEventPublisher // used by the Resumer only
+	Tracer    Tracer               // may be nil
 	Clock     *clock.RedisClock
 	Health    *health.Reporter
 	Logger    *zap.Logger

@@ -16,6 +16,7 @@ import (
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
+	"github.com/holdd/holdd/worker/tracing"
 )
 
 const (
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) { envtest.Main(m) }
 // world is some replicas' authorizers in virtual time.
 type world struct {
 	*envtest.Env
+	tracer *tracing.Tracer // may be nil
 }
 
 // process is the authorizer of one replica. Its job runs every ten seconds.
@@ -47,7 +49,7 @@ type process struct {
 
 func inWorld(t *testing.T, f func(w *world)) {
 	t.Helper()
-	envtest.Run(t, stripesim.Options{Seed: 1}, func(e *envtest.Env) { f(&world{e}) })
+	envtest.Run(t, stripesim.Options{Seed: 1}, func(e *envtest.Env) { f(&world{Env: e}) })
 }
 
 // start starts a process. One with dieAt above zero dies at that side effect
@@ -60,14 +62,20 @@ func (w *world) start(dieAt int) *process {
 	redisClock, redisHealth := &clock.RedisClock{}, health.NewRedisHealthReporter(w.Log)
 	p.caller = gateway.NewCaller(p.gateway, p.store,
 		gateway.CallerOptions{Timeout: callTimeout, Health: redisHealth, Logger: w.Log})
+	commitOptions := commit.Options{Rules: hold.DecisionRules{ExpiryMargin: time.Hour},
+		WakeAhead: time.Second, Now: redisClock.Now, Logger: w.Log}
+	if w.tracer != nil {
+		commitOptions.Tracer = w.tracer
+	}
 	o := authorize.Options{
 		Attempts: storeOf{p.store, p}, Holds: p.store, Caller: p.caller,
-		Committer: commit.New(storeOf{p.store, p},
-			commit.Options{Rules: hold.DecisionRules{ExpiryMargin: time.Hour},
-				WakeAhead: time.Second, Now: redisClock.Now, Logger: w.Log}),
+		Committer: commit.New(storeOf{p.store, p}, commitOptions),
 		Publisher: event.NewSystemEventPublisher(storeOf{p.store, p}, redisClock.Now),
 		Clock:     redisClock, Health: redisHealth, Logger: w.Log, Lease: lease,
 		CallTimeout: callTimeout,
+	}
+	if w.tracer != nil {
+		o.Tracer = w.tracer
 	}
 	p.Authorizer, p.resumer = authorize.NewAuthorizer(o), authorize.NewAttemptResumer(o)
 	ctx, stop := context.WithCancel(w.Ctx)

@@ -41,10 +41,16 @@ type Observer interface {
 	OverlapEnded(length time.Duration)
 }
 
-// Tracer begins the span under which a new hold is written, and keeps it with
-// the hold. tracing.Tracer implements it.
+// Tracer begins the spans of commits. Each end gets zero if the result is not
+// known. tracing.Tracer implements it.
 type Tracer interface {
-	StartScheduling(ctx context.Context, h *hold.Hold) (end func(written bool))
+	// StartScheduling begins the span under which a new hold is written, and
+	// keeps it with the hold.
+	StartScheduling(ctx context.Context, h *hold.Hold) (end func(hold.CommitResult))
+	// StartChange begins the span of a decision about a hold that has a trace,
+	// and adds it to the decision. It returns nil if the decision has a span, or
+	// no event.
+	StartChange(ctx context.Context, d *hold.Decision) (end func(hold.CommitResult))
 }
 
 // Options configure a [Committer].
@@ -114,7 +120,7 @@ func (c *Committer) commitAndNotify(
 	for i := range changes {
 		c.completeDecision(&changes[i])
 	}
-	endSpans := c.startSchedulingSpans(ctx, changes)
+	endSpans := c.startSpans(ctx, changes)
 	for i := range changes {
 		writes[i] = c.encodeWrite(&changes[i])
 	}
@@ -144,23 +150,35 @@ func (c *Committer) commitAndNotify(
 	return written, nil
 }
 
-// startSchedulingSpans begins a span for each new hold. The function that it
-// returns ends them.
-func (c *Committer) startSchedulingSpans(
+// startSpans begins the spans of changes. The function that it returns ends
+// them; results is nil if they are not known.
+func (c *Committer) startSpans(
 	ctx context.Context, changes []Change,
 ) (end func(results []hold.CommitResult)) {
 	if c.o.Tracer == nil {
 		return func([]hold.CommitResult) {}
 	}
-	ends := map[int]func(written bool){}
+	ends := map[int]func(hold.CommitResult){}
 	for i := range changes {
-		if changes[i].Before.ID == "" {
-			ends[i] = c.o.Tracer.StartScheduling(ctx, &changes[i].Decision.Hold)
+		switch d := &changes[i].Decision; {
+		case changes[i].unconfirmed:
+			// What an earlier commit may have written must not get another span:
+			// the store would take it for the change of another writer.
+		case changes[i].Before.ID == "":
+			ends[i] = c.o.Tracer.StartScheduling(ctx, &d.Hold)
+		default:
+			if end := c.o.Tracer.StartChange(ctx, d); end != nil {
+				ends[i] = end
+			}
 		}
 	}
 	return func(results []hold.CommitResult) {
 		for i, end := range ends {
-			end(results != nil && results[i].IsCommitted())
+			if results == nil {
+				end(0)
+			} else {
+				end(results[i])
+			}
 		}
 	}
 }
@@ -194,24 +212,20 @@ func (c *Committer) CommitMilestones(
 	ctx context.Context, passed []DeadlineMilestoneChange,
 ) (advanced int, err error) {
 	var advances []hold.MilestoneWrite
-	var writes []hold.HoldWrite
 	var advancing, writing []Change
+	var next []time.Time // of the holds in writing
 	for i := range passed {
 		m := &passed[i]
-		now := c.at(&m.Change)
-		if m.Decision.Unchanged {
-			c.addCardholderLink(&m.Decision, now)
-			advances = append(advances, hold.MilestoneWrite{
-				ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
-				Events: event.EncodeMilestoneEvents(&m.Decision, c.o.Livemode, now)})
-			advancing = append(advancing, m.Change)
+		if !m.Decision.Unchanged {
+			writing, next = append(writing, m.Change), append(next, m.Next)
 			continue
 		}
-		c.completeDecision(&m.Change)
-		w := c.encodeWrite(&m.Change)
-		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone = false, false
-		w.Placement.NextMilestone = m.Next
-		writes, writing = append(writes, w), append(writing, m.Change)
+		now := c.at(&m.Change)
+		c.addCardholderLink(&m.Decision, now)
+		advances = append(advances, hold.MilestoneWrite{
+			ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
+			Events: event.EncodeMilestoneEvents(&m.Decision, c.o.Livemode, now)})
+		advancing = append(advancing, m.Change)
 	}
 	if len(advances) > 0 {
 		ok, e := c.store.AdvanceMilestones(ctx, advances)
@@ -221,14 +235,39 @@ func (c *Committer) CommitMilestones(
 			advanced += c.logAndWakeForWritten(advancing, ok)
 		}
 	}
-	if len(writes) > 0 {
-		results, e := c.store.Commit(ctx, writes)
+	if len(writing) > 0 {
+		n, e := c.commitPassedMilestones(ctx, writing, next)
 		if e != nil {
 			return advanced, e
 		}
-		advanced += c.logAndCountCommitted(writing, results)
+		advanced += n
 	}
 	return advanced, err
+}
+
+// commitPassedMilestones writes changes after a milestone. next is when the
+// following milestone of each is due.
+func (c *Committer) commitPassedMilestones(
+	ctx context.Context, changes []Change, next []time.Time,
+) (written int, err error) {
+	for i := range changes {
+		c.completeDecision(&changes[i])
+	}
+	endSpans := c.startSpans(ctx, changes)
+	writes := make([]hold.HoldWrite, len(changes))
+	for i := range changes {
+		w := c.encodeWrite(&changes[i])
+		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone = false, false
+		w.Placement.NextMilestone = next[i]
+		writes[i] = w
+	}
+	results, err := c.store.Commit(ctx, writes)
+	if err != nil {
+		endSpans(nil)
+		return 0, err
+	}
+	endSpans(results)
+	return c.logAndCountCommitted(changes, results), nil
 }
 
 // DeadlineMilestoneChange is a passed milestone and the decision that follows.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,14 +104,16 @@ type fixture struct {
 	wakes    int
 }
 
-func newFixture() *fixture {
+func newFixture() *fixture { return newTracedFixture(nil) }
+
+func newTracedFixture(tracer commit.Tracer) *fixture {
 	core, logs := observer.New(zapcore.DebugLevel)
 	f := &fixture{logs: logs,
 		store: &memoryStore{versions: map[string]uint64{}, records: map[string]hold.Hold{}}}
 	f.Committer = commit.New(f.store, commit.Options{Rules: rules, WakeAhead: time.Minute,
 		Now: func() time.Time { return now }, Wake: func() { f.wakes++ },
 		RecordAccount: func(account string) { f.accounts = append(f.accounts, account) },
-		Observer:      f, Logger: zap.New(core)})
+		Observer:      f, Tracer: tracer, Logger: zap.New(core)})
 	return f
 }
 
@@ -347,4 +350,106 @@ func TestDeleteSettled(t *testing.T) {
 		t.Error(n, err)
 	}
 	f.expect(t)
+}
+
+// recordingTracer keeps how the span of each hold ended.
+type recordingTracer struct {
+	started byte
+	ended   map[string][]hold.CommitResult
+}
+
+func (r *recordingTracer) StartScheduling(
+	_ context.Context, h *hold.Hold,
+) func(hold.CommitResult) {
+	r.started++
+	h.Trace = hold.TraceContext{TraceID: [16]byte{1}, SpanID: [8]byte{r.started}, Flags: 1}
+	id := h.ID
+	return func(result hold.CommitResult) { r.ended[id] = append(r.ended[id], result) }
+}
+
+func (r *recordingTracer) StartChange(
+	_ context.Context, d *hold.Decision,
+) func(hold.CommitResult) {
+	if !d.Hold.Trace.IsSampled() {
+		return nil
+	}
+	d.Trace = hold.TraceContext{TraceID: [16]byte{1}, SpanID: [8]byte{99}, Flags: 1}
+	id := d.Hold.ID
+	return func(result hold.CommitResult) { r.ended[id] = append(r.ended[id], result) }
+}
+
+// Each span of a batch ends once, with the result of its own hold.
+func TestCommit_EndsSpans(t *testing.T) {
+	tracer := &recordingTracer{ended: map[string][]hold.CommitResult{}}
+	f := newTracedFixture(tracer)
+	changes := []commit.Change{f.paused(t)} // has no span
+	traced := f.paused(t)
+	traced.Decision.Hold.ID, f.store.versions["pi_0"] = "pi_0", 3
+	traced.Decision.Hold.Trace = hold.TraceContext{SpanID: [8]byte{98}, Flags: 1}
+	changes = append(changes, traced)
+	for _, id := range []string{"pi_1", "pi_2", "pi_3"} {
+		d := newHold(t, now.Add(30*time.Hour))
+		d.Hold.ID = id
+		changes = append(changes, commit.Change{Before: &hold.Hold{}, Decision: d})
+	}
+	f.store.versions["pi_2"] = 7
+	if _, err := f.Commit(t.Context(), changes); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]hold.CommitResult{"pi_0": {hold.CommitWritten}, "pi_1": {hold.CommitWritten},
+		"pi_2": {hold.CommitConflict}, "pi_3": {hold.CommitWritten}}
+	if !reflect.DeepEqual(tracer.ended, want) {
+		t.Errorf("%v, want %v", tracer.ended, want)
+	}
+	// Each event names the span of its own decision.
+	for i, span := range []string{"", "63", "01", "03"} {
+		if got := f.store.published[i].Traceparent; span != "" &&
+			!strings.HasSuffix(got, "-"+span+"00000000000000-01") || span == "" && got != "" {
+			t.Errorf("event %d has %q, want span %s", i, got, span)
+		}
+	}
+}
+
+// A lost reply leaves the result of a span unknown. The same change committed
+// again is still recognized as written.
+func TestCommit_SpanOfUnknownResult(t *testing.T) {
+	tracer := &recordingTracer{ended: map[string][]hold.CommitResult{}}
+	f := newTracedFixture(tracer)
+	changes := []commit.Change{{Before: &hold.Hold{},
+		Decision: newHold(t, now.Add(30*time.Hour))}}
+	f.store.loseReply = 1
+	if _, err := f.Commit(t.Context(), changes); !errors.Is(err, errTimeout) {
+		t.Fatal(err)
+	}
+	if got := tracer.ended[changes[0].Decision.Hold.ID]; !slices.Equal(got,
+		[]hold.CommitResult{0}) {
+		t.Errorf("the span ended with %v", got)
+	}
+	if written, err := f.Commit(t.Context(), changes); err != nil || !written[0] {
+		t.Error(written, err)
+	}
+	f.expect(t, "published hold.scheduled", "debug hold.scheduled", "metric hold.scheduled 0s")
+}
+
+// A decision after a milestone has a span, such as that of on_expiry.
+func TestCommitMilestones_EndsSpans(t *testing.T) {
+	tracer := &recordingTracer{ended: map[string][]hold.CommitResult{}}
+	f := newTracedFixture(tracer)
+	c := f.paused(t)
+	c.Decision.Hold.Trace = hold.TraceContext{SpanID: [8]byte{98}, Flags: 1}
+	passed := []commit.DeadlineMilestoneChange{{Change: c, DueAt: now}}
+	f.store.failCalls = 1
+	if n, err := f.CommitMilestones(t.Context(), passed); n != 0 || !errors.Is(err, errTimeout) {
+		t.Error(n, err)
+	}
+	if n, err := f.CommitMilestones(t.Context(), passed); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+	if got := tracer.ended[c.Before.ID]; !slices.Equal(got,
+		[]hold.CommitResult{0, hold.CommitWritten}) {
+		t.Errorf("ended %v", got)
+	}
+	if got := f.store.published[0].Traceparent; !strings.HasSuffix(got, "-6300000000000000-01") {
+		t.Errorf("the event has %q", got)
+	}
 }

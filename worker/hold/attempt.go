@@ -44,6 +44,9 @@ type AuthorizationAttempt struct {
 	// InconclusiveRuns counts the runs in a row that resumed the attempt and
 	// got an answer of Stripe that does not end it.
 	InconclusiveRuns uint32 `json:"r,omitempty"`
+	// Traceparent is the span of the request that began the attempt. A release
+	// that does not know it drops it, and the trace then ends.
+	Traceparent string `json:"x,omitempty"`
 }
 
 // AttemptLookupResult is what the store found when an attempt was begun.

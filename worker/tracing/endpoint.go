@@ -1,7 +1,6 @@
 package tracing
 
 import (
-	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -24,97 +22,73 @@ type endpoint struct {
 	tls     *tls.Config // nil: the system's
 }
 
-// otlpVariable returns the value of OTEL_EXPORTER_OTLP_TRACES_NAME, or else of
-// OTEL_EXPORTER_OTLP_NAME.
-func otlpVariable(name string) string {
-	return cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_"+name),
-		os.Getenv("OTEL_EXPORTER_OTLP_"+name))
-}
-
 // endpointFromEnv reads the standard variables. It returns nil if they switch
 // tracing off. Its errors do not quote values that may have a secret.
 func endpointFromEnv() (*endpoint, error) {
-	off := strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") ||
-		os.Getenv("OTEL_TRACES_EXPORTER") == "none"
-	if off || otlpVariable("ENDPOINT") == "" {
+	exporter := readVariable("OTEL_TRACES_EXPORTER")
+	off := readVariable("OTEL_SDK_DISABLED").is("true") || exporter.is("none")
+	if off || otlpVariable("ENDPOINT").value == "" {
 		return nil, nil
 	}
-	if v := os.Getenv("OTEL_TRACES_EXPORTER"); v != "" && v != "otlp" {
-		return nil, fmt.Errorf("invalid OTEL_TRACES_EXPORTER %.20q: want otlp or none", v)
+	compression := otlpVariable("COMPRESSION")
+	e := &endpoint{gzip: compression.is("gzip")}
+	protocol := otlpVariable("PROTOCOL")
+	if protocol.oneOf("http/protobuf") != nil {
+		return nil, protocol.newQuotingError("http/protobuf, which collectors receive on port 4318")
 	}
-	if v := otlpVariable("PROTOCOL"); v != "" && v != "http/protobuf" {
-		return nil, fmt.Errorf("invalid OTEL_EXPORTER_OTLP_PROTOCOL %.20q: want http/protobuf, "+
-			"which collectors receive on port 4318", v)
-	}
-	e := &endpoint{timeout: 10 * time.Second, gzip: otlpVariable("COMPRESSION") == "gzip"}
-	return e, errors.Join(e.readURL(), e.readHeaders(), e.readTimeout(), e.readTLS())
+	return e, errors.Join(exporter.oneOf("otlp", "none"), compression.oneOf("gzip", "none"),
+		e.readURL(), e.readHeaders(), e.readTimeout(), e.readTLS(), checkSDKVariables())
 }
 
 // readURL reads the address. The one for all signals is a base, to which the
 // path of traces is added.
 func (e *endpoint) readURL() (err error) {
-	own := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-	e.url, err = url.Parse(cmp.Or(own, os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")))
+	v := otlpVariable("ENDPOINT")
+	e.url, err = url.Parse(v.value)
 	if err != nil || e.url.Scheme != "http" && e.url.Scheme != "https" || e.url.Hostname() == "" {
-		return errors.New("invalid OTEL_EXPORTER_OTLP_ENDPOINT: want a URL like " +
-			"http://127.0.0.1:4318")
+		return v.newError("a URL like http://127.0.0.1:4318")
 	}
-	if own == "" {
+	if v.name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
 		e.url = e.url.JoinPath("v1/traces")
 	}
 	return nil
 }
 
 func (e *endpoint) readHeaders() error {
+	pairs, err := otlpVariable("HEADERS").pairs()
 	e.headers = http.Header{}
-	for pair := range strings.SplitSeq(otlpVariable("HEADERS"), ",") {
-		if strings.TrimSpace(pair) == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(pair, "=")
-		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if !ok || err != nil {
-			return errors.New("invalid OTEL_EXPORTER_OTLP_HEADERS: want name=value, " +
-				"separated by commas")
-		}
-		e.headers.Set(strings.TrimSpace(name), value)
+	for _, p := range pairs {
+		e.headers.Set(p[0], p[1])
 	}
-	return nil
+	return err
 }
 
 func (e *endpoint) readTimeout() error {
-	v := otlpVariable("TIMEOUT")
-	if v == "" {
-		return nil
-	}
-	ms, err := strconv.Atoi(v)
-	if err != nil || ms <= 0 {
-		return fmt.Errorf("invalid OTEL_EXPORTER_OTLP_TIMEOUT %.20q: want milliseconds", v)
-	}
+	ms, err := otlpVariable("TIMEOUT").number(10_000, 1)
 	e.timeout = time.Duration(ms) * time.Millisecond
-	return nil
+	return err
 }
 
 // readTLS reads the certificates that the collector and holdd use.
 func (e *endpoint) readTLS() error {
 	e.tls = &tls.Config{MinVersion: tls.VersionTLS12}
-	if path := otlpVariable("CERTIFICATE"); path != "" {
-		pem, err := os.ReadFile(path)
+	if v := otlpVariable("CERTIFICATE"); v.value != "" {
+		pem, err := os.ReadFile(v.value)
 		if err != nil {
-			return fmt.Errorf("cannot read OTEL_EXPORTER_OTLP_CERTIFICATE: %w", err)
+			return fmt.Errorf("cannot read %s: %w", v.name, err)
 		}
 		e.tls.RootCAs = x509.NewCertPool()
 		if !e.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return errors.New("invalid OTEL_EXPORTER_OTLP_CERTIFICATE: no certificate in it")
+			return v.newError("a file with certificates in PEM")
 		}
 	}
 	cert, key := otlpVariable("CLIENT_CERTIFICATE"), otlpVariable("CLIENT_KEY")
-	if cert == "" && key == "" {
+	if cert.value == "" && key.value == "" {
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	pair, err := tls.LoadX509KeyPair(cert.value, key.value)
 	if err != nil {
-		return errors.New("cannot read OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and its CLIENT_KEY")
+		return fmt.Errorf("cannot read %s with %s", cert.name, key.name)
 	}
 	e.tls.Certificates = []tls.Certificate{pair}
 	return nil

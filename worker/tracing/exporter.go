@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -98,7 +99,7 @@ func (c *otlpClient) post(ctx context.Context, body []byte) (wait time.Duration,
 		return 0, err
 	}
 	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, maxResponseBytes)
+	answer, _ := io.ReadAll(io.LimitReader(res.Body, maxResponseBytes))
 	switch res.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable,
 		http.StatusGatewayTimeout:
@@ -110,7 +111,39 @@ func (c *otlpClient) post(ctx context.Context, body []byte) (wait time.Duration,
 	if res.StatusCode/100 != 2 {
 		return wait, fmt.Errorf("the collector answered HTTP %d", res.StatusCode)
 	}
+	if n := countRejectedSpans(answer); n > 0 {
+		return -1, fmt.Errorf("the collector rejected %d spans", n)
+	}
 	return 0, nil
+}
+
+// countRejectedSpans returns how many spans a collector has rejected, by its
+// ExportTraceServiceResponse, whose package imports gRPC.
+func countRejectedSpans(response []byte) uint64 {
+	partialSuccess, _ := firstField(response)
+	_, rejected := firstField(partialSuccess)
+	return rejected
+}
+
+// firstField returns the value of field 1 of a message: a message or a number.
+func firstField(b []byte) (message []byte, number uint64) {
+	for len(b) > 0 {
+		field, wireType, tag := protowire.ConsumeTag(b)
+		if tag < 0 {
+			return nil, 0
+		}
+		size := protowire.ConsumeFieldValue(field, wireType, b[tag:])
+		switch {
+		case size < 0:
+			return nil, 0
+		case field == 1 && wireType == protowire.BytesType:
+			message, _ = protowire.ConsumeBytes(b[tag:])
+		case field == 1 && wireType == protowire.VarintType:
+			number, _ = protowire.ConsumeVarint(b[tag:])
+		}
+		b = b[tag+size:]
+	}
+	return message, number
 }
 
 // stoppableExporter ends its exports once stopped ends. The SDK would otherwise

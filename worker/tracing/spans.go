@@ -15,8 +15,15 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// traceparentHeader is the header of W3C Trace Context.
-const traceparentHeader = "traceparent"
+// The headers of W3C Trace Context.
+const (
+	traceparentHeader = "traceparent"
+	tracestateHeader  = "tracestate"
+)
+
+// maxTracestateBytes is the length of a tracestate that each participant should
+// pass on. A longer one is dropped, because the spans of a full queue keep it.
+const maxTracestateBytes = 512
 
 var propagator propagation.TraceContext
 
@@ -39,8 +46,13 @@ func (t *Tracer) ParseTraceparent(s string) hold.TraceContext { return ParseTrac
 func (t *Tracer) StartRequest(
 	ctx context.Context, r *http.Request, pattern string,
 ) (context.Context, func(status int)) {
-	if len(r.Header.Values(traceparentHeader)) == 1 {
-		ctx = propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	if parents := r.Header.Values(traceparentHeader); len(parents) == 1 {
+		state := strings.Join(r.Header.Values(tracestateHeader), ",")
+		if len(state) > maxTracestateBytes {
+			state = ""
+		}
+		ctx = propagator.Extract(ctx, propagation.MapCarrier{traceparentHeader: parents[0],
+			tracestateHeader: state})
 	}
 	_, route, _ := strings.Cut(pattern, " ")
 	ctx, span := t.tracer.Start(ctx, r.Method+" "+route, trace.WithSpanKind(trace.SpanKindServer),
@@ -58,17 +70,56 @@ func (t *Tracer) StartRequest(
 // StartScheduling begins the span under which a new hold is written, and keeps
 // it with the hold. It continues the context of the hold's request, or else
 // that of ctx.
-func (t *Tracer) StartScheduling(ctx context.Context, h *hold.Hold) (end func(written bool)) {
+func (t *Tracer) StartScheduling(
+	ctx context.Context, h *hold.Hold,
+) (end func(hold.CommitResult)) {
 	if h.Trace != (hold.TraceContext{}) {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, spanContextOf(h.Trace))
 	}
 	_, span := t.tracer.Start(ctx, "schedule hold", trace.WithSpanKind(trace.SpanKindProducer),
 		trace.WithAttributes(holdAttributes(h)...))
 	h.Trace = traceContextOf(span)
-	return func(written bool) {
-		span.SetAttributes(attribute.Bool("holdd.written", written))
-		span.End()
+	return func(r hold.CommitResult) { endCommit(span, r) }
+}
+
+// StartChange begins the span of a decision of no execution: of a request, a
+// webhook or a job. It continues the span that the hold keeps, with a link to
+// that of a request. There is none if the hold has no trace, or keeps the span
+// of the request itself.
+func (t *Tracer) StartChange(
+	ctx context.Context, d *hold.Decision,
+) (end func(hold.CommitResult)) {
+	request, kept := trace.SpanFromContext(ctx), d.Hold.Trace
+	if !kept.IsSampled() || d.Trace != (hold.TraceContext{}) || len(d.Events) == 0 ||
+		kept == traceContextOf(request) {
+		return nil
 	}
+	events := make([]string, len(d.Events))
+	for i := range d.Events {
+		events[i] = string(d.Events[i].Type)
+	}
+	_, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, spanContextOf(kept)),
+		"change hold", trace.WithAttributes(holdAttributes(&d.Hold)...), trace.WithAttributes(
+			attribute.String("holdd.state", d.Hold.State.String()),
+			attribute.StringSlice("holdd.events", events)))
+	if request.IsRecording() {
+		span.AddLink(trace.Link{SpanContext: request.SpanContext()})
+	}
+	if d.Hold.State == hold.Attention {
+		span.SetStatus(codes.Error, d.Hold.Reason.String())
+	}
+	d.Trace = traceContextOf(span)
+	return func(r hold.CommitResult) { endCommit(span, r) }
+}
+
+// endCommit ends the span of a commit. r is zero if the result is not known.
+func endCommit(span trace.Span, r hold.CommitResult) {
+	if r == 0 {
+		span.SetStatus(codes.Error, "it is not known whether the hold was written")
+	} else {
+		span.SetAttributes(attribute.Bool("holdd.written", r.IsCommitted()))
+	}
+	span.End()
 }
 
 // TraceChange records on the span of a request which hold it changes, with a
@@ -111,6 +162,30 @@ func (t *Tracer) StartExecution(ctx context.Context, h *hold.Hold) (
 		}
 		span.End()
 	}
+}
+
+// TraceparentOf returns the span of ctx, empty unless it is sampled.
+func (t *Tracer) TraceparentOf(ctx context.Context) string {
+	return traceContextOf(trace.SpanFromContext(ctx)).Traceparent()
+}
+
+// StartResumption begins the span of a run that resumes an attempt to authorize
+// a card, under the span of the request that began the attempt. There is none if
+// the attempt has no trace.
+func (t *Tracer) StartResumption(
+	ctx context.Context, a *hold.AuthorizationAttempt,
+) (context.Context, func()) {
+	begun := ParseTraceparent(a.Traceparent)
+	if !begun.IsSampled() {
+		return ctx, func() {}
+	}
+	request := spanContextOf(begun)
+	ctx, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, request),
+		"resume authorization", trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithLinks(trace.Link{SpanContext: request}))
+	setIfNotEmpty(span, "holdd.payment_intent", a.PaymentIntent)
+	setIfNotEmpty(span, "holdd.account", a.Account)
+	return ctx, func() { span.End() }
 }
 
 // StartCall begins the span of a request to Stripe, if it belongs to a span. It

@@ -10,13 +10,17 @@
 //     that changes the hold and has a traceparent replaces it.
 //   - [Tracer.StartExecution] continues the kept span, as its child and with a
 //     link to it.
-//   - [Tracer.StartCall] is of one request to Stripe, under a request or an
-//     execution. Stripe gets no traceparent.
+//   - [Tracer.StartChange] is of any other decision about the hold, such as one
+//     that a webhook leads to.
+//   - [Tracer.StartResumption] continues the request of an authorization that
+//     another process finishes.
+//   - [Tracer.StartCall] is of one request to Stripe, under a request, an
+//     execution or a resumption. Stripe gets no traceparent.
 //   - [Tracer.StartDelivery] continues the event's traceparent, and sends its
 //     own to the receiver of callbacks.
 //
 // Only a sampled trace is kept with a hold, so what was not sampled once is not
-// sampled later. Jobs in the background that belong to no request and no hold
+// sampled later. Webhooks and jobs in the background that change no traced hold
 // have no spans.
 //
 // Spans wait in a bounded queue. If the collector is slow or unavailable, spans
@@ -78,14 +82,14 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 			return nil, err
 		}
 	}
+	res, err := newResource(ctx, &o)
+	if err != nil {
+		return nil, err
+	}
 	// The SDK reports its errors to handlers of the process.
 	errors := &errorLog{log: o.Logger}
 	otel.SetErrorHandler(errors)
 	otel.SetLogger(newSDKLogger(errors))
-	res, err := newResource(ctx, &o)
-	if err != nil {
-		errors.Handle(err) // invalid attributes in the variables; the others are valid
-	}
 	stopped, stop := context.WithCancel(context.WithoutCancel(ctx))
 	provider := sdktrace.NewTracerProvider(sdktrace.WithResource(res),
 		sdktrace.WithBatcher(stoppableExporter{exporter, stopped}))

@@ -1,24 +1,17 @@
 package tracing_test
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/tracing"
 	"github.com/holdd/holdd/worker/tracing/tracingtest"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
 )
 
 const (
@@ -75,7 +68,7 @@ func TestNew_OffUnlessAnEndpointIsSet(t *testing.T) {
 
 func TestNew_InvalidVariables(t *testing.T) {
 	for name, v := range map[string][2]string{
-		"protocol": {"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
+		"protocol": {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"},
 		"exporter": {"OTEL_TRACES_EXPORTER", "zipkin"},
 		"address":  {"OTEL_EXPORTER_OTLP_ENDPOINT", "collector:s3cret@:4318"},
 		"no host":  {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://:4318/s3cret"},
@@ -100,7 +93,8 @@ func TestNew_InvalidVariables(t *testing.T) {
 func TestTracer_SendsAsTheVariablesSay(t *testing.T) {
 	c := tracingtest.Start(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20abc, x-tenant = hotel")
-	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP")
+	t.Setenv("OTEL_TRACES_SAMPLER", "ParentBased_TraceIDRatio")
 	t.Setenv("OTEL_SERVICE_NAME", "holdd-paris")
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
 	tracer := newTracer(t, c)
@@ -161,6 +155,33 @@ func TestStartRequest_ContinuesValidTraceparent(t *testing.T) {
 	}
 }
 
+func TestStartRequest_Tracestate(t *testing.T) {
+	long := "vendor=" + strings.Repeat("v", 250)
+	for name, tc := range map[string]struct {
+		headers []string
+		want    string
+	}{
+		"one":            {[]string{"a=1,b=2"}, "a=1,b=2"},
+		"several":        {[]string{"a=1", "b=2"}, "a=1,b=2"},
+		"invalid":        {[]string{"no state"}, ""},
+		"512 characters": {[]string{long[:253], "x" + long}, long[:253] + ",x" + long},
+		"more":           {[]string{long, "x" + long}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := tracingtest.Start(t)
+			tracer := newTracer(t, c)
+			r := newRequest("POST", "/v1/holds", traceparent)
+			r.Header["Tracestate"] = tc.headers
+			_, end := tracer.StartRequest(t.Context(), r, "POST /v1/holds")
+			end(http.StatusCreated)
+			tracer.Close()
+			if s := c.Spans(); len(s) != 1 || s[0].Parent != callerSpan || s[0].TraceState != tc.want {
+				t.Errorf("%+v, want %q", s, tc.want)
+			}
+		})
+	}
+}
+
 // One trace has the request, the schedule, the execution by another process, the
 // request to Stripe and the callback.
 func TestTracer_OneTraceFromRequestToCallback(t *testing.T) {
@@ -168,7 +189,7 @@ func TestTracer_OneTraceFromRequestToCallback(t *testing.T) {
 	first := newTracer(t, c)
 	ctx, endRequest := first.StartRequest(t.Context(),
 		newRequest("POST", "/v1/holds", traceparent), "POST /v1/holds")
-	first.StartScheduling(ctx, h)(true)
+	first.StartScheduling(ctx, h)(hold.CommitWritten)
 	endRequest(http.StatusCreated)
 	first.Close()
 	if h.Trace.TraceIDText() != callerTrace || !h.Trace.IsSampled() {
@@ -217,6 +238,21 @@ func TestTracer_OneTraceFromRequestToCallback(t *testing.T) {
 	}
 }
 
+// A commit without a reply is neither written nor not written.
+func TestStartScheduling_UnknownResult(t *testing.T) {
+	c := tracingtest.Start(t)
+	tracer := newTracer(t, c)
+	tracer.StartScheduling(t.Context(), newHold())(0)
+	tracer.Close()
+	spans := c.Spans()
+	if len(spans) != 1 || !spans[0].Failed {
+		t.Fatalf("%+v", spans)
+	}
+	if written, ok := spans[0].Attributes["holdd.written"]; ok {
+		t.Errorf("written is %s", written)
+	}
+}
+
 // What the caller does not sample is neither kept with the hold nor sampled
 // later.
 func TestTracer_UnsampledIsNotKept(t *testing.T) {
@@ -224,7 +260,7 @@ func TestTracer_UnsampledIsNotKept(t *testing.T) {
 	tracer := newTracer(t, c)
 	ctx, end := tracer.StartRequest(t.Context(), newRequest("POST", "/v1/holds", unsampled),
 		"POST /v1/holds")
-	tracer.StartScheduling(ctx, h)(true)
+	tracer.StartScheduling(ctx, h)(hold.CommitWritten)
 	if tracer.StartCall(ctx, &hold.Call{Op: hold.OpRead}) != nil {
 		t.Error("a call has a span")
 	}
@@ -236,7 +272,7 @@ func TestTracer_UnsampledIsNotKept(t *testing.T) {
 	}
 	entry := newHold()
 	entry.Trace = tracing.ParseTraceparent(unsampled) // as of the inbox
-	tracer.StartScheduling(t.Context(), entry)(true)
+	tracer.StartScheduling(t.Context(), entry)(hold.CommitWritten)
 	tracer.Close()
 	if h.Trace != (hold.TraceContext{}) || entry.Trace != (hold.TraceContext{}) ||
 		len(c.Spans()) != 0 {
@@ -279,54 +315,4 @@ func TestTraceChange_ReplacesTheTraceOfTheHold(t *testing.T) {
 			}
 		})
 	}
-}
-
-// hangingExporter is a collector that does not answer.
-type hangingExporter struct{ spans atomic.Int64 }
-
-func (e *hangingExporter) ExportSpans(ctx context.Context, s []sdktrace.ReadOnlySpan) error {
-	e.spans.Add(int64(len(s)))
-	<-ctx.Done()
-	return errors.New("no answer")
-}
-
-func (e *hangingExporter) Shutdown(context.Context) error { return nil }
-
-// A collector that does not answer delays nothing, and costs bounded memory and
-// a line of the log a minute.
-func TestTracer_CollectorHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		core, logs := observer.New(zapcore.DebugLevel)
-		e := &hangingExporter{}
-		tracer, err := tracing.New(t.Context(), tracing.Options{Logger: zap.New(core), Exporter: e})
-		if err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		for range 20_000 {
-			_, end := tracer.StartRequest(t.Context(), newRequest("POST", "/v1/holds"),
-				"POST /v1/holds")
-			end(http.StatusCreated)
-		}
-		if took := time.Since(began); took != 0 {
-			t.Errorf("requests waited %s", took)
-		}
-		time.Sleep(10 * time.Minute)
-		if n := e.spans.Load(); n > 4096 {
-			t.Errorf("%d spans were kept for the collector", n)
-		}
-		if n := logs.Len(); n == 0 || n > 10 {
-			t.Errorf("%d lines of the log in 10 minutes: %v", n, logs.All())
-		}
-		for range 1000 {
-			_, end := tracer.StartRequest(t.Context(), newRequest("GET", "/v1/plan"), "GET /v1/plan")
-			end(http.StatusOK)
-		}
-		began = time.Now()
-		tracer.Close()
-		if took := time.Since(began); took > 3*time.Second {
-			t.Errorf("the stop took %s", took)
-		}
-		time.Sleep(time.Minute) // the last export ends
-	})
 }

@@ -31,6 +31,7 @@ type Collector struct {
 // root.
 type Span struct {
 	TraceID, ID, Parent, Name string
+	TraceState                string
 	Links                     []string // "trace span"
 	Kind                      tracepb.Span_SpanKind
 	Failed                    bool
@@ -130,6 +131,7 @@ func (c *Collector) add(in *tracepb.ResourceSpans) {
 		for _, s := range scope.Spans {
 			span := Span{TraceID: hex.EncodeToString(s.TraceId), ID: hex.EncodeToString(s.SpanId),
 				Parent: hex.EncodeToString(s.ParentSpanId), Name: s.Name, Kind: s.Kind,
+				TraceState: s.TraceState,
 				Failed:     s.Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR,
 				Attributes: map[string]string{}, Resource: resource}
 			for _, l := range s.Links {
