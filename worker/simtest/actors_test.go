@@ -175,7 +175,7 @@ func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 	case "schedule", "again":
 		c.kind, c.schedule, c.confirm = "schedule", h.scheduleRequest(w, id), !h.unconfirmed
 	case "other":
-		c.schedule = h.scheduleRequest(w, id)
+		c.schedule, c.confirm = h.scheduleRequest(w, id), !h.unconfirmed
 		c.schedule.Reference += "-x"
 	case "patch capture_at":
 		c.patch.CaptureAt = &at
