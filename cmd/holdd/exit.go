@@ -157,7 +157,7 @@ var problemExits = map[hold.ProblemCode]exitError{
 	hold.AmountMismatch:    {code: exitFailed, hint: amountHint},
 	hold.RevisionMismatch: {code: exitConflict,
 		hint: "nothing was done: check the hold and repeat the command"},
-	hold.HoldExists: {code: exitConflict, hint: "change it with: holdd reschedule"},
+	hold.HoldExists: {code: exitConflict}, // the message names the command
 	hold.AfterDeadline: {code: exitFailed,
 		hint: "choose a time before the authorization expires"},
 	hold.WouldCancelNow:  {code: exitUsage, hint: confirmHint},

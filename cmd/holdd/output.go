@@ -47,7 +47,7 @@ func (f *outputFormat) Set(s string) error {
 // isText reports whether the format is for people.
 func (f outputFormat) isText() bool { return f == formatTable || f == formatWide }
 
-// addOutputFlag adds -o to a command that prints a list.
+// addOutputFlag adds -o to a command that prints a list or an object.
 func (c *connectionFlags) addOutputFlag(cmd *cobra.Command) {
 	c.format = formatTable
 	cmd.Flags().VarP(&c.format, "output", "o", strings.Join(outputFormats, ", ")+
