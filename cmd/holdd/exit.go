@@ -146,7 +146,7 @@ var problemExits = map[hold.ProblemCode]exitError{
 	api.TokenRequired:      {code: exitUsage, hint: tokenHint},
 	api.TokenInvalid:       {code: exitUsage, hint: tokenHint},
 	api.TokenReadOnly:      {code: exitUsage, hint: "use a token with the role operate"},
-	api.SinkNotFound:       {code: exitUsage, hint: "holdd callbacks lists the sinks"},
+	api.SinkNotFound:       {code: exitUsage}, // the message names the command
 	api.HostNotAllowed:     {code: exitUsage, hint: addressHint},
 	api.UnexpectedResponse: {code: exitUsage, hint: addressHint},
 	api.RouteNotFound:      {code: exitUsage, hint: addressHint},
