@@ -222,8 +222,7 @@ func decideNewHold(c *newHoldCandidate, by string, now time.Time) (hold.Decision
 	case c.answer.Kind == hold.AnswerOK:
 		return hold.DecideNewHold(c.valid, c.answer.Intent, by, now)
 	case c.valid.NamesCurrencyOnly():
-		return hold.Decision{}, fmt.Errorf("%w: cannot read the currency of %s at Stripe",
-			health.ErrUnavailable, c.valid.ID)
+		return hold.Decision{}, fmt.Errorf("%w: %s", health.ErrCurrencyUnchecked, c.valid.ID)
 	}
 	return hold.DecideNewHold(c.valid, nil, by, now)
 }

@@ -108,7 +108,7 @@ func TestSchedule_CurrencyAlone(t *testing.T) {
 		}{
 			{"the intent's", "eur", false, nil},
 			{"another", "jpy", false, &hold.Problem{Code: hold.CurrencyMismatch}},
-			{"not readable", "jpy", true, health.ErrUnavailable},
+			{"not readable", "jpy", true, health.ErrCurrencyUnchecked},
 		} {
 			if tt.unavailable {
 				w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
