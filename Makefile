@@ -122,7 +122,7 @@ check: ## formatting, vet, staticcheck, tidy modules
 # notice changes of files outside their module.
 UNIT := .build/unit/holdd.service
 deploy-check: export PATH := $(CURDIR)/.build/tools:$(PATH)
-deploy-check: redis build ## check deploy/ with promtool, helm and systemd-analyze, and run each example with the binary
+deploy-check: redis docs ## check deploy/ with promtool, helm and systemd-analyze, and run each example with the binary
 	@.ci/deploy
 	cd deploy/prometheus && promtool check rules holdd.rules.yaml && promtool test rules holdd.rules.test.yaml
 	helm lint --strict deploy/helm/holdd --set existingSecret=holdd

@@ -66,18 +66,22 @@ func (r *callbackReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // printed its own requests itself.
 func (r *callbackReceiver) printEvent(e *event.Envelope) {
 	h, cause := &e.Data.Hold, e.Data.Cause
+	term, policy := h.ExpiryPolicyTerm()
 	l := line{reference: h.Reference, cardholder: h.Metadata[cardholderKey],
 		amount: hold.FormatAmount(h.Amount, h.Currency)}
 	switch e.Type {
 	case hold.EventCaptured:
 		l.amount = hold.FormatAmount(h.CapturedAmount, h.Currency)
 		l.color, l.what, l.reason = green, "captured", captureReasons[cause]
+		if cause == hold.CauseOnExpiry.String() {
+			l.reason = "before the authorization ended, as " + term + " says"
+		}
 	case hold.EventCanceled:
 		l.color, l.what, l.reason = green, "released", "nothing was captured"
 	case hold.EventExpiring:
 		l.color, l.what = yellow, "warning"
 		l.reason = "the authorization ends in " + formatDuration(time.Until(h.ExpiresAt)) +
-			"; on_expiry is " + h.OnExpiry
+			"; " + term + " is " + policy
 	case hold.EventRetrying:
 		l.color, l.what = yellow, "retrying"
 		l.reason = "no reply from Stripe; holdd repeats the request"
@@ -106,5 +110,4 @@ func (r *callbackReceiver) printEvent(e *event.Envelope) {
 var captureReasons = map[string]string{
 	hold.CauseSchedule.String(): "at checkout, as scheduled",
 	hold.CauseTrigger.String():  "as requested; Stripe releases the rest",
-	hold.CauseOnExpiry.String(): "before the authorization ended, as on_expiry says",
 }

@@ -57,7 +57,7 @@ type line struct {
 func (p *printer) printLine(l line) {
 	p.print(fmt.Sprintf("%s  %-7s  %-15s  %10s  %s  %s\n",
 		p.colorize(faint, formatClock(time.Now())), printable(l.reference), printable(l.cardholder),
-		l.amount, p.colorize(l.color, fmt.Sprintf("%-9s", l.what)), printable(l.reason)))
+		l.amount, p.colorize(l.color, fmt.Sprintf("%-10s", l.what)), printable(l.reason)))
 }
 
 func (p *printer) printNote(s string) {
@@ -87,7 +87,7 @@ func (p *printer) printBanner(o options, hotelURL, apiURL, simURL, redisAddress 
 	} {
 		b.WriteString("  " + p.colorize(cyan, fmt.Sprintf("%-18s", row[0])) + row[1] + "\n")
 	}
-	b.WriteString("\n" + p.colorize(faint, fmt.Sprintf("%-8s  %-7s  %-15s  %10s  %-9s  %s",
+	b.WriteString("\n" + p.colorize(faint, fmt.Sprintf("%-8s  %-7s  %-15s  %10s  %-10s  %s",
 		"time", "booking", "guest", "amount", "what", "why")) + "\n")
 	p.print(b.String())
 }

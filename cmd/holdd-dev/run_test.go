@@ -73,6 +73,8 @@ func TestRun_EachStayPrintsItsOutcome(t *testing.T) {
 		`captured +as requested; Stripe releases the rest`,
 		`warning +the authorization ends in [\d.]+s; on_expiry is capture`,
 		`captured +before the authorization ended, as on_expiry says`,
+		`warning +the authorization ends in [\d.]+s; on_failure is capture`,
+		`captured +before the authorization ended, as on_failure says`,
 		`released +nothing was captured`,
 		`retrying +no reply from Stripe`,
 		`booked +a long stay, capture at checkout`,

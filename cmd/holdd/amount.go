@@ -55,7 +55,9 @@ func (a *amountFlag) minorUnits(name, currency string) (int64, error) {
 	}
 	n, err := hold.ParseMajor(a.digits, cmp.Or(currency, a.currency))
 	if err != nil {
-		return 0, usageErrorf("", "invalid --%s %q: %w", name, a.text, err)
+		code := cmp.Or(currency, a.currency)
+		return 0, usageErrorf("", "invalid --%s %q: want an amount in %s such as %s", name, a.text,
+			strings.ToUpper(code), hold.FormatMajor(125_000, code))
 	}
 	return n, nil
 }

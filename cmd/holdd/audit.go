@@ -162,10 +162,19 @@ func readPaymentsWithProgress(
 		}
 	}
 	advance()
-	err := auditread.ReadPayments(ctx, caller, &file.Progress, func() {
-		advance()
-		file.saveIfDue(time.Now())
-	})
+	observer := auditread.ReadObserver{
+		PageRead: func() {
+			bar.describe("reading PaymentIntents")
+			advance()
+			file.saveIfDue(time.Now())
+		},
+		Waiting: func(reason string) {
+			if !bar.describe("no answer from Stripe, trying again") {
+				out.printNote("no answer from Stripe, trying again for some minutes: %s", sanitize(reason))
+			}
+		},
+	}
+	err := auditread.ReadPayments(ctx, caller, &file.Progress, observer)
 	bar.stop(err == nil)
 	if err == nil {
 		return nil

@@ -70,6 +70,9 @@ func formatMoneyCell(t *audit.Total) string {
 // auditTextWidth is the columns of sentences.
 const auditTextWidth = 78
 
+// auditReferenceWidth is the most characters of a booking beside an id, an amount and a time.
+const auditReferenceWidth = 14
+
 // wrapText breaks a sentence at spaces.
 func wrapText(s string, width int) string {
 	var b strings.Builder
@@ -212,7 +215,7 @@ func printAuditPayments(
 	t := out.newTable("booking", "intent", "amount", column)
 	for i := range all[:min(len(all), maxAuditRows)] {
 		p := &all[i]
-		t.AppendRow([]any{sanitize(p.Reference), p.ID, hold.FormatAmount(p.Amount, p.Currency),
+		t.AppendRow([]any{shortenText(sanitize(p.Reference), auditReferenceWidth), p.ID, hold.FormatAmount(p.Amount, p.Currency),
 			cell(p)})
 	}
 	t.Render()

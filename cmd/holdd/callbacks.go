@@ -100,6 +100,10 @@ func newDeadLettersCommand(out *terminal, env environmentVars) *cobra.Command {
 			return err
 		}
 		return c.printObject(d, func(times timeFormatter, f outputFormat) error {
+			if d.Total == 0 && f.isText() {
+				out.printNote("no dead letters of %s", sanitize(d.Sink))
+				return nil
+			}
 			err := printDeadLetters(out, &d, times, f)
 			out.printNote("%d of %d dead letters of %s", len(d.DeadLetters), d.Total,
 				sanitize(d.Sink))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -69,10 +70,21 @@ code 0 means captured.`,
 			request: func(id string, _ bool) (hold.View, error) {
 				return client.Capture(ctx, id, req, c.revision)
 			},
+			refusal: func(v *hold.View) string { return captureRefusal(v, amount) },
 			outcome: "captured",
 		})
 	})
 	return cmd
+}
+
+// captureRefusal returns why holdd refuses to capture amount in all, if the hold shows it.
+func captureRefusal(v *hold.View, amount int64) string {
+	held := v.Amount + v.CapturedElsewhere
+	if v.Amount == 0 || amount <= held || slices.Contains(v.Features, "overcapture") {
+		return ""
+	}
+	return fmt.Sprintf("%s holds %s, not %s", holdDisplayName(v),
+		hold.FormatAmount(held, v.Currency), hold.FormatAmount(amount, v.Currency))
 }
 
 func checkCaptureFlag(isGiven bool, given *amountFlag, amount int64) error {

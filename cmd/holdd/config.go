@@ -57,7 +57,7 @@ that the settings are valid.`,
 			return err
 		}
 		printWarnings(out, s)
-		mode := "test mode"
+		mode := "Test mode"
 		if s.Livemode() {
 			mode = out.colorTextForStdout(boldRed, liveModeNotice)
 		}

@@ -28,7 +28,7 @@ type connectionFlags struct {
 	tokenFile string
 	timeZone  string
 	asJSON    bool
-	format    outputFormat // of a list; see addOutputFlag
+	format    outputFormat // see addOutputFlag
 }
 
 func addConnectionFlags(cmd *cobra.Command, out *terminal, env environmentVars) *connectionFlags {

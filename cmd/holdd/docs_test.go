@@ -74,7 +74,8 @@ func TestRoff_EscapesRequests(t *testing.T) {
 func TestCommands_HaveDryRun(t *testing.T) {
 	root := newRootCommand(newTerminal(nil, nil, nil, nil), nil)
 	for _, name := range []string{"schedule", "adopt", "reschedule", "capture", "cancel", "increment",
-		"pause", "resume", "acknowledge", "reconcile", "callbacks replay", "log-level", "repartition"} {
+		"pause", "resume", "acknowledge", "reconcile", "callbacks replay", "log-level", "repartition",
+		"forget", "repair", "init"} {
 		c, _, err := root.Find(strings.Fields(name))
 		if err != nil || c.Flags().Lookup("dry-run") == nil {
 			t.Errorf("%s has no --dry-run: %v", name, err)

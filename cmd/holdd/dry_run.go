@@ -57,6 +57,11 @@ func (c *changeFlags) printChangeDryRun(
 			would = questionToStatement(question)
 		}
 	}
+	if change.refusal != nil {
+		if why := change.refusal(&v); why != "" {
+			would = "be refused: " + why
+		}
+	}
 	if v.SettledAt != nil {
 		would = fmt.Sprintf("be refused or do nothing: %s is %s", holdDisplayName(&v), v.State)
 	}

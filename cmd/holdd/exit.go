@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -133,6 +134,7 @@ const (
 		"--time-zone Europe/Paris, or +36h, or now"
 	// The API counts in minor units.
 	minorUnitsHint = "numbers without a point in this message are in minor units: 1250 is 12.50 EUR"
+	amountHint     = "--amount is all that the authorization holds; --capture-amount captures less of it"
 	bookingHint    = "holdd list --reference BOOKING finds a hold by its booking"
 )
 
@@ -144,7 +146,7 @@ var problemExits = map[hold.ProblemCode]exitError{
 	api.TokenRequired:      {code: exitUsage, hint: tokenHint},
 	api.TokenInvalid:       {code: exitUsage, hint: tokenHint},
 	api.TokenReadOnly:      {code: exitUsage, hint: "use a token with the role operate"},
-	api.SinkNotFound:       {code: exitUsage, hint: "holdd callbacks lists the sinks"},
+	api.SinkNotFound:       {code: exitUsage}, // the message names the command
 	api.HostNotAllowed:     {code: exitUsage, hint: addressHint},
 	api.UnexpectedResponse: {code: exitUsage, hint: addressHint},
 	api.RouteNotFound:      {code: exitUsage, hint: addressHint},
@@ -152,10 +154,10 @@ var problemExits = map[hold.ProblemCode]exitError{
 	api.Unavailable:        {code: exitUnreachable},
 	hold.InvalidAmount:     {code: exitFailed, hint: minorUnitsHint},
 	hold.AmountTooLarge:    {code: exitFailed, hint: minorUnitsHint},
-	hold.AmountMismatch:    {code: exitConflict, hint: minorUnitsHint},
+	hold.AmountMismatch:    {code: exitFailed, hint: amountHint},
 	hold.RevisionMismatch: {code: exitConflict,
 		hint: "nothing was done: check the hold and repeat the command"},
-	hold.HoldExists: {code: exitConflict, hint: "change it with: holdd reschedule"},
+	hold.HoldExists: {code: exitConflict}, // the message names the command
 	hold.AfterDeadline: {code: exitFailed,
 		hint: "choose a time before the authorization expires"},
 	hold.WouldCancelNow:  {code: exitUsage, hint: confirmHint},
@@ -164,11 +166,17 @@ var problemExits = map[hold.ProblemCode]exitError{
 	hold.UnknownTimeZone: {code: exitUsage, hint: timeHint},
 }
 
+// bareNumberPattern matches a number that has no point and no currency after it.
+var bareNumberPattern = regexp.MustCompile(`(^|[ "(])\d+($|[",;:)]| [^A-Z])`)
+
 func exitCodeForProblem(p *api.Problem, showCommand string) (code int, hint string) {
 	if p.Code == api.InternalError {
 		return exitUnknown, showCommand
 	}
 	if e, ok := problemExits[p.Code]; ok {
+		if e.hint == minorUnitsHint && !bareNumberPattern.MatchString(p.Detail) {
+			return e.code, ""
+		}
 		return e.code, e.hint
 	}
 	switch p.Status {

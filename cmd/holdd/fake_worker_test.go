@@ -83,6 +83,9 @@ func (m *fakeWorker) Get(_ context.Context, id string) (hold.Hold, time.Time, er
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h, ok := m.holds[id]
+	if strings.HasPrefix(id, "pi_broken") {
+		return hold.Hold{}, time.Now(), hold.NewUnreadableProblem(id)
+	}
 	if !ok {
 		return hold.Hold{}, time.Now(), holdNotFoundError(id)
 	}
@@ -182,6 +185,7 @@ func (m *fakeWorker) changeHold(id string, revision uint64, confirmed bool, do f
 		return h, now, &hold.Problem{Code: hold.RevisionMismatch, Detail: "hold " + id + " has changed meanwhile"}
 	}
 	c, err := do(h)
+	now = time.Now() // not before the change, so that what is due now is ready
 	if err == nil {
 		c, err = c.RefuseUnconfirmedExpiryPolicy(&h, confirmed, now,
 			hold.DecisionRules{ExpiryMargin: time.Hour})

@@ -23,7 +23,12 @@ The PaymentIntent at Stripe does not change, and neither do logs. The command ca
 	c := addConnectionFlags(cmd, out, env)
 	prompt := confirmationPrompt{out: out}
 	prompt.addYesFlag(cmd)
+	var dryRun bool
+	addDryRunFlag(cmd, &dryRun)
 	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+		if dryRun {
+			return c.printForgetDryRun(ctx, client, args[0])
+		}
 		id, err := resolveHoldID(ctx, client, args[0])
 		if err != nil {
 			return err
@@ -40,4 +45,20 @@ The PaymentIntent at Stripe does not change, and neither do logs. The command ca
 		return c.printHold(&v)
 	})
 	return cmd
+}
+
+func (c *connectionFlags) printForgetDryRun(
+	ctx context.Context, client *api.Client, name string,
+) error {
+	v, err := findHold(ctx, client, name)
+	if err != nil {
+		return err
+	}
+	would := "erase the personal data of hold " + holdDisplayName(&v)
+	if v.SettledAt == nil {
+		would = fmt.Sprintf("be refused: %s is %s, and can be erased when it has ended",
+			holdDisplayName(&v), v.State)
+	}
+	v.History, v.HistoryOmitted = nil, 0
+	return c.printDryRun(would, &v, nil)
 }

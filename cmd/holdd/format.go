@@ -93,6 +93,11 @@ func formatHoldAmount(v *hold.View) string {
 	return s
 }
 
+// shortHoldAmount is formatHoldAmount with one currency: 30.00 of 70.00 EUR.
+func shortHoldAmount(v *hold.View) string {
+	return strings.Replace(formatHoldAmount(v), " "+strings.ToUpper(v.Currency)+" of ", " of ", 1)
+}
+
 var stateColors = map[string]string{
 	"waiting": blue, "paused": blue, "scheduled": cyan, "ready": yellow,
 	"working": yellow, "attention": boldRed,

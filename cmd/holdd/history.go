@@ -64,9 +64,12 @@ Redis. Exit code 1 means that the stream is not intact.`,
 		if expect != "" && !v.HasExpected {
 			result.MissingEntry = expect
 		}
-		if asJSON {
+		switch {
+		case asJSON:
 			err = out.printJSONLine(result)
-		} else {
+		case v.Entries == 0:
+			out.printNote("the audit stream is empty: the setting audit_stream switches it on")
+		default:
 			fmt.Fprintf(out.stdout, "%d entries, the newest has the hash %s\n", v.Entries, v.Head)
 		}
 		return errors.Join(err, result.errorIfBroken())

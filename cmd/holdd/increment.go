@@ -46,6 +46,7 @@ a renewal with max_amount: then a new authorization of the saved card replaces t
 			question: func(v *hold.View) ([]labeledValue, string) {
 				return nil, incrementQuestion(v, req.Amount, currency)
 			},
+			refusal: func(v *hold.View) string { return incrementRefusal(v, req.Amount) },
 			request: func(id string, _ bool) (v hold.View, err error) {
 				raised, err = client.Increment(ctx, id, req, c.revision)
 				return raised, err
@@ -58,6 +59,15 @@ a renewal with max_amount: then a new authorization of the saved card replaces t
 			"holdd has accepted the request, and the bank has not answered it yet")}
 	})
 	return cmd
+}
+
+// incrementRefusal returns why holdd refuses to raise a hold to amount, if the hold shows it.
+func incrementRefusal(v *hold.View, amount int64) string {
+	if amount >= v.Amount+v.CapturedElsewhere {
+		return ""
+	}
+	return fmt.Sprintf("%s holds %s, and --amount is the new total, not the difference",
+		holdDisplayName(v), hold.FormatAmount(v.Amount+v.CapturedElsewhere, v.Currency))
 }
 
 func incrementQuestion(v *hold.View, amount int64, currency string) string {

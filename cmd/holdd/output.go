@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -47,7 +48,7 @@ func (f *outputFormat) Set(s string) error {
 // isText reports whether the format is for people.
 func (f outputFormat) isText() bool { return f == formatTable || f == formatWide }
 
-// addOutputFlag adds -o to a command that prints a list.
+// addOutputFlag adds -o to a command that prints a list or an object.
 func (c *connectionFlags) addOutputFlag(cmd *cobra.Command) {
 	c.format = formatTable
 	cmd.Flags().VarP(&c.format, "output", "o", strings.Join(outputFormats, ", ")+
@@ -76,7 +77,7 @@ type column[T any] struct {
 	wide   func(v *T) string
 	csv    func(v *T) string
 	color  func(v *T) string // of the cell in tables; nil is none
-	narrow int               // the most characters in a table; 0 is no limit
+	narrow int               // the most characters in a table, fewer if it is too wide; 0 is no limit
 	wraps  bool              // at narrow, instead of being cut
 }
 
@@ -144,17 +145,24 @@ func (p *listPrinter[T]) printTable(rows []T) {
 			shown, head = append(shown, c), append(head, c.title)
 		}
 	}
+	texts := make([][]string, len(rows))
+	for i := range rows {
+		for _, c := range shown {
+			texts[i] = append(texts[i], sanitize(c.value(p.format)(&rows[i])))
+		}
+	}
+	limits := fitColumns(shown, texts)
 	t := p.out.newTable(head...)
 	for i := range rows {
 		cells := make([]any, len(shown))
 		for n, c := range shown {
-			s := sanitize(c.value(p.format)(&rows[i]))
+			s := texts[i][n]
 			switch {
 			case c.narrow == 0 || p.format != formatTable:
 			case c.wraps:
-				s = wrapText(s, c.narrow)
+				s = wrapText(s, limits[n])
 			default:
-				s = shortenText(s, c.narrow)
+				s = shortenText(s, limits[n])
 			}
 			if c.color != nil {
 				s = p.out.colorTextForStdout(c.color(&rows[i]), s)
@@ -164,6 +172,45 @@ func (p *listPrinter[T]) printTable(rows []T) {
 		t.AppendRow(cells)
 	}
 	t.Render()
+}
+
+const (
+	tableWidth     = 80
+	columnGap      = 2
+	narrowestLimit = 12
+)
+
+// fitColumns returns the most characters of each column's cells. Columns that have a limit give
+// way until a row fits the width of a table, the widest first.
+func fitColumns[T any](columns []column[T], texts [][]string) []int {
+	limits, used := make([]int, len(columns)), -columnGap
+	for n, c := range columns {
+		for _, row := range texts {
+			limits[n] = max(limits[n], utf8.RuneCountInString(row[n]))
+		}
+		if limits[n] == 0 {
+			continue // the table leaves it out
+		}
+		if c.narrow > 0 {
+			limits[n] = min(limits[n], c.narrow)
+		}
+		limits[n] = max(limits[n], len(c.title))
+		used += limits[n] + columnGap
+	}
+	for ; used > tableWidth; used-- {
+		widest := -1
+		for n, c := range columns {
+			if c.narrow > 0 && limits[n] > narrowestLimit &&
+				(widest < 0 || limits[n] > limits[widest]) {
+				widest = n
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		limits[widest]--
+	}
+	return limits
 }
 
 // value returns how the column is written in a format, nil if it is not.

@@ -29,6 +29,14 @@ func (c *terminal) newProgressBar(what string, total int64) *progressBar {
 	return b
 }
 
+// describe replaces what the bar says, and reports whether there is one.
+func (b *progressBar) describe(what string) bool {
+	if b.tracker != nil {
+		b.tracker.UpdateMessage(what)
+	}
+	return b.tracker != nil
+}
+
 func (b *progressBar) add(n int64) {
 	if b.tracker != nil {
 		b.tracker.Increment(n)

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 func newRepairCommand(out *terminal, env environmentVars) *cobra.Command {
@@ -31,7 +33,12 @@ It asks for confirmation: terms of the metadata that are due act at once.`,
 		"the hold's connected account (default: the one in the record)")
 	cmd.Flags().BoolVar(&req.Force, "force", false,
 		"also replace a record of a newer holdd, and lose what it says")
+	var dryRun bool
+	addDryRunFlag(cmd, &dryRun)
 	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+		if dryRun {
+			return c.printRepairDryRun(ctx, client, args[0])
+		}
 		err := prompt.ask(ctx, client, nil, fmt.Sprintf("Replace the record of hold %s?",
 			sanitize(args[0])))
 		if err != nil {
@@ -44,6 +51,21 @@ It asks for confirmation: terms of the metadata that are due act at once.`,
 		return c.printRepair(args[0], &r)
 	})
 	return cmd
+}
+
+// printRepairDryRun prints whether the record would be replaced. It does not read what Stripe says.
+func (c *connectionFlags) printRepairDryRun(
+	ctx context.Context, client *api.Client, id string,
+) error {
+	_, err := client.Get(ctx, id)
+	switch {
+	case err == nil:
+		return c.printDryRun("do nothing: the record of hold "+sanitize(id)+" is readable", nil, nil)
+	case errors.Is(err, &api.Problem{Code: hold.RecordUnreadable}):
+		return c.printDryRun("put the record of hold "+sanitize(id)+
+			" into the quarantine, and rebuild the hold from Stripe", nil, nil)
+	}
+	return toExitError(err, id)
 }
 
 // printRepair prints the rebuilt hold and the record that it replaces.

@@ -130,7 +130,7 @@ func (c *connectionFlags) printScheduleDryRun(
 	req *hold.ScheduleRequest, terms []labeledValue,
 ) error {
 	if _, err := req.Validate(time.Now()); err != nil {
-		return &exitError{code: exitFailed, err: err}
+		return &exitError{code: exitFailed, err: errors.New(replaceAPIWordsWithCommands(err.Error()))}
 	}
 	about := []labeledValue{{"booking", sanitize(req.Reference)},
 		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}

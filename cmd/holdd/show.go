@@ -26,12 +26,18 @@ func newShowCommand(out *terminal, env environmentVars) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.printJSONOrText(v, func(times timeFormatter) {
+		return c.printObject(v, func(times timeFormatter, f outputFormat) error {
+			if f == formatCSV {
+				rows := &listPrinter[hold.View]{out: out, format: f, columns: holdColumns(times)}
+				return rows.print([]hold.View{v})
+			}
 			out.printLiveModeNotice(v.Livemode)
 			printLabeledValues(out.stdout, holdDetailLines(out, &v, times))
 			printHistory(out, &v, times)
+			return nil
 		})
 	})
+	c.addOutputFlag(cmd)
 	return cmd
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,16 +49,20 @@ type flags struct {
 	deadline   time.Duration
 	secretFile string
 	verbose    bool
+	version    bool
 }
 
 // run parses the flags and serves a simulator until ctx ends, or runs scenarios.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == "run" {
-		return runScenarios(ctx, args[1:], env, stdout, stderr)
+		return runScenarios(ctx, args[1:], env, stdout)
 	}
-	f, o, err := parseFlags(args, stderr)
+	f, o, err := parseFlags(args, stdout)
 	if err != nil {
 		return err
+	}
+	if f.version {
+		return printVersion(stdout)
 	}
 	if o.Webhook.Secrets, err = readWebhookSecrets(env, f.secretFile); err != nil {
 		return err
@@ -80,9 +85,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 	return serve(ctx, o, f.listen, stdout, stderr)
 }
 
-func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, err error) {
+func parseFlags(args []string, stdout io.Writer) (f flags, o stripesim.Options, err error) {
 	fs := flag.NewFlagSet("stripesim", flag.ContinueOnError)
-	fs.SetOutput(stderr)
 	fs.StringVar(&f.listen, "listen", "127.0.0.1:12113", "address to listen on")
 	fs.Uint64Var(&o.Seed, "seed", 1, "seed of ids and of faults by probability")
 	fs.Float64Var(&o.EndpointRate, "rate", 25,
@@ -113,27 +117,53 @@ func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, 
 	fs.StringVar(&o.PagesURL, "pages-url", "",
 		"where browsers reach the pages that Stripe hosts; empty: at the address of the API")
 	fs.BoolVar(&f.verbose, "verbose", false, "log every call")
+	fs.BoolVar(&f.version, "version", false, "print the version, and those of Stripe's API")
 	fs.Usage = func() {
-		fmt.Fprintln(stderr, "stripesim simulates Stripe's API for tests. It moves no money and"+
+		fmt.Fprintln(stdout, "stripesim simulates Stripe's API for tests. It moves no money and"+
 			" accepts no live key.\n`stripesim run FILE…` runs scenarios; see `stripesim run "+
 			"--help`.\n\nFlags:")
 		fs.PrintDefaults()
-		fmt.Fprint(stderr, "\n"+stripesim.ControlHelp)
+		fmt.Fprint(stdout, "\n"+stripesim.ControlHelp)
 	}
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return f, o, err
-		}
-		return f, o, usageError(err.Error())
+	if err := parse(fs, args, stdout); err != nil {
+		return f, o, err
 	}
 	return f, o, checkOptions(&o, fs.Args())
+}
+
+// parse parses flags and prints the help that was asked for. For an invalid flag, package flag
+// prints all of the help, below which the error is not found.
+func parse(fs *flag.FlagSet, args []string, stdout io.Writer) error {
+	help := fs.Usage
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	err := fs.Parse(args)
+	fs.SetOutput(stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		help()
+		return err
+	case err != nil:
+		return usageError(err.Error() + " (see --help)")
+	}
+	return nil
+}
+
+func printVersion(stdout io.Writer) error {
+	release := "dev"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		release = info.Main.Version
+	}
+	_, err := fmt.Fprintf(stdout, "stripesim %s, Stripe's API from %s to %s\n", release,
+		stripesim.APIVersion, stripesim.NewestAPIVersion)
+	return err
 }
 
 // checkOptions returns an error if a flag has an invalid value, or if arguments
 // follow the flags.
 func checkOptions(o *stripesim.Options, args []string) error {
 	if len(args) > 0 {
-		return usageError(fmt.Sprintf("unexpected argument %q: want flags only (see --help)",
+		return usageError(fmt.Sprintf("unexpected argument %q: want flags, or run FILE (see --help)",
 			args[0]))
 	}
 	if o.Speed <= 0 {

@@ -118,10 +118,19 @@ func TestRun_InvalidUsage(t *testing.T) {
 			t.Errorf("%v %v: %v, want %q", row.args, len(row.env), err, row.want)
 		}
 	}
-	var help bytes.Buffer
-	if err := run(t.Context(), []string{"--help"}, nil, io.Discard, &help); !errors.Is(
-		err, flag.ErrHelp) || !strings.Contains(help.String(), "/_sim/ledger") {
-		t.Errorf("%v %s", err, help.String())
+	var out, errs bytes.Buffer
+	if err := run(t.Context(), []string{"--help"}, nil, &out, io.Discard); !errors.Is(
+		err, flag.ErrHelp) || !strings.Contains(out.String(), "/_sim/ledger") {
+		t.Errorf("%v %s", err, out.String())
+	}
+	out.Reset()
+	if err := run(t.Context(), []string{"--lisen", ":0"}, nil, &out, &errs); err == nil ||
+		out.Len()+errs.Len() > 0 {
+		t.Errorf("an unknown flag: %v, and the help: %s%s", err, out.String(), errs.String())
+	}
+	if err := run(t.Context(), []string{"--version"}, nil, &out, io.Discard); err != nil ||
+		!strings.Contains(out.String(), "from 2023-10-16 to ") {
+		t.Errorf("%v %s", err, out.String())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -31,20 +31,17 @@ var errScenarioFailed = errors.New("failed scenarios")
 
 // runScenarios runs the files of `stripesim run`. Each scenario gets a simulator
 // of its own, unless --url names one.
-func runScenarios(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
+func runScenarios(ctx context.Context, args, env []string, stdout io.Writer) error {
 	fs := flag.NewFlagSet("stripesim run", flag.ContinueOnError)
-	fs.SetOutput(stderr)
 	target := fs.String("url", "", "a simulator that runs already; empty: a new one for each scenario")
 	fs.Usage = func() {
-		fmt.Fprintln(stderr, "stripesim run [--url URL] FILE… runs scenarios: requests, moves of "+
+		fmt.Fprintln(stdout, "stripesim run [--url URL] FILE… runs scenarios: requests, moves of "+
 			"the clock, and what is\nexpected. It fails if one differs. deploy/docs/simulator.md "+
 			"describes the files.\n\nFlags:")
 		fs.PrintDefaults()
 	}
-	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+	if err := parse(fs, args, stdout); err != nil {
 		return err
-	} else if err != nil {
-		return usageError(err.Error())
 	}
 	if err := rejectLiveKeys(env, args); err != nil {
 		return err

@@ -112,9 +112,8 @@ func TestRelease_Packages(t *testing.T) {
 		return string(out)
 	}
 	list := show("-c", deb)
-	for _, path := range []string{"./usr/bin/holdd", "./usr/lib/systemd/system/holdd.service",
-		"./usr/lib/systemd/system/holdd.service.d/package.conf", "./etc/holdd/holdd.yaml"} {
-		if !strings.Contains(list, " "+path+"\n") {
+	for _, path := range append(slices.Clone(packageFiles), "/usr/share/zsh/vendor-completions/_holdd") {
+		if !strings.Contains(list, " ."+path+"\n") {
 			t.Errorf("the package has no %s:\n%s", path, list)
 		}
 	}

@@ -97,6 +97,35 @@ func TestFromEvent_Cardholder(t *testing.T) {
 	}
 }
 
+// TestFromEvent_RenewalPolicy checks that an alert names on_failure where it decides.
+func TestFromEvent_RenewalPolicy(t *testing.T) {
+	now := time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
+	until, before := now.Add(300*time.Hour), now.Add(time.Hour)
+	for _, tt := range []struct {
+		step, onFailure string
+		due             *time.Time
+		next            string
+	}{
+		{"failed", "alert", &until,
+			"holdd does nothing; the card network releases the money at the deadline."},
+		{"failed", "capture", nil,
+			"holdd captures it shortly before the deadline (on_failure is capture)."},
+		{"create", "cancel", nil, "holdd releases it shortly before the deadline (on_failure is " +
+			"cancel), unless the authorization is renewed before."},
+		{"failed", "alert", &before,
+			"holdd releases it shortly before the deadline (on_expiry is cancel)."},
+	} {
+		h := hold.View{ID: "pi_1", ExpiresAt: now.Add(6 * time.Hour), State: "waiting",
+			OnExpiry: "cancel", CaptureAt: tt.due,
+			Renewal: &hold.RenewalView{Step: tt.step, Until: &until, OnFailure: tt.onFailure}}
+		a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventExpiring, Timestamp: now,
+			Data: event.EventData{Hold: h}}, alert.RenderOptions{})
+		if !ok || !strings.Contains(a.Text, "\nNext: "+tt.next+"\n") {
+			t.Errorf("%s, on_failure %s: %s, want %q", tt.step, tt.onFailure, a.Text, tt.next)
+		}
+	}
+}
+
 // TestFromEvent_Unprotected checks that an amount that nothing holds is critical.
 func TestFromEvent_Unprotected(t *testing.T) {
 	a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventRetrying,

@@ -39,7 +39,7 @@ var holdAlerts = []holdAlertRule{
 		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseOnExpiry},
 		kind: OnExpiryPolicy, severity: fixedSeverity(Critical),
 		summary: "expires {expires_in} and holdd will not act",
-		next:    "holdd does nothing (on_expiry is {on_expiry}, the hold is {state}).",
+		next:    "holdd does nothing ({policy}, the hold is {state}).",
 	},
 	{
 		eventType: hold.EventExpiring, only: isAwaitingCardholder,
@@ -176,9 +176,9 @@ const (
 		"missing from the plan."
 	findOtherCapture = "find the other system by the charge's captures in the Stripe Dashboard, " +
 		"and compare captured_elsewhere: holdd show {hold}."
-	onExpiryActed = "holdd does nothing more; this is final (on_expiry is {on_expiry})."
+	onExpiryActed = "holdd does nothing more; this is final ({policy})."
 	checkOnExpiry = "none if this was intended; otherwise schedule holds with a time " +
-		"or another on_expiry."
+		"or another on_expiry, or on_failure of the renewal."
 )
 
 // newAlertFromHoldEvent returns the alert of an event about a hold.
@@ -213,11 +213,12 @@ func (r *holdAlertRule) matchesEvent(e *event.Envelope) bool {
 // newHoldPlaceholderReplacer are the placeholders in texts about a hold.
 func (w *alertTextBuilder) newHoldPlaceholderReplacer(e *event.Envelope) *strings.Replacer {
 	h := &e.Data.Hold
+	term, policy := h.ExpiryPolicyTerm()
 	return strings.NewReplacer(
 		"{hold}", h.ID,
 		"{expires_at}", w.formatTime(h.ExpiresAt),
 		"{expires_in}", w.formatTimeLeft(h.ExpiresAt),
-		"{on_expiry}", h.OnExpiry,
+		"{policy}", term+" is "+policy,
 		"{state}", h.State,
 		"{next}", h.Next,
 		"{cause}", e.Data.Cause,
@@ -311,19 +312,24 @@ func requestedActionTime(h *hold.View) time.Time {
 // acts.
 func (w *alertTextBuilder) describeAutomaticAction(h *hold.View) string {
 	afterDeadline := h.State == "attention" && h.Cause == hold.CauseAfterDeadline.String()
+	term, policy := h.ExpiryPolicyTerm()
+	unless := ""
+	if term == "on_failure" && h.Renewal.Step != hold.RenewalFailed.String() {
+		unless = ", unless the authorization is renewed before"
+	}
 	switch {
 	case willActBeforeExpiry(h):
 		verb := map[string]string{"capture": "captures", "cancel": "releases"}[h.Next]
 		return "holdd " + verb + " it " + w.formatTimeWithTimeLeft(*h.NextAt) + "."
 	case h.State == "working":
 		return "holdd reads the payment at Stripe until its outcome is known."
-	case h.OnExpiry == "cancel" && (h.State != "attention" || afterDeadline):
-		return "holdd releases it shortly before the deadline (on_expiry is cancel)."
-	case h.OnExpiry == "capture" && h.CancelAt == nil &&
+	case policy == "cancel" && (h.State != "attention" || afterDeadline):
+		return "holdd releases it shortly before the deadline (" + term + " is cancel)" + unless + "."
+	case policy == "capture" && h.CancelAt == nil &&
 		(h.State == "waiting" || h.State == "scheduled" || afterDeadline):
-		return "holdd captures it shortly before the deadline (on_expiry is capture)."
+		return "holdd captures it shortly before the deadline (" + term + " is capture)" + unless + "."
 	}
-	return "holdd does nothing; the card network releases the money at the deadline."
+	return "holdd does nothing; the card network releases the money at the deadline" + unless + "."
 }
 
 // describeOperatorAction is what the operator can do with a hold.

@@ -71,6 +71,18 @@ func TestInternalErrors_LoggedNotReturned(t *testing.T) {
 	}
 }
 
+// A request that holdd refuses because it cannot read Stripe is not of an unknown outcome.
+func TestErrors_CurrencyUnchecked(t *testing.T) {
+	m := newFakeHolds()
+	m.err = fmt.Errorf("%w: "+testHoldID, health.ErrCurrencyUnchecked)
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m)})
+	a := sendRequest(t, "POST", s.URL+"/v1/holds", `{"payment_intent":"`+testHoldID+`","currency":"eur"}`)
+	if a.status != 503 || problemCode(t, a) != api.Unavailable ||
+		!strings.Contains(a.body, `"detail":"nothing was done: `) || a.header.Get("Retry-After") == "" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
 type panickingHolds struct{ *fakeHolds }
 
 func (panickingHolds) Get(context.Context, string) (hold.Hold, time.Time, error) {

@@ -49,6 +49,9 @@ func problemFromError(err error) (p *Problem, callerError bool) {
 	case errors.Is(err, health.ErrMemoryLimit):
 		return newProblem(StorageFull, "", "nothing was done: Redis has reached maxmemory, so holdd "+
 			"accepts nothing new; raise maxmemory, then send the same request again"), false
+	case errors.Is(err, health.ErrCurrencyUnchecked):
+		return newProblem(Unavailable, "", "nothing was done: Stripe cannot be read, so the currency "+
+			"cannot be compared; send amount as well, or the same request again in a few seconds"), false
 	case errors.Is(err, health.ErrUnavailable), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, context.Canceled):
 		return newProblem(Unavailable, "", "outcome unknown: send the same request again in a few "+

@@ -1,6 +1,6 @@
 // Package auditread reads the payments of an audit from Stripe, page by page.
 //
-// [Read] continues a [Progress], which can be kept in a file between two runs.
+// [ReadPayments] continues a [ReadProgress], which can be kept in a file between two runs.
 // It sends list calls only: PaymentIntents, then charges, of which those without
 // a PaymentIntent were made with the Charges API alone. It first asks for the
 // balance transaction of each charge, which has the time of the capture. If the
@@ -32,7 +32,7 @@ const (
 	eventRetention = 30 * 24 * time.Hour
 )
 
-// Errors of [Read], beside those of ctx.
+// Errors of [ReadPayments], beside those of ctx.
 var (
 	// ErrKeyRejected says that Stripe does not accept the key.
 	ErrKeyRejected = errors.New("this key is rejected by Stripe")
@@ -45,6 +45,12 @@ var (
 // StripeCaller sends calls to Stripe. gateway.Caller implements it.
 type StripeCaller interface {
 	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+}
+
+// ReadObserver is told how a read goes.
+type ReadObserver struct {
+	PageRead func()              // after each page
+	Waiting  func(reason string) // once for a page that Stripe has not answered twice
 }
 
 // ReadProgress is how far an audit has read. It contains no secret.
@@ -87,14 +93,14 @@ func (p *ReadProgress) shareSince(oldest time.Time, done bool) float64 {
 }
 
 // ReadPayments reads on until everything is read, ctx ends, or Stripe does not
-// answer. It calls pageRead after each page. p is then complete up to that
-// page, also if Read returns an error.
-func ReadPayments(ctx context.Context, c StripeCaller, p *ReadProgress, pageRead func()) error {
+// answer. p is complete up to the last page that o was told of, also if
+// ReadPayments returns an error.
+func ReadPayments(ctx context.Context, c StripeCaller, p *ReadProgress, o ReadObserver) error {
 	if p.Content == hold.ContentIntents {
 		p.Content = hold.ContentHistories
 	}
 	for !p.IntentsDone {
-		a, err := retrievePageWithRetry(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account,
+		a, err := retrievePageWithRetry(ctx, c, o.Waiting, hold.Call{Op: hold.OpList, Account: p.Account,
 			Limit: pageSize,
 			After: p.After, CreatedFrom: p.From, CreatedUpTo: p.Until, Content: p.Content})
 		switch {
@@ -105,13 +111,13 @@ func ReadPayments(ctx context.Context, c StripeCaller, p *ReadProgress, pageRead
 			return err
 		}
 		p.addIntentPage(a.Page)
-		pageRead()
+		o.PageRead()
 	}
-	if err := p.readPlainCharges(ctx, c, pageRead); err != nil {
+	if err := p.readPlainCharges(ctx, c, o); err != nil {
 		return err
 	}
 	for p.Content == hold.ContentCharges && !p.EventsDone {
-		a, err := retrievePageWithRetry(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account,
+		a, err := retrievePageWithRetry(ctx, c, o.Waiting, hold.Call{Op: hold.OpList, Account: p.Account,
 			After: p.AfterEvent, CreatedFrom: p.Until.Add(-eventRetention), CreatedUpTo: p.Until,
 			Content: hold.ContentCaptures})
 		switch {
@@ -122,21 +128,21 @@ func ReadPayments(ctx context.Context, c StripeCaller, p *ReadProgress, pageRead
 			return err
 		}
 		p.addCaptureTimes(a.Page)
-		pageRead()
+		o.PageRead()
 	}
 	return nil
 }
 
 // readPlainCharges reads the payments that have a charge and no PaymentIntent.
 func (p *ReadProgress) readPlainCharges(
-	ctx context.Context, c StripeCaller, pageRead func(),
+	ctx context.Context, c StripeCaller, o ReadObserver,
 ) error {
 	content := hold.ContentPlainHistories
 	if p.Content == hold.ContentCharges { // the key may not read balance transactions
 		content = hold.ContentPlainCharges
 	}
 	for !p.ChargesDone {
-		a, err := retrievePageWithRetry(ctx, c, hold.Call{Op: hold.OpList, Account: p.Account,
+		a, err := retrievePageWithRetry(ctx, c, o.Waiting, hold.Call{Op: hold.OpList, Account: p.Account,
 			After: p.AfterCharge, CreatedFrom: p.From, CreatedUpTo: p.Until, Content: content})
 		if err != nil {
 			return err
@@ -147,7 +153,7 @@ func (p *ReadProgress) readPlainCharges(
 		}
 		p.ChargesRead += len(a.Page.Intents)
 		p.ChargesDone = !a.Page.More
-		pageRead()
+		o.PageRead()
 	}
 	return nil
 }
@@ -181,12 +187,12 @@ func (p *ReadProgress) addCaptureTimes(page *hold.IntentPage) {
 }
 
 // retrievePageWithRetry requests one page, again and again while Stripe does
-// not answer.
+// not answer. It calls waiting before the second repetition.
 func retrievePageWithRetry(
-	ctx context.Context, c StripeCaller, call hold.Call,
+	ctx context.Context, c StripeCaller, waiting func(reason string), call hold.Call,
 ) (hold.Answer, error) {
 	wait, reason := firstRetry, ""
-	for range maxTries {
+	for try := range maxTries {
 		a, err := c.WaitAndDo(ctx, call, budgetWait)
 		if ctx.Err() != nil {
 			return a, ctx.Err()
@@ -204,6 +210,9 @@ func retrievePageWithRetry(
 			return a, fmt.Errorf("cannot list payments (%s): %s", a.Kind, a.Message)
 		default:
 			reason = a.Message
+		}
+		if try == 1 {
+			waiting(reason)
 		}
 		if !execute.SleepUnlessCanceled(ctx, wait) {
 			return a, ctx.Err()

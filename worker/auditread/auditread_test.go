@@ -22,6 +22,8 @@ const (
 	key = "rk_test_an_audit_may_read_0123456789"
 )
 
+var silent = auditread.ReadObserver{PageRead: func() {}, Waiting: func(string) {}}
+
 // world is a simulator with a caller that paces its requests.
 type world struct {
 	t      *testing.T
@@ -78,7 +80,7 @@ func (w *world) newProgress() *auditread.ReadProgress {
 
 func (w *world) mustRead(p *auditread.ReadProgress) {
 	w.t.Helper()
-	if err := auditread.ReadPayments(w.t.Context(), w.caller, p, func() {}); err != nil {
+	if err := auditread.ReadPayments(w.t.Context(), w.caller, p, silent); err != nil {
 		w.t.Fatal(err)
 	}
 	if w.writes > 0 {
@@ -96,13 +98,15 @@ func TestRead_AllPages(t *testing.T) {
 		w.authorizeAndCapture(250)
 		p, pages, share := w.newProgress(), 0, 0.0
 		began := time.Now()
-		err := auditread.ReadPayments(w.t.Context(), w.caller, p, func() {
+		observer := silent
+		observer.PageRead = func() {
 			pages++
 			if p.ShareDone() < share {
 				t.Errorf("the share fell from %v to %v", share, p.ShareDone())
 			}
 			share = p.ShareDone()
-		})
+		}
+		err := auditread.ReadPayments(w.t.Context(), w.caller, p, observer)
 		if err != nil || pages != 6 || p.IntentsRead != 250 || share != 1 || w.writes != 0 {
 			t.Errorf("%v, %d pages, %d intents, share %v, %d writes", err, pages, p.IntentsRead, share,
 				w.writes)
@@ -125,7 +129,8 @@ func TestRead_Resumes(t *testing.T) {
 		p, runs := w.newProgress(), 0
 		for ; !p.ChargesDone && runs < 10; runs++ {
 			ctx, cancel := context.WithCancel(w.t.Context())
-			err := auditread.ReadPayments(ctx, w.caller, p, cancel)
+			err := auditread.ReadPayments(ctx, w.caller, p,
+				auditread.ReadObserver{PageRead: cancel, Waiting: silent.Waiting})
 			cancel()
 			if err != nil && !errors.Is(err, context.Canceled) {
 				t.Fatal(err)
@@ -195,9 +200,15 @@ func TestRead_Errors(t *testing.T) {
 		inWorld(t, 5, func(w *world) {
 			c.before(w)
 			began := time.Now()
-			err := auditread.ReadPayments(w.t.Context(), w.caller, w.newProgress(), func() {})
+			reasons := 0
+			observer := silent
+			observer.Waiting = func(string) { reasons++ }
+			err := auditread.ReadPayments(w.t.Context(), w.caller, w.newProgress(), observer)
 			if !errors.Is(err, c.want) || time.Since(began) > 10*time.Minute {
 				t.Errorf("%s: %v after %s", name, err, time.Since(began))
+			}
+			if waits := errors.Is(c.want, auditread.ErrUnavailable); waits != (reasons == 1) {
+				t.Errorf("%s: told %d times that Stripe does not answer", name, reasons)
 			}
 		})
 	}

@@ -30,6 +30,11 @@ const maxHoldsLogged = 10
 // has reached maxmemory. Nothing was written. It wraps [ErrUnavailable].
 var ErrMemoryLimit = fmt.Errorf("the memory of Redis is full: %w", ErrUnavailable)
 
+// ErrCurrencyUnchecked is wrapped by errors of requests that name the currency of their amounts
+// while Stripe cannot be read to compare it. Nothing was written. It wraps [ErrUnavailable].
+var ErrCurrencyUnchecked = fmt.Errorf("the currency cannot be compared with Stripe: %w",
+	ErrUnavailable)
+
 // logInterval limits how often an error is logged that every poll finds again.
 const logInterval = time.Minute
 

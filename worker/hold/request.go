@@ -76,6 +76,10 @@ func (d *ValidRequest) NeedsIntentRetrieval() bool {
 		len(d.Captures) > 1 || d.CaptureAmount > d.Amount
 }
 
+// NamesCurrencyOnly reports whether the request names the currency of its amounts but not the
+// authorized amount. Only the intent shows then that the amounts mean what the caller means.
+func (d *ValidRequest) NamesCurrencyOnly() bool { return d.Currency != "" && d.Amount == 0 }
+
 // Validate checks the request as far as possible without Stripe. Errors are
 // *[Problem].
 func (req *ScheduleRequest) Validate(now time.Time) (*ValidRequest, error) {
@@ -143,9 +147,8 @@ func (req *ScheduleRequest) validateAmountAndCurrency() (currency string, err er
 		return "", newProblem(InvalidCurrency, "currency",
 			"invalid currency %.20q: want three letters of ISO 4217, such as eur", req.Currency)
 	}
-	if (currency == "") != (req.Amount == 0) {
-		return "", newProblem(InvalidAmount, "amount",
-			"send amount and currency together, or neither")
+	if currency == "" && req.Amount != 0 {
+		return "", newProblem(InvalidAmount, "amount", "send the currency of amount with it")
 	}
 	return currency, checkAmount("amount", req.Amount, currency)
 }
@@ -352,9 +355,10 @@ func (d *ValidRequest) HasSameTermsAs(h *Hold) bool {
 			return false
 		}
 	}
-	sameAmount := d.Amount == 0 || h.Amount == 0 ||
-		(d.Amount == h.Amount || d.Amount == AuthorizedTotal(h)) && d.Currency == h.Currency
-	return sameAmount && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
+	sameAmount := d.Amount == 0 || h.Amount == 0 || d.Amount == h.Amount ||
+		d.Amount == AuthorizedTotal(h)
+	sameCurrency := d.Currency == "" || h.Currency == "" || d.Currency == h.Currency
+	return sameAmount && sameCurrency && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
 		d.hasSameCapturesAs(h) && d.CancelAt.Equal(h.CancelAt) && d.OnExpiry == h.OnExpiry &&
 		d.CaptureParams.Equal(&h.CaptureParams) && d.Renewal.equal(renewalTermsOf(h))
 }

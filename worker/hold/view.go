@@ -1,6 +1,9 @@
 package hold
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // View is a hold as the API, events and the command line show it.
 type View struct {
@@ -122,4 +125,17 @@ func optionalTime(t time.Time) *time.Time {
 	}
 	t = t.UTC()
 	return &t
+}
+
+// ExpiryPolicyTerm returns the term that decides about the hold if it is still open near its
+// deadline, and its value: on_failure of a hold that was to be renewed, otherwise on_expiry.
+func (v *View) ExpiryPolicyTerm() (name, policy string) {
+	r, own := v.Renewal, cmp.Or(v.CaptureAt, v.CancelAt)
+	switch {
+	case r == nil || r.OnFailure == "" || r.Until == nil || !r.Until.After(v.ExpiresAt):
+	case own == nil || !own.Before(v.ExpiresAt) || v.State == Paused.String() ||
+		v.State == Attention.String():
+		return "on_failure", r.OnFailure
+	}
+	return "on_expiry", v.OnExpiry
 }

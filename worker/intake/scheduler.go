@@ -221,6 +221,8 @@ func decideNewHold(c *newHoldCandidate, by string, now time.Time) (hold.Decision
 				"check the id, the account, and test or live mode", c.valid.ID)}
 	case c.answer.Kind == hold.AnswerOK:
 		return hold.DecideNewHold(c.valid, c.answer.Intent, by, now)
+	case c.valid.NamesCurrencyOnly():
+		return hold.Decision{}, fmt.Errorf("%w: %s", health.ErrCurrencyUnchecked, c.valid.ID)
 	}
 	return hold.DecideNewHold(c.valid, nil, by, now)
 }

@@ -99,6 +99,31 @@ func TestSchedule_Unverified(t *testing.T) {
 	})
 }
 
+func TestSchedule_CurrencyAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for _, tt := range []struct {
+			name, currency string
+			unavailable    bool
+			want           error
+		}{
+			{"the intent's", "eur", false, nil},
+			{"another", "jpy", false, &hold.Problem{Code: hold.CurrencyMismatch}},
+			{"not readable", "jpy", true, health.ErrCurrencyUnchecked},
+		} {
+			if tt.unavailable {
+				w.AddStripeFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+					Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+			}
+			req := captureIn(time.Hour, w.AuthorizeIntent())
+			req.Currency, req.CaptureAmount = tt.currency, 5_000
+			r := w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]
+			if !errors.Is(r.Err, tt.want) {
+				t.Errorf("%s: %v, want %v", tt.name, r.Err, tt.want)
+			}
+		}
+	})
+}
+
 func TestSchedule_KeyRejected(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.AddStripeFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnauthorized}})

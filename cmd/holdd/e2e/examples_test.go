@@ -28,7 +28,7 @@ import (
 const callbackSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqrTwjU"
 
 // maxExampleLines bounds an example: it is read before it is copied.
-const maxExampleLines = 200
+const maxExampleLines = 215
 
 // exampleServices are the booking services of deploy/examples: their files, and
 // the commands with which their READMEs start them.
@@ -192,6 +192,7 @@ func TestExamples(t *testing.T) {
 			}
 			event := checkSignatures(t, e.exampleService, held.Hold)
 			e.testRepeatedEvent(t, event)
+			e.testUnreadableBooking(t)
 			e.testRestart(t)
 			e.testRepeatedEvent(t, event)
 		})
@@ -276,6 +277,7 @@ func (p *lossyProxy) checkRepeated(t *testing.T, path string) {
 type exampleWorld struct {
 	*world
 	*exampleService
+	dir       string // of the example
 	network   *lossyProxy
 	callbacks callbackForwarder
 	restart   func() *exampleService
@@ -283,7 +285,7 @@ type exampleWorld struct {
 
 func startExampleWorld(t *testing.T, dir, start string) *exampleWorld {
 	t.Helper()
-	e := &exampleWorld{world: newWorld(t, unlimitedStripeOptions)}
+	e := &exampleWorld{world: newWorld(t, unlimitedStripeOptions), dir: dir}
 	server := httptest.NewServer(&e.callbacks)
 	t.Cleanup(server.Close)
 	r := e.startReplica(binaryPath(t, buildRelease), "HOLDD_CALLBACK_URL="+
@@ -356,6 +358,43 @@ func (e *exampleWorld) testReadme(t *testing.T, page, requests string) {
 	readmeSnippet{page, "sh", requests}.run(t)
 	if b := e.waitForStatus("BK-2071", "captured"); b.Captured != 9900 {
 		t.Errorf("the commands of the README: %+v", b)
+	}
+}
+
+// testUnreadableBooking asks for a booking that the example cannot read. The answer says so, and no
+// card is authorized, because the booking may have had an attempt.
+func (e *exampleWorld) testUnreadableBooking(t *testing.T) {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(e.dir, "bookings", "BAD-1.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before := len(e.ledgerOf(stripesim.EffectAuthorized))
+	for path, body := range map[string]string{
+		"/bookings/BAD-1":      "",
+		"/bookings/BAD-1/card": `{"payment_method":"pm_card_visa","amount":12500,"currency":"eur"}`,
+	} {
+		method := http.MethodPost
+		if body == "" {
+			method = http.MethodGet
+		}
+		req, err := http.NewRequestWithContext(t.Context(), method, e.exampleService.url+path,
+			strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Errorf("%s %s: %v", method, path, err)
+			continue
+		}
+		text, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusInternalServerError || len(text) == 0 {
+			t.Errorf("%s %s: %s %s %v", method, path, res.Status, text, err)
+		}
+	}
+	if n := len(e.ledgerOf(stripesim.EffectAuthorized)) - before; n != 0 {
+		t.Errorf("%d authorizations of a booking that cannot be read", n)
 	}
 }
 

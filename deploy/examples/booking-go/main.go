@@ -59,7 +59,7 @@ func find(reference string) (b booking, file string) {
 		err = json.Unmarshal(text, &b)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		panic(err)
+		panic(fmt.Errorf("%s: %w", file, err))
 	}
 	return b, file
 }
@@ -70,11 +70,11 @@ func update(reference string, change func(*booking)) booking {
 	defer mu.Unlock()
 	b, file := find(reference)
 	change(&b)
-	text, err := json.Marshal(b)
+	f, err := os.OpenFile(file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err == nil {
-		err = os.WriteFile(file+".new", text, 0o600)
+		err = errors.Join(json.NewEncoder(f).Encode(b), f.Sync(), f.Close())
 	}
-	if err == nil { // a crash leaves the old file or the new one
+	if err == nil { // a power cut leaves the old file or the new one
 		err = os.Rename(file+".new", file)
 	}
 	if err != nil {
@@ -182,6 +182,17 @@ func receiveCallback(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// serve answers 500 if find or update panics: a booking cannot be read or written.
+func serve(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if err := recover(); err != nil {
+			log.Print(err)
+			http.Error(w, fmt.Sprint(err), http.StatusInternalServerError)
+		}
+	}()
+	http.DefaultServeMux.ServeHTTP(w, r)
+}
+
 func main() {
 	c, err := client.New(os.Getenv("HOLDD_URL"), os.Getenv("HOLDD_TOKEN"))
 	if err := cmp.Or(err, os.MkdirAll(folder, 0o700)); err != nil {
@@ -195,6 +206,7 @@ func main() {
 	http.HandleFunc("POST /bookings/{reference}/{action}", changeBooking)
 	http.HandleFunc("POST /holdd-events", receiveCallback)
 	fmt.Println("listening on http://" + os.Getenv("LISTEN"))
-	server := http.Server{Addr: os.Getenv("LISTEN"), ReadHeaderTimeout: 10 * time.Second}
+	server := http.Server{Addr: os.Getenv("LISTEN"), Handler: http.HandlerFunc(serve),
+		ReadHeaderTimeout: 10 * time.Second}
 	log.Fatal(server.ListenAndServe())
 }

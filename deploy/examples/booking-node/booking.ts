@@ -1,7 +1,7 @@
 // A booking service that holds money on its guests' cards with holdd. Copy it with holdd's client,
 // and replace the files of bookings by your database.
 
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 
@@ -48,8 +48,11 @@ interface Booking {
 const fileOf = (reference: string): string => join(folder, encodeURIComponent(reference) + ".json");
 
 function find(reference: string): Booking {
-  const file = fileOf(reference);
-  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8"));
+  try {
+    return JSON.parse(readFileSync(fileOf(reference), "utf8"));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
   return { reference, status: "new", captured: 0, attempts: 0, events: [] };
 }
 
@@ -58,8 +61,8 @@ function update(reference: string, change: (booking: Booking) => void): Booking 
   const booking = find(reference);
   change(booking);
   const file = fileOf(reference);
-  writeFileSync(file + ".new", JSON.stringify(booking));
-  renameSync(file + ".new", file); // a crash leaves the old file or the new one
+  writeFileSync(file + ".new", JSON.stringify(booking), { flush: true }); // fsync, from Node 20.10 on
+  renameSync(file + ".new", file); // a power cut leaves the old file or the new one
   return booking;
 }
 

@@ -42,8 +42,11 @@ def update(reference):
         booking = find(reference)
         yield booking
         file = file_of(reference)
-        file.with_suffix(".new").write_text(json.dumps(booking))
-        file.with_suffix(".new").replace(file)  # a crash leaves the old file or the new one
+        with file.with_suffix(".new").open("w") as new:
+            new.write(json.dumps(booking))
+            new.flush()
+            os.fsync(new.fileno())
+        file.with_suffix(".new").replace(file)  # a power cut leaves the old file or the new one
 
 
 def authorize(reference, request):
@@ -112,13 +115,28 @@ def apply_event(event):
             booking.update(hold=hold["id"], captured=hold.get("captured_amount", 0))
 
 
+def answers_failures(handle):
+    """Answers 500 if a booking cannot be read or written."""
+
+    def run(self):
+        try:
+            handle(self)
+        except (OSError, ValueError) as error:
+            print(self.path, repr(error), flush=True)
+            self.answer(500, {"error": str(error)})
+
+    return run
+
+
 class Handler(BaseHTTPRequestHandler):
+    @answers_failures
     def do_GET(self):
         if match := re.fullmatch(r"/bookings/([\w-]+)", self.path):
             self.answer(200, find(match[1]))
         else:
             self.answer(404, {})
 
+    @answers_failures
     def do_POST(self):
         length = int(self.headers.get("content-length", 0))
         if length > MAX_BODY:
