@@ -96,7 +96,7 @@ func TestDispatcher_BusyAccountDelaysNoOther(t *testing.T) {
 // More paused accounts than a poll lists do not hide the lanes of the others.
 func TestDispatcher_PausedAccountsHideNoOther(t *testing.T) {
 	skipIfShort(t)
-	const pausedAccounts = 600
+	const pausedAccounts = 300
 	runTestEnv(t, func(w *testEnv) {
 		r, due := w.startReplica(), time.Now().Add(time.Minute)
 		for i := range pausedAccounts {

@@ -166,7 +166,10 @@ func TestRenewal_RedisLostBetweenSteps(t *testing.T) {
 						runTestEnv(t, func(w *testEnv) {
 							g := &gapTrigger{op: op, at: at, skip: earlier}
 							w.checkRenewalGapWithoutRedis(g, kill, earlier)
-						}, withWindow(4*time.Minute), withMirror)
+						}, withWindow(4*time.Minute), withMirror, pollEvery5s,
+							func(w *testEnv, _ *stripesim.Options) {
+								w.opts.Schedules.Report = "@every 15s" // it finds the loss
+							})
 					})
 				})
 		}
