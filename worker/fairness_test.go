@@ -102,7 +102,7 @@ func TestDispatcher_PausedAccountsHideNoOther(t *testing.T) {
 		for i := range pausedAccounts {
 			account := fmt.Sprintf("acct_fairpaused%04d", i)
 			w.scheduleDue(r, account, 1, due, due.Add(5*24*time.Hour))
-			err := r.store.PauseOneKind(w.Ctx, account, hold.OpCapture, 2*time.Minute)
+			err := r.store.PauseOpOfAccount(w.Ctx, account, hold.OpCapture, 2*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

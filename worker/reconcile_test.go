@@ -328,7 +328,7 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		if run.Replica == "replica-2" {
 			holder, other = second, first
 		}
-		holder.Kill()
+		holder.SimulateSIGKILL()
 		listLimit.Store(1 << 40)
 		done := w.waitForReconcile(other, run.ID)
 		if done.Pages != 6 || done.Takeovers != 1 || done.Replica == run.Replica {

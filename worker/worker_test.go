@@ -277,7 +277,7 @@ func TestWorker_TakesOverAfterCrash(t *testing.T) {
 		}
 		w.Sim.Settings.SetServiceTime(3 * time.Second)
 		time.Sleep(time.Minute + 2*time.Second)
-		a.Kill()
+		a.SimulateSIGKILL()
 		died := time.Now()
 		b := w.startReplica()
 		for _, id := range ids {
