@@ -35,9 +35,10 @@ mutants: ## remove one guard after the other; one of SEEDS (400) worlds must fai
 # It does not watch the Lua interpreter of the in-process Redis, which runs under one lock.
 RACE := GORACE=atexit_sleep_ms=0 $(GO) test -race -gcflags=github.com/yuin/gopher-lua/...=-race=false -timeout 15m
 # make check runs vet.
-# The package that takes longest begins first, so that the others run beside it.
+# The packages that take longest begin first, so that the others run beside them. The end-to-end
+# tests wait half of their time, so one package more runs than there are cores.
 test: redis languages browser clients ## all tests with the race detector, on a real redis-server
-	$(RACE) -vet=off ./worker ./...
+	$(RACE) -vet=off -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) ./worker ./cmd/holdd/e2e ./...
 	cd deploy/check/libraries && $(GO) test -count=1 .
 
 # These packages build no binary, and with -short they start no redis-server.

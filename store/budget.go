@@ -154,7 +154,7 @@ func (s *Budget) LowerRate(
 		rate, bucket, kind = s.rates.Total, k.all, hold.AllKinds
 	}
 	if rate <= 0 {
-		return s.PauseOneKind(ctx, account, op, unlimitedRatePause)
+		return s.PauseOpOfAccount(ctx, account, op, unlimitedRatePause)
 	}
 	err := s.conn.callScript(ctx, lowerRateScript, []string{bucket, k.lowered},
 		kind, rate, sentAgo.Microseconds()).Err()
@@ -168,9 +168,9 @@ func (s *Budget) LowerRate(
 // could be lowered.
 const unlimitedRatePause = 2 * time.Second
 
-// PauseOneKind pauses requests of one kind on all replicas for d, after Stripe
-// rejected one for its permission.
-func (s *Budget) PauseOneKind(
+// PauseOpOfAccount pauses an account's requests of the kind of op on all
+// replicas for d, after Stripe rejected one for its permission.
+func (s *Budget) PauseOpOfAccount(
 	ctx context.Context, account string, op hold.Op, d time.Duration,
 ) error {
 	if d < time.Millisecond {

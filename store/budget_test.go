@@ -208,12 +208,12 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openThreeStores(t, store.RateLimits{Write: 1000, Total: 2000})
 		ctx := t.Context()
-		if err := s[0].PauseOneKind(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
+		if err := s[0].PauseOpOfAccount(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		// A shorter pause by another replica does not end the first pause.
 		for _, d := range []time.Duration{time.Second, 0, -time.Second, time.Nanosecond} {
-			if err := s[1].PauseOneKind(ctx, "acct_a", hold.OpCapture, d); err != nil {
+			if err := s[1].PauseOpOfAccount(ctx, "acct_a", hold.OpCapture, d); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -231,7 +231,7 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 				t.Errorf("another account: %d, %v", n, err)
 			}
 		}
-		if err := s[2].PauseOneKind(ctx, "acct_a", hold.OpCapture, 7*time.Second); err != nil {
+		if err := s[2].PauseOpOfAccount(ctx, "acct_a", hold.OpCapture, 7*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		_, wait, _ := tryReserve(ctx, s[0], "acct_a", hold.OpCapture, 3)

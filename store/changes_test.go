@@ -90,7 +90,7 @@ func TestChangeCounts_RiseWithEachChange(t *testing.T) {
 		e.wantChange("refresh", true, func() error {
 			return e.store.RequestRefresh(ctx, "pi_a", "", true)
 		})
-		pending, _, err := e.store.ListPendingRefreshes(ctx, 1)
+		pending, _, err := e.store.ListDueRefreshes(ctx, 1)
 		if err != nil || len(pending) != 1 {
 			t.Fatal(pending, err)
 		}

@@ -109,9 +109,10 @@ func (s *Erasure) EraseDeadLetters(
 	return nil
 }
 
-// DeleteRequestsAndQuarantine deletes the rejected requests, the responses to requests with an
-// idempotency key and the quarantined records that name a hold.
-func (s *Erasure) DeleteRequestsAndQuarantine(ctx context.Context, id string) error {
+// DeleteRequestsAndQuarantinedRecords deletes the rejected requests, the
+// responses to requests with an idempotency key and the quarantined records
+// that name a hold.
+func (s *Erasure) DeleteRequestsAndQuarantinedRecords(ctx context.Context, id string) error {
 	c := s.conn
 	err := c.forEachEntry(ctx, keyRejected, func(e redis.XMessage) error {
 		for _, v := range e.Values {

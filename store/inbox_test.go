@@ -102,7 +102,7 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			defer s.Close()
 			refreshes := func() []hold.PendingRefresh {
 				t.Helper()
-				l, _, err := s.ListPendingRefreshes(t.Context(), 10)
+				l, _, err := s.ListDueRefreshes(t.Context(), 10)
 				if err != nil {
 					t.Fatal(err)
 				}

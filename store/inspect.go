@@ -32,11 +32,12 @@ type Inspection struct {
 	OldestDue      time.Duration
 	OldestDueKnown bool
 	LoweredRates   []hold.LoweredRate // that a 429 lowered
-	Events         EventStreams
+	Events         EventStreamTotals
 }
 
-// EventStreams are the streams of events of all partitions.
-type EventStreams struct {
+// EventStreamTotals are the number of events in the streams of all partitions,
+// and the memory of these streams.
+type EventStreamTotals struct {
 	Events, Bytes int64
 }
 

@@ -31,7 +31,7 @@ func (e *testStore) callRepairAndErasure(id string) {
 	_, err = e.store.ListSinksWithParkedEvents(ctx, id, []string{"callback"})
 	if err := errors.Join(err, e.store.EraseEvents(ctx, id, blank, nothingDelivered),
 		e.store.EraseDeadLetters(ctx, id, []string{"callback"}, blank),
-		e.store.DeleteRequestsAndQuarantine(ctx, id)); err != nil {
+		e.store.DeleteRequestsAndQuarantinedRecords(ctx, id)); err != nil {
 		e.Error(err)
 	}
 }
@@ -47,7 +47,7 @@ func (e *testStore) callEveryMethod() {
 	if n, _, err := tryReserve(e.Context(), e.store, "acct_a", 1, 5); err != nil || n == 0 {
 		e.Errorf("reserve: %d, %v", n, err)
 	}
-	if err := e.store.PauseOneKind(e.Context(), "acct_a", 1, time.Second); err != nil {
+	if err := e.store.PauseOpOfAccount(e.Context(), "acct_a", 1, time.Second); err != nil {
 		e.Error(err)
 	}
 	if alive, _, err := e.store.SendHeartbeat(e.Context(), "one", time.Minute); err != nil ||
@@ -97,7 +97,7 @@ func (e *testStore) callEveryMethod() {
 			hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.store.PruneConsumers(ctx),
 		e.store.RequestRefresh(ctx, "pi_b", "", false),
 		e.store.RequestRefresh(ctx, "pi_c", "", true))
-	if _, _, e1 := e.store.ListPendingRefreshes(ctx, 10); e1 != nil {
+	if _, _, e1 := e.store.ListDueRefreshes(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, _, e1 := e.store.ListHoldsDueForMetadataMirror(ctx, 10); e1 != nil {

@@ -15,8 +15,8 @@ var (
 	moveDeleteScript = newScript("move_delete")
 )
 
-// moveScriptKeys returns the keys of move_write.lua and move_delete.lua.
-func (k *partitionKeys) moveScriptKeys() []string {
+// repartitionScriptKeys returns the keys of move_write.lua and move_delete.lua.
+func (k *partitionKeys) repartitionScriptKeys() []string {
 	return append([]string{k.holds, k.ready, k.lanes, k.references, k.settled},
 		k.holdSetKeys()...)
 }
@@ -107,11 +107,12 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 	if r.err != nil {
 		return fmt.Errorf("cannot read holds: %w", r.err)
 	}
-	err := m.conn.callScript(ctx, moveWriteScript, target.moveScriptKeys(), toWrite...).Err()
+	err := m.conn.callScript(ctx, moveWriteScript, target.repartitionScriptKeys(), toWrite...).Err()
 	if err != nil {
 		return fmt.Errorf("cannot write holds: %w", err)
 	}
-	n, err := m.conn.callScript(ctx, moveDeleteScript, source.moveScriptKeys(), toDelete...).Int64()
+	n, err := m.conn.callScript(ctx, moveDeleteScript, source.repartitionScriptKeys(),
+		toDelete...).Int64()
 	if err != nil {
 		return fmt.Errorf("cannot remove holds from the partition that they moved from: %w", err)
 	}

@@ -39,10 +39,10 @@ func (s *RefreshQueue) RequestRefresh(
 		id, member, unmatchedTTL.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
 }
 
-// ListPendingRefreshes returns about n intents whose refresh is due, evenly of
+// ListDueRefreshes returns about n intents whose refresh is due, evenly of
 // all partitions, oldest request first. Without any, due or not, the time is
 // zero.
-func (s *RefreshQueue) ListPendingRefreshes(
+func (s *RefreshQueue) ListDueRefreshes(
 	ctx context.Context, n int,
 ) ([]hold.PendingRefresh, time.Time, error) {
 	refresh := func(k *partitionKeys) string { return k.refresh }

@@ -318,7 +318,7 @@ func (d *crashPoint) nextStep() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.steps++; d.steps == d.crashAt {
-		d.replica.Kill()
+		d.replica.SimulateSIGKILL()
 	}
 	return d.steps < d.crashAt
 }

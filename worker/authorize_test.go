@@ -308,7 +308,7 @@ func TestAuthorize_AbandonedEventAfterCrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Kill()
+		r.SimulateSIGKILL()
 		if err := w.Sim.Dashboard().Cancel(a.PaymentIntent, "abandoned"); err != nil {
 			t.Fatal(err)
 		}

@@ -212,8 +212,10 @@ func (m *holdMachine) NextCall(_ context.Context, now time.Time) (hold.Call, tim
 	return m.hold.NextCall(now), 0, true
 }
 
-// ApplyAnswer implements [execute.Machine].
-func (m *holdMachine) ApplyAnswer(_ context.Context, call hold.Call, a hold.Answer, now time.Time) {
+// AdvanceWithAnswer implements [execute.Machine].
+func (m *holdMachine) AdvanceWithAnswer(
+	_ context.Context, call hold.Call, a hold.Answer, now time.Time,
+) {
 	m.call, m.answer, m.at = call, a, now
 	m.decision = m.decision.Merge(m.hold.ApplyAnswer(call, a, now))
 	m.done = !m.decision.NextStepNow

@@ -96,13 +96,13 @@ func TestDispatcher_BusyAccountDelaysNoOther(t *testing.T) {
 // More paused accounts than a poll lists do not hide the lanes of the others.
 func TestDispatcher_PausedAccountsHideNoOther(t *testing.T) {
 	skipIfShort(t)
-	const pausedAccounts = 600
+	const pausedAccounts = 300
 	runTestEnv(t, func(w *testEnv) {
 		r, due := w.startReplica(), time.Now().Add(time.Minute)
 		for i := range pausedAccounts {
 			account := fmt.Sprintf("acct_fairpaused%04d", i)
 			w.scheduleDue(r, account, 1, due, due.Add(5*24*time.Hour))
-			err := r.store.PauseOneKind(w.Ctx, account, hold.OpCapture, 2*time.Minute)
+			err := r.store.PauseOpOfAccount(w.Ctx, account, hold.OpCapture, 2*time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -152,7 +152,7 @@ func TestInbox_TakesOverFromDeadReplica(t *testing.T) {
 		if err != nil || len(entries) != 1 {
 			t.Fatalf("%v %v", entries, err)
 		}
-		dead.Kill()
+		dead.SimulateSIGKILL()
 		r := w.startReplica()
 		time.Sleep(20 * time.Second)
 		if got := len(w.streamEntries("holdd:inbox")); got != 1 {

@@ -93,7 +93,7 @@ func TestIncrement_TakenOver(t *testing.T) {
 			_, _, _ = a.RequestIncrementAndWait(w.Ctx, id, hold.IncrementRequest{Amount: 15_000}, 0, "test")
 		}()
 		time.Sleep(time.Second)
-		a.Kill()
+		a.SimulateSIGKILL()
 		w.Sim.Settings.SetServiceTime(0)
 		b := w.startReplica()
 		time.Sleep(2 * time.Minute)

@@ -93,7 +93,7 @@ func (w *testEnv) startReplicaWithGap(g *gapTrigger) *replica {
 	r := &replica{Process: w.NewProcess(), done: make(chan error, 1)}
 	r.store = r.OpenStore(w.store)
 	if g.onGap == nil {
-		g.onGap = r.Kill
+		g.onGap = r.SimulateSIGKILL
 	}
 	stores := wiring.NewStores(r.store)
 	stores.Commit = &gapStore{r.store, g}
@@ -166,7 +166,10 @@ func TestRenewal_RedisLostBetweenSteps(t *testing.T) {
 						runTestEnv(t, func(w *testEnv) {
 							g := &gapTrigger{op: op, at: at, skip: earlier}
 							w.checkRenewalGapWithoutRedis(g, kill, earlier)
-						}, withWindow(4*time.Minute), withMirror)
+						}, withWindow(4*time.Minute), withMirror, pollEvery5s,
+							func(w *testEnv, _ *stripesim.Options) {
+								w.opts.Schedules.Report = "@every 15s" // it finds the loss
+							})
 					})
 				})
 		}
@@ -178,7 +181,7 @@ func (w *testEnv) checkRenewalGapWithoutRedis(g *gapTrigger, kill bool, earlier 
 	var r *replica
 	g.onGap = func() {
 		if kill {
-			r.Kill()
+			r.SimulateSIGKILL()
 		}
 		w.Redis.FlushAll()
 	}

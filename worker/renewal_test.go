@@ -151,7 +151,7 @@ func TestRenewal_Killed(t *testing.T) {
 				doomed.stop = stop
 				go func() { doomed.done <- doomed.Engine.Run(ctx) }()
 				time.Sleep(130 * time.Second)
-				doomed.Kill()
+				doomed.SimulateSIGKILL()
 				doomed.stopAndWait()
 				r = w.startReplica()
 				time.Sleep(3 * time.Minute)

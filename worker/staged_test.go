@@ -69,7 +69,7 @@ func TestStaged_TakenOver(t *testing.T) {
 		id := w.scheduleStages(a)
 		w.Sim.Settings.SetServiceTime(2 * time.Second)
 		time.Sleep(5*time.Minute + time.Second)
-		a.Kill()
+		a.SimulateSIGKILL()
 		w.CheckEffects(id, stagedEffects[0])
 		w.Sim.Settings.SetServiceTime(0)
 		b := w.startReplica()

@@ -178,28 +178,28 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 		cause  hold.Cause
 		before time.Duration // the deadline
 	}{
-		{"", hold.Canceled, hold.CauseOnExpiry, time.Hour},
-		{"cancel", hold.Canceled, hold.CauseOnExpiry, time.Hour},
-		{"capture", hold.Captured, hold.CauseOnExpiry, time.Hour},
+		{"", hold.Canceled, hold.CauseOnExpiry, 10 * time.Minute},
+		{"cancel", hold.Canceled, hold.CauseOnExpiry, 10 * time.Minute},
+		{"capture", hold.Captured, hold.CauseOnExpiry, 10 * time.Minute},
 		{"alert", hold.Expired, hold.CauseExpired, 0},
 	} {
 		t.Run("on_expiry "+tt.policy, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
 				id := w.AuthorizeIntent()
-				deadline := time.Now().Add(7 * time.Hour)
+				deadline := time.Now().Add(70 * time.Minute)
 				if err := w.Sim.Dashboard().SetCaptureBefore(id, deadline); err != nil {
 					t.Fatal(err)
 				}
 				h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: tt.policy})
-				h = w.waitForState(r, id, tt.want, 9*time.Hour)
+				h = w.waitForState(r, id, tt.want, 90*time.Minute)
 				if h.Reason != tt.cause {
 					t.Errorf("because of %s, want %s", h.Reason, tt.cause)
 				}
 				if d := h.SettledAt.Sub(deadline.Add(-tt.before)); d < 0 || d > time.Minute {
 					t.Errorf("settled %s after %s before the deadline", d, tt.before)
 				}
-				want := map[string]int{"6h0m0s": 1, "4h0m0s": 1, "2h0m0s": 1, "1h0m0s": 1}
+				want := map[string]int{"1h0m0s": 1, "40m0s": 1, "20m0s": 1, "10m0s": 1}
 				for _, e := range w.Logs.FilterMessage("hold.expiring").All() {
 					d, _ := e.ContextMap()["threshold"].(time.Duration)
 					want[d.String()]--
@@ -215,8 +215,9 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 					}
 				}
 			}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
-				w.opts.Rules.Thresholds = []time.Duration{6 * time.Hour, 4 * time.Hour,
-					2 * time.Hour, time.Hour}
+				w.opts.Rules.ExpiryMargin = 10 * time.Minute
+				w.opts.Rules.Thresholds = []time.Duration{60 * time.Minute, 40 * time.Minute,
+					20 * time.Minute, 10 * time.Minute}
 			})
 		})
 	}
@@ -276,7 +277,7 @@ func TestWorker_TakesOverAfterCrash(t *testing.T) {
 		}
 		w.Sim.Settings.SetServiceTime(3 * time.Second)
 		time.Sleep(time.Minute + 2*time.Second)
-		a.Kill()
+		a.SimulateSIGKILL()
 		died := time.Now()
 		b := w.startReplica()
 		for _, id := range ids {

@@ -152,7 +152,7 @@ func (a *initAnswers) collect(
 		if err != nil {
 			return err
 		}
-		a.keepKey, a.stripeKeyFile = true, a.fileBeside("stripe_api_key")
+		a.keepKey, a.stripeKeyFile = true, a.secretFilePath("stripe_api_key")
 	}
 	const localRedis = "redis://127.0.0.1:6379/0"
 	a.redisURL = f.redisURL
@@ -223,8 +223,9 @@ func secretVariable(env environmentVars, name string) string {
 	return ""
 }
 
-// fileBeside returns the path of a file of secrets beside the settings file.
-func (a *initAnswers) fileBeside(name string) string {
+// secretFilePath returns the path of a file of secrets beside the settings
+// file.
+func (a *initAnswers) secretFilePath(name string) string {
 	return strings.TrimSuffix(a.path, filepath.Ext(a.path)) + "." + name
 }
 
@@ -256,7 +257,7 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 	if a.redisInEnv {
 		redisURL = ""
 	} else if mayHaveSecret(redisURL) {
-		redisURL, redisFile = "", a.fileBeside("redis_url")
+		redisURL, redisFile = "", a.secretFilePath("redis_url")
 		if err := writeFileAtomically(redisFile, []byte(a.redisURL+"\n"), 0o600); err != nil {
 			return err
 		}

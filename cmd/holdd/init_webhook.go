@@ -57,7 +57,7 @@ func (a *initAnswers) setUpWebhooks(
 		return "", webhookError(&answer)
 	}
 	i := indexOfEndpoint(all, address)
-	file = a.fileBeside("stripe_webhook_secrets")
+	file = a.secretFilePath("stripe_webhook_secrets")
 	variable := secretVariable(env, "STRIPE_WEBHOOK_SECRETS")
 	if i >= 0 {
 		return a.adoptWebhook(ctx, out, g, &all[i], variable != "")
@@ -80,7 +80,7 @@ func (a *initAnswers) adoptWebhook(
 	ctx context.Context, out *terminal, g *gateway.Gateway, e *gateway.WebhookEndpoint, inEnv bool,
 ) (file string, err error) {
 	if !inEnv {
-		file = a.fileBeside("stripe_webhook_secrets")
+		file = a.secretFilePath("stripe_webhook_secrets")
 		if !hasSecretOf(file, e.ID) {
 			if err := askWebhookSecret(ctx, out, e, file); err != nil {
 				return "", err

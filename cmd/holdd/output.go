@@ -279,7 +279,7 @@ func (c *terminal) printYAML(v any) error {
 	if err := yaml.Unmarshal(b, &node); err != nil { // JSON is YAML
 		return err
 	}
-	setYAMLBlockStyle(&node)
+	setReadableYAMLStyle(&node)
 	var text bytes.Buffer
 	e := yaml.NewEncoder(&text)
 	e.SetIndent(2)
@@ -290,12 +290,12 @@ func (c *terminal) printYAML(v any) error {
 	return err
 }
 
-// setYAMLBlockStyle writes collections over several lines, and strings without
-// quotes where they need none.
-func setYAMLBlockStyle(n *yaml.Node) {
+// setReadableYAMLStyle writes collections over several lines, and strings
+// without quotes where they need none.
+func setReadableYAMLStyle(n *yaml.Node) {
 	n.Style = 0
 	for _, child := range n.Content {
-		setYAMLBlockStyle(child)
+		setReadableYAMLStyle(child)
 	}
 }
 

@@ -77,7 +77,7 @@ func (b *backlog) collectMessageGroups(
 			groups = append(groups, &messageGroup{orderKey: e.ID, source: fromRequeued,
 				messages: []sinkMessage{m}})
 		} else {
-			b.dead.markRequeuedFinished(e.ID)
+			b.dead.removeRequeuedOnSave(e.ID)
 		}
 	}
 	for _, key := range b.parked.dueHoldKeys(now, eventBatchSize) {
@@ -103,12 +103,12 @@ func (b *backlog) groupBatchByOrderKey(batch []hold.StreamEvent) (groups []*mess
 		}
 		m, ok := b.sink.newSinkMessage(e, b.render)
 		if !ok {
-			b.reader.markEntryDone(e.ID)
+			b.reader.addDoneEntry(e.ID)
 			continue
 		}
 		if b.parked.has(m.orderKey) {
 			if b.parked.addEvent(m.orderKey, e.Event) {
-				b.reader.markEntryDone(e.ID)
+				b.reader.addDoneEntry(e.ID)
 			}
 			continue
 		}
@@ -131,14 +131,14 @@ func (b *backlog) recordDelivered(groups []*messageGroup) (anyDelivered bool) {
 			anyDelivered = true
 			switch g.source {
 			case fromStream:
-				b.reader.markEntryDone(m.entryID)
+				b.reader.addDoneEntry(m.entryID)
 				b.reader.unsaved = true
 			case fromRequeued:
-				b.dead.markRequeuedFinished(m.entryID)
+				b.dead.removeRequeuedOnSave(m.entryID)
 			}
 		}
 		if g.source == fromParked && g.delivered > 0 {
-			b.parked.removeDeliveredEvents(g.orderKey, g.delivered)
+			b.parked.removeDeliveredAndResetBackoff(g.orderKey, g.delivered)
 		}
 	}
 	return anyDelivered
@@ -149,7 +149,7 @@ func (b *backlog) parkHold(g *messageGroup, now time.Time) {
 	var events []json.RawMessage
 	for _, m := range g.messages[g.delivered:] {
 		events = append(events, m.eventJSON)
-		b.reader.markEntryDone(m.entryID)
+		b.reader.addDoneEntry(m.entryID)
 	}
 	b.parked.add(g.orderKey, events)
 	b.deferHoldOrDeadLetterEvent(g, now)
@@ -170,7 +170,7 @@ func (b *backlog) deadLetterOldEvents(
 ) (n int64) {
 	for _, e := range batch {
 		if !b.reader.isEntryDone(e.ID) && now.Sub(parseEventTime(e.Event)) > deadLetterAfter {
-			b.reader.markEntryDone(e.ID)
+			b.reader.addDoneEntry(e.ID)
 			b.dead.add(e.Event, reason)
 			n++
 		}
@@ -279,7 +279,7 @@ func (r *streamReader) forgetTrimmedDoneEntries(batch []hold.StreamEvent) {
 	maps.DeleteFunc(r.done, func(id string, _ bool) bool { return !inStream[id] })
 }
 
-func (r *streamReader) markEntryDone(entry string) { r.done[entry] = true }
+func (r *streamReader) addDoneEntry(entry string) { r.done[entry] = true }
 
 func (r *streamReader) isEntryDone(entry string) bool { return r.done[entry] }
 

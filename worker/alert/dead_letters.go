@@ -56,10 +56,8 @@ func (d *unsavedDeadLetters) add(event []byte, reason string) {
 		zap.String("id", e.ID), zap.String("reason", reason))
 }
 
-// markRequeuedFinished removes a requeued entry.
-func (d *unsavedDeadLetters) markRequeuedFinished(
-	entry string,
-) {
+// removeRequeuedOnSave lets the next save remove a requeued entry.
+func (d *unsavedDeadLetters) removeRequeuedOnSave(entry string) {
 	d.finished = append(d.finished, entry)
 }
 

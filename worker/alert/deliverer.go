@@ -74,7 +74,7 @@ func (d *deliverer) run(ctx context.Context) {
 		}
 		if err == nil && d.lease.isHeld() {
 			d.restoreProgress(ctx, saved)
-			wait, err = d.deliverWhileLeased(ctx)
+			wait, err = d.deliverUntilLeaseEnds(ctx)
 		}
 		d.reportBacklogToObserver(deliveryState{})
 		if err != nil && ctx.Err() == nil {
@@ -97,9 +97,9 @@ func (d *deliverer) recordRoundForReadiness(ctx context.Context, operation strin
 // standbyInterval is how often a replica without the lease asks for it.
 func (d *deliverer) standbyInterval() time.Duration { return 10 * d.pollInterval }
 
-// deliverWhileLeased delivers until the lease is lost or ctx ends, and releases
-// the lease then.
-func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, error) {
+// deliverUntilLeaseEnds delivers until the lease is lost or ctx ends, and
+// releases the lease then.
+func (d *deliverer) deliverUntilLeaseEnds(ctx context.Context) (time.Duration, error) {
 	defer func() {
 		if d.lease.isHeld() {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -113,7 +113,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 		wait, err := d.deliverRound(ctx)
 		d.recordRoundForReadiness(ctx, "deliver events", err)
 		if errors.Is(err, errLeaseLost) {
-			d.lease.markLost()
+			d.lease.setLost()
 			return d.standbyInterval(), nil
 		}
 		if err != nil {
@@ -121,7 +121,7 @@ func (d *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 			// answers again, no event is sent twice.
 			wait = sinkBackoffMin
 			if d.lease.hasExpired() {
-				d.lease.markLost()
+				d.lease.setLost()
 				return wait, err
 			}
 		}

@@ -67,7 +67,7 @@ func (d *deliverer) parkOrDeadLetterGroup(
 	case g.source == fromRequeued:
 		if out.result != resultRetryLater {
 			d.backlog.dead.add(g.messages[0].eventJSON, out.reason)
-			d.backlog.dead.markRequeuedFinished(g.messages[0].entryID)
+			d.backlog.dead.removeRequeuedOnSave(g.messages[0].entryID)
 		}
 		return nil
 	case g.source == fromParked:

@@ -52,7 +52,7 @@ func (p *parkedHolds) clearUnsavedChanges() { p.park, p.unpark = map[string][]by
 // add parks events of a hold that has none parked.
 func (p *parkedHolds) add(key string, events []json.RawMessage) {
 	p.holds[key] = &parkedHold{Events: events}
-	p.markHoldUnsaved(key)
+	p.addUnsavedHold(key)
 }
 
 // addEvent parks another event behind the parked ones of its hold. It returns
@@ -63,7 +63,7 @@ func (p *parkedHolds) addEvent(key string, event []byte) bool {
 		return false
 	}
 	h.Events = append(h.Events, event)
-	p.markHoldUnsaved(key)
+	p.addUnsavedHold(key)
 	return true
 }
 
@@ -78,11 +78,12 @@ func (p *parkedHolds) dueHoldKeys(now time.Time, n int) (keys []string) {
 	return keys
 }
 
-// removeDeliveredEvents removes the first n events of a hold.
-func (p *parkedHolds) removeDeliveredEvents(key string, n int) {
+// removeDeliveredAndResetBackoff removes the first n events of a hold, and lets
+// the rest be tried at once.
+func (p *parkedHolds) removeDeliveredAndResetBackoff(key string, n int) {
 	h := p.holds[key]
 	h.Events, h.Attempts, h.NextAttemptAt = h.Events[n:], 0, time.Time{}
-	p.markHoldUnsaved(key)
+	p.addUnsavedHold(key)
 }
 
 // deferNextAttemptOrExpireEvent sets when a hold is tried again. It returns its
@@ -96,7 +97,7 @@ func (p *parkedHolds) deferNextAttemptOrExpireEvent(key string, now time.Time) (
 		expired = h.Events[0]
 		h.Events, h.Attempts, h.NextAttemptAt = h.Events[1:], 0, now
 	}
-	p.markHoldUnsaved(key)
+	p.addUnsavedHold(key)
 	return expired
 }
 
@@ -109,9 +110,9 @@ func (p *parkedHolds) oldestParkedEventTime() (t time.Time) {
 	return t
 }
 
-// markHoldUnsaved notes what the next save writes of a hold. A hold without
+// addUnsavedHold notes what the next save writes of a hold. A hold without
 // events is no longer parked.
-func (p *parkedHolds) markHoldUnsaved(key string) {
+func (p *parkedHolds) addUnsavedHold(key string) {
 	h := p.holds[key]
 	if len(h.Events) == 0 {
 		delete(p.holds, key)

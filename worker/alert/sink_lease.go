@@ -68,7 +68,7 @@ func (l *sinkLease) hasExpired() bool { return time.Now().After(l.until) }
 // expiresWithin reports whether the lease must be extended before a round.
 func (l *sinkLease) expiresWithin(d time.Duration) bool { return time.Until(l.until) < d }
 
-func (l *sinkLease) markLost() { l.token = 0 }
+func (l *sinkLease) setLost() { l.token = 0 }
 
 // saveProgressAndExtend writes p and extends the lease.
 func (l *sinkLease) saveProgressAndExtend(ctx context.Context, p hold.SinkProgress) error {

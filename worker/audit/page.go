@@ -254,7 +254,7 @@ func assumedDeadlineSuffix(x *Payment) string {
 	return ""
 }
 
-func section(title string, parts ...htmldoc.Part) *htmldoc.Element {
+func section(title string, parts ...htmldoc.ElementPart) *htmldoc.Element {
 	s := htmldoc.El("section", htmldoc.El("h2", htmldoc.Text(title)))
 	for _, x := range parts {
 		x.AddTo(s)

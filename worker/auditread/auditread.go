@@ -158,7 +158,7 @@ func (p *ReadProgress) readPlainCharges(
 	return nil
 }
 
-func (p *ReadProgress) appendPagePayments(page *hold.IntentPage) {
+func (p *ReadProgress) appendPagePayments(page *hold.IntentListPage) {
 	for i := range page.Intents {
 		if payment, ok := audit.NewPayment(&page.Intents[i], &page.Histories[i]); ok {
 			p.Payments = append(p.Payments, payment)
@@ -166,7 +166,7 @@ func (p *ReadProgress) appendPagePayments(page *hold.IntentPage) {
 	}
 }
 
-func (p *ReadProgress) addIntentPage(page *hold.IntentPage) {
+func (p *ReadProgress) addIntentPage(page *hold.IntentListPage) {
 	p.appendPagePayments(page)
 	if n := len(page.Intents); n > 0 {
 		p.After, p.OldestRead = page.Intents[n-1].ID, page.Intents[n-1].Created
@@ -175,7 +175,7 @@ func (p *ReadProgress) addIntentPage(page *hold.IntentPage) {
 	p.IntentsDone = !page.More
 }
 
-func (p *ReadProgress) addCaptureTimes(page *hold.IntentPage) {
+func (p *ReadProgress) addCaptureTimes(page *hold.IntentListPage) {
 	if p.Captures == nil {
 		p.Captures = map[string]time.Time{}
 	}

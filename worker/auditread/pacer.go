@@ -63,9 +63,9 @@ func (p *RequestPacer) LowerRate(
 	return nil
 }
 
-// PauseOneKind implements gateway.Budget. It does nothing: [Read] decides what
-// follows from a request that the key may not make.
-func (p *RequestPacer) PauseOneKind(
+// PauseOpOfAccount implements gateway.Budget. It does nothing: [Read] decides
+// what follows from a request that the key may not make.
+func (p *RequestPacer) PauseOpOfAccount(
 	context.Context, string, hold.Op, time.Duration,
 ) error {
 	return nil

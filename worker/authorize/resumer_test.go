@@ -56,7 +56,7 @@ func TestAttemptResumer_CrashAnywhere(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			first.Kill()
+			first.SimulateSIGKILL()
 			time.Sleep(hold.AbandonIntentAfter + time.Second)
 			second := w.start(dieAt)
 			second.resumer.Run(w.Ctx)
@@ -90,7 +90,7 @@ func TestAttemptResumer_PublishesAfterACrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.Kill()
+		p.SimulateSIGKILL()
 		if err := w.Sim.Dashboard().Cancel(a.PaymentIntent, "abandoned"); err != nil {
 			t.Fatal(err)
 		}

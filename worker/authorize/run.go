@@ -150,8 +150,10 @@ func (s attemptMachine) NextCall(_ context.Context, _ time.Time) (hold.Call, tim
 	return step.Call, step.Wait, step.Kind == hold.StepCall
 }
 
-// ApplyAnswer implements [execute.Machine].
-func (s attemptMachine) ApplyAnswer(_ context.Context, _ hold.Call, a hold.Answer, now time.Time) {
+// AdvanceWithAnswer implements [execute.Machine].
+func (s attemptMachine) AdvanceWithAnswer(
+	_ context.Context, _ hold.Call, a hold.Answer, now time.Time,
+) {
 	s.machine.ApplyStepResult(hold.AuthorizationStepResult{Answer: a}, now)
 }
 

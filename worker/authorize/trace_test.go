@@ -33,7 +33,7 @@ func TestAttemptResumer_ContinuesTrace(t *testing.T) {
 			a, err := first.Authorize(ctx, callerKey, booking(card("pm_card_visa")), "api")
 			end(http.StatusCreated)
 			finished = err == nil && a.Hold != nil && !first.IsKilled()
-			first.Kill()
+			first.SimulateSIGKILL()
 			second := w.start(0)
 			time.Sleep(5 * time.Minute)
 			if id := w.authorizedIntent(); id != "" {

@@ -110,7 +110,7 @@ func (p *process) countStep() {
 	dies := p.steps == p.dieAt
 	p.mu.Unlock()
 	if dies {
-		p.Kill()
+		p.SimulateSIGKILL()
 	}
 }
 

@@ -20,7 +20,7 @@ func (pages *holdPages) holdPage(q *request) (pageView, error) {
 		el("section", a("aria-labelledby", "terms"),
 			el("h2", a("id", "terms"), text(q.t("hold.terms"))), pages.termList(q, &h, now)),
 		el("section", a("aria-labelledby", "timeline"),
-			el("h2", a("id", "timeline"), text(q.t("hold.timeline"))), timelineTable(q, &h)),
+			el("h2", a("id", "timeline"), text(q.t("hold.timeline"))), timelineList(q, &h)),
 	}
 	return pageView{title: holdDisplayName(&h), tab: "holds", body: body, live: true}, nil
 }
@@ -153,8 +153,8 @@ func metadataTable(q *request, h *hold.Hold) node {
 	return ul
 }
 
-// timelineTable lists the history, newest first.
-func timelineTable(q *request, h *hold.Hold) node {
+// timelineList lists the history, newest first.
+func timelineList(q *request, h *hold.Hold) node {
 	ol := el("ol", class("timeline"))
 	for i, e := range slices.Backward(h.History) {
 		if i == 0 && h.HistoryDropped > 0 {

@@ -4,7 +4,7 @@ import "github.com/holdd/holdd/worker/htmldoc"
 
 // The names under which the pages use package htmldoc.
 type (
-	part    = htmldoc.Part
+	part    = htmldoc.ElementPart
 	node    = htmldoc.Node
 	attr    = htmldoc.Attr
 	text    = htmldoc.Text

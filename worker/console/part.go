@@ -43,17 +43,20 @@ var partAct = act{
 		if err != nil {
 			return err
 		}
-		_, _, err = c.RequestCapture(ctx, h.ID, newPartRequest(q, h, amount, revision), revision,
+		_, _, err = c.RequestCapture(ctx, h.ID, newPartCaptureRequest(q, h, amount, revision),
+			revision,
 			q.visitor.name)
 		return err
 	},
 }
 
-// newPartRequest returns the request of a form that was shown at a revision. By
-// its key, a second click takes the amount no second time. A hold that was
-// rebuilt after a loss of Redis begins at revision 1 again, so the key also has
-// its creation time and what was captured when the form was shown.
-func newPartRequest(q *request, h *hold.Hold, amount int64, revision uint64) hold.CaptureRequest {
+// newPartCaptureRequest returns the request of a form that was shown at a
+// revision. By its key, a second click takes the amount no second time. A hold
+// that was rebuilt after a loss of Redis begins at revision 1 again, so the key
+// also has its creation time and what was captured when the form was shown.
+func newPartCaptureRequest(
+	q *request, h *hold.Hold, amount int64, revision uint64,
+) hold.CaptureRequest {
 	final := false
 	key := fmt.Sprintf("console-%d-%d-%s", revision, h.CreatedAt.UnixMilli(),
 		q.r.PostFormValue("captured"))
@@ -67,7 +70,7 @@ func isPartAccepted(q *request, h *hold.Hold, revision uint64) bool {
 	if err != nil {
 		return false
 	}
-	req := newPartRequest(q, h, amount, revision)
+	req := newPartCaptureRequest(q, h, amount, revision)
 	return hold.IsPartAccepted(h, &req, q.visitor.name)
 }
 

@@ -60,9 +60,9 @@ func (p *Process) NewGateway(onIO func()) *gateway.Gateway {
 	return g
 }
 
-// Kill has the effect of kill -9: the process sends nothing more and receives
-// nothing more.
-func (p *Process) Kill() {
+// SimulateSIGKILL has the effect of kill -9: the process sends nothing more and
+// receives nothing more.
+func (p *Process) SimulateSIGKILL() {
 	p.killed.Store(true)
 	p.mu.Lock()
 	defer p.mu.Unlock()

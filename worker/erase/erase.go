@@ -38,7 +38,7 @@ type Store interface {
 		deliveredUpTo func(partition int) (entry string, err error)) error
 	EraseDeadLetters(ctx context.Context, id string, sinks []string,
 		blank func([]byte) []byte) error
-	DeleteRequestsAndQuarantine(ctx context.Context, id string) error
+	DeleteRequestsAndQuarantinedRecords(ctx context.Context, id string) error
 }
 
 // Committer writes decisions. [commit.Committer] implements it.
@@ -88,7 +88,7 @@ func (e *Eraser) Erase(ctx context.Context, id, by string) (hold.Hold, time.Time
 	err = errors.Join(
 		e.store.EraseEvents(ctx, id, event.ErasePersonalData, deliveredUpTo),
 		e.store.EraseDeadLetters(ctx, id, sinks, event.ErasePersonalData),
-		e.store.DeleteRequestsAndQuarantine(ctx, id))
+		e.store.DeleteRequestsAndQuarantinedRecords(ctx, id))
 	if err != nil {
 		return h, now, e.o.Health.ReportAndWrapUnavailable(ctx, "erase personal data", err)
 	}

@@ -27,8 +27,8 @@ type Machine interface {
 	// NextCall again after every wait, so it may return the same call several
 	// times before it is sent.
 	NextCall(ctx context.Context, now time.Time) (call hold.Call, wait time.Duration, ok bool)
-	// ApplyAnswer applies the answer to a call that was sent.
-	ApplyAnswer(ctx context.Context, call hold.Call, a hold.Answer, now time.Time)
+	// AdvanceWithAnswer applies the answer to a call that was sent.
+	AdvanceWithAnswer(ctx context.Context, call hold.Call, a hold.Answer, now time.Time)
 }
 
 // StripeCaller sends calls to Stripe. gateway.Caller implements it. An error of
@@ -109,7 +109,7 @@ func (d *MachineDriver) Drive(
 		}
 		reserved[call.Op.RateLimitBucket()]--
 		sent++
-		m.ApplyAnswer(ctx, call, a, d.Now())
+		m.AdvanceWithAnswer(ctx, call, a, d.Now())
 	}
 }
 

@@ -29,7 +29,9 @@ func (s *script) NextCall(_ context.Context, now time.Time) (hold.Call, time.Dur
 	return hold.Call{Op: s.ops[len(s.applied)]}, max(0, s.wait-now.Sub(s.sentAt)), true
 }
 
-func (s *script) ApplyAnswer(_ context.Context, call hold.Call, _ hold.Answer, now time.Time) {
+func (s *script) AdvanceWithAnswer(
+	_ context.Context, call hold.Call, _ hold.Answer, now time.Time,
+) {
 	s.applied, s.sentAt = append(s.applied, call.Op), now
 }
 

@@ -24,9 +24,9 @@ type Budget interface {
 		ctx context.Context, account string, op hold.Op, scope hold.RateLimitScope,
 		sentAgo time.Duration,
 	) error
-	// PauseOneKind pauses one kind of request of an account on all replicas for
-	// d.
-	PauseOneKind(ctx context.Context, account string, op hold.Op, d time.Duration) error
+	// PauseOpOfAccount pauses one kind of request of an account on all replicas
+	// for d.
+	PauseOpOfAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error
 }
 
 // Client sends one request to Stripe. [Gateway] implements it.

@@ -127,7 +127,7 @@ func (b recordingBudget) LowerRate(
 	return errStoreDown // is reported and changes nothing
 }
 
-func (b recordingBudget) PauseOneKind(
+func (b recordingBudget) PauseOpOfAccount(
 	_ context.Context, account string, op hold.Op, d time.Duration,
 ) error {
 	b.e.mu.Lock()

@@ -27,7 +27,7 @@ func (cl *listClient) listPlainCharges(ctx context.Context, c hold.Call) hold.An
 	if c.Account != "" {
 		p.StripeAccount = &c.Account
 	}
-	var page hold.IntentPage
+	var page hold.IntentListPage
 	r := classifyOptions{maxBody: maxListBodyBytes}
 	a := cl.sender.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
@@ -39,7 +39,7 @@ func (cl *listClient) listPlainCharges(ctx context.Context, c hold.Call) hold.An
 		if l.Data == nil || len(l.Data) > maxPageSize || l.HasMore && len(l.Data) == 0 {
 			return false, nil
 		}
-		page = hold.IntentPage{More: l.HasMore}
+		page = hold.IntentListPage{More: l.HasMore}
 		for _, ch := range l.Data {
 			if !isValidCharge(ch) {
 				return false, nil

@@ -74,7 +74,7 @@ func TestList_PlainCharges(t *testing.T) {
 }
 
 // checkPlainPayments checks what an audit makes of the charges.
-func checkPlainPayments(t *testing.T, page *hold.IntentPage) {
+func checkPlainPayments(t *testing.T, page *hold.IntentListPage) {
 	t.Helper()
 	got := map[string]audit.Payment{}
 	for i := range page.Intents {

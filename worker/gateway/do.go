@@ -167,7 +167,7 @@ func (c *Caller) lowerRateOrPauseRequests(
 				ctx, call.Account, call.Op.RateLimitBucket(), a.RateLimitScope, time.Since(began))
 		}
 	case a.Code == wrongKeyCode:
-		err = c.budget.PauseOneKind(ctx, call.Account, call.Op.RateLimitBucket(),
+		err = c.budget.PauseOpOfAccount(ctx, call.Account, call.Op.RateLimitBucket(),
 			missingIntentsPause)
 	case a.Kind == hold.AnswerForbidden:
 		c.o.Logger.Error("Stripe forbids this request: "+
@@ -177,7 +177,8 @@ func (c *Caller) lowerRateOrPauseRequests(
 			zap.String("code", a.Code),
 			zap.String("message", a.Message),
 			zap.String("request_id", a.RequestID))
-		err = c.budget.PauseOneKind(ctx, call.Account, call.Op.RateLimitBucket(), forbiddenPause)
+		err = c.budget.PauseOpOfAccount(ctx, call.Account, call.Op.RateLimitBucket(),
+			forbiddenPause)
 	}
 	if err != nil {
 		c.o.Health.ReportError(ctx, "slow down an account", err)

@@ -86,7 +86,7 @@ func newCreatedRangeParams(c *hold.Call) *stripe.RangeQueryParams {
 
 func (cl *listClient) sendListRequest(
 	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.StripeListKind,
-) (page hold.IntentPage, a hold.Answer) {
+) (page hold.IntentListPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget
 	r := classifyOptions{maxBody: maxListBodyBytes}
 	a = cl.sender.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
@@ -99,7 +99,8 @@ func (cl *listClient) sendListRequest(
 		if l.Data == nil || len(l.Data) > maxPageSize || l.HasMore && len(l.Data) == 0 {
 			return false, nil // has_more on an empty page would never end
 		}
-		page = hold.IntentPage{Intents: make([]hold.PaymentIntent, 0, len(l.Data)), More: l.HasMore}
+		page = hold.IntentListPage{Intents: make([]hold.PaymentIntent, 0, len(l.Data)),
+			More: l.HasMore}
 		for _, pi := range l.Data {
 			in := convertIntent(cl.sender.scrubber, pi, "")
 			if in == nil {
@@ -124,7 +125,7 @@ func (cl *listClient) listCaptureEvents(ctx context.Context, c hold.Call) hold.A
 	if c.Account != "" {
 		p.StripeAccount = &c.Account
 	}
-	var page hold.IntentPage
+	var page hold.IntentListPage
 	r := classifyOptions{maxBody: maxListBodyBytes}
 	a := cl.sender.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		p.Context = ctx

@@ -120,8 +120,8 @@ func (s *Stage) resetFailures(now time.Time) {
 	s.succeededAt, s.failingSince, s.failures = now, time.Time{}, 0
 }
 
-// stalledAt returns the stage as stalled, if it is.
-func (s *Stage) stalledAt(now time.Time) (st StalledStage, ok bool) {
+// stalledStageAt returns the stage as stalled, if it is.
+func (s *Stage) stalledStageAt(now time.Time) (st StalledStage, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st = StalledStage{Name: s.name, Since: s.succeededAt}
@@ -231,7 +231,7 @@ func (r *Reporter) StalledStages() (found []StalledStage) {
 		return nil
 	}
 	for _, s := range r.stages.list {
-		if st, ok := s.stalledAt(now); ok {
+		if st, ok := s.stalledStageAt(now); ok {
 			found = append(found, st)
 		}
 	}

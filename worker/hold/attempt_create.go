@@ -107,7 +107,7 @@ func applyCreateIntentAnswer(m *AuthorizationAttemptMachine, a Answer, now time.
 func applySearchBeforeNewKeyResult(
 	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
-	switch findIntentInPage(m, r) {
+	switch recordIntentFromPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
 	case searchUnsure:
@@ -133,7 +133,7 @@ func applySaveNewKeyResult(
 func applySearchAfterRefusalResult(
 	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
-	switch findIntentInPage(m, r) {
+	switch recordIntentFromPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
 	case searchUnsure:

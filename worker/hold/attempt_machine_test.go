@@ -82,8 +82,8 @@ var attemptIntents = func() (all []struct {
 	return all
 }()
 
-var pageOfOthers = func() *IntentPage {
-	p := &IntentPage{More: true}
+var pageOfOthers = func() *IntentListPage {
+	p := &IntentListPage{More: true}
 	for i := range 3 {
 		in := attemptIntentIn(StatusSucceeded, unmarked)
 		in.ID = fmt.Sprintf("pi_other%08d", i)
@@ -94,15 +94,17 @@ var pageOfOthers = func() *IntentPage {
 
 var attemptPages = []struct {
 	name string
-	page *IntentPage
+	page *IntentListPage
 	none bool // it proves that there is no such intent
 }{
 	{"nothing to read", nil, false},
-	{"empty", &IntentPage{}, true},
-	{"last", &IntentPage{Intents: pageOfOthers.Intents}, true},
+	{"empty", &IntentListPage{}, true},
+	{"last", &IntentListPage{Intents: pageOfOthers.Intents}, true},
 	{"more", pageOfOthers, false},
-	{"older", &IntentPage{More: true, Intents: []PaymentIntent{*attemptIntentIn(StatusSucceeded, longAgo)}}, true},
-	{"found", &IntentPage{More: true, Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}},
+	{"older", &IntentListPage{More: true,
+		Intents: []PaymentIntent{*attemptIntentIn(StatusSucceeded, longAgo)}}, true},
+	{"found", &IntentListPage{More: true,
+		Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}},
 		false},
 }
 
@@ -294,7 +296,7 @@ func (n *attemptNode) judge(op Op, a Answer) {
 	}
 }
 
-func provesNone(page *IntentPage) bool {
+func provesNone(page *IntentListPage) bool {
 	for _, p := range attemptPages {
 		if p.page == page {
 			return p.none

@@ -5,7 +5,7 @@ import "time"
 func applyResumeSearchResult(
 	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
-	switch findIntentInPage(m, r) {
+	switch recordIntentFromPage(m, r) {
 	case searchFound:
 		m.state = stateResumeRetrieve
 	case searchUnsure:

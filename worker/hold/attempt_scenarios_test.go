@@ -72,12 +72,12 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 	in := func(s PaymentIntentStatus, edit ...func(*PaymentIntent)) func(*Answer) {
 		return func(a *Answer) { a.Intent = attemptIntentIn(s, edit...) }
 	}
-	page := func(p IntentPage) AuthorizationStepResult {
+	page := func(p IntentListPage) AuthorizationStepResult {
 		return answer(AnswerOK,
 			func(a *Answer) { a.Page = &p })
 	}
-	found := page(IntentPage{Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}})
-	none := page(IntentPage{})
+	found := page(IntentListPage{Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}})
+	none := page(IntentListPage{})
 	is := func(s PaymentIntentStatus, edit ...func(*PaymentIntent)) AuthorizationStepResult {
 		return answer(AnswerOK, in(s, edit...))
 	}

@@ -37,9 +37,11 @@ func newSearchPageStep(m *AuthorizationAttemptMachine, _ time.Time) Authorizatio
 		After: m.search.after, Limit: searchPageSize}}
 }
 
-// findIntentInPage looks for the attempt's intent in one page of a list. It records
-// the intent, or where the next page begins.
-func findIntentInPage(m *AuthorizationAttemptMachine, r AuthorizationStepResult) searchPageResult {
+// recordIntentFromPage looks for the attempt's intent in one page of a list. It
+// records the intent, or where the next page begins.
+func recordIntentFromPage(
+	m *AuthorizationAttemptMachine, r AuthorizationStepResult,
+) searchPageResult {
 	page := r.Answer.Page
 	if r.wasNotSent() || r.Answer.Kind != AnswerOK || page == nil {
 		return searchUnsure

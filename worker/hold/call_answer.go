@@ -123,7 +123,7 @@ type Answer struct {
 	Retransmitted bool
 	Advice        DeclineAdvice     // of a decline, or of the last one of an intent that was read
 	CardSetup     *CardSetup        // of a Checkout Session
-	Page          *IntentPage       // of a list
+	Page          *IntentListPage   // of a list
 	Cardholder    *CardholderAction // of an authorization, a confirmation or a read
 }
 
@@ -164,8 +164,8 @@ type CardSetupParams struct {
 	Metadata             map[string]string
 }
 
-// IntentPage is one page of a list, newest first.
-type IntentPage struct {
+// IntentListPage is one page of a list, newest first.
+type IntentListPage struct {
 	Intents []PaymentIntent
 	// Histories has the history of each intent, in the order of Intents, if
 	// [Call.Content] asks for it.

@@ -186,7 +186,7 @@ func RecordCardSetup(
 	if err := checkCardholderMayAct(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
-	if !isOwnCardSetup(&h, s) {
+	if !isCardSetupOfRenewal(&h, s) {
 		return Decision{}, newProblem(NoActionRequired, "",
 			"the Checkout Session %s is not one of the renewal %d of hold %s", s.ID, generation, h.ID)
 	}
@@ -201,9 +201,9 @@ func RecordCardSetup(
 	return Decision{Hold: h}, nil
 }
 
-// isOwnCardSetup reports whether holdd created a Checkout Session for the renewal
-// under way, and its customer has it.
-func isOwnCardSetup(h *Hold, s *CardSetup) bool {
+// isCardSetupOfRenewal reports whether holdd created a Checkout Session for the
+// renewal under way, and its customer has it.
+func isCardSetupOfRenewal(h *Hold, s *CardSetup) bool {
 	r := h.Renewal
 	return s.Customer == r.Customer && s.Metadata[MetaHold] == h.ID &&
 		s.Metadata[MetaGeneration] == formatGeneration(r.Generation)
@@ -254,7 +254,7 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 	default:
 		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	}
-	own := isOwnCardSetup(&h, s)
+	own := isCardSetupOfRenewal(&h, s)
 	switch {
 	case own && s.Status == "open":
 		r.ReadFirst = true // the intent, under the same claim

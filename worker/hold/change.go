@@ -157,7 +157,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryChanged, By: by})
 	d := Decision{Hold: h, NewDeadline: timed || again || renewed || old.Acknowledged ||
 		h.OnExpiry != old.OnExpiry}
-	d.markUnmirrored()
+	d.setUnmirrored()
 	d.addEvent(EventChanged, 0)
 	if h.State == Attention && old.State != Attention {
 		d.addEvent(EventAttention, h.Reason)
@@ -329,7 +329,7 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})
 	d := Decision{Hold: h, Events: dropped, NewDeadline: true}
-	d.markUnmirrored()
+	d.setUnmirrored()
 	d.addEvent(EventPaused, cause)
 	return d, nil
 }
@@ -351,7 +351,7 @@ func (h Hold) Resume(by string, now time.Time) (Decision, error) {
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryResumed, By: by})
 	d := Decision{Hold: h, NewDeadline: true}
-	d.markUnmirrored()
+	d.setUnmirrored()
 	d.addEvent(EventResumed, 0)
 	return d, nil
 }

@@ -265,7 +265,7 @@ func requestPartialCapture(
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
-	if err := checkPartialCaptureTime(&h, now); err != nil {
+	if err := checkPartialCaptureAllowedNow(&h, now); err != nil {
 		return Decision{}, err
 	}
 	if err := checkPartialCaptureAmount(&h, req.Amount); err != nil {
@@ -306,9 +306,9 @@ func checkNoPartialCapturePending(h *Hold) error {
 		"in a moment", h.ID)
 }
 
-// checkPartialCaptureTime refuses a capture that keeps the rest where it would come in the
-// way of what the hold does next.
-func checkPartialCaptureTime(h *Hold, now time.Time) error {
+// checkPartialCaptureAllowedNow refuses a capture that keeps the rest where it
+// would come in the way of what the hold does next.
+func checkPartialCaptureAllowedNow(h *Hold, now time.Time) error {
 	if err := checkNoPartialCapturePending(h); err != nil {
 		return err
 	}

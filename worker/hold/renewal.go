@@ -266,7 +266,7 @@ func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 		beginKeyUse(&r.ReleaseKeyUsage, since, takenOver)
 		return
 	}
-	if mustRenewBeforeCapture(h) && (r.RetryAt.After(since) || isNextCancelByPolicy(h)) {
+	if mustRenewBeforeCapture(h) && (r.RetryAt.After(since) || isAboutToReleaseByPolicy(h)) {
 		r.ReadFirst = true // a confirmation that is due comes too late for a cancel
 	}
 	if h.NextOp == OpRenew && r.Step != RenewalIdle || mustRenewBeforeCapture(h) {

@@ -136,7 +136,7 @@ func TestRenewal_CopiedMetadata(t *testing.T) {
 		d, _ := answerCall(t, toCreate(t), startOfRenewal, hold.OpCreate, "",
 			hold.Answer{Kind: hold.AnswerReplayedError})
 		d, _ = answerCall(t, d.Hold, startOfRenewal.Add(time.Minute), hold.OpList, "",
-			hold.Answer{Kind: hold.AnswerOK, Page: &hold.IntentPage{
+			hold.Answer{Kind: hold.AnswerOK, Page: &hold.IntentListPage{
 				Intents: []hold.PaymentIntent{*other(held())}}})
 		if d.Hold.Renewal.Intent != "" {
 			t.Errorf("%+v", d.Hold.Renewal)
@@ -187,7 +187,7 @@ func TestRenewal_RebuiltCount(t *testing.T) {
 
 // listed is the answer to a search of the customer's intents.
 func listed(intents ...hold.PaymentIntent) hold.Answer {
-	return hold.Answer{Kind: hold.AnswerOK, Page: &hold.IntentPage{Intents: intents}}
+	return hold.Answer{Kind: hold.AnswerOK, Page: &hold.IntentListPage{Intents: intents}}
 }
 
 // TestRenewal_KeyOfLostRecord checks that a record which was rebuilt does not

@@ -106,14 +106,14 @@ func mayHoldNoMoney(r *Renewal) bool {
 // could lose all of it.
 func mustRenewBeforeCapture(h *Hold) bool {
 	r := h.Renewal
-	waits := h.NextOp == OpCapture || isNextCancelByPolicy(h)
+	waits := h.NextOp == OpCapture || isAboutToReleaseByPolicy(h)
 	return r != nil && waits && !h.CancelWanted && r.Intent != "" && r.Releasing == "" &&
 		mayHoldNoMoney(r)
 }
 
-// isNextCancelByPolicy reports whether on_failure or on_expiry is about to
+// isAboutToReleaseByPolicy reports whether on_failure or on_expiry is about to
 // release the hold. A renewal that has succeeded makes that wrong; one that has
 // not is not tried again.
-func isNextCancelByPolicy(h *Hold) bool {
+func isAboutToReleaseByPolicy(h *Hold) bool {
 	return h.NextOp == OpCancel && h.Reason == CauseOnExpiry
 }

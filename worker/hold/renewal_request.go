@@ -129,7 +129,7 @@ func applyIntentToNewHold(h *Hold, valid *ValidRequest, in *PaymentIntent, now t
 		}
 	}
 	if valid.FromMetadata {
-		rebuildFromRenewedIntent(h, in, now)
+		rebuildFromRenewalIntent(h, in, now)
 	}
 	updateFromHeldIntent(h, in, now)
 	if r := h.Renewal; r != nil && r.MaxAmount > 0 && r.MaxAmount < h.Amount && !valid.FromMetadata {
@@ -246,10 +246,10 @@ func newRenewalView(h *Hold) *RenewalView {
 	return v
 }
 
-// rebuildFromRenewedIntent makes a hold that is rebuilt from a renewal's intent the
-// hold that the metadata names. The intent that was replaced is released, if it
-// is one of this hold.
-func rebuildFromRenewedIntent(h *Hold, in *PaymentIntent, now time.Time) {
+// rebuildFromRenewalIntent makes a hold that is rebuilt from a renewal's intent
+// the hold that the metadata names. The intent that was replaced is released,
+// if it is one of this hold.
+func rebuildFromRenewalIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	if OwnerOfIntent(in) == in.ID {
 		return
 	}

@@ -215,7 +215,7 @@ func TestRenewal_LostReplies(t *testing.T) {
 		}
 		at = startOfRenewal.Add(23 * time.Hour)
 		d, list := answerCall(t, d.Hold, at, hold.OpList, "", hold.Answer{Kind: hold.AnswerOK,
-			Page: &hold.IntentPage{Intents: []hold.PaymentIntent{*heldIntent(renewable),
+			Page: &hold.IntentListPage{Intents: []hold.PaymentIntent{*heldIntent(renewable),
 				*renewedIntent(hold.StatusRequiresConfirmation, startOfRenewal)}}})
 		if list.Customer != "cus_1" || d.Hold.Renewal.Intent != newIntentID {
 			t.Errorf("searched for %q, found %+v", list.Customer, d.Hold.Renewal)
@@ -226,7 +226,7 @@ func TestRenewal_LostReplies(t *testing.T) {
 			hold.Answer{Kind: hold.AnswerReplayedError})
 		at := startOfRenewal.Add(time.Minute)
 		d, _ = answerCall(t, d.Hold, at, hold.OpList, "",
-			hold.Answer{Kind: hold.AnswerOK, Page: &hold.IntentPage{}})
+			hold.Answer{Kind: hold.AnswerOK, Page: &hold.IntentListPage{}})
 		d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpRead, testIntentID,
 			answerOK(heldIntent(renewable)))
 		_, second := answerCall(t, d.Hold, d.Hold.NextAt, hold.OpCreate, "", lost)

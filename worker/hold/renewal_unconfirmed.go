@@ -37,7 +37,7 @@ func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now tim
 	case r.Sent.Unknown && now.Before(wait):
 		r.ReadFirst = true
 		return endRenewalClaimAndRetryAt(h, wait, now) // the lost request may still take effect
-	case isNextCancelByPolicy(&h):
+	case isAboutToReleaseByPolicy(&h):
 		return releaseOrRecheckUnconfirmed(h, now)
 	case sent && last.code != "":
 		return applyRenewalDecline(h, last, now)
@@ -65,7 +65,7 @@ func releaseOrRecheckUnconfirmed(h Hold, now time.Time) Decision {
 	case h.NextOp == OpRead:
 		abandonRenewal(&h, now)
 		return continueWithReleaseOrOwnOp(h, now)
-	case mustRenewBeforeCapture(&h) && (isNextCancelByPolicy(&h) || !retries):
+	case mustRenewBeforeCapture(&h) && (isAboutToReleaseByPolicy(&h) || !retries):
 		abandonRenewal(&h, now)
 		return finishRenewalStep(h, now)
 	case retries && !now.Before(r.ConfirmAt):
@@ -88,7 +88,7 @@ func applyRenewalDecline(h Hold, last confirmationFailure, now time.Time) Decisi
 	r := h.Renewal
 	r.DeclineCode, r.Advice = last.code, last.advice
 	recordDecline(r, last.code, last.advice, now)
-	if h.NextOp == OpRead || isNextCancelByPolicy(&h) {
+	if h.NextOp == OpRead || isAboutToReleaseByPolicy(&h) {
 		return releaseOrRecheckUnconfirmed(h, now)
 	}
 	if isReplacementUnderWay(&h) { // an increment is declined once, and the old amount stays
@@ -131,9 +131,9 @@ func retryCause(r *Renewal) Cause {
 	return CauseDeclined
 }
 
-// planConfirmation sets when a renewal that waits for the cardholder is tried
-// without one: as after any decline, if the bank may accept it later.
-func planConfirmation(h *Hold, last confirmationFailure, now time.Time) {
+// planRetryWithoutCardholder sets when a renewal that waits for the cardholder
+// is tried without one: as after any decline, if the bank may accept it later.
+func planRetryWithoutCardholder(h *Hold, last confirmationFailure, now time.Time) {
 	r := h.Renewal
 	r.ConfirmAt = time.Time{}
 	at, ok := retryTimeAfterDecline(r, h.ExpiresAt, now)
@@ -160,7 +160,7 @@ func awaitCardholder(h Hold, last confirmationFailure, now time.Time) Decision {
 	r.Step, r.Problem, r.ReturnURL = RenewalRequiresAction, CauseRequiresAction, ""
 	r.DeclineCode, r.Advice = last.code, last.advice
 	clearRenewalStepKey(r)
-	planConfirmation(&h, last, now)
+	planRetryWithoutCardholder(&h, last, now)
 	h.Retries, h.Calls = 0, 0
 	retries := !r.ConfirmAt.IsZero()
 	if asked {

@@ -336,12 +336,12 @@ func checkIntentMatchesRequest(valid *ValidRequest, in *PaymentIntent) error {
 // setTermsMirrored records whether a new hold's terms are in the intent's
 // metadata: those that were read from there are.
 func (d *Decision) setTermsMirrored(valid *ValidRequest) {
-	d.markUnmirrored()
+	d.setUnmirrored()
 	d.Hold.Mirrored, d.NewTerms = valid.FromMetadata, !valid.FromMetadata
 }
 
-// markUnmirrored records that the intent's metadata has other terms.
-func (d *Decision) markUnmirrored() {
+// setUnmirrored records that the intent's metadata has other terms.
+func (d *Decision) setUnmirrored() {
 	d.Hold.Mirrored, d.Hold.Unmirrorable, d.NewTerms = false, false, true
 }
 

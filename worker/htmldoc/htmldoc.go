@@ -14,12 +14,12 @@ import (
 	"unicode"
 )
 
-// Part is a part of an element: an attribute or a child.
-type Part interface{ AddTo(e *Element) }
+// ElementPart is a part of an element: an attribute or a child.
+type ElementPart interface{ AddTo(e *Element) }
 
 // Node writes itself as HTML.
 type Node interface {
-	Part
+	ElementPart
 	Write(b *bytes.Buffer)
 }
 
@@ -87,7 +87,7 @@ func (e *Element) Write(b *bytes.Buffer) {
 }
 
 // El returns an element. Parts that are nil are left out.
-func El(name string, parts ...Part) *Element {
+func El(name string, parts ...ElementPart) *Element {
 	e := &Element{Name: name}
 	for _, p := range parts {
 		if p != nil {

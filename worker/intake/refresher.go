@@ -24,9 +24,9 @@ const (
 // RefreshStore keeps the pending refreshes. store.RefreshQueue implements it.
 type RefreshStore interface {
 	WebhookStore
-	// ListPendingRefreshes returns about n pending refreshes, evenly of all
+	// ListDueRefreshes returns about n pending refreshes, evenly of all
 	// partitions, oldest first. Without any, due or not, the time is zero.
-	ListPendingRefreshes(ctx context.Context, n int) ([]hold.PendingRefresh, time.Time, error)
+	ListDueRefreshes(ctx context.Context, n int) ([]hold.PendingRefresh, time.Time, error)
 	// FinishOrPostponeRefresh removes a refresh, or defers it until again if
 	// that is set. A refresh that was requested again meanwhile stays pending.
 	FinishOrPostponeRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) error
@@ -79,7 +79,7 @@ func (r *IntentRefresher) Run(ctx context.Context) {
 			return
 		}
 		poll := r.o.Gate.BeginPoll()
-		pending, now, err := r.store.ListPendingRefreshes(ctx, bulkread.MaxWaiting)
+		pending, now, err := r.store.ListDueRefreshes(ctx, bulkread.MaxWaiting)
 		if err != nil { // other partitions may have answered
 			r.o.Health.ReportError(ctx, "read pending refreshes", err)
 		} else if now.IsZero() {

@@ -19,7 +19,7 @@ import (
 func (w *world) pendingAfter(d time.Duration) []hold.PendingRefresh {
 	w.T.Helper()
 	time.Sleep(d)
-	pending, _, err := w.store.ListPendingRefreshes(w.Ctx, 100)
+	pending, _, err := w.store.ListDueRefreshes(w.Ctx, 100)
 	if err != nil {
 		w.T.Fatal(err)
 	}

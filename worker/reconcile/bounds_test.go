@@ -114,7 +114,7 @@ func TestFindingReporter_LogsOnceADay(t *testing.T) {
 			t.Errorf("%d lines, %v", logs.Len(), p.events)
 		}
 		for i := range maxLoggedFindings {
-			r.markLoggedIfDue(Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
+			r.rememberLoggedIfDue(Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
 		}
 		if len(r.logged) > maxLoggedFindings {
 			t.Errorf("%d findings are remembered", len(r.logged))
@@ -130,9 +130,10 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 	}}
 	r.run.state.initMaps()
 	for i := range maxFindingLines + 10 {
-		r.recordAndReportFinding(t.Context(), Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
+		r.recordFindingAndReportManual(t.Context(),
+			Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
 	}
-	r.recordAndReportFinding(t.Context(), Finding{Kind: FoundCaptured})
+	r.recordFindingAndReportManual(t.Context(), Finding{Kind: FoundCaptured})
 	counted := r.run.state.Counts[FoundOrphan]
 	if logs.Len() != maxFindingLines || p.events[event.Orphan] != maxFindingLines ||
 		counted != maxFindingLines+10 {

@@ -33,7 +33,7 @@ type changeWriter struct {
 func (w *changeWriter) commitChanges(ctx context.Context, changes []proposedChange) error {
 	if w.run.dryRun {
 		for i := range changes {
-			w.findings.recordAndReportFinding(ctx, changes[i].finding)
+			w.findings.recordFindingAndReportManual(ctx, changes[i].finding)
 		}
 		return nil
 	}
@@ -67,7 +67,7 @@ func (w *changeWriter) commitChanges(ctx context.Context, changes []proposedChan
 				changes[i].finding.Detail += "; its release has no outcome yet"
 			}
 		}
-		w.findings.recordAndReportFinding(ctx, changes[i].finding)
+		w.findings.recordFindingAndReportManual(ctx, changes[i].finding)
 	}
 	return nil
 }

@@ -15,9 +15,9 @@ type findingRecorder struct {
 	logged   int // findings
 }
 
-// recordAndReportFinding adds a finding to the run, and reports it if only the
-// operator can settle it. A dry run reports none.
-func (r *findingRecorder) recordAndReportFinding(ctx context.Context, f Finding) {
+// recordFindingAndReportManual adds a finding to the run, and reports it if
+// only the operator can settle it. A dry run reports none.
+func (r *findingRecorder) recordFindingAndReportManual(ctx context.Context, f Finding) {
 	if f.Kind == "" {
 		return
 	}
@@ -33,7 +33,7 @@ func (r *findingRecorder) recordAndReportFinding(ctx context.Context, f Finding)
 // recordRefusedList records that Stripe refuses to list an account.
 func (r *findingRecorder) recordRefusedList(ctx context.Context, account string, a *hold.Answer) {
 	r.run.updateCheckpoint(func(s *runCheckpoint) { s.Unreadable[account] = true })
-	r.recordAndReportFinding(ctx, Finding{
+	r.recordFindingAndReportManual(ctx, Finding{
 		Kind: FoundUnreadable, Account: account,
 		Detail: fmt.Sprintf("Stripe refuses to list its intents (%s): "+
 			"check the key's permissions and the account", cmp.Or(a.Code, a.Kind.String())),

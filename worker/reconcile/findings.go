@@ -101,7 +101,7 @@ type findingReporter struct {
 // reportOncePerInterval logs and publishes a finding unless it was logged
 // within [findingLogInterval]. It returns whether it did.
 func (r *findingReporter) reportOncePerInterval(ctx context.Context, f Finding) bool {
-	if !r.markLoggedIfDue(f) {
+	if !r.rememberLoggedIfDue(f) {
 		return false
 	}
 	r.publish(ctx, f)
@@ -147,9 +147,9 @@ func (r *findingReporter) publish(ctx context.Context, f Finding) {
 	}
 }
 
-// markLoggedIfDue reports whether the finding was not logged within
+// rememberLoggedIfDue reports whether the finding was not logged within
 // [findingLogInterval], and remembers it as logged.
-func (r *findingReporter) markLoggedIfDue(f Finding) bool {
+func (r *findingReporter) rememberLoggedIfDue(f Finding) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := string(f.Kind) + " " + f.Account + " " + f.PaymentIntent + " " + f.Detail

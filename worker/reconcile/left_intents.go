@@ -55,7 +55,7 @@ func (l *leftoverReleaser) proposeForLeftoverIntent(
 		f.Kind = FoundRecent
 	}
 	f.ExpiresAt, _ = in.Deadline(now)
-	l.findings.recordAndReportFinding(ctx, f)
+	l.findings.recordFindingAndReportManual(ctx, f)
 	return proposedChange{}, false
 }
 

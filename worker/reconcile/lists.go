@@ -59,7 +59,7 @@ func (l *listComparer) compareAccount(ctx context.Context, account string) error
 // if Stripe refuses to list the account; the run continues with the next one.
 func (l *listComparer) listIntentPage(
 	ctx context.Context, account string,
-) (page *hold.IntentPage, requestedAt time.Time, err error) {
+) (page *hold.IntentListPage, requestedAt time.Time, err error) {
 	call := hold.Call{Op: hold.OpList, Account: account, After: l.run.state.AfterIntent,
 		Limit: listPageSize}
 	page, refused, requestedAt, err := l.reader.listPage(ctx, call, l.run.renewLock)

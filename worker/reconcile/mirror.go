@@ -231,12 +231,12 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.HoldWithDueMi
 		pairs, key, fits := hold.MetadataUpdate(h, known, due.DueAt)
 		switch {
 		case !fits:
-			return m.markMirrorImpossible(ctx, h, hold.Answer{},
+			return m.recordMirrorImpossible(ctx, h, hold.Answer{},
 				"more than the 50 pairs that Stripe keeps")
 		case len(pairs) == 0:
 			return m.commitMirrorOutcome(ctx, h, hold.RecordMirrorResult(*h, true))
 		case try == 2:
-			return m.markMirrorImpossible(
+			return m.recordMirrorImpossible(
 				ctx,
 				h,
 				hold.Answer{},
@@ -266,7 +266,7 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.HoldWithDueMi
 			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			return m.markMirrorImpossible(ctx, h, a, "Stripe refuses the update")
+			return m.recordMirrorImpossible(ctx, h, a, "Stripe refuses the update")
 		default:
 			return m.deferMirror(ctx, h, mirrorRetryAfter)
 		}
@@ -278,9 +278,9 @@ func (m *MetadataMirror) deferMirror(ctx context.Context, h *hold.Hold, d time.D
 	return m.commitMirrorOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(d)))
 }
 
-// markMirrorImpossible marks a hold whose terms cannot be mirrored, so that
+// recordMirrorImpossible marks a hold whose terms cannot be mirrored, so that
 // the mirror skips it.
-func (m *MetadataMirror) markMirrorImpossible(
+func (m *MetadataMirror) recordMirrorImpossible(
 	ctx context.Context, h *hold.Hold, a hold.Answer, reason string,
 ) bool {
 	m.o.Logger.Warn(

@@ -70,7 +70,7 @@ func TestMirror_TakesOverFromDeadReplica(t *testing.T) {
 		var tick sync.WaitGroup
 		tick.Go(func() { dead.newMirror().Run(w.Ctx) })
 		time.Sleep(time.Second)
-		dead.Kill()
+		dead.SimulateSIGKILL()
 		w.Sim.Faults.ClearFaultRules()
 		other.newMirror().Run(w.Ctx)
 		tick.Wait()

@@ -62,11 +62,11 @@ func (p *changeProposer) proposeAdoption(
 			f.Kind, f.Detail = FoundRecent, "skipped: created in the last "+
 				strconv.Itoa(int(orphanAge/time.Minute))+" minutes, so it may still be scheduled"
 		}
-		p.findings.recordAndReportFinding(ctx, f)
+		p.findings.recordFindingAndReportManual(ctx, f)
 		return proposedChange{}, false
 	case err != nil:
 		f.Kind, f.Detail = FoundRejected, err.Error()
-		p.findings.recordAndReportFinding(ctx, f)
+		p.findings.recordFindingAndReportManual(ctx, f)
 		return proposedChange{}, false
 	}
 	// The committer does the same. It is done here for the finding, also in a

@@ -175,7 +175,7 @@ func (c *rangeComparer) listRangePages(
 		call := hold.Call{Op: hold.OpList, Account: account, After: r.After, CreatedUpTo: r.UpTo,
 			Limit: listPageSize}
 		p := listedPage{index: r.index}
-		var page *hold.IntentPage
+		var page *hold.IntentListPage
 		page, p.refused, p.requestedAt, p.err = c.reader.listPage(ctx, call, nil)
 		if page != nil {
 			p.intents = page.Intents

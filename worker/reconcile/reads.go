@@ -113,7 +113,7 @@ func (r *pacedRetriever) sendReservedCall(ctx context.Context, call hold.Call) h
 // list the account; then and with an error, the page is nil.
 func (r *pacedRetriever) listPage(
 	ctx context.Context, call hold.Call, renewLock func(context.Context) error,
-) (page *hold.IntentPage, refused *hold.Answer, requestedAt time.Time, err error) {
+) (page *hold.IntentListPage, refused *hold.Answer, requestedAt time.Time, err error) {
 	for unanswered := 1; ; unanswered++ {
 		if err := r.waitForReadBudget(ctx, call.Account, renewLock); err != nil {
 			return nil, nil, requestedAt, err

@@ -207,7 +207,7 @@ func (r *Reconciler) StartRun(
 	if dryRun {
 		return r.startDryRun(by)
 	}
-	c, err := r.startOrContinueRun(ctx, by, 0)
+	c, err := r.tryStartOrContinueRun(ctx, by, 0)
 	if err != nil {
 		return run, false, err
 	}
@@ -266,7 +266,7 @@ func (r *Reconciler) RunCronJob(ctx context.Context) {
 		now := time.Now()
 		gap = s.Next(now.Add(time.Second)).Sub(now) * 9 / 10
 	}
-	if c, err := r.startOrContinueRun(ctx, "schedule", gap); err == nil && c != nil {
+	if c, err := r.tryStartOrContinueRun(ctx, "schedule", gap); err == nil && c != nil {
 		<-c.done
 	}
 }
@@ -290,10 +290,10 @@ func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
 	return run, true, nil
 }
 
-// startOrContinueRun acquires the lock and starts a run, or continues an
+// tryStartOrContinueRun acquires the lock and starts a run, or continues an
 // interrupted one. It returns nil if another replica has the lock or a run
 // began within gap.
-func (r *Reconciler) startOrContinueRun(
+func (r *Reconciler) tryStartOrContinueRun(
 	ctx context.Context, by string, gap time.Duration,
 ) (*comparison, error) {
 	if !r.canStartRun() {
@@ -374,7 +374,7 @@ func (r *Reconciler) StartRunIfNeeded(ctx context.Context) {
 	case !r.caller.IsStripeAvailable():
 		return
 	}
-	if _, err := r.startOrContinueRun(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
+	if _, err := r.tryStartOrContinueRun(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
 		r.o.Logger.Warn("comparison with Stripe not started; retrying with the next report",
 			zap.Error(err))
 	}

@@ -240,7 +240,7 @@ func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 			t.Fatalf("%v %v %+v", started, err, joined)
 		}
 		w.checkCounts(joined, counts{reconcile.FoundScheduled: 300})
-		first.Kill()
+		first.SimulateSIGKILL()
 		for range 6 {
 			second.StartRunIfNeeded(w.Ctx)
 			time.Sleep(15 * time.Second)
