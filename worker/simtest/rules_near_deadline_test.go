@@ -58,7 +58,8 @@ func (j *judge) checkLateMetadata(c *judgedHold) {
 		return
 	}
 	first := h.History[0]
-	if !slices.Contains([]string{"stripe", "reconcile"}, first.By) || !j.redisTimeAt(first.At).Before(due) ||
+	if !slices.Contains([]string{"stripe", "reconcile"}, first.By) ||
+		!j.redisTimeAt(first.At).Before(due) ||
 		!due.Before(c.deadline) || !j.leavesNoTime(due, c.deadline) {
 		return
 	}

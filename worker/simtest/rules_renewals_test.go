@@ -80,7 +80,7 @@ func (j *judge) checkRenewalLimits(l *longStay) {
 	}
 	for _, r := range j.world.stripeRequests {
 		if strings.HasPrefix(r.idempotencyKey, "holdd-"+l.intentID+"-renew-") &&
-			strings.Contains(r.idempotencyKey, "-confirm-") && r.replyReceived {
+			strings.Contains(r.idempotencyKey, "-confirm-") && r.replyReceived && r.requestID != "" {
 			confirmations[r.idempotencyKey] = true
 		}
 	}
