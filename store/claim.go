@@ -95,6 +95,7 @@ func (s *Queue) readClaimReply(
 	var unreadable error
 	for _, i := range shares {
 		n, nearest := r.nextInt(), r.nextOptionalTime()
+		claims[i].Claims = make([]hold.Claim, 0, min(max(0, n), maxBatchSize))
 		for range n {
 			id, rec, takenOver := r.nextString(), r.nextString(), r.nextFlag()
 			if r.err != nil {

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"encoding/binary"
 	"math/big"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -157,6 +159,8 @@ const (
 	requestIDDigits = 14
 	// requestIDBytes is what these digits take as a number.
 	requestIDBytes = 11
+	// base62Digits are the digits in the order of [math/big.Int.Text].
+	base62Digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 )
 
 // packRequestID returns the digits of a request id as a number, big endian. ok
@@ -166,12 +170,18 @@ func packRequestID(id string) (packed []byte, ok bool) {
 	if !ok || len(digits) != requestIDDigits {
 		return nil, false
 	}
-	n, ok := new(big.Int).SetString(digits, 62)
-	if !ok || n.Sign() < 0 {
-		return nil, false
+	var high, low uint64 // of the number, which has 84 bits
+	for i := range len(digits) {
+		digit := strings.IndexByte(base62Digits, digits[i])
+		if digit < 0 {
+			return nil, false
+		}
+		carry, product := bits.Mul64(low, 62)
+		sum, overflow := bits.Add64(product, uint64(digit), 0)
+		high, low = high*62+carry+overflow, sum
 	}
-	packed = n.FillBytes(make([]byte, requestIDBytes))
-	return packed, unpackRequestID(packed) == id // not with a sign in front
+	packed = binary.BigEndian.AppendUint32(make([]byte, 0, requestIDBytes+1), uint32(high))
+	return binary.BigEndian.AppendUint64(packed, low)[1:], true
 }
 
 // unpackRequestID is the inverse of packRequestID.

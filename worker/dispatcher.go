@@ -116,7 +116,7 @@ type Dispatcher struct {
 
 // claimedHold is a claim. [Executor.Run] receives it.
 type claimedHold struct {
-	claim    hold.Claim
+	claim    *hold.Claim
 	reserved hold.Op   // one request of this kind is reserved
 	leaseEnd time.Time // by this machine's clock, counted from before the claim was sent
 	sendAt   time.Time // when the reserved request may be sent, by this machine's clock

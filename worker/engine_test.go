@@ -216,7 +216,7 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 					NextAt: now, CaptureAt: now,
 					ExpiresAt: now.Add(time.Hour), Reason: hold.CauseSchedule,
 					ReadFirst: tt.read, Version: 7}
-				claimed := claimedHold{claim: hold.Claim{Hold: h, Since: now},
+				claimed := claimedHold{claim: &hold.Claim{Hold: h, Since: now},
 					reserved: hold.OpCapture,
 					leaseEnd: now.Add(cmp.Or(tt.lease, time.Minute))}
 				if tt.read {

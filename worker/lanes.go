@@ -184,7 +184,7 @@ func (s *laneClaimShare) recordClaims(c *hold.ClaimedShare, leaseEnd time.Time) 
 	}
 	for i := range c.Claims {
 		s.group.claims = append(s.group.claims,
-			claimedHold{claim: c.Claims[i], reserved: s.group.op, leaseEnd: leaseEnd})
+			claimedHold{claim: &c.Claims[i], reserved: s.group.op, leaseEnd: leaseEnd})
 	}
 	s.group.unused -= len(c.Claims)
 	s.lane.Ready = max(0, s.lane.Ready-len(c.Claims))

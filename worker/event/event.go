@@ -157,7 +157,7 @@ func EncodeMilestoneEvents(d *hold.Decision, livemode bool, now time.Time) [][]b
 // EncodeSystemEvent encodes a system event with a random id.
 func EncodeSystemEvent(t hold.EventType, now time.Time, data EventData) []byte {
 	return mustMarshalEnvelope(
-		Envelope{ID: "evt_" + strings.ToLower(rand.Text()[:20]), Type: t, Timestamp: now,
+		&Envelope{ID: "evt_" + strings.ToLower(rand.Text()[:20]), Type: t, Timestamp: now,
 			Data: data},
 	)
 }
@@ -184,12 +184,12 @@ func encodeEvents(
 			env.Data.Threshold = e.Threshold.String()
 		}
 		env.Data.Detail, env.Data.CardholderLink, env.Data.Amount = e.Detail, e.CardholderLink, e.Amount
-		out = append(out, mustMarshalEnvelope(env))
+		out = append(out, mustMarshalEnvelope(&env))
 	}
 	return out
 }
 
-func mustMarshalEnvelope(e Envelope) []byte {
+func mustMarshalEnvelope(e *Envelope) []byte {
 	b, err := json.Marshal(e)
 	if err != nil {
 		panic(err) // only strings, numbers and times of bounded years

@@ -391,13 +391,15 @@ type intentJSON struct {
 	PaymentMethodTypes []string          `json:"payment_method_types"`
 }
 
+var lenientJSON = json.JoinOptions(
+	jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+
 // decodeStripeIntent decodes a PaymentIntent. It is as lenient as
 // encoding/json, so that an invalid byte in a description does not make a
 // successful capture unknown.
 func decodeStripeIntent(body []byte) (*stripe.PaymentIntent, error) {
 	var s intentJSON
-	lenient := json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
-	if err := json.Unmarshal(body, &s, lenient); err != nil {
+	if err := json.Unmarshal(body, &s, lenientJSON); err != nil {
 		return nil, err
 	}
 	return &stripe.PaymentIntent{

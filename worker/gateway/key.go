@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"sync/atomic"
 )
@@ -23,11 +25,39 @@ type apiKeyTransport struct {
 	key  *currentAPIKey
 }
 
-// RoundTrip implements [http.RoundTripper].
+// RoundTrip sends a copy of the request, because a transport must not change
+// the original.
 func (t *apiKeyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
+	r = r.WithContext(r.Context())
+	r.Header = r.Header.Clone()
 	r.Header.Set("Authorization", "Bearer "+string(*t.key.key.Load()))
+	if err := setContentLength(r); err != nil {
+		return nil, err
+	}
 	return t.next.RoundTrip(r)
+}
+
+// setContentLength replaces the body of a request by one of known length.
+// stripe-go does not say how long its bodies are, and gives even a GET one.
+// net/http would send the headers, the body and its end in three writes, and
+// start a goroutine to find out that a GET has no body.
+func setContentLength(r *http.Request) error {
+	if r.Body == nil {
+		return nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err := errors.Join(err, r.Body.Close()); err != nil {
+		return err
+	}
+	r.ContentLength = int64(len(body))
+	r.GetBody = func() (io.ReadCloser, error) { // also for a second try on another connection
+		if len(body) == 0 {
+			return http.NoBody, nil
+		}
+		return io.NopCloser(bytes.NewReader(body)), nil
+	}
+	r.Body, err = r.GetBody()
+	return err
 }
 
 // ErrOtherMode says that a key is of the other mode than the holds.

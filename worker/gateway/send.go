@@ -31,8 +31,12 @@ type requestSender struct {
 func (s *requestSender) sendAndClassify(
 	ctx context.Context, r classifyOptions, send func(context.Context) (expected bool, err error),
 ) (a hold.Answer) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
+	// A Caller has set a deadline, which a second timer would only repeat.
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > s.timeout {
+		bounded, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		ctx = bounded
+	}
 	ctx, trace := withCallTrace(ctx, r.maxBody)
 	defer func() { a.Retransmitted = trace.wasRetransmitted() }()
 	defer func() {

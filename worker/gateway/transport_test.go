@@ -213,6 +213,58 @@ func TestTransport_StaleConnection(t *testing.T) {
 	}
 }
 
+// writeCountingConn counts the writes to a connection.
+type writeCountingConn struct {
+	net.Conn
+	writes *atomic.Int32
+}
+
+func (c writeCountingConn) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+// Each request has the length of its body, so that net/http sends it in one
+// write.
+func TestTransport_SendsRequestInOneWrite(t *testing.T) {
+	requests := make(chan *http.Request, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		requests <- r
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, intentBody("succeeded"))
+	}))
+	defer s.Close()
+	var writes atomic.Int32
+	g := newGateway(t, gateway.Options{BaseURL: s.URL, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			return writeCountingConn{c, &writes}, err
+		},
+	}})
+	part := callsByOp[hold.OpCapture]
+	part.Amount = 900
+	for _, tt := range []struct {
+		call hold.Call
+		body string
+	}{
+		{callsByOp[hold.OpCapture], ""},
+		{part, "amount_to_capture=900"},
+		{callsByOp[hold.OpRead], ""},
+	} {
+		writes.Store(0)
+		g.Do(t.Context(), tt.call)
+		r := <-requests
+		if n := writes.Load(); n != 1 || r.PostForm.Encode() != tt.body ||
+			r.ContentLength != int64(len(tt.body)) || len(r.TransferEncoding) > 0 {
+			t.Errorf("%s %q: %d writes, length %d, body %q, encoding %q", r.Method, tt.body, n,
+				r.ContentLength, r.PostForm.Encode(), r.TransferEncoding)
+		}
+	}
+}
+
 // TestTransport_TimeoutWaitingForConnection checks that a call is unreachable
 // if it times out while all connections are busy.
 func TestTransport_TimeoutWaitingForConnection(t *testing.T) {
