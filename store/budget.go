@@ -119,11 +119,17 @@ func (s *Budget) ReserveRequests(
 	}
 	reserved := make([]hold.BudgetReservation, len(wants))
 	var failed error
-	for i, cmd := range s.conn.callScriptBatch(ctx, reserveScript, calls) {
+	began := time.Now()
+	cmds := s.conn.callScriptBatch(ctx, reserveScript, calls)
+	// The times count from when Redis ran the script, about half a round trip
+	// ago. A late reply must not move its requests towards those of other
+	// replicas.
+	ranAgo := time.Since(began) / 2
+	for i, cmd := range cmds {
 		r := newScriptReply(cmd)
 		got := hold.BudgetReservation{
-			Requests: int(r.nextInt()), Wait: r.nextMicrosDuration(), First: r.nextMicrosDuration(),
-			Step: r.nextMicrosDuration(),
+			Requests: int(r.nextInt()), Wait: r.nextMicrosDuration(),
+			First: max(0, r.nextMicrosDuration()-ranAgo), Step: r.nextMicrosDuration(),
 		}
 		if failed = errors.Join(failed, r.err); r.err == nil {
 			reserved[i] = got
