@@ -201,7 +201,7 @@ func TestLowerRate_FollowsTheLimiter(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []limiterCase{
 		// A bucket of one token rejects each request that comes a moment too early.
-		{name: "one token", limiter: &tokenBucket{rate: 25}, late: 2 * time.Millisecond, least: 0.85},
+		{name: "one token", limiter: &tokenBucket{rate: 25}, late: 2 * time.Millisecond, least: 0.91},
 		{name: "burst 25", limiter: &tokenBucket{rate: 25, burst: 25}, deep: true},
 		{name: "fixed window", limiter: &fixedWindow{rate: 25}, deep: true},
 		{name: "sliding window", limiter: &slidingWindow{rate: 25}},

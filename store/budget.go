@@ -43,14 +43,21 @@ const (
 
 func maxBurst(rate, divisor int) int { return max(1, rate/divisor) }
 
-// What a lowered rate does; rate_after in lua/shared/functions.lua explains it.
+// What a lowered rate does; lua/lower_rate.lua and rate_after in
+// lua/shared/functions.lua explain it.
 const (
+	// A cut outweighs the rise of a plateau. So under a limiter that rejects a
+	// few requests at each rate, the rate stays where it rejects about 1 %.
 	ratePlateauSeconds = 4
-	rateCutPercent     = 3
-	rateNearPercent    = 65
-	rateLeastPercent   = 5
-	rateEpisode        = 400 * time.Millisecond // above the longest reserve-ahead time
-	loweredRateTTL     = 24 * time.Hour         // after its last use
+	rateRisePermille   = 10
+	rateCutPermille    = 15
+	// A second episode so soon after a cut shows that the cut was too small.
+	rateAgainSeconds = 2
+	// A bucket without a burst rejects up to a third at its own rate.
+	rateDeepPercent  = 40
+	rateLeastPercent = 5
+	rateEpisode      = 400 * time.Millisecond // above the longest reserve-ahead time
+	loweredRateTTL   = 24 * time.Hour         // after its last use
 )
 
 const (
@@ -65,8 +72,10 @@ const (
 
 var budgetConstants = []luaConstant{
 	{"RATE_PLATEAU", ratePlateauSeconds},
-	{"RATE_CUT_PERCENT", rateCutPercent},
-	{"RATE_NEAR_PERCENT", rateNearPercent},
+	{"RATE_RISE_PERMILLE", rateRisePermille},
+	{"RATE_CUT_PERMILLE", rateCutPermille},
+	{"RATE_AGAIN", rateAgainSeconds},
+	{"RATE_DEEP_PERCENT", rateDeepPercent},
 	{"RATE_LEAST_PERCENT", rateLeastPercent},
 	{"RATE_EPISODE_MS", int(rateEpisode.Milliseconds())},
 	{"LOWERED_RATE_TTL", int(loweredRateTTL.Milliseconds())},
@@ -110,11 +119,17 @@ func (s *Budget) ReserveRequests(
 	}
 	reserved := make([]hold.BudgetReservation, len(wants))
 	var failed error
-	for i, cmd := range s.conn.callScriptBatch(ctx, reserveScript, calls) {
+	began := time.Now()
+	cmds := s.conn.callScriptBatch(ctx, reserveScript, calls)
+	// The times count from when Redis ran the script, about half a round trip
+	// ago. A late reply must not move its requests towards those of other
+	// replicas.
+	ranAgo := time.Since(began) / 2
+	for i, cmd := range cmds {
 		r := newScriptReply(cmd)
 		got := hold.BudgetReservation{
-			Requests: int(r.nextInt()), Wait: r.nextMicrosDuration(), First: r.nextMicrosDuration(),
-			Step: r.nextMicrosDuration(),
+			Requests: int(r.nextInt()), Wait: r.nextMicrosDuration(),
+			First: max(0, r.nextMicrosDuration()-ranAgo), Step: r.nextMicrosDuration(),
 		}
 		if failed = errors.Join(failed, r.err); r.err == nil {
 			reserved[i] = got

@@ -3,8 +3,10 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -306,6 +308,44 @@ func TestReserve_AheadUsesWholeRate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// slowConn delays each reply.
+type slowConn struct {
+	net.Conn
+	delay *atomic.Int64 // nanoseconds
+}
+
+func (c slowConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	time.Sleep(time.Duration(c.delay.Load())) // in the bubble
+	return n, err
+}
+
+// A reply that arrives late moves the time of a request by half of its delay.
+func TestReserve_LateReply(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := storetest.StartInProcess(t)
+		var delay atomic.Int64
+		s := mustOpen(t, store.Options{URL: m.URL(), Rates: store.RateLimits{Write: 25},
+			Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := m.Dial(ctx, network, addr)
+				return slowConn{conn, &delay}, err
+			}})
+		want := hold.BudgetRequest{Op: hold.OpCapture, Requests: 1, Ahead: 200 * time.Millisecond,
+			Priority: hold.PriorityDue}
+		if _, err := s.ReserveRequests(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+		delay.Store(int64(10 * time.Millisecond))
+		asked := time.Now()
+		got, err := s.ReserveRequests(t.Context(), want)
+		sendAt := time.Since(asked) + got[0].First
+		if err != nil || sendAt < 44*time.Millisecond || sendAt > 46*time.Millisecond {
+			t.Errorf("the second request is sent after %s: %+v, %v", sendAt, got, err)
+		}
+	})
 }
 
 // On a real Redis with a real clock, the budget never allows more than the rate

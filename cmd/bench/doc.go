@@ -57,16 +57,17 @@
 //
 // # Under a limit
 //
-// More holds fall due at one instant than a limiter of captures allows within
-// two and a half minutes, and it answers 429 beyond that. There are two workers,
-// and eight limiters: token buckets of several bursts, a fixed and a sliding
-// window, a limit of concurrent captures, another client that uses half of the
-// limit, and a limit that halves for a third of the time. holdd has the limit as
+// More holds fall due at one instant than a limiter of captures allows within a
+// minute and a half, and it answers 429 beyond that. There are two workers, and
+// eight limiters: token buckets of several bursts, a fixed and a sliding window,
+// a limit of concurrent captures, another client that uses half of the limit,
+// and a limit that halves for a third of the time. holdd has the limit as
 // its rate. Where less is left than that, the first third of the time is for
 // learning and does not count. Beside it are asynq with its own retries, and
-// stripe-go in a loop of 16 goroutines with exponential back-off. A capture has
-// passed over others if a hold still waited whose deadline was nearer by more
-// holds than the workers can have claimed.
+// stripe-go in a loop of 16 goroutines with exponential back-off. asynq is
+// measured after the other two, because its rejected requests would take their
+// CPU time. A capture has passed over others if a hold still waited whose
+// deadline was nearer by more holds than the workers can have claimed.
 //
 // # Many accounts
 //

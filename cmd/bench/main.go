@@ -48,7 +48,7 @@ type workload struct {
 var (
 	fullWorkload = workload{rounds: 3, drain: 10_000, slowDrain: 2_000,
 		latenessSpan: 10 * time.Second, idleSpan: 30 * time.Second, pending: 100_000,
-		httpHolds: 20_000, limitSpan: 150 * time.Second,
+		httpHolds: 20_000, limitSpan: 95 * time.Second,
 		accounts: accountsWorkload{holds: 6_000, accounts: []int{1, 1_000, 6_000},
 			fairnessRounds: 1, others: 999, othersHolds: 10, busyHolds: 100_000},
 		reads: readsWorkload{unverified: 20_000, stormIntents: 5_000, eventsOfEach: 4,

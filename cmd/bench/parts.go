@@ -26,7 +26,7 @@ var allParts = []part{
 	{"lateness", 45 * time.Second, 2 * time.Minute, measureLateness, false},
 	{"memory", 85 * time.Second, 4 * time.Minute, measureMemory, false},
 	{"idle", 40 * time.Second, 2 * time.Minute, measureIdle, false},
-	{"limit", 180 * time.Second, 4 * time.Minute, measureLimit, false},
+	{"limit", 225 * time.Second, 4 * time.Minute, measureLimit, false},
 	{"accounts", 100 * time.Second, 4 * time.Minute, measureAccounts, false},
 	{"verify", 20 * time.Second, 2 * time.Minute, measureVerify, false},
 	{"webhook-storm", 30 * time.Second, 2 * time.Minute, measureStorm, false},

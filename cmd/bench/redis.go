@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -159,7 +160,25 @@ func countCommands(ctx context.Context, s *redisServer) (end func() int64, err e
 	}, nil
 }
 
+// usedPorts are the ports that freePort has returned.
+var usedPorts sync.Map
+
+// freePort returns a port that is free and that it has not returned before.
+// Two servers that start at once would otherwise sometimes get the same port, and
+// the workers of both would use the one that came first.
 func freePort() (int, error) {
+	for {
+		port, err := listenOnFreePort()
+		if err != nil {
+			return 0, err
+		}
+		if _, used := usedPorts.LoadOrStore(port, true); !used {
+			return port, nil
+		}
+	}
+}
+
+func listenOnFreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err

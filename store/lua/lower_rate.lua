@@ -11,13 +11,15 @@
 -- Reply:
 --   1
 --
--- If Stripe accepted nearly what was sent within the last second, the rate is cut
--- a little below the one that was rejected. If it accepted much less, the rate
--- becomes what it accepted: what the bucket allowed less what was rejected. Then
--- the bucket also pauses for two intervals. A rate that had risen for long becomes
--- its mean since the last cut, because a limiter with a burst accepts more for a
--- while. Rejections of requests that were sent before the rate was lowered, or
--- reserved by then, belong to the same episode: they are counted only.
+-- A cut is small, because a limiter without a burst rejects a request that comes
+-- a moment too early, although the rate is right. If a cut did not help, the part
+-- that was rejected in the last second says how deep the next one must be. If that
+-- is more than RATE_DEEP_PERCENT, the rate becomes what Stripe accepted, as in TCP
+-- Westwood, and the bucket pauses for two intervals. A rate that had risen for
+-- long is cut from its mean since the last cut, because a limiter with a burst
+-- accepts more for a while. Rejections of requests that were sent before the rate
+-- was lowered, or reserved by then, belong to the same episode: they are counted
+-- only.
 --
 -- What was accepted is the most of three estimates: of the last second, of the
 -- second of the clock before, and of this one. Each of them is too low if the
@@ -44,19 +46,20 @@ if not same_episode then
   local this, previous = bucket.count - l.rejected, bucket.previous - l.before
   local accepted = math.max(this + (1 - passed) * previous, previous)
   if passed > 0.3 then accepted = math.max(accepted, this / passed) end
-  local near = accepted >= rate * RATE_NEAR_PERCENT / 100
-  if lowered and l.used > 2 * RATE_PLATEAU then
-    accepted = mean_rate_since(l)
-  elseif near then
-    accepted = rate * (1 - RATE_CUT_PERCENT / 200)
-  end
-  l.accepted = math.max(most * RATE_LEAST_PERCENT / 100, accepted)
-  l.used, l.at = 0, now
-  if not near then
-    bucket.full_at = math.max(bucket.full_at, now) + 2 * 1000000 / rate_after(l, most)
+  local rejected = 0
+  if lowered and l.used < RATE_AGAIN then rejected = math.max(0, 1 - accepted / rate) end
+  local least = most * RATE_LEAST_PERCENT / 100
+  if rejected > RATE_DEEP_PERCENT / 100 then
+    rate = math.max(least, accepted)
+    bucket.full_at = math.max(bucket.full_at, now) + 2 * 1000000 / rate
     redis.call('SET', KEYS[1], encode_bucket(bucket, second),
       'PX', math.ceil((bucket.full_at - now) / 1000) + 2000)
+  else
+    if lowered and l.used > 2 * RATE_PLATEAU then rate = mean_rate_since(l) end
+    rate = rate * (1 - math.max(RATE_CUT_PERMILLE / 1000, rejected / 4))
   end
+  l.accepted = math.max(least, rate / (1 - RATE_RISE_PERMILLE / 1000))
+  l.used, l.at = 0, now
 end
 save_lowered_rate(KEYS[2], ARGV[1], l, most)
 return 1

@@ -136,7 +136,7 @@ local function encode_bucket(bucket, second)
 end
 
 -- decode_lowered_rate returns what is known of a rate that a 429 lowered: the
--- rate that Stripe accepted (per second), the seconds for which the rate was
+-- rate of the plateau (per second), the seconds for which the rate was
 -- used since, when it was lowered (Unix microseconds), and how many requests
 -- were rejected in a second and in the one before. The value starts with the
 -- rate now, which only people and metrics read.
@@ -150,18 +150,20 @@ local function decode_lowered_rate(value)
 end
 
 -- rate_after returns a lowered rate after the time of its use, at most the
--- maximum. Like TCP CUBIC, it returns to the rate that Stripe accepted within
--- RATE_PLATEAU seconds, stays near it for as long, and then rises ever faster.
--- Time in which no request was sent does not count.
+-- maximum. As in TCP CUBIC, it stays near the rate of the last rejection for twice
+-- RATE_PLATEAU seconds, and then rises ever faster. The fifth power keeps it
+-- closer to that rate than the third, and yet doubles it in less than four times
+-- RATE_PLATEAU. Time in which no request was sent does not count.
 local function rate_after(l, most)
   local beyond = (l.used - RATE_PLATEAU) / RATE_PLATEAU
-  return math.min(most, l.accepted * (1 + RATE_CUT_PERCENT / 100 * beyond * beyond * beyond))
+  return math.min(most, l.accepted * (1 + RATE_RISE_PERMILLE / 1000 * beyond ^ 5))
 end
 
 -- mean_rate_since returns the mean of rate_after over the time of its use.
 local function mean_rate_since(l)
   local beyond = (l.used - RATE_PLATEAU) / RATE_PLATEAU
-  return l.accepted * (1 + RATE_CUT_PERCENT / 100 * (beyond ^ 4 - 1) / 4 * RATE_PLATEAU / l.used)
+  return l.accepted
+    * (1 + RATE_RISE_PERMILLE / 1000 * (beyond ^ 6 - 1) / 6 * RATE_PLATEAU / l.used)
 end
 
 -- save_lowered_rate saves what is known of a lowered rate. It deletes one that
