@@ -210,6 +210,12 @@ func applyCreateNewIntentAnswer(h Hold, a Answer, now time.Time) Decision {
 		r.ReadFirst = true
 		return finishRenewalStep(h, now)
 	}
+	if r.Sent.Unknown {
+		// A request with this key has no outcome, and may arrive yet: a search
+		// shows whether the intent exists.
+		r.ReadFirst = true
+		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
+	}
 	// Stripe refuses the request. Had this key created the intent before, Stripe
 	// would have replayed that.
 	cause := CauseRefused

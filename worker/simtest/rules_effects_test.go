@@ -165,8 +165,11 @@ func (j *judge) partsKnownBetween(c *judgedHold, e *stripesim.Effect) (early, la
 	i := slices.IndexFunc(c.stripeRequests, func(r *stripeRequest) bool {
 		return r.requestID == e.RequestID
 	})
-	if i < 0 || c.lostWrites {
+	switch {
+	case i < 0:
 		return early, late
+	case c.lostWrites: // any claim may have sent it
+		return j.timeAt(c.placedAt), late
 	}
 	sent, read := c.stripeRequests[i], time.Time{}
 	for _, r := range c.stripeRequests {

@@ -53,10 +53,13 @@ func (j *judge) checkReportedCause(c *judgedHold) {
 		return
 	}
 	h := c.finalHold
-	by, beforeDataLoss := "", false
+	by, beforeDataLoss, mixed := "", false, false
 	for _, e := range c.effects {
 		if e.Final && e.Kind != stripesim.EffectReleased {
 			by = cmp.Or(by, e.Actor)
+			// A part of another system since the last read: which is whose does not show.
+			early, _ := j.partsKnownBetween(c, &e)
+			mixed = mixed || c.partsAt(e.Time) != c.partsAt(early)
 			beforeDataLoss = beforeDataLoss || j.intakeObserved.redisEmptiedAt.After(e.Time)
 		}
 	}
@@ -68,7 +71,7 @@ func (j *judge) checkReportedCause(c *judgedHold) {
 	}
 	ours := h.Reason != hold.CauseElsewhere && h.Reason != hold.CauseExpired
 	switch {
-	case by == "api" && !ours && !c.lostWrites && !beforeDataLoss:
+	case by == "api" && !ours && !c.lostWrites && !beforeDataLoss && !mixed:
 		j.failHold(c, "holdd's own %s is called %s", h.State, h.Reason)
 	case by == "dashboard" && ours && !j.isEffectAmbiguous(c, h.State):
 		j.failHold(c, "another system's %s is called holdd's (%s)", h.State, h.Reason)
@@ -120,7 +123,7 @@ func (j *judge) checkShouldRetry(c *judgedHold) {
 	for _, e := range c.finalHold.History {
 		i := slices.IndexFunc(c.stripeRequests, func(r *stripeRequest) bool {
 			return r.requestID == e.RequestID && r.replyReceived && r.op == e.Op.String() &&
-				strings.HasSuffix(r.fault, " retry") &&
+				strings.HasSuffix(r.fault, " retry") && !r.rateLimited &&
 				r.status >= http.StatusBadRequest && // a repeat of what succeeded is no refusal
 				r.status != http.StatusUnauthorized // another fault at the same time
 		})
