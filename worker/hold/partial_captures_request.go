@@ -126,9 +126,9 @@ func checkCapturePlan(h *Hold) error {
 	if s == nil || len(s.Plan) == 0 {
 		return nil
 	}
-	if int(s.Count)+len(s.Plan) > MaxCaptures {
+	if open := len(s.Plan) - int(s.Done); int(s.Count)+open > MaxCaptures {
 		return newProblem(InvalidField, "captures", "%d captures after %d: Stripe accepts at most %d",
-			len(s.Plan), s.Count, MaxCaptures)
+			open, s.Count, MaxCaptures)
 	}
 	if sum := sumOfCaptureStages(s.Plan); h.Amount > 0 && s.Base+sum > AuthorizedTotal(h) {
 		return captureStagesTooLargeProblem(sum, AuthorizedTotal(h)-s.Base, h.Currency)
@@ -137,21 +137,25 @@ func checkCapturePlan(h *Hold) error {
 }
 
 // setAndCheckCapturePlan sets the planned captures of a new hold, and compares what the hold
-// is to take with what it holds. The captures of a rebuilt hold go on where
-// Stripe shows that they ended. Errors are *[Problem].
+// is to take with what it holds. They go on where Stripe shows that holdd's
+// captures ended: the request may repeat one that Redis has lost. Errors are
+// *[Problem].
 func setAndCheckCapturePlan(h *Hold, valid *ValidRequest) error {
 	if len(valid.Captures) == 0 {
 		return checkHoldCaptureAmount(h)
 	}
+	base := valid.CapturesFrom
 	if !valid.FromMetadata {
-		setCapturePlan(h, valid.Captures, capturedSoFar(h))
-		return checkCapturePlan(h)
+		base = h.CapturedElsewhere
 	}
-	setCapturePlan(h, valid.Captures, valid.CapturesFrom)
+	setCapturePlan(h, valid.Captures, base)
 	for s := h.PartialCaptures; hasOpenCaptureStages(h) &&
 		captureStageTotal(s, s.Done) <= capturedSoFar(h); {
 		advanceToNextCaptureStage(h)
 		s = h.PartialCaptures
+	}
+	if !valid.FromMetadata {
+		return checkCapturePlan(h)
 	}
 	return checkHoldCaptureAmount(h)
 }

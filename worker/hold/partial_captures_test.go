@@ -406,6 +406,23 @@ func TestStaged_PartOfLostReplica(t *testing.T) {
 	}
 }
 
+// TestStaged_RepeatedAfterLoss checks that a request which Redis has lost, and is
+// repeated, does not take a captured part again. What another system captured
+// before is not in the plan.
+func TestStaged_RepeatedAfterLoss(t *testing.T) {
+	h := newHold(t, heldIntent(multicapture, received(10000),
+		withMetadata(map[string]string{hold.MetaParts: "10000 1"})), withStages(stagesAt...))
+	if next, _ := hold.NextCaptureAmount(&h); !h.NextAt.Equal(stagesAt[1].At) ||
+		next != stagesAt[1].Amount {
+		t.Errorf("next %d at %s, want %+v", next, h.NextAt, stagesAt[1])
+	}
+	h = newHold(t, heldIntent(multicapture, received(3000)), withStages(stagesAt...))
+	if next, _ := hold.NextCaptureAmount(&h); !h.NextAt.Equal(stagesAt[0].At) ||
+		next != stagesAt[0].Amount {
+		t.Errorf("next %d at %s, want %+v", next, h.NextAt, stagesAt[0])
+	}
+}
+
 // TestStaged_OtherSystemBesidePart checks that what another system captured at the
 // time of a part whose reply was lost is published.
 func TestStaged_OtherSystemBesidePart(t *testing.T) {
