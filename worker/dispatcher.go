@@ -305,7 +305,7 @@ func (d *Dispatcher) claimReadyHolds(
 	if len(groups) == 0 {
 		d.claimStage.RecordSuccess() // another replica has claimed what this one could not
 	} else {
-		room, wait := d.allowedClaimsOrWait()
+		room, wait := d.allowedClaimsAndRetryDelay()
 		if room <= 0 {
 			return claimPassResult{wait: wait}
 		}
@@ -327,9 +327,9 @@ func (d *Dispatcher) claimReadyHolds(
 	return r
 }
 
-// allowedClaimsOrWait returns how many holds may be claimed now. If none may,
-// wait is when to try again; 0 means not to.
-func (d *Dispatcher) allowedClaimsOrWait() (room int, wait time.Duration) {
+// allowedClaimsAndRetryDelay returns how many holds may be claimed now. If none
+// may, wait is when to try again; 0 means not to.
+func (d *Dispatcher) allowedClaimsAndRetryDelay() (room int, wait time.Duration) {
 	room, limit := d.flight.allowedNewClaims(), d.stripe.MaxInFlight()
 	switch {
 	case limit == 0:

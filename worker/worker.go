@@ -58,9 +58,10 @@ type StripeClient struct {
 // was sent. gateway.Caller implements it.
 type StripeCaller interface {
 	execute.StripeCaller
-	// WaitAndDo reserves a request, waiting at most maxWait for the budget,
-	// and sends the call.
-	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	// WaitForBudgetAndSend reserves a request, waiting at most maxWait for the
+	// budget, and sends the call.
+	WaitForBudgetAndSend(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer,
+		error)
 	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(

@@ -166,7 +166,7 @@ func readPaymentsWithProgress(
 		PageRead: func() {
 			bar.describe("reading PaymentIntents")
 			advance()
-			file.saveIfDue(time.Now())
+			file.trySaveIfDue(time.Now())
 		},
 		Waiting: func(reason string) {
 			if !bar.describe("no answer from Stripe, trying again") {

@@ -78,9 +78,9 @@ func (c *auditCheckpoint) loadAndCheckKey() error {
 	return nil
 }
 
-// saveIfDue writes the file if the last write was long enough ago. It ignores an
-// error, which the last save reports.
-func (c *auditCheckpoint) saveIfDue(now time.Time) {
+// trySaveIfDue writes the file if the last write was long enough ago. It
+// ignores an error, which the last save reports.
+func (c *auditCheckpoint) trySaveIfDue(now time.Time) {
 	if now.Before(c.nextSave) {
 		return
 	}

@@ -51,7 +51,7 @@ func (c *changeFlags) runChange(
 	ctx context.Context, client *api.Client, name string, change holdChange,
 ) error {
 	if c.dryRun {
-		return c.printChangeDryRun(ctx, client, name, change)
+		return c.findHoldAndPrintDryRun(ctx, client, name, change)
 	}
 	id, err := c.confirmChange(ctx, client, name, change)
 	if err != nil {

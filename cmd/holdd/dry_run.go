@@ -38,8 +38,9 @@ func (c *connectionFlags) printDryRun(would string, v *hold.View, lines []labele
 	})
 }
 
-// printChangeDryRun prints what a change of the hold that name means would do.
-func (c *changeFlags) printChangeDryRun(
+// findHoldAndPrintDryRun prints what a change of the hold that name means would
+// do.
+func (c *changeFlags) findHoldAndPrintDryRun(
 	ctx context.Context, client *api.Client, name string, change holdChange,
 ) error {
 	v, err := findHold(ctx, client, name)

@@ -107,7 +107,7 @@ func runInit(
 	if f.dryRun {
 		return a.printDryRun(ctx, out, s)
 	}
-	if err := a.writeStripeKey(); err != nil {
+	if err := a.createDirectoryAndWriteStripeKey(); err != nil {
 		return err
 	}
 	secrets, err := a.setUpWebhooks(ctx, out, env, s)
@@ -229,7 +229,7 @@ func (a *initAnswers) secretFilePath(name string) string {
 	return strings.TrimSuffix(a.path, filepath.Ext(a.path)) + "." + name
 }
 
-func (a *initAnswers) writeStripeKey() error {
+func (a *initAnswers) createDirectoryAndWriteStripeKey() error {
 	if err := os.MkdirAll(filepath.Dir(a.path), 0o755); err != nil {
 		return err
 	}

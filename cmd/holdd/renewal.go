@@ -36,7 +36,7 @@ func (r *renewalFlags) addFlags(cmd *cobra.Command) {
 			cobra.ShellCompDirectiveNoFileComp))
 }
 
-func (r *renewalFlags) resolveTime(now time.Time) (err error) {
+func (r *renewalFlags) makeUntilAbsolute(now time.Time) (err error) {
 	r.Until, err = resolveTimeFlag(r.Until, now)
 	return err
 }

@@ -41,7 +41,7 @@ func (t *termFlags) addFlags(cmd *cobra.Command) {
 
 // resolveTimes turns "now" and "+36h" into times.
 func (t *termFlags) resolveTimes(now time.Time) (err error) {
-	if err = t.renewal.resolveTime(now); err != nil {
+	if err = t.renewal.makeUntilAbsolute(now); err != nil {
 		return err
 	}
 	if err = t.stages.resolveTimes(now); err != nil {

@@ -60,7 +60,7 @@ func (s *callbackSender) send(ctx context.Context, messages []sinkMessage) deliv
 	req.Header.Set(standardwebhooks.HeaderWebhookID, m.eventID)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
-	end := s.startSpan(req, m)
+	end := s.startSpanAndSetTraceHeaders(req, m)
 	out := sendHTTPRequest(s.client, req)
 	if end != nil {
 		end(out.status, resultNames[out.result])
@@ -68,8 +68,9 @@ func (s *callbackSender) send(ctx context.Context, messages []sinkMessage) deliv
 	return out
 }
 
-// startSpan begins the span of an attempt. It returns nil if there is none.
-func (s *callbackSender) startSpan(
+// startSpanAndSetTraceHeaders begins the span of an attempt. It returns nil if
+// there is none.
+func (s *callbackSender) startSpanAndSetTraceHeaders(
 	req *http.Request, m *sinkMessage,
 ) func(status int, result string) {
 	if s.tracer == nil || m.traceparent == "" {

@@ -167,7 +167,7 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 		return 0, nil
 	}
 	if failure, gone := d.parkOrDeadLetterFailures(groups, delivered); gone {
-		d.disableSink(ctx, failure.reason)
+		d.disableSinkUntilNewAddress(ctx, failure.reason)
 	} else {
 		d.updateSinkHealth(ctx, batch, failure, delivered)
 	}

@@ -84,8 +84,9 @@ func (d *deliverer) parkOrDeadLetterGroup(
 	return out
 }
 
-// disableSink stops deliveries until the address of the sink changes.
-func (d *deliverer) disableSink(ctx context.Context, reason string) {
+// disableSinkUntilNewAddress stops deliveries until the address of the sink
+// changes.
+func (d *deliverer) disableSinkUntilNewAddress(ctx context.Context, reason string) {
 	d.health.DisabledAddress, d.health.Reason = d.sink.addressDigest, reason
 	d.healthChanged = true
 	d.reporter.publishSinkDisabled(ctx, d.backlog.reader.pos.Cursor, reason)

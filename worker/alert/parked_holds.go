@@ -52,7 +52,7 @@ func (p *parkedHolds) clearUnsavedChanges() { p.park, p.unpark = map[string][]by
 // add parks events of a hold that has none parked.
 func (p *parkedHolds) add(key string, events []json.RawMessage) {
 	p.holds[key] = &parkedHold{Events: events}
-	p.addUnsavedHold(key)
+	p.noteUnsavedChange(key)
 }
 
 // addEvent parks another event behind the parked ones of its hold. It returns
@@ -63,7 +63,7 @@ func (p *parkedHolds) addEvent(key string, event []byte) bool {
 		return false
 	}
 	h.Events = append(h.Events, event)
-	p.addUnsavedHold(key)
+	p.noteUnsavedChange(key)
 	return true
 }
 
@@ -83,7 +83,7 @@ func (p *parkedHolds) dueHoldKeys(now time.Time, n int) (keys []string) {
 func (p *parkedHolds) removeDeliveredAndResetBackoff(key string, n int) {
 	h := p.holds[key]
 	h.Events, h.Attempts, h.NextAttemptAt = h.Events[n:], 0, time.Time{}
-	p.addUnsavedHold(key)
+	p.noteUnsavedChange(key)
 }
 
 // deferNextAttemptOrExpireEvent sets when a hold is tried again. It returns its
@@ -97,7 +97,7 @@ func (p *parkedHolds) deferNextAttemptOrExpireEvent(key string, now time.Time) (
 		expired = h.Events[0]
 		h.Events, h.Attempts, h.NextAttemptAt = h.Events[1:], 0, now
 	}
-	p.addUnsavedHold(key)
+	p.noteUnsavedChange(key)
 	return expired
 }
 
@@ -110,9 +110,9 @@ func (p *parkedHolds) oldestParkedEventTime() (t time.Time) {
 	return t
 }
 
-// addUnsavedHold notes what the next save writes of a hold. A hold without
+// noteUnsavedChange notes what the next save writes of a hold. A hold without
 // events is no longer parked.
-func (p *parkedHolds) addUnsavedHold(key string) {
+func (p *parkedHolds) noteUnsavedChange(key string) {
 	h := p.holds[key]
 	if len(h.Events) == 0 {
 		delete(p.holds, key)

@@ -43,7 +43,7 @@ func ComputeReport(payments []Payment, o Options) Report {
 	r.TimeToCapture = newTimeToCaptureReport(period)
 	r.HeldTwice = newOverlapReport(all, o)
 	r.HeldNow = newHeldNowReport(all, o.Until)
-	r.Sources = newSourcesReport(period, &r.HeldNow)
+	r.Sources = newCertaintyReport(period, &r.HeldNow)
 	r.fillEmptyLists()
 	return r
 }
@@ -230,7 +230,7 @@ func findBucket(all []DurationBucket, d time.Duration) *DurationBucket {
 	return &all[len(all)-1]
 }
 
-func newSourcesReport(period []Payment, held *HeldNowReport) (r SourcesReport) {
+func newCertaintyReport(period []Payment, held *HeldNowReport) (r CertaintyReport) {
 	for _, p := range period {
 		if p.Customer == "" {
 			r.WithoutCustomer++

@@ -30,7 +30,7 @@ type Report struct {
 	TimeToCapture TimeToCaptureReport `json:"time_to_capture"`
 	HeldTwice     OverlapReport       `json:"held_twice"`
 	HeldNow       HeldNowReport       `json:"held_now"`
-	Sources       SourcesReport       `json:"sources"`
+	Sources       CertaintyReport     `json:"sources"`
 }
 
 // Total is a number of payments with their money in each currency.
@@ -117,8 +117,8 @@ type HeldNowReport struct {
 	Payments []Payment        `json:"payments"` // the first to end first
 }
 
-// SourcesReport says how much of the report is known and how much is assumed.
-type SourcesReport struct {
+// CertaintyReport says how much of the report is known and how much is assumed.
+type CertaintyReport struct {
 	CapturesByBalance int `json:"captures_timed_by_balance_transaction"`
 	CapturesByEvent   int `json:"captures_timed_by_event"`
 	CapturesUnknown   int `json:"captures_without_time"`

@@ -44,7 +44,8 @@ var (
 
 // StripeCaller sends calls to Stripe. gateway.Caller implements it.
 type StripeCaller interface {
-	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	WaitForBudgetAndSend(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer,
+		error)
 }
 
 // ReadObserver is told how a read goes.
@@ -193,7 +194,7 @@ func retrievePageWithRetry(
 ) (hold.Answer, error) {
 	wait, reason := firstRetry, ""
 	for try := range maxTries {
-		a, err := c.WaitAndDo(ctx, call, budgetWait)
+		a, err := c.WaitForBudgetAndSend(ctx, call, budgetWait)
 		if ctx.Err() != nil {
 			return a, ctx.Err()
 		}

@@ -52,7 +52,7 @@ func (g *PollGate) IsOpen(ctx context.Context) bool {
 	if g == nil {
 		return true
 	}
-	g.watcher.readCounters(ctx)
+	g.watcher.readAndCompareCountersIfDue(ctx)
 	wait, _ := g.timeUntilOpen()
 	return wait <= 0
 }

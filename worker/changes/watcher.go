@@ -61,7 +61,7 @@ func NewWatcher(s Store) *Watcher {
 func (w *Watcher) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if w.timeSinceReading() >= w.readInterval() {
-			w.readCounters(ctx)
+			w.readAndCompareCountersIfDue(ctx)
 		}
 		timer := time.NewTimer(max(w.readInterval()-w.timeSinceReading(), 0) + slack)
 		select {
@@ -93,8 +93,9 @@ func (w *Watcher) timeSinceReading() time.Duration {
 	return time.Since(w.readAt)
 }
 
-// readCounters reads the counters, unless another caller has just done so.
-func (w *Watcher) readCounters(ctx context.Context) {
+// readAndCompareCountersIfDue reads the counters, unless another caller has
+// just done so.
+func (w *Watcher) readAndCompareCountersIfDue(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 		return

@@ -249,7 +249,7 @@ func TestReserveAndDo_WaitsForBudget(t *testing.T) {
 					return tt.reservations[len(e.reserved)-1], nil
 				}
 				call := hold.Call{Op: hold.OpList, Account: testAccountID}
-				_, err := e.WaitAndDo(t.Context(), call, tt.maxWait)
+				_, err := e.WaitForBudgetAndSend(t.Context(), call, tt.maxWait)
 				checkNotSent(t, err, tt.retryAfter)
 				if want := tt.sentAt >= 0; (err == nil) != want || (len(e.sent) == 1) != want {
 					t.Fatalf("%v, sent %v", err, e.sent)
@@ -276,7 +276,7 @@ func TestReserveAndDo_NotSent(t *testing.T) {
 			e.reserve = func(string, hold.Op, int) (hold.BudgetReservation, error) {
 				return hold.BudgetReservation{}, errStoreDown
 			}
-			_, err := e.WaitAndDo(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.WaitForBudgetAndSend(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || len(e.reported) != 1 {
 				t.Errorf("%v, sent %v, reported %q", err, e.sent, e.reported)
@@ -290,7 +290,7 @@ func TestReserveAndDo_NotSent(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := e.WaitAndDo(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.WaitForBudgetAndSend(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || time.Since(e.start) != time.Second {
 				t.Errorf("%v after %s, sent %v", err, time.Since(e.start), e.sent)

@@ -13,9 +13,10 @@ func TestSim_CardSetup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		create := hold.Call{Op: hold.OpSetUpCard, Key: "holdd-1", CardSetup: &hold.CardSetupParams{
-			Customer: customer, ReturnURL: "https://hotel.example/?s={CHECKOUT_SESSION_ID}",
-			CancelURL: "https://hotel.example/", Metadata: map[string]string{hold.MetaHold: "pi_1"}}}
+		create := hold.Call{Op: hold.OpSetUpCard, Key: "holdd-1",
+			CardSetup: &hold.CardSetupSessionParams{
+				Customer: customer, ReturnURL: "https://hotel.example/?s={CHECKOUT_SESSION_ID}",
+				CancelURL: "https://hotel.example/", Metadata: map[string]string{hold.MetaHold: "pi_1"}}}
 		s := w.checkDo(create, hold.AnswerOK).CardSetup
 		if s.Status != "open" || s.URL.Reveal() == "" || s.Customer != customer ||
 			s.Metadata[hold.MetaHold] != "pi_1" || s.PaymentMethod != "" {
@@ -28,7 +29,8 @@ func TestSim_CardSetup(t *testing.T) {
 		if err != nil || back != "https://hotel.example/?s="+s.ID {
 			t.Fatalf("back to %s, %v", back, err)
 		}
-		read := hold.Call{Op: hold.OpReadCardSetup, CardSetup: &hold.CardSetupParams{Session: s.ID}}
+		read := hold.Call{Op: hold.OpReadCardSetup,
+			CardSetup: &hold.CardSetupSessionParams{Session: s.ID}}
 		if s = w.checkDo(read, hold.AnswerOK).CardSetup; s.Status != "complete" || s.PaymentMethod == "" {
 			t.Errorf("%+v", s)
 		}

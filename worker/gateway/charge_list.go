@@ -14,10 +14,10 @@ import (
 // own.
 const immediateCapture = time.Minute
 
-// listPlainCharges retrieves one page of charges, newest first, and converts
-// those without a PaymentIntent: payments that were made with the Charges API
-// alone. Each becomes an intent with the charge's id.
-func (cl *listClient) listPlainCharges(ctx context.Context, c hold.Call) hold.Answer {
+// listChargesWithoutIntent retrieves one page of charges, newest first, and
+// converts those without a PaymentIntent: payments that were made with the
+// Charges API alone. Each becomes an intent with the charge's id.
+func (cl *listClient) listChargesWithoutIntent(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.ChargeListParams{CreatedRange: newCreatedRangeParams(&c),
 		Expand: []*string{stripe.String("data.refunds")}}
 	if c.Content == hold.ContentPlainHistories {
@@ -69,7 +69,7 @@ func convertPlainCharge(
 ) (in hold.PaymentIntent, h hold.IntentHistory) {
 	in = hold.PaymentIntent{ID: c.ID, Amount: c.Amount, AmountReceived: c.AmountCaptured,
 		Currency: string(c.Currency), Created: timeOfUnixSeconds(c.Created), Livemode: c.Livemode,
-		Metadata: redactMetadata(s, c.Metadata)}
+		Metadata: redactSecretsInMetadata(s, c.Metadata)}
 	if c.Customer != nil {
 		in.Customer = validObjectIDOrEmpty(c.Customer.ID)
 	}
@@ -123,9 +123,9 @@ func captureBefore(d *stripe.ChargePaymentMethodDetails) time.Time {
 	return time.Time{}
 }
 
-// redactMetadata copies metadata without secrets. A key is too short for a
-// client secret.
-func redactMetadata(s *secretScrubber, from map[string]string) map[string]string {
+// redactSecretsInMetadata copies metadata without secrets. A key is too short
+// for a client secret.
+func redactSecretsInMetadata(s *secretScrubber, from map[string]string) map[string]string {
 	if len(from) == 0 {
 		return nil
 	}

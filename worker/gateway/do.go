@@ -23,9 +23,9 @@ func (c *Caller) Do(ctx context.Context, call hold.Call) (hold.Answer, error) {
 	return c.sendThroughBreaker(ctx, call, c.o.Timeout)
 }
 
-// WaitAndDo reserves a request, waiting at most maxWait for the budget, and
-// sends the call.
-func (c *Caller) WaitAndDo(
+// WaitForBudgetAndSend reserves a request, waiting at most maxWait for the
+// budget, and sends the call.
+func (c *Caller) WaitForBudgetAndSend(
 	ctx context.Context, call hold.Call, maxWait time.Duration,
 ) (hold.Answer, error) {
 	if err := c.WaitForBudget(ctx, call, maxWait); err != nil {

@@ -29,7 +29,7 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 	}
 	in.Status, in.CancellationReason = normalizeStatus(string(pi.Status),
 		string(pi.CancellationReason))
-	in.Metadata = redactMetadata(s, pi.Metadata)
+	in.Metadata = redactSecretsInMetadata(s, pi.Metadata)
 	if pi.Customer != nil {
 		in.Customer = validObjectIDOrEmpty(pi.Customer.ID)
 	}

@@ -40,7 +40,7 @@ func (cl *listClient) listIntents(ctx context.Context, c hold.Call) hold.Answer 
 	case hold.ContentCaptures:
 		return cl.listCaptureEvents(ctx, c)
 	case hold.ContentPlainHistories, hold.ContentPlainCharges:
-		return cl.listPlainCharges(ctx, c)
+		return cl.listChargesWithoutIntent(ctx, c)
 	}
 	p := &stripe.PaymentIntentListParams{Expand: listExpandParams(c.Content)}
 	p.Limit = stripe.Int64(maxPageSize)

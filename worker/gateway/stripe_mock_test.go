@@ -90,7 +90,7 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 			Authorize: &hold.AuthorizeParams{Amount: 1250, Currency: "eur", Customer: "cus_1",
 				PaymentMethod: "pm_1", Metadata: map[string]string{hold.MetaHold: testIntentID}}},
 		"another card": {Op: hold.OpSetUpCard, Key: "k", Account: testAccountID,
-			CardSetup: &hold.CardSetupParams{Customer: "cus_1", ReturnURL: "https://hotel.example/",
+			CardSetup: &hold.CardSetupSessionParams{Customer: "cus_1", ReturnURL: "https://hotel.example/",
 				CancelURL: "https://hotel.example/", Metadata: map[string]string{"a": "b"}}},
 		"confirm with the cardholder": confirmWith(hold.AuthorizeParams{PaymentMethod: "pm_1",
 			ReturnURL: "https://hotel.example/"}, "", "k"),

@@ -30,7 +30,7 @@ func validateCall(c *hold.Call) error {
 		return validateCaptureCall(c)
 	case hold.OpCancel:
 		reasons := hold.CancellationReasons()
-		if err := validateMutatingCall(c); err != nil {
+		if err := validateIntentAccountAndKey(c); err != nil {
 			return err
 		}
 		if !slices.Contains(reasons, c.CancellationReason) {
@@ -53,14 +53,14 @@ func validateCall(c *hold.Call) error {
 		if c.Authorize == nil {
 			return errors.New("missing parameters of the confirmation")
 		}
-		return validateMutatingCall(c)
+		return validateIntentAccountAndKey(c)
 	case hold.OpSetUpCard, hold.OpReadCardSetup:
 		return validateCardSetupCall(c)
 	case hold.OpUpdate:
 		if len(c.Metadata) == 0 {
 			return errors.New("an update needs at least one pair of metadata")
 		}
-		if err := validateMutatingCall(c); err != nil {
+		if err := validateIntentAccountAndKey(c); err != nil {
 			return err
 		}
 		return validateMetadata(c.Metadata)
@@ -83,7 +83,7 @@ func validateCaptureCall(c *hold.Call) error {
 	if c.KeepRest && c.Amount == 0 {
 		return errors.New("missing capture amount: a capture that keeps the rest names one")
 	}
-	if err := validateMutatingCall(c); err != nil {
+	if err := validateIntentAccountAndKey(c); err != nil {
 		return err
 	}
 	return validateMetadata(c.CaptureParams.CaptureMetadata)
@@ -104,9 +104,9 @@ func validateAccount(c *hold.Call) error {
 	return nil
 }
 
-// validateMutatingCall checks the intent, the account and the idempotency key
-// of a call.
-func validateMutatingCall(c *hold.Call) error {
+// validateIntentAccountAndKey checks the intent, the account and the
+// idempotency key of a call.
+func validateIntentAccountAndKey(c *hold.Call) error {
 	if err := validateIntentAndAccount(c); err != nil {
 		return err
 	}
@@ -188,5 +188,5 @@ func validateIncrementCall(c *hold.Call) error {
 	if c.Amount <= 0 {
 		return fmt.Errorf("invalid amount %d of an increment: want the new total", c.Amount)
 	}
-	return validateMutatingCall(c)
+	return validateIntentAccountAndKey(c)
 }

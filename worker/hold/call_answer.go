@@ -155,9 +155,9 @@ type CardSetup struct {
 	Metadata      map[string]string
 }
 
-// CardSetupParams have the parameters of a request that creates a Checkout
-// Session, or the Session that is read.
-type CardSetupParams struct {
+// CardSetupSessionParams have the parameters of a request that creates a
+// Checkout Session, or the Session that is read.
+type CardSetupSessionParams struct {
 	Session              string
 	Customer             string
 	ReturnURL, CancelURL string // where Stripe returns the cardholder
@@ -212,17 +212,17 @@ type Call struct {
 	ReleaseRest bool
 	// KeepRest makes a capture leave the rest held (final_capture=false).
 	KeepRest      bool
-	CaptureParams CaptureParams     // of a capture
-	Key           string            // idempotency key; empty for a read
-	Metadata      map[string]string // of an update: pairs to set; an empty value removes one
-	Authorize     *AuthorizeParams  // of an authorization or confirmation
-	CardSetup     *CardSetupParams  // of a Checkout Session
-	After         string            // of a list: the last PaymentIntent of the page before
-	Limit         int               // of a list
-	Customer      string            // of a list: only this customer's intents
-	CreatedUpTo   time.Time         // of a list: without younger intents; zero means all
-	CreatedFrom   time.Time         // of a list: without older intents; zero means all
-	Content       StripeListKind    // of a list
+	CaptureParams CaptureParams           // of a capture
+	Key           string                  // idempotency key; empty for a read
+	Metadata      map[string]string       // of an update: pairs to set; an empty value removes one
+	Authorize     *AuthorizeParams        // of an authorization or confirmation
+	CardSetup     *CardSetupSessionParams // of a Checkout Session
+	After         string                  // of a list: the last PaymentIntent of the page before
+	Limit         int                     // of a list
+	Customer      string                  // of a list: only this customer's intents
+	CreatedUpTo   time.Time               // of a list: without younger intents; zero means all
+	CreatedFrom   time.Time               // of a list: without older intents; zero means all
+	Content       StripeListKind          // of a list
 	// MayBeMissing says that no answer has confirmed that the PaymentIntent
 	// exists, or that the key is known to be of its account: a 404 says nothing
 	// about the key.

@@ -186,10 +186,10 @@ func checkCaptureMetadata(pairs map[string]string) error {
 	return nil
 }
 
-// checkFeeAndTransfer refuses a fee or a transfer above the amount of the
-// capture. holdd does not scale them: the caller decides what a smaller capture
-// leaves.
-func checkFeeAndTransfer(p *CaptureParams, captured int64, currency string) error {
+// checkFeeAndTransferWithinCapture refuses a fee or a transfer above the amount
+// of the capture. holdd does not scale them: the caller decides what a smaller
+// capture leaves.
+func checkFeeAndTransferWithinCapture(p *CaptureParams, captured int64, currency string) error {
 	for _, part := range []struct {
 		field string
 		n     int64
@@ -210,7 +210,7 @@ func checkFeeAndTransfer(p *CaptureParams, captured int64, currency string) erro
 // that its capture takes, if that is known.
 func checkHoldCaptureParams(h *Hold) error {
 	if n, known := expectedCaptureAmount(h); known {
-		return checkFeeAndTransfer(nextCaptureParams(h), n, h.Currency)
+		return checkFeeAndTransferWithinCapture(nextCaptureParams(h), n, h.Currency)
 	}
 	return nil
 }

@@ -161,7 +161,7 @@ func CountCardSetupSession(h Hold, generation uint32, now time.Time) (Decision, 
 }
 
 // NewCardSetupCall creates the Checkout Session that [RequestCardSetup] counted.
-func NewCardSetupCall(h *Hold, p CardSetupParams) Call {
+func NewCardSetupCall(h *Hold, p CardSetupSessionParams) Call {
 	r := h.Renewal
 	p.Customer = r.Customer
 	p.Metadata = cardSetupMetadata(h)

@@ -167,7 +167,7 @@ func toCardSetup(t *testing.T) hold.Hold {
 		t.Fatal(err)
 	}
 	h := plan(d, startOfRenewal)
-	call := hold.NewCardSetupCall(&h, hold.CardSetupParams{ReturnURL: returnURL})
+	call := hold.NewCardSetupCall(&h, hold.CardSetupSessionParams{ReturnURL: returnURL})
 	if call.Op != hold.OpSetUpCard || call.Key == "" || call.CardSetup.Customer != "cus_1" {
 		t.Fatalf("%+v", call)
 	}

@@ -279,7 +279,7 @@ func requestPartialCapture(
 	if err != nil {
 		return Decision{}, err
 	}
-	if err := checkFeeAndTransfer(&params, req.Amount, h.Currency); err != nil {
+	if err := checkFeeAndTransferWithinCapture(&params, req.Amount, h.Currency); err != nil {
 		return Decision{}, err
 	}
 	if (params.ApplicationFeeAmount > 0) != (h.CaptureParams.ApplicationFeeAmount > 0) {

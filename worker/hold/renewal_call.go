@@ -61,7 +61,7 @@ func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
 	case RenewalRequiresAction:
 		if r.CardSetup != "" && !r.ReadFirst {
 			return Call{Op: OpReadCardSetup, Account: h.Account,
-				CardSetup: &CardSetupParams{Session: r.CardSetup}}, true
+				CardSetup: &CardSetupSessionParams{Session: r.CardSetup}}, true
 		}
 		return newRetrieveIntentCall(h, r.Intent), true
 	}

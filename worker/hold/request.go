@@ -182,7 +182,7 @@ func (req *ScheduleRequest) validatedCaptureParams() (CaptureParams, error) {
 		captured = min(cmp.Or(captured, q.Amount), q.Amount)
 	}
 	if captured > 0 {
-		return p, checkFeeAndTransfer(&p, captured, req.Currency)
+		return p, checkFeeAndTransferWithinCapture(&p, captured, req.Currency)
 	}
 	return p, nil
 }

@@ -15,7 +15,8 @@ import (
 // CallSender sends calls to Stripe under the shared budget. gateway.Caller
 // implements it.
 type CallSender interface {
-	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	WaitForBudgetAndSend(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer,
+		error)
 }
 
 const (
@@ -126,7 +127,7 @@ func (d *CardholderActionService) StartCardSetup(
 	if err != nil {
 		return hold.Secret{}, err
 	}
-	call := hold.NewCardSetupCall(&requested, hold.CardSetupParams{ReturnURL: returnURL,
+	call := hold.NewCardSetupCall(&requested, hold.CardSetupSessionParams{ReturnURL: returnURL,
 		CancelURL: cancelURL})
 	a, err := d.sendCall(ctx, call)
 	if err == nil && a.Kind == hold.AnswerUnknown {
@@ -192,7 +193,7 @@ func (d *CardholderActionService) readReturnedSession(
 		return nil, nil
 	}
 	a, err := d.sendCall(ctx, hold.Call{Op: hold.OpReadCardSetup, Account: h.Account,
-		CardSetup: &hold.CardSetupParams{Session: session}})
+		CardSetup: &hold.CardSetupSessionParams{Session: session}})
 	switch {
 	case err != nil:
 		return nil, err
@@ -276,7 +277,7 @@ func (d *CardholderActionService) waitForHoldUntil(
 }
 
 func (d *CardholderActionService) sendCall(ctx context.Context, call hold.Call) (hold.Answer, error) {
-	a, err := d.stripe.WaitAndDo(ctx, call, cardholderBudgetWait)
+	a, err := d.stripe.WaitForBudgetAndSend(ctx, call, cardholderBudgetWait)
 	if err != nil {
 		return a, fmt.Errorf("%w (%w)", health.ErrUnavailable, err)
 	}

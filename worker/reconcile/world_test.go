@@ -131,7 +131,7 @@ func (r *replica) mustCommit(before *hold.Hold, d hold.Decision) {
 // retrieve reads an intent at Stripe.
 func (r *replica) retrieve(id, account string) *hold.PaymentIntent {
 	r.w.T.Helper()
-	a, err := r.caller.WaitAndDo(r.w.Ctx, hold.Call{Op: hold.OpRead, PaymentIntent: id,
+	a, err := r.caller.WaitForBudgetAndSend(r.w.Ctx, hold.Call{Op: hold.OpRead, PaymentIntent: id,
 		Account: account}, time.Minute)
 	if err != nil || a.Kind != hold.AnswerOK {
 		r.w.T.Fatal(a, err)

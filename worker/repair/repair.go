@@ -27,7 +27,8 @@ type Store interface {
 
 // StripeCaller sends a read within the budget. gateway.Caller implements it.
 type StripeCaller interface {
-	WaitAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	WaitForBudgetAndSend(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer,
+		error)
 }
 
 // Committer writes decisions. [commit.Committer] implements it.
@@ -145,7 +146,7 @@ func (r *Repairer) retrieveIntent(
 	bounded, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	call := hold.Call{Op: hold.OpRead, PaymentIntent: id, Account: account, MayBeMissing: true}
-	a, err := r.stripe.WaitAndDo(bounded, call, readTimeout)
+	a, err := r.stripe.WaitForBudgetAndSend(bounded, call, readTimeout)
 	switch {
 	case err == nil && a.Kind == hold.AnswerOK && a.Intent != nil:
 		return a.Intent, nil
