@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -95,7 +96,7 @@ func (s *Queue) readClaimReply(
 	var unreadable error
 	for _, i := range shares {
 		n, nearest := r.nextInt(), r.nextOptionalTime()
-		claims[i].Claims = make([]hold.Claim, 0, min(max(0, n), maxBatchSize))
+		claims[i].Claims = slices.Grow(claims[i].Claims, int(min(max(0, n), maxBatchSize)))
 		for range n {
 			id, rec, takenOver := r.nextString(), r.nextString(), r.nextFlag()
 			if r.err != nil {
