@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/holdd/holdd/worker/bulkread"
@@ -17,9 +16,6 @@ import (
 // verifyMaxWait is how long the reads of one tick wait for the budget. Between
 // two ticks, requests and refreshes have the budget to themselves.
 const verifyMaxWait = 2 * time.Second
-
-// verifyBatchSize bounds how many verified holds share a round trip to Redis.
-const verifyBatchSize = 100
 
 // UnverifiedHoldReader finds holds that were accepted unverified. store.Store
 // implements it.
@@ -108,38 +104,25 @@ func (v *Verifier) Run(ctx context.Context) {
 	}
 	batch := execute.BatchOptions{Concurrency: maxConcurrentReads, MaxWait: verifyMaxWait,
 		Priority: hold.PriorityVerify}
-	verified := make(chan commit.Change, verifyBatchSize)
-	var committing sync.WaitGroup
-	committing.Go(func() { v.commitVerifications(ctx, verified) })
 	v.reader.RetrieveEach(ctx, reads, batch, func(i int, a hold.Answer) {
-		d := hold.Decision{Unchanged: true}
+		h := &holds[i]
 		switch {
 		case a.Kind == hold.AnswerOK && a.Intent != nil:
-			d = holds[i].ApplyPaymentIntent(a.Intent, v.o.Clock.Now())
+			v.commitVerification(ctx, h, h.ApplyPaymentIntent(a.Intent, v.o.Clock.Now()))
 		case a.Kind == hold.AnswerNotFound:
-			d = holds[i].ApplyIntentNotFound(v.o.Clock.Now())
-		}
-		if !d.Unchanged {
-			verified <- commit.Change{Before: &holds[i], Decision: d}
+			v.commitVerification(ctx, h, h.ApplyIntentNotFound(v.o.Clock.Now()))
 		}
 	})
-	close(verified)
-	committing.Wait()
 }
 
-// commitVerifications commits the decisions about verified holds. A batch has
-// those that arrived while the last batch was written: a page of a list brings
-// a hundred at once. If another writer was first, a later tick verifies the hold
-// again.
-func (v *Verifier) commitVerifications(ctx context.Context, verified <-chan commit.Change) {
-	batch := make([]commit.Change, 0, verifyBatchSize)
-	for first := range verified {
-		batch = append(batch[:0], first)
-		for len(verified) > 0 && len(batch) < verifyBatchSize {
-			batch = append(batch, <-verified)
-		}
-		if _, err := v.committer.Commit(ctx, batch); err != nil {
-			v.o.Health.ReportError(ctx, "commit verified holds", err)
-		}
+// commitVerification commits the decision about a verified hold. If another
+// writer was first, a later tick verifies the hold again.
+func (v *Verifier) commitVerification(ctx context.Context, before *hold.Hold, d hold.Decision) {
+	if d.Unchanged {
+		return
+	}
+	changes := []commit.Change{{Before: before, Decision: d}}
+	if _, err := v.committer.Commit(ctx, changes); err != nil {
+		v.o.Health.ReportError(ctx, "commit verified holds", err)
 	}
 }

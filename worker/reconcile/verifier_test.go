@@ -1,11 +1,9 @@
 package reconcile_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
-	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/reconcile"
@@ -68,39 +66,6 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 			if h := r.hold(id); !h.Verified {
 				t.Errorf("%+v", h)
 			}
-		}
-	})
-}
-
-// slowCommitter counts its commits, each of which takes a while.
-type slowCommitter struct {
-	reconcile.NoRetryCommitter
-	commits int
-}
-
-func (c *slowCommitter) Commit(ctx context.Context, changes []commit.Change) ([]bool, error) {
-	c.commits++
-	time.Sleep(50 * time.Millisecond)
-	return c.NoRetryCommitter.Commit(ctx, changes)
-}
-
-// Holds that are verified while others are written share the next round trip.
-func TestVerifier_CommitsInBatches(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.newReplica()
-		w.Sim.Settings.SetRateLimits(-1, -1)
-		ids := r.placeUnverified(250)
-		time.Sleep(time.Second)
-		c := &slowCommitter{NoRetryCommitter: r.committer}
-		reconcile.NewVerifier(r.store, r.caller, c, reconcile.VerifierOptions{
-			Wake: func() {}, Clock: r.clock, Health: r.health}).Run(w.Ctx)
-		for _, id := range ids {
-			if h := r.hold(id); !h.Verified {
-				t.Errorf("not verified: %+v", h)
-			}
-		}
-		if c.commits > 10 {
-			t.Errorf("%d commits of %d holds", c.commits, len(ids))
 		}
 	})
 }
