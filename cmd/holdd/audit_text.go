@@ -215,8 +215,8 @@ func printAuditPayments(
 	t := out.newTable("booking", "intent", "amount", column)
 	for i := range all[:min(len(all), maxAuditRows)] {
 		p := &all[i]
-		t.AppendRow([]any{shortenText(sanitize(p.Reference), auditReferenceWidth), p.ID, hold.FormatAmount(p.Amount, p.Currency),
-			cell(p)})
+		t.AppendRow([]any{shortenText(sanitize(p.Reference), auditReferenceWidth), p.ID,
+			hold.FormatAmount(p.Amount, p.Currency), cell(p)})
 	}
 	t.Render()
 	printOmittedRows(out, len(all))

@@ -71,7 +71,8 @@ func (g *Gateway) InspectAccount(ctx context.Context) Inspection {
 	})
 	const page = "https://holdd.invalid/"
 	in.CreateSession = do(hold.Call{
-		Op: hold.OpSetUpCard, Key: "holdd-doctor-" + rand.Text(), CardSetup: &hold.CardSetupSessionParams{
+		Op: hold.OpSetUpCard, Key: "holdd-doctor-" + rand.Text(),
+		CardSetup: &hold.CardSetupSessionParams{
 			Customer: nonexistentCustomerID, ReturnURL: page, CancelURL: page},
 	})
 	in.ListEndpoints = m.measureDuringCall(ctx, func(ctx context.Context) (a hold.Answer) {

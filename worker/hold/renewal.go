@@ -77,8 +77,8 @@ type Renewal struct {
 	// incrementFailed is the event of an increment that failed since the hold
 	// was last written.
 	incrementFailed *Event
-	// ownRead says that the hold's own intent was read under this claim, and it
-	// does not stand against a confirmation.
+	// ownRead says that the hold's own intent was read under this claim and still
+	// allows a confirmation. It is not stored.
 	ownRead bool
 	// Declines are the times of the last declines of the card with the id
 	// DeclinedCard, over all its renewals. Card networks limit them.

@@ -134,7 +134,7 @@ func applyRetrieveBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 		return retryRenewalStep(h, now, 10*time.Second, maxBackoff)
 	}
 	confirms := h.Renewal.Step == RenewalConfirm
-	// The renewal of an authorization that has just expired is late, and wanted.
+	// An authorization that has expired is renewed late.
 	if confirms && (a.Intent.Status == StatusRequiresCapture || a.Intent.ExpiredByNetwork()) {
 		h.Renewal.ownRead = true
 		return Decision{Hold: h, NextStepNow: true}

@@ -358,8 +358,8 @@ func (d *ValidRequest) HasSameTermsAs(h *Hold) bool {
 	sameAmount := d.Amount == 0 || h.Amount == 0 || d.Amount == h.Amount ||
 		d.Amount == AuthorizedTotal(h)
 	sameCurrency := d.Currency == "" || h.Currency == "" || d.Currency == h.Currency
-	return sameAmount && sameCurrency && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
-		d.hasSameCapturesAs(h) && d.CancelAt.Equal(h.CancelAt) && d.OnExpiry == h.OnExpiry &&
+	return sameAmount && sameCurrency && d.ID == h.ID && d.Account == h.Account &&
+		d.Reference == h.Reference && d.hasSameCapturesAs(h) && d.CancelAt.Equal(h.CancelAt) && d.OnExpiry == h.OnExpiry &&
 		d.CaptureParams.Equal(&h.CaptureParams) && d.Renewal.equal(renewalTermsOf(h))
 }
 
