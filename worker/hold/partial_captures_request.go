@@ -137,16 +137,15 @@ func checkCapturePlan(h *Hold) error {
 }
 
 // setAndCheckCapturePlan sets the planned captures of a new hold, and compares what the hold
-// is to take with what it holds. They go on where Stripe shows that holdd's
-// captures ended: the request may repeat one that Redis has lost. Errors are
-// *[Problem].
-func setAndCheckCapturePlan(h *Hold, valid *ValidRequest) error {
+// is to take with what it holds. They go on where Stripe shows that the captures
+// ended: the request may repeat one that Redis has lost. Errors are *[Problem].
+func setAndCheckCapturePlan(h *Hold, valid *ValidRequest, in *PaymentIntent) error {
 	if len(valid.Captures) == 0 {
 		return checkHoldCaptureAmount(h)
 	}
 	base := valid.CapturesFrom
 	if !valid.FromMetadata {
-		base = h.CapturedElsewhere
+		base = capturedBeforePlan(h, valid.Captures, in)
 	}
 	setCapturePlan(h, valid.Captures, base)
 	for s := h.PartialCaptures; hasOpenCaptureStages(h) &&
@@ -158,6 +157,23 @@ func setAndCheckCapturePlan(h *Hold, valid *ValidRequest) error {
 		return checkCapturePlan(h)
 	}
 	return checkHoldCaptureAmount(h)
+}
+
+// capturedBeforePlan returns what was captured before a plan that is requested. If the
+// metadata of the intent has the same plan, Redis has lost it, and what another
+// system captured since then counts as its captures.
+func capturedBeforePlan(h *Hold, stages []CaptureStage, in *PaymentIntent) int64 {
+	if in == nil {
+		return h.CapturedElsewhere
+	}
+	asked := map[string]string{}
+	writeCaptureStagesMetadata(asked, &PartialCaptures{Plan: stages})
+	base, err := parseMetadataAmount(MetaCapturesFrom, in.Metadata[MetaCapturesFrom])
+	if err != nil || base > capturedSoFar(h) ||
+		joinMetadataPieces(in.Metadata, MetaCaptures) != joinMetadataPieces(asked, MetaCaptures) {
+		return h.CapturedElsewhere
+	}
+	return base
 }
 
 // isRecoveredCapturePlanTooLate reports whether the next capture of a plan found at Stripe is

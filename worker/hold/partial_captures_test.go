@@ -2,6 +2,8 @@ package hold_test
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -420,6 +422,43 @@ func TestStaged_RepeatedAfterLoss(t *testing.T) {
 	if next, _ := hold.NextCaptureAmount(&h); !h.NextAt.Equal(stagesAt[0].At) ||
 		next != stagesAt[0].Amount {
 		t.Errorf("next %d at %s, want %+v", next, h.NextAt, stagesAt[0])
+	}
+}
+
+// TestStaged_RepeatedAfterOtherSystem checks that the amount which another system
+// captured in place of a planned capture is not taken again if Redis has lost the
+// plan, and it is requested again: the metadata has it.
+func TestStaged_RepeatedAfterOtherSystem(t *testing.T) {
+	plan := func(from string) func(*hold.PaymentIntent) {
+		var text []string
+		for _, stage := range stagesAt {
+			text = append(text, stage.At.Format(time.RFC3339)+"="+
+				strconv.FormatInt(stage.Amount, 10))
+		}
+		m := map[string]string{hold.MetaCaptures: strings.Join(text, ",")}
+		if from != "" {
+			m[hold.MetaCapturesFrom] = from
+		}
+		return withMetadata(m)
+	}
+	for name, tc := range map[string]struct {
+		mirrored func(*hold.PaymentIntent)
+		received int64
+		next     int
+	}{
+		"captured since then":        {plan(""), 10000, 1},
+		"captured before":            {plan("3000"), 3000, 0},
+		"some before and some since": {plan("3000"), 13000, 1},
+		"of another intent":          {plan("30000"), 3000, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHold(t, heldIntent(multicapture, received(tc.received), tc.mirrored),
+				withStages(stagesAt...))
+			amount, _ := hold.NextCaptureAmount(&h)
+			if want := stagesAt[tc.next]; !h.NextAt.Equal(want.At) || amount != want.Amount {
+				t.Errorf("next %d at %s, want %+v", amount, h.NextAt, want)
+			}
+		})
 	}
 }
 

@@ -221,7 +221,7 @@ func DecideNewHold(valid *ValidRequest, in *PaymentIntent, by string, now time.T
 			return Decision{}, err
 		}
 	}
-	if err := setAndCheckCapturePlan(&h, valid); err != nil {
+	if err := setAndCheckCapturePlan(&h, valid, in); err != nil {
 		return Decision{}, err
 	}
 	tooLarge := checkHoldCaptureParams(&h)
