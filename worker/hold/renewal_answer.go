@@ -134,6 +134,10 @@ func applyRetrieveBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 		return retryRenewalStep(h, now, 10*time.Second, maxBackoff)
 	}
 	confirms := h.Renewal.Step == RenewalConfirm
+	if confirms && a.Intent.Status == StatusRequiresCapture && a.Intent.AmountReceived > 0 {
+		updateFromHeldIntent(&h, a.Intent, now)
+		return failRenewal(h, CauseElsewhere, "cannot renew: "+describePartlyCaptured(&h), now)
+	}
 	// An authorization that has expired is renewed late.
 	if confirms && (a.Intent.Status == StatusRequiresCapture || a.Intent.ExpiredByNetwork()) {
 		h.Renewal.ownRead = true

@@ -558,6 +558,22 @@ func TestRenewal_EndsElsewhere(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a part of the old one is captured before the card is tried again", func(t *testing.T) {
+		d, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpConfirm, newIntentID,
+			hold.Answer{Kind: hold.AnswerDeclined, Code: "do_not_honor"})
+		at := d.Hold.NextAt
+		d, _ = answerCall(t, d.Hold, at, hold.OpRead, testIntentID,
+			answerOK(heldIntent(renewable, received(3000))))
+		if len(d.Events) != 1 || d.Events[0].Type != hold.EventAttention ||
+			d.Events[0].Cause != hold.CauseElsewhere || d.Hold.CapturedElsewhere != 3000 {
+			t.Fatalf("events %+v, %d elsewhere", d.Events, d.Hold.CapturedElsewhere)
+		}
+		d, _ = answerCall(t, d.Hold, at, hold.OpCancel, newIntentID,
+			answerOK(renewedIntent(hold.StatusCanceled, startOfRenewal)))
+		if d.Hold.State.IsFinal() || d.Hold.PaymentIntent != testIntentID {
+			t.Errorf("%s with %s", d.Hold.State, d.Hold.PaymentIntent)
+		}
+	})
 	t.Run("the old one has expired before the card is tried again", func(t *testing.T) {
 		d, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpConfirm, newIntentID,
 			hold.Answer{Kind: hold.AnswerDeclined, Code: "do_not_honor"})
