@@ -405,6 +405,12 @@ func TestCommit_MaxMemory(t *testing.T) {
 	if ok, err := e.store.AcquireLock(ctx, "job", time.Minute); err != nil || ok {
 		t.Errorf("the lock twice: %v, %v", ok, err)
 	}
+	if err := e.store.ReleaseLock(ctx, "job"); err != nil {
+		t.Error(err)
+	}
+	if ok, err := e.store.AcquireLock(ctx, "job", time.Minute); err != nil || !ok {
+		t.Errorf("a released lock: %v, %v", ok, err)
+	}
 	if alive, _, err := e.store.SendHeartbeat(ctx, "a", time.Minute); err != nil || len(alive) != 1 {
 		t.Errorf("a heartbeat without room: %v, %v", alive, err)
 	}

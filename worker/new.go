@@ -147,7 +147,7 @@ func (b *engineBuilder) buildIntake(
 		Health: o.Health, Observer: b.observers.rejection, Logger: o.Logger,
 	})
 	refresher := intake.NewIntentRefresher(s.Refresh, b.stripe, b.committer, rejector,
-		intake.IntentRefresherOptions{ListAbove: o.ListReadsAbove, Gate: b.newGate(),
+		intake.IntentRefresherOptions{ListAbove: o.ListReadsAbove, Gate: b.newGate(), Locks: s.Locks,
 			Clock: b.clock, Health: o.Health, Logger: o.Logger})
 	inbox := intake.NewRequestInboxConsumer(
 		s.Inbox,
@@ -188,7 +188,7 @@ func (b *engineBuilder) buildReconciler(
 	})
 	verifier := reconcile.NewVerifier(s.Unverified, b.stripe, b.committer,
 		reconcile.VerifierOptions{
-			Wake: b.wake, ListAbove: o.ListReadsAbove, Gate: b.newGate(),
+			Wake: b.wake, ListAbove: o.ListReadsAbove, Gate: b.newGate(), Locks: s.Locks,
 			Clock: b.clock, Health: o.Health,
 		})
 	mirror := reconcile.NewMetadataMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,

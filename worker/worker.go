@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/authorize"
+	"github.com/holdd/holdd/worker/bulkread"
 	"github.com/holdd/holdd/worker/changes"
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/erase"
@@ -42,6 +43,7 @@ type Stores struct {
 	Attempts   authorize.AttemptStore
 	Reconcile  reconcile.Stores
 	Unverified reconcile.UnverifiedHoldReader
+	Locks      bulkread.JobLocks
 	Unmirrored reconcile.UnmirroredStore
 	Repair     repair.Store
 	Erasure    erase.Store

@@ -3,7 +3,8 @@
 // A page of Stripe's list has 100 intents and costs one request of the read
 // budget, as a single read does. [IntentRetriever.RetrieveEach] therefore reads pages of
 // an account's list if many of its intents wait to be read, and reads the
-// others one by one. The verifier and the refresher use it.
+// others one by one. The verifier and the refresher use it, on one replica at a time:
+// two would read the same intents.
 //
 // # A walk
 //

@@ -19,6 +19,9 @@ const (
 	refreshConcurrency = 8               // reads under way at once
 	refreshTimeBudget  = 5 * time.Second // maximum time of one tick
 	refreshRetryAfter  = 5 * time.Second // after a failed refresh
+	// refreshLockTime is above refreshTimeBudget by the time that the last reads
+	// usually take.
+	refreshLockTime = 7 * time.Second
 )
 
 // RefreshStore keeps the pending refreshes. store.RefreshQueue implements it.
@@ -38,6 +41,7 @@ type IntentRefresherOptions struct {
 	// means [bulkread.DefaultListAbove].
 	ListAbove int
 	Gate      *changes.PollGate // closed while no refresh is pending
+	Locks     bulkread.JobLocks
 	Clock     *clock.RedisClock
 	Health    *health.Reporter
 	Logger    *zap.Logger
@@ -72,8 +76,16 @@ func NewIntentRefresher(
 }
 
 // Run performs pending refreshes while Stripe is available, for at most
-// refreshTimeBudget.
+// refreshTimeBudget. One replica at a time does.
 func (r *IntentRefresher) Run(ctx context.Context) {
+	if r.stripe.IsStripeAvailable() && r.o.Gate.IsOpen(ctx) {
+		bulkread.RunOnOneReplica(ctx, r.o.Locks, "refresh", refreshLockTime, func() {
+			r.refreshPending(ctx)
+		})
+	}
+}
+
+func (r *IntentRefresher) refreshPending(ctx context.Context) {
 	for end := time.Now().Add(refreshTimeBudget); ctx.Err() == nil && time.Now().Before(end); {
 		if !r.stripe.IsStripeAvailable() || !r.o.Gate.IsOpen(ctx) {
 			return

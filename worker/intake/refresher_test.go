@@ -309,6 +309,44 @@ func TestIntentRefresher_RedisUnavailable(t *testing.T) {
 	})
 }
 
+// Several replicas read an intent once, and one that dies keeps the others out
+// for some seconds only.
+func TestIntentRefresher_OneReplicaAtATime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.AuthorizeIntent(func(h *stripesim.Hold) { h.Incremental = true })
+		w.schedule(captureIn(time.Hour, id))
+		w.events = nil
+		runEach := func(replicas int) int64 {
+			if err := w.Sim.Dashboard().Increment(id, w.hold(id).Amount+1000); err != nil {
+				t.Fatal(err)
+			}
+			w.applyAll()
+			time.Sleep(time.Second)
+			before := w.countRetrieves()
+			var running sync.WaitGroup
+			for range replicas {
+				running.Go(func() { w.newRefresher(w.rejector).Run(w.Ctx) })
+			}
+			running.Wait()
+			return w.countRetrieves() - before
+		}
+		if n := runEach(3); n != 1 {
+			t.Errorf("three replicas sent %d reads, want 1", n)
+		}
+		if ok, err := w.store.AcquireLock(w.Ctx, "refresh", 7*time.Second); err != nil || !ok {
+			t.Fatalf("the lock after the job: %v, %v", ok, err)
+		}
+		if n := runEach(1); n != 0 {
+			t.Errorf("%d reads beside another replica", n)
+		}
+		time.Sleep(7 * time.Second) // it died
+		w.refresh()
+		if h := w.hold(id); h.Amount != 12_000 {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
 // The reply to a list arrives after another replica has read and applied a
 // newer state.
 func TestIntentRefresher_OldListKeepsNewerHold(t *testing.T) {
@@ -336,7 +374,7 @@ func TestIntentRefresher_OldListKeepsNewerHold(t *testing.T) {
 		first.Go(w.refresh)
 		time.Sleep(4 * time.Second)
 		increment(13_000)
-		time.Sleep(time.Second)
+		time.Sleep(4200 * time.Millisecond) // the lock of the first has ended
 		w.newRefresher(w.rejector).Run(w.Ctx)
 		for _, id := range ids {
 			if h := w.hold(id); h.Amount != 13_000 {

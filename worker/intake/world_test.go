@@ -144,7 +144,8 @@ func (w *world) newInbox(
 
 func (w *world) newRefresher(rejector intake.RequestRejector) *intake.IntentRefresher {
 	return intake.NewIntentRefresher(w.store, w.caller, w.committer, rejector,
-		intake.IntentRefresherOptions{Clock: w.clock, Health: w.health, Logger: w.Log})
+		intake.IntentRefresherOptions{Locks: w.store, Clock: w.clock, Health: w.health,
+			Logger: w.Log})
 }
 
 // captureIn is a request to capture a hold after d.

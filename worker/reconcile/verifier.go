@@ -15,7 +15,11 @@ import (
 
 // verifyMaxWait is how long the reads of one tick wait for the budget. Between
 // two ticks, requests and refreshes have the budget to themselves.
-const verifyMaxWait = 2 * time.Second
+// verifyLockTime is above it by the time that the last reads usually take.
+const (
+	verifyMaxWait  = 2 * time.Second
+	verifyLockTime = 2 * verifyMaxWait
+)
 
 // UnverifiedHoldReader finds holds that were accepted unverified. store.Store
 // implements it.
@@ -49,6 +53,7 @@ type VerifierOptions struct {
 	// [bulkread.DefaultListAbove].
 	ListAbove int
 	Gate      *changes.PollGate // closed while no hold is unverified
+	Locks     bulkread.JobLocks
 	Clock     *clock.RedisClock
 	Health    *health.Reporter
 }
@@ -74,7 +79,8 @@ func NewVerifier(
 }
 
 // Run verifies the most urgent holds, as many as the budget allows within
-// verifyMaxWait. The next tick verifies the others.
+// verifyMaxWait. The next tick verifies the others. One replica at a time
+// verifies.
 func (v *Verifier) Run(ctx context.Context) {
 	if !v.caller.IsStripeAvailable() {
 		if v.caller.ProbeIfUnavailable(ctx) {
@@ -82,9 +88,14 @@ func (v *Verifier) Run(ctx context.Context) {
 		}
 		return
 	}
-	if !v.o.Gate.IsOpen(ctx) {
-		return
+	if v.o.Gate.IsOpen(ctx) {
+		bulkread.RunOnOneReplica(ctx, v.o.Locks, "verify", verifyLockTime, func() {
+			v.verifyMostUrgent(ctx)
+		})
 	}
+}
+
+func (v *Verifier) verifyMostUrgent(ctx context.Context) {
 	poll := v.o.Gate.BeginPoll()
 	found, now, err := v.store.ListUnverifiedHolds(ctx, bulkread.MaxWaiting)
 	if err != nil {

@@ -1,6 +1,7 @@
 package reconcile_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 
 func (r *replica) newVerifier(listAbove int) *reconcile.Verifier {
 	return reconcile.NewVerifier(r.store, r.caller, r.committer, reconcile.VerifierOptions{
-		Wake: func() { r.wakes.Add(1) }, ListAbove: listAbove, Clock: r.clock, Health: r.health,
+		Wake: func() { r.wakes.Add(1) }, ListAbove: listAbove, Locks: r.store, Clock: r.clock,
+		Health: r.health,
 	})
 }
 
@@ -93,6 +95,23 @@ func TestVerifier_StaysWithinTheBudget(t *testing.T) {
 		if n := w.CountStripeCalls(stripesim.ClassRetrieve); n != 120 ||
 			w.Sim.Stats().RateLimited != 0 {
 			t.Errorf("%d reads, %d answers of 429", n, w.Sim.Stats().RateLimited)
+		}
+	})
+}
+
+// Several replicas verify a hold once.
+func TestVerifier_OneReplicaAtATime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.newReplica()
+		id := r.placeUnverified(1)[0]
+		time.Sleep(time.Second)
+		var replicas sync.WaitGroup
+		for range 3 {
+			replicas.Go(func() { r.newVerifier(0).Run(w.Ctx) })
+		}
+		replicas.Wait()
+		if n := w.CountStripeCalls(stripesim.ClassRetrieve); n != 1 || !r.hold(id).Verified {
+			t.Errorf("%d reads, %+v", n, r.hold(id))
 		}
 	})
 }

@@ -58,6 +58,7 @@ func NewStores(s *store.Store) worker.Stores {
 		Attempts:   s,
 		Reconcile:  reconcile.Stores{Runs: s, Holds: s, Accounts: s, Budget: s},
 		Unverified: s,
+		Locks:      s,
 		Unmirrored: s,
 		Repair:     s,
 		Erasure:    s,
