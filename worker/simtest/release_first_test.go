@@ -41,7 +41,7 @@ func (w *world) setCredit(h *plannedHold, card string) {
 func (j *judge) isReleasedFirst(l *longStay, e *stripesim.Effect) bool {
 	return e.Kind == stripesim.EffectCanceled && isByHoldd(*e) &&
 		slices.ContainsFunc(j.world.stripeRequests, func(r *stripeRequest) bool {
-			return r.requestID == e.RequestID &&
+			return r.caused(e) &&
 				strings.Contains(r.idempotencyKey, "-release-first-")
 		})
 }

@@ -163,7 +163,7 @@ func (j *judge) checkNeverAfterCancel(c *judgedHold) {
 func (j *judge) partsKnownBetween(c *judgedHold, e *stripesim.Effect) (early, late time.Time) {
 	early, late = e.Time, e.Time
 	i := slices.IndexFunc(c.stripeRequests, func(r *stripeRequest) bool {
-		return r.requestID == e.RequestID
+		return r.caused(e)
 	})
 	switch {
 	case i < 0:

@@ -198,7 +198,7 @@ func (j *judge) checkHeldThroughout(l *longStay) {
 // not only late to arrive.
 func (j *judge) wasSentAfter(e *stripesim.Effect, t time.Time) bool {
 	return !slices.ContainsFunc(j.world.stripeRequests, func(r *stripeRequest) bool {
-		return r.requestID == e.RequestID && !r.sentAt.After(t)
+		return r.caused(e) && !r.sentAt.After(t)
 	})
 }
 

@@ -32,6 +32,16 @@ type stripeRequest struct {
 	fault                   string
 }
 
+// caused reports whether a request had an effect. The reply of a proxy has no
+// request id.
+func (r *stripeRequest) caused(e *stripesim.Effect) bool {
+	if r.requestID != "" {
+		return r.requestID == e.RequestID
+	}
+	return r.idempotencyKey != "" && r.idempotencyKey == e.IdempotencyKey &&
+		!r.sentAt.After(e.Time) && !r.answeredAt.Before(e.Time)
+}
+
 // stripeTransport is a replica's connection to Stripe.
 type stripeTransport struct {
 	world   *world
