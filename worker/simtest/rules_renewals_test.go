@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"cmp"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -80,7 +81,8 @@ func (j *judge) checkRenewalLimits(l *longStay) {
 	}
 	for _, r := range j.world.stripeRequests {
 		if strings.HasPrefix(r.idempotencyKey, "holdd-"+l.intentID+"-renew-") &&
-			strings.Contains(r.idempotencyKey, "-confirm-") && r.replyReceived && r.requestID != "" {
+			strings.Contains(r.idempotencyKey, "-confirm-") && r.replyReceived && r.requestID != "" &&
+			r.status != http.StatusFailedDependency { // the bank was not asked
 			confirmations[r.idempotencyKey] = true
 		}
 	}
