@@ -212,8 +212,10 @@ func (j *judge) checkExpiryAllowed(l *longStay, e *stripesim.Effect) {
 	if l.action != "none" && !j.timeAt(l.dueAt).After(e.Time.Add(clocks)) {
 		return
 	}
-	if l.dataLost || len(accepted) == 0 || l.renewal.declines != "" || l.renewal.maxRenewals > 0 ||
-		l.renewal.lacksFunds ||
+	// With slow calls and few handlers, the window may end in the queue.
+	queued := j.plan.serviceTime > 0 && window < 4*j.actionTimeLimit()
+	if queued || l.dataLost || len(accepted) == 0 || l.renewal.declines != "" ||
+		l.renewal.maxRenewals > 0 || l.renewal.lacksFunds ||
 		hasAttentionEvent(l.events) || !e.Time.Before(j.timeAt(l.renewal.until)) ||
 		accepted[0].answeredAt.After(e.Time.Add(-window/2)) ||
 		!j.isFaultFree(e.Time.Add(-window), e.Time) {
