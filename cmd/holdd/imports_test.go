@@ -50,7 +50,7 @@ var allowedImports = map[string]struct {
 		"what is erased of a hold is a decision of the domain"},
 	"worker/repair": {[]string{"worker/clock", "worker/commit", "worker/health", "worker/hold", "go.uber.org/zap"},
 		"a hold is rebuilt by the decisions of the domain"},
-	"worker": {[]string{"worker/authorize", "worker/changes", "worker/clock", "worker/commit", "worker/erase", "worker/event", "worker/execute",
+	"worker": {[]string{"worker/authorize", "worker/bulkread", "worker/changes", "worker/clock", "worker/commit", "worker/erase", "worker/event", "worker/execute",
 		"worker/health", "worker/hold", "worker/intake", "worker/query", "worker/reconcile", "worker/repair",
 		"github.com/robfig/cron/v3", "go.uber.org/zap"},
 		"the engine knows neither Redis nor Stripe nor HTTP: it declares what it needs of them"},
