@@ -97,14 +97,17 @@ func (j *judge) grantedTotal(s *stagedHold, e *stripesim.Effect) (sum int64) {
 // checkStagedTotal judges each capture by holdd: with what holdd had taken
 // before, it takes no more than the stages and parts that were due.
 func (j *judge) checkStagedTotal(s *stagedHold) {
-	own := int64(0)
+	own, accepted := int64(0), time.Time{}
+	if k := s.termsHistory.accepted; len(k) > 0 {
+		accepted = k[0].answeredAt // the plan has no part of what was captured before it
+	}
 	for _, e := range s.captures {
 		own += e.Amount
 		early, _ := j.partsKnownBetween(s.judgedHold, e)
 		others := int64(0)
 		for i := range s.effects {
 			if o := &s.effects[i]; o.Kind == stripesim.EffectCaptured && !isByHoldd(*o) &&
-				!o.Time.After(early) && !s.lostWrites && len(s.staged.stages) > 0 {
+				!o.Time.After(early) && o.Time.After(accepted) && !s.lostWrites && len(s.staged.stages) > 0 {
 				others += o.Amount
 			}
 		}
