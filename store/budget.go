@@ -51,6 +51,8 @@ const (
 	ratePlateauSeconds = 4
 	rateRisePermille   = 10
 	rateCutPermille    = 15
+	// Requests vary by some tenths of a second on their way.
+	rateCutRequestPercent = 20
 	// A second episode so soon after a cut shows that the cut was too small.
 	rateAgainSeconds = 2
 	// A bucket without a burst rejects up to a third at its own rate.
@@ -74,6 +76,7 @@ var budgetConstants = []luaConstant{
 	{"RATE_PLATEAU", ratePlateauSeconds},
 	{"RATE_RISE_PERMILLE", rateRisePermille},
 	{"RATE_CUT_PERMILLE", rateCutPermille},
+	{"RATE_CUT_REQUEST_PERCENT", rateCutRequestPercent},
 	{"RATE_AGAIN", rateAgainSeconds},
 	{"RATE_DEEP_PERCENT", rateDeepPercent},
 	{"RATE_LEAST_PERCENT", rateLeastPercent},

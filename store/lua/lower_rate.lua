@@ -12,7 +12,9 @@
 --   1
 --
 -- A cut is small, because a limiter without a burst rejects a request that comes
--- a moment too early, although the rate is right. If a cut did not help, the part
+-- a moment too early, although the rate is right. The fewer requests a second, the
+-- more such a moment is of the interval between two, so a cut is also at least
+-- RATE_CUT_REQUEST_PERCENT of a request a second. If a cut did not help, the part
 -- that was rejected in the last second says how deep the next one must be. If that
 -- is more than RATE_DEEP_PERCENT, the rate becomes what Stripe accepted, as in TCP
 -- Westwood, and the bucket pauses for two intervals. A rate that had risen for
@@ -56,7 +58,8 @@ if not same_episode then
       'PX', math.ceil((bucket.full_at - now) / 1000) + 2000)
   else
     if lowered and l.used > 2 * RATE_PLATEAU then rate = mean_rate_since(l) end
-    rate = rate * (1 - math.max(RATE_CUT_PERMILLE / 1000, rejected / 4))
+    rate = rate * (1 - math.max(RATE_CUT_PERMILLE / 1000,
+      RATE_CUT_REQUEST_PERCENT / 100 / rate, rejected / 4))
   end
   l.accepted = math.max(least, rate / (1 - RATE_RISE_PERMILLE / 1000))
   l.used, l.at = 0, now
