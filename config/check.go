@@ -91,7 +91,7 @@ func checkTokensAreRequired(l *settingsLoader, s *Settings) {
 		return
 	}
 	if s.TokensFile == "" {
-		if !l.hasInvalidValue("listen") && !s.ListensOnlyLocally() {
+		if !l.hasInvalidValue("listen") && !s.IsAPIReachableOnlyLocally() {
 			l.addProblem("listen", "other machines can reach %s, and tokens_file is not set: set "+
 				"tokens_file, or listen on 127.0.0.1 or unix:///path", s.Listen)
 		}

@@ -198,7 +198,7 @@ func TestLoad_Defaults(t *testing.T) {
 		{"StripeAPIBase", s.StripeAPIBase, "https://api.stripe.com"},
 		{"RedisURL", s.RedisURL.Reveal(), "redis://127.0.0.1:6379/0"},
 		{"Listen", s.Listen, "127.0.0.1:8420"},
-		{"Local", s.ListensOnlyLocally(), true},
+		{"Local", s.IsAPIReachableOnlyLocally(), true},
 		{"Partitions", s.Partitions, 1},
 		{"Concurrency", s.Concurrency, 64},
 		{"Lease", s.Lease, 30 * time.Second},
@@ -377,7 +377,7 @@ func TestLoad_ListenAndRedisAddresses(t *testing.T) {
 		"127.0.0.1:8420": true, "[::1]:8420": true, "localhost:0": true, "unix:///run/h.sock": true, "127.9.9.9:1": true,
 	} {
 		s, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, "")
-		if err != nil || s.ListensOnlyLocally() != local {
+		if err != nil || s.IsAPIReachableOnlyLocally() != local {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}

@@ -218,7 +218,7 @@ func (l *settingsLoader) loadEnvironment(environ []string) {
 	}
 	slices.Sort(unknown)
 	for _, name := range slices.Compact(unknown) {
-		l.addProblemAt(name, "environment", "unknown setting: %s", suggestSpelling(name, names))
+		l.addProblemAt(name, "environment", "unknown setting: %s", formatSpellingHint(name, names))
 	}
 }
 

@@ -99,9 +99,9 @@ type Settings struct {
 // Livemode reports whether the Stripe key moves real money.
 func (s *Settings) Livemode() bool { return isLiveKey(s.StripeAPIKey.Reveal()) }
 
-// ListensOnlyLocally reports whether only this machine can reach Listen, so that
+// IsAPIReachableOnlyLocally reports whether only this machine can reach Listen, so that
 // no token is needed.
-func (s *Settings) ListensOnlyLocally() bool { return IsLoopbackAddress(s.Listen) }
+func (s *Settings) IsAPIReachableOnlyLocally() bool { return IsLoopbackAddress(s.Listen) }
 
 // Warnings returns sentences about settings that are valid and may be a
 // mistake.

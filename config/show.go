@@ -22,7 +22,7 @@ func (s *Settings) WriteYAML(w io.Writer) error {
 			fmt.Fprintf(&b, "# %s:  # not set\n", f.key)
 			continue
 		case f.secret:
-			line = fmt.Sprintf("# %s: %s", f.key, describeSecret(f, values))
+			line = fmt.Sprintf("# %s: %s", f.key, formatSecretStatus(f, values))
 		case strings.Contains(line, maskedPassword):
 			line = "# " + line
 		}
@@ -32,8 +32,8 @@ func (s *Settings) WriteYAML(w io.Writer) error {
 	return err
 }
 
-// describeSecret describes a secret without its text.
-func describeSecret(f *settingField, values []string) string {
+// formatSecretStatus describes a secret without its text.
+func formatSecretStatus(f *settingField, values []string) string {
 	switch {
 	case f.key == "stripe_api_key" && isLiveKey(values[0]):
 		return "set, LIVE mode"

@@ -44,7 +44,7 @@ func (l *settingsLoader) loadYAML(path string, b []byte) error {
 		switch first, twice := lines[key.Value]; {
 		case f == nil:
 			l.addProblemAt(fmt.Sprintf("%.60s", key.Value), src.String(), "unknown setting: %s",
-				suggestSpelling(key.Value, known))
+				formatSpellingHint(key.Value, known))
 		case twice:
 			l.addProblemAt(f.key, src.String(), "set twice: remove this line or line %d", first)
 		default:
@@ -85,8 +85,8 @@ func (l *settingsLoader) setFieldFromYAMLNode(f *settingField, src settingSource
 	}
 }
 
-// suggestSpelling returns a hint with the known name that is nearest to name.
-func suggestSpelling(name string, known []string) string {
+// formatSpellingHint returns a hint with the known name that is nearest to name.
+func formatSpellingHint(name string, known []string) string {
 	const all = `"holdd config show" lists all`
 	if len(name) > 60 {
 		return all

@@ -49,7 +49,7 @@ func (a *AuditLog) AppendAuditEntries(
 		}
 		texts[i] = string(text)
 	}
-	head := a.updateKnownHead("")
+	head := a.updateAndGetKnownHead("")
 	for range maxAuditTries {
 		args := []any{head, a.keep}
 		previous := head
@@ -64,7 +64,7 @@ func (a *AuditLog) AppendAuditEntries(
 		if r.err != nil {
 			return "", r.err
 		}
-		a.updateKnownHead(head)
+		a.updateAndGetKnownHead(head)
 		if appended {
 			return head, nil
 		}
@@ -72,8 +72,8 @@ func (a *AuditLog) AppendAuditEntries(
 	return "", ErrAuditBusy
 }
 
-// updateKnownHead returns the newest known hash, after it has set another one.
-func (a *AuditLog) updateKnownHead(head string) string {
+// updateAndGetKnownHead returns the newest known hash, after it has set another one.
+func (a *AuditLog) updateAndGetKnownHead(head string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if head != "" {

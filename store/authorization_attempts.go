@@ -61,10 +61,10 @@ func (s *AuthorizationAttempts) BeginOrResumeAuthorization(
 	return a, lookup, now, nil
 }
 
-// SaveAuthorization saves the progress of an attempt, unless another caller has
+// SaveAuthorizationIfLeaseHeld saves the progress of an attempt, unless another caller has
 // the lease. With release it releases the lease. next is the time of the next
 // check; zero means none.
-func (s *AuthorizationAttempts) SaveAuthorization(
+func (s *AuthorizationAttempts) SaveAuthorizationIfLeaseHeld(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time,
 ) (bool, error) {
 	record, err := json.Marshal(a)
@@ -74,8 +74,8 @@ func (s *AuthorizationAttempts) SaveAuthorization(
 	return s.callSaveScript(ctx, a, token, string(record), release, next)
 }
 
-// DeleteAuthorization deletes an attempt whose request was not sent.
-func (s *AuthorizationAttempts) DeleteAuthorization(
+// DeleteAuthorizationIfLeaseHeld deletes an attempt whose request was not sent.
+func (s *AuthorizationAttempts) DeleteAuthorizationIfLeaseHeld(
 	ctx context.Context, a hold.AuthorizationAttempt, token string,
 ) error {
 	_, err := s.callSaveScript(ctx, a, token, "", true, time.Time{})

@@ -144,7 +144,7 @@ func BenchmarkPromoteDue_Idle(b *testing.B) {
 func BenchmarkReadPage_100Holds(b *testing.B) {
 	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for b.Loop() {
-			listed, _, err := e.store.ReadPage(b.Context(), hold.SetExpiring,
+			listed, _, err := e.store.ReadSortedSetPage(b.Context(), hold.SetExpiring,
 				hold.SortedSetPosition{Score: farFuture.UnixMilli() + 1}, 100)
 			if err != nil || len(listed) != 100 {
 				b.Fatal(len(listed), err)

@@ -179,7 +179,7 @@ func (s *Budget) LowerRate(
 	if err != nil {
 		return err
 	}
-	return s.rememberLoweredAccount(ctx, account)
+	return s.recordLoweredAccount(ctx, account)
 }
 
 // unlimitedRatePause is the pause after a 429 if no rate is configured that

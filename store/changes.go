@@ -12,12 +12,12 @@ import (
 // a replica polls raises the counter of its partition.
 type Changes struct{ conn *redisConn }
 
-// ReadChangeCounts returns the counter of each partition and the number of
+// ReadChangeCountsAndInboxLength returns the counter of each partition and the number of
 // entries in the inbox. While a counter stays the same, no replica has changed
 // the partition. The counter of a Redis that lost data may go back. It is one
 // round trip of two commands, or on a Cluster one to each server, with a command
 // for each partition.
-func (s *Changes) ReadChangeCounts(
+func (s *Changes) ReadChangeCountsAndInboxLength(
 	ctx context.Context,
 ) (partitions []int64, inboxLength int64, err error) {
 	pipe := s.conn.client.Pipeline()

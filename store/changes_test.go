@@ -15,7 +15,7 @@ import (
 // replicas poll there differs from the last check. On Redis it compares the
 // content of the keys.
 func (m *storeModel) checkChanges(t *rapid.T, readKeys bool) {
-	counts, _, err := m.store.ReadChangeCounts(m.Context())
+	counts, _, err := m.store.ReadChangeCountsAndInboxLength(m.Context())
 	if err != nil || len(counts) != m.partitions {
 		t.Fatalf("counters: %v, %v", counts, err)
 	}
@@ -58,14 +58,14 @@ func (m *storeModel) checkChanges(t *rapid.T, readKeys bool) {
 // partition.
 func (e *testStore) wantChange(what string, want bool, f func() error) {
 	e.Helper()
-	before, _, err := e.store.ReadChangeCounts(e.Context())
+	before, _, err := e.store.ReadChangeCountsAndInboxLength(e.Context())
 	if err != nil {
 		e.Fatal(err)
 	}
 	if err := f(); err != nil {
 		e.Fatalf("%s: %v", what, err)
 	}
-	after, _, err := e.store.ReadChangeCounts(e.Context())
+	after, _, err := e.store.ReadChangeCountsAndInboxLength(e.Context())
 	if err != nil || after[0] > before[0] != want {
 		e.Errorf("%s: the counter is %v after %v, %v", what, after, before, err)
 	}
@@ -105,8 +105,15 @@ func TestChangeCounts_RiseWithEachChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.wantChange("dead letter", false, func() error {
-			_, err := e.store.SaveSinkProgress(ctx, "s", 0, token, hold.SinkProgress{State: []byte("{}"),
-				DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "r"}}}, time.Minute)
+			_, err := e.store.SaveSinkProgressIfLeaseHeld(
+				ctx,
+				"s",
+				0,
+				token,
+				hold.SinkProgressWrite{State: []byte("{}"),
+					DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "r"}}},
+				time.Minute,
+			)
 			return err
 		})
 		for _, want := range []bool{true, false} {
@@ -127,13 +134,13 @@ func (e *testStore) checkCountersByPartition(partitions int) {
 	e.Helper()
 	changed := map[int]bool{}
 	for i := range 2 {
-		before, _, err := e.store.ReadChangeCounts(e.Context())
+		before, _, err := e.store.ReadChangeCountsAndInboxLength(e.Context())
 		if err != nil || len(before) != partitions {
 			e.Fatal(before, err)
 		}
 		w := newScheduledWrite(fmt.Sprintf("pi_counted_%d", i), farFuture, farFuture)
 		e.mustCommit(w)
-		after, _, err := e.store.ReadChangeCounts(e.Context())
+		after, _, err := e.store.ReadChangeCountsAndInboxLength(e.Context())
 		if err != nil {
 			e.Fatal(err)
 		}

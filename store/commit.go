@@ -125,7 +125,7 @@ func (s *Holds) Commit(
 func appendCommitArgs(args []any, w *hold.HoldWrite) []any {
 	h := w.Hold
 	var a [writeSize]string
-	a[writeID], a[writeVersion] = h.ID, versionArg(w.Version)
+	a[writeID], a[writeVersion] = h.ID, versionBytesArg(w.Version)
 	a[writeDeadline] = scoreArg(hold.DeadlineForQueueOrder(&h))
 	if !w.Drop {
 		h.Version = w.Version + 1

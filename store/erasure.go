@@ -51,14 +51,14 @@ func (s *Erasure) EraseEvents(
 	ctx context.Context, id string, blank func([]byte) []byte,
 	deliveredUpTo func(partition int) (entry string, err error),
 ) error {
-	for _, p := range s.partitionsOf(id) {
+	for _, p := range s.eventPartitionsOfHold(id) {
 		delivered, err := deliveredUpTo(p)
 		if err != nil {
 			return err
 		}
 		k := &s.conn.partitions[p]
 		err = s.conn.forEachEntry(ctx, k.events, func(e redis.XMessage) error {
-			blanked, changed := eraseEventOfHold(e, id, blank)
+			blanked, changed := blankEventIfMentionsHold(e, id, blank)
 			if !changed {
 				return nil
 			}
@@ -81,13 +81,13 @@ func (s *Erasure) EraseEvents(
 func (s *Erasure) EraseDeadLetters(
 	ctx context.Context, id string, sinks []string, blank func([]byte) []byte,
 ) error {
-	for _, p := range s.partitionsOf(id) {
+	for _, p := range s.eventPartitionsOfHold(id) {
 		partition := &s.conn.partitions[p]
 		for _, sink := range sinks {
 			k := newSinkKeys(sink, p)
 			for _, stream := range []string{k.deadLetters, k.requeued} {
 				err := s.conn.forEachEntry(ctx, stream, func(e redis.XMessage) error {
-					blanked, changed := eraseEventOfHold(e, id, blank)
+					blanked, changed := blankEventIfMentionsHold(e, id, blank)
 					if !changed {
 						return nil
 					}
@@ -163,9 +163,9 @@ func (s *Erasure) eraseKeyedRequests(ctx context.Context, id string) error {
 	}
 }
 
-// partitionsOf returns the partitions with events about a hold: its own, and the
+// eventPartitionsOfHold returns the partitions with events about a hold: its own, and the
 // first, which has the events about the daemon.
-func (s *Erasure) partitionsOf(id string) []int {
+func (s *Erasure) eventPartitionsOfHold(id string) []int {
 	return slices.Compact([]int{0, s.conn.partitionIndex(id)})
 }
 
@@ -196,9 +196,9 @@ func (c *redisConn) forEachEntry(
 	}
 }
 
-// eraseEventOfHold returns the event of an entry without personal data. changed
+// blankEventIfMentionsHold returns the event of an entry without personal data. changed
 // is false if the event does not name the hold or has none.
-func eraseEventOfHold(
+func blankEventIfMentionsHold(
 	e redis.XMessage, id string, blank func([]byte) []byte,
 ) (blanked []byte, changed bool) {
 	text, _ := e.Values["event"].(string)

@@ -409,7 +409,7 @@ func callReaders(e *testStore) {
 	}
 	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,
 		hold.SetAttention, hold.SetSettled, hold.SetReferences, hold.SetDoubleHeld} {
-		if _, _, err := e.store.ReadPage(ctx, set, hold.SortedSetPosition{}, 10); err != nil {
+		if _, _, err := e.store.ReadSortedSetPage(ctx, set, hold.SortedSetPosition{}, 10); err != nil {
 			e.Error(err)
 		}
 	}

@@ -42,9 +42,9 @@ func decodeHistoryEntry(
 	h *hold.Hold, field recordField, last time.Time,
 ) (e hold.HistoryEntry, err error) {
 	after := int64(0)
-	var short settledEntryDecoder
+	var short settledHistoryDecoder
 	if field.bytes == nil {
-		short.unpackSettledEntry(&e, field.n)
+		short.unpackHistoryValues(&e, field.n)
 	}
 	err = forEachRecordField(field.bytes, func(f recordField) error {
 		n, v := f.n, f.bytes

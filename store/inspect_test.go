@@ -67,7 +67,7 @@ func (e *testStore) callEveryMethod() {
 	if _, err := e.store.ReadNextMilestone(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.store.ReadChangeCounts(e.Context()); err != nil {
+	if _, _, err := e.store.ReadChangeCountsAndInboxLength(e.Context()); err != nil {
 		e.Error(err)
 	}
 	if _, _, err := e.store.ListHoldsSettledBefore(e.Context(), farFuture, &hold.SettledCursor{},
@@ -77,7 +77,7 @@ func (e *testStore) callEveryMethod() {
 	if _, _, err := e.store.ListDueMilestones(e.Context(), 10); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.store.ReadPage(e.Context(), hold.SetSettled,
+	if _, _, err := e.store.ReadSortedSetPage(e.Context(), hold.SetSettled,
 		hold.SortedSetPosition{}, 10); err != nil {
 		e.Error(err)
 	}
@@ -103,7 +103,7 @@ func (e *testStore) callEveryMethod() {
 	if _, _, e1 := e.store.ListHoldsDueForMetadataMirror(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, e1 := e.store.DetectDataLoss(ctx); e1 != nil {
+	if _, e1 := e.store.DetectAndAcknowledgeDataLoss(ctx); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, e1 := e.store.ShareKnownAccounts(ctx, []string{"acct_a"}); e1 != nil {
@@ -112,7 +112,7 @@ func (e *testStore) callEveryMethod() {
 	if token, _, e1 := e.store.BeginOrResumeReconcileRun(ctx, []byte("{}"), time.Minute, time.Minute,
 		0); e1 != nil || token == 0 {
 		e.Errorf("reconcile: %d, %v", token, e1)
-	} else if _, e1 := e.store.SaveReconcileRun(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0,
+	} else if _, e1 := e.store.SaveReconcileRunIfLockHeld(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0,
 		true); e1 != nil {
 		err = errors.Join(err, e1)
 	}
@@ -123,13 +123,13 @@ func (e *testStore) callEveryMethod() {
 	if _, _, _, e1 := e.store.BeginOrResumeAuthorization(ctx, a, "t", time.Minute, time.Minute); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, e1 := e.store.SaveAuthorization(ctx, a, "t", true, farFuture); e1 != nil {
+	if _, e1 := e.store.SaveAuthorizationIfLeaseHeld(ctx, a, "t", true, farFuture); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, _, e1 := e.store.ListDueAttemptIDs(ctx, 1); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if err = errors.Join(err, e.store.DeleteAuthorization(ctx, a, "t")); err != nil {
+	if err = errors.Join(err, e.store.DeleteAuthorizationIfLeaseHeld(ctx, a, "t")); err != nil {
 		e.Error(err)
 	}
 	e.callOutboxMethods()
@@ -165,10 +165,10 @@ func (e *testStore) callOutboxMethods() {
 	did("begin", err)
 	events, _, err := e.store.ReadEvents(ctx, 0, "0-0", 10)
 	did("events", err)
-	_, _, err = e.store.ReadStreamCounts(ctx, 0)
+	_, _, err = e.store.ReadStreamLengthAndEntriesAdded(ctx, 0)
 	did("stream", err)
-	ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, token,
-		hold.SinkProgress{State: []byte("{}"),
+	ok, err := e.store.SaveSinkProgressIfLeaseHeld(ctx, "callback", 0, token,
+		hold.SinkProgressWrite{State: []byte("{}"),
 			Park:        map[string][]byte{"pi_a": []byte("{}")},
 			DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
 	did("save", err)
@@ -189,8 +189,8 @@ func (e *testStore) callOutboxMethods() {
 	if n != 1 || len(again) != 1 {
 		e.Fatalf("%d were requeued, %d wait", n, len(again))
 	}
-	_, err = e.store.SaveSinkProgress(ctx, "callback", 0, token,
-		hold.SinkProgress{State: []byte("{}"),
+	_, err = e.store.SaveSinkProgressIfLeaseHeld(ctx, "callback", 0, token,
+		hold.SinkProgressWrite{State: []byte("{}"),
 			Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
 	did("save", err)
 	_, err = e.store.ReadSinkPartitionStates(ctx, "callback")

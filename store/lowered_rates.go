@@ -53,8 +53,8 @@ func readLoweredRates(
 	return rates, nil
 }
 
-// rememberLoweredAccount lists an account for [Budget.ListLoweredRates].
-func (s *Budget) rememberLoweredAccount(ctx context.Context, account string) error {
+// recordLoweredAccount lists an account for [Budget.ListLoweredRates].
+func (s *Budget) recordLoweredAccount(ctx context.Context, account string) error {
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {
 		return err

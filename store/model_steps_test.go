@@ -283,7 +283,7 @@ func (m *storeModel) stepPage(t *rapid.T) {
 		}
 	}
 	for len(got) <= len(m.holds) {
-		listed, _, err := m.store.ReadPage(m.Context(), set, after, n)
+		listed, _, err := m.store.ReadSortedSetPage(m.Context(), set, after, n)
 		if err != nil || len(listed) > n {
 			t.Fatalf("page of %d: %d, %v", n, len(listed), err)
 		}

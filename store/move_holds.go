@@ -25,24 +25,24 @@ func (k *partitionKeys) repartitionScriptKeys() []string {
 // finds no hold to move, unless a replica still writes.
 const maxScanPasses = 5
 
-// moveMisplacedOutOfPartition moves the holds and refreshes that belong to
+// moveMisplacedFromPartition moves the holds and refreshes that belong to
 // another partition out of p.
-func (m *repartitioner) moveMisplacedOutOfPartition(ctx context.Context, p int) error {
+func (m *repartitioner) moveMisplacedFromPartition(ctx context.Context, p int) error {
 	for pass := range maxScanPasses {
-		left, err := m.moveMisplacedHolds(ctx, p, pass == 0)
+		left, err := m.moveMisplacedHoldsFromPartition(ctx, p, pass == 0)
 		if err != nil {
 			return err
 		}
 		if left == 0 {
-			return m.moveMisplacedRefreshes(ctx, p)
+			return m.moveMisplacedRefreshesFromPartition(ctx, p)
 		}
 	}
 	return fmt.Errorf("replicas still write to partition %d: stop all of them", p)
 }
 
-// moveMisplacedHolds reads all holds of a partition, and moves those that
+// moveMisplacedHoldsFromPartition reads all holds of a partition, and moves those that
 // belong to another one. It returns their number.
-func (m *repartitioner) moveMisplacedHolds(
+func (m *repartitioner) moveMisplacedHoldsFromPartition(
 	ctx context.Context, p int, first bool,
 ) (moved int, err error) {
 	cursor := uint64(0)
@@ -120,9 +120,9 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 	return nil
 }
 
-// moveMisplacedRefreshes moves the intents that webhooks named. They may have
+// moveMisplacedRefreshesFromPartition moves the intents that webhooks named. They may have
 // no hold.
-func (m *repartitioner) moveMisplacedRefreshes(ctx context.Context, p int) error {
+func (m *repartitioner) moveMisplacedRefreshesFromPartition(ctx context.Context, p int) error {
 	for _, set := range []func(*partitionKeys) string{
 		func(k *partitionKeys) string { return k.refresh },
 		func(k *partitionKeys) string { return k.unmatched },

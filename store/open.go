@@ -183,10 +183,10 @@ func (s *Store) recordOrCheckProperty(ctx context.Context, key, value, mismatch 
 	return nil
 }
 
-// DetectDataLoss reports whether Redis has lost its data since [Open], and
+// DetectAndAcknowledgeDataLoss reports whether Redis has lost its data since [Open], and
 // records the properties of this Redis again. If several replicas call it, it
 // reports the loss to one of them.
-func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
+func (s *Store) DetectAndAcknowledgeDataLoss(ctx context.Context) (lost bool, err error) {
 	s.mu.Lock()
 	properties := maps.Clone(s.recordedProperties)
 	s.mu.Unlock()

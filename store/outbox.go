@@ -166,9 +166,9 @@ func convertStreamEntries(found []redis.XMessage) []hold.StreamEvent {
 	return out
 }
 
-// ReadStreamCounts returns the number of events in a partition's stream, and
+// ReadStreamLengthAndEntriesAdded returns the number of events in a partition's stream, and
 // the number ever added: -1 before Redis 7.0, which does not count them.
-func (s *Outbox) ReadStreamCounts(
+func (s *Outbox) ReadStreamLengthAndEntriesAdded(
 	ctx context.Context, partition int,
 ) (length, added int64, err error) {
 	r := newScriptReply(s.conn.callScript(ctx, streamLengthScript,
@@ -205,12 +205,12 @@ func (s *Outbox) AcquireSinkLease(
 	return token, state, start, parked, r.err
 }
 
-// SaveSinkProgress saves the progress of the deliverer with this token, and
+// SaveSinkProgressIfLeaseHeld saves the progress of the deliverer with this token, and
 // extends its lease; a lease of 0 releases it. If ok is false, another replica
 // has the lease and the caller must stop.
-func (s *Outbox) SaveSinkProgress(
+func (s *Outbox) SaveSinkProgressIfLeaseHeld(
 	ctx context.Context, sink string, partition int, token int64,
-	p hold.SinkProgress, lease time.Duration,
+	p hold.SinkProgressWrite, lease time.Duration,
 ) (ok bool, err error) {
 	args := []any{token, lease.Milliseconds(), p.State, sinkTTL.Milliseconds(), maxDeadLetters}
 	args = append(args, len(p.Park))

@@ -36,10 +36,10 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 		if err != nil || token == 0 {
 			t.Fatal("another sink is held as well:", token, err)
 		}
-		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
+		p := hold.SinkProgressWrite{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
 			"pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"),
 			Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
-		ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, p, 50*time.Millisecond)
+		ok, err := e.store.SaveSinkProgressIfLeaseHeld(ctx, "callback", 0, first, p, 50*time.Millisecond)
 		if err != nil || !ok {
 			t.Fatal(ok, err)
 		}
@@ -53,13 +53,13 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 			string(parked["pi_2"]) != "b" {
 			t.Fatal(second, first, string(state), parked, err)
 		}
-		late := hold.SinkProgress{State: []byte("late"), Unpark: []string{"pi_1"}}
-		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, first, late, time.Minute)
+		late := hold.SinkProgressWrite{State: []byte("late"), Unpark: []string{"pi_1"}}
+		ok, err = e.store.SaveSinkProgressIfLeaseHeld(ctx, "callback", 0, first, late, time.Minute)
 		if err != nil || ok {
 			t.Fatal("who lost the lease wrote:", ok, err)
 		}
-		last := hold.SinkProgress{State: []byte("s2"), Unpark: []string{"pi_1"}}
-		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, second, last, 0)
+		last := hold.SinkProgressWrite{State: []byte("s2"), Unpark: []string{"pi_1"}}
+		ok, err = e.store.SaveSinkProgressIfLeaseHeld(ctx, "callback", 0, second, last, 0)
 		if err != nil || !ok {
 			t.Fatal(ok, err)
 		}
@@ -92,7 +92,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 }
 
 // ReadEvents reports whether the last entry of the reader is still in the
-// stream. ReadStreamCounts counts all events that were ever added.
+// stream. ReadStreamLengthAndEntriesAdded counts all events that were ever added.
 func TestReadEvents_ReportsGap(t *testing.T) {
 	e := startRedis(t, store.Options{MaxEventBytes: 3 * 4096})
 	ctx := t.Context()
@@ -119,7 +119,7 @@ func TestReadEvents_ReportsGap(t *testing.T) {
 	if _, gap, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil || !gap {
 		t.Fatal("what was trimmed isn't noticed:", gap, err)
 	}
-	length, added, err := e.store.ReadStreamCounts(ctx, 0)
+	length, added, err := e.store.ReadStreamLengthAndEntriesAdded(ctx, 0)
 	if err != nil || added != 1004 || length >= 500 {
 		t.Fatal(length, added, err)
 	}

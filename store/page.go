@@ -13,13 +13,13 @@ import (
 
 var pageScript = newScript("page")
 
-// ReadPage returns up to n holds of a set after a position, in the order of the
+// ReadSortedSetPage returns up to n holds of a set after a position, in the order of the
 // set over all partitions, and the time of Redis. Fewer than n holds mean the
 // end of the set. A hold whose record is missing or unreadable has no state in
 // the list. For [hold.SetReferences], the member of a position may be the
 // prefix of a reference: the page then begins with the first reference that is
 // not before the prefix.
-func (s *Holds) ReadPage(
+func (s *Holds) ReadSortedSetPage(
 	ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 ) ([]hold.HoldAtPosition, time.Time, error) {
 	q := pageQuery{script: pageScript, after: after, n: clampBatchSize(n)}
@@ -41,23 +41,23 @@ func (s *Holds) ReadPage(
 			calls = append(calls, q.pageScriptCall(s.conn.partitions[0].ready,
 				&s.conn.partitions[0]))
 		}
-		return s.conn.readPage(ctx, q, calls)
+		return s.conn.readMergedPage(ctx, q, calls)
 	}
 	for p := range s.conn.partitions {
 		k := &s.conn.partitions[p]
 		calls = append(calls, q.pageScriptCall(k.sortedSetKey(set), k))
 	}
-	return s.conn.readPage(ctx, q, calls)
+	return s.conn.readMergedPage(ctx, q, calls)
 }
 
-// ReadLanePage is [Holds.ReadPage] for one lane, nearest deadline first.
+// ReadLanePage is [Holds.ReadSortedSetPage] for one lane, nearest deadline first.
 func (s *Queue) ReadLanePage(
 	ctx context.Context, lane hold.RateLimitLane, after hold.SortedSetPosition, n int,
 ) ([]hold.HoldAtPosition, error) {
 	q := pageQuery{script: pageScript, after: after, n: clampBatchSize(n)}
 	k := &s.conn.partitions[lane.Partition]
 	call := q.pageScriptCall(k.laneKey(laneName(lane.Op, lane.Account)), k)
-	holds, _, err := s.conn.readPage(ctx, q, []scriptCall{call})
+	holds, _, err := s.conn.readMergedPage(ctx, q, []scriptCall{call})
 	return holds, err
 }
 
@@ -75,8 +75,8 @@ func (q pageQuery) pageScriptCall(set string, k *partitionKeys) scriptCall {
 	}
 }
 
-// readPage merges the pages of several sets into one.
-func (c *redisConn) readPage(
+// readMergedPage merges the pages of several sets into one.
+func (c *redisConn) readMergedPage(
 	ctx context.Context, q pageQuery, calls []scriptCall,
 ) ([]hold.HoldAtPosition, time.Time, error) {
 	var all []hold.HoldAtPosition

@@ -21,7 +21,7 @@ func (e *testStore) readPages(
 		if page > 1000 {
 			e.Fatalf("the pages don't end: %v", ids[:20])
 		}
-		listed, now, err := e.store.ReadPage(e.Context(), set, after, n)
+		listed, now, err := e.store.ReadSortedSetPage(e.Context(), set, after, n)
 		if err != nil || now.IsZero() || len(listed) > n {
 			e.Fatalf("page %d: %d, %v, %v", page, len(listed), now, err)
 		}
@@ -166,7 +166,7 @@ func TestReadPage_ReferencesByPrefix(t *testing.T) {
 					after := hold.SortedSetPosition{Member: prefix}
 				pages:
 					for len(got) <= len(all) {
-						listed, _, err := e.store.ReadPage(
+						listed, _, err := e.store.ReadSortedSetPage(
 							t.Context(), hold.SetReferences, after, n)
 						if err != nil {
 							t.Fatal(err)

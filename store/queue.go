@@ -205,7 +205,7 @@ func (s *Queue) AdvanceMilestones(
 		args := []any{s.conn.maxEventBytes}
 		for _, i := range b.indexes {
 			a := &advances[i]
-			args = appendAdvanceMilestoneArgs(args, a.ID, versionArg(a.Version), a.From, a.To,
+			args = appendAdvanceMilestoneArgs(args, a.ID, versionBytesArg(a.Version), a.From, a.To,
 				a.Events)
 		}
 		calls[n] = scriptCall{keys: []string{k.expiring, k.events, k.holds, k.changes}, args: args}

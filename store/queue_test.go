@@ -300,7 +300,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				// look like the end.
 				seen, after := 0, hold.SortedSetPosition{}
 				for range 10 {
-					listed, _, err := e.store.ReadPage(ctx, hold.SetSettled, after, 1)
+					listed, _, err := e.store.ReadSortedSetPage(ctx, hold.SetSettled, after, 1)
 					if err != nil {
 						t.Error(err)
 					}

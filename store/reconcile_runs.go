@@ -26,7 +26,7 @@ var reconcileKeys = []string{keyReconcileRun, keyReconcileFindings}
 // an unfinished run began less than maxAge ago and its lock has ended, it
 // resumes that run: resumed is its state. Token 0 means that another replica
 // holds the lock, or that a finished run began less than minInterval ago. The
-// lock ends after lease unless [ReconcileRuns.SaveReconcileRun] extends it.
+// lock ends after lease unless [ReconcileRuns.SaveReconcileRunIfLockHeld] extends it.
 func (s *ReconcileRuns) BeginOrResumeReconcileRun(
 	ctx context.Context, state []byte, lease, maxAge, minInterval time.Duration,
 ) (token int64, resumed []byte, err error) {
@@ -39,10 +39,10 @@ func (s *ReconcileRuns) BeginOrResumeReconcileRun(
 	return token, resumed, r.err
 }
 
-// SaveReconcileRun saves the progress of the run with this token and renews the
+// SaveReconcileRunIfLockHeld saves the progress of the run with this token and renews the
 // lock for lease; 0 releases it. It adds findings, up to 1,000 per run. If ok
 // is false, another replica holds the lock and the caller must stop.
-func (s *ReconcileRuns) SaveReconcileRun(
+func (s *ReconcileRuns) SaveReconcileRunIfLockHeld(
 	ctx context.Context, token int64, state []byte, findings [][]byte,
 	lease time.Duration, done bool,
 ) (ok bool, err error) {

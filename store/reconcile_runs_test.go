@@ -38,7 +38,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 		for _, f := range findings {
 			list = append(list, []byte(f))
 		}
-		ok, err := s.SaveReconcileRun(ctx, token, []byte(state), list, lease, done)
+		ok, err := s.SaveReconcileRunIfLockHeld(ctx, token, []byte(state), list, lease, done)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +118,7 @@ func TestDetectDataLoss_ReportedToOneReplica(t *testing.T) {
 	defer raw.Close()
 	replicasTold := func() (n int) {
 		for _, s := range stores {
-			emptied, err := s.DetectDataLoss(t.Context())
+			emptied, err := s.DetectAndAcknowledgeDataLoss(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,14 +131,27 @@ func TestDetectDataLoss_ReportedToOneReplica(t *testing.T) {
 	if n := replicasTold(); n != 0 {
 		t.Errorf("%d say that it was emptied", n)
 	}
-	token, _, err := stores[0].BeginOrResumeReconcileRun(t.Context(), []byte("x"), time.Minute, time.Hour, 0)
+	token, _, err := stores[0].BeginOrResumeReconcileRun(
+		t.Context(),
+		[]byte("x"),
+		time.Minute,
+		time.Hour,
+		0,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := raw.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	ok, err := stores[0].SaveReconcileRun(t.Context(), token, []byte("y"), nil, time.Minute, false)
+	ok, err := stores[0].SaveReconcileRunIfLockHeld(
+		t.Context(),
+		token,
+		[]byte("y"),
+		nil,
+		time.Minute,
+		false,
+	)
 	if ok || err != nil {
 		t.Error("a run that Redis has forgotten goes on", err)
 	}

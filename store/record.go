@@ -178,9 +178,9 @@ func fromMillis(n uint64) time.Time {
 	return time.UnixMilli(int64(n)).UTC()
 }
 
-// versionArg returns a version as the bytes in a record's header, which scripts
+// versionBytesArg returns a version as the bytes in a record's header, which scripts
 // compare; "" for 0.
-func versionArg(n uint64) string {
+func versionBytesArg(n uint64) string {
 	if n == 0 {
 		return ""
 	}
@@ -207,7 +207,7 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if !h.CaptureParams.IsEmpty() {
 		header[encodingOffset] = captureParamsEncoding
 	}
-	if h.Increment != (hold.Increment{}) || h.Renewal != nil {
+	if h.Increment != (hold.PendingIncrement{}) || h.Renewal != nil {
 		header[encodingOffset] = incrementRenewalEncoding
 	}
 	if needsPartialCapturesEncoding(h) {
@@ -228,15 +228,15 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	rest := *from // without the packed values
 	h := &rest
-	b = appendNumberField(b, fieldPacked, encodePackedHoldValues(h))
+	b = appendNumberField(b, fieldPacked, packAndClearHoldValues(h))
 	if h.PaymentIntent != h.ID {
 		b = appendTextField(b, fieldIntent, h.PaymentIntent)
 	}
 	b = appendTextField(b, fieldReference, h.Reference)
 	b = appendNumberField(b, fieldAmount, uint64(h.Amount))
 	b = appendTextField(b, fieldCurrency, h.Currency)
-	b = appendTimeField(b, h, fieldCaptureAt, h.CaptureAt)
-	b = appendTimeField(b, h, fieldCancelAt, h.CancelAt)
+	b = appendSettlementRelativeTime(b, h, fieldCaptureAt, h.CaptureAt)
+	b = appendSettlementRelativeTime(b, h, fieldCancelAt, h.CancelAt)
 	b = appendNumberField(b, fieldCaptureAmount, uint64(h.CaptureAmount))
 	b = appendNumberField(b, fieldExpiresSource, uint64(h.ExpiresSource))
 	if h.OnExpiry != hold.PolicyCancel {
@@ -245,7 +245,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendNumberField(b, fieldRevision, h.Revision-1)
 	b = appendMapField(b, fieldMetadata, h.Metadata)
 	b = appendNumberField(b, fieldFlags, encodeHoldFlags(h))
-	b = appendTimeField(b, h, fieldCreatedAt, h.CreatedAt)
+	b = appendSettlementRelativeTime(b, h, fieldCreatedAt, h.CreatedAt)
 	if !h.State.IsFinal() { // otherwise the header has the time
 		b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
 	}
@@ -257,7 +257,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	}
 	b = appendNumberField(b, fieldGeneration, uint64(h.Generation-1))
 	b = appendNumberField(b, fieldAttemptCount, uint64(h.Sent.Count))
-	b = appendTimeField(b, h, fieldAttemptFirstAt, h.Sent.FirstAt)
+	b = appendSettlementRelativeTime(b, h, fieldAttemptFirstAt, h.Sent.FirstAt)
 	b = appendNumberField(b, fieldInconclusiveReads, uint64(h.InconclusiveReads))
 	b = appendNumberField(b, fieldRetries, uint64(h.Retries))
 	b = appendNumberField(b, fieldCapturedElsewhere, uint64(h.CapturedElsewhere))
@@ -271,7 +271,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendCaptureParams(b, &h.CaptureParams)
 	b = appendTrace(b, h)
 	b = append(b, h.Unknown.Fields...)
-	return appendLaterFields(b, h)
+	return appendNextReleaseFields(b, h)
 }
 
 func appendHistory(b []byte, h *hold.Hold) []byte {
@@ -279,12 +279,12 @@ func appendHistory(b []byte, h *hold.Hold) []byte {
 	for i := range h.History {
 		e := &h.History[i]
 		if h.State.IsFinal() {
-			b = appendSettledEntry(b, h, *e, last)
+			b = appendSettledHistoryEntry(b, h, *e, last)
 		} else {
 			entry := encodeHistoryEntry(e, last)
 			entry = appendNumberField(entry, entryPacked,
 				e.Unknown.Packed<<(entryFlagBits+packedBits(packedEntryValues)))
-			b = appendRepeatedField(b, fieldHistory, entry)
+			b = appendBytesField(b, fieldHistory, entry)
 		}
 		last = e.At
 	}
@@ -307,7 +307,7 @@ func appendTextField(b []byte, f protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, f, protowire.BytesType), s)
 }
 
-func appendRepeatedField(b []byte, f protowire.Number, v []byte) []byte {
+func appendBytesField(b []byte, f protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, f, protowire.BytesType), v)
 }
 
@@ -345,7 +345,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		case fieldCaptureMetadata:
 			return decodeMapEntry(&h.CaptureParams.CaptureMetadata, f.bytes)
 		case fieldHistory:
-			last, err = appendDecodedHistory(&h, f, last)
+			last, err = appendDecodedHistoryEntry(&h, f, last)
 			return err
 		case fieldRenewal:
 			h.Renewal, err = decodeRenewal(f.bytes)
@@ -354,12 +354,12 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 			h.PartialCaptures, err = decodePartialCaptures(f.bytes)
 			return err
 		case fieldCreatedAt:
-			last = decodeTimeField(&h, f.n)
+			last = decodeSettlementRelativeTime(&h, f.n)
 		case fieldCapturedAmount:
 			captured = f.n // its meaning depends on the amount
 			return nil
 		case fieldPacked:
-			return decodePackedHoldValues(&h, f.n)
+			return unpackHoldValues(&h, f.n)
 		}
 		if !setHoldField(&h, f.num, f.n, f.bytes) {
 			h.Unknown.Fields += string(f.raw)
@@ -376,9 +376,9 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	return h, claimedAt, nil
 }
 
-// appendDecodedHistory appends a history entry and returns its time. last is the
+// appendDecodedHistoryEntry appends a history entry and returns its time. last is the
 // time of the entry before it.
-func appendDecodedHistory(h *hold.Hold, f recordField, last time.Time) (time.Time, error) {
+func appendDecodedHistoryEntry(h *hold.Hold, f recordField, last time.Time) (time.Time, error) {
 	e, err := decodeHistoryEntry(h, f, last)
 	if err != nil {
 		return last, err
@@ -424,9 +424,9 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known b
 	case fieldCurrency:
 		h.Currency = string(v)
 	case fieldCaptureAt:
-		h.CaptureAt = decodeTimeField(h, n)
+		h.CaptureAt = decodeSettlementRelativeTime(h, n)
 	case fieldCancelAt:
-		h.CancelAt = decodeTimeField(h, n)
+		h.CancelAt = decodeSettlementRelativeTime(h, n)
 	case fieldCaptureAmount:
 		h.CaptureAmount = int64(n)
 	case fieldExpiresSource:
@@ -438,7 +438,7 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known b
 	case fieldFlags:
 		setHoldFlags(h, n)
 	case fieldCreatedAt:
-		h.CreatedAt = decodeTimeField(h, n)
+		h.CreatedAt = decodeSettlementRelativeTime(h, n)
 	case fieldSettledAt:
 		h.SettledAt = fromMillis(n)
 	case fieldFeatures:
@@ -469,7 +469,7 @@ func setHoldProgressField(h *hold.Hold, f protowire.Number, n uint64, v []byte) 
 	case fieldAttemptCount:
 		h.Sent.Count = uint32(n)
 	case fieldAttemptFirstAt:
-		h.Sent.FirstAt = decodeTimeField(h, n)
+		h.Sent.FirstAt = decodeSettlementRelativeTime(h, n)
 	case fieldInconclusiveReads:
 		h.InconclusiveReads = uint32(n)
 	case fieldRetries:

@@ -5,7 +5,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-func appendIncrement(b []byte, i *hold.Increment) []byte {
+func appendIncrement(b []byte, i *hold.PendingIncrement) []byte {
 	b = appendNumberField(b, fieldIncrementAmount, uint64(i.Amount))
 	b = appendNumberField(b, fieldIncrementUntil, toMillis(i.Until))
 	b = appendNumberField(b, fieldIncrementPaused, flagOrZero(1, i.Paused))
@@ -13,7 +13,7 @@ func appendIncrement(b []byte, i *hold.Increment) []byte {
 }
 
 // setIncrementField reports whether the field is of an increment.
-func setIncrementField(i *hold.Increment, f protowire.Number, n uint64) (known bool) {
+func setIncrementField(i *hold.PendingIncrement, f protowire.Number, n uint64) (known bool) {
 	switch f {
 	case fieldIncrementAmount:
 		i.Amount = int64(n)

@@ -72,7 +72,7 @@ func TestDecodeRecord_RefusesUnknownValues(t *testing.T) {
 	unknownCurrency := typicalHold()
 	unknownCurrency.Currency = ""
 	unknownCurrency.Unknown.Packed = 0
-	packed := encodePackedHoldValues(&unknownCurrency) | 31<<currencyShift
+	packed := packAndClearHoldValues(&unknownCurrency) | 31<<currencyShift
 	for name, rec := range map[string]string{
 		"state":          changedRecord(func(h *hold.Hold) { h.State = hold.Expired + 1 }),
 		"previous state": changedRecord(func(h *hold.Hold) { h.PreviousState = hold.Expired + 1 }),

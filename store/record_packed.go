@@ -54,15 +54,15 @@ func packedBits[T any](values []packedValue[T]) (bits int) {
 	return bits
 }
 
-// encodePackedHoldValues returns fieldPacked and sets its values of h to zero.
-func encodePackedHoldValues(h *hold.Hold) uint64 {
+// packAndClearHoldValues returns fieldPacked and sets its values of h to zero.
+func packAndClearHoldValues(h *hold.Hold) uint64 {
 	later := h.Unknown.Packed << packedBits(packedHoldValues)
 	return packValues(h, packedHoldValues) | later
 }
 
-// decodePackedHoldValues is the inverse of encodePackedHoldValues. A currency
+// unpackHoldValues is the inverse of packAndClearHoldValues. A currency
 // that only a later release has makes the record unreadable.
-func decodePackedHoldValues(h *hold.Hold, packed uint64) error {
+func unpackHoldValues(h *hold.Hold, packed uint64) error {
 	unpackValues(h, packedHoldValues, packed)
 	h.Unknown.Packed = packed >> packedBits(packedHoldValues)
 	if index := packed >> currencyShift & (1<<currencyBits - 1); index > uint64(len(currencies)) {
@@ -82,7 +82,7 @@ const (
 var packedHoldValues = []packedValue[hold.Hold]{
 	{currencyShift, encodeHoldFlags, setHoldFlags},
 	{currencyBits, func(h *hold.Hold) uint64 { return oneBasedIndexOrZero(currencies, h.Currency) },
-		func(h *hold.Hold, n uint64) { h.Currency = listedTextOf(currencies, n) }},
+		func(h *hold.Hold, n uint64) { h.Currency = textAtOneBasedIndexOrEmpty(currencies, n) }},
 	{2, func(h *hold.Hold) uint64 { return uint64(h.ExpiresSource) },
 		func(h *hold.Hold, n uint64) { h.ExpiresSource = hold.DeadlineSource(n) }},
 	{2, func(h *hold.Hold) uint64 { return uint64(h.Sent.Count) },
@@ -104,18 +104,18 @@ var currencies = []string{
 // list.
 func oneBasedIndexOrZero(list []string, s string) uint64 { return uint64(slices.Index(list, s) + 1) }
 
-// listedTextOf is the inverse of listedNumberOf. It returns "" for an unknown
+// textAtOneBasedIndexOrEmpty is the inverse of listedNumberOf. It returns "" for an unknown
 // number.
-func listedTextOf(list []string, n uint64) string {
+func textAtOneBasedIndexOrEmpty(list []string, n uint64) string {
 	if n == 0 || n > uint64(len(list)) {
 		return ""
 	}
 	return list[n-1]
 }
 
-// appendTimeField appends a time, unless it is zero. The times of a settled
+// appendSettlementRelativeTime appends a time, unless it is zero. The times of a settled
 // hold are relative to its settlement, which makes small numbers of them.
-func appendTimeField(b []byte, h *hold.Hold, f protowire.Number, at time.Time) []byte {
+func appendSettlementRelativeTime(b []byte, h *hold.Hold, f protowire.Number, at time.Time) []byte {
 	if !h.State.IsFinal() {
 		return appendNumberField(b, f, toMillis(at))
 	}
@@ -126,9 +126,9 @@ func appendTimeField(b []byte, h *hold.Hold, f protowire.Number, at time.Time) [
 	return protowire.AppendVarint(protowire.AppendTag(b, f, protowire.VarintType), before)
 }
 
-// decodeTimeField decodes what appendTimeField wrote. The header of h is
+// decodeSettlementRelativeTime decodes what appendSettlementRelativeTime wrote. The header of h is
 // decoded.
-func decodeTimeField(h *hold.Hold, n uint64) time.Time {
+func decodeSettlementRelativeTime(h *hold.Hold, n uint64) time.Time {
 	if !h.State.IsFinal() {
 		return fromMillis(n)
 	}

@@ -19,7 +19,7 @@ func appendCaptureParams(b []byte, p *hold.CaptureParams) []byte {
 func appendMapField(b []byte, f protowire.Number, pairs map[string]string) []byte {
 	for _, k := range slices.Sorted(maps.Keys(pairs)) {
 		pair := protowire.AppendString(protowire.AppendString(nil, k), pairs[k])
-		b = appendRepeatedField(b, f, pair)
+		b = appendBytesField(b, f, pair)
 	}
 	return b
 }

@@ -45,7 +45,7 @@ func appendPartialCaptures(b []byte, h *hold.Hold) []byte {
 	last := uint64(0)
 	for _, stage := range s.Plan {
 		at := toMillis(stage.At)
-		m = appendRepeatedField(m, stagedStage, appendNumberField(
+		m = appendBytesField(m, stagedStage, appendNumberField(
 			appendNumberField(nil, stageAt, at-last), stageAmount, uint64(stage.Amount)))
 		last = at
 	}
@@ -62,10 +62,10 @@ func appendPartialCaptures(b []byte, h *hold.Hold) []byte {
 		m = appendNumberField(m, stagedMetadataFull, 1)
 	}
 	if !s.PartParams.IsEmpty() {
-		m = appendRepeatedField(m, stagedPartParams, appendCaptureParams(nil, &s.PartParams))
+		m = appendBytesField(m, stagedPartParams, appendCaptureParams(nil, &s.PartParams))
 	}
 	m = append(m, s.Unknown.Fields...)
-	return appendRepeatedField(b, fieldPartialCaptures, m)
+	return appendBytesField(b, fieldPartialCaptures, m)
 }
 
 func decodePartialCaptures(b []byte) (*hold.PartialCaptures, error) {

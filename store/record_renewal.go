@@ -110,7 +110,7 @@ func appendRenewal(b []byte, h *hold.Hold) []byte {
 	m = appendTextField(m, renewalNetworkAdviceCode, r.Advice.NetworkCode)
 	m = appendNumberField(m, renewalConfirmAt, toMillis(r.ConfirmAt))
 	m = append(m, r.Unknown.Fields...)
-	return appendRepeatedField(b, fieldRenewal, m)
+	return appendBytesField(b, fieldRenewal, m)
 }
 
 // encodeRenewalFlags returns the flags of a renewal, with those that this

@@ -47,7 +47,7 @@ func fullHold() hold.Hold {
 	h.Calls, h.Refusals = 7, 8
 	h.CancellationReason = "duplicate"
 	h.Features = hold.FeaturesKnown | hold.FeatureIncremental
-	h.Increment = hold.Increment{Amount: 40_000, Until: day(5), Paused: true,
+	h.Increment = hold.PendingIncrement{Amount: 40_000, Until: day(5), Paused: true,
 		PauseCause: hold.CauseReview}
 	h.CaptureParams = hold.CaptureParams{ApplicationFeeAmount: 900,
 		TransferData: hold.TransferData{Amount: 800}, StatementDescriptorSuffix: "BK-2071",
@@ -182,7 +182,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 				FirstAt: drawTime("first"),
 				Unknown: rapid.Bool().Draw(t, "unknown")},
 			Features: hold.CardFeatures(rapid.Byte().Draw(t, "features")),
-			Increment: hold.Increment{Amount: rapid.Int64().Draw(t, "increment"),
+			Increment: hold.PendingIncrement{Amount: rapid.Int64().Draw(t, "increment"),
 				Until: drawTime("until"), Paused: rapid.Bool().Draw(t, "increment paused"),
 				PauseCause: hold.Cause(rapid.Byte().Draw(t, "pause cause"))},
 			ReadFirst:         rapid.Bool().Draw(t, "read first"),
@@ -291,7 +291,7 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	before.Mirrored, before.Unmirrorable = false, false
 	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
 	before.CancellationReason, before.Renewal, before.PartialCaptures = "", nil, nil
-	before.Features, before.MaxCapturable, before.Increment = 0, 0, hold.Increment{}
+	before.Features, before.MaxCapturable, before.Increment = 0, 0, hold.PendingIncrement{}
 	before.CaptureParams, before.Trace = hold.CaptureParams{}, hold.TraceContext{}
 	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before,
 		"settled": settledHold()} {
@@ -379,7 +379,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		}
 		// values of a later release do not panic
 		_ = fmt.Sprint(h.State, h.NextOp, h.Reason, h.OnExpiry,
-			h.ExpiresSource, h.StateAt(time.Now()))
+			h.ExpiresSource, h.StateWithDueAsReady(time.Now()))
 	})
 }
 

@@ -17,7 +17,7 @@ func appendTrace(b []byte, h *hold.Hold) []byte {
 	}
 	v := make([]byte, 0, traceBytes)
 	v = append(append(v, h.Trace.TraceID[:]...), h.Trace.SpanID[:]...)
-	return appendRepeatedField(b, fieldTrace, append(v, h.Trace.Flags))
+	return appendBytesField(b, fieldTrace, append(v, h.Trace.Flags))
 }
 
 // setTraceField reports whether the field is a trace that this release can read.

@@ -66,7 +66,7 @@ func Repartition(
 		m.total += n
 	}
 	for p := range m.from {
-		if err := m.moveMisplacedOutOfPartition(ctx, p); err != nil {
+		if err := m.moveMisplacedFromPartition(ctx, p); err != nil {
 			return m.moved, fmt.Errorf("%w; nothing is lost: run the same command again", err)
 		}
 	}

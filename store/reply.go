@@ -77,7 +77,7 @@ func (r *scriptReply) nextInt() int64 {
 	case int64:
 		return v
 	case string:
-		return r.parseScore(v)
+		return r.parseScoreAsInt(v)
 	default:
 		if r.err == nil {
 			r.err = errUnexpectedReply
@@ -86,7 +86,7 @@ func (r *scriptReply) nextInt() int64 {
 	}
 }
 
-func (r *scriptReply) parseScore(s string) int64 {
+func (r *scriptReply) parseScoreAsInt(s string) int64 {
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil {
 		r.err = fmt.Errorf("%w (score %q)", errUnexpectedReply, s)
@@ -111,7 +111,7 @@ func (r *scriptReply) nextOptionalTime() time.Time {
 	if s == "" || r.err != nil {
 		return time.Time{}
 	}
-	return time.UnixMilli(r.parseScore(s)).UTC()
+	return time.UnixMilli(r.parseScoreAsInt(s)).UTC()
 }
 
 // nextMicrosDuration returns the next item, in microseconds, as a duration.

@@ -56,20 +56,20 @@ func (c *redisConn) callScriptBatch(
 	for i := range all {
 		all[i] = i
 	}
-	missing := c.pipelineScript(ctx, script, calls, all, cmds)
+	missing := c.evalShaBatchReturningNoScript(ctx, script, calls, all, cmds)
 	for len(missing) > 0 {
 		// One call sends the source to its server. The others would send it
 		// again.
 		first, call := missing[0], calls[missing[0]]
 		cmds[first] = script.Eval(ctx, c.client, call.keys, call.args...)
-		missing = c.pipelineScript(ctx, script, calls, missing[1:], cmds)
+		missing = c.evalShaBatchReturningNoScript(ctx, script, calls, missing[1:], cmds)
 	}
 	return cmds
 }
 
-// pipelineScript sends the calls with the given indexes without the source of
+// evalShaBatchReturningNoScript sends the calls with the given indexes without the source of
 // the script. It returns those whose server does not have the script.
-func (c *redisConn) pipelineScript(
+func (c *redisConn) evalShaBatchReturningNoScript(
 	ctx context.Context, script *redis.Script, calls []scriptCall, indexes []int, cmds []*redis.Cmd,
 ) (missing []int) {
 	if len(indexes) == 0 {

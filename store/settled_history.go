@@ -15,9 +15,9 @@ import (
 // those of history.go. An entry that has only entryPacked is a number in the
 // record.
 const (
-	entryPacked        = iota + entryNote + 1 // see packSettledEntry
+	entryPacked        = iota + entryNote + 1 // see packAndClearHistoryValues
 	entryBeforeEnd                            // ms before the settlement plus 1, instead of entryAfter
-	entryCallIDs                              // see packCallIDs
+	entryCallIDs                              // see packAndClearCallIDs
 	entryKeyGeneration                        // minus 1
 )
 
@@ -25,14 +25,14 @@ const (
 // plus 1, so their order must not change.
 var senders = []string{"holdd", "api", "stripe", "inbox", "cli"}
 
-// appendSettledEntry appends an entry of the settled hold h. last is the time of
+// appendSettledHistoryEntry appends an entry of the settled hold h. last is the time of
 // the previous entry, or of the hold's creation.
-func appendSettledEntry(b []byte, h *hold.Hold, e hold.HistoryEntry, last time.Time) []byte {
+func appendSettledHistoryEntry(b []byte, h *hold.Hold, e hold.HistoryEntry, last time.Time) []byte {
 	rest := make([]byte, 0, 64)
-	ids, generation := packCallIDs(h.ID, &e) // which needs the operation
-	packed := packSettledEntry(h, &e, last)
+	ids, generation := packAndClearCallIDs(h.ID, &e) // which needs the operation
+	packed := packAndClearHistoryValues(h, &e, last)
 	if len(ids) > 0 {
-		rest = appendRepeatedField(rest, entryCallIDs, ids)
+		rest = appendBytesField(rest, entryCallIDs, ids)
 		rest = appendNumberField(rest, entryKeyGeneration, uint64(generation-1))
 	}
 	after := protowire.EncodeZigZag(int64(toMillis(e.At)) - int64(toMillis(last)))
@@ -46,7 +46,7 @@ func appendSettledEntry(b []byte, h *hold.Hold, e hold.HistoryEntry, last time.T
 		return protowire.AppendVarint(
 			protowire.AppendTag(b, fieldHistory, protowire.VarintType), packed)
 	}
-	return appendRepeatedField(b, fieldHistory, appendNumberField(rest, entryPacked, packed))
+	return appendBytesField(b, fieldHistory, appendNumberField(rest, entryPacked, packed))
 }
 
 const (
@@ -55,9 +55,9 @@ const (
 	entryFlagBits    = iota
 )
 
-// packSettledEntry returns the small values of an entry above its flags, and
+// packAndClearHistoryValues returns the small values of an entry above its flags, and
 // removes them from e.
-func packSettledEntry(h *hold.Hold, e *hold.HistoryEntry, last time.Time) (packed uint64) {
+func packAndClearHistoryValues(h *hold.Hold, e *hold.HistoryEntry, last time.Time) (packed uint64) {
 	if e.At.Equal(h.SettledAt) && !e.At.Equal(last) {
 		e.At = last
 		packed |= entryAtEnd
@@ -71,10 +71,10 @@ func packSettledEntry(h *hold.Hold, e *hold.HistoryEntry, last time.Time) (packe
 	return packed | later
 }
 
-// packCallIDs returns the parts of idempotency key and request id that do not
+// packAndClearCallIDs returns the parts of idempotency key and request id that do not
 // follow from the hold, and removes both from e. Their sizes tell them apart.
 // generation is 1 if there is no key.
-func packCallIDs(id string, e *hold.HistoryEntry) (ids []byte, generation uint32) {
+func packAndClearCallIDs(id string, e *hold.HistoryEntry) (ids []byte, generation uint32) {
 	generation = 1
 	if digest, n, ok := splitIdempotencyKey(id, e.Op, e.Key); ok {
 		e.Key, ids, generation = "", digest, n
@@ -88,7 +88,7 @@ func packCallIDs(id string, e *hold.HistoryEntry) (ids []byte, generation uint32
 // packedEntryValues are the values in entryPacked.
 var packedEntryValues = []packedValue[hold.HistoryEntry]{
 	{3, func(e *hold.HistoryEntry) uint64 { return oneBasedIndexOrZero(senders, e.By) },
-		func(e *hold.HistoryEntry, n uint64) { e.By = listedTextOf(senders, n) }},
+		func(e *hold.HistoryEntry, n uint64) { e.By = textAtOneBasedIndexOrEmpty(senders, n) }},
 	{4, func(e *hold.HistoryEntry) uint64 { return uint64(e.Kind) },
 		func(e *hold.HistoryEntry, n uint64) { e.Kind = hold.HistoryKind(n) }},
 	{4, func(e *hold.HistoryEntry) uint64 { return uint64(e.Op) },
@@ -99,8 +99,8 @@ var packedEntryValues = []packedValue[hold.HistoryEntry]{
 		func(e *hold.HistoryEntry, n uint64) { e.Cause = hold.Cause(n) }},
 }
 
-// settledEntryDecoder collects the short forms of an entry while it is decoded.
-type settledEntryDecoder struct {
+// settledHistoryDecoder collects the short forms of an entry while it is decoded.
+type settledHistoryDecoder struct {
 	flags      uint64
 	beforeEnd  uint64
 	digest     []byte
@@ -109,12 +109,12 @@ type settledEntryDecoder struct {
 
 // setField sets a field that has a short form. It reports whether it knows the
 // field.
-func (s *settledEntryDecoder) setField(
+func (s *settledHistoryDecoder) setField(
 	e *hold.HistoryEntry, f protowire.Number, n uint64, v []byte,
 ) (known bool) {
 	switch f {
 	case entryPacked:
-		s.unpackSettledEntry(e, n)
+		s.unpackHistoryValues(e, n)
 	case entryBeforeEnd:
 		s.beforeEnd = n
 	case entryCallIDs:
@@ -132,15 +132,15 @@ func (s *settledEntryDecoder) setField(
 	return true
 }
 
-// unpackSettledEntry is the inverse of packSettledEntry.
-func (s *settledEntryDecoder) unpackSettledEntry(e *hold.HistoryEntry, packed uint64) {
+// unpackHistoryValues is the inverse of packAndClearHistoryValues.
+func (s *settledHistoryDecoder) unpackHistoryValues(e *hold.HistoryEntry, packed uint64) {
 	s.flags = packed & (entryAtEnd | entryHoldsReason)
 	unpackValues(e, packedEntryValues, packed>>entryFlagBits)
 	e.Unknown.Packed = packed >> (entryFlagBits + packedBits(packedEntryValues))
 }
 
 // fillDerivedFields sets the fields that depend on others.
-func (s *settledEntryDecoder) fillDerivedFields(e *hold.HistoryEntry, h *hold.Hold) {
+func (s *settledHistoryDecoder) fillDerivedFields(e *hold.HistoryEntry, h *hold.Hold) {
 	if s.digest != nil {
 		e.Key = joinIdempotencyKey(h.ID, e.Op, s.digest, s.generation+1)
 	}

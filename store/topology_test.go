@@ -175,7 +175,7 @@ func (c *workload) checkComplete(n, partitions int) {
 	var after hold.SortedSetPosition
 	var listed []string
 	for len(listed) <= n {
-		page, _, err := c.store.ReadPage(c.Context(), hold.SetReferences, after, 100)
+		page, _, err := c.store.ReadSortedSetPage(c.Context(), hold.SetReferences, after, 100)
 		if err != nil {
 			c.Fatal(err)
 		}

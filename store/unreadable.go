@@ -66,7 +66,7 @@ func (s *Holds) ListUnreadableRecords(ctx context.Context) ([]string, error) {
 	if err != nil && !errors.Is(err, hold.ErrUnreadableRecord) {
 		return nil, err
 	}
-	unreadable := hold.UnreadableHolds(err)
+	unreadable := hold.UnreadableHoldIDsInError(err)
 	slices.Sort(unreadable)
 	s.conn.unreadable.remove(slices.DeleteFunc(ids, func(id string) bool {
 		_, found := slices.BinarySearch(unreadable, id)

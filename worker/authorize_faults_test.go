@@ -225,7 +225,7 @@ func TestAuthorize_SentByOlderVersion(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.Sim.Faults.ClearFaultRules()
-			id, err := hold.AttemptIDFromKey(callerKey)
+			id, err := hold.DeriveAttemptIDFromKey(callerKey)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -363,11 +363,11 @@ func (s *crashingStore) BeginOrResumeAuthorization(
 	return s.Store.BeginOrResumeAuthorization(ctx, a, token, lease, resumeIn)
 }
 
-func (s *crashingStore) SaveAuthorization(
+func (s *crashingStore) SaveAuthorizationIfLeaseHeld(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time,
 ) (ok bool, err error) {
 	defer s.wrapCall(&err)()
-	return s.Store.SaveAuthorization(ctx, a, token, release, next)
+	return s.Store.SaveAuthorizationIfLeaseHeld(ctx, a, token, release, next)
 }
 
 func (s *crashingStore) Commit(

@@ -43,13 +43,13 @@ var (
 )
 
 // status returns what the cardholder sees.
-func (w *testEnv) status(r *replica, id string) hold.CardholderStatus {
+func (w *testEnv) status(r *replica, id string) hold.CardholderRenewalStatus {
 	w.T.Helper()
 	h, now, err := r.Cardholder.ReadHold(w.Ctx, id)
 	if err != nil {
 		return hold.CardholderMustWait // the cardholder tries again
 	}
-	return hold.StatusForCardholder(&h, 1, now)
+	return hold.RenewalStatusForCardholder(&h, 1, now)
 }
 
 // goOn does what the page asks for until nothing is left to do, as a patient

@@ -29,7 +29,10 @@ type DeadlineStore interface {
 // MilestoneCommitter commits decisions about milestones. [commit.Committer]
 // implements it.
 type MilestoneCommitter interface {
-	CommitMilestones(ctx context.Context, passed []commit.DeadlineMilestoneChange) (advanced int, err error)
+	CommitMilestones(
+		ctx context.Context,
+		passed []commit.PassedMilestoneChange,
+	) (advanced int, err error)
 }
 
 // DeadlineOptions configure a [DeadlineJob].
@@ -97,7 +100,7 @@ func (j *DeadlineJob) closePollGate(ctx context.Context, poll changes.Poll, now 
 func (j *DeadlineJob) passDueMilestones(
 	ctx context.Context, found []hold.HoldWithDueMilestone, now time.Time,
 ) int {
-	passed := make([]commit.DeadlineMilestoneChange, len(found))
+	passed := make([]commit.PassedMilestoneChange, len(found))
 	for i := range found {
 		h := &found[i].Hold
 		m := &passed[i]

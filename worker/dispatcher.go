@@ -73,9 +73,9 @@ type Queue interface {
 // CallLimiter limits the calls under way while Stripe is unavailable.
 // gateway.Caller implements it.
 type CallLimiter interface {
-	// MaxInFlight returns 0 while Stripe is unavailable, 1 while the circuit
+	// MaxInFlightByBreaker returns 0 while Stripe is unavailable, 1 while the circuit
 	// breaker tries one call, and -1 for no limit.
-	MaxInFlight() int
+	MaxInFlightByBreaker() int
 }
 
 // DispatcherOptions configure a [Dispatcher].
@@ -139,9 +139,9 @@ func (d *Dispatcher) Wake() {
 	}
 }
 
-// PromoteUntilNextTick is the capture job. It lets the dispatcher promote due
+// AllowPromotionUntilNextTick is the capture job. It lets the dispatcher promote due
 // holds until shortly after the next tick.
-func (d *Dispatcher) PromoteUntilNextTick(ctx context.Context) {
+func (d *Dispatcher) AllowPromotionUntilNextTick(ctx context.Context) {
 	now := time.Now()
 	was := d.promoteUntil.Swap(now.Add(dueSoon + dueSoon/10).UnixNano())
 	if was <= now.UnixNano() {
@@ -189,7 +189,7 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 		if countReadyHolds(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
 			var ok bool
-			if poll, ok = d.pollSchedule(ctx, promote, &due); !ok {
+			if poll, ok = d.promoteDueAndListLanes(ctx, promote, &due); !ok {
 				return
 			}
 		}
@@ -246,10 +246,10 @@ func (d *Dispatcher) shortenWaitToNextDue(wait time.Duration, nextDueAt time.Tim
 	return max(next, time.Millisecond)
 }
 
-// pollSchedule polls the store: it promotes holds and reads the
+// promoteDueAndListLanes polls the store: it promotes holds and reads the
 // lanes of ready holds into due. ok is false if Redis failed and returned no
 // lanes. A poll that failed in part does not close the gate.
-func (d *Dispatcher) pollSchedule(
+func (d *Dispatcher) promoteDueAndListLanes(
 	ctx context.Context, promote bool, due *hold.PromoteResult,
 ) (poll changes.Poll, ok bool) {
 	poll = d.o.Gate.BeginPoll()
@@ -330,7 +330,7 @@ func (d *Dispatcher) claimReadyHolds(
 // allowedClaimsAndRetryDelay returns how many holds may be claimed now. If none
 // may, wait is when to try again; 0 means not to.
 func (d *Dispatcher) allowedClaimsAndRetryDelay() (room int, wait time.Duration) {
-	room, limit := d.flight.allowedNewClaims(), d.stripe.MaxInFlight()
+	room, limit := d.flight.allowedNewClaims(), d.stripe.MaxInFlightByBreaker()
 	switch {
 	case limit == 0:
 		return 0, 0 // the next tick polls again; the verify job probes Stripe

@@ -76,7 +76,7 @@ func (q *fakeQueue) ClaimReadyHolds(
 // stripeLimit is how many calls make sense.
 type stripeLimit int
 
-func (l stripeLimit) MaxInFlight() int { return int(l) }
+func (l stripeLimit) MaxInFlightByBreaker() int { return int(l) }
 
 func testDispatcher(q Queue, limit int, concurrency int) (*Dispatcher, chan claimedHold) {
 	claims := make(chan claimedHold, 1000)

@@ -35,9 +35,9 @@ func (c *pollCounts) ListDueMilestones(
 	return c.DeadlineStore.ListDueMilestones(ctx, n)
 }
 
-func (c *pollCounts) ReadChangeCounts(ctx context.Context) ([]int64, int64, error) {
+func (c *pollCounts) ReadChangeCountsAndInboxLength(ctx context.Context) ([]int64, int64, error) {
 	c.counters.Add(1)
-	return c.Store.ReadChangeCounts(ctx)
+	return c.Store.ReadChangeCountsAndInboxLength(ctx)
 }
 
 // wrap counts the polls of the stores of a replica.

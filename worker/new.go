@@ -55,7 +55,7 @@ func New(s Stores, stripe StripeClient, o Options) (*Engine, error) {
 		Retention: o.Retention, Clock: b.clock, Health: o.Health, Logger: o.Logger,
 	})
 	w.jobs = []cronJob{
-		{name: "capture", schedule: o.Schedules.Capture, run: w.Dispatcher.PromoteUntilNextTick},
+		{name: "capture", schedule: o.Schedules.Capture, run: w.Dispatcher.AllowPromotionUntilNextTick},
 		b.newJob("expiry", o.Schedules.Expiry, deadlines.Run),
 		b.newJob("report", o.Schedules.Report, w.runStatusJob),
 		b.newJob("purge", o.Schedules.Purge, purge.Run),
@@ -95,7 +95,7 @@ func (b *engineBuilder) newJob(name, schedule string, run func(ctx context.Conte
 
 // newGate returns a gate for a loop that polls Redis.
 func (b *engineBuilder) newGate() *changes.PollGate {
-	return b.o.Changes.NewPollGate(changes.LongestWait)
+	return b.o.Changes.NewAllPartitionsPollGate(changes.LongestWait)
 }
 
 // buildStages builds the dispatcher, the executor and the completer, and the
@@ -139,7 +139,7 @@ func (b *engineBuilder) buildIntake(
 	w.Changer = intake.NewChanger(s.Holds, b.committer, intake.ChangerOptions{
 		Rules: o.Rules, Health: o.Health, Tracer: b.tracers.change,
 	})
-	w.Cardholder = intake.NewCardholderService(s.Holds, b.committer, b.stripe, o.Health)
+	w.Cardholder = intake.NewCardholderActionService(s.Holds, b.committer, b.stripe, o.Health)
 	w.Webhooks = intake.NewWebhookProcessor(s.Refresh, b.committer, intake.WebhookProcessorOptions{
 		Livemode: o.Livemode, Clock: b.clock, Health: o.Health,
 	})
@@ -156,7 +156,7 @@ func (b *engineBuilder) buildIntake(
 		intake.RequestInboxOptions{
 			Replica: o.Replica, Lease: o.Lease, DecodeRequest: o.DecodeRequest,
 			ParseTraceparent: b.tracers.parse,
-			Gate:             o.Changes.NewInboxGate(changes.LongestWait),
+			Gate:             o.Changes.NewInboxPollGate(changes.LongestWait),
 			Clock:            b.clock, Health: o.Health, Logger: o.Logger,
 		},
 	)
@@ -213,12 +213,12 @@ func (b *engineBuilder) buildStatusJobs(w *Engine) *RedisCheckJob {
 	w.status = &StatusJob{
 		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
 		redis: redis, doubleHeld: w.DoubleHeld,
-		counts:         reportedCounts{gate: o.Changes.NewPollGate(countsLongestWait)},
-		doubleHeldGate: o.Changes.NewPollGate(countsLongestWait),
+		counts:         reportedCounts{gate: o.Changes.NewAllPartitionsPollGate(countsLongestWait)},
+		doubleHeldGate: o.Changes.NewAllPartitionsPollGate(countsLongestWait),
 		capacity: query.NewCapacityRiskForecaster(b.stores.Capacity,
 			query.CapacityRiskForecasterOptions{
 				WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
-				Gate: o.Changes.NewPollGate(query.ForecastLongestWait),
+				Gate: o.Changes.NewAllPartitionsPollGate(query.ForecastLongestWait),
 			}),
 		o: StatusOptions{
 			Replica: o.Replica, Schedule: o.Schedules.Report, Clock: b.clock, Health: o.Health,

@@ -23,7 +23,7 @@ type PurgeStore interface {
 
 // HoldDeleter deletes settled holds. [commit.Committer] implements it.
 type HoldDeleter interface {
-	DeleteSettled(ctx context.Context, holds []hold.Hold) (deleted int, err error)
+	DeleteHoldsIfUnmodified(ctx context.Context, holds []hold.Hold) (deleted int, err error)
 }
 
 // PurgeOptions configure a [PurgeJob].
@@ -61,7 +61,7 @@ func (j *PurgeJob) Run(ctx context.Context) {
 				settled = append(settled, found[i].Hold)
 			}
 		}
-		n, err := j.deleter.DeleteSettled(ctx, settled)
+		n, err := j.deleter.DeleteHoldsIfUnmodified(ctx, settled)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "delete settled holds", err)
 			return

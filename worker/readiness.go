@@ -9,8 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/health"
 )
 
-// RedisPinger pings Redis. store.Store implements it.
-type RedisPinger interface {
+// RedisWriteChecker pings Redis. store.Store implements it.
+type RedisWriteChecker interface {
 	CheckWritable(ctx context.Context) error
 }
 
@@ -33,7 +33,7 @@ type StageReader interface {
 // ReadinessChecker checks whether this replica can work. GET /readyz serves its
 // checks.
 type ReadinessChecker struct {
-	redis   RedisPinger
+	redis   RedisWriteChecker
 	stripe  StripeHealthReader
 	running func() bool // whether Engine.Run runs
 	stages  StageReader

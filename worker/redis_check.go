@@ -67,7 +67,7 @@ func (j *RedisCheckJob) readinessChecks() []health.ReadinessCheckResult {
 	if j.redis == nil {
 		return nil
 	}
-	faults, percent := j.latestServerFaults()
+	faults, percent := j.latestFaultsAndMemoryPercent()
 	check := health.ReadinessCheckResult{Name: "redis_settings", OK: faults == "", Detail: faults}
 	if faults == "" && percent >= memoryWarningPercent {
 		check.Detail = describeMemoryUsage(percent)
@@ -75,9 +75,9 @@ func (j *RedisCheckJob) readinessChecks() []health.ReadinessCheckResult {
 	return []health.ReadinessCheckResult{check}
 }
 
-// latestServerFaults returns the faults as one text, and the used part of
+// latestFaultsAndMemoryPercent returns the faults as one text, and the used part of
 // maxmemory.
-func (j *RedisCheckJob) latestServerFaults() (faults string, percent int) {
+func (j *RedisCheckJob) latestFaultsAndMemoryPercent() (faults string, percent int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return strings.Join(j.faults, "; "), j.memoryPercent
@@ -93,7 +93,7 @@ func (j *StatusJob) redisConditions() []hold.DaemonCondition {
 	if j.redis == nil || j.redis.redis == nil {
 		return nil
 	}
-	faults, percent := j.redis.latestServerFaults()
+	faults, percent := j.redis.latestFaultsAndMemoryPercent()
 	return []hold.DaemonCondition{
 		j.newConditionWithDetail(conditionRedisUnsafe, faults != "", faults,
 			event.RedisUnsafe, event.RedisSafe),

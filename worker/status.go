@@ -61,7 +61,7 @@ type StatusStore interface {
 	// ListUnreadableRecords returns the holds whose records this replica cannot
 	// read, as far as it has found them.
 	ListUnreadableRecords(ctx context.Context) (ids []string, err error)
-	ReadPage(
+	ReadSortedSetPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.HoldAtPosition, time.Time, error)
 	// ReportConditions records which conditions a replica sees. If a condition
@@ -265,15 +265,15 @@ func (j *StatusJob) newConditionWithDetail(
 func (j *StatusJob) newCapacityCondition(risk *event.CapacityRisk) hold.DaemonCondition {
 	c := j.newCondition(conditionCapacityAtRisk, risk.Holds > 0, event.CapacityAtRisk,
 		event.CapacityRecovered)
-	c.Severity = capacityRiskSeverity(risk)
+	c.Severity = severityByHoldsAtRisk(risk)
 	c.RaisedEvent = event.EncodeSystemEvent(event.CapacityAtRisk, j.o.Clock.Now(),
 		event.EventData{Replica: j.o.Replica, Capacity: risk})
 	return c
 }
 
-// capacityRiskSeverity grows by one with each fourfold number of holds. A risk
+// severityByHoldsAtRisk grows by one with each fourfold number of holds. A risk
 // of higher severity is published again.
-func capacityRiskSeverity(
+func severityByHoldsAtRisk(
 	risk *event.CapacityRisk,
 ) int {
 	return (bits.Len(uint(risk.Holds)) + 1) / 2
@@ -294,11 +294,11 @@ func (j *StatusJob) logConditionChange(
 			zap.Int("holds", risk.Holds), zap.Any("sums", risk.Sums),
 			zap.Time("first_at", risk.FirstAt), zap.Bool("at_least", risk.AtLeast))
 	case name == conditionRedisUnsafe:
-		faults, _ := j.redis.latestServerFaults()
+		faults, _ := j.redis.latestFaultsAndMemoryPercent()
 		j.o.Logger.Error("Redis can lose holds or rejects changes since its settings changed",
 			zap.String("event", string(event.RedisUnsafe)), zap.String("cause", faults))
 	case name == conditionRedisMemory:
-		_, percent := j.redis.latestServerFaults()
+		_, percent := j.redis.latestFaultsAndMemoryPercent()
 		j.o.Logger.Warn("the memory of Redis runs out",
 			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
 	case name == conditionDoubleHeld:

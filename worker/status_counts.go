@@ -31,7 +31,7 @@ func (r *reportedCounts) readIfChanged(
 	if counts, err = store.CountHolds(ctx); err != nil {
 		return counts, nearest, err
 	}
-	first, _, err := store.ReadPage(ctx, hold.SetExpiring, hold.SortedSetPosition{}, 1)
+	first, _, err := store.ReadSortedSetPage(ctx, hold.SetExpiring, hold.SortedSetPosition{}, 1)
 	if len(first) > 0 {
 		nearest = first[0].Hold.ExpiresAt
 	}

@@ -32,7 +32,7 @@ type Stores struct {
 	Deadlines  DeadlineStore
 	Purge      PurgeStore
 	Status     StatusStore
-	Ping       RedisPinger
+	Ping       RedisWriteChecker
 	Commit     commit.Store
 	Events     event.Store
 	Holds      query.HoldStore

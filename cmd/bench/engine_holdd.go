@@ -65,7 +65,7 @@ func (e holddEngine) scheduler(
 		time.Hour); err != nil {
 		return nil, nil, errors.Join(err, st.Close())
 	} else if token > 0 {
-		if _, err := st.SaveReconcileRun(ctx, token, []byte("{}"), nil, 0, true); err != nil {
+		if _, err := st.SaveReconcileRunIfLockHeld(ctx, token, []byte("{}"), nil, 0, true); err != nil {
 			return nil, nil, errors.Join(err, st.Close())
 		}
 	}

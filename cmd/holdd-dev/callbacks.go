@@ -66,7 +66,7 @@ func (r *callbackReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // printed its own requests itself.
 func (r *callbackReceiver) printEvent(e *event.Envelope) {
 	h, cause := &e.Data.Hold, e.Data.Cause
-	term, policy := h.ExpiryPolicyTerm()
+	term, policy := h.OnExpiryOrOnFailure()
 	l := line{reference: h.Reference, cardholder: h.Metadata[cardholderKey],
 		amount: hold.FormatAmount(h.Amount, h.Currency)}
 	switch e.Type {

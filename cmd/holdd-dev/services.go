@@ -140,7 +140,7 @@ func (s *services) serveHotel(client *api.Client, consoleURL string) (url string
 	}
 	url, stop, err := serveHTTP(hotelAddress, hotel.New(hotel.Options{Holdd: client,
 		ScriptURL: s.simURL + "/v3/", PublishableKey: publishableKey, StripeURL: s.simURL,
-		StripeKey: testKey, ConsoleURL: consoleURL, Returning: hotel.ReturningGuest{
+		StripeKey: testKey, ConsoleURL: consoleURL, Returning: hotel.ReturningCustomer{
 			Name: "Hana Sato", Customer: customer, PaymentMethod: card, Last4: "4242"}}))
 	if err == nil {
 		s.stops = append(s.stops, stop)

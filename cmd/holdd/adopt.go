@@ -41,7 +41,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 		}
 		return nil
 	}
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		f, err := findIntentWithoutHold(ctx, client, args[0])
 		if err != nil {
 			return err
@@ -50,14 +50,14 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 			return err
 		}
 		req := hold.ScheduleRequest{PaymentIntent: f.PaymentIntent, TimeZone: c.timeZoneName()}
-		currency := cmp.Or(f.Currency, currencyOfAmountFlags(t.amountFlags()...))
+		currency := cmp.Or(f.Currency, firstCurrencyOfAmountFlags(t.amountFlags()...))
 		if err := t.setTerms(&req, currency); err != nil {
 			return err
 		}
 		req.Account = cmp.Or(account, f.Account)
 		req.Reference = cmp.Or(req.Reference, f.Reference)
 		if dryRun {
-			return c.printScheduleDryRun(&req, listGivenTermFlags(cmd))
+			return c.validateAndPrintScheduleDryRun(&req, givenTermFlagLines(cmd))
 		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
@@ -69,11 +69,11 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 func listIntentsWithoutHold(
 	ctx context.Context, client *api.Client,
 ) (api.Reconciliation, error) {
-	run, err := client.ListReconciliationFindings(ctx, "orphan")
+	run, err := client.ListReconciliationFindingsOfKind(ctx, "orphan")
 	if err != nil {
 		return run, err
 	}
-	recent, err := client.ListReconciliationFindings(ctx, "recent")
+	recent, err := client.ListReconciliationFindingsOfKind(ctx, "recent")
 	if err != nil {
 		return run, err
 	}
@@ -118,8 +118,12 @@ func findIntentWithoutHold(
 			"holdd reconcile compares again"}
 }
 
-// printUnscheduledIntents prints what holds money and is not scheduled.
-func printUnscheduledIntents(ctx context.Context, c *connectionFlags, client *api.Client) error {
+// listAndPrintIntentsWithoutHold prints what holds money and is not scheduled.
+func listAndPrintIntentsWithoutHold(
+	ctx context.Context,
+	c *connectionFlags,
+	client *api.Client,
+) error {
 	run, err := listIntentsWithoutHold(ctx, client)
 	if err != nil {
 		return err
@@ -129,7 +133,7 @@ func printUnscheduledIntents(ctx context.Context, c *connectionFlags, client *ap
 		return err
 	}
 	rows := &listPrinter[api.Finding]{out: c.out, format: c.outputFormat(),
-		columns: unscheduledIntentColumns(times)}
+		columns: intentWithoutHoldColumns(times)}
 	if rows.format.isText() {
 		c.out.printLiveModeNotice(run.Livemode)
 	}
@@ -149,7 +153,7 @@ func printUnscheduledIntents(ctx context.Context, c *connectionFlags, client *ap
 	return nil
 }
 
-func unscheduledIntentColumns(times timeFormatter) []column[api.Finding] {
+func intentWithoutHoldColumns(times timeFormatter) []column[api.Finding] {
 	booking := everywhere("booking", func(f *api.Finding) string { return f.Reference })
 	booking.narrow = 20
 	return []column[api.Finding]{booking,

@@ -62,9 +62,9 @@ func (a *amountFlag) minorUnits(name, currency string) (int64, error) {
 	return n, nil
 }
 
-// currencyOfAmountFlags returns the first currency that a flag names, "" if
+// firstCurrencyOfAmountFlags returns the first currency that a flag names, "" if
 // none does.
-func currencyOfAmountFlags(flags ...*amountFlag) string {
+func firstCurrencyOfAmountFlags(flags ...*amountFlag) string {
 	for _, a := range flags {
 		if a.currency != "" {
 			return a.currency
@@ -73,10 +73,10 @@ func currencyOfAmountFlags(flags ...*amountFlag) string {
 	return ""
 }
 
-// getCurrencyOfHold returns the currency of the amounts of some flags: the
+// resolveCurrencyForAmountFlags returns the currency of the amounts of some flags: the
 // hold's, or if holdd does not know it, the one that a flag names. It reads the
 // hold only if a flag was given.
-func getCurrencyOfHold(
+func resolveCurrencyForAmountFlags(
 	ctx context.Context, client *api.Client, name string, flags ...*amountFlag,
 ) (string, error) {
 	given := false
@@ -90,5 +90,5 @@ func getCurrencyOfHold(
 	if err != nil {
 		return "", err
 	}
-	return cmp.Or(v.Currency, currencyOfAmountFlags(flags...)), nil
+	return cmp.Or(v.Currency, firstCurrencyOfAmountFlags(flags...)), nil
 }

@@ -72,12 +72,12 @@ If it is interrupted, it keeps what it has read in the checkpoint file, and --re
 		_ = cmd.MarkFlagFilename(name)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return toExitError(auditManualCaptures(cmd.Context(), out, env, &f), "")
+		return toExitError(runAudit(cmd.Context(), out, env, &f), "")
 	}
 	return cmd
 }
 
-func auditManualCaptures(
+func runAudit(
 	ctx context.Context, out *terminal, env environmentVars, f *auditFlags,
 ) error {
 	now := time.Now()
@@ -117,8 +117,8 @@ func auditManualCaptures(
 		return err
 	}
 	p := &file.Progress
-	audit.SetCaptureTimes(p.Payments, p.Captures)
-	r := audit.ComputeReport(p.Payments, audit.Options{Account: formatAuditedAccount(file),
+	audit.SetMissingCaptureTimes(p.Payments, p.Captures)
+	r := audit.ComputeReport(p.Payments, audit.ReportScope{Account: auditedAccountID(file),
 		Livemode: file.Livemode, From: file.Since, Until: p.Until, ReadFrom: p.From,
 		IntentsRead: p.IntentsRead, Location: times.location})
 	if err := outputAuditReport(out, &r, times, f); err != nil {
@@ -127,8 +127,8 @@ func auditManualCaptures(
 	return file.remove()
 }
 
-// formatAuditedAccount returns the account of a report.
-func formatAuditedAccount(c *auditCheckpoint) string {
+// auditedAccountID returns the account of a report.
+func auditedAccountID(c *auditCheckpoint) string {
 	if c.Progress.Account != "" {
 		return c.Progress.Account
 	}

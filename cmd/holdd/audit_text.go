@@ -18,7 +18,7 @@ func outputAuditReport(out *terminal, r *audit.Report, times timeFormatter, f *a
 			return err
 		}
 	} else {
-		printAudit(out, r, times)
+		printAuditReport(out, r, times)
 	}
 	if f.htmlPath == "" {
 		return nil
@@ -31,7 +31,7 @@ func outputAuditReport(out *terminal, r *audit.Report, times timeFormatter, f *a
 	return nil
 }
 
-func printAudit(out *terminal, r *audit.Report, times timeFormatter) {
+func printAuditReport(out *terminal, r *audit.Report, times timeFormatter) {
 	out.printLiveModeNotice(r.Livemode)
 	account := ""
 	if r.Account != "" {
@@ -41,11 +41,11 @@ func printAudit(out *terminal, r *audit.Report, times timeFormatter) {
 		r.IntentsRead, account, times.formatMinute(r.From), times.formatMinute(r.Until))
 	fmt.Fprintln(out.stdout)
 	printAuditOutcomes(out, r)
-	printExpired(out, r, times)
-	printLateCaptures(out, r, times)
-	printHeldNow(out, r, times)
-	printOverlaps(out, r, times)
-	printTimeToCapture(out, r)
+	printAuditExpired(out, r, times)
+	printAuditLateCaptures(out, r, times)
+	printAuditHeldNow(out, r, times)
+	printAuditOverlaps(out, r, times)
+	printAuditTimeToCapture(out, r)
 	printHeading(out, "What is known and what is assumed")
 	for _, n := range r.DescribeLimitations() {
 		printSentence(out, "%s", n)
@@ -111,7 +111,7 @@ func printAuditOutcomes(out *terminal, r *audit.Report) {
 	t.Render()
 }
 
-func printExpired(out *terminal, r *audit.Report, times timeFormatter) {
+func printAuditExpired(out *terminal, r *audit.Report, times timeFormatter) {
 	e := &r.Expired
 	printHeading(out, "Expired uncaptured: "+e.FormatMoney())
 	if e.Count == 0 {
@@ -139,33 +139,33 @@ func printExpired(out *terminal, r *audit.Report, times timeFormatter) {
 	})
 }
 
-func printLateCaptures(out *terminal, r *audit.Report, times timeFormatter) {
+func printAuditLateCaptures(out *terminal, r *audit.Report, times timeFormatter) {
 	l := &r.LateCaptures
 	printHeading(out, "Captured in the last 24 hours of the authorization: "+l.FormatMoney())
 	if l.Count == 0 {
 		return
 	}
-	printBuckets(out, "left", l.Buckets)
+	printAuditBuckets(out, "left", l.Buckets)
 	fmt.Fprintln(out.stdout)
 	printAuditPayments(out, l.Payments, times, "left", func(p *audit.Payment) string {
 		return audit.FormatDuration(int64(p.ExpiresAt.Sub(p.EndedAt).Seconds()))
 	})
 }
 
-func printHeldNow(out *terminal, r *audit.Report, times timeFormatter) {
+func printAuditHeldNow(out *terminal, r *audit.Report, times timeFormatter) {
 	h := &r.HeldNow
 	printHeading(out, "Held now: "+h.FormatMoney())
 	if h.Count == 0 {
 		return
 	}
-	printBuckets(out, "ends in", h.Buckets)
+	printAuditBuckets(out, "ends in", h.Buckets)
 	fmt.Fprintln(out.stdout)
 	printAuditPayments(out, h.Payments, times, "ends", func(p *audit.Payment) string {
 		return times.formatMinute(p.ExpiresAt)
 	})
 }
 
-func printOverlaps(out *terminal, r *audit.Report, times timeFormatter) {
+func printAuditOverlaps(out *terminal, r *audit.Report, times timeFormatter) {
 	h := &r.HeldTwice
 	printHeading(out, "Held twice for one customer: "+h.FormatMoney())
 	if h.Count == 0 {
@@ -183,10 +183,10 @@ func printOverlaps(out *terminal, r *audit.Report, times timeFormatter) {
 			strings.Join(overlap, " ")})
 	}
 	t.Render()
-	printOmittedRows(out, len(h.Overlaps))
+	printAuditOmittedRows(out, len(h.Overlaps))
 }
 
-func printTimeToCapture(out *terminal, r *audit.Report) {
+func printAuditTimeToCapture(out *terminal, r *audit.Report) {
 	c := &r.TimeToCapture
 	printHeading(out, "Time to capture")
 	if c.Count == 0 {
@@ -196,10 +196,10 @@ func printTimeToCapture(out *terminal, r *audit.Report) {
 	printSentence(out, "Half of %d captures came within %s, nine in ten within %s, the last "+
 		"after %s.", c.Count, audit.FormatDuration(c.Median), audit.FormatDuration(c.P90),
 		audit.FormatDuration(c.Longest))
-	printBuckets(out, "took", c.Buckets)
+	printAuditBuckets(out, "took", c.Buckets)
 }
 
-func printBuckets(out *terminal, column string, all []audit.DurationBucket) {
+func printAuditBuckets(out *terminal, column string, all []audit.DurationBucket) {
 	t := out.newTable(column, "payments", "money")
 	for i := range all {
 		t.AppendRow([]any{audit.FormatBucketRange(all, i), all[i].Count,
@@ -219,10 +219,10 @@ func printAuditPayments(
 			hold.FormatAmount(p.Amount, p.Currency), cell(p)})
 	}
 	t.Render()
-	printOmittedRows(out, len(all))
+	printAuditOmittedRows(out, len(all))
 }
 
-func printOmittedRows(out *terminal, n int) {
+func printAuditOmittedRows(out *terminal, n int) {
 	if n > maxAuditRows {
 		out.printNote("%d of %d: --json has all", maxAuditRows, n)
 	}

@@ -25,7 +25,7 @@ lists dead letters, and "holdd callbacks replay" sends them again.`,
   holdd callbacks replay`,
 	}
 	c := addConnectionFlags(cmd, out, env)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		s, err := client.ListSinkStatuses(ctx)
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ func newDeadLettersCommand(out *terminal, env environmentVars) *cobra.Command {
 	c := addConnectionFlags(cmd, out, env)
 	addSinkFlag(cmd, &sink)
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many")
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		d, err := client.ListDeadLetters(ctx, sink, limit)
 		if isNoCallbacksError(cmd, err) {
 			out.printNote(noCallbacksNote)
@@ -147,7 +147,7 @@ accepted again returns to the dead letters.`,
 	c := addConnectionFlags(cmd, out, env)
 	addSinkFlag(cmd, &sink)
 	addDryRunFlag(cmd, &dryRun)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, ids []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, ids []string) error {
 		if dryRun {
 			d, err := client.ListDeadLetters(ctx, sink, 1)
 			switch {

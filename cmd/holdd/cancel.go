@@ -30,7 +30,7 @@ code 0 means canceled.`,
 		strings.Join(reasons, ", ")+" (default: the setting cancellation_reason)")
 	_ = cmd.RegisterFlagCompletionFunc("reason",
 		cobra.FixedCompletions(reasons, cobra.ShellCompDirectiveNoFileComp))
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		return c.runChange(ctx, client, args[0], holdChange{
 			question: cancelQuestion,
 			request: func(id string, _ bool) (hold.View, error) {

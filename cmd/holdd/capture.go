@@ -37,8 +37,8 @@ code 0 means captured.`,
 	cmd.Flags().StringVar(&key, "idempotency-key", "",
 		"with --not-final: a repetition with the same key captures nothing more (default: drawn)")
 	params.addFlags(cmd)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
-		currency, err := getCurrencyOfHold(ctx, client, args[0],
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+		currency, err := resolveCurrencyForAmountFlags(ctx, client, args[0],
 			append(params.amounts(), &given)...)
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ code 0 means captured.`,
 		if err != nil {
 			return err
 		}
-		if err := checkCaptureFlag(cmd.Flags().Changed("amount"), &given, amount); err != nil {
+		if err := checkCaptureAmountFlag(cmd.Flags().Changed("amount"), &given, amount); err != nil {
 			return err
 		}
 		patch, err := params.newCaptureParamsPatch(cmd.Flags().Changed, currency)
@@ -65,20 +65,20 @@ code 0 means captured.`,
 		return c.runChange(ctx, client, args[0], holdChange{
 			question: func(v *hold.View) ([]labeledValue, string) {
 				details, question := captureQuestion(v, amount)
-				return append(details, feeAndTransferLines(&patch, v.Currency)...), question
+				return append(details, feeAndTransferPatchLines(&patch, v.Currency)...), question
 			},
 			request: func(id string, _ bool) (hold.View, error) {
 				return client.Capture(ctx, id, req, c.revision)
 			},
-			refusal: func(v *hold.View) string { return captureRefusal(v, amount) },
+			refusal: func(v *hold.View) string { return captureAmountRefusal(v, amount) },
 			outcome: "captured",
 		})
 	})
 	return cmd
 }
 
-// captureRefusal returns why holdd refuses to capture amount in all, if the hold shows it.
-func captureRefusal(v *hold.View, amount int64) string {
+// captureAmountRefusal returns why holdd refuses to capture amount in all, if the hold shows it.
+func captureAmountRefusal(v *hold.View, amount int64) string {
 	held := v.Amount + v.CapturedElsewhere
 	if v.Amount == 0 || amount <= held || slices.Contains(v.Features, "overcapture") {
 		return ""
@@ -87,7 +87,7 @@ func captureRefusal(v *hold.View, amount int64) string {
 		hold.FormatAmount(held, v.Currency), hold.FormatAmount(amount, v.Currency))
 }
 
-func checkCaptureFlag(isGiven bool, given *amountFlag, amount int64) error {
+func checkCaptureAmountFlag(isGiven bool, given *amountFlag, amount int64) error {
 	if isGiven && amount <= 0 {
 		return usageErrorf("leave --amount out to capture the amount of the terms",
 			"invalid --amount %s: want more than zero, such as 12.50", given.text)

@@ -52,8 +52,8 @@ func (p *captureParamFlags) newCaptureParams(currency string) (hold.CaptureParam
 		StatementDescriptorSuffix: p.descriptorSuffix, CaptureMetadata: pairs}, err
 }
 
-// feeAndTransferLines describes the fee and the transfer that a capture changes.
-func feeAndTransferLines(p *hold.CaptureParamsPatch, currency string) (f []labeledValue) {
+// feeAndTransferPatchLines describes the fee and the transfer that a capture changes.
+func feeAndTransferPatchLines(p *hold.CaptureParamsPatch, currency string) (f []labeledValue) {
 	if p.ApplicationFeeAmount != nil {
 		f = append(f, labeledValue{"new fee", hold.FormatAmount(*p.ApplicationFeeAmount, currency)})
 	}

@@ -30,7 +30,7 @@ func capturePartAndKeepRest(
 			return client.Capture(ctx, id, req, c.revision)
 		},
 		finish: func(accepted hold.View) error {
-			return c.waitForPartCapture(ctx, client, accepted, req)
+			return c.waitAndPrintPartCapture(ctx, client, accepted, req)
 		},
 	})
 	if e, ok := errors.AsType[*exitError](err); ok && mayHaveTakenEffect(e) {
@@ -58,9 +58,9 @@ func isPartPending(accepted *hold.View) bool {
 		accepted.Cause == hold.CauseTrigger.String() && accepted.SettledAt == nil
 }
 
-// waitForPartCapture waits until an accepted part is captured, and prints the
+// waitAndPrintPartCapture waits until an accepted part is captured, and prints the
 // hold.
-func (c *changeFlags) waitForPartCapture(
+func (c *changeFlags) waitAndPrintPartCapture(
 	ctx context.Context, client *api.Client, accepted hold.View, req hold.CaptureRequest,
 ) error {
 	if !isPartPending(&accepted) {

@@ -53,7 +53,7 @@ func (c *changeFlags) runChange(
 	if c.dryRun {
 		return c.findHoldAndPrintDryRun(ctx, client, name, change)
 	}
-	id, err := c.confirmChange(ctx, client, name, change)
+	id, err := c.findHoldAndConfirmChange(ctx, client, name, change)
 	if err != nil {
 		return err
 	}
@@ -83,8 +83,8 @@ func (c *changeFlags) runChange(
 	return c.printHold(&v)
 }
 
-// confirmChange finds the hold that name means and asks the change's question.
-func (c *changeFlags) confirmChange(
+// findHoldAndConfirmChange finds the hold that name means and asks the change's question.
+func (c *changeFlags) findHoldAndConfirmChange(
 	ctx context.Context, client *api.Client, name string, change holdChange,
 ) (string, error) {
 	if c.yes || change.question == nil {

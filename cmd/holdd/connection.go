@@ -58,8 +58,8 @@ func (c *connectionFlags) newClient() (*api.Client, error) {
 	return client.WithClientName("cli"), nil
 }
 
-// runWithClient returns a cobra RunE that calls run with a client.
-func (c *connectionFlags) runWithClient(
+// newRunEWithClient returns a cobra RunE that calls run with a client.
+func (c *connectionFlags) newRunEWithClient(
 	run func(ctx context.Context, client *api.Client, args []string) error,
 ) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {

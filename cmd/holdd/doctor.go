@@ -129,7 +129,7 @@ func runDoctor(ctx context.Context, s *config.Settings, settingsErr error) docto
 	d := doctorReport{Status: statusOK, Checks: checkSettings(s, settingsErr)}
 	if s != nil {
 		d.Livemode = s.Livemode()
-		d.Checks = append(d.Checks, runServiceChecks(ctx, s)...)
+		d.Checks = append(d.Checks, checkRedisAndStripe(ctx, s)...)
 	}
 	for _, f := range d.Checks {
 		d.Status = max(d.Status, f.Status)
@@ -137,9 +137,9 @@ func runDoctor(ctx context.Context, s *config.Settings, settingsErr error) docto
 	return d
 }
 
-// runServiceChecks inspects Redis and Stripe at the same time and checks what it
+// checkRedisAndStripe inspects Redis and Stripe at the same time and checks what it
 // finds.
-func runServiceChecks(ctx context.Context, s *config.Settings) (out []doctorCheckResult) {
+func checkRedisAndStripe(ctx context.Context, s *config.Settings) (out []doctorCheckResult) {
 	var (
 		inspections         sync.WaitGroup
 		redis               store.Inspection

@@ -37,7 +37,7 @@ func checkSettings(s *config.Settings, settingsErr error) (out []doctorCheckResu
 			"remove it"},
 		{s.LogLevel == "warn" || s.LogLevel == "error", "log_level",
 			"outcomes are logged at the level info, and are left out", "set it to info"},
-		{!s.ListensOnlyLocally(), "listen",
+		{!s.IsAPIReachableOnlyLocally(), "listen",
 			"other machines can reach the API, and tokens are sent unencrypted unless a proxy " +
 				"in front of it uses TLS",
 			"listen on loopback or a Unix socket behind a proxy with TLS, or stay on a private network"},

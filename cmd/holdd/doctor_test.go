@@ -140,7 +140,7 @@ func narrowEndpoints(ts *testscript.TestScript) {
 	ctx := doctorFixtureOf(ts).tb.Context()
 	all, _ := g.ListWebhookEndpoints(ctx)
 	for _, e := range all {
-		if a := g.UpdateWebhookEndpoint(ctx, e.ID, []string{"charge.captured"}, "narrow-"+
+		if a := g.EnableWebhookEndpointWithEvents(ctx, e.ID, []string{"charge.captured"}, "narrow-"+
 			e.ID); a.HTTPStatus != 200 {
 			ts.Fatalf("%+v", a)
 		}

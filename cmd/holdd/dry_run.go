@@ -83,8 +83,8 @@ func questionToStatement(question string) string {
 var otherFlags = []string{"dry-run", "json", "output", "revision", "time-zone", "token-file", "url",
 	"wait", "yes"}
 
-// listGivenTermFlags describes the terms that the flags set.
-func listGivenTermFlags(cmd *cobra.Command) (lines []labeledValue) {
+// givenTermFlagLines describes the terms that the flags set.
+func givenTermFlagLines(cmd *cobra.Command) (lines []labeledValue) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		for _, name := range otherFlags {
 			if f.Name == name {

@@ -103,7 +103,7 @@ func toExitError(err error, id string) error {
 			"HOLDD_URL, such as http://127.0.0.1:8420 or unix:///run/holdd/holdd.sock"}
 	}
 	if p, ok := errors.AsType[*api.Problem](err); ok {
-		code, hint := exitCodeForProblem(p, showCommand)
+		code, hint := exitCodeAndHintForProblem(p, showCommand)
 		return &exitError{code: code, err: errors.New(describeProblem(p)), hint: hint}
 	}
 	_, invalid := errors.AsType[*config.InvalidSettingsError](err)
@@ -169,7 +169,7 @@ var problemExits = map[hold.ProblemCode]exitError{
 // bareNumberPattern matches a number that has no point and no currency after it.
 var bareNumberPattern = regexp.MustCompile(`(^|[ "(])\d+($|[",;:)]| [^A-Z])`)
 
-func exitCodeForProblem(p *api.Problem, showCommand string) (code int, hint string) {
+func exitCodeAndHintForProblem(p *api.Problem, showCommand string) (code int, hint string) {
 	if p.Code == api.InternalError {
 		return exitUnknown, showCommand
 	}

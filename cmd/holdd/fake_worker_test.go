@@ -65,7 +65,7 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 		}
 		c, err := hold.DecideNewHold(d, nil, by, now)
 		if err == nil {
-			c, err = c.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, d.Confirm, now,
+			c, err = c.RefuseUnlessPolicyActionConfirmed(&hold.Hold{}, d.Confirm, now,
 				hold.DecisionRules{ExpiryMargin: time.Hour})
 		}
 		if err != nil {
@@ -160,7 +160,7 @@ func (m *fakeWorker) List(_ context.Context, q query.HoldQuery) (query.HoldPage,
 			continue
 		}
 		if h.ID <= q.Cursor || !strings.HasPrefix(h.Reference, q.Reference) || q.Account != "" && h.Account != q.Account ||
-			q.State != 0 && h.StateAt(now) != q.State || q.ExpiringWithin != 0 &&
+			q.State != 0 && h.StateWithDueAsReady(now) != q.State || q.ExpiringWithin != 0 &&
 			(h.State.IsFinal() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))) {
 			continue
 		}
@@ -187,7 +187,7 @@ func (m *fakeWorker) changeHold(id string, revision uint64, confirmed bool, do f
 	c, err := do(h)
 	now = time.Now() // not before the change, so that what is due now is ready
 	if err == nil {
-		c, err = c.RefuseUnconfirmedExpiryPolicy(&h, confirmed, now,
+		c, err = c.RefuseUnlessPolicyActionConfirmed(&h, confirmed, now,
 			hold.DecisionRules{ExpiryMargin: time.Hour})
 	}
 	if err != nil {
@@ -253,7 +253,7 @@ func (m *fakeWorker) RequestIncrementAndWait(
 		return d, nil
 	})
 	if err == nil && !requested.IsZero() {
-		_, err = hold.FindIncrementOutcome(&h, req.Amount, requested)
+		_, err = hold.FindIncrementOutcomeInHistory(&h, req.Amount, requested)
 	}
 	return h, now, err
 }

@@ -25,9 +25,9 @@ The PaymentIntent at Stripe does not change, and neither do logs. The command ca
 	prompt.addYesFlag(cmd)
 	var dryRun bool
 	addDryRunFlag(cmd, &dryRun)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		if dryRun {
-			return c.printForgetDryRun(ctx, client, args[0])
+			return c.findHoldAndPrintForgetDryRun(ctx, client, args[0])
 		}
 		id, err := resolveHoldID(ctx, client, args[0])
 		if err != nil {
@@ -47,7 +47,7 @@ The PaymentIntent at Stripe does not change, and neither do logs. The command ca
 	return cmd
 }
 
-func (c *connectionFlags) printForgetDryRun(
+func (c *connectionFlags) findHoldAndPrintForgetDryRun(
 	ctx context.Context, client *api.Client, name string,
 ) error {
 	v, err := findHold(ctx, client, name)

@@ -17,8 +17,8 @@ type timeFormatter struct {
 	relativeOnly bool // formatWithRelative leaves the time out
 }
 
-// withRelativeTimes returns a formatter that writes distances from now alone.
-func (c timeFormatter) withRelativeTimes() timeFormatter {
+// withRelativeTimesOnly returns a formatter that writes distances from now alone.
+func (c timeFormatter) withRelativeTimesOnly() timeFormatter {
 	c.relativeOnly = true
 	return c
 }

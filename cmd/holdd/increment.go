@@ -29,8 +29,8 @@ a renewal with max_amount: then a new authorization of the saved card replaces t
 	c.addYesFlag(cmd)
 	cmd.Flags().Var(&total, "amount", "the new total: "+amountHelp+" (required)")
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the hold's history")
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
-		currency, err := getCurrencyOfHold(ctx, client, args[0], &total)
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+		currency, err := resolveCurrencyForAmountFlags(ctx, client, args[0], &total)
 		if err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ a renewal with max_amount: then a new authorization of the saved card replaces t
 			question: func(v *hold.View) ([]labeledValue, string) {
 				return nil, incrementQuestion(v, req.Amount, currency)
 			},
-			refusal: func(v *hold.View) string { return incrementRefusal(v, req.Amount) },
+			refusal: func(v *hold.View) string { return incrementAmountRefusal(v, req.Amount) },
 			request: func(id string, _ bool) (v hold.View, err error) {
 				raised, err = client.Increment(ctx, id, req, c.revision)
 				return raised, err
@@ -61,8 +61,8 @@ a renewal with max_amount: then a new authorization of the saved card replaces t
 	return cmd
 }
 
-// incrementRefusal returns why holdd refuses to raise a hold to amount, if the hold shows it.
-func incrementRefusal(v *hold.View, amount int64) string {
+// incrementAmountRefusal returns why holdd refuses to raise a hold to amount, if the hold shows it.
+func incrementAmountRefusal(v *hold.View, amount int64) string {
 	if amount >= v.Amount+v.CapturedElsewhere {
 		return ""
 	}

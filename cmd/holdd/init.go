@@ -114,7 +114,7 @@ func runInit(
 	if err != nil {
 		return err
 	}
-	if err := a.writeConfig(env, secrets); err != nil {
+	if err := a.writeConfigAndRedisSecret(env, secrets); err != nil {
 		return err
 	}
 	fmt.Fprintf(out.stdout, "Wrote %s.\n\n", path)
@@ -239,9 +239,9 @@ func (a *initAnswers) createDirectoryAndWriteStripeKey() error {
 	return writeFileAtomically(a.stripeKeyFile, []byte(a.stripeKey+"\n"), 0o600)
 }
 
-// writeConfig writes the settings file. webhookSecrets is the file with the
+// writeConfigAndRedisSecret writes the settings file. webhookSecrets is the file with the
 // signing secrets; empty if there is none.
-func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) error {
+func (a *initAnswers) writeConfigAndRedisSecret(env environmentVars, webhookSecrets string) error {
 	var b strings.Builder
 	b.WriteString("# Written by \"holdd init\". Settings that are not here have their defaults:\n" +
 		"# \"holdd config show\" prints all.\n\n")
@@ -256,7 +256,7 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 	redisURL, redisFile := a.redisURL, ""
 	if a.redisInEnv {
 		redisURL = ""
-	} else if mayHaveSecret(redisURL) {
+	} else if redisURLMayHavePassword(redisURL) {
 		redisURL, redisFile = "", a.secretFilePath("redis_url")
 		if err := writeFileAtomically(redisFile, []byte(a.redisURL+"\n"), 0o600); err != nil {
 			return err
@@ -276,10 +276,10 @@ func (a *initAnswers) writeConfig(env environmentVars, webhookSecrets string) er
 	return writeFileAtomically(a.path, []byte(b.String()), 0o644)
 }
 
-// mayHaveSecret reports whether the settings file, which all users can read,
+// redisURLMayHavePassword reports whether the settings file, which all users can read,
 // must not have this address of Redis. An address that net/url cannot parse
 // counts, because its password may be what is wrong.
-func mayHaveSecret(redisURL string) bool {
+func redisURLMayHavePassword(redisURL string) bool {
 	u, err := url.Parse(redisURL)
 	return err != nil || u.User != nil || config.MaskPassword(redisURL) != redisURL
 }

@@ -82,17 +82,22 @@ func (a *initAnswers) adoptWebhook(
 	if !inEnv {
 		file = a.secretFilePath("stripe_webhook_secrets")
 		if !hasSecretOf(file, e.ID) {
-			if err := askWebhookSecret(ctx, out, e, file); err != nil {
+			if err := askAndWriteWebhookSecret(ctx, out, e, file); err != nil {
 				return "", err
 			}
 		}
 	}
-	if hasRightEvents(e) {
+	if isEnabledWithHandledEvents(e) {
 		fmt.Fprintf(out.stdout, "The webhook endpoint %s exists already, with the right events.\n",
 			e.URL)
 		return file, nil
 	}
-	answer := g.UpdateWebhookEndpoint(ctx, e.ID, handledWebhookEvents, "holdd-init-"+rand.Text())
+	answer := g.EnableWebhookEndpointWithEvents(
+		ctx,
+		e.ID,
+		handledWebhookEvents,
+		"holdd-init-"+rand.Text(),
+	)
 	if answer.Kind != hold.AnswerOK {
 		return "", webhookError(&answer)
 	}
@@ -100,9 +105,9 @@ func (a *initAnswers) adoptWebhook(
 	return file, nil
 }
 
-// askWebhookSecret asks for the signing secret of an endpoint that exists, and
+// askAndWriteWebhookSecret asks for the signing secret of an endpoint that exists, and
 // writes it to file.
-func askWebhookSecret(
+func askAndWriteWebhookSecret(
 	ctx context.Context, out *terminal, e *gateway.WebhookEndpoint, file string,
 ) error {
 	if !out.interactive {
@@ -220,7 +225,7 @@ func (a *initAnswers) printDryRun(
 		case i < 0:
 			fmt.Fprintf(out.stdout, "Would create the webhook endpoint %s with %d events.\n", address,
 				len(handledWebhookEvents))
-		case !hasRightEvents(&all[i]):
+		case !isEnabledWithHandledEvents(&all[i]):
 			fmt.Fprintf(out.stdout, "Would update the events of the webhook endpoint %s.\n", address)
 		}
 	}
@@ -232,7 +237,7 @@ func indexOfEndpoint(all []gateway.WebhookEndpoint, address string) int {
 	return slices.IndexFunc(all, func(e gateway.WebhookEndpoint) bool { return e.URL == address })
 }
 
-func hasRightEvents(e *gateway.WebhookEndpoint) bool {
+func isEnabledWithHandledEvents(e *gateway.WebhookEndpoint) bool {
 	return e.Enabled && sameEvents(e.Events, handledWebhookEvents)
 }
 

@@ -50,13 +50,13 @@ printed as it arrives.`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	l.addFlags(cmd, c)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		if err := l.completeQuery(); err != nil {
 			return err
 		}
-		list := func() error { return printHolds(ctx, c, client, l.query, l.limit) }
+		list := func() error { return listAndPrintHolds(ctx, c, client, l.query, l.limit) }
 		if l.notScheduled {
-			list = func() error { return printUnscheduledIntents(ctx, c, client) }
+			list = func() error { return listAndPrintIntentsWithoutHold(ctx, c, client) }
 		}
 		if !l.watch {
 			return list()
@@ -162,7 +162,7 @@ func (l *listFlags) completeQuery() (err error) {
 	return nil
 }
 
-func printHolds(
+func listAndPrintHolds(
 	ctx context.Context, c *connectionFlags, client *api.Client, q api.ListQuery, limit int,
 ) error {
 	times, err := c.newTimeFormatter(time.Now())
@@ -238,7 +238,7 @@ func holdColumns(times timeFormatter) []column[hold.View] {
 		state,
 		{title: "next", narrow: 30,
 			table: func(v *hold.View) string {
-				return describeNextAction(v, times.withRelativeTimes())
+				return describeNextAction(v, times.withRelativeTimesOnly())
 			},
 			wide: func(v *hold.View) string { return describeNextAction(v, times) },
 			csv:  func(v *hold.View) string { return v.Next }},

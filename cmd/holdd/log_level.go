@@ -24,7 +24,7 @@ changed the level.`,
 	c := addConnectionFlags(cmd, out, env)
 	var dryRun bool
 	addDryRunFlag(cmd, &dryRun)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		var l api.LogLevel
 		var err error
 		if len(args) == 1 && dryRun {

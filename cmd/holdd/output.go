@@ -141,14 +141,14 @@ func (p *listPrinter[T]) printTable(rows []T) {
 	var shown []column[T]
 	var head []any
 	for _, c := range p.columns {
-		if c.value(p.format) != nil {
+		if c.cellFuncForFormat(p.format) != nil {
 			shown, head = append(shown, c), append(head, c.title)
 		}
 	}
 	texts := make([][]string, len(rows))
 	for i := range rows {
 		for _, c := range shown {
-			texts[i] = append(texts[i], sanitize(c.value(p.format)(&rows[i])))
+			texts[i] = append(texts[i], sanitize(c.cellFuncForFormat(p.format)(&rows[i])))
 		}
 	}
 	limits := fitColumns(shown, texts)
@@ -214,7 +214,7 @@ func fitColumns[T any](columns []column[T], texts [][]string) []int {
 }
 
 // value returns how the column is written in a format, nil if it is not.
-func (c *column[T]) value(f outputFormat) func(v *T) string {
+func (c *column[T]) cellFuncForFormat(f outputFormat) func(v *T) string {
 	switch f {
 	case formatWide:
 		return c.wide

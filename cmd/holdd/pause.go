@@ -17,7 +17,7 @@ func newPauseCommand(out *terminal, env environmentVars) *cobra.Command {
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, confirmed bool) (hold.View, error) {
 			return client.Pause(ctx, id, c.revision, confirmed)
 		}
@@ -33,7 +33,7 @@ func newResumeCommand(out *terminal, env environmentVars) *cobra.Command {
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, confirmed bool) (hold.View, error) {
 			return client.Resume(ctx, id, c.revision, confirmed)
 		}
@@ -61,7 +61,7 @@ func newAcknowledgeCommand(out *terminal, env environmentVars) *cobra.Command {
 		Short: "Acknowledge a hold's deadline and silence further warnings of it",
 	}
 	c := addChangeFlags(cmd, out, env)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		request := func(id string, _ bool) (hold.View, error) {
 			return client.AcknowledgeWarnings(ctx, id, c.revision)
 		}

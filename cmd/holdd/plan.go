@@ -28,7 +28,7 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.Flags().StringVar(&next, "next", "24h", "the time ahead: 24h, 7d")
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		span, err := api.ParseLookahead(next)
 		if err != nil {
 			return usageErrorf("", "invalid --next: %w", err)
@@ -169,8 +169,8 @@ func printPlanChart(out *terminal, p *api.Plan, times timeFormatter) {
 	captures, releases := make([]int, columns), make([]int, columns)
 	for _, h := range p.Hours {
 		i := min(int(h.Start.Sub(first)/time.Hour)/each, columns-1)
-		captures[i] += sumHoldCounts(h.Capture)
-		releases[i] += sumHoldCounts(h.Cancel)
+		captures[i] += sumCurrencyTotalCounts(h.Capture)
+		releases[i] += sumCurrencyTotalCounts(h.Cancel)
 	}
 	top := max(slices.Max(captures), slices.Max(releases))
 	unit := "an hour"
@@ -191,7 +191,7 @@ func printPlanChart(out *terminal, p *api.Plan, times timeFormatter) {
 		formatTimeAxis(first, each, columns, times), margin, "", unit, top)
 }
 
-func sumHoldCounts(sums []api.CurrencyTotal) (n int) {
+func sumCurrencyTotalCounts(sums []api.CurrencyTotal) (n int) {
 	for _, s := range sums {
 		n += s.Count
 	}

@@ -46,7 +46,7 @@ If a run is in progress, the command shows its progress and findings.`,
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list differences and change nothing")
 	cmd.Flags().StringArrayVar(&accounts, "account", nil,
 		"a connected account to compare besides those with open holds; may be repeated")
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		run, started, err := client.StartReconcile(ctx, dryRun, accounts)
 		if err != nil {
 			return err

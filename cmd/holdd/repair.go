@@ -35,16 +35,16 @@ It asks for confirmation: terms of the metadata that are due act at once.`,
 		"also replace a record of a newer holdd, and lose what it says")
 	var dryRun bool
 	addDryRunFlag(cmd, &dryRun)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		if dryRun {
-			return c.printRepairDryRun(ctx, client, args[0])
+			return c.getHoldAndPrintRepairDryRun(ctx, client, args[0])
 		}
 		err := prompt.ask(ctx, client, nil, fmt.Sprintf("Replace the record of hold %s?",
 			sanitize(args[0])))
 		if err != nil {
 			return err
 		}
-		r, err := client.Repair(ctx, args[0], req)
+		r, err := client.RepairUnreadableRecord(ctx, args[0], req)
 		if err != nil {
 			return toExitError(err, args[0])
 		}
@@ -53,8 +53,8 @@ It asks for confirmation: terms of the metadata that are due act at once.`,
 	return cmd
 }
 
-// printRepairDryRun prints whether the record would be replaced. It does not read what Stripe says.
-func (c *connectionFlags) printRepairDryRun(
+// getHoldAndPrintRepairDryRun prints whether the record would be replaced. It does not read what Stripe says.
+func (c *connectionFlags) getHoldAndPrintRepairDryRun(
 	ctx context.Context, client *api.Client, id string,
 ) error {
 	_, err := client.Get(ctx, id)

@@ -42,7 +42,7 @@ The command reads the daemon's settings file and environment to find the Redis.`
 			return err
 		}
 		if dryRun {
-			return printRepartitionDryRun(cmd.Context(), out, s, to)
+			return inspectAndPrintRepartitionDryRun(cmd.Context(), out, s, to)
 		}
 		bar, shown := out.newProgressBar("moving holds", 100), int64(0)
 		moved, err := store.Repartition(cmd.Context(),
@@ -64,9 +64,9 @@ The command reads the daemon's settings file and environment to find the Redis.`
 	return cmd
 }
 
-// printRepartitionDryRun prints from how many partitions holds would move, and
+// inspectAndPrintRepartitionDryRun prints from how many partitions holds would move, and
 // the replicas that must stop first.
-func printRepartitionDryRun(
+func inspectAndPrintRepartitionDryRun(
 	ctx context.Context, out *terminal, s *config.Settings, to int,
 ) error {
 	if to < 1 || to > store.MaxPartitions {

@@ -26,12 +26,12 @@ The command then shows booking and amount and asks for confirmation.`,
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	t.addFlags(cmd)
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		now := time.Now()
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
-		currency, err := getCurrencyOfHold(ctx, client, args[0], t.amountFlags()...)
+		currency, err := resolveCurrencyForAmountFlags(ctx, client, args[0], t.amountFlags()...)
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ The command then shows booking and amount and asks for confirmation.`,
 		if err != nil {
 			return err
 		}
-		change := holdChange{action: "change", terms: listGivenTermFlags(cmd),
+		change := holdChange{action: "change", terms: givenTermFlagLines(cmd),
 			request: func(id string, confirmed bool) (hold.View, error) {
 				p.Confirm = confirmed
 				return client.Patch(ctx, id, p, c.revision)

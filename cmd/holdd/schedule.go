@@ -41,13 +41,13 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	p := addConfirmationPrompt(cmd, out)
 	addDryRunFlag(cmd, &dryRun)
 	t.addFlags(cmd)
-	addAuthorizationFlags(cmd, &req, &amount)
+	addIntentDetailFlags(cmd, &req, &amount)
 	cmd.Flags().StringVarP(&file, "file", "f", "",
 		"schedule many holds: a file of one JSON object a line, or - for standard input")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		return checkScheduleArgs(cmd.Flags().Changed, file, args)
 	}
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		if file != "" {
 			return scheduleFile(ctx, c, p, client, file, dryRun)
 		}
@@ -56,7 +56,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
 		if dryRun {
-			return c.printScheduleDryRun(&req, listGivenTermFlags(cmd))
+			return c.validateAndPrintScheduleDryRun(&req, givenTermFlagLines(cmd))
 		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
@@ -81,8 +81,8 @@ func addConfirmationPrompt(cmd *cobra.Command, out *terminal) *confirmationPromp
 	return p
 }
 
-// addAuthorizationFlags adds the flags that describe the authorization.
-func addAuthorizationFlags(
+// addIntentDetailFlags adds the flags that describe the authorization.
+func addIntentDetailFlags(
 	cmd *cobra.Command, req *hold.ScheduleRequest, amount *amountFlag,
 ) {
 	f := cmd.Flags()
@@ -98,7 +98,7 @@ func addAuthorizationFlags(
 func setScheduleAmount(
 	req *hold.ScheduleRequest, amount *amountFlag, others []*amountFlag) (err error,
 ) {
-	req.Currency = cmp.Or(req.Currency, currencyOfAmountFlags(append(others, amount)...))
+	req.Currency = cmp.Or(req.Currency, firstCurrencyOfAmountFlags(append(others, amount)...))
 	req.Amount, err = amount.minorUnits("amount", req.Currency)
 	return err
 }
@@ -124,9 +124,9 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 	return nil
 }
 
-// printScheduleDryRun checks a request as far as that is possible without the
+// validateAndPrintScheduleDryRun checks a request as far as that is possible without the
 // daemon, and prints what it would schedule.
-func (c *connectionFlags) printScheduleDryRun(
+func (c *connectionFlags) validateAndPrintScheduleDryRun(
 	req *hold.ScheduleRequest, terms []labeledValue,
 ) error {
 	if _, err := req.Validate(time.Now()); err != nil {

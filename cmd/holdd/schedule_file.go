@@ -141,7 +141,7 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 		return nil
 	}
 	if s.dryRun {
-		return s.dryRunBatch()
+		return s.validateBatchForDryRun()
 	}
 	if err := s.confirmDueNow(ctx); err != nil {
 		return err
@@ -179,9 +179,9 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	return confirmErr
 }
 
-// dryRunBatch checks the holds of the batch as far as that is possible
+// validateBatchForDryRun checks the holds of the batch as far as that is possible
 // without the daemon, and empties it.
-func (s *fileScheduler) dryRunBatch() error {
+func (s *fileScheduler) validateBatchForDryRun() error {
 	now := time.Now()
 	for i := range s.reqs {
 		_, err := s.reqs[i].Validate(now)
@@ -265,7 +265,7 @@ func (s *fileScheduler) recordRejectedLine(f rejectedLine) error {
 	if isConfirmationProblem(f.Problem) {
 		s.unconfirmed++
 	}
-	code, _ := exitCodeForProblem(f.Problem, "")
+	code, _ := exitCodeAndHintForProblem(f.Problem, "")
 	s.worstExitCode = max(s.worstExitCode, code)
 	if s.asJSON {
 		return s.connectionFlags.out.printJSONLine(f)

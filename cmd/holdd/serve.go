@@ -72,7 +72,7 @@ func runDaemon(
 		Reload: reload, ReloadSignal: hangups,
 		Doctor: func(ctx context.Context) []webconsole.DoctorCheck {
 			s, err := reload()
-			return newConsoleDoctorChecks(runDoctor(ctx, s, err).Checks)
+			return toConsoleDoctorChecks(runDoctor(ctx, s, err).Checks)
 		},
 		// Free the garbage of the start (settings, OpenAPI document), which an
 		// idle daemon would keep for minutes.
@@ -80,9 +80,9 @@ func runDaemon(
 	})
 }
 
-// newConsoleDoctorChecks returns the results of a doctor's run as a page shows
+// toConsoleDoctorChecks returns the results of a doctor's run as a page shows
 // them.
-func newConsoleDoctorChecks(results []doctorCheckResult) []webconsole.DoctorCheck {
+func toConsoleDoctorChecks(results []doctorCheckResult) []webconsole.DoctorCheck {
 	checks := make([]webconsole.DoctorCheck, len(results))
 	for i, r := range results {
 		checks[i] = webconsole.DoctorCheck{Name: r.Check, OK: r.Status == statusOK,

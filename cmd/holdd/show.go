@@ -21,7 +21,7 @@ func newShowCommand(out *terminal, env environmentVars) *cobra.Command {
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.ValidArgsFunction = c.completeHolds
-	cmd.RunE = c.runWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
 		v, err := findHold(ctx, client, args[0])
 		if err != nil {
 			return err

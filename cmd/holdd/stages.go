@@ -27,10 +27,10 @@ func (s *captureStageFlags) addFlags(cmd *cobra.Command) {
 			"of the times; the last one releases the rest")
 }
 
-// resolveTimes parses the flags and turns "now" and "+36h" into times.
-func (s *captureStageFlags) resolveTimes(now time.Time) (err error) {
+// parseAndResolveTimes parses the flags and turns "now" and "+36h" into times.
+func (s *captureStageFlags) parseAndResolveTimes(now time.Time) (err error) {
 	s.given = nil
-	if s.isEmpty() {
+	if s.isExplicitlyEmpty() {
 		return nil
 	}
 	for _, text := range s.texts {
@@ -48,8 +48,8 @@ func (s *captureStageFlags) resolveTimes(now time.Time) (err error) {
 	return nil
 }
 
-// isEmpty reports whether the flag ends the planned captures.
-func (s *captureStageFlags) isEmpty() bool { return len(s.texts) == 1 && s.texts[0] == "" }
+// isExplicitlyEmpty reports whether the flag ends the planned captures.
+func (s *captureStageFlags) isExplicitlyEmpty() bool { return len(s.texts) == 1 && s.texts[0] == "" }
 
 // amounts returns the amounts of the captures.
 func (s *captureStageFlags) amounts() (list []*amountFlag) {
@@ -64,7 +64,7 @@ func (s *captureStageFlags) amounts() (list []*amountFlag) {
 func (s *captureStageFlags) newStageRequests(
 	currency string) (list []hold.CaptureStageRequest, err error,
 ) {
-	if s.isEmpty() {
+	if s.isExplicitlyEmpty() {
 		return []hold.CaptureStageRequest{}, nil
 	}
 	for i := range s.given {

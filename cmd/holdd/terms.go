@@ -39,12 +39,12 @@ func (t *termFlags) addFlags(cmd *cobra.Command) {
 			cobra.ShellCompDirectiveNoFileComp))
 }
 
-// resolveTimes turns "now" and "+36h" into times.
+// parseAndResolveTimes turns "now" and "+36h" into times.
 func (t *termFlags) resolveTimes(now time.Time) (err error) {
 	if err = t.renewal.makeUntilAbsolute(now); err != nil {
 		return err
 	}
-	if err = t.stages.resolveTimes(now); err != nil {
+	if err = t.stages.parseAndResolveTimes(now); err != nil {
 		return err
 	}
 	if t.captureAt, err = resolveTimeFlag(t.captureAt, now); err != nil {

@@ -60,7 +60,7 @@ func (b *backlog) oldestPendingEventTime(rest []hold.StreamEvent) time.Time {
 func (b *backlog) collectMessageGroups(
 	ctx context.Context, batch []hold.StreamEvent, probe bool, now time.Time,
 ) ([]*messageGroup, error) {
-	groups := b.groupBatchByOrderKey(batch)
+	groups := b.groupOrParkBatchEvents(batch)
 	if probe {
 		groups = groups[:min(len(groups), maxProbeGroups)]
 		for _, g := range groups {
@@ -92,10 +92,10 @@ func (b *backlog) collectMessageGroups(
 	return groups, nil
 }
 
-// groupBatchByOrderKey groups the events of a batch that are to be sent. Events
+// groupOrParkBatchEvents groups the events of a batch that are to be sent. Events
 // that the sink does not take are done, and so are events that are parked
 // behind others of their hold.
-func (b *backlog) groupBatchByOrderKey(batch []hold.StreamEvent) (groups []*messageGroup) {
+func (b *backlog) groupOrParkBatchEvents(batch []hold.StreamEvent) (groups []*messageGroup) {
 	byKey := map[string]*messageGroup{}
 	for _, e := range batch {
 		if b.reader.isEntryDone(e.ID) {
@@ -107,7 +107,7 @@ func (b *backlog) groupBatchByOrderKey(batch []hold.StreamEvent) (groups []*mess
 			continue
 		}
 		if b.parked.has(m.orderKey) {
-			if b.parked.addEvent(m.orderKey, e.Event) {
+			if b.parked.appendEventIfRoom(m.orderKey, e.Event) {
 				b.reader.addDoneEntry(e.ID)
 			}
 			continue
@@ -186,9 +186,9 @@ type EventStreamStore interface {
 	// entry is no longer in the stream.
 	ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent,
 		trimmed bool, err error)
-	// ReadStreamCounts returns how many events a stream has and ever had; the
+	// ReadStreamLengthAndEntriesAdded returns how many events a stream has and ever had; the
 	// latter is -1 if Redis does not count them.
-	ReadStreamCounts(ctx context.Context, partition int) (length, added int64, err error)
+	ReadStreamLengthAndEntriesAdded(ctx context.Context, partition int) (length, added int64, err error)
 }
 
 // streamPosition is how far a sink has read a stream.
@@ -223,7 +223,7 @@ func (r *streamReader) restorePosition(pos streamPosition) {
 // countEntriesEverAdded returns the position of a new sink, which gets no events
 // from before it was added.
 func (r *streamReader) countEntriesEverAdded(ctx context.Context) int64 {
-	length, added, err := r.store.ReadStreamCounts(ctx, r.partition)
+	length, added, err := r.store.ReadStreamLengthAndEntriesAdded(ctx, r.partition)
 	if err == nil && (added >= 0 || length == 0) {
 		return max(added, 0)
 	}
@@ -249,7 +249,7 @@ func (r *streamReader) readBatchAfterCursor(ctx context.Context) (
 func (r *streamReader) skipTrimmedEvents(
 	ctx context.Context, failing bool) (lost int64, err error,
 ) {
-	length, added, err := r.store.ReadStreamCounts(ctx, r.partition)
+	length, added, err := r.store.ReadStreamLengthAndEntriesAdded(ctx, r.partition)
 	if err != nil {
 		return 0, err
 	}

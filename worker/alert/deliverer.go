@@ -169,7 +169,7 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	if failure, gone := d.parkOrDeadLetterFailures(groups, delivered); gone {
 		d.disableSinkUntilNewAddress(ctx, failure.reason)
 	} else {
-		d.updateSinkHealth(ctx, batch, failure, delivered)
+		d.updateHealthAndDeadLetterOldEvents(ctx, batch, failure, delivered)
 	}
 	wait, err := d.advanceCursorAndSave(ctx, batch)
 	if err == nil && len(batch) == 0 && len(groups) == 0 {

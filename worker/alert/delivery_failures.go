@@ -31,9 +31,9 @@ func (d *deliverer) parkOrDeadLetterFailures(
 	return failure, false
 }
 
-// updateSinkHealth records how the sink did in a round. While a sink fails, it
+// updateHealthAndDeadLetterOldEvents records how the sink did in a round. While a sink fails, it
 // makes dead letters of the events that are too old.
-func (d *deliverer) updateSinkHealth(
+func (d *deliverer) updateHealthAndDeadLetterOldEvents(
 	ctx context.Context, batch []hold.StreamEvent, failure *deliveryOutcome, delivered bool,
 ) {
 	now := utcNow()

@@ -213,7 +213,7 @@ func (r *holdAlertRule) matchesEvent(e *event.Envelope) bool {
 // newHoldPlaceholderReplacer are the placeholders in texts about a hold.
 func (w *alertTextBuilder) newHoldPlaceholderReplacer(e *event.Envelope) *strings.Replacer {
 	h := &e.Data.Hold
-	term, policy := h.ExpiryPolicyTerm()
+	term, policy := h.OnExpiryOrOnFailure()
 	return strings.NewReplacer(
 		"{hold}", h.ID,
 		"{expires_at}", w.formatTime(h.ExpiresAt),
@@ -312,7 +312,7 @@ func requestedActionTime(h *hold.View) time.Time {
 // acts.
 func (w *alertTextBuilder) describeAutomaticAction(h *hold.View) string {
 	afterDeadline := h.State == "attention" && h.Cause == hold.CauseAfterDeadline.String()
-	term, policy := h.ExpiryPolicyTerm()
+	term, policy := h.OnExpiryOrOnFailure()
 	unless := ""
 	if term == "on_failure" && h.Renewal.Step != hold.RenewalFailed.String() {
 		unless = ", unless the authorization is renewed before"

@@ -31,7 +31,7 @@ type mailSender struct {
 // newMailSender returns a sender to the mail server at u. Port 465 or
 // encryption=ImplicitTLS means implicit TLS. With encryption=None the server
 // may receive mail without encryption.
-func newMailSender(u *url.URL, _ *http.Client) (sendFunc, error) {
+func newMailSender(u *url.URL, _ *http.Client) (sendNotificationFunc, error) {
 	s := &mailSender{host: u.Hostname(), port: u.Port()}
 	var err error
 	if s.from, err = netmail.ParseAddress(u.Query().Get("from")); err != nil {

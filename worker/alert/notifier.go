@@ -70,7 +70,7 @@ type Options struct {
 	Transport    http.RoundTripper // replaces the network, except for mail
 }
 
-func (o *Options) setDefaults() error {
+func (o *Options) validateAndSetDefaults() error {
 	s := &o.Stores
 	if s.Events == nil || s.Leases == nil || s.Requeued == nil || s.SystemEvents == nil ||
 		s.Sinks == nil || o.Replica == "" {
@@ -106,7 +106,7 @@ type Notifier struct {
 
 // New checks the addresses in o and returns a notifier.
 func New(o Options) (*Notifier, error) {
-	if err := o.setDefaults(); err != nil {
+	if err := o.validateAndSetDefaults(); err != nil {
 		return nil, err
 	}
 	sinks, err := newSinks(&o)

@@ -26,14 +26,14 @@ type notification struct {
 	holdID   string
 }
 
-// sendFunc sends a notification.
-type sendFunc func(ctx context.Context, n *notification) deliveryOutcome
+// sendNotificationFunc sends a notification.
+type sendNotificationFunc func(ctx context.Context, n *notification) deliveryOutcome
 
 // services are the known services, by the scheme of their addresses. The
 // addresses have the form of shoutrrr's.
 var services = map[string]struct {
 	example string
-	new     func(u *url.URL, c *http.Client) (sendFunc, error)
+	new     func(u *url.URL, c *http.Client) (sendNotificationFunc, error)
 }{
 	"slack":      {"slack://hook:T000-B000-XXXX@webhook", newSlackSender},
 	"mattermost": {"mattermost://host/token", newMattermostSender},

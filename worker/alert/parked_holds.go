@@ -52,18 +52,18 @@ func (p *parkedHolds) clearUnsavedChanges() { p.park, p.unpark = map[string][]by
 // add parks events of a hold that has none parked.
 func (p *parkedHolds) add(key string, events []json.RawMessage) {
 	p.holds[key] = &parkedHold{Events: events}
-	p.noteUnsavedChange(key)
+	p.noteChangeOrUnparkEmptyHold(key)
 }
 
-// addEvent parks another event behind the parked ones of its hold. It returns
+// appendEventIfRoom parks another event behind the parked ones of its hold. It returns
 // false if there is no room: the event waits in the stream.
-func (p *parkedHolds) addEvent(key string, event []byte) bool {
+func (p *parkedHolds) appendEventIfRoom(key string, event []byte) bool {
 	h := p.holds[key]
 	if len(h.Events) >= maxParkedEventsPerHold {
 		return false
 	}
 	h.Events = append(h.Events, event)
-	p.noteUnsavedChange(key)
+	p.noteChangeOrUnparkEmptyHold(key)
 	return true
 }
 
@@ -83,7 +83,7 @@ func (p *parkedHolds) dueHoldKeys(now time.Time, n int) (keys []string) {
 func (p *parkedHolds) removeDeliveredAndResetBackoff(key string, n int) {
 	h := p.holds[key]
 	h.Events, h.Attempts, h.NextAttemptAt = h.Events[n:], 0, time.Time{}
-	p.noteUnsavedChange(key)
+	p.noteChangeOrUnparkEmptyHold(key)
 }
 
 // deferNextAttemptOrExpireEvent sets when a hold is tried again. It returns its
@@ -97,7 +97,7 @@ func (p *parkedHolds) deferNextAttemptOrExpireEvent(key string, now time.Time) (
 		expired = h.Events[0]
 		h.Events, h.Attempts, h.NextAttemptAt = h.Events[1:], 0, now
 	}
-	p.noteUnsavedChange(key)
+	p.noteChangeOrUnparkEmptyHold(key)
 	return expired
 }
 
@@ -110,9 +110,9 @@ func (p *parkedHolds) oldestParkedEventTime() (t time.Time) {
 	return t
 }
 
-// noteUnsavedChange notes what the next save writes of a hold. A hold without
+// noteChangeOrUnparkEmptyHold notes what the next save writes of a hold. A hold without
 // events is no longer parked.
-func (p *parkedHolds) noteUnsavedChange(key string) {
+func (p *parkedHolds) noteChangeOrUnparkEmptyHold(key string) {
 	h := p.holds[key]
 	if len(h.Events) == 0 {
 		delete(p.holds, key)

@@ -64,12 +64,12 @@ func (p *deadMansSwitchPinger) run(ctx context.Context) {
 				continue
 			}
 			last, at = failures, time.Now()
-			p.ping(ctx, failures)
+			p.pingSuccessOrFailure(ctx, failures)
 		}
 	}
 }
 
-func (p *deadMansSwitchPinger) ping(ctx context.Context, failures string) {
+func (p *deadMansSwitchPinger) pingSuccessOrFailure(ctx context.Context, failures string) {
 	method, to, body := http.MethodGet, p.successURL, io.Reader(nil)
 	if failures != "" {
 		method, to, body = http.MethodPost, p.failureURL, strings.NewReader(failures)

@@ -15,16 +15,16 @@ var errIncompleteAddress = errors.New("a part is missing")
 // newJSONSender returns a function that posts body to an address.
 func newJSONSender(
 	c *http.Client, to string, header http.Header, body func(n *notification) any,
-) sendFunc {
-	return newJSONRequestSender(c, header,
+) sendNotificationFunc {
+	return newJSONSenderWithURLFunc(c, header,
 		func(n *notification) (string, any) { return to, body(n) })
 }
 
-// newJSONRequestSender is [newJSONSender] for an address that depends on the
+// newJSONSenderWithURLFunc is [newJSONSender] for an address that depends on the
 // notification.
-func newJSONRequestSender(
+func newJSONSenderWithURLFunc(
 	c *http.Client, header http.Header, request func(n *notification) (to string, body any),
-) sendFunc {
+) sendNotificationFunc {
 	return func(ctx context.Context, n *notification) deliveryOutcome {
 		to, body := request(n)
 		b, err := json.Marshal(body)
@@ -46,7 +46,7 @@ func newJSONRequestSender(
 
 type jsonObject = map[string]any
 
-func newSlackSender(u *url.URL, c *http.Client) (sendFunc, error) {
+func newSlackSender(u *url.URL, c *http.Client) (sendNotificationFunc, error) {
 	token, _ := u.User.Password()
 	parts := strings.Split(token, "-")
 	if u.User.Username() != "hook" || len(parts) != 3 {
@@ -56,7 +56,7 @@ func newSlackSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		func(n *notification) any { return jsonObject{"text": n.formatTitleAndText(3000)} }), nil
 }
 
-func newMattermostSender(u *url.URL, c *http.Client) (sendFunc, error) {
+func newMattermostSender(u *url.URL, c *http.Client) (sendNotificationFunc, error) {
 	token := strings.Trim(u.Path, "/")
 	if token == "" {
 		return nil, errIncompleteAddress
@@ -66,7 +66,7 @@ func newMattermostSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	}), nil
 }
 
-func newDiscordSender(u *url.URL, c *http.Client) (sendFunc, error) {
+func newDiscordSender(u *url.URL, c *http.Client) (sendNotificationFunc, error) {
 	if u.User.Username() == "" {
 		return nil, errIncompleteAddress
 	}
@@ -77,7 +77,7 @@ func newDiscordSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		}), nil
 }
 
-func newTelegramSender(u *url.URL, c *http.Client) (sendFunc, error) {
+func newTelegramSender(u *url.URL, c *http.Client) (sendNotificationFunc, error) {
 	// The token is the bot's id and its secret, with a colon between.
 	token, chat := u.User.Username(), u.Query().Get("chats")
 	if p, ok := u.User.Password(); ok {
@@ -96,7 +96,7 @@ func newTelegramSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		}), nil
 }
 
-func newNtfySender(u *url.URL, c *http.Client) (sendFunc, error) {
+func newNtfySender(u *url.URL, c *http.Client) (sendNotificationFunc, error) {
 	topic := strings.Trim(u.Path, "/")
 	if topic == "" {
 		return nil, errIncompleteAddress
@@ -117,7 +117,7 @@ func basicAuthHeader(user, password string) string {
 	return r.Header.Get("Authorization")
 }
 
-func newGotifySender(u *url.URL, c *http.Client) (sendFunc, error) {
+func newGotifySender(u *url.URL, c *http.Client) (sendNotificationFunc, error) {
 	token := strings.Trim(u.Path, "/")
 	if token == "" {
 		return nil, errIncompleteAddress
@@ -140,7 +140,7 @@ func (n *notification) formatIncidentKey() string {
 	return n.eventID
 }
 
-func newPagerDutySender(u *url.URL, c *http.Client) (sendFunc, error) {
+func newPagerDutySender(u *url.URL, c *http.Client) (sendNotificationFunc, error) {
 	key := u.User.Username()
 	if key == "" {
 		return nil, errIncompleteAddress
@@ -158,13 +158,13 @@ func newPagerDutySender(u *url.URL, c *http.Client) (sendFunc, error) {
 		}), nil
 }
 
-func newOpsgenieSender(u *url.URL, c *http.Client) (sendFunc, error) {
+func newOpsgenieSender(u *url.URL, c *http.Client) (sendNotificationFunc, error) {
 	key := strings.Trim(u.Path, "/")
 	if key == "" {
 		return nil, errIncompleteAddress
 	}
 	alerts := "https://" + u.Host + "/v2/alerts"
-	return newJSONRequestSender(c, http.Header{"Authorization": {"GenieKey " + key}},
+	return newJSONSenderWithURLFunc(c, http.Header{"Authorization": {"GenieKey " + key}},
 		func(n *notification) (string, any) {
 			if n.resolved {
 				return alerts + "/" + url.PathEscape(n.formatIncidentKey()) +
@@ -181,7 +181,7 @@ func newOpsgenieSender(u *url.URL, c *http.Client) (sendFunc, error) {
 
 // newGenericJSONSender posts JSON that a relay can forward to any other
 // service.
-func newGenericJSONSender(u *url.URL, c *http.Client) (sendFunc, error) {
+func newGenericJSONSender(u *url.URL, c *http.Client) (sendNotificationFunc, error) {
 	_, scheme, ok := strings.Cut(u.Scheme, "+")
 	if !ok {
 		scheme = "https"

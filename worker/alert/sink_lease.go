@@ -23,10 +23,10 @@ type SinkLeaseStore interface {
 	AcquireSinkLease(ctx context.Context, sink string, partition int, holder string,
 		lease time.Duration) (token int64, state []byte, start string, parked map[string][]byte,
 		err error)
-	// SaveSinkProgress saves all of p or nothing, and extends the lease; a
+	// SaveSinkProgressIfLeaseHeld saves all of p or nothing, and extends the lease; a
 	// lease of 0 ends it. ok is false if another replica has the lease.
-	SaveSinkProgress(ctx context.Context, sink string, partition int, token int64,
-		p hold.SinkProgress, lease time.Duration) (ok bool, err error)
+	SaveSinkProgressIfLeaseHeld(ctx context.Context, sink string, partition int, token int64,
+		p hold.SinkProgressWrite, lease time.Duration) (ok bool, err error)
 }
 
 var errLeaseLost = errors.New("another replica delivers to this sink")
@@ -71,20 +71,20 @@ func (l *sinkLease) expiresWithin(d time.Duration) bool { return time.Until(l.un
 func (l *sinkLease) setLost() { l.token = 0 }
 
 // saveProgressAndExtend writes p and extends the lease.
-func (l *sinkLease) saveProgressAndExtend(ctx context.Context, p hold.SinkProgress) error {
+func (l *sinkLease) saveProgressAndExtend(ctx context.Context, p hold.SinkProgressWrite) error {
 	return l.saveProgressWithLeaseTime(ctx, p, l.duration)
 }
 
 // saveProgressAndRelease writes p and ends the lease.
-func (l *sinkLease) saveProgressAndRelease(ctx context.Context, p hold.SinkProgress) error {
+func (l *sinkLease) saveProgressAndRelease(ctx context.Context, p hold.SinkProgressWrite) error {
 	return l.saveProgressWithLeaseTime(ctx, p, 0)
 }
 
 func (l *sinkLease) saveProgressWithLeaseTime(
-	ctx context.Context, p hold.SinkProgress, d time.Duration,
+	ctx context.Context, p hold.SinkProgressWrite, d time.Duration,
 ) error {
 	asked := time.Now()
-	ok, err := l.store.SaveSinkProgress(ctx, l.sink, l.partition, l.token, p, d)
+	ok, err := l.store.SaveSinkProgressIfLeaseHeld(ctx, l.sink, l.partition, l.token, p, d)
 	if err != nil {
 		return err
 	}
@@ -136,9 +136,9 @@ func (d *deliverer) saveProgressAndExtendLease(ctx context.Context) error {
 }
 
 // unsavedProgress returns what to save.
-func (d *deliverer) unsavedProgress() (p hold.SinkProgress, err error) {
+func (d *deliverer) unsavedProgress() (p hold.SinkProgressWrite, err error) {
 	b := d.backlog
-	p = hold.SinkProgress{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
+	p = hold.SinkProgressWrite{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
 		Requeued: b.dead.finished}
 	p.State, err = json.Marshal(d.currentState())
 	return p, err

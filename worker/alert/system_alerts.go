@@ -285,7 +285,7 @@ func (w *alertTextBuilder) newSystemPlaceholderReplacer(d *event.EventData) *str
 	values := []string{
 		"{sink}", sanitizeTextForChat(d.Sink, 40),
 		"{detail}", sanitizeTextForChat(d.Detail, 200),
-		"{count}", formatEventCount(d.Count),
+		"{count}", formatCountOrSome(d.Count),
 		"{replica}", sanitizeTextForChat(d.Replica, 100),
 		"{alive}", strconv.Itoa(len(d.Alive)),
 	}
@@ -317,8 +317,8 @@ func (w *alertTextBuilder) newSystemPlaceholderReplacer(d *event.EventData) *str
 	return strings.NewReplacer(values...)
 }
 
-// formatEventCount writes a number of events; below 0 it is unknown.
-func formatEventCount(n int64) string {
+// formatCountOrSome writes a number of events; below 0 it is unknown.
+func formatCountOrSome(n int64) string {
 	if n < 0 {
 		return "some"
 	}

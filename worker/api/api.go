@@ -226,9 +226,9 @@ func (a *API) SetTokens(t *Tokens) {
 	}
 }
 
-// SetConfiguredLogLevel changes the log level, as a request does, and the level
+// ApplyConfiguredLogLevel changes the log level, as a request does, and the level
 // of the settings. It changes nothing if operators may not change the level.
-func (a *API) SetConfiguredLogLevel(level zapcore.Level, by string) {
+func (a *API) ApplyConfiguredLogLevel(level zapcore.Level, by string) {
 	if a.logLevel != nil {
 		a.logLevel.configured.Store(int32(level))
 		a.logLevel.set(level, by)
@@ -245,7 +245,7 @@ func (a *API) InvalidSignatures() uint64 { return a.webhook.invalidSignatures.Lo
 
 // ServeHTTP checks access, limits the requests in flight, and routes.
 func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
-	w := newResponseStartRecorder(unwrapped)
+	w := newRecorderWithCommonHeaders(unwrapped)
 	c := &requestInfo{method: r.Method, path: r.URL.Path}
 	defer a.recoverPanic(w, c)
 	if a.isCardholderPath(r.URL.Path) {
@@ -293,7 +293,7 @@ func (a *API) logRefusedAccess(r *http.Request, p *Problem, c *requestInfo) {
 	if p.Code == TokenReadOnly {
 		by = c.by
 	}
-	a.refusals.Report(r, string(p.Code), by)
+	a.refusals.LogRefusedRequest(r, string(p.Code), by)
 }
 
 // rejectWithoutReadingBody writes a problem before the request's body is read.

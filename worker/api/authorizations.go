@@ -74,7 +74,7 @@ func (h *authorizationHandler) authorize(
 ) (*authorizationOutput, error) {
 	// The key is checked before the body: without it a request cannot be
 	// retried.
-	if _, err := hold.AttemptIDFromKey(in.Key); err != nil {
+	if _, err := hold.DeriveAttemptIDFromKey(in.Key); err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
 	c := requestInfoFromContext(ctx)
@@ -99,7 +99,7 @@ func (h *authorizationHandler) confirm(
 	if err := validatePathID(in.ID); err != nil {
 		return nil, err
 	}
-	if _, err := hold.AttemptIDFromKey(in.Key); err != nil {
+	if _, err := hold.DeriveAttemptIDFromKey(in.Key); err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
 	c := requestInfoFromContext(ctx)

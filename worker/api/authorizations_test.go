@@ -25,7 +25,7 @@ type fakeAuthorizer struct {
 }
 
 func (c *fakeAuthorizer) Authorize(_ context.Context, key string, req hold.AuthorizeRequest, _ string) (hold.AuthorizationResult, error) {
-	id, err := hold.AttemptIDFromKey(key)
+	id, err := hold.DeriveAttemptIDFromKey(key)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}

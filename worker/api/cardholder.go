@@ -62,7 +62,7 @@ func (h *cardholderLinkHandler) register(doc huma.API) {
 }
 
 func (h *cardholderLinkHandler) createLink(
-	ctx context.Context, in *getHoldInput,
+	ctx context.Context, in *holdIDOrReferenceInput,
 ) (*cardholderLinkOutput, error) {
 	if h.o == nil {
 		return nil, newProblem(CardholderLinksDisabled, "",
@@ -74,7 +74,7 @@ func (h *cardholderLinkHandler) createLink(
 	}
 	found, now, err := h.reader.Get(ctx, id)
 	if err == nil {
-		err = hold.CheckCardholderLink(&found, now)
+		err = hold.CheckHoldAwaitsCardholder(&found, now)
 	}
 	if err != nil {
 		return nil, h.logAndConvertError(ctx, err)
@@ -89,7 +89,7 @@ func (h *cardholderLinkHandler) createLink(
 // for a listener that they reach.
 func (a *API) CardholderHandler() http.Handler {
 	return http.HandlerFunc(func(unwrapped http.ResponseWriter, r *http.Request) {
-		w := newResponseStartRecorder(unwrapped)
+		w := newRecorderWithCommonHeaders(unwrapped)
 		// The path has the link, so it is not logged.
 		defer a.recoverPanic(w, &requestInfo{method: r.Method, path: CardholderPath})
 		a.serveCardholder(w, r)

@@ -147,7 +147,7 @@ func (h *holdChangeHandler) patchTerms(
 ) (hold.Hold, time.Time, error) {
 	var p hold.Patch
 	if err := requestInfoFromContext(ctx).readJSONBody(true,
-		func(b []byte) error { return decodePatch(b, &p) }); err != nil {
+		func(b []byte) error { return decodePatchRejectingNulls(b, &p) }); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
 	return h.changer.PatchTerms(ctx, id, p, revision, by)

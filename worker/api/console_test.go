@@ -65,12 +65,12 @@ func TestTokens_AuthenticateSession(t *testing.T) {
 	if _, _, ok := tokens.Authenticate("another token of the same size.."); ok {
 		t.Error("an unknown token is accepted")
 	}
-	anna, mayOperate, ok := tokens.AuthenticateSession("anna", "m")
-	bert, _, _ := tokens.AuthenticateSession("bert", "m")
+	anna, mayOperate, ok := tokens.ComputeSessionMAC("anna", "m")
+	bert, _, _ := tokens.ComputeSessionMAC("bert", "m")
 	if !ok || !mayOperate || string(anna) == string(bert) {
 		t.Error("the codes of two tokens are equal")
 	}
-	if _, _, ok := tokens.AuthenticateSession("carl", "m"); ok {
+	if _, _, ok := tokens.ComputeSessionMAC("carl", "m"); ok {
 		t.Error("an unknown name has a code")
 	}
 }

@@ -148,9 +148,9 @@ func findNullField(body []byte) (field string, found bool) {
 	return "", false
 }
 
-// decodePatch decodes a change of terms. It rejects null, which could mean
+// decodePatchRejectingNulls decodes a change of terms. It rejects null, which could mean
 // "clear it" (RFC 7396) or "leave it".
-func decodePatch(body []byte, p *hold.Patch) error {
+func decodePatchRejectingNulls(body []byte, p *hold.Patch) error {
 	if err := decodeStrict(body, p); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (h *eraseHandler) register(doc huma.API) {
 	}, h.erase)
 }
 
-func (h *eraseHandler) erase(ctx context.Context, in *getHoldInput) (*holdOutput, error) {
+func (h *eraseHandler) erase(ctx context.Context, in *holdIDOrReferenceInput) (*holdOutput, error) {
 	if h.eraser == nil {
 		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
 	}

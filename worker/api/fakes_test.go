@@ -84,7 +84,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 	}
 	c, err := hold.DecideNewHold(d, m.stripeIntents[d.ID], by, m.now)
 	if err == nil {
-		c, err = c.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, d.Confirm, m.now, rules)
+		c, err = c.RefuseUnlessPolicyActionConfirmed(&hold.Hold{}, d.Confirm, m.now, rules)
 	}
 	if err != nil {
 		return intake.ScheduleResult{Err: err}
@@ -137,7 +137,7 @@ func (m *fakeHolds) changeHold(
 	}
 	c, err := f(h)
 	if err == nil {
-		c, err = c.RefuseUnconfirmedExpiryPolicy(&h, confirmed, m.now, rules)
+		c, err = c.RefuseUnlessPolicyActionConfirmed(&h, confirmed, m.now, rules)
 	}
 	if err != nil {
 		return h, m.now, err
@@ -217,7 +217,7 @@ func (m *fakeHolds) List(_ context.Context, q query.HoldQuery) (query.HoldPage, 
 	for _, h := range all {
 		switch {
 		case position(&h) <= q.Cursor:
-		case q.State != 0 && h.StateAt(m.now) != q.State, !strings.HasPrefix(h.Reference,
+		case q.State != 0 && h.StateWithDueAsReady(m.now) != q.State, !strings.HasPrefix(h.Reference,
 			q.Reference), q.Account != "" && h.Account != q.Account:
 		case q.ExpiringWithin != 0 && h.ExpiresAt.After(m.now.Add(q.ExpiringWithin)):
 		case len(page.Holds) == q.Limit:

@@ -23,7 +23,7 @@ func (b responseBuilder) findHoldID(
 	ctx context.Context, reader HoldReader, name string,
 ) (string, error) {
 	if !strings.HasPrefix(name, "pi_") {
-		id, err := findByReference(ctx, reader, name)
+		id, err := findHoldIDByReference(ctx, reader, name)
 		if err != nil {
 			return "", b.logAndConvertError(ctx, err)
 		}
@@ -35,10 +35,14 @@ func (b responseBuilder) findHoldID(
 	return name, nil
 }
 
-// findByReference returns the id of the hold with this reference. Open holds
+// findHoldIDByReference returns the id of the hold with this reference. Open holds
 // have precedence, because a booking may have had others before. The list is
 // ordered by reference, so the holds with the reference itself come first.
-func findByReference(ctx context.Context, reader HoldReader, reference string) (string, error) {
+func findHoldIDByReference(
+	ctx context.Context,
+	reader HoldReader,
+	reference string,
+) (string, error) {
 	var open, settled []string
 	q := query.HoldQuery{Reference: reference, Limit: MaxPageSize}
 	complete := false

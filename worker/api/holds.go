@@ -21,7 +21,7 @@ type HoldReader interface {
 
 type emptyInput struct{}
 
-type getHoldInput struct {
+type holdIDOrReferenceInput struct {
 	ID string `path:"id" maxLength:"200" doc:"The PaymentIntent that first placed the hold, or the hold's reference" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 }
 
@@ -72,7 +72,7 @@ func (h *holdReadHandler) register(doc huma.API) {
 	}, h.list)
 }
 
-func (h *holdReadHandler) get(ctx context.Context, in *getHoldInput) (*holdOutput, error) {
+func (h *holdReadHandler) get(ctx context.Context, in *holdIDOrReferenceInput) (*holdOutput, error) {
 	id, err := h.findHoldID(ctx, h.reader, in.ID)
 	if err != nil {
 		return nil, err

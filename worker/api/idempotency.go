@@ -85,7 +85,7 @@ func (h *idempotencyHandler) serveOnceOrReplay(
 		return
 	}
 	digest := digestRequest(r, c)
-	id := hexDigest("key", c.by, keys[0])
+	id := hexDigestOfParts("key", c.by, keys[0])
 	found, response, err := h.store.BeginRequest(r.Context(), id, digest, h.lease)
 	switch {
 	case err != nil:
@@ -106,7 +106,7 @@ func (h *idempotencyHandler) serveOnceOrReplay(
 
 // digestRequest returns a digest of what a request asks for.
 func digestRequest(r *http.Request, c *requestInfo) string {
-	return hexDigest(r.Method, r.URL.RequestURI(), r.Header.Get("If-Match"), string(c.body))
+	return hexDigestOfParts(r.Method, r.URL.RequestURI(), r.Header.Get("If-Match"), string(c.body))
 }
 
 // executeAndSave executes a request and saves its response before the caller
@@ -180,8 +180,8 @@ func replayResponse(w http.ResponseWriter, response string) bool {
 	return true
 }
 
-// hexDigest returns a digest of parts that no other list of parts has.
-func hexDigest(parts ...string) string {
+// hexDigestOfParts returns a digest of parts that no other list of parts has.
+func hexDigestOfParts(parts ...string) string {
 	b, err := json.Marshal(parts)
 	if err != nil {
 		panic(err) // only strings

@@ -9,7 +9,7 @@ import (
 // listener that Stripe reaches.
 func (a *API) WebhookHandler() http.Handler {
 	return http.HandlerFunc(func(unwrapped http.ResponseWriter, r *http.Request) {
-		w := newResponseStartRecorder(unwrapped)
+		w := newRecorderWithCommonHeaders(unwrapped)
 		defer a.recoverPanic(w, &requestInfo{method: r.Method, path: r.URL.Path})
 		if r.URL.Path != WebhookPath {
 			rejectWithoutReadingBody(w, r, newProblem(RouteNotFound, "",
@@ -20,12 +20,12 @@ func (a *API) WebhookHandler() http.Handler {
 	})
 }
 
-// MetricsHandler returns a handler that serves /metrics, /healthz and /readyz
+// MetricsAndHealthHandler returns a handler that serves /metrics, /healthz and /readyz
 // to callers without a token, for a listener that only a monitoring system
 // reaches. The two checks omit version and details.
-func (a *API) MetricsHandler() http.Handler {
+func (a *API) MetricsAndHealthHandler() http.Handler {
 	return http.HandlerFunc(func(unwrapped http.ResponseWriter, r *http.Request) {
-		w := newResponseStartRecorder(unwrapped)
+		w := newRecorderWithCommonHeaders(unwrapped)
 		c := &requestInfo{method: r.Method, path: r.URL.Path, by: "api"}
 		defer a.recoverPanic(w, c)
 		if !isExemptFromInFlightLimit(r.URL.Path) || !isReadOnlyMethod(r.Method) {
@@ -38,9 +38,9 @@ func (a *API) MetricsHandler() http.Handler {
 	})
 }
 
-// newResponseStartRecorder returns the writer of a response with the headers of
+// newRecorderWithCommonHeaders returns the writer of a response with the headers of
 // all responses.
-func newResponseStartRecorder(unwrapped http.ResponseWriter) *responseStartRecorder {
+func newRecorderWithCommonHeaders(unwrapped http.ResponseWriter) *responseStartRecorder {
 	h := unwrapped.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")

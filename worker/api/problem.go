@@ -76,7 +76,7 @@ func convertHumaError(_ huma.Context, _ string, v any) (any, error) {
 		}
 		field := e.Location[strings.LastIndexByte(e.Location, '.')+1:]
 		if e.Message == "unknown query parameter" {
-			p = setProblemCode(p, UnknownParameter)
+			p = copyProblemWithCode(p, UnknownParameter)
 		}
 		if i == 0 {
 			p.Field, p.Detail = field, e.Message
@@ -89,7 +89,7 @@ func convertHumaError(_ huma.Context, _ string, v any) (any, error) {
 	return p, nil
 }
 
-func setProblemCode(p *Problem, code hold.ProblemCode) *Problem {
+func copyProblemWithCode(p *Problem, code hold.ProblemCode) *Problem {
 	q := newProblem(code, p.Field, p.Detail)
 	q.Errors = p.Errors
 	return q

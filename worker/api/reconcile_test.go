@@ -108,7 +108,7 @@ func TestReconciliation_FindingsOfOneKind(t *testing.T) {
 			{Kind: reconcile.FoundOrphan, PaymentIntent: testHoldID, Reference: "BK-1", ExpiresAt: ends},
 		}}}
 	s, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Reconciler: c})
-	run, err := newTestClient(t, s.URL, "").ListReconciliationFindings(t.Context(), "orphan")
+	run, err := newTestClient(t, s.URL, "").ListReconciliationFindingsOfKind(t.Context(), "orphan")
 	if err != nil || len(run.Findings) != 1 || run.FindingsOmitted != 2 || len(run.CountsByKind) != 1 ||
 		run.Findings[0].Reference != "BK-1" || !run.Findings[0].ExpiresAt.Equal(ends) {
 		t.Errorf("%+v %v", run, err)

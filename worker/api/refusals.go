@@ -31,9 +31,9 @@ type RefusalLog struct {
 // NewRefusalLog returns a RefusalLog that logs to log.
 func NewRefusalLog(log *zap.Logger) *RefusalLog { return &RefusalLog{log: log} }
 
-// Report records that a request was refused. by is the name of its token; empty
+// LogRefusedRequest records that a request was refused. by is the name of its token; empty
 // if the token is missing or unknown.
-func (l *RefusalLog) Report(r *http.Request, code, by string) {
+func (l *RefusalLog) LogRefusedRequest(r *http.Request, code, by string) {
 	peer := peerIPOfRequest(r)
 	total, logged := l.countRefusal(peer)
 	if !logged {

@@ -150,11 +150,11 @@ func (t *Tokens) Authenticate(token string) (name string, mayOperate, ok bool) {
 	return name, role == roleOperate, role != 0
 }
 
-// AuthenticateSession returns the code that authenticates a message for the
+// ComputeSessionMAC returns the code that authenticates a message for the
 // token with this name, and its role. The key follows from the token: every
 // replica with the same tokens file computes the same code, and a token that is
 // deleted from the file ends its sessions.
-func (t *Tokens) AuthenticateSession(name, message string) (mac []byte, mayOperate, ok bool) {
+func (t *Tokens) ComputeSessionMAC(name, message string) (mac []byte, mayOperate, ok bool) {
 	for i := range t.entries {
 		if e := &t.entries[i]; e.name == name {
 			h := hmac.New(sha256.New, e.digest[:])

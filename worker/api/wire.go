@@ -10,7 +10,7 @@ type (
 	batchRequest       = client.BatchRequest
 	ListPage           = client.ListPage
 	cancelRequest      = client.CancelRequest
-	pauseResumeRequest = client.ConfirmChangeRequest
+	pauseResumeRequest = client.PauseResumeRequest
 	CardholderLink     = client.CardholderLink
 	Authorization      = client.Authorization
 	NextAction         = client.NextAction

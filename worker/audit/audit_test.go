@@ -22,7 +22,7 @@ var start = time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC)
 
 func at(d time.Duration) time.Time { return start.Add(d) }
 
-var period = audit.Options{From: start, Until: at(28 * day), ReadFrom: at(-31 * day)}
+var period = audit.ReportScope{From: start, Until: at(28 * day), ReadFrom: at(-31 * day)}
 
 // payment returns a payment of 100.00 EUR that was authorized after a time.
 func payment(id string, authorized time.Duration, f func(p *audit.Payment)) audit.Payment {
@@ -211,7 +211,7 @@ func TestCompute_LateCapturesAndTimeToCapture(t *testing.T) {
 		s.CapturesAssumedEnd != 1 || s.WithoutCustomer != 6 {
 		t.Errorf("%+v", s)
 	}
-	audit.SetCaptureTimes(payments, map[string]time.Time{"ch_e": at(day), "ch_a": at(day)})
+	audit.SetMissingCaptureTimes(payments, map[string]time.Time{"ch_e": at(day), "ch_a": at(day)})
 	r = audit.ComputeReport(payments, period)
 	if s := r.Sources; s.CapturesByEvent != 1 || s.CapturesUnknown != 0 ||
 		r.TimeToCapture.Count != 6 || r.LateCaptures.Count != 3 {

@@ -13,8 +13,8 @@ const day = 24 * time.Hour
 // a day more than the longest window.
 const LongestAuthorization = 31 * day
 
-// Options is what a report is about.
-type Options struct {
+// ReportScope is what a report is about.
+type ReportScope struct {
 	Account     string
 	Livemode    bool
 	From, Until time.Time
@@ -24,7 +24,7 @@ type Options struct {
 }
 
 // ComputeReport returns the report of payments, in any order.
-func ComputeReport(payments []Payment, o Options) Report {
+func ComputeReport(payments []Payment, o ReportScope) Report {
 	if o.Location == nil {
 		o.Location = time.UTC
 	}
@@ -100,7 +100,7 @@ func (r *Report) sumOutcomes(period []Payment) {
 	}
 }
 
-func newExpiredReport(period []Payment, o Options) (r ExpiredReport) {
+func newExpiredReport(period []Payment, o ReportScope) (r ExpiredReport) {
 	weeks, brands := map[string]*Total{}, map[string]*ExpiredBrandTotal{}
 	for at := startOfWeek(o.From, o.Location); !at.After(o.Until); at = at.AddDate(0, 0, 7) {
 		r.ByWeek = append(r.ByWeek, ExpiredWeekTotal{Monday: at.Format(time.DateOnly)})

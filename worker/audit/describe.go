@@ -38,14 +38,14 @@ func (t *Total) FormatShareOf(all int) string {
 func FormatBucketRange(all []DurationBucket, i int) string {
 	switch {
 	case i == 0:
-		return "under " + formatSpan(all[0].Under)
+		return "under " + formatBucketBound(all[0].Under)
 	case all[i].Under == 0:
 		return "longer"
 	}
-	return formatSpan(all[i-1].Under) + " to " + formatSpan(all[i].Under)
+	return formatBucketBound(all[i-1].Under) + " to " + formatBucketBound(all[i].Under)
 }
 
-func formatSpan(seconds int64) string {
+func formatBucketBound(seconds int64) string {
 	d := time.Duration(seconds) * time.Second
 	if d%day == 0 {
 		return fmt.Sprintf("%d d", d/day)

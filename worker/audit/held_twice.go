@@ -9,7 +9,7 @@ import (
 // while an earlier one of the same customer held money. all is in the order of
 // authorization. An earlier capture whose time is not known counts as ended,
 // because nothing says that it overlapped.
-func newOverlapReport(all []Payment, o Options) (r OverlapReport) {
+func newOverlapReport(all []Payment, o ReportScope) (r OverlapReport) {
 	open := map[string][]*Payment{} // by customer, the oldest first
 	customers := map[string]bool{}
 	for i := range all {

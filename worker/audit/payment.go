@@ -94,9 +94,9 @@ func (p *Payment) setEndTime(at time.Time, from EndTimeSource) {
 	}
 }
 
-// SetCaptureTimes sets the times of captures that have none, from events by
+// SetMissingCaptureTimes sets the times of captures that have none, from events by
 // charge.
-func SetCaptureTimes(payments []Payment, byCharge map[string]time.Time) {
+func SetMissingCaptureTimes(payments []Payment, byCharge map[string]time.Time) {
 	for i := range payments {
 		p := &payments[i]
 		if p.Outcome == Captured && p.EndedAt.IsZero() {

@@ -128,7 +128,7 @@ func ReadPayments(ctx context.Context, c StripeCaller, p *ReadProgress, o ReadOb
 		case err != nil:
 			return err
 		}
-		p.addCaptureTimes(a.Page)
+		p.addCaptureEventPage(a.Page)
 		o.PageRead()
 	}
 	return nil
@@ -176,7 +176,7 @@ func (p *ReadProgress) addIntentPage(page *hold.IntentListPage) {
 	p.IntentsDone = !page.More
 }
 
-func (p *ReadProgress) addCaptureTimes(page *hold.IntentListPage) {
+func (p *ReadProgress) addCaptureEventPage(page *hold.IntentListPage) {
 	if p.Captures == nil {
 		p.Captures = map[string]time.Time{}
 	}

@@ -89,8 +89,8 @@ func (w *world) mustRead(p *auditread.ReadProgress) {
 }
 
 func report(p *auditread.ReadProgress) audit.Report {
-	audit.SetCaptureTimes(p.Payments, p.Captures)
-	return audit.ComputeReport(p.Payments, audit.Options{From: p.From, Until: p.Until})
+	audit.SetMissingCaptureTimes(p.Payments, p.Captures)
+	return audit.ComputeReport(p.Payments, audit.ReportScope{From: p.From, Until: p.Until})
 }
 
 func TestRead_AllPages(t *testing.T) {

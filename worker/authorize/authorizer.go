@@ -36,7 +36,7 @@ func NewAuthorizer(o Options) *Authorizer { return &Authorizer{o: o} }
 func (a *Authorizer) Authorize(
 	ctx context.Context, key string, req hold.AuthorizeRequest, by string,
 ) (hold.AuthorizationResult, error) {
-	id, err := hold.AttemptIDFromKey(key)
+	id, err := hold.DeriveAttemptIDFromKey(key)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
@@ -73,7 +73,7 @@ func (a *Authorizer) Authorize(
 func (a *Authorizer) Confirm(
 	ctx context.Context, intent, key string, req hold.ConfirmRequest, by string,
 ) (hold.AuthorizationResult, error) {
-	id, err := hold.AttemptIDFromKey(key)
+	id, err := hold.DeriveAttemptIDFromKey(key)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}

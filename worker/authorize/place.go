@@ -120,8 +120,8 @@ func publishUnresolvedAttempt(
 	return nil
 }
 
-// logCanceledIntent logs that holdd canceled an abandoned intent.
-func logCanceledIntent(o *Options, c *hold.CanceledAbandonedIntent, account string) {
+// logCanceledAbandonedIntent logs that holdd canceled an abandoned intent.
+func logCanceledAbandonedIntent(o *Options, c *hold.CanceledAbandonedIntent, account string) {
 	in := &c.Intent
 	name := string(event.AuthorizationAbandoned)
 	o.Logger.Warn(name, zap.String("event", name),

@@ -48,7 +48,7 @@ func (r *AttemptResumer) resumeAttempt(ctx context.Context, id string) {
 		r.o.Health.ReportError(ctx, "resume an authorization attempt", err)
 		return
 	case lookup == hold.LookupNotFound: // the record has expired
-		if err := r.o.Attempts.DeleteAuthorization(ctx, unknown, run.token); err != nil {
+		if err := r.o.Attempts.DeleteAuthorizationIfLeaseHeld(ctx, unknown, run.token); err != nil {
 			r.o.Health.ReportError(ctx, "delete an authorization attempt", err)
 		}
 		return
@@ -57,13 +57,13 @@ func (r *AttemptResumer) resumeAttempt(ctx context.Context, id string) {
 	}
 	attempt.ID = id
 	if r.o.Tracer != nil {
-		traced, end := r.o.Tracer.StartResumption(ctx, &attempt)
+		traced, end := r.o.Tracer.StartAuthorizationResumption(ctx, &attempt)
 		defer end()
 		ctx = traced
 	}
 	run.machine = hold.NewResumedAttemptMachine(attempt)
 	run.driveToEnd(ctx)
 	if c := run.machine.CanceledAbandonedIntent(); c != nil {
-		logCanceledIntent(&r.o, c, attempt.Account)
+		logCanceledAbandonedIntent(&r.o, c, attempt.Account)
 	}
 }

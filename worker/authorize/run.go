@@ -24,16 +24,16 @@ type AttemptStore interface {
 		ctx context.Context, a hold.AuthorizationAttempt, token string,
 		lease, resumeAfter time.Duration,
 	) (hold.AuthorizationAttempt, hold.AttemptLookupResult, time.Time, error)
-	// SaveAuthorization saves an attempt unless another token has its lease.
+	// SaveAuthorizationIfLeaseHeld saves an attempt unless another token has its lease.
 	// With release, it ends the lease. resumeAt is when the Resumer resumes the
 	// attempt; zero means never.
-	SaveAuthorization(
+	SaveAuthorizationIfLeaseHeld(
 		ctx context.Context, a hold.AuthorizationAttempt, token string,
 		release bool, resumeAt time.Time,
 	) (bool, error)
-	// DeleteAuthorization deletes an attempt unless another token has its
+	// DeleteAuthorizationIfLeaseHeld deletes an attempt unless another token has its
 	// lease.
-	DeleteAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
+	DeleteAuthorizationIfLeaseHeld(ctx context.Context, a hold.AuthorizationAttempt, token string) error
 	// ListDueAttemptIDs returns the ids of up to n attempts to resume now.
 	ListDueAttemptIDs(ctx context.Context, n int) (ids []string, now time.Time, err error)
 }
@@ -70,8 +70,8 @@ type Tracer interface {
 	// TraceparentOf returns the span of ctx, to keep with an attempt; empty if
 	// it is not recorded.
 	TraceparentOf(ctx context.Context) string
-	// StartResumption begins the span of a run that resumes an attempt.
-	StartResumption(ctx context.Context, a *hold.AuthorizationAttempt) (
+	// StartAuthorizationResumption begins the span of a run that resumes an attempt.
+	StartAuthorizationResumption(ctx context.Context, a *hold.AuthorizationAttempt) (
 		traced context.Context, end func())
 }
 
@@ -115,7 +115,7 @@ type attemptRun struct {
 // with the lease or with ctx.
 func (r *attemptRun) driveToEnd(ctx context.Context) {
 	o := r.o
-	driver := execute.MachineDriver{Caller: keyCheckingCaller{o.Caller}, Now: o.Clock.Now,
+	driver := execute.MachineDriver{Caller: rejectedKeyBlockingCaller{o.Caller}, Now: o.Clock.Now,
 		CallTimeout: o.CallTimeout}
 	bounded, cancel := context.WithDeadline(ctx, r.leaseEnd)
 	defer cancel()
@@ -186,7 +186,7 @@ func (r *attemptRun) performLocalStep(
 	case hold.StepSave, hold.StepReleaseLease:
 		result.Err = r.saveAttempt(ctx, attempt, step)
 	case hold.StepForget:
-		result.Err = r.o.Attempts.DeleteAuthorization(ctx, attempt, r.token)
+		result.Err = r.o.Attempts.DeleteAuthorizationIfLeaseHeld(ctx, attempt, r.token)
 		if result.Err != nil {
 			r.o.Health.ReportError(ctx, "delete an authorization attempt", result.Err)
 		}
@@ -209,7 +209,13 @@ func (r *attemptRun) saveAttempt(
 	ctx context.Context, attempt hold.AuthorizationAttempt, step hold.AuthorizationStep,
 ) error {
 	release := step.Kind == hold.StepReleaseLease
-	saved, err := r.o.Attempts.SaveAuthorization(ctx, attempt, r.token, release, step.ResumeAt)
+	saved, err := r.o.Attempts.SaveAuthorizationIfLeaseHeld(
+		ctx,
+		attempt,
+		r.token,
+		release,
+		step.ResumeAt,
+	)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "save an authorization attempt", err)
 		return err
@@ -220,11 +226,11 @@ func (r *attemptRun) saveAttempt(
 	return nil
 }
 
-// keyCheckingCaller sends nothing while Stripe rejects the key.
-type keyCheckingCaller struct{ StripeCaller }
+// rejectedKeyBlockingCaller sends nothing while Stripe rejects the key.
+type rejectedKeyBlockingCaller struct{ StripeCaller }
 
 // WaitForBudget implements [execute.StripeCaller].
-func (c keyCheckingCaller) WaitForBudget(
+func (c rejectedKeyBlockingCaller) WaitForBudget(
 	ctx context.Context,
 	call hold.Call,
 	maxWait time.Duration,

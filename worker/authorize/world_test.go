@@ -138,12 +138,12 @@ func (s storeOf) BeginOrResumeAuthorization(
 	return s.Store.BeginOrResumeAuthorization(ctx, a, token, lease, resumeAfter)
 }
 
-func (s storeOf) SaveAuthorization(
+func (s storeOf) SaveAuthorizationIfLeaseHeld(
 	ctx context.Context, a hold.AuthorizationAttempt, token string,
 	release bool, resumeAt time.Time,
 ) (saved bool, err error) {
 	defer s.around(&err)()
-	return s.Store.SaveAuthorization(ctx, a, token, release, resumeAt)
+	return s.Store.SaveAuthorizationIfLeaseHeld(ctx, a, token, release, resumeAt)
 }
 
 func (s storeOf) Commit(

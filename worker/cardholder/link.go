@@ -43,7 +43,7 @@ func (*LinkSigner) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[cardhol
 // expires: at the deadline of the authorization.
 func (l *LinkSigner) SignLink(h *hold.Hold) (url string, expires time.Time) {
 	expires = h.ExpiresAt.Truncate(time.Second)
-	return l.url(l.sign(h.ID, h.Renewal.Generation, expires.Unix())), expires
+	return l.url(l.newSignedToken(h.ID, h.Renewal.Generation, expires.Unix())), expires
 }
 
 func (l *LinkSigner) url(token string) string { return l.base + PathPrefix + token }
@@ -56,7 +56,7 @@ type signedLink struct {
 
 // sign returns the token of a link: id, generation and Unix time of the expiry,
 // and their MAC.
-func (l *LinkSigner) sign(id string, generation uint32, expires int64) string {
+func (l *LinkSigner) newSignedToken(id string, generation uint32, expires int64) string {
 	body := id + "." + strconv.FormatUint(uint64(generation), 10) + "." +
 		strconv.FormatInt(expires, 10)
 	return body + "." + base64.RawURLEncoding.EncodeToString(l.mac(body))
@@ -70,7 +70,7 @@ func (l *LinkSigner) mac(body string) []byte {
 
 // verify returns what a token names. Its errors are errInvalidLink and
 // errExpiredLink; the second only for a token that holdd signed.
-func (l *LinkSigner) verify(token string, now time.Time) (signedLink, error) {
+func (l *LinkSigner) verifyToken(token string, now time.Time) (signedLink, error) {
 	i := strings.LastIndexByte(token, '.')
 	if i < 0 || len(token) > maxTokenBytes {
 		return signedLink{}, errInvalidLink

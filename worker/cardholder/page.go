@@ -57,8 +57,8 @@ func NewPage(o Options) *Page {
 		o.Logger = zap.NewNop()
 	}
 	p := &Page{o: o, mux: http.NewServeMux()}
-	p.mux.HandleFunc("GET "+PathPrefix+"{token}", p.withVerifiedLink(p.showHoldStatus))
-	p.mux.HandleFunc("GET "+PathPrefix+"{token}/card", p.withVerifiedLink(p.showCardQuestion))
+	p.mux.HandleFunc("GET "+PathPrefix+"{token}", p.withVerifiedLink(p.showNextStep))
+	p.mux.HandleFunc("GET "+PathPrefix+"{token}/card", p.withVerifiedLink(p.showOtherCardQuestion))
 	p.mux.HandleFunc("GET "+PathPrefix+"{token}/back",
 		p.withVerifiedLink(p.recordReturnAndRedirect))
 	p.mux.HandleFunc("POST "+PathPrefix+"{token}/bank", p.withVerifiedLink(p.sendToBankPage))
@@ -75,7 +75,7 @@ func NewPage(o Options) *Page {
 // has not expired.
 func (p *Page) HasValidLink(r *http.Request) bool {
 	token, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, PathPrefix), "/")
-	_, err := p.o.Links.verify(token, time.Now())
+	_, err := p.o.Links.verifyToken(token, time.Now())
 	return err == nil
 }
 
@@ -101,7 +101,7 @@ func (p *Page) newPageRequest(r *http.Request) *pageRequest {
 func (p *Page) withVerifiedLink(serve func(http.ResponseWriter, *pageRequest)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := p.newPageRequest(r)
-		l, err := p.o.Links.verify(r.PathValue("token"), time.Now())
+		l, err := p.o.Links.verifyToken(r.PathValue("token"), time.Now())
 		switch {
 		case errors.Is(err, errExpiredLink):
 			v.writePage(w, http.StatusGone, &pageContent{title: v.t.expiredTitle,
@@ -116,8 +116,12 @@ func (p *Page) withVerifiedLink(serve func(http.ResponseWriter, *pageRequest)) h
 	}
 }
 
-func (p *Page) showHoldStatus(w http.ResponseWriter, v *pageRequest)   { v.showNextStep(w, false) }
-func (p *Page) showCardQuestion(w http.ResponseWriter, v *pageRequest) { v.showNextStep(w, true) }
+func (p *Page) showNextStep(w http.ResponseWriter, v *pageRequest) {
+	v.readHoldAndShowNextStep(w, false)
+}
+func (p *Page) showOtherCardQuestion(w http.ResponseWriter, v *pageRequest) {
+	v.readHoldAndShowNextStep(w, true)
+}
 
 // sendToBankPage leads to the bank's page.
 func (p *Page) sendToBankPage(w http.ResponseWriter, v *pageRequest) {
@@ -191,9 +195,9 @@ func (v *pageRequest) writeUnavailablePage(w http.ResponseWriter, err error) {
 		lines: []string{v.t.trouble}, linkURL: v.self, linkText: v.t.troubleTitle})
 }
 
-// showNextStep shows what the cardholder can do. With card, another card is asked
+// readHoldAndShowNextStep shows what the cardholder can do. With card, another card is asked
 // for although the saved one could do.
-func (v *pageRequest) showNextStep(w http.ResponseWriter, card bool) {
+func (v *pageRequest) readHoldAndShowNextStep(w http.ResponseWriter, card bool) {
 	var now time.Time
 	var err error
 	v.h, now, err = v.p.o.Desk.ReadHold(v.r.Context(), v.link.hold)
@@ -205,7 +209,7 @@ func (v *pageRequest) showNextStep(w http.ResponseWriter, card bool) {
 		v.writeUnavailablePage(w, err)
 		return
 	}
-	status := hold.StatusForCardholder(&v.h, v.link.generation, now)
+	status := hold.RenewalStatusForCardholder(&v.h, v.link.generation, now)
 	v.writePage(w, http.StatusOK, v.pageForStatus(status, card))
 }
 
@@ -213,7 +217,7 @@ func (v *pageRequest) closedPage() *pageContent {
 	return &pageContent{title: v.t.lateTitle, lines: []string{v.t.late}}
 }
 
-func (v *pageRequest) pageForStatus(s hold.CardholderStatus, card bool) *pageContent {
+func (v *pageRequest) pageForStatus(s hold.CardholderRenewalStatus, card bool) *pageContent {
 	t := v.t
 	switch s {
 	case hold.CardholderMustAuthenticate, hold.CardholderMustGiveCard:

@@ -19,7 +19,7 @@ type counters struct {
 	failed atomic.Bool
 }
 
-func (c *counters) ReadChangeCounts(context.Context) ([]int64, int64, error) {
+func (c *counters) ReadChangeCountsAndInboxLength(context.Context) ([]int64, int64, error) {
 	c.reads.Add(1)
 	if c.failed.Load() {
 		return nil, 0, errors.New("connection refused")
@@ -33,7 +33,7 @@ func inBubble(t *testing.T, f func(t *testing.T, c *counters, w *changes.Watcher
 	synctest.Test(t, func(t *testing.T) {
 		c := &counters{}
 		w := changes.NewWatcher(c)
-		w.NewPollGate(0).IsOpen(t.Context())
+		w.NewAllPartitionsPollGate(0).IsOpen(t.Context())
 		f(t, c, w)
 	})
 }
@@ -47,7 +47,7 @@ func wantOpen(t *testing.T, g *changes.PollGate, want bool, when string) {
 
 func TestGate_OpensAtTheTimeOfThePoll(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *counters, w *changes.Watcher) {
-		g := w.NewPollGate(changes.LongestWait)
+		g := w.NewAllPartitionsPollGate(changes.LongestWait)
 		wantOpen(t, g, true, "at the start")
 		now := time.Now()
 		g.BeginPoll().CloseUntil(now.Add(4*time.Second), now)
@@ -78,7 +78,7 @@ func TestGate_OpensAtTheTimeOfThePoll(t *testing.T) {
 
 func TestGate_OpensWithAChange(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
-		all, first := w.NewPollGate(time.Hour), w.NewPartitionPollGate(0, time.Hour)
+		all, first := w.NewAllPartitionsPollGate(time.Hour), w.NewPartitionPollGate(0, time.Hour)
 		all.BeginPoll().CloseForLongestWait()
 		first.BeginPoll().CloseForLongestWait()
 		wantOpen(t, all, false, "without a change")
@@ -109,7 +109,7 @@ func TestGate_OpensWithAChange(t *testing.T) {
 // While the counters cannot be read, and once after that, every loop polls.
 func TestGate_OpenWhileRedisFails(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
-		g, part := w.NewPollGate(time.Hour), w.NewPartitionPollGate(1, time.Hour)
+		g, part := w.NewAllPartitionsPollGate(time.Hour), w.NewPartitionPollGate(1, time.Hour)
 		g.BeginPoll().CloseForLongestWait()
 		part.BeginPoll().CloseForLongestWait()
 		c.failed.Store(true)
@@ -135,7 +135,7 @@ func TestGate_OpenWhileRedisFails(t *testing.T) {
 // number stays the same.
 func TestGate_Inbox(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
-		g := w.NewInboxGate(time.Hour)
+		g := w.NewInboxPollGate(time.Hour)
 		wantOpen(t, g, true, "at the start")
 		g.BeginPoll().CloseForLongestWait()
 		wantOpen(t, g, false, "the inbox is empty")
@@ -157,7 +157,7 @@ func TestGate_Inbox(t *testing.T) {
 // Without a change for ten seconds, the counters are read every two seconds.
 func TestWatcher_QuietInterval(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *counters, w *changes.Watcher) {
-		g := w.NewPollGate(time.Hour)
+		g := w.NewAllPartitionsPollGate(time.Hour)
 		readsIn := func(d time.Duration) int64 {
 			before := c.reads.Load()
 			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
@@ -188,7 +188,7 @@ func TestWatcher_SharesReadings(t *testing.T) {
 		time.Sleep(time.Second)
 		before := c.reads.Load()
 		for range 50 {
-			go w.NewPollGate(time.Hour).IsOpen(t.Context())
+			go w.NewAllPartitionsPollGate(time.Hour).IsOpen(t.Context())
 		}
 		synctest.Wait()
 		if n := c.reads.Load() - before; n != 1 {

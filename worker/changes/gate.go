@@ -17,7 +17,7 @@ const (
 )
 
 // PollGate decides whether a loop polls Redis. Its methods are safe for
-// concurrent use. Make it with [Watcher.NewPollGate] or
+// concurrent use. Make it with [Watcher.NewAllPartitionsPollGate] or
 // [Watcher.NewPartitionPollGate]. A nil gate is always open.
 type PollGate struct {
 	watcher   *Watcher
@@ -29,21 +29,21 @@ type PollGate struct {
 	openAt time.Time // by this machine's clock; zero: open
 }
 
-// NewPollGate returns an open gate for a loop that polls all partitions. It
+// NewAllPartitionsPollGate returns an open gate for a loop that polls all partitions. It
 // stays closed for at most longest.
-func (w *Watcher) NewPollGate(longest time.Duration) *PollGate {
+func (w *Watcher) NewAllPartitionsPollGate(longest time.Duration) *PollGate {
 	return w.NewPartitionPollGate(allPartitions, longest)
 }
 
-// NewPartitionPollGate is [Watcher.NewPollGate] for a loop that polls one
+// NewPartitionPollGate is [Watcher.NewAllPartitionsPollGate] for a loop that polls one
 // partition.
 func (w *Watcher) NewPartitionPollGate(partition int, longest time.Duration) *PollGate {
 	return &PollGate{watcher: w, partition: partition, longest: longest}
 }
 
-// NewInboxGate is [Watcher.NewPollGate] for the loop that reads the inbox. It is
+// NewInboxPollGate is [Watcher.NewAllPartitionsPollGate] for the loop that reads the inbox. It is
 // open while the inbox has entries.
-func (w *Watcher) NewInboxGate(longest time.Duration) *PollGate {
+func (w *Watcher) NewInboxPollGate(longest time.Duration) *PollGate {
 	return w.NewPartitionPollGate(inboxOnly, longest)
 }
 

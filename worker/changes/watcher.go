@@ -27,9 +27,11 @@ const LongestInterval = 2 * time.Second
 
 // Store reads the counters. store.Changes implements it.
 type Store interface {
-	// ReadChangeCounts returns how often each partition was changed, and the number
+	// ReadChangeCountsAndInboxLength returns how often each partition was changed, and the number
 	// of entries in the inbox.
-	ReadChangeCounts(ctx context.Context) (partitions []int64, inboxLength int64, err error)
+	ReadChangeCountsAndInboxLength(
+		ctx context.Context,
+	) (partitions []int64, inboxLength int64, err error)
 }
 
 // Watcher reads the counters of changes for all gates of a replica. Make it
@@ -106,7 +108,7 @@ func (w *Watcher) readAndCompareCountersIfDue(ctx context.Context) {
 	if w.timeSinceReading() < w.readInterval()-interval+sharedFor {
 		return
 	}
-	counts, inboxLength, err := w.store.ReadChangeCounts(ctx)
+	counts, inboxLength, err := w.store.ReadChangeCountsAndInboxLength(ctx)
 	if err != nil {
 		counts, inboxLength = nil, 1
 	}

@@ -118,7 +118,7 @@ func (c *Committer) commitAndNotify(
 ) (written []bool, err error) {
 	writes := make([]hold.HoldWrite, len(changes))
 	for i := range changes {
-		c.completeDecision(&changes[i])
+		c.applyCommonRulesToDecision(&changes[i])
 	}
 	endSpans := c.startSpans(ctx, changes)
 	for i := range changes {
@@ -209,7 +209,7 @@ func (c *Committer) logAndCountCommitted(changes []Change, results []hold.Commit
 // many were written. A decision that does not change the record only moves the
 // milestone, so that a concurrent claim stays valid.
 func (c *Committer) CommitMilestones(
-	ctx context.Context, passed []DeadlineMilestoneChange,
+	ctx context.Context, passed []PassedMilestoneChange,
 ) (advanced int, err error) {
 	var advances []hold.MilestoneWrite
 	var advancing, writing []Change
@@ -236,7 +236,7 @@ func (c *Committer) CommitMilestones(
 		}
 	}
 	if len(writing) > 0 {
-		n, e := c.commitPassedMilestones(ctx, writing, next)
+		n, e := c.commitChangesAfterMilestones(ctx, writing, next)
 		if e != nil {
 			return advanced, e
 		}
@@ -245,13 +245,13 @@ func (c *Committer) CommitMilestones(
 	return advanced, err
 }
 
-// commitPassedMilestones writes changes after a milestone. next is when the
+// commitChangesAfterMilestones writes changes after a milestone. next is when the
 // following milestone of each is due.
-func (c *Committer) commitPassedMilestones(
+func (c *Committer) commitChangesAfterMilestones(
 	ctx context.Context, changes []Change, next []time.Time,
 ) (written int, err error) {
 	for i := range changes {
-		c.completeDecision(&changes[i])
+		c.applyCommonRulesToDecision(&changes[i])
 	}
 	endSpans := c.startSpans(ctx, changes)
 	writes := make([]hold.HoldWrite, len(changes))
@@ -270,16 +270,19 @@ func (c *Committer) commitPassedMilestones(
 	return c.logAndCountCommitted(changes, results), nil
 }
 
-// DeadlineMilestoneChange is a passed milestone and the decision that follows.
-type DeadlineMilestoneChange struct {
+// PassedMilestoneChange is a passed milestone and the decision that follows.
+type PassedMilestoneChange struct {
 	Change
 	DueAt time.Time // when the passed milestone was due
 	Next  time.Time // when the following one is due, zero for none
 }
 
-// DeleteSettled deletes holds, each if it still has its version. It publishes
+// DeleteHoldsIfUnmodified deletes holds, each if it still has its version. It publishes
 // no events.
-func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (deleted int, err error) {
+func (c *Committer) DeleteHoldsIfUnmodified(
+	ctx context.Context,
+	holds []hold.Hold,
+) (deleted int, err error) {
 	if len(holds) == 0 {
 		return 0, nil
 	}
@@ -310,17 +313,17 @@ func (c *Committer) at(ch *Change) time.Time {
 	return ch.At
 }
 
-// completeDecision adds to a decision what follows for every change, whoever
+// applyCommonRulesToDecision adds to a decision what follows for every change, whoever
 // decided it. It plans the renewal, alerts if a deadline that was just learned
 // comes too early for the capture, hands the hold over to the operator if that
 // deadline makes on_expiry act without a warning, and records the reason that a
 // cancel will send.
-func (c *Committer) completeDecision(ch *Change) {
+func (c *Committer) applyCommonRulesToDecision(ch *Change) {
 	now := c.at(ch)
-	ch.Decision.PlanRenewal(now)
+	ch.Decision.SetNextRenewalOp(now)
 	ch.Decision.RequireAttentionIfCaptureTooLate(ch.Before, now, c.o.Rules)
 	ch.Decision.RequireAttentionIfPolicyDue(ch.Before, now, c.o.Rules)
-	ch.Decision.PlanRenewal(now) // attention leaves no operation of the hold's own
+	ch.Decision.SetNextRenewalOp(now) // attention leaves no operation of the hold's own
 	ch.Decision.SetDefaultCancellationReason(ch.Before, c.o.Rules)
 	c.addCardholderLink(&ch.Decision, now)
 }
@@ -339,7 +342,7 @@ func (c *Committer) encodeWrite(ch *Change) hold.HoldWrite {
 
 // addCardholderLink adds the link to the events that ask for the cardholder.
 func (c *Committer) addCardholderLink(d *hold.Decision, now time.Time) {
-	if c.o.CardholderLink == nil || hold.CheckCardholderLink(&d.Hold, now) != nil {
+	if c.o.CardholderLink == nil || hold.CheckHoldAwaitsCardholder(&d.Hold, now) != nil {
 		return
 	}
 	d.Events = slices.Clone(d.Events)

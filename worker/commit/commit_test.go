@@ -319,11 +319,11 @@ func TestPassMilestones(t *testing.T) {
 	f := newFixture()
 	c := f.paused(t)
 	warning := []hold.Event{{Type: hold.EventExpiring, Threshold: time.Hour}}
-	unchanged := commit.DeadlineMilestoneChange{DueAt: now, Change: commit.Change{Before: c.Before,
+	unchanged := commit.PassedMilestoneChange{DueAt: now, Change: commit.Change{Before: c.Before,
 		Decision: hold.Decision{Hold: *c.Before, Events: warning, Unchanged: true}}}
 	for want, version := range []uint64{4, 3} { // another writer was first, and then not
 		f.store.versions[c.Before.ID] = version
-		if n, err := f.CommitMilestones(t.Context(), []commit.DeadlineMilestoneChange{unchanged}); err != nil ||
+		if n, err := f.CommitMilestones(t.Context(), []commit.PassedMilestoneChange{unchanged}); err != nil ||
 			n != want {
 			t.Error(n, err)
 		}
@@ -333,7 +333,7 @@ func TestPassMilestones(t *testing.T) {
 		t.Error("the record was written:", f.store.versions, f.wakes)
 	}
 	if n, err := f.CommitMilestones(t.Context(),
-		[]commit.DeadlineMilestoneChange{{Change: c, DueAt: now}}); err != nil || n != 1 {
+		[]commit.PassedMilestoneChange{{Change: c, DueAt: now}}); err != nil || n != 1 {
 		t.Error(n, err)
 	}
 	if f.store.versions[c.Before.ID] != 4 {
@@ -346,7 +346,8 @@ func TestDeleteSettled(t *testing.T) {
 	c := f.paused(t)
 	stale := *c.Before
 	stale.Version = 2
-	if n, err := f.DeleteSettled(t.Context(), []hold.Hold{stale, *c.Before}); err != nil || n != 1 {
+	if n, err := f.DeleteHoldsIfUnmodified(t.Context(), []hold.Hold{stale, *c.Before}); err != nil ||
+		n != 1 {
 		t.Error(n, err)
 	}
 	f.expect(t)
@@ -437,7 +438,7 @@ func TestCommitMilestones_EndsSpans(t *testing.T) {
 	f := newTracedFixture(tracer)
 	c := f.paused(t)
 	c.Decision.Hold.Trace = hold.TraceContext{SpanID: [8]byte{98}, Flags: 1}
-	passed := []commit.DeadlineMilestoneChange{{Change: c, DueAt: now}}
+	passed := []commit.PassedMilestoneChange{{Change: c, DueAt: now}}
 	f.store.failCalls = 1
 	if n, err := f.CommitMilestones(t.Context(), passed); n != 0 || !errors.Is(err, errTimeout) {
 		t.Error(n, err)

@@ -59,12 +59,17 @@ func (pages *holdPages) actFormOrConfirmationPage(q *request) (pageView, error) 
 	if err != nil {
 		return pageView{}, err
 	}
-	return confirmationPage(q, x, &h, "")
+	return actFormOrConfirmationView(q, x, &h, "")
 }
 
-// confirmationPage shows the form of an act until it was sent, and then what the
+// actFormOrConfirmationView shows the form of an act until it was sent, and then what the
 // act does. needsConsent is why the act needs a further yes.
-func confirmationPage(q *request, x act, h *hold.Hold, needsConsent string) (pageView, error) {
+func actFormOrConfirmationView(
+	q *request,
+	x act,
+	h *hold.Hold,
+	needsConsent string,
+) (pageView, error) {
 	v := pageView{title: q.t("act." + x.name), tab: "holds"}
 	if !x.accepts(h) {
 		v.status = http.StatusConflict
@@ -149,7 +154,7 @@ func (pages *holdPages) applyConfirmedAct(q *request) (pageView, error) {
 		}
 		return changedMeanwhilePage(q, &h, err), err2
 	case errors.As(err, &p) && (p.Code == hold.WouldCancelNow || p.Code == hold.WouldCaptureNow):
-		v, err := confirmationPage(q, x, &h, p.Detail)
+		v, err := actFormOrConfirmationView(q, x, &h, p.Detail)
 		v.status = http.StatusUnprocessableEntity
 		return v, err
 	}

@@ -18,8 +18,8 @@ const (
 	auditedHolds  = 100
 )
 
-// auditEntry is what was done to a hold.
-type auditEntry struct {
+// holdHistoryEntry is what was done to a hold.
+type holdHistoryEntry struct {
 	hold  *hold.Hold
 	entry hold.HistoryEntry
 }
@@ -30,7 +30,7 @@ type auditPages struct{ o *Options }
 // auditPage lists who did what to the holds with the newest events. The history
 // of a hold says who; its events say which holds to read.
 func (pages *auditPages) auditPage(q *request) (pageView, error) {
-	entries, err := pages.readAuditEntries(q)
+	entries, err := pages.readRecentHistoryEntries(q)
 	if err != nil {
 		return pageView{}, err
 	}
@@ -53,26 +53,26 @@ func (pages *auditPages) auditPage(q *request) (pageView, error) {
 		rows := el("tbody")
 		for i := range entries {
 			e := &entries[i]
-			row(q.renderTime(e.entry.At), text(e.entry.By),
+			tableRow(q.renderTime(e.entry.At), text(e.entry.By),
 				text(formatHistoryEntryTitle(q, &e.entry)),
-				holdLink(q, e.hold), bdi(clean(e.entry.Note))).AddTo(rows)
+				holdLink(q, e.hold), bdi(replaceControlChars(e.entry.Note))).AddTo(rows)
 		}
 		body = append(body, el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
-			a("aria-label", q.t("nav.audit")), el("table", head(q.t("col.time"), q.t("col.by"),
+			a("aria-label", q.t("nav.audit")), el("table", tableHead(q.t("col.time"), q.t("col.by"),
 				q.t("col.what"), q.t("col.booking"), q.t("col.note")), rows)))
 	}
 	return pageView{title: q.t("nav.audit"), tab: "audit", body: body, live: true}, nil
 }
 
-// readAuditEntries returns the entries that match the page's filter, newest
+// readRecentHistoryEntries returns the entries that match the page's filter, newest
 // first.
-func (pages *auditPages) readAuditEntries(q *request) ([]auditEntry, error) {
+func (pages *auditPages) readRecentHistoryEntries(q *request) ([]holdHistoryEntry, error) {
 	events, err := pages.o.Store.ReadNewestEvents(q.ctx(), auditedEvents)
 	if err != nil {
 		return nil, wrapAsUnavailable(err)
 	}
 	seen := map[string]bool{}
-	var entries []auditEntry
+	var entries []holdHistoryEntry
 	for _, raw := range events {
 		var e event.Envelope
 		if json.Unmarshal(raw.Event, &e) != nil || e.Data.Hold.ID == "" || seen[e.Data.Hold.ID] {
@@ -89,25 +89,25 @@ func (pages *auditPages) readAuditEntries(q *request) ([]auditEntry, error) {
 			return nil, err
 		}
 		for _, entry := range h.History {
-			x := auditEntry{hold: &h, entry: entry}
+			x := holdHistoryEntry{hold: &h, entry: entry}
 			if x.matchesFilter(q.r.FormValue("by"), q.r.FormValue("q")) {
 				entries = append(entries, x)
 			}
 		}
 	}
-	slices.SortStableFunc(entries, func(a, b auditEntry) int {
+	slices.SortStableFunc(entries, func(a, b holdHistoryEntry) int {
 		return b.entry.At.Compare(a.entry.At)
 	})
 	return entries[:min(len(entries), auditedEvents)], nil
 }
 
-func (x *auditEntry) matchesFilter(by, reference string) bool {
+func (x *holdHistoryEntry) matchesFilter(by, reference string) bool {
 	return (by == "" || x.entry.By == by) &&
 		(reference == "" || strings.HasPrefix(x.hold.Reference, reference) || x.hold.ID == reference)
 }
 
 // formatAuditCSV writes entries for a spreadsheet.
-func formatAuditCSV(q *request, entries []auditEntry) string {
+func formatAuditCSV(q *request, entries []holdHistoryEntry) string {
 	var b strings.Builder
 	w := csv.NewWriter(&b)
 	_ = w.Write([]string{"time", "by", "what", "reference", "hold", "amount", "note"})
@@ -116,9 +116,9 @@ func formatAuditCSV(q *request, entries []auditEntry) string {
 		_ = w.Write([]string{e.entry.At.UTC().Format(time.RFC3339),
 			escapeSpreadsheetFormula(e.entry.By),
 			formatHistoryEntryTitle(q, &e.entry),
-			escapeSpreadsheetFormula(clean(e.hold.Reference)), e.hold.ID,
+			escapeSpreadsheetFormula(replaceControlChars(e.hold.Reference)), e.hold.ID,
 			hold.FormatAmount(e.hold.Amount, e.hold.Currency),
-			escapeSpreadsheetFormula(clean(e.entry.Note))})
+			escapeSpreadsheetFormula(replaceControlChars(e.entry.Note))})
 	}
 	w.Flush() // a strings.Builder accepts every write
 	return b.String()

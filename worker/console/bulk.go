@@ -36,7 +36,7 @@ var bulkActs = []bulkAct{
 	{name: captureAct.name, style: captureAct.style, accepts: captureAct.accepts,
 		amount: amountToCapture,
 		do: func(ctx context.Context, c HoldChanger, h *hold.Hold, by string) error {
-			_, _, err := c.RequestCapture(ctx, h.ID, newBulkCapture(h), h.Revision, by)
+			_, _, err := c.RequestCapture(ctx, h.ID, newBulkCaptureRequest(h), h.Revision, by)
 			return err
 		}},
 	{name: cancelAct.name, style: cancelAct.style, accepts: cancelAct.accepts,
@@ -53,8 +53,8 @@ var bulkActs = []bulkAct{
 		}},
 }
 
-// newBulkCapture returns the request for the amount that the confirmation sums.
-func newBulkCapture(h *hold.Hold) hold.CaptureRequest {
+// newBulkCaptureRequest returns the request for the amount that the confirmation sums.
+func newBulkCaptureRequest(h *hold.Hold) hold.CaptureRequest {
 	amount := amountToCapture(h)
 	if amount == 0 {
 		return hold.CaptureRequest{} // the total of the terms is reached
@@ -300,7 +300,7 @@ func bulkResultPage(q *request, x bulkAct, outcomes []bulkActResult) pageView {
 			continue
 		}
 		if failed++; failed <= shownRefusals {
-			row(holdLink(q, o.hold), text(describeBulkRefusal(q, o.err))).AddTo(body)
+			tableRow(holdLink(q, o.hold), text(describeBulkRefusal(q, o.err))).AddTo(body)
 		}
 	}
 	style, role := "note good", "status"
@@ -311,7 +311,7 @@ func bulkResultPage(q *request, x bulkAct, outcomes []bulkActResult) pageView {
 		text(q.t("bulk.done."+x.name, q.formatCountAndSums(accepted))))}
 	if failed > 0 {
 		out = append(out, el("h2", text(q.t("bulk.failed", q.formatHoldCount(failed)))),
-			el("table", head(q.t("col.booking"), q.t("col.reason")), body))
+			el("table", tableHead(q.t("col.booking"), q.t("col.reason")), body))
 	}
 	out = append(out, el("p", link(listURLBeforeBulkAct(q.r.Form), q.t("bulk.back"))))
 	return pageView{title: q.t("bulk.title." + x.name), tab: "holds", body: out}

@@ -66,7 +66,7 @@ func (one *heldOne) send(t *testing.T, by, method, path string, form url.Values)
 	c, err := console.New(console.Options{Reader: one, Changer: one,
 		Scheduler: struct{ console.HoldScheduler }{}, Planner: struct{ console.Planner }{},
 		Reconciler: struct{ console.Reconciler }{}, Deliveries: struct{ console.DeliveryService }{},
-		Readiness: struct{ console.ReadinessChecker }{}, Store: struct{ console.Store }{},
+		Readiness: struct{ console.ReadinessChecker }{}, Store: struct{ console.StoreReader }{},
 		Stages: struct{ console.StageReporter }{},
 		Identity: &console.TrustedIdentity{Header: "X-User", MayOperate: true,
 			Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}})

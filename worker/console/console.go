@@ -83,8 +83,8 @@ type ReadinessChecker interface {
 	Check(ctx context.Context) []health.ReadinessCheckResult
 }
 
-// Store reads what no part of the worker shows. store.Store implements it.
-type Store interface {
+// StoreReader reads what no part of the worker shows. store.Store implements it.
+type StoreReader interface {
 	ReadNewestEvents(ctx context.Context, n int) ([]hold.StreamEvent, error)
 	ListAliveReplicas(ctx context.Context) ([]string, error)
 	ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
@@ -108,7 +108,7 @@ type Options struct {
 	Reconciler Reconciler
 	Deliveries DeliveryService
 	Readiness  ReadinessChecker
-	Store      Store
+	Store      StoreReader
 	Stages     StageReporter
 
 	// Doctor runs the checks of "holdd doctor". Nil: the pages do not offer them.
@@ -183,7 +183,7 @@ func (c *Console) addRoutes() {
 		"GET /console/plan":                overview.planPage,
 		"GET /console/not-scheduled":       unscheduled.notScheduledPage,
 		"GET /console/not-scheduled/{id}":  unscheduled.adoptConfirmationPage,
-		"POST /console/not-scheduled/{id}": unscheduled.adoptConfirmedIntent,
+		"POST /console/not-scheduled/{id}": unscheduled.adoptIntentAndApplyConfirmedAct,
 		"POST /console/not-scheduled":      unscheduled.startReconcile,
 		"GET /console/deliveries":          deliveries.deliveriesPage,
 		"GET /console/deliveries/{sink}":   deliveries.replayConfirmationPage,
@@ -194,12 +194,12 @@ func (c *Console) addRoutes() {
 		"GET /console/audit":               audit.auditPage,
 		"GET /console/":                    notFoundPage,
 	} {
-		c.mux.HandleFunc(pattern, c.serveSignedIn(page))
+		c.mux.HandleFunc(pattern, c.newSignedInPageHandler(page))
 	}
 	if c.o.Tokens != nil {
-		c.mux.HandleFunc("GET /console/sign-in", c.servePage(c.signInOrShowForm))
-		c.mux.HandleFunc("POST /console/sign-in", c.servePage(c.signInOrShowForm))
-		c.mux.HandleFunc("POST /console/sign-out", c.servePage(c.signOut))
+		c.mux.HandleFunc("GET /console/sign-in", c.newPageHandler(c.signInOrShowForm))
+		c.mux.HandleFunc("POST /console/sign-in", c.newPageHandler(c.signInOrShowForm))
+		c.mux.HandleFunc("POST /console/sign-out", c.newPageHandler(c.signOut))
 	}
 	c.mux.HandleFunc("GET /console/live", c.streamLiveUpdates)
 	c.mux.HandleFunc("GET /console/static/{file}", serveStatic)
@@ -256,10 +256,10 @@ type request struct {
 
 func (q *request) ctx() context.Context { return q.r.Context() }
 
-// serveSignedIn serves a page to visitors who are signed in, and changes to
+// newSignedInPageHandler serves a page to visitors who are signed in, and changes to
 // those who may operate.
-func (c *Console) serveSignedIn(page pageFunc) http.HandlerFunc {
-	return c.servePage(func(q *request) (pageView, error) {
+func (c *Console) newSignedInPageHandler(page pageFunc) http.HandlerFunc {
+	return c.newPageHandler(func(q *request) (pageView, error) {
 		var ok bool
 		if q.visitor, ok = c.authenticateVisitor(q.r); !ok {
 			if q.r.Method != http.MethodPost {
@@ -275,7 +275,7 @@ func (c *Console) serveSignedIn(page pageFunc) http.HandlerFunc {
 	})
 }
 
-func (c *Console) servePage(page pageFunc) http.HandlerFunc {
+func (c *Console) newPageHandler(page pageFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &request{w: w, r: r, texts: english, now: time.Now(), zone: c.o.TimeZone}
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)

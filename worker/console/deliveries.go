@@ -39,7 +39,7 @@ func (pages *deliveryPages) deliveriesPage(q *request) (pageView, error) {
 
 func (pages *deliveryPages) sinkSection(q *request, s *event.SinkStatus) (node, error) {
 	out := el("section", el("h2", text(s.Sink), text(" "), sinkStateBadge(q, s)),
-		sinkDetailsText(q, s))
+		sinkDetailsList(q, s))
 	if s.DeadLetters == 0 {
 		return out, nil
 	}
@@ -55,12 +55,19 @@ func (pages *deliveryPages) sinkSection(q *request, s *event.SinkStatus) (node, 
 		if id := e.Data.Hold.ID; id != "" {
 			subject = link(holdPagePath(id), id)
 		}
-		row(text(string(e.Type)), subject, q.renderTime(e.Timestamp), bdi(clean(d.Reason)),
+		tableRow(
+			text(string(e.Type)),
+			subject,
+			q.renderTime(e.Timestamp),
+			bdi(replaceControlChars(d.Reason)),
 			el("details", el("summary", text(q.t("deliveries.payload"))),
-				el("pre", text(clean(string(d.Event)))))).AddTo(body)
+				el("pre", text(replaceControlChars(string(d.Event))))),
+		).AddTo(
+			body,
+		)
 	}
 	el("div", class("scroll"), a("tabindex", "0"), a("role", "region"), a("aria-label", s.Sink),
-		el("table", head(q.t("col.event"), q.t("col.hold"), q.t("col.time"), q.t("col.reason"),
+		el("table", tableHead(q.t("col.event"), q.t("col.hold"), q.t("col.time"), q.t("col.reason"),
 			q.t("col.payload")), body)).AddTo(out)
 	if q.visitor.mayOperate {
 		el("p", class("acts"), link("/console/deliveries/"+url.PathEscape(s.Sink),
@@ -81,14 +88,14 @@ func sinkStateBadge(q *request, s *event.SinkStatus) node {
 	return el("span", class("state captured"), text(q.t("sink.ok")))
 }
 
-func sinkDetailsText(q *request, s *event.SinkStatus) node {
+func sinkDetailsList(q *request, s *event.SinkStatus) node {
 	dl := el("dl")
 	add := func(key string, value node) {
 		el("div", el("dt", text(q.t("sink."+key))), el("dd", value)).AddTo(dl)
 	}
 	if !s.Failing.IsZero() {
 		add("since", q.renderTime(s.Failing))
-		add("reason", bdi(clean(s.Reason)))
+		add("reason", bdi(replaceControlChars(s.Reason)))
 	}
 	if !s.Oldest.IsZero() {
 		add("oldest", q.renderTime(s.Oldest))

@@ -65,7 +65,7 @@ func (q *request) formatLength(d time.Duration) string {
 // holdDisplayName returns the hold's reference, or its id if it has none.
 func holdDisplayName(h *hold.Hold) string {
 	if h.Reference != "" {
-		return clean(h.Reference)
+		return replaceControlChars(h.Reference)
 	}
 	return h.ID
 }
@@ -110,7 +110,7 @@ func (q *request) renderAmount(h *hold.Hold) node {
 }
 
 func (q *request) renderState(h *hold.Hold, now time.Time) node {
-	s := h.StateAt(now).String()
+	s := h.StateWithDueAsReady(now).String()
 	return el("span", class("state "+s), text(q.t("state."+s)))
 }
 

@@ -29,7 +29,7 @@ func (pages *healthPages) healthPage(q *request) (pageView, error) {
 	for _, r := range replicas {
 		el("li", el("code", text(r))).AddTo(list)
 	}
-	rates, err := pages.rateLimitTable(q)
+	rates, err := pages.loweredRateTable(q)
 	if err != nil {
 		return pageView{}, err
 	}
@@ -78,15 +78,15 @@ func (pages *healthPages) runDoctorAndShowResults(q *request) (pageView, error) 
 		if check.OK {
 			style = "state captured"
 		}
-		detail := group{bdi(clean(check.Detail))}
+		detail := group{bdi(replaceControlChars(check.Detail))}
 		if check.Hint != "" {
-			detail = append(detail, el("br"), el("small", bdi(clean(check.Hint))))
+			detail = append(detail, el("br"), el("small", bdi(replaceControlChars(check.Hint))))
 		}
-		row(text(check.Name), el("span", class(style), text(q.t("doctor."+check.Status))),
+		tableRow(text(check.Name), el("span", class(style), text(q.t("doctor."+check.Status))),
 			detail).AddTo(body)
 	}
 	return pageView{title: q.t("doctor.title"), tab: "health", body: group{
-		el("table", head(q.t("col.check"), q.t("col.state"), q.t("col.detail")), body),
+		el("table", tableHead(q.t("col.check"), q.t("col.state"), q.t("col.detail")), body),
 		el("p", link("/console/health", q.t("act.back")))}}, nil
 }
 
@@ -98,9 +98,9 @@ func (pages *healthPages) readinessCheckTable(q *request) node {
 		if !check.OK {
 			state = el("span", class("state attention"), text(q.t("health.failed")))
 		}
-		row(text(check.Name), state, bdi(clean(check.Detail))).AddTo(body)
+		tableRow(text(check.Name), state, bdi(replaceControlChars(check.Detail))).AddTo(body)
 	}
-	return el("table", head(q.t("col.check"), q.t("col.state"), q.t("col.detail")), body)
+	return el("table", tableHead(q.t("col.check"), q.t("col.state"), q.t("col.detail")), body)
 }
 
 // stageTable says when each stage of this replica last succeeded.
@@ -108,12 +108,12 @@ func (pages *healthPages) stageTable(q *request) node {
 	successes := pages.o.Stages.LastSuccesses()
 	body := el("tbody")
 	for _, name := range slices.Sorted(maps.Keys(successes)) {
-		row(text(name), q.renderTime(successes[name])).AddTo(body)
+		tableRow(text(name), q.renderTime(successes[name])).AddTo(body)
 	}
-	return el("table", head(q.t("col.job"), q.t("col.succeeded")), body)
+	return el("table", tableHead(q.t("col.job"), q.t("col.succeeded")), body)
 }
 
-func (pages *healthPages) rateLimitTable(q *request) (node, error) {
+func (pages *healthPages) loweredRateTable(q *request) (node, error) {
 	rates, err := pages.o.Store.ListLoweredRates(q.ctx())
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (pages *healthPages) rateLimitTable(q *request) (node, error) {
 	}
 	body := el("tbody")
 	for _, r := range rates {
-		row(text(r.Account), text(r.Kind), text(q.t("health.per_second", r.PerSecond))).AddTo(body)
+		tableRow(text(r.Account), text(r.Kind), text(q.t("health.per_second", r.PerSecond))).AddTo(body)
 	}
-	return el("table", head(q.t("col.account"), q.t("col.kind"), q.t("col.rate")), body), nil
+	return el("table", tableHead(q.t("col.account"), q.t("col.kind"), q.t("col.rate")), body), nil
 }

@@ -85,7 +85,7 @@ func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []ter
 		stripeDashboardURL(pages.o.Livemode, h.PaymentIntent, h.Account)),
 		a("rel", "noreferrer"), text(q.t("hold.dashboard")))
 	f := []termLine{
-		{"reference", bdi(clean(h.Reference))},
+		{"reference", bdi(replaceControlChars(h.Reference))},
 		{"id", copyable(h.ID)},
 		{"intent", group{copyable(h.PaymentIntent), text(" "), dashboard}},
 		{"account", copyable(h.Account)},
@@ -101,8 +101,8 @@ func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []ter
 		{"on_expiry", text(q.t("policy." + h.OnExpiry.String()))},
 		{"created", q.renderTime(h.CreatedAt)},
 		{"acknowledged", text(q.t("yes"))},
-		{"cardholder", cardholderNeeded(q, h, now)},
-		{"metadata", metadataTable(q, h)},
+		{"cardholder", cardholderActionText(q, h, now)},
+		{"metadata", metadataList(q, h)},
 	}
 	unset := map[string]bool{"reference": h.Reference == "", "account": h.Account == "",
 		"intent": false, "capture_amount": h.CaptureAmount == 0,
@@ -111,16 +111,16 @@ func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []ter
 		"capture_at": h.CaptureAt.IsZero(), "cancel_at": h.CancelAt.IsZero(),
 		"expires": h.State.IsFinal(), "on_expiry": h.State.IsFinal(),
 		"acknowledged": !h.Acknowledged, "metadata": len(h.Metadata) == 0,
-		"cardholder": hold.CheckCardholderLink(h, now) != nil}
+		"cardholder": hold.CheckHoldAwaitsCardholder(h, now) != nil}
 	return slices.DeleteFunc(f, func(f termLine) bool { return unset[f.key] })
 }
 
-// cardholderNeeded says what the cardholder must do for the renewal.
-func cardholderNeeded(q *request, h *hold.Hold, now time.Time) node {
+// cardholderActionText says what the cardholder must do for the renewal.
+func cardholderActionText(q *request, h *hold.Hold, now time.Time) node {
 	switch {
-	case hold.CheckCardholderLink(h, now) != nil:
+	case hold.CheckHoldAwaitsCardholder(h, now) != nil:
 		return text("")
-	case hold.StatusForCardholder(h, h.Renewal.Generation, now) == hold.CardholderMustGiveCard:
+	case hold.RenewalStatusForCardholder(h, h.Renewal.Generation, now) == hold.CardholderMustGiveCard:
 		return text(q.t("cardholder.card"))
 	}
 	return text(q.t("cardholder.authentication"))
@@ -140,10 +140,10 @@ func plannedCaptureList(q *request, h *hold.Hold) node {
 	return ol
 }
 
-func metadataTable(q *request, h *hold.Hold) node {
+func metadataList(q *request, h *hold.Hold) node {
 	var pairs []string
 	for k, v := range h.Metadata {
-		pairs = append(pairs, clean(k)+": "+clean(v))
+		pairs = append(pairs, replaceControlChars(k)+": "+replaceControlChars(v))
 	}
 	slices.Sort(pairs)
 	ul := el("ul", class("plain"))
@@ -165,7 +165,7 @@ func timelineList(q *request, h *hold.Hold) node {
 			el("span", text(q.t("timeline.by", e.By))).AddTo(li)
 		}
 		if e.Note != "" {
-			el("span", bdi(clean(e.Note))).AddTo(li)
+			el("span", bdi(replaceControlChars(e.Note))).AddTo(li)
 		}
 		for _, id := range []struct{ key, value string }{
 			{"timeline.key", e.Key}, {"timeline.request", e.RequestID}} {

@@ -170,14 +170,14 @@ func holdTable(q *request, l *holdListQuery, holds []hold.Hold, now time.Time) n
 			name = group{el("input", a("type", "checkbox"), a("name", "id"), a("value", h.ID),
 				a("aria-label", q.t("bulk.tick", holdDisplayName(h)))), name}
 		}
-		tr := row(name, el("span", class("num"), q.renderAmount(h)), q.renderState(h, now),
+		tr := tableRow(name, el("span", class("num"), q.renderAmount(h)), q.renderState(h, now),
 			q.renderNextAction(h), q.renderExpiry(h, now))
 		a("data-hold", holdPagePath(h.ID)).AddTo(tr)
 		tr.AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 		a("aria-label", q.t("tab."+l.tab)), el("table", class("holds"),
-			head(q.t("col.booking"), q.t("col.amount"), q.t("col.state"), next,
+			tableHead(q.t("col.booking"), q.t("col.amount"), q.t("col.state"), next,
 				q.t("col.expires")), body))
 }
 

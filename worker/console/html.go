@@ -17,9 +17,9 @@ func a(name, value string) attr              { return htmldoc.A(name, value) }
 func booleanAttr(name string) attr           { return htmldoc.BooleanAttr(name) }
 func class(value string) attr                { return htmldoc.Class(value) }
 func bdi(s string) *element                  { return htmldoc.IsolateDirection(s) }
-func row(cells ...node) *element             { return htmldoc.TableRow(cells...) }
-func head(titles ...string) *element         { return htmldoc.TableHead(titles...) }
-func clean(s string) string                  { return htmldoc.ReplaceControlChars(s) }
+func tableRow(cells ...node) *element        { return htmldoc.TableRow(cells...) }
+func tableHead(titles ...string) *element    { return htmldoc.TableHead(titles...) }
+func replaceControlChars(s string) string    { return htmldoc.ReplaceControlChars(s) }
 func link(href, t string) *element           { return el("a", a("href", href), text(t)) }
 
 // hiddenInput returns a hidden field.

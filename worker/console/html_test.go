@@ -28,7 +28,7 @@ func TestClean_ReplacesWhatCouldDeceive(t *testing.T) {
 		"BK-1": "BK-1", "حجز 🏨": "حجز 🏨", "a\x00b\nc": "a�b�c", "x\u202eTUO": "x�TUO",
 		"\xff": "�",
 	} {
-		if got := clean(in); got != want {
+		if got := replaceControlChars(in); got != want {
 			t.Errorf("%q is shown as %q, want %q", in, got, want)
 		}
 	}

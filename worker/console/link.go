@@ -13,7 +13,7 @@ var linkAct = act{
 	accepts: hold.IsAwaitingCardholder,
 	effect:  describeFixedEffect("link"),
 	do: func(_ context.Context, _ HoldChanger, q *request, h *hold.Hold, _ uint64) error {
-		return hold.CheckCardholderLink(h, q.now)
+		return hold.CheckHoldAwaitsCardholder(h, q.now)
 	},
 	result: func(pages *holdPages, q *request, h *hold.Hold) (pageView, error) {
 		shown := group{text(q.t("link.none"))}

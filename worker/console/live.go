@@ -20,7 +20,7 @@ const (
 // liveUpdates tells open pages that holds have changed. It polls the newest
 // event while a page is open, once for all pages.
 type liveUpdates struct {
-	store   Store
+	store   StoreReader
 	closed  chan struct{}
 	closing sync.Once
 
@@ -29,7 +29,7 @@ type liveUpdates struct {
 	stopPoll context.CancelFunc // nil: no page is open
 }
 
-func newLiveUpdates(s Store) *liveUpdates {
+func newLiveUpdates(s StoreReader) *liveUpdates {
 	return &liveUpdates{store: s, closed: make(chan struct{}), streams: map[chan struct{}]bool{}}
 }
 

@@ -21,7 +21,7 @@ var partAct = act{
 			q.t("field.part.help", hold.FormatAmount(h.Amount, h.Currency))))
 	},
 	effect: func(q *request, h *hold.Hold) (node, []attr, bool, error) {
-		amount, ready, err := partField(q, h)
+		amount, ready, err := parsePartAmountField(q, h)
 		if err != nil || !ready {
 			return nil, nil, ready, err
 		}
@@ -36,7 +36,7 @@ var partAct = act{
 		if isPartAccepted(q, h, revision) {
 			return nil
 		}
-		amount, ready, err := partField(q, h)
+		amount, ready, err := parsePartAmountField(q, h)
 		if err == nil && !ready {
 			err = &hold.Problem{Code: hold.InvalidAmount, Detail: q.t("amount.missing")}
 		}
@@ -74,9 +74,9 @@ func isPartAccepted(q *request, h *hold.Hold, revision uint64) bool {
 	return hold.IsPartAccepted(h, &req, q.visitor.name)
 }
 
-// partField returns the amount of the part that the form has sent. ready is false
+// parsePartAmountField returns the amount of the part that the form has sent. ready is false
 // before it was sent.
-func partField(q *request, h *hold.Hold) (amount int64, ready bool, err error) {
+func parsePartAmountField(q *request, h *hold.Hold) (amount int64, ready bool, err error) {
 	given, ready := q.r.Form["part"]
 	if !ready {
 		return 0, false, nil

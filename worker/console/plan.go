@@ -60,12 +60,12 @@ func planTable(q *request, p *query.Plan) node {
 	}
 	body := el("tbody")
 	for _, h := range p.Hours {
-		row(q.renderTime(h.Start), bar(sumHoldCounts(h.Capture), sumHoldCounts(h.Cancel), most),
+		tableRow(q.renderTime(h.Start), bar(sumHoldCounts(h.Capture), sumHoldCounts(h.Cancel), most),
 			text(formatCountAndSumsOrDash(q, h.Capture)), text(formatCountAndSumsOrDash(q, h.Cancel))).AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 		a("aria-label", q.t("nav.plan")), el("table", class("plan"),
-			head(q.t("col.hour"), q.t("col.holds"), q.t("col.capture"), q.t("col.release")), body))
+			tableHead(q.t("col.hour"), q.t("col.holds"), q.t("col.capture"), q.t("col.release")), body))
 }
 
 // bar draws two numbers of holds as a share of most.
@@ -82,13 +82,13 @@ func atRiskTable(q *request, p *query.Plan) node {
 	body := el("tbody")
 	for i := range p.AtRisk {
 		h := &p.AtRisk[i].Hold
-		tr := row(holdLink(q, h), text(hold.FormatAmount(h.Amount, h.Currency)),
+		tr := tableRow(holdLink(q, h), text(hold.FormatAmount(h.Amount, h.Currency)),
 			text(p.AtRisk[i].Reason), q.renderExpiry(h, p.From))
 		a("data-hold", holdPagePath(h.ID)).AddTo(tr)
 		tr.AddTo(body)
 	}
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
-		a("aria-label", q.t("plan.at_risk")), el("table", head(q.t("col.booking"),
+		a("aria-label", q.t("plan.at_risk")), el("table", tableHead(q.t("col.booking"),
 			q.t("col.amount"), q.t("col.reason"), q.t("col.expires")), body))
 }
 

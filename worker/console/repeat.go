@@ -37,7 +37,7 @@ func isRepeatedSubmit(q *request, x act, h *hold.Hold, revision uint64, now time
 	if !ok || h.Revision != revision+1 || x.isRequested != nil && !x.isRequested(q, h, now) {
 		return false
 	}
-	return slices.ContainsFunc(entriesSinceForm(q, h), func(e hold.HistoryEntry) bool {
+	return slices.ContainsFunc(historyEntriesSinceFormShown(q, h), func(e hold.HistoryEntry) bool {
 		return e.Kind == want.Kind && (want.Op == 0 || e.Op == want.Op) &&
 			e.By == q.visitor.name && now.Sub(e.At) < repeatWindow
 	})
@@ -46,10 +46,10 @@ func isRepeatedSubmit(q *request, x act, h *hold.Hold, revision uint64, now time
 // countHistoryEntries returns how many entries the history of h has had.
 func countHistoryEntries(h *hold.Hold) int { return len(h.History) + int(h.HistoryDropped) }
 
-// entriesSinceForm returns the entries of the history that were added after the
+// historyEntriesSinceFormShown returns the entries of the history that were added after the
 // visitor's form was shown. An entry of the kind of an act comes with a
 // revision, so that only the act that made the next revision is among them.
-func entriesSinceForm(q *request, h *hold.Hold) []hold.HistoryEntry {
+func historyEntriesSinceFormShown(q *request, h *hold.Hold) []hold.HistoryEntry {
 	seen, err := strconv.ParseUint(q.r.PostFormValue("entries"), 10, 32)
 	if err != nil {
 		return nil

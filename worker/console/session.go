@@ -17,9 +17,9 @@ import (
 type TokenAuthenticator interface {
 	// Authenticate returns the name and role of a token.
 	Authenticate(token string) (name string, mayOperate, ok bool)
-	// AuthenticateSession returns the code that authenticates a message for the
+	// ComputeSessionMAC returns the code that authenticates a message for the
 	// token with this name, and its role.
-	AuthenticateSession(name, message string) (mac []byte, mayOperate, ok bool)
+	ComputeSessionMAC(name, message string) (mac []byte, mayOperate, ok bool)
 }
 
 const (
@@ -60,7 +60,7 @@ func (c *Console) authenticateVisitor(r *http.Request) (v visitor, ok bool) {
 	if err != nil || !time.Now().Before(time.Unix(endsAt, 0)) {
 		return visitor{}, false
 	}
-	mac, mayOperate, ok := c.o.Tokens.AuthenticateSession(name, message)
+	mac, mayOperate, ok := c.o.Tokens.ComputeSessionMAC(name, message)
 	given, err := base64.RawURLEncoding.DecodeString(code)
 	if !ok || err != nil || !hmac.Equal(mac, given) {
 		return visitor{}, false
@@ -71,7 +71,7 @@ func (c *Console) authenticateVisitor(r *http.Request) (v visitor, ok bool) {
 // setSessionCookie sets the cookie of a session.
 func (c *Console) setSessionCookie(w http.ResponseWriter, r *http.Request, name string) {
 	message := name + "~" + strconv.FormatInt(time.Now().Add(c.o.SessionLength).Unix(), 10)
-	mac, _, _ := c.o.Tokens.AuthenticateSession(name, message)
+	mac, _, _ := c.o.Tokens.ComputeSessionMAC(name, message)
 	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Path: "/console/",
 		Value:  message + "~" + base64.RawURLEncoding.EncodeToString(mac),
 		MaxAge: int(c.o.SessionLength.Seconds()), HttpOnly: true, Secure: needsSecureCookie(r),

@@ -95,15 +95,15 @@ func sumCard(q *request, key, href string, sums []hold.Sum) node {
 	return c
 }
 
-// settledHolds are the holds that were settled today.
-type settledHolds struct {
+// settledToday are the holds that were settled today.
+type settledToday struct {
 	captured, released []hold.Sum
 	newest             []hold.Hold
 	now                time.Time
 	atLeast            bool // there are more than were read
 }
 
-func (pages *overviewPages) readSettledToday(q *request) (s settledHolds, err error) {
+func (pages *overviewPages) readSettledToday(q *request) (s settledToday, err error) {
 	y, m, d := q.now.In(q.zone).Date()
 	midnight := time.Date(y, m, d, 0, 0, 0, 0, q.zone)
 	list := query.HoldQuery{Group: query.GroupSettled, Limit: 200}

@@ -47,11 +47,14 @@ func (pages *notScheduledPages) orphanTable(q *request, r *reconcile.Reconciliat
 		if f.Kind != reconcile.FoundOrphan {
 			continue
 		}
-		tr := row(group{bdi(clean(f.Reference)), text(" "), el("small", text(f.PaymentIntent))},
-			text(hold.FormatAmount(f.Amount, f.Currency)), bdi(clean(f.Detail)),
+		tr := tableRow(
+			group{bdi(replaceControlChars(f.Reference)), text(" "), el("small", text(f.PaymentIntent))},
+			text(hold.FormatAmount(f.Amount, f.Currency)),
+			bdi(replaceControlChars(f.Detail)),
 			el("a", a("href", stripeDashboardURL(pages.o.Livemode, f.PaymentIntent, f.Account)),
 				a("rel", "noreferrer"),
-				text(q.t("hold.dashboard"))))
+				text(q.t("hold.dashboard"))),
+		)
 		if q.visitor.mayOperate {
 			el("td", orphanActLinks(q, f.PaymentIntent)).AddTo(tr)
 		}
@@ -60,7 +63,7 @@ func (pages *notScheduledPages) orphanTable(q *request, r *reconcile.Reconciliat
 	if len(body.Children) == 0 {
 		return el("p", class("empty"), text(q.t("orphan.none")))
 	}
-	h := head(q.t("col.booking"), q.t("col.amount"), q.t("col.detail"), q.t("col.stripe"))
+	h := tableHead(q.t("col.booking"), q.t("col.amount"), q.t("col.detail"), q.t("col.stripe"))
 	return el("div", class("scroll"), a("tabindex", "0"), a("role", "region"),
 		a("aria-label", q.t("nav.unscheduled")), el("table", h, body))
 }
@@ -116,7 +119,7 @@ func (pages *notScheduledPages) adoptConfirmationPage(q *request) (pageView, err
 	}
 	name := f.PaymentIntent
 	if f.Reference != "" {
-		name = clean(f.Reference)
+		name = replaceControlChars(f.Reference)
 	}
 	act, amount := parseOrphanAct(q), hold.FormatAmount(f.Amount, f.Currency)
 	effect, style := q.t("orphan.effect"), "primary"
@@ -135,9 +138,9 @@ func (pages *notScheduledPages) adoptConfirmationPage(q *request) (pageView, err
 			link("/console/not-scheduled", q.t("act.back"))))}, nil
 }
 
-// adoptConfirmedIntent schedules the hold without a time: it waits for a
+// adoptIntentAndApplyConfirmedAct schedules the hold without a time: it waits for a
 // request. The operator may have made one already.
-func (pages *notScheduledPages) adoptConfirmedIntent(q *request) (pageView, error) {
+func (pages *notScheduledPages) adoptIntentAndApplyConfirmedAct(q *request) (pageView, error) {
 	f, ok, err := pages.readOrphanFinding(q)
 	if err != nil {
 		return pageView{}, err

@@ -97,11 +97,11 @@ type stripeTransport struct {
 }
 
 func (t *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !t.aliveAfterIO() {
+	if !t.callOnIOAndCheckAlive() {
 		return nil, ErrKilled
 	}
 	res, err := t.next.RoundTrip(req)
-	if !t.aliveAfterIO() {
+	if !t.callOnIOAndCheckAlive() {
 		if err == nil {
 			res.Body.Close()
 		}
@@ -110,8 +110,8 @@ func (t *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// aliveAfterIO reports whether the process is alive after onIO.
-func (t *stripeTransport) aliveAfterIO() bool {
+// callOnIOAndCheckAlive reports whether the process is alive after onIO.
+func (t *stripeTransport) callOnIOAndCheckAlive() bool {
 	if t.onIO != nil {
 		t.onIO()
 	}

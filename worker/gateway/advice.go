@@ -28,7 +28,7 @@ func declineAdviceOfError(s *secretScrubber, e *stripe.Error) hold.DeclineAdvice
 	var body struct {
 		Error declineAdviceJSON `json:"error"`
 	}
-	if decodeLeniently(e.LastResponse.RawJSON, &body) != nil {
+	if unmarshalAllowingInvalidUTF8(e.LastResponse.RawJSON, &body) != nil {
 		return hold.DeclineAdvice{}
 	}
 	return mergeDeclineAdvice(s, body.Error, declineAdviceJSON{})
@@ -46,13 +46,13 @@ func declineAdviceOfIntent(s *secretScrubber, pi *stripe.PaymentIntent) hold.Dec
 			Outcome declineAdviceJSON `json:"outcome"`
 		} `json:"latest_charge"`
 	}
-	if decodeLeniently(pi.LastResponse.RawJSON, &body) != nil {
+	if unmarshalAllowingInvalidUTF8(pi.LastResponse.RawJSON, &body) != nil {
 		return hold.DeclineAdvice{}
 	}
 	return mergeDeclineAdvice(s, body.LastError, body.Charge.Outcome)
 }
 
-func decodeLeniently(body []byte, v any) error {
+func unmarshalAllowingInvalidUTF8(body []byte, v any) error {
 	return json.Unmarshal(body, v, jsontext.AllowInvalidUTF8(true),
 		jsontext.AllowDuplicateNames(true))
 }

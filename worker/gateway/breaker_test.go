@@ -14,9 +14,9 @@ func TestBreaker_LimitsCallsDuringOutage(t *testing.T) {
 		check := func(when string, available bool, maxInFlight int) {
 			t.Helper()
 			if e.IsStripeAvailable() != available || e.IsBreakerOpen() == available ||
-				e.MaxInFlight() != maxInFlight {
+				e.MaxInFlightByBreaker() != maxInFlight {
 				t.Errorf("%s: available %t, open %t, %d in flight",
-					when, e.IsStripeAvailable(), e.IsBreakerOpen(), e.MaxInFlight())
+					when, e.IsStripeAvailable(), e.IsBreakerOpen(), e.MaxInFlightByBreaker())
 			}
 		}
 		e.answerAlways(hold.AnswerUnknown)
@@ -146,8 +146,8 @@ func TestBreaker_IgnoresCanceledCalls(t *testing.T) {
 		}
 		time.Sleep(5*time.Second + 1)
 		goAway()
-		if e.MaxInFlight() != 1 {
-			t.Errorf("%d in flight after the half-open try was given up", e.MaxInFlight())
+		if e.MaxInFlightByBreaker() != 1 {
+			t.Errorf("%d in flight after the half-open try was given up", e.MaxInFlightByBreaker())
 		}
 		e.answerAlways(hold.AnswerOK)
 		e.do(t)

@@ -161,10 +161,10 @@ func (c *Caller) IsWrongKeySuspected() bool { return c.missing.hasSuspectedAccou
 // Stripe did not answer.
 func (c *Caller) IsBreakerOpen() bool { return c.breaker.State() != gobreaker.StateClosed }
 
-// MaxInFlight returns the number of calls that may start now: none while Stripe
+// MaxInFlightByBreaker returns the number of calls that may start now: none while Stripe
 // is unavailable, one while the breaker is half-open, otherwise any number
 // (-1).
-func (c *Caller) MaxInFlight() int {
+func (c *Caller) MaxInFlightByBreaker() int {
 	state := c.breaker.State()
 	switch {
 	case c.IsKeyRejected() || state == gobreaker.StateOpen:

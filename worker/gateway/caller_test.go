@@ -324,16 +324,16 @@ func TestCaller_KeyRejectedAndAcceptedAgain(t *testing.T) {
 			e.do(t)
 		}
 		if !e.IsKeyRejected() || e.IsStripeAvailable() || e.IsBreakerOpen() ||
-			e.MaxInFlight() != 0 {
+			e.MaxInFlightByBreaker() != 0 {
 			t.Errorf("rejected %t, available %t, open %t, %d in flight",
-				e.IsKeyRejected(), e.IsStripeAvailable(), e.IsBreakerOpen(), e.MaxInFlight())
+				e.IsKeyRejected(), e.IsStripeAvailable(), e.IsBreakerOpen(), e.MaxInFlightByBreaker())
 		}
 		e.answerAlways(hold.AnswerUnknown) // says nothing about the key
 		if e.do(t); !e.IsKeyRejected() {
 			t.Error("accepted without an answer")
 		}
 		e.answerAlways(hold.AnswerForbidden)
-		if e.do(t); e.IsKeyRejected() || !e.IsStripeAvailable() || e.MaxInFlight() != -1 {
+		if e.do(t); e.IsKeyRejected() || !e.IsStripeAvailable() || e.MaxInFlightByBreaker() != -1 {
 			t.Errorf("rejected %t after an answer, available %t", e.IsKeyRejected(),
 				e.IsStripeAvailable())
 		}

@@ -46,7 +46,7 @@ func (cl *listClient) listChargesWithoutIntent(ctx context.Context, c hold.Call)
 			}
 			page.Last, page.OldestAt = ch.ID, timeOfUnixSeconds(ch.Created)
 			if ch.PaymentIntent == nil && ch.Status == stripe.ChargeStatusSucceeded {
-				in, h := convertPlainCharge(cl.sender.scrubber, ch)
+				in, h := convertChargeToIntentAndHistory(cl.sender.scrubber, ch)
 				page.Intents, page.Histories = append(page.Intents, in), append(page.Histories, h)
 			}
 		}
@@ -63,8 +63,8 @@ func isValidCharge(c *stripe.Charge) bool {
 		isCurrencyCode(string(c.Currency)) && c.Amount >= 0 && c.AmountCaptured >= 0 && c.Created > 0
 }
 
-// convertPlainCharge converts a charge without a PaymentIntent.
-func convertPlainCharge(
+// convertChargeToIntentAndHistory converts a charge without a PaymentIntent.
+func convertChargeToIntentAndHistory(
 	s *secretScrubber, c *stripe.Charge,
 ) (in hold.PaymentIntent, h hold.IntentHistory) {
 	in = hold.PaymentIntent{ID: c.ID, Amount: c.Amount, AmountReceived: c.AmountCaptured,
@@ -84,17 +84,17 @@ func convertPlainCharge(
 			h.CapturedAt.Sub(h.AuthorizedAt) > immediateCapture
 	case c.Refunded || c.AmountRefunded >= c.Amount && c.Amount > 0:
 		in.Status = hold.StatusCanceled
-		in.CancellationReason, h.CanceledAt = releaseOfCharge(c)
+		in.CancellationReason, h.CanceledAt = releaseReasonAndTime(c)
 	default:
 		in.Status, in.AmountCapturable = hold.StatusRequiresCapture, c.Amount
 	}
 	return in, h
 }
 
-// releaseOfCharge returns why and when an uncaptured charge was released, in the
+// releaseReasonAndTime returns why and when an uncaptured charge was released, in the
 // words of PaymentIntents. Stripe records both an expiry and a request as a
 // refund.
-func releaseOfCharge(c *stripe.Charge) (reason string, at time.Time) {
+func releaseReasonAndTime(c *stripe.Charge) (reason string, at time.Time) {
 	if c.Refunds == nil {
 		return "", at
 	}

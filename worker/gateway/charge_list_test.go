@@ -136,7 +136,7 @@ func TestWebhookEndpoints_AcceptedByStripeMock(t *testing.T) {
 		e.ID == "" {
 		t.Errorf("create: %+v, %+v", e, a)
 	}
-	if a := g.UpdateWebhookEndpoint(t.Context(), "we_1", events, "k2"); a.HTTPStatus != 200 {
+	if a := g.EnableWebhookEndpointWithEvents(t.Context(), "we_1", events, "k2"); a.HTTPStatus != 200 {
 		t.Errorf("update: %+v", a)
 	}
 }

@@ -49,7 +49,7 @@ func classifyFailure(
 		a.Kind, a.Message = hold.AnswerRateLimited, "429 without a Stripe error: body "+t.mediaType
 		a.RateLimited = true
 	default:
-		a.Kind = inconclusiveKind(t, r.mutation)
+		a.Kind = unknownOrReplayedErrorKind(t, r.mutation)
 		body := t.mediaType + ": " + describeUnusableResponse(t, err)
 		a.Message = formatHTTPStatus(t.status) + ", body " + body
 	}
@@ -73,7 +73,7 @@ func rateLimitScope(reason string) hold.RateLimitScope {
 // status disagree, the more careful kind applies.
 func classifyStripeError(t *callTrace, e *stripe.Error, mutation bool) hold.AnswerKind {
 	if isInconclusiveStatus(t.status) {
-		return inconclusiveKind(t, mutation)
+		return unknownOrReplayedErrorKind(t, mutation)
 	}
 	kind := kindByErrorCode(e.Code)
 	if kind == 0 {
@@ -169,10 +169,10 @@ func isInconclusiveStatus(status int) bool {
 	return status >= http.StatusInternalServerError || status == http.StatusFailedDependency
 }
 
-// inconclusiveKind returns the kind of a response that says nothing about the
+// unknownOrReplayedErrorKind returns the kind of a response that says nothing about the
 // effect of the request. It is unknown, unless a retry with this idempotency
 // key is useless because Stripe replayed the error or says so.
-func inconclusiveKind(t *callTrace, mutation bool) hold.AnswerKind {
+func unknownOrReplayedErrorKind(t *callTrace, mutation bool) hold.AnswerKind {
 	if mutation && isInconclusiveStatus(t.status) && (t.replayed || t.shouldRetry == "false") {
 		return hold.AnswerReplayedError
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// validateStripeContext returns an error unless the key has the context that it
+// validateStripeContextForKey returns an error unless the key has the context that it
 // needs.
-func validateStripeContext(k APIKey, account string) error {
+func validateStripeContextForKey(k APIKey, account string) error {
 	switch {
 	case k.isOrganization() && account == "":
 		return errors.New("missing Stripe context: an organization key (sk_org_…) needs the " +

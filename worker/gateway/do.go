@@ -97,27 +97,27 @@ func (c *Caller) sendThroughBreaker(
 		report(errCallerCanceled) // not a failure of Stripe
 		return a, nil
 	}
-	c.recordAnswerInBreaker(report, a)
+	c.recordAnswerInBreakerAndKeyState(report, a)
 	if c.o.Observer != nil {
 		c.o.Observer.CallFinished(opForMetrics(call.Op), a.Kind, time.Since(began))
 	}
-	if c.recordAnswerAndCheckSuspected(&call, &a) {
+	if c.recordAnswerAndCheckUntrusted404(&call, &a) {
 		a.Kind, a.Code = hold.AnswerForbidden, wrongKeyCode
 	}
 	c.lowerRateOrPauseRequests(ctx, call, a, began)
 	return a, nil
 }
 
-// recordAnswerInBreaker reports to the breaker whether Stripe answered, and
+// recordAnswerInBreakerAndKeyState reports to the breaker whether Stripe answered, and
 // records whether Stripe accepts the key. A replayed error is an answer: Stripe
 // is available and repeats an error that it stored.
-func (c *Caller) recordAnswerInBreaker(report func(error), a hold.Answer) {
+func (c *Caller) recordAnswerInBreakerAndKeyState(report func(error), a hold.Answer) {
 	if !isConclusive(a.Kind) {
 		c.outage.recordUnanswered(a)
 		report(errNoAnswer)
 		return
 	}
-	c.outage.recordAnswered()
+	c.outage.forgetUnloggedOutage()
 	report(nil)
 	rejected := a.Kind == hold.AnswerUnauthorized
 	if !c.keyRejected.CompareAndSwap(!rejected, rejected) {
@@ -132,11 +132,11 @@ func (c *Caller) recordAnswerInBreaker(report func(error), a hold.Answer) {
 	c.o.Logger.Info("Stripe accepts the key again")
 }
 
-// recordAnswerAndCheckSuspected records whether Stripe found the intent of a
+// recordAnswerAndCheckUntrusted404 records whether Stripe found the intent of a
 // call. It reports whether a 404 must not be believed, because Stripe has found
 // none of many intents of the account. The answer then counts as a 403: the
 // hold is tried again later and does not require attention.
-func (c *Caller) recordAnswerAndCheckSuspected(call *hold.Call, a *hold.Answer) bool {
+func (c *Caller) recordAnswerAndCheckUntrusted404(call *hold.Call, a *hold.Answer) bool {
 	suspected, changed := c.missing.recordAnswer(call, a.Kind)
 	if changed && suspected {
 		c.o.Logger.Error("Stripe does not find many PaymentIntents in a row: wrong key? "+
@@ -244,7 +244,7 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	case hold.OpUpdate:
 		return g.intents.updateIntentMetadata(ctx, c)
 	case hold.OpList:
-		return g.lists.listIntents(ctx, c)
+		return g.lists.listPageByContent(ctx, c)
 	default: // validateCall accepts no other
 		return g.lists.probeAPIKey(ctx)
 	}
@@ -269,7 +269,7 @@ func (cl *intentClient) captureIntent(ctx context.Context, c hold.Call) hold.Ans
 	if c.KeepRest {
 		p.FinalCapture = stripe.Bool(false)
 	}
-	setCaptureParams(p, c.CaptureParams)
+	setOptionalCaptureParams(p, c.CaptureParams)
 	params := func(ctx context.Context) stripe.ParamsContainer {
 		p.Params = newRequestParams(ctx, c.Account, c.Key)
 		return p
@@ -277,9 +277,9 @@ func (cl *intentClient) captureIntent(ctx context.Context, c hold.Call) hold.Ans
 	return cl.sendCaptureOrCancel(ctx, c, "capture", params)
 }
 
-// setCaptureParams sets the parameters beside the amount. Each attempt under a
+// setOptionalCaptureParams sets the parameters beside the amount. Each attempt under a
 // key sends the same.
-func setCaptureParams(p *stripe.PaymentIntentCaptureParams, from hold.CaptureParams) {
+func setOptionalCaptureParams(p *stripe.PaymentIntentCaptureParams, from hold.CaptureParams) {
 	if from.ApplicationFeeAmount > 0 {
 		p.ApplicationFeeAmount = &from.ApplicationFeeAmount
 	}
@@ -374,9 +374,9 @@ func (cl *intentClient) updateIntentMetadata(ctx context.Context, c hold.Call) h
 	return cl.sender.sendIntentRequest(ctx, r, send)
 }
 
-// intentJSON has the fields that the gateway reads from the response to a
+// captureOrCancelResponseJSON has the fields that the gateway reads from the response to a
 // capture or a cancel. The charge of this intent is not expanded.
-type intentJSON struct {
+type captureOrCancelResponseJSON struct {
 	ID                 string            `json:"id"`
 	Object             string            `json:"object"`
 	Status             string            `json:"status"`
@@ -398,7 +398,7 @@ var lenientJSON = json.JoinOptions(
 // encoding/json, so that an invalid byte in a description does not make a
 // successful capture unknown.
 func decodeStripeIntent(body []byte) (*stripe.PaymentIntent, error) {
-	var s intentJSON
+	var s captureOrCancelResponseJSON
 	if err := json.Unmarshal(body, &s, lenientJSON); err != nil {
 		return nil, err
 	}

@@ -239,7 +239,7 @@ func (s *eventObject) isValidIntent() bool {
 
 // toPaymentIntent converts the object, which must be a PaymentIntent.
 func (s *eventObject) toPaymentIntent(livemode bool) *hold.PaymentIntent {
-	status, reason := normalizeStatus(s.Status, s.CancellationReason)
+	status, reason := normalizeStatusAndReason(s.Status, s.CancellationReason)
 	return &hold.PaymentIntent{
 		ID:                 s.ID,
 		Status:             status,

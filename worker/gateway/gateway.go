@@ -85,7 +85,7 @@ type Gateway struct {
 
 // New validates the options and returns a gateway. It sends nothing.
 func New(o Options) (*Gateway, error) {
-	base, err := o.validatedBaseURL()
+	base, err := o.validateAndReturnBaseURL()
 	if err != nil {
 		return nil, err
 	}
@@ -122,12 +122,12 @@ func New(o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// validatedBaseURL returns the URL of the API, or why the options are invalid.
-func (o *Options) validatedBaseURL() (base string, err error) {
+// validateAndReturnBaseURL returns the URL of the API, or why the options are invalid.
+func (o *Options) validateAndReturnBaseURL() (base string, err error) {
 	if err := o.APIKey.validate(); err != nil {
 		return "", err
 	}
-	if err := validateStripeContext(o.APIKey, o.Context); err != nil {
+	if err := validateStripeContextForKey(o.APIKey, o.Context); err != nil {
 		return "", err
 	}
 	base, err = parseBaseURL(o.BaseURL, o.APIKey.isLive())

@@ -64,7 +64,7 @@ func (g *Gateway) InspectAccount(ctx context.Context) Inspection {
 	}
 	if in.ListIntents.Kind == hold.AnswerOK {
 		in.ListExpanded = do(hold.Call{Op: hold.OpList, Limit: inspectedIntents})
-		in.countCardFeatures()
+		in.collectCardFeatures()
 	}
 	in.CaptureIntent = do(hold.Call{
 		Op: hold.OpCapture, PaymentIntent: nonexistentIntentID, Key: "holdd-doctor-" + rand.Text(),
@@ -83,8 +83,8 @@ func (g *Gateway) InspectAccount(ctx context.Context) Inspection {
 	return in
 }
 
-// countCardFeatures records what the card charges of the listed intents allow.
-func (in *Inspection) countCardFeatures() {
+// collectCardFeatures records what the card charges of the listed intents allow.
+func (in *Inspection) collectCardFeatures() {
 	if in.ListExpanded.Page == nil {
 		return
 	}

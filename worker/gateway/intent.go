@@ -27,7 +27,7 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 		Created:          time.Unix(pi.Created, 0).UTC(),
 		Livemode:         pi.Livemode,
 	}
-	in.Status, in.CancellationReason = normalizeStatus(string(pi.Status),
+	in.Status, in.CancellationReason = normalizeStatusAndReason(string(pi.Status),
 		string(pi.CancellationReason))
 	in.Metadata = redactSecretsInMetadata(s, pi.Metadata)
 	if pi.Customer != nil {
@@ -72,9 +72,9 @@ func setPaymentMethodDetails(in *hold.PaymentIntent, pi *stripe.PaymentIntent) {
 // that the card network ended. Other versions use canceled with a reason.
 const statusExpired = "expired"
 
-// normalizeStatus returns an intent's status and cancellation reason as every
+// normalizeStatusAndReason returns an intent's status and cancellation reason as every
 // API version means them.
-func normalizeStatus(status, reason string) (hold.PaymentIntentStatus, string) {
+func normalizeStatusAndReason(status, reason string) (hold.PaymentIntentStatus, string) {
 	if status == statusExpired {
 		return hold.StatusCanceled, hold.ReasonExpired
 	}

@@ -20,9 +20,9 @@ type listClient struct {
 	sender  *requestSender
 }
 
-// listExpandParams returns the fields that a list of intents expands. A key
+// intentListExpandParams returns the fields that a list of intents expands. A key
 // needs a permission for each.
-func listExpandParams(c hold.StripeListKind) []*string {
+func intentListExpandParams(c hold.StripeListKind) []*string {
 	switch c {
 	case hold.ContentHistories:
 		return []*string{stripe.String("data.latest_charge.balance_transaction")}
@@ -32,17 +32,17 @@ func listExpandParams(c hold.StripeListKind) []*string {
 	return []*string{stripe.String("data.latest_charge"), stripe.String("data.review")}
 }
 
-// listIntents retrieves one page of intents, newest first, with what c.Content
+// listPageByContent retrieves one page of intents, newest first, with what c.Content
 // names. A page with an invalid intent is [hold.AnswerUnknown], because the next
 // page would skip that intent.
-func (cl *listClient) listIntents(ctx context.Context, c hold.Call) hold.Answer {
+func (cl *listClient) listPageByContent(ctx context.Context, c hold.Call) hold.Answer {
 	switch c.Content {
 	case hold.ContentCaptures:
 		return cl.listCaptureEvents(ctx, c)
 	case hold.ContentPlainHistories, hold.ContentPlainCharges:
 		return cl.listChargesWithoutIntent(ctx, c)
 	}
-	p := &stripe.PaymentIntentListParams{Expand: listExpandParams(c.Content)}
+	p := &stripe.PaymentIntentListParams{Expand: intentListExpandParams(c.Content)}
 	p.Limit = stripe.Int64(maxPageSize)
 	if c.Limit != 0 {
 		p.Limit = stripe.Int64(int64(c.Limit))
@@ -52,7 +52,7 @@ func (cl *listClient) listIntents(ctx context.Context, c hold.Call) hold.Answer 
 	}
 	p.StartingAfter, p.Customer = optionalString(c.After), optionalString(c.Customer)
 	p.CreatedRange = newCreatedRangeParams(&c)
-	page, a := cl.sendListRequest(ctx, p, c.Content)
+	page, a := cl.sendIntentListRequest(ctx, p, c.Content)
 	if a.Kind == hold.AnswerOK {
 		a.Page = &page
 	}
@@ -64,7 +64,7 @@ func (cl *listClient) listIntents(ctx context.Context, c hold.Call) hold.Answer 
 func (cl *listClient) probeAPIKey(ctx context.Context) hold.Answer {
 	p := &stripe.PaymentIntentListParams{}
 	p.Limit = stripe.Int64(1)
-	_, a := cl.sendListRequest(ctx, p, hold.ContentIntents)
+	_, a := cl.sendIntentListRequest(ctx, p, hold.ContentIntents)
 	return a
 }
 
@@ -84,7 +84,7 @@ func newCreatedRangeParams(c *hold.Call) *stripe.RangeQueryParams {
 	return r
 }
 
-func (cl *listClient) sendListRequest(
+func (cl *listClient) sendIntentListRequest(
 	ctx context.Context, p *stripe.PaymentIntentListParams, content hold.StripeListKind,
 ) (page hold.IntentListPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget
@@ -142,8 +142,8 @@ func (cl *listClient) listCaptureEvents(ctx context.Context, c hold.Call) hold.A
 			if e == nil || !eventIDPattern.matches(e.ID) || e.Created <= 0 {
 				return false, nil
 			}
-			page.Captures = append(page.Captures, hold.CaptureEvent{ID: e.ID,
-				Charge: objectIDOfEvent(e), At: timeOfUnixSeconds(e.Created)})
+			page.Captures = append(page.Captures, hold.ChargeCapturedEvent{ID: e.ID,
+				Charge: chargeIDOfEvent(e), At: timeOfUnixSeconds(e.Created)})
 		}
 		return true, nil
 	})
@@ -153,9 +153,9 @@ func (cl *listClient) listCaptureEvents(ctx context.Context, c hold.Call) hold.A
 	return a
 }
 
-// objectIDOfEvent returns the id of an event's object, "" if it has none. It is a
+// chargeIDOfEvent returns the id of an event's object, "" if it has none. It is a
 // charge, because only events of charges are listed.
-func objectIDOfEvent(e *stripe.Event) string {
+func chargeIDOfEvent(e *stripe.Event) string {
 	var charge struct {
 		ID string `json:"id"`
 	}

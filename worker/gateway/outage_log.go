@@ -34,9 +34,9 @@ func (l *outageLog) recordUnanswered(a hold.Answer) {
 	l.lastError = a
 }
 
-// recordAnswered records that Stripe answered. An outage that was logged ends
+// forgetUnloggedOutage records that Stripe answered. An outage that was logged ends
 // with [outageLog.logEnd].
-func (l *outageLog) recordAnswered() {
+func (l *outageLog) forgetUnloggedOutage() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.loggedAt.IsZero() {

@@ -84,15 +84,15 @@ func (cl *accountClient) createWebhookEndpoint(
 	return e, secret, a
 }
 
-// UpdateWebhookEndpoint enables an endpoint and gives it exactly these types of
+// EnableWebhookEndpointWithEvents enables an endpoint and gives it exactly these types of
 // events.
-func (g *Gateway) UpdateWebhookEndpoint(
+func (g *Gateway) EnableWebhookEndpointWithEvents(
 	ctx context.Context, id string, events []string, key string,
 ) hold.Answer {
-	return g.account.updateWebhookEndpoint(ctx, id, events, key)
+	return g.account.enableWebhookEndpointWithEvents(ctx, id, events, key)
 }
 
-func (cl *accountClient) updateWebhookEndpoint(
+func (cl *accountClient) enableWebhookEndpointWithEvents(
 	ctx context.Context, id string, events []string, key string,
 ) hold.Answer {
 	p := &stripe.WebhookEndpointParams{EnabledEvents: stripe.StringSlice(events),

@@ -30,7 +30,7 @@ func redisRejectionReply(err error) string {
 	if !errors.As(err, &reply) {
 		return ""
 	}
-	text := firstLine(reply.Error())
+	text := sanitizeFirstLine(reply.Error())
 	word, _, _ := strings.Cut(text, " ")
 	for _, w := range temporaryReplies {
 		if word == w {
@@ -47,7 +47,7 @@ func DescribeCause(err error) string {
 	var reply redisReply
 	switch {
 	case errors.As(err, &reply):
-		return firstLine(reply.Error())
+		return sanitizeFirstLine(reply.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		return "Redis does not answer in time"
 	case errors.Is(err, errPanic):
@@ -72,7 +72,7 @@ func IsMemoryLimit(err error) bool {
 // RecordPanic makes the run fail because it panicked.
 func (r *StageRun) RecordPanic() { r.RecordFailure("run", errPanic) }
 
-func firstLine(s string) string {
+func sanitizeFirstLine(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
 	s = strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {

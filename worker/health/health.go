@@ -62,7 +62,7 @@ func (r *Reporter) ReportError(ctx context.Context, operation string, err error)
 	}
 	rejected := redisRejectionReply(err)
 	if rejected == "" && errors.Is(err, hold.ErrUnreadableRecord) {
-		ids := hold.UnreadableHolds(err)
+		ids := hold.UnreadableHoldIDsInError(err)
 		r.logOncePerMinute("unreadable",
 			"unreadable records in Redis; other holds are not affected", operation,
 			zap.Strings("holds", ids[:min(len(ids), maxHoldsLogged)]),
@@ -117,7 +117,7 @@ func (r *Reporter) ReportAndWrapUnavailable(
 		r.log.Debug("request failed: Redis unavailable", zap.String("operation", operation),
 			zap.Error(err))
 	}
-	if ids := hold.UnreadableHolds(err); len(ids) > 0 {
+	if ids := hold.UnreadableHoldIDsInError(err); len(ids) > 0 {
 		return hold.NewUnreadableProblem(ids[0])
 	}
 	if IsMemoryLimit(err) {

@@ -23,7 +23,7 @@ func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 			d.Hold.SingleCapture == old.SingleCapture && d.Hold.Features == old.Features &&
 			d.Hold.MaxCapturable == old.MaxCapturable &&
 			d.Hold.ExpiresAt.Equal(old.ExpiresAt)
-		return applyReviewFromIntent(d, in, now)
+		return pauseOrResumeByReview(d, in, now)
 	case StatusProcessing:
 		return Decision{Hold: h, Unchanged: true}
 	default:
@@ -44,9 +44,9 @@ func (h Hold) ApplyIntentNotFound(now time.Time) Decision {
 		"Stripe does not find this intent under this account and mode", now)
 }
 
-// describePartlyCaptured describes an open hold of which another system captured a
+// describePartCapturedElsewhere describes an open hold of which another system captured a
 // part.
-func describePartlyCaptured(h *Hold) string {
+func describePartCapturedElsewhere(h *Hold) string {
 	return FormatAmount(h.CapturedElsewhere, h.Currency) + " captured by another system, " +
 		FormatAmount(h.Amount, h.Currency) + " left"
 }
@@ -78,7 +78,7 @@ func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	}
 	recordExternalChange(&h, &old, &d, now)
 
-	late := checkBeforeDeadline(&h) != nil && h.ActionTime().After(now)
+	late := checkActionTimeBeforeDeadline(&h) != nil && h.ActionTime().After(now)
 	excess, note := excessTermsCause(&h)
 	inAttention := h.State == Attention || h.State == Working && h.PreviousState == Attention
 	switch {
@@ -89,7 +89,7 @@ func applyHeldIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 		return d.Merge(requireAttention(h, CauseAfterDeadline, describeDeadline(&h), now))
 	case late && moved:
 		d.Hold = h
-		d.addAfterDeadlineWarning(now)
+		d.addExpiresBeforeActionEvent(now)
 	}
 	d.NextStepNow = resumePlanAfterRetrieve(&h, now)
 	d.Hold = h
@@ -174,7 +174,7 @@ func excessTermsCause(h *Hold) (cause Cause, note string) {
 // contradictsStatedAmount reports whether the intent contradicts the amount or
 // the currency that the caller stated.
 func contradictsStatedAmount(h *Hold, in *PaymentIntent) bool {
-	return h.Amount != 0 && !in.isHeldAmount(h.Amount) ||
+	return h.Amount != 0 && !in.isHeldOrAuthorizedAmount(h.Amount) ||
 		h.Currency != "" && h.Currency != in.Currency
 }
 
@@ -192,7 +192,7 @@ func recordExternalChange(h, old *Hold, d *Decision, now time.Time) {
 	e := HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
 		Note: FormatAmount(h.Amount, h.Currency) + until}
 	if shared {
-		e.Cause, e.Note = CauseElsewhere, describePartlyCaptured(h)+until
+		e.Cause, e.Note = CauseElsewhere, describePartCapturedElsewhere(h)+until
 		if len(d.Events) == 0 {
 			d.addEvent(EventChanged, CauseElsewhere)
 		}

@@ -112,9 +112,9 @@ func CheckIdempotencyKey(key string) error {
 	return nil
 }
 
-// AttemptIDFromKey returns the id of the attempt that belongs to a caller's
+// DeriveAttemptIDFromKey returns the id of the attempt that belongs to a caller's
 // idempotency key.
-func AttemptIDFromKey(key string) (string, error) {
+func DeriveAttemptIDFromKey(key string) (string, error) {
 	if err := CheckIdempotencyKey(key); err != nil {
 		return "", err
 	}

@@ -47,21 +47,21 @@ func applyCreateIntentResult(
 		m.answer, m.state = r.Answer, stateSaveLostAttempt
 		return
 	}
-	applyCreateIntentAnswer(m, r.Answer, now)
+	applyAttemptCreateIntentAnswer(m, r.Answer, now)
 }
 
-func applySaveLostAttemptResult(
+func applyResaveLostAttemptResult(
 	m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time,
 ) {
 	if r.Err != nil {
 		m.endOutcomeUnknown(now)
 		return
 	}
-	applyCreateIntentAnswer(m, m.answer, now)
+	applyAttemptCreateIntentAnswer(m, m.answer, now)
 }
 
-// applyCreateIntentAnswer applies the answer to a request that creates the intent.
-func applyCreateIntentAnswer(m *AuthorizationAttemptMachine, a Answer, now time.Time) {
+// applyAttemptCreateIntentAnswer applies the answer to a request that creates the intent.
+func applyAttemptCreateIntentAnswer(m *AuthorizationAttemptMachine, a Answer, now time.Time) {
 	switch a.Kind {
 	case AnswerOK:
 		m.endRunByIntent(a, now)

@@ -97,23 +97,23 @@ func (m *AuthorizationAttemptMachine) endRunByIntent(a Answer, now time.Time) {
 		m.state = stateReadHoldOfCaptured
 	case StatusCanceled:
 		m.setError(authorizationAbandonedProblem(in.ID))
-		m.endRunWithAttempt(AttemptAbandoned, time.Time{})
+		m.endAndSaveAttempt(AttemptAbandoned, time.Time{})
 	case StatusRequiresPaymentMethod:
 		c := cardholderActionOf(&a)
 		m.attempt.FailureCode, m.attempt.FailureMessage = c.FailureCode, c.FailureMessage
 		m.setError(cardDeclinedProblem(c.FailureCode, c.FailureMessage, in.ID))
-		m.endRunWithAttempt(AttemptDeclined, in.Created.Add(AbandonIntentAfter))
+		m.endAndSaveAttempt(AttemptDeclined, in.Created.Add(AbandonIntentAfter))
 	case StatusProcessing:
 		m.result.Status = AuthorizationProcessing
-		m.endRunWithAttempt(AttemptAwaitsCardholder, now.Add(ResumeAttemptAfter))
+		m.endAndSaveAttempt(AttemptAwaitsCardholder, now.Add(ResumeAttemptAfter))
 	default:
-		endAwaitingCardholder(m, a)
+		endRunWithCardholderAction(m, a)
 	}
 }
 
-// endAwaitingCardholder ends the run with the action that the cardholder must
+// endRunWithCardholderAction ends the run with the action that the cardholder must
 // take.
-func endAwaitingCardholder(m *AuthorizationAttemptMachine, a Answer) {
+func endRunWithCardholderAction(m *AuthorizationAttemptMachine, a Answer) {
 	c := cardholderActionOf(&a)
 	m.result.ClientSecret, m.result.NextAction = c.ClientSecret, c.NextAction
 	m.result.RedirectURL = c.RedirectURL
@@ -121,7 +121,7 @@ func endAwaitingCardholder(m *AuthorizationAttemptMachine, a Answer) {
 	if a.Intent.Status == StatusRequiresConfirmation {
 		m.result.Status = AuthorizationRequiresConfirmation
 	}
-	m.endRunWithAttempt(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
+	m.endAndSaveAttempt(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
 }
 
 // cardholderActionOf returns the cardholder's part of an answer; it may be
@@ -141,7 +141,7 @@ func (m *AuthorizationAttemptMachine) endCardDeclined(a Answer) {
 	}
 	m.attempt.FailureCode, m.attempt.FailureMessage = a.Code, a.Message
 	m.setError(cardDeclinedProblem(a.Code, a.Message, m.attempt.PaymentIntent))
-	m.endRunWithAttempt(AttemptDeclined, resumeAt)
+	m.endAndSaveAttempt(AttemptDeclined, resumeAt)
 }
 
 // setError sets the error that the caller gets.
@@ -163,7 +163,7 @@ func applyCreateHoldResult(
 		return
 	}
 	m.result.Status, m.result.Hold, m.result.Created = AuthorizationDone, r.Hold, r.Created
-	m.endRunWithAttempt(AttemptAuthorized, time.Time{})
+	m.endAndSaveAttempt(AttemptAuthorized, time.Time{})
 }
 
 // applyReadCapturedHoldResult ends the run of an intent that was captured before.
@@ -179,5 +179,5 @@ func applyReadCapturedHoldResult(
 	default:
 		m.result.Status, m.result.Hold, m.result.Now = AuthorizationDone, r.Hold, now
 	}
-	m.endRunWithAttempt(AttemptAuthorized, time.Time{})
+	m.endAndSaveAttempt(AttemptAuthorized, time.Time{})
 }

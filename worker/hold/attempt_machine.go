@@ -150,7 +150,7 @@ var machineStates = [...]struct {
 	apply func(m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time)
 }{
 	stateCreate:             {"create", newCreateIntentStep, applyCreateIntentResult},
-	stateSaveLostAttempt:    {"save_lost", newSaveAttemptStep, applySaveLostAttemptResult},
+	stateSaveLostAttempt:    {"save_lost", newSaveAttemptStep, applyResaveLostAttemptResult},
 	stateSearchBeforeNewKey: {"search_for_key", newSearchPageStep, applySearchBeforeNewKeyResult},
 	stateSaveKey:            {"save_key", newSaveAttemptStep, applySaveNewKeyResult},
 	stateSearchAfterRefusal: {"search_refused", newSearchPageStep, applySearchAfterRefusalResult},
@@ -308,9 +308,9 @@ func (m *AuthorizationAttemptMachine) endWithError(err error, now time.Time) {
 	m.err, m.resumeAt, m.state = err, now.Add(ResumeAttemptAfter), stateReleaseLease
 }
 
-// endRunWithAttempt ends the run with the attempt in a state. A zero resumeAt
+// endAndSaveAttempt ends the run with the attempt in a state. A zero resumeAt
 // says that nothing is left to do.
-func (m *AuthorizationAttemptMachine) endRunWithAttempt(
+func (m *AuthorizationAttemptMachine) endAndSaveAttempt(
 	s AuthorizationAttemptState, resumeAt time.Time,
 ) {
 	m.attempt.State, m.resumeAt, m.state = s, resumeAt, stateReleaseLease

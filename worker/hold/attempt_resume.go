@@ -11,7 +11,7 @@ func applyResumeSearchResult(
 	case searchUnsure:
 		m.endAndResumeLater(r, now)
 	case searchNone: // the request had no effect
-		m.endRunWithAttempt(m.attempt.State, time.Time{})
+		m.endAndSaveAttempt(m.attempt.State, time.Time{})
 	}
 }
 
@@ -28,7 +28,7 @@ func (m *AuthorizationAttemptMachine) endAndResumeLater(r AuthorizationStepResul
 	}
 	alert := n > m.attempt.InconclusiveRuns && n >= MaxRunsBeforeAlert && isPowerOfTwo(n)
 	m.attempt.InconclusiveRuns = n
-	m.endRunWithAttempt(m.attempt.State, now.Add(wait))
+	m.endAndSaveAttempt(m.attempt.State, now.Add(wait))
 	if alert {
 		m.state = statePublishUnresolved
 	}
@@ -47,13 +47,13 @@ func applyPublishUnresolvedResult(
 	m.state = stateReleaseLease
 }
 
-// endSettledAttempt ends the attempt. One that was declined stays declined: another
+// endAndFinishAttempt ends the attempt. One that was declined stays declined: another
 // confirmation led here.
-func (m *AuthorizationAttemptMachine) endSettledAttempt(s AuthorizationAttemptState) {
+func (m *AuthorizationAttemptMachine) endAndFinishAttempt(s AuthorizationAttemptState) {
 	if m.attempt.State == AttemptDeclined {
 		s = AttemptDeclined
 	}
-	m.endRunWithAttempt(s, time.Time{})
+	m.endAndSaveAttempt(s, time.Time{})
 }
 
 // applyResumeRetrieveResult decides by the intent how an unfinished attempt
@@ -71,7 +71,7 @@ func applyResumeRetrieveResult(
 	case StatusRequiresCapture:
 		m.state = stateResumePlace
 	case StatusSucceeded:
-		m.endSettledAttempt(AttemptAuthorized)
+		m.endAndFinishAttempt(AttemptAuthorized)
 	case StatusCanceled:
 		if in.CancellationReason == ReasonAbandoned {
 			// A process of holdd may have canceled it and died before it
@@ -79,7 +79,7 @@ func applyResumeRetrieveResult(
 			m.state = statePublishAbandoned
 			return
 		}
-		m.endSettledAttempt(AttemptAbandoned)
+		m.endAndFinishAttempt(AttemptAbandoned)
 	case StatusProcessing:
 		m.endAndResumeLater(r, now)
 	default:
@@ -100,7 +100,7 @@ func cancelIntentIfAbandoned(m *AuthorizationAttemptMachine, in *PaymentIntent, 
 		s = AttemptAwaitsCardholder
 	}
 	m.attempt.InconclusiveRuns = 0
-	m.endRunWithAttempt(s, due)
+	m.endAndSaveAttempt(s, due)
 }
 
 func applyResumeCreateHoldResult(
@@ -110,7 +110,7 @@ func applyResumeCreateHoldResult(
 		m.endAndResumeLater(r, now)
 		return
 	}
-	m.endSettledAttempt(AttemptAuthorized)
+	m.endAndFinishAttempt(AttemptAuthorized)
 }
 
 // newCancelIntentStep cancels an intent that the cardholder did not finish.
@@ -158,5 +158,5 @@ func applyPublishAbandonedResult(
 		m.endAndResumeLater(r, now)
 		return
 	}
-	m.endSettledAttempt(AttemptAbandoned)
+	m.endAndFinishAttempt(AttemptAbandoned)
 }

@@ -106,8 +106,8 @@ func checkPaymentMethod(id string) error {
 	return nil
 }
 
-// checkCVC never quotes the token: it may be the code itself.
-func checkCVC(token string, offSession bool) error {
+// checkCVCToken never quotes the token: it may be the code itself.
+func checkCVCToken(token string, offSession bool) error {
 	if token == "" {
 		return nil
 	}
@@ -156,7 +156,7 @@ func checkReceiptEmail(s string) error {
 func (req *AuthorizeRequest) Validate(
 	attempt string, now time.Time,
 ) (*ValidRequest, AuthorizeParams, error) {
-	valid, pairs, err := req.validateTermsAndMetadata(attempt, now)
+	valid, pairs, err := req.validateAndBuildMetadata(attempt, now)
 	if err != nil {
 		return nil, AuthorizeParams{}, err
 	}
@@ -176,7 +176,7 @@ func (req *AuthorizeRequest) Validate(
 	}, nil
 }
 
-func (req *AuthorizeRequest) validateTermsAndMetadata(
+func (req *AuthorizeRequest) validateAndBuildMetadata(
 	attempt string, now time.Time,
 ) (*ValidRequest, map[string]string, error) {
 	if err := checkPaymentMethod(req.PaymentMethod); err != nil {
@@ -200,7 +200,7 @@ func (req *AuthorizeRequest) validateTermsAndMetadata(
 		func() error { return checkMinAmount(valid.Amount, valid.Currency) },
 		func() error { return checkReservedMetadataKeys(valid.Metadata) },
 		req.checkCustomerAndDescription,
-		func() error { return checkCVC(req.CVCToken, req.OffSession) },
+		func() error { return checkCVCToken(req.CVCToken, req.OffSession) },
 		func() error { return checkReturnURL(req.ReturnURL) },
 		func() error { return checkReceiptEmail(req.ReceiptEmail) },
 	} {
@@ -284,7 +284,7 @@ func (req *ConfirmRequest) ValidatedParams(id string) (AuthorizeParams, error) {
 	if req.PaymentMethod != "" {
 		checks = append(checks, checkPaymentMethod(req.PaymentMethod))
 	}
-	checks = append(checks, checkCVC(req.CVCToken, req.OffSession), checkReturnURL(req.ReturnURL))
+	checks = append(checks, checkCVCToken(req.CVCToken, req.OffSession), checkReturnURL(req.ReturnURL))
 	for _, err := range checks {
 		if err != nil {
 			return AuthorizeParams{}, err

@@ -53,9 +53,9 @@ func (in *PaymentIntent) ExpiredByNetwork() bool {
 	return in.CancellationReason == ReasonAutomatic || in.CancellationReason == ReasonExpired
 }
 
-// isHeldAmount reports whether amount is what the intent holds: the whole
+// isHeldOrAuthorizedAmount reports whether amount is what the intent holds: the whole
 // authorized amount, or what is left of it.
-func (in *PaymentIntent) isHeldAmount(amount int64) bool {
+func (in *PaymentIntent) isHeldOrAuthorizedAmount(amount int64) bool {
 	return amount == in.AmountCapturable || amount == in.AmountCapturable+in.AmountReceived
 }
 
@@ -171,7 +171,7 @@ type IntentListPage struct {
 	// [Call.Content] asks for it.
 	Histories []IntentHistory
 	// Captures has the events of [ContentCaptures]; Intents is then empty.
-	Captures []CaptureEvent
+	Captures []ChargeCapturedEvent
 	// Last and OldestAt are the id and the time of the last charge that was read,
 	// of [ContentPlainHistories] and [ContentPlainCharges]. Intents has only those
 	// without an intent.

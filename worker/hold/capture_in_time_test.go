@@ -34,7 +34,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 				if err != nil {
 					return d, err
 				}
-				return d.RefuseLateCapture(&hold.Hold{}, t0, timeRules)
+				return d.RefuseIfCaptureTooLate(&hold.Hold{}, t0, timeRules)
 			},
 			"patch": func() (hold.Decision, error) {
 				h := newHold(t, in)
@@ -42,7 +42,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 				if err != nil {
 					return d, err
 				}
-				return d.RefuseLateCapture(&h, t0, timeRules)
+				return d.RefuseIfCaptureTooLate(&h, t0, timeRules)
 			},
 		}
 		for request, decide := range requests {
@@ -75,7 +75,7 @@ func TestCaptureAt_NowIsAcceptedUntilTheDeadline(t *testing.T) {
 	d, err := hold.DecideNewHold(&hold.ValidRequest{ID: testIntentID, OnExpiry: hold.PolicyAlert, CaptureAt: t0}, in,
 		"api", t0)
 	if err == nil {
-		_, err = d.RefuseLateCapture(&hold.Hold{}, t0, timeRules)
+		_, err = d.RefuseIfCaptureTooLate(&hold.Hold{}, t0, timeRules)
 	}
 	wantCode(t, err, "")
 }
@@ -86,7 +86,7 @@ func TestCaptureAt_UnchangedByAPatchStays(t *testing.T) {
 		withCaptureAt(end.Add(-time.Millisecond)))
 	d, err := h.ApplyPatch(&hold.Patch{Reference: ptr("BK-9")}, "api", t0)
 	if err == nil {
-		_, err = d.RefuseLateCapture(&h, t0, timeRules)
+		_, err = d.RefuseIfCaptureTooLate(&h, t0, timeRules)
 	}
 	wantCode(t, err, "")
 }

@@ -209,14 +209,14 @@ func checkFeeAndTransferWithinCapture(p *CaptureParams, captured int64, currency
 // checkHoldCaptureParams compares the hold's fee and transfer with the amount
 // that its capture takes, if that is known.
 func checkHoldCaptureParams(h *Hold) error {
-	if n, known := expectedCaptureAmount(h); known {
+	if n, known := leastExpectedCaptureAmount(h); known {
 		return checkFeeAndTransferWithinCapture(nextCaptureParams(h), n, h.Currency)
 	}
 	return nil
 }
 
-// expectedCaptureAmount returns the amount that a capture of the hold takes.
-func expectedCaptureAmount(h *Hold) (n int64, known bool) {
+// leastExpectedCaptureAmount returns the amount that a capture of the hold takes.
+func leastExpectedCaptureAmount(h *Hold) (n int64, known bool) {
 	if least := smallestStageAmount(h); least > 0 {
 		return least, true
 	}

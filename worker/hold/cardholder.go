@@ -2,17 +2,17 @@ package hold
 
 import "time"
 
-// CardholderStatus is what the cardholder of a hold can do for a renewal.
-type CardholderStatus uint8
+// CardholderRenewalStatus is what the cardholder of a hold can do for a renewal.
+type CardholderRenewalStatus uint8
 
 // The statuses.
 const (
-	CardholderMustAuthenticate CardholderStatus = iota + 1 // with the bank, for the same card
-	CardholderMustGiveCard                                 // the card that is saved is of no use
-	CardholderMustWait                                     // a step of the renewal is under way
-	CardholderHasNothingToDo                               // the renewal is complete
-	CardholderLinkOutdated                                 // another renewal has begun since
-	CardholderTooLate                                      // the hold, or its authorization, has ended
+	CardholderMustAuthenticate CardholderRenewalStatus = iota + 1 // with the bank, for the same card
+	CardholderMustGiveCard                                        // the card that is saved is of no use
+	CardholderMustWait                                            // a step of the renewal is under way
+	CardholderHasNothingToDo                                      // the renewal is complete
+	CardholderLinkOutdated                                        // another renewal has begun since
+	CardholderTooLate                                             // the hold, or its authorization, has ended
 )
 
 // IsAwaitingCardholder reports whether the renewal of an open hold waits for its
@@ -21,10 +21,10 @@ func IsAwaitingCardholder(h *Hold) bool {
 	return !h.State.IsFinal() && h.Renewal != nil && h.Renewal.Step == RenewalRequiresAction
 }
 
-// StatusForCardholder returns what the cardholder can do for the renewal of this
+// RenewalStatusForCardholder returns what the cardholder can do for the renewal of this
 // generation. Once an act would be refused, it is too late.
-func StatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderStatus {
-	s := cardholderStatusOfStep(h, generation, now)
+func RenewalStatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderRenewalStatus {
+	s := cardholderStatusOfRenewal(h, generation, now)
 	if s != CardholderMustAuthenticate && s != CardholderMustGiveCard {
 		return s
 	}
@@ -36,7 +36,7 @@ func StatusForCardholder(h *Hold, generation uint32, now time.Time) CardholderSt
 	return s
 }
 
-func cardholderStatusOfStep(h *Hold, generation uint32, now time.Time) CardholderStatus {
+func cardholderStatusOfRenewal(h *Hold, generation uint32, now time.Time) CardholderRenewalStatus {
 	r := h.Renewal
 	switch {
 	case h.State.IsFinal() || h.CancelWanted || !now.Before(h.ExpiresAt):
@@ -64,9 +64,9 @@ func needsOtherCard(r *Renewal) bool {
 	return classifyDecline(r.DeclineCode, r.Advice) != declineAuthenticate
 }
 
-// CheckCardholderLink returns why a hold has no link for its cardholder. The error
+// CheckHoldAwaitsCardholder returns why a hold has no link for its cardholder. The error
 // is a *[Problem].
-func CheckCardholderLink(h *Hold, now time.Time) error {
+func CheckHoldAwaitsCardholder(h *Hold, now time.Time) error {
 	switch {
 	case h.State.IsFinal():
 		return alreadySettledProblem(h)
@@ -80,10 +80,10 @@ func CheckCardholderLink(h *Hold, now time.Time) error {
 	return nil
 }
 
-// checkCardholderMayAct refuses what the cardholder cannot do any more. The error is
+// checkCardholderMayActOnRenewal refuses what the cardholder cannot do any more. The error is
 // a *[Problem].
-func checkCardholderMayAct(h *Hold, generation uint32, now time.Time) error {
-	switch cardholderStatusOfStep(h, generation, now) {
+func checkCardholderMayActOnRenewal(h *Hold, generation uint32, now time.Time) error {
+	switch cardholderStatusOfRenewal(h, generation, now) {
 	case CardholderMustAuthenticate, CardholderMustGiveCard:
 	case CardholderMustWait:
 		return newProblem(InProgress, "", "the renewal of hold %s is under way", h.ID)
@@ -100,15 +100,15 @@ func checkCardholderMayAct(h *Hold, generation uint32, now time.Time) error {
 	return nil
 }
 
-// RequestAuthentication makes the confirmation of the new intent, with the
+// ScheduleOnSessionRenewalConfirm makes the confirmation of the new intent, with the
 // cardholder present, the next step of the renewal. The bank returns the
 // cardholder to returnURL. seen is [Renewal].Confirmation when Stripe was last
 // read: a click at the same time may have confirmed since. Errors are *[Problem].
-func RequestAuthentication(
+func ScheduleOnSessionRenewalConfirm(
 	h Hold, generation, seen uint32, returnURL string, now time.Time,
 ) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	if err := checkCardholderMayAct(&h, generation, now); err != nil {
+	if err := checkCardholderMayActOnRenewal(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
 	switch r := h.Renewal; {
@@ -124,15 +124,15 @@ func RequestAuthentication(
 	}
 	r := unshareRenewal(&h)
 	r.ReturnURL = returnURL
-	return scheduleConfirmAgain(h, "", now), nil
+	return scheduleNewIntentConfirmNow(h, "", now), nil
 }
 
-// scheduleConfirmAgain makes another confirmation of the new intent the next step.
-func scheduleConfirmAgain(h Hold, note string, now time.Time) Decision {
+// scheduleNewIntentConfirmNow makes another confirmation of the new intent the next step.
+func scheduleNewIntentConfirmNow(h Hold, note string, now time.Time) Decision {
 	r := unshareRenewal(&h)
 	r.Step, r.RetryAt = RenewalConfirm, now
 	r.Confirmation++
-	clearRenewalStepKey(r)
+	clearRenewalStepKeyUsage(r)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: "cardholder", Op: OpConfirm,
 		Note: note})
@@ -146,7 +146,7 @@ const maxCardSetups = 20
 // another card. The count is in the session's idempotency key, so it is written
 // before the session is created. Errors are *[Problem].
 func CountCardSetupSession(h Hold, generation uint32, now time.Time) (Decision, error) {
-	if err := checkCardholderMayAct(&h, generation, now); err != nil {
+	if err := checkCardholderMayActOnRenewal(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
 	r := unshareRenewal(&h)
@@ -183,7 +183,7 @@ func RecordCardSetup(
 	h Hold, generation uint32, s *CardSetup, returned bool, now time.Time,
 ) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	if err := checkCardholderMayAct(&h, generation, now); err != nil {
+	if err := checkCardholderMayActOnRenewal(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
 	if !isCardSetupOfRenewal(&h, s) {
@@ -225,9 +225,13 @@ func scheduleRenewalRetrieveNow(r *Renewal, now time.Time) {
 
 // ScheduleRetrieveAfterCardholderReturn makes the read of what the renewal waits for due, because the
 // cardholder has come back: from the bank, or from the recorded Checkout Session.
-func ScheduleRetrieveAfterCardholderReturn(h Hold, generation uint32, now time.Time) (Decision, error) {
+func ScheduleRetrieveAfterCardholderReturn(
+	h Hold,
+	generation uint32,
+	now time.Time,
+) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	if err := checkCardholderMayAct(&h, generation, now); err != nil {
+	if err := checkCardholderMayActOnRenewal(&h, generation, now); err != nil {
 		return Decision{}, err
 	}
 	before := h.Renewal.RetryAt
@@ -271,12 +275,12 @@ func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
 	if r.Confirmation >= maxConfirmations {
 		return failRenewal(h, CauseNoOutcome, "confirmed too often for another card", now)
 	}
-	d := scheduleConfirmAgain(h, "another card: "+s.PaymentMethod, now)
+	d := scheduleNewIntentConfirmNow(h, "another card: "+s.PaymentMethod, now)
 	d.NewDeadline = true
 	return d
 }
 
-// clearCardholderState forgets what the cardholder of an ended renewal did.
-func clearCardholderState(r *Renewal) {
+// clearRenewalCardholderState forgets what the cardholder of an ended renewal did.
+func clearRenewalCardholderState(r *Renewal) {
 	r.ReturnURL, r.CardSetup, r.CardSetups, r.ConfirmAt = "", "", 0, time.Time{}
 }

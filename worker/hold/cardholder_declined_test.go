@@ -11,8 +11,13 @@ import (
 // then declined the card for now.
 func declinedAtBank(t *testing.T, edit ...func(*hold.ValidRequest)) hold.Hold {
 	t.Helper()
-	d, err := hold.RequestAuthentication(toCardholder(t, "authentication_required", edit...), 1, 1,
-		returnURL, startOfRenewal)
+	d, err := hold.ScheduleOnSessionRenewalConfirm(
+		toCardholder(t, "authentication_required", edit...),
+		1,
+		1,
+		returnURL,
+		startOfRenewal,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +41,7 @@ func TestCardholder_DeclinedForNow(t *testing.T) {
 		"at the bank": declinedAtBank(t)} {
 		t.Run(name, func(t *testing.T) {
 			at := startOfRenewal.Add(7 * day / 5 / 4)
-			if got := hold.StatusForCardholder(&h, 1, startOfRenewal); got != hold.CardholderMustGiveCard {
+			if got := hold.RenewalStatusForCardholder(&h, 1, startOfRenewal); got != hold.CardholderMustGiveCard {
 				t.Errorf("status %d", got)
 			}
 			for h.NextAt.Before(at) { // reads of what the cardholder does
@@ -59,7 +64,7 @@ func TestCardholder_DeclinedForNow(t *testing.T) {
 			again, _ = answerCall(t, d.Hold, at, hold.OpConfirm, newIntentID, lacksFunds)
 			r := again.Hold.Renewal
 			if !r.ConfirmAt.After(at) || again.Events[0].Type != hold.EventRetrying ||
-				hold.StatusForCardholder(&again.Hold, 1, at) != hold.CardholderMustGiveCard {
+				hold.RenewalStatusForCardholder(&again.Hold, 1, at) != hold.CardholderMustGiveCard {
 				t.Errorf("declined again: events %v: %+v", again.Events, r)
 			}
 			again, _ = answerCall(t, d.Hold, at, hold.OpConfirm, newIntentID,

@@ -24,7 +24,7 @@ func toCardholder(t *testing.T, code string, edit ...func(*hold.ValidRequest)) h
 // authenticating is a hold whose cardholder has asked for the bank's page.
 func authenticating(t *testing.T) hold.Hold {
 	t.Helper()
-	d, err := hold.RequestAuthentication(toCardholder(t, "authentication_required"), 1, 1,
+	d, err := hold.ScheduleOnSessionRenewalConfirm(toCardholder(t, "authentication_required"), 1, 1,
 		returnURL, startOfRenewal)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestCardholder_Authenticates(t *testing.T) {
 	if d.Hold.PaymentIntent != newIntentID || d.Events[0].Type != hold.EventRenewed {
 		t.Errorf("%s, events %v", d.Hold.PaymentIntent, d.Events)
 	}
-	if got := hold.StatusForCardholder(&d.Hold, 1, at); got != hold.CardholderHasNothingToDo {
+	if got := hold.RenewalStatusForCardholder(&d.Hold, 1, at); got != hold.CardholderHasNothingToDo {
 		t.Errorf("after the renewal the cardholder has the status %d", got)
 	}
 }
@@ -90,7 +90,7 @@ func TestCardholder_Bounds(t *testing.T) {
 	h := toCardholder(t, "authentication_required")
 	n := 0
 	for ; n < 100; n++ {
-		d, err := hold.RequestAuthentication(h, 1, h.Renewal.Confirmation, returnURL,
+		d, err := hold.ScheduleOnSessionRenewalConfirm(h, 1, h.Renewal.Confirmation, returnURL,
 			startOfRenewal)
 		if err != nil {
 			break
@@ -125,7 +125,7 @@ func TestCardholder_LostReply(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, _ := answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID, lost)
 			d, _ = answerCall(t, d.Hold, later, hold.OpRead, newIntentID, read)
-			got := hold.StatusForCardholder(&d.Hold, 1, later)
+			got := hold.RenewalStatusForCardholder(&d.Hold, 1, later)
 			if got != hold.CardholderMustAuthenticate || len(d.Events) != 0 {
 				t.Errorf("status %d, events %v: %+v", got, d.Events, d.Hold.Renewal)
 			}
@@ -138,13 +138,13 @@ func TestCardholder_LostReply(t *testing.T) {
 func TestCardholder_Declined(t *testing.T) {
 	d, _ := answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID,
 		hold.Answer{Kind: hold.AnswerDeclined, Code: "insufficient_funds"})
-	if got := hold.StatusForCardholder(&d.Hold, 1, startOfRenewal); got != hold.CardholderMustGiveCard {
+	if got := hold.RenewalStatusForCardholder(&d.Hold, 1, startOfRenewal); got != hold.CardholderMustGiveCard {
 		t.Errorf("declined at once: status %d", got)
 	}
 	d, _ = answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID,
 		answerOK(renewedIntent(hold.StatusRequiresAction, startOfRenewal)))
 	d, _ = answerCall(t, d.Hold, startOfRenewal, hold.OpRead, newIntentID, unpaidIntent("lost_card"))
-	if got := hold.StatusForCardholder(&d.Hold, 1, startOfRenewal); got != hold.CardholderMustGiveCard {
+	if got := hold.RenewalStatusForCardholder(&d.Hold, 1, startOfRenewal); got != hold.CardholderMustGiveCard {
 		t.Errorf("declined after the bank: status %d", got)
 	}
 }
@@ -171,7 +171,13 @@ func toCardSetup(t *testing.T) hold.Hold {
 	if call.Op != hold.OpSetUpCard || call.Key == "" || call.CardSetup.Customer != "cus_1" {
 		t.Fatalf("%+v", call)
 	}
-	d, err = hold.RecordCardSetup(h, 1, setUp("open", "", nil).CardSetup, true, startOfRenewal.Add(time.Minute))
+	d, err = hold.RecordCardSetup(
+		h,
+		1,
+		setUp("open", "", nil).CardSetup,
+		true,
+		startOfRenewal.Add(time.Minute),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +222,9 @@ func TestCardholder_GivesCard(t *testing.T) {
 		if r := d.Hold.Renewal; r.CardSetup != "cs_1" || d.Hold.NextAt.Sub(at) != 10*time.Minute {
 			t.Errorf("next at %s: %+v", d.Hold.NextAt, r)
 		}
-		if call := claimHold(d.Hold, d.Hold.NextAt); call.NextCall(d.Hold.NextAt).Op != hold.OpReadCardSetup {
+		if call := claimHold(d.Hold, d.Hold.NextAt); call.NextCall(
+			d.Hold.NextAt,
+		).Op != hold.OpReadCardSetup {
 			t.Errorf("the session is not read again")
 		}
 	})
@@ -271,7 +279,7 @@ func TestCardholder_Refused(t *testing.T) {
 		"not yet":            {toConfirm(t), 1, startOfRenewal, hold.InProgress},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := hold.RequestAuthentication(tt.h, tt.generation, 1, returnURL, tt.now)
+			_, err := hold.ScheduleOnSessionRenewalConfirm(tt.h, tt.generation, 1, returnURL, tt.now)
 			if got := problemCode(err); got != tt.want {
 				t.Errorf("authenticate: %v, want %s", err, tt.want)
 			}
@@ -288,11 +296,11 @@ func TestCardholder_Refused(t *testing.T) {
 	}
 	d, _ := answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID,
 		answerOK(renewedIntent(hold.StatusRequiresAction, startOfRenewal)))
-	if _, err := hold.RequestAuthentication(d.Hold, 1, 1, returnURL,
+	if _, err := hold.ScheduleOnSessionRenewalConfirm(d.Hold, 1, 1, returnURL,
 		startOfRenewal); problemCode(err) != hold.InProgress {
 		t.Errorf("a click that another one has overtaken: %v", err)
 	}
-	if _, err := hold.RequestAuthentication(toCardholder(t, "stolen_card"), 1, 1, returnURL,
+	if _, err := hold.ScheduleOnSessionRenewalConfirm(toCardholder(t, "stolen_card"), 1, 1, returnURL,
 		startOfRenewal); problemCode(err) != hold.NoActionRequired {
 		t.Errorf("the bank of a stolen card: %v", err)
 	}
@@ -325,7 +333,8 @@ func TestCardholder_SessionsForbidden(t *testing.T) {
 		t.Fatalf("%s", c.Op)
 	}
 	d := h.ApplyAnswer(h.NextCall(at), hold.Answer{Kind: hold.AnswerForbidden}, at)
-	if c := d.Hold.NextCall(at); !d.NextStepNow || c.Op != hold.OpRead || c.PaymentIntent != newIntentID {
+	if c := d.Hold.NextCall(at); !d.NextStepNow || c.Op != hold.OpRead ||
+		c.PaymentIntent != newIntentID {
 		t.Errorf("again %v: %s of %s", d.NextStepNow, c.Op, c.PaymentIntent)
 	}
 }
@@ -341,7 +350,7 @@ func TestCardholder_NoCircles(t *testing.T) {
 	forms.Renewal.CardSetups = 20
 	for name, h := range map[string]hold.Hold{"a capture is due": capture,
 		"confirmed too often": confirmed, "too many forms": forms} {
-		if got := hold.StatusForCardholder(&h, 1, at); got != hold.CardholderTooLate {
+		if got := hold.RenewalStatusForCardholder(&h, 1, at); got != hold.CardholderTooLate {
 			t.Errorf("%s: %d", name, got)
 		}
 	}

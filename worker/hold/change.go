@@ -139,7 +139,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	if old.CancelWanted && (money || timeSent) {
 		return Decision{}, cancelAcceptedProblem(&h, "reschedule")
 	}
-	late, known := checkBeforeDeadline(&h), h.Verified || h.ExpiresSource == SourceCaller
+	late, known := checkActionTimeBeforeDeadline(&h), h.Verified || h.ExpiresSource == SourceCaller
 	renewed := !renewalTermsOf(&h).equal(renewalTermsOf(&old))
 	if (timed || renewed) && late != nil && known {
 		return Decision{}, late
@@ -163,7 +163,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 		d.addEvent(EventAttention, h.Reason)
 	}
 	if timed && late != nil && !h.CaptureAt.IsZero() {
-		d.addAfterDeadlineWarning(now)
+		d.addExpiresBeforeActionEvent(now)
 	}
 	return d, nil
 }

@@ -18,7 +18,7 @@ import (
 // without a read.
 func (h *Hold) BeginClaim(since time.Time, takenOver bool) {
 	prepareRenewalForClaim(h, since, takenOver)
-	if h.NextOp == OpRenew || h.NextOp == OpRelease || mustRenewBeforeCapture(h) {
+	if h.NextOp == OpRenew || h.NextOp == OpRelease || mustCaptureAwaitRenewal(h) {
 		return // nothing of the hold's own is sent
 	}
 	if h.Sent.FirstAt.IsZero() {
@@ -154,7 +154,7 @@ func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
 	if call.Op != OpRead {
 		recordAttempt(&h, call, a, now)
 	}
-	return decideByAnswerKind(h, call, a, now).addManyCallsAlert(&before, a, now)
+	return decideByAnswerKind(h, call, a, now).countCallAndAlertIfMany(&before, a, now)
 }
 
 // recordAttempt counts a request that was sent and adds it to the history.
@@ -182,7 +182,7 @@ func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent == nil {
-			return keepWorkingAndRetrieve(h, call, now)
+			return markUnknownAndScheduleRetrieve(h, call, now)
 		}
 		ours := call.Op == h.NextOp
 		if call.Op == OpRead {
@@ -200,7 +200,7 @@ func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
 		h.Sent.Unknown = true
 		return scheduleRetry(h, now, time.Second, 30*time.Second)
 	case AnswerUnreachable:
-		return undoUnsentAttempt(h, call, now)
+		return retryUnsentCall(h, call, now)
 	case AnswerRateLimited:
 		// The budget slows down all requests, so the hold itself need not wait.
 		return scheduleRetry(h, now, 250*time.Millisecond, 10*time.Second)
@@ -216,9 +216,9 @@ func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
 		// Stripe replays this answer for as long as it keeps the key. Only a
 		// read leads on.
 		h.ReadFirst = true
-		return keepWorkingAndRetrieve(h, call, now)
+		return markUnknownAndScheduleRetrieve(h, call, now)
 	default:
-		return keepWorkingAndRetrieve(h, call, now)
+		return markUnknownAndScheduleRetrieve(h, call, now)
 	}
 }
 
@@ -277,7 +277,7 @@ func settleFromIntent(
 	case in.ExpiredByNetwork():
 		state, cause, event = Expired, CauseExpired, EventExpired
 	default:
-		state, event, cause = Canceled, EventCanceled, causeOfCancellation(&h, ours)
+		state, event, cause = Canceled, EventCanceled, causeOfCanceledHold(&h, ours)
 		h.CancellationReason = cmp.Or(in.CancellationReason, wanted)
 	}
 	if in.Currency != "" {
@@ -287,7 +287,7 @@ func settleFromIntent(
 		h.Amount = in.Amount
 	}
 	h.State, h.SettledAt, h.Reason = state, now, cause
-	h.Increment, h.Features, h.MaxCapturable = Increment{}, 0, 0
+	h.Increment, h.Features, h.MaxCapturable = PendingIncrement{}, 0, 0
 	cancelRequestedPart(&h)
 	h.NextOp, h.NextAt, h.ReadFirst, h.Sent.Unknown = 0, time.Time{}, false, false
 	h.Revision++
@@ -301,9 +301,9 @@ func settleFromIntent(
 	return d
 }
 
-// causeOfCancellation returns why a hold whose intent is canceled was released.
+// causeOfCanceledHold returns why a hold whose intent is canceled was released.
 // ours says that holdd sent the request.
-func causeOfCancellation(h *Hold, ours bool) Cause {
+func causeOfCanceledHold(h *Hold, ours bool) Cause {
 	switch {
 	case h.Renewal != nil && h.Renewal.Unprotected:
 		return CauseUnprotected
@@ -313,9 +313,9 @@ func causeOfCancellation(h *Hold, ours bool) Cause {
 	return h.Reason
 }
 
-// recordCapture splits the captured amount between holdd and another system,
+// recordCapturedAmounts splits the captured amount between holdd and another system,
 // and returns the cause and the history's note.
-func recordCapture(
+func recordCapturedAmounts(
 	h *Hold, in *PaymentIntent, ours bool, confirmed *Call,
 ) (cause Cause, note string) {
 	want, _ := captureAmountToSend(h)

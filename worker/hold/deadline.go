@@ -29,7 +29,7 @@ func expiryPolicyTime(h *Hold, r DecisionRules) time.Time {
 // nothing.
 func expiryPolicyAction(h *Hold) Op {
 	h = copyWithoutIncrement(h)
-	switch policy := effectiveExpiryPolicy(h); {
+	switch policy := onFailureOrOnExpiryPolicy(h); {
 	case policy == PolicyCancel && (h.State != Attention || h.Reason == CauseAfterDeadline):
 		return OpCancel
 	case policy == PolicyCapture && !h.CancelWanted && h.CancelAt.IsZero() &&
@@ -159,7 +159,7 @@ func (h Hold) ApplyMilestone(due, now time.Time, r DecisionRules) (Decision, tim
 	case op == 0 && act.Add(afterThreshold).Before(due):
 		return d, next
 	case op == 0:
-		d.addExpiryPolicyWarning(now)
+		d.addNoExpiryActionEvent(now)
 		return d, next
 	default:
 		scheduleExpiryPolicyAction(&h, op, now)
@@ -175,7 +175,7 @@ func planDueRenewal(d Decision, next, now time.Time) (Decision, time.Time) {
 		return d, minTime(next, now.Add(workingRecheckInterval))
 	}
 	planned := Decision{Hold: d.Hold, Events: d.Events}
-	planned.PlanRenewal(now)
+	planned.SetNextRenewalOp(now)
 	planned.NextStepNow = planned.Hold.NextOp == OpRenew
 	return planned, next
 }
@@ -203,10 +203,10 @@ func newReachedThresholdEvents(
 	return events
 }
 
-// addExpiryPolicyWarning warns of a hold on which on_expiry does nothing. A
+// addNoExpiryActionEvent warns of a hold on which on_expiry does nothing. A
 // warning of a threshold that was reached at the same time gets the cause
 // instead.
-func (d *Decision) addExpiryPolicyWarning(now time.Time) {
+func (d *Decision) addNoExpiryActionEvent(now time.Time) {
 	if d.Hold.Acknowledged {
 		return
 	}

@@ -100,9 +100,9 @@ func (d *Decision) addEvent(t EventType, cause Cause) {
 	d.Events = append(d.Events, Event{Type: t, Cause: cause})
 }
 
-// addAfterDeadlineWarning adds the warning that the authorization ends before
+// addExpiresBeforeActionEvent adds the warning that the authorization ends before
 // the hold's own time.
-func (d *Decision) addAfterDeadlineWarning(now time.Time) {
+func (d *Decision) addExpiresBeforeActionEvent(now time.Time) {
 	d.Events = append(d.Events, Event{Type: EventExpiring, Cause: CauseAfterDeadline,
 		Threshold: d.Hold.ExpiresAt.Sub(now)})
 }
@@ -110,7 +110,7 @@ func (d *Decision) addAfterDeadlineWarning(now time.Time) {
 // planNextOp sets the next operation from the hold's own terms.
 func planNextOp(h *Hold, now time.Time) {
 	resetRetryCounters(h)
-	h.Increment = Increment{}
+	h.Increment = PendingIncrement{}
 	cancelRequestedPart(h)
 	switch {
 	case h.CancelWanted:
@@ -141,10 +141,10 @@ func expiryPolicyActionNow(h *Hold, now time.Time, r DecisionRules) Op {
 	return expiryPolicyAction(h)
 }
 
-// RefuseUnconfirmedExpiryPolicy refuses a request that makes on_expiry act at
+// RefuseUnlessPolicyActionConfirmed refuses a request that makes on_expiry act at
 // once, unless the caller confirmed that. before is the hold as it was, the
 // zero Hold if it is new. Errors are *[Problem].
-func (d Decision) RefuseUnconfirmedExpiryPolicy(
+func (d Decision) RefuseUnlessPolicyActionConfirmed(
 	before *Hold,
 	confirmed bool,
 	now time.Time,
@@ -265,10 +265,10 @@ func wouldCaptureTooLate(h *Hold, r DecisionRules) bool {
 		at.After(h.ExpiresAt.Add(-r.CaptureInterval))
 }
 
-// RefuseLateCapture refuses a request that sets a capture_at which would
+// RefuseIfCaptureTooLate refuses a request that sets a capture_at which would
 // lapse. A time that has passed means now, and is accepted. before is the hold
 // as it was, the zero Hold if it is new. Errors are *[Problem].
-func (d Decision) RefuseLateCapture(
+func (d Decision) RefuseIfCaptureTooLate(
 	before *Hold, now time.Time, r DecisionRules,
 ) (Decision, error) {
 	h := &d.Hold
@@ -365,7 +365,7 @@ func (d *Decision) SortedSetPlacement(
 	default:
 		p.KeepMirror = true
 	}
-	if awaitsVerification(h) {
+	if mustRetrieveToVerify(h) {
 		p.VerifyAt = h.ExpiresAt
 		if h.NextOp != 0 {
 			p.VerifyAt = minTime(h.NextAt, h.ExpiresAt)
@@ -374,8 +374,8 @@ func (d *Decision) SortedSetPlacement(
 	return p
 }
 
-// awaitsVerification reports whether the verify job reads the hold's intent.
-func awaitsVerification(h *Hold) bool {
+// mustRetrieveToVerify reports whether the verify job reads the hold's intent.
+func mustRetrieveToVerify(h *Hold) bool {
 	return !h.Verified && h.State != Attention && !(h.ExpiresSource == SourceCaller && h.Amount > 0)
 }
 

@@ -72,7 +72,7 @@
 // An open hold is warned of once at each threshold before its deadline, unless
 // it is acknowledged. One that arrives inside a threshold is warned of at once
 // ([Decision.SortedSetPlacement]). A request that makes on_expiry act at once
-// needs the caller's confirmation ([Decision.RefuseUnconfirmedExpiryPolicy]);
+// needs the caller's confirmation ([Decision.RefuseUnlessPolicyActionConfirmed]);
 // where no caller can be asked, the hold requires attention instead
 // ([Decision.RequireAttentionIfPolicyDue]).
 //

@@ -389,8 +389,8 @@ var exploreAll = sync.OnceValue(func() *exploration {
 		if !n.claimed || n.hold.Sent.Unknown {
 			for _, at := range n.nextTimes(testRules) {
 				m := exploredState{hold: n.hold, now: at, claimed: n.claimed}
-				if n.hold.State == hold.Scheduled && n.hold.StateAt(n.now) == hold.Scheduled &&
-					n.hold.StateAt(at) == hold.Ready {
+				if n.hold.State == hold.Scheduled && n.hold.StateWithDueAsReady(n.now) == hold.Scheduled &&
+					n.hold.StateWithDueAsReady(at) == hold.Ready {
 					x.edges[stateEdge{hold.Scheduled, hold.Ready}] = &transition{
 						from: n, name: "time passes"}
 				}
@@ -731,7 +731,7 @@ var invariants = map[string]func(s *transition) bool{
 			return false
 		}
 		h, events := &s.decision.Hold, s.decision.Events
-		if h.Increment != (hold.Increment{}) {
+		if h.Increment != (hold.PendingIncrement{}) {
 			return true
 		}
 		if h.State.IsFinal() || h.State == hold.Attention {

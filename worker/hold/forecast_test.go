@@ -53,7 +53,7 @@ func TestForecast(t *testing.T) {
 				t.Fatalf("%s at %s, want %s at %s", op, at, tt.op, tt.at)
 			}
 			if h.State == hold.Working || op != 0 && at.Equal(h.NextAt) || h.State.IsFinal() ||
-				h.StateAt(tt.now) == hold.Ready {
+				h.StateWithDueAsReady(tt.now) == hold.Ready {
 				return // its own time: the claim decides
 			}
 			actsAt := at

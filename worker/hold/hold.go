@@ -15,7 +15,7 @@ const (
 	Waiting   State = iota + 1 // no time set: waits for a request or its deadline
 	Paused                     // its own time is suspended; the deadline still counts
 	Scheduled                  // acted on at NextAt
-	Ready                      // due and not yet claimed; never stored, see [Hold.StateAt]
+	Ready                      // due and not yet claimed; never stored, see [Hold.StateWithDueAsReady]
 	Working                    // claimed, or its outcome is unknown
 	Attention                  // an operator must decide; can be scheduled again
 	Captured                   // final: the money was captured
@@ -225,7 +225,7 @@ type Hold struct {
 	// amount begins with a read.
 	SingleCapture   bool
 	Features        CardFeatures     // of the charge, as it was last read
-	Increment       Increment        // requested, and without an outcome
+	Increment       PendingIncrement // requested, and without an outcome
 	MaxCapturable   int64            // with FeatureOvercapture: the most that may be captured in all
 	Renewal         *Renewal         // nil without renewal terms; see unshareRenewal
 	PartialCaptures *PartialCaptures // nil unless captured in parts; see copyStagedForEdit
@@ -262,9 +262,9 @@ type Hold struct {
 	Unknown UnknownFields // of a later release
 }
 
-// StateAt returns the state to show: a scheduled hold whose time has come is
+// StateWithDueAsReady returns the state to show: a scheduled hold whose time has come is
 // ready.
-func (h *Hold) StateAt(now time.Time) State {
+func (h *Hold) StateWithDueAsReady(now time.Time) State {
 	if h.State == Scheduled && h.NextOp != 0 && !h.NextAt.After(now) {
 		return Ready
 	}

@@ -19,9 +19,9 @@ const MaxIncrementReason = 200
 // and the bank may hold the money long after that person has gone on.
 const incrementTimeLimit = 10 * time.Minute
 
-// Increment is a requested increment that has no outcome yet. The total is
+// PendingIncrement is a requested increment that has no outcome yet. The total is
 // absolute, so a late duplicate of the request changes nothing.
-type Increment struct {
+type PendingIncrement struct {
 	Amount int64     // the authorized total to reach; 0: none is requested
 	Until  time.Time // from then on no request is sent, only reads
 	// Paused says that the hold returns to [Paused], PauseCause why it is.
@@ -85,7 +85,7 @@ func (h Hold) RequestIncrement(
 	if IsIncrementPendingTo(&h, req.Amount) {
 		return Decision{Hold: h, Unchanged: true}, nil // requested before
 	}
-	if err := checkIncrementTime(&h, now); err != nil {
+	if err := checkIncrementAllowedNow(&h, now); err != nil {
 		return Decision{}, err
 	}
 	if h.Renewal != nil && mayHoldNoMoney(h.Renewal) {
@@ -104,7 +104,7 @@ func (h Hold) RequestIncrement(
 	case h.Features&FeaturesKnown != 0 && h.Features&FeatureIncremental == 0:
 		return requestReplacementForIncrement(h, req, by, now, r)
 	}
-	h.Increment = Increment{Amount: req.Amount, Until: incrementGiveUpTime(&h, now, r),
+	h.Increment = PendingIncrement{Amount: req.Amount, Until: incrementGiveUpTime(&h, now, r),
 		Paused: h.State == Paused}
 	if h.State == Paused {
 		h.Increment.PauseCause = h.Reason
@@ -135,9 +135,9 @@ func describeIncrementRequest(h *Hold, req IncrementRequest) string {
 	return note
 }
 
-// checkIncrementTime refuses an increment that would come in the way of what
+// checkIncrementAllowedNow refuses an increment that would come in the way of what
 // the hold does next.
-func checkIncrementTime(h *Hold, now time.Time) error {
+func checkIncrementAllowedNow(h *Hold, now time.Time) error {
 	switch {
 	case h.CancelWanted:
 		return cancelAcceptedProblem(h, "raise")
@@ -254,7 +254,7 @@ func applyRetrieveDuringIncrement(h Hold, in *PaymentIntent, now time.Time) (d D
 	}
 	old := h
 	updateFromHeldIntent(&h, in, now)
-	startKeyGenerationAfterIncrement(&h)
+	startKeyGenerationIfSent(&h)
 	if pending := h.Increment; outcome.Cause == CauseUnavailable &&
 		checkReplacementPossible(&h, pending.Amount, now) == nil &&
 		now.Before(pending.Until) && pending.Amount <= maxAuthorizedAmount(&h) {
@@ -278,7 +278,7 @@ func completeIncrement(h Hold, in *PaymentIntent, now time.Time) Decision {
 	note := "from " + FormatAmount(AuthorizedTotal(&h), h.Currency)
 	updateFromHeldIntent(&h, in, now)
 	note += " to " + FormatAmount(AuthorizedTotal(&h), h.Currency)
-	startKeyGenerationAfterIncrement(&h)
+	startKeyGenerationIfSent(&h)
 	restorePlanAfterIncrement(&h, now)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryIncrement, By: "holdd", Op: OpIncrement,
@@ -303,10 +303,10 @@ func failIncrement(h Hold, outcome HistoryEntry, now time.Time) Decision {
 	return d
 }
 
-// startKeyGenerationAfterIncrement begins a new generation of the key after an answer that shows
+// startKeyGenerationIfSent begins a new generation of the key after an answer that shows
 // the money held. A later increment to the same amount has a key of its own,
 // because Stripe would replay the answer to this one.
-func startKeyGenerationAfterIncrement(h *Hold) {
+func startKeyGenerationIfSent(h *Hold) {
 	if h.Sent.Count > 0 || h.Sent.Unknown {
 		h.Generation++
 	}
@@ -344,9 +344,13 @@ func cancelPendingIncrement(h *Hold, now time.Time) []Event {
 	return d.Events
 }
 
-// FindIncrementOutcome returns what became of the increment to amount that was
+// FindIncrementOutcomeInHistory returns what became of the increment to amount that was
 // requested at a time. Errors are *[Problem].
-func FindIncrementOutcome(h *Hold, amount int64, requested time.Time) (pending bool, err error) {
+func FindIncrementOutcomeInHistory(
+	h *Hold,
+	amount int64,
+	requested time.Time,
+) (pending bool, err error) {
 	at := slices.IndexFunc(h.History, func(e HistoryEntry) bool {
 		return e.Kind == HistoryTriggered && e.Op == OpIncrement && e.At.Equal(requested)
 	})

@@ -63,7 +63,11 @@ func TestIncrement_Succeeds(t *testing.T) {
 	if e := eventTypes(d); e != "hold.incremented" {
 		t.Errorf("events %s", e)
 	}
-	pending, err := hold.FindIncrementOutcome(&got, raisedAmount, hold.LastIncrementRequestTime(&h))
+	pending, err := hold.FindIncrementOutcomeInHistory(
+		&got,
+		raisedAmount,
+		hold.LastIncrementRequestTime(&h),
+	)
 	if pending || err != nil {
 		t.Errorf("pending %t, %v", pending, err)
 	}
@@ -80,7 +84,7 @@ func TestIncrement_Declined(t *testing.T) {
 	if e := eventTypes(d); e != "hold.increment_failed insufficient_funds" {
 		t.Errorf("events %s", e)
 	}
-	_, err := hold.FindIncrementOutcome(&got, raisedAmount, hold.LastIncrementRequestTime(&h))
+	_, err := hold.FindIncrementOutcomeInHistory(&got, raisedAmount, hold.LastIncrementRequestTime(&h))
 	var p *hold.Problem
 	if !errors.As(err, &p) || p.Code != hold.Declined || p.DeclineCode != "insufficient_funds" {
 		t.Errorf("problem %+v", err)
@@ -142,10 +146,14 @@ func TestIncrement_SettledElsewhere(t *testing.T) {
 	d, _ := drive(t, h, t0, hold.Answer{Kind: hold.AnswerUnexpectedState, HTTPStatus: 400,
 		Intent: capturedIntent(amount)})
 	if d.Hold.State != hold.Captured || d.Hold.Reason != hold.CauseElsewhere ||
-		d.Hold.Increment != (hold.Increment{}) {
+		d.Hold.Increment != (hold.PendingIncrement{}) {
 		t.Errorf("%s (%s), %+v", d.Hold.State, d.Hold.Reason, d.Hold.Increment)
 	}
-	_, err := hold.FindIncrementOutcome(&d.Hold, raisedAmount, hold.LastIncrementRequestTime(&h))
+	_, err := hold.FindIncrementOutcomeInHistory(
+		&d.Hold,
+		raisedAmount,
+		hold.LastIncrementRequestTime(&h),
+	)
 	wantCode(t, err, hold.AlreadyCaptured)
 }
 
@@ -163,7 +171,11 @@ func TestIncrement_Unavailable(t *testing.T) {
 	if calls[0].Op != hold.OpRead || d.Hold.State != hold.Waiting {
 		t.Errorf("%s, then %s", calls[0].Op, d.Hold.State)
 	}
-	_, err = hold.FindIncrementOutcome(&d.Hold, raisedAmount, hold.LastIncrementRequestTime(&h))
+	_, err = hold.FindIncrementOutcomeInHistory(
+		&d.Hold,
+		raisedAmount,
+		hold.LastIncrementRequestTime(&h),
+	)
 	wantCode(t, err, hold.IncrementUnavailable)
 }
 
@@ -232,11 +244,15 @@ func TestIncrement_OtherRequests(t *testing.T) {
 		"pause":  func() (hold.Decision, error) { return h.Pause(0, "api", t0) },
 	} {
 		d, err := do()
-		if err != nil || d.Hold.Increment != (hold.Increment{}) ||
+		if err != nil || d.Hold.Increment != (hold.PendingIncrement{}) ||
 			!strings.HasPrefix(eventTypes(d), "hold.increment_failed not raised") {
 			t.Errorf("%s: %v, %+v, %s", name, err, d.Hold.Increment, eventTypes(d))
 		}
-		_, err = hold.FindIncrementOutcome(&d.Hold, raisedAmount, hold.LastIncrementRequestTime(&h))
+		_, err = hold.FindIncrementOutcomeInHistory(
+			&d.Hold,
+			raisedAmount,
+			hold.LastIncrementRequestTime(&h),
+		)
 		wantCode(t, err, hold.TooLate)
 	}
 }

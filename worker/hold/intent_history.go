@@ -32,8 +32,8 @@ type IntentHistory struct {
 	Manual bool
 }
 
-// CaptureEvent is an event charge.captured.
-type CaptureEvent struct {
+// ChargeCapturedEvent is an event charge.captured.
+type ChargeCapturedEvent struct {
 	ID     string // of the event
 	Charge string
 	At     time.Time

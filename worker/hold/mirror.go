@@ -19,12 +19,12 @@ var termKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAm
 	MetaCapturesFrom, metadataPieceKey(MetaCaptures, 2), metadataPieceKey(MetaCaptures, 3),
 	metadataPieceKey(MetaCaptures, 4)}
 
-// MetadataUpdate returns the pairs to write to the intent's metadata and the
+// MetadataDiffWithIdempotencyKey returns the pairs to write to the intent's metadata and the
 // idempotency key of that request. in is the metadata as read from Stripe, nil
 // if it was not read: a hold whose terms have changed then removes all earlier
 // terms. The key covers the revision and due, so that terms that return (A, B,
 // A) and later tries are written again.
-func MetadataUpdate(
+func MetadataDiffWithIdempotencyKey(
 	h *Hold, in map[string]string, due time.Time,
 ) (pairs map[string]string, key string, ok bool) {
 	if in == nil && h.Revision > 1 {

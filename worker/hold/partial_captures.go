@@ -106,9 +106,9 @@ func CapturedSoFar(h *Hold) int64 {
 
 func capturedSoFar(h *Hold) int64 { return h.CapturedElsewhere + ownPartCaptures(h) }
 
-// hasOpenCaptureStages reports whether a planned capture is still to come that
+// hasNonFinalCaptureStageLeft reports whether a planned capture is still to come that
 // keeps the rest.
-func hasOpenCaptureStages(h *Hold) bool {
+func hasNonFinalCaptureStageLeft(h *Hold) bool {
 	s := h.PartialCaptures
 	return s != nil && int(s.Done)+1 < len(s.Plan)
 }
@@ -130,7 +130,7 @@ func nextCaptureTargetTotal(h *Hold) (total int64, final bool) {
 	switch {
 	case s != nil && s.Part > 0:
 		total = s.Part
-	case hasOpenCaptureStages(h) && h.Reason == CauseSchedule:
+	case hasNonFinalCaptureStageLeft(h) && h.Reason == CauseSchedule:
 		total = min(captureStageTotal(s, s.Done), h.CaptureAmount)
 	default:
 		return h.CaptureAmount, true
@@ -175,7 +175,7 @@ func lastPlannedCaptureTime(h *Hold) time.Time {
 // for.
 func advanceToNextCaptureStage(h *Hold) {
 	s := unsharePartialCaptures(h)
-	if s.Part == 0 && hasOpenCaptureStages(h) {
+	if s.Part == 0 && hasNonFinalCaptureStageLeft(h) {
 		s.Done++
 		h.CaptureAt = s.Plan[s.Done].At
 	}
@@ -204,7 +204,7 @@ func smallestStageAmount(h *Hold) (least int64) {
 // read of its charge has shown that it can be captured only once. A charge of
 // which holdd has captured a part allows it.
 func lacksMulticapture(h *Hold) bool {
-	needed := hasOpenCaptureStages(h)
+	needed := hasNonFinalCaptureStageLeft(h)
 	if h.NextOp == OpCapture && h.Reason != CauseSchedule { // on request, or by on_expiry
 		needed = isNextCapturePartial(h)
 	}
@@ -221,9 +221,9 @@ func multicaptureUnavailableProblem(h *Hold, field string) *Problem {
 		h.ID, multicaptureHint)
 }
 
-// checkMulticapture returns a *[Problem] if the hold's terms need a feature that
+// checkMulticaptureIfNeeded returns a *[Problem] if the hold's terms need a feature that
 // its charge lacks.
-func checkMulticapture(h *Hold) error {
+func checkMulticaptureIfNeeded(h *Hold) error {
 	if lacksMulticapture(h) {
 		return multicaptureUnavailableProblem(h, "captures")
 	}

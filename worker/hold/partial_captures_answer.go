@@ -52,7 +52,7 @@ func completePartialCapture(h Hold, in *PaymentIntent, own int64, cause Cause, n
 		s.Count++
 	}
 	updateFromHeldIntent(&h, in, now)
-	startKeyGenerationAfterIncrement(&h)
+	startKeyGenerationIfSent(&h)
 	advanceToNextCaptureStage(&h)
 	planNextOp(&h, now)
 	h.Revision++
@@ -120,7 +120,7 @@ func recordCaptureAtEnd(
 	sent := ours && confirmed == nil && isNextCapturePartial(h)
 	cause, note, ok := recordRestReleased(h, in, ours, sent, now)
 	if !ok {
-		cause, note = recordCapture(h, in, ours, confirmed)
+		cause, note = recordCapturedAmounts(h, in, ours, confirmed)
 	}
 	if part := ownPartCaptures(h) - known; sent && part > 0 {
 		found = []Event{{Type: EventPartlyCaptured, Cause: before.Reason, Amount: part}}

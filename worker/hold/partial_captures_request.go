@@ -81,7 +81,7 @@ func (req *ScheduleRequest) parseCaptureStages(
 		return nil, err
 	}
 	if sum := sumOfCaptureStages(stages); req.Amount > 0 && sum > req.Amount {
-		return nil, captureStagesTooLargeProblem(sum, req.Amount, currency)
+		return nil, captureStagesExceedAmountProblem(sum, req.Amount, currency)
 	}
 	return stages, nil
 }
@@ -93,7 +93,7 @@ func sumOfCaptureStages(stages []CaptureStage) (sum int64) {
 	return sum
 }
 
-func captureStagesTooLargeProblem(sum, held int64, currency string) *Problem {
+func captureStagesExceedAmountProblem(sum, held int64, currency string) *Problem {
 	return newProblem(AmountTooLarge, "captures", "the captures take %s in all, and %s is held",
 		FormatAmount(sum, currency), FormatAmount(held, currency))
 }
@@ -131,9 +131,9 @@ func checkCapturePlan(h *Hold) error {
 			open, s.Count, MaxCaptures)
 	}
 	if sum := sumOfCaptureStages(s.Plan); h.Amount > 0 && s.Base+sum > AuthorizedTotal(h) {
-		return captureStagesTooLargeProblem(sum, AuthorizedTotal(h)-s.Base, h.Currency)
+		return captureStagesExceedAmountProblem(sum, AuthorizedTotal(h)-s.Base, h.Currency)
 	}
-	return checkMulticapture(h)
+	return checkMulticaptureIfNeeded(h)
 }
 
 // setAndCheckCapturePlan sets the planned captures of a new hold, and compares what the hold
@@ -148,7 +148,7 @@ func setAndCheckCapturePlan(h *Hold, valid *ValidRequest, in *PaymentIntent) err
 		base = capturedBeforePlan(h, valid.Captures, in)
 	}
 	setCapturePlan(h, valid.Captures, base)
-	for s := h.PartialCaptures; hasOpenCaptureStages(h) &&
+	for s := h.PartialCaptures; hasNonFinalCaptureStageLeft(h) &&
 		captureStageTotal(s, s.Done) <= capturedSoFar(h); {
 		advanceToNextCaptureStage(h)
 		s = h.PartialCaptures

@@ -159,7 +159,7 @@ func isRenewalOnTrack(h *Hold) bool {
 // money, or may come to hold it. A hold that has one must not end.
 func mayHaveSecondAuthorization(h *Hold) bool {
 	r := h.Renewal
-	return r != nil && (r.Releasing != "" || r.Intent != "" || mayHaveCreatedIntent(r))
+	return r != nil && (r.Releasing != "" || r.Intent != "" || mayRenewalHaveCreatedIntent(r))
 }
 
 // mayNewIntentHoldMoney reports whether the new intent may have come to hold the money
@@ -168,8 +168,8 @@ func mayNewIntentHoldMoney(r *Renewal) bool {
 	return r.Intent != "" && (r.Step == RenewalConfirm || r.Step == RenewalRequiresAction)
 }
 
-// mayHaveCreatedIntent reports whether an intent may exist whose id is not known.
-func mayHaveCreatedIntent(r *Renewal) bool {
+// mayRenewalHaveCreatedIntent reports whether an intent may exist whose id is not known.
+func mayRenewalHaveCreatedIntent(r *Renewal) bool {
 	return r.Step == RenewalFind ||
 		r.Step == RenewalCreate && (r.Sent.Count > 0 || r.Sent.Unknown)
 }
@@ -214,7 +214,7 @@ func abandonRenewal(h *Hold, now time.Time) {
 	case r.Intent != "":
 		scheduleIntentRelease(r, r.Intent, now)
 		r.Intent = ""
-	case mayHaveCreatedIntent(r):
+	case mayRenewalHaveCreatedIntent(r):
 		r.Step, r.RetryAt = RenewalFind, now
 		return
 	}
@@ -222,8 +222,8 @@ func abandonRenewal(h *Hold, now time.Time) {
 		r.Step = RenewalIdle
 	}
 	r.RetryAt = now
-	clearRenewalStepKey(r)
-	clearCardholderState(r)
+	clearRenewalStepKeyUsage(r)
+	clearRenewalCardholderState(r)
 }
 
 // scheduleIntentRelease makes an intent the one to be canceled.
@@ -232,7 +232,7 @@ func scheduleIntentRelease(r *Renewal, id string, now time.Time) {
 	r.ReleaseKeyUsage, r.ReleaseRead, r.RetryAt = IdempotencyKeyUsage{}, false, now
 }
 
-func clearRenewalStepKey(r *Renewal) {
+func clearRenewalStepKeyUsage(r *Renewal) {
 	r.Sent, r.ReadFirst, r.SearchAfter = IdempotencyKeyUsage{}, false, ""
 }
 
@@ -256,7 +256,7 @@ func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 		}
 		abandonRenewal(h, since)
 	default:
-		if !mustRenewBeforeCapture(h) {
+		if !mustCaptureAwaitRenewal(h) {
 			abandonRenewal(h, since)
 		}
 	}
@@ -266,10 +266,10 @@ func prepareRenewalForClaim(h *Hold, since time.Time, takenOver bool) {
 		beginKeyUse(&r.ReleaseKeyUsage, since, takenOver)
 		return
 	}
-	if mustRenewBeforeCapture(h) && (r.RetryAt.After(since) || isAboutToReleaseByPolicy(h)) {
+	if mustCaptureAwaitRenewal(h) && (r.RetryAt.After(since) || isAboutToReleaseByPolicy(h)) {
 		r.ReadFirst = true // a confirmation that is due comes too late for a cancel
 	}
-	if h.NextOp == OpRenew && r.Step != RenewalIdle || mustRenewBeforeCapture(h) {
+	if h.NextOp == OpRenew && r.Step != RenewalIdle || mustCaptureAwaitRenewal(h) {
 		beginKeyUse(&r.Sent, since, takenOver)
 	}
 }
@@ -282,8 +282,8 @@ func startRenewal(h *Hold) {
 	r.Amount = cmp.Or(r.IncrementTo, h.Amount)
 	r.Confirmation, r.Metadata = 0, renewalMetadata(h, r.Generation)
 	r.Problem, r.DeclineCode, r.Advice = 0, "", DeclineAdvice{}
-	clearRenewalStepKey(r)
-	clearCardholderState(r)
+	clearRenewalStepKeyUsage(r)
+	clearRenewalCardholderState(r)
 }
 
 // isRenewalDue reports whether the hold's renewal is to begin.
@@ -302,9 +302,9 @@ func shouldWarnAtThreshold(h *Hold, before time.Duration) bool {
 	return before <= renewalLeadTime(h.ExpiresAt.Sub(h.Renewal.AuthorizedAt))*3/4
 }
 
-// effectiveExpiryPolicy returns what is done with a hold that is still open near its
+// onFailureOrOnExpiryPolicy returns what is done with a hold that is still open near its
 // deadline: on_failure if it should have been renewed, otherwise on_expiry.
-func effectiveExpiryPolicy(h *Hold) ExpiryPolicy {
+func onFailureOrOnExpiryPolicy(h *Hold) ExpiryPolicy {
 	if needsRenewal(h) {
 		return h.Renewal.OnFailure
 	}

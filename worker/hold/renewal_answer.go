@@ -30,7 +30,7 @@ func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 		d = applyRetrieveBeforeRenewal(h, a, now)
 	}
 	if d.Hold.Retries > before.Retries {
-		return d.addManyCallsAlert(&before, a, now)
+		return d.countCallAndAlertIfMany(&before, a, now)
 	}
 	return d
 }
@@ -78,7 +78,7 @@ func retryRenewalStep(h Hold, now time.Time, base, limit time.Duration) Decision
 func endRenewalClaimAndRetryAt(h Hold, at, now time.Time) Decision {
 	h.Renewal.RetryAt = at.UTC().Truncate(time.Millisecond)
 	if h.State != Working {
-		return Decision{Hold: h} // of an unclaimed hold: PlanRenewal follows
+		return Decision{Hold: h} // of an unclaimed hold: SetNextRenewalOp follows
 	}
 	if h.NextOp == OpRenew || h.NextOp == OpRelease {
 		return endRenewalClaimAndReplan(h, now)
@@ -102,7 +102,7 @@ func endRenewalClaimAndReplan(h Hold, now time.Time) Decision {
 	h.State = h.PreviousState
 	restoreOwnOp(&h)
 	d := Decision{Hold: h}
-	d.PlanRenewal(now)
+	d.SetNextRenewalOp(now)
 	d.Hold.Retries, d.Hold.Calls = retries, calls
 	return d
 }
@@ -136,7 +136,7 @@ func applyRetrieveBeforeRenewal(h Hold, a Answer, now time.Time) Decision {
 	confirms := h.Renewal.Step == RenewalConfirm
 	if confirms && a.Intent.Status == StatusRequiresCapture && a.Intent.AmountReceived > 0 {
 		updateFromHeldIntent(&h, a.Intent, now)
-		return failRenewal(h, CauseElsewhere, "cannot renew: "+describePartlyCaptured(&h), now)
+		return failRenewal(h, CauseElsewhere, "cannot renew: "+describePartCapturedElsewhere(&h), now)
 	}
 	// An authorization that has expired is renewed late.
 	if confirms && (a.Intent.Status == StatusRequiresCapture || a.Intent.ExpiredByNetwork()) {
@@ -226,7 +226,7 @@ func applyCreateNewIntentAnswer(h Hold, a Answer, now time.Time) Decision {
 	if a.Kind == AnswerIdempotencyError {
 		cause = CauseKeyConflict
 	}
-	clearRenewalStepKey(r)
+	clearRenewalStepKeyUsage(r)
 	if r.Step == RenewalFind {
 		r.Step = RenewalIdle
 		return continueWithReleaseOrOwnOp(h, now)
@@ -240,7 +240,7 @@ func recordNewIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	r := h.Renewal
 	ended := r.Step == RenewalFind
 	r.Intent, r.Confirmation, r.Step, r.Metadata = in.ID, 1, RenewalConfirm, nil
-	clearRenewalStepKey(r)
+	clearRenewalStepKeyUsage(r)
 	if ended {
 		abandonRenewal(&h, now)
 		return continueWithReleaseOrOwnOp(h, now)
@@ -288,7 +288,7 @@ func applySearchForNewIntentAnswer(h Hold, a Answer, now time.Time) Decision {
 	if wait := last.At.Add(lateEffectWindow); now.Before(wait) {
 		return endRenewalClaimAndRetryAt(h, wait, now) // the lost request may still take effect
 	}
-	clearRenewalStepKey(r)
+	clearRenewalStepKeyUsage(r)
 	if r.Step == RenewalFind {
 		r.Step = RenewalIdle
 		return continueWithReleaseOrOwnOp(h, now)
@@ -352,7 +352,7 @@ func applyNewIntentState(h Hold, call Call, a Answer, now time.Time) Decision {
 		}
 		return swapToNewIntent(h, in, now)
 	case StatusRequiresAction:
-		return awaitCardholder(h, confirmationFailure{code: codeAuthenticationRequired}, now)
+		return awaitCardholderForRenewal(h, confirmationFailure{code: codeAuthenticationRequired}, now)
 	case StatusCanceled:
 		r.Intent = ""
 		return failRenewal(h, CauseElsewhere, "the new intent was canceled by another system", now)
@@ -360,7 +360,7 @@ func applyNewIntentState(h Hold, call Call, a Answer, now time.Time) Decision {
 		r.ReadFirst = true
 		return retryRenewalStep(h, now, 5*time.Second, maxBackoff)
 	}
-	return applyUnconfirmedIntent(h, call, last, now)
+	return applyUnconfirmedNewIntent(h, call, last, now)
 }
 
 // swapToNewIntent makes the new intent the one that holds the money, and the old one
@@ -379,8 +379,8 @@ func swapToNewIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	if !raises { // an increment does not count for max_renewals
 		r.Completed++
 	}
-	clearRenewalStepKey(r)
-	clearCardholderState(r)
+	clearRenewalStepKeyUsage(r)
+	clearRenewalCardholderState(r)
 	// The keys of the hold's own requests name the intent: none was used yet.
 	h.Sent, h.ReadFirst = IdempotencyKeyUsage{}, false
 	h.Mirrored, h.Unmirrorable = false, false
@@ -396,7 +396,7 @@ func swapToNewIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 	r = h.Renewal
 	r.AuthorizedAt = in.Created
 	if raises {
-		completeReplacement(&h, held, now)
+		recordCompletedReplacement(&h, held, now)
 	}
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "holdd", Op: OpRenew,

@@ -31,7 +31,7 @@ const renewalSearchPage = 100
 // before the hold's own operation, or instead of one. ok is false if it needs
 // none.
 func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
-	r, waits := h.Renewal, mustRenewBeforeCapture(h)
+	r, waits := h.Renewal, mustCaptureAwaitRenewal(h)
 	switch {
 	case r == nil || !waits && mustActBeforeRelease(h, now):
 		return Call{}, false
@@ -153,6 +153,6 @@ func renewalIdempotencyKey(h *Hold, step string, n uint32) string {
 // isRenewalCall reports whether a call was one of the renewal's.
 func isRenewalCall(h *Hold, c *Call) bool {
 	return h.Renewal != nil && (h.NextOp == OpRenew || h.NextOp == OpRelease ||
-		mustRenewBeforeCapture(h) || c.Op == OpCreate || c.Op == OpList ||
+		mustCaptureAwaitRenewal(h) || c.Op == OpCreate || c.Op == OpList ||
 		c.PaymentIntent != h.PaymentIntent)
 }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// PlanRenewal makes the renewal's next step the hold's next operation if it
+// SetNextRenewalOp makes the renewal's next step the hold's next operation if it
 // comes before the hold's own. It is called before each write of a decision.
-func (d *Decision) PlanRenewal(now time.Time) {
+func (d *Decision) SetNextRenewalOp(now time.Time) {
 	h := &d.Hold
 	defer d.addFailedIncrementEvent()
 	if h.Renewal == nil || h.State.IsFinal() || h.State == Working || isOwnOpUnderWayOrDue(h, now) {
@@ -82,7 +82,7 @@ func reasonHoldNotRenewable(h *Hold, now time.Time) (Cause, string) {
 	case ownPartCaptures(h) > 0:
 		return CauseNotRenewable, "cannot renew: a part is captured"
 	case h.CapturedElsewhere > 0:
-		return CauseElsewhere, "cannot renew: " + describePartlyCaptured(h)
+		return CauseElsewhere, "cannot renew: " + describePartCapturedElsewhere(h)
 	case r.MaxAmount > 0 && h.Amount > r.MaxAmount:
 		return CauseAmountTooLarge, "cannot renew " + FormatAmount(h.Amount, h.Currency) +
 			": max_amount is " + FormatAmount(r.MaxAmount, h.Currency)

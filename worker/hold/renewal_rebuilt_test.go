@@ -51,7 +51,7 @@ func TestRenewal_Rebuilt(t *testing.T) {
 		h := longStay(t)
 		h.CreatedAt = startOfRenewal.Add(time.Minute) // rebuilt
 		d := h.ApplyPaymentIntent(in, startOfRenewal)
-		d.PlanRenewal(startOfRenewal)
+		d.SetNextRenewalOp(startOfRenewal)
 		if h = d.Hold; h.PaymentIntent != newIntentID || h.Renewal.Releasing != testIntentID ||
 			h.NextOp != hold.OpRelease {
 			t.Errorf("%+v, %+v", h, h.Renewal)

@@ -46,9 +46,9 @@ func renewalGenerationOfIntent(in *PaymentIntent) uint32 {
 	return uint32(n)
 }
 
-// IsLeftoverIntent reports whether an intent names the hold, holds money, and is
+// IsLeftoverOfHold reports whether an intent names the hold, holds money, and is
 // neither the hold's own nor one of the renewal under way.
-func (in *PaymentIntent) IsLeftoverIntent(h *Hold) bool {
+func (in *PaymentIntent) IsLeftoverOfHold(h *Hold) bool {
 	if in.Status != StatusRequiresCapture || in.ID == h.PaymentIntent ||
 		OwnerOfIntent(in) != h.ID && in.ID != h.ID {
 		return false
@@ -61,16 +61,16 @@ func (in *PaymentIntent) IsLeftoverIntent(h *Hold) bool {
 // one of the hold. The record knows its generation: a record that is older than
 // the intent, such as one of a restored Redis, proves nothing.
 func MustReleaseLeftoverIntent(h *Hold, in *PaymentIntent) bool {
-	if !in.IsLeftoverIntent(h) || !isIntentCertainlyOfHold(h, in) || h.Renewal == nil ||
+	if !in.IsLeftoverOfHold(h) || !isIntentCertainlyOfHold(h, in) || h.Renewal == nil ||
 		in.Customer != h.Renewal.Customer && h.Renewal.Customer != "" {
 		return false
 	}
 	return in.ID == h.ID || renewalGenerationOfIntent(in) <= h.Renewal.Generation
 }
 
-// PlanLeftoverRelease writes the release of an intent that was left beside a
+// RecordLeftoverReleaseCall writes the release of an intent that was left beside a
 // settled hold to the hold's history. call is to be sent once that is committed.
-func PlanLeftoverRelease(h Hold, id string, now time.Time) (d Decision, call Call) {
+func RecordLeftoverReleaseCall(h Hold, id string, now time.Time) (d Decision, call Call) {
 	try := 1
 	for i := range h.History {
 		if h.History[i].Op == OpRelease && h.History[i].Note == id {
@@ -98,7 +98,7 @@ func applyRenewalIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 		return same
 	case in.ID == r.Intent:
 		return scheduleNewIntentRetrieveNow(h, now)
-	case !in.IsLeftoverIntent(&h), isOwnOpUnderWayOrDue(&h, now), h.State == Working,
+	case !in.IsLeftoverOfHold(&h), isOwnOpUnderWayOrDue(&h, now), h.State == Working,
 		mayHaveSecondAuthorization(&h):
 		return same
 	}
@@ -108,14 +108,14 @@ func applyRenewalIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 		// The schedule was rebuilt from the older of two intents.
 		r.Generation = renewalGenerationOfIntent(in)
 		d := swapToNewIntent(h, in, now)
-		d.PlanRenewal(now)
+		d.SetNextRenewalOp(now)
 		return d
 	case MustReleaseLeftoverIntent(&h, in):
 		scheduleIntentRelease(r, in.ID, now)
 		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
 			Op: OpRelease, Note: in.ID + " holds money beside " + h.PaymentIntent})
 		d := Decision{Hold: h}
-		d.PlanRenewal(now)
+		d.SetNextRenewalOp(now)
 		return d
 	}
 	return same
@@ -144,6 +144,6 @@ func scheduleNewIntentRetrieveNow(h Hold, now time.Time) Decision {
 	r := unshareRenewal(&h)
 	r.RetryAt, r.ReadFirst = now, true // the intent, not what the cardholder fills in
 	d := Decision{Hold: h}
-	d.PlanRenewal(now)
+	d.SetNextRenewalOp(now)
 	return d
 }

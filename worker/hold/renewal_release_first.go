@@ -20,7 +20,7 @@ func scheduleReleaseBeforeRenewal(h Hold, now time.Time) Decision {
 	r := h.Renewal
 	r.Step, r.ReturnURL = RenewalReleaseFirst, ""
 	r.Confirmation++ // of the next confirmation; also in the key of the cancel
-	clearRenewalStepKey(r)
+	clearRenewalStepKeyUsage(r)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "holdd", Op: OpRenew,
 		Cause: CauseUnprotected, Note: h.PaymentIntent + " is released before " + r.Intent +
@@ -53,7 +53,7 @@ func applyReleaseBeforeRenewalAnswer(h Hold, call Call, a Answer, now time.Time)
 	switch {
 	case known && a.Intent.Status == StatusCanceled:
 		r.Step, r.Unprotected = RenewalConfirm, true
-		clearRenewalStepKey(r)
+		clearRenewalStepKeyUsage(r)
 		return finishRenewalStep(h, now)
 	case known && a.Intent.Status == StatusSucceeded:
 		// Another system has captured it: the hold's own read settles it.
@@ -62,14 +62,14 @@ func applyReleaseBeforeRenewalAnswer(h Hold, call Call, a Answer, now time.Time)
 	case known && call.Op == OpRead && now.Before(wait):
 		r.ReadFirst = true
 		return endRenewalClaimAndRetryAt(h, wait, now) // the lost request may still take effect
-	case known && call.Op == OpRead && mustRenewBeforeCapture(&h):
+	case known && call.Op == OpRead && mustCaptureAwaitRenewal(&h):
 		abandonRenewal(&h, now) // the old one holds the money, and is captured
 		return finishRenewalStep(h, now)
 	case known && call.Op == OpRead && r.Confirmation >= maxConfirmations:
 		return failRenewal(h, CauseNoOutcome, "the old authorization cannot be released", now)
 	case known && call.Op == OpRead:
 		r.Confirmation++ // it still holds the money: a new key
-		clearRenewalStepKey(r)
+		clearRenewalStepKeyUsage(r)
 		return endRenewalClaimAndRetryAt(h, now.Add(time.Second), now)
 	case passing:
 		return retryRenewalStep(h, now, base, limit)
@@ -100,11 +100,11 @@ func mayHoldNoMoney(r *Renewal) bool {
 		r.Step == RenewalReleaseFirst && (r.Sent.Count > 0 || r.Sent.Unknown)
 }
 
-// mustRenewBeforeCapture reports whether the hold's capture, or the cancel of
+// mustCaptureAwaitRenewal reports whether the hold's capture, or the cancel of
 // on_failure, waits for the renewal under way, because the old authorization may
 // be released. Only the new intent can then hold the money: to cancel it unread
 // could lose all of it.
-func mustRenewBeforeCapture(h *Hold) bool {
+func mustCaptureAwaitRenewal(h *Hold) bool {
 	r := h.Renewal
 	waits := h.NextOp == OpCapture || isAboutToReleaseByPolicy(h)
 	return r != nil && waits && !h.CancelWanted && r.Intent != "" && r.Releasing == "" &&

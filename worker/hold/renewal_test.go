@@ -38,7 +38,7 @@ func renewedIntent(status hold.PaymentIntentStatus, created time.Time) *hold.Pay
 
 // plan is what the committer does before each write.
 func plan(d hold.Decision, now time.Time) hold.Hold {
-	d.PlanRenewal(now)
+	d.SetNextRenewalOp(now)
 	return d.Hold
 }
 
@@ -74,7 +74,7 @@ func answerCall(t *testing.T, h hold.Hold, now time.Time, op hold.Op, intent str
 	}
 	d := h.ApplyAnswer(call, a, now)
 	if !d.NextStepNow {
-		d.PlanRenewal(now)
+		d.SetNextRenewalOp(now)
 	}
 	return d, call
 }
@@ -368,7 +368,7 @@ func TestRenewal_Declines(t *testing.T) {
 			PaymentIntent: newIntentID}
 		at := startOfRenewal.Add(time.Minute)
 		d, _ = d.Hold.ApplyStripeEvent(&e, at)
-		d.PlanRenewal(at)
+		d.SetNextRenewalOp(at)
 		if d.Unchanged || !d.Hold.NextAt.Equal(at) {
 			t.Fatalf("the event leads to no read: next at %s", d.Hold.NextAt)
 		}
@@ -662,7 +662,7 @@ func TestRenewal_Refused(t *testing.T) {
 				hold.Answer{Kind: hold.AnswerDeclined, Code: "stolen_card"})
 			margin := t0.Add(7*day - time.Hour)
 			d, _ = d.Hold.ApplyMilestone(margin, margin, testRules)
-			d.PlanRenewal(margin)
+			d.SetNextRenewalOp(margin)
 			if got := d.Hold.NextOp; got != op && !(op == 0 && got == hold.OpRenew) {
 				t.Errorf("next %s, want %s", got, op)
 			}

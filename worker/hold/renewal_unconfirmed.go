@@ -15,9 +15,9 @@ type confirmationFailure struct {
 	advice DeclineAdvice
 }
 
-// applyUnconfirmedIntent decides by a new intent that holds no money yet. last
+// applyUnconfirmedNewIntent decides by a new intent that holds no money yet. last
 // is why its last confirmation failed, if it did.
-func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now time.Time) Decision {
+func applyUnconfirmedNewIntent(h Hold, call Call, last confirmationFailure, now time.Time) Decision {
 	r := h.Renewal
 	sent := r.Sent.Count > 0 || r.Sent.Unknown
 	wait := lastHistoryEntryOfKind(&h, HistoryAttempt).At.Add(lateEffectWindow)
@@ -41,7 +41,7 @@ func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now tim
 		return releaseOrRecheckUnconfirmed(h, now)
 	case sent && last.code != "":
 		return applyRenewalDecline(h, last, now)
-	case !sent && mustRenewBeforeCapture(&h) && r.RetryAt.After(now):
+	case !sent && mustCaptureAwaitRenewal(&h) && r.RetryAt.After(now):
 		r.ReadFirst = false
 		return endRenewalClaimAndRetryAt(h, r.RetryAt, now) // the capture waits for the next try
 	case r.Confirmation >= maxConfirmations:
@@ -51,7 +51,7 @@ func applyUnconfirmedIntent(h Hold, call Call, last confirmationFailure, now tim
 	if sent {
 		r.Confirmation++ // one intent is authorized once, whatever the key
 	}
-	clearRenewalStepKey(r)
+	clearRenewalStepKeyUsage(r)
 	return finishRenewalStep(h, now)
 }
 
@@ -65,15 +65,15 @@ func releaseOrRecheckUnconfirmed(h Hold, now time.Time) Decision {
 	case h.NextOp == OpRead:
 		abandonRenewal(&h, now)
 		return continueWithReleaseOrOwnOp(h, now)
-	case mustRenewBeforeCapture(&h) && (isAboutToReleaseByPolicy(&h) || !retries):
+	case mustCaptureAwaitRenewal(&h) && (isAboutToReleaseByPolicy(&h) || !retries):
 		abandonRenewal(&h, now)
 		return finishRenewalStep(h, now)
 	case retries && !now.Before(r.ConfirmAt):
 		r.Step = RenewalConfirm
 		r.Confirmation++
-		clearRenewalStepKey(r)
+		clearRenewalStepKeyUsage(r)
 		return finishRenewalStep(h, now)
-	case mustRenewBeforeCapture(&h):
+	case mustCaptureAwaitRenewal(&h):
 		return endRenewalClaimAndRetryAt(h, r.ConfirmAt, now)
 	}
 	r.ReadFirst = false
@@ -96,13 +96,13 @@ func applyRenewalDecline(h Hold, last confirmationFailure, now time.Time) Decisi
 			Note: last.code}, now)
 	}
 	if classifyDecline(last.code, last.advice) != declineRetry {
-		return awaitCardholder(h, last, now)
+		return awaitCardholderForRenewal(h, last, now)
 	}
 	if mustReleaseBeforeRenewal(r, last) {
 		return scheduleReleaseBeforeRenewal(h, now)
 	}
-	if wasCardholderAsked(r) && !mustRenewBeforeCapture(&h) {
-		return awaitCardholder(h, last, now)
+	if wasCardholderAsked(r) && !mustCaptureAwaitRenewal(&h) {
+		return awaitCardholderForRenewal(h, last, now)
 	}
 	at, ok := retryTimeAfterDecline(r, h.ExpiresAt, now)
 	if !ok {
@@ -110,7 +110,7 @@ func applyRenewalDecline(h Hold, last confirmationFailure, now time.Time) Decisi
 	}
 	r.Step, r.ReturnURL = RenewalConfirm, ""
 	r.Confirmation++
-	clearRenewalStepKey(r)
+	clearRenewalStepKeyUsage(r)
 	h.Retries, h.Calls = 0, 0
 	d := endRenewalClaimAndRetryAt(h, at, now)
 	d.addEvent(EventRetrying, retryCause(r))
@@ -143,12 +143,12 @@ func planRetryWithoutCardholder(h *Hold, last confirmationFailure, now time.Time
 	}
 }
 
-// awaitCardholder waits for the cardholder, who can confirm the new intent or
+// awaitCardholderForRenewal waits for the cardholder, who can confirm the new intent or
 // give another card. The event asks for one who is not present. If the bank may
 // accept the card later, it is tried again meanwhile.
-func awaitCardholder(h Hold, last confirmationFailure, now time.Time) Decision {
+func awaitCardholderForRenewal(h Hold, last confirmationFailure, now time.Time) Decision {
 	r := h.Renewal
-	if h.NextOp == OpRead || mustRenewBeforeCapture(&h) {
+	if h.NextOp == OpRead || mustCaptureAwaitRenewal(&h) {
 		return releaseOrRecheckUnconfirmed(h, now)
 	}
 	if isReplacementUnderWay(&h) {
@@ -159,7 +159,7 @@ func awaitCardholder(h Hold, last confirmationFailure, now time.Time) Decision {
 	present := r.ReturnURL != ""
 	r.Step, r.Problem, r.ReturnURL = RenewalRequiresAction, CauseRequiresAction, ""
 	r.DeclineCode, r.Advice = last.code, last.advice
-	clearRenewalStepKey(r)
+	clearRenewalStepKeyUsage(r)
 	planRetryWithoutCardholder(&h, last, now)
 	h.Retries, h.Calls = 0, 0
 	retries := !r.ConfirmAt.IsZero()

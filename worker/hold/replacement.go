@@ -103,7 +103,7 @@ func continueReplacementAfterRetrieve(h Hold, now time.Time) Decision {
 	case h.CapturedElsewhere > 0:
 		return failReplacement(h, HistoryEntry{Cause: CauseElsewhere}, now)
 	case h.Amount >= r.IncrementTo: // another system has raised it
-		completeReplacement(&h, h.Amount, now)
+		recordCompletedReplacement(&h, h.Amount, now)
 		h.Revision++
 		d := finishRenewalStep(h, now)
 		d.addEvent(EventIncremented, CauseTrigger)
@@ -122,7 +122,7 @@ func failReplacement(h Hold, outcome HistoryEntry, now time.Time) Decision {
 	return endRenewalClaimAndRetryAt(h, now, now)
 }
 
-// recordFailedReplacement records that an increment has failed. PlanRenewal publishes the
+// recordFailedReplacement records that an increment has failed. SetNextRenewalOp publishes the
 // event with the next write.
 func recordFailedReplacement(h *Hold, outcome HistoryEntry, now time.Time) {
 	r := unshareRenewal(h)
@@ -137,8 +137,8 @@ func recordFailedReplacement(h *Hold, outcome HistoryEntry, now time.Time) {
 		Detail: outcome.Note}
 }
 
-// completeReplacement records that the new intent holds the higher amount.
-func completeReplacement(h *Hold, before int64, now time.Time) {
+// recordCompletedReplacement records that the new intent holds the higher amount.
+func recordCompletedReplacement(h *Hold, before int64, now time.Time) {
 	r := unshareRenewal(h)
 	r.IncrementTo, r.IncrementUntil = 0, time.Time{}
 	appendHistory(h, HistoryEntry{At: now, Kind: HistoryIncrement, By: "holdd", Op: OpIncrement,

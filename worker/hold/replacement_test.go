@@ -67,7 +67,8 @@ func toConfirmReplacement(t *testing.T) hold.Hold {
 func TestReplacement_Succeeds(t *testing.T) {
 	h := toConfirmReplacement(t)
 	requested := hold.LastIncrementRequestTime(&h)
-	if pending, err := hold.FindIncrementOutcome(&h, raisedTo, requested); !pending || err != nil {
+	if pending, err := hold.FindIncrementOutcomeInHistory(&h, raisedTo, requested); !pending ||
+		err != nil {
 		t.Errorf("pending %t, %v", pending, err)
 	}
 	d, _ := answerCall(t, h, t0, hold.OpConfirm, newIntentID,
@@ -80,7 +81,8 @@ func TestReplacement_Succeeds(t *testing.T) {
 		h.Renewal.Completed != 0 {
 		t.Errorf("%d held by %s, next %s, %+v", h.Amount, h.PaymentIntent, h.NextOp, h.Renewal)
 	}
-	if pending, err := hold.FindIncrementOutcome(&h, raisedTo, requested); pending || err != nil {
+	if pending, err := hold.FindIncrementOutcomeInHistory(&h, raisedTo, requested); pending ||
+		err != nil {
 		t.Errorf("pending %t, %v", pending, err)
 	}
 	d, _ = answerCall(t, h, t0, hold.OpCancel, testIntentID, answerOK(oldCanceled()))
@@ -106,7 +108,7 @@ func TestReplacement_Declined(t *testing.T) {
 				h.Renewal.Releasing != newIntentID || h.Renewal.Step != hold.RenewalIdle {
 				t.Errorf("%d held by %s, %+v", h.Amount, h.PaymentIntent, h.Renewal)
 			}
-			pending, err := hold.FindIncrementOutcome(&h, raisedTo, requested)
+			pending, err := hold.FindIncrementOutcomeInHistory(&h, raisedTo, requested)
 			var p *hold.Problem
 			if pending || !errors.As(err, &p) || p.Code != hold.Declined || p.DeclineCode != code {
 				t.Errorf("pending %t, %v", pending, err)
@@ -148,7 +150,9 @@ func TestReplacement_Refused(t *testing.T) {
 		h.CaptureAmount = raisedTo + 1
 		wantCode(t, raise(h, raisedTo), hold.IncrementUnavailable)
 		h.CaptureAmount = 0
-		h.PartialCaptures = &hold.PartialCaptures{Plan: []hold.CaptureStage{{At: t0.Add(day), Amount: 1000}}}
+		h.PartialCaptures = &hold.PartialCaptures{
+			Plan: []hold.CaptureStage{{At: t0.Add(day), Amount: 1000}},
+		}
 		wantCode(t, raise(h, raisedTo), hold.IncrementUnavailable)
 	})
 	t.Run("the card was refused before", func(t *testing.T) {
@@ -165,7 +169,7 @@ func TestReplacement_Ends(t *testing.T) {
 		h := toConfirmReplacement(t)
 		h.Renewal.MaxAmount = amount
 		d := hold.Decision{Hold: h}
-		d.PlanRenewal(t0)
+		d.SetNextRenewalOp(t0)
 		if e := eventTypes(d); e != "hold.increment_failed not raised to "+
 			hold.FormatAmount(raisedTo, "eur") || d.Hold.Renewal.Releasing != newIntentID {
 			t.Errorf("events %s, %+v", e, d.Hold.Renewal)

@@ -229,7 +229,7 @@ func DecideNewHold(valid *ValidRequest, in *PaymentIntent, by string, now time.T
 		return Decision{}, tooLarge
 	}
 	// An assumed deadline is no reason to refuse a request, only to warn.
-	late, known := checkBeforeDeadline(&h), in != nil || h.ExpiresSource == SourceCaller
+	late, known := checkActionTimeBeforeDeadline(&h), in != nil || h.ExpiresSource == SourceCaller
 	if late != nil && known && !valid.FromMetadata {
 		return Decision{}, late
 	}
@@ -239,21 +239,21 @@ func DecideNewHold(valid *ValidRequest, in *PaymentIntent, by string, now time.T
 	created.addEvent(EventScheduled, 0)
 	if late != nil && !known && !h.CaptureAt.IsZero() {
 		// A release after the deadline does no harm; a capture is lost.
-		created.addAfterDeadlineWarning(now)
+		created.addExpiresBeforeActionEvent(now)
 	}
 	if !known {
 		late = nil
 	}
-	next, follows, err := decideRecoveredTerms(h, valid, tooLarge, late, by, now)
+	next, follows, err := pauseOrStopRecoveredHold(h, valid, tooLarge, late, by, now)
 	if err != nil {
 		return Decision{}, err
 	}
 	if !follows {
-		created.setTermsMirrored(valid)
+		created.setMirroredIfFromMetadata(valid)
 		return created, nil
 	}
 	next.Events, next.NewDeadline = append(created.Events, next.Events...), true
-	next.setTermsMirrored(valid)
+	next.setMirroredIfFromMetadata(valid)
 	return next, nil
 }
 
@@ -267,13 +267,13 @@ func appendFirstHistory(h *Hold, confirmed bool, by string, now time.Time) {
 	appendHistory(h, scheduled)
 	if h.CapturedElsewhere > 0 {
 		appendHistory(h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
-			Cause: CauseElsewhere, Note: describePartlyCaptured(h)})
+			Cause: CauseElsewhere, Note: describePartCapturedElsewhere(h)})
 	}
 }
 
-// decideRecoveredTerms returns what follows at once for a hold with recovered
+// pauseOrStopRecoveredHold returns what follows at once for a hold with recovered
 // terms: it is paused, or its terms cannot act. tooLarge and late say why.
-func decideRecoveredTerms(
+func pauseOrStopRecoveredHold(
 	h Hold, valid *ValidRequest, tooLarge, late error, by string, now time.Time,
 ) (next Decision, follows bool, err error) {
 	switch {
@@ -325,7 +325,7 @@ func checkIntentMatchesRequest(valid *ValidRequest, in *PaymentIntent) error {
 		return newProblem(CurrencyMismatch, "currency", "%s is in %s, not in %s", valid.ID,
 			in.Currency, valid.Currency)
 	}
-	if valid.Amount != 0 && !in.isHeldAmount(valid.Amount) {
+	if valid.Amount != 0 && !in.isHeldOrAuthorizedAmount(valid.Amount) {
 		return newProblem(AmountMismatch, "amount", "%s holds %s, not %s", valid.ID,
 			FormatAmount(in.AmountCapturable, in.Currency),
 			FormatAmount(valid.Amount, in.Currency))
@@ -333,9 +333,9 @@ func checkIntentMatchesRequest(valid *ValidRequest, in *PaymentIntent) error {
 	return nil
 }
 
-// setTermsMirrored records whether a new hold's terms are in the intent's
+// setMirroredIfFromMetadata records whether a new hold's terms are in the intent's
 // metadata: those that were read from there are.
-func (d *Decision) setTermsMirrored(valid *ValidRequest) {
+func (d *Decision) setMirroredIfFromMetadata(valid *ValidRequest) {
 	d.setUnmirrored()
 	d.Hold.Mirrored, d.NewTerms = valid.FromMetadata, !valid.FromMetadata
 }

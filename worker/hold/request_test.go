@@ -823,7 +823,7 @@ func TestStateAt_Ready(t *testing.T) {
 		want hold.State
 	}{{0, hold.Scheduled}, {day - time.Millisecond, hold.Scheduled}, {day, hold.Ready},
 		{2 * day, hold.Ready}} {
-		if got := h.StateAt(t0.Add(tt.at)); got != tt.want {
+		if got := h.StateWithDueAsReady(t0.Add(tt.at)); got != tt.want {
 			t.Errorf("after %v: %s, want %s", tt.at, got, tt.want)
 		}
 	}

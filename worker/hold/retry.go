@@ -40,9 +40,9 @@ func applyNotFoundAnswer(h Hold, a Answer, now time.Time) Decision {
 	return requireAttention(h, CauseNotFound, a.describeForHistory(), now)
 }
 
-// undoUnsentAttempt takes back the attempt: the request never left, so
+// retryUnsentCall takes back the attempt: the request never left, so
 // Stripe has not seen the key.
-func undoUnsentAttempt(h Hold, call Call, now time.Time) Decision {
+func retryUnsentCall(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Sent.Count--
 	}
@@ -65,9 +65,9 @@ func applyRefusedAnswer(h Hold, call Call, cause Cause, a Answer, now time.Time)
 	return requireAttention(h, cause, a.describeForHistory(), now)
 }
 
-// keepWorkingAndRetrieve keeps the hold Working, closed to changes, until Stripe
+// markUnknownAndScheduleRetrieve keeps the hold Working, closed to changes, until Stripe
 // has been read. A read that failed leaves the outcome as it was.
-func keepWorkingAndRetrieve(h Hold, call Call, now time.Time) Decision {
+func markUnknownAndScheduleRetrieve(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Sent.Unknown = true
 	}
@@ -123,7 +123,7 @@ func requireAttention(h Hold, cause Cause, note string, now time.Time) Decision 
 		return Decision{Hold: h}
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, cause
-	h.Increment = Increment{}
+	h.Increment = PendingIncrement{}
 	cancelRequestedPart(&h)
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: "holdd",
@@ -137,12 +137,12 @@ func requireAttention(h Hold, cause Cause, note string, now time.Time) Decision 
 // an alert goes out. It is a power of two.
 const MaxCallsBeforeAlert = 16
 
-// addManyCallsAlert publishes hold.attention at the 16th, 32nd, 64th … call in a
+// countCallAndAlertIfMany publishes hold.attention at the 16th, 32nd, 64th … call in a
 // row without an outcome, whatever the answers are. Only an outcome, a hold
 // that begins to require attention, or a request ends the row. The hold
 // continues as it is, because an unknown outcome is no failure; from then on it
 // waits up to maxBackoff between two calls.
-func (d Decision) addManyCallsAlert(before *Hold, a Answer, now time.Time) Decision {
+func (d Decision) countCallAndAlertIfMany(before *Hold, a Answer, now time.Time) Decision {
 	h := &d.Hold
 	known := before.PreviousState == Attention // read at its deadline; alerted before
 	incremented := before.NextOp == OpIncrement && h.NextOp != OpIncrement

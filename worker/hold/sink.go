@@ -28,9 +28,9 @@ type StreamEvent struct {
 	Event []byte // JSON
 }
 
-// SinkProgress is the progress of a sink's delivery. The store saves all of it
+// SinkProgressWrite is the progress of a sink's delivery. The store saves all of it
 // or nothing.
-type SinkProgress struct {
+type SinkProgressWrite struct {
 	State       []byte            // opaque to the store
 	Park        map[string][]byte // held back behind a failed event, by hold
 	Unpark      []string          // holds that are no longer parked

@@ -2,15 +2,15 @@ package hold
 
 import "time"
 
-// mustRetrieveAfterSnapshot reports whether an event leads to a read of the intent. A
+// mustRetrieveAfterStripeEvent reports whether an event leads to a read of the intent. A
 // snapshot saves the read only if it agrees with a verified hold, whichever of
 // the two is newer. An unverified hold is read even if the verify job is about to
 // read it, because the answer to that read may be older than the event.
 //
 // Nothing is taken from the snapshot itself.
-func mustRetrieveAfterSnapshot(h *Hold, e *StripeEvent, now time.Time) bool {
+func mustRetrieveAfterStripeEvent(h *Hold, e *StripeEvent, now time.Time) bool {
 	in := e.intentSnapshot()
-	if in == nil || !in.isFullyHeld() || !acceptsEventSnapshot(h) || !h.Verified {
+	if in == nil || !in.isFullyHeldWithoutReview() || !acceptsEventSnapshot(h) || !h.Verified {
 		return true
 	}
 	return !recordMatchesIntent(h, in) || !h.ExpiresAt.After(now)
@@ -25,9 +25,9 @@ func (e *StripeEvent) intentSnapshot() *PaymentIntent {
 	return e.Intent
 }
 
-// isFullyHeld reports whether the intent holds the whole authorization: there
+// isFullyHeldWithoutReview reports whether the intent holds the whole authorization: there
 // is no review, and no system has captured a part.
-func (in *PaymentIntent) isFullyHeld() bool {
+func (in *PaymentIntent) isFullyHeldWithoutReview() bool {
 	return in.Status == StatusRequiresCapture && in.AmountCapturable > 0 &&
 		in.AmountReceived == 0 && in.Review == ""
 }

@@ -44,7 +44,7 @@ const (
 // whoever knows the signing secret can forge it. So the final statuses, an
 // expired charge and every other difference lead to a read, and the hold
 // applies the answer. An event that says what a read has shown already needs
-// none, see mustRetrieveAfterSnapshot. The only change is an entry in the history: how
+// none, see mustRetrieveAfterStripeEvent. The only change is an entry in the history: how
 // a review was closed, because a read does not show it.
 func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeEventAction) {
 	now = now.UTC().Truncate(time.Millisecond)
@@ -63,7 +63,7 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeE
 		return same, StripeEventNeedsRead
 	case e.closesReview():
 		return recordClosedReview(h, e.Review, now), StripeEventNeedsRead
-	case mustRetrieveAfterSnapshot(&h, e, now):
+	case mustRetrieveAfterStripeEvent(&h, e, now):
 		return same, StripeEventNeedsRead
 	}
 	return same, StripeEventNeedsNothing
@@ -84,7 +84,7 @@ const (
 )
 
 // recordClosedReview adds to the history how a review was closed. A read that
-// shows no open review applies it, see applyReviewFromIntent.
+// shows no open review applies it, see pauseOrResumeByReview.
 func recordClosedReview(h Hold, r *FraudReview, now time.Time) Decision {
 	closed := 0
 	for i := range h.History {
@@ -116,11 +116,11 @@ func closedReviewReason(h *Hold, id string) (reason string, ok bool) {
 // the hold requires attention: a read does not show how it was closed.
 const reviewCloseTimeout = time.Hour
 
-// applyReviewFromIntent applies what a read shows of the review of an intent.
+// pauseOrResumeByReview applies what a read shows of the review of an intent.
 // An open review pauses the hold, each review once. If the review that paused
-// the hold is no longer open, applyReviewFromIntent applies how an event said
+// the hold is no longer open, pauseOrResumeByReview applies how an event said
 // it was closed.
-func applyReviewFromIntent(d Decision, in *PaymentIntent, now time.Time) Decision {
+func pauseOrResumeByReview(d Decision, in *PaymentIntent, now time.Time) Decision {
 	h := d.Hold
 	switch {
 	case in.Review != "":
@@ -136,14 +136,14 @@ func applyReviewFromIntent(d Decision, in *PaymentIntent, now time.Time) Decisio
 		p.Hold.History[len(p.Hold.History)-1].Note = in.Review
 		return d.Merge(p)
 	case h.State == Paused && h.Reason == CauseReview:
-		return applyReviewOutcome(d, now)
+		return resumeIfReviewApproved(d, now)
 	}
 	return d
 }
 
-// applyReviewOutcome resumes a hold whose review a read no longer shows if the
+// resumeIfReviewApproved resumes a hold whose review a read no longer shows if the
 // review was approved, and requires attention if it was closed otherwise.
-func applyReviewOutcome(d Decision, now time.Time) Decision {
+func resumeIfReviewApproved(d Decision, now time.Time) Decision {
 	h := d.Hold
 	reason, known := closedReviewReason(&h, lastHistoryNote(&h, HistoryPaused))
 	switch {

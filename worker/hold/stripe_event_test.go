@@ -19,8 +19,13 @@ func newEventHold(t *testing.T, now time.Time) hold.Hold {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := hold.DecideNewHold(d, &hold.PaymentIntent{ID: eventIntentID, Status: hold.StatusRequiresCapture,
-		Amount: 500, AmountCapturable: 500, Currency: "eur", Created: now}, "test", now)
+	c, err := hold.DecideNewHold(
+		d,
+		&hold.PaymentIntent{ID: eventIntentID, Status: hold.StatusRequiresCapture,
+			Amount: 500, AmountCapturable: 500, Currency: "eur", Created: now},
+		"test",
+		now,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,21 +176,21 @@ func TestApplyStripeEvent_BoundsHistory(t *testing.T) {
 func TestMetadataUpdate_IdempotencyKeys(t *testing.T) {
 	now := time.Unix(1764000000, 0).UTC()
 	h := newEventHold(t, now)
-	pairs, first, ok := hold.MetadataUpdate(&h, nil, now)
+	pairs, first, ok := hold.MetadataDiffWithIdempotencyKey(&h, nil, now)
 	if !ok || pairs[hold.MetaCaptureAt] == "" || len(pairs) != 1 {
 		t.Errorf("%q", pairs)
 	}
-	if _, again, _ := hold.MetadataUpdate(&h, nil, now); again != first {
+	if _, again, _ := hold.MetadataDiffWithIdempotencyKey(&h, nil, now); again != first {
 		t.Error("the same has another key")
 	}
-	if _, later, _ := hold.MetadataUpdate(&h, nil, now.Add(time.Second)); later == first {
+	if _, later, _ := hold.MetadataDiffWithIdempotencyKey(&h, nil, now.Add(time.Second)); later == first {
 		t.Error("another try has the same key")
 	}
 	c, err := h.Pause(0, "desk", now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pairs, second, _ := hold.MetadataUpdate(&c.Hold, nil, now)
+	pairs, second, _ := hold.MetadataDiffWithIdempotencyKey(&c.Hold, nil, now)
 	if second == first || pairs[hold.MetaPaused] != "true" || pairs[hold.MetaCancelAt] != "" {
 		t.Errorf("%q", pairs)
 	}
@@ -194,7 +199,9 @@ func TestMetadataUpdate_IdempotencyKeys(t *testing.T) {
 	}
 	written := maps.Clone(pairs)
 	maps.DeleteFunc(written, func(_, v string) bool { return v == "" })
-	if remaining, _, _ := hold.MetadataUpdate(&c.Hold, written, now); len(remaining) != 0 {
+	if remaining, _, _ := hold.MetadataDiffWithIdempotencyKey(&c.Hold, written, now); len(
+		remaining,
+	) != 0 {
 		t.Errorf("written, and still to write: %q", remaining)
 	}
 }
@@ -247,7 +254,7 @@ func TestMetadataUpdate_RemovesUnread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pairs, _, _ := hold.MetadataUpdate(&c.Hold, nil, t0)
+	pairs, _, _ := hold.MetadataDiffWithIdempotencyKey(&c.Hold, nil, t0)
 	for _, k := range []string{hold.MetaRenewalReleaseFirst, hold.MetaCaptures,
 		hold.MetaCaptures + "_2", hold.MetaCaptures + "_4"} {
 		if v, ok := pairs[k]; !ok || v != "" {

@@ -27,20 +27,20 @@ func NewUnreadableProblem(id string) *Problem {
 		"holdd or another program wrote it. Upgrade holdd again, or run holdd repair %s", id, id)
 }
 
-// UnreadableHolds returns the ids of the holds whose records err says are
+// UnreadableHoldIDsInError returns the ids of the holds whose records err says are
 // unreadable, in the order of the errors.
-func UnreadableHolds(err error) []string {
+func UnreadableHoldIDsInError(err error) []string {
 	switch e := err.(type) { //nolint:errorlint // it walks the tree of errors itself
 	case *UnreadableRecordError:
 		return []string{e.HoldID}
 	case interface{ Unwrap() []error }:
 		var ids []string
 		for _, one := range e.Unwrap() {
-			ids = append(ids, UnreadableHolds(one)...)
+			ids = append(ids, UnreadableHoldIDsInError(one)...)
 		}
 		return ids
 	case interface{ Unwrap() error }:
-		return UnreadableHolds(e.Unwrap())
+		return UnreadableHoldIDsInError(e.Unwrap())
 	}
 	return nil
 }

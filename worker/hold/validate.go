@@ -31,10 +31,10 @@ func checkReference(s string) error {
 // characters C0 and C1, line and paragraph separators, and the marks of the
 // writing direction.
 func isDisplayable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, changesDisplay)
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, isControlOrBidiRune)
 }
 
-func changesDisplay(r rune) bool {
+func isControlOrBidiRune(r rune) bool {
 	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' ||
 		unicode.Is(unicode.Bidi_Control, r)
 }
@@ -43,7 +43,7 @@ func changesDisplay(r rune) bool {
 // earlier release accepted, and its money must not be lost for that.
 func removeUndisplayable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if changesDisplay(r) {
+		if isControlOrBidiRune(r) {
 			return -1
 		}
 		return r

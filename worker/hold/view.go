@@ -77,7 +77,7 @@ func NewView(h *Hold, now time.Time, history bool) View {
 		CapturedElsewhere: h.CapturedElsewhere,
 		ExpiresAt:         h.ExpiresAt.UTC(), ExpiresAtSource: h.ExpiresSource.String(),
 		OnExpiry: h.OnExpiry.String(),
-		State:    h.StateAt(now).String(), Revision: h.Revision, Verified: h.Verified,
+		State:    h.StateWithDueAsReady(now).String(), Revision: h.Revision, Verified: h.Verified,
 		Acknowledged: h.Acknowledged, Mirrored: h.Mirrored,
 		CreatedAt: h.CreatedAt.UTC(), SettledAt: optionalTime(h.SettledAt), Metadata: h.Metadata,
 		Features: h.Features.Names(),
@@ -127,9 +127,9 @@ func optionalTime(t time.Time) *time.Time {
 	return &t
 }
 
-// ExpiryPolicyTerm returns the term that decides about the hold if it is still open near its
+// OnExpiryOrOnFailure returns the term that decides about the hold if it is still open near its
 // deadline, and its value: on_failure of a hold that was to be renewed, otherwise on_expiry.
-func (v *View) ExpiryPolicyTerm() (name, policy string) {
+func (v *View) OnExpiryOrOnFailure() (name, policy string) {
 	r, own := v.Renewal, cmp.Or(v.CaptureAt, v.CancelAt)
 	switch {
 	case r == nil || r.OnFailure == "" || r.Until == nil || !r.Until.After(v.ExpiresAt):

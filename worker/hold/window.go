@@ -140,9 +140,9 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	}
 }
 
-// checkBeforeDeadline returns a *[Problem] if the hold's own time is not before
+// checkActionTimeBeforeDeadline returns a *[Problem] if the hold's own time is not before
 // its deadline.
-func checkBeforeDeadline(h *Hold) error {
+func checkActionTimeBeforeDeadline(h *Hold) error {
 	t, field := maxTime(h.ActionTime(), lastPlannedCaptureTime(h)), "capture_at"
 	if t.IsZero() || t.Before(h.ExpiresAt) || willBeRenewedUntil(h, t) {
 		return nil

@@ -40,9 +40,9 @@ type CardholderActionService struct {
 	health    *health.Reporter
 }
 
-// NewCardholderService returns a service that reads holds, writes through
+// NewCardholderActionService returns a service that reads holds, writes through
 // committer, and calls Stripe.
-func NewCardholderService(
+func NewCardholderActionService(
 	holds HoldReader, committer Committer, stripe CallSender, h *health.Reporter,
 ) *CardholderActionService {
 	return &CardholderActionService{holds: holds, committer: committer, stripe: stripe, health: h}
@@ -72,7 +72,7 @@ func (d *CardholderActionService) StartAuthentication(
 		return hold.Secret{}, err
 	}
 	seen := uint32(0)
-	if hold.StatusForCardholder(&h, generation, now) == hold.CardholderMustAuthenticate {
+	if hold.RenewalStatusForCardholder(&h, generation, now) == hold.CardholderMustAuthenticate {
 		seen = h.Renewal.Confirmation
 		// A second click leads to the page of the first one.
 		page, err := d.retrieveBankPageURL(ctx, &h)
@@ -81,14 +81,14 @@ func (d *CardholderActionService) StartAuthentication(
 		}
 	}
 	err = d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return hold.RequestAuthentication(h, generation, seen, returnURL, now)
+		return hold.ScheduleOnSessionRenewalConfirm(h, generation, seen, returnURL, now)
 	})
 	if err != nil && !errors.Is(err, &hold.Problem{Code: hold.InProgress}) {
 		return hold.Secret{}, err
 	}
 	h, now, err = d.waitForRenewalStep(ctx, id, generation)
 	if err != nil ||
-		hold.StatusForCardholder(&h, generation, now) != hold.CardholderMustAuthenticate {
+		hold.RenewalStatusForCardholder(&h, generation, now) != hold.CardholderMustAuthenticate {
 		return hold.Secret{}, err
 	}
 	return d.retrieveBankPageURL(ctx, &h)
@@ -184,7 +184,7 @@ func (d *CardholderActionService) readReturnedSession(
 	if err != nil {
 		return nil, err
 	}
-	switch hold.StatusForCardholder(&h, generation, now) {
+	switch hold.RenewalStatusForCardholder(&h, generation, now) {
 	case hold.CardholderMustAuthenticate, hold.CardholderMustGiveCard:
 	default:
 		return nil, nil
@@ -242,7 +242,7 @@ func (d *CardholderActionService) waitForRenewalStep(
 	ctx context.Context, id string, generation uint32,
 ) (hold.Hold, time.Time, error) {
 	return d.waitForHoldUntil(ctx, id, func(h *hold.Hold, now time.Time) bool {
-		return hold.StatusForCardholder(h, generation, now) != hold.CardholderMustWait
+		return hold.RenewalStatusForCardholder(h, generation, now) != hold.CardholderMustWait
 	})
 }
 
@@ -253,7 +253,7 @@ func (d *CardholderActionService) waitForRenewalRetrieve(
 ) (hold.Hold, time.Time, error) {
 	return d.waitForHoldUntil(ctx, id, func(h *hold.Hold, now time.Time) bool {
 		soon := h.Renewal != nil && h.Renewal.RetryAt.Before(now.Add(cardholderWait))
-		switch hold.StatusForCardholder(h, generation, now) {
+		switch hold.RenewalStatusForCardholder(h, generation, now) {
 		case hold.CardholderMustWait:
 			return false
 		case hold.CardholderMustAuthenticate, hold.CardholderMustGiveCard:

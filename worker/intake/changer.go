@@ -13,7 +13,7 @@ import (
 // ChangeTracer records a change on the span of its request, and decides which
 // span the hold keeps. tracing.Tracer implements it.
 type ChangeTracer interface {
-	TraceChange(ctx context.Context, before, after *hold.Hold)
+	LinkRequestSpanToHold(ctx context.Context, before, after *hold.Hold)
 }
 
 // ChangerOptions configure a [Changer].
@@ -48,9 +48,9 @@ func (c *Changer) PatchTerms(
 		if err != nil {
 			return d, err
 		}
-		return d.RefuseLateCapture(&h, now, c.o.Rules)
+		return d.RefuseIfCaptureTooLate(&h, now, c.o.Rules)
 	}
-	return c.decideAndCommit(ctx, id, revision, c.requireConfirmation(p.Confirm, decide))
+	return c.decideAndCommit(ctx, id, revision, c.withConfirmationCheck(p.Confirm, decide))
 }
 
 // RequestCapture requests a capture now. The executor captures the hold later,
@@ -82,7 +82,7 @@ func (c *Changer) PauseHold(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Pause(0, by, now) }
-	return c.decideAndCommit(ctx, id, revision, c.requireConfirmation(confirmed, decide))
+	return c.decideAndCommit(ctx, id, revision, c.withConfirmationCheck(confirmed, decide))
 }
 
 // ResumeHold schedules a paused hold by its terms again.
@@ -90,7 +90,7 @@ func (c *Changer) ResumeHold(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Resume(by, now) }
-	return c.decideAndCommit(ctx, id, revision, c.requireConfirmation(confirmed, decide))
+	return c.decideAndCommit(ctx, id, revision, c.withConfirmationCheck(confirmed, decide))
 }
 
 // AcknowledgeWarnings stops further warnings about the hold's deadline.
@@ -106,15 +106,15 @@ func (c *Changer) AcknowledgeWarnings(
 // decideChangeFunc decides a change to a hold at Redis' time.
 type decideChangeFunc func(h hold.Hold, now time.Time) (hold.Decision, error)
 
-// requireConfirmation wraps decide. It refuses a decision after which on_expiry
+// withConfirmationCheck wraps decide. It refuses a decision after which on_expiry
 // would act at once, unless the request confirms that.
-func (c *Changer) requireConfirmation(confirmed bool, decide decideChangeFunc) decideChangeFunc {
+func (c *Changer) withConfirmationCheck(confirmed bool, decide decideChangeFunc) decideChangeFunc {
 	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		d, err := decide(h, now)
 		if err != nil {
 			return d, err
 		}
-		return d.RefuseUnconfirmedExpiryPolicy(&h, confirmed, now, c.o.Rules)
+		return d.RefuseUnlessPolicyActionConfirmed(&h, confirmed, now, c.o.Rules)
 	}
 }
 
@@ -151,7 +151,7 @@ func (c *Changer) decideAndCommit(
 		}
 		change := commit.Change{Before: &h, Decision: d, At: now}
 		if c.o.Tracer != nil {
-			c.o.Tracer.TraceChange(ctx, &h, &change.Decision.Hold)
+			c.o.Tracer.LinkRequestSpanToHold(ctx, &h, &change.Decision.Hold)
 		}
 		written, err := commitChangeIfUnmodified(ctx, c.committer, c.o.Health, &change)
 		if err != nil {

@@ -39,7 +39,7 @@ func (c *Changer) RequestIncrementAndWait(
 			continue // the request is accepted: only its outcome is not known yet
 		}
 		h, now = seen, at
-		if pending, err := hold.FindIncrementOutcome(&h, req.Amount, requested); !pending {
+		if pending, err := hold.FindIncrementOutcomeInHistory(&h, req.Amount, requested); !pending {
 			return h, now, err
 		}
 	}

@@ -70,7 +70,7 @@ func (s *Scheduler) Schedule(
 		first, distinct, duplicates := splitDuplicateRequests(reqs, todo)
 		todo = s.tryScheduleBatch(ctx, reqs, distinct, results, by)
 		for _, i := range duplicates {
-			result, ok := s.answerDuplicate(&reqs[i], &results[first[reqs[i].PaymentIntent]])
+			result, ok := s.answerDuplicateInBatch(&reqs[i], &results[first[reqs[i].PaymentIntent]])
 			if !ok {
 				todo = append(todo, i)
 				continue
@@ -105,9 +105,9 @@ func splitDuplicateRequests(
 	return first, distinct, duplicates
 }
 
-// answerDuplicate compares a request with the hold that an earlier request of
+// answerDuplicateInBatch compares a request with the hold that an earlier request of
 // the same batch created. ok is false if the earlier request created no hold.
-func (s *Scheduler) answerDuplicate(
+func (s *Scheduler) answerDuplicateInBatch(
 	req *hold.ScheduleRequest, earlier *ScheduleResult,
 ) (result ScheduleResult, ok bool) {
 	valid, err := req.Validate(s.o.Clock.Now())
@@ -139,7 +139,7 @@ func (s *Scheduler) tryScheduleBatch(
 		ids[n] = reqs[i].PaymentIntent
 	}
 	existing, now, err := s.holds.ReadHolds(ctx, ids...)
-	unreadable := hold.UnreadableHolds(err)
+	unreadable := hold.UnreadableHoldIDsInError(err)
 	if err != nil {
 		err = s.o.Health.ReportAndWrapUnavailable(ctx, "read holds", err)
 	}
@@ -163,12 +163,12 @@ func (s *Scheduler) tryScheduleBatch(
 		}
 		candidates = append(candidates, newHoldCandidate{index: i, valid: valid})
 	}
-	s.retrieveIntents(ctx, candidates)
+	s.retrieveIntentsIfNeeded(ctx, candidates)
 	var changes []commit.Change
 	var indices []int // of the changes' results
 	for i := range candidates {
 		c := &candidates[i]
-		decision, err := decideAndCheckNewHold(c, by, now, s.o.Rules)
+		decision, err := decideOrRefuseNewHold(c, by, now, s.o.Rules)
 		if err != nil {
 			results[c.index] = ScheduleResult{Err: err}
 			continue
@@ -179,17 +179,17 @@ func (s *Scheduler) tryScheduleBatch(
 	return s.commitNewHolds(ctx, changes, indices, results)
 }
 
-// decideAndCheckNewHold decides about a new hold, and refuses a decision that
+// decideOrRefuseNewHold decides about a new hold, and refuses a decision that
 // the rules do not allow for a request.
-func decideAndCheckNewHold(
+func decideOrRefuseNewHold(
 	c *newHoldCandidate, by string, now time.Time, rules hold.DecisionRules,
 ) (hold.Decision, error) {
 	d, err := decideNewHold(c, by, now)
 	if err == nil {
-		d, err = d.RefuseLateCapture(&hold.Hold{}, now, rules)
+		d, err = d.RefuseIfCaptureTooLate(&hold.Hold{}, now, rules)
 	}
 	if err == nil {
-		d, err = d.RefuseUnconfirmedExpiryPolicy(&hold.Hold{}, c.valid.Confirm, now, rules)
+		d, err = d.RefuseUnlessPolicyActionConfirmed(&hold.Hold{}, c.valid.Confirm, now, rules)
 	}
 	return d, err
 }
@@ -253,9 +253,9 @@ func (s *Scheduler) commitNewHolds(
 	return conflicts
 }
 
-// retrieveIntents retrieves the intents of candidates whose requests lack
+// retrieveIntentsIfNeeded retrieves the intents of candidates whose requests lack
 // amount, currency or expires_at, as the read budget allows now.
-func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []newHoldCandidate) {
+func (s *Scheduler) retrieveIntentsIfNeeded(ctx context.Context, candidates []newHoldCandidate) {
 	var calls []hold.Call
 	var of []int
 	for i := range candidates {

@@ -76,7 +76,7 @@ func NewWebhookProcessor(
 func (w *WebhookProcessor) ApplyStripeEvent(
 	ctx context.Context, e hold.StripeEvent,
 ) (result string, err error) {
-	if relevant, err := w.mayConcernHold(&e); err != nil {
+	if relevant, err := w.checkModeAndRelevance(&e); err != nil {
 		return "", err
 	} else if !relevant {
 		return EventIgnored, nil
@@ -128,9 +128,9 @@ func (w *WebhookProcessor) queueRefreshIfNeeded(
 	return EventIgnored, nil
 }
 
-// mayConcernHold reports whether an event can concern a hold. It returns an
+// checkModeAndRelevance reports whether an event can concern a hold. It returns an
 // error if the event has the wrong mode.
-func (w *WebhookProcessor) mayConcernHold(e *hold.StripeEvent) (bool, error) {
+func (w *WebhookProcessor) checkModeAndRelevance(e *hold.StripeEvent) (bool, error) {
 	switch {
 	case e.Livemode != w.o.Livemode && e.Account != "":
 		// An endpoint for connected accounts receives the events of both modes.

@@ -36,7 +36,7 @@ type CapacityStore interface {
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
 	// CountDueByWindow counts the holds that fall due in each of n windows.
 	CountDueByWindow(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error)
-	ReadPage(
+	ReadSortedSetPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.HoldAtPosition, time.Time, error)
 	ReadLanePage(
@@ -90,15 +90,15 @@ func (f *CapacityRiskForecaster) Forecast(
 		return risk, true, nil
 	}
 	poll := f.o.Gate.BeginPoll()
-	risk, checked, err = f.forecastIfDue(ctx, risk)
+	risk, checked, err = f.forecastOnOneReplica(ctx, risk)
 	if err == nil && checked && risk.Holds == 0 {
 		poll.CloseForLongestWait()
 	}
 	return risk, checked, err
 }
 
-// forecastIfDue makes a forecast, if no other replica has just made one.
-func (f *CapacityRiskForecaster) forecastIfDue(
+// forecastOnOneReplica makes a forecast, if no other replica has just made one.
+func (f *CapacityRiskForecaster) forecastOnOneReplica(
 	ctx context.Context, risk event.CapacityRisk,
 ) (_ event.CapacityRisk, checked bool, err error) {
 	if mine, err := f.store.AcquireLock(ctx, "capacity", forecastInterval); err != nil || !mine {
@@ -121,7 +121,7 @@ func (f *CapacityRiskForecaster) forecastIfDue(
 		return risk, err == nil, err
 	}
 	queue := simulatedQueue{now: due.Now}
-	if err := f.readDueHolds(ctx, &queue, &due, span); err != nil {
+	if err := f.readDueHoldsIntoQueue(ctx, &queue, &due, span); err != nil {
 		return risk, false, err
 	}
 	queue.recordLateCaptures(&risk, rates)
@@ -187,40 +187,40 @@ func findBusyWindows(
 	return first, last, busy
 }
 
-// readDueHolds reads the holds that fall due within span. If span starts now,
+// readDueHoldsIntoQueue reads the holds that fall due within span. If span starts now,
 // it also reads those that are ready. It reads these again at the end, because
 // scheduled holds may become ready meanwhile.
-func (f *CapacityRiskForecaster) readDueHolds(
+func (f *CapacityRiskForecaster) readDueHoldsIntoQueue(
 	ctx context.Context, q *simulatedQueue, due *hold.PromoteResult, span timeSpan,
 ) error {
 	if span.from > 0 {
-		return f.readScheduledHolds(ctx, q, span)
+		return f.readScheduledHoldsIntoQueue(ctx, q, span)
 	}
-	if err := f.readReadyHolds(ctx, q, due.Lanes); err != nil {
+	if err := f.readReadyHoldsIntoQueue(ctx, q, due.Lanes); err != nil {
 		return err
 	}
-	if err := f.readScheduledHolds(ctx, q, span); err != nil {
+	if err := f.readScheduledHoldsIntoQueue(ctx, q, span); err != nil {
 		return err
 	}
 	later, err := f.store.PromoteDue(ctx, hold.PromoteRequest{Holds: 1})
 	if err != nil {
 		return err
 	}
-	return f.readReadyHolds(ctx, q, later.Lanes)
+	return f.readReadyHoldsIntoQueue(ctx, q, later.Lanes)
 }
 
-func (f *CapacityRiskForecaster) readReadyHolds(
+func (f *CapacityRiskForecaster) readReadyHoldsIntoQueue(
 	ctx context.Context, q *simulatedQueue, lanes []hold.RateLimitLane,
 ) error {
 	for _, lane := range lanes {
-		if err := f.readLaneHolds(ctx, q, lane); err != nil {
+		if err := f.readLaneHoldsIntoQueue(ctx, q, lane); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *CapacityRiskForecaster) readScheduledHolds(
+func (f *CapacityRiskForecaster) readScheduledHoldsIntoQueue(
 	ctx context.Context, q *simulatedQueue, span timeSpan,
 ) error {
 	after := hold.SortedSetPosition{}
@@ -231,7 +231,7 @@ func (f *CapacityRiskForecaster) readScheduledHolds(
 	}
 	end := q.now.Add(span.until)
 	for !q.isFull() {
-		page, _, err := f.store.ReadPage(ctx, hold.SetScheduled, after, setPage)
+		page, _, err := f.store.ReadSortedSetPage(ctx, hold.SetScheduled, after, setPage)
 		if err != nil {
 			return err
 		}
@@ -252,7 +252,7 @@ func (f *CapacityRiskForecaster) readScheduledHolds(
 	return nil
 }
 
-func (f *CapacityRiskForecaster) readLaneHolds(
+func (f *CapacityRiskForecaster) readLaneHoldsIntoQueue(
 	ctx context.Context,
 	q *simulatedQueue,
 	lane hold.RateLimitLane,

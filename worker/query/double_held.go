@@ -36,7 +36,7 @@ func NewDoubleHeldReader(store HoldStore) *DoubleHeldReader { return &DoubleHeld
 func (r *DoubleHeldReader) ReadTotals(ctx context.Context) (d DoubleHeldTotals, err error) {
 	var after hold.SortedSetPosition
 	for read := 0; read < maxDoubleHeldRead; read += doubleHeldPage {
-		page, now, err := r.store.ReadPage(ctx, hold.SetDoubleHeld, after, doubleHeldPage)
+		page, now, err := r.store.ReadSortedSetPage(ctx, hold.SetDoubleHeld, after, doubleHeldPage)
 		if err != nil {
 			return DoubleHeldTotals{}, err
 		}

@@ -83,7 +83,7 @@ type planBuilder struct {
 func (b *planBuilder) addHoldsOfSortedSet(ctx context.Context, set hold.SortedSet) error {
 	after := hold.SortedSetPosition{}
 	for examined := 0; ; {
-		found, now, err := b.planner.store.ReadPage(ctx, set, after, setPage)
+		found, now, err := b.planner.store.ReadSortedSetPage(ctx, set, after, setPage)
 		if err != nil {
 			return b.planner.health.ReportAndWrapUnavailable(ctx, "plan", err)
 		}

@@ -37,8 +37,8 @@ const (
 // HoldStore reads holds. store.Holds implements it.
 type HoldStore interface {
 	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
-	// ReadPage returns up to n holds of a set that come after a position.
-	ReadPage(
+	// ReadSortedSetPage returns up to n holds of a set that come after a position.
+	ReadSortedSetPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.HoldAtPosition, time.Time, error)
 }
@@ -126,7 +126,7 @@ func (r *HoldReader) List(ctx context.Context, q HoldQuery) (HoldPage, error) {
 	page := HoldPage{Now: r.clock.Now()}
 	for examined := 0; ; {
 		n := min(limit, maxExamined-examined)
-		found, now, err := r.store.ReadPage(ctx, at.Set, at.Position, n)
+		found, now, err := r.store.ReadSortedSetPage(ctx, at.Set, at.Position, n)
 		if err != nil {
 			return HoldPage{}, r.health.ReportAndWrapUnavailable(ctx, "list holds", err)
 		}
@@ -232,7 +232,7 @@ func (q *HoldQuery) sortedSets() []hold.SortedSet {
 
 func (q *HoldQuery) matchesHold(h *hold.Hold, now time.Time) bool {
 	switch {
-	case q.State != 0 && h.StateAt(now) != q.State,
+	case q.State != 0 && h.StateWithDueAsReady(now) != q.State,
 		(q.Group == GroupOpen || q.Group == GroupDue) && h.State.IsFinal(),
 		q.Group == GroupDue && h.NextOp == 0,
 		q.Group == GroupSettled && !h.State.IsFinal(),

@@ -114,12 +114,12 @@ func (q *simulatedQueue) recordLateCapturesOfAccount(
 			continue
 		}
 		if kind == captures {
-			q.addLateCapture(risk, item)
+			q.addLateCaptureToRisk(risk, item)
 		}
 	}
 }
 
-func (q *simulatedQueue) addLateCapture(risk *event.CapacityRisk, item queuedHold) {
+func (q *simulatedQueue) addLateCaptureToRisk(risk *event.CapacityRisk, item queuedHold) {
 	risk.Holds++
 	risk.Sums = hold.AddToCurrencySums(risk.Sums, item.currency, item.amount)
 	if end := q.now.Add(item.deadline); risk.FirstAt.IsZero() || end.Before(risk.FirstAt) {

@@ -68,9 +68,9 @@ func (a *accountCollector) collectAccounts(ctx context.Context) ([]string, error
 	return append([]string{""}, a.known.List()...), nil
 }
 
-// addNewAccounts adds the accounts that became known since the run began. It
+// addNewAccountsToRun adds the accounts that became known since the run began. It
 // reports whether there are any.
-func (a *accountCollector) addNewAccounts(ctx context.Context) (bool, error) {
+func (a *accountCollector) addNewAccountsToRun(ctx context.Context) (bool, error) {
 	all, err := a.store.ShareKnownAccounts(ctx, nil)
 	if err != nil {
 		return false, fmt.Errorf("read the known accounts: %w", err)

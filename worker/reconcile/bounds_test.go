@@ -62,7 +62,7 @@ type fencedStore struct {
 	saves int
 }
 
-func (s *fencedStore) SaveReconcileRun(
+func (s *fencedStore) SaveReconcileRunIfLockHeld(
 	context.Context, int64, []byte, [][]byte, time.Duration, bool,
 ) (bool, error) {
 	s.saves++

@@ -27,10 +27,13 @@ type changeWriter struct {
 	leftovers *leftoverReleaser
 }
 
-// commitChanges writes each change whose hold has not changed since it was
+// commitChangesAndSendReleases writes each change whose hold has not changed since it was
 // compared. The next run compares the others again. A dry run only records the
 // findings.
-func (w *changeWriter) commitChanges(ctx context.Context, changes []proposedChange) error {
+func (w *changeWriter) commitChangesAndSendReleases(
+	ctx context.Context,
+	changes []proposedChange,
+) error {
 	if w.run.dryRun {
 		for i := range changes {
 			w.findings.recordFindingAndReportManual(ctx, changes[i].finding)

@@ -72,8 +72,8 @@ func newComparison(
 	}
 }
 
-// continueRunOfReplica takes over the run of another replica.
-func (c *comparison) continueRunOfReplica(left runCheckpoint, replica string) {
+// restoreCheckpoint takes over the run of another replica.
+func (c *comparison) restoreCheckpoint(left runCheckpoint, replica string) {
 	left.Replica, left.State, left.Error = replica, RunRunning, ""
 	left.Takeovers++
 	left.initMaps()
@@ -152,7 +152,7 @@ func (c *comparison) compareLists(ctx context.Context) error {
 	for {
 		if s.AccountIndex >= len(s.AccountOrder) {
 			// Other replicas may have shared more accounts meanwhile.
-			if more, err := c.accounts.addNewAccounts(ctx); err != nil || !more {
+			if more, err := c.accounts.addNewAccountsToRun(ctx); err != nil || !more {
 				return err
 			}
 		}

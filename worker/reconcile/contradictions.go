@@ -42,7 +42,7 @@ func (v *contradictionVerifier) verifyContradictions(ctx context.Context, holds 
 			case a.Kind != hold.AnswerOK || a.Intent == nil: // the next run reads it again
 				failed++
 			case a.Intent.ContradictsSettledHold(&batch[i]):
-				ch := proposeContradiction(&batch[i], a.Intent, v.clock.Now())
+				ch := proposeReopeningSettledHold(&batch[i], a.Intent, v.clock.Now())
 				changes = append(changes, ch)
 			}
 		}
@@ -50,16 +50,16 @@ func (v *contradictionVerifier) verifyContradictions(ctx context.Context, holds 
 			s.Retrieved += int64(len(batch)) - failed
 			s.RetrieveFailed += failed
 		})
-		if err := v.writer.commitChanges(ctx, changes); err != nil {
+		if err := v.writer.commitChangesAndSendReleases(ctx, changes); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// proposeContradiction makes a settled hold require attention because Stripe
+// proposeReopeningSettledHold makes a settled hold require attention because Stripe
 // shows another state.
-func proposeContradiction(
+func proposeReopeningSettledHold(
 	h *hold.Hold, in *hold.PaymentIntent, now time.Time,
 ) proposedChange {
 	d := h.ReopenContradictedHold(in, now)

@@ -45,7 +45,7 @@ func (l *leftoverReleaser) proposeForLeftoverIntent(
 		if !h.State.IsFinal() {
 			return proposedChange{}, false // the hold is about to be captured or released
 		}
-		d, release := hold.PlanLeftoverRelease(*h, in.ID, now)
+		d, release := hold.RecordLeftoverReleaseCall(*h, in.ID, now)
 		return proposedChange{before: *h, decision: d, finding: f, release: &release}, true
 	}
 	f.Kind = FoundOrphan

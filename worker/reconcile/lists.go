@@ -50,7 +50,7 @@ func (l *listComparer) compareAccount(ctx context.Context, account string) error
 		if err := l.run.saveProgressAndRenewLock(ctx); err != nil {
 			return err
 		}
-		l.run.logProgress(l.log)
+		l.run.logProgressIfDue(l.log)
 	}
 	return l.ranges.compareRanges(ctx, account)
 }
@@ -62,7 +62,7 @@ func (l *listComparer) listIntentPage(
 ) (page *hold.IntentListPage, requestedAt time.Time, err error) {
 	call := hold.Call{Op: hold.OpList, Account: account, After: l.run.state.AfterIntent,
 		Limit: listPageSize}
-	page, refused, requestedAt, err := l.reader.listPage(ctx, call, l.run.renewLock)
+	page, refused, requestedAt, err := l.reader.listPage(ctx, call, l.run.renewLockIfDue)
 	if refused != nil {
 		l.findings.recordRefusedList(ctx, account, refused)
 	}

@@ -166,7 +166,7 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.HoldWithDu
 		if !mine {
 			continue
 		}
-		switch m.reserveUpdate(ctx, account, end) {
+		switch m.waitToReserveUpdate(ctx, account, end) {
 		case updateReserved:
 		case updateLeftToNextTick:
 			left[account] = true
@@ -187,20 +187,20 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.HoldWithDu
 	return started && len(left) == 0 && !unfinished.Load()
 }
 
-// updateReservation is what became of the reservation of an update.
-type updateReservation int
+// updateReservationOutcome is what became of the reservation of an update.
+type updateReservationOutcome int
 
 const (
-	updateReserved       updateReservation = iota + 1
-	updateLeftToNextTick                   // the account has no request left for a while
-	updateStopped                          // the tick sends no further update
+	updateReserved       updateReservationOutcome = iota + 1
+	updateLeftToNextTick                          // the account has no request left for a while
+	updateStopped                                 // the tick sends no further update
 )
 
-// reserveUpdate reserves an update of an account, and waits for at most
+// waitToReserveUpdate reserves an update of an account, and waits for at most
 // maxMirrorWait if the budget is used up.
-func (m *MetadataMirror) reserveUpdate(
+func (m *MetadataMirror) waitToReserveUpdate(
 	ctx context.Context, account string, end time.Time,
-) updateReservation {
+) updateReservationOutcome {
 	for m.canSendUpdates() && ctx.Err() == nil && !time.Now().After(end) {
 		reserved, err := m.budget.ReserveRequests(ctx,
 			hold.BudgetRequest{Account: account, Op: hold.OpUpdate, Requests: 1,
@@ -228,7 +228,7 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.HoldWithDueMi
 	h := &due.Hold
 	var known map[string]string
 	for try := 0; ; try++ {
-		pairs, key, fits := hold.MetadataUpdate(h, known, due.DueAt)
+		pairs, key, fits := hold.MetadataDiffWithIdempotencyKey(h, known, due.DueAt)
 		switch {
 		case !fits:
 			return m.recordMirrorImpossible(ctx, h, hold.Answer{},

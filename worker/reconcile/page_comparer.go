@@ -57,7 +57,7 @@ func (p *pageComparer) comparePage(
 		s.Listed += listed
 		s.Compared += compared
 	})
-	if err := p.writer.commitChanges(ctx, changes); err != nil {
+	if err := p.writer.commitChangesAndSendReleases(ctx, changes); err != nil {
 		return err
 	}
 	return p.contradictions.verifyContradictions(ctx, contradicted)

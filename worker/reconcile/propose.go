@@ -33,7 +33,7 @@ func (p *changeProposer) proposeForListedIntent(
 	switch {
 	case h == nil && stillHeld:
 		return p.proposeAdoption(ctx, account, in, now)
-	case h != nil && in.IsLeftoverIntent(h):
+	case h != nil && in.IsLeftoverOfHold(h):
 		return p.leftovers.proposeForLeftoverIntent(ctx, h, in, requestedAt)
 	case h == nil || h.State.IsFinal():
 		return proposedChange{}, false

@@ -105,7 +105,7 @@ func (c *rangeComparer) compareRanges(ctx context.Context, account string) error
 		})
 	}
 	for open > 0 {
-		page, err := c.waitForListedPage(ctx, pages)
+		page, err := c.waitForPageAndRenewLock(ctx, pages)
 		switch {
 		case err != nil:
 			return err
@@ -146,8 +146,8 @@ func (c *rangeComparer) queueUnfinishedRanges() <-chan indexedRange {
 	return lists
 }
 
-// waitForListedPage waits for a page, and renews the lock meanwhile.
-func (c *rangeComparer) waitForListedPage(
+// waitForPageAndRenewLock waits for a page, and renews the lock meanwhile.
+func (c *rangeComparer) waitForPageAndRenewLock(
 	ctx context.Context, pages <-chan listedPage,
 ) (page listedPage, err error) {
 	for {
@@ -157,7 +157,7 @@ func (c *rangeComparer) waitForListedPage(
 			err = ctx.Err()
 		case page = <-pages:
 		case <-timer.C:
-			if err = c.run.renewLock(ctx); err == nil {
+			if err = c.run.renewLockIfDue(ctx); err == nil {
 				continue
 			}
 		}
@@ -215,6 +215,6 @@ func (c *rangeComparer) savePageProgress(ctx context.Context, p *listedPage) err
 		s.updateProgressPercent(float64(done) / float64(len(s.Ranges)))
 		s.Percent = max(s.Percent, before)
 	})
-	c.run.logProgress(c.log)
+	c.run.logProgressIfDue(c.log)
 	return c.run.saveProgressAndRenewLock(ctx)
 }

@@ -58,7 +58,7 @@ type pacedRetriever struct {
 	run    *run // its lock is renewed while the reader waits
 }
 
-// waitForReadBudget reserves one read of an account, and calls renewLock while
+// waitForReadBudget reserves one read of an account, and calls renewLockIfDue while
 // it waits; nil: another goroutine renews the lock. It uses at most half of the
 // read budget, so that a comparison does not delay requests, verifications and
 // captures.
@@ -165,7 +165,7 @@ func (r *pacedRetriever) retrieveIntentBatch(
 	defer wg.Wait()
 	for i := range holds {
 		h := &holds[i]
-		if err := r.waitForReadBudget(ctx, h.Account, r.run.renewLock); err != nil {
+		if err := r.waitForReadBudget(ctx, h.Account, r.run.renewLockIfDue); err != nil {
 			return nil, err
 		}
 		wg.Go(func() {

@@ -41,8 +41,8 @@ type HoldReader interface {
 	// ReadHolds returns the holds in the order of ids. A hold that does not
 	// exist is nil.
 	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
-	// ReadPage returns up to n holds of a sorted set after a position.
-	ReadPage(
+	// ReadSortedSetPage returns up to n holds of a sorted set after a position.
+	ReadSortedSetPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.HoldAtPosition, time.Time, error)
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
@@ -54,9 +54,9 @@ type AccountStore interface {
 	// ShareKnownAccounts adds accounts to the list that all replicas share, and
 	// returns up to 1,000 of the list.
 	ShareKnownAccounts(ctx context.Context, accounts []string) (all []string, err error)
-	// DetectDataLoss reports whether Redis lost its data while it was in use.
+	// DetectAndAcknowledgeDataLoss reports whether Redis lost its data while it was in use.
 	// It reports each loss to one replica.
-	DetectDataLoss(ctx context.Context) (emptied bool, err error)
+	DetectAndAcknowledgeDataLoss(ctx context.Context) (emptied bool, err error)
 }
 
 // Budget is the shared budget of all replicas, per account and kind of request.
@@ -314,7 +314,7 @@ func (r *Reconciler) tryStartOrContinueRun(
 	c.run.token, c.run.saved = token, time.Now()
 	var left runCheckpoint
 	if found != nil && json.Unmarshal(found, &left) == nil {
-		c.continueRunOfReplica(left, r.o.Replica)
+		c.restoreCheckpoint(left, r.o.Replica)
 	}
 	// The mutex is not held during the call to Redis, so that a slow Redis
 	// delays neither a report nor the stop.
@@ -346,7 +346,7 @@ func (r *Reconciler) newComparison(by string) *comparison {
 // seen one, and continues an interrupted run. It also shares the known accounts
 // with the other replicas. The worker calls it after every report.
 func (r *Reconciler) StartRunIfNeeded(ctx context.Context) {
-	lost, err := r.stores.Accounts.DetectDataLoss(ctx)
+	lost, err := r.stores.Accounts.DetectAndAcknowledgeDataLoss(ctx)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "detect data loss", err)
 		return
@@ -369,7 +369,7 @@ func (r *Reconciler) StartRunIfNeeded(ctx context.Context) {
 	case held:
 		return
 	case done:
-		r.clearDataLoss(state)
+		r.clearDataLossIfRebuilt(state)
 		return
 	case !r.caller.IsStripeAvailable():
 		return
@@ -394,9 +394,9 @@ func (r *Reconciler) reportDataLoss(ctx context.Context) {
 	}
 }
 
-// clearDataLoss clears dataLostAt if the finished run with this state began
+// clearDataLossIfRebuilt clears dataLostAt if the finished run with this state began
 // after the data loss.
-func (r *Reconciler) clearDataLoss(state []byte) {
+func (r *Reconciler) clearDataLossIfRebuilt(state []byte) {
 	var last runCheckpoint
 	if json.Unmarshal(state, &last) != nil {
 		return

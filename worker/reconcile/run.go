@@ -109,10 +109,10 @@ type RunStore interface {
 	BeginOrResumeReconcileRun(
 		ctx context.Context, state []byte, lease, stale, gap time.Duration,
 	) (token int64, found []byte, err error)
-	// SaveReconcileRun saves the run of this token, adds findings, and renews the
+	// SaveReconcileRunIfLockHeld saves the run of this token, adds findings, and renews the
 	// lock. A lease of 0 releases the lock. ok is false if the token is
 	// outdated.
-	SaveReconcileRun(
+	SaveReconcileRunIfLockHeld(
 		ctx context.Context, token int64, state []byte, findings [][]byte,
 		lease time.Duration, done bool,
 	) (ok bool, err error)
@@ -177,8 +177,8 @@ func (r *run) saveProgressAndRenewLock(ctx context.Context) error {
 	return r.saveRunAndRenewLock(ctx, runLease, false)
 }
 
-// renewLock renews the lock if it was last renewed a third of runLease ago.
-func (r *run) renewLock(ctx context.Context) error {
+// renewLockIfDue renews the lock if it was last renewed a third of runLease ago.
+func (r *run) renewLockIfDue(ctx context.Context) error {
 	if r.dryRun || time.Since(r.saved) < runLease/3 {
 		return nil
 	}
@@ -231,7 +231,7 @@ func (r *run) saveRunAndRenewLock(ctx context.Context, lease time.Duration, done
 		}
 		findings = append(findings, b)
 	}
-	ok, err := r.store.SaveReconcileRun(ctx, r.token, state, findings, lease, done)
+	ok, err := r.store.SaveReconcileRunIfLockHeld(ctx, r.token, state, findings, lease, done)
 	switch {
 	case err != nil:
 		return fmt.Errorf("save the run: %w", err)
@@ -244,8 +244,8 @@ func (r *run) saveRunAndRenewLock(ctx context.Context, lease time.Duration, done
 	return nil
 }
 
-// logProgress logs the run after every pagesPerProgressLog pages.
-func (r *run) logProgress(log *zap.Logger) {
+// logProgressIfDue logs the run after every pagesPerProgressLog pages.
+func (r *run) logProgressIfDue(log *zap.Logger) {
 	if r.state.Pages%pagesPerProgressLog == 0 {
 		log.Info("reconcile.progress", r.logFields()...)
 	}

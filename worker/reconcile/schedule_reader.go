@@ -29,7 +29,7 @@ func (s *scheduleReader) eachOpenHoldPage(
 ) error {
 	after := hold.SortedSetPosition{}
 	for range maxOpenHoldsPages {
-		page, now, err := s.holds.ReadPage(ctx, hold.SetExpiring,
+		page, now, err := s.holds.ReadSortedSetPage(ctx, hold.SetExpiring,
 			after, openHoldsPageSize)
 		if err != nil {
 			return fmt.Errorf("read the schedule: %w", err)
@@ -42,7 +42,7 @@ func (s *scheduleReader) eachOpenHoldPage(
 			return nil
 		}
 		after = page[len(page)-1].Position
-		if err := s.run.renewLock(ctx); err != nil {
+		if err := s.run.renewLockIfDue(ctx); err != nil {
 			return err
 		}
 	}

@@ -140,7 +140,7 @@ func (u *unlistedComparer) compareHoldBatch(
 		s.Retrieved += int64(len(holds)-len(notFound)) - failed
 		s.RetrieveFailed += failed
 	})
-	if err := u.writer.commitChanges(ctx, changes); err != nil {
+	if err := u.writer.commitChangesAndSendReleases(ctx, changes); err != nil {
 		return nil, err
 	}
 	if u.unanswered >= maxUnansweredReads {

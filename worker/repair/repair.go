@@ -83,7 +83,7 @@ func (r *Repairer) Repair(ctx context.Context, q Request) (Result, error) {
 	if err := hold.CheckPaymentIntentID(q.ID); err != nil {
 		return Result{}, err
 	}
-	raw, err := r.readRecord(ctx, &q)
+	raw, err := r.readRepairableRecord(ctx, &q)
 	if err != nil {
 		return Result{}, err
 	}
@@ -107,10 +107,10 @@ func (r *Repairer) Repair(ctx context.Context, q Request) (Result, error) {
 	return r.rebuildAndCommitIfMissing(ctx, &q, raw.Unmirrored, intent)
 }
 
-// readRecord reads the record and refuses one that must not be repaired. It sets
+// readRepairableRecord reads the record and refuses one that must not be repaired. It sets
 // the account that the request does not name. A record that an earlier repair
 // has quarantined does not exist any more.
-func (r *Repairer) readRecord(ctx context.Context, q *Request) (hold.RawRecord, error) {
+func (r *Repairer) readRepairableRecord(ctx context.Context, q *Request) (hold.RawRecord, error) {
 	raw, err := r.store.ReadRawRecord(ctx, q.ID)
 	if err != nil {
 		return raw, r.o.Health.ReportAndWrapUnavailable(ctx, "read a record", err)

@@ -59,7 +59,7 @@ func (w *world) visitPage(h *plannedHold, id string, a plannedAction) {
 		if err != nil || seen.Renewal == nil {
 			continue
 		}
-		status := hold.StatusForCardholder(&seen, seen.Renewal.Generation, now)
+		status := hold.RenewalStatusForCardholder(&seen, seen.Renewal.Generation, now)
 		var done bool
 		switch {
 		case status == hold.CardholderMustGiveCard || a.kind == cardholderGivesCard &&

@@ -120,13 +120,13 @@ func (c *otlpClient) post(ctx context.Context, body []byte) (wait time.Duration,
 // countRejectedSpans returns how many spans a collector has rejected, by its
 // ExportTraceServiceResponse, whose package imports gRPC.
 func countRejectedSpans(response []byte) uint64 {
-	partialSuccess, _ := firstField(response)
-	_, rejected := firstField(partialSuccess)
+	partialSuccess, _ := decodeProtobufField1(response)
+	_, rejected := decodeProtobufField1(partialSuccess)
 	return rejected
 }
 
-// firstField returns the value of field 1 of a message: a message or a number.
-func firstField(b []byte) (message []byte, number uint64) {
+// decodeProtobufField1 returns the value of field 1 of a message: a message or a number.
+func decodeProtobufField1(b []byte) (message []byte, number uint64) {
 	for len(b) > 0 {
 		field, wireType, tag := protowire.ConsumeTag(b)
 		if tag < 0 {

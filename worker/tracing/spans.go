@@ -74,11 +74,11 @@ func (t *Tracer) StartScheduling(
 	ctx context.Context, h *hold.Hold,
 ) (end func(hold.CommitResult)) {
 	if h.Trace != (hold.TraceContext{}) {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, spanContextOf(h.Trace))
+		ctx = trace.ContextWithRemoteSpanContext(ctx, toRemoteSpanContext(h.Trace))
 	}
 	_, span := t.tracer.Start(ctx, "schedule hold", trace.WithSpanKind(trace.SpanKindProducer),
 		trace.WithAttributes(holdAttributes(h)...))
-	h.Trace = traceContextOf(span)
+	h.Trace = traceContextOfSampledSpan(span)
 	return func(r hold.CommitResult) { endCommit(span, r) }
 }
 
@@ -91,14 +91,14 @@ func (t *Tracer) StartChange(
 ) (end func(hold.CommitResult)) {
 	request, kept := trace.SpanFromContext(ctx), d.Hold.Trace
 	if !kept.IsSampled() || d.Trace != (hold.TraceContext{}) || len(d.Events) == 0 ||
-		kept == traceContextOf(request) {
+		kept == traceContextOfSampledSpan(request) {
 		return nil
 	}
 	events := make([]string, len(d.Events))
 	for i := range d.Events {
 		events[i] = string(d.Events[i].Type)
 	}
-	_, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, spanContextOf(kept)),
+	_, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, toRemoteSpanContext(kept)),
 		"change hold", trace.WithAttributes(holdAttributes(&d.Hold)...), trace.WithAttributes(
 			attribute.String("holdd.state", d.Hold.State.String()),
 			attribute.StringSlice("holdd.events", events)))
@@ -108,7 +108,7 @@ func (t *Tracer) StartChange(
 	if d.Hold.State == hold.Attention {
 		span.SetStatus(codes.Error, d.Hold.Reason.String())
 	}
-	d.Trace = traceContextOf(span)
+	d.Trace = traceContextOfSampledSpan(span)
 	return func(r hold.CommitResult) { endCommit(span, r) }
 }
 
@@ -122,21 +122,21 @@ func endCommit(span trace.Span, r hold.CommitResult) {
 	span.End()
 }
 
-// TraceChange records on the span of a request which hold it changes, with a
+// LinkRequestSpanToHold records on the span of a request which hold it changes, with a
 // link to the span that the hold kept. If the request had a traceparent, the
 // hold keeps the span of the request from now on.
-func (t *Tracer) TraceChange(ctx context.Context, before, after *hold.Hold) {
+func (t *Tracer) LinkRequestSpanToHold(ctx context.Context, before, after *hold.Hold) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
 		return
 	}
 	span.SetAttributes(holdAttributes(after)...)
 	if before.Trace != (hold.TraceContext{}) {
-		span.AddLink(trace.Link{SpanContext: spanContextOf(before.Trace)})
+		span.AddLink(trace.Link{SpanContext: toRemoteSpanContext(before.Trace)})
 	}
 	request, ok := span.(sdktrace.ReadOnlySpan)
 	if ok && request.Parent().IsRemote() && span.SpanContext().IsSampled() {
-		after.Trace = traceContextOf(span)
+		after.Trace = traceContextOfSampledSpan(span)
 	}
 }
 
@@ -146,40 +146,42 @@ func (t *Tracer) TraceChange(ctx context.Context, before, after *hold.Hold) {
 func (t *Tracer) StartExecution(ctx context.Context, h *hold.Hold) (
 	context.Context, hold.TraceContext, func(d *hold.Decision, a hold.Answer, late time.Duration),
 ) {
-	scheduled := spanContextOf(h.Trace)
+	scheduled := toRemoteSpanContext(h.Trace)
 	ctx, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, scheduled),
 		h.NextOp.String()+" hold", trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithLinks(trace.Link{SpanContext: scheduled}),
 		trace.WithAttributes(holdAttributes(h)...))
-	return ctx, traceContextOf(span), func(d *hold.Decision, a hold.Answer, late time.Duration) {
-		span.SetAttributes(attribute.String("holdd.state", d.Hold.State.String()),
-			attribute.Float64("holdd.lateness", late.Seconds()))
-		if a.Kind != 0 {
-			span.SetAttributes(attribute.String("holdd.answer", a.Kind.String()))
+	return ctx, traceContextOfSampledSpan(
+			span,
+		), func(d *hold.Decision, a hold.Answer, late time.Duration) {
+			span.SetAttributes(attribute.String("holdd.state", d.Hold.State.String()),
+				attribute.Float64("holdd.lateness", late.Seconds()))
+			if a.Kind != 0 {
+				span.SetAttributes(attribute.String("holdd.answer", a.Kind.String()))
+			}
+			if d.Hold.State == hold.Attention {
+				span.SetStatus(codes.Error, d.Hold.Reason.String())
+			}
+			span.End()
 		}
-		if d.Hold.State == hold.Attention {
-			span.SetStatus(codes.Error, d.Hold.Reason.String())
-		}
-		span.End()
-	}
 }
 
 // TraceparentOf returns the span of ctx, empty unless it is sampled.
 func (t *Tracer) TraceparentOf(ctx context.Context) string {
-	return traceContextOf(trace.SpanFromContext(ctx)).Traceparent()
+	return traceContextOfSampledSpan(trace.SpanFromContext(ctx)).Traceparent()
 }
 
-// StartResumption begins the span of a run that resumes an attempt to authorize
+// StartAuthorizationResumption begins the span of a run that resumes an attempt to authorize
 // a card, under the span of the request that began the attempt. There is none if
 // the attempt has no trace.
-func (t *Tracer) StartResumption(
+func (t *Tracer) StartAuthorizationResumption(
 	ctx context.Context, a *hold.AuthorizationAttempt,
 ) (context.Context, func()) {
 	begun := ParseTraceparent(a.Traceparent)
 	if !begun.IsSampled() {
 		return ctx, func() {}
 	}
-	request := spanContextOf(begun)
+	request := toRemoteSpanContext(begun)
 	ctx, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, request),
 		"resume authorization", trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithLinks(trace.Link{SpanContext: request}))
@@ -227,7 +229,7 @@ func (t *Tracer) StartDelivery(
 	if !event.IsSampled() {
 		return nil
 	}
-	cause := spanContextOf(event)
+	cause := toRemoteSpanContext(event)
 	ctx, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, cause), http.MethodPost,
 		trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithLinks(trace.Link{SpanContext: cause}),

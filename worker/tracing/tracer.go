@@ -12,7 +12,7 @@
 //     link to it.
 //   - [Tracer.StartChange] is of any other decision about the hold, such as one
 //     that a webhook leads to.
-//   - [Tracer.StartResumption] continues the request of an authorization that
+//   - [Tracer.StartAuthorizationResumption] continues the request of an authorization that
 //     another process finishes.
 //   - [Tracer.StartCall] is of one request to Stripe, under a request, an
 //     execution or a resumption. Stripe gets no traceparent.
@@ -131,15 +131,15 @@ func (t *Tracer) Close() {
 	}
 }
 
-// spanContextOf returns a kept context as that of a remote span.
-func spanContextOf(c hold.TraceContext) trace.SpanContext {
+// toRemoteSpanContext returns a kept context as that of a remote span.
+func toRemoteSpanContext(c hold.TraceContext) trace.SpanContext {
 	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: c.TraceID, SpanID: c.SpanID,
 		TraceFlags: trace.TraceFlags(c.Flags), Remote: true})
 }
 
-// traceContextOf returns the context of a span that a hold keeps: none unless
+// traceContextOfSampledSpan returns the context of a span that a hold keeps: none unless
 // the span is sampled.
-func traceContextOf(span trace.Span) hold.TraceContext {
+func traceContextOfSampledSpan(span trace.Span) hold.TraceContext {
 	c := span.SpanContext()
 	if !c.IsSampled() {
 		return hold.TraceContext{}

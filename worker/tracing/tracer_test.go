@@ -102,7 +102,7 @@ func TestTracer_SendsAsTheVariablesSay(t *testing.T) {
 	_, end := tracer.StartRequest(t.Context(), newRequest("GET", "/v1/holds"), "GET /v1/holds")
 	end(http.StatusOK)
 	tracer.Close()
-	requests, spans := c.Requests(), c.Spans()
+	requests, spans := c.ReceivedRequests(), c.ReceivedSpans()
 	if len(requests) != 2 || len(spans) != 1 {
 		t.Fatalf("%d requests, %+v", len(requests), spans)
 	}
@@ -145,7 +145,7 @@ func TestStartRequest_ContinuesValidTraceparent(t *testing.T) {
 				newRequest("POST", "/v1/holds", tc.headers...), "POST /v1/holds")
 			end(http.StatusServiceUnavailable)
 			tracer.Close()
-			spans := c.Spans()
+			spans := c.ReceivedSpans()
 			if len(spans) != 1 || spans[0].Parent != tc.parent || !spans[0].Failed ||
 				(spans[0].TraceID == callerTrace) != (tc.parent != "") ||
 				spans[0].Attributes["http.route"] != "/v1/holds" {
@@ -175,7 +175,8 @@ func TestStartRequest_Tracestate(t *testing.T) {
 			_, end := tracer.StartRequest(t.Context(), r, "POST /v1/holds")
 			end(http.StatusCreated)
 			tracer.Close()
-			if s := c.Spans(); len(s) != 1 || s[0].Parent != callerSpan || s[0].TraceState != tc.want {
+			if s := c.ReceivedSpans(); len(s) != 1 || s[0].Parent != callerSpan ||
+				s[0].TraceState != tc.want {
 				t.Errorf("%+v, want %q", s, tc.want)
 			}
 		})
@@ -212,27 +213,27 @@ func TestTracer_OneTraceFromRequestToCallback(t *testing.T) {
 	parent := callerSpan
 	for _, name := range []string{"POST /v1/holds", "schedule hold", "capture hold",
 		"POST /v1/payment_intents/{intent}/capture"} {
-		spans := c.Named(callerTrace, name)
+		spans := c.SpansByTraceAndName(callerTrace, name)
 		if len(spans) != 1 || spans[0].Parent != parent {
 			t.Fatalf("%s: %+v, want the parent %s", name, spans, parent)
 		}
 		parent = spans[0].ID
 	}
-	schedule, capture := c.Named(callerTrace, "schedule hold")[0], c.Named(callerTrace, "capture hold")[0]
-	delivery := c.Named(callerTrace, "POST")[0]
+	schedule, capture := c.SpansByTraceAndName(callerTrace, "schedule hold")[0], c.SpansByTraceAndName(callerTrace, "capture hold")[0]
+	delivery := c.SpansByTraceAndName(callerTrace, "POST")[0]
 	if !slices.Equal(capture.Links, []string{callerTrace + " " + schedule.ID}) ||
 		delivery.Parent != capture.ID ||
 		header.Get("Traceparent") != "00-"+callerTrace+"-"+delivery.ID+"-01" {
 		t.Errorf("%+v %+v %v", capture, delivery, header)
 	}
-	sent := c.Named(callerTrace, "POST /v1/payment_intents/{intent}/capture")[0].Attributes
+	sent := c.SpansByTraceAndName(callerTrace, "POST /v1/payment_intents/{intent}/capture")[0].Attributes
 	if sent["stripe.request_id"] != "req_1" || sent["server.address"] != "api.stripe.com" ||
 		sent["server.port"] != "443" || sent["http.response.status_code"] != "200" ||
 		sent["holdd.idempotency_key"] != "holdd-key" || capture.Attributes["holdd.state"] != "captured" {
 		t.Errorf("%v %v", sent, capture.Attributes)
 	}
 	for _, secret := range []string{"BK-2071", "Ms Example", "t0ken", "38500"} {
-		if strings.Contains(string(c.Bytes()), secret) {
+		if strings.Contains(string(c.DecompressedBodies()), secret) {
 			t.Errorf("a span has %s", secret)
 		}
 	}
@@ -244,7 +245,7 @@ func TestStartScheduling_UnknownResult(t *testing.T) {
 	tracer := newTracer(t, c)
 	tracer.StartScheduling(t.Context(), newHold())(0)
 	tracer.Close()
-	spans := c.Spans()
+	spans := c.ReceivedSpans()
 	if len(spans) != 1 || !spans[0].Failed {
 		t.Fatalf("%+v", spans)
 	}
@@ -275,8 +276,8 @@ func TestTracer_UnsampledIsNotKept(t *testing.T) {
 	tracer.StartScheduling(t.Context(), entry)(hold.CommitWritten)
 	tracer.Close()
 	if h.Trace != (hold.TraceContext{}) || entry.Trace != (hold.TraceContext{}) ||
-		len(c.Spans()) != 0 {
-		t.Errorf("%+v %+v %+v", h.Trace, entry.Trace, c.Spans())
+		len(c.ReceivedSpans()) != 0 {
+		t.Errorf("%+v %+v %+v", h.Trace, entry.Trace, c.ReceivedSpans())
 	}
 }
 
@@ -298,20 +299,20 @@ func TestTraceChange_ReplacesTheTraceOfTheHold(t *testing.T) {
 			ctx, end := tracer.StartRequest(t.Context(),
 				newRequest("POST", "/v1/holds/pi_1/capture", tc.headers...),
 				"POST /v1/holds/{id}/capture")
-			tracer.TraceChange(ctx, before, &after)
+			tracer.LinkRequestSpanToHold(ctx, before, &after)
 			end(http.StatusAccepted)
 			tracer.Close()
 			if after.Trace.TraceIDText() != tc.want {
 				t.Errorf("the hold keeps %s, want %s", after.Trace.Traceparent(), tc.want)
 			}
-			for _, s := range c.Spans() {
+			for _, s := range c.ReceivedSpans() {
 				if s.Attributes["holdd.hold"] != "pi_1" ||
 					!slices.Equal(s.Links, []string{callerTrace + " " + callerSpan}) {
 					t.Errorf("%+v", s)
 				}
 			}
-			if name != "not sampled" && len(c.Spans()) != 1 {
-				t.Errorf("%+v", c.Spans())
+			if name != "not sampled" && len(c.ReceivedSpans()) != 1 {
+				t.Errorf("%+v", c.ReceivedSpans())
 			}
 		})
 	}

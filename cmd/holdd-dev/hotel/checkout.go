@@ -24,7 +24,7 @@ const stepTimeout = 40 * time.Second
 // pay authorizes the guest's card, or another one after a decline.
 func (h *hotel) pay(w http.ResponseWriter, r *http.Request) {
 	h.withOpenBooking(w, r, func(ctx context.Context, b *booking) answer {
-		if err := h.readGuest(ctx, b, r); err != nil {
+		if err := h.readCheckoutForm(ctx, b, r); err != nil {
 			return answer{Error: err.Error()}
 		}
 		method, cvc := r.PostFormValue("payment_method"), r.PostFormValue("cvc_token")
@@ -140,12 +140,12 @@ func isUnknown(err error) bool {
 		p.Status == http.StatusTooManyRequests || p.Code == hold.InProgress)
 }
 
-// readGuest reads the name, and makes a customer at Stripe if the guest keeps
+// readCheckoutForm reads the name, and makes a customer at Stripe if the guest keeps
 // the card for the stay.
-func (h *hotel) readGuest(ctx context.Context, b *booking, r *http.Request) (err error) {
+func (h *hotel) readCheckoutForm(ctx context.Context, b *booking, r *http.Request) (err error) {
 	if b.guest = strings.TrimSpace(r.PostFormValue("guest")); b.guest == "" || len(b.guest) > 100 {
 		b.guest = ""
-		return guestError("Your name is missing, or longer than 100 characters.")
+		return checkoutFormError("Your name is missing, or longer than 100 characters.")
 	}
 	if r.PostFormValue("keep") == "true" && b.customer == "" {
 		b.customer, err = h.createCustomer(ctx, b)
@@ -177,9 +177,11 @@ func (h *hotel) createCustomer(ctx context.Context, b *booking) (id string, err 
 	return customer.ID, nil
 }
 
-var errNoCustomer = guestError("The card cannot be kept at the moment. Try again, or do not keep it.")
+var errNoCustomer = checkoutFormError(
+	"The card cannot be kept at the moment. Try again, or do not keep it.",
+)
 
-// guestError is shown to the guest as it is.
-type guestError string
+// checkoutFormError is shown to the guest as it is.
+type checkoutFormError string
 
-func (e guestError) Error() string { return string(e) }
+func (e checkoutFormError) Error() string { return string(e) }

@@ -78,7 +78,7 @@ func parseAmount(s string) (int64, error) {
 	}
 	n, err := hold.ParseMajor(s, currency)
 	if err != nil || n < 0 {
-		return 0, guestError("An amount is written as 12.50.")
+		return 0, checkoutFormError("An amount is written as 12.50.")
 	}
 	return n, nil
 }
@@ -115,7 +115,7 @@ func deskText(err error) string {
 	if p, ok := errors.AsType[*api.Problem](err); ok {
 		return p.Detail
 	}
-	var own guestError
+	var own checkoutFormError
 	if errors.As(err, &own) {
 		return string(own)
 	}

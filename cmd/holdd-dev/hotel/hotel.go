@@ -32,9 +32,9 @@ type Holdd interface {
 		hold.View, error)
 }
 
-// ReturningGuest is a guest whose card is saved at Stripe. Only the security
+// ReturningCustomer is a guest whose card is saved at Stripe. Only the security
 // code is asked again.
-type ReturningGuest struct{ Name, Customer, PaymentMethod, Last4 string }
+type ReturningCustomer struct{ Name, Customer, PaymentMethod, Last4 string }
 
 // Options configure a hotel. To run it against Stripe, set ScriptURL to
 // https://js.stripe.com/v3/ and both keys to those of the account.
@@ -45,7 +45,7 @@ type Options struct {
 	StripeURL      string // of the API, such as https://api.stripe.com
 	StripeKey      string // makes customers; may be restricted to that
 	ConsoleURL     string // of holdd's console, for the links of the front desk
-	Returning      ReturningGuest
+	Returning      ReturningCustomer
 }
 
 // hotel is the website.

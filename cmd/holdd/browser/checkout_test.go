@@ -23,7 +23,7 @@ func (w *world) openHotel(v *visitor) (url string) {
 	server := httptest.NewServer(hotel.New(hotel.Options{Holdd: w.client,
 		ScriptURL: w.stripeURL + "/v3/", PublishableKey: "pk_test_browser",
 		StripeURL: w.stripeURL, StripeKey: "sk_test_browser", ConsoleURL: w.url + "/console/",
-		Returning: hotel.ReturningGuest{Name: "Hana Sato", Customer: customer,
+		Returning: hotel.ReturningCustomer{Name: "Hana Sato", Customer: customer,
 			PaymentMethod: card, Last4: "4242"}}))
 	w.t.Cleanup(server.Close)
 	v.url = server.URL

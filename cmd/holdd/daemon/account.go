@@ -49,9 +49,9 @@ func (c *accountChecker) checkOrRecordAccount(ctx context.Context) (done bool, e
 	return false, nil
 }
 
-// checkAccountOfNewKey is [accountChecker.checkOrRecordAccount] for a key that
+// checkOrRecordAccountOfNewKey is [accountChecker.checkOrRecordAccount] for a key that
 // is to replace one. Stripe must accept it.
-func (c *accountChecker) checkAccountOfNewKey(ctx context.Context) (done bool, err error) {
+func (c *accountChecker) checkOrRecordAccountOfNewKey(ctx context.Context) (done bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, accountTimeout)
 	defer cancel()
 	if _, a := c.stripe.RetrieveAccountID(bounded); a.Kind == hold.AnswerUnauthorized {

@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	replica := newReplicaName()
 	tracer := openTracer(ctx, &o, replica, stripe.Address())
 	defer tracer.Close()
-	d, err := newDaemonParts(&o, tokens, stripe, st, account, replica, tracer)
+	d, err := buildPartsAndListen(&o, tokens, stripe, st, account, replica, tracer)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (l redisLogger) Printf(_ context.Context, format string, v ...any) {
 
 // runningParts is the running parts of the daemon.
 type runningParts struct {
-	servers      []*apiServer
+	servers      []*listeningServer
 	stopWorker   context.CancelFunc // stops the notifier as well
 	workerDone   chan error
 	notifierDone chan struct{}

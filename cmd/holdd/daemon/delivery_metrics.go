@@ -12,9 +12,9 @@ func (m *metrics) DeliveryAttempted(sink, kind, result string) {
 	m.deliveries.WithLabelValues(sink, kind, result).Inc()
 }
 
-// initDeliveryCounters creates the series that alerts watch, so that a first
+// initDroppedEventCounters creates the series that alerts watch, so that a first
 // loss is an increase.
-func (m *metrics) initDeliveryCounters(names []string) {
+func (m *metrics) initDroppedEventCounters(names []string) {
 	for _, sink := range names {
 		m.EventsDropped(sink, 0, 0)
 	}
@@ -57,8 +57,8 @@ var (
 		"currency")
 )
 
-// collectBacklogAges computes the age of backlogs.
-func (m *metrics) collectBacklogAges(send gaugeSender) {
+// collectSinkBacklogs computes the age of backlogs.
+func (m *metrics) collectSinkBacklogs(send gaugeSender) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for sink, parts := range m.sinkBacklogs {

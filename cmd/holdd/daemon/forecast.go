@@ -95,9 +95,9 @@ var (
 		"currency")
 )
 
-// healthCollector reports readiness and holds at risk. It leaves out what it
+// readinessAndRiskCollector reports readiness and holds at risk. It leaves out what it
 // cannot read, because an old number would look like good news.
-type healthCollector struct {
+type readinessAndRiskCollector struct {
 	readiness readinessChecker
 	planner   planner
 	queue     oldestDueReader
@@ -108,7 +108,7 @@ type healthCollector struct {
 	plannedAt time.Time // zero: there is no plan
 }
 
-func (f *healthCollector) collect(send gaugeSender) {
+func (f *readinessAndRiskCollector) collect(send gaugeSender) {
 	ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 	defer cancel()
 	redis := true
@@ -161,7 +161,7 @@ func (f *healthCollector) collect(send gaugeSender) {
 
 // forecastPlanCached returns a plan that is at most forecastMaxAge old.
 // Simultaneous scrapes share it.
-func (f *healthCollector) forecastPlanCached(ctx context.Context) (query.Plan, bool) {
+func (f *readinessAndRiskCollector) forecastPlanCached(ctx context.Context) (query.Plan, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.plannedAt.IsZero() && time.Since(f.plannedAt) < forecastMaxAge {
@@ -175,10 +175,10 @@ func (f *healthCollector) forecastPlanCached(ctx context.Context) (query.Plan, b
 	return p, true
 }
 
-// stageAgeCollector reports when the stages last succeeded.
-type stageAgeCollector struct{ stages *health.Reporter }
+// stageLastSuccessCollector reports when the stages last succeeded.
+type stageLastSuccessCollector struct{ stages *health.Reporter }
 
-func (s *stageAgeCollector) collect(send gaugeSender) {
+func (s *stageLastSuccessCollector) collect(send gaugeSender) {
 	for name, at := range s.stages.LastSuccesses() {
 		send(stageSuccessDesc, float64(at.UnixMilli())/1000, name)
 	}

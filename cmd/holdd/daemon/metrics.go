@@ -88,7 +88,7 @@ func newMetrics() *metrics {
 			"Events that a sink did not get: dead letters, which can be replayed, and events "+
 				"trimmed from the stream.", "sink", "reason"),
 	}
-	registry.MustRegister(collectorFunc(m.collectBacklogAges), collectorFunc(m.collectCapacityRisk),
+	registry.MustRegister(collectorFunc(m.collectSinkBacklogs), collectorFunc(m.collectCapacityRisk),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.initAlertedCounters()
@@ -173,19 +173,19 @@ func (m *metrics) registerAPICounters(a *api.API) {
 	}
 }
 
-// registerCollectors registers the gauges that are computed at each scrape.
-func (m *metrics) registerCollectors(
+// registerScrapeTimeGauges registers the gauges that are computed at each scrape.
+func (m *metrics) registerScrapeTimeGauges(
 	w *worker.Engine, st *store.Store, redis *health.Reporter,
 ) {
 	m.registry.MustRegister(
-		collectorFunc((&healthCollector{readiness: w.Readiness, planner: w.Planner, queue: st,
+		collectorFunc((&readinessAndRiskCollector{readiness: w.Readiness, planner: w.Planner, queue: st,
 			doubled: w.DoubleHeld}).collect),
-		collectorFunc((&stageAgeCollector{redis}).collect), newLoweredRatesCollector(st),
+		collectorFunc((&stageLastSuccessCollector{redis}).collect), newLoweredRatesCollector(st),
 		newUnreadableCollector(st))
 }
 
 // registerClosedConnectionsCounter registers the counter of all listeners.
-func (m *metrics) registerClosedConnectionsCounter(servers []*apiServer) {
+func (m *metrics) registerClosedConnectionsCounter(servers []*listeningServer) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(
 		prometheus.CounterOpts{Name: "holdd_api_connections_closed_total",
 			Help: "Connections closed because too many were open."},

@@ -152,7 +152,7 @@ func newConsole(
 		Reconciler: w.Reconciler, Deliveries: notifier, Readiness: w.Readiness, Store: st,
 		Stages: redis, Livemode: livemode, Version: o.Version, Rules: newDecisionRules(s),
 		CardholderLink: newCardholderLinkFunc(s),
-		Logger:         o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.Report,
+		Logger:         o.Logger, Doctor: o.Doctor, ReportRefusal: o.refusals.LogRefusedRequest,
 		RecordAct: w.RecordAct,
 	}
 	if tokens.Load() != nil {

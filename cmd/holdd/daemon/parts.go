@@ -39,11 +39,11 @@ type daemonParts struct {
 	engine   *worker.Engine
 	pages    *console.Console // nil: the settings switch it off
 	handler  *api.API
-	servers  []*apiServer // the first is that of the API
+	servers  []*listeningServer // the first is that of the API
 }
 
-// newDaemonParts builds the parts and listens on the addresses of the settings.
-func newDaemonParts(
+// buildPartsAndListen builds the parts and listens on the addresses of the settings.
+func buildPartsAndListen(
 	o *Options, tokens *api.Tokens, stripe *gateway.Gateway, st *store.Store,
 	account *accountChecker, replica string, tracer *tracing.Tracer,
 ) (*daemonParts, error) {
@@ -57,7 +57,7 @@ func newDaemonParts(
 	d.secrets.set(o.Settings)
 	d.sessions.Store(tokens)
 	for _, build := range []func() error{
-		d.buildNotifier, d.buildEngine, d.buildAPI, d.registerMetrics, d.listen,
+		d.buildNotifier, d.buildEngine, d.buildConsoleAndAPI, d.registerMetrics, d.listen,
 	} {
 		if err := build(); err != nil {
 			return nil, err
@@ -95,8 +95,8 @@ func (d *daemonParts) buildEngine() (err error) {
 	return err
 }
 
-// buildAPI builds the console and the API, which serves it.
-func (d *daemonParts) buildAPI() (err error) {
+// buildConsoleAndAPI builds the console and the API, which serves it.
+func (d *daemonParts) buildConsoleAndAPI() (err error) {
 	d.o.refusals, d.o.apiStage = api.NewRefusalLog(d.o.Logger), d.redis.AddStage("api", nil)
 	d.o.apiStage.SetFailureTTL(apiFailureTTL)
 	livemode := d.stripe.Livemode()
@@ -115,16 +115,16 @@ func (d *daemonParts) buildAPI() (err error) {
 
 func (d *daemonParts) registerMetrics() error {
 	livemode := d.stripe.Livemode()
-	d.metrics.initDeliveryCounters(d.notifier.SinkNames())
+	d.metrics.initDroppedEventCounters(d.notifier.SinkNames())
 	d.metrics.registerConstMetrics(d.o.Version, livemode,
 		newStripeRateLimits(d.o.Settings, livemode))
 	d.metrics.registerAPICounters(d.handler)
-	d.metrics.registerCollectors(d.engine, d.store, d.redis)
+	d.metrics.registerScrapeTimeGauges(d.engine, d.store, d.redis)
 	return nil
 }
 
 func (d *daemonParts) listen() (err error) {
-	if d.servers, err = listenOnAddresses(d.o, d.handler); err != nil {
+	if d.servers, err = newListeningServers(d.o, d.handler); err != nil {
 		return err
 	}
 	d.metrics.registerClosedConnectionsCounter(d.servers)

@@ -50,11 +50,11 @@ func (t *consoleTokens) Authenticate(token string) (name string, mayOperate, ok 
 	return t.Load().Authenticate(token)
 }
 
-// AuthenticateSession implements console.Tokens.
-func (t *consoleTokens) AuthenticateSession(
+// ComputeSessionMAC implements console.Tokens.
+func (t *consoleTokens) ComputeSessionMAC(
 	name, message string,
 ) (mac []byte, mayOperate, ok bool) {
-	return t.Load().AuthenticateSession(name, message)
+	return t.Load().ComputeSessionMAC(name, message)
 }
 
 // settingsReloader takes over changed settings while the daemon runs: all that
@@ -132,7 +132,7 @@ func (r *settingsReloader) reloadSettings(
 	if err != nil {
 		return nil, nil, err
 	}
-	changed, ignored = r.listChangedSettings(next)
+	changed, ignored = r.splitReloadableChanges(next)
 	if (next.TokensFile == "") != (r.current.TokensFile == "") {
 		return nil, ignored, errors.New("tokens are switched on or off by a restart: " +
 			"tokens_file was set or removed")
@@ -164,20 +164,22 @@ func (r *settingsReloader) reloadSettings(
 	}
 	r.secrets.set(next)
 	if notifier != nil {
-		r.metrics.initDeliveryCounters(notifier.SinkNames())
+		r.metrics.initDroppedEventCounters(notifier.SinkNames())
 		r.notifier.swapNotifier(notifier)
 	}
 	if level, err := zapcore.ParseLevel(next.LogLevel); err == nil &&
 		slices.Contains(changed, "log_level") {
-		r.handler.SetConfiguredLogLevel(level, "reload")
+		r.handler.ApplyConfiguredLogLevel(level, "reload")
 	}
 	r.current = next
 	return changed, ignored, nil
 }
 
-// listChangedSettings returns the changed settings that can be taken over, and
+// splitReloadableChanges returns the changed settings that can be taken over, and
 // those that need a restart.
-func (r *settingsReloader) listChangedSettings(next *config.Settings) (changed, ignored []string) {
+func (r *settingsReloader) splitReloadableChanges(
+	next *config.Settings,
+) (changed, ignored []string) {
 	for _, key := range config.ChangedSettings(r.current, next) {
 		switch {
 		case slices.Contains(reloadableSettings, key):
@@ -217,7 +219,7 @@ func (r *settingsReloader) checkAndReplaceStripeKey(ctx context.Context, key gat
 		return gateway.ErrOtherMode
 	}
 	checker := &accountChecker{stripe: trial, store: r.account.store, log: r.o.Logger}
-	done, err := checker.checkAccountOfNewKey(ctx)
+	done, err := checker.checkOrRecordAccountOfNewKey(ctx)
 	if err != nil {
 		return err
 	}

@@ -9,24 +9,24 @@ import (
 	"go.uber.org/zap"
 )
 
-// apiServer is one address and what it serves.
-type apiServer struct {
+// listeningServer is one address and what it serves.
+type listeningServer struct {
 	name     string // the setting's key
 	server   *http.Server
 	listener *api.ConnectionLimiter
 }
 
-// listenOnAddresses listens on every address of the settings. The first is that
+// newListeningServers listens on every address of the settings. The first is that
 // of the API.
-func listenOnAddresses(o *Options, handler *api.API) ([]*apiServer, error) {
-	var servers []*apiServer
+func newListeningServers(o *Options, handler *api.API) ([]*listeningServer, error) {
+	var servers []*listeningServer
 	for _, a := range []struct {
 		name, address string
 		handler       http.Handler
 	}{
 		{"listen", o.Settings.Listen, handler},
 		{"webhook_listen", o.Settings.WebhookListen, handler.WebhookHandler()},
-		{"metrics_listen", o.Settings.MetricsListen, handler.MetricsHandler()},
+		{"metrics_listen", o.Settings.MetricsListen, handler.MetricsAndHealthHandler()},
 		{"cardholder_listen", o.Settings.CardholderListen, handler.CardholderHandler()},
 	} {
 		if a.address == "" {
@@ -39,14 +39,14 @@ func listenOnAddresses(o *Options, handler *api.API) ([]*apiServer, error) {
 			}
 			return nil, err
 		}
-		servers = append(servers, &apiServer{a.name, api.NewHTTPServer(a.handler, o.Logger),
+		servers = append(servers, &listeningServer{a.name, api.NewHTTPServer(a.handler, o.Logger),
 			api.LimitConnections(l)})
 	}
 	return servers, nil
 }
 
 // url returns the URL of the server's address.
-func (s *apiServer) url() string { return formatListenURL(s.listener.Addr()) }
+func (s *listeningServer) url() string { return formatListenURL(s.listener.Addr()) }
 
 func formatListenURL(addr net.Addr) string {
 	if addr.Network() == "unix" {
@@ -55,7 +55,7 @@ func formatListenURL(addr net.Addr) string {
 	return "http://" + addr.String()
 }
 
-func reportStarted(o *Options, servers []*apiServer, livemode bool) {
+func reportStarted(o *Options, servers []*listeningServer, livemode bool) {
 	fields := []zap.Field{zap.String("version", o.Version)}
 	for _, s := range servers {
 		fields = append(fields, zap.String(s.name, s.url()))

@@ -148,7 +148,7 @@ func TestAudit_RecordsActs(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.mustDo(w.redis.Client(), "HSET", "holdd:{0}:holds", broken, "garbage")
-	if _, err := r.client.Repair(t.Context(), broken, api.RepairRequest{}); err != nil {
+	if _, err := r.client.RepairUnreadableRecord(t.Context(), broken, api.RepairRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	r.sendSignal(syscall.SIGHUP)

@@ -49,7 +49,7 @@ func TestReleases_RollUpAndDown(t *testing.T) {
 		if !errors.Is(err, &api.Problem{Code: hold.RecordUnreadable}) {
 			t.Errorf("an unknown state: %v", err)
 		}
-		_, err = back.client.Repair(t.Context(), b.id, api.RepairRequest{})
+		_, err = back.client.RepairUnreadableRecord(t.Context(), b.id, api.RepairRequest{})
 		if !errors.Is(err, &api.Problem{Code: hold.RecordOfLaterRelease}) {
 			t.Errorf("repair of an unknown state: %v", err)
 		}

@@ -103,18 +103,18 @@ func TestTraces_OneTraceAcrossRestart(t *testing.T) {
 	parent := bookingSpan
 	for _, name := range []string{"POST /v1/holds", "schedule hold", "capture hold",
 		"POST /v1/payment_intents/{intent}/capture"} {
-		spans := collector.Named(bookingTrace, name)
+		spans := collector.SpansByTraceAndName(bookingTrace, name)
 		if len(spans) != 1 || spans[0].Parent != parent || spans[0].Failed {
 			t.Fatalf("%s: %+v, want a child of %s", name, spans, parent)
 		}
 		parent = spans[0].ID
 	}
-	capture := collector.Named(bookingTrace, "capture hold")[0]
+	capture := collector.SpansByTraceAndName(bookingTrace, "capture hold")[0]
 	if capture.Attributes["holdd.hold"] != b.id || capture.Resource["service.name"] != "holdd" ||
 		len(capture.Links) != 1 || !strings.HasPrefix(capture.Links[0], bookingTrace+" ") {
 		t.Errorf("%+v", capture)
 	}
-	deliveries := collector.Named(bookingTrace, "POST")
+	deliveries := collector.SpansByTraceAndName(bookingTrace, "POST")
 	header := events.traceparentOf("hold.captured")
 	if !slices.ContainsFunc(deliveries, func(s tracingtest.Span) bool {
 		return s.Parent == capture.ID && header == "00-"+bookingTrace+"-"+s.ID+"-01"
@@ -126,12 +126,12 @@ func TestTraces_OneTraceAcrossRestart(t *testing.T) {
 	}
 	for _, secret := range []string{apiKey, callbackSecret, collectorToken, "c4llback-path",
 		"BK-00000", "Ms Example", "_secret_"} {
-		if strings.Contains(string(collector.Bytes()), secret) {
+		if strings.Contains(string(collector.DecompressedBodies()), secret) {
 			t.Errorf("a span has %s", secret)
 		}
 	}
-	if n := len(collector.Requests()); n == 0 ||
-		collector.Requests()[0].Header.Get("Authorization") != "Bearer "+collectorToken {
+	if n := len(collector.ReceivedRequests()); n == 0 ||
+		collector.ReceivedRequests()[0].Header.Get("Authorization") != "Bearer "+collectorToken {
 		t.Errorf("%d requests without the header of the variables", n)
 	}
 }
@@ -223,9 +223,9 @@ func TestTraces_OffWithoutEndpoint(t *testing.T) {
 					t.Errorf("%v", e.Values)
 				}
 			}
-			if len(stream) != 2 || len(collector.Requests()) != 0 {
+			if len(stream) != 2 || len(collector.ReceivedRequests()) != 0 {
 				t.Errorf("%d events of %s, %d requests to the collector", len(stream), b.id,
-					len(collector.Requests()))
+					len(collector.ReceivedRequests()))
 			}
 			if n := r.log.count("traces are off"); (n == 1) != (name == "gRPC") {
 				t.Errorf("%d warnings", n)

@@ -81,7 +81,7 @@ func checkRepairs(t *testing.T, r *replica, known, unknown, settled, later booki
 	t.Helper()
 	repair := func(b booking, force bool) hold.View {
 		t.Helper()
-		out, err := r.client.Repair(t.Context(), b.id, api.RepairRequest{Force: force})
+		out, err := r.client.RepairUnreadableRecord(t.Context(), b.id, api.RepairRequest{Force: force})
 		if err != nil || out.Hold == nil || out.Quarantined.Size == 0 ||
 			len(out.Quarantined.Record) != out.Quarantined.Size {
 			t.Fatalf("repair of %s: %+v, %v", b.id, out, err)
@@ -105,11 +105,11 @@ func checkRepairs(t *testing.T, r *replica, known, unknown, settled, later booki
 	if v := repair(settled, false); v.State != "captured" || v.CapturedAmount != settled.amount {
 		t.Errorf("the settled hold is %+v", v)
 	}
-	_, err := r.client.Repair(t.Context(), known.id, api.RepairRequest{})
+	_, err := r.client.RepairUnreadableRecord(t.Context(), known.id, api.RepairRequest{})
 	if !errors.Is(err, &api.Problem{Code: hold.RecordReadable}) {
 		t.Errorf("repair of a readable record: %v", err)
 	}
-	_, err = r.client.Repair(t.Context(), later.id, api.RepairRequest{})
+	_, err = r.client.RepairUnreadableRecord(t.Context(), later.id, api.RepairRequest{})
 	if !errors.Is(err, &api.Problem{Code: hold.RecordOfLaterRelease}) {
 		t.Errorf("repair of a record of a later release: %v", err)
 	}

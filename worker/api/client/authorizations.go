@@ -18,7 +18,7 @@ type authorizationsClient struct{ conn *clientConnection }
 func (c authorizationsClient) Authorize(
 	ctx context.Context, key string, req hold.AuthorizeRequest,
 ) (Authorization, error) {
-	return c.sendWithIdempotencyKey(ctx, "/v1/authorizations", key, req)
+	return c.sendAuthorizationRequest(ctx, "/v1/authorizations", key, req)
 }
 
 // ConfirmAuthorization confirms an authorization after the cardholder's action,
@@ -29,15 +29,15 @@ func (c authorizationsClient) ConfirmAuthorization(
 	if err := validateIntentID(id); err != nil {
 		return Authorization{}, err
 	}
-	return c.sendWithIdempotencyKey(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key,
+	return c.sendAuthorizationRequest(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key,
 		req)
 }
 
-func (c authorizationsClient) sendWithIdempotencyKey(
+func (c authorizationsClient) sendAuthorizationRequest(
 	ctx context.Context, path, key string, body any,
 ) (out Authorization, err error) {
 	var invalid *hold.Problem
-	if _, e := hold.AttemptIDFromKey(key); errors.As(e, &invalid) {
+	if _, e := hold.DeriveAttemptIDFromKey(key); errors.As(e, &invalid) {
 		return out, newRequestProblem(invalid)
 	}
 	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost, path: path,

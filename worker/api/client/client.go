@@ -93,10 +93,10 @@ func New(address, token string) (*Client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		}}
-	return newClient(c), nil
+	return newClientWithConnection(c), nil
 }
 
-func newClient(c *clientConnection) *Client {
+func newClientWithConnection(c *clientConnection) *Client {
 	return &Client{clientConnection: c, holdsClient: holdsClient{c},
 		authorizationsClient: authorizationsClient{c}, operationsClient: operationsClient{c}}
 }
@@ -134,7 +134,7 @@ func redactAddress(s string) string {
 func (c *Client) WithClientName(name string) *Client {
 	d := *c.clientConnection
 	d.clientName = name
-	return newClient(&d)
+	return newClientWithConnection(&d)
 }
 
 // URL returns the address of holdd.

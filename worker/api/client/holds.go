@@ -182,7 +182,7 @@ func (c holdsClient) Pause(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/pause", clientRequest{method: http.MethodPost,
-		revision: revision, body: ConfirmChangeRequest{Confirm: confirm}})
+		revision: revision, body: PauseResumeRequest{Confirm: confirm}})
 }
 
 // Resume returns a paused hold to its own time. With confirm the deadline's
@@ -191,7 +191,7 @@ func (c holdsClient) Resume(
 	ctx context.Context, id string, revision uint64, confirm bool,
 ) (hold.View, error) {
 	return c.sendHoldRequest(ctx, id, "/resume", clientRequest{method: http.MethodPost,
-		revision: revision, body: ConfirmChangeRequest{Confirm: confirm}})
+		revision: revision, body: PauseResumeRequest{Confirm: confirm}})
 }
 
 // AcknowledgeWarnings silences the remaining warnings about the hold's deadline.
@@ -202,8 +202,8 @@ func (c holdsClient) AcknowledgeWarnings(
 		clientRequest{method: http.MethodPost, revision: revision})
 }
 
-// Repair replaces the unreadable record of a hold.
-func (c holdsClient) Repair(
+// RepairUnreadableRecord replaces the unreadable record of a hold.
+func (c holdsClient) RepairUnreadableRecord(
 	ctx context.Context, id string, req RepairRequest,
 ) (out RepairResult, err error) {
 	if err := validateIntentID(id); err != nil {

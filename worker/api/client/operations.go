@@ -51,9 +51,9 @@ func (c operationsClient) GetReconciliation(
 	return run, err
 }
 
-// ListReconciliationFindings returns the newest comparison with only the findings
+// ListReconciliationFindingsOfKind returns the newest comparison with only the findings
 // of one kind.
-func (c operationsClient) ListReconciliationFindings(
+func (c operationsClient) ListReconciliationFindingsOfKind(
 	ctx context.Context, kind string,
 ) (run Reconciliation, err error) {
 	err = c.get(ctx, "/v1/reconcile", url.Values{"kind": {kind}}, &run)

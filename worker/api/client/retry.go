@@ -29,7 +29,7 @@ const (
 func (c *Client) WithRetries() *Client {
 	d := *c.clientConnection
 	d.retries = true
-	return newClient(&d)
+	return newClientWithConnection(&d)
 }
 
 // IsOutcomeUnknown reports whether a request that returned err may have taken

@@ -36,8 +36,8 @@ type CancelRequest struct {
 	CancellationReason string `json:"cancellation_reason,omitempty" enum:"abandoned,duplicate,fraudulent,requested_by_customer" doc:"The reason that Stripe keeps. Default: the setting cancellation_reason" example:"duplicate"`
 }
 
-// ConfirmChangeRequest is the body of POST /v1/holds/{id}/pause and resume.
-type ConfirmChangeRequest struct {
+// PauseResumeRequest is the body of POST /v1/holds/{id}/pause and resume.
+type PauseResumeRequest struct {
 	Confirm bool `json:"confirm,omitempty" doc:"Accept the request although on_expiry then captures or releases the money at once"`
 }
 

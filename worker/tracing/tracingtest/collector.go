@@ -55,16 +55,16 @@ func (c *Collector) FailNext(n int) {
 	c.failures = n
 }
 
-// Spans returns the spans that were received.
-func (c *Collector) Spans() []Span {
+// ReceivedSpans returns the spans that were received.
+func (c *Collector) ReceivedSpans() []Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]Span(nil), c.spans...)
 }
 
-// Named returns the spans of a trace with a name.
-func (c *Collector) Named(traceID, name string) (out []Span) {
-	for _, s := range c.Spans() {
+// SpansByTraceAndName returns the spans of a trace with a name.
+func (c *Collector) SpansByTraceAndName(traceID, name string) (out []Span) {
+	for _, s := range c.ReceivedSpans() {
 		if s.TraceID == traceID && s.Name == name {
 			out = append(out, s)
 		}
@@ -72,16 +72,16 @@ func (c *Collector) Named(traceID, name string) (out []Span) {
 	return out
 }
 
-// Requests returns the requests that were received, failed ones too.
-func (c *Collector) Requests() []*http.Request {
+// ReceivedRequests returns the requests that were received, failed ones too.
+func (c *Collector) ReceivedRequests() []*http.Request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]*http.Request(nil), c.requests...)
 }
 
-// Bytes returns all bodies that were received, decompressed, to search them for
+// DecompressedBodies returns all bodies that were received, decompressed, to search them for
 // what they must not have.
-func (c *Collector) Bytes() []byte {
+func (c *Collector) DecompressedBodies() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]byte(nil), c.bodies...)
