@@ -82,7 +82,8 @@ func (j *judge) checkRenewalLimits(l *longStay) {
 	for _, r := range j.world.stripeRequests {
 		if strings.HasPrefix(r.idempotencyKey, "holdd-"+l.intentID+"-renew-") &&
 			strings.Contains(r.idempotencyKey, "-confirm-") && r.replyReceived && r.requestID != "" &&
-			r.status != http.StatusFailedDependency { // the bank was not asked
+			(r.status == http.StatusPaymentRequired || strings.Contains(r.fault, " after")) {
+			// Of the other answers, none says that the bank was asked.
 			confirmations[r.idempotencyKey] = true
 		}
 	}
