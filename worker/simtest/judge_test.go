@@ -123,7 +123,8 @@ func (j *judge) actionTimeLimit() time.Duration {
 // checkRateLimit: each refusal for a rate was a fault of the plan. If Stripe
 // allows less than is configured, the replicas follow: from five seconds after
 // the first refusal on, Stripe refuses less than a third of the requests of a
-// kind in any ten seconds.
+// kind in any ten seconds. Of a few requests a second, it may refuse half: the
+// time that each takes on its way is a large part of the interval between two.
 func (j *judge) checkRateLimit() {
 	if j.plan.strictRate > 0 {
 		j.checkFollowsRateLimit()
@@ -138,6 +139,10 @@ func (j *judge) checkRateLimit() {
 
 func (j *judge) checkFollowsRateLimit() {
 	const learning, span = 5 * time.Second, 10 * time.Second
+	part := 3
+	if j.plan.strictRate < 3 {
+		part = 2
+	}
 	firstRefusal := map[string]time.Time{}
 	recent := map[string][]*stripeRequest{}
 	for _, r := range j.stripeRequests {
@@ -160,7 +165,7 @@ func (j *judge) checkFollowsRateLimit() {
 				refused++
 			}
 		}
-		if refused > 4 && 3*refused > len(recent[kind]) {
+		if refused > 4 && part*refused > len(recent[kind]) {
 			j.fail("Stripe refused %d of %d calls (%s) in the ten seconds before +%s", refused,
 				len(recent[kind]), kind, j.since(r.sentAt))
 			return
