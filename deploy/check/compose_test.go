@@ -59,7 +59,7 @@ func TestComposeFile(t *testing.T) {
 			t.Errorf("%s names a secret that the service does not have", name)
 		}
 	}
-	if s := loadSettings(t, "", env, "/run/secrets/"); s.ListensOnlyLocally() || s.RedisURL.Reveal() != "redis://redis:6379/0" {
+	if s := loadSettings(t, "", env, "/run/secrets/"); s.IsAPIReachableOnlyLocally() || s.RedisURL.Reveal() != "redis://redis:6379/0" {
 		t.Errorf("holdd listens at %s", s.Listen)
 	} else if len(s.NotifyURLs) > 0 || s.CallbackURL != "" || s.PingURL.Reveal() != "" || s.AlertTimeZone != "UTC" {
 		t.Error("somebody is told that nobody named")

@@ -101,7 +101,7 @@ func checkContainer(t *testing.T, pod corev1.PodSpec, c corev1.Container, settin
 		}
 	}
 	s := loadSettings(t, settings, env, "/run/secrets/holdd/")
-	if s.ListensOnlyLocally() || s.TokensFile == "" {
+	if s.IsAPIReachableOnlyLocally() || s.TokensFile == "" {
 		t.Error("probes and Prometheus can't reach it")
 	}
 	for name, address := range map[string]string{"webhook": s.WebhookListen, "metrics": s.MetricsListen} {
