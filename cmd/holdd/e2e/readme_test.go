@@ -236,6 +236,7 @@ func TestReadmeFirstHold(t *testing.T) {
 func TestReadme_CurlsFailOnErrors(t *testing.T) {
 	curl := regexp.MustCompile(`(?m)^ *curl .*$`)
 	for _, page := range []string{readmePage, requestsPage, "deploy/docs/personal-data.md",
+		"deploy/docs/long-stays.md",
 		"deploy/examples/booking-go/README.md", "deploy/examples/booking-node/README.md",
 		"deploy/examples/booking-python/README.md"} {
 		lines := curl.FindAllString(read(t, page), -1)

@@ -136,3 +136,42 @@ func (w *world) checkRenewedOnce(r *replica, id string) {
 		}
 	}
 }
+
+// TestLongStays_Snippets runs the requests of long-stays.md, at times that are
+// still to come.
+func TestLongStays_Snippets(t *testing.T) {
+	t.Parallel()
+	snippets := readSnippets(t, "deploy/docs/long-stays.md", "Terms")
+	if len(snippets) != 2 {
+		t.Fatalf("the page has %d requests, want 2", len(snippets))
+	}
+	w := newWorld(t, unlimitedStripeOptions)
+	r := w.startReplica(binaryPath(t, buildRelease))
+	zone, err := time.LoadLocation("Europe/Paris")
+	if err != nil {
+		t.Fatal(err)
+	}
+	captureAt := time.Now().In(zone).AddDate(0, 0, 20).Truncate(time.Minute)
+	until := captureAt.AddDate(0, 0, 2)
+	const local = "2006-01-02T15:04"
+	for _, s := range snippets {
+		customer, card, err := w.sim.Cards.SaveCard("", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := w.authorizeHold(stripesim.Hold{Amount: 12_500, Currency: "eur", Customer: customer,
+			PaymentMethod: card, FutureUsage: "off_session"})
+		s.text = strings.NewReplacer("http://127.0.0.1:8420", r.url, "pi_…", id,
+			"holdd schedule", binaryPath(t, buildRelease)+" schedule",
+			"2026-12-20T11:00:00+01:00", captureAt.Format(time.RFC3339),
+			"2026-12-22T12:00:00+01:00", until.Format(time.RFC3339),
+			"2026-12-20T11:00", captureAt.Format(local),
+			"2026-12-22T12:00", until.Format(local)).Replace(s.text)
+		s.run(t, "HOLDD_URL="+r.url)
+		h, err := r.client.Get(t.Context(), id)
+		if err != nil || h.CaptureAt == nil || !h.CaptureAt.Equal(captureAt) ||
+			h.Renewal == nil || !h.Renewal.Until.Equal(until) {
+			t.Errorf("%s\n%+v, %v", s.text, h, err)
+		}
+	}
+}
