@@ -83,7 +83,7 @@ func (p *printer) printBanner(o options, hotelURL, apiURL, simURL, redisAddress 
 		{"Stripe's ledger", simURL + "/_sim/ledger"},
 		{"Redis (in memory)", "redis-cli -u redis://" + redisAddress},
 		{"another terminal", "go run ./cmd/holdd list --url " + apiURL},
-		{"", "curl -s " + simURL + "/v1/payment_intents -u " + testKey + ":"},
+		{"", "curl -sS --fail-with-body " + simURL + "/v1/payment_intents -u " + testKey + ":"},
 	} {
 		b.WriteString("  " + p.colorize(cyan, fmt.Sprintf("%-18s", row[0])) + row[1] + "\n")
 	}

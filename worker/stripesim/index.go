@@ -47,7 +47,7 @@ pre{overflow:auto;background:#f3f4f6;padding:.75rem}dt{font-weight:600}</style>
 The account is <code>%s</code>.</p>
 <dl>%s</dl>
 <h2>A first call</h2>
-<pre>curl -s %s/v1/payment_intents -u sk_test_example: \
+<pre>curl -sS --fail-with-body %s/v1/payment_intents -u sk_test_example: \
   -d amount=5000 -d currency=eur -d capture_method=manual -d confirm=true \
   -d payment_method=pm_card_visa -d 'automatic_payment_methods[enabled]=true' \
   -d 'automatic_payment_methods[allow_redirects]=never'</pre>
