@@ -132,10 +132,10 @@ func (j *judge) checkShouldRetry(c *judgedHold) {
 		}
 		r := c.stripeRequests[i]
 		if strings.HasSuffix(r.fault, ", retry") {
-			// A 409 of Stripe's own says that an earlier request with the key is
-			// still under way: that has no outcome either.
-			inUse := e.Answer == hold.AnswerKeyInUse && r.status == http.StatusConflict
-			if e.Answer != hold.AnswerUnknown && e.Answer != hold.AnswerReplayedError && !inUse {
+			switch e.Answer {
+			case hold.AnswerUnknown, hold.AnswerReplayedError:
+			case hold.AnswerKeyInUse, hold.AnswerLockTimeout: // Stripe's own, which refuse nothing
+			default:
 				j.failHold(c, "%s: %d with Stripe-Should-Retry: true counts as %s", r.op, r.status,
 					e.Answer)
 			}
