@@ -139,9 +139,9 @@ func (j *judge) checkRateLimit() {
 
 func (j *judge) checkFollowsRateLimit() {
 	const learning, span = 5 * time.Second, 10 * time.Second
-	part := 3
+	part, few := 3, 4
 	if j.plan.strictRate < 3 {
-		part = 2
+		part, few = 2, 6
 	}
 	firstRefusal := map[string]time.Time{}
 	recent := map[string][]*stripeRequest{}
@@ -165,7 +165,7 @@ func (j *judge) checkFollowsRateLimit() {
 				refused++
 			}
 		}
-		if refused > 4 && part*refused > len(recent[kind]) {
+		if refused > few && part*refused > len(recent[kind]) {
 			j.fail("Stripe refused %d of %d calls (%s) in the ten seconds before +%s", refused,
 				len(recent[kind]), kind, j.since(r.sentAt))
 			return
