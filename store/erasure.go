@@ -44,7 +44,7 @@ func (s *Erasure) ListSinksWithParkedEvents(
 
 // EraseEvents blanks the events that name a hold. A stream cannot be changed in
 // place: EraseEvents deletes an event, and adds a copy at the end if the event
-// is after readDeliveredUpTo, so that a sink still gets it. readDeliveredUpTo
+// is after deliveredUpTo, so that a sink still gets it. deliveredUpTo
 // returns the entry of a partition's stream that every sink has passed. blank
 // returns an equal text for an event without personal data.
 func (s *Erasure) EraseEvents(

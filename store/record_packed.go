@@ -104,7 +104,7 @@ var currencies = []string{
 // list.
 func oneBasedIndexOrZero(list []string, s string) uint64 { return uint64(slices.Index(list, s) + 1) }
 
-// textAtOneBasedIndexOrEmpty is the inverse of listedNumberOf. It returns "" for an unknown
+// textAtOneBasedIndexOrEmpty is the inverse of oneBasedIndexOrZero. It returns "" for an unknown
 // number.
 func textAtOneBasedIndexOrEmpty(list []string, n uint64) string {
 	if n == 0 || n > uint64(len(list)) {

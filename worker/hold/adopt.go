@@ -29,7 +29,7 @@ func ValidRequestFromMetadata(
 
 // NewFromMetadata makes a hold of an intent by the terms in its metadata. by is
 // the source of the history entry. Errors are those of
-// [ValidRequestFromMetadata] and [New].
+// [ValidRequestFromMetadata] and [DecideNewHold].
 func NewFromMetadata(in *PaymentIntent, account, by string, now time.Time) (Decision, error) {
 	valid, err := ValidRequestFromMetadata(in, account, now)
 	if err != nil {

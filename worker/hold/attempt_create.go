@@ -44,7 +44,7 @@ func applyCreateIntentResult(
 		// Stripe knows the key of an attempt that Redis does not know: Redis
 		// has lost it.
 		m.attempt.IntentNotBefore = m.attempt.BegunAt.Add(-lostAttemptWindow)
-		m.answer, m.state = r.Answer, stateSaveLostAttempt
+		m.answer, m.state = r.Answer, stateResaveLostAttempt
 		return
 	}
 	applyAttemptCreateIntentAnswer(m, r.Answer, now)

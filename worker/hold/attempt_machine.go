@@ -118,7 +118,7 @@ type attemptMachineState uint8
 const (
 	// the answer to the request that creates the intent
 	stateCreate             attemptMachineState = iota + 1
-	stateSaveLostAttempt                        // a save: Redis had lost the attempt
+	stateResaveLostAttempt                      // a save: Redis had lost the attempt
 	stateSearchBeforeNewKey                     // a search, before a new key is used
 	stateSaveKey                                // a save of the new key
 	stateSearchAfterRefusal                     // a search, after Stripe refused a repetition
@@ -150,7 +150,7 @@ var machineStates = [...]struct {
 	apply func(m *AuthorizationAttemptMachine, r AuthorizationStepResult, now time.Time)
 }{
 	stateCreate:             {"create", newCreateIntentStep, applyCreateIntentResult},
-	stateSaveLostAttempt:    {"save_lost", newSaveAttemptStep, applyResaveLostAttemptResult},
+	stateResaveLostAttempt:  {"save_lost", newSaveAttemptStep, applyResaveLostAttemptResult},
 	stateSearchBeforeNewKey: {"search_for_key", newSearchPageStep, applySearchBeforeNewKeyResult},
 	stateSaveKey:            {"save_key", newSaveAttemptStep, applySaveNewKeyResult},
 	stateSearchAfterRefusal: {"search_refused", newSearchPageStep, applySearchAfterRefusalResult},

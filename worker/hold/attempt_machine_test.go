@@ -215,7 +215,7 @@ func (n *attemptNode) facet() attemptFacet {
 		spent: m.spent, resumes: !m.resumeAt.IsZero(), tries: m.tries, search: m.search,
 		status: m.result.Status, open: n.open, shown: n.shown}
 	switch m.state {
-	case stateSaveLostAttempt:
+	case stateResaveLostAttempt:
 		f.answer, f.replayed, f.answerIntent = m.answer.Kind, m.answer.Replayed, "none"
 		if m.answer.Intent != nil {
 			f.answerIntent = nameOfIntent(m.answer.Intent)

@@ -160,7 +160,7 @@ func CountCardSetupSession(h Hold, generation uint32, now time.Time) (Decision, 
 	return Decision{Hold: h}, nil
 }
 
-// NewCardSetupCall creates the Checkout Session that [RequestCardSetup] counted.
+// NewCardSetupCall creates the Checkout Session that [CountCardSetupSession] counted.
 func NewCardSetupCall(h *Hold, p CardSetupSessionParams) Call {
 	r := h.Renewal
 	p.Customer = r.Customer
