@@ -1,8 +1,13 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"go/build"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -186,5 +191,34 @@ func TestPackages_HaveDocComments(t *testing.T) {
 		if len(p.Doc) < 25 {
 			t.Errorf("%s has no doc comment that explains it", p.ImportPath)
 		}
+	}
+}
+
+// TestTestFiles_AreBuilt finds test files that go test ignores because of their
+// name: _js_test.go, for one, is a test for GOOS=js alone.
+func TestTestFiles_AreBuilt(t *testing.T) {
+	seen := 0
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		switch name := d.Name(); {
+		case err != nil:
+			return err
+		case d.IsDir() && (name == "node_modules" || len(name) > 2 && name[0] == '.'):
+			return fs.SkipDir
+		case !strings.HasSuffix(name, "_test.go") || strings.HasSuffix(name, "_linux_test.go"):
+			return nil
+		}
+		seen++
+		built, err := build.Default.MatchFile(filepath.Split(path))
+		if built || err != nil {
+			return err
+		}
+		if b, err := os.ReadFile(path); err != nil || !bytes.Contains(b, []byte("\n//go:build ")) &&
+			!bytes.HasPrefix(b, []byte("//go:build ")) {
+			t.Errorf("%s is never built: its name ends in a GOOS or GOARCH (%v)", path, err)
+		}
+		return nil
+	})
+	if err != nil || seen < 100 {
+		t.Errorf("%d test files, %v", seen, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,7 +102,7 @@ func startStripeMock(t *testing.T) (url string) {
 }
 
 // TestDocs_Comparison runs each row of the comparison against the simulator and
-// stripe-mock.
+// stripe-mock. A row says the same of a simulator that runs already.
 func TestDocs_Comparison(t *testing.T) {
 	page, mock := readDocs(t), startStripeMock(t)
 	all, err := readScenarios("testdata/comparison.yaml")
@@ -117,6 +118,14 @@ func TestDocs_Comparison(t *testing.T) {
 			return "yes"
 		}
 		return "no"
+	}
+	running := httptest.NewServer(stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1,
+		OverallRate: -1, APIVersion: stripesim.NewestAPIVersion}).ServerHandler())
+	t.Cleanup(running.Close)
+	for _, s := range slices.Concat(all, all) {
+		if own, other := result(s, ""), result(s, running.URL); own != other {
+			t.Errorf("%s: %s of one that runs already, want %s", s.Name, other, own)
+		}
 	}
 	for _, s := range all {
 		row := fmt.Sprintf("\n| %s | %s | %s | ", s.Name, result(s, ""), result(s, mock))

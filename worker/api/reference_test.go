@@ -63,6 +63,17 @@ func TestGet_ByReference(t *testing.T) {
 			t.Errorf("%s: %d %s", tt.path, r.status, r.body)
 		}
 	}
+	for _, reference := range []string{"pi_abc", ".."} { // not in a path
+		add("pi_list00001", reference, false)
+		r := sendRequest(t, http.MethodGet, s.URL+"/v1/holds/"+reference, "")
+		if r.status == http.StatusOK {
+			t.Errorf("%s in a path: %s", reference, r.body)
+		}
+		r = sendRequest(t, http.MethodGet, s.URL+"/v1/holds?reference="+reference, "")
+		if !strings.Contains(r.body, `"id":"pi_list00001"`) {
+			t.Errorf("%s in the filter: %d %s", reference, r.status, r.body)
+		}
+	}
 }
 
 // A change by a reference concerns one hold or none.

@@ -29,6 +29,15 @@ var apiVersionPattern = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(\.[a-z]+)?$`)
 // or 2026-09-30.endive.
 func IsAPIVersion(s string) bool { return apiVersionPattern.MatchString(s) }
 
+// nearestVersion returns the version that answers a call: the one that the call
+// names, or the oldest or the newest that the simulator knows.
+func nearestVersion(version string) string {
+	if !IsAPIVersion(version) {
+		return version // applyVersion refuses it
+	}
+	return max(APIVersion, min(version, NewestAPIVersion))
+}
+
 // applyVersion applies what the call's version changes about its parameters.
 func (c *apiCall) applyVersion(f *form) *apiError {
 	if !IsAPIVersion(c.version) {

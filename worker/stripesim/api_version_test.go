@@ -55,6 +55,21 @@ func TestAPIVersion_DynamicMethodsWorkInEveryVersion(t *testing.T) {
 	}
 }
 
+// A version that the simulator does not know is answered as the nearest that it
+// knows, and the answer says so.
+func TestAPIVersion_Unknown(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	for version, want := range map[string]string{
+		"2022-11-15": "2023-10-16", "2024-04-10": "2024-04-10",
+		"2026-10-28.endive": "2026-10-28.endive", "2099-01-01": stripesim.NewestAPIVersion,
+		stripesim.NewestAPIVersion: stripesim.NewestAPIVersion,
+	} {
+		a := c.mustSucceed("GET", "/v1/balance", "", "Stripe-Version", version)
+		assertEqual(t, version, a.header.Get("Stripe-Version"), want)
+	}
+	c.mustFail(400, "", "GET", "/v1/balance", "", "Stripe-Version", "nonsense")
+}
+
 func TestAPIVersion_AllowedPaymentMethodTypes(t *testing.T) {
 	c := versionClient(t, stripesim.NewestAPIVersion)
 	form := strings.ReplaceAll(manualCaptureForm, "payment_method_types",

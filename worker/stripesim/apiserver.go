@@ -89,7 +89,7 @@ func (s *apiServer) newCall(r apiRequest) *apiCall {
 		}
 	}
 	c.publishable = isPublishableKey(apiKeyFromHeader(r.header))
-	c.version = cmp.Or(r.header.Get("Stripe-Version"), s.env.options.APIVersion)
+	c.version = nearestVersion(cmp.Or(r.header.Get("Stripe-Version"), s.env.options.APIVersion))
 	if r.method == http.MethodPost {
 		c.idempotencyKey = r.header.Get("Idempotency-Key")
 	}

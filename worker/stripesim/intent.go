@@ -224,18 +224,31 @@ func applyParams(op *operation, in *intent, f *form) *apiError {
 		}
 		in.paymentMethod = m
 	}
-	switch t := f.get("payment_method_data[type]"); t {
-	case "":
-	case typeOfCard:
-		c, err := parseEnteredCard(in.account, f, "payment_method_data[card]")
-		if err != nil {
-			return err
-		}
-		in.paymentMethod = newEnteredCard(in.account, op, c)
-	default:
-		in.paymentMethod = in.account.newRedirectMethod(op, t)
+	m, err := makePaymentMethod(in.account, op, f)
+	if err != nil {
+		return err
+	}
+	if m != nil {
+		in.paymentMethod = m
 	}
 	return checkMethodType(in)
+}
+
+// makePaymentMethod makes the PaymentMethod of payment_method_data. Without the
+// parameter it returns nil.
+func makePaymentMethod(a *account, op *operation, f *form) (*paymentMethod, *apiError) {
+	switch t := f.get("payment_method_data[type]"); t {
+	case "":
+		return nil, nil
+	case typeOfCard:
+		c, err := parseEnteredCard(a, f, "payment_method_data[card]")
+		if err != nil {
+			return nil, err
+		}
+		return newEnteredCard(a, op, c), nil
+	default:
+		return a.newRedirectMethod(op, t), nil
+	}
 }
 
 const (

@@ -1,6 +1,7 @@
 package stripesim_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/holdd/holdd/worker/stripesim"
@@ -182,6 +183,33 @@ func TestSetupIntent(t *testing.T) {
 	assertEqual(t, "events", setupEvents(c), "created setup_failed requires_action succeeded ")
 	assertEqual(t, "of the customer", len(c.mustSucceed("GET", "/v1/setup_intents",
 		"customer="+customer).ids()), 1)
+}
+
+// A SetupIntent takes a card as a PaymentIntent does: its number, or a token.
+func TestSetupIntent_EnteredCard(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	const card = "payment_method_data[type]=card&payment_method_data[card]"
+	const entered = card + "[number]=%s&payment_method_data[card][exp_month]=1" +
+		"&payment_method_data[card][exp_year]=40&payment_method_data[card][cvc]=123"
+	const path, expand = "/v1/setup_intents", "&expand[]=payment_method"
+	visa := fmt.Sprintf(entered, "4242424242424242")
+	si := c.mustSucceed("POST", path, visa)
+	assertEqual(t, "status", si.stringAt("status"), "requires_confirmation")
+	for _, form := range []string{visa, card + "[token]=tok_visa"} {
+		si = c.mustSucceed("POST", path, "confirm=true&"+form+expand)
+		assertEqual(t, "status", si.stringAt("status"), "succeeded")
+		assertEqual(t, "last4", si.stringAt("payment_method.card.last4"), "4242")
+		c.mustFail(400, "setup_intent_unexpected_state", "POST", path+"/"+si.id(), form)
+
+		si = c.mustSucceed("POST", path, "")
+		si = c.mustSucceed("POST", path+"/"+si.id()+"/confirm", form+"&client_secret="+
+			si.stringAt("client_secret"), publishableKey...)
+		assertEqual(t, "status", si.stringAt("status"), "succeeded")
+	}
+	c.mustFail(402, "card_declined", "POST", path, "confirm=true&"+
+		fmt.Sprintf(entered, "4000000000000002"))
+	c.mustFail(402, "incorrect_number", "POST", path, fmt.Sprintf(entered, "1"))
+	c.mustFail(400, "resource_missing", "POST", path, card+"[token]=tok_none")
 }
 
 // setupEvents returns the types of all events about SetupIntents, oldest first.

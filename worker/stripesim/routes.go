@@ -197,7 +197,8 @@ var (
 		"reason":                 enumParam("duplicate", "fraudulent", "requested_by_customer"),
 		"refund_application_fee": booleanParam, "reverse_transfer": booleanParam,
 		"instructions_email": stringParam})
-	setupSpec = mergeSpecs(metadataSpec, paramSpec{
+	setupSpec = mergeSpecs(metadataSpec, cardParams("payment_method_data[card]"), paramSpec{
+		"payment_method_data": anyParam, "payment_method_data[type]": enumParam(typeOfCard),
 		"customer": stringParam, "description": stringUpTo(1000), "payment_method": stringParam,
 		"confirmation_token": stringParam, "return_url": stringParam,
 		"payment_method_types": listParam, "mandate_data": anyParam, "use_stripe_sdk": booleanParam,

@@ -115,6 +115,13 @@ func applySetupParams(op *operation, si *setupIntent, f *form) *apiError {
 		}
 		si.paymentMethod = m
 	}
+	m, err := makePaymentMethod(a, op, f)
+	if err != nil {
+		return err
+	}
+	if m != nil {
+		si.paymentMethod = m
+	}
 	si.metadata = metadata
 	si.description = cmp.Or(f.get("description"), si.description)
 	si.returnURL = cmp.Or(f.get("return_url"), si.returnURL)
@@ -145,7 +152,7 @@ func updateSetupIntent(op *operation, a *account, id string, f *form) (any, *api
 	if err != nil {
 		return nil, err
 	}
-	if f.has("payment_method") {
+	if f.has("payment_method") || f.has("payment_method_data[type]") {
 		if err := checkSetupStatus(si, "update", setupOpenStatuses); err != nil {
 			return nil, err
 		}

@@ -5,9 +5,15 @@
   const origin = new URL(document.currentScript.src).origin;
   const pages = `${origin}/_pages/`;
 
+  const elementTypes = ["card", "cardCvc"];
+
   // A frame of the simulator's origin has the card's fields. The page never sees their values.
   class Element {
     constructor(type, options) {
+      if (!elementTypes.includes(type)) {
+        throw new Error(`IntegrationError: the simulator's script has no element ${type}, only ` +
+          elementTypes.join(" and "));
+      }
       this.type = type;
       this.options = options ?? {};
       this.listeners = {};

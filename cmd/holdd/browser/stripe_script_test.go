@@ -100,3 +100,17 @@ func TestStripeScript_CreateToken(t *testing.T) {
 		t.Errorf("the payment is %v", in["status"])
 	}
 }
+
+// A page that asks for an element that the script does not have learns which ones
+// there are.
+func TestStripeScript_UnknownElement(t *testing.T) {
+	w := startWorld(t, worldOptions{})
+	v := w.newVisitor()
+	w.openCardPage(v, `new Promise((resolve) => {
+		try { stripe.elements({mode: "payment"}).create("payment"); }
+		catch (e) { resolve({error: {code: e.message}}); }
+	})`)
+	v.press("#go")
+	v.see("Result: IntegrationError: the simulator's script has no element payment, only card and " +
+		"cardCvc")
+}
