@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -70,21 +70,17 @@ code 0 means captured.`,
 			request: func(id string, _ bool) (hold.View, error) {
 				return client.Capture(ctx, id, req, c.revision)
 			},
-			refusal: func(v *hold.View) string { return captureAmountRefusal(v, amount) },
+			decide:  decideCapture(req),
 			outcome: "captured",
 		})
 	})
 	return cmd
 }
 
-// captureAmountRefusal returns why holdd refuses to capture amount in all, if the hold shows it.
-func captureAmountRefusal(v *hold.View, amount int64) string {
-	held := v.Amount + v.CapturedElsewhere
-	if v.Amount == 0 || amount <= held || slices.Contains(v.Features, "overcapture") {
-		return ""
+func decideCapture(req hold.CaptureRequest) func(hold.Hold, time.Time) (hold.Decision, error) {
+	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
+		return h.RequestCapture(req, "", now)
 	}
-	return fmt.Sprintf("%s holds %s, not %s", holdDisplayName(v),
-		hold.FormatAmount(held, v.Currency), hold.FormatAmount(amount, v.Currency))
 }
 
 func checkCaptureAmountFlag(isGiven bool, given *amountFlag, amount int64) error {
