@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -68,7 +69,11 @@ code 0 means captured.`,
 				return append(details, feeAndTransferPatchLines(&patch, v.Currency)...), question
 			},
 			request: func(id string, _ bool) (hold.View, error) {
-				return client.Capture(ctx, id, req, c.revision)
+				v, err := client.Capture(ctx, id, req, c.revision)
+				if p, ok := errors.AsType[*api.Problem](err); ok {
+					p.Field = captureFieldOfFlag(p.Field)
+				}
+				return v, err
 			},
 			decide:  decideCapture(req),
 			outcome: "captured",
@@ -79,8 +84,21 @@ code 0 means captured.`,
 
 func decideCapture(req hold.CaptureRequest) func(hold.Hold, time.Time) (hold.Decision, error) {
 	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.RequestCapture(req, "", now)
+		d, err := h.RequestCapture(req, "", now)
+		if p, ok := errors.AsType[*hold.Problem](err); ok {
+			p.Field = captureFieldOfFlag(p.Field)
+		}
+		return d, err
 	}
+}
+
+// captureFieldOfFlag returns the field whose flag holdd capture has: its --amount
+// becomes the capture_amount of the terms.
+func captureFieldOfFlag(field string) string {
+	if field == "capture_amount" {
+		return "amount"
+	}
+	return field
 }
 
 func checkCaptureAmountFlag(isGiven bool, given *amountFlag, amount int64) error {
