@@ -19,7 +19,7 @@ import (
 // outputFormat is how a command prints its answer.
 type outputFormat string
 
-// The formats. Tables fit 80 columns. Wide tables, CSV and JSON have everything.
+// The formats. Tables fit 80 columns. JSON and YAML have everything.
 const (
 	formatTable outputFormat = "table"
 	formatWide  outputFormat = "wide"
@@ -52,7 +52,7 @@ func (f outputFormat) isText() bool { return f == formatTable || f == formatWide
 func (c *connectionFlags) addOutputFlag(cmd *cobra.Command) {
 	c.format = formatTable
 	cmd.Flags().VarP(&c.format, "output", "o", strings.Join(outputFormats, ", ")+
-		"; wide, json, yaml and csv have everything")
+		"; wide and csv have more than table, json and yaml everything")
 	cmd.MarkFlagsMutuallyExclusive("output", "json")
 	_ = cmd.RegisterFlagCompletionFunc("output",
 		cobra.FixedCompletions(outputFormats, cobra.ShellCompDirectiveNoFileComp))
@@ -89,6 +89,11 @@ func everywhere[T any](title string, value func(v *T) string) column[T] {
 // wideOnly returns a column that tables leave out.
 func wideOnly[T any](title string, value func(v *T) string) column[T] {
 	return column[T]{title: title, wide: value, csv: value}
+}
+
+// csvOnly returns a column that tables leave out, wide ones as well.
+func csvOnly[T any](title string, value func(v *T) string) column[T] {
+	return column[T]{title: title, csv: value}
 }
 
 // timeColumn returns a column with the distance from now in tables, the time as
