@@ -238,7 +238,7 @@ func holdColumns(times timeFormatter) []column[hold.View] {
 			csv:  func(v *hold.View) string { return v.Reference }},
 		wideOnly("hold", func(v *hold.View) string { return v.ID }),
 		wideOnly("account", func(v *hold.View) string { return v.Account }),
-		{title: "amount", table: shortHoldAmount, wide: formatHoldAmount},
+		{title: "amount", narrow: 24, wraps: true, table: shortHoldAmount, wide: formatHoldAmount},
 		{title: "amount", csv: func(v *hold.View) string {
 			return hold.FormatMajor(v.Amount, v.Currency)
 		}},

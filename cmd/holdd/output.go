@@ -86,6 +86,13 @@ func everywhere[T any](title string, value func(v *T) string) column[T] {
 	return column[T]{title: title, table: value, wide: value, csv: value}
 }
 
+// wrapped returns a column that all outputs have, and that wraps in tables.
+func wrapped[T any](title string, value func(v *T) string) column[T] {
+	c := everywhere(title, value)
+	c.narrow, c.wraps = 40, true
+	return c
+}
+
 // wideOnly returns a column that tables leave out.
 func wideOnly[T any](title string, value func(v *T) string) column[T] {
 	return column[T]{title: title, wide: value, csv: value}
@@ -186,7 +193,8 @@ const (
 )
 
 // fitColumns returns the most characters of each column's cells. Columns that have a limit give
-// way until a row fits the width of a table, the widest first.
+// way until a row fits the width of a table, the widest first. Those that are cut give way before
+// those that wrap.
 func fitColumns[T any](columns []column[T], texts [][]string) []int {
 	limits, used := make([]int, len(columns)), -columnGap
 	for n, c := range columns {
@@ -203,12 +211,9 @@ func fitColumns[T any](columns []column[T], texts [][]string) []int {
 		used += limits[n] + columnGap
 	}
 	for ; used > tableWidth; used-- {
-		widest := -1
-		for n, c := range columns {
-			if c.narrow > 0 && limits[n] > narrowestLimit &&
-				(widest < 0 || limits[n] > limits[widest]) {
-				widest = n
-			}
+		widest := widestLimitedColumn(columns, limits, false)
+		if widest < 0 {
+			widest = widestLimitedColumn(columns, limits, true)
 		}
 		if widest < 0 {
 			break
@@ -216,6 +221,19 @@ func fitColumns[T any](columns []column[T], texts [][]string) []int {
 		limits[widest]--
 	}
 	return limits
+}
+
+// widestLimitedColumn returns the widest column that can give way, of those that wrap or of those
+// that are cut, -1 if there is none.
+func widestLimitedColumn[T any](columns []column[T], limits []int, wraps bool) int {
+	widest := -1
+	for n, c := range columns {
+		if c.narrow > 0 && c.wraps == wraps && limits[n] > max(narrowestLimit, len(c.title)) &&
+			(widest < 0 || limits[n] > limits[widest]) {
+			widest = n
+		}
+	}
+	return widest
 }
 
 // value returns how the column is written in a format, nil if it is not.
