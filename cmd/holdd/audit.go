@@ -192,18 +192,26 @@ func readPaymentsWithProgress(
 }
 
 // explainAuditError returns the exit code and the hint of an error of reading.
+// resumeHint says how to continue, "" if nothing was kept.
 func explainAuditError(err error, resumeHint string) error {
 	const permissions = "grant the key PaymentIntents: Read, Charges: Read and Balance: Read in the " +
 		"Dashboard (Developers, API keys)"
+	first := func(remedy string) string {
+		if resumeHint == "" {
+			return remedy
+		}
+		return remedy + ", then " + resumeHint
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return &exitError{code: exitInterrupted, err: errors.New("interrupted"), hint: resumeHint}
 	case errors.Is(err, auditread.ErrUnavailable):
 		return &exitError{code: exitUnreachable, err: err, hint: resumeHint}
 	case errors.Is(err, auditread.ErrForbidden):
-		return &exitError{code: exitUsage, err: err, hint: permissions}
+		return &exitError{code: exitUsage, err: err, hint: first(permissions)}
 	case errors.Is(err, auditread.ErrKeyRejected):
-		return &exitError{code: exitUsage, err: err, hint: "set STRIPE_API_KEY to a valid key"}
+		return &exitError{code: exitUsage, err: err,
+			hint: first("set STRIPE_API_KEY to a valid key")}
 	}
 	return &exitError{code: exitFailed, err: err, hint: resumeHint}
 }

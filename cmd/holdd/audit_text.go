@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/holdd/holdd/worker/audit"
@@ -73,11 +74,15 @@ const auditTextWidth = 78
 // auditReferenceWidth is the most characters of a booking beside an id, an amount and a time.
 const auditReferenceWidth = 14
 
-// wrapText breaks a sentence at spaces.
+// wordPattern matches a word. An amount with its currency is one.
+var wordPattern = regexp.MustCompile(`\d[\d.]* [A-Z]{3}\b\S*|\S+`)
+
+// wrapText breaks a sentence between words, and a word that is longer than a line.
 func wrapText(s string, width int) string {
 	var b strings.Builder
 	column := 0
-	for i, w := range strings.Fields(s) {
+	for i, word := range wordPattern.FindAllString(s, -1) {
+		w := []rune(word)
 		switch {
 		case i == 0:
 		case column+1+len(w) > width:
@@ -87,7 +92,10 @@ func wrapText(s string, width int) string {
 			b.WriteString(" ")
 			column++
 		}
-		b.WriteString(w)
+		for ; len(w) > width; w = w[width:] {
+			b.WriteString(string(w[:width]) + "\n")
+		}
+		b.WriteString(string(w))
 		column += len(w)
 	}
 	return b.String()

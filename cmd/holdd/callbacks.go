@@ -14,7 +14,6 @@ import (
 func newCallbacksCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "callbacks", Short: "Show the state of callbacks and notifications",
-		Args: cobra.NoArgs,
 		Long: `Show the sinks of events and alerts and the state of their deliveries. The sinks are
 the callback and each of notify_urls.
 

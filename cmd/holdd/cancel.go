@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -35,6 +36,9 @@ code 0 means canceled.`,
 			question: cancelQuestion,
 			request: func(id string, _ bool) (hold.View, error) {
 				return client.Cancel(ctx, id, reason, c.revision)
+			},
+			decide: func(h hold.Hold, now time.Time) (hold.Decision, error) {
+				return h.RequestCancel(reason, "", now)
 			},
 			outcome: "canceled",
 		})

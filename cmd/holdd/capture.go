@@ -2,8 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -68,23 +69,36 @@ code 0 means captured.`,
 				return append(details, feeAndTransferPatchLines(&patch, v.Currency)...), question
 			},
 			request: func(id string, _ bool) (hold.View, error) {
-				return client.Capture(ctx, id, req, c.revision)
+				v, err := client.Capture(ctx, id, req, c.revision)
+				if p, ok := errors.AsType[*api.Problem](err); ok {
+					p.Field = captureFieldOfFlag(p.Field)
+				}
+				return v, err
 			},
-			refusal: func(v *hold.View) string { return captureAmountRefusal(v, amount) },
+			decide:  decideCapture(req),
 			outcome: "captured",
 		})
 	})
 	return cmd
 }
 
-// captureAmountRefusal returns why holdd refuses to capture amount in all, if the hold shows it.
-func captureAmountRefusal(v *hold.View, amount int64) string {
-	held := v.Amount + v.CapturedElsewhere
-	if v.Amount == 0 || amount <= held || slices.Contains(v.Features, "overcapture") {
-		return ""
+func decideCapture(req hold.CaptureRequest) func(hold.Hold, time.Time) (hold.Decision, error) {
+	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
+		d, err := h.RequestCapture(req, "", now)
+		if p, ok := errors.AsType[*hold.Problem](err); ok {
+			p.Field = captureFieldOfFlag(p.Field)
+		}
+		return d, err
 	}
-	return fmt.Sprintf("%s holds %s, not %s", holdDisplayName(v),
-		hold.FormatAmount(held, v.Currency), hold.FormatAmount(amount, v.Currency))
+}
+
+// captureFieldOfFlag returns the field whose flag holdd capture has: its --amount
+// becomes the capture_amount of the terms.
+func captureFieldOfFlag(field string) string {
+	if field == "capture_amount" {
+		return "amount"
+	}
+	return field
 }
 
 func checkCaptureAmountFlag(isGiven bool, given *amountFlag, amount int64) error {

@@ -29,6 +29,7 @@ func capturePartAndKeepRest(
 		request: func(id string, _ bool) (hold.View, error) {
 			return client.Capture(ctx, id, req, c.revision)
 		},
+		decide: decideCapture(req),
 		finish: func(accepted hold.View) error {
 			return c.waitAndPrintPartCapture(ctx, client, accepted, req)
 		},

@@ -40,8 +40,8 @@ type holdChange struct {
 	outcome  string         // the state to wait for; "" waits for none
 	action   string         // what a change without a question does, such as pause
 	terms    []labeledValue // that the change sets, for --dry-run
-	// refusal returns why the request would certainly be refused, or "", for --dry-run. Nil: "".
-	refusal func(v *hold.View) string
+	// decide is what holdd decides of the request, for --dry-run.
+	decide func(h hold.Hold, now time.Time) (hold.Decision, error)
 	// finish waits for the outcome in place of outcome, and prints the hold.
 	finish func(accepted hold.View) error
 }

@@ -34,8 +34,7 @@ func addConfigFlagAndLoader(
 
 func newConfigCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "config", Short: "Check or show the daemon's settings", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use: "config", Short: "Check or show the daemon's settings",
 	}
 	cmd.AddCommand(newConfigCheckCommand(out, env), newConfigShowCommand(out, env))
 	return cmd

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -23,17 +26,36 @@ type dryRunResult struct {
 	DryRun bool       `json:"dry_run"` // always true
 	Would  string     `json:"would"`
 	Hold   *hold.View `json:"hold,omitempty"` // as it is now
+	// Unchecked is what holdd checks only when the request is sent.
+	Unchecked string `json:"unchecked,omitempty"`
 }
 
 // printDryRun prints what a command would do, after the lines that describe it.
 func (c *connectionFlags) printDryRun(would string, v *hold.View, lines []labeledValue) error {
-	result := dryRunResult{DryRun: true, Would: would, Hold: v}
+	return c.printDryRunResult(dryRunResult{Would: would, Hold: v}, lines)
+}
+
+// printRefusedDryRun prints why holdd would refuse the request. The exit code is that of a refusal.
+func (c *connectionFlags) printRefusedDryRun(
+	refusal string, v *hold.View, lines []labeledValue,
+) error {
+	err := c.printDryRun("be refused: "+refusal, v, lines)
+	return cmp.Or(err, error(&exitError{code: exitFailed, err: errors.New(refusal), printed: true}))
+}
+
+func (c *connectionFlags) printDryRunResult(result dryRunResult, lines []labeledValue) error {
+	result.DryRun = true
 	return c.printObject(result, func(timeFormatter, outputFormat) error {
+		v := result.Hold
 		if v != nil {
 			c.out.printLiveModeNotice(v.Livemode)
 		}
 		printLabeledValues(c.out.stdout, lines)
-		fmt.Fprintf(c.out.stdout, "Dry run, nothing was done. Would %s.\n", would)
+		fmt.Fprintf(c.out.stdout, "Dry run, nothing was done. Would %s.\n",
+			sanitize(result.Would))
+		if result.Unchecked != "" {
+			fmt.Fprintf(c.out.stdout, "Not checked: %s.\n", sanitize(result.Unchecked))
+		}
 		return nil
 	})
 }
@@ -51,23 +73,47 @@ func (c *changeFlags) findHoldAndPrintDryRun(
 	if err != nil {
 		return err
 	}
-	would := change.action + " " + holdDisplayName(&v)
+	shown := v
+	shown.History, shown.HistoryOmitted = nil, 0
+	about = append(about, change.terms...)
+	now := time.Now()
+	before := holdOfView(&v)
+	d, err := change.decide(before, now)
+	if c.revision != 0 && c.revision != v.Revision {
+		err = fmt.Errorf("%s has revision %d, not %d", holdDisplayName(&v), v.Revision, c.revision)
+	}
+	if err != nil {
+		return c.printRefusedDryRun(replaceAPIWordsWithCommands(err.Error()), &shown, about)
+	}
+	result := dryRunResult{Would: change.action + " " + holdDisplayName(&v), Hold: &shown}
 	if change.question != nil {
 		details, question := change.question(&v)
 		if about = append(about, details...); question != "" {
-			would = questionToStatement(question)
+			result.Would = questionToStatement(question)
 		}
 	}
-	if change.refusal != nil {
-		if why := change.refusal(&v); why != "" {
-			would = "be refused: " + why
-		}
+	if d.Unchanged {
+		result.Would = fmt.Sprintf("do nothing: %s is %s, and would not change", holdDisplayName(&v),
+			v.State)
 	}
-	if v.SettledAt != nil {
-		would = fmt.Sprintf("be refused or do nothing: %s is %s", holdDisplayName(&v), v.State)
+	if !c.yes && mayPolicyActAtOnce(d, &before, now) {
+		result.Unchecked = uncheckedMargin
 	}
-	v.History, v.HistoryOmitted = nil, 0
-	return c.printDryRun(would, &v, append(about, change.terms...))
+	return c.printDryRunResult(result, about)
+}
+
+const (
+	uncheckedMargin = "whether the deadline is within the expiry margin; on_expiry then acts at " +
+		"once, and holdd, which checks that only when the request is sent, refuses it without --yes"
+	// maxExpiryMargin is the longest that the setting expiry_margin may be.
+	maxExpiryMargin = 7 * 24 * time.Hour
+)
+
+// mayPolicyActAtOnce reports whether a change makes on_expiry act at once with some expiry margin.
+func mayPolicyActAtOnce(d hold.Decision, before *hold.Hold, now time.Time) bool {
+	_, err := d.RefuseUnlessPolicyActionConfirmed(before, false, now,
+		hold.DecisionRules{ExpiryMargin: maxExpiryMargin})
+	return err != nil
 }
 
 // questionToStatement turns "Capture all of BK-1 now? …" into "capture all of

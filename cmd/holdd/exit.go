@@ -32,8 +32,8 @@ const (
 const exitCodesHelp = `Exit codes are stable.
 
   0    done
-  1    failed: holdd rejected the request (the message says why), the operator did not confirm,
-       or doctor found something wrong
+  1    failed: holdd rejected the request (the message says why) or would reject it (--dry-run),
+       the operator did not confirm, or doctor found something wrong
   2    invalid usage, setting or token, or a question without a terminal to answer it
   3    no such hold
   4    holdd does not answer or is unavailable: nothing was done, try again

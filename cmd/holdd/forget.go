@@ -54,11 +54,10 @@ func (c *connectionFlags) findHoldAndPrintForgetDryRun(
 	if err != nil {
 		return err
 	}
-	would := "erase the personal data of hold " + holdDisplayName(&v)
-	if v.SettledAt == nil {
-		would = fmt.Sprintf("be refused: %s is %s, and can be erased when it has ended",
-			holdDisplayName(&v), v.State)
-	}
 	v.History, v.HistoryOmitted = nil, 0
-	return c.printDryRun(would, &v, nil)
+	if v.SettledAt == nil {
+		return c.printRefusedDryRun(fmt.Sprintf("%s is %s, and can be erased when it has ended",
+			holdDisplayName(&v), v.State), &v, nil)
+	}
+	return c.printDryRun("erase the personal data of hold "+holdDisplayName(&v), &v, nil)
 }

@@ -12,7 +12,6 @@ import (
 func newHistoryCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "history", Short: "Verify the record of who did what",
-		Args: cobra.NoArgs,
 		Long: `With the setting audit_stream, holdd records in the stream holdd:audit of its Redis who changed
 which hold, and who changed the log level or the partitions, reloaded settings, replayed dead letters,
 erased personal data, repaired a record, or changed many holds at once. Each entry has the hash of the

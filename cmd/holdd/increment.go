@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +47,9 @@ a renewal with max_amount: then a new authorization of the saved card replaces t
 			question: func(v *hold.View) ([]labeledValue, string) {
 				return nil, incrementQuestion(v, req.Amount, currency)
 			},
-			refusal: func(v *hold.View) string { return incrementAmountRefusal(v, req.Amount) },
+			decide: func(h hold.Hold, now time.Time) (hold.Decision, error) {
+				return h.RequestIncrement(req, "", now, hold.DecisionRules{})
+			},
 			request: func(id string, _ bool) (v hold.View, err error) {
 				raised, err = client.Increment(ctx, id, req, c.revision)
 				return raised, err
@@ -59,15 +62,6 @@ a renewal with max_amount: then a new authorization of the saved card replaces t
 			"holdd has accepted the request, and the bank has not answered it yet")}
 	})
 	return cmd
-}
-
-// incrementAmountRefusal returns why holdd refuses to raise a hold to amount, if the hold shows it.
-func incrementAmountRefusal(v *hold.View, amount int64) string {
-	if amount >= v.Amount+v.CapturedElsewhere {
-		return ""
-	}
-	return fmt.Sprintf("%s holds %s, and --amount is the new total, not the difference",
-		holdDisplayName(v), hold.FormatAmount(v.Amount+v.CapturedElsewhere, v.Currency))
 }
 
 func incrementQuestion(v *hold.View, amount int64, currency string) string {

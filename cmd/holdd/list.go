@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,8 +39,8 @@ func newListCommand(out *terminal, env environmentVars) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List holds", Args: cobra.NoArgs,
 		Long: `List holds. A table fits 80 columns and shows the booking, or the id of a hold without one;
--o wide adds ids, accounts and times. With -o json (--json) the output is NDJSON: one hold a line,
-printed as it arrives.`,
+-o wide adds ids, accounts and times, and -o csv also on_expiry, revision and metadata. With -o json
+(--json) the output is NDJSON: one hold a line, printed as it arrives.`,
 		Example: `  holdd list --state attention
   holdd list --expiring-within 24h
   holdd list --requires-action
@@ -208,6 +209,15 @@ func listAndPrintHolds(
 	return flush()
 }
 
+// formatMetadataJSON writes the metadata as a JSON object, "" if there is none.
+func formatMetadataJSON(v *hold.View) string {
+	if len(v.Metadata) == 0 {
+		return ""
+	}
+	b, _ := json.Marshal(v.Metadata) // strings alone cannot fail
+	return string(b)
+}
+
 // holdColumns are the columns of a list of holds. A hold without a booking shows
 // its id in the first column of a table.
 func holdColumns(times timeFormatter) []column[hold.View] {
@@ -219,15 +229,16 @@ func holdColumns(times timeFormatter) []column[hold.View] {
 		}
 		return &v.ExpiresAt
 	})
-	settled := timeColumn("settled", times, func(v *hold.View) *time.Time { return v.SettledAt })
-	settled.table, settled.wide = nil, nil // "next" says it
+	csvTime := func(title string, at func(v *hold.View) *time.Time) column[hold.View] {
+		return csvOnly(title, timeColumn(title, times, at).csv)
+	}
 	return []column[hold.View]{
 		{title: "booking", narrow: 27, table: holdDisplayName,
 			wide: func(v *hold.View) string { return v.Reference },
 			csv:  func(v *hold.View) string { return v.Reference }},
 		wideOnly("hold", func(v *hold.View) string { return v.ID }),
 		wideOnly("account", func(v *hold.View) string { return v.Account }),
-		{title: "amount", table: shortHoldAmount, wide: formatHoldAmount},
+		{title: "amount", narrow: 24, wraps: true, table: shortHoldAmount, wide: formatHoldAmount},
 		{title: "amount", csv: func(v *hold.View) string {
 			return hold.FormatMajor(v.Amount, v.Currency)
 		}},
@@ -242,6 +253,13 @@ func holdColumns(times timeFormatter) []column[hold.View] {
 			},
 			wide: func(v *hold.View) string { return describeNextAction(v, times) },
 			csv:  func(v *hold.View) string { return v.Next }},
-		expires, settled,
+		expires,
+		// "next" says these in tables.
+		csvTime("settled", func(v *hold.View) *time.Time { return v.SettledAt }),
+		csvTime("next at", func(v *hold.View) *time.Time { return v.NextAt }),
+		csvOnly("on expiry", func(v *hold.View) string { return v.OnExpiry }),
+		csvTime("created at", func(v *hold.View) *time.Time { return &v.CreatedAt }),
+		csvOnly("revision", func(v *hold.View) string { return fmt.Sprint(v.Revision) }),
+		csvOnly("metadata", formatMetadataJSON),
 	}
 }

@@ -60,8 +60,6 @@ alerts before one expires.
 "holdd serve" runs the daemon. The commands about holds call its HTTP API.`,
 		SilenceErrors: true, // reportError prints them, once
 		SilenceUsage:  true,
-		Args:          rejectUnknownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.Version, _, _ = readBuildVersion()
 	root.SetFlagErrorFunc(explainFlagError)
@@ -95,5 +93,7 @@ alerts before one expires.
 	}
 	root.AddCommand(newVersionCommand(out), newExitCodesTopic(), newEnvironmentTopic(),
 		newDocsCommand(out))
+	root.InitDefaultCompletionCmd()
+	rejectUnknownSubcommands(root)
 	return root
 }

@@ -19,7 +19,7 @@ import (
 // outputFormat is how a command prints its answer.
 type outputFormat string
 
-// The formats. Tables fit 80 columns. Wide tables, CSV and JSON have everything.
+// The formats. Tables fit 80 columns. JSON and YAML have everything.
 const (
 	formatTable outputFormat = "table"
 	formatWide  outputFormat = "wide"
@@ -52,7 +52,7 @@ func (f outputFormat) isText() bool { return f == formatTable || f == formatWide
 func (c *connectionFlags) addOutputFlag(cmd *cobra.Command) {
 	c.format = formatTable
 	cmd.Flags().VarP(&c.format, "output", "o", strings.Join(outputFormats, ", ")+
-		"; wide, json, yaml and csv have everything")
+		"; wide and csv have more than table, json and yaml everything")
 	cmd.MarkFlagsMutuallyExclusive("output", "json")
 	_ = cmd.RegisterFlagCompletionFunc("output",
 		cobra.FixedCompletions(outputFormats, cobra.ShellCompDirectiveNoFileComp))
@@ -86,9 +86,21 @@ func everywhere[T any](title string, value func(v *T) string) column[T] {
 	return column[T]{title: title, table: value, wide: value, csv: value}
 }
 
+// wrapped returns a column that all outputs have, and that wraps in tables.
+func wrapped[T any](title string, value func(v *T) string) column[T] {
+	c := everywhere(title, value)
+	c.narrow, c.wraps = 40, true
+	return c
+}
+
 // wideOnly returns a column that tables leave out.
 func wideOnly[T any](title string, value func(v *T) string) column[T] {
 	return column[T]{title: title, wide: value, csv: value}
+}
+
+// csvOnly returns a column that tables leave out, wide ones as well.
+func csvOnly[T any](title string, value func(v *T) string) column[T] {
+	return column[T]{title: title, csv: value}
 }
 
 // timeColumn returns a column with the distance from now in tables, the time as
@@ -181,7 +193,8 @@ const (
 )
 
 // fitColumns returns the most characters of each column's cells. Columns that have a limit give
-// way until a row fits the width of a table, the widest first.
+// way until a row fits the width of a table, the widest first. Those that are cut give way before
+// those that wrap.
 func fitColumns[T any](columns []column[T], texts [][]string) []int {
 	limits, used := make([]int, len(columns)), -columnGap
 	for n, c := range columns {
@@ -198,12 +211,9 @@ func fitColumns[T any](columns []column[T], texts [][]string) []int {
 		used += limits[n] + columnGap
 	}
 	for ; used > tableWidth; used-- {
-		widest := -1
-		for n, c := range columns {
-			if c.narrow > 0 && limits[n] > narrowestLimit &&
-				(widest < 0 || limits[n] > limits[widest]) {
-				widest = n
-			}
+		widest := widestLimitedColumn(columns, limits, false)
+		if widest < 0 {
+			widest = widestLimitedColumn(columns, limits, true)
 		}
 		if widest < 0 {
 			break
@@ -211,6 +221,19 @@ func fitColumns[T any](columns []column[T], texts [][]string) []int {
 		limits[widest]--
 	}
 	return limits
+}
+
+// widestLimitedColumn returns the widest column that can give way, of those that wrap or of those
+// that are cut, -1 if there is none.
+func widestLimitedColumn[T any](columns []column[T], limits []int, wraps bool) int {
+	widest := -1
+	for n, c := range columns {
+		if c.narrow > 0 && c.wraps == wraps && limits[n] > max(narrowestLimit, len(c.title)) &&
+			(widest < 0 || limits[n] > limits[widest]) {
+			widest = n
+		}
+	}
+	return widest
 }
 
 // value returns how the column is written in a format, nil if it is not.

@@ -21,7 +21,10 @@ func newPauseCommand(out *terminal, env environmentVars) *cobra.Command {
 		request := func(id string, confirmed bool) (hold.View, error) {
 			return client.Pause(ctx, id, c.revision, confirmed)
 		}
-		return c.runChange(ctx, client, args[0], holdChange{request: request, action: "pause"})
+		return c.runChange(ctx, client, args[0], holdChange{request: request, action: "pause",
+			decide: func(h hold.Hold, now time.Time) (hold.Decision, error) {
+				return h.Pause(0, "", now)
+			}})
 	})
 	return cmd
 }
@@ -38,7 +41,10 @@ func newResumeCommand(out *terminal, env environmentVars) *cobra.Command {
 			return client.Resume(ctx, id, c.revision, confirmed)
 		}
 		return c.runChange(ctx, client, args[0],
-			holdChange{question: resumeQuestion, request: request, action: "resume"})
+			holdChange{question: resumeQuestion, request: request, action: "resume",
+				decide: func(h hold.Hold, now time.Time) (hold.Decision, error) {
+					return h.Resume("", now)
+				}})
 	})
 	return cmd
 }
@@ -66,7 +72,10 @@ func newAcknowledgeCommand(out *terminal, env environmentVars) *cobra.Command {
 			return client.AcknowledgeWarnings(ctx, id, c.revision)
 		}
 		return c.runChange(ctx, client, args[0], holdChange{request: request,
-			action: "acknowledge the deadline of"})
+			action: "acknowledge the deadline of",
+			decide: func(h hold.Hold, now time.Time) (hold.Decision, error) {
+				return h.AcknowledgeWarnings("", now)
+			}})
 	})
 	return cmd
 }

@@ -114,8 +114,8 @@ func planColumns(times timeFormatter) []column[planRow] {
 	return []column[planRow]{
 		{title: "hour", table: hour(times.formatMinute), wide: hour(times.formatMinute),
 			csv: hour(func(t time.Time) string { return t.UTC().Format(time.RFC3339) })},
-		everywhere("captures", part(captures, false)), everywhere("to capture", part(captures, true)),
-		everywhere("releases", part(releases, false)), everywhere("to release", part(releases, true)),
+		everywhere("captures", part(captures, false)), wrapped("to capture", part(captures, true)),
+		everywhere("releases", part(releases, false)), wrapped("to release", part(releases, true)),
 	}
 }
 
@@ -127,10 +127,12 @@ func riskColumns(times timeFormatter) []column[api.AtRiskHold] {
 			table: func(r *api.AtRiskHold) string { return holdDisplayName(&r.Hold) },
 			wide:  func(r *api.AtRiskHold) string { return r.Hold.Reference }},
 		wideOnly("hold", func(r *api.AtRiskHold) string { return r.Hold.ID }),
-		everywhere("amount", func(r *api.AtRiskHold) string { return formatHoldAmount(&r.Hold) }),
+		{title: "amount", narrow: 24, wraps: true,
+			table: func(r *api.AtRiskHold) string { return shortHoldAmount(&r.Hold) },
+			wide:  func(r *api.AtRiskHold) string { return formatHoldAmount(&r.Hold) }},
 		state,
 		timeColumn("expires", times, func(r *api.AtRiskHold) *time.Time { return &r.Hold.ExpiresAt }),
-		everywhere("why", func(r *api.AtRiskHold) string { return r.Reason }),
+		wrapped("why", func(r *api.AtRiskHold) string { return r.Reason }),
 	}
 }
 

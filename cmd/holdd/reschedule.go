@@ -43,6 +43,9 @@ The command then shows booking and amount and asks for confirmation.`,
 			request: func(id string, confirmed bool) (hold.View, error) {
 				p.Confirm = confirmed
 				return client.Patch(ctx, id, p, c.revision)
+			},
+			decide: func(h hold.Hold, now time.Time) (hold.Decision, error) {
+				return h.ApplyPatch(&p, "", now)
 			}}
 		change.question = newQuestionIfDueNow(&t, &p, c.timeZoneName(), now)
 		return c.runChange(ctx, client, args[0], change)

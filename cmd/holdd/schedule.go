@@ -124,17 +124,27 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 	return nil
 }
 
+const uncheckedIntent = "whether Stripe holds money for the PaymentIntent, its amount and deadline, " +
+	"and whether it is scheduled; holdd checks them only when the request is sent, and refuses it " +
+	"without --yes if on_expiry then acts at once"
+
 // validateAndPrintScheduleDryRun checks a request as far as that is possible without the
 // daemon, and prints what it would schedule.
 func (c *connectionFlags) validateAndPrintScheduleDryRun(
 	req *hold.ScheduleRequest, terms []labeledValue,
 ) error {
-	if _, err := req.Validate(time.Now()); err != nil {
+	now := time.Now()
+	valid, err := req.Validate(now)
+	if err == nil {
+		_, err = hold.DecideNewHold(valid, nil, "", now)
+	}
+	if err != nil {
 		return &exitError{code: exitFailed, err: errors.New(replaceAPIWordsWithCommands(err.Error()))}
 	}
 	about := []labeledValue{{"booking", sanitize(req.Reference)},
 		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
-	return c.printDryRun("schedule "+requestDisplayName(req), nil, append(about, terms...))
+	return c.printDryRunResult(dryRunResult{Would: "schedule " + requestDisplayName(req),
+		Unchecked: uncheckedIntent}, append(about, terms...))
 }
 
 func scheduleOne(

@@ -33,8 +33,7 @@ func newShowCommand(out *terminal, env environmentVars) *cobra.Command {
 			}
 			out.printLiveModeNotice(v.Livemode)
 			printLabeledValues(out.stdout, holdDetailLines(out, &v, times))
-			printHistory(out, &v, times)
-			return nil
+			return printHistory(out, &v, times, f)
 		})
 	})
 	c.addOutputFlag(cmd)
@@ -91,29 +90,38 @@ func holdDetailLines(out *terminal, v *hold.View, times timeFormatter) []labeled
 	return details
 }
 
-func printHistory(out *terminal, v *hold.View, times timeFormatter) {
+// historyRow is an entry of a hold's history, or says how many were dropped.
+type historyRow struct{ when, what, by, how, request string }
+
+func printHistory(out *terminal, v *hold.View, times timeFormatter, format outputFormat) error {
 	if len(v.History) == 0 {
-		return
+		return nil
 	}
 	fmt.Fprintln(out.stdout)
-	t := out.newTable("when", "what", "by", "how", "request")
+	var rows []historyRow
 	for i, e := range v.History {
-		t.AppendRow([]any{times.formatMillisecond(e.At), strings.TrimSpace(e.Kind + " " + e.Op),
-			sanitize(e.By), describeHistoryEntry(&e), sanitize(e.RequestID)})
+		rows = append(rows, historyRow{times.formatMillisecond(e.At),
+			strings.TrimSpace(e.Kind + " " + e.Op), e.By, describeHistoryEntry(&e), e.RequestID})
 		if i == 0 && v.HistoryOmitted > 0 {
-			t.AppendRow([]any{fmt.Sprintf("… %d more", v.HistoryOmitted)})
+			rows = append(rows, historyRow{when: fmt.Sprintf("… %d more", v.HistoryOmitted)})
 		}
 	}
-	t.Render()
+	by := wrapped("by", func(r *historyRow) string { return r.by })
+	by.narrow = 10
+	how := wrapped("how", func(r *historyRow) string { return r.how })
+	how.table = func(r *historyRow) string { return joinNonEmpty(r.how, r.request) }
+	p := &listPrinter[historyRow]{out: out, format: format, columns: []column[historyRow]{
+		everywhere("when", func(r *historyRow) string { return r.when }),
+		wrapped("what", func(r *historyRow) string { return r.what }), by, how,
+		wideOnly("request", func(r *historyRow) string { return r.request })}}
+	return p.print(rows)
 }
 
 // describeHistoryEntry returns an entry's answer, cause and note.
 func describeHistoryEntry(e *hold.HistoryEntryView) string {
-	var parts []string
-	for _, s := range []string{e.Answer, e.Cause, e.Note} {
-		if s != "" {
-			parts = append(parts, sanitize(s))
-		}
-	}
-	return strings.Join(parts, ", ")
+	return joinNonEmpty(e.Answer, e.Cause, e.Note)
+}
+
+func joinNonEmpty(texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), ", ")
 }

@@ -18,15 +18,33 @@ const helpHint = `"holdd help" lists the commands, and "holdd COMMAND --help" ex
 // suggestion.
 const maxTypos = 2
 
-// rejectUnknownCommand rejects arguments of the root command, and suggests the
-// commands that they may mean.
-func rejectUnknownCommand(root *cobra.Command, args []string) error {
+// rejectUnknownSubcommands makes parent and all commands below it that have
+// subcommands reject other arguments.
+func rejectUnknownSubcommands(parent *cobra.Command) {
+	if !parent.HasSubCommands() {
+		return
+	}
+	parent.Args = rejectUnknownCommand
+	if !parent.Runnable() { // cobra checks the arguments of runnable commands only
+		parent.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	for _, child := range parent.Commands() {
+		rejectUnknownSubcommands(child)
+	}
+}
+
+// rejectUnknownCommand rejects arguments of a command that has subcommands, and
+// suggests the ones that they may mean.
+func rejectUnknownCommand(parent *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	hint := helpHint
-	root.SuggestionsMinimumDistance = maxTypos
-	names := root.SuggestionsFor(args[0])
+	if parent.HasParent() {
+		hint = fmt.Sprintf("%q lists its commands", parent.CommandPath()+" --help")
+	}
+	parent.SuggestionsMinimumDistance = maxTypos
+	names := parent.SuggestionsFor(args[0])
 	// The first letter is seldom mistyped.
 	if same := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		return !strings.HasPrefix(args[0], name[:1])
@@ -34,9 +52,10 @@ func rejectUnknownCommand(root *cobra.Command, args []string) error {
 		names = same
 	}
 	if len(names) > 0 {
-		hint = fmt.Sprintf("did you mean holdd %s?", strings.Join(names, " or holdd "))
+		path := parent.CommandPath() + " "
+		hint = fmt.Sprintf("did you mean %s?", path+strings.Join(names, " or "+path))
 	}
-	return usageErrorf(hint, "unknown command %q for %q", args[0], root.CommandPath())
+	return usageErrorf(hint, "unknown command %q for %q", args[0], parent.CommandPath())
 }
 
 var unknownFlagPattern = regexp.MustCompile(`^unknown flag: --([A-Za-z0-9-]+)`)

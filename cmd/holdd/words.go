@@ -21,10 +21,19 @@ var flagOfField = map[string]string{
 }
 
 // flagOfLabel is the flag of a field whose name is a word of its own, which is
-// replaced only where the message names the field it is about.
-var flagOfLabel = map[string]string{"account": "--account", "amount": "--amount",
-	"currency": "--currency", "metadata": "--metadata", "reference": "--reference",
-	"reason": "--reason", "state": "--state"}
+// replaced only where the message names the field it is about. The message about
+// a payment_intent names the one that was given, so it needs no label.
+var flagOfLabel = map[string]string{"account": "--account: ", "amount": "--amount: ",
+	"captures": "--capture: ", "confirm": "--yes: ", "currency": "--currency: ",
+	"final": "--not-final: ", "metadata": "--metadata: ", "payment_intent": "",
+	"reference": "--reference: ", "renewal": "--renew-until: ",
+	"reason": "--reason: ", "state": "--state: ", "Idempotency-Key": "--idempotency-key: "}
+
+// commandPhrases are what the API says of its fields, and how the command line says it.
+var commandPhrases = strings.NewReplacer(
+	"change captures, or send an empty list first", `give --capture, or --capture "" to end them`,
+	"send captures or renewal", "give --capture or --renew-until",
+	`send "confirm": true to do that`, "add --yes to do that")
 
 // commandOfRoute is the command of a route of the API.
 var commandOfRoute = []struct {
@@ -42,15 +51,18 @@ var commandOfRoute = []struct {
 
 var (
 	fieldPattern = regexp.MustCompile(`[a-z]+(?:[_.][a-z]+)+`)
-	labelPattern = regexp.MustCompile(`^([a-z]+): `)
+	labelPattern = regexp.MustCompile(`^([A-Za-z_-]+)(?:\.\d+\.[a-z]+)?: `) // captures.0.at too
 )
 
 // replaceAPIWordsWithCommands rewrites a message of the API in the words of the
 // command line: flags for fields, and commands for routes.
 func replaceAPIWordsWithCommands(message string) string {
-	if m := labelPattern.FindStringSubmatch(message); m != nil && flagOfLabel[m[1]] != "" {
-		message = flagOfLabel[m[1]] + strings.TrimPrefix(message, m[1])
+	if m := labelPattern.FindStringSubmatch(message); m != nil {
+		if flag, ok := flagOfLabel[m[1]]; ok {
+			message = flag + strings.TrimPrefix(message, m[0])
+		}
 	}
+	message = commandPhrases.Replace(message)
 	for _, r := range commandOfRoute {
 		message = r.route.ReplaceAllString(message, r.command)
 	}
