@@ -319,7 +319,7 @@ func (l *settingsLoader) readSecretFile(key, path string, list bool) (string, er
 	}
 	text := strings.TrimSpace(string(b))
 	if list {
-		text = removeComments(text)
+		text = removeCommentLines(text)
 	}
 	switch {
 	case text == "":
@@ -331,8 +331,8 @@ func (l *settingsLoader) readSecretFile(key, path string, list bool) (string, er
 	return text, nil
 }
 
-// removeComments removes the lines that begin with #.
-func removeComments(text string) string {
+// removeCommentLines removes the lines that begin with #.
+func removeCommentLines(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(strings.TrimSpace(line), "#") {

@@ -29,7 +29,7 @@ func TestRecordAccount(t *testing.T) {
 		if err := r.Client().FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.DetectAndAcknowledgeDataLoss(t.Context()); err != nil {
+		if _, err := s.DetectDataLossAndRestoreProperties(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -236,7 +236,7 @@ func (c *limiterCase) run(t *testing.T) {
 	r := &limitedRun{limiter: c.limiter, rand: rand.New(rand.NewPCG(1, 1)),
 		latest: cmp.Or(c.late, 30*time.Millisecond)}
 	var running sync.WaitGroup
-	for _, s := range openThreeStores(t, store.RateLimits{Write: 25, Total: 100}) {
+	for _, s := range openThreeStores(t, store.RateLimitOptions{Write: 25, Total: 100}) {
 		running.Go(func() { r.captureUntil(t, s, end) })
 	}
 	if c.other > 0 {
@@ -263,7 +263,7 @@ func TestLowerRate_OutlastsAQuietHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &limitedRun{limiter: &tokenBucket{rate: 10, burst: 2}, rand: rand.New(rand.NewPCG(1, 1)),
 			latest: time.Millisecond}
-		s := openThreeStores(t, store.RateLimits{Write: 25, Total: 100})[0]
+		s := openThreeStores(t, store.RateLimitOptions{Write: 25, Total: 100})[0]
 		r.captureUntil(t, s, time.Now().Add(time.Minute))
 		time.Sleep(time.Hour) // in the bubble
 		from, until := time.Now(), time.Now().Add(30*time.Second)
@@ -277,11 +277,11 @@ func TestLowerRate_OutlastsAQuietHour(t *testing.T) {
 func TestLoweredRates_ListsAccountsAndKinds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := openThreeStores(t, store.RateLimits{Write: 25, Total: 100})[0]
+		s := openThreeStores(t, store.RateLimitOptions{Write: 25, Total: 100})[0]
 		for _, l := range []struct {
 			account string
 			op      hold.Op
-			scope   hold.RateLimitScope
+			scope   hold.ExceededRateLimit
 		}{
 			{"", hold.OpCapture, hold.LimitOfEndpoint},
 			{"acct_1", hold.OpCancel, hold.LimitOfAccount},

@@ -36,7 +36,7 @@ var ErrAuditBusy = errors.New("audit entries not written: other replicas were fi
 // AppendAuditEntries appends entries and returns the hash of the last one. It
 // returns "" without the setting.
 func (a *AuditLog) AppendAuditEntries(
-	ctx context.Context, entries []hold.AuditEntry,
+	ctx context.Context, entries []hold.AuditLogEntry,
 ) (string, error) {
 	if a.keep == 0 || len(entries) == 0 {
 		return "", nil
@@ -49,7 +49,7 @@ func (a *AuditLog) AppendAuditEntries(
 		}
 		texts[i] = string(text)
 	}
-	head := a.updateAndGetKnownHead("")
+	head := a.updateAndGetCachedHead("")
 	for range maxAuditTries {
 		args := []any{head, a.keep}
 		previous := head
@@ -64,7 +64,7 @@ func (a *AuditLog) AppendAuditEntries(
 		if r.err != nil {
 			return "", r.err
 		}
-		a.updateAndGetKnownHead(head)
+		a.updateAndGetCachedHead(head)
 		if appended {
 			return head, nil
 		}
@@ -72,8 +72,8 @@ func (a *AuditLog) AppendAuditEntries(
 	return "", ErrAuditBusy
 }
 
-// updateAndGetKnownHead returns the newest known hash, after it has set another one.
-func (a *AuditLog) updateAndGetKnownHead(head string) string {
+// updateAndGetCachedHead returns the newest known hash, after it has set another one.
+func (a *AuditLog) updateAndGetCachedHead(head string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if head != "" {

@@ -9,20 +9,20 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// RateLimits limit the requests per second of one account; 0 is no limit.
-type RateLimits struct {
+// RateLimitOptions limit the requests per second of one account; 0 is no limit.
+type RateLimitOptions struct {
 	Write int // of captures, and of cancels; updates have half of it
 	Read  int
 	Total int // of all kinds together
 }
 
-// Budget shares the [RateLimits] of each account between all replicas.
+// Budget shares the [RateLimitOptions] of each account between all replicas.
 //
 // The rates are maximums. After a 429 the replicas share a lower rate, which
 // rises again with its use.
 type Budget struct {
 	conn  *redisConn
-	rates RateLimits
+	rates RateLimitOptions
 }
 
 var (
@@ -88,7 +88,7 @@ var budgetConstants = []luaConstant{
 }
 
 // bucketShareOfPriority returns the part of a bucket that a priority may use.
-func bucketShareOfPriority(p hold.Priority) float64 {
+func bucketShareOfPriority(p hold.RateLimitPriority) float64 {
 	if p >= hold.PriorityDue {
 		return 1
 	}
@@ -162,7 +162,7 @@ func (s *Budget) reserveScriptCall(w *hold.BudgetRequest) scriptCall {
 // Stripe rejected the request. sentAgo is how long ago it was sent. The rate
 // rises again with its use.
 func (s *Budget) LowerRate(
-	ctx context.Context, account string, op hold.Op, scope hold.RateLimitScope,
+	ctx context.Context, account string, op hold.Op, scope hold.ExceededRateLimit,
 	sentAgo time.Duration,
 ) error {
 	k := newBudgetKeys(account, op)

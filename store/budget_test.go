@@ -97,7 +97,7 @@ func countReserved(reserved []reservation) int {
 }
 
 // openThreeStores opens three stores on one Redis inside a bubble.
-func openThreeStores(t *testing.T, b store.RateLimits) []*store.Store {
+func openThreeStores(t *testing.T, b store.RateLimitOptions) []*store.Store {
 	t.Helper()
 	m := storetest.StartInProcess(t)
 	var all []*store.Store
@@ -112,23 +112,23 @@ func TestReserve_UsesWholeRate(t *testing.T) {
 	t.Parallel()
 	const seconds = 5
 	for _, c := range []struct {
-		b     store.RateLimits
+		b     store.RateLimitOptions
 		ops   []hold.Op
 		n     int
 		limit int // a second
 		burst int
 	}{
-		{store.RateLimits{Write: 25}, []hold.Op{hold.OpCapture}, 64, 25, 1},
-		{store.RateLimits{Write: 25}, []hold.Op{hold.OpCapture}, 1, 25, 1},
-		{store.RateLimits{Write: 25, Total: 25}, []hold.Op{hold.OpCapture, hold.OpCancel}, 64, 25,
+		{store.RateLimitOptions{Write: 25}, []hold.Op{hold.OpCapture}, 64, 25, 1},
+		{store.RateLimitOptions{Write: 25}, []hold.Op{hold.OpCapture}, 1, 25, 1},
+		{store.RateLimitOptions{Write: 25, Total: 25}, []hold.Op{hold.OpCapture, hold.OpCancel}, 64, 25,
 			2},
-		{store.RateLimits{Write: 25, Read: 80, Total: 30}, []hold.Op{hold.OpCapture, hold.OpCancel,
+		{store.RateLimitOptions{Write: 25, Read: 80, Total: 30}, []hold.Op{hold.OpCapture, hold.OpCancel,
 			hold.OpRead}, 64, 30, 3},
-		{store.RateLimits{Write: 1}, []hold.Op{hold.OpCapture}, 64, 1, 1},
-		{store.RateLimits{Write: 7}, []hold.Op{hold.OpCancel}, 5, 7, 1},
-		{store.RateLimits{Write: 300}, []hold.Op{hold.OpCapture}, 64, 300, 3},
-		{store.RateLimits{Read: 10, Write: 1}, []hold.Op{hold.OpRead}, 64, 10, 1},
-		{store.RateLimits{Total: 40}, []hold.Op{hold.OpRead, hold.OpCapture}, 64, 40, 4},
+		{store.RateLimitOptions{Write: 1}, []hold.Op{hold.OpCapture}, 64, 1, 1},
+		{store.RateLimitOptions{Write: 7}, []hold.Op{hold.OpCancel}, 5, 7, 1},
+		{store.RateLimitOptions{Write: 300}, []hold.Op{hold.OpCapture}, 64, 300, 3},
+		{store.RateLimitOptions{Read: 10, Write: 1}, []hold.Op{hold.OpRead}, 64, 10, 1},
+		{store.RateLimitOptions{Total: 40}, []hold.Op{hold.OpRead, hold.OpCapture}, 64, 40, 4},
 	} {
 		t.Run(fmt.Sprintf("%+v, %v, %d at once", c.b, c.ops, c.n), func(t *testing.T) {
 			t.Parallel()
@@ -155,7 +155,7 @@ func TestReserve_UsesWholeRate(t *testing.T) {
 func TestReserve_SeparatesAccountsAndKinds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := openThreeStores(t, store.RateLimits{Write: 10, Read: 20})
+		s := openThreeStores(t, store.RateLimitOptions{Write: 10, Read: 20})
 		take := func(account string, op hold.Op) int {
 			t.Helper()
 			n, _, err := tryReserve(t.Context(), s[0], account, op, 100)
@@ -178,7 +178,7 @@ func TestReserve_SeparatesAccountsAndKinds(t *testing.T) {
 			t.Errorf("of nothing: %d, %s, %v", n, wait, err)
 		}
 		for range 5 {
-			if n, _, err := tryReserve(t.Context(), openThreeStores(t, store.RateLimits{})[0], "",
+			if n, _, err := tryReserve(t.Context(), openThreeStores(t, store.RateLimitOptions{})[0], "",
 				hold.OpCapture, 1000); n != 1000 || err != nil {
 				t.Errorf("without a limit: %d, %v", n, err)
 			}
@@ -193,7 +193,7 @@ func TestReserve_FullBucketAllowsBurst(t *testing.T) {
 		m := storetest.StartInProcess(t)
 		for _, rate := range []int{1, 2, 3, 7, 10, 19, 20, 25, 33, 99, 100, 999, 1000, 12_345} {
 			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial,
-				Rates: store.RateLimits{Write: rate, Total: rate}})
+				Rates: store.RateLimitOptions{Write: rate, Total: rate}})
 			for round := range 5 {
 				time.Sleep(2*time.Second + 137*time.Microsecond) // in the bubble
 				if n, wait, err := tryReserve(t.Context(), s, fmt.Sprint(rate), hold.OpCapture,
@@ -208,7 +208,7 @@ func TestReserve_FullBucketAllowsBurst(t *testing.T) {
 func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := openThreeStores(t, store.RateLimits{Write: 1000, Total: 2000})
+		s := openThreeStores(t, store.RateLimitOptions{Write: 1000, Total: 2000})
 		ctx := t.Context()
 		if err := s[0].PauseOpOfAccount(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
 			t.Fatal(err)
@@ -252,7 +252,7 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 func TestReserve_AheadUsesWholeRate(t *testing.T) {
 	t.Parallel()
 	const seconds, ahead = 20, 200 * time.Millisecond
-	for _, b := range []store.RateLimits{{Write: 25}, {Write: 25, Total: 25}, {Write: 500,
+	for _, b := range []store.RateLimitOptions{{Write: 25}, {Write: 25, Total: 25}, {Write: 500,
 		Total: 2000},
 		{Write: 7}, {Write: 1}, {Write: 100, Total: 30}} {
 		t.Run(fmt.Sprintf("%+v", b), func(t *testing.T) {
@@ -328,7 +328,7 @@ func TestReserve_LateReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := storetest.StartInProcess(t)
 		var delay atomic.Int64
-		s := mustOpen(t, store.Options{URL: m.URL(), Rates: store.RateLimits{Write: 25},
+		s := mustOpen(t, store.Options{URL: m.URL(), Rates: store.RateLimitOptions{Write: 25},
 			Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := m.Dial(ctx, network, addr)
 				return slowConn{conn, &delay}, err
@@ -357,7 +357,7 @@ func TestReserve_OnRedis(t *testing.T) {
 	var stores []*store.Store
 	for range 3 {
 		stores = append(stores,
-			mustOpen(t, store.Options{URL: r.URL(), Rates: store.RateLimits{Write: rate,
+			mustOpen(t, store.Options{URL: r.URL(), Rates: store.RateLimitOptions{Write: rate,
 				Total: 2 * rate}}))
 	}
 	began := time.Now()
@@ -408,7 +408,7 @@ func TestReserve_HigherPriorityFirst(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				stores := openThreeStores(t, store.RateLimits{Write: 25, Read: 25, Total: 25})
+				stores := openThreeStores(t, store.RateLimitOptions{Write: 25, Read: 25, Total: 25})
 				end := time.Now().Add(seconds * time.Second)
 				var running sync.WaitGroup
 				var captures, reads int
@@ -455,7 +455,7 @@ func TestReserve_SharesStayWithinTheRate(t *testing.T) {
 	t.Parallel()
 	const seconds = 120
 	synctest.Test(t, func(t *testing.T) {
-		rates := store.RateLimits{Write: 25, Read: 2, Total: 100}
+		rates := store.RateLimitOptions{Write: 25, Read: 2, Total: 100}
 		stores := openThreeStores(t, rates)
 		for range 6 { // to the least rate, 5 in all
 			err := stores[0].LowerRate(t.Context(), "", hold.OpCapture, hold.LimitOfAccount, 0)
@@ -475,7 +475,7 @@ func TestReserve_SharesStayWithinTheRate(t *testing.T) {
 		for p := range reads {
 			running.Go(func() {
 				reads[p] = reserveUntil(t, stores[p%3], end, hold.BudgetRequest{Op: hold.OpRead,
-					Requests: 64, Priority: hold.Priority(p)})
+					Requests: 64, Priority: hold.RateLimitPriority(p)})
 			})
 		}
 		running.Wait()
@@ -496,7 +496,7 @@ func TestReserve_ClockGoesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := storetest.StartInProcess(t)
 		s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial,
-			Rates: store.RateLimits{Write: 25, Total: 100}})
+			Rates: store.RateLimitOptions{Write: 25, Total: 100}})
 		rdb := redis.NewClient(&redis.Options{Addr: "in-process", Dialer: m.Dial})
 		defer rdb.Close()
 		future := time.Now().Add(time.Hour).UnixMicro()

@@ -43,7 +43,7 @@ func (s *Changes) pipelineCounterReads(
 	}
 	if _, ok := s.conn.client.(*redis.ClusterClient); !ok {
 		values := pipe.MGet(ctx, keys...)
-		return func() ([]int64, error) { return decodeCounters(values.Val()) }
+		return func() ([]int64, error) { return decodeChangeCounters(values.Val()) }
 	}
 	// The keys of a Cluster are on several servers.
 	cmds := make([]*redis.StringCmd, len(keys))
@@ -59,12 +59,12 @@ func (s *Changes) pipelineCounterReads(
 				return nil, cmd.Err()
 			}
 		}
-		return decodeCounters(values)
+		return decodeChangeCounters(values)
 	}
 }
 
-// decodeCounters decodes the counters of all partitions; a nil one is 0.
-func decodeCounters(values []any) ([]int64, error) {
+// decodeChangeCounters decodes the counters of all partitions; a nil one is 0.
+func decodeChangeCounters(values []any) ([]int64, error) {
 	counts := make([]int64, len(values))
 	for p, v := range values {
 		if text, ok := v.(string); ok {

@@ -41,7 +41,7 @@ type claimScriptCall struct {
 func (s *Queue) ClaimReadyHolds(
 	ctx context.Context, shares []hold.ClaimShare, lease time.Duration,
 ) (claims []hold.ClaimedShare, err error) {
-	calls := s.splitIntoClaimCalls(shares, lease)
+	calls := s.splitSharesIntoClaimCalls(shares, lease)
 	if len(calls) == 0 {
 		return make([]hold.ClaimedShare, len(shares)), nil
 	}
@@ -56,8 +56,8 @@ func (s *Queue) ClaimReadyHolds(
 	return claims, err
 }
 
-// splitIntoClaimCalls divides shares into calls.
-func (s *Queue) splitIntoClaimCalls(
+// splitSharesIntoClaimCalls divides shares into calls.
+func (s *Queue) splitSharesIntoClaimCalls(
 	shares []hold.ClaimShare, lease time.Duration,
 ) (calls []*claimScriptCall) {
 	open := make([]*claimScriptCall, len(s.conn.partitions)) // the last call of each partition
@@ -79,7 +79,7 @@ func (s *Queue) splitIntoClaimCalls(
 		}
 		c.shares, c.holds = append(c.shares, i), c.holds+n
 		var a [shareSize]string
-		a[shareLane] = laneName(share.Lane.Op, share.Lane.Account)
+		a[shareLane] = laneNameOfOpAndAccount(share.Lane.Op, share.Lane.Account)
 		a[shareHolds], a[shareUntil] = strconv.Itoa(n), scoreArg(share.Until)
 		for _, v := range a {
 			c.args = append(c.args, v)

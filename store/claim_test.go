@@ -13,8 +13,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func captureLaneOf(account string) hold.RateLimitLane {
-	return hold.RateLimitLane{Op: hold.OpCapture, Account: account}
+func captureLaneOf(account string) hold.ReadyHoldLane {
+	return hold.ReadyHoldLane{Op: hold.OpCapture, Account: account}
 }
 
 // One call claims from many lanes, each within its own bounds.
@@ -31,7 +31,7 @@ func TestClaim_ManyLanes(t *testing.T) {
 			{Lane: captureLaneOf("acct_b"), Holds: 2},
 			{Lane: captureLaneOf("acct_none"), Holds: 2},
 			{Lane: captureLaneOf("acct_a"), Holds: 3, Until: nearDeadline},
-			{Lane: hold.RateLimitLane{Op: hold.OpCancel}, Holds: 0},
+			{Lane: hold.ReadyHoldLane{Op: hold.OpCancel}, Holds: 0},
 			{Lane: captureLaneOf(""), Holds: 9},
 		}, time.Minute)
 		if err != nil {
@@ -134,7 +134,7 @@ func TestPromoteDue_SkipsLanes(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		const accounts = 10
-		lane := func(i int) hold.RateLimitLane { return captureLaneOf(fmt.Sprintf("acct_%d", i)) }
+		lane := func(i int) hold.ReadyHoldLane { return captureLaneOf(fmt.Sprintf("acct_%d", i)) }
 		for i := range accounts {
 			e.mustCommit(newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, lane(i).Account,
 				nearDeadline.Add(time.Duration(i)*time.Hour)))
@@ -179,7 +179,7 @@ func TestPromoteDue_SkipsLanes(t *testing.T) {
 // calls the pipeline has.
 func TestReserve_SendsSourceOnce(t *testing.T) {
 	t.Parallel()
-	e := startRedis(t, store.Options{Rates: store.RateLimits{Write: 5}})
+	e := startRedis(t, store.Options{Rates: store.RateLimitOptions{Write: 5}})
 	e.rdb.ScriptFlush(t.Context())
 	e.rdb.ConfigResetStat(t.Context())
 	wants := make([]hold.BudgetRequest, 100)

@@ -154,7 +154,7 @@ func setPlacementArgs(a *[writeSize]string, w *hold.HoldWrite) {
 	switch {
 	case p.DueAt.IsZero():
 	case p.Ready:
-		a[writeLane] = laneName(w.Hold.NextOp, w.Hold.Account)
+		a[writeLane] = laneNameOfOpAndAccount(w.Hold.NextOp, w.Hold.Account)
 	case p.Urgent:
 		// No worker has this lease. When it ends, the hold is promoted even
 		// outside the window of the schedule.

@@ -17,7 +17,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-var captureLane = hold.RateLimitLane{Op: hold.OpCapture}
+var captureLane = hold.ReadyHoldLane{Op: hold.OpCapture}
 
 // publishedEvents returns the events in the streams of all partitions, in no
 // order over the partitions.
@@ -79,7 +79,11 @@ func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "acct_x", nearDeadline))
-		old, _ := e.mustClaim(hold.RateLimitLane{Op: hold.OpCapture, Account: "acct_x"}, 1, time.Millisecond)
+		old, _ := e.mustClaim(
+			hold.ReadyHoldLane{Op: hold.OpCapture, Account: "acct_x"},
+			1,
+			time.Millisecond,
+		)
 		e.awaitExpiredLeases(1)
 		e.mustCommit(capturedWrite(old[0].Hold, changedTime))
 		e.checkInvariants(1)
@@ -188,7 +192,7 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	lossy(births)
 	var ends []hold.HoldWrite
 	for p := range 3 {
-		claims, _ := e.mustClaim(hold.RateLimitLane{Partition: p, Op: hold.OpCapture}, 100, time.Minute)
+		claims, _ := e.mustClaim(hold.ReadyHoldLane{Partition: p, Op: hold.OpCapture}, 100, time.Minute)
 		for _, c := range claims {
 			w := capturedWrite(c.Hold, changedTime)
 			w.Events = [][]byte{[]byte("end " + c.Hold.ID)}

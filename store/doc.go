@@ -75,6 +75,6 @@
 //
 // The store decides nothing about a hold and does not retry: its callers do. It
 // cannot keep Redis from losing data. [Open] refuses a Redis that evicts keys
-// or does not persist them, and [Store.DetectAndAcknowledgeDataLoss] detects a Redis that was
+// or does not persist them, and [Store.DetectDataLossAndRestoreProperties] detects a Redis that was
 // emptied while in use.
 package store

@@ -42,12 +42,12 @@ func (s *Erasure) ListSinksWithParkedEvents(
 	return parked, nil
 }
 
-// EraseEvents blanks the events that name a hold. A stream cannot be changed in
-// place: EraseEvents deletes an event, and adds a copy at the end if the event
+// ErasePersonalDataInEvents blanks the events that name a hold. A stream cannot be changed in
+// place: ErasePersonalDataInEvents deletes an event, and adds a copy at the end if the event
 // is after deliveredUpTo, so that a sink still gets it. deliveredUpTo
 // returns the entry of a partition's stream that every sink has passed. blank
 // returns an equal text for an event without personal data.
-func (s *Erasure) EraseEvents(
+func (s *Erasure) ErasePersonalDataInEvents(
 	ctx context.Context, id string, blank func([]byte) []byte,
 	deliveredUpTo func(partition int) (entry string, err error),
 ) error {
@@ -76,9 +76,9 @@ func (s *Erasure) EraseEvents(
 	return nil
 }
 
-// EraseDeadLetters blanks the dead letters of the sinks that name a hold, also
+// ErasePersonalDataInDeadLetters blanks the dead letters of the sinks that name a hold, also
 // those that are requeued.
-func (s *Erasure) EraseDeadLetters(
+func (s *Erasure) ErasePersonalDataInDeadLetters(
 	ctx context.Context, id string, sinks []string, blank func([]byte) []byte,
 ) error {
 	for _, p := range s.eventPartitionsOfHold(id) {

@@ -24,7 +24,7 @@ func TestEraseEvents_LoseNoEvent(t *testing.T) {
 			return []byte(strings.ReplaceAll(string(b), "Marta", ""))
 		}
 		for range 2 {
-			err = e.store.EraseEvents(t.Context(), "pi_a", blank,
+			err = e.store.ErasePersonalDataInEvents(t.Context(), "pi_a", blank,
 				func(int) (string, error) { return cursor, nil })
 			if err != nil {
 				t.Fatal(err)

@@ -150,7 +150,11 @@ func (e *testStore) mustPromoteDue(promote bool) hold.PromoteResult {
 	return d
 }
 
-func (e *testStore) mustClaim(l hold.RateLimitLane, n int, lease time.Duration) ([]hold.Claim, time.Time) {
+func (e *testStore) mustClaim(
+	l hold.ReadyHoldLane,
+	n int,
+	lease time.Duration,
+) ([]hold.Claim, time.Time) {
 	e.Helper()
 	c, now, err := claimLane(e.Context(), e.store, l, n, lease, time.Time{})
 	if err != nil {
@@ -162,7 +166,12 @@ func (e *testStore) mustClaim(l hold.RateLimitLane, n int, lease time.Duration) 
 // claimLane claims up to n holds of one lane. It also returns when the leases
 // began.
 func claimLane(
-	ctx context.Context, s *store.Store, l hold.RateLimitLane, n int, lease time.Duration, until time.Time,
+	ctx context.Context,
+	s *store.Store,
+	l hold.ReadyHoldLane,
+	n int,
+	lease time.Duration,
+	until time.Time,
 ) ([]hold.Claim, time.Time, error) {
 	c, err := s.ClaimReadyHolds(ctx, []hold.ClaimShare{{Lane: l, Holds: n, Until: until}}, lease)
 	return c[0].Claims, c[0].LeasedAt, err

@@ -39,14 +39,14 @@ func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
 // decodeHistoryEntry decodes an entry of h, whose header is decoded. An entry
 // that is a number has no bytes.
 func decodeHistoryEntry(
-	h *hold.Hold, field recordField, last time.Time,
+	h *hold.Hold, field decodedRecordField, last time.Time,
 ) (e hold.HistoryEntry, err error) {
 	after := int64(0)
 	var short settledHistoryDecoder
 	if field.bytes == nil {
 		short.unpackHistoryValues(&e, field.n)
 	}
-	err = forEachRecordField(field.bytes, func(f recordField) error {
+	err = forEachRecordField(field.bytes, func(f decodedRecordField) error {
 		n, v := f.n, f.bytes
 		switch f.num {
 		case entryAfter:

@@ -11,8 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Inbox reads the stream to which booking systems add requests.
-type Inbox struct{ conn *redisConn }
+// RequestInbox reads the stream to which booking systems add requests.
+type RequestInbox struct{ conn *redisConn }
 
 var inboxScript = newScript("inbox")
 
@@ -29,7 +29,7 @@ const (
 // ReadInboxEntries reads up to n entries for a consumer. It begins with entries
 // that a consumer read more than idle ago and did not acknowledge with
 // [Inbox.AckInboxEntries]. It cuts the text of an entry to maxBytes.
-func (s *Inbox) ReadInboxEntries(
+func (s *RequestInbox) ReadInboxEntries(
 	ctx context.Context, consumer string, n int, idle time.Duration, maxBytes int,
 ) ([]hold.InboxEntry, time.Time, error) {
 	r := newScriptReply(s.conn.callScript(ctx, inboxScript, []string{keyInbox},
@@ -51,7 +51,7 @@ func (s *Inbox) ReadInboxEntries(
 }
 
 // AckInboxEntries acknowledges entries and removes them from the stream.
-func (s *Inbox) AckInboxEntries(ctx context.Context, ids []string) error {
+func (s *RequestInbox) AckInboxEntries(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -65,9 +65,9 @@ func (s *Inbox) AckInboxEntries(ctx context.Context, ids []string) error {
 	return err
 }
 
-// RecordRejection adds a request to the stream of rejected requests, with the
+// AppendRejectedRequest adds a request to the stream of rejected requests, with the
 // reason.
-func (s *Inbox) RecordRejection(ctx context.Context, r hold.RejectedRequest) error {
+func (s *RequestInbox) AppendRejectedRequest(ctx context.Context, r hold.RejectedRequest) error {
 	return s.conn.client.XAdd(ctx, &redis.XAddArgs{
 		Stream: keyRejected, MaxLen: maxRejected, Approx: true,
 		Values: []any{
@@ -83,7 +83,7 @@ func (s *Inbox) RecordRejection(ctx context.Context, r hold.RejectedRequest) err
 
 // PruneConsumers removes idle consumers, whose replicas have ended. It keeps a
 // consumer with pending entries, which Redis would delete with the consumer.
-func (s *Inbox) PruneConsumers(ctx context.Context) error {
+func (s *RequestInbox) PruneConsumers(ctx context.Context) error {
 	consumers, err := s.conn.client.XInfoConsumers(ctx, keyInbox, inboxGroup).Result()
 	if err != nil {
 		if strings.Contains(err.Error(), "no such key") || redis.HasErrorPrefix(err, "NOGROUP") {

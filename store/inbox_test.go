@@ -68,7 +68,7 @@ func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 	if n := c.XLen(t.Context(), "holdd:inbox").Val(); n != 4 {
 		t.Errorf("%d entries of 4", n)
 	}
-	if err := s.RecordRejection(t.Context(), hold.RejectedRequest{Source: "inbox", ID: got[1].ID,
+	if err := s.AppendRejectedRequest(t.Context(), hold.RejectedRequest{Source: "inbox", ID: got[1].ID,
 		Code: "x", Reason: "y", Text: "z"}); err != nil {
 		t.Fatal(err)
 	}

@@ -32,12 +32,12 @@ type Inspection struct {
 	OldestDue      time.Duration
 	OldestDueKnown bool
 	LoweredRates   []hold.LoweredRate // that a 429 lowered
-	Events         EventStreamTotals
+	Events         EventStreamSize
 }
 
-// EventStreamTotals are the number of events in the streams of all partitions,
+// EventStreamSize are the number of events in the streams of all partitions,
 // and the memory of these streams.
-type EventStreamTotals struct {
+type EventStreamSize struct {
 	Events, Bytes int64
 }
 
@@ -109,7 +109,7 @@ func (in *Inspection) readDaemonState(
 		return err
 	}
 	in.readOldestDue(ctx, client)
-	if err := in.readEventStreams(ctx, client); err != nil {
+	if err := in.readEventStreamSize(ctx, client); err != nil {
 		return err
 	}
 	const last = maxInspectedReplicas - 1
@@ -139,8 +139,8 @@ func (in *Inspection) readOldestDue(ctx context.Context, client redis.UniversalC
 	in.OldestDueKnown = err == nil
 }
 
-// readEventStreams measures the streams as the scripts do, see trim_events.
-func (in *Inspection) readEventStreams(ctx context.Context, client redis.UniversalClient) error {
+// readEventStreamSize measures the streams as the scripts do, see trim_events.
+func (in *Inspection) readEventStreamSize(ctx context.Context, client redis.UniversalClient) error {
 	n, err := strconv.Atoi(in.Partitions)
 	if err != nil || n > MaxPartitions {
 		return nil // checked elsewhere
@@ -173,10 +173,10 @@ func forEachMaster(
 	return nil
 }
 
-// InspectServers returns what makes Redis lose holds or reject changes, each
+// ListServerFaultsAndMemoryUse returns what makes Redis lose holds or reject changes, each
 // with what to do about it, and how much of maxmemory is used; 0 without a
 // maxmemory. [Options.AllowUnsafe] accepts eviction and a lack of persistence.
-func (s *Store) InspectServers(
+func (s *Store) ListServerFaultsAndMemoryUse(
 	ctx context.Context,
 ) (faults []string, memoryPercent int, err error) {
 	var mu sync.Mutex
@@ -213,9 +213,9 @@ func (s *RedisServer) listFaults(allowUnsafe bool) (faults []string) {
 	return faults
 }
 
-// checkServers returns the faults with which Redis can lose holds, and
+// listServerFaultsAndWarnings returns the faults with which Redis can lose holds, and
 // warnings about properties that could not be read.
-func (c *redisConn) checkServers(ctx context.Context) (faults, warnings []string) {
+func (c *redisConn) listServerFaultsAndWarnings(ctx context.Context) (faults, warnings []string) {
 	var mu sync.Mutex
 	err := forEachMaster(ctx, c.client, func(ctx context.Context, client *redis.Client) error {
 		s := inspectServer(ctx, client)

@@ -38,7 +38,7 @@ func TestInspectServers(t *testing.T) {
 			t.Fatal(err)
 		}
 		for s, want := range map[*store.Store]string{s: tt.want, unsafe: tt.unsafe} {
-			faults, percent, err := s.InspectServers(t.Context())
+			faults, percent, err := s.ListServerFaultsAndMemoryUse(t.Context())
 			if err != nil || strings.Join(faults, "|") != want || percent > 20 {
 				t.Errorf("%v: %q, %d %%, %v", tt.change, faults, percent, err)
 			}
@@ -53,7 +53,8 @@ func TestInspectServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The connections of a busy server take more or less than a moment before.
-	if _, percent, err := s.InspectServers(t.Context()); err != nil || percent < 40 || percent > 60 {
+	if _, percent, err := s.ListServerFaultsAndMemoryUse(t.Context()); err != nil || percent < 40 ||
+		percent > 60 {
 		t.Errorf("%d %%, %v", percent, err)
 	}
 }

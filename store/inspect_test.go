@@ -29,8 +29,8 @@ func (e *testStore) callRepairAndErasure(id string) {
 	blank := func(b []byte) []byte { return b }
 	nothingDelivered := func(int) (string, error) { return "", nil }
 	_, err = e.store.ListSinksWithParkedEvents(ctx, id, []string{"callback"})
-	if err := errors.Join(err, e.store.EraseEvents(ctx, id, blank, nothingDelivered),
-		e.store.EraseDeadLetters(ctx, id, []string{"callback"}, blank),
+	if err := errors.Join(err, e.store.ErasePersonalDataInEvents(ctx, id, blank, nothingDelivered),
+		e.store.ErasePersonalDataInDeadLetters(ctx, id, []string{"callback"}, blank),
 		e.store.DeleteRequestsAndQuarantinedRecords(ctx, id)); err != nil {
 		e.Error(err)
 	}
@@ -93,7 +93,7 @@ func (e *testStore) callEveryMethod() {
 		e.Fatalf("inbox: %v, %v", entries, err)
 	}
 	err = errors.Join(e.store.AckInboxEntries(ctx, []string{entries[0].ID}),
-		e.store.RecordRejection(ctx,
+		e.store.AppendRejectedRequest(ctx,
 			hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.store.PruneConsumers(ctx),
 		e.store.RequestRefresh(ctx, "pi_b", "", false),
 		e.store.RequestRefresh(ctx, "pi_c", "", true))
@@ -103,7 +103,7 @@ func (e *testStore) callEveryMethod() {
 	if _, _, e1 := e.store.ListHoldsDueForMetadataMirror(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, e1 := e.store.DetectAndAcknowledgeDataLoss(ctx); e1 != nil {
+	if _, e1 := e.store.DetectDataLossAndRestoreProperties(ctx); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, e1 := e.store.ShareKnownAccounts(ctx, []string{"acct_a"}); e1 != nil {
@@ -158,7 +158,7 @@ func (e *testStore) callOutboxMethods() {
 	did("lock", err)
 	_, err = e.store.CountDueByWindow(ctx, time.Now(), time.Hour, 2)
 	did("due histogram", err)
-	_, err = e.store.ReadLanePage(ctx, hold.RateLimitLane{Op: hold.OpCapture},
+	_, err = e.store.ReadLanePage(ctx, hold.ReadyHoldLane{Op: hold.OpCapture},
 		hold.SortedSetPosition{}, 10)
 	did("page of a lane", err)
 	token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "one", time.Minute)
@@ -294,7 +294,7 @@ func TestRequiredRedisCommands_AreSufficientAndNecessary(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	(&testStore{TB: t, store: mustOpen(t, store.Options{URL: url,
-		Rates: store.RateLimits{Write: 10, Read: 10,
+		Rates: store.RateLimitOptions{Write: 10, Read: 10,
 			Total: 15}}), rdb: raw}).callEveryMethod()
 
 	allow(append(exactly, "~holdd:*", "-ZREM", "-XADD")...)

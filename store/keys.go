@@ -153,12 +153,12 @@ func newBudgetKeys(account string, op hold.Op) budgetKeys {
 	}
 }
 
-// laneName returns the name of a lane within its partition.
-func laneName(op hold.Op, account string) string {
+// laneNameOfOpAndAccount returns the name of a lane within its partition.
+func laneNameOfOpAndAccount(op hold.Op, account string) string {
 	return strconv.Itoa(int(op)) + ":" + account
 }
 
-func parseLaneName(name string) (op hold.Op, account string, ok bool) {
+func parseOpAndAccountOfLane(name string) (op hold.Op, account string, ok bool) {
 	number, account, ok := strings.Cut(name, ":")
 	n, err := strconv.Atoi(number)
 	return hold.Op(n), account, ok && err == nil && n > 0 && n < 256

@@ -12,7 +12,7 @@ type Locks struct{ conn *redisConn }
 
 // AcquireLock acquires a lock for at most d and reports whether this call got it.
 func (s *Locks) AcquireLock(ctx context.Context, name string, d time.Duration) (bool, error) {
-	return s.conn.setIfMissing(ctx, keyLock+name, "1", d)
+	return s.conn.setNXEvenIfFull(ctx, keyLock+name, "1", d)
 }
 
 // ReleaseLock ends a lock that the caller has acquired before its time.

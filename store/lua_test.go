@@ -165,7 +165,7 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 		}
 		want := fmt.Sprint("true", "true", int64(h.State), int64(h.PreviousState), int64(h.NextOp),
 			[]byte(rec[versionOffset:claimedAtOffset]), since[2:], fmt.Sprint(deadline),
-			laneName(h.NextOp, h.Account),
+			laneNameOfOpAndAccount(h.NextOp, h.Account),
 			fmt.Sprint(h.State.IsFinal()))
 		if got != want {
 			t.Fatalf("Lua reads\n%s, want\n%s", got, want)

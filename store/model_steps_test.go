@@ -82,21 +82,21 @@ func (m *storeModel) stepPromoteDue(t *rapid.T) {
 	}
 }
 
-func compareLanes(a, b hold.RateLimitLane) int {
+func compareLanes(a, b hold.ReadyHoldLane) int {
 	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Op, b.Op),
 		cmp.Compare(a.Account, b.Account))
 }
 
 // wantLanes returns the lanes that have ready holds, by name.
-func (m *storeModel) wantLanes() []hold.RateLimitLane {
-	found := map[hold.RateLimitLane]bool{}
+func (m *storeModel) wantLanes() []hold.ReadyHoldLane {
+	found := map[hold.ReadyHoldLane]bool{}
 	for id, h := range m.holds {
 		if h.ready {
-			found[hold.RateLimitLane{Partition: m.partition(id), Account: h.hold.Account,
+			found[hold.ReadyHoldLane{Partition: m.partition(id), Account: h.hold.Account,
 				Op: h.hold.NextOp}] = true
 		}
 	}
-	var out []hold.RateLimitLane
+	var out []hold.ReadyHoldLane
 	for l := range found {
 		in := m.holdsInLane(l)
 		l.NearestDeadline, l.Ready = in[0].hold.ExpiresAt, len(in)
@@ -108,7 +108,7 @@ func (m *storeModel) wantLanes() []hold.RateLimitLane {
 
 func (m *storeModel) stepClaim(t *rapid.T) {
 	var shares []hold.ClaimShare
-	named := map[hold.RateLimitLane]bool{}
+	named := map[hold.ReadyHoldLane]bool{}
 	for range rapid.IntRange(1, 3).Draw(t, "shares") {
 		s := m.drawShare(t)
 		if s.Lane.NearestDeadline, s.Lane.Ready = (time.Time{}), 0; named[s.Lane] {
@@ -133,7 +133,7 @@ func (m *storeModel) stepClaim(t *rapid.T) {
 
 // drawShare returns a share of a lane that has ready holds, if there is one.
 func (m *storeModel) drawShare(t *rapid.T) hold.ClaimShare {
-	l := hold.RateLimitLane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"),
+	l := hold.ReadyHoldLane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"),
 		Op: hold.Op(rapid.IntRange(1, 3).Draw(t, "op")), Account: accounts.Draw(t, "account")}
 	if all := m.wantLanes(); len(all) > 0 {
 		l = rapid.SampledFrom(all).Draw(t, "lane")

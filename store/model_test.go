@@ -75,7 +75,7 @@ func doubleHeldSince(h *modelHold) time.Time {
 }
 func verifyAt(h *modelHold) time.Time { return h.verify }
 
-func (m *storeModel) holdsInLane(l hold.RateLimitLane) []*modelHold {
+func (m *storeModel) holdsInLane(l hold.ReadyHoldLane) []*modelHold {
 	return m.holdsIn(l.Partition, func(h *modelHold) time.Time {
 		if !h.ready || h.hold.NextOp != l.Op || h.hold.Account != l.Account {
 			return time.Time{}

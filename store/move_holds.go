@@ -61,7 +61,7 @@ func (m *repartitioner) moveMisplacedHoldsFromPartition(
 		for to, ids := range elsewhere {
 			moved += len(ids)
 			for chunk := range slices.Chunk(ids, maxBatchSize) {
-				if err := m.moveHolds(ctx, p, to, chunk); err != nil {
+				if err := m.moveHoldsToPartition(ctx, p, to, chunk); err != nil {
 					return moved, err
 				}
 			}
@@ -78,10 +78,10 @@ func (m *repartitioner) moveMisplacedHoldsFromPartition(
 	}
 }
 
-// moveHolds moves holds from one partition to another. A script cannot use both
-// on a Cluster, so moveHolds writes the holds to the new partition before it
+// moveHoldsToPartition moves holds from one partition to another. A script cannot use both
+// on a Cluster, so moveHoldsToPartition writes the holds to the new partition before it
 // removes them from the old one.
-func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []string) error {
+func (m *repartitioner) moveHoldsToPartition(ctx context.Context, from, to int, ids []string) error {
 	source, target := &m.conn.partitions[from], &m.conn.partitions[to]
 	args := make([]any, len(ids))
 	for i, id := range ids {

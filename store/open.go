@@ -30,7 +30,7 @@ type Options struct {
 	// warning.
 	AllowUnsafe bool
 	// Rates limit the requests of all replicas together.
-	Rates RateLimits
+	Rates RateLimitOptions
 	// MaxEventBytes is the size to which a partition's stream of events is
 	// trimmed. 0 means 32 MiB.
 	MaxEventBytes int
@@ -52,7 +52,7 @@ type Store struct {
 	*Holds
 	*Queue
 	*Budget
-	*Inbox
+	*RequestInbox
 	*RefreshQueue
 	*Outbox
 	*Locks
@@ -70,12 +70,12 @@ type Store struct {
 	recordedProperties map[string]string // key -> value, see recordOrCheckProperty
 }
 
-func newStoreFromConn(c *redisConn, rates RateLimits) *Store {
+func newStoreFromConn(c *redisConn, rates RateLimitOptions) *Store {
 	return &Store{
 		Holds:                 &Holds{c},
 		Queue:                 &Queue{c},
 		Budget:                &Budget{c, rates},
-		Inbox:                 &Inbox{c},
+		RequestInbox:          &RequestInbox{c},
 		RefreshQueue:          &RefreshQueue{c},
 		Outbox:                &Outbox{c},
 		Locks:                 &Locks{c},
@@ -119,7 +119,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, nil, unreachableError(o.URL, err)
 	}
-	faults, warnings := c.checkServers(ctx)
+	faults, warnings := c.listServerFaultsAndWarnings(ctx)
 	if len(faults) > 0 && !o.AllowUnsafe {
 		return nil, nil, fmt.Errorf(
 			"this Redis can lose holds: %s (or set allow_unsafe_redis to accept that)",
@@ -162,7 +162,7 @@ func (s *Store) RecordOrCheckAccount(ctx context.Context, id string) error {
 // recordOrCheckProperty records a property of this Redis at the first start. At
 // a later start it fails if Redis has another value.
 func (s *Store) recordOrCheckProperty(ctx context.Context, key, value, mismatch string) error {
-	if _, err := s.conn.setIfMissing(ctx, key, value, 0); err != nil {
+	if _, err := s.conn.setNXEvenIfFull(ctx, key, value, 0); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
 	}
 	recorded, err := s.conn.client.Get(ctx, key).Result()
@@ -183,10 +183,10 @@ func (s *Store) recordOrCheckProperty(ctx context.Context, key, value, mismatch 
 	return nil
 }
 
-// DetectAndAcknowledgeDataLoss reports whether Redis has lost its data since [Open], and
+// DetectDataLossAndRestoreProperties reports whether Redis has lost its data since [Open], and
 // records the properties of this Redis again. If several replicas call it, it
 // reports the loss to one of them.
-func (s *Store) DetectAndAcknowledgeDataLoss(ctx context.Context) (lost bool, err error) {
+func (s *Store) DetectDataLossAndRestoreProperties(ctx context.Context) (lost bool, err error) {
 	s.mu.Lock()
 	properties := maps.Clone(s.recordedProperties)
 	s.mu.Unlock()
@@ -199,11 +199,11 @@ func (s *Store) DetectAndAcknowledgeDataLoss(ctx context.Context) (lost bool, er
 	}
 	delete(properties, keyPartitions)
 	for _, key := range slices.Sorted(maps.Keys(properties)) {
-		if _, err := s.conn.setIfMissing(ctx, key, properties[key], 0); err != nil {
+		if _, err := s.conn.setNXEvenIfFull(ctx, key, properties[key], 0); err != nil {
 			return false, err
 		}
 	}
-	return s.conn.setIfMissing(ctx, keyPartitions, partitions, 0)
+	return s.conn.setNXEvenIfFull(ctx, keyPartitions, partitions, 0)
 }
 
 // CheckWritable returns an error if Redis does not accept writes, as when it is

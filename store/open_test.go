@@ -202,7 +202,7 @@ func TestOpen_UserWithoutInfo(t *testing.T) {
 	}
 	s, warnings, err := store.Open(t.Context(),
 		store.Options{URL: "redis://holdd:" + testPassword + "@" + r.Addr(),
-			Rates: store.RateLimits{Write: 10,
+			Rates: store.RateLimitOptions{Write: 10,
 				Read: 10, Total: 15}})
 	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0],
 		"hides maxmemory-policy") ||

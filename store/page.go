@@ -52,11 +52,11 @@ func (s *Holds) ReadSortedSetPage(
 
 // ReadLanePage is [Holds.ReadSortedSetPage] for one lane, nearest deadline first.
 func (s *Queue) ReadLanePage(
-	ctx context.Context, lane hold.RateLimitLane, after hold.SortedSetPosition, n int,
+	ctx context.Context, lane hold.ReadyHoldLane, after hold.SortedSetPosition, n int,
 ) ([]hold.HoldAtPosition, error) {
 	q := pageQuery{script: pageScript, after: after, n: clampBatchSize(n)}
 	k := &s.conn.partitions[lane.Partition]
-	call := q.pageScriptCall(k.laneKey(laneName(lane.Op, lane.Account)), k)
+	call := q.pageScriptCall(k.laneKey(laneNameOfOpAndAccount(lane.Op, lane.Account)), k)
 	holds, _, err := s.conn.readMergedPage(ctx, q, []scriptCall{call})
 	return holds, err
 }

@@ -61,7 +61,7 @@ func isOfLaterRelease(rec []byte) bool {
 		return false
 	}
 	packed := false // appendRecordBody begins with it
-	err := forEachRecordField(rec[headerSize+len(account):], func(f recordField) error {
+	err := forEachRecordField(rec[headerSize+len(account):], func(f decodedRecordField) error {
 		packed = packed || f.num == fieldPacked && f.raw[0] == fieldPacked<<3|byte(
 			protowire.VarintType)
 		return nil
@@ -96,7 +96,7 @@ func (s *Holds) QuarantineRecord(
 		return false, err
 	}
 	k := s.conn.partitionKeysOfHold(raw.ID)
-	references, err := s.conn.findReferenceMembers(ctx, k, raw.ID)
+	references, err := s.conn.findReferenceMembersOfHold(ctx, k, raw.ID)
 	if err != nil {
 		return false, err
 	}
@@ -109,9 +109,9 @@ func (s *Holds) QuarantineRecord(
 	return removed == 1, err
 }
 
-// findReferenceMembers returns the members of a hold in references, whose
+// findReferenceMembersOfHold returns the members of a hold in references, whose
 // reference is unknown.
-func (c *redisConn) findReferenceMembers(
+func (c *redisConn) findReferenceMembersOfHold(
 	ctx context.Context, k *partitionKeys, id string,
 ) (members []string, err error) {
 	cursor := uint64(0)

@@ -51,14 +51,14 @@ func (s *Queue) PromoteDue(
 	for i := range r.SkipLanes {
 		l := &r.SkipLanes[i]
 		c := &calls[l.Partition]
-		c.args = append(c.args, laneName(l.Op, l.Account))
+		c.args = append(c.args, laneNameOfOpAndAccount(l.Op, l.Account))
 	}
 	var result hold.PromoteResult
 	var failed error
 	for p, cmd := range s.conn.callScriptBatch(ctx, promoteScript, calls) {
 		failed = errors.Join(failed, addPromoteReply(&result, p, newScriptReply(cmd)))
 	}
-	slices.SortStableFunc(result.Lanes, func(a, b hold.RateLimitLane) int {
+	slices.SortStableFunc(result.Lanes, func(a, b hold.ReadyHoldLane) int {
 		return a.NearestDeadline.Compare(b.NearestDeadline)
 	})
 	return result, failed
@@ -76,8 +76,8 @@ func addPromoteReply(result *hold.PromoteResult, partition int, r *scriptReply) 
 	result.More = r.nextFlag() || result.More
 	result.MoreLanes = r.nextFlag() || result.MoreLanes
 	for r.hasMore() {
-		op, account, ok := parseLaneName(r.nextString())
-		lane := hold.RateLimitLane{
+		op, account, ok := parseOpAndAccountOfLane(r.nextString())
+		lane := hold.ReadyHoldLane{
 			Partition:       partition,
 			Account:         account,
 			Op:              op,

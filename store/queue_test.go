@@ -174,7 +174,7 @@ func TestLanes_AreIndependent(t *testing.T) {
 		if e.rdb.Exists(t.Context(), "holdd:{0}:lanes").Val() != 0 {
 			t.Error("lanes without work")
 		}
-		none := hold.RateLimitLane{Op: hold.OpCapture, Account: "acct_none"}
+		none := hold.ReadyHoldLane{Op: hold.OpCapture, Account: "acct_none"}
 		if c, _ := e.mustClaim(none, 5, time.Minute); len(c) != 0 {
 			t.Errorf("claimed from nowhere: %v", claimedIDs(c))
 		}

@@ -118,7 +118,7 @@ func TestDetectDataLoss_ReportedToOneReplica(t *testing.T) {
 	defer raw.Close()
 	replicasTold := func() (n int) {
 		for _, s := range stores {
-			emptied, err := s.DetectAndAcknowledgeDataLoss(t.Context())
+			emptied, err := s.DetectDataLossAndRestoreProperties(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -210,7 +210,7 @@ func appendRecordHeader(b []byte, h *hold.Hold) []byte {
 	if h.Increment != (hold.PendingIncrement{}) || h.Renewal != nil {
 		header[encodingOffset] = incrementRenewalEncoding
 	}
-	if needsPartialCapturesEncoding(h) {
+	if mustBeUnreadableToOlderReleases(h) {
 		header[encodingOffset] = stagedEncoding
 	}
 	header[stateOffset] = encodeState(h.State)
@@ -271,7 +271,7 @@ func appendRecordBody(b []byte, from *hold.Hold) []byte {
 	b = appendCaptureParams(b, &h.CaptureParams)
 	b = appendTrace(b, h)
 	b = append(b, h.Unknown.Fields...)
-	return appendNextReleaseFields(b, h)
+	return appendTestFieldOfNextRelease(b, h)
 }
 
 func appendHistory(b []byte, h *hold.Hold) []byte {
@@ -338,7 +338,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	h, claimedAt = decodeRecordHeader(id, b[:body])
 	captured := uint64(0)
 	last := time.Time{} // of the previous history entry, or of the creation
-	err = forEachRecordField(b[body:], func(f recordField) (err error) {
+	err = forEachRecordField(b[body:], func(f decodedRecordField) (err error) {
 		switch f.num {
 		case fieldMetadata:
 			return decodeMapEntry(&h.Metadata, f.bytes)
@@ -378,7 +378,11 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 
 // appendDecodedHistoryEntry appends a history entry and returns its time. last is the
 // time of the entry before it.
-func appendDecodedHistoryEntry(h *hold.Hold, f recordField, last time.Time) (time.Time, error) {
+func appendDecodedHistoryEntry(
+	h *hold.Hold,
+	f decodedRecordField,
+	last time.Time,
+) (time.Time, error) {
 	e, err := decodeHistoryEntry(h, f, last)
 	if err != nil {
 		return last, err

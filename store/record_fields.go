@@ -5,8 +5,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// recordField is one field of a body.
-type recordField struct {
+// decodedRecordField is one field of a body.
+type decodedRecordField struct {
 	num   protowire.Number
 	n     uint64 // of a number
 	bytes []byte // of a text or a message
@@ -14,13 +14,13 @@ type recordField struct {
 }
 
 // forEachRecordField calls f for each field of a body.
-func forEachRecordField(b []byte, f func(recordField) error) error {
+func forEachRecordField(b []byte, f func(decodedRecordField) error) error {
 	for len(b) > 0 {
 		num, typ, tagSize := protowire.ConsumeTag(b)
 		if tagSize < 0 {
 			return hold.ErrUnreadableRecord
 		}
-		field, size := recordField{num: num}, 0
+		field, size := decodedRecordField{num: num}, 0
 		switch value := b[tagSize:]; typ {
 		case protowire.VarintType:
 			field.n, size = protowire.ConsumeVarint(value)

@@ -27,10 +27,10 @@ const (
 	stageAmount
 )
 
-// needsPartialCapturesEncoding reports whether a release that knows no captures in parts
+// mustBeUnreadableToOlderReleases reports whether a release that knows no captures in parts
 // must leave the record alone: it would take everything in one capture, or take
 // a total above the authorized amount for a mistake.
-func needsPartialCapturesEncoding(h *hold.Hold) bool {
+func mustBeUnreadableToOlderReleases(h *hold.Hold) bool {
 	return h.PartialCaptures != nil || h.CaptureAmount > h.Amount+h.CapturedElsewhere && h.Amount > 0
 }
 
@@ -71,10 +71,10 @@ func appendPartialCaptures(b []byte, h *hold.Hold) []byte {
 func decodePartialCaptures(b []byte) (*hold.PartialCaptures, error) {
 	s := &hold.PartialCaptures{}
 	last := uint64(0)
-	err := forEachRecordField(b, func(f recordField) error {
+	err := forEachRecordField(b, func(f decodedRecordField) error {
 		switch f.num {
 		case stagedStage:
-			stage, at, err := decodeCaptureStage(f.bytes, last)
+			stage, at, err := decodePlannedCapture(f.bytes, last)
 			if err != nil {
 				return err
 			}
@@ -106,12 +106,12 @@ func decodePartialCaptures(b []byte) (*hold.PartialCaptures, error) {
 	return s, err
 }
 
-// decodeCaptureStage decodes a stage. last is the time of the one before, in
+// decodePlannedCapture decodes a stage. last is the time of the one before, in
 // Unix milliseconds.
-func decodeCaptureStage(b []byte, last uint64) (stage hold.CaptureStage, at uint64, err error) {
+func decodePlannedCapture(b []byte, last uint64) (stage hold.CaptureStage, at uint64, err error) {
 	var amount int64
 	at = last
-	err = forEachRecordField(b, func(f recordField) error {
+	err = forEachRecordField(b, func(f decodedRecordField) error {
 		switch f.num {
 		case stageAt:
 			at += f.n
@@ -124,7 +124,7 @@ func decodeCaptureStage(b []byte, last uint64) (stage hold.CaptureStage, at uint
 }
 
 func decodeCaptureParams(p *hold.CaptureParams, b []byte) error {
-	return forEachRecordField(b, func(f recordField) error {
+	return forEachRecordField(b, func(f decodedRecordField) error {
 		if f.num == fieldCaptureMetadata {
 			return decodeMapEntry(&p.CaptureMetadata, f.bytes)
 		}

@@ -128,7 +128,7 @@ func encodeRenewalFlags(r *hold.Renewal) uint64 {
 
 func decodeRenewal(b []byte) (*hold.Renewal, error) {
 	r := &hold.Renewal{}
-	err := forEachRecordField(b, func(f recordField) error {
+	err := forEachRecordField(b, func(f decodedRecordField) error {
 		switch {
 		case f.num == renewalMetadata:
 			return decodeMapEntry(&r.Metadata, f.bytes)

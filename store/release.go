@@ -14,4 +14,4 @@ func encodeState(s hold.State) byte { return byte(s) }
 
 func decodeState(b byte) hold.State { return hold.State(b) }
 
-func appendNextReleaseFields(b []byte, _ *hold.Hold) []byte { return b }
+func appendTestFieldOfNextRelease(b []byte, _ *hold.Hold) []byte { return b }

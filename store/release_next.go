@@ -34,9 +34,9 @@ func decodeState(b byte) hold.State {
 // fieldOfLaterRelease has a text that this release writes once into each record.
 const fieldOfLaterRelease = 1000
 
-// appendNextReleaseFields appends the later release's field, if the record does not
+// appendTestFieldOfNextRelease appends the later release's field, if the record does not
 // have it among the fields that decodeRecord keeps.
-func appendNextReleaseFields(b []byte, h *hold.Hold) []byte {
+func appendTestFieldOfNextRelease(b []byte, h *hold.Hold) []byte {
 	const text = "of the next release"
 	if strings.Contains(h.Unknown.Fields, text) {
 		return b

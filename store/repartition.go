@@ -74,7 +74,7 @@ func Repartition(
 		return m.moved, err
 	}
 	audit := &AuditLog{conn: m.conn, keep: o.AuditEntries}
-	_, err = audit.AppendAuditEntries(ctx, []hold.AuditEntry{{At: time.Now().UTC(), By: "cli",
+	_, err = audit.AppendAuditEntries(ctx, []hold.AuditLogEntry{{At: time.Now().UTC(), By: "cli",
 		Act: hold.ActRepartitioned, Detail: fmt.Sprintf("from %d to %d", m.from, to)}})
 	if err != nil {
 		return m.moved, fmt.Errorf("the holds are moved; audit entry not written: %w", err)

@@ -103,9 +103,9 @@ var (
 	writeScript      = newScript("write")
 )
 
-// setIfMissing sets a string that does not exist yet, also if Redis has reached
+// setNXEvenIfFull sets a string that does not exist yet, also if Redis has reached
 // maxmemory, and reports whether it did. A ttl of 0 keeps it for good.
-func (c *redisConn) setIfMissing(
+func (c *redisConn) setNXEvenIfFull(
 	ctx context.Context, key, value string, ttl time.Duration,
 ) (bool, error) {
 	n, err := c.callScript(ctx, setMissingScript, []string{key}, value, ttl.Milliseconds()).Int()

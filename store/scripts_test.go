@@ -26,7 +26,7 @@ var (
 // holdd:partitions and holdd:mode.
 func TestScripts_BeforeAndAfter(t *testing.T) {
 	t.Parallel()
-	lane := hold.RateLimitLane{Op: hold.OpCapture}
+	lane := hold.ReadyHoldLane{Op: hold.OpCapture}
 	cases := []struct {
 		name   string
 		before func(e *testStore)

@@ -17,7 +17,7 @@ import (
 const (
 	entryPacked        = iota + entryNote + 1 // see packAndClearHistoryValues
 	entryBeforeEnd                            // ms before the settlement plus 1, instead of entryAfter
-	entryCallIDs                              // see packAndClearCallIDs
+	entryCallIDs                              // see packAndClearEntryKeyAndRequestID
 	entryKeyGeneration                        // minus 1
 )
 
@@ -29,7 +29,7 @@ var senders = []string{"holdd", "api", "stripe", "inbox", "cli"}
 // the previous entry, or of the hold's creation.
 func appendSettledHistoryEntry(b []byte, h *hold.Hold, e hold.HistoryEntry, last time.Time) []byte {
 	rest := make([]byte, 0, 64)
-	ids, generation := packAndClearCallIDs(h.ID, &e) // which needs the operation
+	ids, generation := packAndClearEntryKeyAndRequestID(h.ID, &e) // which needs the operation
 	packed := packAndClearHistoryValues(h, &e, last)
 	if len(ids) > 0 {
 		rest = appendBytesField(rest, entryCallIDs, ids)
@@ -71,12 +71,15 @@ func packAndClearHistoryValues(h *hold.Hold, e *hold.HistoryEntry, last time.Tim
 	return packed | later
 }
 
-// packAndClearCallIDs returns the parts of idempotency key and request id that do not
+// packAndClearEntryKeyAndRequestID returns the parts of idempotency key and request id that do not
 // follow from the hold, and removes both from e. Their sizes tell them apart.
 // generation is 1 if there is no key.
-func packAndClearCallIDs(id string, e *hold.HistoryEntry) (ids []byte, generation uint32) {
+func packAndClearEntryKeyAndRequestID(
+	id string,
+	e *hold.HistoryEntry,
+) (ids []byte, generation uint32) {
 	generation = 1
-	if digest, n, ok := splitIdempotencyKey(id, e.Op, e.Key); ok {
+	if digest, n, ok := splitStripeIdempotencyKey(id, e.Op, e.Key); ok {
 		e.Key, ids, generation = "", digest, n
 	}
 	if packed, ok := packRequestID(e.RequestID); ok {
@@ -142,7 +145,7 @@ func (s *settledHistoryDecoder) unpackHistoryValues(e *hold.HistoryEntry, packed
 // fillDerivedFields sets the fields that depend on others.
 func (s *settledHistoryDecoder) fillDerivedFields(e *hold.HistoryEntry, h *hold.Hold) {
 	if s.digest != nil {
-		e.Key = joinIdempotencyKey(h.ID, e.Op, s.digest, s.generation+1)
+		e.Key = joinStripeIdempotencyKey(h.ID, e.Op, s.digest, s.generation+1)
 	}
 	if s.flags&entryHoldsReason != 0 {
 		e.Cause = h.Reason
@@ -159,12 +162,12 @@ func (s *settledHistoryDecoder) fillDerivedFields(e *hold.HistoryEntry, h *hold.
 // keyDigestBytes is the size of the digest in an idempotency key.
 const keyDigestBytes = 8
 
-// splitIdempotencyKey returns the parts of a key that do not follow from its
+// splitStripeIdempotencyKey returns the parts of a key that do not follow from its
 // hold and operation. ok is false for a key of another form.
-func splitIdempotencyKey(
+func splitStripeIdempotencyKey(
 	id string, op hold.Op, key string,
 ) (digest []byte, generation uint32, ok bool) {
-	rest, ok := strings.CutPrefix(key, idempotencyKeyPrefix(id, op))
+	rest, ok := strings.CutPrefix(key, stripeIdempotencyKeyPrefix(id, op))
 	if !ok {
 		return nil, 0, false
 	}
@@ -172,17 +175,17 @@ func splitIdempotencyKey(
 	digest, digestErr := hex.DecodeString(digestText)
 	n, generationErr := strconv.ParseUint(generationText, 10, 32)
 	if digestErr != nil || generationErr != nil || len(digest) != keyDigestBytes || n == 0 ||
-		joinIdempotencyKey(id, op, digest, uint32(n)) != key {
+		joinStripeIdempotencyKey(id, op, digest, uint32(n)) != key {
 		return nil, 0, false
 	}
 	return digest, uint32(n), true
 }
 
-func joinIdempotencyKey(id string, op hold.Op, digest []byte, generation uint32) string {
-	return idempotencyKeyPrefix(id, op) + hex.EncodeToString(digest) + "-" +
+func joinStripeIdempotencyKey(id string, op hold.Op, digest []byte, generation uint32) string {
+	return stripeIdempotencyKeyPrefix(id, op) + hex.EncodeToString(digest) + "-" +
 		strconv.FormatUint(uint64(generation), 10)
 }
 
-func idempotencyKeyPrefix(id string, op hold.Op) string {
+func stripeIdempotencyKeyPrefix(id string, op hold.Op) string {
 	return "holdd-" + id + "-" + op.String() + "-"
 }

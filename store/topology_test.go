@@ -205,7 +205,7 @@ func TestCluster_Workload(t *testing.T) {
 	t.Parallel()
 	cluster := storetest.StartCluster(t, 3)
 	s, warnings, err := store.Open(t.Context(), store.Options{URL: cluster.URL(), Partitions: 8,
-		Rates: store.RateLimits{Write: 100, Total: 150}})
+		Rates: store.RateLimitOptions{Write: 100, Total: 150}})
 	if err != nil || len(warnings) != 0 {
 		t.Fatalf("%v, %q", err, warnings)
 	}

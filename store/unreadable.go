@@ -54,10 +54,10 @@ func (c *redisConn) decodeAndTrackUnreadable(id, rec string) (hold.Hold, time.Ti
 	return h, claimedAt, err
 }
 
-// ListUnreadableRecords returns the ids of the holds whose records this process
+// RecheckUnreadableRecords returns the ids of the holds whose records this process
 // found unreadable, as far as they still are. It returns at most 1,000, sorted.
 // Redis is read only if there are any.
-func (s *Holds) ListUnreadableRecords(ctx context.Context) ([]string, error) {
+func (s *Holds) RecheckUnreadableRecords(ctx context.Context) ([]string, error) {
 	ids := s.conn.unreadable.list()
 	if len(ids) == 0 {
 		return nil, nil

@@ -229,7 +229,7 @@ func TestAuthorize_SentByOlderVersion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, call, err := req.Validate(id, time.Now())
+			_, call, err := req.ValidateAndBuildParams(id, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}

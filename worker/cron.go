@@ -83,7 +83,7 @@ func (j *cronJob) runOnce(ctx context.Context) (ok bool) {
 
 // newCronSchedule returns the schedule of a cron expression. It is nil for an
 // invalid one, which [Engine.Run] rejects.
-func newCronSchedule(spec string) health.Schedule {
+func newCronSchedule(spec string) health.NextRunFunc {
 	s, err := cron.ParseStandard(spec)
 	if err != nil {
 		return nil
@@ -92,7 +92,7 @@ func newCronSchedule(spec string) health.Schedule {
 }
 
 // earliestSchedule returns the schedule of what runs with each of several.
-func earliestSchedule(schedules ...health.Schedule) health.Schedule {
+func earliestSchedule(schedules ...health.NextRunFunc) health.NextRunFunc {
 	return func(after time.Time) (first time.Time) {
 		for _, next := range schedules {
 			if next == nil {

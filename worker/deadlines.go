@@ -74,7 +74,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 		}
 		if len(found) == 0 {
 			if err == nil {
-				j.closePollGate(ctx, poll, now)
+				j.pausePollingUntilNextMilestone(ctx, poll, now)
 			}
 			return
 		}
@@ -84,9 +84,13 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 	}
 }
 
-// closePollGate closes the gate until the next milestone. No milestone was due
+// pausePollingUntilNextDue closes the gate until the next milestone. No milestone was due
 // at now.
-func (j *DeadlineJob) closePollGate(ctx context.Context, poll changes.Poll, now time.Time) {
+func (j *DeadlineJob) pausePollingUntilNextMilestone(
+	ctx context.Context,
+	poll changes.Poll,
+	now time.Time,
+) {
 	next, err := j.store.ReadNextMilestone(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "read the next deadline", err)

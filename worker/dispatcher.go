@@ -70,9 +70,9 @@ type Queue interface {
 	) ([]hold.ClaimedShare, error)
 }
 
-// CallLimiter limits the calls under way while Stripe is unavailable.
+// BreakerLimitReader limits the calls under way while Stripe is unavailable.
 // gateway.Caller implements it.
-type CallLimiter interface {
+type BreakerLimitReader interface {
 	// MaxInFlightByBreaker returns 0 while Stripe is unavailable, 1 while the circuit
 	// breaker tries one call, and -1 for no limit.
 	MaxInFlightByBreaker() int
@@ -84,8 +84,8 @@ type DispatcherOptions struct {
 	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	Clock       *clock.RedisClock
 	Health      *health.Reporter
-	NextPoll    health.Schedule   // when the cron jobs may wake the dispatcher; nil: unknown
-	Gate        *changes.PollGate // closed while no hold is ready or falls due
+	NextPoll    health.NextRunFunc // when the cron jobs may wake the dispatcher; nil: unknown
+	Gate        *changes.PollGate  // closed while no hold is ready or falls due
 }
 
 // Dispatcher promotes due holds, reserves budget for them, claims them by
@@ -99,7 +99,7 @@ type DispatcherOptions struct {
 // cron skip ticks.
 type Dispatcher struct {
 	queue  Queue
-	stripe CallLimiter
+	stripe BreakerLimitReader
 	o      DispatcherOptions
 	flight *claimsInFlight
 	claims chan<- claimedHold // to Executor.Run
@@ -123,7 +123,7 @@ type claimedHold struct {
 }
 
 func newDispatcher(
-	q Queue, s CallLimiter, f *claimsInFlight, claims chan<- claimedHold, o DispatcherOptions,
+	q Queue, s BreakerLimitReader, f *claimsInFlight, claims chan<- claimedHold, o DispatcherOptions,
 ) *Dispatcher {
 	return &Dispatcher{queue: q, stripe: s, o: o, flight: f, claims: claims,
 		promoteStage: o.Health.AddStage("promote", o.NextPoll),
@@ -208,7 +208,7 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 			wait = d.shortenWaitToNextDue(wait, due.NextDueAt)
 		}
 		if wait == 0 {
-			d.closePollGate(poll, &due, &pass, promote)
+			d.pausePollingUntilNextDue(poll, &due, &pass, promote)
 			return
 		}
 		if !d.waitForWake(ctx, wait) {
@@ -217,10 +217,10 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 	}
 }
 
-// closePollGate closes the gate until the next lease ends or the next hold
+// pausePollingUntilNextDue closes the gate until the next lease ends or the next hold
 // falls due soon. It does not while holds are ready: they wait for Stripe, or
 // other replicas claim them.
-func (d *Dispatcher) closePollGate(
+func (d *Dispatcher) pausePollingUntilNextDue(
 	poll changes.Poll, due *hold.PromoteResult, pass *claimPassResult, promote bool,
 ) {
 	if pass.stale || countReadyHolds(due.Lanes) > 0 || due.MoreLanes || d.waiting.lanes > 0 {

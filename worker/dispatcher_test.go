@@ -87,8 +87,8 @@ func testDispatcher(q Queue, limit int, concurrency int) (*Dispatcher, chan clai
 		}), claims
 }
 
-func testLane(account string, partition, ready int) hold.RateLimitLane {
-	return hold.RateLimitLane{Account: account, Partition: partition, Op: hold.OpCapture,
+func testLane(account string, partition, ready int) hold.ReadyHoldLane {
+	return hold.ReadyHoldLane{Account: account, Partition: partition, Op: hold.OpCapture,
 		Ready: ready, NearestDeadline: time.Unix(1_800_000_000, 0)}
 }
 
@@ -99,51 +99,51 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 		queue fakeQueue
 		limit int
 		busy  int // claims that await Stripe already
-		lanes []hold.RateLimitLane
+		lanes []hold.ReadyHoldLane
 		more  bool // lanes beside the listed ones
 		// what comes of it
 		claims []string
 		claimPassResult
 	}{
-		{name: "nothing is ready", limit: -1, lanes: []hold.RateLimitLane{lane("a", 0, 0)}},
-		{name: "Stripe unavailable", limit: 0, lanes: []hold.RateLimitLane{lane("a", 0, 5)}},
+		{name: "nothing is ready", limit: -1, lanes: []hold.ReadyHoldLane{lane("a", 0, 0)}},
+		{name: "Stripe unavailable", limit: 0, lanes: []hold.ReadyHoldLane{lane("a", 0, 5)}},
 		{name: "one call tries an unavailable Stripe", limit: 1,
-			lanes:           []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 5)},
+			lanes:           []hold.ReadyHoldLane{lane("a", 0, 5), lane("b", 0, 5)},
 			claims:          []string{"a/0: 1 for 28s, bounded false"},
 			claimPassResult: claimPassResult{claimed: 1}},
-		{name: "all lanes fit", limit: -1, lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
+		{name: "all lanes fit", limit: -1, lanes: []hold.ReadyHoldLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims: []string{"a/0: 5 for 28s, bounded false",
 				"b/0: 3 for 28s, bounded false"},
 			claimPassResult: claimPassResult{claimed: 8}},
 		{name: "accounts share the room", limit: -1,
-			lanes: []hold.RateLimitLane{lane("a", 0, 100), lane("b", 0, 30), lane("c", 0, 2)},
+			lanes: []hold.ReadyHoldLane{lane("a", 0, 100), lane("b", 0, 30), lane("c", 0, 2)},
 			claims: []string{"a/0: 9 for 28s, bounded false", "b/0: 9 for 28s, bounded false",
 				"c/0: 2 for 28s, bounded false"},
 			claimPassResult: claimPassResult{claimed: 20}},
 		{name: "partitions share an account's room", limit: -1,
-			lanes: []hold.RateLimitLane{lane("a", 0, 15), lane("a", 1, 30)},
+			lanes: []hold.ReadyHoldLane{lane("a", 0, 15), lane("a", 1, 30)},
 			claims: []string{"a/0: 10 for 28s, bounded false",
 				"a/1: 10 for 28s, bounded false"},
 			claimPassResult: claimPassResult{claimed: 20}},
 		{name: "too little room for a round trip", limit: -1, busy: 16,
-			lanes:           []hold.RateLimitLane{lane("a", 0, 15)},
+			lanes:           []hold.ReadyHoldLane{lane("a", 0, 15)},
 			claimPassResult: claimPassResult{wait: claimRetryInterval}},
 		{name: "no budget", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0},
 			wait: 30 * time.Millisecond},
-			lanes:           []hold.RateLimitLane{lane("a", 0, 5)},
+			lanes:           []hold.ReadyHoldLane{lane("a", 0, 5)},
 			claimPassResult: claimPassResult{wait: 30 * time.Millisecond}},
 		{name: "no budget, other lanes wait behind", limit: -1, more: true,
 			queue:           fakeQueue{granted: map[string]int{"a": 0}, wait: time.Millisecond},
-			lanes:           []hold.RateLimitLane{lane("a", 0, 5)},
+			lanes:           []hold.ReadyHoldLane{lane("a", 0, 5)},
 			claimPassResult: claimPassResult{wait: minBudgetWait, again: true}},
 		{name: "no budget for one account", limit: -1,
 			queue:           fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second},
-			lanes:           []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
+			lanes:           []hold.ReadyHoldLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims:          []string{"b/0: 3 for 28s, bounded false"},
 			claimPassResult: claimPassResult{claimed: 3}},
 		{name: "short budget stops at the next partition's deadline", limit: -1,
 			queue: fakeQueue{granted: map[string]int{"a": 4}, left: 1},
-			lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("a", 1, 5)},
+			lanes: []hold.ReadyHoldLane{lane("a", 0, 5), lane("a", 1, 5)},
 			claims: []string{"a/0: 4 for 28s, bounded true", "a/1: 1 for 28s, bounded true",
 				"a/0: 1 for 28s, bounded true", "a/1: 1 for 28s, bounded true",
 				"a/0: 1 for 28s, bounded true", "a/1: 1 for 28s, bounded true",
@@ -151,13 +151,13 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 			claimPassResult: claimPassResult{claimed: 3}},
 		{name: "Redis fails", limit: -1,
 			queue: fakeQueue{err: errors.New("refused"), noAnswer: true},
-			lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
+			lanes: []hold.ReadyHoldLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims: []string{"a/0: 5 for 28s, bounded false",
 				"b/0: 3 for 28s, bounded false"},
 			claimPassResult: claimPassResult{stale: true}},
 		{name: "unreadable records don't stop the others", limit: -1,
 			queue: fakeQueue{err: hold.ErrUnreadableRecord},
-			lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
+			lanes: []hold.ReadyHoldLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims: []string{"a/0: 5 for 28s, bounded false",
 				"b/0: 3 for 28s, bounded false"},
 			claimPassResult: claimPassResult{claimed: 8}},
@@ -186,7 +186,7 @@ func TestDispatcher_OneRoundTripForAllAccounts(t *testing.T) {
 	for _, accounts := range []int{1, 10, 256} {
 		q := &fakeQueue{}
 		d, out := testDispatcher(q, -1, 64)
-		lanes := make([]hold.RateLimitLane, accounts)
+		lanes := make([]hold.ReadyHoldLane, accounts)
 		for i := range lanes {
 			lanes[i] = testLane(fmt.Sprintf("acct_%d", i), 0, 1000)
 		}
@@ -209,13 +209,13 @@ func TestDispatcher_LaneWithoutBudgetWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &fakeQueue{granted: map[string]int{"a": 0}, wait: 80 * time.Millisecond}
 		d, _ := testDispatcher(q, -1, 10)
-		due := hold.PromoteResult{Lanes: []hold.RateLimitLane{testLane("a", 0, 7), testLane("b", 0, 1)}}
+		due := hold.PromoteResult{Lanes: []hold.ReadyHoldLane{testLane("a", 0, 7), testLane("b", 0, 1)}}
 		d.claimReadyHolds(t.Context(), &due)
 		if got := d.waiting.listLanes(); len(got) != 1 || got[0] != testLane("a", 0, 7) {
 			t.Errorf("waiting: %+v", got)
 		}
 		// The next poll finds a lane of the same account in another partition.
-		listed := []hold.RateLimitLane{testLane("a", 1, 2), testLane("c", 1, 2)}
+		listed := []hold.ReadyHoldLane{testLane("a", 1, 2), testLane("c", 1, 2)}
 		if got := d.waiting.removeWaitingLanes(listed); len(got) != 1 || got[0].Account != "c" {
 			t.Errorf("not absorbed: %+v", got)
 		}
@@ -239,11 +239,11 @@ func TestDispatcher_BoundsWaitingLanes(t *testing.T) {
 		d, _ := testDispatcher(q, -1, 10)
 		for i := range maxWaitingLanes + 10 {
 			lane := testLane(fmt.Sprintf("acct_%d", i), 0, 1)
-			d.waiting.deferUntil(groupLanesByBudget([]hold.RateLimitLane{lane})[0],
+			d.waiting.deferUntil(groupLanesByBudget([]hold.ReadyHoldLane{lane})[0],
 				time.Now().Add(time.Second))
 		}
 		r := d.claimReadyHolds(t.Context(), &hold.PromoteResult{
-			Lanes: []hold.RateLimitLane{testLane("a", 0, 1)}, MoreLanes: true,
+			Lanes: []hold.ReadyHoldLane{testLane("a", 0, 1)}, MoreLanes: true,
 		})
 		if n := len(d.waiting.listLanes()); n != maxWaitingLanes || r.again ||
 			r.wait != time.Second {
@@ -275,7 +275,7 @@ func TestDispatcher_SpacesRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, out := testDispatcher(&fakeQueue{}, -1, 10)
 		d.claimReadyHolds(t.Context(),
-			&hold.PromoteResult{Lanes: []hold.RateLimitLane{{Op: hold.OpCancel, Ready: 3}}})
+			&hold.PromoteResult{Lanes: []hold.ReadyHoldLane{{Op: hold.OpCancel, Ready: 3}}})
 		for _, want := range []time.Duration{10, 50, 90} {
 			c := <-out
 			if got := time.Until(c.sendAt); got != want*time.Millisecond ||

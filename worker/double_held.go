@@ -62,7 +62,7 @@ func describeDoubleHeld(d *query.DoubleHeldTotals) string {
 // maxSumsNamed bounds the currencies that an event names.
 const maxSumsNamed = 5
 
-func (j *StatusJob) logDoubleHeld(change hold.DaemonConditionChange) {
+func (j *StatusJob) logDoubleHeldConditionChange(change hold.DaemonConditionChange) {
 	const text = "two authorizations of a hold hold its amount, and the old one is not released"
 	if change == hold.ConditionWorsened {
 		j.o.Logger.Error(text, zap.String("event", string(event.DoubleHeldLong)),

@@ -21,13 +21,13 @@ type overlapObserver struct {
 	lengths []time.Duration
 }
 
-func (*overlapObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
-func (*overlapObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
-func (*overlapObserver) StatusReported(hold.HoldCounts, int, time.Time)       {}
-func (*overlapObserver) ReconcileFinished(reconcile.Reconciliation)           {}
-func (*overlapObserver) RequestRejected(string, hold.ProblemCode)             {}
-func (*overlapObserver) CapacityRiskComputed(event.CapacityRisk)              {}
-func (*overlapObserver) ReadinessChecked([]health.ReadinessCheckResult)       {}
+func (*overlapObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration)    {}
+func (*overlapObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)     {}
+func (*overlapObserver) HoldCountsReported(hold.HoldCounts, int, time.Time)      {}
+func (*overlapObserver) ReconcileFinished(reconcile.Reconciliation)              {}
+func (*overlapObserver) InboxOrMetadataRequestRejected(string, hold.ProblemCode) {}
+func (*overlapObserver) CapacityRiskComputed(event.CapacityRisk)                 {}
+func (*overlapObserver) ReadinessChecked([]health.ReadinessCheckResult)          {}
 func (o *overlapObserver) OverlapEnded(length time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -17,7 +17,7 @@ func reservationHorizon(n int) time.Duration {
 // lanePriority returns the priority of a lane. Ready holds wait for a capture, a
 // cancel or a renewal that is due, for a requested increment, or for a read at
 // their deadline.
-func lanePriority(op hold.Op) hold.Priority {
+func lanePriority(op hold.Op) hold.RateLimitPriority {
 	switch op {
 	case hold.OpCapture, hold.OpCancel, hold.OpAuthorize:
 		return hold.PriorityDue
@@ -39,7 +39,7 @@ type budgetKey struct {
 	op      hold.Op
 }
 
-func budgetKeyOf(lane *hold.RateLimitLane) budgetKey {
+func budgetKeyOf(lane *hold.ReadyHoldLane) budgetKey {
 	return budgetKey{lane.Account, lane.Op.RateLimitBucket()}
 }
 
@@ -47,7 +47,7 @@ func budgetKeyOf(lane *hold.RateLimitLane) budgetKey {
 // dispatcher.
 type budgetLaneGroup struct {
 	budgetKey
-	lanes    []*hold.RateLimitLane // in different partitions
+	lanes    []*hold.ReadyHoldLane // in different partitions
 	want     int                   // holds to claim in this pass, at most
 	reserved hold.BudgetReservation
 	unused   int       // reserved requests for which no hold is claimed yet
@@ -57,8 +57,8 @@ type budgetLaneGroup struct {
 
 // groupLanesByBudget returns the lanes that have ready holds, by their budget.
 // The group with the nearest deadline is first.
-func groupLanesByBudget(lanes []hold.RateLimitLane) (groups []*budgetLaneGroup) {
-	ready := make([]*hold.RateLimitLane, 0, len(lanes))
+func groupLanesByBudget(lanes []hold.ReadyHoldLane) (groups []*budgetLaneGroup) {
+	ready := make([]*hold.ReadyHoldLane, 0, len(lanes))
 	for i := range lanes {
 		if lanes[i].Ready > 0 {
 			ready = append(ready, &lanes[i])
@@ -78,14 +78,14 @@ func groupLanesByBudget(lanes []hold.RateLimitLane) (groups []*budgetLaneGroup) 
 	return groups
 }
 
-func sortLanesByDeadline(lanes []*hold.RateLimitLane) {
-	slices.SortStableFunc(lanes, func(a, b *hold.RateLimitLane) int {
+func sortLanesByDeadline(lanes []*hold.ReadyHoldLane) {
+	slices.SortStableFunc(lanes, func(a, b *hold.ReadyHoldLane) int {
 		return a.NearestDeadline.Compare(b.NearestDeadline)
 	})
 }
 
 // countReadyHolds counts the unclaimed holds of the lanes.
-func countReadyHolds(lanes []hold.RateLimitLane) (n int) {
+func countReadyHolds(lanes []hold.ReadyHoldLane) (n int) {
 	for i := range lanes {
 		n += lanes[i].Ready
 	}
@@ -142,7 +142,7 @@ func (g *budgetLaneGroup) recordReservation(r hold.BudgetReservation, now time.T
 // laneClaimShare is a [hold.ClaimShare] of a group's lane.
 type laneClaimShare struct {
 	group *budgetLaneGroup
-	lane  *hold.RateLimitLane
+	lane  *hold.ReadyHoldLane
 	holds int
 	until time.Time
 }
@@ -155,7 +155,7 @@ type laneClaimShare struct {
 // reserved request: it takes as many holds of each lane.
 func (g *budgetLaneGroup) appendClaimShares(shares []laneClaimShare, last bool) []laneClaimShare {
 	lanes := slices.DeleteFunc(slices.Clone(g.lanes),
-		func(lane *hold.RateLimitLane) bool { return lane.Ready <= 0 })
+		func(lane *hold.ReadyHoldLane) bool { return lane.Ready <= 0 })
 	if g.unused <= 0 || len(lanes) == 0 {
 		return shares
 	}
@@ -219,7 +219,7 @@ type lanesWithoutBudget struct {
 
 type laneBudgetWait struct {
 	until time.Time
-	lanes []hold.RateLimitLane
+	lanes []hold.ReadyHoldLane
 }
 
 // deferUntil makes the lanes of a group wait until a time. If too many lanes
@@ -245,8 +245,8 @@ func (w *lanesWithoutBudget) deferUntil(g *budgetLaneGroup, until time.Time) boo
 }
 
 // removeWaitingLanes removes from lanes those whose budget is waiting already.
-func (w *lanesWithoutBudget) removeWaitingLanes(lanes []hold.RateLimitLane) []hold.RateLimitLane {
-	return slices.DeleteFunc(lanes, func(lane hold.RateLimitLane) bool {
+func (w *lanesWithoutBudget) removeWaitingLanes(lanes []hold.ReadyHoldLane) []hold.ReadyHoldLane {
+	return slices.DeleteFunc(lanes, func(lane hold.ReadyHoldLane) bool {
 		b := w.budgets[budgetKeyOf(&lane)]
 		if b == nil {
 			return false
@@ -260,7 +260,7 @@ func (w *lanesWithoutBudget) removeWaitingLanes(lanes []hold.RateLimitLane) []ho
 }
 
 // removeEndedWaits removes and returns the lanes whose wait has ended.
-func (w *lanesWithoutBudget) removeEndedWaits(now time.Time) (ended []hold.RateLimitLane) {
+func (w *lanesWithoutBudget) removeEndedWaits(now time.Time) (ended []hold.ReadyHoldLane) {
 	for key, b := range w.budgets {
 		if !b.until.After(now) {
 			ended = append(ended, b.lanes...)
@@ -268,23 +268,23 @@ func (w *lanesWithoutBudget) removeEndedWaits(now time.Time) (ended []hold.RateL
 			delete(w.budgets, key)
 		}
 	}
-	slices.SortFunc(ended, compareLanes) // a map has no order
+	slices.SortFunc(ended, compareLanesByDeadline) // a map has no order
 	return ended
 }
 
-func compareLanes(a, b hold.RateLimitLane) int {
+func compareLanesByDeadline(a, b hold.ReadyHoldLane) int {
 	return cmp.Or(a.NearestDeadline.Compare(b.NearestDeadline),
 		cmp.Compare(a.Account, b.Account), cmp.Compare(a.Op, b.Op),
 		cmp.Compare(a.Partition, b.Partition))
 }
 
 // listLanes returns the waiting lanes.
-func (w *lanesWithoutBudget) listLanes() []hold.RateLimitLane {
-	all := make([]hold.RateLimitLane, 0, w.lanes)
+func (w *lanesWithoutBudget) listLanes() []hold.ReadyHoldLane {
+	all := make([]hold.ReadyHoldLane, 0, w.lanes)
 	for _, b := range w.budgets {
 		all = append(all, b.lanes...)
 	}
-	slices.SortFunc(all, compareLanes)
+	slices.SortFunc(all, compareLanesByDeadline)
 	return all
 }
 

@@ -57,7 +57,7 @@ func New(s Stores, stripe StripeClient, o Options) (*Engine, error) {
 	w.jobs = []cronJob{
 		{name: "capture", schedule: o.Schedules.Capture, run: w.Dispatcher.AllowPromotionUntilNextTick},
 		b.newJob("expiry", o.Schedules.Expiry, deadlines.Run),
-		b.newJob("report", o.Schedules.Report, w.runStatusJob),
+		b.newJob("report", o.Schedules.Report, w.runStatusJobAndReconcileIfNeeded),
 		b.newJob("purge", o.Schedules.Purge, purge.Run),
 		b.newJob("reconcile", o.Schedules.Reconcile, w.Reconciler.RunCronJob),
 		b.newJob("verify", o.Schedules.Verify, verifier.Run),
@@ -246,7 +246,7 @@ func observerPartsOf(o Observer) observerParts {
 // tracerParts are the parts of a [Tracer], each nil without one.
 type tracerParts struct {
 	commit    commit.Tracer
-	change    intake.ChangeTracer
+	change    intake.RequestSpanLinker
 	execution ExecutionTracer
 	attempt   authorize.Tracer
 	parse     func(text string) hold.TraceContext

@@ -100,7 +100,7 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	}, func(w *testEnv, _ *stripesim.Options) {
-		w.store.Rates = store.RateLimits{Write: 1, Read: 25, Total: 100}
+		w.store.Rates = store.RateLimitOptions{Write: 1, Read: 25, Total: 100}
 		w.opts = worker.Options{Rules: w.opts.Rules}
 	})
 }

@@ -24,9 +24,9 @@ type StripeHealthReader interface {
 	IsWrongKeySuspected() bool
 }
 
-// StageReader reports which stages have stalled. [health.Reporter]
+// StalledStageReader reports which stages have stalled. [health.Reporter]
 // implements it.
-type StageReader interface {
+type StalledStageReader interface {
 	StalledStages() []health.StalledStage
 }
 
@@ -36,7 +36,7 @@ type ReadinessChecker struct {
 	redis   RedisWriteChecker
 	stripe  StripeHealthReader
 	running func() bool // whether Engine.Run runs
-	stages  StageReader
+	stages  StalledStageReader
 	extra   func() []health.ReadinessCheckResult // [reconcile]
 }
 

@@ -136,7 +136,7 @@ func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 		}
 	}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
 		w.opts.Schedules.Report = "@every 15s"
-		w.store.Rates = store.RateLimits{} // each is checked when it is scheduled
+		w.store.Rates = store.RateLimitOptions{} // each is checked when it is scheduled
 	})
 }
 

@@ -18,9 +18,9 @@ const memoryWarningPercent = 80
 // RedisInspector reads the properties of the Redis servers that decide whether
 // holds are safe. store.Store implements it.
 type RedisInspector interface {
-	// InspectServers returns what makes Redis lose holds or stop, each with
+	// ListServerFaultsAndMemoryUse returns what makes Redis lose holds or stop, each with
 	// what to do about it, and how much of maxmemory is used; 0 without one.
-	InspectServers(ctx context.Context) (faults []string, memoryPercent int, err error)
+	ListServerFaultsAndMemoryUse(ctx context.Context) (faults []string, memoryPercent int, err error)
 }
 
 // RedisCheckJob repeats the checks of the start, because the settings of a
@@ -40,7 +40,7 @@ func (j *RedisCheckJob) Run(ctx context.Context) {
 	if j.redis == nil {
 		return
 	}
-	faults, percent, err := j.redis.InspectServers(ctx)
+	faults, percent, err := j.redis.ListServerFaultsAndMemoryUse(ctx)
 	if err != nil {
 		j.health.ReportError(ctx, "inspect the Redis servers", err)
 		return

@@ -58,9 +58,9 @@ type StatusStore interface {
 	// DeregisterReplica deletes a replica's heartbeat.
 	DeregisterReplica(ctx context.Context, replica string) error
 	CountHolds(ctx context.Context) (hold.HoldCounts, error)
-	// ListUnreadableRecords returns the holds whose records this replica cannot
+	// RecheckUnreadableRecords returns the holds whose records this replica cannot
 	// read, as far as it has found them.
-	ListUnreadableRecords(ctx context.Context) (ids []string, err error)
+	RecheckUnreadableRecords(ctx context.Context) (ids []string, err error)
 	ReadSortedSetPage(
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.HoldAtPosition, time.Time, error)
@@ -71,9 +71,9 @@ type StatusStore interface {
 	) ([]hold.DaemonConditionChange, error)
 }
 
-// StripeStatusReader reports Stripe's state to the report job. gateway.Caller
+// StripeHealthAndRateLimitReader reports Stripe's state to the report job. gateway.Caller
 // implements it.
-type StripeStatusReader interface {
+type StripeHealthAndRateLimitReader interface {
 	StripeHealthReader
 	// TakeRateLimitedCount returns how many calls Stripe has answered with 429
 	// since the last TakeRateLimitedCount.
@@ -97,7 +97,7 @@ type SystemEventPublisher interface {
 // StatusObserver records every report, for metrics. daemon.workerObserver
 // implements it.
 type StatusObserver interface {
-	StatusReported(c hold.HoldCounts, alive int, nearest time.Time)
+	HoldCountsReported(c hold.HoldCounts, alive int, nearest time.Time)
 	ReadinessChecked(checks []health.ReadinessCheckResult)
 	// CapacityRiskComputed records a forecast. Its Holds is 0 if no hold is at
 	// risk.
@@ -120,7 +120,7 @@ type StatusOptions struct {
 // hold the amount of a hold, records are unreadable), and reports dead replicas.
 type StatusJob struct {
 	store      StatusStore
-	stripe     StripeStatusReader
+	stripe     StripeHealthAndRateLimitReader
 	capacity   CapacityRiskForecaster
 	doubleHeld *query.DoubleHeldReader
 	publisher  SystemEventPublisher
@@ -204,7 +204,7 @@ func (j *StatusJob) countAndReportHolds(ctx context.Context, alive int) error {
 		zap.Int64("settled", counts.Settled), zap.Int64("unverified", counts.Unverified),
 		zap.Int("replicas", alive), zap.Time("nearest_deadline", nearest))
 	if j.o.Observer != nil {
-		j.o.Observer.StatusReported(counts, alive, nearest)
+		j.o.Observer.HoldCountsReported(counts, alive, nearest)
 	}
 	return nil
 }
@@ -302,7 +302,7 @@ func (j *StatusJob) logConditionChange(
 		j.o.Logger.Warn("the memory of Redis runs out",
 			zap.String("event", string(event.RedisMemoryHigh)), zap.Int("percent", percent))
 	case name == conditionDoubleHeld:
-		j.logDoubleHeld(change)
+		j.logDoubleHeldConditionChange(change)
 	case name == conditionUnreadable:
 		j.o.Logger.Error("holdd cannot read the records of some holds and leaves them alone",
 			zap.String("event", string(event.RecordsUnreadable)))

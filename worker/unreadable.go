@@ -18,7 +18,7 @@ const maxUnreadableNamed = 3
 func (j *StatusJob) appendUnreadableCondition(
 	ctx context.Context, list []hold.DaemonCondition,
 ) []hold.DaemonCondition {
-	ids, err := j.store.ListUnreadableRecords(ctx)
+	ids, err := j.store.RecheckUnreadableRecords(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "read unreadable records again", err)
 		return list

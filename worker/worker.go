@@ -67,7 +67,7 @@ type StripeCaller interface {
 	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(
-		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
+		ctx context.Context, calls []hold.Call, b execute.CallBatchOptions,
 		done func(i int, a hold.Answer),
 	) (unsent []int)
 }
@@ -75,8 +75,8 @@ type StripeCaller interface {
 // StripeMonitor reports whether Stripe answers, accepts the key, and limits the
 // rate. gateway.Caller implements it.
 type StripeMonitor interface {
-	StripeStatusReader
-	CallLimiter
+	StripeHealthAndRateLimitReader
+	BreakerLimitReader
 	// IsStripeAvailable reports whether Stripe answers and accepts the key.
 	IsStripeAvailable() bool
 	// ProbeIfUnavailable sends a harmless read if Stripe is unavailable. It
@@ -98,7 +98,7 @@ type Observer interface {
 // Tracer records what happens to holds as spans. tracing.Tracer implements it.
 type Tracer interface {
 	commit.Tracer
-	intake.ChangeTracer
+	intake.RequestSpanLinker
 	ExecutionTracer
 	authorize.Tracer
 	// StartCall begins the span of a request to Stripe. gateway.Caller calls it.
@@ -125,7 +125,7 @@ type Engine struct {
 	Repairer   *repair.Repairer
 	Eraser     *erase.Eraser
 	// RecordAct records what an operator did in the audit stream.
-	RecordAct func(ctx context.Context, e hold.AuditEntry)
+	RecordAct func(ctx context.Context, e hold.AuditLogEntry)
 
 	o         Options
 	status    *StatusJob
@@ -157,7 +157,7 @@ func (w *Engine) Run(ctx context.Context) error {
 	w.running.Store(true)
 	w.Reconciler.AllowRuns(ctx)
 	c.Start()
-	w.runStatusJob(ctx)
+	w.runStatusJobAndReconcileIfNeeded(ctx)
 
 	<-ctx.Done()
 	w.running.Store(false)
@@ -187,9 +187,9 @@ func (w *Engine) deregister(ctx context.Context) {
 	}
 }
 
-// runStatusJob is the report job. After a report it lets the reconciler detect
+// runStatusJobAndReconcileIfNeeded is the report job. After a report it lets the reconciler detect
 // data loss in Redis.
-func (w *Engine) runStatusJob(ctx context.Context) {
+func (w *Engine) runStatusJobAndReconcileIfNeeded(ctx context.Context) {
 	if w.status.Run(ctx) {
 		w.Reconciler.StartRunIfNeeded(ctx)
 	}

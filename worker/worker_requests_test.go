@@ -52,7 +52,7 @@ func TestWorker_GracefulStop(t *testing.T) {
 			w.CheckEffects(id, "captured 10000 by api")
 		}
 	}, func(w *testEnv, o *stripesim.Options) {
-		w.store.Rates = store.RateLimits{}
+		w.store.Rates = store.RateLimitOptions{}
 		w.opts.Concurrency = 8
 		o.EndpointRate, o.OverallRate = -1, -1
 	})

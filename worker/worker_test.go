@@ -288,7 +288,7 @@ func TestWorker_TakesOverAfterCrash(t *testing.T) {
 			w.CheckEffects(id, "captured 10000 by api")
 		}
 	}, func(w *testEnv, o *stripesim.Options) {
-		w.store.Rates = store.RateLimits{}
+		w.store.Rates = store.RateLimitOptions{}
 		o.EndpointRate, o.OverallRate = -1, -1
 	})
 }

@@ -156,7 +156,7 @@ func settleAll(ctx context.Context, st *store.Store, n int) error {
 
 // claimLane claims up to n holds of a lane.
 func claimLane(
-	ctx context.Context, st *store.Store, lane hold.RateLimitLane, n int,
+	ctx context.Context, st *store.Store, lane hold.ReadyHoldLane, n int,
 ) ([]hold.Claim, error) {
 	claims, err := st.ClaimReadyHolds(ctx, []hold.ClaimShare{{Lane: lane, Holds: n}}, time.Minute)
 	return claims[0].Claims, err
@@ -166,7 +166,7 @@ func claimLane(
 func settleLane(
 	ctx context.Context,
 	st *store.Store,
-	lane hold.RateLimitLane,
+	lane hold.ReadyHoldLane,
 ) (settled int64, err error) {
 	for {
 		claims, err := claimLane(ctx, st, lane, scaleBatch)

@@ -15,7 +15,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newAdoptCommand(out *terminal, env environmentVars) *cobra.Command {
+func newAdoptCommand(out *terminal, env environList) *cobra.Command {
 	var t termFlags
 	var dryRun bool
 	var account string
@@ -57,7 +57,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 		req.Account = cmp.Or(account, f.Account)
 		req.Reference = cmp.Or(req.Reference, f.Reference)
 		if dryRun {
-			return c.validateAndPrintScheduleDryRun(&req, givenTermFlagLines(cmd))
+			return c.printOfflineScheduleDryRun(&req, givenTermFlagLines(cmd))
 		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})

@@ -34,7 +34,7 @@ type auditFlags struct {
 	load                                           func() (*config.Settings, error)
 }
 
-func newAuditCommand(out *terminal, env environmentVars) *cobra.Command {
+func newAuditCommand(out *terminal, env environList) *cobra.Command {
 	var f auditFlags
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Show what an integration with Stripe loses on manual captures",
@@ -78,7 +78,7 @@ If it is interrupted, it keeps what it has read in the checkpoint file, and --re
 }
 
 func runAudit(
-	ctx context.Context, out *terminal, env environmentVars, f *auditFlags,
+	ctx context.Context, out *terminal, env environList, f *auditFlags,
 ) error {
 	now := time.Now()
 	since, err := parseSince(f.since, now)
@@ -121,7 +121,7 @@ func runAudit(
 	r := audit.ComputeReport(p.Payments, audit.ReportScope{Account: auditedAccountID(file),
 		Livemode: file.Livemode, From: file.Since, Until: p.Until, ReadFrom: p.From,
 		IntentsRead: p.IntentsRead, Location: times.location})
-	if err := outputAuditReport(out, &r, times, f); err != nil {
+	if err := outputAuditReportAndHTMLPage(out, &r, times, f); err != nil {
 		return err
 	}
 	return file.remove()

@@ -12,8 +12,13 @@ import (
 // maxAuditRows bounds each list of payments in the text.
 const maxAuditRows = 10
 
-// outputAuditReport prints the report and writes the page.
-func outputAuditReport(out *terminal, r *audit.Report, times timeFormatter, f *auditFlags) error {
+// outputAuditReportAndHTMLPage prints the report and writes the page.
+func outputAuditReportAndHTMLPage(
+	out *terminal,
+	r *audit.Report,
+	times timeFormatter,
+	f *auditFlags,
+) error {
 	if f.asJSON {
 		if err := out.printJSONLine(r); err != nil {
 			return err

@@ -11,7 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newCallbacksCommand(out *terminal, env environmentVars) *cobra.Command {
+func newCallbacksCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "callbacks", Short: "Show the state of callbacks and notifications",
 		Long: `Show the sinks of events and alerts and the state of their deliveries. The sinks are
@@ -80,7 +80,7 @@ func describeSinkState(k *api.SinkStatus) string {
 	return "ok"
 }
 
-func newDeadLettersCommand(out *terminal, env environmentVars) *cobra.Command {
+func newDeadLettersCommand(out *terminal, env environList) *cobra.Command {
 	var sink string
 	var limit int
 	cmd := &cobra.Command{Use: "dead",
@@ -132,7 +132,7 @@ func printDeadLetters(
 // rejected at once returns to the list.
 const maxReplayRequests = 100
 
-func newReplayCommand(out *terminal, env environmentVars) *cobra.Command {
+func newReplayCommand(out *terminal, env environList) *cobra.Command {
 	var sink string
 	var dryRun bool
 	cmd := &cobra.Command{Use: "replay [ID …]",

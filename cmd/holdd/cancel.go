@@ -12,7 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newCancelCommand(out *terminal, env environmentVars) *cobra.Command {
+func newCancelCommand(out *terminal, env environList) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use: "cancel HOLD", Short: "Release a hold now",

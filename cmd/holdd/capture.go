@@ -12,7 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newCaptureCommand(out *terminal, env environmentVars) *cobra.Command {
+func newCaptureCommand(out *terminal, env environList) *cobra.Command {
 	var given amountFlag
 	var params captureParamFlags
 	var notFinal bool
@@ -48,7 +48,7 @@ code 0 means captured.`,
 		if err != nil {
 			return err
 		}
-		if err := checkCaptureAmountFlag(cmd.Flags().Changed("amount"), &given, amount); err != nil {
+		if err := requirePositiveCaptureAmount(cmd.Flags().Changed("amount"), &given, amount); err != nil {
 			return err
 		}
 		patch, err := params.newCaptureParamsPatch(cmd.Flags().Changed, currency)
@@ -101,7 +101,7 @@ func captureFieldOfFlag(field string) string {
 	return field
 }
 
-func checkCaptureAmountFlag(isGiven bool, given *amountFlag, amount int64) error {
+func requirePositiveCaptureAmount(isGiven bool, given *amountFlag, amount int64) error {
 	if isGiven && amount <= 0 {
 		return usageErrorf("leave --amount out to capture the amount of the terms",
 			"invalid --amount %s: want more than zero, such as 12.50", given.text)

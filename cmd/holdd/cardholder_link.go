@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newCardholderLinkCommand(out *terminal, env environmentVars) *cobra.Command {
+func newCardholderLinkCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cardholder-link HOLD", Short: "Make a link with which the cardholder goes on",
 		Long: `Make a link for the cardholder of a hold whose renewal the bank refused.

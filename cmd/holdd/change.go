@@ -20,7 +20,7 @@ type changeFlags struct {
 	dryRun   bool
 }
 
-func addChangeFlags(cmd *cobra.Command, out *terminal, env environmentVars) *changeFlags {
+func addChangeFlags(cmd *cobra.Command, out *terminal, env environList) *changeFlags {
 	c := &changeFlags{connectionFlags: addConnectionFlags(cmd, out, env),
 		confirmationPrompt: confirmationPrompt{out: out}}
 	cmd.Args = requireOneHoldArg

@@ -12,7 +12,7 @@ import (
 
 // addSettingsFlags adds --config and a flag for each setting, for the daemon. It
 // returns a function that loads the settings.
-func addSettingsFlags(cmd *cobra.Command, env environmentVars) func() (*config.Settings, error) {
+func addSettingsFlags(cmd *cobra.Command, env environList) func() (*config.Settings, error) {
 	load := addConfigFlagAndLoader(cmd, env, cmd.Flags())
 	config.AddFlags(cmd.Flags())
 	return load
@@ -21,7 +21,7 @@ func addSettingsFlags(cmd *cobra.Command, env environmentVars) func() (*config.S
 // addConfigFlagAndLoader adds --config to a command that reads the daemon's settings from
 // their file and the environment, and from flags that may be nil.
 func addConfigFlagAndLoader(
-	cmd *cobra.Command, env environmentVars, flags *pflag.FlagSet,
+	cmd *cobra.Command, env environList, flags *pflag.FlagSet,
 ) func() (*config.Settings, error) {
 	var path string
 	cmd.Flags().StringVar(&path, "config", "", "settings file, YAML (HOLDD_CONFIG)")
@@ -32,7 +32,7 @@ func addConfigFlagAndLoader(
 	}
 }
 
-func newConfigCommand(out *terminal, env environmentVars) *cobra.Command {
+func newConfigCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config", Short: "Check or show the daemon's settings",
 	}
@@ -40,7 +40,7 @@ func newConfigCommand(out *terminal, env environmentVars) *cobra.Command {
 	return cmd
 }
 
-func newConfigCheckCommand(out *terminal, env environmentVars) *cobra.Command {
+func newConfigCheckCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check the settings without starting the daemon",
 		Args: cobra.NoArgs,
@@ -66,7 +66,7 @@ that the settings are valid.`,
 	return cmd
 }
 
-func newConfigShowCommand(out *terminal, env environmentVars) *cobra.Command {
+func newConfigShowCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the settings in effect with their sources, without secrets",
 		Args: cobra.NoArgs,

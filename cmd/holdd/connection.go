@@ -22,7 +22,7 @@ const (
 // connectionFlags is the flags of the commands that call a running holdd.
 type connectionFlags struct {
 	out *terminal
-	env environmentVars
+	env environList
 
 	url       string
 	tokenFile string
@@ -31,7 +31,7 @@ type connectionFlags struct {
 	format    outputFormat // see addOutputFlag
 }
 
-func addConnectionFlags(cmd *cobra.Command, out *terminal, env environmentVars) *connectionFlags {
+func addConnectionFlags(cmd *cobra.Command, out *terminal, env environList) *connectionFlags {
 	c := &connectionFlags{out: out, env: env}
 	f := cmd.Flags()
 	f.StringVar(&c.url, "url", "", "address of holdd (HOLDD_URL; default "+defaultURL+")")

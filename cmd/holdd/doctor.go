@@ -68,7 +68,7 @@ type doctorReport struct {
 	Checks   []doctorCheckResult `json:"checks"`
 }
 
-func newDoctorCommand(out *terminal, env environmentVars) *cobra.Command {
+func newDoctorCommand(out *terminal, env environList) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check settings, Redis and Stripe, with a hint for each fault",
@@ -88,7 +88,7 @@ Exit code 0 means that no check is wrong; 1 means that a check is wrong.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := load()
-		d := runDoctor(cmd.Context(), s, err)
+		d := runDoctorChecks(cmd.Context(), s, err)
 		if ctxErr := cmd.Context().Err(); ctxErr != nil {
 			return toExitError(ctxErr, "")
 		}
@@ -122,9 +122,9 @@ func (d *doctorReport) countStatus(v doctorCheckStatus) (n int) {
 	return n
 }
 
-// runDoctor runs all checks. s is nil if the settings are invalid, and
+// runDoctorChecks runs all checks. s is nil if the settings are invalid, and
 // settingsErr says why.
-func runDoctor(ctx context.Context, s *config.Settings, settingsErr error) doctorReport {
+func runDoctorChecks(ctx context.Context, s *config.Settings, settingsErr error) doctorReport {
 	logging.Disable() // go-redis logs each failed connection to standard error
 	d := doctorReport{Status: statusOK, Checks: checkSettings(s, settingsErr)}
 	if s != nil {
@@ -168,7 +168,7 @@ func inspectStripe(ctx context.Context, s *config.Settings) (gateway.Inspection,
 		return gateway.Inspection{}, err
 	}
 	defer g.Close()
-	return g.InspectAccount(ctx), nil
+	return g.InspectAPIKeyAndAccount(ctx), nil
 }
 
 var statusColors = map[doctorCheckStatus]string{statusOK: green,

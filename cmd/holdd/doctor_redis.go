@@ -50,20 +50,20 @@ func checkRedisInspection(s *config.Settings, in store.Inspection, err error) []
 		},
 		checkRedisMemory, checkRedisRole, checkRedisPermissions,
 	} {
-		out = append(out, checkEachRedisServer(in.Servers, check)...)
+		out = append(out, runCheckOnEachRedisServer(in.Servers, check)...)
 	}
 	if err != nil {
 		return append(out, errorResult("redis", "", "%v", err))
 	}
 	out = append([]doctorCheckResult{checkOldestDue(&in)}, out...) // the first number to look at
-	out = append(out, checkRedisMode(s, in.Mode), checkRedisPartitions(s, &in),
-		checkEventStreams(s, &in))
+	out = append(out, checkRedisMatchesStripeMode(s, in.Mode), checkRedisPartitions(s, &in),
+		reportEventStreamSize(s, &in))
 	return append(append(out, checkDaemonReplicas(&in)...), checkLoweredRates(in.LoweredRates)...)
 }
 
-// checkEachRedisServer checks each server. It returns the results that are not
+// runCheckOnEachRedisServer checks each server. It returns the results that are not
 // ok, or one result for all servers.
-func checkEachRedisServer(
+func runCheckOnEachRedisServer(
 	servers []store.RedisServer, check func(*store.RedisServer) doctorCheckResult,
 ) (out []doctorCheckResult) {
 	var first *doctorCheckResult
@@ -137,9 +137,9 @@ func checkRedisMemory(r *store.RedisServer) doctorCheckResult {
 	return f
 }
 
-// checkEventStreams reports the size of the streams of events. The streams are
+// reportEventStreamSize reports the size of the streams of events. The streams are
 // full in normal operation.
-func checkEventStreams(s *config.Settings, in *store.Inspection) doctorCheckResult {
+func reportEventStreamSize(s *config.Settings, in *store.Inspection) doctorCheckResult {
 	partitions := max(1, int64(s.Partitions))
 	return okResult("redis events", "%d events in about %s, trimmed at %s (events_max_size)",
 		in.Events.Events, formatBytes(in.Events.Bytes),
@@ -211,7 +211,7 @@ func checkOldestDue(in *store.Inspection) doctorCheckResult {
 		"a hold has been due for %s, and no replica has claimed it", age)
 }
 
-func checkRedisMode(s *config.Settings, recorded string) doctorCheckResult {
+func checkRedisMatchesStripeMode(s *config.Settings, recorded string) doctorCheckResult {
 	const check = "mode"
 	mode := stripeModeName(s)
 	switch recorded {

@@ -59,7 +59,7 @@ func checkStripeInspection(
 	}
 	out = append(out, checkStripePermissions(&in)...)
 	out = append(out, checkCardholderPermission(s, &in)...)
-	out = append(out, checkCardFeatures(&in)...)
+	out = append(out, checkFeaturesOfRecentCardCharges(&in)...)
 	return append(out, checkWebhookEndpoints(s, &in)...)
 }
 
@@ -137,10 +137,10 @@ func checkCardholderPermission(s *config.Settings, in *gateway.Inspection) []doc
 	}
 }
 
-// checkCardFeatures says which features the newest card charges have. A charge
+// checkFeaturesOfRecentCardCharges says which features the newest card charges have. A charge
 // has one only if its PaymentIntent requested it, and Stripe offers it to the
 // account and for the card.
-func checkCardFeatures(in *gateway.Inspection) []doctorCheckResult {
+func checkFeaturesOfRecentCardCharges(in *gateway.Inspection) []doctorCheckResult {
 	const check = "stripe features"
 	switch names := in.CardFeatures.Names(); {
 	case in.ListExpanded.Kind != hold.AnswerOK:

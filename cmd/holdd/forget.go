@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newForgetCommand(out *terminal, env environmentVars) *cobra.Command {
+func newForgetCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "forget HOLD", Short: "Erase the personal data of a settled hold",
 		Long: `Erase the personal data of a settled hold: reference, metadata and the texts of requests. They are

@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/store"
 )
 
-func newHistoryCommand(out *terminal, env environmentVars) *cobra.Command {
+func newHistoryParentCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "history", Short: "Verify the record of who did what",
 		Long: `With the setting audit_stream, holdd records in the stream holdd:audit of its Redis who changed
@@ -29,7 +29,7 @@ type historyVerificationResult struct {
 	MissingEntry string `json:"missing_entry,omitempty"` // the hash of --expect
 }
 
-func newHistoryVerifyCommand(out *terminal, env environmentVars) *cobra.Command {
+func newHistoryVerifyCommand(out *terminal, env environList) *cobra.Command {
 	var expect string
 	var asJSON bool
 	cmd := &cobra.Command{

@@ -12,7 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newIncrementCommand(out *terminal, env environmentVars) *cobra.Command {
+func newIncrementCommand(out *terminal, env environList) *cobra.Command {
 	var req hold.IncrementRequest
 	var total amountFlag
 	cmd := &cobra.Command{

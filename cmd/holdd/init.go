@@ -42,7 +42,7 @@ type initFlags struct {
 	force, dryRun                              bool
 }
 
-func newInitCommand(out *terminal, env environmentVars) *cobra.Command {
+func newInitCommand(out *terminal, env environList) *cobra.Command {
 	var f initFlags
 	cmd := &cobra.Command{
 		Use: "init", Short: "Write a settings file and set up Stripe's webhooks", Args: cobra.NoArgs,
@@ -82,7 +82,7 @@ the key must then be in STRIPE_API_KEY or a file.`,
 }
 
 func runInit(
-	ctx context.Context, out *terminal, env environmentVars, f *initFlags, publicURLGiven bool,
+	ctx context.Context, out *terminal, env environList, f *initFlags, publicURLGiven bool,
 ) error {
 	path, err := filepath.Abs(cmp.Or(f.config, env.get("HOLDD_CONFIG"), defaultConfigFile))
 	if err != nil {
@@ -119,7 +119,7 @@ func runInit(
 	}
 	fmt.Fprintf(out.stdout, "Wrote %s.\n\n", path)
 	s, err = config.Load(nil, env, path)
-	d := runDoctor(ctx, s, err)
+	d := runDoctorChecks(ctx, s, err)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -131,9 +131,9 @@ func runInit(
 // collect takes the answers from flags and the environment, and asks for the
 // others.
 func (a *initAnswers) collect(
-	ctx context.Context, out *terminal, env environmentVars, f *initFlags, publicURLGiven bool,
+	ctx context.Context, out *terminal, env environList, f *initFlags, publicURLGiven bool,
 ) (err error) {
-	keyVariable := secretVariable(env, "STRIPE_API_KEY")
+	keyVariable := findDefinedSecretVariable(env, "STRIPE_API_KEY")
 	switch keyFile := cmp.Or(f.stripeKeyFile,
 		strings.TrimSpace(env.get("STRIPE_API_KEY_FILE"))); {
 	case f.stripeKeyFile != "" && keyVariable != "":
@@ -156,7 +156,7 @@ func (a *initAnswers) collect(
 	}
 	const localRedis = "redis://127.0.0.1:6379/0"
 	a.redisURL = f.redisURL
-	if a.redisURL == "" && secretVariable(env, "REDIS_URL") != "" {
+	if a.redisURL == "" && findDefinedSecretVariable(env, "REDIS_URL") != "" {
 		a.redisInEnv = true
 	} else if a.redisURL == "" && out.interactive {
 		if a.redisURL, err = out.askLine(ctx, "Redis", localRedis); err != nil {
@@ -199,8 +199,8 @@ func parsePublicURL(text string) (string, error) {
 }
 
 // newSettings checks the answers as the daemon does.
-func (a *initAnswers) newSettings(env environmentVars) (*config.Settings, error) {
-	given := append(environmentVars{}, env...)
+func (a *initAnswers) newSettings(env environList) (*config.Settings, error) {
+	given := append(environList{}, env...)
 	if a.keepKey {
 		given = append(given, "STRIPE_API_KEY="+a.stripeKey)
 	} else if a.stripeKeyFile != "" {
@@ -212,9 +212,9 @@ func (a *initAnswers) newSettings(env environmentVars) (*config.Settings, error)
 	return config.Load(nil, given, "")
 }
 
-// secretVariable returns the environment variable that has a secret: name, or
+// findDefinedSecretVariable returns the environment variable that has a secret: name, or
 // the one with the path of its file. It is empty if neither is set.
-func secretVariable(env environmentVars, name string) string {
+func findDefinedSecretVariable(env environList, name string) string {
 	for _, variable := range []string{name, name + "_FILE"} {
 		if strings.TrimSpace(env.get(variable)) != "" {
 			return variable
@@ -241,7 +241,7 @@ func (a *initAnswers) createDirectoryAndWriteStripeKey() error {
 
 // writeConfigAndRedisSecret writes the settings file. webhookSecrets is the file with the
 // signing secrets; empty if there is none.
-func (a *initAnswers) writeConfigAndRedisSecret(env environmentVars, webhookSecrets string) error {
+func (a *initAnswers) writeConfigAndRedisSecret(env environList, webhookSecrets string) error {
 	var b strings.Builder
 	b.WriteString("# Written by \"holdd init\". Settings that are not here have their defaults:\n" +
 		"# \"holdd config show\" prints all.\n\n")

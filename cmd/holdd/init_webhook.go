@@ -36,7 +36,7 @@ const (
 // with its signing secret: empty if there is no endpoint, or if the environment
 // has the secret.
 func (a *initAnswers) setUpWebhooks(
-	ctx context.Context, out *terminal, env environmentVars, s *config.Settings,
+	ctx context.Context, out *terminal, env environList, s *config.Settings,
 ) (file string, err error) {
 	if a.publicURL == "" {
 		fmt.Fprintln(out.stdout, "No webhook endpoint: without a public URL, holdd learns of changes "+
@@ -58,7 +58,7 @@ func (a *initAnswers) setUpWebhooks(
 	}
 	i := indexOfEndpoint(all, address)
 	file = a.secretFilePath("stripe_webhook_secrets")
-	variable := secretVariable(env, "STRIPE_WEBHOOK_SECRETS")
+	variable := findDefinedSecretVariable(env, "STRIPE_WEBHOOK_SECRETS")
 	if i >= 0 {
 		return a.adoptWebhook(ctx, out, g, &all[i], variable != "")
 	}
@@ -81,7 +81,7 @@ func (a *initAnswers) adoptWebhook(
 ) (file string, err error) {
 	if !inEnv {
 		file = a.secretFilePath("stripe_webhook_secrets")
-		if !hasSecretOf(file, e.ID) {
+		if !isWebhookSecretInFile(file, e.ID) {
 			if err := askAndWriteWebhookSecret(ctx, out, e, file); err != nil {
 				return "", err
 			}
@@ -161,9 +161,9 @@ func writeWebhookSecret(file string, e *gateway.WebhookEndpoint, secret hold.Sec
 		[]byte(webhookComment(e.ID)+e.URL+"\n"+secret.Reveal()+"\n"), 0o600)
 }
 
-// hasSecretOf reports whether file has the signing secret of the endpoint with
+// isWebhookSecretInFile reports whether file has the signing secret of the endpoint with
 // this id.
-func hasSecretOf(file, id string) bool {
+func isWebhookSecretInFile(file, id string) bool {
 	b, err := os.ReadFile(file)
 	return err == nil && id != "" && strings.Contains(string(b), webhookComment(id)) &&
 		strings.Contains(string(b), "\nwhsec_")
@@ -185,7 +185,7 @@ func createWebhook(
 			return gateway.WebhookEndpoint{}, hold.Secret{}, ctx.Err()
 		}
 		e, secret, answer = g.CreateWebhookEndpoint(ctx, address, handledWebhookEvents, key)
-		if !mayEndOtherwise(answer.Kind) {
+		if !isRetryableAnswer(answer.Kind) {
 			break
 		}
 	}
@@ -195,9 +195,9 @@ func createWebhook(
 	return e, secret, nil
 }
 
-// mayEndOtherwise reports whether the answer to a request is not its outcome: a
+// isRetryableAnswer reports whether the answer to a request is not its outcome: a
 // repeat with the same key may get the reply that was lost.
-func mayEndOtherwise(kind hold.AnswerKind) bool {
+func isRetryableAnswer(kind hold.AnswerKind) bool {
 	switch kind {
 	case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerKeyInUse, hold.AnswerLockTimeout,
 		hold.AnswerRateLimited:
@@ -248,7 +248,7 @@ func sameEvents(a, b []string) bool {
 // webhookError returns the error of a request about webhook endpoints.
 func webhookError(a *hold.Answer) error {
 	reason := cmp.Or(a.Message, a.Kind.String())
-	if mayEndOtherwise(a.Kind) {
+	if isRetryableAnswer(a.Kind) {
 		return &exitError{code: exitUnreachable, err: fmt.Errorf("no answer from Stripe: %s", reason),
 			hint: "run holdd init again in a minute"}
 	}

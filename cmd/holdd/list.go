@@ -34,7 +34,7 @@ const (
 	watchInterval = 2 * time.Second
 )
 
-func newListCommand(out *terminal, env environmentVars) *cobra.Command {
+func newListCommand(out *terminal, env environList) *cobra.Command {
 	var l listFlags
 	cmd := &cobra.Command{
 		Use: "list", Short: "List holds", Args: cobra.NoArgs,
@@ -52,7 +52,7 @@ func newListCommand(out *terminal, env environmentVars) *cobra.Command {
 	c := addConnectionFlags(cmd, out, env)
 	l.addFlags(cmd, c)
 	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
-		if err := l.completeQuery(); err != nil {
+		if err := l.fillQueryFromFlags(); err != nil {
 			return err
 		}
 		list := func() error { return listAndPrintHolds(ctx, c, client, l.query, l.limit) }
@@ -124,8 +124,8 @@ func stateNames() (names []string) {
 	return names
 }
 
-// completeQuery checks the flags and completes the query. A limit of 0 is none.
-func (l *listFlags) completeQuery() (err error) {
+// fillQueryFromFlags checks the flags and completes the query. A limit of 0 is none.
+func (l *listFlags) fillQueryFromFlags() (err error) {
 	if l.state != "" {
 		var ok bool
 		if l.query.State, ok = hold.ParseState(l.state); !ok {

@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func newLogLevelCommand(out *terminal, env environmentVars) *cobra.Command {
+func newLogLevelCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:       "log-level [debug|info|warn|error]",
 		Short:     "Show or change what the daemon logs",

@@ -15,7 +15,7 @@ type referenceRemovingCore struct{ zapcore.Core }
 
 // With implements zapcore.Core, as do the methods below.
 func (r referenceRemovingCore) With(fields []zapcore.Field) zapcore.Core {
-	return referenceRemovingCore{r.Core.With(blankReferenceFields(fields))}
+	return referenceRemovingCore{r.Core.With(blankReferencesInLogFields(fields))}
 }
 
 func (r referenceRemovingCore) Check(
@@ -28,12 +28,12 @@ func (r referenceRemovingCore) Check(
 }
 
 func (r referenceRemovingCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	return r.Core.Write(e, blankReferenceFields(fields))
+	return r.Core.Write(e, blankReferencesInLogFields(fields))
 }
 
-// blankReferenceFields returns the fields with empty references. The caller's
+// blankReferencesInLogFields returns the fields with empty references. The caller's
 // slice does not change.
-func blankReferenceFields(fields []zapcore.Field) []zapcore.Field {
+func blankReferencesInLogFields(fields []zapcore.Field) []zapcore.Field {
 	isReference := func(f zapcore.Field) bool { return f.Key == referenceField && f.String != "" }
 	if !slices.ContainsFunc(fields, isReference) {
 		return fields

@@ -24,7 +24,7 @@ func main() {
 func Run(
 	ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer,
 ) int {
-	env := environmentVars(environ)
+	env := environList(environ)
 	out := newTerminal(env, stdin, stdout, stderr)
 	root := newRootCommand(out, env)
 	root.SetArgs(args)
@@ -36,11 +36,11 @@ func Run(
 	return reportError(ctx, out, err)
 }
 
-// environmentVars is a list of "KEY=value".
-type environmentVars []string
+// environList is a list of "KEY=value".
+type environList []string
 
 // get returns the value of a variable. The last one counts, as with exec.
-func (e environmentVars) get(name string) string {
+func (e environList) get(name string) string {
 	v := ""
 	for _, kv := range e {
 		if k, value, ok := strings.Cut(kv, "="); ok && k == name {
@@ -50,7 +50,7 @@ func (e environmentVars) get(name string) string {
 	return v
 }
 
-func newRootCommand(out *terminal, env environmentVars) *cobra.Command {
+func newRootCommand(out *terminal, env environList) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdd",
 		Short: "Captures or releases each card hold on time",
@@ -66,18 +66,18 @@ alerts before one expires.
 	root.SetIn(out.stdin)
 	root.SetOut(out.stdout)
 	root.SetErr(out.stderr)
-	type constructors []func(*terminal, environmentVars) *cobra.Command
+	type constructors []func(*terminal, environList) *cobra.Command
 	for _, group := range []struct {
 		id, title string
 		commands  constructors
 	}{
 		{"daemon", "The daemon:", constructors{
 			newServeCommand, newInitCommand, newDoctorCommand, newAuditCommand, newConfigCommand,
-			newLogLevelCommand, newRepartitionCommand, newHistoryCommand,
+			newLogLevelCommand, newRepartitionCommand, newHistoryParentCommand,
 		}},
 		{"holds", "Holds:", constructors{
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
-			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
+			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeWarningsCommand,
 			newCardholderLinkCommand,
 			newReconcileCommand, newAdoptCommand, newCallbacksCommand, newRepairCommand,
 			newForgetCommand,

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newPauseCommand(out *terminal, env environmentVars) *cobra.Command {
+func newPauseCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause HOLD",
 		Short: "Suspend a hold's scheduled action until it is resumed; its deadline still applies",
@@ -29,7 +29,7 @@ func newPauseCommand(out *terminal, env environmentVars) *cobra.Command {
 	return cmd
 }
 
-func newResumeCommand(out *terminal, env environmentVars) *cobra.Command {
+func newResumeCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume HOLD",
 		Short: "Resume a paused hold; asks for confirmation if its time has passed",
@@ -61,7 +61,7 @@ func resumeQuestion(v *hold.View) ([]labeledValue, string) {
 	return nil, ""
 }
 
-func newAcknowledgeCommand(out *terminal, env environmentVars) *cobra.Command {
+func newAcknowledgeWarningsCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "acknowledge HOLD",
 		Short: "Acknowledge a hold's deadline and silence further warnings of it",

@@ -13,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newPlanCommand(out *terminal, env environmentVars) *cobra.Command {
+func newPlanCommand(out *terminal, env environList) *cobra.Command {
 	var next string
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Show upcoming captures and releases, and holds at risk",

@@ -23,7 +23,7 @@ const (
 	maxFailedPolls = 20
 )
 
-func newReconcileCommand(out *terminal, env environmentVars) *cobra.Command {
+func newReconcileCommand(out *terminal, env environList) *cobra.Command {
 	var dryRun bool
 	var accounts []string
 	cmd := &cobra.Command{

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/store"
 )
 
-func newRepartitionCommand(out *terminal, env environmentVars) *cobra.Command {
+func newRepartitionCommand(out *terminal, env environList) *cobra.Command {
 	var to int
 	var dryRun bool
 	cmd := &cobra.Command{

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newRescheduleCommand(out *terminal, env environmentVars) *cobra.Command {
+func newRescheduleCommand(out *terminal, env environList) *cobra.Command {
 	var t termFlags
 	cmd := &cobra.Command{
 		Use:   "reschedule HOLD",
@@ -67,15 +67,15 @@ func newQuestionIfDueNow(
 		}
 	case isTimeDueNow(t.captureAt, zone, now):
 		return func(v *hold.View) ([]labeledValue, string) {
-			return captureQuestion(v, captureAmountOfPatch(p))
+			return captureQuestion(v, captureAmountOfPatchOrZero(p))
 		}
 	}
 	return nil
 }
 
-// captureAmountOfPatch returns the amount to capture that a change sets, 0 if
+// captureAmountOfPatchOrZero returns the amount to capture that a change sets, 0 if
 // none.
-func captureAmountOfPatch(p *hold.Patch) int64 {
+func captureAmountOfPatchOrZero(p *hold.Patch) int64 {
 	if p.CaptureAmount == nil {
 		return 0
 	}

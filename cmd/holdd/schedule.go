@@ -14,7 +14,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newScheduleCommand(out *terminal, env environmentVars) *cobra.Command {
+func newScheduleCommand(out *terminal, env environList) *cobra.Command {
 	var t termFlags
 	var dryRun bool
 	var req hold.ScheduleRequest
@@ -41,7 +41,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	p := addConfirmationPrompt(cmd, out)
 	addDryRunFlag(cmd, &dryRun)
 	t.addFlags(cmd)
-	addIntentDetailFlags(cmd, &req, &amount)
+	addAccountAmountAndExpiryFlags(cmd, &req, &amount)
 	cmd.Flags().StringVarP(&file, "file", "f", "",
 		"schedule many holds: a file of one JSON object a line, or - for standard input")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -56,7 +56,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
 		if dryRun {
-			return c.validateAndPrintScheduleDryRun(&req, givenTermFlagLines(cmd))
+			return c.printOfflineScheduleDryRun(&req, givenTermFlagLines(cmd))
 		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
@@ -69,7 +69,7 @@ func setScheduleTerms(req *hold.ScheduleRequest, t *termFlags, amount *amountFla
 	if err := t.resolveTimes(time.Now()); err != nil {
 		return err
 	}
-	if err := setScheduleAmount(req, amount, t.amountFlags()); err != nil {
+	if err := setAuthorizedAmountAndCurrency(req, amount, t.amountFlags()); err != nil {
 		return err
 	}
 	return t.setTerms(req, req.Currency)
@@ -81,8 +81,8 @@ func addConfirmationPrompt(cmd *cobra.Command, out *terminal) *confirmationPromp
 	return p
 }
 
-// addIntentDetailFlags adds the flags that describe the authorization.
-func addIntentDetailFlags(
+// addAccountAmountAndExpiryFlags adds the flags that describe the authorization.
+func addAccountAmountAndExpiryFlags(
 	cmd *cobra.Command, req *hold.ScheduleRequest, amount *amountFlag,
 ) {
 	f := cmd.Flags()
@@ -93,9 +93,9 @@ func addIntentDetailFlags(
 	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, if you know it")
 }
 
-// setScheduleAmount sets the amount and the currency of a new hold. One of the flags or
+// setAuthorizedAmountAndCurrency sets the amount and the currency of a new hold. One of the flags or
 // --currency names the currency.
-func setScheduleAmount(
+func setAuthorizedAmountAndCurrency(
 	req *hold.ScheduleRequest, amount *amountFlag, others []*amountFlag) (err error,
 ) {
 	req.Currency = cmp.Or(req.Currency, firstCurrencyOfAmountFlags(append(others, amount)...))
@@ -128,9 +128,9 @@ const uncheckedIntent = "whether Stripe holds money for the PaymentIntent, its a
 	"and whether it is scheduled; holdd checks them only when the request is sent, and refuses it " +
 	"without --yes if on_expiry then acts at once"
 
-// validateAndPrintScheduleDryRun checks a request as far as that is possible without the
+// printOfflineScheduleDryRun checks a request as far as that is possible without the
 // daemon, and prints what it would schedule.
-func (c *connectionFlags) validateAndPrintScheduleDryRun(
+func (c *connectionFlags) printOfflineScheduleDryRun(
 	req *hold.ScheduleRequest, terms []labeledValue,
 ) error {
 	now := time.Now()

@@ -141,7 +141,7 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 		return nil
 	}
 	if s.dryRun {
-		return s.validateBatchForDryRun()
+		return s.validateBatchOffline()
 	}
 	if err := s.confirmDueNow(ctx); err != nil {
 		return err
@@ -179,9 +179,9 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	return confirmErr
 }
 
-// validateBatchForDryRun checks the holds of the batch as far as that is possible
+// validateBatchOffline checks the holds of the batch as far as that is possible
 // without the daemon, and empties it.
-func (s *fileScheduler) validateBatchForDryRun() error {
+func (s *fileScheduler) validateBatchOffline() error {
 	now := time.Now()
 	for i := range s.reqs {
 		_, err := s.reqs[i].Validate(now)

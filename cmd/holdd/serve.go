@@ -20,7 +20,7 @@ import (
 	webconsole "github.com/holdd/holdd/worker/console"
 )
 
-func newServeCommand(out *terminal, env environmentVars) *cobra.Command {
+func newServeCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
 		Long: `Run the daemon. Flags override environment variables, which override the settings
@@ -72,7 +72,7 @@ func runDaemon(
 		Reload: reload, ReloadSignal: hangups,
 		Doctor: func(ctx context.Context) []webconsole.DoctorCheck {
 			s, err := reload()
-			return toConsoleDoctorChecks(runDoctor(ctx, s, err).Checks)
+			return toConsoleDoctorChecks(runDoctorChecks(ctx, s, err).Checks)
 		},
 		// Free the garbage of the start (settings, OpenAPI document), which an
 		// idle daemon would keep for minutes.

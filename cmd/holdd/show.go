@@ -13,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newShowCommand(out *terminal, env environmentVars) *cobra.Command {
+func newShowCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show HOLD", Short: "Show one hold with its history", Args: requireOneHoldArg,
 		Example: `  holdd show BK-2071

@@ -52,7 +52,7 @@ type terminal struct {
 	width int
 }
 
-func newTerminal(env environmentVars, stdin io.Reader, stdout, stderr io.Writer) *terminal {
+func newTerminal(env environList, stdin io.Reader, stdout, stderr io.Writer) *terminal {
 	plain := env.get("NO_COLOR") != "" || env.get("TERM") == "dumb"
 	return &terminal{
 		stdin: stdin, stdout: &stickyErrWriter{w: stdout}, stderr: stderr,
@@ -88,7 +88,7 @@ func isTerminal(stream any) bool {
 // terminalWidth returns the columns of the terminal, or COLUMNS if the terminal
 // reports none. It returns 0 for a dumb terminal and for a locale without
 // UTF-8, which cannot show a chart.
-func terminalWidth(env environmentVars, stdout io.Writer) int {
+func terminalWidth(env environList, stdout io.Writer) int {
 	if !isTerminal(stdout) || env.get("TERM") == "dumb" {
 		return 0
 	}

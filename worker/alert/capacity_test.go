@@ -85,7 +85,7 @@ func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
 				c.Sums[0].Amount, lost, sum)
 		}
 	}, func(w *world, o *stripesim.Options) {
-		w.storeOptions.Rates = store.RateLimits{Write: 1, Read: 25}
+		w.storeOptions.Rates = store.RateLimitOptions{Write: 1, Read: 25}
 		w.workerOptions.WriteRate = 1
 		w.pollInterval = 10 * time.Second
 		never := "@every 2000h"

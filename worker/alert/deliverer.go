@@ -125,7 +125,7 @@ func (d *deliverer) deliverUntilLeaseEnds(ctx context.Context) (time.Duration, e
 				return wait, err
 			}
 		}
-		d.reportBacklogToObserver(d.currentState())
+		d.reportBacklogToObserver(d.snapshotDeliveryState())
 		execute.SleepUnlessCanceled(ctx, wait)
 		d.gate.WaitUntilOpen(ctx)
 	}
@@ -151,11 +151,11 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	groups, err := d.backlog.collectMessageGroups(ctx, batch, d.health.isFailing(), now)
+	groups, err := d.backlog.collectMessageGroups(ctx, batch, d.health.hasFailedAttempts(), now)
 	if err != nil {
 		return 0, err
 	}
-	if d.sink.takesDigests && !d.health.isFailing() {
+	if d.sink.takesDigests && !d.health.hasFailedAttempts() {
 		d.sender.sendDigests(ctx, groups)
 	} else {
 		d.sender.sendGroupsConcurrently(ctx, groups)
@@ -173,14 +173,14 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	}
 	wait, err := d.advanceCursorAndSave(ctx, batch)
 	if err == nil && len(batch) == 0 && len(groups) == 0 {
-		d.closeGateIfIdle(poll, now)
+		d.closePollGateIfIdle(poll, now)
 	}
 	return wait, err
 }
 
-// closeGateIfIdle closes the gate after a round that had nothing to send.
-func (d *deliverer) closeGateIfIdle(poll changes.Poll, now time.Time) {
-	if len(d.backlog.parked.holds) == 0 && !d.health.isFailing() && !d.hasUnsavedChanges() {
+// closePollGateIfIdle closes the gate after a round that had nothing to send.
+func (d *deliverer) closePollGateIfIdle(poll changes.Poll, now time.Time) {
+	if len(d.backlog.parked.holds) == 0 && !d.health.hasFailedAttempts() && !d.hasUnsavedChanges() {
 		poll.CloseFor(d.backlog.dead.timeUntilRequeuedCheck(now))
 	}
 }
@@ -193,7 +193,7 @@ func (d *deliverer) readBatchAndReportLost(ctx context.Context) ([]hold.StreamEv
 	if err != nil || !trimmed {
 		return batch, err
 	}
-	lost, err := reader.skipTrimmedEvents(ctx, d.health.isFailing())
+	lost, err := reader.skipTrimmedEvents(ctx, d.health.hasFailedAttempts())
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (d *deliverer) advanceCursorAndSave(
 	if err := d.publishHealthIfChanged(ctx, utcNow()); err != nil {
 		return 0, err
 	}
-	if len(batch) == eventBatchSize && !d.health.isFailing() {
+	if len(batch) == eventBatchSize && !d.health.hasFailedAttempts() {
 		return 0, nil
 	}
 	return d.pollInterval, nil
@@ -247,7 +247,7 @@ func (d *deliverer) reportBacklogToObserver(s deliveryState) {
 	if d.observer == nil {
 		return
 	}
-	d.observer.BacklogChanged(d.sink.name, d.partition, s.OldestPending, s.ParkedHolds)
+	d.observer.SinkBacklogChanged(d.sink.name, d.partition, s.OldestPending, s.ParkedHolds)
 	if s.Cursor != "" && previous.Cursor != "" {
 		d.observer.EventsDropped(d.sink.name, max(0, s.DeadLetters-previous.DeadLetters),
 			max(0, s.EventsLost-previous.EventsLost))

@@ -50,7 +50,7 @@ func (d *deliverer) updateHealthAndDeadLetterOldEvents(
 		if n := d.backlog.deadLetterOldEvents(batch, failure.reason, now); n > 0 {
 			d.reporter.publishDeadLetters(ctx, now, n)
 		}
-	case delivered && d.health.isFailing():
+	case delivered && d.health.hasFailedAttempts():
 		d.log.Info("sink recovered", zap.Duration("after", now.Sub(d.health.FailingSince)))
 		d.health.recordRecovery()
 		d.healthChanged = true

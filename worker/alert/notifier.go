@@ -29,10 +29,10 @@ type DeliveryObserver interface {
 	// for a sink that takes events. result is delivered, rejected, failed,
 	// retry_later or gone.
 	DeliveryAttempted(sink, kind, result string)
-	// BacklogChanged reports when the oldest event that waits happened, and how
+	// SinkBacklogChanged reports when the oldest event that waits happened, and how
 	// many holds are parked. Both are zero if no event waits or another replica
 	// delivers.
-	BacklogChanged(sink string, partition int, oldest time.Time, parked int)
+	SinkBacklogChanged(sink string, partition int, oldest time.Time, parked int)
 	// EventsDropped reports the dead letters and the trimmed events since the
 	// last call.
 	EventsDropped(sink string, dead, lost int64)

@@ -86,7 +86,7 @@ func newNotifySink(o *Options, address string) (*sink, error) {
 		takesDigests: true, maxConcurrent: 1,
 		tracksIncidents: name == "pagerduty" || name == "opsgenie",
 		send: func(ctx context.Context, m []sinkMessage) deliveryOutcome {
-			return send(ctx, newNotification(m))
+			return send(ctx, newNotificationOfAlerts(m))
 		}}, nil
 }
 
@@ -99,8 +99,8 @@ func notifyServiceNames() []string {
 	return names
 }
 
-// newNotification returns one notification of several alerts.
-func newNotification(m []sinkMessage) *notification {
+// newNotificationOfAlerts returns one notification of several alerts.
+func newNotificationOfAlerts(m []sinkMessage) *notification {
 	if len(m) == 1 {
 		a := m[0].alert
 		return &notification{title: a.Title, text: a.Text, severity: a.Severity, kind: a.Kind,

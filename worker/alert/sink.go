@@ -69,8 +69,8 @@ type sinkHealth struct {
 	FailureReported bool   `json:"failure_reported,omitempty"` // as sink.failing
 }
 
-// isFailing reports whether a sink that failed is tried with few events.
-func (h *sinkHealth) isFailing() bool { return h.Attempts > 0 }
+// hasFailedAttempts reports whether a sink that failed is tried with few events.
+func (h *sinkHealth) hasFailedAttempts() bool { return h.Attempts > 0 }
 
 // recordFailure sets when a failed sink is tried again. began is true for the
 // first failure in a row.

@@ -140,11 +140,11 @@ func (d *deliverer) unsavedProgress() (p hold.SinkProgressWrite, err error) {
 	b := d.backlog
 	p = hold.SinkProgressWrite{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
 		Requeued: b.dead.finished}
-	p.State, err = json.Marshal(d.currentState())
+	p.State, err = json.Marshal(d.snapshotDeliveryState())
 	return p, err
 }
 
-func (d *deliverer) currentState() deliveryState {
+func (d *deliverer) snapshotDeliveryState() deliveryState {
 	return deliveryState{streamPosition: d.backlog.reader.currentPosition(), sinkHealth: d.health,
 		OldestPending: d.oldestPending, ParkedHolds: len(d.backlog.parked.holds),
 		DeadLetters: d.backlog.dead.total}

@@ -26,14 +26,14 @@ type systemAlertRule struct {
 // another type is no alert.
 var systemAlerts = map[hold.EventType]systemAlertRule{
 	event.InboxRejected: {
-		kind: InboxRejected, severity: Warning, needs: eventHasRejection,
+		kind: InboxRejected, severity: Warning, needs: eventHasRejectedRequest,
 		summary: "request in the inbox rejected: {reason}",
 		details: rejectionDetails,
 		next:    "holdd does not schedule the hold.",
 		action:  fixRejection,
 	},
 	event.MetadataRejected: {
-		kind: MetadataRejected, severity: Warning, needs: eventHasRejection,
+		kind: MetadataRejected, severity: Warning, needs: eventHasRejectedRequest,
 		summary: "terms in the metadata of {rejected_id} rejected: {reason}",
 		details: rejectionDetails,
 		next:    "holdd does not schedule the hold.",
@@ -249,9 +249,9 @@ const (
 		"the original is in holdd:inbox:rejected."
 )
 
-func eventHasRejection(d *event.EventData) bool    { return d.Rejection != nil }
-func eventHasIntent(d *event.EventData) bool       { return d.Intent != nil }
-func eventHasCapacityRisk(d *event.EventData) bool { return d.Capacity != nil }
+func eventHasRejectedRequest(d *event.EventData) bool { return d.Rejection != nil }
+func eventHasIntent(d *event.EventData) bool          { return d.Intent != nil }
+func eventHasCapacityRisk(d *event.EventData) bool    { return d.Capacity != nil }
 
 // newAlertFromSystemEvent returns the alert of a system event.
 func newAlertFromSystemEvent(w *alertTextBuilder, e *event.Envelope) (a Alert, ok bool) {

@@ -256,13 +256,13 @@ func (r *replica) kill() {
 // readinessObserver passes readiness checks to the notifier.
 type readinessObserver struct{ notifier *alert.Notifier }
 
-func (readinessObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
-func (readinessObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
-func (readinessObserver) OverlapEnded(time.Duration)                           {}
-func (readinessObserver) StatusReported(hold.HoldCounts, int, time.Time)       {}
-func (readinessObserver) ReconcileFinished(reconcile.Reconciliation)           {}
-func (readinessObserver) RequestRejected(string, hold.ProblemCode)             {}
-func (readinessObserver) CapacityRiskComputed(event.CapacityRisk)              {}
+func (readinessObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration)    {}
+func (readinessObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)     {}
+func (readinessObserver) OverlapEnded(time.Duration)                              {}
+func (readinessObserver) HoldCountsReported(hold.HoldCounts, int, time.Time)      {}
+func (readinessObserver) ReconcileFinished(reconcile.Reconciliation)              {}
+func (readinessObserver) InboxOrMetadataRequestRejected(string, hold.ProblemCode) {}
+func (readinessObserver) CapacityRiskComputed(event.CapacityRisk)                 {}
 func (r readinessObserver) ReadinessChecked(checks []health.ReadinessCheckResult) {
 	r.notifier.ReadinessChecked(checks)
 }

@@ -62,7 +62,7 @@ func (a *accessControl) authenticateToken(
 	tokens *Tokens, r *http.Request, c *requestInfo,
 ) *Problem {
 	given, ok := bearerToken(r)
-	caller, role := tokens.findCaller(given)
+	caller, role := tokens.findCallerByToken(given)
 	switch {
 	case role == 0:
 		if isPublicRoute(r) && !ok {

@@ -71,7 +71,7 @@ type Options struct {
 	Requests IdempotencyStore
 
 	// RecordAct records what a caller did; nil: nothing does.
-	RecordAct func(ctx context.Context, e hold.AuditEntry)
+	RecordAct func(ctx context.Context, e hold.AuditLogEntry)
 
 	Metrics http.Handler // serves /metrics; nil: 404
 	// Console serves /console/. Nil: 404.
@@ -114,7 +114,7 @@ func (o *Options) checkAndSetDefaults() error {
 		o.RequestTimeout = 30 * time.Second
 	}
 	if o.RecordAct == nil {
-		o.RecordAct = func(context.Context, hold.AuditEntry) {}
+		o.RecordAct = func(context.Context, hold.AuditLogEntry) {}
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -169,7 +169,7 @@ func New(o Options) (*API, error) {
 	for _, h := range handlers {
 		h.register(doc)
 	}
-	dropDocs(doc.OpenAPI())
+	freeOpenAPIMemory(doc.OpenAPI())
 	(&documentation{handlers: handlers, version: o.Version, tokens: o.Tokens != nil,
 		log: o.Logger}).register(mux)
 	if o.Metrics != nil {
@@ -207,7 +207,7 @@ func newRouteHandlers(
 		&holdReadHandler{r, o.Holds.Reader},
 		&holdChangeHandler{r, o.Holds.Changer, o.Holds.Reader},
 		&cardholderLinkHandler{r, o.Holds.Reader, o.Cardholder},
-		&planHandler{r, o.Holds.Planner},
+		&planForecastHandler{r, o.Holds.Planner},
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
 		&recordRepairHandler{r, o.Repairer},
@@ -371,26 +371,26 @@ func isExemptFromInFlightLimit(path string) bool {
 }
 
 // problemOfUnmatchedRoute turns the mux's 404 and 405 into problems.
-func problemOfUnmatchedRoute(h http.Handler, r *http.Request) unmatchedRouteProblem {
+func problemOfUnmatchedRoute(h http.Handler, r *http.Request) problemWithAllowHeader {
 	rec := &statusAndHeaderRecorder{header: http.Header{}}
 	h.ServeHTTP(rec, r)
 	path := cutWithEllipsis(r.URL.Path, 100)
 	if rec.status == http.StatusMethodNotAllowed {
 		allow := rec.header.Get("Allow")
-		return unmatchedRouteProblem{newProblem(MethodNotAllowed, "",
+		return problemWithAllowHeader{newProblem(MethodNotAllowed, "",
 			fmt.Sprintf("method %.20s not allowed for %s: use %s", r.Method, path, allow)), allow}
 	}
-	return unmatchedRouteProblem{newProblem(RouteNotFound, "",
+	return problemWithAllowHeader{newProblem(RouteNotFound, "",
 		fmt.Sprintf("no route %s: see /docs for all routes", path)), ""}
 }
 
-type unmatchedRouteProblem struct {
+type problemWithAllowHeader struct {
 	*Problem
 	allow string
 }
 
 // Write writes the problem with its Allow header.
-func (r unmatchedRouteProblem) Write(w http.ResponseWriter) {
+func (r problemWithAllowHeader) Write(w http.ResponseWriter) {
 	if r.allow != "" {
 		w.Header().Set("Allow", r.allow)
 	}

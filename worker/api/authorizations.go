@@ -79,7 +79,7 @@ func (h *authorizationHandler) authorize(
 	}
 	c := requestInfoFromContext(ctx)
 	var req hold.AuthorizeRequest
-	if err := c.readJSONBody(true,
+	if err := c.decodeJSONBodyWith(true,
 		func(b []byte) error { return decodeAuthorization(b, &req) }); err != nil {
 		return nil, h.logAndConvertError(ctx, err)
 	}
@@ -104,7 +104,7 @@ func (h *authorizationHandler) confirm(
 	}
 	c := requestInfoFromContext(ctx)
 	var req hold.ConfirmRequest
-	err := c.readJSONBody(false, func(b []byte) error {
+	err := c.decodeJSONBodyWith(false, func(b []byte) error {
 		if b == nil {
 			return nil
 		}

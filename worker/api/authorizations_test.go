@@ -29,7 +29,7 @@ func (c *fakeAuthorizer) Authorize(_ context.Context, key string, req hold.Autho
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	_, call, err := req.Validate(id, c.now)
+	_, call, err := req.ValidateAndBuildParams(id, c.now)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
@@ -38,7 +38,7 @@ func (c *fakeAuthorizer) Authorize(_ context.Context, key string, req hold.Autho
 }
 
 func (c *fakeAuthorizer) Confirm(_ context.Context, id, key string, w hold.ConfirmRequest, _ string) (hold.AuthorizationResult, error) {
-	call, err := w.ValidatedParams(id)
+	call, err := w.ValidateAndBuildParams(id)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}

@@ -10,14 +10,14 @@ import (
 
 // decodeRequiredBody decodes the body of a request that must have one.
 func (c *requestInfo) decodeRequiredBody(into any) error {
-	return c.readJSONBody(true, func(b []byte) error {
+	return c.decodeJSONBodyWith(true, func(b []byte) error {
 		return decodeStrict(b, into)
 	})
 }
 
 // decodeOptionalBody decodes the body of a request that may have none.
 func (c *requestInfo) decodeOptionalBody(into any) error {
-	return c.readJSONBody(false, func(b []byte) error {
+	return c.decodeJSONBodyWith(false, func(b []byte) error {
 		if b == nil {
 			return nil
 		}
@@ -25,9 +25,9 @@ func (c *requestInfo) decodeOptionalBody(into any) error {
 	})
 }
 
-// readJSONBody passes the JSON body, which was read before the request got its
+// decodeJSONBodyWith passes the JSON body, which was read before the request got its
 // slot, to use; nil stands for an empty body that is not required.
-func (c *requestInfo) readJSONBody(required bool, use func(body []byte) error) error {
+func (c *requestInfo) decodeJSONBodyWith(required bool, use func(body []byte) error) error {
 	if len(bytes.TrimSpace(c.body)) == 0 {
 		if required {
 			return newProblem(BodyRequired, "", "missing body: send a JSON object")

@@ -146,7 +146,7 @@ func (h *holdChangeHandler) patchTerms(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var p hold.Patch
-	if err := requestInfoFromContext(ctx).readJSONBody(true,
+	if err := requestInfoFromContext(ctx).decodeJSONBodyWith(true,
 		func(b []byte) error { return decodePatchRejectingNulls(b, &p) }); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
@@ -157,7 +157,7 @@ func (h *holdChangeHandler) requestCapture(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var req hold.CaptureRequest
-	err := requestInfoFromContext(ctx).readJSONBody(false,
+	err := requestInfoFromContext(ctx).decodeJSONBodyWith(false,
 		func(b []byte) (err error) {
 			req, err = decodeCaptureRequest(b)
 			return err

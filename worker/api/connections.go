@@ -30,7 +30,7 @@ type ConnectionLimiter struct {
 
 	mu    sync.Mutex
 	open  []*limitedConn // in no order
-	peers map[string]*peer
+	peers map[string]*peerConnCount
 	seq   uint64 // of the last connection
 }
 
@@ -38,14 +38,14 @@ type ConnectionLimiter struct {
 // own, because add compares all of them: a listener that accepts more slowly
 // than a flood connects fills the kernel's queue, and the next caller's SYN is
 // dropped and sent again after a second.
-type peer struct {
+type peerConnCount struct {
 	address string // empty for a Unix socket
 	open    int
 }
 
 // LimitConnections bounds the connections of a listener.
 func LimitConnections(l net.Listener) *ConnectionLimiter {
-	return &ConnectionLimiter{Listener: l, peers: map[string]*peer{}}
+	return &ConnectionLimiter{Listener: l, peers: map[string]*peerConnCount{}}
 }
 
 // ClosedConnections returns how many connections were closed because there were
@@ -60,7 +60,7 @@ func (l *ConnectionLimiter) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		c := &limitedConn{Conn: inner, limiter: l}
-		victim := l.add(c, peerAddress(inner))
+		victim := l.add(c, peerIPOrIPv6Prefix(inner))
 		if victim != nil {
 			l.closedCount.Add(1)
 			_ = victim.Close() // its owner sees the error
@@ -79,7 +79,7 @@ func (l *ConnectionLimiter) add(c *limitedConn, address string) (victim *limited
 	c.seq, c.index = l.seq, len(l.open)
 	l.open = append(l.open, c)
 	if c.peer = l.peers[address]; c.peer == nil {
-		c.peer = &peer{address: address}
+		c.peer = &peerConnCount{address: address}
 		l.peers[address] = c.peer
 	}
 	c.peer.open++
@@ -133,7 +133,7 @@ type limitedConn struct {
 	net.Conn
 	limiter *ConnectionLimiter
 
-	peer     *peer
+	peer     *peerConnCount
 	seq      uint64
 	index    int  // in open; -1 once it is closed
 	serving  bool // an admitted request is being served
@@ -166,9 +166,9 @@ func (c *limitedConn) setServingRequest(serving bool) {
 	c.serving, c.admitted = serving, true
 }
 
-// peerAddress returns the address of a connection without its port. IPv6
+// peerIPOrIPv6Prefix returns the address of a connection without its port. IPv6
 // addresses count by their /64, which is what one site has.
-func peerAddress(c net.Conn) string {
+func peerIPOrIPv6Prefix(c net.Conn) string {
 	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return ""

@@ -45,7 +45,7 @@ type (
 type deliveryHandler struct {
 	responseBuilder
 	deliveries DeliveryService // nil: disabled
-	recordAct  func(ctx context.Context, e hold.AuditEntry)
+	recordAct  func(ctx context.Context, e hold.AuditLogEntry)
 }
 
 func (h *deliveryHandler) register(doc huma.API) {
@@ -145,7 +145,7 @@ func (h *deliveryHandler) replayDeadLetters(
 	h.log.Info("dead letters replayed", zap.String("event", "dead_letters.replayed"),
 		zap.String("sink", in.Sink), zap.Int64("events", n),
 		zap.String("by", requestInfoFromContext(ctx).by))
-	h.recordAct(ctx, hold.AuditEntry{By: requestInfoFromContext(ctx).by,
+	h.recordAct(ctx, hold.AuditLogEntry{By: requestInfoFromContext(ctx).by,
 		Act: hold.ActDeadLettersReplayed, Detail: fmt.Sprintf("%d of %s", n, in.Sink)})
 	return &replayOutput{Body: ReplayResult{Replayed: n}}, nil
 }

@@ -31,7 +31,7 @@ func newProcessLogLevel(level *zap.AtomicLevel, log *zap.Logger) *processLogLeve
 	return l
 }
 
-func (l *processLogLevel) currentLevel() LogLevel {
+func (l *processLogLevel) currentAndConfiguredLevel() LogLevel {
 	return LogLevel{Level: l.level.String(), Configured: zapcore.Level(l.configured.Load()).String()}
 }
 
@@ -57,7 +57,7 @@ type logLevelOutput struct {
 // logLevelHandler shows and changes the log level of this process.
 type logLevelHandler struct {
 	level     *processLogLevel // nil: disabled
-	recordAct func(ctx context.Context, e hold.AuditEntry)
+	recordAct func(ctx context.Context, e hold.AuditLogEntry)
 }
 
 func (h *logLevelHandler) register(doc huma.API) {
@@ -84,7 +84,7 @@ func (h *logLevelHandler) get(context.Context, *emptyInput) (*logLevelOutput, er
 	if h.level == nil {
 		return nil, newLogLevelDisabledProblem()
 	}
-	return &logLevelOutput{Body: h.level.currentLevel()}, nil
+	return &logLevelOutput{Body: h.level.currentAndConfiguredLevel()}, nil
 }
 
 func (h *logLevelHandler) set(ctx context.Context, in *setLogLevelInput) (*logLevelOutput, error) {
@@ -96,9 +96,9 @@ func (h *logLevelHandler) set(ctx context.Context, in *setLogLevelInput) (*logLe
 		return nil, newProblem(InvalidParameter, "level", fmt.Sprintf(
 			"invalid level %.20q: want debug, info, warn or error", in.Level))
 	}
-	from, by := h.level.currentLevel().Level, requestInfoFromContext(ctx).by
+	from, by := h.level.currentAndConfiguredLevel().Level, requestInfoFromContext(ctx).by
 	h.level.set(to, by)
-	h.recordAct(ctx, hold.AuditEntry{By: by, Act: hold.ActLogLevelChanged,
+	h.recordAct(ctx, hold.AuditLogEntry{By: by, Act: hold.ActLogLevelChanged,
 		Detail: from + " to " + to.String()})
-	return &logLevelOutput{Body: h.level.currentLevel()}, nil
+	return &logLevelOutput{Body: h.level.currentAndConfiguredLevel()}, nil
 }

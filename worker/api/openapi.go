@@ -237,9 +237,9 @@ func addNonHumaRouteDocs(o *huma.OpenAPI) error {
 	return nil
 }
 
-// dropDocs frees what huma has derived for the document and does not need to
+// freeOpenAPIMemory frees what huma has derived for the document and does not need to
 // serve requests.
-func dropDocs(o *huma.OpenAPI) {
+func freeOpenAPIMemory(o *huma.OpenAPI) {
 	for _, item := range o.Paths {
 		for _, op := range operationsOfPath(item) {
 			op.Responses, op.RequestBody, op.Parameters = nil, nil, nil

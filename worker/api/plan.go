@@ -25,13 +25,13 @@ type planOutput struct {
 	Body Plan
 }
 
-// planHandler shows the plan.
-type planHandler struct {
+// planForecastHandler shows the plan.
+type planForecastHandler struct {
 	responseBuilder
 	planner Planner
 }
 
-func (h *planHandler) register(doc huma.API) {
+func (h *planForecastHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getPlan", Method: http.MethodGet, Path: "/v1/plan", Tags: []string{"holds"},
 		Summary:     "Show what will happen, hour by hour, and what is at risk",
@@ -39,7 +39,7 @@ func (h *planHandler) register(doc huma.API) {
 	}, h.get)
 }
 
-func (h *planHandler) get(ctx context.Context, in *planInput) (*planOutput, error) {
+func (h *planForecastHandler) get(ctx context.Context, in *planInput) (*planOutput, error) {
 	next := 24 * time.Hour
 	if in.Next != "" {
 		d, err := ParseLookahead(in.Next)
@@ -55,7 +55,7 @@ func (h *planHandler) get(ctx context.Context, in *planInput) (*planOutput, erro
 	return &planOutput{Body: h.newPlanResponse(&p)}, nil
 }
 
-func (h *planHandler) newPlanResponse(p *query.Plan) Plan {
+func (h *planForecastHandler) newPlanResponse(p *query.Plan) Plan {
 	out := Plan{From: p.From.UTC(), Until: p.Until.UTC(), Hours: make([]PlanHour, 0, len(p.Hours)),
 		AtRisk: make([]AtRiskHold, 0, len(p.AtRisk)), Truncated: p.Truncated, Livemode: h.livemode}
 	var capture, cancel []hold.Sum

@@ -89,7 +89,7 @@ func (s *scheduleHandler) scheduleBatch(
 	c := requestInfoFromContext(ctx)
 	var reqs []hold.ScheduleRequest
 	var problems []*Problem // one for each request; nil: it is valid
-	err := c.readJSONBody(true, func(b []byte) (err error) {
+	err := c.decodeJSONBodyWith(true, func(b []byte) (err error) {
 		reqs, problems, err = decodeScheduleBatch(b)
 		return err
 	})
@@ -116,7 +116,7 @@ func (s *scheduleHandler) scheduleBatch(
 			results[i] = BatchResult{Status: p.Status, Problem: p}
 			continue
 		}
-		results[i] = s.newBatchResult(&scheduled[0], &failures)
+		results[i] = s.newBatchItemResult(&scheduled[0], &failures)
 		scheduled = scheduled[1:]
 	}
 	failures.log(s.log, c)
@@ -126,7 +126,7 @@ func (s *scheduleHandler) scheduleBatch(
 	return &scheduleBatchOutput{Body: BatchResponse{Results: results}}, nil
 }
 
-func (s *scheduleHandler) newBatchResult(
+func (s *scheduleHandler) newBatchItemResult(
 	r *intake.ScheduleResult, failures *batchFailureStats,
 ) BatchResult {
 	if r.Err != nil {

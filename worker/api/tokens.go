@@ -129,8 +129,8 @@ func (t *Tokens) Equal(other *Tokens) bool {
 	return other != nil && slices.Equal(t.entries, other.entries)
 }
 
-// findCaller compares with every token in constant time. Role 0 means no match.
-func (t *Tokens) findCaller(given string) (name string, r callerRole) {
+// findCallerByToken compares with every token in constant time. Role 0 means no match.
+func (t *Tokens) findCallerByToken(given string) (name string, r callerRole) {
 	digest := sha256.Sum256([]byte(given))
 	at := -1
 	for i := range t.entries {
@@ -146,7 +146,7 @@ func (t *Tokens) findCaller(given string) (name string, r callerRole) {
 
 // Authenticate returns the name and role of a token, for the console.
 func (t *Tokens) Authenticate(token string) (name string, mayOperate, ok bool) {
-	name, role := t.findCaller(token)
+	name, role := t.findCallerByToken(token)
 	return name, role == roleOperate, role != 0
 }
 

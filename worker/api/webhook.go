@@ -64,7 +64,7 @@ func (h *webhookHandler) serve(
 		return
 	}
 	if r.Method != http.MethodPost {
-		unmatchedRouteProblem{newProblem(MethodNotAllowed, "",
+		problemWithAllowHeader{newProblem(MethodNotAllowed, "",
 			"method not allowed for "+WebhookPath+": use POST"), http.MethodPost}.Write(w)
 		return
 	}

@@ -62,47 +62,47 @@ func TestNewPayment(t *testing.T) {
 	before := at(7 * day)
 	intent := hold.PaymentIntent{ID: "pi_1", Currency: "eur", PaymentMethodType: "card",
 		Customer: "cus_1", Metadata: map[string]string{"booking": "BK-1"}}
-	history := hold.IntentHistory{Charge: "ch_1", AuthorizedAt: start, Authorized: 10000,
+	history := hold.ChargeHistory{Charge: "ch_1", AuthorizedAt: start, Authorized: 10000,
 		Brand: "visa", Manual: true}
 	for name, c := range map[string]struct {
-		change func(in *hold.PaymentIntent, h *hold.IntentHistory)
+		change func(in *hold.PaymentIntent, h *hold.ChargeHistory)
 		want   string // outcome, end, source, expiry, source
 	}{
-		"held": {func(in *hold.PaymentIntent, _ *hold.IntentHistory) {
+		"held": {func(in *hold.PaymentIntent, _ *hold.ChargeHistory) {
 			in.Status, in.CaptureBefore = hold.StatusRequiresCapture, before
 		}, "held - 168h0m0s capture_before"},
-		"captured": {func(in *hold.PaymentIntent, h *hold.IntentHistory) {
+		"captured": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, h.CapturedAt = hold.StatusSucceeded, at(day)
 		}, "captured 24h0m0s balance_transaction 168h0m0s assumed"},
-		"captured at an unknown time": {func(in *hold.PaymentIntent, _ *hold.IntentHistory) {
+		"captured at an unknown time": {func(in *hold.PaymentIntent, _ *hold.ChargeHistory) {
 			in.Status = hold.StatusSucceeded
 		}, "captured - 168h0m0s assumed"},
-		"captured, extended": {func(in *hold.PaymentIntent, h *hold.IntentHistory) {
+		"captured, extended": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, h.CapturedAt, h.Extended = hold.StatusSucceeded, at(day), true
 		}, "captured 24h0m0s balance_transaction 714h0m0s assumed"},
-		"captured at a terminal": {func(in *hold.PaymentIntent, h *hold.IntentHistory) {
+		"captured at a terminal": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, h.CapturedAt = hold.StatusSucceeded, at(day)
 			in.PaymentMethodType, h.Brand = "card_present", "mastercard"
 		}, "captured 24h0m0s balance_transaction 48h0m0s assumed"},
-		"canceled": {func(in *hold.PaymentIntent, h *hold.IntentHistory) {
+		"canceled": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, in.CancellationReason = hold.StatusCanceled, hold.ReasonAbandoned
 			h.CanceledAt, in.CaptureBefore = at(day), before
 		}, "canceled 24h0m0s payment_intent 168h0m0s capture_before"},
-		"expired": {func(in *hold.PaymentIntent, h *hold.IntentHistory) {
+		"expired": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, in.CancellationReason = hold.StatusCanceled, hold.ReasonAutomatic
 			h.CanceledAt, in.CaptureBefore = before, before
 		}, "expired 168h0m0s payment_intent 168h0m0s capture_before"},
-		"expired, of a newer API version": {func(in *hold.PaymentIntent, h *hold.IntentHistory) {
+		"expired, of a newer API version": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, in.CancellationReason = hold.StatusCanceled, hold.ReasonExpired
 			h.CanceledAt, in.CaptureBefore = before, before
 		}, "expired 168h0m0s payment_intent 168h0m0s capture_before"},
-		"never authorized": {func(in *hold.PaymentIntent, h *hold.IntentHistory) {
+		"never authorized": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, h.Charge = hold.StatusCanceled, ""
 		}, ""},
-		"captured at once": {func(in *hold.PaymentIntent, h *hold.IntentHistory) {
+		"captured at once": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, h.Manual = hold.StatusSucceeded, false
 		}, ""},
-		"processing": {func(in *hold.PaymentIntent, _ *hold.IntentHistory) {
+		"processing": {func(in *hold.PaymentIntent, _ *hold.ChargeHistory) {
 			in.Status = hold.StatusProcessing
 		}, ""},
 	} {

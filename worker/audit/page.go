@@ -97,7 +97,7 @@ func (p *reportPageRenderer) renderSummary() htmldoc.Node {
 	}{{"authorized", &r.Authorized}, {"captured", &r.Captured},
 		{"released by a partial capture", &r.ReleasedAtCapture}, {"canceled", &r.Canceled},
 		{"expired uncaptured", &r.Expired.Total}, {"still held", &r.StillHeld}} {
-		htmldoc.TableRow(htmldoc.Text(row.name), numberText(row.t.Count),
+		htmldoc.TableRow(htmldoc.Text(row.name), intTextNode(row.t.Count),
 			htmldoc.Text(row.t.FormatShareOf(r.Authorized.Count)),
 			htmldoc.Text(row.t.FormatMoney())).AddTo(body)
 	}
@@ -118,7 +118,7 @@ func (p *reportPageRenderer) renderExpired() htmldoc.Node {
 	for _, w := range e.ByWeek {
 		labels, counts = append(labels, w.Monday), append(counts, w.Count)
 		if w.Count > 0 {
-			htmldoc.TableRow(htmldoc.Text(w.Monday), numberText(w.Count),
+			htmldoc.TableRow(htmldoc.Text(w.Monday), intTextNode(w.Count),
 				htmldoc.Text(w.FormatMoney())).AddTo(weeks)
 		}
 	}
@@ -131,7 +131,7 @@ func (p *reportPageRenderer) renderExpired() htmldoc.Node {
 	for _, b := range e.ByBrand {
 		names, counts = append(names, htmldoc.ReplaceControlChars(b.Brand)), append(counts, b.Count)
 		htmldoc.TableRow(htmldoc.Text(htmldoc.ReplaceControlChars(b.Brand)),
-			numberText(b.Authorized), numberText(b.Count),
+			intTextNode(b.Authorized), intTextNode(b.Count),
 			htmldoc.Text(b.FormatShareOf(b.Authorized)),
 			htmldoc.Text(b.FormatMoney())).AddTo(brands)
 	}
@@ -273,10 +273,10 @@ func table(head, body *htmldoc.Element) *htmldoc.Element {
 func bucketTable(column string, all []DurationBucket) *htmldoc.Element {
 	body := htmldoc.El("tbody")
 	for i := range all {
-		htmldoc.TableRow(htmldoc.Text(FormatBucketRange(all, i)), numberText(all[i].Count),
+		htmldoc.TableRow(htmldoc.Text(FormatBucketRange(all, i)), intTextNode(all[i].Count),
 			htmldoc.Text(all[i].FormatMoney())).AddTo(body)
 	}
 	return table(htmldoc.TableHead(column, "payments", "money"), body)
 }
 
-func numberText(n int) htmldoc.Node { return htmldoc.Text(strconv.Itoa(n)) }
+func intTextNode(n int) htmldoc.Node { return htmldoc.Text(strconv.Itoa(n)) }

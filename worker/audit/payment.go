@@ -58,7 +58,7 @@ type Payment struct {
 
 // NewPayment returns the payment of an intent. ok is false if no bank authorized
 // it, or if Stripe was to capture it at once.
-func NewPayment(in *hold.PaymentIntent, h *hold.IntentHistory) (p Payment, ok bool) {
+func NewPayment(in *hold.PaymentIntent, h *hold.ChargeHistory) (p Payment, ok bool) {
 	p = Payment{ID: in.ID, Charge: h.Charge, Customer: in.Customer,
 		Reference: in.GuessReference(), Method: in.PaymentMethodType, Brand: h.Brand,
 		Currency: in.Currency, Amount: h.Authorized, Captured: h.Captured,

@@ -78,11 +78,11 @@ type ReadProgress struct {
 // ShareDone is how much of the time from Until back to From has been read, from 0 to
 // 1. PaymentIntents are one half of it, charges the other.
 func (p *ReadProgress) ShareDone() float64 {
-	return (p.shareSince(p.OldestRead, p.IntentsDone) +
-		p.shareSince(p.OldestSeen, p.ChargesDone)) / 2
+	return (p.shareReadBackTo(p.OldestRead, p.IntentsDone) +
+		p.shareReadBackTo(p.OldestSeen, p.ChargesDone)) / 2
 }
 
-func (p *ReadProgress) shareSince(oldest time.Time, done bool) float64 {
+func (p *ReadProgress) shareReadBackTo(oldest time.Time, done bool) float64 {
 	whole := p.Until.Sub(p.From)
 	switch {
 	case done || whole <= 0:

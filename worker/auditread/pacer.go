@@ -55,7 +55,7 @@ func (p *RequestPacer) ReserveRequests(
 
 // LowerRate implements gateway.Budget.
 func (p *RequestPacer) LowerRate(
-	context.Context, string, hold.Op, hold.RateLimitScope, time.Duration,
+	context.Context, string, hold.Op, hold.ExceededRateLimit, time.Duration,
 ) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

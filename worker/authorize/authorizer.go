@@ -41,7 +41,7 @@ func (a *Authorizer) Authorize(
 		return hold.AuthorizationResult{}, err
 	}
 	attempt := hold.NewAuthorizeAttempt(id, &req, by)
-	_, call, err := req.Validate(id, a.o.Clock.Now())
+	_, call, err := req.ValidateAndBuildParams(id, a.o.Clock.Now())
 	past := errors.Is(err, &hold.Problem{Code: hold.InThePast})
 	switch {
 	case past:
@@ -56,7 +56,7 @@ func (a *Authorizer) Authorize(
 	case lookup == hold.LookupNotFound:
 		return hold.AuthorizationResult{}, err
 	case past:
-		if _, call, err = req.Validate(id, begun.BegunAt); err != nil {
+		if _, call, err = req.ValidateAndBuildParams(id, begun.BegunAt); err != nil {
 			return hold.AuthorizationResult{}, err
 		}
 	}
@@ -77,7 +77,7 @@ func (a *Authorizer) Confirm(
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	call, err := req.ValidatedParams(intent)
+	call, err := req.ValidateAndBuildParams(intent)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}

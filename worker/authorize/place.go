@@ -17,8 +17,8 @@ import (
 // was first.
 const maxPlaceTries = 5
 
-// readHold returns a hold, or nil if it does not exist.
-func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
+// readHoldOrNil returns a hold, or nil if it does not exist.
+func readHoldOrNil(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 	holds, now, err := o.Holds.ReadHolds(ctx, id)
 	if err != nil {
 		return nil, o.Health.ReportAndWrapUnavailable(ctx, "read a hold", err)
@@ -34,7 +34,7 @@ func createOrLoadHold(
 ) (h *hold.Hold, created bool, err error) {
 	valid := validRequestFromMetadataOrUntimed(o, in, account)
 	for range maxPlaceTries {
-		found, err := readHold(ctx, o, in.ID)
+		found, err := readHoldOrNil(ctx, o, in.ID)
 		if err != nil || found != nil {
 			return found, false, err
 		}

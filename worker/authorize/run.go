@@ -124,7 +124,7 @@ func (r *attemptRun) driveToEnd(ctx context.Context) {
 	// timeout.
 	limits := execute.DriveLimits{MaxCalls: hold.MaxCallsPerAttempt, BudgetWait: budgetWait,
 		LeaseEnd: r.leaseEnd.Add(o.CallTimeout)}
-	_, err := driver.Drive(bounded, bounded, attemptMachine{r, ctx}, limits)
+	_, err := driver.Drive(bounded, bounded, attemptMachineAdapter{r, ctx}, limits)
 	if err == nil {
 		return
 	}
@@ -136,22 +136,25 @@ func (r *attemptRun) driveToEnd(ctx context.Context) {
 	r.performLocalSteps(ctx)
 }
 
-// attemptMachine is an attemptRun as an [execute.Machine]. It performs the
+// attemptMachineAdapter is an attemptRun as an [execute.Machine]. It performs the
 // steps that are not calls and passes the calls to the driver. ctx outlives the
 // calls, so that their outcome is saved after the lease ends.
-type attemptMachine struct {
+type attemptMachineAdapter struct {
 	*attemptRun
 	ctx context.Context
 }
 
 // NextCall implements [execute.Machine].
-func (s attemptMachine) NextCall(_ context.Context, _ time.Time) (hold.Call, time.Duration, bool) {
+func (s attemptMachineAdapter) NextCall(
+	_ context.Context,
+	_ time.Time,
+) (hold.Call, time.Duration, bool) {
 	step := s.performLocalSteps(s.ctx)
 	return step.Call, step.Wait, step.Kind == hold.StepCall
 }
 
 // AdvanceWithAnswer implements [execute.Machine].
-func (s attemptMachine) AdvanceWithAnswer(
+func (s attemptMachineAdapter) AdvanceWithAnswer(
 	_ context.Context, _ hold.Call, a hold.Answer, now time.Time,
 ) {
 	s.machine.ApplyStepResult(hold.AuthorizationStepResult{Answer: a}, now)
@@ -191,7 +194,7 @@ func (r *attemptRun) performLocalStep(
 			r.o.Health.ReportError(ctx, "delete an authorization attempt", result.Err)
 		}
 	case hold.StepReadHold:
-		result.Hold, result.Err = readHold(ctx, r.o, attempt.PaymentIntent)
+		result.Hold, result.Err = readHoldOrNil(ctx, r.o, attempt.PaymentIntent)
 	case hold.StepPlaceHold:
 		result.Hold, result.Created, result.Err = createOrLoadHold(ctx, r.o, in,
 			attempt.Account, attempt.By)

@@ -27,7 +27,7 @@ type BatchCaller interface {
 	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(
-		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
+		ctx context.Context, calls []hold.Call, b execute.CallBatchOptions,
 		done func(i int, a hold.Answer),
 	) (unsent []int)
 }
@@ -77,7 +77,7 @@ func NewIntentRetriever(caller BatchCaller, listAbove int) *IntentRetriever {
 // found for the first time: a 404 is passed to done if an earlier read had one
 // as well.
 func (r *IntentRetriever) RetrieveEach(
-	ctx context.Context, reads []PendingRetrieve, b execute.BatchOptions, done func(i int,
+	ctx context.Context, reads []PendingRetrieve, b execute.CallBatchOptions, done func(i int,
 		a hold.Answer),
 ) (unread []int) {
 	deadline := time.Now().Add(b.MaxWait)
@@ -166,7 +166,7 @@ func (r *IntentRetriever) splitReadsByCost(
 // retrieveIndividually reads the intents at positions and returns those that it
 // did not read.
 func (r *IntentRetriever) retrieveIndividually(
-	ctx context.Context, reads []PendingRetrieve, positions []int, b execute.BatchOptions,
+	ctx context.Context, reads []PendingRetrieve, positions []int, b execute.CallBatchOptions,
 	done func(i int, a hold.Answer),
 ) (unread []int) {
 	if len(positions) == 0 {

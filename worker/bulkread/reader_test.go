@@ -59,7 +59,7 @@ func (w *world) read(reads []bulkread.PendingRetrieve, maxWait time.Duration) (u
 	w.T.Helper()
 	w.answers = map[int][]hold.Answer{}
 	unread = w.reader.RetrieveEach(w.Ctx, reads,
-		execute.BatchOptions{Concurrency: 8, MaxWait: maxWait},
+		execute.CallBatchOptions{Concurrency: 8, MaxWait: maxWait},
 		func(i int, a hold.Answer) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

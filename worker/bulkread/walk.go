@@ -38,9 +38,9 @@ type listWalk struct {
 	anchors  []int            // positions at which the walk may go on, last first
 	waiting  map[string][]int // positions by PaymentIntent
 	missing  *missingIntents
-	deadline time.Time     // of the wait for the budget
-	priority hold.Priority // of the requests
-	hasFound bool          // a page had a waiting intent
+	deadline time.Time              // of the wait for the budget
+	priority hold.RateLimitPriority // of the requests
+	hasFound bool                   // a page had a waiting intent
 	// resume is the page at which the account's last walk ran out of time, then
 	// that of this one. Without it, walks that are too short for the list would
 	// read its beginning again and again.
@@ -86,7 +86,7 @@ func (w *listWalk) listPagesWhileCheaper(ctx context.Context) {
 	if w.resume != nil {
 		starts = append(starts, *w.resume)
 	}
-	call, _ := w.nextStart(&starts)
+	call, _ := w.takeNextStartCall(&starts)
 	w.resume = nil
 	for poor := 0; len(w.waiting) >= minPageMatches; {
 		a, sent := w.listPage(ctx, call)
@@ -110,16 +110,16 @@ func (w *listWalk) listPagesWhileCheaper(ctx context.Context) {
 		case more && matches >= minDenseMatches:
 			call = w.nextPageCall(&a.Page.Intents[len(a.Page.Intents)-1])
 		default:
-			if call, more = w.nextStart(&starts); !more {
+			if call, more = w.takeNextStartCall(&starts); !more {
 				return
 			}
 		}
 	}
 }
 
-// nextStart returns a page at which the walk may begin or go on: the last of
+// takeNextStartCall returns a page at which the walk may begin or go on: the last of
 // starts, then one after a waiting intent. ok is false if there is none.
-func (w *listWalk) nextStart(starts *[]hold.Call) (call hold.Call, ok bool) {
+func (w *listWalk) takeNextStartCall(starts *[]hold.Call) (call hold.Call, ok bool) {
 	if last := len(*starts) - 1; last >= 0 {
 		call, *starts = (*starts)[last], (*starts)[:last]
 		return call, true
@@ -132,7 +132,7 @@ func (w *listWalk) nextStart(starts *[]hold.Call) (call hold.Call, ok bool) {
 // listPage sends a call when the budget allows it. sent is false if it did not
 // in time, or if the call was not sent for another reason.
 func (w *listWalk) listPage(ctx context.Context, call hold.Call) (a hold.Answer, sent bool) {
-	batch := execute.BatchOptions{Concurrency: 1, MaxWait: max(0, time.Until(w.deadline)),
+	batch := execute.CallBatchOptions{Concurrency: 1, MaxWait: max(0, time.Until(w.deadline)),
 		Priority: w.priority}
 	unsent := w.caller.DoEach(ctx, []hold.Call{call}, batch, func(_ int, answer hold.Answer) {
 		a = answer

@@ -9,19 +9,19 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// appendAuditEntries records the requests of callers among the changes that
+// appendAuditOfWrittenChanges records the requests of callers among the changes that
 // were written. A hold is changed whether or not its entry is written: the log
 // line of the change has the same author.
-func (c *Committer) appendAuditEntries(
+func (c *Committer) appendAuditOfWrittenChanges(
 	ctx context.Context, changes []Change, results []hold.CommitResult,
 ) {
-	var entries []hold.AuditEntry
+	var entries []hold.AuditLogEntry
 	for i := range changes {
 		if changes[i].wasWrittenByCommitter(results[i]) {
 			entries = append(entries, changes[i].Decision.AuditEntries(changes[i].Before)...)
 		}
 	}
-	c.appendAudit(ctx, entries)
+	c.appendAuditEntriesToStore(ctx, entries)
 }
 
 // auditTimeout bounds the record of an act whose caller does not wait for it.
@@ -29,14 +29,14 @@ const auditTimeout = 5 * time.Second
 
 // RecordAct records what an operator did, now. It was done whether or not its
 // entry is written, and also if its caller does not wait any more.
-func (c *Committer) RecordAct(ctx context.Context, e hold.AuditEntry) {
+func (c *Committer) RecordAct(ctx context.Context, e hold.AuditLogEntry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
 	defer cancel()
 	e.At = c.o.Now().UTC()
-	c.appendAudit(ctx, []hold.AuditEntry{e})
+	c.appendAuditEntriesToStore(ctx, []hold.AuditLogEntry{e})
 }
 
-func (c *Committer) appendAudit(ctx context.Context, entries []hold.AuditEntry) {
+func (c *Committer) appendAuditEntriesToStore(ctx context.Context, entries []hold.AuditLogEntry) {
 	if len(entries) == 0 {
 		return
 	}

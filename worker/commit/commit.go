@@ -29,7 +29,7 @@ type Store interface {
 	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneWrite) ([]bool, error)
 	// AppendAuditEntries records who changed which hold, and returns the hash
 	// of the last entry; "" if the setting switches it off.
-	AppendAuditEntries(ctx context.Context, entries []hold.AuditEntry) (hash string, err error)
+	AppendAuditEntries(ctx context.Context, entries []hold.AuditLogEntry) (hash string, err error)
 }
 
 // Observer records every committed event, for metrics. daemon.metrics
@@ -142,7 +142,7 @@ func (c *Committer) commitAndNotify(
 		return nil, err
 	}
 	c.logAndCountCommitted(changes, results)
-	c.appendAuditEntries(ctx, changes, results)
+	c.appendAuditOfWrittenChanges(ctx, changes, results)
 	written = make([]bool, len(results))
 	for i, r := range results {
 		written[i] = r.IsCommitted()
@@ -236,7 +236,7 @@ func (c *Committer) CommitMilestones(
 		}
 	}
 	if len(writing) > 0 {
-		n, e := c.commitChangesAfterMilestones(ctx, writing, next)
+		n, e := c.commitPassedMilestoneChanges(ctx, writing, next)
 		if e != nil {
 			return advanced, e
 		}
@@ -245,9 +245,9 @@ func (c *Committer) CommitMilestones(
 	return advanced, err
 }
 
-// commitChangesAfterMilestones writes changes after a milestone. next is when the
+// commitPassedMilestoneChanges writes changes after a milestone. next is when the
 // following milestone of each is due.
-func (c *Committer) commitChangesAfterMilestones(
+func (c *Committer) commitPassedMilestoneChanges(
 	ctx context.Context, changes []Change, next []time.Time,
 ) (written int, err error) {
 	for i := range changes {

@@ -64,7 +64,7 @@ func (s *memoryStore) Commit(
 	return results, nil
 }
 
-func (*memoryStore) AppendAuditEntries(context.Context, []hold.AuditEntry) (string, error) {
+func (*memoryStore) AppendAuditEntries(context.Context, []hold.AuditLogEntry) (string, error) {
 	return "", nil
 }
 

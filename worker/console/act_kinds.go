@@ -43,7 +43,7 @@ var (
 			if err != nil {
 				return err
 			}
-			_, _, err = c.RequestCapture(ctx, h.ID, hold.NewFinalCapture(h, amount), revision,
+			_, _, err = c.RequestCapture(ctx, h.ID, hold.NewFinalCaptureRequest(h, amount), revision,
 				q.visitor.name)
 			return err
 		},

@@ -80,7 +80,7 @@ func actFormOrConfirmationView(
 		return v, nil
 	}
 	subject := el("p", class("lead"), el("b", bdi(holdDisplayName(h))), text(" "),
-		q.renderAmount(h), text(" "), el("small", text(h.ID)))
+		q.renderHoldAmount(h), text(" "), el("small", text(h.ID)))
 	effect, fields, ready, err := x.effect(q, h)
 	var p *hold.Problem
 	if err != nil && !errors.As(err, &p) {

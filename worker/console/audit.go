@@ -24,12 +24,12 @@ type holdHistoryEntry struct {
 	entry hold.HistoryEntry
 }
 
-// auditPages show who did what.
-type auditPages struct{ o *Options }
+// recentHistoryPages show who did what.
+type recentHistoryPages struct{ o *Options }
 
 // auditPage lists who did what to the holds with the newest events. The history
 // of a hold says who; its events say which holds to read.
-func (pages *auditPages) auditPage(q *request) (pageView, error) {
+func (pages *recentHistoryPages) auditPage(q *request) (pageView, error) {
 	entries, err := pages.readRecentHistoryEntries(q)
 	if err != nil {
 		return pageView{}, err
@@ -66,7 +66,7 @@ func (pages *auditPages) auditPage(q *request) (pageView, error) {
 
 // readRecentHistoryEntries returns the entries that match the page's filter, newest
 // first.
-func (pages *auditPages) readRecentHistoryEntries(q *request) ([]holdHistoryEntry, error) {
+func (pages *recentHistoryPages) readRecentHistoryEntries(q *request) ([]holdHistoryEntry, error) {
 	events, err := pages.o.Store.ReadNewestEvents(q.ctx(), auditedEvents)
 	if err != nil {
 		return nil, wrapAsUnavailable(err)

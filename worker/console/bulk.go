@@ -59,7 +59,7 @@ func newBulkCaptureRequest(h *hold.Hold) hold.CaptureRequest {
 	if amount == 0 {
 		return hold.CaptureRequest{} // the total of the terms is reached
 	}
-	return hold.NewFinalCapture(h, amount)
+	return hold.NewFinalCaptureRequest(h, amount)
 }
 
 func findBulkAct(name string) (bulkAct, bool) {
@@ -258,7 +258,7 @@ func (pages *bulkPages) applyConfirmedBulkAct(q *request) (pageView, error) {
 			refused++
 		}
 	}
-	pages.o.RecordAct(q.ctx(), hold.AuditEntry{By: q.visitor.name, Act: hold.ActBulk, Op: x.name,
+	pages.o.RecordAct(q.ctx(), hold.AuditLogEntry{By: q.visitor.name, Act: hold.ActBulk, Op: x.name,
 		Detail: fmt.Sprintf("%d holds, %d refused", len(outcomes), refused)})
 	return bulkResultPage(q, x, outcomes), nil
 }

@@ -124,7 +124,7 @@ type Options struct {
 	Rules         hold.DecisionRules
 	Logger        *zap.Logger // nil: nothing is logged
 	// RecordAct records what a visitor did; nil: nothing does.
-	RecordAct func(ctx context.Context, e hold.AuditEntry)
+	RecordAct func(ctx context.Context, e hold.AuditLogEntry)
 	// ReportRefusal logs a sign-in that was refused; may be nil. by is the name
 	// of its token, if it has one.
 	ReportRefusal func(r *http.Request, code, by string)
@@ -157,7 +157,7 @@ func New(o Options) (*Console, error) {
 		o.Logger = zap.NewNop()
 	}
 	if o.RecordAct == nil {
-		o.RecordAct = func(context.Context, hold.AuditEntry) {}
+		o.RecordAct = func(context.Context, hold.AuditLogEntry) {}
 	}
 	c := &Console{o: o, mux: http.NewServeMux(), live: newLiveUpdates(o.Store)}
 	c.addRoutes()
@@ -171,7 +171,7 @@ func (c *Console) Close() { c.live.closeStreams() }
 func (c *Console) addRoutes() {
 	overview, holds := overviewPages{&c.o}, holdPages{&c.o}
 	unscheduled, deliveries := notScheduledPages{&c.o}, deliveryPages{&c.o}
-	checks, audit, bulk := healthPages{&c.o}, auditPages{&c.o}, bulkPages{&c.o}
+	checks, audit, bulk := healthPages{&c.o}, recentHistoryPages{&c.o}, bulkPages{&c.o}
 	for pattern, page := range map[string]pageFunc{
 		"GET /console/{$}":                 overview.todayPage,
 		"GET /console/holds":               holds.holdsPage,

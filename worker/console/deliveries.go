@@ -137,7 +137,7 @@ func (pages *deliveryPages) requeueConfirmedDeadLetters(q *request) (pageView, e
 	if err == nil {
 		pages.o.Logger.Info("dead letters replayed", zap.String("event", "dead_letters.replayed"),
 			zap.String("sink", sink), zap.Int64("events", n), zap.String("by", q.visitor.name))
-		pages.o.RecordAct(q.ctx(), hold.AuditEntry{By: q.visitor.name,
+		pages.o.RecordAct(q.ctx(), hold.AuditLogEntry{By: q.visitor.name,
 			Act: hold.ActDeadLettersReplayed, Detail: fmt.Sprintf("%d of %s", n, sink)})
 	}
 	return pageView{redirect: "/console/deliveries?done=replay"}, err

@@ -34,11 +34,11 @@ func (q *request) formatRelative(d time.Duration) string {
 	if d < time.Second {
 		return q.t("time.now")
 	}
-	return q.t(key, q.formatLength(d))
+	return q.t(key, q.formatDuration(d))
 }
 
-// formatLength writes a duration in its two largest units, rounded down.
-func (q *request) formatLength(d time.Duration) string {
+// formatDuration writes a duration in its two largest units, rounded down.
+func (q *request) formatDuration(d time.Duration) string {
 	if d < time.Second {
 		return q.t("time.s", 0)
 	}
@@ -94,9 +94,9 @@ func amountToCapture(h *hold.Hold) int64 {
 	return h.Amount
 }
 
-// renderAmount writes what the hold holds, and the part that is captured or is
+// renderHoldAmount writes what the hold holds, and the part that is captured or is
 // to be captured if that is less.
-func (q *request) renderAmount(h *hold.Hold) node {
+func (q *request) renderHoldAmount(h *hold.Hold) node {
 	whole := hold.FormatAmount(h.Amount, h.Currency)
 	switch {
 	case !h.State.IsFinal() && hold.CapturedSoFar(h) > 0:

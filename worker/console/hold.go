@@ -14,7 +14,7 @@ func (pages *holdPages) holdPage(q *request) (pageView, error) {
 		return pageView{}, err
 	}
 	body := group{
-		el("p", class("lead"), el("b", q.renderAmount(&h)), text(" "), q.renderState(&h, now),
+		el("p", class("lead"), el("b", q.renderHoldAmount(&h)), text(" "), q.renderState(&h, now),
 			text(" "), nextStepSentence(q, &h)),
 		renderNearDeadlineWarnings(q, &h, pages.o.Rules), actLinks(q, &h),
 		el("section", a("aria-labelledby", "terms"),
@@ -106,7 +106,7 @@ func (pages *holdPages) termLines(q *request, h *hold.Hold, now time.Time) []ter
 	}
 	unset := map[string]bool{"reference": h.Reference == "", "account": h.Account == "",
 		"intent": false, "capture_amount": h.CaptureAmount == 0,
-		"captures": len(hold.CaptureStages(h)) == 0,
+		"captures": len(hold.PlannedCaptureStages(h)) == 0,
 		"captured": hold.CapturedSoFar(h) == 0, "elsewhere": h.CapturedElsewhere == 0,
 		"capture_at": h.CaptureAt.IsZero(), "cancel_at": h.CancelAt.IsZero(),
 		"expires": h.State.IsFinal(), "on_expiry": h.State.IsFinal(),

@@ -170,7 +170,7 @@ func holdTable(q *request, l *holdListQuery, holds []hold.Hold, now time.Time) n
 			name = group{el("input", a("type", "checkbox"), a("name", "id"), a("value", h.ID),
 				a("aria-label", q.t("bulk.tick", holdDisplayName(h)))), name}
 		}
-		tr := tableRow(name, el("span", class("num"), q.renderAmount(h)), q.renderState(h, now),
+		tr := tableRow(name, el("span", class("num"), q.renderHoldAmount(h)), q.renderState(h, now),
 			q.renderNextAction(h), q.renderExpiry(h, now))
 		a("data-hold", holdPagePath(h.ID)).AddTo(tr)
 		tr.AddTo(body)

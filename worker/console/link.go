@@ -22,7 +22,7 @@ var linkAct = act{
 			shown = group{text(q.t("cardholder.send") + " "), el("code", a("data-copy", url), text(url))}
 		}
 		return pageView{title: q.t("act.link"), tab: "holds", body: el("div", class("card"),
-			el("p", class("lead"), el("b", bdi(holdDisplayName(h))), text(" "), q.renderAmount(h)),
+			el("p", class("lead"), el("b", bdi(holdDisplayName(h))), text(" "), q.renderHoldAmount(h)),
 			el("p", shown), el("p", link(holdPagePath(h.ID), q.t("error.back_to_hold"))))}, nil
 	},
 }

@@ -14,7 +14,7 @@ var partAct = act{
 	accepts: func(h *hold.Hold) bool {
 		return acceptsActs(h) && h.State != hold.Paused && h.State != hold.Attention &&
 			!h.CancelWanted && h.Amount > 1 && h.Features&hold.FeatureMulticapture != 0 &&
-			len(hold.CaptureStages(h)) == 0
+			len(hold.PlannedCaptureStages(h)) == 0
 	},
 	form: func(q *request, h *hold.Hold) node {
 		return inputForm(q, h, "part", inputField(q, "part", q.r.FormValue("part"), "decimal",
@@ -33,7 +33,7 @@ var partAct = act{
 	do: func(
 		ctx context.Context, c HoldChanger, q *request, h *hold.Hold, revision uint64,
 	) error {
-		if isPartAccepted(q, h, revision) {
+		if isRepeatedPartSubmit(q, h, revision) {
 			return nil
 		}
 		amount, ready, err := parsePartAmountField(q, h)
@@ -63,9 +63,9 @@ func newPartCaptureRequest(
 	return hold.CaptureRequest{Amount: amount, Final: &final, RequestKey: key}
 }
 
-// isPartAccepted reports whether the part of this very form was accepted before.
+// isRepeatedPartSubmit reports whether the part of this very form was accepted before.
 // Its amount may be more than is left since.
-func isPartAccepted(q *request, h *hold.Hold, revision uint64) bool {
+func isRepeatedPartSubmit(q *request, h *hold.Hold, revision uint64) bool {
 	amount, err := hold.ParseMajor(q.r.PostFormValue("part"), h.Currency)
 	if err != nil {
 		return false

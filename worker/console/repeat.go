@@ -31,7 +31,7 @@ var actEntries = map[string]hold.HistoryEntry{
 // same amount, time or reason.
 func isRepeatedSubmit(q *request, x act, h *hold.Hold, revision uint64, now time.Time) bool {
 	if x.name == partAct.name {
-		return isPartAccepted(q, h, revision)
+		return isRepeatedPartSubmit(q, h, revision)
 	}
 	want, ok := actEntries[x.name]
 	if !ok || h.Revision != revision+1 || x.isRequested != nil && !x.isRequested(q, h, now) {

@@ -77,7 +77,7 @@ func (pages *overviewPages) oldestDueCard(q *request) (node, error) {
 		return nil, wrapAsUnavailable(err)
 	}
 	return el("a", class("tile"), a("href", "/console/health"),
-		el("span", text(q.t("today.oldest_due"))), el("b", text(q.formatLength(age)))), nil
+		el("span", text(q.t("today.oldest_due"))), el("b", text(q.formatDuration(age)))), nil
 }
 
 // timeUntilMidnight returns the rest of the day in the property's zone.

@@ -34,7 +34,7 @@ type Process struct {
 func (e *Env) NewProcess() *Process { return &Process{env: e} }
 
 // Rates are the budget of most environments.
-var Rates = store.RateLimits{Write: 25, Read: 25, Total: 100}
+var Rates = store.RateLimitOptions{Write: 25, Read: 25, Total: 100}
 
 // OpenStore opens a store on this process' connections to Redis.
 func (p *Process) OpenStore(o store.Options) *store.Store {

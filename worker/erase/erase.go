@@ -34,9 +34,9 @@ type Store interface {
 	// ListSinksWithParkedEvents returns those of the sinks for which events are
 	// parked.
 	ListSinksWithParkedEvents(ctx context.Context, id string, sinks []string) ([]string, error)
-	EraseEvents(ctx context.Context, id string, blank func([]byte) []byte,
+	ErasePersonalDataInEvents(ctx context.Context, id string, blank func([]byte) []byte,
 		deliveredUpTo func(partition int) (entry string, err error)) error
-	EraseDeadLetters(ctx context.Context, id string, sinks []string,
+	ErasePersonalDataInDeadLetters(ctx context.Context, id string, sinks []string,
 		blank func([]byte) []byte) error
 	DeleteRequestsAndQuarantinedRecords(ctx context.Context, id string) error
 }
@@ -44,7 +44,7 @@ type Store interface {
 // Committer writes decisions. [commit.Committer] implements it.
 type Committer interface {
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
-	RecordAct(ctx context.Context, e hold.AuditEntry)
+	RecordAct(ctx context.Context, e hold.AuditLogEntry)
 }
 
 // DeliveryProgressReader reports the progress of the sinks. alert.Notifier
@@ -86,15 +86,15 @@ func (e *Eraser) Erase(ctx context.Context, id, by string) (hold.Hold, time.Time
 	sinks := e.sinkNames()
 	deliveredUpTo := func(partition int) (string, error) { return e.readDeliveredUpTo(ctx, partition) }
 	err = errors.Join(
-		e.store.EraseEvents(ctx, id, event.ErasePersonalData, deliveredUpTo),
-		e.store.EraseDeadLetters(ctx, id, sinks, event.ErasePersonalData),
+		e.store.ErasePersonalDataInEvents(ctx, id, event.ErasePersonalData, deliveredUpTo),
+		e.store.ErasePersonalDataInDeadLetters(ctx, id, sinks, event.ErasePersonalData),
 		e.store.DeleteRequestsAndQuarantinedRecords(ctx, id))
 	if err != nil {
 		return h, now, e.o.Health.ReportAndWrapUnavailable(ctx, "erase personal data", err)
 	}
 	e.o.Logger.Info("personal data erased", zap.String("event", "hold.forgotten"),
 		zap.String("hold", id), zap.String("by", by))
-	e.committer.RecordAct(ctx, hold.AuditEntry{By: by, Act: hold.ActPersonalDataErased, Hold: id,
+	e.committer.RecordAct(ctx, hold.AuditLogEntry{By: by, Act: hold.ActPersonalDataErased, Hold: id,
 		Account: h.Account})
 	return h, now, nil
 }

@@ -113,12 +113,12 @@ func (d *MachineDriver) Drive(
 	}
 }
 
-// BatchOptions configure a batch of independent calls, such as reads.
-type BatchOptions struct {
+// CallBatchOptions configure a batch of independent calls, such as reads.
+type CallBatchOptions struct {
 	Concurrency int           // calls under way at once
 	MaxWait     time.Duration // for the budget; 0 sends only the calls that it allows now
 	Timeout     time.Duration // of one call; 0 means the caller's default
-	Priority    hold.Priority
+	Priority    hold.RateLimitPriority
 }
 
 // Backoff returns how long to wait after try n, counted from 1: base, doubled

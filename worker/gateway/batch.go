@@ -16,7 +16,7 @@ import (
 // when every call that it sent is done. unsent has the positions of the other
 // calls in ascending order.
 func (c *Caller) DoEach(
-	ctx context.Context, calls []hold.Call, b execute.BatchOptions, done func(i int, a hold.Answer),
+	ctx context.Context, calls []hold.Call, b execute.CallBatchOptions, done func(i int, a hold.Answer),
 ) (unsent []int) {
 	if b.Timeout == 0 {
 		b.Timeout = c.o.Timeout
@@ -72,7 +72,7 @@ func groupByBudget(calls []hold.Call) []*budgetCallQueue {
 type callBatchRun struct {
 	caller   *Caller
 	calls    []hold.Call
-	batch    execute.BatchOptions
+	batch    execute.CallBatchOptions
 	done     func(i int, a hold.Answer)
 	slots    chan struct{} // has one element for each call in flight
 	inFlight sync.WaitGroup

@@ -61,7 +61,7 @@ func TestDoEach_SendsReservedCalls(t *testing.T) {
 		e.reserve = b.reserve
 		calls := slices.Concat(readsOf("a", 5), readsOf("b", 2), readsOf("c", 1))
 		var got collector
-		unsent := e.DoEach(t.Context(), calls, execute.BatchOptions{Concurrency: 8}, got.done)
+		unsent := e.DoEach(t.Context(), calls, execute.CallBatchOptions{Concurrency: 8}, got.done)
 		if !slices.Equal(unsent, []int{3, 4, 6, 7}) || !slices.Equal(got.sorted(), []int{0, 1, 2, 5}) {
 			t.Errorf("unsent %v, answered %v", unsent, got.sorted())
 		}
@@ -82,7 +82,7 @@ func TestDoEach_OneBudgetUsedUp(t *testing.T) {
 		e.reserve = b.reserve
 		calls := slices.Concat(readsOf("slow", 3), readsOf("fast", 8))
 		var got collector
-		batch := execute.BatchOptions{Concurrency: 1, MaxWait: 5 * time.Second}
+		batch := execute.CallBatchOptions{Concurrency: 1, MaxWait: 5 * time.Second}
 		unsent := e.DoEach(t.Context(), calls, batch, got.done)
 		if len(unsent) != 0 || len(got.positions) != len(calls) {
 			t.Errorf("unsent %v, answered %v", unsent, got.positions)
@@ -105,7 +105,7 @@ func TestDoEach_SeparatesKindsOfRequest(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		calls := []hold.Call{{Op: hold.OpRead}, {Op: hold.OpUpdate}, {Op: hold.OpList}}
 		var got collector
-		e.DoEach(t.Context(), calls, execute.BatchOptions{Concurrency: 8}, got.done)
+		e.DoEach(t.Context(), calls, execute.CallBatchOptions{Concurrency: 8}, got.done)
 		want := []reserveCall{{"", hold.OpRead, 2, 0}, {"", hold.OpUpdate, 1, 0}}
 		if !slices.Equal(e.reserved, want) || len(got.positions) != 3 {
 			t.Errorf("reserved %+v, answered %v", e.reserved, got.positions)
@@ -135,7 +135,7 @@ func TestDoEach_StopsWaiting(t *testing.T) {
 					time.AfterFunc(tt.canceled, cancel)
 				}
 				var got collector
-				batch := execute.BatchOptions{Concurrency: 8, MaxWait: tt.maxWait}
+				batch := execute.CallBatchOptions{Concurrency: 8, MaxWait: tt.maxWait}
 				unsent := e.DoEach(ctx, readsOf("a", 10), batch, got.done)
 				if len(got.positions) != tt.sent || len(unsent) != 10-tt.sent ||
 					time.Since(e.start) != tt.want {
@@ -157,7 +157,7 @@ func TestDoEach_StoreDown(t *testing.T) {
 		}
 		var got collector
 		calls := slices.Concat(readsOf("a", 2), readsOf("b", 2))
-		batch := execute.BatchOptions{Concurrency: 8, MaxWait: time.Second}
+		batch := execute.CallBatchOptions{Concurrency: 8, MaxWait: time.Second}
 		unsent := e.DoEach(t.Context(), calls, batch, got.done)
 		if !slices.Equal(unsent, []int{0, 1}) || !slices.Equal(got.sorted(), []int{2, 3}) ||
 			len(e.reported) != 1 {
@@ -172,7 +172,12 @@ func TestDoEach_BreakerOpens(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		e.answerAlways(hold.AnswerUnknown)
 		var got collector
-		unsent := e.DoEach(t.Context(), readsOf("a", 12), execute.BatchOptions{Concurrency: 1}, got.done)
+		unsent := e.DoEach(
+			t.Context(),
+			readsOf("a", 12),
+			execute.CallBatchOptions{Concurrency: 1},
+			got.done,
+		)
 		if !slices.Equal(got.sorted(), []int{0, 1, 2, 3, 4}) ||
 			!slices.Equal(unsent, []int{5, 6, 7, 8, 9, 10, 11}) {
 			t.Errorf("answered %v, unsent %v", got.sorted(), unsent)
@@ -190,7 +195,7 @@ func TestDoEach_BoundsConcurrencyAndTime(t *testing.T) {
 			return hold.Answer{Kind: hold.AnswerDeclined}
 		}
 		var got collector
-		batch := execute.BatchOptions{Concurrency: 3, Timeout: 2 * time.Second}
+		batch := execute.CallBatchOptions{Concurrency: 3, Timeout: 2 * time.Second}
 		unsent := e.DoEach(t.Context(), readsOf("a", 6), batch, got.done)
 		if len(unsent) != 0 || highest.Load() != 3 || time.Since(e.start) != 4*time.Second {
 			t.Errorf("unsent %v, %d at once, %s", unsent, highest.Load(), time.Since(e.start))

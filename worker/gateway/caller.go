@@ -21,7 +21,7 @@ type Budget interface {
 	// LowerRate lowers the rate that a request exceeded, which was sent sentAgo
 	// ago.
 	LowerRate(
-		ctx context.Context, account string, op hold.Op, scope hold.RateLimitScope,
+		ctx context.Context, account string, op hold.Op, scope hold.ExceededRateLimit,
 		sentAgo time.Duration,
 	) error
 	// PauseOpOfAccount pauses one kind of request of an account on all replicas

@@ -50,7 +50,7 @@ type reserveCall struct {
 type lowerCall struct {
 	account string
 	op      hold.Op
-	scope   hold.RateLimitScope
+	scope   hold.ExceededRateLimit
 }
 
 type pauseCall struct {
@@ -119,7 +119,7 @@ func (b recordingBudget) ReserveRequests(
 }
 
 func (b recordingBudget) LowerRate(
-	_ context.Context, account string, op hold.Op, scope hold.RateLimitScope, _ time.Duration,
+	_ context.Context, account string, op hold.Op, scope hold.ExceededRateLimit, _ time.Duration,
 ) error {
 	b.e.mu.Lock()
 	defer b.e.mu.Unlock()
@@ -348,13 +348,13 @@ func TestCaller_KeyRejectedAndAcceptedAgain(t *testing.T) {
 // a replayed error. One for a single object slows nobody.
 func TestCaller_LowersRateWhenARetryIsUseless(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
-		var scope hold.RateLimitScope
+		var scope hold.ExceededRateLimit
 		e.answer = func(context.Context, hold.Call) hold.Answer {
 			return hold.Answer{Kind: hold.AnswerReplayedError, RateLimited: true,
 				RateLimitScope: scope}
 		}
 		call := hold.Call{Op: hold.OpCapture, Account: testAccountID}
-		for _, scope = range []hold.RateLimitScope{
+		for _, scope = range []hold.ExceededRateLimit{
 			hold.LimitOfEndpoint, hold.LimitOfObject, hold.LimitOfAccount,
 		} {
 			if _, err := e.Do(t.Context(), call); err != nil {

@@ -66,7 +66,7 @@ func isValidCharge(c *stripe.Charge) bool {
 // convertChargeToIntentAndHistory converts a charge without a PaymentIntent.
 func convertChargeToIntentAndHistory(
 	s *secretScrubber, c *stripe.Charge,
-) (in hold.PaymentIntent, h hold.IntentHistory) {
+) (in hold.PaymentIntent, h hold.ChargeHistory) {
 	in = hold.PaymentIntent{ID: c.ID, Amount: c.Amount, AmountReceived: c.AmountCaptured,
 		Currency: string(c.Currency), Created: timeOfUnixSeconds(c.Created), Livemode: c.Livemode,
 		Metadata: redactSecretsInMetadata(s, c.Metadata)}

@@ -59,7 +59,7 @@ func classifyFailure(
 // rateLimitScope returns the scope of a 429 by its Stripe-Rate-Limited-Reason.
 // A limit on concurrent requests is treated like one on their rate: at a lower
 // rate fewer requests are in flight.
-func rateLimitScope(reason string) hold.RateLimitScope {
+func rateLimitScope(reason string) hold.ExceededRateLimit {
 	switch reason {
 	case "global-rate", "global-concurrency":
 		return hold.LimitOfAccount

@@ -74,7 +74,7 @@ func TestOrganizationKey_SendsContext(t *testing.T) {
 		t.Errorf("check: %+v", a)
 	}
 	contexts = nil
-	in := g.InspectAccount(t.Context())
+	in := g.InspectAPIKeyAndAccount(t.Context())
 	if in.ListEndpoints.Kind != hold.AnswerOK || in.CaptureIntent.Kind != hold.AnswerNotFound ||
 		len(contexts) != 6 || slices.ContainsFunc(contexts,
 		func(c string) bool { return c != ownAccount }) {

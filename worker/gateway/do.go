@@ -186,7 +186,7 @@ func (c *Caller) lowerRateOrPauseRequests(
 }
 
 // callPriority returns the priority of a single call. A batch has its own.
-func callPriority(op hold.Op) hold.Priority {
+func callPriority(op hold.Op) hold.RateLimitPriority {
 	switch op {
 	case hold.OpCapture, hold.OpCancel:
 		return hold.PriorityDue

@@ -8,7 +8,7 @@
 //
 // [Caller] is the entry point for the rest of holdd. It applies the shared
 // budget, the circuit breaker, the timeout and the metrics to every call.
-// [ParseEvent] verifies and parses a webhook. [Gateway.InspectAccount] tests
+// [ParseEvent] verifies and parses a webhook. [Gateway.InspectAPIKeyAndAccount] tests
 // the connection and the permissions of the API key for the operator.
 //
 // # Classification

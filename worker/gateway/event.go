@@ -174,7 +174,7 @@ func parseSnapshotEvent(body []byte, ownAccount string) (hold.StripeEvent, error
 		return hold.StripeEvent{}, ErrNotAnEvent
 	}
 	if s.Object == "charge" && e.PaymentIntent != "" {
-		e.Authorized = authorizedIntentFromCharge(raw.Data.Object, e.PaymentIntent)
+		e.Authorized = authorizedIntentFromEventCharge(raw.Data.Object, e.PaymentIntent)
 	}
 	return e, nil
 }

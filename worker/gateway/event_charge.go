@@ -8,11 +8,11 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// authorizedIntentFromCharge returns what the charge of an event shows of its
+// authorizedIntentFromEventCharge returns what the charge of an event shows of its
 // intent: an authorization of which nothing was captured or released. It
 // returns nil for any other charge, and for one that this version of stripe-go
 // cannot decode.
-func authorizedIntentFromCharge(object json.RawMessage, intentID string) *hold.PaymentIntent {
+func authorizedIntentFromEventCharge(object json.RawMessage, intentID string) *hold.PaymentIntent {
 	var c stripe.Charge
 	if json.Unmarshal(object, &c) != nil || c.Status != stripe.ChargeStatusSucceeded ||
 		c.Captured || c.Refunded || c.AmountCaptured != 0 || c.AmountRefunded != 0 ||

@@ -10,8 +10,8 @@ import (
 
 // convertIntentHistory converts what an intent's latest charge says of its
 // money. It reads the charge only if a bank authorized it.
-func convertIntentHistory(pi *stripe.PaymentIntent) hold.IntentHistory {
-	h := hold.IntentHistory{CanceledAt: timeOfUnixSeconds(pi.CanceledAt)}
+func convertIntentHistory(pi *stripe.PaymentIntent) hold.ChargeHistory {
+	h := hold.ChargeHistory{CanceledAt: timeOfUnixSeconds(pi.CanceledAt)}
 	c := pi.LatestCharge
 	if c == nil || c.Status == stripe.ChargeStatusFailed || c.Amount < 0 || c.AmountCaptured < 0 {
 		return h

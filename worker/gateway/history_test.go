@@ -50,24 +50,24 @@ func TestReadOnly_SendsNoWrite(t *testing.T) {
 func TestList_Histories(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		began := time.Now()
-		wants := map[string]hold.IntentHistory{}
-		add := func(h stripesim.Hold, want hold.IntentHistory) string {
+		wants := map[string]hold.ChargeHistory{}
+		add := func(h stripesim.Hold, want hold.ChargeHistory) string {
 			id := w.createHold(h)
 			want.Charge, want.AuthorizedAt, want.Authorized = "ch", time.Now(), 10000
 			wants[id] = want
 			return id
 		}
-		captured := add(stripesim.Hold{}, hold.IntentHistory{Brand: "visa", Manual: true,
+		captured := add(stripesim.Hold{}, hold.ChargeHistory{Brand: "visa", Manual: true,
 			Captured: 2500, CapturedAt: began.Add(time.Hour)})
 		byType := add(stripesim.Hold{Amount: 10000, ManualByType: true,
-			PaymentMethod: "pm_card_mastercard"}, hold.IntentHistory{Brand: "mastercard",
+			PaymentMethod: "pm_card_mastercard"}, hold.ChargeHistory{Brand: "mastercard",
 			Manual: true, Captured: 10000, CapturedAt: began.Add(time.Hour)})
-		canceled := add(stripesim.Hold{Amount: 10000, Extended: true}, hold.IntentHistory{
+		canceled := add(stripesim.Hold{Amount: 10000, Extended: true}, hold.ChargeHistory{
 			Brand: "visa", Extended: true, Manual: true, CanceledAt: began.Add(time.Hour)})
-		expired := add(stripesim.Hold{}, hold.IntentHistory{Brand: "visa", Manual: true,
+		expired := add(stripesim.Hold{}, hold.ChargeHistory{Brand: "visa", Manual: true,
 			CanceledAt: began.Add(7 * 24 * time.Hour)})
 		time.Sleep(time.Hour)
-		add(stripesim.Hold{}, hold.IntentHistory{Brand: "visa", Manual: true}) // still held
+		add(stripesim.Hold{}, hold.ChargeHistory{Brand: "visa", Manual: true}) // still held
 		w.checkDo(hold.Call{Op: hold.OpCapture, PaymentIntent: captured, Amount: 2500, Key: "a"},
 			hold.AnswerOK)
 		w.checkDo(hold.Call{Op: hold.OpCapture, PaymentIntent: byType, Key: "b"}, hold.AnswerOK)
@@ -93,7 +93,7 @@ func TestList_Histories(t *testing.T) {
 }
 
 func checkHistories(
-	t *testing.T, w *simEnv, wants map[string]hold.IntentHistory, expired string,
+	t *testing.T, w *simEnv, wants map[string]hold.ChargeHistory, expired string,
 ) {
 	t.Helper()
 	for _, content := range []hold.StripeListKind{hold.ContentHistories, hold.ContentCharges} {

@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Inspection is the result of [Gateway.InspectAccount]. An answer has kind 0 if
+// Inspection is the result of [Gateway.InspectAPIKeyAndAccount]. An answer has kind 0 if
 // its request was not sent. If ListIntents fails, no other request is sent.
 type Inspection struct {
 	ListIntents   hold.Answer       // whether the key may list PaymentIntents
@@ -41,14 +41,14 @@ const nonexistentCustomerID = "cus_0holddAsksWhetherThisKeyMayWrite"
 // ids contain no words.
 const nonexistentIntentID = "pi_0holddAsksWhetherThisKeyMayWrite"
 
-// InspectAccount checks whether Stripe answers, what the API key may do, and how far
+// InspectAPIKeyAndAccount checks whether Stripe answers, what the API key may do, and how far
 // the clocks are apart. It sends at most six requests, one after the other,
 // each within the gateway's timeout, and does not use the budget. It changes
 // nothing: to learn whether the key may capture, it captures an intent that
 // does not exist, and likewise asks another card of a customer that does not
 // exist. Stripe checks the permissions of the key first (403) and then whether the
 // object exists.
-func (g *Gateway) InspectAccount(ctx context.Context) Inspection {
+func (g *Gateway) InspectAPIKeyAndAccount(ctx context.Context) Inspection {
 	var in Inspection
 	m := &clockOffsetMeter{inspection: &in}
 	do := func(c hold.Call) hold.Answer {

@@ -57,7 +57,7 @@ func TestInspect(t *testing.T) {
 				)
 				tt.prepare(w)
 				effects := len(w.sim.Ledger())
-				in := w.gateway.InspectAccount(t.Context())
+				in := w.gateway.InspectAPIKeyAndAccount(t.Context())
 				if in.ListIntents.Kind != tt.list || in.ListExpanded.Kind != tt.expand ||
 					in.CaptureIntent.Kind != tt.capture || in.ListEndpoints.Kind != tt.endpoint ||
 					len(in.Endpoints) != tt.endpoints {
@@ -99,7 +99,7 @@ func TestInspect_ClockOffset(t *testing.T) {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 			w.sim.Advance(offset)
 			w.addFault(stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 300 * time.Millisecond}})
-			in := w.gateway.InspectAccount(t.Context())
+			in := w.gateway.InspectAPIKeyAndAccount(t.Context())
 			if !in.ClockOffsetKnown || in.ClockOffsetMin > offset || in.ClockOffsetMax < offset ||
 				in.ClockOffsetMax-in.ClockOffsetMin > 1300*time.Millisecond {
 				t.Errorf("%s: %s to %s, %v", offset, in.ClockOffsetMin,
@@ -111,7 +111,7 @@ func TestInspect_ClockOffset(t *testing.T) {
 		})
 	}
 	g := gatewayOn(t, invalidRequest(401, ""))
-	if in := g.InspectAccount(t.Context()); in.ClockOffsetKnown ||
+	if in := g.InspectAPIKeyAndAccount(t.Context()); in.ClockOffsetKnown ||
 		in.ListIntents.Kind != hold.AnswerUnauthorized {
 		t.Errorf("an answer without a date: %+v", in)
 	}
@@ -124,7 +124,7 @@ func TestInspect_AcceptedByStripeMock(t *testing.T) {
 		sent = append(sent, r.Method+" "+r.URL.Path)
 		return mock.RoundTrip(r)
 	})
-	in := g.InspectAccount(t.Context())
+	in := g.InspectAPIKeyAndAccount(t.Context())
 	if in.ListIntents.Kind != hold.AnswerOK || in.ListExpanded.Kind != hold.AnswerOK ||
 		in.ListEndpoints.Kind != hold.AnswerOK || len(in.Endpoints) == 0 {
 		t.Errorf("%+v", in)
@@ -146,7 +146,7 @@ func TestInspect_CardFeatures(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		w.createHold(stripesim.Hold{})
 		w.createHold(stripesim.Hold{Multicapture: true, Overcapture: true})
-		in := w.gateway.InspectAccount(t.Context())
+		in := w.gateway.InspectAPIKeyAndAccount(t.Context())
 		if got := in.CardFeatures.Names(); in.CardCharges != 2 ||
 			!slices.Equal(got, []string{"multicapture", "overcapture"}) {
 			t.Errorf("%d charges with %v", in.CardCharges, got)
@@ -155,7 +155,7 @@ func TestInspect_CardFeatures(t *testing.T) {
 			t.Errorf("a session of no customer: %+v", in.CreateSession)
 		}
 		w.sim.Keys.RestrictKey(testAPIKey, stripesim.ClassList, stripesim.ClassRetrieve)
-		if in = w.gateway.InspectAccount(t.Context()); in.CreateSession.Kind != hold.AnswerForbidden {
+		if in = w.gateway.InspectAPIKeyAndAccount(t.Context()); in.CreateSession.Kind != hold.AnswerForbidden {
 			t.Errorf("a key without the permission: %+v", in.CreateSession)
 		}
 	})

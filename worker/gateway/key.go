@@ -31,17 +31,17 @@ func (t *apiKeyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.WithContext(r.Context())
 	r.Header = r.Header.Clone()
 	r.Header.Set("Authorization", "Bearer "+string(*t.key.key.Load()))
-	if err := bufferBodyAndSetContentLength(r); err != nil {
+	if err := bufferRequestBodyAndSetLength(r); err != nil {
 		return nil, err
 	}
 	return t.next.RoundTrip(r)
 }
 
-// bufferBodyAndSetContentLength replaces the body of a request by one of known length.
+// bufferRequestBodyAndSetLength replaces the body of a request by one of known length.
 // stripe-go does not say how long its bodies are, and gives even a GET one.
 // net/http would send the headers, the body and its end in three writes, and
 // start a goroutine to find out that a GET has no body.
-func bufferBodyAndSetContentLength(r *http.Request) error {
+func bufferRequestBodyAndSetLength(r *http.Request) error {
 	if r.Body == nil {
 		return nil
 	}

@@ -55,7 +55,8 @@ func TestGateway_SendsItsVersionToNewAccount(t *testing.T) {
 	} {
 		do(c, hold.AnswerOK)
 	}
-	if in := g.InspectAccount(t.Context()); in.ListEndpoints.Kind != hold.AnswerOK || sent != 16 {
+	if in := g.InspectAPIKeyAndAccount(t.Context()); in.ListEndpoints.Kind != hold.AnswerOK ||
+		sent != 16 {
 		t.Errorf("%d requests, %+v", sent, in)
 	}
 }
@@ -88,7 +89,8 @@ func TestParseEvent_NewestRendering(t *testing.T) {
 	}
 	in := e.Intent
 	if in.ID != "pi_12345678" || in.Status != hold.StatusCanceled || in.CancellationReason != "expired" ||
-		in.Amount != 500 || in.Currency != "eur" || in.Metadata["a"] != "b" {
+		in.Amount != 500 || in.Currency != "eur" ||
+		in.Metadata["a"] != "b" {
 		t.Errorf("%+v", in)
 	}
 }

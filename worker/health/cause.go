@@ -10,9 +10,9 @@ import (
 // maxCauseSize bounds the text of a cause, in bytes.
 const maxCauseSize = 200
 
-// redisReply is an error that Redis answered with. The errors of go-redis
+// redisReplyError is an error that Redis answered with. The errors of go-redis
 // implement it.
-type redisReply interface {
+type redisReplyError interface {
 	error
 	RedisError()
 }
@@ -26,7 +26,7 @@ var temporaryReplies = []string{
 // redisRejectionReply returns the reply with which Redis rejected an operation.
 // It returns "" for an error of the connection and for a temporary reply.
 func redisRejectionReply(err error) string {
-	var reply redisReply
+	var reply redisReplyError
 	if !errors.As(err, &reply) {
 		return ""
 	}
@@ -44,7 +44,7 @@ func redisRejectionReply(err error) string {
 // alerts. It has no addresses and no secrets: only what Redis itself answered
 // is quoted.
 func DescribeCause(err error) string {
-	var reply redisReply
+	var reply redisReplyError
 	switch {
 	case errors.As(err, &reply):
 		return sanitizeFirstLine(reply.Error())
@@ -65,7 +65,7 @@ var errPanic = errors.New("panic")
 // IsMemoryLimit reports whether Redis refused a write because it has reached
 // maxmemory. It has then written nothing.
 func IsMemoryLimit(err error) bool {
-	var reply redisReply
+	var reply redisReplyError
 	return errors.As(err, &reply) && strings.Contains(reply.Error(), "OOM command not allowed")
 }
 

@@ -19,14 +19,14 @@ const CheckStages = "stages"
 // once an hour and fails once has not stalled.
 const minFailures = 2
 
-// Schedule returns the first run of a stage after a time.
-type Schedule func(after time.Time) time.Time
+// NextRunFunc returns the first run of a stage after a time.
+type NextRunFunc func(after time.Time) time.Time
 
 // Stage is one stage of the worker: a cron job, or a part that runs all the
 // time. It records its successes and failures.
 type Stage struct {
 	name     string
-	schedule Schedule      // nil: the stage runs when it has work
+	schedule NextRunFunc   // nil: the stage runs when it has work
 	maxQuiet time.Duration // with work under way; 0: no limit
 	// failureTTL is how long failures count without another one; 0: until a
 	// success.
@@ -188,7 +188,7 @@ type stageRegistry struct {
 
 // AddStage adds a stage. Several may have one name, such as one for each
 // partition. The schedule may be nil.
-func (r *Reporter) AddStage(name string, schedule Schedule) *Stage {
+func (r *Reporter) AddStage(name string, schedule NextRunFunc) *Stage {
 	s := &Stage{name: name, schedule: schedule, succeededAt: time.Now()}
 	r.stages.mu.Lock()
 	defer r.stages.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// redisReply is an error that Redis answered with.
+// redisReplyError is an error that Redis answered with.
 type redisReply string
 
 func (r redisReply) Error() string { return string(r) }

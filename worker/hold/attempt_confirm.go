@@ -52,9 +52,9 @@ func (in *PaymentIntent) isConfirmable() bool {
 		in.Status == StatusRequiresPaymentMethod
 }
 
-// recheckConfirmableLater reads the intent again: it tells whether there is
+// retryConfirmableCheck reads the intent again: it tells whether there is
 // still something to confirm.
-func recheckConfirmableLater(m *AuthorizationAttemptMachine, now time.Time) {
+func retryConfirmableCheck(m *AuthorizationAttemptMachine, now time.Time) {
 	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheckConfirmable
 }
 
@@ -111,14 +111,14 @@ func applyConfirmResult(m *AuthorizationAttemptMachine, r AuthorizationStepResul
 			useNewConfirmKey(m)
 			return
 		}
-		recheckConfirmableLater(m, now)
+		retryConfirmableCheck(m, now)
 	case AnswerDeclined:
 		m.endCardDeclined(a)
 	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
 		m.unknown = true
-		recheckConfirmableLater(m, now)
+		retryConfirmableCheck(m, now)
 	case AnswerUnexpectedState, AnswerUnreachable:
-		recheckConfirmableLater(m, now)
+		retryConfirmableCheck(m, now)
 	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
 		m.endWithoutAnswer(now)
 	case AnswerIdempotencyError:
@@ -133,7 +133,7 @@ func applyConfirmResult(m *AuthorizationAttemptMachine, r AuthorizationStepResul
 			m.endRequestRefused(a)
 			return
 		}
-		recheckConfirmableLater(m, now)
+		retryConfirmableCheck(m, now)
 	}
 }
 
@@ -151,5 +151,5 @@ func applySaveNewConfirmKeyResult(
 		m.endOutcomeUnknown(now)
 		return
 	}
-	recheckConfirmableLater(m, now)
+	retryConfirmableCheck(m, now)
 }

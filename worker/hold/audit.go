@@ -2,8 +2,8 @@ package hold
 
 import "time"
 
-// AuditEntry says who changed a hold, or did something else as an operator.
-type AuditEntry struct {
+// AuditLogEntry says who changed a hold, or did something else as an operator.
+type AuditLogEntry struct {
 	At       time.Time `json:"at"`
 	By       string    `json:"by"`
 	Act      string    `json:"act"`          // kind of the history entry, or one of the acts below
@@ -50,12 +50,12 @@ const byHoldd = "holdd"
 
 // AuditEntries returns the changes of a decision that a caller or Stripe requested,
 // and none of holdd itself.
-func (d *Decision) AuditEntries(before *Hold) (entries []AuditEntry) {
+func (d *Decision) AuditEntries(before *Hold) (entries []AuditLogEntry) {
 	for _, e := range newHistoryEntries(d, before) {
 		if e.By == byHoldd || e.Kind > HistoryAcknowledged {
 			continue
 		}
-		entry := AuditEntry{At: e.At.UTC(), By: e.By, Act: e.Kind.String(), Hold: d.Hold.ID,
+		entry := AuditLogEntry{At: e.At.UTC(), By: e.By, Act: e.Kind.String(), Hold: d.Hold.ID,
 			Account: d.Hold.Account, Revision: d.Hold.Revision}
 		if e.Op != 0 {
 			entry.Op = e.Op.String()

@@ -150,10 +150,10 @@ func checkReceiptEmail(s string) error {
 	return nil
 }
 
-// Validate checks the request as far as possible without Stripe. The call has
+// ValidateAndBuildParams checks the request as far as possible without Stripe. The call has
 // no key yet; its metadata names the attempt beside the terms. Errors are
 // *[Problem].
-func (req *AuthorizeRequest) Validate(
+func (req *AuthorizeRequest) ValidateAndBuildParams(
 	attempt string, now time.Time,
 ) (*ValidRequest, AuthorizeParams, error) {
 	valid, pairs, err := req.validateAndBuildMetadata(attempt, now)
@@ -208,7 +208,7 @@ func (req *AuthorizeRequest) validateAndBuildMetadata(
 			return nil, nil, err
 		}
 	}
-	pairs, err := newIntentMetadata(valid, attempt)
+	pairs, err := attemptIntentMetadata(valid, attempt)
 	return valid, pairs, err
 }
 
@@ -253,13 +253,13 @@ func (req *AuthorizeRequest) checkCustomerAndDescription() error {
 	return nil
 }
 
-// newIntentMetadata is the metadata of the intent: the caller's pairs, the
+// attemptIntentMetadata is the metadata of the intent: the caller's pairs, the
 // terms and the attempt.
-func newIntentMetadata(d *ValidRequest, attempt string) (map[string]string, error) {
+func attemptIntentMetadata(d *ValidRequest, attempt string) (map[string]string, error) {
 	h := Hold{Reference: d.Reference, CaptureAt: d.CaptureAt, CancelAt: d.CancelAt,
 		CaptureAmount: d.CaptureAmount, OnExpiry: d.OnExpiry, Metadata: d.Metadata}
 	if !d.Renewal.Until.IsZero() {
-		h.Renewal = newRenewal(d.Renewal)
+		h.Renewal = newIdleRenewal(d.Renewal)
 	}
 	if len(d.Captures) > 0 {
 		setCapturePlan(&h, d.Captures, 0)
@@ -277,9 +277,9 @@ func newIntentMetadata(d *ValidRequest, attempt string) (map[string]string, erro
 	return pairs, nil
 }
 
-// ValidatedParams checks the request to confirm an intent and returns the
+// ValidateAndBuildParams checks the request to confirm an intent and returns the
 // parameters of the call. Errors are *[Problem].
-func (req *ConfirmRequest) ValidatedParams(id string) (AuthorizeParams, error) {
+func (req *ConfirmRequest) ValidateAndBuildParams(id string) (AuthorizeParams, error) {
 	checks := []error{CheckPaymentIntentID(id), CheckAccountID(req.Account)}
 	if req.PaymentMethod != "" {
 		checks = append(checks, checkPaymentMethod(req.PaymentMethod))

@@ -116,8 +116,8 @@ type Answer struct {
 	Replayed   bool   // Stripe sent a stored answer
 	// RateLimited says that Stripe answered 429 for a rate, whatever the kind.
 	RateLimited bool
-	// RateLimitScope says which limit a 429 for a rate is about.
-	RateLimitScope RateLimitScope
+	// ExceededRateLimit says which limit a 429 for a rate is about.
+	RateLimitScope ExceededRateLimit
 	// Retransmitted says that the request was sent more than once, so an
 	// earlier try may have had its effect.
 	Retransmitted bool
@@ -127,14 +127,14 @@ type Answer struct {
 	Cardholder    *CardholderAction // of an authorization, a confirmation or a read
 }
 
-// RateLimitScope says which of Stripe's limits a request exceeded.
-type RateLimitScope uint8
+// ExceededRateLimit says which of Stripe's limits a request exceeded.
+type ExceededRateLimit uint8
 
 // The scopes. Stripe names them in the header Stripe-Rate-Limited-Reason.
 const (
-	LimitOfEndpoint RateLimitScope = iota // also if Stripe does not say
-	LimitOfAccount                        // of all endpoints together
-	LimitOfObject                         // of one PaymentIntent; other requests are not affected
+	LimitOfEndpoint ExceededRateLimit = iota // also if Stripe does not say
+	LimitOfAccount                           // of all endpoints together
+	LimitOfObject                            // of one PaymentIntent; other requests are not affected
 )
 
 // DeclineAdvice says what to do after a decline. Codes that are not known are
@@ -169,7 +169,7 @@ type IntentListPage struct {
 	Intents []PaymentIntent
 	// Histories has the history of each intent, in the order of Intents, if
 	// [Call.Content] asks for it.
-	Histories []IntentHistory
+	Histories []ChargeHistory
 	// Captures has the events of [ContentCaptures]; Intents is then empty.
 	Captures []ChargeCapturedEvent
 	// Last and OldestAt are the id and the time of the last charge that was read,

@@ -175,11 +175,11 @@ func cardSetupMetadata(h *Hold) map[string]string {
 		MetaGeneration: formatGeneration(h.Renewal.Generation)}
 }
 
-// RecordCardSetup records the Checkout Session whose card the renewal takes. s is
+// RecordCardSetupSession records the Checkout Session whose card the renewal takes. s is
 // the session as Stripe has it: one that is not of this renewal is refused, so
 // that it does not take the place of one that is. With returned, the cardholder
 // has come back from it, and it is read at once. Errors are *[Problem].
-func RecordCardSetup(
+func RecordCardSetupSession(
 	h Hold, generation uint32, s *CardSetup, returned bool, now time.Time,
 ) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
@@ -196,7 +196,7 @@ func RecordCardSetup(
 	}
 	r.CardSetup, r.ReadFirst = s.ID, false
 	if returned {
-		scheduleRenewalRetrieveNow(r, now)
+		bringRenewalPollForward(r, now)
 	}
 	return Decision{Hold: h}, nil
 }
@@ -213,9 +213,9 @@ func isCardSetupOfRenewal(h *Hold, s *CardSetup) bool {
 // page causes.
 const minCardholderRead = 3 * time.Second
 
-// scheduleRenewalRetrieveNow makes the next read of what the renewal waits for due at once, or
+// bringRenewalPollForward makes the next read of what the renewal waits for due at once, or
 // [minCardholderRead] after the last one. A read that is due so soon stays.
-func scheduleRenewalRetrieveNow(r *Renewal, now time.Time) {
+func bringRenewalPollForward(r *Renewal, now time.Time) {
 	if r.RetryAt.Sub(now) <= minCardholderRead {
 		return
 	}
@@ -236,13 +236,13 @@ func ScheduleRetrieveAfterCardholderReturn(
 	}
 	before := h.Renewal.RetryAt
 	r := unshareRenewal(&h)
-	scheduleRenewalRetrieveNow(r, now)
+	bringRenewalPollForward(r, now)
 	return Decision{Hold: h, Unchanged: r.RetryAt.Equal(before)}, nil
 }
 
-// applyCardSetupAnswer decides by a read of the Checkout Session: the renewal
+// applyRetrievedCardSetup decides by a read of the Checkout Session: the renewal
 // goes on with the card that the cardholder gave.
-func applyCardSetupAnswer(h Hold, a Answer, now time.Time) Decision {
+func applyRetrievedCardSetup(h Hold, a Answer, now time.Time) Decision {
 	r, s := h.Renewal, a.CardSetup
 	base, limit, passing := backoffIfRetryable(a.Kind)
 	switch {

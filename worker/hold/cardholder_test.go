@@ -171,7 +171,7 @@ func toCardSetup(t *testing.T) hold.Hold {
 	if call.Op != hold.OpSetUpCard || call.Key == "" || call.CardSetup.Customer != "cus_1" {
 		t.Fatalf("%+v", call)
 	}
-	d, err = hold.RecordCardSetup(
+	d, err = hold.RecordCardSetupSession(
 		h,
 		1,
 		setUp("open", "", nil).CardSetup,
@@ -243,14 +243,14 @@ func TestCardholder_ForeignSession(t *testing.T) {
 	} {
 		foreign := setUp("complete", "pm_2", edit).CardSetup
 		foreign.ID = "cs_foreign"
-		_, err := hold.RecordCardSetup(h, 1, foreign, true, at)
+		_, err := hold.RecordCardSetupSession(h, 1, foreign, true, at)
 		if got := problemCode(err); got != hold.NoActionRequired {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	second := setUp("complete", "pm_2", nil).CardSetup
 	second.ID = "cs_2"
-	d, err := hold.RecordCardSetup(h, 1, second, true, at)
+	d, err := hold.RecordCardSetupSession(h, 1, second, true, at)
 	if err != nil || d.Hold.Renewal.CardSetup != "cs_2" {
 		t.Errorf("another form of the renewal: %v", err)
 	}
@@ -287,7 +287,7 @@ func TestCardholder_Refused(t *testing.T) {
 			if got := problemCode(err); got != tt.want {
 				t.Errorf("another card: %v, want %s", err, tt.want)
 			}
-			_, err = hold.RecordCardSetup(tt.h, tt.generation,
+			_, err = hold.RecordCardSetupSession(tt.h, tt.generation,
 				setUp("open", "", nil).CardSetup, true, tt.now)
 			if got := problemCode(err); got != tt.want {
 				t.Errorf("back with a card: %v, want %s", err, tt.want)

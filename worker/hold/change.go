@@ -242,7 +242,7 @@ func isCapturedAsRequested(h *Hold, req *CaptureRequest) bool {
 	want := h.CaptureAmount
 	if req.Amount != 0 {
 		want = req.Amount
-		if parts := ownPartCaptures(h); parts > 0 {
+		if parts := ownPartialCaptureTotal(h); parts > 0 {
 			// It came on top of all before, see finalCaptureTotal.
 			want += parts + h.CapturedElsewhere
 		}

@@ -152,13 +152,13 @@ func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
 	}
 	before := h
 	if call.Op != OpRead {
-		recordAttempt(&h, call, a, now)
+		recordSentCall(&h, call, a, now)
 	}
 	return decideByAnswerKind(h, call, a, now).countCallAndAlertIfMany(&before, a, now)
 }
 
-// recordAttempt counts a request that was sent and adds it to the history.
-func recordAttempt(h *Hold, call Call, a Answer, now time.Time) {
+// recordSentCall counts a request that was sent and adds it to the history.
+func recordSentCall(h *Hold, call Call, a Answer, now time.Time) {
 	h.Sent.Count++
 	if h.Sent.FirstAt.IsZero() {
 		h.Sent.FirstAt = now
@@ -182,7 +182,7 @@ func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent == nil {
-			return markUnknownAndScheduleRetrieve(h, call, now)
+			return scheduleRetryAfterUnknownOutcome(h, call, now)
 		}
 		ours := call.Op == h.NextOp
 		if call.Op == OpRead {
@@ -216,9 +216,9 @@ func decideByAnswerKind(h Hold, call Call, a Answer, now time.Time) Decision {
 		// Stripe replays this answer for as long as it keeps the key. Only a
 		// read leads on.
 		h.ReadFirst = true
-		return markUnknownAndScheduleRetrieve(h, call, now)
+		return scheduleRetryAfterUnknownOutcome(h, call, now)
 	default:
-		return markUnknownAndScheduleRetrieve(h, call, now)
+		return scheduleRetryAfterUnknownOutcome(h, call, now)
 	}
 }
 
@@ -313,9 +313,9 @@ func causeOfCanceledHold(h *Hold, ours bool) Cause {
 	return h.Reason
 }
 
-// recordCapturedAmounts splits the captured amount between holdd and another system,
+// recordOwnAndElsewhereCaptures splits the captured amount between holdd and another system,
 // and returns the cause and the history's note.
-func recordCapturedAmounts(
+func recordOwnAndElsewhereCaptures(
 	h *Hold, in *PaymentIntent, ours bool, confirmed *Call,
 ) (cause Cause, note string) {
 	want, _ := captureAmountToSend(h)
@@ -327,7 +327,7 @@ func recordCapturedAmounts(
 	if !ours || h.NextOp != OpCapture || own <= 0 || want > 0 && own != want {
 		cause, note, own = CauseElsewhere, describeCapturedElsewhere(h, ours, want, in), 0
 	}
-	parts := ownPartCaptures(h)
+	parts := ownPartialCaptureTotal(h)
 	h.CapturedAmount = in.AmountReceived
 	h.CapturedElsewhere = max(0, in.AmountReceived-own-parts)
 	if own > 0 && h.CapturedElsewhere > 0 {

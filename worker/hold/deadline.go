@@ -61,7 +61,7 @@ func willActBeforeDeadline(h *Hold) bool {
 func PlannedAction(h *Hold, now time.Time, r DecisionRules) (op Op, at time.Time) {
 	h = copyWithoutIncrement(h)
 	switch {
-	case h.State.IsFinal(), IsUnprotected(h):
+	case h.State.IsFinal(), IsOpenWithoutAuthorization(h):
 		return 0, time.Time{}
 	case h.State == Working:
 		op, at = h.NextOp, now
@@ -162,7 +162,7 @@ func (h Hold) ApplyMilestone(due, now time.Time, r DecisionRules) (Decision, tim
 		d.addNoExpiryActionEvent(now)
 		return d, next
 	default:
-		scheduleExpiryPolicyAction(&h, op, now)
+		scheduleExpiryPolicyActionNow(&h, op, now)
 	}
 	d.Hold, d.Unchanged, d.NextStepNow = h, false, true
 	return d, next
@@ -218,8 +218,8 @@ func (d *Decision) addNoExpiryActionEvent(now time.Time) {
 		Threshold: d.Hold.ExpiresAt.Sub(now)})
 }
 
-// scheduleExpiryPolicyAction schedules the capture or cancel of on_expiry now.
-func scheduleExpiryPolicyAction(h *Hold, op Op, now time.Time) {
+// scheduleExpiryPolicyActionNow schedules the capture or cancel of on_expiry now.
+func scheduleExpiryPolicyActionNow(h *Hold, op Op, now time.Time) {
 	requireRetrieveAfterAttention(h)
 	if h.ExpiresSource == SourceAssumed && !h.Verified {
 		h.ReadFirst = true // the authorization may last weeks longer

@@ -156,7 +156,7 @@ func (d Decision) RefuseUnlessPolicyActionConfirmed(
 		return d, nil
 	}
 	if confirmed {
-		scheduleExpiryPolicyAction(&d.Hold, op, now) // so that the response shows what happens
+		scheduleExpiryPolicyActionNow(&d.Hold, op, now) // so that the response shows what happens
 		d.Confirmed, d.NextStepNow = true, true
 		return d, nil
 	}
@@ -365,7 +365,7 @@ func (d *Decision) SortedSetPlacement(
 	default:
 		p.KeepMirror = true
 	}
-	if mustRetrieveToVerify(h) {
+	if needsVerification(h) {
 		p.VerifyAt = h.ExpiresAt
 		if h.NextOp != 0 {
 			p.VerifyAt = minTime(h.NextAt, h.ExpiresAt)
@@ -374,8 +374,8 @@ func (d *Decision) SortedSetPlacement(
 	return p
 }
 
-// mustRetrieveToVerify reports whether the verify job reads the hold's intent.
-func mustRetrieveToVerify(h *Hold) bool {
+// needsVerification reports whether the verify job reads the hold's intent.
+func needsVerification(h *Hold) bool {
 	return !h.Verified && h.State != Attention && !(h.ExpiresSource == SourceCaller && h.Amount > 0)
 }
 

@@ -56,9 +56,9 @@ func (f CardFeatures) Names() []string {
 	return names
 }
 
-// maxAuthorizedAmount returns the most that the cardholder agreed to have
+// agreedMaxAmount returns the most that the cardholder agreed to have
 // authorized, 0 without terms of renewal.
-func maxAuthorizedAmount(h *Hold) int64 {
+func agreedMaxAmount(h *Hold) int64 {
 	if h.Renewal == nil {
 		return 0
 	}
@@ -174,7 +174,7 @@ func checkIncrementRequest(h *Hold, req IncrementRequest) error {
 			"more than the %s that is authorized now", FormatAmount(req.Amount, h.Currency),
 			FormatAmount(total, h.Currency))
 	}
-	if most := maxAuthorizedAmount(h); most > 0 && req.Amount > most {
+	if most := agreedMaxAmount(h); most > 0 && req.Amount > most {
 		return newProblem(AmountTooLarge, "amount",
 			"%s is more than max_amount, %s, to which the cardholder agreed",
 			FormatAmount(req.Amount, h.Currency), FormatAmount(most, h.Currency))
@@ -257,7 +257,7 @@ func applyRetrieveDuringIncrement(h Hold, in *PaymentIntent, now time.Time) (d D
 	startKeyGenerationIfSent(&h)
 	if pending := h.Increment; outcome.Cause == CauseUnavailable &&
 		checkReplacementPossible(&h, pending.Amount, now) == nil &&
-		now.Before(pending.Until) && pending.Amount <= maxAuthorizedAmount(&h) {
+		now.Before(pending.Until) && pending.Amount <= agreedMaxAmount(&h) {
 		restorePlanAfterIncrement(&h, now)
 		d = startReplacementWithRetrieve(h, pending.Amount, pending.Until)
 		// The claim ends: its next call would be the hold's own operation.

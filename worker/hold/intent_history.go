@@ -9,15 +9,15 @@ type StripeListKind uint8
 const (
 	ContentIntents        StripeListKind = iota // intents with their deadlines and reviews
 	ContentHistories                            // intents with their histories
-	ContentCharges                              // the same without [IntentHistory.CapturedAt]
+	ContentCharges                              // the same without [ChargeHistory.CapturedAt]
 	ContentCaptures                             // events of captures, of the last 30 days
 	ContentPlainHistories                       // charges without an intent, with their histories
-	ContentPlainCharges                         // the same without [IntentHistory.CapturedAt]
+	ContentPlainCharges                         // the same without [ChargeHistory.CapturedAt]
 )
 
-// IntentHistory is what became of an intent's money. An intent shows only its
+// ChargeHistory is what became of an intent's money. An intent shows only its
 // state now. Amounts are in minor units.
-type IntentHistory struct {
+type ChargeHistory struct {
 	Charge       string    // id of the latest charge; empty if no bank authorized it
 	AuthorizedAt time.Time // when the bank authorized it
 	Authorized   int64     // with increments

@@ -208,7 +208,7 @@ func termsAsMetadata(h *Hold) (map[string]string, error) {
 			want[k] = strconv.FormatInt(n, 10)
 		}
 	}
-	planned := len(CaptureStages(h)) > 0
+	planned := len(PlannedCaptureStages(h)) > 0
 	if !h.CaptureAt.IsZero() && !planned {
 		set(MetaCaptureAt, h.CaptureAt.UTC().Format(time.RFC3339Nano))
 	}

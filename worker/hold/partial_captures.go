@@ -79,16 +79,16 @@ func (s *PartialCaptures) rememberPartRequest() {
 	s.Request = 0
 }
 
-// CaptureStages returns the hold's planned captures.
-func CaptureStages(h *Hold) []CaptureStage {
+// PlannedCaptureStages returns the hold's planned captures.
+func PlannedCaptureStages(h *Hold) []CaptureStage {
 	if h.PartialCaptures == nil {
 		return nil
 	}
 	return h.PartialCaptures.Plan
 }
 
-// ownPartCaptures returns what holdd's captures that keep the rest have taken.
-func ownPartCaptures(h *Hold) int64 {
+// ownPartialCaptureTotal returns what holdd's captures that keep the rest have taken.
+func ownPartialCaptureTotal(h *Hold) int64 {
 	if h.PartialCaptures == nil {
 		return 0
 	}
@@ -104,7 +104,7 @@ func CapturedSoFar(h *Hold) int64 {
 	return capturedSoFar(h)
 }
 
-func capturedSoFar(h *Hold) int64 { return h.CapturedElsewhere + ownPartCaptures(h) }
+func capturedSoFar(h *Hold) int64 { return h.CapturedElsewhere + ownPartialCaptureTotal(h) }
 
 // hasNonFinalCaptureStageLeft reports whether a planned capture is still to come that
 // keeps the rest.
@@ -165,7 +165,7 @@ func NextCaptureAmount(h *Hold) (amount int64, final bool) {
 
 // lastPlannedCaptureTime returns the time of the last planned capture.
 func lastPlannedCaptureTime(h *Hold) time.Time {
-	if stages := CaptureStages(h); len(stages) > 0 {
+	if stages := PlannedCaptureStages(h); len(stages) > 0 {
 		return stages[len(stages)-1].At
 	}
 	return h.CaptureAt
@@ -209,7 +209,7 @@ func lacksMulticapture(h *Hold) bool {
 		needed = isNextCapturePartial(h)
 	}
 	known := h.Features&FeaturesKnown != 0 || h.SingleCapture
-	return needed && ownPartCaptures(h) == 0 && known && h.Features&FeatureMulticapture == 0
+	return needed && ownPartialCaptureTotal(h) == 0 && known && h.Features&FeatureMulticapture == 0
 }
 
 const multicaptureHint = "its charge says that multicapture is unavailable. Stripe offers it to " +

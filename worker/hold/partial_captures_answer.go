@@ -28,7 +28,7 @@ func applyRetrieveOfPartialCapture(h Hold, in *PaymentIntent, now time.Time) (d 
 	rise, want := in.AmountReceived-capturedSoFar(&h), total-capturedSoFar(&h)
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	if p, recorded := findUnknownOwnParts(&h, in); recorded && sent {
-		return completePartialCapture(h, in, p.captured-ownPartCaptures(&h), h.Reason, now), true
+		return completePartialCapture(h, in, p.captured-ownPartialCaptureTotal(&h), h.Reason, now), true
 	}
 	if !h.Verified {
 		return Decision{}, false
@@ -36,7 +36,7 @@ func applyRetrieveOfPartialCapture(h Hold, in *PaymentIntent, now time.Time) (d 
 	if sent && want > 0 && rise == want {
 		return completePartialCapture(h, in, want, h.Reason, now), true
 	}
-	if h.Sent.Unknown && now.Sub(lastHistoryTime(&h, HistoryAttempt)) < lateEffectWindow {
+	if h.Sent.Unknown && now.Sub(lastHistoryTimeOfKind(&h, HistoryAttempt)) < lateEffectWindow {
 		return Decision{}, false
 	}
 	return completePartialCapture(h, in, 0, CauseElsewhere, now), true
@@ -116,13 +116,13 @@ func startKeyGenerationAfterRetrieve(h *Hold, now time.Time) {
 func recordCaptureAtEnd(
 	h *Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time,
 ) (cause Cause, note string, found []Event) {
-	before, known := *h, ownPartCaptures(h)
+	before, known := *h, ownPartialCaptureTotal(h)
 	sent := ours && confirmed == nil && isNextCapturePartial(h)
 	cause, note, ok := recordRestReleased(h, in, ours, sent, now)
 	if !ok {
-		cause, note = recordCapturedAmounts(h, in, ours, confirmed)
+		cause, note = recordOwnAndElsewhereCaptures(h, in, ours, confirmed)
 	}
-	if part := ownPartCaptures(h) - known; sent && part > 0 {
+	if part := ownPartialCaptureTotal(h) - known; sent && part > 0 {
 		found = []Event{{Type: EventPartlyCaptured, Cause: before.Reason, Amount: part}}
 		appendHistory(h, HistoryEntry{At: now, Kind: HistoryPart, By: "holdd", Op: OpCapture,
 			Cause: before.Reason, Note: describePartialCapture(&before, part)})
@@ -146,12 +146,12 @@ func recordRestReleased(
 		s.Captured, s.Count, ours = s.Captured+lost, s.Count+1, false
 		s.rememberPartRequest()
 	}
-	if ownPartCaptures(h) == 0 || in.AmountReceived > capturedSoFar(h) && !adopted {
+	if ownPartialCaptureTotal(h) == 0 || in.AmountReceived > capturedSoFar(h) && !adopted {
 		return 0, "", false
 	}
 	note = FormatAmount(in.AmountReceived, in.Currency) + " captured in parts, the rest released"
 	h.CapturedAmount = in.AmountReceived
-	h.CapturedElsewhere = max(0, in.AmountReceived-ownPartCaptures(h))
+	h.CapturedElsewhere = max(0, in.AmountReceived-ownPartialCaptureTotal(h))
 	switch {
 	case ours && (h.NextOp == OpCapture || h.NextOp == OpCancel):
 		return h.Reason, note, true

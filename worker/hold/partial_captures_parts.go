@@ -65,7 +65,7 @@ func decodeCapturedParts(text string) (p capturedParts, ok bool) {
 // Stripe has received: then it may be a copy.
 func findUnknownOwnParts(h *Hold, in *PaymentIntent) (p capturedParts, ok bool) {
 	p, ok = decodeCapturedParts(in.Metadata[MetaParts])
-	return p, ok && p.captured > ownPartCaptures(h) && p.captured <= in.AmountReceived
+	return p, ok && p.captured > ownPartialCaptureTotal(h) && p.captured <= in.AmountReceived
 }
 
 // adoptUnknownOwnParts takes parts over that the hold does not know, because the answer
@@ -75,7 +75,7 @@ func adoptUnknownOwnParts(h *Hold, in *PaymentIntent) (adopted bool) {
 	if !ok {
 		return false
 	}
-	h.CapturedElsewhere = max(0, h.CapturedElsewhere-(p.captured-ownPartCaptures(h)))
+	h.CapturedElsewhere = max(0, h.CapturedElsewhere-(p.captured-ownPartialCaptureTotal(h)))
 	s := unsharePartialCaptures(h)
 	s.Captured, s.Count = p.captured, p.count
 	for _, r := range p.requests {
@@ -129,8 +129,11 @@ func captureParamsToSend(h *Hold, amount int64) CaptureParams {
 	if !isNextCapturePartial(h) || h.PartialCaptures.MetadataFull {
 		return p
 	}
-	parts := capturedParts{captured: ownPartCaptures(h) + amount, count: h.PartialCaptures.Count + 1,
-		requests: slices.Clip(h.PartialCaptures.Requests)}
+	parts := capturedParts{
+		captured: ownPartialCaptureTotal(h) + amount,
+		count:    h.PartialCaptures.Count + 1,
+		requests: slices.Clip(h.PartialCaptures.Requests),
+	}
 	if h.PartialCaptures.Part > 0 && h.PartialCaptures.Request != 0 {
 		parts.requests = append(parts.requests, h.PartialCaptures.Request)
 	}

@@ -108,7 +108,7 @@ func setCapturePlan(h *Hold, stages []CaptureStage, base int64) {
 
 // clearCapturePlan ends the planned captures of h.
 func clearCapturePlan(h *Hold) {
-	if len(CaptureStages(h)) == 0 {
+	if len(PlannedCaptureStages(h)) == 0 {
 		return
 	}
 	s := unsharePartialCaptures(h)
@@ -119,9 +119,9 @@ func clearCapturePlan(h *Hold) {
 	}
 }
 
-// checkCapturePlan compares the plan of h with what Stripe holds, as far as that is
+// checkPlannedCaptureStages compares the plan of h with what Stripe holds, as far as that is
 // known. Errors are *[Problem].
-func checkCapturePlan(h *Hold) error {
+func checkPlannedCaptureStages(h *Hold) error {
 	s := h.PartialCaptures
 	if s == nil || len(s.Plan) == 0 {
 		return nil
@@ -154,7 +154,7 @@ func setAndCheckCapturePlan(h *Hold, valid *ValidRequest, in *PaymentIntent) err
 		s = h.PartialCaptures
 	}
 	if !valid.FromMetadata {
-		return checkCapturePlan(h)
+		return checkPlannedCaptureStages(h)
 	}
 	return checkHoldCaptureAmount(h)
 }
@@ -188,7 +188,7 @@ func isRecoveredCapturePlanTooLate(h *Hold, valid *ValidRequest, now time.Time) 
 func (p *Patch) applyCaptureStages(h *Hold, now time.Time) error {
 	sent := func(s *string) bool { return s != nil && *s != "" }
 	switch {
-	case p.Captures == nil && len(CaptureStages(h)) == 0:
+	case p.Captures == nil && len(PlannedCaptureStages(h)) == 0:
 		return nil
 	case p.Captures == nil && (sent(p.CaptureAt) || sent(p.CancelAt) || p.CaptureAmount != nil):
 		return newCapturesPlannedProblem(h)
@@ -213,7 +213,7 @@ func (p *Patch) applyCaptureStages(h *Hold, now time.Time) error {
 		return err
 	}
 	setCapturePlan(h, stages, capturedSoFar(h))
-	return checkCapturePlan(h)
+	return checkPlannedCaptureStages(h)
 }
 
 func newCapturesPlannedProblem(h *Hold) *Problem {
@@ -342,7 +342,7 @@ func checkPartialCaptureAllowedNow(h *Hold, now time.Time) error {
 			"hold %s needs attention: capture, cancel or reschedule it first", h.ID)
 	case h.NextOp == OpIncrement:
 		return newIncrementPendingProblem(h)
-	case len(CaptureStages(h)) > 0:
+	case len(PlannedCaptureStages(h)) > 0:
 		return newCapturesPlannedProblem(h)
 	case mayHaveRenewalIntents(h):
 		return newRenewalWithPartialCapturesProblem(h)
@@ -431,20 +431,20 @@ func writeCaptureStagesMetadata(m map[string]string, s *PartialCaptures) {
 
 // hasSameCapturesAs reports whether the request asks for the captures of h.
 func (d *ValidRequest) hasSameCapturesAs(h *Hold) bool {
-	if len(d.Captures) > 0 || len(CaptureStages(h)) > 0 {
-		return haveSameCaptureStages(d.Captures, CaptureStages(h))
+	if len(d.Captures) > 0 || len(PlannedCaptureStages(h)) > 0 {
+		return haveSameCaptureStages(d.Captures, PlannedCaptureStages(h))
 	}
 	return d.CaptureAt.Equal(h.CaptureAt) && d.CaptureAmount == h.CaptureAmount
 }
 
 func haveSameCapturePlan(h, other *Hold) bool {
-	return haveSameCaptureStages(CaptureStages(h), CaptureStages(other))
+	return haveSameCaptureStages(PlannedCaptureStages(h), PlannedCaptureStages(other))
 }
 
 // finalCaptureTotal returns the total that a final capture of amount is to reach.
 // Without captures in parts, amount is the total.
 func finalCaptureTotal(h *Hold, amount int64) int64 {
-	if ownPartCaptures(h) == 0 {
+	if ownPartialCaptureTotal(h) == 0 {
 		return amount
 	}
 	return capturedSoFar(h) + amount
@@ -464,10 +464,10 @@ func checkFinalCaptureTakesMoney(h *Hold, amount int64) error {
 		FormatAmount(amount, h.Currency))
 }
 
-// NewFinalCapture returns the request that captures amount of what h still holds,
+// NewFinalCaptureRequest returns the request that captures amount of what h still holds,
 // and releases the rest.
-func NewFinalCapture(h *Hold, amount int64) CaptureRequest {
-	if ownPartCaptures(h) == 0 {
+func NewFinalCaptureRequest(h *Hold, amount int64) CaptureRequest {
+	if ownPartialCaptureTotal(h) == 0 {
 		amount += h.CapturedElsewhere // the request names the total
 	}
 	return CaptureRequest{Amount: amount}

@@ -38,7 +38,7 @@ func RebuildFromIntent(
 		h.Reference, h.Metadata = validReferenceAndMetadataOfIntent(in)
 		// Without terms nothing is renewed. An intent that renewed this one
 		// before is recognized.
-		h.Renewal = newRenewal(RenewalTerms{})
+		h.Renewal = newIdleRenewal(RenewalTerms{})
 		updateFromHeldIntent(&h, in, now)
 		d = requireAttention(h, CauseRecordUnreadable, "the terms are not known for sure", now)
 	default:

@@ -280,7 +280,7 @@ func startRenewal(h *Hold) {
 	r := unshareRenewal(h)
 	r.Step, r.Generation = RenewalCreate, r.Generation+1
 	r.Amount = cmp.Or(r.IncrementTo, h.Amount)
-	r.Confirmation, r.Metadata = 0, renewalMetadata(h, r.Generation)
+	r.Confirmation, r.Metadata = 0, renewalIntentMetadata(h, r.Generation)
 	r.Problem, r.DeclineCode, r.Advice = 0, "", DeclineAdvice{}
 	clearRenewalStepKeyUsage(r)
 	clearRenewalCardholderState(r)

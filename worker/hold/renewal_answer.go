@@ -10,7 +10,7 @@ func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	before := h
 	r := unshareRenewal(&h)
 	if call.Op != OpRead && call.Op != OpList && call.Op != OpReadCardSetup {
-		recordRenewalAttempt(&h, r, call, a, now)
+		recordSentRenewalCall(&h, r, call, a, now)
 	}
 	var d Decision
 	switch {
@@ -19,7 +19,7 @@ func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	case r.Step == RenewalReleaseFirst && call.PaymentIntent == h.PaymentIntent:
 		d = applyReleaseBeforeRenewalAnswer(h, call, a, now)
 	case call.Op == OpReadCardSetup:
-		d = applyCardSetupAnswer(h, a, now)
+		d = applyRetrievedCardSetup(h, a, now)
 	case call.Op == OpCreate:
 		d = applyCreateNewIntentAnswer(h, a, now)
 	case call.Op == OpList:
@@ -35,9 +35,9 @@ func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	return d
 }
 
-// recordRenewalAttempt counts a request that was sent and adds it to the
+// recordSentRenewalCall counts a request that was sent and adds it to the
 // history.
-func recordRenewalAttempt(h *Hold, r *Renewal, call Call, a Answer, now time.Time) {
+func recordSentRenewalCall(h *Hold, r *Renewal, call Call, a Answer, now time.Time) {
 	usage, op := &r.Sent, call.Op
 	if call.PaymentIntent == r.Releasing && r.Releasing != "" {
 		usage, op = &r.ReleaseKeyUsage, OpRelease

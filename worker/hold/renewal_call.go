@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// renewalMetadata returns the metadata of a renewal's intent: the terms, so that
+// renewalIntentMetadata returns the metadata of a renewal's intent: the terms, so that
 // a lost schedule is rebuilt from it, and what it replaces.
-func renewalMetadata(h *Hold, generation uint32) map[string]string {
+func renewalIntentMetadata(h *Hold, generation uint32) map[string]string {
 	pairs, err := termsAsMetadata(h)
 	if err != nil || len(pairs) > stripeMetadataKeys-5 {
 		pairs = map[string]string{} // the mirror reports terms that do not fit

@@ -79,7 +79,7 @@ func reasonHoldNotRenewable(h *Hold, now time.Time) (Cause, string) {
 	case h.CaptureParams.hasFeeOrTransfer():
 		return CauseNotRenewable, "a new authorization would not have the account that the " +
 			"capture's fee or transfer belongs to"
-	case ownPartCaptures(h) > 0:
+	case ownPartialCaptureTotal(h) > 0:
 		return CauseNotRenewable, "cannot renew: a part is captured"
 	case h.CapturedElsewhere > 0:
 		return CauseElsewhere, "cannot renew: " + describePartCapturedElsewhere(h)

@@ -129,7 +129,7 @@ func applyRenewalIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 func isIntentOfLostRenewal(h *Hold, in *PaymentIntent, least uint32) bool {
 	return in.Status == StatusRequiresCapture && renewalGenerationOfIntent(in) >= least &&
 		in.Metadata[MetaReplaces] == h.PaymentIntent && in.Currency == h.Currency &&
-		in.AmountCapturable >= h.Amount && in.AmountCapturable <= maxAuthorizedAmount(h) &&
+		in.AmountCapturable >= h.Amount && in.AmountCapturable <= agreedMaxAmount(h) &&
 		in.Customer != "" && in.Customer == h.Renewal.Customer &&
 		(isIntentCertainlyOfHold(h, in) || in.Created.Before(h.CreatedAt))
 }

@@ -87,9 +87,9 @@ func isReleasedBeforeRenewal(h *Hold, in *PaymentIntent) bool {
 	return r != nil && r.Intent != "" && in.Status == StatusCanceled && mayHoldNoMoney(r)
 }
 
-// IsUnprotected reports whether nothing holds the amount of an open hold: its old
+// IsOpenWithoutAuthorization reports whether nothing holds the amount of an open hold: its old
 // authorization is released, and the new one is not confirmed.
-func IsUnprotected(h *Hold) bool {
+func IsOpenWithoutAuthorization(h *Hold) bool {
 	return !h.State.IsFinal() && h.Renewal != nil && h.Renewal.Unprotected
 }
 

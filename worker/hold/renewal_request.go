@@ -61,8 +61,8 @@ func (q *RenewalRequest) parseTerms(
 	return t, nil
 }
 
-// newRenewal returns the renewal of a new hold.
-func newRenewal(t RenewalTerms) *Renewal {
+// newIdleRenewal returns the renewal of a new hold.
+func newIdleRenewal(t RenewalTerms) *Renewal {
 	return &Renewal{RenewalTerms: t, Step: RenewalIdle}
 }
 
@@ -87,7 +87,7 @@ func (q *RenewalRequest) applyTo(h *Hold, zone string, now time.Time) error {
 		return err
 	}
 	if h.Renewal == nil {
-		h.Renewal = newRenewal(t)
+		h.Renewal = newIdleRenewal(t)
 		return nil
 	}
 	r := unshareRenewal(h)
@@ -255,7 +255,7 @@ func rebuildFromRenewalIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	}
 	h.ID = OwnerOfIntent(in)
 	if h.Renewal == nil {
-		h.Renewal = newRenewal(RenewalTerms{})
+		h.Renewal = newIdleRenewal(RenewalTerms{})
 	}
 	r := unshareRenewal(h)
 	r.Generation = renewalGenerationOfIntent(in)

@@ -113,7 +113,7 @@ func applyRenewalDecline(h Hold, last confirmationFailure, now time.Time) Decisi
 	clearRenewalStepKeyUsage(r)
 	h.Retries, h.Calls = 0, 0
 	d := endRenewalClaimAndRetryAt(h, at, now)
-	d.addEvent(EventRetrying, retryCause(r))
+	d.addEvent(EventRetrying, renewalRetryCause(r))
 	return d
 }
 
@@ -124,7 +124,7 @@ func wasCardholderAsked(r *Renewal) bool {
 		!r.ConfirmAt.IsZero()
 }
 
-func retryCause(r *Renewal) Cause {
+func renewalRetryCause(r *Renewal) Cause {
 	if r.Unprotected {
 		return CauseUnprotected
 	}
@@ -166,7 +166,7 @@ func awaitCardholderForRenewal(h Hold, last confirmationFailure, now time.Time) 
 	if asked {
 		d := endRenewalClaimAndRetryAt(h, now.Add(renewalPollEvery), now)
 		if retries {
-			d.addEvent(EventRetrying, retryCause(r))
+			d.addEvent(EventRetrying, renewalRetryCause(r))
 		}
 		return d
 	}
@@ -177,7 +177,7 @@ func awaitCardholderForRenewal(h Hold, last confirmationFailure, now time.Time) 
 	d.NewDeadline = true
 	switch {
 	case retries:
-		d.addEvent(EventRetrying, retryCause(r))
+		d.addEvent(EventRetrying, renewalRetryCause(r))
 	case !present:
 		d.addEvent(EventRequiresAction, CauseRequiresAction)
 	}

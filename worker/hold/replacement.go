@@ -50,7 +50,7 @@ func checkReplacementPossible(h *Hold, amount int64, now time.Time) error {
 	switch {
 	case r == nil || r.MaxAmount == 0 || r.AuthorizedAt.IsZero() || r.Customer == "":
 		return incrementUnavailableProblem(h)
-	case len(CaptureStages(h)) > 0 || capturedSoFar(h) > 0 || h.CaptureAmount > amount:
+	case len(PlannedCaptureStages(h)) > 0 || capturedSoFar(h) > 0 || h.CaptureAmount > amount:
 		return newProblem(IncrementUnavailable, "", "the authorization of hold %s cannot be "+
 			"replaced: a new one could be captured neither in parts nor above its amount", h.ID)
 	case h.CaptureParams.hasFeeOrTransfer():
@@ -87,7 +87,7 @@ func reasonToStopReplacement(h *Hold, now time.Time) Cause {
 	switch {
 	case !isReplacementUnderWay(h):
 		return 0
-	case r.IncrementTo > maxAuthorizedAmount(h): // the terms changed meanwhile
+	case r.IncrementTo > agreedMaxAmount(h): // the terms changed meanwhile
 		return CauseAmountTooLarge
 	case !now.Before(r.IncrementUntil):
 		return CauseTooLate

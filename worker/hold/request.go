@@ -306,7 +306,7 @@ func holdFromRequest(valid *ValidRequest, now time.Time) Hold {
 		h.ExpiresAt, h.ExpiresSource = now.Add(assumedWindow), SourceAssumed
 	}
 	if !valid.Renewal.Until.IsZero() {
-		h.Renewal = newRenewal(valid.Renewal)
+		h.Renewal = newIdleRenewal(valid.Renewal)
 	}
 	return h
 }
@@ -366,7 +366,7 @@ func (d *ValidRequest) HasSameTermsAs(h *Hold) bool {
 // HaveSameTerms reports whether two states of one hold have the same terms.
 func HaveSameTerms(h, other *Hold) bool {
 	asRequest := ValidRequest{ID: other.ID, Account: other.Account, Reference: other.Reference,
-		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt, Captures: CaptureStages(other),
+		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt, Captures: PlannedCaptureStages(other),
 		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
 		CaptureParams: other.CaptureParams, Renewal: renewalTermsOf(other)}
 	return asRequest.HasSameTermsAs(h)

@@ -875,7 +875,7 @@ func TestAuthorizeRequest_MinimumAmount(t *testing.T) {
 	} {
 		req := hold.AuthorizeRequest{PaymentMethod: "pm_card_visa",
 			Amount: c.amount, Currency: c.currency}
-		_, _, err := req.Validate("a1", t0)
+		_, _, err := req.ValidateAndBuildParams("a1", t0)
 		var p *hold.Problem
 		if errors.As(err, &p); p == nil && c.want != "" || p != nil && p.Code != c.want {
 			t.Errorf("%d %s: %v, want code %q", c.amount, c.currency, err, c.want)

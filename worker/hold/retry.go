@@ -30,7 +30,7 @@ func applyUnexpectedStateAnswer(h Hold, call Call, a Answer, now time.Time) Deci
 // moment, so the hold requires attention only after the second one.
 func applyNotFoundAnswer(h Hold, a Answer, now time.Time) Decision {
 	if h.Sent.Unknown {
-		return retryInconclusiveAnswer(h, CauseNotFound, a, now)
+		return retryInconclusiveRetrieve(h, CauseNotFound, a, now)
 	}
 	h.InconclusiveReads++
 	if h.InconclusiveReads < 2 {
@@ -60,14 +60,14 @@ func applyRefusedAnswer(h Hold, call Call, cause Cause, a Answer, now time.Time)
 		return Decision{Hold: h, NextStepNow: true}
 	}
 	if h.Sent.Unknown {
-		return retryInconclusiveAnswer(h, cause, a, now)
+		return retryInconclusiveRetrieve(h, cause, a, now)
 	}
 	return requireAttention(h, cause, a.describeForHistory(), now)
 }
 
-// markUnknownAndScheduleRetrieve keeps the hold Working, closed to changes, until Stripe
+// scheduleRetryAfterUnknownOutcome keeps the hold Working, closed to changes, until Stripe
 // has been read. A read that failed leaves the outcome as it was.
-func markUnknownAndScheduleRetrieve(h Hold, call Call, now time.Time) Decision {
+func scheduleRetryAfterUnknownOutcome(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Sent.Unknown = true
 	}
@@ -78,12 +78,12 @@ func markUnknownAndScheduleRetrieve(h Hold, call Call, now time.Time) Decision {
 // about a request that was sent: about a day at one read every five minutes.
 const maxInconclusiveReads = 300
 
-// retryInconclusiveAnswer handles an answer that says nothing about a request
+// retryInconclusiveRetrieve handles an answer that says nothing about a request
 // that was sent: Stripe does not find the intent, or refuses to be read. The
 // wrong key may be set, so that proves nothing, and the hold stays closed to
 // changes. An alert goes out at the second such answer. After a day the hold
 // requires attention, and a later request begins with a read.
-func retryInconclusiveAnswer(h Hold, cause Cause, a Answer, now time.Time) Decision {
+func retryInconclusiveRetrieve(h Hold, cause Cause, a Answer, now time.Time) Decision {
 	h.InconclusiveReads++
 	if h.InconclusiveReads > maxInconclusiveReads {
 		return requireAttention(h, cause, a.describeForHistory(), now)
@@ -154,7 +154,7 @@ func (d Decision) countCallAndAlertIfMany(before *Hold, a Answer, now time.Time)
 		h.Refusals = 0
 	}
 	h.Calls = before.Calls + 1
-	// retryInconclusiveAnswer has published its alert and counts on its own.
+	// retryInconclusiveRetrieve has published its alert and counts on its own.
 	counted := h.InconclusiveReads > max(1, before.InconclusiveReads)
 	if h.Calls < MaxCallsBeforeAlert || !isPowerOfTwo(h.Calls) || counted || h.State == Attention {
 		return d

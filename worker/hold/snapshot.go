@@ -10,10 +10,10 @@ import "time"
 // Nothing is taken from the snapshot itself.
 func mustRetrieveAfterStripeEvent(h *Hold, e *StripeEvent, now time.Time) bool {
 	in := e.intentSnapshot()
-	if in == nil || !in.isFullyHeldWithoutReview() || !acceptsEventSnapshot(h) || !h.Verified {
+	if in == nil || !in.isFullyHeldWithoutReview() || !canSkipRetrieveInState(h) || !h.Verified {
 		return true
 	}
-	return !recordMatchesIntent(h, in) || !h.ExpiresAt.After(now)
+	return !holdAgreesWithIntent(h, in) || !h.ExpiresAt.After(now)
 }
 
 // intentSnapshot returns what the event shows of its intent, nil if that is
@@ -32,16 +32,16 @@ func (in *PaymentIntent) isFullyHeldWithoutReview() bool {
 		in.AmountReceived == 0 && in.Review == ""
 }
 
-// acceptsEventSnapshot reports whether a hold waits for nothing that only a
+// canSkipRetrieveInState reports whether a hold waits for nothing that only a
 // read shows.
-func acceptsEventSnapshot(h *Hold) bool {
+func canSkipRetrieveInState(h *Hold) bool {
 	return h.State == Waiting || h.State == Scheduled ||
 		h.State == Paused && h.Reason != CauseReview
 }
 
-// recordMatchesIntent reports whether the record says the same as the intent.
+// holdAgreesWithIntent reports whether the record says the same as the intent.
 // An intent without a deadline says nothing about it.
-func recordMatchesIntent(h *Hold, in *PaymentIntent) bool {
+func holdAgreesWithIntent(h *Hold, in *PaymentIntent) bool {
 	return h.Amount == in.AmountCapturable && capturedSoFar(h) == in.AmountReceived &&
 		h.Currency == in.Currency && (in.CaptureBefore.IsZero() ||
 		h.ExpiresSource == SourceCharge && h.ExpiresAt.Equal(in.CaptureBefore))

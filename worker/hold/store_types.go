@@ -37,8 +37,8 @@ type Claim struct {
 	TakenOver bool      // an earlier claim ended without a report
 }
 
-// RateLimitLane is the set of ready holds that share one of Stripe's rate limits.
-type RateLimitLane struct {
+// ReadyHoldLane is the set of ready holds that share one of Stripe's rate limits.
+type ReadyHoldLane struct {
 	Partition       int
 	Account         string
 	Op              Op
@@ -48,7 +48,7 @@ type RateLimitLane struct {
 
 // ClaimShare is the part of a pass that goes to one lane.
 type ClaimShare struct {
-	Lane  RateLimitLane
+	Lane  ReadyHoldLane
 	Holds int       // claim at most
 	Until time.Time // claim no hold whose deadline is later; zero: any hold
 }
@@ -68,7 +68,7 @@ type PromoteRequest struct {
 	Scheduled bool            // promote scheduled holds that are due, not only ended leases
 	Holds     int             // promote at most, of each of the two
 	Lanes     int             // list at most; 0: the store's maximum
-	SkipLanes []RateLimitLane // do not list them; only their partition, account and op count
+	SkipLanes []ReadyHoldLane // do not list them; only their partition, account and op count
 }
 
 // PromoteResult is the result of promoting due holds.
@@ -79,7 +79,7 @@ type PromoteResult struct {
 	NextDueAt     time.Time       // of the next scheduled hold, zero if there is none
 	NextLeaseEnd  time.Time       // when the next lease ends, zero if no hold is leased
 	More          bool            // the limit was reached and more holds are due
-	Lanes         []RateLimitLane // nearest deadline first
+	Lanes         []ReadyHoldLane // nearest deadline first
 	MoreLanes     bool            // other lanes may have ready holds, beside these and the skipped ones
 }
 
@@ -109,7 +109,7 @@ type BudgetRequest struct {
 	Op       Op            // its [Op.RateLimitBucket]
 	Requests int           // at most
 	Ahead    time.Duration // how far ahead of their sending they may be reserved
-	Priority Priority
+	Priority RateLimitPriority
 }
 
 // LoweredRate is a rate of requests that a 429 lowered below the configured one.
@@ -122,20 +122,20 @@ type LoweredRate struct {
 // AllKinds is the kind of a rate that all requests of an account share.
 const AllKinds = "all"
 
-// Priority orders the work that shares an account's limit on all requests. A
+// RateLimitPriority orders the work that shares an account's limit on all requests. A
 // higher one comes first; each has a small guaranteed share. The zero value is
 // the lowest.
-type Priority uint8
+type RateLimitPriority uint8
 
 // The priorities, the lowest first.
 const (
-	PriorityMirror    Priority = iota // terms written to metadata
-	PriorityReconcile                 // the comparison with Stripe
-	PriorityRefresh                   // reads that webhooks ask for
-	PriorityVerify                    // reads of unverified holds
-	PriorityDeadline                  // reads of holds at their deadline
-	PriorityRequested                 // a person or a booking waits
-	PriorityDue                       // captures and cancels that are due
+	PriorityMirror    RateLimitPriority = iota // terms written to metadata
+	PriorityReconcile                          // the comparison with Stripe
+	PriorityRefresh                            // reads that webhooks ask for
+	PriorityVerify                             // reads of unverified holds
+	PriorityDeadline                           // reads of holds at their deadline
+	PriorityRequested                          // a person or a booking waits
+	PriorityDue                                // captures and cancels that are due
 )
 
 // BudgetReservation is the number of requests that a budget allows. The first

@@ -28,14 +28,14 @@ type FraudReview struct {
 	Reason string // of the close, such as approved
 }
 
-// StripeEventAction is what an event asks for besides the change that it makes.
-type StripeEventAction uint8
+// StripeEventFollowUp is what an event asks for besides the change that it makes.
+type StripeEventFollowUp uint8
 
 // The actions that an event asks for.
 const (
-	StripeEventNeedsNothing StripeEventAction = iota + 1
-	StripeEventNeedsRead                      // a read at Stripe, because the event may be stale
-	StripeEventRetryLater                     // the same event later, because the hold is claimed
+	StripeEventNeedsNothing StripeEventFollowUp = iota + 1
+	StripeEventNeedsRead                        // a read at Stripe, because the event may be stale
+	StripeEventRetryLater                       // the same event later, because the hold is claimed
 )
 
 // ApplyStripeEvent decides what an event about its hold asks for.
@@ -46,7 +46,7 @@ const (
 // applies the answer. An event that says what a read has shown already needs
 // none, see mustRetrieveAfterStripeEvent. The only change is an entry in the history: how
 // a review was closed, because a read does not show it.
-func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeEventAction) {
+func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, StripeEventFollowUp) {
 	now = now.UTC().Truncate(time.Millisecond)
 	same := Decision{Hold: h, Unchanged: true}
 	if r := h.Renewal; r != nil && r.Intent == e.PaymentIntent && r.Intent != "" &&
@@ -92,7 +92,7 @@ func recordClosedReview(h Hold, r *FraudReview, now time.Time) Decision {
 			closed++
 		}
 	}
-	if _, recorded := closedReviewReason(&h, r.ID); recorded || closed >= maxReviewsClosed {
+	if _, recorded := closedReviewReasonInHistory(&h, r.ID); recorded || closed >= maxReviewsClosed {
 		return Decision{Hold: h, Unchanged: true}
 	}
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
@@ -100,9 +100,9 @@ func recordClosedReview(h Hold, r *FraudReview, now time.Time) Decision {
 	return Decision{Hold: h}
 }
 
-// closedReviewReason returns the reason with which an event said that a review
+// closedReviewReasonInHistory returns the reason with which an event said that a review
 // was closed.
-func closedReviewReason(h *Hold, id string) (reason string, ok bool) {
+func closedReviewReasonInHistory(h *Hold, id string) (reason string, ok bool) {
 	for i := range h.History {
 		reason, ok = strings.CutPrefix(h.History[i].Note, reviewClosedNote+id+reviewReasonNote)
 		if ok {
@@ -145,7 +145,7 @@ func pauseOrResumeByReview(d Decision, in *PaymentIntent, now time.Time) Decisio
 // review was approved, and requires attention if it was closed otherwise.
 func resumeIfReviewApproved(d Decision, now time.Time) Decision {
 	h := d.Hold
-	reason, known := closedReviewReason(&h, lastHistoryNote(&h, HistoryPaused))
+	reason, known := closedReviewReasonInHistory(&h, lastHistoryNoteOfKind(&h, HistoryPaused))
 	switch {
 	case known && reason == reviewApproved:
 		resumed, err := h.Resume("stripe", now)
@@ -156,7 +156,7 @@ func resumeIfReviewApproved(d Decision, now time.Time) Decision {
 	case known:
 		return d.Merge(requireAttention(h, CauseReview,
 			"the review was closed as "+reason, now))
-	case now.Sub(lastHistoryTime(&h, HistoryPaused)) >= reviewCloseTimeout:
+	case now.Sub(lastHistoryTimeOfKind(&h, HistoryPaused)) >= reviewCloseTimeout:
 		return d.Merge(requireAttention(h, CauseReview,
 			"the review is closed, and Stripe sent no event that says how", now))
 	}
@@ -181,5 +181,16 @@ func lastHistoryEntryOfKind(h *Hold, k HistoryKind) HistoryEntry {
 	return HistoryEntry{}
 }
 
-func lastHistoryNote(h *Hold, k HistoryKind) string    { return lastHistoryEntryOfKind(h, k).Note }
-func lastHistoryTime(h *Hold, k HistoryKind) time.Time { return lastHistoryEntryOfKind(h, k).At }
+func lastHistoryNoteOfKind(
+	h *Hold,
+	k HistoryKind,
+) string {
+	return lastHistoryEntryOfKind(h, k).Note
+}
+
+func lastHistoryTimeOfKind(
+	h *Hold,
+	k HistoryKind,
+) time.Time {
+	return lastHistoryEntryOfKind(h, k).At
+}

@@ -53,7 +53,7 @@ func TestApplyStripeEvent(t *testing.T) {
 	for name, c := range map[string]struct {
 		h       hold.Hold
 		e       hold.StripeEvent
-		want    hold.StripeEventAction
+		want    hold.StripeEventFollowUp
 		written bool
 	}{
 		"captured": {scheduled, hold.StripeEvent{Intent: succeeded}, hold.StripeEventNeedsRead,

@@ -21,10 +21,10 @@ var authorizationWindows = map[string]time.Duration{
 // intent does not say who initiated it.
 const assumedWindow = 7 * day
 
-// authorizationWindowEnd returns when the window of the intent's payment method
+// paymentMethodWindowEnd returns when the window of the intent's payment method
 // ends. It counts from the intent's creation, because the charge is never
 // older.
-func authorizationWindowEnd(in *PaymentIntent) time.Time {
+func paymentMethodWindowEnd(in *PaymentIntent) time.Time {
 	w, ok := authorizationWindows[in.PaymentMethodType]
 	if !ok {
 		w = assumedWindow
@@ -71,7 +71,7 @@ func truncateKlarnaEnd(method string, end time.Time) time.Time {
 // assumedDeadline returns the deadline of an authorization whose charge has no
 // capture_before.
 func assumedDeadline(in *PaymentIntent, now time.Time) time.Time {
-	if end := authorizationWindowEnd(in); end.After(now) {
+	if end := paymentMethodWindowEnd(in); end.After(now) {
 		return end
 	}
 	// Stripe still has the hold, so the window is longer than assumed, by an
@@ -117,7 +117,7 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	recordMetadataRoomForParts(h, in)
 	// Another system captured what an open intent has received beside holdd's
 	// captures in parts.
-	h.CapturedElsewhere = max(0, in.AmountReceived-ownPartCaptures(h))
+	h.CapturedElsewhere = max(0, in.AmountReceived-ownPartialCaptureTotal(h))
 	h.SingleCapture = in.SingleCapture && in.AmountReceived == 0
 	if in.Features&FeaturesKnown != 0 {
 		h.Features, h.MaxCapturable = in.Features, in.MaxCapturable
@@ -134,7 +134,7 @@ func updateFromHeldIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	case h.ExpiresSource == SourceAssumed && in.PaymentMethodType != "":
 		// The record may have a later end than the method's window. Acting
 		// early is safe.
-		if end := authorizationWindowEnd(in); end.After(now) {
+		if end := paymentMethodWindowEnd(in); end.After(now) {
 			h.ExpiresAt = minTime(h.ExpiresAt, end)
 		}
 	}
@@ -147,7 +147,7 @@ func checkActionTimeBeforeDeadline(h *Hold) error {
 	if t.IsZero() || t.Before(h.ExpiresAt) || willBeRenewedUntil(h, t) {
 		return nil
 	}
-	if len(CaptureStages(h)) > 0 {
+	if len(PlannedCaptureStages(h)) > 0 {
 		field = "captures"
 	}
 	if h.CaptureAt.IsZero() {

@@ -37,7 +37,7 @@ func (a *intentAdopter) adoptFromMetadata(
 	if in.Status != hold.StatusRequiresCapture {
 		return queueIntentRefresh(ctx, a.store, a.health, in.ID, account, false)
 	}
-	existing, now, err := readHold(ctx, a.store, a.health, in.ID)
+	existing, now, err := readHoldOrNil(ctx, a.store, a.health, in.ID)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (a *intentAdopter) adoptFromMetadata(
 		return queueIntentRefresh(ctx, a.store, a.health, in.ID, account, false)
 	case errors.As(err, &problem):
 		rejected := hold.RejectedRequest{Source: sourceStripe, ID: in.ID, Code: problem.Code,
-			Field: problem.Field, Reason: problem.Detail, Text: encodeHolddMetadata(in)}
+			Field: problem.Field, Reason: problem.Detail, Text: marshalHolddMetadataOfIntent(in)}
 		return a.rejector.Reject(ctx, rejected, account)
 	case err != nil:
 		return err
@@ -68,7 +68,7 @@ func (a *intentAdopter) adoptFromMetadata(
 func (a *intentAdopter) applyRenewalIntentToHold(
 	ctx context.Context, in *hold.PaymentIntent, owner string,
 ) (found bool, err error) {
-	h, now, err := readHold(ctx, a.store, a.health, owner)
+	h, now, err := readHoldOrNil(ctx, a.store, a.health, owner)
 	if err != nil || h == nil {
 		return false, err
 	}
@@ -84,9 +84,9 @@ func (a *intentAdopter) applyRenewalIntentToHold(
 	return true, err
 }
 
-// encodeHolddMetadata returns an intent's metadata pairs with the prefix
+// marshalHolddMetadataOfIntent returns an intent's metadata pairs with the prefix
 // holdd_, as JSON.
-func encodeHolddMetadata(in *hold.PaymentIntent) string {
+func marshalHolddMetadataOfIntent(in *hold.PaymentIntent) string {
 	pairs := map[string]string{}
 	for k, v := range in.Metadata {
 		if strings.HasPrefix(k, "holdd_") {

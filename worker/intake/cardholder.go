@@ -50,7 +50,7 @@ func NewCardholderActionService(
 
 // ReadHold returns a hold and Redis' time.
 func (d *CardholderActionService) ReadHold(ctx context.Context, id string) (hold.Hold, time.Time, error) {
-	h, now, err := readHold(ctx, d.holds, d.health, id)
+	h, now, err := readHoldOrNil(ctx, d.holds, d.health, id)
 	if err != nil {
 		return hold.Hold{}, now, err
 	}
@@ -140,7 +140,7 @@ func (d *CardholderActionService) StartCardSetup(
 		return hold.Secret{}, newStripeUnavailableError(&a)
 	}
 	err = d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return hold.RecordCardSetup(h, generation, a.CardSetup, false, now)
+		return hold.RecordCardSetupSession(h, generation, a.CardSetup, false, now)
 	})
 	return a.CardSetup.URL, err
 }
@@ -157,7 +157,7 @@ func (d *CardholderActionService) RecordReturnAndWait(
 	}
 	err = d.changeHold(ctx, id, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		if setup != nil {
-			return hold.RecordCardSetup(h, generation, setup, true, now)
+			return hold.RecordCardSetupSession(h, generation, setup, true, now)
 		}
 		return hold.ScheduleRetrieveAfterCardholderReturn(h, generation, now)
 	})

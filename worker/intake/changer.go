@@ -10,9 +10,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// ChangeTracer records a change on the span of its request, and decides which
+// RequestSpanLinker records a change on the span of its request, and decides which
 // span the hold keeps. tracing.Tracer implements it.
-type ChangeTracer interface {
+type RequestSpanLinker interface {
 	LinkRequestSpanToHold(ctx context.Context, before, after *hold.Hold)
 }
 
@@ -20,7 +20,7 @@ type ChangeTracer interface {
 type ChangerOptions struct {
 	Rules  hold.DecisionRules
 	Health *health.Reporter
-	Tracer ChangeTracer // may be nil
+	Tracer RequestSpanLinker // may be nil
 }
 
 // Changer accepts requests to change a hold. It is safe for concurrent use.
@@ -170,7 +170,7 @@ func (c *Changer) readExistingHold(ctx context.Context, id string) (hold.Hold, t
 	if err := hold.CheckPaymentIntentID(id); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	h, now, err := readHold(ctx, c.holds, c.o.Health, id)
+	h, now, err := readHoldOrNil(ctx, c.holds, c.o.Health, id)
 	if err != nil {
 		return hold.Hold{}, now, err
 	}

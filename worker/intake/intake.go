@@ -48,9 +48,9 @@ func tooManyConflictsError(id string) error {
 	return fmt.Errorf("concurrent changes to hold %s: %w", id, health.ErrUnavailable)
 }
 
-// readHold returns a hold and Redis' time. A hold that does not exist is nil.
+// readHoldOrNil returns a hold and Redis' time. A hold that does not exist is nil.
 // An error wraps [health.ErrUnavailable].
-func readHold(
+func readHoldOrNil(
 	ctx context.Context, holds HoldReader, h *health.Reporter, id string,
 ) (*hold.Hold, time.Time, error) {
 	found, now, err := holds.ReadHolds(ctx, id)

@@ -126,7 +126,7 @@ func (r *IntentRefresher) refreshIntents(
 			reads, of = append(reads, read), append(of, p)
 		}
 	}
-	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end),
+	batch := execute.CallBatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end),
 		Priority: hold.PriorityRefresh}
 	unread := r.reader.RetrieveEach(ctx, reads, batch, func(i int, a hold.Answer) {
 		if r.applyRetrieveAnswer(ctx, &of[i], a) {

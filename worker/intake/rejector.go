@@ -18,7 +18,7 @@ const (
 // RejectionStore keeps rejected requests for the operator. store.Store
 // implements it.
 type RejectionStore interface {
-	RecordRejection(ctx context.Context, r hold.RejectedRequest) error
+	AppendRejectedRequest(ctx context.Context, r hold.RejectedRequest) error
 }
 
 // SystemEventPublisher publishes system events. [event.SystemEventPublisher]
@@ -32,7 +32,7 @@ type SystemEventPublisher interface {
 // RejectionObserver counts rejected requests, for metrics. daemon.metrics
 // implements it.
 type RejectionObserver interface {
-	RequestRejected(source string, code hold.ProblemCode)
+	InboxOrMetadataRequestRejected(source string, code hold.ProblemCode)
 }
 
 // RejectorOptions configure a [Rejector].
@@ -62,7 +62,7 @@ func NewRejector(
 // logs and counts it. An error wraps [health.ErrUnavailable]; the caller may
 // reject the same request again.
 func (r *Rejector) Reject(ctx context.Context, req hold.RejectedRequest, account string) error {
-	if err := r.store.RecordRejection(ctx, req); err != nil {
+	if err := r.store.AppendRejectedRequest(ctx, req); err != nil {
 		return r.o.Health.ReportAndWrapUnavailable(ctx, "record a rejected request", err)
 	}
 	eventType := event.InboxRejected
@@ -80,7 +80,7 @@ func (r *Rejector) Reject(ctx context.Context, req hold.RejectedRequest, account
 		zap.String("code", string(req.Code)), zap.String("field", req.Field),
 		zap.String("reason", req.Reason))
 	if r.o.Observer != nil {
-		r.o.Observer.RequestRejected(req.Source, req.Code)
+		r.o.Observer.InboxOrMetadataRequestRejected(req.Source, req.Code)
 	}
 	return nil
 }

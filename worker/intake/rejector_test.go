@@ -36,7 +36,7 @@ func (s *rejectionSteps) step(name string) error {
 	return nil
 }
 
-func (s *rejectionSteps) RecordRejection(context.Context, hold.RejectedRequest) error {
+func (s *rejectionSteps) AppendRejectedRequest(context.Context, hold.RejectedRequest) error {
 	return s.step("record")
 }
 
@@ -47,7 +47,7 @@ func (s *rejectionSteps) PublishOnce(
 	return true, s.step("publish " + string(t) + " " + about)
 }
 
-func (s *rejectionSteps) RequestRejected(source string, code hold.ProblemCode) {
+func (s *rejectionSteps) InboxOrMetadataRequestRejected(source string, code hold.ProblemCode) {
 	_ = s.step("count " + source + " " + string(code))
 }
 

@@ -156,7 +156,7 @@ func (s *Scheduler) tryScheduleBatch(
 			results[i] = ScheduleResult{Err: hold.NewUnreadableProblem(ids[n])}
 			continue
 		}
-		valid, result := validateOrAnswer(&reqs[i], existing[n], now)
+		valid, result := validateOrAnswerFromExistingHold(&reqs[i], existing[n], now)
 		if valid == nil {
 			results[i] = result
 			continue
@@ -194,16 +194,16 @@ func decideOrRefuseNewHold(
 	return d, err
 }
 
-// validateOrAnswer validates a request. It returns the valid request if the
+// validateOrAnswerFromExistingHold validates a request. It returns the valid request if the
 // intent has no hold yet, the result otherwise.
-func validateOrAnswer(
+func validateOrAnswerFromExistingHold(
 	req *hold.ScheduleRequest, existing *hold.Hold, now time.Time,
 ) (*hold.ValidRequest, ScheduleResult) {
 	valid, err := req.Validate(now)
 	switch {
 	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
 		// The request may repeat an accepted one after its times have passed.
-		return nil, answerForPastTimes(req, existing, err)
+		return nil, answerRepeatAfterTimesPassed(req, existing, err)
 	case err != nil:
 		return nil, ScheduleResult{Err: err}
 	case existing != nil:
@@ -269,7 +269,7 @@ func (s *Scheduler) retrieveIntentsIfNeeded(ctx context.Context, candidates []ne
 	if len(calls) == 0 || s.stripe.IsKeyRejected() {
 		return
 	}
-	batch := execute.BatchOptions{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout,
+	batch := execute.CallBatchOptions{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout,
 		Priority: hold.PriorityRequested}
 	s.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		candidates[of[i]].answer = a
@@ -287,10 +287,14 @@ func answerForExistingHold(valid *hold.ValidRequest, h *hold.Hold) ScheduleResul
 			"change it with PATCH /v1/holds/%s", h.ID, h.ID)}}
 }
 
-// answerForPastTimes answers a request whose times have passed. The
+// answerRepeatAfterTimesPassed answers a request whose times have passed. The
 // request is accepted if it was valid when h was created and has the terms of
 // h.
-func answerForPastTimes(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
+func answerRepeatAfterTimesPassed(
+	req *hold.ScheduleRequest,
+	h *hold.Hold,
+	past error,
+) ScheduleResult {
 	valid, err := req.Validate(h.CreatedAt)
 	if err != nil || !valid.HasSameTermsAs(h) {
 		return ScheduleResult{Err: past}

@@ -86,7 +86,7 @@ func (w *WebhookProcessor) ApplyStripeEvent(
 		id = hold.OwnerOfIntent(e.Intent) // a renewal's intent names its hold
 	}
 	for range maxConflictRetries {
-		h, now, err := readHold(ctx, w.store, w.o.Health, id)
+		h, now, err := readHoldOrNil(ctx, w.store, w.o.Health, id)
 		if err != nil {
 			return "", err
 		}
@@ -113,7 +113,7 @@ func (w *WebhookProcessor) ApplyStripeEvent(
 
 // queueRefreshIfNeeded queues the read of a hold that an event asks for.
 func (w *WebhookProcessor) queueRefreshIfNeeded(
-	ctx context.Context, h *hold.Hold, action hold.StripeEventAction,
+	ctx context.Context, h *hold.Hold, action hold.StripeEventFollowUp,
 ) (result string, err error) {
 	switch action {
 	case hold.StripeEventRetryLater:

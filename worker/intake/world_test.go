@@ -77,7 +77,7 @@ func run(f *func()) {
 	}
 }
 
-func (w *world) RequestRejected(source string, code hold.ProblemCode) {
+func (w *world) InboxOrMetadataRequestRejected(source string, code hold.ProblemCode) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rejected = append(w.rejected, source+" "+string(code))

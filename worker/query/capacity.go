@@ -40,7 +40,7 @@ type CapacityStore interface {
 		ctx context.Context, set hold.SortedSet, after hold.SortedSetPosition, n int,
 	) ([]hold.HoldAtPosition, time.Time, error)
 	ReadLanePage(
-		ctx context.Context, lane hold.RateLimitLane, after hold.SortedSetPosition, n int,
+		ctx context.Context, lane hold.ReadyHoldLane, after hold.SortedSetPosition, n int,
 	) ([]hold.HoldAtPosition, error)
 	// ListLoweredRates returns the rates that a 429 lowered.
 	ListLoweredRates(ctx context.Context) ([]hold.LoweredRate, error)
@@ -121,7 +121,7 @@ func (f *CapacityRiskForecaster) forecastOnOneReplica(
 		return risk, err == nil, err
 	}
 	queue := simulatedQueue{now: due.Now}
-	if err := f.readDueHoldsIntoQueue(ctx, &queue, &due, span); err != nil {
+	if err := f.readHoldsDueInSpanIntoQueue(ctx, &queue, &due, span); err != nil {
 		return risk, false, err
 	}
 	queue.recordLateCaptures(&risk, rates)
@@ -187,10 +187,10 @@ func findBusyWindows(
 	return first, last, busy
 }
 
-// readDueHoldsIntoQueue reads the holds that fall due within span. If span starts now,
+// readHoldsDueInSpanIntoQueue reads the holds that fall due within span. If span starts now,
 // it also reads those that are ready. It reads these again at the end, because
 // scheduled holds may become ready meanwhile.
-func (f *CapacityRiskForecaster) readDueHoldsIntoQueue(
+func (f *CapacityRiskForecaster) readHoldsDueInSpanIntoQueue(
 	ctx context.Context, q *simulatedQueue, due *hold.PromoteResult, span timeSpan,
 ) error {
 	if span.from > 0 {
@@ -210,7 +210,7 @@ func (f *CapacityRiskForecaster) readDueHoldsIntoQueue(
 }
 
 func (f *CapacityRiskForecaster) readReadyHoldsIntoQueue(
-	ctx context.Context, q *simulatedQueue, lanes []hold.RateLimitLane,
+	ctx context.Context, q *simulatedQueue, lanes []hold.ReadyHoldLane,
 ) error {
 	for _, lane := range lanes {
 		if err := f.readLaneHoldsIntoQueue(ctx, q, lane); err != nil {
@@ -255,7 +255,7 @@ func (f *CapacityRiskForecaster) readScheduledHoldsIntoQueue(
 func (f *CapacityRiskForecaster) readLaneHoldsIntoQueue(
 	ctx context.Context,
 	q *simulatedQueue,
-	lane hold.RateLimitLane,
+	lane hold.ReadyHoldLane,
 ) error {
 	if lane.Op != hold.OpCapture && lane.Op != hold.OpCancel {
 		return nil

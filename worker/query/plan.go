@@ -111,10 +111,10 @@ func (b *planBuilder) addHoldsOfSortedSet(ctx context.Context, set hold.SortedSe
 }
 
 func (b *planBuilder) addHold(h *hold.Hold, now time.Time, byDeadline bool) {
-	if byDeadline && hold.IsUnprotected(h) {
+	if byDeadline && hold.IsOpenWithoutAuthorization(h) {
 		b.plan.Unprotected = hold.AddToCurrencySums(b.plan.Unprotected, h.Currency, h.Amount)
 	}
-	if byDeadline && (!h.ExpiresAt.After(b.plan.Until) || hold.IsUnprotected(h)) {
+	if byDeadline && (!h.ExpiresAt.After(b.plan.Until) || hold.IsOpenWithoutAuthorization(h)) {
 		if reason := atRiskReason(h, now); reason != "" {
 			b.plan.AtRisk = append(b.plan.AtRisk, AtRiskHold{Hold: *h, Reason: reason})
 		}
@@ -171,7 +171,7 @@ func atRiskReason(h *hold.Hold, now time.Time) string {
 	switch {
 	case h.State.IsFinal():
 		return ""
-	case hold.IsUnprotected(h):
+	case hold.IsOpenWithoutAuthorization(h):
 		return "unprotected: nothing holds the amount until its renewal succeeds"
 	case h.State == hold.Attention:
 		return "needs attention: " + h.Reason.String()

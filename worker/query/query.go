@@ -84,20 +84,20 @@ type HoldQuery struct {
 	// Metadata selects holds that have all these pairs. There is no index of
 	// them: a page examines up to 1,000 holds.
 	Metadata    map[string]string
-	Group       HoldGroup // 0 selects every hold
-	ByReference bool      // ordered by reference; leaves out holds without one
-	Limit       int       // 0 means 50; at most 200
-	Cursor      string    // Next of the previous page; empty for the first
+	Group       HoldStateGroup // 0 selects every hold
+	ByReference bool           // ordered by reference; leaves out holds without one
+	Limit       int            // 0 means 50; at most 200
+	Cursor      string         // Next of the previous page; empty for the first
 }
 
-// HoldGroup is a group of states, and the order in which its holds are listed.
-type HoldGroup uint8
+// HoldStateGroup is a group of states, and the order in which its holds are listed.
+type HoldStateGroup uint8
 
 // Groups of holds.
 const (
-	GroupOpen    HoldGroup = iota + 1 // by the next milestone of the deadline
-	GroupDue                          // with a time to act: due ones first, then by that time
-	GroupSettled                      // newest first
+	GroupOpen    HoldStateGroup = iota + 1 // by the next milestone of the deadline
+	GroupDue                               // with a time to act: due ones first, then by that time
+	GroupSettled                           // newest first
 )
 
 // HoldPage is one page of a list. Because a page examines a bounded number of
@@ -192,7 +192,7 @@ func (r *HoldReader) SumTotals(ctx context.Context, q HoldQuery) (t HoldTotals, 
 				amount = h.CapturedAmount
 			}
 			t.Holds++
-			if hold.IsUnprotected(h) {
+			if hold.IsOpenWithoutAuthorization(h) {
 				t.Unprotected = hold.AddToCurrencySums(t.Unprotected, h.Currency, amount)
 				continue
 			}

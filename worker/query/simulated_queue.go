@@ -36,7 +36,8 @@ func (q *simulatedQueue) isFull() bool { return len(q.added) >= maxForecastHolds
 // add adds a hold once. One that nothing protects has no amount to capture in
 // time.
 func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
-	if hold.IsUnprotected(h) || h.NextOp != hold.OpCapture && h.NextOp != hold.OpCancel || !due.Before(h.ExpiresAt) {
+	if hold.IsOpenWithoutAuthorization(h) || h.NextOp != hold.OpCapture && h.NextOp != hold.OpCancel ||
+		!due.Before(h.ExpiresAt) {
 		return
 	}
 	item := queuedHold{id: h.ID, due: max(0, due.Sub(q.now)), deadline: h.ExpiresAt.Sub(q.now),

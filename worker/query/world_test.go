@@ -52,7 +52,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 		var err error
 		w.store, _, err = store.Open(w.ctx, store.Options{
 			URL: w.redis.URL(), Dialer: w.redis.Dial,
-			Rates: store.RateLimits{Write: 25, Read: 25, Total: 100},
+			Rates: store.RateLimitOptions{Write: 25, Read: 25, Total: 100},
 		})
 		if err != nil {
 			t.Fatal(err)

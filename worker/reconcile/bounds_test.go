@@ -144,14 +144,14 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 func TestReadPace_SpacesReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &retrievePacer{step: 80 * time.Millisecond}
-		if wait := p.tryReserve(); wait != 0 {
+		if wait := p.tryTakeSlot(); wait != 0 {
 			t.Error(wait)
 		}
-		if wait := p.tryReserve(); wait != p.step {
+		if wait := p.tryTakeSlot(); wait != p.step {
 			t.Error(wait)
 		}
 		time.Sleep(p.step)
-		if wait := p.tryReserve(); wait != 0 {
+		if wait := p.tryTakeSlot(); wait != 0 {
 			t.Error(wait)
 		}
 	})

@@ -22,7 +22,7 @@ type changeWriter struct {
 	run       *run
 	committer Committer
 	clock     *clock.RedisClock
-	listed    *listedHolds
+	listed    *listedIntentIDs
 	findings  *findingRecorder
 	leftovers *leftoverReleaser
 }

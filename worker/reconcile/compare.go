@@ -19,7 +19,7 @@ type comparison struct {
 	accounts *accountCollector
 	lists    *listComparer
 	unlisted *unlistedComparer
-	listed   *listedHolds // PaymentIntents that have a hold
+	listed   *listedIntentIDs // PaymentIntents that have a hold
 	health   *health.Reporter
 	observer Observer // may be nil
 	log      *zap.Logger
@@ -33,7 +33,7 @@ type comparison struct {
 func newComparison(
 	r *run, s Stores, reader *pacedRetriever, reporter *findingReporter, o *Options,
 ) *comparison {
-	listed := &listedHolds{}
+	listed := &listedIntentIDs{}
 	schedule := &scheduleReader{holds: s.Holds, run: r, clock: o.Clock, health: o.Health}
 	findings := &findingRecorder{run: r, reporter: reporter}
 	leftovers := &leftoverReleaser{

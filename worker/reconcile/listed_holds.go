@@ -3,13 +3,13 @@ package reconcile
 // maxListedHolds is how many listed intents one run remembers.
 const maxListedHolds = 1 << 20
 
-// listedHolds are the PaymentIntents that a list contained and that have a hold.
-type listedHolds struct {
+// listedIntentIDs are the PaymentIntents that a list contained and that have a hold.
+type listedIntentIDs struct {
 	intents   map[string]struct{}
 	truncated bool // there were more than maxListedHolds
 }
 
-func (l *listedHolds) add(intent string) {
+func (l *listedIntentIDs) add(intent string) {
 	if len(l.intents) >= maxListedHolds {
 		l.truncated = true
 		return
@@ -20,7 +20,7 @@ func (l *listedHolds) add(intent string) {
 	l.intents[intent] = struct{}{}
 }
 
-func (l *listedHolds) has(intent string) bool {
+func (l *listedIntentIDs) has(intent string) bool {
 	_, ok := l.intents[intent]
 	return ok
 }

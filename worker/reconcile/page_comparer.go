@@ -11,7 +11,7 @@ import (
 type pageComparer struct {
 	run            *run
 	schedule       *scheduleReader
-	listed         *listedHolds
+	listed         *listedIntentIDs
 	proposer       *changeProposer
 	writer         *changeWriter
 	contradictions *contradictionVerifier

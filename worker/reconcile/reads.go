@@ -37,9 +37,9 @@ type retrievePacer struct {
 	next time.Time // when the next read may be sent
 }
 
-// tryReserve returns how long to wait before the next read. If it returns 0,
+// tryTakeSlot returns how long to wait before the next read. If it returns 0,
 // the caller may read now.
-func (p *retrievePacer) tryReserve() time.Duration {
+func (p *retrievePacer) tryTakeSlot() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -72,7 +72,7 @@ func (r *pacedRetriever) waitForReadBudget(
 				return err
 			}
 		}
-		wait := r.pace.tryReserve()
+		wait := r.pace.tryTakeSlot()
 		if wait <= 0 {
 			reserved, err := r.budget.ReserveRequests(ctx,
 				hold.BudgetRequest{Account: account, Op: hold.OpRead, Requests: 1,

@@ -54,9 +54,9 @@ type AccountStore interface {
 	// ShareKnownAccounts adds accounts to the list that all replicas share, and
 	// returns up to 1,000 of the list.
 	ShareKnownAccounts(ctx context.Context, accounts []string) (all []string, err error)
-	// DetectAndAcknowledgeDataLoss reports whether Redis lost its data while it was in use.
+	// DetectDataLossAndRestoreProperties reports whether Redis lost its data while it was in use.
 	// It reports each loss to one replica.
-	DetectAndAcknowledgeDataLoss(ctx context.Context) (emptied bool, err error)
+	DetectDataLossAndRestoreProperties(ctx context.Context) (emptied bool, err error)
 }
 
 // Budget is the shared budget of all replicas, per account and kind of request.
@@ -346,7 +346,7 @@ func (r *Reconciler) newComparison(by string) *comparison {
 // seen one, and continues an interrupted run. It also shares the known accounts
 // with the other replicas. The worker calls it after every report.
 func (r *Reconciler) StartRunIfNeeded(ctx context.Context) {
-	lost, err := r.stores.Accounts.DetectAndAcknowledgeDataLoss(ctx)
+	lost, err := r.stores.Accounts.DetectDataLossAndRestoreProperties(ctx)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "detect data loss", err)
 		return

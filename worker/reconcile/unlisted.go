@@ -27,7 +27,7 @@ type unlistedComparer struct {
 	run      *run
 	schedule *scheduleReader
 	reader   *pacedRetriever
-	listed   *listedHolds
+	listed   *listedIntentIDs
 	proposer *changeProposer
 	writer   *changeWriter
 	clock    *clock.RedisClock
@@ -49,7 +49,7 @@ func (u *unlistedComparer) compareUnlistedHolds(ctx context.Context) error {
 	err = u.schedule.eachOpenHoldPage(ctx, func(page []hold.HoldAtPosition) error {
 		var unlisted []hold.Hold
 		for i := range page {
-			if needsRetrieval(&page[i].Hold, u.listed, &u.run.state) {
+			if needsUnlistedComparison(&page[i].Hold, u.listed, &u.run.state) {
 				unlisted = append(unlisted, page[i].Hold)
 			}
 		}
@@ -86,9 +86,9 @@ func (u *unlistedComparer) recheckNotFound(ctx context.Context, notFound []hold.
 	return nil
 }
 
-// needsRetrieval reports whether the intent of an open hold must be read. A
+// needsUnlistedComparison reports whether the intent of an open hold must be read. A
 // hold that changed since the run began is left to the next run.
-func needsRetrieval(h *hold.Hold, listed *listedHolds, run *runCheckpoint) bool {
+func needsUnlistedComparison(h *hold.Hold, listed *listedIntentIDs, run *runCheckpoint) bool {
 	switch {
 	case listed.has(h.PaymentIntent), h.State == 0, h.State.IsFinal(), h.State == hold.Working:
 		return false

@@ -113,7 +113,7 @@ func (v *Verifier) verifyMostUrgent(ctx context.Context) {
 		}
 		holds, reads = append(holds, *h), append(reads, bulkread.NewPendingRetrieve(h))
 	}
-	batch := execute.BatchOptions{Concurrency: maxConcurrentReads, MaxWait: verifyMaxWait,
+	batch := execute.CallBatchOptions{Concurrency: maxConcurrentReads, MaxWait: verifyMaxWait,
 		Priority: hold.PriorityVerify}
 	v.reader.RetrieveEach(ctx, reads, batch, func(i int, a hold.Answer) {
 		h := &holds[i]

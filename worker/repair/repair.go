@@ -34,7 +34,7 @@ type StripeCaller interface {
 // Committer writes decisions. [commit.Committer] implements it.
 type Committer interface {
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
-	RecordAct(ctx context.Context, e hold.AuditEntry)
+	RecordAct(ctx context.Context, e hold.AuditLogEntry)
 }
 
 // Options configure a [Repairer].
@@ -101,7 +101,7 @@ func (r *Repairer) Repair(ctx context.Context, q Request) (Result, error) {
 		}
 		r.o.Logger.Warn("unreadable record quarantined", zap.String("event", "record.quarantined"),
 			zap.String("hold", q.ID), zap.String("by", q.By), zap.Int("bytes", raw.Size))
-		r.committer.RecordAct(ctx, hold.AuditEntry{By: q.By, Act: hold.ActRecordRepaired, Hold: q.ID,
+		r.committer.RecordAct(ctx, hold.AuditLogEntry{By: q.By, Act: hold.ActRecordRepaired, Hold: q.ID,
 			Account: q.Account})
 	}
 	return r.rebuildAndCommitIfMissing(ctx, &q, raw.Unmirrored, intent)

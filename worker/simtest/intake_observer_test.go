@@ -53,13 +53,13 @@ type reconcileObserver struct {
 	replica *replica
 }
 
-func (reconcileObserver) ReadinessChecked([]health.ReadinessCheckResult)       {}
-func (reconcileObserver) CapacityRiskComputed(event.CapacityRisk)              {}
-func (reconcileObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
-func (reconcileObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
-func (reconcileObserver) OverlapEnded(time.Duration)                           {}
-func (reconcileObserver) StatusReported(hold.HoldCounts, int, time.Time)       {}
-func (reconcileObserver) RequestRejected(string, hold.ProblemCode)             {}
+func (reconcileObserver) ReadinessChecked([]health.ReadinessCheckResult)          {}
+func (reconcileObserver) CapacityRiskComputed(event.CapacityRisk)                 {}
+func (reconcileObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration)    {}
+func (reconcileObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)     {}
+func (reconcileObserver) OverlapEnded(time.Duration)                              {}
+func (reconcileObserver) HoldCountsReported(hold.HoldCounts, int, time.Time)      {}
+func (reconcileObserver) InboxOrMetadataRequestRejected(string, hold.ProblemCode) {}
 func (e reconcileObserver) ReconcileFinished(r reconcile.Reconciliation) {
 	e.world.mu.Lock()
 	defer e.world.mu.Unlock()

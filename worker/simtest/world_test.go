@@ -288,7 +288,7 @@ func (w *world) startReplica(slot int) {
 		Partitions: w.plan.partitions,
 		// go-redis waits for a connection with timers that bubbles would share.
 		PoolSize: 256,
-		Rates: store.RateLimits{Write: w.plan.rateLimit, Read: w.plan.rateLimit,
+		Rates: store.RateLimitOptions{Write: w.plan.rateLimit, Read: w.plan.rateLimit,
 			Total: 4 * w.plan.rateLimit},
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			if r.dead.Load() {

@@ -213,20 +213,20 @@ func TestTracer_OneTraceFromRequestToCallback(t *testing.T) {
 	parent := callerSpan
 	for _, name := range []string{"POST /v1/holds", "schedule hold", "capture hold",
 		"POST /v1/payment_intents/{intent}/capture"} {
-		spans := c.SpansByTraceAndName(callerTrace, name)
+		spans := c.FindSpansByTraceAndName(callerTrace, name)
 		if len(spans) != 1 || spans[0].Parent != parent {
 			t.Fatalf("%s: %+v, want the parent %s", name, spans, parent)
 		}
 		parent = spans[0].ID
 	}
-	schedule, capture := c.SpansByTraceAndName(callerTrace, "schedule hold")[0], c.SpansByTraceAndName(callerTrace, "capture hold")[0]
-	delivery := c.SpansByTraceAndName(callerTrace, "POST")[0]
+	schedule, capture := c.FindSpansByTraceAndName(callerTrace, "schedule hold")[0], c.FindSpansByTraceAndName(callerTrace, "capture hold")[0]
+	delivery := c.FindSpansByTraceAndName(callerTrace, "POST")[0]
 	if !slices.Equal(capture.Links, []string{callerTrace + " " + schedule.ID}) ||
 		delivery.Parent != capture.ID ||
 		header.Get("Traceparent") != "00-"+callerTrace+"-"+delivery.ID+"-01" {
 		t.Errorf("%+v %+v %v", capture, delivery, header)
 	}
-	sent := c.SpansByTraceAndName(callerTrace, "POST /v1/payment_intents/{intent}/capture")[0].Attributes
+	sent := c.FindSpansByTraceAndName(callerTrace, "POST /v1/payment_intents/{intent}/capture")[0].Attributes
 	if sent["stripe.request_id"] != "req_1" || sent["server.address"] != "api.stripe.com" ||
 		sent["server.port"] != "443" || sent["http.response.status_code"] != "200" ||
 		sent["holdd.idempotency_key"] != "holdd-key" || capture.Attributes["holdd.state"] != "captured" {

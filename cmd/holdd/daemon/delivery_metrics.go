@@ -26,7 +26,7 @@ type sinkBacklog struct {
 	parkedHolds   int
 }
 
-func (m *metrics) BacklogChanged(sink string, partition int, oldest time.Time, parked int) {
+func (m *metrics) SinkBacklogChanged(sink string, partition int, oldest time.Time, parked int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sinkBacklogs == nil {

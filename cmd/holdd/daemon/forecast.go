@@ -14,7 +14,7 @@ import (
 
 // registerConstMetrics registers the metrics that are constant: the build, and
 // the budget of requests to Stripe.
-func (m *metrics) registerConstMetrics(version string, livemode bool, b store.RateLimits) {
+func (m *metrics) registerConstMetrics(version string, livemode bool, b store.RateLimitOptions) {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_build_info",
 		Help: "Always 1, with the version and the mode."},
 		[]string{"version", "livemode"})

@@ -228,7 +228,7 @@ func (m *metrics) observeLateness(h *hold.Hold, t hold.EventType, lateness time.
 
 func (m *metrics) OverlapEnded(length time.Duration) { m.overlaps.Observe(length.Seconds()) }
 
-func (m *metrics) RequestRejected(source string, code hold.ProblemCode) {
+func (m *metrics) InboxOrMetadataRequestRejected(source string, code hold.ProblemCode) {
 	m.rejectedRequests.WithLabelValues(source, string(code)).Inc()
 }
 
@@ -239,7 +239,7 @@ func (m *metrics) ReconcileFinished(r reconcile.Reconciliation) {
 	m.lastReconcile.Set(float64(r.FinishedAt.Unix()))
 }
 
-func (m *metrics) StatusReported(c hold.HoldCounts, alive int, nearest time.Time) {
+func (m *metrics) HoldCountsReported(c hold.HoldCounts, alive int, nearest time.Time) {
 	for state, n := range map[string]int64{
 		"scheduled": c.Scheduled, "ready": c.Ready, "working": c.Working, "attention": c.Attention,
 		"settled": c.Settled, "unverified": c.Unverified,

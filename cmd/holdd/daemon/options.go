@@ -41,12 +41,12 @@ func newStoreOptions(o *Options, livemode bool) store.Options {
 // newStripeRateLimits returns what all replicas together may send. Stripe
 // limits a sandbox to as many requests in total as of one kind, and a live
 // account to four times as many.
-func newStripeRateLimits(s *config.Settings, livemode bool) store.RateLimits {
+func newStripeRateLimits(s *config.Settings, livemode bool) store.RateLimitOptions {
 	total := s.Rate
 	if livemode {
 		total = 4 * s.Rate
 	}
-	return store.RateLimits{Write: s.Rate, Read: s.RateRead, Total: total}
+	return store.RateLimitOptions{Write: s.Rate, Read: s.RateRead, Total: total}
 }
 
 func newDecisionRules(s *config.Settings) hold.DecisionRules {

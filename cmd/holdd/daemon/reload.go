@@ -73,7 +73,7 @@ type settingsReloader struct {
 	// newNotifier returns the notifier of the settings.
 	newNotifier func(*config.Settings) (*alert.Notifier, error)
 	metrics     *metrics
-	recordAct   func(ctx context.Context, e hold.AuditEntry)
+	recordAct   func(ctx context.Context, e hold.AuditLogEntry)
 	files       string // their state at the last reload, "" before the first
 }
 
@@ -115,7 +115,7 @@ func (r *settingsReloader) reloadAndLog(ctx context.Context, trigger string) {
 	case trigger == "signal" || len(changed) > 0:
 		r.o.Logger.Info("settings reloaded", zap.String("trigger", trigger),
 			zap.Strings("changed", changed))
-		r.recordAct(ctx, hold.AuditEntry{By: trigger, Act: hold.ActSettingsReloaded,
+		r.recordAct(ctx, hold.AuditLogEntry{By: trigger, Act: hold.ActSettingsReloaded,
 			Detail: strings.Join(changed, ", ")})
 	}
 	if len(ignored) > 0 {

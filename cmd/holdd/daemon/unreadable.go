@@ -5,7 +5,7 @@ import "context"
 // unreadableReader lists the holds whose records are unreadable. store.Store
 // implements it.
 type unreadableReader interface {
-	ListUnreadableRecords(ctx context.Context) (ids []string, err error)
+	RecheckUnreadableRecords(ctx context.Context) (ids []string, err error)
 }
 
 var unreadableDesc = newMetricDesc("holdd_unreadable_records",
@@ -17,7 +17,7 @@ func newUnreadableCollector(records unreadableReader) collectorFunc {
 	return func(send gaugeSender) {
 		ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 		defer cancel()
-		ids, err := records.ListUnreadableRecords(ctx)
+		ids, err := records.RecheckUnreadableRecords(ctx)
 		if err != nil {
 			return // the worker logs that Redis is unavailable
 		}

@@ -62,7 +62,7 @@ func TestAudit_ChainShowsTampering(t *testing.T) {
 		t.Fatalf("%d entries", len(entries))
 	}
 	last := entries[40].Values
-	var e hold.AuditEntry
+	var e hold.AuditLogEntry
 	if err := json.Unmarshal([]byte(last["entry"].(string)), &e); err != nil || e.By != "desk" ||
 		e.Act != "triggered" || e.Op != "cancel" || e.Hold != all[0].id || e.At.IsZero() {
 		t.Errorf("%+v, %v", e, err)
@@ -91,10 +91,10 @@ func TestAudit_ChainShowsTampering(t *testing.T) {
 }
 
 // auditEntries returns the audit stream, oldest first.
-func (w *world) auditEntries() (entries []hold.AuditEntry) {
+func (w *world) auditEntries() (entries []hold.AuditLogEntry) {
 	w.tb.Helper()
 	for _, m := range w.redis.Client().XRange(w.tb.Context(), "holdd:audit", "-", "+").Val() {
-		var e hold.AuditEntry
+		var e hold.AuditLogEntry
 		if err := json.Unmarshal([]byte(m.Values["entry"].(string)), &e); err != nil {
 			w.tb.Fatal(err)
 		}
@@ -161,7 +161,7 @@ func TestAudit_RecordsActs(t *testing.T) {
 		t.Fatalf("repartition: %s%s", out, errs)
 	}
 
-	for _, want := range []hold.AuditEntry{
+	for _, want := range []hold.AuditLogEntry{
 		{By: "api", Act: hold.ActLogLevelChanged, Detail: "info to debug"},
 		{By: "api", Act: hold.ActDeadLettersReplayed, Detail: "0 of callback"},
 		{By: "console", Act: hold.ActBulk, Op: "cancel", Detail: "1 holds, 0 refused"},
@@ -171,7 +171,7 @@ func TestAudit_RecordsActs(t *testing.T) {
 		{By: "signal", Act: hold.ActSettingsReloaded},
 		{By: "cli", Act: hold.ActRepartitioned, Detail: "from 1 to 4"},
 	} {
-		if !slices.ContainsFunc(w.auditEntries(), func(e hold.AuditEntry) bool {
+		if !slices.ContainsFunc(w.auditEntries(), func(e hold.AuditLogEntry) bool {
 			at := e.At
 			e.At, e.Revision = time.Time{}, 0
 			return e == want && time.Since(at).Abs() < time.Hour
@@ -186,8 +186,8 @@ func TestAudit_RecordsActs(t *testing.T) {
 }
 
 // actsOf returns the entries of an act.
-func (w *world) actsOf(act string) []hold.AuditEntry {
-	return slices.DeleteFunc(w.auditEntries(), func(e hold.AuditEntry) bool { return e.Act != act })
+func (w *world) actsOf(act string) []hold.AuditLogEntry {
+	return slices.DeleteFunc(w.auditEntries(), func(e hold.AuditLogEntry) bool { return e.Act != act })
 }
 
 // A refused request is logged once a minute with its peer, and never with what

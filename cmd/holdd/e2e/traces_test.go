@@ -103,18 +103,18 @@ func TestTraces_OneTraceAcrossRestart(t *testing.T) {
 	parent := bookingSpan
 	for _, name := range []string{"POST /v1/holds", "schedule hold", "capture hold",
 		"POST /v1/payment_intents/{intent}/capture"} {
-		spans := collector.SpansByTraceAndName(bookingTrace, name)
+		spans := collector.FindSpansByTraceAndName(bookingTrace, name)
 		if len(spans) != 1 || spans[0].Parent != parent || spans[0].Failed {
 			t.Fatalf("%s: %+v, want a child of %s", name, spans, parent)
 		}
 		parent = spans[0].ID
 	}
-	capture := collector.SpansByTraceAndName(bookingTrace, "capture hold")[0]
+	capture := collector.FindSpansByTraceAndName(bookingTrace, "capture hold")[0]
 	if capture.Attributes["holdd.hold"] != b.id || capture.Resource["service.name"] != "holdd" ||
 		len(capture.Links) != 1 || !strings.HasPrefix(capture.Links[0], bookingTrace+" ") {
 		t.Errorf("%+v", capture)
 	}
-	deliveries := collector.SpansByTraceAndName(bookingTrace, "POST")
+	deliveries := collector.FindSpansByTraceAndName(bookingTrace, "POST")
 	header := events.traceparentOf("hold.captured")
 	if !slices.ContainsFunc(deliveries, func(s tracingtest.Span) bool {
 		return s.Parent == capture.ID && header == "00-"+bookingTrace+"-"+s.ID+"-01"

@@ -46,7 +46,7 @@ func VerifyCallback(body []byte, h http.Header, secrets ...string) (e event.Enve
 	}
 	content := append([]byte(id+"."+timestamp+"."), body...)
 	for _, secret := range secrets {
-		signed, err := isSigned(content, signatures, secret)
+		signed, err := hasValidSignature(content, signatures, secret)
 		switch {
 		case err != nil:
 			return e, err
@@ -60,7 +60,7 @@ func VerifyCallback(body []byte, h http.Header, secrets ...string) (e event.Enve
 	return e, &CallbackError{"no signature is valid"}
 }
 
-func isSigned(content []byte, signatures, secret string) (bool, error) {
+func hasValidSignature(content []byte, signatures, secret string) (bool, error) {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 	if err != nil || len(key) < minSecretBytes {
 		return false, errors.New("invalid secret: want whsec_ and base64")

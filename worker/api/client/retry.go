@@ -69,7 +69,7 @@ func (c *clientConnection) sendWithRetries(
 			sent = sent || unreachable.OutcomeUnknown
 			unreachable.OutcomeUnknown = sent
 		}
-		delay, ok := retryDelay(err, retryAfter, backoff(attempt))
+		delay, ok := retryDelayUnlessFinal(err, retryAfter, backoff(attempt))
 		if !ok || attempt == attempts {
 			return status, err
 		}
@@ -81,9 +81,9 @@ func (c *clientConnection) sendWithRetries(
 	}
 }
 
-// retryDelay returns how long to wait before a repetition, and false if err is
+// retryDelayUnlessFinal returns how long to wait before a repetition, and false if err is
 // final.
-func retryDelay(err error, retryAfter string, delay time.Duration) (time.Duration, bool) {
+func retryDelayUnlessFinal(err error, retryAfter string, delay time.Duration) (time.Duration, bool) {
 	var p *Problem
 	var unreachable *UnreachableError
 	switch {

@@ -62,8 +62,8 @@ func (c *Collector) ReceivedSpans() []Span {
 	return append([]Span(nil), c.spans...)
 }
 
-// SpansByTraceAndName returns the spans of a trace with a name.
-func (c *Collector) SpansByTraceAndName(traceID, name string) (out []Span) {
+// FindSpansByTraceAndName returns the spans of a trace with a name.
+func (c *Collector) FindSpansByTraceAndName(traceID, name string) (out []Span) {
 	for _, s := range c.ReceivedSpans() {
 		if s.TraceID == traceID && s.Name == name {
 			out = append(out, s)
