@@ -26,7 +26,7 @@ type dryRunResult struct {
 	DryRun bool       `json:"dry_run"` // always true
 	Would  string     `json:"would"`
 	Hold   *hold.View `json:"hold,omitempty"` // as it is now
-	// Unchecked is what holdd checks only when the request is sent.
+	// Unchecked says what holdd checks only when the request is sent.
 	Unchecked string `json:"unchecked,omitempty"`
 }
 
@@ -54,7 +54,7 @@ func (c *connectionFlags) printDryRunResult(result dryRunResult, lines []labeled
 		fmt.Fprintf(c.out.stdout, "Dry run, nothing was done. Would %s.\n",
 			sanitize(result.Would))
 		if result.Unchecked != "" {
-			fmt.Fprintf(c.out.stdout, "Not checked: %s.\n", sanitize(result.Unchecked))
+			fmt.Fprintf(c.out.stdout, "%s.\n", sanitize(result.Unchecked))
 		}
 		return nil
 	})
@@ -93,8 +93,8 @@ func (c *changeFlags) findHoldAndPrintDryRun(
 		}
 	}
 	if d.Unchanged {
-		result.Would = fmt.Sprintf("do nothing: %s is %s, and would not change", holdDisplayName(&v),
-			v.State)
+		result.Would = fmt.Sprintf("do nothing: %s is %s, and would not change",
+			holdDisplayName(&v), v.State)
 	}
 	if !c.yes && mayPolicyActAtOnce(d, &before, now) {
 		result.Unchecked = uncheckedMargin
@@ -103,8 +103,8 @@ func (c *changeFlags) findHoldAndPrintDryRun(
 }
 
 const (
-	uncheckedMargin = "whether the deadline is within the expiry margin; on_expiry then acts at " +
-		"once, and holdd, which checks that only when the request is sent, refuses it without --yes"
+	uncheckedMargin = "holdd checks only when the request is sent whether the deadline is within " +
+		"the expiry margin. If so, on_expiry acts at once, and the request needs --yes"
 	// maxExpiryMargin is the longest that the setting expiry_margin may be.
 	maxExpiryMargin = 7 * 24 * time.Hour
 )

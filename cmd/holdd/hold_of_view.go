@@ -9,8 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// holdOfView returns the hold that v shows, for a dry run to decide a request as holdd does. What
-// a view leaves out is set so that it refuses nothing: only holdd knows it.
+// holdOfView returns the hold that v shows, so that a dry run can decide a request as holdd does.
+// Fields that a view leaves out get values for which nothing is refused.
 func holdOfView(v *hold.View) hold.Hold {
 	h := hold.Hold{ID: v.ID, PaymentIntent: v.PaymentIntent, Account: v.Account,
 		Reference: v.Reference, Amount: v.Amount, Currency: v.Currency,

@@ -11,8 +11,8 @@ import (
 // A dry run refuses what holdd refuses for the hold that the view shows.
 func TestHoldOfView_RefusesAsHoldd(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	read := hold.Hold{ID: "pi_view0001", PaymentIntent: "pi_view0001", Amount: 12000, Currency: "eur",
-		State: hold.Waiting, OnExpiry: hold.PolicyCancel, Verified: true, Revision: 3,
+	read := hold.Hold{ID: "pi_view0001", PaymentIntent: "pi_view0001", Amount: 12000,
+		Currency: "eur", State: hold.Waiting, OnExpiry: hold.PolicyCancel, Verified: true, Revision: 3,
 		ExpiresAt: now.Add(120 * time.Hour), ExpiresSource: hold.SourceCharge,
 		Features: hold.FeaturesKnown, CreatedAt: now}
 	with := func(change func(h *hold.Hold)) hold.Hold {
@@ -26,6 +26,9 @@ func TestHoldOfView_RefusesAsHoldd(t *testing.T) {
 			Customer: "cus_1", AuthorizedAt: now}
 	})
 	part := false
+	total := func(amount int64) func(h hold.Hold) (hold.Decision, error) {
+		return captureOf(hold.CaptureRequest{Amount: amount})
+	}
 	for name, test := range map[string]struct {
 		h      hold.Hold
 		decide func(h hold.Hold) (hold.Decision, error)
@@ -38,18 +41,20 @@ func TestHoldOfView_RefusesAsHoldd(t *testing.T) {
 		"increment with the feature": {with(func(h *hold.Hold) {
 			h.Features |= hold.FeatureIncremental
 		}), raiseTo(20000), ""},
-		"increment by a renewal":      {renewed, raiseTo(20000), ""},
-		"increment above max_amount":  {renewed, raiseTo(50001), hold.AmountTooLarge},
-		"capture above the amount":    {read, captureOf(hold.CaptureRequest{Amount: 12001}), hold.AmountTooLarge},
-		"capture within overcapture":  {with(overcapture), captureOf(hold.CaptureRequest{Amount: 13000}), ""},
-		"capture of the amount":       {read, captureOf(hold.CaptureRequest{Amount: 12000}), ""},
-		"a part without multicapture": {read, captureOf(hold.CaptureRequest{Amount: 10, Final: &part}), hold.MulticaptureUnavailable},
+		"increment by a renewal":     {renewed, raiseTo(20000), ""},
+		"increment above max_amount": {renewed, raiseTo(50001), hold.AmountTooLarge},
+		"capture above the amount":   {read, total(12001), hold.AmountTooLarge},
+		"capture within overcapture": {with(overcapture), total(13000), ""},
+		"capture of the amount":      {read, total(12000), ""},
+		"a part without multicapture": {read, captureOf(hold.CaptureRequest{Amount: 10,
+			Final: &part}), hold.MulticaptureUnavailable},
 		"a capture after an accepted cancel": {with(func(h *hold.Hold) {
-			h.State, h.NextOp, h.Reason, h.CancelWanted = hold.Scheduled, hold.OpCancel, hold.CauseTrigger, true
-			h.NextAt = now
+			h.State, h.NextOp, h.NextAt = hold.Scheduled, hold.OpCancel, now
+			h.Reason, h.CancelWanted = hold.CauseTrigger, true
 		}), captureOf(hold.CaptureRequest{}), hold.CancelAccepted},
 		"a capture while a part is pending": {with(func(h *hold.Hold) {
-			h.State, h.NextOp, h.NextAt, h.Reason = hold.Scheduled, hold.OpCapture, now, hold.CauseTrigger
+			h.State, h.NextOp, h.NextAt = hold.Scheduled, hold.OpCapture, now
+			h.Reason = hold.CauseTrigger
 			h.Features |= hold.FeatureMulticapture
 			h.PartialCaptures = &hold.PartialCaptures{Part: 5000}
 		}), captureOf(hold.CaptureRequest{}), hold.TooLate},

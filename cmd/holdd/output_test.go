@@ -17,24 +17,31 @@ func TestTables_Fit80Columns(t *testing.T) {
 	now := time.Now()
 	times := timeFormatter{location: time.FixedZone("AEDT", 11*60*60), now: now}
 	soon := now.Add(29*24*time.Hour + 23*time.Hour)
-	large := hold.View{ID: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", Reference: strings.Repeat("LONG-", 9), Amount: 12345678989,
-		CaptureAmount: 10000000000, Currency: "eur", State: "scheduled", Next: "capture", NextAt: &soon, ExpiresAt: soon}
+	large := hold.View{ID: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", Reference: strings.Repeat("LONG-", 9),
+		Amount: 12345678989, CaptureAmount: 10000000000, Currency: "eur", State: "scheduled",
+		Next: "capture", NextAt: &soon, ExpiresAt: soon}
 	totals := []api.CurrencyTotal{{Currency: "eur", Count: 1000, Amount: 123456789012},
 		{Currency: "jpy", Count: 1, Amount: 3000}, {Currency: "usd", Count: 7, Amount: 9900}}
 	history := hold.View{Currency: "eur", HistoryOmitted: 3, History: []hold.HistoryEntryView{
 		{At: now, Kind: "scheduled", By: "reception-desk-of-lyon"},
-		{At: now, Kind: "attempt", Op: "cancel", By: "holdd", Answer: "ok", RequestID: "req_3PxYzA2eZvKYlo"},
-		{At: now, Kind: "partly_captured", Op: "capture", By: "holdd", Cause: "trigger", Note: "45.00 EUR captured, 375.00 EUR left"}}}
+		{At: now, Kind: "attempt", Op: "cancel", By: "holdd", Answer: "ok",
+			RequestID: "req_3PxYzA2eZvKYlo"},
+		{At: now, Kind: "partly_captured", Op: "capture", By: "holdd", Cause: "trigger",
+			Note: "45.00 EUR captured, 375.00 EUR left"}}}
+	plan := api.Plan{From: now, Until: soon,
+		Hours: []api.PlanHour{{Start: now, Capture: totals, Cancel: totals}},
+		AtRisk: []api.AtRiskHold{{Hold: large,
+			Reason: "expires before its time of capture, which is 2026-12-30 11:00"}}}
 	for name, test := range map[string]struct {
 		print func(out *terminal) error
 		want  []string
 	}{
 		"list": {func(out *terminal) error {
-			return (&listPrinter[hold.View]{out: out, format: formatTable, columns: holdColumns(times)}).print([]hold.View{large})
+			p := &listPrinter[hold.View]{out: out, format: formatTable, columns: holdColumns(times)}
+			return p.print([]hold.View{large})
 		}, []string{"100000000.00 of", "123456789.89 EUR", "scheduled"}},
 		"plan": {func(out *terminal) error {
-			return printPlan(out, &api.Plan{From: now, Until: soon, Hours: []api.PlanHour{{Start: now, Capture: totals, Cancel: totals}},
-				AtRisk: []api.AtRiskHold{{Hold: large, Reason: "expires before its time of capture, which is 2026-12-30 11:00"}}}, times, formatTable)
+			return printPlan(out, &plan, times, formatTable)
 		}, []string{"1234567890.12 EUR", "3000 JPY +", "99.00 USD", "2026-12-30"}},
 		"history": {func(out *terminal) error {
 			return printHistory(out, &history, times, formatTable)

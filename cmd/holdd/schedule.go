@@ -124,9 +124,9 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 	return nil
 }
 
-const uncheckedIntent = "whether Stripe holds money for the PaymentIntent, its amount and deadline, " +
-	"and whether it is scheduled; holdd checks them only when the request is sent, and refuses it " +
-	"without --yes if on_expiry then acts at once"
+const uncheckedIntent = "holdd checks only when the request is sent whether Stripe holds money " +
+	"for the PaymentIntent, its amount and deadline, and whether it is scheduled. If on_expiry " +
+	"would act at once, the request needs --yes"
 
 // printOfflineScheduleDryRun checks a request as far as that is possible without the
 // daemon, and prints what it would schedule.

@@ -297,7 +297,7 @@ func (s *fileScheduler) printSummary(err error) error {
 	if s.dryRun {
 		out.printNote("dry run, nothing was done: %d would be scheduled unless they are, %d rejected",
 			s.created, s.failed)
-		out.printNote("not checked: %s", uncheckedIntent)
+		out.printNote("%s", uncheckedIntent)
 		return s.summaryError(err)
 	}
 	out.printNote("%d scheduled, %d already scheduled, %d rejected", s.created,

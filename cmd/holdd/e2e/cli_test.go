@@ -98,6 +98,12 @@ func TestCLI_Commands(t *testing.T) {
 	d.runCommand(0, []string{"resume", "BK-2"}, "scheduled: cancel")
 	d.runCommand(5, []string{"capture", "BK-1", "--yes"}, "is paused")
 	d.runCommand(2, []string{"capture", "BK-3"}, "add --yes")
+	// Of a hold that Stripe has confirmed, a dry run refuses what holdd refuses.
+	raise := []string{"increment", "BK-3", "--amount", "200", "--yes"}
+	d.runCommand(1, raise, "incremental authorization is unavailable")
+	d.runCommand(1, append(raise, "--dry-run"), "be refused", "authorization is unavailable")
+	d.runCommand(1, []string{"pause", "BK-1", "--dry-run"}, "be refused", "already paused")
+	d.runCommand(0, []string{"pause", "BK-3", "--dry-run"}, "Would pause BK-3.")
 	nothingMoved("before anything was asked for")
 
 	// Money, at once and for real.
@@ -109,6 +115,8 @@ func TestCLI_Commands(t *testing.T) {
 	}
 	d.runCommand(0, []string{"capture", "BK-1", "--yes"}, "BK-1 75.00 EUR of 100.00 EUR captured")
 	d.runCommand(5, []string{"capture", "BK-1", "--amount", "90", "--yes"}, "was captured")
+	d.runCommand(0, []string{"capture", "BK-1", "--dry-run"}, "Would do nothing: BK-1 is captured")
+	d.runCommand(1, []string{"capture", "BK-1", "--amount", "90", "--dry-run"}, "was captured")
 	d.runCommand(0, []string{"cancel", "BK-2", "--yes"}, "BK-2 100.01 EUR canceled")
 	if kinds, _ := moved(all[1]); kinds != "canceled" {
 		t.Errorf("the second booking is %q, and should be canceled", kinds)
