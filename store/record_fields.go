@@ -56,3 +56,23 @@ func countUnknownBytes(h *hold.Hold) int {
 	}
 	return size
 }
+
+// appendNumberField appends a field, unless it is zero.
+func appendNumberField(b []byte, f protowire.Number, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, f, protowire.VarintType), n)
+}
+
+// appendTextField appends a field, unless it is empty.
+func appendTextField(b []byte, f protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return protowire.AppendString(protowire.AppendTag(b, f, protowire.BytesType), s)
+}
+
+func appendBytesField(b []byte, f protowire.Number, v []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, f, protowire.BytesType), v)
+}
