@@ -5,7 +5,7 @@
 //   - [Holds] reads, lists and commits holds.
 //   - [Queue] promotes due holds and claims them for a worker.
 //   - [Budget] shares the request rates of an account between all replicas.
-//   - [Inbox] reads the stream to which booking systems add requests.
+//   - [RequestInbox] reads the stream to which booking systems add requests.
 //   - [RefreshQueue] keeps the intents that a worker must refresh.
 //   - [Outbox] keeps the streams of events and the progress of each sink.
 //   - [Changes] tells whether a partition has changed since it was polled.

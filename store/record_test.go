@@ -493,3 +493,13 @@ func TestRecord_KeepsUnusualValues(t *testing.T) {
 		}
 	}
 }
+
+// TestRecord_HasEveryState checks that a record can have each state that this release
+// knows.
+func TestRecord_HasEveryState(t *testing.T) {
+	for _, s := range hold.States() {
+		if int(s) > lastStateInRecords {
+			t.Errorf("no record can have the state %s: see lastStateInRecords", s)
+		}
+	}
+}

@@ -84,7 +84,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 	}
 }
 
-// pausePollingUntilNextDue closes the gate until the next milestone. No milestone was due
+// pausePollingUntilNextMilestone closes the gate until the next milestone. No milestone was due
 // at now.
 func (j *DeadlineJob) pausePollingUntilNextMilestone(
 	ctx context.Context,

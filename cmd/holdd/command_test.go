@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -288,3 +289,30 @@ func (abortingHandler) ServeHTTP(http.ResponseWriter, *http.Request) { panic(htt
 type fullDiskWriter struct{}
 
 func (fullDiskWriter) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// TestList_HasEveryFilterOfTheAPI checks that holdd list has a flag for each parameter
+// of the API's list.
+func TestList_HasEveryFilterOfTheAPI(t *testing.T) {
+	b, err := os.ReadFile("../../deploy/clients/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Paths map[string]map[string]struct{ Parameters []struct{ Name string } }
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	parameters := doc.Paths["/v1/holds"]["get"].Parameters
+	if len(parameters) == 0 {
+		t.Fatal("the document has no parameters of the list")
+	}
+	_, help, _ := runCommand(t, nil, "list", "--help")
+	for _, p := range parameters {
+		flag := "--" + strings.ReplaceAll(p.Name, "_", "-")
+		listed := slices.Contains(strings.Fields(help), flag)
+		if p.Name != "cursor" && !listed { // holdd list reads all pages
+			t.Errorf("holdd list has no %s", flag)
+		}
+	}
+}

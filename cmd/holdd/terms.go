@@ -39,7 +39,7 @@ func (t *termFlags) addFlags(cmd *cobra.Command) {
 			cobra.ShellCompDirectiveNoFileComp))
 }
 
-// parseAndResolveTimes turns "now" and "+36h" into times.
+// resolveTimes turns "now" and "+36h" into times.
 func (t *termFlags) resolveTimes(now time.Time) (err error) {
 	if err = t.renewal.makeUntilAbsolute(now); err != nil {
 		return err

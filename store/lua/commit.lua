@@ -118,6 +118,7 @@ for i, id in ipairs(ids) do
       records[#records + 1] = id
       records[#records + 1] = rec
     end
+    -- When it is due, Queue.PromoteDue moves it to the lane of its account.
     set_score(KEY_SCHEDULED, id, ARGV[write + WRITE_SCHEDULED], old)
     set_score(KEY_LEASED, id, ARGV[write + WRITE_LEASED], old)
     set_score(KEY_EXPIRING, id, milestone_score(id, ARGV[write + WRITE_EXPIRING]), old)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -322,5 +324,26 @@ func TestAlertText_ReferencesAreText(t *testing.T) {
 		strings.ContainsAny(text, "<>|@") || strings.Contains(text, "://") ||
 		strings.Contains(text, "www.") {
 		t.Errorf("%v %s", ok, text)
+	}
+}
+
+// TestAlertKinds_HasEveryConstant compares the list with the constants of the type. A kind
+// that it lacks would need no section of the runbook.
+func TestAlertKinds_HasEveryConstant(t *testing.T) {
+	b, err := os.ReadFile("alert.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := regexp.MustCompile(`(?m)^\t\w+ +Kind = "(\w+)"`).FindAllSubmatch(b, -1)
+	if len(constants) < 20 {
+		t.Fatalf("%d constants were found", len(constants))
+	}
+	for _, m := range constants {
+		if !slices.Contains(alert.AlertKinds(), alert.Kind(m[1])) {
+			t.Errorf("AlertKinds lacks %s", m[1])
+		}
+	}
+	if len(constants) != len(alert.AlertKinds()) {
+		t.Errorf("AlertKinds has %d kinds of %d", len(alert.AlertKinds()), len(constants))
 	}
 }

@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
@@ -163,4 +166,74 @@ func TestList_Metadata(t *testing.T) {
 	if r := sendRequest(t, http.MethodGet, s.URL+"/v1/holds?metadata=x", ""); r.status != 422 {
 		t.Errorf("%d %s", r.status, r.body)
 	}
+}
+
+// TestList_EveryFilterIsUsed checks that each parameter of the list reaches the query,
+// from a request and from the Go client. A filter that does not would list all holds.
+func TestList_EveryFilterIsUsed(t *testing.T) {
+	m := newFakeHolds()
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m)})
+	var doc struct {
+		Paths map[string]map[string]struct{ Parameters []struct{ Name string } }
+	}
+	if a := sendRequest(t, http.MethodGet, s.URL+"/openapi.json", ""); json.Unmarshal(
+		[]byte(a.body), &doc) != nil {
+		t.Fatal(a.body)
+	}
+	parameters := doc.Paths["/v1/holds"]["get"].Parameters
+	values := map[string]string{"state": "captured", "account": "acct_filter000001",
+		"expiring_within": "3h", "requires_action": "true", "limit": "7"}
+	unfiltered := query.HoldQuery{Limit: 50}
+	for _, p := range parameters {
+		name, value := p.Name, cmp.Or(values[p.Name], "x")
+		if name == "metadata" {
+			name = "metadata[room]"
+		}
+		m.lastQuery = query.HoldQuery{}
+		path := s.URL + "/v1/holds?" + url.Values{name: {value}}.Encode()
+		if r := sendRequest(t, http.MethodGet, path, ""); r.status != http.StatusOK ||
+			reflect.DeepEqual(m.lastQuery, unfiltered) {
+			t.Errorf("%s=%s: %d, the query is %+v", name, value, r.status, m.lastQuery)
+		}
+	}
+	fields := reflect.TypeFor[api.ListQuery]()
+	if fields.NumField() != len(parameters) {
+		t.Errorf("the Go client has %d filters, the API %d", fields.NumField(), len(parameters))
+	}
+	for i := range fields.NumField() {
+		var q api.ListQuery
+		setToAnyValue(t, reflect.ValueOf(&q).Elem().Field(i))
+		m.lastQuery = query.HoldQuery{}
+		if _, err := newTestClient(t, s.URL, "").List(t.Context(), q); err != nil &&
+			!isProblemOf(err, "account") || err == nil && reflect.DeepEqual(m.lastQuery, unfiltered) {
+			t.Errorf("%s of the Go client: %v, the query is %+v", fields.Field(i).Name, err,
+				m.lastQuery)
+		}
+	}
+}
+
+// setToAnyValue sets a field of a list's query to a value that is not zero.
+func setToAnyValue(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Map:
+		v.Set(reflect.ValueOf(map[string]string{"room": "12"}))
+	case reflect.Uint8:
+		v.SetUint(1)
+	case reflect.Int:
+		v.SetInt(7)
+	case reflect.Int64: // a duration
+		v.SetInt(int64(3 * time.Hour))
+	default:
+		t.Fatalf("no value for a field of kind %s", v.Kind())
+	}
+}
+
+func isProblemOf(err error, field string) bool {
+	p, ok := errors.AsType[*api.Problem](err)
+	return ok && p.Field == field
 }

@@ -2,8 +2,8 @@
 // captures: authorizations that expired, captures just before the end, money
 // held twice, and what is held now.
 //
-// It is pure: [NewPayment] turns a PaymentIntent into a [Payment], [Compute]
-// turns payments into a [Report], and [Page] turns a report into one HTML page.
+// It is pure: [NewPayment] turns a PaymentIntent into a [Payment], [ComputeReport]
+// turns payments into a [Report], and [RenderPage] turns a report into one HTML page.
 // Package auditread reads the payments.
 //
 // # What is known

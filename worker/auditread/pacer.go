@@ -63,7 +63,7 @@ func (p *RequestPacer) LowerRate(
 	return nil
 }
 
-// PauseOpOfAccount implements gateway.Budget. It does nothing: [Read] decides
+// PauseOpOfAccount implements gateway.Budget. It does nothing: [ReadPayments] decides
 // what follows from a request that the key may not make.
 func (p *RequestPacer) PauseOpOfAccount(
 	context.Context, string, hold.Op, time.Duration,

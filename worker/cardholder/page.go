@@ -17,7 +17,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// CardholderActions takes what a cardholder does. intake.CardholderService implements it.
+// CardholderActions takes what a cardholder does. intake.CardholderActionService implements it.
 type CardholderActions interface {
 	ReadHold(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	// StartAuthentication returns the page of the bank; empty if there is none.

@@ -116,7 +116,7 @@ type Answer struct {
 	Replayed   bool   // Stripe sent a stored answer
 	// RateLimited says that Stripe answered 429 for a rate, whatever the kind.
 	RateLimited bool
-	// ExceededRateLimit says which limit a 429 for a rate is about.
+	// RateLimitScope says which limit a 429 for a rate is about.
 	RateLimitScope ExceededRateLimit
 	// Retransmitted says that the request was sent more than once, so an
 	// earlier try may have had its effect.

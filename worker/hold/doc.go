@@ -56,7 +56,7 @@
 //   - An increment names the new total, so a duplicate changes nothing. It is
 //     tried for ten minutes, but never beyond the hold's own time or that of
 //     on_expiry. Whatever becomes of it, the hold returns to its own terms.
-//   - A capture that keeps the rest (Staged) has a total to reach as well. Before
+//   - A capture that keeps the rest (PartialCaptures) has a total to reach as well. Before
 //     it, and after a lost reply, Stripe is read: what it has received says what
 //     is missing. Its key stays until Stripe may have forgotten it, or has stored
 //     an answer without effect, because a late duplicate under a new key would

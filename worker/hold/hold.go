@@ -228,7 +228,7 @@ type Hold struct {
 	Increment       PendingIncrement // requested, and without an outcome
 	MaxCapturable   int64            // with FeatureOvercapture: the most that may be captured in all
 	Renewal         *Renewal         // nil without renewal terms; see unshareRenewal
-	PartialCaptures *PartialCaptures // nil unless captured in parts; see copyStagedForEdit
+	PartialCaptures *PartialCaptures // nil unless captured in parts; see unsharePartialCaptures
 	Acknowledged    bool             // further warnings are silenced
 	CancelWanted    bool             // a cancel was accepted: nothing may capture any more
 	Mirrored        bool             // the intent's metadata has the terms

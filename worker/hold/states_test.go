@@ -23,8 +23,10 @@ import (
 //  5. the decision that leads to it, and the transitions in doc.go
 //     (TestDoc_StateDiagramMatchesTransitions)
 //  6. the enumerations of the API: the View and the query of the list
-//  7. this table, and inState beside it
-//  8. its color in cmd/holdd
+//  7. this table, and holdInState in request_test.go
+//  8. lastState in unknown.go and lastStateInRecords in package store
+//
+// No test names its color in cmd/holdd and in the console.
 var states = map[hold.State]struct {
 	name  string
 	final bool
@@ -60,6 +62,9 @@ func TestState_Places(t *testing.T) {
 			t.Fatalf("state %s has no row", s)
 		}
 		names = append(names, row.name)
+		if h := (hold.Hold{State: s}); hold.HasUnknownValues(&h) {
+			t.Errorf("state %s counts as that of a later release: see lastState in unknown.go", s)
+		}
 		if int(s) != i+1 || s.String() != row.name || s.IsFinal() != row.final {
 			t.Errorf("%d: %s, final %t; want %s, %t", s, s, s.IsFinal(), row.name, row.final)
 		}

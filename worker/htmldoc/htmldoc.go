@@ -29,13 +29,13 @@ type Attr struct {
 	Flag        bool
 }
 
-// AddTo implements [Part].
+// AddTo implements [ElementPart].
 func (a Attr) AddTo(e *Element) { e.Attrs = append(e.Attrs, a) }
 
 // Text is escaped when it is written.
 type Text string
 
-// AddTo implements [Part].
+// AddTo implements [ElementPart].
 func (t Text) AddTo(e *Element) { e.Children = append(e.Children, t) }
 
 // Write implements [Node].
@@ -44,7 +44,7 @@ func (t Text) Write(b *bytes.Buffer) { b.WriteString(html.EscapeString(string(t)
 // Group is nodes without an element around them.
 type Group []Node
 
-// AddTo implements [Part].
+// AddTo implements [ElementPart].
 func (g Group) AddTo(e *Element) { e.Children = append(e.Children, g) }
 
 // Write implements [Node].
@@ -61,7 +61,7 @@ type Element struct {
 	Children []Node
 }
 
-// AddTo implements [Part].
+// AddTo implements [ElementPart].
 func (e *Element) AddTo(parent *Element) { parent.Children = append(parent.Children, e) }
 
 // voidElements have no children and no end tag.

@@ -241,7 +241,7 @@ func (w *world) authorizeWithMetadata(at time.Time) map[string]string {
 	}
 }
 
-// checkMetadataEffects waits for what byMetadata wants, and checks that it came
+// checkMetadataEffects waits for what authorizeWithMetadata wants, and checks that it came
 // at its time and once.
 func (w *world) checkMetadataEffects(want map[string]string, at time.Time) (late time.Duration) {
 	w.tb.Helper()
