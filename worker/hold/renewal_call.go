@@ -69,11 +69,9 @@ func nextRenewalCall(h *Hold, now time.Time) (c Call, ok bool) {
 }
 
 // mustRetrieveOwnBeforeConfirm reports whether the hold's own intent is read before
-// the new one is confirmed. A later confirmation may follow hours after the first,
-// and a person may have released or captured the hold meanwhile.
-func mustRetrieveOwnBeforeConfirm(r *Renewal) bool {
-	return (r.Confirmation > 1 || r.Sent.Count > 0) && !r.ownRead && !mayHoldNoMoney(r)
-}
+// the new one is confirmed. A person may have released or captured the hold since
+// the last read, which an outage of Redis or a decline may put hours ago.
+func mustRetrieveOwnBeforeConfirm(r *Renewal) bool { return !r.ownRead && !mayHoldNoMoney(r) }
 
 // releaseHeadStart is how long before the deadline a capture or cancel no longer
 // waits for the release of another intent.

@@ -57,7 +57,7 @@ func longStay(t *testing.T, edit ...func(*hold.ValidRequest)) hold.Hold {
 }
 
 // answerCall claims a hold, checks its next call and applies an answer. The read of
-// the hold's own intent before a later confirmation shows it held.
+// the hold's own intent before a confirmation shows it held.
 func answerCall(t *testing.T, h hold.Hold, now time.Time, op hold.Op, intent string,
 	a hold.Answer) (hold.Decision, hold.Call) {
 	t.Helper()
@@ -558,6 +558,19 @@ func TestRenewal_EndsElsewhere(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the old one is released before the card is tried for the first time", func(t *testing.T) {
+		d, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpRead, testIntentID,
+			answerOK(canceledIntent("requested_by_customer")))
+		d, _ = answerCall(t, d.Hold, startOfRenewal, hold.OpRead, newIntentID,
+			answerOK(renewedIntent(hold.StatusRequiresConfirmation, startOfRenewal)))
+		d, _ = answerCall(t, d.Hold, startOfRenewal, hold.OpCancel, newIntentID,
+			answerOK(renewedIntent(hold.StatusCanceled, startOfRenewal)))
+		d, _ = answerCall(t, d.Hold, startOfRenewal, hold.OpRead, testIntentID,
+			answerOK(canceledIntent("requested_by_customer")))
+		if d.Hold.State != hold.Canceled || d.Hold.Reason != hold.CauseElsewhere {
+			t.Errorf("%s because of %s", d.Hold.State, d.Hold.Reason)
+		}
+	})
 	t.Run("a part of the old one is captured before the card is tried again", func(t *testing.T) {
 		d, _ := answerCall(t, toConfirm(t), startOfRenewal, hold.OpConfirm, newIntentID,
 			hold.Answer{Kind: hold.AnswerDeclined, Code: "do_not_honor"})

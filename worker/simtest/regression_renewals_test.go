@@ -8,6 +8,8 @@ var renewalRegressions = []regression{
 		drawPlan(1796032585637440566)},
 	{"Stripe does not find the new intent for so long that on_failure decides, and it turns out to hold the money",
 		drawPlan(1796032585637440363)},
+	{"the Dashboard releases a stay while Redis is away, before the first confirmation: the card was authorized again",
+		drawPlan(1796060774778373149)},
 	{"a long stay is renewed twice while nothing is wrong", longStayPlan(plannedRenewal{})},
 	{"a long stay may be renewed once, and then its policy acts",
 		longStayPlan(plannedRenewal{maxRenewals: 1, onFailure: "cancel"})},
