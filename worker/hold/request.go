@@ -373,13 +373,24 @@ func HaveSameTerms(h, other *Hold) bool {
 }
 
 // HistoryDescendsFrom reports whether h descends from wanted: its history has
-// wanted's newest entry.
+// wanted's newest entry, and it knows the request of wanted's part. Two requests
+// of one caller may have the same time.
 func HistoryDescendsFrom(h, wanted *Hold) bool {
-	if len(wanted.History) == 0 || h.Revision < wanted.Revision {
+	if len(wanted.History) == 0 || h.Revision < wanted.Revision || !knowsPartRequestOf(h, wanted) {
 		return false
 	}
 	e := wanted.History[len(wanted.History)-1]
 	return slices.ContainsFunc(h.History, func(f HistoryEntry) bool {
-		return f.At.Equal(e.At) && f.Kind == e.Kind && f.By == e.By && f.Op == e.Op
+		return f.At.Equal(e.At) && f.Kind == e.Kind && f.By == e.By && f.Op == e.Op &&
+			f.Note == e.Note
 	})
+}
+
+func knowsPartRequestOf(h, wanted *Hold) bool {
+	if wanted.PartialCaptures == nil || wanted.PartialCaptures.Request == 0 {
+		return true
+	}
+	request := wanted.PartialCaptures.Request
+	return h.PartialCaptures != nil && (h.PartialCaptures.Request == request ||
+		slices.Contains(h.PartialCaptures.Requests, request))
 }

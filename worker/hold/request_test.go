@@ -326,8 +326,8 @@ func TestPolicy_WaitsForLaterDeadline(t *testing.T) {
 	}
 }
 
-// Whoever is not told that a wish was granted finds it in the hold's history,
-// whatever became of the hold, and no other's wish for it.
+// A caller whose request had no answer finds it in the hold's history, whatever
+// became of the hold, and does not take another's request for it.
 func TestHistoryDescendsFrom_AcceptedRequest(t *testing.T) {
 	due := t0.Add(day)
 	original := newHold(t, heldIntent(), withCaptureAt(due))
@@ -369,6 +369,33 @@ func TestHistoryDescendsFrom_AcceptedRequest(t *testing.T) {
 		if follows, terms := hold.HistoryDescendsFrom(&tt.now, &tt.wanted),
 			hold.HaveSameTerms(&tt.now, &tt.wanted); follows != tt.follows || terms != tt.terms {
 			t.Errorf("%s: follows %v, same terms %v", tt.name, follows, terms)
+		}
+	}
+}
+
+// Two requests of one caller for parts of one hold in the same millisecond are two.
+func TestHistoryDescendsFrom_PartsInTheSameMillisecond(t *testing.T) {
+	part := func(amount int64, key string) hold.Hold {
+		h := newHold(t, heldIntent(multicapture), withCaptureAt(t0.Add(day)))
+		req := hold.CaptureRequest{Amount: amount, Final: ptr(false), RequestKey: key}
+		return mustAccept(t)(h.RequestCapture(req, "api", t0))
+	}
+	written := part(4500, "request-1")
+	if !hold.HistoryDescendsFrom(&written, &written) {
+		t.Error("its own request is not found")
+	}
+	captured := claimHold(written, t0)
+	if call := captured.NextCall(t0); call.Op == hold.OpRead {
+		captured = captured.ApplyAnswer(call, answerOK(heldIntent(multicapture)), t0).Hold
+	}
+	captured = captured.ApplyAnswer(captured.NextCall(t0), answerOK(heldIntent(received(4500))),
+		t0).Hold
+	if !hold.HistoryDescendsFrom(&captured, &written) {
+		t.Errorf("its own request is not found after the capture: %+v", captured.PartialCaptures)
+	}
+	for _, other := range []hold.Hold{part(4955, "request-2"), part(4500, "request-2")} {
+		if hold.HistoryDescendsFrom(&written, &other) {
+			t.Errorf("%+v is taken for %+v", written.PartialCaptures, other.PartialCaptures)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package simtest
 // partsRegressions are worlds of captures in parts. They have too many holds to be
 // written out, so they are drawn from their seeds.
 var partsRegressions = []regression{
+	{"two parts are requested in one millisecond: the second was accepted and never captured",
+		drawPlan(313)},
 	{"Redis is emptied after a part, and the request is repeated: the part was captured again",
 		drawPlan(1796036206296679710)},
 	{"captures in parts beside faults, seed 2029", drawPlan(2029)},
