@@ -373,13 +373,16 @@ func HaveSameTerms(h, other *Hold) bool {
 }
 
 // HistoryDescendsFrom reports whether h descends from wanted: its history has
-// wanted's newest entry, and it knows the request of wanted's part. Two requests
-// of one caller may have the same time.
+// wanted's newest entry, the reason of its cancel, and the request of its part. Two
+// requests of one caller may have the same time.
 func HistoryDescendsFrom(h, wanted *Hold) bool {
 	if len(wanted.History) == 0 || h.Revision < wanted.Revision || !knowsPartRequestOf(h, wanted) {
 		return false
 	}
 	e := wanted.History[len(wanted.History)-1]
+	if e.Op == OpCancel && !h.State.IsFinal() && h.CancellationReason != wanted.CancellationReason {
+		return false
+	}
 	return slices.ContainsFunc(h.History, func(f HistoryEntry) bool {
 		return f.At.Equal(e.At) && f.Kind == e.Kind && f.By == e.By && f.Op == e.Op &&
 			f.Note == e.Note

@@ -362,6 +362,8 @@ func TestHistoryDescendsFrom_AcceptedRequest(t *testing.T) {
 				due.Add(time.Millisecond))), patched, false, true},
 		{"another caller", mustAccept(t)(original.RequestCancel("", "desk", due)),
 			canceling, false, true},
+		{"another reason in the same millisecond",
+			mustAccept(t)(original.RequestCancel("duplicate", "api", due)), canceling, false, true},
 		{"another amount in the same millisecond",
 			mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api",
 				due)), patched, true, false},
