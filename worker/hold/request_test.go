@@ -355,7 +355,7 @@ func TestHistoryDescendsFrom_AcceptedRequest(t *testing.T) {
 				due.Add(time.Second))), patched, true, false},
 		{"never written", original, patched, false, false},
 		{"claimed before it", claimHold(original, due), patched, false, false},
-		{"another wish was faster", mustAccept(t)(original.Pause(0, "api", due)), patched, false,
+		{"another request was faster", mustAccept(t)(original.Pause(0, "api", due)), patched, false,
 			false},
 		{"another time",
 			mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api",
@@ -555,7 +555,7 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 					h.ExpiresSource, h.Verified, h.Revision)
 			}
 			if !d.HasSameTermsAs(&h) {
-				t.Error("the same wish again is another wish")
+				t.Error("the same request again is another request")
 			}
 			if p := c.SortedSetPlacement(&hold.Hold{}, t0,
 				testRules); p.VerifyAt.IsZero() == (tt.in == nil && !(tt.d.Amount > 0 &&
@@ -830,7 +830,7 @@ func TestApplyPatch_Metadata(t *testing.T) {
 }
 
 func TestRequestCapture_AmountTooLarge(t *testing.T) {
-	// The part was wished before anybody knew how little there is.
+	// The part was requested before the amount held was known.
 	h := newHold(t, nil, withCaptureAmount(500)).ApplyPaymentIntent(
 		heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 100 }), t0).Hold
 	if h.State != hold.Attention || h.Reason != hold.CauseAmountTooLarge {
