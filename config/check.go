@@ -12,7 +12,7 @@ var combinationRules = []func(*settingsLoader, *Settings){
 	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
 	checkTokensAreRequired, checkConsoleIdentity, checkListenAddresses, checkCallbackURLAndSecret,
 	checkCardholderPage,
-	warnAboutPasswordFlag, warnAboutThresholds, warnAboutUnencrypted,
+	warnAboutPasswordFlag, warnAboutAlertsBelowExpiryMargin, warnAboutUnencrypted,
 }
 
 func (l *settingsLoader) checkSettingCombinations() {
@@ -202,7 +202,7 @@ func warnAboutPasswordFlag(l *settingsLoader, s *Settings) {
 	}
 }
 
-func warnAboutThresholds(l *settingsLoader, s *Settings) {
+func warnAboutAlertsBelowExpiryMargin(l *settingsLoader, s *Settings) {
 	if l.hasInvalidValue("alert_thresholds", "expiry_margin") {
 		return
 	}

@@ -83,7 +83,7 @@ func TestChangeCounts_RiseWithEachChange(t *testing.T) {
 			})
 			e.wantChange("condition", want, func() error {
 				_, err := e.store.ReportConditions(ctx, "one", time.Hour, 0,
-					[]hold.DaemonCondition{{Name: "c", Active: true, RaisedEvent: []byte("{}")}})
+					[]hold.DaemonConditionReport{{Name: "c", Active: true, RaisedEvent: []byte("{}")}})
 				return err
 			})
 		}

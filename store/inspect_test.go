@@ -149,7 +149,7 @@ func (e *testStore) callOutboxMethods() {
 	did("publish", err)
 	for _, active := range []bool{true, false} {
 		_, err = e.store.ReportConditions(ctx, "one", time.Minute, 0,
-			[]hold.DaemonCondition{{Name: "stripe_unavailable", Active: active,
+			[]hold.DaemonConditionReport{{Name: "stripe_unavailable", Active: active,
 				RaisedEvent:  []byte("{}"),
 				ClearedEvent: []byte("{}")}})
 		did("conditions", err)

@@ -77,7 +77,7 @@ var conditionArgs = scriptArgNames{"CONDITION", []string{
 // report expires after ttl. An episode ends when no replica has observed its
 // condition for quiet.
 func (s *Outbox) ReportConditions(
-	ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.DaemonCondition,
+	ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.DaemonConditionReport,
 ) ([]hold.DaemonConditionChange, error) {
 	args := append(make([]any, 0, 4+conditionSize*len(list)),
 		s.conn.maxEventBytes, replica, ttl.Milliseconds(), quiet.Milliseconds())

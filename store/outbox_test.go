@@ -174,7 +174,7 @@ func TestReportConditions_Episodes(t *testing.T) {
 		) hold.DaemonConditionChange {
 			t.Helper()
 			changes, err := e.store.ReportConditions(ctx, replica, ttl, 0,
-				[]hold.DaemonCondition{{Name: "stripe_unavailable", Active: active, Severity: level,
+				[]hold.DaemonConditionReport{{Name: "stripe_unavailable", Active: active, Severity: level,
 					RaisedEvent: []byte("unavailable"), ClearedEvent: []byte("recovered")}})
 			if err != nil {
 				t.Fatal(err)

@@ -341,7 +341,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		case fieldPacked:
 			return unpackHoldValues(&h, f.n)
 		}
-		if !setHoldField(&h, f.num, f.n, f.bytes) {
+		if !decodeHoldField(&h, f.num, f.n, f.bytes) {
 			h.Unknown.Fields += string(f.raw)
 		}
 		return nil
@@ -395,9 +395,9 @@ func decodeRecordHeader(id string, b []byte) (h hold.Hold, claimedAt time.Time) 
 	return h, claimedAt
 }
 
-// setHoldField sets a field that has a single value: n of a number, v of a
+// decodeHoldField sets a field that has a single value: n of a number, v of a
 // text. It reports whether it knows the field.
-func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known bool) {
+func decodeHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known bool) {
 	switch f {
 	case fieldIntent:
 		h.PaymentIntent = string(v)
@@ -432,15 +432,16 @@ func setHoldField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known b
 	case fieldExpiresAt:
 		h.ExpiresAt = fromMillis(n)
 	default:
-		return setHoldProgressField(h, f, n, v) || setCaptureParamField(&h.CaptureParams, f, n, v) ||
-			setIncrementField(&h.Increment, f, n) || setTraceField(&h.Trace, f, v)
+		return decodeHoldProgressField(h, f, n, v) ||
+			decodeCaptureParamField(&h.CaptureParams, f, n, v) ||
+			decodeIncrementField(&h.Increment, f, n) || decodeTraceField(&h.Trace, f, v)
 	}
 	return true
 }
 
-// setHoldProgressField sets a field of what was done with a hold. known is
+// decodeHoldProgressField sets a field of what was done with a hold. known is
 // false for a field of another kind.
-func setHoldProgressField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known bool) {
+func decodeHoldProgressField(h *hold.Hold, f protowire.Number, n uint64, v []byte) (known bool) {
 	switch f {
 	case fieldHistoryDropped:
 		h.HistoryDropped = uint32(n)

@@ -12,8 +12,8 @@ func appendIncrement(b []byte, i *hold.PendingIncrement) []byte {
 	return appendNumberField(b, fieldIncrementPauseCause, uint64(i.PauseCause))
 }
 
-// setIncrementField reports whether the field is of an increment.
-func setIncrementField(i *hold.PendingIncrement, f protowire.Number, n uint64) (known bool) {
+// decodeIncrementField reports whether the field is of an increment.
+func decodeIncrementField(i *hold.PendingIncrement, f protowire.Number, n uint64) (known bool) {
 	switch f {
 	case fieldIncrementAmount:
 		i.Amount = int64(n)

@@ -24,9 +24,9 @@ func appendMapField(b []byte, f protowire.Number, pairs map[string]string) []byt
 	return b
 }
 
-// setCaptureParamField sets a parameter that has a single value. It reports
+// decodeCaptureParamField sets a parameter that has a single value. It reports
 // whether the field is one.
-func setCaptureParamField(
+func decodeCaptureParamField(
 	p *hold.CaptureParams, f protowire.Number, n uint64, v []byte,
 ) (known bool) {
 	switch f {

@@ -128,7 +128,7 @@ func decodeCaptureParams(p *hold.CaptureParams, b []byte) error {
 		if f.num == fieldCaptureMetadata {
 			return decodeMapEntry(&p.CaptureMetadata, f.bytes)
 		}
-		setCaptureParamField(p, f.num, f.n, f.bytes)
+		decodeCaptureParamField(p, f.num, f.n, f.bytes)
 		return nil
 	})
 }

@@ -20,8 +20,8 @@ func appendTrace(b []byte, h *hold.Hold) []byte {
 	return appendBytesField(b, fieldTrace, append(v, h.Trace.Flags))
 }
 
-// setTraceField reports whether the field is a trace that this release can read.
-func setTraceField(t *hold.TraceContext, f protowire.Number, v []byte) (known bool) {
+// decodeTraceField reports whether the field is a trace that this release can read.
+func decodeTraceField(t *hold.TraceContext, f protowire.Number, v []byte) (known bool) {
 	if f != fieldTrace || len(v) != traceBytes {
 		return false
 	}

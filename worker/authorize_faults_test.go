@@ -243,7 +243,7 @@ func TestAuthorize_SentByOlderVersion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer older.Close()
+			defer older.CloseIdleConnections()
 			older.Do(w.Ctx, hold.Call{Op: hold.OpAuthorize, Key: call.Key, Authorize: &call})
 			a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {
 				return r.Authorize(w.Ctx, callerKey, req, "api")

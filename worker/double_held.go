@@ -23,8 +23,8 @@ const (
 // appendDoubleHeldCondition appends the condition that two intents of a hold
 // hold money for too long. Its severity is that of the longest overlap.
 func (j *StatusJob) appendDoubleHeldCondition(
-	ctx context.Context, list []hold.DaemonCondition,
-) []hold.DaemonCondition {
+	ctx context.Context, list []hold.DaemonConditionReport,
+) []hold.DaemonConditionReport {
 	var d query.DoubleHeldTotals
 	if j.doubleHeldGate.IsOpen(ctx) {
 		poll := j.doubleHeldGate.BeginPoll()

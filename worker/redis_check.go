@@ -89,12 +89,12 @@ func describeMemoryUsage(percent int) string {
 }
 
 // redisConditions returns the conditions of the servers' settings.
-func (j *StatusJob) redisConditions() []hold.DaemonCondition {
+func (j *StatusJob) redisConditions() []hold.DaemonConditionReport {
 	if j.redis == nil || j.redis.redis == nil {
 		return nil
 	}
 	faults, percent := j.redis.latestFaultsAndMemoryPercent()
-	return []hold.DaemonCondition{
+	return []hold.DaemonConditionReport{
 		j.newConditionWithDetail(conditionRedisUnsafe, faults != "", faults,
 			event.RedisUnsafe, event.RedisSafe),
 		j.newConditionWithDetail(conditionRedisMemory, percent >= memoryWarningPercent,

@@ -67,7 +67,7 @@ type StatusStore interface {
 	// ReportConditions records which conditions a replica sees. If a condition
 	// begins or ends, one of the replicas receives the change.
 	ReportConditions(
-		ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.DaemonCondition,
+		ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.DaemonConditionReport,
 	) ([]hold.DaemonConditionChange, error)
 }
 
@@ -214,7 +214,7 @@ func (j *StatusJob) countAndReportHolds(ctx context.Context, alive int) error {
 func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) bool {
 	refusals := j.stripe.TakeRateLimitedCount()
 	j.rateLimited = refusals >= rateLimitedThreshold || j.rateLimited && refusals > 0
-	list := []hold.DaemonCondition{
+	list := []hold.DaemonConditionReport{
 		j.newCondition(conditionStripeUnavailable, j.stripe.IsBreakerOpen(),
 			event.StripeUnavailable, event.StripeRecovered),
 		j.newCondition(conditionKeyRejected, j.stripe.IsKeyRejected(),
@@ -249,20 +249,20 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 
 func (j *StatusJob) newCondition(
 	name string, active bool, raised, cleared hold.EventType,
-) hold.DaemonCondition {
+) hold.DaemonConditionReport {
 	return j.newConditionWithDetail(name, active, "", raised, cleared)
 }
 
 func (j *StatusJob) newConditionWithDetail(
 	name string, active bool, detail string, raised, cleared hold.EventType,
-) hold.DaemonCondition {
+) hold.DaemonConditionReport {
 	now, data := j.o.Clock.Now(), event.EventData{Replica: j.o.Replica, Detail: detail}
-	return hold.DaemonCondition{Name: name, Active: active,
+	return hold.DaemonConditionReport{Name: name, Active: active,
 		RaisedEvent:  event.EncodeSystemEvent(raised, now, data),
 		ClearedEvent: event.EncodeSystemEvent(cleared, now, data)}
 }
 
-func (j *StatusJob) newCapacityCondition(risk *event.CapacityRisk) hold.DaemonCondition {
+func (j *StatusJob) newCapacityCondition(risk *event.CapacityRisk) hold.DaemonConditionReport {
 	c := j.newCondition(conditionCapacityAtRisk, risk.Holds > 0, event.CapacityAtRisk,
 		event.CapacityRecovered)
 	c.Severity = severityByHoldsAtRisk(risk)

@@ -16,8 +16,8 @@ const maxUnreadableNamed = 3
 // appendUnreadableCondition appends the condition that this replica cannot read
 // the records of some holds.
 func (j *StatusJob) appendUnreadableCondition(
-	ctx context.Context, list []hold.DaemonCondition,
-) []hold.DaemonCondition {
+	ctx context.Context, list []hold.DaemonConditionReport,
+) []hold.DaemonConditionReport {
 	ids, err := j.store.RecheckUnreadableRecords(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "read unreadable records again", err)

@@ -191,6 +191,6 @@ func (w *Engine) deregister(ctx context.Context) {
 // data loss in Redis.
 func (w *Engine) runStatusJobAndReconcileIfNeeded(ctx context.Context) {
 	if w.status.Run(ctx) {
-		w.Reconciler.StartRunIfNeeded(ctx)
+		w.Reconciler.StartRunAfterDataLossOrResume(ctx)
 	}
 }

@@ -105,7 +105,7 @@ func runAudit(
 	if err != nil {
 		return usageErrorf("", "%w", err)
 	}
-	defer g.Close()
+	defer g.CloseIdleConnections()
 	account, _ := g.RetrieveAccountID(ctx) // "" if the key may not
 	file := &auditCheckpoint{path: f.checkpoint, Since: since, Account: account,
 		Livemode: s.Livemode(), Progress: auditread.ReadProgress{Account: f.account, Until: now,

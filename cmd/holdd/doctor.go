@@ -167,7 +167,7 @@ func inspectStripe(ctx context.Context, s *config.Settings) (gateway.Inspection,
 	if err != nil {
 		return gateway.Inspection{}, err
 	}
-	defer g.Close()
+	defer g.CloseIdleConnections()
 	return g.InspectAPIKeyAndAccount(ctx), nil
 }
 

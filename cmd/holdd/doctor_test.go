@@ -136,7 +136,7 @@ func narrowEndpoints(ts *testscript.TestScript) {
 	g, err := gateway.New(gateway.Options{APIKey: "sk_test_narrows_endpoints",
 		BaseURL: ts.Getenv("STRIPE_API_BASE")})
 	ts.Check(err)
-	defer g.Close()
+	defer g.CloseIdleConnections()
 	ctx := doctorFixtureOf(ts).tb.Context()
 	all, _ := g.ListWebhookEndpoints(ctx)
 	for _, e := range all {

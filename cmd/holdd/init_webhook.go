@@ -50,7 +50,7 @@ func (a *initAnswers) setUpWebhooks(
 	if err != nil {
 		return "", err
 	}
-	defer g.Close()
+	defer g.CloseIdleConnections()
 	address := a.publicURL + api.WebhookPath
 	all, answer := g.ListWebhookEndpoints(ctx)
 	if answer.Kind != hold.AnswerOK {
@@ -215,7 +215,7 @@ func (a *initAnswers) printDryRun(
 		if err != nil {
 			return err
 		}
-		defer g.Close()
+		defer g.CloseIdleConnections()
 		all, answer := g.ListWebhookEndpoints(ctx)
 		if answer.Kind != hold.AnswerOK {
 			return webhookError(&answer)

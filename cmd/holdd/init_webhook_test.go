@@ -24,7 +24,7 @@ func createWithFaults(
 		if newErr != nil {
 			t.Fatal(newErr)
 		}
-		defer g.Close()
+		defer g.CloseIdleConnections()
 		sim.Faults.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
 			if c.Class != stripesim.ClassWebhookEndpointCreate || c.NumberInClass > int64(len(faults)) {
 				return stripesim.Fault{}

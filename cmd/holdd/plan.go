@@ -60,7 +60,7 @@ func printPlan(out *terminal, p *api.Plan, times timeFormatter, format outputFor
 			return err
 		}
 		if out.width > 0 {
-			printPlanChart(out, p, times)
+			printHourlyForecastChart(out, p, times)
 		}
 	}
 	if p.Truncated {
@@ -153,9 +153,9 @@ func formatCurrencyTotals(in []api.CurrencyTotal) (count, money string) {
 	return fmt.Sprint(n), strings.Join(parts, " + ")
 }
 
-// printPlanChart draws the number of holds by hour. On a narrow terminal a
+// printHourlyForecastChart draws the number of holds by hour. On a narrow terminal a
 // column stands for several hours.
-func printPlanChart(out *terminal, p *api.Plan, times timeFormatter) {
+func printHourlyForecastChart(out *terminal, p *api.Plan, times timeFormatter) {
 	const margin = len("captures  ")
 	first := p.From.Truncate(time.Hour)
 	if s := p.Hours[0].Start; s.Before(first) {

@@ -48,7 +48,7 @@ It asks for confirmation: terms of the metadata that are due act at once.`,
 		if err != nil {
 			return toExitError(err, args[0])
 		}
-		return c.printRepair(args[0], &r)
+		return c.printRepairedRecord(args[0], &r)
 	})
 	return cmd
 }
@@ -68,8 +68,8 @@ func (c *connectionFlags) getHoldAndPrintRepairDryRun(
 	return toExitError(err, id)
 }
 
-// printRepair prints the rebuilt hold and the record that it replaces.
-func (c *connectionFlags) printRepair(id string, r *api.RepairResult) error {
+// printRepairedRecord prints the rebuilt hold and the record that it replaces.
+func (c *connectionFlags) printRepairedRecord(id string, r *api.RepairResult) error {
 	if r.Hold != nil && !c.asJSON {
 		if err := c.printHold(r.Hold); err != nil {
 			return err

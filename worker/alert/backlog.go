@@ -80,7 +80,7 @@ func (b *backlog) collectMessageGroups(
 			b.dead.removeRequeuedOnSave(e.ID)
 		}
 	}
-	for _, key := range b.parked.dueHoldKeys(now, eventBatchSize) {
+	for _, key := range b.parked.keysDueForRedelivery(now, eventBatchSize) {
 		g := &messageGroup{orderKey: key, source: fromParked}
 		for _, e := range b.parked.holds[key].Events {
 			if m, ok := b.sink.newSinkMessage(hold.StreamEvent{Event: e}, b.render); ok {

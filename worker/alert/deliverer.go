@@ -31,7 +31,7 @@ type deliverer struct {
 	lease    *sinkLease
 	backlog  *backlog
 	sender   *sinkSender
-	reporter *sinkEventPublisher
+	reporter *sinkHealthEventPublisher
 
 	health        sinkHealth
 	healthChanged bool // since it was saved
@@ -59,7 +59,7 @@ func newDeliverer(sendCtx context.Context, o *Options, s *sink, partition int) *
 				log: log},
 		},
 		sender:   &sinkSender{sink: s, ctx: sendCtx, observer: o.Observer, log: log},
-		reporter: newSinkEventPublisher(o.Stores.SystemEvents, s.name, partition, log),
+		reporter: newSinkHealthEventPublisher(o.Stores.SystemEvents, s.name, partition, log),
 	}
 }
 

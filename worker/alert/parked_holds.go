@@ -67,9 +67,9 @@ func (p *parkedHolds) appendEventIfRoom(key string, event []byte) bool {
 	return true
 }
 
-// dueHoldKeys returns the order keys of up to n holds that are to be tried
+// keysDueForRedelivery returns the order keys of up to n holds that are to be tried
 // again.
-func (p *parkedHolds) dueHoldKeys(now time.Time, n int) (keys []string) {
+func (p *parkedHolds) keysDueForRedelivery(now time.Time, n int) (keys []string) {
 	for key, h := range p.holds {
 		if !h.NextAttemptAt.After(now) && len(keys) < n {
 			keys = append(keys, key)

@@ -79,7 +79,7 @@ func (r *bodyReader) readBody(
 		w.Header().Set("Connection", "close")
 		return b, newBodyTooLargeProblem(limit)
 	}
-	err := r.readAll(b, http.MaxBytesReader(w, req.Body, limit))
+	err := r.readAllIntoReservedMemory(b, http.MaxBytesReader(w, req.Body, limit))
 	if err != nil {
 		// net/http would read the rest of the body before it answers.
 		w.Header().Set("Connection", "close")
@@ -91,7 +91,7 @@ func (r *bodyReader) readBody(
 
 var errNoBodyMemory = errors.New("no memory for the body")
 
-func (r *bodyReader) readAll(b *bufferedBody, from io.Reader) error {
+func (r *bodyReader) readAllIntoReservedMemory(b *bufferedBody, from io.Reader) error {
 	for {
 		if len(b.bytes) == cap(b.bytes) {
 			grown := max(firstBodyBytes, 2*cap(b.bytes))

@@ -98,7 +98,7 @@ func (w *world) start(dieAt int) *process {
 		stop()
 		<-p.done
 		p.store.Close()
-		p.gateway.Close()
+		p.gateway.CloseIdleConnections()
 	})
 	return p
 }

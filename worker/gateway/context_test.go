@@ -38,7 +38,7 @@ func TestNew_OrganizationKeyNeedsContext(t *testing.T) {
 			if g.Livemode() != strings.Contains(string(tt.key), "_live_") {
 				t.Errorf("livemode %t", g.Livemode())
 			}
-			g.Close()
+			g.CloseIdleConnections()
 		case err == nil || !strings.Contains(err.Error(), tt.want),
 			strings.Contains(err.Error(), "51Gateway"):
 			t.Errorf("error %v, want one with %q", err, tt.want)

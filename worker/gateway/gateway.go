@@ -190,8 +190,8 @@ func (g Gateway) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "[stripe gateway, %s mode]", mode)
 }
 
-// Close closes idle connections. It does not affect calls in flight.
-func (g *Gateway) Close() {
+// CloseIdleConnections closes idle connections. It does not affect calls in flight.
+func (g *Gateway) CloseIdleConnections() {
 	if g.pool != nil {
 		g.pool.CloseIdleConnections()
 	}

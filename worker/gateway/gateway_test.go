@@ -65,7 +65,7 @@ func newGateway(t testing.TB, o gateway.Options) *gateway.Gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(g.Close)
+	t.Cleanup(g.CloseIdleConnections)
 	return g
 }
 

@@ -53,7 +53,7 @@ func TestNew_ValidatesOptions(t *testing.T) {
 			if g.Livemode() != (tt.o.APIKey == live) {
 				t.Errorf("livemode %t", g.Livemode())
 			}
-			g.Close()
+			g.CloseIdleConnections()
 		case err == nil || !strings.Contains(err.Error(), tt.want):
 			t.Errorf("error %v, want one with %q", err, tt.want)
 		case strings.Contains(err.Error(), "51Gateway"):

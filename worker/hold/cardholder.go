@@ -240,9 +240,9 @@ func ScheduleRetrieveAfterCardholderReturn(
 	return Decision{Hold: h, Unchanged: r.RetryAt.Equal(before)}, nil
 }
 
-// applyRetrievedCardSetup decides by a read of the Checkout Session: the renewal
+// applyCheckoutSessionToRenewal decides by a read of the Checkout Session: the renewal
 // goes on with the card that the cardholder gave.
-func applyRetrievedCardSetup(h Hold, a Answer, now time.Time) Decision {
+func applyCheckoutSessionToRenewal(h Hold, a Answer, now time.Time) Decision {
 	r, s := h.Renewal, a.CardSetup
 	base, limit, passing := backoffIfRetryable(a.Kind)
 	switch {

@@ -19,7 +19,7 @@ func applyRenewalAnswer(h Hold, call Call, a Answer, now time.Time) Decision {
 	case r.Step == RenewalReleaseFirst && call.PaymentIntent == h.PaymentIntent:
 		d = applyReleaseBeforeRenewalAnswer(h, call, a, now)
 	case call.Op == OpReadCardSetup:
-		d = applyRetrievedCardSetup(h, a, now)
+		d = applyCheckoutSessionToRenewal(h, a, now)
 	case call.Op == OpCreate:
 		d = applyCreateNewIntentAnswer(h, a, now)
 	case call.Op == OpList:

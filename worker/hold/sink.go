@@ -1,8 +1,8 @@
 package hold
 
-// DaemonCondition is a state of the daemon that lasts for a while, such as
+// DaemonConditionReport is what one replica reports of a state of the daemon that lasts, such as
 // Stripe being unavailable.
-type DaemonCondition struct {
+type DaemonConditionReport struct {
 	Name     string // lower case
 	Active   bool   // as this replica sees it
 	Severity int    // a higher severity is published again
@@ -11,7 +11,7 @@ type DaemonCondition struct {
 	RaisedEvent, ClearedEvent []byte
 }
 
-// DaemonConditionChange is the effect of a report of a [DaemonCondition].
+// DaemonConditionChange is the effect of a [DaemonConditionReport].
 type DaemonConditionChange uint8
 
 // The changes of a condition. The replica whose report made the change

@@ -125,7 +125,7 @@ func (f *CapacityRiskForecaster) forecastOnOneReplica(
 		return risk, false, err
 	}
 	queue.recordLateCaptures(&risk, rates)
-	risk.AtLeast = queue.isFull()
+	risk.AtLeast = queue.hasReachedForecastLimit()
 	return risk, true, nil
 }
 
@@ -230,7 +230,7 @@ func (f *CapacityRiskForecaster) readScheduledHoldsIntoQueue(
 		}
 	}
 	end := q.now.Add(span.until)
-	for !q.isFull() {
+	for !q.hasReachedForecastLimit() {
 		page, _, err := f.store.ReadSortedSetPage(ctx, hold.SetScheduled, after, setPage)
 		if err != nil {
 			return err
@@ -260,7 +260,7 @@ func (f *CapacityRiskForecaster) readLaneHoldsIntoQueue(
 	if lane.Op != hold.OpCapture && lane.Op != hold.OpCancel {
 		return nil
 	}
-	for after := (hold.SortedSetPosition{}); !q.isFull(); {
+	for after := (hold.SortedSetPosition{}); !q.hasReachedForecastLimit(); {
 		page, err := f.store.ReadLanePage(ctx, lane, after, setPage)
 		if err != nil {
 			return fmt.Errorf("read a lane: %w", err)

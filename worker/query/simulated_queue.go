@@ -31,7 +31,7 @@ type queuedHold struct {
 	currency      string
 }
 
-func (q *simulatedQueue) isFull() bool { return len(q.added) >= maxForecastHolds }
+func (q *simulatedQueue) hasReachedForecastLimit() bool { return len(q.added) >= maxForecastHolds }
 
 // add adds a hold once. One that nothing protects has no amount to capture in
 // time.

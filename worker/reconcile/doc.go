@@ -49,7 +49,7 @@
 // # Interruptions
 //
 // A run saves its position, counts and findings after each page. If its replica
-// dies, [Reconciler.StartRunIfNeeded] of another replica continues the run. That
+// dies, [Reconciler.StartRunAfterDataLossOrResume] of another replica continues the run. That
 // replica skips the second half, because it does not know the lists of the
 // first. The next run performs it. Comparing a page twice changes nothing. If
 // Stripe or Redis does not answer, a run releases its lock and is continued

@@ -66,7 +66,7 @@ func TestReconcile_LongListIsContinued(t *testing.T) {
 		}
 		w.Sim.Faults.RemoveFaultRule(outage)
 		time.Sleep(time.Minute)
-		second.StartRunIfNeeded(w.Ctx)
+		second.StartRunAfterDataLossOrResume(w.Ctx)
 		done := second.await(run.ID, reconcile.RunFinished)
 		if done.Listed != longList || done.Pages > 80+16 || done.Takeovers != 1 {
 			t.Errorf("%d of %d intents on %d pages, %d takeovers", done.Listed, longList,

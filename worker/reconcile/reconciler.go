@@ -342,10 +342,10 @@ func (r *Reconciler) newComparison(by string) *comparison {
 	return newComparison(progress, r.stores, reader, r.reporter, &r.o)
 }
 
-// StartRunIfNeeded starts a comparison if Redis has lost its data or has never
+// StartRunAfterDataLossOrResume starts a comparison if Redis has lost its data or has never
 // seen one, and continues an interrupted run. It also shares the known accounts
 // with the other replicas. The worker calls it after every report.
-func (r *Reconciler) StartRunIfNeeded(ctx context.Context) {
+func (r *Reconciler) StartRunAfterDataLossOrResume(ctx context.Context) {
 	lost, err := r.stores.Accounts.DetectDataLossAndRestoreProperties(ctx)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "detect data loss", err)

@@ -242,7 +242,7 @@ func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 		w.checkCounts(joined, counts{reconcile.FoundScheduled: 300})
 		first.SimulateSIGKILL()
 		for range 6 {
-			second.StartRunIfNeeded(w.Ctx)
+			second.StartRunAfterDataLossOrResume(w.Ctx)
 			time.Sleep(15 * time.Second)
 		}
 		done := second.await(run.ID, reconcile.RunFinished)
@@ -271,7 +271,7 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 			"no answer from Stripe") {
 			t.Errorf("after %s: %+v", took, left)
 		}
-		r.StartRunIfNeeded(w.Ctx)
+		r.StartRunAfterDataLossOrResume(w.Ctx)
 		if n := w.Logs.FilterMessage("reconcile.resumed").Len(); n != 0 ||
 			r.caller.IsStripeAvailable() {
 			t.Errorf("continued %d times while Stripe is unavailable", n)
@@ -280,7 +280,7 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		r.caller.ProbeIfUnavailable(w.Ctx)
 		r.retrieve(id, "")
-		r.StartRunIfNeeded(w.Ctx)
+		r.StartRunAfterDataLossOrResume(w.Ctx)
 		done := r.await(run.ID, reconcile.RunFinished)
 		if done.Takeovers != 1 || done.Error != "" {
 			t.Errorf("%+v", done)
@@ -329,7 +329,7 @@ func TestStop_InterruptsTheRun(t *testing.T) {
 		time.Sleep(time.Second)
 		first.stop()
 		first.StopRuns()
-		second.StartRunIfNeeded(w.Ctx)
+		second.StartRunAfterDataLossOrResume(w.Ctx)
 		if done := second.await(run.ID, reconcile.RunFinished); done.Takeovers != 1 {
 			t.Errorf("%+v", done)
 		}
@@ -341,17 +341,17 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		r, other := w.start(), w.start()
 		connected := w.authorize("acct_00000001", hold.MetaCaptureAt, envtest.In(48*time.Hour))
 		other.accounts.Add("acct_00000001")
-		other.StartRunIfNeeded(w.Ctx)
+		other.StartRunAfterDataLossOrResume(w.Ctx)
 		first, ok, err := r.ReadReconciliation(w.Ctx, "")
 		if err != nil || !ok {
 			t.Fatal("a Redis without a run was not compared", err)
 		}
 		r.await(first.ID, reconcile.RunFinished)
-		r.StartRunIfNeeded(w.Ctx)
+		r.StartRunAfterDataLossOrResume(w.Ctx)
 		w.Redis.FlushAll()
 		time.Sleep(time.Second)
-		r.StartRunIfNeeded(w.Ctx)
-		other.StartRunIfNeeded(w.Ctx)
+		r.StartRunAfterDataLossOrResume(w.Ctx)
+		other.StartRunAfterDataLossOrResume(w.Ctx)
 		if checks := r.DataLossReadinessChecks(); len(checks) != 1 || !checks[0].OK ||
 			checks[0].Name != "schedule" {
 			t.Errorf("%+v", checks)
@@ -371,7 +371,7 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		if n := w.Logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
 			t.Errorf("%d lines tell of the data loss", n)
 		}
-		r.StartRunIfNeeded(w.Ctx)
+		r.StartRunAfterDataLossOrResume(w.Ctx)
 		if checks := r.DataLossReadinessChecks(); checks != nil {
 			t.Errorf("%+v", checks)
 		}

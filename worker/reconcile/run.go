@@ -30,7 +30,7 @@ var errTokenOutdated = errors.New("another replica continues the run, or Redis h
 // RunState is the state of a run.
 type RunState string
 
-// States of a run. [Reconciler.StartRunIfNeeded] of any replica continues an
+// States of a run. [Reconciler.StartRunAfterDataLossOrResume] of any replica continues an
 // interrupted run.
 const (
 	RunRunning     RunState = "running"

@@ -69,7 +69,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer stripe.Close()
+	defer stripe.CloseIdleConnections()
 	st, err := openStore(ctx, &o, stripe.Livemode())
 	if err != nil {
 		return err

@@ -214,7 +214,7 @@ func (r *settingsReloader) checkAndReplaceStripeKey(ctx context.Context, key gat
 	if err != nil {
 		return err
 	}
-	defer trial.Close()
+	defer trial.CloseIdleConnections()
 	if trial.Livemode() != r.stripe.Livemode() {
 		return gateway.ErrOtherMode
 	}

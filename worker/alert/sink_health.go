@@ -15,11 +15,11 @@ import (
 type SystemEventStore interface {
 	event.Store
 	ReportConditions(ctx context.Context, replica string, ttl, quiet time.Duration,
-		list []hold.DaemonCondition) ([]hold.DaemonConditionChange, error)
+		list []hold.DaemonConditionReport) ([]hold.DaemonConditionChange, error)
 }
 
-// sinkEventPublisher publishes what happens to one sink, for the other sinks.
-type sinkEventPublisher struct {
+// sinkHealthEventPublisher publishes what happens to one sink, for the other sinks.
+type sinkHealthEventPublisher struct {
 	publisher *event.SystemEventPublisher
 	store     SystemEventStore
 	sink      string
@@ -27,33 +27,33 @@ type sinkEventPublisher struct {
 	log       *zap.Logger
 }
 
-func newSinkEventPublisher(
+func newSinkHealthEventPublisher(
 	store SystemEventStore, sink string, partition int, log *zap.Logger,
-) *sinkEventPublisher {
-	return &sinkEventPublisher{publisher: event.NewSystemEventPublisher(store, utcNow),
+) *sinkHealthEventPublisher {
+	return &sinkHealthEventPublisher{publisher: event.NewSystemEventPublisher(store, utcNow),
 		store: store, sink: sink, partition: partition, log: log}
 }
 
-func (r *sinkEventPublisher) publishSinkDisabled(ctx context.Context, cursor, reason string) {
+func (r *sinkHealthEventPublisher) publishSinkDisabled(ctx context.Context, cursor, reason string) {
 	r.log.Error("sink disabled by its receiver (410 Gone): set a new address to resume",
 		zap.String("event", string(event.SinkDisabled)), zap.String("reason", reason))
 	r.publishOncePerSubject(ctx, event.SinkDisabled, cursor, event.EventData{Detail: reason})
 }
 
-func (r *sinkEventPublisher) publishEventsLost(ctx context.Context, cursor string, n int64) {
+func (r *sinkHealthEventPublisher) publishEventsLost(ctx context.Context, cursor string, n int64) {
 	r.log.Error("events trimmed from the stream before the sink accepted them",
 		zap.String("event", string(event.SinkEventsLost)), zap.Int64("events", n))
 	r.publishOncePerSubject(ctx, event.SinkEventsLost, strconv.Itoa(r.partition)+":"+cursor,
 		event.EventData{Count: n})
 }
 
-func (r *sinkEventPublisher) publishDeadLetters(ctx context.Context, now time.Time, n int64) {
+func (r *sinkHealthEventPublisher) publishDeadLetters(ctx context.Context, now time.Time, n int64) {
 	r.publishOncePerSubject(ctx, event.SinkDeadLetters, now.Format(time.DateOnly),
 		event.EventData{Count: n})
 }
 
 // publishOncePerSubject publishes a system event of the sink, once per subject.
-func (r *sinkEventPublisher) publishOncePerSubject(
+func (r *sinkHealthEventPublisher) publishOncePerSubject(
 	ctx context.Context, t hold.EventType, subject string, d event.EventData,
 ) {
 	d.Sink = r.sink
@@ -65,16 +65,16 @@ func (r *sinkEventPublisher) publishOncePerSubject(
 
 // publishFailingOrRecovered publishes that the sink fails or has recovered.
 // Each partition reports for itself, and the episode is published once.
-func (r *sinkEventPublisher) publishFailingOrRecovered(
+func (r *sinkHealthEventPublisher) publishFailingOrRecovered(
 	ctx context.Context, failing bool, reason string, now time.Time,
 ) error {
-	c := hold.DaemonCondition{Name: "sink_" + r.sink, Active: failing,
+	c := hold.DaemonConditionReport{Name: "sink_" + r.sink, Active: failing,
 		RaisedEvent: event.EncodeSystemEvent(event.SinkFailing, now,
 			event.EventData{Sink: r.sink, Detail: reason}),
 		ClearedEvent: event.EncodeSystemEvent(event.SinkRecovered, now,
 			event.EventData{Sink: r.sink})}
 	// The partition reports, whichever replica delivers it.
 	_, err := r.store.ReportConditions(ctx, "partition-"+strconv.Itoa(r.partition),
-		deadLetterAfter, 0, []hold.DaemonCondition{c})
+		deadLetterAfter, 0, []hold.DaemonConditionReport{c})
 	return err
 }
