@@ -86,15 +86,15 @@ func TestNewPayment(t *testing.T) {
 		}, "captured 24h0m0s balance_transaction 48h0m0s assumed"},
 		"canceled": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, in.CancellationReason = hold.StatusCanceled, hold.ReasonAbandoned
-			h.CanceledAt, in.CaptureBefore = at(day), before
+			in.CanceledAt, in.CaptureBefore = at(day), before
 		}, "canceled 24h0m0s payment_intent 168h0m0s capture_before"},
 		"expired": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, in.CancellationReason = hold.StatusCanceled, hold.ReasonAutomatic
-			h.CanceledAt, in.CaptureBefore = before, before
+			in.CanceledAt, in.CaptureBefore = before, before
 		}, "expired 168h0m0s payment_intent 168h0m0s capture_before"},
 		"expired, of a newer API version": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, in.CancellationReason = hold.StatusCanceled, hold.ReasonExpired
-			h.CanceledAt, in.CaptureBefore = before, before
+			in.CanceledAt, in.CaptureBefore = before, before
 		}, "expired 168h0m0s payment_intent 168h0m0s capture_before"},
 		"never authorized": {func(in *hold.PaymentIntent, h *hold.ChargeHistory) {
 			in.Status, h.Charge = hold.StatusCanceled, ""

@@ -77,7 +77,7 @@ func NewPayment(in *hold.PaymentIntent, h *hold.ChargeHistory) (p Payment, ok bo
 		if in.ExpiredByNetwork() {
 			p.Outcome = Expired
 		}
-		p.setEndTime(h.CanceledAt, FromIntent)
+		p.setEndTime(in.CanceledAt, FromIntent)
 	default:
 		return p, false
 	}

@@ -84,7 +84,7 @@ func convertChargeToIntentAndHistory(
 			h.CapturedAt.Sub(h.AuthorizedAt) > immediateCapture
 	case c.Refunded || c.AmountRefunded >= c.Amount && c.Amount > 0:
 		in.Status = hold.StatusCanceled
-		in.CancellationReason, h.CanceledAt = releaseReasonAndTime(c)
+		in.CancellationReason, in.CanceledAt = releaseReasonAndTime(c)
 	default:
 		in.Status, in.AmountCapturable = hold.StatusRequiresCapture, c.Amount
 	}

@@ -11,7 +11,7 @@ import (
 // convertIntentHistory converts what an intent's latest charge says of its
 // money. It reads the charge only if a bank authorized it.
 func convertIntentHistory(pi *stripe.PaymentIntent) hold.ChargeHistory {
-	h := hold.ChargeHistory{CanceledAt: timeOfUnixSeconds(pi.CanceledAt)}
+	var h hold.ChargeHistory
 	c := pi.LatestCharge
 	if c == nil || c.Status == stripe.ChargeStatusFailed || c.Amount < 0 || c.AmountCaptured < 0 {
 		return h

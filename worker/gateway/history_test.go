@@ -50,7 +50,7 @@ func TestReadOnly_SendsNoWrite(t *testing.T) {
 func TestList_Histories(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		began := time.Now()
-		wants := map[string]hold.ChargeHistory{}
+		wants, ends := map[string]hold.ChargeHistory{}, map[string]time.Time{}
 		add := func(h stripesim.Hold, want hold.ChargeHistory) string {
 			id := w.createHold(h)
 			want.Charge, want.AuthorizedAt, want.Authorized = "ch", time.Now(), 10000
@@ -63,9 +63,9 @@ func TestList_Histories(t *testing.T) {
 			PaymentMethod: "pm_card_mastercard"}, hold.ChargeHistory{Brand: "mastercard",
 			Manual: true, Captured: 10000, CapturedAt: began.Add(time.Hour)})
 		canceled := add(stripesim.Hold{Amount: 10000, Extended: true}, hold.ChargeHistory{
-			Brand: "visa", Extended: true, Manual: true, CanceledAt: began.Add(time.Hour)})
-		expired := add(stripesim.Hold{}, hold.ChargeHistory{Brand: "visa", Manual: true,
-			CanceledAt: began.Add(7 * 24 * time.Hour)})
+			Brand: "visa", Extended: true, Manual: true})
+		expired := add(stripesim.Hold{}, hold.ChargeHistory{Brand: "visa", Manual: true})
+		ends[canceled], ends[expired] = began.Add(time.Hour), began.Add(7*24*time.Hour)
 		time.Sleep(time.Hour)
 		add(stripesim.Hold{}, hold.ChargeHistory{Brand: "visa", Manual: true}) // still held
 		w.checkDo(hold.Call{Op: hold.OpCapture, PaymentIntent: captured, Amount: 2500, Key: "a"},
@@ -75,7 +75,7 @@ func TestList_Histories(t *testing.T) {
 			CancellationReason: hold.ReasonAbandoned}, hold.AnswerOK)
 		time.Sleep(7*24*time.Hour - time.Hour)
 		w.sim.ProcessDue()
-		checkHistories(t, w, wants, expired)
+		checkHistories(t, w, wants, ends, expired)
 
 		a := w.checkDo(hold.Call{Op: hold.OpList, Content: hold.ContentCaptures}, hold.AnswerOK)
 		if len(a.Page.Captures) != 2 || a.Page.Captures[0].At != began.Add(time.Hour).UTC() ||
@@ -93,7 +93,8 @@ func TestList_Histories(t *testing.T) {
 }
 
 func checkHistories(
-	t *testing.T, w *simEnv, wants map[string]hold.ChargeHistory, expired string,
+	t *testing.T, w *simEnv, wants map[string]hold.ChargeHistory, ends map[string]time.Time,
+	expired string,
 ) {
 	t.Helper()
 	for _, content := range []hold.StripeListKind{hold.ContentHistories, hold.ContentCharges} {
@@ -112,16 +113,18 @@ func checkHistories(
 			}
 			got.Charge = want.Charge
 			want.AuthorizedAt = want.AuthorizedAt.UTC()
-			for _, at := range []*time.Time{&want.CapturedAt, &want.CanceledAt} {
-				if !at.IsZero() {
-					*at = at.UTC()
-				}
+			if !want.CapturedAt.IsZero() {
+				want.CapturedAt = want.CapturedAt.UTC()
 			}
 			if got != want {
 				t.Errorf("content %d: %+v, want %+v", content, got, want)
 			}
-			if in := a.Page.Intents[i]; (in.ID == expired) != in.ExpiredByNetwork() {
+			in := a.Page.Intents[i]
+			if (in.ID == expired) != in.ExpiredByNetwork() {
 				t.Errorf("%s is expired: %v", in.ID, in.ExpiredByNetwork())
+			}
+			if !in.CanceledAt.Equal(ends[in.ID]) {
+				t.Errorf("%s was canceled at %s, want %s", in.ID, in.CanceledAt, ends[in.ID])
 			}
 		}
 	}

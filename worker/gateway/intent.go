@@ -25,6 +25,7 @@ func convertIntent(s *secretScrubber, pi *stripe.PaymentIntent, id string) *hold
 		AmountReceived:   pi.AmountReceived,
 		Currency:         string(pi.Currency),
 		Created:          time.Unix(pi.Created, 0).UTC(),
+		CanceledAt:       timeOfUnixSeconds(pi.CanceledAt),
 		Livemode:         pi.Livemode,
 	}
 	in.Status, in.CancellationReason = normalizeStatusAndReason(string(pi.Status),

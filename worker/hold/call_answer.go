@@ -27,6 +27,7 @@ type PaymentIntent struct {
 	AmountReceived     int64
 	Currency           string
 	CancellationReason string
+	CanceledAt         time.Time // also of one whose authorization expired; zero in an event
 	Created            time.Time
 	CaptureBefore      time.Time // of the charge; zero if it has none
 	Livemode           bool

@@ -25,9 +25,8 @@ type ChargeHistory struct {
 	// CapturedAt is when the charge's balance transaction was created, which is
 	// when the money was captured; zero if nothing was, or if it was not read.
 	CapturedAt time.Time
-	CanceledAt time.Time // of a canceled intent, also of one whose authorization expired
-	Brand      string    // of a card, such as visa
-	Extended   bool      // the authorization is an extended one
+	Brand      string // of a card, such as visa
+	Extended   bool   // the authorization is an extended one
 	// Manual says that the intent was to be captured by a request of its own.
 	Manual bool
 }
