@@ -104,7 +104,7 @@ func withoutNewFields(h hold.Hold) hold.Hold {
 	r.IncrementTo, r.IncrementUntil = 0, time.Time{}
 	r.DeclinedCard, r.NeverAgain, r.Advice = "", "", hold.DeclineAdvice{}
 	r.ReturnURL, r.CardSetup, r.CardSetups = "", "", 0
-	r.ReleaseFirst, r.Unprotected, r.ConfirmAt = false, false, time.Time{}
+	r.ReleaseFirst, r.Unprotected, r.Replaced, r.ConfirmAt = false, false, false, time.Time{}
 	h.Renewal = &r
 	return h
 }

@@ -58,6 +58,7 @@ const (
 	renewalOwnEnded
 	renewalReleaseFirst
 	renewalUnprotected
+	renewalReplaced
 )
 
 // appendRenewal appends the renewal of h, if it has one.
@@ -123,7 +124,8 @@ func encodeRenewalFlags(r *hold.Renewal) uint64 {
 		flagOrZero(renewalExchanged, r.Exchanged) |
 		flagOrZero(renewalOwnEnded, r.OwnEnded) |
 		flagOrZero(renewalReleaseFirst, r.ReleaseFirst) |
-		flagOrZero(renewalUnprotected, r.Unprotected) | r.Unknown.Flags
+		flagOrZero(renewalUnprotected, r.Unprotected) |
+		flagOrZero(renewalReplaced, r.Replaced) | r.Unknown.Flags
 }
 
 func decodeRenewal(b []byte) (*hold.Renewal, error) {
@@ -220,9 +222,9 @@ func setRenewalNumber(r *hold.Renewal, f protowire.Number, n uint64) {
 		r.Sent.Unknown, r.ReadFirst = n&renewalSentUnknown != 0, n&renewalReadFirst != 0
 		r.ReleaseKeyUsage.Unknown = n&renewalReleasedUnknown != 0
 		r.ReleaseRead, r.Exchanged = n&renewalReleaseRead != 0, n&renewalExchanged != 0
-		r.OwnEnded = n&renewalOwnEnded != 0
+		r.OwnEnded, r.Replaced = n&renewalOwnEnded != 0, n&renewalReplaced != 0
 		r.ReleaseFirst, r.Unprotected = n&renewalReleaseFirst != 0, n&renewalUnprotected != 0
-		r.Unknown.Flags = n &^ (renewalUnprotected<<1 - 1)
+		r.Unknown.Flags = n &^ (renewalReplaced<<1 - 1)
 	case renewalProblem:
 		r.Problem = hold.Cause(n)
 	case renewalReleaseTry:

@@ -94,7 +94,7 @@ func fullRenewal(day func(n int) time.Time) *hold.Renewal {
 		Declines:  []time.Time{day(13), day(14)},
 		Releasing: "pi_3old", ReleasingSince: day(15), ReleaseTry: 8,
 		ReleaseKeyUsage: hold.IdempotencyKeyUsage{Count: 9, FirstAt: day(16), Unknown: true},
-		ReleaseRead:     true, Exchanged: true, OwnEnded: true,
+		ReleaseRead:     true, Exchanged: true, OwnEnded: true, Replaced: true,
 		Advice:    hold.DeclineAdvice{Code: "try_again_later", NetworkCode: "24"},
 		ReturnURL: "https://pay.hotel.example/", CardSetup: "cs_1", CardSetups: 10,
 		Unprotected: true, ConfirmAt: day(20),

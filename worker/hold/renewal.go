@@ -107,6 +107,7 @@ type Renewal struct {
 	ReleaseTry      uint32 // of the idempotency key of the cancel
 	ReleaseKeyUsage IdempotencyKeyUsage
 	ReleaseRead     bool // the intent must be read before it is canceled again
+	Replaced        bool // Releasing is the old one, whose place the new one took
 	Exchanged       bool // Releasing was exchanged with the intent that was captured elsewhere
 	OwnEnded        bool // the hold's own intent has ended: only the release is left
 
@@ -230,6 +231,7 @@ func abandonRenewal(h *Hold, now time.Time) {
 func scheduleIntentRelease(r *Renewal, id string, now time.Time) {
 	r.Releasing, r.ReleasingSince, r.ReleaseTry = id, now, 1
 	r.ReleaseKeyUsage, r.ReleaseRead, r.RetryAt = IdempotencyKeyUsage{}, false, now
+	r.Replaced = false
 }
 
 func clearRenewalStepKeyUsage(r *Renewal) {

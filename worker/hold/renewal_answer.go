@@ -372,6 +372,7 @@ func swapToNewIntent(h Hold, in *PaymentIntent, now time.Time) Decision {
 		r.Unprotected = false // the old one is released
 	} else {
 		scheduleIntentRelease(r, old, now)
+		r.Replaced = true
 	}
 	r.Exchanged, r.OwnEnded = false, false
 	r.Intent, r.Step, r.Problem, r.Metadata = "", RenewalIdle, 0, nil

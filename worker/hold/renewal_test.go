@@ -525,6 +525,40 @@ func TestRenewal_EndsElsewhere(t *testing.T) {
 			t.Errorf("%s", d.Hold.State)
 		}
 	})
+	for name, tt := range map[string]struct {
+		kind   hold.AnswerKind
+		reason string
+		at     time.Time
+		ends   bool
+	}{
+		"by another system before the swap": {hold.AnswerUnexpectedState, "requested_by_customer",
+			startOfRenewal.Add(-time.Second), true},
+		"by another system after the swap": {hold.AnswerUnexpectedState, "requested_by_customer",
+			startOfRenewal.Add(time.Second), false},
+		"by the network before the swap": {hold.AnswerUnexpectedState, hold.ReasonExpired,
+			startOfRenewal.Add(-time.Second), false},
+		"by holdd, whose clock is ahead": {hold.AnswerOK, hold.ReasonAbandoned,
+			startOfRenewal.Add(-time.Second), false},
+	} {
+		t.Run("the old one is released "+name, func(t *testing.T) {
+			old := canceledIntent(tt.reason)
+			old.CanceledAt = tt.at
+			d, _ := answerCall(t, toRelease(t), startOfRenewal, hold.OpCancel, testIntentID,
+				hold.Answer{Kind: tt.kind, Intent: old})
+			if !tt.ends {
+				if h := d.Hold; h.PaymentIntent != newIntentID || h.Renewal.Releasing != "" {
+					t.Errorf("%s, releasing %q", h.PaymentIntent, h.Renewal.Releasing)
+				}
+				return
+			}
+			d, _ = answerCall(t, d.Hold, startOfRenewal, hold.OpCancel, newIntentID,
+				answerOK(renewedIntent(hold.StatusCanceled, startOfRenewal)))
+			d, _ = answerCall(t, d.Hold, startOfRenewal, hold.OpRead, testIntentID, answerOK(old))
+			if d.Hold.State != hold.Canceled || d.Hold.Reason != hold.CauseElsewhere {
+				t.Errorf("%s because of %s", d.Hold.State, d.Hold.Reason)
+			}
+		})
+	}
 	t.Run("the new one is captured while the old one is held", func(t *testing.T) {
 		h := toRelease(t)
 		d := h.ApplyPaymentIntent(renewedIntent(hold.StatusSucceeded, startOfRenewal), startOfRenewal)

@@ -94,17 +94,25 @@ func (j *judge) checkRenewalLimits(l *longStay) {
 }
 
 func (j *judge) checkRenewedAmounts(l *longStay) {
-	for _, e := range l.effects {
-		if e.Kind == stripesim.EffectAuthorized && e.Intent != l.intentID &&
-			e.Amount > l.renewal.maxAmount {
+	agreed, total := []int64{l.amount}, map[string]int64{}
+	for i := range l.effects {
+		e := &l.effects[i]
+		switch {
+		case e.Kind == stripesim.EffectIncremented:
+			total[e.Intent] += e.Amount
+			agreed = append(agreed, total[e.Intent]) // increments have their own rule
+		case e.Kind != stripesim.EffectAuthorized:
+		case e.Intent != l.intentID && e.Amount > l.renewal.maxAmount:
 			j.failHold(l.judgedHold, "%s authorizes %d, max_amount is %d", e.Intent, e.Amount,
 				l.renewal.maxAmount)
-		}
-		if e.Kind == stripesim.EffectAuthorized && e.Amount != l.amount &&
+		case !slices.Contains(agreed, e.Amount) &&
 			!slices.ContainsFunc(l.increments(), func(k *apiRequest) bool {
 				return k.amount == e.Amount && !k.sentAt.After(e.Time)
-			}) {
+			}):
 			j.failHold(l.judgedHold, "%s authorizes %d, which was not requested", e.Intent, e.Amount)
+		}
+		if e.Kind == stripesim.EffectAuthorized {
+			total[e.Intent] = e.Amount
 		}
 	}
 }
@@ -247,7 +255,8 @@ func (j *judge) checkLongStayEffects(l *longStay) {
 		}
 		ends := e.Kind == stripesim.EffectCaptured || len(held) == 0 && beforeCapture &&
 			!j.isReleasedFirst(l, e)
-		if own && ends && !l.lostWrites && !l.dataLost && !j.isLongStayEffectAllowed(l, e) {
+		if own && ends && !l.lostWrites && !l.dataLost && !j.isLongStayEffectAllowed(l, e) &&
+			(e.Kind == stripesim.EffectCaptured || j.releasedBeforeSwapTo(l, e) == nil) {
 			j.failHold(l.judgedHold, "%s of %s at +%s though nothing allows it then: %+v", e.Kind,
 				e.Intent, j.since(e.Time), l.termsHistory.possibleTermsAt(e.Time))
 		}
@@ -255,6 +264,56 @@ func (j *judge) checkLongStayEffects(l *longStay) {
 	if captures > 1 {
 		j.failHold(l.judgedHold, "%d captures: %+v", captures, l.effects)
 	}
+}
+
+// checkReleasedStayEnds: a hold that a person has released is not captured by
+// the intent of a renewal that was under way.
+func (j *judge) checkReleasedStayEnds(l *longStay) {
+	if l.dataLost || l.lostWrites {
+		return
+	}
+	for i := range l.effects {
+		e := &l.effects[i]
+		released := j.releasedBeforeSwapTo(l, e)
+		if e.Kind == stripesim.EffectCaptured && isByHoldd(*e) && released != nil &&
+			!j.isReleaseUnclear(released.Intent) {
+			j.failHold(l.judgedHold, "%s is captured at +%s, and the Dashboard had released %s at +%s",
+				e.Intent, j.since(e.Time), released.Intent, j.since(released.Time))
+		}
+	}
+}
+
+// releasedBeforeSwapTo returns the release by which a person ended the hold before
+// an effect's intent became the hold's.
+func (j *judge) releasedBeforeSwapTo(l *longStay, e *stripesim.Effect) *stripesim.Effect {
+	for i := range l.effects {
+		r := &l.effects[i]
+		if r.Kind == stripesim.EffectCanceled && r.Actor == "dashboard" && r.Intent != e.Intent &&
+			r.Time.Truncate(time.Second).Before(j.swappedAt(l, e.Intent)) {
+			return r
+		}
+	}
+	return nil
+}
+
+// swappedAt is when a renewal made an intent the hold's, by the clock of the
+// records; zero if it is the first one.
+func (j *judge) swappedAt(l *longStay, intent string) (at time.Time) {
+	for _, v := range l.events {
+		if v.Type == hold.EventRenewed && v.Data.Hold.PaymentIntent == intent {
+			return v.Timestamp
+		}
+	}
+	return at
+}
+
+// isReleaseUnclear reports whether a release by holdd had an answer that says
+// nothing, so that holdd cannot know who has canceled the intent.
+func (j *judge) isReleaseUnclear(intent string) bool {
+	return slices.ContainsFunc(j.world.stripeRequests, func(r *stripeRequest) bool {
+		return strings.Contains(r.idempotencyKey, "-release-"+intent+"-") &&
+			(!r.replyReceived || r.status >= http.StatusInternalServerError)
+	})
 }
 
 func (j *judge) isLongStayEffectAllowed(l *longStay, e *stripesim.Effect) bool {

@@ -75,6 +75,8 @@ var rules = []rule{
 		nil, forLongStays((*judge).checkReleasedFirst)},
 	{"renewals", "a renewed hold is captured at most once, and ends only as its terms allow",
 		nil, forLongStays((*judge).checkLongStayEffects)},
+	{"renewals", "a hold that the Dashboard has released is not captured by its next intent",
+		nil, forLongStays((*judge).checkReleasedStayEnds)},
 	{"renewals", "each intent of a renewal is captured or released in the end",
 		nil, forLongStays((*judge).checkRenewedIntentsEnd)},
 	{"renewals", "holdd reports the end of a renewed hold as Stripe has it",
