@@ -52,15 +52,13 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			out[i].Err = health.ErrUnavailable
 			continue
 		}
+		if old, ok := m.holds[reqs[i].PaymentIntent]; ok {
+			out[i] = intake.ScheduleResult{Hold: old, Err: reqs[i].RefuseUnlessRepeats(&old, now)}
+			continue
+		}
 		d, err := reqs[i].Validate(now)
 		if err != nil {
 			out[i].Err = err
-			continue
-		}
-		if old, ok := m.holds[d.ID]; ok {
-			if out[i].Hold = old; !d.HasSameTermsAs(&old) {
-				out[i] = intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
-			}
 			continue
 		}
 		c, err := hold.DecideNewHold(d, nil, by, now)

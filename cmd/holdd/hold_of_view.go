@@ -46,7 +46,10 @@ func holdOfView(v *hold.View) hold.Hold {
 
 func setPartialCapturesOfView(h *hold.Hold, v *hold.View) {
 	own := v.CapturedAmount - v.CapturedElsewhere
-	if v.SettledAt != nil || own == 0 && len(v.Captures) == 0 && v.NextCapture == nil {
+	if v.SettledAt != nil { // only the plan matters, because it is a term
+		own = 0
+	}
+	if own == 0 && len(v.Captures) == 0 && v.NextCapture == nil {
 		return
 	}
 	s := &hold.PartialCaptures{Captured: own, Base: v.CapturedAmount}

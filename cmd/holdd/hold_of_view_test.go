@@ -72,6 +72,58 @@ func TestHoldOfView_RefusesAsHoldd(t *testing.T) {
 	}
 }
 
+// A dry run compares a request with the terms that the view shows.
+func TestHoldOfView_HasTermsOfHold(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	for name, req := range map[string]hold.ScheduleRequest{
+		"no time": {},
+		"release": {Reference: "BK-1", CancelAt: now.Add(time.Hour).Format(time.RFC3339),
+			OnExpiry: "alert", Metadata: map[string]string{"room": "12"}},
+		"part of the amount": {Account: "acct_12345678", CaptureAmount: 4500,
+			CaptureAt: now.Add(time.Hour).Format(time.RFC3339Nano),
+			CaptureParams: hold.CaptureParams{ApplicationFeeAmount: 100,
+				StatementDescriptorSuffix: "STAY", CaptureMetadata: map[string]string{"a": "b"}}},
+		"renewal": {Renewal: &hold.RenewalRequest{Until: now.Add(240 * time.Hour).Format(time.RFC3339),
+			MaxAmount: 50000, OnFailure: "capture"}},
+		"captures": {Captures: []hold.CaptureStageRequest{
+			{At: now.Add(time.Hour).Format(time.RFC3339), Amount: 4500},
+			{At: now.Add(2 * time.Hour).Format(time.RFC3339), Amount: 3000}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req.PaymentIntent, req.Amount, req.Currency = "pi_view0001", 12000, "eur"
+			req.ExpiresAt = now.Add(120 * time.Hour).Format(time.RFC3339)
+			valid, err := req.Validate(now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := hold.DecideNewHold(valid, nil, "test", now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			settled := d.Hold
+			settled.State, settled.NextOp, settled.SettledAt = hold.Captured, 0, now
+			settled.CapturedAmount = 7500
+			for state, h := range map[string]hold.Hold{"open": d.Hold, "settled": settled} {
+				v := hold.NewView(&h, now, false)
+				seen := holdOfView(&v)
+				if err := req.RefuseUnlessRepeats(&seen, now); err != nil {
+					t.Errorf("%s: %v", state, err)
+				}
+				// The request is still the same after its times have passed.
+				if err := req.RefuseUnlessRepeats(&seen, now.Add(96*time.Hour)); err != nil {
+					t.Errorf("%s, later: %v", state, err)
+				}
+				other := req
+				other.Reference = "BK-2"
+				if err := other.RefuseUnlessRepeats(&seen, now); !errors.Is(err,
+					&hold.Problem{Code: hold.HoldExists}) {
+					t.Errorf("%s, with another reference: %v", state, err)
+				}
+			}
+		})
+	}
+}
+
 func overcapture(h *hold.Hold) {
 	h.Features |= hold.FeatureOvercapture
 	h.MaxCapturable = 14000

@@ -56,7 +56,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
 		if dryRun {
-			return c.printOfflineScheduleDryRun(&req, givenTermFlagLines(cmd))
+			return c.printScheduleDryRun(ctx, client, &req, givenTermFlagLines(cmd))
 		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
@@ -125,16 +125,26 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 }
 
 const uncheckedIntent = "holdd checks only when the request is sent whether Stripe holds money " +
-	"for the PaymentIntent, its amount and deadline, and whether it is scheduled. If on_expiry " +
-	"would act at once, the request needs --yes"
+	"for the PaymentIntent, and its amount and deadline. If on_expiry would act at once, the " +
+	"request needs --yes"
 
-// printOfflineScheduleDryRun checks a request as far as that is possible without the
-// daemon, and prints what it would schedule.
-func (c *connectionFlags) printOfflineScheduleDryRun(
-	req *hold.ScheduleRequest, terms []labeledValue,
+// printScheduleDryRun prints what holdd would answer to a request, as far as the request and the
+// hold of its intent show it.
+func (c *connectionFlags) printScheduleDryRun(
+	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, terms []labeledValue,
 ) error {
 	now := time.Now()
 	valid, err := req.Validate(now)
+	if err == nil || errors.Is(err, &hold.Problem{Code: hold.InThePast}) {
+		// The request may repeat an accepted one, also after its times have passed.
+		v, getErr := client.Get(ctx, req.PaymentIntent)
+		switch {
+		case getErr == nil:
+			return c.printRepeatedScheduleDryRun(&v, req, terms, now)
+		case !errors.Is(getErr, &api.Problem{Code: hold.HoldNotFound}):
+			return getErr
+		}
+	}
 	if err == nil {
 		_, err = hold.DecideNewHold(valid, nil, "", now)
 	}
@@ -145,6 +155,24 @@ func (c *connectionFlags) printOfflineScheduleDryRun(
 		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
 	return c.printDryRunResult(dryRunResult{Would: "schedule " + requestDisplayName(req),
 		Unchecked: uncheckedIntent}, append(about, terms...))
+}
+
+// printRepeatedScheduleDryRun prints what holdd would answer to a request for the intent of hold v.
+func (c *connectionFlags) printRepeatedScheduleDryRun(
+	v *hold.View, req *hold.ScheduleRequest, terms []labeledValue, now time.Time,
+) error {
+	times, err := c.newTimeFormatter(now)
+	if err != nil {
+		return err
+	}
+	v.History, v.HistoryOmitted = nil, 0
+	about := append(holdSummaryValues(v, times), terms...)
+	h := holdOfView(v)
+	if err := req.RefuseUnlessRepeats(&h, now); err != nil {
+		return c.printRefusedDryRun(replaceAPIWordsWithCommands(err.Error()), v, about)
+	}
+	return c.printDryRun(fmt.Sprintf("do nothing: %s is already scheduled with these terms",
+		holdDisplayName(v)), v, about)
 }
 
 func scheduleOne(

@@ -24,6 +24,10 @@ const (
 	maxListedFailures = 1000      // rejected lines that a table shows
 )
 
+const uncheckedLines = "holdd checks only when the lines are sent whether Stripe holds money for " +
+	"the PaymentIntents, their amounts and deadlines, and whether they are scheduled. Lines whose " +
+	"on_expiry would act at once need --yes"
+
 // rejectedLine is a rejected line, as --json prints it.
 type rejectedLine struct {
 	Line int `json:"line"`
@@ -297,7 +301,7 @@ func (s *fileScheduler) printSummary(err error) error {
 	if s.dryRun {
 		out.printNote("dry run, nothing was done: %d would be scheduled unless they are, %d rejected",
 			s.created, s.failed)
-		out.printNote("%s", uncheckedIntent)
+		out.printNote("%s", uncheckedLines)
 		return s.summaryError(err)
 	}
 	out.printNote("%d scheduled, %d already scheduled, %d rejected", s.created,

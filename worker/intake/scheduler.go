@@ -110,14 +110,14 @@ func splitDuplicateRequests(
 func (s *Scheduler) answerDuplicateInBatch(
 	req *hold.ScheduleRequest, earlier *ScheduleResult,
 ) (result ScheduleResult, ok bool) {
-	valid, err := req.Validate(s.o.Clock.Now())
-	if err != nil {
+	now := s.o.Clock.Now()
+	if _, err := req.Validate(now); err != nil {
 		return ScheduleResult{Err: err}, true
 	}
 	if earlier.Err != nil || earlier.Hold.ID == "" {
 		return ScheduleResult{}, false
 	}
-	return answerForExistingHold(valid, &earlier.Hold), true
+	return answerForExistingHold(&earlier.Hold, req.RefuseUnlessRepeats(&earlier.Hold, now)), true
 }
 
 // newHoldCandidate is a validated request for an intent that has no hold yet.
@@ -199,17 +199,11 @@ func decideOrRefuseNewHold(
 func validateOrAnswerFromExistingHold(
 	req *hold.ScheduleRequest, existing *hold.Hold, now time.Time,
 ) (*hold.ValidRequest, ScheduleResult) {
-	valid, err := req.Validate(now)
-	switch {
-	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
-		// The request may repeat an accepted one after its times have passed.
-		return nil, answerRepeatAfterTimesPassed(req, existing, err)
-	case err != nil:
-		return nil, ScheduleResult{Err: err}
-	case existing != nil:
-		return nil, answerForExistingHold(valid, existing)
+	if existing != nil {
+		return nil, answerForExistingHold(existing, req.RefuseUnlessRepeats(existing, now))
 	}
-	return valid, ScheduleResult{}
+	valid, err := req.Validate(now)
+	return valid, ScheduleResult{Err: err}
 }
 
 // decideNewHold decides the hold of a candidate.
@@ -276,28 +270,14 @@ func (s *Scheduler) retrieveIntentsIfNeeded(ctx context.Context, candidates []ne
 	})
 }
 
-// answerForExistingHold answers a request for an intent that has a hold.
-func answerForExistingHold(valid *hold.ValidRequest, h *hold.Hold) ScheduleResult {
-	if valid.HasSameTermsAs(h) {
-		return ScheduleResult{Hold: *h}
+// answerForExistingHold answers a request for an intent that has a hold. err says
+// why it does not repeat the request that created the hold.
+func answerForExistingHold(h *hold.Hold, err error) ScheduleResult {
+	if errors.Is(err, &hold.Problem{Code: hold.HoldExists}) {
+		return ScheduleResult{Hold: *h, Err: err}
 	}
-	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists,
-		Field: "payment_intent",
-		Detail: fmt.Sprintf("hold %s is scheduled already, with other terms: "+
-			"change it with PATCH /v1/holds/%s", h.ID, h.ID)}}
-}
-
-// answerRepeatAfterTimesPassed answers a request whose times have passed. The
-// request is accepted if it was valid when h was created and has the terms of
-// h.
-func answerRepeatAfterTimesPassed(
-	req *hold.ScheduleRequest,
-	h *hold.Hold,
-	past error,
-) ScheduleResult {
-	valid, err := req.Validate(h.CreatedAt)
-	if err != nil || !valid.HasSameTermsAs(h) {
-		return ScheduleResult{Err: past}
+	if err != nil {
+		return ScheduleResult{Err: err}
 	}
 	return ScheduleResult{Hold: *h}
 }
