@@ -146,9 +146,9 @@ func listAndPrintIntentsWithoutHold(
 		return nil
 	}
 	if run.FindingsOmitted > 0 {
-		c.out.printNote("%d more are counted and not listed", run.FindingsOmitted)
+		c.out.printSummary("%d more are counted and not listed", run.FindingsOmitted)
 	}
-	c.out.printNote("%d not scheduled, as of %s; holdd adopt schedules one, and holdd reconcile "+
+	c.out.printSummary("%d not scheduled, as of %s; holdd adopt schedules one, and holdd reconcile "+
 		"compares again", len(run.Findings), times.formatWithRelative(run.UpdatedAt))
 	return nil
 }

@@ -43,7 +43,7 @@ func printSinks(out *terminal, s *api.SinkList, times timeFormatter, format outp
 		out.printLiveModeNotice(s.Livemode)
 	}
 	if len(s.Sinks) == 0 {
-		out.printNote(noSinksNote)
+		out.printSummary(noSinksNote)
 		return nil
 	}
 	why := everywhere("why", func(k *api.SinkStatus) string { return k.Reason })
@@ -92,7 +92,7 @@ func newDeadLettersCommand(out *terminal, env environList) *cobra.Command {
 	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, _ []string) error {
 		d, err := client.ListDeadLetters(ctx, sink, limit)
 		if isNoCallbacksError(cmd, err) {
-			out.printNote(noCallbacksNote)
+			out.printSummary(noCallbacksNote)
 			return nil
 		}
 		if err != nil {
@@ -100,11 +100,11 @@ func newDeadLettersCommand(out *terminal, env environList) *cobra.Command {
 		}
 		return c.printObject(d, func(times timeFormatter, f outputFormat) error {
 			if d.Total == 0 && f.isText() {
-				out.printNote("no dead letters of %s", sanitize(d.Sink))
+				out.printSummary("no dead letters of %s", sanitize(d.Sink))
 				return nil
 			}
 			err := printDeadLetters(out, &d, times, f)
-			out.printNote("%d of %d dead letters of %s", len(d.DeadLetters), d.Total,
+			out.printSummary("%d of %d dead letters of %s", len(d.DeadLetters), d.Total,
 				sanitize(d.Sink))
 			return err
 		})
@@ -151,7 +151,7 @@ accepted again returns to the dead letters.`,
 			d, err := client.ListDeadLetters(ctx, sink, 1)
 			switch {
 			case isNoCallbacksError(cmd, err):
-				out.printNote(noCallbacksNote)
+				out.printSummary(noCallbacksNote)
 				return nil
 			case err != nil:
 				return err
@@ -163,7 +163,7 @@ accepted again returns to the dead letters.`,
 		}
 		total, err := replayDeadLetters(ctx, client, sink, ids)
 		if isNoCallbacksError(cmd, err) {
-			out.printNote(noCallbacksNote)
+			out.printSummary(noCallbacksNote)
 			return nil
 		}
 		if err != nil {

@@ -128,9 +128,9 @@ func printReconciliation(
 		}
 	}
 	if r.FindingsOmitted > 0 {
-		out.printNote("%d more are counted and not listed", r.FindingsOmitted)
+		out.printSummary("%d more are counted and not listed", r.FindingsOmitted)
 	}
-	out.printNote("%s", summarizeReconciliation(r))
+	out.printSummary("%s", summarizeReconciliation(r))
 	return nil
 }
 

@@ -295,27 +295,27 @@ func (s *fileScheduler) printSummary(err error) error {
 		}
 		t.Render()
 		if more := s.failed - len(s.failures); more > 0 {
-			out.printNote("%d more were rejected: --json lists all", more)
+			out.printSummary("%d more were rejected: --json lists all", more)
 		}
 	}
 	if s.dryRun {
-		out.printNote("dry run, nothing was done: %d would be scheduled unless they are, %d rejected",
+		out.printSummary("dry run, nothing was done: %d would be scheduled unless they are, %d rejected",
 			s.created, s.failed)
-		out.printNote("%s", uncheckedLines)
+		out.printSummary("%s", uncheckedLines)
 		return s.summaryError(err)
 	}
-	out.printNote("%d scheduled, %d already scheduled, %d rejected", s.created,
+	out.printSummary("%d scheduled, %d already scheduled, %d rejected", s.created,
 		s.alreadyScheduled, s.failed)
 	if s.unconfirmed > 0 {
-		out.printNote("%d of these would move money at once: add --yes, or \"confirm\": true "+
+		out.printSummary("%d of these would move money at once: add --yes, or \"confirm\": true "+
 			"to their lines", s.unconfirmed)
 	}
 	if s.warned > 0 {
-		out.printNote("warning: %d holds capture within the expiry margin of their deadline: "+
+		out.printSummary("warning: %d holds capture within the expiry margin of their deadline: "+
 			"holdd show HOLD has the details", s.warned)
 	}
 	if err != nil {
-		out.printNote("stopped: %d of %d lines have no answer; run the command again, it skips "+
+		out.printSummary("stopped: %d of %d lines have no answer; run the command again, it skips "+
 			"the holds that are scheduled",
 			s.linesRead-s.created-s.alreadyScheduled-s.failed, s.linesRead)
 	}

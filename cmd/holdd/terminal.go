@@ -13,9 +13,9 @@ package main
 //     with TERM=dumb, or without a terminal.
 //   - Progress bars and charts are drawn on a terminal only. The table has all
 //     that a chart shows.
-//   - Tables have no lines and no empty columns, and fit 80 columns. -o wide adds
-//     columns, and times in the reader's time zone. output.go has the formats of
-//     lists.
+//   - Tables have no lines and no empty columns, and fit 80 columns, as the
+//     sentences below them do. -o wide adds columns, and times in the reader's
+//     time zone. output.go has the formats of lists.
 //   - Amounts are written with their currency. The notice of live mode precedes
 //     all other output.
 //   - --json prints the API's own JSON, one object a line, times in UTC,
@@ -163,6 +163,11 @@ func (c *terminal) printError(sentence, hint string) {
 // printNote prints a line beside the answer.
 func (c *terminal) printNote(format string, args ...any) {
 	fmt.Fprintf(c.stderr, format+"\n", args...)
+}
+
+// printSummary prints a sentence below a table, no wider than the table.
+func (c *terminal) printSummary(format string, args ...any) {
+	c.printNote("%s", wrapText(fmt.Sprintf(format, args...), tableWidth))
 }
 
 const liveModeNotice = "LIVE mode: real money"
