@@ -79,8 +79,8 @@ const auditTextWidth = 78
 // auditReferenceWidth is the most characters of a booking beside an id, an amount and a time.
 const auditReferenceWidth = 14
 
-// wordPattern matches a word. An amount with its currency is one.
-var wordPattern = regexp.MustCompile(`\d[\d.]* [A-Z]{3}\b\S*|\S+`)
+// wordPattern matches a word. An amount with its currency is one, and a number with a unit of time.
+var wordPattern = regexp.MustCompile(`\d[\d.]* (?:[A-Z]{3}|d|h|min|s)\b\S*|\S+`)
 
 // wrapText breaks a sentence between words, and a word that is longer than a line.
 func wrapText(s string, width int) string {

@@ -247,7 +247,7 @@ func holdColumns(times timeFormatter) []column[hold.View] {
 		}},
 		{title: "currency", csv: func(v *hold.View) string { return strings.ToUpper(v.Currency) }},
 		state,
-		{title: "next", narrow: 30,
+		{title: "next", narrow: 30, wraps: true, // an action without its time would mislead
 			table: func(v *hold.View) string {
 				return describeNextAction(v, times.withRelativeTimesOnly())
 			},

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -186,57 +185,7 @@ func (p *listPrinter[T]) printTable(rows []T) {
 	t.Render()
 }
 
-const (
-	tableWidth     = 80
-	columnGap      = 2
-	narrowestLimit = 12
-)
-
-// fitColumns returns the most characters of each column's cells. Columns that have a limit give
-// way until a row fits the width of a table, the widest first. Those that are cut give way before
-// those that wrap.
-func fitColumns[T any](columns []column[T], texts [][]string) []int {
-	limits, used := make([]int, len(columns)), -columnGap
-	for n, c := range columns {
-		for _, row := range texts {
-			limits[n] = max(limits[n], utf8.RuneCountInString(row[n]))
-		}
-		if limits[n] == 0 {
-			continue // the table leaves it out
-		}
-		if c.narrow > 0 {
-			limits[n] = min(limits[n], c.narrow)
-		}
-		limits[n] = max(limits[n], len(c.title))
-		used += limits[n] + columnGap
-	}
-	for ; used > tableWidth; used-- {
-		widest := widestLimitedColumn(columns, limits, false)
-		if widest < 0 {
-			widest = widestLimitedColumn(columns, limits, true)
-		}
-		if widest < 0 {
-			break
-		}
-		limits[widest]--
-	}
-	return limits
-}
-
-// widestLimitedColumn returns the widest column that can give way, of those that wrap or of those
-// that are cut, -1 if there is none.
-func widestLimitedColumn[T any](columns []column[T], limits []int, wraps bool) int {
-	widest := -1
-	for n, c := range columns {
-		if c.narrow > 0 && c.wraps == wraps && limits[n] > max(narrowestLimit, len(c.title)) &&
-			(widest < 0 || limits[n] > limits[widest]) {
-			widest = n
-		}
-	}
-	return widest
-}
-
-// value returns how the column is written in a format, nil if it is not.
+// cellFuncForFormat returns how the column is written in a format, nil if it is not.
 func (c *column[T]) cellFuncForFormat(f outputFormat) func(v *T) string {
 	switch f {
 	case formatWide:

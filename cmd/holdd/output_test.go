@@ -20,6 +20,14 @@ func TestTables_Fit80Columns(t *testing.T) {
 	large := hold.View{ID: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", Reference: strings.Repeat("LONG-", 9),
 		Amount: 12345678989, CaptureAmount: 10000000000, Currency: "eur", State: "scheduled",
 		Next: "capture", NextAt: &soon, ExpiresAt: soon}
+	withoutBooking := large
+	withoutBooking.Reference, withoutBooking.Amount, withoutBooking.CaptureAmount = "", 1234567, 0
+	ids := []hold.View{withoutBooking, withoutBooking, withoutBooking}
+	ids[1].CaptureAmount, ids[2].Currency, ids[2].Next = 1000000, "jpy", "increment"
+	part, attention := withoutBooking, withoutBooking
+	part.CapturedAmount, part.NextCapture = 100000, &hold.NextCaptureView{Amount: 450000}
+	attention.State, attention.Next, attention.NextAt = "attention", "", nil
+	attention.Cause = "multicapture_unavailable"
 	totals := []api.CurrencyTotal{{Currency: "eur", Count: 1000, Amount: 123456789012},
 		{Currency: "jpy", Count: 1, Amount: 3000}, {Currency: "usd", Count: 7, Amount: 9900}}
 	history := hold.View{Currency: "eur", HistoryOmitted: 3, History: []hold.HistoryEntryView{
@@ -39,7 +47,17 @@ func TestTables_Fit80Columns(t *testing.T) {
 		"list": {func(out *terminal) error {
 			p := &listPrinter[hold.View]{out: out, format: formatTable, columns: holdColumns(times)}
 			return p.print([]hold.View{large})
-		}, []string{"100000000.00 of", "123456789.89 EUR", "scheduled"}},
+		}, []string{"100000000.00 of", "123456789.89 EUR", "scheduled", "capture in 29 d "}},
+		"list of ids": {func(out *terminal) error {
+			p := &listPrinter[hold.View]{out: out, format: formatTable, columns: holdColumns(times)}
+			return p.print(ids)
+		}, []string{"pi_3PxYzA2eZvKYl…  10000.00 of ", "  capture in 29 d 23 h  ",
+			"1234567 JPY   scheduled  increment in 29 d 23 h  in 29 d 23 h"}},
+		"list of parts": {func(out *terminal) error {
+			p := &listPrinter[hold.View]{out: out, format: formatTable, columns: holdColumns(times)}
+			return p.print([]hold.View{part, attention})
+		}, []string{"  capture of 4500.00 EUR    in 29 d 23 h", " needs attention: ",
+			" multicapture_unavailable"}},
 		"plan": {func(out *terminal) error {
 			return printPlan(out, &plan, times, formatTable)
 		}, []string{"1234567890.12 EUR", "3000 JPY +", "99.00 USD", "2026-12-30"}},
