@@ -57,7 +57,8 @@ func (h *reconcileHandler) register(doc huma.API) {
 		Tags:    []string{"reconcile"},
 		Summary: "Show a comparison with Stripe: progress and findings",
 		Description: "A dry run is known only to the replica that runs it. Any other run is " +
-			"known to all replicas.",
+			"known to all replicas. A PaymentIntent that was found without a hold and was " +
+			"scheduled since is not a finding any more.",
 	}, h.get)
 }
 

@@ -26,7 +26,10 @@ type heldOne struct {
 	now time.Time
 }
 
-func (one *heldOne) Get(context.Context, string) (hold.Hold, time.Time, error) {
+func (one *heldOne) Get(_ context.Context, id string) (hold.Hold, time.Time, error) {
+	if id != one.h.ID {
+		return hold.Hold{}, one.now, &hold.Problem{Code: hold.HoldNotFound}
+	}
 	return one.h, one.now, nil
 }
 
@@ -53,9 +56,10 @@ func (one *heldOne) RequestCapture(
 
 // page is what a console shows.
 type page struct {
-	status int
-	text   string
-	fields url.Values // hidden in its form
+	status   int
+	location string // of a redirect
+	text     string
+	fields   url.Values // hidden in its form
 }
 
 var hiddenField = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
@@ -65,7 +69,7 @@ func (one *heldOne) send(t *testing.T, by, method, path string, form url.Values)
 	t.Helper()
 	c, err := console.New(console.Options{Reader: one, Changer: one,
 		Scheduler: struct{ console.HoldScheduler }{}, Planner: struct{ console.Planner }{},
-		Reconciler: struct{ console.Reconciler }{}, Deliveries: struct{ console.DeliveryService }{},
+		Reconciler: noFindings{}, Deliveries: struct{ console.DeliveryService }{},
 		Readiness: struct{ console.ReadinessChecker }{}, Store: struct{ console.StoreReader }{},
 		Stages: struct{ console.StageReporter }{},
 		Identity: &console.TrustedIdentity{Header: "X-User", MayOperate: true,
@@ -79,7 +83,7 @@ func (one *heldOne) send(t *testing.T, by, method, path string, form url.Values)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	w := httptest.NewRecorder()
 	c.ServeHTTP(w, r)
-	p := page{status: w.Code, text: w.Body.String(),
+	p := page{status: w.Code, location: w.Header().Get("Location"), text: w.Body.String(),
 		fields: url.Values{}}
 	for _, m := range hiddenField.FindAllStringSubmatch(p.text, -1) {
 		p.fields.Add(html.UnescapeString(m[1]), html.UnescapeString(m[2]))

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 
@@ -84,6 +85,20 @@ func (pages *notScheduledPages) readOrphanFinding(
 	return f, false, nil
 }
 
+// adoptedOrNotFoundPage leads to the hold of an intent that was scheduled after its finding, and
+// so also to what is left of an adoption that failed after the hold was scheduled.
+func (pages *notScheduledPages) adoptedOrNotFoundPage(q *request) (pageView, error) {
+	id := q.r.PathValue("id")
+	_, _, err := pages.o.Reader.Get(q.ctx(), id)
+	if isNotFound(err) || errors.Is(err, &hold.Problem{Code: hold.InvalidID}) {
+		return notFoundPage(q)
+	}
+	if err != nil {
+		return pageView{}, err
+	}
+	return pageView{redirect: holdPagePath(id)}, nil
+}
+
 // orphanActs are what an operator may do with an authorization: leave it to
 // holdd, or capture or release it at once.
 var orphanActs = []string{"adopt", "capture", "cancel"}
@@ -111,7 +126,7 @@ func (pages *notScheduledPages) adoptConfirmationPage(q *request) (pageView, err
 		return pageView{}, err
 	}
 	if !ok {
-		return notFoundPage(q)
+		return pages.adoptedOrNotFoundPage(q)
 	}
 	if !q.visitor.mayOperate {
 		return q.messagePage(http.StatusForbidden, q.t("error.role.title"),
@@ -146,7 +161,7 @@ func (pages *notScheduledPages) adoptIntentAndApplyConfirmedAct(q *request) (pag
 		return pageView{}, err
 	}
 	if !ok {
-		return notFoundPage(q)
+		return pages.adoptedOrNotFoundPage(q)
 	}
 	req := hold.ScheduleRequest{PaymentIntent: f.PaymentIntent, Account: f.Account,
 		Reference: f.Reference, OnExpiry: hold.PolicyAlert.String()}

@@ -72,6 +72,12 @@ type Finding struct {
 	Detail    string    `json:"detail,omitempty"` // a sentence for the operator
 }
 
+// isOfIntentWithoutHold reports whether the finding is about an intent that holds
+// money and has neither a hold nor terms.
+func (f *Finding) isOfIntentWithoutHold() bool {
+	return f.Kind == FoundOrphan || f.Kind == FoundRecent
+}
+
 // needsSeparateReport reports whether the finding is logged and published by
 // itself. Every other finding has an event of its hold.
 func (f *Finding) needsSeparateReport() bool {

@@ -220,8 +220,19 @@ func (r *Reconciler) StartRun(
 
 // ReadReconciliation returns the report of the run with an id, or of the newest
 // run if id is empty. It finds the newest dry run of this replica and the
-// newest other run of all replicas. ok is false for any other id.
+// newest other run of all replicas. ok is false for any other id. An intent that
+// was scheduled after the run found it without a hold is not reported.
 func (r *Reconciler) ReadReconciliation(
+	ctx context.Context, id string,
+) (run Reconciliation, ok bool, err error) {
+	if run, ok, err = r.readReport(ctx, id); err == nil && ok {
+		err = r.dropAdoptedIntents(ctx, &run)
+	}
+	return run, ok, err
+}
+
+// readReport reads the report of a run as the run found it.
+func (r *Reconciler) readReport(
 	ctx context.Context, id string,
 ) (run Reconciliation, ok bool, err error) {
 	r.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,43 @@ func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 			}
 			if n := w.published(kind); n != 1 {
 				t.Errorf("%d events of %s", n, kind)
+			}
+		}
+	})
+}
+
+func TestReadReconciliation_DropsAdoptedIntents(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r, other := w.start(), w.start()
+		adopted, replaced, left := w.authorize(""), w.authorize(""), w.authorize("")
+		time.Sleep(time.Hour)
+		young := w.authorize("")
+		dry, run := r.reconcile(true), other.reconcile(false)
+		for _, found := range []reconcile.Reconciliation{dry, run} {
+			w.checkCounts(found, counts{reconcile.FoundOrphan: 3, reconcile.FoundRecent: 1})
+		}
+
+		other.place(hold.ScheduleRequest{PaymentIntent: adopted}, other.retrieve(adopted, ""))
+		other.place(hold.ScheduleRequest{PaymentIntent: young}, nil)
+		// A hold whose money another intent holds does not explain its first intent.
+		h := other.place(hold.ScheduleRequest{PaymentIntent: replaced}, nil)
+		before := other.hold(replaced)
+		h.PaymentIntent = "pi_renewed0001"
+		other.mustCommit(&before, hold.Decision{Hold: h})
+		for _, id := range []string{dry.ID, run.ID} {
+			found, ok, err := r.ReadReconciliation(w.Ctx, id)
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			w.checkCounts(found, counts{reconcile.FoundOrphan: 2})
+			var ids []string
+			for _, f := range found.Findings {
+				ids = append(ids, f.PaymentIntent)
+			}
+			slices.Sort(ids)
+			want := []string{replaced, left}
+			if slices.Sort(want); !slices.Equal(ids, want) {
+				t.Errorf("findings about %v, want %v", ids, want)
 			}
 		}
 	})

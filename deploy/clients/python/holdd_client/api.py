@@ -1165,7 +1165,8 @@ class Operations:
         id: str | None = None,
     ) -> Reconciliation:
         # Show a comparison with Stripe: progress and findings. A dry run is known only to the replica that runs it. Any
-        # other run is known to all replicas.
+        # other run is known to all replicas. A PaymentIntent that was found without a hold and was scheduled since is
+        # not a finding any more.
         return cast(
             Reconciliation,
             self._transport.send(

@@ -505,7 +505,7 @@ export interface paths {
         };
         /**
          * Show a comparison with Stripe: progress and findings
-         * @description A dry run is known only to the replica that runs it. Any other run is known to all replicas.
+         * @description A dry run is known only to the replica that runs it. Any other run is known to all replicas. A PaymentIntent that was found without a hold and was scheduled since is not a finding any more.
          */
         get: operations["getReconcile"];
         put?: never;
