@@ -244,8 +244,9 @@ var problemCatalog = []problemKind{
 		"`on_expiry` has another value than the three that exist.",
 		"Send `cancel`, `capture` or `alert`."},
 	{hold.InvalidReference, 422, "The reference is invalid",
-		"The reference is too long or has control characters.",
-		"Send up to 200 bytes of printable text."},
+		"The reference is too long, has control characters, or cannot be in a path: it is `.` " +
+			"or `..`, or starts with `pi_` as an id does.",
+		"Send up to 200 bytes of printable text, such as `BK-2071`."},
 	{hold.InvalidMetadata, 422, "The metadata is invalid",
 		"The metadata has too many pairs, or a key or value that is too long or reserved.",
 		"Send up to 20 pairs within the limits that `detail` names."},

@@ -48,6 +48,7 @@ func TestGet_ByReference(t *testing.T) {
 	add("pi_twice0001", "BK-3", false)
 	add("pi_twice0002", "BK-3", false)
 	add("pi_slash0001", "room/12 é", false)
+	add("pi_folder001", "../BK-4", false)
 	for _, tt := range []struct {
 		path   string
 		status int
@@ -59,6 +60,7 @@ func TestGet_ByReference(t *testing.T) {
 		{"BK-3", http.StatusConflict, `"code":"ambiguous_reference"`},
 		{"BK", http.StatusNotFound, `"code":"hold_not_found"`},
 		{"room%2F12%20%C3%A9", http.StatusOK, `"id":"pi_slash0001"`},
+		{"..%2FBK-4", http.StatusOK, `"id":"pi_folder001"`},
 		{"pi_open00001", http.StatusOK, `"id":"pi_open00001"`},
 	} {
 		r := sendRequest(t, http.MethodGet, s.URL+"/v1/holds/"+tt.path, "")
@@ -66,8 +68,11 @@ func TestGet_ByReference(t *testing.T) {
 			t.Errorf("%s: %d %s", tt.path, r.status, r.body)
 		}
 	}
-	for _, reference := range []string{"pi_abc", ".."} { // not in a path
-		add("pi_list00001", reference, false)
+	for _, reference := range []string{"pi_abc", ".."} { // of terms in metadata; not in a path
+		add("pi_list00001", "BK-5", false)
+		h := m.holds["pi_list00001"]
+		h.Reference = reference
+		m.holds[h.ID] = h
 		r := sendRequest(t, http.MethodGet, s.URL+"/v1/holds/"+reference, "")
 		if r.status == http.StatusOK {
 			t.Errorf("%s in a path: %s", reference, r.body)

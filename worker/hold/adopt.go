@@ -46,11 +46,12 @@ const RecoveredCaptureGrace = 24 * time.Hour
 // intent's metadata. They were accepted long ago, so a time that has passed
 // since does not invalidate them. A capture up to [RecoveredCaptureGrace] late
 // is made now. A later one requires attention, because the cardholder no longer
-// expects it. A release is never too late.
+// expects it. A release is never too late. A reference that no path of the API
+// can name stays.
 func (req *ScheduleRequest) ValidateRecoveredTerms(
 	paused bool, now time.Time,
 ) (*ValidRequest, error) {
-	d, err := req.Validate(now)
+	d, err := req.validateRecorded(now)
 	own, field := req.CaptureAt, "capture_at"
 	if own == "" {
 		own, field = req.CancelAt, "cancel_at"
@@ -61,7 +62,7 @@ func (req *ScheduleRequest) ValidateRecoveredTerms(
 		if bad != nil {
 			return nil, bad
 		}
-		if d, err = req.Validate(at); err == nil {
+		if d, err = req.validateRecorded(at); err == nil {
 			d.TooLateToCapture = field == "capture_at" && now.Sub(at) > RecoveredCaptureGrace
 		}
 	}

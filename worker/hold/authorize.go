@@ -191,6 +191,9 @@ func (req *AuthorizeRequest) validateAndBuildMetadata(
 		CancelAt: req.CancelAt, TimeZone: req.TimeZone,
 		CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry, Metadata: req.Metadata,
 		Renewal: req.Renewal, Captures: req.Captures}
+	if err := checkNewReference(req.Reference); err != nil {
+		return nil, nil, err
+	}
 	valid, err := terms.validateTerms(now)
 	if err != nil {
 		return nil, nil, err

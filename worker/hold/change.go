@@ -57,7 +57,7 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		h.OnExpiry = policy
 	}
 	if p.Reference != nil {
-		if err := checkReference(*p.Reference); err != nil {
+		if err := checkNewReference(*p.Reference); err != nil {
 			return err
 		}
 		h.Reference = *p.Reference

@@ -66,7 +66,7 @@ func validReferenceAndMetadataOfIntent(in *PaymentIntent) (reference string, pai
 		return "", nil
 	}
 	valid := ScheduleRequest{PaymentIntent: in.ID, Reference: req.Reference, Metadata: req.Metadata}
-	if checked, err := valid.Validate(in.Created); err == nil {
+	if checked, err := valid.validateRecorded(in.Created); err == nil {
 		return checked.Reference, checked.Metadata
 	}
 	return "", nil

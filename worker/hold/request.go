@@ -86,6 +86,18 @@ func (req *ScheduleRequest) Validate(now time.Time) (*ValidRequest, error) {
 	if err := CheckPaymentIntentID(req.PaymentIntent); err != nil {
 		return nil, err
 	}
+	if err := checkNewReference(req.Reference); err != nil {
+		return nil, err
+	}
+	return req.validateTerms(now)
+}
+
+// validateRecorded is [ScheduleRequest.Validate] without what only new requests
+// are refused for.
+func (req *ScheduleRequest) validateRecorded(now time.Time) (*ValidRequest, error) {
+	if err := CheckPaymentIntentID(req.PaymentIntent); err != nil {
+		return nil, err
+	}
 	return req.validateTerms(now)
 }
 

@@ -17,6 +17,18 @@ var (
 	localTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
 )
 
+// checkNewReference returns a *[Problem] if s is no reference for a hold, or none that a path of
+// the API can name: pi_ starts an id, and HTTP clients resolve the dots. Terms in metadata may have
+// such a reference, and their money must not be lost for that.
+func checkNewReference(s string) error {
+	if strings.HasPrefix(s, "pi_") || s == "." || s == ".." {
+		return newProblem(InvalidReference, "reference",
+			"invalid reference %s: want one that a path of the API can name, so neither . nor .., "+
+				"and nothing that starts with pi_", quoteUnlessSecret(s))
+	}
+	return checkReference(s)
+}
+
 func checkReference(s string) error {
 	if !isDisplayable(s) || len(s) > MaxReferenceBytes {
 		return newProblem(InvalidReference, "reference",

@@ -97,7 +97,7 @@ var foreignReferenceKeys = []string{MetaReference, "reference", "booking", "book
 // have, for the operator; empty if there is none.
 func (in *PaymentIntent) GuessReference() string {
 	for _, key := range foreignReferenceKeys {
-		if v := in.Metadata[key]; v != "" && checkReference(v) == nil {
+		if v := in.Metadata[key]; v != "" && checkNewReference(v) == nil {
 			return v
 		}
 	}
