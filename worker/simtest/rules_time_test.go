@@ -54,6 +54,11 @@ func (j *judge) checkActedInTime(c *judgedHold) {
 			return
 		}
 	}
+	for _, r := range c.stripeRequests {
+		if r.rateLimited && j.plan.strictRate > 0 && !r.sentAt.Before(due) {
+			by = by.Add(j.plan.jobInterval) // the next try may need another tick
+		}
+	}
 	if by.After(j.fromRedisTime(c.earliestDeadline.Add(-j.plan.expiryMargin))) ||
 		by.After(j.timeAt(j.elapsed())) || c.exceedsHeld(&t, asked, by) {
 		return
