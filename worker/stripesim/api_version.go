@@ -3,7 +3,6 @@ package stripesim
 import (
 	"bytes"
 	"encoding/json"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,21 +21,6 @@ const (
 	versionReleaseIsNoRefund    = "2025-03-31"
 	versionNoPaymentMethodTypes = "2026-09-30"
 )
-
-var apiVersionPattern = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(\.[a-z]+)?$`)
-
-// IsAPIVersion reports whether s has the form of a version, such as 2023-10-16
-// or 2026-09-30.endive.
-func IsAPIVersion(s string) bool { return apiVersionPattern.MatchString(s) }
-
-// nearestVersion returns the version that answers a call: the one that the call
-// names, or the oldest or the newest that the simulator knows.
-func nearestVersion(version string) string {
-	if !IsAPIVersion(version) {
-		return version // applyVersion refuses it
-	}
-	return max(APIVersion, min(version, NewestAPIVersion))
-}
 
 // applyVersion applies what the call's version changes about its parameters.
 func (c *apiCall) applyVersion(f *form) *apiError {

@@ -55,19 +55,20 @@ func TestAPIVersion_DynamicMethodsWorkInEveryVersion(t *testing.T) {
 	}
 }
 
-// A version that the simulator does not know is answered as the nearest that it
-// knows, and the answer says so.
-func TestAPIVersion_Unknown(t *testing.T) {
+// A version before the oldest or after the newest that the simulator renders is
+// answered as that, and the answer says so.
+func TestAPIVersion_Nearest(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	for version, want := range map[string]string{
 		"2022-11-15": "2023-10-16", "2024-04-10": "2024-04-10",
+		"2011-01-01": "2023-10-16", "2025-03-31.preview": "2025-03-31.preview",
 		"2026-10-28.endive": "2026-10-28.endive", "2099-01-01": stripesim.NewestAPIVersion,
+		"2026-12-16.endive":        stripesim.NewestAPIVersion,
 		stripesim.NewestAPIVersion: stripesim.NewestAPIVersion,
 	} {
 		a := c.mustSucceed("GET", "/v1/balance", "", "Stripe-Version", version)
 		assertEqual(t, version, a.header.Get("Stripe-Version"), want)
 	}
-	c.mustFail(400, "", "GET", "/v1/balance", "", "Stripe-Version", "nonsense")
 }
 
 func TestAPIVersion_AllowedPaymentMethodTypes(t *testing.T) {
@@ -172,8 +173,29 @@ func TestAPIVersion_EventKeepsItsVersion(t *testing.T) {
 
 func TestAPIVersion_Invalid(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
-	for _, version := range []string{"basil", "2023-10-16.Basil", "2023-1-1"} {
-		c.mustFail(400, "", "GET", "/v1/payment_intents", "", "Stripe-Version", version)
+	for name, version := range map[string]string{
+		"no date":                    "nonsense",
+		"a name alone":               "basil",
+		"a name in capitals":         "2023-10-16.Basil",
+		"a short date":               "2023-1-1",
+		"a date without a version":   "2024-01-17",
+		"a date before the first":    "2010-01-01",
+		"without its name":           "2025-03-31",
+		"a name of another":          "2025-09-30.acacia",
+		"a name of the newest's day": "2026-11-18.zinnia",
+		"a name before there were":   "2024-06-20.acacia",
+		"a preview before there was": "2024-06-20.preview",
+		"a preview between versions": "2025-04-01.preview",
+		"no day of the calendar":     "2099-02-30.endive",
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := c.mustFail(400, "", "GET", "/v1/balance", "", "Stripe-Version", version)
+			assertEqual(t, "type", a.stringAt("error.type"), "invalid_request_error")
+			assertEqual(t, "message", a.stringAt("error.message"),
+				"Invalid Stripe API version: "+version)
+			c.mustFail(400, "", "POST", "/v1/webhook_endpoints",
+				"url=https://example.com&enabled_events[]=*&api_version="+version)
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package libraries
 
 import (
 	"bufio"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 const root = "../../.."
 
 // startSimulator builds and starts stripesim, and returns its address.
-func startSimulator(t *testing.T) string {
+func startSimulator(t *testing.T, flags ...string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "stripesim")
 	build := exec.Command("go", "build", "-o", bin, "./cmd/stripesim")
@@ -22,7 +23,7 @@ func startSimulator(t *testing.T) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	sim := exec.Command(bin, "--listen", "127.0.0.1:0")
+	sim := exec.Command(bin, append(flags, "--listen", "127.0.0.1:0")...)
 	sim.Stderr = os.Stderr
 	stdout, err := sim.StdoutPipe()
 	if err != nil {
@@ -62,7 +63,9 @@ func runProgram(t *testing.T, dir, name string, args ...string) {
 	t.Logf("%s", out)
 }
 
-func TestStripeNode(t *testing.T) {
+// stripeNodeDir returns the folder in which make languages installs stripe-node.
+func stripeNodeDir(t *testing.T) string {
+	t.Helper()
 	dir, err := filepath.Abs(root + "/.build/stripe-node")
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +73,11 @@ func TestStripeNode(t *testing.T) {
 	if _, err := os.Stat(dir + "/node_modules/stripe"); err != nil {
 		t.Fatalf("%v: run make languages", err)
 	}
+	return dir
+}
+
+func TestStripeNode(t *testing.T) {
+	dir := stripeNodeDir(t)
 	flow, err := os.ReadFile("node/flow.mjs")
 	if err != nil {
 		t.Fatal(err)
@@ -79,6 +87,36 @@ func TestStripeNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	runProgram(t, dir, "node", "flow.mjs")
+}
+
+// stripe-node lists the versions that a webhook endpoint may have.
+func TestSimulator_AcceptsVersionsOfStripeNode(t *testing.T) {
+	types, err := os.ReadFile(stripeNodeDir(t) +
+		"/node_modules/stripe/cjs/resources/WebhookEndpoints.d.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions := regexp.MustCompile(`'(\d{4}-\d\d-\d\d(?:\.[a-z]+)?)'`).FindAllSubmatch(types, -1)
+	if len(versions) < 100 {
+		t.Fatalf("stripe-node lists %d versions", len(versions))
+	}
+	url := startSimulator(t, "--rate", "-1", "--overall-rate", "-1")
+	for _, v := range versions {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/balance", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("sk_test_example", "")
+		req.Header.Set("Stripe-Version", string(v[1]))
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("%s: HTTP %d", v[1], res.StatusCode)
+		}
+	}
 }
 
 func TestStripePython(t *testing.T) {
