@@ -21,8 +21,9 @@ var allowedImports = map[string]struct {
 	may []string
 	why string
 }{
-	"worker/hold":  {nil, "deciding is pure: no I/O, no library whose upgrade could change a decision"},
-	"worker/clock": {nil, "Redis' clock is one number"},
+	"worker/hold":       {nil, "deciding is pure: no I/O, no library whose upgrade could change a decision"},
+	"worker/retryafter": {nil, "a header is parsed, and what waits is the caller's"},
+	"worker/clock":      {nil, "Redis' clock is one number"},
 	"worker/health": {[]string{"worker/hold", "go.uber.org/zap"},
 		"every part reports here, so it knows none of them"},
 	"worker/event": {[]string{"worker/hold"}, "what is published depends on the hold alone"},
@@ -63,10 +64,10 @@ var allowedImports = map[string]struct {
 		"the one place that knows the engine, the store and the gateway together"},
 	"store": {[]string{"worker/hold", "github.com/redis/go-redis/v9", "google.golang.org/protobuf"},
 		"the store keeps holds and decides nothing about them"},
-	"worker/alert": {[]string{"worker/changes", "worker/event", "worker/execute", "worker/health", "worker/hold", "go.uber.org/zap",
+	"worker/alert": {[]string{"worker/changes", "worker/event", "worker/execute", "worker/health", "worker/hold", "worker/retryafter", "go.uber.org/zap",
 		"github.com/standard-webhooks/standard-webhooks/libraries"},
 		"sinks know events, not where they are kept"},
-	"worker/api/client": {[]string{"worker/event", "worker/hold"},
+	"worker/api/client": {[]string{"worker/event", "worker/hold", "worker/retryafter"},
 		"whoever calls holdd compiles its requests and events and nothing else of it"},
 	"worker/api": {[]string{"worker/api/client", "worker/event", "worker/health", "worker/hold", "worker/intake", "worker/query",
 		"worker/reconcile", "worker/repair", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
@@ -76,7 +77,7 @@ var allowedImports = map[string]struct {
 		"pages read and change holds through the parts of the worker, as the API does"},
 	"worker/cardholder": {[]string{"worker/health", "worker/hold", "go.uber.org/zap"},
 		"a public page reads and changes holds through the desk alone"},
-	"worker/tracing": {[]string{"worker/execute", "worker/hold", "go.opentelemetry.io/otel", "go.opentelemetry.io/proto/otlp",
+	"worker/tracing": {[]string{"worker/execute", "worker/hold", "worker/retryafter", "go.opentelemetry.io/otel", "go.opentelemetry.io/proto/otlp",
 		"google.golang.org/protobuf", "github.com/go-logr/logr", "go.uber.org/zap"},
 		"the one place that knows OpenTelemetry: the other parts declare the tracer that they need"},
 	"worker/stripesim": {[]string{"golang.org/x/time/rate"}, "an independent judge shares no code with what it judges"},
@@ -156,7 +157,7 @@ func TestClient_DependsOnStandardLibrary(t *testing.T) {
 	for _, p := range goList(t, "-deps", "./worker/api/client") {
 		switch p.ImportPath {
 		case modulePath + "/worker/api/client", modulePath + "/worker/event",
-			modulePath + "/worker/hold":
+			modulePath + "/worker/hold", modulePath + "/worker/retryafter":
 			own++
 		default:
 			if !p.Standard {
@@ -164,8 +165,8 @@ func TestClient_DependsOnStandardLibrary(t *testing.T) {
 			}
 		}
 	}
-	if own != 3 {
-		t.Errorf("%d packages of holdd, want client, event and hold", own)
+	if own != 4 {
+		t.Errorf("%d packages of holdd, want client, event, hold and retryafter", own)
 	}
 }
 

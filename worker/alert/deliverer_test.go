@@ -366,10 +366,23 @@ func TestCallbackEndpoint_SlowReceiver(t *testing.T) {
 // Retry-After applies to the whole sink, and redirects are not followed.
 func TestCallbackEndpoint_RetryAfterAndRedirect(t *testing.T) {
 	t.Parallel()
+	for name, format := range map[string]func() string{
+		"seconds": func() string { return "6" },
+		"a date": func() string { // of whole seconds
+			return time.Now().Add(7 * time.Second).UTC().Format(http.TimeFormat)
+		},
+	} {
+		t.Run(name, func(t *testing.T) { checkRetryAfterAndRedirect(t, format) })
+	}
+}
+
+func checkRetryAfterAndRedirect(t *testing.T, formatRetryAfter func() string) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	var tries []time.Time
-	r.header = http.Header{"Retry-After": {"6"}, "Location": {"http://127.0.0.1:1/"}}
+	r.header = http.Header{"Location": {"http://127.0.0.1:1/"}}
 	r.setRespond(func(*event.Envelope) int {
+		r.header.Set("Retry-After", formatRetryAfter())
 		if tries = append(tries, time.Now()); len(tries) == 1 {
 			return http.StatusTooManyRequests
 		}

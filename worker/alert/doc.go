@@ -37,7 +37,7 @@
 // # Results of an attempt
 //
 //	delivered    any 2xx
-//	retry_later  429, or 503 with Retry-After: the sink waits that long
+//	retry_later  429, or 503 with Retry-After: the sink waits that long, an hour at most
 //	gone         410: the sink is disabled until its address changes
 //	rejected     400, 409, 413, 422: the hold is parked, other holds continue
 //	failed       anything else, and no answer

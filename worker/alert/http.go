@@ -10,6 +10,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/holdd/holdd/worker/retryafter"
 )
 
 // maxResponseBytes is how much of a response is read, so that the connection
@@ -48,8 +50,8 @@ func sendHTTPRequest(c *http.Client, req *http.Request) deliveryOutcome {
 // outcomeFromResponse maps a response to an outcome, as package alert documents
 // it.
 func outcomeFromResponse(res *http.Response, now time.Time) deliveryOutcome {
-	o := deliveryOutcome{reason: "HTTP " + strconv.Itoa(res.StatusCode), status: res.StatusCode,
-		retryAfter: parseRetryAfter(res.Header.Get("Retry-After"), now)}
+	o := deliveryOutcome{reason: "HTTP " + strconv.Itoa(res.StatusCode), status: res.StatusCode}
+	o.retryAfter, _ = retryafter.Parse(res.Header.Get("Retry-After"), now)
 	switch code := res.StatusCode; {
 	case code/100 == 2:
 		return deliveryOutcome{result: resultDelivered, status: code}
@@ -69,17 +71,6 @@ func outcomeFromResponse(res *http.Response, now time.Time) deliveryOutcome {
 		o.result = resultFailed
 	}
 	return o
-}
-
-// parseRetryAfter parses seconds or a date, and returns 0 for anything else.
-func parseRetryAfter(s string, now time.Time) time.Duration {
-	if n, err := strconv.Atoi(s); err == nil && n > 0 {
-		return min(time.Duration(min(n, 1<<20))*time.Second, 24*time.Hour)
-	}
-	if t, err := http.ParseTime(s); err == nil && t.After(now) {
-		return min(t.Sub(now), 24*time.Hour)
-	}
-	return 0
 }
 
 // describeNetworkError names the kind of a failure. The error itself is not

@@ -9,10 +9,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/retryafter"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -103,8 +103,7 @@ func (c *otlpClient) post(ctx context.Context, body []byte) (wait time.Duration,
 	switch res.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable,
 		http.StatusGatewayTimeout:
-		seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
-		wait = time.Duration(max(seconds, 0)) * time.Second
+		wait, _ = retryafter.Parse(res.Header.Get("Retry-After"), time.Now())
 	default:
 		wait = -1
 	}

@@ -145,6 +145,44 @@ func TestTracer_LogsRejectedSpans(t *testing.T) {
 	}
 }
 
+// A collector says by seconds or by a date when it is ready. A time beyond the
+// bound of an export ends the export.
+func TestTracer_WaitsForRetryAfter(t *testing.T) {
+	for name, tc := range map[string]struct {
+		header string
+		want   int32 // requests
+	}{
+		"none":             {"", 2},
+		"invalid":          {"soon", 2},
+		"an hour":          {"3600", 1},
+		"a date ahead":     {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), 1},
+		"a date of before": {time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var requests atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(
+				func(w http.ResponseWriter, _ *http.Request) {
+					if requests.Add(1) == 1 {
+						w.Header().Set("Retry-After", tc.header)
+						w.WriteHeader(http.StatusServiceUnavailable)
+					}
+				}))
+			defer server.Close()
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+			tracer, err := tracing.New(t.Context(), tracing.Options{Logger: zap.NewNop()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, end := tracer.StartRequest(t.Context(), newRequest("GET", "/v1/plan"), "GET /v1/plan")
+			end(http.StatusOK)
+			tracer.Close()
+			if n := requests.Load(); n != tc.want {
+				t.Errorf("%d requests, want %d", n, tc.want)
+			}
+		})
+	}
+}
+
 // A collector's refusal is final, and a redirect is not followed: it could send
 // the headers to another host.
 func TestTracer_SendsOnceIfRefused(t *testing.T) {

@@ -1,7 +1,7 @@
 // Package client is the Go client of holdd's HTTP API. It imports the standard
-// library, package hold, which declares holds and requests, and package event,
-// which declares the events of callbacks. These import only the standard library
-// themselves.
+// library, package hold, which declares holds and requests, package event, which
+// declares the events of callbacks, and package retryafter. These import only the
+// standard library and each other.
 //
 //	c, err := client.New("http://127.0.0.1:8420", os.Getenv("HOLDD_TOKEN"))
 //	…

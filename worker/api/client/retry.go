@@ -6,10 +6,10 @@ import (
 	"errors"
 	mathrand "math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/retryafter"
 )
 
 // Retries of a client that is made by WithRetries.
@@ -100,11 +100,7 @@ func retryDelayUnlessFinal(err error, retryAfter string, delay time.Duration) (t
 			return 0, false
 		}
 	}
-	seconds, err := strconv.ParseUint(retryAfter, 10, 32)
-	if err != nil { // none, or a date
-		return delay, true
-	}
-	wait := time.Duration(seconds) * time.Second
+	wait, _ := retryafter.Parse(retryAfter, time.Now())
 	return max(delay, wait), wait <= maxRetryAfter
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/holdd/holdd/worker/api/client"
 	"github.com/holdd/holdd/worker/hold"
@@ -71,11 +72,32 @@ func refuse(status int, code hold.ProblemCode, retryAfter string) http.HandlerFu
 	}
 }
 
+func dateIn(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+
+// A Retry-After may be a date.
+func TestWithRetries_WaitsUntilDate(t *testing.T) {
+	t.Parallel()
+	date := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	var repeated time.Time
+	s := startTestServer(t, refuse(503, client.Unavailable, date.UTC().Format(http.TimeFormat)),
+		func(w http.ResponseWriter, r *http.Request) {
+			repeated = time.Now()
+			accept(w, r)
+		})
+	if _, err := s.newClient(t).Cancel(t.Context(), testHoldID, "", 0); err != nil {
+		t.Fatal(err)
+	}
+	if repeated.Before(date) || len(s.receivedKeys()) != 2 {
+		t.Errorf("repeated %s from the date, %d requests", repeated.Sub(date), len(s.receivedKeys()))
+	}
+}
+
 func TestWithRetries_SameKeyUntilAnswer(t *testing.T) {
 	for name, first := range map[string]http.HandlerFunc{
 		"lost":        lose,
 		"unavailable": refuse(503, client.Unavailable, "1"),
 		"in progress": refuse(409, hold.InProgress, ""),
+		"a past date": refuse(429, client.Unavailable, dateIn(-time.Hour)),
 		"a proxy's": func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "bad gateway", http.StatusBadGateway)
 		},
@@ -113,6 +135,7 @@ func TestWithRetries_FinalAnswer(t *testing.T) {
 		"refused":               {refuse(409, hold.TooLate, ""), cancel},
 		"a fault":               {refuse(500, client.InternalError, ""), cancel},
 		"a wait of an hour":     {refuse(503, client.Unavailable, "3600"), cancel},
+		"a date in an hour":     {refuse(503, client.Unavailable, dateIn(time.Hour)), cancel},
 		"a patch of a revision": {lose, patch},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,8 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import IO, Any
 from urllib.parse import urlencode
 
@@ -150,10 +152,23 @@ def _read_problem(error: urllib.error.HTTPError) -> Mapping[str, Any] | None:
 
 def _retry_delay(status: int, retry_after: str | None, delay: float) -> float | None:
     """Returns how long to wait before a repetition; None: the answer is final."""
-    seconds = int(retry_after) if retry_after is not None and retry_after.isdecimal() else None
+    seconds = _parse_retry_after(retry_after)
     # Of the conflicts, in_progress alone says when to come back.
     if status not in RETRIED_STATUSES and not (status == 409 and seconds is not None):
         return None
     if seconds is None:
         return delay
     return None if seconds > MAX_RETRY_AFTER_S else max(delay, seconds)
+
+
+def _parse_retry_after(header: str | None) -> float | None:
+    """Returns the seconds of a Retry-After, which has seconds or a date; None: it has neither."""
+    if header is None:
+        return None
+    if header.isdecimal():
+        return int(header)
+    try:
+        date = parsedate_to_datetime(header).replace(tzinfo=UTC)  # HTTP has no other zone
+    except ValueError:
+        return None
+    return max(0.0, date.timestamp() - time.time())

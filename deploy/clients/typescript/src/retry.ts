@@ -72,11 +72,10 @@ function isRepeatable(request: Request): boolean {
 
 /** Returns how long to wait before a repetition; undefined: the answer is final. */
 function retryDelayMs(response: Response, delay: number): number | undefined {
-  const header = response.headers.get("Retry-After");
-  const seconds = header === null || !/^\d+$/.test(header) ? undefined : Number(header);
+  const wait = parseRetryAfterMs(response.headers.get("Retry-After"));
   switch (response.status) {
     case 409: // in_progress alone says when to come back
-      if (seconds === undefined) return undefined;
+      if (wait === undefined) return undefined;
       break;
     case 429:
     case 502:
@@ -86,8 +85,17 @@ function retryDelayMs(response: Response, delay: number): number | undefined {
     default:
       return undefined;
   }
-  if (seconds === undefined) return delay;
-  return seconds * 1000 > maxRetryAfterMs ? undefined : Math.max(delay, seconds * 1000);
+  if (wait === undefined) return delay;
+  return wait > maxRetryAfterMs ? undefined : Math.max(delay, wait);
+}
+
+/** Returns the milliseconds of a Retry-After, which has seconds or a date; undefined: it has neither. */
+function parseRetryAfterMs(header: string | null): number | undefined {
+  if (header === null) return undefined;
+  if (/^\d+$/.test(header)) return Number(header) * 1000;
+  // Date.parse reads other forms as well, such as "1.5".
+  const date = /^[A-Z][a-z]{2}, .* GMT$/.test(header) ? Date.parse(header) : NaN;
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }
 
 /** Returns a random delay below an exponential bound, so that clients do not come back together. */
