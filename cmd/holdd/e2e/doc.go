@@ -16,9 +16,9 @@
 // cmd/stripesim as Stripe. They need curl, openssl, redis-cli, python3 and
 // node; the test fails if one is missing (make languages installs them).
 // Others lint the OpenAPI document, compare it with that of the last release,
-// and generate, type-check and run the clients in deploy/clients, with what
-// make clients installs. Others copy the booking services of deploy/examples as
-// their READMEs say, and run them.
+// and generate, type-check and run the clients in deploy/clients and the
+// snippets of their page, with what make clients installs. Others copy the
+// booking services of deploy/examples as their READMEs say, and run them.
 //
 // # Faults
 //
