@@ -206,6 +206,43 @@ func TestTraces_Authorization(t *testing.T) {
 	})
 }
 
+// A warning before a deadline is in the trace of the hold, and its event
+// continues the span of the warning.
+func TestTraces_Warning(t *testing.T) {
+	spans := &spanRecorder{}
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.ending(5 * time.Hour)
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert",
+			Trace: tracing.ParseTraceparent(bookingTraceparent)})
+		untraced := w.ending(5 * time.Hour)
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: untraced, OnExpiry: "alert",
+			Trace: tracing.ParseTraceparent(strings.TrimSuffix(bookingTraceparent, "1") + "0")})
+		time.Sleep(4*time.Hour + time.Minute)
+		w.warned(id, "6h0m0s", "1h0m0s")
+		w.warned(untraced, "6h0m0s", "1h0m0s")
+		schedule := spans.mustFind(t, "schedule hold").SpanContext().SpanID()
+		warnings, events := spans.named("warn of expiry"), w.events(id)
+		if len(warnings) != 2 || len(events) != 3 {
+			t.Fatalf("%d warnings, %d events", len(warnings), len(events))
+		}
+		for i, s := range warnings {
+			if s.Parent().SpanID() != schedule || !slices.Contains(s.Attributes(),
+				attribute.StringSlice("holdd.events", []string{"hold.expiring"})) ||
+				!slices.Contains(s.Attributes(), attribute.Bool("holdd.written", true)) {
+				t.Errorf("warning %d has the parent %s and %v", i, s.Parent().SpanID(), s.Attributes())
+			}
+			if got, want := events[i+1].Traceparent, "00-"+bookingTrace+"-"+
+				s.SpanContext().SpanID().String()+"-01"; got != want {
+				t.Errorf("event %d has %s, want %s", i, got, want)
+			}
+		}
+		if changes := spans.named("change hold"); len(changes) != 0 {
+			t.Errorf("%d changes", len(changes))
+		}
+	}, recordSpans(spans))
+}
+
 // recordSpans makes every replica record its spans.
 func recordSpans(spans *spanRecorder) func(*testEnv, *stripesim.Options) {
 	return func(w *testEnv, _ *stripesim.Options) { w.spans = spans }

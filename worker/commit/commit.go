@@ -48,8 +48,8 @@ type Tracer interface {
 	// keeps it with the hold.
 	StartScheduling(ctx context.Context, h *hold.Hold) (end func(hold.CommitResult))
 	// StartChange begins the span of a decision about a hold that has a trace,
-	// and adds it to the decision. It returns nil if the decision has a span, or
-	// no event.
+	// such as a warning, and adds it to the decision. It returns nil if the
+	// decision has a span, or no event.
 	StartChange(ctx context.Context, d *hold.Decision) (end func(hold.CommitResult))
 }
 
@@ -220,20 +220,12 @@ func (c *Committer) CommitMilestones(
 			writing, next = append(writing, m.Change), append(next, m.Next)
 			continue
 		}
-		now := c.at(&m.Change)
-		c.addCardholderLink(&m.Decision, now)
 		advances = append(advances, hold.MilestoneWrite{
-			ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
-			Events: event.EncodeMilestoneEvents(&m.Decision, c.o.Livemode, now)})
+			ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next})
 		advancing = append(advancing, m.Change)
 	}
 	if len(advances) > 0 {
-		ok, e := c.store.AdvanceMilestones(ctx, advances)
-		if e != nil {
-			err = e
-		} else {
-			advanced += c.logAndWakeForWritten(advancing, ok)
-		}
+		advanced, err = c.advanceMilestones(ctx, advancing, advances)
 	}
 	if len(writing) > 0 {
 		n, e := c.commitPassedMilestoneChanges(ctx, writing, next)
@@ -243,6 +235,40 @@ func (c *Committer) CommitMilestones(
 		advanced += n
 	}
 	return advanced, err
+}
+
+// advanceMilestones moves milestones and publishes the warnings of changes, each
+// under a span of its own. advances lack their events.
+func (c *Committer) advanceMilestones(
+	ctx context.Context, changes []Change, advances []hold.MilestoneWrite,
+) (advanced int, err error) {
+	endSpans := c.startSpans(ctx, changes)
+	for i := range changes {
+		d, now := &changes[i].Decision, c.at(&changes[i])
+		c.addCardholderLink(d, now)
+		advances[i].Events = event.EncodeMilestoneEvents(d, c.o.Livemode, now)
+	}
+	written, err := c.store.AdvanceMilestones(ctx, advances)
+	if err != nil {
+		endSpans(nil)
+		return 0, err
+	}
+	if c.o.Tracer != nil {
+		endSpans(toCommitResults(written))
+	}
+	return c.logAndWakeForWritten(changes, written), nil
+}
+
+// toCommitResults returns the results of writes, of which a milestone that was
+// not moved is a conflict.
+func toCommitResults(written []bool) []hold.CommitResult {
+	out := make([]hold.CommitResult, len(written))
+	for i, ok := range written {
+		if out[i] = hold.CommitConflict; ok {
+			out[i] = hold.CommitWritten
+		}
+	}
+	return out
 }
 
 // commitPassedMilestoneChanges writes changes after a milestone. next is when the

@@ -432,6 +432,39 @@ func TestCommit_SpanOfUnknownResult(t *testing.T) {
 	f.expect(t, "published hold.scheduled", "debug hold.scheduled", "metric hold.scheduled 0s")
 }
 
+// A warning has a span as well, though its hold is not written. Its event
+// continues the span.
+func TestCommitMilestones_EndsSpansOfWarnings(t *testing.T) {
+	tracer := &recordingTracer{ended: map[string][]hold.CommitResult{}}
+	f := newTracedFixture(tracer)
+	warning := f.paused(t)
+	warning.Decision = hold.Decision{Hold: *warning.Before, Unchanged: true,
+		Events: []hold.Event{{Type: hold.EventExpiring, Threshold: time.Hour}}}
+	warning.Decision.Hold.Trace = hold.TraceContext{SpanID: [8]byte{98}, Flags: 1}
+	passed := []commit.PassedMilestoneChange{{Change: warning, DueAt: now}}
+	f.store.failCalls = 1
+	if n, err := f.CommitMilestones(t.Context(), passed); n != 0 || !errors.Is(err, errTimeout) {
+		t.Error(n, err)
+	}
+	version := f.store.versions[warning.Before.ID]
+	f.store.versions[warning.Before.ID]++ // another writer
+	if n, err := f.CommitMilestones(t.Context(), passed); n != 0 || err != nil {
+		t.Error(n, err)
+	}
+	f.store.versions[warning.Before.ID] = version
+	if n, err := f.CommitMilestones(t.Context(), passed); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+	if got := tracer.ended[warning.Before.ID]; !slices.Equal(got,
+		[]hold.CommitResult{0, hold.CommitConflict, hold.CommitWritten}) {
+		t.Errorf("ended %v", got)
+	}
+	if got := f.store.published; len(got) != 1 ||
+		!strings.HasSuffix(got[0].Traceparent, "-6300000000000000-01") {
+		t.Errorf("published %+v", got)
+	}
+}
+
 // A decision after a milestone has a span, such as that of on_expiry.
 func TestCommitMilestones_EndsSpans(t *testing.T) {
 	tracer := &recordingTracer{ended: map[string][]hold.CommitResult{}}

@@ -83,7 +83,8 @@ func (t *Tracer) StartScheduling(
 }
 
 // StartChange begins the span of a decision of no execution: of a request, a
-// webhook or a job. It continues the span that the hold keeps, with a link to
+// webhook or a job. A decision that leaves the hold unchanged is a warning before
+// its deadline. The span continues the span that the hold keeps, with a link to
 // that of a request. There is none if the hold has no trace, or keeps the span
 // of the request itself.
 func (t *Tracer) StartChange(
@@ -98,14 +99,18 @@ func (t *Tracer) StartChange(
 	for i := range d.Events {
 		events[i] = string(d.Events[i].Type)
 	}
+	name := "change hold"
+	if d.Unchanged {
+		name = "warn of expiry"
+	}
 	_, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, toRemoteSpanContext(kept)),
-		"change hold", trace.WithAttributes(holdAttributes(&d.Hold)...), trace.WithAttributes(
+		name, trace.WithAttributes(holdAttributes(&d.Hold)...), trace.WithAttributes(
 			attribute.String("holdd.state", d.Hold.State.String()),
 			attribute.StringSlice("holdd.events", events)))
 	if request.IsRecording() {
 		span.AddLink(trace.Link{SpanContext: request.SpanContext()})
 	}
-	if d.Hold.State == hold.Attention {
+	if d.Hold.State == hold.Attention && !d.Unchanged {
 		span.SetStatus(codes.Error, d.Hold.Reason.String())
 	}
 	d.Trace = traceContextOfSampledSpan(span)

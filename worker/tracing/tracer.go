@@ -11,7 +11,7 @@
 //   - [Tracer.StartExecution] continues the kept span, as its child and with a
 //     link to it.
 //   - [Tracer.StartChange] is of any other decision about the hold, such as one
-//     that a webhook leads to.
+//     that a webhook leads to, or a warning before its deadline.
 //   - [Tracer.StartAuthorizationResumption] continues the request of an authorization that
 //     another process finishes.
 //   - [Tracer.StartCall] is of one request to Stripe, under a request, an
