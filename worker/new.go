@@ -141,7 +141,7 @@ func (b *engineBuilder) buildIntake(
 	})
 	w.Cardholder = intake.NewCardholderActionService(s.Holds, b.committer, b.stripe, o.Health)
 	w.Webhooks = intake.NewWebhookProcessor(s.Refresh, b.committer, intake.WebhookProcessorOptions{
-		Livemode: o.Livemode, Clock: b.clock, Health: o.Health,
+		Livemode: o.Livemode, Clock: b.clock, Health: o.Health, Tracer: b.tracers.webhook,
 	})
 	rejector := intake.NewRejector(s.Rejections, b.publisher, intake.RejectorOptions{
 		Health: o.Health, Observer: b.observers.rejection, Logger: o.Logger,
@@ -247,6 +247,7 @@ func observerPartsOf(o Observer) observerParts {
 type tracerParts struct {
 	commit    commit.Tracer
 	change    intake.RequestSpanLinker
+	webhook   intake.WebhookTracer
 	execution ExecutionTracer
 	attempt   authorize.Tracer
 	parse     func(text string) hold.TraceContext
@@ -256,5 +257,6 @@ func tracerPartsOf(t Tracer) tracerParts {
 	if t == nil {
 		return tracerParts{}
 	}
-	return tracerParts{commit: t, change: t, execution: t, attempt: t, parse: t.ParseTraceparent}
+	return tracerParts{commit: t, change: t, webhook: t, execution: t, attempt: t,
+		parse: t.ParseTraceparent}
 }

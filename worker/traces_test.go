@@ -17,6 +17,7 @@ import (
 	"github.com/holdd/holdd/worker/tracing"
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 )
 
@@ -204,6 +205,60 @@ func TestTraces_Authorization(t *testing.T) {
 		}
 		spans.mustFind(t, "capture hold")
 	})
+}
+
+// A webhook's request is in the trace of its hold, before the change that a read
+// then makes. A forged event and one without a traced hold have no span.
+func TestTraces_Webhook(t *testing.T) {
+	spans := &spanRecorder{}
+	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
+		w.handler = newTracedWebhookHandler(t, r, w.newTracer(spans), signingSecret)
+		id, untraced := w.AuthorizeIntent(), w.AuthorizeIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour),
+			Trace: tracing.ParseTraceparent(bookingTraceparent)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: untraced,
+			CaptureAt: envtest.In(time.Hour),
+			Trace:     tracing.ParseTraceparent(strings.TrimSuffix(bookingTraceparent, "1") + "0")})
+		w.takeEvents()      // of the authorizations
+		w.AuthorizeIntent() // without a hold
+		d := w.Sim.Dashboard()
+		for _, err := range []error{d.OpenReview(id), d.OpenReview(untraced)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		events := w.takeEvents()
+		for _, e := range events {
+			if code, _ := postWebhook(w.handler, e.Payload, stripesim.Sign(e.Payload, time.Now(),
+				"whsec_another")); code != http.StatusBadRequest {
+				t.Fatalf("a forged event: %d", code)
+			}
+		}
+		w.deliverEvents(events)
+		time.Sleep(10 * time.Second) // the queue is sent
+		schedule := spans.mustFind(t, "schedule hold").SpanContext()
+		webhooks := spans.named("POST /webhooks/stripe")
+		if len(webhooks) != 1 {
+			t.Fatalf("%d webhooks of %d have a span", len(webhooks), len(events))
+		}
+		webhook, change := webhooks[0], spans.mustFind(t, "change hold")
+		if webhook.Parent().SpanID() != schedule.SpanID() ||
+			webhook.SpanKind() != trace.SpanKindServer || len(webhook.Links()) != 1 ||
+			webhook.Links()[0].SpanContext.SpanID() != schedule.SpanID() {
+			t.Errorf("the webhook has the parent %s, the kind %s and %d links",
+				webhook.Parent().SpanID(), webhook.SpanKind(), len(webhook.Links()))
+		}
+		for _, a := range []attribute.KeyValue{attribute.Int("http.response.status_code", 200),
+			attribute.String("http.route", "/webhooks/stripe"), attribute.String("holdd.hold", id),
+			attribute.String("stripe.event_type", "review.opened")} {
+			if !slices.Contains(webhook.Attributes(), a) {
+				t.Errorf("the webhook lacks %v: %v", a, webhook.Attributes())
+			}
+		}
+		if change.StartTime().Before(webhook.EndTime()) {
+			t.Errorf("changed %s before the webhook ended", webhook.EndTime().Sub(change.StartTime()))
+		}
+	}, recordSpans(spans))
 }
 
 // A warning before a deadline is in the trace of the hold, and its event

@@ -23,7 +23,16 @@ const signingSecret = "whsec_of_the_world"
 // newWebhookHandler is the webhook's handler in front of a replica.
 func newWebhookHandler(t *testing.T, r *replica, secrets ...string) http.Handler {
 	t.Helper()
-	a, err := api.New(api.Options{Holds: api.HoldServices{Scheduler: r, Changer: r, Reader: r,
+	return newTracedWebhookHandler(t, r, nil, secrets...)
+}
+
+// newTracedWebhookHandler is a handler whose requests are recorded; tracer may be
+// nil.
+func newTracedWebhookHandler(
+	t *testing.T, r *replica, tracer api.RequestTracer, secrets ...string,
+) http.Handler {
+	t.Helper()
+	a, err := api.New(api.Options{Tracer: tracer, Holds: api.HoldServices{Scheduler: r, Changer: r, Reader: r,
 		Planner: r, ReadinessChecker: r.Readiness}, Webhook: &api.WebhookOptions{
 		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature, gateway.ParseEventOptions{Secrets: secrets})

@@ -99,6 +99,7 @@ type Observer interface {
 type Tracer interface {
 	commit.Tracer
 	intake.RequestSpanLinker
+	intake.WebhookTracer
 	ExecutionTracer
 	authorize.Tracer
 	// StartCall begins the span of a request to Stripe. gateway.Caller calls it.

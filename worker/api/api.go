@@ -30,10 +30,14 @@ type HoldServices struct {
 	ReadinessChecker ReadinessChecker
 }
 
-// RequestTracer begins the span of a request to a route. end gets the status of
-// the response. tracing.Tracer implements it.
+// RequestTracer begins the spans of requests. Each end gets the status of the
+// response. tracing.Tracer implements it.
 type RequestTracer interface {
+	// StartRequest begins the span of a request to a route.
 	StartRequest(ctx context.Context, r *http.Request, pattern string) (
+		traced context.Context, end func(status int))
+	// StartWebhook begins a webhook's request, whose span depends on its hold.
+	StartWebhook(ctx context.Context, route string) (
 		traced context.Context, end func(status int))
 }
 
@@ -83,7 +87,7 @@ type Options struct {
 	// Stage records whether requests that change something fail because of
 	// Redis; may be nil.
 	Stage *health.Stage
-	// Tracer records the requests under /v1. May be nil.
+	// Tracer records the requests under /v1 and the webhooks. May be nil.
 	Tracer RequestTracer
 	// LogLevel is the level of Logger, which operators may change. Nil: they
 	// may not.
@@ -184,7 +188,7 @@ func New(o Options) (*API, error) {
 		bodies:         bodies,
 		maxBatchBody:   o.MaxBatchBodyBytes,
 		requestTimeout: o.RequestTimeout,
-		webhook:        newWebhookHandler(o.Webhook, bodies, o.Logger),
+		webhook:        newWebhookHandler(o.Webhook, bodies, o.Tracer, o.Logger),
 		repeats:        newIdempotencyHandler(mux, &o, r),
 		logLevel:       logLevel,
 		refusals:       o.Refusals,

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -42,6 +43,7 @@ type WebhookOptions struct {
 type webhookHandler struct {
 	*WebhookOptions
 	bodies            *bodyReader
+	tracer            RequestTracer // may be nil
 	log               *zap.Logger
 	slots             chan struct{} // one for each webhook in flight
 	invalidSignatures atomic.Uint64
@@ -49,14 +51,14 @@ type webhookHandler struct {
 }
 
 func newWebhookHandler(
-	o *WebhookOptions, bodies *bodyReader, log *zap.Logger,
+	o *WebhookOptions, bodies *bodyReader, tracer RequestTracer, log *zap.Logger,
 ) *webhookHandler {
-	return &webhookHandler{WebhookOptions: o, bodies: bodies, log: log,
+	return &webhookHandler{WebhookOptions: o, bodies: bodies, tracer: tracer, log: log,
 		slots: make(chan struct{}, maxWebhooksInFlight)}
 }
 
 func (h *webhookHandler) serve(
-	w http.ResponseWriter, unwrapped http.ResponseWriter, r *http.Request,
+	w *responseStartRecorder, unwrapped http.ResponseWriter, r *http.Request,
 ) {
 	if h.WebhookOptions == nil {
 		newProblem(RouteNotFound, "", "webhooks are disabled: "+
@@ -88,7 +90,13 @@ func (h *webhookHandler) serve(
 	conn.setServingRequest(true)
 	defer conn.setServingRequest(false)
 	body.releaseReservedBytes() // the event has what it needs
-	h.writeError(w, h.applyEventAndRespond(r.Context(), w, event))
+	ctx := r.Context()
+	if h.tracer != nil { // and not before: a caller without the secret gets no span
+		var end func(status int)
+		ctx, end = h.tracer.StartWebhook(ctx, WebhookPath)
+		defer func() { end(cmp.Or(w.status, http.StatusInternalServerError)) }() // 0: a panic
+	}
+	h.writeError(w, h.applyEventAndRespond(ctx, w, event))
 }
 
 // applyEventAndRespond waits for a slot and applies a verified event.

@@ -51,6 +51,16 @@ type WebhookProcessorOptions struct {
 	Livemode bool
 	Clock    *clock.RedisClock
 	Health   *health.Reporter
+	Tracer   WebhookTracer // may be nil
+}
+
+// WebhookTracer begins the span of a webhook's request under that of its hold.
+// tracing.Tracer implements it.
+type WebhookTracer interface {
+	// AttachWebhookToHold returns the context of the span; ctx itself if the hold
+	// has no trace, or if the request has a span.
+	AttachWebhookToHold(ctx context.Context, eventID, eventType string, h *hold.Hold) (
+		traced context.Context)
 }
 
 // WebhookProcessor queues the reads that Stripe's signed events ask for. It is
@@ -93,6 +103,9 @@ func (w *WebhookProcessor) ApplyStripeEvent(
 		w.o.Clock.AdjustTo(now)
 		if h == nil {
 			return w.queueRefreshOfUnknownIntent(ctx, &e)
+		}
+		if w.o.Tracer != nil {
+			ctx = w.o.Tracer.AttachWebhookToHold(ctx, e.ID, e.Type, h)
 		}
 		d, action := h.ApplyStripeEvent(&e, now)
 		if !d.Unchanged {

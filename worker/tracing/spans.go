@@ -58,13 +58,59 @@ func (t *Tracer) StartRequest(
 	ctx, span := t.tracer.Start(ctx, r.Method+" "+route, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(semconv.HTTPRequestMethodKey.String(r.Method),
 			semconv.HTTPRoute(route)))
-	return ctx, func(status int) {
-		span.SetAttributes(semconv.HTTPResponseStatusCode(status))
-		if status >= http.StatusInternalServerError {
-			span.SetStatus(codes.Error, "")
-		}
-		span.End()
+	return ctx, func(status int) { endRequest(span, status) }
+}
+
+func endRequest(span trace.Span, status int) {
+	span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+	if status >= http.StatusInternalServerError {
+		span.SetStatus(codes.Error, "")
 	}
+	span.End()
+}
+
+// webhookRequest is a webhook whose hold is not known yet.
+type webhookRequest struct {
+	began time.Time
+	route string
+	span  trace.Span // nil unless its hold has a trace
+}
+
+type webhookContextKey struct{}
+
+// StartWebhook notes that a webhook's request begins. Its span begins once
+// [Tracer.AttachWebhookToHold] knows the hold, so that the many events of an
+// account that concern no hold have none.
+func (t *Tracer) StartWebhook(
+	ctx context.Context, route string,
+) (context.Context, func(status int)) {
+	w := &webhookRequest{began: time.Now(), route: route}
+	return context.WithValue(ctx, webhookContextKey{}, w), func(status int) {
+		if w.span != nil {
+			endRequest(w.span, status)
+		}
+	}
+}
+
+// AttachWebhookToHold begins the span of the request of ctx, if it is a
+// webhook's, under the span that the hold keeps. There is none if the hold has no
+// trace. The span begins when the request did.
+func (t *Tracer) AttachWebhookToHold(
+	ctx context.Context, eventID, eventType string, h *hold.Hold,
+) context.Context {
+	w, _ := ctx.Value(webhookContextKey{}).(*webhookRequest)
+	if w == nil || w.span != nil || !h.Trace.IsSampled() {
+		return ctx
+	}
+	kept := toRemoteSpanContext(h.Trace)
+	ctx, w.span = t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, kept),
+		http.MethodPost+" "+w.route, trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithTimestamp(w.began), trace.WithLinks(trace.Link{SpanContext: kept}),
+		trace.WithAttributes(holdAttributes(h)...), trace.WithAttributes(
+			semconv.HTTPRequestMethodPost, semconv.HTTPRoute(w.route),
+			attribute.String("stripe.event", eventID),
+			attribute.String("stripe.event_type", eventType)))
+	return ctx
 }
 
 // StartScheduling begins the span under which a new hold is written, and keeps

@@ -10,6 +10,8 @@
 //     that changes the hold and has a traceparent replaces it.
 //   - [Tracer.StartExecution] continues the kept span, as its child and with a
 //     link to it.
+//   - [Tracer.StartWebhook] and [Tracer.AttachWebhookToHold] record a webhook's
+//     request under the kept span of its hold.
 //   - [Tracer.StartChange] is of any other decision about the hold, such as one
 //     that a webhook leads to, or a warning before its deadline.
 //   - [Tracer.StartAuthorizationResumption] continues the request of an authorization that
@@ -20,8 +22,8 @@
 //     own to the receiver of callbacks.
 //
 // Only a sampled trace is kept with a hold, so what was not sampled once is not
-// sampled later. Webhooks and jobs in the background that change no traced hold
-// have no spans.
+// sampled later. Webhooks that concern no traced hold, and jobs in the background
+// that change none, have no spans.
 //
 // Spans wait in a bounded queue. If the collector is slow or unavailable, spans
 // are dropped: no request and no hold waits for it.

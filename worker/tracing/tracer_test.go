@@ -90,6 +90,56 @@ func TestNew_InvalidVariables(t *testing.T) {
 	}
 }
 
+// A webhook's request has one span once its hold is known, and none if the hold
+// has no trace.
+func TestTracer_Webhook(t *testing.T) {
+	const event, eventType = "evt_1", "charge.captured"
+	for name, tc := range map[string]struct {
+		traces []string // of the hold, each time that it is read
+		status int
+		want   int // spans
+	}{
+		"no hold":         {nil, 200, 0},
+		"no trace":        {[]string{""}, 200, 0},
+		"not sampled":     {[]string{unsampled}, 200, 0},
+		"traced":          {[]string{traceparent}, 200, 1},
+		"read again":      {[]string{traceparent, traceparent}, 200, 1},
+		"not yet applied": {[]string{traceparent}, 503, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := tracingtest.Start(t)
+			tracer := newTracer(t, c)
+			ctx, end := tracer.StartWebhook(t.Context(), "/webhooks/stripe")
+			for _, kept := range tc.traces {
+				h := newHold()
+				h.Trace = tracing.ParseTraceparent(kept)
+				ctx = tracer.AttachWebhookToHold(ctx, event, eventType, h)
+			}
+			end(tc.status)
+			tracer.Close()
+			spans := c.ReceivedSpans()
+			if len(spans) != tc.want {
+				t.Fatalf("%+v", spans)
+			}
+			for _, s := range spans {
+				if s.Name != "POST /webhooks/stripe" || s.TraceID != callerTrace ||
+					s.Parent != callerSpan || !slices.Equal(s.Links, []string{callerTrace + " " + callerSpan}) ||
+					s.Failed != (tc.status == 503) || s.Attributes["stripe.event"] != event ||
+					s.Attributes["holdd.hold"] != "pi_1" {
+					t.Errorf("%+v", s)
+				}
+			}
+		})
+	}
+	tracer := newTracer(t, tracingtest.Start(t))
+	defer tracer.Close()
+	h := newHold()
+	h.Trace = tracing.ParseTraceparent(traceparent)
+	if ctx := tracer.AttachWebhookToHold(t.Context(), event, eventType, h); ctx != t.Context() {
+		t.Error("an event that came otherwise than by a request has a span")
+	}
+}
+
 func TestTracer_SendsAsTheVariablesSay(t *testing.T) {
 	c := tracingtest.Start(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20abc, x-tenant = hotel")
