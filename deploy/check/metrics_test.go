@@ -62,7 +62,7 @@ var prometheusOwnSeries = metricSeries{
 // checkQuery holds a query against what there is: each selector has to find a
 // series, each label that it groups by has to exist.
 func (all metricSeries) checkQuery(query string) error {
-	e, err := parser.ParseExpr(query)
+	e, err := parser.NewParser(parser.Options{}).ParseExpr(query)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (all metricSeries) checkQuery(query string) error {
 			}
 		}
 		for _, m := range v.LabelMatchers {
-			if m.Name != labels.MetricName && m.Value != "" && !slices.ContainsFunc(series, func(s map[string]string) bool { return s[m.Name] != "" }) {
+			if m.Name != model.MetricNameLabel && m.Value != "" && !slices.ContainsFunc(series, func(s map[string]string) bool { return s[m.Name] != "" }) {
 				problems = append(problems, fmt.Sprintf("%s has no label %s", v.Name, m.Name))
 			}
 		}
@@ -119,7 +119,7 @@ func (all metricSeries) checkQuery(query string) error {
 
 func matchLabels(ms []*labels.Matcher, s map[string]string) bool {
 	for _, m := range ms {
-		if m.Name != labels.MetricName && !m.Matches(s[m.Name]) {
+		if m.Name != model.MetricNameLabel && !m.Matches(s[m.Name]) {
 			return false
 		}
 	}
