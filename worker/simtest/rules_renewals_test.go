@@ -284,13 +284,19 @@ func (j *judge) checkReleasedStayEnds(l *longStay) {
 }
 
 // releasedBeforeSwapTo returns the release by which a person ended the hold before
-// an effect's intent became the hold's.
+// the intent that replaced the released one became the hold's. An effect is on
+// that intent or a later one.
 func (j *judge) releasedBeforeSwapTo(l *longStay, e *stripesim.Effect) *stripesim.Effect {
 	for i := range l.effects {
 		r := &l.effects[i]
-		if r.Kind == stripesim.EffectCanceled && r.Actor == "dashboard" && r.Intent != e.Intent &&
-			r.Time.Truncate(time.Second).Before(j.swappedAt(l, e.Intent)) {
-			return r
+		if r.Kind != stripesim.EffectCanceled || r.Actor != "dashboard" || r.Intent == e.Intent {
+			continue
+		}
+		for _, in := range l.intents {
+			if in.Metadata[hold.MetaReplaces] == r.Intent &&
+				r.Time.Truncate(time.Second).Before(j.swappedAt(l, in.ID)) {
+				return r
+			}
 		}
 	}
 	return nil
