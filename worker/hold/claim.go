@@ -324,7 +324,9 @@ func recordOwnAndElsewhereCaptures(
 		own = min(confirmed.Amount, in.AmountReceived)
 	}
 	cause = h.Reason
-	if !ours || h.NextOp != OpCapture || own <= 0 || want > 0 && own != want {
+	// A request of holdd's without an amount takes all that is left.
+	leftSome := want == 0 && confirmed == nil && in.AmountReceived < in.Amount
+	if !ours || h.NextOp != OpCapture || own <= 0 || want > 0 && own != want || leftSome {
 		cause, note, own = CauseElsewhere, describeCapturedElsewhere(h, ours, want, in), 0
 	}
 	parts := ownPartialCaptureTotal(h)

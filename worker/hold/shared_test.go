@@ -164,6 +164,11 @@ func TestSettle_SaysWhoTookWhat(t *testing.T) {
 		{"the reply is lost, more was taken", shared(4_000), 5_000, lost,
 			capturedIntent(9_000), 9_000, causeElsewhere,
 			"90.00 EUR captured by another system; a request of holdd's for 10.00 EUR may be part of it"},
+		{"the reply is lost, everything wanted and taken", shared(4_000), 0, lost,
+			capturedIntent(amount), 4_000, causeSchedule,
+			"380.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"the reply is lost, more was taken, but not everything as wanted", shared(4_000), 0, lost,
+			capturedIntent(9_000), 9_000, causeElsewhere, "90.00 EUR captured by another system"},
 		{"nothing more was taken, everything wanted", shared(4_000), 0, lost, capturedIntent(4_000),
 			4_000, causeElsewhere, "40.00 EUR captured by another system"},
 	} {

@@ -86,8 +86,14 @@ func (j *judge) isEffectAmbiguous(c *judgedHold, s hold.State) bool {
 			return true
 		}
 	}
+	op := map[hold.State]string{hold.Captured: "capture", hold.Canceled: "cancel"}[s]
 	for _, r := range c.stripeRequests {
-		if r.op == map[hold.State]string{hold.Captured: "capture", hold.Canceled: "cancel"}[s] {
+		if r.op == op {
+			return true
+		}
+	}
+	for key := range j.unsentKeys { // holdd cannot know that nothing has left
+		if strings.HasPrefix(key, "holdd-"+c.intentID+"-"+op+"-") {
 			return true
 		}
 	}
