@@ -49,8 +49,8 @@ const (
 	// A cut outweighs the rise of a plateau. So under a limiter that rejects a
 	// few requests at each rate, the rate stays where it rejects about 1 %.
 	ratePlateauSeconds = 4
-	rateRisePermille   = 10
-	rateCutPermille    = 15
+	rateRisePermille   = 7
+	rateCutPermille    = 10
 	// Requests vary by some tenths of a second on their way.
 	rateCutRequestPercent = 20
 	// A second episode so soon after a cut shows that the cut was too small.
