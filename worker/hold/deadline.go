@@ -210,9 +210,11 @@ func (d *Decision) addNoExpiryActionEvent(now time.Time) {
 	if d.Hold.Acknowledged {
 		return
 	}
-	if n := len(d.Events); n > 0 {
-		d.Events[n-1].Cause = CauseOnExpiry
-		return
+	for i := range d.Events {
+		if d.Events[i].Type == EventExpiring {
+			d.Events[i].Cause = CauseOnExpiry
+			return
+		}
 	}
 	d.Events = append(d.Events, Event{Type: EventExpiring, Cause: CauseOnExpiry,
 		Threshold: d.Hold.ExpiresAt.Sub(now)})

@@ -3,6 +3,7 @@ package hold_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -305,5 +306,23 @@ func TestIncrement_Until(t *testing.T) {
 			return e.Type == hold.EventIncrementFailed && e.Cause == hold.CauseTooLate
 		}) {
 		t.Errorf("next %s (%s), %s", d.Hold.NextOp, d.Hold.Reason, eventTypes(d))
+	}
+}
+
+// An increment that fails at the margin does not take the place of the warning
+// that nothing else will happen.
+func TestIncrement_FailsAtMarginWithoutAction(t *testing.T) {
+	rules := testRules
+	rules.Thresholds = []time.Duration{24 * time.Hour}
+	h := newHold(t, heldIntent(raisable), withOnExpiry(hold.PolicyAlert))
+	act := h.ExpiresAt.Add(-rules.ExpiryMargin)
+	d, _ := raise(t, h, act.Add(-time.Minute)).ApplyMilestone(act, act, rules)
+	want := []hold.Event{{Type: hold.EventIncrementFailed, Cause: hold.CauseTooLate},
+		{Type: hold.EventExpiring, Cause: hold.CauseOnExpiry, Threshold: rules.ExpiryMargin}}
+	for i := range d.Events {
+		d.Events[i].Detail = ""
+	}
+	if !reflect.DeepEqual(d.Events, want) {
+		t.Errorf("events %+v, want %+v", d.Events, want)
 	}
 }
