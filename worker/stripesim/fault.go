@@ -122,6 +122,9 @@ type activeFaultRule struct {
 	FaultRule
 }
 
+// declinableClasses are the calls that ask a bank.
+var declinableClasses = []EndpointClass{ClassCreate, ClassConfirm, ClassIncrement}
+
 func newFaults(o Options) *Faults {
 	f := &Faults{rng: rand.New(rand.NewPCG(o.Seed, 0x5717e51))}
 	f.SetFaultFunc(o.FaultFunc)
@@ -142,6 +145,13 @@ func (f *Faults) SetFaultFunc(decide func(Call) Fault) {
 func (f *Faults) AddFaultRule(r FaultRule) (int, error) {
 	if !r.Fault.Kind.isValid() {
 		return 0, fmt.Errorf("stripesim: unknown fault kind %q", r.Fault.Kind)
+	}
+	if r.Class != "" && !isEndpointClass(r.Class) {
+		return 0, fmt.Errorf("stripesim: unknown class %q: GET / lists them", r.Class)
+	}
+	if r.Fault.Kind == FaultDecline && r.Class != "" && !slices.Contains(declinableClasses, r.Class) {
+		return 0, fmt.Errorf("stripesim: no bank is asked by %s: want a decline of one of %v",
+			r.Class, declinableClasses)
 	}
 	if r.Probability < 0 || r.Probability > 1 {
 		return 0, fmt.Errorf("stripesim: invalid probability %v: want 0 to 1", r.Probability)

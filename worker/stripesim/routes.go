@@ -64,6 +64,16 @@ const (
 	ClassUnknown                 EndpointClass = "unknown"
 )
 
+// isEndpointClass reports whether calls have a class.
+func isEndpointClass(c EndpointClass) bool {
+	for _, r := range routes {
+		if r.class == c {
+			return true
+		}
+	}
+	return c == ClassUnknown
+}
+
 // handler executes a call for the object that is named in the path. It runs
 // under the account's lock.
 type handler func(op *operation, a *account, objectID string, f *form) (any, *apiError)
