@@ -96,7 +96,9 @@ func (c *comparison) runAndLog(ctx context.Context) {
 		c.log.Info("reconcile.started", fields...)
 	}
 	err := c.compareBothWays(ctx)
-	c.saveRunEnd(ctx, err)
+	if notSaved := c.saveRunEnd(ctx, err); err == nil {
+		err = notSaved // another replica continues the run and finishes it
+	}
 	fields = c.run.logFields()
 	switch {
 	case err == nil:
@@ -112,10 +114,12 @@ func (c *comparison) runAndLog(ctx context.Context) {
 }
 
 // saveRunEnd saves the end of the run; cause is nil if the run finished.
-func (c *comparison) saveRunEnd(ctx context.Context, cause error) {
-	if err := c.run.saveEndAndReleaseLock(ctx, cause); err != nil {
+func (c *comparison) saveRunEnd(ctx context.Context, cause error) error {
+	err := c.run.saveEndAndReleaseLock(ctx, cause)
+	if err != nil && !errors.Is(err, errTokenOutdated) {
 		c.health.ReportError(ctx, "save the end of a comparison", err)
 	}
+	return err
 }
 
 // compareBothWays compares each account's list with the schedule, then each

@@ -330,7 +330,7 @@ func (r *Reconciler) tryStartOrContinueRun(
 	// The mutex is not held during the call to Redis, so that a slow Redis
 	// delays neither a report nor the stop.
 	if !r.runInBackgroundUnlessStopped(c) {
-		c.saveRunEnd(ctx, errNotRunning) // releases the lock, so that another replica can continue
+		_ = c.saveRunEnd(ctx, errNotRunning) // releases the lock, so that another replica can continue
 		return nil, errNotRunning
 	}
 	return c, nil

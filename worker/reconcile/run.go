@@ -205,10 +205,13 @@ func (r *run) saveEndAndReleaseLock(ctx context.Context, cause error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveEndTimeout)
 	defer cancel()
-	if err := r.saveRunAndRenewLock(ctx, 0, cause == nil); !errors.Is(err, errTokenOutdated) {
-		return err
+	err := r.saveRunAndRenewLock(ctx, 0, cause == nil)
+	if err != nil && cause == nil {
+		r.updateCheckpoint(func(s *runCheckpoint) {
+			s.State, s.Error, s.FinishedAt = RunInterrupted, err.Error(), time.Time{}
+		})
 	}
-	return nil
+	return err
 }
 
 // saveRunAndRenewLock saves the run and its unsaved findings, and renews the

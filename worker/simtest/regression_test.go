@@ -109,6 +109,8 @@ var regressions = append([]regression{
 			to: 90 * time.Second, probability: 1, replicaIndex: -1})},
 	{"replies to changes with a revision are lost between Redis and the replica: callers are not rejected because of their own changes", lostCommitReplyPlan()},
 	{"the reply to a change is lost, and another replica acts on the hold before the repetition: the change counts as accepted", overtakenChangePlan()},
+	{"the end of a reconcile run is not saved: two replicas reported that they had finished it",
+		drawPlan(1796072538799706950)},
 	{"a hold is canceled in the Dashboard without a webhook: reconcile records it",
 		quietPlan(30*time.Second, intakePlan{enabled: true, reconcileInterval: 2 * time.Minute},
 			plannedHold{number: 1, placedAt: 5 * time.Second, scheduledAt: 6 * time.Second,

@@ -150,8 +150,9 @@ func (j *judge) checkThresholdWarnings(c *judgedHold) {
 		at := j.fromRedisTime(c.deadline.Add(-d))
 		by := at.Add(2*j.plan.jobInterval + 3*time.Second)
 		if !at.After(s.answeredAt) || !j.isFaultFree(at, by) || by.After(j.timeAt(j.elapsed())) ||
-			by.After(c.deadline) || c.hadEffectBy(by) {
-			continue
+			by.After(c.deadline) || c.hadEffectBy(by) ||
+			j.hadFault("redis:lose tail", at, by.Add(maxClockStep)) {
+			continue // the event is lost, or a clock that goes back shows its time twice
 		}
 		if !slices.ContainsFunc(c.events, func(e event.Envelope) bool {
 			return e.Type == hold.EventExpiring &&
