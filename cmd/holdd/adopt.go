@@ -21,8 +21,8 @@ func newAdoptCommand(out *terminal, env environList) *cobra.Command {
 	var account string
 	cmd := &cobra.Command{
 		Use: "adopt PAYMENT_INTENT", Short: "Schedule a hold that another system placed",
-		Long: `Schedule a PaymentIntent that holds money and that no system has scheduled, with terms of
-your own. "holdd list --not-scheduled" lists them. PAYMENT_INTENT is its id (pi_…) or its reference.
+		Long: `Schedule a PaymentIntent that holds money and that no system has scheduled, or whose terms
+in Stripe's metadata are invalid, with terms of your own. "holdd list --not-scheduled" lists them. PAYMENT_INTENT is its id (pi_…) or its reference.
 
 The account and the reference are those that the last comparison with Stripe found, unless --account
 and --reference give others. Money moves at once as with "holdd schedule", after a question.`,
@@ -73,12 +73,14 @@ func listIntentsWithoutHold(
 	if err != nil {
 		return run, err
 	}
-	recent, err := client.ListReconciliationFindingsOfKind(ctx, "recent")
-	if err != nil {
-		return run, err
+	for _, kind := range []string{"rejected", "recent"} {
+		more, err := client.ListReconciliationFindingsOfKind(ctx, kind)
+		if err != nil {
+			return run, err
+		}
+		run.Findings = append(run.Findings, more.Findings...)
+		run.FindingsOmitted += more.FindingsOmitted
 	}
-	run.Findings = append(run.Findings, recent.Findings...)
-	run.FindingsOmitted += recent.FindingsOmitted
 	slices.SortStableFunc(run.Findings, func(x, y api.Finding) int {
 		if x.ExpiresAt == nil || y.ExpiresAt == nil {
 			return 0
@@ -163,5 +165,6 @@ func intentWithoutHoldColumns(times timeFormatter) []column[api.Finding] {
 			return hold.FormatAmount(f.Amount, f.Currency)
 		}),
 		timeColumn("expires", times, func(f *api.Finding) *time.Time { return f.ExpiresAt }),
+		wideOnly("what", func(f *api.Finding) string { return f.Detail }),
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/reconcile"
 )
 
 // heldOne is a console's only hold. It changes by the decisions of package hold,
@@ -22,8 +23,9 @@ import (
 type heldOne struct {
 	console.HoldReader
 	console.HoldChanger
-	h   hold.Hold
-	now time.Time
+	h        hold.Hold
+	now      time.Time
+	findings []reconcile.Finding
 }
 
 func (one *heldOne) Get(_ context.Context, id string) (hold.Hold, time.Time, error) {
@@ -69,7 +71,7 @@ func (one *heldOne) send(t *testing.T, by, method, path string, form url.Values)
 	t.Helper()
 	c, err := console.New(console.Options{Reader: one, Changer: one,
 		Scheduler: struct{ console.HoldScheduler }{}, Planner: struct{ console.Planner }{},
-		Reconciler: noFindings{}, Deliveries: struct{ console.DeliveryService }{},
+		Reconciler: findings{list: one.findings}, Deliveries: struct{ console.DeliveryService }{},
 		Readiness: struct{ console.ReadinessChecker }{}, Store: struct{ console.StoreReader }{},
 		Stages: struct{ console.StageReporter }{},
 		Identity: &console.TrustedIdentity{Header: "X-User", MayOperate: true,

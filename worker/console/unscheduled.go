@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// notScheduledPages show what Stripe holds without terms, and adopt it.
+// notScheduledPages show what Stripe holds without valid terms, and adopt it.
 type notScheduledPages struct{ o *Options }
 
 // notScheduledPage lists the authorizations that the last reconcile run found
@@ -45,7 +45,7 @@ func reconcileRunSentence(q *request, r *reconcile.Reconciliation) node {
 func (pages *notScheduledPages) orphanTable(q *request, r *reconcile.Reconciliation) node {
 	body := el("tbody")
 	for _, f := range r.Findings {
-		if f.Kind != reconcile.FoundOrphan {
+		if !f.NeedsAdoption() {
 			continue
 		}
 		tr := tableRow(
@@ -78,7 +78,7 @@ func (pages *notScheduledPages) readOrphanFinding(
 		return f, false, err
 	}
 	for _, f := range run.Findings {
-		if f.Kind == reconcile.FoundOrphan && f.PaymentIntent == q.r.PathValue("id") {
+		if f.NeedsAdoption() && f.PaymentIntent == q.r.PathValue("id") {
 			return f, true, nil
 		}
 	}

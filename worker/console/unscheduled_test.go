@@ -4,19 +4,43 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/holdd/holdd/worker/console"
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// noFindings is a reconciler whose last run found no intent without a hold.
-type noFindings struct{ console.Reconciler }
+// findings is a reconciler whose last run found these.
+type findings struct {
+	console.Reconciler
+	list []reconcile.Finding
+}
 
-func (noFindings) ReadReconciliation(
+func (f findings) ReadReconciliation(
 	context.Context, string,
 ) (run reconcile.Reconciliation, ok bool, err error) {
-	return run, true, nil
+	return reconcile.Reconciliation{Findings: f.list}, true, nil
+}
+
+func TestNotScheduled_ListsIntentsThatNeedAdoption(t *testing.T) {
+	one := newHeldOne()
+	for _, kind := range reconcile.FindingKinds() {
+		one.findings = append(one.findings, reconcile.Finding{Kind: kind,
+			PaymentIntent: "pi_" + string(kind) + "1", Reference: "BK-" + string(kind),
+			Amount: 450 * euros, Currency: "eur"})
+	}
+	p := one.send(t, "ann", http.MethodGet, "/console/not-scheduled", nil)
+	for _, kind := range reconcile.FindingKinds() {
+		want := kind == reconcile.FoundOrphan || kind == reconcile.FoundRejected
+		if got := strings.Contains(p.text, "BK-"+string(kind)); got != want {
+			t.Errorf("%s is listed: %v", kind, got)
+		}
+	}
+	p = one.send(t, "ann", http.MethodGet, "/console/not-scheduled/pi_rejected1", nil)
+	if p.status != http.StatusOK || !strings.Contains(p.text, "BK-rejected") {
+		t.Errorf("%d %s", p.status, p.text)
+	}
 }
 
 // A capture that fails after the adoption can be sent again: the hold has the button.

@@ -73,9 +73,15 @@ type Finding struct {
 }
 
 // isOfIntentWithoutHold reports whether the finding is about an intent that holds
-// money and has neither a hold nor terms.
+// money and has neither a hold nor valid terms.
 func (f *Finding) isOfIntentWithoutHold() bool {
-	return f.Kind == FoundOrphan || f.Kind == FoundRecent
+	return f.Kind == FoundRecent || f.NeedsAdoption()
+}
+
+// NeedsAdoption reports whether the finding is about an intent that holds money
+// and gets a hold only if an operator schedules it.
+func (f *Finding) NeedsAdoption() bool {
+	return f.Kind == FoundOrphan || f.Kind == FoundRejected
 }
 
 // needsSeparateReport reports whether the finding is logged and published by

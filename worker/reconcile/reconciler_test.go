@@ -84,15 +84,18 @@ func TestReadReconciliation_DropsAdoptedIntents(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r, other := w.start(), w.start()
 		adopted, replaced, left := w.authorize(""), w.authorize(""), w.authorize("")
+		invalid := w.authorize("", hold.MetaCaptureAt, "soon")
 		time.Sleep(time.Hour)
 		young := w.authorize("")
 		dry, run := r.reconcile(true), other.reconcile(false)
 		for _, found := range []reconcile.Reconciliation{dry, run} {
-			w.checkCounts(found, counts{reconcile.FoundOrphan: 3, reconcile.FoundRecent: 1})
+			w.checkCounts(found, counts{reconcile.FoundOrphan: 3, reconcile.FoundRecent: 1,
+				reconcile.FoundRejected: 1})
 		}
 
 		other.place(hold.ScheduleRequest{PaymentIntent: adopted}, other.retrieve(adopted, ""))
 		other.place(hold.ScheduleRequest{PaymentIntent: young}, nil)
+		other.place(hold.ScheduleRequest{PaymentIntent: invalid}, nil)
 		// A hold whose money another intent holds does not explain its first intent.
 		h := other.place(hold.ScheduleRequest{PaymentIntent: replaced}, nil)
 		before := other.hold(replaced)
