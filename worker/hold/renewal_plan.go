@@ -90,6 +90,29 @@ func reasonHoldNotRenewable(h *Hold, now time.Time) (Cause, string) {
 	return 0, ""
 }
 
+// WillBeRenewedUntilAction reports whether renewals are expected to hold the amount until the
+// hold's time to act, or until renewal.until if it has none.
+func WillBeRenewedUntilAction(h *Hold, now time.Time) bool {
+	if !isRenewalOnTrack(h) || !h.ExpiresAt.After(now) {
+		return false
+	}
+	r, until := h.Renewal, maxTime(h.ActionTime(), lastPlannedCaptureTime(h))
+	if until.IsZero() {
+		until = r.Until
+	}
+	cause, _ := reasonHoldNotRenewable(h, now)
+	if cause != 0 || until.After(r.Until) {
+		return false
+	}
+	if r.AuthorizedAt.IsZero() {
+		return true
+	}
+	// Each renewal authorizes for as long as the current authorization.
+	window := h.ExpiresAt.Sub(r.AuthorizedAt)
+	left := time.Duration(r.MaxRenewals - min(r.Completed, r.MaxRenewals))
+	return !until.After(h.ExpiresAt.Add(left * (window - renewalLeadTime(window))))
+}
+
 // nextRenewalOp returns the renewal's next operation and when it is due.
 func nextRenewalOp(h *Hold, now time.Time) (Op, time.Time) {
 	r := h.Renewal

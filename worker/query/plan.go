@@ -167,7 +167,7 @@ func sortSums(sums []hold.Sum) {
 // atRiskReason says why a hold may expire before its money is captured. It is
 // empty if nothing prevents the capture.
 func atRiskReason(h *hold.Hold, now time.Time) string {
-	own := h.ActionTime()
+	own, renewed := h.ActionTime(), hold.WillBeRenewedUntilAction(h, now)
 	switch {
 	case h.State.IsFinal():
 		return ""
@@ -181,6 +181,10 @@ func atRiskReason(h *hold.Hold, now time.Time) string {
 		return "the outcome of its last call is unknown"
 	case h.Retries > 0:
 		return "no call to Stripe has succeeded so far"
+	case renewed:
+		return ""
+	case !own.IsZero() && !own.Before(h.ExpiresAt) && h.Renewal != nil:
+		return "the time to act is after the deadline, and no renewal is expected to reach it"
 	case !own.IsZero() && !own.Before(h.ExpiresAt):
 		return "the time to act is after the deadline"
 	case own.IsZero() && h.State == hold.Waiting && h.OnExpiry == hold.PolicyCancel:

@@ -90,6 +90,58 @@ func TestPlanner_Plan_AtRisk(t *testing.T) {
 	})
 }
 
+func TestPlanner_Plan_AtRisk_Renewal(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, tt := range map[string]struct {
+		captureAfter time.Duration // zero: no time
+		change       func(r *hold.Renewal)
+		want         string
+	}{
+		"before its first renewal":   {10 * day, func(*hold.Renewal) {}, ""},
+		"without a time":             {0, func(*hold.Renewal) {}, ""},
+		"the new intent is placed":   {10 * day, func(r *hold.Renewal) { r.Step = hold.RenewalConfirm }, ""},
+		"one renewal is enough":      {10 * day, func(r *hold.Renewal) { r.MaxRenewals = 1 }, ""},
+		"failed":                     {10 * day, func(r *hold.Renewal) { r.Step = hold.RenewalFailed }, "the time"},
+		"failed, without a time":     {0, func(r *hold.Renewal) { r.Step = hold.RenewalFailed }, "no time"},
+		"waits for the cardholder":   {10 * day, func(r *hold.Renewal) { r.Step = hold.RenewalRequiresAction }, "the time"},
+		"no renewal is left":         {10 * day, func(r *hold.Renewal) { r.Completed = r.MaxRenewals }, "the time"},
+		"too few renewals are left":  {25 * day, func(r *hold.Renewal) { r.MaxRenewals = 1 }, "the time"},
+		"more is held than max":      {10 * day, func(r *hold.Renewal) { r.MaxAmount = 1 }, "the time"},
+		"the terms end before it":    {10 * day, func(r *hold.Renewal) { r.Until = r.Until.Add(-25 * day) }, "the time"},
+		"failed, captured before it": {day, func(r *hold.Renewal) { r.Step = hold.RenewalFailed }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				req := hold.ScheduleRequest{PaymentIntent: id(1), ExpiresAt: w.in(6 * day),
+					Renewal: &hold.RenewalRequest{Until: w.in(30 * day)}}
+				if tt.captureAfter > 0 {
+					req.CaptureAt = w.in(tt.captureAfter)
+				}
+				w.schedule(req)
+				w.change(id(1), func(h hold.Hold, now time.Time) hold.Decision {
+					r := *h.Renewal
+					r.AuthorizedAt = h.ExpiresAt.Add(-7 * day)
+					r.Customer, r.PaymentMethod = "cus_1", "pm_1"
+					tt.change(&r)
+					h.Renewal = &r
+					return hold.Decision{Hold: h, NewDeadline: true}
+				})
+				p, err := w.planner.ForecastPlan(w.ctx, 7*day)
+				if err != nil || len(p.AtRisk) > 1 {
+					w.t.Fatal(err, p.AtRisk)
+				}
+				got := ""
+				if len(p.AtRisk) > 0 {
+					got = p.AtRisk[0].Reason
+				}
+				if !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
+					w.t.Errorf("at risk: %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
 func TestPlanner_Plan_TruncatesRisks(t *testing.T) {
 	inWorld(t, func(w *world) {
 		reqs := make([]hold.ScheduleRequest, 101)
