@@ -20,6 +20,10 @@ func (req *ScheduleRequest) RefuseUnlessRepeats(h *Hold, now time.Time) error {
 	if err != nil || valid.HasSameTermsAs(h) {
 		return err
 	}
+	if h.State.IsFinal() {
+		return newProblem(HoldExists, "payment_intent",
+			"%s: it cannot be scheduled again with other terms", alreadySettledProblem(h).Detail)
+	}
 	return newProblem(HoldExists, "payment_intent",
 		"hold %s is scheduled already, with other terms: change it with PATCH /v1/holds/%s",
 		h.ID, h.ID)
