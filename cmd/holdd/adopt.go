@@ -57,7 +57,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 		req.Account = cmp.Or(account, f.Account)
 		req.Reference = cmp.Or(req.Reference, f.Reference)
 		if dryRun {
-			return c.printScheduleDryRun(ctx, client, &req, givenTermFlagLines(cmd))
+			return c.printScheduleDryRun(ctx, client, &req, &f, givenTermFlagLines(cmd, currency))
 		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})

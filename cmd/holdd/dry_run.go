@@ -129,8 +129,9 @@ func questionToStatement(question string) string {
 var otherFlags = []string{"dry-run", "json", "output", "revision", "time-zone", "token-file", "url",
 	"wait", "yes"}
 
-// givenTermFlagLines describes the terms that the flags set.
-func givenTermFlagLines(cmd *cobra.Command) (lines []labeledValue) {
+// givenTermFlagLines describes the terms that the flags set. Amounts are in a currency; "" is not
+// known.
+func givenTermFlagLines(cmd *cobra.Command, currency string) (lines []labeledValue) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		for _, name := range otherFlags {
 			if f.Name == name {
@@ -138,6 +139,11 @@ func givenTermFlagLines(cmd *cobra.Command) (lines []labeledValue) {
 			}
 		}
 		value := f.Value.String()
+		if a, ok := f.Value.(*amountFlag); ok && currency != "" {
+			if n, err := a.minorUnits(f.Name, currency); err == nil {
+				value = hold.FormatAmount(n, currency)
+			}
+		}
 		if value == "" {
 			value = "none"
 		}

@@ -39,7 +39,7 @@ The command then shows booking and amount and asks for confirmation.`,
 		if err != nil {
 			return err
 		}
-		change := holdChange{action: "change", terms: givenTermFlagLines(cmd),
+		change := holdChange{action: "change", terms: givenTermFlagLines(cmd, ""),
 			request: func(id string, confirmed bool) (hold.View, error) {
 				p.Confirm = confirmed
 				return client.Patch(ctx, id, p, c.revision)

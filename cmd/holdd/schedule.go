@@ -56,7 +56,8 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
 		if dryRun {
-			return c.printScheduleDryRun(ctx, client, &req, givenTermFlagLines(cmd))
+			return c.printScheduleDryRun(ctx, client, &req, nil,
+				givenTermFlagLines(cmd, req.Currency))
 		}
 		return scheduleOne(ctx, c, p, client, &req)
 	})
@@ -128,10 +129,11 @@ const uncheckedIntent = "holdd checks only when the request is sent whether Stri
 	"for the PaymentIntent, and its amount and deadline. If on_expiry would act at once, the " +
 	"request needs --yes"
 
-// printScheduleDryRun prints what holdd would answer to a request, as far as the request and the
-// hold of its intent show it.
+// printScheduleDryRun prints what holdd would answer to a request, as far as the request, the hold
+// of its intent and the finding about it show it. f is nil if there is none.
 func (c *connectionFlags) printScheduleDryRun(
-	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, terms []labeledValue,
+	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding,
+	terms []labeledValue,
 ) error {
 	now := time.Now()
 	valid, err := req.Validate(now)
@@ -145,16 +147,47 @@ func (c *connectionFlags) printScheduleDryRun(
 			return getErr
 		}
 	}
+	known, about, aboutErr := c.describeRequestAndFinding(req, f, now)
+	if aboutErr != nil {
+		return aboutErr
+	}
+	if err == nil {
+		valid, err = known.Validate(now)
+	}
 	if err == nil {
 		_, err = hold.DecideNewHold(valid, nil, "", now)
 	}
 	if err != nil {
 		return &exitError{code: exitFailed, err: errors.New(replaceAPIWordsWithCommands(err.Error()))}
 	}
-	about := []labeledValue{{"booking", sanitize(req.Reference)},
+	would := "schedule " + requestDisplayName(known)
+	if isRequestDueNow(known, now) {
+		would = questionToStatement(scheduleQuestion(known))
+	}
+	return c.printDryRunResult(dryRunResult{Would: would, Unchecked: uncheckedIntent},
+		append(about, terms...))
+}
+
+// describeRequestAndFinding returns the request with the amount and the deadline that the finding
+// about its intent knows, and the lines that describe it.
+func (c *connectionFlags) describeRequestAndFinding(
+	req *hold.ScheduleRequest, f *api.Finding, now time.Time,
+) (known *hold.ScheduleRequest, about []labeledValue, err error) {
+	about = []labeledValue{{"booking", sanitize(req.Reference)},
 		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
-	return c.printDryRunResult(dryRunResult{Would: "schedule " + requestDisplayName(req),
-		Unchecked: uncheckedIntent}, append(about, terms...))
+	if f == nil || f.Amount == 0 || f.ExpiresAt == nil {
+		return req, about, nil
+	}
+	times, err := c.newTimeFormatter(now)
+	if err != nil {
+		return nil, nil, err
+	}
+	with := *req
+	with.Amount, with.Currency = f.Amount, f.Currency
+	with.ExpiresAt = f.ExpiresAt.Format(time.RFC3339Nano)
+	return &with, append(about,
+		labeledValue{"amount", hold.FormatAmount(f.Amount, f.Currency) + " authorized"},
+		labeledValue{"expires", times.formatWithRelative(*f.ExpiresAt)}), nil
 }
 
 // printRepeatedScheduleDryRun prints what holdd would answer to a request for the intent of hold v.
