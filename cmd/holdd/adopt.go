@@ -91,7 +91,8 @@ func listIntentsWithoutHold(
 }
 
 // findIntentWithoutHold finds an intent without a hold by its id or reference. An id
-// that the last comparison did not find is left for Stripe to know.
+// that the last comparison did not find is left for Stripe to know. If a hold has the
+// reference, it returns the intent that was scheduled.
 func findIntentWithoutHold(
 	ctx context.Context, client *api.Client, name string,
 ) (api.Finding, error) {
@@ -114,8 +115,16 @@ func findIntentWithoutHold(
 	case strings.HasPrefix(name, "pi_"):
 		return api.Finding{PaymentIntent: name}, nil
 	}
+	v, err := findHold(ctx, client, name)
+	if err == nil { // it is scheduled: the command may repeat the request
+		return api.Finding{PaymentIntent: v.ID, Account: v.Account, Reference: v.Reference,
+			Currency: v.Currency}, nil
+	}
+	if e := (*exitError)(nil); !errors.As(err, &e) || e.code != exitNotFound {
+		return api.Finding{}, err
+	}
 	return api.Finding{}, &exitError{code: exitNotFound,
-		err: fmt.Errorf("nothing unscheduled has the reference %q", name),
+		err: fmt.Errorf("no unscheduled PaymentIntent and no hold has the reference %q", name),
 		hint: "holdd list --not-scheduled lists what the last comparison found; " +
 			"holdd reconcile compares again"}
 }
