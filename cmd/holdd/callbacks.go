@@ -46,21 +46,47 @@ func printSinks(out *terminal, s *api.SinkList, times timeFormatter, format outp
 		out.printSummary(noSinksNote)
 		return nil
 	}
-	why := everywhere("why", func(k *api.SinkStatus) string { return k.Reason })
-	why.narrow = 20
+	// In a table both are in the lines below it, which have room for them.
+	why := wideOnly("why", func(k *api.SinkStatus) string { return k.Reason })
+	since := timeColumn("since", times, func(k *api.SinkStatus) *time.Time { return k.FailingSince })
+	since.table = nil
+	sink := everywhere("to", func(k *api.SinkStatus) string { return k.Sink })
+	sink.narrow = 30
 	state := everywhere("state", describeSinkState)
 	state.color = func(k *api.SinkStatus) string { return sinkColors[describeSinkState(k)] }
 	number := func(title string, n func(k *api.SinkStatus) int64) column[api.SinkStatus] {
 		return everywhere(title, func(k *api.SinkStatus) string { return fmt.Sprint(n(k)) })
 	}
 	rows := &listPrinter[api.SinkStatus]{out: out, format: format, columns: []column[api.SinkStatus]{
-		everywhere("to", func(k *api.SinkStatus) string { return k.Sink }), state,
-		timeColumn("since", times, func(k *api.SinkStatus) *time.Time { return k.FailingSince }),
+		sink, state, since,
 		timeColumn("oldest waiting", times, func(k *api.SinkStatus) *time.Time { return k.OldestAt }),
 		number("parked", func(k *api.SinkStatus) int64 { return int64(k.ParkedHolds) }),
 		number("dead", func(k *api.SinkStatus) int64 { return int64(k.DeadLetters) }),
 		number("lost", func(k *api.SinkStatus) int64 { return int64(k.EventsLost) }), why}}
-	return rows.print(s.Sinks)
+	if err := rows.print(s.Sinks); err != nil || format != formatTable {
+		return err
+	}
+	for i := range s.Sinks {
+		if reason := describeSinkFailure(&s.Sinks[i], times); reason != "" {
+			fmt.Fprintln(out.stdout, wrapText(sanitize(reason), tableWidth))
+		}
+	}
+	return nil
+}
+
+// describeSinkFailure says since when and why a sink fails, "" if it does not.
+func describeSinkFailure(k *api.SinkStatus, times timeFormatter) string {
+	if k.FailingSince == nil && k.Reason == "" {
+		return ""
+	}
+	text := k.Sink + " " + describeSinkState(k)
+	if k.FailingSince != nil {
+		text += " since " + formatRelative(k.FailingSince.Sub(times.now))
+	}
+	if k.Reason != "" {
+		text += ": " + k.Reason
+	}
+	return text
 }
 
 const noSinksNote = "no events are delivered: set callback_url or notify_urls"
