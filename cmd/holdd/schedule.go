@@ -28,7 +28,8 @@ effect.
 
 With --file the command schedules many holds. The file has one JSON object a line, as the API takes
 it ({"payment_intent": "pi_…", "capture_at": "…"}); "-" is standard input. Rejected lines are listed
-with their numbers, and the exit code is 1. A second run skips the holds that are scheduled.
+with their numbers (long ids are cut; --json has all), and the exit code is 1. A second run skips
+the holds that are scheduled.
 
 Money moves at once if the time is now or past, or if the hold expires within the expiry margin and
 its on_expiry is cancel or capture. The command then asks for confirmation.`,

@@ -288,12 +288,11 @@ func (s *fileScheduler) printSummary(err error) error {
 		slices.SortFunc(s.failures, func(x, y rejectedLine) int {
 			return cmp.Compare(x.Line, y.Line)
 		})
-		t := out.newTable("line", "hold", "booking", "code", "what to do")
-		for _, f := range s.failures {
-			t.AppendRow([]any{f.Line, sanitize(f.req.PaymentIntent), sanitize(f.req.Reference),
-				string(f.Problem.Code), sanitize(f.Problem.Error())})
+		rows := &listPrinter[rejectedLine]{out: out, format: formatTable,
+			columns: rejectedLineColumns()}
+		if printErr := rows.print(s.failures); printErr != nil {
+			return printErr
 		}
-		t.Render()
 		if more := s.failed - len(s.failures); more > 0 {
 			out.printSummary("%d more were rejected: --json lists all", more)
 		}
@@ -320,6 +319,18 @@ func (s *fileScheduler) printSummary(err error) error {
 			s.linesRead-s.created-s.alreadyScheduled-s.failed, s.linesRead)
 	}
 	return s.summaryError(err)
+}
+
+// rejectedLineColumns returns columns whose error wraps and is never cut: it says what to do.
+func rejectedLineColumns() []column[rejectedLine] {
+	intent := everywhere("hold", func(f *rejectedLine) string { return f.req.PaymentIntent })
+	booking := everywhere("booking", func(f *rejectedLine) string { return f.req.Reference })
+	intent.narrow, booking.narrow = 30, 30
+	return []column[rejectedLine]{
+		everywhere("line", func(f *rejectedLine) string { return fmt.Sprint(f.Line) }),
+		intent, booking,
+		everywhere("code", func(f *rejectedLine) string { return string(f.Problem.Code) }),
+		wrapped("what to do", func(f *rejectedLine) string { return f.Problem.Error() })}
 }
 
 // summaryError returns what stopped the run, or that lines were rejected.
