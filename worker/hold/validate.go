@@ -189,7 +189,8 @@ func CheckPaymentIntentID(id string) error {
 	}
 	if !ok {
 		return newProblem(InvalidID, "payment_intent",
-			"invalid payment_intent %s: want an id that starts with pi_", quoteUnlessSecret(id))
+			"invalid payment_intent %s: want pi_ and 8 to 64 letters and digits",
+			quoteUnlessSecret(id))
 	}
 	return nil
 }
@@ -209,7 +210,7 @@ func quoteUnlessSecret(s string) string {
 func CheckAccountID(id string) error {
 	if id != "" && (len(id) > len("acct_")+64 || !accountIDPattern.MatchString(id)) {
 		return newProblem(InvalidID, "account",
-			"invalid account %s: want an id that starts with acct_, or none",
+			"invalid account %s: want acct_ and 8 to 64 letters and digits, or none",
 			quoteUnlessSecret(id))
 	}
 	return nil
