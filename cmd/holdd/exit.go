@@ -189,6 +189,21 @@ func exitCodeAndHintForProblem(p *api.Problem, showCommand string) (code int, hi
 	return exitFailed, ""
 }
 
+// exclusiveFlagsPattern matches cobra's error of flags that exclude each other. It captures
+// those that are set.
+var exclusiveFlagsPattern = regexp.MustCompile(
+	`^if any flags in the group \[.*\] are set none of the others can be; \[(.*)\] were all set$`)
+
+// describeCobraError returns cobra's message, for flags that exclude each other in the words of the
+// other errors.
+func describeCobraError(err error) string {
+	message := strings.TrimSpace(err.Error())
+	if m := exclusiveFlagsPattern.FindStringSubmatch(message); m != nil {
+		return "cannot combine --" + strings.Join(strings.Fields(m[1]), " with --")
+	}
+	return message
+}
+
 // reportError prints an error and returns its exit code. No other code prints
 // errors.
 func reportError(ctx context.Context, out *terminal, err error) int {
@@ -197,8 +212,7 @@ func reportError(ctx context.Context, out *terminal, err error) int {
 	}
 	e, ok := errors.AsType[*exitError](err)
 	if !ok { // cobra's: an unknown command or flag, a missing argument
-		e = &exitError{code: exitUsage, err: errors.New(strings.TrimSpace(err.Error())),
-			hint: helpHint}
+		e = &exitError{code: exitUsage, err: errors.New(describeCobraError(err)), hint: helpHint}
 	}
 	if ctx.Err() != nil && e.code != exitUnknown {
 		e = &exitError{code: exitInterrupted, err: errors.New("interrupted"), hint: e.hint,
