@@ -185,8 +185,8 @@ func printAuditOverlaps(out *terminal, r *audit.Report, times timeFormatter) {
 		return
 	}
 	printSentence(out, "%d authorizations were placed while an earlier one of the same customer "+
-		"held money, %d of them with the same amount, for %d customers. At most %d at once.",
-		h.Count, h.SameAmount, h.Customers, h.MostAtOnce)
+		"held money, %d of them with the same amount, for %s. At most %d at once.",
+		h.Count, h.SameAmount, h.FormatCustomers(), h.MostAtOnce)
 	t := out.newTable("intent", "amount", "beside", "for")
 	for i := range h.Overlaps[:min(len(h.Overlaps), maxAuditRows)] {
 		v := &h.Overlaps[i]

@@ -107,8 +107,12 @@ Exit code 0 means that no check is wrong; 1 means that a check is wrong.`,
 // failure returns the error of a report with a check that is wrong.
 func (d *doctorReport) failure() error {
 	if n := d.countStatus(statusError); n > 0 {
+		verb := "are"
+		if n == 1 {
+			verb = "is"
+		}
 		return &exitError{code: exitFailed,
-			err: fmt.Errorf("%d of %d checks are wrong", n, len(d.Checks))}
+			err: fmt.Errorf("%d of %d checks %s wrong", n, len(d.Checks), verb)}
 	}
 	return nil
 }

@@ -66,10 +66,22 @@ func replaceAPIWordsWithCommands(message string) string {
 	for _, r := range commandOfRoute {
 		message = r.route.ReplaceAllString(message, r.command)
 	}
-	return fieldPattern.ReplaceAllStringFunc(message, func(name string) string {
+	message = fieldPattern.ReplaceAllStringFunc(message, func(name string) string {
 		if flag, ok := flagOfField[name]; ok {
 			return flag
 		}
 		return name
 	})
+	return nameFlagOnce(message)
+}
+
+// nameFlagOnce returns "invalid --flag …" for "--flag: invalid --flag …" and for
+// "--flag: invalid flag …".
+func nameFlagOnce(message string) string {
+	flag, rest, _ := strings.Cut(message, ": invalid ")
+	name, value, ok := strings.Cut(rest, " ")
+	if !ok || !strings.HasPrefix(flag, "--") || name != flag && "--"+name != flag {
+		return message
+	}
+	return "invalid " + flag + " " + value
 }

@@ -5,6 +5,9 @@ import "testing"
 func TestInCommandWords(t *testing.T) {
 	for message, want := range map[string]string{
 		"capture_at: it must be before expires_at":                "--capture-at: it must be before --expires-at",
+		`on_expiry: invalid on_expiry "foo": want cancel`:         `invalid --on-expiry "foo": want cancel`,
+		`account: invalid account "x": want acct_`:                `invalid --account "x": want acct_`,
+		`capture_at: invalid time "soon": want RFC 3339`:          `--capture-at: invalid time "soon": want RFC 3339`,
 		"amount: want an amount":                                  "--amount: want an amount",
 		"the amount is too large":                                 "the amount is too large",
 		"renewal.until: want a time":                              "--renew-until: want a time",

@@ -233,6 +233,14 @@ func TestCompute_HeldNow(t *testing.T) {
 	}
 }
 
+func TestOverlapReport_FormatCustomers(t *testing.T) {
+	for n, want := range []string{"0 customers", "1 customer", "2 customers"} {
+		if got := (&audit.OverlapReport{Customers: n}).FormatCustomers(); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestCompute_HeldTwice(t *testing.T) {
 	of := func(customer string, f func(*audit.Payment)) func(*audit.Payment) {
 		return func(p *audit.Payment) { f(p); p.Customer = customer }

@@ -176,10 +176,9 @@ func (p *reportPageRenderer) renderHeldNow() htmldoc.Node {
 func (p *reportPageRenderer) renderOverlaps() htmldoc.Node {
 	h := &p.r.HeldTwice
 	out := section("Held twice for one customer", paragraph("%d authorizations (%s) were placed "+
-		"while an earlier one of the same customer held money, for %d customers. %d of them held "+
+		"while an earlier one of the same customer held money, for %s. %d of them held "+
 		"the same amount again. At most %d were held at once.", h.Count, h.FormatMoney(),
-		h.Customers,
-		h.SameAmount, h.MostAtOnce))
+		h.FormatCustomers(), h.SameAmount, h.MostAtOnce))
 	rows := htmldoc.El("tbody")
 	for i := range h.Overlaps[:min(len(h.Overlaps), maxPageRows)] {
 		v := &h.Overlaps[i]

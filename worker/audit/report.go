@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -97,6 +98,14 @@ type OverlapReport struct {
 	Customers  int       `json:"customers"`
 	MostAtOnce int       `json:"most_at_once"`
 	Overlaps   []Overlap `json:"overlaps"` // the last first
+}
+
+// FormatCustomers returns the number of customers with its noun.
+func (r *OverlapReport) FormatCustomers() string {
+	if r.Customers == 1 {
+		return "1 customer"
+	}
+	return fmt.Sprintf("%d customers", r.Customers)
 }
 
 // Overlap is an authorization and the oldest one that was held beside it.
