@@ -90,7 +90,7 @@ func runAudit(
 			maxAuditRate)
 	}
 	if err := hold.CheckAccountID(f.account); err != nil {
-		return usageErrorf("", "invalid --account: %w", err)
+		return usageErrorf("", "%s", replaceAPIWordsWithCommands(err.Error()))
 	}
 	c := connectionFlags{env: env, timeZone: f.timeZone}
 	times, err := c.newTimeFormatter(now)
@@ -100,6 +100,11 @@ func runAudit(
 	s, err := f.load()
 	if err != nil {
 		return err
+	}
+	if f.htmlPath != "" {
+		if err := checkFileWritable(f.htmlPath); err != nil {
+			return usageErrorf("", "invalid --html: cannot write the page: %w", err)
+		}
 	}
 	g, err := newReadOnlyGateway(s)
 	if err != nil {

@@ -109,10 +109,32 @@ func (c *auditCheckpoint) remove() error {
 	return nil
 }
 
+// checkFileWritable reports whether writeFileAtomically can write path. It leaves no file, and an
+// existing one as it is.
+func checkFileWritable(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a directory", path)
+	}
+	f, err := createTemporaryFile(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// createTemporaryFile creates a file in the directory of path. Its error names path.
+func createTemporaryFile(path string) (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, fmt.Errorf("%s: %w", path, e.Err)
+	}
+	return f, err
+}
+
 // writeFileAtomically replaces a file, so that a crash leaves the old one or the
 // new one.
 func writeFileAtomically(path string, b []byte, mode fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	f, err := createTemporaryFile(path)
 	if err != nil {
 		return err
 	}
