@@ -293,8 +293,9 @@ func (j *judge) releasedBeforeSwapTo(l *longStay, e *stripesim.Effect) *stripesi
 			continue
 		}
 		for _, in := range l.intents {
-			if in.Metadata[hold.MetaReplaces] == r.Intent &&
-				r.Time.Truncate(time.Second).Before(j.swappedAt(l, in.ID)) {
+			// holdd compares Stripe's time with that of its own clock.
+			if swapped := j.swappedAt(l, in.ID); in.Metadata[hold.MetaReplaces] == r.Intent &&
+				!swapped.IsZero() && r.Time.Truncate(time.Second).Before(j.redisTimeAt(swapped)) {
 				return r
 			}
 		}
@@ -302,8 +303,8 @@ func (j *judge) releasedBeforeSwapTo(l *longStay, e *stripesim.Effect) *stripesi
 	return nil
 }
 
-// swappedAt is when a renewal made an intent the hold's, by the clock of the
-// records; zero if it is the first one.
+// swappedAt is when a renewal made an intent the hold's; zero if it is the first
+// one.
 func (j *judge) swappedAt(l *longStay, intent string) (at time.Time) {
 	for _, v := range l.events {
 		if v.Type == hold.EventRenewed && v.Data.Hold.PaymentIntent == intent {
