@@ -155,4 +155,5 @@ func (d *Decision) addFailedIncrementEvent() {
 	r := unshareRenewal(&d.Hold)
 	d.Events = append(d.Events[:len(d.Events):len(d.Events)], *r.incrementFailed)
 	r.incrementFailed = nil
+	d.NewDeadline = true // the start of the next renewal is a milestone again
 }

@@ -183,6 +183,9 @@ func TestReplacement_Ends(t *testing.T) {
 		if d.Hold.Amount != amount || hold.IsIncrementPending(&d.Hold) {
 			t.Errorf("%d, %+v", d.Hold.Amount, d.Hold.Renewal)
 		}
+		if !d.NewDeadline {
+			t.Error("the start of the next renewal is no milestone")
+		}
 	})
 	t.Run("another system has captured the hold", func(t *testing.T) {
 		h := plan(hold.Decision{Hold: newHold(t, heldIntent(unraisable), withMaxAmount(2*amount))}, t0)

@@ -10,6 +10,8 @@ var renewalRegressions = []regression{
 		drawPlan(1796032585637440363)},
 	{"the Dashboard releases a stay while Redis is away, before the first confirmation: the card was authorized again",
 		drawPlan(1796060774778373149)},
+	{"an increment by a new authorization fails, and then no renewal began in time",
+		drawPlan(1796075406121279045)},
 	{"a long stay is renewed twice while nothing is wrong", longStayPlan(plannedRenewal{})},
 	{"a long stay may be renewed once, and then its policy acts",
 		longStayPlan(plannedRenewal{maxRenewals: 1, onFailure: "cancel"})},
