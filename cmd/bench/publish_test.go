@@ -137,3 +137,12 @@ func TestParts_FitIntoAQuarterOfAnHour(t *testing.T) {
 		t.Errorf("the parts take %s, which leaves no time for the build", sum)
 	}
 }
+
+func TestFigure_FormatGroupsThousands(t *testing.T) {
+	for v, want := range map[float64]string{0: "0/s", 999: "999/s", 1000: "1,000/s",
+		44465: "44,465/s", 1325479: "1,325,479/s"} {
+		if got := scheduleHTTPRate.format(v); got != want {
+			t.Errorf("%v: %s, want %s", v, got, want)
+		}
+	}
+}

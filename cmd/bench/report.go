@@ -88,7 +88,9 @@ func (f figure) format(v float64) string {
 	switch {
 	case v >= 1000:
 		s = fmt.Sprintf("%.0f", v)
-		s = s[:len(s)-3] + "," + s[len(s)-3:]
+		for i := len(s) - 3; i > 0; i -= 3 {
+			s = s[:i] + "," + s[i:]
+		}
 	case v >= 100:
 		s = fmt.Sprintf("%.0f", v)
 	case v >= 10:

@@ -22,7 +22,8 @@ func newAdoptCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "adopt PAYMENT_INTENT", Short: "Schedule a hold that another system placed",
 		Long: `Schedule a PaymentIntent that holds money and that no system has scheduled, or whose terms
-in Stripe's metadata are invalid, with terms of your own. "holdd list --not-scheduled" lists them. PAYMENT_INTENT is its id (pi_…) or its reference.
+in Stripe's metadata are invalid, with terms of your own. "holdd list --not-scheduled" lists them.
+PAYMENT_INTENT is its id (pi_…) or its reference.
 
 The account and the reference are those that the last comparison with Stripe found, unless --account
 and --reference give others. Money moves at once as with "holdd schedule", after a question.`,

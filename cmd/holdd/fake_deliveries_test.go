@@ -45,7 +45,9 @@ func (s *fakeDeliveries) ListSinkStatuses(context.Context) ([]event.SinkStatus, 
 	}
 	at := time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)
 	return []event.SinkStatus{
-		{Sink: "callback", Failing: at, Oldest: at, Reason: "HTTP 502: dial tcp 203.0.113.17:443: connect: connection refused\x1b[31m", Parked: 2, DeadLetters: int64(len(s.deadLetterIDs)), EventsLost: 7},
+		{Sink: "callback", Failing: at, Oldest: at,
+			Reason: "HTTP 502: dial tcp 203.0.113.17:443: connect: connection refused\x1b[31m",
+			Parked: 2, DeadLetters: int64(len(s.deadLetterIDs)), EventsLost: 7},
 		{Sink: "slack-0a1b2c3d"},
 	}, nil
 }
