@@ -73,8 +73,8 @@ func (r *report) rewriteFigures(text string) (string, error) {
 func (r *report) summaryText() string {
 	s := r.samples
 	return fmt.Sprintf("In the last run holdd captured %s, stripe-go in a loop without a queue %s. "+
-		"Of what eight limiters\nallow it captured %s, and %s of its requests were answered 429. "+
-		"At rest it took %s and %s of a core.\n",
+		"In the median of\neight limiters it captured %s of what they allow, and %s of its requests "+
+		"were answered 429. At rest\nit took %s and %s of a core.\n",
 		s.formatMedian(drainRate, "holdd"), s.formatMedian(drainRate, "bare"),
 		s.formatMedian(limitedShare, "holdd"), s.formatMedian(limitedRejections, "holdd"),
 		s.formatMedian(idleMemory, "holdd"), s.formatMedian(idleCPU, "holdd"))
