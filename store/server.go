@@ -64,10 +64,10 @@ func inspectServer(ctx context.Context, c *redis.Client) RedisServer {
 		Persistence:       info.persistenceProperty(),
 		Disk:              info.diskProperty(),
 		Role:              info.info["role"],
-		ConnectedReplicas: int(info.infoNumber("connected_slaves")),
-		UsedMemory:        info.infoNumber("used_memory"),
-		MaxMemory:         info.infoNumber("maxmemory"),
-		MachineMemory:     info.infoNumber("total_system_memory"),
+		ConnectedReplicas: int(info.infoNumberOrZero("connected_slaves")),
+		UsedMemory:        info.infoNumberOrZero("used_memory"),
+		MaxMemory:         info.infoNumberOrZero("maxmemory"),
+		MachineMemory:     info.infoNumberOrZero("total_system_memory"),
 		User:              cmp.Or(c.Options().Username, "default"),
 	}
 }
@@ -100,7 +100,7 @@ func readServerInfo(ctx context.Context, c *redis.Client) serverInfo {
 	return p
 }
 
-func (p serverInfo) infoNumber(name string) int64 {
+func (p serverInfo) infoNumberOrZero(name string) int64 {
 	n, _ := strconv.ParseInt(p.info[name], 10, 64) // 0 if it is not shown
 	return n
 }

@@ -193,7 +193,7 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 				return
 			}
 		}
-		pass := d.claimReadyHolds(ctx, &due)
+		pass := d.claimReadyHoldsWithinBudgets(ctx, &due)
 		if pass.stale {
 			polledAt = time.Time{}
 		}
@@ -294,11 +294,11 @@ type claimPassResult struct {
 	again   bool          // if none was claimed: other lanes may have budget
 }
 
-// claimReadyHolds claims holds from the lanes of due, as many as
+// claimReadyHoldsWithinBudgets claims holds from the lanes of due, as many as
 // [claimsInFlight] and the budgets allow. All lanes share one round trip for
 // the budgets and one for the claims. It updates the lanes, so that the next
 // pass can use the same ones.
-func (d *Dispatcher) claimReadyHolds(
+func (d *Dispatcher) claimReadyHoldsWithinBudgets(
 	ctx context.Context, due *hold.PromoteResult,
 ) (r claimPassResult) {
 	groups := groupLanesByBudget(due.Lanes)

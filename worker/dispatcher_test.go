@@ -166,7 +166,7 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d, out := testDispatcher(&tt.queue, tt.limit, 10)
 				d.flight.awaitingStripe.Add(int64(tt.busy))
-				got := d.claimReadyHolds(t.Context(),
+				got := d.claimReadyHoldsWithinBudgets(t.Context(),
 					&hold.PromoteResult{Lanes: tt.lanes, MoreLanes: tt.more})
 				if got != tt.claimPassResult || !slices.Equal(tt.queue.claims, tt.claims) {
 					t.Errorf("%+v, claims %q", got, tt.queue.claims)
@@ -190,7 +190,7 @@ func TestDispatcher_OneRoundTripForAllAccounts(t *testing.T) {
 		for i := range lanes {
 			lanes[i] = testLane(fmt.Sprintf("acct_%d", i), 0, 1000)
 		}
-		r := d.claimReadyHolds(t.Context(), &hold.PromoteResult{Lanes: lanes})
+		r := d.claimReadyHoldsWithinBudgets(t.Context(), &hold.PromoteResult{Lanes: lanes})
 		asked := 0
 		for _, w := range q.reserves {
 			asked += w.Requests
@@ -210,7 +210,7 @@ func TestDispatcher_LaneWithoutBudgetWaits(t *testing.T) {
 		q := &fakeQueue{granted: map[string]int{"a": 0}, wait: 80 * time.Millisecond}
 		d, _ := testDispatcher(q, -1, 10)
 		due := hold.PromoteResult{Lanes: []hold.ReadyHoldLane{testLane("a", 0, 7), testLane("b", 0, 1)}}
-		d.claimReadyHolds(t.Context(), &due)
+		d.claimReadyHoldsWithinBudgets(t.Context(), &due)
 		if got := d.waiting.listLanes(); len(got) != 1 || got[0] != testLane("a", 0, 7) {
 			t.Errorf("waiting: %+v", got)
 		}
@@ -242,7 +242,7 @@ func TestDispatcher_BoundsWaitingLanes(t *testing.T) {
 			d.waiting.deferUntil(groupLanesByBudget([]hold.ReadyHoldLane{lane})[0],
 				time.Now().Add(time.Second))
 		}
-		r := d.claimReadyHolds(t.Context(), &hold.PromoteResult{
+		r := d.claimReadyHoldsWithinBudgets(t.Context(), &hold.PromoteResult{
 			Lanes: []hold.ReadyHoldLane{testLane("a", 0, 1)}, MoreLanes: true,
 		})
 		if n := len(d.waiting.listLanes()); n != maxWaitingLanes || r.again ||
@@ -274,7 +274,7 @@ func TestDivideEvenly(t *testing.T) {
 func TestDispatcher_SpacesRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, out := testDispatcher(&fakeQueue{}, -1, 10)
-		d.claimReadyHolds(t.Context(),
+		d.claimReadyHoldsWithinBudgets(t.Context(),
 			&hold.PromoteResult{Lanes: []hold.ReadyHoldLane{{Op: hold.OpCancel, Ready: 3}}})
 		for _, want := range []time.Duration{10, 50, 90} {
 			c := <-out

@@ -39,7 +39,7 @@ type budgetKey struct {
 	op      hold.Op
 }
 
-func budgetKeyOf(lane *hold.ReadyHoldLane) budgetKey {
+func accountOpBudgetKey(lane *hold.ReadyHoldLane) budgetKey {
 	return budgetKey{lane.Account, lane.Op.RateLimitBucket()}
 }
 
@@ -67,9 +67,9 @@ func groupLanesByBudget(lanes []hold.ReadyHoldLane) (groups []*budgetLaneGroup) 
 	sortLanesByDeadline(ready)
 	byBudget := make(map[budgetKey]*budgetLaneGroup, len(ready))
 	for _, lane := range ready {
-		g := byBudget[budgetKeyOf(lane)]
+		g := byBudget[accountOpBudgetKey(lane)]
 		if g == nil {
-			g = &budgetLaneGroup{budgetKey: budgetKeyOf(lane)}
+			g = &budgetLaneGroup{budgetKey: accountOpBudgetKey(lane)}
 			byBudget[g.budgetKey] = g
 			groups = append(groups, g)
 		}
@@ -247,7 +247,7 @@ func (w *lanesWithoutBudget) deferUntil(g *budgetLaneGroup, until time.Time) boo
 // removeWaitingLanes removes from lanes those whose budget is waiting already.
 func (w *lanesWithoutBudget) removeWaitingLanes(lanes []hold.ReadyHoldLane) []hold.ReadyHoldLane {
 	return slices.DeleteFunc(lanes, func(lane hold.ReadyHoldLane) bool {
-		b := w.budgets[budgetKeyOf(&lane)]
+		b := w.budgets[accountOpBudgetKey(&lane)]
 		if b == nil {
 			return false
 		}

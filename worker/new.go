@@ -48,7 +48,7 @@ func New(s Stores, stripe StripeClient, o Options) (*Engine, error) {
 	verifier, mirror := b.buildReconciler(w)
 	redisCheck := b.buildStatusJobs(w)
 	deadlines := newDeadlineJob(s.Deadlines, b.committer, DeadlineOptions{
-		Rules: o.Rules, Clock: b.clock, Health: o.Health, Gate: b.newGate(),
+		Rules: o.Rules, Clock: b.clock, Health: o.Health, Gate: b.newAllPartitionsPollGate(),
 		WakeIfGateOpen: w.Dispatcher.WakeIfGateOpen,
 	})
 	purge := newPurgeJob(s.Purge, b.committer, PurgeOptions{
@@ -93,8 +93,8 @@ func (b *engineBuilder) newJob(name, schedule string, run func(ctx context.Conte
 	return cronJob{name, schedule, run, stage}
 }
 
-// newGate returns a gate for a loop that polls Redis.
-func (b *engineBuilder) newGate() *changes.PollGate {
+// newAllPartitionsPollGate returns a gate for a loop that polls Redis.
+func (b *engineBuilder) newAllPartitionsPollGate() *changes.PollGate {
 	return b.o.Changes.NewAllPartitionsPollGate(changes.LongestWait)
 }
 
@@ -108,7 +108,7 @@ func (b *engineBuilder) buildStages(w *Engine) {
 
 	w.Dispatcher = newDispatcher(b.stores.Queue, b.stripe, flight, w.claims, DispatcherOptions{
 		Concurrency: o.Concurrency, Lease: o.Lease, Clock: b.clock, Health: o.Health,
-		Gate: b.newGate(),
+		Gate: b.newAllPartitionsPollGate(),
 		NextPoll: earliestSchedule(newCronSchedule(o.Schedules.Capture),
 			newCronSchedule(o.Schedules.Expiry)),
 	})
@@ -147,7 +147,7 @@ func (b *engineBuilder) buildIntake(
 		Health: o.Health, Observer: b.observers.rejection, Logger: o.Logger,
 	})
 	refresher := intake.NewIntentRefresher(s.Refresh, b.stripe, b.committer, rejector,
-		intake.IntentRefresherOptions{ListAbove: o.ListReadsAbove, Gate: b.newGate(), Locks: s.Locks,
+		intake.IntentRefresherOptions{ListAbove: o.ListReadsAbove, Gate: b.newAllPartitionsPollGate(), Locks: s.Locks,
 			Clock: b.clock, Health: o.Health, Logger: o.Logger})
 	inbox := intake.NewRequestInboxConsumer(
 		s.Inbox,
@@ -188,13 +188,13 @@ func (b *engineBuilder) buildReconciler(
 	})
 	verifier := reconcile.NewVerifier(s.Unverified, b.stripe, b.committer,
 		reconcile.VerifierOptions{
-			Wake: b.wake, ListAbove: o.ListReadsAbove, Gate: b.newGate(), Locks: s.Locks,
+			Wake: b.wake, ListAbove: o.ListReadsAbove, Gate: b.newAllPartitionsPollGate(), Locks: s.Locks,
 			Clock: b.clock, Health: o.Health,
 		})
 	mirror := reconcile.NewMetadataMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,
 		reconcile.MetadataMirrorOptions{
 			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.HasWaitedForBudget,
-			Gate: b.newGate(), Clock: b.clock, Health: o.Health, Logger: o.Logger,
+			Gate: b.newAllPartitionsPollGate(), Clock: b.clock, Health: o.Health, Logger: o.Logger,
 		})
 	return verifier, mirror
 }

@@ -143,7 +143,7 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 		j.o.Observer.ReadinessChecked(checks)
 		j.redis.runAfterReconnect(ctx, checks[0].OK)
 	}
-	j.logStalledStages()
+	j.logStalledAndRecoveredStages()
 	ttl := j.heartbeatTTL()
 	alive, dead, err := j.store.SendHeartbeat(ctx, j.o.Replica, ttl)
 	if err != nil {
@@ -160,8 +160,8 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 	return true
 }
 
-// logStalledStages logs each stalled stage once a minute, and its recovery.
-func (j *StatusJob) logStalledStages() {
+// logStalledAndRecoveredStages logs each stalled stage once a minute, and its recovery.
+func (j *StatusJob) logStalledAndRecoveredStages() {
 	now, previous := time.Now(), j.stalledLoggedAt
 	j.stalledLoggedAt = map[string]time.Time{}
 	for _, s := range j.o.Health.StalledStages() {

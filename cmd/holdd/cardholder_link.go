@@ -23,7 +23,7 @@ authorization's deadline. Whoever has it can act for the cardholder: send it to 
 	c := addConnectionFlags(cmd, out, env)
 	cmd.ValidArgsFunction = c.completeHolds
 	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
-		id, err := resolveHoldID(ctx, client, args[0])
+		id, err := resolveHoldIDOrReference(ctx, client, args[0])
 		if err != nil {
 			return err
 		}

@@ -88,7 +88,7 @@ func (c *changeFlags) findHoldAndConfirmChange(
 	ctx context.Context, client *api.Client, name string, change holdChange,
 ) (string, error) {
 	if c.yes || change.question == nil {
-		return resolveHoldID(ctx, client, name)
+		return resolveHoldIDOrReference(ctx, client, name)
 	}
 	v, err := findHold(ctx, client, name)
 	if err != nil {

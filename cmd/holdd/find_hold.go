@@ -15,16 +15,16 @@ import (
 
 // findHold returns the hold with this id or reference.
 func findHold(ctx context.Context, client *api.Client, name string) (hold.View, error) {
-	id, err := resolveHoldID(ctx, client, name)
+	id, err := resolveHoldIDOrReference(ctx, client, name)
 	if err != nil {
 		return hold.View{}, err
 	}
 	return client.Get(ctx, id)
 }
 
-// resolveHoldID returns the id of the hold with this id or reference. Open holds
+// resolveHoldIDOrReference returns the id of the hold with this id or reference. Open holds
 // have precedence, because a booking may have had others before.
-func resolveHoldID(ctx context.Context, client *api.Client, name string) (string, error) {
+func resolveHoldIDOrReference(ctx context.Context, client *api.Client, name string) (string, error) {
 	if strings.HasPrefix(name, "pi_") {
 		return name, nil
 	}

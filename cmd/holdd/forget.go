@@ -29,7 +29,7 @@ The PaymentIntent at Stripe does not change, and neither do logs. The command ca
 		if dryRun {
 			return c.findHoldAndPrintForgetDryRun(ctx, client, args[0])
 		}
-		id, err := resolveHoldID(ctx, client, args[0])
+		id, err := resolveHoldIDOrReference(ctx, client, args[0])
 		if err != nil {
 			return err
 		}

@@ -79,7 +79,7 @@ alerts before one expires.
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
 			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeWarningsCommand,
 			newCardholderLinkCommand,
-			newReconcileCommand, newAdoptCommand, newCallbacksCommand, newRepairCommand,
+			newReconcileCommand, newAdoptCommand, newCallbacksCommand, newRepairUnreadableRecordCommand,
 			newForgetCommand,
 		}},
 		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand, newIncrementCommand}},

@@ -48,15 +48,15 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 
 // printPlan prints the hours and the holds at risk. CSV has the hours alone.
 func printPlan(out *terminal, p *api.Plan, times timeFormatter, format outputFormat) error {
-	hours := &listPrinter[planRow]{out: out, format: format, columns: planColumns(times)}
+	hours := &listPrinter[hourlyPlanRow]{out: out, format: format, columns: planColumns(times)}
 	if format == formatCSV {
-		return hours.print(newPlanRows(p))
+		return hours.print(newHourlyPlanRows(p))
 	}
 	out.printLiveModeNotice(p.Livemode)
 	if len(p.Hours) == 0 {
 		fmt.Fprintf(out.stdout, "Nothing is due until %s.\n", times.formatMinute(p.Until))
 	} else {
-		if err := hours.print(newPlanRows(p)); err != nil {
+		if err := hours.print(newHourlyPlanRows(p)); err != nil {
 			return err
 		}
 		if out.width > 0 {
@@ -74,34 +74,34 @@ func printPlan(out *terminal, p *api.Plan, times timeFormatter, format outputFor
 	return rows.print(p.AtRisk)
 }
 
-// planRow is an hour of a plan, or the sum of all.
-type planRow struct {
+// hourlyPlanRow is an hour of a plan, or the sum of all.
+type hourlyPlanRow struct {
 	start           *time.Time // nil for the sum
 	capture, cancel []api.CurrencyTotal
 }
 
-func newPlanRows(p *api.Plan) (rows []planRow) {
+func newHourlyPlanRows(p *api.Plan) (rows []hourlyPlanRow) {
 	for i := range p.Hours {
 		h := &p.Hours[i]
-		rows = append(rows, planRow{&h.Start, h.Capture, h.Cancel})
+		rows = append(rows, hourlyPlanRow{&h.Start, h.Capture, h.Cancel})
 	}
 	if len(rows) > 1 {
-		rows = append(rows, planRow{nil, p.Capture, p.Cancel})
+		rows = append(rows, hourlyPlanRow{nil, p.Capture, p.Cancel})
 	}
 	return rows
 }
 
-func planColumns(times timeFormatter) []column[planRow] {
-	hour := func(format func(time.Time) string) func(r *planRow) string {
-		return func(r *planRow) string {
+func planColumns(times timeFormatter) []column[hourlyPlanRow] {
+	hour := func(format func(time.Time) string) func(r *hourlyPlanRow) string {
+		return func(r *hourlyPlanRow) string {
 			if r.start == nil {
 				return "all"
 			}
 			return format(*r.start)
 		}
 	}
-	part := func(of func(r *planRow) []api.CurrencyTotal, money bool) func(r *planRow) string {
-		return func(r *planRow) string {
+	part := func(of func(r *hourlyPlanRow) []api.CurrencyTotal, money bool) func(r *hourlyPlanRow) string {
+		return func(r *hourlyPlanRow) string {
 			count, sums := formatCurrencyTotals(of(r))
 			if money {
 				return sums
@@ -109,9 +109,9 @@ func planColumns(times timeFormatter) []column[planRow] {
 			return count
 		}
 	}
-	captures := func(r *planRow) []api.CurrencyTotal { return r.capture }
-	releases := func(r *planRow) []api.CurrencyTotal { return r.cancel }
-	return []column[planRow]{
+	captures := func(r *hourlyPlanRow) []api.CurrencyTotal { return r.capture }
+	releases := func(r *hourlyPlanRow) []api.CurrencyTotal { return r.cancel }
+	return []column[hourlyPlanRow]{
 		{title: "hour", table: hour(times.formatMinute), wide: hour(times.formatMinute),
 			csv: hour(func(t time.Time) string { return t.UTC().Format(time.RFC3339) })},
 		everywhere("captures", part(captures, false)), wrapped("to capture", part(captures, true)),

@@ -12,7 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func newRepairCommand(out *terminal, env environList) *cobra.Command {
+func newRepairUnreadableRecordCommand(out *terminal, env environList) *cobra.Command {
 	var req api.RepairRequest
 	cmd := &cobra.Command{
 		Use: "repair HOLD", Short: "Replace a hold's unreadable record",

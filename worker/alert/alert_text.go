@@ -16,24 +16,24 @@ type alertTextBuilder struct {
 	lines   []string
 }
 
-func (w *alertTextBuilder) addLine(format string, args ...any) {
+func (w *alertTextBuilder) addLinef(format string, args ...any) {
 	w.lines = append(w.lines, fmt.Sprintf(format, args...))
 }
 
 // addHoldLines adds the lines that say which hold an alert is about.
 func (w *alertTextBuilder) addHoldLines(h *hold.View) {
-	w.addLine("Hold: %s", h.ID)
+	w.addLinef("Hold: %s", h.ID)
 	w.addAccountLine(h.Account)
 	assumed := ""
 	if h.ExpiresAtSource == "assumed" {
 		assumed = ", an assumed deadline"
 	}
-	w.addLine("Expires: %s%s.", w.formatTimeWithTimeLeft(h.ExpiresAt), assumed)
+	w.addLinef("Expires: %s%s.", w.formatTimeWithTimeLeft(h.ExpiresAt), assumed)
 }
 
 func (w *alertTextBuilder) addAccountLine(account string) {
 	if account != "" {
-		w.addLine("Account: %s", account)
+		w.addLinef("Account: %s", account)
 	}
 }
 
@@ -48,7 +48,7 @@ func (w *alertTextBuilder) setTitleAndText(a *Alert, summary string) {
 		a.Title += " (test mode)"
 	}
 	if w.options.RunbookURL != "" {
-		w.addLine("Runbook: %s#%s", w.options.RunbookURL, a.Kind)
+		w.addLinef("Runbook: %s#%s", w.options.RunbookURL, a.Kind)
 	}
 	a.Text = strings.Join(w.lines, "\n")
 }

@@ -191,13 +191,13 @@ func newAlertFromHoldEvent(w *alertTextBuilder, e *event.Envelope) (a Alert, ok 
 	fill := w.newHoldPlaceholderReplacer(e)
 	w.addHoldLines(h)
 	if r.due {
-		w.addLine("Due: %s.", w.formatTimeWithTimeLeft(requestedActionTime(h)))
+		w.addLinef("Due: %s.", w.formatTimeWithTimeLeft(captureOrCancelTime(h)))
 	}
 	if link := e.Data.CardholderLink; link != "" {
-		w.addLine("Cardholder: %s", link)
+		w.addLinef("Cardholder: %s", link)
 	}
-	w.addLine("Next: %s", fill.Replace(cmp.Or(r.next, w.describeAutomaticAction(h))))
-	w.addLine("Action: %s", fill.Replace(cmp.Or(r.action, describeOperatorAction(h))))
+	w.addLinef("Next: %s", fill.Replace(cmp.Or(r.next, w.describeAutomaticAction(h))))
+	w.addLinef("Action: %s", fill.Replace(cmp.Or(r.action, describeOperatorAction(h))))
 	a = Alert{Kind: r.kind, Severity: r.severity(e)}
 	w.setTitleAndText(&a, formatHoldNameAndAmount(h)+": "+fill.Replace(r.summary))
 	return a, true
@@ -285,7 +285,7 @@ func hasPlannedCaptures(e *event.Envelope) bool { return len(e.Data.Hold.Capture
 // isDueAfterExpiry reports whether a hold's own time is not before its
 // deadline.
 func isDueAfterExpiry(e *event.Envelope) bool {
-	due := requestedActionTime(&e.Data.Hold)
+	due := captureOrCancelTime(&e.Data.Hold)
 	return !due.IsZero() && !due.Before(e.Data.Hold.ExpiresAt)
 }
 
@@ -296,9 +296,9 @@ func willActBeforeExpiry(h *hold.View) bool {
 		h.NextAt.Before(h.ExpiresAt)
 }
 
-// requestedActionTime is the time that the request set for the hold, zero for
+// captureOrCancelTime is the time that the request set for the hold, zero for
 // none.
-func requestedActionTime(h *hold.View) time.Time {
+func captureOrCancelTime(h *hold.View) time.Time {
 	switch {
 	case h.CaptureAt != nil:
 		return *h.CaptureAt

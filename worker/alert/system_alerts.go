@@ -267,13 +267,13 @@ func newAlertFromSystemEvent(w *alertTextBuilder, e *event.Envelope) (a Alert, o
 
 func (r *systemAlertRule) newAlertFromRule(w *alertTextBuilder, fill *strings.Replacer) Alert {
 	if r.details != "" {
-		w.addLine("%s", fill.Replace(r.details))
+		w.addLinef("%s", fill.Replace(r.details))
 	}
 	if r.next != "" {
-		w.addLine("Next: %s", fill.Replace(r.next))
+		w.addLinef("Next: %s", fill.Replace(r.next))
 	}
 	if r.action != "" {
-		w.addLine("Action: %s", fill.Replace(r.action))
+		w.addLinef("Action: %s", fill.Replace(r.action))
 	}
 	a := Alert{Kind: r.kind, Severity: r.severity, Resolved: r.resolved}
 	w.setTitleAndText(&a, fill.Replace(r.summary))

@@ -209,7 +209,7 @@ func newRouteHandlers(
 	return []routeRegistrar{
 		&scheduleHandler{r, o.Holds.Scheduler},
 		&holdReadHandler{r, o.Holds.Reader},
-		&holdChangeHandler{r, o.Holds.Changer, o.Holds.Reader},
+		&holdTermsAndActionHandler{r, o.Holds.Changer, o.Holds.Reader},
 		&cardholderLinkHandler{r, o.Holds.Reader, o.Cardholder},
 		&planForecastHandler{r, o.Holds.Planner},
 		&authorizationHandler{r, o.Authorizer},

@@ -39,8 +39,8 @@ type changeHoldInput struct {
 	IfMatch string `header:"If-Match" maxLength:"100" doc:"The ETag that you read. If the hold has changed since, the request returns 412" example:"\"3\""`
 }
 
-// holdChangeHandler changes terms and acts on holds.
-type holdChangeHandler struct {
+// holdTermsAndActionHandler changes terms and acts on holds.
+type holdTermsAndActionHandler struct {
 	responseBuilder
 	changer HoldChanger
 	reader  HoldReader
@@ -57,7 +57,7 @@ const outcomeStatus = 0
 const confirmDescription = " If `on_expiry` then acts at once, the request returns 422 " +
 	"`would_cancel_now` or `would_capture_now` unless `confirm` is true."
 
-func (h *holdChangeHandler) register(doc huma.API) {
+func (h *holdTermsAndActionHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "changeHold", Method: http.MethodPatch, Path: "/v1/holds/{id}",
 		Tags:    []string{"holds"},
@@ -113,7 +113,7 @@ func (h *holdChangeHandler) register(doc huma.API) {
 
 // newChangeHandlerFunc returns a handler that checks what all changes have in
 // common.
-func (h *holdChangeHandler) newChangeHandlerFunc(
+func (h *holdTermsAndActionHandler) newChangeHandlerFunc(
 	status int, change changeFunc,
 ) func(context.Context, *changeHoldInput) (*holdOutput, error) {
 	return func(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
@@ -142,7 +142,7 @@ func (h *holdChangeHandler) newChangeHandlerFunc(
 	}
 }
 
-func (h *holdChangeHandler) patchTerms(
+func (h *holdTermsAndActionHandler) patchTerms(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var p hold.Patch
@@ -153,7 +153,7 @@ func (h *holdChangeHandler) patchTerms(
 	return h.changer.PatchTerms(ctx, id, p, revision, by)
 }
 
-func (h *holdChangeHandler) requestCapture(
+func (h *holdTermsAndActionHandler) requestCapture(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var req hold.CaptureRequest
@@ -187,7 +187,7 @@ func (h *holdChangeHandler) requestCapture(
 	return captured, now, err
 }
 
-func (h *holdChangeHandler) requestCancel(
+func (h *holdTermsAndActionHandler) requestCancel(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var body cancelRequest
@@ -197,7 +197,7 @@ func (h *holdChangeHandler) requestCancel(
 	return h.changer.RequestCancel(ctx, id, body.CancellationReason, revision, by)
 }
 
-func (h *holdChangeHandler) requestIncrementAndWait(
+func (h *holdTermsAndActionHandler) requestIncrementAndWait(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var req hold.IncrementRequest
@@ -207,7 +207,7 @@ func (h *holdChangeHandler) requestIncrementAndWait(
 	return h.changer.RequestIncrementAndWait(ctx, id, req, revision, by)
 }
 
-func (h *holdChangeHandler) pauseHold(
+func (h *holdTermsAndActionHandler) pauseHold(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var body pauseResumeRequest
@@ -217,7 +217,7 @@ func (h *holdChangeHandler) pauseHold(
 	return h.changer.PauseHold(ctx, id, revision, body.Confirm, by)
 }
 
-func (h *holdChangeHandler) resumeHold(
+func (h *holdTermsAndActionHandler) resumeHold(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	var body pauseResumeRequest
@@ -227,7 +227,7 @@ func (h *holdChangeHandler) resumeHold(
 	return h.changer.ResumeHold(ctx, id, revision, body.Confirm, by)
 }
 
-func (h *holdChangeHandler) acknowledgeWarnings(
+func (h *holdTermsAndActionHandler) acknowledgeWarnings(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	if err := requestInfoFromContext(ctx).decodeOptionalBody(&struct{}{}); err != nil {

@@ -70,7 +70,7 @@ func (h *deliveryHandler) register(doc huma.API) {
 	}, h.replayDeadLetters)
 }
 
-func (h *deliveryHandler) listSinks(ctx context.Context, _ *emptyInput) (*listSinksOutput, error) {
+func (h *deliveryHandler) listSinks(ctx context.Context, _ *noParamsInput) (*listSinksOutput, error) {
 	if h.deliveries == nil {
 		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
 	}
@@ -122,7 +122,7 @@ func (h *deliveryHandler) listDeadLetters(
 }
 
 func (h *deliveryHandler) replayDeadLetters(
-	ctx context.Context, _ *emptyInput,
+	ctx context.Context, _ *noParamsInput,
 ) (*replayOutput, error) {
 	in := replayRequest{}
 	if err := requestInfoFromContext(ctx).decodeOptionalBody(&in); err != nil {

@@ -46,7 +46,7 @@ func (h *healthHandler) register(doc huma.API) {
 	}, h.getHealth)
 }
 
-func (h *healthHandler) getReadiness(ctx context.Context, _ *emptyInput) (*readinessOutput, error) {
+func (h *healthHandler) getReadiness(ctx context.Context, _ *noParamsInput) (*readinessOutput, error) {
 	trusted := requestInfoFromContext(ctx).trusted
 	checks := h.readiness.Check(ctx)
 	out := &readinessOutput{Status: http.StatusOK, Body: Readiness{Ready: true,
@@ -63,7 +63,7 @@ func (h *healthHandler) getReadiness(ctx context.Context, _ *emptyInput) (*readi
 	return out, nil
 }
 
-func (h *healthHandler) getHealth(ctx context.Context, _ *emptyInput) (*healthOutput, error) {
+func (h *healthHandler) getHealth(ctx context.Context, _ *noParamsInput) (*healthOutput, error) {
 	out := &healthOutput{Body: Health{Status: "ok"}}
 	if requestInfoFromContext(ctx).trusted {
 		out.Body.Version, out.Body.Livemode = h.version, &h.livemode

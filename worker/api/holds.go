@@ -19,7 +19,7 @@ type HoldReader interface {
 	List(ctx context.Context, q query.HoldQuery) (query.HoldPage, error)
 }
 
-type emptyInput struct{}
+type noParamsInput struct{}
 
 type holdIDOrReferenceInput struct {
 	ID string `path:"id" maxLength:"200" doc:"The PaymentIntent that first placed the hold, or the hold's reference" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`

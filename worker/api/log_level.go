@@ -80,7 +80,7 @@ func newLogLevelDisabledProblem() *Problem {
 	return newProblem(RouteNotFound, "", "the log level of this process cannot be changed")
 }
 
-func (h *logLevelHandler) get(context.Context, *emptyInput) (*logLevelOutput, error) {
+func (h *logLevelHandler) get(context.Context, *noParamsInput) (*logLevelOutput, error) {
 	if h.level == nil {
 		return nil, newLogLevelDisabledProblem()
 	}

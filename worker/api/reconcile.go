@@ -63,7 +63,7 @@ func (h *reconcileHandler) register(doc huma.API) {
 }
 
 func (h *reconcileHandler) startReconcile(
-	ctx context.Context, _ *emptyInput) (*reconcileOutput, error,
+	ctx context.Context, _ *noParamsInput) (*reconcileOutput, error,
 ) {
 	c := requestInfoFromContext(ctx)
 	var in reconcileRequest

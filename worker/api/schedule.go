@@ -60,7 +60,7 @@ func (s *scheduleHandler) register(doc huma.API) {
 	}, s.scheduleBatch)
 }
 
-func (s *scheduleHandler) schedule(ctx context.Context, _ *emptyInput) (*holdOutput, error) {
+func (s *scheduleHandler) schedule(ctx context.Context, _ *noParamsInput) (*holdOutput, error) {
 	c := requestInfoFromContext(ctx)
 	var req hold.ScheduleRequest
 	if err := c.decodeRequiredBody(&req); err != nil {
@@ -84,7 +84,7 @@ func (s *scheduleHandler) schedule(ctx context.Context, _ *emptyInput) (*holdOut
 var errResultCount = errors.New("the scheduler did not return one result for each request")
 
 func (s *scheduleHandler) scheduleBatch(
-	ctx context.Context, _ *emptyInput,
+	ctx context.Context, _ *noParamsInput,
 ) (*scheduleBatchOutput, error) {
 	c := requestInfoFromContext(ctx)
 	var reqs []hold.ScheduleRequest

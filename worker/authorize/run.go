@@ -124,7 +124,7 @@ func (r *attemptRun) driveToEnd(ctx context.Context) {
 	// timeout.
 	limits := execute.DriveLimits{MaxCalls: hold.MaxCallsPerAttempt, BudgetWait: budgetWait,
 		LeaseEnd: r.leaseEnd.Add(o.CallTimeout)}
-	_, err := driver.Drive(bounded, bounded, attemptMachineAdapter{r, ctx}, limits)
+	_, err := driver.Drive(bounded, bounded, localStepPerformingMachine{r, ctx}, limits)
 	if err == nil {
 		return
 	}
@@ -136,16 +136,16 @@ func (r *attemptRun) driveToEnd(ctx context.Context) {
 	r.performLocalSteps(ctx)
 }
 
-// attemptMachineAdapter is an attemptRun as an [execute.Machine]. It performs the
+// localStepPerformingMachine is an attemptRun as an [execute.Machine]. It performs the
 // steps that are not calls and passes the calls to the driver. ctx outlives the
 // calls, so that their outcome is saved after the lease ends.
-type attemptMachineAdapter struct {
+type localStepPerformingMachine struct {
 	*attemptRun
 	ctx context.Context
 }
 
 // NextCall implements [execute.Machine].
-func (s attemptMachineAdapter) NextCall(
+func (s localStepPerformingMachine) NextCall(
 	_ context.Context,
 	_ time.Time,
 ) (hold.Call, time.Duration, bool) {
@@ -154,7 +154,7 @@ func (s attemptMachineAdapter) NextCall(
 }
 
 // AdvanceWithAnswer implements [execute.Machine].
-func (s attemptMachineAdapter) AdvanceWithAnswer(
+func (s localStepPerformingMachine) AdvanceWithAnswer(
 	_ context.Context, _ hold.Call, a hold.Answer, now time.Time,
 ) {
 	s.machine.ApplyStepResult(hold.AuthorizationStepResult{Answer: a}, now)

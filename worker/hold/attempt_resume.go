@@ -83,13 +83,13 @@ func applyResumeRetrieveResult(
 	case StatusProcessing:
 		m.endAndResumeLater(r, now)
 	default:
-		cancelIntentIfAbandoned(m, in, now)
+		cancelIntentOrAwaitCardholder(m, in, now)
 	}
 }
 
-// cancelIntentIfAbandoned waits for the cardholder until the intent counts as
+// cancelIntentOrAwaitCardholder waits for the cardholder until the intent counts as
 // abandoned, and cancels it then.
-func cancelIntentIfAbandoned(m *AuthorizationAttemptMachine, in *PaymentIntent, now time.Time) {
+func cancelIntentOrAwaitCardholder(m *AuthorizationAttemptMachine, in *PaymentIntent, now time.Time) {
 	due := in.Created.Add(AbandonIntentAfter)
 	if !now.Before(due) {
 		m.state = stateCancel

@@ -223,9 +223,9 @@ func bringRenewalPollForward(r *Renewal, now time.Time) {
 	r.RetryAt = minTime(r.RetryAt, earliest)
 }
 
-// ScheduleRetrieveAfterCardholderReturn makes the read of what the renewal waits for due, because the
+// ScheduleRenewalPollAfterCardholderReturn makes the read of what the renewal waits for due, because the
 // cardholder has come back: from the bank, or from the recorded Checkout Session.
-func ScheduleRetrieveAfterCardholderReturn(
+func ScheduleRenewalPollAfterCardholderReturn(
 	h Hold,
 	generation uint32,
 	now time.Time,

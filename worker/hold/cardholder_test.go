@@ -56,7 +56,7 @@ func TestCardholder_Authenticates(t *testing.T) {
 	if r := d.Hold.Renewal; r.Step != hold.RenewalRequiresAction || len(d.Events) != 0 {
 		t.Errorf("at the bank: %s, events %v", r.Step, d.Events)
 	}
-	d, err := hold.ScheduleRetrieveAfterCardholderReturn(d.Hold, 1, at.Add(time.Minute))
+	d, err := hold.ScheduleRenewalPollAfterCardholderReturn(d.Hold, 1, at.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestCardholder_Bounds(t *testing.T) {
 	d, _ := answerCall(t, authenticating(t), startOfRenewal, hold.OpConfirm, newIntentID,
 		answerOK(renewedIntent(hold.StatusRequiresAction, startOfRenewal)))
 	for _, after := range []time.Duration{0, time.Second} {
-		got, err := hold.ScheduleRetrieveAfterCardholderReturn(d.Hold, 1, startOfRenewal.Add(after))
+		got, err := hold.ScheduleRenewalPollAfterCardholderReturn(d.Hold, 1, startOfRenewal.Add(after))
 		want := startOfRenewal.Add(3 * time.Second)
 		if err != nil || !got.Hold.Renewal.RetryAt.Equal(want) {
 			t.Errorf("%s after a read, the next one is at %s, want %s", after,
@@ -312,7 +312,7 @@ func TestCardholder_ReadsAreBounded(t *testing.T) {
 	h := toCardholder(t, "authentication_required")
 	read := h.Renewal.RetryAt.Add(-10 * time.Minute)
 	for range 3 {
-		d, err := hold.ScheduleRetrieveAfterCardholderReturn(h, 1, read.Add(time.Second))
+		d, err := hold.ScheduleRenewalPollAfterCardholderReturn(h, 1, read.Add(time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -227,7 +227,7 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 		haveSameCaptureTerms(&h, &old) {
 		return Decision{Hold: h, Unchanged: true}, nil // requested before, not yet claimed
 	}
-	return scheduleOpNow(h, OpCapture, by, now), nil
+	return replacePendingRequestWithOpNow(h, OpCapture, by, now), nil
 }
 
 // isCapturedAsRequested reports whether a captured hold already has the outcome
@@ -285,10 +285,10 @@ func (h Hold) RequestCancel(reason, by string, now time.Time) (Decision, error) 
 	if reason != "" {
 		h.CancellationReason = reason
 	}
-	return scheduleOpNow(h, OpCancel, by, now), nil
+	return replacePendingRequestWithOpNow(h, OpCancel, by, now), nil
 }
 
-func scheduleOpNow(h Hold, op Op, by string, now time.Time) Decision {
+func replacePendingRequestWithOpNow(h Hold, op Op, by string, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
 	requireRetrieveAfterAttention(&h)
 	dropped := cancelPendingIncrement(&h, now)

@@ -159,7 +159,7 @@ func (h Hold) ApplyMilestone(due, now time.Time, r DecisionRules) (Decision, tim
 	case op == 0 && act.Add(afterThreshold).Before(due):
 		return d, next
 	case op == 0:
-		d.addNoExpiryActionEvent(now)
+		d.warnThatExpiryPolicyDoesNothing(now)
 		return d, next
 	default:
 		scheduleExpiryPolicyActionNow(&h, op, now)
@@ -203,10 +203,10 @@ func newReachedThresholdEvents(
 	return events
 }
 
-// addNoExpiryActionEvent warns of a hold on which on_expiry does nothing. A
+// warnThatExpiryPolicyDoesNothing warns of a hold on which on_expiry does nothing. A
 // warning of a threshold that was reached at the same time gets the cause
 // instead.
-func (d *Decision) addNoExpiryActionEvent(now time.Time) {
+func (d *Decision) warnThatExpiryPolicyDoesNothing(now time.Time) {
 	if d.Hold.Acknowledged {
 		return
 	}

@@ -109,7 +109,7 @@ func (h Hold) RequestIncrement(
 	if h.State == Paused {
 		h.Increment.PauseCause = h.Reason
 	}
-	d := scheduleOpNow(h, OpIncrement, by, now)
+	d := replacePendingRequestWithOpNow(h, OpIncrement, by, now)
 	d.Hold.History[len(d.Hold.History)-1].Note = describeIncrementRequest(&h, req)
 	return d, nil
 }

@@ -304,7 +304,7 @@ func requestPartialCapture(
 			"which its last capture sends, first", h.ID)
 	}
 	part := capturedSoFar(&h) + req.Amount
-	d := scheduleOpNow(h, OpCapture, by, now)
+	d := replacePendingRequestWithOpNow(h, OpCapture, by, now)
 	s := unsharePartialCaptures(&d.Hold)
 	s.rememberPartRequest() // of a part whose outcome is unknown
 	s.Part, s.PartParams, s.Request = part, params, request

@@ -159,7 +159,7 @@ func (d *CardholderActionService) RecordReturnAndWait(
 		if setup != nil {
 			return hold.RecordCardSetupSession(h, generation, setup, true, now)
 		}
-		return hold.ScheduleRetrieveAfterCardholderReturn(h, generation, now)
+		return hold.ScheduleRenewalPollAfterCardholderReturn(h, generation, now)
 	})
 	switch {
 	case errors.Is(err, &hold.Problem{Code: hold.NoActionRequired}),

@@ -119,13 +119,13 @@ func (w *WebhookProcessor) ApplyStripeEvent(
 				continue
 			}
 		}
-		return w.queueRefreshIfNeeded(ctx, h, action)
+		return w.applyStripeEventFollowUp(ctx, h, action)
 	}
 	return "", tooManyConflictsError(e.PaymentIntent)
 }
 
-// queueRefreshIfNeeded queues the read of a hold that an event asks for.
-func (w *WebhookProcessor) queueRefreshIfNeeded(
+// applyStripeEventFollowUp queues the read of a hold that an event asks for.
+func (w *WebhookProcessor) applyStripeEventFollowUp(
 	ctx context.Context, h *hold.Hold, action hold.StripeEventFollowUp,
 ) (result string, err error) {
 	switch action {

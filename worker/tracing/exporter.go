@@ -145,15 +145,15 @@ func decodeProtobufField1(b []byte) (message []byte, number uint64) {
 	return message, number
 }
 
-// stoppableExporter ends its exports once stopped ends. The SDK would otherwise
+// cancelOnStopExporter ends its exports once stopped ends. The SDK would otherwise
 // go on with the queue after the stop.
-type stoppableExporter struct {
+type cancelOnStopExporter struct {
 	sdktrace.SpanExporter
 	stopped context.Context
 }
 
 // ExportSpans implements [sdktrace.SpanExporter].
-func (e stoppableExporter) ExportSpans(ctx context.Context, s []sdktrace.ReadOnlySpan) error {
+func (e cancelOnStopExporter) ExportSpans(ctx context.Context, s []sdktrace.ReadOnlySpan) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.stopped, cancel)()

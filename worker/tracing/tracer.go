@@ -94,7 +94,7 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 	otel.SetLogger(newSDKLogger(errors))
 	stopped, stop := context.WithCancel(context.WithoutCancel(ctx))
 	provider := sdktrace.NewTracerProvider(sdktrace.WithResource(res),
-		sdktrace.WithBatcher(stoppableExporter{exporter, stopped}))
+		sdktrace.WithBatcher(cancelOnStopExporter{exporter, stopped}))
 	return &Tracer{provider: provider, log: o.Logger, stop: stop,
 		tracer: provider.Tracer("github.com/holdd/holdd",
 			trace.WithInstrumentationVersion(o.Version), trace.WithSchemaURL(semconv.SchemaURL)),
