@@ -52,7 +52,7 @@ func completePartialCapture(h Hold, in *PaymentIntent, own int64, cause Cause, n
 		s.Count++
 	}
 	updateFromHeldIntent(&h, in, now)
-	startKeyGenerationIfSent(&h)
+	restartKeyGenerations(&h)
 	advanceToNextCaptureStage(&h)
 	planNextOp(&h, now)
 	h.Revision++
@@ -68,6 +68,14 @@ func completePartialCapture(h Hold, in *PaymentIntent, own int64, cause Cause, n
 		d.addEvent(EventChanged, CauseElsewhere) // beside holdd's part
 	}
 	return d
+}
+
+// restartKeyGenerations begins with the first key again: the key of the next part
+// names another total. A hold that is rebuilt after a loss of Redis then sends
+// the part with the key of the request that may still be on its way.
+func restartKeyGenerations(h *Hold) {
+	h.Generation = 1
+	h.Sent, h.ReadFirst, h.InconclusiveReads = IdempotencyKeyUsage{}, false, 0
 }
 
 // mustKeepPartialCaptureKey reports whether a capture that keeps the rest is sent again with

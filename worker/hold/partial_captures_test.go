@@ -425,6 +425,24 @@ func TestStaged_RepeatedAfterLoss(t *testing.T) {
 	}
 }
 
+// TestStaged_SameKeyAfterLoss checks that a part has one key, whether Redis has lost
+// what was sent before it or not: the request of before may still be on its way.
+func TestStaged_SameKeyAfterLoss(t *testing.T) {
+	after := heldIntent(multicapture, received(10000),
+		withMetadata(map[string]string{hold.MetaParts: "10000 1"}))
+	d, _ := drive(t, stagedHold(t), stagesAt[0].At, okAnswer(heldIntent(multicapture)),
+		okAnswer(after))
+	at := stagesAt[1].At
+	keyOf := func(h hold.Hold) string {
+		d, _ := drive(t, h, at, okAnswer(after))
+		return d.Hold.NextCall(at).Key
+	}
+	rebuilt := newHold(t, after, withStages(stagesAt...))
+	if got, want := keyOf(rebuilt), keyOf(d.Hold); got == "" || got != want {
+		t.Errorf("the rebuilt hold sends %s, the hold of before %s", got, want)
+	}
+}
+
 // TestStaged_RepeatedAfterOtherSystem checks that the amount which another system
 // captured in place of a planned capture is not taken again if Redis has lost the
 // plan, and it is requested again: the metadata has it.

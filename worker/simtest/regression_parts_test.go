@@ -12,6 +12,8 @@ var partsRegressions = []regression{
 	{"captures in parts beside faults, seed 6037", drawPlan(6037)},
 	{"a part's answer is lost and the authorization ends: no event told of the part",
 		drawPlan(1796021164955876877)},
+	{"Redis is emptied while a part is on its way: the part was captured under a second key too",
+		drawPlan(1796093593328047668)},
 	{"a replica is lost with the answer to a part: the part was taken for another system's",
 		drawPlan(1796032585637440320)},
 }
