@@ -256,7 +256,8 @@ func (j *judge) checkLongStayEffects(l *longStay) {
 		ends := e.Kind == stripesim.EffectCaptured || len(held) == 0 && beforeCapture &&
 			!j.isReleasedFirst(l, e)
 		if own && ends && !l.lostWrites && !l.dataLost && !j.isLongStayEffectAllowed(l, e) &&
-			(e.Kind == stripesim.EffectCaptured || j.releasedBeforeSwapTo(l, e) == nil) {
+			(e.Kind == stripesim.EffectCaptured ||
+				j.releasedBeforeSwapTo(l, e) == nil && !j.isIntentOfFailedIncrement(l, e)) {
 			j.failHold(l.judgedHold, "%s of %s at +%s though nothing allows it then: %+v", e.Kind,
 				e.Intent, j.since(e.Time), l.termsHistory.possibleTermsAt(e.Time))
 		}
@@ -345,6 +346,14 @@ func (j *judge) isLongStayEffectAllowed(l *longStay, e *stripesim.Effect) bool {
 		}
 	}
 	return false
+}
+
+// isIntentOfFailedIncrement reports whether an effect is on the intent of an increment
+// that was given up. The old intent may have expired before the release.
+func (j *judge) isIntentOfFailedIncrement(l *longStay, e *stripesim.Effect) bool {
+	return !j.isRenewedTo(l, e) && slices.ContainsFunc(l.events, func(v event.Envelope) bool {
+		return v.Type == hold.EventIncrementFailed && v.Timestamp.Before(j.redisTimeAt(e.Time))
+	})
 }
 
 // isRenewedTo reports whether the hold had gone over to an effect's intent.

@@ -59,7 +59,7 @@ func (s *stagedHold) wasRequestedBy(at time.Time, kind string) bool {
 // mayCaptureAll reports whether something else than a stage or a part may capture
 // at a time: the hold's own time, a request, or the policy.
 func (j *judge) mayCaptureAll(s *stagedHold, e *stripesim.Effect) bool {
-	clock := j.redisTimeAt(e.Time)
+	clock := j.latestRedisTimeUntil(e.Time)
 	own := s.action == "capture" && len(s.staged.stages) == 0 &&
 		!j.timeAt(s.dueAt).After(clock)
 	policy := s.onExpiry == "capture" || slices.ContainsFunc(s.actions, func(a plannedAction) bool {
@@ -79,7 +79,7 @@ func (j *judge) grantedTotal(s *stagedHold, e *stripesim.Effect) (sum int64) {
 		return s.authorizedTotalAt(e.Time)
 	}
 	for _, stage := range s.staged.stages {
-		if !j.timeAt(stage.at).Truncate(time.Millisecond).After(j.redisTimeAt(e.Time)) {
+		if !j.timeAt(stage.at).Truncate(time.Millisecond).After(j.latestRedisTimeUntil(e.Time)) {
 			sum += stage.amount
 		}
 	}

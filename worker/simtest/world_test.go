@@ -133,6 +133,18 @@ func (w *world) redisTimeAt(t time.Time) time.Time {
 	return t.Add(w.redisClocks[i].ahead)
 }
 
+// latestRedisTimeUntil is the latest time that Redis' clock has shown until a moment.
+// What a claim sends before the clock is set back may take effect after it.
+func (w *world) latestRedisTimeUntil(t time.Time) time.Time {
+	latest := w.redisTimeAt(t)
+	for i, c := range w.redisClocks[1:] {
+		if shown := c.from.Add(w.redisClocks[i].ahead); !c.from.After(t) && shown.After(latest) {
+			latest = shown
+		}
+	}
+	return latest
+}
+
 // fromRedisTime is the moment at which it shows a time: the last one, where it
 // was set back, and where it was set forward and never showed it the moment of
 // that.
