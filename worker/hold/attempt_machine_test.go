@@ -454,11 +454,15 @@ func (e *attemptExplorer) checkApply(
 		case OpConfirm:
 			proven = a.Replayed || a.Kind == AnswerIdempotencyError
 		case OpCancel:
-			proven = a.Kind == AnswerReplayedError && a.Replayed
+			proven = a.Replayed
 		}
 		if !proven || to.m.attempt.Generation != from.m.attempt.Generation+1 {
 			e.t.Fatalf("a new key without proof: %s", path)
 		}
+	}
+	if step.Call.Op == OpCancel && a.Replayed && a.Kind != AnswerOK && !r.wasNotSent() &&
+		to.m.attempt.Generation == from.m.attempt.Generation {
+		e.t.Fatalf("the next cancel has the key of a stored refusal: %s", path)
 	}
 	// A run without an outcome is counted, and the sixteenth is published.
 	runs := to.m.attempt.InconclusiveRuns

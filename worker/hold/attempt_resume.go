@@ -127,8 +127,9 @@ func applyCancelIntentResult(
 ) {
 	a := r.Answer
 	if r.wasNotSent() || a.Kind != AnswerOK {
-		if a.Kind == AnswerReplayedError && a.Replayed {
-			// A new key is safe: a second cancel changes nothing.
+		if a.Replayed {
+			// This key only repeats a refusal. A new one is safe: a second cancel
+			// changes nothing.
 			m.attempt.Generation++
 		}
 		m.endAndResumeLater(r, now)

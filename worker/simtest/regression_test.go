@@ -298,6 +298,8 @@ var regressions = append([]regression{
 			placedAt: 5 * time.Second, scheduledAt: 5 * time.Second, intake: "metadata",
 			authorizationWindow: 10 * time.Minute, amount: 5000, currency: "eur",
 			action: "capture", dueAt: 595 * time.Second, onExpiry: "cancel"})},
+	{"Stripe refuses the cancel of an abandoned intent: the same key repeated the refusal for good",
+		drawPlan(1796097097242140758)},
 }, append(partsRegressions, renewalRegressions...)...)
 
 // shouldRetryPlan is a world with one capture whose first answers have a
