@@ -28,7 +28,11 @@ func applyRetrieveOfPartialCapture(h Hold, in *PaymentIntent, now time.Time) (d 
 	rise, want := in.AmountReceived-capturedSoFar(&h), total-capturedSoFar(&h)
 	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	if p, recorded := findUnknownOwnParts(&h, in); recorded && sent {
-		return completePartialCapture(h, in, p.captured-ownPartialCaptureTotal(&h), h.Reason, now), true
+		own := p.captured - ownPartialCaptureTotal(&h)
+		s := unsharePartialCaptures(&h)
+		s.Count = max(s.Count, p.count-1) // completePartialCapture counts the last one
+		s.addRequests(p.requests)
+		return completePartialCapture(h, in, own, h.Reason, now), true
 	}
 	if !h.Verified {
 		return Decision{}, false

@@ -78,15 +78,20 @@ func adoptUnknownOwnParts(h *Hold, in *PaymentIntent) (adopted bool) {
 	h.CapturedElsewhere = max(0, h.CapturedElsewhere-(p.captured-ownPartialCaptureTotal(h)))
 	s := unsharePartialCaptures(h)
 	s.Captured, s.Count = p.captured, p.count
-	for _, r := range p.requests {
+	s.addRequests(p.requests)
+	if s.Part == 0 && slices.Contains(p.requests, s.Request) {
+		s.Request = 0 // its outcome is known now
+	}
+	return true
+}
+
+// addRequests remembers the requests of parts that were captured.
+func (s *PartialCaptures) addRequests(requests []uint64) {
+	for _, r := range requests {
 		if !slices.Contains(s.Requests, r) {
 			s.Requests = append(s.Requests, r)
 		}
-		if r == s.Request && s.Part == 0 {
-			s.Request = 0 // its outcome is known now
-		}
 	}
-	return true
 }
 
 // isPartialCaptureSent reports whether a capture that keeps the rest was sent and has no

@@ -425,6 +425,24 @@ func TestStaged_RepeatedAfterLoss(t *testing.T) {
 	}
 }
 
+// TestStaged_TwoLostParts checks a read that shows two parts at once, because Redis
+// has lost the record of the first while the second was on its way. Both count,
+// and both requests are known.
+func TestStaged_TwoLostParts(t *testing.T) {
+	at := stagesAt[0].At
+	d, calls := drive(t, stagedHold(t), at, okAnswer(heldIntent(multicapture)), unknownAnswer)
+	first := calls[1].CaptureParams.CaptureMetadata[hold.MetaParts]
+	if first != "10000 1" {
+		t.Fatalf("sends %q", first)
+	}
+	d, _ = drive(t, d.Hold, d.Hold.NextAt, okAnswer(heldIntent(multicapture, received(14500),
+		withMetadata(map[string]string{hold.MetaParts: "14500 2 AAAAAAAB"}))))
+	if s := d.Hold.PartialCaptures; s.Captured != 14500 || s.Count != 2 ||
+		!slices.Equal(s.Requests, []uint64{1}) {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestStaged_SameKeyAfterLoss checks that a part has one key, whether Redis has lost
 // what was sent before it or not: the request of before may still be on its way.
 func TestStaged_SameKeyAfterLoss(t *testing.T) {
