@@ -168,13 +168,11 @@ func listAndPrintIntentsWithoutHold(
 func intentWithoutHoldColumns(times timeFormatter) []column[api.Finding] {
 	booking := everywhere("booking", func(f *api.Finding) string { return f.Reference })
 	booking.narrow = 20
-	return []column[api.Finding]{booking,
+	columns := []column[api.Finding]{booking,
 		everywhere("intent", func(f *api.Finding) string { return f.PaymentIntent }),
-		wideOnly("account", func(f *api.Finding) string { return f.Account }),
-		everywhere("amount", func(f *api.Finding) string {
-			return hold.FormatAmount(f.Amount, f.Currency)
-		}),
+		wideOnly("account", func(f *api.Finding) string { return f.Account })}
+	columns = append(columns, amountColumns(amountOfFinding)...)
+	return append(columns,
 		timeColumn("expires", times, func(f *api.Finding) *time.Time { return f.ExpiresAt }),
-		wideOnly("what", func(f *api.Finding) string { return f.Detail }),
-	}
+		wideOnly("what", func(f *api.Finding) string { return f.Detail }))
 }

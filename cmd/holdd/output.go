@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	pages "github.com/holdd/holdd/worker/console"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 // outputFormat is how a command prints its answer.
@@ -100,6 +101,26 @@ func wideOnly[T any](title string, value func(v *T) string) column[T] {
 // csvOnly returns a column that tables leave out, wide ones as well.
 func csvOnly[T any](title string, value func(v *T) string) column[T] {
 	return column[T]{title: title, csv: value}
+}
+
+// amountColumns returns the columns of an amount: one with its currency in tables, and two in CSV,
+// so that a spreadsheet can add the amounts. They are empty without a currency.
+func amountColumns[T any](of func(v *T) (minor int64, currency string)) []column[T] {
+	inCurrency := func(format func(minor int64, currency string) string) func(v *T) string {
+		return func(v *T) string {
+			minor, currency := of(v)
+			if currency == "" {
+				return ""
+			}
+			return format(minor, currency)
+		}
+	}
+	withCurrency := inCurrency(hold.FormatAmount)
+	return []column[T]{{title: "amount", table: withCurrency, wide: withCurrency,
+		csv: inCurrency(hold.FormatMajor)},
+		csvOnly("currency", inCurrency(func(_ int64, currency string) string {
+			return strings.ToUpper(currency)
+		}))}
 }
 
 // timeColumn returns a column with the distance from now in tables, the time as

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -50,7 +51,7 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 func printPlan(out *terminal, p *api.Plan, times timeFormatter, format outputFormat) error {
 	hours := &listPrinter[hourlyPlanRow]{out: out, format: format, columns: planColumns(times)}
 	if format == formatCSV {
-		return hours.print(newHourlyPlanRows(p))
+		return hours.print(splitPlanRowsByCurrency(newHourlyPlanRows(p)[:len(p.Hours)]))
 	}
 	out.printLiveModeNotice(p.Livemode)
 	if len(p.Hours) == 0 {
@@ -91,6 +92,26 @@ func newHourlyPlanRows(p *api.Plan) (rows []hourlyPlanRow) {
 	return rows
 }
 
+// splitPlanRowsByCurrency returns rows of one currency each: a cell of CSV has one amount.
+func splitPlanRowsByCurrency(rows []hourlyPlanRow) (split []hourlyPlanRow) {
+	for _, r := range rows {
+		of := map[string]*hourlyPlanRow{}
+		for _, t := range slices.Concat(r.capture, r.cancel) {
+			of[t.Currency] = &hourlyPlanRow{start: r.start}
+		}
+		for _, t := range r.capture {
+			of[t.Currency].capture = append(of[t.Currency].capture, t)
+		}
+		for _, t := range r.cancel {
+			of[t.Currency].cancel = append(of[t.Currency].cancel, t)
+		}
+		for _, currency := range slices.Sorted(maps.Keys(of)) {
+			split = append(split, *of[currency])
+		}
+	}
+	return split
+}
+
 func planColumns(times timeFormatter) []column[hourlyPlanRow] {
 	hour := func(format func(time.Time) string) func(r *hourlyPlanRow) string {
 		return func(r *hourlyPlanRow) string {
@@ -109,13 +130,27 @@ func planColumns(times timeFormatter) []column[hourlyPlanRow] {
 			return count
 		}
 	}
+	amount := func(of func(r *hourlyPlanRow) []api.CurrencyTotal) func(r *hourlyPlanRow) string {
+		return func(r *hourlyPlanRow) string { // of a row of one currency
+			if totals := of(r); len(totals) > 0 {
+				return hold.FormatMajor(totals[0].Amount, totals[0].Currency)
+			}
+			return ""
+		}
+	}
 	captures := func(r *hourlyPlanRow) []api.CurrencyTotal { return r.capture }
 	releases := func(r *hourlyPlanRow) []api.CurrencyTotal { return r.cancel }
+	toCapture, toRelease := wrapped("to capture", part(captures, true)),
+		wrapped("to release", part(releases, true))
+	toCapture.csv, toRelease.csv = amount(captures), amount(releases)
 	return []column[hourlyPlanRow]{
 		{title: "hour", table: hour(times.formatMinute), wide: hour(times.formatMinute),
 			csv: hour(func(t time.Time) string { return t.UTC().Format(time.RFC3339) })},
-		everywhere("captures", part(captures, false)), wrapped("to capture", part(captures, true)),
-		everywhere("releases", part(releases, false)), wrapped("to release", part(releases, true)),
+		everywhere("captures", part(captures, false)), toCapture,
+		everywhere("releases", part(releases, false)), toRelease,
+		csvOnly("currency", func(r *hourlyPlanRow) string {
+			return strings.ToUpper(slices.Concat(r.capture, r.cancel)[0].Currency)
+		}),
 	}
 }
 

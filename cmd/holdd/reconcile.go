@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdd/holdd/worker/api"
-	"github.com/holdd/holdd/worker/hold"
 )
 
 const (
@@ -139,27 +138,23 @@ func findingColumns(times timeFormatter) []column[api.Finding] {
 	kind.color = func(f *api.Finding) string { return findingColors[f.Kind] }
 	expires := timeColumn("expires", times, func(f *api.Finding) *time.Time { return f.ExpiresAt })
 	expires.table = nil
-	return []column[api.Finding]{kind,
+	columns := []column[api.Finding]{kind,
 		wideOnly("booking", func(f *api.Finding) string { return f.Reference }),
 		everywhere("intent", func(f *api.Finding) string { return f.PaymentIntent }),
-		wideOnly("account", func(f *api.Finding) string { return f.Account }),
-		everywhere("amount", func(f *api.Finding) string {
-			if f.Currency == "" {
-				return ""
-			}
-			return hold.FormatAmount(f.Amount, f.Currency)
-		}),
-		expires,
-		{title: "what", narrow: 22, wraps: true, table: func(f *api.Finding) string {
+		wideOnly("account", func(f *api.Finding) string { return f.Account })}
+	columns = append(columns, amountColumns(amountOfFinding)...)
+	return append(columns, expires,
+		column[api.Finding]{title: "what", narrow: 22, wraps: true, table: func(f *api.Finding) string {
 			if f.Reference != "" { // the booking has no column of its own in 80 columns
 				return f.Reference + ": " + f.Detail
 			}
 			return f.Detail
 		},
 			wide: func(f *api.Finding) string { return f.Detail },
-			csv:  func(f *api.Finding) string { return f.Detail }},
-	}
+			csv:  func(f *api.Finding) string { return f.Detail }})
 }
+
+func amountOfFinding(f *api.Finding) (minor int64, currency string) { return f.Amount, f.Currency }
 
 func summarizeReconciliation(r *api.Reconciliation) string {
 	compared := "compared"

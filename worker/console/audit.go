@@ -110,14 +110,15 @@ func (x *holdHistoryEntry) matchesFilter(by, reference string) bool {
 func formatAuditCSV(q *request, entries []holdHistoryEntry) string {
 	var b strings.Builder
 	w := csv.NewWriter(&b)
-	_ = w.Write([]string{"time", "by", "what", "reference", "hold", "amount", "note"})
+	_ = w.Write([]string{"time", "by", "what", "reference", "hold", "amount",
+		"currency", "note"})
 	for i := range entries {
 		e := &entries[i]
 		_ = w.Write([]string{e.entry.At.UTC().Format(time.RFC3339),
 			escapeSpreadsheetFormula(e.entry.By),
 			formatHistoryEntryTitle(q, &e.entry),
 			escapeSpreadsheetFormula(replaceControlChars(e.hold.Reference)), e.hold.ID,
-			hold.FormatAmount(e.hold.Amount, e.hold.Currency),
+			hold.FormatMajor(e.hold.Amount, e.hold.Currency), strings.ToUpper(e.hold.Currency),
 			escapeSpreadsheetFormula(replaceControlChars(e.entry.Note))})
 	}
 	w.Flush() // a strings.Builder accepts every write

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/holdd/holdd/worker/hold"
 )
 
 func render(n node) string {
@@ -39,6 +41,15 @@ func TestFormulaSafe(t *testing.T) {
 		if got := escapeSpreadsheetFormula(in); got != want {
 			t.Errorf("%q is %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestAuditCSV_HasAmountAndCurrencyInColumns(t *testing.T) {
+	h := &hold.Hold{ID: "pi_audit0001", Reference: "BK-1", Amount: 12000, Currency: "eur"}
+	got := formatAuditCSV(&request{}, []holdHistoryEntry{{hold: h}})
+	if !strings.HasPrefix(got, "time,by,what,reference,hold,amount,currency,note\n") ||
+		!strings.HasSuffix(got, ",BK-1,pi_audit0001,120.00,EUR,\n") {
+		t.Error(got)
 	}
 }
 
