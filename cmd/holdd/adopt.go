@@ -60,7 +60,7 @@ and --reference give others. Money moves at once as with "holdd schedule", after
 		if dryRun {
 			return c.printScheduleDryRun(ctx, client, &req, &f, givenTermFlagLines(cmd, currency))
 		}
-		return scheduleOne(ctx, c, p, client, &req)
+		return scheduleOne(ctx, c, p, client, &req, &f)
 	})
 	return cmd
 }

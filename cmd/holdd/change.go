@@ -58,14 +58,18 @@ func (c *changeFlags) runChange(
 		return err
 	}
 	var v hold.View
-	describe := func(time.Time) (string, []labeledValue, error) {
+	describe := func(refusal *api.Problem) (string, []labeledValue, error) {
 		shown, err := client.Get(ctx, id)
 		if err != nil {
 			return "", nil, err
 		}
 		c.pinRevision(&shown)
+		changed := holdOfView(&shown)
+		if d, err := change.decide(changed, time.Now()); err == nil {
+			changed = d.Hold // the change may set another amount
+		}
 		about, err := c.describeHold(&shown)
-		return holdDisplayName(&shown), about, err
+		return describePolicyMoney(&changed, refusal) + " of " + holdDisplayName(&shown), about, err
 	}
 	err = c.sendWithConfirmation(ctx, client, describe, func(confirmed bool) (err error) {
 		v, err = change.request(id, confirmed)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +31,17 @@ func (p *confirmationPrompt) addYesFlag(cmd *cobra.Command) {
 func (p *confirmationPrompt) ask(
 	ctx context.Context, client *api.Client, about []labeledValue, question string,
 ) error {
+	reason := "this would " + questionToStatement(question)
+	if strings.Contains(question, " now?") {
+		reason += " at once"
+	}
+	return p.askWithReason(ctx, client, about, question, reason)
+}
+
+// askWithReason is ask with the reason that the error has if there is no terminal.
+func (p *confirmationPrompt) askWithReason(
+	ctx context.Context, client *api.Client, about []labeledValue, question, reason string,
+) error {
 	if p.yes {
 		return nil
 	}
@@ -39,15 +49,17 @@ func (p *confirmationPrompt) ask(
 	if err != nil {
 		return toExitError(err, "")
 	}
-	return p.out.askForConfirmation(ctx, info.Livemode != nil && *info.Livemode, about, question)
+	return p.out.askForConfirmation(ctx, info.Livemode != nil && *info.Livemode, about, question,
+		reason)
 }
 
 // sendWithConfirmation calls request. If holdd refuses because on_expiry would
 // move the money at once, send asks the operator and calls request again,
-// confirmed. describe returns the hold's name and description.
+// confirmed. describe returns what would move, such as "50.00 EUR of BK-1", and the hold's
+// description.
 func (p *confirmationPrompt) sendWithConfirmation(
 	ctx context.Context, client *api.Client,
-	describe func(deadline time.Time) (name string, about []labeledValue, err error),
+	describe func(refusal *api.Problem) (money string, about []labeledValue, err error),
 	request func(confirmed bool) error,
 ) error {
 	err := request(p.yes)
@@ -55,29 +67,35 @@ func (p *confirmationPrompt) sendWithConfirmation(
 	if !ok || !isConfirmationProblem(refusal) || p.yes {
 		return err
 	}
-	if !p.out.interactive {
-		reason, _, _ := strings.Cut(refusal.Detail, "; ")
-		return usageErrorf(confirmHint, "%s: cannot ask for confirmation without a terminal, "+
-			"nothing was done", reason)
-	}
-	var deadline time.Time
-	if refusal.Deadline != nil {
-		deadline = *refusal.Deadline
-	}
-	name, about, err := describe(deadline)
+	money, about, err := describe(refusal)
 	if err != nil {
 		return err
 	}
-	question := fmt.Sprintf("Release the money of %s now? %s", name, releaseIsFinal)
+	question := fmt.Sprintf("Release %s now? %s", money, releaseIsFinal)
 	if refusal.Code == hold.WouldCaptureNow {
-		question = fmt.Sprintf("Capture the money of %s now?", name)
+		question = fmt.Sprintf("Capture %s now?", money)
 	}
-	err = p.ask(ctx, client, about, "The deadline is so near that on_expiry acts at once. "+
-		question)
+	reason, _, _ := strings.Cut(refusal.Detail, "; ")
+	reason = strings.Replace(reason, " the money at once", " "+money+" at once", 1)
+	err = p.askWithReason(ctx, client, about,
+		"The deadline is so near that on_expiry acts at once. "+question, reason)
 	if err != nil {
 		return err
 	}
 	return request(true)
+}
+
+// describePolicyMoney says how much on_expiry would move at once. It names no amount of a hold
+// that is captured in parts, or whose amount is not known.
+func describePolicyMoney(h *hold.Hold, refusal *api.Problem) string {
+	amount := h.Amount
+	if refusal.Code == hold.WouldCaptureNow && h.CaptureAmount > 0 {
+		amount = h.CaptureAmount
+	}
+	if amount == 0 || h.PartialCaptures != nil {
+		return "the money"
+	}
+	return hold.FormatAmount(amount, h.Currency)
 }
 
 const (
@@ -91,12 +109,13 @@ func isConfirmationProblem(p *api.Problem) bool {
 	return p != nil && (p.Code == hold.WouldCancelNow || p.Code == hold.WouldCaptureNow)
 }
 
-// askForConfirmation shows values and asks. It returns nil for "y" and "yes".
+// askForConfirmation shows values and asks. It returns nil for "y" and "yes". reason is why it
+// asks, for the error if there is no terminal.
 func (c *terminal) askForConfirmation(
-	ctx context.Context, live bool, values []labeledValue, question string,
+	ctx context.Context, live bool, values []labeledValue, question, reason string,
 ) error {
 	noTerminal := usageErrorf(confirmHint,
-		"cannot ask for confirmation without a terminal, nothing was done")
+		"%s: cannot ask for confirmation without a terminal, nothing was done", reason)
 	if !c.interactive {
 		return noTerminal
 	}

@@ -119,7 +119,9 @@ func mayPolicyActAtOnce(d hold.Decision, before *hold.Hold, now time.Time) bool 
 // questionToStatement turns "Capture all of BK-1 now? …" into "capture all of
 // BK-1".
 func questionToStatement(question string) string {
-	question, _, _ = strings.Cut(question, " now?")
+	if end := strings.LastIndex(question, "?"); end >= 0 { // a booking may have one too
+		question = strings.TrimSuffix(question[:end], " now")
+	}
 	r := []rune(question)
 	r[0] = unicode.ToLower(r[0])
 	return string(r)

@@ -60,7 +60,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 			return c.printScheduleDryRun(ctx, client, &req, nil,
 				givenTermFlagLines(cmd, req.Currency))
 		}
-		return scheduleOne(ctx, c, p, client, &req)
+		return scheduleOne(ctx, c, p, client, &req, nil)
 	})
 	return cmd
 }
@@ -209,12 +209,14 @@ func (c *connectionFlags) printRepeatedScheduleDryRun(
 		holdDisplayName(v)), v, about)
 }
 
+// scheduleOne schedules a hold. f is the finding about its intent, nil if it was not read.
 func scheduleOne(
 	ctx context.Context,
 	c *connectionFlags,
 	p *confirmationPrompt,
 	client *api.Client,
 	req *hold.ScheduleRequest,
+	f *api.Finding,
 ) error {
 	about := []labeledValue{{"booking", sanitize(req.Reference)},
 		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
@@ -224,17 +226,30 @@ func scheduleOne(
 			first = req.Captures[0].At
 		}
 		at := labeledValue{"time", sanitize(cmp.Or(req.CaptureAt, req.CancelAt, first))}
-		if err := p.ask(ctx, client, append(about, at), scheduleQuestion(req)); err != nil {
+		question := scheduleQuestion(req)
+		if !p.yes {
+			question = scheduleQuestion(addFoundAmount(ctx, client, req, f))
+		}
+		if err := p.ask(ctx, client, append(about, at), question); err != nil {
 			return err
 		}
 	}
-	describe := func(deadline time.Time) (string, []labeledValue, error) {
+	describe := func(refusal *api.Problem) (string, []labeledValue, error) {
 		times, err := c.newTimeFormatter(time.Now())
 		if err != nil {
 			return "", nil, err
 		}
-		expires := labeledValue{"expires", times.formatWithRelative(deadline)}
-		return requestDisplayName(req), append(about, expires), nil
+		known := addFoundAmount(ctx, client, req, f)
+		money := hold.Hold{Amount: known.Amount, CaptureAmount: known.CaptureAmount,
+			Currency: strings.ToLower(known.Currency)}
+		if len(known.Captures) > 0 {
+			money.PartialCaptures = &hold.PartialCaptures{}
+		}
+		if refusal.Deadline != nil {
+			about = append(about,
+				labeledValue{"expires", times.formatWithRelative(*refusal.Deadline)})
+		}
+		return describePolicyMoney(&money, refusal) + " of " + requestDisplayName(req), about, nil
 	}
 	var v hold.View
 	var created bool
@@ -252,8 +267,29 @@ func scheduleOne(
 	return c.printHold(&v)
 }
 
+// addFoundAmount returns the request, with the amount that the last comparison with Stripe found if
+// it has none. Only questions use it: Stripe says the amount when the request is sent. f is the
+// finding about its intent, nil if it was not read.
+func addFoundAmount(
+	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding,
+) *hold.ScheduleRequest {
+	if req.Amount != 0 {
+		return req
+	}
+	if f == nil {
+		found, err := findIntentWithoutHold(ctx, client, req.PaymentIntent)
+		if err != nil { // the question then has no amount
+			return req
+		}
+		f = &found
+	}
+	known := *req
+	known.Amount, known.Currency = f.Amount, cmp.Or(f.Currency, req.Currency)
+	return &known
+}
+
 // scheduleQuestion asks about a request whose time is now. holdd does not know
-// the hold yet, so the question has only what the operator gave.
+// the hold yet, so the question has what the operator gave and what a comparison with Stripe found.
 func scheduleQuestion(req *hold.ScheduleRequest) string {
 	verb := "Capture"
 	if req.CaptureAt == "" && len(req.Captures) == 0 {

@@ -214,7 +214,11 @@ func (s *fileScheduler) confirmDueNow(ctx context.Context) error {
 			due = append(due, i)
 		}
 	}
-	return s.confirmHoldsWithOperator(ctx, "due now", due, "Their money moves at once.")
+	if len(due) == 0 {
+		return nil
+	}
+	return s.confirmHoldsWithOperator(ctx, "due now", due, "Their money moves at once.",
+		questionToStatement(scheduleQuestion(&s.reqs[due[0]])))
 }
 
 // confirmAndResend asks about the holds whose on_expiry would act at once, and
@@ -234,7 +238,8 @@ func (s *fileScheduler) confirmAndResend(ctx context.Context, results []api.Batc
 		return nil
 	}
 	if err := s.confirmHoldsWithOperator(ctx, "end at once", refused,
-		"Their deadlines are so near that on_expiry moves their money at once."); err != nil {
+		"Their deadlines are so near that on_expiry moves their money at once.",
+		"move the money of "+requestDisplayName(&again[0])); err != nil {
 		return err
 	}
 	confirmed, err := s.client.ScheduleBatch(ctx, again)
@@ -248,18 +253,23 @@ func (s *fileScheduler) confirmAndResend(ctx context.Context, results []api.Batc
 }
 
 // confirmHoldsWithOperator asks about holds of the batch, given by their
-// indexes. One yes is for the whole file.
+// indexes. One yes is for the whole file. firstAct is what happens to the first of them at once.
 func (s *fileScheduler) confirmHoldsWithOperator(
-	ctx context.Context, label string, indexes []int, warning string,
+	ctx context.Context, label string, indexes []int, warning, firstAct string,
 ) error {
-	if len(indexes) == 0 || s.yes {
+	if s.yes {
 		return nil
 	}
 	s.progress.stop(false) // it would overwrite the question
-	err := s.ask(ctx, s.client, []labeledValue{
+	first := s.lineNumbers[indexes[0]]
+	reason := fmt.Sprintf("line %d would %s at once", first, firstAct)
+	if more := len(indexes) - 1; more > 0 {
+		reason += fmt.Sprintf(", and so would %d more", more)
+	}
+	err := s.askWithReason(ctx, s.client, []labeledValue{
 		{"lines", fmt.Sprintf("%d to %d", s.lineNumbers[0], s.lineNumbers[len(s.lineNumbers)-1])},
-		{label, fmt.Sprintf("%d, the first in line %d", len(indexes), s.lineNumbers[indexes[0]])},
-	}, warning+" Continue, for the whole file?")
+		{label, fmt.Sprintf("%d, the first in line %d", len(indexes), first)},
+	}, warning+" Continue, for the whole file?", reason)
 	s.yes = err == nil
 	return err
 }
