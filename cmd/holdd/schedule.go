@@ -57,7 +57,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		}
 		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
 		if dryRun {
-			return c.printScheduleDryRun(ctx, client, &req, nil,
+			return c.printScheduleDryRun(ctx, client, &req, findingAboutRequest(ctx, client, &req),
 				givenTermFlagLines(cmd, req.Currency))
 		}
 		return scheduleOne(ctx, c, p, client, &req, nil)
@@ -130,79 +130,109 @@ const uncheckedIntent = "holdd checks only when the request is sent whether Stri
 	"for the PaymentIntent, and its amount and deadline. If on_expiry would act at once, the " +
 	"request needs --yes"
 
-// printScheduleDryRun prints what holdd would answer to a request, as far as the request, the hold
-// of its intent and the finding about it show it. f is nil if there is none.
-func (c *connectionFlags) printScheduleDryRun(
-	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding,
-	terms []labeledValue,
-) error {
-	now := time.Now()
+// scheduleForecast is what holdd would answer to a request, as far as the request, the hold of its
+// intent and the finding about it show it.
+type scheduleForecast struct {
+	existing *hold.View            // the hold of the intent, nil if there is none
+	known    *hold.ScheduleRequest // with the amount and the deadline that the finding has
+	refusal  error                 // nil if holdd would accept the request or has done so
+	dueNow   bool                  // accepted, it would move money at once
+}
+
+// forecastSchedule decides a request as holdd does. f is nil if no finding is about its intent.
+func forecastSchedule(
+	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding, now time.Time,
+) (scheduleForecast, error) {
 	valid, err := req.Validate(now)
 	if err == nil || errors.Is(err, &hold.Problem{Code: hold.InThePast}) {
 		// The request may repeat an accepted one, also after its times have passed.
 		v, getErr := client.Get(ctx, req.PaymentIntent)
 		switch {
 		case getErr == nil:
-			return c.printRepeatedScheduleDryRun(&v, req, terms, now)
+			v.History, v.HistoryOmitted = nil, 0
+			h := holdOfView(&v)
+			return scheduleForecast{existing: &v, known: req,
+				refusal: req.RefuseUnlessRepeats(&h, now)}, nil
 		case !errors.Is(getErr, &api.Problem{Code: hold.HoldNotFound}):
-			return getErr
+			return scheduleForecast{}, getErr
 		}
 	}
-	known, about, aboutErr := c.describeRequestAndFinding(req, f, now)
-	if aboutErr != nil {
-		return aboutErr
-	}
+	known := addAmountAndDeadline(req, f)
 	if err == nil {
 		valid, err = known.Validate(now)
 	}
 	if err == nil {
 		_, err = hold.DecideNewHold(valid, nil, "", now)
 	}
-	if err != nil {
-		return &exitError{code: exitFailed, err: errors.New(replaceAPIWordsWithCommands(err.Error()))}
-	}
-	would := "schedule " + requestDisplayName(known)
-	if isRequestDueNow(known, now) {
-		would = questionToStatement(scheduleQuestion(known))
-	}
-	return c.printDryRunResult(dryRunResult{Would: would, Unchecked: uncheckedIntent},
-		append(about, terms...))
+	return scheduleForecast{known: known, refusal: err,
+		dueNow: err == nil && isRequestDueNow(known, now)}, nil
 }
 
-// describeRequestAndFinding returns the request with the amount and the deadline that the finding
-// about its intent knows, and the lines that describe it.
-func (c *connectionFlags) describeRequestAndFinding(
-	req *hold.ScheduleRequest, f *api.Finding, now time.Time,
-) (known *hold.ScheduleRequest, about []labeledValue, err error) {
-	about = []labeledValue{{"booking", sanitize(req.Reference)},
-		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
-	if f == nil || f.Amount == 0 || f.ExpiresAt == nil {
-		return req, about, nil
-	}
-	times, err := c.newTimeFormatter(now)
-	if err != nil {
-		return nil, nil, err
-	}
-	with := *req
-	with.Amount, with.Currency = f.Amount, f.Currency
-	with.ExpiresAt = f.ExpiresAt.Format(time.RFC3339Nano)
-	return &with, append(about,
-		labeledValue{"amount", hold.FormatAmount(f.Amount, f.Currency) + " authorized"},
-		labeledValue{"expires", times.formatWithRelative(*f.ExpiresAt)}), nil
-}
-
-// printRepeatedScheduleDryRun prints what holdd would answer to a request for the intent of hold v.
-func (c *connectionFlags) printRepeatedScheduleDryRun(
-	v *hold.View, req *hold.ScheduleRequest, terms []labeledValue, now time.Time,
+// printScheduleDryRun prints what holdd would answer to a request.
+func (c *connectionFlags) printScheduleDryRun(
+	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding,
+	terms []labeledValue,
 ) error {
+	now := time.Now()
 	times, err := c.newTimeFormatter(now)
 	if err != nil {
 		return err
 	}
-	v.History, v.HistoryOmitted = nil, 0
+	forecast, err := forecastSchedule(ctx, client, req, f, now)
+	if err != nil {
+		return err
+	}
+	if forecast.existing != nil {
+		return c.printRepeatedScheduleDryRun(&forecast, times, terms)
+	}
+	if err := forecast.refusal; err != nil {
+		return &exitError{code: exitFailed, err: errors.New(replaceAPIWordsWithCommands(err.Error()))}
+	}
+	would := "schedule " + requestDisplayName(req)
+	if forecast.dueNow {
+		would = questionToStatement(scheduleQuestion(forecast.known))
+	}
+	return c.printDryRunResult(dryRunResult{Would: would, Unchecked: uncheckedIntent},
+		append(describeRequestAndFinding(req, f, times), terms...))
+}
+
+// isComplete reports whether a finding has the amount and the deadline of its intent.
+func isComplete(f *api.Finding) bool { return f != nil && f.Amount != 0 && f.ExpiresAt != nil }
+
+// addAmountAndDeadline returns the request with the amount and the deadline of the finding about
+// its intent, unless the request has its own.
+func addAmountAndDeadline(req *hold.ScheduleRequest, f *api.Finding) *hold.ScheduleRequest {
+	if !isComplete(f) || req.Amount != 0 || req.ExpiresAt != "" {
+		return req
+	}
+	known := *req
+	known.Amount, known.Currency = f.Amount, f.Currency
+	known.ExpiresAt = f.ExpiresAt.Format(time.RFC3339Nano)
+	return &known
+}
+
+// describeRequestAndFinding returns the lines that describe a request and the finding about its
+// intent.
+func describeRequestAndFinding(
+	req *hold.ScheduleRequest, f *api.Finding, times timeFormatter,
+) []labeledValue {
+	about := []labeledValue{{"booking", sanitize(req.Reference)},
+		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
+	if !isComplete(f) {
+		return about
+	}
+	return append(about,
+		labeledValue{"amount", hold.FormatAmount(f.Amount, f.Currency) + " authorized"},
+		labeledValue{"expires", times.formatWithRelative(*f.ExpiresAt)})
+}
+
+// printRepeatedScheduleDryRun prints what holdd would answer to a request for the intent of a hold.
+func (c *connectionFlags) printRepeatedScheduleDryRun(
+	forecast *scheduleForecast, times timeFormatter, terms []labeledValue,
+) error {
+	v := forecast.existing
 	about := append(holdSummaryValues(v, times), terms...)
-	h := holdOfView(v)
-	if err := req.RefuseUnlessRepeats(&h, now); err != nil {
+	if err := forecast.refusal; err != nil {
 		return c.printRefusedDryRun(replaceAPIWordsWithCommands(err.Error()), v, about)
 	}
 	return c.printDryRun(fmt.Sprintf("do nothing: %s is already scheduled with these terms",
@@ -273,19 +303,31 @@ func scheduleOne(
 func addFoundAmount(
 	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding,
 ) *hold.ScheduleRequest {
-	if req.Amount != 0 {
-		return req
-	}
 	if f == nil {
-		found, err := findIntentWithoutHold(ctx, client, req.PaymentIntent)
-		if err != nil { // the question then has no amount
-			return req
-		}
-		f = &found
+		f = findingAboutRequest(ctx, client, req)
+	}
+	if f == nil || req.Amount != 0 {
+		return req
 	}
 	known := *req
 	known.Amount, known.Currency = f.Amount, cmp.Or(f.Currency, req.Currency)
 	return &known
+}
+
+// findingAboutRequest returns what the last comparison with Stripe found about the intent of a
+// request. It returns nil for a request with an amount, which needs none, and if it cannot be read:
+// the command then says what it knows without.
+func findingAboutRequest(
+	ctx context.Context, client *api.Client, req *hold.ScheduleRequest,
+) *api.Finding {
+	if req.Amount != 0 {
+		return nil
+	}
+	f, err := findIntentWithoutHold(ctx, client, req.PaymentIntent)
+	if err != nil {
+		return nil
+	}
+	return &f
 }
 
 // scheduleQuestion asks about a request whose time is now. holdd does not know

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdd/holdd/worker/api"
@@ -21,12 +22,14 @@ import (
 const (
 	maxLineBytes      = 32 << 10  // of one line of a file
 	maxBatchBytes     = 900 << 10 // of one request; holdd takes 1 MiB
-	maxListedFailures = 1000      // rejected lines that a table shows
+	maxListedFailures = 1000      // rejected lines that a table shows, and of lines that act at once
+	// concurrentForecasts is how many holds a dry run reads at a time.
+	concurrentForecasts = 8
 )
 
 const uncheckedLines = "holdd checks only when the lines are sent whether Stripe holds money for " +
-	"the PaymentIntents, their amounts and deadlines, and whether they are scheduled. Lines whose " +
-	"on_expiry would act at once need --yes"
+	"the PaymentIntents, and their amounts and deadlines. Lines whose on_expiry would act at once " +
+	"need --yes"
 
 // rejectedLine is a rejected line, as --json prints it.
 type rejectedLine struct {
@@ -35,12 +38,20 @@ type rejectedLine struct {
 	req hold.ScheduleRequest
 }
 
+// immediateLine is a line that would move money at once, as --dry-run --json prints it.
+type immediateLine struct {
+	Line   int    `json:"line"`
+	DryRun bool   `json:"dry_run"` // always true
+	Would  string `json:"would"`
+	req    hold.ScheduleRequest
+}
+
 // fileScheduler runs one schedule --file.
 type fileScheduler struct {
 	*connectionFlags
 	*confirmationPrompt
 	client   *api.Client
-	dryRun   bool // check the lines and send nothing
+	dryRun   bool // decide the lines and send nothing
 	progress *progressBar
 
 	// the batch to be sent
@@ -56,6 +67,11 @@ type fileScheduler struct {
 	warned           int            // accepted with a warning
 	failures         []rejectedLine // at most maxListedFailures, none with --json
 	worstExitCode    int
+
+	// of a dry run
+	findings  map[string]*api.Finding // of the last comparison, by intent; nil: not read yet
+	immediate int                     // of created
+	dueLines  []immediateLine         // at most maxListedFailures, none with --json
 }
 
 // scheduleFile reads line by line and schedules in batches, so that a file of
@@ -145,7 +161,7 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 		return nil
 	}
 	if s.dryRun {
-		return s.validateBatchOffline()
+		return s.forecastBatch(ctx)
 	}
 	if err := s.confirmDueNow(ctx); err != nil {
 		return err
@@ -183,25 +199,92 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	return confirmErr
 }
 
-// validateBatchOffline checks the holds of the batch as far as that is possible
-// without the daemon, and empties it.
-func (s *fileScheduler) validateBatchOffline() error {
+// forecastBatch decides the holds of the batch as the dry run of one hold does, and empties it.
+func (s *fileScheduler) forecastBatch(ctx context.Context) error {
+	if err := s.readFindings(ctx); err != nil {
+		return toExitError(err, "")
+	}
 	now := time.Now()
+	forecasts, errs := make([]scheduleForecast, len(s.reqs)), make([]error, len(s.reqs))
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var all sync.WaitGroup
+	slots := make(chan struct{}, concurrentForecasts)
 	for i := range s.reqs {
-		_, err := s.reqs[i].Validate(now)
-		problem, ok := errors.AsType[*hold.Problem](err)
-		if !ok {
-			s.created++
-			continue
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			req := &s.reqs[i]
+			forecasts[i], errs[i] = forecastSchedule(ctx, s.client, req,
+				s.findings[req.PaymentIntent], now)
+			if errs[i] != nil {
+				stop() // the others would most likely fail too
+			}
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return toExitError(err, "")
 		}
-		r := api.BatchResult{Status: 422, Problem: &api.Problem{Status: 422, Code: problem.Code,
-			Field: problem.Field, Detail: problem.Detail}}
-		if err := s.recordRejectedLine(rejectedLine{s.lineNumbers[i], r, s.reqs[i]}); err != nil {
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for i := range forecasts {
+		if err := s.recordForecast(i, &forecasts[i]); err != nil {
 			return err
 		}
 	}
 	s.progress.add(int64(len(s.reqs)))
 	s.reqs, s.lineNumbers, s.batchBytes = s.reqs[:0], s.lineNumbers[:0], 0
+	return nil
+}
+
+// readFindings reads once what the last comparison with Stripe found without a hold.
+func (s *fileScheduler) readFindings(ctx context.Context) error {
+	if s.findings != nil {
+		return nil
+	}
+	run, err := listIntentsWithoutHold(ctx, s.client)
+	if err != nil && !errors.Is(err, &api.Problem{Code: api.ReconcileRunNotFound}) {
+		return err
+	}
+	s.findings = map[string]*api.Finding{}
+	for i := range run.Findings {
+		s.findings[run.Findings[i].PaymentIntent] = &run.Findings[i]
+	}
+	return nil
+}
+
+// recordForecast counts what holdd would answer to the hold at an index of the batch.
+func (s *fileScheduler) recordForecast(i int, forecast *scheduleForecast) error {
+	problem, refused := errors.AsType[*hold.Problem](forecast.refusal)
+	switch {
+	case refused:
+		r := api.BatchResult{Status: 422, Problem: &api.Problem{Status: 422, Code: problem.Code,
+			Field: problem.Field, Detail: problem.Detail}}
+		if problem.Code == hold.HoldExists {
+			r.Status, r.Problem.Status = 409, 409
+		}
+		return s.recordRejectedLine(rejectedLine{s.lineNumbers[i], r, s.reqs[i]})
+	case forecast.existing != nil:
+		s.alreadyScheduled++
+		return nil
+	}
+	s.created++
+	if !forecast.dueNow {
+		return nil
+	}
+	s.immediate++
+	line := immediateLine{s.lineNumbers[i], true,
+		questionToStatement(scheduleQuestion(forecast.known)), s.reqs[i]}
+	if s.asJSON {
+		return s.connectionFlags.out.printJSONLine(line)
+	}
+	if len(s.dueLines) < maxListedFailures {
+		s.dueLines = append(s.dueLines, line)
+	}
 	return nil
 }
 
@@ -308,10 +391,7 @@ func (s *fileScheduler) printSummary(err error) error {
 		}
 	}
 	if s.dryRun {
-		out.printSummary("dry run, nothing was done: %d would be scheduled unless they are, %d rejected",
-			s.created, s.failed)
-		out.printSummary("%s", uncheckedLines)
-		return s.summaryError(err)
+		return s.printDryRunSummary(err)
 	}
 	out.printSummary("%d scheduled, %d already scheduled, %d rejected", s.created,
 		s.alreadyScheduled, s.failed)
@@ -329,6 +409,41 @@ func (s *fileScheduler) printSummary(err error) error {
 			s.linesRead-s.created-s.alreadyScheduled-s.failed, s.linesRead)
 	}
 	return s.summaryError(err)
+}
+
+// printDryRunSummary prints the lines that would move money at once and the counts.
+func (s *fileScheduler) printDryRunSummary(err error) error {
+	out := s.connectionFlags.out
+	if len(s.dueLines) > 0 {
+		if len(s.failures) > 0 {
+			fmt.Fprintln(out.stdout)
+		}
+		rows := &listPrinter[immediateLine]{out: out, format: formatTable,
+			columns: immediateLineColumns()}
+		if printErr := rows.print(s.dueLines); printErr != nil {
+			return printErr
+		}
+	}
+	out.printSummary("dry run, nothing was done: %d would be scheduled, %d already scheduled, "+
+		"%d rejected", s.created, s.alreadyScheduled, s.failed)
+	if s.immediate > 0 {
+		out.printSummary("%d of the lines would move money at once, after a question or with --yes",
+			s.immediate)
+	}
+	if err != nil {
+		out.printSummary("stopped: %d of %d lines were not checked",
+			s.linesRead-s.created-s.alreadyScheduled-s.failed, s.linesRead)
+	}
+	out.printSummary("%s", uncheckedLines)
+	return s.summaryError(err)
+}
+
+func immediateLineColumns() []column[immediateLine] {
+	intent := everywhere("hold", func(l *immediateLine) string { return l.req.PaymentIntent })
+	intent.narrow = 30
+	return []column[immediateLine]{
+		everywhere("line", func(l *immediateLine) string { return fmt.Sprint(l.Line) }), intent,
+		wrapped("would at once", func(l *immediateLine) string { return l.Would })}
 }
 
 // rejectedLineColumns returns columns whose error wraps and is never cut: it says what to do.

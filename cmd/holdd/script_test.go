@@ -55,7 +55,18 @@ func TestScripts(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(env.WorkDir, "near.ndjson"), []byte(near), 0o600); err != nil {
 				return err
 			}
-			env.Setenv("in2d", time.Now().Add(48*time.Hour+time.Minute).UTC().Format(time.RFC3339))
+			in2d := time.Now().Add(48*time.Hour + time.Minute).UTC().Format(time.RFC3339)
+			now := time.Now().UTC().Format(time.RFC3339)
+			decided := `{"payment_intent": "pi_dry00001", "reference": "BK-1", "capture_at": "` + in2d + `"}
+{"payment_intent": "pi_dry00001", "reference": "BK-2"}
+{"payment_intent": "pi_reject001", "capture_amount": 450001}
+{"payment_intent": "pi_orphan001", "cancel_at": "` + now + `"}
+{"payment_intent": "pi_dry00013", "reference": "BK-13", "capture_at": "` + now + `", "amount": 5000, "currency": "eur"}
+`
+			if err := os.WriteFile(filepath.Join(env.WorkDir, "decided.ndjson"), []byte(decided), 0o600); err != nil {
+				return err
+			}
+			env.Setenv("in2d", in2d)
 			env.Setenv("in2d30m",
 				time.Now().Add(48*time.Hour+31*time.Minute).UTC().Format(time.RFC3339))
 			env.Setenv("in5d", time.Now().Add(120*time.Hour+time.Minute).UTC().Format(time.RFC3339))
