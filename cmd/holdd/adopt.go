@@ -158,7 +158,8 @@ func listAndPrintIntentsWithoutHold(
 		return nil
 	}
 	if run.FindingsOmitted > 0 {
-		c.out.printSummary("%d more are counted and not listed", run.FindingsOmitted)
+		c.out.printSummary("%s counted and not listed",
+			hold.FormatCount(run.FindingsOmitted, "more is", "more are"))
 	}
 	c.out.printSummary("%d not scheduled, as of %s; holdd adopt schedules one, and holdd reconcile "+
 		"compares again", len(run.Findings), times.formatWithRelative(run.UpdatedAt))

@@ -43,8 +43,8 @@ func printAuditReport(out *terminal, r *audit.Report, times timeFormatter) {
 	if r.Account != "" {
 		account = " of " + r.Account
 	}
-	printSentence(out, "%d PaymentIntents%s read, none changed. Manual captures from %s to %s:",
-		r.IntentsRead, account, times.formatMinute(r.From), times.formatMinute(r.Until))
+	printSentence(out, "%s%s read, none changed. Manual captures from %s to %s:",
+		hold.FormatCount(r.IntentsRead, "PaymentIntent", "PaymentIntents"), account, times.formatMinute(r.From), times.formatMinute(r.Until))
 	fmt.Fprintln(out.stdout)
 	printAuditOutcomes(out, r)
 	printAuditExpired(out, r, times)
@@ -184,9 +184,9 @@ func printAuditOverlaps(out *terminal, r *audit.Report, times timeFormatter) {
 	if h.Count == 0 {
 		return
 	}
-	printSentence(out, "%d authorizations were placed while an earlier one of the same customer "+
+	printSentence(out, "%s placed while an earlier one of the same customer "+
 		"held money, %d of them with the same amount, for %s. At most %d at once.",
-		h.Count, h.SameAmount, h.FormatCustomers(), h.MostAtOnce)
+		hold.FormatCount(h.Count, "authorization was", "authorizations were"), h.SameAmount, h.FormatCustomers(), h.MostAtOnce)
 	t := out.newTable("intent", "amount", "beside", "for")
 	for i := range h.Overlaps[:min(len(h.Overlaps), maxAuditRows)] {
 		v := &h.Overlaps[i]
@@ -206,8 +206,8 @@ func printAuditTimeToCapture(out *terminal, r *audit.Report) {
 		fmt.Fprintln(out.stdout, "No capture has a known time.")
 		return
 	}
-	printSentence(out, "Half of %d captures came within %s, nine in ten within %s, the last "+
-		"after %s.", c.Count, audit.FormatDuration(c.Median), audit.FormatDuration(c.P90),
+	printSentence(out, "Half of %s came within %s, nine in ten within %s, the last "+
+		"after %s.", hold.FormatCount(c.Count, "capture", "captures"), audit.FormatDuration(c.Median), audit.FormatDuration(c.P90),
 		audit.FormatDuration(c.Longest))
 	printAuditBuckets(out, "took", c.Buckets)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 func newCallbacksCommand(out *terminal, env environList) *cobra.Command {
@@ -130,8 +131,8 @@ func newDeadLettersCommand(out *terminal, env environList) *cobra.Command {
 				return nil
 			}
 			err := printDeadLetters(out, &d, times, f)
-			out.printSummary("%d of %d dead letters of %s", len(d.DeadLetters), d.Total,
-				sanitize(d.Sink))
+			out.printSummary("%d of %s of %s", len(d.DeadLetters),
+				hold.FormatCount(d.Total, "dead letter", "dead letters"), sanitize(d.Sink))
 			return err
 		})
 	})
@@ -184,8 +185,8 @@ accepted again returns to the dead letters.`,
 			case len(ids) > 0:
 				d.Total = int64(len(ids))
 			}
-			return c.printDryRun(fmt.Sprintf("send %d dead letters to %s again", d.Total,
-				sanitize(sink)), nil, nil)
+			return c.printDryRun(fmt.Sprintf("send %s to %s again",
+				hold.FormatCount(d.Total, "dead letter", "dead letters"), sanitize(sink)), nil, nil)
 		}
 		total, err := replayDeadLetters(ctx, client, sink, ids)
 		if isNoCallbacksError(cmd, err) {

@@ -141,8 +141,8 @@ func checkRedisMemory(r *store.RedisServer) doctorCheckResult {
 // full in normal operation.
 func reportEventStreamSize(s *config.Settings, in *store.Inspection) doctorCheckResult {
 	partitions := max(1, int64(s.Partitions))
-	return okResult("redis events", "%d events in about %s, trimmed at %s (events_max_size)",
-		in.Events.Events, formatBytes(in.Events.Bytes),
+	return okResult("redis events", "%s in about %s, trimmed at %s (events_max_size)",
+		hold.FormatCount(in.Events.Events, "event", "events"), formatBytes(in.Events.Bytes),
 		formatBytes(partitions*int64(s.EventsMaxSize)))
 }
 
@@ -166,7 +166,8 @@ func checkRedisRole(r *store.RedisServer) doctorCheckResult {
 	case r.Role == "":
 		return okResult(check, notReported)
 	}
-	return okResult(check, "%s with %d replicas", r.Role, r.ConnectedReplicas)
+	return okResult(check, "%s with %s", r.Role,
+		hold.FormatCount(r.ConnectedReplicas, "replica", "replicas"))
 }
 
 func checkRedisPermissions(r *store.RedisServer) doctorCheckResult {

@@ -70,6 +70,14 @@ func formatRelative(d time.Duration) string {
 	return fmt.Sprintf(format, strings.Join(parts, " "))
 }
 
+// wasOrWere returns the verb of a number.
+func wasOrWere(n int) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
+}
+
 // holdDisplayName returns the hold's reference, or its id if it has none.
 func holdDisplayName(v *hold.View) string {
 	if v.Reference != "" {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 func newHistoryParentCommand(out *terminal, env environList) *cobra.Command {
@@ -69,7 +70,8 @@ Redis. Exit code 1 means that the stream is not intact.`,
 		case v.Entries == 0:
 			out.printNote("the audit stream is empty: the setting audit_stream switches it on")
 		default:
-			fmt.Fprintf(out.stdout, "%d entries, the newest has the hash %s\n", v.Entries, v.Head)
+			fmt.Fprintf(out.stdout, "%s, the newest has the hash %s\n",
+				hold.FormatCount(v.Entries, "entry", "entries"), v.Head)
 		}
 		return errors.Join(err, result.errorIfBroken())
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 const (
@@ -127,7 +128,8 @@ func printReconciliation(
 		}
 	}
 	if r.FindingsOmitted > 0 {
-		out.printSummary("%d more are counted and not listed", r.FindingsOmitted)
+		out.printSummary("%s counted and not listed",
+			hold.FormatCount(r.FindingsOmitted, "more is", "more are"))
 	}
 	out.printSummary("%s", summarizeReconciliation(r))
 	return nil
@@ -161,8 +163,8 @@ func summarizeReconciliation(r *api.Reconciliation) string {
 	if r.DryRun {
 		compared = "dry run, nothing was changed: compared"
 	}
-	parts := []string{fmt.Sprintf("%s %d PaymentIntents, %d of them scheduled", compared, r.Listed,
-		r.Compared)}
+	parts := []string{fmt.Sprintf("%s %s, %d of them scheduled", compared,
+		hold.FormatCount(r.Listed, "PaymentIntent", "PaymentIntents"), r.Compared)}
 	if r.Retrieved > 0 {
 		parts = append(parts, fmt.Sprintf("%d retrieved one by one", r.Retrieved))
 	}

@@ -79,7 +79,8 @@ func renewalLines(v *hold.View, c timeFormatter) (f []labeledValue) {
 	if r.Until != nil {
 		s := "until " + c.formatWithRelative(*r.Until)
 		if r.Completed > 0 {
-			s += fmt.Sprintf(", %d of %d renewals made", r.Completed, r.MaxRenewals)
+			s += fmt.Sprintf(", %d of %s made", r.Completed,
+				hold.FormatCount(r.MaxRenewals, "renewal", "renewals"))
 		}
 		add("renewed", s)
 	}

@@ -80,7 +80,8 @@ func (c *connectionFlags) printRepairedRecord(id string, r *api.RepairResult) er
 		if r.Hold == nil {
 			fmt.Fprintf(w, "%s has no hold now: %s\n", sanitize(id), sanitize(r.Reason))
 		}
-		fmt.Fprintf(w, "\nquarantined %s, %d bytes\n%s", times.formatMillisecond(q.At), q.Size,
+		fmt.Fprintf(w, "\nquarantined %s, %s\n%s", times.formatMillisecond(q.At),
+			hold.FormatCount(q.Size, "byte", "bytes"),
 			hex.Dump(q.Record))
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 func newRepartitionCommand(out *terminal, env environList) *cobra.Command {
@@ -57,8 +58,10 @@ The command reads the daemon's settings file and environment to find the Redis.`
 		if err != nil {
 			return toExitError(err, "")
 		}
-		out.printNote("%d holds moved, this Redis has %d partitions now: set partitions "+
-			"(HOLDD_PARTITIONS) to %d and start the replicas", moved, to, to)
+		out.printNote("%s moved, this Redis has %s now: set partitions "+
+			"(HOLDD_PARTITIONS) to %d and start the replicas",
+			hold.FormatCount(moved, "hold", "holds"),
+			hold.FormatCount(to, "partition", "partitions"), to)
 		return nil
 	}
 	return cmd
@@ -83,7 +86,8 @@ func inspectAndPrintRepartitionDryRun(
 		return usageErrorf("", "this Redis has no data of holdd")
 	}
 	fmt.Fprintf(out.stdout,
-		"Dry run, nothing was done. Would move the holds from %s to %d partitions.\n", sanitize(in.Partitions), to)
+		"Dry run, nothing was done. Would move the holds from %s to %s.\n", sanitize(in.Partitions),
+		hold.FormatCount(to, "partition", "partitions"))
 	for _, r := range in.Replicas {
 		if r.HeartbeatEndsAt.After(in.Now) {
 			out.printNote("stop %s first", sanitize(r.Name))

@@ -387,7 +387,7 @@ func (s *fileScheduler) printSummary(err error) error {
 			return printErr
 		}
 		if more := s.failed - len(s.failures); more > 0 {
-			out.printSummary("%d more were rejected: --json lists all", more)
+			out.printSummary("%d more %s rejected: --json lists all", more, wasOrWere(more))
 		}
 	}
 	if s.dryRun {
@@ -400,13 +400,15 @@ func (s *fileScheduler) printSummary(err error) error {
 			"to their lines", s.unconfirmed)
 	}
 	if s.warned > 0 {
-		out.printSummary("warning: %d holds capture within the expiry margin of their deadline: "+
-			"holdd show HOLD has the details", s.warned)
+		out.printSummary("warning: %s within the expiry margin of the deadline: "+
+			"holdd show HOLD has the details",
+			hold.FormatCount(s.warned, "hold captures", "holds capture"))
 	}
 	if err != nil {
-		out.printSummary("stopped: %d of %d lines have no answer; run the command again, it skips "+
-			"the holds that are scheduled",
-			s.linesRead-s.created-s.alreadyScheduled-s.failed, s.linesRead)
+		unanswered := s.linesRead - s.created - s.alreadyScheduled - s.failed
+		out.printSummary("stopped: no answer for %d of %s; run the command again, it skips "+
+			"the holds that are scheduled", unanswered,
+			hold.FormatCount(s.linesRead, "line", "lines"))
 	}
 	return s.summaryError(err)
 }
@@ -431,8 +433,9 @@ func (s *fileScheduler) printDryRunSummary(err error) error {
 			s.immediate)
 	}
 	if err != nil {
-		out.printSummary("stopped: %d of %d lines were not checked",
-			s.linesRead-s.created-s.alreadyScheduled-s.failed, s.linesRead)
+		unchecked := s.linesRead - s.created - s.alreadyScheduled - s.failed
+		out.printSummary("stopped: %d of %s %s not checked", unchecked,
+			hold.FormatCount(s.linesRead, "line", "lines"), wasOrWere(unchecked))
 	}
 	out.printSummary("%s", uncheckedLines)
 	return s.summaryError(err)
@@ -468,7 +471,8 @@ func (s *fileScheduler) summaryError(err error) error {
 		code = exitUnknown
 	}
 	return &exitError{code: code,
-		err: fmt.Errorf("%d of %d holds were rejected", s.failed, s.linesRead)}
+		err: fmt.Errorf("%d of %s %s rejected", s.failed,
+			hold.FormatCount(s.linesRead, "hold", "holds"), wasOrWere(s.failed))}
 }
 
 func countLines(f *os.File) (int64, error) {

@@ -72,26 +72,27 @@ func FormatDuration(seconds int64) string {
 // cannot know.
 func (r *Report) DescribeLimitations() (notes []string) {
 	s := &r.Sources
-	add := func(n int, format string, args ...any) {
+	add := func(n int, before, one, many, rest string) {
 		if n > 0 {
-			notes = append(notes, fmt.Sprintf(format, args...))
+			notes = append(notes, before+hold.FormatCount(n, one, many)+rest)
 		}
 	}
-	add(s.CapturesByBalance, "%d captures have the time of their balance transaction.",
-		s.CapturesByBalance)
-	add(s.CapturesByEvent, "%d captures have the time of their event.", s.CapturesByEvent)
-	add(s.CapturesUnknown, "%d captures have no known time: they count as captured, and not in "+
-		"the late captures, the time to capture and what was held twice. A key that may read "+
-		"balance transactions would show it.", s.CapturesUnknown)
-	add(s.CapturesAssumedEnd, "For %d captures the end of the authorization is assumed from the "+
-		"payment method and the card brand, because a captured charge does not say it. Visa ends "+
-		"authorizations without the cardholder two days earlier.", s.CapturesAssumedEnd)
-	add(s.HeldAssumedEnd, "For %d payments that are held now the end is assumed from the payment "+
-		"method.", s.HeldAssumedEnd)
-	add(s.WithoutCustomer, "%d authorizations name no customer: they cannot be found as held "+
-		"twice.", s.WithoutCustomer)
-	add(s.ChargesAlone, "%d authorizations were made with the Charges API alone. Such a charge does "+
-		"not say whether its capture was a request of its own: all that was captured within a "+
-		"minute, or at an unknown time, counts as charged at once.", s.ChargesAlone)
+	add(s.CapturesByBalance, "", "capture has", "captures have",
+		" the time of the balance transaction.")
+	add(s.CapturesByEvent, "", "capture has", "captures have", " the time of the event.")
+	add(s.CapturesUnknown, "", "capture has no known time: it counts",
+		"captures have no known time: they count", " as captured, and not in "+
+			"the late captures, the time to capture and what was held twice. A key that may read "+
+			"balance transactions would show it.")
+	add(s.CapturesAssumedEnd, "For ", "capture", "captures", " the end of the authorization is "+
+		"assumed from the payment method and the card brand, because a captured charge does not say "+
+		"it. Visa ends authorizations without the cardholder two days earlier.")
+	add(s.HeldAssumedEnd, "For ", "payment that is", "payments that are",
+		" held now the end is assumed from the payment method.")
+	add(s.WithoutCustomer, "", "authorization names no customer: it",
+		"authorizations name no customer: they", " cannot be found as held twice.")
+	add(s.ChargesAlone, "", "authorization was", "authorizations were", " made with the Charges API "+
+		"alone. Such a charge does not say whether its capture was a request of its own: all that was "+
+		"captured within a minute, or at an unknown time, counts as charged at once.")
 	return append(notes, "Not read: the rest that expired after another system had captured a part.")
 }

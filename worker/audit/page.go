@@ -83,9 +83,10 @@ func (p *reportPageRenderer) renderIntro() htmldoc.Node {
 	if p.r.Account != "" {
 		account = " of " + p.r.Account
 	}
-	return paragraph("%d PaymentIntents%s in %s mode were read and none was changed. %d of the "+
-		"authorizations were placed in the period and were to be captured by a request of their own.",
-		p.r.IntentsRead, account, mode, p.r.Authorized.Count)
+	return paragraph("holdd read %s%s in %s mode and changed none. %s placed in the period, to be "+
+		"captured by a separate request.",
+		hold.FormatCount(p.r.IntentsRead, "PaymentIntent", "PaymentIntents"), account, mode,
+		hold.FormatCount(p.r.Authorized.Count, "authorization was", "authorizations were"))
 }
 
 // renderSummary shows what became of the authorizations.
@@ -106,8 +107,8 @@ func (p *reportPageRenderer) renderSummary() htmldoc.Node {
 
 func (p *reportPageRenderer) renderExpired() htmldoc.Node {
 	e := &p.r.Expired
-	out := section("Expired uncaptured", paragraph("%d authorizations expired before they were "+
-		"captured (%s of all): %s.", e.Count, e.FormatShareOf(p.r.Authorized.Count),
+	out := section("Expired uncaptured", paragraph("%s expired "+
+		"uncaptured (%s of all): %s.", hold.FormatCount(e.Count, "authorization", "authorizations"), e.FormatShareOf(p.r.Authorized.Count),
 		e.FormatMoney()))
 	if e.Count == 0 {
 		return out
@@ -145,8 +146,9 @@ func (p *reportPageRenderer) renderExpired() htmldoc.Node {
 
 func (p *reportPageRenderer) renderLateCaptures() htmldoc.Node {
 	l := &p.r.LateCaptures
-	out := section("Captured in the last hours", paragraph("%d captures came in the last 24 hours "+
-		"of their authorization: %s.", l.Count, l.FormatMoney()))
+	out := section("Captured in the last hours", paragraph("%s in the last 24 hours "+
+		"of the authorization: %s.", hold.FormatCount(l.Count, "capture came", "captures came"),
+		l.FormatMoney()))
 	if l.Count == 0 {
 		return out
 	}
@@ -161,7 +163,8 @@ func (p *reportPageRenderer) renderLateCaptures() htmldoc.Node {
 
 func (p *reportPageRenderer) renderHeldNow() htmldoc.Node {
 	h := &p.r.HeldNow
-	out := section("Held now", paragraph("%d authorizations hold %s.", h.Count, h.FormatMoney()))
+	out := section("Held now", paragraph("%s %s.",
+		hold.FormatCount(h.Count, "authorization holds", "authorizations hold"), h.FormatMoney()))
 	if h.Count == 0 {
 		return out
 	}
@@ -175,9 +178,10 @@ func (p *reportPageRenderer) renderHeldNow() htmldoc.Node {
 
 func (p *reportPageRenderer) renderOverlaps() htmldoc.Node {
 	h := &p.r.HeldTwice
-	out := section("Held twice for one customer", paragraph("%d authorizations (%s) were placed "+
+	out := section("Held twice for one customer", paragraph("%s (%s) began "+
 		"while an earlier one of the same customer held money, for %s. %d of them held "+
-		"the same amount again. At most %d were held at once.", h.Count, h.FormatMoney(),
+		"the same amount again. At most %d were held at once.",
+		hold.FormatCount(h.Count, "authorization", "authorizations"), h.FormatMoney(),
 		h.FormatCustomers(), h.SameAmount, h.MostAtOnce))
 	rows := htmldoc.El("tbody")
 	for i := range h.Overlaps[:min(len(h.Overlaps), maxPageRows)] {
@@ -202,8 +206,9 @@ func (p *reportPageRenderer) renderOverlaps() htmldoc.Node {
 
 func (p *reportPageRenderer) renderTimeToCapture() htmldoc.Node {
 	t := &p.r.TimeToCapture
-	out := section("Time to capture", paragraph("Of %d captures with a known time, half came within "+
-		"%s and nine in ten within %s. The longest took %s.", t.Count, FormatDuration(t.Median),
+	out := section("Time to capture", paragraph("Of %s with a known time, half came within "+
+		"%s and nine in ten within %s. The longest took %s.",
+		hold.FormatCount(t.Count, "capture", "captures"), FormatDuration(t.Median),
 		FormatDuration(t.P90), FormatDuration(t.Longest)))
 	if t.Count > 0 {
 		bucketChart("Time from authorization to capture", t.Buckets).AddTo(out)

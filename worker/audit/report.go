@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -102,10 +101,7 @@ type OverlapReport struct {
 
 // FormatCustomers returns the number of customers with its noun.
 func (r *OverlapReport) FormatCustomers() string {
-	if r.Customers == 1 {
-		return "1 customer"
-	}
-	return fmt.Sprintf("%d customers", r.Customers)
+	return hold.FormatCount(r.Customers, "customer", "customers")
 }
 
 // Overlap is an authorization and the oldest one that was held beside it.
