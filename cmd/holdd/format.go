@@ -40,6 +40,15 @@ func (c timeFormatter) formatWithRelative(t time.Time) string {
 	return c.formatMinute(t) + " (" + formatRelative(t.Sub(c.now)) + ")"
 }
 
+// formatTermOf writes the time of a hold's term. Of a settled hold a time that is still to come
+// has no distance from now, because nothing happens then.
+func (c timeFormatter) formatTermOf(v *hold.View, t time.Time) string {
+	if v.SettledAt != nil && t.After(c.now) {
+		return c.formatMinute(t)
+	}
+	return c.formatWithRelative(t)
+}
+
 // formatRelative writes a distance in its two largest units, rounded down: a
 // deadline never seems farther away than it is.
 func formatRelative(d time.Duration) string {
@@ -146,14 +155,19 @@ func holdSummaryValues(v *hold.View, c timeFormatter) []labeledValue {
 	if v.PaymentIntent != v.ID {
 		f = append(f, labeledValue{"intent", v.PaymentIntent + " holds the money now"})
 	}
+	captureLabel, cancelLabel, amountLabel := "capture at", "cancel at", "to capture"
+	if v.SettledAt != nil {
+		captureLabel, cancelLabel = "capture was due", "cancel was due"
+		amountLabel = "was to capture"
+	}
 	if v.CaptureAt != nil {
-		f = append(f, labeledValue{"capture at", c.formatWithRelative(*v.CaptureAt)})
+		f = append(f, labeledValue{captureLabel, c.formatTermOf(v, *v.CaptureAt)})
 	}
 	if v.CancelAt != nil {
-		f = append(f, labeledValue{"cancel at", c.formatWithRelative(*v.CancelAt)})
+		f = append(f, labeledValue{cancelLabel, c.formatTermOf(v, *v.CancelAt)})
 	}
 	if v.CaptureAmount > 0 {
-		f = append(f, labeledValue{"to capture", hold.FormatAmount(v.CaptureAmount, v.Currency)})
+		f = append(f, labeledValue{amountLabel, hold.FormatAmount(v.CaptureAmount, v.Currency)})
 	}
 	f = append(append(f, captureParamLines(v)...), stageLines(v, c)...)
 	f = append(f, renewalLines(v, c)...)

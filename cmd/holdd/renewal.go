@@ -77,17 +77,18 @@ func renewalLines(v *hold.View, c timeFormatter) (f []labeledValue) {
 	}
 	add := func(label, s string) { f = append(f, labeledValue{label, s}) }
 	if r.Until != nil {
-		s := "until " + c.formatWithRelative(*r.Until)
+		s := "until " + c.formatTermOf(v, *r.Until)
 		if r.Completed > 0 {
 			s += fmt.Sprintf(", %d of %s made", r.Completed,
 				hold.FormatCount(r.MaxRenewals, "renewal", "renewals"))
 		}
 		add("renewed", s)
 	}
+	open := v.SettledAt == nil
 	switch {
-	case r.StartsAt != nil:
+	case open && r.StartsAt != nil:
 		add("next renewal", c.formatWithRelative(*r.StartsAt))
-	case r.ActBefore != nil:
+	case open && r.ActBefore != nil:
 		add("cardholder", "must act before "+c.formatWithRelative(*r.ActBefore)+": "+
 			sanitize(r.DeclineCode))
 	case r.Problem != "":

@@ -80,9 +80,12 @@ func (s *captureStageFlags) newStageRequests(
 // stageLines describes the captures of a hold that is captured in parts.
 func stageLines(v *hold.View, c timeFormatter) (f []labeledValue) {
 	for _, stage := range v.Captures {
-		s := hold.FormatAmount(stage.Amount, v.Currency) + " " + c.formatWithRelative(stage.At)
-		if stage.Captured {
+		s := hold.FormatAmount(stage.Amount, v.Currency) + " " + c.formatTermOf(v, stage.At)
+		switch {
+		case stage.Captured:
 			s += ", captured"
+		case v.SettledAt != nil:
+			s += ", not captured"
 		}
 		f = append(f, labeledValue{"part", s})
 	}
