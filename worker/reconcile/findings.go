@@ -67,7 +67,7 @@ type Finding struct {
 	Reference     string      `json:"reference,omitempty"`
 	Amount        int64       `json:"amount,omitempty"` // minor units
 	Currency      string      `json:"currency,omitempty"`
-	// ExpiresAt is the deadline of an intent without a hold; zero for others.
+	// ExpiresAt is when the authorization ends; zero if it holds no money or is not known.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	Detail    string    `json:"detail,omitempty"` // a sentence for the operator
 }

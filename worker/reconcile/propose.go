@@ -73,7 +73,7 @@ func (p *changeProposer) proposeAdoption(
 	// dry run.
 	d.RequireAttentionIfPolicyDue(&hold.Hold{}, now, p.rules)
 	h := &d.Hold
-	f.Kind, f.Reference, f.ExpiresAt = FoundScheduled, h.Reference, time.Time{}
+	f.Kind, f.Reference, f.ExpiresAt = FoundScheduled, h.Reference, deadlineIfOpen(h)
 	f.Detail = describeNextAction(h)
 	if h.State == hold.Attention {
 		f.Kind, f.Detail = FoundAttention, describeAttention(h)
@@ -93,7 +93,7 @@ func (p *changeProposer) proposeUpdate(
 	d.RequireAttentionIfPolicyDue(h, now, p.rules)
 	after := &d.Hold
 	f := Finding{PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,
-		Amount: after.Amount, Currency: after.Currency}
+		Amount: after.Amount, Currency: after.Currency, ExpiresAt: deadlineIfOpen(after)}
 	switch {
 	case after.State == hold.Captured:
 		f.Kind, f.Amount, f.Detail = FoundCaptured, after.CapturedAmount, "captured elsewhere"
@@ -130,6 +130,14 @@ func proposeNotFound(h *hold.Hold, now time.Time) (ch proposedChange, ok bool) {
 		Reference: h.Reference, Amount: h.Amount, Currency: h.Currency,
 		Detail: "Stripe does not find this intent under this account and mode",
 	}}, true
+}
+
+// deadlineIfOpen returns the deadline of a hold, zero if it holds no money any more.
+func deadlineIfOpen(h *hold.Hold) time.Time {
+	if h.State.IsFinal() {
+		return time.Time{}
+	}
+	return h.ExpiresAt
 }
 
 // describeNextAction describes a hold's next action.

@@ -47,6 +47,10 @@ func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 					f.ExpiresAt.Sub(orphanEnds).Abs() > time.Minute {
 					t.Errorf("%+v, ends at %s", f, orphanEnds)
 				}
+			case reconcile.FoundScheduled:
+				if f.PaymentIntent != terms || !f.ExpiresAt.Equal(r.hold(terms).ExpiresAt) {
+					t.Errorf("%+v", f)
+				}
 			case reconcile.FoundRecent:
 				if f.PaymentIntent != young || f.Reference != "18" || f.ExpiresAt.IsZero() {
 					t.Errorf("%+v", f)

@@ -69,7 +69,7 @@ type Finding struct {
 	Reference     string     `json:"reference,omitempty"`
 	Amount        int64      `json:"amount,omitempty" doc:"In minor units"`
 	Currency      string     `json:"currency,omitempty"`
-	ExpiresAt     *time.Time `json:"expires_at,omitempty" doc:"When the authorization ends, of a PaymentIntent without a hold"`
+	ExpiresAt     *time.Time `json:"expires_at,omitempty" doc:"When the authorization ends. Absent if it holds no money any more"`
 	Detail        string     `json:"detail,omitempty"`
 }
 

@@ -210,7 +210,7 @@ class Finding(TypedDict):
     amount: NotRequired[int]
     currency: NotRequired[str]
     detail: NotRequired[str]
-    # When the authorization ends, of a PaymentIntent without a hold
+    # When the authorization ends. Absent if it holds no money any more
     expires_at: NotRequired[str]
     # orphan holds money and is not scheduled; recent is one of the last ten minutes, which is skipped
     kind: Literal["scheduled", "changed", "captured", "canceled", "expired", "attention", "contradiction", "released",

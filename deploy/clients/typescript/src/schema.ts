@@ -807,7 +807,7 @@ export interface components {
             detail?: string;
             /**
              * Format: date-time
-             * @description When the authorization ends, of a PaymentIntent without a hold
+             * @description When the authorization ends. Absent if it holds no money any more
              */
             expires_at?: string;
             /**
