@@ -143,7 +143,7 @@ func (c *connectionFlags) printHold(v *hold.View) error {
 		}
 		fmt.Fprintln(w)
 		for _, warning := range v.Warnings {
-			c.out.printNote("warning: %s: %s", sanitize(warning.Field), sanitize(warning.Detail))
+			c.out.printSummary("warning: %s: %s", sanitize(warning.Field), sanitize(warning.Detail))
 		}
 	})
 }

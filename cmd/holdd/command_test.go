@@ -16,7 +16,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
 	"github.com/holdd/holdd/config"
@@ -266,6 +268,25 @@ func TestHelp_ListsCommandsAndExitCodes(t *testing.T) {
 			t.Errorf("exit code %d is not explained", code)
 		}
 	}
+}
+
+// The help of each command fits 80 columns, apart from a URL that is one word.
+func TestHelp_FitsColumns(t *testing.T) {
+	var check func(cmd *cobra.Command)
+	check = func(cmd *cobra.Command) {
+		args := append([]string{"help"}, strings.Fields(cmd.CommandPath())[1:]...)
+		_, help, _ := runCommand(t, nil, args...)
+		for line := range strings.Lines(help) {
+			if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > tableWidth &&
+				!strings.Contains(line, "https://github.com/") {
+				t.Errorf("%v: %s", args, line)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			check(sub)
+		}
+	}
+	check(newRootCommand(newTerminal(nil, strings.NewReader(""), io.Discard, io.Discard), nil))
 }
 
 type cancelOnSecondGet struct {

@@ -51,10 +51,10 @@ func (c *connectionFlags) printDryRunResult(result dryRunResult, lines []labeled
 			c.out.printLiveModeNotice(v.Livemode)
 		}
 		printLabeledValues(c.out.stdout, lines)
-		fmt.Fprintf(c.out.stdout, "Dry run, nothing was done. Would %s.\n",
-			sanitize(result.Would))
+		fmt.Fprintln(c.out.stdout, wrapText("Dry run, nothing was done. Would "+
+			sanitize(result.Would)+".", tableWidth))
 		if result.Unchecked != "" {
-			fmt.Fprintf(c.out.stdout, "%s.\n", sanitize(result.Unchecked))
+			fmt.Fprintln(c.out.stdout, wrapText(sanitize(result.Unchecked)+".", tableWidth))
 		}
 		return nil
 	})

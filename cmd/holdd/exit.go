@@ -32,28 +32,33 @@ const (
 const exitCodesHelp = `Exit codes are stable.
 
   0    done
-  1    failed: holdd rejected the request (the message says why) or would reject it (--dry-run),
-       the operator did not confirm, or doctor found something wrong
-  2    invalid usage, setting or token, or a question without a terminal to answer it
+  1    failed: holdd rejected the request (the message says why) or would reject
+       it (--dry-run), the operator did not confirm, or doctor found something
+       wrong
+  2    invalid usage, setting or token, or a question without a terminal to
+       answer it
   3    no such hold
   4    holdd does not answer or is unavailable: nothing was done, try again
-  5    conflict: too late, already captured or canceled, changed meanwhile, or scheduled with
-       other terms
-  6    the outcome is unknown, or not known yet: check the hold before you try again
+  5    conflict: too late, already captured or canceled, changed meanwhile, or
+       scheduled with other terms
+  6    the outcome is unknown, or not known yet: check the hold before you try
+       again
   130  interrupted
 `
 
 const environmentHelp = `Variables of the commands that call a running holdd. Flags override them.
 
-  HOLDD_URL         address of the API: http://host:port, https://host or unix:///path
-                    (default http://127.0.0.1:8420)
+  HOLDD_URL         address of the API: http://host:port, https://host or
+                    unix:///path (default http://127.0.0.1:8420)
   HOLDD_TOKEN_FILE  file with the token, if the API requires one
-  HOLDD_TOKEN       the token itself; prefer a file, which child processes do not inherit
-  HOLDD_TIME_ZONE   time zone of printed and given local times, such as Europe/Paris
+  HOLDD_TOKEN       the token itself; prefer a file, which child processes do
+                    not inherit
+  HOLDD_TIME_ZONE   time zone of printed and given local times, such as
+                    Europe/Paris
   NO_COLOR          print no colours
 
-"holdd serve" reads its settings file from HOLDD_CONFIG, and each setting from a variable of its
-own: see "holdd config show".
+"holdd serve" reads its settings file from HOLDD_CONFIG, and each setting from a
+variable of its own: see "holdd config show".
 `
 
 func newExitCodesTopic() *cobra.Command {

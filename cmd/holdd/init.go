@@ -60,7 +60,8 @@ STRIPE_API_KEY_FILE, has the path of a file with the secret. Without a terminal 
 the key must then be in STRIPE_API_KEY or a file.`,
 		Example: `  holdd init
   STRIPE_API_KEY=sk_test_... holdd init --redis-url redis://127.0.0.1:6379/0
-  holdd init --config /etc/holdd/holdd.yaml --stripe-api-key-file /run/secrets/stripe_api_key \
+  holdd init --config /etc/holdd/holdd.yaml \
+    --stripe-api-key-file /run/secrets/stripe_api_key \
     --public-url https://pay.hotel.example`,
 	}
 	fs := cmd.Flags()

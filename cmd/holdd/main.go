@@ -63,6 +63,7 @@ alerts before one expires.
 	}
 	root.Version, _, _ = readBuildVersion()
 	root.SetFlagErrorFunc(explainFlagError)
+	root.SetHelpFunc(printWrappedHelp)
 	root.SetIn(out.stdin)
 	root.SetOut(out.stdout)
 	root.SetErr(out.stderr)
@@ -82,7 +83,9 @@ alerts before one expires.
 			newReconcileCommand, newAdoptCommand, newCallbacksCommand, newRepairUnreadableRecordCommand,
 			newForgetCommand,
 		}},
-		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand, newIncrementCommand}},
+		{"money", "Holds, moving money at once:", constructors{
+			newCaptureCommand, newCancelCommand, newIncrementCommand,
+		}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
 		for _, newCommand := range group.commands {

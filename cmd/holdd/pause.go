@@ -12,8 +12,9 @@ import (
 
 func newPauseCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "pause HOLD",
-		Short: "Suspend a hold's scheduled action until it is resumed; its deadline still applies",
+		Use: "pause HOLD", Short: "Suspend a hold's scheduled action until it is resumed",
+		Long: `Suspend a hold's scheduled action until it is resumed. Its deadline still applies, and
+so does its on_expiry: the command asks for confirmation if that acts at once.`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
@@ -31,8 +32,9 @@ func newPauseCommand(out *terminal, env environList) *cobra.Command {
 
 func newResumeCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "resume HOLD",
-		Short: "Resume a paused hold; asks for confirmation if its time has passed",
+		Use: "resume HOLD", Short: "Resume a paused hold",
+		Long: `Resume a paused hold. If its time has passed, money moves at once, and the command asks for
+confirmation.`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
@@ -63,8 +65,8 @@ func resumeQuestion(v *hold.View) ([]labeledValue, string) {
 
 func newAcknowledgeWarningsCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "acknowledge HOLD",
-		Short: "Acknowledge a hold's deadline and silence further warnings of it",
+		Use: "acknowledge HOLD", Short: "Silence further warnings of a hold's deadline",
+		Long: `Acknowledge a hold's deadline and silence further warnings of it, until its terms change.`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {

@@ -13,14 +13,14 @@ import (
 func newRescheduleCommand(out *terminal, env environList) *cobra.Command {
 	var t termFlags
 	cmd := &cobra.Command{
-		Use:   "reschedule HOLD",
-		Short: "Change a hold's time, amount or policy; asks for confirmation if money moves at once",
+		Use: "reschedule HOLD", Short: "Change a hold's time, amount or policy",
 		Long: `Change a hold's terms. Terms that are not given stay. Setting one time clears the
 other. An empty time ("") clears it, and the hold then waits for a trigger.
 
 Money moves at once if the new time is now or past, or if on_expiry acts at once after the change.
 The command then shows booking and amount and asks for confirmation.`,
-		Example: `  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' --time-zone Europe/Paris
+		Example: `  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' \
+    --time-zone Europe/Paris
   holdd reschedule BK-2071 --capture-at +6h --capture-amount 99.00`,
 	}
 	c := addChangeFlags(cmd, out, env)

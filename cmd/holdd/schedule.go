@@ -35,7 +35,8 @@ Money moves at once if the time is now or past, or if the hold expires within th
 its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		Example: `  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture-at 2026-12-01T11:00 \
     --time-zone Europe/Paris --reference BK-2071
-  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture +24h='45.00 EUR' --capture +72h='30.00 EUR'
+  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture +24h='45.00 EUR' \
+    --capture +72h='30.00 EUR'
   holdd schedule --file holds.ndjson`,
 	}
 	c := addConnectionFlags(cmd, out, env)

@@ -200,11 +200,27 @@ func printLabeledValues(w io.Writer, values []labeledValue) {
 		width = max(width, len(f.label))
 	}
 	for _, f := range values {
-		if f.value != "" {
-			fmt.Fprintf(w, "  %-*s  %s\n", width, f.label, f.value)
+		if f.value == "" {
+			continue
+		}
+		value := f.value
+		if sentenceLabels[f.label] {
+			value = wrapText(value, tableWidth-width-4)
+		}
+		for i, line := range strings.Split(value, "\n") {
+			label := f.label
+			if i > 0 {
+				label = ""
+			}
+			fmt.Fprintf(w, "  %-*s  %s\n", width, label, line)
 		}
 	}
 }
+
+// sentenceLabels are the labels whose values are sentences, which wrap. Other values, such as a
+// booking, stay as they are, because they may be copied.
+var sentenceLabels = map[string]bool{"warning": true, "increment": true, "cardholder": true,
+	"not renewed": true, "unprotected": true, "releasing": true, "verified": true}
 
 // rowsPerTable bounds a table, and with it memory. Longer lists are printed as
 // several tables.
