@@ -27,17 +27,24 @@ var clientWaits = map[string]struct {
 	"invalid-date":   {fixedRetryAfter("Sun, 06 Nov 1994 GMT"), 2},
 	"seconds":        {fixedRetryAfter("0"), 2},
 	"hour":           {fixedRetryAfter("3600"), 1},
-	"date":           {dateAfter(2 * time.Second), 2},
-	"date-of-before": {dateAfter(-time.Hour), 2},
-	"date-in-hour":   {dateAfter(time.Hour), 1},
+	"date":           {dateAfter(2*time.Second, http.TimeFormat), 2},
+	"date-of-before": {dateAfter(-time.Hour, http.TimeFormat), 2},
+	"date-in-hour":   {dateAfter(time.Hour, http.TimeFormat), 1},
+	// RFC 9110 keeps two obsolete forms of a date.
+	"rfc850":          {dateAfter(2*time.Second, rfc850Format), 2},
+	"rfc850-in-hour":  {dateAfter(time.Hour, rfc850Format), 1},
+	"asctime":         {dateAfter(2*time.Second, time.ANSIC), 2},
+	"asctime-in-hour": {dateAfter(time.Hour, time.ANSIC), 1},
 }
+
+const rfc850Format = "Monday, 02-Jan-06 15:04:05 GMT"
 
 func fixedRetryAfter(header string) func(time.Time) string {
 	return func(time.Time) string { return header }
 }
 
-func dateAfter(d time.Duration) func(time.Time) string {
-	return func(now time.Time) string { return now.Add(d).UTC().Format(http.TimeFormat) }
+func dateAfter(d time.Duration, format string) func(time.Time) string {
+	return func(now time.Time) string { return now.Add(d).UTC().Format(format) }
 }
 
 const (
@@ -118,7 +125,7 @@ func TestClients_AgreeOnRetryAfter(t *testing.T) {
 		t.Helper()
 		s, url := start(t)
 		cmd.Args = append(cmd.Args, ids...)
-		cmd.Env = append(os.Environ(), "HOLDD_URL="+url, "PYTHONDONTWRITEBYTECODE=1",
+		cmd.Env = append(os.Environ(), "HOLDD_URL="+url, "TZ=America/New_York", "PYTHONDONTWRITEBYTECODE=1",
 			"PYTHONPATH="+absolutePath(t, clientsFolder, "python"))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)

@@ -93,9 +93,16 @@ function retryDelayMs(response: Response, delay: number): number | undefined {
 function parseRetryAfterMs(header: string | null): number | undefined {
   if (header === null) return undefined;
   if (/^\d+$/.test(header)) return Number(header) * 1000;
-  // Date.parse reads other forms as well, such as "1.5".
-  const date = /^[A-Z][a-z]{2}, .* GMT$/.test(header) ? Date.parse(header) : NaN;
+  const date = parseHttpDate(header);
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+}
+
+/** Parses the three forms of a date in RFC 9110; Date.parse reads others as well, such as "1.5". */
+function parseHttpDate(header: string): number {
+  if (/^[A-Z][a-z]+, .* GMT$/.test(header)) return Date.parse(header);
+  // The form of asctime has no zone and means GMT: Sun Nov  6 08:49:37 1994.
+  const isAsctime = /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}$/.test(header);
+  return isAsctime ? Date.parse(header + " GMT") : NaN;
 }
 
 /** Returns a random delay below an exponential bound, so that clients do not come back together. */
