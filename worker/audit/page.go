@@ -108,7 +108,8 @@ func (p *reportPageRenderer) renderSummary() htmldoc.Node {
 func (p *reportPageRenderer) renderExpired() htmldoc.Node {
 	e := &p.r.Expired
 	out := section("Expired uncaptured", paragraph("%s expired "+
-		"uncaptured (%s of all): %s.", hold.FormatCount(e.Count, "authorization", "authorizations"), e.FormatShareOf(p.r.Authorized.Count),
+		"uncaptured (%s of all): %s.",
+		hold.FormatCount(e.Count, "authorization", "authorizations"), e.FormatShareOf(p.r.Authorized.Count),
 		e.FormatMoney()))
 	if e.Count == 0 {
 		return out
