@@ -20,6 +20,10 @@ const (
 	// retrieveTimeout bounds one retrieve, because a booking system waits for
 	// the answer.
 	retrieveTimeout = 3 * time.Second
+	// retrieveBudgetWait is how long the retrieves of one request wait for the
+	// read budget. The burst of the budget is a few reads, and bookings come
+	// several at a time.
+	retrieveBudgetWait = time.Second
 )
 
 // ScheduleResult is the answer to one schedule request. Err is a
@@ -56,8 +60,8 @@ func NewScheduler(
 
 // Schedule decides each request on its own and returns the results in the order
 // of reqs. It retrieves the intent of a request that lacks amount, currency or
-// expires_at, if the read budget allows, and accepts other holds unverified. by
-// is the author in the holds' history.
+// expires_at, if the read budget allows it within [retrieveBudgetWait], and
+// accepts other holds unverified. by is the author in the holds' history.
 func (s *Scheduler) Schedule(
 	ctx context.Context, reqs []hold.ScheduleRequest, by string,
 ) []ScheduleResult {
@@ -248,7 +252,7 @@ func (s *Scheduler) commitNewHolds(
 }
 
 // retrieveIntentsIfNeeded retrieves the intents of candidates whose requests lack
-// amount, currency or expires_at, as the read budget allows now.
+// amount, currency or expires_at, as the read budget allows.
 func (s *Scheduler) retrieveIntentsIfNeeded(ctx context.Context, candidates []newHoldCandidate) {
 	var calls []hold.Call
 	var of []int
@@ -264,7 +268,7 @@ func (s *Scheduler) retrieveIntentsIfNeeded(ctx context.Context, candidates []ne
 		return
 	}
 	batch := execute.CallBatchOptions{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout,
-		Priority: hold.PriorityRequested}
+		MaxWait: retrieveBudgetWait, Priority: hold.PriorityRequested}
 	s.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		candidates[of[i]].answer = a
 	})
