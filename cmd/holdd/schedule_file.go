@@ -65,6 +65,7 @@ type fileScheduler struct {
 	failed           int
 	unconfirmed      int            // of failed
 	warned           int            // accepted with a warning
+	unread           int            // of created: not read at Stripe yet
 	failures         []rejectedLine // at most maxListedFailures, none with --json
 	worstExitCode    int
 
@@ -190,6 +191,10 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 			}
 		case r.Status == 201:
 			s.created++
+			req := &s.reqs[i]
+			if !r.Hold.Verified && (req.Amount == 0 || req.Currency == "" || req.ExpiresAt == "") {
+				s.unread++
+			}
 		default:
 			s.alreadyScheduled++
 		}
@@ -398,6 +403,11 @@ func (s *fileScheduler) printSummary(err error) error {
 	if s.unconfirmed > 0 {
 		out.printSummary("%d of these would move money at once: add --yes, or \"confirm\": true "+
 			"to their lines", s.unconfirmed)
+	}
+	if s.unread > 0 {
+		out.printSummary("%d of the scheduled holds %s not read at Stripe yet: holdd reads them "+
+			"within seconds, and holdd list --state attention then shows what is wrong", s.unread,
+			wasOrWere(s.unread))
 	}
 	if s.warned > 0 {
 		out.printSummary("warning: %s within the expiry margin of the deadline: "+
