@@ -175,5 +175,5 @@ func intentWithoutHoldColumns(times timeFormatter) []column[api.Finding] {
 	columns = append(columns, amountColumns(amountOfFinding)...)
 	return append(columns,
 		timeColumn("expires", times, func(f *api.Finding) *time.Time { return f.ExpiresAt }),
-		wideOnly("what", func(f *api.Finding) string { return f.Detail }))
+		wrapped("what", func(f *api.Finding) string { return f.Detail }))
 }

@@ -45,7 +45,7 @@ func (c *fakeReconciler) ReadReconciliation(
 		c.run.Findings = []reconcile.Finding{
 			{Kind: reconcile.FoundScheduled, PaymentIntent: "pi_found0001", Reference: "BK-1", Amount: 12500, Currency: "eur", Detail: "capture at 2026-12-01T11:00:00Z"},
 			{Kind: reconcile.FoundOrphan, PaymentIntent: "pi_orphan001", Account: "acct_12345678", Amount: 900, Currency: "jpy", Reference: "BK-77", ExpiresAt: ends, Detail: "nobody has scheduled it; it is left alone"},
-			{Kind: reconcile.FoundRecent, PaymentIntent: "pi_recent001", Amount: 700, Currency: "eur", ExpiresAt: ends.Add(100 * time.Hour), Detail: "skipped: created in the last 10 minutes, so it may still be scheduled"},
+			{Kind: reconcile.FoundRecent, PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", Amount: 700, Currency: "eur", ExpiresAt: ends.Add(100 * time.Hour), Detail: "skipped: created in the last 10 minutes, so it may still be scheduled"},
 			{Kind: reconcile.FoundRejected, PaymentIntent: "pi_reject001", Amount: 45000,
 				Currency: "eur", Reference: "BADTERMS", ExpiresAt: ends.Add(50 * time.Hour),
 				Detail: "capture_at: \"\x1b[31msoon\" is no time"},
