@@ -93,7 +93,7 @@ func listIntentsWithoutHold(
 
 // findIntentWithoutHold finds an intent without a hold by its id or reference. An id
 // that the last comparison did not find is left for Stripe to know. If a hold has the
-// reference, it returns the intent that was scheduled.
+// id or the reference, it returns the intent that was scheduled.
 func findIntentWithoutHold(
 	ctx context.Context, client *api.Client, name string,
 ) (api.Finding, error) {
@@ -113,13 +113,14 @@ func findIntentWithoutHold(
 	case len(found) > 1:
 		return api.Finding{}, usageErrorf("give the id of one (pi_…)",
 			"%d PaymentIntents have the reference %s", len(found), sanitize(name))
-	case strings.HasPrefix(name, "pi_"):
-		return api.Finding{PaymentIntent: name}, nil
 	}
 	v, err := findHold(ctx, client, name)
 	if err == nil { // it is scheduled: the command may repeat the request
 		return api.Finding{PaymentIntent: v.ID, Account: v.Account, Reference: v.Reference,
 			Currency: v.Currency}, nil
+	}
+	if errors.Is(err, &api.Problem{Code: hold.HoldNotFound}) && strings.HasPrefix(name, "pi_") {
+		return api.Finding{PaymentIntent: name}, nil
 	}
 	if e := (*exitError)(nil); !errors.As(err, &e) || e.code != exitNotFound {
 		return api.Finding{}, err
