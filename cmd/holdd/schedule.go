@@ -236,8 +236,11 @@ func (c *connectionFlags) printRepeatedScheduleDryRun(
 	if err := forecast.refusal; err != nil {
 		return c.printRefusedDryRun(replaceAPIWordsWithCommands(err.Error()), v, about)
 	}
-	return c.printDryRun(fmt.Sprintf("do nothing: %s is already scheduled with these terms",
-		holdDisplayName(v)), v, about)
+	reason := holdDisplayName(v) + " is already scheduled with these terms"
+	if v.SettledAt != nil {
+		reason = describeEnd(v, times)
+	}
+	return c.printDryRun("do nothing: "+reason, v, about)
 }
 
 // scheduleOne schedules a hold. f is the finding about its intent, nil if it was not read.
@@ -293,9 +296,34 @@ func scheduleOne(
 		return err
 	}
 	if !created && !c.asJSON {
-		c.out.printNote("already scheduled with the same terms")
+		if err := c.printRepeatNote(&v); err != nil {
+			return err
+		}
 	}
 	return c.printHold(&v)
+}
+
+// printRepeatNote says why a repeated request did nothing.
+func (c *connectionFlags) printRepeatNote(v *hold.View) error {
+	if v.SettledAt == nil {
+		c.out.printNote("already scheduled with the same terms")
+		return nil
+	}
+	times, err := c.newTimeFormatter(time.Now())
+	if err == nil {
+		c.out.printSummary("%s: nothing to do", describeEnd(v, times))
+	}
+	return err
+}
+
+// describeEnd says how and when a settled hold ended.
+func describeEnd(v *hold.View, times timeFormatter) string {
+	verb := "was " + v.State
+	if v.State == hold.Expired.String() {
+		verb = "expired"
+	}
+	return fmt.Sprintf("%s %s at %s", holdDisplayName(v), verb,
+		times.formatWithRelative(*v.SettledAt))
 }
 
 // addFoundAmount returns the request, with the amount that the last comparison with Stripe found if
