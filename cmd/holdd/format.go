@@ -104,10 +104,17 @@ func formatHoldAmount(v *hold.View) string {
 		return s + ", " + hold.FormatAmount(v.CapturedAmount, v.Currency) + " captured"
 	case v.CapturedAmount > 0 && v.CapturedAmount != v.Amount:
 		return hold.FormatAmount(v.CapturedAmount, v.Currency) + " of " + s
-	case v.CaptureAmount > 0 && v.CaptureAmount != v.Amount && v.SettledAt == nil:
+	case v.CaptureAmount > 0 && v.CaptureAmount != v.Amount && v.SettledAt == nil &&
+		!isReleaseScheduled(v):
 		return hold.FormatAmount(v.CaptureAmount, v.Currency) + " of " + s
 	}
 	return s
+}
+
+// isReleaseScheduled reports whether the hold's own schedule releases it. Its amount to capture
+// is then for a capture on request.
+func isReleaseScheduled(v *hold.View) bool {
+	return v.SettledAt == nil && v.CancelAt != nil && v.Next != hold.OpCapture.String()
 }
 
 // shortHoldAmount is formatHoldAmount with one currency: 30.00 of 70.00 EUR.
@@ -167,7 +174,11 @@ func holdSummaryValues(v *hold.View, c timeFormatter) []labeledValue {
 		f = append(f, labeledValue{cancelLabel, c.formatTermOf(v, *v.CancelAt)})
 	}
 	if v.CaptureAmount > 0 {
-		f = append(f, labeledValue{amountLabel, hold.FormatAmount(v.CaptureAmount, v.Currency)})
+		amount := hold.FormatAmount(v.CaptureAmount, v.Currency)
+		if isReleaseScheduled(v) {
+			amount += " if a capture is requested before"
+		}
+		f = append(f, labeledValue{amountLabel, amount})
 	}
 	f = append(append(f, captureParamLines(v)...), stageLines(v, c)...)
 	f = append(f, renewalLines(v, c)...)
