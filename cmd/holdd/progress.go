@@ -43,6 +43,13 @@ func (b *progressBar) add(n int64) {
 	}
 }
 
+// set replaces what is done so far.
+func (b *progressBar) set(n int64) {
+	if b.tracker != nil {
+		b.tracker.SetValue(n)
+	}
+}
+
 // stop ends the drawing and leaves the last line on the screen.
 func (b *progressBar) stop(complete bool) {
 	if b.writer == nil {

@@ -52,6 +52,8 @@ type fileScheduler struct {
 	*confirmationPrompt
 	client   *api.Client
 	dryRun   bool // decide the lines and send nothing
+	sent     bool // a batch, at least in part
+	total    int64
 	progress *progressBar
 
 	// the batch to be sent
@@ -94,7 +96,10 @@ func scheduleFile(
 		in = f
 	}
 	s := &fileScheduler{connectionFlags: c, confirmationPrompt: p, client: client, dryRun: dryRun,
-		progress: c.out.newProgressBar("scheduling", total)}
+		total: total, progress: &progressBar{}}
+	if dryRun || p.yes {
+		s.showProgress()
+	}
 	err := s.scheduleLines(ctx, in)
 	s.progress.stop(err == nil)
 	return s.printSummary(err)
@@ -113,7 +118,6 @@ func (s *fileScheduler) scheduleLines(ctx context.Context, in io.Reader) error {
 		s.linesRead++
 		req, err := decodeScheduleLine(text)
 		if err != nil {
-			s.progress.add(1)
 			problem := &api.Problem{Title: "The line is not a hold", Status: 400,
 				Code: api.InvalidJSON, Detail: err.Error()}
 			result := api.BatchResult{Status: 400, Problem: problem}
@@ -170,6 +174,7 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	for i := range s.reqs {
 		s.reqs[i].Confirm = s.reqs[i].Confirm || s.yes
 	}
+	s.sent = true
 	results, err := s.client.ScheduleBatch(ctx, s.reqs)
 	if err != nil {
 		return toExitError(err, "")
@@ -199,9 +204,18 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 			s.alreadyScheduled++
 		}
 	}
-	s.progress.add(int64(len(results)))
+	s.showProgress()
 	s.reqs, s.lineNumbers, s.batchBytes = s.reqs[:0], s.lineNumbers[:0], 0
 	return confirmErr
+}
+
+// showProgress shows how many lines have an answer. Where a question may come before
+// the first answers, the bar begins with them.
+func (s *fileScheduler) showProgress() {
+	if s.progress.writer == nil {
+		s.progress = s.connectionFlags.out.newProgressBar("scheduling", s.total)
+	}
+	s.progress.set(int64(s.created + s.alreadyScheduled + s.failed))
 }
 
 // forecastBatch decides the holds of the batch as the dry run of one hold does, and empties it.
@@ -241,7 +255,7 @@ func (s *fileScheduler) forecastBatch(ctx context.Context) error {
 			return err
 		}
 	}
-	s.progress.add(int64(len(s.reqs)))
+	s.showProgress()
 	s.reqs, s.lineNumbers, s.batchBytes = s.reqs[:0], s.lineNumbers[:0], 0
 	return nil
 }
@@ -397,6 +411,9 @@ func (s *fileScheduler) printSummary(err error) error {
 	}
 	if s.dryRun {
 		return s.printDryRunSummary(err)
+	}
+	if err != nil && !s.sent {
+		return err // nothing was done, so there is nothing to count
 	}
 	out.printSummary("%d scheduled, %d already scheduled, %d rejected", s.created,
 		s.alreadyScheduled, s.failed)

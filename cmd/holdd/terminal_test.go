@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"github.com/holdd/holdd/worker/hold"
@@ -101,6 +104,25 @@ func TestColor_OnTerminalOnly(t *testing.T) {
 	}
 	if _, screen := runOnTerminal(t, env, "", "list", "--json"); strings.Contains(screen, "\x1b") {
 		t.Errorf("colours in JSON: %q", screen)
+	}
+}
+
+func TestScheduleFile_DrawsBarAfterQuestion(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "due.ndjson")
+	line := fmt.Sprintf(`{"payment_intent": "pi_asked0001", "cancel_at": %q}`,
+		time.Now().UTC().Format(time.RFC3339))
+	if err := os.WriteFile(file, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, env := startFakeAPI(t)
+	code, screen := runOnTerminal(t, env, "n\n", "schedule", "--file", file)
+	if code != exitFailed || strings.Contains(screen, "scheduling") {
+		t.Errorf("declined: exit code %d, screen %q", code, screen)
+	}
+	code, screen = runOnTerminal(t, env, "y\n", "schedule", "--file", file)
+	question, bar := strings.Index(screen, "[y/N]"), strings.Index(screen, "scheduling")
+	if code != exitOK || question < 0 || bar < question {
+		t.Errorf("confirmed: exit code %d, screen %q", code, screen)
 	}
 }
 
