@@ -485,7 +485,9 @@ func rejectedLineColumns() []column[rejectedLine] {
 		everywhere("line", func(f *rejectedLine) string { return fmt.Sprint(f.Line) }),
 		intent, booking,
 		everywhere("code", func(f *rejectedLine) string { return string(f.Problem.Code) }),
-		wrapped("what to do", func(f *rejectedLine) string { return f.Problem.Error() })}
+		wrapped("what to do", func(f *rejectedLine) string { // fields keep their names in the file
+			return replaceRoutesWithCommands(f.Problem.Error())
+		})}
 }
 
 // summaryError returns what stopped the run, or that lines were rejected.

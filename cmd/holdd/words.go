@@ -63,9 +63,7 @@ func replaceAPIWordsWithCommands(message string) string {
 		}
 	}
 	message = commandPhrases.Replace(message)
-	for _, r := range commandOfRoute {
-		message = r.route.ReplaceAllString(message, r.command)
-	}
+	message = replaceRoutesWithCommands(message)
 	message = fieldPattern.ReplaceAllStringFunc(message, func(name string) string {
 		if flag, ok := flagOfField[name]; ok {
 			return flag
@@ -73,6 +71,14 @@ func replaceAPIWordsWithCommands(message string) string {
 		return name
 	})
 	return nameFlagOnce(message)
+}
+
+// replaceRoutesWithCommands rewrites the routes in a message of the API.
+func replaceRoutesWithCommands(message string) string {
+	for _, r := range commandOfRoute {
+		message = r.route.ReplaceAllString(message, r.command)
+	}
+	return message
 }
 
 // nameFlagOnce returns "invalid --flag …" for "--flag: invalid --flag …" and for
