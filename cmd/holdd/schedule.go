@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -169,6 +170,16 @@ func forecastSchedule(
 		dueNow: err == nil && isRequestDueNow(known, now)}, nil
 }
 
+// answerWithRefusal returns the problem that holdd answers to a request that it refuses.
+func answerWithRefusal(refusal *hold.Problem) *api.Problem {
+	status := http.StatusUnprocessableEntity
+	if refusal.Code == hold.HoldExists {
+		status = http.StatusConflict
+	}
+	return &api.Problem{Status: status, Code: refusal.Code, Field: refusal.Field,
+		Detail: refusal.Detail}
+}
+
 // printScheduleDryRun prints what holdd would answer to a request.
 func (c *connectionFlags) printScheduleDryRun(
 	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding,
@@ -254,17 +265,8 @@ func scheduleOne(
 ) error {
 	about := []labeledValue{{"booking", sanitize(req.Reference)},
 		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
-	if isRequestDueNow(req, time.Now()) {
-		first := ""
-		if len(req.Captures) > 0 {
-			first = req.Captures[0].At
-		}
-		at := labeledValue{"time", sanitize(cmp.Or(req.CaptureAt, req.CancelAt, first))}
-		question := scheduleQuestion(req)
-		if !p.yes {
-			question = scheduleQuestion(addFoundAmount(ctx, client, req, f))
-		}
-		if err := p.ask(ctx, client, append(about, at), question); err != nil {
+	if !p.yes && isRequestDueNow(req, time.Now()) {
+		if err := p.askAboutDueRequest(ctx, client, req, f, about); err != nil {
 			return err
 		}
 	}
@@ -324,6 +326,32 @@ func describeEnd(v *hold.View, times timeFormatter) string {
 	}
 	return fmt.Sprintf("%s %s at %s", holdDisplayName(v), verb,
 		times.formatWithRelative(*v.SettledAt))
+}
+
+// askAboutDueRequest asks about a request whose time is now. There is no question if holdd would
+// refuse the request, which is the error then, or has accepted it before. What a comparison found
+// decides nothing here: Stripe may say otherwise by now.
+func (p *confirmationPrompt) askAboutDueRequest(
+	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding,
+	about []labeledValue,
+) error {
+	forecast, err := forecastSchedule(ctx, client, req, nil, time.Now())
+	if err != nil {
+		return err
+	}
+	if refusal, ok := errors.AsType[*hold.Problem](forecast.refusal); ok {
+		return answerWithRefusal(refusal)
+	}
+	if forecast.existing != nil {
+		return nil
+	}
+	first := ""
+	if len(req.Captures) > 0 {
+		first = req.Captures[0].At
+	}
+	at := labeledValue{"time", sanitize(cmp.Or(req.CaptureAt, req.CancelAt, first))}
+	return p.ask(ctx, client, append(about, at),
+		scheduleQuestion(addFoundAmount(ctx, client, req, f)))
 }
 
 // addFoundAmount returns the request, with the amount that the last comparison with Stripe found if

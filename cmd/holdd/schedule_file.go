@@ -281,11 +281,8 @@ func (s *fileScheduler) recordForecast(i int, forecast *scheduleForecast) error 
 	problem, refused := errors.AsType[*hold.Problem](forecast.refusal)
 	switch {
 	case refused:
-		r := api.BatchResult{Status: 422, Problem: &api.Problem{Status: 422, Code: problem.Code,
-			Field: problem.Field, Detail: problem.Detail}}
-		if problem.Code == hold.HoldExists {
-			r.Status, r.Problem.Status = 409, 409
-		}
+		answer := answerWithRefusal(problem)
+		r := api.BatchResult{Status: answer.Status, Problem: answer}
 		return s.recordRejectedLine(rejectedLine{s.lineNumbers[i], r, s.reqs[i]})
 	case forecast.existing != nil:
 		s.alreadyScheduled++

@@ -66,6 +66,8 @@ func TestScripts(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(env.WorkDir, "decided.ndjson"), []byte(decided), 0o600); err != nil {
 				return err
 			}
+			env.Setenv("ago3h", time.Now().Add(-3*time.Hour).UTC().Format(time.RFC3339))
+			env.Setenv("ago5m", time.Now().Add(-5*time.Minute).UTC().Format(time.RFC3339))
 			env.Setenv("in2d", in2d)
 			env.Setenv("in2d30m",
 				time.Now().Add(48*time.Hour+31*time.Minute).UTC().Format(time.RFC3339))
