@@ -104,6 +104,9 @@ func alreadySettledProblem(h *Hold) *Problem {
 	at := h.SettledAt.UTC().Format(time.RFC3339)
 	switch h.State {
 	case Captured:
+		if h.CapturedAmount > 0 {
+			at += " (" + FormatAmount(h.CapturedAmount, h.Currency) + ")"
+		}
 		return newProblem(AlreadyCaptured, "", "hold %s was captured at %s", h.ID, at)
 	case Canceled:
 		return newProblem(AlreadyCanceled, "", "hold %s was canceled at %s", h.ID, at)

@@ -40,6 +40,16 @@ func holdInState(t *testing.T, s hold.State) hold.Hold {
 	return h
 }
 
+func TestRequestCapture_AlreadyCapturedSaysHowMuch(t *testing.T) {
+	h := holdInState(t, hold.Captured)
+	_, err := h.RequestCapture(hold.CaptureRequest{Amount: amount - 1}, "api", t0)
+	wantCode(t, err, hold.AlreadyCaptured)
+	want := "(" + hold.FormatAmount(amount, h.Currency) + ")"
+	if !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("%q does not end in %s", err, want)
+	}
+}
+
 func TestRequests_ByState(t *testing.T) {
 	now := t0.Add(time.Hour)
 	finalCode := map[hold.State]hold.ProblemCode{hold.Working: hold.TooLate,
