@@ -22,8 +22,9 @@ func newAdoptCommand(out *terminal, env environList) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "adopt PAYMENT_INTENT", Short: "Schedule a hold that another system placed",
 		Long: `Schedule a PaymentIntent that holds money and that no system has scheduled, or whose terms
-in Stripe's metadata are invalid, with terms of your own. "holdd list --not-scheduled" lists them.
-PAYMENT_INTENT is its id (pi_…) or its reference.
+in Stripe's metadata are invalid, with terms of your own. "holdd list --not-scheduled" lists them as
+of the last comparison with Stripe, and "holdd reconcile" compares again. PAYMENT_INTENT is its id
+(pi_…) or its reference.
 
 The account and the reference are those that the last comparison with Stripe found, unless --account
 and --reference give others. Money moves at once as with "holdd schedule", after a question.`,
@@ -125,10 +126,13 @@ func findIntentWithoutHold(
 	if e := (*exitError)(nil); !errors.As(err, &e) || e.code != exitNotFound {
 		return api.Finding{}, err
 	}
-	return api.Finding{}, &exitError{code: exitNotFound,
-		err: fmt.Errorf("no unscheduled PaymentIntent and no hold has the reference %q", name),
-		hint: "holdd list --not-scheduled lists what the last comparison found; " +
-			"holdd reconcile compares again"}
+	hint := "holdd reconcile compares with Stripe, for the first time"
+	if !run.UpdatedAt.IsZero() {
+		hint = "holdd list --not-scheduled lists what the last comparison found (" +
+			formatRelative(time.Until(run.UpdatedAt)) + "); holdd reconcile compares again"
+	}
+	return api.Finding{}, &exitError{code: exitNotFound, hint: hint,
+		err: fmt.Errorf("no unscheduled PaymentIntent and no hold has the reference %q", name)}
 }
 
 // listAndPrintIntentsWithoutHold prints what holds money and is not scheduled.
