@@ -370,6 +370,9 @@ func (s *fileScheduler) confirmHoldsWithOperator(
 		{label, fmt.Sprintf("%d, the first in line %d", len(indexes), first)},
 	}, warning+" Continue, for the whole file?", reason)
 	s.yes = err == nil
+	if e, ok := errors.AsType[*exitError](err); ok && s.sent {
+		e.err = errors.New(strings.Replace(e.Error(), "nothing was done", "nothing more was done", 1))
+	}
 	return err
 }
 
@@ -428,8 +431,8 @@ func (s *fileScheduler) printSummary(err error) error {
 			"holdd show HOLD has the details",
 			hold.FormatCount(s.warned, "hold captures", "holds capture"))
 	}
-	if err != nil {
-		unanswered := s.linesRead - s.created - s.alreadyScheduled - s.failed
+	unanswered := s.linesRead - s.created - s.alreadyScheduled - s.failed
+	if err != nil && unanswered > 0 {
 		out.printSummary("stopped: no answer for %d of %s; run the command again, it skips "+
 			"the holds that are scheduled", unanswered,
 			hold.FormatCount(s.linesRead, "line", "lines"))
