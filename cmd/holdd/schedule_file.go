@@ -427,9 +427,8 @@ func (s *fileScheduler) printSummary(err error) error {
 			wasOrWere(s.unread))
 	}
 	if s.warned > 0 {
-		out.printSummary("warning: %s within the expiry margin of the deadline: "+
-			"holdd show HOLD has the details",
-			hold.FormatCount(s.warned, "hold captures", "holds capture"))
+		out.printSummary("warning: %s may expire before the capture: "+
+			"holdd show HOLD has the details", hold.FormatCount(s.warned, "hold", "holds"))
 	}
 	unanswered := s.linesRead - s.created - s.alreadyScheduled - s.failed
 	if err != nil && unanswered > 0 {

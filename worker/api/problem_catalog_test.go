@@ -23,6 +23,7 @@ var update = flag.Bool("update", false, "write deploy/docs/errors.md and deploy/
 var codesWithoutResponse = map[string]string{
 	"unexpected_response": "the Go client's own",
 	"near_deadline":       "of a warning",
+	"renewal_too_short":   "of a warning",
 	"entry_too_large":     "of a rejected entry of the inbox",
 	"entry_without_hold":  "of a rejected entry of the inbox",
 	"entry_unreadable":    "of a rejected entry of the inbox",

@@ -36,7 +36,7 @@ func (r responseBuilder) logAndConvertError(ctx context.Context, err error) *Pro
 
 func (r responseBuilder) newHoldView(h *hold.Hold, now time.Time, history bool) hold.View {
 	v := hold.NewView(h, now, history)
-	v.Livemode, v.Warnings = r.livemode, hold.NearDeadlineWarnings(h, r.rules)
+	v.Livemode, v.Warnings = r.livemode, hold.TermsWarnings(h, now, r.rules)
 	return v
 }
 

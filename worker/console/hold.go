@@ -16,7 +16,7 @@ func (pages *holdPages) holdPage(q *request) (pageView, error) {
 	body := group{
 		el("p", class("lead"), el("b", q.renderHoldAmount(&h)), text(" "), q.renderState(&h, now),
 			text(" "), nextStepSentence(q, &h)),
-		renderNearDeadlineWarnings(q, &h, pages.o.Rules), actLinks(q, &h),
+		renderTermsWarnings(q, &h, pages.o.Rules), actLinks(q, &h),
 		el("section", a("aria-labelledby", "terms"),
 			el("h2", a("id", "terms"), text(q.t("hold.terms"))), pages.termList(q, &h, now)),
 		el("section", a("aria-labelledby", "timeline"),
@@ -36,9 +36,9 @@ func nextStepSentence(q *request, h *hold.Hold) node {
 	return q.renderNextAction(h)
 }
 
-func renderNearDeadlineWarnings(q *request, h *hold.Hold, rules hold.DecisionRules) node {
+func renderTermsWarnings(q *request, h *hold.Hold, rules hold.DecisionRules) node {
 	var g group
-	for _, w := range hold.NearDeadlineWarnings(h, rules) {
+	for _, w := range hold.TermsWarnings(h, q.now, rules) {
 		g = append(g, el("p", class("note warn"), text(w.Detail)))
 	}
 	return g

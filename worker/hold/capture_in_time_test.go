@@ -55,7 +55,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 				}
 				continue
 			}
-			warnings := hold.NearDeadlineWarnings(&d.Hold, timeRules)
+			warnings := hold.TermsWarnings(&d.Hold, t0, timeRules)
 			if (len(warnings) == 1) != tt.warn {
 				t.Errorf("%s, %s: warnings %+v", name, request, warnings)
 			}
@@ -131,7 +131,7 @@ func TestCaptureAt_TooLateByALearnedDeadline(t *testing.T) {
 		}
 	}
 	unverified := newHold(t, nil, withCaptureAt(late))
-	if w := hold.NearDeadlineWarnings(&unverified,
+	if w := hold.TermsWarnings(&unverified, t0,
 		hold.DecisionRules{ExpiryMargin: 30 * day}); w != nil {
 		t.Errorf("a warning by an assumed deadline: %v", w)
 	}

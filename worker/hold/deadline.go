@@ -65,6 +65,12 @@ func PlannedAction(h *Hold, now time.Time, r DecisionRules) (op Op, at time.Time
 		return 0, time.Time{}
 	case h.State == Working:
 		op, at = h.NextOp, now
+	case isRenewalOnTrack(h) && h.ExpiresAt.After(now) &&
+		h.ActionTime().After(lastExpectedExpiry(h, now)):
+		last := *h
+		last.ExpiresAt = lastExpectedExpiry(h, now)
+		unshareRenewal(&last).Step = RenewalFailed
+		op, at = expiryPolicyAction(&last), maxTime(expiryPolicyTime(&last, r), now)
 	case willActBeforeDeadline(h) || isRenewalOnTrack(h):
 		own := *h
 		if h.NextOp == OpRenew || h.NextOp == OpRelease {

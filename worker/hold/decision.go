@@ -227,21 +227,46 @@ func (d *Decision) SetDefaultCancellationReason(before *Hold, r DecisionRules) {
 	}
 }
 
-// NearDeadline is the code of a [TermsWarning]: the capture is planned within
-// the expiry margin of the deadline.
-const NearDeadline ProblemCode = "near_deadline"
+// The codes of a [TermsWarning].
+const (
+	// NearDeadline says that the capture is planned within the expiry margin of
+	// the deadline.
+	NearDeadline ProblemCode = "near_deadline"
+	// RenewalTooShort says that no renewal is expected to reach the hold's time.
+	RenewalTooShort ProblemCode = "renewal_too_short"
+)
 
 // TermsWarning says what the caller should know about accepted terms.
 type TermsWarning struct {
-	Code     ProblemCode `json:"code" doc:"Stable name of the warning: near_deadline" example:"near_deadline"`
+	Code     ProblemCode `json:"code" doc:"Stable name of the warning: near_deadline or renewal_too_short" example:"near_deadline"`
 	Field    string      `json:"field,omitempty" doc:"The term that the warning is about" example:"capture_at"`
 	Detail   string      `json:"detail" doc:"The risk and what to do about it"`
-	Deadline time.Time   `json:"deadline" doc:"When the authorization ends"`
+	Deadline time.Time   `json:"deadline" doc:"When the authorization ends; of renewal_too_short the last one"`
 }
 
-// NearDeadlineWarnings returns what the caller should know about the terms of
-// an open hold whose deadline is known.
-func NearDeadlineWarnings(h *Hold, r DecisionRules) []TermsWarning {
+// TermsWarnings returns what the caller should know about the terms of an open
+// hold.
+func TermsWarnings(h *Hold, now time.Time, r DecisionRules) []TermsWarning {
+	if isRenewalOnTrack(h) && h.ExpiresAt.After(now) && !WillBeRenewedUntilAction(h, now) {
+		return []TermsWarning{renewalTooShortWarning(h, now)}
+	}
+	return nearDeadlineWarnings(h, r)
+}
+
+func renewalTooShortWarning(h *Hold, now time.Time) TermsWarning {
+	end := lastExpectedExpiry(h, now).UTC()
+	detail := "renewals are expected to hold the amount until " + end.Format(time.RFC3339) +
+		", not until " + endOfAction(h).UTC().Format(time.RFC3339)
+	if _, note := reasonHoldNotRenewable(h, now); note != "" {
+		detail += " (" + note + ")"
+	} else {
+		detail += ": raise max_renewals or send an earlier time"
+	}
+	return TermsWarning{Code: RenewalTooShort, Field: "renewal", Detail: detail, Deadline: end}
+}
+
+// nearDeadlineWarnings warns of a capture near a deadline that is known.
+func nearDeadlineWarnings(h *Hold, r DecisionRules) []TermsWarning {
 	at := lastPlannedCaptureTime(h)
 	if h.State.IsFinal() || at.IsZero() || h.CancelWanted || !isDeadlineKnown(h) ||
 		willBeRenewedUntil(h, at) || !at.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {

@@ -96,21 +96,33 @@ func WillBeRenewedUntilAction(h *Hold, now time.Time) bool {
 	if !isRenewalOnTrack(h) || !h.ExpiresAt.After(now) {
 		return false
 	}
-	r, until := h.Renewal, maxTime(h.ActionTime(), lastPlannedCaptureTime(h))
-	if until.IsZero() {
-		until = r.Until
-	}
+	until := endOfAction(h)
 	cause, _ := reasonHoldNotRenewable(h, now)
-	if cause != 0 || until.After(r.Until) {
-		return false
+	return cause == 0 && !until.After(h.Renewal.Until) && !until.After(lastExpectedExpiry(h, now))
+}
+
+// endOfAction returns the hold's last time to act, renewal.until if it has none.
+func endOfAction(h *Hold) time.Time {
+	if t := maxTime(h.ActionTime(), lastPlannedCaptureTime(h)); !t.IsZero() {
+		return t
+	}
+	return h.Renewal.Until
+}
+
+// lastExpectedExpiry returns when the last authorization ends that the renewal of the hold is
+// expected to place.
+func lastExpectedExpiry(h *Hold, now time.Time) time.Time {
+	r := h.Renewal
+	if cause, _ := reasonHoldNotRenewable(h, now); cause != 0 {
+		return h.ExpiresAt
 	}
 	if r.AuthorizedAt.IsZero() {
-		return true
+		return maxTime(h.ExpiresAt, r.Until) // unknown
 	}
 	// Each renewal authorizes for as long as the current authorization.
 	window := h.ExpiresAt.Sub(r.AuthorizedAt)
 	left := time.Duration(r.MaxRenewals - min(r.Completed, r.MaxRenewals))
-	return !until.After(h.ExpiresAt.Add(left * (window - renewalLeadTime(window))))
+	return h.ExpiresAt.Add(left * (window - renewalLeadTime(window)))
 }
 
 // nextRenewalOp returns the renewal's next operation and when it is due.

@@ -1,6 +1,7 @@
 package hold_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -97,5 +98,53 @@ func TestRenewal_SharedFunds(t *testing.T) {
 		answerOK(heldIntent(renewable, func(in *hold.PaymentIntent) { in.SharesFunds = true })))
 	if r := d.Hold.Renewal; r.Step != hold.RenewalFailed || r.Problem != hold.CauseNotRenewable {
 		t.Errorf("%s because of %s", r.Step, r.Problem)
+	}
+}
+
+// A hold whose renewals do not reach its time is accepted with a warning.
+func TestTermsWarnings_RenewalTooShort(t *testing.T) {
+	end := startOfRenewal.Add(7 * day)
+	for name, tt := range map[string]struct {
+		captureAt time.Time // zero: none
+		edit      func(*hold.RenewalTerms)
+		want      string
+	}{
+		"enough":        {t0.Add(20 * day), func(*hold.RenewalTerms) {}, ""},
+		"one is enough": {end, func(r *hold.RenewalTerms) { r.MaxRenewals = 1 }, ""},
+		"too few": {t0.Add(20 * day), func(r *hold.RenewalTerms) { r.MaxRenewals = 1 },
+			"raise max_renewals or send an earlier time"},
+		"too few until": {time.Time{}, func(r *hold.RenewalTerms) { r.MaxRenewals = 1 },
+			"raise max_renewals"},
+	} {
+		h := newHold(t, heldIntent(renewable), withRenewal(t0.Add(20*day), tt.edit),
+			func(r *hold.ValidRequest) { r.CaptureAt = tt.captureAt })
+		w := hold.TermsWarnings(&h, t0, testRules)
+		switch {
+		case tt.want == "" && len(w) == 0:
+		case len(w) != 1 || w[0].Code != hold.RenewalTooShort || w[0].Field != "renewal" ||
+			!w[0].Deadline.Equal(end) || !strings.Contains(w[0].Detail, tt.want):
+			t.Errorf("%s: %+v, want %q", name, w, tt.want)
+		}
+	}
+}
+
+// A hold whose renewals do not reach its time is not planned as a capture, but
+// as what on_failure does at the end of the last authorization.
+func TestPlannedAction_RenewalTooShort(t *testing.T) {
+	policyAt := startOfRenewal.Add(7*day - testRules.ExpiryMargin)
+	for onFailure, want := range map[hold.ExpiryPolicy]hold.Op{
+		hold.PolicyAlert: 0, hold.PolicyCancel: hold.OpCancel, hold.PolicyCapture: hold.OpCapture,
+	} {
+		h := newHold(t, heldIntent(renewable), withCaptureAt(t0.Add(20*day)),
+			withRenewal(t0.Add(20*day), func(r *hold.RenewalTerms) {
+				r.MaxRenewals, r.OnFailure = 1, onFailure
+			}))
+		op, at := hold.PlannedAction(&h, t0, testRules)
+		if op != want || op != 0 && !at.Equal(policyAt) {
+			t.Errorf("on_failure %s: %s at %s, want %s at %s", onFailure, op, at, want, policyAt)
+		}
+		if h.Renewal.Step != hold.RenewalIdle {
+			t.Errorf("on_failure %s: the renewal changed: %+v", onFailure, h.Renewal)
+		}
 	}
 }

@@ -691,9 +691,9 @@ class TransferDataPatch(TypedDict):
 
 
 class Warning(TypedDict):
-    # Stable name of the warning: near_deadline
+    # Stable name of the warning: near_deadline or renewal_too_short
     code: str
-    # When the authorization ends
+    # When the authorization ends; of renewal_too_short the last one
     deadline: str
     # The risk and what to do about it
     detail: str

@@ -1492,13 +1492,13 @@ export interface components {
         };
         Warning: {
             /**
-             * @description Stable name of the warning: near_deadline
+             * @description Stable name of the warning: near_deadline or renewal_too_short
              * @example near_deadline
              */
             code: string;
             /**
              * Format: date-time
-             * @description When the authorization ends
+             * @description When the authorization ends; of renewal_too_short the last one
              */
             deadline: string;
             /** @description The risk and what to do about it */
