@@ -23,7 +23,7 @@ func newPlanCommand(out *terminal, env environList) *cobra.Command {
 holds that may expire in it, with the reason.
 
 The first hour has the holds that are due or in progress. An action of on_expiry is in the hour in
-which it happens. On a terminal a chart of the number of holds follows.`,
+which it happens. On a terminal a chart of the number of holds follows. -o csv has the hours alone.`,
 		Example: `  holdd plan --next 7d
   holdd plan --json | jq '.at_risk[].hold.reference'`,
 	}
@@ -51,6 +51,10 @@ which it happens. On a terminal a chart of the number of holds follows.`,
 func printPlan(out *terminal, p *api.Plan, times timeFormatter, format outputFormat) error {
 	hours := &listPrinter[hourlyPlanRow]{out: out, format: format, columns: planColumns(times)}
 	if format == formatCSV {
+		if n := len(p.AtRisk); n > 0 {
+			defer out.printNote("%s at risk, which csv leaves out: see -o wide or json",
+				hold.FormatCount(n, "hold is", "holds are"))
+		}
 		return hours.print(splitPlanRowsByCurrency(newHourlyPlanRows(p)[:len(p.Hours)]))
 	}
 	out.printLiveModeNotice(p.Livemode)
