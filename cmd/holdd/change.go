@@ -69,7 +69,7 @@ func (c *changeFlags) runChange(
 			changed = d.Hold // the change may set another amount
 		}
 		about, err := c.describeHold(&shown)
-		return describePolicyMoney(&changed, refusal) + " of " + holdDisplayName(&shown), about, err
+		return describePolicyMoney(&changed, refusal.Code) + " of " + holdDisplayName(&shown), about, err
 	}
 	err = c.sendWithConfirmation(ctx, client, describe, func(confirmed bool) (err error) {
 		v, err = change.request(id, confirmed)

@@ -87,9 +87,9 @@ func (p *confirmationPrompt) sendWithConfirmation(
 
 // describePolicyMoney says how much on_expiry would move at once. It names no amount of a hold
 // that is captured in parts, or whose amount is not known.
-func describePolicyMoney(h *hold.Hold, refusal *api.Problem) string {
+func describePolicyMoney(h *hold.Hold, refusal hold.ProblemCode) string {
 	amount := h.Amount
-	if refusal.Code == hold.WouldCaptureNow && h.CaptureAmount > 0 {
+	if refusal == hold.WouldCaptureNow && h.CaptureAmount > 0 {
 		amount = h.CaptureAmount
 	}
 	if amount == 0 || h.PartialCaptures != nil {

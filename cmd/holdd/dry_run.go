@@ -96,7 +96,13 @@ func (c *changeFlags) findHoldAndPrintDryRun(
 		result.Would = fmt.Sprintf("do nothing: %s is %s, and would not change",
 			holdDisplayName(&v), v.State)
 	}
-	if !c.yes && mayPolicyActAtOnce(d, &before, now) {
+	switch margin := readExpiryMargin(ctx, client); {
+	case margin > 0:
+		if atOnce := describePolicyActionAtOnce(d, &before, holdDisplayName(&v), margin,
+			now); atOnce != "" {
+			result.Would += ", and " + atOnce
+		}
+	case !c.yes && describePolicyActionAtOnce(d, &before, "", maxExpiryMargin, now) != "":
 		result.Unchecked = uncheckedMargin
 	}
 	return c.printDryRunResult(result, about)
@@ -109,11 +115,32 @@ const (
 	maxExpiryMargin = 7 * 24 * time.Hour
 )
 
-// mayPolicyActAtOnce reports whether a change makes on_expiry act at once with some expiry margin.
-func mayPolicyActAtOnce(d hold.Decision, before *hold.Hold, now time.Time) bool {
+// readExpiryMargin returns how long before a deadline on_expiry acts, 0 if holdd does not say so.
+func readExpiryMargin(ctx context.Context, client *api.Client) time.Duration {
+	info, err := client.GetHealth(ctx)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(info.ExpiryMarginSeconds) * time.Second
+}
+
+// describePolicyActionAtOnce says what on_expiry does at once after a request, "" for nothing.
+// before is the hold as it was, the zero Hold if it is new.
+func describePolicyActionAtOnce(
+	d hold.Decision, before *hold.Hold, name string, margin time.Duration, now time.Time,
+) string {
 	_, err := d.RefuseUnlessPolicyActionConfirmed(before, false, now,
-		hold.DecisionRules{ExpiryMargin: maxExpiryMargin})
-	return err != nil
+		hold.DecisionRules{ExpiryMargin: margin})
+	refusal, ok := errors.AsType[*hold.Problem](err)
+	if !ok {
+		return ""
+	}
+	verb := "release"
+	if refusal.Code == hold.WouldCaptureNow {
+		verb = "capture"
+	}
+	return fmt.Sprintf("%s %s of %s at once, because the deadline is so near that on_expiry acts",
+		verb, describePolicyMoney(&d.Hold, refusal.Code), name)
 }
 
 // questionToStatement turns "Capture all of BK-1 now? …" into "capture all of

@@ -138,12 +138,14 @@ type scheduleForecast struct {
 	existing *hold.View            // the hold of the intent, nil if there is none
 	known    *hold.ScheduleRequest // with the amount and the deadline that the finding has
 	refusal  error                 // nil if holdd would accept the request or has done so
-	dueNow   bool                  // accepted, it would move money at once
+	atOnce   string                // the money that it would move at once, "" if none
 }
 
 // forecastSchedule decides a request as holdd does. f is nil if no finding is about its intent.
+// margin is 0 if it is not known.
 func forecastSchedule(
-	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding, now time.Time,
+	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding,
+	margin time.Duration, now time.Time,
 ) (scheduleForecast, error) {
 	valid, err := req.Validate(now)
 	if err == nil || errors.Is(err, &hold.Problem{Code: hold.InThePast}) {
@@ -163,11 +165,20 @@ func forecastSchedule(
 	if err == nil {
 		valid, err = known.Validate(now)
 	}
-	if err == nil {
-		_, err = hold.DecideNewHold(valid, nil, "", now)
+	if err != nil {
+		return scheduleForecast{known: known, refusal: err}, nil
 	}
-	return scheduleForecast{known: known, refusal: err,
-		dueNow: err == nil && isRequestDueNow(known, now)}, nil
+	d, err := hold.DecideNewHold(valid, nil, "", now)
+	forecast := scheduleForecast{known: known, refusal: err}
+	switch {
+	case err != nil:
+	case isRequestDueNow(known, now):
+		forecast.atOnce = questionToStatement(scheduleQuestion(known))
+	default:
+		forecast.atOnce = describePolicyActionAtOnce(d, &hold.Hold{}, requestDisplayName(known),
+			margin, now)
+	}
+	return forecast, nil
 }
 
 // answerWithRefusal returns the problem that holdd answers to a request that it refuses.
@@ -190,7 +201,7 @@ func (c *connectionFlags) printScheduleDryRun(
 	if err != nil {
 		return err
 	}
-	forecast, err := forecastSchedule(ctx, client, req, f, now)
+	forecast, err := forecastSchedule(ctx, client, req, f, readExpiryMargin(ctx, client), now)
 	if err != nil {
 		return err
 	}
@@ -200,10 +211,7 @@ func (c *connectionFlags) printScheduleDryRun(
 	if err := forecast.refusal; err != nil {
 		return &exitError{code: exitFailed, err: errors.New(replaceAPIWordsWithCommands(err.Error()))}
 	}
-	would := "schedule " + requestDisplayName(req)
-	if forecast.dueNow {
-		would = questionToStatement(scheduleQuestion(forecast.known))
-	}
+	would := cmp.Or(forecast.atOnce, "schedule "+requestDisplayName(req))
 	return c.printDryRunResult(dryRunResult{Would: would, Unchecked: uncheckedIntent},
 		append(describeRequestAndFinding(req, f, times), terms...))
 }
@@ -285,7 +293,7 @@ func scheduleOne(
 			about = append(about,
 				labeledValue{"expires", times.formatWithRelative(*refusal.Deadline)})
 		}
-		return describePolicyMoney(&money, refusal) + " of " + requestDisplayName(req), about, nil
+		return describePolicyMoney(&money, refusal.Code) + " of " + requestDisplayName(req), about, nil
 	}
 	var v hold.View
 	var created bool
@@ -335,7 +343,7 @@ func (p *confirmationPrompt) askAboutDueRequest(
 	ctx context.Context, client *api.Client, req *hold.ScheduleRequest, f *api.Finding,
 	about []labeledValue,
 ) error {
-	forecast, err := forecastSchedule(ctx, client, req, nil, time.Now())
+	forecast, err := forecastSchedule(ctx, client, req, nil, 0, time.Now())
 	if err != nil {
 		return err
 	}

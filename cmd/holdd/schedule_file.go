@@ -223,7 +223,7 @@ func (s *fileScheduler) forecastBatch(ctx context.Context) error {
 	if err := s.readFindings(ctx); err != nil {
 		return toExitError(err, "")
 	}
-	now := time.Now()
+	margin, now := readExpiryMargin(ctx, s.client), time.Now()
 	forecasts, errs := make([]scheduleForecast, len(s.reqs)), make([]error, len(s.reqs))
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -235,7 +235,7 @@ func (s *fileScheduler) forecastBatch(ctx context.Context) error {
 			defer func() { <-slots }()
 			req := &s.reqs[i]
 			forecasts[i], errs[i] = forecastSchedule(ctx, s.client, req,
-				s.findings[req.PaymentIntent], now)
+				s.findings[req.PaymentIntent], margin, now)
 			if errs[i] != nil {
 				stop() // the others would most likely fail too
 			}
@@ -289,12 +289,11 @@ func (s *fileScheduler) recordForecast(i int, forecast *scheduleForecast) error 
 		return nil
 	}
 	s.created++
-	if !forecast.dueNow {
+	if forecast.atOnce == "" {
 		return nil
 	}
 	s.immediate++
-	line := immediateLine{s.lineNumbers[i], true,
-		questionToStatement(scheduleQuestion(forecast.known)), s.reqs[i]}
+	line := immediateLine{s.lineNumbers[i], true, forecast.atOnce, s.reqs[i]}
 	if s.asJSON {
 		return s.connectionFlags.out.printJSONLine(line)
 	}

@@ -218,7 +218,8 @@ func newRouteHandlers(
 		&eraseHandler{r, o.Eraser, o.Holds.Reader},
 		&deliveryHandler{r, o.Deliveries, o.RecordAct},
 		&logLevelHandler{logLevel, o.RecordAct},
-		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
+		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode,
+			o.Rules.ExpiryMargin},
 	}
 }
 

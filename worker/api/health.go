@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -29,6 +30,7 @@ type healthHandler struct {
 	readiness ReadinessChecker
 	version   string
 	livemode  bool
+	margin    time.Duration // before a deadline on_expiry acts
 }
 
 func (h *healthHandler) register(doc huma.API) {
@@ -67,6 +69,7 @@ func (h *healthHandler) getHealth(ctx context.Context, _ *noParamsInput) (*healt
 	out := &healthOutput{Body: Health{Status: "ok"}}
 	if requestInfoFromContext(ctx).trusted {
 		out.Body.Version, out.Body.Livemode = h.version, &h.livemode
+		out.Body.ExpiryMarginSeconds = int64(h.margin / time.Second)
 	}
 	return out, nil
 }

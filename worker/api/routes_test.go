@@ -304,7 +304,7 @@ func TestHealthAndReadiness(t *testing.T) {
 	m := newFakeHolds()
 	m.checks = []health.ReadinessCheckResult{{Name: "redis", OK: true}, {Name: "stripe",
 		Detail: "the key is refused: set STRIPE_API_KEY"}}
-	s, _ := startServer(t, api.Options{Holds: holdsOf(m), Version: "1.2.3", Livemode: true, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "holdd_up 1\n") })})
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m), Version: "1.2.3", Livemode: true, Rules: rules, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "holdd_up 1\n") })})
 	c := newTestClient(t, s.URL, "")
 	if a := sendRequest(t, "GET", s.URL+"/readyz", ""); a.status != 503 {
 		t.Errorf("%d %s", a.status, a.body)
@@ -318,7 +318,8 @@ func TestHealthAndReadiness(t *testing.T) {
 		t.Errorf("%+v %v", r, err)
 	}
 	i, err := c.GetHealth(t.Context())
-	if err != nil || i.Status != "ok" || i.Version != "1.2.3" || i.Livemode == nil || !*i.Livemode {
+	if err != nil || i.Status != "ok" || i.Version != "1.2.3" || i.Livemode == nil || !*i.Livemode ||
+		i.ExpiryMarginSeconds != int64(rules.ExpiryMargin/time.Second) {
 		t.Errorf("%+v %v", i, err)
 	}
 	if a := sendRequest(t, "GET", s.URL+"/metrics", ""); a.status != 200 || a.body != "holdd_up 1\n" {

@@ -144,6 +144,8 @@ type Health struct {
 	Status   string `json:"status" enum:"ok"`
 	Version  string `json:"version,omitempty"`
 	Livemode *bool  `json:"livemode,omitempty" doc:"Whether holdd uses Stripe's live mode"`
+
+	ExpiryMarginSeconds int64 `json:"expiry_margin_seconds,omitempty" doc:"How long before a deadline on_expiry acts"`
 }
 
 // LogLevel is the lowest level that is logged.

@@ -220,6 +220,8 @@ class Finding(TypedDict):
 
 
 class Health(TypedDict):
+    # How long before a deadline on_expiry acts
+    expiry_margin_seconds: NotRequired[int]
     # Whether holdd uses Stripe's live mode
     livemode: NotRequired[bool]
     status: Literal["ok"]

@@ -819,6 +819,11 @@ export interface components {
             reference?: string;
         };
         Health: {
+            /**
+             * Format: int64
+             * @description How long before a deadline on_expiry acts
+             */
+            expiry_margin_seconds?: number;
             /** @description Whether holdd uses Stripe's live mode */
             livemode?: boolean;
             /** @enum {string} */
