@@ -154,10 +154,8 @@ func listAndPrintIntentsWithoutHold(
 	if rows.format.isText() {
 		c.out.printLiveModeNotice(run.Livemode)
 	}
-	if len(run.Findings) > 0 {
-		if err := rows.print(run.Findings); err != nil {
-			return err
-		}
+	if err := rows.print(run.Findings); err != nil {
+		return err
 	}
 	if !rows.format.isText() {
 		return nil

@@ -45,7 +45,6 @@ func printSinks(out *terminal, s *api.SinkList, times timeFormatter, format outp
 	}
 	if len(s.Sinks) == 0 {
 		out.printSummary(noSinksNote)
-		return nil
 	}
 	// In a table both are in the lines below it, which have room for them.
 	why := wideOnly("why", func(k *api.SinkStatus) string { return k.Reason })
@@ -143,9 +142,6 @@ func newDeadLettersCommand(out *terminal, env environList) *cobra.Command {
 func printDeadLetters(
 	out *terminal, d *api.DeadLetterList, times timeFormatter, format outputFormat,
 ) error {
-	if len(d.DeadLetters) == 0 {
-		return nil
-	}
 	why := wideOnly("why", func(l *api.DeadLetter) string { return l.Reason })
 	rows := &listPrinter[api.DeadLetter]{out: out, format: format, columns: []column[api.DeadLetter]{
 		everywhere("id", func(l *api.DeadLetter) string { return l.ID }),

@@ -205,6 +205,7 @@ func listAndPrintHolds(
 	}
 	if n == 0 {
 		c.out.printNote("no holds match")
+		return rows.print(nil)
 	}
 	return flush()
 }

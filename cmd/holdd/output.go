@@ -148,7 +148,7 @@ type listPrinter[T any] struct {
 	printed bool // the head of the CSV
 }
 
-// print prints a block of rows.
+// print prints a block of rows. Without rows CSV has its head, and YAML an empty list.
 func (p *listPrinter[T]) print(rows []T) error {
 	switch p.format {
 	case formatJSON:
@@ -159,7 +159,7 @@ func (p *listPrinter[T]) print(rows []T) error {
 		}
 		return nil
 	case formatYAML:
-		return p.out.printYAML(rows)
+		return p.out.printYAML(append([]T{}, rows...)) // not null
 	case formatCSV:
 		return p.printCSV(rows)
 	}

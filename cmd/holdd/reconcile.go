@@ -122,10 +122,8 @@ func printReconciliation(
 		return cmp.Compare(cmp.Or(findingOrder[x.Kind], 9), cmp.Or(findingOrder[y.Kind], 9))
 	})
 	rows := &listPrinter[api.Finding]{out: out, format: format, columns: findingColumns(times)}
-	if len(r.Findings) > 0 {
-		if err := rows.print(r.Findings); err != nil {
-			return err
-		}
+	if err := rows.print(r.Findings); err != nil {
+		return err
 	}
 	if r.FindingsOmitted > 0 {
 		out.printSummary("%s counted and not listed",
