@@ -383,6 +383,8 @@ func (s *fileScheduler) recordRejectedLine(f rejectedLine) error {
 	code, _ := exitCodeAndHintForProblem(f.Problem, "")
 	s.worstExitCode = max(s.worstExitCode, code)
 	if s.asJSON {
+		// The daemon's problems have a type, those of the command not yet.
+		f.Problem.Type = cmp.Or(f.Problem.Type, api.ErrorsURL+"#"+string(f.Problem.Code))
 		return s.connectionFlags.out.printJSONLine(f)
 	}
 	if len(s.failures) < maxListedFailures {

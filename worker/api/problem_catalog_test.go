@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write deploy/docs/errors.md and deploy/
 
 // codesWithoutResponse are codes that no response of the API has.
 var codesWithoutResponse = map[string]string{
-	"unexpected_response": "the Go client's own",
+	"unexpected_response": "of the clients, at the end of the page",
 	"near_deadline":       "of a warning",
 	"renewal_too_short":   "of a warning",
 	"entry_too_large":     "of a rejected entry of the inbox",
@@ -189,5 +189,24 @@ request again, with the same ` + "`Idempotency-Key`" + `; any other 4xx stays un
 		}
 		fmt.Fprintf(&b, "\n### %s\n\n%s. %s\n\n%s\n", k.code, k.title, k.cause, k.action)
 	}
+	b.WriteString(`
+## Of the clients
+
+The commands and the clients have these codes of their own. No response of the API has them.
+
+### unexpected_response
+
+Unexpected response. The answer is not one of a holdd of this version, such as that of a proxy. The request may have
+taken effect.
+
+Check the address of holdd and what is between, then send the same request again with the same ` + "`Idempotency-Key`" + `.
+
+### unreachable
+
+holdd gave no readable answer. The connection failed, or the answer was cut off. The request may have taken effect. Only
+the clients for TypeScript and Python have this code.
+
+Wait, then send the same request again with the same ` + "`Idempotency-Key`" + `.
+`)
 	return b.String()
 }
