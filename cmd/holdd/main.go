@@ -98,5 +98,6 @@ alerts before one expires.
 		newDocsCommand(out))
 	root.InitDefaultCompletionCmd()
 	rejectUnknownSubcommands(root)
+	rejectUnknownHelpTopics(root)
 	return root
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -58,6 +59,27 @@ func rejectUnknownCommand(parent *cobra.Command, args []string) error {
 	return usageErrorf(hint, "unknown command %q for %q", args[0], parent.CommandPath())
 }
 
+// rejectUnknownHelpTopics makes holdd help reject what is no command.
+func rejectUnknownHelpTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		return
+	}
+	help.Run, help.RunE = nil, func(_ *cobra.Command, args []string) error {
+		cmd, rest, err := root.Find(args)
+		if err == nil && len(rest) == 0 {
+			cmd.InitDefaultHelpFlag() // cobra adds both only to a command that it runs
+			cmd.InitDefaultVersionFlag()
+			return cmd.Help()
+		}
+		if err == nil && !cmd.HasSubCommands() {
+			return usageErrorf("", "unknown command %q for %q", rest[0], cmd.CommandPath())
+		}
+		return cmp.Or(rejectUnknownCommand(cmd, rest), err)
+	}
+}
+
 var unknownFlagPattern = regexp.MustCompile(`^unknown flag: --([A-Za-z0-9-]+)`)
 
 // explainFlagError adds the flag that an unknown one may mean.
@@ -83,6 +105,9 @@ func nearestFlag(flags *pflag.FlagSet, typed string) (nearest string) {
 			return
 		}
 		d := editDistance(typed, f.Name)
+		if d == maxTypos && typed[0] != f.Name[0] {
+			d++ // the first letter is seldom mistyped
+		}
 		if len(typed) > 2 && strings.HasPrefix(f.Name, typed) {
 			d = min(d, 1)
 		}
