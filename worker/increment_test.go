@@ -52,8 +52,11 @@ func TestIncrement(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
 				id := w.authorizeRaisable(r)
-				if c.fault != "" {
+				switch {
+				case c.fault == stripesim.FaultDecline:
 					w.addIncrementFault(c.fault, "insufficient_funds", 1)
+				case c.fault != "":
+					w.addIncrementFault(c.fault, "", 1)
 				}
 				h, _, err := r.RequestIncrementAndWait(w.Ctx, id, raise, 0, "test")
 				var p *hold.Problem

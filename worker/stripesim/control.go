@@ -54,10 +54,11 @@ const ControlHelp = `Control endpoints (JSON in, JSON out; durations as in Go: "
            close_review     {"reason":"approved"}
            capture_before   {"in":"2h"}   changes when this authorization ends
   GET    /_sim/faults      the rules
-  POST   /_sim/faults      adds a rule -> {"id":1}; a missing field matches everything
+  POST   /_sim/faults      adds a rule -> {"id":1}; a missing field matches everything;
+                           a rule that can have no effect is answered 400
            {"kind":"drop_reply","class":"payment_intents.capture","payment_intent":"",
             "account":"","nth":1,"times":1,"probability":0.1,"status":500,"code":"",
-            "before":"1s","service":"1s","after":"1s","should_retry":""}
+            "before":"1s","service":"1s","after":"1s","should_retry":"false"}
   DELETE /_sim/faults      all rules; /_sim/faults/{id} for one
   POST   /_sim/settings    a missing field changes nothing; a negative rate is no limit;
                            deadline "default" is the card networks' windows
@@ -69,7 +70,9 @@ const ControlHelp = `Control endpoints (JSON in, JSON out; durations as in Go: "
 
 Kinds of fault: drop_request drop_reply broken_body cut_body error_before error_after
 unavailable html html_after rate_limited lock_timeout conflict dependency unauthorized
-forbidden not_found decline; none with delays alone.
+forbidden not_found decline; none with delays or should_retry alone. status (400 to 599) is for
+error_before error_after unavailable html html_after, code for error_before error_after
+unavailable dependency decline.
 
 Classes: payment_intents.{create confirm retrieve update capture cancel
 increment_authorization list search} setup_intents.{create confirm retrieve update cancel list}
@@ -106,7 +109,7 @@ type faultRuleJSON struct {
 	Account      string        `json:"account,omitempty"`
 	Nth          int           `json:"nth,omitempty"`
 	Times        int           `json:"times,omitempty"`
-	Probability  float64       `json:"probability,omitempty"`
+	Probability  *float64      `json:"probability,omitempty"` // 0 is refused, not "always"
 	Status       int           `json:"status,omitempty"`
 	Code         string        `json:"code,omitempty"`
 	RequestDelay jsonDuration  `json:"before,omitempty"`
@@ -306,8 +309,12 @@ func (h controlHandler) listFaultRules(*http.Request) (any, error) {
 	out := []faultRuleJSON{}
 	for _, r := range h.sim.Faults.list() {
 		f := r.Fault
+		var probability *float64
+		if r.Probability != 0 {
+			probability = &r.Probability
+		}
 		out = append(out, faultRuleJSON{r.id, f.Kind, r.Class, r.Intent, r.Account, r.Nth, r.Times,
-			r.Probability, f.Status, f.Code,
+			probability, f.Status, f.Code,
 			jsonDuration(f.RequestDelay), jsonDuration(f.ServiceTime), jsonDuration(f.ReplyDelay),
 			f.ShouldRetry, r.hits})
 	}
@@ -319,12 +326,18 @@ func (h controlHandler) addFaultRule(r *http.Request) (any, error) {
 	if err := decodeJSON(r, &in); err != nil {
 		return nil, err
 	}
-	id, err := h.sim.Faults.AddFaultRule(FaultRule{Class: in.Class, Account: in.Account,
-		Intent: in.Intent, Nth: in.Nth, Times: in.Times, Probability: in.Probability,
+	rule := FaultRule{Class: in.Class, Account: in.Account,
+		Intent: in.Intent, Nth: in.Nth, Times: in.Times,
 		Fault: Fault{Kind: in.Kind, Status: in.Status, Code: in.Code,
 			RequestDelay: time.Duration(in.RequestDelay),
 			ServiceTime:  time.Duration(in.ServiceTime),
-			ReplyDelay:   time.Duration(in.ReplyDelay), ShouldRetry: in.ShouldRetry}})
+			ReplyDelay:   time.Duration(in.ReplyDelay), ShouldRetry: in.ShouldRetry}}
+	if in.Probability != nil {
+		if rule.Probability = *in.Probability; rule.Probability == 0 {
+			return nil, errors.New("invalid probability 0: want more than 0 and at most 1")
+		}
+	}
+	id, err := h.sim.Faults.AddFaultRule(rule)
 	return map[string]int{"id": id}, err
 }
 

@@ -143,6 +143,58 @@ func TestControlHandler(t *testing.T) {
 	assertEqual(t, "account", sendControl("GET", "/_sim/intents?account=nobody", "").status, 400)
 }
 
+// A rule that can have no effect, or another one than it says, is answered 400.
+func TestControlHandler_InvalidFaultRule(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	h := c.sim.ControlHandler()
+	for body, want := range map[string]string{
+		`{"kind":"dwon"}`: `unknown fault kind "dwon": GET /_sim/ lists them`,
+		`{"kind":"html","class":"payment_intents.captrue"}`: `unknown class ` +
+			`"payment_intents.captrue": GET /_sim/ lists them`,
+		`{"kind":"html","class":"payment_intents.list","payment_intent":"pi_1"}`: "payment_intent " +
+			"with class payment_intents.list",
+		`{"kind":"html","class":"payment_intents.create","payment_intent":"pi_1"}`: "payment_intent " +
+			"with class payment_intents.create",
+		`{"kind":"html","class":"setup_intents.confirm","payment_intent":"pi_1"}`: "payment_intent " +
+			"with class setup_intents.confirm",
+		`{"kind":"html","payment_intent":"ch_123"}`: `invalid payment_intent "ch_123": want an id ` +
+			`that starts with pi_`,
+		`{}`:                                     "no effect: want a kind, a duration or should_retry",
+		`{"class":"payment_intents.capture"}`:    "no effect",
+		`{"kind":"html","probability":0}`:        "invalid probability 0: want more than 0",
+		`{"kind":"html","probability":1.1}`:      "invalid probability 1.1",
+		`{"kind":"html","probability":-0.1}`:     "invalid probability -0.1",
+		`{"kind":"html","nth":-1}`:               "invalid nth -1: want 1 or more",
+		`{"kind":"html","times":-1}`:             "invalid times -1: want 1 or more",
+		`{"kind":"html","status":42}`:            "invalid status 42: want 400 to 599",
+		`{"kind":"error_after","status":200}`:    "invalid status 200",
+		`{"kind":"unavailable","status":600}`:    "invalid status 600",
+		`{"before":"-1s"}`:                       "invalid before -1s",
+		`{"service":"-1s"}`:                      "service -1s",
+		`{"kind":"html","after":"-1s"}`:          "after -1s: want no negative duration",
+		`{"kind":"html","should_retry":"maybe"}`: `invalid should_retry "maybe": want true or false`,
+		`{"kind":"drop_reply","status":500}`:     `status has no effect on kind "drop_reply"`,
+		`{"kind":"conflict","status":500}`:       `status has no effect on kind "conflict"`,
+		`{"before":"1s","status":500}`:           `status has no effect on kind ""`,
+		`{"kind":"drop_reply","code":"x"}`:       `code has no effect on kind "drop_reply"`,
+		`{"kind":"conflict","code":"x"}`:         `code has no effect on kind "conflict"`,
+	} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/_sim/faults", strings.NewReader(body)))
+		var answer struct{ Error string }
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != 400 ||
+			!strings.Contains(answer.Error, want) {
+			t.Errorf("%s: %d %s, want %s", body, w.Code, w.Body, want)
+		}
+	}
+	for _, body := range []string{`{"should_retry":"false"}`, `{"service":"1s"}`,
+		`{"kind":"html","class":"payment_intents.update","payment_intent":"pi_1","probability":0.5}`} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/_sim/faults", strings.NewReader(body)))
+		assertEqual(t, body, w.Code, 200)
+	}
+}
+
 func BenchmarkCapture(b *testing.B) {
 	c := newTestClient(b, unlimitedOptions(1))
 	ids := make([]string, b.N)

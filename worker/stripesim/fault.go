@@ -143,18 +143,8 @@ func (f *Faults) SetFaultFunc(decide func(Call) Fault) {
 
 // AddFaultRule adds a rule and returns its id. The first matching rule decides.
 func (f *Faults) AddFaultRule(r FaultRule) (int, error) {
-	if !r.Fault.Kind.isValid() {
-		return 0, fmt.Errorf("stripesim: unknown fault kind %q", r.Fault.Kind)
-	}
-	if r.Class != "" && !isEndpointClass(r.Class) {
-		return 0, fmt.Errorf("stripesim: unknown class %q: GET / lists them", r.Class)
-	}
-	if r.Fault.Kind == FaultDecline && r.Class != "" && !slices.Contains(declinableClasses, r.Class) {
-		return 0, fmt.Errorf("stripesim: no bank is asked by %s: want a decline of one of %v",
-			r.Class, declinableClasses)
-	}
-	if r.Probability < 0 || r.Probability > 1 {
-		return 0, fmt.Errorf("stripesim: invalid probability %v: want 0 to 1", r.Probability)
+	if err := r.check(); err != nil {
+		return 0, fmt.Errorf("stripesim: %w", err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
