@@ -184,9 +184,26 @@ func decodeJSON(r *http.Request, v any) error {
 // done is the answer of an endpoint that returns nothing else.
 var done = map[string]bool{"ok": true}
 
+// rejectUnknownQuery refuses query parameters other than the known one.
+func rejectUnknownQuery(r *http.Request, known string) error {
+	for name := range r.URL.Query() {
+		if name != known {
+			return fmt.Errorf("unknown query parameter %q: want %s", name, known)
+		}
+	}
+	return nil
+}
+
 func (h controlHandler) showLedger(r *http.Request) (any, error) {
+	if err := rejectUnknownQuery(r, "payment_intent"); err != nil {
+		return nil, err
+	}
 	effects := h.sim.Ledger()
-	if id := r.URL.Query().Get("payment_intent"); id != "" {
+	if r.URL.Query().Has("payment_intent") {
+		id := r.URL.Query().Get("payment_intent")
+		if _, ok := h.sim.Intent(id); !ok {
+			return nil, notFoundError("payment_intent", "payment_intent", id)
+		}
 		effects = slices.DeleteFunc(effects, func(e Effect) bool { return e.Intent != id })
 	}
 	if effects == nil {
@@ -196,6 +213,9 @@ func (h controlHandler) showLedger(r *http.Request) (any, error) {
 }
 
 func (h controlHandler) listIntents(r *http.Request) (any, error) {
+	if err := rejectUnknownQuery(r, "account"); err != nil {
+		return nil, err
+	}
 	account := r.URL.Query().Get("account")
 	if account != "" && !h.sim.accounts.isKnown(account) {
 		return nil, fmt.Errorf("unknown account %q: want a connected one", account)

@@ -141,6 +141,11 @@ func TestControlHandler(t *testing.T) {
 		}
 	}
 	assertEqual(t, "account", sendControl("GET", "/_sim/intents?account=nobody", "").status, 400)
+	for path, status := range map[string]int{"/_sim/ledger?intent=" + id: 400,
+		"/_sim/intents?acct=x": 400, "/_sim/ledger?payment_intent=pi_none": 404,
+		"/_sim/ledger?payment_intent=": 404} {
+		assertEqual(t, path, sendControl("GET", path, "").status, status)
+	}
 }
 
 // A rule that can have no effect, or another one than it says, is answered 400.
