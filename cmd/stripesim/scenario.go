@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,7 @@ type scenario struct {
 
 // step is a request or a move of the clock.
 type step struct {
+	line    int
 	Name    string         `yaml:"name"`
 	Advance scenarioTime   `yaml:"advance"`
 	Request string         `yaml:"request"` // method and path
@@ -84,17 +86,27 @@ func readScenarios(path string) ([]*scenario, error) {
 		return nil, usageError(err.Error())
 	}
 	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxScenarioBytes))
+	if err != nil {
+		return nil, usageError(err.Error())
+	}
 	var all []*scenario
-	d := yaml.NewDecoder(io.LimitReader(f, maxScenarioBytes))
+	d, nodes := yaml.NewDecoder(bytes.NewReader(b)), yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	for {
-		s := &scenario{}
+		s, doc := &scenario{}, &yaml.Node{}
 		err := d.Decode(s)
 		if errors.Is(err, io.EOF) && len(all) > 0 {
 			return all, nil
 		}
 		if err == nil {
 			err = s.check()
+		}
+		if err == nil {
+			err = nodes.Decode(doc)
+		}
+		if err == nil {
+			err = checkVariables(doc)
 		}
 		if err != nil {
 			return nil, usageError(fmt.Sprintf("%s: %v", path, err))

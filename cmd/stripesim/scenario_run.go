@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -169,10 +168,7 @@ func (r *scenarioRunner) run(ctx context.Context, st *step) error {
 	return nil
 }
 
-var variablePattern = regexp.MustCompile(`\$\{(\w+)\}`)
-
-// expandVars replaces each ${name}. An unknown name stays, and is found by what
-// the simulator answers.
+// expandVars replaces each ${name}. checkVariables refused unknown names.
 func (r *scenarioRunner) expandVars(s string) string {
 	return variablePattern.ReplaceAllStringFunc(s, func(m string) string {
 		if v, ok := r.vars[m[2:len(m)-1]]; ok {

@@ -116,6 +116,16 @@ func TestScenarios_InvalidFiles(t *testing.T) {
 		"api_version: x\nsteps: [{advance: 1h}]":                     "api_version",
 		"steps: [{request: POST /v1/x, form: {a: b}, json: {a: b}}]": "one of them",
 		"steps: [{request: GET /v1/balance, key: " + live + "}]":     "LIVE",
+		"steps:\n- {request: POST /_sim/holds, save: {intent: id}}\n" +
+			"- request: 'POST /v1/payment_intents/${intnt}/capture'": "line 3: undefined variable " +
+			"${intnt}: no earlier step saves it",
+		"steps:\n- request: 'GET /v1/payment_intents/${i}'\n  save: {i: id}": "line 2: undefined",
+		"steps:\n- request: POST /_sim/faults\n  json:\n    payment_intent: '${i}'": "line 4: " +
+			"undefined variable ${i}",
+		"steps:\n- request: GET /v1/balance\n  expect: {body: {object: '${i}'}}": "line 3: " +
+			"undefined variable ${i}",
+		"steps:\n- {request: GET /v1/balance, save: {i: object}}\n---\nsteps:\n" +
+			"- request: 'GET /v1/${i}'": "line 5: undefined variable ${i}",
 		tooLong: "EOF", tooMany: "at most",
 	} {
 		_, err := runFiles(t, writeScenario(t, text))
