@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,6 +75,9 @@ If it is interrupted, it keeps what it has read in the checkpoint file, and --re
 		_ = cmd.MarkFlagFilename(name)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if f.checkpoint == "" || fs.Changed("html") && f.htmlPath == "" {
+			return usageErrorf("", "--html and --checkpoint want the name of a file")
+		}
 		return toExitError(runAudit(cmd.Context(), out, env, &f), "")
 	}
 	return cmd
@@ -101,10 +107,8 @@ func runAudit(
 	if err != nil {
 		return err
 	}
-	if f.htmlPath != "" {
-		if err := checkFileWritable(f.htmlPath); err != nil {
-			return usageErrorf("", "invalid --html: cannot write the page: %w", err)
-		}
+	if err := checkAuditFiles(out, f); err != nil {
+		return err
 	}
 	g, err := newReadOnlyGateway(s)
 	if err != nil {
@@ -132,6 +136,26 @@ func runAudit(
 	return file.remove()
 }
 
+// checkAuditFiles checks that the files can be written, before minutes of reads.
+// An audit works without the default checkpoint, on a read-only disk for
+// example: then it warns.
+func checkAuditFiles(out *terminal, f *auditFlags) error {
+	if f.htmlPath != "" {
+		if err := checkFileWritable(f.htmlPath); err != nil {
+			return usageErrorf("", "invalid --html: cannot write the page: %w", err)
+		}
+	}
+	err := checkFileWritable(f.checkpoint)
+	if err == nil {
+		return nil
+	}
+	if f.checkpoint != defaultCheckpoint {
+		return usageErrorf("", "invalid --checkpoint: cannot keep an interrupted audit: %w", err)
+	}
+	out.printNote("warning: cannot keep an interrupted audit: %v: name a file with --checkpoint", err)
+	return nil
+}
+
 // auditedAccountID returns the account of a report.
 func auditedAccountID(c *auditCheckpoint) string {
 	if c.Progress.Account != "" {
@@ -156,6 +180,11 @@ const auditCallTimeout = 60 * time.Second
 func readPaymentsWithProgress(
 	ctx context.Context, out *terminal, g *gateway.Gateway, file *auditCheckpoint, f *auditFlags,
 ) error {
+	// main lets a second signal end the process at once. While this channel
+	// receives signals it does not, so that the checkpoint is written.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	caller := gateway.NewCaller(g, auditread.NewRequestPacer(f.rate), gateway.CallerOptions{
 		Timeout: auditCallTimeout, Logger: zap.NewNop()})
 	bar := out.newProgressBar("reading PaymentIntents", 100)
@@ -188,6 +217,8 @@ func readPaymentsWithProgress(
 	if saveErr := file.save(); saveErr != nil {
 		out.printNote("cannot keep what was read: %v", saveErr)
 	} else if file.Progress.IntentsRead+file.Progress.ChargesRead > 0 {
+		out.printNote("%s keeps %d PaymentIntents and %d charges that were read", f.checkpoint,
+			file.Progress.IntentsRead, file.Progress.ChargesRead)
 		hint = "continue with: holdd audit --resume"
 		if f.checkpoint != defaultCheckpoint {
 			hint += " --checkpoint " + f.checkpoint
