@@ -138,6 +138,10 @@ func (l *listFlags) fillQueryFromFlags() (err error) {
 			return usageErrorf("", "invalid --expiring-within: %w", err)
 		}
 	}
+	if l.query.State.IsFinal() && (l.open || l.within != "") {
+		return usageErrorf("", "cannot combine --state %s with --open or --expiring-within: "+
+			"such a hold is settled", l.state)
+	}
 	for _, pair := range l.metadata {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {
