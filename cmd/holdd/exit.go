@@ -167,6 +167,7 @@ var problemExits = map[hold.ProblemCode]exitError{
 		hint: "choose a time before the authorization expires"},
 	hold.WouldCancelNow:  {code: exitUsage, hint: confirmHint},
 	hold.WouldCaptureNow: {code: exitUsage, hint: confirmHint},
+	hold.InvalidID:       {code: exitUsage},
 	hold.InvalidTime:     {code: exitUsage, hint: timeHint},
 	hold.UnknownTimeZone: {code: exitUsage, hint: timeHint},
 }

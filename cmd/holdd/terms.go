@@ -41,6 +41,9 @@ func (t *termFlags) addFlags(cmd *cobra.Command) {
 
 // resolveTimes turns "now" and "+36h" into times.
 func (t *termFlags) resolveTimes(now time.Time) (err error) {
+	if t.captureAt != "" && t.cancelAt != "" {
+		return usageErrorf("", "cannot combine --capture-at with --cancel-at")
+	}
 	if err = t.renewal.makeUntilAbsolute(now); err != nil {
 		return err
 	}
