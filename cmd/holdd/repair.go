@@ -36,6 +36,9 @@ It asks for confirmation: terms of the metadata that are due act at once.`,
 	var dryRun bool
 	addDryRunFlag(cmd, &dryRun)
 	cmd.RunE = c.newRunEWithClient(func(ctx context.Context, client *api.Client, args []string) error {
+		if hold.CheckPaymentIntentID(args[0]) != nil {
+			return usageErrorf(bookingHint, "a repair needs the id of the hold (pi_…)")
+		}
 		if dryRun {
 			return c.getHoldAndPrintRepairDryRun(ctx, client, args[0])
 		}
