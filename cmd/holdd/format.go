@@ -149,6 +149,14 @@ func describeNextAction(v *hold.View, c timeFormatter) string {
 	return ""
 }
 
+// authorizedAmount writes an authorized amount: 120.00 EUR authorized.
+func authorizedAmount(n int64, currency string) string {
+	if n == 0 && currency == "" {
+		return "unknown"
+	}
+	return hold.FormatAmount(n, currency) + " authorized"
+}
+
 // holdSummaryValues describes a hold in questions and at the head of `holdd
 // show`.
 func holdSummaryValues(v *hold.View, c timeFormatter) []labeledValue {
@@ -156,7 +164,7 @@ func holdSummaryValues(v *hold.View, c timeFormatter) []labeledValue {
 		{"booking", sanitize(v.Reference)},
 		{"hold", v.ID},
 		{"account", v.Account},
-		{"amount", hold.FormatAmount(v.Amount, v.Currency) + " authorized"},
+		{"amount", authorizedAmount(v.Amount, v.Currency)},
 		{"state", v.State},
 	}
 	if v.PaymentIntent != v.ID {
