@@ -50,22 +50,25 @@ type versionInfo struct {
 }
 
 func newVersionCommand(out *terminal) *cobra.Command {
-	var asJSON bool
+	c := &connectionFlags{out: out}
 	cmd := &cobra.Command{
 		Use: "version", Short: "Show version, commit, date and Go version", Args: cobra.NoArgs,
 		Example: `  holdd version
   holdd version --json | jq -r .version`,
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&c.asJSON, "json", false, "print JSON")
+	c.addOutputFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		release, commit, date := readBuildVersion()
 		v := versionInfo{release, commit, date, runtime.Version(), runtime.GOOS, runtime.GOARCH}
-		if asJSON {
-			return out.printJSONLine(v)
-		}
-		fmt.Fprintf(out.stdout, "holdd %s\ncommit %s of %s\n%s %s/%s\n", v.Version, v.Commit,
-			v.Date, v.Go, v.OS, v.Arch)
-		return nil
+		return c.printObject(v, func(_ timeFormatter, f outputFormat) error {
+			if f == formatCSV {
+				return usageErrorf("", "invalid -o csv: the version is no list")
+			}
+			fmt.Fprintf(out.stdout, "holdd %s\ncommit %s of %s\n%s %s/%s\n", v.Version, v.Commit,
+				v.Date, v.Go, v.OS, v.Arch)
+			return nil
+		})
 	}
 	return cmd
 }
