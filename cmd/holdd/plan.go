@@ -23,7 +23,8 @@ func newPlanCommand(out *terminal, env environList) *cobra.Command {
 holds that may expire in it, with the reason.
 
 The first hour has the holds that are due or in progress. An action of on_expiry is in the hour in
-which it happens. On a terminal a chart of the number of holds follows. -o csv has the hours alone.`,
+which it happens. On a terminal a chart of the number of holds follows. -o csv has the
+hours alone.`,
 		Example: `  holdd plan --next 7d
   holdd plan --json | jq '.at_risk[].hold.reference'`,
 	}
