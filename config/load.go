@@ -16,6 +16,8 @@ const (
 	envPrefix            = "HOLDD_"
 	maxSettingsFileBytes = 1 << 20
 	maxSecretFileBytes   = 1 << 16
+
+	settingsFile = "settings file" // SettingProblem.Setting of the file itself
 )
 
 // commandEnv are the variables of holdd's command line, which are not settings
@@ -107,6 +109,30 @@ type settingsLoader struct {
 // overrides the one before. path may be empty and flags nil. The error is an
 // [*InvalidSettingsError] with all problems.
 func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error) {
+	s, problems := load(flags, environ, path)
+	if len(problems) > 0 {
+		return nil, &InvalidSettingsError{problems}
+	}
+	return s, nil
+}
+
+// LoadStripe reads the settings for a command that needs those of Stripe's API
+// and the ones with the keys in more. It ignores problems of all others, which
+// then have any value.
+func LoadStripe(environ []string, path string, more ...string) (*Settings, error) {
+	s, problems := load(nil, environ, path)
+	problems = slices.DeleteFunc(problems, func(p SettingProblem) bool {
+		name := strings.ToLower(p.Setting) // that of an unknown variable is in capitals
+		return p.Setting != settingsFile && !slices.Contains(more, strings.TrimSuffix(name, "_file")) &&
+			(!strings.HasPrefix(name, "stripe_") || strings.HasPrefix(name, "stripe_webhook_"))
+	})
+	if len(problems) > 0 {
+		return nil, &InvalidSettingsError{problems}
+	}
+	return s, nil
+}
+
+func load(flags *pflag.FlagSet, environ []string, path string) (*Settings, []SettingProblem) {
 	s := &Settings{sources: map[string]settingSource{}}
 	l := &settingsLoader{settings: s, fields: newSettingFields(s), texts: map[string][]string{},
 		invalid: map[string]bool{}}
@@ -129,10 +155,7 @@ func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error
 		s.files = append(s.files, s.TokensFile)
 	}
 	l.checkSettingCombinations()
-	if len(l.problems) > 0 {
-		return nil, &InvalidSettingsError{l.problems}
-	}
-	return s, nil
+	return s, l.problems
 }
 
 func (l *settingsLoader) addProblem(key, format string, args ...any) {
@@ -168,7 +191,7 @@ func (l *settingsLoader) setFieldTexts(f *settingField, src settingSource, texts
 }
 
 func (l *settingsLoader) loadFile(path string) {
-	const name = "settings file"
+	const name = settingsFile
 	l.settings.files = append(l.settings.files, path)
 	info, err := os.Stat(path)
 	if err != nil {

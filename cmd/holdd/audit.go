@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,11 @@ If it is interrupted, it keeps what it has read in the checkpoint file, and --re
 	fs.StringVar(&f.since, "since", "90d",
 		"the period, back from now: 24h, 90d, 52w, 1y, or a date such as 2026-01-01")
 	fs.StringVar(&f.account, "account", "", "read this connected account")
-	f.load = addConfigFlagAndLoader(cmd, env, nil)
+	configPath := addConfigFlag(cmd)
+	f.load = func() (*config.Settings, error) {
+		s, err := config.LoadStripe(env, cmp.Or(*configPath, env.get("HOLDD_CONFIG")))
+		return s, toExitError(err, "")
+	}
 	fs.StringVar(&f.htmlPath, "html", "", "write the report to this file too, as one HTML page")
 	fs.StringVar(&f.checkpoint, "checkpoint", defaultCheckpoint,
 		"file that keeps an interrupted audit")

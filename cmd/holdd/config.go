@@ -23,13 +23,18 @@ func addSettingsFlags(cmd *cobra.Command, env environList) func() (*config.Setti
 func addConfigFlagAndLoader(
 	cmd *cobra.Command, env environList, flags *pflag.FlagSet,
 ) func() (*config.Settings, error) {
-	var path string
-	cmd.Flags().StringVar(&path, "config", "", "settings file, YAML (HOLDD_CONFIG)")
-	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	path := addConfigFlag(cmd)
 	return func() (*config.Settings, error) {
-		s, err := config.Load(flags, env, cmp.Or(path, env.get("HOLDD_CONFIG")))
+		s, err := config.Load(flags, env, cmp.Or(*path, env.get("HOLDD_CONFIG")))
 		return s, toExitError(err, "")
 	}
+}
+
+// addConfigFlag adds --config, and returns where its value is.
+func addConfigFlag(cmd *cobra.Command) *string {
+	path := cmd.Flags().String("config", "", "settings file, YAML (HOLDD_CONFIG)")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	return path
 }
 
 func newConfigCommand(out *terminal, env environList) *cobra.Command {

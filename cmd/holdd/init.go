@@ -199,7 +199,8 @@ func parsePublicURL(text string) (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(u.String(), "/"), api.WebhookPath), nil
 }
 
-// newSettings checks the answers as the daemon does.
+// newSettings checks the answers as the daemon does. The closing doctor checks
+// what else is in the environment.
 func (a *initAnswers) newSettings(env environList) (*config.Settings, error) {
 	given := append(environList{}, env...)
 	if a.keepKey {
@@ -210,7 +211,7 @@ func (a *initAnswers) newSettings(env environList) (*config.Settings, error) {
 	if !a.redisInEnv {
 		given = append(given, "REDIS_URL="+a.redisURL)
 	}
-	return config.Load(nil, given, "")
+	return config.LoadStripe(given, "", "redis_url", "stripe_webhook_secrets", "call_timeout")
 }
 
 // findDefinedSecretVariable returns the environment variable that has a secret: name, or
