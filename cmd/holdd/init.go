@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,8 +106,12 @@ func runInit(
 		return err
 	}
 	out.printLiveModeNotice(s.Livemode())
+	if !a.redisInEnv && env.get("REDIS_URL") != "" {
+		out.printNote("warning: REDIS_URL is set and overrides the Redis of the settings file: " +
+			"unset it where holdd serve runs")
+	}
 	if f.dryRun {
-		return a.printDryRun(ctx, out, s)
+		return a.printDryRun(ctx, out, env, s)
 	}
 	if err := a.createDirectoryAndWriteStripeKey(); err != nil {
 		return err
@@ -119,13 +124,26 @@ func runInit(
 		return err
 	}
 	fmt.Fprintf(out.stdout, "Wrote %s.\n\n", path)
-	s, err = config.Load(nil, env, path)
+	return a.checkWritten(ctx, out, env)
+}
+
+// checkWritten runs the doctor on the settings file. REDIS_URL does not count if
+// the file has another address.
+func (a *initAnswers) checkWritten(
+	ctx context.Context, out *terminal, env environList,
+) error {
+	if !a.redisInEnv {
+		env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+			return strings.HasPrefix(kv, "REDIS_URL=")
+		})
+	}
+	s, err := config.Load(nil, env, a.path)
 	d := runDoctorChecks(ctx, s, err)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	printDoctorReport(out, d)
-	fmt.Fprintf(out.stdout, "\nStart holdd with: holdd serve --config %s\n", path)
+	fmt.Fprintf(out.stdout, "\nStart holdd with: holdd serve --config %s\n", a.path)
 	return d.failure()
 }
 

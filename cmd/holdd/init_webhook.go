@@ -208,7 +208,7 @@ func isRetryableAnswer(kind hold.AnswerKind) bool {
 
 // printDryRun says what holdd init would do. It sends reads only.
 func (a *initAnswers) printDryRun(
-	ctx context.Context, out *terminal, s *config.Settings,
+	ctx context.Context, out *terminal, env environList, s *config.Settings,
 ) error {
 	if a.publicURL != "" {
 		g, err := newReadOnlyGateway(s)
@@ -227,10 +227,39 @@ func (a *initAnswers) printDryRun(
 				len(handledWebhookEvents))
 		case !isEnabledWithHandledEvents(&all[i]):
 			fmt.Fprintf(out.stdout, "Would update the events of the webhook endpoint %s.\n", address)
+		default:
+			fmt.Fprintf(out.stdout, "Would keep the webhook endpoint %s.\n", address)
 		}
+		a.printDryRunOfSecret(out, env, all, address)
 	}
-	fmt.Fprintf(out.stdout, "Dry run, nothing was done. Would write %s.\n", a.path)
+	verb := "write"
+	if _, err := os.Stat(a.path); err == nil {
+		verb = "replace"
+	}
+	fmt.Fprintf(out.stdout, "Dry run, nothing was done. Would %s %s.\n", verb, a.path)
 	return nil
+}
+
+// printDryRunOfSecret says what holdd init would do with the file of the signing
+// secret of the endpoint at address.
+func (a *initAnswers) printDryRunOfSecret(
+	out *terminal, env environList, all []gateway.WebhookEndpoint, address string,
+) {
+	if findDefinedSecretVariable(env, "STRIPE_WEBHOOK_SECRETS") != "" {
+		return
+	}
+	file := a.secretFilePath("stripe_webhook_secrets")
+	if i := indexOfEndpoint(all, address); i >= 0 && isWebhookSecretInFile(file, all[i].ID) {
+		fmt.Fprintf(out.stdout, "Would keep %s.\n", file)
+		return
+	} else if i >= 0 {
+		fmt.Fprintf(out.stdout, "Would ask for its signing secret, which Stripe shows only once.\n")
+	}
+	verb := "write"
+	if _, err := os.Stat(file); err == nil {
+		verb = "replace"
+	}
+	fmt.Fprintf(out.stdout, "Would %s %s.\n", verb, file)
 }
 
 func indexOfEndpoint(all []gateway.WebhookEndpoint, address string) int {
