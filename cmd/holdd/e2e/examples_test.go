@@ -80,6 +80,21 @@ type exampleBooking struct {
 	ClientSecret          string `json:"client_secret"`
 }
 
+// testMissingSecret starts an example without its secret: one line says so.
+func testMissingSecret(t *testing.T, dir, start string) {
+	t.Helper()
+	command := strings.Fields(start)
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOLDD_URL=http://127.0.0.1:1", "LISTEN=127.0.0.1:0",
+		"HOLDD_CALLBACK_SECRET=")
+	out, err := cmd.CombinedOutput()
+	if text := strings.TrimSpace(string(out)); err == nil || strings.Contains(text, "\n") ||
+		!strings.HasSuffix(text, "HOLDD_CALLBACK_SECRET is not set: see README.md") {
+		t.Errorf("without the secret: %v\n%s", err, text)
+	}
+}
+
 func startExample(t *testing.T, dir, start, holddURL string) *exampleService {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -184,7 +199,9 @@ func TestExamples(t *testing.T) {
 				t.Errorf("%s has %d lines, want %d at most", example.file, n, maxExampleLines)
 			}
 			install, requests := readExampleSnippets(t, page, example.start)
-			e := startExampleWorld(t, installExample(t, page, install), example.start)
+			dir := installExample(t, page, install)
+			testMissingSecret(t, dir, example.start)
+			e := startExampleWorld(t, dir, example.start)
 			held := e.testBookings(t)
 			e.testReadme(t, page, requests)
 			if n := len(e.ledgerOf(stripesim.EffectAuthorized)); n != 4 {

@@ -194,6 +194,9 @@ func serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func main() {
+	if os.Getenv("HOLDD_CALLBACK_SECRET") == "" {
+		log.Fatal("HOLDD_CALLBACK_SECRET is not set: see README.md")
+	}
 	c, err := client.New(os.Getenv("HOLDD_URL"), os.Getenv("HOLDD_TOKEN"))
 	if err := cmp.Or(err, os.MkdirAll(folder, 0o700)); err != nil {
 		log.Fatal(err)

@@ -17,8 +17,9 @@ import {
 
 const env = (name: string, fallback?: string): string => {
   const value = process.env[name] || fallback;
-  if (!value) throw new Error(`${name} is not set`);
-  return value;
+  if (value) return value;
+  console.error(`${name} is not set: see README.md`);
+  process.exit(1);
 };
 const holdd = createClient({ baseUrl: env("HOLDD_URL"), token: process.env.HOLDD_TOKEN });
 const callbackSecret = env("HOLDD_CALLBACK_SECRET");

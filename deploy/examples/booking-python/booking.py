@@ -8,14 +8,20 @@ import json
 import os
 import pathlib
 import re
+import sys
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from holdd_client import CallbackError, Client, HolddError, verify_callback
 
-holdd = Client(os.environ["HOLDD_URL"], os.environ.get("HOLDD_TOKEN"))
-CALLBACK_SECRET = os.environ["HOLDD_CALLBACK_SECRET"]
+
+def env(name):
+    return os.environ.get(name) or sys.exit(f"{name} is not set: see README.md")
+
+
+holdd = Client(env("HOLDD_URL"), os.environ.get("HOLDD_TOKEN"))
+CALLBACK_SECRET = env("HOLDD_CALLBACK_SECRET")
 FOLDER = pathlib.Path(os.environ.get("BOOKINGS", "bookings"))
 MAX_BODY = 1 << 20
 FINAL_STATES = ("captured", "canceled", "expired", "attention")
