@@ -115,8 +115,12 @@ func (j *judge) checkAdoptedByWebhook(c *judgedHold) {
 	if c.invalidMetadata && reported {
 		return
 	}
+	queue := time.Duration(0)
+	if j.plan.strictRate > 0 { // the read may wait behind some calls of each other hold
+		queue = time.Duration(4 * float64(len(j.plan.holds)*int(time.Second)) / j.plan.slowestRate())
+	}
 	for _, d := range j.intakeObserved.webhookDeliveries {
-		by := d.at.Add(2*j.plan.pollInterval() + j.actionTimeLimit())
+		by := d.at.Add(2*j.plan.pollInterval() + j.actionTimeLimit() + queue)
 		if d.intentID == c.intentID && d.eventType == "payment_intent.amount_capturable_updated" &&
 			j.isFaultFree(d.at, by) && c.moneyHeldUntil().After(by) &&
 			!by.After(j.timeAt(j.elapsed())) {
