@@ -30,7 +30,6 @@ type scenario struct {
 
 // step is a request or a move of the clock.
 type step struct {
-	line    int
 	Name    string         `yaml:"name"`
 	Advance scenarioTime   `yaml:"advance"`
 	Request string         `yaml:"request"` // method and path
