@@ -179,7 +179,8 @@ accepted again returns to the dead letters.`,
 			case err != nil:
 				return err
 			case len(ids) > 0:
-				d.Total = int64(len(ids))
+				return c.printDryRun(fmt.Sprintf("send those of %s that are dead letters of %s again",
+					hold.FormatCount(len(ids), "id", "ids"), sanitize(sink)), nil, nil)
 			}
 			return c.printDryRun(fmt.Sprintf("send %s to %s again",
 				hold.FormatCount(d.Total, "dead letter", "dead letters"), sanitize(sink)), nil, nil)
@@ -188,6 +189,10 @@ accepted again returns to the dead letters.`,
 		if isNoCallbacksError(cmd, err) {
 			out.printSummary(noCallbacksNote)
 			return nil
+		}
+		if err == nil && total.Replayed == 0 && len(ids) > 0 {
+			err = &exitError{code: exitNotFound, hint: "holdd callbacks dead lists them",
+				err: fmt.Errorf("none of the ids is of a dead letter of %s", sanitize(sink))}
 		}
 		if err != nil {
 			return err

@@ -310,7 +310,30 @@ func scheduleOne(
 			return err
 		}
 	}
-	return c.printHold(&v)
+	if err := c.printHold(&v); err != nil || c.asJSON {
+		return err
+	}
+	c.printWhatFollows(req, &v, created)
+	return nil
+}
+
+// printWhatFollows says what the line about a new hold does not: that it was not read yet, and
+// that on_expiry moves the money if nobody requests anything.
+func (c *connectionFlags) printWhatFollows(req *hold.ScheduleRequest, v *hold.View, created bool) {
+	if created && isUnread(req, v) {
+		c.out.printSummary("holdd could not read it at Stripe yet: it does within seconds, and holdd "+
+			"show %s then says what is wrong", v.ID)
+	}
+	if act := map[string]string{"cancel": "releases", "capture": "captures"}[v.OnExpiry]; v.State ==
+		hold.Waiting.String() && act != "" {
+		c.out.printSummary("without a request, on_expiry %s it when its deadline is near", act)
+	}
+}
+
+// isUnread reports whether holdd asked Stripe for nothing about a hold that it accepted, though
+// the request does not say all.
+func isUnread(req *hold.ScheduleRequest, v *hold.View) bool {
+	return !v.Verified && (req.Amount == 0 || req.Currency == "" || req.ExpiresAt == "")
 }
 
 // printRepeatNote says why a repeated request did nothing.

@@ -187,8 +187,7 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 			}
 		case r.Status == 201:
 			s.created++
-			req := &s.reqs[i]
-			if !r.Hold.Verified && (req.Amount == 0 || req.Currency == "" || req.ExpiresAt == "") {
+			if isUnread(&s.reqs[i], r.Hold) {
 				s.unread++
 			}
 		default:
