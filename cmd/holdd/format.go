@@ -40,6 +40,27 @@ func (c timeFormatter) formatWithRelative(t time.Time) string {
 	return c.formatMinute(t) + " (" + formatRelative(t.Sub(c.now)) + ")"
 }
 
+// formatActionTimeOf writes the time of a capture or release in the hold's terms. A time that is
+// still to come has no distance from now if nothing happens then.
+func (c timeFormatter) formatActionTimeOf(v *hold.View, t time.Time) string {
+	if t.After(c.now) && !reachesActionAt(v, t) {
+		return c.formatMinute(t)
+	}
+	return c.formatTermOf(v, t)
+}
+
+// reachesActionAt reports whether the hold's own schedule gets to the action at t. It does not
+// while the hold is paused or needs attention, or if an earlier action ends the hold.
+func reachesActionAt(v *hold.View, t time.Time) bool {
+	if v.State == hold.Paused.String() || v.State == hold.Attention.String() {
+		return false
+	}
+	isLastCapture := v.Next == hold.OpCapture.String() &&
+		(v.NextCapture == nil || v.NextCapture.Final)
+	endsHold := isLastCapture || v.Next == hold.OpCancel.String()
+	return !endsHold || v.NextAt == nil || !v.NextAt.Before(t)
+}
+
 // formatTermOf writes the time of a hold's term. Of a settled hold a time that is still to come
 // has no distance from now, because nothing happens then.
 func (c timeFormatter) formatTermOf(v *hold.View, t time.Time) string {
@@ -176,10 +197,10 @@ func holdSummaryValues(v *hold.View, c timeFormatter) []labeledValue {
 		amountLabel = "was to capture"
 	}
 	if v.CaptureAt != nil {
-		f = append(f, labeledValue{captureLabel, c.formatTermOf(v, *v.CaptureAt)})
+		f = append(f, labeledValue{captureLabel, c.formatActionTimeOf(v, *v.CaptureAt)})
 	}
 	if v.CancelAt != nil {
-		f = append(f, labeledValue{cancelLabel, c.formatTermOf(v, *v.CancelAt)})
+		f = append(f, labeledValue{cancelLabel, c.formatActionTimeOf(v, *v.CancelAt)})
 	}
 	if v.CaptureAmount > 0 {
 		amount := hold.FormatAmount(v.CaptureAmount, v.Currency)

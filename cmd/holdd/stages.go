@@ -80,7 +80,7 @@ func (s *captureStageFlags) newStageRequests(
 // stageLines describes the captures of a hold that is captured in parts.
 func stageLines(v *hold.View, c timeFormatter) (f []labeledValue) {
 	for _, stage := range v.Captures {
-		s := hold.FormatAmount(stage.Amount, v.Currency) + " " + c.formatTermOf(v, stage.At)
+		s := hold.FormatAmount(stage.Amount, v.Currency) + " " + c.formatActionTimeOf(v, stage.At)
 		switch {
 		case stage.Captured:
 			s += ", captured"
