@@ -64,6 +64,7 @@ type fileScheduler struct {
 
 	// of a dry run
 	findings  map[string]*api.Finding // of the last comparison, by intent; nil: not read yet
+	accepted  map[string][]byte       // requests of lines that would be scheduled, by intent
 	immediate int                     // of created
 	dueLines  []immediateLine         // at most maxListedFailures, none with --json
 }

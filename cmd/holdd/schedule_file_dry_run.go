@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -52,7 +53,7 @@ func (s *fileScheduler) forecastBatch(ctx context.Context) error {
 		return err
 	}
 	for i := range forecasts {
-		if err := s.recordForecast(i, &forecasts[i]); err != nil {
+		if err := s.recordForecast(i, &forecasts[i], now); err != nil {
 			return err
 		}
 	}
@@ -77,24 +78,33 @@ func (s *fileScheduler) readFindings(ctx context.Context) error {
 	return nil
 }
 
-// recordForecast counts what holdd would answer to the hold at an index of the batch.
-func (s *fileScheduler) recordForecast(i int, forecast *scheduleForecast) error {
-	problem, refused := errors.AsType[*hold.Problem](forecast.refusal)
+// recordForecast counts what holdd would answer to the hold at an index of the batch. A line
+// before it may have scheduled its intent.
+func (s *fileScheduler) recordForecast(i int, forecast *scheduleForecast, now time.Time) error {
+	req := &s.reqs[i]
+	refusal, isScheduled := forecast.refusal, forecast.existing != nil
+	if first := s.acceptedHold(req.PaymentIntent, now); first != nil && !isScheduled {
+		refusal, isScheduled = req.RefuseUnlessRepeats(first, now), true
+	}
+	problem, refused := errors.AsType[*hold.Problem](refusal)
 	switch {
 	case refused:
 		answer := answerWithRefusal(problem)
 		r := api.BatchResult{Status: answer.Status, Problem: answer}
-		return s.recordRejectedLine(rejectedLine{s.lineNumbers[i], r, s.reqs[i]})
-	case forecast.existing != nil:
+		return s.recordRejectedLine(rejectedLine{s.lineNumbers[i], r, *req})
+	case isScheduled:
 		s.alreadyScheduled++
 		return nil
+	}
+	if err := s.keepAccepted(forecast.known); err != nil {
+		return err
 	}
 	s.created++
 	if forecast.atOnce == "" {
 		return nil
 	}
 	s.immediate++
-	line := immediateLine{s.lineNumbers[i], true, forecast.atOnce, s.reqs[i]}
+	line := immediateLine{s.lineNumbers[i], true, forecast.atOnce, *req}
 	if s.asJSON {
 		return s.connectionFlags.out.printJSONLine(line)
 	}
@@ -102,6 +112,37 @@ func (s *fileScheduler) recordForecast(i int, forecast *scheduleForecast) error 
 		s.dueLines = append(s.dueLines, line)
 	}
 	return nil
+}
+
+// keepAccepted keeps the request of a line that would be scheduled. As JSON it takes a fraction of
+// the memory of a hold.
+func (s *fileScheduler) keepAccepted(req *hold.ScheduleRequest) error {
+	text, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	if s.accepted == nil {
+		s.accepted = map[string][]byte{}
+	}
+	s.accepted[req.PaymentIntent] = text
+	return nil
+}
+
+// acceptedHold returns the hold that a line before would create for an intent, nil if none would.
+func (s *fileScheduler) acceptedHold(intent string, now time.Time) *hold.Hold {
+	var req hold.ScheduleRequest
+	if json.Unmarshal(s.accepted[intent], &req) != nil { // no line has the intent
+		return nil
+	}
+	valid, err := req.Validate(now)
+	if err != nil {
+		return nil
+	}
+	d, err := hold.DecideNewHold(valid, nil, "", now)
+	if err != nil {
+		return nil
+	}
+	return &d.Hold
 }
 
 // printDryRunSummary prints the lines that would move money at once and the counts.
