@@ -35,6 +35,9 @@ var clientWaits = map[string]struct {
 	"rfc850-in-hour":  {dateAfter(time.Hour, rfc850Format), 1},
 	"asctime":         {dateAfter(2*time.Second, time.ANSIC), 2},
 	"asctime-in-hour": {dateAfter(time.Hour, time.ANSIC), 1},
+	// A date of HTTP has a weekday, and no zone but GMT.
+	"other-zone-in-hour": {dateAfter(time.Hour, "Mon, 02 Jan 2006 15:04:05 CET"), 2},
+	"no-weekday-in-hour": {dateAfter(time.Hour, "02 Jan 2006 15:04:05 GMT"), 2},
 }
 
 const rfc850Format = "Monday, 02-Jan-06 15:04:05 GMT"

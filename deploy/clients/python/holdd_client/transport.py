@@ -3,6 +3,7 @@
 import http.client
 import json
 import random
+import re
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,10 @@ FIRST_DELAY_S = 0.25
 MAX_DELAY_S = 8.0
 # A longer Retry-After is the caller's decision.
 MAX_RETRY_AFTER_S = 60
+# The three forms of a date in RFC 9110. That of asctime has no zone and means GMT.
+_HTTP_DATE = re.compile(
+    r"[A-Z][a-z]+, .* GMT|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}", re.ASCII
+)
 MAX_RESPONSE_BYTES = 16 << 20
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 # Answers that say nothing of an earlier request with the same key.
@@ -167,8 +172,10 @@ def _parse_retry_after(header: str | None) -> float | None:
         return None
     if header.isdecimal():
         return int(header)
+    if not _HTTP_DATE.fullmatch(header):
+        return None
     try:
-        date = parsedate_to_datetime(header).replace(tzinfo=UTC)  # HTTP has no other zone
+        date = parsedate_to_datetime(header).replace(tzinfo=UTC)
     except ValueError:
         return None
     return max(0.0, date.timestamp() - time.time())
