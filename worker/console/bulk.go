@@ -259,7 +259,8 @@ func (pages *bulkPages) applyConfirmedBulkAct(q *request) (pageView, error) {
 		}
 	}
 	pages.o.RecordAct(q.ctx(), hold.AuditLogEntry{By: q.visitor.name, Act: hold.ActBulk, Op: x.name,
-		Detail: fmt.Sprintf("%d holds, %d refused", len(outcomes), refused)})
+		Detail: fmt.Sprintf("%s, %d refused", hold.FormatCount(len(outcomes), "hold", "holds"),
+			refused)})
 	return bulkResultPage(q, x, outcomes), nil
 }
 

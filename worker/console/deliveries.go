@@ -71,7 +71,7 @@ func (pages *deliveryPages) sinkSection(q *request, s *event.SinkStatus) (node, 
 			q.t("col.payload")), body)).AddTo(out)
 	if q.visitor.mayOperate {
 		el("p", class("acts"), link("/console/deliveries/"+url.PathEscape(s.Sink),
-			q.t("deliveries.replay", s.DeadLetters))).AddTo(out)
+			q.tCount("deliveries.replay", int64(s.DeadLetters), s.DeadLetters))).AddTo(out)
 	}
 	return out, nil
 }
@@ -120,10 +120,10 @@ func (pages *deliveryPages) replayConfirmationPage(q *request) (pageView, error)
 			q.t("error.role.detail", q.visitor.name)), nil
 	}
 	_, total, err := pages.o.Deliveries.ListDeadLetters(q.ctx(), sink, 1)
-	return pageView{title: q.t("deliveries.replay", total), tab: "deliveries",
+	return pageView{title: q.tCount("deliveries.replay", total, total), tab: "deliveries",
 		body: el("form", class("card"), a("method", "post"),
 			a("action", "/console/deliveries/"+url.PathEscape(sink)), a("data-once", ""),
-			el("p", class("effect"), text(q.t("deliveries.effect", total, sink))),
+			el("p", class("effect"), text(q.tCount("deliveries.effect", total, total, sink))),
 			el("p", class("buttons"), el("button", class("primary"),
 				text(q.t("deliveries.confirm"))), link("/console/deliveries", q.t("act.back"))))}, err
 }

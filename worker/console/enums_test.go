@@ -6,6 +6,25 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
+// A text about one thing is in the singular.
+func TestTexts_CountOne(t *testing.T) {
+	for _, tc := range []struct {
+		got, want string
+	}{
+		{english.tCount("timeline.omitted", 1, 1), "1 entry omitted"},
+		{english.tCount("timeline.omitted", 2, 2), "2 entries omitted"},
+		{english.tCount("renewal.made", 1, 0, 1), "(0 of 1 renewal)"},
+		{english.tCount("run.finished", 1, 1), "1 PaymentIntent compared with Stripe,"},
+		{english.tCount("deliveries.replay", 1, 1), "Deliver 1 dead letter again"},
+		{english.tCount("deliveries.effect", 1, 1, "callback"), "Delivers 1 event to callback again. " +
+			"It keeps its id, so that the receiver recognizes it."},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%q, want %q", tc.got, tc.want)
+		}
+	}
+}
+
 // Every value that a page may show has a text.
 func TestTexts_OfEveryEnumeration(t *testing.T) {
 	var keys []string

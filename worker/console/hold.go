@@ -158,7 +158,7 @@ func timelineList(q *request, h *hold.Hold) node {
 	ol := el("ol", class("timeline"))
 	for i, e := range slices.Backward(h.History) {
 		if i == 0 && h.HistoryDropped > 0 {
-			el("li", class("soft"), text(q.t("timeline.omitted", h.HistoryDropped))).AddTo(ol)
+			el("li", class("soft"), text(q.tCount("timeline.omitted", int64(h.HistoryDropped), h.HistoryDropped))).AddTo(ol)
 		}
 		li := el("li", q.renderTime(e.At), el("b", text(formatHistoryEntryTitle(q, &e))))
 		if e.By != "" {

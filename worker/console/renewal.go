@@ -22,7 +22,7 @@ func (pages *holdPages) renewalTermLines(q *request, h *hold.Hold, now time.Time
 	}
 	if r.Until != nil {
 		f = append(f, termLine{"renewed", group{q.renderTime(*r.Until), text(" "),
-			text(q.t("renewal.made", r.Completed, r.MaxRenewals))}})
+			text(q.tCount("renewal.made", int64(r.MaxRenewals), r.Completed, r.MaxRenewals))}})
 	}
 	switch {
 	case r.StartsAt != nil:

@@ -22,6 +22,14 @@ func (x texts) t(key string, values ...any) string {
 	return fmt.Sprintf(s, values...)
 }
 
+// tCount returns the text of a key for n things: that of key.one for one.
+func (x texts) tCount(key string, n int64, values ...any) string {
+	if n == 1 {
+		key += ".one"
+	}
+	return x.t(key, values...)
+}
+
 func (x texts) has(key string) bool { return x[key] != "" }
 
 // dotsToDashes returns a key as the name of an attribute.
@@ -144,6 +152,7 @@ var english = texts{
 	"renewal.unprotected": "nothing holds the amount until the new authorization is confirmed",
 	"term.new_intent":     "New authorization", "term.releasing": "Being released",
 	"renewal.made":              "(%d of %d renewals)",
+	"renewal.made.one":          "(%d of %d renewal)",
 	"term.cardholder":           "Cardholder",
 	"cardholder.authentication": "must confirm the renewal with the bank",
 	"cardholder.card":           "must give another card",
@@ -158,7 +167,7 @@ var english = texts{
 	"history.observed": "Read from Stripe", "history.outcome": "Outcome",
 	"history.increment": "Raise", "history.partly_captured": "Captured in part",
 	"timeline.by": "by %s", "timeline.key": "idempotency key", "timeline.request": "request",
-	"timeline.omitted": "%d entries omitted",
+	"timeline.omitted": "%d entries omitted", "timeline.omitted.one": "%d entry omitted",
 
 	"act.capture": "Capture", "act.cancel": "Release", "act.reschedule": "Reschedule",
 	"act.increment": "Raise", "confirm.increment": "Ask the bank now",
@@ -268,11 +277,18 @@ var english = texts{
 	"run.finished":    "%d PaymentIntents compared with Stripe,",
 	"run.interrupted": "The comparison was interrupted after %d PaymentIntents,",
 
+	"run.running.one":     "Comparing with Stripe, %d PaymentIntent so far,",
+	"run.finished.one":    "%d PaymentIntent compared with Stripe,",
+	"run.interrupted.one": "The comparison was interrupted after %d PaymentIntent,",
+
 	"deliveries.intro": "Events and alerts that holdd delivers. A dead letter was not accepted for " +
 		"three days.",
 	"deliveries.none":    "No callback and no alert is configured.",
 	"deliveries.payload": "Show", "deliveries.replay": "Deliver %d dead letters again",
+	"deliveries.replay.one": "Deliver %d dead letter again",
 	"deliveries.effect": "Delivers %d events to %s again. Each keeps its id, so that the receiver " +
+		"recognizes it.",
+	"deliveries.effect.one": "Delivers %d event to %s again. It keeps its id, so that the receiver " +
 		"recognizes it.",
 	"deliveries.confirm": "Deliver again",
 	"sink.disabled":      "disabled by its receiver", "sink.failing": "failing",

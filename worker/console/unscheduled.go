@@ -34,7 +34,7 @@ func (pages *notScheduledPages) notScheduledPage(q *request) (pageView, error) {
 
 // reconcileRunSentence says when a run compared what.
 func reconcileRunSentence(q *request, r *reconcile.Reconciliation) node {
-	p := el("p", class("soft"), text(q.t("run."+string(r.State), r.Listed)+" "),
+	p := el("p", class("soft"), text(q.tCount("run."+string(r.State), r.Listed, r.Listed)+" "),
 		q.renderTime(r.UpdatedAt))
 	if r.Error != "" {
 		text(" " + r.Error).AddTo(p)

@@ -164,7 +164,7 @@ func TestAudit_RecordsActs(t *testing.T) {
 	for _, want := range []hold.AuditLogEntry{
 		{By: "api", Act: hold.ActLogLevelChanged, Detail: "info to debug"},
 		{By: "api", Act: hold.ActDeadLettersReplayed, Detail: "0 of callback"},
-		{By: "console", Act: hold.ActBulk, Op: "cancel", Detail: "1 holds, 0 refused"},
+		{By: "console", Act: hold.ActBulk, Op: "cancel", Detail: "1 hold, 0 refused"},
 		{By: "console", Act: "triggered", Op: "cancel", Hold: canceled},
 		{By: "api", Act: hold.ActPersonalDataErased, Hold: canceled},
 		{By: "api", Act: hold.ActRecordRepaired, Hold: broken},
