@@ -92,9 +92,10 @@ func TestParseTokens(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", "no tokens"},
 		{"# nothing\n\n", "no tokens"},
-		{long, "line 1: 1 words"},
+		{long, "line 1: 1 word instead"},
 		{"desk operate " + long + " more", "line 1: 4 words"},
 		{"desk " + long + " operate", "line 1: invalid token (third word) of 7 bytes"},
+		{"desk read x", "line 1: invalid token (third word) of 1 byte: want 24 to 512 bytes"},
 		{"desk admin " + long, "line 1: invalid role"},
 		{"# x\ndesk read s3cr3ts3cr3t", "line 2: invalid token (third word) of 12 bytes"},
 		{"desk read " + long + "é", "line 1: invalid token (third word): want visible"},

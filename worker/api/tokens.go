@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/holdd/holdd/worker/hold"
 )
 
 const (
@@ -91,7 +93,8 @@ func ParseTokens(r io.Reader) (*Tokens, error) {
 
 func parseToken(fields []string) (callerToken, error) {
 	if len(fields) != 3 {
-		return callerToken{}, fmt.Errorf("%d words instead of 3: %s", len(fields), tokenLineFormat)
+		return callerToken{}, fmt.Errorf("%s instead of 3: %s",
+			hold.FormatCount(len(fields), "word", "words"), tokenLineFormat)
 	}
 	k := callerToken{name: fields[0], digest: sha256.Sum256([]byte(fields[2]))}
 	switch {
@@ -103,8 +106,9 @@ func parseToken(fields []string) (callerToken, error) {
 			"%s stand for callers without a token", strings.Join(reservedTokenNames, ", "))
 	case len(fields[2]) < minTokenBytes || len(fields[2]) > maxTokenBytes:
 		return callerToken{},
-			fmt.Errorf("invalid token (third word) of %d bytes: want %d to %d bytes, "+
-				"as from openssl rand -hex 32", len(fields[2]), minTokenBytes, maxTokenBytes)
+			fmt.Errorf("invalid token (third word) of %s: want %d to %d bytes, "+
+				"as from openssl rand -hex 32", hold.FormatCount(len(fields[2]), "byte", "bytes"),
+				minTokenBytes, maxTokenBytes)
 	case strings.ContainsFunc(fields[2], func(r rune) bool { return r <= ' ' || r > '~' }):
 		return callerToken{},
 			errors.New("invalid token (third word): want visible ASCII characters, " +

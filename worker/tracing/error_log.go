@@ -1,12 +1,13 @@
 package tracing
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"go.uber.org/zap"
+
+	"github.com/holdd/holdd/worker/hold"
 )
 
 // errorLogInterval is how often an error is logged while it lasts.
@@ -42,7 +43,8 @@ func (l *errorLog) reportDropped(total uint32) {
 	l.dropped = total
 	l.mu.Unlock()
 	if more {
-		l.warn(fmt.Sprintf("the queue was full: %d spans dropped since the start", total))
+		l.warn("the queue was full: " + hold.FormatCount(total, "span", "spans") +
+			" dropped since the start")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/retryafter"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -111,7 +112,8 @@ func (c *otlpClient) post(ctx context.Context, body []byte) (wait time.Duration,
 		return wait, fmt.Errorf("the collector answered HTTP %d", res.StatusCode)
 	}
 	if n := countRejectedSpans(answer); n > 0 {
-		return -1, fmt.Errorf("the collector rejected %d spans", n)
+		return -1, fmt.Errorf("the collector rejected %s",
+			hold.FormatCount(int64(n), "span", "spans"))
 	}
 	return 0, nil
 }
