@@ -222,8 +222,9 @@ func readPaymentsWithProgress(
 	if saveErr := file.save(); saveErr != nil {
 		out.printNote("cannot keep what was read: %v", saveErr)
 	} else if file.Progress.IntentsRead+file.Progress.ChargesRead > 0 {
-		out.printNote("%s keeps %d PaymentIntents and %d charges that were read", f.checkpoint,
-			file.Progress.IntentsRead, file.Progress.ChargesRead)
+		out.printNote("%s keeps %s and %s that were read", f.checkpoint,
+			hold.FormatCount(file.Progress.IntentsRead, "PaymentIntent", "PaymentIntents"),
+			hold.FormatCount(file.Progress.ChargesRead, "charge", "charges"))
 		hint = "continue with: holdd audit --resume"
 		if f.checkpoint != defaultCheckpoint {
 			hint += " --checkpoint " + f.checkpoint

@@ -13,6 +13,7 @@ import (
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 // Time limits, for a Redis or a Stripe that does not answer.
@@ -112,7 +113,8 @@ func (d *doctorReport) failure() error {
 			verb = "is"
 		}
 		return &exitError{code: exitFailed,
-			err: fmt.Errorf("%d of %d checks %s wrong", n, len(d.Checks), verb)}
+			err: fmt.Errorf("%d of %s %s wrong", n,
+				hold.FormatCount(len(d.Checks), "check", "checks"), verb)}
 	}
 	return nil
 }

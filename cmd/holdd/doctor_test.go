@@ -215,3 +215,10 @@ func TestCheckRedisMemory(t *testing.T) {
 		}
 	}
 }
+
+func TestDoctorReport_CountsOneCheck(t *testing.T) {
+	report := doctorReport{Checks: []doctorCheckResult{{Status: statusError}}}
+	if err := report.failure(); err == nil || err.Error() != "1 of 1 check is wrong" {
+		t.Error(err)
+	}
+}
